@@ -1,0 +1,1 @@
+"""Run it: data → model → training → run directory."""

@@ -1,0 +1,236 @@
+"""The configuration of a run: what may be asked for, with its ranges and messages, and the run's identity.
+
+Torch-free, so that a sweep of thousands of runs is checked and named without loading a model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from experiments.errors import InputError
+from experiments.schema import build, check, identity_of, setting
+
+NUMERICS_VERSION = {"data": 1, "model": 1, "training": 1}
+"""Raised by hand when the same configuration gives other numbers than before; golden tests say when."""
+
+
+class LacksKnob(InputError):
+    """A knob was named that the model does not have: an error for one run, a dropped point in a grid."""
+
+
+@dataclass(frozen=True)
+class MaceConfig:
+    """MACE, Batatia et al. 2022 (arXiv 2206.07697)."""
+
+    architecture: ClassVar[str] = "mace"
+    closed_form: ClassVar[bool] = False
+    lacks: ClassVar[Mapping[str, int]] = {}
+
+    L: int = setting(1, low=0, high=3)
+    """Highest degree of the messages passed between layers."""
+    nu: int = setting(3, low=1, high=3)
+    """Correlation order: number of neighbour factors in a product."""
+    edge_lmax: int = setting(3, low=0, high=3)
+    """Highest degree inside a layer."""
+    n_layers: int = setting(2, low=1, high=8)
+    channels: int = setting(32, low=1, high=1024)
+    cutoff: float = setting(5.0, above=0.0, high=50.0)
+    """Å."""
+    n_bessel: int = setting(8, low=1, high=64)
+    cutoff_power: int = setting(5, low=2, high=12)
+    radial_hidden: tuple[int, ...] = setting((64, 64, 64), low=1, high=1024)
+    readout_hidden: int = setting(16, low=1, high=1024)
+
+
+@dataclass(frozen=True)
+class AceConfig:
+    """Linear ACE, Drautz 2019 (doi 10.1103/PhysRevB.99.014104), fitted in closed form."""
+
+    architecture: ClassVar[str] = "ace"
+    closed_form: ClassVar[bool] = True
+    lacks: ClassVar[Mapping[str, int]] = {"L": 0}
+
+    nu: int = setting(2, low=1, high=3)
+    edge_lmax: int = setting(3, low=0, high=3)
+    n_radial: int = setting(8, low=1, high=32)
+    cutoff: float = setting(5.0, above=0.0, high=50.0)
+    """Å."""
+    energy_weight: float = setting(1.0, low=0.0)
+    """Weight of the energy per atom, in units of the force RMS × 1 Å, beside forces."""
+    force_weight: float = setting(1.0, low=0.0)
+
+
+ModelConfig = MaceConfig | AceConfig
+MODELS: dict[str, type[MaceConfig] | type[AceConfig]] = {m.architecture: m for m in (MaceConfig, AceConfig)}
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a network is trained: budgets in updates, so that they do not depend on P."""
+
+    max_steps: int = setting(2000, low=2, high=100_000_000)
+    """Updates of the full schedule T; a second complete schedule of T/2 branches off its trunk."""
+    batch_size: int = setting(8, low=1, high=65536)
+    optimizer: str = setting("soap", choices=("soap", "adam"))
+    learning_rate: float = setting(3e-3, above=0.0, high=10.0)
+    warmup_steps: int = setting(100, low=0)
+    cooldown: float = setting(0.5, above=0.0, high=1.0)
+    """Fraction of a schedule over which the learning rate falls to zero."""
+    ema_decay: float = setting(0.99, low=0.0, high=1.0)
+    """Errors are those of the exponential moving average of the weights; 0 switches it off."""
+    clip: float = setting(10.0, above=0.0)
+    """Largest norm of a run's gradient; longer ones are shortened to it."""
+    energy_weight: float = setting(1.0, low=0.0)
+    """Weight of the squared error of the energy per atom, in units of (force RMS × 1 Å)²."""
+    force_weight: float = setting(1.0, low=0.0)
+    """Weight of the mean squared error of a force component, in units of (force RMS)²."""
+    precision: str = setting("float32", choices=("float32", "float64"))
+    compile: bool = setting(True)
+    """Compile the whole step where a C++ compiler is at hand; part of the identity, for round-off differs."""
+    checkpoint_seconds: float = setting(60.0, above=0.0, identity=False)
+    """Wall time between checkpoints: what a kill can cost."""
+
+    def __post_init__(self) -> None:
+        if self.energy_weight == 0 and self.force_weight == 0:
+            raise InputError("energy_weight=0 and force_weight=0: nothing to train on; one of them must be > 0")
+        if self.ema_decay == 1:
+            raise InputError("ema_decay=1.0: the average would never move; accepted: 0 ≤ ema_decay < 1")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run, validated. ``training`` is null for models fitted in closed form."""
+
+    P: int
+    seed: int
+    subset_seed: int
+    init_seed: int
+    data: Mapping[str, Any]
+    model: ModelConfig
+    training: TrainingConfig | None
+    store: str
+    device: str
+
+    @property
+    def L(self) -> int | None:
+        """Message order, null where the model has no messages."""
+        return getattr(self.model, "L", None)
+
+    @property
+    def nu(self) -> int | None:
+        """Correlation order, null where the model has none to choose."""
+        return getattr(self.model, "nu", None)
+
+    def model_identity(self, data_sha256: str) -> dict[str, Any]:
+        """Everything that can change the run's number except P and the seeds."""
+        return {
+            "data": data_sha256,
+            "model": {"architecture": self.model.architecture, **identity_of(self.model)},
+            "training": None if self.training is None else identity_of(self.training),
+            "numerics": NUMERICS_VERSION,
+        }
+
+    def model_id(self, data_sha256: str) -> str:
+        """Twelve hex digits shared by the runs of one learning curve."""
+        return digest(self.model_identity(data_sha256))
+
+    def run_id(self, data_sha256: str) -> str:
+        """Twelve hex digits: the run's directory in the store."""
+        seeds = {"P": self.P, "seed": self.seed, "subset_seed": self.subset_seed, "init_seed": self.init_seed}
+        return digest({**self.model_identity(data_sha256), **seeds})
+
+    def as_dict(self) -> dict[str, Any]:
+        """The resolved configuration as it is written to ``config.yaml``; :func:`parse` reads it back."""
+        model = {"architecture": self.model.architecture, **dataclasses.asdict(self.model)}
+        knobs = {knob: model.pop(knob, None) for knob in ("L", "nu")}
+        return {
+            "P": self.P,
+            **knobs,
+            "seed": self.seed,
+            "data": {**self.data, "subset_seed": self.subset_seed},
+            "model": jsonable(model),
+            "training": {
+                **({} if self.training is None else jsonable(dataclasses.asdict(self.training))),
+                "init_seed": self.init_seed,
+            },
+            "store": self.store,
+            "device": self.device,
+        }
+
+
+def jsonable(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Tuples become lists, as YAML and JSON have them."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+
+def digest(content: Any) -> str:
+    """First 12 hex digits of the SHA-256 of the canonical JSON."""
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+SEED = {"low": 0, "high": 2**31 - 1}
+TOP_LEVEL = ("P", "L", "nu", "seed", "data", "model", "training", "store", "device")
+
+
+def parse(config: Mapping[str, Any]) -> RunConfig:
+    """Check a composed configuration.
+
+    Raises:
+        LacksKnob: L or nu was named for a model that has none.
+        InputError: anything else; the message names the key, the value and what would be accepted.
+    """
+    for key in config:
+        if key not in TOP_LEVEL:
+            raise InputError(f"{key}: unknown key; accepted: {', '.join(TOP_LEVEL)}")
+    P = check(config.get("P"), int, "P", {"low": 1})
+    seed = check(config.get("seed"), int, "seed", SEED)
+    data = dict(section_of(config, "data"))
+    subset_seed = check(data.pop("subset_seed", None), int | None, "data.subset_seed", SEED)
+    training_section = dict(section_of(config, "training"))
+    init_seed = check(training_section.pop("init_seed", None), int | None, "training.init_seed", SEED)
+    model = parse_model(section_of(config, "model"), config.get("L"), config.get("nu"))
+    training = build(TrainingConfig, training_section, "training.")
+    return RunConfig(
+        P=P,
+        seed=seed,
+        subset_seed=seed if subset_seed is None else subset_seed,
+        init_seed=seed if init_seed is None else init_seed,
+        data=data,
+        model=model,
+        training=None if model.closed_form else training,
+        store=check(config.get("store"), str, "store"),
+        device=check(config.get("device"), str, "device", {"choices": ("auto", "cpu", "cuda")}),
+    )
+
+
+def section_of(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A group's section, or an InputError where the group was not chosen."""
+    section = config.get(name)
+    if not isinstance(section, Mapping):
+        raise InputError(f"{name}={section!r}: accepted: one of the files in conf/{name}/, by name")
+    return section
+
+
+def parse_model(section: Mapping[str, Any], L: Any, nu: Any) -> ModelConfig:
+    """The model's settings with the two knobs of the question merged in."""
+    values = dict(section)
+    architecture = values.pop("architecture", None)
+    if architecture not in MODELS:
+        raise InputError(f"model.architecture={architecture!r}: accepted: {' | '.join(MODELS)}")
+    cls = MODELS[architecture]
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    for knob, value in (("L", L), ("nu", nu)):
+        if value is None:
+            continue
+        if knob in fields:
+            values[knob] = check(value, int, knob, fields[knob].metadata)
+        elif check(value, int, knob, {"low": 0}) != cls.lacks[knob]:
+            natural = cls.lacks[knob]
+            raise LacksKnob(f"{knob}={value}: model={architecture} has no {knob}; accepted: null or {natural}")
+    return build(cls, values, "model.")

@@ -1,0 +1,79 @@
+"""The one type every data source makes: frames of atoms with energies and forces, and where they came from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Configurations of atoms, padded to one number of atoms (atomic number 0 marks padding).
+
+    ``numbers`` ``[frames, atoms]``; ``positions`` ``[frames, atoms, 3]`` in Å; ``energies`` ``[frames]`` in eV;
+    ``forces`` ``[frames, atoms, 3]`` in eV/Å; ``cells`` ``[frames, 3, 3]`` in Å, rows are lattice vectors (zero
+    where not periodic); ``pbc`` ``[frames, 3]``. ``bonds`` ``[n, 2]``, if given, lists the only pairs of atoms
+    that interact in every frame, whatever the cutoff (the star teacher needs it).
+    """
+
+    numbers: Ints
+    positions: Floats
+    energies: Floats
+    forces: Floats
+    cells: Floats
+    pbc: NDArray[np.bool_]
+    bonds: Ints | None = None
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def take(self, index: Ints | slice) -> Frames:
+        """The frames at ``index``, in that order."""
+        return Frames(
+            self.numbers[index], self.positions[index], self.energies[index], self.forces[index],
+            self.cells[index], self.pbc[index], self.bonds,
+        )  # fmt: skip
+
+    def sha256(self) -> str:
+        """Hex digest of the content: equal exactly where every number of every frame is equal."""
+        digest = hashlib.sha256()
+        for array in (self.numbers, self.positions, self.energies, self.forces, self.cells, self.pbc, self.bonds):
+            if array is None:
+                digest.update(b"none")
+                continue
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A pool to draw training subsets from, a fixed diagnostic holdout, and test frames equal for every run.
+
+    ``isolated_energies`` maps atomic numbers to the energies of the free atoms in eV, where they are known.
+    ``disjoint_seeds`` is the number of seeds whose subsets do not overlap (while P ≤ pool / disjoint_seeds).
+    """
+
+    name: str
+    pool: Frames
+    holdout: Frames
+    test: Frames
+    test_set: str = "test"
+    isolated_energies: Mapping[int, float] | None = None
+    disjoint_seeds: int = 5
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def sha256(self) -> str:
+        """Digest of everything in the data that can change a run's number."""
+        parts = [self.pool.sha256(), self.holdout.sha256(), self.test.sha256(), str(self.disjoint_seeds)]
+        if self.isolated_energies is not None:
+            parts += [f"{z}:{energy!r}" for z, energy in sorted(self.isolated_energies.items())]
+        return hashlib.sha256("|".join(parts).encode()).hexdigest()

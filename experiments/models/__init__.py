@@ -1,0 +1,1 @@
+"""Architectures: one file each, functional, with an explicit leading pack axis."""
