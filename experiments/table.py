@@ -1,0 +1,40 @@
+"""The run table: one row per finished run and metric, from the results in a store (torch-free)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from experiments.runs import RunStore
+
+COLUMNS = (
+    "run_id", "model_id", "dataset", "test_set", "architecture", "group", "L", "edge_lmax", "nu", "n_layers",
+    "channels", "cutoff", "P", "seed", "subset_seed", "init_seed", "metric", "unit", "error", "error_test_sem",
+    "train_error", "error_half_budget", "converged", "n_parameters", "n_steps", "seconds", "device", "code_version",
+    "data_limited", "subsets_disjoint",
+)  # fmt: skip
+"""The contract's columns in their order, then ours."""
+
+PER_METRIC = ("unit", "error", "error_test_sem", "train_error", "error_half_budget", "converged", "data_limited")
+INTEGERS = ("L", "edge_lmax", "nu", "n_layers", "channels", "P", "seed", "subset_seed", "init_seed", "n_parameters")
+
+
+def rows_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A result's rows: the run's own columns beside each metric's."""
+    shared = {column: result.get(column) for column in COLUMNS if column not in (*PER_METRIC, "metric")}
+    return [
+        {**shared, "metric": metric, **{column: values.get(column) for column in PER_METRIC}}
+        for metric, values in result["by_metric"].items()
+    ]
+
+
+def run_table(store: RunStore) -> pd.DataFrame:
+    """All finished runs of a store, ordered by curve, P, seed and metric."""
+    rows = [row for _, result in store.results() for row in rows_of(result)]
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    for column in (*INTEGERS, "n_steps"):
+        table[column] = table[column].astype("Int64")  # nullable: a model without L has none
+    order = ["dataset", "architecture", "L", "nu", "edge_lmax", "model_id", "P", "seed", "metric"]
+    return table.sort_values(order, na_position="first", ignore_index=True)
