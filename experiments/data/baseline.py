@@ -1,0 +1,106 @@
+"""The part of the energy that composition explains: what a model of the geometry is measured against.
+
+One composition: the mean training energy. Several: the energies of the free atoms, where they are known, plus one
+energy per atom fitted to the training frames (free atoms alone leave the mean binding energy, some eV an atom,
+for the network to learn); otherwise one energy per element by least squares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+from experiments.data.dataset import Floats, Ints
+from experiments.errors import InputError
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """E(composition) = constant + Σ_Z counts_Z · per_element[Z] (eV).
+
+    ``elements`` ``[s]`` are the atomic numbers that are known and ``per_element`` ``[s]`` their energies.
+    ``span`` ``[r, s]`` holds orthonormal rows that span the training compositions; where it is given,
+    compositions outside of that span cannot be predicted (least squares says nothing about them). ``only``
+    ``[s]`` is the one composition that ``constant`` was averaged over, where there was one.
+    """
+
+    elements: Ints
+    per_element: Floats
+    constant: float = 0.0
+    span: Floats | None = None
+    only: Ints | None = None
+
+    def predict(self, numbers: Ints) -> Floats:
+        """Energies ``[F]`` (eV) of frames with atomic numbers ``[F, N]`` (0: padding).
+
+        Raises ``InputError`` for a composition that the training frames do not determine.
+        """
+        counts = composition(numbers, self.elements)
+        if self.only is not None:
+            self._refuse((counts != self.only).any(1), counts)
+        if self.span is not None:
+            outside = counts - counts @ self.span.T @ self.span
+            # counts are exact integers, so what remains inside the span is round-off of their size
+            self._refuse(np.abs(outside).max(1, initial=0) > 1e-8 * (1 + np.abs(counts).max(1, initial=0)), counts)
+        return np.asarray(self.constant + counts @ self.per_element)
+
+    def _refuse(self, bad: NDArray[np.bool_], counts: Floats) -> None:
+        if bad.any():
+            f = int(np.argmax(bad))
+            raise InputError(
+                f"frame {f} of composition {_formula(self.elements, counts[f])}: the training frames do not determine "
+                "its energy baseline; give data.isolated_atoms=FILE or training frames of more compositions"
+            )
+
+
+def fit_baseline(numbers: Ints, energies: Floats, isolated: Mapping[int, float] | None = None) -> Baseline:
+    """Baseline from training frames: atomic numbers ``[F, N]`` (0: padding), energies ``[F]`` in eV.
+
+    Only training frames may be passed in, for P counts every label used. ``isolated`` maps atomic numbers to the
+    energies of free atoms (eV); where all training frames have one composition it is not needed, and changes nothing
+    but that other compositions can be predicted. Raises ``InputError`` where it is needed and lacks an element.
+    """
+    if len(numbers) == 0:
+        raise ValueError("fit_baseline: needs at least one frame, got none")
+    elements = np.unique(numbers[numbers > 0])
+    counts = composition(numbers, elements)  # [F, s]
+    one = bool((counts == counts[0]).all())
+    missing = [chemical_symbols[z] for z in elements if isolated is None or int(z) not in isolated]
+    if isolated is not None and missing and not one:
+        raise InputError(f"data.isolated_atoms: no energy for {', '.join(missing)}; give one frame of each element")
+    if isolated is not None and not missing:
+        elements = np.array(sorted(isolated), dtype=np.int64)
+        counts = composition(numbers, elements)
+        free = np.array([isolated[int(z)] for z in elements])
+        sizes = counts.sum(1)
+        # least squares over the frames for one energy per atom: Σ n (E − E_free) / Σ n²
+        return Baseline(elements, free + float(sizes @ (energies - counts @ free) / (sizes @ sizes)))
+    if one:
+        return Baseline(elements, np.zeros(len(elements)), float(energies.mean()), only=counts[0])
+    _, singular, rows = np.linalg.svd(counts, full_matrices=False)
+    rank = int((singular > singular[0] * 1e-10).sum())  # counts are small integers: true zeros are round-off
+    solution = np.linalg.lstsq(counts, energies, rcond=1e-10)[0]
+    return Baseline(elements, np.asarray(solution), span=rows[:rank])
+
+
+def composition(numbers: Ints, elements: Ints) -> Floats:
+    """Atoms of each element per frame: ``[F, N]`` and ``[s]`` → ``[F, s]``.
+
+    Raises ``InputError`` where a frame holds an element that is not in ``elements``.
+    """
+    known = np.isin(numbers, elements) | (numbers == 0)
+    if not known.all():
+        f, n = np.argwhere(~known)[0]
+        raise InputError(
+            f"frame {f}, atom {n}: element {chemical_symbols[numbers[f, n]]} has no energy baseline; "
+            f"there is one for {', '.join(chemical_symbols[z] for z in elements)}"
+        )
+    return np.asarray((numbers[:, :, None] == elements).sum(1), dtype=np.float64)
+
+
+def _formula(elements: Ints, counts: Floats) -> str:
+    return "".join(f"{chemical_symbols[z]}{int(n)}" for z, n in zip(elements, counts, strict=True) if n)
