@@ -17,6 +17,7 @@ from numpy.polynomial import legendre
 
 from experiments.data.dataset import Dataset, Floats, Frames
 from experiments.errors import InputError
+from experiments.schema import setting
 
 CENTRE, NEIGHBOUR = 6, 1  # carbon and hydrogen; the species carry no further meaning
 RADIUS = 1.0  # Å
@@ -27,25 +28,18 @@ class StarConfig:
     """``coefficients``: c_1 … c_lmax in eV; ``noise``: sd of Gaussian noise on the labels of pool and holdout,
     in eV on energies and in eV/Å on every force component (test labels stay exact); the rest counts frames."""
 
-    n_neighbours: int = 4
+    n_neighbours: int = setting(4, low=2)
     coefficients: tuple[float, ...] = (1.0, 1.0, 1.0)
-    noise: float = 0.0
-    pool: int = 5120
-    holdout: int = 256
-    test: int = 1024
-    seed: int = 0
-    disjoint_seeds: int = 5
+    noise: float = setting(0.0, low=0)
+    pool: int = setting(5120, low=1)
+    holdout: int = setting(256, low=1)
+    test: int = setting(1024, low=1)
+    seed: int = setting(0, low=0)
+    disjoint_seeds: int = setting(5, low=1)
 
     def __post_init__(self) -> None:
-        if self.n_neighbours < 2:
-            raise InputError(f"data.n_neighbours={self.n_neighbours}: an angle needs at least 2 neighbours")
-        if not self.coefficients or not all(np.isfinite(self.coefficients)) or not any(self.coefficients):
-            raise InputError(f"data.coefficients={list(self.coefficients)}: give finite c_1, c_2, …, not all zero (eV)")
-        if not (np.isfinite(self.noise) and self.noise >= 0):
-            raise InputError(f"data.noise={self.noise}: must be a finite number ≥ 0 (eV and eV/Å)")
-        for key, least in (("pool", 1), ("holdout", 1), ("test", 1), ("seed", 0), ("disjoint_seeds", 1)):
-            if getattr(self, key) < least:
-                raise InputError(f"data.{key}={getattr(self, key)}: must be an integer ≥ {least}")
+        if not any(self.coefficients):
+            raise InputError(f"coefficients={list(self.coefficients)}: accepted: c_1, c_2, … in eV, not all zero")
 
 
 def star_energy(directions: Floats, coefficients: Sequence[float]) -> Floats:
