@@ -1,0 +1,72 @@
+"""Errors of predicted energies and forces: per frame, and over frames with their standard error."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from experiments.data.dataset import Floats, Frames
+from experiments.tasks.predictions import Predictions
+
+UNITS = {"force_mae": "eV/Å", "force_rmse": "eV/Å", "energy_mae": "eV", "energy_rmse": "eV"}
+"""Force errors are over components; energy errors are per atom."""
+
+
+@dataclass(frozen=True)
+class MetricValue:
+    """A metric over a set of frames and the standard error that the finite number of frames gives it."""
+
+    value: float
+    sem: float
+
+
+def frame_errors(predicted: Predictions, frames: Frames) -> pd.DataFrame:
+    """One row a frame: mean absolute and mean squared error of a force component (eV/Å, eV²/Å²) and of the
+    energy per atom (eV, eV²)."""
+    atoms = (frames.numbers > 0).sum(1)
+    real = (frames.numbers > 0)[..., None]
+    force = np.where(real, predicted.forces - frames.forces, 0.0)
+    energy = (predicted.energies - frames.energies) / atoms
+    return pd.DataFrame(
+        {
+            "frame": np.arange(len(frames)),
+            "atoms": atoms,
+            "force_mae": np.abs(force).sum((1, 2)) / (3 * atoms),
+            "force_mse": (force**2).sum((1, 2)) / (3 * atoms),
+            "energy_mae": np.abs(energy),
+            "energy_mse": energy**2,
+        }
+    )
+
+
+def metrics_of(errors: pd.DataFrame) -> dict[str, MetricValue]:
+    """The metrics of :data:`UNITS` from per-frame errors; force components of all frames weigh the same.
+
+    Frames are the unit of the standard error, for forces within a frame are correlated; that of a root mean
+    square follows from that of the mean square by the delta method, sem(√m) = sem(m)/(2√m).
+    """
+    atoms = errors["atoms"].to_numpy(np.float64)
+    force_mse = _mean(errors["force_mse"].to_numpy(), atoms)
+    energy_mse = _mean(errors["energy_mse"].to_numpy(), np.ones_like(atoms))
+    return {
+        "force_mae": _mean(errors["force_mae"].to_numpy(), atoms),
+        "force_rmse": _root(force_mse),
+        "energy_mae": _mean(errors["energy_mae"].to_numpy(), np.ones_like(atoms)),
+        "energy_rmse": _root(energy_mse),
+    }
+
+
+def _mean(values: Floats, weights: Floats) -> MetricValue:
+    share = weights / weights.sum()
+    mean = float(share @ values)
+    frames = len(values)
+    spread = float((share**2) @ (values - mean) ** 2) * frames / (frames - 1) if frames > 1 else math.nan
+    return MetricValue(mean, math.sqrt(spread))
+
+
+def _root(square: MetricValue) -> MetricValue:
+    root = math.sqrt(square.value)
+    return MetricValue(root, square.sem / (2 * root) if root > 0 else 0.0)

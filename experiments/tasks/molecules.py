@@ -1,0 +1,207 @@
+"""The task "energies and forces of molecules": what a frame is to a model, the loss, and predictions in eV.
+
+A model sees a normalised problem: E = scale·Σ_i e_i + baseline(composition), F = scale·f, where scale is the force
+RMS of the run's own training frames (so that the loss is in its units) and the baseline is fitted to them too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from experiments.data.baseline import Baseline, fit_baseline
+from experiments.data.dataset import Dataset, Frames, Ints
+from experiments.data.graph import neighbours
+from experiments.models.graph import Graph, pair_forces
+from experiments.tasks.predictions import Predictions
+
+Tensors = Mapping[str, Tensor]
+EVALUATION_SLOTS = 32768
+"""Neighbour slots evaluated at once: bounds the memory of an evaluation."""
+
+
+class Network(Protocol):
+    """What the task needs of a model (experiments/models)."""
+
+    def energies(self, params: Tensors, graph: Graph) -> Tensor:
+        """Normalised atomic energies ``[p, n]``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Resident:
+    """Frames of one split as tensors on the device, ready to be picked by index.
+
+    vectors ``[F, N, K, 3]``, index/reverse/mask ``[F, N, K]``, species and atoms ``[F, N]``: see ``Graph``, but
+    with indices local to the frame. energies ``[F]`` float64 and forces ``[F, N, 3]`` in eV and eV/Å.
+    """
+
+    tensors: dict[str, Tensor]
+    frames: Frames
+
+    @property
+    def slots(self) -> int:
+        """Neighbour slots of one frame."""
+        return int(self.tensors["index"][0].numel())
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run's training frames (indices into the pool) and what follows from them alone: the energy baseline,
+    the force RMS ``scale`` in eV/Å, and one over the mean number of neighbours."""
+
+    subset: Ints
+    baseline: Baseline
+    scale: float
+    inverse_neighbours: float
+
+
+class MoleculeTask:
+    """Energies and forces of the molecules of one dataset."""
+
+    def __init__(self, dataset: Dataset, cutoff: float, dtype: torch.dtype, device: torch.device) -> None:
+        self.dataset = dataset
+        self.cutoff = cutoff
+        self.dtype = dtype
+        self.device = device
+        splits = (dataset.pool, dataset.holdout, dataset.test)
+        self.elements = sorted({int(z) for frames in splits for z in np.unique(frames.numbers) if z > 0})
+        self.pool, self.holdout, self.test = (self._resident(frames) for frames in splits)
+
+    def _resident(self, frames: Frames) -> Resident:
+        found = neighbours(frames, self.cutoff)
+        species = np.searchsorted(np.asarray(self.elements), np.maximum(frames.numbers, self.elements[0]))
+
+        def real(array: np.ndarray) -> Tensor:
+            return torch.as_tensor(array, dtype=self.dtype, device=self.device)
+
+        def whole(array: np.ndarray) -> Tensor:
+            return torch.as_tensor(array, dtype=torch.int64, device=self.device)
+
+        tensors = {
+            "vectors": real(found.vectors),
+            "mask": real(found.mask),
+            "index": whole(found.index),
+            "reverse": whole(found.reverse),
+            "species": whole(species),
+            "atoms": real(frames.numbers > 0),
+            "forces": real(frames.forces),
+        }
+        return Resident(tensors, frames)
+
+    def prepare(self, subset: Ints) -> Prepared:
+        """What a run derives from its own training frames, and from no others.
+
+        Where all forces vanish, the energy's standard deviation per Å takes the place of the force RMS.
+        """
+        frames = self.dataset.pool.take(subset)
+        real = frames.numbers > 0
+        baseline = fit_baseline(frames.numbers, frames.energies, self.dataset.isolated_energies)
+        scale = float(np.sqrt((frames.forces[real] ** 2).mean()))
+        if scale == 0.0:
+            scale = float(np.std(frames.energies - baseline.predict(frames.numbers))) or 1.0
+        edges = self.pool.tensors["mask"][torch.as_tensor(subset, device=self.device)].sum().item()
+        return Prepared(subset, baseline, scale, float(real.sum() / max(edges, 1.0)))
+
+    def targets(self, runs: Sequence[Prepared]) -> dict[str, Tensor]:
+        """Normalised labels of a pack: ``energies`` ``[p, F]`` over the pool, given on each run's own subset
+        (zero elsewhere), and ``scale`` ``[p]``."""
+        energies = np.zeros((len(runs), len(self.dataset.pool)))
+        for row, run in zip(energies, runs, strict=True):
+            frames = self.dataset.pool.take(run.subset)
+            row[run.subset] = (frames.energies - run.baseline.predict(frames.numbers)) / run.scale
+        scales = np.array([run.scale for run in runs])
+        return {
+            "energies": torch.as_tensor(energies, dtype=self.dtype, device=self.device),
+            "scale": torch.as_tensor(scales, dtype=self.dtype, device=self.device),
+        }
+
+    def loss(
+        self,
+        model: Network,
+        params: Tensors,
+        targets: Tensors,
+        resident: Tensors,
+        picked: Tensor,
+        weights: tuple[float, float],
+    ) -> Tensor:
+        """Loss of every run ``[p]`` on its batch ``picked`` ``[p, B]`` (indices into the pool).
+
+        ``resident`` are the pool's tensors, ``targets`` those of :meth:`targets`; ``weights`` are those of the
+        energy per atom and of the forces, both in units of the force RMS.
+        """
+        energy_weight, force_weight = weights
+        p, batch = picked.shape
+        graph = pick_graph(resident, picked)
+        if force_weight > 0:
+            graph = differentiable(graph)
+        atomic = model.energies(params, graph) * graph.atoms  # [p, B·N]
+        loss = torch.zeros(p, dtype=self.dtype, device=picked.device)
+        atoms = graph.atoms.reshape(p, batch, -1).sum(-1)  # [p, B]
+        if energy_weight > 0:
+            total = atomic.reshape(p, batch, -1).sum(-1)
+            target = targets["energies"].gather(1, picked)
+            loss = loss + energy_weight * (((total - target) / atoms) ** 2).mean(1)
+        if force_weight > 0:
+            (gradient,) = torch.autograd.grad(atomic.sum(), graph.vectors, create_graph=True)
+            scale = targets["scale"].reshape(p, 1, 1)
+            target_forces = resident["forces"][picked].reshape(p, -1, 3) / scale
+            error = (pair_forces(gradient, graph) - target_forces) * graph.atoms[..., None]
+            loss = loss + force_weight * (error**2).sum((1, 2)) / (3 * graph.atoms.sum(1))
+        return loss
+
+    def predict(
+        self, model: Network, params: Tensors, runs: Sequence[Prepared], split: Resident, picked: Sequence[Ints]
+    ) -> list[Predictions]:
+        """Predictions of every run of a pack, run ``i`` on frames ``picked[i]`` of ``split`` (all of one length)."""
+        raw = self._raw(model, params, split, np.stack(picked))
+        return [
+            Predictions(run.scale * energies + run.baseline.predict(split.frames.numbers[chosen]), run.scale * forces)
+            for run, chosen, (energies, forces) in zip(runs, picked, raw, strict=True)
+        ]
+
+    def _raw(
+        self, model: Network, params: Tensors, split: Resident, picked: Ints
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        p, frames = picked.shape
+        chunk = max(1, EVALUATION_SLOTS // (p * split.slots))
+        energies, forces = [], []
+        for start in range(0, frames, chunk):
+            index = torch.as_tensor(picked[:, start : start + chunk], device=self.device)
+            graph = differentiable(pick_graph(split.tensors, index))
+            with torch.enable_grad():
+                atomic = model.energies(params, graph) * graph.atoms
+                (gradient,) = torch.autograd.grad(atomic.sum(), graph.vectors)
+            found = pair_forces(gradient, graph) * graph.atoms[..., None]
+            count = index.shape[1]
+            # Sums over atoms in float64: an energy is a small difference of large sums.
+            energies.append(atomic.detach().double().reshape(p, count, -1).sum(-1).cpu().numpy())
+            forces.append(found.detach().double().reshape(p, count, -1, 3).cpu().numpy())
+        all_energies, all_forces = np.concatenate(energies, 1), np.concatenate(forces, 1)
+        return [(all_energies[i], all_forces[i]) for i in range(p)]
+
+
+def pick_graph(tensors: Tensors, picked: Tensor) -> Graph:
+    """The graph of frames ``picked`` ``[p, B]``: frames side by side, indices made global to the pack."""
+    p, batch = picked.shape
+    atoms, slots = tensors["index"].shape[1:]
+    place = torch.arange(p * batch, device=picked.device).reshape(p, batch, 1, 1)
+    return Graph(
+        vectors=tensors["vectors"][picked].reshape(p, batch * atoms, slots, 3),
+        senders=(tensors["index"][picked] + place * atoms).reshape(p, batch * atoms, slots),
+        reverse=(tensors["reverse"][picked] + place * (atoms * slots)).reshape(p, batch * atoms, slots),
+        mask=tensors["mask"][picked].reshape(p, batch * atoms, slots),
+        species=tensors["species"][picked].reshape(p, batch * atoms),
+        atoms=tensors["atoms"][picked].reshape(p, batch * atoms),
+    )
+
+
+def differentiable(graph: Graph) -> Graph:
+    """The same graph with vectors that gradients can be taken with respect to."""
+    vectors = graph.vectors.detach().requires_grad_(True)
+    return Graph(vectors, graph.senders, graph.reverse, graph.mask, graph.species, graph.atoms)

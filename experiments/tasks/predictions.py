@@ -1,0 +1,15 @@
+"""What every way of fitting hands to the metrics: predicted energies and forces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from experiments.data.dataset import Floats
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """``energies`` ``[frames]`` in eV, ``forces`` ``[frames, atoms, 3]`` in eV/Å (zero on padding)."""
+
+    energies: Floats
+    forces: Floats

@@ -1,0 +1,80 @@
+"""A run's checkpoint: every tensor of its state and how far it came, whole or refused.
+
+safetensors (no pickle); a digest of the tensors lies in the header, so that a damaged file is told from a good one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from experiments import files
+
+logger = logging.getLogger(__name__)
+KEPT = 2
+"""Checkpoints kept an attempt: the latest, and one before it in case the latest is damaged."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """``tensors`` without a pack axis, and JSON ``facts`` (the clock among them)."""
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a whole checkpoint or none."""
+    tensors = {name: t.detach().cpu().contiguous() for name, t in checkpoint.tensors.items()}
+    header = {"facts": json.dumps(checkpoint.facts), "digest": _digest(tensors)}
+    with files.whole(path) as aside:
+        save_file(tensors, aside, metadata=header)
+
+
+def load(path: Path) -> Checkpoint | None:
+    """The checkpoint, or None (with a warning) where the file is damaged."""
+    try:
+        with safe_open(path, framework="pt") as stored:
+            header = stored.metadata() or {}
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a mapping
+        if header.get("digest") != _digest(tensors):
+            raise ValueError("its digest does not fit its content")
+        return Checkpoint(tensors, json.loads(header["facts"]))
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        logger.warning("checkpoint %s is damaged (%s); using an older one", path.name, error)
+        return None
+
+
+def save_step(directory: Path, clock: int, checkpoint: Checkpoint) -> None:
+    """Write ``step-<clock>.safetensors`` and drop all but the last few of this attempt."""
+    save(directory / f"step-{clock:09d}.safetensors", checkpoint)
+    for old in sorted(directory.glob("step-*.safetensors"))[:-KEPT]:
+        old.unlink(missing_ok=True)
+
+
+def latest(directories: Iterable[Path]) -> Checkpoint | None:
+    """The furthest good checkpoint of a run's attempts."""
+    found = sorted((p for d in directories for p in d.glob("step-*.safetensors")), key=lambda p: p.name, reverse=True)
+    for path in found:
+        checkpoint = load(path)
+        if checkpoint is not None:
+            return checkpoint
+    return None

@@ -1,0 +1,48 @@
+"""What a run looked like while it trained: JSON lines as it goes, Parquet at the end."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from experiments import files
+
+
+class History:
+    """Records of one run, written to ``history.jsonl`` in its attempt's directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.records: list[dict[str, Any]] = []
+        self._losses: list[float] = []
+
+    def resume(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Start from the records of a checkpoint."""
+        self.records = [dict(record) for record in records]
+        lines = "".join(json.dumps(record) + "\n" for record in self.records)
+        files.write_bytes(self.directory / "history.jsonl", lines.encode())
+
+    def loss(self, losses: NDArray[np.floating[Any]]) -> None:
+        """Losses of the updates since the last record; their mean goes into the next."""
+        self._losses += [float(value) for value in losses]
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Append a record."""
+        finite = [value for value in self._losses if math.isfinite(value)]
+        full = {**record, "loss": sum(finite) / len(finite) if finite else None}
+        self._losses.clear()
+        self.records.append(full)
+        with open(self.directory / "history.jsonl", "a") as lines:
+            lines.write(json.dumps(full) + "\n")
+
+    def to_parquet(self, path: Path) -> None:
+        """All records as a table."""
+        with files.whole(path) as aside:
+            pd.DataFrame(self.records).to_parquet(aside)
