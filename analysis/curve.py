@@ -1,0 +1,165 @@
+"""A learning curve: the errors of one model on one dataset and metric, by seed and training-set size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.table import RunTable, curve_name
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One learning curve; arrays over seeds and training-set sizes hold NaN where a run is missing."""
+
+    key: Mapping[str, object]
+    """The identifying columns and their values (L, nu, ... as float or None)."""
+    sizes: FloatArray
+    """Training-set sizes P, ascending, frames. [K]"""
+    seeds: tuple[str, ...]
+    """Labels of the seeds; running numbers where the table has none. [S]"""
+    error: FloatArray
+    """Test error, in `unit`. [S, K]"""
+    train_error: FloatArray
+    """Training error, in `unit`; all NaN where the table has none. [S, K]"""
+    half_budget: FloatArray
+    """Test error after the complete schedule of half the length, in `unit`; all NaN where there is none. [S, K]"""
+    sem: FloatArray
+    """Standard error of the test error from the finite test set, in `unit`; all NaN where unknown. [S, K]"""
+    n_test: FloatArray
+    """Number of test examples; all NaN where unknown. [S, K]"""
+    converged: tuple[tuple[bool | None, ...], ...]
+    """Whether each run's training converged; None where not said. [S][K]"""
+    unit: str
+    """Unit of the errors; empty where the table does not say."""
+    has_seeds: bool
+    """Whether `seeds` are real: runs of one seed share nested training subsets."""
+    versions: frozenset[str] = frozenset()
+    """Code versions of the runs."""
+    devices: frozenset[str] = frozenset()
+    """Devices of the runs."""
+    overlapping: bool | None = None
+    """Whether the seeds' training subsets overlap; None where the table does not say."""
+    shared_subsets: bool = False
+    """Whether several seeds drew the very same training subset."""
+    lost_zeros: bool = False
+    """Whether rows with an error of exactly zero were dropped."""
+
+    @property
+    def log_sizes(self) -> FloatArray:
+        """ln P. [K]"""
+        return np.log(self.sizes)
+
+    @property
+    def log_error(self) -> FloatArray:
+        """ln error; -inf where an error rate is zero. [S, K]"""
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(self.error))
+
+    @property
+    def mean_error(self) -> FloatArray:
+        """Geometric mean over seeds, in `unit`. [K]"""
+        return np.asarray(np.exp(nanmean(self.log_error)))
+
+    @property
+    def name(self) -> str:
+        """The curve in words for messages."""
+        return curve_name([np.nan if value is None else value for value in self.key.values()], list(self.key))
+
+    def number(self, name: str) -> float | None:
+        """A numeric identifying column (`L`, `nu`, `edge_lmax`, ...), None where absent or empty."""
+        value = self.key.get(name)
+        return float(value) if isinstance(value, int | float) else None
+
+    def text(self, name: str) -> str:
+        """A text identifying column, empty where absent."""
+        value = self.key.get(name)
+        return value if isinstance(value, str) else ""
+
+
+def nanmean(values: FloatArray) -> FloatArray:
+    """Mean over the first axis that skips NaN and gives NaN, without a warning, where nothing is left."""
+    present = ~np.isnan(values)
+    count = present.sum(axis=0)
+    total = np.where(present, values, 0.0).sum(axis=0)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+
+
+def curves(table: RunTable) -> list[Curve]:
+    """The learning curves of a run table, in order of first appearance."""
+    columns = list(table.curve_columns)
+    return [
+        _curve(dict(zip(columns, values, strict=True)), part, table)
+        for values, part in table.rows.groupby(columns, dropna=False, sort=False)
+    ]
+
+
+def _curve(key: dict[str, object], part: pd.DataFrame, table: RunTable) -> Curve:
+    plain = {name: (None if pd.isna(value) else value) for name, value in key.items()}  # type: ignore[call-overload]
+    labels = (part["seed"] if table.has_seeds else part.groupby("P").cumcount()).astype(str)
+    seeds = tuple(sorted(labels.unique(), key=_seed_order))
+    sizes = np.sort(part["P"].unique()).astype(float)
+    row = labels.map({label: index for index, label in enumerate(seeds)}).to_numpy(dtype=int)
+    column = np.searchsorted(sizes, part["P"].to_numpy(dtype=float))
+
+    def grid(name: str) -> FloatArray:
+        values = np.full((len(seeds), len(sizes)), np.nan)
+        if name in part.columns:
+            values[row, column] = part[name].to_numpy(dtype=float)
+        return values
+
+    converged: list[list[bool | None]] = [[None] * len(sizes) for _ in seeds]
+    if "converged" in part.columns:
+        for s, k, value in zip(row, column, part["converged"], strict=True):
+            converged[s][k] = value if isinstance(value, bool) else None
+    return Curve(
+        key=plain,
+        sizes=sizes,
+        seeds=seeds,
+        error=grid("error"),
+        train_error=grid("train_error"),
+        half_budget=grid("error_half_budget"),
+        sem=grid("error_test_sem"),
+        n_test=grid("n_test"),
+        converged=tuple(tuple(line) for line in converged),
+        unit=str(part["unit"].iloc[0]) if "unit" in part.columns else "",
+        has_seeds=table.has_seeds,
+        versions=_labels(part, "code_version"),
+        devices=_labels(part, "device"),
+        overlapping=_overlapping(part, sizes, len(seeds)),
+        shared_subsets=_shared(part, seeds),
+        lost_zeros=curve_name([np.nan if v is None else v for v in plain.values()], list(plain)) in table.zero_curves,
+    )
+
+
+def _seed_order(label: str) -> tuple[int, float, str]:
+    try:
+        return 0, float(label), label
+    except ValueError:
+        return 1, 0.0, label
+
+
+def _labels(part: pd.DataFrame, name: str) -> frozenset[str]:
+    return frozenset(str(value) for value in part[name] if value != "") if name in part.columns else frozenset()
+
+
+def _overlapping(part: pd.DataFrame, sizes: FloatArray, n_seeds: int) -> bool | None:
+    """Subsets of different seeds are disjoint while P_max ≤ pool / seeds; the table may also say it outright."""
+    if "overlapping_subsets" in part.columns:
+        return bool(part["overlapping_subsets"].astype(str).str.lower().isin(["true", "1", "1.0"]).any())
+    if "pool_size" in part.columns and part["pool_size"].notna().any():
+        return bool(sizes[-1] * n_seeds > part["pool_size"].min())
+    return None
+
+
+def _shared(part: pd.DataFrame, seeds: tuple[str, ...]) -> bool:
+    if "subset_seed" not in part.columns or len(seeds) < 2:
+        return False
+    subsets = part.loc[part["subset_seed"] != "", "subset_seed"]
+    return bool(0 < subsets.nunique() < len(seeds))

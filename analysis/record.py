@@ -1,0 +1,137 @@
+"""Fits as records: the JSON that other programs read and the lines that people read."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from analysis.curve import Curve
+from analysis.fit import CurveFit, Fit, fit_curve
+from analysis.flags import Judgement, Verdict, judge
+
+Record = dict[str, object]
+
+
+def analyse(curves: Iterable[Curve]) -> list[tuple[CurveFit, Judgement]]:
+    """Fit and judge every curve."""
+    fits = [fit_curve(curve) for curve in curves]
+    return [(fit, judge(fit)) for fit in fits]
+
+
+def records(fit: CurveFit, judgement: Judgement) -> list[Record]:
+    """One record per fit form; numbers are JSON numbers or None, never NaN.
+
+    `prefactor`, `floor` are in `unit`; β is positive where the error falls with P.
+    """
+    curve = fit.curve
+    shared: Record = {
+        "dataset": curve.text("dataset"),
+        "architecture": curve.text("architecture"),
+        "L": _integer(curve.number("L")),
+        "nu": _integer(curve.number("nu")),
+        "metric": curve.text("metric"),
+    }
+    extra: Record = {
+        **{name: _plain(value) for name, value in curve.key.items() if name not in shared},
+        "unit": curve.unit,
+        "n_seeds": int(fit.seeds_used.sum()) if curve.has_seeds else 0,
+        "n_P": len(curve.sizes),
+        "P_min": _plain(float(curve.sizes[0])),
+        "P_max": _plain(float(curve.sizes[-1])),
+        "verdict": str(judgement.verdict),
+        "beta_half_budget": _number(judgement.beta_half_budget),
+        "curvature": _number(judgement.curvature),
+        "curvature_p": _number(judgement.curvature_p),
+    }
+    return [{**shared, **_fit_record(one), **_closing(one, fit, judgement), **extra} for one in fit.fits]
+
+
+def _fit_record(fit: Fit) -> Record:
+    return {
+        "form": str(fit.form),
+        "beta": _number(fit.beta.value),
+        "beta_low": _number(fit.beta.low),
+        "beta_high": _number(fit.beta.high),
+        "prefactor": _number(fit.prefactor),
+        "floor": _number(fit.floor),
+        "status": str(fit.status),
+    }
+
+
+def _closing(one: Fit, fit: CurveFit, judgement: Judgement) -> Record:
+    return {
+        "flags": [str(flag) for flag in judgement.flags],
+        "recommended": one.form == fit.recommended,
+        "beta_error": _number(one.beta.error),
+        "interval": one.method,
+        "aicc": _number(one.aicc),
+        "extrapolation_error": _number(one.extrapolation_error),
+    }
+
+
+def to_json(entries: list[Record]) -> str:
+    """Indented UTF-8 JSON with a final newline."""
+    return json.dumps(entries, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def label(curve: Curve) -> str:
+    """A curve in the field's words: `mace L=1 ν=3 edge 3`."""
+    parts = [curve.text("architecture")]
+    for name, sign in (("L", "L="), ("nu", "ν="), ("edge_lmax", "edge ")):
+        value = curve.number(name)
+        if value is not None:
+            parts.append(f"{sign}{value:g}")
+    return " ".join(part for part in parts if part)
+
+
+def plus_minus(value: float, low: float, high: float) -> str:
+    """`0.52 ± 0.03`, the half width of the interval rounded to its last place; the bare value without an interval."""
+    if not math.isfinite(value):
+        return "–"
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return f"{value:.2f}".replace("-", "−")
+    half = (high - low) / 2
+    digits = 2 if half >= 0.005 else 3
+    return f"{value:.{digits}f} ± {half:.{digits}f}".replace("-", "−")
+
+
+def summary(fits: list[tuple[CurveFit, Judgement]]) -> str:
+    """One line per curve: dataset, metric, model, β ± half its interval, form, verdict mark and flags."""
+    rows = [("dataset", "metric", "model", "β (95 %)", "form", "P", "seeds", "flags")]
+    for fit, judgement in fits:
+        curve, best = fit.curve, fit.best
+        mark = " *" if judgement.verdict is Verdict.NOT_CONVERGED else ""
+        rows.append(
+            (
+                curve.text("dataset"),
+                curve.text("metric"),
+                label(curve),
+                plus_minus(best.beta.value, best.beta.low, best.beta.high) + mark,
+                str(best.form),
+                f"{curve.sizes[0]:g}–{curve.sizes[-1]:g}",
+                str(int(fit.seeds_used.sum())) if curve.has_seeds else "none",
+                " ".join(judgement.flags) or "–",
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    if any(judgement.verdict is Verdict.NOT_CONVERGED for _, judgement in fits):
+        lines.append("* not converged: β still moves with the length of training; not an exponent to quote")
+    return "\n".join(lines)
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _integer(value: float | None) -> int | float | None:
+    return None if value is None else int(value) if float(value).is_integer() else value
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, float | np.floating):
+        return None if not math.isfinite(value) else _integer(float(value))
+    return value

@@ -1,0 +1,305 @@
+"""The run table: one row per run and metric, read from a store or from a CSV that anybody wrote, and checked.
+
+A bad row is named by its line and refused, or dropped when the user says so; nothing is repaired silently.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pandas as pd
+
+from analysis.errors import InputError
+from analysis.files import write_text
+
+log = logging.getLogger(__name__)
+
+REQUIRED = ("dataset", "architecture", "metric", "P", "error")
+"""Columns without which there is no learning curve (`seed` may be absent: a table without seeds is flagged)."""
+
+IDENTIFYING = ("group", "L", "edge_lmax", "nu", "n_layers", "channels", "cutoff")
+"""What tells two models of one architecture apart when the table has no `model_id`."""
+
+NUMERIC = (
+    *("P", "error", "error_test_sem", "train_error", "error_half_budget", "L", "edge_lmax", "nu", "n_layers"),
+    *("channels", "cutoff", "n_parameters", "n_steps", "seconds", "n_test", "pool_size"),
+)
+
+ERROR_RATES = frozenset({"error_rate", "classification_error", "misclassification_rate", "top1_error", "top5_error"})
+"""Metrics that count wrong answers: zero is a legal value where `n_test` says out of how many."""
+
+_MEASURED = frozenset({"line", "run_id", "error", "error_test_sem", "train_error", "error_half_budget", "seconds"})
+"""Columns that differ between two runs of the same thing; they explain no duplicate."""
+_TRUE, _FALSE = frozenset({"true", "1", "1.0", "yes"}), frozenset({"false", "0", "0.0", "no"})
+_SHOWN = 5  # bad rows spelled out in a message; the rest are counted
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """One row that cannot be used: where it stands and why."""
+
+    line: int
+    """Line of the CSV (the header is line 1); row number + 1 for a table that came from a store."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class RunTable:
+    """A checked run table."""
+
+    rows: pd.DataFrame
+    """Good rows; all columns of the source plus `line` (int); error in the unit of its row's `unit` column."""
+    curve_columns: tuple[str, ...]
+    """Columns whose values together name one learning curve."""
+    has_seeds: bool
+    """Whether the source said which rows belong to one seed."""
+    dropped: tuple[BadRow, ...] = ()
+    """Rows left out because the user asked for it."""
+    lost_curves: tuple[str, ...] = ()
+    """Curves that had rows in the source and none that could be used."""
+    zero_curves: frozenset[str] = frozenset()
+    """Curves (by `curve_name`) that lost rows whose error was exactly zero."""
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Read a run table as text cells, with the line of each row in column `line`.
+
+    Raises InputError for a missing, unreadable, empty or ragged file.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.reader(stream)
+            header = [name.strip() for name in next(reader, [])]
+            cells: list[list[str]] = []
+            lines: list[int] = []
+            for row in reader:
+                if not any(cell.strip() for cell in row):
+                    continue
+                if len(row) != len(header):
+                    raise InputError(
+                        f"{path}, line {reader.line_num}: {len(row)} cells where the header names {len(header)} columns"
+                    )
+                cells.append([cell.strip() for cell in row])
+                lines.append(reader.line_num)
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the table ({error.strerror or error}); give a CSV file") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a CSV text file in UTF-8 ({error})") from error
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated:
+        raise InputError(f"{path}: column {repeated[0]!r} appears twice in the header; names must be distinct")
+    if not cells:
+        raise InputError(f"{path}: the table has no rows; expected a header with {', '.join(REQUIRED)}, seed and rows")
+    frame = pd.DataFrame(cells, columns=header, dtype=object)
+    return frame.assign(line=lines)
+
+
+def read_store(store: Path) -> pd.DataFrame:
+    """The run table of a store of runs, with `line` counting its rows from 2 as its CSV would.
+
+    Raises InputError for a missing store or one without a finished run.
+    """
+    if not store.is_dir():
+        raise InputError(f"{store}: no such store; give a directory of runs")
+    runs = importlib.import_module("experiments.runs")
+    frame = cast(pd.DataFrame, runs.run_table(store))
+    if frame.empty:
+        raise InputError(f"{store}: no finished run in this store, so there is no table")
+    return frame.assign(line=np.arange(len(frame)) + 2)
+
+
+def write_csv(frame: pd.DataFrame, path: Path) -> None:
+    """Write a run table (without the bookkeeping column `line`), whole or not at all."""
+    write_text(path, frame.drop(columns="line", errors="ignore").to_csv(index=False))
+
+
+def check_table(frame: pd.DataFrame, source: str, *, drop_bad: bool = False, curve_by: Sequence[str] = ()) -> RunTable:
+    """Type, validate and group a raw run table.
+
+    Args:
+        frame: rows of any CSV; needs the columns `REQUIRED`, uses as many of the others as there are.
+        source: name of the source in messages.
+        drop_bad: leave bad rows out (and log each) instead of refusing the table.
+        curve_by: further columns that tell curves apart.
+
+    Raises InputError for missing columns, for bad rows when not dropping, and when no row is left.
+    """
+    missing = [name for name in (*REQUIRED, *curve_by) if name not in frame.columns]
+    if missing:
+        raise InputError(
+            f"{source}: no column {missing[0]!r}; a run table needs {', '.join(REQUIRED)} and seed "
+            f"(found: {', '.join(str(name) for name in frame.columns if name != 'line')})"
+        )
+    rows, bad = _typed(frame)
+    has_seeds = "seed" in rows.columns
+    key = curve_columns(rows, curve_by)
+    names_before = set(_names(rows, key))
+    zero = _zero_rows(rows, bad)
+    _mark_values(rows, bad)
+    _mark_units(rows, bad)
+    _mark_duplicates(rows, bad, key, has_seeds)
+    _mark_single_p(rows, bad, key)
+    if bad and not drop_bad:
+        raise InputError(f"{source}: {_summary(bad)}; correct the table or pass --drop-bad to leave such rows out")
+    for line, reason in sorted(bad.items()):
+        log.warning("%s, line %d dropped: %s", source, line, reason)
+    good = rows[~rows["line"].isin(list(bad))].reset_index(drop=True)
+    if good.empty:
+        raise InputError(f"{source}: {_summary(bad)}; no usable row is left")
+    left = set(_names(good, key))
+    return RunTable(
+        rows=good,
+        curve_columns=key,
+        has_seeds=has_seeds,
+        dropped=tuple(BadRow(line, reason) for line, reason in sorted(bad.items())),
+        lost_curves=tuple(sorted(names_before - left)),
+        zero_curves=frozenset(_names(rows[rows["line"].isin(zero)], key)) & left,
+    )
+
+
+def load(table: Path | None, store: Path | None, *, drop_bad: bool = False, curve_by: Sequence[str] = ()) -> RunTable:
+    """Read and check the run table from whichever source is given."""
+    if table is not None:
+        return check_table(read_csv(table), str(table), drop_bad=drop_bad, curve_by=curve_by)
+    if store is None:
+        raise InputError("no run table: give --table FILE.csv or --store DIR")
+    return check_table(read_store(store), str(store), drop_bad=drop_bad, curve_by=curve_by)
+
+
+def curve_columns(rows: pd.DataFrame, curve_by: Sequence[str] = ()) -> tuple[str, ...]:
+    """Columns that name a curve: everything but P and seed, by `model_id` where the table has it."""
+    optional = ["test_set", *IDENTIFYING, "model_id"] if "model_id" in rows.columns else ["test_set", *IDENTIFYING]
+    wanted = ["dataset", "architecture", *optional, "metric", *curve_by]
+    return tuple(dict.fromkeys(name for name in wanted if name in rows.columns))
+
+
+def curve_name(values: Sequence[object], columns: Sequence[str]) -> str:
+    """A curve in words for messages: `dataset=…, architecture=…`, without empty cells."""
+    return ", ".join(
+        f"{name}={_plain(value)}"
+        for name, value in zip(columns, values, strict=True)
+        if not pd.isna(value) and value != ""  # type: ignore[call-overload]  # cells are scalars
+    )
+
+
+def _plain(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _names(rows: pd.DataFrame, key: Sequence[str]) -> list[str]:
+    return [curve_name(values, key) for values in rows[list(key)].drop_duplicates().itertuples(index=False, name=None)]
+
+
+def _typed(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, str]]:
+    """Numbers as float64, flags as object True/False/None, the rest as str; unreadable cells become bad rows."""
+    rows = frame.reset_index(drop=True).copy()
+    if "line" not in rows.columns:
+        rows["line"] = np.arange(len(rows)) + 2
+    bad: dict[int, str] = {}
+    for name in rows.columns.intersection(list(NUMERIC)):
+        text = rows[name]
+        values = pd.to_numeric(text, errors="coerce")
+        unreadable = values.isna() & text.notna() & ~text.astype(str).str.lower().isin(["", "nan", "none", "null"])
+        for line, cell in zip(rows.loc[unreadable, "line"], text[unreadable], strict=True):
+            bad.setdefault(int(line), f"{name} is {cell!r}, not a number")
+        rows[name] = values.astype(float)
+    if "converged" in rows.columns:
+        rows["converged"] = [_flag(cell) for cell in rows["converged"]]
+    if "seed" in rows.columns:
+        rows["seed"] = [_seed(cell) for cell in rows["seed"]]
+        for line in rows.loc[rows["seed"] == "", "line"]:
+            bad.setdefault(int(line), "seed is empty")
+    for name in rows.columns.difference([*NUMERIC, "converged", "seed", "line"]):
+        rows[name] = rows[name].where(rows[name].notna(), "").astype(str)
+    return rows, bad
+
+
+def _flag(cell: object) -> bool | None:
+    text = str(cell).strip().lower()
+    return True if text in _TRUE else False if text in _FALSE else None
+
+
+def _seed(cell: object) -> str:
+    """Seeds are labels; 3, "3" and 3.0 are the same one."""
+    if cell is None or (isinstance(cell, float) and np.isnan(cell)):
+        return ""
+    text = str(cell).strip()
+    return text[:-2] if text.endswith(".0") else text
+
+
+def _zero_rows(rows: pd.DataFrame, bad: dict[int, str]) -> list[int]:
+    zero = (rows["error"] == 0) & ~_counts(rows) & ~rows["line"].isin(list(bad))
+    return [int(line) for line in rows.loc[zero, "line"]]
+
+
+def _counts(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Rows that are error rates with a known number of test examples (zero is then data, not a mistake)."""
+    rate = rows["metric"].isin(ERROR_RATES)
+    return rate & (rows["n_test"] > 0) if "n_test" in rows.columns else rate & False
+
+
+def _mark_values(rows: pd.DataFrame, bad: dict[int, str]) -> None:
+    counts = _counts(rows)
+    for line, size, error, rate in zip(rows["line"], rows["P"], rows["error"], counts, strict=True):
+        if not np.isfinite(size) or size <= 0:
+            bad.setdefault(int(line), f"P is {size:g}, must be a number > 0")
+        elif not np.isfinite(error):
+            bad.setdefault(int(line), f"error is {error:g}, must be a finite number > 0")
+        elif error < 0 or (error == 0 and not rate):
+            bad.setdefault(int(line), f"error is {error:g}, must be > 0 (zero only for error rates with n_test)")
+        elif rate and error > 1:
+            bad.setdefault(int(line), f"error rate is {error:g}, must lie in [0, 1]")
+
+
+def _mark_units(rows: pd.DataFrame, bad: dict[int, str]) -> None:
+    if "unit" not in rows.columns:
+        return
+    good = rows[~rows["line"].isin(list(bad))]
+    for (dataset, metric), part in good.groupby(["dataset", "metric"], sort=False):
+        counts = part["unit"].value_counts()
+        if len(counts) > 1:
+            common = counts.index[0]
+            for line, unit in zip(part["line"], part["unit"], strict=True):
+                if unit != common:
+                    bad.setdefault(int(line), f"unit is {unit!r} where {dataset}/{metric} is in {common!r}")
+
+
+def _mark_duplicates(rows: pd.DataFrame, bad: dict[int, str], key: Sequence[str], has_seeds: bool) -> None:
+    if not has_seeds:
+        return
+    good = rows[~rows["line"].isin(list(bad))]
+    for _, part in good.groupby([*key, "P", "seed"], dropna=False, sort=False):
+        if len(part) > 1:
+            first = part.iloc[0]
+            varying = [
+                str(name)
+                for name in part.columns
+                if name not in ("line", "error", "run_id", "seconds", "n_steps", "train_error")
+                and part[name].nunique() > 1
+            ]
+            hint = f" (they differ in {', '.join(varying)}: --curve-by)" if varying else ""
+            for line in part["line"].iloc[1:]:
+                bad.setdefault(
+                    int(line), f"same curve, P={first['P']:g} and seed={first['seed']} as line {first['line']}{hint}"
+                )
+
+
+def _mark_single_p(rows: pd.DataFrame, bad: dict[int, str], key: Sequence[str]) -> None:
+    good = rows[~rows["line"].isin(list(bad))]
+    for _, part in good.groupby(list(key), dropna=False, sort=False):
+        if part["P"].nunique() < 2:
+            for line in part["line"]:
+                bad.setdefault(int(line), f"its curve has only P={part['P'].iloc[0]:g}; a curve needs two values of P")
+
+
+def _summary(bad: dict[int, str]) -> str:
+    shown = [f"line {line}: {reason}" for line, reason in sorted(bad.items())[:_SHOWN]]
+    more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+    return f"{len(bad)} bad row{'s' if len(bad) > 1 else ''} ({'; '.join(shown)}{more})"

@@ -1,0 +1,102 @@
+"""Verdicts and flags, each raised by a curve made to deserve it and by no clean curve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.curve import curves
+from analysis.fit import fit_curve
+from analysis.flags import Flag, Judgement, Verdict, judge
+from analysis.synthetic import curve_rows
+from analysis.table import check_table
+
+COLUMNS: dict[str, Any] = {"dataset": "toy", "architecture": "mace", "metric": "force_mae", "converged": True}
+
+
+def verdict(frame: pd.DataFrame, *, drop_bad: bool = False) -> Judgement:
+    (curve,) = curves(check_table(frame, "synthetic", drop_bad=drop_bad))
+    return judge(fit_curve(curve))
+
+
+def rows(**changes: object) -> pd.DataFrame:
+    settings: dict[str, Any] = {"beta": 0.5, "prefactor": 1.0, **COLUMNS, **changes}
+    return curve_rows(np.random.default_rng(0), **settings)
+
+
+def test_clean_curve_has_no_flags() -> None:
+    assert verdict(rows(undertrained=0.0)).flags == ()
+
+
+def test_verdict_follows_a_third_of_the_standard_error() -> None:
+    frame = rows(undertrained=0.0)
+    (curve,) = curves(check_table(frame, "synthetic"))
+    error = fit_curve(curve).best.beta.error
+    span = np.log(512 / 16)
+    below, above = (verdict(rows(undertrained=share * error * span)) for share in (0.30, 0.37))
+    assert below.verdict is Verdict.CONVERGED
+    assert above.verdict is Verdict.NOT_CONVERGED
+    assert Flag.NOT_CONVERGED in above.flags
+    # the half budget's excess grows as P^(share·error), so its β is smaller by just that
+    assert above.beta_half_budget == pytest.approx(fit_curve(curve).best.beta.value - 0.37 * error, rel=1e-9)
+
+
+def test_closed_form_is_converged_without_half_budget() -> None:
+    assert verdict(rows()).verdict is Verdict.CONVERGED
+
+
+def test_unknown_convergence_is_said() -> None:
+    frame = rows().drop(columns="converged")
+    assert verdict(frame).verdict is Verdict.UNKNOWN
+    assert Flag.CONVERGENCE_UNKNOWN in verdict(frame).flags
+
+
+def test_two_sizes_and_one_seed_cannot_have_a_verdict() -> None:
+    assert verdict(rows(sizes=(16, 64), n_seeds=1, undertrained=0.1)).verdict is Verdict.UNKNOWN
+
+
+def alternate(frame: pd.DataFrame, column: str, values: tuple[Any, Any]) -> pd.DataFrame:
+    changed = frame.copy()
+    changed[column] = [values[i % 2] for i in range(len(frame))]
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("frame", "flag"),
+    [
+        (alternate(rows(), "converged", (True, False)), Flag.UNCONVERGED_RUNS),
+        (alternate(rows(), "code_version", ("a", "b")), Flag.MIXED_COMMITS),
+        (alternate(rows(), "device", ("cpu", "cuda")), Flag.MIXED_DEVICES),
+        (rows().assign(pool_size=1000), Flag.OVERLAPPING_SUBSETS),
+        (rows().assign(subset_seed=0), Flag.SHARED_SUBSETS),
+        (rows().drop(columns="seed"), Flag.NO_SEEDS),
+        (rows(n_seeds=1), Flag.ONE_SEED),
+        (rows(n_seeds=2), Flag.FEW_SEEDS),
+        (rows(sizes=(16, 32, 64)), Flag.FEW_P),
+        (rows().iloc[1:], Flag.INCOMPLETE_SEEDS),
+        (rows(beta=0.7, floor=0.05), Flag.FLOOR_DOMINATED),
+        (rows(beta=0.7, floor=0.05), Flag.CURVATURE),
+        (rows(beta=0.0, init=0.001, subset=0.001), Flag.FLOOR_DOMINATED),
+        (rows(beta=-0.2), Flag.NON_MONOTONE),
+    ],
+)
+def test_each_flag_has_a_curve_that_raises_it(frame: pd.DataFrame, flag: Flag) -> None:
+    assert flag in verdict(frame).flags
+
+
+def test_pool_large_enough_for_disjoint_seeds_is_not_flagged() -> None:
+    assert Flag.OVERLAPPING_SUBSETS not in verdict(rows().assign(pool_size=5 * 512)).flags
+
+
+def test_training_error_at_the_test_error_is_a_floor() -> None:
+    frame = rows().assign(train_error=lambda f: 0.9 * f["error"])
+    assert Flag.FLOOR_DOMINATED in verdict(frame).flags
+
+
+def test_dropped_zero_is_flagged() -> None:
+    frame = rows()
+    frame.loc[len(frame) - 1, "error"] = 0.0
+    assert Flag.ZERO_ERROR in verdict(frame, drop_bad=True).flags
