@@ -23,8 +23,8 @@ import torch
 from e3nn import o3
 from torch import Tensor
 
-# Dependent vectors leave a residual of round-off (1e-15) and independent ones 0.05 or more in every case with
-# l ≤ 4, ν ≤ 4; anything in between would separate the two.
+# Dependent vectors leave a residual of round-off (below 1e-15), independent ones 0.15 or more wherever it was looked
+# (l ≤ 4, ν ≤ 4); anything in between separates the two.
 _INDEPENDENT = 1e-6
 
 
@@ -57,11 +57,34 @@ def _chains(degrees: tuple[int, ...], l_out: int) -> list[Tensor]:
     return [t / math.sqrt(2 * l_out + 1) for t in chains.get(l_out, [])]
 
 
-def _symmetrised(tensor: Tensor, degrees: tuple[int, ...]) -> Tensor:
-    """Average over the permutations of the factors that leave the sequence of degrees as it is."""
-    nu = len(degrees)
-    same = [p for p in permutations(range(nu)) if all(degrees[i] == degrees[j] for i, j in enumerate(p))]
+def _symmetrised(tensor: Tensor, labels: tuple[int, ...]) -> Tensor:
+    """Average over the permutations of the factors that leave the sequence of labels as it is."""
+    nu = len(labels)
+    same = [p for p in permutations(range(nu)) if all(labels[i] == labels[j] for i, j in enumerate(p))]
     return torch.stack([tensor.permute(*p, nu) for p in same]).mean(0)
+
+
+@cache
+def coupling_basis(degrees: tuple[int, ...], l_out: int, alike: tuple[int, ...]) -> Tensor:
+    """Orthonormal basis of the equivariant maps D_{l₁} ⊗ … ⊗ D_{l_ν} → D_{l_out}, symmetric in factors that are alike.
+
+    ``alike`` gives each factor a label; factors with equal labels (they must have equal degrees) are copies of one
+    feature. Returns float64 ``[2·l₁+1, …, 2·l_ν+1, 2·l_out+1, paths]``. Of any parity: with Σl − l_out odd the output
+    is a pseudo-tensor. The tensor is shared by all callers: do not write to it.
+    """
+    assert all(degrees[i] == degrees[j] for i, a in enumerate(alike) for j, b in enumerate(alike) if a == b)
+    basis: list[Tensor] = []
+    for chain in _chains(degrees, l_out):
+        vector = _symmetrised(chain, alike)
+        for _ in range(2):  # twice is enough (Kahan): orthogonal to round-off
+            for other in basis:
+                vector = vector - (vector * other).sum() * other
+        norm = vector.norm()
+        if norm > _INDEPENDENT:
+            basis.append(vector / norm)
+    shape = (*(2 * degree + 1 for degree in degrees), 2 * l_out + 1, 0)
+    tensor = torch.stack(basis, -1) if basis else torch.zeros(shape, dtype=torch.float64)
+    return torch.where(tensor.abs() < 1e-14, 0.0, tensor)
 
 
 @cache
@@ -77,18 +100,9 @@ def coupling_blocks(l_in: int, l_out: int, nu: int) -> tuple[Block, ...]:
     for degrees in combinations_with_replacement(range(l_in + 1), nu):
         if (sum(degrees) - l_out) % 2:  # natural parity: (−1)^Σl = (−1)^l_out
             continue
-        basis: list[Tensor] = []
-        for chain in _chains(degrees, l_out):
-            vector = _symmetrised(chain, degrees)
-            for _ in range(2):  # twice is enough (Kahan): orthogonal to round-off
-                for other in basis:
-                    vector = vector - (vector * other).sum() * other
-            norm = vector.norm()
-            if norm > _INDEPENDENT:
-                basis.append(vector / norm)
-        if basis:
-            tensor = torch.stack(basis, -1)
-            blocks.append(Block(degrees, torch.where(tensor.abs() < 1e-14, 0.0, tensor)))
+        tensor = coupling_basis(degrees, l_out, degrees)
+        if tensor.shape[-1]:
+            blocks.append(Block(degrees, tensor))
     return tuple(blocks)
 
 
