@@ -1,0 +1,156 @@
+"""One molecule: from a name or a file to atoms, its bonds, and the bonds it turns about."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+import ase
+import ase.build
+import ase.io
+import numpy as np
+from ase.collections import g2
+from ase.data import covalent_radii, ground_state_magnetic_moments
+from numpy.typing import NDArray
+
+from experiments.data.dataset import Floats, Ints
+from experiments.errors import InputError
+
+# Common names of molecules in ASE's collection (the G2 set, which goes by formulas).
+COMMON_NAMES = {
+    "water": "H2O",
+    "ammonia": "NH3",
+    "methane": "CH4",
+    "ethane": "C2H6",
+    "propane": "C3H8",
+    "butane": "trans-butane",
+    "ethylene": "C2H4",
+    "acetylene": "C2H2",
+    "benzene": "C6H6",
+    "methanol": "CH3OH",
+    "ethanol": "CH3CH2OH",
+    "formaldehyde": "H2CO",
+    "acetaldehyde": "CH3CHO",
+    "acetone": "CH3COCH3",
+    "formic_acid": "HCOOH",
+    "acetic_acid": "CH3COOH",
+    "dimethyl_ether": "CH3OCH3",
+    "methylamine": "CH3NH2",
+    "acetamide": "CH3CONH2",
+}
+_BONDED = 1.3  # two atoms are bonded below this multiple of the sum of their covalent radii (as xyz viewers do)
+_DOUBLE = 0.9  # below this multiple a bond is at least double and nothing turns about it
+_LINEAR = np.cos(np.deg2rad(170))  # cosine of the bond angle beyond which a dihedral is undefined
+
+
+@dataclass(frozen=True)
+class Molecule:
+    """``numbers`` ``[N]``, ``positions`` ``[N, 3]`` in Å, total ``charge`` in e, ``unpaired`` electrons."""
+
+    numbers: Ints
+    positions: Floats
+    charge: int
+    unpaired: int
+
+
+@dataclass(frozen=True)
+class Torsion:
+    """A bond that turns: its dihedral's four atoms (a, b, c, d) about the bond b–c, and the atoms on c's side."""
+
+    dihedral: tuple[int, int, int, int]
+    moving: tuple[int, ...]
+
+
+def find_molecule(name: str, charge: int = 0) -> Molecule:
+    """A molecule by common name, by its name in ASE's collection, or from an .xyz file (first frame).
+
+    Raises ``InputError`` for an unknown name or an unusable file.
+    """
+    if name.endswith(".xyz"):
+        atoms = _from_file(name)
+    else:
+        known = {key.lower(): key for key in g2.names} | COMMON_NAMES
+        key = known.get(name.lower())
+        if key is None:
+            near = difflib.get_close_matches(name.lower(), known, n=3)
+            hint = f" (near: {', '.join(near)})" if near else ""
+            raise InputError(
+                f"data.molecule={name}: unknown{hint}; accepted: a file ending in .xyz, a name in ASE's molecule "
+                f"collection such as CH3OH, or one of {', '.join(COMMON_NAMES)}"
+            )
+        atoms = ase.build.molecule(key)
+    electrons = int(atoms.numbers.sum()) - charge
+    if electrons < 1:
+        raise InputError(
+            f"data.charge={charge}: {name} has {int(atoms.numbers.sum())} protons; no electron would remain"
+        )
+    moments = round(abs(float(atoms.get_initial_magnetic_moments().sum())))
+    unpaired = moments if (electrons - moments) % 2 == 0 else electrons % 2
+    return Molecule(atoms.numbers.astype(np.int64), atoms.positions.astype(np.float64), charge, unpaired)
+
+
+def _from_file(name: str) -> ase.Atoms:
+    if not Path(name).is_file():
+        raise InputError(f"data.molecule={name}: no such file; accepted: an .xyz file or a molecule's name")
+    try:
+        atoms = ase.io.read(name, index=0)
+    except Exception as error:  # ASE raises whatever its parser stumbles on
+        reason = " ".join(str(error).split())
+        raise InputError(f"data.molecule={name}: not an .xyz file ({type(error).__name__}: {reason})") from None
+    if len(atoms) == 0 or (atoms.numbers < 1).any() or not np.isfinite(atoms.positions).all():
+        raise InputError(f"data.molecule={name}: needs at least one atom, known elements and finite positions")
+    return atoms
+
+
+def free_atom_spin(number: int) -> int:
+    """Unpaired electrons of the free atom in its ground state."""
+    return round(float(ground_state_magnetic_moments[number]))
+
+
+def bonds(numbers: Ints, positions: Floats) -> NDArray[np.bool_]:
+    """Symmetric matrix ``[N, N]`` of bonded pairs, by covalent radii (Cordero et al. 2008)."""
+    ratio = _length_ratio(numbers, positions)
+    return np.asarray((ratio < _BONDED) & ~np.eye(len(numbers), dtype=bool))
+
+
+def torsions(numbers: Ints, positions: Floats) -> tuple[Torsion, ...]:
+    """The bonds to turn about: single by length, not in a ring, with further neighbours on both sides."""
+    bonded = bonds(numbers, positions)
+    ratio = _length_ratio(numbers, positions)
+    found = []
+    for b, c in np.argwhere(np.triu(bonded)).tolist():
+        side = _side(bonded, b, c)
+        if side is None or ratio[b, c] < _DOUBLE:
+            continue
+        before = [a for a in np.flatnonzero(bonded[b]).tolist() if a != c and not _straight(positions, a, b, c)]
+        after = [d for d in np.flatnonzero(bonded[c]).tolist() if d != b and not _straight(positions, b, c, d)]
+        if before and after:
+            found.append(Torsion((before[0], b, c, after[0]), side))
+    return tuple(found)
+
+
+def _length_ratio(numbers: Ints, positions: Floats) -> Floats:
+    radii = covalent_radii[numbers]
+    distances = np.linalg.norm(positions[:, None] - positions[None], axis=2)
+    return np.asarray(distances / (radii[:, None] + radii))
+
+
+def _side(bonded: NDArray[np.bool_], b: int, c: int) -> tuple[int, ...] | None:
+    """Atoms connected to ``c`` without the bond b–c; None where ``b`` is among them (a ring)."""
+    seen, todo = {c}, [c]
+    while todo:
+        here = todo.pop()
+        for there in map(int, np.flatnonzero(bonded[here])):
+            if there in seen or (here, there) == (c, b):
+                continue
+            if there == b:
+                return None
+            seen.add(there)
+            todo.append(there)
+    return tuple(sorted(seen - {c}))
+
+
+def _straight(positions: Floats, a: int, b: int, c: int) -> bool:
+    u, v = positions[a] - positions[b], positions[c] - positions[b]
+    return bool(u @ v < _LINEAR * np.linalg.norm(u) * np.linalg.norm(v))

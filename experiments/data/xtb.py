@@ -1,0 +1,291 @@
+"""Molecules in thermal motion, labelled by GFN2-xTB: generated here once, kept, and the same for the same settings.
+
+Independent walkers each sample exp(−U/kT) (:mod:`experiments.data.sampler`). A pilot measures how many steps the
+slowest of the energy and the dihedrals (as cosine and sine) remembers; frames are five such times apart or more.
+Test frames, holdout and pool come from different walkers, so no test frame continues a training trajectory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase.data import atomic_numbers
+from filelock import FileLock, Timeout
+
+from experiments import files
+from experiments.data import walkers
+from experiments.data.dataset import Dataset, Floats, Frames
+from experiments.data.extxyz import read_frames, write_frames
+from experiments.data.molecule import Molecule, find_molecule
+from experiments.data.sampler import autocorrelation_time
+from experiments.data.walkers import Part, part_path
+from experiments.errors import InputError
+from experiments.schema import identity_of, setting
+
+logger = logging.getLogger(__name__)
+
+NUMERICS_VERSION = 1  # raise it whenever the same settings give different frames: old ones are then not taken for new
+_PILOT_TIMES = 50  # a walker's pilot is at least this many autocorrelation times long …
+_PILOT_DOUBLINGS = 5  # … or this often doubled, and then said to be too short
+
+
+@dataclass(frozen=True)
+class XtbConfig:
+    """``molecule``: a name or an .xyz file; ``charge`` in e; ``temperature`` in K; ``timestep`` in fs; ``friction``
+    in 1/fs; a torsion move every ``torsion_every`` steps (0: never); ``stride`` in autocorrelation times;
+    ``warm_up`` and ``pilot`` in steps of a walker; ``pool``, ``holdout``, ``test`` in frames, dealt out to the
+    ``walkers``. ``workers`` processes (None: one a core) and the ``cache`` directory (None: EQUILAW_DATA, else
+    ~/.cache/equilaw) do not change the frames.
+    """
+
+    molecule: str = setting("ethanol", identity=False)  # the geometry it stands for is in the identity instead
+    charge: int = setting(0)
+    temperature: float = setting(500.0, above=0)
+    timestep: float = setting(1.0, above=0, high=5)
+    friction: float = setting(0.05, above=0)
+    torsion_every: int = setting(5, low=0)
+    stride: float = setting(5.0, above=0)
+    warm_up: int = setting(1000, low=0)
+    pilot: int = setting(3000, low=500)
+    pool: int = setting(1280, low=1)
+    holdout: int = setting(64, low=1)
+    test: int = setting(400, low=1)
+    walkers: int = setting(16, low=3)
+    seed: int = setting(0, low=0)
+    disjoint_seeds: int = setting(5, low=1)
+    workers: int | None = setting(None, low=1, identity=False)
+    cache: str | None = setting(None, identity=False)
+
+
+def xtb(config: XtbConfig) -> Dataset:
+    """The dataset of ``config``: read if it is there, else generated, by this process or by one that got there first.
+
+    Raises ``InputError`` for a molecule that is unknown, that xTB cannot compute or that breaks at this temperature,
+    and for a cache directory that cannot be written to or holds a damaged dataset.
+    """
+    molecule = find_molecule(config.molecule, config.charge)
+    directory = directory_of(config, molecule)
+    if not (directory / "metadata.json").exists():
+        files.writable(directory, "data.cache" if config.cache else "EQUILAW_DATA")
+        lock = FileLock(directory / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            logger.info("another process generates %s; waiting for it", directory)
+            lock.acquire()
+        try:
+            if not (directory / "metadata.json").exists():
+                _generate(config, molecule, directory)
+        finally:
+            lock.release()
+    return _read(config, directory)
+
+
+def directory_of(config: XtbConfig, molecule: Molecule) -> Path:
+    """Where the frames of these settings are kept: a readable name and a hash of all that decides the content."""
+    content = {
+        **identity_of(config),
+        "geometry": _geometry(molecule),
+        "tblite": importlib.metadata.version("tblite"),
+        "numerics_version": NUMERICS_VERSION,
+    }
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+    root = config.cache or os.environ.get("EQUILAW_DATA") or "~/.cache/equilaw"
+    return Path(root).expanduser() / f"{_name(config)}-{digest}"
+
+
+def deal(config: XtbConfig) -> dict[str, list[int]]:
+    """Frames of every walker, by set: walkers in proportion to the set's frames, at least one each."""
+    sizes = {"test": config.test, "holdout": config.holdout, "pool": config.pool}
+    left = config.walkers
+    shares: dict[str, int] = {}
+    for name in ("test", "holdout"):
+        fair = round(config.walkers * sizes[name] / sum(sizes.values()))
+        shares[name] = max(1, min(fair, sizes[name], left - (len(sizes) - 1 - len(shares))))
+        left -= shares[name]
+    shares["pool"] = min(left, config.pool)
+    return {name: [len(part) for part in np.array_split(np.arange(sizes[name]), shares[name])] for name in shares}
+
+
+def _generate(config: XtbConfig, molecule: Molecule, directory: Path) -> None:
+    files.remove_asides(directory)
+    files.write_json(
+        directory / "settings.json",
+        {
+            **identity_of(config),
+            "molecule": config.molecule,
+            "warm_up_steps": config.warm_up,
+            "geometry": _geometry(molecule),
+            "numerics_version": NUMERICS_VERSION,
+        },
+    )
+    shares = deal(config)
+    counts = [count for name in shares for count in shares[name]]
+    logger.info("generating %s with GFN2-xTB in %s", _name(config), directory)
+    with walkers.Crew(directory, config.workers, config.molecule) as crew:
+        if not (directory / "prepared.json").exists():
+            crew.run("prepare", [()], steps=0)
+        pilot = _pilot(config, crew, directory, len(counts))
+        stride = int(pilot["stride_steps"])
+        crew.run("frames", [(w, count, stride) for w, count in enumerate(counts)], steps=stride * sum(counts))
+    parts = [Part.read(part_path(directory, w)) for w in range(len(counts))]
+    done = [part for part in parts if part is not None]
+    assert [len(part.energies) for part in done] == counts
+    first, digests = 0, {}
+    for name, dealt in shares.items():
+        frames = _frames(molecule, done[first : first + len(dealt)])
+        write_frames(directory / f"{name}.xyz", frames)
+        digests[name] = frames.sha256()
+        first += len(dealt)
+    prepared = json.loads((directory / "prepared.json").read_text())
+    metadata = {
+        "method": "GFN2-xTB",
+        **identity_of(config),
+        "molecule": config.molecule,
+        "units": "energies eV, forces eV/Å, temperature K, timestep fs, friction 1/fs",
+        "tblite": prepared["tblite"],
+        "isolated_energies_eV": prepared["isolated_energies_eV"],
+        "minimum_energy_eV": prepared["energy_eV"],
+        "frames_by_walker": shares,
+        **pilot,
+        **_checks(done),
+        "sha256": digests,
+        "numerics_version": NUMERICS_VERSION,
+    }
+    files.write_json(directory / "metadata.json", metadata)  # last: it makes the dataset whole
+    for leftover in [
+        *directory.glob("walker_*.npz"),
+        directory / "settings.json",
+        directory / "prepared.json",
+        directory / "pilot.json",
+    ]:
+        leftover.unlink(missing_ok=True)
+
+
+def _pilot(config: XtbConfig, crew: walkers.Crew, directory: Path, count: int) -> dict[str, Any]:
+    """The stride, from pilots that are long against the memory that they find; kept, so that it is found once."""
+    path = directory / "pilot.json"
+    known = files.read_json(path)
+    if known is not None:
+        return dict(known)
+    steps = -(-config.pilot // walkers.BLOCK) * walkers.BLOCK
+    for doubling in range(_PILOT_DOUBLINGS + 1):
+        crew.run("pilot", [(w, steps) for w in range(count)], steps=count * (config.warm_up + steps))
+        parts = [Part.read(part_path(directory, w)) for w in range(count)]
+        observed = np.stack(
+            [part.observed[:steps] for part in parts if part is not None]
+        )  # [walkers, steps, observables]
+        found = _memory(observed)
+        slowest = max(found, key=lambda name: found[name]["tau_steps"])
+        tau, error = found[slowest]["tau_steps"], found[slowest]["tau_error_steps"]
+        if _PILOT_TIMES * tau <= steps:
+            break
+        if doubling < _PILOT_DOUBLINGS:
+            steps *= 2
+    converged = _PILOT_TIMES * tau <= steps
+    if not converged:
+        logger.warning(
+            "%s: after %d steps a walker the autocorrelation time of %s is still %.0f steps: too long to be measured "
+            "well, so frames may be correlated (data.torsion_every, data.pilot)", _name(config), steps, slowest, tau,
+        )  # fmt: skip
+    known = {
+        "autocorrelation": found,
+        "slowest": slowest,
+        "pilot_steps_by_walker": steps,
+        "pilot_converged": converged,
+        # one standard error is added, so that the stride is no shorter than asked for where tau came out low
+        "stride_steps": int(np.ceil(config.stride * (tau + error))),
+        "temperature_check_K": _temperatures(observed),
+    }
+    files.write_json(path, known)
+    return known
+
+
+def _memory(observed: Floats) -> dict[str, dict[str, float]]:
+    found = {}
+    for k in range(observed.shape[2]):
+        if k in (1, 2):  # the kinetic and the virial temperature are checks, not coordinates
+            continue
+        name = "energy" if k == 0 else f"{('cos', 'sin')[(k - 3) % 2]}_torsion_{(k - 3) // 2}"
+        memory = autocorrelation_time(observed[:, :, k])
+        found[name] = {"tau_steps": memory.tau, "tau_error_steps": memory.error, "mean": memory.mean}
+    return found
+
+
+def _temperatures(observed: Floats) -> dict[str, dict[str, float]]:
+    """Mean kinetic and virial temperature of the pilot with standard errors: both estimate the bath's."""
+    found = {}
+    for k, name in ((1, "kinetic"), (2, "virial")):
+        series = observed[:, :, k]
+        memory = autocorrelation_time(series)
+        found[name] = {"mean": memory.mean, "error": float(series.std() * np.sqrt(2 * memory.tau / series.size))}
+    return found
+
+
+def _checks(parts: list[Part]) -> dict[str, Any]:
+    """What the frames themselves say: correlation of neighbouring frames' energies, torsion moves accepted."""
+    mean = np.concatenate([part.energies for part in parts]).mean()
+    pairs = np.concatenate([np.stack([p.energies[:-1], p.energies[1:]], 1) for p in parts]) - mean
+    tried, accepted = (sum(getattr(p.state, name) for p in parts) for name in ("tried", "accepted"))
+    variance = float((pairs**2).mean()) if len(pairs) else 0.0
+    return {
+        "energy_correlation_of_next_frames": float((pairs[:, 0] * pairs[:, 1]).mean() / variance) if variance else None,
+        "torsion_moves_accepted": accepted / tried if tried else None,
+    }
+
+
+def _read(config: XtbConfig, directory: Path) -> Dataset:
+    metadata = files.read_json(directory / "metadata.json")
+    sets = {name: read_frames(directory / f"{name}.xyz", option="data.cache") for name in ("pool", "holdout", "test")}
+    for name, frames in sets.items():
+        if metadata is None or frames.sha256() != metadata["sha256"][name]:
+            raise InputError(f"{directory / name}.xyz: changed since it was made; delete {directory} to make it again")
+    isolated: Mapping[str, float] = metadata["isolated_energies_eV"]
+    return Dataset(
+        name=_name(config),
+        pool=sets["pool"],
+        holdout=sets["holdout"],
+        test=sets["test"],
+        isolated_energies={int(atomic_numbers[symbol]): energy for symbol, energy in isolated.items()},
+        disjoint_seeds=config.disjoint_seeds,
+        provenance={"source": "xtb", "directory": str(directory), **metadata},
+    )
+
+
+def _frames(molecule: Molecule, parts: list[Part]) -> Frames:
+    positions = np.concatenate([part.positions for part in parts])
+    count = len(positions)
+    return Frames(
+        numbers=np.tile(molecule.numbers, (count, 1)),
+        positions=positions,
+        energies=np.concatenate([part.energies for part in parts]),
+        forces=np.concatenate([part.forces for part in parts]),
+        cells=np.zeros((count, 3, 3)),
+        pbc=np.zeros((count, 3), bool),
+    )
+
+
+def _geometry(molecule: Molecule) -> dict[str, Any]:
+    return {
+        "numbers": molecule.numbers.tolist(),
+        "positions": molecule.positions.tolist(),
+        "charge": molecule.charge,
+        "unpaired": molecule.unpaired,
+    }
+
+
+def _name(config: XtbConfig) -> str:
+    stem = re.sub(
+        r"[^A-Za-z0-9_-]+", "_", Path(config.molecule).stem if config.molecule.endswith(".xyz") else config.molecule
+    )
+    return f"xtb_{stem}_{config.temperature:g}K"
