@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import vesin
 from ase.geometry import complete_cell
 from numpy.typing import NDArray
 
@@ -90,6 +89,8 @@ def _all_pairs(frames: Frames, cutoff: float) -> Iterator[_Edges]:
 
 def _cell_list(frames: Frames, cutoff: float) -> Iterator[_Edges]:
     """Any frames, one at a time, by vesin's cell list."""
+    import vesin  # here, because vesin imports torch where it finds it, and this module is used without
+
     search = vesin.NeighborList(cutoff=cutoff * (1 + 1e-9), full_list=True, n_threads=1)
     for f in range(len(frames)):
         atoms = np.flatnonzero(frames.numbers[f])

@@ -35,7 +35,7 @@ def parse(section: Mapping[str, Any]) -> SourceConfig:
     ``section`` holds ``source`` (xtb, star or extxyz) and that source's own keys. Raises ``InputError`` for an
     unknown source or key, a missing key, a wrong type, a value out of range.
     """
-    rest = dict(section)
+    rest = {key: value for key, value in section.items() if value != "???"}  # Hydra's mark of a key not given
     source = rest.pop("source", None)
     if source not in _SOURCES:
         raise InputError(f"data.source={source!r}: accepted: {', '.join(_SOURCES)}")

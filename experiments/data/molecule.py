@@ -36,7 +36,6 @@ COMMON_NAMES = {
     "formic_acid": "HCOOH",
     "acetic_acid": "CH3COOH",
     "dimethyl_ether": "CH3OCH3",
-    "methylamine": "CH3NH2",
     "acetamide": "CH3CONH2",
 }
 _BONDED = 1.3  # two atoms are bonded below this multiple of the sum of their covalent radii (as xyz viewers do)

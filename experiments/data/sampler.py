@@ -76,7 +76,7 @@ def advance(state: State, steps: int, dynamics: Dynamics, potential: Potential) 
     x, v = state.positions, state.velocities
     tried, accepted = state.tried, state.accepted
     energy, forces, memory = potential(x, None)
-    observed = np.empty((steps, 3 + 2 * len(dynamics.torsions)))
+    energies, path, speeds, pulls = np.empty(steps), *(np.empty((steps, *x.shape)) for _ in range(3))
     for step in range(steps):
         v = v + (0.5 * dt) * forces / mass  # B
         x = x + (0.5 * dt) * v  # A
@@ -95,50 +95,50 @@ def advance(state: State, steps: int, dynamics: Dynamics, potential: Potential) 
             if outcome is not None and outcome[0] - energy < thermal * threshold:
                 x, (energy, forces, memory) = trial, outcome
                 accepted += 1
-        observed[step, 0] = energy
-        observed[step, 1] = (mass * v * v).sum() / (x.size * kB)
-        observed[step, 2] = virial_temperature(x, forces)
-        for t, torsion in enumerate(dynamics.torsions):
-            observed[step, 3 + 2 * t : 5 + 2 * t] = dihedral(x, torsion)
+        energies[step], path[step], speeds[step], pulls[step] = energy, x, v, forces
+    observed = [energies, (mass * speeds**2).sum((1, 2)) / (x.size * kB), virial_temperature(path, pulls)]
+    for torsion in dynamics.torsions:
+        observed += dihedral(path, torsion)
     centred = x - (mass * x).sum(0) / mass.sum()
-    return State(centred, v, _plain(rng), tried, accepted), observed
+    return State(centred, v, _plain(rng), tried, accepted), np.stack(observed, axis=1)
 
 
-def virial_temperature(positions: Floats, forces: Floats) -> float:
-    """−Σ x·F / ((3N − 3) k) in K: its mean is the temperature of the configurations (generalised equipartition).
+def virial_temperature(positions: Floats, forces: Floats) -> Floats:
+    """−Σ x·F / ((3N − 3) k) in K of ``[..., N, 3]``: its mean is the temperature of the configurations.
 
-    All 3N − 3 coordinates besides the centre of mass count, rotations too, for exp(−U/kT) weighs volume in Cartesian
-    coordinates. 0 for a single atom.
+    This is generalised equipartition. All 3N − 3 coordinates besides the centre of mass count, rotations too, for
+    exp(−U/kT) weighs volume in Cartesian coordinates. 0 for a single atom.
     """
-    free = max(1, positions.size - 3)
-    return float(-((positions - positions.mean(0)) * forces).sum() / (free * kB))
+    free = max(1, 3 * positions.shape[-2] - 3)
+    centred = positions - positions.mean(-2, keepdims=True)
+    return np.asarray(-(centred * forces).sum((-2, -1)) / (free * kB))
 
 
 def turned(positions: Floats, torsion: Torsion, angle: float) -> Floats:
-    """Positions with the moving side of the torsion turned by ``angle`` (rad) about its bond (Rodrigues)."""
+    """Positions ``[N, 3]`` with the moving side of the torsion turned by ``angle`` (rad) about its bond."""
     _, b, c, _ = torsion.dihedral
     moving = list(torsion.moving)
     axis = positions[c] - positions[b]
-    axis = axis / np.sqrt(axis @ axis)
-    arm = positions[moving] - positions[c]
+    x, y, z = axis / np.sqrt(axis @ axis)
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    rotation = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross)  # Rodrigues
     result = positions.copy()
-    result[moving] = (
-        positions[c]
-        + arm * np.cos(angle)
-        + np.cross(axis, arm) * np.sin(angle)
-        + np.outer(arm @ axis, axis) * (1 - np.cos(angle))
-    )
+    result[moving] = positions[c] + (positions[moving] - positions[c]) @ rotation.T
     return result
 
 
-def dihedral(positions: Floats, torsion: Torsion) -> tuple[float, float]:
-    """Cosine and sine of the torsion's dihedral angle (IUPAC sign: clockwise is positive, seen along b → c)."""
-    a, b, c, d = (positions[n] for n in torsion.dihedral)
-    axis = (c - b) / np.linalg.norm(c - b)
+def dihedral(positions: Floats, torsion: Torsion) -> tuple[Floats, Floats]:
+    """Cosine and sine ``[...]`` of the torsion's dihedral angle at ``positions`` ``[..., N, 3]``.
+
+    IUPAC's sign: clockwise is positive, seen along b → c.
+    """
+    a, b, c, d = (positions[..., n, :] for n in torsion.dihedral)
+    axis = (c - b) / np.linalg.norm(c - b, axis=-1, keepdims=True)
     u, w = a - b, d - c
-    u, w = u - (u @ axis) * axis, w - (w @ axis) * axis
-    norm = np.linalg.norm(u) * np.linalg.norm(w)
-    return float(u @ w / norm), float(np.cross(axis, u) @ w / norm)
+    u = u - (u * axis).sum(-1, keepdims=True) * axis
+    w = w - (w * axis).sum(-1, keepdims=True) * axis
+    norm = np.linalg.norm(u, axis=-1) * np.linalg.norm(w, axis=-1)
+    return (u * w).sum(-1) / norm, (np.cross(axis, u) * w).sum(-1) / norm
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,86 @@
+"""Sections to datasets: every shipped section parses, and what a user mistypes is named."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from experiments.data.load import identity, load, parse
+from experiments.data.star import StarConfig, star
+from experiments.data.xtb import XtbConfig
+from experiments.errors import InputError
+
+ROOT = Path(__file__).parents[3]
+SECTIONS = sorted(path.stem for path in (ROOT / "conf" / "data").glob("*.yaml"))
+
+
+def section(name: str, **changes: object) -> dict[str, Any]:
+    """The section as Hydra composes it, ``subset_seed`` taken out as the run's configuration does."""
+    content: dict[str, Any] = yaml.safe_load((ROOT / "conf" / "data" / f"{name}.yaml").read_text())
+    for parent in content.pop("defaults", []):
+        if parent != "_self_":
+            content = section(parent) | content
+    content.pop("subset_seed", None)
+    return content | changes
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_shipped_sections_hold_every_key_and_the_defaults(name: str) -> None:
+    given = {"train": "a.xyz", "test": "b.xyz"} if name == "extxyz" else {}
+    given |= {"molecule": "water"} if name == "molecule" else {}
+    settings = parse(section(name, **given))
+    assert set(section(name)) - {"source"} == set(settings.__dataclass_fields__), "no key lives in the code alone"
+    required = {
+        key: getattr(settings, key)
+        for key in ("train", "test", "molecule")
+        if isinstance(getattr(settings, key, 0), str)
+    }
+    assert settings == type(settings)(**required), "defaults in the code and in the section are the same"
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"source": "oracle"}, "data.source='oracle': accepted: xtb, star, extxyz"),
+        ({"n_neighbors": 4}, r"data\.n_neighbors: unknown key \(did you mean data\.n_neighbours\?\)"),
+        ({"pool": 10.5}, r"data\.pool=10\.5"),
+        ({"pool": "many"}, r"data\.pool='many'"),
+        ({"noise": True}, r"data\.noise=True"),
+        ({"coefficients": 3.0}, r"data\.coefficients=3\.0"),
+    ],
+)
+def test_bad_sections(changed: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parse(section("star", **changed))
+
+
+def test_missing_values_are_named() -> None:
+    with pytest.raises(InputError, match=r"data\.train: missing"):
+        parse(section("extxyz"))
+    with pytest.raises(InputError, match=r"data\.molecule"):
+        load(section("molecule", molecule="unobtainium"))
+
+
+def test_load_makes_the_dataset() -> None:
+    small = {"pool": 20, "holdout": 3, "test": 4, "coefficients": [1, 0.5]}
+    dataset = load(section("star", **small))
+    assert dataset.sha256() == star(StarConfig(pool=20, holdout=3, test=4, coefficients=(1.0, 0.5))).sha256()
+
+
+def test_identity_leaves_out_what_does_not_change_the_frames() -> None:
+    assert identity(section("ethanol", workers=3, cache="/elsewhere")) == identity(section("ethanol"))
+    assert identity(section("ethanol", seed=1)) != identity(section("ethanol"))
+    assert isinstance(parse(section("ethanol")), XtbConfig)
+
+
+def test_no_torch() -> None:
+    """Frames are read where torch is not: in the analysis, and before a sweep starts."""
+    modules = [f"experiments.data.{path.stem}" for path in (ROOT / "experiments" / "data").glob("[!_]*.py")]
+    assert len(modules) > 8
+    code = f"import importlib, sys\nfor m in {modules!r}: importlib.import_module(m)\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -1,0 +1,73 @@
+"""Names, bonds and torsions of molecules whose chemistry is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from ase.build import molecule
+
+from experiments.data.molecule import COMMON_NAMES, bonds, find_molecule, torsions
+from experiments.errors import InputError
+
+
+@pytest.mark.parametrize("name", sorted(COMMON_NAMES))
+def test_common_names_exist(name: str) -> None:
+    found = find_molecule(name)
+    assert found.numbers.shape[0] == found.positions.shape[0] >= 3
+    assert found.unpaired == 0
+
+
+def test_names_do_not_mind_case() -> None:
+    assert find_molecule("Ethanol").positions.tolist() == find_molecule("ch3ch2oh").positions.tolist()
+
+
+@pytest.mark.parametrize(("name", "charge", "unpaired"), [("OH", 0, 1), ("O2", 0, 2), ("H2O", 1, 1), ("OH", -1, 0)])
+def test_unpaired_electrons(name: str, charge: int, unpaired: int) -> None:
+    assert find_molecule(name, charge).unpaired == unpaired
+
+
+# (bonds, rotatable bonds): ethylene's double bond and benzene's ring do not turn; acetylene is straight
+@pytest.mark.parametrize(
+    ("name", "n_bonds", "n_torsions"),
+    [
+        ("water", 2, 0), ("methanol", 5, 1), ("ethanol", 8, 2), ("ethane", 7, 1), ("butane", 13, 3), ("ethylene", 5, 0),
+        ("acetylene", 3, 0), ("benzene", 12, 0), ("acetone", 9, 2), ("acetic_acid", 7, 2),
+    ],
+)  # fmt: skip
+def test_bonds_and_torsions(name: str, n_bonds: int, n_torsions: int) -> None:
+    found = find_molecule(name)
+    bonded = bonds(found.numbers, found.positions)
+    assert (bonded == bonded.T).all()
+    assert bonded.sum() == 2 * n_bonds
+    turning = torsions(found.numbers, found.positions)
+    assert len(turning) == n_torsions
+    for torsion in turning:
+        a, b, c, d = torsion.dihedral
+        assert bonded[a, b]
+        assert bonded[b, c]
+        assert bonded[c, d]
+        assert d in torsion.moving
+        assert not {a, b, c} & set(torsion.moving)
+
+
+def test_a_file(tmp_path: Path) -> None:
+    atoms = molecule("CH3OH")
+    ase.io.write(tmp_path / "mine.xyz", atoms)
+    found = find_molecule(str(tmp_path / "mine.xyz"))
+    np.testing.assert_array_equal(found.numbers, atoms.numbers)
+    np.testing.assert_allclose(found.positions, atoms.positions, atol=1e-8)  # ASE writes eight decimals
+
+
+def test_bad_molecules(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"data.molecule=etanol: unknown \(near: ethanol"):
+        find_molecule("etanol")
+    with pytest.raises(InputError, match="no such file"):
+        find_molecule(str(tmp_path / "absent.xyz"))
+    (tmp_path / "bad.xyz").write_text("three\natoms\n")
+    with pytest.raises(InputError, match=r"bad.xyz: not an .xyz file"):
+        find_molecule(str(tmp_path / "bad.xyz"))
+    with pytest.raises(InputError, match=r"data\.charge=10: water has 10 protons"):
+        find_molecule("water", 10)
