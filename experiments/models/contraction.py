@@ -1,14 +1,23 @@
-"""Symmetric contraction of MACE: products of ν equal features with weights for each species."""
+"""Symmetric contraction of MACE: products of ν equal features with weights for each species.
+
+MACE (Batatia et al. 2022, arXiv 2206.07697) eqs. 10, 11: m_lm = Σ_ν Σ_η W^ν_{zη} U^ν_{η,lm} · a…a (ν factors).
+Two ways: sparse (CPU, :mod:`experiments.models.forms`), which lists the non-zero couplings, and dense (any device), which
+folds the weights into U and nests the orders.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
+from experiments.models import native
 from experiments.models.couplings import symmetric_couplings
+from experiments.models.forms import SymmetricForm
 
 
 def couplings(l_in: int, l_out: int, order: int) -> Tensor:
@@ -16,8 +25,71 @@ def couplings(l_in: int, l_out: int, order: int) -> Tensor:
     return symmetric_couplings(l_in, l_out, order).movedim(-2, 0) * math.sqrt(2 * l_out + 1)
 
 
-def contract(features: Tensor, one_hot: Tensor, weights: Mapping[int, Tensor], tensors: Mapping[int, Tensor]) -> Tensor:
-    """Σ_ν Σ_η W^ν_{zη} U^ν_η · aᵛ for every node and channel; MACE (arXiv 2206.07697) eqs. 10, 11.
+@dataclass(frozen=True)
+class Term:
+    """Couplings of one order to one degree, and how many there are."""
+
+    degree: int
+    order: int
+    paths: int
+
+
+class Contraction:
+    """Contraction of features of degrees 0…``l_in`` to ``degrees`` with orders 1…``nu``.
+
+    Every entry of ``terms`` has a weight tensor ``[S, paths, C]``; orders without a coupling are left out.
+    """
+
+    def __init__(self, l_in: int, degrees: Sequence[int], nu: int) -> None:
+        counted = [Term(d, o, couplings(l_in, d, o).shape[-1]) for d in degrees for o in range(1, nu + 1)]
+        self.terms = tuple(term for term in counted if term.paths)
+        self.degrees = tuple(degrees)
+        self._couplings = [couplings(l_in, term.degree, term.order) for term in self.terms]
+        self._dense: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+        table: dict[tuple[int, int], Tensor] = {}
+        output = weight = 0
+        for degree in degrees:
+            for term, tensor in zip(self.terms, self._couplings, strict=True):
+                if term.degree == degree:
+                    table[output, weight] = tensor
+                    weight += term.paths
+            output += 2 * degree + 1
+        self._form = SymmetricForm(table)
+
+    def __call__(self, features: Tensor, one_hot: Tensor, weights: Sequence[Tensor]) -> dict[int, Tensor]:
+        """Messages ``[p, n, 2l+1, C]`` of every degree.
+
+        ``features`` ``[p, n, (l_in+1)², C]``, ``one_hot`` ``[p, n, S]``, ``weights`` as in ``terms`` ``[p, S, paths, C]``.
+        """
+        if features.device.type == "cpu" and native.available():
+            return self.sparse(features, one_hot, weights)
+        return self.dense(features, one_hot, weights)
+
+    def sparse(self, features: Tensor, one_hot: Tensor, weights: Sequence[Tensor]) -> dict[int, Tensor]:
+        """The contraction by listed couplings (CPU, needs :func:`native.available`)."""
+        p, n, m, c = features.shape
+        joined = torch.cat(list(weights), 2)  # [p, S, K, C]
+        own = one_hot @ joined.flatten(2)  # [p, n, K·C]: every node's weights
+        out = self._form(features.reshape(p * n, m, c), own.reshape(p * n, -1, c)).reshape(p, n, -1, c)
+        parts = torch.split(out, [2 * degree + 1 for degree in self.degrees], 2)
+        return dict(zip(self.degrees, parts, strict=True))
+
+    def dense(self, features: Tensor, one_hot: Tensor, weights: Sequence[Tensor]) -> dict[int, Tensor]:
+        """The contraction by full coupling tensors."""
+        key = (features.device, features.dtype)
+        if key not in self._dense:
+            with _disable_current_modes():  # constants, also when first needed inside of a trace
+                self._dense[key] = [tensor.to(*key) for tensor in self._couplings]
+        out = {}
+        for degree in self.degrees:
+            chosen = [i for i, term in enumerate(self.terms) if term.degree == degree]
+            tensors = {self.terms[i].order: self._dense[key][i] for i in chosen}
+            out[degree] = _nested(features, one_hot, {self.terms[i].order: weights[i] for i in chosen}, tensors)
+        return out
+
+
+def _nested(features: Tensor, one_hot: Tensor, weights: Mapping[int, Tensor], tensors: Mapping[int, Tensor]) -> Tensor:
+    """One degree of a contraction, densely.
 
     features ``[p, n, M, C]`` with M = (l_in+1)², one_hot ``[p, n, S]``, ``weights[ν]`` ``[p, S, K_ν, C]``,
     ``tensors[ν]`` ``[2l+1] + [M]*ν + [K_ν]`` → ``[p, n, 2l+1, C]``. Orders without a path are left out of both.
@@ -44,7 +116,7 @@ def contract(features: Tensor, one_hot: Tensor, weights: Mapping[int, Tensor], t
             form = upper @ rows
         if form is not None and added is not None:
             form = form + added @ which
-    assert form is not None, "contract: expected at least one order with couplings"
+    assert form is not None, "contraction: expected at least one order with couplings"
     return form.permute(0, 3, 2, 1)
 
 

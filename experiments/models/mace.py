@@ -17,7 +17,7 @@ from e3nn import o3
 from torch import Tensor
 
 from experiments.config import MaceConfig
-from experiments.models.contraction import contract, couplings
+from experiments.models.contraction import Contraction, couplings
 from experiments.models.graph import Graph, gather_senders
 from experiments.models.linear import linear, one_hot, species_linear
 from experiments.models.parameters import Parameter, draw_all
@@ -70,6 +70,7 @@ class Mace:
         self.config = config
         self.n_species = n_species
         self.layers = _plan(config)
+        self.contractions = [Contraction(max(layer.features), layer.outputs, config.nu) for layer in self.layers]
         self._constants: dict[tuple[torch.device, torch.dtype], dict[str, Tensor]] = {}
 
     # ------------------------------------------------------------------------------------------------ parameters
@@ -89,9 +90,10 @@ class Mace:
             for degree in layer.features:
                 fan_in = c * sum(l3 == degree for _, _, l3 in layer.paths)
                 out.append(Parameter(f"{name}.node.{degree}", (fan_in, c) if t > 0 else (s, fan_in, c)))
+            for term in self.contractions[t].terms:
+                shape = (s, term.paths, c)
+                out.append(Parameter(f"{name}.contraction.{term.degree}.{term.order}", shape, 1 / term.paths))
             for degree in layer.outputs:
-                for order, paths in self._orders(layer, degree).items():
-                    out.append(Parameter(f"{name}.contraction.{degree}.{order}", (s, paths, c), 1 / paths))
                 out.append(Parameter(f"{name}.message.{degree}", (c, c)))
             out += [Parameter(f"{name}.residual.{degree}", (s, c, c)) for degree in layer.residual]
             if t < len(self.layers) - 1:
@@ -107,11 +109,6 @@ class Mace:
         """
         return draw_all(self.parameters(), seed, dtype) | {"constant.inverse_neighbours": torch.ones((), dtype=dtype)}
 
-    def _orders(self, layer: Layer, l_out: int) -> dict[int, int]:
-        """Number of couplings to ``l_out`` for each correlation order that has any."""
-        counts = {o: couplings(max(layer.features), l_out, o).shape[-1] for o in range(1, self.config.nu + 1)}
-        return {order: count for order, count in counts.items() if count}
-
     # ------------------------------------------------------------------------------------------------- constants
 
     def constants(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -121,9 +118,6 @@ class Mace:
             made: dict[str, Tensor] = {}
             for t, layer in enumerate(self.layers):
                 made[f"conv{t}"] = _convolution_matrix(layer.paths, self.config.edge_lmax)
-                for degree in layer.outputs:
-                    for order in self._orders(layer, degree):
-                        made[f"contraction{t}.{degree}.{order}"] = couplings(max(layer.features), degree, order)
             self._constants[key] = {name: tensor.to(device, dtype) for name, tensor in made.items()}
         return self._constants[key]
 
@@ -150,7 +144,7 @@ class Mace:
         energy = torch.zeros_like(which[..., 0])
         for t, layer in enumerate(self.layers):
             a = self._features(t, layer, params, graph, h, which, basis, harmonics, constants)
-            h = self._messages(t, layer, params, h, which, a, constants)
+            h = self._messages(t, layer, params, h, which, a)
             if t < len(self.layers) - 1:
                 energy = energy + linear(h[0], params[f"layer{t}.readout"])[:, :, 0, 0]
         hidden = scaled_silu(linear(h[0], params["readout.0"]))
@@ -204,15 +198,14 @@ class Mace:
         h: Mapping[int, Tensor],
         which: Tensor,
         a: Tensor,
-        constants: Mapping[str, Tensor],
     ) -> dict[int, Tensor]:
         """New node features: symmetric contraction, linear map and residual; eqs. 10 to 12."""
+        contraction = self.contractions[t]
+        weights = [params[f"layer{t}.contraction.{term.degree}.{term.order}"] for term in contraction.terms]
+        contracted = contraction(a, which, weights)
         out = {}
         for degree in layer.outputs:
-            orders = self._orders(layer, degree)
-            weights = {order: params[f"layer{t}.contraction.{degree}.{order}"] for order in orders}
-            tensors = {order: constants[f"contraction{t}.{degree}.{order}"] for order in orders}
-            out[degree] = linear(contract(a, which, weights, tensors), params[f"layer{t}.message.{degree}"])
+            out[degree] = linear(contracted[degree], params[f"layer{t}.message.{degree}"])
             if degree in layer.residual:
                 out[degree] = out[degree] + species_linear(h[degree], which, params[f"layer{t}.residual.{degree}"])
         return out
