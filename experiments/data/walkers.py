@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
@@ -151,8 +152,9 @@ class Crew:
     def _do(self, process: subprocess.Popen[str], line: str, bar: TaskID) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(line + "\n")
-        process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has ended: said below
+            process.stdin.write(line + "\n")
+            process.stdin.flush()
         for answer in process.stdout:
             word, _, rest = answer.strip().partition(" ")
             if word == "done":

@@ -246,7 +246,10 @@ def _checks(parts: list[Part]) -> dict[str, Any]:
 
 def _read(config: XtbConfig, directory: Path) -> Dataset:
     metadata = files.read_json(directory / "metadata.json")
-    sets = {name: read_frames(directory / f"{name}.xyz", option="data.cache") for name in ("pool", "holdout", "test")}
+    try:
+        sets = {name: read_frames(directory / f"{name}.xyz", option=name) for name in ("pool", "holdout", "test")}
+    except InputError as error:
+        raise InputError(f"{error}; delete {directory} to make it again") from None
     for name, frames in sets.items():
         if metadata is None or frames.sha256() != metadata["sha256"][name]:
             raise InputError(f"{directory / name}.xyz: changed since it was made; delete {directory} to make it again")

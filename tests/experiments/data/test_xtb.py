@@ -34,7 +34,17 @@ WATER = XtbConfig(molecule="water", pool=6, holdout=2, test=3, walkers=4, warm_u
 def methanol(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     cache = tmp_path_factory.mktemp("methanol")
     return xtb(
-        XtbConfig(molecule="methanol", pool=60, holdout=10, test=30, walkers=6, pilot=1500, workers=2, cache=str(cache))
+        XtbConfig(
+            molecule="methanol",
+            pool=60,
+            holdout=10,
+            test=30,
+            walkers=6,
+            warm_up=500,
+            pilot=1000,
+            workers=2,
+            cache=str(cache),
+        )
     )
 
 
@@ -204,8 +214,8 @@ def test_a_damaged_set_is_not_taken_for_whole(water: Dataset, tmp_path: Path) ->
     for path in source.glob("*.*"):
         (copy / path.name).write_bytes(path.read_bytes())
     text = (copy / "pool.xyz").read_text()
-    (copy / "pool.xyz").write_text(text[: len(text) // 2])
-    with pytest.raises(InputError, match="delete"):
+    (copy / "pool.xyz").write_text(text[: text.rindex("H ")])
+    with pytest.raises(InputError, match=r"truncated.*; delete .* to make it again"):
         xtb(replace(WATER, cache=str(tmp_path)))
     lines = text.splitlines(keepends=True)
     (copy / "pool.xyz").write_text("".join(lines[: len(lines) // 6 * 5]))  # a whole frame is missing
