@@ -1,0 +1,315 @@
+"""Linear ACE: invariant polynomials of the neighbour density, with the derivatives that a fit to forces needs.
+
+Drautz 2019 (doi 10.1103/PhysRevB.99.014104) eqs. 15–27; Dusson et al. 2022 (arXiv 1911.03550) §3. Around atom i
+
+    A_{c,lm} = Σ_j δ(z, z_j) R_n(r_ij) Y_lm(r̂_ij),   channel c = (z, n),   l = 0 … edge_lmax
+    B_f      = Σ_m C_{m₁…m_k} A_{c₁,l₁m₁} ··· A_{c_k,l_km_k},   k = 1 … nu
+    E        = Σ_i w_{z_i}·B(i)
+
+with C the couplings to degree 0 and even Σl (no pseudo-scalars). Each unordered set of factors enters once, with the
+couplings that are symmetric in equal factors, so that no feature is a copy of others. Products include the terms
+in which two factors are the same neighbour, as the density trick has it.
+
+Features of one and two factors take all pairs of radial functions; from three factors on only those with
+Σ(n−1) < n_radial/2 (n from 1), for their number grows as the power k of the channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import combinations_with_replacement, groupby, product
+
+import numpy as np
+import torch
+from numpy.polynomial import legendre
+from torch import Tensor
+
+from experiments.config import AceConfig
+from experiments.data.dataset import Floats, Frames, Ints
+from experiments.data.graph import neighbours
+from experiments.errors import InputError
+from experiments.models.couplings import coupling_basis
+from experiments.models.radial import bessel, polynomial_cutoff
+from experiments.models.spherical import spherical_harmonics
+from experiments.tasks.predictions import Predictions
+
+_CHUNK_BYTES = 2**27
+"""Memory of the force rows of one chunk of frames (a single frame may need more)."""
+_CUTOFF_POWER = 2
+_RADIAL_NODES = 400  # Gauss–Legendre nodes: products of 2 × 32 Bessel functions have fewer than 70 oscillations
+
+
+@dataclass(frozen=True)
+class Group:
+    """Features of the same degrees and the same pattern of equal channels.
+
+    degrees   ``(l₁ ≤ … ≤ l_k)``
+    channels  ``[t, k]`` int64: the channels of each feature's factors, ascending among equal degrees
+    coupling  ``[2·l₁+1, …, 2·l_k+1, p]``: every row of ``channels`` makes ``p`` features
+    """
+
+    degrees: tuple[int, ...]
+    channels: Tensor
+    coupling: Tensor
+
+    @property
+    def size(self) -> int:
+        """Number of features."""
+        return self.channels.shape[0] * self.coupling.shape[-1]
+
+
+@dataclass(frozen=True)
+class Design:
+    """What linear features predict for some frames, per unit of each coefficient.
+
+    frames    ``[F]``           which frames of those asked for
+    energies  ``[F, M]``        Σ_i B_f(i) of the atoms of the feature's element
+    forces    ``[F, N, 3, M]``  −∂/∂x of it in 1/Å; zero on padding
+    """
+
+    frames: Ints
+    energies: Floats
+    forces: Floats
+
+
+@cache
+def basis(n_species: int, n_radial: int, edge_lmax: int, nu: int) -> tuple[Group, ...]:
+    """All features of an atom, by number of factors, then degrees, then channels (c = species·n_radial + n)."""
+    groups = []
+    radial = [c % n_radial for c in range(n_species * n_radial)]
+    for order in range(1, nu + 1):
+        for degrees in combinations_with_replacement(range(edge_lmax + 1), order):
+            if sum(degrees) % 2:
+                continue
+            runs = [len(list(same)) for _, same in groupby(degrees)]
+            patterns: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+            for parts in product(*(combinations_with_replacement(range(len(radial)), run) for run in runs)):
+                channels = tuple(c for part in parts for c in part)
+                if order > 2 and 2 * sum(radial[c] for c in channels) >= n_radial:
+                    continue
+                alike = tuple(
+                    next(j for j in range(i + 1) if (channels[j], degrees[j]) == (channels[i], degrees[i]))
+                    for i in range(order)
+                )
+                patterns.setdefault(alike, []).append(channels)
+            for alike, rows in patterns.items():
+                coupling = coupling_basis(degrees, 0, alike).squeeze(-2)
+                if coupling.shape[-1]:
+                    groups.append(Group(degrees, torch.tensor(rows), coupling))
+    return tuple(groups)
+
+
+@cache
+def _orthonormal(n_radial: int, cutoff: float) -> Tensor:
+    """``[n, n]`` that makes Bessel × envelope orthonormal on [0, cutoff] with weight r² (Löwdin's symmetric way)."""
+    nodes, weights = legendre.leggauss(_RADIAL_NODES)
+    r = torch.tensor((nodes + 1) * cutoff / 2)
+    raw = bessel(r, cutoff, n_radial) * polynomial_cutoff(r, cutoff, _CUTOFF_POWER)[:, None]
+    overlap = raw.T @ (raw * (torch.tensor(weights) * cutoff / 2 * r**2)[:, None])
+    values, vectors = torch.linalg.eigh(overlap)
+    return torch.as_tensor((vectors / values.sqrt()) @ vectors.T)
+
+
+def radial_functions(distance: Tensor, cutoff: float, n_radial: int) -> Tensor:
+    """R_n(r), n = 1 … ``n_radial``: ``[...]`` Å → ``[..., n_radial]``; zero, with two derivatives, at the cutoff."""
+    raw = bessel(distance, cutoff, n_radial) * polynomial_cutoff(distance, cutoff, _CUTOFF_POWER)[..., None]
+    return raw @ _orthonormal(n_radial, cutoff)
+
+
+class LinearAce:
+    """The features of :class:`AceConfig` for atoms of given ``elements`` (atomic numbers).
+
+    Coefficients are ordered (element of the centre, feature); there are ``size`` of them.
+    """
+
+    def __init__(self, config: AceConfig, elements: Sequence[int]) -> None:
+        self.config = config
+        self.elements = np.array(sorted(set(elements)), dtype=np.int64)
+        self.groups = basis(len(self.elements), config.n_radial, config.edge_lmax, config.nu)
+        self.per_element = sum(group.size for group in self.groups)
+        self.size = self.per_element * len(self.elements)
+
+    def design(self, frames: Frames) -> Design:
+        """The design matrix of all frames at once; see :meth:`chunks` where that is too large."""
+        parts = list(self.chunks(frames))
+        order = np.argsort(np.concatenate([part.frames for part in parts]), kind="stable")
+        return Design(
+            np.arange(len(frames)),
+            np.concatenate([part.energies for part in parts])[order],
+            np.concatenate([part.forces for part in parts])[order],
+        )
+
+    def chunks(self, frames: Frames) -> Iterator[Design]:
+        """The design matrix in pieces of bounded memory; frames with the same atoms in a row come together.
+
+        Raises ``InputError`` for elements the model does not know, and for positions that are not finite.
+        """
+        self._check(frames)
+        limit = max(1, _CHUNK_BYTES // (8 * 3 * frames.numbers.shape[1] * self.size))
+        _, kind = np.unique(frames.numbers, axis=0, return_inverse=True)
+        for k in range(int(kind.max(initial=-1)) + 1):
+            same = np.flatnonzero(kind.reshape(-1) == k)
+            for start in range(0, len(same), limit):
+                chosen = same[start : start + limit]
+                yield self._design(frames.take(chosen), chosen)
+
+    def predict(self, coefficients: Floats, frames: Frames) -> Predictions:
+        """Energies (eV, without intercept) and forces (eV/Å) from coefficients ``[M]``; never holds force rows."""
+        self._check(frames)
+        weights = torch.as_tensor(coefficients).reshape(len(self.elements), self.per_element)
+        # features of an atom and what autograd keeps of them: about ten numbers a feature
+        limit = max(1, _CHUNK_BYTES // (80 * frames.numbers.shape[1] * self.per_element))
+        energies, forces = np.zeros(len(frames)), np.zeros(frames.positions.shape)
+        for start in range(0, len(frames), limit):
+            part = slice(start, start + limit)
+            near = _Neighbourhoods(frames.take(part), self.elements, self.config.cutoff)
+            vectors = near.vectors.requires_grad_(True)
+            density = self._density(self._edge_functions(vectors), near)
+            atoms = density.flatten(0, 1)
+            picked = weights[near.species.clamp(min=0).flatten()] * (near.species.flatten()[:, None] >= 0)
+            energy = torch.cat([b.flatten(1) for b in self._features(atoms)], 1).mul(picked).sum(1)
+            (gradient,) = torch.autograd.grad(energy.sum(), vectors)
+            gradient = gradient * near.mask[..., None]
+            f, n, k = near.mask.shape
+            sent = torch.zeros(f, n, 3, dtype=torch.float64).scatter_add_(
+                1, near.index.reshape(f, n * k, 1).expand(-1, -1, 3), gradient.reshape(f, n * k, 3)
+            )
+            energies[part] = energy.detach().reshape(f, n).sum(1).numpy()
+            forces[part] = (gradient.sum(2) - sent).numpy()
+        return Predictions(energies, forces)
+
+    def _check(self, frames: Frames) -> None:
+        known = np.isin(frames.numbers, self.elements) | (frames.numbers == 0)
+        if not known.all():
+            f, n = np.argwhere(~known)[0]
+            raise InputError(
+                f"frame {f}, atom {n}: atomic number {frames.numbers[f, n]} is not among those of the fit; "
+                f"accepted: {', '.join(str(z) for z in self.elements)}"
+            )
+        if not np.isfinite(frames.positions).all():
+            f, n = np.argwhere(~np.isfinite(frames.positions))[0, :2]
+            raise InputError(f"frame {f}, atom {n}: its position is not finite; accepted: numbers in Å")
+
+    def _edge_functions(self, vectors: Tensor) -> Tensor:
+        """φ = R_n(r) Y_lm(r̂) of edge vectors: ``[..., 3]`` → ``[..., n, (edge_lmax+1)²]``."""
+        distance = vectors.square().sum(-1).sqrt()
+        harmonics = spherical_harmonics(self.config.edge_lmax, vectors / distance[..., None])
+        radial = radial_functions(distance, self.config.cutoff, self.config.n_radial)
+        return radial[..., :, None] * harmonics[..., None, :]
+
+    def _density(self, edge: Tensor, near: _Neighbourhoods) -> Tensor:
+        """A: φ ``[f, i, k, n, lm]`` → ``[f, i, c, lm]``."""
+        return torch.einsum("fiks,fiknm->fisnm", near.senders_species, edge).flatten(2, 3)
+
+    def _features(self, density: Tensor) -> Iterator[Tensor]:
+        """B of every group: A ``[i, c, lm]`` → ``[i, t, p]``."""
+        for group in self.groups:
+            last = _harmonic(density, group.degrees[-1])[:, group.channels[:, -1]]  # [i, t, m]
+            partial = _contract(density, group.degrees[:-1], group.channels[:, :-1], group.coupling)
+            yield (partial * last[..., None]).sum(2)
+
+    def _design(self, frames: Frames, chosen: Ints) -> Design:
+        near = _Neighbourhoods(frames, self.elements, self.config.cutoff)
+        f, n = near.species.shape
+        edge, slopes = near.vectors, []
+        for axis in range(3):  # ∂φ/∂v by forward differentiation: three directions instead of n·lm outputs
+            direction = torch.zeros_like(near.vectors)
+            direction[..., axis] = 1.0
+            edge, slope = torch.func.jvp(self._edge_functions, (near.vectors,), (direction,))
+            slopes.append(slope)
+        density = self._density(edge, near)  # [f, i, c, lm]
+        # ∂A_i/∂x_a: an edge moves its sender, and its receiver the other way
+        by_slot = torch.stack(slopes, -3) * near.mask[..., None, None, None]  # [f, i, k, x, n, lm]
+        moved = torch.einsum("fika,fiks,fikxnm->fsnaxim", near.senders, near.senders_species, by_slot)
+        own = torch.arange(n)
+        moved[:, :, :, own, :, own] -= torch.einsum("fiks,fikxnm->ifsnxm", near.senders_species, by_slot)
+        moved = moved.reshape(f, -1, 3 * n, n, by_slot.shape[-1])  # [f, c, (a x), i, lm]
+        energies = torch.zeros(f, self.size, dtype=torch.float64)
+        forces = torch.zeros(f, 3 * n, self.size, dtype=torch.float64)
+        for s in range(len(self.elements)):
+            atoms = torch.nonzero(near.species[0] == s)[:, 0]  # the same in every frame of the chunk
+            if len(atoms):
+                columns = slice(s * self.per_element, (s + 1) * self.per_element)
+                self._centre(density[:, atoms], moved[:, :, :, atoms], energies[:, columns], forces[:, :, columns])
+        return Design(chosen, energies.numpy(), forces.reshape(f, n, 3, self.size).numpy())
+
+    def _centre(self, density: Tensor, moved: Tensor, energies: Tensor, forces: Tensor) -> None:
+        """Writes Σ_i B ``[f, M_s]`` and −∂/∂x ``[f, (a x), M_s]`` of the centres of one element."""
+        f, i = density.shape[:2]
+        atoms = density.flatten(0, 1)
+        by_degree = [
+            moved[..., degree**2 : (degree + 1) ** 2].flatten(3) for degree in range(self.config.edge_lmax + 1)
+        ]  # [f, c, (a x), (i m)]
+        start = 0
+        for group in self.groups:
+            t, p = len(group.channels), group.coupling.shape[-1]
+            for q, degree in enumerate(group.degrees):
+                others = [j for j in range(len(group.degrees)) if j != q]
+                degrees = tuple(group.degrees[j] for j in others)
+                coupling = torch.movedim(group.coupling, q, -2)
+                partial = _contract(atoms, degrees, group.channels[:, others], coupling)  # ∂B/∂A_q [i, t, m, p]
+                if q == 0:
+                    value = (partial * _harmonic(atoms, degree)[:, group.channels[:, 0], :, None]).sum(2)
+                    energies[:, start : start + t * p] = value.reshape(f, i, t * p).sum(1)
+                partial = partial.reshape(f, i, t, 2 * degree + 1, p).permute(0, 1, 3, 2, 4).flatten(1, 2)
+                for channel in sorted(set(group.channels[:, q].tolist())):
+                    rows = torch.nonzero(group.channels[:, q] == channel)[:, 0]
+                    where = (start + rows[:, None] * p + torch.arange(p)).flatten()
+                    forces[:, :, where] -= by_degree[degree][:, channel] @ partial[:, :, rows].flatten(2)
+            start += t * p
+
+
+@dataclass(frozen=True, init=False)
+class _Neighbourhoods:
+    """Neighbours of a chunk as tensors.
+
+    vectors ``[f, i, k, 3]``; mask, index ``[f, i, k]``; species ``[f, i]`` (−1 for padding); senders ``[f, i, k, a]``
+    and senders_species ``[f, i, k, s]`` are one-hot, zero where masked.
+    """
+
+    vectors: Tensor
+    mask: Tensor
+    index: Tensor
+    species: Tensor
+    senders: Tensor
+    senders_species: Tensor
+
+    def __init__(self, frames: Frames, elements: Ints, cutoff: float) -> None:
+        found = neighbours(frames, cutoff)
+        species = np.where(frames.numbers > 0, np.searchsorted(elements, frames.numbers), -1)
+        senders = (found.index[..., None] == np.arange(frames.numbers.shape[1])) & found.mask[..., None]
+        sent = np.take_along_axis(species[:, None, :], found.index.reshape(len(frames), 1, -1), 2)
+        one_hot = (sent.reshape(found.index.shape)[..., None] == np.arange(len(elements))) & found.mask[..., None]
+        for name, array, dtype in (
+            ("vectors", found.vectors, torch.float64),
+            ("mask", found.mask, torch.float64),
+            ("index", found.index, torch.int64),
+            ("species", species, torch.int64),
+            ("senders", senders, torch.float64),
+            ("senders_species", one_hot, torch.float64),
+        ):
+            object.__setattr__(self, name, torch.as_tensor(array, dtype=dtype))
+
+
+def _harmonic(density: Tensor, degree: int) -> Tensor:
+    return density[..., degree**2 : (degree + 1) ** 2]
+
+
+def _contract(density: Tensor, degrees: tuple[int, ...], channels: Tensor, coupling: Tensor) -> Tensor:
+    """The coupling contracted with all factors but the last: A ``[i, c, lm]`` → ``[i, t, m_last, p]``.
+
+    One factor at a time over the distinct beginnings of ``channels`` ``[t, k−1]``, which many features share.
+    """
+    partial = coupling[None, None]  # [i, beginnings, m, …, m_last, p]
+    inverse = torch.zeros(len(channels), dtype=torch.int64)
+    for j, degree in enumerate(degrees):
+        beginnings, new_inverse = torch.unique(channels[:, : j + 1], dim=0, return_inverse=True)
+        parent = torch.zeros(len(beginnings), dtype=torch.int64)
+        parent[new_inverse] = inverse
+        factor = _harmonic(density, degree)[:, beginnings[:, -1]]  # [i, beginnings, m]
+        before = partial.expand(density.shape[0], *partial.shape[1:])[:, parent] if j else partial
+        partial = torch.einsum("ibm,ibm...->ib...", factor, before.expand(*factor.shape[:2], *before.shape[2:]))
+        inverse = new_inverse
+    return partial[:, inverse] if degrees else partial.expand(density.shape[0], len(channels), *coupling.shape)
