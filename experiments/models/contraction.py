@@ -1,8 +1,8 @@
 """Symmetric contraction of MACE: products of ν equal features with weights for each species.
 
 MACE (Batatia et al. 2022, arXiv 2206.07697) eqs. 10, 11: m_lm = Σ_ν Σ_η W^ν_{zη} U^ν_{η,lm} · a…a (ν factors).
-Two ways: sparse (CPU, :mod:`experiments.models.forms`), which lists the non-zero couplings, and dense (any device), which
-folds the weights into U and nests the orders.
+Two ways: sparse (CPU, :mod:`experiments.models.forms`), which lists the non-zero couplings, and dense (any device),
+which folds the weights into U and nests the orders.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Contraction:
     def __call__(self, features: Tensor, one_hot: Tensor, weights: Sequence[Tensor]) -> dict[int, Tensor]:
         """Messages ``[p, n, 2l+1, C]`` of every degree.
 
-        ``features`` ``[p, n, (l_in+1)², C]``, ``one_hot`` ``[p, n, S]``, ``weights`` as in ``terms`` ``[p, S, paths, C]``.
+        ``features`` ``[p, n, (l_in+1)², C]``, ``one_hot`` ``[p, n, S]``, ``weights`` ``[p, S, paths, C]`` by ``terms``.
         """
         if features.device.type == "cpu" and native.available():
             return self.sparse(features, one_hot, weights)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from experiments.config import MaceConfig
 from experiments.models.contraction import Contraction, couplings
-from experiments.models.graph import Graph, gather_senders
+from experiments.models.graph import Graph, Pairs, gather_senders, pairs_of, to_pairs, to_slots
 from experiments.models.linear import linear, one_hot, species_linear
 from experiments.models.parameters import Parameter, draw_all
 from experiments.models.radial import bessel, perceptron, polynomial_cutoff, scaled_silu
@@ -137,13 +137,16 @@ class Mace:
         vectors = torch.where(keep, vectors, torch.ones_like(vectors))
         distance = (vectors * vectors).sum(-1).sqrt()  # [p, n, k]
         harmonics = spherical_harmonics(config.edge_lmax, vectors / distance[..., None])  # [p, n, k, (edge+1)²]
-        envelope = polynomial_cutoff(distance, config.cutoff, config.cutoff_power) * graph.mask
-        basis = bessel(distance, config.cutoff, config.n_bessel) * envelope[..., None]
+        # radial functions are the same in both directions of a pair, and what they cost is most of the arithmetic
+        pairs = pairs_of(graph)
+        apart = 0.5 * to_pairs(distance, graph, pairs) + (1 - pairs.valid)  # [p, m], 1 Å where padded
+        envelope = polynomial_cutoff(apart, config.cutoff, config.cutoff_power) * pairs.valid
+        basis = bessel(apart, config.cutoff, config.n_bessel) * envelope[..., None]
 
         h = {0: (which @ params["embedding"])[:, :, None]}  # degree → [p, n, 2l+1, C]
         energy = torch.zeros_like(which[..., 0])
         for t, layer in enumerate(self.layers):
-            a = self._features(t, layer, params, graph, h, which, basis, harmonics, constants)
+            a = self._features(t, layer, params, graph, pairs, h, which, basis, harmonics, constants)
             h = self._messages(t, layer, params, h, which, a)
             if t < len(self.layers) - 1:
                 energy = energy + linear(h[0], params[f"layer{t}.readout"])[:, :, 0, 0]
@@ -157,6 +160,7 @@ class Mace:
         layer: Layer,
         params: Mapping[str, Tensor],
         graph: Graph,
+        pairs: Pairs,
         h: Mapping[int, Tensor],
         which: Tensor,
         basis: Tensor,
@@ -164,10 +168,10 @@ class Mace:
         constants: Mapping[str, Tensor],
     ) -> Tensor:
         """A-features ``[p, n, M, C]`` with all degrees joined: eq. 8 (first layer) and 9."""
-        p, n, k, _ = basis.shape
+        p, n, k = graph.mask.shape
         c = self.config.channels
         weights = [params[f"layer{t}.radial.{i}"] for i in range(len(self.config.radial_hidden) + 1)]
-        radial = perceptron(basis.reshape(p, n * k, -1), weights).reshape(p, n, k, 1, -1, c)
+        radial = to_slots(perceptron(basis, weights), graph, pairs).reshape(p, n, k, 1, -1, c)
         if t > 0:
             h = {degree: linear(h[degree], params[f"layer{t}.up.{degree}"]) for degree in layer.inputs}
         degrees = sorted({l1 for l1, _, _ in layer.paths})
