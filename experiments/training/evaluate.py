@@ -14,7 +14,6 @@ from experiments.data.dataset import Ints
 from experiments.tasks.metrics import UNITS, MetricValue, frame_errors, metrics_of
 from experiments.tasks.molecules import MoleculeTask, Network, Prepared, Resident
 from experiments.tasks.predictions import Predictions
-from experiments.training.step import part
 
 
 @dataclass(frozen=True)
@@ -58,12 +57,12 @@ class Evaluator:
         self.model = model
         self.energy_offset = energy_offset
 
-    def full(self, state: Mapping[str, Tensor], prepared: Prepared) -> Evaluation:
+    def full(self, weights: Mapping[str, Tensor], prepared: Prepared) -> Evaluation:
         """Errors on all test frames and on the run's training frames."""
         task = self.task
         pool, test = task.dataset.pool.take(prepared.subset), task.dataset.test
-        train_predictions = self._predict(state, prepared, task.pool, prepared.subset)
-        test_predictions = self._predict(state, prepared, task.test, np.arange(len(test)))
+        train_predictions = self._predict(weights, prepared, task.pool, prepared.subset)
+        test_predictions = self._predict(weights, prepared, task.test, np.arange(len(test)))
         if self.energy_offset:
             atoms = (pool.numbers > 0).sum(1)
             offset = float(((pool.energies - train_predictions.energies) / atoms).mean())
@@ -71,17 +70,16 @@ class Evaluator:
             test_predictions = _shifted(test_predictions, offset * (test.numbers > 0).sum(1))
         return evaluation(test_predictions, train_predictions, test, pool)
 
-    def glance(self, state: Mapping[str, Tensor], prepared: Prepared) -> dict[str, float]:
+    def glance(self, weights: Mapping[str, Tensor], prepared: Prepared) -> dict[str, float]:
         """Errors on the holdout, for history and progress."""
         holdout = self.task.dataset.holdout
         if len(holdout) == 0:
             return {}
-        found = self._predict(state, prepared, self.task.holdout, np.arange(len(holdout)))
+        found = self._predict(weights, prepared, self.task.holdout, np.arange(len(holdout)))
         errors = metrics_of(frame_errors(found, holdout))
         return {f"holdout_{name}": errors[name].value for name in UNITS}
 
-    def _predict(self, state: Mapping[str, Tensor], prepared: Prepared, split: Resident, picked: Ints) -> Predictions:
-        weights = {**part(state, "ema"), **part(state, "constants")}
+    def _predict(self, weights: Mapping[str, Tensor], prepared: Prepared, split: Resident, picked: Ints) -> Predictions:
         params = {name: value[None] for name, value in weights.items()}
         return self.task.predict(self.model, params, [prepared], split, [picked])[0]
 

@@ -24,10 +24,11 @@ from experiments.tasks.molecules import MoleculeTask, Network, Prepared
 from experiments.training import checkpoint
 from experiments.training.evaluate import Evaluation, Evaluator
 from experiments.training.history import History
-from experiments.training.optimizers import OPTIMIZERS, Optimizer
+from experiments.training.layout import Layout
+from experiments.training.optimizers import OPTIMIZERS, Optimizer, along
 from experiments.training.order import batches
 from experiments.training.schedule import Schedule
-from experiments.training.step import Step, StepSettings, Tensors, make_step, part, whole_state
+from experiments.training.step import Gradient, Tensors, make_gradient
 
 logger = logging.getLogger(__name__)
 LEG = 20
@@ -98,8 +99,9 @@ class Pack:
         self.optimizer: Optimizer = OPTIMIZERS[settings.optimizer]()
         self.evaluator = Evaluator(task, model, energy_offset=settings.energy_weight == 0)
         self.slots: list[Member | None] = list(members)
-        states = [self._start(member) for member in members]
-        self.state = stack(states)
+        shapes = {k: v.shape for k, v in model.init(0, task.dtype).items() if not is_constant(k)}
+        self.layout = Layout(shapes)
+        self.state = stack([self._start(member) for member in members])
         self.targets = task.targets([m.prepared for m in members])
         self._saved = time.monotonic()
 
@@ -116,18 +118,20 @@ class Pack:
             member.half = None if facts["half"] is None else Evaluation.from_json(facts["half"])
             member.history.resume(facts["history"])
             tensors = {k: v.to(self.task.device) for k, v in found.tensors.items()}
-            trunk = part(tensors, "trunk")
-            member.trunk = trunk or None
+            member.trunk = part(tensors, "trunk") or None
             return {k: v for k, v in tensors.items() if not k.startswith("trunk/")}
         drawn = {k: v.to(self.task.device) for k, v in self.model.init(member.init_seed, self.task.dtype).items()}
-        params = {k: v for k, v in drawn.items() if not k.startswith("constant.")}
-        constants = {k: v for k, v in drawn.items() if k.startswith("constant.")}
+        params = self.layout.flat({k: v[None] for k, v in drawn.items() if not is_constant(k)})
+        constants = {k: v for k, v in drawn.items() if is_constant(k)}
         share = torch.tensor(member.prepared.inverse_neighbours, dtype=self.task.dtype, device=self.task.device)
         constants["constant.inverse_neighbours"] = share
-        memory = self.optimizer.init({k: v[None] for k, v in params.items()})
-        ema = {k: v.clone() for k, v in params.items()}
-        state = whole_state(params=params, constants=constants, ema=ema)
-        return {**state, **{f"optimizer/{k}": v[0] for k, v in memory.items()}}
+        memory = self.optimizer.init(self.layout, params)
+        return {
+            "params": params[0],
+            "ema": params[0].clone(),
+            **{f"constants/{k}": v for k, v in constants.items()},
+            **{f"optimizer/{k}": v[0] for k, v in memory.items()},
+        }
 
     def train(self, stop: Callable[[], bool], report: Report) -> None:
         """Train every member to its end; its evaluations are then on it, or its ``failure``.
@@ -173,12 +177,10 @@ class Pack:
         rate_steps = torch.as_tensor(rates, dtype=dtype, device=device)
         number_steps = torch.as_tensor(steps, dtype=dtype, device=device)
         picked_steps = torch.as_tensor(picked, device=device)
-        resident = self.task.pool.tensors
-        step = self._step(resident, picked_steps[0], rate_steps[0], number_steps[0])
+        gradient = self._gradient(picked_steps[0])
         losses = []
         for j in range(length):
-            self.state, loss = step(self.state, self.targets, resident, picked_steps[j], rate_steps[j], number_steps[j])
-            losses.append(loss)
+            losses.append(self._update(gradient, picked_steps[j], rate_steps[j], number_steps[j]))
             self._refresh([(i, int(steps[j, i])) for i, _ in members])
         seconds = (time.monotonic() - began) / len(members)
         all_losses = torch.stack(losses).cpu().numpy()  # the only wait for the device in a leg
@@ -193,40 +195,53 @@ class Pack:
                     f"{member.learning_rate:g} or a smaller training.clip"
                 )
 
+    def _update(self, gradient: Gradient, picked: Tensor, rate: Tensor, step: Tensor) -> Tensor:
+        """One update of the pack; the losses before it ``[p]``."""
+        state = self.state
+        params = state["params"]
+        losses, grads = gradient(params, part(state, "constants"), self.targets, self.task.pool.tensors, picked)
+        shrink = torch.clamp(self.settings.clip / (grads.norm(dim=1) + 1e-12), max=1.0)
+        memory = part(state, "optimizer")
+        params, memory = self.optimizer.update(self.layout, params, grads * along(shrink, grads), memory, rate, step)
+        # Early on the average forgets faster, else it would be the initial weights for its first 1/(1−d) steps.
+        keep = torch.clamp((1 + step) / (10 + step), max=self.settings.ema_decay)
+        ema = torch.lerp(state["ema"], params, along(1 - keep, params))
+        self.state = {**state, "params": params, "ema": ema, **{f"optimizer/{k}": v for k, v in memory.items()}}
+        return losses
+
     def _refresh(self, steps: Sequence[tuple[int, int]]) -> None:
         due = [(i, number) for i, number in steps if self.optimizer.due(number)]
         if not due:
             return
-        device = self.task.device
-        now = torch.zeros(len(self.slots), dtype=torch.bool, device=device)
+        now = torch.zeros(len(self.slots), dtype=torch.bool, device=self.task.device)
         first = torch.zeros_like(now)
         for i, number in due:
             now[i] = True
             first[i] = number == 1
-        memory = self.optimizer.refresh(part(self.state, "optimizer"), first, now)
+        memory = self.optimizer.refresh(self.layout, part(self.state, "optimizer"), first, now)
         self.state = {**self.state, **{f"optimizer/{k}": v for k, v in memory.items()}}
 
-    def _step(self, *example: Any) -> Step:
-        resident, picked, rate, number = example
-        shapes = tuple(
-            (k, tuple(v.shape)) for group in (self.state, self.targets, resident) for k, v in sorted(group.items())
-        )
-        settings = self.settings
-        numbers = (settings.optimizer, settings.clip, settings.ema_decay, settings.energy_weight, settings.force_weight)
-        key = (self.model, shapes, tuple(picked.shape), self.task.dtype, self.task.device, self.compile, numbers)
-        if key not in _STEPS:
-            weights = (settings.energy_weight, settings.force_weight)
-            task, model = self.task, self.model
+    def _gradient(self, picked: Tensor) -> Gradient:
+        example = (self.state["params"], part(self.state, "constants"), self.targets, self.task.pool.tensors, picked)
+        shapes = tuple((k, tuple(v.shape)) for group in example[1:4] for k, v in sorted(group.items()))
+        weights = (self.settings.energy_weight, self.settings.force_weight)
+        task, model = self.task, self.model
+        key = (model, shapes, tuple(picked.shape), task.dtype, task.device, self.compile, weights)
+        if key not in _GRADIENTS:
 
             def loss(params: Tensors, targets: Tensors, resident: Tensors, picked: Tensor) -> Tensor:
                 return task.loss(model, params, targets, resident, picked, weights)
 
             began = time.monotonic()
-            arguments = (self.state, self.targets, resident, picked, rate, number)
-            limits = StepSettings(settings.clip, settings.ema_decay)
-            _STEPS[key] = make_step(loss, self.optimizer, limits, self.compile, arguments)
+            _GRADIENTS[key] = make_gradient(loss, self.layout, self.compile, example)
             logger.info("step traced in %.1f s", time.monotonic() - began)
-        return _STEPS[key]
+        return _GRADIENTS[key]
+
+    def _weights(self, i: int) -> dict[str, Tensor]:
+        """Run ``i``'s averaged parameters and constants by name, without a pack axis."""
+        state = take(self.state, i)
+        named = {k: v[0] for k, v in self.layout.named(state["ema"][None]).items()}
+        return {**named, **part(state, "constants")}
 
     def _events(self, i: int, member: Member, report: Report) -> None:
         glance = math.ceil(self.schedule.total / GLANCES)
@@ -234,17 +249,16 @@ class Pack:
             self.slots[i] = None
             return
         if member.clock == self.schedule.half and member.half is None:
-            member.half = self.evaluator.full(take(self.state, i), member.prepared)
+            member.half = self.evaluator.full(self._weights(i), member.prepared)
             assert member.trunk is not None
             self.state = put(self.state, i, member.trunk)
             member.trunk = None
         if member.clock == self.schedule.total:
-            state = take(self.state, i)
-            member.full = self.evaluator.full(state, member.prepared)
-            member.weights = {**part(state, "ema"), **part(state, "constants")}
+            member.weights = {k: v.clone() for k, v in self._weights(i).items()}
+            member.full = self.evaluator.full(member.weights, member.prepared)
             self.slots[i] = None
         if member.clock % glance == 0 or member.full is not None:
-            errors = self.evaluator.glance(take(self.state, i), member.prepared)
+            errors = self.evaluator.glance(self._weights(i), member.prepared)
             record = {"clock": member.clock, "total": self.schedule.total, "seconds": member.seconds, **errors}
             member.history.write(record)
             report({"event": "progress", "run": member.name, **record})
@@ -277,8 +291,19 @@ class Pack:
         self._saved = time.monotonic()
 
 
-_STEPS: dict[Any, Step] = {}
-"""Steps of this process by shape: a column of a sweep shares one."""
+_GRADIENTS: dict[Any, Gradient] = {}
+"""Traced gradients of this process by shape: a column of a sweep shares one."""
+
+
+def is_constant(name: str) -> bool:
+    """Whether an entry of a model's parameters is not trained."""
+    return name.startswith("constant.")
+
+
+def part(state: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
+    """Entries ``kind/name`` of a flat state, by name."""
+    prefix = f"{kind}/"
+    return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
 
 
 def stack(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -1,0 +1,117 @@
+"""``python -m experiments``: one run, or a sweep with ``-m`` (or a named one with ``+sweep=NAME``)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments.config import parse
+from experiments.errors import InputError, RunsFailed, one_line
+from experiments.interrupt import StopRequest
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+
+
+def guarded(config: DictConfig) -> dict[str, float] | None:
+    """:func:`single`, its messages kept for :func:`main` (Hydra would print a line of its own before each)."""
+    try:
+        return single(config)
+    except (InputError, RunsFailed, Stopped) as problem:
+        PROBLEMS.append(problem)
+        return None
+
+
+class Stopped(Exception):
+    """A signal ended the run after its checkpoint; ``code`` is the exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+PROBLEMS: list[Exception] = []
+
+
+def single(config: DictConfig) -> dict[str, float] | None:
+    """Compute one run in this process and print its errors; the metrics in eV and eV/Å come back."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    settings = parse({str(key): value for key, value in plain.items()})
+    stop = StopRequest().install()
+
+    import torch
+
+    from experiments.data.splits import subset
+    from experiments.execute import dataset_of, device_of, execute
+    from experiments.files import writable
+    from experiments.runs import RunStore
+    from experiments.training.pack import Interrupted
+
+    device_of(settings.device)
+    dataset = dataset_of(settings.data)
+    subset(len(dataset.pool), settings.P, settings.subset_seed, dataset.disjoint_seeds)
+    writable(Path(settings.store), "store")
+    run = RunStore(settings.store).run(settings.run_id(dataset.sha256()))
+    run.create(settings.as_dict())
+    torch.set_num_threads(1)  # networks this small gain nothing from more (measured)
+    try:
+        outcome = execute([run], stop, _report)[run.id]
+    except Interrupted:
+        raise Stopped(f"stopped; the same command continues run {run.id}", stop.exit_code) from None
+    if outcome == "taken":
+        print(f"run {run.id} is being computed by another process; its result will be in {run.path}", file=sys.stderr)
+        return None
+    result = run.result()
+    if result is None:
+        raise RunsFailed(f"run {run.id} failed: {run.recorded_state().get('message')}; see {run.path}")
+    verdict = "converged" if result["converged"] else "NOT converged: raise training.max_steps"
+    print(f"{run.path}: {verdict}")
+    for name, values in result["by_metric"].items():
+        print(f"  {name:12} {1000 * values['error']:10.3f} m{values['unit']}")
+    return dict(result["metrics"])
+
+
+def _report(event: Any) -> None:
+    error = event.get("holdout_force_mae")
+    shown = "" if error is None else f"  holdout forces {1000 * error:.1f} meV/Å"
+    line = f"update {event['clock']}/{event['total']}  {event['seconds']:.0f} s{shown}"
+    print(line, file=sys.stderr, end="\r" if sys.stderr.isatty() else "\n", flush=True)
+
+
+def main() -> int:
+    """Exit code 0: done, 1: a run failed, 2: bad input (one line says what), 128 + n: stopped by signal n."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the message below is ours
+    try:
+        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(guarded)()
+        for problem in PROBLEMS:
+            raise problem
+    except InputError as error:
+        return _say(str(error), 2)
+    except Stopped as error:
+        return _say(str(error), error.code)
+    except RunsFailed as error:
+        return _say(str(error), 1)
+    except (HydraException, OmegaConfBaseException) as error:
+        return _say(one_line(error), 2)
+    except KeyboardInterrupt:
+        return _say("stopped; the same command continues", 130)
+    return 0
+
+
+def _say(message: str, code: int) -> int:
+    for line in message.splitlines():
+        print(f"equilaw: {line}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

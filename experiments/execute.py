@@ -1,0 +1,226 @@
+"""Take runs from the store, train or solve them, publish their results: the one way in which a run is computed."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiments import files
+from experiments.config import AceConfig, MaceConfig, RunConfig, parse
+from experiments.data.dataset import Dataset
+from experiments.data.load import load
+from experiments.data.splits import subset
+from experiments.errors import InputError
+from experiments.models.mace import Mace
+from experiments.record import result_of
+from experiments.runs import WEIGHTS, Attempt, Run
+from experiments.tasks.molecules import MoleculeTask
+from experiments.training import checkpoint
+from experiments.training.closed_form import solve_run
+from experiments.training.evaluate import Evaluation
+from experiments.training.pack import Interrupted, Member, Pack
+from experiments.training.step import can_compile
+
+logger = logging.getLogger(__name__)
+Report = Callable[[Mapping[str, Any]], None]
+
+
+def execute(runs: Sequence[Run], stop: Callable[[], bool], report: Report) -> dict[str, str]:
+    """Compute the runs of a pack that nobody else has, and say of each: done, failed, taken (elsewhere).
+
+    Raises:
+        Interrupted: ``stop()`` turned true; the checkpoints are written and the runs can be taken again.
+    """
+    outcome: dict[str, str] = {}
+    with ExitStack() as leases:
+        taken: list[Attempt] = []
+        for run in runs:
+            attempt = run.claim()
+            if attempt is None:
+                outcome[run.id] = "done" if run.state() == "done" else "taken"
+                continue
+            leases.enter_context(attempt)
+            leases.enter_context(_LogTo(attempt.path / "log.txt"))
+            run.set_state("running", attempt=attempt.number)
+            taken.append(attempt)
+        try:
+            if taken:
+                outcome |= _compute(taken, stop, report)
+        except Interrupted:
+            for attempt in taken:
+                if attempt.run.result() is None:
+                    attempt.run.set_state("queued", attempt=attempt.number, message="interrupted by a signal")
+            raise
+        except Exception as error:  # whatever happens in a run is recorded as its failure
+            for attempt in taken:
+                outcome[attempt.run.id] = _fail(attempt, error)
+    return outcome
+
+
+def _fail(attempt: Attempt, error: Exception | str) -> str:
+    if attempt.run.result() is not None:
+        return "done"
+    if isinstance(error, Exception):
+        message = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        (attempt.path / "error.txt").write_text("".join(traceback.format_exception(error)))
+        logger.error("run %s failed", attempt.run.id, exc_info=error)
+    else:
+        message = error
+        logger.error("run %s failed: %s", attempt.run.id, error)
+    attempt.run.set_state("failed", attempt=attempt.number, message=message)
+    return "failed"
+
+
+def _compute(attempts: Sequence[Attempt], stop: Callable[[], bool], report: Report) -> dict[str, str]:
+    configs = [parse(attempt.run.config()) for attempt in attempts]
+    dataset = dataset_of(configs[0].data)
+    for attempt, config in zip(attempts, configs, strict=True):
+        if config.run_id(dataset.sha256()) != attempt.run.id:
+            raise InputError(
+                f"run {attempt.run.id}: its data or the meaning of its configuration changed since it was queued "
+                f"(now {config.run_id(dataset.sha256())}); accepted: start the sweep again"
+            )
+    if configs[0].model.closed_form:
+        return {a.run.id: _solve(a, c, dataset, stop) for a, c in zip(attempts, configs, strict=True)}
+    return _train(attempts, configs, dataset, stop, report)
+
+
+def _solve(attempt: Attempt, config: RunConfig, dataset: Dataset, stop: Callable[[], bool]) -> str:
+    if stop():
+        raise Interrupted
+    from experiments.training.closed_form import solve_run
+
+    assert isinstance(config.model, AceConfig)
+    began = time.monotonic()
+    chosen = subset(len(dataset.pool), config.P, config.subset_seed, dataset.disjoint_seeds)
+    evaluation, n_parameters = solve_run(config.model, dataset, chosen)
+    seconds = time.monotonic() - began
+    facts = {"n_parameters": n_parameters, "n_steps": None, "seconds": seconds, "device": "cpu"}
+    _publish(attempt, config, dataset, evaluation, None, facts)
+    return "done"
+
+
+def _train(
+    attempts: Sequence[Attempt],
+    configs: Sequence[RunConfig],
+    dataset: Dataset,
+    stop: Callable[[], bool],
+    report: Report,
+) -> dict[str, str]:
+    settings, architecture = configs[0].training, configs[0].model
+    assert settings is not None
+    assert isinstance(architecture, MaceConfig)
+    device = device_of(configs[0].device)
+    task = _task(_key(configs[0].data), architecture.cutoff, settings.precision, device)
+    model = _network(architecture, len(task.elements))
+    members = []
+    for attempt, config in zip(attempts, configs, strict=True):
+        assert config.training is not None
+        chosen = subset(len(dataset.pool), config.P, config.subset_seed, dataset.disjoint_seeds)
+        members.append(
+            Member(
+                name=attempt.run.id,
+                path=attempt.path,
+                earlier=list(attempt.earlier()),
+                seed=config.seed,
+                init_seed=config.init_seed,
+                learning_rate=config.training.learning_rate,
+                prepared=task.prepare(chosen),
+            )
+        )
+    pack = Pack(members, task, model, settings, compile=settings.compile and can_compile())
+    pack.train(stop, report)
+    outcome = {}
+    for attempt, config, member in zip(attempts, configs, members, strict=True):
+        if member.failure is not None:
+            outcome[attempt.run.id] = _fail(attempt, member.failure)
+            continue
+        assert member.weights is not None
+        assert member.full is not None
+        member.history.to_parquet(attempt.path / "history.parquet")
+        trained = {name: value for name, value in member.weights.items() if not name.startswith("constant.")}
+        facts = {
+            "n_parameters": sum(value.numel() for value in trained.values()),
+            "n_steps": settings.max_steps,
+            "seconds": member.seconds,
+            "device": str(device),
+        }
+        uses = {"elements": task.elements, "scale": member.prepared.scale}
+        checkpoint.save(attempt.path / WEIGHTS, checkpoint.Checkpoint(member.weights, uses))
+        _publish(attempt, config, dataset, member.full, member.half, facts)
+        outcome[attempt.run.id] = "done"
+    return outcome
+
+
+def _publish(
+    attempt: Attempt,
+    config: RunConfig,
+    dataset: Dataset,
+    full: Evaluation,
+    half: Evaluation | None,
+    facts: Mapping[str, Any],
+) -> None:
+    assert full.frames is not None
+    with files.whole(attempt.path / "frame_errors.parquet") as aside:
+        full.frames.to_parquet(aside)
+    attempt.publish(result_of(config, dataset, full, half, facts))
+
+
+def device_of(name: str) -> torch.device:
+    """``auto`` is the first GPU where there is one.
+
+    Raises:
+        InputError: cuda was asked for and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("device='cuda': this machine has no CUDA device that torch can use; accepted: auto | cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def dataset_of(section: Mapping[str, Any]) -> Dataset:
+    """The dataset, loaded once a process."""
+    return _dataset(_key(section))
+
+
+def _key(section: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted((name, tuple(v) if isinstance(v, list) else v) for name, v in section.items()))
+
+
+@functools.lru_cache(maxsize=4)
+def _dataset(section: tuple[tuple[str, Any], ...]) -> Dataset:
+    return load({key: list(value) if isinstance(value, tuple) else value for key, value in section})
+
+
+@functools.lru_cache(maxsize=4)
+def _task(section: tuple[tuple[str, Any], ...], cutoff: float, precision: str, device: torch.device) -> MoleculeTask:
+    return MoleculeTask(_dataset(section), cutoff, getattr(torch, precision), device)
+
+
+@functools.lru_cache(maxsize=16)
+def _network(config: MaceConfig, n_species: int) -> Mace:
+    return Mace(config, n_species)
+
+
+class _LogTo:
+    """Everything logged inside goes to a file too."""
+
+    def __init__(self, path: Path) -> None:
+        self.handler = logging.FileHandler(path, delay=True)
+        self.handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+
+    def __enter__(self) -> None:
+        logging.getLogger().addHandler(self.handler)
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger().removeHandler(self.handler)
+        self.handler.close()

@@ -1,0 +1,44 @@
+"""Signals that ask a run to stop: it finishes its update, writes a checkpoint and ends."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import sys
+from types import FrameType
+
+ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+"""A scheduler's or a shell's TERM, Ctrl-C, and the warning that submitit asks Slurm for."""
+
+
+class StopRequest:
+    """Callable: whether a signal asked to stop. A second Ctrl-C interrupts at once."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def install(self) -> StopRequest:
+        """Handle the signals from now on."""
+        for number in ASKING:
+            signal.signal(number, self._receive)
+        return self
+
+    def _receive(self, number: int, _: FrameType | None) -> None:
+        if self.signal == signal.SIGINT == number:
+            raise KeyboardInterrupt
+        self.signal = number
+
+    def __call__(self) -> bool:
+        return self.signal is not None
+
+    @property
+    def exit_code(self) -> int:
+        """128 + the signal's number, as shells have it."""
+        return 128 + (self.signal or signal.SIGTERM)
+
+
+def die_with_parent() -> None:
+    """Ask Linux for a SIGTERM when the parent ends, however it ends; elsewhere nothing happens."""
+    if sys.platform == "linux":
+        PR_SET_PDEATHSIG = 1
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

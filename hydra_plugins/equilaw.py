@@ -1,0 +1,53 @@
+"""Hydra takes plugins only from this namespace; everything real is in ``slurm`` and imported when it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class GridSweeper(Sweeper):
+    """Runs the union of grids in ``hydra.sweeper.grids``, or the product of the swept keys."""
+
+    def __init__(self, grids: Sequence[Any], params: Any = None) -> None:
+        self.grids = grids
+        self.params = params
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what Hydra gives."""
+        from hydra.core.plugins import Plugins
+
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Expand the grids and launch all their points at once."""
+        from slurm.grid import expand
+
+        assert self.launcher is not None
+        return self.launcher.launch(expand(arguments, self.grids), initial_job_idx=0)
+
+
+class LocalLauncher(Launcher):
+    """Worker processes on this machine; see conf/hydra/launcher/local.yaml for the settings."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what Hydra gives."""
+        self.hydra_context = hydra_context
+        self.config = config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run what is missing of the sweep."""
+        from slurm.launcher import launch_locally
+
+        return launch_locally(self.hydra_context.config_loader, self.config, job_overrides, self.settings)

@@ -1,0 +1,96 @@
+"""What a person sees of a sweep: how many runs are done, what runs now and how good it is, and the time left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from slurm.plan import PlannedRun
+
+
+class Progress:
+    """A live table in a terminal; one line per ten percent elsewhere (a log file)."""
+
+    def __init__(self, planned: Sequence[PlannedRun]) -> None:
+        self.planned = {p.run.id: p for p in planned}
+        self.states = {p.run.id: p.run.state() for p in planned}
+        self.latest: dict[str, Mapping[str, Any]] = {}
+        self.began = time.monotonic()
+        self.done_before = sum(state == "done" for state in self.states.values())
+        self.console = Console(stderr=True)
+        self.live = Live(self._table(), console=self.console, refresh_per_second=2) if sys.stderr.isatty() else None
+        self._said = -1
+
+    def __enter__(self) -> Progress:
+        if self.live:
+            self.live.__enter__()
+        else:
+            self._say()
+        return self
+
+    def __exit__(self, *arguments: Any) -> None:
+        self._show()
+        if self.live:
+            self.live.__exit__(*arguments)
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        """A worker's event."""
+        if event["event"] == "progress":
+            self.latest[event["run"]] = event
+            self._show()
+
+    def state(self, run_id: str, state: str) -> None:
+        """A run changed its state."""
+        self.states[run_id] = state
+        self._show()
+
+    def _show(self) -> None:
+        if self.live:
+            self.live.update(self._table())
+        else:
+            self._say()
+
+    def summary(self) -> str:
+        """``12 of 80 runs done, 2 running, about 14 min left``."""
+        counts = Counter(self.states.values())
+        text = f"{counts['done']} of {len(self.states)} runs done"
+        text += "".join(f", {counts[s]} {s}" for s in ("running", "elsewhere", "failed") if counts[s])
+        new = counts["done"] - self.done_before
+        left = len(self.states) - counts["done"] - counts["failed"]
+        if new and left:
+            minutes = (time.monotonic() - self.began) / new * left / 60
+            text += f", about {minutes:.0f} min left" if minutes >= 1 else ", less than a minute left"
+        return text
+
+    def _say(self) -> None:
+        tenth = 10 * sum(s == "done" for s in self.states.values()) // max(1, len(self.states))
+        if tenth != self._said:
+            self._said = tenth
+            print(self.summary(), file=sys.stderr, flush=True)
+
+    def _table(self) -> Table:
+        table = Table(title=self.summary(), title_justify="left", box=None)
+        for column in ("run", "model", "P", "seed", "updates", "updates/s", "holdout forces"):
+            table.add_column(column, justify="left" if column in ("run", "model") else "right")
+        for run_id, state in self.states.items():
+            if state != "running":
+                continue
+            c, seen = self.planned[run_id].config, self.latest.get(run_id)
+            name = f"{c.model.architecture} L={c.L} ν={c.nu}"
+            if seen is None:
+                table.add_row(run_id, name, str(c.P), str(c.seed), "starting", "", "")
+                continue
+            speed = seen["clock"] / seen["seconds"] if seen["seconds"] else 0.0
+            error = seen.get("holdout_force_mae")
+            shown = "" if error is None else f"{1000 * error:.1f} meV/Å"
+            table.add_row(
+                run_id, name, str(c.P), str(c.seed), f"{seen['clock']}/{seen['total']}", f"{speed:.0f}", shown
+            )
+        return table
