@@ -96,8 +96,6 @@ def _compute(attempts: Sequence[Attempt], stop: Callable[[], bool], report: Repo
 def _solve(attempt: Attempt, config: RunConfig, dataset: Dataset, stop: Callable[[], bool]) -> str:
     if stop():
         raise Interrupted
-    from experiments.training.closed_form import solve_run
-
     assert isinstance(config.model, AceConfig)
     began = time.monotonic()
     chosen = subset(len(dataset.pool), config.P, config.subset_seed, dataset.disjoint_seeds)
