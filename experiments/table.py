@@ -18,16 +18,21 @@ COLUMNS = (
 """The contract's columns in their order, then ours."""
 
 PER_METRIC = ("unit", "error", "error_test_sem", "train_error", "error_half_budget", "converged", "data_limited")
+ENERGIES = ("error", "error_test_sem", "train_error", "error_half_budget")
 INTEGERS = ("L", "edge_lmax", "nu", "n_layers", "channels", "P", "seed", "subset_seed", "init_seed", "n_parameters")
 
 
 def rows_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A result's rows: the run's own columns beside each metric's."""
+    """A result's rows: the run's own columns beside each metric's; results are in eV, the table in meV."""
     shared = {column: result.get(column) for column in COLUMNS if column not in (*PER_METRIC, "metric")}
-    return [
-        {**shared, "metric": metric, **{column: values.get(column) for column in PER_METRIC}}
-        for metric, values in result["by_metric"].items()
-    ]
+    rows = []
+    for metric, values in result["by_metric"].items():
+        own = {column: values.get(column) for column in PER_METRIC}
+        if own["unit"].startswith("eV"):
+            own["unit"] = f"m{own['unit']}"
+            own |= {column: None if own[column] is None else 1000 * own[column] for column in ENERGIES}
+        rows.append({**shared, "metric": metric, **own})
+    return rows
 
 
 def run_table(store: RunStore) -> pd.DataFrame:
