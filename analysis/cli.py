@@ -1,4 +1,4 @@
-"""The command line of the analysis: `python -m analysis table | fit | figures`."""
+"""The command line: `python -m analysis table | fit | figures | compare | claim | bounds | calibrate | dimension`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from analysis.curve import curves
+from analysis import commands
 from analysis.errors import InputError, UnfittableError
-from analysis.files import write_text
-from analysis.record import analyse, records, summary, to_json
-from analysis.table import RunTable, load, read_store, write_csv
 
-log = logging.getLogger("analysis")
+Command = Callable[[argparse.Namespace], None]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -29,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns 0 done, 1 a curve could not be fitted at all, 2 bad input."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     arguments = _parser().parse_args(argv)
-    command: Callable[[argparse.Namespace], None] = arguments.command
+    command: Command = arguments.command
     try:
         command(arguments)
     except InputError as error:
@@ -43,24 +40,62 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="python -m analysis", description="Exponents of learning curves, from runs or from any run table."
+        prog="python -m analysis", description="Exponents of learning curves, from runs or from any table."
     )
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    table = commands.add_parser("table", help="write the run table of a store", description=_table.__doc__)
+    def add(
+        name: str, text: str, command: Command, *, source: bool = True, json: bool = True
+    ) -> argparse.ArgumentParser:
+        one = subparsers.add_parser(name, help=text, description=command.__doc__)
+        if source:
+            _add_source(one)
+        if json:
+            one.add_argument("--json", type=Path, metavar="OUT.json", help="write the results there")
+        one.set_defaults(command=command)
+        return one
+
+    table = add("table", "write the run table of a store", commands.table, source=False, json=False)
     table.add_argument("--store", type=Path, required=True, metavar="DIR", help="store of runs")
     table.add_argument("--csv", type=Path, required=True, metavar="OUT.csv", help="where to write the table")
-    table.set_defaults(command=_table)
 
-    fit = commands.add_parser("fit", help="exponents of every learning curve", description=_fit.__doc__)
-    _add_source(fit)
-    fit.add_argument("--json", type=Path, metavar="OUT.json", help="write all fits there, one entry per curve and form")
-    fit.set_defaults(command=_fit)
+    add("fit", "exponents of every learning curve", commands.fit)
 
-    figures = commands.add_parser("figures", help="draw the learning curves", description=_figures.__doc__)
-    _add_source(figures)
+    figures = add("figures", "draw the learning curves", commands.figures, json=False)
     figures.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the figures")
-    figures.set_defaults(command=_figures)
+
+    compare = add("compare", "differences of exponents between models, in words", commands.compare)
+    compare.add_argument(
+        "--by",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="factor to compare by, such as L or nu (may be repeated; default: every factor that varies)",
+    )
+
+    add("claim", "the pre-registered test of the claim", commands.claim)
+
+    bounds = add("bounds", "exponents beside the bounds of theory", commands.bounds)
+    size = bounds.add_mutually_exclusive_group()
+    size.add_argument("--d", type=_positive, metavar="D", help="dimension of the data")
+    size.add_argument("--atoms", type=_molecule, metavar="N", help="atoms of one molecule: d = 3N − 6")
+    bounds.add_argument("--s", type=_positive, default=1.0, help="dimension of Bach's subspaces (default 1)")
+    bounds.add_argument("--k", type=_positive, default=1.0, help="number of terms in Bach's sums (default 1)")
+    bounds.add_argument("--smoothness", type=_positive, default=1.0, help="derivatives of the target (default 1)")
+    bounds.add_argument("--alpha-teacher", type=_positive, metavar="A", help="spectral exponent of a kernel teacher")
+    bounds.add_argument("--alpha-student", type=_positive, metavar="A", help="spectral exponent of a kernel student")
+
+    calibrate = add("calibrate", "coverage of the intervals", commands.calibrate, source=False)
+    calibrate.add_argument(
+        "--tables", type=_count, default=4000, metavar="N", help="tables simulated per scenario (default 4000)"
+    )
+    calibrate.add_argument("--seed", type=int, default=0, help="seed of the simulation (default 0)")
+
+    dimension = add("dimension", "dimension of a set of frames", commands.dimension, source=False, json=False)
+    dimension.add_argument(
+        "--frames", type=Path, required=True, metavar="FILE", help="frames of one molecule (extended XYZ)"
+    )
+    dimension.add_argument("--seeds", type=_count, default=5, metavar="S", help="subsets per P (default 5)")
     return parser
 
 
@@ -85,41 +120,22 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _load(arguments: argparse.Namespace) -> RunTable:
-    return load(arguments.table, arguments.store, drop_bad=arguments.drop_bad, curve_by=arguments.curve_by)
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number > 0, got {text}")
+    return value
 
 
-def _table(arguments: argparse.Namespace) -> None:
-    """Write the run table of a store: one row per finished run and metric."""
-    write_csv(read_store(arguments.store), arguments.csv)
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 2:
+        raise argparse.ArgumentTypeError(f"must be an integer ≥ 2, got {text}")
+    return value
 
 
-def _fit(arguments: argparse.Namespace) -> None:
-    """Fit ε = a·P^(−β), with and without a floor, to every curve, and print one line per curve.
-
-    A curve is the runs that differ only in P and seed.
-    """
-    table = _load(arguments)
-    fits = analyse(curves(table))
-    if arguments.json is not None:
-        write_text(arguments.json, to_json([entry for fit, judgement in fits for entry in records(fit, judgement)]))
-    sys.stdout.write(summary(fits) + "\n")
-    _check_lost(table)
-
-
-def _figures(arguments: argparse.Namespace) -> None:
-    """Draw learning curves with their fits as PDF, SVG and PNG, each with a CSV of exactly the plotted numbers."""
-    from analysis.figures import draw_all  # matplotlib takes a second to import, and no other command needs it
-
-    table = _load(arguments)
-    for path in draw_all(analyse(curves(table)), arguments.out):
-        sys.stdout.write(f"{path}\n")
-    _check_lost(table)
-
-
-def _check_lost(table: RunTable) -> None:
-    if table.lost_curves:
-        raise UnfittableError(
-            f"{len(table.lost_curves)} curve(s) had no usable rows and could not be fitted: "
-            f"{'; '.join(table.lost_curves)}"
-        )
+def _molecule(text: str) -> int:
+    value = int(text)
+    if value < 3:
+        raise argparse.ArgumentTypeError(f"must be an integer ≥ 3, got {text}")
+    return value

@@ -36,6 +36,8 @@ class Curve:
     """Number of test examples; all NaN where unknown. [S, K]"""
     converged: tuple[tuple[bool | None, ...], ...]
     """Whether each run's training converged; None where not said. [S][K]"""
+    n_parameters: float
+    """Number of weights; NaN where unknown."""
     unit: str
     """Unit of the errors; empty where the table does not say."""
     has_seeds: bool
@@ -64,7 +66,9 @@ class Curve:
 
     @property
     def mean_error(self) -> FloatArray:
-        """Geometric mean over seeds, in `unit`. [K]"""
+        """Geometric mean over seeds, in `unit`; arithmetic where an error rate is zero. [K]"""
+        if np.any(self.error == 0):
+            return nanmean(self.error)
         return np.asarray(np.exp(nanmean(self.log_error)))
 
     @property
@@ -128,6 +132,7 @@ def _curve(key: dict[str, object], part: pd.DataFrame, table: RunTable) -> Curve
         sem=grid("error_test_sem"),
         n_test=grid("n_test"),
         converged=tuple(tuple(line) for line in converged),
+        n_parameters=float(part["n_parameters"].median()) if "n_parameters" in part.columns else np.nan,
         unit=str(part["unit"].iloc[0]) if "unit" in part.columns else "",
         has_seeds=table.has_seeds,
         versions=_labels(part, "code_version"),
@@ -151,8 +156,8 @@ def _labels(part: pd.DataFrame, name: str) -> frozenset[str]:
 
 def _overlapping(part: pd.DataFrame, sizes: FloatArray, n_seeds: int) -> bool | None:
     """Subsets of different seeds are disjoint while P_max ≤ pool / seeds; the table may also say it outright."""
-    if "overlapping_subsets" in part.columns:
-        return bool(part["overlapping_subsets"].astype(str).str.lower().isin(["true", "1", "1.0"]).any())
+    if "subsets_disjoint" in part.columns and (part["subsets_disjoint"] != "").any():
+        return bool(part["subsets_disjoint"].astype(str).str.lower().isin(["false", "0", "0.0"]).any())
     if "pool_size" in part.columns and part["pool_size"].notna().any():
         return bool(sizes[-1] * n_seeds > part["pool_size"].min())
     return None

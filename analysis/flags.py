@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.curve import nanmean
-from analysis.fit import SIGNIFICANCE, CurveFit, FitStatus, Form, by_seeds, curvature
+from analysis.fit import SIGNIFICANCE, curvature
+from analysis.results import CurveFit, FitStatus, Form, by_seeds
 from analysis.uncertainty import line, lines, t_interval, two_sided
 
 FloatArray = NDArray[np.float64]

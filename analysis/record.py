@@ -9,15 +9,17 @@ from collections.abc import Iterable
 import numpy as np
 
 from analysis.curve import Curve
-from analysis.fit import CurveFit, Fit, fit_curve
+from analysis.fit import fit_curve
 from analysis.flags import Judgement, Verdict, judge
+from analysis.regions import local_slopes, regions
+from analysis.results import CurveFit, Fit, Form
 
 Record = dict[str, object]
 
 
-def analyse(curves: Iterable[Curve]) -> list[tuple[CurveFit, Judgement]]:
-    """Fit and judge every curve."""
-    fits = [fit_curve(curve) for curve in curves]
+def analyse(curves: Iterable[Curve], forms: tuple[Form, ...] = tuple(Form)) -> list[tuple[CurveFit, Judgement]]:
+    """Fit the forms asked for to every curve, and judge it."""
+    fits = [fit_curve(curve, forms) for curve in curves]
     return [(fit, judge(fit)) for fit in fits]
 
 
@@ -35,16 +37,21 @@ def records(fit: CurveFit, judgement: Judgement) -> list[Record]:
         "metric": curve.text("metric"),
     }
     extra: Record = {
-        **{name: _plain(value) for name, value in curve.key.items() if name not in shared},
+        **{name: plain(value) for name, value in curve.key.items() if name not in shared},
         "unit": curve.unit,
         "n_seeds": int(fit.seeds_used.sum()) if curve.has_seeds else 0,
         "n_P": len(curve.sizes),
-        "P_min": _plain(float(curve.sizes[0])),
-        "P_max": _plain(float(curve.sizes[-1])),
+        "P_min": plain(float(curve.sizes[0])),
+        "P_max": plain(float(curve.sizes[-1])),
         "verdict": str(judgement.verdict),
-        "beta_half_budget": _number(judgement.beta_half_budget),
-        "curvature": _number(judgement.curvature),
-        "curvature_p": _number(judgement.curvature_p),
+        "beta_half_budget": number(judgement.beta_half_budget),
+        "curvature": number(judgement.curvature),
+        "curvature_p": number(judgement.curvature_p),
+        "local_slopes": [
+            {"P": [step.low, step.high], "beta": number(step.beta.value), "error": number(step.beta.error)}
+            for step in local_slopes(curve, fit.seeds_used)
+        ],
+        "regions": {name: _range(span) for name, span in vars(regions(curve, fit.seeds_used)).items()},
     }
     return [{**shared, **_fit_record(one), **_closing(one, fit, judgement), **extra} for one in fit.fits]
 
@@ -52,11 +59,11 @@ def records(fit: CurveFit, judgement: Judgement) -> list[Record]:
 def _fit_record(fit: Fit) -> Record:
     return {
         "form": str(fit.form),
-        "beta": _number(fit.beta.value),
-        "beta_low": _number(fit.beta.low),
-        "beta_high": _number(fit.beta.high),
-        "prefactor": _number(fit.prefactor),
-        "floor": _number(fit.floor),
+        "beta": number(fit.beta.value),
+        "beta_low": number(fit.beta.low),
+        "beta_high": number(fit.beta.high),
+        "prefactor": number(fit.prefactor),
+        "floor": number(fit.floor),
         "status": str(fit.status),
     }
 
@@ -65,10 +72,10 @@ def _closing(one: Fit, fit: CurveFit, judgement: Judgement) -> Record:
     return {
         "flags": [str(flag) for flag in judgement.flags],
         "recommended": one.form == fit.recommended,
-        "beta_error": _number(one.beta.error),
+        "beta_error": number(one.beta.error),
         "interval": one.method,
-        "aicc": _number(one.aicc),
-        "extrapolation_error": _number(one.extrapolation_error),
+        "aicc": number(one.aicc),
+        "extrapolation_error": number(one.extrapolation_error),
     }
 
 
@@ -123,15 +130,19 @@ def summary(fits: list[tuple[CurveFit, Judgement]]) -> str:
     return "\n".join(lines)
 
 
-def _number(value: float) -> float | None:
+def number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
+
+
+def _range(span: tuple[float, float] | None) -> list[float] | None:
+    return None if span is None else list(span)
 
 
 def _integer(value: float | None) -> int | float | None:
     return None if value is None else int(value) if float(value).is_integer() else value
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     if isinstance(value, float | np.floating):
         return None if not math.isfinite(value) else _integer(float(value))
     return value

@@ -6,12 +6,10 @@ A bad row is named by its line and refused, or dropped when the user says so; no
 from __future__ import annotations
 
 import csv
-import importlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -108,8 +106,10 @@ def read_store(store: Path) -> pd.DataFrame:
     """
     if not store.is_dir():
         raise InputError(f"{store}: no such store; give a directory of runs")
-    runs = importlib.import_module("experiments.runs")
-    frame = cast(pd.DataFrame, runs.run_table(store))
+    from experiments.runs import RunStore  # only a store needs the other room
+    from experiments.table import run_table
+
+    frame = run_table(RunStore(store))
     if frame.empty:
         raise InputError(f"{store}: no finished run in this store, so there is no table")
     return frame.assign(line=np.arange(len(frame)) + 2)
@@ -217,7 +217,8 @@ def _typed(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, str]]:
         for line in rows.loc[rows["seed"] == "", "line"]:
             bad.setdefault(int(line), "seed is empty")
     for name in rows.columns.difference([*NUMERIC, "converged", "seed", "line"]):
-        rows[name] = rows[name].where(rows[name].notna(), "").astype(str)
+        cells = rows[name].astype(object)
+        rows[name] = cells.where(cells.notna(), "").astype(str)
     return rows, bad
 
 

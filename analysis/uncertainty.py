@@ -86,6 +86,14 @@ def ols_interval(x: FloatArray, y: FloatArray, level: float = LEVEL) -> Interval
     return Interval(slope, slope - half, slope + half, error, n - 2)
 
 
+def jackknife_interval(value: float, left_out: FloatArray, level: float = LEVEL) -> Interval:
+    """Value ± t(S − 1)·√((S − 1)/S·Σ(vₛ − v̄)²) from the S values without one seed each (Efron & Stein 1981). [S]"""
+    n = len(left_out)
+    error = float(np.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum()))
+    half = t_quantile(n - 1, level) * error
+    return Interval(value, value - half, value + half, error, n - 1)
+
+
 def t_quantile(dof: int, level: float = LEVEL) -> float:
     """Two-sided quantile of Student's t."""
     return float(stats.t.ppf(0.5 + level / 2, dof))

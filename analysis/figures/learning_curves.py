@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from analysis.curve import Curve, nanmean
 from analysis.figures.style import COLUMN_WIDTH, Look, display_unit, looks, save, style
 from analysis.files import write_text
-from analysis.fit import CurveFit, Form
 from analysis.flags import Judgement, Verdict
 from analysis.record import label, plus_minus
+from analysis.results import CurveFit, Form
 
 FloatArray = NDArray[np.float64]
 Fitted = tuple[CurveFit, Judgement]

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from analysis.curve import Curve, curves
-from analysis.fit import FitStatus, Form, fit_curve
+from analysis.fit import fit_curve
+from analysis.results import FitStatus, Form
 from analysis.synthetic import curve_rows
 from analysis.table import check_table
 

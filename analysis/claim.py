@@ -1,0 +1,373 @@
+"""The pre-registered test of the claim: products of order ≥ 1 raise data efficiency, but are not needed as features.
+
+Cells at equal depth and cutoff: A = (L 0, ν 1), B = (L 1, ν 1), C = (L 0, ν 3, edges with angles),
+D = (L 0, ν 3, edge order 0). The claim *holds* iff
+
+    β_B > β_A and β_C > β_A        one-sided paired t tests, Holm over the two, level 0.05
+    C is non-inferior to B         lower end of the one-sided 95 % bound of β_C − β_B above −0.05
+    D is equivalent to A           two one-sided tests: 90 % interval of β_D − β_A within ±0.05
+
+It is *refuted* where D is equivalent to C (then body order suffices), or where the data contradict one of the four
+conditions at the same level (an "iff" fails with any of its parts). Everything else is *undecided*; "not needed" is
+never inferred from p > 0.05. Curves that fail the training verdict decide nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from scipy import stats
+
+from analysis.curve import Curve
+from analysis.errors import InputError
+from analysis.flags import Judgement, Verdict
+from analysis.paired import EqualError, equal_error, holm, pair, slope_difference
+from analysis.results import CurveFit
+from analysis.uncertainty import Interval
+
+Fitted = tuple[CurveFit, Judgement]
+
+MARGIN = 0.05
+"""Margin of non-inferiority and equivalence, in units of β."""
+LEVEL = 0.05
+"""Level of every one-sided test."""
+TOST = 1 - 2 * LEVEL
+"""Coverage of the interval whose ends are the two one-sided tests."""
+POWER = 0.8
+"""Power at which the seeds that would decide are counted."""
+MAX_SEEDS = 1000
+"""Beyond this a design is not a design."""
+WEIGHT_RATIO = 1.5
+"""Ratio of the cells' numbers of weights beyond which they do not count as matched."""
+
+
+class Outcome(StrEnum):
+    """What the data say about the claim."""
+
+    HOLDS = "holds"
+    """All four conditions are shown."""
+    REFUTED = "refuted"
+    """D is equivalent to C, or a condition is contradicted."""
+    UNDECIDED = "undecided"
+    """Neither."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One of the conditions, with the number that decides it."""
+
+    name: str
+    """In words."""
+    delta: Interval
+    """The difference of exponents with its 90 % interval (each end a one-sided test at 5 %)."""
+    p: float
+    """p value of the condition (after Holm where it is one of two); NaN where untestable."""
+    shown: bool
+    """Whether the data show it."""
+    contradicted: bool
+    """Whether the data show its contrary."""
+    seeds_needed: int | None
+    """Seeds that would show it with 80 % power if the estimate and spread are right; None if no number would."""
+    octaves_needed: int | None
+    """Doublings of P_max that would do the same with these seeds; None if no number would."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The test on one dataset and metric."""
+
+    dataset: str
+    """Dataset."""
+    metric: str
+    """Metric."""
+    architecture: str
+    """Architecture of the four cells."""
+    cells: Mapping[str, Curve]
+    """The curves of A, B, C and D."""
+    conditions: tuple[Condition, ...]
+    """The four conditions of the claim."""
+    refuter: Condition
+    """D equivalent to C."""
+    ratios: Mapping[str, EqualError]
+    """Equal-error ratios against A, by cell."""
+    outcome: Outcome
+    """The verdict."""
+    reasons: tuple[str, ...]
+    """What decides it, in words."""
+    cautions: tuple[str, ...]
+    """What a reader must know: unmatched weights, unmatched seeds, unconverged cells."""
+
+
+def claims(fits: Sequence[Fitted]) -> list[Claim]:
+    """Test the claim wherever a dataset and metric has the four cells of one architecture, depth and cutoff.
+
+    Raises InputError where no place in the table has all four.
+    """
+    places: dict[tuple[object, ...], list[Fitted]] = {}
+    fixed = ("dataset", "test_set", "metric", "architecture", "group", "n_layers", "cutoff")
+    for item in fits:
+        places.setdefault(tuple(item[0].curve.key.get(name) for name in fixed), []).append(item)
+    found = [claim for place in places.values() if (claim := _claim(place)) is not None]
+    if not found:
+        have = sorted({_names(fit.curve) for fit, _ in fits})
+        raise InputError(
+            "the claim needs four cells of one architecture, depth and cutoff on one dataset and metric: (L 0, nu 1), "
+            f"(L 1, nu 1), (L 0, nu 3, edge_lmax ≥ 1) and (L 0, nu 3, edge_lmax 0); the table has {', '.join(have)}"
+        )
+    return found
+
+
+def _names(curve: Curve) -> str:
+    values = ((name, curve.number(name)) for name in ("L", "nu", "edge_lmax"))
+    return " ".join(f"{name}={'none' if value is None else f'{value:g}'}" for name, value in values)
+
+
+def cell_of(curve: Curve) -> str:
+    """The cell a curve belongs to, empty for none; a network without `edge_lmax` is taken to have angles."""
+    order, nu, edge = (curve.number(name) for name in ("L", "nu", "edge_lmax"))
+    if (order, nu) == (0, 1):
+        return "A"
+    if (order, nu) == (1, 1):
+        return "B"
+    if (order, nu) == (0, 3):
+        return "D" if edge == 0 else "C"
+    return ""
+
+
+def _claim(place: Sequence[Fitted]) -> Claim | None:
+    cells: dict[str, Fitted] = {}
+    for item in place:
+        letter = cell_of(item[0].curve)
+        if letter and (letter not in cells or _edge(item) > _edge(cells[letter])):
+            cells[letter] = item
+    if set(cells) != set("ABCD"):
+        return None
+    curves = {letter: cells[letter][0].curve for letter in "ABCD"}
+    raised = holm(np.array([_one_sided(curves, "A", "B"), _one_sided(curves, "A", "C")]))
+    conditions = (
+        _greater(curves, "A", "B", float(raised[0])),
+        _greater(curves, "A", "C", float(raised[1])),
+        _non_inferior(curves, "B", "C"),
+        _equivalent(curves, "A", "D"),
+    )
+    refuter = _equivalent(curves, "C", "D")
+    failed = [letter for letter in "ABCD" if cells[letter][1].verdict is Verdict.NOT_CONVERGED]
+    outcome, reasons = _decide(conditions, refuter, failed)
+    first = curves["A"]
+    return Claim(
+        dataset=first.text("dataset"),
+        metric=first.text("metric"),
+        architecture=first.text("architecture"),
+        cells=curves,
+        conditions=conditions,
+        refuter=refuter,
+        ratios={letter: _ratio(curves["A"], curves[letter]) for letter in "BCD"},
+        outcome=outcome,
+        reasons=reasons,
+        cautions=_cautions(curves, cells),
+    )
+
+
+def _edge(item: Fitted) -> float:
+    return item[0].curve.number("edge_lmax") or 0.0
+
+
+def _delta(curves: Mapping[str, Curve], first: str, second: str) -> tuple[Interval, int]:
+    """The difference with its 90 % interval, and the number of common sizes."""
+    matched = pair(curves[first], curves[second])
+    if matched is None:
+        return Interval(np.nan, np.nan, np.nan, np.nan, 0), 0
+    return slope_difference(matched, TOST), len(matched.log_p)
+
+
+def _one_sided(curves: Mapping[str, Curve], first: str, second: str) -> float:
+    return _p_above(_delta(curves, first, second)[0], 0.0)
+
+
+def _p_above(delta: Interval, threshold: float) -> float:
+    """p value of the one-sided test that the difference exceeds the threshold."""
+    if delta.dof < 1:
+        return np.nan
+    if not delta.error > 0:
+        return 0.0 if delta.value > threshold else 1.0
+    return float(stats.t.sf((delta.value - threshold) / delta.error, delta.dof))
+
+
+def _greater(curves: Mapping[str, Curve], first: str, second: str, p_holm: float) -> Condition:
+    delta, n_sizes = _delta(curves, first, second)
+    return Condition(
+        name=f"β_{second} > β_{first}",
+        delta=delta,
+        p=p_holm,
+        shown=bool(p_holm < LEVEL),
+        contradicted=bool(delta.high < 0),
+        **_needed(delta, delta.value, n_sizes),
+    )
+
+
+def _non_inferior(curves: Mapping[str, Curve], first: str, second: str) -> Condition:
+    delta, n_sizes = _delta(curves, first, second)
+    p = _p_above(delta, -MARGIN)
+    return Condition(
+        name=f"{second} non-inferior to {first} (margin {MARGIN:g})",
+        delta=delta,
+        p=p,
+        shown=bool(p < LEVEL),
+        contradicted=bool(delta.high < -MARGIN),
+        **_needed(delta, delta.value + MARGIN, n_sizes),
+    )
+
+
+def _equivalent(curves: Mapping[str, Curve], first: str, second: str) -> Condition:
+    delta, n_sizes = _delta(curves, first, second)
+    flipped = Interval(-delta.value, -delta.high, -delta.low, delta.error, delta.dof)
+    p = max(_p_above(delta, -MARGIN), _p_above(flipped, -MARGIN))  # both one-sided tests must reject
+    return Condition(
+        name=f"{second} equivalent to {first} (±{MARGIN:g})",
+        delta=delta,
+        p=p,
+        shown=bool(p < LEVEL),
+        contradicted=bool(delta.high < -MARGIN or delta.low > MARGIN),
+        **_needed(delta, MARGIN - abs(delta.value), n_sizes),
+    )
+
+
+def _needed(delta: Interval, distance: float, n_sizes: int) -> dict[str, int | None]:
+    """Seeds, or doublings of P_max, that would show a condition whose threshold lies `distance` away.
+
+    The spread of per-seed slopes falls as 1/√Sxx, Sxx = Σ(ln P − mean)² over a geometric grid that grows at its end.
+    """
+    if delta.dof < 1 or not np.isfinite(distance) or distance <= 0:
+        return {"seeds_needed": None, "octaves_needed": None}
+    n_seeds = delta.dof + 1
+    spread = delta.error * np.sqrt(n_seeds)
+    seeds = next((n for n in range(2, MAX_SEEDS + 1) if _power(distance, spread, n) >= POWER), None)
+    longer = (m for m in range(13) if _power(distance, spread * _gain(n_sizes, n_sizes + m), n_seeds) >= POWER)
+    octaves = next(longer, None)
+    return {"seeds_needed": seeds, "octaves_needed": octaves}
+
+
+def _power(distance: float, spread: float, n_seeds: int) -> float:
+    if spread <= 0:
+        return 1.0
+    threshold = stats.t.isf(LEVEL, n_seeds - 1)
+    return float(stats.nct.sf(threshold, n_seeds - 1, min(distance / spread * np.sqrt(n_seeds), 30.0)))
+
+
+def _gain(before: int, after: int) -> float:
+    """√(Sxx(before)/Sxx(after)); n points a factor apart have Sxx ∝ n(n² − 1)."""
+    return float(np.sqrt(before * (before**2 - 1) / (after * (after**2 - 1))))
+
+
+def _ratio(first: Curve, second: Curve) -> EqualError:
+    matched = pair(first, second)
+    if matched is None:
+        return EqualError(Interval(np.nan, np.nan, np.nan, np.nan, 0), np.nan, "no two common values of P")
+    return equal_error(matched)
+
+
+def _decide(
+    conditions: Sequence[Condition], refuter: Condition, failed: Sequence[str]
+) -> tuple[Outcome, tuple[str, ...]]:
+    if failed:
+        return Outcome.UNDECIDED, (f"training has not converged in cell {', '.join(failed)}: no exponents to compare",)
+    if refuter.shown:
+        return Outcome.REFUTED, (f"{refuter.name}: body order suffices",)
+    contradicted = [condition.name for condition in conditions if condition.contradicted]
+    if contradicted:
+        return Outcome.REFUTED, tuple(f"contradicted: {name}" for name in contradicted)
+    if all(condition.shown for condition in conditions):
+        return Outcome.HOLDS, tuple(condition.name for condition in conditions)
+    return Outcome.UNDECIDED, tuple(f"not shown: {c.name}" for c in conditions if not c.shown)
+
+
+def _cautions(curves: Mapping[str, Curve], cells: Mapping[str, Fitted]) -> tuple[str, ...]:
+    cautions = []
+    weights = [curve.n_parameters for curve in curves.values()]
+    if not all(np.isfinite(weights)):
+        cautions.append("the table does not say the numbers of weights, so they may not match")
+    elif max(weights) > WEIGHT_RATIO * min(weights):
+        listed = ", ".join(f"{letter} {count:g}" for letter, count in zip("ABCD", weights, strict=True))
+        cautions.append(f"weights are not matched ({listed})")
+    for letter, (_, judgement) in cells.items():
+        if judgement.verdict is Verdict.UNKNOWN:
+            cautions.append(f"whether training converged in cell {letter} is unknown")
+    return tuple(cautions)
+
+
+def text(claim: Claim, betas: Mapping[str, str]) -> str:
+    """The outcome with the numbers that decide it, and what would decide it.
+
+    Args:
+        claim: the test.
+        betas: β ± of each cell, formatted.
+    """
+    verb = "" if claim.outcome is Outcome.HOLDS else "is "
+    head = f"{claim.dataset}, {claim.metric}, {claim.architecture}: the claim {verb}{claim.outcome.upper()}"
+    lines = [head, *(f"  because {reason}" for reason in claim.reasons)]
+    lines.append("  β: " + ", ".join(f"{letter} {betas[letter]}" for letter in "ABCD"))
+    for condition in (*claim.conditions, claim.refuter):
+        state = "shown" if condition.shown else "contradicted" if condition.contradicted else "open"
+        lines.append(
+            f"  {condition.name}: Δβ = {condition.delta.value:+.3f}, 90 % [{condition.delta.low:+.3f}, "
+            f"{condition.delta.high:+.3f}], p = {condition.p:.3f}: {state}{_what_would(condition, state)}"
+        )
+    for letter, ratio in claim.ratios.items():
+        value = ratio.ratio
+        said = f"{value.value:.2g} [{value.low:.2g}, {value.high:.2g}]" if np.isfinite(value.value) else ratio.note
+        lines.append(f"  frames that A needs per frame of {letter} at equal error: {said}")
+    return "\n".join([*lines, *(f"  caution: {caution}" for caution in claim.cautions)]).replace("-0.", "−0.")
+
+
+def _what_would(condition: Condition, state: str) -> str:
+    if state != "open":
+        return ""
+    if condition.seeds_needed is None:
+        return "; no number of seeds would show it: the estimate itself lies on the wrong side"
+    more = f" or {condition.octaves_needed} more doublings of P" if condition.octaves_needed is not None else ""
+    return f"; {condition.seeds_needed} seeds{more} would show it if the estimate is right"
+
+
+def record(claim: Claim) -> dict[str, object]:
+    """The test for JSON."""
+    return {
+        "dataset": claim.dataset,
+        "metric": claim.metric,
+        "architecture": claim.architecture,
+        "outcome": str(claim.outcome),
+        "reasons": list(claim.reasons),
+        "cautions": list(claim.cautions),
+        "conditions": [_condition(condition) for condition in claim.conditions],
+        "refuter": _condition(claim.refuter),
+        "equal_error_ratio_against_A": {
+            letter: {
+                "value": _finite(ratio.ratio.value),
+                "low": _finite(ratio.ratio.low),
+                "high": _finite(ratio.ratio.high),
+                "error": _finite(ratio.error),
+                "note": ratio.note,
+            }
+            for letter, ratio in claim.ratios.items()
+        },
+    }
+
+
+def _condition(condition: Condition) -> dict[str, object]:
+    return {
+        "name": condition.name,
+        "delta_beta": _finite(condition.delta.value),
+        "low_90": _finite(condition.delta.low),
+        "high_90": _finite(condition.delta.high),
+        "p": _finite(condition.p),
+        "shown": condition.shown,
+        "contradicted": condition.contradicted,
+        "seeds_needed": condition.seeds_needed,
+        "octaves_needed": condition.octaves_needed,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,152 @@
+"""What each command does, once its arguments are parsed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+
+from analysis import bounds as bounds_
+from analysis import calibrate as calibrate_
+from analysis import claim as claim_
+from analysis import compare as compare_
+from analysis.curve import curves
+from analysis.errors import InputError, UnfittableError
+from analysis.files import write_text
+from analysis.record import analyse, label, plus_minus, records, summary, to_json
+from analysis.results import CurveFit, Form
+from analysis.table import RunTable, load, read_store, write_csv
+from analysis.theory import kernel_law, statements
+
+__all__ = ["bounds", "calibrate", "claim", "compare", "dimension", "figures", "fit", "table"]
+
+
+def table(arguments: argparse.Namespace) -> None:
+    """Write the run table of a store: one row per finished run and metric."""
+    write_csv(read_store(arguments.store), arguments.csv)
+
+
+def fit(arguments: argparse.Namespace) -> None:
+    """Fit ε = a·P^(−β), with and without a floor, and the curved forms, to every curve; print one line per curve.
+
+    A curve is the runs that differ only in P and seed.
+    """
+    loaded = _load(arguments)
+    fits = analyse(curves(loaded))
+    if arguments.json is not None:
+        write_text(arguments.json, to_json([entry for one, judged in fits for entry in records(one, judged)]))
+    _say(summary(fits))
+    _check_lost(loaded)
+
+
+def figures(arguments: argparse.Namespace) -> None:
+    """Draw learning curves with their fits as PDF, SVG and PNG, each with a CSV of exactly the plotted numbers."""
+    from analysis.figures import draw_all  # matplotlib takes a second to import, and no other command needs it
+
+    loaded = _load(arguments)
+    for path in draw_all(analyse(curves(loaded), forms=_MAIN), arguments.out):
+        _say(str(path))
+    _check_lost(loaded)
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Compare curves that differ in one factor: paired Δβ with Holm's correction, floors, equal-error ratios, power."""
+    loaded = _load(arguments)
+    fits = analyse(curves(loaded), forms=_MAIN)
+    pairs = compare_.compare(fits, arguments.by)
+    if not pairs:
+        raise InputError("no two curves of one dataset and metric differ in exactly one factor: nothing to compare")
+    for pair in pairs:
+        _say(compare_.sentence(pair))
+    for family in compare_.families(fits, arguments.by):
+        _say(compare_.family_sentence(family))
+    for pooled in compare_.pool(pairs):
+        _say(compare_.pooled_sentence(pooled))
+    if arguments.json is not None:
+        write_text(arguments.json, _json([compare_.record(pair) for pair in pairs]))
+    _check_lost(loaded)
+
+
+def claim(arguments: argparse.Namespace) -> None:
+    """Carry out the pre-registered test of the claim (cells A, B, C, D): holds, refuted or undecided, and why."""
+    loaded = _load(arguments)
+    fits = analyse(curves(loaded), forms=_MAIN)
+    found = claim_.claims(fits)
+    betas = {one.curve.name: _beta(one) for one, _ in fits}
+    for test in found:
+        _say(claim_.text(test, {letter: betas[curve.name] for letter, curve in test.cells.items()}))
+    if arguments.json is not None:
+        write_text(arguments.json, _json([claim_.record(test) for test in found]))
+    _check_lost(loaded)
+
+
+def bounds(arguments: argparse.Namespace) -> None:
+    """Set every recommended β beside the bounds and laws of theory: consistent, vacuous, not testable or violated."""
+    loaded = _load(arguments)
+    d = arguments.d if arguments.atoms is None else float(3 * arguments.atoms - 6)
+    said = statements(d, arguments.s, arguments.k, arguments.smoothness)
+    if arguments.alpha_teacher is not None:
+        if d is None or arguments.alpha_student is None:
+            raise InputError("--alpha-teacher speaks of kernels: give --alpha-student and --d with it")
+        said.append(kernel_law(arguments.alpha_teacher, arguments.alpha_student, d))
+    entries: list[dict[str, object]] = []
+    for one, judged in analyse(curves(loaded), forms=_MAIN):
+        name = f"{one.curve.text('dataset')}, {one.curve.text('metric')}, {label(one.curve)}"
+        _say(bounds_.table(one, judged, said, name, d))
+        entries += bounds_.record(one, judged, said, d)
+    _say("[M] from memory, not checked against the source; [R] read; [R2] read second-hand; [D] derived here.")
+    if d is None:
+        _say("Bach, von Luxburg–Bousquet, interpolation and Stone need the dimension of the data: --d or --atoms.")
+    if arguments.json is not None:
+        write_text(arguments.json, _json(entries))
+    _check_lost(loaded)
+
+
+def calibrate(arguments: argparse.Namespace) -> None:
+    """Measure the coverage of the nominal 95 % intervals on simulated curves and on two real nested learners."""
+    rows = calibrate_.calibrate(arguments.tables, max(20, arguments.tables // 4), arguments.seed)
+    _say(calibrate_.table(rows))
+    off = calibrate_.miscalibrated(rows)
+    low, high = (100 * end for end in calibrate_.ACCEPTED)
+    for row in off:
+        _say(f"outside {low:.0f}–{high:.0f} %: {row.scenario}, {100 * row.coverage:.1f} ± {100 * row.error:.1f} %")
+    if not off:
+        _say(f"the default interval covers {low:.0f}–{high:.0f} % in every scenario that it claims")
+    if arguments.json is not None:
+        write_text(arguments.json, _json(calibrate_.records(rows)))
+
+
+def dimension(arguments: argparse.Namespace) -> None:
+    """Estimate the dimension of a set of frames: δ(P), TwoNN and Levina–Bickel in an invariant descriptor."""
+    from analysis.frames import report  # ASE is needed by this command only
+
+    _say(report(arguments.frames, arguments.seeds))
+
+
+_MAIN = (Form.POWER, Form.POWER_FLOOR, Form.BINOMIAL)
+
+
+def _beta(one: CurveFit) -> str:
+    best = one.best.beta
+    return plus_minus(best.value, best.low, best.high)
+
+
+def _json(rows: list[dict[str, object]] | Mapping[str, object]) -> str:
+    return json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _load(arguments: argparse.Namespace) -> RunTable:
+    return load(arguments.table, arguments.store, drop_bad=arguments.drop_bad, curve_by=arguments.curve_by)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def _check_lost(loaded: RunTable) -> None:
+    if loaded.lost_curves:
+        raise UnfittableError(
+            f"{len(loaded.lost_curves)} curve(s) had no usable rows and could not be fitted: "
+            f"{'; '.join(loaded.lost_curves)}"
+        )

@@ -1,0 +1,364 @@
+"""Which differences between architectures are real: paired Δβ, Holm, power, floors and equal-error ratios, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from analysis.curve import Curve
+from analysis.errors import InputError
+from analysis.flags import Judgement, Verdict
+from analysis.paired import (
+    EqualError,
+    Survival,
+    common_slope,
+    detectable,
+    equal_error,
+    excludes_zero,
+    floor_difference,
+    holm,
+    pair,
+    random_effects,
+    slope_difference,
+    survival,
+    train_floor_difference,
+)
+from analysis.record import plus_minus
+from analysis.results import CurveFit
+from analysis.table import IDENTIFYING
+from analysis.uncertainty import Interval, lines, two_sided
+
+Fitted = tuple[CurveFit, Judgement]
+
+PLACE = ("dataset", "test_set", "metric")
+"""Curves are compared within one of these; a difference across them is none of the model."""
+FACTORS = ("architecture", *IDENTIFYING)
+"""Columns by which models differ."""
+_SIGNS = {
+    "L": "L=",
+    "nu": "ν=",
+    "edge_lmax": "edge ",
+    "n_layers": "layers=",
+    "channels": "channels=",
+    "cutoff": "r_cut=",
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One pair of curves that differ in one factor."""
+
+    first: Curve
+    """The reference."""
+    second: Curve
+    """What is compared with it."""
+    factor: str
+    """The column in which they differ."""
+    delta: Interval
+    """β(second) − β(first)."""
+    p: float
+    """Two-sided p value of no difference; NaN where untestable."""
+    p_holm: float
+    """The same after Holm's correction over all pairs of this dataset and metric."""
+    paired: bool
+    """Whether the seeds match."""
+    detectable: float
+    """Smallest |Δβ| this design finds with 80 % power."""
+    with_floor: Interval | None
+    """Δβ with a floor fitted in both; None where not identified."""
+    survival: Survival
+    """Whether the difference survives the floor."""
+    with_train_floor: float
+    """Δβ with each floor at the training error of the largest P; NaN without training errors."""
+    ratio: EqualError
+    """P(first)/P(second) at equal error."""
+    not_converged: tuple[str, ...]
+    """Which of the two curves (`first`, `second`) fail the training verdict."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """Curves of one dataset and metric that differ in one factor only, tested for a common exponent."""
+
+    curves: tuple[Curve, ...]
+    """Its members, by the factor."""
+    factor: str
+    """The column in which they differ."""
+    f: float
+    """F statistic of one exponent for all."""
+    p: float
+    """Its p value; NaN where untestable."""
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """The same pair on several datasets, datasets as random effects."""
+
+    metric: str
+    """Metric."""
+    first: str
+    """The reference in words."""
+    second: str
+    """What is compared with it."""
+    datasets: tuple[str, ...]
+    """Where it was measured."""
+    delta: Interval
+    """Mean Δβ over datasets."""
+    between: float
+    """Standard deviation of Δβ between datasets."""
+
+
+def compare(fits: Sequence[Fitted], by: Sequence[str] = ()) -> list[Comparison]:
+    """All pairs of curves of one dataset, test set and metric that differ in exactly one factor.
+
+    Args:
+        fits: fitted curves.
+        by: factors (columns) of interest; all that vary when empty.
+
+    Raises InputError for a factor that no column of the table has.
+    """
+    known = {name for fit, _ in fits for name in fit.curve.key}
+    for name in by:
+        if name not in known:
+            raise InputError(f"--by {name}: no such identifying column; the table has {', '.join(sorted(known))}")
+    factors = tuple(dict.fromkeys((*FACTORS, *by)))
+    result: list[Comparison] = []
+    for place in _places(fits).values():
+        found = []
+        for one, two in combinations(place, 2):
+            different = [name for name in factors if one[0].curve.key.get(name) != two[0].curve.key.get(name)]
+            if len(different) == 1 and (not by or different[0] in by):
+                ordered = sorted((one, two), key=lambda item: _rank(item[0].curve.key.get(different[0])))
+                compared = _compare(ordered[0], ordered[1], different[0])
+                if compared is not None:
+                    found.append(compared)
+        adjusted = holm(np.array([c.p for c in found]))
+        result += [_with_holm(c, float(p)) for c, p in zip(found, adjusted, strict=True)]
+    return result
+
+
+def _places(fits: Sequence[Fitted]) -> dict[tuple[object, ...], list[Fitted]]:
+    places: dict[tuple[object, ...], list[Fitted]] = {}
+    for item in fits:
+        places.setdefault(tuple(item[0].curve.key.get(name) for name in PLACE), []).append(item)
+    return places
+
+
+def _rank(value: object) -> tuple[int, float, str]:
+    return (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value))
+
+
+def _compare(one: Fitted, two: Fitted, factor: str) -> Comparison | None:
+    matched = pair(one[0].curve, two[0].curve)
+    if matched is None:
+        return None
+    delta, floored = slope_difference(matched), floor_difference(matched)
+    verdicts = (("first", one[1].verdict), ("second", two[1].verdict))
+    return Comparison(
+        first=one[0].curve,
+        second=two[0].curve,
+        factor=factor,
+        delta=delta,
+        p=two_sided(delta.value, delta.error, delta.dof),
+        p_holm=np.nan,
+        paired=matched.paired,
+        detectable=detectable(delta),
+        with_floor=floored,
+        survival=survival(delta, floored),
+        with_train_floor=train_floor_difference(matched),
+        ratio=equal_error(matched),
+        not_converged=tuple(name for name, verdict in verdicts if verdict is Verdict.NOT_CONVERGED),
+    )
+
+
+def _with_holm(comparison: Comparison, p: float) -> Comparison:
+    return Comparison(**{**comparison.__dict__, "p_holm": p})
+
+
+def families(fits: Sequence[Fitted], by: Sequence[str] = ()) -> list[Family]:
+    """Common-slope tests over all curves that differ in one factor only (three or more of them)."""
+    result: list[Family] = []
+    for place in _places(fits).values():
+        for factor in by or FACTORS:
+            groups: dict[tuple[object, ...], list[Curve]] = {}
+            for fit, _ in place:
+                rest = tuple(fit.curve.key.get(name) for name in FACTORS if name != factor)
+                groups.setdefault(rest, []).append(fit.curve)
+            result += [
+                _family(group, factor)
+                for group in groups.values()
+                if len({str(curve.key.get(factor)) for curve in group}) == len(group) >= 3
+            ]
+    return result
+
+
+def _family(group: list[Curve], factor: str) -> Family:
+    curves = sorted(group, key=lambda curve: _rank(curve.key.get(factor)))
+    sizes = curves[0].sizes
+    seeds = list(curves[0].seeds)
+    for curve in curves[1:]:
+        sizes = np.intersect1d(sizes, curve.sizes)
+        seeds = [seed for seed in seeds if seed in curve.seeds]
+    f, p = np.nan, np.nan
+    if len(sizes) >= 2 and len(seeds) >= 2 and all(curve.has_seeds for curve in curves):
+        slopes = np.stack(
+            [-lines(np.log(sizes), _rows(curve, seeds)[:, np.isin(curve.sizes, sizes)])[0] for curve in curves],
+            axis=1,
+        )
+        slopes = slopes[np.isfinite(slopes).all(axis=1)]
+        if len(slopes) >= 2:
+            f, p = common_slope(slopes)
+    return Family(tuple(curves), factor, f, p)
+
+
+def _rows(curve: Curve, seeds: Sequence[str]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    rows = curve.log_error[[curve.seeds.index(seed) for seed in seeds]]
+    return np.asarray(np.where(np.isfinite(rows), rows, np.nan))
+
+
+def pool(comparisons: Sequence[Comparison]) -> list[Pooled]:
+    """Random effects over datasets for every pair that was measured on two or more."""
+    groups: dict[tuple[str, str, str], list[Comparison]] = {}
+    for c in comparisons:
+        if c.delta.error > 0:
+            groups.setdefault((c.first.text("metric"), describe(c.first), describe(c.second)), []).append(c)
+    result = []
+    for (metric, first, second), group in groups.items():
+        datasets = tuple(c.first.text("dataset") for c in group)
+        if len(set(datasets)) >= 2 and len(set(datasets)) == len(datasets):
+            mean, between = random_effects(
+                np.array([c.delta.value for c in group]), np.array([c.delta.error for c in group])
+            )
+            result.append(Pooled(metric, first, second, datasets, mean, between))
+    return result
+
+
+def describe(curve: Curve, without: str = "") -> str:
+    """The model in words, one factor left out: `mace, ν=1, edge 3`."""
+    parts = []
+    for name in FACTORS:
+        value = curve.key.get(name)
+        if name != without and value is not None and value != "":
+            text = f"{value:g}" if isinstance(value, float) else str(value)
+            parts.append(text if name in ("architecture", "group") else f"{_SIGNS.get(name, name + '=')}{text}")
+    return ", ".join(parts)
+
+
+def sentence(c: Comparison) -> str:
+    """One comparison in words a paper could use."""
+    value = c.delta.value
+    sign = _SIGNS.get(c.factor, f"{c.factor}=")
+    change = f"from {sign}{_value(c.first, c.factor)} to {sign}{_value(c.second, c.factor)}"
+    where = f"{describe(c.first, without=c.factor)}; {c.first.text('dataset')}, {c.first.text('metric')}"
+    half = (c.delta.high - c.delta.low) / 2
+    size = plus_minus(abs(value), abs(value) - half, abs(value) + half)
+    if not np.isfinite(half):
+        text = f"β differs by {_signed(value)} {change} ({where}), with too few seeds for an interval"
+    elif excludes_zero(c.delta):
+        text = f"β {'rises' if value > 0 else 'falls'} by {size} {change} ({where}; {_p(c)})"
+    else:
+        text = (
+            f"β {'rises' if value > 0 else 'falls'} by {size} {change} ({where}; {_p(c)}): no difference shown; "
+            f"this design finds one of {c.detectable:.2f} four times in five"
+        )
+    return text + _floor_words(c) + _ratio_words(c, sign) + _caution(c) + "."
+
+
+def _value(curve: Curve, factor: str) -> str:
+    value = curve.key.get(factor)
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def _p(c: Comparison) -> str:
+    return "p < 0.001" if c.p_holm < 0.001 else f"p = {c.p_holm:.3f}" if np.isfinite(c.p_holm) else "no test"
+
+
+def _floor_words(c: Comparison) -> str:
+    if c.survival is Survival.SURVIVES and c.with_floor is not None:
+        return f"; it survives a floor in both (Δβ = {_signed(c.with_floor.value)})"
+    if c.survival is Survival.VANISHES:
+        return "; with a floor in both it does not survive"
+    if c.survival is Survival.NOT_TESTABLE and excludes_zero(c.delta):
+        return "; whether it survives a floor cannot be tested here"
+    return ""
+
+
+def _ratio_words(c: Comparison, sign: str) -> str:
+    ratio = c.ratio.ratio
+    if not np.isfinite(ratio.value):
+        return f"; {c.ratio.note}" if c.ratio.note else ""
+    span = f" [{ratio.low:.2g}, {ratio.high:.2g}]" if np.isfinite(ratio.low) else ""
+    return f"; at equal error {sign}{_value(c.first, c.factor)} needs {ratio.value:.2g}{span} times the frames"
+
+
+def _caution(c: Comparison) -> str:
+    unpaired = "" if c.paired else "; seeds do not match (Welch)"
+    if not c.not_converged:
+        return unpaired
+    sign = _SIGNS.get(c.factor, f"{c.factor}=")
+    names = [sign + _value(c.first if which == "first" else c.second, c.factor) for which in c.not_converged]
+    return f"{unpaired}; NOT CONVERGED: {' and '.join(names)}, so this is no statement about exponents"
+
+
+def family_sentence(family: Family) -> str:
+    """A common-slope test in words."""
+    first = family.curves[0]
+    levels = ", ".join(_value(curve, family.factor) for curve in family.curves)
+    where = f"{describe(first, without=family.factor)}; {first.text('dataset')}, {first.text('metric')}"
+    if not np.isfinite(family.p):
+        return f"one exponent for {family.factor} = {levels} ({where}): no test, too few seeds or P in common."
+    p = "p < 0.001" if family.p < 0.001 else f"p = {family.p:.3f}"
+    said = "rejected" if family.p < 0.05 else "not rejected"
+    return f"one exponent for {family.factor} = {levels} ({where}): {said} (F = {family.f:.1f}, {p})."
+
+
+def pooled_sentence(pooled: Pooled) -> str:
+    """A random-effects mean in words."""
+    delta = pooled.delta
+    return (
+        f"over {len(pooled.datasets)} datasets ({', '.join(pooled.datasets)}; {pooled.metric}), "
+        f"{pooled.second} against {pooled.first}: Δβ = {plus_minus(delta.value, delta.low, delta.high)}, "
+        f"standard deviation between datasets {pooled.between:.2f}."
+    )
+
+
+def record(c: Comparison) -> dict[str, object]:
+    """A comparison for JSON."""
+    return {
+        "dataset": c.first.text("dataset"),
+        "metric": c.first.text("metric"),
+        "factor": c.factor,
+        "first": {name: _json(value) for name, value in c.first.key.items()},
+        "second": {name: _json(value) for name, value in c.second.key.items()},
+        "delta_beta": _json(c.delta.value),
+        "delta_beta_low": _json(c.delta.low),
+        "delta_beta_high": _json(c.delta.high),
+        "p": _json(c.p),
+        "p_holm": _json(c.p_holm),
+        "paired": c.paired,
+        "detectable": _json(c.detectable),
+        "delta_beta_with_floor": _json(c.with_floor.value if c.with_floor else None),
+        "delta_beta_with_floor_low": _json(c.with_floor.low if c.with_floor else None),
+        "delta_beta_with_floor_high": _json(c.with_floor.high if c.with_floor else None),
+        "floor": str(c.survival),
+        "delta_beta_train_floor": _json(c.with_train_floor),
+        "equal_error_ratio": _json(c.ratio.ratio.value),
+        "equal_error_ratio_low": _json(c.ratio.ratio.low),
+        "equal_error_ratio_high": _json(c.ratio.ratio.high),
+        "equal_error": _json(c.ratio.error),
+        "not_converged": list(c.not_converged),
+        "sentence": sentence(c),
+    }
+
+
+def _json(value: object) -> object:
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    return value

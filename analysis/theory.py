@@ -1,0 +1,256 @@
+"""What theory says about exponents: each statement with its quantity, loss, direction, source and evidence.
+
+β is always the exponent of an error that falls as P^(−β). An upper bound on the error is a *lower* bound on β.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Evidence(StrEnum):
+    """Where a number comes from; it is printed beside every number."""
+
+    READ = "R"
+    """Read in the source."""
+    SECOND_HAND = "R2"
+    """Read in a text about the source."""
+    MEMORY = "M"
+    """From memory, not yet checked against the source."""
+    DERIVED = "D"
+    """Derived in this project's notes."""
+
+
+class Direction(StrEnum):
+    """What a statement says about β."""
+
+    AT_LEAST = "at least"
+    """An upper bound on the error: β is at least this large, asymptotically, with an unspecified constant."""
+    LAW = "law"
+    """An asymptotic law for one setting, not a bound."""
+    BEST_WORST_CASE = "best worst case"
+    """Minimax: no estimator does better on every member of the class; a given target may be easier."""
+    OBSERVED = "observed"
+    """An empirical value or range."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One number of theory (or of an empirical survey) to set beside a measured β."""
+
+    name: str
+    """Short name."""
+    beta: float
+    """Exponent."""
+    direction: Direction
+    """What it says about β."""
+    quantity: str
+    """What it bounds or describes."""
+    losses: frozenset[str]
+    """Metrics of which it speaks; empty for any."""
+    source: str
+    """Paper and place."""
+    evidence: tuple[Evidence, ...]
+    """How the exponent is known."""
+    assumption: str
+    """What must be true for it to speak at all."""
+    constant: str = "unspecified"
+    """What is known of the constant in front."""
+    beta_high: float = math.nan
+    """Upper end for a range."""
+
+    @property
+    def tags(self) -> str:
+        """`[D][M]` for the output."""
+        return "".join(f"[{tag}]" for tag in self.evidence)
+
+
+LIPSCHITZ_LOSSES = frozenset({"energy_mae", "mae", "l1"})
+"""Metrics that are mean Lipschitz losses of the predicted function. A Lipschitz energy bounds no force."""
+SQUARED_LOSSES = frozenset({"energy_rmse", "rmse"})
+"""Roots of mean squared errors of the predicted function."""
+
+
+def bach_exponent(form: str, d: float, s: float = 1, alpha: float = 1) -> float:
+    """Exponent of Bach's bound for a functional form (Bach 2017, Table 1; exponents re-derived).
+
+    Args:
+        form: `lipschitz`, `affine`, `network`, `additive` or `subspaces`.
+        d: dimension of the input.
+        s: dimension of the subspaces.
+        alpha: homogeneity of the activation (1: ReLU, 0: threshold); the general 1/(2α + d + 1) balances the
+            estimation error δ/√n of the variation-norm ball with the approximation error δ^(−1/(α + (d−1)/2)).
+
+    Raises ValueError for an unknown form.
+    """
+    exponents = {
+        "lipschitz": 1 / (2 * alpha + d + 1),
+        "affine": 0.5,
+        "network": 0.5,
+        "additive": 1 / (2 * alpha + 2),
+        "subspaces": 1 / (2 * alpha + s + 1),
+    }
+    if form not in exponents:
+        raise ValueError(f"bach_exponent: no form {form!r}; choose one of {', '.join(exponents)}")
+    return exponents[form]
+
+
+_BACH = {
+    "lipschitz": ("Lipschitz, nothing else", "C(d)·log P, C(d) unspecified"),
+    "affine": ("affine", "√d"),
+    "network": ("one hidden layer of k ReLU units", "k·√d"),
+    "additive": ("sum of k ridge functions", "k·√d·log P"),
+    "subspaces": ("sum of k functions on s-dimensional subspaces", "k·√d·C(s)·log P, C(s) unspecified"),
+}
+
+
+def bach(d: float, s: float, k: float) -> list[Statement]:
+    """Every row of Bach's table (JMLR 18(19), 2017): expected excess risk of the ideal convex network."""
+    return [
+        Statement(
+            name=f"Bach: {text}",
+            beta=bach_exponent(form, d, s),
+            direction=Direction.AT_LEAST,
+            quantity="expected excess risk over the best predictor of the class",
+            losses=LIPSCHITZ_LOSSES,
+            source="Bach 2017, JMLR 18(19), Table 1",
+            evidence=(Evidence.DERIVED, Evidence.MEMORY),
+            assumption=f"target is {text} (d = {d:g}, s = {s:g}, k = {k:g}); global optimum of the convex problem",
+            constant=constant,
+        )
+        for form, (text, constant) in _BACH.items()
+    ]
+
+
+def luxburg_bound(d: int, p: float, lipschitz: float = 1.0) -> float:
+    """Rademacher complexity of Lipschitz functions on [0, 1]^d at P = p (von Luxburg & Bousquet 2004, Theorem 18).
+
+    d ≥ 3: Lip·8·(d/(d−2))·√d·(ln2/2)^(1/d)·p^(−1/d), the leading term, valid for p ≫ 2^d only. For d = 1 and 2 the
+    entropy integral 2ε + (4√2/√p)·∫_{ε/4}^{2√d} √((√d/u)^d·ln 2) du is evaluated at ε = p^(−1/2).
+    """
+    if d >= 3:
+        return float(lipschitz * 8 * d / (d - 2) * math.sqrt(d) * (math.log(2) / 2) ** (1 / d) * p ** (-1 / d))
+    scale = 4 * math.sqrt(2 * math.log(2) / p)
+    low, high, epsilon = p**-0.5 / 4, 2 * math.sqrt(d), p**-0.5
+    integral = 2 * (math.sqrt(high) - math.sqrt(low)) if d == 1 else math.sqrt(2) * math.log(high / low)
+    return float(lipschitz * (2 * epsilon + scale * integral))
+
+
+def luxburg(d: float) -> Statement:
+    """Uniform generalisation gap of Lipschitz functions: 1/2 for d ≤ 2 (with log P at d = 2), 1/d beyond."""
+    return Statement(
+        name="von Luxburg–Bousquet: Lipschitz ball",
+        beta=0.5 if d <= 2 else 1 / d,
+        direction=Direction.AT_LEAST,
+        quantity="uniform gap between true and empirical risk (a classification paper: margin loss)",
+        losses=LIPSCHITZ_LOSSES,
+        source="von Luxburg & Bousquet 2004, JMLR 5, Theorems 17, 18",
+        evidence=(Evidence.DERIVED, Evidence.MEMORY),
+        assumption=f"target Lipschitz on a set of dimension {d:g}; training error zero",
+        constant="8·(d/(d−2))·√d·(ln2/2)^(1/d)·Lip for d ≥ 3 and P ≫ 2^d" if d > 2 else "entropy integral",
+    )
+
+
+def nearest_distance(d: float, p: float, density: float = 1.0) -> float:
+    """Mean distance to the nearest of p uniform points: Γ(1 + 1/d)·(V_d·ρ·p)^(−1/d), in the unit of the space."""
+    ball = math.pi ** (d / 2) / math.gamma(d / 2 + 1)
+    return float(math.gamma(1 + 1 / d) * (ball * density * p) ** (-1 / d))
+
+
+def interpolation(d: float, smoothness: float) -> Statement:
+    """Noiseless interpolation of an s times differentiable function: s/d (s = 1: the slides' nearest neighbour)."""
+    return Statement(
+        name=f"noiseless interpolation, s = {smoothness:g}",
+        beta=smoothness / d,
+        direction=Direction.AT_LEAST,
+        quantity="error of the best interpolator in the worst case of the class",
+        losses=LIPSCHITZ_LOSSES | SQUARED_LOSSES,
+        source="elementary for s = 1 (nearest neighbour); approximation theory beyond",
+        evidence=(Evidence.DERIVED,) if smoothness == 1 else (Evidence.MEMORY,),
+        assumption=f"labels without noise, {smoothness:g} bounded derivatives, dimension {d:g}",
+        constant="Lip·Γ(1 + 1/d)·(V_d·ρ)^(−1/d) for the nearest neighbour",
+    )
+
+
+def stone(d: float, smoothness: float) -> Statement:
+    """Stone's minimax rate for noisy regression, s/(2s + d) for the root mean square."""
+    return Statement(
+        name=f"Stone: minimax with noise, s = {smoothness:g}",
+        beta=smoothness / (2 * smoothness + d),
+        direction=Direction.BEST_WORST_CASE,
+        quantity="root mean squared error",
+        losses=SQUARED_LOSSES,
+        source="Stone 1982, Ann. Statist. 10, 1040",
+        evidence=(Evidence.MEMORY,),
+        assumption="labels with noise (electronic-structure labels have none)",
+    )
+
+
+def spigler(alpha_teacher: float, alpha_student: float, d: float, *, squared: bool = True) -> float:
+    """β = min(α_T − d, 2·α_S)/d of the mean squared error of kernel teacher and student (half of it for its root).
+
+    Kernel spectra fall as |k|^(−α): Laplace α = d + 1, Matérn-ν α = d + 2ν, Gauss infinite (Spigler, Geiger & Wyart
+    2020, JSTAT 124001; noiseless).
+    """
+    beta = min(alpha_teacher - d, 2 * alpha_student) / d
+    return beta if squared else beta / 2
+
+
+def kernel_law(alpha_teacher: float, alpha_student: float, d: float) -> Statement:
+    """Spigler–Geiger–Wyart's law for the root mean squared (or mean absolute) error."""
+    return Statement(
+        name="Spigler–Geiger–Wyart: kernel teacher and student",
+        beta=spigler(alpha_teacher, alpha_student, d, squared=False),
+        direction=Direction.LAW,
+        quantity="root of the mean squared error (half of the paper's exponent)",
+        losses=LIPSCHITZ_LOSSES | SQUARED_LOSSES,
+        source="Spigler, Geiger & Wyart 2020, JSTAT 124001 (arXiv 1905.10843)",
+        evidence=(Evidence.MEMORY,),
+        assumption=f"kernel regression of a Gaussian field, α_T {alpha_teacher:g}, α_S {alpha_student:g}, d {d:g}",
+    )
+
+
+HESTNESS_DOMAINS: Mapping[str, tuple[str, float]] = {
+    "machine translation": ("token error, composite over sizes", 0.128),
+    "word language model": ("token cross-entropy", 0.066),
+    "character language model": ("nats per character", 0.094),
+    "ImageNet top-1": ("classification error", 0.309),
+    "ImageNet top-5": ("classification error", 0.488),
+    "ImageNet cross-entropy": ("loss", 0.35),
+    "speech": ("character error rate", 0.30),
+}
+"""Hestness's exponents per domain: metric, β. All [M]: from memory, only the range 0.07–0.35 was re-read."""
+
+
+def hestness() -> list[Statement]:
+    """Hestness et al. 2017: the observed range, the two theoretical values they survey, and their domains."""
+    source = "Hestness et al. 2017 (arXiv 1712.00409)"
+
+    def row(name: str, beta: float, evidence: Evidence, quantity: str, high: float = math.nan) -> Statement:
+        return Statement(
+            name=f"Hestness: {name}",
+            beta=beta,
+            direction=Direction.OBSERVED,
+            quantity=quantity,
+            losses=frozenset(),
+            source=source,
+            evidence=(evidence,),
+            assumption="other tasks and metrics: a comparison of scale",
+            beta_high=high,
+        )
+
+    return [
+        row("observed range", 0.07, Evidence.READ, "several tasks", 0.35),
+        row("theory, agnostic", 0.5, Evidence.SECOND_HAND, "generalisation error"),
+        row("theory, realizable", 1.0, Evidence.SECOND_HAND, "generalisation error"),
+        *(row(name, beta, Evidence.MEMORY, metric) for name, (metric, beta) in HESTNESS_DOMAINS.items()),
+    ]
+
+
+def statements(d: float | None, s: float, k: float, smoothness: float) -> list[Statement]:
+    """All statements that can be made: without the data's dimension only those that do not need it."""
+    needing = [] if d is None else [*bach(d, s, k), luxburg(d), interpolation(d, smoothness), stone(d, smoothness)]
+    return [*needing, *hestness()]

@@ -1,0 +1,73 @@
+"""Coverage: the default holds on simulated nested subsets and on real nested learners, and the usual ways do not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from analysis.calibrate import (
+    ACCEPTED,
+    DEFAULT,
+    METHODS,
+    Scenario,
+    calibrate,
+    kernel_interpolator,
+    miscalibrated,
+    nearest_neighbour,
+    ols_means,
+    seed_bootstrap,
+    seeds_t,
+    simulate,
+)
+
+
+def coverage(method: str, scenario: Scenario, n: int = 4000) -> float:
+    x, y = simulate(scenario, n, np.random.default_rng(0))
+    value, half = METHODS[method](x, y)
+    return float(np.mean(np.abs(value - scenario.beta) <= half))
+
+
+@pytest.mark.parametrize("n_seeds", [3, 5])
+@pytest.mark.parametrize("nested", [True, False])
+def test_default_covers_without_a_floor(n_seeds: int, nested: bool) -> None:
+    share = coverage(DEFAULT, Scenario("", n_seeds, 7, nested=nested, test=0.0))
+    # without shared test noise the t interval is exact: 0.95 within three binomial standard errors (0.0034)
+    assert share == pytest.approx(0.95, abs=0.0104)
+
+
+def test_shared_test_set_costs_little() -> None:
+    assert ACCEPTED[0] <= coverage(DEFAULT, Scenario("", 5, 9)) <= ACCEPTED[1]
+
+
+def test_usual_intervals_are_too_narrow_on_nested_subsets() -> None:
+    scenario = Scenario("", 5, 9)
+    assert coverage("power: OLS on per-P means", scenario) < 0.85
+    assert coverage("power: bootstrap over seeds", scenario) < 0.85
+
+
+def test_floor_form_covers_a_floor() -> None:
+    scenario = Scenario("", 5, 9, floor_share=0.4)
+    assert coverage("power_floor: t over seeds (default)", scenario, 1000) > 0.92
+    assert coverage(DEFAULT, scenario, 1000) < 0.1  # the plain power law is the wrong model there
+
+
+@pytest.mark.parametrize("learner", [nearest_neighbour, kernel_interpolator])
+def test_real_nested_learners_have_their_exponent(learner: object) -> None:
+    x, y = learner(60, np.random.default_rng(0))  # type: ignore[operator]
+    value, half = seeds_t(x, y)
+    # both have β = 1/2 up to O(1/P_min), below 0.003 here; the mean of 60 tables is known to about 0.001
+    assert value.mean() == pytest.approx(0.5, abs=0.006)
+    hits = int(np.sum(np.abs(value - 0.5) <= half))
+    assert hits >= 52  # binomial(60, 0.95) falls below with probability 0.3 %
+
+
+def test_report_marks_what_it_does_not_claim() -> None:
+    rows = calibrate(n=300, n_learner=5)
+    assert {row.scenario for row in miscalibrated(rows)} <= {row.scenario for row in rows if row.claimed}
+    assert not any(row.claimed for row in rows if "floor" in row.scenario or "one teacher" in row.scenario)
+
+
+def test_methods_agree_on_the_point_estimate() -> None:
+    x, y = simulate(Scenario("", 5, 7), 50, np.random.default_rng(0))
+    assert seeds_t(x, y)[0] == pytest.approx(ols_means(x, y)[0], rel=1e-10)  # the mean of slopes is the slope of means
+    assert np.all(seed_bootstrap(x, y)[1] < seeds_t(x, y)[1])
