@@ -24,7 +24,7 @@ from scipy import stats
 from analysis.curve import Curve
 from analysis.errors import InputError
 from analysis.flags import Judgement, Verdict
-from analysis.paired import EqualError, equal_error, holm, pair, slope_difference
+from analysis.paired import EqualError, equal_error, holm, p_words, pair, slope_difference
 from analysis.results import CurveFit
 from analysis.uncertainty import Interval
 
@@ -265,7 +265,7 @@ def _gain(before: int, after: int) -> float:
 def _ratio(first: Curve, second: Curve) -> EqualError:
     matched = pair(first, second)
     if matched is None:
-        return EqualError(Interval(np.nan, np.nan, np.nan, np.nan, 0), np.nan, "no two common values of P")
+        return EqualError(Interval(np.nan, np.nan, np.nan, np.nan, 0), np.nan)
     return equal_error(matched)
 
 
@@ -313,12 +313,10 @@ def text(claim: Claim, betas: Mapping[str, str]) -> str:
         state = "shown" if condition.shown else "contradicted" if condition.contradicted else "open"
         lines.append(
             f"  {condition.name}: Δβ = {condition.delta.value:+.3f}, 90 % [{condition.delta.low:+.3f}, "
-            f"{condition.delta.high:+.3f}], p = {condition.p:.3f}: {state}{_what_would(condition, state)}"
+            f"{condition.delta.high:+.3f}], {p_words(condition.p)}: {state}{_what_would(condition, state)}"
         )
     for letter, ratio in claim.ratios.items():
-        value = ratio.ratio
-        said = f"{value.value:.2g} [{value.low:.2g}, {value.high:.2g}]" if np.isfinite(value.value) else ratio.note
-        lines.append(f"  frames that A needs per frame of {letter} at equal error: {said}")
+        lines.append(f"  {ratio.words('A', letter)}")
     return "\n".join([*lines, *(f"  caution: {caution}" for caution in claim.cautions)]).replace("-0.", "−0.")
 
 
@@ -348,7 +346,7 @@ def record(claim: Claim) -> dict[str, object]:
                 "low": _finite(ratio.ratio.low),
                 "high": _finite(ratio.ratio.high),
                 "error": _finite(ratio.error),
-                "note": ratio.note,
+                "words": ratio.words("A", letter),
             }
             for letter, ratio in claim.ratios.items()
         },

@@ -20,6 +20,7 @@ from analysis.paired import (
     excludes_zero,
     floor_difference,
     holm,
+    p_words,
     pair,
     random_effects,
     slope_difference,
@@ -254,17 +255,18 @@ def sentence(c: Comparison) -> str:
     change = f"from {sign}{_value(c.first, c.factor)} to {sign}{_value(c.second, c.factor)}"
     where = f"{describe(c.first, without=c.factor)}; {c.first.text('dataset')}, {c.first.text('metric')}"
     half = (c.delta.high - c.delta.low) / 2
+    ratio = c.ratio.words(sign + _value(c.first, c.factor), sign + _value(c.second, c.factor))
     size = plus_minus(abs(value), abs(value) - half, abs(value) + half)
     if not np.isfinite(half):
         text = f"β differs by {_signed(value)} {change} ({where}), with too few seeds for an interval"
     elif excludes_zero(c.delta):
-        text = f"β {'rises' if value > 0 else 'falls'} by {size} {change} ({where}; {_p(c)})"
+        text = f"β {'rises' if value > 0 else 'falls'} by {size} {change} ({where}; {p_words(c.p_holm)})"
     else:
         text = (
-            f"β {'rises' if value > 0 else 'falls'} by {size} {change} ({where}; {_p(c)}): no difference shown; "
-            f"this design finds one of {c.detectable:.2f} four times in five"
+            f"β {'rises' if value > 0 else 'falls'} by {size} {change} ({where}; {p_words(c.p_holm)}): "
+            f"no difference shown; this design finds one of {c.detectable:.2f} four times in five"
         )
-    return text + _floor_words(c) + _ratio_words(c, sign) + _caution(c) + "."
+    return text + _floor_words(c) + f"; {ratio}" + _caution(c) + "."
 
 
 def _value(curve: Curve, factor: str) -> str:
@@ -276,10 +278,6 @@ def _signed(value: float) -> str:
     return f"{value:+.2f}".replace("-", "−")
 
 
-def _p(c: Comparison) -> str:
-    return "p < 0.001" if c.p_holm < 0.001 else f"p = {c.p_holm:.3f}" if np.isfinite(c.p_holm) else "no test"
-
-
 def _floor_words(c: Comparison) -> str:
     if c.survival is Survival.SURVIVES and c.with_floor is not None:
         return f"; it survives a floor in both (Δβ = {_signed(c.with_floor.value)})"
@@ -288,14 +286,6 @@ def _floor_words(c: Comparison) -> str:
     if c.survival is Survival.NOT_TESTABLE and excludes_zero(c.delta):
         return "; whether it survives a floor cannot be tested here"
     return ""
-
-
-def _ratio_words(c: Comparison, sign: str) -> str:
-    ratio = c.ratio.ratio
-    if not np.isfinite(ratio.value):
-        return f"; {c.ratio.note}" if c.ratio.note else ""
-    span = f" [{ratio.low:.2g}, {ratio.high:.2g}]" if np.isfinite(ratio.low) else ""
-    return f"; at equal error {sign}{_value(c.first, c.factor)} needs {ratio.value:.2g}{span} times the frames"
 
 
 def _caution(c: Comparison) -> str:
@@ -314,9 +304,8 @@ def family_sentence(family: Family) -> str:
     where = f"{describe(first, without=family.factor)}; {first.text('dataset')}, {first.text('metric')}"
     if not np.isfinite(family.p):
         return f"one exponent for {family.factor} = {levels} ({where}): no test, too few seeds or P in common."
-    p = "p < 0.001" if family.p < 0.001 else f"p = {family.p:.3f}"
     said = "rejected" if family.p < 0.05 else "not rejected"
-    return f"one exponent for {family.factor} = {levels} ({where}): {said} (F = {family.f:.1f}, {p})."
+    return f"one exponent for {family.factor} = {levels} ({where}): {said} (F = {family.f:.1f}, {p_words(family.p)})."
 
 
 def pooled_sentence(pooled: Pooled) -> str:

@@ -169,24 +169,40 @@ class EqualError:
     """P_first(ε)/P_second(ε); above 1 where the second is more data-efficient. NaN where no error is common."""
     error: float
     """The error ε at which they are compared, in the curves' unit: the middle of the common range, on a log scale."""
-    note: str = ""
-    """Why there is no ratio, in words."""
+    leader: str = ""
+    """`first` or `second` where that one is better at its smallest P than the other at its largest."""
+    beyond: float = np.nan
+    """With a leader: how many times the frames the other needs, at the least (its P_max over the leader's P_min)."""
+
+    def words(self, first: str, second: str) -> str:
+        """The ratio, or why there is none, with the curves' names."""
+        ratio = self.ratio
+        if np.isfinite(ratio.value):
+            span = f" [{ratio.low:.2g}, {ratio.high:.2g}]" if np.isfinite(ratio.low) else ""
+            return f"at equal error {first} needs {ratio.value:.2g}{span} times the frames of {second}"
+        if not self.leader:
+            return "no error is common to both"
+        ahead, behind = (first, second) if self.leader == "first" else (second, first)
+        return f"{behind} never gets to where {ahead} starts: it needs more than {self.beyond:.3g} times the frames"
 
 
 def equal_error(pair: Pair) -> EqualError:
     """Ratio of training-set sizes at equal error, by interpolation between neighbouring P: no form is assumed.
 
-    Nothing is extrapolated: without a common range of errors there is no ratio, and the note says which curve leads.
+    Nothing is extrapolated: without a common range of errors there is no ratio, but often a leader.
     """
     nothing = Interval(np.nan, np.nan, np.nan, np.nan, 0)
     means = [nanmean(rows) for rows in (pair.first_log, pair.second_log) if len(rows)]
     if len(means) < 2:
-        return EqualError(nothing, np.nan, "no complete seed")
+        return EqualError(nothing, np.nan)
     low = max(float(mean.min()) for mean in means)
     high = min(float(mean[0]) for mean in means)
     if not low < high:
-        leader = "second" if means[1].max() <= means[0].min() else "first"
-        return EqualError(nothing, np.nan, f"no common error: the {leader} is better at every P")
+        span = float(np.exp(pair.log_p[-1] - pair.log_p[0]))
+        for leader, ahead, behind in (("first", means[0], means[1]), ("second", means[1], means[0])):
+            if ahead[0] <= behind.min():
+                return EqualError(nothing, np.nan, leader, span)
+        return EqualError(nothing, np.nan)
     level = (low + high) / 2
     first = _inverse(pair.log_p, pair.first_log, means[0], level)
     second = _inverse(pair.log_p, pair.second_log, means[1], level)
@@ -256,3 +272,8 @@ def random_effects(values: FloatArray, errors: FloatArray, level: float = LEVEL)
     error = float(np.sqrt(weights @ (values - mean) ** 2 / (dof * weights.sum())))
     half = float(stats.t.ppf(0.5 + level / 2, dof)) * error
     return Interval(mean, mean - half, mean + half, error, dof), float(np.sqrt(between))
+
+
+def p_words(p: float) -> str:
+    """A p value in words."""
+    return "no test" if not np.isfinite(p) else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

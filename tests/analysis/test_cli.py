@@ -110,9 +110,12 @@ def test_neither_torch_nor_models_are_imported() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
 
 
-def test_figures_are_deterministic_and_hold_what_they_plot(table: Path, tmp_path: Path) -> None:
+def test_figures_are_deterministic_and_hold_what_they_plot(tmp_path: Path) -> None:
     import pandas as pd
 
+    table = tmp_path / "runs.csv"
+    whole = demo_table()
+    whole[(whole["architecture"] == "mace") & (whole["nu"] == 3)].to_csv(table, index=False)
     for name in ("one", "two"):
         assert main(["figures", "--table", str(table), "--out", str(tmp_path / name)]) == 0
     first = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
@@ -125,3 +128,76 @@ def test_figures_are_deterministic_and_hold_what_they_plot(table: Path, tmp_path
     points = plotted[plotted["kind"] == "seed"]
     assert sorted(points["error"]) == pytest.approx(sorted(source["error"] * 1000), rel=1e-12)
     assert "not converged" not in (tmp_path / "one" / "learning_curves.csv").read_text(encoding="utf-8")
+
+
+def test_compare_claim_and_bounds_speak(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "o.json"
+    assert main(["compare", "--table", str(table), "--by", "L", "--json", str(out)]) == 0
+    assert "from L=0 to L=1" in capsys.readouterr().out
+    assert {entry["factor"] for entry in json.loads(out.read_text(encoding="utf-8"))} == {"L"}
+    assert main(["claim", "--table", str(table), "--json", str(out)]) == 0
+    assert "the claim HOLDS" in capsys.readouterr().out
+    outcomes = {entry["dataset"]: entry["outcome"] for entry in json.loads(out.read_text(encoding="utf-8"))}
+    assert outcomes == {"star": "holds", "ethanol": "undecided"}
+    assert main(["bounds", "--table", str(table), "--atoms", "9", "--json", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "[M] from memory" in printed
+    assert "match" not in printed
+    allowed = {"consistent", "vacuous", "not testable", "violated"}
+    assert {entry["relation"] for entry in json.loads(out.read_text(encoding="utf-8"))} <= allowed
+
+
+def test_calibrate_reports_every_method(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["calibrate", "--tables", "40"]) == 0
+    printed = capsys.readouterr().out
+    assert "kernel on the circle" in printed
+    assert "(4) power_floor" in printed
+
+
+def test_dimension_of_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import ase.io
+    from ase import Atoms
+
+    rng = np.random.default_rng(0)
+    angles = rng.uniform(1.2, 2.4, size=400)  # water with rigid bonds: one degree of freedom
+    frames = [Atoms("OH2", [[0, 0, 0], [0.96, 0, 0], [0.96 * np.cos(a), 0.96 * np.sin(a), 0]]) for a in angles]
+    path = tmp_path / "water.xyz"
+    ase.io.write(path, frames)
+    assert main(["dimension", "--frames", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (two_nn,) = [float(line.split(": ")[1]) for line in lines if line.startswith("TwoNN")]
+    assert two_nn == pytest.approx(1.0, abs=0.15)  # 1/√400 = 5 %, three of them
+
+
+def test_dimension_refuses_what_it_cannot_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dimension", "--frames", str(tmp_path / "none.xyz")]) == 2
+    (tmp_path / "bad.xyz").write_text("not frames", encoding="utf-8")
+    assert main(["dimension", "--frames", str(tmp_path / "bad.xyz")]) == 2
+    assert capsys.readouterr().err.count("\n") == 2
+
+
+@pytest.mark.parametrize(
+    "command", ["", "table", "fit", "figures", "compare", "claim", "bounds", "calibrate", "dimension"]
+)
+def test_help_of_every_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"] if command else ["--help"])
+    assert stop.value.code == 0
+    assert "usage: python -m analysis" in capsys.readouterr().out
+
+
+def test_store_is_read_through_its_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import experiments.table
+
+    frame = demo_table()
+    monkeypatch.setattr(experiments.table, "run_table", lambda store: frame)
+    out = tmp_path / "runs.csv"
+    assert main(["table", "--store", str(tmp_path), "--csv", str(out)]) == 0
+    assert main(["fit", "--store", str(tmp_path), "--json", str(tmp_path / "store.json")]) == 0
+    assert main(["fit", "--table", str(out), "--json", str(tmp_path / "table.json")]) == 0
+    assert (tmp_path / "store.json").read_text() == (tmp_path / "table.json").read_text()
+
+
+def test_store_without_a_finished_run_is_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--store", str(tmp_path)]) == 2
+    assert "no finished run" in capsys.readouterr().err
