@@ -2,34 +2,38 @@
 
 Layout: channels last, ``[p, n, m, C]``; degrees are kept apart or joined along m in the order (l, m). Features have
 natural parity (−1)^l, as in mace-torch with hidden irreps "Cx0e + Cx1o + …": only couplings with even l₁+l₂+l₃.
-Whatever cannot reach the energy has neither weights nor arithmetic (``_plan``), so that the identities between function
+Whatever cannot reach the energy has neither weights nor arithmetic (``plan``), so that the identities between function
 classes hold exactly: one layer ⇒ L irrelevant; (L=0, ν=1) independent of edge_lmax; edge_lmax=0 ⇒ L irrelevant.
+
+Two linear maps in a row of mace-torch are one here: embedding and first "up" map; the first layer's node map and the
+species-dependent one behind it. A matrix is normalised by the root of its fan-in; picking a species costs no factor.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from e3nn import o3
 from torch import Tensor
 
 from experiments.config import MaceConfig
 from experiments.models.contraction import Contraction, couplings
+from experiments.models.convolution import Convolution, Path
 from experiments.models.graph import Graph, Pairs, gather_senders, pairs_of, to_pairs, to_slots
 from experiments.models.linear import linear, one_hot, species_linear
 from experiments.models.parameters import Parameter, draw_all
 from experiments.models.radial import bessel, perceptron, polynomial_cutoff, scaled_silu
 from experiments.models.spherical import spherical_harmonics
 
-Path = tuple[int, int, int]  # degrees of sender feature, edge harmonic and result
+Features = dict[int, Tensor]
+"""Degree l → ``[p, n, 2l+1, C]``."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """What one layer computes: degrees of what comes in, of the A-features, and of the messages that go out."""
+    """What one layer computes: degrees of the node features that it uses, the paths of its convolution, degrees of its
+    A-features and of the messages that it hands on, and which of these keep a share of what came in."""
 
     inputs: tuple[int, ...]
     paths: tuple[Path, ...]
@@ -38,12 +42,12 @@ class Layer:
     residual: tuple[int, ...]
 
 
-def _plan(config: MaceConfig) -> tuple[Layer, ...]:
+def plan(config: MaceConfig) -> tuple[Layer, ...]:
     """Layers with the degrees that both exist (forward) and reach the energy (backward)."""
     edge = config.edge_lmax
     orders = range(1, config.nu + 1)
     made = tuple(d for d in range(config.L + 1) if any(couplings(edge, d, o).shape[-1] for o in orders))
-    exist = [(0,), *[made] * (config.n_layers - 1)]  # degrees of h before each layer
+    exist = [(0,), *[made] * (config.n_layers - 1)]  # degrees of node features before each layer
     layers: list[Layer] = []
     outputs: tuple[int, ...] = (0,)
     for t in reversed(range(config.n_layers)):
@@ -63,38 +67,47 @@ def _plan(config: MaceConfig) -> tuple[Layer, ...]:
     return tuple(reversed(layers))
 
 
+@dataclass(frozen=True)
+class _Edges:
+    """A graph with what all layers share: one_hot ``[p, n, S]``, harmonics ``[p, n, k, (edge+1)²]``, and the radial
+    basis of the pairs times the cutoff ``[p, m, n_bessel]``."""
+
+    graph: Graph
+    pairs: Pairs
+    one_hot: Tensor
+    harmonics: Tensor
+    basis: Tensor
+
+
 class Mace:
     """MACE as a function of weights; see the module for layout and conventions."""
 
     def __init__(self, config: MaceConfig, n_species: int) -> None:
         self.config = config
         self.n_species = n_species
-        self.layers = _plan(config)
+        self.layers = plan(config)
+        self.convolutions = [Convolution(layer.paths, config.edge_lmax) for layer in self.layers]
         self.contractions = [Contraction(max(layer.features), layer.outputs, config.nu) for layer in self.layers]
-        self._constants: dict[tuple[torch.device, torch.dtype], dict[str, Tensor]] = {}
-
-    # ------------------------------------------------------------------------------------------------ parameters
 
     def parameters(self) -> tuple[Parameter, ...]:
         """Every weight tensor of one run."""
         c, s = self.config.channels, self.n_species
-        hidden = (self.config.n_bessel, *self.config.radial_hidden)
+        widths = (self.config.n_bessel, *self.config.radial_hidden)
         out = [Parameter("embedding", (s, c))]
         for t, layer in enumerate(self.layers):
             name = f"layer{t}"
-            out += [Parameter(f"{name}.radial.{i}", (hidden[i], hidden[i + 1])) for i in range(len(hidden) - 1)]
+            out += [Parameter(f"{name}.radial.{i}", (widths[i], widths[i + 1])) for i in range(len(widths) - 1)]
             blocks = tuple("/{}{}{}".format(*path) for path in layer.paths)
-            out.append(Parameter(f"{name}.radial.{len(hidden) - 1}", (hidden[-1], c), blocks=blocks))
+            out.append(Parameter(f"{name}.radial.{len(widths) - 1}", (widths[-1], c), blocks=blocks))
             if t > 0:
-                out += [Parameter(f"{name}.up.{degree}", (c, c)) for degree in layer.inputs]
+                out += [Parameter(f"{name}.up.{degree}", (c, c)) for degree in self.convolutions[t].degrees]
             for degree in layer.features:
                 fan_in = c * sum(l3 == degree for _, _, l3 in layer.paths)
                 out.append(Parameter(f"{name}.node.{degree}", (fan_in, c) if t > 0 else (s, fan_in, c)))
             for term in self.contractions[t].terms:
                 shape = (s, term.paths, c)
                 out.append(Parameter(f"{name}.contraction.{term.degree}.{term.order}", shape, 1 / term.paths))
-            for degree in layer.outputs:
-                out.append(Parameter(f"{name}.message.{degree}", (c, c)))
+            out += [Parameter(f"{name}.message.{degree}", (c, c)) for degree in layer.outputs]
             out += [Parameter(f"{name}.residual.{degree}", (s, c, c)) for degree in layer.residual]
             if t < len(self.layers) - 1:
                 out.append(Parameter(f"{name}.readout", (c, 1)))
@@ -109,118 +122,69 @@ class Mace:
         """
         return draw_all(self.parameters(), seed, dtype) | {"constant.inverse_neighbours": torch.ones((), dtype=dtype)}
 
-    # ------------------------------------------------------------------------------------------------- constants
-
-    def constants(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Coupling tensors in ``dtype`` on ``device``, made once."""
-        key = (device, dtype)
-        if key not in self._constants:
-            made: dict[str, Tensor] = {}
-            for t, layer in enumerate(self.layers):
-                made[f"conv{t}"] = _convolution_matrix(layer.paths, self.config.edge_lmax)
-            self._constants[key] = {name: tensor.to(device, dtype) for name, tensor in made.items()}
-        return self._constants[key]
-
-    # -------------------------------------------------------------------------------------------------- evaluation
-
     def energies(self, params: Mapping[str, Tensor], graph: Graph) -> Tensor:
         """Atomic energies ``[p, n]`` (in units of the task's scale); every tensor of ``params`` leads with p.
 
         Differentiable to any order in ``params`` and ``graph.vectors``; padding atoms have energy 0.
         """
+        *earlier, last = self.node_features(params, graph)
+        hidden = scaled_silu(linear(last[0], params["readout.0"]))
+        energy = linear(hidden, params["readout.1"])
+        for t, h in enumerate(earlier):
+            energy = energy + linear(h[0], params[f"layer{t}.readout"])
+        return energy[:, :, 0, 0] * graph.atoms
+
+    def node_features(self, params: Mapping[str, Tensor], graph: Graph) -> list[Features]:
+        """Node features behind every layer, by degree."""
+        edges = self._edges(graph)
+        h = {0: (edges.one_hot @ params["embedding"])[:, :, None]}
+        out = []
+        for t in range(len(self.layers)):
+            h = self._messages(t, params, edges, h, self._sums(t, params, edges, h))
+            out.append(h)
+        return out
+
+    def _edges(self, graph: Graph) -> _Edges:
         config = self.config
-        vectors = graph.vectors
-        constants = self.constants(vectors.device, vectors.dtype)
-        which = one_hot(graph.species, self.n_species, vectors.dtype)  # [p, n, S]
         # a masked slot may hold anything, also zero, whose norm has no gradient
-        keep = graph.mask[..., None] > 0
-        vectors = torch.where(keep, vectors, torch.ones_like(vectors))
+        vectors = torch.where(graph.mask[..., None] > 0, graph.vectors, torch.ones_like(graph.vectors))
         distance = (vectors * vectors).sum(-1).sqrt()  # [p, n, k]
-        harmonics = spherical_harmonics(config.edge_lmax, vectors / distance[..., None])  # [p, n, k, (edge+1)²]
         # radial functions are the same in both directions of a pair, and what they cost is most of the arithmetic
         pairs = pairs_of(graph)
         apart = 0.5 * to_pairs(distance, graph, pairs) + (1 - pairs.valid)  # [p, m], 1 Å where padded
         envelope = polynomial_cutoff(apart, config.cutoff, config.cutoff_power) * pairs.valid
-        basis = bessel(apart, config.cutoff, config.n_bessel) * envelope[..., None]
-
-        h = {0: (which @ params["embedding"])[:, :, None]}  # degree → [p, n, 2l+1, C]
-        energy = torch.zeros_like(which[..., 0])
-        for t, layer in enumerate(self.layers):
-            a = self._features(t, layer, params, graph, pairs, h, which, basis, harmonics, constants)
-            h = self._messages(t, layer, params, h, which, a)
-            if t < len(self.layers) - 1:
-                energy = energy + linear(h[0], params[f"layer{t}.readout"])[:, :, 0, 0]
-        hidden = scaled_silu(linear(h[0], params["readout.0"]))
-        energy = energy + linear(hidden, params["readout.1"])[:, :, 0, 0]
-        return energy * graph.atoms
-
-    def _features(
-        self,
-        t: int,
-        layer: Layer,
-        params: Mapping[str, Tensor],
-        graph: Graph,
-        pairs: Pairs,
-        h: Mapping[int, Tensor],
-        which: Tensor,
-        basis: Tensor,
-        harmonics: Tensor,
-        constants: Mapping[str, Tensor],
-    ) -> Tensor:
-        """A-features ``[p, n, M, C]`` with all degrees joined: eq. 8 (first layer) and 9."""
-        p, n, k = graph.mask.shape
-        c = self.config.channels
-        weights = [params[f"layer{t}.radial.{i}"] for i in range(len(self.config.radial_hidden) + 1)]
-        radial = to_slots(perceptron(basis, weights), graph, pairs).reshape(p, n, k, 1, -1, c)
-        if t > 0:
-            h = {degree: linear(h[degree], params[f"layer{t}.up.{degree}"]) for degree in layer.inputs}
-        degrees = sorted({l1 for l1, _, _ in layer.paths})
-        joined = gather_senders(torch.cat([h[degree] for degree in degrees], 2), graph)
-        senders = dict(zip(degrees, joined.split_with_sizes([2 * degree + 1 for degree in degrees], 3), strict=True))
-        # couplings times harmonics first: they are the same for all channels
-        edges = (harmonics.reshape(-1, harmonics.shape[-1]) @ constants[f"conv{t}"]).split_with_sizes(
-            [(2 * l1 + 1) * (2 * l3 + 1) for l1, _, l3 in layer.paths], -1
+        return _Edges(
+            graph=graph,
+            pairs=pairs,
+            one_hot=one_hot(graph.species, self.n_species, vectors.dtype),
+            harmonics=spherical_harmonics(config.edge_lmax, vectors / distance[..., None]),
+            basis=bessel(apart, config.cutoff, config.n_bessel) * envelope[..., None],
         )
-        parts: dict[int, list[Tensor]] = {degree: [] for degree in layer.features}
-        for i, (l1, _, l3) in enumerate(layer.paths):
-            right = (senders[l1] * radial[..., i, :]).reshape(p * n, k * (2 * l1 + 1), c)
-            left = edges[i].reshape(p * n, k * (2 * l1 + 1), 2 * l3 + 1)
-            parts[l3].append((left.transpose(1, 2) @ right).reshape(p, n, 2 * l3 + 1, c))
-        scale = params["constant.inverse_neighbours"][:, None, None, None]
+
+    def _sums(self, t: int, params: Mapping[str, Tensor], edges: _Edges, h: Features) -> Tensor:
+        """A-features ``[p, n, M, C]`` with all degrees joined: eqs. 8 and 9."""
+        layer, convolution = self.layers[t], self.convolutions[t]
+        weights = [params[f"layer{t}.radial.{i}"] for i in range(len(self.config.radial_hidden) + 1)]
+        radial = to_slots(perceptron(edges.basis, weights), edges.graph, edges.pairs)  # [p, n, k, paths·C]
+        sent = [linear(h[d], params[f"layer{t}.up.{d}"]) if t > 0 else h[d] for d in convolution.degrees]
+        senders = gather_senders(torch.cat(sent, 2), edges.graph)
+        summed = convolution(senders, radial.reshape(*radial.shape[:3], len(layer.paths), -1), edges.harmonics)
         out = []
         for degree in layer.features:
             weight = params[f"layer{t}.node.{degree}"]
-            summed = torch.cat(parts[degree], -1)
-            out.append(linear(summed, weight) if t > 0 else species_linear(summed, which, weight))
-        return torch.cat(out, 2) * scale
+            x = summed[degree]
+            out.append(linear(x, weight) if t > 0 else species_linear(x, edges.one_hot, weight))
+        return torch.cat(out, 2) * params["constant.inverse_neighbours"][:, None, None, None]
 
-    def _messages(
-        self,
-        t: int,
-        layer: Layer,
-        params: Mapping[str, Tensor],
-        h: Mapping[int, Tensor],
-        which: Tensor,
-        a: Tensor,
-    ) -> dict[int, Tensor]:
+    def _messages(self, t: int, params: Mapping[str, Tensor], edges: _Edges, h: Features, sums: Tensor) -> Features:
         """New node features: symmetric contraction, linear map and residual; eqs. 10 to 12."""
-        contraction = self.contractions[t]
+        layer, contraction = self.layers[t], self.contractions[t]
         weights = [params[f"layer{t}.contraction.{term.degree}.{term.order}"] for term in contraction.terms]
-        contracted = contraction(a, which, weights)
         out = {}
-        for degree in layer.outputs:
-            out[degree] = linear(contracted[degree], params[f"layer{t}.message.{degree}"])
+        for degree, message in contraction(sums, edges.one_hot, weights).items():
+            out[degree] = linear(message, params[f"layer{t}.message.{degree}"])
             if degree in layer.residual:
-                out[degree] = out[degree] + species_linear(h[degree], which, params[f"layer{t}.residual.{degree}"])
+                out[degree] = out[degree] + species_linear(
+                    h[degree], edges.one_hot, params[f"layer{t}.residual.{degree}"]
+                )
         return out
-
-
-def _convolution_matrix(paths: tuple[Path, ...], edge_lmax: int) -> Tensor:
-    """``[(edge+1)², Σ_paths (2l₁+1)(2l₃+1)]`` (float64): from harmonics to their couplings, √(2l₃+1)·3j."""
-    out = []
-    for l1, l2, l3 in paths:
-        block = torch.zeros((edge_lmax + 1) ** 2, (2 * l1 + 1) * (2 * l3 + 1), dtype=torch.float64)
-        w3j = o3.wigner_3j(l1, l2, l3, dtype=torch.float64) * math.sqrt(2 * l3 + 1)
-        block[l2**2 : (l2 + 1) ** 2] = w3j.transpose(0, 1).reshape(2 * l2 + 1, -1)
-        out.append(block)
-    return torch.cat(out, -1)
