@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,15 +14,24 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import InputError
+from experiments.processes import Process
 
 ASIDE = ".aside-"
-"""Prefix of files being written; whoever finds an old one may delete it."""
+"""Prefix of files and directories being written; their names say which process writes them."""
+ABANDONED_SECONDS = 120.0
+"""An aside of another machine is left alone for this long."""
+
+
+def aside_for(path: Path) -> Path:
+    """A new path beside ``path``: ``.aside-<machine>-<pid>-<start>-<random>-<name>``."""
+    me = Process.this()
+    return path.with_name(f"{ASIDE}{me.machine}-{me.pid}-{me.started or 0}-{uuid.uuid4().hex[:12]}-{path.name}")
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Give a path to write to; on leaving without an exception it becomes ``path``, synced, in one step."""
-    aside = path.with_name(f"{ASIDE}{uuid.uuid4().hex[:12]}-{path.name}")
+    aside = aside_for(path)
     try:
         yield aside
         with open(aside, "rb") as written:
@@ -40,6 +51,16 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON (NaN refused: a number is honest or absent)."""
     write_bytes(path, (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def create_json(path: Path, content: Any) -> bool:
+    """Write JSON unless ``path`` exists; whether it was written."""
+    aside = aside_for(path)
+    try:
+        write_json(aside, content)
+        return link_once(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> Any:
@@ -75,17 +96,52 @@ def sync_directory(directory: Path) -> None:
         os.close(handle)
 
 
+def age(path: Path) -> float:
+    """Seconds since ``path`` was written, by the file system's own clock (machines' clocks may disagree).
+
+    Raises ``FileNotFoundError`` where it is gone.
+    """
+    probe = aside_for(path.parent / "clock")
+    try:
+        probe.write_bytes(b"")
+        now = probe.stat().st_mtime
+    except OSError:  # a directory that can't be written to: the local clock must do
+        now = time.time()
+    finally:
+        probe.unlink(missing_ok=True)
+    return now - path.stat().st_mtime
+
+
+def abandoned(aside: Path) -> bool:
+    """Whether the writer of ``aside`` is gone: known on its own machine, guessed from its age on others."""
+    me = Process.this()
+    machine, pid, started = [*aside.name.removeprefix(ASIDE).split("-"), "", "", ""][:3]
+    if machine == me.machine and pid.isdigit():
+        return not Process(me.host, me.boot, int(pid), started).lives()
+    try:
+        return abs(age(aside)) > ABANDONED_SECONDS
+    except OSError:
+        return False
+
+
 def remove_asides(directory: Path) -> None:
-    """Delete what killed writers left in ``directory``; only its present owner may call this."""
+    """Delete every aside in ``directory``; only who has it to himself may call this."""
     for aside in directory.glob(f"{ASIDE}*"):
         aside.unlink(missing_ok=True)
+
+
+def remove_abandoned(directory: Path, deep: bool = True) -> None:
+    """Delete what killed writers left in ``directory``, and below it where ``deep``."""
+    for leftover in list(directory.rglob(f"{ASIDE}*") if deep else directory.glob(f"{ASIDE}*")):
+        if abandoned(leftover):
+            shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink(missing_ok=True)
 
 
 def writable(directory: Path, key: str) -> None:
     """Raise InputError unless ``directory`` can be made and written to."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        probe = directory / f"{ASIDE}{uuid.uuid4().hex[:12]}"
+        probe = aside_for(directory / "probe")
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:

@@ -15,13 +15,14 @@ cannot disturb another's, and only one result can be linked.
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import os
 import shutil
 import socket
 import threading
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,57 +31,15 @@ from typing import Any
 import yaml
 
 from experiments import files
+from experiments.errors import InputError
+from experiments.processes import Process
 
+logger = logging.getLogger(__name__)
 LEASE_SECONDS = 120.0
 """A process on another machine counts as dead when its lease was not renewed for this long."""
 RENEW_SECONDS = 15.0
 PUBLISHED = ("frame_errors.parquet", "history.parquet")
 WEIGHTS = "model.safetensors"
-
-
-@dataclass(frozen=True)
-class Process:
-    """Who holds a lease: enough to tell, on the same machine, a living process from a recycled pid."""
-
-    host: str
-    boot: str
-    pid: int
-    started: str
-
-    @staticmethod
-    def this() -> Process:
-        """The calling process."""
-        return Process(socket.gethostname(), _boot_id(), os.getpid(), _start_time(os.getpid()))
-
-    @staticmethod
-    def read(content: Any) -> Process | None:
-        """From ``alive.json``; None where it is absent or garbage."""
-        if not isinstance(content, Mapping):
-            return None
-        try:
-            return Process(str(content["host"]), str(content["boot"]), int(content["pid"]), str(content["started"]))
-        except (KeyError, TypeError, ValueError):
-            return None
-
-    def is_here(self) -> bool:
-        """Whether it ran on this machine (since its last boot)."""
-        return self.host == socket.gethostname() and self.boot == _boot_id()
-
-
-def _boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return "unknown"
-
-
-def _start_time(pid: int) -> str:
-    """Start time in clock ticks since boot, or "" where the process is gone or a zombie."""
-    try:
-        tail = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if tail[0] in "ZX" else tail[19]
 
 
 class Attempt:
@@ -134,15 +93,23 @@ class Run:
         return self.path.name
 
     def config(self) -> dict[str, Any]:
-        """The resolved configuration."""
-        content = yaml.safe_load((self.path / "config.yaml").read_text())
-        assert isinstance(content, dict)
+        """The resolved configuration.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        try:
+            content = yaml.safe_load((self.path / "config.yaml").read_text())
+        except (OSError, ValueError, yaml.YAMLError):
+            content = None
+        if not isinstance(content, dict):
+            raise InputError(f"{self.path / 'config.yaml'} is damaged; delete the directory and start the run again")
         return content
 
     def result(self) -> dict[str, Any] | None:
-        """The published result, or None."""
+        """The published result, or None where there is none (or only a damaged one)."""
         content = files.read_json(self.path / "result.json")
-        return content if isinstance(content, dict) else None
+        return content if isinstance(content, dict) and isinstance(content.get("attempt"), int) else None
 
     def create(self, config: Mapping[str, Any]) -> None:
         """Make the directory with its configuration and state ``queued``, unless it is there."""
@@ -150,12 +117,15 @@ class Run:
             return
         self.path.mkdir(parents=True, exist_ok=True)
         files.write_bytes(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False).encode())
-        self.set_state("queued")
+        files.create_json(self.path / "state.json", self._record("queued"))  # another driver may be further
 
     def set_state(self, state: str, **details: Any) -> None:
         """Record ``state``; the truth is in the result and the lease, this is for people and for messages."""
-        record = {"state": state, "time": time.time(), "host": socket.gethostname(), "pid": os.getpid(), **details}
-        files.write_json(self.path / "state.json", record)
+        files.write_json(self.path / "state.json", self._record(state, **details))
+
+    @staticmethod
+    def _record(state: str, **details: Any) -> dict[str, Any]:
+        return {"state": state, "time": time.time(), "host": socket.gethostname(), "pid": os.getpid(), **details}
 
     def recorded_state(self) -> dict[str, Any]:
         """What was last recorded, or an empty dict where it is absent or garbage."""
@@ -164,7 +134,7 @@ class Run:
 
     def state(self) -> str:
         """done, running, failed, cancelled, interrupted (its process is gone) or queued."""
-        if (self.path / "result.json").exists():
+        if self.result() is not None:
             return "done"
         latest = self.latest_attempt()
         if latest and self._alive(latest):
@@ -179,27 +149,37 @@ class Run:
 
     def claim(self) -> Attempt | None:
         """Take the run, or None where it is done or another living process has it."""
-        while not (self.path / "result.json").exists():
+        while self.result() is None:
             latest = self.latest_attempt()
             if latest and self._alive(latest):
                 return None
             # The lease must be inside the directory before the directory has its name.
-            prepared = self.path / f"{files.ASIDE}{uuid.uuid4().hex[:12]}"
+            prepared = files.aside_for(self.path / "claim")
             prepared.mkdir(parents=True)
             files.write_json(prepared / "alive.json", vars(Process.this()))
             try:
                 prepared.rename(self.path / f"attempt-{latest + 1}")
-            except OSError:  # another process was faster: look again
+            except OSError as error:
                 shutil.rmtree(prepared)
-                continue
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                continue  # another process was faster: look again
             attempt = Attempt(self, latest + 1)
-            if (self.path / "result.json").exists():  # published between the look and the claim
+            if self.result() is not None:  # published between the look and the claim
                 (attempt.path / "alive.json").unlink()
                 break
-            self._clean()
+            self._set_damaged_aside(attempt)
+            files.remove_abandoned(self.path)
             return attempt
         self.settle()
         return None
+
+    def _set_damaged_aside(self, attempt: Attempt) -> None:
+        """A result that a torn disk left unreadable must not stand in the way of the next one."""
+        damaged = self.path / "result.json"
+        if damaged.exists():
+            logger.warning("%s is damaged; the run is computed again", damaged)
+            os.replace(damaged, attempt.path / "damaged-result.json")
 
     def _alive(self, number: int) -> bool:
         lease = self.path / f"attempt-{number}" / "alive.json"
@@ -207,32 +187,12 @@ class Run:
         if process is None:
             return False
         if process.is_here():
-            return _start_time(process.pid) == process.started != ""
-        return self._age(lease) < LEASE_SECONDS
-
-    def _age(self, lease: Path) -> float:
-        """Seconds since the lease was renewed, by the file system's own clock (machines' clocks may disagree)."""
-        probe = self.path / f"{files.ASIDE}{uuid.uuid4().hex[:12]}"
+            return process.lives()
         try:
-            probe.write_bytes(b"")
-            return probe.stat().st_mtime - lease.stat().st_mtime
+            # A lease from the future is no more alive than one from the past: some clock was set back since.
+            return abs(files.age(lease)) < LEASE_SECONDS
         except FileNotFoundError:
-            return LEASE_SECONDS
-        except OSError:  # a store that can't be written to: the local clock must do
-            return time.time() - lease.stat().st_mtime
-        finally:
-            probe.unlink(missing_ok=True)
-
-    def _clean(self) -> None:
-        """Delete what killed processes were writing; called by the run's owner."""
-        for leftover in self.path.rglob(f"{files.ASIDE}*"):
-            if time.time() - leftover.stat().st_mtime > LEASE_SECONDS or self._is_dead_claim(leftover):
-                shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink(missing_ok=True)
-
-    @staticmethod
-    def _is_dead_claim(leftover: Path) -> bool:
-        process = Process.read(files.read_json(leftover / "alive.json")) if leftover.is_dir() else None
-        return process is not None and process.is_here() and _start_time(process.pid) != process.started
+            return False
 
     def settle(self) -> None:
         """After a result is published: put the winner's files beside it, drop checkpoints; safe to repeat."""
@@ -250,6 +210,7 @@ class Run:
             if number == result["attempt"] or not self._alive(number):
                 for checkpoint in (self.path / f"attempt-{number}").glob("step-*.safetensors"):
                     checkpoint.unlink(missing_ok=True)
+        files.remove_abandoned(self.path)
         if self.recorded_state().get("state") != "done":
             self.set_state("done", attempt=result["attempt"])
 

@@ -1,0 +1,66 @@
+"""Who a process is: enough to tell a living one from a dead one, and from another one that got its number."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process: machine, boot of that machine, pid, and its start in clock ticks since the boot."""
+
+    host: str
+    boot: str
+    pid: int
+    started: str
+
+    @staticmethod
+    def this() -> Process:
+        """The calling process."""
+        return Process(socket.gethostname(), boot_id(), os.getpid(), start_time(os.getpid()))
+
+    @staticmethod
+    def read(content: Any) -> Process | None:
+        """From JSON; None where it is absent or garbage."""
+        if not isinstance(content, Mapping):
+            return None
+        try:
+            return Process(str(content["host"]), str(content["boot"]), int(content["pid"]), str(content["started"]))
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    @property
+    def machine(self) -> str:
+        """Eight hex digits for the machine since its last boot."""
+        return hashlib.sha256(f"{self.host}|{self.boot}".encode()).hexdigest()[:8]
+
+    def is_here(self) -> bool:
+        """Whether it ran on this machine (since its last boot)."""
+        return self.host == socket.gethostname() and self.boot == boot_id()
+
+    def lives(self) -> bool:
+        """Whether it still runs; only for a process that :meth:`is_here`."""
+        return start_time(self.pid) == self.started != ""
+
+
+def boot_id() -> str:
+    """Linux's name for this boot, or ``unknown``."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "unknown"
+
+
+def start_time(pid: int) -> str:
+    """Start time in clock ticks since boot, or "" where the process is gone or a zombie."""
+    try:
+        tail = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if tail[0] in "ZX" else tail[19]

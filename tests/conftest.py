@@ -1,0 +1,84 @@
+"""What every test shares: one thread for torch, generated data in a directory of the test session, tiny runs."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+STAR = {
+    "source": "star", "n_neighbours": 3, "coefficients": [1.0], "noise": 0.0, "pool": 60, "holdout": 6, "test": 16,
+    "seed": 0, "disjoint_seeds": 5, "subset_seed": None,
+}  # fmt: skip
+"""Three neighbours, a dipole teacher: milliseconds to make."""
+MACE = {
+    "architecture": "mace", "edge_lmax": 1, "n_layers": 1, "channels": 4, "cutoff": 2.0, "n_bessel": 3,
+    "cutoff_power": 5, "radial_hidden": [6], "readout_hidden": 4,
+}  # fmt: skip
+ACE = {
+    "architecture": "ace", "edge_lmax": 1, "n_radial": 2, "cutoff": 2.0, "energy_weight": 1.0, "force_weight": 1.0,
+}  # fmt: skip
+TRAINING = {
+    "max_steps": 24, "batch_size": 4, "optimizer": "soap", "learning_rate": 3e-3, "warmup_steps": 4, "cooldown": 0.5,
+    "ema_decay": 0.9, "clip": 10.0, "energy_weight": 1.0, "force_weight": 1.0, "precision": "float64",
+    "compile": False, "checkpoint_seconds": 60.0, "init_seed": None,
+}  # fmt: skip
+"""Eager and in double precision; some ten milliseconds an update."""
+
+MakeConfig = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Networks this small lose by more threads, and tests run in several processes."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _data_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Generated data never goes into the user's own cache."""
+    before = os.environ.get("EQUILAW_DATA")
+    os.environ["EQUILAW_DATA"] = str(tmp_path_factory.mktemp("data"))
+    yield
+    if before is None:
+        del os.environ["EQUILAW_DATA"]
+    else:
+        os.environ["EQUILAW_DATA"] = before
+
+
+@pytest.fixture
+def star_section() -> dict[str, Any]:
+    """The ``data`` section of a tiny star teacher."""
+    return copy.deepcopy(STAR)
+
+
+@pytest.fixture
+def make_config(tmp_path: Path) -> MakeConfig:
+    """A composed configuration of a tiny run on the star, with ``section.key=value`` changes as a mapping."""
+
+    def make(changes: Mapping[str, Any] | None = None, model: str = "mace") -> dict[str, Any]:
+        config: dict[str, Any] = {
+            "P": 8, "L": 1 if model == "mace" else None, "nu": 2, "seed": 0, "data": copy.deepcopy(STAR),
+            "model": copy.deepcopy(MACE if model == "mace" else ACE), "training": copy.deepcopy(TRAINING),
+            "store": str(tmp_path / "store"), "device": "cpu",
+        }  # fmt: skip
+        for key, value in (changes or {}).items():
+            section, _, name = key.rpartition(".")
+            (config[section] if section else config)[name] = value
+        return config
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository's root, where commands are run."""
+    return ROOT
