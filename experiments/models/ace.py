@@ -113,7 +113,7 @@ def _orthonormal(n_radial: int, cutoff: float) -> Tensor:
 
 
 def radial_functions(distance: Tensor, cutoff: float, n_radial: int) -> Tensor:
-    """R_n(r), n = 1 … ``n_radial``: ``[...]`` Å → ``[..., n_radial]``; zero, with two derivatives, at the cutoff."""
+    """R_n(r), n = 1 … ``n_radial``: ``[...]`` Å → ``[..., n_radial]``; zero, with three derivatives, at the cutoff."""
     raw = bessel(distance, cutoff, n_radial) * polynomial_cutoff(distance, cutoff, _CUTOFF_POWER)[..., None]
     return raw @ _orthonormal(n_radial, cutoff)
 
@@ -130,6 +130,8 @@ class LinearAce:
         self.groups = basis(len(self.elements), config.n_radial, config.edge_lmax, config.nu)
         self.per_element = sum(group.size for group in self.groups)
         self.size = self.per_element * len(self.elements)
+        # what is built: with one factor, only l = 0 makes a scalar
+        self.lmax = max(max(group.degrees) for group in self.groups)
 
     def design(self, frames: Frames) -> Design:
         """The design matrix of all frames at once; see :meth:`chunks` where that is too large."""
@@ -146,8 +148,11 @@ class LinearAce:
 
         Raises ``InputError`` for elements the model does not know, and for positions that are not finite.
         """
-        self._check(frames)
-        limit = max(1, _CHUNK_BYTES // (8 * 3 * frames.numbers.shape[1] * self.size))
+        self.check(frames)
+        atoms = frames.numbers.shape[1]
+        # a coordinate has M rows of the design and the slopes of all densities
+        slopes = len(self.elements) * self.config.n_radial * (self.lmax + 1) ** 2 * atoms
+        limit = max(1, _CHUNK_BYTES // (8 * 3 * atoms * max(self.size, slopes)))
         _, kind = np.unique(frames.numbers, axis=0, return_inverse=True)
         for k in range(int(kind.max(initial=-1)) + 1):
             same = np.flatnonzero(kind.reshape(-1) == k)
@@ -157,22 +162,23 @@ class LinearAce:
 
     def predict(self, coefficients: Floats, frames: Frames) -> Predictions:
         """Energies (eV, without intercept) and forces (eV/Å) from coefficients ``[M]``; never holds force rows."""
-        self._check(frames)
+        self.check(frames)
         weights = torch.as_tensor(coefficients).reshape(len(self.elements), self.per_element)
-        # features of an atom and what autograd keeps of them: about ten numbers a feature
-        limit = max(1, _CHUNK_BYTES // (80 * frames.numbers.shape[1] * self.per_element))
+        # features of an atom, or functions of its edges, and what autograd keeps: about ten numbers each
+        atoms = frames.numbers.shape[1]
+        edges = max(16, atoms) * self.config.n_radial * (self.lmax + 1) ** 2
+        limit = max(1, _CHUNK_BYTES // (80 * atoms * max(self.per_element, edges)))
         energies, forces = np.zeros(len(frames)), np.zeros(frames.positions.shape)
         for start in range(0, len(frames), limit):
             part = slice(start, start + limit)
             near = _Neighbourhoods(frames.take(part), self.elements, self.config.cutoff)
             vectors = near.vectors.requires_grad_(True)
             density = self._density(self._edge_functions(vectors), near)
-            atoms = density.flatten(0, 1)
             picked = weights[near.species.clamp(min=0).flatten()] * (near.species.flatten()[:, None] >= 0)
-            energy = torch.cat([b.flatten(1) for b in self._features(atoms)], 1).mul(picked).sum(1)
+            energy = torch.cat([b.flatten(1) for b in self._features(density.flatten(0, 1))], 1).mul(picked).sum(1)
             (gradient,) = torch.autograd.grad(energy.sum(), vectors)
             gradient = gradient * near.mask[..., None]
-            f, n, k = near.mask.shape
+            f, n, k = near.index.shape
             sent = torch.zeros(f, n, 3, dtype=torch.float64).scatter_add_(
                 1, near.index.reshape(f, n * k, 1).expand(-1, -1, 3), gradient.reshape(f, n * k, 3)
             )
@@ -180,7 +186,8 @@ class LinearAce:
             forces[part] = (gradient.sum(2) - sent).numpy()
         return Predictions(energies, forces)
 
-    def _check(self, frames: Frames) -> None:
+    def check(self, frames: Frames) -> None:
+        """Raises ``InputError`` for elements the model does not know, and for positions that are not finite."""
         known = np.isin(frames.numbers, self.elements) | (frames.numbers == 0)
         if not known.all():
             f, n = np.argwhere(~known)[0]
@@ -193,9 +200,9 @@ class LinearAce:
             raise InputError(f"frame {f}, atom {n}: its position is not finite; accepted: numbers in Å")
 
     def _edge_functions(self, vectors: Tensor) -> Tensor:
-        """φ = R_n(r) Y_lm(r̂) of edge vectors: ``[..., 3]`` → ``[..., n, (edge_lmax+1)²]``."""
+        """φ = R_n(r) Y_lm(r̂) of edge vectors: ``[..., 3]`` → ``[..., n, (lmax+1)²]``."""
         distance = vectors.square().sum(-1).sqrt()
-        harmonics = spherical_harmonics(self.config.edge_lmax, vectors / distance[..., None])
+        harmonics = spherical_harmonics(self.lmax, vectors / distance[..., None])
         radial = radial_functions(distance, self.config.cutoff, self.config.n_radial)
         return radial[..., :, None] * harmonics[..., None, :]
 
@@ -217,8 +224,9 @@ class LinearAce:
         for axis in range(3):  # ∂φ/∂v by forward differentiation: three directions instead of n·lm outputs
             direction = torch.zeros_like(near.vectors)
             direction[..., axis] = 1.0
-            edge, slope = torch.func.jvp(self._edge_functions, (near.vectors,), (direction,))
-            slopes.append(slope)
+            both = torch.func.jvp(self._edge_functions, (near.vectors,), (direction,))
+            edge = both[0]
+            slopes.append(both[1])
         density = self._density(edge, near)  # [f, i, c, lm]
         # ∂A_i/∂x_a: an edge moves its sender, and its receiver the other way
         by_slot = torch.stack(slopes, -3) * near.mask[..., None, None, None]  # [f, i, k, x, n, lm]
@@ -240,7 +248,7 @@ class LinearAce:
         f, i = density.shape[:2]
         atoms = density.flatten(0, 1)
         by_degree = [
-            moved[..., degree**2 : (degree + 1) ** 2].flatten(3) for degree in range(self.config.edge_lmax + 1)
+            moved[..., degree**2 : (degree + 1) ** 2].flatten(3) for degree in range(self.lmax + 1)
         ]  # [f, c, (a x), (i m)]
         start = 0
         for group in self.groups:

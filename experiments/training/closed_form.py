@@ -76,6 +76,7 @@ def solve(
         InputError: no frames, labels that are not finite, elements the model does not know.
     """
     _check(frames)
+    model.check(frames)
     config = model.config
     baseline = fit_baseline(frames.numbers, frames.energies, isolated)
     counts = composition(frames.numbers, model.elements)  # [F, s]
