@@ -96,7 +96,10 @@ def check(value: Any, kind: Any, where: str, metadata: Mapping[str, Any] = types
     elif kind is float:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise wrong
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:
+            raise wrong from None
         if not math.isfinite(value):
             raise wrong
     elif kind is str and not isinstance(value, str):
@@ -123,16 +126,21 @@ def describe(kind: Any, metadata: Mapping[str, Any] = types.MappingProxyType({})
         return f"a list, each {describe(arguments[0], metadata)}"
     names = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
     words = names.get(kind, getattr(kind, "__name__", str(kind)))
-    low, high, above = metadata.get("low"), metadata.get("high"), metadata.get("above")
-    if low is not None and high is not None:
-        return f"{words} from {low:g} to {high:g}"
-    if low is not None:
-        return f"{words} ≥ {low:g}"
-    if above is not None:
-        return f"{words} > {above:g}" + (f" and ≤ {high:g}" if high is not None else "")
-    if high is not None:
-        return f"{words} ≤ {high:g}"
+    low, high, above = (_number(metadata.get(name)) for name in ("low", "high", "above"))
+    if low and high:
+        return f"{words} from {low} to {high}"
+    if low:
+        return f"{words} ≥ {low}"
+    if above:
+        return f"{words} > {above}" + (f" and ≤ {high}" if high else "")
+    if high:
+        return f"{words} ≤ {high}"
     return words
+
+
+def _number(value: float | None) -> str:
+    """Integers in full, others short."""
+    return "" if value is None else str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def identity_of(settings: Any) -> dict[str, Any]:
