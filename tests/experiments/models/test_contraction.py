@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from experiments.models import native
 from experiments.models.contraction import Contraction, couplings
@@ -113,3 +114,23 @@ def test_a_compiler_that_fails_is_reported_once(
         assert len(caplog.records) == 1
     finally:
         native._library.cache_clear()
+
+
+@needs_compiler
+def test_the_inner_loop_under_torch_compile() -> None:
+    """Traced with a second derivative, then compiled: the way in which a training step uses it."""
+    contraction = Contraction(1, (0, 1), 2)
+    a, which, weights = example(contraction, 1, 4)
+
+    def gradient(a: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+        a = a.detach().requires_grad_(True)
+        leaves = [weight.detach().requires_grad_(True) for weight in weights]
+        value = sum((out.pow(2).sum() for out in contraction.sparse(a, which, leaves).values()), torch.zeros(()))
+        (slope,) = torch.autograd.grad(value, a, create_graph=True)
+        return torch.autograd.grad(slope.pow(2).sum(), leaves)
+
+    traced = make_fx(gradient)(a, *weights)
+    with torch.no_grad():
+        compiled = torch.compile(traced, fullgraph=True, dynamic=False)(a, *weights)
+    for found, expected in zip(compiled, gradient(a, *weights), strict=True):
+        assert torch.allclose(found, expected, atol=ROUND_OFF, rtol=ROUND_OFF)
