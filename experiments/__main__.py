@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -17,6 +18,8 @@ from experiments.config import parse
 from experiments.errors import InputError, RunsFailed, one_line
 from experiments.interrupt import StopRequest
 
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
+"""What a full, read-only or broken disk says."""
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
 
@@ -45,22 +48,22 @@ def single(config: DictConfig) -> dict[str, float] | None:
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     settings = parse({str(key): value for key, value in plain.items()})
-    stop = StopRequest().install()
-
     import torch
 
     from experiments.data.splits import subset
     from experiments.execute import dataset_of, device_of, execute
-    from experiments.files import writable
+    from experiments.files import creatable, writable
     from experiments.runs import RunStore
     from experiments.training.pack import Interrupted
 
     device_of(settings.device)
+    creatable(Path(settings.store), "store")  # before a dataset is generated for it
     dataset = dataset_of(settings.data)
     subset(len(dataset.pool), settings.P, settings.subset_seed, dataset.disjoint_seeds)
     writable(Path(settings.store), "store")
     run = RunStore(settings.store).run(settings.run_id(dataset.sha256()))
     run.create(settings.as_dict())
+    stop = StopRequest().install()  # not before: a signal ends the generation of data at once
     torch.set_num_threads(1)  # networks this small gain nothing from more (measured)
     try:
         outcome = execute([run], stop, _report)[run.id]
@@ -104,6 +107,10 @@ def main() -> int:
         return _say(one_line(error), 2)
     except KeyboardInterrupt:
         return _say("stopped; the same command continues", 130)
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        return _say(f"{error.filename or 'a file'}: {error.strerror}; nothing is lost, the same command continues", 1)
     return 0
 
 

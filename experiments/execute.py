@@ -53,15 +53,16 @@ def execute(runs: Sequence[Run], stop: Callable[[], bool], report: Report) -> di
             taken.append(attempt)
         try:
             if taken:
-                outcome |= _compute(taken, stop, report)
+                _compute(taken, stop, report, outcome)
         except Interrupted:
             for attempt in taken:
-                if attempt.run.result() is None:
+                if attempt.run.id not in outcome:
                     attempt.run.set_state("queued", attempt=attempt.number, message="interrupted by a signal")
             raise
         except Exception as error:  # whatever happens in a run is recorded as its failure
             for attempt in taken:
-                outcome[attempt.run.id] = _fail(attempt, error)
+                if attempt.run.id not in outcome:
+                    outcome[attempt.run.id] = _fail(attempt, error)
     return outcome
 
 
@@ -79,7 +80,8 @@ def _fail(attempt: Attempt, error: Exception | str) -> str:
     return "failed"
 
 
-def _compute(attempts: Sequence[Attempt], stop: Callable[[], bool], report: Report) -> dict[str, str]:
+def _compute(attempts: Sequence[Attempt], stop: Callable[[], bool], report: Report, outcome: dict[str, str]) -> None:
+    """Compute all, each entered into ``outcome`` as soon as it has ended."""
     configs = [parse(attempt.run.config()) for attempt in attempts]
     dataset = dataset_of(configs[0].data)
     for attempt, config in zip(attempts, configs, strict=True):
@@ -89,8 +91,10 @@ def _compute(attempts: Sequence[Attempt], stop: Callable[[], bool], report: Repo
                 f"(now {config.run_id(dataset.sha256())}); accepted: start the sweep again"
             )
     if configs[0].model.closed_form:
-        return {a.run.id: _solve(a, c, dataset, stop) for a, c in zip(attempts, configs, strict=True)}
-    return _train(attempts, configs, dataset, stop, report)
+        for attempt, config in zip(attempts, configs, strict=True):
+            outcome[attempt.run.id] = _solve(attempt, config, dataset, stop)
+    else:
+        _train(attempts, configs, dataset, stop, report, outcome)
 
 
 def _solve(attempt: Attempt, config: RunConfig, dataset: Dataset, stop: Callable[[], bool]) -> str:
@@ -112,7 +116,8 @@ def _train(
     dataset: Dataset,
     stop: Callable[[], bool],
     report: Report,
-) -> dict[str, str]:
+    outcome: dict[str, str],
+) -> None:
     settings, architecture = configs[0].training, configs[0].model
     assert settings is not None
     assert isinstance(architecture, MaceConfig)
@@ -135,12 +140,13 @@ def _train(
             )
         )
     pack = Pack(members, task, model, settings, compile=settings.compile and can_compile())
-    pack.train(stop, report)
-    outcome = {}
-    for attempt, config, member in zip(attempts, configs, members, strict=True):
+    by_name = {a.run.id: (a, c) for a, c in zip(attempts, configs, strict=True)}
+
+    def ended(member: Member) -> None:
+        attempt, config = by_name[member.name]
         if member.failure is not None:
-            outcome[attempt.run.id] = _fail(attempt, member.failure)
-            continue
+            outcome[member.name] = _fail(attempt, member.failure)
+            return
         assert member.weights is not None
         assert member.full is not None
         member.history.to_parquet(attempt.path / "history.parquet")
@@ -154,8 +160,9 @@ def _train(
         uses = {"elements": task.elements, "scale": member.prepared.scale}
         checkpoint.save(attempt.path / WEIGHTS, checkpoint.Checkpoint(member.weights, uses))
         _publish(attempt, config, dataset, member.full, member.half, facts)
-        outcome[attempt.run.id] = "done"
-    return outcome
+        outcome[member.name] = "done"
+
+    pack.train(stop, report, ended)
 
 
 def _publish(

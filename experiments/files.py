@@ -84,6 +84,9 @@ def link_once(source: Path, target: Path) -> bool:
     return True
 
 
+WANTED = "a directory that can be written to"
+
+
 def sync_directory(directory: Path) -> None:
     """Make a rename in ``directory`` durable."""
     handle = os.open(directory, os.O_RDONLY)
@@ -137,6 +140,17 @@ def remove_abandoned(directory: Path, deep: bool = True) -> None:
             shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink(missing_ok=True)
 
 
+def creatable(directory: Path, key: str) -> None:
+    """Raise InputError where ``directory`` can neither exist nor be made; nothing is written."""
+    existing = directory.absolute()
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        raise InputError(f"{key}={directory}: {existing} is no directory; accepted: {WANTED}")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"{key}={directory}: {existing} can't be written to; accepted: {WANTED}")
+
+
 def writable(directory: Path, key: str) -> None:
     """Raise InputError unless ``directory`` can be made and written to."""
     try:
@@ -146,4 +160,4 @@ def writable(directory: Path, key: str) -> None:
         probe.unlink()
     except OSError as error:
         reason = error.strerror or str(error)
-        raise InputError(f"{key}={directory}: {reason}; accepted: a directory that can be written to") from None
+        raise InputError(f"{key}={directory}: {reason}; accepted: {WANTED}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import sys
 from types import FrameType
@@ -37,8 +38,10 @@ class StopRequest:
         return 128 + (self.signal or signal.SIGTERM)
 
 
-def die_with_parent() -> None:
-    """Ask Linux for a SIGTERM when the parent ends, however it ends; elsewhere nothing happens."""
+def die_with_parent(parent: int) -> None:
+    """Ask Linux for a SIGTERM when the process ``parent`` ends, however it ends; elsewhere nothing happens."""
     if sys.platform == "linux":
         PR_SET_PDEATHSIG = 1
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it ended before we asked
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -47,7 +48,7 @@ def result_of(
         by_metric[name] = {
             "unit": unit,
             "error": error.value,
-            "error_test_sem": error.sem,
+            "error_test_sem": error.sem if math.isfinite(error.sem) else None,  # of a single frame there is none
             "train_error": train,
             "error_half_budget": before,
             "converged": before is None or abs(before - error.value) <= CONVERGED_WITHIN * error.value,

@@ -1,7 +1,8 @@
 """A worker process: packs of runs come in as lines of JSON, events go out as lines of JSON.
 
-``python -m experiments.worker`` is started by a launcher, one per core with one thread each. It ends when its
-input ends, when it is told to by a signal (after writing checkpoints), and when its parent is gone.
+``python -m experiments.worker PARENT`` is started by a launcher, the process PARENT, one per core with one thread
+each. It ends when its input ends, when it is told to by a signal (after writing checkpoints), and when its parent is
+gone.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def next_line(stop: Callable[[], bool]) -> str | None:
 
 def main() -> int:
     """Work until there is no more; exit code 0, or 128 + the signal that stopped it."""
-    die_with_parent()
+    die_with_parent(int(sys.argv[1]))
     stop = StopRequest().install()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     import torch

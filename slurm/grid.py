@@ -33,7 +33,7 @@ def expand(arguments: Sequence[str], grids: Sequence[Mapping[str, Any]]) -> list
 
 def _text(key: str, value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return f"{key}={','.join(map(str, value))}"
+        return f"{key}={','.join('null' if v is None else str(v) for v in value)}"
     return f"{key}={'null' if value is None else value}"
 
 

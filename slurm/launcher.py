@@ -59,9 +59,13 @@ def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:
     """Compute every run that is not done; see :func:`launch_locally`."""
     for store in {p.config.store for p in planned}:
         files.writable(Path(store), "store")
+        files.remove_abandoned(Path(store), deep=False)
     for p in planned:
         p.run.create(p.config.as_dict())
     states = {p.run.id: p.run.state() for p in planned}
+    for p in planned:
+        if states[p.run.id] == "done":
+            p.run.settle()  # whoever published it may have been killed right after
     given_up = [p for p in planned if states[p.run.id] == "failed" and not settings.retry]
     missing = [p for p in planned if states[p.run.id] != "done" and p not in given_up]
     workers = min(settings.workers or len(os.sched_getaffinity(0)), max(1, len(missing)))

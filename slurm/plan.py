@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -13,6 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from experiments import files
 from experiments.config import LacksKnob, RunConfig, parse
 from experiments.data.dataset import Dataset
 from experiments.data.splits import subset
@@ -65,7 +67,10 @@ def plan(
             errors[str(error)] = None
     if errors:  # before any dataset is generated for a sweep that cannot start
         raise InputError("\n".join(errors))
+    for store in {config.store for config in configs}:
+        files.creatable(Path(store), "store")
     seen: dict[str, None] = {}
+    digests: dict[int, tuple[Dataset, str]] = {}  # a digest takes milliseconds, and a sweep has thousands of points
     for config in configs:
         try:
             dataset = load(config.data)
@@ -73,7 +78,9 @@ def plan(
         except InputError as error:
             errors[str(error)] = None
             continue
-        sha256 = dataset.sha256()
+        if id(dataset) not in digests:
+            digests[id(dataset)] = (dataset, dataset.sha256())
+        sha256 = digests[id(dataset)][1]
         run_id = config.run_id(sha256)
         if run_id not in seen:
             seen[run_id] = None

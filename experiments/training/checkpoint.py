@@ -1,6 +1,6 @@
 """A run's checkpoint: every tensor of its state and how far it came, whole or refused.
 
-safetensors (no pickle); a digest of the tensors lies in the header, so that a damaged file is told from a good one.
+safetensors (no pickle); a digest of everything lies in the header, so that a damaged file is told from a good one.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Checkpoint:
     facts: dict[str, Any]
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _digest(tensors: Mapping[str, Tensor], facts: str) -> str:
+    digest = hashlib.sha256(facts.encode())
     for name in sorted(tensors):
-        digest.update(name.encode())
+        digest.update(f"|{name}|{tensors[name].dtype}|{tuple(tensors[name].shape)}|".encode())
         digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
@@ -44,7 +44,8 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
 def save(path: Path, checkpoint: Checkpoint) -> None:
     """Write a whole checkpoint or none."""
     tensors = {name: t.detach().cpu().contiguous() for name, t in checkpoint.tensors.items()}
-    header = {"facts": json.dumps(checkpoint.facts), "digest": _digest(tensors)}
+    facts = json.dumps(checkpoint.facts)
+    header = {"facts": facts, "digest": _digest(tensors, facts)}
     with files.whole(path) as aside:
         save_file(tensors, aside, metadata=header)
 
@@ -55,7 +56,7 @@ def load(path: Path) -> Checkpoint | None:
         with safe_open(path, framework="pt") as stored:
             header = stored.metadata() or {}
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a mapping
-        if header.get("digest") != _digest(tensors):
+        if header["digest"] != _digest(tensors, header["facts"]):
             raise ValueError("its digest does not fit its content")
         return Checkpoint(tensors, json.loads(header["facts"]))
     except (SafetensorError, OSError, ValueError, KeyError) as error:

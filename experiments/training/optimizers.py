@@ -48,7 +48,8 @@ def along(vector: Tensor, tensor: Tensor) -> Tensor:
 
 def unbiased(moment: Tensor, beta: float, step: Tensor) -> Tensor:
     """Moment over its weight, 1 − β^step."""
-    return moment / along(1 - torch.exp(step * math.log(beta)), moment)
+    # expm1, for 1 − β^step loses three of float32's seven digits where β^step is near one.
+    return moment / along(-torch.expm1(step * math.log(beta)), moment)
 
 
 @dataclass(frozen=True)

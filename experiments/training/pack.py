@@ -78,6 +78,10 @@ class Member:
         self.history = History(self.path)
 
 
+def ignore(_: Member) -> None:
+    """Nothing to do when a member ends."""
+
+
 class Pack:
     """Members that train together.
 
@@ -133,8 +137,13 @@ class Pack:
             **{f"optimizer/{k}": v[0] for k, v in memory.items()},
         }
 
-    def train(self, stop: Callable[[], bool], report: Report) -> None:
+    def train(self, stop: Callable[[], bool], report: Report, ended: Callable[[Member], None] = ignore) -> None:
         """Train every member to its end; its evaluations are then on it, or its ``failure``.
+
+        Args:
+            stop: asked after at most ``LEG`` updates.
+            report: hears of progress.
+            ended: hears of each member as soon as it has ended, while the others go on.
 
         Raises:
             Interrupted: ``stop()`` turned true.
@@ -146,12 +155,25 @@ class Pack:
             self._leg(min(self._until_event(member) for _, member in self.active))
             for i, member in self.active:
                 self._events(i, member, report)
+                if self.slots[i] is None:
+                    ended(member)
             self._compact()
-            if stop():
+            if self.active and stop():
                 self.save()
                 raise Interrupted
             if time.monotonic() - self._saved > self.settings.checkpoint_seconds:
                 self.save()
+
+    def advance(self, length: int) -> None:
+        """``length`` updates of every member, without events or checkpoints: for benchmarks."""
+        self._leg(length)
+
+    def bare_gradient(self) -> Tensor:
+        """The traced gradient alone, on the first batch: what the engine's overhead is measured against."""
+        picked = torch.zeros((len(self.slots), self.settings.batch_size), dtype=torch.int64, device=self.task.device)
+        constants = part(self.state, "constants")
+        gradient = self._gradient(picked)
+        return gradient(self.state["params"], constants, self.targets, self.task.pool.tensors, picked)[1]
 
     def _until_event(self, member: Member) -> int:
         glance = math.ceil(self.schedule.total / GLANCES)
@@ -190,10 +212,7 @@ class Pack:
             member.history.loss(all_losses[:, i])
             if not np.isfinite(all_losses[:, i]).all():
                 where = member.clock - length + int(np.argmin(np.isfinite(all_losses[:, i])))
-                member.failure = (
-                    f"the loss is not finite at update {where}; try a training.learning_rate below "
-                    f"{member.learning_rate:g} or a smaller training.clip"
-                )
+                member.failure = f"the loss is not finite at update {where}; {self._advice(member)}"
 
     def _update(self, gradient: Gradient, picked: Tensor, rate: Tensor, step: Tensor) -> Tensor:
         """One update of the pack; the losses before it ``[p]``."""
@@ -249,19 +268,31 @@ class Pack:
             self.slots[i] = None
             return
         if member.clock == self.schedule.half and member.half is None:
-            member.half = self.evaluator.full(self._weights(i), member.prepared)
+            member.half = self._evaluated(self._weights(i), member)
             assert member.trunk is not None
             self.state = put(self.state, i, member.trunk)
             member.trunk = None
         if member.clock == self.schedule.total:
             member.weights = {k: v.clone() for k, v in self._weights(i).items()}
-            member.full = self.evaluator.full(member.weights, member.prepared)
+            member.full = self._evaluated(member.weights, member)
+        if member.failure is not None or member.full is not None:
             self.slots[i] = None
-        if member.clock % glance == 0 or member.full is not None:
+        if member.failure is None and (member.clock % glance == 0 or member.full is not None):
             errors = self.evaluator.glance(self._weights(i), member.prepared)
             record = {"clock": member.clock, "total": self.schedule.total, "seconds": member.seconds, **errors}
             member.history.write(record)
             report({"event": "progress", "run": member.name, **record})
+
+    def _evaluated(self, weights: Mapping[str, Tensor], member: Member) -> Evaluation:
+        """The member's errors; a failure where they are no numbers."""
+        found = self.evaluator.full(weights, member.prepared)
+        if not all(math.isfinite(error.value) for errors in (found.test, found.train) for error in errors.values()):
+            member.failure = f"the errors after update {member.clock} are not finite; {self._advice(member)}"
+        return found
+
+    @staticmethod
+    def _advice(member: Member) -> str:
+        return f"try a training.learning_rate below {member.learning_rate:g} or a smaller training.clip"
 
     def _compact(self) -> None:
         """Drop idle slots once at most half of them work; shapes change only log₂(pack) times."""
