@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -58,6 +58,8 @@ class Comparison:
     """What is compared with it."""
     factor: str
     """The column in which they differ."""
+    common: str
+    """What they have in common, in words; factors that never vary in the table are left out."""
     delta: Interval
     """β(second) − β(first)."""
     p: float
@@ -88,6 +90,8 @@ class Family:
     """Its members, by the factor."""
     factor: str
     """The column in which they differ."""
+    common: str
+    """What they have in common, in words."""
     f: float
     """F statistic of one exponent for all."""
     p: float
@@ -126,6 +130,7 @@ def compare(fits: Sequence[Fitted], by: Sequence[str] = ()) -> list[Comparison]:
         if name not in known:
             raise InputError(f"--by {name}: no such identifying column; the table has {', '.join(sorted(known))}")
     factors = tuple(dict.fromkeys((*FACTORS, *by)))
+    same = _constant(fits)
     result: list[Comparison] = []
     for place in _places(fits).values():
         found = []
@@ -133,7 +138,7 @@ def compare(fits: Sequence[Fitted], by: Sequence[str] = ()) -> list[Comparison]:
             different = [name for name in factors if one[0].curve.key.get(name) != two[0].curve.key.get(name)]
             if len(different) == 1 and (not by or different[0] in by):
                 ordered = sorted((one, two), key=lambda item: _rank(item[0].curve.key.get(different[0])))
-                compared = _compare(ordered[0], ordered[1], different[0])
+                compared = _compare(ordered[0], ordered[1], different[0], same)
                 if compared is not None:
                     found.append(compared)
         adjusted = holm(np.array([c.p for c in found]))
@@ -152,7 +157,7 @@ def _rank(value: object) -> tuple[int, float, str]:
     return (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value))
 
 
-def _compare(one: Fitted, two: Fitted, factor: str) -> Comparison | None:
+def _compare(one: Fitted, two: Fitted, factor: str, same: frozenset[str]) -> Comparison | None:
     matched = pair(one[0].curve, two[0].curve)
     if matched is None:
         return None
@@ -162,6 +167,7 @@ def _compare(one: Fitted, two: Fitted, factor: str) -> Comparison | None:
         first=one[0].curve,
         second=two[0].curve,
         factor=factor,
+        common=describe(one[0].curve, without=same | {factor}),
         delta=delta,
         p=two_sided(delta.value, delta.error, delta.dof),
         p_holm=np.nan,
@@ -181,6 +187,7 @@ def _with_holm(comparison: Comparison, p: float) -> Comparison:
 
 def families(fits: Sequence[Fitted], by: Sequence[str] = ()) -> list[Family]:
     """Common-slope tests over all curves that differ in one factor only (three or more of them)."""
+    same = _constant(fits)
     result: list[Family] = []
     for place in _places(fits).values():
         for factor in by or FACTORS:
@@ -189,14 +196,14 @@ def families(fits: Sequence[Fitted], by: Sequence[str] = ()) -> list[Family]:
                 rest = tuple(fit.curve.key.get(name) for name in FACTORS if name != factor)
                 groups.setdefault(rest, []).append(fit.curve)
             result += [
-                _family(group, factor)
+                _family(group, factor, same)
                 for group in groups.values()
                 if len({str(curve.key.get(factor)) for curve in group}) == len(group) >= 3
             ]
     return result
 
 
-def _family(group: list[Curve], factor: str) -> Family:
+def _family(group: list[Curve], factor: str, same: frozenset[str]) -> Family:
     curves = sorted(group, key=lambda curve: _rank(curve.key.get(factor)))
     sizes = curves[0].sizes
     seeds = list(curves[0].seeds)
@@ -212,7 +219,7 @@ def _family(group: list[Curve], factor: str) -> Family:
         slopes = slopes[np.isfinite(slopes).all(axis=1)]
         if len(slopes) >= 2:
             f, p = common_slope(slopes)
-    return Family(tuple(curves), factor, f, p)
+    return Family(tuple(curves), factor, describe(curves[0], without=same | {factor}), f, p)
 
 
 def _rows(curve: Curve, seeds: Sequence[str]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
@@ -237,12 +244,19 @@ def pool(comparisons: Sequence[Comparison]) -> list[Pooled]:
     return result
 
 
-def describe(curve: Curve, without: str = "") -> str:
-    """The model in words, one factor left out: `mace, ν=1, edge 3`."""
+def _constant(fits: Sequence[Fitted]) -> frozenset[str]:
+    """Factors with one value throughout, which no sentence needs to repeat."""
+    return frozenset(
+        name for name in FACTORS if name != "architecture" and len({fit.curve.key.get(name) for fit, _ in fits}) == 1
+    )
+
+
+def describe(curve: Curve, without: Collection[str] = ()) -> str:
+    """The model in words, some factors left out: `mace, ν=1, edge 3`."""
     parts = []
     for name in FACTORS:
         value = curve.key.get(name)
-        if name != without and value is not None and value != "":
+        if name not in without and value is not None and value != "":
             text = f"{value:g}" if isinstance(value, float) else str(value)
             parts.append(text if name in ("architecture", "group") else f"{_SIGNS.get(name, name + '=')}{text}")
     return ", ".join(parts)
@@ -253,7 +267,7 @@ def sentence(c: Comparison) -> str:
     value = c.delta.value
     sign = _SIGNS.get(c.factor, f"{c.factor}=")
     change = f"from {sign}{_value(c.first, c.factor)} to {sign}{_value(c.second, c.factor)}"
-    where = f"{describe(c.first, without=c.factor)}; {c.first.text('dataset')}, {c.first.text('metric')}"
+    where = f"{c.common}; {c.first.text('dataset')}, {c.first.text('metric')}"
     half = (c.delta.high - c.delta.low) / 2
     ratio = c.ratio.words(sign + _value(c.first, c.factor), sign + _value(c.second, c.factor))
     size = plus_minus(abs(value), abs(value) - half, abs(value) + half)
@@ -301,7 +315,7 @@ def family_sentence(family: Family) -> str:
     """A common-slope test in words."""
     first = family.curves[0]
     levels = ", ".join(_value(curve, family.factor) for curve in family.curves)
-    where = f"{describe(first, without=family.factor)}; {first.text('dataset')}, {first.text('metric')}"
+    where = f"{family.common}; {first.text('dataset')}, {first.text('metric')}"
     if not np.isfinite(family.p):
         return f"one exponent for {family.factor} = {levels} ({where}): no test, too few seeds or P in common."
     said = "rejected" if family.p < 0.05 else "not rejected"

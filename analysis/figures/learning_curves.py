@@ -27,6 +27,8 @@ Fitted = tuple[CurveFit, Judgement]
 
 PREFERRED = ("force_mae", "force_rmse", "energy_rmse", "energy_mae")
 """Which metric stands for a dataset where one must."""
+TRAIN_ROOM = 6.0
+"""How far below the least test error the axes reach for training errors; the CSV has them all."""
 _METRICS = {
     "force_mae": "Force MAE",
     "force_rmse": "Force RMSE",
@@ -93,9 +95,14 @@ def _grouped(fits: Sequence[Fitted], columns: Sequence[str]) -> list[Panel]:
     groups: dict[tuple[str, ...], list[Fitted]] = {}
     for item in fits:
         groups.setdefault(tuple(item[0].curve.text(name) for name in columns), []).append(item)
-    varying = [i for i in range(len(columns)) if i < 1 or len({key[i] for key in groups}) > 1]
+    # Datasets and architectures are always named, test sets and groups where there are several.
+    named = ("dataset", "architecture")
+    varying = [i for i, name in enumerate(columns) if name in named or len({key[i] for key in groups}) > 1]
     return [
-        Panel(", ".join(_NAMES.get(key[i], key[i]) for i in varying if key[i]), tuple(sorted(group, key=_order)))
+        Panel(
+            ", ".join(_NAMES.get(key[i], key[i].replace("_", " ")) for i in varying if key[i]),
+            tuple(sorted(group, key=_order)),
+        )
         for key, group in groups.items()
     ]
 
@@ -134,7 +141,7 @@ def _panel(axes: Axes, panel: Panel, letter: str) -> list[dict[str, object]]:
         handles.append(
             Line2D([], [], color="#777777", alpha=0.8, linewidth=0.8, linestyle=(0, (3, 2)), label="training error")
         )
-    _decorate(axes, curves, metric, unit)
+    _decorate(axes, curves, metric, unit, factor)
     axes.set_title(letter + panel.title)
     axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1, borderaxespad=0.0)
     return numbers
@@ -210,7 +217,7 @@ def _cell(curve: Curve) -> str:
     return ""
 
 
-def _decorate(axes: Axes, curves: Sequence[Curve], metric: str, unit: str) -> None:
+def _decorate(axes: Axes, curves: Sequence[Curve], metric: str, unit: str, factor: float) -> None:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     sizes = sorted({float(size) for curve in curves for size in curve.sizes})
@@ -218,7 +225,11 @@ def _decorate(axes: Axes, curves: Sequence[Curve], metric: str, unit: str) -> No
     axes.set_xticks(sizes[::stride], [f"{size:g}" for size in sizes[::stride]])
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_minor_locator(LogLocator(base=2, subs=()))
+    # Training errors of few frames run down to nothing; the test errors are what the axes are for.
+    floor = min(float(np.nanmin(curve.error[curve.error > 0])) for curve in curves) * factor / TRAIN_ROOM
     low, high = axes.get_ylim()
+    axes.set_ylim(max(low, floor), high)
+    low = max(low, floor)
     subs = (1.0, 2.0, 5.0) if high / low < 300 else (1.0,)
     axes.yaxis.set_major_locator(LogLocator(base=10, subs=subs))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
