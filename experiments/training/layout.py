@@ -58,7 +58,7 @@ class Layout:
 
     def flat(self, params: Mapping[str, Tensor]) -> Tensor:
         """One vector ``[p, n]`` from ``[p, ...]`` each."""
-        return torch.cat([params[name].flatten(1) for name in self.shapes], 1)
+        return torch.cat([params[name].reshape(len(params[name]), -1) for name in self.shapes], 1)
 
     def named(self, flat: Tensor) -> dict[str, Tensor]:
         """Parameters ``[p, ...]`` as views of ``[p, n]``."""

@@ -1,0 +1,202 @@
+"""Optimisers against independent plain implementations, and each run of a pack by itself."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from experiments.training.layout import Layout
+from experiments.training.optimizers import OPTIMIZERS, Adam, Soap, unbiased
+
+SHAPES = {"w": torch.Size([4, 3]), "stack": torch.Size([2, 4, 3]), "bias": torch.Size([3]), "c": torch.Size([])}
+STEPS = 45
+
+
+def problem(p: int, dtype: torch.dtype) -> tuple[Layout, Tensor, list[Tensor]]:
+    """Start and gradients ``[p, n]`` of a pack, each run with its own."""
+    layout = Layout(SHAPES)
+    generator = torch.Generator().manual_seed(3)
+    start = torch.randn(p, layout.size, generator=generator, dtype=torch.float64)
+    tilt = torch.randn(layout.size, layout.size, generator=generator, dtype=torch.float64) / layout.size**0.5
+    noise = torch.randn(STEPS, p, layout.size, generator=generator, dtype=torch.float64)
+    return layout, start.to(dtype), [(n @ tilt).to(dtype) for n in noise]
+
+
+def optimise(optimizer: Any, layout: Layout, params: Tensor, gradients: list[Tensor], rates: Tensor) -> Tensor:
+    """All updates as the engine does them: update, then refresh where it is due."""
+    p = len(params)
+    state = optimizer.init(layout, params)
+    for number, gradient in enumerate(gradients, 1):
+        step = torch.full((p,), float(number), dtype=params.dtype)
+        params, state = optimizer.update(layout, params, gradient, state, rates, step)
+        if optimizer.due(number):
+            everyone = torch.ones(p, dtype=torch.bool)
+            state = optimizer.refresh(layout, state, everyone & (number == 1), everyone)
+    return params
+
+
+def test_adam_is_torchs() -> None:
+    layout, start, gradients = problem(1, torch.float64)
+    found = optimise(Adam(), layout, start, gradients, torch.tensor([0.01], dtype=torch.float64))
+    theirs = start[0].clone().requires_grad_(True)
+    reference = torch.optim.Adam([theirs], lr=0.01)
+    for gradient in gradients:
+        theirs.grad = gradient[0].clone()
+        reference.step()
+    # The same formula in another order of operations: round-off of 45 updates of size 0.01.
+    torch.testing.assert_close(found[0], theirs.detach(), rtol=0, atol=1e-13)
+
+
+def plain_soap(w: Tensor, gradients: list[Tensor], rate: float) -> Tensor:
+    """SOAP (arXiv 2409.11321, Algorithm 3) on one matrix, written down slowly with loops and full bookkeeping.
+
+    As there: the first update uses the identity, then eigenvectors of the first Gram matrices; every tenth update
+    one step of orthogonal iteration; the second moment lives in the rotated space, the first in the original one.
+    """
+    beta, eps = 0.95, 1e-8
+    rows, columns = w.shape
+    m, v = torch.zeros_like(w), torch.zeros_like(w)
+    grams = [torch.zeros(rows, rows, dtype=w.dtype), torch.zeros(columns, columns, dtype=w.dtype)]
+    bases = [torch.eye(rows, dtype=w.dtype), torch.eye(columns, dtype=w.dtype)]
+    if rows == 1:
+        grams, bases = [grams[1]], [bases[1]]
+
+    def turn(x: Tensor, back: bool) -> Tensor:
+        right = bases[-1]
+        x = x @ (right.T if back else right)
+        if rows > 1:
+            x = (bases[0] if back else bases[0].T) @ x
+        return x
+
+    for number, g in enumerate(gradients, 1):
+        m = beta * m + (1 - beta) * g
+        v = beta * v + (1 - beta) * turn(g, back=False) ** 2
+        direction = (turn(m, back=False) / (1 - beta**number)) / ((v / (1 - beta**number)).sqrt() + eps)
+        w = w - rate * turn(direction, back=True)
+        outer = [g @ g.T, g.T @ g] if rows > 1 else [g.T @ g]
+        grams = [beta * gram + (1 - beta) * new for gram, new in zip(grams, outer, strict=True)]
+        if number == 1:
+            bases = [torch.linalg.eigh(gram)[1].flip(1) for gram in grams]
+        elif number % 10 == 0:
+            for side, (gram, basis) in enumerate(zip(grams, bases, strict=True)):
+                rayleigh = [float(basis[:, k] @ gram @ basis[:, k]) for k in range(len(gram))]
+                order = sorted(range(len(gram)), key=lambda k: -rayleigh[k])
+                basis = basis[:, order]
+                v = v[order] if side == 0 and rows > 1 else v[:, order]
+                bases[side] = torch.linalg.qr(gram @ basis)[0]
+    return w
+
+
+@pytest.mark.parametrize("name", ["w", "stack", "bias"])
+def test_soap_is_the_papers(name: str) -> None:
+    layout, start, gradients = problem(1, torch.float64)
+    found = layout.named(optimise(Soap(), layout, start, gradients, torch.tensor([0.01], dtype=torch.float64)))[name]
+    first, each = layout.named(start)[name], [layout.named(g)[name] for g in gradients]
+    matrix = (1, *first.shape[1:]) if first.ndim < 3 else first.shape[-2:]
+    for k, ours in enumerate(found.reshape(-1, *matrix[-2:])):
+        theirs = plain_soap(
+            first.reshape(-1, *matrix[-2:])[k], [g.reshape(-1, *matrix[-2:])[k] for g in each], rate=0.01
+        )
+        # Round-off, amplified by the decompositions; a wrong sign, order or basis shows at 1e-2.
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
+
+
+def test_soap_finds_the_minimum_of_a_tilted_quadratic() -> None:
+    """An ill-conditioned quadratic on matrices, L = ½ tr(Aᵀ W B Wᵀ A): SOAP's own case."""
+    layout = Layout({"w": torch.Size([6, 5])})
+    generator = torch.Generator().manual_seed(0)
+    left = torch.linalg.qr(torch.randn(6, 6, generator=generator, dtype=torch.float64))[0]
+    right = torch.linalg.qr(torch.randn(5, 5, generator=generator, dtype=torch.float64))[0]
+    A = left @ torch.diag(torch.logspace(-2, 0, 6, dtype=torch.float64)) @ left.T
+    B = right @ torch.diag(torch.logspace(-2, 0, 5, dtype=torch.float64)) @ right.T
+
+    def losses(optimizer: Any) -> tuple[float, float]:
+        params = torch.randn(1, 30, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        state, loss = optimizer.init(layout, params), []
+        for number in range(1, 301):
+            w = params.reshape(6, 5)
+            loss.append(0.5 * float(torch.trace(w.T @ A @ w @ B)))
+            rate = torch.tensor([0.05 * (1 - (number - 1) / 300)], dtype=torch.float64)
+            step = torch.tensor([float(number)], dtype=torch.float64)
+            params, state = optimizer.update(layout, params, (A @ w @ B).reshape(1, -1), state, rate, step)
+            if optimizer.due(number):
+                yes = torch.ones(1, dtype=torch.bool)
+                state = optimizer.refresh(layout, state, yes & (number == 1), yes)
+        return loss[0], loss[-1]
+
+    first, last = losses(Soap())
+    assert last < 1e-4 * first
+    assert last < losses(Adam())[1]
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_a_pack_is_its_runs(name: str, dtype: torch.dtype) -> None:
+    optimizer = OPTIMIZERS[name]()
+    layout, start, gradients = problem(3, dtype)
+    rates = torch.tensor([0.01, 0.003, 0.02], dtype=dtype)
+    together = optimise(optimizer, layout, start, gradients, rates)
+    for i in range(3):
+        alone = optimise(
+            optimizer, layout, start[i : i + 1], [g[i : i + 1] for g in gradients], rates[i : i + 1]
+        )  # batched and single matrix products may sum in another order
+        torch.testing.assert_close(
+            together[i], alone[0], rtol=0, atol={torch.float32: 1e-4, torch.float64: 1e-11}[dtype]
+        )
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+@pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
+def test_one_runs_nan_leaves_the_others_bit_for_bit(name: str, poison: float) -> None:
+    optimizer = OPTIMIZERS[name]()
+    layout, start, gradients = problem(3, torch.float32)
+    rates = torch.full((3,), 0.01)
+    clean = optimise(optimizer, layout, start, gradients, rates)
+    for place in (0, 7, 29):
+        spoilt = [g.clone() for g in gradients]
+        spoilt[place][1] = poison
+        found = optimise(optimizer, layout, start, spoilt, rates)
+        assert torch.equal(found[[0, 2]], clean[[0, 2]])
+
+
+def test_runs_at_different_clocks_are_refreshed_at_their_own() -> None:
+    """Run 0 is due, run 1 is not: its bases and moments stay."""
+    soap = Soap()
+    layout, start, gradients = problem(2, torch.float64)
+    state = soap.init(layout, start)
+    for gradient in gradients[:3]:
+        _, state = soap.update(layout, start, gradient, state, torch.ones(2), torch.ones(2, dtype=torch.float64))
+    due = torch.tensor([True, False])
+    after = soap.refresh(layout, state, torch.zeros(2, dtype=torch.bool), due)
+    changed = [key for key in state if not torch.equal(after[key][0], state[key][0])]
+    assert "v" in changed
+    assert any(key.endswith("basis") for key in changed)
+    assert all(torch.equal(after[key][1], state[key][1]) for key in state)
+
+
+def test_bases_stay_orthonormal() -> None:
+    soap = Soap()
+    layout, params, gradients = problem(2, torch.float32)
+    state, rates = soap.init(layout, params), torch.full((2,), 0.01)
+    for number, gradient in enumerate(gradients, 1):
+        params, state = soap.update(layout, params, gradient, state, rates, torch.full((2,), float(number)))
+        if soap.due(number):
+            yes = torch.ones(2, dtype=torch.bool)
+            state = soap.refresh(layout, state, yes & (number == 1), yes)
+    for key, basis in state.items():
+        if key.endswith("basis"):
+            eye = torch.eye(basis.shape[-1]).expand_as(basis)
+            # A QR decomposition's own orthogonality in float32: a few eps = 1.2e-7 times the size.
+            torch.testing.assert_close(basis.mT @ basis, eye, rtol=0, atol=5e-6)
+
+
+def test_bias_correction_keeps_its_digits_in_float32() -> None:
+    """1 − β^step by subtraction would lose three digits at β = 0.999."""
+    step = torch.arange(1.0, 100.0)
+    found = unbiased(torch.ones(99, 1), 0.999, step)[:, 0].double()
+    exact = 1 / (1 - 0.999 ** torch.arange(1, 100, dtype=torch.float64))
+    torch.testing.assert_close(found, exact, rtol=5e-7, atol=0)  # a few float32 eps
