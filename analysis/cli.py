@@ -1,4 +1,4 @@
-"""The command line: `python -m analysis table | fit | figures | compare | claim | bounds | calibrate | dimension`."""
+"""The command line of the analysis: one sub-command per question (`python -m analysis --help`)."""
 
 from __future__ import annotations
 
@@ -84,6 +84,10 @@ def _parser() -> argparse.ArgumentParser:
     bounds.add_argument("--smoothness", type=_positive, default=1.0, help="derivatives of the target (default 1)")
     bounds.add_argument("--alpha-teacher", type=_positive, metavar="A", help="spectral exponent of a kernel teacher")
     bounds.add_argument("--alpha-student", type=_positive, metavar="A", help="spectral exponent of a kernel student")
+
+    errors = add("errors", "intervals of the errors over seeds and test frames", commands.errors, source=False)
+    errors.add_argument("--store", type=Path, required=True, metavar="DIR", help="store of runs")
+    errors.add_argument("--drop-bad", action="store_true", help="leave bad rows out, naming each")
 
     calibrate = add("calibrate", "coverage of the intervals", commands.calibrate, source=False)
     calibrate.add_argument(

@@ -14,12 +14,14 @@ from analysis import compare as compare_
 from analysis.curve import curves
 from analysis.errors import InputError, UnfittableError
 from analysis.files import write_text
+from analysis.frame_errors import error_intervals, table_text
+from analysis.frame_errors import record as interval_record
 from analysis.record import analyse, label, plus_minus, records, summary, to_json
 from analysis.results import CurveFit, Form
 from analysis.table import RunTable, load, read_store, write_csv
 from analysis.theory import kernel_law, statements
 
-__all__ = ["bounds", "calibrate", "claim", "compare", "dimension", "figures", "fit", "table"]
+__all__ = ["bounds", "calibrate", "claim", "compare", "dimension", "errors", "figures", "fit", "table"]
 
 
 def table(arguments: argparse.Namespace) -> None:
@@ -100,6 +102,17 @@ def bounds(arguments: argparse.Namespace) -> None:
         _say("Bach, von Luxburg–Bousquet, interpolation and Stone need the dimension of the data: --d or --atoms.")
     if arguments.json is not None:
         write_text(arguments.json, _json(entries))
+    _check_lost(loaded)
+
+
+def errors(arguments: argparse.Namespace) -> None:
+    """Intervals of the errors themselves, bootstrapped over seeds and test frames (needs a store's frame errors)."""
+    loaded = load(None, arguments.store, drop_bad=arguments.drop_bad)
+    found = error_intervals(loaded, curves(loaded), arguments.store)
+    named = [f"{i.curve.text('dataset')}  {i.curve.text('metric')}  {label(i.curve)}" for i in found]
+    _say(table_text(found, named))
+    if arguments.json is not None:
+        write_text(arguments.json, _json([interval_record(interval) for interval in found]))
     _check_lost(loaded)
 
 
