@@ -199,8 +199,13 @@ def equal_error(pair: Pair) -> EqualError:
     high = min(float(mean[0]) for mean in means)
     if not low < high:
         span = float(np.exp(pair.log_p[-1] - pair.log_p[0]))
-        for leader, ahead, behind in (("first", means[0], means[1]), ("second", means[1], means[0])):
-            if ahead[0] <= behind.min():
+        for leader, ahead, behind in (
+            ("first", pair.first_log, pair.second_log),
+            ("second", pair.second_log, pair.first_log),
+        ):
+            best = int(np.argmin(nanmean(behind)))
+            lead = _difference(ahead[:, 0], behind[:, best], pair.paired, LEVEL)
+            if lead.value > 0 and not lead.low <= 0:  # NaN for single seeds: the means decide
                 return EqualError(nothing, np.nan, leader, span)
         return EqualError(nothing, np.nan)
     level = (low + high) / 2

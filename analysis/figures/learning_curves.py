@@ -29,7 +29,7 @@ PREFERRED = ("force_mae", "force_rmse", "energy_rmse", "energy_mae")
 """Which metric stands for a dataset where one must."""
 TRAIN_ROOM = 6.0
 """How far below the least test error the axes reach for training errors; the CSV has them all."""
-_METRICS = {
+METRIC_NAMES = {
     "force_mae": "Force MAE",
     "force_rmse": "Force RMSE",
     "energy_mae": "Energy MAE per atom",
@@ -188,11 +188,15 @@ def _face(judgement: Judgement, look: Look) -> str:
     return "white" if judgement.verdict is Verdict.NOT_CONVERGED else look.color
 
 
+def model_name(curve: Curve, several: bool) -> str:
+    """The model in a legend, with its architecture where there are several."""
+    name = label(curve)
+    return name if several else name.removeprefix(curve.text("architecture")).strip() or name
+
+
 def _legend(fit: CurveFit, judgement: Judgement, cell: str, several: bool) -> str:
     curve, best = fit.curve, fit.best
-    name = label(curve)
-    if not several:
-        name = name.removeprefix(curve.text("architecture")).strip() or name
+    name = model_name(curve, several)
     text = f"{cell + '  ' if cell else ''}{name}:  β = {plus_minus(best.beta.value, best.beta.low, best.beta.high)}"
     if best.form is Form.POWER_FLOOR:
         unit, factor = display_unit(curve.unit)
@@ -237,4 +241,4 @@ def _decorate(axes: Axes, curves: Sequence[Curve], metric: str, unit: str, facto
     axes.grid(True, which="major", color="#e6e6e6", linewidth=0.5)
     axes.set_axisbelow(True)
     axes.set_xlabel("Training-set size P (frames)")
-    axes.set_ylabel(f"{_METRICS.get(metric, metric)} ({unit})" if unit else _METRICS.get(metric, metric))
+    axes.set_ylabel(f"{METRIC_NAMES.get(metric, metric)} ({unit})" if unit else METRIC_NAMES.get(metric, metric))
