@@ -73,11 +73,13 @@ def solve(
         criterion: what chooses the ridge parameter; ``ridge`` (λ over the largest eigenvalue) overrides it.
 
     Raises:
-        InputError: no frames, labels that are not finite, elements the model does not know.
+        InputError: no frames or atoms, labels that are not finite, elements the model does not know, no weight.
     """
     _check(frames)
     model.check(frames)
     config = model.config
+    if config.energy_weight == 0 and config.force_weight == 0:
+        raise InputError("model.energy_weight=0 and model.force_weight=0: nothing to fit; one of them must be > 0")
     baseline = fit_baseline(frames.numbers, frames.energies, isolated)
     counts = composition(frames.numbers, model.elements)  # [F, s]
     atoms = counts.sum(1)
@@ -86,17 +88,14 @@ def solve(
     force_weight = float(np.sqrt(config.force_weight))
     rows = _Rows(model, frames, force_weight)
     targets = frames.energies - baseline.predict(frames.numbers)
-    fitted = fit_ridge(
-        RidgeProblem(
-            energy_x=rows.energies * energy_weight[:, None],
-            energy_y=targets * energy_weight,
-            unpenalised=counts * energy_weight[:, None],
-            force_rows=rows,
-            rows=(len(frames) if config.energy_weight > 0 else 0) + (rows.informative if force_weight > 0 else 0),
-        ),
-        criterion,
-        ridge,
+    problem = RidgeProblem(
+        energy_x=rows.energies * energy_weight[:, None],
+        energy_y=targets * energy_weight,
+        unpenalised=counts * energy_weight[:, None],
+        force_rows=rows,
+        rows=(len(frames) if config.energy_weight > 0 else 0) + rows.informative,
     )
+    fitted = fit_ridge(problem, criterion, ridge)
     per_atom = fitted.unpenalised
     if config.energy_weight == 0:  # forces alone leave the constant open: the mean per atom, as for networks
         rest = targets - rows.energies @ fitted.coefficients
@@ -110,7 +109,7 @@ def solve(
         fitted.effective_parameters,
         fitted.score,
         fitted.criterion,
-        rows.informative + len(frames),
+        problem.rows,
     )
 
 
@@ -196,6 +195,8 @@ def _reachable(positions: Floats, periodic: np.ndarray) -> tuple[Floats, Ints]:
 def _check(frames: Frames) -> None:
     if len(frames) == 0:
         raise InputError("a fit in closed form got no training frames; accepted: P ≥ 1")
+    if not (frames.numbers > 0).any(1).all():
+        raise InputError(f"training frame {int(np.argmin((frames.numbers > 0).any(1)))}: it has no atoms")
     for name, values in (("energy", frames.energies), ("forces", frames.forces), ("positions", frames.positions)):
         bad = ~np.isfinite(values.reshape(len(frames), -1)).all(1)
         if bad.any():

@@ -5,11 +5,11 @@
 Rows belong to frames: one energy row and some force rows each. γ (the intercept) is not penalised.
 
 *Why frames and not rows.* Generalised cross-validation takes rows as independent, but the force rows of a frame come
-from the same few coefficients of a smooth function: one left-out component is all but determined by the others
-of its frame. On rMD17 ethanol (ν = 2, edge order 0, P = 32) GCV drives λ to zero and the test error to 2.7
-times that of the best λ, while leaving out whole frames finds the best λ. It costs no refit: with the hat matrix H
-of the whole fit the residuals of a frame left out are (1 − H_ff)⁻¹ r_f (Cook & Weisberg 1982, eq. 2.2.8, in blocks; γ
-is refitted too), and one eigendecomposition serves all λ.
+from the same few coefficients of a smooth function: a left-out component is all but determined by the others of
+its frame. On rMD17 ethanol (ν = 2, P = 32, three seeds) GCV interpolates, with force errors of 282 / 275 / 212 meV/Å
+at edge order 0 / 1 / 3, where leaving out frames gives 141 / 90 / 70, next to the best λ there is. It costs no refit:
+with the hat matrix H of the whole fit the residuals of a frame left out are (1 − H_ff)⁻¹ r_f (Cook & Weisberg 1982,
+eq. 2.2.8, in blocks; γ is refitted too), and one eigendecomposition serves all λ.
 
 The smaller of XᵀX and XXᵀ is decomposed. Forming it squares the condition number, so that eigenvalues below
 ~1e-15 of the largest are noise: λ never goes under 1e-12 of the largest, and the solution is refined with residuals
@@ -168,7 +168,7 @@ def _dual(problem: RidgeProblem, q: Floats) -> _Spectrum:
     def blocks() -> Iterator[tuple[Floats, Floats, Floats, Floats]]:
         energies = complement @ vectors[len(y) - complement.shape[1] :]  # [F, k]
         start = 0
-        for part in parts or [_no_forces(frames, m)]:
+        for part in _or_none(parts, frames, m):
             c, r = part.y.shape
             own = vectors[start : start + c * r].reshape(c, r, len(y))
             start += c * r
@@ -204,9 +204,10 @@ def _primal(problem: RidgeProblem, q: Floats) -> _Spectrum:
 
     def blocks() -> Iterator[tuple[Floats, Floats, Floats, Floats]]:
         in_basis = energy_x @ vectors  # [F, k]
-        for part in problem.force_rows() if problem.rows > frames else [_no_forces(frames, m)]:
+        for part in _or_none(problem.force_rows(), frames, m):
             c, r = part.y.shape
-            basis = np.concatenate([part.x @ vectors, in_basis[part.frames, None]], 1)
+            turned = (part.x.reshape(-1, m) @ vectors).reshape(c, r, m)  # one product: c small ones read W c times
+            basis = np.concatenate([turned, in_basis[part.frames, None]], 1)
             unpenalised = np.zeros((c, r + 1, r + 1))
             unpenalised[:, r, r] = (q[part.frames] ** 2).sum(1)
             residual = np.concatenate([part.y, energy_y[part.frames, None]], 1)
@@ -225,8 +226,14 @@ def _primal(problem: RidgeProblem, q: Floats) -> _Spectrum:
     return _Spectrum(values, projections, reached, squares, False, blocks, solve)
 
 
-def _no_forces(frames: int, m: int) -> ForceRows:
-    return ForceRows(np.arange(frames), np.zeros((frames, 0, m)), np.zeros((frames, 0)))
+def _or_none(parts: Iterable[ForceRows], frames: int, m: int) -> Iterator[ForceRows]:
+    """The force rows, or, where there are none at all, none of every frame."""
+    empty = True
+    for part in parts:
+        empty = False
+        yield part
+    if empty:
+        yield ForceRows(np.arange(frames), np.zeros((frames, 0, m)), np.zeros((frames, 0)))
 
 
 def _counts(part: ForceRows, q: Floats) -> Floats:

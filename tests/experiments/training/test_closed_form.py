@@ -189,6 +189,22 @@ def test_few_equal_or_tiny_frames(numbers: list[int], count: int) -> None:
     np.testing.assert_allclose(found.energies, frames.energies, atol=1e-3 * (1 + np.ptp(frames.forces)))
 
 
+def test_diatomics_with_one_force_each() -> None:
+    """As many force rows as frames: they must not be taken for energies."""
+    teacher = ace(1, 0, (1, 6), n_radial=3, energy_weight=0.0)
+    w = np.random.default_rng(0).normal(size=teacher.size)
+    frames = molecules(60, [6, 1])
+    frames.positions[:] = 0.0
+    frames.positions[:, 1, 0] = np.linspace(1.0, 2.0, 60)[np.random.default_rng(1).permutation(60)]
+    frames = labelled(frames, teacher, w)
+    for count in (5, 60):  # fewer and more rows than the 12 coefficients
+        solution = solve(teacher, frames.take(np.arange(count)))
+        assert solution.rows == count
+        # one function of the distance, of three radial ones
+        assert 2.5 < solution.effective_parameters < 3.001
+        assert rms(solution.predict(frames).forces - frames.forces) < 1e-4 * rms(frames.forces)
+
+
 def test_refuses_bad_labels_by_name() -> None:
     model = ace(1, 0)
     frames = molecules(3, [6, 1])
@@ -199,6 +215,10 @@ def test_refuses_bad_labels_by_name() -> None:
         broken[1] = np.nan
         with pytest.raises(InputError, match=f"training frame 1: {name} not finite"):
             solve(model, replace(frames, **{field: broken}))
+    with pytest.raises(InputError, match="nothing to fit"):
+        solve(ace(1, 0, energy_weight=0.0, force_weight=0.0), frames)
+    with pytest.raises(InputError, match="training frame 2: it has no atoms"):
+        solve(model, replace(frames, numbers=frames.numbers * np.array([[1], [1], [0]])))
     with pytest.raises(InputError, match="atomic number 7 is not among"):
         solve(model, molecules(3, [7, 1]))
 
