@@ -1,0 +1,352 @@
+"""The engine against a plain loop, packs against their runs, and interruptions against none."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from experiments.tasks.molecules import MoleculeTask
+from experiments.training import pack as engine
+from experiments.training.evaluate import Evaluation, Evaluator
+from experiments.training.layout import Layout
+from experiments.training.optimizers import OPTIMIZERS
+from experiments.training.order import batches
+from experiments.training.pack import Interrupted, Member, Pack
+from experiments.training.schedule import Schedule
+from experiments.training.step import eager_gradient
+
+Weights = dict[str, Tensor]
+
+
+def same(a: Weights, b: Weights) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def distance(a: Weights, b: Weights) -> float:
+    """Largest difference of two weights, relative to the largest weight."""
+    scale = max(float(w.abs().max()) for w in a.values())
+    return max(float((a[name] - b[name]).abs().max()) for name in a) / scale
+
+
+def ends(member: Member) -> tuple[Weights, Evaluation, Evaluation]:
+    assert member.failure is None
+    assert member.weights is not None
+    assert member.full is not None
+    assert member.half is not None
+    return member.weights, member.full, member.half
+
+
+def plain_training(laboratory: Any, member: Member, task: MoleculeTask, budget: int, **changes: Any) -> Weights:
+    """One schedule of ``budget`` updates as one would write it down: no pack, no trunk, no branch, no legs."""
+    settings = dataclasses.replace(laboratory.settings, **changes)
+    optimizer = OPTIMIZERS[settings.optimizer]()
+    schedule = Schedule(max(budget, 2), settings.warmup_steps, settings.cooldown)
+    drawn = laboratory.model.init(member.init_seed, task.dtype)
+    names = [name for name in drawn if not name.startswith("constant.")]
+    layout = Layout({name: drawn[name].shape for name in names})
+    params = layout.flat({name: drawn[name][None] for name in names})
+    constants = {"constant.inverse_neighbours": torch.tensor([member.prepared.inverse_neighbours], dtype=task.dtype)}
+    targets = task.targets([member.prepared])
+    weights = (settings.energy_weight, settings.force_weight)
+    gradient = eager_gradient(
+        lambda params, targets, resident, picked: task.loss(
+            laboratory.model, params, targets, resident, picked, weights
+        ),
+        layout,
+    )
+    memory, average = optimizer.init(layout, params), params.clone()
+    yes = torch.ones(1, dtype=torch.bool)
+    for step in range(budget):
+        start = budget - max(1, round(settings.cooldown * budget))
+        rise = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
+        rate = member.learning_rate * (rise if step < start else rise * (budget - step) / (budget - start))
+        assert schedule.max_steps == budget
+        place = batches(member.seed, len(member.prepared.subset), settings.batch_size, np.array([step]))
+        picked = torch.as_tensor(member.prepared.subset[place])
+        _, grads = gradient(params, constants, targets, task.pool.tensors, picked)
+        grads = grads * torch.clamp(settings.clip / (grads.norm(dim=1) + 1e-12), max=1.0)[:, None]
+        number = torch.tensor([step + 1.0], dtype=task.dtype)
+        rates = torch.tensor([rate], dtype=task.dtype)
+        params, memory = optimizer.update(layout, params, grads, memory, rates, number)
+        keep = min((1 + number.item()) / (10 + number.item()), settings.ema_decay)
+        average = keep * average + (1 - keep) * params
+        if optimizer.due(step + 1):
+            memory = optimizer.refresh(layout, memory, yes & (step == 0), yes)
+    return {name: value[0] for name, value in layout.named(average).items()} | {
+        name: value[0] for name, value in constants.items()
+    }
+
+
+# --- what is trained
+
+
+@pytest.mark.parametrize("changes", [{}, {"optimizer": "adam", "ema_decay": 0.0, "clip": 0.05, "cooldown": 0.3}])
+def test_engine_is_the_plain_loop(laboratory: Any, changes: dict[str, Any]) -> None:
+    """Weights of the full schedule, with a branch, legs and a trunk put aside in between."""
+    task = laboratory.task()
+    member = laboratory.trained("a", changes)
+    expected = plain_training(laboratory, member, task, 24, **changes)
+    # The same operations but for the average's, whose weight is rounded elsewhere: round-off of float64.
+    assert distance(ends(member)[0], expected) < 1e-13
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("steps", [24, 25])
+def test_half_budget_is_that_schedule_run_alone(laboratory: Any, precision: str, steps: int) -> None:
+    """The result at T/2, from the branch of a run of T, equals a run of max_steps=T/2 bit for bit."""
+    seen: list[Weights] = []
+
+    class Watching(Evaluator):
+        def full(self, weights: Any, prepared: Any) -> Evaluation:
+            seen.append({name: value.clone() for name, value in weights.items()})
+            return super().full(weights, prepared)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "Evaluator", Watching)
+        branched = laboratory.trained("branched", {"max_steps": steps, "precision": precision})
+    alone = laboratory.trained("alone", {"max_steps": steps // 2, "precision": precision})
+    assert same(seen[0], ends(alone)[0])
+    assert ends(branched)[2].test == ends(alone)[1].test
+    assert ends(branched)[2].train == ends(alone)[1].train
+    assert not same(seen[0], ends(branched)[0])
+
+
+def test_seeds_do_what_they_say(laboratory: Any) -> None:
+    base = laboratory.trained("base", seed=1)
+    assert same(ends(base)[0], ends(laboratory.trained("again", seed=1))[0])
+    assert not same(ends(base)[0], ends(laboratory.trained("init", seed=1, init_seed=2))[0])
+    assert not same(ends(base)[0], ends(laboratory.trained("order", seed=2, init_seed=1))[0])
+
+
+def test_holdout_and_test_never_touch_the_weights(laboratory: Any, whole_runs: Any) -> None:
+    before = ends(whole_runs())[0]
+    frames = laboratory.dataset.test
+    spoilt = dataclasses.replace(frames, energies=frames.energies + 7, forces=-frames.forces)
+    laboratory.dataset = dataclasses.replace(laboratory.dataset, holdout=spoilt.take(slice(0, 4)), test=spoilt)
+    assert same(before, ends(laboratory.trained("b"))[0])
+
+
+def test_labels_outside_the_subset_never_touch_the_weights(laboratory: Any) -> None:
+    """P counts every label that was used."""
+    member = laboratory.trained("a")
+    pool = laboratory.dataset.pool
+    energies, forces = np.full_like(pool.energies, np.nan), np.full_like(pool.forces, np.nan)
+    mine = member.prepared.subset
+    energies[mine], forces[mine] = pool.energies[mine], pool.forces[mine]
+    spoilt = dataclasses.replace(pool, energies=energies, forces=forces)
+    laboratory.dataset = dataclasses.replace(laboratory.dataset, pool=spoilt)
+    assert same(ends(member)[0], ends(laboratory.trained("b"))[0])
+
+
+# --- packs
+
+MEMBERS: list[dict[str, Any]] = [
+    {"P": 8, "seed": 0},
+    {"P": 2, "seed": 3, "learning_rate": 1e-3},
+    {"P": 12, "seed": 1},
+]
+
+
+def test_pack_of_three_is_three_packs_of_one(laboratory: Any) -> None:
+    """With Adam to the last digits of float64: batched products may sum in another order."""
+    task = laboratory.task()
+    members = [laboratory.member(task, f"m{i}", **wanted) for i, wanted in enumerate(MEMBERS)]
+    laboratory.pack(members, task, optimizer="adam").train(lambda: False, lambda event: None)
+    for i, wanted in enumerate(MEMBERS):
+        alone = laboratory.trained(f"alone{i}", {"optimizer": "adam"}, **wanted)
+        assert distance(ends(members[i])[0], ends(alone)[0]) < 1e-12  # measured: 0 to 1e-15
+        for one, other in zip(ends(members[i])[1:], ends(alone)[1:], strict=True):
+            for name, value in other.test.items():
+                assert one.test[name].value == pytest.approx(value.value, rel=1e-11)
+
+
+def poisoned(member: Member) -> Member:
+    """The loss of this member is NaN from its first update."""
+    baseline = dataclasses.replace(member.prepared.baseline, constant=math.nan)
+    member.prepared = dataclasses.replace(member.prepared, baseline=baseline)
+    return member
+
+
+def test_nan_in_one_run_leaves_the_others_bit_for_bit(laboratory: Any) -> None:
+    task = laboratory.task()
+    found = []
+    for poison in (False, True):
+        members = [laboratory.member(task, f"{poison}{i}", **wanted) for i, wanted in enumerate(MEMBERS)]
+        if poison:
+            poisoned(members[1])
+        ended: list[str] = []
+        laboratory.pack(members, task).train(lambda: False, lambda event: None, lambda m, e=ended: e.append(m.name))
+        assert sorted(ended) == sorted(m.name for m in members)
+        found.append(members)
+    clean, spoilt = found
+    assert spoilt[1].failure is not None
+    assert spoilt[1].failure.startswith("the loss is not finite at update 0; try a training.learning_rate below 0.001")
+    assert clean[1].failure is None
+    for i in (0, 2):
+        assert same(ends(clean[i])[0], ends(spoilt[i])[0])
+        assert ends(clean[i])[1].test == ends(spoilt[i])[1].test
+
+
+def test_weights_that_end_as_no_numbers_are_a_failure(laboratory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss is seen before each update, so the last update's ruin shows in the errors only."""
+    task = laboratory.task()
+    update = Pack._update
+
+    def ruin(self: Pack, gradient: Any, picked: Tensor, rate: Tensor, step: Tensor) -> Tensor:
+        losses = update(self, gradient, picked, rate, step)
+        if step[0] == 24:
+            self.state = {**self.state, "ema": self.state["ema"] * math.nan}
+        return losses
+
+    monkeypatch.setattr(Pack, "_update", ruin)
+    member = laboratory.member(task, "a")
+    laboratory.pack([member], task).train(lambda: False, lambda event: None)
+    assert member.failure is not None
+    assert "errors after update" in member.failure
+
+
+@pytest.mark.parametrize(("size", "failing", "left"), [(2, 1, 1), (4, 2, 2), (4, 1, 4), (5, 3, 2), (8, 5, 4)])
+def test_compaction_at_powers_of_two(laboratory: Any, size: int, failing: int, left: int) -> None:
+    task = laboratory.task()
+    members = [laboratory.member(task, f"m{i}", seed=i, P=4) for i in range(size)]
+    for member in members[:failing]:
+        poisoned(member)
+    pack, sizes = laboratory.pack(members, task, optimizer="adam"), []
+
+    def stop() -> bool:
+        sizes.append(len(pack.slots))
+        return False
+
+    pack.train(stop, lambda event: None)
+    assert set(sizes) == {left}
+    assert all(len(value) == left for value in pack.state.values())
+    assert [m.failure is not None for m in members] == [i < failing for i in range(size)]
+    alone = laboratory.trained("alone", {"optimizer": "adam"}, seed=size - 1, P=4)
+    assert distance(ends(members[-1])[0], ends(alone)[0]) < 1e-12  # round-off, see the pack of three
+
+
+def test_members_at_different_clocks(laboratory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that were interrupted at different places may continue in one pack."""
+    monkeypatch.setattr(engine, "LEG", 1)
+    task = laboratory.task()
+    clocks = [3, 11, 0, 17]
+    for i, clock in enumerate(clocks):
+        member = laboratory.member(task, f"m{i}", seed=i)
+        if clock:
+            interrupt(laboratory, [member], task, clock, optimizer="adam")
+    members = [laboratory.member(task, f"m{i}", attempt=2, seed=i) for i in range(4)]
+    pack = laboratory.pack(members, task, optimizer="adam")
+    assert [m.clock for m in members] == clocks
+    order: list[str] = []
+    pack.train(lambda: False, lambda event: None, lambda m: order.append(m.name))
+    assert order == ["m3", "m1", "m0", "m2"]
+    for i, member in enumerate(members):
+        alone = laboratory.trained(f"alone{i}", {"optimizer": "adam"}, seed=i)
+        assert distance(ends(member)[0], ends(alone)[0]) < 1e-12  # round-off, see the pack of three
+
+
+# --- interruptions
+
+
+def interrupt(laboratory: Any, members: list[Member], task: MoleculeTask, clock: int, **changes: Any) -> None:
+    """Train until the first member's clock, then stop."""
+    with pytest.raises(Interrupted):
+        laboratory.pack(members, task, **changes).train(lambda: members[0].clock == clock, lambda event: None)
+
+
+def resumed(laboratory: Any, name: str, stops: list[int], **changes: Any) -> Member:
+    task = laboratory.task(dataclasses.replace(laboratory.settings, **changes))
+    for attempt, stop in enumerate(stops, 1):
+        interrupt(laboratory, [laboratory.member(task, name, attempt)], task, stop, **changes)
+    member: Member = laboratory.member(task, name, len(stops) + 1)
+    laboratory.pack([member], task, **changes).train(lambda: False, lambda event: None)
+    return member
+
+
+TOTAL = 30  # of 24 updates with cooldown 0.5: fork at 6, half at 12, 24 + 12 − 6 in all
+STOPS = [[1], [5], [6], [7], [11], [12], [13], [TOTAL - 1], [1, 2, 3], [6, 12], [9, 9 + 1, 20, 21]]
+
+
+@pytest.mark.parametrize("stops", STOPS, ids=str)
+@pytest.mark.parametrize("changes", [{}, {"precision": "float32", "optimizer": "adam"}], ids=["soap64", "adam32"])
+def test_resumed_is_uninterrupted(
+    laboratory: Any, whole_runs: Any, stops: list[int], changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit for bit, wherever it was stopped: at the fork, on the branch, at half the budget, before the last update."""
+    monkeypatch.setattr(engine, "LEG", 1)
+    schedule = Schedule(24, 4, 0.5)
+    assert (schedule.fork, schedule.half, schedule.total) == (6, 12, TOTAL)
+    whole, again = whole_runs(**changes), resumed(laboratory, "again", stops, **changes)
+    assert same(ends(whole)[0], ends(again)[0])
+    for one, other in zip(ends(whole)[1:], ends(again)[1:], strict=True):
+        assert json.dumps(one.to_json()) == json.dumps(other.to_json())
+    frames, found = ends(whole)[1].frames, ends(again)[1].frames
+    assert frames is not None
+    assert found is not None
+    assert frames.equals(found)
+    timing = {"seconds", "loss"}  # the mean loss since the last record begins anew
+    seen = [[{k: r[k] for k in r if k not in timing} for r in m.history.records] for m in (whole, again)]
+    assert seen[0] == seen[1]
+
+
+def test_legs_do_not_change_numbers(laboratory: Any, whole_runs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = ends(whole_runs())
+    monkeypatch.setattr(engine, "LEG", 3)
+    monkeypatch.setattr(engine, "GLANCES", 7)
+    assert same(before[0], ends(laboratory.trained("b"))[0])
+
+
+def test_a_stop_at_the_very_end_throws_nothing_away(laboratory: Any) -> None:
+    """The last update is done when the signal comes: the result counts."""
+    task = laboratory.task()
+    member = laboratory.member(task, "a")
+    laboratory.pack([member], task).train(lambda: member.clock == TOTAL, lambda event: None)
+    ends(member)
+
+
+def test_damaged_latest_checkpoint_costs_time_only(
+    laboratory: Any, whole_runs: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(engine, "LEG", 1)
+    whole = whole_runs()
+    task = laboratory.task()
+    interrupt(laboratory, [laboratory.member(task, "a", 1)], task, 8)
+    interrupt(laboratory, [laboratory.member(task, "a", 2)], task, 15)
+    latest = laboratory.path / "a" / "attempt-2" / "step-000000015.safetensors"
+    latest.write_bytes(latest.read_bytes()[: latest.stat().st_size // 2])
+    member = laboratory.member(task, "a", 3)
+    pack = laboratory.pack([member], task)
+    assert member.clock == 8
+    assert "step-000000015.safetensors is damaged" in caplog.text
+    assert "using an older one" in caplog.text
+    pack.train(lambda: False, lambda event: None)
+    assert same(ends(whole)[0], ends(member)[0])
+
+
+def test_checkpoints_by_the_clock_on_the_wall(laboratory: Any) -> None:
+    """One a leg where the interval is shorter than a leg; the last two are kept."""
+    task = laboratory.task()
+    member = laboratory.member(task, "a")
+    laboratory.pack([member], task, checkpoint_seconds=1e-6).train(lambda: False, lambda event: None)
+    assert len(list(member.path.glob("step-*.safetensors"))) == 2
+
+
+def test_history_and_progress(laboratory: Any) -> None:
+    events: list[Any] = []
+    task = laboratory.task()
+    member = laboratory.member(task, "a")
+    laboratory.pack([member], task).train(lambda: False, events.append)
+    clocks = [event["clock"] for event in events]
+    assert clocks == sorted(clocks)
+    assert clocks[-1] == TOTAL
+    assert all(event["total"] == TOTAL and event["run"] == "a" for event in events)
+    assert all(math.isfinite(event["holdout_force_mae"]) for event in events)
+    lines = (member.path / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == member.history.records
