@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from analysis import commands
 from analysis.errors import InputError, UnfittableError
+from analysis.results import Form
 
 Command = Callable[[argparse.Namespace], None]
 
@@ -59,7 +60,15 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("--store", type=Path, required=True, metavar="DIR", help="store of runs")
     table.add_argument("--csv", type=Path, required=True, metavar="OUT.csv", help="where to write the table")
 
-    add("fit", "exponents of every learning curve", commands.fit)
+    fit = add("fit", "exponents of every learning curve", commands.fit)
+    fit.add_argument(
+        "--forms",
+        nargs="+",
+        choices=[str(form) for form in Form],
+        metavar="FORM",
+        help=f"of {', '.join(Form)} (default: all; power and power_floor are always fitted; bnsl_1 and m4 take a "
+        "fraction of a second per curve)",
+    )
 
     figures = add("figures", "draw the learning curves", commands.figures, json=False)
     figures.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the figures")

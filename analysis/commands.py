@@ -35,7 +35,7 @@ def fit(arguments: argparse.Namespace) -> None:
     A curve is the runs that differ only in P and seed.
     """
     loaded = _load(arguments)
-    fits = analyse(curves(loaded))
+    fits = analyse(curves(loaded), tuple(Form(name) for name in arguments.forms or Form))
     if arguments.json is not None:
         write_text(arguments.json, to_json([entry for one, judged in fits for entry in records(one, judged)]))
     _say(summary(fits))

@@ -63,7 +63,8 @@ def _fit_curved(name: Form, form: CurvedForm, curve: Curve, used: NDArray[np.boo
     x = curve.log_sizes[good] - centre
     best = solve(form, x, mean[good])
     beta, method = Interval(form.beta(best.theta), np.nan, np.nan, np.nan, 0), "none"
-    if by_seeds(curve, used) and len(rows) >= 3:
+    usable = best.status is SolverStatus.CONVERGED  # β of a form at its bounds is not worth an interval
+    if usable and by_seeds(curve, used) and len(rows) >= 3:
         left_out = np.array([_beta_without(form, x, rows[:, good], s, best) for s in range(len(rows))])
         beta, method = jackknife_interval(form.beta(best.theta), left_out), "seeds_jackknife"
     held_out = solve(form, x[:-1], mean[good][:-1])

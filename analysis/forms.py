@@ -15,7 +15,7 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import least_squares
+from scipy.optimize import OptimizeResult, least_squares
 from scipy.special import expit, log_expit
 
 FloatArray = NDArray[np.float64]
@@ -24,6 +24,9 @@ HUBER_K = 1.345
 """Huber's tuning constant in units of the residual scale: 95 % efficiency on normal noise (Huber 1981)."""
 HUBER_SCALE_FLOOR = 1e-3
 """Smallest residual scale, in ln ε: below it every point counts as on the line (Hoffmann et al. 2022 use δ = 1e-3)."""
+
+_FIRST, _FINALISTS, _LAST = 20, 2, 200
+"""Evaluations given to every start, how many go on, and evaluations given to these."""
 
 
 class SolverStatus(StrEnum):
@@ -81,22 +84,19 @@ def solve(form: CurvedForm, x: FloatArray, y: FloatArray, starts: Sequence[Float
         return form.predict(theta, x) - y
 
     low, high = form.bounds
-    best: Solution | None = None
-    for start in form.starts(x, y) if starts is None else starts:
-        result = least_squares(
-            residual,
-            np.clip(start, low + 1e-9, high - 1e-9),
-            bounds=(low, high),
-            x_scale="jac",
-            max_nfev=400,
-        )
-        if best is None or 2 * result.cost < best.sse:
-            status = SolverStatus.MAX_ITER if result.status == 0 else SolverStatus.CONVERGED
-            if status is SolverStatus.CONVERGED and bool(np.any(result.active_mask != 0)):
-                status = SolverStatus.BOUND_HIT
-            best = Solution(np.asarray(result.x), float(2 * result.cost), status)
-    assert best is not None
-    return best
+
+    def descend(start: FloatArray, evaluations: int) -> OptimizeResult:
+        inside = np.clip(start, low + 1e-9, high - 1e-9)
+        return least_squares(residual, inside, bounds=(low, high), x_scale="jac", max_nfev=evaluations)
+
+    first = [descend(start, _FIRST) for start in (form.starts(x, y) if starts is None else starts)]
+    first.sort(key=lambda result: float(result.cost))
+    last = [result if result.status > 0 else descend(result.x, _LAST) for result in first[:_FINALISTS]]
+    best = min(last, key=lambda result: float(result.cost))
+    status = SolverStatus.MAX_ITER if best.status == 0 else SolverStatus.CONVERGED
+    if status is SolverStatus.CONVERGED and bool(np.any(best.active_mask != 0)):
+        status = SolverStatus.BOUND_HIT
+    return Solution(np.asarray(best.x), float(2 * best.cost), status)
 
 
 def _bnsl(theta: FloatArray, x: FloatArray) -> FloatArray:
@@ -135,11 +135,11 @@ def _m4(theta: FloatArray, x: FloatArray) -> FloatArray:
     alpha = np.exp(log_alpha)
     target = k - beta * x
     u = np.where(target < 0, target, target / alpha)
-    for _ in range(60):
+    for _ in range(40):
         value = log_expit(u) - alpha * log_expit(-u) - target
         step = value / (expit(-u) + alpha * expit(u))
         u = u - np.clip(step, -5, 5)
-        if np.abs(step).max() < 1e-12:
+        if np.abs(step).max() < 1e-10:
             break
     share = expit(logit_floor)
     return np.asarray(log_top + np.log(share + (1 - share) * expit(u)))

@@ -88,7 +88,8 @@ def panels_by_model(fits: Sequence[Fitted]) -> list[Panel]:
         metrics = [fit.curve.text("metric") for fit, _ in mine]
         best = next((name for name in PREFERRED if name in metrics), metrics[0])
         chosen += [item for item in mine if item[0].curve.text("metric") == best]
-    return _grouped(chosen, ("dataset", "architecture", "test_set", "group"))
+    panels = _grouped(chosen, ("dataset", "architecture", "test_set", "group"))
+    return sorted(panels, key=_messages)  # models without an optimiser first, then networks; else as in the table
 
 
 def _grouped(fits: Sequence[Fitted], columns: Sequence[str]) -> list[Panel]:
@@ -105,6 +106,11 @@ def _grouped(fits: Sequence[Fitted], columns: Sequence[str]) -> list[Panel]:
         )
         for key, group in groups.items()
     ]
+
+
+def _messages(panel: Panel) -> bool:
+    """Whether the panel's models pass messages."""
+    return any(fit.curve.number("L") is not None for fit, _ in panel.fits)
 
 
 def _order(item: Fitted) -> tuple[str, float, float, float]:

@@ -82,6 +82,10 @@ def test_lost_curve_is_exit_1(tmp_path: Path) -> None:
         ["table", "--store", "no/such/store", "--csv", "x.csv"],
         ["figures", "--table", "none.csv", "--out", "x"],
         ["dance"],
+        ["fit", "--table", "none.csv", "--forms", "straight"],
+        ["bounds", "--table", "none.csv", "--d", "-3"],
+        ["bounds", "--table", "none.csv", "--atoms", "2"],
+        ["calibrate", "--tables", "0"],
         [],
     ],
 )

@@ -94,7 +94,7 @@ def test_interval_covers_with_nested_subsets() -> None:
     hits = 0
     for _ in range(400):
         rows = curve_rows(rng, beta=0.5, prefactor=1.0, subset=0.05, init=0.03, **COLUMNS)
-        beta = fit_curve(one_curve(rows)).form(Form.POWER).beta
+        beta = fit_curve(one_curve(rows), (Form.POWER,)).form(Form.POWER).beta
         hits += beta.low <= 0.5 <= beta.high
     # Binomial(400, 0.95) lies in [365, 394] with probability 0.9996; OLS on the means would give about 330.
     assert 365 <= hits <= 394
