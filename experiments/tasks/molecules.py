@@ -98,10 +98,15 @@ class MoleculeTask:
         """What a run derives from its own training frames, and from no others.
 
         Where all forces vanish, the energy's standard deviation per Å takes the place of the force RMS.
+
+        Raises:
+            InputError: these frames do not determine the energy baseline of the test frames.
         """
         frames = self.dataset.pool.take(subset)
         real = frames.numbers > 0
         baseline = fit_baseline(frames.numbers, frames.energies, self.dataset.isolated_energies)
+        for others in (self.dataset.holdout, self.dataset.test):
+            baseline.predict(others.numbers)  # what it does not determine is to be known before training
         scale = float(np.sqrt((frames.forces[real] ** 2).mean()))
         if scale == 0.0:
             scale = float(np.std(frames.energies - baseline.predict(frames.numbers))) or 1.0

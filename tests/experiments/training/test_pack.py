@@ -154,17 +154,26 @@ MEMBERS: list[dict[str, Any]] = [
 ]
 
 
-def test_pack_of_three_is_three_packs_of_one(laboratory: Any) -> None:
-    """With Adam to the last digits of float64: batched products may sum in another order."""
-    task = laboratory.task()
+@pytest.mark.parametrize(
+    ("optimizer", "precision", "tolerance"),
+    [("adam", "float64", 1e-13), ("soap", "float64", 1e-12), ("soap", "float32", 1e-3)],
+)
+def test_pack_of_three_is_three_packs_of_one(laboratory: Any, optimizer: str, precision: str, tolerance: float) -> None:
+    """To round-off: batched products may sum in another order, and training amplifies that (optimizers.tilted).
+
+    Measured: 0 to 2e-16 in float64, up to 2e-5 in float32. A member that saw another's batch, rate or loss would
+    differ by 1e-1.
+    """
+    changes = {"optimizer": optimizer, "precision": precision}
+    task = laboratory.task(dataclasses.replace(laboratory.settings, **changes))
     members = [laboratory.member(task, f"m{i}", **wanted) for i, wanted in enumerate(MEMBERS)]
-    laboratory.pack(members, task, optimizer="adam").train(lambda: False, lambda event: None)
+    laboratory.pack(members, task, **changes).train(lambda: False, lambda event: None)
     for i, wanted in enumerate(MEMBERS):
-        alone = laboratory.trained(f"alone{i}", {"optimizer": "adam"}, **wanted)
-        assert distance(ends(members[i])[0], ends(alone)[0]) < 1e-12  # measured: 0 to 1e-15
+        alone = laboratory.trained(f"alone{i}", changes, **wanted)
+        assert distance(ends(members[i])[0], ends(alone)[0]) < tolerance
         for one, other in zip(ends(members[i])[1:], ends(alone)[1:], strict=True):
             for name, value in other.test.items():
-                assert one.test[name].value == pytest.approx(value.value, rel=1e-11)
+                assert one.test[name].value == pytest.approx(value.value, rel=tolerance)
 
 
 def poisoned(member: Member) -> Member:

@@ -1,0 +1,84 @@
+"""The gradient of a pack: against finite differences, and compiled against eager."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from typing import Any
+
+import pytest
+import torch
+
+from experiments.models.mace import Mace
+from experiments.training import pack as engine
+from experiments.training.step import can_compile
+
+
+def example(laboratory: Any, precision: str, **changes: Any) -> tuple[Any, torch.Tensor]:
+    task = laboratory.task(dataclasses.replace(laboratory.settings, precision=precision))
+    members = [laboratory.member(task, f"m{i}", seed=i) for i in range(2)]
+    return laboratory.pack(members, task, precision=precision, **changes), torch.tensor([[0, 1, 2], [3, 4, 5]])
+
+
+def evaluate(pack: Any, picked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    gradient = pack._gradient(picked)
+    constants = engine.part(pack.state, "constants")
+    found: tuple[torch.Tensor, torch.Tensor] = gradient(
+        pack.state["params"], constants, pack.targets, pack.task.pool.tensors, picked
+    )
+    return found
+
+
+def test_gradient_is_the_slope_of_the_loss(laboratory: Any) -> None:
+    """Central differences along random directions in float64: error of order h² + eps/h at h = 1e-5."""
+    pack, picked = example(laboratory, "float64")
+    _, gradient = evaluate(pack, picked)
+    params, h = pack.state["params"], 1e-5
+    for seed in range(5):
+        direction = torch.randn(params.shape, generator=torch.Generator().manual_seed(seed), dtype=params.dtype)
+        around = []
+        for sign in (1, -1):
+            pack.state = {**pack.state, "params": params + sign * h * direction}
+            around.append(evaluate(pack, picked)[0])
+        pack.state = {**pack.state, "params": params}
+        slope = (around[0] - around[1]) / (2 * h)
+        torch.testing.assert_close((gradient * direction).sum(1), slope, rtol=1e-6, atol=1e-8)
+
+
+def test_a_runs_gradient_is_its_own(laboratory: Any) -> None:
+    """Changing one run's weights leaves the other's loss and gradient as they are, bit for bit."""
+    pack, picked = example(laboratory, "float64")
+    before = evaluate(pack, picked)
+    params = pack.state["params"].clone()
+    params[1] += 0.1
+    pack.state = {**pack.state, "params": params}
+    after = evaluate(pack, picked)
+    for one, other in zip(before, after, strict=True):
+        assert torch.equal(one[0], other[0])
+        assert not torch.equal(one[1], other[1])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not any(shutil.which(name) for name in ("g++", "c++", "clang++")), reason="needs a C++ compiler")
+def test_compiled_is_eager(laboratory: Any) -> None:
+    """To round-off of sums in another order: some thousand eps of float64, relative to the largest component."""
+    config = dataclasses.replace(laboratory.model.config, n_layers=1, nu=1, L=0, channels=2)
+    laboratory.model = Mace(config, 2)  # the least that has everything: compiling is what takes the time
+    tolerance = 1e-12
+    eager, picked = example(laboratory, "float64")
+    compiled, _ = example(laboratory, "float64", compile=True)
+    for _ in range(2):  # a second call with other weights uses the same graph
+        losses, gradient = evaluate(eager, picked)
+        found_losses, found = evaluate(compiled, picked)
+        torch.testing.assert_close(found_losses, losses, rtol=tolerance, atol=0)
+        assert float((found - gradient).abs().max()) < tolerance * float(gradient.abs().max())
+        for pack in (eager, compiled):
+            pack.state = {**pack.state, "params": pack.state["params"] * 1.01}
+
+
+def test_without_a_compiler_there_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert not can_compile()
+    assert "no C++ compiler (g++) found: training eagerly" in caplog.text
