@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: env
 	$(PY) -m experiments +sweep=demo
-	$(PY) -m analysis table --store runs/demo --csv build/demo/runs.csv
+	$(PY) -m analysis table --store build/demo/runs --csv build/demo/runs.csv
 	$(PY) -m analysis fit --table build/demo/runs.csv --json build/demo/fits.json
 	$(PY) -m analysis figures --table build/demo/runs.csv --out build/demo
 

@@ -12,7 +12,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from experiments import files
 from experiments.config import LacksKnob, RunConfig, parse
@@ -113,7 +113,11 @@ class Composer:
             plain = [o for o in parsed if not self._is_group(o.key_or_group) and not o.is_hydra_override()]
             config = copy.deepcopy(self._base(tuple(text for text, _ in groups)))
             for override in plain:
-                OmegaConf.update(config, override.key_or_group, override.value(), force_add=override.is_add())
+                key = override.key_or_group
+                try:
+                    OmegaConf.update(config, key, override.value(), force_add=override.is_add())
+                except ConfigKeyError:
+                    raise InputError(f"{key}: unknown key beside {' '.join(t for t, _ in groups)}") from None
             resolved = OmegaConf.to_container(config, resolve=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise InputError(one_line(error)) from error

@@ -1,0 +1,103 @@
+"""Every command that the README shows is run, with budgets that fit a test; every link and path in it exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments.data.extxyz import write_frames
+from experiments.data.star import StarConfig, star
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+CHEAP = ["training.max_steps=4", "training.compile=false", "model.channels=2", "model.radial_hidden=[4]"]
+"""Appended to commands that train: the same command, a budget for a test."""
+SMALL_STAR = ["data=star", "data.pool=320", "data.holdout=4", "data.test=8"]
+
+
+def commands() -> list[str]:
+    """Command lines of the README's shell blocks, comments left out."""
+    blocks = re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
+    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a user's frames and a run table of known exponents."""
+    path = tmp_path_factory.mktemp("user")
+    made = star(StarConfig(pool=100, holdout=4, test=8))
+    for name, frames in (("train.xyz", made.pool), ("test.xyz", made.test)):
+        write_frames(path / name, frames)
+    rng = np.random.default_rng(0)
+    rows = [
+        {"dataset": "d", "architecture": "mace", "L": L, "nu": nu, "edge_lmax": edge, "metric": "force_mae"}
+        | {"unit": "meV/Å", "P": P, "seed": seed, "error": 100 * P**-beta * np.exp(0.02 * rng.normal())}
+        | {"converged": True}
+        for L, nu, edge, beta in ((0, 1, 3, 0.2), (1, 1, 3, 0.5), (0, 3, 3, 0.5), (0, 3, 0, 0.2))
+        for P in (8, 16, 32, 64)
+        for seed in range(5)
+    ]
+    pd.DataFrame(rows).to_csv(path / "runs.csv", index=False)
+    return path
+
+
+def adapted(command: str, folder: Path) -> list[str]:
+    """The command for this test: our interpreter, files in ``folder``, small budgets for what trains."""
+    words = [sys.executable if word == "python" else word for word in shlex.split(command)]
+    names = {"runs.csv", "fits.json", "figures", "train.xyz", "test.xyz", "runs"}
+    for i, word in enumerate(words):
+        key, equals, value = word.rpartition("=")
+        if value in names:
+            words[i] = f"{key}{equals}{folder / value}"
+    if words[2] == "experiments" and "+sweep=demo" not in words:
+        words += [f"store={folder / 'runs'}", *CHEAP]
+        words += [] if "data=extxyz" in words else SMALL_STAR
+    elif "+sweep=demo" in words:  # its molecule takes minutes to generate: the plan of its other grids
+        words += [*SMALL_STAR]
+    return words
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if c.startswith("python")])
+def test_readme_command_runs(command: str, folder: Path) -> None:
+    if " table " in command and not (folder / "runs").exists():
+        first = adapted("python -m experiments P=10 L=0 nu=1 seed=0", folder)
+        subprocess.run(first, cwd=ROOT, check=True, capture_output=True)
+    words = adapted(command, folder)
+    if " table " in command:
+        words[words.index(str(folder / "runs.csv"))] = str(folder / "of_store.csv")
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_readme_names_only_targets_that_make_has() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = set(re.findall(r"\bmake ([a-z-]+)", README))
+    assert named
+    assert named <= targets
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_knows_how_to_make_what_readme_names() -> None:
+    for target in ("demo", "test", "bench", "test-faults"):
+        subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_readme_links_resolve() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_readme_names_folders_that_exist() -> None:
+    rooms = re.findall(r"^\| `([a-z]+/)` \|", README, flags=re.MULTILINE)
+    assert len(rooms) == 5
+    assert [room for room in rooms if not (ROOT / room).is_dir()] == []
