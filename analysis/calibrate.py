@@ -14,9 +14,12 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from analysis.dimension import neighbours
-from analysis.floor import fit_floor
+from analysis.fit import AICC_MARGIN, CONVEX, FLOOR_SIZES
+from analysis.floor import Polish, fit_floor
+from analysis.results import aicc
 from analysis.uncertainty import LEVEL, t_quantile
 
 FloatArray = NDArray[np.float64]
@@ -146,12 +149,43 @@ def seed_bootstrap(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray
     return (low + high) / 2, (high - low) / 2
 
 
+def recommended(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """What the program recommends: the rule of `fit._recommend` between power law and floor, for all tables at once."""
+    shifted = x - x.mean()
+    bends = np.polynomial.polynomial.polyfit(shifted, y.reshape(-1, len(x)).T, 2)[2].reshape(y.shape[:2])
+    mean, half = _t(bends)
+    error = half / t_quantile(y.shape[1] - 1)
+    convex = (len(x) >= FLOOR_SIZES) & (stats.t.sf(mean / error, y.shape[1] - 1) < CONVEX)
+    means = y.mean(axis=1)
+    power, floored = _line_fit(x, means), fit_floor(x, means)
+    shorter, before = _line_fit(x[:-1], means[:, :-1]), fit_floor(x[:-1], means[:, :-1])
+    aiccs = [
+        np.array([aicc(row, n) for row in means - fitted])
+        for n, fitted in ((2, power[:, :1] + power[:, 1:] * x), (3, floored.log_error(x)))
+    ]
+    misses = [
+        np.abs(means[:, -1] - predicted)
+        for predicted in (shorter[:, 0] + shorter[:, 1] * x[-1], before.log_error(x[-1:])[:, 0])
+    ]
+    each = fit_floor(x, y.reshape(-1, len(x))).status.reshape(y.shape[:2])
+    usable = (each <= Polish.NO_FLOOR).all(axis=1)
+    chosen = usable & (convex | ((aiccs[1] <= aiccs[0] - AICC_MARGIN) & (misses[1] <= misses[0])))
+    plain, corrected = seeds_t(x, y), floor_seeds_t(x, y)
+    return np.where(chosen, corrected[0], plain[0]), np.where(chosen, corrected[1], plain[1])
+
+
+def _line_fit(x: FloatArray, rows: FloatArray) -> FloatArray:
+    """Intercept and slope of every row. [n, 2]"""
+    return np.asarray(np.polynomial.polynomial.polyfit(x, rows.T, 1).T)
+
+
 Method = Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
 METHODS: dict[str, Method] = {
     "power: t over seeds (default)": seeds_t,
     "power: OLS on per-P means": ols_means,
     "power: bootstrap over seeds": seed_bootstrap,
     "power_floor: t over seeds (default)": floor_seeds_t,
+    "the recommended of the two": recommended,
 }
 DEFAULT = "power: t over seeds (default)"
 

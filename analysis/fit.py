@@ -26,6 +26,10 @@ AICC_MARGIN = 2.0
 """How much lower another form's AICc must be to count as evidence (Burnham & Anderson 2002, §2.6)."""
 SIGNIFICANCE = 0.01
 """Level of the tests behind flags and recommendations: one false alarm in a hundred curves each."""
+CONVEX = 0.025
+"""Level of the one-sided test over seeds that a curve is convex, which recommends the floor."""
+FLOOR_SIZES = 5
+"""Values of P below which a floor is never recommended: three parameters, and two to spare."""
 BOTH = (Form.POWER, Form.POWER_FLOOR)
 """The two forms that every comparison rests on."""
 
@@ -147,24 +151,26 @@ def _held_out_floor(x: FloatArray, mean: FloatArray) -> float:
 
 
 def _recommend(fits: list[Fit], curve: Curve, used: NDArray[np.bool_]) -> Form:
-    """A form with more parameters replaces the power law where there is evidence and it predicts the largest P better.
+    """The power law, unless the floor form or M4 has the evidence.
 
-    Evidence is AICc on the per-P means or, for the floor, a convex curvature that is significant over seeds: with six
-    points AICc finds a floor of 30 % in 1 % of trials, because it does not know how small the seeds' noise is.
-    Error rates are quoted from their likelihood. The broken power law and Huber's row are for diagnosis only.
+    Either by AICc on the per-P means *and* by the extrapolation to the largest P; or, for the floor, by a convexity
+    that the seeds agree on (one-sided test at `CONVEX`): with six points AICc finds a floor of 30 % in 1 % of trials,
+    because it does not know how small the seeds' noise is. A needless floor costs a wider interval, a missed one a
+    biased exponent. Error rates are quoted from their likelihood; the other forms are for diagnosis only.
     """
     by_form = {fit.form: fit for fit in fits}
     if Form.BINOMIAL in by_form and by_form[Form.BINOMIAL].status in USABLE:
         return Form.BINOMIAL
     bend, bend_p = curvature(curve, used)
+    convex = len(curve.sizes) >= FLOOR_SIZES and bend > 0 and bend_p / 2 < CONVEX
     best = by_form[Form.POWER]
-    for form, shown in ((Form.POWER_FLOOR, bend > 0 and bend_p < SIGNIFICANCE), (Form.M4, False)):
+    for form, shown in ((Form.POWER_FLOOR, convex), (Form.M4, False)):
         rival = by_form.get(form)
         if rival is None or rival.status not in USABLE:
             continue
         likelier = rival.aicc <= best.aicc - AICC_MARGIN  # False where either is NaN
         predicts = rival.extrapolation_error <= best.extrapolation_error
-        if (likelier or shown) and predicts:
+        if (likelier and predicts) or shown:
             best = rival
     return best.form
 

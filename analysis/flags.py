@@ -11,7 +11,7 @@ from scipy import stats
 
 from analysis.curve import nanmean
 from analysis.fit import SIGNIFICANCE, curvature
-from analysis.results import CurveFit, FitStatus, Form, by_seeds
+from analysis.results import USABLE, CurveFit, FitStatus, Form, by_seeds
 from analysis.uncertainty import line, lines, t_interval, two_sided
 
 FloatArray = NDArray[np.float64]
@@ -74,6 +74,8 @@ class Flag(StrEnum):
     """The error rises between neighbouring P beyond noise."""
     CURVATURE = "curvature"
     """ln ε is not linear in ln P beyond noise: no single exponent."""
+    FORM_DEPENDENT = "form_dependent"
+    """The power law is recommended, yet with a floor the interval of β leaves the power law's β out."""
     ZERO_ERROR = "zero_error"
     """Rows with an error of exactly zero were left out, which flatters nothing but biases β."""
 
@@ -117,6 +119,7 @@ def judge(fit: CurveFit) -> Judgement:
         Flag.FLOOR_DOMINATED: _floor_dominated(fit),
         Flag.NON_MONOTONE: _non_monotone(fit),
         Flag.CURVATURE: bool(bend_p < SIGNIFICANCE),
+        Flag.FORM_DEPENDENT: _form_dependent(fit),
         Flag.ZERO_ERROR: curve.lost_zeros or bool(np.any(curve.error == 0)),
     }
     return Judgement(verdict, beta_half, bend, bend_p, tuple(flag for flag in Flag if raised[flag]))
@@ -169,6 +172,12 @@ def _non_monotone(fit: CurveFit) -> bool:
     rise = np.diff(mean)
     noise = np.sqrt(sem[1:] ** 2 + sem[:-1] ** 2)
     return bool(np.any(rise > stats.norm.isf(level) * noise))  # False where the noise is unknown (NaN)
+
+
+def _form_dependent(fit: CurveFit) -> bool:
+    power, floored = fit.form(Form.POWER).beta, fit.form(Form.POWER_FLOOR)
+    outside = bool(power.value < floored.beta.low or power.value > floored.beta.high)  # False where there is no fit
+    return fit.recommended is Form.POWER and floored.status in USABLE and outside
 
 
 def _floor_dominated(fit: CurveFit) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.calibrate import (
@@ -15,10 +16,15 @@ from analysis.calibrate import (
     miscalibrated,
     nearest_neighbour,
     ols_means,
+    recommended,
     seed_bootstrap,
     seeds_t,
     simulate,
 )
+from analysis.curve import curves
+from analysis.fit import fit_curve
+from analysis.results import Form
+from analysis.table import check_table
 
 
 def coverage(method: str, scenario: Scenario, n: int = 4000) -> float:
@@ -65,6 +71,22 @@ def test_report_marks_what_it_does_not_claim() -> None:
     rows = calibrate(n=300, n_learner=5)
     assert {row.scenario for row in miscalibrated(rows)} <= {row.scenario for row in rows if row.claimed}
     assert not any(row.claimed for row in rows if "floor" in row.scenario or "one teacher" in row.scenario)
+
+
+def test_recommended_method_is_what_the_program_recommends() -> None:
+    for scenario in (Scenario("", 5, 7), Scenario("", 5, 6, floor_share=0.3)):
+        x, y = simulate(scenario, 40, np.random.default_rng(0))
+        value, half = recommended(x, y)
+        for i in range(40):
+            rows = [
+                {"dataset": "a", "architecture": "b", "metric": "m", "P": np.exp(x[k]), "seed": s}
+                | {"error": np.exp(y[i, s, k])}
+                for s in range(5)
+                for k in range(len(x))
+            ]
+            (curve,) = curves(check_table(pd.DataFrame(rows), "t"))
+            beta = fit_curve(curve, (Form.POWER,)).best.beta
+            assert (beta.value, beta.high - beta.value) == pytest.approx((value[i], half[i]), rel=1e-5, abs=1e-7)
 
 
 def test_methods_agree_on_the_point_estimate() -> None:

@@ -100,3 +100,9 @@ def test_dropped_zero_is_flagged() -> None:
     frame = rows()
     frame.loc[len(frame) - 1, "error"] = 0.0
     assert Flag.ZERO_ERROR in verdict(frame, drop_bad=True).flags
+
+
+def test_power_law_that_a_floor_would_change_is_flagged() -> None:
+    # four values of P are too few to recommend a floor, but enough to see that it would matter
+    frame = rows(beta=0.7, floor=0.05, sizes=(16, 64, 256, 1024), subset=0.005, init=0.005)
+    assert Flag.FORM_DEPENDENT in verdict(frame).flags
