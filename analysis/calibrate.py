@@ -3,7 +3,7 @@
 Simulated: ε = a·P^(−β) + c with log noise of the choice of subset (nested: correlation √(P/P′) within a seed; or
 independent at each P), of the initial weights (independent), and of the finite test set (common to all seeds).
 Learners: the nearest neighbour on the 2-torus, whose mean distance falls as P^(−1/2) exactly, and a kernel
-interpolator (Laplace teacher and student on the circle, β = 1/2 for the RMSE; THEORY: Spigler et al. 2019), both on
+interpolator (Laplace teacher and student on the circle, β = 1/2 for the RMSE; Spigler et al. 2019), both on
 subsets that nest within a seed and are disjoint across seeds.
 """
 

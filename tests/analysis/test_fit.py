@@ -92,12 +92,12 @@ def test_seed_with_missing_runs_stays_out_when_three_are_complete() -> None:
 def test_interval_covers_with_nested_subsets() -> None:
     rng = np.random.default_rng(5)
     hits = 0
-    for _ in range(400):
+    for _ in range(150):
         rows = curve_rows(rng, beta=0.5, prefactor=1.0, subset=0.05, init=0.03, **COLUMNS)
         beta = fit_curve(one_curve(rows), (Form.POWER,)).form(Form.POWER).beta
         hits += beta.low <= 0.5 <= beta.high
-    # Binomial(400, 0.95) lies in [365, 394] with probability 0.9996; OLS on the means would give about 330.
-    assert 365 <= hits <= 394
+    # Binomial(150, 0.95) falls below 134 with probability 0.2 %; OLS on the means would give about 123.
+    assert hits >= 134
 
 
 def test_band_covers_the_mean_fit() -> None:
