@@ -22,6 +22,8 @@ def one_line(error: Exception) -> str:
         return f"{group}={option}: no such choice; accepted: {' | '.join(options.split())}"
     if found := re.search(r"Could not override '([^']+)'", text):
         return f"{found[1]}: unknown key; accepted: the keys that python -m experiments --cfg job lists"
+    if isinstance(override := getattr(error, "override", None), str):  # Hydra's parser did not understand it
+        return f"{override}: {text.splitlines()[0]}; accepted: KEY=VALUE"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     wanted = [line for line in lines if not line.startswith(("full_key:", "object_type=", "reference_type=", "See "))]
     return "; ".join(wanted) or type(error).__name__

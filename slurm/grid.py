@@ -33,6 +33,8 @@ def expand(arguments: Sequence[str], grids: Sequence[Mapping[str, Any]]) -> list
 
 def _text(key: str, value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
+        if len(value) == 0:
+            raise InputError(f"{key}=[] in a grid: nothing to choose from; accepted: one value or more")
         return f"{key}={','.join('null' if v is None else str(v) for v in value)}"
     return f"{key}={'null' if value is None else value}"
 

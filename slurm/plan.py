@@ -10,9 +10,10 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from experiments import files
 from experiments.config import LacksKnob, RunConfig, parse
@@ -100,6 +101,7 @@ class Composer:
         self.loader = loader
         self.master = master
         self._bases: dict[tuple[str, ...], DictConfig] = {}
+        self._parsed: dict[str, tuple[Override, bool]] = {}
 
     def __call__(self, point: Sequence[str]) -> dict[str, Any]:
         """The composed configuration as plain containers.
@@ -108,24 +110,36 @@ class Composer:
             InputError: unknown key, group or option.
         """
         try:
-            parsed = OverridesParser.create(config_loader=self.loader).parse_overrides(list(point))
-            groups = [(t, o) for t, o in zip(point, parsed, strict=True) if self._is_group(o.key_or_group)]
-            plain = [o for o in parsed if not self._is_group(o.key_or_group) and not o.is_hydra_override()]
-            config = copy.deepcopy(self._base(tuple(text for text, _ in groups)))
-            for override in plain:
-                key = override.key_or_group
-                try:
-                    OmegaConf.update(config, key, override.value(), force_add=override.is_add())
-                except ConfigKeyError:
-                    raise InputError(f"{key}: unknown key beside {' '.join(t for t, _ in groups)}") from None
+            parsed = [(text, *self._parse(text)) for text in point]
+            groups = tuple(text for text, _, is_group in parsed if is_group)
+            config = copy.deepcopy(self._base(groups))
+            for _, override, is_group in parsed:
+                if not is_group and not override.is_hydra_override():
+                    self._set(config, override, groups)
             resolved = OmegaConf.to_container(config, resolve=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise InputError(one_line(error)) from error
         assert isinstance(resolved, dict)
         return {str(key): value for key, value in resolved.items()}
 
-    def _is_group(self, key: str) -> bool:
-        return bool(self.loader.get_group_options(key)) if "." not in key else False
+    def _parse(self, text: str) -> tuple[Override, bool]:
+        """An override, and whether it chooses from a group; remembered, for both take Hydra milliseconds."""
+        if text not in self._parsed:
+            (override,) = OverridesParser.create(config_loader=self.loader).parse_overrides([text])
+            key = override.key_or_group
+            self._parsed[text] = override, "." not in key and bool(self.loader.get_group_options(key))
+        return self._parsed[text]
+
+    @staticmethod
+    def _set(config: DictConfig, override: Override, groups: Sequence[str]) -> None:
+        key = override.key_or_group
+        try:
+            OmegaConf.update(config, key, override.value(), force_add=override.is_add())
+        except (ConfigKeyError, ConfigAttributeError):
+            section = OmegaConf.select(config, key.rpartition(".")[0]) if "." in key else config
+            known = ", ".join(map(str, section)) if isinstance(section, DictConfig) else ", ".join(map(str, config))
+            beside = f" beside {' '.join(groups)}" if groups else ""
+            raise InputError(f"{key}: unknown key{beside}; accepted: {known}") from None
 
     def _base(self, groups: tuple[str, ...]) -> DictConfig:
         if groups not in self._bases:

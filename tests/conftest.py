@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 STAR = {
@@ -29,6 +30,10 @@ TRAINING = {
     "compile": False, "checkpoint_seconds": 60.0, "init_seed": None,
 }  # fmt: skip
 """Eager and in double precision; some ten milliseconds an update."""
+
+# No timing decides a test here: the machine may be busy with anything.
+settings.register_profile("equilaw", deadline=None)
+settings.load_profile("equilaw")
 
 MakeConfig = Callable[..., dict[str, Any]]
 

@@ -1,0 +1,32 @@
+"""Hydra's own configuration loader on the project's conf/."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hydra import initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+
+@pytest.fixture
+def loader(root: Path) -> Iterator[ConfigLoader]:
+    """The loader as ``python -m experiments`` has it."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(root / "conf"), version_base="1.3"):
+        yield GlobalHydra.instance().config_loader()
+    GlobalHydra.instance().clear()
+
+
+@pytest.fixture
+def master(loader: ConfigLoader) -> Callable[..., DictConfig]:
+    """The configuration of a sweep with its own overrides, before any point."""
+
+    def compose(*overrides: str) -> DictConfig:
+        return loader.load_configuration("config", list(overrides), run_mode=RunMode.MULTIRUN)
+
+    return compose

@@ -1,0 +1,96 @@
+"""Sweeps as unions of grids."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from experiments.errors import InputError
+from slurm.grid import expand
+
+
+def values(point: list[str]) -> dict[str, Any]:
+    """What Hydra makes of a point."""
+    parsed = OverridesParser.create().parse_overrides(point)
+    return {o.key_or_group: o.value() for o in parsed}
+
+
+def test_no_grid_is_the_product_of_the_command_line() -> None:
+    points = expand(["P=16,32", "L=0,1", "nu=3"], [])
+    assert points == [
+        ["P=16", "L=0", "nu=3"], ["P=16", "L=1", "nu=3"], ["P=32", "L=0", "nu=3"], ["P=32", "L=1", "nu=3"],
+    ]  # fmt: skip
+    assert expand([], []) == [[]]
+
+
+def test_union_in_order_and_each_point_once() -> None:
+    grids: list[dict[str, Any]] = [{"P": [1, 2], "nu": 1}, {"P": [2, 3], "nu": 1}]
+    assert expand([], grids) == [["P=1", "nu=1"], ["P=2", "nu=1"], ["P=3", "nu=1"]]
+
+
+def test_the_command_line_replaces_a_grids_choices() -> None:
+    grids: list[dict[str, Any]] = [{"P": [1, 2, 3], "cell": ["A", "B"]}, {"P": 7, "model": "ace"}]
+    assert expand(["P=5,6"], grids) == [
+        ["cell=A", "P=5"], ["cell=A", "P=6"], ["cell=B", "P=5"], ["cell=B", "P=6"], ["model=ace", "P=5"],
+        ["model=ace", "P=6"],
+    ]  # fmt: skip
+    assert expand(["P=5"], [{"P": [1, 2]}, {"P": [3]}]) == [["P=5"]]
+
+
+def test_hydras_own_keys_go_to_every_point_and_are_not_swept() -> None:
+    points = expand(["hydra.launcher.workers=2", "P=1,2"], [])
+    assert points == [["hydra.launcher.workers=2", "P=1"], ["hydra.launcher.workers=2", "P=2"]]
+
+
+def test_null_in_a_list_is_null() -> None:
+    assert [values(p) for p in expand([], [{"L": [None, 1], "nu": None}])] == [
+        {"L": None, "nu": None}, {"L": 1, "nu": None},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("grid", "expected"),
+    [
+        ({"a": [0.1, 1e-5]}, [{"a": 0.1}, {"a": 1e-5}]),
+        ({"a": [True, False]}, [{"a": True}, {"a": False}]),
+        ({"a": [[1.0, 2.0], [3.0]]}, [{"a": [1.0, 2.0]}, {"a": [3.0]}]),
+        ({"a": "[1,2]"}, [{"a": [1, 2]}]),
+        ({"a": "1,2"}, [{"a": 1}, {"a": 2}]),
+        ({"a": "range(1,4)"}, [{"a": 1}, {"a": 2}, {"a": 3}]),
+        ({"a": "'x, y'"}, [{"a": "x, y"}]),
+        ({"a": "dir/file-1.xyz"}, [{"a": "dir/file-1.xyz"}]),
+    ],
+    ids=str,
+)
+def test_values_arrive_as_they_were_written(grid: dict[str, Any], expected: list[dict[str, Any]]) -> None:
+    assert [values(p) for p in expand([], [grid])] == expected
+    from_yaml = OmegaConf.create({"grids": [grid]}).grids  # as Hydra hands it to the sweeper
+    assert [values(p) for p in expand([], from_yaml)] == expected
+
+
+SIZES = st.dictionaries(
+    st.sampled_from(["P", "L", "nu"]), st.sets(st.integers(0, 99), min_size=1, max_size=3).map(list)
+)
+
+
+@settings(max_examples=30)
+@given(SIZES)
+def test_product(grid: dict[str, list[int]]) -> None:
+    expected = [[f"{key}={v}" for key, v in zip(grid, c, strict=True)] for c in itertools.product(*grid.values())]
+    assert expand([], [grid]) == expected
+
+
+def test_an_empty_choice_is_refused() -> None:
+    with pytest.raises(InputError, match=r"P=\[\] in a grid: nothing to choose from; accepted: one value or more"):
+        expand([], [{"P": []}])
+
+
+def test_deleting_is_refused() -> None:
+    with pytest.raises(InputError, match=r"~P: a sweep cannot delete a key; accepted: key=value"):
+        expand(["~P"], [])
