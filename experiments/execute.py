@@ -124,10 +124,11 @@ def _train(
     device = device_of(configs[0].device)
     task = _task(_key(configs[0].data), architecture.cutoff, settings.precision, device)
     model = _network(architecture, len(task.elements))
-    members = []
+    members, scales = [], {}
     for attempt, config in zip(attempts, configs, strict=True):
         assert config.training is not None
-        chosen = subset(len(dataset.pool), config.P, config.subset_seed, dataset.disjoint_seeds)
+        prepared = task.prepare(subset(len(dataset.pool), config.P, config.subset_seed, dataset.disjoint_seeds))
+        scales[attempt.run.id] = prepared.scale
         members.append(
             Member(
                 name=attempt.run.id,
@@ -136,7 +137,7 @@ def _train(
                 seed=config.seed,
                 init_seed=config.init_seed,
                 learning_rate=config.training.learning_rate,
-                prepared=task.prepare(chosen),
+                prepared=prepared,
             )
         )
     pack = Pack(members, task, model, settings, compile=settings.compile and can_compile())
@@ -157,7 +158,7 @@ def _train(
             "seconds": member.seconds,
             "device": str(device),
         }
-        uses = {"elements": task.elements, "scale": member.prepared.scale}
+        uses = {"elements": task.elements, "scale": scales[member.name]}
         checkpoint.save(attempt.path / WEIGHTS, checkpoint.Checkpoint(member.weights, uses))
         _publish(attempt, config, dataset, member.full, member.half, facts)
         outcome[member.name] = "done"

@@ -6,7 +6,7 @@ RMS of the run's own training frames (so that the loss is in its units) and the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,8 +19,8 @@ from experiments.data.dataset import Dataset, Frames, Ints
 from experiments.data.graph import neighbours
 from experiments.models.graph import Graph, pair_forces
 from experiments.tasks.predictions import Predictions
+from experiments.tasks.task import Evaluates, Tensors
 
-Tensors = Mapping[str, Tensor]
 EVALUATION_SLOTS = 32768
 """Neighbour slots evaluated at once: bounds the memory of an evaluation."""
 
@@ -59,6 +59,11 @@ class Prepared:
     baseline: Baseline
     scale: float
     inverse_neighbours: float
+
+    @property
+    def constants(self) -> dict[str, float]:
+        """Values for the model's entries that are not trained."""
+        return {"constant.inverse_neighbours": self.inverse_neighbours}
 
 
 class MoleculeTask:
@@ -112,6 +117,17 @@ class MoleculeTask:
             scale = float(np.std(frames.energies - baseline.predict(frames.numbers))) or 1.0
         edges = self.pool.tensors["mask"][torch.as_tensor(subset, device=self.device)].sum().item()
         return Prepared(subset, baseline, scale, float(real.sum() / max(edges, 1.0)))
+
+    @property
+    def inputs(self) -> Tensors:
+        """The pool's tensors."""
+        return self.pool.tensors
+
+    def evaluator(self, model: Network, weights: tuple[float, float]) -> Evaluates:
+        """Energies get their best constant where training on forces alone leaves it undetermined."""
+        from experiments.training import evaluate
+
+        return evaluate.Evaluator(self, model, energy_offset=weights[0] == 0)
 
     def targets(self, runs: Sequence[Prepared]) -> dict[str, Tensor]:
         """Normalised labels of a pack: ``energies`` ``[p, F]`` over the pool, given on each run's own subset

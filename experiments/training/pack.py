@@ -13,16 +13,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from experiments.config import TrainingConfig
-from experiments.tasks.molecules import MoleculeTask, Network, Prepared
+from experiments.tasks.task import Model, Task
 from experiments.training import checkpoint
-from experiments.training.evaluate import Evaluation, Evaluator
+from experiments.training.evaluate import Evaluation
 from experiments.training.history import History
 from experiments.training.layout import Layout
 from experiments.training.optimizers import OPTIMIZERS, Optimizer, along
@@ -37,14 +37,6 @@ GLANCES = 20
 """Holdout errors recorded over a run."""
 
 Report = Callable[[Mapping[str, Any]], None]
-
-
-class Trainable(Network, Protocol):
-    """A network that can be initialised."""
-
-    def init(self, seed: int, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Parameters of one run, without a pack axis; names that begin with ``constant.`` are not trained."""
-        ...
 
 
 class Interrupted(Exception):
@@ -63,7 +55,8 @@ class Member:
     seed: int
     init_seed: int
     learning_rate: float
-    prepared: Prepared
+    prepared: Any
+    """What the task made of its training frames; a Prepared."""
     clock: int = 0
     seconds: float = 0.0
     half: Evaluation | None = None
@@ -93,7 +86,7 @@ class Pack:
     """
 
     def __init__(
-        self, members: Sequence[Member], task: MoleculeTask, model: Trainable, settings: TrainingConfig, compile: bool
+        self, members: Sequence[Member], task: Task, model: Model, settings: TrainingConfig, compile: bool
     ) -> None:
         self.task = task
         self.model = model
@@ -101,7 +94,8 @@ class Pack:
         self.compile = compile
         self.schedule = Schedule(settings.max_steps, settings.warmup_steps, settings.cooldown)
         self.optimizer: Optimizer = OPTIMIZERS[settings.optimizer]()
-        self.evaluator = Evaluator(task, model, energy_offset=settings.energy_weight == 0)
+        self.weights = (settings.energy_weight, settings.force_weight)
+        self.evaluator = task.evaluator(model, self.weights)
         self.slots: list[Member | None] = list(members)
         shapes = {k: v.shape for k, v in model.init(0, task.dtype).items() if not is_constant(k)}
         self.layout = Layout(shapes)
@@ -127,8 +121,8 @@ class Pack:
         drawn = {k: v.to(self.task.device) for k, v in self.model.init(member.init_seed, self.task.dtype).items()}
         params = self.layout.flat({k: v[None] for k, v in drawn.items() if not is_constant(k)})
         constants = {k: v for k, v in drawn.items() if is_constant(k)}
-        share = torch.tensor(member.prepared.inverse_neighbours, dtype=self.task.dtype, device=self.task.device)
-        constants["constant.inverse_neighbours"] = share
+        for name, value in member.prepared.constants.items():
+            constants[name] = torch.tensor(value, dtype=self.task.dtype, device=self.task.device)
         memory = self.optimizer.init(self.layout, params)
         return {
             "params": params[0],
@@ -173,7 +167,7 @@ class Pack:
         picked = torch.zeros((len(self.slots), self.settings.batch_size), dtype=torch.int64, device=self.task.device)
         constants = part(self.state, "constants")
         gradient = self._gradient(picked)
-        return gradient(self.state["params"], constants, self.targets, self.task.pool.tensors, picked)[1]
+        return gradient(self.state["params"], constants, self.targets, self.task.inputs, picked)[1]
 
     def _until_event(self, member: Member) -> int:
         glance = math.ceil(self.schedule.total / GLANCES)
@@ -218,7 +212,7 @@ class Pack:
         """One update of the pack; the losses before it ``[p]``."""
         state = self.state
         params = state["params"]
-        losses, grads = gradient(params, part(state, "constants"), self.targets, self.task.pool.tensors, picked)
+        losses, grads = gradient(params, part(state, "constants"), self.targets, self.task.inputs, picked)
         shrink = torch.clamp(self.settings.clip / (grads.norm(dim=1) + 1e-12), max=1.0)
         memory = part(state, "optimizer")
         params, memory = self.optimizer.update(self.layout, params, grads * along(shrink, grads), memory, rate, step)
@@ -241,10 +235,9 @@ class Pack:
         self.state = {**self.state, **{f"optimizer/{k}": v for k, v in memory.items()}}
 
     def _gradient(self, picked: Tensor) -> Gradient:
-        example = (self.state["params"], part(self.state, "constants"), self.targets, self.task.pool.tensors, picked)
+        example = (self.state["params"], part(self.state, "constants"), self.targets, self.task.inputs, picked)
         shapes = tuple((k, tuple(v.shape)) for group in example[1:4] for k, v in sorted(group.items()))
-        weights = (self.settings.energy_weight, self.settings.force_weight)
-        task, model = self.task, self.model
+        task, model, weights = self.task, self.model, self.weights
         key = (model, shapes, tuple(picked.shape), task.dtype, task.device, self.compile, weights)
         if key not in _GRADIENTS:
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from experiments.tasks.molecules import MoleculeTask
 from experiments.training import pack as engine
-from experiments.training.evaluate import Evaluation, Evaluator
+from experiments.training.evaluate import Evaluation
 from experiments.training.layout import Layout
 from experiments.training.optimizers import OPTIMIZERS
 from experiments.training.order import batches
@@ -43,7 +43,7 @@ def ends(member: Member) -> tuple[Weights, Evaluation, Evaluation]:
     return member.weights, member.full, member.half
 
 
-def plain_training(laboratory: Any, member: Member, task: MoleculeTask, budget: int, **changes: Any) -> Weights:
+def plain_training(laboratory: Any, member: Any, task: MoleculeTask, budget: int, **changes: Any) -> Weights:
     """One schedule of ``budget`` updates as one would write it down: no pack, no trunk, no branch, no legs."""
     settings = dataclasses.replace(laboratory.settings, **changes)
     optimizer = OPTIMIZERS[settings.optimizer]()
@@ -99,18 +99,22 @@ def test_engine_is_the_plain_loop(laboratory: Any, changes: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("steps", [24, 25])
-def test_half_budget_is_that_schedule_run_alone(laboratory: Any, precision: str, steps: int) -> None:
+def test_half_budget_is_that_schedule_run_alone(
+    laboratory: Any, precision: str, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The result at T/2, from the branch of a run of T, equals a run of max_steps=T/2 bit for bit."""
-    seen: list[Weights] = []
+    changes = {"max_steps": steps, "precision": precision}
+    task = laboratory.task(dataclasses.replace(laboratory.settings, **changes))
+    branched = laboratory.member(task, "branched")
+    pack, seen = laboratory.pack([branched], task, **changes), []
+    full = pack.evaluator.full
 
-    class Watching(Evaluator):
-        def full(self, weights: Any, prepared: Any) -> Evaluation:
-            seen.append({name: value.clone() for name, value in weights.items()})
-            return super().full(weights, prepared)
+    def watched(weights: Weights, prepared: Any) -> Any:
+        seen.append({name: value.clone() for name, value in weights.items()})
+        return full(weights, prepared)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "Evaluator", Watching)
-        branched = laboratory.trained("branched", {"max_steps": steps, "precision": precision})
+    monkeypatch.setattr(pack.evaluator, "full", watched)
+    pack.train(lambda: False, lambda event: None)
     alone = laboratory.trained("alone", {"max_steps": steps // 2, "precision": precision})
     assert same(seen[0], ends(alone)[0])
     assert ends(branched)[2].test == ends(alone)[1].test
@@ -176,11 +180,12 @@ def test_pack_of_three_is_three_packs_of_one(laboratory: Any, optimizer: str, pr
                 assert one.test[name].value == pytest.approx(value.value, rel=tolerance)
 
 
-def poisoned(member: Member) -> Member:
+def poisoned(member: Any) -> Member:
     """The loss of this member is NaN from its first update."""
     baseline = dataclasses.replace(member.prepared.baseline, constant=math.nan)
     member.prepared = dataclasses.replace(member.prepared, baseline=baseline)
-    return member
+    made: Member = member
+    return made
 
 
 def test_nan_in_one_run_leaves_the_others_bit_for_bit(laboratory: Any) -> None:
