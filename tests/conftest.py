@@ -83,6 +83,19 @@ def make_config(tmp_path: Path) -> MakeConfig:
     return make
 
 
+@pytest.fixture
+def tiny_arguments() -> list[str]:
+    """The same tiny runs on the command line of ``python -m experiments``; eager, in single precision."""
+    sections = {"data": STAR, "model": MACE, "training": {**TRAINING, "precision": "float32"}}
+    arguments = ["data=star"]
+    for section, values in sections.items():
+        for key, value in values.items():
+            if key not in ("source", "architecture") and value is not None:
+                shown = str(value).lower() if isinstance(value, bool) else str(value).replace(" ", "")
+                arguments.append(f"{section}.{key}={shown}")
+    return arguments
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The repository's root, where commands are run."""
