@@ -32,7 +32,8 @@ test-faults: env
 	OMP_NUM_THREADS=1 $(PY) -m pytest -m faults $(ARGS)
 
 bench: env
-	$(PY) -m experiments.bench --out build/bench.json
+	$(PY) -m analysis.bench --out build/bench-analysis.json
+	OMP_NUM_THREADS=1 $(PY) -m experiments.bench --out build/bench.json --also build/bench-analysis.json
 
 clean:
 	rm -rf build

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
+import json
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
 from analysis.bootstrap import bootstrap
+from analysis.files import write_text
 from analysis.synthetic import noise
 
 FloatArray = NDArray[np.float64]
@@ -61,3 +66,20 @@ def benchmarks(
             "ratio": peer / ours,
         }
     ]
+
+
+def main() -> int:
+    """Write the list as JSON."""
+    parser = argparse.ArgumentParser(description="Time the bootstrap.")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    out: Path = parser.parse_args().out
+    rows = benchmarks()
+    for row in rows:
+        print(f"{row['ours_ms']:9.0f} ms  {row['ratio']:6.0f}x  {row['name']}; beside {row['peer']}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_text(out, json.dumps(rows, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

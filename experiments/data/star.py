@@ -1,4 +1,4 @@
-"""The star teacher: data with a known answer for L, ν and the edge order (THEORY: star teacher).
+"""The star teacher: data with a known answer for L, ν and the edge order.
 
 A centre and ``n`` neighbours on the unit sphere around it, iid uniform, with
 ``E = Σ_{j<k} Σ_{l=1}^{l_max} c_l P_l(cos θ_jk)`` and exact forces. Only centre–neighbour pairs are bonds, so a

@@ -46,7 +46,7 @@ def test_boundary_biases_a_cube_downwards() -> None:
     rng = np.random.default_rng(3)
     sizes = 64 * 2 ** np.arange(6)
     found = nearest_distances(rng.random((12000, 8)), rng.random((1500, 8)), sizes)
-    assert 6.5 < found.d_eff.value < 7.6  # theory notes §2: 7.2 for d = 8
+    assert 6.5 < found.d_eff.value < 7.6  # an independent computation found 7.2 for d = 8
 
 
 def test_pool_that_is_too_small_is_refused() -> None:

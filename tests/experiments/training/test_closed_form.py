@@ -238,7 +238,7 @@ def test_a_run_reports_its_errors_on_test_and_training_frames(stars: Dataset) ->
 def test_real_ethanol_angles_help_and_frames_beat_rows() -> None:
     """Against the published order of magnitude: at P = 32 scalar edges stay above 120 meV/Å, edge order 1 passes it.
 
-    (rMD17 ethanol, linear ACE, P = 128: 117 and 60 meV/Å, THEORY: linear ACE.) Leaving out rows instead of frames
+    (rMD17 ethanol, linear ACE, P = 128: 117 and 60 meV/Å) Leaving out rows instead of frames
     chooses hardly any penalty.
     """
     pool, test = read_frames(ETHANOL / "train.xyz"), read_frames(ETHANOL / "test.xyz").take(np.arange(0, 1000, 20))

@@ -149,7 +149,7 @@ def test_both_forms_give_one_answer() -> None:
 
 
 def test_excess_error_follows_the_law_of_noise() -> None:
-    """Least squares on Gaussian features: excess MSE = σ² M/(n − M − 1), THEORY: linear ACE.
+    """Least squares on Gaussian features: excess MSE = σ² M/(n − M − 1).
 
     One coefficient less is left for the intercept: n − 1 rows remain after it. 400 repetitions with M = 10.
     """
