@@ -162,7 +162,8 @@ class Soap:
                 renewed, order = renewed_basis(state[f"{key}gram"], basis, first)
                 index = (order[..., :, None] if side == "l" else order[..., None, :]).expand_as(v)
                 moved = torch.where(along(first, v), v, v.gather(-2 if side == "l" else -1, index))
-                new[f"{key}basis"] = torch.where(along(due, basis), renewed, basis)
+                # Contiguous, as a checkpoint stores it: products round differently along other strides.
+                new[f"{key}basis"] = torch.where(along(due, basis), renewed, basis).contiguous()
                 v = torch.where(along(due, v), moved, v)
             moments.append(v.flatten(1))
         new["v"] = torch.cat(moments, 1)

@@ -1,0 +1,221 @@
+"""Killed anywhere: after any campaign of kills the table is the undisturbed one, bit for bit, and nothing is left over.
+
+The short forms are part of the ordinary suite; ``-m faults`` with EQUILAW_KILLS (100 where it is not set) is the
+long one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from experiments import files
+from experiments.config import parse
+from experiments.data.load import load
+from experiments.runs import Run, RunStore
+from experiments.table import run_table
+
+TIMING = ["seconds", "code_version"]
+"""What may differ: how long it took, and the commit where somebody commits meanwhile."""
+KILLS = int(os.environ.get("EQUILAW_KILLS", "100"))
+SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+
+
+class Zygote:
+    """See zygote.py."""
+
+    def __init__(self, root: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("zygote.py"))],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)},
+        )  # fmt: skip
+
+    def _ask(self, **request: Any) -> Any:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def spawn(self, runs: Sequence[Run]) -> int:
+        return int(self._ask(spawn=[str(run.path) for run in runs])["pid"])
+
+    def wait(self, pid: int) -> int:
+        return int(self._ask(wait=pid)["code"])
+
+
+@pytest.fixture
+def zygote(root: Path) -> Iterator[Zygote]:
+    made = Zygote(root)
+    yield made
+    assert made.process.stdin is not None
+    made.process.stdin.close()
+    made.process.wait()
+
+
+def table_of(store: Path) -> pd.DataFrame:
+    return run_table(RunStore(store)).drop(columns=TIMING)
+
+
+def assert_clean(store: Path, count: int) -> None:
+    """Every run done once; no asides, no checkpoints, no leases."""
+    runs = RunStore(store).runs()
+    assert len(runs) == count
+    for run in runs:
+        assert run.state() == "done"
+        assert run.recorded_state()["state"] == "done"
+        result = run.result()
+        assert result is not None
+        winner = run.path / f"attempt-{result['attempt']}" / "result.json"
+        assert os.path.samefile(winner, run.path / "result.json")
+        for name in ("frame_errors.parquet", "history.parquet", "checkpoint/model.safetensors"):
+            assert (run.path / name).exists(), name
+        assert not list(run.path.rglob("alive.json"))
+    assert not list(store.rglob(f"{files.ASIDE}*"))
+    assert not list(store.rglob("step-*"))
+
+
+def campaign(
+    zygote: Zygote, make_config: Callable[..., dict[str, Any]], path: Path, kills: int, seed: int, drivers: int = 2
+) -> int:
+    """Kill one of two drivers, ``kills`` times; the number of kills that hit a run with a checkpoint comes back."""
+    draw = random.Random(seed)
+    sha256 = load(parse(make_config()).data).sha256()
+    stores = {}
+    for name in ("undisturbed", "disturbed"):
+        runs = []
+        for P, L, run_seed in ((4, 0, 0), (8, 1, 0), (4, 1, 1), (8, 0, 1)):
+            changes = {
+                "P": P, "L": L, "seed": run_seed, "training.max_steps": 80, "training.precision": "float32",
+                "training.checkpoint_seconds": 0.05,
+            }  # fmt: skip
+            config = parse(make_config(changes))
+            run = RunStore(path / name).run(config.run_id(sha256))
+            run.create(config.as_dict())
+            runs.append(run)
+        stores[name] = runs
+    assert zygote.wait(zygote.spawn(stores["undisturbed"])) == 0
+    runs = stores["disturbed"]
+    living = [zygote.spawn(order) for order in (runs, runs[::-1])][:drivers]
+    hits = 0
+    for _ in range(kills):
+        if all(run.state() == "done" for run in runs):
+            # All is trained: begin anew with some run, as if a result had been lost.
+            for run in draw.sample(runs, 2):
+                result = run.result()
+                assert result is not None
+                (run.path / "result.json").unlink()
+        time.sleep(draw.uniform(0.0, 0.5))
+        hits += any(run.path.glob("attempt-*/step-*") for run in runs)
+        victim = draw.randrange(len(living))
+        os.kill(living[victim], draw.choice(SIGNALS))
+        code = zygote.wait(living[victim])
+        assert code in (0, -signal.SIGKILL, 128 + signal.SIGTERM, 128 + signal.SIGINT)
+        living[victim] = zygote.spawn(draw.sample(runs, len(runs)))
+    codes = [zygote.wait(pid) for pid in living]
+    assert codes == [0] * drivers
+    assert_clean(path / "disturbed", len(runs))
+    pd.testing.assert_frame_equal(table_of(path / "disturbed"), table_of(path / "undisturbed"), check_exact=True)
+    for run, other in zip(runs, stores["undisturbed"], strict=True):
+        pd.testing.assert_frame_equal(
+            pd.read_parquet(run.path / "frame_errors.parquet"), pd.read_parquet(other.path / "frame_errors.parquet"),
+            check_exact=True,
+        )  # fmt: skip
+    return hits
+
+
+def test_kills_at_random_moments(zygote: Zygote, make_config: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    assert campaign(zygote, make_config, tmp_path, kills=20, seed=1) > 5
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("seed", range(3))
+def test_many_kills_at_random_moments(
+    zygote: Zygote, make_config: Callable[..., dict[str, Any]], tmp_path: Path, seed: int
+) -> None:
+    assert campaign(zygote, make_config, tmp_path, kills=KILLS, seed=100 + seed) > KILLS // 4
+
+
+# --- whole sweeps
+
+
+def start(arguments: Sequence[str], root: Path, log: Path) -> subprocess.Popen[bytes]:
+    with open(log, "ab") as out:
+        return subprocess.Popen(
+            [sys.executable, "-m", "experiments", "-m", *arguments], cwd=root, stdout=out, stderr=out,
+            env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True,
+        )  # fmt: skip
+
+
+def workers_of(driver: int) -> list[int]:
+    """Processes of ``experiments.worker`` that belong to a driver."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"experiments.worker" in words and str(driver).encode() in words:
+            found.append(int(entry.name))
+    return found
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 300.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.02)
+
+
+def progress(store: Path) -> tuple[int, int]:
+    """Results and latest checkpoints: what grows while a sweep works."""
+    steps = sorted(store.glob("*/attempt-*/step-*"))
+    return len(list(store.glob("*/result.json"))), sum(hash(p.name) for p in steps)
+
+
+def sweep_campaign(tiny_arguments: list[str], root: Path, path: Path, kills: int, seed: int) -> None:
+    draw = random.Random(seed)
+    sweep = [
+        *tiny_arguments, "P=4,8", "L=0,1", "nu=2", "seed=0,1", "training.checkpoint_seconds=0.05",
+        "hydra.launcher.workers=2",
+    ]  # fmt: skip
+    sweep = list({a.partition("=")[0]: a for a in [*sweep, "training.max_steps=100"]}.values())
+    disturbed = path / "disturbed"
+    for n in range(kills):
+        driver = start([*sweep, f"store={disturbed}"], root, path / "disturbed.log")
+        before = progress(disturbed)
+        wait_for(lambda d=driver, b=before: progress(disturbed) != b or d.poll() is not None, "progress")  # type: ignore[misc]
+        time.sleep(draw.uniform(0, 1.0))
+        kill = SIGNALS[1:][n % 3]
+        driver.send_signal(kill)
+        code = driver.wait(120)
+        assert code in (-signal.SIGKILL, 130, 0)
+        wait_for(lambda d=driver: not workers_of(d.pid), "the end of the workers")  # type: ignore[misc]
+    last = [start([*sweep, f"store={disturbed}"], root, path / "disturbed.log") for _ in range(2)]
+    quiet = start([*sweep, f"store={path / 'undisturbed'}"], root, path / "undisturbed.log")
+    assert [driver.wait(600) for driver in (*last, quiet)] == [0, 0, 0], (path / "disturbed.log").read_text()
+    assert_clean(disturbed, 8)
+    assert_clean(path / "undisturbed", 8)
+    pd.testing.assert_frame_equal(table_of(disturbed), table_of(path / "undisturbed"), check_exact=True)
+    assert not any(workers_of(driver.pid) for driver in (*last, quiet))
+
+
+def test_a_sweep_is_killed_and_two_drivers_finish_it(tiny_arguments: list[str], root: Path, tmp_path: Path) -> None:
+    sweep_campaign(tiny_arguments, root, tmp_path, kills=3, seed=0)
+
+
+@pytest.mark.faults
+def test_a_sweep_is_killed_many_times(tiny_arguments: list[str], root: Path, tmp_path: Path) -> None:
+    sweep_campaign(tiny_arguments, root, tmp_path, kills=max(3, KILLS // 10), seed=1)
