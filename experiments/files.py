@@ -135,9 +135,16 @@ def remove_asides(directory: Path) -> None:
 
 def remove_abandoned(directory: Path, deep: bool = True) -> None:
     """Delete what killed writers left in ``directory``, and below it where ``deep``."""
-    for leftover in list(directory.rglob(f"{ASIDE}*") if deep else directory.glob(f"{ASIDE}*")):
-        if abandoned(leftover):
-            shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+    # os.walk passes over directories that others delete or rename meanwhile; Path.rglob would raise.
+    for place, directories, names in os.walk(directory):
+        found = [name for name in (*directories, *names) if name.startswith(ASIDE)]
+        directories[:] = [name for name in directories if deep and name not in found]
+        for leftover in (Path(place) / name for name in found):
+            if abandoned(leftover):
+                if leftover.is_dir():
+                    shutil.rmtree(leftover, ignore_errors=True)
+                else:
+                    leftover.unlink(missing_ok=True)
 
 
 def creatable(directory: Path, key: str) -> None:

@@ -210,6 +210,8 @@ class Run:
             if number == result["attempt"] or not self._alive(number):
                 for checkpoint in (self.path / f"attempt-{number}").glob("step-*.safetensors"):
                     checkpoint.unlink(missing_ok=True)
+            if not self._alive(number):
+                (self.path / f"attempt-{number}" / "alive.json").unlink(missing_ok=True)
         files.remove_abandoned(self.path)
         if self.recorded_state().get("state") != "done":
             self.set_state("done", attempt=result["attempt"])

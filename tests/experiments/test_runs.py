@@ -102,7 +102,7 @@ def test_many_processes_one_winner(run: Run) -> None:
     context = multiprocessing.get_context("fork")
     start, leave, answers = context.Event(), context.Event(), context.Queue()
     arguments = (str(run.path), start, answers, leave)
-    children = [context.Process(target=_take_and_wait, args=arguments) for _ in range(8)]
+    children = [context.Process(target=_take_and_wait, args=arguments, daemon=True) for _ in range(8)]
     for child in children:
         child.start()
     start.set()

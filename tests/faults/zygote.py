@@ -35,6 +35,8 @@ def work(paths: list[str]) -> int:
                 return 1
             if stop():
                 return stop.exit_code
+    for run in runs:
+        run.settle()
     return 0
 
 
