@@ -92,6 +92,8 @@ def _report(event: Any) -> None:
 def main() -> int:
     """Exit code 0: done, 1: a run failed, 2: bad input (one line says what), 128 + n: stopped by signal n."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    # argparse takes KEY=VALUE arguments in one piece only; -m may stand anywhere
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the message below is ours
     try:
         hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(guarded)()

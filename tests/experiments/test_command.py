@@ -1,0 +1,81 @@
+"""``python -m experiments`` as a user calls it: exit codes, one line for bad input, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.runs import RunStore
+from experiments.table import COLUMNS, run_table
+
+
+def command(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "experiments", *arguments], cwd=root, capture_output=True, text=True, timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+BAD: list[tuple[list[str], str]] = [
+    (["P=61"], "P=61: the pool holds 60 frames; P must be an integer from 1 to 60"),
+    (["P=many"], "P='many': accepted: an integer ≥ 1"),
+    (["-m", "L=0,9", "nu=2,x"], "L=9: accepted: an integer from 0 to 3"),
+    (["model=nequip2"], "model=nequip2: no such choice; accepted: "),
+    (["training.max_stepz=3"], "training.max_stepz: unknown key"),
+    (["-m", "P=61,4"], "P=61: the pool holds 60 frames"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=[" ".join(a) for a, _ in BAD])
+def test_bad_input(tiny_arguments: list[str], root: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+    """One line for each mistake on standard error, exit code 2, and no store."""
+    ended = command(root, *tiny_arguments, f"store={tmp_path / 'store'}", *arguments)
+    assert ended.returncode == 2, ended.stderr
+    lines = ended.stderr.splitlines()
+    assert any(line.startswith(f"equilaw: {message}") for line in lines), ended.stderr
+    assert all(line.startswith("equilaw: ") for line in lines)
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "store").exists()
+
+
+def test_store_that_cannot_be(tiny_arguments: list[str], root: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ended = command(root, *tiny_arguments, f"store={tmp_path}/file/runs")
+    assert ended.returncode == 2
+    assert f"store={tmp_path}/file/runs: {tmp_path}/file is no directory; accepted: a directory" in ended.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_run_and_a_sweep_and_both_again(tiny_arguments: list[str], root: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    ended = command(root, *tiny_arguments, f"store={store}", "P=4", "L=1", "nu=2")
+    assert ended.returncode == 0, ended.stderr
+    assert "force_mae" in ended.stdout
+    (run,) = RunStore(store).runs()
+    result: dict[str, Any] = json.loads((run.path / "result.json").read_text())
+    assert result["metrics"].keys() == {"force_mae", "force_rmse", "energy_mae", "energy_rmse"}
+    assert isinstance(result["converged"], bool)
+
+    sweep = (*tiny_arguments, "-m", f"store={store}", "P=4,8", "L=1", "nu=2", "seed=0", "hydra.launcher.workers=1")
+    planned = command(root, *sweep, "hydra.launcher.submit=false")
+    assert planned.returncode == 0, planned.stderr
+    assert [line.split()[-1] for line in planned.stdout.splitlines()] == ["done", "queued"]
+    assert len(RunStore(store).runs()) == 1  # a plan makes nothing
+    ended = command(root, *sweep)
+    assert ended.returncode == 0, ended.stderr
+    assert [r.latest_attempt() for r in RunStore(store).runs()] == [1, 1]
+    stamps = {r.id: (r.path / "result.json").stat().st_mtime_ns for r in RunStore(store).runs()}
+    assert command(root, *sweep).returncode == 0
+    assert stamps == {r.id: (r.path / "result.json").stat().st_mtime_ns for r in RunStore(store).runs()}
+
+    table = run_table(RunStore(store))
+    assert tuple(table.columns) == COLUMNS
+    assert len(table) == 8
+    assert table["P"].tolist() == [4] * 4 + [8] * 4
+    assert table["model_id"].nunique() == 1
