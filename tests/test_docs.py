@@ -34,7 +34,7 @@ def commands() -> list[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a user's frames and a run table of known exponents."""
     path = tmp_path_factory.mktemp("user")
-    made = star(StarConfig(pool=100, holdout=4, test=8))
+    made = star(StarConfig(pool=150, holdout=4, test=8))
     for name, frames in (("train.xyz", made.pool), ("test.xyz", made.test)):
         write_frames(path / name, frames)
     rng = np.random.default_rng(0)
@@ -54,7 +54,7 @@ def adapted(command: str, folder: Path) -> list[str]:
     """The command for this test: our interpreter, files in ``folder``, small budgets for what trains."""
     words = [sys.executable if word == "python" else word for word in shlex.split(command)]
     names = {"runs.csv", "fits.json", "figures", "train.xyz", "test.xyz", "runs"}
-    for i, word in enumerate(words):
+    for i, word in list(enumerate(words))[4:]:  # past the command's own name, which may be a file's too
         key, equals, value = word.rpartition("=")
         if value in names:
             words[i] = f"{key}{equals}{folder / value}"
