@@ -6,6 +6,9 @@ import errno
 import json
 import math
 import os
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -117,3 +120,17 @@ def test_creatable_writes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     files.writable(tmp_path / "a" / "b", "store")
     assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_a_killed_writer_is_known_by_its_aside(tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib, sys; from experiments import files\n"
+        "with files.whole(pathlib.Path(sys.argv[1]) / 'x.json') as aside:\n"
+        "    aside.write_text('half'); os.kill(os.getpid(), 9)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parents[2])
+    assert ended.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 1
+    assert not (tmp_path / "x.json").exists()
+    files.remove_abandoned(tmp_path)
+    assert list(tmp_path.iterdir()) == []

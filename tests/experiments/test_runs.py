@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -384,20 +383,6 @@ def test_asides_of_dead_writers_are_deleted_at_once_those_of_living_ones_stay(ru
     os.utime(old, (1, 1))
     assert run.claim() is not None
     assert asides(run.path) == sorted([mine, theirs])
-
-
-def test_a_killed_writer_is_known_by_its_aside(tmp_path: Path) -> None:
-    code = (
-        "import os, pathlib, sys; from experiments import files\n"
-        "with files.whole(pathlib.Path(sys.argv[1]) / 'x.json') as aside:\n"
-        "    aside.write_text('half'); os.kill(os.getpid(), 9)"
-    )
-    ended = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parents[2])
-    assert ended.returncode == -signal.SIGKILL
-    assert len(asides(tmp_path)) == 1
-    assert not (tmp_path / "x.json").exists()
-    files.remove_abandoned(tmp_path)
-    assert asides(tmp_path) == []
 
 
 def test_logs_and_histories_are_read_as_far_as_they_go(tmp_path: Path) -> None:
