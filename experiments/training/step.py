@@ -7,8 +7,6 @@ The optimiser stays outside: it is a dozen operations on one vector, and would t
 
 from __future__ import annotations
 
-import logging
-import shutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from experiments.compiler import compiler
 from experiments.training.layout import Layout
 
-logger = logging.getLogger(__name__)
 Tensors = Mapping[str, Tensor]
 LossFunction = Callable[[Tensors, Tensors, Tensors, Tensor], Tensor]
 """(parameters, targets, resident tensors, picked [p, B]) → loss [p]."""
@@ -83,7 +81,4 @@ def make_gradient(
 
 def can_compile() -> bool:
     """Whether a C++ compiler is at hand; warns once where it is not."""
-    if any(shutil.which(name) for name in ("g++", "c++", "clang++")):
-        return True
-    logger.warning("no C++ compiler (g++) found: training eagerly, several times slower")
-    return False
+    return compiler() is not None

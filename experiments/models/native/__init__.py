@@ -10,7 +10,6 @@ import hashlib
 import logging
 import os
 import platform
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -19,6 +18,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from experiments.compiler import compiler
 
 _LOG = logging.getLogger(__name__)
 _SOURCE = Path(__file__).with_name("sparse_product.cpp")
@@ -37,12 +38,11 @@ def _machine() -> str:
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++") or shutil.which("clang++")
-    if compiler is None:
-        _LOG.warning("no C++ compiler found (g++, c++, clang++ or $CXX): symmetric contractions take the slow path")
+    command = compiler()
+    if command is None:
         return None
     source = _SOURCE.read_bytes()
-    digest = hashlib.sha256(source + " ".join((compiler, *_FLAGS, _machine())).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(source + " ".join((command, *_FLAGS, _machine())).encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "equilaw"
     target = folder / f"sparse_product-{digest}.so"
     try:
@@ -52,7 +52,7 @@ def _library() -> ctypes.CDLL | None:
                 dir=folder
             ) as scratch:  # renamed when complete: many workers start at once
                 built = Path(scratch) / target.name
-                subprocess.run([compiler, *_FLAGS, "-o", str(built), str(_SOURCE)], check=True, capture_output=True)
+                subprocess.run([command, *_FLAGS, "-o", str(built), str(_SOURCE)], check=True, capture_output=True)
                 built.replace(target)
         return ctypes.CDLL(str(target))
     except (OSError, subprocess.CalledProcessError) as error:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from experiments.compiler import warn
+from experiments.models import native
 from experiments.models.mace import Mace
 from experiments.training import pack as engine
 from experiments.training.step import can_compile
@@ -80,5 +82,14 @@ def test_without_a_compiler_there_is_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    assert not can_compile()
-    assert "no C++ compiler (g++) found: training eagerly" in caplog.text
+    monkeypatch.delenv("CXX", raising=False)
+    warn.cache_clear()
+    native._library.cache_clear()
+    try:
+        assert not can_compile()
+        assert "no C++ compiler (g++) found: training eagerly" in caplog.text
+        assert not can_compile()
+        assert not native.available()
+        assert len(caplog.records) == 1  # one warning, whoever asks and however often
+    finally:
+        native._library.cache_clear()
