@@ -17,7 +17,7 @@ from analysis.flags import Verdict
 from analysis.results import Form
 from analysis.theory import hestness
 
-_BANDS = "grey: observed on other tasks (Hestness et al. 2017); dashed: 1/2"
+_BANDS = "grey: observed on other tasks (Hestness et al. 2017)\ndashed: 1/2"
 
 
 def draw(panels: Sequence[Panel], stem: Path) -> list[Path]:
@@ -25,11 +25,12 @@ def draw(panels: Sequence[Panel], stem: Path) -> list[Path]:
     numbers: list[dict[str, object]] = []
     with style():
         counts = [len(panel.fits) for panel in panels]
-        figure = Figure(figsize=(COLUMN_WIDTH, 0.55 * len(panels) + 0.17 * sum(counts) + 0.35), layout="constrained")
+        figure = Figure(figsize=(COLUMN_WIDTH, 0.55 * len(panels) + 0.17 * sum(counts) + 0.5), layout="constrained")
         axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True, height_ratios=[n + 1.6 for n in counts])
         for one, panel in zip(axes[:, 0], panels, strict=True):
             numbers += _panel(one, panel)
-        axes[-1, 0].set_xlabel(f"Exponent β\n{_BANDS}")
+        axes[-1, 0].set_xlabel("Exponent β")
+        figure.supxlabel(_BANDS, fontsize="medium")  # wider than the axes: centred below the whole figure
         written = save(figure, stem)
     table = stem.with_name(stem.name + ".csv")
     write_text(table, pd.DataFrame(numbers).to_csv(index=False))
