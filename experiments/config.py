@@ -102,6 +102,12 @@ class TrainingConfig:
             raise InputError("ema_decay=1.0: the average would never move; accepted: 0 ≤ ema_decay < 1")
 
 
+CONTINUOUS = (
+    "max_steps", "learning_rate", "warmup_steps", "cooldown", "ema_decay", "clip", "energy_weight", "force_weight"
+)  # fmt: skip
+"""Training settings in which the runs of one pack may differ."""
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """One run, validated. ``training`` is null for models fitted in closed form."""
@@ -143,6 +149,16 @@ class RunConfig:
         """Twelve hex digits: the run's directory in the store."""
         seeds = {"P": self.P, "seed": self.seed, "subset_seed": self.subset_seed, "init_seed": self.init_seed}
         return digest({**self.model_identity(data_sha256), **seeds})
+
+    def shape_id(self, data_sha256: str) -> str:
+        """Twelve hex digits shared by the runs that can train in one pack: they differ in P, seeds and numbers that
+        enter the arithmetic, not the shapes or the operations."""
+        identity = self.model_identity(data_sha256)
+        if self.training is not None:
+            kept = {k: v for k, v in identity["training"].items() if k not in CONTINUOUS}
+            terms = [self.training.energy_weight > 0, self.training.force_weight > 0]
+            identity["training"] = {**kept, "terms": terms}
+        return digest({**identity, "device": self.device})
 
     def as_dict(self) -> dict[str, Any]:
         """The resolved configuration as it is written to ``config.yaml``; :func:`parse` reads it back."""
