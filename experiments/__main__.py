@@ -75,8 +75,8 @@ def single(config: DictConfig) -> dict[str, float] | None:
     result = run.result()
     if result is None:
         raise RunsFailed(f"run {run.id} failed: {run.recorded_state().get('message')}; see {run.path}")
-    verdict = "converged" if result["converged"] else "NOT converged: raise training.max_steps"
-    print(f"{run.path}: {verdict}")
+    said = "converged" if result["converged"] else "NOT converged: raise training.max_steps"
+    print(f"{run.path}: {result.get('verdict', said)}")  # results of earlier versions have no verdict in words
     for name, values in result["by_metric"].items():
         print(f"  {name:12} {1000 * values['error']:10.3f} m{values['unit']}")
     return dict(result["metrics"])

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -160,7 +161,9 @@ def _train(
         }
         uses = {"elements": task.elements, "scale": scales[member.name]}
         checkpoint.save(attempt.path / WEIGHTS, checkpoint.Checkpoint(member.weights, uses))
-        _publish(attempt, config, dataset, member.full, member.half, facts)
+        last = member.history.records[-1] if member.history.records else {}
+        holdout = {name[8:]: error for name, error in last.items() if name.startswith("holdout_")}
+        _publish(attempt, config, dataset, member.full, member.half, facts, holdout)
         outcome[member.name] = "done"
 
     pack.train(stop, report, ended)
@@ -173,11 +176,12 @@ def _publish(
     full: Evaluation,
     half: Evaluation | None,
     facts: Mapping[str, Any],
+    holdout: Mapping[str, float] = MappingProxyType({}),
 ) -> None:
     assert full.frames is not None
     with files.whole(attempt.path / "frame_errors.parquet") as aside:
         full.frames.to_parquet(aside)
-    attempt.publish(result_of(config, dataset, full, half, facts))
+    attempt.publish(result_of(config, dataset, full, half, facts, holdout))
 
 
 def device_of(name: str) -> torch.device:

@@ -9,21 +9,36 @@ import subprocess
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from experiments.config import RunConfig
+from experiments.data.baseline import fit_baseline
 from experiments.data.dataset import Dataset
-from experiments.data.splits import subsets_disjoint
-from experiments.tasks.metrics import UNITS
+from experiments.data.splits import subset, subsets_disjoint
+from experiments.tasks.metrics import UNITS, frame_errors, metrics_of
+from experiments.tasks.predictions import Predictions
 from experiments.training.evaluate import Evaluation
+from experiments.training.schedule import Schedule
 
 CONVERGED_WITHIN = 0.10
 """A run counts as converged where half the budget costs less than this share of its error: over P in 16…256 a
 larger excess at the largest P alone shifts β by more than ln(1.1)/ln(16) ≈ 0.03. The verdict on a curve, which
 compares β from both budgets with β's own standard error, is the analysis's."""
+FEWEST_UPDATES = 20
+"""A budget of fewer updates is no training: the running means of SOAP's moments alone span 1/(1 − 0.95) of them."""
 DATA_LIMITED_BELOW = 1 / 3
 """A run is limited by its data where its training error is under this share of its test error."""
+LEARNED_BELOW = 0.9
+"""A run learned something where its test error is under this share of the mean predictor's. What knows nothing of the
+geometry can come some way below 1: the median beats the mean by ln 2/(2/e) = 0.94 in mean absolute error where
+labels are distributed exponentially, and on the star teacher one constant along the bonds explains forces to
+0.95–0.98 (calculated). And a gain below :data:`CONVERGED_WITHIN` is one that the verdict on convergence cannot see."""
 PRIMARY = "force_mae"
+SETTINGS = ("max_steps", "learning_rate", "optimizer", "batch_size")
+"""Training settings that become columns of the run table, as ``training.max_steps`` and so on."""
 
 
 def result_of(
@@ -32,6 +47,7 @@ def result_of(
     full: Evaluation,
     half: Evaluation | None,
     facts: Mapping[str, Any],
+    holdout: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The result of a run.
 
@@ -39,8 +55,11 @@ def result_of(
         full, half: errors of the schedules of T and T/2; without the latter the fit is in closed form, and
             converged by construction.
         facts: n_parameters, n_steps, seconds, device and what else is worth keeping.
+        holdout: errors of the final weights on the diagnostic holdout by metric, where there are any.
     """
     sha256 = dataset.sha256()
+    short = too_short(config)
+    mean = mean_errors(config, dataset)
     by_metric: dict[str, dict[str, Any]] = {}
     for name, unit in UNITS.items():
         error, train = full.test[name], full.train[name].value
@@ -51,9 +70,14 @@ def result_of(
             "error_test_sem": error.sem if math.isfinite(error.sem) else None,  # of a single frame there is none
             "train_error": train,
             "error_half_budget": before,
-            "converged": before is None or abs(before - error.value) <= CONVERGED_WITHIN * error.value,
+            "holdout_error": holdout.get(name),
+            "mean_error": mean[name],
+            "converged": short is None
+            and (before is None or abs(before - error.value) <= CONVERGED_WITHIN * error.value),
             "data_limited": train < DATA_LIMITED_BELOW * error.value,
+            "learned": error.value < LEARNED_BELOW * mean[name],
         }
+    primary = by_metric[PRIMARY]
     pool = len(dataset.pool)
     return {
         "run_id": config.run_id(sha256),
@@ -70,15 +94,59 @@ def result_of(
         "seed": config.seed,
         "subset_seed": config.subset_seed,
         "init_seed": config.init_seed,
+        **{f"training.{name}": getattr(config.training, name, None) for name in SETTINGS},
         "subsets_disjoint": subsets_disjoint(pool, config.P, config.subset_seed, dataset.disjoint_seeds),
         "metrics": {name: values["error"] for name, values in by_metric.items()},
-        "converged": by_metric[PRIMARY]["converged"],
-        "data_limited": by_metric[PRIMARY]["data_limited"],
+        "primary": PRIMARY,
+        "converged": primary["converged"],
+        "too_short": short is not None,
+        "data_limited": primary["data_limited"],
+        "learned": primary["learned"],
+        "verdict": _verdict(primary, short),
         "by_metric": by_metric,
         **facts,
         "code_version": code_version(),
         "versions": versions(),
     }
+
+
+def too_short(config: RunConfig) -> str | None:
+    """Why a schedule of T/2 cannot have trained this run, in words; None where it can (or the fit is in closed form).
+
+    Two such schedules end near the initial weights both, and their agreement would say nothing.
+    """
+    settings = config.training
+    if settings is None:
+        return None
+    schedule = Schedule(settings.max_steps, settings.warmup_steps, settings.cooldown)
+    if schedule.half < FEWEST_UPDATES:
+        return f"T/2 has {schedule.half} updates, fewer than {FEWEST_UPDATES}"
+    if schedule.fork < settings.warmup_steps:
+        return f"T/2 cools down from update {schedule.fork} on, within the {settings.warmup_steps} of the warm-up"
+    if (seen := schedule.half * settings.batch_size) < config.P:
+        return f"T/2 sees {seen} of the {config.P} training frames"
+    return None
+
+
+def mean_errors(config: RunConfig, dataset: Dataset) -> dict[str, float]:
+    """Test errors by metric (eV per atom, eV/Å) of what knows no geometry: no forces, and the energy that composition
+    explains, fitted to the run's own training frames."""
+    chosen = subset(len(dataset.pool), config.P, config.subset_seed, dataset.disjoint_seeds)
+    train, test = dataset.pool.take(chosen), dataset.test
+    baseline = fit_baseline(train.numbers, train.energies, dataset.isolated_energies)
+    predicted = Predictions(baseline.predict(test.numbers), np.zeros_like(test.forces))
+    return {name: error.value for name, error in metrics_of(frame_errors(predicted, test)).items()}
+
+
+def _verdict(primary: Mapping[str, Any], short: str | None) -> str:
+    """One line on the training, by the primary metric."""
+    if short is not None:
+        return f"NOT converged, too short: {short}; raise training.max_steps"
+    said = "converged" if primary["converged"] else "NOT converged: raise training.max_steps"
+    if primary["learned"]:
+        return said
+    worse = primary["error"] * LEARNED_BELOW > primary["mean_error"]
+    return f"{said}; learned nothing: {'worse than' if worse else 'as good as'} the mean"
 
 
 @functools.cache

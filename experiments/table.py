@@ -13,13 +13,17 @@ COLUMNS = (
     "run_id", "model_id", "dataset", "test_set", "architecture", "group", "L", "edge_lmax", "nu", "n_layers",
     "channels", "cutoff", "P", "seed", "subset_seed", "init_seed", "metric", "unit", "error", "error_test_sem",
     "train_error", "error_half_budget", "converged", "n_parameters", "n_steps", "seconds", "device", "code_version",
-    "data_limited", "subsets_disjoint",
+    "data_limited", "subsets_disjoint", "too_short", "learned", "mean_error", "holdout_error", "training.max_steps",
+    "training.learning_rate", "training.optimizer", "training.batch_size", "training.tuned",
 )  # fmt: skip
-"""The contract's columns in their order, then ours."""
+"""The contract's columns in their order, then ours; a column that an old result lacks is empty in its rows."""
 
-PER_METRIC = ("unit", "error", "error_test_sem", "train_error", "error_half_budget", "converged", "data_limited")
-ENERGIES = ("error", "error_test_sem", "train_error", "error_half_budget")
-INTEGERS = ("L", "edge_lmax", "nu", "n_layers", "channels", "P", "seed", "subset_seed", "init_seed", "n_parameters")
+ENERGIES = ("error", "error_test_sem", "train_error", "error_half_budget", "mean_error", "holdout_error")
+PER_METRIC = ("unit", *ENERGIES, "converged", "data_limited", "learned")
+INTEGERS = (
+    "L", "edge_lmax", "nu", "n_layers", "channels", "P", "seed", "subset_seed", "init_seed", "n_parameters",
+    "training.max_steps", "training.batch_size",
+)  # fmt: skip
 
 
 def rows_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
