@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import sys
@@ -16,10 +15,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.config import parse
 from experiments.errors import InputError, RunsFailed, one_line
-from experiments.interrupt import StopRequest
+from experiments.files import DISK
+from experiments.interrupt import StopRequest, Terminated
 
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
-"""What a full, read-only or broken disk says."""
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
 
@@ -83,6 +81,8 @@ def single(config: DictConfig) -> dict[str, float] | None:
 
 
 def _report(event: Any) -> None:
+    if event["event"] != "progress":
+        return
     error = event.get("holdout_force_mae")
     shown = "" if error is None else f"  holdout forces {1000 * error:.1f} meV/Å"
     line = f"update {event['clock']}/{event['total']}  {event['seconds']:.0f} s{shown}"
@@ -107,8 +107,9 @@ def main() -> int:
         return _say(str(error), 1)
     except (HydraException, OmegaConfBaseException) as error:
         return _say(one_line(error), 2)
-    except KeyboardInterrupt:
-        return _say("stopped; the same command continues", 130)
+    except KeyboardInterrupt as error:
+        code = 143 if isinstance(error, Terminated) else 130
+        return _say("stopped, nothing is lost; the same command continues", code)
     except OSError as error:
         if error.errno not in DISK:
             raise

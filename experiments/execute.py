@@ -24,7 +24,7 @@ from experiments.models.mace import Mace
 from experiments.record import result_of
 from experiments.runs import WEIGHTS, Attempt, Run
 from experiments.tasks.molecules import MoleculeTask
-from experiments.training import checkpoint
+from experiments.training import trained
 from experiments.training.closed_form import solve_run
 from experiments.training.evaluate import Evaluation
 from experiments.training.pack import Interrupted, Member, Pack
@@ -37,10 +37,18 @@ Report = Callable[[Mapping[str, Any]], None]
 def execute(runs: Sequence[Run], stop: Callable[[], bool], report: Report) -> dict[str, str]:
     """Compute the runs of a pack that nobody else has, and say of each: done, failed, taken (elsewhere).
 
+    A run that fails fails alone. One that failed because its numbers were no longer finite starts afresh when it is
+    taken again; after anything else a run goes on from its latest good checkpoint.
+
+    Args:
+        stop: asked at least once a leg: also how a worker shows that it lives.
+        report: hears of ``progress`` and, as soon as a run is settled, of ``ended`` with its ``outcome``.
+
     Raises:
         Interrupted: ``stop()`` turned true; the checkpoints are written and the runs can be taken again.
+        OSError: the disk is full, read-only or broken; the runs can be taken again from their latest checkpoints.
     """
-    outcome: dict[str, str] = {}
+    outcome: dict[str, str] = _Outcomes(report)
     with ExitStack() as leases:
         taken: list[Attempt] = []
         for run in runs:
@@ -53,21 +61,51 @@ def execute(runs: Sequence[Run], stop: Callable[[], bool], report: Report) -> di
             run.set_state("running", attempt=attempt.number)
             taken.append(attempt)
         try:
-            if taken:
-                _compute(taken, stop, report, outcome)
+            _guarded(taken, stop, report, outcome)
         except Interrupted:
             for attempt in taken:
                 if attempt.run.id not in outcome:
                     attempt.run.set_state("queued", attempt=attempt.number, message="interrupted by a signal")
             raise
-        except Exception as error:  # whatever happens in a run is recorded as its failure
-            for attempt in taken:
-                if attempt.run.id not in outcome:
-                    outcome[attempt.run.id] = _fail(attempt, error)
     return outcome
 
 
+class _Outcomes(dict[str, str]):
+    """What became of each run, reported as it is entered."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__()
+        self.report = report
+
+    def __setitem__(self, run_id: str, outcome: str) -> None:
+        super().__setitem__(run_id, outcome)
+        self.report({"event": "ended", "run": run_id, "outcome": outcome})
+
+
+def _guarded(attempts: Sequence[Attempt], stop: Callable[[], bool], report: Report, outcome: dict[str, str]) -> None:
+    """Compute all; whatever happens in a run is recorded as its failure, and its alone."""
+    if not attempts:
+        return
+    try:
+        _compute(attempts, stop, report, outcome)
+    except Interrupted:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in files.DISK:
+            raise  # no fault of a run
+        left = [attempt for attempt in attempts if attempt.run.id not in outcome]
+        if len(left) == 1:
+            outcome[left[0].run.id] = _fail(left[0], error)
+            return
+        logger.warning(
+            "a pack of %d failed (%s: %s); its runs go on one by one", len(left), type(error).__name__, error
+        )
+        for attempt in left:
+            _guarded([attempt], stop, report, outcome)
+
+
 def _fail(attempt: Attempt, error: Exception | str) -> str:
+    """Record a failure; a message alone says that the numbers went wrong."""
     if attempt.run.result() is not None:
         return "done"
     if isinstance(error, Exception):
@@ -77,25 +115,42 @@ def _fail(attempt: Attempt, error: Exception | str) -> str:
     else:
         message = error
         logger.error("run %s failed: %s", attempt.run.id, error)
+        attempt.diverged(message)
     attempt.run.set_state("failed", attempt=attempt.number, message=message)
     return "failed"
 
 
 def _compute(attempts: Sequence[Attempt], stop: Callable[[], bool], report: Report, outcome: dict[str, str]) -> None:
     """Compute all, each entered into ``outcome`` as soon as it has ended."""
-    configs = [parse(attempt.run.config()) for attempt in attempts]
+    checked = [(attempt, _checked(attempt)) for attempt in attempts]
+    for attempt, found in checked:
+        if isinstance(found, InputError):
+            outcome[attempt.run.id] = _fail(attempt, found)
+    attempts = [attempt for attempt, found in checked if isinstance(found, RunConfig)]
+    configs = [found for _, found in checked if isinstance(found, RunConfig)]
+    if not configs:
+        return
     dataset = dataset_of(configs[0].data)
-    for attempt, config in zip(attempts, configs, strict=True):
-        if config.run_id(dataset.sha256()) != attempt.run.id:
-            raise InputError(
-                f"run {attempt.run.id}: its data or the meaning of its configuration changed since it was queued "
-                f"(now {config.run_id(dataset.sha256())}); accepted: start the sweep again"
-            )
     if configs[0].model.closed_form:
         for attempt, config in zip(attempts, configs, strict=True):
             outcome[attempt.run.id] = _solve(attempt, config, dataset, stop)
     else:
         _train(attempts, configs, dataset, stop, report, outcome)
+
+
+def _checked(attempt: Attempt) -> RunConfig | InputError:
+    """The run's configuration, or what is wrong with it."""
+    try:
+        config = parse(attempt.run.config())
+        run_id = config.run_id(_sha256(_key(config.data)))
+    except InputError as error:
+        return error
+    if run_id == attempt.run.id:
+        return config
+    return InputError(
+        f"run {attempt.run.id}: its data or the meaning of its configuration changed since it was queued "
+        f"(now {run_id}); accepted: start the sweep again"
+    )
 
 
 def _solve(attempt: Attempt, config: RunConfig, dataset: Dataset, stop: Callable[[], bool]) -> str:
@@ -104,9 +159,10 @@ def _solve(attempt: Attempt, config: RunConfig, dataset: Dataset, stop: Callable
     assert isinstance(config.model, AceConfig)
     began = time.monotonic()
     chosen = subset(len(dataset.pool), config.P, config.subset_seed, dataset.disjoint_seeds)
-    evaluation, n_parameters = solve_run(config.model, dataset, chosen)
+    evaluation, solution = solve_run(config.model, dataset, chosen)
     seconds = time.monotonic() - began
-    facts = {"n_parameters": n_parameters, "n_steps": None, "seconds": seconds, "device": "cpu"}
+    trained.save_solution(attempt.path / WEIGHTS, solution, dataset)
+    facts = {"n_parameters": solution.model.size, "n_steps": None, "seconds": seconds, "device": "cpu"}
     _publish(attempt, config, dataset, evaluation, None, facts)
     return "done"
 
@@ -125,11 +181,10 @@ def _train(
     device = device_of(configs[0].device)
     task = _task(_key(configs[0].data), architecture.cutoff, settings.precision, device)
     model = _network(architecture, len(task.elements))
-    members, scales = [], {}
+    members = []
     for attempt, config in zip(attempts, configs, strict=True):
         assert config.training is not None
         prepared = task.prepare(subset(len(dataset.pool), config.P, config.subset_seed, dataset.disjoint_seeds))
-        scales[attempt.run.id] = prepared.scale
         members.append(
             Member(
                 name=attempt.run.id,
@@ -152,15 +207,15 @@ def _train(
         assert member.weights is not None
         assert member.full is not None
         member.history.to_parquet(attempt.path / "history.parquet")
-        trained = {name: value for name, value in member.weights.items() if not name.startswith("constant.")}
+        weights = [value for name, value in member.weights.items() if not name.startswith("constant.")]
         facts = {
-            "n_parameters": sum(value.numel() for value in trained.values()),
+            "n_parameters": sum(value.numel() for value in weights),
             "n_steps": settings.max_steps,
             "seconds": member.seconds,
             "device": str(device),
         }
-        uses = {"elements": task.elements, "scale": scales[member.name]}
-        checkpoint.save(attempt.path / WEIGHTS, checkpoint.Checkpoint(member.weights, uses))
+        offset = member.full.energy_offset
+        trained.save_network(attempt.path / WEIGHTS, member.weights, task.elements, member.prepared, offset, dataset)
         last = member.history.records[-1] if member.history.records else {}
         holdout = {name[8:]: error for name, error in last.items() if name.startswith("holdout_")}
         _publish(attempt, config, dataset, member.full, member.half, facts, holdout)
@@ -212,6 +267,11 @@ def _dataset(section: tuple[tuple[str, Any], ...]) -> Dataset:
 
 
 @functools.lru_cache(maxsize=4)
+def _sha256(section: tuple[tuple[str, Any], ...]) -> str:
+    return _dataset(section).sha256()  # milliseconds, and a pack has thousands of runs
+
+
+@functools.lru_cache(maxsize=4)
 def _task(section: tuple[tuple[str, Any], ...], cutoff: float, precision: str, device: torch.device) -> MoleculeTask:
     return MoleculeTask(_dataset(section), cutoff, getattr(torch, precision), device)
 
@@ -221,11 +281,21 @@ def _network(config: MaceConfig, n_species: int) -> Mace:
     return Mace(config, n_species)
 
 
+class _Unheld(logging.FileHandler):
+    """Closes its file after each line: a pack has more logs than a process may have open files."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        super().emit(record)
+        if self.stream is not None:
+            self.stream.close()
+            self.stream = None  # FileHandler opens it again at the next line
+
+
 class _LogTo:
     """Everything logged inside goes to a file too."""
 
     def __init__(self, path: Path) -> None:
-        self.handler = logging.FileHandler(path, delay=True)
+        self.handler = _Unheld(path, delay=True)
         self.handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
 
     def __enter__(self) -> None:

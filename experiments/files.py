@@ -20,6 +20,8 @@ ASIDE = ".aside-"
 """Prefix of files and directories being written; their names say which process writes them."""
 ABANDONED_SECONDS = 120.0
 """An aside of another machine is left alone for this long."""
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.ESTALE)
+"""What a full, read-only, broken or lost disk says: no fault of the run that hears it."""
 
 
 def aside_for(path: Path) -> Path:
@@ -30,7 +32,10 @@ def aside_for(path: Path) -> Path:
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Give a path to write to; on leaving without an exception it becomes ``path``, synced, in one step."""
+    """Give a path to write to; on leaving without an exception it becomes ``path``, synced, in one step.
+
+    An ``OSError`` on the way names ``path`` where the system named nothing (a write to a full disk does not).
+    """
     aside = aside_for(path)
     try:
         yield aside
@@ -38,6 +43,10 @@ def whole(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         os.replace(aside, path)
         sync_directory(path.parent)
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         aside.unlink(missing_ok=True)
 
@@ -64,10 +73,10 @@ def create_json(path: Path, content: Any) -> bool:
 
 
 def read_json(path: Path) -> Any:
-    """The content, or null where the file is absent or garbage (a torn disk; the writer was atomic)."""
+    """The content, or null where the file is absent, garbage or no file (a torn disk; the writer was atomic)."""
     try:
         return json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
         return None
 
 
@@ -85,6 +94,7 @@ def link_once(source: Path, target: Path) -> bool:
 
 
 WANTED = "a directory that can be written to"
+LINKED = "a directory on ext4, xfs, btrfs, NFS, Lustre or another file system that has them (FAT and exFAT do not)"
 
 
 def sync_directory(directory: Path) -> None:
@@ -159,12 +169,20 @@ def creatable(directory: Path, key: str) -> None:
 
 
 def writable(directory: Path, key: str) -> None:
-    """Raise InputError unless ``directory`` can be made and written to."""
+    """Raise InputError unless ``directory`` can be made, written to and linked in (results are published by a link)."""
+    probe, link = aside_for(directory / "probe"), aside_for(directory / "link")
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        probe = aside_for(directory / "probe")
         probe.write_bytes(b"")
-        probe.unlink()
+        try:
+            os.link(probe, link)
+        except OSError as error:
+            if error.errno in DISK:
+                raise
+            raise InputError(f"{key}={directory}: its file system has no hard links; accepted: {LINKED}") from None
+        finally:
+            for leftover in (probe, link):
+                leftover.unlink(missing_ok=True)
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(f"{key}={directory}: {reason}; accepted: {WANTED}") from None

@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: it finishes its update, writes a checkpoint and ends."""
+"""Signals that ask to stop: a run finishes its update, writes a checkpoint and ends; a driver passes it on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import ctypes
 import os
 import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
@@ -36,6 +39,27 @@ class StopRequest:
     def exit_code(self) -> int:
         """128 + the signal's number, as shells have it."""
         return 128 + (self.signal or signal.SIGTERM)
+
+
+class Terminated(KeyboardInterrupt):
+    """A SIGTERM where a Ctrl-C would raise KeyboardInterrupt: handled alike, told apart by the exit code."""
+
+
+@contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """Inside, a SIGTERM raises :class:`Terminated`; outside the main thread, where no handler can be set, nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
 
 
 def die_with_parent(parent: int) -> None:

@@ -13,7 +13,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Process:
-    """A process: machine, boot of that machine, pid, and its start in clock ticks since the boot."""
+    """A process: machine, boot of that machine (and space of pids), pid, and its start in clock ticks since the boot.
+
+    None of it comes from the wall clock, which may be set at any time.
+    """
 
     host: str
     boot: str
@@ -50,9 +53,10 @@ class Process:
 
 
 def boot_id() -> str:
-    """Linux's name for this boot, or ``unknown``."""
+    """Linux's name for this boot and the space of pids that we see (a container has its own), or ``unknown``."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        space = os.readlink("/proc/self/ns/pid")
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {space}"
     except OSError:
         return "unknown"
 

@@ -23,6 +23,7 @@ import shutil
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,51 @@ LEASE_SECONDS = 120.0
 RENEW_SECONDS = 15.0
 PUBLISHED = ("frame_errors.parquet", "history.parquet")
 WEIGHTS = "model.safetensors"
+DIVERGED = "diverged.json"
+STEPS = "step-*.safetensors"
+KEPT = 2
+"""Checkpoints kept of all earlier attempts together: the furthest, and one before it in case that is damaged."""
+
+
+class Leases:
+    """Renews the leases of all attempts that this process holds, in one thread (a pack has thousands)."""
+
+    def __init__(self) -> None:
+        self._held: set[Path] = set()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+
+    def hold(self, lease: Path) -> None:
+        """Renew ``lease`` from now on."""
+        with self._lock:
+            self._held.add(lease)
+            if self._thread is None:
+                self._stop = threading.Event()
+                self._thread = threading.Thread(target=self._renew, args=(self._stop,), daemon=True)
+                self._thread.start()
+
+    def give_up(self, lease: Path) -> None:
+        """Renew it no more, and delete it."""
+        with self._lock:
+            self._held.discard(lease)
+            if not self._held:
+                self._stop.set()
+                self._thread = None
+            lease.unlink(missing_ok=True)
+
+    def _renew(self, stop: threading.Event) -> None:
+        while not stop.wait(RENEW_SECONDS):
+            with self._lock:
+                held = list(self._held)
+            for lease in held:
+                try:
+                    os.utime(lease)
+                except OSError:  # a lease that can't be renewed lapses by itself
+                    continue
+
+
+LEASES = Leases()
 
 
 class Attempt:
@@ -49,36 +95,47 @@ class Attempt:
         self.run = run
         self.number = number
         self.path = run.path / f"attempt-{number}"
-        self._stop = threading.Event()
-        self._renewal = threading.Thread(target=self._renew, daemon=True)
+        self.won = False
 
     def __enter__(self) -> Attempt:
-        self._renewal.start()
+        LEASES.hold(self.path / "alive.json")
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._renewal.join()
-        (self.path / "alive.json").unlink(missing_ok=True)
-
-    def _renew(self) -> None:
-        while not self._stop.wait(RENEW_SECONDS):
-            try:
-                os.utime(self.path / "alive.json")
-            except OSError:  # a lease that can't be renewed lapses by itself
-                continue
+        LEASES.give_up(self.path / "alive.json")
+        if not self.won and self.run.result() is not None:  # another attempt's: our checkpoints are left over
+            self.run.settle()
 
     def earlier(self) -> Iterator[Path]:
-        """The directories of this and earlier attempts, latest first: where to look for a checkpoint."""
+        """The directories of this and earlier attempts, latest first: where to look for a checkpoint.
+
+        An attempt that diverged (:meth:`diverged`) and those before it, from which it came, are left out: going on
+        from their checkpoints would diverge again, so that a retry starts afresh.
+        """
         for number in range(self.number, 0, -1):
-            yield self.run.path / f"attempt-{number}"
+            attempt = self.run.path / f"attempt-{number}"
+            if (attempt / DIVERGED).exists():
+                return
+            yield attempt
+
+    def diverged(self, message: str) -> None:
+        """Note that the numbers of this attempt went wrong, so that none goes on from its checkpoints."""
+        files.write_json(self.path / DIVERGED, {"message": message})
+
+    def prune(self) -> None:
+        """Drop the checkpoints of earlier attempts that no one will go on from; for the holder only."""
+        useful = [step for attempt in self.earlier() for step in attempt.glob(STEPS)]
+        useful = sorted(useful, key=lambda step: step.name)[-KEPT:]
+        for step in self.run.path.glob(f"attempt-*/{STEPS}"):
+            if step not in useful:
+                step.unlink(missing_ok=True)
 
     def publish(self, result: Mapping[str, Any]) -> bool:
         """Make this attempt's result the run's; False where another attempt was first."""
         files.write_json(self.path / "result.json", {**result, "attempt": self.number})
-        won = files.link_once(self.path / "result.json", self.run.path / "result.json")
+        self.won = files.link_once(self.path / "result.json", self.run.path / "result.json")
         self.run.settle()
-        return won
+        return self.won
 
 
 @dataclass(frozen=True)
@@ -119,9 +176,28 @@ class Run:
         files.write_bytes(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False).encode())
         files.create_json(self.path / "state.json", self._record("queued"))  # another driver may be further
 
+    def repair(self, config: Mapping[str, Any]) -> None:
+        """Write ``config.yaml`` anew where it is damaged: the run's name says that it is ``config``'s."""
+        try:
+            self.config()
+        except InputError:
+            self._put_aside(self.path / "config.yaml", "it is written anew")
+            self.create(config)
+
     def set_state(self, state: str, **details: Any) -> None:
         """Record ``state``; the truth is in the result and the lease, this is for people and for messages."""
-        files.write_json(self.path / "state.json", self._record(state, **details))
+        path = self.path / "state.json"
+        try:
+            files.write_json(path, self._record(state, **details))
+        except IsADirectoryError:
+            self._put_aside(path, "it is no file and is written anew")
+            files.write_json(path, self._record(state, **details))
+
+    def _put_aside(self, path: Path, meaning: str) -> None:
+        """Nothing that somebody else put there is deleted."""
+        damaged = path.with_name(f"damaged-{uuid.uuid4().hex[:8]}-{path.name}")
+        logger.warning("%s is damaged; %s (the old one is %s)", path, meaning, damaged.name)
+        path.rename(damaged)
 
     @staticmethod
     def _record(state: str, **details: Any) -> dict[str, Any]:
@@ -155,12 +231,12 @@ class Run:
                 return None
             # The lease must be inside the directory before the directory has its name.
             prepared = files.aside_for(self.path / "claim")
-            prepared.mkdir(parents=True)
-            files.write_json(prepared / "alive.json", vars(Process.this()))
             try:
+                prepared.mkdir(parents=True)
+                files.write_json(prepared / "alive.json", vars(Process.this()))
                 prepared.rename(self.path / f"attempt-{latest + 1}")
             except OSError as error:
-                shutil.rmtree(prepared)
+                shutil.rmtree(prepared, ignore_errors=True)
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
                 continue  # another process was faster: look again
@@ -170,6 +246,7 @@ class Run:
                 break
             self._set_damaged_aside(attempt)
             files.remove_abandoned(self.path)
+            attempt.prune()
             return attempt
         self.settle()
         return None
@@ -208,7 +285,7 @@ class Run:
             files.link_once(winner / WEIGHTS, self.path / "checkpoint" / WEIGHTS)
         for number in range(1, self.latest_attempt() + 1):
             if number == result["attempt"] or not self._alive(number):
-                for checkpoint in (self.path / f"attempt-{number}").glob("step-*.safetensors"):
+                for checkpoint in (self.path / f"attempt-{number}").glob(STEPS):
                     checkpoint.unlink(missing_ok=True)
             if not self._alive(number):
                 (self.path / f"attempt-{number}" / "alive.json").unlink(missing_ok=True)
@@ -259,7 +336,9 @@ def read_history(path: Path) -> list[dict[str, Any]]:
         return []
     for line in text.splitlines():
         try:
-            records.append(json.loads(line))
+            record = json.loads(line)
         except ValueError:
             continue
+        if isinstance(record, dict):
+            records.append(record)
     return records
