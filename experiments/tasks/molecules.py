@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -69,14 +69,24 @@ class Prepared:
 class MoleculeTask:
     """Energies and forces of the molecules of one dataset."""
 
-    def __init__(self, dataset: Dataset, cutoff: float, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        cutoff: float,
+        dtype: torch.dtype,
+        device: torch.device,
+        elements: Sequence[int] | None = None,
+    ) -> None:
+        """``elements`` are the ascending atomic numbers of a trained model; None: those of the dataset."""
         self.dataset = dataset
         self.cutoff = cutoff
         self.dtype = dtype
         self.device = device
         splits = (dataset.pool, dataset.holdout, dataset.test)
-        self.elements = sorted({int(z) for frames in splits for z in np.unique(frames.numbers) if z > 0})
+        found = {int(z) for frames in splits for z in np.unique(frames.numbers) if z > 0}
+        self.elements = sorted(found) if elements is None else list(elements)
         self.pool, self.holdout, self.test = (self._resident(frames) for frames in splits)
+        self.traced: dict[Any, Any] = {}
 
     def _resident(self, frames: Frames) -> Resident:
         found = neighbours(frames, self.cutoff)
@@ -123,15 +133,16 @@ class MoleculeTask:
         """The pool's tensors."""
         return self.pool.tensors
 
-    def evaluator(self, model: Network, weights: tuple[float, float]) -> Evaluates:
+    def evaluator(self, model: Network, terms: tuple[bool, bool]) -> Evaluates:
         """Energies get their best constant where training on forces alone leaves it undetermined."""
         from experiments.training import evaluate
 
-        return evaluate.Evaluator(self, model, energy_offset=weights[0] == 0)
+        return evaluate.Evaluator(self, model, energy_offset=not terms[0])
 
-    def targets(self, runs: Sequence[Prepared]) -> dict[str, Tensor]:
+    def targets(self, runs: Sequence[Prepared], weights: Sequence[tuple[float, float]]) -> dict[str, Tensor]:
         """Normalised labels of a pack: ``energies`` ``[p, F]`` over the pool, given on each run's own subset
-        (zero elsewhere), and ``scale`` ``[p]``."""
+        (zero elsewhere), and ``scale`` ``[p]``; with the weights of the loss's terms ``[p, 2]``: of the energy per
+        atom and of the forces, both in units of the force RMS."""
         energies = np.zeros((len(runs), len(self.dataset.pool)))
         for row, run in zip(energies, runs, strict=True):
             frames = self.dataset.pool.take(run.subset)
@@ -140,6 +151,7 @@ class MoleculeTask:
         return {
             "energies": torch.as_tensor(energies, dtype=self.dtype, device=self.device),
             "scale": torch.as_tensor(scales, dtype=self.dtype, device=self.device),
+            "weights": torch.as_tensor(weights, dtype=self.dtype, device=self.device).reshape(len(runs), 2),
         }
 
     def loss(
@@ -149,26 +161,26 @@ class MoleculeTask:
         targets: Tensors,
         resident: Tensors,
         picked: Tensor,
-        weights: tuple[float, float],
+        terms: tuple[bool, bool],
     ) -> Tensor:
         """Loss of every run ``[p]`` on its batch ``picked`` ``[p, B]`` (indices into the pool).
 
-        ``resident`` are the pool's tensors, ``targets`` those of :meth:`targets`; ``weights`` are those of the
-        energy per atom and of the forces, both in units of the force RMS.
+        ``resident`` are the pool's tensors, ``targets`` those of :meth:`targets`; ``terms`` tells whether energies
+        and whether forces are trained on.
         """
-        energy_weight, force_weight = weights
+        energy_weight, force_weight = targets["weights"].unbind(1)
         p, batch = picked.shape
         graph = pick_graph(resident, picked)
-        if force_weight > 0:
+        if terms[1]:
             graph = differentiable(graph)
         atomic = model.energies(params, graph) * graph.atoms  # [p, B·N]
         loss = torch.zeros(p, dtype=self.dtype, device=picked.device)
         atoms = graph.atoms.reshape(p, batch, -1).sum(-1)  # [p, B]
-        if energy_weight > 0:
+        if terms[0]:
             total = atomic.reshape(p, batch, -1).sum(-1)
             target = targets["energies"].gather(1, picked)
             loss = loss + energy_weight * (((total - target) / atoms) ** 2).mean(1)
-        if force_weight > 0:
+        if terms[1]:
             (gradient,) = torch.autograd.grad(atomic.sum(), graph.vectors, create_graph=True)
             scale = targets["scale"].reshape(p, 1, 1)
             target_forces = resident["forces"][picked].reshape(p, -1, 3) / scale

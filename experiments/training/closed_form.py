@@ -113,8 +113,8 @@ def solve(
     )
 
 
-def solve_run(config: AceConfig, dataset: Dataset, subset: Ints) -> tuple[Evaluation, int]:
-    """A run of a model fitted in closed form: its errors, and its number of coefficients.
+def solve_run(config: AceConfig, dataset: Dataset, subset: Ints) -> tuple[Evaluation, Solution]:
+    """A run of a model fitted in closed form: its errors, and the model.
 
     ``subset`` are the indices ``[P]`` of the training frames in the dataset's pool.
     """
@@ -123,7 +123,7 @@ def solve_run(config: AceConfig, dataset: Dataset, subset: Ints) -> tuple[Evalua
     model = LinearAce(config, sorted(elements))
     train = dataset.pool.take(subset)
     solution = solve(model, train, dataset.isolated_energies)
-    return evaluation(solution.predict(dataset.test), solution.predict(train), dataset.test, train), model.size
+    return evaluation(solution.predict(dataset.test), solution.predict(train), dataset.test, train), solution
 
 
 class _Rows:

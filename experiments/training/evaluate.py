@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,13 @@ from experiments.tasks.predictions import Predictions
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Errors of one set of weights by metric; ``frames`` holds those of every test frame (null after a resume)."""
+    """Errors of one set of weights by metric; ``frames`` holds those of every test frame (null after a resume), and
+    ``energy_offset`` (eV an atom) is the constant that energies were given (see :class:`Evaluator`)."""
 
     test: dict[str, MetricValue]
     train: dict[str, MetricValue]
     frames: pd.DataFrame | None = None
+    energy_offset: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """The errors alone."""
@@ -63,12 +65,13 @@ class Evaluator:
         pool, test = task.dataset.pool.take(prepared.subset), task.dataset.test
         train_predictions = self._predict(weights, prepared, task.pool, prepared.subset)
         test_predictions = self._predict(weights, prepared, task.test, np.arange(len(test)))
+        offset = 0.0
         if self.energy_offset:
             atoms = (pool.numbers > 0).sum(1)
             offset = float(((pool.energies - train_predictions.energies) / atoms).mean())
             train_predictions = _shifted(train_predictions, offset * atoms)
             test_predictions = _shifted(test_predictions, offset * (test.numbers > 0).sum(1))
-        return evaluation(test_predictions, train_predictions, test, pool)
+        return replace(evaluation(test_predictions, train_predictions, test, pool), energy_offset=offset)
 
     def glance(self, weights: Mapping[str, Tensor], prepared: Prepared) -> dict[str, float]:
         """Errors on the holdout, for history and progress."""

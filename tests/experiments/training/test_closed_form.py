@@ -226,8 +226,8 @@ def test_refuses_bad_labels_by_name() -> None:
 def test_a_run_reports_its_errors_on_test_and_training_frames(stars: Dataset) -> None:
     config = AceConfig(nu=2, edge_lmax=2, n_radial=2, cutoff=4.0)
     chosen = subset(len(stars.pool), 50, 0, 5)
-    found, n_parameters = solve_run(config, stars, chosen)
-    assert n_parameters == LinearAce(config, STAR_ELEMENTS).size
+    found, solution = solve_run(config, stars, chosen)
+    assert len(solution.coefficients) == LinearAce(config, STAR_ELEMENTS).size
     assert set(found.test) == {"force_mae", "force_rmse", "energy_mae", "energy_rmse"}
     assert found.train["force_rmse"].value < found.test["force_rmse"].value
     assert found.frames is not None

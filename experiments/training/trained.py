@@ -1,0 +1,177 @@
+"""A finished run's model, as its directory holds it: energies and forces of any frames of the elements it knows.
+
+``checkpoint/model.safetensors`` holds the averaged weights of a network or the coefficients of a fit in closed form,
+and as its facts what else a prediction needs:
+
+    E = geometry + baseline(composition) + Σ_atoms per_atom[element],   F = −∂(geometry)/∂x
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+from torch import Tensor
+
+from experiments.config import AceConfig, MaceConfig, TrainingConfig, parse
+from experiments.data.baseline import Baseline, composition
+from experiments.data.dataset import Dataset, Floats, Frames, Ints
+from experiments.errors import InputError
+from experiments.models.ace import LinearAce
+from experiments.models.mace import Mace
+from experiments.runs import WEIGHTS, Run
+from experiments.tasks.molecules import MoleculeTask, Prepared
+from experiments.tasks.predictions import Predictions
+from experiments.training import checkpoint
+from experiments.training.closed_form import Solution
+
+ACCEPTED = "accepted: <store>/<id> of a run that is done"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model that predicts.
+
+    elements  ``[s]`` atomic numbers that it knows, ascending
+    baseline  energy of a composition (eV), from the training frames
+    per_atom  ``[s]`` energy of an atom of each element on top of the baseline (eV)
+    bonded    whether its training frames listed who interacts with whom, whatever the cutoff (the star teacher)
+    geometry  energies (eV) without baseline and per_atom, and forces (eV/Å)
+    """
+
+    elements: Ints
+    baseline: Baseline
+    per_atom: Floats
+    bonded: bool
+    geometry: Callable[[Frames], Predictions]
+
+    def predict(self, frames: Frames) -> Predictions:
+        """Energies (eV) and forces (eV/Å).
+
+        Raises:
+            InputError: see :meth:`forces` and :meth:`constants`.
+        """
+        self.check(frames)
+        found = self.geometry(frames)
+        return Predictions(found.energies + self.constants(frames.numbers), found.forces)
+
+    def constants(self, numbers: Ints) -> Floats:
+        """The part of the energies (eV) that composition explains, ``[F]``, of atomic numbers ``[F, N]`` (0: padding).
+
+        Raises:
+            InputError: the training frames do not determine the baseline of a composition.
+        """
+        return np.asarray(self.baseline.predict(numbers) + composition(numbers, self.elements) @ self.per_atom)
+
+    def check(self, frames: Frames) -> None:
+        """Raises ``InputError`` for elements that the model never saw, and for positions that are not finite."""
+        strange = sorted({int(z) for z in np.unique(frames.numbers) if z > 0} - {int(z) for z in self.elements})
+        if strange:
+            named, known = (", ".join(chemical_symbols[int(z)] for z in some) for some in (strange, self.elements))
+            raise InputError(f"elements {named}: the model never saw them; accepted: {known}")
+        if not np.isfinite(frames.positions).all():
+            f, n = np.argwhere(~np.isfinite(frames.positions))[0, :2]
+            raise InputError(f"frame {f}, atom {n}: its position is not finite; accepted: numbers in Å")
+
+
+def save_network(
+    path: Path,
+    weights: Mapping[str, Tensor],
+    elements: Sequence[int],
+    prepared: Prepared,
+    energy_offset: float,
+    dataset: Dataset,
+) -> None:
+    """Write a network's averaged weights and constants; ``energy_offset`` is in eV an atom."""
+    offset = np.full(len(elements), energy_offset)
+    facts = {**_facts(elements, prepared.baseline, offset, dataset), "scale": prepared.scale}
+    checkpoint.save(path, checkpoint.Checkpoint(dict(weights), facts))
+
+
+def save_solution(path: Path, solution: Solution, dataset: Dataset) -> None:
+    """Write the coefficients of a fit in closed form."""
+    facts = _facts(solution.model.elements.tolist(), solution.baseline, solution.per_atom, dataset)
+    tensors = {"coefficients": torch.as_tensor(solution.coefficients)}
+    checkpoint.save(path, checkpoint.Checkpoint(tensors, facts))
+
+
+def load(run: Run, device: torch.device) -> Trained:
+    """The model of a finished run, in the precision it was trained in (closed form: float64, on the CPU).
+
+    Raises:
+        InputError: no such run, not done, or without a whole model.
+    """
+    if not (run.path / "config.yaml").exists():
+        raise InputError(f"{run.path}: no run is there; {ACCEPTED}")
+    if run.result() is None:
+        raise InputError(f"{run.path}: the run is {run.state()}; {ACCEPTED}")
+    path = run.path / "checkpoint" / WEIGHTS
+    stored = checkpoint.load(path) if path.exists() else None
+    if stored is None or "baseline" not in stored.facts:
+        reason = (
+            "is not there" if not path.exists() else "is damaged" if stored is None else "lacks the energy baseline"
+        )
+        raise InputError(f"{path}: {reason}; accepted: a run computed by this version, in a new store=DIR")
+    facts = stored.facts
+    config = parse(run.config())
+    elements = np.array(facts["elements"], dtype=np.int64)
+    if isinstance(config.model, AceConfig):
+        geometry = _solution(config.model, elements, stored.tensors["coefficients"])
+    else:
+        assert config.training is not None
+        geometry = _network(config.model, config.training, elements, stored, device)
+    return Trained(elements, _baseline(facts["baseline"]), np.array(facts["per_atom"]), bool(facts["bonded"]), geometry)
+
+
+def _solution(config: AceConfig, elements: Ints, coefficients: Tensor) -> Callable[[Frames], Predictions]:
+    model = LinearAce(config, elements.tolist())
+    return lambda frames: model.predict(coefficients.numpy(), frames)
+
+
+def _network(
+    config: MaceConfig, training: TrainingConfig, elements: Ints, stored: checkpoint.Checkpoint, device: torch.device
+) -> Callable[[Frames], Predictions]:
+    model = Mace(config, len(elements))
+    params = {name: value.to(device)[None] for name, value in stored.tensors.items()}
+    dtype = getattr(torch, training.precision)
+    bare = Baseline(elements, np.zeros(len(elements)))
+    # the neighbours' constant is among the weights; here it would be for training
+    prepared = Prepared(np.zeros(0, np.int64), bare, float(stored.facts["scale"]), inverse_neighbours=1.0)
+
+    def geometry(frames: Frames) -> Predictions:
+        none = frames.take(slice(0, 0))
+        task = MoleculeTask(Dataset("", none, none, frames), config.cutoff, dtype, device, elements.tolist())
+        return task.predict(model, params, [prepared], task.test, [np.arange(len(frames))])[0]
+
+    return geometry
+
+
+def _facts(elements: Sequence[int], baseline: Baseline, per_atom: Floats, dataset: Dataset) -> dict[str, Any]:
+    """JSON keeps every digit of a float."""
+    return {
+        "elements": [int(z) for z in elements],
+        "baseline": {
+            "elements": baseline.elements.tolist(),
+            "per_element": baseline.per_element.tolist(),
+            "constant": baseline.constant,
+            "span": None if baseline.span is None else baseline.span.tolist(),
+            "only": None if baseline.only is None else np.asarray(baseline.only).tolist(),
+        },
+        "per_atom": per_atom.tolist(),
+        "bonded": dataset.pool.bonds is not None,
+    }
+
+
+def _baseline(facts: Mapping[str, Any]) -> Baseline:
+    return Baseline(
+        np.array(facts["elements"], dtype=np.int64),
+        np.array(facts["per_element"], dtype=np.float64),
+        float(facts["constant"]),
+        span=None if facts["span"] is None else np.array(facts["span"], dtype=np.float64),
+        only=None if facts["only"] is None else np.array(facts["only"], dtype=np.int64),
+    )
