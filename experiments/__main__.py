@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from experiments import trackers
 from experiments.config import parse
 from experiments.errors import InputError, RunsFailed, one_line
 from experiments.files import DISK
@@ -46,6 +47,7 @@ def single(config: DictConfig) -> dict[str, float] | None:
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     settings = parse({str(key): value for key, value in plain.items()})
+    trackers.check(settings)
     import torch
 
     from experiments.data.splits import subset

@@ -94,6 +94,8 @@ class TrainingConfig:
     """Compile the whole step where a C++ compiler is at hand; part of the identity, for round-off differs."""
     checkpoint_seconds: float = setting(60.0, above=0.0, identity=False)
     """Wall time between checkpoints: what a kill can cost."""
+    tracker: str | None = setting(None, choices=("tensorboard", "mlflow", "wandb"), identity=False)
+    """Where the records of the history go too (:mod:`experiments.trackers`)."""
 
     def __post_init__(self) -> None:
         if self.energy_weight == 0 and self.force_weight == 0:

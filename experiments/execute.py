@@ -24,6 +24,7 @@ from experiments.models.mace import Mace
 from experiments.record import result_of
 from experiments.runs import WEIGHTS, Attempt, Run
 from experiments.tasks.molecules import MoleculeTask
+from experiments.trackers import Tracking
 from experiments.training import trained
 from experiments.training.closed_form import solve_run
 from experiments.training.evaluate import Evaluation
@@ -199,6 +200,14 @@ def _train(
     pack = Pack(members, task, model, settings, compile=settings.compile and can_compile())
     by_name = {a.run.id: (a, c) for a, c in zip(attempts, configs, strict=True)}
 
+    tracking, by_id = Tracking(), {member.name: member for member in members}
+
+    def heard(event: Mapping[str, Any]) -> None:
+        attempt, config = by_name[event["run"]]
+        if config.training is not None:
+            tracking.follow(config.training.tracker, attempt.run, by_id[event["run"]].history.records)
+        report(event)
+
     def ended(member: Member) -> None:
         attempt, config = by_name[member.name]
         if member.failure is not None:
@@ -219,9 +228,11 @@ def _train(
         last = member.history.records[-1] if member.history.records else {}
         holdout = {name[8:]: error for name, error in last.items() if name.startswith("holdout_")}
         _publish(attempt, config, dataset, member.full, member.half, facts, holdout)
+        tracking.end(member.name, {f"test_{name}": error.value for name, error in member.full.test.items()})
         outcome[member.name] = "done"
 
-    pack.train(stop, report, ended)
+    with tracking:
+        pack.train(stop, heard, ended)
 
 
 def _publish(

@@ -118,7 +118,8 @@ def check(value: Any, kind: Any, where: str, metadata: Mapping[str, Any] = types
 def describe(kind: Any, metadata: Mapping[str, Any] = types.MappingProxyType({})) -> str:
     """What a field accepts, in words: ``an integer from 1 to 3``."""
     if metadata.get("choices") is not None:
-        return " | ".join(str(choice) for choice in metadata["choices"])
+        null = ["null"] if type(None) in typing.get_args(kind) else []
+        return " | ".join([*null, *(str(choice) for choice in metadata["choices"])])
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         return " or ".join("null" if a is type(None) else describe(a, metadata) for a in arguments)

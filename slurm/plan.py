@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from experiments import files
+from experiments import files, trackers
 from experiments.config import LacksKnob, RunConfig, parse
 from experiments.data.dataset import Dataset
 from experiments.data.splits import subset
@@ -61,7 +61,9 @@ def plan(
     configs = []
     for point in points:
         try:
-            configs.append(parse(compose(point)))
+            config = parse(compose(point))
+            trackers.check(config)
+            configs.append(config)
         except LacksKnob as error:
             made.dropped.append(str(error))
         except InputError as error:
