@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from experiments.errors import InputError
 from experiments.schema import build, check, identity_of, setting
+from experiments.tuned import Tuned, tuned_rates
 
 NUMERICS_VERSION = {"data": 1, "model": 1, "training": 1}
 """Raised by hand when the same configuration gives other numbers than before; golden tests say when."""
@@ -123,6 +124,8 @@ class RunConfig:
     training: TrainingConfig | None
     store: str
     device: str
+    tuned: Tuned | None = None
+    """Where the learning rate comes from, if it was looked up."""
 
     @property
     def L(self) -> int | None:
@@ -135,11 +138,17 @@ class RunConfig:
         return getattr(self.model, "nu", None)
 
     def model_identity(self, data_sha256: str) -> dict[str, Any]:
-        """Everything that can change the run's number except P and the seeds."""
+        """Everything that can change the run's number except P and the seeds.
+
+        A tuned learning rate may differ between the runs of a curve; its rates by P are what they share.
+        """
+        training = None if self.training is None else identity_of(self.training)
+        if training is not None and self.tuned is not None:
+            training["learning_rate"] = self.tuned.as_dict()["rates"]
         return {
             "data": data_sha256,
             "model": {"architecture": self.model.architecture, **identity_of(self.model)},
-            "training": None if self.training is None else identity_of(self.training),
+            "training": training,
             "numerics": NUMERICS_VERSION,
         }
 
@@ -150,7 +159,8 @@ class RunConfig:
     def run_id(self, data_sha256: str) -> str:
         """Twelve hex digits: the run's directory in the store."""
         seeds = {"P": self.P, "seed": self.seed, "subset_seed": self.subset_seed, "init_seed": self.init_seed}
-        return digest({**self.model_identity(data_sha256), **seeds})
+        resolved = dataclasses.replace(self, tuned=None)  # where the rate comes from changes no number
+        return digest({**resolved.model_identity(data_sha256), **seeds})
 
     def shape_id(self, data_sha256: str) -> str:
         """Twelve hex digits shared by the runs that can train in one pack: they differ in P, seeds and numbers that
@@ -174,6 +184,7 @@ class RunConfig:
             "model": jsonable(model),
             "training": {
                 **({} if self.training is None else jsonable(dataclasses.asdict(self.training))),
+                **({} if self.tuned is None else {"tuned": self.tuned.as_dict()}),
                 "init_seed": self.init_seed,
             },
             "store": self.store,
@@ -192,6 +203,8 @@ def digest(content: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
+FACTORS = ("budget_factor", "rate_factor")
+"""Keys that multiply ``training.max_steps`` and ``training.learning_rate``; only the products are kept."""
 SEED = {"low": 0, "high": 2**31 - 1}
 TOP_LEVEL = ("P", "L", "nu", "seed", "data", "model", "training", "store", "device")
 
@@ -213,7 +226,7 @@ def parse(config: Mapping[str, Any]) -> RunConfig:
     training_section = dict(section_of(config, "training"))
     init_seed = check(training_section.pop("init_seed", None), int | None, "training.init_seed", SEED)
     model = parse_model(section_of(config, "model"), config.get("L"), config.get("nu"))
-    training = build(TrainingConfig, training_section, "training.")
+    training, tuned = parse_training(training_section, model, data, P)
     return RunConfig(
         P=P,
         seed=seed,
@@ -224,7 +237,52 @@ def parse(config: Mapping[str, Any]) -> RunConfig:
         training=None if model.closed_form else training,
         store=check(config.get("store"), str, "store"),
         device=check(config.get("device"), str, "device", {"choices": ("auto", "cpu", "cuda")}),
+        tuned=tuned,
     )
+
+
+def parse_training(
+    section: Mapping[str, Any], model: ModelConfig, data: Mapping[str, Any], P: int
+) -> tuple[TrainingConfig, Tuned | None]:
+    """The training settings with factors multiplied in and a tuned learning rate looked up.
+
+    ``tuned`` is the name of a file; in a configuration that was written down, the rates that were found there.
+    """
+    values = dict(section)
+    tuned = values.pop("tuned", None)
+    if model.closed_form:
+        tuned = None  # no training, no rate
+    factors = {name: check(values.pop(name, 1.0), float, f"training.{name}", {"above": 0.0}) for name in FACTORS}
+    if values.get("learning_rate") is None:
+        values.pop("learning_rate", None)
+    training = build(TrainingConfig, values, "training.")
+    found: Tuned | None = None
+    if isinstance(tuned, Mapping):
+        found = Tuned.parse(tuned)
+        if "learning_rate" in values and training.learning_rate != found.rate(P):
+            raise InputError(
+                f"training.learning_rate={training.learning_rate!r}: not the rate that training.tuned has for P={P}; "
+                f"accepted: {found.rate(P)!r}"
+            )
+    elif tuned is not None:
+        name = check(tuned, str, "training.tuned")
+        if "learning_rate" in values:
+            raise InputError(
+                f"training.learning_rate={training.learning_rate!r} and training.tuned={name}: two learning rates; "
+                "accepted: one of them, the other null (training.rate_factor multiplies a tuned rate)"
+            )
+        identity = {"architecture": model.architecture, **identity_of(model)}
+        found = tuned_rates(name, data, identity, identity_of(training))
+    found = None if found is None else found.times(factors["rate_factor"])
+    products = {
+        "max_steps": round(training.max_steps * factors["budget_factor"]),
+        "learning_rate": training.learning_rate * factors["rate_factor"] if found is None else found.rate(P),
+    }
+    fields = {f.name: f for f in dataclasses.fields(TrainingConfig)}
+    hints = {"max_steps": int, "learning_rate": float}
+    for key, value in products.items():
+        check(value, hints[key], f"training.{key} times its factor", fields[key].metadata)
+    return dataclasses.replace(training, **products), found
 
 
 def section_of(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:

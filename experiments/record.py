@@ -95,6 +95,7 @@ def result_of(
         "subset_seed": config.subset_seed,
         "init_seed": config.init_seed,
         **{f"training.{name}": getattr(config.training, name, None) for name in SETTINGS},
+        "training.tuned": None if config.tuned is None else config.tuned.name,
         "subsets_disjoint": subsets_disjoint(pool, config.P, config.subset_seed, dataset.disjoint_seeds),
         "metrics": {name: values["error"] for name, values in by_metric.items()},
         "primary": PRIMARY,
