@@ -15,7 +15,7 @@ TORCH_FREE = (
     "experiments.config", "experiments.schema", "experiments.errors", "experiments.files", "experiments.processes",
     "experiments.runs", "experiments.table", "experiments.interrupt", "experiments.data.dataset",
     "experiments.data.extxyz", "experiments.data.star", "experiments.data.splits", "experiments.data.graph",
-    "slurm.grid", "hydra_plugins.equilaw",
+    "experiments.tune", "experiments.tuned", "slurm.grid", "hydra_plugins.equilaw",
 )  # fmt: skip
 
 
