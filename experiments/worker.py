@@ -1,8 +1,10 @@
 """A worker process: packs of runs come in as lines of JSON, events go out as lines of JSON.
 
 ``python -m experiments.worker PARENT`` is started by a launcher, the process PARENT, one per core with one thread
-each. It ends when its input ends, when it is told to by a signal (after writing checkpoints), and when its parent is
-gone.
+each or one per GPU. It ends when its input ends, when it is told to by a signal (after writing checkpoints), and when
+its parent is gone. Events: ``ready``; ``alive`` from the loop of the work itself, about once a second; ``progress`` and
+``ended`` of a run; ``finished`` with a pack; ``disk`` where the store's disk is full, read-only or broken (it then ends
+with exit code 1).
 """
 
 from __future__ import annotations
@@ -11,11 +13,15 @@ import json
 import logging
 import select
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments.files import DISK
 from experiments.interrupt import StopRequest, die_with_parent
+
+BEAT_SECONDS = 1.0
 
 
 def say(event: Mapping[str, Any]) -> None:
@@ -25,6 +31,21 @@ def say(event: Mapping[str, Any]) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         pass
+
+
+class Heartbeat:
+    """Whether to stop, as training asks after each leg; saying so that the work goes on."""
+
+    def __init__(self, stop: Callable[[], bool]) -> None:
+        self.stop = stop
+        self._said = time.monotonic()
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now - self._said >= BEAT_SECONDS:
+            self._said = now
+            say({"event": "alive"})
+        return self.stop()
 
 
 def next_line(stop: Callable[[], bool]) -> str | None:
@@ -48,13 +69,19 @@ def main() -> int:
     from experiments.training.pack import Interrupted
 
     torch.set_num_threads(1)
+    alive = Heartbeat(stop)
     say({"event": "ready"})
     while (line := next_line(stop)) is not None:
         paths = json.loads(line)
         try:
-            outcome = execute([Run(Path(path)) for path in paths], stop, say)
+            outcome = execute([Run(Path(path)) for path in paths], alive, say)
         except Interrupted:
             break
+        except OSError as error:
+            if error.errno not in DISK:
+                raise
+            say({"event": "disk", "errno": error.errno, "reason": error.strerror, "path": str(error.filename or "")})
+            return 1
         say({"event": "finished", "outcome": outcome})
     return stop.exit_code if stop() else 0
 

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
 from experiments import files
 from experiments.errors import RunsFailed
-from experiments.execute import dataset_of
+from experiments.execute import dataset_of, device_of
+from experiments.interrupt import sigterm_raises
 from experiments.schema import build, setting
-from slurm.local import Pool
+from slurm.local import Pool, remove_old_logs
 from slurm.plan import Composer, PlannedRun, plan
 from slurm.progress import Progress
 
@@ -27,7 +29,12 @@ class LocalSettings:
     """``hydra/launcher=local`` (conf/hydra/launcher/local.yaml)."""
 
     workers: int | None = setting(None, low=1, high=4096)
-    """Worker processes, one thread each; null: one per core."""
+    """Worker processes; null: one per core, or one per GPU."""
+    pack: int | None = setting(None, low=1, high=4096)
+    """Most runs of one shape that a worker trains together; null: 1 on CPU, 4096 on a GPU."""
+    patience: float = setting(1800.0, low=1.0, high=1e7)
+    """Seconds without a sign of life after which a worker counts as hung and is replaced; compiling, evaluating and
+    solving show none."""
     retry: bool = setting(False)
     """Run failed runs again."""
     submit: bool = setting(True)
@@ -44,14 +51,15 @@ def launch_locally(
         RunsFailed: after everything else was done.
     """
     chosen = build(LocalSettings, settings, "hydra.launcher.")
-    made = plan(Composer(loader, master), points, dataset_of)
-    for line in dict.fromkeys(made.dropped):
-        print(f"left out: {line}", file=sys.stderr)
-    if not chosen.submit:
-        for planned in made.runs:
-            print(planned.line())
-        return []
-    run_missing(made.runs, chosen)
+    with sigterm_raises():
+        made = plan(Composer(loader, master), points, dataset_of)
+        for line in dict.fromkeys(made.dropped):
+            print(f"left out: {line}", file=sys.stderr)
+        if not chosen.submit:
+            for planned in made.runs:
+                print(planned.line())
+            return []
+        run_missing(made.runs, chosen)
     return [_returned(planned) for planned in made.runs]
 
 
@@ -60,6 +68,7 @@ def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:
     for store in {p.config.store for p in planned}:
         files.writable(Path(store), "store")
         files.remove_abandoned(Path(store), deep=False)
+        remove_old_logs(Path(store))
     for p in planned:
         p.run.create(p.config.as_dict())
     states = {p.run.id: p.run.state() for p in planned}
@@ -68,14 +77,34 @@ def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:
             p.run.settle()  # whoever published it may have been killed right after
     given_up = [p for p in planned if states[p.run.id] == "failed" and not settings.retry]
     missing = [p for p in planned if states[p.run.id] != "done" and p not in given_up]
-    workers = min(settings.workers or len(os.sched_getaffinity(0)), max(1, len(missing)))
+    for p in missing:
+        p.run.repair(p.config.as_dict())
+    failures = list(given_up)
     with Progress(planned) as progress:
-        failed = Pool(workers, progress).compute(missing)
-    failures = [*given_up, *failed]
+        for kind, runs in _by_device(missing).items():
+            pack = settings.pack or (4096 if kind == "cuda" else 1)
+            places = [{"CUDA_VISIBLE_DEVICES": name} for name in visible_gpus()] if kind == "cuda" else [{}]
+            workers = settings.workers or (len(places) if kind == "cuda" else len(os.sched_getaffinity(0)))
+            pool = Pool(min(workers, len(runs)), progress, pack, settings.patience, places)
+            failures += pool.compute(runs)
     if failures:
         reasons = [f"run {p.run.id}: {p.run.recorded_state().get('message', 'no message')}" for p in failures]
         hint = "; run them again with hydra.launcher.retry=true" if given_up else ""
         raise RunsFailed("\n".join([f"{len(failures)} of {len(planned)} runs failed{hint}", *reasons[:10]]))
+
+
+def _by_device(planned: Sequence[PlannedRun]) -> dict[str, list[PlannedRun]]:
+    """Runs by the kind of device they ask for; a sweep over both kinds takes one after the other."""
+    kinds: dict[str, list[PlannedRun]] = {}
+    for p in planned:
+        kinds.setdefault(device_of(p.config.device).type, []).append(p)
+    return kinds
+
+
+def visible_gpus() -> list[str]:
+    """Names for ``CUDA_VISIBLE_DEVICES`` of each GPU that this process may use."""
+    named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return named or [str(number) for number in range(torch.cuda.device_count())]
 
 
 def _returned(planned: PlannedRun) -> JobReturn:

@@ -1,174 +1,164 @@
-"""Worker processes on this machine, one thread each; runs of one shape go to one worker, which compiles once."""
+"""Worker processes on this machine: packs of runs of one shape go to one worker, which compiles once."""
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import queue
-import signal
+import shutil
 import socket
-import subprocess
-import sys
-import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from experiments.interrupt import sigterm_raises
+from experiments.processes import start_time
 from slurm.plan import PlannedRun
+from slurm.worker import Inbox, Worker
 
-ROOT = Path(__file__).resolve().parent.parent
 POLL_SECONDS = 0.5
-PATIENCE_SECONDS = 60.0
-"""A worker that was asked to stop gets this long for its update and its checkpoint."""
+TRIES = 2
+"""Workers that may die over a pack before its runs go on one by one, and then over a single run before it fails."""
 
 
 class Listener(Protocol):
-    """Hears of events: ``progress``, ``finished``."""
+    """Hears of events: ``progress``, ``ended``, ``alive``."""
 
     def event(self, event: Mapping[str, Any]) -> None:
         """One event."""
         ...
 
     def state(self, run_id: str, state: str) -> None:
-        """A run is now running, done, failed or waiting."""
+        """A run is now running, done, failed, queued, or elsewhere."""
         ...
 
-
-class Worker:
-    """A process of ``experiments.worker``; its events arrive in ``inbox`` as (worker, event or None at its end)."""
-
-    def __init__(self, inbox: queue.Queue[tuple[Worker, dict[str, Any] | None]], log: Path) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        with open(log, "ab") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "experiments.worker", str(os.getpid())],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                cwd=ROOT,
-                env=environment,
-                start_new_session=True,  # a Ctrl-C in the terminal is the driver's to pass on
-            )
-        self.current: PlannedRun | None = None
-        self.previous: str | None = None
-        self.log = log
-        threading.Thread(target=self._listen, args=(inbox,), daemon=True).start()
-
-    def _listen(self, inbox: queue.Queue[tuple[Worker, dict[str, Any] | None]]) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            try:
-                inbox.put((self, json.loads(line)))
-            except ValueError:  # a library printed something
-                continue
-        self.process.wait()
-        inbox.put((self, None))
-
-    def give(self, planned: PlannedRun) -> None:
-        """Hand over a run."""
-        assert self.process.stdin is not None
-        self.current, self.previous = planned, planned.model_id
-        try:
-            self.process.stdin.write(json.dumps([str(planned.run.path.resolve())]) + "\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:  # its end arrives in the inbox
-            pass
-
-    def stop(self) -> None:
-        """Ask it to write its checkpoint and end."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-
-    def end(self) -> None:
-        """Wait for its end, and enforce it."""
-        try:
-            if self.process.stdin is not None:
-                self.process.stdin.close()
-        except BrokenPipeError:
-            pass
-        try:
-            self.process.wait(PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        if self.process.returncode == 0:
-            self.log.unlink(missing_ok=True)  # what it said of its runs lies in their own logs
+    def note(self, text: str) -> None:
+        """Something that a person should know."""
+        ...
 
 
 class Pool:
     """Computes runs on ``size`` workers.
 
     A run that another driver has taken is waited for, and taken over if that one dies. A worker that dies (out of
-    memory, a crash of a library) fails its run after a second try and is replaced.
+    memory, a crash of a library) or hangs is replaced, and the runs of its pack that are not done go back to the
+    queue; after a second death they go on one by one, so that only a run that kills two workers by itself fails.
+
+    Args:
+        pack: most runs handed to a worker at a time; they have one shape.
+        patience: seconds without a sign of life after which a busy worker counts as hung. It shows none while it
+            compiles, evaluates or solves.
+        environments: variables of the worker in each place (which GPU it has); none beside the driver's own by default.
     """
 
-    def __init__(self, size: int, listener: Listener) -> None:
+    def __init__(
+        self,
+        size: int,
+        listener: Listener,
+        pack: int = 1,
+        patience: float = 1800.0,
+        environments: Sequence[Mapping[str, str]] = ({},),
+    ) -> None:
         self.size = size
         self.listener = listener
-        self.inbox: queue.Queue[tuple[Worker, dict[str, Any] | None]] = queue.Queue()
+        self.pack = pack
+        self.patience = patience
+        self.environments = environments
+        self.inbox: Inbox = queue.Queue()
         self.workers: list[Worker] = []
         self.waiting: list[PlannedRun] = []
         self.elsewhere: list[PlannedRun] = []
         self.failed: list[PlannedRun] = []
-        self.deaths: dict[str, int] = {}
+        self.deaths: Counter[str] = Counter()
+        """Workers that died over a pack with this run in it."""
+        self.deaths_alone: Counter[str] = Counter()
         self.started = 0
+        self._looked = self._counted = time.monotonic()
 
     def compute(self, planned: Sequence[PlannedRun]) -> list[PlannedRun]:
-        """Compute all; the ones that failed come back. A KeyboardInterrupt or SIGTERM leaves checkpoints."""
+        """Compute all; the ones that failed come back. A KeyboardInterrupt or SIGTERM leaves checkpoints.
+
+        Raises:
+            KeyboardInterrupt: a signal; Terminated where it was SIGTERM.
+            OSError: the disk is full, read-only or broken.
+        """
         self.waiting = list(planned)
-        before = signal.signal(signal.SIGTERM, _terminate)
-        try:
-            while self.waiting or self.elsewhere or any(w.current for w in self.workers):
-                self._look_elsewhere()
-                self._hand_out()
-                self._hear()
-        except KeyboardInterrupt:
-            for worker in self.workers:
-                worker.stop()
-            raise
-        finally:
-            for worker in self.workers:
-                worker.end()
-            signal.signal(signal.SIGTERM, before)
+        with sigterm_raises():
+            try:
+                while self.waiting or self.elsewhere or any(w.busy for w in self.workers):
+                    self._look_elsewhere()
+                    self._hand_out()
+                    self._hear()
+                    self._count_silence()
+            except (KeyboardInterrupt, OSError):
+                for worker in self.workers:
+                    worker.stop()
+                raise
+            finally:
+                for worker in self.workers:
+                    worker.end()
         return self.failed
 
     def _hand_out(self) -> None:
-        busy = {w.previous for w in self.workers if w.current}
         for worker in self.workers:
-            if worker.current is None and self.waiting:
-                worker.give(self._choose(worker.previous, busy))
-                busy.add(worker.previous)
-        if len(self.workers) < min(self.size, len(self.waiting) + len(self.workers)):
+            if not worker.busy and self.waiting:
+                runs = self._choose(worker.shape)
+                for planned in runs:
+                    self.listener.state(planned.run.id, "running")
+                worker.give(runs, self._is_alone(runs[0]))
+        if self.waiting and len(self.workers) < self.size:
             self.started += 1
+            place = min(set(range(self.size)) - {w.place for w in self.workers})
             logs = Path(self.waiting[0].config.store) / "workers"
             logs.mkdir(exist_ok=True)
-            self.workers.append(Worker(self.inbox, logs / f"{socket.gethostname()}-{os.getpid()}-{self.started}.log"))
+            log = logs / f"{_mine()}{self.started}.log"
+            self.workers.append(Worker(self.inbox, place, log, self.environments[place % len(self.environments)]))
 
-    def _choose(self, previous: str | None, busy: set[str | None]) -> PlannedRun:
-        """A run of the shape the worker has compiled, else of one that nobody compiles just now."""
-        for wanted in (lambda p: p.model_id == previous, lambda p: p.model_id not in busy, lambda p: True):
-            for place, planned in enumerate(self.waiting):
-                if wanted(planned):
-                    chosen = self.waiting.pop(place)
-                    self.listener.state(chosen.run.id, "running")
-                    return chosen
-        raise AssertionError("asked for a run where none waits")
+    def _is_alone(self, planned: PlannedRun) -> bool:
+        return self.pack == 1 or self.deaths[planned.run.id] >= TRIES
+
+    def _choose(self, compiled: str | None) -> list[PlannedRun]:
+        """Runs of the shape the worker has compiled, else of one that nobody compiles just now; a fair share."""
+        busy = {w.shape for w in self.workers if w.busy}
+        shapes = dict.fromkeys(p.shape_id for p in self.waiting)
+        fresh = next((shape for shape in shapes if shape not in busy), next(iter(shapes)))
+        shape = compiled if compiled in shapes else fresh
+        of_shape = [p for p in self.waiting if p.shape_id == shape]
+        if self._is_alone(of_shape[0]):
+            chosen = of_shape[:1]
+        else:
+            free = self.size - sum(w.busy for w in self.workers)
+            share = math.ceil(len(self.waiting) / max(1, free))  # no worker stays idle while another has it all
+            chosen = [p for p in of_shape if not self._is_alone(p)][: min(self.pack, share)]
+        ids = {p.run.id for p in chosen}
+        self.waiting = [p for p in self.waiting if p.run.id not in ids]
+        return chosen
 
     def _hear(self) -> None:
         try:
             worker, event = self.inbox.get(timeout=POLL_SECONDS)
         except queue.Empty:
             return
+        worker.silent = 0.0
         if event is None:
             self._died(worker)
+            return
+        if event["event"] == "ended":
+            self._ended(worker, event["run"], event["outcome"])
         elif event["event"] == "finished":
-            current, worker.current = worker.current, None
-            assert current is not None
-            self._settle(current, event["outcome"][current.run.id])
-        else:
-            self.listener.event(event)
+            for run_id, outcome in event["outcome"].items():
+                self._ended(worker, run_id, outcome)
+            worker.busy = False
+        elif event["event"] == "disk":
+            raise OSError(event["errno"], event["reason"], event["path"] or None)
+        self.listener.event(event)
+
+    def _ended(self, worker: Worker, run_id: str, outcome: str) -> None:
+        planned = worker.current.pop(run_id, None)
+        if planned is not None:
+            self._settle(planned, outcome)
 
     def _settle(self, planned: PlannedRun, outcome: str) -> None:
         if outcome == "taken":
@@ -179,34 +169,70 @@ class Pool:
             self.failed.append(planned)
         self.listener.state(planned.run.id, outcome)
 
+    def _count_silence(self) -> None:
+        """Kill workers that hang. Time that the driver itself slept through (a suspended machine) does not count."""
+        now = time.monotonic()
+        passed, self._counted = min(now - self._counted, 2 * POLL_SECONDS), now
+        for worker in self.workers:
+            if worker.busy and not worker.hung:
+                worker.silent += passed
+                if worker.silent > self.patience:
+                    worker.kill()
+
     def _died(self, worker: Worker) -> None:
         self.workers.remove(worker)
-        current = worker.current
-        if current is None:
-            return
-        self.deaths[current.run.id] = self.deaths.get(current.run.id, 0) + 1
-        if current.run.state() == "done":
-            self._settle(current, "done")
-        elif self.deaths[current.run.id] < 2:
-            self.waiting.insert(0, current)
-        else:
-            code = worker.process.returncode
-            current.run.set_state("failed", message=f"its worker ended with exit code {code} twice, see {worker.log}")
-            self._settle(current, "failed")
+        how = worker.how_it_ended()
+        left = []
+        for planned in worker.current.values():
+            run_id = planned.run.id
+            if planned.run.state() == "done":
+                self._settle(planned, "done")
+                continue
+            (self.deaths_alone if worker.alone else self.deaths)[run_id] += 1
+            if self.deaths_alone[run_id] < TRIES:
+                left.append(planned)
+                self.listener.state(run_id, "queued")
+                continue
+            kept = planned.run.path / "worker.log"
+            shutil.copyfile(worker.log, kept)
+            planned.run.set_state("failed", message=f"its worker {how} {TRIES} times, see {kept}")
+            self._settle(planned, "failed")
+        self.waiting[:0] = left
+        if left:
+            after = f" after {self.patience:g} s and was killed" if worker.hung else ""
+            one_by_one = " one by one" if not worker.alone and self._is_alone(left[0]) else ""
+            self.listener.note(f"a worker {how}{after}; {len(left)} of its runs go back to the queue{one_by_one}")
+        worker.end()
 
     def _look_elsewhere(self) -> None:
-        for planned in list(self.elsewhere):
+        """What became of runs that other drivers have; not with every event, for a pack has thousands."""
+        if self.elsewhere and not any(w.busy for w in self.workers):
+            time.sleep(POLL_SECONDS)
+        now = time.monotonic()
+        if now - self._looked < POLL_SECONDS:
+            return
+        self._looked = now
+        still = []
+        for planned in self.elsewhere:
             state = planned.run.state()
             if state == "running":
-                continue
-            self.elsewhere.remove(planned)
-            if state in ("done", "failed"):
+                still.append(planned)
+            elif state in ("done", "failed"):
                 self._settle(planned, state)
             else:
                 self.waiting.append(planned)
-        if self.elsewhere and not any(w.current for w in self.workers):
-            time.sleep(POLL_SECONDS)
+        self.elsewhere = still
 
 
-def _terminate(*_: object) -> None:
-    raise KeyboardInterrupt
+def remove_old_logs(store: Path) -> None:
+    """Delete what workers of dead drivers of this machine left in ``<store>/workers``."""
+    prefix = f"{socket.gethostname()}-"
+    for log in (store / "workers").glob(f"{prefix}*.log"):
+        pid, started = [*log.name.removeprefix(prefix).split("-"), "", ""][:2]
+        if pid.isdigit() and start_time(int(pid)) != started:
+            log.unlink(missing_ok=True)
+
+
+def _mine() -> str:
+    """How the names of this driver's logs begin: machine, pid and start of the process."""
+    return f"{socket.gethostname()}-{os.getpid()}-{start_time(os.getpid())}-"

@@ -30,6 +30,8 @@ class PlannedRun:
     config: RunConfig
     model_id: str
     run: Run
+    shape_id: str
+    """Shared by the runs that can train in one pack."""
 
     def line(self) -> str:
         """One line for people."""
@@ -87,7 +89,8 @@ def plan(
         run_id = config.run_id(sha256)
         if run_id not in seen:
             seen[run_id] = None
-            made.runs.append(PlannedRun(config, config.model_id(sha256), RunStore(config.store).run(run_id)))
+            run = RunStore(config.store).run(run_id)
+            made.runs.append(PlannedRun(config, config.model_id(sha256), run, config.shape_id(sha256)))
     if errors:
         raise InputError("\n".join(errors))
     return made

@@ -14,6 +14,9 @@ from rich.table import Table
 
 from slurm.plan import PlannedRun
 
+SHOWN = 20
+"""Most running runs in the table; a pack has thousands."""
+
 
 class Progress:
     """A live table in a terminal; one line per ten percent elsewhere (a log file)."""
@@ -25,7 +28,9 @@ class Progress:
         self.began = time.monotonic()
         self.done_before = sum(state == "done" for state in self.states.values())
         self.console = Console(stderr=True)
-        self.live = Live(self._table(), console=self.console, refresh_per_second=2) if sys.stderr.isatty() else None
+        self.live: Live | None = None
+        if sys.stderr.isatty():  # drawn twice a second, however many events there are
+            self.live = Live(get_renderable=self._table, console=self.console, refresh_per_second=2)
         self._said = -1
 
     def __enter__(self) -> Progress:
@@ -51,10 +56,15 @@ class Progress:
         self.states[run_id] = state
         self._show()
 
-    def _show(self) -> None:
+    def note(self, text: str) -> None:
+        """A line that stays."""
         if self.live:
-            self.live.update(self._table())
+            self.console.print(f"equilaw: {text}", markup=False, highlight=False)
         else:
+            print(f"equilaw: {text}", file=sys.stderr, flush=True)
+
+    def _show(self) -> None:
+        if not self.live:
             self._say()
 
     def summary(self) -> str:
@@ -79,9 +89,8 @@ class Progress:
         table = Table(title=self.summary(), title_justify="left", box=None)
         for column in ("run", "model", "P", "seed", "updates", "updates/s", "holdout forces"):
             table.add_column(column, justify="left" if column in ("run", "model") else "right")
-        for run_id, state in self.states.items():
-            if state != "running":
-                continue
+        running = [run_id for run_id, state in self.states.items() if state == "running"]
+        for run_id in running[:SHOWN]:
             c, seen = self.planned[run_id].config, self.latest.get(run_id)
             name = f"{c.model.architecture} L={c.L} ν={c.nu}"
             if seen is None:
@@ -93,4 +102,6 @@ class Progress:
             table.add_row(
                 run_id, name, str(c.P), str(c.seed), f"{seen['clock']}/{seen['total']}", f"{speed:.0f}", shown
             )
+        if len(running) > SHOWN:
+            table.caption = f"and {len(running) - SHOWN} more"
         return table

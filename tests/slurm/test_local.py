@@ -28,6 +28,7 @@ class Silent:
 
     def __init__(self, act: Callable[[Mapping[str, Any]], None] = lambda event: None) -> None:
         self.states: list[tuple[str, str]] = []
+        self.notes: list[str] = []
         self.act = act
 
     def event(self, event: Mapping[str, Any]) -> None:
@@ -35,6 +36,9 @@ class Silent:
 
     def state(self, run_id: str, state: str) -> None:
         self.states.append((run_id, state))
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
 
 @pytest.fixture
@@ -44,7 +48,7 @@ def planned(make_config: MakeConfig) -> Callable[..., PlannedRun]:
         sha256 = dataset_of(config.data).sha256()
         run = RunStore(config.store).run(config.run_id(sha256))
         run.create(config.as_dict())
-        return PlannedRun(config, config.model_id(sha256), run)
+        return PlannedRun(config, config.model_id(sha256), run, config.shape_id(sha256))
 
     return make
 
@@ -83,7 +87,7 @@ def test_worker_killed(planned: Callable[..., PlannedRun], kills: int, state: st
     assert [p.run.id for p in failed] == ([first.run.id] if state == "failed" else [])
     if state == "failed":
         message = first.run.recorded_state()["message"]
-        assert message.startswith("its worker ended with exit code -9 twice, see ")
+        assert message.startswith("its worker ended with exit code -9 2 times, see ")
         assert Path(message.rpartition("see ")[2]).exists()
 
 

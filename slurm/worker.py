@@ -1,0 +1,109 @@
+"""A worker process seen from its driver: runs go in, events come out, and its signs of life are counted."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from slurm.plan import PlannedRun
+
+ROOT = Path(__file__).resolve().parent.parent
+STOP_SECONDS = 60.0
+"""A worker that was asked to stop gets this long for its update and its checkpoint."""
+
+Inbox = queue.Queue[tuple["Worker", dict[str, Any] | None]]
+
+
+class Worker:
+    """A process of ``experiments.worker``; its events arrive in ``inbox`` as (worker, event or None at its end).
+
+    Args:
+        place: which of the pool's places it fills.
+        log: what it and its libraries say.
+        environment: variables beside the driver's own.
+    """
+
+    def __init__(self, inbox: Inbox, place: int, log: Path, environment: Mapping[str, str]) -> None:
+        with open(log, "ab") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "experiments.worker", str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                cwd=ROOT,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **environment},
+                start_new_session=True,  # a Ctrl-C in the terminal is the driver's to pass on
+            )
+        self.place = place
+        self.log = log
+        self.busy = False
+        self.alone = False
+        """Whether it was given a run that is to be alone."""
+        self.current: dict[str, PlannedRun] = {}
+        """Runs of its pack that have not ended, by id."""
+        self.shape: str | None = None
+        """The shape that it was given last, which it has compiled."""
+        self.silent = 0.0
+        """Seconds without a sign of life while it was busy."""
+        self.hung = False
+        threading.Thread(target=self._listen, args=(inbox,), daemon=True).start()
+
+    def _listen(self, inbox: Inbox) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            try:
+                event = json.loads(line)
+            except ValueError:  # a library printed something
+                continue
+            if isinstance(event, dict) and "event" in event:
+                inbox.put((self, event))
+        self.process.wait()
+        inbox.put((self, None))
+
+    def give(self, runs: Sequence[PlannedRun], alone: bool) -> None:
+        """Hand over a pack."""
+        assert self.process.stdin is not None
+        self.busy, self.alone, self.silent = True, alone, 0.0
+        self.current, self.shape = {p.run.id: p for p in runs}, runs[0].shape_id
+        try:
+            self.process.stdin.write(json.dumps([str(p.run.path.resolve()) for p in runs]) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:  # its end arrives in the inbox
+            pass
+
+    def stop(self) -> None:
+        """Ask it to write its checkpoint and end."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End a worker that no longer shows that it lives; its end arrives in the inbox."""
+        self.hung = True
+        self.process.kill()
+
+    def end(self) -> None:
+        """Wait for its end, and enforce it; what it said of its runs lies in their own logs."""
+        try:
+            if self.process.stdin is not None:
+                self.process.stdin.close()
+        except BrokenPipeError:
+            pass
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.log.unlink(missing_ok=True)
+
+    def how_it_ended(self) -> str:
+        """For messages: ``ended with exit code -9``."""
+        return "showed no sign of life" if self.hung else f"ended with exit code {self.process.returncode}"
