@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import select
 import sys
 import time
@@ -80,7 +81,7 @@ def main() -> int:
         except OSError as error:
             if error.errno not in DISK:
                 raise
-            say({"event": "disk", "errno": error.errno, "reason": error.strerror, "path": str(error.filename or "")})
+            say({"event": "disk", "errno": error.errno, "reason": os.strerror(error.errno), "path": str(error.filename or "")})
             return 1
         say({"event": "finished", "outcome": outcome})
     return stop.exit_code if stop() else 0

@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +49,12 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     facts = json.dumps(checkpoint.facts)
     header = {"facts": facts, "digest": _digest(tensors, facts)}
     with files.whole(path) as aside:
-        save_file(tensors, aside, metadata=header)
+        try:
+            save_file(tensors, aside, metadata=header)
+        except SafetensorError as error:  # it wraps what the system said: a full disk is no fault of the run
+            if found := re.search(r"os error (\d+)", str(error)):
+                raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
+            raise
 
 
 def load(path: Path) -> Checkpoint | None:
@@ -60,7 +67,7 @@ def load(path: Path) -> Checkpoint | None:
             raise ValueError("its digest does not fit its content")
         return Checkpoint(tensors, json.loads(header["facts"]))
     except (SafetensorError, OSError, ValueError, KeyError) as error:
-        logger.warning("checkpoint %s is damaged (%s); using an older one", path.name, error)
+        logger.warning("checkpoint %s is damaged (%s); going on without it", path.name, error)
         return None
 
 
