@@ -29,7 +29,8 @@ from experiments.data.dataset import Dataset, Frames
 from experiments.data.splits import subset
 from experiments.models.mace import Mace
 from experiments.tasks.molecules import MoleculeTask
-from experiments.training.pack import Member, Pack
+from experiments.training.member import Member
+from experiments.training.pack import Pack
 
 CELLS = {"A": (0, 1, 3), "B": (1, 1, 3), "C": (0, 3, 3), "D": (0, 3, 0)}
 """L, ν and edge order of the cells of the pre-registered test."""
@@ -63,8 +64,8 @@ def pack_of(size: int, config: MaceConfig, task: MoleculeTask, folder: Path, com
         path = folder / f"{size}-{compile}-{seed}"
         path.mkdir(parents=True, exist_ok=True)
         chosen = subset(len(task.dataset.pool), 32, seed, 1)
-        members.append(Member(str(seed), path, [], seed, seed, settings.learning_rate, task.prepare(chosen)))
-    return Pack(members, task, model, settings, compile)
+        members.append(Member(str(seed), path, [], seed, seed, settings, task.prepare(chosen)))
+    return Pack(members, task, model, compile)
 
 
 def in_turns(ours: Callable[[], object], peer: Callable[[], object], seconds: float) -> tuple[float, float]:

@@ -97,6 +97,8 @@ class TrainingConfig:
     """Wall time between checkpoints: what a kill can cost."""
     tracker: str | None = setting(None, choices=("tensorboard", "mlflow", "wandb"), identity=False)
     """Where the records of the history go too (:mod:`experiments.trackers`)."""
+    keep: str = setting("trunk", choices=("trunk", "weights"), identity=False)
+    """What a finished run keeps: with ``trunk`` also the state from which twice the budget continues."""
 
     def __post_init__(self) -> None:
         if self.energy_weight == 0 and self.force_weight == 0:

@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -26,9 +27,13 @@ from experiments.runs import WEIGHTS, Attempt, Run
 from experiments.tasks.molecules import MoleculeTask
 from experiments.trackers import Tracking
 from experiments.training import trained
+from experiments.training.checkpoint import Checkpoint
 from experiments.training.closed_form import solve_run
 from experiments.training.evaluate import Evaluation
-from experiments.training.pack import Interrupted, Member, Pack
+from experiments.training.member import TRUNK, Member, usable_trunk
+from experiments.training.memory import train_within_memory
+from experiments.training.pack import Interrupted, Pack
+from experiments.training.schedule import Schedule
 from experiments.training.step import can_compile
 
 logger = logging.getLogger(__name__)
@@ -193,11 +198,11 @@ def _train(
                 earlier=list(attempt.earlier()),
                 seed=config.seed,
                 init_seed=config.init_seed,
-                learning_rate=config.training.learning_rate,
+                settings=config.training,
                 prepared=prepared,
+                trunk=_trunk(attempt, config, dataset),
             )
         )
-    pack = Pack(members, task, model, settings, compile=settings.compile and can_compile())
     by_name = {a.run.id: (a, c) for a, c in zip(attempts, configs, strict=True)}
 
     tracking, by_id = Tracking(), {member.name: member for member in members}
@@ -216,11 +221,15 @@ def _train(
         assert member.weights is not None
         assert member.full is not None
         member.history.to_parquet(attempt.path / "history.parquet")
+        if member.settings.keep == "trunk":
+            member.leave_trunk()
         weights = [value for name, value in member.weights.items() if not name.startswith("constant.")]
         facts = {
             "n_parameters": sum(value.numel() for value in weights),
-            "n_steps": settings.max_steps,
+            "n_steps": member.settings.max_steps,
+            "n_updates": member.schedule.total - member.start,
             "seconds": member.seconds,
+            "cpu_seconds": member.cpu_seconds,
             "device": str(device),
         }
         offset = member.full.energy_offset
@@ -231,8 +240,26 @@ def _train(
         tracking.end(member.name, {f"test_{name}": error.value for name, error in member.full.test.items()})
         outcome[member.name] = "done"
 
+    compile = settings.compile and can_compile()
     with tracking:
-        pack.train(stop, heard, ended)
+        train_within_memory(members, lambda part: Pack(part, task, model, compile), stop, heard, ended)
+
+
+def _trunk(attempt: Attempt, config: RunConfig, dataset: Dataset) -> Checkpoint | None:
+    """The trunk of a run with half the budget (a quarter, …) and all else equal, in the same store."""
+    assert config.training is not None
+    wanted = config.training
+    budget = wanted.max_steps
+    while budget % 2 == 0 and budget > 2:
+        budget //= 2
+        smaller = replace(config, training=replace(wanted, max_steps=budget))
+        run = attempt.run.sibling(smaller.run_id(dataset.sha256()))
+        schedule = Schedule(wanted.max_steps, wanted.warmup_steps, wanted.cooldown)
+        found = usable_trunk(run.path / "checkpoint" / TRUNK, schedule) if run.result() is not None else None
+        if found is not None:
+            logger.info("continues the trunk of run %s, from update %d", run.id, found.facts["step"])
+            return found
+    return None
 
 
 def _publish(

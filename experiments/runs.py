@@ -41,6 +41,8 @@ LEASE_SECONDS = 120.0
 RENEW_SECONDS = 15.0
 PUBLISHED = ("frame_errors.parquet", "history.parquet")
 WEIGHTS = "model.safetensors"
+LASTING = (WEIGHTS, "trunk.safetensors")
+"""What a finished run keeps in ``checkpoint/``, where its attempt left it."""
 DIVERGED = "diverged.json"
 STEPS = "step-*.safetensors"
 KEPT = 2
@@ -148,6 +150,10 @@ class Run:
     def id(self) -> str:
         """Twelve hex digits."""
         return self.path.name
+
+    def sibling(self, run_id: str) -> Run:
+        """Another run of the same store, which need not exist."""
+        return Run(self.path.parent / run_id)
 
     def config(self) -> dict[str, Any]:
         """The resolved configuration.
@@ -280,9 +286,11 @@ class Run:
         for name in PUBLISHED:
             if (winner / name).exists() and not (self.path / name).exists():
                 files.link_once(winner / name, self.path / name)
-        if (winner / WEIGHTS).exists() and not (self.path / "checkpoint" / WEIGHTS).exists():
-            (self.path / "checkpoint").mkdir(exist_ok=True)
-            files.link_once(winner / WEIGHTS, self.path / "checkpoint" / WEIGHTS)
+        kept = self.path / "checkpoint"
+        for name in LASTING:
+            if (winner / name).exists() and not (kept / name).exists():
+                kept.mkdir(exist_ok=True)
+                files.link_once(winner / name, kept / name)
         for number in range(1, self.latest_attempt() + 1):
             if number == result["attempt"] or not self._alive(number):
                 for checkpoint in (self.path / f"attempt-{number}").glob(STEPS):

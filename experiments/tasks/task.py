@@ -59,14 +59,17 @@ class Task(Protocol):
 
     dtype: torch.dtype
     device: torch.device
+    traced: dict[Any, Any]
+    """Compiled functions that the engine keeps for as long as the task lives."""
 
     @property
     def inputs(self) -> Tensors:
         """The pool as tensors ``[F, ...]``, from which :meth:`loss` picks; shared by all runs of a pack."""
         ...
 
-    def targets(self, runs: Sequence[Any]) -> Tensors:
-        """Labels of a pack, normalised by each run's own training frames, ``[p, ...]``."""
+    def targets(self, runs: Sequence[Any], weights: Sequence[tuple[float, float]]) -> Tensors:
+        """Labels of a pack, normalised by each run's own training frames, and the weights of the loss's two terms;
+        all ``[p, ...]``."""
         ...
 
     def loss(
@@ -76,11 +79,12 @@ class Task(Protocol):
         targets: Tensors,
         inputs: Tensors,
         picked: Tensor,
-        weights: tuple[float, float],
+        terms: tuple[bool, bool],
     ) -> Tensor:
-        """Loss of every run ``[p]`` on its batch ``picked`` ``[p, B]``; traceable and twice differentiable."""
+        """Loss of every run ``[p]`` on its batch ``picked`` ``[p, B]``; traceable and twice differentiable.
+        ``terms`` tells which of the loss's two terms have a weight above zero."""
         ...
 
-    def evaluator(self, model: Any, weights: tuple[float, float]) -> Evaluates:
-        """How runs trained with these loss weights are judged."""
+    def evaluator(self, model: Any, terms: tuple[bool, bool]) -> Evaluates:
+        """How runs trained on these terms of the loss are judged."""
         ...

@@ -1,8 +1,8 @@
 """Training of a pack: runs of equal shapes, one update for all of them at a time, each with its own everything.
 
-Parameters, optimiser state, average and batch carry the pack axis first; losses are summed over it. A run that
-ends (or whose loss is no longer finite) goes idle, and when at most half of the pack is left it is compacted.
-A pack of one is the ordinary case on a CPU.
+Parameters, optimiser state, average and batch carry the pack axis first; losses are summed over it. Schedule, rate,
+clipping, average and the weights of the loss are each run's own. A run that ends (or whose loss is no longer finite)
+goes idle, and when at most half of the pack is left it is compacted. A pack of one is the ordinary case on a CPU.
 """
 
 from __future__ import annotations
@@ -11,23 +11,19 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.config import TrainingConfig
 from experiments.tasks.task import Model, Task
 from experiments.training import checkpoint
 from experiments.training.evaluate import Evaluation
-from experiments.training.history import History
 from experiments.training.layout import Layout
+from experiments.training.member import Member
 from experiments.training.optimizers import OPTIMIZERS, Optimizer, along
 from experiments.training.order import batches
-from experiments.training.schedule import Schedule
 from experiments.training.step import Gradient, Tensors, make_gradient
 
 logger = logging.getLogger(__name__)
@@ -43,32 +39,8 @@ class Interrupted(Exception):
     """A signal asked to stop; every run's checkpoint is written."""
 
 
-@dataclass
-class Member:
-    """A run in a pack."""
-
-    name: str
-    path: Path
-    """Directory of its attempt."""
-    earlier: Sequence[Path]
-    """Where to look for a checkpoint, latest attempt first."""
-    seed: int
-    init_seed: int
-    learning_rate: float
-    prepared: Any
-    """What the task made of its training frames; a Prepared."""
-    clock: int = 0
-    seconds: float = 0.0
-    half: Evaluation | None = None
-    full: Evaluation | None = None
-    trunk: dict[str, Tensor] | None = None
-    weights: dict[str, Tensor] | None = None
-    """Averaged parameters and constants, once it has ended."""
-    failure: str | None = None
-    history: History = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.history = History(self.path)
+class TooLarge(Exception):
+    """The device's memory does not hold this pack; every run's checkpoint is written."""
 
 
 def ignore(_: Member) -> None:
@@ -79,28 +51,31 @@ class Pack:
     """Members that train together.
 
     Args:
-        members: runs of equal shapes; they may be at different clocks.
+        members: runs of equal shapes and operations; they may be at different clocks.
         task, model: shared by all.
-        settings: everything but the learning rate is shared.
-        compile: whether to compile the step (settings.compile where a compiler is at hand).
+        compile: whether to compile the step (their settings' ``compile`` where a compiler is at hand).
     """
 
-    def __init__(
-        self, members: Sequence[Member], task: Task, model: Model, settings: TrainingConfig, compile: bool
-    ) -> None:
+    def __init__(self, members: Sequence[Member], task: Task, model: Model, compile: bool) -> None:
         self.task = task
         self.model = model
-        self.settings = settings
         self.compile = compile
-        self.schedule = Schedule(settings.max_steps, settings.warmup_steps, settings.cooldown)
-        self.optimizer: Optimizer = OPTIMIZERS[settings.optimizer]()
-        self.weights = (settings.energy_weight, settings.force_weight)
-        self.evaluator = task.evaluator(model, self.weights)
+        shared = members[0].settings
+        self.batch_size = shared.batch_size
+        self.checkpoint_seconds = shared.checkpoint_seconds
+        self.optimizer: Optimizer = OPTIMIZERS[shared.optimizer]()
+        energy, force = members[0].weighting
+        self.terms = (energy > 0, force > 0)
+        self.evaluator = task.evaluator(model, self.terms)
         self.slots: list[Member | None] = list(members)
         shapes = {k: v.shape for k, v in model.init(0, task.dtype).items() if not is_constant(k)}
         self.layout = Layout(shapes)
         self.state = stack([self._start(member) for member in members])
-        self.targets = task.targets([m.prepared for m in members])
+        self.targets = task.targets([m.prepared for m in members], [m.weighting for m in members])
+        self.limits = {
+            "clip": self._column([m.settings.clip for m in members]),
+            "ema_decay": self._column([m.settings.ema_decay for m in members]),
+        }
         self._saved = time.monotonic()
 
     @property
@@ -111,13 +86,13 @@ class Pack:
     def _start(self, member: Member) -> dict[str, Tensor]:
         found = checkpoint.latest(member.earlier)
         if found is not None:
-            facts = found.facts
-            member.clock, member.seconds = int(facts["clock"]), float(facts["seconds"])
-            member.half = None if facts["half"] is None else Evaluation.from_json(facts["half"])
-            member.history.resume(facts["history"])
+            member.resume(found.facts)
             tensors = {k: v.to(self.task.device) for k, v in found.tensors.items()}
-            member.trunk = part(tensors, "trunk") or None
-            return {k: v for k, v in tensors.items() if not k.startswith("trunk/")}
+            member.aside = part(tensors, "aside") or None
+            return {k: v for k, v in tensors.items() if not k.startswith("aside/")}
+        if member.trunk is not None:
+            member.continue_trunk(member.trunk.facts)
+            return {k: v.to(self.task.device) for k, v in member.trunk.tensors.items()}
         drawn = {k: v.to(self.task.device) for k, v in self.model.init(member.init_seed, self.task.dtype).items()}
         params = self.layout.flat({k: v[None] for k, v in drawn.items() if not is_constant(k)})
         constants = {k: v for k, v in drawn.items() if is_constant(k)}
@@ -141,12 +116,14 @@ class Pack:
 
         Raises:
             Interrupted: ``stop()`` turned true.
+            TooLarge: out of memory, with more than one run in the pack (one alone fails).
         """
         while self.active:
             for i, member in self.active:
-                if member.clock == self.schedule.fork and member.trunk is None and member.half is None:
-                    member.trunk = {k: v.clone() for k, v in take(self.state, i).items()}
-            self._leg(min(self._until_event(member) for _, member in self.active))
+                at_fork = member.clock == member.schedule.fork and member.half is None
+                if member.aside is None and (at_fork or member.clock == member.schedule.departure):
+                    member.aside = {k: v.clone() for k, v in take(self.state, i).items()}  # compaction may move it
+            self._checked_leg(min(self._until_event(member) for _, member in self.active))
             for i, member in self.active:
                 self._events(i, member, report)
                 if self.slots[i] is None:
@@ -155,7 +132,7 @@ class Pack:
             if self.active and stop():
                 self.save()
                 raise Interrupted
-            if time.monotonic() - self._saved > self.settings.checkpoint_seconds:
+            if time.monotonic() - self._saved > self.checkpoint_seconds:
                 self.save()
 
     def advance(self, length: int) -> None:
@@ -164,60 +141,77 @@ class Pack:
 
     def bare_gradient(self) -> Tensor:
         """The traced gradient alone, on the first batch: what the engine's overhead is measured against."""
-        picked = torch.zeros((len(self.slots), self.settings.batch_size), dtype=torch.int64, device=self.task.device)
+        picked = torch.zeros((len(self.slots), self.batch_size), dtype=torch.int64, device=self.task.device)
         constants = part(self.state, "constants")
-        gradient = self._gradient(picked)
+        gradient = self._gradient()
         return gradient(self.state["params"], constants, self.targets, self.task.inputs, picked)[1]
 
     def _until_event(self, member: Member) -> int:
-        glance = math.ceil(self.schedule.total / GLANCES)
-        marks = [self.schedule.fork, self.schedule.half, self.schedule.total, (member.clock // glance + 1) * glance]
+        schedule = member.schedule
+        glance = math.ceil(schedule.total / GLANCES)
+        glanced = (member.clock // glance + 1) * glance
+        marks = [schedule.fork, schedule.half, schedule.departure, schedule.total, glanced]
         return min(LEG, *(mark - member.clock for mark in marks if mark > member.clock))
+
+    def _checked_leg(self, length: int) -> None:
+        """A leg, or none of it where memory ran out."""
+        before = self.state
+        try:
+            self._leg(length)
+        except torch.OutOfMemoryError as error:
+            self.state = before
+            if len(self.active) > 1:
+                self.save()
+                raise TooLarge from error
+            raise
 
     def _leg(self, length: int) -> None:
         """``length`` updates of every member."""
-        began = time.monotonic()
         members = self.active
+        gradient = self._gradient()
+        began, began_cpu = time.monotonic(), time.process_time()
         p = len(self.slots)
         rates = np.zeros((length, p))
         steps = np.ones((length, p))
-        picked = np.zeros((length, p, self.settings.batch_size), dtype=np.int64)
+        picked = np.zeros((length, p, self.batch_size), dtype=np.int64)
         for i, member in members:
             clocks = range(member.clock, member.clock + length)
-            rates[:, i] = [member.learning_rate * self.schedule.factor(c) for c in clocks]
-            places = np.array([self.schedule.step(c) for c in clocks])
+            rates[:, i] = [member.settings.learning_rate * member.schedule.factor(c) for c in clocks]
+            places = np.array([member.schedule.step(c) for c in clocks])
             steps[:, i] = places + 1
             subset = member.prepared.subset
-            picked[:, i] = subset[batches(member.seed, len(subset), self.settings.batch_size, places)]
-        dtype, device = self.task.dtype, self.task.device
-        rate_steps = torch.as_tensor(rates, dtype=dtype, device=device)
-        number_steps = torch.as_tensor(steps, dtype=dtype, device=device)
-        picked_steps = torch.as_tensor(picked, device=device)
-        gradient = self._gradient(picked_steps[0])
+            picked[:, i] = subset[batches(member.seed, len(subset), self.batch_size, places)]
+        rate_steps, number_steps = self._column(rates), self._column(steps)
+        picked_steps = torch.as_tensor(picked, device=self.task.device)
         losses = []
         for j in range(length):
             losses.append(self._update(gradient, picked_steps[j], rate_steps[j], number_steps[j]))
             self._refresh([(i, int(steps[j, i])) for i, _ in members])
-        seconds = (time.monotonic() - began) / len(members)
         all_losses = torch.stack(losses).cpu().numpy()  # the only wait for the device in a leg
+        seconds = (time.monotonic() - began) / len(members)
+        cpu_seconds = (time.process_time() - began_cpu) / len(members)
         for i, member in members:
             member.clock += length
             member.seconds += seconds
+            member.cpu_seconds += cpu_seconds
             member.history.loss(all_losses[:, i])
             if not np.isfinite(all_losses[:, i]).all():
                 where = member.clock - length + int(np.argmin(np.isfinite(all_losses[:, i])))
                 member.failure = f"the loss is not finite at update {where}; {self._advice(member)}"
+
+    def _column(self, values: Any) -> Tensor:
+        return torch.as_tensor(values, dtype=self.task.dtype, device=self.task.device)
 
     def _update(self, gradient: Gradient, picked: Tensor, rate: Tensor, step: Tensor) -> Tensor:
         """One update of the pack; the losses before it ``[p]``."""
         state = self.state
         params = state["params"]
         losses, grads = gradient(params, part(state, "constants"), self.targets, self.task.inputs, picked)
-        shrink = torch.clamp(self.settings.clip / (grads.norm(dim=1) + 1e-12), max=1.0)
+        shrink = torch.clamp(self.limits["clip"] / (grads.norm(dim=1) + 1e-12), max=1.0)
         memory = part(state, "optimizer")
         params, memory = self.optimizer.update(self.layout, params, grads * along(shrink, grads), memory, rate, step)
         # Early on the average forgets faster, else it would be the initial weights for its first 1/(1−d) steps.
-        keep = torch.clamp((1 + step) / (10 + step), max=self.settings.ema_decay)
+        keep = torch.minimum((1 + step) / (10 + step), self.limits["ema_decay"])
         ema = torch.lerp(state["ema"], params, along(1 - keep, params))
         self.state = {**state, "params": params, "ema": ema, **{f"optimizer/{k}": v for k, v in memory.items()}}
         return losses
@@ -234,20 +228,23 @@ class Pack:
         memory = self.optimizer.refresh(self.layout, part(self.state, "optimizer"), first, now)
         self.state = {**self.state, **{f"optimizer/{k}": v for k, v in memory.items()}}
 
-    def _gradient(self, picked: Tensor) -> Gradient:
+    def _gradient(self) -> Gradient:
+        """The traced gradient, made once for each shape: a column of a sweep shares one."""
+        picked = torch.zeros((len(self.slots), self.batch_size), dtype=torch.int64, device=self.task.device)
         example = (self.state["params"], part(self.state, "constants"), self.targets, self.task.inputs, picked)
         shapes = tuple((k, tuple(v.shape)) for group in example[1:4] for k, v in sorted(group.items()))
-        task, model, weights = self.task, self.model, self.weights
-        key = (model, shapes, tuple(picked.shape), task.dtype, task.device, self.compile, weights)
-        if key not in _GRADIENTS:
+        key = (self.model, shapes, tuple(picked.shape), self.compile, self.terms)
+        if key not in self.task.traced:
+            task, model, terms = self.task, self.model, self.terms
 
             def loss(params: Tensors, targets: Tensors, resident: Tensors, picked: Tensor) -> Tensor:
-                return task.loss(model, params, targets, resident, picked, weights)
+                return task.loss(model, params, targets, resident, picked, terms)
 
             began = time.monotonic()
-            _GRADIENTS[key] = make_gradient(loss, self.layout, self.compile, example)
-            logger.info("step traced in %.1f s", time.monotonic() - began)
-        return _GRADIENTS[key]
+            self.task.traced[key] = make_gradient(loss, self.layout, self.compile, example)
+            logger.info("step ready after %.1f s", time.monotonic() - began)
+        found: Gradient = self.task.traced[key]
+        return found
 
     def _weights(self, i: int) -> dict[str, Tensor]:
         """Run ``i``'s averaged parameters and constants by name, without a pack axis."""
@@ -256,23 +253,24 @@ class Pack:
         return {**named, **part(state, "constants")}
 
     def _events(self, i: int, member: Member, report: Report) -> None:
-        glance = math.ceil(self.schedule.total / GLANCES)
+        schedule = member.schedule
         if member.failure is not None:
             self.slots[i] = None
             return
-        if member.clock == self.schedule.half and member.half is None:
+        if member.clock == schedule.half and member.half is None:
             member.half = self._evaluated(self._weights(i), member)
-            assert member.trunk is not None
-            self.state = put(self.state, i, member.trunk)
-            member.trunk = None
-        if member.clock == self.schedule.total:
+            assert member.aside is not None
+            self.state = put(self.state, i, member.aside)
+            member.aside = None
+        if member.clock == schedule.total:
             member.weights = {k: v.clone() for k, v in self._weights(i).items()}
             member.full = self._evaluated(member.weights, member)
         if member.failure is not None or member.full is not None:
             self.slots[i] = None
+        glance = math.ceil(schedule.total / GLANCES)
         if member.failure is None and (member.clock % glance == 0 or member.full is not None):
             errors = self.evaluator.glance(self._weights(i), member.prepared)
-            record = {"clock": member.clock, "total": self.schedule.total, "seconds": member.seconds, **errors}
+            record = {"clock": member.clock, "total": schedule.total, "seconds": member.seconds, **errors}
             member.history.write(record)
             report({"event": "progress", "run": member.name, **record})
 
@@ -285,7 +283,7 @@ class Pack:
 
     @staticmethod
     def _advice(member: Member) -> str:
-        return f"try a training.learning_rate below {member.learning_rate:g} or a smaller training.clip"
+        return f"try a training.learning_rate below {member.settings.learning_rate:g} or a smaller training.clip"
 
     def _compact(self) -> None:
         """Drop idle slots once at most half of them work; shapes change only log₂(pack) times."""
@@ -297,26 +295,17 @@ class Pack:
         index = torch.as_tensor(keep, device=self.task.device)
         self.state = {k: v[index] for k, v in self.state.items()}
         self.targets = {k: v[index] for k, v in self.targets.items()}
+        self.limits = {k: v[index] for k, v in self.limits.items()}
         self.slots = [self.slots[i] for i in keep]
 
     def save(self) -> None:
         """Checkpoint every member."""
         for i, member in self.active:
             tensors = dict(take(self.state, i))
-            if member.trunk is not None:
-                tensors |= {f"trunk/{k}": v for k, v in member.trunk.items()}
-            facts = {
-                "clock": member.clock,
-                "seconds": member.seconds,
-                "half": None if member.half is None else member.half.to_json(),
-                "history": member.history.records,
-            }
-            checkpoint.save_step(member.path, member.clock, checkpoint.Checkpoint(tensors, facts))
+            if member.aside is not None:
+                tensors |= {f"aside/{k}": v for k, v in member.aside.items()}
+            checkpoint.save_step(member.path, member.clock, checkpoint.Checkpoint(tensors, member.facts()))
         self._saved = time.monotonic()
-
-
-_GRADIENTS: dict[Any, Gradient] = {}
-"""Traced gradients of this process by shape: a column of a sweep shares one."""
 
 
 def is_constant(name: str) -> bool:

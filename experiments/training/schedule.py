@@ -39,6 +39,11 @@ class Schedule:
         """Updates to compute in all: the long schedule and the branch."""
         return self.max_steps + self.half - self.fork
 
+    @property
+    def departure(self) -> int:
+        """Clock at which the long schedule leaves the trunk; a larger budget would go on from there."""
+        return self.decay_start(self.max_steps) + self.half - self.fork
+
     def on_branch(self, clock: int) -> bool:
         """Whether the update at ``clock`` belongs to the branch."""
         return self.fork <= clock < self.half

@@ -85,7 +85,8 @@ def test_loss_is_the_definition(task: MoleculeTask, weights: tuple[float, float]
     subsets = [np.array([0, 1, 3]), np.array([2, 4, 5])]
     prepared = [task.prepare(s) for s in subsets]
     picked = torch.tensor([[0, 3, 0], [2, 5, 4]])
-    found = task.loss(Springs(), PARAMS, task.targets(prepared), task.pool.tensors, picked, weights)
+    terms = (weights[0] > 0, weights[1] > 0)
+    found = task.loss(Springs(), PARAMS, task.targets(prepared, [weights] * 2), task.pool.tensors, picked, terms)
     pool = task.dataset.pool
     for run in range(2):
         a, k = float(PARAMS["a"][run]), float(PARAMS["k"][run])
@@ -146,7 +147,8 @@ def test_padding_does_not_count(task: MoleculeTask) -> None:
         prepared = t.prepare(np.array([0, 1, 3]))
         one = {name: value[:1] for name, value in PARAMS.items()}
         picked = torch.tensor([[0, 1, 3]])
-        losses.append(t.loss(Springs(), one, t.targets([prepared]), t.pool.tensors, picked, (1.0, 1.0)).item())
+        targets = t.targets([prepared], [(1.0, 1.0)])
+        losses.append(t.loss(Springs(), one, targets, t.pool.tensors, picked, (True, True)).item())
     assert losses[0] == pytest.approx(losses[1], rel=1e-13)
 
 

@@ -17,7 +17,9 @@ from experiments.data.splits import subset
 from experiments.data.star import StarConfig, star
 from experiments.models.mace import Mace
 from experiments.tasks.molecules import MoleculeTask
-from experiments.training.pack import Member, Pack
+from experiments.training.member import Member
+from experiments.training.pack import Pack
+from experiments.training.schedule import Schedule
 
 
 @dataclass
@@ -34,16 +36,24 @@ class Laboratory:
         return MoleculeTask(self.dataset, self.model.config.cutoff, dtype, torch.device("cpu"))
 
     def member(self, task: MoleculeTask, name: str, attempt: int = 1, **changes: Any) -> Member:
-        """A member ``name`` whose attempts lie in ``path/name/attempt-n``; ``P``, ``seed`` and rate may be changed."""
-        wanted = {"P": 8, "seed": 0, "init_seed": changes.get("seed", 0), "learning_rate": 3e-3} | changes
+        """A member ``name`` whose attempts lie in ``path/name/attempt-n``; ``P``, seeds, ``trunk`` and settings may be
+        changed."""
+        own = {f.name for f in dataclasses.fields(TrainingConfig)} & changes.keys()
+        settings = dataclasses.replace(self.settings, **{key: changes.pop(key) for key in own})
+        wanted = {"P": 8, "seed": 0, "init_seed": changes.get("seed", 0), "settings": settings} | changes
         earlier = [self.path / name / f"attempt-{n}" for n in range(attempt, 0, -1)]
         earlier[0].mkdir(parents=True, exist_ok=True)
         chosen = subset(len(self.dataset.pool), wanted.pop("P"), wanted["seed"], self.dataset.disjoint_seeds)
         return Member(name=name, path=earlier[0], earlier=earlier, prepared=task.prepare(chosen), **wanted)
 
     def pack(self, members: list[Member], task: MoleculeTask, **changes: Any) -> Pack:
-        settings = dataclasses.replace(self.settings, **changes)
-        return Pack(members, task, self.model, settings, compile=settings.compile)
+        """A pack; ``changes`` to the settings are those of every member."""
+        for member in members:
+            member.settings = dataclasses.replace(member.settings, **changes)
+            member.schedule = Schedule(
+                member.settings.max_steps, member.settings.warmup_steps, member.settings.cooldown
+            )
+        return Pack(members, task, self.model, compile=members[0].settings.compile)
 
     def trained(self, name: str, changes: dict[str, Any] | None = None, **member: Any) -> Member:
         """A pack of one, trained to its end."""
@@ -59,7 +69,13 @@ def _laboratory(path: Path) -> Laboratory:
         L=1, nu=2, edge_lmax=1, n_layers=2, channels=3, cutoff=2.0, n_bessel=3, radial_hidden=(5,), readout_hidden=4
     )
     settings = TrainingConfig(
-        max_steps=24, batch_size=3, warmup_steps=4, ema_decay=0.9, precision="float64", compile=False
+        max_steps=24,
+        batch_size=3,
+        learning_rate=3e-3,
+        warmup_steps=4,
+        ema_decay=0.9,
+        precision="float64",
+        compile=False,
     )
     return Laboratory(path / "runs", dataset, Mace(config, 2), settings)
 

@@ -16,9 +16,10 @@ from experiments.tasks.molecules import MoleculeTask
 from experiments.training import pack as engine
 from experiments.training.evaluate import Evaluation
 from experiments.training.layout import Layout
+from experiments.training.member import Member
 from experiments.training.optimizers import OPTIMIZERS
 from experiments.training.order import batches
-from experiments.training.pack import Interrupted, Member, Pack
+from experiments.training.pack import Interrupted, Pack
 from experiments.training.schedule import Schedule
 from experiments.training.step import eager_gradient
 
@@ -53,12 +54,10 @@ def plain_training(laboratory: Any, member: Any, task: MoleculeTask, budget: int
     layout = Layout({name: drawn[name].shape for name in names})
     params = layout.flat({name: drawn[name][None] for name in names})
     constants = {"constant.inverse_neighbours": torch.tensor([member.prepared.inverse_neighbours], dtype=task.dtype)}
-    targets = task.targets([member.prepared])
-    weights = (settings.energy_weight, settings.force_weight)
+    targets = task.targets([member.prepared], [(settings.energy_weight, settings.force_weight)])
+    terms = (settings.energy_weight > 0, settings.force_weight > 0)
     gradient = eager_gradient(
-        lambda params, targets, resident, picked: task.loss(
-            laboratory.model, params, targets, resident, picked, weights
-        ),
+        lambda params, targets, resident, picked: task.loss(laboratory.model, params, targets, resident, picked, terms),
         layout,
     )
     memory, average = optimizer.init(layout, params), params.clone()
@@ -66,7 +65,7 @@ def plain_training(laboratory: Any, member: Any, task: MoleculeTask, budget: int
     for step in range(budget):
         start = budget - max(1, round(settings.cooldown * budget))
         rise = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
-        rate = member.learning_rate * (rise if step < start else rise * (budget - step) / (budget - start))
+        rate = member.settings.learning_rate * (rise if step < start else rise * (budget - step) / (budget - start))
         assert schedule.max_steps == budget
         place = batches(member.seed, len(member.prepared.subset), settings.batch_size, np.array([step]))
         picked = torch.as_tensor(member.prepared.subset[place])
@@ -178,6 +177,23 @@ def test_pack_of_three_is_three_packs_of_one(laboratory: Any, optimizer: str, pr
         for one, other in zip(ends(members[i])[1:], ends(alone)[1:], strict=True):
             for name, value in other.test.items():
                 assert one.test[name].value == pytest.approx(value.value, rel=tolerance)
+
+
+def test_members_with_settings_of_their_own(laboratory: Any) -> None:
+    """Budget, warm-up, cooldown, rate, clipping, average and the loss's weights are each run's."""
+    own: list[dict[str, Any]] = [
+        {"max_steps": 20, "warmup_steps": 2},
+        {"max_steps": 33, "cooldown": 0.3, "clip": 0.05, "learning_rate": 1e-3},
+        {"ema_decay": 0.5, "energy_weight": 3.0, "force_weight": 0.2},
+    ]
+    task = laboratory.task()
+    members = [laboratory.member(task, f"m{i}", seed=i, optimizer="adam", **wanted) for i, wanted in enumerate(own)]
+    order: list[str] = []
+    laboratory.pack(members, task).train(lambda: False, lambda event: None, lambda m: order.append(m.name))
+    assert order == ["m0", "m2", "m1"]
+    for i, wanted in enumerate(own):
+        alone = laboratory.trained(f"alone{i}", seed=i, optimizer="adam", **wanted)
+        assert distance(ends(members[i])[0], ends(alone)[0]) < 1e-12  # round-off, see the pack of three
 
 
 def poisoned(member: Any) -> Member:
@@ -353,7 +369,7 @@ def test_damaged_latest_checkpoint_costs_time_only(
     pack = laboratory.pack([member], task)
     assert member.clock == 8
     assert "step-000000015.safetensors is damaged" in caplog.text
-    assert "using an older one" in caplog.text
+    assert "going on without it" in caplog.text
     pack.train(lambda: False, lambda event: None)
     assert same(ends(whole)[0], ends(member)[0])
 

@@ -14,7 +14,8 @@ from experiments.data.splits import subset
 from experiments.data.star import StarConfig, star
 from experiments.models.mace import Mace
 from experiments.tasks.molecules import MoleculeTask
-from experiments.training.pack import Member, Pack
+from experiments.training.member import Member
+from experiments.training.pack import Pack
 
 P, STEPS = 48, 240
 CELLS = {"A": (0, 1, 2), "B": (1, 1, 2), "C": (0, 3, 2), "D": (0, 3, 0)}
@@ -33,9 +34,11 @@ def train(dataset: Dataset, cell: str, path: Path) -> Member:
         readout_hidden=8,
     )  # fmt: skip
     task = MoleculeTask(dataset, config.cutoff, torch.float32, torch.device("cpu"))
-    member = Member(cell, path, [path], 0, 0, 0.02, task.prepare(subset(len(dataset.pool), P, 0, 5)))
-    settings = TrainingConfig(max_steps=STEPS, batch_size=8, warmup_steps=20, ema_decay=0.9, compile=False)
-    Pack([member], task, Mace(config, 2), settings, compile=False).train(lambda: False, lambda event: None)
+    settings = TrainingConfig(
+        max_steps=STEPS, batch_size=8, learning_rate=0.02, warmup_steps=20, ema_decay=0.9, compile=False
+    )
+    member = Member(cell, path, [path], 0, 0, settings, task.prepare(subset(len(dataset.pool), P, 0, 5)))
+    Pack([member], task, Mace(config, 2), compile=False).train(lambda: False, lambda event: None)
     assert member.failure is None
     return member
 

@@ -1,0 +1,108 @@
+"""A run in a pack: its own frames, seeds and settings, how far it came, and what it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from experiments.config import TrainingConfig
+from experiments.training import checkpoint
+from experiments.training.checkpoint import Checkpoint
+from experiments.training.evaluate import Evaluation
+from experiments.training.history import History
+from experiments.training.schedule import Schedule
+
+TRUNK = "trunk.safetensors"
+"""State at the end of the trunk, from which a larger budget continues."""
+
+
+@dataclass
+class Member:
+    """A run in a pack.
+
+    Members of one pack have shapes and operations in common (``RunConfig.shape_id``); every number of their
+    settings may differ.
+    """
+
+    name: str
+    path: Path
+    """Directory of its attempt."""
+    earlier: Sequence[Path]
+    """Where to look for a checkpoint, latest attempt first."""
+    seed: int
+    init_seed: int
+    settings: TrainingConfig
+    prepared: Any
+    """What the task made of its training frames; a Prepared."""
+    trunk: Checkpoint | None = None
+    """Where a run of a smaller budget left the trunk; see :func:`trunk_of`."""
+    clock: int = 0
+    start: int = 0
+    """The clock at which its own updates began: 0, unless it continues a trunk."""
+    seconds: float = 0.0
+    """Wall time of its own updates; compiling, evaluations and checkpoints apart."""
+    cpu_seconds: float = 0.0
+    """The processor's time of the same."""
+    half: Evaluation | None = None
+    full: Evaluation | None = None
+    aside: dict[str, Tensor] | None = None
+    """State put aside: at the fork, to come back to after the branch; at the departure, for :data:`TRUNK`."""
+    weights: dict[str, Tensor] | None = None
+    """Averaged parameters and constants, once it has ended."""
+    failure: str | None = None
+    history: History = field(init=False)
+    schedule: Schedule = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.history = History(self.path)
+        self.schedule = Schedule(self.settings.max_steps, self.settings.warmup_steps, self.settings.cooldown)
+
+    @property
+    def weighting(self) -> tuple[float, float]:
+        """Weights of the loss's two terms, of energies and of forces."""
+        return (self.settings.energy_weight, self.settings.force_weight)
+
+    def resume(self, facts: Mapping[str, Any]) -> None:
+        """Go on from the facts of a checkpoint; see :meth:`facts`."""
+        self.clock, self.start = int(facts["clock"]), int(facts["start"])
+        self.seconds, self.cpu_seconds = float(facts["seconds"]), float(facts["cpu_seconds"])
+        self.half = None if facts["half"] is None else Evaluation.from_json(facts["half"])
+        self.history.resume(facts["history"])
+
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint tells beside the tensors."""
+        return {
+            "clock": self.clock,
+            "start": self.start,
+            "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
+            "half": None if self.half is None else self.half.to_json(),
+            "history": self.history.records,
+        }
+
+    def continue_trunk(self, facts: Mapping[str, Any]) -> None:
+        """Start where a smaller budget left the trunk; where that is this run's fork, its branch was that run."""
+        step = int(facts["step"])
+        if step == self.schedule.fork:
+            self.half = Evaluation.from_json(facts["full"])
+            self.clock = self.schedule.half
+        else:
+            self.clock = step
+        self.start = self.clock
+
+    def leave_trunk(self) -> None:
+        """Write :data:`TRUNK` for a larger budget to continue."""
+        assert self.aside is not None
+        assert self.full is not None
+        facts = {"step": self.schedule.decay_start(self.schedule.max_steps), "full": self.full.to_json()}
+        checkpoint.save(self.path / TRUNK, Checkpoint(self.aside, facts))
+
+
+def usable_trunk(path: Path, schedule: Schedule) -> Checkpoint | None:
+    """The trunk at ``path`` where it is there, whole, and has not gone past the schedule's fork."""
+    found = checkpoint.load(path) if path.exists() else None
+    return found if found is not None and found.facts["step"] <= schedule.fork else None

@@ -1,0 +1,94 @@
+"""A larger budget continues the trunk of a smaller one, and is the run that it would have been."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from experiments.training.member import TRUNK, Member, usable_trunk
+from experiments.training.schedule import Schedule
+
+
+def left_by(laboratory: Any, name: str, steps: int, **changes: Any) -> Path:
+    """The trunk that a run of ``steps`` updates leaves."""
+    member: Member = laboratory.trained(name, {"max_steps": steps, **changes})
+    member.leave_trunk()
+    return member.path / TRUNK
+
+
+def continued(laboratory: Any, path: Path, steps: int, **changes: Any) -> Member:
+    """A run of ``steps`` updates that starts from the trunk at ``path``."""
+    task = laboratory.task()
+    trunk = usable_trunk(path, Schedule(steps, laboratory.settings.warmup_steps, laboratory.settings.cooldown))
+    assert trunk is not None
+    member: Member = laboratory.member(task, "continued", max_steps=steps, trunk=trunk, **changes)
+    laboratory.pack([member], task).train(lambda: False, lambda event: None)
+    return member
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+@pytest.mark.parametrize("steps", [12, 13])
+def test_a_continued_run_is_the_whole_run(laboratory: Any, steps: int, factor: int) -> None:
+    """Bit for bit: weights, and the errors of both budgets."""
+    budget = factor * steps
+    whole = laboratory.trained("whole", {"max_steps": budget})
+    again = continued(laboratory, left_by(laboratory, "small", steps), budget)
+    assert whole.weights is not None
+    assert again.weights is not None
+    assert all(torch.equal(whole.weights[name], again.weights[name]) for name in whole.weights)
+    for one, other in ((whole.full, again.full), (whole.half, again.half)):
+        assert one is not None
+        assert other is not None
+        assert json.dumps(one.to_json()) == json.dumps(other.to_json())
+
+
+def test_what_a_continuation_saves(laboratory: Any) -> None:
+    """Twice the budget: neither the shared trunk nor the branch, which was the smaller run, is walked again."""
+    again = continued(laboratory, left_by(laboratory, "small", 24), 48)
+    schedule = again.schedule
+    assert again.start == again.schedule.half
+    assert schedule.total - again.start == 48 - 12  # from the end of the trunk of 24 updates, at 12
+    seen = [record["clock"] for record in again.history.records]
+    assert min(seen) > again.start
+
+
+def test_a_continued_run_leaves_a_trunk_too(laboratory: Any) -> None:
+    again = continued(laboratory, left_by(laboratory, "small", 12), 24)
+    again.leave_trunk()
+    twice = continued(laboratory, again.path / TRUNK, 48)
+    whole = laboratory.trained("whole", {"max_steps": 48})
+    assert whole.weights is not None
+    assert twice.weights is not None
+    assert all(torch.equal(whole.weights[name], twice.weights[name]) for name in whole.weights)
+
+
+def test_an_interrupted_continuation(laboratory: Any) -> None:
+    """Its own checkpoints count, not the trunk."""
+    from experiments.training.pack import Interrupted
+
+    whole = laboratory.trained("whole", {"max_steps": 48})
+    trunk = usable_trunk(left_by(laboratory, "small", 24), whole.schedule)
+    task = laboratory.task()
+    first = laboratory.member(task, "again", max_steps=48, trunk=trunk)
+    with pytest.raises(Interrupted):
+        laboratory.pack([first], task).train(lambda: first.clock > 30, lambda event: None)
+    second = laboratory.member(task, "again", attempt=2, max_steps=48, trunk=trunk)
+    laboratory.pack([second], task).train(lambda: False, lambda event: None)
+    assert second.start == first.start
+    assert second.full is not None
+    assert whole.full is not None
+    assert second.full.to_json() == whole.full.to_json()
+
+
+def test_what_is_no_trunk_for_a_schedule(laboratory: Any, caplog: pytest.LogCaptureFixture) -> None:
+    path = left_by(laboratory, "small", 24)  # its trunk ends at 12
+    assert usable_trunk(path, Schedule(48, 4, 0.5)) is not None
+    assert usable_trunk(path, Schedule(40, 4, 0.5)) is None  # leaves its own at 10 for the first time
+    assert usable_trunk(path.with_name("absent.safetensors"), Schedule(48, 4, 0.5)) is None
+    path.write_bytes(path.read_bytes()[:-100])
+    assert usable_trunk(path, Schedule(48, 4, 0.5)) is None
+    assert "is damaged" in caplog.text
