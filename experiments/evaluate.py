@@ -54,7 +54,7 @@ def section_of(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
     assert isinstance(section, dict)
     section.pop("subset_seed", None)  # says what trains
     if section.get("source") == "extxyz" and section.get("train") == "???":
-        section["train"] = section.get("test")  # not read
+        section["train"] = ""  # not read
     return {str(key): value for key, value in section.items()}
 
 
@@ -134,9 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run = Run(Path(os.path.abspath(given.run)))
     try:
         if not (run.path / "config.yaml").exists():
-            raise InputError(
-                f"{given.run}: no run is there; accepted: the directory <store>/<id> of a run that is done"
-            )
+            raise InputError(f"{given.run}: no run is there; accepted: <store>/<id> of a run that is done")
         found, path = evaluate(run, section_of(run, given.overrides), given.device)
         if given.json is not None:
             files.writable(given.json.absolute().parent, "--json")

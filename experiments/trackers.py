@@ -92,19 +92,19 @@ class MLflow:
 
 
 class WandB:
-    """Project ``equilaw`` in ``<directory>/wandb``: ``wandb sync`` uploads it, ``WANDB_MODE=online`` does at once."""
+    """Project ``equilaw`` in ``<directory>``: ``wandb sync`` uploads it, ``WANDB_MODE=online`` does at once."""
 
     def __init__(self, directory: Path, run_id: str, config: Mapping[str, Any]) -> None:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         wandb = importlib.import_module("wandb")
         mode = os.environ.get("WANDB_MODE") or "offline"
-        for old in (directory / "wandb").glob(f"offline-run-*-{run_id}"):
+        for old in directory.glob(f"offline-run-*-{run_id}"):
             shutil.rmtree(old, ignore_errors=True)
         self.run = wandb.init(
             project="equilaw",
             id=run_id,
             name=run_id,
-            dir=str(directory),
+            dir=str(directory.parent),  # it adds "wandb" itself
             mode=mode,
             config=dict(config),
             resume="allow" if mode == "online" else None,  # a server passes over steps that it has
