@@ -181,7 +181,7 @@ class Pool:
 
     def _died(self, worker: Worker) -> None:
         self.workers.remove(worker)
-        how = worker.how_it_ended()
+        how = worker.how_it_ended() + (f" for {self.patience:g} s and was killed" if worker.hung else "")
         left = []
         for planned in worker.current.values():
             run_id = planned.run.id
@@ -199,9 +199,8 @@ class Pool:
             self._settle(planned, "failed")
         self.waiting[:0] = left
         if left:
-            after = f" after {self.patience:g} s and was killed" if worker.hung else ""
             one_by_one = " one by one" if not worker.alone and self._is_alone(left[0]) else ""
-            self.listener.note(f"a worker {how}{after}; {len(left)} of its runs go back to the queue{one_by_one}")
+            self.listener.note(f"a worker {how}; {len(left)} of its runs go back to the queue{one_by_one}")
         worker.end()
 
     def _look_elsewhere(self) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from slurm.plan import PlannedRun
 
 ROOT = Path(__file__).resolve().parent.parent
+COMMAND = (sys.executable, "-m", "experiments.worker")
 STOP_SECONDS = 60.0
 """A worker that was asked to stop gets this long for its update and its checkpoint."""
 
@@ -34,7 +35,7 @@ class Worker:
     def __init__(self, inbox: Inbox, place: int, log: Path, environment: Mapping[str, str]) -> None:
         with open(log, "ab") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "experiments.worker", str(os.getpid())],
+                [*COMMAND, str(os.getpid())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
