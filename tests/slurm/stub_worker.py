@@ -1,0 +1,62 @@
+"""Plays ``experiments.worker`` without torch: takes runs, publishes results at once, and dies or hangs where told to.
+
+EQUILAW_STUB is a JSON mapping of run ids to what happens when the run is reached: ``die`` (always), ``die once``,
+``hang`` (stopped, once), ``disk``. Packs are written to ``<store>/packs.jsonl``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from experiments.runs import Run
+
+
+def say(**event: object) -> None:
+    """Write an event."""
+    print(json.dumps(event), flush=True)
+
+
+def first_time(run: Run) -> bool:
+    """Whether no stub has come to this run before."""
+    try:
+        (run.path / "reached").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def main() -> None:
+    """Work until the input ends."""
+    told = json.loads(os.environ.get("EQUILAW_STUB", "{}"))
+    say(event="ready")
+    for line in sys.stdin:
+        runs = [Run(Path(path)) for path in json.loads(line)]
+        with open(runs[0].path.parent / "packs.jsonl", "a") as packs:
+            packs.write(json.dumps([run.id for run in runs]) + "\n")
+        outcome = {}
+        for run in runs:
+            attempt = run.claim()
+            if attempt is None:
+                outcome[run.id] = "done" if run.state() == "done" else "taken"
+                continue
+            with attempt:
+                what = told.get(run.id)
+                if what == "die" or (what == "die once" and first_time(run)):
+                    os.kill(os.getpid(), signal.SIGKILL)
+                if what == "hang" and first_time(run):
+                    os.kill(os.getpid(), signal.SIGSTOP)
+                if what == "disk":
+                    say(event="disk", errno=28, reason="No space left on device", path=str(run.path))
+                    sys.exit(1)
+                attempt.publish({"metrics": {}})
+            outcome[run.id] = "done"
+            say(event="ended", run=run.id, outcome="done")
+        say(event="finished", outcome=outcome)
+
+
+if __name__ == "__main__":
+    main()
