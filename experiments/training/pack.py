@@ -22,7 +22,8 @@ from experiments.training import checkpoint
 from experiments.training.evaluate import Evaluation
 from experiments.training.layout import Layout
 from experiments.training.member import Member
-from experiments.training.optimizers import OPTIMIZERS, Optimizer, along
+from experiments.training.optimizers import OPTIMIZERS
+from experiments.training.optimizers.optimizer import Optimizer, along
 from experiments.training.order import batches
 from experiments.training.step import Gradient, Tensors, make_gradient
 
@@ -176,7 +177,8 @@ class Pack:
         picked = np.zeros((length, p, self.batch_size), dtype=np.int64)
         for i, member in members:
             clocks = range(member.clock, member.clock + length)
-            rates[:, i] = [member.settings.learning_rate * member.schedule.factor(c) for c in clocks]
+            factor = member.schedule.factor if self.optimizer.anneals else member.schedule.rise
+            rates[:, i] = [member.settings.learning_rate * factor(c) for c in clocks]
             places = np.array([member.schedule.step(c) for c in clocks])
             steps[:, i] = places + 1
             subset = member.prepared.subset
@@ -249,7 +251,9 @@ class Pack:
     def _weights(self, i: int) -> dict[str, Tensor]:
         """Run ``i``'s averaged parameters and constants by name, without a pack axis."""
         state = take(self.state, i)
-        named = {k: v[0] for k, v in self.layout.named(state["ema"][None]).items()}
+        memory = {k: v[None] for k, v in part(state, "optimizer").items()}
+        evaluated = self.optimizer.evaluated(state["ema"][None], memory)
+        named = {k: v[0] for k, v in self.layout.named(evaluated).items()}
         return {**named, **part(state, "constants")}
 
     def _events(self, i: int, member: Member, report: Report) -> None:

@@ -56,5 +56,8 @@ class Schedule:
         """Learning rate of the update at ``clock`` in units of the peak's."""
         budget = self.half if self.on_branch(clock) else self.max_steps
         step, start = self.step(clock), self.decay_start(budget)
-        rise = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
-        return rise if step < start else rise * (budget - step) / (budget - start)
+        return self.rise(clock) * (1.0 if step < start else (budget - step) / (budget - start))
+
+    def rise(self, clock: int) -> float:
+        """The warm-up alone: the learning rate of an optimiser that does not anneal."""
+        return min(1.0, (self.step(clock) + 1) / self.warmup) if self.warmup else 1.0

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from experiments.training.layout import Layout
-from experiments.training.optimizers import OPTIMIZERS, Adam, Soap, unbiased
+from experiments.training.optimizers import OPTIMIZERS, Adam, AmsGrad, Muon, ScheduleFree, Soap
+from experiments.training.optimizers.muon import orthogonal
+from experiments.training.optimizers.optimizer import unbiased
 
 SHAPES = {"w": torch.Size([4, 3]), "stack": torch.Size([2, 4, 3]), "bias": torch.Size([3]), "c": torch.Size([])}
 STEPS = 45
@@ -39,16 +41,72 @@ def optimise(optimizer: Any, layout: Layout, params: Tensor, gradients: list[Ten
     return params
 
 
-def test_adam_is_torchs() -> None:
+@pytest.mark.parametrize("amsgrad", [False, True])
+def test_adam_is_torchs(amsgrad: bool) -> None:
     layout, start, gradients = problem(1, torch.float64)
-    found = optimise(Adam(), layout, start, gradients, torch.tensor([0.01], dtype=torch.float64))
+    gradients = [g / k for k, g in enumerate(gradients, 1)]  # else the second moment's maximum is its latest value
+    ours = AmsGrad() if amsgrad else Adam()
+    found = optimise(ours, layout, start, gradients, torch.tensor([0.01], dtype=torch.float64))
     theirs = start[0].clone().requires_grad_(True)
-    reference = torch.optim.Adam([theirs], lr=0.01)
+    reference = torch.optim.Adam([theirs], lr=0.01, amsgrad=amsgrad)
     for gradient in gradients:
         theirs.grad = gradient[0].clone()
         reference.step()
     # The same formula in another order of operations: round-off of 45 updates of size 0.01.
     torch.testing.assert_close(found[0], theirs.detach(), rtol=0, atol=1e-13)
+
+
+def test_muon_is_torchs() -> None:
+    """On a matrix; theirs iterates in bfloat16, whose three digits are the tolerance."""
+    layout, start, gradients = problem(1, torch.float32)
+    found = optimise(Muon(), layout, start, gradients, torch.tensor([0.01]))
+    theirs = layout.named(start)["w"][0].clone().requires_grad_(True)
+    reference = torch.optim.Muon([theirs], lr=0.01, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+    for gradient in gradients:
+        theirs.grad = layout.named(gradient)["w"][0].clone()
+        reference.step()
+    moved = float((theirs.detach() - layout.named(start)["w"][0]).abs().max())
+    torch.testing.assert_close(layout.named(found)["w"][0], theirs.detach(), rtol=0, atol=0.02 * moved)
+
+
+def test_muon_leaves_vectors_to_adam() -> None:
+    layout, start, gradients = problem(1, torch.float64)
+    rate = torch.tensor([0.01], dtype=torch.float64)
+    muon, adam = (layout.named(optimise(each, layout, start, gradients, rate)) for each in (Muon(), Adam()))
+    assert torch.equal(muon["bias"], adam["bias"])
+    assert not torch.allclose(muon["w"], adam["w"])
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (3, 4), (2, 5, 5)])
+def test_orthogonal_keeps_the_singular_vectors(shape: tuple[int, ...]) -> None:
+    """U and V of the matrix, all singular values between 0.6 and 1.3, as the iteration's polynomial has it."""
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    u, _, vh = torch.linalg.svd(matrix, full_matrices=False)
+    core = u.mT @ orthogonal(matrix, 5) @ vh.mT
+    values = core.diagonal(dim1=-2, dim2=-1)
+    assert float((core - torch.diag_embed(values)).abs().max()) < 1e-12  # a polynomial of the matrix: round-off
+    assert 0.6 < float(values.min()) <= float(values.max()) < 1.3
+
+
+def test_schedule_free_is_the_papers() -> None:
+    """Algorithm 1 of arXiv 2405.15682 in numbers, one parameter at a time."""
+    layout, start, gradients = problem(1, torch.float64)
+    optimizer, rates = ScheduleFree(), [0.01 * min(1.0, k / 10) for k in range(1, STEPS + 1)]
+    params, state = start, optimizer.init(layout, start)
+    for k, (gradient, rate) in enumerate(zip(gradients, rates, strict=True), 1):
+        now = (torch.tensor([value], dtype=torch.float64) for value in (rate, float(k)))
+        params, state = optimizer.update(layout, params, gradient, state, *now)
+    for i in range(layout.size):
+        z = x = float(start[0, i])
+        v = total = 0.0
+        for k, (gradient, rate) in enumerate(zip(gradients, rates, strict=True), 1):
+            g = float(gradient[0, i])
+            v = 0.999 * v + 0.001 * g * g
+            z -= rate * g / (math.sqrt(v / (1 - 0.999**k)) + 1e-8)
+            total += rate * rate
+            x += rate * rate / total * (z - x)
+        assert float(optimizer.evaluated(params, state)[0, i]) == pytest.approx(x, abs=1e-13)  # round-off
+        assert float(params[0, i]) == pytest.approx(0.1 * z + 0.9 * x, abs=1e-13)
 
 
 def tilt(gram: Tensor) -> Tensor:

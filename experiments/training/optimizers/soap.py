@@ -1,91 +1,21 @@
-"""Optimisers that act on each run of a pack by itself: every tensor carries the pack axis first.
-
-Parameters are one vector ``[p, n]`` (layout.py). ``update`` is made of elementwise operations and small products;
-what needs a decomposition is done now and then, in ``refresh``.
-"""
+"""Adam in the eigenbases of the gradients' Gram matrices."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from experiments.training.layout import Block, Layout
+from experiments.training.optimizers.optimizer import Plain, Tensors, along, unbiased
 
-Tensors = Mapping[str, Tensor]
 TILT = 1e-3
 """See :func:`tilted`; relative to the mean of the diagonal."""
 
 
-class Optimizer(Protocol):
-    """State is a flat dictionary of tensors ``[p, ...]``."""
-
-    def init(self, layout: Layout, like: Tensor) -> dict[str, Tensor]:
-        """State before the first update of parameters ``like`` ``[p, n]``."""
-        ...
-
-    def update(
-        self, layout: Layout, params: Tensor, grads: Tensor, state: Tensors, rate: Tensor, step: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """New parameters ``[p, n]`` and state; ``rate`` ``[p]`` learning rates, ``step`` ``[p]`` counted from 1."""
-        ...
-
-    def due(self, step: int) -> bool:
-        """Whether :meth:`refresh` is to be called after update ``step`` (counted from 1)."""
-        ...
-
-    def refresh(self, layout: Layout, state: Tensors, first: Tensor, due: Tensor) -> dict[str, Tensor]:
-        """State with what is recomputed only now and then; runs where ``due`` ``[p]`` is false keep theirs."""
-        ...
-
-
-def along(vector: Tensor, tensor: Tensor) -> Tensor:
-    """``[p]`` reshaped to multiply ``[p, ...]``."""
-    return vector.reshape(-1, *([1] * (tensor.ndim - 1)))
-
-
-def unbiased(moment: Tensor, beta: float, step: Tensor) -> Tensor:
-    """Moment over its weight, 1 − β^step."""
-    # expm1, for 1 − β^step loses three of float32's seven digits where β^step is near one.
-    return moment / along(-torch.expm1(step * math.log(beta)), moment)
-
-
 @dataclass(frozen=True)
-class Adam:
-    """Adam (Kingma & Ba 2015, arXiv 1412.6980), Algorithm 1."""
-
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
-
-    def init(self, layout: Layout, like: Tensor) -> dict[str, Tensor]:
-        """Both moments at zero."""
-        return {"m": torch.zeros_like(like), "v": torch.zeros_like(like)}
-
-    def update(
-        self, layout: Layout, params: Tensor, grads: Tensor, state: Tensors, rate: Tensor, step: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """One update."""
-        m = torch.lerp(state["m"], grads, 1 - self.beta1)
-        v = torch.lerp(state["v"], grads**2, 1 - self.beta2)
-        change = unbiased(m, self.beta1, step) / (unbiased(v, self.beta2, step).sqrt() + self.eps)
-        return params - along(rate, params) * change, {"m": m, "v": v}
-
-    def due(self, step: int) -> bool:
-        """Never."""
-        return False
-
-    def refresh(self, layout: Layout, state: Tensors, first: Tensor, due: Tensor) -> dict[str, Tensor]:
-        """Nothing to do."""
-        return dict(state)
-
-
-@dataclass(frozen=True)
-class Soap:
+class Soap(Plain):
     """SOAP (Vyas et al. 2024, arXiv 2409.11321), Algorithm 3: Adam in the eigenbasis of Shampoo's preconditioner.
 
     Each matrix of the layout has its own bases; a side of length 1 or longer than ``largest`` keeps the identity.
@@ -196,6 +126,3 @@ def tilted(gram: Tensor) -> Tensor:
     ramp = torch.linspace(2.0, 1.0, size, dtype=gram.dtype, device=gram.device)
     mean = gram.diagonal(dim1=-2, dim2=-1).mean(-1)
     return gram + torch.diag_embed(TILT * mean[..., None] * ramp)
-
-
-OPTIMIZERS: dict[str, type[Adam] | type[Soap]] = {"adam": Adam, "soap": Soap}
