@@ -79,7 +79,8 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="COLUMN",
-        help="factor to compare by, such as L or nu (may be repeated; default: every factor that varies)",
+        help="factor to compare by: L, nu, training.max_steps or any other column in which models differ (may be "
+        "repeated; default: every factor that varies)",
     )
 
     add("claim", "the pre-registered test of the claim", commands.claim)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from analysis import bounds as bounds_
 from analysis import calibrate as calibrate_
@@ -54,7 +54,7 @@ def figures(arguments: argparse.Namespace) -> None:
 
 def compare(arguments: argparse.Namespace) -> None:
     """Compare curves that differ in one factor: paired Δβ with Holm's correction, floors, equal-error ratios, power."""
-    loaded = _load(arguments)
+    loaded = _load(arguments, compare_by=arguments.by)
     fits = analyse(curves(loaded), forms=_MAIN)
     pairs = compare_.compare(fits, arguments.by)
     if not pairs:
@@ -149,8 +149,14 @@ def _json(rows: list[dict[str, object]] | Mapping[str, object]) -> str:
     return json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _load(arguments: argparse.Namespace) -> RunTable:
-    return load(arguments.table, arguments.store, drop_bad=arguments.drop_bad, curve_by=arguments.curve_by)
+def _load(arguments: argparse.Namespace, compare_by: Sequence[str] = ()) -> RunTable:
+    return load(
+        arguments.table,
+        arguments.store,
+        drop_bad=arguments.drop_bad,
+        curve_by=arguments.curve_by,
+        compare_by=compare_by,
+    )
 
 
 def _say(text: str) -> None:

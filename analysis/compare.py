@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -29,7 +29,7 @@ from analysis.paired import (
 )
 from analysis.record import plus_minus
 from analysis.results import CurveFit
-from analysis.table import IDENTIFYING
+from analysis.table import IDENTIFYING, RATE, TUNED
 from analysis.uncertainty import Interval, lines, two_sided
 
 Fitted = tuple[CurveFit, Judgement]
@@ -121,29 +121,37 @@ def compare(fits: Sequence[Fitted], by: Sequence[str] = ()) -> list[Comparison]:
 
     Args:
         fits: fitted curves.
-        by: factors (columns) of interest; all that vary when empty.
+        by: factors (columns) of interest; all that vary when empty. Settings (`training.max_steps`) are factors, too:
+            a pair that differs in one has all others in common.
 
     Raises InputError for a factor that no column of the table has.
     """
-    known = {name for fit, _ in fits for name in fit.curve.key}
+    known = {name for fit, _ in fits for name in (*fit.curve.key, *fit.curve.settings)}
     for name in by:
         if name not in known:
             raise InputError(f"--by {name}: no such identifying column; the table has {', '.join(sorted(known))}")
-    factors = tuple(dict.fromkeys((*FACTORS, *by)))
+    factors = factors_of(fits, by)
     same = _constant(fits)
     result: list[Comparison] = []
     for place in _places(fits).values():
         found = []
         for one, two in combinations(place, 2):
-            different = [name for name in factors if one[0].curve.key.get(name) != two[0].curve.key.get(name)]
+            different = [name for name in factors if one[0].curve.value(name) != two[0].curve.value(name)]
+            if TUNED in different and RATE in different:
+                different.remove(RATE)  # whether the rate is tuned is what differs
             if len(different) == 1 and (not by or different[0] in by):
-                ordered = sorted((one, two), key=lambda item: _rank(item[0].curve.key.get(different[0])))
+                ordered = sorted((one, two), key=lambda item: _rank(item[0].curve.value(different[0])))
                 compared = _compare(ordered[0], ordered[1], different[0], same)
                 if compared is not None:
                     found.append(compared)
         adjusted = holm(np.array([c.p for c in found]))
         result += [_with_holm(c, float(p)) for c, p in zip(found, adjusted, strict=True)]
     return result
+
+
+def factors_of(fits: Sequence[Fitted], by: Sequence[str] = ()) -> tuple[str, ...]:
+    """Columns by which the models of a table can differ: identifying ones, settings, and those asked for."""
+    return tuple(dict.fromkeys((*FACTORS, *(name for fit, _ in fits for name in fit.curve.settings), *by)))
 
 
 def _places(fits: Sequence[Fitted]) -> dict[tuple[object, ...], list[Fitted]]:
@@ -167,7 +175,7 @@ def _compare(one: Fitted, two: Fitted, factor: str, same: frozenset[str]) -> Com
         first=one[0].curve,
         second=two[0].curve,
         factor=factor,
-        common=describe(one[0].curve, without=same | {factor}),
+        common=describe(one[0].curve, without=same | {factor}, also=one[0].curve.settings),
         delta=delta,
         p=two_sided(delta.value, delta.error, delta.dof),
         p_holm=np.nan,
@@ -187,24 +195,24 @@ def _with_holm(comparison: Comparison, p: float) -> Comparison:
 
 def families(fits: Sequence[Fitted], by: Sequence[str] = ()) -> list[Family]:
     """Common-slope tests over all curves that differ in one factor only (three or more of them)."""
-    same = _constant(fits)
+    same, factors = _constant(fits), factors_of(fits, by)
     result: list[Family] = []
     for place in _places(fits).values():
-        for factor in by or FACTORS:
+        for factor in by or factors:
             groups: dict[tuple[object, ...], list[Curve]] = {}
             for fit, _ in place:
-                rest = tuple(fit.curve.key.get(name) for name in FACTORS if name != factor)
+                rest = tuple(fit.curve.value(name) for name in factors if name != factor)
                 groups.setdefault(rest, []).append(fit.curve)
             result += [
                 _family(group, factor, same)
                 for group in groups.values()
-                if len({str(curve.key.get(factor)) for curve in group}) == len(group) >= 3
+                if len({str(curve.value(factor)) for curve in group}) == len(group) >= 3
             ]
     return result
 
 
 def _family(group: list[Curve], factor: str, same: frozenset[str]) -> Family:
-    curves = sorted(group, key=lambda curve: _rank(curve.key.get(factor)))
+    curves = sorted(group, key=lambda curve: _rank(curve.value(factor)))
     sizes = curves[0].sizes
     seeds = list(curves[0].seeds)
     for curve in curves[1:]:
@@ -219,7 +227,8 @@ def _family(group: list[Curve], factor: str, same: frozenset[str]) -> Family:
         slopes = slopes[np.isfinite(slopes).all(axis=1)]
         if len(slopes) >= 2:
             f, p = common_slope(slopes)
-    return Family(tuple(curves), factor, describe(curves[0], without=same | {factor}), f, p)
+    common = describe(curves[0], without=same | {factor}, also=curves[0].settings)
+    return Family(tuple(curves), factor, common, f, p)
 
 
 def _rows(curve: Curve, seeds: Sequence[str]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
@@ -232,7 +241,8 @@ def pool(comparisons: Sequence[Comparison]) -> list[Pooled]:
     groups: dict[tuple[str, str, str], list[Comparison]] = {}
     for c in comparisons:
         if c.delta.error > 0:
-            groups.setdefault((c.first.text("metric"), describe(c.first), describe(c.second)), []).append(c)
+            first, second = (describe(curve, also=(c.factor,)) for curve in (c.first, c.second))
+            groups.setdefault((c.first.text("metric"), first, second), []).append(c)
     result = []
     for (metric, first, second), group in groups.items():
         datasets = tuple(c.first.text("dataset") for c in group)
@@ -247,15 +257,17 @@ def pool(comparisons: Sequence[Comparison]) -> list[Pooled]:
 def _constant(fits: Sequence[Fitted]) -> frozenset[str]:
     """Factors with one value throughout, which no sentence needs to repeat."""
     return frozenset(
-        name for name in FACTORS if name != "architecture" and len({fit.curve.key.get(name) for fit, _ in fits}) == 1
+        name
+        for name in factors_of(fits)
+        if name != "architecture" and len({fit.curve.value(name) for fit, _ in fits}) == 1
     )
 
 
-def describe(curve: Curve, without: Collection[str] = ()) -> str:
-    """The model in words, some factors left out: `mace, ν=1, edge 3`."""
+def describe(curve: Curve, without: Collection[str] = (), also: Iterable[str] = ()) -> str:
+    """The model in words, some factors left out and further columns named: `mace, ν=1, edge 3`."""
     parts = []
-    for name in FACTORS:
-        value = curve.key.get(name)
+    for name in dict.fromkeys((*FACTORS, *also)):
+        value = curve.value(name)
         if name not in without and value is not None and value != "":
             text = f"{value:g}" if isinstance(value, float) else str(value)
             parts.append(text if name in ("architecture", "group") else f"{_SIGNS.get(name, name + '=')}{text}")
@@ -284,7 +296,7 @@ def sentence(c: Comparison) -> str:
 
 
 def _value(curve: Curve, factor: str) -> str:
-    value = curve.key.get(factor)
+    value = curve.value(factor)
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -338,8 +350,8 @@ def record(c: Comparison) -> dict[str, object]:
         "dataset": c.first.text("dataset"),
         "metric": c.first.text("metric"),
         "factor": c.factor,
-        "first": {name: _json(value) for name, value in c.first.key.items()},
-        "second": {name: _json(value) for name, value in c.second.key.items()},
+        "first": {name: _json(value) for name, value in {**c.first.settings, **c.first.key}.items()},
+        "second": {name: _json(value) for name, value in {**c.second.settings, **c.second.key}.items()},
         "delta_beta": _json(c.delta.value),
         "delta_beta_low": _json(c.delta.low),
         "delta_beta_high": _json(c.delta.high),

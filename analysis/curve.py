@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.table import RunTable, curve_name
+from analysis.table import RATE, TUNED, RunTable, curve_name
 
 FloatArray = NDArray[np.float64]
 
@@ -52,6 +53,12 @@ class Curve:
     """Whether several seeds drew the very same training subset."""
     lost_zeros: bool = False
     """Whether rows with an error of exactly zero were dropped."""
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """Further columns to compare by and their values (float or str); None where empty or not one value."""
+    too_short: bool = False
+    """Whether some run was too short to have trained."""
+    learned_nothing: bool = False
+    """Whether no run at the largest P beats the mean of the labels; False where the table does not say."""
 
     @property
     def log_sizes(self) -> FloatArray:
@@ -80,6 +87,15 @@ class Curve:
         """A numeric identifying column (`L`, `nu`, `edge_lmax`, ...), None where absent or empty."""
         value = self.key.get(name)
         return float(value) if isinstance(value, int | float) else None
+
+    def value(self, name: str) -> object:
+        """An identifying column or a setting; None where absent or empty.
+
+        The learning rate of a curve that has a tuned one for each P follows from the model, and is None.
+        """
+        if name == RATE and self.settings.get(TUNED) is not None:
+            return None
+        return self.key.get(name, self.settings.get(name))
 
     def text(self, name: str) -> str:
         """A text identifying column, empty where absent."""
@@ -139,8 +155,24 @@ def _curve(key: dict[str, object], part: pd.DataFrame, table: RunTable) -> Curve
         devices=_labels(part, "device"),
         overlapping=_overlapping(part, sizes, len(seeds)),
         shared_subsets=_shared(part, seeds),
+        settings={name: _single(part[name]) for name in table.settings},
+        too_short="too_short" in part.columns and any(value is True for value in part["too_short"]),
+        learned_nothing=_learned_nothing(part, sizes),
         lost_zeros=curve_name([np.nan if v is None else v for v in plain.values()], list(plain)) in table.zero_curves,
     )
+
+
+def _single(column: pd.Series[Any]) -> object:
+    """The one value of a column, None where it is empty or there are several."""
+    values = column.unique()
+    return values[0] if len(values) == 1 and values[0] != "" and not pd.isna(values[0]) else None
+
+
+def _learned_nothing(part: pd.DataFrame, sizes: FloatArray) -> bool:
+    if "learned" not in part.columns:
+        return False
+    said = list(part.loc[part["P"] == sizes[-1], "learned"])
+    return bool(said) and all(value is False for value in said)
 
 
 def _seed_order(label: str) -> tuple[int, float, str]:

@@ -26,6 +26,8 @@ FLOOR_SHARE = 0.5
 """Share of the error at the largest P beyond which the floor dominates."""
 FLAT_BETA = 0.02
 """|β| below which a curve is flat: a factor 1.1 in error over two decades of P."""
+DATA_LIMITED_BELOW = 1 / 3
+"""Training over test error under which a point is limited by its data (design, "A run": well under)."""
 TRAIN_MEETS_TEST = 0.75
 """Training over test error at the largest P beyond which the gap can no longer be what keeps the test error up."""
 
@@ -48,6 +50,10 @@ class Flag(StrEnum):
     """β from the full and the half schedule differ by a third of its standard error or more."""
     CONVERGENCE_UNKNOWN = "convergence_unknown"
     """No half-budget error (or no interval) and no word on convergence."""
+    TOO_SHORT = "too_short"
+    """Some runs were too short to have trained: that both budgets agree says nothing."""
+    LEARNED_NOTHING = "learned_nothing"
+    """At the largest P no run beats the mean of the labels: what β there is is not that of learning."""
     UNCONVERGED_RUNS = "unconverged_runs"
     """Some runs are marked as not converged, whatever the verdict on the slope."""
     OVERLAPPING_SUBSETS = "overlapping_subsets"
@@ -94,6 +100,9 @@ class Judgement:
     """Two-sided p value of the curvature being zero; NaN where it cannot be tested."""
     flags: tuple[Flag, ...]
     """In the order of `Flag`."""
+    data_limited: bool | None = None
+    """Whether the training error is under a third of the test error at every P (then more data is what would help,
+    not more training or a larger model); None where the table has no training errors."""
 
 
 def judge(fit: CurveFit) -> Judgement:
@@ -106,6 +115,8 @@ def judge(fit: CurveFit) -> Judgement:
     raised = {
         Flag.NOT_CONVERGED: verdict is Verdict.NOT_CONVERGED,
         Flag.CONVERGENCE_UNKNOWN: verdict is Verdict.UNKNOWN,
+        Flag.TOO_SHORT: curve.too_short,
+        Flag.LEARNED_NOTHING: curve.learned_nothing,
         Flag.UNCONVERGED_RUNS: any(value is False for row in curve.converged for value in row),
         Flag.OVERLAPPING_SUBSETS: curve.overlapping is True,
         Flag.SHARED_SUBSETS: curve.shared_subsets,
@@ -122,7 +133,14 @@ def judge(fit: CurveFit) -> Judgement:
         Flag.FORM_DEPENDENT: _form_dependent(fit),
         Flag.ZERO_ERROR: curve.lost_zeros or bool(np.any(curve.error == 0)),
     }
-    return Judgement(verdict, beta_half, bend, bend_p, tuple(flag for flag in Flag if raised[flag]))
+    return Judgement(verdict, beta_half, bend, bend_p, tuple(flag for flag in Flag if raised[flag]), _data_limited(fit))
+
+
+def _data_limited(fit: CurveFit) -> bool | None:
+    train, test = nanmean(fit.curve.train_error[fit.seeds_used]), nanmean(fit.curve.error[fit.seeds_used])
+    if not np.isfinite(train).all():
+        return None
+    return bool((train < DATA_LIMITED_BELOW * test).all())
 
 
 def _verdict(fit: CurveFit) -> tuple[Verdict, float]:
@@ -131,6 +149,8 @@ def _verdict(fit: CurveFit) -> tuple[Verdict, float]:
     both = np.isfinite(curve.half_budget) & np.isfinite(curve.error)
     said = [value for row in curve.converged for value in row if value is not None]
     if both.any(axis=0).sum() < 2:
+        if curve.too_short:
+            return Verdict.NOT_CONVERGED, np.nan
         if said and all(said) and len(said) == int(np.isfinite(curve.error).sum()):
             return Verdict.CONVERGED, np.nan  # a closed form has no schedule to halve
         return (Verdict.NOT_CONVERGED if said and not all(said) else Verdict.UNKNOWN), np.nan
@@ -146,6 +166,8 @@ def _verdict(fit: CurveFit) -> tuple[Verdict, float]:
         beta_half, beta_full = -line(x, nanmean(half))[0], -line(x, nanmean(full))[0]
     if not np.isfinite(beta.error):
         return Verdict.UNKNOWN, beta_half
+    if curve.too_short:
+        return Verdict.NOT_CONVERGED, beta_half
     stable = abs(beta_half - beta_full) < VERDICT_FRACTION * beta.error
     return (Verdict.CONVERGED if stable else Verdict.NOT_CONVERGED), beta_half
 

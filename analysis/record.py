@@ -43,7 +43,9 @@ def records(fit: CurveFit, judgement: Judgement) -> list[Record]:
         "n_P": len(curve.sizes),
         "P_min": plain(float(curve.sizes[0])),
         "P_max": plain(float(curve.sizes[-1])),
+        **{name: plain(value) for name, value in curve.settings.items()},
         "verdict": str(judgement.verdict),
+        "data_limited": judgement.data_limited,
         "beta_half_budget": number(judgement.beta_half_budget),
         "curvature": number(judgement.curvature),
         "curvature_p": number(judgement.curvature_p),
@@ -94,6 +96,21 @@ def label(curve: Curve) -> str:
     return " ".join(part for part in parts if part)
 
 
+def _told_apart(curve: Curve, fits: list[tuple[CurveFit, Judgement]]) -> str:
+    """Its label, with the settings that tell it from other curves of the same label: `mace L=0 (max_steps=500)`."""
+    place = ("dataset", "test_set", "metric")
+    same = [
+        fit.curve
+        for fit, _ in fits
+        if label(fit.curve) == label(curve) and all(fit.curve.value(name) == curve.value(name) for name in place)
+    ]
+    varying = [name for name in curve.settings if len({other.value(name) for other in same}) > 1]
+    said = [
+        f"{name.rpartition('.')[2]}={plain(curve.value(name))}" for name in varying if curve.value(name) is not None
+    ]
+    return f"{label(curve)} ({', '.join(said)})" if said else label(curve)
+
+
 def plus_minus(value: float, low: float, high: float) -> str:
     """`0.52 ± 0.03`, the half width of the interval rounded to its last place; the bare value without an interval."""
     if not math.isfinite(value):
@@ -115,7 +132,7 @@ def summary(fits: list[tuple[CurveFit, Judgement]]) -> str:
             (
                 curve.text("dataset"),
                 curve.text("metric"),
-                label(curve),
+                _told_apart(curve, fits),
                 plus_minus(best.beta.value, best.beta.low, best.beta.high) + mark,
                 str(best.form),
                 f"{curve.sizes[0]:g}–{curve.sizes[-1]:g}",

@@ -27,14 +27,22 @@ IDENTIFYING = ("group", "L", "edge_lmax", "nu", "n_layers", "channels", "cutoff"
 
 NUMERIC = (
     *("P", "error", "error_test_sem", "train_error", "error_half_budget", "L", "edge_lmax", "nu", "n_layers"),
-    *("channels", "cutoff", "n_parameters", "n_steps", "seconds", "n_test", "pool_size"),
+    *("channels", "cutoff", "n_parameters", "n_steps", "seconds", "n_test", "pool_size", "mean_error", "holdout_error"),
 )
+FLAGS = ("converged", "too_short", "learned")
+TUNED, RATE = "training.tuned", "training.learning_rate"
+"""A run whose learning rate was looked up says where; its rate then follows from the model and P."""
 
 ERROR_RATES = frozenset({"error_rate", "classification_error", "misclassification_rate", "top1_error", "top5_error"})
 """Metrics that count wrong answers: zero is a legal value where `n_test` says out of how many."""
 
-_MEASURED = frozenset({"line", "run_id", "error", "error_test_sem", "train_error", "error_half_budget", "seconds"})
+_MEASURED = frozenset({
+    *("line", "run_id", "error", "error_test_sem", "train_error", "error_half_budget", "seconds", "n_steps"),
+    *("mean_error", "holdout_error", "data_limited", *FLAGS),
+})  # fmt: skip
 """Columns that differ between two runs of the same thing; they explain no duplicate."""
+_WITHIN = _MEASURED | {"P", "seed", "subset_seed", "init_seed", "subsets_disjoint"}
+"""Columns that differ within one curve."""
 _TRUE, _FALSE = frozenset({"true", "1", "1.0", "yes"}), frozenset({"false", "0", "0.0", "no"})
 _SHOWN = 5  # bad rows spelled out in a message; the rest are counted
 
@@ -58,6 +66,8 @@ class RunTable:
     """Columns whose values together name one learning curve."""
     has_seeds: bool
     """Whether the source said which rows belong to one seed."""
+    settings: tuple[str, ...] = ()
+    """Further columns by which curves may be compared: settings of a run (`group.key`), and those asked for."""
     dropped: tuple[BadRow, ...] = ()
     """Rows left out because the user asked for it."""
     lost_curves: tuple[str, ...] = ()
@@ -120,7 +130,14 @@ def write_csv(frame: pd.DataFrame, path: Path) -> None:
     write_text(path, frame.drop(columns="line", errors="ignore").to_csv(index=False))
 
 
-def check_table(frame: pd.DataFrame, source: str, *, drop_bad: bool = False, curve_by: Sequence[str] = ()) -> RunTable:
+def check_table(
+    frame: pd.DataFrame,
+    source: str,
+    *,
+    drop_bad: bool = False,
+    curve_by: Sequence[str] = (),
+    compare_by: Sequence[str] = (),
+) -> RunTable:
     """Type, validate and group a raw run table.
 
     Args:
@@ -128,6 +145,7 @@ def check_table(frame: pd.DataFrame, source: str, *, drop_bad: bool = False, cur
         source: name of the source in messages.
         drop_bad: leave bad rows out (and log each) instead of refusing the table.
         curve_by: further columns that tell curves apart.
+        compare_by: columns to compare curves by; one that varies within curves tells them apart, too.
 
     Raises InputError for missing columns, for bad rows when not dropping, and when no row is left.
     """
@@ -137,9 +155,16 @@ def check_table(frame: pd.DataFrame, source: str, *, drop_bad: bool = False, cur
             f"{source}: no column {missing[0]!r}; a run table needs {', '.join(REQUIRED)} and seed "
             f"(found: {', '.join(str(name) for name in frame.columns if name != 'line')})"
         )
-    rows, bad = _typed(frame)
+    for name in compare_by:
+        if name in _WITHIN:
+            raise InputError(
+                f"--by {name}: differs between the runs of a curve; accepted: a column that models differ in"
+            )
+    settings = [str(name) for name in frame.columns if "." in str(name) or name in compare_by]
+    rows, bad = _typed(frame, (*settings, *curve_by))
     has_seeds = "seed" in rows.columns
     key = curve_columns(rows, curve_by)
+    key = (*key, *(name for name in settings if name in compare_by and _varies(rows, name, key)))
     names_before = set(_names(rows, key))
     zero = _zero_rows(rows, bad)
     _mark_values(rows, bad)
@@ -158,19 +183,29 @@ def check_table(frame: pd.DataFrame, source: str, *, drop_bad: bool = False, cur
         rows=good,
         curve_columns=key,
         has_seeds=has_seeds,
+        settings=tuple(name for name in settings if name not in key),
         dropped=tuple(BadRow(line, reason) for line, reason in sorted(bad.items())),
         lost_curves=tuple(sorted(names_before - left)),
         zero_curves=frozenset(_names(rows[rows["line"].isin(zero)], key)) & left,
     )
 
 
-def load(table: Path | None, store: Path | None, *, drop_bad: bool = False, curve_by: Sequence[str] = ()) -> RunTable:
+def load(
+    table: Path | None,
+    store: Path | None,
+    *,
+    drop_bad: bool = False,
+    curve_by: Sequence[str] = (),
+    compare_by: Sequence[str] = (),
+) -> RunTable:
     """Read and check the run table from whichever source is given."""
     if table is not None:
-        return check_table(read_csv(table), str(table), drop_bad=drop_bad, curve_by=curve_by)
-    if store is None:
+        frame, source = read_csv(table), str(table)
+    elif store is not None:
+        frame, source = read_store(store), str(store)
+    else:
         raise InputError("no run table: give --table FILE.csv or --store DIR")
-    return check_table(read_store(store), str(store), drop_bad=drop_bad, curve_by=curve_by)
+    return check_table(frame, source, drop_bad=drop_bad, curve_by=curve_by, compare_by=compare_by)
 
 
 def curve_columns(rows: pd.DataFrame, curve_by: Sequence[str] = ()) -> tuple[str, ...]:
@@ -178,6 +213,14 @@ def curve_columns(rows: pd.DataFrame, curve_by: Sequence[str] = ()) -> tuple[str
     optional = ["test_set", *IDENTIFYING, "model_id"] if "model_id" in rows.columns else ["test_set", *IDENTIFYING]
     wanted = ["dataset", "architecture", *optional, "metric", *curve_by]
     return tuple(dict.fromkeys(name for name in wanted if name in rows.columns))
+
+
+def _varies(rows: pd.DataFrame, name: str, key: Sequence[str]) -> bool:
+    """Whether a column takes several values within some curve (tuned learning rates do so by themselves)."""
+    if name in key:
+        return False
+    own = rows[rows[TUNED] == ""] if name == RATE and TUNED in rows.columns else rows
+    return bool((own.groupby(list(key), dropna=False)[name].nunique(dropna=False) > 1).any())
 
 
 def curve_name(values: Sequence[object], columns: Sequence[str]) -> str:
@@ -197,8 +240,11 @@ def _names(rows: pd.DataFrame, key: Sequence[str]) -> list[str]:
     return [curve_name(values, key) for values in rows[list(key)].drop_duplicates().itertuples(index=False, name=None)]
 
 
-def _typed(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, str]]:
-    """Numbers as float64, flags as object True/False/None, the rest as str; unreadable cells become bad rows."""
+def _typed(frame: pd.DataFrame, settings: Sequence[str] = ()) -> tuple[pd.DataFrame, dict[int, str]]:
+    """Numbers as float64, flags as object True/False/None, the rest as str; unreadable cells become bad rows.
+
+    `settings` are numbers where every cell that is not empty is one.
+    """
     rows = frame.reset_index(drop=True).copy()
     if "line" not in rows.columns:
         rows["line"] = np.arange(len(rows)) + 2
@@ -210,15 +256,18 @@ def _typed(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, str]]:
         for line, cell in zip(rows.loc[unreadable, "line"], text[unreadable], strict=True):
             bad.setdefault(int(line), f"{name} is {cell!r}, not a number")
         rows[name] = values.astype(float)
-    if "converged" in rows.columns:
-        rows["converged"] = [_flag(cell) for cell in rows["converged"]]
+    for name in rows.columns.intersection(list(FLAGS)):
+        rows[name] = [_flag(cell) for cell in rows[name]]
     if "seed" in rows.columns:
         rows["seed"] = [_seed(cell) for cell in rows["seed"]]
         for line in rows.loc[rows["seed"] == "", "line"]:
             bad.setdefault(int(line), "seed is empty")
-    for name in rows.columns.difference([*NUMERIC, "converged", "seed", "line"]):
+    for name in rows.columns.difference([*NUMERIC, *FLAGS, "seed", "line"]):
         cells = rows[name].astype(object)
         rows[name] = cells.where(cells.notna(), "").astype(str)
+        numbers = pd.to_numeric(rows[name], errors="coerce")
+        if name in settings and numbers.notna().any() and bool((numbers.notna() | (rows[name] == "")).all()):
+            rows[name] = numbers.astype(float)
     return rows, bad
 
 
@@ -279,12 +328,7 @@ def _mark_duplicates(rows: pd.DataFrame, bad: dict[int, str], key: Sequence[str]
     for _, part in good.groupby([*key, "P", "seed"], dropna=False, sort=False):
         if len(part) > 1:
             first = part.iloc[0]
-            varying = [
-                str(name)
-                for name in part.columns
-                if name not in ("line", "error", "run_id", "seconds", "n_steps", "train_error")
-                and part[name].nunique() > 1
-            ]
+            varying = [str(name) for name in part.columns if name not in _MEASURED and part[name].nunique() > 1]
             hint = f" (they differ in {', '.join(varying)}: --curve-by)" if varying else ""
             for line in part["line"].iloc[1:]:
                 bad.setdefault(

@@ -245,9 +245,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for entry in content["models"]:
         for point in entry["points"]:
             best = next(tried for tried in point["holdout"] if tried["learning_rate"] == point["learning_rate"])
-            error = f"holdout {entry['metric']} {1000 * best['mean']:.3f} m{entry['unit']}"
+            reached = f"holdout {entry['metric']} {1000 * best['mean']:.3f} m{entry['unit']}"
             what = f"{entry['dataset']}  {words(entry['model'])}  P={point['P']}"
-            print(f"{what}  learning rate {point['learning_rate']:g}  ({error}, {point['seeds']} seeds)")
+            print(f"{what}  learning rate {point['learning_rate']:g}  ({reached}, {point['seeds']} seeds)")
     print(path)
     return 0
 

@@ -58,6 +58,48 @@ def test_two_sizes_and_one_seed_cannot_have_a_verdict() -> None:
     assert verdict(rows(sizes=(16, 64), n_seeds=1, undertrained=0.1)).verdict is Verdict.UNKNOWN
 
 
+def test_runs_too_short_to_have_trained_are_no_evidence_of_convergence() -> None:
+    """Both budgets agree to the last digit, at the error of the mean: β = 0 from both."""
+    frame = rows(beta=0.0, undertrained=0.0)
+    assert verdict(frame).verdict is Verdict.CONVERGED  # the premise
+    judged = verdict(frame.assign(converged=False, too_short=True))
+    assert judged.verdict is Verdict.NOT_CONVERGED
+    assert {Flag.NOT_CONVERGED, Flag.TOO_SHORT} <= set(judged.flags)
+    one = frame.assign(too_short=[i == 3 for i in range(len(frame))])
+    assert verdict(one).verdict is Verdict.NOT_CONVERGED
+    assert verdict(frame.assign(too_short="")).verdict is Verdict.CONVERGED
+
+
+def test_under_and_well_trained_curves() -> None:
+    """A budget that costs the largest P 20 % flattens β by 0.05, some standard errors; 0.1 % is nothing."""
+    assert verdict(rows(undertrained=np.log(1.2))).verdict is Verdict.NOT_CONVERGED
+    assert verdict(rows(undertrained=np.log(1.001))).verdict is Verdict.CONVERGED
+
+
+@pytest.mark.parametrize(("share", "limited"), [(0.30, True), (0.36, False), (0.0, True), (None, None)])
+def test_data_limited_below_a_third(share: float | None, limited: bool | None) -> None:
+    frame = rows(undertrained=0.0)
+    if share is not None:
+        frame = frame.assign(train_error=share * frame["error"])
+    assert verdict(frame).data_limited is limited
+
+
+def test_one_size_that_is_not_data_limited_is_enough() -> None:
+    frame = rows(undertrained=0.0)
+    share = np.where(frame["P"] == 512, 0.5, 0.1)
+    assert verdict(frame.assign(train_error=share * frame["error"])).data_limited is False
+
+
+@pytest.mark.parametrize(
+    ("P", "flagged"),
+    [((16, 32, 64, 128, 256, 512), True), ((16, 32), False), ((512,), True)],
+)
+def test_nothing_learned_at_the_largest_size(P: tuple[int, ...], flagged: bool) -> None:
+    frame = rows(undertrained=0.0)
+    judged = verdict(frame.assign(learned=~frame["P"].isin(P)))
+    assert (Flag.LEARNED_NOTHING in judged.flags) == flagged
+
+
 def alternate(frame: pd.DataFrame, column: str, values: tuple[Any, Any]) -> pd.DataFrame:
     changed = frame.copy()
     changed[column] = [values[i % 2] for i in range(len(frame))]
