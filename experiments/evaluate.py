@@ -80,7 +80,8 @@ def evaluate(run: Run, section: Mapping[str, Any], device: str = "cpu") -> tuple
     from experiments.tasks.metrics import UNITS, frame_errors, metrics_of
     from experiments.training import trained
 
-    model = trained.load(run, device_of(device))
+    place = device_of(device)
+    model = trained.load(run, place)
     name, frames = test_frames(section)
     model.check(frames)
     directory = run.path / "evaluations"
@@ -103,7 +104,7 @@ def evaluate(run: Run, section: Mapping[str, Any], device: str = "cpu") -> tuple
             }
             for metric, unit in UNITS.items()
         },
-        "device": device,
+        "device": str(place),
         "code_version": code_version(),
         "versions": versions(),
     }

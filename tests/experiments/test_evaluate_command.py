@@ -13,6 +13,7 @@ import pytest
 
 from experiments import evaluate
 from experiments.data.extxyz import write_frames
+from experiments.errors import InputError
 from experiments.runs import WEIGHTS, Run
 from experiments.training import checkpoint
 from tests.conftest import ACE, STAR, MakeConfig
@@ -143,7 +144,7 @@ def test_energies_that_the_training_frames_do_not_determine(tmp_path: Path) -> N
     write_frames(tmp_path / "test.xyz", molecules(5, ONE))
     write_frames(tmp_path / "other.xyz", molecules(5, ((6, 1, 1),)))
     run = finished(configuration(tmp_path, "ace", {"P": 10}))
-    with pytest.raises(evaluate.InputError, match="do not determine its energy baseline"):
+    with pytest.raises(InputError, match="do not determine its energy baseline"):
         evaluate.evaluate(run, evaluate.section_of(run, [f"data.test={tmp_path / 'other.xyz'}"]))
 
 

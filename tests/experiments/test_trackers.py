@@ -109,13 +109,14 @@ class Backend:
             def set_terminated(self, name: str, status: str) -> None:
                 backend.ended[name] = status == "FINISHED"
 
-        for name, contents in {
+        modules: dict[str, dict[str, Any]] = {
             "tensorboard": {},
             "torch.utils.tensorboard": {"SummaryWriter": SummaryWriter},
             "wandb": {"init": init, "Settings": dict},
             "mlflow": {"MlflowClient": MlflowClient},
             "mlflow.entities": {"Metric": FakeMetric},
-        }.items():
+        }
+        for name, contents in modules.items():
             module = types.ModuleType(name)
             vars(module).update(contents)
             monkeypatch.setitem(sys.modules, name, module)
