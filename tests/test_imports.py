@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TORCH_FREE = (
     "experiments.config", "experiments.schema", "experiments.errors", "experiments.files", "experiments.processes",
     "experiments.runs", "experiments.table", "experiments.interrupt", "experiments.data.dataset",
-    "experiments.trackers", "experiments.data.extxyz", "experiments.data.star", "experiments.data.splits", "experiments.data.graph",
+    "experiments.trackers",
+    "experiments.data.extxyz", "experiments.data.star", "experiments.data.splits", "experiments.data.graph",
     "experiments.tune", "experiments.tuned", "slurm.grid", "hydra_plugins.equilaw",
 )  # fmt: skip
 
