@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from experiments import trackers
-from experiments.config import parse
+from experiments.__main__ import single
+from experiments.config import RunConfig, parse
+from experiments.data.dataset import Dataset
 from experiments.errors import InputError
 from experiments.execute import execute
 from experiments.runs import Run, read_history
 from experiments.training.pack import Interrupted
+from slurm.plan import plan
 from tests.conftest import MakeConfig
 from tests.experiments.finished import queued
 
@@ -252,6 +256,25 @@ def test_library_that_is_absent(
     trackers.check(parse(make_config({"training.tracker": "wandb"}, model="ace")))  # nothing to track
     with pytest.raises(InputError, match=r"training.tracker='aim': accepted: null \| tensorboard \| mlflow \| wandb"):
         parse(make_config({"training.tracker": "aim"}))
+
+
+def test_said_before_a_run_or_a_sweep_starts(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And before a dataset is generated for them."""
+
+    def absent(config: RunConfig) -> None:
+        raise InputError("not installed")
+
+    def load(section: Mapping[str, Any]) -> Dataset:
+        raise AssertionError
+
+    monkeypatch.setattr(trackers, "check", absent)
+    monkeypatch.setattr("experiments.execute.dataset_of", load)
+    config = make_config({"training.tracker": "tensorboard"})
+    with pytest.raises(InputError, match="not installed"):
+        single(OmegaConf.create(config))
+    with pytest.raises(InputError, match="not installed"):
+        plan(lambda point: config, [[]], load)
+    assert not Path(config["store"]).exists()
 
 
 def test_real_tensorboard(make_config: MakeConfig, tmp_path: Path) -> None:
