@@ -75,6 +75,12 @@ def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:
     for p in planned:
         if states[p.run.id] == "done":
             p.run.settle()  # whoever published it may have been killed right after
+    if others := of_other_curves(planned):
+        print(
+            f"{others} of {len(planned)} runs were done as points of other curves, with the same learning rate "
+            "that was set or tuned otherwise, and stay there; give this sweep a store of its own",
+            file=sys.stderr,
+        )
     given_up = [p for p in planned if states[p.run.id] == "failed" and not settings.retry]
     missing = [p for p in planned if states[p.run.id] != "done" and p not in given_up]
     for p in missing:
@@ -91,6 +97,15 @@ def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:
         reasons = [f"run {p.run.id}: {p.run.recorded_state().get('message', 'no message')}" for p in failures]
         hint = "; run them again with hydra.launcher.retry=true" if given_up else ""
         raise RunsFailed("\n".join([f"{len(failures)} of {len(planned)} runs failed{hint}", *reasons[:10]]))
+
+
+def of_other_curves(planned: Sequence[PlannedRun]) -> int:
+    """How many runs are done, but as points of another curve.
+
+    A run is named by its learning rate alone, a curve also by where the rate comes from (``training.tuned``).
+    """
+    done = [(p, p.run.result()) for p in planned]
+    return sum(result is not None and result.get("model_id", p.model_id) != p.model_id for p, result in done)
 
 
 def _by_device(planned: Sequence[PlannedRun]) -> dict[str, list[PlannedRun]]:
