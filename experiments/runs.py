@@ -295,8 +295,9 @@ class Run:
             if number == result["attempt"] or not self._alive(number):
                 for checkpoint in (self.path / f"attempt-{number}").glob(STEPS):
                     checkpoint.unlink(missing_ok=True)
-            if not self._alive(number):
-                (self.path / f"attempt-{number}" / "alive.json").unlink(missing_ok=True)
+            lease = self.path / f"attempt-{number}" / "alive.json"
+            if not self._alive(number) and not lease.is_dir():
+                lease.unlink(missing_ok=True)
         files.remove_abandoned(self.path)
         if self.recorded_state().get("state") != "done":
             self.set_state("done", attempt=result["attempt"])

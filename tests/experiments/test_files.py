@@ -134,3 +134,31 @@ def test_a_killed_writer_is_known_by_its_aside(tmp_path: Path) -> None:
     assert not (tmp_path / "x.json").exists()
     files.remove_abandoned(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_without_hard_links_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results are published by a link: better known before the first run than at its end."""
+
+    def refuse(source: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(
+        InputError, match=r"^store=.*: its file system has no hard links; accepted: a directory on ext4"
+    ):
+        files.writable(tmp_path / "store", "store")
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    """The system names no file when a write fails."""
+    with pytest.raises(OSError, match="No space left") as error, files.whole(tmp_path / "x.json"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert error.value.filename == str(tmp_path / "x.json")
+
+
+def test_a_directory_in_a_files_place_is_null(tmp_path: Path) -> None:
+    (tmp_path / "x.json").mkdir()
+    assert files.read_json(tmp_path / "x.json") is None
+    (tmp_path / "y.json").write_bytes(b"[" * 200_000)  # deeper than Python's recursion goes
+    assert files.read_json(tmp_path / "y.json") is None

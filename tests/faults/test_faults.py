@@ -165,7 +165,7 @@ def campaign(
 
 
 def test_kills_at_random_moments(zygote: Zygote, make_config: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
-    assert campaign(zygote, make_config, tmp_path, kills=20, seed=1) > 5
+    assert campaign(zygote, make_config, tmp_path, kills=12, seed=1) > 3
 
 
 @pytest.mark.faults
@@ -185,6 +185,7 @@ def start(arguments: Sequence[str], log: Path) -> Driver:
         process = subprocess.Popen(
             [sys.executable, "-m", "experiments", "-m", *arguments], cwd=ROOT, stdout=out, stderr=out,
             env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in a shell's background jobs
         )  # fmt: skip
     return Driver(process.pid, process.poll)
 
@@ -272,7 +273,7 @@ def sweep_campaign(
         wait_for(ready, "progress")
         time.sleep(draw.uniform(0, 0.5))
         place = draw.choice(working or [0, 1])
-        driver, kill = living[place], draw.choice(SIGNALS)
+        driver, kill = living[place], SIGNALS[1:][n] if n < 3 else draw.choice(SIGNALS)
         sent[kill.name] += 1
         sent["in the middle of a run"] += any(
             any(attempt.glob("step-*")) for attempt in attempts_of(driver.pid, disturbed)
@@ -303,9 +304,9 @@ def assert_equal_tables(path: Path, **tolerances: Any) -> None:
 
 
 def test_a_sweep_is_killed_and_two_drivers_finish_it(tiny_arguments: list[str], tmp_path: Path, zygote: Zygote) -> None:
-    sent, codes = sweep_campaign(tiny_arguments, tmp_path, zygote.drive, kills=6, seed=0)
+    sent, codes = sweep_campaign(tiny_arguments, tmp_path, zygote.drive, kills=4, seed=0)
     for kill, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)):
-        assert 0 < codes[int(code)] <= sent[kill.name]
+        assert codes[code] == sent[kill.name] > 0
     assert_equal_tables(tmp_path, check_exact=True)
 
 

@@ -128,6 +128,7 @@ def drive(arguments: list[str], log: str) -> int:
     """``python -m experiments`` with ``arguments``, its output in ``log``."""
     os.setsid()
     logging.getLogger().handlers.clear()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
     onto(0, os.open(os.devnull, os.O_RDONLY))
     out = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.dup2(out, 1)
