@@ -115,7 +115,8 @@ def main() -> int:
     except OSError as error:
         if error.errno not in DISK:
             raise
-        return _say(f"{error.filename or 'a file'}: {os.strerror(error.errno)}; nothing is lost, the same command continues", 1)
+        where = f"{error.filename or 'a file'}: {os.strerror(error.errno)}"
+        return _say(f"{where}; nothing is lost, the same command continues", 1)
     return 0
 
 

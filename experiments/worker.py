@@ -81,7 +81,8 @@ def main() -> int:
         except OSError as error:
             if error.errno not in DISK:
                 raise
-            say({"event": "disk", "errno": error.errno, "reason": os.strerror(error.errno), "path": str(error.filename or "")})
+            reason = os.strerror(error.errno)
+            say({"event": "disk", "errno": error.errno, "reason": reason, "path": str(error.filename or "")})
             return 1
         say({"event": "finished", "outcome": outcome})
     return stop.exit_code if stop() else 0
