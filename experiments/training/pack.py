@@ -23,9 +23,9 @@ from experiments.training.evaluate import Evaluation
 from experiments.training.layout import Layout
 from experiments.training.member import Member
 from experiments.training.optimizers import OPTIMIZERS
-from experiments.training.optimizers.optimizer import Optimizer, along
+from experiments.training.optimizers.optimizer import Optimizer
 from experiments.training.order import batches
-from experiments.training.step import Gradient, Tensors, make_gradient
+from experiments.training.step import Gradient, Tensors, Update, make_gradient, make_update
 
 logger = logging.getLogger(__name__)
 LEG = 20
@@ -34,6 +34,7 @@ GLANCES = 20
 """Holdout errors recorded over a run."""
 
 Report = Callable[[Mapping[str, Any]], None]
+Step = tuple[Gradient, Update]
 
 
 class Interrupted(Exception):
@@ -144,7 +145,7 @@ class Pack:
         """The traced gradient alone, on the first batch: what the engine's overhead is measured against."""
         picked = torch.zeros((len(self.slots), self.batch_size), dtype=torch.int64, device=self.task.device)
         constants = part(self.state, "constants")
-        gradient = self._gradient()
+        gradient, _ = self._step()
         return gradient(self.state["params"], constants, self.targets, self.task.inputs, picked)[1]
 
     def _until_event(self, member: Member) -> int:
@@ -169,7 +170,7 @@ class Pack:
     def _leg(self, length: int) -> None:
         """``length`` updates of every member."""
         members = self.active
-        gradient = self._gradient()
+        step = self._step()
         began, began_cpu = time.monotonic(), time.process_time()
         p = len(self.slots)
         rates = np.zeros((length, p))
@@ -187,7 +188,7 @@ class Pack:
         picked_steps = torch.as_tensor(picked, device=self.task.device)
         losses = []
         for j in range(length):
-            losses.append(self._update(gradient, picked_steps[j], rate_steps[j], number_steps[j]))
+            losses.append(self._update(step, picked_steps[j], rate_steps[j], number_steps[j]))
             self._refresh([(i, int(steps[j, i])) for i, _ in members])
         all_losses = torch.stack(losses).cpu().numpy()  # the only wait for the device in a leg
         seconds = (time.monotonic() - began) / len(members)
@@ -204,18 +205,12 @@ class Pack:
     def _column(self, values: Any) -> Tensor:
         return torch.as_tensor(values, dtype=self.task.dtype, device=self.task.device)
 
-    def _update(self, gradient: Gradient, picked: Tensor, rate: Tensor, step: Tensor) -> Tensor:
+    def _update(self, step: Step, picked: Tensor, rate: Tensor, number: Tensor) -> Tensor:
         """One update of the pack; the losses before it ``[p]``."""
-        state = self.state
-        params = state["params"]
-        losses, grads = gradient(params, part(state, "constants"), self.targets, self.task.inputs, picked)
-        shrink = torch.clamp(self.limits["clip"] / (grads.norm(dim=1) + 1e-12), max=1.0)
-        memory = part(state, "optimizer")
-        params, memory = self.optimizer.update(self.layout, params, grads * along(shrink, grads), memory, rate, step)
-        # Early on the average forgets faster, else it would be the initial weights for its first 1/(1−d) steps.
-        keep = torch.minimum((1 + step) / (10 + step), self.limits["ema_decay"])
-        ema = torch.lerp(state["ema"], params, along(1 - keep, params))
-        self.state = {**state, "params": params, "ema": ema, **{f"optimizer/{k}": v for k, v in memory.items()}}
+        gradient, update = step
+        constants = part(self.state, "constants")
+        losses, grads = gradient(self.state["params"], constants, self.targets, self.task.inputs, picked)
+        self.state = {**self.state, **update(self.state, grads, rate, number, self.limits)}
         return losses
 
     def _refresh(self, steps: Sequence[tuple[int, int]]) -> None:
@@ -230,12 +225,12 @@ class Pack:
         memory = self.optimizer.refresh(self.layout, part(self.state, "optimizer"), first, now)
         self.state = {**self.state, **{f"optimizer/{k}": v for k, v in memory.items()}}
 
-    def _gradient(self) -> Gradient:
-        """The traced gradient, made once for each shape: a column of a sweep shares one."""
+    def _step(self) -> Step:
+        """Gradient and update, made once for each shape: a column of a sweep shares them."""
         picked = torch.zeros((len(self.slots), self.batch_size), dtype=torch.int64, device=self.task.device)
         example = (self.state["params"], part(self.state, "constants"), self.targets, self.task.inputs, picked)
         shapes = tuple((k, tuple(v.shape)) for group in example[1:4] for k, v in sorted(group.items()))
-        key = (self.model, shapes, tuple(picked.shape), self.compile, self.terms)
+        key = (self.model, shapes, tuple(picked.shape), self.compile, self.terms, self.optimizer)
         if key not in self.task.traced:
             task, model, terms = self.task, self.model, self.terms
 
@@ -243,9 +238,15 @@ class Pack:
                 return task.loss(model, params, targets, resident, picked, terms)
 
             began = time.monotonic()
-            self.task.traced[key] = make_gradient(loss, self.layout, self.compile, example)
+            gradient = make_gradient(loss, self.layout, self.compile, example)
+            ones = self._column(np.ones(len(self.slots)))
+            memory = {k: v for k, v in self.state.items() if not k.startswith("constants/")}
+            update = make_update(
+                self.optimizer, self.layout, self.compile, (memory, self.state["params"], ones, ones, self.limits)
+            )
+            self.task.traced[key] = gradient, update
             logger.info("step ready after %.1f s", time.monotonic() - began)
-        found: Gradient = self.task.traced[key]
+        found: Step = self.task.traced[key]
         return found
 
     def _weights(self, i: int) -> dict[str, Tensor]:

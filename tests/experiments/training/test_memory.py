@@ -20,11 +20,11 @@ def refuse_beyond(monkeypatch: pytest.MonkeyPatch, runs: int, after: int) -> lis
     """Memory that ends ``after`` updates of a pack of more than ``runs``; the sizes of the packs that updated."""
     update, sizes = Pack._update, []
 
-    def limited(self: Pack, gradient: Any, picked: Tensor, rate: Tensor, step: Tensor) -> Tensor:
+    def limited(self: Pack, step: Any, picked: Tensor, rate: Tensor, number: Tensor) -> Tensor:
         sizes.append(len(self.slots))
         if len(self.slots) > runs and len(sizes) > after:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return update(self, gradient, picked, rate, step)
+        return update(self, step, picked, rate, number)
 
     monkeypatch.setattr(Pack, "_update", limited)
     return sizes

@@ -229,9 +229,9 @@ def test_weights_that_end_as_no_numbers_are_a_failure(laboratory: Any, monkeypat
     task = laboratory.task()
     update = Pack._update
 
-    def ruin(self: Pack, gradient: Any, picked: Tensor, rate: Tensor, step: Tensor) -> Tensor:
-        losses = update(self, gradient, picked, rate, step)
-        if step[0] == 24:
+    def ruin(self: Pack, step: Any, picked: Tensor, rate: Tensor, number: Tensor) -> Tensor:
+        losses = update(self, step, picked, rate, number)
+        if number[0] == 24:
             self.state = {**self.state, "ema": self.state["ema"] * math.nan}
         return losses
 

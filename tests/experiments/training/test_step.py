@@ -13,7 +13,7 @@ from experiments.compiler import warn
 from experiments.models import native
 from experiments.models.mace import Mace
 from experiments.training import pack as engine
-from experiments.training.step import can_compile
+from experiments.training.step import can_compile, eager_update, make_update
 
 
 def example(laboratory: Any, precision: str, **changes: Any) -> tuple[Any, torch.Tensor]:
@@ -23,7 +23,7 @@ def example(laboratory: Any, precision: str, **changes: Any) -> tuple[Any, torch
 
 
 def evaluate(pack: Any, picked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    gradient = pack._gradient(picked)
+    gradient, _ = pack._step()
     constants = engine.part(pack.state, "constants")
     found: tuple[torch.Tensor, torch.Tensor] = gradient(
         pack.state["params"], constants, pack.targets, pack.task.pool.tensors, picked
@@ -76,6 +76,28 @@ def test_compiled_is_eager(laboratory: Any) -> None:
         assert float((found - gradient).abs().max()) < tolerance * float(gradient.abs().max())
         for pack in (eager, compiled):
             pack.state = {**pack.state, "params": pack.state["params"] * 1.01}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not any(shutil.which(name) for name in ("g++", "c++", "clang++")), reason="needs a C++ compiler")
+def test_compiled_update_is_eager(laboratory: Any) -> None:
+    """Clipping (active), SOAP and the average over three updates, two runs of different rates; round-off of float64."""
+    pack, _ = example(laboratory, "float64")
+    state = {name: value for name, value in pack.state.items() if not name.startswith("constants/")}
+    limits = {name: torch.tensor(values, dtype=torch.float64) for name, values in
+              (("clip", [0.5, 1e6]), ("ema_decay", [0.9, 0.0]))}  # fmt: skip
+    rate = torch.tensor([0.01, 0.003], dtype=torch.float64)
+    one, generator = torch.ones(2, dtype=torch.float64), torch.Generator().manual_seed(0)
+    update = make_update(pack.optimizer, pack.layout, True, (state, state["params"], rate, one, limits))
+    slow, found = dict(state), dict(state)
+    for number in (1, 2, 3):
+        gradient = torch.randn(state["params"].shape, generator=generator, dtype=torch.float64)
+        slow = eager_update(pack.optimizer, pack.layout)(slow, gradient, rate, number * one, limits)
+        found = update(found, gradient, rate, number * one, limits)
+    assert found.keys() == slow.keys() == state.keys()
+    for name in found:
+        torch.testing.assert_close(found[name], slow[name], rtol=0, atol=1e-12)
+    assert float((found["params"] - state["params"]).abs().max()) > 0.01
 
 
 def test_without_a_compiler_there_is_a_warning(
