@@ -10,8 +10,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
+from experiments.architectures import MODELS, ModelConfig
+from experiments.architectures import AceConfig as AceConfig
+from experiments.architectures import MaceConfig as MaceConfig
 from experiments.errors import InputError
 from experiments.schema import build, check, identity_of, setting
 from experiments.tuned import Tuned, tuned_rates
@@ -22,52 +25,6 @@ NUMERICS_VERSION = {"data": 1, "model": 1, "training": 2}
 
 class LacksKnob(InputError):
     """A knob was named that the model does not have: an error for one run, a dropped point in a grid."""
-
-
-@dataclass(frozen=True)
-class MaceConfig:
-    """MACE, Batatia et al. 2022 (arXiv 2206.07697)."""
-
-    architecture: ClassVar[str] = "mace"
-    closed_form: ClassVar[bool] = False
-    lacks: ClassVar[Mapping[str, int]] = {}
-
-    L: int = setting(1, low=0, high=3)
-    """Highest degree of the messages passed between layers."""
-    nu: int = setting(3, low=1, high=3)
-    """Correlation order: number of neighbour factors in a product."""
-    edge_lmax: int = setting(3, low=0, high=3)
-    """Highest degree inside a layer."""
-    n_layers: int = setting(2, low=1, high=8)
-    channels: int = setting(32, low=1, high=1024)
-    cutoff: float = setting(5.0, above=0.0, high=50.0)
-    """Å."""
-    n_bessel: int = setting(8, low=1, high=64)
-    cutoff_power: int = setting(5, low=2, high=12)
-    radial_hidden: tuple[int, ...] = setting((64, 64, 64), low=1, high=1024)
-    readout_hidden: int = setting(16, low=1, high=1024)
-
-
-@dataclass(frozen=True)
-class AceConfig:
-    """Linear ACE, Drautz 2019 (doi 10.1103/PhysRevB.99.014104), fitted in closed form."""
-
-    architecture: ClassVar[str] = "ace"
-    closed_form: ClassVar[bool] = True
-    lacks: ClassVar[Mapping[str, int]] = {"L": 0}
-
-    nu: int = setting(2, low=1, high=3)
-    edge_lmax: int = setting(3, low=0, high=3)
-    n_radial: int = setting(8, low=1, high=32)
-    cutoff: float = setting(5.0, above=0.0, high=50.0)
-    """Å."""
-    energy_weight: float = setting(1.0, low=0.0)
-    """Weight of the energy per atom, in units of the force RMS × 1 Å, beside forces."""
-    force_weight: float = setting(1.0, low=0.0)
-
-
-ModelConfig = MaceConfig | AceConfig
-MODELS: dict[str, type[MaceConfig] | type[AceConfig]] = {m.architecture: m for m in (MaceConfig, AceConfig)}
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,13 @@ from typing import Any
 import torch
 
 from experiments import files
-from experiments.config import AceConfig, MaceConfig, RunConfig, parse
+from experiments.architectures import AceConfig, ModelConfig
+from experiments.config import RunConfig, parse
 from experiments.data.dataset import Dataset
 from experiments.data.load import load
 from experiments.data.splits import subset
 from experiments.errors import InputError
-from experiments.models.mace import Mace
+from experiments.networks import Trainable, network
 from experiments.record import result_of
 from experiments.runs import WEIGHTS, Attempt, Run
 from experiments.tasks.molecules import MoleculeTask
@@ -183,7 +184,6 @@ def _train(
 ) -> None:
     settings, architecture = configs[0].training, configs[0].model
     assert settings is not None
-    assert isinstance(architecture, MaceConfig)
     device = device_of(configs[0].device)
     task = _task(_key(configs[0].data), architecture.cutoff, settings.precision, device)
     model = _network(architecture, len(task.elements))
@@ -315,8 +315,8 @@ def _task(section: tuple[tuple[str, Any], ...], cutoff: float, precision: str, d
 
 
 @functools.lru_cache(maxsize=16)
-def _network(config: MaceConfig, n_species: int) -> Mace:
-    return Mace(config, n_species)
+def _network(config: ModelConfig, n_species: int) -> Trainable:
+    return network(config, n_species)
 
 
 class _Unheld(logging.FileHandler):

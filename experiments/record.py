@@ -86,7 +86,7 @@ def result_of(
         "dataset_sha256": sha256,
         "test_set": dataset.test_set,
         "architecture": config.model.architecture,
-        "group": "E(3)",
+        "group": config.model.group,
         "L": config.L,
         "nu": config.nu,
         **{name: getattr(config.model, name, None) for name in ("edge_lmax", "n_layers", "channels", "cutoff")},

@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 TORCH_FREE = (
-    "experiments.config", "experiments.schema", "experiments.errors", "experiments.files", "experiments.processes",
+    "experiments.architectures", "experiments.config", "experiments.schema", "experiments.errors", "experiments.files",
+    "experiments.processes",
     "experiments.runs", "experiments.table", "experiments.interrupt", "experiments.data.dataset",
     "experiments.trackers",
     "experiments.data.extxyz", "experiments.data.star", "experiments.data.splits", "experiments.data.graph",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from e3nn import o3
@@ -29,17 +29,20 @@ class Convolution:
         self._couplings = _couplings(self.paths, edge_lmax)
         self._constants: dict[tuple[torch.device, torch.dtype], Tensor] = {}
 
-    def __call__(self, senders: Tensor, radial: Tensor, harmonics: Tensor) -> dict[int, Tensor]:
-        """``senders`` ``[p, n, k, M, C]``, ``radial`` ``[p, n, k, paths, C]``, ``harmonics`` ``[p, n, k, (edge+1)²]``
-        → degree l₃: ``[p, n, 2l₃+1, paths to l₃ · C]``; radial weights vanish where slots are masked."""
+    def __call__(self, senders: Tensor | Mapping[int, Tensor], radial: Tensor, harmonics: Tensor) -> dict[int, Tensor]:
+        """``senders`` ``[p, n, k, M, C]`` (or ``[p, n, k, 2l+1, C]`` by degree), ``radial`` ``[p, n, k, paths, C]``,
+        ``harmonics`` ``[p, n, k, (edge+1)²]`` → degree l₃: ``[p, n, 2l₃+1, paths to l₃ · C]``; radial weights vanish
+        where slots are masked."""
         p, n, k, _, c = radial.shape
         key = (radial.device, radial.dtype)
         if key not in self._constants:
             with _disable_current_modes():  # a constant, also when first needed inside of a trace
                 self._constants[key] = self._couplings.to(*key)
-        by_degree = dict(
-            zip(self.degrees, torch.split(senders, [2 * degree + 1 for degree in self.degrees], 3), strict=True)
-        )
+        if isinstance(senders, Tensor):
+            split = torch.split(senders, [2 * degree + 1 for degree in self.degrees], 3)
+            by_degree: Mapping[int, Tensor] = dict(zip(self.degrees, split, strict=True))
+        else:
+            by_degree = senders
         sizes = [(2 * l1 + 1) * (2 * l3 + 1) for l1, _, l3 in self.paths]
         edges = torch.split(harmonics.flatten(0, 2) @ self._constants[key], sizes, -1)
         parts: dict[int, list[Tensor]] = {}

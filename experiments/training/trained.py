@@ -18,12 +18,13 @@ import torch
 from ase.data import chemical_symbols
 from torch import Tensor
 
-from experiments.config import AceConfig, MaceConfig, TrainingConfig, parse
+from experiments.architectures import AceConfig, ModelConfig
+from experiments.config import TrainingConfig, parse
 from experiments.data.baseline import Baseline, composition
 from experiments.data.dataset import Dataset, Floats, Frames, Ints
 from experiments.errors import InputError
 from experiments.models.ace import LinearAce
-from experiments.models.mace import Mace
+from experiments.networks import network
 from experiments.runs import WEIGHTS, Run
 from experiments.tasks.molecules import MoleculeTask, Prepared
 from experiments.tasks.predictions import Predictions
@@ -134,9 +135,9 @@ def _solution(config: AceConfig, elements: Ints, coefficients: Tensor) -> Callab
 
 
 def _network(
-    config: MaceConfig, training: TrainingConfig, elements: Ints, stored: checkpoint.Checkpoint, device: torch.device
+    config: ModelConfig, training: TrainingConfig, elements: Ints, stored: checkpoint.Checkpoint, device: torch.device
 ) -> Callable[[Frames], Predictions]:
-    model = Mace(config, len(elements))
+    model = network(config, len(elements))
     params = {name: value.to(device)[None] for name, value in stored.tensors.items()}
     dtype = getattr(torch, training.precision)
     bare = Baseline(elements, np.zeros(len(elements)))

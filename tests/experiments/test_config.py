@@ -46,7 +46,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("Seed", 0, "Seed: unknown key; accepted: P, L, nu, seed"),
     ("data", "star", "data='star': accepted: one of the files in conf/data/"),
     ("model", None, "model=None: accepted: one of the files in conf/model/"),
-    ("model.architecture", "nequip", "model.architecture='nequip': accepted: mace | ace"),
+    ("model.architecture", "nequip2", "model.architecture='nequip2': accepted: mace | nequip | tfn | ace"),
     ("model.chanels", 3, "model.chanels: unknown key (did you mean model.channels?)"),
     ("model.edge_lmax", 9, "model.edge_lmax=9: accepted: an integer from 0 to 3"),
     ("training.max_steps", 1, "training.max_steps=1: accepted: an integer from 2 to"),
@@ -167,8 +167,8 @@ def test_golden_ids(make_config: MakeConfig) -> None:
     changed on purpose, raise NUMERICS_VERSION and put the new digits here."""
     made = parse(make_config())
     assert digest({"b": 1, "a": [1.0, "ν"]}) == "38cc7a16ca52"
-    assert made.model_id(SHA) == "89a02a7c3e33"
-    assert made.run_id(SHA) == "5c52584f6505"
+    assert made.model_id(SHA) == "efa44f4bacf4"
+    assert made.run_id(SHA) == "16be51bc59a7"
     assert parse(make_config(model="ace")).run_id(SHA) == "5b483f2b0a71"
 
 

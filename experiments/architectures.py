@@ -1,0 +1,147 @@
+"""The settings of every architecture: what ``model=…`` chooses. Torch-free; the networks are in experiments/models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from experiments.schema import setting
+
+
+@dataclass(frozen=True)
+class MaceConfig:
+    """MACE, Batatia et al. 2022 (arXiv 2206.07697)."""
+
+    architecture: ClassVar[str] = "mace"
+    closed_form: ClassVar[bool] = False
+    group: ClassVar[str] = "E(3)"
+    lacks: ClassVar[Mapping[str, int]] = {}
+
+    L: int = setting(1, low=0, high=3)
+    """Highest degree of the messages passed between layers."""
+    nu: int = setting(3, low=1, high=3)
+    """Correlation order: number of neighbour factors in a product."""
+    edge_lmax: int = setting(3, low=0, high=3)
+    """Highest degree inside a layer."""
+    n_layers: int = setting(2, low=1, high=8)
+    channels: int = setting(32, low=1, high=1024)
+    cutoff: float = setting(5.0, above=0.0, high=50.0)
+    """Å."""
+    n_bessel: int = setting(8, low=1, high=64)
+    cutoff_power: int = setting(5, low=2, high=12)
+    radial_hidden: tuple[int, ...] = setting((64, 64, 64), low=1, high=1024)
+    readout_hidden: int = setting(16, low=1, high=1024)
+
+
+@dataclass(frozen=True)
+class NequipConfig:
+    """NequIP, Batzner et al. 2021 (arXiv 2101.03164). It has no ν: a message holds one neighbour."""
+
+    architecture: ClassVar[str] = "nequip"
+    closed_form: ClassVar[bool] = False
+    group: ClassVar[str] = "E(3)"
+    lacks: ClassVar[Mapping[str, int]] = {"nu": 1}
+
+    L: int = setting(1, low=0, high=3)
+    """Highest degree of the node features."""
+    edge_lmax: int | None = setting(None, low=0, high=3)
+    """Highest degree of the edges' harmonics; null: L, as published. Holds the number once it is made."""
+    parity: bool = setting(True)
+    """Features of both parities; false: only those of natural parity (−1)^l."""
+    n_layers: int = setting(3, low=1, high=8)
+    channels: int = setting(32, low=1, high=1024)
+    """Of every degree and parity."""
+    embedding: int | None = setting(None, low=1, high=1024)
+    """Channels of the embedding of elements; null: channels. Holds the number once it is made."""
+    cutoff: float = setting(5.0, above=0.0, high=50.0)
+    """Å."""
+    n_bessel: int = setting(8, low=1, high=64)
+    bessel_trainable: bool = setting(True)
+    """Frequencies of the radial basis are weights."""
+    cutoff_power: int = setting(6, low=2, high=12)
+    radial_hidden: tuple[int, ...] = setting((64, 64, 64), low=1, high=1024)
+    readout_hidden: int | None = setting(16, low=1, high=1024)
+    """Channels between the two linear maps of the readout; null: a single map."""
+    self_connection: str = setting("species", choices=("species", "embedding"))
+    """What weighs the matrices of a self-connection: the element, or its embedding."""
+    first_self_connection: bool = setting(True)
+    """Whether the first layer has one."""
+    prune: str = setting("all", choices=("all", "last", "none"))
+    """Where weights that cannot reach the energy are left out; the function is the same."""
+
+    def __post_init__(self) -> None:
+        for name, natural in (("edge_lmax", self.L), ("embedding", self.channels)):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, natural)
+
+    @property
+    def edge_order(self) -> int:
+        """``edge_lmax`` as a number."""
+        assert self.edge_lmax is not None
+        return self.edge_lmax
+
+    @property
+    def embedding_channels(self) -> int:
+        """``embedding`` as a number."""
+        assert self.embedding is not None
+        return self.embedding
+
+
+@dataclass(frozen=True)
+class TfnConfig:
+    """Tensor field network, Thomas et al. 2018 (arXiv 1802.08219). It has no ν, and tells mirror images apart."""
+
+    architecture: ClassVar[str] = "tfn"
+    closed_form: ClassVar[bool] = False
+    group: ClassVar[str] = "SE(3)"
+    lacks: ClassVar[Mapping[str, int]] = {"nu": 1}
+
+    L: int = setting(1, low=0, high=3)
+    """Highest degree of the node features."""
+    edge_lmax: int | None = setting(None, low=0, high=3)
+    """Highest degree of the filters; null: L. Holds the number once it is made."""
+    n_layers: int = setting(3, low=1, high=8)
+    channels: int = setting(32, low=1, high=1024)
+    """Of every degree."""
+    cutoff: float = setting(5.0, above=0.0, high=50.0)
+    """Å."""
+    n_radial: int = setting(16, low=2, high=64)
+    """Gaussians between 0 and the cutoff."""
+    radial_width: int = setting(16, low=1, high=1024)
+    """Hidden layer of the radial network, of which every path has its own."""
+    cutoff_power: int = setting(6, low=2, high=12)
+
+    def __post_init__(self) -> None:
+        if self.edge_lmax is None:
+            object.__setattr__(self, "edge_lmax", self.L)
+
+    @property
+    def edge_order(self) -> int:
+        """``edge_lmax`` as a number."""
+        assert self.edge_lmax is not None
+        return self.edge_lmax
+
+
+@dataclass(frozen=True)
+class AceConfig:
+    """Linear ACE, Drautz 2019 (doi 10.1103/PhysRevB.99.014104), fitted in closed form."""
+
+    architecture: ClassVar[str] = "ace"
+    closed_form: ClassVar[bool] = True
+    group: ClassVar[str] = "E(3)"
+    lacks: ClassVar[Mapping[str, int]] = {"L": 0}
+
+    nu: int = setting(2, low=1, high=3)
+    edge_lmax: int = setting(3, low=0, high=3)
+    n_radial: int = setting(8, low=1, high=32)
+    cutoff: float = setting(5.0, above=0.0, high=50.0)
+    """Å."""
+    energy_weight: float = setting(1.0, low=0.0)
+    """Weight of the energy per atom, in units of the force RMS × 1 Å, beside forces."""
+    force_weight: float = setting(1.0, low=0.0)
+
+
+ModelConfig = MaceConfig | NequipConfig | TfnConfig | AceConfig
+MODELS: dict[str, type[ModelConfig]] = {m.architecture: m for m in (MaceConfig, NequipConfig, TfnConfig, AceConfig)}
+"""By the name that ``model.architecture`` gives."""
