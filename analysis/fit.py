@@ -16,20 +16,15 @@ from numpy.typing import NDArray
 from analysis.curve import Curve, nanmean
 from analysis.curved import fit_binomial, fit_bnsl, fit_huber, fit_m4
 from analysis.floor import FloorBatch, Polish, fit_floor
-from analysis.results import USABLE, CurveFit, Fit, FitStatus, Form, aicc, by_seeds, unfitted, usable_seeds
+from analysis.recommend import recommend
+from analysis.results import CurveFit, Fit, FitStatus, Form, aicc, by_seeds, unfitted, usable_seeds
 from analysis.table import ERROR_RATES
 from analysis.uncertainty import Interval, line, lines, ols_interval, t_interval, t_quantile, two_sided
 
 FloatArray = NDArray[np.float64]
 
-AICC_MARGIN = 2.0
-"""How much lower another form's AICc must be to count as evidence (Burnham & Anderson 2002, §2.6)."""
 SIGNIFICANCE = 0.01
-"""Level of the tests behind flags and recommendations: one false alarm in a hundred curves each."""
-CONVEX = 0.025
-"""Level of the one-sided test over seeds that a curve is convex, which recommends the floor."""
-FLOOR_SIZES = 5
-"""Values of P below which a floor is never recommended: three parameters, and two to spare."""
+"""Level of the tests behind flags: one false alarm in a hundred curves each."""
 BOTH = (Form.POWER, Form.POWER_FLOOR)
 """The two forms that every comparison rests on."""
 
@@ -49,7 +44,7 @@ def fit_curve(curve: Curve, forms: tuple[Form, ...] = tuple(Form)) -> CurveFit:
     counts = curve.text("metric") in ERROR_RATES and bool(np.isfinite(curve.n_test).any())
     if counts and Form.BINOMIAL in forms:
         fits.append(fit_binomial(curve, used if used.sum() >= 2 else np.ones_like(used)))
-    recommended = _recommend(fits, curve, used)
+    fits, recommended = recommend(fits, len(curve.sizes), *curvature(curve, used))
     return CurveFit(curve, tuple(fits), recommended, used)
 
 
@@ -148,31 +143,6 @@ def _held_out_floor(x: FloatArray, mean: FloatArray) -> float:
     if len(x) < 5:
         return np.nan
     return float(abs(fit_floor(x[:-1], mean[None, :-1]).log_error(x[-1:])[0, 0] - mean[-1]))
-
-
-def _recommend(fits: list[Fit], curve: Curve, used: NDArray[np.bool_]) -> Form:
-    """The power law, unless the floor form or M4 has the evidence.
-
-    Either by AICc on the per-P means *and* by the extrapolation to the largest P; or, for the floor, by a convexity
-    that the seeds agree on (one-sided test at `CONVEX`): with six points AICc finds a floor of 30 % in 1 % of trials,
-    because it does not know how small the seeds' noise is. A needless floor costs a wider interval, a missed one a
-    biased exponent. Error rates are quoted from their likelihood; the other forms are for diagnosis only.
-    """
-    by_form = {fit.form: fit for fit in fits}
-    if Form.BINOMIAL in by_form and by_form[Form.BINOMIAL].status in USABLE:
-        return Form.BINOMIAL
-    bend, bend_p = curvature(curve, used)
-    convex = len(curve.sizes) >= FLOOR_SIZES and bend > 0 and bend_p / 2 < CONVEX
-    best = by_form[Form.POWER]
-    for form, shown in ((Form.POWER_FLOOR, convex), (Form.M4, False)):
-        rival = by_form.get(form)
-        if rival is None or rival.status not in USABLE:
-            continue
-        likelier = rival.aicc <= best.aicc - AICC_MARGIN  # False where either is NaN
-        predicts = rival.extrapolation_error <= best.extrapolation_error
-        if (likelier and predicts) or shown:
-            best = rival
-    return best.form
 
 
 def curvature(curve: Curve, used: NDArray[np.bool_]) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from scipy import stats
 
 from analysis.curve import nanmean
 from analysis.fit import SIGNIFICANCE, curvature
+from analysis.recommend import BOTH_FORMS
 from analysis.results import USABLE, CurveFit, FitStatus, Form, by_seeds
 from analysis.uncertainty import line, lines, t_interval, two_sided
 
@@ -28,6 +29,9 @@ FLAT_BETA = 0.02
 """|β| below which a curve is flat: a factor 1.1 in error over two decades of P."""
 DATA_LIMITED_BELOW = 1 / 3
 """Training over test error under which a point is limited by its data (design, "A run": well under)."""
+TEST_NOISE = 0.02
+"""Mean relative standard error of the test errors beyond which a curve is flagged: at 4 % the interval over seeds
+covers 87 % instead of 95 % (`calibrate`)."""
 TRAIN_MEETS_TEST = 0.75
 """Training over test error at the largest P beyond which the gap can no longer be what keeps the test error up."""
 
@@ -82,6 +86,10 @@ class Flag(StrEnum):
     """ln ε is not linear in ln P beyond noise: no single exponent."""
     FORM_DEPENDENT = "form_dependent"
     """The power law is recommended, yet with a floor the interval of β leaves the power law's β out."""
+    FLOOR_OPEN = "floor_open"
+    """The seeds neither show a floor nor speak against it: the interval of β covers both forms."""
+    FEW_TEST_FRAMES = "few_test_frames"
+    """The finite test set leaves noise in the errors that all seeds share, and no interval over seeds shows."""
     ZERO_ERROR = "zero_error"
     """Rows with an error of exactly zero were left out, which flatters nothing but biases β."""
 
@@ -131,6 +139,8 @@ def judge(fit: CurveFit) -> Judgement:
         Flag.NON_MONOTONE: _non_monotone(fit),
         Flag.CURVATURE: bool(bend_p < SIGNIFICANCE),
         Flag.FORM_DEPENDENT: _form_dependent(fit),
+        Flag.FLOOR_OPEN: fit.best.method.endswith(BOTH_FORMS),
+        Flag.FEW_TEST_FRAMES: bool(nanmean((curve.sem / curve.error).ravel()[:, None])[0] > TEST_NOISE),
         Flag.ZERO_ERROR: curve.lost_zeros or bool(np.any(curve.error == 0)),
     }
     return Judgement(verdict, beta_half, bend, bend_p, tuple(flag for flag in Flag if raised[flag]), _data_limited(fit))

@@ -16,6 +16,9 @@ from analysis.results import CurveFit, Fit, Form
 
 Record = dict[str, object]
 
+_ASKEW = 0.1
+"""Share of the half width by which the middle of an interval may miss the estimate before both ends are printed."""
+
 
 def analyse(curves: Iterable[Curve], forms: tuple[Form, ...] = tuple(Form)) -> list[tuple[CurveFit, Judgement]]:
     """Fit the forms asked for to every curve, and judge it."""
@@ -112,13 +115,18 @@ def _told_apart(curve: Curve, fits: list[tuple[CurveFit, Judgement]]) -> str:
 
 
 def plus_minus(value: float, low: float, high: float) -> str:
-    """`0.52 ± 0.03`, the half width of the interval rounded to its last place; the bare value without an interval."""
+    """`0.52 ± 0.03`, the half width of the interval rounded to its last place; the bare value without an interval.
+
+    An interval that lies askew (it covers two forms) is spelled out: `0.47 [0.44, 0.58]`.
+    """
     if not math.isfinite(value):
         return "–"
     if not (math.isfinite(low) and math.isfinite(high)):
         return f"{value:.2f}".replace("-", "−")
     half = (high - low) / 2
     digits = 2 if half >= 0.005 else 3
+    if abs(low + high - 2 * value) > _ASKEW * half:
+        return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]".replace("-", "−")
     return f"{value:.{digits}f} ± {half:.{digits}f}".replace("-", "−")
 
 

@@ -75,7 +75,8 @@ class Fit:
     status: FitStatus
     """How the fit ended."""
     method: str
-    """Where the interval comes from: `seeds_t`, `seeds_jackknife`, `ols_means`, `likelihood` or `none`."""
+    """Where the interval comes from: `seeds_t`, `seeds_jackknife`, `ols_means`, `likelihood` or `none`; followed by
+    `, both forms` where it covers what the power law allows with and without a floor (module `recommend`)."""
     beta_per_seed: FloatArray
     """β of each seed that was used; empty where seeds were not fitted one by one. [≤ S]"""
     aicc: float = np.nan

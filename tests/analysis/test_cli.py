@@ -155,7 +155,7 @@ def test_calibrate_reports_every_method(capsys: pytest.CaptureFixture[str]) -> N
     assert main(["calibrate", "--tables", "40"]) == 0
     printed = capsys.readouterr().out
     assert "kernel on the circle" in printed
-    assert "(4) power_floor" in printed
+    assert "(1) recommended" in printed
 
 
 def test_dimension_of_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from analysis.curve import curves
 from analysis.fit import fit_curve
 from analysis.flags import Flag, Judgement, Verdict, judge
+from analysis.results import Form
 from analysis.synthetic import curve_rows
 from analysis.table import check_table
 
@@ -148,3 +149,19 @@ def test_power_law_that_a_floor_would_change_is_flagged() -> None:
     # four values of P are too few to recommend a floor, but enough to see that it would matter
     frame = rows(beta=0.7, floor=0.05, sizes=(16, 64, 256, 1024), subset=0.005, init=0.005)
     assert Flag.FORM_DEPENDENT in verdict(frame).flags
+
+
+def test_a_small_test_set_is_flagged() -> None:
+    plain = rows()
+    assert Flag.FEW_TEST_FRAMES not in verdict(plain.assign(error_test_sem=0.005 * plain["error"])).flags
+    assert Flag.FEW_TEST_FRAMES in verdict(plain.assign(error_test_sem=0.05 * plain["error"])).flags
+
+
+def test_an_open_floor_is_flagged_and_inside_the_interval() -> None:
+    made = curve_rows(np.random.default_rng(3), beta=0.5, prefactor=1.0, floor=0.01, **COLUMNS)
+    (curve,) = curves(check_table(made, "synthetic"))
+    fit = fit_curve(curve)
+    assert Flag.FLOOR_OPEN in judge(fit).flags
+    other = fit.form(Form.POWER_FLOOR if fit.recommended is Form.POWER else Form.POWER)
+    assert fit.best.beta.low <= other.beta.low
+    assert fit.best.beta.high >= other.beta.high
