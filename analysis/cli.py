@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from analysis import commands
-from analysis.errors import InputError, UnfittableError
+from analysis.errors import InputError, RunsFailed, UnfittableError
 from analysis.results import Form
 
 Command = Callable[[argparse.Namespace], None]
@@ -24,7 +24,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns 0 done, 1 a curve could not be fitted at all, 2 bad input."""
+    """Run one command; returns 0 done, 1 a curve could not be fitted at all or a run failed, 2 bad input."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     arguments = _parser().parse_args(argv)
     command: Command = arguments.command
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         sys.stderr.write(f"python -m analysis: {error}\n")
         return 2
-    except UnfittableError as error:
+    except (UnfittableError, RunsFailed) as error:
         sys.stderr.write(f"python -m analysis: {error}\n")
         return 1
     return 0

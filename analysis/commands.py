@@ -6,19 +6,20 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from analysis import bounds as bounds_
 from analysis import calibrate as calibrate_
 from analysis import claim as claim_
 from analysis import compare as compare_
 from analysis.curve import curves
-from analysis.errors import InputError, UnfittableError
+from analysis.errors import InputError, RunsFailed, UnfittableError
 from analysis.files import write_text
 from analysis.frame_errors import error_intervals, table_text
 from analysis.frame_errors import record as interval_record
 from analysis.record import analyse, label, plus_minus, records, summary, to_json
 from analysis.results import CurveFit, Form
-from analysis.table import RunTable, load, read_store, write_csv
+from analysis.table import RunTable, failed_runs, load, read_store, write_csv
 from analysis.theory import kernel_law, statements
 
 __all__ = ["bounds", "calibrate", "claim", "compare", "dimension", "errors", "figures", "fit", "table"]
@@ -27,6 +28,7 @@ __all__ = ["bounds", "calibrate", "claim", "compare", "dimension", "errors", "fi
 def table(arguments: argparse.Namespace) -> None:
     """Write the run table of a store: one row per finished run and metric."""
     write_csv(read_store(arguments.store), arguments.csv)
+    _check_failed(arguments.store)
 
 
 def fit(arguments: argparse.Namespace) -> None:
@@ -39,7 +41,7 @@ def fit(arguments: argparse.Namespace) -> None:
     if arguments.json is not None:
         write_text(arguments.json, to_json([entry for one, judged in fits for entry in records(one, judged)]))
     _say(summary(fits))
-    _check_lost(loaded)
+    _check_complete(loaded, arguments.store)
 
 
 def figures(arguments: argparse.Namespace) -> None:
@@ -49,7 +51,7 @@ def figures(arguments: argparse.Namespace) -> None:
     loaded = _load(arguments)
     for path in draw_all(analyse(curves(loaded), forms=_MAIN), arguments.out):
         _say(str(path))
-    _check_lost(loaded)
+    _check_complete(loaded, arguments.store)
 
 
 def compare(arguments: argparse.Namespace) -> None:
@@ -67,7 +69,7 @@ def compare(arguments: argparse.Namespace) -> None:
         _say(compare_.pooled_sentence(pooled))
     if arguments.json is not None:
         write_text(arguments.json, _json([compare_.record(pair) for pair in pairs]))
-    _check_lost(loaded)
+    _check_complete(loaded, arguments.store)
 
 
 def claim(arguments: argparse.Namespace) -> None:
@@ -80,7 +82,7 @@ def claim(arguments: argparse.Namespace) -> None:
         _say(claim_.text(test, {letter: betas[curve.name] for letter, curve in test.cells.items()}))
     if arguments.json is not None:
         write_text(arguments.json, _json([claim_.record(test) for test in found]))
-    _check_lost(loaded)
+    _check_complete(loaded, arguments.store)
 
 
 def bounds(arguments: argparse.Namespace) -> None:
@@ -102,7 +104,7 @@ def bounds(arguments: argparse.Namespace) -> None:
         _say("Bach, von Luxburg–Bousquet, interpolation and Stone need the dimension of the data: --d or --atoms.")
     if arguments.json is not None:
         write_text(arguments.json, _json(entries))
-    _check_lost(loaded)
+    _check_complete(loaded, arguments.store)
 
 
 def errors(arguments: argparse.Namespace) -> None:
@@ -113,7 +115,7 @@ def errors(arguments: argparse.Namespace) -> None:
     _say(table_text(found, named))
     if arguments.json is not None:
         write_text(arguments.json, _json([interval_record(interval) for interval in found]))
-    _check_lost(loaded)
+    _check_complete(loaded, arguments.store)
 
 
 def calibrate(arguments: argparse.Namespace) -> None:
@@ -161,9 +163,17 @@ def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
-def _check_lost(loaded: RunTable) -> None:
+def _check_complete(loaded: RunTable, store: Path | None) -> None:
+    """Raise where the answer given lacks something: a curve without a usable row, or runs that failed."""
     if loaded.lost_curves:
         raise UnfittableError(
             f"{len(loaded.lost_curves)} curve(s) had no usable rows and could not be fitted: "
             f"{'; '.join(loaded.lost_curves)}"
         )
+    _check_failed(store)
+
+
+def _check_failed(store: Path | None) -> None:
+    failed = [] if store is None else failed_runs(store)
+    if failed:
+        raise RunsFailed(f"{store}: {len(failed)} run(s) failed, so their points are missing: {', '.join(failed)}")

@@ -1,10 +1,10 @@
-"""Errors of the analysis: bad input (exit code 2) and a curve that cannot be fitted (exit code 1)."""
+"""Errors of the analysis: bad input (exit code 2); a curve that cannot be fitted or runs that failed (exit code 1)."""
 
 from __future__ import annotations
 
-from experiments.errors import InputError
+from experiments.errors import InputError, RunsFailed
 
-__all__ = ["InputError", "UnfittableError"]
+__all__ = ["InputError", "RunsFailed", "UnfittableError"]
 
 
 class UnfittableError(RuntimeError):

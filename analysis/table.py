@@ -125,6 +125,13 @@ def read_store(store: Path) -> pd.DataFrame:
     return frame.assign(line=np.arange(len(frame)) + 2)
 
 
+def failed_runs(store: Path) -> list[str]:
+    """Names of the runs of a store that failed: their points are missing from its table."""
+    from experiments.runs import RunStore
+
+    return [run.id for run in RunStore(store).runs() if run.state() == "failed"]
+
+
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
     """Write a run table (without the bookkeeping column `line`), whole or not at all."""
     write_text(path, frame.drop(columns="line", errors="ignore").to_csv(index=False))

@@ -202,6 +202,26 @@ def test_store_is_read_through_its_table(tmp_path: Path, monkeypatch: pytest.Mon
     assert (tmp_path / "store.json").read_text() == (tmp_path / "table.json").read_text()
 
 
+def test_failed_runs_are_exit_1_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import experiments.table
+    from experiments.runs import RunStore
+
+    monkeypatch.setattr(experiments.table, "run_table", lambda store: demo_table())
+    failed = RunStore(tmp_path).run("0123456789ab")
+    failed.create({"P": 16})
+    out = tmp_path / "fit.json"
+    assert main(["fit", "--store", str(tmp_path), "--forms", "power", "--json", str(out)]) == 0  # queued: yet to come
+    failed.set_state("failed", message="diverged")
+    out.unlink()
+    assert main(["fit", "--store", str(tmp_path), "--forms", "power", "--json", str(out)]) == 1
+    assert out.exists()  # what there is is fitted
+    assert "0123456789ab" in capsys.readouterr().err
+    assert main(["table", "--store", str(tmp_path), "--csv", str(tmp_path / "t.csv")]) == 1
+    assert (tmp_path / "t.csv").exists()
+
+
 def test_store_without_a_finished_run_is_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "--store", str(tmp_path)]) == 2
     assert "no finished run" in capsys.readouterr().err
