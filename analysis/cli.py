@@ -94,6 +94,15 @@ def _parser() -> argparse.ArgumentParser:
     bounds.add_argument("--smoothness", type=_positive, default=1.0, help="derivatives of the target (default 1)")
     bounds.add_argument("--alpha-teacher", type=_positive, metavar="A", help="spectral exponent of a kernel teacher")
     bounds.add_argument("--alpha-student", type=_positive, metavar="A", help="spectral exponent of a kernel student")
+    bounds.add_argument(
+        "--distances", type=Path, metavar="FILE", help="δ(P) for Lip·δ (default: the store's distances.parquet)"
+    )
+    bounds.add_argument(
+        "--lipschitz",
+        type=_positive,
+        metavar="LIP",
+        help="Lip in eV per atom and Å of aligned RMSD (default: from data)",
+    )
 
     errors = add("errors", "intervals of the errors over seeds and test frames", commands.errors, source=False)
     errors.add_argument("--store", type=Path, required=True, metavar="DIR", help="store of runs")
@@ -105,11 +114,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     calibrate.add_argument("--seed", type=int, default=0, help="seed of the simulation (default 0)")
 
-    dimension = add("dimension", "dimension of a set of frames", commands.dimension, source=False, json=False)
-    dimension.add_argument(
-        "--frames", type=Path, required=True, metavar="FILE", help="frames of one molecule (extended XYZ)"
-    )
-    dimension.add_argument("--seeds", type=_count, default=5, metavar="S", help="subsets per P (default 5)")
+    dimension = add("dimension", "dimension of the data", commands.dimension, source=False)
+    data = dimension.add_mutually_exclusive_group(required=True)
+    data.add_argument("--store", type=Path, metavar="DIR", help="store of runs with its distances.parquet")
+    data.add_argument("--distances", type=Path, metavar="FILE", help="table of distances, parquet or CSV")
+    data.add_argument("--frames", type=Path, metavar="FILE", help="frames of one molecule (extended XYZ)")
+    data.add_argument("--calibrate", action="store_true", help="the estimators on tori, spheres and cubes")
+    dimension.add_argument("--seeds", type=_count, default=5, metavar="S", help="subsets of the frames (default 5)")
     return parser
 
 

@@ -8,10 +8,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from analysis import bounds as bounds_
 from analysis import calibrate as calibrate_
 from analysis import claim as claim_
 from analysis import compare as compare_
+from analysis import dimension as dimension_
+from analysis import distances as distances_
+from analysis import lipschitz as lipschitz_
 from analysis.curve import curves
 from analysis.errors import InputError, RunsFailed, UnfittableError
 from analysis.files import write_text
@@ -94,17 +99,32 @@ def bounds(arguments: argparse.Namespace) -> None:
         if d is None or arguments.alpha_student is None:
             raise InputError("--alpha-teacher speaks of kernels: give --alpha-student and --d with it")
         said.append(kernel_law(arguments.alpha_teacher, arguments.alpha_student, d))
+    measured = _distances(arguments.distances, arguments.store)
+    if arguments.lipschitz is not None and measured is None:
+        raise InputError("--lipschitz needs δ(P): give --distances FILE")
     entries: list[dict[str, object]] = []
     for one, judged in analyse(curves(loaded), forms=_MAIN):
         name = f"{one.curve.text('dataset')}, {one.curve.text('metric')}, {label(one.curve)}"
         _say(bounds_.table(one, judged, said, name, d))
         entries += bounds_.record(one, judged, said, d)
+        for compared in [] if measured is None else lipschitz_.compare(one, judged, measured, arguments.lipschitz):
+            _say(lipschitz_.text(compared))
+            entries.append(lipschitz_.record(one, compared))
     _say("[M] from memory, not checked against the source; [R] read; [R2] read second-hand; [D] derived here.")
     if d is None:
         _say("Bach, von Luxburg–Bousquet, interpolation and Stone need the dimension of the data: --d or --atoms.")
+    if measured is None:
+        _say("Lip·δ(P), which alone can be violated, needs distances: python -m experiments.distances --store DIR.")
     if arguments.json is not None:
         write_text(arguments.json, _json(entries))
     _check_complete(loaded, arguments.store)
+
+
+def _distances(path: Path | None, store: Path | None) -> pd.DataFrame | None:
+    """The distances asked for, or those that the store has."""
+    if path is None and store is not None and (store / distances_.NAME).exists():
+        path = store / distances_.NAME
+    return None if path is None else distances_.read(path)
 
 
 def errors(arguments: argparse.Namespace) -> None:
@@ -131,10 +151,27 @@ def calibrate(arguments: argparse.Namespace) -> None:
 
 
 def dimension(arguments: argparse.Namespace) -> None:
-    """Estimate the dimension of a set of frames: δ(P), TwoNN and Levina–Bickel in an invariant descriptor."""
-    from analysis.frames import report  # ASE is needed by this command only
+    """Estimate the dimension of the data: slope of δ(P), TwoNN and Levina–Bickel, in two invariant metrics.
 
-    _say(report(arguments.frames, arguments.seeds))
+    From a store's distances.parquet (`python -m experiments.distances` writes it), from a table of distances or from
+    frames; or show what the estimators read on tori, spheres and cubes of known dimension.
+    """
+    if arguments.calibrate:
+        _say(dimension_.calibration_text(dimension_.calibrate()))
+        return
+    if arguments.frames is not None:
+        from analysis.frames import distances as of_frames  # ASE is needed here only
+
+        frame = of_frames(arguments.frames, arguments.seeds)
+    else:
+        frame = distances_.read(arguments.distances or arguments.store / distances_.NAME)
+    found = [distances_.estimate(key, part) for key, part in distances_.spaces(frame)]
+    for one in found:
+        _say(distances_.text(one))
+    _say("All three read too low where the data have edges or are few (--calibrate shows by how much).")
+    _say("Frames of one trajectory that lie close in time count as one dimension: thin them first.")
+    if arguments.json is not None:
+        write_text(arguments.json, _json([distances_.record(one) for one in found]))
 
 
 _MAIN = (Form.POWER, Form.POWER_FLOOR, Form.BINOMIAL)

@@ -1,4 +1,4 @@
-"""Frames of one molecule from a file, and what their distances say about the dimension of the data."""
+"""Frames of one molecule from a file, and their distances."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from pathlib import Path
 
 import ase.io
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.dimension import descriptor, levina_bickel, nearest_distances, two_nn
 from analysis.errors import InputError
-from analysis.record import plus_minus
+from experiments.data.distances import distance_table
 
 FloatArray = NDArray[np.float64]
 
 MIN_FRAMES = 100
 """Frames below which no estimator has a range to work on."""
+TEST_FRAMES = 200
+"""Test frames at most: δ(P) is then known to a few per cent, in seconds."""
 
 
 def read_frames(path: Path) -> tuple[FloatArray, NDArray[np.int64]]:
@@ -37,23 +39,19 @@ def read_frames(path: Path) -> tuple[FloatArray, NDArray[np.int64]]:
     return np.stack([frame.positions for frame in frames]), numbers
 
 
-def report(path: Path, n_seeds: int) -> str:
-    """Estimates of the dimension in words: slope of δ(P), TwoNN and Levina–Bickel, in the invariant descriptor."""
+def distances(path: Path, n_seeds: int) -> pd.DataFrame:
+    """Distances of a fifth of the frames (at most `TEST_FRAMES`) to nested subsets of the others, disjoint over seeds.
+
+    Raises InputError for frames that cannot be used.
+    """
     positions, numbers = read_frames(path)
-    points = descriptor(positions, numbers)
-    rng = np.random.default_rng(0)
-    order = rng.permutation(len(points))
-    test, train = points[order[: len(points) // 5]], points[order[len(points) // 5 :]]
-    largest = len(train) // n_seeds
-    sizes = np.array([largest // 2**k for k in range(10) if largest // 2**k >= 8][::-1], dtype=np.int64)
-    lines = [f"{path}: {len(points)} frames of {len(numbers)} atoms, 3N − 6 = {max(1, 3 * len(numbers) - 6)}"]
-    lines.append("metric: Euclidean between inverse distances (1/Å), sorted within each pair of elements")
-    if len(sizes) >= 3:
-        d_eff = nearest_distances(train, test, sizes, n_seeds).d_eff
-        value = plus_minus(d_eff.value, d_eff.low, d_eff.high)
-        lines.append(f"δ(P), P = {sizes[0]}–{sizes[-1]}: d_eff = {value} over {n_seeds} seeds")
-    lines.append(f"TwoNN: {two_nn(points):.1f}")
-    lines.append(f"Levina–Bickel (20 neighbours): {levina_bickel(points, min(20, len(points) - 1)):.1f}")
-    lines.append("All three read too low where the data have edges: at d = 12 the slope of δ(P) on a cube reads 10.")
-    lines.append("Frames of one trajectory that lie close in time count as one dimension: thin them first.")
-    return "\n".join(lines)
+    order = np.random.default_rng(0).permutation(len(positions))
+    n_test = min(TEST_FRAMES, len(positions) // 5)
+    test, pool = positions[order[:n_test]], positions[order[n_test:]]
+    largest = len(pool) // n_seeds
+    sizes = [largest // 2**k for k in range(10) if largest // 2**k >= 8][::-1]
+    if len(sizes) < 2:
+        raise InputError(f"{path}: {len(positions)} frames are too few for {n_seeds} subsets; give fewer --seeds")
+    subsets = {seed: np.arange(seed * largest, (seed + 1) * largest) for seed in range(n_seeds)}
+    table = distance_table(test, pool, numbers, subsets, sizes)
+    return table.assign(dataset=path.stem, test_set="")

@@ -17,6 +17,7 @@ TORCH_FREE = (
     "experiments.runs", "experiments.table", "experiments.interrupt", "experiments.data.dataset",
     "experiments.trackers",
     "experiments.data.extxyz", "experiments.data.star", "experiments.data.splits", "experiments.data.graph",
+    "experiments.distances", "experiments.data.distances",
     "experiments.tune", "experiments.tuned", "slurm.grid", "hydra_plugins.equilaw",
 )  # fmt: skip
 
@@ -71,6 +72,7 @@ def test_experiments_know_neither_launchers_nor_analysis(path: Path) -> None:
 def test_analysis_knows_runs_and_nothing_that_trains(path: Path) -> None:
     """Torch nowhere, also not inside a function; of experiments only what reads a store."""
     allowed = ("experiments.runs", "experiments.errors", "experiments.table", "experiments.files")
+    allowed += ("experiments.data.distances",)  # metrics between frames, for a file of frames
     for name in imports(path):
         assert not inside(name, "torch"), name
         assert not inside(name, "slurm"), name

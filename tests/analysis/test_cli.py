@@ -86,6 +86,9 @@ def test_lost_curve_is_exit_1(tmp_path: Path) -> None:
         ["bounds", "--table", "none.csv", "--d", "-3"],
         ["bounds", "--table", "none.csv", "--atoms", "2"],
         ["calibrate", "--tables", "0"],
+        ["dimension"],
+        ["dimension", "--distances", "none.parquet"],
+        ["dimension", "--store", "no/such/store"],
         [],
     ],
 )
@@ -167,10 +170,21 @@ def test_dimension_of_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     frames = [Atoms("OH2", [[0, 0, 0], [0.96, 0, 0], [0.96 * np.cos(a), 0.96 * np.sin(a), 0]]) for a in angles]
     path = tmp_path / "water.xyz"
     ase.io.write(path, frames)
-    assert main(["dimension", "--frames", str(path)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    (two_nn,) = [float(line.split(": ")[1]) for line in lines if line.startswith("TwoNN")]
-    assert two_nn == pytest.approx(1.0, abs=0.15)  # 1/√400 = 5 %, three of them
+    out = tmp_path / "d.json"
+    assert main(["dimension", "--frames", str(path), "--json", str(out)]) == 0
+    assert "1/slope of δ(P)" in capsys.readouterr().out
+    entries = json.loads(out.read_text(encoding="utf-8"))
+    assert [entry["space"] for entry in entries] == ["descriptor", "aligned_rmsd"]
+    for entry in entries:
+        assert entry["P"][-1] == 64  # 320 frames by five
+        for name in ("d_eff", "two_nn", "levina_bickel"):
+            # 80 test frames a subset, five subsets that share them: some 1/√80 = 11 %, twice
+            assert entry[name] == pytest.approx(1.0, abs=0.25)
+
+
+def test_dimension_calibrates_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dimension", "--calibrate"]) == 0
+    assert "boundary" in capsys.readouterr().out
 
 
 def test_dimension_refuses_what_it_cannot_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

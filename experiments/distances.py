@@ -1,0 +1,131 @@
+"""``python -m experiments.distances --store DIR``: distances of test to training frames, for the runs of a store.
+
+For every dataset of the store, at the P and with the subsets of its finished runs, into ``DIR/distances.parquet``:
+``python -m analysis dimension`` and ``bounds`` read it. Torch-free.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments import files
+from experiments.config import parse
+from experiments.data.dataset import Dataset, Frames
+from experiments.data.distances import distance_table
+from experiments.data.load import load
+from experiments.data.splits import subset
+from experiments.errors import InputError
+from experiments.runs import RunStore
+
+logger = logging.getLogger(__name__)
+NAME = "distances.parquet"
+TEST_FRAMES = 200
+"""Test frames used, evenly spaced: δ(P) is then known to a few per cent, in seconds."""
+
+
+@dataclass
+class Wanted:
+    """What the finished runs of one dataset have seen."""
+
+    section: Mapping[str, Any]
+    """The data section of their configuration."""
+    sha256: str
+    """Of the data's content."""
+    sizes: set[int] = field(default_factory=set)
+    seeds: set[int] = field(default_factory=set)
+
+
+def distances_of(store: Path, test_frames: int = TEST_FRAMES) -> pd.DataFrame:
+    """The table of :func:`experiments.data.distances.distance_table` with the columns dataset and test_set before it.
+
+    Datasets whose frames differ in their atoms, or are periodic, are left out with a warning.
+    Raises ``InputError`` where no dataset is left.
+    """
+    wanted: dict[tuple[str, str], Wanted] = {}
+    for run, result in RunStore(store).results():
+        place = (str(result["dataset"]), str(result["test_set"]))
+        one = wanted.setdefault(place, Wanted(parse(run.config()).data, str(result.get("dataset_sha256"))))
+        if one.sha256 != str(result.get("dataset_sha256")):
+            raise InputError(
+                f"--store {store}: runs on different data, all called {place[0]}; give them names of their own"
+            )
+        one.sizes.add(int(result["P"]))
+        one.seeds.add(int(result["subset_seed"]))
+    if not wanted:
+        raise InputError(f"--store {store}: no finished run in it, so that no subsets are known")
+    parts = []
+    for (name, test_set), one in wanted.items():
+        found = _table(load(one.section), one, test_frames)
+        if found is None:
+            logger.warning("%s is left out: distances need frames of one molecule, not periodic", name)
+            continue
+        found.insert(0, "test_set", test_set)
+        found.insert(0, "dataset", name)
+        parts.append(found)
+    if not parts:
+        raise InputError(f"--store {store}: no dataset in it has frames of one molecule, not periodic")
+    return pd.concat(parts, ignore_index=True)
+
+
+def _table(dataset: Dataset, wanted: Wanted, test_frames: int) -> pd.DataFrame | None:
+    test, pool = dataset.test, dataset.pool
+    numbers = test.numbers[0]
+    if not (_molecule(test, numbers) and _molecule(pool, numbers)):
+        return None
+    used = np.unique(np.linspace(0, len(test) - 1, min(test_frames, len(test))).astype(np.int64))
+    largest = max(wanted.sizes)
+    real = numbers > 0
+    return distance_table(
+        test.positions[used][:, real],
+        pool.positions[:, real],
+        numbers[real],
+        {seed: subset(len(pool), largest, seed, dataset.disjoint_seeds) for seed in sorted(wanted.seeds)},
+        sorted(wanted.sizes),
+        (test.energies[used], pool.energies),
+    )
+
+
+def _molecule(frames: Frames, numbers: np.ndarray[Any, np.dtype[np.int64]]) -> bool:
+    """Whether all frames have these atoms in this order, at least two, and no period."""
+    same = frames.numbers.shape[1] == len(numbers) and bool((frames.numbers == numbers).all())
+    return same and int((numbers > 0).sum()) >= 2 and not bool(frames.pbc.any())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0: done, 2: bad input (one line says what)."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    parser = argparse.ArgumentParser(prog="python -m experiments.distances", description=__doc__)
+    parser.add_argument("--store", type=Path, required=True, metavar="DIR", help="store of runs")
+    parser.add_argument(
+        "--test-frames", type=int, default=TEST_FRAMES, metavar="N", help=f"test frames used (default {TEST_FRAMES})"
+    )
+    given = parser.parse_args(arguments)
+    try:
+        if given.test_frames < 2:
+            raise InputError(f"--test-frames {given.test_frames}: must be an integer ≥ 2")
+        if not given.store.is_dir():
+            raise InputError(f"--store {given.store}: no such store; give a directory of runs")
+        files.writable(given.store, "--store")
+        found = distances_of(given.store, given.test_frames)
+        buffer = io.BytesIO()
+        found.to_parquet(buffer, index=False)
+        files.write_bytes(given.store / NAME, buffer.getvalue())
+    except InputError as error:
+        print(f"equilaw: {error}", file=sys.stderr)
+        return 2
+    print(f"{given.store / NAME}: {len(found)} rows, {', '.join(found['dataset'].unique())}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
