@@ -15,7 +15,8 @@ under rotations, and from three layers and L = 1 on it tells mirror images apart
 
 What the paper leaves open or a potential needs: radial functions fall to 0 at a cutoff with a polynomial envelope; η
 serves in the radial networks too (ReLU has no second derivative for the training on forces); ‖V‖ is √(Σ V² + 10⁻⁸),
-so that it can be differentiated at 0; a constant 1/√N̄ goes with the sums, which the weights could absorb.
+so that it can be differentiated at 0. Constants that weights could absorb give signals the size of one: 1/√N̄ with the
+sums, 1/√fan-in with linear maps, and what makes the second moment of η(z) one for normal z, but for l > 0.
 What cannot reach the energy has neither weights nor arithmetic: one layer ⇒ L irrelevant; edge_lmax=0 ⇒ L irrelevant.
 """
 
@@ -24,8 +25,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
+from e3nn.math import normalize2mom
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -142,7 +145,7 @@ class Tfn:
             x = linear(x * scale, params[f"{name}.mix.{degree}"])
             bias = params[f"{name}.bias.{degree}"][:, None, None]
             if degree == 0:
-                out[degree] = x + bias if t == len(self.layers) - 1 else shifted_softplus(x + bias)
+                out[degree] = x + bias if t == len(self.layers) - 1 else scaled_softplus(x + bias)
             else:
                 norm = ((x * x).sum(2, keepdim=True) + TINY).sqrt()
                 out[degree] = x * shifted_softplus(norm + bias)
@@ -164,8 +167,8 @@ class Tfn:
         p, m = distance.shape
         name, width = f"layer{t}.radial", config.radial_width
         basis = gaussians(distance, config.cutoff, config.n_radial)
-        first = params[f"{name}.0"] * (1 / math.sqrt(config.n_radial))
-        hidden = shifted_softplus(basis @ first + params[f"{name}.0.bias"][:, None])
+        # no 1/√n_radial: the squares of overlapping Gaussians already sum to about one
+        hidden = scaled_softplus(basis @ params[f"{name}.0"] + params[f"{name}.0.bias"][:, None])
         hidden = hidden.reshape(p, m, paths, width).transpose(1, 2)  # [p, paths, m, width]
         out = hidden @ (params[f"{name}.1"] * (1 / math.sqrt(width)))
         return (out + params[f"{name}.1.bias"].reshape(p, paths, 1, -1)).transpose(1, 2)
@@ -174,6 +177,16 @@ class Tfn:
 def shifted_softplus(x: Tensor) -> Tensor:
     """η(x) = ln(½·eˣ + ½), elementwise."""
     return softplus(x) - math.log(2)
+
+
+@lru_cache(maxsize=1)
+def _softplus_scale() -> float:
+    return float(normalize2mom(shifted_softplus).cst)
+
+
+def scaled_softplus(x: Tensor) -> Tensor:
+    """η(x), normalised; elementwise."""
+    return shifted_softplus(x) * _softplus_scale()
 
 
 def gaussians(distance: Tensor, cutoff: float, count: int) -> Tensor:
