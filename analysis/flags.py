@@ -218,7 +218,8 @@ def _floor_dominated(fit: CurveFit) -> bool:
     last = float(curve.mean_error[-1])
     fitted = floored.status is FitStatus.CONVERGED and floored.floor > FLOOR_SHARE * last
     train = nanmean(curve.train_error)[-1]
-    # For exact minimisers E[train] ≤ floor ≤ E[test]: a training error that meets the test error is a floor.
-    bracketed = bool(train > TRAIN_MEETS_TEST * last)  # False without training errors
+    # For exact minimisers E[train] ≤ floor ≤ E[test]: a training error that meets the test error is a floor. One well
+    # above it cannot be: then the training labels are noisy and the test labels are not.
+    bracketed = bool(TRAIN_MEETS_TEST * last < train < last / TRAIN_MEETS_TEST)  # False without training errors
     flat = not np.isfinite(train) and abs(fit.form(Form.POWER).beta.value) < FLAT_BETA
     return bool((fitted and fit.recommended is Form.POWER_FLOOR) or bracketed or flat)

@@ -25,7 +25,7 @@ def measured(tmp_path: Path) -> tuple[Path, Path]:
     for seed in SEEDS:
         train = rng.random((SIZES[-1], 2))
         for size in SIZES:
-            distance, index = cKDTree(train[:size], boxsize=[1.0, 1.0]).query(test)
+            distance, index = cKDTree(train[:size], boxsize=np.ones(2)).query(test)
             gap = np.abs(target(test) - target(train[index]))
             base = {"dataset": "torus", "P": size, "seed": seed, "metric": "mae", "converged": True}
             rows.append({**base, "architecture": "nearest", "error": gap.mean()})
