@@ -19,6 +19,7 @@ from experiments.config import LacksKnob, parse
 from experiments.errors import InputError
 from experiments.execute import execute
 from experiments.runs import Run, RunStore
+from experiments.schema import build
 from experiments.table import run_table
 from experiments.training.pack import Interrupted
 from tests.conftest import STAR, TRAINING
@@ -102,8 +103,7 @@ def test_the_file_of_an_architecture_has_its_defaults(name: str, root: Path) -> 
     """conf/model and the dataclass say the same."""
     section = yaml.safe_load((root / "conf" / "model" / f"{name}.yaml").read_text())
     assert section.pop("architecture") == name
-    made = MODELS[name](**{key: tuple(v) if isinstance(v, list) else v for key, v in section.items()})
-    assert made == MODELS[name]()
+    assert build(MODELS[name], section, "model.") == MODELS[name]()
 
 
 BAD: list[tuple[str, str, Any, str]] = [
