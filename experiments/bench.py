@@ -111,24 +111,56 @@ def benchmarks(cells: Sequence[str], channels: int, packs: Sequence[int], second
             built = time.perf_counter() - began
             ours, peer = in_turns(lambda c=compiled: c.advance(LEG), lambda e=eager: e.advance(LEG), seconds)  # type: ignore[misc]
             rows.append(row(name, device, ours / LEG, "the same, eager", peer / LEG) | {"compile_s": built})
-            bare, whole = in_turns(compiled.bare_gradient, lambda c=compiled: c.advance(1), seconds)  # type: ignore[misc]
-            rows.append(row(f"bare gradient of that, beside the whole update ({cell})", device, bare, "update", whole))
-            show(rows[-2:])
+            gradient, whole = in_turns(compiled.bare_gradient, lambda c=compiled: c.advance(LEG), seconds)  # type: ignore[misc]
+            text = f"gradient alone, cell {cell}"
+            rows.append(row(text, device, gradient, "the update, optimiser and engine included", whole / LEG))
+            engine, bare = in_turns(
+                lambda c=compiled: c.advance(LEG),  # type: ignore[misc]
+                lambda c=compiled: c.bare_steps(LEG),  # type: ignore[misc]
+                seconds,
+            )
+            text = f"update, cell {cell}: the engine's overhead is 1/ratio − 1"
+            rows.append(row(text, device, engine / LEG, "its compiled step alone (gradient, optimiser)", bare / LEG))
+            show(rows[-3:])
         config = replace(MaceConfig(), L=0, nu=3, channels=channels)
         single = pack_of(1, config, task, folder, True)
         for size in packs:
             pack = pack_of(size, config, task, folder, True)
             ours, peer = in_turns(lambda q=pack: q.advance(LEG), lambda: single.advance(LEG), seconds)  # type: ignore[misc]
             name = f"update a run in a pack of {size}, MACE cell C, {channels} channels, ethanol, batch 8"
-            rows.append(row(name, device, ours / LEG / size, "a pack of one", peer / LEG))
+            held = {"state_bytes_a_run": pack.state_bytes() // size, "peak_bytes_a_run": peak_bytes(pack) // size}
+            rows.append(row(name, device, ours / LEG / size, "a pack of one", peer / LEG) | held)
             show(rows[-1:])
     return rows
+
+
+def peak_bytes(pack: Pack) -> int:
+    """Most memory that one gradient takes beyond what was held before it, in bytes."""
+    if pack.task.device.type == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        pack.bare_gradient()
+        return torch.cuda.max_memory_allocated() - before
+    before = _resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # sets the peak back to what is resident now
+    pack.bare_gradient()
+    return max(0, _resident("VmHWM") - before)
+
+
+def _resident(field: str) -> int:
+    """A field of this process's status in bytes (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(field)).split()[1])
 
 
 def show(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print entries as they come."""
     for r in rows:
         extra = f"  (ready after {r['compile_s']:.0f} s)" if "compile_s" in r else ""
+        if "peak_bytes_a_run" in r:
+            extra = "  ({:.1f} MB of state and {:.1f} MB of gradient a run)".format(
+                r["state_bytes_a_run"] / 1e6, r["peak_bytes_a_run"] / 1e6
+            )
         print(f"{r['ours_ms']:9.3f} ms  {r['ratio']:6.2f}x  {r['name']}; beside {r['peer']}{extra}", flush=True)
 
 
@@ -138,7 +170,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--cells", nargs="+", choices=sorted(CELLS), default=["A", "C"], help="cells to time")
     parser.add_argument("--channels", type=int, default=32)
-    parser.add_argument("--packs", nargs="*", type=int, default=[2, 4], help="sizes of packs to time")
+    parser.add_argument("--packs", nargs="*", type=int, default=[2, 4, 8], help="sizes of packs to time")
     parser.add_argument("--seconds", type=float, default=10.0, help="time for each comparison")
     parser.add_argument("--also", nargs="*", type=Path, default=[], help="JSON lists to add to the file")
     arguments = parser.parse_args()

@@ -35,7 +35,7 @@ class TrainingConfig:
     """Updates of the full schedule T; a second complete schedule of T/2 branches off its trunk."""
     batch_size: int = setting(8, low=1, high=65536)
     optimizer: str = setting("soap", choices=("soap", "adam", "amsgrad", "muon", "schedule_free"))
-    learning_rate: float = setting(1e-2, above=0.0, high=10.0)
+    learning_rate: float = setting(4e-2, above=0.0, high=10.0)
     warmup_steps: int = setting(100, low=0)
     cooldown: float = setting(0.5, above=0.0, high=1.0)
     """Fraction of a schedule over which the learning rate falls to zero."""

@@ -14,7 +14,7 @@ COLUMNS = (
     "channels", "cutoff", "P", "seed", "subset_seed", "init_seed", "metric", "unit", "error", "error_test_sem",
     "train_error", "error_half_budget", "converged", "n_parameters", "n_steps", "seconds", "device", "code_version",
     "data_limited", "subsets_disjoint", "too_short", "learned", "mean_error", "holdout_error", "training.max_steps",
-    "training.learning_rate", "training.optimizer", "training.batch_size", "training.tuned",
+    "training.learning_rate", "training.optimizer", "training.batch_size", "training.tuned", "n_updates", "cpu_seconds",
 )  # fmt: skip
 """The contract's columns in their order, then ours; a column that an old result lacks is empty in its rows."""
 
@@ -22,7 +22,7 @@ ENERGIES = ("error", "error_test_sem", "train_error", "error_half_budget", "mean
 PER_METRIC = ("unit", *ENERGIES, "converged", "data_limited", "learned")
 INTEGERS = (
     "L", "edge_lmax", "nu", "n_layers", "channels", "P", "seed", "subset_seed", "init_seed", "n_parameters",
-    "training.max_steps", "training.batch_size",
+    "training.max_steps", "training.batch_size", "n_updates",
 )  # fmt: skip
 
 

@@ -142,11 +142,26 @@ class Pack:
         self._leg(length)
 
     def bare_gradient(self) -> Tensor:
-        """The traced gradient alone, on the first batch: what the engine's overhead is measured against."""
+        """The traced gradient alone, on one batch: for benchmarks and to measure memory."""
         picked = torch.zeros((len(self.slots), self.batch_size), dtype=torch.int64, device=self.task.device)
         constants = part(self.state, "constants")
         gradient, _ = self._step()
         return gradient(self.state["params"], constants, self.targets, self.task.inputs, picked)[1]
+
+    def bare_steps(self, length: int) -> None:
+        """The traced steps of ``length`` updates alone, on one batch at rate 0: what the engine's overhead is
+        measured against."""
+        step = self._step()
+        picked = torch.zeros((len(self.slots), self.batch_size), dtype=torch.int64, device=self.task.device)
+        rate, ones = (self._column(np.full(len(self.slots), value)) for value in (0.0, 1.0))
+        members = self.active
+        for number in range(2, length + 2):
+            self._update(step, picked, rate, ones)
+            self._refresh([(i, number) for i, _ in members])
+
+    def state_bytes(self) -> int:
+        """Memory of all runs' parameters, averages and optimiser states."""
+        return sum(value.nbytes for value in self.state.values())
 
     def _until_event(self, member: Member) -> int:
         schedule = member.schedule

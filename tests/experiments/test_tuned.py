@@ -159,4 +159,4 @@ def test_factors_multiply_what_is_configured_and_vanish(make_config: MakeConfig)
 def test_without_a_rate_it_is_the_default(make_config: MakeConfig) -> None:
     training = parse(make_config({"training.learning_rate": None})).training
     assert training is not None
-    assert training.learning_rate == 1e-2
+    assert training.learning_rate == 4e-2
