@@ -29,6 +29,10 @@ from analysis.results import CurveFit
 from analysis.uncertainty import Interval
 
 Fitted = tuple[CurveFit, Judgement]
+Deltas = Mapping[tuple[str, str], tuple[Interval, int]]
+
+PAIRS = (("A", "B"), ("A", "C"), ("B", "C"), ("A", "D"), ("C", "D"))
+"""Differences that decide, each the second against the first."""
 
 MARGIN = 0.05
 """Margin of non-inferiority and equivalence, in units of β."""
@@ -70,9 +74,10 @@ class Condition:
     contradicted: bool
     """Whether the data show its contrary."""
     seeds_needed: int | None
-    """Seeds that would show it with 80 % power if the estimate and spread are right; None if no number would."""
+    """Seeds (datasets, where these are pooled) that would show it with 80 % power if the estimate and spread are right;
+    None if no number would."""
     octaves_needed: int | None
-    """Doublings of P_max that would do the same with these seeds; None if no number would."""
+    """Doublings of P_max that would do the same with these seeds; None if no number would, or where pooled."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,8 @@ class Claim:
     """What decides it, in words."""
     cautions: tuple[str, ...]
     """What a reader must know: unmatched weights, unmatched seeds, unconverged cells."""
+    failed: tuple[str, ...] = ()
+    """Cells whose training has not converged."""
 
 
 def claims(fits: Sequence[Fitted]) -> list[Claim]:
@@ -146,16 +153,9 @@ def _claim(place: Sequence[Fitted]) -> Claim | None:
     if set(cells) != set("ABCD"):
         return None
     curves = {letter: cells[letter][0].curve for letter in "ABCD"}
-    raised = holm(np.array([_one_sided(curves, "A", "B"), _one_sided(curves, "A", "C")]))
-    conditions = (
-        _greater(curves, "A", "B", float(raised[0])),
-        _greater(curves, "A", "C", float(raised[1])),
-        _non_inferior(curves, "B", "C"),
-        _equivalent(curves, "A", "D"),
-    )
-    refuter = _equivalent(curves, "C", "D")
+    conditions, refuter = conditions_of({pair: _delta(curves, *pair) for pair in PAIRS})
     failed = [letter for letter in "ABCD" if cells[letter][1].verdict is Verdict.NOT_CONVERGED]
-    outcome, reasons = _decide(conditions, refuter, failed)
+    outcome, reasons = decide(conditions, refuter, failed)
     first = curves["A"]
     return Claim(
         dataset=first.text("dataset"),
@@ -168,6 +168,7 @@ def _claim(place: Sequence[Fitted]) -> Claim | None:
         outcome=outcome,
         reasons=reasons,
         cautions=_cautions(curves, cells),
+        failed=tuple(failed),
     )
 
 
@@ -183,8 +184,21 @@ def _delta(curves: Mapping[str, Curve], first: str, second: str) -> tuple[Interv
     return slope_difference(matched, TOST), len(matched.log_p)
 
 
-def _one_sided(curves: Mapping[str, Curve], first: str, second: str) -> float:
-    return _p_above(_delta(curves, first, second)[0], 0.0)
+def conditions_of(deltas: Deltas) -> tuple[tuple[Condition, ...], Condition]:
+    """The four conditions and what refutes the claim.
+
+    Args:
+        deltas: for every pair of `PAIRS` the difference β(second) − β(first) with its 90 % interval, and the number of
+            sizes behind it (0: no doublings of P are counted).
+    """
+    raised = holm(np.array([_p_above(deltas[pair][0], 0.0) for pair in (("A", "B"), ("A", "C"))]))
+    conditions = (
+        _greater(deltas, "A", "B", float(raised[0])),
+        _greater(deltas, "A", "C", float(raised[1])),
+        _non_inferior(deltas, "B", "C"),
+        _equivalent(deltas, "A", "D"),
+    )
+    return conditions, _equivalent(deltas, "C", "D")
 
 
 def _p_above(delta: Interval, threshold: float) -> float:
@@ -196,8 +210,8 @@ def _p_above(delta: Interval, threshold: float) -> float:
     return float(stats.t.sf((delta.value - threshold) / delta.error, delta.dof))
 
 
-def _greater(curves: Mapping[str, Curve], first: str, second: str, p_holm: float) -> Condition:
-    delta, n_sizes = _delta(curves, first, second)
+def _greater(deltas: Deltas, first: str, second: str, p_holm: float) -> Condition:
+    delta, n_sizes = deltas[first, second]
     return Condition(
         name=f"β_{second} > β_{first}",
         delta=delta,
@@ -208,8 +222,8 @@ def _greater(curves: Mapping[str, Curve], first: str, second: str, p_holm: float
     )
 
 
-def _non_inferior(curves: Mapping[str, Curve], first: str, second: str) -> Condition:
-    delta, n_sizes = _delta(curves, first, second)
+def _non_inferior(deltas: Deltas, first: str, second: str) -> Condition:
+    delta, n_sizes = deltas[first, second]
     p = _p_above(delta, -MARGIN)
     return Condition(
         name=f"{second} non-inferior to {first} (margin {MARGIN:g})",
@@ -221,8 +235,8 @@ def _non_inferior(curves: Mapping[str, Curve], first: str, second: str) -> Condi
     )
 
 
-def _equivalent(curves: Mapping[str, Curve], first: str, second: str) -> Condition:
-    delta, n_sizes = _delta(curves, first, second)
+def _equivalent(deltas: Deltas, first: str, second: str) -> Condition:
+    delta, n_sizes = deltas[first, second]
     flipped = Interval(-delta.value, -delta.high, -delta.low, delta.error, delta.dof)
     p = max(_p_above(delta, -MARGIN), _p_above(flipped, -MARGIN))  # both one-sided tests must reject
     return Condition(
@@ -245,7 +259,8 @@ def _needed(delta: Interval, distance: float, n_sizes: int) -> dict[str, int | N
     n_seeds = delta.dof + 1
     spread = delta.error * np.sqrt(n_seeds)
     seeds = next((n for n in range(2, MAX_SEEDS + 1) if _power(distance, spread, n) >= POWER), None)
-    longer = (m for m in range(13) if _power(distance, spread * _gain(n_sizes, n_sizes + m), n_seeds) >= POWER)
+    grids = range(13) if n_sizes >= 2 else ()
+    longer = (m for m in grids if _power(distance, spread * _gain(n_sizes, n_sizes + m), n_seeds) >= POWER)
     octaves = next(longer, None)
     return {"seeds_needed": seeds, "octaves_needed": octaves}
 
@@ -269,7 +284,7 @@ def _ratio(first: Curve, second: Curve) -> EqualError:
     return equal_error(matched)
 
 
-def _decide(
+def decide(
     conditions: Sequence[Condition], refuter: Condition, failed: Sequence[str]
 ) -> tuple[Outcome, tuple[str, ...]]:
     if failed:
@@ -309,24 +324,28 @@ def text(claim: Claim, betas: Mapping[str, str]) -> str:
     head = f"{claim.dataset}, {claim.metric}, {claim.architecture}: the claim {verb}{claim.outcome.upper()}"
     lines = [head, *(f"  because {reason}" for reason in claim.reasons)]
     lines.append("  β: " + ", ".join(f"{letter} {betas[letter]}" for letter in "ABCD"))
-    for condition in (*claim.conditions, claim.refuter):
-        state = "shown" if condition.shown else "contradicted" if condition.contradicted else "open"
-        lines.append(
-            f"  {condition.name}: Δβ = {condition.delta.value:+.3f}, 90 % [{condition.delta.low:+.3f}, "
-            f"{condition.delta.high:+.3f}], {p_words(condition.p)}: {state}{_what_would(condition, state)}"
-        )
+    lines += [condition_line(condition, "seeds") for condition in (*claim.conditions, claim.refuter)]
     for letter, ratio in claim.ratios.items():
         lines.append(f"  {ratio.words('A', letter)}")
     return "\n".join([*lines, *(f"  caution: {caution}" for caution in claim.cautions)]).replace("-0.", "−0.")
 
 
-def _what_would(condition: Condition, state: str) -> str:
+def condition_line(condition: Condition, units: str) -> str:
+    """A condition with the numbers that decide it, and how many units (seeds, datasets) would."""
+    state = "shown" if condition.shown else "contradicted" if condition.contradicted else "open"
+    return (
+        f"  {condition.name}: Δβ = {condition.delta.value:+.3f}, 90 % [{condition.delta.low:+.3f}, "
+        f"{condition.delta.high:+.3f}], {p_words(condition.p)}: {state}{_what_would(condition, state, units)}"
+    )
+
+
+def _what_would(condition: Condition, state: str, units: str) -> str:
     if state != "open":
         return ""
     if condition.seeds_needed is None:
-        return "; no number of seeds would show it: the estimate itself lies on the wrong side"
+        return f"; no number of {units} would show it: the estimate itself lies on the wrong side"
     more = f" or {condition.octaves_needed} more doublings of P" if condition.octaves_needed is not None else ""
-    return f"; {condition.seeds_needed} seeds{more} would show it if the estimate is right"
+    return f"; {condition.seeds_needed} {units}{more} would show it if the estimate is right"
 
 
 def record(claim: Claim) -> dict[str, object]:
@@ -338,8 +357,8 @@ def record(claim: Claim) -> dict[str, object]:
         "outcome": str(claim.outcome),
         "reasons": list(claim.reasons),
         "cautions": list(claim.cautions),
-        "conditions": [_condition(condition) for condition in claim.conditions],
-        "refuter": _condition(claim.refuter),
+        "conditions": [condition_record(condition) for condition in claim.conditions],
+        "refuter": condition_record(claim.refuter),
         "equal_error_ratio_against_A": {
             letter: {
                 "value": _finite(ratio.ratio.value),
@@ -353,7 +372,8 @@ def record(claim: Claim) -> dict[str, object]:
     }
 
 
-def _condition(condition: Condition) -> dict[str, object]:
+def condition_record(condition: Condition) -> dict[str, object]:
+    """A condition for JSON."""
     return {
         "name": condition.name,
         "delta_beta": _finite(condition.delta.value),

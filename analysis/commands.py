@@ -13,6 +13,7 @@ import pandas as pd
 from analysis import bounds as bounds_
 from analysis import calibrate as calibrate_
 from analysis import claim as claim_
+from analysis import claim_pool
 from analysis import compare as compare_
 from analysis import dimension as dimension_
 from analysis import distances as distances_
@@ -22,7 +23,7 @@ from analysis.errors import InputError, RunsFailed, UnfittableError
 from analysis.files import write_text
 from analysis.frame_errors import error_intervals, table_text
 from analysis.frame_errors import record as interval_record
-from analysis.record import analyse, label, plus_minus, records, summary, to_json
+from analysis.record import analyse, choice, label, plus_minus, records, summary, to_json
 from analysis.results import CurveFit, Form
 from analysis.table import RunTable, failed_runs, load, read_store, write_csv
 from analysis.theory import kernel_law, statements
@@ -37,8 +38,9 @@ def table(arguments: argparse.Namespace) -> None:
 
 
 def fit(arguments: argparse.Namespace) -> None:
-    """Fit ε = a·P^(−β), with and without a floor, and the curved forms, to every curve; print one line per curve.
+    """Fit ε = a·P^(−β), with and without a floor, and the curved forms, to every curve; print two lines per curve.
 
+    The first says what to quote, the second what the form was chosen by.
     A curve is the runs that differ only in P and seed.
     """
     loaded = _load(arguments)
@@ -46,6 +48,8 @@ def fit(arguments: argparse.Namespace) -> None:
     if arguments.json is not None:
         write_text(arguments.json, to_json([entry for one, judged in fits for entry in records(one, judged)]))
     _say(summary(fits))
+    _say("")
+    _say(choice(fits))
     _check_complete(loaded, arguments.store)
 
 
@@ -78,15 +82,22 @@ def compare(arguments: argparse.Namespace) -> None:
 
 
 def claim(arguments: argparse.Namespace) -> None:
-    """Carry out the pre-registered test of the claim (cells A, B, C, D): holds, refuted or undecided, and why."""
+    """Carry out the pre-registered test of the claim (cells A, B, C, D): holds, refuted or undecided, and why.
+
+    On every dataset, and with datasets as random effects where there are several.
+    """
     loaded = _load(arguments)
     fits = analyse(curves(loaded), forms=_MAIN)
     found = claim_.claims(fits)
     betas = {one.curve.name: _beta(one) for one, _ in fits}
     for test in found:
         _say(claim_.text(test, {letter: betas[curve.name] for letter, curve in test.cells.items()}))
+    pooled = claim_pool.pool(found)
+    for one in pooled:
+        _say(claim_pool.text(one))
     if arguments.json is not None:
-        write_text(arguments.json, _json([claim_.record(test) for test in found]))
+        together = [claim_pool.record(test) for test in pooled]
+        write_text(arguments.json, _json([*(claim_.record(test) for test in found), *together]))
     _check_complete(loaded, arguments.store)
 
 

@@ -305,13 +305,19 @@ def _signed(value: float) -> str:
 
 
 def _floor_words(c: Comparison) -> str:
-    if c.survival is Survival.SURVIVES and c.with_floor is not None:
-        return f"; it survives a floor in both (Δβ = {_signed(c.with_floor.value)})"
-    if c.survival is Survival.VANISHES:
-        return "; with a floor in both it does not survive"
-    if c.survival is Survival.NOT_TESTABLE and excludes_zero(c.delta):
-        return "; whether it survives a floor cannot be tested here"
-    return ""
+    """Whether the difference survives a floor: fitted in both, and put at the training errors."""
+    fitted = "" if c.with_floor is None else f"Δβ = {_signed(c.with_floor.value)}"
+    if c.survival is Survival.SURVIVES:
+        text = f"; it survives a floor in both ({fitted})"
+    elif c.survival is Survival.VANISHES:
+        text = f"; with a floor in both it does not survive ({fitted})"
+    elif not excludes_zero(c.delta):
+        text = f"; with a floor in both {fitted}" if fitted else ""
+    else:
+        text = "; whether it survives a floor cannot be tested here"
+    if not np.isfinite(c.with_train_floor):
+        return text
+    return f"{text}; with the floors at the training errors Δβ = {_signed(c.with_train_floor)}"
 
 
 def _caution(c: Comparison) -> str:

@@ -132,7 +132,7 @@ def plus_minus(value: float, low: float, high: float) -> str:
 
 def summary(fits: list[tuple[CurveFit, Judgement]]) -> str:
     """One line per curve: dataset, metric, model, β ± half its interval, form, verdict mark and flags."""
-    rows = [("dataset", "metric", "model", "β (95 %)", "form", "P", "seeds", "flags")]
+    rows: list[tuple[str, ...]] = [("dataset", "metric", "model", "β (95 %)", "form", "P", "seeds", "flags")]
     for fit, judgement in fits:
         curve, best = fit.curve, fit.best
         mark = " *" if judgement.verdict is Verdict.NOT_CONVERGED else ""
@@ -148,11 +148,48 @@ def summary(fits: list[tuple[CurveFit, Judgement]]) -> str:
                 " ".join(judgement.flags) or "–",
             )
         )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = _columns(rows)
     if any(judgement.verdict is Verdict.NOT_CONVERGED for _, judgement in fits):
         lines.append("* not converged: β still moves with the length of training; not an exponent to quote")
     return "\n".join(lines)
+
+
+def choice(fits: list[tuple[CurveFit, Judgement]]) -> str:
+    """What the form was chosen by, one line per curve: β, AICc and extrapolation of both forms, and the regions."""
+    rows = [
+        ("dataset", "metric", "model", "β, power", "β, floor", "AICc", "with floor", "miss", "with floor", "regions")
+    ]
+    for fit, _ in fits:
+        curve = fit.curve
+        both = [fit.form(form) for form in (Form.POWER, Form.POWER_FLOOR)]
+        rows.append(
+            (
+                curve.text("dataset"),
+                curve.text("metric"),
+                _told_apart(curve, fits),
+                *(plus_minus(one.beta.value, one.beta.low, one.beta.high) for one in both),
+                *(_shown(one.aicc, ".1f") for one in both),
+                *(_shown(one.extrapolation_error, ".3f") for one in both),
+                _regions(fit),
+            )
+        )
+    note = "miss: |ln(predicted/measured)| at the largest P, fitted without it; lower is better, as for AICc"
+    return "\n".join([*_columns(rows), note])
+
+
+def _regions(fit: CurveFit) -> str:
+    names = {"small_data": "small data", "power_law": "power law", "floor": "floor"}
+    spans = vars(regions(fit.curve, fit.seeds_used)).items()
+    return ", ".join(f"{names[name]} {span[0]:g}–{span[1]:g}" for name, span in spans if span is not None)
+
+
+def _shown(value: float, form: str) -> str:
+    return f"{value:{form}}".replace("-", "−") if math.isfinite(value) else "–"
+
+
+def _columns(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def number(value: float) -> float | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.errors import InputError
+from analysis.errors import InputError, RunsFailed
 from analysis.files import write_text
 
 log = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ def read_csv(path: Path) -> pd.DataFrame:
 def read_store(store: Path) -> pd.DataFrame:
     """The run table of a store of runs, with `line` counting its rows from 2 as its CSV would.
 
-    Raises InputError for a missing store or one without a finished run.
+    Raises InputError for a missing store or one without a finished run, RunsFailed where all have failed.
     """
     if not store.is_dir():
         raise InputError(f"{store}: no such store; give a directory of runs")
@@ -120,6 +120,8 @@ def read_store(store: Path) -> pd.DataFrame:
     from experiments.table import run_table
 
     frame = run_table(RunStore(store))
+    if frame.empty and (failed := failed_runs(store)):
+        raise RunsFailed(f"{store}: all {len(failed)} run(s) that ended have failed, so there is no table")
     if frame.empty:
         raise InputError(f"{store}: no finished run in this store, so there is no table")
     return frame.assign(line=np.arange(len(frame)) + 2)

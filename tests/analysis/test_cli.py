@@ -42,6 +42,9 @@ def test_fit_writes_the_contract(table: Path, tmp_path: Path, capsys: pytest.Cap
     printed = capsys.readouterr().out
     assert "not converged" in printed
     assert "MACE" not in printed
+    assert "AICc" in printed  # both numbers behind the choice are shown
+    assert "miss" in printed
+    assert "power law 16–512" in printed
 
 
 def test_fit_is_robust_on_the_smallest_tables(tmp_path: Path) -> None:
@@ -239,3 +242,13 @@ def test_failed_runs_are_exit_1_and_named(
 def test_store_without_a_finished_run_is_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "--store", str(tmp_path)]) == 2
     assert "no finished run" in capsys.readouterr().err
+
+
+def test_store_whose_runs_all_failed_is_exit_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from experiments.runs import RunStore
+
+    failed = RunStore(tmp_path).run("0123456789ab")
+    failed.create({"P": 16})
+    failed.set_state("failed", message="diverged")
+    assert main(["fit", "--store", str(tmp_path)]) == 1
+    assert "failed" in capsys.readouterr().err

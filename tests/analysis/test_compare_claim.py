@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis import claim_pool
 from analysis.claim import Outcome, claims, record, text
 from analysis.compare import compare, families, family_sentence, pool, sentence
 from analysis.curve import curves
@@ -147,3 +148,32 @@ def test_common_slope_over_a_family() -> None:
     assert equal.p > 0.05
     assert unequal.p < 0.001
     assert "rejected" in family_sentence(unequal)
+
+
+def test_claim_is_pooled_over_datasets() -> None:
+    """Datasets whose gains differ: each shows its own, and only their spread says what the next would show."""
+    truth = {"A": 0.4, "B": 0.6, "C": 0.62, "D": 0.4}
+    frames = [cells(truth, seed=i, dataset=f"molecule{i}", noise=0.02) for i in range(6)]
+    (pooled,) = claim_pool.pool(claims(analysed(*frames)))
+    assert pooled.outcome is Outcome.HOLDS
+    assert pooled.conditions[0].delta.dof == 5
+    assert pooled.conditions[0].delta.value == pytest.approx(0.2, abs=0.02)
+    words = claim_pool.text(pooled)
+    assert words.startswith("over 6 datasets (molecule0, ")
+    assert "standard deviation between datasets: B−A 0.0" in words
+    assert claim_pool.record(pooled)["outcome"] == "holds"
+    mixed = [cells({**truth, "B": 0.4 + gain}, seed=i, dataset=f"m{i}") for i, gain in enumerate((0.0, 0.4, 0.02))]
+    (torn,) = claim_pool.pool(claims(analysed(*mixed)))
+    assert torn.outcome is not Outcome.HOLDS
+    assert torn.between["A", "B"] == pytest.approx(0.22, abs=0.08)  # sd of 0, 0.4, 0.02; weights differ by noise
+    assert "datasets would show it" in claim_pool.text(torn)
+    assert torn.conditions[0].octaves_needed is None
+
+
+def test_one_dataset_or_unconverged_ones_are_not_pooled() -> None:
+    truth = {"A": 0.4, "B": 0.6, "C": 0.62, "D": 0.4}
+    whole = cells(truth)
+    short = cells(truth, seed=1, dataset="short")
+    short["error_half_budget"] = short["error"] * (1 + 0.002 * short["P"])
+    assert claim_pool.pool(claims(analysed(whole))) == []
+    assert claim_pool.pool(claims(analysed(whole, short))) == []
