@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -156,7 +156,7 @@ def summary(fits: list[tuple[CurveFit, Judgement]]) -> str:
 
 def choice(fits: list[tuple[CurveFit, Judgement]]) -> str:
     """What the form was chosen by, one line per curve: β, AICc and extrapolation of both forms, and the regions."""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         ("dataset", "metric", "model", "β, power", "β, floor", "AICc", "with floor", "miss", "with floor", "regions")
     ]
     for fit, _ in fits:
@@ -187,7 +187,7 @@ def _shown(value: float, form: str) -> str:
     return f"{value:{form}}".replace("-", "−") if math.isfinite(value) else "–"
 
 
-def _columns(rows: list[tuple[str, ...]]) -> list[str]:
+def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
