@@ -20,11 +20,11 @@ from torch import Tensor
 from experiments.config import MaceConfig
 from experiments.models.contraction import Contraction, couplings
 from experiments.models.convolution import Convolution, Path
-from experiments.models.graph import Graph, Pairs, gather_senders, pairs_of, to_pairs, to_slots
-from experiments.models.linear import linear, one_hot, species_linear
+from experiments.models.edges import Edges, edges_of
+from experiments.models.graph import Graph, gather_senders, to_slots
+from experiments.models.linear import linear, species_linear
 from experiments.models.parameters import Parameter, draw_all
-from experiments.models.radial import bessel, perceptron, polynomial_cutoff, scaled_silu
-from experiments.models.spherical import spherical_harmonics
+from experiments.models.radial import bessel, perceptron, scaled_silu
 
 Features = dict[int, Tensor]
 """Degree l → ``[p, n, 2l+1, C]``."""
@@ -65,18 +65,6 @@ def plan(config: MaceConfig) -> tuple[Layer, ...]:
         layers.append(Layer(inputs, paths, features, outputs, residual))
         outputs = inputs
     return tuple(reversed(layers))
-
-
-@dataclass(frozen=True)
-class _Edges:
-    """A graph with what all layers share: one_hot ``[p, n, S]``, harmonics ``[p, n, k, (edge+1)²]``, and the radial
-    basis of the pairs times the cutoff ``[p, m, n_bessel]``."""
-
-    graph: Graph
-    pairs: Pairs
-    one_hot: Tensor
-    harmonics: Tensor
-    basis: Tensor
 
 
 class Mace:
@@ -136,36 +124,21 @@ class Mace:
 
     def node_features(self, params: Mapping[str, Tensor], graph: Graph) -> list[Features]:
         """Node features behind every layer, by degree."""
-        edges = self._edges(graph)
+        config = self.config
+        edges = edges_of(graph, self.n_species, config.edge_lmax, config.cutoff, config.cutoff_power)
+        basis = bessel(edges.distance, config.cutoff, config.n_bessel) * edges.envelope[..., None]  # [p, m, n_bessel]
         h = {0: (edges.one_hot @ params["embedding"])[:, :, None]}
         out = []
         for t in range(len(self.layers)):
-            h = self._messages(t, params, edges, h, self._sums(t, params, edges, h))
+            h = self._messages(t, params, edges, h, self._sums(t, params, edges, basis, h))
             out.append(h)
         return out
 
-    def _edges(self, graph: Graph) -> _Edges:
-        config = self.config
-        # a masked slot may hold anything, also zero, whose norm has no gradient
-        vectors = torch.where(graph.mask[..., None] > 0, graph.vectors, torch.ones_like(graph.vectors))
-        distance = (vectors * vectors).sum(-1).sqrt()  # [p, n, k]
-        # radial functions are the same in both directions of a pair, and what they cost is most of the arithmetic
-        pairs = pairs_of(graph)
-        apart = 0.5 * to_pairs(distance, graph, pairs) + (1 - pairs.valid)  # [p, m], 1 Å where padded
-        envelope = polynomial_cutoff(apart, config.cutoff, config.cutoff_power) * pairs.valid
-        return _Edges(
-            graph=graph,
-            pairs=pairs,
-            one_hot=one_hot(graph.species, self.n_species, vectors.dtype),
-            harmonics=spherical_harmonics(config.edge_lmax, vectors / distance[..., None]),
-            basis=bessel(apart, config.cutoff, config.n_bessel) * envelope[..., None],
-        )
-
-    def _sums(self, t: int, params: Mapping[str, Tensor], edges: _Edges, h: Features) -> Tensor:
+    def _sums(self, t: int, params: Mapping[str, Tensor], edges: Edges, basis: Tensor, h: Features) -> Tensor:
         """A-features ``[p, n, M, C]`` with all degrees joined: eqs. 8 and 9."""
         layer, convolution = self.layers[t], self.convolutions[t]
         weights = [params[f"layer{t}.radial.{i}"] for i in range(len(self.config.radial_hidden) + 1)]
-        radial = to_slots(perceptron(edges.basis, weights), edges.graph, edges.pairs)  # [p, n, k, paths·C]
+        radial = to_slots(perceptron(basis, weights), edges.graph, edges.pairs)  # [p, n, k, paths·C]
         sent = [linear(h[d], params[f"layer{t}.up.{d}"]) if t > 0 else h[d] for d in convolution.degrees]
         senders = gather_senders(torch.cat(sent, 2), edges.graph)
         summed = convolution(senders, radial.reshape(*radial.shape[:3], len(layer.paths), -1), edges.harmonics)
@@ -176,7 +149,7 @@ class Mace:
             out.append(linear(x, weight) if t > 0 else species_linear(x, edges.one_hot, weight))
         return torch.cat(out, 2) * params["constant.inverse_neighbours"][:, None, None, None]
 
-    def _messages(self, t: int, params: Mapping[str, Tensor], edges: _Edges, h: Features, sums: Tensor) -> Features:
+    def _messages(self, t: int, params: Mapping[str, Tensor], edges: Edges, h: Features, sums: Tensor) -> Features:
         """New node features: symmetric contraction, linear map and residual; eqs. 10 to 12."""
         layer, contraction = self.layers[t], self.contractions[t]
         weights = [params[f"layer{t}.contraction.{term.degree}.{term.order}"] for term in contraction.terms]
