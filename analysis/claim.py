@@ -19,9 +19,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.curve import Curve
+from analysis.design import Needed, needed
 from analysis.errors import InputError
 from analysis.flags import Judgement, Verdict
 from analysis.paired import EqualError, equal_error, holm, p_words, pair, slope_difference
@@ -29,7 +31,8 @@ from analysis.results import CurveFit
 from analysis.uncertainty import Interval
 
 Fitted = tuple[CurveFit, Judgement]
-Deltas = Mapping[tuple[str, str], tuple[Interval, int]]
+FloatArray = NDArray[np.float64]
+Deltas = Mapping[tuple[str, str], tuple[Interval, FloatArray]]
 
 PAIRS = (("A", "B"), ("A", "C"), ("B", "C"), ("A", "D"), ("C", "D"))
 """Differences that decide, each the second against the first."""
@@ -40,10 +43,6 @@ LEVEL = 0.05
 """Level of every one-sided test."""
 TOST = 1 - 2 * LEVEL
 """Coverage of the interval whose ends are the two one-sided tests."""
-POWER = 0.8
-"""Power at which the seeds that would decide are counted."""
-MAX_SEEDS = 1000
-"""Beyond this a design is not a design."""
 WEIGHT_RATIO = 1.5
 """Ratio of the cells' numbers of weights beyond which they do not count as matched."""
 
@@ -73,11 +72,8 @@ class Condition:
     """Whether the data show it."""
     contradicted: bool
     """Whether the data show its contrary."""
-    seeds_needed: int | None
-    """Seeds (datasets, where these are pooled) that would show it with 80 % power if the estimate and spread are right;
-    None if no number would."""
-    octaves_needed: int | None
-    """Doublings of P_max that would do the same with these seeds; None if no number would, or where pooled."""
+    needed: Needed
+    """Seeds (datasets, where these are pooled) or further P that would show it."""
 
 
 @dataclass(frozen=True)
@@ -176,20 +172,20 @@ def _edge(item: Fitted) -> float:
     return item[0].curve.number("edge_lmax") or 0.0
 
 
-def _delta(curves: Mapping[str, Curve], first: str, second: str) -> tuple[Interval, int]:
-    """The difference with its 90 % interval, and the number of common sizes."""
+def _delta(curves: Mapping[str, Curve], first: str, second: str) -> tuple[Interval, FloatArray]:
+    """The difference with its 90 % interval, and ln P of the common sizes."""
     matched = pair(curves[first], curves[second])
     if matched is None:
-        return Interval(np.nan, np.nan, np.nan, np.nan, 0), 0
-    return slope_difference(matched, TOST), len(matched.log_p)
+        return Interval(np.nan, np.nan, np.nan, np.nan, 0), np.empty(0)
+    return slope_difference(matched, TOST), matched.log_p
 
 
 def conditions_of(deltas: Deltas) -> tuple[tuple[Condition, ...], Condition]:
     """The four conditions and what refutes the claim.
 
     Args:
-        deltas: for every pair of `PAIRS` the difference β(second) − β(first) with its 90 % interval, and the number of
-            sizes behind it (0: no doublings of P are counted).
+        deltas: for every pair of `PAIRS` the difference β(second) − β(first) with its 90 % interval, and ln P of the
+            sizes behind it (empty: further P are no way out).
     """
     raised = holm(np.array([_p_above(deltas[pair][0], 0.0) for pair in (("A", "B"), ("A", "C"))]))
     conditions = (
@@ -211,19 +207,19 @@ def _p_above(delta: Interval, threshold: float) -> float:
 
 
 def _greater(deltas: Deltas, first: str, second: str, p_holm: float) -> Condition:
-    delta, n_sizes = deltas[first, second]
+    delta, log_p = deltas[first, second]
     return Condition(
         name=f"β_{second} > β_{first}",
         delta=delta,
         p=p_holm,
         shown=bool(p_holm < LEVEL),
         contradicted=bool(delta.high < 0),
-        **_needed(delta, delta.value, n_sizes),
+        needed=needed(delta, delta.value, log_p, LEVEL),
     )
 
 
 def _non_inferior(deltas: Deltas, first: str, second: str) -> Condition:
-    delta, n_sizes = deltas[first, second]
+    delta, log_p = deltas[first, second]
     p = _p_above(delta, -MARGIN)
     return Condition(
         name=f"{second} non-inferior to {first} (margin {MARGIN:g})",
@@ -231,12 +227,12 @@ def _non_inferior(deltas: Deltas, first: str, second: str) -> Condition:
         p=p,
         shown=bool(p < LEVEL),
         contradicted=bool(delta.high < -MARGIN),
-        **_needed(delta, delta.value + MARGIN, n_sizes),
+        needed=needed(delta, delta.value + MARGIN, log_p, LEVEL),
     )
 
 
 def _equivalent(deltas: Deltas, first: str, second: str) -> Condition:
-    delta, n_sizes = deltas[first, second]
+    delta, log_p = deltas[first, second]
     flipped = Interval(-delta.value, -delta.high, -delta.low, delta.error, delta.dof)
     p = max(_p_above(delta, -MARGIN), _p_above(flipped, -MARGIN))  # both one-sided tests must reject
     return Condition(
@@ -245,36 +241,8 @@ def _equivalent(deltas: Deltas, first: str, second: str) -> Condition:
         p=p,
         shown=bool(p < LEVEL),
         contradicted=bool(delta.high < -MARGIN or delta.low > MARGIN),
-        **_needed(delta, MARGIN - abs(delta.value), n_sizes),
+        needed=needed(delta, MARGIN - abs(delta.value), log_p, LEVEL),
     )
-
-
-def _needed(delta: Interval, distance: float, n_sizes: int) -> dict[str, int | None]:
-    """Seeds, or doublings of P_max, that would show a condition whose threshold lies `distance` away.
-
-    The spread of per-seed slopes falls as 1/√Sxx, Sxx = Σ(ln P − mean)² over a geometric grid that grows at its end.
-    """
-    if delta.dof < 1 or not np.isfinite(distance) or distance <= 0:
-        return {"seeds_needed": None, "octaves_needed": None}
-    n_seeds = delta.dof + 1
-    spread = delta.error * np.sqrt(n_seeds)
-    seeds = next((n for n in range(2, MAX_SEEDS + 1) if _power(distance, spread, n) >= POWER), None)
-    grids = range(13) if n_sizes >= 2 else ()
-    longer = (m for m in grids if _power(distance, spread * _gain(n_sizes, n_sizes + m), n_seeds) >= POWER)
-    octaves = next(longer, None)
-    return {"seeds_needed": seeds, "octaves_needed": octaves}
-
-
-def _power(distance: float, spread: float, n_seeds: int) -> float:
-    if spread <= 0:
-        return 1.0
-    threshold = stats.t.isf(LEVEL, n_seeds - 1)
-    return float(stats.nct.sf(threshold, n_seeds - 1, min(distance / spread * np.sqrt(n_seeds), 30.0)))
-
-
-def _gain(before: int, after: int) -> float:
-    """√(Sxx(before)/Sxx(after)); n points a factor apart have Sxx ∝ n(n² − 1)."""
-    return float(np.sqrt(before * (before**2 - 1) / (after * (after**2 - 1))))
 
 
 def _ratio(first: Curve, second: Curve) -> EqualError:
@@ -342,10 +310,11 @@ def condition_line(condition: Condition, units: str) -> str:
 def _what_would(condition: Condition, state: str, units: str) -> str:
     if state != "open":
         return ""
-    if condition.seeds_needed is None:
+    if condition.needed.seeds is None:
         return f"; no number of {units} would show it: the estimate itself lies on the wrong side"
-    more = f" or {condition.octaves_needed} more doublings of P" if condition.octaves_needed is not None else ""
-    return f"; {condition.seeds_needed} {units}{more} would show it if the estimate is right"
+    sizes = condition.needed.sizes
+    more = f" or P = {', '.join(f'{size:g}' for size in sizes)} besides" if sizes else ""
+    return f"; {condition.needed.seeds} {units}{more} would show it if the estimate is right"
 
 
 def record(claim: Claim) -> dict[str, object]:
@@ -382,8 +351,8 @@ def condition_record(condition: Condition) -> dict[str, object]:
         "p": _finite(condition.p),
         "shown": condition.shown,
         "contradicted": condition.contradicted,
-        "seeds_needed": condition.seeds_needed,
-        "octaves_needed": condition.octaves_needed,
+        "seeds_needed": condition.needed.seeds,
+        "P_needed": None if condition.needed.sizes is None else list(condition.needed.sizes),
     }
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analysis.claim import (
     PAIRS,
@@ -25,6 +26,8 @@ from analysis.claim import (
 )
 from analysis.paired import pair, random_effects, slope_difference
 from analysis.uncertainty import Interval
+
+FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -79,12 +82,12 @@ def _differences(claim: Claim) -> dict[tuple[str, str], Interval] | None:
 
 def _pooled(metric: str, architecture: str, claims: Sequence[Claim], left_out: tuple[str, ...]) -> PooledClaim:
     each = [differences for claim in claims if (differences := _differences(claim)) is not None]
-    deltas: dict[tuple[str, str], tuple[Interval, int]] = {}
+    deltas: dict[tuple[str, str], tuple[Interval, FloatArray]] = {}
     between: dict[tuple[str, str], float] = {}
     for one in PAIRS:
         values, errors = (np.array([getattr(d[one], name) for d in each]) for name in ("value", "error"))
         mean, between[one] = random_effects(values, errors, TOST)
-        deltas[one] = mean, 0
+        deltas[one] = mean, np.empty(0)
     conditions, refuter = conditions_of(deltas)
     outcome, reasons = decide(conditions, refuter, ())
     datasets = tuple(claim.dataset for claim in claims)

@@ -67,7 +67,7 @@ def test_noise_leaves_it_undecided_and_counts_the_seeds() -> None:
     (equivalence,) = [c for c in claim.conditions if c.name.startswith("D equivalent")]
     assert not equivalence.shown
     assert equivalence.p > 0.05
-    needed = equivalence.seeds_needed
+    needed = equivalence.needed.seeds
     assert needed is None or needed > 5
     assert "would show it" in text(claim, dict.fromkeys("ABCD", ""))
 
@@ -75,14 +75,15 @@ def test_noise_leaves_it_undecided_and_counts_the_seeds() -> None:
 def test_seeds_needed_would_show_it() -> None:
     (claim,) = claims(analysed(cells({"A": 0.4, "B": 0.45, "C": 0.62, "D": 0.4}, noise=0.08)))
     first = claim.conditions[0]
-    assert first.seeds_needed is not None
+    seeds = first.needed.seeds
+    assert seeds is not None
     rng = np.random.default_rng(0)
     spread = first.delta.error * np.sqrt(first.delta.dof + 1)
-    draws = first.delta.value + spread * rng.normal(size=(4000, first.seeds_needed))
-    t = draws.mean(axis=1) / (draws.std(axis=1, ddof=1) / np.sqrt(first.seeds_needed))
+    draws = first.delta.value + spread * rng.normal(size=(4000, seeds))
+    t = draws.mean(axis=1) / (draws.std(axis=1, ddof=1) / np.sqrt(seeds))
     from scipy import stats
 
-    assert np.mean(t > stats.t.isf(0.05, first.seeds_needed - 1)) >= 0.78  # 0.80 less three binomial errors
+    assert np.mean(t > stats.t.isf(0.05, seeds - 1)) >= 0.78  # 0.80 less three binomial errors
 
 
 def test_unconverged_cell_decides_nothing() -> None:
@@ -167,7 +168,7 @@ def test_claim_is_pooled_over_datasets() -> None:
     assert torn.outcome is not Outcome.HOLDS
     assert torn.between["A", "B"] == pytest.approx(0.22, abs=0.08)  # sd of 0, 0.4, 0.02; weights differ by noise
     assert "datasets would show it" in claim_pool.text(torn)
-    assert torn.conditions[0].octaves_needed is None
+    assert torn.conditions[0].needed.sizes is None
 
 
 def test_one_dataset_or_unconverged_ones_are_not_pooled() -> None:
@@ -177,3 +178,19 @@ def test_one_dataset_or_unconverged_ones_are_not_pooled() -> None:
     short["error_half_budget"] = short["error"] * (1 + 0.002 * short["P"])
     assert claim_pool.pool(claims(analysed(whole))) == []
     assert claim_pool.pool(claims(analysed(whole, short))) == []
+
+
+def test_further_sizes_continue_the_grid_and_would_show_it() -> None:
+    (claim,) = claims(analysed(cells({"A": 0.4, "B": 0.45, "C": 0.62, "D": 0.4}, noise=0.06)))
+    first = claim.conditions[0]
+    assert not first.shown
+    assert first.needed.sizes
+    assert first.needed.sizes[0] == 1024  # the grid is 16, 32 … 512
+    assert "or P = 1024" in text(claim, dict.fromkeys("ABCD", ""))
+    # the spread of slopes falls as 1/√Sxx, so a t test on the longer grid has 80 % power
+    grid = np.log([16.0 * 2**k for k in range(6)])
+    longer = np.log([*np.exp(grid), *first.needed.sizes])
+    error = first.delta.error * np.sqrt(((grid - grid.mean()) ** 2).sum() / ((longer - longer.mean()) ** 2).sum())
+    draws = first.delta.value + error * np.sqrt(5) * np.random.default_rng(0).normal(size=(4000, 5))
+    t = draws.mean(axis=1) / (draws.std(axis=1, ddof=1) / np.sqrt(5))
+    assert np.mean(t > 2.132) >= 0.78  # t(4) at 5 %; 0.80 less three binomial errors
