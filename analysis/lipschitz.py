@@ -76,7 +76,7 @@ def compare(
 
 
 def _compare(curve: Curve, judgement: Judgement, part: pd.DataFrame, space: str, given: float | None) -> LipschitzBound:
-    metric, unit = curve.text("metric"), f"{curve.unit or '1'}/({part['unit'].iloc[0] or '1'})"
+    metric, unit = curve.text("metric"), _per(curve.unit, str(part["unit"].iloc[0]))
     scale = 1000.0 if curve.unit.startswith("meV") else 1.0
     nothing = np.empty(0)
 
@@ -113,6 +113,13 @@ def _compare(curve: Curve, judgement: Judgement, part: pd.DataFrame, space: str,
     )
 
 
+def _per(unit: str, distance: str) -> str:
+    """Unit of an error over unit of a distance: meV/Å, meV·Å for inverse distances."""
+    if distance.startswith("1/"):
+        return f"{unit}·{distance[2:]}"
+    return f"{unit or '1'}/{distance}" if distance else unit
+
+
 def _errors(curve: Curve, sizes: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Mean error and its standard error over seeds (of the test set where there is one seed). [K], [K]"""
     columns = np.isin(curve.sizes, sizes)
@@ -145,7 +152,7 @@ def text(one: LipschitzBound) -> str:
     )
     nearest = f"; nearest neighbour itself {one.nearest[0]:.3g}–{one.nearest[-1]:.3g}"
     shown = nearest if np.isfinite(one.nearest).all() else ""
-    return f"{head}, Lip = {one.lipschitz:.3g} {one.unit} ({origin}): {one.relation}: {one.why} ({points}{shown})"
+    return f"{head}, Lip = {' '.join((f'{one.lipschitz:.3g}', one.unit)).strip()} ({origin}): {one.relation}: {one.why} ({points}{shown})"
 
 
 def record(fit: CurveFit, one: LipschitzBound) -> dict[str, object]:

@@ -11,6 +11,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from analysis.cli import main
+from analysis.lipschitz import _per
 
 SIZES = (32, 64, 128, 256)
 SEEDS = (0, 1, 2)
@@ -105,3 +106,9 @@ def test_bad_distances_are_one_line(
     message = capsys.readouterr().err
     assert said in message
     assert message.count("\n") == 1
+
+
+def test_units_of_the_constant() -> None:
+    assert _per("meV", "Å") == "meV/Å"
+    assert _per("meV", "1/Å") == "meV·Å"
+    assert _per("", "") == ""
