@@ -152,7 +152,8 @@ def text(one: LipschitzBound) -> str:
     )
     nearest = f"; nearest neighbour itself {one.nearest[0]:.3g}–{one.nearest[-1]:.3g}"
     shown = nearest if np.isfinite(one.nearest).all() else ""
-    return f"{head}, Lip = {' '.join((f'{one.lipschitz:.3g}', one.unit)).strip()} ({origin}): {one.relation}: {one.why} ({points}{shown})"
+    constant = f"Lip = {one.lipschitz:.3g} {one.unit}".rstrip()
+    return f"{head}, {constant} ({origin}): {one.relation}: {one.why} ({points}{shown})"
 
 
 def record(fit: CurveFit, one: LipschitzBound) -> dict[str, object]:
