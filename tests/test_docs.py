@@ -53,13 +53,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def adapted(command: str, folder: Path) -> list[str]:
     """The command for this test: our interpreter, files in ``folder``, small budgets for what trains."""
     words = [sys.executable if word == "python" else word for word in shlex.split(command)]
-    names = {"runs.csv", "fits.json", "figures", "train.xyz", "test.xyz", "runs"}
+    names = {"runs.csv", "fits.json", "figures", "train.xyz", "test.xyz", "runs", "tuning"}
     for i, word in list(enumerate(words))[4:]:  # past the command's own name, which may be a file's too
         key, equals, value = word.rpartition("=")
         if value in names:
             words[i] = f"{key}{equals}{folder / value}"
+    if "--name" in words:  # tuned rates go to the test's folder
+        words[words.index("--name") : words.index("--name") + 2] = ["--out", str(folder / "star.yaml")]
+    words = [word.replace("tuned=star", f"tuned={folder / 'star.yaml'}") for word in words]
     if words[2] == "experiments" and "+sweep=demo" not in words:
-        words += [f"store={folder / 'runs'}", *CHEAP]
+        store = folder / (
+            "tuning" if "+sweep=tune" in words else "checked" if "+sweep=budget_check" in words else "runs"
+        )
+        words = [word for word in words if not word.startswith("training.max_steps=")]
+        words += [f"store={store}", *CHEAP]
+        words = [word for word in words if word != "data=star"]
         words += [] if "data=extxyz" in words else SMALL_STAR
     elif "+sweep=demo" in words:  # its molecule takes minutes to generate: the plan of its other grids
         words += [*SMALL_STAR]
@@ -72,6 +80,8 @@ def test_readme_command_runs(command: str, folder: Path) -> None:
         first = adapted("python -m experiments P=10 L=0 nu=1 seed=0", folder)
         subprocess.run(first, cwd=ROOT, check=True, capture_output=True)
     words = adapted(command, folder)
+    if "--by" in words:
+        words[words.index(str(folder / "runs"))] = str(folder / "checked")
     if " table " in command:
         words[words.index(str(folder / "runs.csv"))] = str(folder / "of_store.csv")
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)

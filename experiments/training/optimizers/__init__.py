@@ -8,6 +8,8 @@ from experiments.training.optimizers.optimizer import Optimizer
 from experiments.training.optimizers.schedule_free import ScheduleFree
 from experiments.training.optimizers.soap import Soap
 
+__all__ = ["OPTIMIZERS", "Adam", "AmsGrad", "Muon", "Optimizer", "ScheduleFree", "Soap"]
+
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     "soap": Soap,
     "adam": Adam,

@@ -64,7 +64,7 @@ def test_muon_is_torchs() -> None:
     reference = torch.optim.Muon([theirs], lr=0.01, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
     for gradient in gradients:
         theirs.grad = layout.named(gradient)["w"][0].clone()
-        reference.step()
+        reference.step()  # type: ignore[no-untyped-call]
     moved = float((theirs.detach() - layout.named(start)["w"][0]).abs().max())
     torch.testing.assert_close(layout.named(found)["w"][0], theirs.detach(), rtol=0, atol=0.02 * moved)
 
