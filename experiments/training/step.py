@@ -128,7 +128,8 @@ def compiled_for(function: Listed, inputs: Sequence[Tensor], replayed: bool) -> 
     Args:
         replayed: on a GPU, replay the kernels as one CUDA graph: its outputs last only until the next call.
     """
-    traced = make_fx(function)(*(tensor.clone() for tensor in inputs))  # one given twice would be traced as one
+    distinct = [tensor.clone() for tensor in inputs]  # one given twice would be traced, and guarded, as one
+    traced = make_fx(function)(*distinct)
     options: dict[str, Any] = {"triton.cudagraphs": True} if replayed else {}
     if inputs[0].device.type == "cpu":
         # One C++ file instead of one a kernel: half the time to compile, and half of what a call costs (measured).
@@ -140,7 +141,7 @@ def compiled_for(function: Listed, inputs: Sequence[Tensor], replayed: bool) -> 
             found: tuple[Tensor, ...] = compiled(*tensors)
         return found
 
-    call(*inputs)
+    call(*distinct)
     return call
 
 
