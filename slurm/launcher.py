@@ -83,6 +83,7 @@ def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:
         )
     given_up = [p for p in planned if states[p.run.id] == "failed" and not settings.retry]
     missing = [p for p in planned if states[p.run.id] != "done" and p not in given_up]
+    missing.sort(key=_budget)  # a larger budget goes on from the trunk of a smaller one, once that is done
     for p in missing:
         p.run.repair(p.config.as_dict())
     failures = list(given_up)
@@ -120,6 +121,10 @@ def visible_gpus() -> list[str]:
     """Names for ``CUDA_VISIBLE_DEVICES`` of each GPU that this process may use."""
     named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     return named or [str(number) for number in range(torch.cuda.device_count())]
+
+
+def _budget(planned: PlannedRun) -> int:
+    return 0 if planned.config.training is None else planned.config.training.max_steps
 
 
 def _returned(planned: PlannedRun) -> JobReturn:

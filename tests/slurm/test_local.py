@@ -110,6 +110,15 @@ def test_failures_are_reported_and_retried_when_asked(planned: Callable[..., Pla
     assert good.run.latest_attempt() == 1
 
 
+def test_a_larger_budget_waits_for_the_smaller_one(planned: Callable[..., PlannedRun]) -> None:
+    """Whatever the order they are asked for in: it goes on from the other's trunk."""
+    large, small = (planned(**{"training.max_steps": steps}) for steps in (48, 24))
+    run_missing([large, small], LocalSettings(workers=1))
+    result = large.run.result()
+    assert result is not None
+    assert result["n_updates"] == 36  # of 60
+
+
 def test_what_is_done_starts_no_worker_but_is_settled(
     planned: Callable[..., PlannedRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
