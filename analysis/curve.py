@@ -78,6 +78,14 @@ class Curve:
             return nanmean(self.error)
         return np.asarray(np.exp(nanmean(self.log_error)))
 
+    def relative_sem(self, used: NDArray[np.bool_]) -> FloatArray:
+        """Standard error of the test error over the error, mean over the given seeds; NaN where unknown. [K]
+
+        Not smaller for more seeds: they are tested on the same frames.
+        """
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return nanmean(self.sem[used] / self.error[used])
+
     @property
     def name(self) -> str:
         """The curve in words for messages."""

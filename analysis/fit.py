@@ -6,6 +6,8 @@ Forms are fitted in log space, because run-to-run noise is multiplicative:
     power_floor   ε = a·P^(−β) + c      c ≥ 0, fitted within each seed; β and its interval likewise over seeds
     power_huber, bnsl_1, m4             beside them (module `forms`), the latter two from seven values of P
     binomial                            for error rates (module `curved`)
+
+Where the table has `error_test_sem`, the intervals of the first two also hold the noise of the shared test set.
 """
 
 from __future__ import annotations
@@ -17,9 +19,20 @@ from analysis.curve import Curve, nanmean
 from analysis.curved import fit_binomial, fit_bnsl, fit_huber, fit_m4
 from analysis.floor import FloorBatch, Polish, fit_floor
 from analysis.recommend import recommend
-from analysis.results import CurveFit, Fit, FitStatus, Form, aicc, by_seeds, unfitted, usable_seeds
+from analysis.results import TEST_SET, CurveFit, Fit, FitStatus, Form, aicc, by_seeds, unfitted, usable_seeds
 from analysis.table import ERROR_RATES
-from analysis.uncertainty import Interval, line, lines, ols_interval, t_interval, t_quantile, two_sided
+from analysis.uncertainty import (
+    Interval,
+    line,
+    lines,
+    ols_interval,
+    shared_variance,
+    slope_weights,
+    t_interval,
+    t_quantile,
+    two_sided,
+    with_test,
+)
 
 FloatArray = NDArray[np.float64]
 
@@ -53,7 +66,8 @@ def _fit_power(curve: Curve, y: FloatArray, used: NDArray[np.bool_]) -> Fit:
     mean = nanmean(y[used] if used.any() else y)
     if by_seeds(curve, used):
         slopes, intercepts = lines(x, y[used])
-        beta, method, per_seed = t_interval(-slopes), "seeds_t", -slopes
+        weights = slope_weights(x, np.isfinite(y[used]))
+        (beta, method), per_seed = _over_seeds(curve, used, -slopes, weights), -slopes
     else:
         slope, intercept = line(x, mean)
         slopes, intercepts = np.array([slope]), np.array([intercept])
@@ -85,8 +99,10 @@ def _fit_power_floor(curve: Curve, y: FloatArray, used: NDArray[np.bool_]) -> Fi
     residual = mean[good] - joint.log_error(x[good])[0]
     if by_seeds(curve, used) and (np.isfinite(y[used]).sum(axis=1) >= 4).sum() >= 2:
         rows = y[used]
-        batch = fit_floor(x, rows[np.isfinite(rows).sum(axis=1) >= 4])
-        beta, method, per_seed = t_interval(batch.beta), "seeds_t", batch.beta
+        rows = rows[np.isfinite(rows).sum(axis=1) >= 4]
+        batch = fit_floor(x, rows)
+        weights = batch.weights(x, np.isfinite(rows))
+        (beta, method), per_seed = _over_seeds(curve, used, batch.beta, weights), batch.beta
     else:
         batch = joint
         beta, method, per_seed = _floor_ols(x[good], joint, residual), "ols_means", np.empty(0)
@@ -102,6 +118,22 @@ def _fit_power_floor(curve: Curve, y: FloatArray, used: NDArray[np.bool_]) -> Fi
         extrapolation_error=_held_out_floor(x[good], mean[good]),
         predict=lambda sizes: batch.log_error(np.log(sizes)),
     )
+
+
+def _over_seeds(curve: Curve, used: NDArray[np.bool_], values: FloatArray, weights: FloatArray) -> tuple[Interval, str]:
+    """Interval of the mean of the seeds' values [S], with the test set's noise where it is known; and its method.
+
+    `weights` are the derivatives of each value by the seed's ln ε. [S, K]
+    """
+    interval = t_interval(values)
+    variance = _test_variance(curve, used, weights[np.isfinite(values)])
+    known = interval.dof >= 1 and np.isfinite(variance)
+    return with_test(interval, variance), "seeds_t" + (TEST_SET if known else "")
+
+
+def _test_variance(curve: Curve, used: NDArray[np.bool_], weights: FloatArray) -> float:
+    """Variance from the shared test set of the mean of values with these weights [S, K]; NaN where unknown."""
+    return float(shared_variance(curve.log_sizes, weights.mean(axis=0), curve.relative_sem(used)))
 
 
 def _status(batch: FloorBatch) -> FitStatus:
@@ -148,8 +180,8 @@ def _held_out_floor(x: FloatArray, mean: FloatArray) -> float:
 def curvature(curve: Curve, used: NDArray[np.bool_]) -> tuple[float, float]:
     """Quadratic coefficient of ln ε in ln P, and the two-sided p value of its being zero (NaN where untestable).
 
-    Over seeds where there are two (one coefficient each, t test), else by least squares on the per-P means (K − 3
-    degrees of freedom).
+    Over seeds where there are two (one coefficient each, t test that knows of the shared test set's noise), else by
+    least squares on the per-P means (K − 3 degrees of freedom).
     """
     x = curve.log_sizes
     y = np.where(np.isfinite(curve.log_error), curve.log_error, np.nan)
@@ -157,7 +189,8 @@ def curvature(curve: Curve, used: NDArray[np.bool_]) -> tuple[float, float]:
     if by_seeds(curve, used) and len(x) >= 3:
         complete = y[np.isfinite(y).all(axis=1)]
         if len(complete) >= 2:
-            bend = t_interval(np.polynomial.polynomial.polyfit(x - x.mean(), complete.T, 2)[2])
+            weights = np.linalg.pinv(np.vander(x - x.mean(), 3))[0]
+            bend = with_test(t_interval(complete @ weights), _test_variance(curve, used, weights[None]))
             return bend.value, two_sided(bend.value, bend.error, bend.dof)
     mean = nanmean(y)
     good = np.isfinite(mean)

@@ -12,7 +12,7 @@ from scipy import stats
 from analysis.curve import nanmean
 from analysis.fit import SIGNIFICANCE, curvature
 from analysis.recommend import BOTH_FORMS
-from analysis.results import USABLE, CurveFit, FitStatus, Form, by_seeds
+from analysis.results import TEST_SET, USABLE, CurveFit, FitStatus, Form, by_seeds
 from analysis.uncertainty import line, lines, t_interval, two_sided
 
 FloatArray = NDArray[np.float64]
@@ -30,8 +30,8 @@ FLAT_BETA = 0.02
 DATA_LIMITED_BELOW = 1 / 3
 """Training over test error under which a point is limited by its data (design, "A run": well under)."""
 TEST_NOISE = 0.02
-"""Mean relative standard error of the test errors beyond which a curve is flagged: at 4 % the interval over seeds
-covers 87 % instead of 95 % (`calibrate`)."""
+"""Mean relative standard error of the test errors beyond which a curve can be flagged: at 4 % an interval that leaves
+it out covers 87 % instead of 95 %."""
 TRAIN_MEETS_TEST = 0.75
 """Training over test error at the largest P beyond which the gap can no longer be what keeps the test error up."""
 
@@ -89,7 +89,8 @@ class Flag(StrEnum):
     FLOOR_OPEN = "floor_open"
     """The seeds neither show a floor nor speak against it: the interval of β covers both forms."""
     FEW_TEST_FRAMES = "few_test_frames"
-    """The finite test set leaves noise in the errors that all seeds share, and no interval over seeds shows."""
+    """The finite test set leaves noise in the errors that all seeds share, and the interval of β leaves it out or
+    comes from it for the most part: more test frames would help, more seeds would not."""
     ZERO_ERROR = "zero_error"
     """Rows with an error of exactly zero were left out, which flatters nothing but biases β."""
 
@@ -140,7 +141,7 @@ def judge(fit: CurveFit) -> Judgement:
         Flag.CURVATURE: bool(bend_p < SIGNIFICANCE),
         Flag.FORM_DEPENDENT: _form_dependent(fit),
         Flag.FLOOR_OPEN: fit.best.method.endswith(BOTH_FORMS),
-        Flag.FEW_TEST_FRAMES: bool(nanmean((curve.sem / curve.error).ravel()[:, None])[0] > TEST_NOISE),
+        Flag.FEW_TEST_FRAMES: _few_test_frames(fit),
         Flag.ZERO_ERROR: curve.lost_zeros or bool(np.any(curve.error == 0)),
     }
     return Judgement(verdict, beta_half, bend, bend_p, tuple(flag for flag in Flag if raised[flag]), _data_limited(fit))
@@ -174,11 +175,14 @@ def _verdict(fit: CurveFit) -> tuple[Verdict, float]:
         beta_full = float(np.nanmean(-lines(x, full[fit.seeds_used])[0]))
     else:
         beta_half, beta_full = -line(x, nanmean(half))[0], -line(x, nanmean(full))[0]
-    if not np.isfinite(beta.error):
+    # Both budgets are tested on the same frames: the noise of the test set, which `beta.error` holds, cancels.
+    per_seed = fit.form(Form.POWER).beta_per_seed
+    error = t_interval(per_seed).error if len(per_seed) else beta.error
+    if not np.isfinite(error):
         return Verdict.UNKNOWN, beta_half
     if curve.too_short:
         return Verdict.NOT_CONVERGED, beta_half
-    stable = abs(beta_half - beta_full) < VERDICT_FRACTION * beta.error
+    stable = abs(beta_half - beta_full) < VERDICT_FRACTION * error
     return (Verdict.CONVERGED if stable else Verdict.NOT_CONVERGED), beta_half
 
 
@@ -204,6 +208,16 @@ def _non_monotone(fit: CurveFit) -> bool:
     rise = np.diff(mean)
     noise = np.sqrt(sem[1:] ** 2 + sem[:-1] ** 2)
     return bool(np.any(rise > stats.norm.isf(level) * noise))  # False where the noise is unknown (NaN)
+
+
+def _few_test_frames(fit: CurveFit) -> bool:
+    """Noisy test errors, and an interval of β that does not hold their noise, or hardly anything else."""
+    curve, best = fit.curve, fit.best
+    with np.errstate(divide="ignore", invalid="ignore"):
+        noise = nanmean((curve.sem / curve.error).ravel()[:, None])[0]
+    seeds_variance = t_interval(best.beta_per_seed).error ** 2
+    mostly = best.beta.error**2 > 2 * seeds_variance
+    return bool(noise > TEST_NOISE and (TEST_SET not in best.method or mostly))  # False where the noise is unknown
 
 
 def _form_dependent(fit: CurveFit) -> bool:

@@ -19,6 +19,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.uncertainty import TINY
+
 FloatArray = NDArray[np.float64]
 
 BETA_MAX = 8.0
@@ -74,6 +76,29 @@ class FloorBatch:
         """ln ε at given ln P. [N, M]"""
         shifted = log_p - self.log_p_max[:, None]  # [N, M]
         return np.asarray(self.alpha[:, None] + shape(shifted, self.beta[:, None], self.phi[:, None]))
+
+    def weights(self, log_p: FloatArray, present: NDArray[np.bool_]) -> FloatArray:
+        """Derivative of β by ln ε at each P, to first order about the fit; zero where a point is missing. [N, K]
+
+        φ is held where it sits at zero; else its direction is projected out (Frisch & Waugh 1933).
+
+        Args:
+            log_p: ln P. [K]
+            present: points that were fitted. [N, K]
+        """
+        shifted = log_p - self.log_p_max[:, None]
+        growth = np.exp(-self.beta[:, None] * shifted)
+        phi = self.phi[:, None]
+        total = (1 - phi) * growth + phi
+        count = present.sum(axis=1, keepdims=True)
+        by_beta, by_phi = (
+            np.where(present, column - (column * present).sum(axis=1, keepdims=True) / count, 0.0)
+            for column in (-shifted * (1 - phi) * growth / total, (1 - growth) / total)
+        )
+        by_phi = np.where(phi > 1e-9, by_phi, 0.0)
+        along = (by_beta * by_phi).sum(axis=1, keepdims=True) / np.maximum((by_phi**2).sum(axis=1, keepdims=True), TINY)
+        left = by_beta - along * by_phi
+        return np.asarray(left / np.maximum((left**2).sum(axis=1, keepdims=True), TINY))
 
 
 def shape(shifted: FloatArray, beta: FloatArray, phi: FloatArray) -> FloatArray:

@@ -26,7 +26,7 @@ CONVEX = 0.025
 """Level of the same test at which the floor form gives the point estimate."""
 SUSPECT = 0.2
 """Level of the same test at which the interval takes the floor in. Wider for one clean curve in five, by which the
-coverage without a floor stays below 96.5 %; in return the intervals of floored curves that pass for power laws cover
+coverage without a floor stays below 97 %; in return the intervals of floored curves that pass for power laws cover
 their exponent far more often (`calibrate` prints both)."""
 BOTH_FORMS = ", both forms"
 """Ends the method of an interval that covers two forms."""

@@ -17,6 +17,9 @@ FloatArray = NDArray[np.float64]
 MIN_COMPLETE = 3
 """Seeds that must cover every P before seeds with missing runs are left out of the exponent."""
 
+TEST_SET = ", test set"
+"""Follows the method of an interval that holds the noise of the shared test set."""
+
 
 class Form(StrEnum):
     """Fit forms."""
@@ -76,6 +79,7 @@ class Fit:
     """How the fit ended."""
     method: str
     """Where the interval comes from: `seeds_t`, `seeds_jackknife`, `ols_means`, `likelihood` or `none`; followed by
+    `, test set` where it holds the noise of the shared test set (tables with `error_test_sem`), and by
     `, both forms` where it covers what the power law allows with and without a floor (module `recommend`)."""
     beta_per_seed: FloatArray
     """β of each seed that was used; empty where seeds were not fitted one by one. [≤ S]"""

@@ -20,6 +20,7 @@ from analysis.calibrate import (
     seed_bootstrap,
     seeds_t,
     simulate,
+    standard_errors,
     verdict,
 )
 from analysis.curve import curves
@@ -30,8 +31,9 @@ from analysis.table import check_table
 
 
 def coverage(method: str, scenario: Scenario, n: int = 4000) -> float:
-    x, y = simulate(scenario, n, np.random.default_rng(0))
-    return float(METHODS[method](x, y).holds(scenario.beta).mean())
+    rng = np.random.default_rng(0)
+    x, y = simulate(scenario, n, rng)
+    return float(METHODS[method](x, y, standard_errors(scenario, n, rng)).holds(scenario.beta).mean())
 
 
 @pytest.mark.parametrize("n_seeds", [3, 5])
@@ -44,6 +46,19 @@ def test_default_covers_without_a_floor(n_seeds: int, nested: bool) -> None:
 
 def test_shared_test_set_costs_little() -> None:
     assert ACCEPTED[0] <= coverage(POWER, Scenario("", 5, 9)) <= ACCEPTED[1]
+
+
+@pytest.mark.parametrize("correlation", [0.85, 0.9])
+@pytest.mark.parametrize(("n_seeds", "n_sizes"), [(3, 5), (5, 7), (5, 9)])
+def test_a_small_test_set_is_covered(n_seeds: int, n_sizes: int, correlation: float) -> None:
+    scenario = Scenario("", n_seeds, n_sizes, test=0.04, test_correlation=correlation)
+    assert ACCEPTED[0] <= coverage(POWER, scenario) <= ACCEPTED[1]
+    assert ACCEPTED[0] <= coverage(RECOMMENDED, scenario, 2500) <= ACCEPTED[1]
+
+
+def test_without_its_standard_error_a_small_test_set_is_not_covered() -> None:
+    x, y = simulate(Scenario("", 5, 7, test=0.04), 2000, np.random.default_rng(0))
+    assert seeds_t(x, y).holds(0.5).mean() < 0.88
 
 
 def test_usual_intervals_are_too_narrow_on_nested_subsets() -> None:
@@ -94,13 +109,16 @@ def test_report_marks_what_it_does_not_claim() -> None:
 
 
 def test_recommended_method_is_what_the_program_recommends() -> None:
-    for scenario in (Scenario("", 5, 7), Scenario("", 5, 6, floor_share=0.3)):
+    small = Scenario("", 5, 6, floor_share=0.3, test=0.04)
+    for scenario, known in ((Scenario("", 5, 7), False), (Scenario("", 5, 7), True), (small, False), (small, True)):
         x, y = simulate(scenario, 40, np.random.default_rng(0))
-        found = recommended(x, y)
+        sem = standard_errors(scenario, 40, np.random.default_rng(1)) if known else None
+        found = recommended(x, y, sem)
         for i in range(40):
             rows = [
                 {"dataset": "a", "architecture": "b", "metric": "m", "P": np.exp(x[k]), "seed": s}
                 | {"error": np.exp(y[i, s, k])}
+                | ({} if sem is None else {"error_test_sem": sem[i, k] * np.exp(y[i, s, k])})
                 for s in range(5)
                 for k in range(len(x))
             ]

@@ -10,6 +10,7 @@ import pytest
 
 from analysis.curve import Curve, curves
 from analysis.fit import fit_curve
+from analysis.floor import fit_floor
 from analysis.results import FitStatus, Form
 from analysis.synthetic import curve_rows
 from analysis.table import check_table
@@ -63,6 +64,49 @@ def test_beta_is_the_mean_of_seed_slopes_with_a_t_interval() -> None:
     beta = fit_curve(one_curve(pd.DataFrame(rows))).best.beta
     half = 4.302652729696 * slopes.std(ddof=1) / np.sqrt(3)  # tabulated 0.975 quantile of t(2)
     assert (beta.value, beta.low, beta.high) == pytest.approx((0.6, 0.6 - half, 0.6 + half), rel=1e-9)
+
+
+def with_sem(frame: pd.DataFrame, share: float) -> pd.DataFrame:
+    return frame.assign(error_test_sem=share * frame["error"])
+
+
+def test_interval_holds_the_noise_of_the_shared_test_set() -> None:
+    """Two values of P, an octave apart: Var β = σ²·2(1 − 0.9)/ln²2, whatever the number of seeds."""
+    rows = curve_rows(np.random.default_rng(1), beta=0.5, prefactor=1.0, sizes=(16, 32), **COLUMNS)
+    plain, wide = (fit_curve(one_curve(frame)).best for frame in (rows, with_sem(rows, 0.04)))
+    assert (plain.method, wide.method) == ("seeds_t", "seeds_t, test set")
+    added = 0.04**2 * 0.2 / np.log(2) ** 2
+    assert wide.beta.value == plain.beta.value
+    assert wide.beta.error**2 == pytest.approx(plain.beta.error**2 + added, rel=1e-9)
+    # four of the seeds' degrees of freedom, in the ratio of the variances
+    assert wide.beta.dof == int(4 * wide.beta.error**2 / plain.beta.error**2)
+    assert wide.beta.high - wide.beta.low > plain.beta.high - plain.beta.low
+
+
+def test_an_exact_test_set_leaves_the_interval_alone() -> None:
+    rows = curve_rows(np.random.default_rng(1), beta=0.5, prefactor=1.0, **COLUMNS)
+    plain, exact = (fit_curve(one_curve(frame)).best.beta for frame in (rows, with_sem(rows, 0.0)))
+    assert (exact.low, exact.high, exact.dof) == pytest.approx((plain.low, plain.high, plain.dof), rel=1e-12)
+
+
+def test_a_point_without_standard_error_leaves_the_interval_alone() -> None:
+    rows = curve_rows(np.random.default_rng(1), beta=0.5, prefactor=1.0, **COLUMNS)
+    partly = with_sem(rows, 0.04)
+    partly.loc[partly["P"] == 64, "error_test_sem"] = np.nan
+    assert fit_curve(one_curve(partly)).best.beta == fit_curve(one_curve(rows)).best.beta
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.03])
+def test_weights_are_the_derivative_of_the_exponent(floor: float) -> None:
+    x = np.log(16 * 2.0 ** np.arange(7))
+    y = np.log(np.exp(-0.5 * x) + floor) + np.array([0.01, -0.02, 0.0, 0.02, 0.01, -0.01, -0.01])
+    fitted = fit_floor(x, y[None])
+    assert bool(fitted.phi[0] > 0.01) == (floor > 0)
+    step = 1e-3
+    moved = fit_floor(x, np.concatenate([y + step * np.eye(7), y - step * np.eye(7)])).beta
+    found = fitted.weights(x, np.ones((1, 7), dtype=bool))[0]
+    # Gauss–Newton leaves out the curvature of the model times the residuals (≤ 0.02): a few per cent of the largest
+    assert found == pytest.approx((moved[:7] - moved[7:]) / (2 * step), abs=0.1 * np.abs(found).max())
 
 
 def test_one_seed_uses_least_squares_on_its_points() -> None:

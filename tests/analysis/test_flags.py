@@ -157,6 +157,20 @@ def test_a_small_test_set_is_flagged() -> None:
     assert Flag.FEW_TEST_FRAMES in verdict(plain.assign(error_test_sem=0.05 * plain["error"])).flags
 
 
+def test_a_small_test_set_that_the_interval_holds_is_not_flagged() -> None:
+    noisy = rows(subset=0.2, init=0.2)
+    noisy["error_test_sem"] = 0.03 * noisy["error"]
+    assert Flag.FEW_TEST_FRAMES not in verdict(noisy).flags
+    assert Flag.FEW_TEST_FRAMES in verdict(noisy[noisy["seed"] == 0]).flags  # no seeds, no such interval
+
+
+def test_verdict_on_training_does_not_soften_with_the_test_set() -> None:
+    """Both budgets are tested on the same frames: their noise is no room for an undertrained curve."""
+    frame = rows(undertrained=0.02)
+    assert verdict(frame).verdict is Verdict.NOT_CONVERGED
+    assert verdict(frame.assign(error_test_sem=0.2 * frame["error"])).verdict is Verdict.NOT_CONVERGED
+
+
 def test_an_open_floor_is_flagged_and_inside_the_interval() -> None:
     made = curve_rows(np.random.default_rng(3), beta=0.5, prefactor=1.0, floor=0.01, **COLUMNS)
     (curve,) = curves(check_table(made, "synthetic"))
