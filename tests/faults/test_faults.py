@@ -29,7 +29,7 @@ from experiments.runs import Run, RunStore
 from experiments.table import run_table
 
 ROOT = Path(__file__).resolve().parents[2]
-TIMING = ["seconds", "code_version"]
+TIMING = ["seconds", "cpu_seconds", "code_version"]
 """What may differ: how long it took, and the commit where somebody commits meanwhile."""
 KILLS = int(os.environ.get("EQUILAW_KILLS", "100"))
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
