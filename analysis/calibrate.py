@@ -159,21 +159,20 @@ def _slopes(x: FloatArray, y: FloatArray) -> FloatArray:
 
 def seeds_t(x: FloatArray, y: FloatArray, sem: FloatArray | None = None) -> Estimates:
     """The power law: t interval over per-seed slopes, with the noise of the test set where `sem` [n, K] is given."""
-    error, dof = _error(x, _slopes(x, y), slope_weights(x, np.ones(len(x), dtype=bool)), sem)
-    return _t(_slopes(x, y), error, dof)
+    return _t(x, _slopes(x, y), slope_weights(x, np.ones(len(x), dtype=bool)), sem)
 
 
 def _error(
     x: FloatArray, values: FloatArray, weights: FloatArray, sem: FloatArray | None
-) -> tuple[FloatArray, FloatArray]:
-    """Standard error and degrees of freedom of the mean over seeds of values [n, S] with these weights [n, K]. [n]"""
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Standard error, degrees of freedom and half width of the mean of values [n, S] with these weights [n, K]. [n]"""
     n_seeds = values.shape[1]
     variance = 0.0 if sem is None else shared_variance(x, weights, sem)
     return combined(values.std(axis=1, ddof=1) / np.sqrt(n_seeds), n_seeds - 1, variance)
 
 
-def _t(values: FloatArray, error: FloatArray, dof: FloatArray) -> Estimates:
-    return Estimates.symmetric(values.mean(axis=1), stats.t.ppf(0.5 + LEVEL / 2, dof) * error)
+def _t(x: FloatArray, values: FloatArray, weights: FloatArray, sem: FloatArray | None) -> Estimates:
+    return Estimates.symmetric(values.mean(axis=1), _error(x, values, weights, sem)[2])
 
 
 def ols_means(x: FloatArray, y: FloatArray, sem: FloatArray | None = None) -> Estimates:
@@ -192,7 +191,7 @@ def floor_seeds_t(x: FloatArray, y: FloatArray, sem: FloatArray | None = None) -
     fits = fit_floor(x, rows)
     values = fits.beta.reshape(y.shape[:2])
     weights = fits.weights(x, np.isfinite(rows)).reshape(y.shape).mean(axis=1)
-    return _t(values, *_error(x, values, weights, sem))
+    return _t(x, values, weights, sem)
 
 
 def seed_bootstrap(x: FloatArray, y: FloatArray, sem: FloatArray | None = None) -> Estimates:
@@ -207,7 +206,7 @@ def seed_bootstrap(x: FloatArray, y: FloatArray, sem: FloatArray | None = None) 
 def recommended(x: FloatArray, y: FloatArray, sem: FloatArray | None = None) -> Estimates:
     """What the program recommends, by the rule of module `recommend` for all tables at once."""
     bend = np.linalg.pinv(np.vander(x - x.mean(), 3))[0]
-    error, dof = _error(x, y @ bend, bend, sem)
+    error, dof, _ = _error(x, y @ bend, bend, sem)
     convexity = stats.t.sf((y @ bend).mean(axis=1) / error, np.floor(dof))
     means = y.mean(axis=1)
     power, floored = _line_fit(x, means), fit_floor(x, means)

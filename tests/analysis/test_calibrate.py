@@ -48,8 +48,9 @@ def test_shared_test_set_costs_little() -> None:
     assert ACCEPTED[0] <= coverage(POWER, Scenario("", 5, 9)) <= ACCEPTED[1]
 
 
-@pytest.mark.parametrize("correlation", [0.85, 0.9])
-@pytest.mark.parametrize(("n_seeds", "n_sizes"), [(3, 5), (5, 7), (5, 9)])
+@pytest.mark.parametrize(
+    ("n_seeds", "n_sizes", "correlation"), [(3, 5, 0.9), (5, 7, 0.9), (5, 9, 0.9), (3, 5, 0.85), (5, 7, 0.85)]
+)
 def test_a_small_test_set_is_covered(n_seeds: int, n_sizes: int, correlation: float) -> None:
     scenario = Scenario("", n_seeds, n_sizes, test=0.04, test_correlation=correlation)
     assert ACCEPTED[0] <= coverage(POWER, scenario) <= ACCEPTED[1]

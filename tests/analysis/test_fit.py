@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from analysis.curve import Curve, curves
 from analysis.fit import fit_curve
@@ -14,6 +16,7 @@ from analysis.floor import fit_floor
 from analysis.results import FitStatus, Form
 from analysis.synthetic import curve_rows
 from analysis.table import check_table
+from analysis.uncertainty import MANY, Interval, t_quantile, with_test
 
 COLUMNS: dict[str, Any] = {"dataset": "toy", "architecture": "mace", "metric": "force_mae", "unit": "eV/Å"}
 
@@ -78,9 +81,16 @@ def test_interval_holds_the_noise_of_the_shared_test_set() -> None:
     added = 0.04**2 * 0.2 / np.log(2) ** 2
     assert wide.beta.value == plain.beta.value
     assert wide.beta.error**2 == pytest.approx(plain.beta.error**2 + added, rel=1e-9)
-    # four of the seeds' degrees of freedom, in the ratio of the variances
-    assert wide.beta.dof == int(4 * wide.beta.error**2 / plain.beta.error**2)
-    assert wide.beta.high - wide.beta.low > plain.beta.high - plain.beta.low
+    assert wide.beta.dof == min(MANY, int(4 * (wide.beta.error / plain.beta.error) ** 4))  # Satterthwaite
+    assert wide.beta.high - wide.beta.low >= plain.beta.high - plain.beta.low
+
+
+@given(st.floats(1e-6, 10), st.integers(1, 9), st.floats(0, 100))
+def test_a_known_variance_never_narrows_an_interval(error: float, dof: int, variance: float) -> None:
+    wide = with_test(Interval(0.5, 0.5 - t_quantile(dof) * error, 0.5 + t_quantile(dof) * error, error, dof), variance)
+    # relative round-off of the quantile, over the value that the ends are offset by
+    assert wide.high - 0.5 >= t_quantile(dof) * error - 1e-12
+    assert wide.high - 0.5 >= 1.9599 * np.sqrt(variance) - 1e-12  # the normal quantile for the known part alone
 
 
 def test_an_exact_test_set_leaves_the_interval_alone() -> None:
