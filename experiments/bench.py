@@ -128,39 +128,29 @@ def benchmarks(cells: Sequence[str], channels: int, packs: Sequence[int], second
             pack = pack_of(size, config, task, folder, True)
             ours, peer = in_turns(lambda q=pack: q.advance(LEG), lambda: single.advance(LEG), seconds)  # type: ignore[misc]
             name = f"update a run in a pack of {size}, MACE cell C, {channels} channels, ethanol, batch 8"
-            held = {"state_bytes_a_run": pack.state_bytes() // size, "peak_bytes_a_run": peak_bytes(pack) // size}
-            rows.append(row(name, device, ours / LEG / size, "a pack of one", peer / LEG) | held)
+            rows.append(row(name, device, ours / LEG / size, "a pack of one", peer / LEG) | memory_of(pack))
             show(rows[-1:])
     return rows
 
 
-def peak_bytes(pack: Pack) -> int:
-    """Most memory that one gradient takes beyond what was held before it, in bytes."""
+def memory_of(pack: Pack) -> dict[str, int]:
+    """Bytes a run: of its state, and on a GPU of one gradient beyond what was held before it (a CPU's allocator keeps
+    what it once had, so that the process's size does not tell)."""
+    size = len(pack.slots)
+    found = {"state_bytes_a_run": pack.state_bytes() // size}
     if pack.task.device.type == "cuda":
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         pack.bare_gradient()
-        return torch.cuda.max_memory_allocated() - before
-    before = _resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # sets the peak back to what is resident now
-    pack.bare_gradient()
-    return max(0, _resident("VmHWM") - before)
-
-
-def _resident(field: str) -> int:
-    """A field of this process's status in bytes (Linux)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line for line in lines if line.startswith(field)).split()[1])
+        found["gradient_bytes_a_run"] = (torch.cuda.max_memory_allocated() - before) // size
+    return found
 
 
 def show(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print entries as they come."""
     for r in rows:
         extra = f"  (ready after {r['compile_s']:.0f} s)" if "compile_s" in r else ""
-        if "peak_bytes_a_run" in r:
-            extra = "  ({:.1f} MB of state and {:.1f} MB of gradient a run)".format(
-                r["state_bytes_a_run"] / 1e6, r["peak_bytes_a_run"] / 1e6
-            )
+        extra += "".join(f"  ({r[key] / 1e6:.1f} MB: {key})" for key in r if key.endswith("_bytes_a_run"))
         print(f"{r['ours_ms']:9.3f} ms  {r['ratio']:6.2f}x  {r['name']}; beside {r['peer']}{extra}", flush=True)
 
 
