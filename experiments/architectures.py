@@ -32,6 +32,8 @@ class MaceConfig:
     cutoff_power: int = setting(5, low=2, high=12)
     radial_hidden: tuple[int, ...] = setting((64, 64, 64), low=1, high=1024)
     readout_hidden: int = setting(16, low=1, high=1024)
+    first_residual: bool = setting(False, since=2)
+    """Whether the first layer has a residual too, and the same node map for all elements; false: as published."""
 
 
 @dataclass(frozen=True)
