@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from nequip.data import AtomicDataDict  # type: ignore[import-not-found]
-from nequip.model._eng import EnergyModel  # type: ignore[import-not-found]
+from nequip.data import AtomicDataDict
+from nequip.model._eng import EnergyModel
 from safetensors.torch import save_file
 
 FOLDER = Path(__file__).parents[1] / "experiments" / "models" / "references"

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from experiments.architectures import NequipConfig
 from experiments.errors import InputError
-from experiments.models.convert import nequip_weights
+from experiments.models.convert.nequip import nequip_weights
 from experiments.models.graph import pair_forces
 from experiments.models.nequip import Nequip
 from tests.experiments.models.clusters import graph_of

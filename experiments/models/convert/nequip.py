@@ -9,6 +9,7 @@ from e3nn import o3
 from torch import Tensor
 
 from experiments.errors import InputError
+from experiments.models.convert.converted import named, shaped
 from experiments.models.gate import SCALAR, gated, name_of
 from experiments.models.nequip import Nequip
 
@@ -31,19 +32,13 @@ def nequip_weights(state: Mapping[str, Tensor], network: Nequip, hidden: str) ->
         raise InputError(f"prune={network.config.prune}: the package has all weights; accepted: none")
     state = _stripped(state, "chemical_embedding.linear.weight")
     out = {"embedding": state["chemical_embedding.linear.weight"]}
-    out["readout.0"] = _named(state, "conv_to_output_hidden.linear.weight")
-    out["readout.1"] = _named(state, "output_hidden_to_scalar.linear.weight")
+    out["readout.0"] = named(state, "conv_to_output_hidden.linear.weight")
+    out["readout.1"] = named(state, "output_hidden_to_scalar.linear.weight")
     bessel = "bessel" if network.config.bessel_trainable else "constant.bessel"
-    out[bessel] = _named(state, "radial_basis.basis.bessel_weights")
+    out[bessel] = named(state, "radial_basis.basis.bessel_weights")
     for t in range(len(network.layers)):
         out |= _layer(state, network, t, hidden)
-    made = {}
-    for name, like in network.init(0, torch.float64).items():
-        found = out.get(name, like)
-        if found.numel() != like.numel():
-            raise InputError(f"{name}: {found.numel()} numbers in the state; accepted: {tuple(like.shape)}")
-        made[name] = found.reshape(like.shape).to(torch.float64).clone()
-    return made
+    return shaped(out, network.init(0, torch.float64))
 
 
 def _stripped(state: Mapping[str, Tensor], known: str) -> Mapping[str, Tensor]:
@@ -53,12 +48,6 @@ def _stripped(state: Mapping[str, Tensor], known: str) -> Mapping[str, Tensor]:
             prefix = name[: -len(known)]
             return {key.removeprefix(prefix): value for key, value in state.items()}
     raise InputError(f"{known}: not in the state; accepted: a network of the nequip package, 0.5")
-
-
-def _named(state: Mapping[str, Tensor], name: str) -> Tensor:
-    if name not in state:
-        raise InputError(f"{name}: not in the state; accepted: a network of the nequip package, 0.5")
-    return state[name]
 
 
 def _layer(state: Mapping[str, Tensor], network: Nequip, t: int, hidden: str) -> dict[str, Tensor]:
@@ -84,13 +73,13 @@ def _layer(state: Mapping[str, Tensor], network: Nequip, t: int, hidden: str) ->
     out: dict[str, Tensor] = {}
     depth = len(config.radial_hidden)
     for i in range(depth):
-        out[f"{ours}.radial.{i}"] = _named(state, f"{theirs}.fc.layer{i}.weight")
-    last = _named(state, f"{theirs}.fc.layer{depth}.weight").reshape(-1, len(paths), c)
+        out[f"{ours}.radial.{i}"] = named(state, f"{theirs}.fc.layer{i}.weight")
+    last = named(state, f"{theirs}.fc.layer{depth}.weight").reshape(-1, len(paths), c)
     out[f"{ours}.radial.{depth}"] = last[:, [paths.index(path) for path in own]].flatten(1)
-    ups = _named(state, f"{theirs}.linear_1.weight").reshape(len(before), c, c)
+    ups = named(state, f"{theirs}.linear_1.weight").reshape(len(before), c, c)
     out |= {f"{ours}.up.{name}": up for name, up in zip(before, ups, strict=True)}
     columns = [0] + [1 + gates.index(name_of(g)) for g in gated(layer.outputs)]
-    flat, start = _named(state, f"{theirs}.linear_2.weight"), 0
+    flat, start = named(state, f"{theirs}.linear_2.weight"), 0
     for name in map(str, summed):
         width = config.channels * (len(columns) if name == name_of(SCALAR) else 1)
         listed, wanted = ([path for path in some if path[2] == name] for some in (paths, own))
@@ -99,7 +88,7 @@ def _layer(state: Mapping[str, Tensor], network: Nequip, t: int, hidden: str) ->
         down = down[[listed.index(path) for path in wanted]]
         out[f"{ours}.down.{name}"] = down[:, :, columns] if name == name_of(SCALAR) else down
         start += size
-    flat, start = _named(state, f"{theirs}.sc.weight"), 0
+    flat, start = named(state, f"{theirs}.sc.weight"), 0
     for name in before:
         width = config.channels * (len(columns) if name == name_of(SCALAR) else 1)
         size = c * species * width
