@@ -71,6 +71,8 @@ class NequipConfig:
     """Whether the first layer has one."""
     prune: str = setting("all", choices=("all", "last", "none"))
     """Where weights that cannot reach the energy are left out; the function is the same."""
+    species_scales: bool = setting(False, since=2)
+    """Whether every element has a factor of its own on the energies of its atoms, which is trained."""
 
     def __post_init__(self) -> None:
         for name, natural in (("edge_lmax", self.L), ("embedding", self.channels)):
