@@ -81,6 +81,7 @@ CHANGES: dict[str, dict[str, Any]] = {
         "model.embedding": 2, "model.cutoff": 3.0, "model.n_bessel": 4, "model.bessel_trainable": False,
         "model.cutoff_power": 5, "model.radial_hidden": [6], "model.readout_hidden": None,
         "model.self_connection": "embedding", "model.first_self_connection": False, "model.prune": "none",
+        "model.species_scales": True,
     },
     "tfn": {
         "L": 0, "model.edge_lmax": 2, "model.n_layers": 3, "model.channels": 4, "model.cutoff": 3.0,
