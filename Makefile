@@ -1,4 +1,4 @@
-# make env | demo | test | test-faults | bench | peers      (.venv is made where it is missing)
+# make env | demo | test | test-faults | bench | peers | peers-references      (.venv is made where it is missing)
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -48,8 +48,8 @@ peers: $(PEERS)
 	touch $@
 
 peers-references: $(PEERS)
-	TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 .venv-peers-mace/bin/python tests/peers/mace_references.py
-	.venv-peers-nequip/bin/python tests/peers/nequip_references.py
+	TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 .venv-peers-mace/bin/python -m tests.peers.mace_references
+	.venv-peers-nequip/bin/python -m tests.peers.nequip_references
 
 clean:
 	rm -rf build

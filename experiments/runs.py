@@ -43,6 +43,8 @@ PUBLISHED = ("frame_errors.parquet", "history.parquet")
 WEIGHTS = "model.safetensors"
 LASTING = (WEIGHTS, "trunk.safetensors")
 """What a finished run keeps in ``checkpoint/``, where its attempt left it."""
+CONVERTED = "converted.json"
+"""Stands for configuration and result where the network is another package's (:mod:`experiments.convert`)."""
 DIVERGED = "diverged.json"
 STEPS = "step-*.safetensors"
 KEPT = 2
@@ -168,6 +170,11 @@ class Run:
         if not isinstance(content, dict):
             raise InputError(f"{self.path / 'config.yaml'} is damaged; delete the directory and start the run again")
         return content
+
+    def converted(self) -> dict[str, Any] | None:
+        """What is known of another package's network; None where the directory is a run of ours, or nothing."""
+        content = files.read_json(self.path / CONVERTED)
+        return content if isinstance(content, dict) else None
 
     def result(self) -> dict[str, Any] | None:
         """The published result, or None where there is none (or only a damaged one)."""

@@ -19,11 +19,12 @@ from ase.data import chemical_symbols
 from torch import Tensor
 
 from experiments.architectures import AceConfig, ModelConfig
-from experiments.config import TrainingConfig, parse
+from experiments.config import parse, parse_model
 from experiments.data.baseline import Baseline, composition
 from experiments.data.dataset import Dataset, Floats, Frames, Ints
 from experiments.errors import InputError
 from experiments.models.ace import LinearAce
+from experiments.models.convert.converted import Converted
 from experiments.networks import network
 from experiments.runs import WEIGHTS, Run
 from experiments.tasks.molecules import MoleculeTask, Prepared
@@ -90,15 +91,27 @@ def save_network(
 ) -> None:
     """Write a network's averaged weights and constants; ``energy_offset`` is in eV an atom."""
     offset = np.full(len(elements), energy_offset)
-    facts = {**_facts(elements, prepared.baseline, offset, dataset), "scale": prepared.scale}
+    bonded = dataset.pool.bonds is not None
+    facts = {**_facts(elements, prepared.baseline, offset, bonded), "scale": prepared.scale}
     checkpoint.save(path, checkpoint.Checkpoint(dict(weights), facts))
 
 
 def save_solution(path: Path, solution: Solution, dataset: Dataset) -> None:
     """Write the coefficients of a fit in closed form."""
-    facts = _facts(solution.model.elements.tolist(), solution.baseline, solution.per_atom, dataset)
+    bonded = dataset.pool.bonds is not None
+    facts = _facts(solution.model.elements.tolist(), solution.baseline, solution.per_atom, bonded)
     tensors = {"coefficients": torch.as_tensor(solution.coefficients)}
     checkpoint.save(path, checkpoint.Checkpoint(tensors, facts))
+
+
+def save_converted(directory: Path, network: Converted) -> None:
+    """Write another package's network as a run's directory has its own."""
+    elements = np.array(network.elements, dtype=np.int64)
+    bare = Baseline(elements, np.zeros(len(elements)))
+    facts = {**_facts(network.elements, bare, network.per_atom, False), "scale": network.scale}
+    dtype = getattr(torch, network.precision)
+    weights = {name: value.to(dtype) for name, value in network.weights.items()}
+    checkpoint.save(directory / "checkpoint" / WEIGHTS, checkpoint.Checkpoint(weights, facts))
 
 
 def load(run: Run, device: torch.device) -> Trained:
@@ -107,9 +120,10 @@ def load(run: Run, device: torch.device) -> Trained:
     Raises:
         InputError: no such run, not done, or without a whole model.
     """
-    if not (run.path / "config.yaml").exists():
+    converted = run.converted()
+    if converted is None and not (run.path / "config.yaml").exists():
         raise InputError(f"{run.path}: no run is there; {ACCEPTED}")
-    if run.result() is None:
+    if converted is None and run.result() is None:
         raise InputError(f"{run.path}: the run is {run.state()}; {ACCEPTED}")
     path = run.path / "checkpoint" / WEIGHTS
     stored = checkpoint.load(path) if path.exists() else None
@@ -119,13 +133,17 @@ def load(run: Run, device: torch.device) -> Trained:
         )
         raise InputError(f"{path}: {reason}; accepted: a run computed by this version, in a new store=DIR")
     facts = stored.facts
-    config = parse(run.config())
     elements = np.array(facts["elements"], dtype=np.int64)
-    if isinstance(config.model, AceConfig):
-        geometry = _solution(config.model, elements, stored.tensors["coefficients"])
+    if converted is not None:
+        model = parse_model(converted["model"], None, None)
+        geometry = _network(model, converted["precision"], elements, stored, device)
     else:
-        assert config.training is not None
-        geometry = _network(config.model, config.training, elements, stored, device)
+        config = parse(run.config())
+        if isinstance(config.model, AceConfig):
+            geometry = _solution(config.model, elements, stored.tensors["coefficients"])
+        else:
+            assert config.training is not None
+            geometry = _network(config.model, config.training.precision, elements, stored, device)
     return Trained(elements, _baseline(facts["baseline"]), np.array(facts["per_atom"]), bool(facts["bonded"]), geometry)
 
 
@@ -135,11 +153,11 @@ def _solution(config: AceConfig, elements: Ints, coefficients: Tensor) -> Callab
 
 
 def _network(
-    config: ModelConfig, training: TrainingConfig, elements: Ints, stored: checkpoint.Checkpoint, device: torch.device
+    config: ModelConfig, precision: str, elements: Ints, stored: checkpoint.Checkpoint, device: torch.device
 ) -> Callable[[Frames], Predictions]:
     model = network(config, len(elements))
     params = {name: value.to(device)[None] for name, value in stored.tensors.items()}
-    dtype = getattr(torch, training.precision)
+    dtype = getattr(torch, precision)
     bare = Baseline(elements, np.zeros(len(elements)))
     # the neighbours' constant is among the weights; here it would be for training
     prepared = Prepared(np.zeros(0, np.int64), bare, float(stored.facts["scale"]), inverse_neighbours=1.0)
@@ -152,7 +170,7 @@ def _network(
     return geometry
 
 
-def _facts(elements: Sequence[int], baseline: Baseline, per_atom: Floats, dataset: Dataset) -> dict[str, Any]:
+def _facts(elements: Sequence[int], baseline: Baseline, per_atom: Floats, bonded: bool) -> dict[str, Any]:
     """JSON keeps every digit of a float."""
     return {
         "elements": [int(z) for z in elements],
@@ -164,7 +182,7 @@ def _facts(elements: Sequence[int], baseline: Baseline, per_atom: Floats, datase
             "only": None if baseline.only is None else np.asarray(baseline.only).tolist(),
         },
         "per_atom": per_atom.tolist(),
-        "bonded": dataset.pool.bonds is not None,
+        "bonded": bonded,
     }
 
 

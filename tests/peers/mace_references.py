@@ -7,7 +7,6 @@ in eV, with those of isolated atoms, and forces in eV/Å of that network in floa
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -18,21 +17,11 @@ from e3nn import o3
 from mace import modules
 from safetensors.torch import save_file
 
-ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "tests" / "experiments" / "models" / "references"
+from experiments.models.convert.export import exported
+
+FOLDER = Path(__file__).resolve().parents[1] / "experiments" / "models" / "references"
 CUTOFF, CHANNELS = 3.0, 2
 ELEMENTS = [1, 6, 8]
-
-
-def exporter() -> Any:
-    """experiments/models/convert/export.py, without the packages around it (their dependencies are not here)."""
-    path = ROOT / "experiments" / "models" / "convert" / "export.py"
-    spec = importlib.util.spec_from_file_location("export", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def network(L: int, nu: int, layers: int, first: str) -> Any:
@@ -73,7 +62,6 @@ def molecule() -> dict[str, Any]:
 def main() -> None:
     """See the module's text."""
     torch.set_default_dtype(torch.float64)
-    exported = exporter().exported
     first = "RealAgnosticInteractionBlock"
     cases = {f"L{L}-nu{nu}": (L, nu, 2, first) for L in range(3) for nu in range(1, 4)}
     cases |= {"three-layers": (1, 2, 3, first), "first-residual": (1, 2, 2, "RealAgnosticResidualInteractionBlock")}
@@ -86,7 +74,9 @@ def main() -> None:
         tensors = {f"weight/{key}": value.contiguous() for key, value in tensors.items()}
         tensors |= {"positions": frame["positions"].detach().clone(), "species": frame["kinds"]}
         tensors |= {"energies": out["node_energy"].detach().clone(), "forces": out["forces"].detach().clone()}
-        save_file(tensors, FOLDER / f"mace-{name}.safetensors", {"settings": json.dumps(settings)})
+        path = FOLDER / f"mace-{name}.safetensors"
+        save_file(tensors, path, {"settings": json.dumps(settings)})
+        path.chmod(0o644)  # as other files of a checkout
 
 
 if __name__ == "__main__":
