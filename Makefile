@@ -48,8 +48,8 @@ peers: $(PEERS)
 	touch $@
 
 peers-references: $(PEERS)
-	TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 .venv-peers-mace/bin/python -m tests.peers.mace_references
-	.venv-peers-nequip/bin/python -m tests.peers.nequip_references
+	PYTHONPATH=. TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 .venv-peers-mace/bin/python tests/peers/mace_references.py
+	.venv-peers-nequip/bin/python tests/peers/nequip_references.py
 
 clean:
 	rm -rf build
