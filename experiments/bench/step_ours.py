@@ -36,7 +36,8 @@ def prepare(settings: Mapping[str, Any]) -> tuple[Steps, dict[str, Any]]:
     model = network(config_of(settings), len(task.elements))
     optimizer = {"mace": "amsgrad", "nequip": "adam"}[settings["architecture"]]  # the package's
     folder = tempfile.TemporaryDirectory()
-    pack = pack_of(1, model, task, Path(folder.name), True, optimizer, settings["batch_size"])
+    compile = settings.get("compile", True)
+    pack = pack_of(1, model, task, Path(folder.name), compile, optimizer, settings["batch_size"])
     count = sum(
         value.numel() for name, value in model.init(0, torch.float32).items() if not name.startswith("constant.")
     )
