@@ -1,6 +1,6 @@
 """``python -m experiments.convert FILE --out DIR``: a network of mace-torch or nequip, to be used like a finished run.
 
-FILE is a checkpoint of nequip-train (nequip ≥ 0.7, ``….ckpt``), or what ``experiments/models/convert/export.py`` wrote
+FILE is a checkpoint of nequip-train (nequip ≥ 0.7, ``….ckpt``), or what :mod:`experiments.models.convert.export` wrote
 of a model of mace-torch. Files are read without running code that they name. DIR can then be given to
 ``python -m experiments.evaluate DIR data=NAME`` and to the ASE calculator.
 """
@@ -26,7 +26,7 @@ from experiments.models.convert.converted import Converted
 from experiments.runs import CONVERTED
 from experiments.training import trained
 
-EXPORT = "experiments/models/convert/export.py"
+EXPORT = "experiments.models.convert.export"
 
 
 def read(path: Path) -> tuple[Converted, dict[str, str]]:
@@ -42,7 +42,7 @@ def read(path: Path) -> tuple[Converted, dict[str, str]]:
     except pickle.UnpicklingError:
         raise InputError(
             f"{path}: reading it would run the code that it names; accepted: a checkpoint of nequip-train, and for "
-            f"a model of mace-torch that you trust, what `python {EXPORT} {path.name} --out FILE.pt` writes where "
+            f"a model of mace-torch that you trust, what `python -m {EXPORT} {path.name} --out FILE.pt` writes where "
             "mace-torch is installed"
         ) from None
     except (RuntimeError, OSError, EOFError, ValueError) as error:

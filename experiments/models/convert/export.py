@@ -1,10 +1,10 @@
 """Run where mace-torch is installed: writes what a model holds as plain tensors and text, without pickled code.
 
-    TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 python experiments/models/convert/export.py MODEL --out FILE.pt
+    TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 python -m experiments.models.convert.export MODEL --out FILE.pt
 
 mace-torch saves whole models as pickles, and reading those runs the code that they name: do it only with files that
 you trust. FILE.pt can be read by anybody (``torch.load(weights_only=True)``), and ``python -m experiments.convert``
-does. This script needs nothing of equilaw.
+does. It needs nothing of equilaw but this file; the variable lets e3nn 0.4 read its tables under torch ≥ 2.6.
 
 Coupling tensors U (megabytes, and in a basis that depends on how they were made) are left out. What counts is the
 function a ↦ U(a, …, a); its values at random points determine it, and stand in the file.
@@ -56,7 +56,8 @@ def sampled(couplings: Tensor, order: int) -> tuple[Tensor, Tensor]:
     values = torch.tensordot(points, couplings.movedim(0, -2), 1)  # [n] + [M]*(order−1) + [2l+1, K]
     for _ in range(order - 1):
         values = torch.einsum("na,na...->n...", points, values)
-    independent = int(torch.linalg.matrix_rank(values.reshape(-1, count)))
+    # couplings of a float32 model are rounded; singular values of independent ones are far above that
+    independent = int(torch.linalg.matrix_rank(values.reshape(-1, count), rtol=1e-5))
     enough = -(-independent // components) + 4
     return points[:enough].clone(), values[:enough].clone()
 

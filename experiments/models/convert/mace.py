@@ -3,7 +3,7 @@
 Where the package has two linear maps in a row that ours merges (embedding and first "up" map; the first layer's node
 map and the choice by species behind it), the product of their weights is taken. The couplings of its symmetric
 contraction are another basis, partly of duplicates, of the same functions; weights are carried over by values at
-points (see export.py). Weights that cannot reach the energy are dropped.
+points (see :mod:`experiments.models.convert.export`). Weights that cannot reach the energy are dropped.
 """
 
 from __future__ import annotations
@@ -89,11 +89,14 @@ def converted(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Con
     """
     config = config_of(settings)
     elements = [int(z) for z in settings["atomic_numbers"]]
+    if elements != sorted(set(elements)):
+        raise InputError(f"atomic_numbers={elements}: accepted: rising ones, as mace-torch has them")
     network = Mace(config, len(elements))
+    dtype = named(tensors, "node_embedding.linear.weight").dtype
     state = {name: value.double() for name, value in tensors.items()}
     weights = _ends(state, network)
     for t in range(config.n_layers):
-        weights |= _layer(state, network, t)
+        weights |= _layer(state, network, t, 1e-9 if dtype == torch.float64 else 1e-5)
     neighbours = set(settings["neighbours"])
     if len(neighbours) != 1:
         raise InputError(f"avg_num_neighbors={sorted(neighbours)}: accepted: the same in all layers")
@@ -105,7 +108,7 @@ def converted(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Con
         weights=shaped(weights, network.init(0, torch.float64)),
         scale=float(named(state, "scale_shift.scale").reshape(())),
         per_atom=isolated + float(named(state, "scale_shift.shift").reshape(())),
-        precision=str(next(iter(tensors.values())).dtype).removeprefix("torch."),
+        precision=str(dtype).removeprefix("torch."),
     )
 
 
@@ -117,7 +120,6 @@ def _ends(state: Mapping[str, Tensor], network: Mace) -> dict[str, Tensor]:
     out = {"embedding": embedding @ up / math.sqrt(c)}
     for t in range(last):
         out[f"layer{t}.readout"] = named(state, f"readouts.{t}.linear.weight")
-    # a single layer has the linear readout of the package's first one
     out["readout.0"] = named(state, f"readouts.{last}.linear_1.weight")
     out["readout.1"] = named(state, f"readouts.{last}.linear_2.weight")
     if network.config.first_residual:
@@ -126,7 +128,7 @@ def _ends(state: Mapping[str, Tensor], network: Mace) -> dict[str, Tensor]:
     return out
 
 
-def _layer(state: Mapping[str, Tensor], network: Mace, t: int) -> dict[str, Tensor]:
+def _layer(state: Mapping[str, Tensor], network: Mace, t: int, rounding: float) -> dict[str, Tensor]:
     config, layer, ours, theirs = network.config, network.layers[t], f"layer{t}", f"interactions.{t}"
     c, s, edge = config.channels, network.n_species, config.edge_lmax
     before = range(config.L + 1) if t > 0 else range(1)
@@ -166,13 +168,14 @@ def _layer(state: Mapping[str, Tensor], network: Mace, t: int) -> dict[str, Tens
         name = f"products.{t}.symmetric_contractions.contractions.{term.degree}"  # sorted by degree
         weight = "weights_max" if term.order == config.nu else f"weights.{config.nu - 1 - term.order}"
         points, values = (named(state, f"{name}.{what}_{term.order}") for what in ("points", "values"))
-        basis = _basis(term, max(layer.features), points, values)
+        basis = _basis(term, max(layer.features), points, values, rounding)
         out[f"{ours}.contraction.{term.degree}.{term.order}"] = basis @ named(state, f"{name}.{weight}")
     return out
 
 
-def _basis(term: Term, l_in: int, points: Tensor, values: Tensor) -> Tensor:
-    """``[K, K']`` that takes weights of the package's couplings to weights of ours: both give the same values.
+def _basis(term: Term, l_in: int, points: Tensor, values: Tensor, rounding: float) -> Tensor:
+    """``[K, K']`` that takes weights of the package's couplings to weights of ours: both give the same values, up to
+    ``rounding``, for the package keeps its couplings in the precision of its weights.
 
     The package has couplings among all degrees; where ours leaves degrees out, theirs see zeros there.
     """
@@ -182,7 +185,7 @@ def _basis(term: Term, l_in: int, points: Tensor, values: Tensor) -> Tensor:
         at = torch.einsum("na,na...->n...", points[:, : (l_in + 1) ** 2], at)
     left, right = at.flatten(0, 1), values.flatten(0, 1)
     found: Tensor = torch.linalg.lstsq(left, right).solution
-    if (left @ found - right).abs().max() > 1e-9 * right.abs().max():
+    if (left @ found - right).abs().max() > rounding * right.abs().max():
         raise InputError(
             f"couplings of order {term.order} to degree {term.degree}: not those of features of natural parity; "
             "accepted: models without use_so3"
