@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.bench.rows import show
-from experiments.bench.turns import Worker, compared, in_turns, own_python, peer_python
+from experiments.bench.turns import Both, Worker, compared, in_turns, own_python, peer_python
 
 SHARED: dict[str, Any] = {"cutoff": 5.0, "n_bessel": 8, "radial_hidden": [64, 64, 64], "threads": 1, "batch_size": 8}
 MACE: dict[str, Any] = {**SHARED, "architecture": "mace", "nu": 3, "edge_lmax": 3, "readout_hidden": 16}
@@ -63,31 +63,13 @@ def measured(settings: Mapping[str, Any], modes: Mapping[str, str], seconds: flo
 
 
 def together(settings: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-    """Two one-thread workers that train at once beside one alone: milliseconds for a step of one run each."""
+    """Two one-thread workers that train at once beside one alone; the ratio is that of the runs an hour."""
     with (
         Worker(own_python(), "experiments.bench.step_ours", settings) as first,
         Worker(own_python(), "experiments.bench.step_ours", settings) as second,
     ):
-        pairs = in_turns(Both(first, second), first, seconds)  # type: ignore[arg-type]
-        found = compared(pairs)
+        found = compared(in_turns(Both(first, second), first, seconds))
     name = f"a sweep's runs an hour, two one-thread workers, {settings['architecture']} L={settings['L']}"
     row = {"name": name, "kind": "sweep", "device": settings["device"], "threads": 1, "peer": "one worker", **found}
     show([row])
     return row
-
-
-class Both:
-    """Two workers at once, as if they were one of twice the speed."""
-
-    def __init__(self, first: Worker, second: Worker) -> None:
-        self.workers = (first, second)
-
-    def run(self, steps: int) -> Any:
-        """``steps`` of each."""
-        from experiments.bench.turns import Turn
-
-        for worker in self.workers:
-            worker.ask(steps)
-        turns = [worker.told() for worker in self.workers]
-        rate = sum(1 / turn.wall for turn in turns)
-        return Turn(1 / rate, sum(turn.cpu for turn in turns) / len(turns))

@@ -51,15 +51,19 @@ def watched(
     with (folder / "output.txt").open("w") as log:
         began = time.monotonic()
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
-        while True:
-            ended = process.poll() is not None
-            now = time.monotonic() - began
-            for path in found():
-                if path.name not in seen:
-                    seen[path.name] = (now, cpu_seconds(process.pid) if not ended else float("nan"))
-            if ended:
-                break
-            time.sleep(0.05)
+        try:
+            ended, cpu = False, 0.0
+            while not ended:
+                cpu = max(cpu, cpu_seconds(process.pid))
+                ended = process.poll() is not None
+                now = time.monotonic() - began
+                for path in found():
+                    seen.setdefault(path.name, (now, cpu))
+                if not ended:
+                    time.sleep(0.05)
+        finally:
+            process.kill()  # where this ends before it
+            process.wait()
     if process.returncode != 0:
         lines = (folder / "output.txt").read_text().strip().splitlines() or ["no message"]
         raise InputError(f"{Path(command[0]).name}: exit code {process.returncode}: {lines[-1]}")
@@ -67,11 +71,11 @@ def watched(
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process, that of its ended children included; NaN where it is gone."""
+    """User and system time of a process, that of its ended children included; 0 where it is gone."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return float("nan")
+        return 0.0
     return sum(int(fields[i]) for i in (11, 12, 13, 14)) / TICK
 
 
@@ -94,7 +98,7 @@ def ours(names: Mapping[str, str], args: argparse.Namespace, folder: Path) -> li
         command = [
             str(own_python()), "-m", "experiments", f"P={args.P}", f"L={args.L}", f"nu={args.nu}", f"seed={args.seed}",
             "data=extxyz", f"data.train={names['pool']}", f"data.test={names['test']}", f"store={store}",
-            f"model.channels={args.channels}", f"training.max_steps={budget}",
+            f"model.channels={args.channels}", f"training.max_steps={budget}", *args.keys,
         ]  # fmt: skip
         command = ["env", f"PYTHONPATH={ROOT}", *command]
         seen = watched(command, folder / f"ours-{budget}-log", lambda s=store: list(s.glob("*/result.json")))  # type: ignore[misc]
@@ -158,6 +162,7 @@ def main() -> int:
     parser.add_argument(
         "--budgets", nargs="+", type=int, default=[500, 1000, 2000, 4000, 8000], help="ours, in updates"
     )
+    parser.add_argument("--keys", nargs="*", default=[], metavar="KEY=VALUE", help="further settings of ours")
     parser.add_argument("--epochs", type=int, default=1500, help="mace-torch's, as in its README")
     parser.add_argument("--every", type=int, default=10, help="epochs between mace-torch's checkpoints")
     parser.add_argument("--batch", type=int, default=5, help="mace-torch's")

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, Protocol, Self
 
 import numpy as np
 
@@ -100,17 +100,38 @@ class Worker:
         self.log.close()
 
 
-def in_turns(ours: Worker, peer: Worker, seconds: float, turn: float = 0.5) -> list[tuple[Turn, Turn]]:
+class Runs(Protocol):
+    """What takes steps."""
+
+    def run(self, steps: int) -> Turn:
+        """Take steps, and tell what one took."""
+        ...
+
+
+class Both:
+    """Two workers at once, as if they were one: a step of it is one step of one of them."""
+
+    def __init__(self, first: Worker, second: Worker) -> None:
+        self.workers = (first, second)
+
+    def run(self, steps: int) -> Turn:
+        """``steps`` of each."""
+        for worker in self.workers:
+            worker.ask(steps)
+        turns = [worker.told() for worker in self.workers]
+        return Turn(1 / sum(1 / turn.wall for turn in turns), sum(turn.cpu for turn in turns) / len(turns))
+
+
+def in_turns(ours: Runs, peer: Runs, seconds: float, turn: float = 0.5) -> list[tuple[Turn, Turn]]:
     """Neighbouring turns of both for about ``seconds``, at least five; ``turn`` is about the seconds of one."""
-    counts = [max(1, round(turn / worker.run(1).wall)) for worker in (ours, peer)]
+    sides = (ours, peer)
+    counts = [max(1, round(turn / side.run(1).wall)) for side in sides]
     found: list[tuple[Turn, Turn]] = []
     began = time.monotonic()
     while time.monotonic() - began < seconds or len(found) < 5:
-        pair = (ours.run(counts[0]), peer.run(counts[1])) if len(found) % 2 == 0 else None
-        if pair is None:  # who goes first changes, so that a drift favours nobody
-            other = peer.run(counts[1])
-            pair = (ours.run(counts[0]), other)
-        found.append(pair)
+        order = (0, 1) if len(found) % 2 == 0 else (1, 0)  # who goes first changes, so that a drift favours nobody
+        turns = {i: sides[i].run(counts[i]) for i in order}
+        found.append((turns[0], turns[1]))
     return found
 
 

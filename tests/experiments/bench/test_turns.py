@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from experiments.bench import turns
-from experiments.bench.turns import Turn, Worker, compared, in_turns, own_python, peer_python
+from experiments.bench.turns import Both, Turn, Worker, compared, in_turns, own_python, peer_python
 from experiments.errors import InputError
 
 FAKE = "tests.experiments.bench.fake"
@@ -28,6 +28,13 @@ def test_two_processes_in_turns() -> None:
         assert other.wall >= 0.004
         assert own.cpu < own.wall
     assert ours.process.poll() == 0
+
+
+def test_two_at_once_share_a_step() -> None:
+    settings = {"threads": 1, "seconds": 0.05}
+    with Worker(own_python(), FAKE, settings) as first, Worker(own_python(), FAKE, settings) as second:
+        turn = Both(first, second).run(4)
+    assert turn.wall >= 0.025  # both sleep at the same time
 
 
 def test_the_ratio_is_the_median_of_the_turns() -> None:
