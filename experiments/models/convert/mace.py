@@ -21,6 +21,7 @@ from experiments.errors import InputError
 from experiments.models.contraction import Term, couplings
 from experiments.models.convert.converted import Converted, named, shaped
 from experiments.models.mace import Mace
+from experiments.schema import build
 
 FIRST = {"RealAgnosticInteractionBlock": False, "RealAgnosticResidualInteractionBlock": True}
 """The package's first interaction: whether it has a residual."""
@@ -66,19 +67,20 @@ def config_of(settings: Mapping[str, Any]) -> MaceConfig:
     if irreps != [(degree, (-1) ** degree) for degree in range(len(irreps))] or len(channels) != 1:
         written = " + ".join(f"{count}x{degree}{'e' if parity == 1 else 'o'}" for count, (degree, parity) in hidden)
         raise InputError(f"hidden_irreps={written}: accepted: Cx0e + Cx1o + …, the same C of all")
-    return MaceConfig(
-        L=len(irreps) - 1,
-        nu=settings["correlation"],
-        edge_lmax=settings["max_ell"],
-        n_layers=settings["num_interactions"],
-        channels=channels.pop(),
-        cutoff=settings["r_max"],
-        n_bessel=settings["num_bessel"],
-        cutoff_power=int(settings["num_polynomial_cutoff"]),
-        radial_hidden=tuple(settings["radial_MLP"]),
-        readout_hidden=sum(count for count, _ in settings["MLP_irreps"]),
-        first_residual=FIRST[first],
-    )
+    values = {
+        "L": len(irreps) - 1,
+        "nu": settings["correlation"],
+        "edge_lmax": settings["max_ell"],
+        "n_layers": settings["num_interactions"],
+        "channels": channels.pop(),
+        "cutoff": settings["r_max"],
+        "n_bessel": settings["num_bessel"],
+        "cutoff_power": int(settings["num_polynomial_cutoff"]),
+        "radial_hidden": settings["radial_MLP"],
+        "readout_hidden": sum(count for count, _ in settings["MLP_irreps"]),
+        "first_residual": FIRST[first],
+    }
+    return build(MaceConfig, values, "model.")
 
 
 def converted(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Converted:

@@ -18,6 +18,7 @@ from experiments.models.convert.converted import Converted, named, shaped
 from experiments.models.gate import SCALAR, gated, name_of
 from experiments.models.nequip import Nequip
 from experiments.models.radial import silu_scale
+from experiments.schema import build
 
 BUILDER = "nequip.model.NequIPGNNModel"
 PLAIN: dict[str, tuple[Any, ...]] = {
@@ -57,29 +58,29 @@ def config_of(settings: Mapping[str, Any]) -> NequipConfig:
     for name, accepted in PLAIN.items():
         if settings.get(name, accepted[0]) not in accepted:
             raise InputError(f"{name}={settings[name]}: our NequIP has none such; accepted: {accepted[0]}")
-    L = int(settings.get("l_max", 1))
     features = settings.get("num_features", 32)
     widths = {features} if isinstance(features, int) else set(features)
     if len(widths) != 1:
         raise InputError(f"num_features={list(features)}: accepted: the same number for all degrees")
     scales = settings.get("per_type_energy_scales")
-    return NequipConfig(
-        L=L,
-        parity=bool(settings.get("parity", True)),
-        n_layers=int(settings.get("num_layers", 4)),
-        channels=int(widths.pop()),
-        embedding=settings.get("type_embed_num_features"),
-        cutoff=float(settings["r_max"]),
-        n_bessel=int(settings.get("num_bessels", 8)),
-        bessel_trainable=bool(settings.get("bessel_trainable", False)),
-        cutoff_power=int(settings.get("polynomial_cutoff_p", 6)),
-        radial_hidden=(int(settings.get("radial_mlp_width", 128)),) * int(settings.get("radial_mlp_depth", 1)),
-        readout_hidden=None,
-        self_connection="embedding",
-        first_self_connection=False,
-        species_scales=isinstance(scales, Mapping) or bool(settings.get("per_type_energy_scales_trainable", False)),
-        prune="last",
-    )
+    values = {
+        "L": settings.get("l_max", 1),
+        "parity": settings.get("parity", True),
+        "n_layers": settings.get("num_layers", 4),
+        "channels": widths.pop(),
+        "embedding": settings.get("type_embed_num_features"),
+        "cutoff": settings["r_max"],
+        "n_bessel": settings.get("num_bessels", 8),
+        "bessel_trainable": settings.get("bessel_trainable", False),
+        "cutoff_power": settings.get("polynomial_cutoff_p", 6),
+        "radial_hidden": [settings.get("radial_mlp_width", 128)] * settings.get("radial_mlp_depth", 1),
+        "readout_hidden": None,
+        "self_connection": "embedding",
+        "first_self_connection": False,
+        "species_scales": isinstance(scales, Mapping) or settings.get("per_type_energy_scales_trainable", False),
+        "prune": "last",
+    }
+    return build(NequipConfig, values, "model.")
 
 
 def converted(state: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Converted:

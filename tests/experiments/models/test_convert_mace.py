@@ -82,6 +82,7 @@ def test_references_cover_orders_and_both_first_layers() -> None:
         ({"hidden_irreps": [[3, [0, 1]], [2, [1, -1]]]}, r"hidden_irreps=3x0e \+ 2x1o"),
         ({"model": "MACE"}, "model=MACE: our MACE has none such; accepted: ScaleShiftMACE"),
         ({"distance_transform": "Agnesi"}, "distance_transform=Agnesi"),
+        ({"max_ell": 4}, r"model\.edge_lmax=4: accepted: an integer from 0 to 3"),
     ],
 )
 def test_what_ours_lacks_is_refused_in_one_line(change: dict[str, Any], message: str) -> None:

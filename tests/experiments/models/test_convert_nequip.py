@@ -56,6 +56,7 @@ def test_references_cover_degrees_with_and_without_parity() -> None:
         ({"num_features": [3, 2]}, r"num_features=\[3, 2\]: accepted: the same number for all degrees"),
         ({"readout_mlp_hidden_layers_depth": 1}, "readout_mlp_hidden_layers_depth=1"),
         ({"gates": 1}, "gates=1: an unknown setting"),
+        ({"l_max": 4}, r"model\.L=4: accepted: an integer from 0 to 3"),
     ],
 )
 def test_what_ours_lacks_is_refused_in_one_line(change: dict[str, Any], message: str) -> None:
