@@ -16,7 +16,7 @@ Features of one and two factors take all pairs of radial functions; from three f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations_with_replacement, groupby, product
@@ -34,6 +34,8 @@ from experiments.models.couplings import coupling_basis
 from experiments.models.radial import bessel, polynomial_cutoff
 from experiments.models.spherical import spherical_harmonics
 from experiments.tasks.predictions import Predictions
+from experiments.training.closed_form import Geometry, Isolated, Solution
+from experiments.training.least_squares import Design, solve
 
 _CHUNK_BYTES = 2**27
 """Memory of the force rows of one chunk of frames (a single frame may need more)."""
@@ -58,20 +60,6 @@ class Group:
     def size(self) -> int:
         """Number of features."""
         return self.channels.shape[0] * self.coupling.shape[-1]
-
-
-@dataclass(frozen=True)
-class Design:
-    """What linear features predict for some frames, per unit of each coefficient.
-
-    frames    ``[F]``           which frames of those asked for
-    energies  ``[F, M]``        Σ_i B_f(i) of the atoms of the feature's element
-    forces    ``[F, N, 3, M]``  −∂/∂x of it in 1/Å; zero on padding
-    """
-
-    frames: Ints
-    energies: Floats
-    forces: Floats
 
 
 @cache
@@ -149,16 +137,23 @@ class LinearAce:
         Raises ``InputError`` for elements the model does not know, and for positions that are not finite.
         """
         self.check(frames)
-        atoms = frames.numbers.shape[1]
-        # a coordinate has M rows of the design and the slopes of all densities
-        slopes = len(self.elements) * self.config.n_radial * (self.lmax + 1) ** 2 * atoms
-        limit = max(1, _CHUNK_BYTES // (8 * 3 * atoms * max(self.size, slopes)))
+        limit = max(1, int(_CHUNK_BYTES / self._frame_bytes(frames)))
         _, kind = np.unique(frames.numbers, axis=0, return_inverse=True)
         for k in range(int(kind.max(initial=-1)) + 1):
             same = np.flatnonzero(kind.reshape(-1) == k)
             for start in range(0, len(same), limit):
                 chosen = same[start : start + limit]
                 yield self._design(frames.take(chosen), chosen)
+
+    def chunk_bytes(self, frames: Frames) -> float:
+        """Memory that a piece of the design matrix takes while it is made: it, its projection, and its parts."""
+        return 4 * max(float(_CHUNK_BYTES), self._frame_bytes(frames))
+
+    def _frame_bytes(self, frames: Frames) -> float:
+        atoms = frames.numbers.shape[1]
+        # a coordinate has M rows of the design and the slopes of all densities
+        slopes = len(self.elements) * self.config.n_radial * (self.lmax + 1) ** 2 * atoms
+        return float(8 * 3 * atoms * max(self.size, slopes))
 
     def predict(self, coefficients: Floats, frames: Frames) -> Predictions:
         """Energies (eV, without intercept) and forces (eV/Å) from coefficients ``[M]``; never holds force rows."""
@@ -267,6 +262,26 @@ class LinearAce:
                     where = (start + rows[:, None] * p + torch.arange(p)).flatten()
                     forces[:, :, where] -= by_degree[degree][:, channel] @ partial[:, :, rows].flatten(2)
             start += t * p
+
+
+class Ace(LinearAce):
+    """Linear ACE as a model that solves itself."""
+
+    def accept(self, train: Frames, test: Frames) -> None:
+        """Any frames of the elements."""
+        self.check(train)
+        self.check(test)
+
+    def solve(self, frames: Frames, isolated: Isolated, seed: int) -> Solution:
+        """By least squares; nothing is random."""
+        config = self.config
+        smaller = "fewer training frames (P), nu, model.edge_lmax, model.n_radial"
+        fitted = solve(self, frames, config.energy_weight, config.force_weight, isolated, smaller=smaller)
+        return fitted.solution()
+
+    def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:
+        """What the coefficients predict."""
+        return lambda frames: self.predict(tensors["coefficients"].numpy(), frames)
 
 
 @dataclass(frozen=True, init=False)
