@@ -29,12 +29,11 @@ from torch import Tensor
 from experiments.config import AceConfig
 from experiments.data.dataset import Floats, Frames, Ints
 from experiments.data.graph import neighbours
-from experiments.errors import InputError
 from experiments.models.couplings import coupling_basis
 from experiments.models.radial import bessel, polynomial_cutoff
 from experiments.models.spherical import spherical_harmonics
 from experiments.tasks.predictions import Predictions
-from experiments.training.closed_form import Geometry, Isolated, Solution
+from experiments.training.closed_form import Geometry, Isolated, Solution, check_frames
 from experiments.training.least_squares import Design, solve
 
 _CHUNK_BYTES = 2**27
@@ -183,16 +182,7 @@ class LinearAce:
 
     def check(self, frames: Frames) -> None:
         """Raises ``InputError`` for elements the model does not know, and for positions that are not finite."""
-        known = np.isin(frames.numbers, self.elements) | (frames.numbers == 0)
-        if not known.all():
-            f, n = np.argwhere(~known)[0]
-            raise InputError(
-                f"frame {f}, atom {n}: atomic number {frames.numbers[f, n]} is not among those of the fit; "
-                f"accepted: {', '.join(str(z) for z in self.elements)}"
-            )
-        if not np.isfinite(frames.positions).all():
-            f, n = np.argwhere(~np.isfinite(frames.positions))[0, :2]
-            raise InputError(f"frame {f}, atom {n}: its position is not finite; accepted: numbers in Å")
+        check_frames(frames, self.elements)
 
     def _edge_functions(self, vectors: Tensor) -> Tensor:
         """φ = R_n(r) Y_lm(r̂) of edge vectors: ``[..., 3]`` → ``[..., n, (lmax+1)²]``."""

@@ -55,7 +55,7 @@ class Nearest:
         stored = {name: value.numpy() for name, value in tensors.items()}
         numbers, known = stored["numbers"], stored["positions"]
         n = len(numbers)
-        search = {"descriptor": _by_descriptor, "aligned_rmsd": _by_alignment}[self.config.metric]
+        search = SEARCHES[self.config.metric]
         improper = self.config.metric == "descriptor"
 
         def predict(frames: Frames) -> Predictions:
@@ -86,10 +86,16 @@ def carried(frame: Floats, other: Floats, forces: Floats, numbers: Ints, imprope
     return np.asarray(forces[found.order[0]] @ turn.T)
 
 
-def _by_descriptor(positions: Floats, known: Floats, numbers: Ints) -> Ints:
+def by_descriptor(positions: Floats, known: Floats, numbers: Ints) -> Ints:
+    """Which of the known frames ``[P, N, 3]`` (Å) is nearest to each of others ``[T, N, 3]``. ``[T]``"""
     return np.asarray(cKDTree(descriptor(known, numbers)).query(descriptor(positions, numbers))[1], dtype=np.int64)
 
 
-def _by_alignment(positions: Floats, known: Floats, numbers: Ints) -> Ints:
+def by_alignment(positions: Floats, known: Floats, numbers: Ints) -> Ints:
+    """The same by aligned RMSD."""
     far, near = (1 / descriptor(x, numbers) for x in (known, positions))
     return Aligned(positions, known, near, far, numbers).nearest(len(known), most=1)[1][:, 0]
+
+
+SEARCHES = {"descriptor": by_descriptor, "aligned_rmsd": by_alignment}
+"""By the name of the metric."""

@@ -19,12 +19,11 @@ from torch import Tensor
 
 from experiments.architectures import NtkConfig
 from experiments.data.dataset import Dataset, Floats, Frames, Ints
-from experiments.errors import InputError
 from experiments.models.graph import pair_forces
 from experiments.networks import network
 from experiments.tasks.molecules import EVALUATION_SLOTS, MoleculeTask, Network, Resident, differentiable, pick_graph
 from experiments.tasks.predictions import Predictions
-from experiments.training.closed_form import Geometry, Isolated, Solution
+from experiments.training.closed_form import Geometry, Isolated, Solution, check_frames
 from experiments.training.least_squares import Design, solve
 
 _CHUNK_BYTES = 2**27
@@ -47,16 +46,7 @@ class LinearisedNetwork:
 
     def check(self, frames: Frames) -> None:
         """Raises ``InputError`` for elements the model does not know, and for positions that are not finite."""
-        strange = ~np.isin(frames.numbers, self.elements) & (frames.numbers > 0)
-        if strange.any():
-            f, n = np.argwhere(strange)[0]
-            raise InputError(
-                f"frame {f}, atom {n}: atomic number {frames.numbers[f, n]} is not among those of the fit; "
-                f"accepted: {', '.join(str(z) for z in self.elements)}"
-            )
-        if not np.isfinite(frames.positions).all():
-            f, n = np.argwhere(~np.isfinite(frames.positions))[0, :2]
-            raise InputError(f"frame {f}, atom {n}: its position is not finite; accepted: numbers in Å")
+        check_frames(frames, self.elements)
 
     def chunk_bytes(self, frames: Frames) -> float:
         """Memory that a piece of the design matrix takes while it is made: weights, gradients, rows, projected rows."""
@@ -155,6 +145,8 @@ class Ntk:
 
     def accept(self, train: Frames, test: Frames) -> None:
         """Any frames of the elements."""
+        check_frames(train, self.elements)
+        check_frames(test, self.elements)
 
     def linearised(self, weights: Mapping[str, Tensor]) -> LinearisedNetwork:
         """Around ``weights``."""

@@ -12,7 +12,7 @@ torque). They are projected out: half the rows of a small molecule less, exactly
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -162,6 +162,20 @@ def check_labels(frames: Frames) -> None:
             raise InputError(
                 f"training frame {int(np.argmax(bad))}: {name} not finite; accepted: numbers (eV, eV/Å, Å)"
             )
+
+
+def check_frames(frames: Frames, elements: Sequence[int] | Ints) -> None:
+    """Raises ``InputError`` for elements that are not among ``elements``, and for positions that are not finite."""
+    strange = ~np.isin(frames.numbers, elements) & (frames.numbers > 0)
+    if strange.any():
+        f, n = np.argwhere(strange)[0]
+        raise InputError(
+            f"frame {f}, atom {n}: atomic number {frames.numbers[f, n]} is not among those of the fit; "
+            f"accepted: {', '.join(str(z) for z in elements)}"
+        )
+    if not np.isfinite(frames.positions).all():
+        f, n = np.argwhere(~np.isfinite(frames.positions))[0, :2]
+        raise InputError(f"frame {f}, atom {n}: its position is not finite; accepted: numbers in Å")
 
 
 def one_molecule(frames: Frames, numbers: Ints, model: str) -> None:
