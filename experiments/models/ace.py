@@ -119,6 +119,7 @@ class LinearAce:
         self.size = self.per_element * len(self.elements)
         # what is built: with one factor, only l = 0 makes a scalar
         self.lmax = max(max(group.degrees) for group in self.groups)
+        self._found: dict[tuple[int, int], _Beginnings] = {}
 
     def design(self, frames: Frames) -> Design:
         """The design matrix of all frames at once; see :meth:`chunks` where that is too large."""
@@ -197,10 +198,19 @@ class LinearAce:
 
     def _features(self, density: Tensor) -> Iterator[Tensor]:
         """B of every group: A ``[i, c, lm]`` → ``[i, t, p]``."""
-        for group in self.groups:
+        for number, group in enumerate(self.groups):
             last = _harmonic(density, group.degrees[-1])[:, group.channels[:, -1]]  # [i, t, m]
-            partial = _contract(density, group.degrees[:-1], group.channels[:, :-1], group.coupling)
+            beginnings = self._beginnings(number, len(group.degrees) - 1)
+            partial = _contract(density, group.degrees[:-1], beginnings, group.coupling)
             yield (partial * last[..., None]).sum(2)
+
+    def _beginnings(self, number: int, left_out: int) -> _Beginnings:
+        """Of the factors of a group but one; remembered, for a search takes longer than what it saves a frame."""
+        key = (number, left_out)
+        if key not in self._found:
+            channels = self.groups[number].channels
+            self._found[key] = _Beginnings.of(torch.cat([channels[:, :left_out], channels[:, left_out + 1 :]], 1))
+        return self._found[key]
 
     def _design(self, frames: Frames, chosen: Ints) -> Design:
         near = _Neighbourhoods(frames, self.elements, self.config.cutoff)
@@ -236,13 +246,12 @@ class LinearAce:
             moved[..., degree**2 : (degree + 1) ** 2].flatten(3) for degree in range(self.lmax + 1)
         ]  # [f, c, (a x), (i m)]
         start = 0
-        for group in self.groups:
+        for number, group in enumerate(self.groups):
             t, p = len(group.channels), group.coupling.shape[-1]
             for q, degree in enumerate(group.degrees):
-                others = [j for j in range(len(group.degrees)) if j != q]
-                degrees = tuple(group.degrees[j] for j in others)
+                degrees = group.degrees[:q] + group.degrees[q + 1 :]
                 coupling = torch.movedim(group.coupling, q, -2)
-                partial = _contract(atoms, degrees, group.channels[:, others], coupling)  # ∂B/∂A_q [i, t, m, p]
+                partial = _contract(atoms, degrees, self._beginnings(number, q), coupling)  # ∂B/∂A_q [i, t, m, p]
                 if q == 0:
                     value = (partial * _harmonic(atoms, degree)[:, group.channels[:, 0], :, None]).sum(2)
                     energies[:, start : start + t * p] = value.reshape(f, i, t * p).sum(1)
@@ -310,19 +319,37 @@ def _harmonic(density: Tensor, degree: int) -> Tensor:
     return density[..., degree**2 : (degree + 1) ** 2]
 
 
-def _contract(density: Tensor, degrees: tuple[int, ...], channels: Tensor, coupling: Tensor) -> Tensor:
-    """The coupling contracted with all factors but the last: A ``[i, c, lm]`` → ``[i, t, m_last, p]``.
+@dataclass(frozen=True)
+class _Beginnings:
+    """The distinct beginnings of rows of channels ``[t, k]``, which many features share.
 
-    One factor at a time over the distinct beginnings of ``channels`` ``[t, k−1]``, which many features share.
+    steps  for each of the k factors its channel ``[b]`` in every beginning, and the beginning before it ``[b]``
+    rows   ``[t]`` which of the last ones each row is
     """
+
+    steps: tuple[tuple[Tensor, Tensor], ...]
+    rows: Tensor
+
+    @staticmethod
+    def of(channels: Tensor) -> _Beginnings:
+        """Of all rows."""
+        steps = []
+        rows = torch.zeros(len(channels), dtype=torch.int64)
+        for j in range(channels.shape[1]):
+            beginnings, new = torch.unique(channels[:, : j + 1], dim=0, return_inverse=True)
+            parent = torch.zeros(len(beginnings), dtype=torch.int64)
+            parent[new] = rows
+            steps.append((beginnings[:, -1], parent))
+            rows = new
+        return _Beginnings(tuple(steps), rows)
+
+
+def _contract(density: Tensor, degrees: tuple[int, ...], beginnings: _Beginnings, coupling: Tensor) -> Tensor:
+    """The coupling contracted with all factors but the last: A ``[i, c, lm]`` → ``[i, t, m_last, p]``."""
     partial = coupling[None, None]  # [i, beginnings, m, …, m_last, p]
-    inverse = torch.zeros(len(channels), dtype=torch.int64)
-    for j, degree in enumerate(degrees):
-        beginnings, new_inverse = torch.unique(channels[:, : j + 1], dim=0, return_inverse=True)
-        parent = torch.zeros(len(beginnings), dtype=torch.int64)
-        parent[new_inverse] = inverse
-        factor = _harmonic(density, degree)[:, beginnings[:, -1]]  # [i, beginnings, m]
+    for j, (degree, (channel, parent)) in enumerate(zip(degrees, beginnings.steps, strict=True)):
+        factor = _harmonic(density, degree)[:, channel]  # [i, beginnings, m]
         before = partial.expand(density.shape[0], *partial.shape[1:])[:, parent] if j else partial
         partial = torch.einsum("ibm,ibm...->ib...", factor, before.expand(*factor.shape[:2], *before.shape[2:]))
-        inverse = new_inverse
-    return partial[:, inverse] if degrees else partial.expand(density.shape[0], len(channels), *coupling.shape)
+    rows = beginnings.rows
+    return partial[:, rows] if degrees else partial.expand(density.shape[0], len(rows), *coupling.shape)

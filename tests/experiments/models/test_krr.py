@@ -143,9 +143,8 @@ def test_equals_the_dense_system(weights: tuple[float, float]) -> None:
     project = np.eye(len(y)) - one @ np.linalg.pinv(one)
     penalty = solution.facts["ridge"] * np.linalg.eigvalsh(project @ gram @ project)[-1]
     border = one.shape[1] if one.any() else 0
-    system = np.block(
-        [[gram + penalty * np.eye(len(y)), one[:, :border]], [one[:, :border].T, np.zeros((border,) * 2)]]
-    )
+    one = one[:, :border]
+    system = np.block([[gram + penalty * np.eye(len(y)), one], [one.T, np.zeros((border, border))]])
     dual = np.linalg.solve(system, np.concatenate([y, np.zeros(border)]))
     test = molecules(4, seed=1)
     far, steep = inverse_distances(test.positions)
@@ -245,9 +244,8 @@ def refusals() -> list[tuple[Frames, str]]:
     order = [1, 0, 2, 3, 4, 5]
     swapped = good.numbers.copy()
     swapped[1] = swapped[1, order]
-    periodic = replace(
-        good, pbc=np.array([[False] * 3, [False] * 3, [True] * 3]), cells=np.tile(np.eye(3) * 9, (3, 1, 1))
-    )
+    period = np.array([[False] * 3, [False] * 3, [True] * 3])
+    periodic = replace(good, pbc=period, cells=np.tile(np.eye(3) * 9, (3, 1, 1)))
     together = good.positions.copy()
     together[2, 4] = together[2, 1]
     return [
@@ -294,10 +292,10 @@ def test_real_ethanol() -> None:
     """12 permutations keep its bonds and halve the error; P = 32: 96 meV/Å (measured), linear ACE has 70."""
     pool, test = read_frames(ETHANOL / "train.xyz"), read_frames(ETHANOL / "test.xyz").take(np.arange(0, 1000, 20))
 
-    def error(P: int, **settings: Any) -> Floats:
+    def error(P: int, **settings: Any) -> float:
         model = Krr(KrrConfig(**settings), [1, 6, 8])
         solution = model.solve(pool.take(subset(1000, P, 0, 5)), None, 0)
-        return np.abs(model.geometry(solution.tensors)(test).forces - test.forces).mean() * 1e3
+        return float(np.abs(model.geometry(solution.tensors)(test).forces - test.forces).mean()) * 1e3
 
     assert len(bond_permutations(pool.take(np.arange(4)))) == 12
     few, more, plainly = error(8), error(32), error(32, symmetrise=False)

@@ -27,11 +27,13 @@ from tests.experiments.models.test_krr import molecules
 
 ELEMENTS = [1, 6, 8]
 CUTOFF = 4.0
+TINY: dict[str, Any] = {"L": 1, "n_layers": 2, "channels": 2, "cutoff": CUTOFF}
+RADIAL: dict[str, Any] = {"n_bessel": 3, "radial_hidden": (4,), "readout_hidden": 3}
 SMALL: dict[str, NetworkConfig] = {
-    "mace": MaceConfig(L=1, nu=2, edge_lmax=1, channels=2, cutoff=CUTOFF, n_bessel=3, radial_hidden=(4,), readout_hidden=3),
-    "nequip": NequipConfig(L=1, n_layers=2, channels=2, cutoff=CUTOFF, n_bessel=3, radial_hidden=(4,), readout_hidden=3),
-    "tfn": TfnConfig(L=1, n_layers=2, channels=2, cutoff=CUTOFF, n_radial=3, radial_width=3),
-}  # fmt: skip
+    "mace": MaceConfig(nu=2, edge_lmax=1, **TINY, **RADIAL),
+    "nequip": NequipConfig(**TINY, **RADIAL),
+    "tfn": TfnConfig(n_radial=3, radial_width=3, **TINY),
+}
 ALL = pytest.mark.parametrize("name", SMALL)
 
 
@@ -159,7 +161,7 @@ def test_identities_of_function_classes(name: str, one: dict[str, Any], other: d
     found = []
     for changes in (one, other):
         edge = {} if name == "mace" else {"edge_lmax": changes.get("edge_lmax", changes["L"])}
-        model = made(replace(SMALL[name], **edge, **changes), frames)  # type: ignore[arg-type]
+        model = made(replace(SMALL[name], **edge, **changes), frames)
         found.append(fit(model, frames, ridge=1e-6).predict(molecules(3, seed=1)).forces)
     # weight for weight the same network: only sums that were padded with zeros may round differently
     assert (np.abs(found[0] - found[1]).max() < 1e-8) == same
