@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from experiments.architectures import KrrConfig
-from experiments.data.dataset import Floats, Frames
+from experiments.data.dataset import Frames
 from experiments.data.extxyz import read_frames
 from experiments.data.splits import subset
 from experiments.data.star import StarConfig, star
