@@ -274,8 +274,7 @@ def _parse_linearised(values: dict[str, Any], L: Any, nu: Any) -> NtkConfig:
     """Settings of a network beside those of its linearisation, of which null leaves the shared ones to the network."""
     trained = [name for name, cls in MODELS.items() if not cls.closed_form]
     of = check(values.pop("of", None), str, "model.of", {"choices": trained})
-    own = {f.name: values.pop(f.name) for f in dataclasses.fields(NtkConfig) if f.name in values}
-    own.pop("network", None)
+    own: dict[str, Any] = {name: values.pop(name) for name in ("energy_weight", "force_weight") if name in values}
     given = {k: v for k, v in values.items() if v is not None or k not in NtkConfig.shared}
     network = _parse_model(MODELS[of], given, L, nu, f"model=ntk model.of={of}")
     return build(NtkConfig, {**own, "of": of, "network": network}, "model.")

@@ -42,8 +42,8 @@ from experiments.training.closed_form import (
 from experiments.training.ridge import KernelProblem, RidgeFit, fit_kernel
 
 LENGTHS = tuple(2.0**k for k in range(7))
-"""Length scales tried, in units of the root mean square distance between training descriptors. On rMD17 ethanol (P = 48)
-the error is flat from the third on (77 to 79 meV/Å), and beyond the last one round-off begins to show."""
+"""Length scales tried, in units of the root mean square distance between training descriptors. On rMD17 ethanol at
+P = 48 the error is flat from the third on (77 to 79 meV/Å), and beyond the last one round-off begins to show."""
 CHOOSING_FRAMES = 48
 """Training frames that choose the length scale (it hardly moves with P); all of them choose λ."""
 MOST_PERMUTATIONS = 256
