@@ -118,7 +118,8 @@ def _fail(attempt: Attempt, error: Exception | str) -> str:
     if isinstance(error, Exception):
         message = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
         (attempt.path / "error.txt").write_text("".join(traceback.format_exception(error)))
-        logger.error("run %s failed", attempt.run.id, exc_info=error)
+        if not isinstance(error, InputError):  # one that is says all in one line, to whoever asked for the run
+            logger.error("run %s failed", attempt.run.id, exc_info=error)
     else:
         message = error
         logger.error("run %s failed: %s", attempt.run.id, error)
