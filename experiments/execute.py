@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from experiments import files
-from experiments.architectures import AceConfig, ModelConfig
+from experiments.architectures import ModelConfig, NetworkConfig
+from experiments.closed_forms import closed_form
 from experiments.config import RunConfig, parse
 from experiments.data.dataset import Dataset
 from experiments.data.load import load
@@ -29,8 +30,7 @@ from experiments.tasks.molecules import MoleculeTask
 from experiments.trackers import Tracking
 from experiments.training import trained
 from experiments.training.checkpoint import Checkpoint
-from experiments.training.closed_form import solve_run
-from experiments.training.evaluate import Evaluation
+from experiments.training.evaluate import Evaluation, evaluation
 from experiments.training.member import TRUNK, Member, usable_trunk
 from experiments.training.memory import train_within_memory
 from experiments.training.pack import Interrupted, Pack
@@ -118,7 +118,8 @@ def _fail(attempt: Attempt, error: Exception | str) -> str:
     if isinstance(error, Exception):
         message = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
         (attempt.path / "error.txt").write_text("".join(traceback.format_exception(error)))
-        logger.error("run %s failed", attempt.run.id, exc_info=error)
+        if not isinstance(error, InputError):  # one that is says all in one line, to whoever asked for the run
+            logger.error("run %s failed", attempt.run.id, exc_info=error)
     else:
         message = error
         logger.error("run %s failed: %s", attempt.run.id, error)
@@ -163,14 +164,24 @@ def _checked(attempt: Attempt) -> RunConfig | InputError:
 def _solve(attempt: Attempt, config: RunConfig, dataset: Dataset, stop: Callable[[], bool]) -> str:
     if stop():
         raise Interrupted
-    assert isinstance(config.model, AceConfig)
-    began = time.monotonic()
-    chosen = subset(len(dataset.pool), config.P, config.subset_seed, dataset.disjoint_seeds)
-    evaluation, solution = solve_run(config.model, dataset, chosen)
-    seconds = time.monotonic() - began
-    trained.save_solution(attempt.path / WEIGHTS, solution, dataset)
-    facts = {"n_parameters": solution.model.size, "n_steps": None, "seconds": seconds, "device": "cpu"}
-    _publish(attempt, config, dataset, evaluation, None, facts)
+    began, cpu = time.monotonic(), time.process_time()
+    elements = dataset.elements()
+    model = closed_form(config.model, elements)
+    train = dataset.pool.take(subset(len(dataset.pool), config.P, config.subset_seed, dataset.disjoint_seeds))
+    model.accept(train, dataset.test)
+    solution = model.solve(train, dataset.isolated_energies, config.init_seed)
+    predict = trained.solved(model, solution, elements, dataset).predict
+    found = evaluation(predict(dataset.test), predict(train), dataset.test, train)
+    trained.save_solution(attempt.path / WEIGHTS, solution, elements, dataset)
+    facts = {
+        "n_parameters": solution.n_parameters,
+        "n_steps": None,
+        "seconds": time.monotonic() - began,
+        "cpu_seconds": time.process_time() - cpu,
+        "device": "cpu",
+        "fit": dict(solution.facts),
+    }
+    _publish(attempt, config, dataset, found, None, facts)
     return "done"
 
 
@@ -184,6 +195,7 @@ def _train(
 ) -> None:
     settings, architecture = configs[0].training, configs[0].model
     assert settings is not None
+    assert isinstance(architecture, NetworkConfig)
     device = device_of(configs[0].device)
     task = _task(_key(configs[0].data), architecture.cutoff, settings.precision, device)
     model = _network(architecture, len(task.elements))

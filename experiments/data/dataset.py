@@ -71,6 +71,11 @@ class Dataset:
     disjoint_seeds: int = 5
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    def elements(self) -> list[int]:
+        """Ascending atomic numbers of all its frames."""
+        splits = (self.pool, self.holdout, self.test)
+        return sorted({int(z) for frames in splits for z in np.unique(frames.numbers) if z > 0})
+
     def sha256(self) -> str:
         """Digest of everything in the data that can change a run's number."""
         parts = [self.pool.sha256(), self.holdout.sha256(), self.test.sha256(), str(self.disjoint_seeds)]
