@@ -149,8 +149,8 @@ class PolynomialConfig:
 
 @dataclass(frozen=True)
 class MpnnConfig:
-    """Message passing on components of relative vectors, the baseline without rotation symmetry (Ngo & Ravanbakhsh 2025,
-    arXiv 2510.09768; Brehmer et al. 2024, arXiv 2410.23179). Its features have no degrees, its messages no ν."""
+    """Message passing on components of relative vectors: the baseline without rotation symmetry (Ngo & Ravanbakhsh,
+    arXiv 2510.09768; Brehmer et al., arXiv 2410.23179). Its features have no degrees, its messages no ν."""
 
     architecture: ClassVar[str] = "mpnn"
     closed_form: ClassVar[bool] = False

@@ -47,6 +47,8 @@ class TrainingConfig:
     """Weight of the squared error of the energy per atom, in units of (force RMS × 1 Å)²."""
     force_weight: float = setting(1.0, low=0.0)
     """Weight of the mean squared error of a force component, in units of (force RMS)²."""
+    augment: bool = setting(False, since=2)
+    """Turn every frame of every batch at random; test frames stay as they are. For models without rotation symmetry."""
     precision: str = setting("float32", choices=("float32", "float64"))
     compile: bool = setting(True)
     """Compile the whole step where a C++ compiler is at hand; part of the identity, for round-off differs."""
@@ -186,6 +188,10 @@ def parse(config: Mapping[str, Any]) -> RunConfig:
     init_seed = check(training_section.pop("init_seed", None), int | None, "training.init_seed", SEED)
     model = parse_model(section_of(config, "model"), config.get("L"), config.get("nu"))
     training, tuned = parse_training(training_section, model, data, P)
+    if training.augment and "T(3)" not in model.group and not model.closed_form:
+        raise LacksKnob(
+            f"training.augment=true: model={model.architecture} has rotation symmetry ({model.group}); accepted: false"
+        )
     return RunConfig(
         P=P,
         seed=seed,

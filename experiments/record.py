@@ -37,7 +37,7 @@ geometry can come some way below 1: the median beats the mean by ln 2/(2/e) = 0.
 labels are distributed exponentially, and on the star teacher one constant along the bonds explains forces to
 0.95–0.98 (calculated). And a gain below :data:`CONVERGED_WITHIN` is one that the verdict on convergence cannot see."""
 PRIMARY = "force_mae"
-SETTINGS = ("max_steps", "learning_rate", "optimizer", "batch_size")
+SETTINGS = ("max_steps", "learning_rate", "optimizer", "batch_size", "augment")
 """Training settings that become columns of the run table, as ``training.max_steps`` and so on."""
 
 

@@ -34,8 +34,8 @@ _SOURCES = {
 def parse(section: Mapping[str, Any]) -> SourceConfig:
     """The checked settings of a data section; nothing is read or generated.
 
-    ``section`` holds ``source`` (xtb, star, polynomial or extxyz) and that source's own keys. Raises ``InputError`` for an
-    unknown source or key, a missing key, a wrong type, a value out of range.
+    ``section`` holds ``source`` (xtb, star, polynomial or extxyz) and that source's own keys. Raises ``InputError`` for
+    an unknown source or key, a missing key, a wrong type, a value out of range.
     """
     rest = {key: value for key, value in section.items() if value != "???"}  # Hydra's mark of a key not given
     source = rest.pop("source", None)

@@ -1,16 +1,16 @@
 """Equivariant polynomials built from ⊗ and ⊕ alone (Geiger, "Youth in high dimensions", 2022), trained like a network.
 
-Around atom i, with channels c as in linear ACE (Drautz 2019, doi 10.1103/PhysRevB.99.014104) but mixed by weights,
+Around atom i, with the channels of linear ACE (Drautz 2019, doi 10.1103/PhysRevB.99.014104) mixed by weights R and W,
 
-    A_{c,l}  = 1/√N̄ Σ_j R_{c,l}(r_ij, z_j) Y_l(r̂_ij),   l = 0 … edge_lmax        the neighbour density
-    x¹       = A,    xᵏ_l = W·⊕_{l₁,l₂} [xᵏ⁻¹_{l₁} ⊗ A_{l₂}]_l,   k = 2 … ν        ν − 1 products, each with one more factor
-    E        = Σ_i Σ_{k ≤ ν} w_{k,z_i}·(scalars of the k-th product)
+    A_l  = 1/√N̄ Σ_j R_l(r_ij, z_j) Y_l(r̂_ij),   l = 0 … edge_lmax            the neighbour density
+    xᵏ_l = W·⊕_{l₁,l₂} [xᵏ⁻¹_{l₁} ⊗ A_{l₂}]_l,   x¹ = A,   k = 2 … ν          each product has one more factor
+    E    = Σ_i Σ_{k ≤ ν} w_{k,z_i}·(scalars of the k-th product)
 
 **ν** counts the neighbour factors of the highest product: E is a polynomial of degree ν in A, of body order ν + 1.
 **edge_lmax** bounds the degrees of A, the factor that enters every product. **L** bounds the degrees that are handed
 from one product to the next (x² … xᵛ⁻¹): L=0 has scalar features alone, made by products of order up to edge_lmax.
-R are linear in Bessel functions × cutoff, so nothing is nonlinear but the products, and E is linear ACE with its coefficients
-in factors. Degrees have natural parity (−1)^l.
+R are linear in Bessel functions × cutoff, so nothing is nonlinear but the products, and E is linear ACE with its
+coefficients in factors. Products go channel by channel; degrees have natural parity (−1)^l.
 
 A product's result has neither weights nor arithmetic where it cannot reach the energy: up to ν = 2 L is irrelevant, for
 no product follows another; ν = 1 does not depend on edge_lmax; edge_lmax=0 ⇒ L irrelevant.

@@ -175,11 +175,11 @@ def test_linear_ace_of_the_teachers_order_learns_it_to_round_off() -> None:
 
 
 def test_noise_law() -> None:
-    """Excess MSE of energies: σ²·M/(n − M − 1) for M coefficients (Gaussian design), so RMSE ∝ P^(−1/2) far from n ~ M."""
+    """Excess MSE of energies: σ²·M/(n − M − 1) for M coefficients (Gaussian design); RMSE ∝ P^(−1/2) far from n ~ M."""
     config = PolynomialTeacherConfig(n_neighbours=3, noise=0.5, pool=9600, holdout=1, test=400)
     noisy = polynomial(config)
     M = 1 + sum(len(multisets(order, 2)) for order in (2, 3))  # a constant and every invariant of two or three factors
-    assert M == np.linalg.matrix_rank(invariants(noisy.test.positions[:, 1:], 3, 2, 2))
+    assert np.linalg.matrix_rank(invariants(noisy.test.positions[:, 1:], 3, 2, 2)) == M
     excess = {}
     x, test = (invariants(frames.positions[:, 1:], 3, 2, 2) for frames in (noisy.pool, noisy.test))
     for n in (48, 192):
