@@ -17,6 +17,7 @@ import torch
 
 from experiments import files
 from experiments.architectures import AceConfig, ModelConfig
+from experiments.capacity import features
 from experiments.config import RunConfig, parse
 from experiments.data.dataset import Dataset
 from experiments.data.load import load
@@ -226,6 +227,7 @@ def _train(
         weights = [value for name, value in member.weights.items() if not name.startswith("constant.")]
         facts = {
             "n_parameters": sum(value.numel() for value in weights),
+            "n_features": features(architecture),
             "n_steps": member.settings.max_steps,
             "n_updates": member.schedule.total - member.start,
             "seconds": member.seconds,

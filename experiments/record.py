@@ -18,6 +18,7 @@ from experiments.config import RunConfig
 from experiments.data.baseline import fit_baseline
 from experiments.data.dataset import Dataset
 from experiments.data.splits import subset, subsets_disjoint
+from experiments.matching import Matched
 from experiments.tasks.metrics import UNITS, frame_errors, metrics_of
 from experiments.tasks.predictions import Predictions
 from experiments.training.evaluate import Evaluation
@@ -96,6 +97,7 @@ def result_of(
         "init_seed": config.init_seed,
         **{f"training.{name}": getattr(config.training, name, None) for name in SETTINGS},
         "training.tuned": None if config.tuned is None else config.tuned.name,
+        "match": config.match.as_dict() if isinstance(config.match, Matched) else None,
         "subsets_disjoint": subsets_disjoint(pool, config.P, config.subset_seed, dataset.disjoint_seeds),
         "metrics": {name: values["error"] for name, values in by_metric.items()},
         "primary": PRIMARY,

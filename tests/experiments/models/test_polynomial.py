@@ -1,4 +1,4 @@
-"""Equivariant polynomials: identities between function classes, the degree in the density, and the span of linear ACE."""
+"""Equivariant polynomials: identities between function classes, degree in the density, the span of linear ACE."""
 
 from __future__ import annotations
 
