@@ -54,7 +54,8 @@ def make(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     def config(name: str, changes: dict[str, Any] | None = None) -> dict[str, Any]:
         made: dict[str, Any] = {
             "P": 8, "L": None if name == "mpnn" else 1, "nu": None, "seed": 0,
-            "data": dict(STAR), "model": dict(MODEL[name]), "training": dict(TRAINING), "store": str(tmp_path / "store"), "device": "cpu",
+            "data": dict(STAR), "model": dict(MODEL[name]),
+            "training": dict(TRAINING), "store": str(tmp_path / "store"), "device": "cpu",
         }  # fmt: skip
         for key, value in (changes or {}).items():
             section, _, own = key.rpartition(".")

@@ -197,11 +197,12 @@ def test_a_finished_run_records_its_match(make_config: MakeConfig, tmp_path: Pat
         assert execute([run], lambda: False, lambda event: None) == {run.id: "done"}
     table = run_table(store).drop_duplicates("run_id").set_index("match.by", drop=False)
     row = table.loc["weights"]
-    assert row["n_parameters"] == row["match.count"]
-    assert abs(row["match.mismatch"]) < 0.1
+    assert row["n_parameters"] == round(row["match.target"] * (1 + row["match_mismatch"]))
+    assert abs(row["match_mismatch"]) < 0.1
     assert row["n_features"] == row["channels"]
     assert table["match.target"].isna().sum() == 1
     result = store.run(str(row["run_id"])).result()
     assert result is not None
     assert result["match"]["reference"] == {"L": 1}
+    assert result["match"]["count"] == result["n_parameters"]
     assert result["match"]["rule"].startswith("the number of channels whose count is nearest")
