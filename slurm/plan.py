@@ -21,6 +21,7 @@ from experiments.config import LacksKnob, RunConfig, parse
 from experiments.data.dataset import Dataset
 from experiments.data.splits import subset
 from experiments.errors import InputError, one_line
+from experiments.matching import Matched
 from experiments.runs import Run, RunStore
 
 
@@ -38,6 +39,8 @@ class PlannedRun:
         """One line for people."""
         c = self.config
         where = f"{c.model.architecture} L={c.L} nu={c.nu} P={c.P} seed={c.seed}"
+        if isinstance(c.match, Matched):
+            where += f" channels={getattr(c.model, 'channels', None)} ({c.match.count} {c.match.by})"
         return f"{self.run.id}  {where}  curve {self.model_id}  {self.run.state()}"
 
 

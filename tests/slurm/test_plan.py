@@ -92,6 +92,8 @@ def test_channels_are_matched_to_a_reference(planned: Callable[..., Plan]) -> No
         assert isinstance(match, Matched)
         assert match.mismatch == 0 if L == 2 else 0 < abs(match.mismatch) < 0.05
     assert "match=weights: model=ace has no channels to choose; accepted: null" in made.dropped
+    for p in made.runs:
+        assert f"channels={getattr(p.config.model, 'channels', None)} (" in p.line()
     plain = planned("model=mace", "L=2", "P=4")
     assert plain.runs[0].run.id in {p.run.id for p in made.runs}  # its own reference: the run as it was
 
