@@ -196,7 +196,7 @@ def parse(config: Mapping[str, Any]) -> RunConfig:
     if isinstance(match, Match):
         training_section["tuned"] = None  # rates are looked up for the channels that come out
     training, tuned = parse_training(training_section, model, data, P)
-    if training.augment and "T(3)" not in model.group and not model.closed_form:
+    if training.augment and model.group != "T(3)" and not model.closed_form:
         raise LacksKnob(
             f"training.augment=true: model={model.architecture} has rotation symmetry ({model.group}); accepted: false"
         )

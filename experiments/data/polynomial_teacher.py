@@ -1,15 +1,15 @@
 """The polynomial teacher: a seeded invariant polynomial of known order ν and L, for data whose learning curve is known.
 
-A centre and ``n`` neighbours on the unit sphere around it, iid uniform, with only centre–neighbour bonds (as the star
-teacher, which is the case ν = 2). With the density A_l = Σ_j Y_l(u_j) of the directions the energy is
+A centre and ``n`` neighbours on the unit sphere around it, iid uniform, with only centre–neighbour bonds: the geometry
+of the star teacher, whose energies are the case ν = 2 up to a constant. With the density A_l = Σ_j Y_l(u_j) of the directions the energy is
 
     E = Σ_b W_b·[A_{l₁} ⊗ … ⊗ A_{l_ν}],    1 ≤ l₁ ≤ … ≤ l_ν ≤ edge_lmax
 
 with invariants W_b drawn from those that chains of ν − 1 products make, ((A ⊗ A)_{k₂} ⊗ A)_{k₃} … → 0, whose
 intermediate degrees k are at most L and of natural parity: L, ν and edge_lmax as in ``model=polynomial``, which
 therefore holds the teacher exactly where none of its three is smaller. Harmonics of l ≥ 1 average to zero, so that the
-part of E in which ν different neighbours meet is orthogonal to every function of fewer: a model of lower order keeps
-at least the standard deviation of that part, which is ``scale`` by construction (:func:`floor`).
+part of E in which ν different neighbours meet is orthogonal to every function of fewer: a sum over neighbours followed
+by fewer products keeps at least the standard deviation of that part, ``scale`` by construction (:func:`floor`).
 
 The data have 2n − 3 dimensions: n directions up to rotations.
 """

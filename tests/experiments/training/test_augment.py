@@ -202,6 +202,7 @@ def test_augmentation_makes_a_network_more_equivariant(dataset: Dataset, tmp_pat
         a = task.predict(model, params, [made.prepared], task.test, everything)[0]
         b = there.predict(model, params, [made.prepared], there.test, everything)[0]
         unequal[augment] = float(np.sqrt(((a.energies - b.energies) ** 2).mean()))
+    # measured: 0.92 and 0.14 eV
     assert unequal[True] < 0.5 * unequal[False]
 
 
