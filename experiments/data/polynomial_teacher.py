@@ -1,7 +1,8 @@
 """The polynomial teacher: a seeded invariant polynomial of known order ν and L, for data whose learning curve is known.
 
 A centre and ``n`` neighbours on the unit sphere around it, iid uniform, with only centre–neighbour bonds: the geometry
-of the star teacher, whose energies are the case ν = 2 up to a constant. With the density A_l = Σ_j Y_l(u_j) of the directions the energy is
+of the star teacher, whose energies are the case ν = 2 up to a constant. With the density A_l = Σ_j Y_l(u_j) of the
+directions the energy is
 
     E = Σ_b W_b·[A_{l₁} ⊗ … ⊗ A_{l_ν}],    1 ≤ l₁ ≤ … ≤ l_ν ≤ edge_lmax
 

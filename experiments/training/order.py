@@ -7,6 +7,8 @@ import numpy as np
 
 from experiments.data.dataset import Floats, Ints
 
+_TURNS = 2**32  # above every seed: keeps the rotations apart from the shuffles
+
 
 def batches(seed: int, P: int, batch_size: int, steps: Ints) -> Ints:
     """Positions in the subset, ``[len(steps), batch_size]``.
@@ -22,9 +24,6 @@ def batches(seed: int, P: int, batch_size: int, steps: Ints) -> Ints:
         chosen = epochs == epoch
         picked[chosen] = shuffle[within[chosen]]
     return picked
-
-
-_TURNS = 2**32  # above every seed: keeps the rotations apart from the shuffles
 
 
 def rotations(seed: int, batch_size: int, steps: Ints) -> Floats:

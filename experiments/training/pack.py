@@ -195,7 +195,7 @@ class Pack:
         rates = np.zeros((length, p))
         steps = np.ones((length, p))
         picked = np.zeros((length, p, self.batch_size), dtype=np.int64)
-        turns = np.zeros((length, p, self.batch_size, 3, 3)) if self.augment else None
+        turns = np.tile(np.eye(3), (length, p, self.batch_size, 1, 1)) if self.augment else None
         for i, member in members:
             clocks = range(member.clock, member.clock + length)
             factor = member.schedule.factor if self.optimizer.anneals else member.schedule.rise
