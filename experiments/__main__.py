@@ -46,10 +46,12 @@ def single(config: DictConfig) -> dict[str, float] | None:
     """Compute one run in this process and print its errors; the metrics in eV and eV/Å come back."""
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
-    settings = parse({str(key): value for key, value in plain.items()})
+    composed = {str(key): value for key, value in plain.items()}
+    settings = parse(composed)
     trackers.check(settings)
     import torch
 
+    from experiments.capacity import settled
     from experiments.data.splits import subset
     from experiments.execute import dataset_of, device_of, execute
     from experiments.files import creatable, writable
@@ -59,6 +61,7 @@ def single(config: DictConfig) -> dict[str, float] | None:
     device_of(settings.device)
     creatable(Path(settings.store), "store")  # before a dataset is generated for it
     dataset = dataset_of(settings.data)
+    settings = settled(composed, settings, dataset)
     subset(len(dataset.pool), settings.P, settings.subset_seed, dataset.disjoint_seeds)
     writable(Path(settings.store), "store")
     run = RunStore(settings.store).run(settings.run_id(dataset.sha256()))

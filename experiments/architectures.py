@@ -129,6 +129,51 @@ class TfnConfig:
 
 
 @dataclass(frozen=True)
+class PolynomialConfig:
+    """Equivariant polynomials of ⊗ and ⊕ (Geiger, "Youth in high dimensions", 2022): one sum over neighbours, ν − 1
+    products."""
+
+    architecture: ClassVar[str] = "polynomial"
+    closed_form: ClassVar[bool] = False
+    group: ClassVar[str] = "E(3)"
+    lacks: ClassVar[Mapping[str, int]] = {}
+
+    L: int = setting(1, low=0, high=3)
+    """Highest degree handed from one product to the next."""
+    nu: int = setting(3, low=1, high=4)
+    """Correlation order: number of neighbour factors of the highest product."""
+    edge_lmax: int = setting(3, low=0, high=3)
+    """Highest degree of the neighbour density, the factor of every product."""
+    channels: int = setting(32, low=1, high=1024)
+    """Of every degree."""
+    cutoff: float = setting(5.0, above=0.0, high=50.0)
+    """Å."""
+    n_bessel: int = setting(8, low=1, high=64)
+    cutoff_power: int = setting(5, low=2, high=12)
+
+
+@dataclass(frozen=True)
+class MpnnConfig:
+    """Message passing on components of relative vectors: the baseline without rotation symmetry (Ngo & Ravanbakhsh,
+    arXiv 2510.09768; Brehmer et al., arXiv 2410.23179). Its features have no degrees, its messages no ν."""
+
+    architecture: ClassVar[str] = "mpnn"
+    closed_form: ClassVar[bool] = False
+    group: ClassVar[str] = "T(3)"
+    lacks: ClassVar[Mapping[str, int]] = {"L": 0, "nu": 1}
+
+    n_layers: int = setting(3, low=1, high=8)
+    channels: int = setting(64, low=1, high=2048)
+    """Of node features, and of every hidden layer."""
+    message_layers: int = setting(2, low=1, high=4)
+    """Hidden layers of the perceptron that makes messages."""
+    cutoff: float = setting(5.0, above=0.0, high=50.0)
+    """Å."""
+    n_bessel: int = setting(8, low=1, high=64)
+    cutoff_power: int = setting(6, low=2, high=12)
+
+
+@dataclass(frozen=True)
 class AceConfig:
     """Linear ACE, Drautz 2019 (doi 10.1103/PhysRevB.99.014104), fitted in closed form."""
 
@@ -239,10 +284,21 @@ class NtkConfig:
         return self.network.cutoff
 
 
-NetworkConfig = MaceConfig | NequipConfig | TfnConfig
+NetworkConfig = MaceConfig | NequipConfig | TfnConfig | PolynomialConfig | MpnnConfig
 """Architectures that are trained."""
 ModelConfig = NetworkConfig | AceConfig | KrrConfig | NearestConfig | NtkConfig
 MODELS: dict[str, type[ModelConfig]] = {
-    m.architecture: m for m in (MaceConfig, NequipConfig, TfnConfig, AceConfig, KrrConfig, NearestConfig, NtkConfig)
+    m.architecture: m
+    for m in (
+        MaceConfig,
+        NequipConfig,
+        TfnConfig,
+        PolynomialConfig,
+        MpnnConfig,
+        AceConfig,
+        KrrConfig,
+        NearestConfig,
+        NtkConfig,
+    )
 }
 """By the name that ``model.architecture`` gives."""

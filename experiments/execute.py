@@ -17,6 +17,7 @@ import torch
 
 from experiments import files
 from experiments.architectures import ModelConfig, NetworkConfig
+from experiments.capacity import features
 from experiments.closed_forms import closed_form
 from experiments.config import RunConfig, parse
 from experiments.data.dataset import Dataset
@@ -238,6 +239,7 @@ def _train(
         weights = [value for name, value in member.weights.items() if not name.startswith("constant.")]
         facts = {
             "n_parameters": sum(value.numel() for value in weights),
+            "n_features": features(architecture),
             "n_steps": member.settings.max_steps,
             "n_updates": member.schedule.total - member.start,
             "seconds": member.seconds,

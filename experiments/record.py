@@ -18,6 +18,7 @@ from experiments.config import RunConfig
 from experiments.data.baseline import fit_baseline
 from experiments.data.dataset import Dataset
 from experiments.data.splits import subset, subsets_disjoint
+from experiments.matching import Matched
 from experiments.tasks.metrics import UNITS, frame_errors, metrics_of
 from experiments.tasks.predictions import Predictions
 from experiments.training.evaluate import Evaluation
@@ -37,7 +38,7 @@ geometry can come some way below 1: the median beats the mean by ln 2/(2/e) = 0.
 labels are distributed exponentially, and on the star teacher one constant along the bonds explains forces to
 0.95–0.98 (calculated). And a gain below :data:`CONVERGED_WITHIN` is one that the verdict on convergence cannot see."""
 PRIMARY = "force_mae"
-SETTINGS = ("max_steps", "learning_rate", "optimizer", "batch_size")
+SETTINGS = ("max_steps", "learning_rate", "optimizer", "batch_size", "augment")
 """Training settings that become columns of the run table, as ``training.max_steps`` and so on."""
 
 
@@ -96,6 +97,7 @@ def result_of(
         "init_seed": config.init_seed,
         **{f"training.{name}": getattr(config.training, name, None) for name in SETTINGS},
         "training.tuned": None if config.tuned is None else config.tuned.name,
+        "match": config.match.as_dict() if isinstance(config.match, Matched) else None,
         "subsets_disjoint": subsets_disjoint(pool, config.P, config.subset_seed, dataset.disjoint_seeds),
         "metrics": {name: values["error"] for name, values in by_metric.items()},
         "primary": PRIMARY,

@@ -16,10 +16,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from experiments import files, trackers
+from experiments.capacity import settled
 from experiments.config import LacksKnob, RunConfig, parse
 from experiments.data.dataset import Dataset
 from experiments.data.splits import subset
 from experiments.errors import InputError, one_line
+from experiments.matching import Matched
 from experiments.runs import Run, RunStore
 
 
@@ -37,6 +39,8 @@ class PlannedRun:
         """One line for people."""
         c = self.config
         where = f"{c.architecture} L={c.L} nu={c.nu} P={c.P} seed={c.seed}"
+        if isinstance(c.match, Matched):
+            where += f" channels={getattr(c.model, 'channels', None)} ({c.match.count} {c.match.by})"
         return f"{self.run.id}  {where}  curve {self.model_id}  {self.run.state()}"
 
 
@@ -63,22 +67,24 @@ def plan(
     configs = []
     for point in points:
         try:
-            config = parse(compose(point))
+            composed = compose(point)
+            config = parse(composed)
             trackers.check(config)
-            configs.append(config)
+            configs.append((composed, config))
         except LacksKnob as error:
             made.dropped.append(str(error))
         except InputError as error:
             errors[str(error)] = None
     if errors:  # before any dataset is generated for a sweep that cannot start
         raise InputError("\n".join(errors))
-    for store in {config.store for config in configs}:
+    for store in {config.store for _, config in configs}:
         files.creatable(Path(store), "store")
     seen: dict[str, None] = {}
     digests: dict[int, tuple[Dataset, str]] = {}  # a digest takes milliseconds, and a sweep has thousands of points
-    for config in configs:
+    for composed, config in configs:
         try:
             dataset = load(config.data)
+            config = settled(composed, config, dataset)
             subset(len(dataset.pool), config.P, config.subset_seed, dataset.disjoint_seeds)
         except InputError as error:
             errors[str(error)] = None

@@ -67,6 +67,8 @@ def adapted(command: str, folder: Path) -> list[str]:
         )
         words = [word for word in words if not word.startswith("training.max_steps=")]
         words += [f"store={store}", *CHEAP]
+        if "match=weights" in words:  # of two channels none has the size of another
+            words.append("model.channels=8")
         words = [word for word in words if word != "data=star"]
         words += [] if "data=extxyz" in words else SMALL_STAR
     elif "+sweep=demo" in words:  # its molecule takes minutes to generate: the plan of its other grids

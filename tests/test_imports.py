@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 TORCH_FREE = (
-    "experiments.architectures", "experiments.config", "experiments.schema", "experiments.errors", "experiments.files",
+    "experiments.architectures", "experiments.config", "experiments.matching", "experiments.data.polynomial_teacher",
+    "experiments.data.load", "experiments.schema", "experiments.errors", "experiments.files",
     "experiments.processes",
     "experiments.runs", "experiments.table", "experiments.interrupt", "experiments.data.dataset",
     "experiments.trackers",

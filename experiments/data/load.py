@@ -8,12 +8,13 @@ from typing import Any
 
 from experiments.data.dataset import Dataset
 from experiments.data.extxyz import ExtxyzConfig, extxyz
+from experiments.data.polynomial_teacher import PolynomialTeacherConfig, polynomial
 from experiments.data.star import StarConfig, star
 from experiments.data.xtb import XtbConfig, xtb
 from experiments.errors import InputError
 from experiments.schema import build, identity_of
 
-SourceConfig = XtbConfig | StarConfig | ExtxyzConfig
+SourceConfig = XtbConfig | StarConfig | PolynomialTeacherConfig | ExtxyzConfig
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class _Source:
 _SOURCES = {
     "xtb": _Source(XtbConfig, xtb),
     "star": _Source(StarConfig, star),
+    "polynomial": _Source(PolynomialTeacherConfig, polynomial),
     "extxyz": _Source(ExtxyzConfig, extxyz),
 }
 
@@ -32,8 +34,8 @@ _SOURCES = {
 def parse(section: Mapping[str, Any]) -> SourceConfig:
     """The checked settings of a data section; nothing is read or generated.
 
-    ``section`` holds ``source`` (xtb, star or extxyz) and that source's own keys. Raises ``InputError`` for an
-    unknown source or key, a missing key, a wrong type, a value out of range.
+    ``section`` holds ``source`` (xtb, star, polynomial or extxyz) and that source's own keys. Raises ``InputError`` for
+    an unknown source or key, a missing key, a wrong type, a value out of range.
     """
     rest = {key: value for key, value in section.items() if value != "???"}  # Hydra's mark of a key not given
     source = rest.pop("source", None)
