@@ -90,6 +90,20 @@ class Leases:
 LEASES = Leases()
 
 
+def lease_lives(lease: Path) -> bool:
+    """Whether the process that holds ``lease`` lives: known on its own machine, told by the lease's age elsewhere."""
+    process = Process.read(files.read_json(lease))
+    if process is None:
+        return False
+    if process.is_here():
+        return process.lives()
+    try:
+        # A lease from the future is no more alive than one from the past: some clock was set back since.
+        return abs(files.age(lease)) < LEASE_SECONDS
+    except FileNotFoundError:
+        return False
+
+
 class Attempt:
     """One process's hold on a run. Use as a context manager: the lease is renewed inside and given up at the end."""
 
@@ -265,17 +279,7 @@ class Run:
             os.replace(damaged, attempt.path / "damaged-result.json")
 
     def _alive(self, number: int) -> bool:
-        lease = self.path / f"attempt-{number}" / "alive.json"
-        process = Process.read(files.read_json(lease))
-        if process is None:
-            return False
-        if process.is_here():
-            return process.lives()
-        try:
-            # A lease from the future is no more alive than one from the past: some clock was set back since.
-            return abs(files.age(lease)) < LEASE_SECONDS
-        except FileNotFoundError:
-            return False
+        return lease_lives(self.path / f"attempt-{number}" / "alive.json")
 
     def settle(self) -> None:
         """After a result is published: put the winner's files beside it, drop checkpoints; safe to repeat."""
