@@ -3,8 +3,9 @@
 ``<store>/<id>/``
     config.yaml             the resolved configuration
     state.json              queued, running, done, failed or cancelled, with host, attempt and time
-    attempt-1/, attempt-2/  one a process that took the run: alive.json (its lease), log.txt, history.jsonl,
-                            checkpoint files, and at its end result.json
+    attempt-1/, attempt-2/  one a process that took the run: alive.json (its lease), origin.json (machine, commit,
+                            environment), log.txt, history.jsonl, checkpoint files, and at its end result.json,
+                            or stopped.json where a scheduler ended it (why)
     result.json             hard link to the winning attempt's result: the run is done where it exists
     frame_errors.parquet, history.parquet, checkpoint/model.safetensors   the winner's, put here after it
 
@@ -24,6 +25,7 @@ import socket
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +46,8 @@ WEIGHTS = "model.safetensors"
 LASTING = (WEIGHTS, "trunk.safetensors")
 """What a finished run keeps in ``checkpoint/``, where its attempt left it."""
 DIVERGED = "diverged.json"
+ORIGIN = "origin.json"
+STOPPED = "stopped.json"
 STEPS = "step-*.safetensors"
 KEPT = 2
 """Checkpoints kept of all earlier attempts together: the furthest, and one before it in case that is damaged."""
@@ -134,9 +138,13 @@ class Attempt:
                 return
             yield attempt
 
+    def note(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write ``content`` as a file of this attempt."""
+        files.write_json(self.path / name, dict(content))
+
     def diverged(self, message: str) -> None:
         """Note that the numbers of this attempt went wrong, so that none goes on from its checkpoints."""
-        files.write_json(self.path / DIVERGED, {"message": message})
+        self.note(DIVERGED, {"message": message})
 
     def prune(self) -> None:
         """Drop the checkpoints of earlier attempts that no one will go on from; for the holder only."""
@@ -242,6 +250,11 @@ class Run:
         """Number of the latest attempt, 0 where there was none."""
         numbers = [int(p.name[8:]) for p in self.path.glob("attempt-*") if p.name[8:].isdigit()]
         return max(numbers, default=0)
+
+    def stops(self) -> Counter[str]:
+        """How often a scheduler ended an attempt, by cause: preemption, timeout, …"""
+        read = [files.read_json(path) for path in self.path.glob(f"attempt-*/{STOPPED}")]
+        return Counter(str(content["cause"]) for content in read if isinstance(content, dict) and "cause" in content)
 
     def claim(self) -> Attempt | None:
         """Take the run, or None where it is done or another living process has it."""

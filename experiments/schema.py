@@ -55,7 +55,7 @@ def build(cls: type[T], section: Mapping[str, Any], where: str) -> T:
             near = difflib.get_close_matches(str(key), fields, n=1)
             hint = f" (did you mean {where}{near[0]}?)" if near else ""
             raise InputError(f"{where}{key}: unknown key{hint}; accepted: {', '.join(fields)}")
-    hints = _hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]
     values: dict[str, Any] = {}
     for name, f in fields.items():
         if name in section:

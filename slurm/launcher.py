@@ -15,13 +15,15 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
 from experiments import files
+from experiments.data.load import dataset_of
 from experiments.errors import RunsFailed
-from experiments.execute import dataset_of, device_of
+from experiments.execute import device_of
 from experiments.interrupt import sigterm_raises
 from experiments.schema import build, setting
 from slurm.local import Pool, remove_old_logs
 from slurm.plan import Composer, PlannedRun, plan
 from slurm.progress import Progress
+from slurm.worker import Task
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ def launch_locally(
             for planned in made.runs:
                 print(planned.line())
             return []
+        for device in {planned.config.device for planned in made.runs}:
+            device_of(device)  # before a directory is made
         run_missing(made.runs, chosen)
     return [_returned(planned) for planned in made.runs]
 
@@ -86,7 +90,7 @@ def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:
     missing.sort(key=_budget)  # a larger budget goes on from the trunk of a smaller one, once that is done
     for p in missing:
         p.run.repair(p.config.as_dict())
-    failures = list(given_up)
+    failures: list[Task] = list(given_up)
     with Progress(planned) as progress:
         for kind, runs in _by_device(missing).items():
             pack = settings.pack or (4096 if kind == "cuda" else 1)
