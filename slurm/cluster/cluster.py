@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -34,7 +34,9 @@ from slurm.cluster.configuration import (
 )
 
 MARK = "EQUILAW_CLUSTER"
-"""Variable of every daemon, with the cluster's name; the steps that they start inherit it."""
+"""Variable of every daemon, with the cluster's name; the steps that they start inherit it, jobs do not."""
+DAEMON_MARK = "EQUILAW_DAEMON"
+"""Likewise, with the daemon's own: a node's name for its slurmd."""
 DATABASES = ("mariadbd", "slurmdbd")
 SERVICES = ("munged", *DATABASES, "slurmctld")
 """Daemons beside the nodes', in the order in which they need each other."""
@@ -155,22 +157,29 @@ class Cluster:
                 files.write_json(self.directory / "cluster.json", content)
                 self._made, self.made_as = True, self.settings
             started = [name for name in self._wanted() if self._start(name, address)]
+            if back := [name for name in started if name not in SERVICES]:
+                self._update_node(",".join(back), "resume", check=False)
             if not daemons.wait(self._is_ready, START_SECONDS):
                 states = ", ".join(f"{name} {state.lower()}" for name, state in self.node_states().items())
                 raise ClusterError(f"after {START_SECONDS:g} s the nodes are {states}; see {self.layout.path('log')}")
         return started
 
     def down(self) -> bool:
-        """Stop what runs of it, jobs included; False where nothing ran. Pending jobs are there at the next ``up``."""
+        """Stop what runs of it, jobs included; False where nothing ran.
+
+        At the next ``up`` pending jobs are there, and those that ran start again (as after a node failure).
+        """
         pointer.point_no_more_to(self.layout.slurm_conf)
         if not self._made:
             return False
         with self._alone():
             known = self.registry.read()
             ran = any(map(daemons.lives, known.values())) or bool(self._processes())
-            nodes = [name for name in known if name not in SERVICES]
-            for names in (["slurmctld"], nodes):  # the controller first: it would call every job a node failure
-                daemons.end([known[name] for name in names if name in known], STOP_SECONDS)
+            daemons.end([known[name] for name in known if name not in SERVICES], STOP_SECONDS)
+            if "slurmctld" in self._living():  # it puts the jobs that ran back into the queue, and saves that
+                with suppress(ClusterError):
+                    self._update_node(",".join(self.nodes), "down", "reason=stopped")
+                daemons.end([known["slurmctld"]], STOP_SECONDS)
             daemons.end([seen.process for seen in self.job_processes()], JOB_SECONDS)
             for name in reversed([name for name in SERVICES if name in known]):
                 daemons.end([known[name]], STOP_SECONDS)
@@ -211,18 +220,20 @@ class Cluster:
             orphans: the jobs' own processes go on, as behind a network that broke: Slurm has no hold on them.
             announce: tell the controller, which would find out by itself after ``SlurmdTimeout`` and a ping.
         """
-        on_node = [seen for seen in self._processes() if seen.environment.get("SLURMD_NODENAME") == node]
-        victims = [seen.process for seen in on_node if not (orphans and _is_of_a_job(seen))]
-        daemon = self.registry.read().get(node)
-        daemons.end([*([daemon] if daemon else []), *victims], 0.0, signal.SIGKILL)
+        names = ("SLURMD_NODENAME", DAEMON_MARK)
+        on_node = [seen for seen in self._processes() if node in map(seen.environment.get, names)]
+        slurms = [seen.process for seen in on_node if not _is_of_a_job(seen)]
+        jobs = [seen.process for seen in on_node if _is_of_a_job(seen) and not orphans]
+        # Slurm's own first: a step that sees its job die reports a failure, which a dead node does not.
+        daemons.end([*slurms, *jobs], 0.0, signal.SIGKILL)
         if announce:
-            self.run("scontrol", "update", f"nodename={node}", "state=down", "reason=killed")
+            self._update_node(node, "down", "reason=killed")
 
     def start_node(self, node: str) -> None:
         """It comes back, and takes jobs again."""
         with self._alone():
             self._start(node, own_address(self.settings.exposed))
-        self.run("scontrol", "update", f"nodename={node}", "state=resume", check=False)  # refused where it is not down
+        self._update_node(node, "resume", check=False)
         if not daemons.wait(lambda: self.node_states().get(node, "").startswith(HEALTHY), START_SECONDS):
             raise ClusterError(f"{node} is {self.node_states().get(node)}; see {self.layout.log(node)}")
 
@@ -271,6 +282,10 @@ class Cluster:
         except Timeout:
             raise ClusterError(f"{self.directory}: another command has been at it for minutes") from None
 
+    def _update_node(self, nodes: str, state: str, *more: str, check: bool = True) -> None:
+        """Tell the controller; it refuses to resume nodes that are not down."""
+        self.run("scontrol", "update", f"nodename={nodes}", f"state={state}", *more, seconds=15.0, check=check)
+
     def _wanted(self) -> list[str]:
         """Daemons in the order in which they need each other; a node's slurmd has the node's name."""
         return [name for name in SERVICES if self.settings.accounting or name not in DATABASES] + self.nodes
@@ -283,7 +298,7 @@ class Cluster:
         if name in self._living():
             return False
         command, answers = self._daemon(name, address)
-        environment = {**self.environment(), MARK: self.layout.name}
+        environment = {**self.environment(), MARK: self.layout.name, DAEMON_MARK: name}
         process = daemons.start(command, self.layout.log(f"{name}-said"), environment)
         self.registry.remember(name, process)
         daemons.wait(lambda: answers() or not daemons.lives(process), START_SECONDS)

@@ -1,4 +1,4 @@
-"""Hydra's own configuration loader on the project's conf/."""
+"""Hydra's own configuration loader on the project's conf/, and a real Slurm."""
 
 from __future__ import annotations
 
@@ -11,6 +11,24 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import DictConfig
+
+from slurm.cluster import daemons
+from slurm.cluster.cluster import Cluster, temporary
+from slurm.cluster.configuration import Settings
+
+
+def skip_without_slurm(accounting: bool = False) -> None:
+    """Skip the test where the packages are not installed."""
+    if missing := daemons.missing(accounting):
+        pytest.skip(f"{', '.join(missing)} not installed: make slurm")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A cluster of two nodes without accounting, up for the tests of a module."""
+    skip_without_slurm()
+    with temporary(Settings(nodes=2, exposed=True)) as made:
+        yield made
 
 
 @pytest.fixture
