@@ -24,7 +24,7 @@ from experiments.data.load import dataset_of as dataset_of
 from experiments.data.splits import subset
 from experiments.errors import InputError
 from experiments.networks import Trainable, network
-from experiments.record import origin, result_of
+from experiments.record import origin, peak_memory, result_of
 from experiments.runs import ORIGIN, WEIGHTS, Attempt, Run
 from experiments.tasks.molecules import MoleculeTask
 from experiments.trackers import Tracking
@@ -171,7 +171,13 @@ def _solve(attempt: Attempt, config: RunConfig, dataset: Dataset, stop: Callable
     evaluation, solution = solve_run(config.model, dataset, chosen)
     seconds = time.monotonic() - began
     trained.save_solution(attempt.path / WEIGHTS, solution, dataset)
-    facts = {"n_parameters": solution.model.size, "n_steps": None, "seconds": seconds, "device": "cpu"}
+    facts = {
+        "n_parameters": solution.model.size,
+        "n_steps": None,
+        "seconds": seconds,
+        "peak_memory": peak_memory(),
+        "device": "cpu",
+    }
     _publish(attempt, config, dataset, evaluation, None, facts)
     return "done"
 
@@ -232,6 +238,7 @@ def _train(
             "n_updates": member.schedule.total - member.start,
             "seconds": member.seconds,
             "cpu_seconds": member.cpu_seconds,
+            "peak_memory": peak_memory(),
             "device": str(device),
         }
         offset = member.full.energy_offset

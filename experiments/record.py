@@ -6,6 +6,7 @@ import functools
 import math
 import os
 import platform
+import resource
 import subprocess
 import time
 from collections.abc import Mapping
@@ -180,3 +181,8 @@ def origin() -> dict[str, Any]:
     environment = {name: value for name, value in sorted(os.environ.items()) if name.startswith(RECORDED)}
     code = {"code_version": code_version(), "versions": versions()}
     return {**vars(Process.this()), "time": time.time(), **code, "environment": environment}
+
+
+def peak_memory() -> int:
+    """Largest resident set of this process so far, in bytes (on Linux)."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

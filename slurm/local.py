@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from experiments.interrupt import Terminated, sigterm_raises
 from experiments.processes import start_time
-from slurm.worker import Inbox, Task, Worker
+from slurm.worker import STOP_SECONDS, Inbox, Task, Worker
 
 POLL_SECONDS = 0.5
 TRIES = 2
@@ -69,6 +69,8 @@ class Pool:
         self.patience = patience
         self.environments = environments
         self.stop = stop
+        self.stop_seconds = STOP_SECONDS
+        """What workers get for their update and their checkpoint when all is to stop."""
         self.inbox: Inbox = queue.Queue()
         self.workers: list[Worker] = []
         self.waiting: list[Task] = []
@@ -102,8 +104,9 @@ class Pool:
                     worker.stop()
                 raise
             finally:
+                until = time.monotonic() + self.stop_seconds  # for all of them together
                 for worker in self.workers:
-                    worker.end()
+                    worker.end(until - time.monotonic())
         return self.failed
 
     def _hand_out(self) -> None:
@@ -226,6 +229,16 @@ class Pool:
             else:
                 self.waiting.append(planned)
         self.elsewhere = still
+
+
+def visible_gpus() -> list[str]:
+    """Names for ``CUDA_VISIBLE_DEVICES`` of each GPU that this process may use."""
+    named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    if named:
+        return named
+    import torch  # takes seconds, and who only waits for workers needs it for nothing else
+
+    return [str(number) for number in range(torch.cuda.device_count())]
 
 
 def remove_old_logs(store: Path) -> None:

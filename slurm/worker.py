@@ -106,15 +106,15 @@ class Worker:
         self.hung = True
         self.process.kill()
 
-    def end(self) -> None:
-        """Wait for its end, and enforce it; what it said of its runs lies in their own logs."""
+    def end(self, seconds: float = STOP_SECONDS) -> None:
+        """Wait for its end, and enforce it after ``seconds``; what it said of its runs lies in their own logs."""
         try:
             if self.process.stdin is not None:
                 self.process.stdin.close()
         except BrokenPipeError:
             pass
         try:
-            self.process.wait(STOP_SECONDS)
+            self.process.wait(max(0.0, seconds))
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

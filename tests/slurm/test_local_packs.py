@@ -17,9 +17,10 @@ from experiments.execute import dataset_of
 from experiments.interrupt import Terminated
 from experiments.runs import RunStore
 from slurm import local, worker
-from slurm.launcher import LocalSettings, run_missing, visible_gpus
-from slurm.local import Pool
+from slurm.launcher import run_missing
+from slurm.local import Pool, visible_gpus
 from slurm.plan import PlannedRun
+from slurm.settings import LocalSettings
 
 MakeConfig = Callable[..., dict[str, Any]]
 STUB = Path(__file__).with_name("stub_worker.py")
