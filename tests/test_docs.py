@@ -97,7 +97,7 @@ def test_readme_names_only_targets_that_make_has() -> None:
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_make_knows_how_to_make_what_readme_names() -> None:
-    for target in ("demo", "test", "bench", "test-faults"):
+    for target in ("demo", "test", "bench", "test-faults", "slurm"):
         subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
 
 
