@@ -12,7 +12,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,10 +80,12 @@ class RunStatus:
     submission: str | None = None
     log: str | None = None
     """What that job says."""
+    place: Place | None = field(default=None, repr=False)
+    """Where the ledger has that job."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self)
+        return {name: value for name, value in vars(self).items() if name != "place"}
 
 
 @dataclass(frozen=True)
@@ -226,8 +228,9 @@ def _status(seen: _Seen, slurm: _Slurm) -> RunStatus:
         state, why = _elsewhere(seen, place, slurm) if place is not None else _local(seen)
     row = RunStatus(run.id, str(run.path.parent), state, why, **_headline(run))
     if place is not None:
-        log = None if place.log is None else str(place.log)
-        row = replace(row, job=place.job, submission=place.submission.id, log=log)
+        job, log = slurm.job(place), None if place.log is None else str(place.log)
+        known = place.job if job is None else job.id
+        row = replace(row, job=known, submission=place.submission.id, log=log, place=place)
     return row if state == "done" else replace(row, **_progress(run, state))
 
 
