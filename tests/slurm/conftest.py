@@ -12,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from slurm import commands
 from slurm.cluster import daemons
 from slurm.cluster.cluster import Cluster, temporary
 from slurm.cluster.configuration import Settings
@@ -29,6 +30,15 @@ def cluster() -> Iterator[Cluster]:
     skip_without_slurm()
     with temporary(Settings(nodes=2, exposed=True)) as made:
         yield made
+
+
+@pytest.fixture
+def on_cluster(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """Our own commands talk to it."""
+    monkeypatch.setenv("SLURM_CONF", str(cluster.layout.slurm_conf))
+    commands.environment.cache_clear()
+    yield cluster
+    commands.environment.cache_clear()
 
 
 @pytest.fixture

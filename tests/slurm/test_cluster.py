@@ -151,14 +151,6 @@ def test_pending_job_is_there_after_down_and_up(tmp_path: Path) -> None:
         until(lambda: len((tmp_path / "starts").read_text()) == 2)  # what ran was requeued
 
 
-def test_accounting_answers(tmp_path: Path) -> None:
-    skip_without_slurm(accounting=True)
-    with temporary(Settings(nodes=1, accounting=True, exposed=True)) as cluster:
-        job = submit(cluster, tmp_path, "true")
-        command = ("sacct", "--noheader", "--allocations", f"--jobs={job}", "--format=State")
-        until(lambda: cluster.run(*command).split() == ["COMPLETED"])
-
-
 @pytest.fixture
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A user's cache of its own, no Slurm in the environment, and a short directory for the cluster."""
