@@ -102,7 +102,7 @@ def check(value: Any, kind: Any, where: str, metadata: Mapping[str, Any] = types
             raise _wrong(value, kind, where, metadata) from None
         if not math.isfinite(value):
             raise _wrong(value, kind, where, metadata)
-    elif kind is str and not isinstance(value, str):
+    elif (kind is str and not isinstance(value, str)) or (origin is Mapping and not isinstance(value, Mapping)):
         raise _wrong(value, kind, where, metadata)
     if metadata.get("choices") is not None and value not in metadata["choices"]:
         raise _wrong(value, kind, where, metadata)
@@ -135,6 +135,8 @@ def describe(kind: Any, metadata: Mapping[str, Any] = types.MappingProxyType({})
         return " or ".join("null" if a is type(None) else describe(a, metadata) for a in arguments)
     if origin is tuple:
         return f"a list, each {describe(arguments[0], metadata)}"
+    if origin is Mapping:
+        return "names with values, {name: value, …}"
     names = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
     words = names.get(kind, getattr(kind, "__name__", str(kind)))
     low, high, above = (_number(metadata.get(name)) for name in ("low", "high", "above"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 from slurm.cluster import pointer
@@ -51,37 +50,8 @@ def ask(*command: str, seconds: float = SECONDS, cwd: Path | None = None) -> str
     return ended.stdout
 
 
-@dataclass(frozen=True)
-class Element:
-    """An element of a job array that the controller still holds."""
-
-    name: str
-    """Of its job."""
-    job: str
-    """Id of the array."""
-    index: int
-    state: str
-    """Slurm's word: PENDING, RUNNING, COMPLETING, …"""
-
-
 ENDED = (
     "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT",
     "REVOKED",
 )  # fmt: skip
 """States of a job that will not run again (a requeued one is PENDING, or COMPLETING on its way there)."""
-
-
-def elements(names: tuple[str, ...]) -> list[Element]:
-    """Elements of the jobs with these names that are queued or running, whoever submitted them.
-
-    Raises:
-        SlurmError: the controller does not answer; then nothing is known.
-    """
-    found = []
-    for start in range(0, len(names), 100):  # a command line has an end
-        rows = ask("squeue", "-h", "-r", "--name", ",".join(names[start : start + 100]), "-o", "%j|%F|%K|%T")
-        for row in rows.splitlines():
-            name, job, index, state = row.split("|")
-            if index.isdigit() and state not in ENDED:
-                found.append(Element(name, job, int(index), state))
-    return found

@@ -80,7 +80,7 @@ def array_script(
         "output": str(folder.resolve() / "logs" / "%A_%a.log"),
         "signal": f"USR2@{settings.warning_seconds}",  # to the steps
         ("requeue" if settings.requeue else "no-requeue"): True,
-        **{key.replace("_", "-"): value for key, value in settings.sbatch.items()},
+        **{key.replace("_", "-"): value for key, value in (settings.sbatch or {}).items()},
     }
     return _text(
         folder, settings, command + AGAIN.format(requeue=REQUEUE), count,
@@ -96,7 +96,7 @@ def after_script(folder: Path, name: str, settings: SlurmSettings, commands: Seq
     container = "" if settings.container is None else f"{settings.container} "
     lines = ["failed=0", *(f"{container}{command} || failed=1" for command in commands), "exit $failed"]
     own: dict[str, Any] = {"time": 60, "partition": settings.partition, "account": settings.account}
-    own.update({key.replace("_", "-"): value for key, value in settings.after_sbatch.items()})
+    own.update({key.replace("_", "-"): value for key, value in (settings.after_sbatch or {}).items()})
     return _text(
         folder, settings, "\n".join(lines), 1, job_name=name, extra={
             "output": str(folder.resolve() / "logs" / "after-%A.log"), "qos": settings.qos,

@@ -50,7 +50,7 @@ class SlurmSettings:
     cpus: int = setting(1, low=1, high=4096)
     gpus: int | None = setting(None, low=0, high=64)
     packs_per_gpu: int = setting(1, low=1, high=64)
-    sbatch: Mapping[str, Any] = field(default_factory=dict)
+    sbatch: Mapping[str, Any] | None = setting(None)
     setup: tuple[str, ...] = setting(())
     container: str | None = setting(None)
     python: str | None = setting(None)
@@ -67,14 +67,11 @@ class SlurmSettings:
     detach: bool = setting(True)
     after: str | None = setting(None)
     after_commands: Mapping[str, Any] = field(default_factory=dict)
-    after_sbatch: Mapping[str, Any] = field(default_factory=dict)
+    after_sbatch: Mapping[str, Any] | None = setting(None)
 
     def __post_init__(self) -> None:
         _ = self.minutes
-        for name, wanted in (("sbatch", "a mapping"), ("after_sbatch", "a mapping"), ("after_commands", "lists")):
-            if not isinstance(getattr(self, name), Mapping):
-                raise InputError(f"{name}={getattr(self, name)!r}: accepted: {wanted} of names to values")
-        for name in self.sbatch:
+        for name in self.sbatch or {}:
             if name.replace("_", "-") in OURS:
                 raise InputError(f"sbatch.{name}: set by the launcher; accepted: {OURS[name.replace('_', '-')]}")
         if self.packs_per_gpu > 1 and self.gpus not in (None, 1):

@@ -13,16 +13,17 @@ from experiments import files
 from experiments.data.load import dataset_of
 from experiments.errors import InputError
 from slurm import ledger
-from slurm.commands import Element, NoAnswer, SlurmError, ask, elements
+from slurm.commands import NoAnswer, SlurmError, ask
 from slurm.estimate import Estimates
 from slurm.ledger import JobArray, Pack, Submission
 from slurm.limits import Limits, limits, part_of_gpu
 from slurm.packing import Packed, at_most, pack
 from slurm.plan import PlannedRun
+from slurm.scheduler import Answer, look
 from slurm.script import after_script, array_script
 from slurm.settings import SlurmSettings
 
-Elements = Callable[[tuple[str, ...]], list[Element]]
+Look = Callable[[Sequence[str]], Answer]
 
 
 @dataclass
@@ -65,7 +66,7 @@ def kind_of(planned: PlannedRun, settings: SlurmSettings) -> str:
     return "cuda" if device == "cuda" or (device == "auto" and settings.gpus) else "cpu"
 
 
-def submit_missing(planned: Sequence[PlannedRun], settings: SlurmSettings, queue: Elements = elements) -> Outcome:
+def submit_missing(planned: Sequence[PlannedRun], settings: SlurmSettings, look: Look = look) -> Outcome:
     """Submit every run that is neither done, nor running, nor queued by anybody, nor failed before (unless retried).
 
     Only one driver at a time does so for a store. Nothing is submitted before all is written down.
@@ -86,7 +87,7 @@ def submit_missing(planned: Sequence[PlannedRun], settings: SlurmSettings, queue
         path = Path(store)
         files.writable(path, "store")
         with ledger.exclusive(path):
-            missing = _missing(path, members, allowed.cluster, settings.retry, queue, outcome)
+            missing = _missing(path, members, allowed.cluster, settings.retry, look, outcome)
             if not missing:
                 continue
             if settings.submit:
@@ -104,7 +105,7 @@ def submit_missing(planned: Sequence[PlannedRun], settings: SlurmSettings, queue
             packs = at_most(packs, max(1, room))
             submission = _written(path, packs, allowed, gres, settings)
             if settings.submit:
-                submission = _submitted(submission, queue, outcome)
+                submission = _submitted(submission, look, outcome)
             outcome.submissions.append(submission)
             by_id = {p.run.id: p for p in missing}
             for array, element in submission.elements():
@@ -131,12 +132,12 @@ def _gres(kinds: Any, settings: SlurmSettings) -> dict[str, str | None]:
 
 
 def _missing(
-    store: Path, planned: Sequence[PlannedRun], cluster: str, retry: bool, queue: Elements, outcome: Outcome
+    store: Path, planned: Sequence[PlannedRun], cluster: str, retry: bool, look: Look, outcome: Outcome
 ) -> list[PlannedRun]:
     """Runs to submit; the others go where they belong in ``outcome``."""
     states = {p.run.id: p.run.state() for p in planned}
     open_ids = {run_id for run_id, state in states.items() if state not in ("done", "failed")}
-    live = _live(store, open_ids, cluster, queue, outcome) if open_ids else set()
+    live = _live(store, open_ids, cluster, look, outcome) if open_ids else set()
     missing = []
     for p in planned:
         state = states[p.run.id]
@@ -153,7 +154,7 @@ def _missing(
     return missing
 
 
-def _live(store: Path, wanted: set[str], cluster: str, queue: Elements, outcome: Outcome) -> set[str]:
+def _live(store: Path, wanted: set[str], cluster: str, look: Look, outcome: Outcome) -> set[str]:
     """Which of the runs are in a job that Slurm still holds."""
     mine, live = [], set()
     for submission in ledger.submissions(store):
@@ -169,9 +170,11 @@ def _live(store: Path, wanted: set[str], cluster: str, queue: Elements, outcome:
             continue
         mine.append(submission)
     names = tuple(array.name for s in mine for array in s.arrays if array.state in ("planned", "submitted"))
-    held = queue(names) if names else []
-    jobs = {element.name: element.job for element in held}
-    places = {(element.name, element.index) for element in held}
+    answer = look(names)
+    if not answer.reachable:
+        raise SlurmError(answer.message)
+    jobs = {job.name: job.array for job in answer.jobs.values() if job.held}
+    places = {key for key, job in answer.jobs.items() if job.held}
     for submission in mine:
         for array, element in submission.elements():
             known = array.job in (None, jobs.get(array.name))
@@ -263,7 +266,7 @@ def _plain(value: Any) -> Any:
     return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
-def _submitted(submission: Submission, queue: Elements, outcome: Outcome) -> Submission:
+def _submitted(submission: Submission, look: Look, outcome: Outcome) -> Submission:
     """Hand the arrays to sbatch one by one; after a refusal the rest is not tried."""
     for array in submission.arrays:
         if outcome.problems:
@@ -272,10 +275,7 @@ def _submitted(submission: Submission, queue: Elements, outcome: Outcome) -> Sub
         try:
             job = ask("sbatch", "--parsable", str(submission.path / array.script)).strip().partition(";")[0]
         except NoAnswer as error:  # it may have got through: only its name tells
-            try:
-                job = next((element.job for element in queue((array.name,))), "")
-            except SlurmError:
-                job = ""
+            job = next((found.array for found in look((array.name,)).jobs.values()), "")
             if not job:
                 outcome.problems.append(f"{error}; the same command looks whether {array.name} got through")
                 submission = submission.with_array(replace(array, message=str(error)))

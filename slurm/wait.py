@@ -8,9 +8,9 @@ from pathlib import Path
 
 from experiments.runs import read_history
 from slurm import ledger
-from slurm.commands import Element, SlurmError, elements
 from slurm.plan import PlannedRun
 from slurm.progress import SHOWN, Progress
+from slurm.scheduler import Answer, look
 
 POLL_SECONDS = 2.0
 ASK_SECONDS = 15.0
@@ -23,7 +23,7 @@ ENDED = ("done", "failed", "cancelled")
 def wait(
     planned: Sequence[PlannedRun],
     progress: Progress,
-    queue: Callable[[tuple[str, ...]], list[Element]] = elements,
+    look: Callable[[Sequence[str]], Answer] = look,
     ask_seconds: float = ASK_SECONDS,
 ) -> list[PlannedRun]:
     """Return when no run is queued or running any more; the runs whose jobs are gone without an end come back."""
@@ -42,24 +42,22 @@ def wait(
         _show(progress, [p for p in left.values() if states[p.run.id] == "running"][:SHOWN])
         if time.monotonic() - asked >= ask_seconds:
             asked = time.monotonic()
-            try:
-                held = _held(list(left.values()), queue)
-            except SlurmError as error:
+            held, answer = _held(list(left.values()), look)
+            if not answer.reachable:
                 if not hangs:
-                    progress.note(f"{error}; what runs goes on")
-                hangs = True
+                    progress.note(f"{answer.message}; what runs goes on")
             else:
-                hangs = False
                 for run_id in left:
                     here = run_id in held or states[run_id] == "running"
                     absent[run_id] = 0 if here else absent.get(run_id, 0) + 1
                 if all(absent[run_id] >= GONE_AFTER for run_id in left):
                     return list(left.values())
+            hangs = not answer.reachable
         time.sleep(POLL_SECONDS)
 
 
-def _held(planned: Sequence[PlannedRun], queue: Callable[[tuple[str, ...]], list[Element]]) -> set[str]:
-    """Runs that are in a job that the controller holds."""
+def _held(planned: Sequence[PlannedRun], look: Callable[[Sequence[str]], Answer]) -> tuple[set[str], Answer]:
+    """Runs that are in a job that the controller holds, and its answer."""
     wanted = {p.run.id for p in planned}
     packs: dict[tuple[str, int], tuple[str, ...]] = {}
     for store in {str(p.run.path.parent) for p in planned}:
@@ -67,8 +65,9 @@ def _held(planned: Sequence[PlannedRun], queue: Callable[[tuple[str, ...]], list
             for array, pack in submission.elements():
                 if array.state in ("planned", "submitted") and wanted.intersection(pack.runs):
                     packs[array.name, pack.index] = pack.runs
-    found = queue(tuple(dict.fromkeys(name for name, _ in packs)))
-    return {run_id for element in found for run_id in packs.get((element.name, element.index), ())}
+    answer = look(tuple(dict.fromkeys(name for name, _ in packs)))
+    held = (packs.get(key, ()) for key, job in answer.jobs.items() if job.held)
+    return {run_id for runs in held for run_id in runs}, answer
 
 
 def _show(progress: Progress, running: Sequence[PlannedRun]) -> None:
