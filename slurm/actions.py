@@ -75,7 +75,7 @@ def cancel(stores: Sequence[Path], names: Sequence[str]) -> Done:
         if row.place is None:
             continue
         row.place.submission.cancelled(row.place.pack).touch()  # before scancel: a job that is ended looks for it
-        if row.job is not None:
+        if row.job is not None and row.state != "lost":
             arrays.setdefault((row.place.array.name, row.job.partition("_")[0]), set()).add(row.place.pack.index)
     for (name, job), indices in arrays.items():
         try:
@@ -84,13 +84,13 @@ def cancel(stores: Sequence[Path], names: Sequence[str]) -> Done:
             done.problems.append(f"job {job}: {error}; the same command tries again")
     cancelled, ending = 0, 0
     for row in chosen:
-        run = RunStore(row.store).run(row.run_id)
+        run, host = RunStore(row.store).run(row.run_id), row.host or "some machine"
         if row.place is None and (row.state == "running" or not row.why):
-            done.problems.append(
-                f"run {row.run_id}: a sweep on {row.host or 'some machine'} has it; stop that (Ctrl-C)"
-            )
+            done.problems.append(f"run {row.run_id}: a sweep on {host} has it; stop that (Ctrl-C)")
         elif run.state() == "running":
             ending += 1
+            if row.why:  # an orphan
+                done.problems.append(f"run {row.run_id}: {row.why}; only {host} can end it")
         elif run.state() in ("queued", "interrupted"):
             run.set_state("cancelled", message="cancelled by a person")
             cancelled += 1

@@ -90,11 +90,16 @@ class Cluster:
 
     def __init__(self, directory: Path, settings: Settings | None = None) -> None:
         self.directory = directory.expanduser().absolute()
+        self._asked = settings
+        self._read()
+        self.registry = daemons.Registry(self.directory / "daemons.json")
+
+    def _read(self) -> None:
+        """As the directory has it, which another command may just have made."""
         made = _recorded(self.directory)
         self._made = made is not None
         self.layout, self.made_as = made or (Layout(self.directory, 0, f"equilaw-{uuid.uuid4().hex[:8]}"), Settings())
-        self.settings = settings or self.made_as
-        self.registry = daemons.Registry(self.directory / "daemons.json")
+        self.settings = self._asked or self.made_as
 
     def __enter__(self) -> Cluster:
         self.up()
@@ -142,6 +147,7 @@ class Cluster:
         self._check()
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._alone():
+            self._read()
             address = own_address(self.settings.exposed)
             if self._living() and self.settings != self.made_as:
                 asked, made = asdict(self.settings), asdict(self.made_as)
@@ -157,8 +163,8 @@ class Cluster:
                 files.write_json(self.directory / "cluster.json", content)
                 self._made, self.made_as = True, self.settings
             started = [name for name in self._wanted() if self._start(name, address)]
-            if back := [name for name in started if name not in SERVICES]:
-                self._update_node(",".join(back), "resume", check=False)
+            if lame := [name for name in self.nodes if name in started or not _healthy(self.node_states().get(name))]:
+                self._update_node(",".join(lame), "resume", check=False)
             if not daemons.wait(self._is_ready, START_SECONDS):
                 states = ", ".join(f"{name} {state.lower()}" for name, state in self.node_states().items())
                 raise ClusterError(f"after {START_SECONDS:g} s the nodes are {states}; see {self.layout.path('log')}")
@@ -199,7 +205,7 @@ class Cluster:
             return Status(self.directory, "down", dead, {}, 0, self.settings.accounting)
         nodes = self.node_states()
         jobs = len(self.run("squeue", "--noheader", "--array", check=False).splitlines()) if nodes else 0
-        lame = not nodes or any(not state.startswith(HEALTHY) for state in nodes.values())
+        lame = not nodes or not all(map(_healthy, nodes.values()))
         state = "half-dead" if dead or lame else "up"
         return Status(self.directory, state, dead, nodes, jobs, self.settings.accounting)
 
@@ -234,7 +240,7 @@ class Cluster:
         with self._alone():
             self._start(node, own_address(self.settings.exposed))
         self._update_node(node, "resume", check=False)
-        if not daemons.wait(lambda: self.node_states().get(node, "").startswith(HEALTHY), START_SECONDS):
+        if not daemons.wait(lambda: _healthy(self.node_states().get(node)), START_SECONDS):
             raise ClusterError(f"{node} is {self.node_states().get(node)}; see {self.layout.log(node)}")
 
     def stop_daemon(self, name: str, number: int = signal.SIGTERM) -> None:
@@ -298,6 +304,12 @@ class Cluster:
         if name in self._living():
             return False
         command, answers = self._daemon(name, address)
+        marked = [seen for seen in self._processes() if seen.environment.get(DAEMON_MARK) == name]
+        if stray := next((seen for seen in marked if seen.program == command[0]), None):
+            self.registry.remember(name, stray.process)  # of an ``up`` that was killed before it wrote this down
+            return False
+        if name == "munged":
+            self.layout.munge_socket.unlink(missing_ok=True)  # of one that was killed
         environment = {**self.environment(), MARK: self.layout.name, DAEMON_MARK: name}
         process = daemons.start(command, self.layout.log(f"{name}-said"), environment)
         self.registry.remember(name, process)
@@ -312,7 +324,6 @@ class Cluster:
         """The command that starts it, and how to see that it answers."""
         layout = self.layout
         if name == "munged":
-            layout.munge_socket.unlink(missing_ok=True)  # of one that was killed
             parts = {"key-file": "munge.key", "socket": "munge.socket", "pid-file": "munged.pid"}
             parts |= {"log-file": "munged.log", "seed-file": "munged.seed"}
             options = [f"--{option}={layout.path('munge', part)}" for option, part in parts.items()]
@@ -355,7 +366,7 @@ class Cluster:
 
     def _is_ready(self) -> bool:
         states = self.node_states()
-        return set(self.nodes) <= set(states) and all(states[name].startswith(HEALTHY) for name in self.nodes)
+        return all(_healthy(states.get(name)) for name in self.nodes)
 
     def _processes(self) -> list[daemons.Seen]:
         """Everything that carries the cluster's name: daemons and steps by our mark, jobs by Slurm's variable."""
@@ -365,6 +376,11 @@ class Cluster:
             for seen in daemons.running()
             if name in (seen.environment.get(MARK), seen.environment.get("SLURM_CLUSTER_NAME"))
         ]
+
+
+def _healthy(state: str | None) -> bool:
+    """Whether a node in this state takes jobs; a star says that it does not respond."""
+    return state is not None and state.startswith(HEALTHY) and not state.endswith("*")
 
 
 def _recorded(directory: Path) -> tuple[Layout, Settings] | None:

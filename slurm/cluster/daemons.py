@@ -126,7 +126,8 @@ class Seen:
     """A process of this machine that this user may look at."""
 
     process: Process
-    parent: int
+    program: str
+    """As it was called."""
     environment: Mapping[str, str]
 
 
@@ -139,14 +140,14 @@ def running() -> Iterator[Seen]:
         try:
             tail = (entry / "stat").read_text().rpartition(")")[2].split()
             raw = (entry / "environ").read_bytes().decode(errors="replace")
+            program = (entry / "cmdline").read_bytes().partition(b"\0")[0].decode(errors="replace")
         except OSError:  # gone, or somebody else's
             continue
         if tail[0] in "ZX":
             continue
         pairs = (pair.partition("=") for pair in raw.split("\0") if "=" in pair)
-        yield Seen(
-            Process(host, boot, int(entry.name), tail[19]), int(tail[1]), {key: value for key, _, value in pairs}
-        )
+        process = Process(host, boot, int(entry.name), tail[19])
+        yield Seen(process, program, {key: value for key, _, value in pairs})
 
 
 class Registry:

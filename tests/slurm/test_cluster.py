@@ -57,15 +57,6 @@ def test_a_gpu_is_shared_by_its_shards(cluster: Cluster, tmp_path: Path) -> None
     assert len(set(used)) < len(used)  # three at once on two GPUs
 
 
-def test_preempting_partition_requeues(cluster: Cluster, tmp_path: Path) -> None:
-    low = submit(cluster, tmp_path, "trap 'exit 1' TERM; sleep 300 & wait", "--cpus-per-task=8", "--nodelist=n1")
-    until(lambda: state(cluster, low) == "RUNNING")
-    high = submit(cluster, tmp_path, "sleep 1", "--cpus-per-task=8", "--nodelist=n1", "--partition=preempt")
-    until(lambda: state(cluster, high) == "COMPLETED")
-    assert "Restarts=1" in cluster.run("scontrol", "show", "job", low)
-    cluster.run("scancel", low)
-
-
 @pytest.mark.parametrize("orphans", [False, True])
 def test_node_that_dies_with_its_jobs_or_leaves_orphans(cluster: Cluster, tmp_path: Path, orphans: bool) -> None:
     job = submit(cluster, tmp_path, f"echo $$ >> {tmp_path}/pids; exec sleep 300", "--nodelist=n1", "--no-requeue")
@@ -93,6 +84,21 @@ def test_daemons_are_restarted_while_a_job_runs(cluster: Cluster, tmp_path: Path
     assert len(cluster.job_processes()) >= 1
     cluster.run("scancel", job)
     until(lambda: not cluster.job_processes())
+
+
+def test_daemon_of_an_up_that_was_killed_is_known_again(cluster: Cluster) -> None:
+    """It was started and not yet written down."""
+    before = cluster.registry.read()["n1"]
+    cluster.registry.forget("n1")
+    assert cluster.up() == []
+    assert cluster.registry.read()["n1"] == before
+
+
+def test_up_resumes_a_node_that_is_down(cluster: Cluster) -> None:
+    cluster.run("scontrol", "update", "nodename=n2", "state=down", "reason=test")
+    assert cluster.status().state == "half-dead"
+    assert Cluster(cluster.directory).up() == []
+    assert cluster.status().state == "up"
 
 
 def test_job_ids_do_not_begin_at_1(cluster: Cluster, tmp_path: Path) -> None:
