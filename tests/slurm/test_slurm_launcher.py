@@ -81,7 +81,7 @@ def test_a_sweep_with_a_run_that_fails(sweep: Callable[..., Any], store: RunStor
     first = sweep(*arguments, "hydra.launcher.sbatch={hold: true}")
     assert first.stdout.startswith("2 runs: 2 submitted in 1 job\n")
     assert f"python -m slurm status --store {store.path}" in first.stdout
-    (bad.path / "config.yaml").write_text("P: 8\n")
+    (bad.path / "config.yaml").write_text("P: [1")
     assert sweep(*arguments).stdout.startswith("2 runs: 2 queued or running, 0 submitted in 0 jobs\n")
     on_cluster.run("scontrol", "release", job_of(store))
     until(lambda: state_of(on_cluster, job_of(store)) == "FAILED")
