@@ -140,6 +140,7 @@ class Element:
         self.assigned = [Assigned(store.run(run_id), shape) for run_id, shape in self.content["runs"]]
         array, index = environment.get("SLURM_ARRAY_JOB_ID"), environment.get("SLURM_ARRAY_TASK_ID")
         self.name = f"{array}_{index}" if array and index else environment.get("SLURM_JOB_ID", "")
+        self.job = environment.get("SLURM_JOB_ID")
         self.restarts = int(environment.get("SLURM_RESTART_COUNT") or 0)
         self.began, self._clock = time.time(), time.monotonic()
         machine = f"{socket.gethostname()}-{os.getpid()}"
@@ -197,8 +198,8 @@ class Element:
             path = assigned.run.path / f"attempt-{assigned.run.latest_attempt()}"
             origin = files.read_json(path / ORIGIN)
             variables = origin.get("environment", {}) if isinstance(origin, dict) else {}
-            same = variables.get("SLURM_JOB_ID") == os.environ.get("SLURM_JOB_ID")
-            if same and int(variables.get("SLURM_RESTART_COUNT") or 0) == self.restarts:
+            job = variables.get("SLURM_JOB_ID")
+            if job and job == self.job and int(variables.get("SLURM_RESTART_COUNT") or 0) == self.restarts:
                 yield assigned.run, path
 
 
@@ -207,7 +208,7 @@ def _update(checkpoint: Path) -> int:
     return int(number) if number.isdigit() else 0
 
 
-def stopped(element: Element, controller: Callable[[str], JobState | None] = ask_controller) -> int:
+def stopped(element: Element, controller: Callable[[str], JobState | None]) -> int:
     """What to do after the workers have written their checkpoints: the exit code."""
     warning = float(element.content["warning_seconds"])
     cause = cause_of(controller(element.name), element.restarts, element.cancelled, element.seconds_left, warning)
@@ -237,13 +238,15 @@ def stopped(element: Element, controller: Callable[[str], JobState | None] = ask
     return REQUEUE if element.content["requeue"] else 143
 
 
-def compute(element: Element, stop: StopRequest) -> int:
+def compute(
+    element: Element, stop: Callable[[], bool], controller: Callable[[str], JobState | None] = ask_controller
+) -> int:
     """Compute what is left; the exit code."""
     left = element.left()
     element.write()
     say(f"job {element.name}, start {element.restarts + 1}: {len(left)} of {len(element.assigned)} runs to compute")
     if element.cancelled:
-        return stopped(element)
+        return stopped(element, controller)
     content = element.content
     gpus = visible_gpus() if content["kind"] == "cuda" else []
     places = [{"CUDA_VISIBLE_DEVICES": name} for name in gpus] or [{}]
@@ -254,7 +257,7 @@ def compute(element: Element, stop: StopRequest) -> int:
     try:
         pool.compute(left)
     except Terminated:
-        return stopped(element)
+        return stopped(element, controller)
     except OSError as error:
         if error.errno not in DISK:
             raise

@@ -173,11 +173,15 @@ def _tell(runs: Sequence[PlannedRun], outcome: Outcome, settings: SlurmSettings,
                 seconds = [p.seconds for p in array.packs if p.seconds is not None]
                 about = f", about {max(seconds) / 60:.1f} min each" if len(seconds) == len(array.packs) else ""
                 job = "" if array.job is None else f"job {array.job}: "
-                packs = f"{len(array.packs)} pack{'s' * (len(array.packs) != 1)}"
-                print(f"  {job}{packs}, {sum(len(p.runs) for p in array.packs)} runs{about}", file=out)
+                runs_of = sum(len(p.runs) for p in array.packs)
+                print(f"  {job}{_count(len(array.packs), 'pack')}, {_count(runs_of, 'run')}{about}", file=out)
         print(f"  {submission.path}", file=out)
     if settings.submit and (outcome.submitted or outcome.joined):
         print("\n".join(_ways(stores)), file=out)
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'s' * (number != 1)}"
 
 
 def _ways(stores: Sequence[str]) -> list[str]:

@@ -49,8 +49,8 @@ def pack(
         kind: cpu or cuda.
         workers: runs that a job computes at a time (cores); on a GPU a pack trains together in one process.
         wanted_seconds: that a job should take about.
-        most: runs of a pack; null: as many as fill the time. Where a run's time is unknown, one a worker on CPUs and
-            16 on a GPU: a job that turns out too long goes on where its time limit stopped it.
+        most: runs of a pack; null: as many as fill the time. Where a run's time is unknown, that many, or one a worker
+            on CPUs and 16 on a GPU: a job that turns out too long goes on where its time limit stopped it.
     """
     shapes: dict[str, list[tuple[PlannedRun, Estimate]]] = {}
     for planned, cost in runs:
@@ -59,7 +59,7 @@ def pack(
     for members in shapes.values():
         known = [cost.seconds for _, cost in members if cost.seconds is not None]
         unknown_seconds = None if not known else sum(known) / len(known)
-        per_job = workers if kind == "cpu" else UNKNOWN_ON_GPU
+        per_job = most or (workers if kind == "cpu" else UNKNOWN_ON_GPU)
         share = wanted_seconds * workers / per_job
         """Of an unknown run in the time of a job."""
         chosen: list[tuple[PlannedRun, Estimate]] = []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,12 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from slurm import commands
+from slurm import commands, local, worker
 from slurm.cluster import daemons
 from slurm.cluster.cluster import Cluster, temporary
 from slurm.cluster.configuration import Settings
+
+STUB = Path(__file__).with_name("stub_worker.py")
 
 
 def skip_without_slurm(accounting: bool = False) -> None:
@@ -58,3 +62,16 @@ def master(loader: ConfigLoader) -> Callable[..., DictConfig]:
         return loader.load_configuration("config", list(overrides), run_mode=RunMode.MULTIRUN)
 
     return compose
+
+
+@pytest.fixture
+def stubs(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, str]], None]:
+    """Workers that play their part in a tenth of a second; told what to do with which run."""
+    monkeypatch.setattr(worker, "COMMAND", (sys.executable, str(STUB)))
+    monkeypatch.setattr(local, "POLL_SECONDS", 0.05)
+    monkeypatch.setenv("PYTHONPATH", str(worker.ROOT))
+
+    def tell(told: Mapping[str, str]) -> None:
+        monkeypatch.setenv("EQUILAW_STUB", json.dumps(dict(told)))
+
+    return tell

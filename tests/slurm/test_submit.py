@@ -1,4 +1,4 @@
-"""What is submitted and what is not: the ledger, joins, limits, refusals, and drivers that die or come two at a time."""
+"""What is submitted and what is not: ledger, joins, limits, refusals, and drivers that die or come two at a time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from experiments.runs import RunStore
 from slurm import ledger, submit
 from slurm.commands import SlurmError
 from slurm.plan import PlannedRun
+from slurm.scheduler import Answer
 from slurm.settings import SlurmSettings
 from slurm.submit import submit_after, submit_missing
 from tests.slurm.made_up import MadeUp
@@ -214,13 +215,15 @@ def test_devices_and_packs(planned: Planned, slurm: MadeUp) -> None:
     submit_missing(runs, SlurmSettings(cpus=4), slurm.look)
     asked = [re.findall(r"--(?:gres|array)=(\S+)", text) for text in slurm.scripts]
     assert asked == [["0-0%1", "gpu:1"], ["0-0%1"]]
-    with pytest.raises(InputError, match="device=cuda and hydra.launcher.gpus=0: accepted: gpus=1"):
+    with pytest.raises(InputError, match=r"device=cuda and hydra.launcher.gpus=0: accepted: gpus=1"):
         submit_missing(runs, SlurmSettings(gpus=0), slurm.look)
 
 
 def test_the_job_afterwards_depends_on_all_arrays(planned: Planned, slurm: MadeUp, tmp_path: Path) -> None:
     slurm.limits = replace(slurm.limits, array_size=1)
-    settings = SlurmSettings(pack=1, after="fit", after_commands={"fit": ["{python} -m analysis table --store {store}"]})
+    settings = SlurmSettings(
+        pack=1, after="fit", after_commands={"fit": ["{python} -m analysis table --store {store}"]}
+    )
     outcome = submit_missing([planned(seed=seed) for seed in range(2)], settings, slurm.look)
     submit_after(outcome, settings)
     text = slurm.scripts[-1]
@@ -236,15 +239,21 @@ def test_the_job_afterwards_depends_on_all_arrays(planned: Planned, slurm: MadeU
 
 def _drive(run: PlannedRun, folder: Path) -> None:
     made_up = MadeUp()
-    submit.ask = lambda *command, **_: str((folder / f"{os.getpid()}").write_text("submitted"))  # type: ignore[assignment]
-    submit.limits = lambda: made_up.limits  # type: ignore[assignment]
 
-    def look(names: Any) -> Any:
+    def ask(*command: str, **_: object) -> str:
+        (folder / str(os.getpid())).touch()
+        return "9"
+
+    def look(names: Sequence[str]) -> Answer:
+        """Whatever anybody submitted is in the queue."""
         made_up.held = {name: {0} for name in names}
         made_up.ids = dict.fromkeys(names, "9")
         return made_up.look(names)
 
-    submit_missing([run], ONE_EACH, look)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(submit, "ask", ask)
+        patch.setattr(submit, "limits", lambda: made_up.limits)
+        submit_missing([run], ONE_EACH, look)
 
 
 def test_two_drivers_at_once_submit_once(planned: Planned, tmp_path: Path) -> None:
