@@ -63,12 +63,17 @@ def test_submit_limit(sweep: MakeSweep, cluster: Cluster) -> None:
 
 
 def test_squeue_that_hangs_for_half_a_minute(sweep: MakeSweep, cluster: Cluster) -> None:
-    s = sweep("unknown")
-    s.launch("sbatch={hold: true}")
+    """Nothing is submitted by guess: the driver gives up in one line, and the same command continues later."""
+    s = sweep()
+    assert submitted(s.launch("sbatch={hold: true}")) == 2
     jobs = s.jobs()
     s.replace_program("squeue", 'sleep 30; "$real" "$@"')
-    assert submitted(s.launch()) == 0  # late, and right
+    said = s.launch(code=1)
+    assert "squeue: no answer" in said
+    assert submitted(said) == 0
     s.replace_program("squeue", None)
+    assert s.jobs() == jobs
+    assert submitted(s.launch()) == 0
     cluster.run("scontrol", "release", *jobs)
     s.finish()
     assert s.attempts() == [1, 1]
