@@ -144,7 +144,7 @@ class _Slurm:
     def why_not(self, place: Place) -> str:
         """Why it does not."""
         if not self.answer.reachable:
-            return self.answer.message
+            return "the scheduler does not answer"
         return f"it was sent to cluster {place.submission.cluster}; the one that answers here is {self.cluster}"
 
     def job(self, place: Place) -> Job | None:
@@ -279,7 +279,9 @@ def _waits_for(job: Job) -> str:
 
 def _how_lost(place: Place, ended: Job | None) -> str:
     how = "the scheduler does not know it any more" if ended is None else f"it ended: {ended.how_it_ended()}"
-    said = tail(place.log)[:LOG_LINE].strip() if place.log is not None else ""
+    # Last of all srun repeats the exit code; what the job itself said, or what killed it, stands before that.
+    lines = tail(place.log, 5).splitlines() if place.log is not None else []
+    said = next((line[:LOG_LINE].strip() for line in reversed(lines) if not line.startswith("srun: ")), "")
     return f"job {place.job} is gone, {how}" + (f"; it last said: {said}" if said else "")
 
 
