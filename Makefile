@@ -1,10 +1,10 @@
-# make env | demo | test | test-faults | bench | peers | peers-references      (.venv is made where it is missing)
+# make env | demo | test | test-faults | bench | peers | peers-references | slurm      (.venv is made where it is missing)
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: env demo test test-faults bench peers peers-references clean
+.PHONY: env demo test test-faults bench peers peers-references slurm clean
 
 env: $(STAMP)
 
@@ -50,6 +50,14 @@ peers: $(PEERS)
 peers-references: $(PEERS)
 	PYTHONPATH=. TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 .venv-peers-mace/bin/python tests/peers/mace_references.py
 	.venv-peers-nequip/bin/python tests/peers/nequip_references.py
+
+# For a cluster on this machine (python -m slurm cluster up). Debian starts munge's service, which nothing here uses.
+SLURM_PACKAGES := slurm-wlm munge slurmdbd slurm-wlm-mysql-plugin mariadb-server-core mariadb-client-core
+SUDO := $(shell test "$$(id -u)" -eq 0 || echo sudo)
+
+slurm:
+	@command -v apt-get >/dev/null || { echo "make slurm installs Debian packages ($(SLURM_PACKAGES)) and finds no apt-get here"; exit 1; }
+	@dpkg --status $(SLURM_PACKAGES) >/dev/null 2>&1 || { $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SLURM_PACKAGES); }
 
 clean:
 	rm -rf build

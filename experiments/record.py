@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import platform
+import resource
 import subprocess
+import time
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +22,7 @@ from experiments.data.baseline import fit_baseline
 from experiments.data.dataset import Dataset
 from experiments.data.splits import subset, subsets_disjoint
 from experiments.matching import Matched
+from experiments.processes import Process
 from experiments.tasks.metrics import UNITS, frame_errors, metrics_of
 from experiments.tasks.predictions import Predictions
 from experiments.training.evaluate import Evaluation
@@ -168,3 +172,19 @@ def versions() -> dict[str, str]:
     """Versions of what computes."""
     names = ("torch", "e3nn", "numpy", "scipy")
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+
+
+RECORDED = ("SLURM_", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "CONDA_DEFAULT_ENV", "VIRTUAL_ENV", "EQUILAW_")
+"""Beginnings of the environment variables that say where a process computes and with what."""
+
+
+def origin() -> dict[str, Any]:
+    """Where and with what this process computes: machine, process, code, versions, environment."""
+    environment = {name: value for name, value in sorted(os.environ.items()) if name.startswith(RECORDED)}
+    code = {"code_version": code_version(), "versions": versions()}
+    return {**vars(Process.this()), "time": time.time(), **code, "environment": environment}
+
+
+def peak_memory() -> int:
+    """Largest resident set of this process so far, in bytes (on Linux)."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

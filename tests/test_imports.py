@@ -20,6 +20,7 @@ TORCH_FREE = (
     "experiments.data.extxyz", "experiments.data.star", "experiments.data.splits", "experiments.data.graph",
     "experiments.distances", "experiments.data.distances",
     "experiments.tune", "experiments.tuned", "slurm.grid", "hydra_plugins.equilaw",
+    "slurm.cli", "slurm.status", "slurm.table", "slurm.actions", "slurm.scheduler", "slurm.cluster.cli",
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -53,3 +54,22 @@ def load(section: Mapping[str, Any]) -> Dataset:
 def identity(section: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that decide the content, without those that do not (paths, worker processes, cache)."""
     return {"source": section.get("source"), **identity_of(parse(section))}
+
+
+Section = tuple[tuple[str, Any], ...]
+"""A data section that can be a key of a cache."""
+
+
+def key_of(section: Mapping[str, Any]) -> Section:
+    """The section as a key; ``dict`` of it is a section again, lists having become tuples."""
+    return tuple(sorted((name, tuple(v) if isinstance(v, list) else v) for name, v in section.items()))
+
+
+def dataset_of(section: Mapping[str, Any]) -> Dataset:
+    """The dataset, loaded once a process."""
+    return _dataset(key_of(section))
+
+
+@functools.lru_cache(maxsize=4)
+def _dataset(section: Section) -> Dataset:
+    return load({key: list(value) if isinstance(value, tuple) else value for key, value in section})
