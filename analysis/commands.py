@@ -54,11 +54,15 @@ def fit(arguments: argparse.Namespace) -> None:
 
 
 def figures(arguments: argparse.Namespace) -> None:
-    """Draw learning curves with their fits as PDF, SVG and PNG, each with a CSV of exactly the plotted numbers."""
+    """Draw all that the table has the data for as PDF, SVG and PNG, each with a CSV of exactly the plotted numbers.
+
+    Learning curves by model, L, ν, architecture and group; exponents; the claim; maps over L × ν; costs; distances.
+    """
     from analysis.figures import draw_all  # matplotlib takes a second to import, and no other command needs it
 
     loaded = _load(arguments)
-    for path in draw_all(analyse(curves(loaded), forms=_MAIN), arguments.out):
+    measured = _distances(arguments.distances, arguments.store)
+    for path in draw_all(analyse(curves(loaded), forms=_MAIN), arguments.out, measured):
         _say(str(path))
     _check_complete(loaded, arguments.store)
 

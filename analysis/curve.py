@@ -39,6 +39,8 @@ class Curve:
     """Whether each run's training converged; None where not said. [S][K]"""
     n_parameters: float
     """Number of weights; NaN where unknown."""
+    seconds: FloatArray
+    """Wall time of each run, s; all NaN where unknown. [S, K]"""
     unit: str
     """Unit of the errors; empty where the table does not say."""
     has_seeds: bool
@@ -157,6 +159,7 @@ def _curve(key: dict[str, object], part: pd.DataFrame, table: RunTable) -> Curve
         n_test=grid("n_test"),
         converged=tuple(tuple(line) for line in converged),
         n_parameters=float(part["n_parameters"].median()) if "n_parameters" in part.columns else np.nan,
+        seconds=grid("seconds"),
         unit=str(part["unit"].iloc[0]) if "unit" in part.columns else "",
         has_seeds=table.has_seeds,
         versions=_labels(part, "code_version"),

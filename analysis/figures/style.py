@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+import math
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis.curve import Curve
-from analysis.files import write_bytes
+from analysis.files import write_bytes, write_text
 
 COLUMN_WIDTH = 85 / 25.4
 """Width of one journal column, inches."""
 DPI = 300
+GRID = "#e6e6e6"
+TITLE_WIDTH = 46
+"""Characters of a bold title that fit one column."""
 
 # Okabe & Ito's colours (2008), which stay apart in the common kinds of colour blindness, and two of Paul Tol's.
 _HUES = {
@@ -38,6 +48,10 @@ _HUES = {
     (3, 1): "#44AA99",
     (3, 3): "#AA4499",
 }
+HUES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#332288", "#56B4E9", "#882255", "#7F7F7F", "#999933")
+"""In order of use where colour tells something else than (L, ν)."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "h", "*")
+_DASHES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (1.2, 1.4)), (0, (4, 1.2, 1, 1.2)))
 _OTHERS = ("#117733", "#88CCEE", "#DDCC77", "#AA4466", "#6699CC", "#888888")
 _MARKERS = {
     (-1, 1): "o",
@@ -116,8 +130,30 @@ def style() -> Iterator[None]:
         yield
 
 
-def looks(curves: Sequence[Curve]) -> list[Look]:
-    """Colours by (L, ν), line styles by edge order (lighter shades too where one (L, ν) comes with several)."""
+def looks(curves: Sequence[Curve], by: str = "model") -> list[Look]:
+    """How the curves of one panel are drawn.
+
+    By model: colours by (L, ν), line styles by edge order (lighter shades too where one (L, ν) comes with several). By
+    another column (`architecture`, `group`), or where two curves would look the same: a hue for each of its values and
+    lighter shades of it, markers by position, so that print without colour tells them apart, too.
+    """
+    if by == "model":
+        found = _by_model(curves)
+        if len(set(map(str, found))) == len(found):
+            return found
+        by = "architecture" if len({curve.text("architecture") for curve in curves}) > 1 else ""
+    kinds = list(dict.fromkeys(curve.text(by) for curve in curves)) if by else [str(i) for i in range(len(curves))]
+    own = [curve.text(by) for curve in curves] if by else kinds
+    result = []
+    for index, kind in enumerate(own):
+        rank, of = own[:index].count(kind), own.count(kind)
+        hue = _lighten(HUES[kinds.index(kind) % len(HUES)], 0.55 * rank / max(of - 1, 1))
+        dashes = _DASHES[(index // len(MARKERS)) % len(_DASHES)]
+        result.append(Look(hue, MARKERS[index % len(MARKERS)], dashes))
+    return result
+
+
+def _by_model(curves: Sequence[Curve]) -> list[Look]:
     keys = [_key(curve) for curve in curves]
     unknown = {key: _OTHERS[i % len(_OTHERS)] for i, key in enumerate(k for k in dict.fromkeys(keys) if k not in _HUES)}
     result = []
@@ -135,9 +171,9 @@ def looks(curves: Sequence[Curve]) -> list[Look]:
 
 
 def _key(curve: Curve) -> tuple[int, int]:
-    """(L, ν), with −1 for models without messages."""
+    """(L, ν), with L = −1 for models without messages; a message without ν holds one neighbour."""
     order = curve.number("L")
-    return -1 if order is None else int(order), int(curve.number("nu") or 0)
+    return (-1, int(curve.number("nu") or 0)) if order is None else (int(order), int(curve.number("nu") or 1))
 
 
 def _edge(curve: Curve) -> int | None:
@@ -154,6 +190,13 @@ def _lighten(color: str, share: float) -> str:
     return "#" + "".join(f"{round(255 * c):02x}" for c in channels)
 
 
+def cell_map(share: float) -> tuple[str, str]:
+    """Fill and text colour of a cell of a map, from pale (0) to dark (1): cividis turned round, read by everybody."""
+    red, green, blue, _ = colormaps["cividis_r"](0.05 + 0.9 * min(max(share, 0.0), 1.0))
+    dark = 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.45
+    return to_hex((red, green, blue)), "white" if dark else "#222222"
+
+
 def display_unit(unit: str) -> tuple[str, float]:
     """The unit on the axes and the factor into it: eV becomes meV, everything else stays."""
     plain = unit.replace("/A", "/Å") if unit.endswith("/A") else unit
@@ -162,8 +205,66 @@ def display_unit(unit: str) -> tuple[str, float]:
     return plain, 1.0
 
 
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write PDF, SVG and PNG beside each other, without dates, so that equal figures are equal files."""
+def sheet(count: int, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels one column wide and `height` inches high, three to a row."""
+    columns = min(3, count)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(COLUMN_WIDTH * columns, height * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for spare in axes.flat[count:]:
+        spare.remove()
+    return figure, list(axes.flat[:count])
+
+
+def letters(count: int) -> list[str]:
+    """`(a) `, `(b) ` … for the panels of a figure, nothing for a single one."""
+    if count == 1:
+        return [""]
+    return [f"({chr(97 + i // 26 - 1) if i >= 26 else ''}{chr(97 + i % 26)}) " for i in range(count)]
+
+
+def title(axes: Axes, text: str, loc: Literal["left", "right"] = "left") -> None:
+    """The panel's title, broken into lines that fit one column."""
+    axes.set_title("\n".join(textwrap.wrap(text, TITLE_WIDTH)), loc=loc)
+
+
+def size_axis(axes: Axes, sizes: Iterable[float]) -> None:
+    """The axis of P: logarithmic, ticks at measured values (at most eight of them)."""
+    axes.set_xscale("log", base=2)
+    values = sorted(set(sizes))
+    ticks = values[:: math.ceil(len(values) / 8)]
+    axes.set_xticks(ticks, [f"{size:g}" for size in ticks])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(LogLocator(base=2, subs=()))
+    axes.grid(True, which="major", color=GRID, linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.set_xlabel("Training-set size P (frames)")
+
+
+def log_axis(axis: Axis, floor: float = 0.0) -> None:
+    """A logarithmic axis with plain numbers, from `floor` or the data's smallest value on."""
+    axes = axis.axes
+    vertical = axis is axes.yaxis
+    (axes.set_yscale if vertical else axes.set_xscale)("log")
+    low, high = axis.get_view_interval()
+    low = max(low, floor)
+    (axes.set_ylim if vertical else axes.set_xlim)(low, high)
+    axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0) if high / low < 300 else (1.0,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+    axis.grid(True, which="major", color=GRID, linewidth=0.5)
+
+
+def rows_csv(numbers: Sequence[Mapping[str, object]]) -> str:
+    """Plotted numbers as CSV: every column that any row has, in order of appearance."""
+    return pd.DataFrame(list(numbers)).to_csv(index=False)
+
+
+def save(figure: Figure, stem: Path, numbers: Sequence[Mapping[str, object]]) -> list[Path]:
+    """Write PDF, SVG and PNG beside each other, and a CSV of the plotted numbers.
+
+    Without dates, so that equal figures are equal files.
+    """
     FigureCanvasAgg(figure)
     written = []
     for suffix, metadata in (
@@ -176,4 +277,6 @@ def save(figure: Figure, stem: Path) -> list[Path]:
         path = stem.with_name(stem.name + suffix)
         write_bytes(path, buffer.getvalue())
         written.append(path)
-    return written
+    table = stem.with_name(stem.name + ".csv")
+    write_text(table, rows_csv(numbers))
+    return [*written, table]

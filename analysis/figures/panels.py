@@ -1,0 +1,240 @@
+"""Which curves share a set of axes: by dataset, by model, and in the arrangements of the papers' figures."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from analysis.curve import Curve
+from analysis.flags import Judgement
+from analysis.record import label, plain
+from analysis.results import CurveFit
+
+Fitted = tuple[CurveFit, Judgement]
+
+PREFERRED = ("force_mae", "force_rmse", "energy_rmse", "energy_mae")
+"""Which metric stands for a dataset where one must."""
+METRIC_NAMES = {
+    "force_mae": "Force MAE",
+    "force_rmse": "Force RMSE",
+    "energy_mae": "Energy MAE per atom",
+    "energy_rmse": "Energy RMSE per atom",
+}
+NAMES = {
+    "ace": "linear ACE",
+    "mace": "MACE",
+    "nequip": "NequIP",
+    "tfn": "TFN",
+    "krr": "kernel ridge",
+    "nearest": "nearest neighbour",
+    "ntk": "neural tangent kernel",
+    "mpnn": "MPNN",
+}
+"""Architectures as the field writes them."""
+_SHAPE = ("n_layers", "cutoff", "group")
+"""What the curves of a series share besides dataset and architecture; named where there are several."""
+_WORDS = {
+    "L": "L={}",
+    "nu": "ν={}",
+    "edge_lmax": "edge {}",
+    "channels": "{} channels",
+    "n_layers": "{} layers",
+    "cutoff": "cutoff {} Å",
+    "group": "{}",
+}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One set of axes."""
+
+    title: str
+    """What the curves have in common."""
+    fits: tuple[Fitted, ...]
+    """Curves of one dataset and metric."""
+    names: tuple[str, ...] = ()
+    """What the legend calls each; empty: the models in full."""
+    by: str = "model"
+    """What colours tell apart: model, architecture or group."""
+
+
+def panels_by_dataset(fits: Sequence[Fitted], metric: str) -> list[Panel]:
+    """One panel per dataset (with its test set and group, where there are several) for one metric."""
+    return _grouped([item for item in fits if item[0].curve.text("metric") == metric], ("dataset", "test_set", "group"))
+
+
+def panels_by_model(fits: Sequence[Fitted]) -> list[Panel]:
+    """One panel per dataset and architecture, each in the first of the preferred metrics that it has."""
+    panels = _grouped(preferred(fits, ("dataset", "architecture")), ("dataset", "architecture", "test_set", "group"))
+    return sorted(panels, key=_messages)  # models without an optimiser first, then networks; else as in the table
+
+
+def panels_by_order(fits: Sequence[Fitted]) -> list[Panel]:
+    """NequIP's figure: curves that differ in L, of architectures with one ν or none; ≥ 2 orders to a panel."""
+    chosen = [
+        item
+        for group in _split(preferred(fits), ("dataset", "test_set", "architecture")).values()
+        if len({fit.curve.number("nu") for fit, _ in group}) == 1
+        for item in group
+    ]
+    return _series(chosen, "L", ())
+
+
+def panels_by_correlation_and_order(fits: Sequence[Fitted]) -> list[Panel]:
+    """MACE's figure 2: curves by ν at L = 0, by L at the largest ν, by L at ν = 1; those of them that there are."""
+    panels: list[Panel] = []
+    for group in _split(preferred(fits), ("dataset", "test_set", "architecture")).values():
+        orders = sorted({nu for fit, _ in group if (nu := fit.curve.number("nu")) is not None})
+        if len(orders) < 2:
+            continue
+        panels += _series(_where(group, "L", 0.0), "nu", ("L",))
+        for nu in (orders[-1], *orders[:1]):
+            panels += _series(_where(group, "nu", nu), "L", ("nu",))
+    return panels
+
+
+def panels_by_architecture(fits: Sequence[Fitted]) -> list[Panel]:
+    """One panel per dataset with two architectures or more: of each the richest model."""
+    return _richest(fits, "architecture", ("architecture",))
+
+
+def panels_by_group(fits: Sequence[Fitted]) -> list[Panel]:
+    """One panel per dataset with two symmetry groups or more: the richest model of each architecture and group."""
+    return _richest(fits, "group", ("group", "architecture"))
+
+
+def preferred(fits: Sequence[Fitted], place: Sequence[str] = ("dataset",)) -> list[Fitted]:
+    """The curves of each dataset in the first of the preferred metrics that it has there."""
+    chosen: list[Fitted] = []
+    for group in _split(fits, place).values():
+        metrics = [fit.curve.text("metric") for fit, _ in group]
+        best = next((name for name in PREFERRED if name in metrics), metrics[0])
+        chosen += [item for item in group if item[0].curve.text("metric") == best]
+    return chosen
+
+
+def _split(fits: Sequence[Fitted], columns: Sequence[str]) -> dict[tuple[object, ...], list[Fitted]]:
+    groups: dict[tuple[object, ...], list[Fitted]] = {}
+    for item in fits:
+        groups.setdefault(tuple(item[0].curve.value(name) for name in columns), []).append(item)
+    return groups
+
+
+def _where(fits: Sequence[Fitted], name: str, value: float) -> list[Fitted]:
+    return [item for item in fits if item[0].curve.number(name) == value]
+
+
+def _series(fits: Sequence[Fitted], factor: str, fixed: Sequence[str]) -> list[Panel]:
+    """Panels of curves that agree in all that tells models apart but `factor` (and channels: capacity controls).
+
+    The edge order does not count where it is the message order, as in NequIP.
+    """
+    panels = []
+    shared = ("dataset", "test_set", "architecture", *fixed, *_SHAPE)
+    several = {name for name in (*_SHAPE, "test_set") if len({fit.curve.value(name) for fit, _ in fits}) > 1}
+    for group in _split(fits, shared).values():
+        tied = all(fit.curve.number("edge_lmax") in (None, fit.curve.number("L")) for fit, _ in group)
+        for part in [group] if tied else _split(group, ("edge_lmax",)).values():
+            if len({fit.curve.number(factor) for fit, _ in part} - {None}) < 2:
+                continue
+            ordered = sorted(part, key=lambda item: (item[0].curve.number(factor) or 0.0, _order(item)))
+            first = ordered[0][0].curve
+            said = [_said(first, name) for name in (*fixed, "test_set", *_SHAPE) if name in fixed or name in several]
+            title = ", ".join([_title(first, ("dataset", "architecture")), *(text for text in said if text)])
+            curves = [fit.curve for fit, _ in ordered]
+            skip = {"edge_lmax"} if tied else set()
+            panels.append(Panel(title, tuple(ordered), names(curves, factor, skip)))
+    return panels
+
+
+def names(curves: Sequence[Curve], factor: str = "", skip: Collection[str] = ()) -> tuple[str, ...]:
+    """Each curve by what tells it from the others: `L=0, 173 channels`."""
+    columns = [name for name in _WORDS if name == factor or len({curve.value(name) for curve in curves}) > 1]
+    columns = [name for name in columns if name not in skip]
+    settings = [name for name in curves[0].settings if len({curve.value(name) for curve in curves}) > 1]
+    said = [", ".join(text for name in columns if (text := _said(curve, name))) for curve in curves]
+    if len(set(said)) == len(said):
+        return tuple(said)
+    return tuple(
+        ", ".join([text, *(f"{name.rpartition('.')[2]}={plain(curve.value(name))}" for name in settings)])
+        for text, curve in zip(said, curves, strict=True)
+    )
+
+
+def _said(curve: Curve, name: str) -> str:
+    value = curve.value(name)
+    if value is None or value == "":
+        return ""
+    return _WORDS.get(name, "{}").format(f"{value:g}" if isinstance(value, float) else value)
+
+
+def _richest(fits: Sequence[Fitted], by: str, kinds: Sequence[str]) -> list[Panel]:
+    """One panel per dataset with several values of `by`; of each kind the model with the largest L, ν, edge order.
+
+    Chosen by what the models are, not by their errors, which would flatter the kind with most models.
+    """
+    panels = []
+    for group in _split(preferred(fits), ("dataset", "test_set")).values():
+        if len({fit.curve.text(by) for fit, _ in group} - {""}) < 2:
+            continue
+        chosen = [max(kind, key=lambda item: _wealth(item[0].curve)) for kind in _split(group, kinds).values()]
+        chosen.sort(key=lambda item: (item[0].curve.text(by), _order(item)))
+        said = tuple(f"{_kind(fit.curve, by)} {_model(fit.curve)}".strip() for fit, _ in chosen)
+        panels.append(Panel(_title(chosen[0][0].curve, ("dataset",)), tuple(chosen), said, by))
+    return panels
+
+
+def _kind(curve: Curve, by: str) -> str:
+    name = NAMES.get(curve.text("architecture"), curve.text("architecture"))
+    return f"{curve.text(by) or 'group unknown'}: {name}" if by == "group" else name
+
+
+def _model(curve: Curve) -> str:
+    return label(curve).removeprefix(curve.text("architecture")).strip()
+
+
+def _wealth(curve: Curve) -> tuple[float, ...]:
+    return tuple(curve.number(name) or 0.0 for name in ("L", "nu", "edge_lmax", "n_layers", "channels"))
+
+
+def _title(curve: Curve, columns: Sequence[str]) -> str:
+    return ", ".join(NAMES.get(text, text.replace("_", " ")) for name in columns if (text := curve.text(name)))
+
+
+def _grouped(fits: Sequence[Fitted], columns: Sequence[str]) -> list[Panel]:
+    groups: dict[tuple[str, ...], list[Fitted]] = {}
+    for item in fits:
+        groups.setdefault(tuple(item[0].curve.text(name) for name in columns), []).append(item)
+    # Datasets and architectures are always named, test sets and groups where there are several.
+    named = ("dataset", "architecture")
+    varying = [i for i, name in enumerate(columns) if name in named or len({key[i] for key in groups}) > 1]
+    return [
+        Panel(
+            ", ".join(NAMES.get(key[i], key[i].replace("_", " ")) for i in varying if key[i]),
+            tuple(sorted(group, key=_order)),
+        )
+        for key, group in groups.items()
+    ]
+
+
+def _messages(panel: Panel) -> bool:
+    """Whether the panel's models pass messages."""
+    return any(fit.curve.number("L") is not None for fit, _ in panel.fits)
+
+
+def _order(item: Fitted) -> tuple[str, float, float, float]:
+    """By ν, then L, then falling edge order for networks: the claim's cells come as A, B, C, D."""
+    curve = item[0].curve
+    nu, order, edge = (curve.number(name) or 0.0 for name in ("nu", "L", "edge_lmax"))
+    return curve.text("architecture"), nu, order, edge if curve.number("L") is None else -edge
+
+
+def model_names(curves: Sequence[Curve]) -> tuple[str, ...]:
+    """Every model in full, with its architecture where there are several; namesakes with what tells them apart."""
+    several = len({curve.text("architecture") for curve in curves}) > 1
+    found = [label(curve) if several else _model(curve) or label(curve) for curve in curves]
+    for name in {name for name in found if found.count(name) > 1}:
+        alike = [i for i, other in enumerate(found) if other == name]
+        for i, more in zip(alike, names([curves[i] for i in alike]), strict=True):
+            found[i] = ", ".join(text for text in (name, more) if text)
+    return tuple(found)
