@@ -71,6 +71,12 @@ def _parser() -> argparse.ArgumentParser:
         "fraction of a second per curve)",
     )
 
+    for name, text in (("markdown", "Markdown"), ("latex", "LaTeX (booktabs)")):
+        fit.add_argument(f"--{name}", type=Path, metavar="OUT", help=f"write the exponents there as a table in {text}")
+
+    report = add("report", "one HTML page that people read", commands.report, json=False)
+    report.add_argument("--out", type=Path, required=True, metavar="FILE.html", help="where to write the page")
+
     figures = add("figures", "draw all figures that the table has the data for", commands.figures, json=False)
     figures.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the figures")
     figures.add_argument("--distances", type=Path, metavar="FILE", help=_DISTANCES)

@@ -99,7 +99,7 @@ def label(curve: Curve) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _told_apart(curve: Curve, fits: list[tuple[CurveFit, Judgement]]) -> str:
+def told_apart(curve: Curve, fits: list[tuple[CurveFit, Judgement]]) -> str:
     """Its label, with the settings that tell it from other curves of the same label: `mace L=0 (max_steps=500)`."""
     place = ("dataset", "test_set", "metric")
     same = [
@@ -140,7 +140,7 @@ def summary(fits: list[tuple[CurveFit, Judgement]]) -> str:
             (
                 curve.text("dataset"),
                 curve.text("metric"),
-                _told_apart(curve, fits),
+                told_apart(curve, fits),
                 plus_minus(best.beta.value, best.beta.low, best.beta.high) + mark,
                 str(best.form),
                 f"{curve.sizes[0]:g}–{curve.sizes[-1]:g}",
@@ -166,7 +166,7 @@ def choice(fits: list[tuple[CurveFit, Judgement]]) -> str:
             (
                 curve.text("dataset"),
                 curve.text("metric"),
-                _told_apart(curve, fits),
+                told_apart(curve, fits),
                 *(plus_minus(one.beta.value, one.beta.low, one.beta.high) for one in both),
                 *(_shown(one.aicc, ".1f") for one in both),
                 *(_shown(one.extrapolation_error, ".3f") for one in both),

@@ -15,6 +15,7 @@ COLUMNS = (
     "train_error", "error_half_budget", "converged", "n_parameters", "n_steps", "seconds", "device", "code_version",
     "data_limited", "subsets_disjoint", "too_short", "learned", "mean_error", "holdout_error", "training.max_steps",
     "training.learning_rate", "training.optimizer", "training.batch_size", "training.tuned", "n_updates", "cpu_seconds",
+    "dataset_sha256",
 )  # fmt: skip
 """The contract's columns in their order, then ours; a column that an old result lacks is empty in its rows."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,7 +40,9 @@ def draw_all(fits: Sequence[Fitted], folder: Path, distances: pd.DataFrame | Non
         written += learning_curves.draw(found, folder / f"learning_curves_{_slug(metric)}")
     for name, arrange in ARRANGED.items():
         if found := arrange(fits):
-            written += learning_curves.draw(found, folder / name)
+            of_dataset = Counter(panel.fits[0][0].curve.text("dataset") for panel in found)
+            columns = min(3, max(of_dataset.values())) if name == "by_nu_and_L" else 3  # a row for each dataset
+            written += learning_curves.draw(found, folder / name, columns)
     written += exponents.draw(main, folder / "exponents", nearest.dimensions(distances))
     shown = [item for panel in main for item in panel.fits]
     with contextlib.suppress(InputError):  # most tables do not have the four cells

@@ -65,7 +65,8 @@ def _ratios(axes: Axes, claim: Claim) -> list[dict[str, object]]:
         if np.isfinite(ratio.value):
             if np.isfinite(ratio.low):
                 axes.plot([index, index], [ratio.low, ratio.high], color=look.color, linewidth=1.6)
-            axes.plot(index, ratio.value, look.marker, color=look.color, markersize=4.5)
+            face = "white" if {"A", letter} & set(claim.failed) else look.color
+            axes.plot(index, ratio.value, look.marker, color=look.color, markerfacecolor=face, markersize=4.5)
             rows.append(_row(claim, letter, "equal_error_ratio", ratio.value, ratio.low, ratio.high))
         elif found.leader == "second":
             axes.plot(index, found.beyond, "^", color=look.color, markerfacecolor="white", markersize=4.5)

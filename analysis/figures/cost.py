@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from analysis.curve import nanmean
 from analysis.figures.panels import METRIC_NAMES, Fitted, model_names, preferred
-from analysis.figures.style import COLUMN_WIDTH, Look, display_unit, letters, log_axis, looks, save, sheet, style, title
+from analysis.figures.style import COLUMN_WIDTH, Look, display_unit, letters, log_axis, looks, save, style, title
 from analysis.flags import Verdict
 
 FloatArray = NDArray[np.float64]
+
+_FRONT = "Pareto front"
 
 
 @dataclass(frozen=True)
@@ -66,17 +70,38 @@ def front(spent: FloatArray, error: FloatArray) -> NDArray[np.int64]:
 
 
 def draw(panels: Sequence[Cost], stem: Path) -> list[Path]:
-    """All panels into `stem`.pdf/.svg/.png and `stem`.csv."""
+    """A row of panels for each dataset with one legend for them, into `stem`.pdf/.svg/.png and `stem`.csv."""
     numbers: list[dict[str, object]] = []
+    rows: dict[str, list[Cost]] = {}
+    for panel in panels:
+        rows.setdefault(panel.fits[0][0].curve.text("dataset"), []).append(panel)
+    columns = max(map(len, rows.values()))
+    marks = iter(letters(len(panels)))
     with style():
-        entries = max(len(panel.fits) + 1 for panel in panels)
-        figure, axes = sheet(len(panels), 0.78 * COLUMN_WIDTH + 0.13 * entries)
-        for one, panel, mark in zip(axes, panels, letters(len(panels)), strict=True):
-            numbers += _panel(one, panel, mark)
+        entries = [math.ceil((_models(row) + 1) / len(row)) for row in rows.values()]
+        heights = [0.78 * COLUMN_WIDTH + 0.14 * count for count in entries]
+        figure = Figure(figsize=(COLUMN_WIDTH * columns, sum(heights)), layout="constrained")
+        parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)
+        for part, row in zip(parts[:, 0], rows.values(), strict=True):
+            axes = part.subplots(1, columns, squeeze=False)[0]
+            handles: dict[str, Line2D] = {}
+            for one, panel in zip(axes, row, strict=False):
+                drawn, found = _panel(one, panel, next(marks))
+                numbers += drawn
+                handles |= found
+            for spare in axes[len(row) :]:
+                spare.remove()
+            front_line = handles.pop(_FRONT)
+            part.legend(handles=[*handles.values(), front_line], loc="outside lower center", ncols=len(row))
         return save(figure, stem, numbers)
 
 
-def _panel(axes: Axes, panel: Cost, mark: str) -> list[dict[str, object]]:
+def _models(row: Sequence[Cost]) -> int:
+    return len({fit.curve.name for panel in row for fit, _ in panel.fits})
+
+
+def _panel(axes: Axes, panel: Cost, mark: str) -> tuple[list[dict[str, object]], dict[str, Line2D]]:
+    """Plotted numbers, and what the legend shows by name."""
     curves = [fit.curve for fit, _ in panel.fits]
     unit, factor = display_unit(curves[0].unit)
     common = set.intersection(*({float(p) for p in curve.sizes} for curve in curves))
@@ -85,7 +110,7 @@ def _panel(axes: Axes, panel: Cost, mark: str) -> list[dict[str, object]]:
     kept = max(common, default=np.nan)
     rows: list[dict[str, object]] = []
     points: list[tuple[float, float]] = []
-    handles = []
+    handles: dict[str, Line2D] = {}
     for (fit, judgement), look, name, spent in zip(
         panel.fits, looks(curves), model_names(curves), panel.spent, strict=True
     ):
@@ -99,7 +124,8 @@ def _panel(axes: Axes, panel: Cost, mark: str) -> list[dict[str, object]]:
             spent[good], errors[good], look.marker, color=look.color, markerfacecolor=face, linestyle=look.line,
             linewidth=0.8, markersize=3.4,
         )  # fmt: skip
-        handles.append(_handle(look, face, name + ("  (not converged)" if failed else "")))
+        called = name + ("  (not converged)" if failed else "")
+        handles[called] = _handle(look, face, called)
         for size, cost, error in zip(fit.curve.sizes[good], spent[good], errors[good], strict=True):
             points.append((float(cost), float(error)))
             place = {"panel": mark + panel.title, "cost": panel.label, "curve": fit.curve.name, "P": float(size)}
@@ -112,7 +138,7 @@ def _panel(axes: Axes, panel: Cost, mark: str) -> list[dict[str, object]]:
         np.r_[spent_all[best], spent_all.max()], np.r_[error_all[best], error_all[best][-1]], color="#555555",
         linewidth=0.8, linestyle=(0, (2, 2)), drawstyle="steps-post", zorder=1,
     )  # fmt: skip
-    handles.append(Line2D([], [], color="#555555", linewidth=0.8, linestyle=(0, (2, 2)), label="Pareto front"))
+    handles[_FRONT] = Line2D([], [], color="#555555", linewidth=0.8, linestyle=(0, (2, 2)), label=_FRONT)
     log_axis(axes.xaxis)
     log_axis(axes.yaxis)
     axes.set_axisbelow(True)
@@ -121,8 +147,7 @@ def _panel(axes: Axes, panel: Cost, mark: str) -> list[dict[str, object]]:
     axes.set_xlabel(panel.label)
     metric = METRIC_NAMES.get(curves[0].text("metric"), curves[0].text("metric"))
     axes.set_ylabel(f"{metric} ({unit})" if unit else metric)
-    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1, borderaxespad=0.0)
-    return rows
+    return rows, handles
 
 
 def _handle(look: Look, face: str, name: str) -> Line2D:

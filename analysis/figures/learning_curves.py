@@ -38,13 +38,13 @@ _CELLS = {"A": (0, 1, None), "B": (1, 1, None), "C": (0, 3, True), "D": (0, 3, F
 """Cells of the claim: L, ν and whether edges carry angles (None: it makes no difference or is not asked)."""
 
 
-def draw(panels: Sequence[Panel], stem: Path) -> list[Path]:
-    """Draw panels side by side (three to a row) into `stem`.pdf/.svg/.png, and `stem`.csv with the plotted numbers."""
+def draw(panels: Sequence[Panel], stem: Path, columns: int = 3) -> list[Path]:
+    """Draw panels side by side into `stem`.pdf/.svg/.png, and `stem`.csv with the plotted numbers."""
     numbers: list[dict[str, object]] = []
     with style():
         entries = max(len(panel.fits) + 1 for panel in panels)
         height = 0.80 * COLUMN_WIDTH + 0.13 * entries  # axes, then one legend line per curve
-        figure, axes = sheet(len(panels), height)
+        figure, axes = sheet(len(panels), height, columns)
         for one, panel, mark in zip(axes, panels, letters(len(panels)), strict=True):
             numbers += _panel(one, panel, mark)
         return save(figure, stem, numbers)

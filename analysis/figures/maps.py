@@ -12,6 +12,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from analysis.claim import MARGIN
 from analysis.figures.panels import METRIC_NAMES, NAMES, Fitted, preferred
 from analysis.figures.style import COLUMN_WIDTH, cell_map, display_unit, save, style, title
 from analysis.flags import Verdict
@@ -78,8 +79,8 @@ def _exponents(axes: Axes, one: Map) -> list[dict[str, object]]:
     values = {cell: fit.best.beta for cell, (fit, _) in one.cells.items()}
     shown = {cell: plus_minus(b.value, b.low, b.high).replace(" ± ", "\n± ") for cell, b in values.items()}
     points = {cell: beta.value for cell, beta in values.items()}
-    low, high = min(0.0, *points.values()), max(0.1, *points.values())
-    _cells(axes, one, points, shown, Normalize(low, high))
+    # Differences within the claim's margin of 0.05 shall look like none.
+    _cells(axes, one, points, shown, Normalize(min(points.values()) - MARGIN, max(points.values()) + MARGIN))
     title(axes, one.title)
     axes.annotate("Exponent β", (0, 1.02), xycoords="axes fraction", fontsize=6.5, color="#555555")
     axes.set_title(axes.get_title(loc="left") + "\n", loc="left")

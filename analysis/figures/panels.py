@@ -81,7 +81,7 @@ def panels_by_order(fits: Sequence[Fitted]) -> list[Panel]:
 
 
 def panels_by_correlation_and_order(fits: Sequence[Fitted]) -> list[Panel]:
-    """MACE's figure 2: curves by ν at L = 0, by L at the largest ν, by L at ν = 1; those of them that there are."""
+    """MACE's figure 2: curves by ν at L = 0, by L at the largest ν and at the smallest; as many as there are."""
     panels: list[Panel] = []
     for group in _split(preferred(fits), ("dataset", "test_set", "architecture")).values():
         orders = sorted({nu for fit, _ in group if (nu := fit.curve.number("nu")) is not None})
@@ -131,8 +131,10 @@ def _series(fits: Sequence[Fitted], factor: str, fixed: Sequence[str]) -> list[P
     """
     panels = []
     shared = ("dataset", "test_set", "architecture", *fixed, *_SHAPE)
-    several = {name for name in (*_SHAPE, "test_set") if len({fit.curve.value(name) for fit, _ in fits}) > 1}
     for group in _split(fits, shared).values():
+        place = ("dataset", "architecture")
+        alike = [fit.curve for fit, _ in fits if all(fit.curve.value(n) == group[0][0].curve.value(n) for n in place)]
+        several = {name for name in (*_SHAPE, "test_set") if len({curve.value(name) for curve in alike}) > 1}
         tied = all(fit.curve.number("edge_lmax") in (None, fit.curve.number("L")) for fit, _ in group)
         for part in [group] if tied else _split(group, ("edge_lmax",)).values():
             if len({fit.curve.number(factor) for fit, _ in part} - {None}) < 2:
@@ -180,7 +182,8 @@ def _richest(fits: Sequence[Fitted], by: str, kinds: Sequence[str]) -> list[Pane
         chosen = [max(kind, key=lambda item: _wealth(item[0].curve)) for kind in _split(group, kinds).values()]
         chosen.sort(key=lambda item: (item[0].curve.text(by), _order(item)))
         said = tuple(f"{_kind(fit.curve, by)} {_model(fit.curve)}".strip() for fit, _ in chosen)
-        panels.append(Panel(_title(chosen[0][0].curve, ("dataset",)), tuple(chosen), said, by))
+        heading = f"{_title(chosen[0][0].curve, ('dataset',))}, the richest model of each"
+        panels.append(Panel(heading, tuple(chosen), said, by))
     return panels
 
 
@@ -232,7 +235,7 @@ def _order(item: Fitted) -> tuple[str, float, float, float]:
 def model_names(curves: Sequence[Curve]) -> tuple[str, ...]:
     """Every model in full, with its architecture where there are several; namesakes with what tells them apart."""
     several = len({curve.text("architecture") for curve in curves}) > 1
-    found = [label(curve) if several else _model(curve) or label(curve) for curve in curves]
+    found = [f"{_kind(curve, '') if several else ''} {_model(curve)}".strip() or _kind(curve, "") for curve in curves]
     for name in {name for name in found if found.count(name) > 1}:
         alike = [i for i, other in enumerate(found) if other == name]
         for i, more in zip(alike, names([curves[i] for i in alike]), strict=True):

@@ -19,7 +19,7 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from analysis.curve import Curve
 from analysis.files import write_bytes, write_text
@@ -139,11 +139,13 @@ def looks(curves: Sequence[Curve], by: str = "model") -> list[Look]:
     """
     if by == "model":
         found = _by_model(curves)
-        if len(set(map(str, found))) == len(found):
+        if len(set(found)) == len(found):
             return found
-        by = "architecture" if len({curve.text("architecture") for curve in curves}) > 1 else ""
-    kinds = list(dict.fromkeys(curve.text(by) for curve in curves)) if by else [str(i) for i in range(len(curves))]
-    own = [curve.text(by) for curve in curves] if by else kinds
+        if len({curve.text("architecture") for curve in curves}) == 1:
+            return [_variant(look, found[:index].count(look)) for index, look in enumerate(found)]
+        by = "architecture"
+    own = [curve.text(by) for curve in curves]
+    kinds = list(dict.fromkeys(own))
     result = []
     for index, kind in enumerate(own):
         rank, of = own[:index].count(kind), own.count(kind)
@@ -151,6 +153,14 @@ def looks(curves: Sequence[Curve], by: str = "model") -> list[Look]:
         dashes = _DASHES[(index // len(MARKERS)) % len(_DASHES)]
         result.append(Look(hue, MARKERS[index % len(MARKERS)], dashes))
     return result
+
+
+def _variant(look: Look, rank: int) -> Look:
+    """The same colour in a lighter shade with another marker and line, for namesakes (capacity controls)."""
+    if rank == 0:
+        return look
+    shade = _lighten(look.color, min(0.3 * rank, 0.7))
+    return Look(shade, MARKERS[(MARKERS.index(look.marker) + rank) % len(MARKERS)], _DASHES[rank % len(_DASHES)])
 
 
 def _by_model(curves: Sequence[Curve]) -> list[Look]:
@@ -165,7 +175,7 @@ def _by_model(curves: Sequence[Curve]) -> list[Look]:
         marker = _MARKERS.get(key, "X")
         if len(edges) > 1 and rank > 0:
             marker = _EDGE_MARKERS.get(edge if edge is not None else 3, marker)
-        line = _EDGE_LINES.get(edge, "-") if len(edges) > 1 or edge == 0 else "-"
+        line = _EDGE_LINES.get(edge, "-") if len(edges) > 1 or (edge == 0 and key[1] > 1) else "-"
         result.append(Look(_lighten(_HUES.get(key, unknown.get(key, "#333333")), shade), marker, line))
     return result
 
@@ -191,9 +201,9 @@ def _lighten(color: str, share: float) -> str:
 
 
 def cell_map(share: float) -> tuple[str, str]:
-    """Fill and text colour of a cell of a map, from pale (0) to dark (1): cividis turned round, read by everybody."""
-    red, green, blue, _ = colormaps["cividis_r"](0.05 + 0.9 * min(max(share, 0.0), 1.0))
-    dark = 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.45
+    """Fill and text colour of a cell of a map, from pale (0) to dark (1): one hue, so that lightness says it all."""
+    red, green, blue, _ = colormaps["Blues"](0.06 + 0.86 * min(max(share, 0.0), 1.0))
+    dark = 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.5
     return to_hex((red, green, blue)), "white" if dark else "#222222"
 
 
@@ -205,9 +215,9 @@ def display_unit(unit: str) -> tuple[str, float]:
     return plain, 1.0
 
 
-def sheet(count: int, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels one column wide and `height` inches high, three to a row."""
-    columns = min(3, count)
+def sheet(count: int, height: float, columns: int = 3) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels one column wide and `height` inches high, at most `columns` to a row."""
+    columns = min(columns, count)
     rows = math.ceil(count / columns)
     figure = Figure(figsize=(COLUMN_WIDTH * columns, height * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
@@ -231,14 +241,31 @@ def title(axes: Axes, text: str, loc: Literal["left", "right"] = "left") -> None
 def size_axis(axes: Axes, sizes: Iterable[float]) -> None:
     """The axis of P: logarithmic, ticks at measured values (at most eight of them)."""
     axes.set_xscale("log", base=2)
-    values = sorted(set(sizes))
-    ticks = values[:: math.ceil(len(values) / 8)]
+    ticks = _apart(sorted(set(sizes)))
     axes.set_xticks(ticks, [f"{size:g}" for size in ticks])
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_minor_locator(LogLocator(base=2, subs=()))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(True, which="major", color=GRID, linewidth=0.5)
     axes.set_axisbelow(True)
     axes.set_xlabel("Training-set size P (frames)")
+
+
+def _apart(values: Sequence[float]) -> list[float]:
+    """Those of ascending values whose labels have room on a logarithmic axis, the largest always among them."""
+    room = math.log(values[-1] / values[0]) / 8.5
+    kept: list[float] = []
+    for value in reversed(values):
+        if not kept or math.log(kept[-1] / value) >= room:
+            kept.append(value)
+    return kept[::-1]
+
+
+def plain_number(value: float) -> str:
+    """A tick's number: 0.5, 200, 20k, 3M."""
+    for scale, suffix in ((1e6, "M"), (1e3, "k")):
+        if value >= max(scale, 1e4):
+            return f"{value / scale:g}{suffix}"
+    return f"{value:g}"
 
 
 def log_axis(axis: Axis, floor: float = 0.0) -> None:
@@ -250,7 +277,7 @@ def log_axis(axis: Axis, floor: float = 0.0) -> None:
     low = max(low, floor)
     (axes.set_ylim if vertical else axes.set_xlim)(low, high)
     axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0) if high / low < 300 else (1.0,)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: plain_number(value)))
     axis.set_minor_formatter(NullFormatter())
     axis.grid(True, which="major", color=GRID, linewidth=0.5)
 

@@ -16,7 +16,12 @@ def papers_table() -> pd.DataFrame:
     parts: list[pd.DataFrame] = []
 
     def add(beta: float, prefactor: float, **columns: Any) -> None:
-        made = {"sizes": (50, 150, 350, 550, 750, 950), "n_seeds": 3, "undertrained": 0.001, "train_below": 0.3}
+        made: dict[str, Any] = {
+            "sizes": (50, 150, 350, 550, 750, 950),
+            "n_seeds": 3,
+            "undertrained": 0.001,
+            "train_below": 0.3,
+        }
         made |= {name: columns.pop(name) for name in ("sizes", "undertrained") if name in columns}
         rows = curve_rows(rng, beta=beta, prefactor=prefactor, **made, **columns)
         rows["seconds"] = (5 + 0.2 * rows["P"] ** 0.5) * columns["n_parameters"] ** 0.5 / 10
