@@ -7,8 +7,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from analysis.curve import Curve
 from analysis.flags import Flag, Judgement, Verdict
-from analysis.record import plus_minus, told_apart
+from analysis.naming import model_names
+from analysis.record import plus_minus
 from analysis.results import CurveFit, Form
 
 Fitted = tuple[CurveFit, Judgement]
@@ -80,18 +82,30 @@ class Row:
 
 def rows(fits: Sequence[Fitted]) -> list[Row]:
     """One row per curve, in order."""
-    return [_row(item, list(fits)) for item in fits]
+    places: dict[tuple[str, ...], list[Curve]] = {}
+    for fit, _ in fits:
+        places.setdefault(_place(fit.curve), []).append(fit.curve)
+    called = {
+        (place, curve.name): name
+        for place, group in places.items()
+        for curve, name in zip(group, model_names(group, full=True), strict=True)
+    }
+    several = len({fit.curve.text("test_set") for fit, _ in fits}) > 1
+    return [_row(item, called[_place(item[0].curve), item[0].curve.name], several) for item in fits]
 
 
-def _row(item: Fitted, fits: list[Fitted]) -> Row:
+def _place(curve: Curve) -> tuple[str, ...]:
+    return tuple(curve.text(name) for name in ("dataset", "test_set", "metric"))
+
+
+def _row(item: Fitted, model: str, several: bool) -> Row:
     (fit, judgement), curve, best = item, item[0].curve, item[0].best
     floor = best.floor if best.form is Form.POWER_FLOOR and math.isfinite(best.floor) else None
     test_set = curve.text("test_set")
-    several = len({other.curve.text("test_set") for other, _ in fits}) > 1
     return Row(
         dataset=f"{curve.text('dataset')} ({test_set})" if several and test_set else curve.text("dataset"),
         metric=curve.text("metric"),
-        model=told_apart(curve, fits),
+        model=model,
         beta=plus_minus(best.beta.value, best.beta.low, best.beta.high),
         value=best.beta.value,
         low=best.beta.low,

@@ -16,6 +16,8 @@ from analysis.results import CurveFit, Fit, Form
 
 Record = dict[str, object]
 
+_SHAPE = ("group", "n_layers", "channels", "cutoff")
+
 _ASKEW = 0.1
 """Share of the half width by which the middle of an interval may miss the estimate before both ends are printed."""
 
@@ -99,7 +101,7 @@ def label(curve: Curve) -> str:
     return " ".join(part for part in parts if part)
 
 
-def told_apart(curve: Curve, fits: list[tuple[CurveFit, Judgement]]) -> str:
+def _told_apart(curve: Curve, fits: list[tuple[CurveFit, Judgement]]) -> str:
     """Its label, with the settings that tell it from other curves of the same label: `mace L=0 (max_steps=500)`."""
     place = ("dataset", "test_set", "metric")
     same = [
@@ -107,7 +109,7 @@ def told_apart(curve: Curve, fits: list[tuple[CurveFit, Judgement]]) -> str:
         for fit, _ in fits
         if label(fit.curve) == label(curve) and all(fit.curve.value(name) == curve.value(name) for name in place)
     ]
-    varying = [name for name in curve.settings if len({other.value(name) for other in same}) > 1]
+    varying = [name for name in (*_SHAPE, *curve.settings) if len({other.value(name) for other in same}) > 1]
     said = [
         f"{name.rpartition('.')[2]}={plain(curve.value(name))}" for name in varying if curve.value(name) is not None
     ]
@@ -122,12 +124,17 @@ def plus_minus(value: float, low: float, high: float) -> str:
     if not math.isfinite(value):
         return "–"
     if not (math.isfinite(low) and math.isfinite(high)):
-        return f"{value:.2f}".replace("-", "−")
+        return _rounded(value, 2)
     half = (high - low) / 2
     digits = 2 if half >= 0.005 else 3
     if abs(low + high - 2 * value) > _ASKEW * half:
-        return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]".replace("-", "−")
-    return f"{value:.{digits}f} ± {half:.{digits}f}".replace("-", "−")
+        return f"{_rounded(value, digits)} [{_rounded(low, digits)}, {_rounded(high, digits)}]"
+    return f"{_rounded(value, digits)} ± {_rounded(half, digits)}"
+
+
+def _rounded(value: float, digits: int) -> str:
+    """With a true minus sign, and none before a zero."""
+    return f"{value:z.{digits}f}".replace("-", "−")
 
 
 def summary(fits: list[tuple[CurveFit, Judgement]]) -> str:
@@ -140,7 +147,7 @@ def summary(fits: list[tuple[CurveFit, Judgement]]) -> str:
             (
                 curve.text("dataset"),
                 curve.text("metric"),
-                told_apart(curve, fits),
+                _told_apart(curve, fits),
                 plus_minus(best.beta.value, best.beta.low, best.beta.high) + mark,
                 str(best.form),
                 f"{curve.sizes[0]:g}–{curve.sizes[-1]:g}",
@@ -166,7 +173,7 @@ def choice(fits: list[tuple[CurveFit, Judgement]]) -> str:
             (
                 curve.text("dataset"),
                 curve.text("metric"),
-                told_apart(curve, fits),
+                _told_apart(curve, fits),
                 *(plus_minus(one.beta.value, one.beta.low, one.beta.high) for one in both),
                 *(_shown(one.aicc, ".1f") for one in both),
                 *(_shown(one.extrapolation_error, ".3f") for one in both),

@@ -14,9 +14,10 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from analysis.curve import nanmean
-from analysis.figures.panels import METRIC_NAMES, Fitted, model_names, preferred
+from analysis.figures.panels import Fitted, preferred
 from analysis.figures.style import COLUMN_WIDTH, Look, display_unit, letters, log_axis, looks, save, style, title
 from analysis.flags import Verdict
+from analysis.naming import METRIC_NAMES, model_names
 
 FloatArray = NDArray[np.float64]
 

@@ -14,9 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.distances import Estimate
-from analysis.figures.panels import METRIC_NAMES, Panel, model_names
+from analysis.figures.panels import Panel
 from analysis.figures.style import COLUMN_WIDTH, GRID, looks, save, style, title
 from analysis.flags import Verdict
+from analysis.naming import METRIC_NAMES, model_names
 from analysis.results import Form
 from analysis.theory import bach_exponent, hestness, luxburg
 

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from analysis.curve import Curve, nanmean
-from analysis.figures.panels import METRIC_NAMES, Panel, model_names
+from analysis.figures.panels import Panel
 from analysis.figures.style import (
     COLUMN_WIDTH,
     Look,
@@ -26,6 +26,7 @@ from analysis.figures.style import (
     title,
 )
 from analysis.flags import Judgement, Verdict
+from analysis.naming import METRIC_NAMES, model_names
 from analysis.record import plus_minus
 from analysis.results import CurveFit, Form
 

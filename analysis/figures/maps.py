@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from analysis.claim import MARGIN
-from analysis.figures.panels import METRIC_NAMES, NAMES, Fitted, preferred
+from analysis.figures.panels import Fitted, preferred
 from analysis.figures.style import COLUMN_WIDTH, cell_map, display_unit, save, style, title
 from analysis.flags import Verdict
+from analysis.naming import METRIC_NAMES, NAMES
 from analysis.record import plus_minus
 from analysis.uncertainty import t_interval
 

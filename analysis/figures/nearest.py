@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from analysis.curve import Curve
 from analysis.distances import Estimate, estimate, spaces
-from analysis.figures.panels import METRIC_NAMES, Fitted, model_names
+from analysis.figures.panels import Fitted
 from analysis.figures.style import (
     COLUMN_WIDTH,
     HUES,
@@ -35,6 +35,7 @@ from analysis.figures.style import (
 )
 from analysis.flags import Verdict
 from analysis.lipschitz import GIVEN_IN, bound_of
+from analysis.naming import METRIC_NAMES, model_names
 from analysis.record import plus_minus
 from analysis.theory import LIPSCHITZ_LOSSES, SQUARED_LOSSES
 from analysis.uncertainty import line

@@ -2,46 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.curve import Curve
 from analysis.flags import Judgement
-from analysis.record import label, plain
+from analysis.naming import NAMES, architecture_name, names, said, short
 from analysis.results import CurveFit
 
 Fitted = tuple[CurveFit, Judgement]
 
 PREFERRED = ("force_mae", "force_rmse", "energy_rmse", "energy_mae")
 """Which metric stands for a dataset where one must."""
-METRIC_NAMES = {
-    "force_mae": "Force MAE",
-    "force_rmse": "Force RMSE",
-    "energy_mae": "Energy MAE per atom",
-    "energy_rmse": "Energy RMSE per atom",
-}
-NAMES = {
-    "ace": "linear ACE",
-    "mace": "MACE",
-    "nequip": "NequIP",
-    "tfn": "TFN",
-    "krr": "kernel ridge",
-    "nearest": "nearest neighbour",
-    "ntk": "neural tangent kernel",
-    "mpnn": "MPNN",
-}
-"""Architectures as the field writes them."""
 _SHAPE = ("n_layers", "cutoff", "group")
 """What the curves of a series share besides dataset and architecture; named where there are several."""
-_WORDS = {
-    "L": "L={}",
-    "nu": "ν={}",
-    "edge_lmax": "edge {}",
-    "channels": "{} channels",
-    "n_layers": "{} layers",
-    "cutoff": "cutoff {} Å",
-    "group": "{}",
-}
 
 
 @dataclass(frozen=True)
@@ -141,33 +115,12 @@ def _series(fits: Sequence[Fitted], factor: str, fixed: Sequence[str]) -> list[P
                 continue
             ordered = sorted(part, key=lambda item: (item[0].curve.number(factor) or 0.0, _order(item)))
             first = ordered[0][0].curve
-            said = [_said(first, name) for name in (*fixed, "test_set", *_SHAPE) if name in fixed or name in several]
-            title = ", ".join([_title(first, ("dataset", "architecture")), *(text for text in said if text)])
+            words = [said(first, name) for name in (*fixed, "test_set", *_SHAPE) if name in fixed or name in several]
+            title = ", ".join([_title(first, ("dataset", "architecture")), *(text for text in words if text)])
             curves = [fit.curve for fit, _ in ordered]
             skip = {"edge_lmax"} if tied else set()
             panels.append(Panel(title, tuple(ordered), names(curves, factor, skip)))
     return panels
-
-
-def names(curves: Sequence[Curve], factor: str = "", skip: Collection[str] = ()) -> tuple[str, ...]:
-    """Each curve by what tells it from the others: `L=0, 173 channels`."""
-    columns = [name for name in _WORDS if name == factor or len({curve.value(name) for curve in curves}) > 1]
-    columns = [name for name in columns if name not in skip]
-    settings = [name for name in curves[0].settings if len({curve.value(name) for curve in curves}) > 1]
-    said = [", ".join(text for name in columns if (text := _said(curve, name))) for curve in curves]
-    if len(set(said)) == len(said):
-        return tuple(said)
-    return tuple(
-        ", ".join([text, *(f"{name.rpartition('.')[2]}={plain(curve.value(name))}" for name in settings)])
-        for text, curve in zip(said, curves, strict=True)
-    )
-
-
-def _said(curve: Curve, name: str) -> str:
-    value = curve.value(name)
-    if value is None or value == "":
-        return ""
-    return _WORDS.get(name, "{}").format(f"{value:g}" if isinstance(value, float) else value)
 
 
 def _richest(fits: Sequence[Fitted], by: str, kinds: Sequence[str]) -> list[Panel]:
@@ -181,19 +134,10 @@ def _richest(fits: Sequence[Fitted], by: str, kinds: Sequence[str]) -> list[Pane
             continue
         chosen = [max(kind, key=lambda item: _wealth(item[0].curve)) for kind in _split(group, kinds).values()]
         chosen.sort(key=lambda item: (item[0].curve.text(by), _order(item)))
-        said = tuple(f"{_kind(fit.curve, by)} {_model(fit.curve)}".strip() for fit, _ in chosen)
+        called = tuple(f"{_kind(fit.curve, by)} {short(fit.curve)}".strip() for fit, _ in chosen)
         heading = f"{_title(chosen[0][0].curve, ('dataset',))}, the richest model of each"
-        panels.append(Panel(heading, tuple(chosen), said, by))
+        panels.append(Panel(heading, tuple(chosen), called, by))
     return panels
-
-
-def _kind(curve: Curve, by: str) -> str:
-    name = NAMES.get(curve.text("architecture"), curve.text("architecture"))
-    return f"{curve.text(by) or 'group unknown'}: {name}" if by == "group" else name
-
-
-def _model(curve: Curve) -> str:
-    return label(curve).removeprefix(curve.text("architecture")).strip()
 
 
 def _wealth(curve: Curve) -> tuple[float, ...]:
@@ -232,12 +176,6 @@ def _order(item: Fitted) -> tuple[str, float, float, float]:
     return curve.text("architecture"), nu, order, edge if curve.number("L") is None else -edge
 
 
-def model_names(curves: Sequence[Curve]) -> tuple[str, ...]:
-    """Every model in full, with its architecture where there are several; namesakes with what tells them apart."""
-    several = len({curve.text("architecture") for curve in curves}) > 1
-    found = [f"{_kind(curve, '') if several else ''} {_model(curve)}".strip() or _kind(curve, "") for curve in curves]
-    for name in {name for name in found if found.count(name) > 1}:
-        alike = [i for i, other in enumerate(found) if other == name]
-        for i, more in zip(alike, names([curves[i] for i in alike]), strict=True):
-            found[i] = ", ".join(text for text in (name, more) if text)
-    return tuple(found)
+def _kind(curve: Curve, by: str) -> str:
+    name = architecture_name(curve)
+    return f"{curve.text('group') or 'group unknown'}: {name}" if by == "group" else name

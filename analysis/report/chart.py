@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from analysis.curve import Curve, nanmean
-from analysis.figures.panels import METRIC_NAMES, NAMES, Fitted, model_names
+from analysis.figures.panels import Fitted
 from analysis.figures.style import Look, display_unit, looks
 from analysis.flags import Verdict
+from analysis.naming import METRIC_NAMES, NAMES, model_names
 from analysis.record import number, plus_minus
 
 GRID = 40

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from analysis.curve import Curve
-from analysis.figures.panels import Fitted, model_names
+from analysis.figures.panels import Fitted
 from analysis.flags import Verdict
+from analysis.naming import model_names
 from analysis.table import RunTable
 
 SHOWN = 12

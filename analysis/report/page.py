@@ -14,8 +14,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from analysis.exponent_table import FORMS, Row, latex, markdown, rows
-from analysis.figures.panels import METRIC_NAMES, Fitted
+from analysis.figures.panels import Fitted
 from analysis.flags import Flag, Verdict
+from analysis.naming import METRIC_NAMES
 from analysis.record import records, to_json
 from analysis.report.chart import charts, script_json
 from analysis.report.health import SHOWN, CurveHealth, Health, health, provenance
@@ -23,6 +24,8 @@ from analysis.report.words import FLAG_WORDS, Answer, answers, overview, pooled
 from analysis.table import RunTable
 
 HERE = Path(__file__).parent
+NAMED = 4
+"""Datasets that the title names."""
 VERDICTS = {
     Verdict.CONVERGED: "converged",
     Verdict.NOT_CONVERGED: "not converged",
@@ -42,7 +45,7 @@ def page(table: RunTable, fits: Sequence[Fitted], source: Path, store: Path | No
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     datasets = list(dict.fromkeys(fit.curve.text("dataset") for fit, _ in fits))
     parts = {
-        "TITLE": _text(f"Learning curves: {', '.join(datasets)}"),
+        "TITLE": _text(f"Learning curves: {', '.join(datasets[:NAMED])}" + (" and others" if datasets[NAMED:] else "")),
         "POLICY": _policy(style, script),
         "STYLE": style,
         "SCRIPT": script,
@@ -82,7 +85,7 @@ def _folded(summary: str, inside: str, *, opened: bool = False) -> str:
 
 def _answer(one: Answer) -> str:
     verdicts = "".join(f'<p class="verdict {outcome}">{_text(text)}</p>' for outcome, text in one.verdicts)
-    more = _folded(f"{len(one.further)} further comparisons", _list(one.further)) if one.further else ""
+    more = _folded(f"All {len(one.further)} comparisons in full", _list(one.further)) if one.further else ""
     heading = f"{_text(one.dataset)} <small>{_text(one.metric)}</small>"
     return f"<section><h3>{heading}</h3>{verdicts}{_list(one.sentences)}{more}</section>"
 

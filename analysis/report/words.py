@@ -11,10 +11,15 @@ from analysis import claim as claim_
 from analysis import claim_pool
 from analysis import compare as compare_
 from analysis.claim import Claim, Outcome
+from analysis.compare import Comparison
+from analysis.curve import Curve
 from analysis.errors import InputError
-from analysis.figures.panels import METRIC_NAMES, Fitted, model_names, preferred
+from analysis.figures.panels import Fitted, preferred
 from analysis.flags import Flag, Verdict
+from analysis.naming import METRIC_NAMES, architecture_name, model_names, said
+from analysis.paired import Survival, excludes_zero, p_words
 from analysis.record import plus_minus
+from analysis.table import IDENTIFYING
 
 FLAG_WORDS: Mapping[Flag, str] = {
     Flag.NOT_CONVERGED: "β still moves with the length of training: an undertrained large P looks like a smaller β",
@@ -50,6 +55,10 @@ SPOILS = frozenset(
 """Flags with which an exponent is not to be quoted as it stands."""
 CHIEF = ("L", "nu", "edge_lmax", "architecture", "group")
 """Factors of the question; differences in others are told after them."""
+SIGNIFICANT = 0.05
+"""Level of p values corrected over all comparisons of a dataset, from which a difference is told as one."""
+SHOWN = 8
+"""Differences that are told at once; the others unfold."""
 
 
 @dataclass(frozen=True)
@@ -95,44 +104,102 @@ def _count(number: int, noun: str) -> str:
 
 def answers(fits: Sequence[Fitted]) -> list[Answer]:
     """The answer on every dataset, in order of appearance."""
-    chosen = preferred(fits, ("dataset", "test_set"))
-    pairs = compare_.compare(chosen)
-    families = compare_.families(chosen)
-    found_claims = _claims(chosen)
     groups: dict[tuple[str, str], list[Fitted]] = {}
-    for item in chosen:
+    for item in preferred(fits, ("dataset", "test_set")):
         groups.setdefault((item[0].curve.text("dataset"), item[0].curve.text("test_set")), []).append(item)
-    result = []
-    for (dataset, test_set), group in groups.items():
-        name = f"{dataset}, {test_set}" if test_set and _several(groups, dataset) else dataset
-        here = (dataset, test_set)
-        mine = [c for c in pairs if (c.first.text("dataset"), c.first.text("test_set")) == here]
-        mine.sort(key=lambda c: CHIEF.index(c.factor) if c.factor in CHIEF else len(CHIEF))
-        told = [c for c in mine if c.factor in CHIEF and not c.not_converged]
-        rest = [c for c in mine if c not in told]
-        tests = [f for f in families if (f.curves[0].text("dataset"), f.curves[0].text("test_set")) == here]
-        metric = group[0][0].curve.text("metric")
-        sentences = [*_range(group), *(_capital(compare_.sentence(c)) for c in told[:SHOWN])]
-        further = [_capital(compare_.sentence(c)) for c in (*told[SHOWN:], *rest)]
-        further += [_capital(compare_.family_sentence(family)) for family in tests]
-        verdicts = tuple(
-            (test.outcome, _claim_words(test, dict(zip("ABCD", _betas(test, group), strict=True))))
-            for test in found_claims
-            if test.dataset == dataset and test.cells["A"].text("test_set") == test_set
-        )
-        result.append(Answer(name, METRIC_NAMES.get(metric, metric), verdicts, tuple(sentences), tuple(further)))
-    return result
+    return [
+        _answer(f"{dataset}, {test_set}" if test_set and _several(groups, dataset) else dataset, group)
+        for (dataset, test_set), group in groups.items()
+    ]
 
 
-SHOWN = 8
-"""Comparisons of the question's factors that are told at once; the others unfold."""
+def _answer(name: str, group: Sequence[Fitted]) -> Answer:
+    pairs = compare_.compare(group)
+    pairs.sort(key=lambda c: CHIEF.index(c.factor) if c.factor in CHIEF else len(CHIEF))
+    told = [c for c in pairs if c.factor in CHIEF and not c.not_converged and _neighbours(c, pairs)]
+    curves = [fit.curve for fit, _ in group]
+    verdicts = tuple((test.outcome, _claim_words(test, group)) for test in _claims(group))
+    metric = curves[0].text("metric")
+    return Answer(
+        dataset=name,
+        metric=METRIC_NAMES.get(metric, metric),
+        verdicts=verdicts,
+        sentences=(*_range(group), *(_brief(c, curves) for c in told[:SHOWN])),
+        further=(
+            *(_capital(compare_.sentence(c)) for c in pairs),
+            *(_capital(compare_.family_sentence(family)) for family in compare_.families(group)),
+        ),
+    )
+
+
+def _neighbours(c: Comparison, pairs: Sequence[Comparison]) -> bool:
+    """Whether no curve of the same kind lies between the two: L = 0 → 1 and 1 → 2, not 0 → 2."""
+    low, high = (curve.number(c.factor) for curve in (c.first, c.second))
+    if low is None or high is None:
+        return True
+    return not any(
+        other.factor == c.factor and other.first is c.first and low < (other.second.number(c.factor) or 0) < high
+        for other in pairs
+    )
+
+
+def _brief(c: Comparison, curves: Sequence[Curve]) -> str:
+    """A difference in one line: what changes, by how much, how sure, and what it is worth in frames."""
+    place, one, two = _terms(c, curves)
+    half = (c.delta.high - c.delta.low) / 2
+    size = plus_minus(c.delta.value, c.delta.low, c.delta.high)
+    if not np.isfinite(half):
+        text = f"from {one} to {two} β changes by {size}, with too few seeds for an interval"
+    elif excludes_zero(c.delta):
+        verb = "rises" if c.delta.value > 0 else "falls"
+        by = plus_minus(abs(c.delta.value), abs(c.delta.value) - half, abs(c.delta.value) + half)
+        if not c.p_holm < SIGNIFICANT:  # its own interval excludes zero, but it is one of many
+            verb = "may rise" if c.delta.value > 0 else "may fall"
+        text = f"from {one} to {two} β {verb} by {by} ({p_words(c.p_holm)}{_SURVIVAL.get(c.survival, '')})"
+    else:
+        text = f"from {one} to {two} no difference of β is shown (Δβ = {size}; one of {c.detectable:.2f} would be)"
+    return _capital(f"{place}: {text}; {c.ratio.words(one, two)}." if place else f"{text}; {c.ratio.words(one, two)}.")
+
+
+def _terms(c: Comparison, curves: Sequence[Curve]) -> tuple[str, str, str]:
+    """What two curves have in common, as far as it tells them from others, and what each of them is."""
+    alike = [curve for curve in curves if curve.text("architecture") == c.first.text("architecture")]
+    varying = [name for name in IDENTIFYING if len({curve.value(name) for curve in alike}) > 1 and name != c.factor]
+    if said(c.first, "edge_lmax") != said(c.second, "edge_lmax"):  # it goes with L
+        varying = [name for name in varying if name != "edge_lmax"]
+    where = [architecture_name(c.first) if c.factor != "architecture" else "", *(said(c.first, n) for n in varying)]
+    place = ", ".join(text for text in where if text)
+    one, two = (said(curve, c.factor) or _level(curve, c.factor) for curve in (c.first, c.second))
+    return place, one, two
+
+
+def _level(curve: Curve, factor: str) -> str:
+    return architecture_name(curve) if factor == "architecture" else str(curve.value(factor))
+
+
+_SURVIVAL = {Survival.SURVIVES: ", also with a floor", Survival.VANISHES: ", not with a floor in both"}
 
 
 def pooled(fits: Sequence[Fitted]) -> list[str]:
     """What datasets say together: the claim and the differences with datasets as random effects."""
     chosen = preferred(fits)
-    said = [_capital(claim_pool.text(one).split("\n")[0]) + "." for one in claim_pool.pool(_claims(chosen))]
-    return said + [_capital(compare_.pooled_sentence(one)) for one in compare_.pool(compare_.compare(chosen))]
+    claims = [_capital(claim_pool.text(one).split("\n")[0]) + "." for one in claim_pool.pool(_claims(chosen))]
+    pairs = compare_.compare(chosen)
+    alike: dict[tuple[str, ...], list[Comparison]] = {}
+    for c in pairs:
+        if c.factor in CHIEF and not c.not_converged and _neighbours(c, pairs):
+            models = (compare_.describe(curve) for curve in (c.first, c.second))
+            alike.setdefault((c.first.text("metric"), c.factor, *models), []).append(c)
+    curves = [fit.curve for fit, _ in chosen]
+    told = []
+    for group in alike.values():
+        for one in compare_.pool(group):
+            delta = plus_minus(one.delta.value, one.delta.low, one.delta.high)
+            place, first, second = _terms(group[0], curves)
+            text = f"from {first} to {second} Δβ = {delta} over {len(one.datasets)} datasets"
+            where = f"{place}: " if place else ""
+            told.append(_capital(f"{where}{text}, standard deviation between them {one.between:.2f}."))
+    return claims + told
 
 
 def _several(groups: Mapping[tuple[str, str], object], dataset: str) -> bool:
@@ -146,39 +213,42 @@ def _claims(fits: Sequence[Fitted]) -> list[Claim]:
         return []
 
 
-def _betas(test: Claim, group: Sequence[Fitted]) -> list[str]:
-    by_name = {fit.curve.name: fit.best.beta for fit, _ in group}
-    shown = [by_name[test.cells[letter].name] for letter in "ABCD"]
-    return [plus_minus(beta.value, beta.low, beta.high) for beta in shown]
-
-
-def _claim_words(test: Claim, betas: Mapping[str, str]) -> str:
+def _claim_words(test: Claim, group: Sequence[Fitted]) -> str:
+    by_name = {fit.curve.name: _beta((fit, judgement)) for fit, judgement in group}
+    betas = ", ".join(f"{letter} {by_name[test.cells[letter].name]}" for letter in "ABCD")
+    ratios = "; ".join(
+        ratio.words("A", letter)
+        if ratio.leader or np.isfinite(ratio.ratio.value)
+        else f"A and {letter} have no error in common"
+        for letter, ratio in test.ratios.items()
+    )
     verb = "" if test.outcome is Outcome.HOLDS else "is "
-    text = f"The claim {verb}{test.outcome} ({test.architecture}): {'; '.join(test.reasons)}."
-    text += f" β: {', '.join(f'{letter} {beta}' for letter, beta in betas.items())}."
-    ratios = [f"{ratio.words('A', letter)}" for letter, ratio in test.ratios.items()]
-    return text + f" {_capital('; '.join(ratios))}." + "".join(f" Caution: {caution}." for caution in test.cautions)
+    text = (
+        f"The claim {verb}{test.outcome} ({architecture_name(test.cells['A'])}): {'; '.join(test.reasons)}. β: {betas}."
+    )
+    return f"{text} {_capital(ratios)}." + "".join(f" Caution: {caution}." for caution in test.cautions)
 
 
 def _range(group: Sequence[Fitted]) -> list[str]:
     """The steepest and the shallowest exponent that can be quoted, and how many cannot."""
     good = [item for item in group if quotable(item)]
     names = dict(zip((fit.curve.name for fit, _ in group), model_names([fit.curve for fit, _ in group]), strict=True))
-    said = []
+    told = []
     if len(good) >= 2:
         low, high = (pick(good, key=lambda item: item[0].best.beta.value) for pick in (min, max))
-        said.append(
-            f"Of {len(group)} curves {len(good)} have an exponent to quote, from {_beta(low)} "
+        told.append(
+            f"{'All' if len(good) == len(group) else f'{len(good)} of'} {len(group)} curves have an exponent to quote, "
+            f"from {_beta(low)} "
             f"({names[low[0].curve.name]}) to {_beta(high)} ({names[high[0].curve.name]})."
         )
     elif good:
-        said.append(f"{_capital(names[good[0][0].curve.name])}: β = {_beta(good[0])}.")
+        told.append(f"{_capital(names[good[0][0].curve.name])}: β = {_beta(good[0])}.")
     else:
-        said.append("No exponent here can be quoted as it stands; the table below says why for each.")
+        told.append("No exponent here can be quoted as it stands; the table below says why for each.")
     late = [names[fit.curve.name] for fit, judgement in group if judgement.verdict is Verdict.NOT_CONVERGED]
     if late:
-        said.append(f"Not converged, and so no statement about exponents: {', '.join(late)}.")
-    return said
+        told.append(f"Not converged, and so no statement about exponents: {', '.join(late)}.")
+    return told
 
 
 def _beta(item: Fitted) -> str:
