@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from analysis.curve import Curve
 from analysis.flags import Flag, Judgement, Verdict
-from analysis.naming import model_names
+from analysis.naming import display_unit, model_names
 from analysis.record import plus_minus
 from analysis.results import CurveFit, Form
 
@@ -59,7 +59,7 @@ class Row:
     form: Form
     """The recommended form."""
     floor: str
-    """The fitted floor in the curve's unit, empty for a power law."""
+    """The fitted floor with its unit, empty for a power law."""
     sizes: str
     """The range of P."""
     largest: float
@@ -102,6 +102,7 @@ def _row(item: Fitted, model: str, several: bool) -> Row:
     (fit, judgement), curve, best = item, item[0].curve, item[0].best
     floor = best.floor if best.form is Form.POWER_FLOOR and math.isfinite(best.floor) else None
     test_set = curve.text("test_set")
+    unit, factor = display_unit(curve.unit)
     return Row(
         dataset=f"{curve.text('dataset')} ({test_set})" if several and test_set else curve.text("dataset"),
         metric=curve.text("metric"),
@@ -111,7 +112,7 @@ def _row(item: Fitted, model: str, several: bool) -> Row:
         low=best.beta.low,
         high=best.beta.high,
         form=best.form,
-        floor="" if floor is None else f"{floor:.3g} {curve.unit}".strip(),
+        floor="" if floor is None else f"{floor * factor:.3g} {unit}".strip(),
         sizes=f"{curve.sizes[0]:g}–{curve.sizes[-1]:g}",
         largest=float(curve.sizes[-1]),
         seeds=int(fit.seeds_used.sum()) if curve.has_seeds else 0,

@@ -85,3 +85,11 @@ def model_names(curves: Sequence[Curve], *, full: bool = False) -> tuple[str, ..
         for i, more in zip(alike, names([curves[i] for i in alike]), strict=True):
             found[i] = ", ".join(text for text in (name, more) if text)
     return tuple(found)
+
+
+def display_unit(unit: str) -> tuple[str, float]:
+    """The unit on the axes and the factor into it: eV becomes meV, everything else stays."""
+    plain = unit.replace("/A", "/Å") if unit.endswith("/A") else unit
+    if plain.startswith("eV"):
+        return "m" + plain, 1000.0
+    return plain, 1.0

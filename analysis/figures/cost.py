@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from analysis.curve import nanmean
 from analysis.figures.panels import Fitted, preferred
-from analysis.figures.style import COLUMN_WIDTH, Look, display_unit, letters, log_axis, looks, save, style, title
+from analysis.figures.style import COLUMN_WIDTH, Look, letters, log_axis, looks, save, style, title
 from analysis.flags import Verdict
-from analysis.naming import METRIC_NAMES, model_names
+from analysis.naming import METRIC_NAMES, display_unit, model_names
 
 FloatArray = NDArray[np.float64]
 

@@ -15,7 +15,6 @@ from analysis.figures.panels import Panel
 from analysis.figures.style import (
     COLUMN_WIDTH,
     Look,
-    display_unit,
     letters,
     log_axis,
     looks,
@@ -26,7 +25,7 @@ from analysis.figures.style import (
     title,
 )
 from analysis.flags import Judgement, Verdict
-from analysis.naming import METRIC_NAMES, model_names
+from analysis.naming import METRIC_NAMES, display_unit, model_names
 from analysis.record import plus_minus
 from analysis.results import CurveFit, Form
 

@@ -14,9 +14,9 @@ from matplotlib.patches import Rectangle
 
 from analysis.claim import MARGIN
 from analysis.figures.panels import Fitted, preferred
-from analysis.figures.style import COLUMN_WIDTH, cell_map, display_unit, save, style, title
+from analysis.figures.style import COLUMN_WIDTH, cell_map, save, style, title
 from analysis.flags import Verdict
-from analysis.naming import METRIC_NAMES, NAMES
+from analysis.naming import METRIC_NAMES, NAMES, display_unit
 from analysis.record import plus_minus
 from analysis.uncertainty import t_interval
 

@@ -23,7 +23,6 @@ from analysis.figures.panels import Fitted
 from analysis.figures.style import (
     COLUMN_WIDTH,
     HUES,
-    display_unit,
     letters,
     log_axis,
     looks,
@@ -35,7 +34,7 @@ from analysis.figures.style import (
 )
 from analysis.flags import Verdict
 from analysis.lipschitz import GIVEN_IN, bound_of
-from analysis.naming import METRIC_NAMES, model_names
+from analysis.naming import METRIC_NAMES, display_unit, model_names
 from analysis.record import plus_minus
 from analysis.theory import LIPSCHITZ_LOSSES, SQUARED_LOSSES
 from analysis.uncertainty import line

@@ -207,14 +207,6 @@ def cell_map(share: float) -> tuple[str, str]:
     return to_hex((red, green, blue)), "white" if dark else "#222222"
 
 
-def display_unit(unit: str) -> tuple[str, float]:
-    """The unit on the axes and the factor into it: eV becomes meV, everything else stays."""
-    plain = unit.replace("/A", "/Å") if unit.endswith("/A") else unit
-    if plain.startswith("eV"):
-        return "m" + plain, 1000.0
-    return plain, 1.0
-
-
 def sheet(count: int, height: float, columns: int = 3) -> tuple[Figure, list[Axes]]:
     """A figure of `count` panels one column wide and `height` inches high, at most `columns` to a row."""
     columns = min(columns, count)

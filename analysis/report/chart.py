@@ -11,9 +11,9 @@ import numpy as np
 
 from analysis.curve import Curve, nanmean
 from analysis.figures.panels import Fitted
-from analysis.figures.style import Look, display_unit, looks
+from analysis.figures.style import Look, looks
 from analysis.flags import Verdict
-from analysis.naming import METRIC_NAMES, NAMES, model_names
+from analysis.naming import METRIC_NAMES, NAMES, display_unit, model_names
 from analysis.record import number, plus_minus
 
 GRID = 40

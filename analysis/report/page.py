@@ -21,6 +21,7 @@ from analysis.record import records, to_json
 from analysis.report.chart import charts, script_json
 from analysis.report.health import SHOWN, CurveHealth, Health, health, provenance
 from analysis.report.words import FLAG_WORDS, Answer, answers, overview, pooled
+from analysis.results import Form
 from analysis.table import RunTable
 
 HERE = Path(__file__).parent
@@ -104,17 +105,16 @@ def _row(row: Row) -> str:
     metric = METRIC_NAMES.get(row.metric, row.metric)
     flags = " ".join(_flag(flag) for flag in row.flags)
     late = row.verdict is Verdict.NOT_CONVERGED
-    form = FORMS.get(row.form, str(row.form)) or "power law"
+    form = "" if row.form in (Form.POWER, Form.POWER_FLOOR) else FORMS.get(row.form, str(row.form))
     return (
         f'<tr class="{"late" if late else ""}"><th scope="row">{_text(row.model)}</th>'
+        + cell(_text(row.beta) + (" †" if late else ""), row.value, "number")
         + cell(_text(row.dataset))
         + cell(_text(metric))
-        + cell(_text(row.beta) + (" †" if late else ""), row.value, "number")
-        + cell(_text(form))
-        + cell(_text(row.floor))
+        + cell(f'<span class="state {row.verdict}">{VERDICTS[row.verdict]}</span>')
         + cell(_text(row.sizes), row.largest, "number")
         + cell(_text(row.seeds or "none"), row.seeds, "number")
-        + cell(f'<span class="state {row.verdict}">{VERDICTS[row.verdict]}</span>')
+        + cell(_text(", ".join(text for text in (row.floor, form) if text) or "none"), kind="number")
         + cell(flags or "–")
         + "</tr>"
     )
