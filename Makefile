@@ -1,10 +1,10 @@
-# make env | demo | test | test-faults | bench      (.venv is made where it is missing)
+# make env | demo | test | test-faults | bench | browser      (.venv is made where it is missing)
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: env demo test test-faults bench clean
+.PHONY: env demo test test-faults bench browser clean
 
 env: $(STAMP)
 
@@ -34,6 +34,10 @@ test-faults: env
 bench: env
 	$(PY) -m analysis.bench --out build/bench-analysis.json
 	OMP_NUM_THREADS=1 $(PY) -m experiments.bench --out build/bench.json --also build/bench-analysis.json
+
+# For the tests of the report, which skip without it (Debian and its kin; needs root).
+browser:
+	command -v chromium >/dev/null && command -v chromedriver >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver; }
 
 clean:
 	rm -rf build
