@@ -40,12 +40,32 @@ class PlannedRun:
         return f"{self.run.id}  {where}  curve {self.model_id}  {self.run.state()}"
 
 
+@dataclass(frozen=True)
+class Unnamed:
+    """A run whose data are not on this machine: it has no name before they are."""
+
+    config: RunConfig
+    reason: str
+
+    def line(self) -> str:
+        """One line for people, in the columns of a run that has a name."""
+        c = self.config
+        where = f"{c.model.architecture} L={c.L} nu={c.nu} P={c.P} seed={c.seed}"
+        return f"{'-' * 12}  {where}  curve {'-' * 12}  no data"
+
+
 @dataclass
 class Plan:
     """What a sweep comes to: distinct runs, and the points that name a knob their model lacks."""
 
     runs: list[PlannedRun] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
+    unnamed: list[Unnamed] = field(default_factory=list)
+    """Only where data may be absent."""
+
+
+class DataAbsent(InputError):
+    """A dataset could not be loaded, in a plan that goes on without."""
 
 
 def plan(
@@ -53,7 +73,7 @@ def plan(
     points: Sequence[Sequence[str]],
     load: Callable[[Mapping[str, Any]], Dataset],
 ) -> Plan:
-    """Check every point and name its run.
+    """Check every point and name its run; where ``load`` raises ``DataAbsent``, go on without a name.
 
     Raises:
         InputError: one or more points are bad; one line each, all at once.
@@ -80,6 +100,9 @@ def plan(
         try:
             dataset = load(config.data)
             subset(len(dataset.pool), config.P, config.subset_seed, dataset.disjoint_seeds)
+        except DataAbsent as error:
+            made.unnamed.append(Unnamed(config, str(error)))
+            continue
         except InputError as error:
             errors[str(error)] = None
             continue
