@@ -22,9 +22,8 @@ from analysis.results import Form
 from analysis.theory import bach_exponent, hestness, luxburg
 
 _BANDS = "grey: observed on other tasks (Hestness et al. 2017); dashed: 1/2"
-_BOUNDS = (
-    "dotted: lower bounds at the measured dimension d of the data,\nBach 2017 1/(d+3), von Luxburg–Bousquet 2004 1/d"
-)
+_BOUNDS = """dotted: lower bounds on β of energy errors at the measured dimension d,
+Bach 2017 1/(d+3), von Luxburg–Bousquet 2004 1/d"""
 
 
 def draw(panels: Sequence[Panel], stem: Path, dimensions: Mapping[str, Estimate] | None = None) -> list[Path]:

@@ -159,7 +159,7 @@ def _variant(look: Look, rank: int) -> Look:
     """The same colour in a lighter shade with another marker and line, for namesakes (capacity controls)."""
     if rank == 0:
         return look
-    shade = _lighten(look.color, min(0.3 * rank, 0.7))
+    shade = _lighten(look.color, min(0.22 * rank, 0.5))
     return Look(shade, MARKERS[(MARKERS.index(look.marker) + rank) % len(MARKERS)], _DASHES[rank % len(_DASHES)])
 
 
