@@ -74,6 +74,10 @@ def _ratios(axes: Axes, claim: Claim) -> list[dict[str, object]]:
             place: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 6}
             axes.annotate(f"> {found.beyond:g}", (index, found.beyond), (0, -10), **place)
             rows.append(_row(claim, letter, "equal_error_ratio_beyond", found.beyond, np.nan, np.nan))
+        else:
+            axes.annotate(
+                "no common error", (index, 1.0), fontsize=6, rotation=90, ha="center", va="center", color="#555555"
+            )
     axes.axhline(1.0, color="#999999", linewidth=0.6)
     axes.set_yscale("log", base=2)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -202,11 +202,12 @@ def _errors(axes: Axes, one: Nearest, allowed: _Allowed, factor: float, *, again
             continue
         sizes, errors = fit.curve.sizes[kept], fit.curve.mean_error[kept] * factor
         places = np.array([where[size] for size in sizes]) if against else sizes
-        face = "white" if judgement.verdict is Verdict.NOT_CONVERGED else look.color
+        late = judgement.verdict is Verdict.NOT_CONVERGED
+        face, label = ("white", f"{name}  (not converged)") if late else (look.color, name)
         axes.plot(
             places, errors, look.marker, color=look.color, linestyle=look.line, markerfacecolor=face, linewidth=0.9
         )
-        handles.append(Line2D([], [], color=look.color, marker=look.marker, markerfacecolor=face, label=name))
+        handles.append(Line2D([], [], color=look.color, marker=look.marker, markerfacecolor=face, label=label))
         rows += _points(fit.curve.name, sizes, errors, x=places)
         shown += list(places)
     if against:

@@ -77,12 +77,16 @@ def panels_by_group(fits: Sequence[Fitted]) -> list[Panel]:
     return _richest(fits, "group", ("group", "architecture"))
 
 
+def rank(metric: str) -> int:
+    """Place of a metric among those that can stand for a dataset; the first stands for it."""
+    return PREFERRED.index(metric) if metric in PREFERRED else len(PREFERRED)
+
+
 def preferred(fits: Sequence[Fitted], place: Sequence[str] = ("dataset",)) -> list[Fitted]:
     """The curves of each dataset in the first of the preferred metrics that it has there."""
     chosen: list[Fitted] = []
     for group in _split(fits, place).values():
-        metrics = [fit.curve.text("metric") for fit, _ in group]
-        best = next((name for name in PREFERRED if name in metrics), metrics[0])
+        best = min((fit.curve.text("metric") for fit, _ in group), key=rank)
         chosen += [item for item in group if item[0].curve.text("metric") == best]
     return chosen
 

@@ -268,7 +268,9 @@ def log_axis(axis: Axis, floor: float = 0.0) -> None:
     low, high = axis.get_view_interval()
     low = max(low, floor)
     (axes.set_ylim if vertical else axes.set_xlim)(low, high)
-    axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0) if high / low < 300 else (1.0,)))
+    many = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0)
+    subs = (1.0,) if high / low >= 300 else (1.0, 2.0, 5.0) if high / low > 6 else many
+    axis.set_major_locator(LogLocator(base=10, subs=subs))
     axis.set_major_formatter(FuncFormatter(lambda value, _: plain_number(value)))
     axis.set_minor_formatter(NullFormatter())
     axis.grid(True, which="major", color=GRID, linewidth=0.5)

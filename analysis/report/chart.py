@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from analysis.curve import Curve, nanmean
-from analysis.figures.panels import Fitted
+from analysis.figures.panels import Fitted, rank
 from analysis.figures.style import Look, looks
 from analysis.flags import Verdict
 from analysis.naming import METRIC_NAMES, NAMES, display_unit, model_names
@@ -28,7 +28,9 @@ def charts(fits: Sequence[Fitted]) -> list[dict[str, Any]]:
         key = (curve.text("dataset"), curve.text("test_set"), curve.text("metric"))
         places.setdefault(key, []).append(item)
     result = []
-    for (dataset, test_set, metric), group in places.items():
+    datasets = list(dict.fromkeys(key[0] for key in places))
+    ordered = sorted(places.items(), key=lambda item: (datasets.index(item[0][0]), rank(item[0][2])))
+    for (dataset, test_set, metric), group in ordered:
         curves = [fit.curve for fit, _ in group]
         unit, factor = display_unit(curves[0].unit)
         several = sum(key[0] == dataset and key[2] == metric for key in places) > 1

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.curve import Curve
-from analysis.figures.panels import Fitted
+from analysis.figures.panels import Fitted, rank
 from analysis.flags import Verdict
 from analysis.naming import model_names
 from analysis.table import RunTable
@@ -23,15 +23,20 @@ SHOWN = 12
 
 @dataclass(frozen=True)
 class CurveHealth:
-    """The runs behind one curve."""
+    """The runs behind the curves of one model on one dataset."""
 
     dataset: str
+    """Dataset."""
     metric: str
+    """Metric that stands for them."""
+    metrics: int
+    """Metrics that come from the same runs."""
     model: str
+    """Model."""
     present: int
     """Runs that the table has."""
     expected: int
-    """Seeds × values of P of the curve."""
+    """Seeds × values of P."""
     missing: tuple[str, ...]
     """Points without a run: `P=64 seed 3`."""
     converged: int | None
@@ -58,35 +63,44 @@ class Health:
 
 def health(fits: Sequence[Fitted], table: RunTable, store: Path | None) -> Health:
     """Gather it; only a store knows of runs that failed or are not done."""
-    names = model_names([fit.curve for fit, _ in fits]) if fits else ()
     failed, pending = ((), ()) if store is None else _states(store)
+    groups: dict[tuple[object, ...], list[Fitted]] = {}
+    for item in fits:
+        groups.setdefault(_runs(item[0].curve), []).append(item)
+    chosen = [min(group, key=lambda item: rank(item[0].curve.text("metric"))) for group in groups.values()]
+    names = model_names([fit.curve for fit, _ in chosen], full=True) if chosen else ()
     return Health(
-        curves=tuple(_curve(fit.curve, judged.verdict, name) for (fit, judged), name in zip(fits, names, strict=True)),
+        curves=tuple(
+            _curve(item, name, len(group)) for item, name, group in zip(chosen, names, groups.values(), strict=True)
+        ),
         failed=failed,
         pending=pending,
         dropped=tuple(f"line {row.line}: {row.reason}" for row in table.dropped),
     )
 
 
-def _curve(curve: Curve, verdict: Verdict, name: str) -> CurveHealth:
-    present = np.isfinite(curve.error)
-    holes = [
-        f"P={curve.sizes[k]:g} seed {curve.seeds[s]}" for s, k in zip(*np.nonzero(~present), strict=True)
-    ]  # a table without seeds has running numbers, so that uneven P look like holes
+def _runs(curve: Curve) -> tuple[object, ...]:
+    """What curves share that are the same runs in several metrics."""
+    key = tuple(value for name, value in curve.key.items() if name != "metric")
+    return *key, curve.seeds, tuple(curve.sizes), np.isfinite(curve.error).tobytes()
+
+
+def _curve(item: Fitted, name: str, metrics: int) -> CurveHealth:
+    curve, present = item[0].curve, np.isfinite(item[0].curve.error)
+    # A table without seeds has running numbers, by which uneven P would look like holes.
+    holes = [f"P={curve.sizes[k]:g} seed {curve.seeds[s]}" for s, k in zip(*np.nonzero(~present), strict=True)]
     said = [value for row in curve.converged for value in row if value is not None]
-    notes = [
-        ("some runs too short to train", curve.too_short),
-        ("nothing learned at the largest P", curve.learned_nothing),
-    ]
+    notes = (("some too short to train", curve.too_short), ("nothing learned at the largest P", curve.learned_nothing))
     return CurveHealth(
         dataset=curve.text("dataset"),
         metric=curve.text("metric"),
+        metrics=metrics,
         model=name,
         present=int(present.sum()),
         expected=int(present.size),
         missing=tuple(holes) if curve.has_seeds else (),
         converged=sum(said) if said else None,
-        verdict=verdict,
+        verdict=item[1].verdict,
         notes=tuple(text for text, holds in notes if holds),
     )
 

@@ -51,7 +51,7 @@
   function ticks(low, high, log, count) {
     const found = [];
     if (log) {
-      const factors = high / low > 300 ? [1] : [1, 2, 5];
+      const factors = high / low > 300 ? [1] : high / low > 6 ? [1, 2, 5] : [1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9];
       for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++)
         for (const factor of factors) found.push(factor * 10 ** power);
     } else {

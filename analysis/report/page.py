@@ -134,12 +134,12 @@ def _flags(fits: Sequence[Fitted]) -> str:
 def _health(found: Health) -> str:
     present, expected = (sum(getattr(curve, name) for curve in found.curves) for name in ("present", "expected"))
     lists = (("Failed runs", found.failed), ("Rows left out", found.dropped))
-    said = [f"{present} of {expected} points of the grid are there"]
+    said = [f"{present} of {expected} runs of the grids are there"]
     said += [f"{len(items)} {title.lower()}" for title, items in lists if items]
     said += found.pending
     shown = "".join(_folded(title, _list(items), opened=True) for title, items in lists if items)
     body = "\n".join(_curve_health(curve) for curve in found.curves)
-    columns = ("Model", "Dataset", "Metric", "Points", "Converged", "Slope", "Missing")
+    columns = ("Model", "Dataset", "Metric", "Runs", "Converged", "Slope", "Missing")
     head = "".join(f'<th scope="col">{name}</th>' for name in columns)
     return (
         f"<p>{_text(', '.join(said))}.</p>{shown}"
@@ -154,6 +154,8 @@ def _curve_health(curve: CurveHealth) -> str:
         missing += f" and {len(curve.missing) - SHOWN} more"
     converged = "not said" if curve.converged is None else f"{curve.converged} of {curve.present}"
     metric = METRIC_NAMES.get(curve.metric, curve.metric)
+    if curve.metrics > 1:
+        metric += f" and {curve.metrics - 1} more"
     notes = "; ".join(text for text in (missing, *curve.notes) if text) or "–"
     return (
         f'<tr><th scope="row">{_text(curve.model)}</th><td>{_text(curve.dataset)}</td><td>{_text(metric)}</td>'

@@ -91,7 +91,7 @@ def overview(fits: Sequence[Fitted]) -> str:
     open_ = sum(Flag.FLOOR_OPEN in judgement.flags for _, judgement in good)
     datasets = len({fit.curve.text("dataset") for fit, _ in fits})
     text = f"{_count(len(fits), 'learning curve')} on {_count(datasets, 'dataset')}: "
-    text += f"{len(good)} of their exponents can be quoted with their intervals"
+    text += f"{len(good) or 'none'} of their exponents can be quoted with their intervals"
     text += f", {open_} of these with an interval that leaves a floor open" if open_ else ""
     text += f". {_count(late, 'curve')} had not converged" if late else ""
     text += f"{'; for' if late else '. For'} {unknown} the table does not say" if unknown else ""

@@ -13,9 +13,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from analysis.curve import curves
-from analysis.figures import draw_all, panels
-from analysis.figures.cost import front
+from analysis.figures import draw_all, exponents, panels
+from analysis.figures.cost import costs, front
+from analysis.figures.cost import draw as draw_costs
+from analysis.figures.maps import draw as draw_maps
 from analysis.figures.maps import maps
+from analysis.figures.nearest import dimensions, nearest
+from analysis.figures.nearest import draw as draw_nearest
 from analysis.figures.panels import Fitted
 from analysis.figures.style import HUES, looks, plain_number
 from analysis.naming import display_unit
@@ -178,6 +182,17 @@ def test_lipschitz_bound_lies_above_the_nearest_neighbour_everywhere(drawn: Path
     assert over[over["kind"] == "bound"]["value"].to_numpy() == pytest.approx(
         over[over["kind"] == "bound"]["x"].to_numpy() * (bound.iloc[0] / over[over["kind"] == "bound"]["x"].iloc[0])
     )  # a straight line through the origin: Lip·δ over δ
+
+
+def test_they_are_the_same_bytes_for_the_same_table(drawn: Path, papers: list[Fitted], tmp_path: Path) -> None:
+    """(The learning curves: test_cli.py, in two processes.)"""
+    fits = [item for item in papers if item[0].curve.text("dataset") == "aspirin"]
+    written = exponents.draw(panels.panels_by_model(fits), tmp_path / "exponents", dimensions(papers_distances()))
+    written += draw_maps(maps(fits), tmp_path / "map") + draw_costs(costs(fits), tmp_path / "cost")
+    written += draw_nearest(nearest(fits, papers_distances()), tmp_path / "nearest")
+    assert {path.name: path.read_bytes() == (drawn / path.name).read_bytes() for path in written} == {
+        path.name: True for path in written
+    }
 
 
 def test_ticks_read_as_numbers() -> None:

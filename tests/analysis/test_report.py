@@ -127,6 +127,15 @@ def test_health_finds_holes_and_bad_rows() -> None:
     assert "must be a finite number" in found.dropped[0]
 
 
+def test_health_has_one_row_for_runs_in_several_metrics() -> None:
+    star = demo_table().query("dataset == 'star'").assign(metric="energy_rmse")
+    force = star.assign(metric="force_mae", error=2 * star["error"])
+    table = check_table(pd.concat([star, force], ignore_index=True), "t")
+    found = health(analyse(curves(table), MAIN), table, None).curves
+    assert [(one.metric, one.metrics, one.present) for one in found] == [("force_mae", 2, 25)] * 4
+    assert found[0].model == "MACE L=0 ν=1 edge 3"
+
+
 def test_page_is_one_file_without_network(html: str) -> None:
     made = Elements(html)
     assert not [a for a in made.of("link") if not (a.get("href") or "").startswith("data:")]
