@@ -35,6 +35,13 @@ class PlannedRun:
     run: Run
     shape_id: str
     """Shared by the runs that can train in one pack."""
+    data_sha256: str
+
+    @staticmethod
+    def of(config: RunConfig, data_sha256: str) -> PlannedRun:
+        """The run on the data with this digest."""
+        run = RunStore(config.store).run(config.run_id(data_sha256))
+        return PlannedRun(config, config.model_id(data_sha256), run, config.shape_id(data_sha256), data_sha256)
 
     def line(self) -> str:
         """One line for people."""
@@ -45,12 +52,32 @@ class PlannedRun:
         return f"{self.run.id}  {where}  curve {self.model_id}  {self.run.state()}"
 
 
+@dataclass(frozen=True)
+class Unnamed:
+    """A run whose data are not on this machine: it has no name before they are."""
+
+    config: RunConfig
+    reason: str
+
+    def line(self) -> str:
+        """One line for people, in the columns of a run that has a name."""
+        c = self.config
+        where = f"{c.architecture} L={c.L} nu={c.nu} P={c.P} seed={c.seed}"
+        return f"{'-' * 12}  {where}  curve {'-' * 12}  no data"
+
+
 @dataclass
 class Plan:
     """What a sweep comes to: distinct runs, and the points that name a knob their model lacks."""
 
     runs: list[PlannedRun] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
+    unnamed: list[Unnamed] = field(default_factory=list)
+    """Only where data may be absent."""
+
+
+class DataAbsent(InputError):
+    """A dataset could not be loaded, in a plan that goes on without."""
 
 
 def plan(
@@ -58,7 +85,7 @@ def plan(
     points: Sequence[Sequence[str]],
     load: Callable[[Mapping[str, Any]], Dataset],
 ) -> Plan:
-    """Check every point and name its run.
+    """Check every point and name its run; where ``load`` raises ``DataAbsent``, go on without a name.
 
     Raises:
         InputError: one or more points are bad; one line each, all at once.
@@ -87,6 +114,9 @@ def plan(
             dataset = load(config.data)
             config = settled(composed, config, dataset)
             subset(len(dataset.pool), config.P, config.subset_seed, dataset.disjoint_seeds)
+        except DataAbsent as error:
+            made.unnamed.append(Unnamed(config, str(error)))
+            continue
         except InputError as error:
             errors[str(error)] = None
             continue
@@ -96,8 +126,7 @@ def plan(
         run_id = config.run_id(sha256)
         if run_id not in seen:
             seen[run_id] = None
-            run = RunStore(config.store).run(run_id)
-            made.runs.append(PlannedRun(config, config.model_id(sha256), run, config.shape_id(sha256)))
+            made.runs.append(PlannedRun.of(config, sha256))
     if errors:
         raise InputError("\n".join(errors))
     return made

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from experiments import files
-from experiments.data.load import dataset_of
 from experiments.errors import InputError
 from slurm import ledger
 from slurm.commands import NoAnswer, SlurmError, ask
@@ -192,11 +191,7 @@ def _packs(
     estimates = Estimates.of_store(store)
     packs = []
     for kind in dict.fromkeys(kinds.values()):
-        costs = [
-            (p, estimates.of(p.config, dataset_of(p.config.data).sha256(), kind))
-            for p in missing
-            if kinds[p.run.id] == kind
-        ]
+        costs = [(p, estimates.of(p.config, p.data_sha256, kind)) for p in missing if kinds[p.run.id] == kind]
         workers = settings.cpus if kind == "cpu" else max(1, settings.gpus or 1)
         packs += pack(costs, kind, workers, 60 * settings.pack_minutes, settings.pack)
     return packs
