@@ -254,8 +254,11 @@ class Run:
 
     def latest_attempt(self) -> int:
         """Number of the latest attempt, 0 where there was none."""
-        numbers = [int(p.name[8:]) for p in self.path.glob("attempt-*") if p.name[8:].isdigit()]
-        return max(numbers, default=0)
+        try:
+            names = os.listdir(self.path)  # several times as fast as a glob, and a store has thousands of runs
+        except (FileNotFoundError, NotADirectoryError):
+            return 0
+        return max((int(n[8:]) for n in names if n.startswith("attempt-") and n[8:].isdigit()), default=0)
 
     def stops(self) -> Counter[str]:
         """How often a scheduler ended an attempt, by cause: preemption, timeout, …"""

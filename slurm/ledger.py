@@ -16,8 +16,8 @@ its name.
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import re
 import time
 import uuid
@@ -152,14 +152,15 @@ def new(store: Path, cluster: str, settings: Mapping[str, Any], command: Sequenc
     path = store / FOLDER / name
     (path / "packs").mkdir(parents=True)
     (path / "logs").mkdir()
-    return Submission(path, name, created, Process.this(), _user(), tuple(command), cluster, dict(settings), ())
+    return Submission(path, name, created, Process.this(), user_name(), tuple(command), cluster, dict(settings), ())
 
 
-def _user() -> str:
+def user_name() -> str:
+    """As Slurm has it: of the process, not of ``LOGNAME``, which su keeps; status asks for this user's jobs alone."""
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container without an entry for the user
-        return str(os.getuid())
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a container without an entry for the user
+        return str(os.geteuid())
 
 
 def submissions(store: Path) -> list[Submission]:

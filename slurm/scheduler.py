@@ -84,7 +84,7 @@ def look(names: Iterable[str], users: Iterable[str] = (), seconds: float = SECON
     """Every job with one of these names, also those that ended and are still known.
 
     Args:
-        users: whose jobs to ask for; the controller then need not send everybody's. None: everybody's.
+        users: whose jobs to ask for; the controller then need not send everybody's. Empty: everybody's.
         seconds: for each question.
     """
     wanted = set(names)

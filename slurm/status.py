@@ -7,6 +7,7 @@ which job has them, and the scheduler whether it still holds that job: then they
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import time
@@ -18,7 +19,7 @@ from typing import Any
 
 from experiments.errors import InputError
 from experiments.processes import start_time
-from experiments.runs import Run, RunStore, read_history, tail
+from experiments.runs import Run, RunStore, tail
 from slurm import scheduler
 from slurm.ledger import JobArray, Pack, Submission, driver_lives, submissions
 from slurm.scheduler import Answer, Job, Key
@@ -143,7 +144,7 @@ class _Slurm:
     def why_not(self, place: Place) -> str:
         """Why it does not."""
         if not self.answer.reachable:
-            return self.answer.message
+            return "the scheduler does not answer"
         return f"it was sent to cluster {place.submission.cluster}; the one that answers here is {self.cluster}"
 
     def job(self, place: Place) -> Job | None:
@@ -278,7 +279,9 @@ def _waits_for(job: Job) -> str:
 
 def _how_lost(place: Place, ended: Job | None) -> str:
     how = "the scheduler does not know it any more" if ended is None else f"it ended: {ended.how_it_ended()}"
-    said = tail(place.log)[:LOG_LINE].strip() if place.log is not None else ""
+    # Last of all srun repeats the exit code; what the job itself said, or what killed it, stands before that.
+    lines = tail(place.log, 5).splitlines() if place.log is not None else []
+    said = next((line[:LOG_LINE].strip() for line in reversed(lines) if not line.startswith("srun: ")), "")
     return f"job {place.job} is gone, {how}" + (f"; it last said: {said}" if said else "")
 
 
@@ -315,9 +318,8 @@ def _progress(run: Run, state: str) -> dict[str, Any]:
     recorded = run.recorded_state()
     found: dict[str, Any] = {"attempt": latest, "host": recorded.get("host") if latest else None}
     for number in range(latest, 0, -1):
-        records = read_history(run.path / f"attempt-{number}" / "history.jsonl")
         try:
-            last, first = records[-1], records[0]
+            first, last = _ends(run.path / f"attempt-{number}" / "history.jsonl")
             found["updates"], found["total"] = int(last["clock"]), int(last["total"])
             errors = {k.removeprefix("holdout_"): float(v) for k, v in last.items() if k.startswith("holdout_")}
             found["errors"] = errors
@@ -325,6 +327,16 @@ def _progress(run: Run, state: str) -> dict[str, Any]:
                 pace = (last["seconds"] - first["seconds"]) / (last["clock"] - first["clock"])
                 found["seconds_left"] = pace * (last["total"] - last["clock"])
             break
-        except (IndexError, KeyError, TypeError, ValueError):
+        except (OSError, IndexError, KeyError, TypeError, ValueError, AttributeError):
             continue
     return found
+
+
+def _ends(history: Path) -> tuple[Any, Any]:
+    """First and last record; a torn last line is passed over."""
+    lines = history.read_text(errors="replace").splitlines()
+    try:
+        last = json.loads(lines[-1])
+    except ValueError:
+        last = json.loads(lines[-2])
+    return json.loads(lines[0]), last

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -403,16 +401,3 @@ def _listens(address: str, port: int) -> bool:
             return True
     except OSError:
         return False
-
-
-@contextmanager
-def temporary(settings: Settings | None = None) -> Iterator[Cluster]:
-    """A cluster that is gone afterwards, with all that lay in it."""
-    directory = Path(tempfile.mkdtemp(prefix="equilaw-", dir="/tmp"))  # short: sockets lie in it
-    cluster = Cluster(directory / "cluster", settings)
-    try:
-        with cluster:
-            yield cluster
-    finally:
-        cluster.down()
-        shutil.rmtree(directory, ignore_errors=True)

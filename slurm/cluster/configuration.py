@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import pwd
 import random
 import socket
 import time
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from experiments.errors import InputError
+from slurm.ledger import user_name
 
 PORTS = range(20_000, 32_000, 32)
 """Base ports to choose from, below those that Linux hands out by itself; a cluster has the 32 from its base on."""
@@ -136,14 +136,6 @@ def _port_is_free(address: str, port: int) -> bool:
     return True
 
 
-def me() -> str:
-    """The user as Slurm writes it."""
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
-
-
 def write(layout: Layout, settings: Settings, address: str) -> None:
     """Make the directories and write every file that the daemons read."""
     for part in ("munge", "state", "spool", "pid", "log", "dev", "db"):
@@ -173,8 +165,8 @@ def slurm_conf(layout: Layout, settings: Settings, address: str) -> str:
         "ClusterName": layout.name,
         "SlurmctldHost": f"{host}({address})",
         "SlurmctldPort": str(layout.port + CONTROLLER),
-        "SlurmUser": me(),
-        "SlurmdUser": me(),
+        "SlurmUser": user_name(),
+        "SlurmdUser": user_name(),
         "CommunicationParameters": "NoInAddrAny,NoCtldInAddrAny",  # listen on the address above alone
         "AuthType": "auth/munge",
         "CredType": "cred/munge",
@@ -253,7 +245,7 @@ def _slurmdbd_conf(layout: Layout, address: str) -> str:
         "DbdHost": short_hostname(),
         "DbdAddr": address,
         "DbdPort": str(layout.port + ACCOUNTING),
-        "SlurmUser": me(),
+        "SlurmUser": user_name(),
         "PidFile": str(layout.path("pid", "slurmdbd.pid")),
         "LogFile": str(layout.log("slurmdbd")),
         "StorageType": "accounting_storage/mysql",

@@ -16,8 +16,9 @@ from omegaconf import DictConfig
 
 from slurm import commands, local, worker
 from slurm.cluster import daemons
-from slurm.cluster.cluster import Cluster, temporary
+from slurm.cluster.cluster import Cluster
 from slurm.cluster.configuration import Settings
+from slurm.cluster.temporary import temporary
 
 STUB = Path(__file__).with_name("stub_worker.py")
 

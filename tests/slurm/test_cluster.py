@@ -18,8 +18,10 @@ from experiments.processes import Process
 from slurm.cli import main
 from slurm.cluster import cluster as cluster_module
 from slurm.cluster import daemons, pointer
-from slurm.cluster.cluster import Cluster, ClusterError, temporary
+from slurm.cluster import temporary as temporary_module
+from slurm.cluster.cluster import Cluster, ClusterError
 from slurm.cluster.configuration import Layout, Settings, own_address, slurm_conf
+from slurm.cluster.temporary import temporary
 from tests.slurm.conftest import skip_without_slurm
 
 SECONDS = 120.0
@@ -140,6 +142,21 @@ def test_down_stops_its_own_and_nothing_else(cluster: Cluster, tmp_path: Path) -
     finally:
         stranger.kill()
         stranger.wait()
+
+
+def test_cluster_of_a_killed_test_is_stopped_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A living owner's is left alone, and a directory that names no owner."""
+    monkeypatch.setattr(temporary_module, "TEMPORARY", tmp_path)
+    me = Process.this()
+    for name, owner in (("living", me), ("dead", replace(me, started="1"))):
+        (tmp_path / f"equilaw-{name}").mkdir()
+        files.write_json(tmp_path / f"equilaw-{name}" / "owner.json", asdict(owner))
+    (tmp_path / "equilaw-other").mkdir()
+    stopped: list[Path] = []
+    monkeypatch.setattr(Cluster, "down", lambda self: stopped.append(self.directory))
+    temporary_module.remove_abandoned()
+    assert stopped == [tmp_path / "equilaw-dead" / "cluster"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["equilaw-living", "equilaw-other"]
 
 
 def test_pending_job_is_there_after_down_and_up(tmp_path: Path) -> None:

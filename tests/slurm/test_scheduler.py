@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from slurm import commands, scheduler
 from slurm.cluster import daemons
-from slurm.cluster.cluster import Cluster, temporary
+from slurm.cluster.cluster import Cluster
 from slurm.cluster.configuration import Settings
+from slurm.cluster.temporary import temporary
 from slurm.commands import NoAnswer, SlurmError
 from slurm.scheduler import Job, cancel, cluster_name, look, past
 from tests.slurm.conftest import skip_without_slurm

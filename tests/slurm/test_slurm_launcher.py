@@ -15,8 +15,9 @@ from experiments.execute import execute
 from experiments.runs import RunStore
 from slurm import ledger
 from slurm.cluster import daemons
-from slurm.cluster.cluster import Cluster, temporary
+from slurm.cluster.cluster import Cluster
 from slurm.cluster.configuration import Settings
+from slurm.cluster.temporary import temporary
 from tests.slurm.conftest import skip_without_slurm
 
 SECONDS = 240.0

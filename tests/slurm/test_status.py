@@ -202,7 +202,7 @@ def test_lost_when_slurm_will_not_run_it_again(store: Store, slurm: Slurm, state
 def test_lost_when_absent_everywhere(store: Store, slurm: Slurm) -> None:
     store.run("a")
     sent = store.sent(("a",))
-    (sent.path / "logs" / "7_0.log").write_text("slurmstepd: error\nKilled\n")
+    (sent.path / "logs" / "7_0.log").write_text("slurmstepd: error\nKilled\nsrun: error: exit code 137\n")
     assert one(store).state == "lost"
     assert one(store).why == "job 7_0 is gone, the scheduler does not know it any more; it last said: Killed"
     name = sent.arrays[0].name
@@ -216,7 +216,8 @@ def test_nothing_is_lost_because_nobody_answers(store: Store, slurm: Slurm) -> N
     store.sent(("a", "failed"))
     slurm.reachable = False
     rows = {row.run_id: (row.state, row.why) for row in survey([store.path]).runs}
-    assert rows["a"] == ("unknown", "squeue: it hangs")
+    assert rows["a"] == ("unknown", "the scheduler does not answer")
+    assert survey([store.path]).scheduler.message == "squeue: it hangs"
     assert rows["failed"][0] == "failed"
 
 

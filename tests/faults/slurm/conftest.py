@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from slurm import commands
-from slurm.cluster.cluster import Cluster, temporary
+from slurm.cluster.cluster import Cluster
 from slurm.cluster.configuration import Settings
+from slurm.cluster.temporary import temporary
 from tests.faults.slurm.harness import ROOT, Sweep, arguments
 from tests.slurm.conftest import skip_without_slurm
 

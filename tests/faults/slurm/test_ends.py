@@ -171,11 +171,14 @@ def test_out_of_memory(sweep: MakeSweep) -> None:
 
 
 def test_disk_that_is_full(sweep: MakeSweep) -> None:
-    """A limit on the size of files, which is heard like a full disk; then there is room."""
+    """A limit on the size of the workers' files, which the system refuses like a full disk; then there is room."""
     s = sweep("lost")
-    s.launch("setup=['ulimit -f 2']")
+    s.disturb(slow=0.4, room=1500)
+    s.launch()
     s.until(lambda: not s.jobs(), "the end of the jobs")
     assert s.states() == ["lost", "lost"]
+    assert all("nothing is lost, submit the sweep again" in row.why for row in s.rows())
+    s.disturb(slow=0.4)
     s.launch()
     s.finish()
 

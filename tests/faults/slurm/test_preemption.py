@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from slurm.cluster.cluster import Cluster, temporary
+from slurm.cluster.cluster import Cluster
 from slurm.cluster.configuration import Settings
+from slurm.cluster.temporary import temporary
 from tests.faults.slurm.harness import Sweep
 from tests.slurm.conftest import skip_without_slurm
 

@@ -44,26 +44,36 @@ def test_bad_partition(sweep: MakeSweep) -> None:
     s.finish()
 
 
-def test_submit_limit(sweep: MakeSweep) -> None:
-    """sbatch takes one array, and no second one."""
+def test_submit_limit(sweep: MakeSweep, cluster: Cluster) -> None:
+    """A job that is queued is joined; the next one sbatch refuses, with the words of a limit of a QOS."""
     s = sweep("lost")
+    assert submitted(s.launch("sbatch={hold: true}", P="4")) == 1
+    held = s.jobs()
     limit = "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit)"
-    s.replace_program(
-        "sbatch", f'test -e {s.folder}/one && {{ echo "{limit}" >&2; exit 1; }}; touch {s.folder}/one; "$real" "$@"'
-    )
-    s.launch("max_jobs=1", "pack=1", code=None)
+    s.replace_program("sbatch", f'echo "{limit}" >&2; exit 1')
+    said = s.launch(code=1, P="4,8")
+    assert "job submit limit" in said
+    assert "1 queued or running" in said
+    assert s.states() == ["lost", "queued"]
+    assert any("sbatch refused it" in row.why and "job submit limit" in row.why for row in s.rows())
     s.replace_program("sbatch", None)
-    s.launch()
+    assert submitted(s.launch()) == 1
+    cluster.run("scontrol", "release", *held)
     s.finish()
 
 
 def test_squeue_that_hangs_for_half_a_minute(sweep: MakeSweep, cluster: Cluster) -> None:
-    s = sweep("unknown")
-    s.launch("sbatch={hold: true}")
+    """Nothing is submitted by guess: the driver gives up in one line, and the same command continues later."""
+    s = sweep()
+    assert submitted(s.launch("sbatch={hold: true}")) == 2
     jobs = s.jobs()
     s.replace_program("squeue", 'sleep 30; "$real" "$@"')
-    assert submitted(s.launch()) == 0  # late, and right
+    said = s.launch(code=1)
+    assert "squeue: no answer" in said
+    assert submitted(said) == 0
     s.replace_program("squeue", None)
+    assert s.jobs() == jobs
+    assert submitted(s.launch()) == 0
     cluster.run("scontrol", "release", *jobs)
     s.finish()
     assert s.attempts() == [1, 1]

@@ -2,11 +2,13 @@
 
 The file that ``EQUILAW_TEST_FAULTS`` names says what is to happen: ``slow`` (seconds that each leg takes longer),
 ``node`` (each node is a machine of its own name), ``lease`` (seconds after which a lease lapses), ``skew`` (seconds by
-which the machine's clock is ahead), ``hit`` (what happens to the run with this ``P``: raise, exit or memory).
+which the machine's clock is ahead), ``room`` (bytes that a file may have: a full disk), ``hit`` (what happens to the
+run with this ``P``: raise, exit or memory).
 """
 
 import json
 import os
+import resource
 import socket
 import sys
 import time
@@ -19,6 +21,8 @@ def _arrange(faults: dict) -> None:  # type: ignore[type-arg]
     if skew := faults.get("skew"):
         real = time.time
         time.time = lambda: real() + skew
+    if room := faults.get("room"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
     sys.path.insert(0, os.getcwd())
     from experiments import execute, interrupt, runs
 
