@@ -91,7 +91,9 @@ def submit_missing(planned: Sequence[PlannedRun], settings: SlurmSettings, look:
                 continue
             if settings.submit:
                 for p in missing:
-                    p.run.create(p.config.as_dict())
+                    if not (p.run.path / "config.yaml").exists():
+                        p.run.create(p.config.as_dict())
+                        continue
                     p.run.repair(p.config.as_dict())
                     if p.run.recorded_state().get("state") in ("failed", "cancelled"):
                         p.run.set_state("queued", message="submitted again")
@@ -214,7 +216,8 @@ def _written(
                 for i, packed in enumerate(chosen)
             )
             for element, packed in zip(elements, chosen, strict=True):
-                files.write_json(submission.path / element.file, _content(store, submission, kind, packed, settings))
+                content = _content(store, submission, kind, packed, settings)
+                files.write_json(submission.path / element.file, content, durable=False)
             script = f"array-{number}.sh"
             text = array_script(submission.path, name, settings, len(chosen), gres[kind], memory, number)
             files.write_bytes(submission.path / script, text.encode())
