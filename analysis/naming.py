@@ -23,6 +23,7 @@ NAMES = {
     "nearest": "nearest neighbour",
     "ntk": "neural tangent kernel",
     "mpnn": "MPNN",
+    "polynomial": "equivariant polynomial",
 }
 """Architectures as the field writes them."""
 _WORDS = {

@@ -75,9 +75,9 @@ def _ratios(axes: Axes, claim: Claim) -> list[dict[str, object]]:
             axes.annotate(f"> {found.beyond:g}", (index, found.beyond), (0, -10), **place)
             rows.append(_row(claim, letter, "equal_error_ratio_beyond", found.beyond, np.nan, np.nan))
         else:
-            axes.annotate(
-                "no common error", (index, 1.0), fontsize=6, rotation=90, ha="center", va="center", color="#555555"
-            )
+            shown: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 6, "rotation": 90, "color": "#555555"}
+            behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+            axes.annotate("no common error", (index, 1.0), bbox=behind, **shown)
     axes.axhline(1.0, color="#999999", linewidth=0.6)
     axes.set_yscale("log", base=2)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
