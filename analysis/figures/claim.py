@@ -77,7 +77,7 @@ def _ratios(axes: Axes, claim: Claim) -> list[dict[str, object]]:
         else:
             shown: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 6, "rotation": 90, "color": "#555555"}
             behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
-            axes.annotate("no common error", (index, 1.0), bbox=behind, **shown)
+            axes.annotate("no common error", (index, 0.5), xycoords=axes.get_xaxis_transform(), bbox=behind, **shown)
     axes.axhline(1.0, color="#999999", linewidth=0.6)
     axes.set_yscale("log", base=2)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
