@@ -50,7 +50,7 @@ def single(config: DictConfig) -> dict[str, float] | None:
     trackers.check(settings)
     import torch
 
-    from experiments.data.splits import subset
+    from experiments.data.splits import training_subset
     from experiments.execute import dataset_of, device_of, execute
     from experiments.files import creatable, writable
     from experiments.runs import RunStore
@@ -59,7 +59,7 @@ def single(config: DictConfig) -> dict[str, float] | None:
     device_of(settings.device)
     creatable(Path(settings.store), "store")  # before a dataset is generated for it
     dataset = dataset_of(settings.data)
-    subset(len(dataset.pool), settings.P, settings.subset_seed, dataset.disjoint_seeds)
+    training_subset(dataset, settings.P, settings.subset_seed)
     writable(Path(settings.store), "store")
     run = RunStore(settings.store).run(settings.run_id(dataset.sha256()))
     run.create(settings.as_dict())

@@ -23,7 +23,7 @@ from experiments.config import parse
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.distances import distance_table
 from experiments.data.load import load
-from experiments.data.splits import subset
+from experiments.data.splits import training_subset
 from experiments.errors import InputError
 from experiments.runs import RunStore
 
@@ -89,7 +89,7 @@ def _table(dataset: Dataset, wanted: Wanted, test_frames: int) -> pd.DataFrame |
         test.positions[used][:, real],
         pool.positions[:, real],
         numbers[real],
-        {seed: subset(len(pool), largest, seed, dataset.disjoint_seeds) for seed in sorted(wanted.seeds)},
+        {seed: training_subset(dataset, largest, seed) for seed in sorted(wanted.seeds)},
         sorted(wanted.sizes),
         (test.energies[used], pool.energies),
     )

@@ -20,7 +20,7 @@ from experiments.architectures import AceConfig, ModelConfig
 from experiments.config import RunConfig, parse
 from experiments.data.dataset import Dataset
 from experiments.data.load import load
-from experiments.data.splits import subset
+from experiments.data.splits import training_subset
 from experiments.errors import InputError
 from experiments.networks import Trainable, network
 from experiments.record import result_of
@@ -165,7 +165,7 @@ def _solve(attempt: Attempt, config: RunConfig, dataset: Dataset, stop: Callable
         raise Interrupted
     assert isinstance(config.model, AceConfig)
     began = time.monotonic()
-    chosen = subset(len(dataset.pool), config.P, config.subset_seed, dataset.disjoint_seeds)
+    chosen = training_subset(dataset, config.P, config.subset_seed)
     evaluation, solution = solve_run(config.model, dataset, chosen)
     seconds = time.monotonic() - began
     trained.save_solution(attempt.path / WEIGHTS, solution, dataset)
@@ -190,7 +190,7 @@ def _train(
     members = []
     for attempt, config in zip(attempts, configs, strict=True):
         assert config.training is not None
-        prepared = task.prepare(subset(len(dataset.pool), config.P, config.subset_seed, dataset.disjoint_seeds))
+        prepared = task.prepare(training_subset(dataset, config.P, config.subset_seed))
         members.append(
             Member(
                 name=attempt.run.id,

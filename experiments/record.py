@@ -17,7 +17,7 @@ import numpy as np
 from experiments.config import RunConfig
 from experiments.data.baseline import fit_baseline
 from experiments.data.dataset import Dataset
-from experiments.data.splits import subset, subsets_disjoint
+from experiments.data.splits import subsets_disjoint, training_subset
 from experiments.tasks.metrics import UNITS, frame_errors, metrics_of
 from experiments.tasks.predictions import Predictions
 from experiments.training.evaluate import Evaluation
@@ -132,7 +132,7 @@ def too_short(config: RunConfig) -> str | None:
 def mean_errors(config: RunConfig, dataset: Dataset) -> dict[str, float]:
     """Test errors by metric (eV per atom, eV/Å) of what knows no geometry: no forces, and the energy that composition
     explains, fitted to the run's own training frames."""
-    chosen = subset(len(dataset.pool), config.P, config.subset_seed, dataset.disjoint_seeds)
+    chosen = training_subset(dataset, config.P, config.subset_seed)
     train, test = dataset.pool.take(chosen), dataset.test
     baseline = fit_baseline(train.numbers, train.energies, dataset.isolated_energies)
     predicted = Predictions(baseline.predict(test.numbers), np.zeros_like(test.forces))

@@ -18,7 +18,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from experiments import files, trackers
 from experiments.config import LacksKnob, RunConfig, parse
 from experiments.data.dataset import Dataset
-from experiments.data.splits import subset
+from experiments.data.splits import training_subset
 from experiments.errors import InputError, one_line
 from experiments.runs import Run, RunStore
 
@@ -79,7 +79,7 @@ def plan(
     for config in configs:
         try:
             dataset = load(config.data)
-            subset(len(dataset.pool), config.P, config.subset_seed, dataset.disjoint_seeds)
+            training_subset(dataset, config.P, config.subset_seed)
         except InputError as error:
             errors[str(error)] = None
             continue

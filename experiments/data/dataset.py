@@ -21,7 +21,7 @@ class Frames:
     ``numbers`` ``[frames, atoms]``; ``positions`` ``[frames, atoms, 3]`` in Å; ``energies`` ``[frames]`` in eV;
     ``forces`` ``[frames, atoms, 3]`` in eV/Å; ``cells`` ``[frames, 3, 3]`` in Å, rows are lattice vectors (zero
     where not periodic); ``pbc`` ``[frames, 3]``. ``bonds`` ``[n, 2]``, if given, lists the only pairs of atoms
-    that interact in every frame, whatever the cutoff (the star teacher needs it).
+    that interact in every frame, whatever the cutoff (the star teacher needs it). Forces that are not known are NaN.
     """
 
     numbers: Ints
@@ -34,6 +34,11 @@ class Frames:
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    @property
+    def has_forces(self) -> bool:
+        """Whether forces are known (of all frames: nothing of ours mixes)."""
+        return bool(np.isfinite(self.forces[:1]).all())
 
     def take(self, index: Ints | slice) -> Frames:
         """The frames at ``index``, in that order."""
@@ -59,7 +64,8 @@ class Dataset:
     """A pool to draw training subsets from, a fixed diagnostic holdout, and test frames equal for every run.
 
     ``isolated_energies`` maps atomic numbers to the energies of the free atoms in eV, where they are known.
-    ``disjoint_seeds`` is the number of seeds whose subsets do not overlap (while P ≤ pool / disjoint_seeds).
+    ``disjoint_seeds`` is the number of seeds whose subsets do not overlap (while P ≤ pool / disjoint_seeds), and
+    ``subset`` the way in which they are drawn (:func:`experiments.data.splits.training_subset`).
     """
 
     name: str
@@ -69,11 +75,14 @@ class Dataset:
     test_set: str = "test"
     isolated_energies: Mapping[int, float] | None = None
     disjoint_seeds: int = 5
+    subset: str = "random"
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def sha256(self) -> str:
         """Digest of everything in the data that can change a run's number."""
         parts = [self.pool.sha256(), self.holdout.sha256(), self.test.sha256(), str(self.disjoint_seeds)]
+        if self.subset != "random":
+            parts.append(self.subset)  # added later: drawn at random, a dataset keeps its digest
         if self.isolated_energies is not None:
             parts += [f"{z}:{energy!r}" for z, energy in sorted(self.isolated_energies.items())]
         return hashlib.sha256("|".join(parts).encode()).hexdigest()

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from experiments.data.ase_db import AseDbConfig, ase_db
+from experiments.data.botnet import AcacConfig, BpaConfig, acac, bpa
 from experiments.data.dataset import Dataset
 from experiments.data.extxyz import ExtxyzConfig, extxyz
+from experiments.data.md17 import Md17Config, md17
+from experiments.data.qm9 import Qm9Config, qm9
+from experiments.data.rmd17 import Rmd17Config, rmd17
 from experiments.data.star import StarConfig, star
+from experiments.data.water import WaterConfig, water
 from experiments.data.xtb import XtbConfig, xtb
 from experiments.errors import InputError
-from experiments.schema import build, identity_of
+from experiments.schema import build, check, identity_of
 
-SourceConfig = XtbConfig | StarConfig | ExtxyzConfig
+SourceConfig = (
+    XtbConfig | StarConfig | ExtxyzConfig | AseDbConfig
+    | Rmd17Config | Md17Config | BpaConfig | AcacConfig | WaterConfig | Qm9Config
+)  # fmt: skip
+SUBSETS = ("random", "farthest")
+"""Ways to draw training subsets (``data.subset``): a key of every source."""
 
 
 @dataclass(frozen=True)
@@ -26,28 +37,40 @@ _SOURCES = {
     "xtb": _Source(XtbConfig, xtb),
     "star": _Source(StarConfig, star),
     "extxyz": _Source(ExtxyzConfig, extxyz),
+    "ase_db": _Source(AseDbConfig, ase_db),
+    "rmd17": _Source(Rmd17Config, rmd17),
+    "md17": _Source(Md17Config, md17),
+    "3bpa": _Source(BpaConfig, bpa),
+    "acac": _Source(AcacConfig, acac),
+    "water": _Source(WaterConfig, water),
+    "qm9": _Source(Qm9Config, qm9),
 }
 
 
 def parse(section: Mapping[str, Any]) -> SourceConfig:
     """The checked settings of a data section; nothing is read or generated.
 
-    ``section`` holds ``source`` (xtb, star or extxyz) and that source's own keys. Raises ``InputError`` for an
-    unknown source or key, a missing key, a wrong type, a value out of range.
+    ``section`` holds ``source``, that source's own keys, and ``subset``. Raises ``InputError`` for an unknown source
+    or key, a missing key, a wrong type, a value out of range.
     """
     rest = {key: value for key, value in section.items() if value != "???"}  # Hydra's mark of a key not given
     source = rest.pop("source", None)
     if source not in _SOURCES:
         raise InputError(f"data.source={source!r}: accepted: {', '.join(_SOURCES)}")
+    check(rest.pop("subset", "random"), str, "data.subset", {"choices": SUBSETS})
     return build(_SOURCES[source].config, rest, "data.")
 
 
 def load(section: Mapping[str, Any]) -> Dataset:
-    """The dataset of a data section: read, computed, or generated once and kept (see :func:`parse`)."""
+    """The dataset of a data section: read, downloaded, computed, or generated once and kept (see :func:`parse`)."""
     settings = parse(section)
-    return next(source for source in _SOURCES.values() if source.config is type(settings)).make(settings)
+    dataset = _SOURCES[section["source"]].make(settings)
+    return replace(dataset, subset=section.get("subset", "random"))
 
 
 def identity(section: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that decide the content, without those that do not (paths, worker processes, cache)."""
-    return {"source": section.get("source"), **identity_of(parse(section))}
+    chosen = {"source": section.get("source"), **identity_of(parse(section))}
+    if section.get("subset", "random") != "random":  # a key of later
+        chosen["subset"] = section["subset"]
+    return chosen

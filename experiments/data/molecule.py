@@ -38,6 +38,8 @@ COMMON_NAMES = {
     "dimethyl_ether": "CH3OCH3",
     "acetamide": "CH3CONH2",
 }
+GEOMETRIES = Path(__file__).parent / "geometries"
+"""Molecules that ASE's collection lacks: minima of GFN2-xTB, found from conformers of a force field."""
 _BONDED = 1.3  # two atoms are bonded below this multiple of the sum of their covalent radii (as xyz viewers do)
 _DOUBLE = 0.9  # below this multiple a bond is at least double and nothing turns about it
 _LINEAR = np.cos(np.deg2rad(170))  # cosine of the bond angle beyond which a dihedral is undefined
@@ -69,16 +71,17 @@ def find_molecule(name: str, charge: int = 0) -> Molecule:
     if name.endswith(".xyz"):
         atoms = _from_file(name)
     else:
-        known = {key.lower(): key for key in g2.names} | COMMON_NAMES
+        ours = {path.stem: str(path) for path in GEOMETRIES.glob("*.xyz")}
+        known = {key.lower(): key for key in g2.names} | COMMON_NAMES | ours
         key = known.get(name.lower())
         if key is None:
             near = difflib.get_close_matches(name.lower(), known, n=3)
             hint = f" (near: {', '.join(near)})" if near else ""
             raise InputError(
                 f"data.molecule={name}: unknown{hint}; accepted: a file ending in .xyz, a name in ASE's molecule "
-                f"collection such as CH3OH, or one of {', '.join(COMMON_NAMES)}"
+                f"collection such as CH3OH, or one of {', '.join([*COMMON_NAMES, *sorted(ours)])}"
             )
-        atoms = ase.build.molecule(key)
+        atoms = _from_file(key) if key.endswith(".xyz") else ase.build.molecule(key)
     electrons = int(atoms.numbers.sum()) - charge
     if electrons < 1:
         raise InputError(
