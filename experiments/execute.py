@@ -138,6 +138,7 @@ def _compute(attempts: Sequence[Attempt], stop: Callable[[], bool], report: Repo
     if not configs:
         return
     dataset = dataset_of(configs[0].data)
+    check_labels(configs[0], dataset)
     if configs[0].model.closed_form:
         for attempt, config in zip(attempts, configs, strict=True):
             outcome[attempt.run.id] = _solve(attempt, config, dataset, stop)
@@ -158,6 +159,14 @@ def _checked(attempt: Attempt) -> RunConfig | InputError:
         f"run {attempt.run.id}: its data or the meaning of its configuration changed since it was queued "
         f"(now {run_id}); accepted: start the sweep again"
     )
+
+
+def check_labels(config: RunConfig, dataset: Dataset) -> None:
+    """Raise ``InputError`` where the run would be fitted to forces that are not known."""
+    section, fitted = ("training", config.training) if config.training is not None else ("model", config.model)
+    weight = getattr(fitted, "force_weight", 0.0)
+    if weight > 0 and not dataset.pool.has_forces:
+        raise InputError(f"{section}.force_weight={weight:g}: {dataset.name} has no forces; accepted: 0")
 
 
 def _solve(attempt: Attempt, config: RunConfig, dataset: Dataset, stop: Callable[[], bool]) -> str:

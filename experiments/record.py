@@ -37,6 +37,8 @@ geometry can come some way below 1: the median beats the mean by ln 2/(2/e) = 0.
 labels are distributed exponentially, and on the star teacher one constant along the bonds explains forces to
 0.95–0.98 (calculated). And a gain below :data:`CONVERGED_WITHIN` is one that the verdict on convergence cannot see."""
 PRIMARY = "force_mae"
+ENERGIES_ONLY = "energy_mae"
+"""The primary metric of data without forces."""
 SETTINGS = ("max_steps", "learning_rate", "optimizer", "batch_size")
 """Training settings that become columns of the run table, as ``training.max_steps`` and so on."""
 
@@ -62,6 +64,8 @@ def result_of(
     mean = mean_errors(config, dataset)
     by_metric: dict[str, dict[str, Any]] = {}
     for name, unit in UNITS.items():
+        if name not in full.test or name not in full.train:
+            continue  # test or training frames without forces
         error, train = full.test[name], full.train[name].value
         before = None if half is None else half.test[name].value
         by_metric[name] = {
@@ -77,7 +81,8 @@ def result_of(
             "data_limited": train < DATA_LIMITED_BELOW * error.value,
             "learned": error.value < LEARNED_BELOW * mean[name],
         }
-    primary = by_metric[PRIMARY]
+    primary_name = PRIMARY if PRIMARY in by_metric else ENERGIES_ONLY
+    primary = by_metric[primary_name]
     pool = len(dataset.pool)
     return {
         "run_id": config.run_id(sha256),
@@ -98,7 +103,7 @@ def result_of(
         "training.tuned": None if config.tuned is None else config.tuned.name,
         "subsets_disjoint": subsets_disjoint(pool, config.P, config.subset_seed, dataset.disjoint_seeds),
         "metrics": {name: values["error"] for name, values in by_metric.items()},
-        "primary": PRIMARY,
+        "primary": primary_name,
         "converged": primary["converged"],
         "too_short": short is not None,
         "data_limited": primary["data_limited"],

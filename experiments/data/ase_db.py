@@ -25,10 +25,10 @@ class AseDbConfig(ExtxyzConfig):
 
 def ase_db(config: AseDbConfig) -> Dataset:
     """The dataset of ``config``. Raises ``InputError`` naming key, file and row for whatever cannot be used."""
-    return of_files(config, "ase_db", _rows)
+    return of_files(config, "ase_db", atoms_of_db)
 
 
-def _rows(path: str, option: str) -> Iterator[tuple[ase.Atoms, str]]:
+def atoms_of_db(path: str, option: str) -> Iterator[tuple[ase.Atoms, str]]:
     """Every row as atoms, in the order of its number, with the words that say where it stands."""
     import ase.db
 

@@ -141,6 +141,10 @@ def _extract(source: Path, left: dict[str, Path]) -> None:
         ) from None
 
 
+def _short(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()[:8]
+
+
 def _sha256(path: Path) -> str:
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -158,7 +162,8 @@ def _download(file: RemoteFile, target: Path) -> None:
                 known_hash=None if file.sha256 is None else f"sha256:{file.sha256}",
                 fname=target.name,
                 path=target.parent,
-                downloader=Continued(target.with_name(f".{target.name}.part")),
+                # a part is continued from its own address only: another may have another edition
+                downloader=Continued(target.with_name(f".{target.name}.{_short(url)}.part"), target.name),
             )
             return
         except ValueError:  # pooch's word for a wrong checksum; it has deleted what came
@@ -191,15 +196,15 @@ def _reason(error: OSError) -> str:
 class Continued:
     """A downloader for pooch that goes on from the part that an earlier attempt left, where the server can."""
 
-    def __init__(self, part: Path) -> None:
-        self.part = part
+    def __init__(self, part: Path, title: str) -> None:
+        self.part, self.title = part, title
 
     def __call__(self, url: str, output_file: str | os.PathLike[str], pooch: Any) -> None:
         """Bring ``url`` to ``output_file``. Raises requests' exceptions (each is an ``OSError``)."""
         import requests
 
         progress = _progress()
-        bar = progress.add_task(self.part.name.strip(".").removesuffix(".part"), total=None)
+        bar = progress.add_task(self.title, total=None)
         with progress:
             for attempt in range(ATTEMPTS):
                 had = self.part.stat().st_size if self.part.exists() else 0

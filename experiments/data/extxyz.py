@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -17,11 +16,10 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from experiments import files
+from experiments.data.checks import check_frames
 from experiments.data.dataset import Dataset, Floats, Frames
 from experiments.errors import InputError
 from experiments.schema import setting
-
-logger = logging.getLogger(__name__)
 
 _HOLDOUT_STREAM = 20220207  # keeps the choice of the holdout apart from every other use of a small seed
 
@@ -54,7 +52,7 @@ class ExtxyzConfig:
 
 def extxyz(config: ExtxyzConfig) -> Dataset:
     """The dataset of ``config``. Raises ``InputError`` naming key, file and frame for whatever cannot be used."""
-    return of_files(config, "extxyz", _atoms)
+    return of_files(config, "extxyz", atoms_of_file)
 
 
 def of_files(
@@ -82,6 +80,10 @@ def of_files(
     isolated = None
     if config.isolated_atoms is not None:
         isolated = isolated_of(atoms_of(config.isolated_atoms, "data.isolated_atoms"), keys[0])
+    names = {f"data.train={config.train}": train, f"data.test={config.test}": test}
+    if config.holdout is not None:
+        names[f"data.holdout={config.holdout}"] = holdout
+    check_frames(names, f"data.train={config.train}", isolated)
     atoms = max(part.numbers.shape[1] for part in (pool, holdout, test))
     path = Path(config.train).resolve()
     return Dataset(
@@ -115,7 +117,7 @@ def read_frames(
     Raises ``InputError`` for a file that is missing, empty or truncated, for labels that are missing or of the
     wrong shape, for numbers that are not finite, and for periodic directions without volume.
     """
-    return frames_of(_atoms(path, option), energy_key, forces_key)
+    return frames_of(atoms_of_file(path, option), energy_key, forces_key)
 
 
 def frames_of(read: Iterator[tuple[ase.Atoms, str]], energy_key: str, forces_key: str | None) -> Frames:
@@ -129,7 +131,7 @@ def frames_of(read: Iterator[tuple[ase.Atoms, str]], energy_key: str, forces_key
 
 def read_isolated(path: str | os.PathLike[str], energy_key: str = "energy") -> dict[int, float]:
     """Energies (eV) of free atoms by atomic number, from a file with one single-atom frame for each element."""
-    return isolated_of(_atoms(path, "data.isolated_atoms"), energy_key)
+    return isolated_of(atoms_of_file(path, "data.isolated_atoms"), energy_key)
 
 
 def isolated_of(read: Iterator[tuple[ase.Atoms, str]], energy_key: str) -> dict[int, float]:
@@ -177,7 +179,7 @@ def _check_key(key: str, option: str) -> None:
         raise InputError(f"{option}={key!r}: must be the name of a property, of letters, digits, '_' and '-'")
 
 
-def _atoms(path: str | os.PathLike[str], option: str) -> Iterator[tuple[ase.Atoms, str]]:
+def atoms_of_file(path: str | os.PathLike[str], option: str) -> Iterator[tuple[ase.Atoms, str]]:
     """Every frame as ASE reads it, with the words that say where it stands."""
     where = f"{option}={os.fspath(path)}"
     try:

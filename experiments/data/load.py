@@ -8,6 +8,7 @@ from typing import Any
 
 from experiments.data.ase_db import AseDbConfig, ase_db
 from experiments.data.botnet import AcacConfig, BpaConfig, acac, bpa
+from experiments.data.checks import check_frames
 from experiments.data.dataset import Dataset
 from experiments.data.extxyz import ExtxyzConfig, extxyz
 from experiments.data.md17 import Md17Config, md17
@@ -65,6 +66,9 @@ def load(section: Mapping[str, Any]) -> Dataset:
     """The dataset of a data section: read, downloaded, computed, or generated once and kept (see :func:`parse`)."""
     settings = parse(section)
     dataset = _SOURCES[section["source"]].make(settings)
+    if not isinstance(settings, ExtxyzConfig) and dataset.pool.bonds is None:  # files are checked by their own names
+        names = {f"{dataset.name}, {part}": getattr(dataset, part) for part in ("pool", "holdout", "test")}
+        check_frames(names, f"{dataset.name}, pool", dataset.isolated_energies)
     return replace(dataset, subset=section.get("subset", "random"))
 
 

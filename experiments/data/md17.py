@@ -6,6 +6,7 @@ are never mixed: their files have different keys, and each reader refuses the ot
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -88,7 +89,13 @@ def read_npz(path: Path, keys: tuple[str, str, str, str], molecule: str) -> tupl
                     f"accepted: a file with {', '.join(keys)}"
                 )
             z, x, e, f = (np.asarray(data[key]) for key in keys)
-    except (OSError, ValueError, EOFError, KeyError) as error:  # numpy's words for what is no archive, or half of one
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        KeyError,
+        zipfile.BadZipFile,
+    ) as error:  # numpy's words for what is no archive, or half of one
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: not a whole .npz file ({' '.join(str(error).split())}); delete it") from None

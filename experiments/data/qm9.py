@@ -10,6 +10,7 @@ import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,8 @@ def qm9(config: Qm9Config) -> Dataset:
 
 def _indices(path: Path) -> set[int]:
     """Numbers of the excluded molecules: the first word of the lines between the two rulers."""
-    found = {int(line.split()[0]) for line in path.read_text().splitlines()[9:] if re.match(r"\s*\d+\s+\S", line)}
+    lines = takewhile(lambda line: re.match(r"\s*\d+\s+\S", line), path.read_text().splitlines()[9:])
+    found = {int(line.split()[0]) for line in lines}
     if not found:
         raise InputError(f"{path}: lists no molecules; delete it to have it downloaded again")
     return found

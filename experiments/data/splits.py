@@ -17,6 +17,7 @@ from experiments.errors import InputError
 
 _STREAM = 20220713  # keeps these permutations apart from every other use of a small seed
 _SPLIT_STREAM = 20201124
+_WINDOWS = 10
 
 
 def training_subset(dataset: Dataset, P: int, subset_seed: int) -> Ints:
@@ -142,13 +143,13 @@ def random_split(frames: int, pool: int | None, holdout: int, test: int) -> Spli
     return Split(np.sort(rest[:pool]), np.sort(order[test : test + holdout]), np.sort(order[:test]))
 
 
-def trajectory_split(times: Floats, gap: float, pool: int | None, holdout: int, test: int, windows: int = 10) -> Split:
+def trajectory_split(times: Floats, gap: float, pool: int | None, holdout: int, test: int) -> Split:
     """Test frames and holdout from contiguous stretches of a trajectory, no frame of the pool within ``gap`` of them.
 
-    The trajectory is cut into ``windows`` equal parts. At the end of each, a tenth is for test frames and a twentieth,
-    before it, for the holdout, both spread evenly over their stretches; frames closer in time than ``gap`` to any
-    frame of another part are dropped. So test frames come from all over the trajectory, and none has a neighbour in
-    time in the pool.
+    The trajectory is cut into ten equal windows of time, fewer where these were not twenty gaps long. The last tenth of
+    each is for test frames, and a twentieth, one gap before it, for the holdout, both spread evenly over their
+    stretches; what lies closer than ``gap`` to a stretch is left out. So test frames come from all over the
+    trajectory, and none has a neighbour in time in another part.
 
     Args:
         times: of the frames, in any order and unit. [F]
@@ -161,20 +162,20 @@ def trajectory_split(times: Floats, gap: float, pool: int | None, holdout: int, 
     count = len(times)
     _check_sizes(count, pool, holdout, test)
     order = np.argsort(times, kind="stable")
-    sorted_times = times[order]
-    edges = np.linspace(0, count, windows + 1)
-    length = count / windows
-    parts: dict[str, list[Ints]] = {"test": [], "holdout": []}
-    for end in edges[1:]:
-        parts["test"].append(np.arange(int(end - 0.1 * length), int(end)))
-        parts["holdout"].append(np.arange(int(end - 0.15 * length), int(end - 0.1 * length)))
-    chosen_test = _spread(np.concatenate(parts["test"]), test, "test", gap)
-    inside_holdout = np.concatenate(parts["holdout"])
-    chosen_holdout = _spread(
-        inside_holdout[_apart(sorted_times, inside_holdout, chosen_test, gap)], holdout, "holdout", gap
-    )
-    rest = np.setdiff1d(np.arange(count), np.concatenate([np.concatenate(parts["test"]), inside_holdout]))
-    rest = rest[_apart(sorted_times, rest, np.concatenate([chosen_test, chosen_holdout]), gap)]
+    t = times[order]
+    duration = float(t[-1] - t[0])
+    windows = _WINDOWS if gap == 0 else int(np.clip(duration / (20 * gap), 1, _WINDOWS))
+    length = duration / windows
+    place = np.minimum((t - t[0]) // length, windows - 1) if length > 0 else np.zeros(count)
+    left = length - (t - t[0] - place * length)  # to the end of the window
+    of_test = left <= 0.1 * length
+    of_holdout = (left >= 0.1 * length + gap) & (left <= 0.15 * length + gap)
+    # the beginning of a window must stay away from the test stretch before it, and the pool from the holdout after it
+    since = np.where(place > 0, length - left, np.inf)
+    of_pool = (left >= 0.15 * length + 2 * gap) & (since >= gap)
+    chosen_test = _spread(np.flatnonzero(of_test), test, "test", gap)
+    chosen_holdout = _spread(np.flatnonzero(of_holdout), holdout, "holdout", gap)
+    rest = np.flatnonzero(of_pool)
     if len(rest) < (pool or 1):
         raise InputError(
             f"data.pool={pool}: {len(rest)} of {count} frames are left at {gap:g} (data.gap) or more from test frames; "
@@ -191,13 +192,6 @@ def _spread(candidates: Ints, count: int, name: str, gap: float) -> Ints:
             f"data.{name}={count}: the stretches set aside for it hold {len(candidates)} frames (data.gap: {gap:g})"
         )
     return candidates[np.linspace(0, len(candidates) - 1, count).round().astype(np.int64)] if count else candidates[:0]
-
-
-def _apart(times: Floats, here: Ints, there: Ints, gap: float) -> Ints:
-    """Which of ``here`` (positions in the ascending ``times``) are at least ``gap`` from all of ``there``: a mask."""
-    others = np.concatenate([[-np.inf], np.sort(times[there]), [np.inf]])
-    after = np.searchsorted(others, times[here])
-    return np.asarray(np.minimum(others[after] - times[here], times[here] - others[after - 1]) >= gap)
 
 
 def _check_sizes(frames: int, pool: int | None, holdout: int, test: int) -> None:

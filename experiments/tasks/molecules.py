@@ -112,7 +112,7 @@ class MoleculeTask:
     def prepare(self, subset: Ints) -> Prepared:
         """What a run derives from its own training frames, and from no others.
 
-        Where all forces vanish, the energy's standard deviation per Å takes the place of the force RMS.
+        Where all forces vanish or none are known, the standard deviation of the energy per Å takes their RMS's place.
 
         Raises:
             InputError: these frames do not determine the energy baseline of the test frames.
@@ -122,7 +122,7 @@ class MoleculeTask:
         baseline = fit_baseline(frames.numbers, frames.energies, self.dataset.isolated_energies)
         for others in (self.dataset.holdout, self.dataset.test):
             baseline.predict(others.numbers)  # what it does not determine is to be known before training
-        scale = float(np.sqrt((frames.forces[real] ** 2).mean()))
+        scale = float(np.sqrt((frames.forces[real] ** 2).mean())) if frames.has_forces else 0.0
         if scale == 0.0:
             scale = float(np.std(frames.energies - baseline.predict(frames.numbers))) or 1.0
         edges = self.pool.tensors["mask"][torch.as_tensor(subset, device=self.device)].sum().item()

@@ -75,7 +75,7 @@ def solve(
     Raises:
         InputError: no frames or atoms, labels that are not finite, elements the model does not know, no weight.
     """
-    _check(frames)
+    _check(frames, model.config.force_weight > 0)
     model.check(frames)
     config = model.config
     if config.energy_weight == 0 and config.force_weight == 0:
@@ -192,14 +192,14 @@ def _reachable(positions: Floats, periodic: np.ndarray) -> tuple[Floats, Ints]:
     return onto, 3 * n - frozen
 
 
-def _check(frames: Frames) -> None:
+def _check(frames: Frames, forces: bool) -> None:
     if len(frames) == 0:
         raise InputError("a fit in closed form got no training frames; accepted: P ≥ 1")
     if not (frames.numbers > 0).any(1).all():
         raise InputError(f"training frame {int(np.argmin((frames.numbers > 0).any(1)))}: it has no atoms")
     for name, values in (("energy", frames.energies), ("forces", frames.forces), ("positions", frames.positions)):
         bad = ~np.isfinite(values.reshape(len(frames), -1)).all(1)
-        if bad.any():
+        if bad.any() and (forces or name != "forces"):
             raise InputError(
                 f"training frame {int(np.argmax(bad))}: {name} not finite; accepted: numbers (eV, eV/Å, Å)"
             )

@@ -26,12 +26,13 @@ def section(name: str, **changes: object) -> dict[str, Any]:
         if parent != "_self_":
             content = section(parent) | content
     content.pop("subset_seed", None)
+    content.pop("subset", None)
     return content | changes
 
 
 @pytest.mark.parametrize("name", SECTIONS)
 def test_shipped_sections_hold_every_key_and_the_defaults(name: str) -> None:
-    given = {"train": "a.xyz", "test": "b.xyz"} if name == "extxyz" else {}
+    given = {"train": "a.xyz", "test": "b.xyz"} if name in ("extxyz", "ase_db") else {}
     given |= {"molecule": "water"} if name == "molecule" else {}
     settings = parse(section(name, **given))
     assert set(section(name)) - {"source"} == set(settings.__dataclass_fields__), "no key lives in the code alone"
@@ -46,7 +47,7 @@ def test_shipped_sections_hold_every_key_and_the_defaults(name: str) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"source": "oracle"}, "data.source='oracle': accepted: xtb, star, extxyz"),
+        ({"source": "oracle"}, "data.source='oracle': accepted: xtb, star, extxyz, ase_db"),
         ({"n_neighbors": 4}, r"data\.n_neighbors: unknown key \(did you mean data\.n_neighbours\?\)"),
         ({"pool": 10.5}, r"data\.pool=10\.5"),
         ({"pool": "many"}, r"data\.pool='many'"),
