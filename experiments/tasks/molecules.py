@@ -16,7 +16,7 @@ from torch import Tensor
 
 from experiments.data.baseline import Baseline, fit_baseline
 from experiments.data.dataset import Dataset, Frames, Ints
-from experiments.data.graph import neighbours
+from experiments.data.shared_graph import shared_neighbours
 from experiments.models.graph import Graph, pair_forces
 from experiments.tasks.predictions import Predictions
 from experiments.tasks.task import Evaluates, Tensors
@@ -89,11 +89,12 @@ class MoleculeTask:
         self.traced: dict[Any, Any] = {}
 
     def _resident(self, frames: Frames) -> Resident:
-        found = neighbours(frames, self.cutoff)
+        found = shared_neighbours(frames, self.cutoff)
         species = np.searchsorted(np.asarray(self.elements), np.maximum(frames.numbers, self.elements[0]))
 
         def real(array: np.ndarray) -> Tensor:
-            return torch.as_tensor(array, dtype=self.dtype, device=self.device)
+            writable = array if array.flags.writeable else array.copy()  # torch would share a read-only memory map
+            return torch.as_tensor(writable, dtype=self.dtype, device=self.device)
 
         def whole(array: np.ndarray) -> Tensor:
             return torch.as_tensor(array, dtype=torch.int64, device=self.device)
