@@ -51,7 +51,7 @@ def single(config: DictConfig) -> dict[str, float] | None:
     import torch
 
     from experiments.data.splits import training_subset
-    from experiments.execute import check_labels, dataset_of, device_of, execute
+    from experiments.execute import check_data, dataset_of, device_of, execute
     from experiments.files import creatable, writable
     from experiments.runs import RunStore
     from experiments.training.pack import Interrupted
@@ -59,7 +59,7 @@ def single(config: DictConfig) -> dict[str, float] | None:
     device_of(settings.device)
     creatable(Path(settings.store), "store")  # before a dataset is generated for it
     dataset = dataset_of(settings.data)
-    check_labels(settings, dataset)
+    check_data(settings, dataset)
     training_subset(dataset, settings.P, settings.subset_seed)
     writable(Path(settings.store), "store")
     run = RunStore(settings.store).run(settings.run_id(dataset.sha256()))

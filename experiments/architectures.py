@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from experiments.schema import setting
@@ -16,7 +16,8 @@ class MaceConfig:
     architecture: ClassVar[str] = "mace"
     closed_form: ClassVar[bool] = False
     group: ClassVar[str] = "E(3)"
-    lacks: ClassVar[Mapping[str, int]] = {}
+    lacks: ClassVar[Mapping[str, int | None]] = {}
+    """Knobs that it does not have, with the value that they would have all the same (null: none)."""
 
     L: int = setting(1, low=0, high=3)
     """Highest degree of the messages passed between layers."""
@@ -41,7 +42,7 @@ class NequipConfig:
     architecture: ClassVar[str] = "nequip"
     closed_form: ClassVar[bool] = False
     group: ClassVar[str] = "E(3)"
-    lacks: ClassVar[Mapping[str, int]] = {"nu": 1}
+    lacks: ClassVar[Mapping[str, int | None]] = {"nu": 1}
 
     L: int = setting(1, low=0, high=3)
     """Highest degree of the node features."""
@@ -95,7 +96,7 @@ class TfnConfig:
     architecture: ClassVar[str] = "tfn"
     closed_form: ClassVar[bool] = False
     group: ClassVar[str] = "SE(3)"
-    lacks: ClassVar[Mapping[str, int]] = {"nu": 1}
+    lacks: ClassVar[Mapping[str, int | None]] = {"nu": 1}
 
     L: int = setting(1, low=0, high=3)
     """Highest degree of the node features."""
@@ -130,9 +131,9 @@ class AceConfig:
     architecture: ClassVar[str] = "ace"
     closed_form: ClassVar[bool] = True
     group: ClassVar[str] = "E(3)"
-    lacks: ClassVar[Mapping[str, int]] = {"L": 0}
+    lacks: ClassVar[Mapping[str, int | None]] = {"L": 0}
 
-    nu: int = setting(2, low=1, high=3)
+    nu: int = setting(2, low=1, high=4)
     edge_lmax: int = setting(3, low=0, high=3)
     n_radial: int = setting(8, low=1, high=32)
     cutoff: float = setting(5.0, above=0.0, high=50.0)
@@ -142,6 +143,141 @@ class AceConfig:
     force_weight: float = setting(1.0, low=0.0)
 
 
-ModelConfig = MaceConfig | NequipConfig | TfnConfig | AceConfig
-MODELS: dict[str, type[ModelConfig]] = {m.architecture: m for m in (MaceConfig, NequipConfig, TfnConfig, AceConfig)}
+@dataclass(frozen=True)
+class KrrConfig:
+    """Kernel ridge regression of energies and forces on inverse distances, as Chmiela et al. 2017, 2018 (sGDML)."""
+
+    architecture: ClassVar[str] = "krr"
+    closed_form: ClassVar[bool] = True
+    group: ClassVar[str] = "E(3)"
+    lacks: ClassVar[Mapping[str, int | None]] = {"L": None, "nu": None}
+
+    kernel: str = setting("matern52", choices=("matern52", "gaussian"))
+    length: float | None = setting(None, above=0.0)
+    """Length scale in 1/Å; null: chosen by leaving out training frames."""
+    symmetrise: bool = setting(True)
+    """Over the permutations of like atoms that leave the molecule's bonds as they are."""
+    energy_weight: float = setting(1.0, low=0.0)
+    """Weight of the energy per atom, in units of the force RMS × 1 Å, beside forces."""
+    force_weight: float = setting(1.0, low=0.0)
+
+
+@dataclass(frozen=True)
+class NearestConfig:
+    """The labels of the nearest training frame: the Lipschitz reference, errors of the order δ(P) ~ P^(−1/d)."""
+
+    architecture: ClassVar[str] = "nearest"
+    closed_form: ClassVar[bool] = True
+    group: ClassVar[str] = "E(3)"
+    lacks: ClassVar[Mapping[str, int | None]] = {"L": None, "nu": None}
+
+    metric: str = setting("descriptor", choices=("descriptor", "aligned_rmsd"))
+    """See :mod:`experiments.data.distances`."""
+
+
+@dataclass(frozen=True)
+class PointKernelConfig:
+    """Kernel regression on the points of a teacher (data=sphere, torus): the student whose exponent is known."""
+
+    architecture: ClassVar[str] = "point_kernel"
+    closed_form: ClassVar[bool] = True
+    group: ClassVar[str] = "none"
+    lacks: ClassVar[Mapping[str, int | None]] = {"L": None, "nu": None}
+
+    kernel: str = setting("laplace", choices=("laplace", "matern32", "matern52", "gaussian"))
+    length: float = setting(1.0, above=0.0)
+    """Length scale in the units of the points."""
+    ridge: float = setting(0.0, low=0.0)
+    """Variance of the noise that the fit allows for, relative to the kernel's; 0: it interpolates."""
+    quotient: bool = setting(False)
+    """Whether it knows the invariance of data=torus: it sees θ1 − θ2 alone."""
+
+
+@dataclass(frozen=True)
+class PointNearestConfig:
+    """The label of the nearest training point of a teacher: |f − f_nearest| ≤ Lip·δ(P) with δ ~ P^(−1/d)."""
+
+    architecture: ClassVar[str] = "point_nearest"
+    closed_form: ClassVar[bool] = True
+    group: ClassVar[str] = "none"
+    lacks: ClassVar[Mapping[str, int | None]] = {"L": None, "nu": None}
+
+
+@dataclass(frozen=True)
+class NtkConfig:
+    """Ridge regression on the network ``of`` linearised around its initial weights (Jacot et al. 2018, 1806.07572).
+
+    In a configuration the settings of the network stand beside these; L, ν and the other columns are the network's.
+    """
+
+    architecture: ClassVar[str] = "ntk"
+    closed_form: ClassVar[bool] = True
+    lacks: ClassVar[Mapping[str, int | None]] = {}
+    shared: ClassVar[tuple[str, ...]] = ("edge_lmax", "n_layers", "channels", "cutoff")
+    """Settings of networks that null leaves to the network."""
+
+    of: str = setting("mace")
+    network: NetworkConfig = field(default_factory=MaceConfig)
+    energy_weight: float = setting(1.0, low=0.0)
+    """Weight of the energy per atom, in units of the force RMS × 1 Å, beside forces."""
+    force_weight: float = setting(1.0, low=0.0)
+
+    @property
+    def name(self) -> str:
+        """In tables: curves of different networks are different architectures."""
+        return f"ntk-{self.of}"
+
+    @property
+    def group(self) -> str:
+        """The symmetry of the network."""
+        return self.network.group
+
+    @property
+    def L(self) -> int | None:
+        """The network's."""
+        return getattr(self.network, "L", None)
+
+    @property
+    def nu(self) -> int | None:
+        """The network's."""
+        return getattr(self.network, "nu", None)
+
+    @property
+    def edge_lmax(self) -> int | None:
+        """The network's."""
+        return getattr(self.network, "edge_lmax", None)
+
+    @property
+    def n_layers(self) -> int | None:
+        """The network's."""
+        return getattr(self.network, "n_layers", None)
+
+    @property
+    def channels(self) -> int | None:
+        """The network's."""
+        return getattr(self.network, "channels", None)
+
+    @property
+    def cutoff(self) -> float:
+        """The network's, Å."""
+        return self.network.cutoff
+
+
+NetworkConfig = MaceConfig | NequipConfig | TfnConfig
+"""Architectures that are trained."""
+ModelConfig = NetworkConfig | AceConfig | KrrConfig | NearestConfig | NtkConfig | PointKernelConfig | PointNearestConfig
+MODELS: dict[str, type[ModelConfig]] = {
+    m.architecture: m
+    for m in (
+        MaceConfig,
+        NequipConfig,
+        TfnConfig,
+        AceConfig,
+        KrrConfig,
+        NearestConfig,
+        NtkConfig,
+        PointKernelConfig,
+        PointNearestConfig,
+    )
+}
 """By the name that ``model.architecture`` gives."""

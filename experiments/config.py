@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.architectures import MODELS, ModelConfig
+from experiments.architectures import MODELS, ModelConfig, NtkConfig
 from experiments.architectures import AceConfig as AceConfig
 from experiments.architectures import MaceConfig as MaceConfig
 from experiments.errors import InputError
@@ -87,6 +87,11 @@ class RunConfig:
     """Where the learning rate comes from, if it was looked up."""
 
     @property
+    def architecture(self) -> str:
+        """What tables call the model: linearised networks by the network."""
+        return getattr(self.model, "name", self.model.architecture)
+
+    @property
     def L(self) -> int | None:
         """Message order, null where the model has no messages."""
         return getattr(self.model, "L", None)
@@ -134,6 +139,7 @@ class RunConfig:
     def as_dict(self) -> dict[str, Any]:
         """The resolved configuration as it is written to ``config.yaml``; :func:`parse` reads it back."""
         model = {"architecture": self.model.architecture, **dataclasses.asdict(self.model)}
+        model |= model.pop("network", {})  # a linearised network's settings stand beside its own
         knobs = {knob: model.pop(knob, None) for knob in ("L", "nu")}
         return {
             "P": self.P,
@@ -259,6 +265,22 @@ def parse_model(section: Mapping[str, Any], L: Any, nu: Any) -> ModelConfig:
     if architecture not in MODELS:
         raise InputError(f"model.architecture={architecture!r}: accepted: {' | '.join(MODELS)}")
     cls = MODELS[architecture]
+    if cls is NtkConfig:
+        return _parse_linearised(values, L, nu)
+    return _parse_model(cls, values, L, nu, f"model={architecture}")
+
+
+def _parse_linearised(values: dict[str, Any], L: Any, nu: Any) -> NtkConfig:
+    """Settings of a network beside those of its linearisation, of which null leaves the shared ones to the network."""
+    trained = [name for name, cls in MODELS.items() if not cls.closed_form]
+    of = check(values.pop("of", None), str, "model.of", {"choices": trained})
+    own: dict[str, Any] = {name: values.pop(name) for name in ("energy_weight", "force_weight") if name in values}
+    given = {k: v for k, v in values.items() if v is not None or k not in NtkConfig.shared}
+    network = _parse_model(MODELS[of], given, L, nu, f"model=ntk model.of={of}")
+    return build(NtkConfig, {**own, "of": of, "network": network}, "model.")
+
+
+def _parse_model(cls: type[ModelConfig], values: dict[str, Any], L: Any, nu: Any, said: str) -> ModelConfig:
     fields = {f.name: f for f in dataclasses.fields(cls)}
     for knob, value in (("L", L), ("nu", nu)):
         if value is None:
@@ -267,5 +289,6 @@ def parse_model(section: Mapping[str, Any], L: Any, nu: Any) -> ModelConfig:
             values[knob] = check(value, int, knob, fields[knob].metadata)
         elif check(value, int, knob, {"low": 0}) != cls.lacks[knob]:
             natural = cls.lacks[knob]
-            raise LacksKnob(f"{knob}={value}: model={architecture} has no {knob}; accepted: null or {natural}")
+            accepted = "null" if natural is None else f"null or {natural}"
+            raise LacksKnob(f"{knob}={value}: {said} has no {knob}; accepted: {accepted}")
     return build(cls, values, "model.")

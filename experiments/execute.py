@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from experiments import files
-from experiments.architectures import AceConfig, ModelConfig
+from experiments.architectures import ModelConfig, NetworkConfig, PointKernelConfig, PointNearestConfig
+from experiments.closed_forms import closed_form
 from experiments.config import RunConfig, parse
 from experiments.data.dataset import Dataset
 from experiments.data.load import load
@@ -29,8 +30,7 @@ from experiments.tasks.molecules import MoleculeTask
 from experiments.trackers import Tracking
 from experiments.training import trained
 from experiments.training.checkpoint import Checkpoint
-from experiments.training.closed_form import solve_run
-from experiments.training.evaluate import Evaluation
+from experiments.training.evaluate import Evaluation, evaluation
 from experiments.training.member import TRUNK, Member, usable_trunk
 from experiments.training.memory import train_within_memory
 from experiments.training.pack import Interrupted, Pack
@@ -138,7 +138,7 @@ def _compute(attempts: Sequence[Attempt], stop: Callable[[], bool], report: Repo
     if not configs:
         return
     dataset = dataset_of(configs[0].data)
-    check_labels(configs[0], dataset)
+    check_data(configs[0], dataset)
     if configs[0].model.closed_form:
         for attempt, config in zip(attempts, configs, strict=True):
             outcome[attempt.run.id] = _solve(attempt, config, dataset, stop)
@@ -161,8 +161,17 @@ def _checked(attempt: Attempt) -> RunConfig | InputError:
     )
 
 
-def check_labels(config: RunConfig, dataset: Dataset) -> None:
-    """Raise ``InputError`` where the run would be fitted to forces that are not known."""
+def check_data(config: RunConfig, dataset: Dataset) -> None:
+    """Raise ``InputError`` where the model is made for other data, or would be fitted to forces that are not known."""
+    of_points = dataset.pool.points is not None
+    if of_points != isinstance(config.model, PointKernelConfig | PointNearestConfig):
+        made_for, accepted = (
+            ("atoms", "point_kernel | point_nearest") if of_points else ("points", "one made for atoms")
+        )
+        raise InputError(
+            f"model={config.model.architecture}: it is made for {made_for}, which {dataset.name} has not; "
+            f"accepted: {accepted}"
+        )
     section, fitted = ("training", config.training) if config.training is not None else ("model", config.model)
     weight = getattr(fitted, "force_weight", 0.0)
     if weight > 0 and not dataset.pool.has_forces:
@@ -172,14 +181,24 @@ def check_labels(config: RunConfig, dataset: Dataset) -> None:
 def _solve(attempt: Attempt, config: RunConfig, dataset: Dataset, stop: Callable[[], bool]) -> str:
     if stop():
         raise Interrupted
-    assert isinstance(config.model, AceConfig)
-    began = time.monotonic()
-    chosen = training_subset(dataset, config.P, config.subset_seed)
-    evaluation, solution = solve_run(config.model, dataset, chosen)
-    seconds = time.monotonic() - began
-    trained.save_solution(attempt.path / WEIGHTS, solution, dataset)
-    facts = {"n_parameters": solution.model.size, "n_steps": None, "seconds": seconds, "device": "cpu"}
-    _publish(attempt, config, dataset, evaluation, None, facts)
+    began, cpu = time.monotonic(), time.process_time()
+    elements = dataset.elements()
+    model = closed_form(config.model, elements)
+    train = dataset.pool.take(training_subset(dataset, config.P, config.subset_seed))
+    model.accept(train, dataset.test)
+    solution = model.solve(train, dataset.isolated_energies, config.init_seed)
+    predict = trained.solved(model, solution, elements, dataset).predict
+    found = evaluation(predict(dataset.test), predict(train), dataset.test, train)
+    trained.save_solution(attempt.path / WEIGHTS, solution, elements, dataset)
+    facts = {
+        "n_parameters": solution.n_parameters,
+        "n_steps": None,
+        "seconds": time.monotonic() - began,
+        "cpu_seconds": time.process_time() - cpu,
+        "device": "cpu",
+        "fit": dict(solution.facts),
+    }
+    _publish(attempt, config, dataset, found, None, facts)
     return "done"
 
 
@@ -193,6 +212,7 @@ def _train(
 ) -> None:
     settings, architecture = configs[0].training, configs[0].model
     assert settings is not None
+    assert isinstance(architecture, NetworkConfig)
     device = device_of(configs[0].device)
     task = _task(_key(configs[0].data), architecture.cutoff, settings.precision, device)
     model = _network(architecture, len(task.elements))

@@ -90,7 +90,7 @@ def result_of(
         "dataset": dataset.name,
         "dataset_sha256": sha256,
         "test_set": dataset.test_set,
-        "architecture": config.model.architecture,
+        "architecture": config.architecture,
         "group": config.model.group,
         "L": config.L,
         "nu": config.nu,

@@ -153,5 +153,7 @@ def identity_of(settings: Any) -> dict[str, Any]:
             continue
         if f.metadata.get("since", 1) > 1 and value == f.default:
             continue
+        if dataclasses.is_dataclass(value):
+            value = identity_of(value)
         chosen[f.name] = list(value) if isinstance(value, tuple) else value
     return chosen

@@ -36,7 +36,7 @@ class PlannedRun:
     def line(self) -> str:
         """One line for people."""
         c = self.config
-        where = f"{c.model.architecture} L={c.L} nu={c.nu} P={c.P} seed={c.seed}"
+        where = f"{c.architecture} L={c.L} nu={c.nu} P={c.P} seed={c.seed}"
         return f"{self.run.id}  {where}  curve {self.model_id}  {self.run.state()}"
 
 

@@ -92,7 +92,7 @@ class Progress:
         running = [run_id for run_id, state in self.states.items() if state == "running"]
         for run_id in running[:SHOWN]:
             c, seen = self.planned[run_id].config, self.latest.get(run_id)
-            name = f"{c.model.architecture} L={c.L} ν={c.nu}"
+            name = f"{c.architecture} L={c.L} ν={c.nu}"
             if seen is None:
                 table.add_row(run_id, name, str(c.P), str(c.seed), "starting", "", "")
                 continue

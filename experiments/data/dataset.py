@@ -22,6 +22,8 @@ class Frames:
     ``forces`` ``[frames, atoms, 3]`` in eV/Å; ``cells`` ``[frames, 3, 3]`` in Å, rows are lattice vectors (zero
     where not periodic); ``pbc`` ``[frames, 3]``. ``bonds`` ``[n, 2]``, if given, lists the only pairs of atoms
     that interact in every frame, whatever the cutoff (the star teacher needs it). Forces that are not known are NaN.
+    ``points`` ``[frames, D]``, if given, are what a task that is not about atoms maps to ``energies``; its frames
+    have one atom, which means nothing.
     """
 
     numbers: Ints
@@ -31,26 +33,28 @@ class Frames:
     cells: Floats
     pbc: NDArray[np.bool_]
     bonds: Ints | None = None
+    points: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     @property
     def has_forces(self) -> bool:
-        """Whether forces are known (of all frames: nothing of ours mixes)."""
-        return bool(np.isfinite(self.forces[:1]).all())
+        """Whether any forces are known."""
+        return len(self) == 0 or not bool(np.isnan(self.forces[self.numbers > 0]).all())
 
     def take(self, index: Ints | slice) -> Frames:
         """The frames at ``index``, in that order."""
         return Frames(
             self.numbers[index], self.positions[index], self.energies[index], self.forces[index],
-            self.cells[index], self.pbc[index], self.bonds,
+            self.cells[index], self.pbc[index], self.bonds, None if self.points is None else self.points[index],
         )  # fmt: skip
 
     def sha256(self) -> str:
         """Hex digest of the content: equal exactly where every number of every frame is equal."""
         digest = hashlib.sha256()
-        for array in (self.numbers, self.positions, self.energies, self.forces, self.cells, self.pbc, self.bonds):
+        arrays = [self.numbers, self.positions, self.energies, self.forces, self.cells, self.pbc, self.bonds]
+        for array in arrays if self.points is None else [*arrays, self.points]:
             if array is None:
                 digest.update(b"none")
                 continue
@@ -77,6 +81,11 @@ class Dataset:
     disjoint_seeds: int = 5
     subset: str = "random"
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def elements(self) -> list[int]:
+        """Ascending atomic numbers of all its frames."""
+        splits = (self.pool, self.holdout, self.test)
+        return sorted({int(z) for frames in splits for z in np.unique(frames.numbers) if z > 0})
 
     def sha256(self) -> str:
         """Digest of everything in the data that can change a run's number."""

@@ -9,6 +9,7 @@ The dimension of the data, and bounds of the form Lip·δ(P), are read from thes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -45,8 +46,30 @@ def descriptor(positions: Floats, numbers: Ints) -> Floats:
     return np.concatenate(parts, axis=1)
 
 
+@dataclass(frozen=True)
+class Alignment:
+    """One frame laid on several others.
+
+    rmsd   ``[C]`` root mean squared displacement that is left, Å
+    order  ``[C, N]`` which atom of the other each atom of the frame stands for
+    turn   ``[C, 3, 3]`` rotation: (frame − its centre) @ turn lies on the other's atoms in that order
+    """
+
+    rmsd: Floats
+    order: Ints
+    turn: Floats
+
+
 def aligned_rmsd(frame: Floats, others: Floats, numbers: Ints) -> Floats:
     """RMSD of one frame to each of several after the best rotation and permutation of like atoms, Å. [C]
+
+    See :func:`align`.
+    """
+    return align(frame, others, numbers).rmsd
+
+
+def align(frame: Floats, others: Floats, numbers: Ints) -> Alignment:
+    """The best proper rotation and permutation of like atoms that lay one frame on each of several.
 
     The optimal rotation (Kabsch 1976) alternates with the optimal assignment within each element until neither moves,
     from two starts: the given order, and the order in which atoms have the most similar surroundings. An upper bound,
@@ -61,8 +84,13 @@ def aligned_rmsd(frame: Floats, others: Floats, numbers: Ints) -> Floats:
     given = np.tile(np.arange(len(numbers)), (len(b), 1))
     mine, theirs = _surroundings(a[None], numbers), _surroundings(b, numbers)
     alike = ((mine[:, :, None] - theirs[:, None]) ** 2).sum(axis=-1)  # [C, N, N]
-    starts = (given, _assign(alike, numbers))
-    return np.asarray(np.minimum(*(_alternate(a, b, order, numbers) for order in starts)))
+    first, second = (_alternate(a, b, order, numbers) for order in (given, _assign(alike, numbers)))
+    better = first.rmsd <= second.rmsd
+    return Alignment(
+        np.where(better, first.rmsd, second.rmsd),
+        np.where(better[:, None], first.order, second.order),
+        np.where(better[:, None, None], first.turn, second.turn),
+    )
 
 
 def _surroundings(positions: Floats, numbers: Ints) -> Floats:
@@ -72,8 +100,8 @@ def _surroundings(positions: Floats, numbers: Ints) -> Floats:
     return np.concatenate([np.sort(inverse[:, :, numbers == z], axis=2) for z in np.unique(numbers)], axis=2)
 
 
-def _alternate(a: Floats, b: Floats, order: Ints, numbers: Ints) -> Floats:
-    """RMSD after alternating rotation and assignment; `order` says which atom of b each atom of a stands for. [C]"""
+def _alternate(a: Floats, b: Floats, order: Ints, numbers: Ints) -> Alignment:
+    """Alternating rotation and assignment; `order` says which atom of b each atom of a stands for. [C, N]"""
     for _ in range(_ROUNDS):
         turned = a @ _kabsch(a, np.take_along_axis(b, order[:, :, None], axis=1))
         new = _assign(((turned[:, :, None] - b[:, None]) ** 2).sum(axis=-1), numbers)
@@ -81,7 +109,8 @@ def _alternate(a: Floats, b: Floats, order: Ints, numbers: Ints) -> Floats:
             break
         order = new
     matched = np.take_along_axis(b, order[:, :, None], axis=1)
-    return np.asarray(np.sqrt(((a @ _kabsch(a, matched) - matched) ** 2).sum(axis=2).mean(axis=1)))
+    turn = _kabsch(a, matched)
+    return Alignment(np.sqrt(((a @ turn - matched) ** 2).sum(axis=2).mean(axis=1)), order, turn)
 
 
 def _assign(cost: Floats, numbers: Ints) -> Ints:
@@ -130,7 +159,7 @@ def distance_table(
     far, near = descriptor(pool, numbers), descriptor(test, numbers)
     parts = []
     for seed, order in subsets.items():
-        aligned = _Aligned(test, pool[order[: max(sizes)]], 1 / near, 1 / far[order[: max(sizes)]], numbers)
+        aligned = Aligned(test, pool[order[: max(sizes)]], 1 / near, 1 / far[order[: max(sizes)]], numbers)
         for size in sorted(sizes):
             found = {"descriptor": _query(far[order[:size]], near), "aligned_rmsd": aligned.nearest(size)}
             for space, (distances, nearest) in found.items():
@@ -147,7 +176,7 @@ def _query(train: Floats, test: Floats) -> tuple[Floats, Ints]:
     return np.asarray(distance), np.asarray(index)
 
 
-class _Aligned:
+class Aligned:
     """Searches the nearest frames by aligned RMSD, aligning only those that can be among them.
 
     Atoms i, j that move by u, v change their distance by |u| + |v| at most, and the sorted distances by no more than
@@ -161,9 +190,9 @@ class _Aligned:
         self._least = cdist(near, far) / np.sqrt(2 * n * (n - 1))  # [T, P]
         self._known = np.full(self._least.shape, np.inf)
 
-    def nearest(self, size: int) -> tuple[Floats, Ints]:
-        """Ascending RMSD to the nearest of the first `size` training frames, and their numbers. [T, ≤ 8] each"""
-        count = min(NEIGHBOURS, size)
+    def nearest(self, size: int, most: int = NEIGHBOURS) -> tuple[Floats, Ints]:
+        """Ascending RMSD to the nearest of the first `size` training frames, and their numbers. [T, ≤ `most`] each"""
+        count = min(most, size)
         index = np.empty((len(self._test), count), dtype=np.int64)
         for t, frame in enumerate(self._test):
             known = self._known[t, :size]

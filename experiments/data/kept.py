@@ -30,14 +30,19 @@ def kept(name: str, key: Mapping[str, Any], make: Callable[[], Frames]) -> Frame
     path = cache_root() / "converted" / f"{name}-{digest}.npz"
     try:
         with np.load(path, allow_pickle=False) as saved:
-            frames = Frames(*(saved[array] for array in _ARRAYS))
+            points = saved["points"] if "points" in saved.files else None
+            numbers, positions, energies, forces, cells, pbc = (saved[array] for array in _ARRAYS)
+            frames = Frames(numbers, positions, energies, forces, cells, pbc, points=points)
             if frames.sha256() == str(saved["sha256"]):
                 return frames
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         pass
     frames = make()
     content = io.BytesIO()
-    np.savez(content, sha256=frames.sha256(), **{array: getattr(frames, array) for array in _ARRAYS})
+    arrays = {array: getattr(frames, array) for array in _ARRAYS}
+    if frames.points is not None:
+        arrays["points"] = frames.points
+    np.savez(content, sha256=frames.sha256(), **arrays)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_bytes(path, content.getvalue())

@@ -15,6 +15,7 @@ from experiments.data.md17 import Md17Config, md17
 from experiments.data.qm9 import Qm9Config, qm9
 from experiments.data.rmd17 import Rmd17Config, rmd17
 from experiments.data.star import StarConfig, star
+from experiments.data.teachers import SphereConfig, TorusConfig, sphere, torus
 from experiments.data.water import WaterConfig, water
 from experiments.data.xtb import XtbConfig, xtb
 from experiments.errors import InputError
@@ -22,7 +23,7 @@ from experiments.schema import build, check, identity_of
 
 SourceConfig = (
     XtbConfig | StarConfig | ExtxyzConfig | AseDbConfig
-    | Rmd17Config | Md17Config | BpaConfig | AcacConfig | WaterConfig | Qm9Config
+    | Rmd17Config | Md17Config | BpaConfig | AcacConfig | WaterConfig | Qm9Config | SphereConfig | TorusConfig
 )  # fmt: skip
 SUBSETS = ("random", "farthest")
 """Ways to draw training subsets (``data.subset``): a key of every source."""
@@ -45,6 +46,8 @@ _SOURCES = {
     "acac": _Source(AcacConfig, acac),
     "water": _Source(WaterConfig, water),
     "qm9": _Source(Qm9Config, qm9),
+    "sphere": _Source(SphereConfig, sphere),
+    "torus": _Source(TorusConfig, torus),
 }
 
 
@@ -66,7 +69,8 @@ def load(section: Mapping[str, Any]) -> Dataset:
     """The dataset of a data section: read, downloaded, computed, or generated once and kept (see :func:`parse`)."""
     settings = parse(section)
     dataset = _SOURCES[section["source"]].make(settings)
-    if not isinstance(settings, ExtxyzConfig) and dataset.pool.bonds is None:  # files are checked by their own names
+    teacher = dataset.pool.bonds is not None or dataset.pool.points is not None
+    if not isinstance(settings, ExtxyzConfig) and not teacher:  # files are checked by their own names
         names = {f"{dataset.name}, {part}": getattr(dataset, part) for part in ("pool", "holdout", "test")}
         check_frames(names, f"{dataset.name}, pool", dataset.isolated_energies)
     return replace(dataset, subset=section.get("subset", "random"))

@@ -58,7 +58,7 @@ def shared_neighbours(frames: Frames, cutoff: float) -> Neighbours:
 def _pairs(frames: Frames) -> int:
     """About how many pairs of atoms a search looks at."""
     count, atoms = frames.numbers.shape
-    return count * atoms * min(atoms, 100)
+    return int(count * atoms * min(atoms, 100))
 
 
 def _opened(directory: Path) -> Neighbours | None:

@@ -16,7 +16,7 @@ Features of one and two factors take all pairs of radial functions; from three f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations_with_replacement, groupby, product
@@ -29,11 +29,12 @@ from torch import Tensor
 from experiments.config import AceConfig
 from experiments.data.dataset import Floats, Frames, Ints
 from experiments.data.graph import neighbours
-from experiments.errors import InputError
 from experiments.models.couplings import coupling_basis
 from experiments.models.radial import bessel, polynomial_cutoff
 from experiments.models.spherical import spherical_harmonics
 from experiments.tasks.predictions import Predictions
+from experiments.training.closed_form import Geometry, Isolated, Solution, check_frames
+from experiments.training.least_squares import Design, solve
 
 _CHUNK_BYTES = 2**27
 """Memory of the force rows of one chunk of frames (a single frame may need more)."""
@@ -58,20 +59,6 @@ class Group:
     def size(self) -> int:
         """Number of features."""
         return self.channels.shape[0] * self.coupling.shape[-1]
-
-
-@dataclass(frozen=True)
-class Design:
-    """What linear features predict for some frames, per unit of each coefficient.
-
-    frames    ``[F]``           which frames of those asked for
-    energies  ``[F, M]``        Σ_i B_f(i) of the atoms of the feature's element
-    forces    ``[F, N, 3, M]``  −∂/∂x of it in 1/Å; zero on padding
-    """
-
-    frames: Ints
-    energies: Floats
-    forces: Floats
 
 
 @cache
@@ -132,6 +119,7 @@ class LinearAce:
         self.size = self.per_element * len(self.elements)
         # what is built: with one factor, only l = 0 makes a scalar
         self.lmax = max(max(group.degrees) for group in self.groups)
+        self._found: dict[tuple[int, int], _Beginnings] = {}
 
     def design(self, frames: Frames) -> Design:
         """The design matrix of all frames at once; see :meth:`chunks` where that is too large."""
@@ -149,16 +137,23 @@ class LinearAce:
         Raises ``InputError`` for elements the model does not know, and for positions that are not finite.
         """
         self.check(frames)
-        atoms = frames.numbers.shape[1]
-        # a coordinate has M rows of the design and the slopes of all densities
-        slopes = len(self.elements) * self.config.n_radial * (self.lmax + 1) ** 2 * atoms
-        limit = max(1, _CHUNK_BYTES // (8 * 3 * atoms * max(self.size, slopes)))
+        limit = max(1, int(_CHUNK_BYTES / self._frame_bytes(frames)))
         _, kind = np.unique(frames.numbers, axis=0, return_inverse=True)
         for k in range(int(kind.max(initial=-1)) + 1):
             same = np.flatnonzero(kind.reshape(-1) == k)
             for start in range(0, len(same), limit):
                 chosen = same[start : start + limit]
                 yield self._design(frames.take(chosen), chosen)
+
+    def chunk_bytes(self, frames: Frames) -> float:
+        """Memory that a piece of the design matrix takes while it is made: it, its projection, and its parts."""
+        return 4 * max(float(_CHUNK_BYTES), self._frame_bytes(frames))
+
+    def _frame_bytes(self, frames: Frames) -> float:
+        atoms = frames.numbers.shape[1]
+        # a coordinate has M rows of the design and the slopes of all densities
+        slopes = len(self.elements) * self.config.n_radial * (self.lmax + 1) ** 2 * atoms
+        return float(8 * 3 * atoms * max(self.size, slopes))
 
     def predict(self, coefficients: Floats, frames: Frames) -> Predictions:
         """Energies (eV, without intercept) and forces (eV/Å) from coefficients ``[M]``; never holds force rows."""
@@ -188,16 +183,7 @@ class LinearAce:
 
     def check(self, frames: Frames) -> None:
         """Raises ``InputError`` for elements the model does not know, and for positions that are not finite."""
-        known = np.isin(frames.numbers, self.elements) | (frames.numbers == 0)
-        if not known.all():
-            f, n = np.argwhere(~known)[0]
-            raise InputError(
-                f"frame {f}, atom {n}: atomic number {frames.numbers[f, n]} is not among those of the fit; "
-                f"accepted: {', '.join(str(z) for z in self.elements)}"
-            )
-        if not np.isfinite(frames.positions).all():
-            f, n = np.argwhere(~np.isfinite(frames.positions))[0, :2]
-            raise InputError(f"frame {f}, atom {n}: its position is not finite; accepted: numbers in Å")
+        check_frames(frames, self.elements)
 
     def _edge_functions(self, vectors: Tensor) -> Tensor:
         """φ = R_n(r) Y_lm(r̂) of edge vectors: ``[..., 3]`` → ``[..., n, (lmax+1)²]``."""
@@ -212,10 +198,19 @@ class LinearAce:
 
     def _features(self, density: Tensor) -> Iterator[Tensor]:
         """B of every group: A ``[i, c, lm]`` → ``[i, t, p]``."""
-        for group in self.groups:
+        for number, group in enumerate(self.groups):
             last = _harmonic(density, group.degrees[-1])[:, group.channels[:, -1]]  # [i, t, m]
-            partial = _contract(density, group.degrees[:-1], group.channels[:, :-1], group.coupling)
+            beginnings = self._beginnings(number, len(group.degrees) - 1)
+            partial = _contract(density, group.degrees[:-1], beginnings, group.coupling)
             yield (partial * last[..., None]).sum(2)
+
+    def _beginnings(self, number: int, left_out: int) -> _Beginnings:
+        """Of the factors of a group but one; remembered, for a search takes longer than what it saves a frame."""
+        key = (number, left_out)
+        if key not in self._found:
+            channels = self.groups[number].channels
+            self._found[key] = _Beginnings.of(torch.cat([channels[:, :left_out], channels[:, left_out + 1 :]], 1))
+        return self._found[key]
 
     def _design(self, frames: Frames, chosen: Ints) -> Design:
         near = _Neighbourhoods(frames, self.elements, self.config.cutoff)
@@ -251,13 +246,12 @@ class LinearAce:
             moved[..., degree**2 : (degree + 1) ** 2].flatten(3) for degree in range(self.lmax + 1)
         ]  # [f, c, (a x), (i m)]
         start = 0
-        for group in self.groups:
+        for number, group in enumerate(self.groups):
             t, p = len(group.channels), group.coupling.shape[-1]
             for q, degree in enumerate(group.degrees):
-                others = [j for j in range(len(group.degrees)) if j != q]
-                degrees = tuple(group.degrees[j] for j in others)
+                degrees = group.degrees[:q] + group.degrees[q + 1 :]
                 coupling = torch.movedim(group.coupling, q, -2)
-                partial = _contract(atoms, degrees, group.channels[:, others], coupling)  # ∂B/∂A_q [i, t, m, p]
+                partial = _contract(atoms, degrees, self._beginnings(number, q), coupling)  # ∂B/∂A_q [i, t, m, p]
                 if q == 0:
                     value = (partial * _harmonic(atoms, degree)[:, group.channels[:, 0], :, None]).sum(2)
                     energies[:, start : start + t * p] = value.reshape(f, i, t * p).sum(1)
@@ -267,6 +261,26 @@ class LinearAce:
                     where = (start + rows[:, None] * p + torch.arange(p)).flatten()
                     forces[:, :, where] -= by_degree[degree][:, channel] @ partial[:, :, rows].flatten(2)
             start += t * p
+
+
+class Ace(LinearAce):
+    """Linear ACE as a model that solves itself."""
+
+    def accept(self, train: Frames, test: Frames) -> None:
+        """Any frames of the elements."""
+        self.check(train)
+        self.check(test)
+
+    def solve(self, frames: Frames, isolated: Isolated, seed: int) -> Solution:
+        """By least squares; nothing is random."""
+        config = self.config
+        smaller = "fewer training frames (P), nu, model.edge_lmax, model.n_radial"
+        fitted = solve(self, frames, config.energy_weight, config.force_weight, isolated, smaller=smaller)
+        return fitted.solution()
+
+    def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:
+        """What the coefficients predict."""
+        return lambda frames: self.predict(tensors["coefficients"].numpy(), frames)
 
 
 @dataclass(frozen=True, init=False)
@@ -305,19 +319,37 @@ def _harmonic(density: Tensor, degree: int) -> Tensor:
     return density[..., degree**2 : (degree + 1) ** 2]
 
 
-def _contract(density: Tensor, degrees: tuple[int, ...], channels: Tensor, coupling: Tensor) -> Tensor:
-    """The coupling contracted with all factors but the last: A ``[i, c, lm]`` → ``[i, t, m_last, p]``.
+@dataclass(frozen=True)
+class _Beginnings:
+    """The distinct beginnings of rows of channels ``[t, k]``, which many features share.
 
-    One factor at a time over the distinct beginnings of ``channels`` ``[t, k−1]``, which many features share.
+    steps  for each of the k factors its channel ``[b]`` in every beginning, and the beginning before it ``[b]``
+    rows   ``[t]`` which of the last ones each row is
     """
+
+    steps: tuple[tuple[Tensor, Tensor], ...]
+    rows: Tensor
+
+    @staticmethod
+    def of(channels: Tensor) -> _Beginnings:
+        """Of all rows."""
+        steps = []
+        rows = torch.zeros(len(channels), dtype=torch.int64)
+        for j in range(channels.shape[1]):
+            beginnings, new = torch.unique(channels[:, : j + 1], dim=0, return_inverse=True)
+            parent = torch.zeros(len(beginnings), dtype=torch.int64)
+            parent[new] = rows
+            steps.append((beginnings[:, -1], parent))
+            rows = new
+        return _Beginnings(tuple(steps), rows)
+
+
+def _contract(density: Tensor, degrees: tuple[int, ...], beginnings: _Beginnings, coupling: Tensor) -> Tensor:
+    """The coupling contracted with all factors but the last: A ``[i, c, lm]`` → ``[i, t, m_last, p]``."""
     partial = coupling[None, None]  # [i, beginnings, m, …, m_last, p]
-    inverse = torch.zeros(len(channels), dtype=torch.int64)
-    for j, degree in enumerate(degrees):
-        beginnings, new_inverse = torch.unique(channels[:, : j + 1], dim=0, return_inverse=True)
-        parent = torch.zeros(len(beginnings), dtype=torch.int64)
-        parent[new_inverse] = inverse
-        factor = _harmonic(density, degree)[:, beginnings[:, -1]]  # [i, beginnings, m]
+    for j, (degree, (channel, parent)) in enumerate(zip(degrees, beginnings.steps, strict=True)):
+        factor = _harmonic(density, degree)[:, channel]  # [i, beginnings, m]
         before = partial.expand(density.shape[0], *partial.shape[1:])[:, parent] if j else partial
         partial = torch.einsum("ibm,ibm...->ib...", factor, before.expand(*factor.shape[:2], *before.shape[2:]))
-        inverse = new_inverse
-    return partial[:, inverse] if degrees else partial.expand(density.shape[0], len(channels), *coupling.shape)
+    rows = beginnings.rows
+    return partial[:, rows] if degrees else partial.expand(density.shape[0], len(rows), *coupling.shape)

@@ -83,8 +83,7 @@ class MoleculeTask:
         self.dtype = dtype
         self.device = device
         splits = (dataset.pool, dataset.holdout, dataset.test)
-        found = {int(z) for frames in splits for z in np.unique(frames.numbers) if z > 0}
-        self.elements = sorted(found) if elements is None else list(elements)
+        self.elements = dataset.elements() if elements is None else list(elements)
         self.pool, self.holdout, self.test = (self._resident(frames) for frames in splits)
         self.traced: dict[Any, Any] = {}
 

@@ -1,8 +1,9 @@
-"""Linear ACE fitted in closed form: the learning curve without an optimiser in it.
+"""Models that solve themselves from training frames, without an optimiser: what they share, and their labels' weights.
 
 Loss, as for networks: energy_weight · mean over frames of (ΔE per atom)² + force_weight · mean over components of
-ΔF², with E in eV, F in eV/Å (the units of the force RMS × 1 Å and of the force RMS, which cancel here). Its ridge
-parameter comes from leaving out training frames (:mod:`experiments.training.ridge`): P counts every label used.
+ΔF², with E in eV, F in eV/Å (the units of the force RMS × 1 Å and of the force RMS, which cancel here). What else a
+model has to choose it chooses by leaving out training frames (:mod:`experiments.training.ridge`): P counts every
+label used.
 
 Forces of non-periodic molecules have six directions a frame that no invariant energy can reach (net force and
 torque). They are projected out: half the rows of a small molecule less, exactly the same fit.
@@ -10,166 +11,123 @@ torque). They are projected out: half the rows of a small molecule less, exactly
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
+from torch import Tensor
 
-from experiments.config import AceConfig
 from experiments.data.baseline import Baseline, composition, fit_baseline
-from experiments.data.dataset import Dataset, Floats, Frames, Ints
+from experiments.data.dataset import Floats, Frames, Ints
 from experiments.errors import InputError
-from experiments.models.ace import Design, LinearAce
 from experiments.tasks.predictions import Predictions
-from experiments.training.evaluate import Evaluation, evaluation
-from experiments.training.ridge import Criterion, ForceRows, RidgeProblem, fit_ridge
 
-_HELD_BYTES = 2**31
-"""Force rows kept in memory between passes; larger ones are computed again in each pass."""
 _INERTIA = 1e-4
 """A direction in which atoms move by less than this (relative to the largest) under rotations counts as none: linear
 molecules have two rotations. Their rows would be round-off."""
+_GROUPS = Path("/sys/fs/cgroup")
+_GROUP_MEMORY = (
+    ("memory.max", "memory.current"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+)
+"""Limit and use of a control group's memory, in version 2 and 1."""
+
+Isolated = Mapping[int, float] | None
+"""Energies of free atoms in eV by atomic number, for the baseline, where they are known."""
+Geometry = Callable[[Frames], Predictions]
+"""Energies (eV) without what composition explains, and forces (eV/Å)."""
 
 
 @dataclass(frozen=True)
 class Solution:
-    """A fitted model.
+    """A solved model.
 
-    coefficients ``[M]``; energy of composition n is baseline(n) + n·``per_atom`` ``[s]`` (eV) on top of the features.
-    ridge, effective_parameters, score, criterion: see ``RidgeFit``; rows: labels that could tell anything.
+    tensors       what its checkpoint keeps: with the settings they make its geometry (:meth:`ClosedForm.geometry`)
+    baseline      energy of a composition (eV), from the training frames
+    per_atom      ``[s]`` energy of an atom of each element on top of the baseline (eV)
+    n_parameters  numbers that were fitted
+    facts         how: what goes into the run's result as ``fit``
     """
 
-    model: LinearAce
-    coefficients: Floats
+    tensors: Mapping[str, Tensor]
     baseline: Baseline
     per_atom: Floats
-    ridge: float
-    effective_parameters: float
-    score: float
-    criterion: str
-    rows: int
+    n_parameters: int
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def predict(self, frames: Frames) -> Predictions:
-        """Energies (eV) and forces (eV/Å) of any frames of the known elements."""
-        found = self.model.predict(self.coefficients, frames)
-        constant = (
-            self.baseline.predict(frames.numbers) + composition(frames.numbers, self.model.elements) @ self.per_atom
+
+class ClosedForm(Protocol):
+    """A model that solves itself from training frames; made of its settings and the ascending atomic numbers."""
+
+    def accept(self, train: Frames, test: Frames) -> None:
+        """Raises ``InputError`` for frames that the model is not made for, before anything long begins."""
+        ...
+
+    def solve(self, frames: Frames, isolated: Isolated, seed: int) -> Solution:
+        """Fit all of ``frames``; ``seed`` draws what is random in the model (initial weights), if anything.
+
+        Raises:
+            InputError: no frames or atoms, labels that are not finite, no weight, frames that the model is not made
+                for, more memory than there is.
+        """
+        ...
+
+    def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:
+        """What a solution's ``tensors`` predict; it raises ``InputError`` for frames that the model is not made for."""
+        ...
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Training labels as rows of a least-squares problem: sums of the loss times 3 × the number of atoms.
+
+    baseline       of the training frames
+    counts         ``[F, s]`` atoms of each element: columns whose coefficients are energies per atom
+    energies       ``[F]`` in eV, without the baseline
+    energy_weight  ``[F]`` what an energy row is multiplied by
+    force_weight   what a force row is multiplied by
+    """
+
+    baseline: Baseline
+    counts: Floats
+    energies: Floats
+    energy_weight: Floats
+    force_weight: float
+
+    @staticmethod
+    def of(frames: Frames, elements: Ints, isolated: Isolated, energy_weight: float, force_weight: float) -> Labels:
+        """Of all ``frames`` (:func:`check_labels`), with the weights of the loss.
+
+        Raises:
+            InputError: no weight.
+        """
+        if energy_weight == 0 and force_weight == 0:
+            raise InputError("model.energy_weight=0 and model.force_weight=0: nothing to fit; one of them must be > 0")
+        baseline = fit_baseline(frames.numbers, frames.energies, isolated)
+        counts = composition(frames.numbers, elements)
+        atoms = counts.sum(1)
+        return Labels(
+            baseline,
+            counts,
+            frames.energies - baseline.predict(frames.numbers),
+            np.sqrt(energy_weight * 3 * atoms.sum() / len(frames)) / atoms,
+            float(np.sqrt(force_weight)),
         )
-        return Predictions(found.energies + constant, found.forces)
+
+    def per_atom(self, fitted: Floats, predicted: Floats) -> Floats:
+        """Energies per atom ``[s]``: those ``fitted``, or, where forces alone leave the constant open, the best for
+        ``predicted`` ``[F]`` (eV): the mean per atom, as for networks."""
+        if self.energy_weight.any():
+            return fitted
+        atoms = self.counts.sum(1)
+        rest = (self.energies - predicted) / atoms
+        return np.asarray(np.linalg.lstsq(self.counts / atoms[:, None], rest, rcond=1e-10)[0])
 
 
-def solve(
-    model: LinearAce,
-    frames: Frames,
-    isolated: Mapping[int, float] | None = None,
-    *,
-    criterion: Criterion = "frames",
-    ridge: float | None = None,
-) -> Solution:
-    """Fit the model to all of ``frames``, with the weights of its configuration.
-
-    Args:
-        isolated: energies of free atoms in eV, for the baseline.
-        criterion: what chooses the ridge parameter; ``ridge`` (λ over the largest eigenvalue) overrides it.
-
-    Raises:
-        InputError: no frames or atoms, labels that are not finite, elements the model does not know, no weight.
-    """
-    _check(frames, model.config.force_weight > 0)
-    model.check(frames)
-    config = model.config
-    if config.energy_weight == 0 and config.force_weight == 0:
-        raise InputError("model.energy_weight=0 and model.force_weight=0: nothing to fit; one of them must be > 0")
-    baseline = fit_baseline(frames.numbers, frames.energies, isolated)
-    counts = composition(frames.numbers, model.elements)  # [F, s]
-    atoms = counts.sum(1)
-    # sums of the loss times 3 × the number of atoms: force rows have weight 1
-    energy_weight = np.sqrt(config.energy_weight * 3 * atoms.sum() / len(frames)) / atoms  # [F]
-    force_weight = float(np.sqrt(config.force_weight))
-    rows = _Rows(model, frames, force_weight)
-    targets = frames.energies - baseline.predict(frames.numbers)
-    problem = RidgeProblem(
-        energy_x=rows.energies * energy_weight[:, None],
-        energy_y=targets * energy_weight,
-        unpenalised=counts * energy_weight[:, None],
-        force_rows=rows,
-        rows=(len(frames) if config.energy_weight > 0 else 0) + rows.informative,
-    )
-    fitted = fit_ridge(problem, criterion, ridge)
-    per_atom = fitted.unpenalised
-    if config.energy_weight == 0:  # forces alone leave the constant open: the mean per atom, as for networks
-        rest = targets - rows.energies @ fitted.coefficients
-        per_atom = np.asarray(np.linalg.lstsq(counts / atoms[:, None], rest / atoms, rcond=1e-10)[0])
-    return Solution(
-        model,
-        fitted.coefficients,
-        baseline,
-        per_atom,
-        fitted.ridge,
-        fitted.effective_parameters,
-        fitted.score,
-        fitted.criterion,
-        problem.rows,
-    )
-
-
-def solve_run(config: AceConfig, dataset: Dataset, subset: Ints) -> tuple[Evaluation, Solution]:
-    """A run of a model fitted in closed form: its errors, and the model.
-
-    ``subset`` are the indices ``[P]`` of the training frames in the dataset's pool.
-    """
-    splits = (dataset.pool, dataset.holdout, dataset.test)
-    elements = {int(z) for frames in splits for z in np.unique(frames.numbers) if z > 0}
-    model = LinearAce(config, sorted(elements))
-    train = dataset.pool.take(subset)
-    solution = solve(model, train, dataset.isolated_energies)
-    return evaluation(solution.predict(dataset.test), solution.predict(train), dataset.test, train), solution
-
-
-class _Rows:
-    """Energy rows of all frames, and force rows in passes: from memory where they fit, else computed again.
-
-    energies ``[F, M]``; informative: force rows that an invariant energy can reach.
-    """
-
-    def __init__(self, model: LinearAce, frames: Frames, force_weight: float) -> None:
-        self.model, self.frames, self.force_weight = model, frames, force_weight
-        self.energies = np.zeros((len(frames), model.size))
-        self.informative = 0
-        hold = 8 * frames.forces.size * model.size <= _HELD_BYTES
-        self.held: list[ForceRows] | None = None
-        held = []
-        for part in model.chunks(frames):
-            self.energies[part.frames] = part.energies
-            if force_weight == 0:
-                continue
-            rows, informative = self._force_rows(part)
-            self.informative += informative
-            if hold:
-                held.append(rows)
-        if hold or force_weight == 0:
-            self.held = held
-
-    def __call__(self) -> Iterator[ForceRows]:
-        if self.held is not None:
-            yield from self.held
-        else:
-            for part in self.model.chunks(self.frames):
-                yield self._force_rows(part)[0]
-
-    def _force_rows(self, part: Design) -> tuple[ForceRows, int]:
-        chosen = self.frames.take(part.frames)
-        real = chosen.numbers[0] > 0  # a chunk has the same atoms throughout
-        f, n = len(chosen), int(real.sum())
-        if n == 0:
-            return ForceRows(part.frames, np.zeros((f, 0, self.model.size)), np.zeros((f, 0))), 0
-        onto, counts = _reachable(chosen.positions[:, real], np.asarray(chosen.pbc.any(1)))  # [f, 3n, r], [f]
-        x = onto.transpose(0, 2, 1) @ part.forces[:, real].reshape(f, 3 * n, -1)
-        y = onto.transpose(0, 2, 1) @ chosen.forces[:, real].reshape(f, 3 * n, 1)
-        return ForceRows(part.frames, x * self.force_weight, y[..., 0] * self.force_weight), int(counts.sum())
-
-
-def _reachable(positions: Floats, periodic: np.ndarray) -> tuple[Floats, Ints]:
+def reachable(positions: Floats, periodic: np.ndarray) -> tuple[Floats, Ints]:
     """Orthonormal directions in which forces of an invariant energy can point: ``[f, n, 3]`` Å → ``[f, 3n, r]``.
 
     Columns beyond a frame's own number ``[f]`` are zero. Cell vectors break rotations: periodic frames keep them.
@@ -192,14 +150,91 @@ def _reachable(positions: Floats, periodic: np.ndarray) -> tuple[Floats, Ints]:
     return onto, 3 * n - frozen
 
 
-def _check(frames: Frames, forces: bool) -> None:
+def check_labels(frames: Frames) -> None:
+    """Raises ``InputError`` where there is nothing to fit, or labels are not finite (forces may be unknown)."""
     if len(frames) == 0:
         raise InputError("a fit in closed form got no training frames; accepted: P ≥ 1")
     if not (frames.numbers > 0).any(1).all():
         raise InputError(f"training frame {int(np.argmin((frames.numbers > 0).any(1)))}: it has no atoms")
     for name, values in (("energy", frames.energies), ("forces", frames.forces), ("positions", frames.positions)):
         bad = ~np.isfinite(values.reshape(len(frames), -1)).all(1)
-        if bad.any() and (forces or name != "forces"):
+        if bad.any() and (frames.has_forces or name != "forces"):
             raise InputError(
                 f"training frame {int(np.argmax(bad))}: {name} not finite; accepted: numbers (eV, eV/Å, Å)"
             )
+
+
+def check_frames(frames: Frames, elements: Sequence[int] | Ints) -> None:
+    """Raises ``InputError`` for elements that are not among ``elements``, and for positions that are not finite."""
+    strange = ~np.isin(frames.numbers, elements) & (frames.numbers > 0)
+    if strange.any():
+        f, n = np.argwhere(strange)[0]
+        raise InputError(
+            f"frame {f}, atom {n}: atomic number {frames.numbers[f, n]} is not among those of the fit; "
+            f"accepted: {', '.join(str(z) for z in elements)}"
+        )
+    if not np.isfinite(frames.positions).all():
+        f, n = np.argwhere(~np.isfinite(frames.positions))[0, :2]
+        raise InputError(f"frame {f}, atom {n}: its position is not finite; accepted: numbers in Å")
+
+
+def one_molecule(frames: Frames, numbers: Ints, model: str) -> None:
+    """Raises ``InputError`` unless every frame has the atoms ``numbers`` ``[N]`` in this order and no period."""
+    if frames.pbc.any():
+        raise InputError(
+            f"frame {int(np.argmax(frames.pbc.any(1)))} is periodic: model={model} compares frames of one molecule; "
+            "accepted: frames without a cell, or another model"
+        )
+    real = frames.numbers > 0
+    for f in np.flatnonzero(~_same_atoms(frames.numbers, numbers)):
+        raise InputError(
+            f"frame {f} holds {_formula(frames.numbers[f][real[f]])}: model={model} compares frames of one molecule; "
+            f"accepted: {_formula(numbers)}, the atoms of the training frames in their order"
+        )
+
+
+def _same_atoms(padded: Ints, numbers: Ints) -> np.ndarray:
+    n = len(numbers)
+    if padded.shape[1] < n:
+        return np.zeros(len(padded), dtype=bool)
+    return np.asarray((padded[:, :n] == numbers).all(1) & (padded[:, n:] == 0).all(1))
+
+
+def _formula(numbers: Ints) -> str:
+    from ase.data import chemical_symbols
+
+    return " ".join(chemical_symbols[int(z)] for z in numbers)
+
+
+def room(needed: float, what: str, accepted: str) -> None:
+    """Refuse what does not fit into memory before it is allocated.
+
+    Args:
+        needed: bytes at the peak.
+        what: what takes them, and accepted: what would take less; parts of the message.
+
+    Raises:
+        InputError: this machine has less.
+    """
+    free = free_memory()
+    if needed > free:
+        raise InputError(
+            f"{what}: needs about {needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free; "
+            f"accepted: {accepted}"
+        )
+
+
+def free_memory() -> float:
+    """Bytes that this process may still take: the machine's, or what is left of its control group's limit."""
+    found = [float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))]
+    try:
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        found.append(1024.0 * int(lines["MemAvailable"].split()[0]))
+    except (OSError, KeyError, ValueError):
+        pass  # no Linux: all of the machine's memory counts as free
+    for limit, used in _GROUP_MEMORY:
+        try:
+            found.append(float((_GROUPS / limit).read_text()) - float((_GROUPS / used).read_text()))
+        except (OSError, ValueError):
+            continue  # no such group, or "max": no limit
+    return max(0.0, min(found))

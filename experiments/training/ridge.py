@@ -18,8 +18,8 @@ from X itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -31,6 +31,8 @@ Criterion = Literal["frames", "gcv"]
 SMALLEST, LARGEST, STEP = -12.0, 2.0, 0.5
 """Range and step of log₁₀(λ / largest eigenvalue)."""
 _REFINEMENTS = 4
+_KERNEL_FRAMES = 16
+"""Frames of a kernel left out at a time: bounds the memory."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,21 @@ class RidgeProblem:
 
 
 @dataclass(frozen=True)
+class KernelProblem:
+    """What is fitted where features are known by their products alone.
+
+    gram         ``[F·r + F, F·r + F]``: the force rows of all frames, ``r`` each, then their energy rows
+    force_y ``[F, r]``, energy_y ``[F]``, unpenalised ``[F, d]``, rows: as in :class:`RidgeProblem`
+    """
+
+    gram: Floats
+    force_y: Floats
+    energy_y: Floats
+    unpenalised: Floats
+    rows: int
+
+
+@dataclass(frozen=True)
 class RidgeFit:
     """The result: ``coefficients`` ``[M]``, ``unpenalised`` ``[d]``.
 
@@ -83,8 +100,9 @@ class _Spectrum:
 
     ``projections`` ``[k]`` of y on the left singular vectors; ``reached`` ``[k]``: what ``basis``/(values + λ) is
     applied to for the fitted y (XᵀX) or minus the dual coefficients (XXᵀ); ``squares`` = |y|² after the intercept.
-    ``blocks`` yields, for equally many rows per frame, ``[c, b, k]``, the unpenalised part of the hat matrix of those
-    rows ``[c, b, b]``, residuals after it ``[c, b]``, and which rows count ``[c, b]``.
+    ``solve`` gives the coefficients for λ. ``blocks`` yields, for equally many rows per frame, ``[c, b, k]``, the
+    unpenalised part of the hat matrix of those rows ``[c, b, b]``, residuals after it ``[c, b]``, and which rows
+    count ``[c, b]``.
     """
 
     values: Floats
@@ -102,23 +120,68 @@ def fit_ridge(problem: RidgeProblem, criterion: Criterion = "frames", ridge: flo
     Leaving out frames needs two of them: with one, rows are left out instead (GCV).
     """
     q = _orthonormal(problem.unpenalised)  # [F, d']
-    spectrum = _dual(problem, q) if problem.rows <= problem.energy_x.shape[1] else _primal(problem, q)
+    spectrum = _dual(problem, q) if in_dual(problem.rows, problem.energy_x.shape[1]) else _primal(problem, q)
+    chosen = _choose(spectrum, len(problem.energy_y), problem.rows, q.shape[1], criterion, ridge)
+    coefficients = np.zeros(problem.energy_x.shape[1]) if chosen.penalty is None else spectrum.solve(chosen.penalty)
+    constants = _constants(problem.unpenalised, problem.energy_y - problem.energy_x @ coefficients)
+    return RidgeFit(coefficients, constants, *chosen.facts)
+
+
+def fit_kernel(problem: KernelProblem, criterion: Criterion = "frames", ridge: float | None = None) -> RidgeFit:
+    """The same fit where rows are known by their products alone; ``coefficients`` ``[n]`` belong to the rows.
+
+    Predictions at other rows are their products with these rows times the coefficients.
+    """
+    q = _orthonormal(problem.unpenalised)
+    frames, r = problem.force_y.shape
+    forces = frames * r
+    complement = _complement(q, frames)
+    # the energies' rows rotated so that those the intercept takes are gone
+    upper = np.concatenate([problem.gram[:, :forces], problem.gram[:, forces:] @ complement], 1)
+    gram = np.concatenate([upper[:forces], complement.T @ upper[forces:]])
+    starts = range(0, frames, _KERNEL_FRAMES)
+    order = np.arange(frames)
+    parts = [(order[k : k + _KERNEL_FRAMES], problem.force_y[k : k + _KERNEL_FRAMES]) for k in starts]
+    spectrum, dual = _of_gram(gram, parts, problem.energy_y, complement, q, lambda alpha: gram @ alpha)
+    chosen = _choose(spectrum, frames, problem.rows, q.shape[1], criterion, ridge)
+    alpha = np.zeros(len(gram)) if chosen.penalty is None else dual(chosen.penalty)
+    coefficients = np.concatenate([alpha[:forces], complement @ alpha[forces:]])
+    constants = _constants(problem.unpenalised, problem.energy_y - problem.gram[forces:] @ coefficients)
+    return RidgeFit(coefficients, constants, *chosen.facts)
+
+
+def in_dual(rows: int, columns: int) -> bool:
+    """Whether the products of rows are decomposed, for there are no more of them than of columns."""
+    return rows <= columns
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """λ itself (None: nothing to learn, or nothing to learn it from), and the last four fields of ``RidgeFit``."""
+
+    penalty: float | None
+    facts: tuple[float, float, float, str]
+
+
+def _choose(
+    spectrum: _Spectrum, frames: int, rows: int, intercepts: int, criterion: Criterion, ridge: float | None
+) -> _Choice:
     top = float(spectrum.values.max(initial=0.0))
-    informative = max(1, problem.rows - q.shape[1])
-    used: str = "given" if ridge is not None else "gcv" if len(problem.energy_y) < 2 else criterion
-    if top == 0.0 or spectrum.squares == 0.0:  # nothing to learn, or nothing to learn it from
-        coefficients, ridge, score = np.zeros(problem.energy_x.shape[1]), np.inf, spectrum.squares / informative
-    else:
-        score_of = _gcv if used == "gcv" else _frames_left_out
-        grid = 10.0 ** np.arange(SMALLEST, LARGEST + STEP / 2, STEP) if ridge is None else np.array([ridge])
-        scores = score_of(spectrum, informative, top * grid) if used != "given" else np.array([np.nan])
-        best = len(grid) - 1 - int(np.argmin(scores[::-1]))  # of equals the strongest
-        ridge, score = float(grid[best]), float(scores[best])
-        coefficients = spectrum.solve(top * ridge)
-    shrunk = spectrum.values / (spectrum.values + top * ridge) if np.isfinite(ridge) else np.zeros(1)
-    rest = problem.energy_y - problem.energy_x @ coefficients
-    constants = np.asarray(np.linalg.lstsq(problem.unpenalised, rest, rcond=1e-10)[0], dtype=np.float64)
-    return RidgeFit(coefficients, constants, float(ridge), float(shrunk.sum()) + q.shape[1], float(score), used)
+    informative = max(1, rows - intercepts)
+    used: str = "given" if ridge is not None else "gcv" if frames < 2 else criterion
+    if top == 0.0 or spectrum.squares == 0.0:
+        return _Choice(None, (np.inf, float(intercepts), spectrum.squares / informative, used))
+    score_of = _gcv if used == "gcv" else _frames_left_out
+    grid = 10.0 ** np.arange(SMALLEST, LARGEST + STEP / 2, STEP) if ridge is None else np.array([ridge])
+    scores = score_of(spectrum, informative, top * grid) if used != "given" else np.array([np.nan])
+    best = len(grid) - 1 - int(np.argmin(scores[::-1]))  # of equals the strongest
+    ridge = float(grid[best])
+    shrunk = spectrum.values / (spectrum.values + top * ridge)
+    return _Choice(top * ridge, (ridge, float(shrunk.sum()) + intercepts, float(scores[best]), used))
+
+
+def _constants(unpenalised: Floats, rest: Floats) -> Floats:
+    return np.asarray(np.linalg.lstsq(unpenalised, rest, rcond=1e-10)[0], dtype=np.float64)
 
 
 def _orthonormal(columns: Floats) -> Floats:
@@ -158,31 +221,71 @@ def _dual(problem: RidgeProblem, q: Floats) -> _Spectrum:
     """By XXᵀ of all rows, the energies' rotated so that those the intercept takes are gone."""
     frames, m = problem.energy_x.shape
     parts = list(problem.force_rows())
-    complement = np.linalg.svd(q, full_matrices=True)[0][:, q.shape[1] :] if q.shape[1] else np.eye(frames)
-    x = np.concatenate([*(part.x.reshape(-1, m) for part in parts), complement.T @ problem.energy_x])
-    y = np.concatenate([*(part.y.reshape(-1) for part in parts), complement.T @ problem.energy_y])
-    values, vectors = np.linalg.eigh(x @ x.T)
+    complement = _complement(q, frames)
+    x = [*(part.x.reshape(-1, m) for part in parts), complement.T @ problem.energy_x]  # not joined: a second copy
+    starts = np.cumsum([0, *(len(rows) for rows in x)])
+    gram = np.empty((starts[-1], starts[-1]))
+    for i, rows in enumerate(x):
+        for j, others in enumerate(x[: i + 1]):
+            block = rows @ others.T
+            gram[starts[i] : starts[i + 1], starts[j] : starts[j + 1]] = block
+            gram[starts[j] : starts[j + 1], starts[i] : starts[i + 1]] = block.T
+
+    def features(alpha: Floats) -> Floats:
+        """Xᵀα."""
+        pieces = zip(x, np.split(alpha, starts[1:-1]), strict=True)
+        return np.asarray(sum((rows.T @ piece for rows, piece in pieces), np.zeros(m)))
+
+    def product(alpha: Floats) -> Floats:
+        w = features(alpha)
+        return np.concatenate([rows @ w for rows in x])
+
+    labels = [(part.frames, part.y) for part in parts]
+    spectrum, dual = _of_gram(gram, labels, problem.energy_y, complement, q, product)
+    return replace(spectrum, solve=lambda penalty: features(dual(penalty)))
+
+
+def _complement(q: Floats, frames: int) -> Floats:
+    """Orthonormal directions ``[F, F − d']`` of the energies that the intercept does not take."""
+    return np.asarray(np.linalg.svd(q, full_matrices=True)[0][:, q.shape[1] :] if q.shape[1] else np.eye(frames))
+
+
+def _of_gram(
+    gram: Floats,
+    parts: Sequence[tuple[Ints, Floats]],
+    energy_y: Floats,
+    complement: Floats,
+    q: Floats,
+    product: Callable[[Floats], Floats],
+) -> tuple[_Spectrum, Callable[[float], Floats]]:
+    """The spectrum of XXᵀ, and λ → dual coefficients, refined with ``product``: α → XXᵀα.
+
+    Rows are the force rows of ``parts`` (frames ``[c]``, labels ``[c, r]``), then the rotated energies.
+    """
+    frames = len(energy_y)
+    y = np.concatenate([*(labels.reshape(-1) for _, labels in parts), complement.T @ energy_y])
+    values, vectors = np.linalg.eigh(gram)
     values = values.clip(0.0)
     projections = vectors.T @ y
 
     def blocks() -> Iterator[tuple[Floats, Floats, Floats, Floats]]:
         energies = complement @ vectors[len(y) - complement.shape[1] :]  # [F, k]
         start = 0
-        for part in _or_none(parts, frames, m):
-            c, r = part.y.shape
+        for chosen, labels in parts or [(np.arange(frames), np.zeros((frames, 0)))]:
+            c, r = labels.shape
             own = vectors[start : start + c * r].reshape(c, r, len(y))
             start += c * r
-            basis = np.concatenate([own, energies[part.frames, None]], 1)
-            yield basis, np.zeros((c, r + 1, r + 1)), np.zeros((c, r + 1)), _counts(part, q)
+            basis = np.concatenate([own, energies[chosen, None]], 1)
+            yield basis, np.zeros((c, r + 1, r + 1)), np.zeros((c, r + 1)), _counts(chosen, r, q)
 
-    def solve(penalty: float) -> Floats:
+    def dual(penalty: float) -> Floats:
         alpha = vectors @ (projections / (values + penalty))
         for _ in range(_REFINEMENTS):
-            rest = y - x @ (x.T @ alpha) - penalty * alpha
+            rest = y - product(alpha) - penalty * alpha
             alpha = alpha + vectors @ ((vectors.T @ rest) / (values + penalty))
-        return np.asarray(x.T @ alpha)
+        return np.asarray(alpha)
 
-    return _Spectrum(values, projections, -projections, float(y @ y), True, blocks, solve)
+    return _Spectrum(values, projections, -projections, float(y @ y), True, blocks, dual), dual
 
 
 def _primal(problem: RidgeProblem, q: Floats) -> _Spectrum:
@@ -211,7 +314,7 @@ def _primal(problem: RidgeProblem, q: Floats) -> _Spectrum:
             unpenalised = np.zeros((c, r + 1, r + 1))
             unpenalised[:, r, r] = (q[part.frames] ** 2).sum(1)
             residual = np.concatenate([part.y, energy_y[part.frames, None]], 1)
-            yield basis, unpenalised, residual, _counts(part, q)
+            yield basis, unpenalised, residual, _counts(part.frames, r, q)
 
     def solve(penalty: float) -> Floats:
         w = vectors @ (reached / (values + penalty))
@@ -236,8 +339,7 @@ def _or_none(parts: Iterable[ForceRows], frames: int, m: int) -> Iterator[ForceR
         yield ForceRows(np.arange(frames), np.zeros((frames, 0, m)), np.zeros((frames, 0)))
 
 
-def _counts(part: ForceRows, q: Floats) -> Floats:
-    """1 for rows that can be left out, 0 for energies that alone determine a part of the intercept."""
-    c, r = part.y.shape
-    alone = (q[part.frames] ** 2).sum(1) > 1 - 1e-9
-    return np.concatenate([np.ones((c, r)), np.where(alone, 0.0, 1.0)[:, None]], 1)
+def _counts(frames: Ints, r: int, q: Floats) -> Floats:
+    """1 for rows that can be left out, 0 for energies that alone determine a part of the intercept. ``[c, r + 1]``"""
+    alone = (q[frames] ** 2).sum(1) > 1 - 1e-9
+    return np.concatenate([np.ones((len(frames), r)), np.where(alone, 0.0, 1.0)[:, None]], 1)

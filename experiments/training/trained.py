@@ -8,7 +8,7 @@ and as its facts what else a prediction needs:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,18 @@ import torch
 from ase.data import chemical_symbols
 from torch import Tensor
 
-from experiments.architectures import AceConfig, ModelConfig
+from experiments.architectures import NetworkConfig
+from experiments.closed_forms import closed_form
 from experiments.config import TrainingConfig, parse
 from experiments.data.baseline import Baseline, composition
 from experiments.data.dataset import Dataset, Floats, Frames, Ints
 from experiments.errors import InputError
-from experiments.models.ace import LinearAce
 from experiments.networks import network
 from experiments.runs import WEIGHTS, Run
 from experiments.tasks.molecules import MoleculeTask, Prepared
 from experiments.tasks.predictions import Predictions
 from experiments.training import checkpoint
-from experiments.training.closed_form import Solution
+from experiments.training.closed_form import ClosedForm, Geometry, Solution
 
 ACCEPTED = "accepted: <store>/<id> of a run that is done"
 
@@ -49,7 +49,7 @@ class Trained:
     baseline: Baseline
     per_atom: Floats
     bonded: bool
-    geometry: Callable[[Frames], Predictions]
+    geometry: Geometry
 
     def predict(self, frames: Frames) -> Predictions:
         """Energies (eV) and forces (eV/Å).
@@ -94,11 +94,17 @@ def save_network(
     checkpoint.save(path, checkpoint.Checkpoint(dict(weights), facts))
 
 
-def save_solution(path: Path, solution: Solution, dataset: Dataset) -> None:
-    """Write the coefficients of a fit in closed form."""
-    facts = _facts(solution.model.elements.tolist(), solution.baseline, solution.per_atom, dataset)
-    tensors = {"coefficients": torch.as_tensor(solution.coefficients)}
-    checkpoint.save(path, checkpoint.Checkpoint(tensors, facts))
+def save_solution(path: Path, solution: Solution, elements: Sequence[int], dataset: Dataset) -> None:
+    """Write a model that solved itself."""
+    facts = _facts(elements, solution.baseline, solution.per_atom, dataset)
+    checkpoint.save(path, checkpoint.Checkpoint(dict(solution.tensors), facts))
+
+
+def solved(model: ClosedForm, solution: Solution, elements: Sequence[int], dataset: Dataset) -> Trained:
+    """A model that solved itself, as it predicts."""
+    bonded = dataset.pool.bonds is not None
+    geometry = model.geometry(solution.tensors)
+    return Trained(np.array(elements, dtype=np.int64), solution.baseline, solution.per_atom, bonded, geometry)
 
 
 def load(run: Run, device: torch.device) -> Trained:
@@ -121,22 +127,17 @@ def load(run: Run, device: torch.device) -> Trained:
     facts = stored.facts
     config = parse(run.config())
     elements = np.array(facts["elements"], dtype=np.int64)
-    if isinstance(config.model, AceConfig):
-        geometry = _solution(config.model, elements, stored.tensors["coefficients"])
+    if config.training is None:
+        geometry = closed_form(config.model, elements.tolist()).geometry(stored.tensors)
     else:
-        assert config.training is not None
+        assert isinstance(config.model, NetworkConfig)
         geometry = _network(config.model, config.training, elements, stored, device)
     return Trained(elements, _baseline(facts["baseline"]), np.array(facts["per_atom"]), bool(facts["bonded"]), geometry)
 
 
-def _solution(config: AceConfig, elements: Ints, coefficients: Tensor) -> Callable[[Frames], Predictions]:
-    model = LinearAce(config, elements.tolist())
-    return lambda frames: model.predict(coefficients.numpy(), frames)
-
-
 def _network(
-    config: ModelConfig, training: TrainingConfig, elements: Ints, stored: checkpoint.Checkpoint, device: torch.device
-) -> Callable[[Frames], Predictions]:
+    config: NetworkConfig, training: TrainingConfig, elements: Ints, stored: checkpoint.Checkpoint, device: torch.device
+) -> Geometry:
     model = network(config, len(elements))
     params = {name: value.to(device)[None] for name, value in stored.tensors.items()}
     dtype = getattr(torch, training.precision)

@@ -12,11 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiments.config import parse
 from experiments.data import botnet, md17, qm9, rmd17, water
 from experiments.data.__main__ import main
 from experiments.data.load import load
 from experiments.errors import InputError
+from experiments.execute import check_data
+from tests.conftest import MakeConfig
 from tests.experiments.data.served import Served, serving
+from tests.experiments.finished import finished
 
 EV_PER_KCAL_MOL = 1 / 23.060548  # CODATA, to the digits that are usually quoted
 EV_PER_HARTREE, ANGSTROM_PER_BOHR = 27.211386, 0.52917721
@@ -244,7 +248,8 @@ def test_water_is_converted_from_atomic_units(server: Served) -> None:
                 lines.append(f"{symbol:4}{numbers}{z:8}")
     server.content[f"/{water.FILE.urls[0].rsplit('/', 1)[1]}"] = ("\n".join(lines) + "\n").encode()
     dataset = load({"source": "water", "test": 3, "holdout": 2})
-    assert (len(dataset.pool), dataset.pool.pbc.all()) == (7, True)
+    assert len(dataset.pool) == 7
+    assert dataset.pool.pbc.all()
     energies = np.concatenate([dataset.pool.energies, dataset.holdout.energies, dataset.test.energies])
     np.testing.assert_allclose(np.sort(energies)[::-1], (-34.475 - 0.001 * np.arange(12)) * EV_PER_HARTREE, rtol=1e-7)
     assert dataset.pool.cells[0, 0, 0] == pytest.approx(7.5 * ANGSTROM_PER_BOHR)
@@ -325,3 +330,17 @@ def test_card(server: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["info", "nothing"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 2
+
+
+def test_training_without_forces(server: Served, make_config: MakeConfig) -> None:
+    """On energies alone where there are no others; forces that nobody knows are not fitted."""
+    serve_qm9(server)
+    data = {"source": "qm9", "pool": 30, "holdout": 2, "test": 5}
+    config = make_config({"data": data, "training.force_weight": 0.0, "training.max_steps": 24})
+    run = finished(config)
+    result = run.result()
+    assert result is not None
+    assert set(result["metrics"]) == {"energy_mae", "energy_rmse"}
+    assert result["primary"] == "energy_mae"
+    with pytest.raises(InputError, match=r"training\.force_weight=1: qm9_U0 has no forces; accepted: 0"):
+        check_data(parse(make_config({"data": data})), load(data))

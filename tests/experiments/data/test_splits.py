@@ -128,7 +128,7 @@ def test_the_correlation_time_is_that_of_the_slowest_motion() -> None:
         bond[k] = keep * bond[k - 1] + np.sqrt(1 - keep**2) * noise[k]
     positions = np.zeros((steps, 2, 3))
     positions[:, 1, 0] = 1 + 0.03 * bond
-    times = 0.5 * np.arange(steps)
+    times = 0.5 * np.arange(float(steps))
     frames = Frames(
         numbers=np.full((steps, 2), 1), positions=positions, energies=rng.standard_normal(steps),
         forces=np.zeros((steps, 2, 3)), cells=np.zeros((steps, 3, 3)), pbc=np.zeros((steps, 3), bool),

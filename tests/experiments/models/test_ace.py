@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from e3nn import o3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -16,7 +17,7 @@ from experiments.data.dataset import Floats, Frames
 from experiments.errors import InputError
 from experiments.models.ace import LinearAce, basis, radial_functions
 
-CELLS = [(1, 0), (1, 2), (2, 0), (2, 3), (3, 2)]
+CELLS = [(1, 0), (1, 2), (2, 0), (2, 3), (3, 2), (4, 1)]
 ELEMENTS = (1, 6, 8)
 # float64 sums of up to 1e3 terms of order 1e2: 1e-16 × 1e5, with room for cancellation
 ROUND_OFF = 1e-10
@@ -108,6 +109,58 @@ def test_prediction_is_the_design_matrix_times_coefficients(nu: int, lmax: int) 
     predicted = ace.predict(w, frames)
     np.testing.assert_allclose(design.energies @ w, predicted.energies, atol=ROUND_OFF)
     np.testing.assert_allclose(design.forces @ w, predicted.forces, atol=ROUND_OFF)
+
+
+@pytest.mark.parametrize(("nu", "lmax"), [(3, 2), (4, 1), (4, 2)])
+def test_design_matrix_is_that_of_plain_sums(nu: int, lmax: int) -> None:
+    """Every feature from sums over neighbours and one product of all factors, its forces by automatic differentiation;
+    harmonics from e3nn."""
+    elements = (1, 6)
+    ace = LinearAce(AceConfig(nu=nu, edge_lmax=lmax, n_radial=2, cutoff=4.0), elements)
+    frames = molecules(1, [6, 1, 1])
+    x = torch.tensor(frames.positions[0], requires_grad=True)
+    energies = [[torch.zeros((), dtype=torch.float64)] * ace.per_element for _ in elements]
+    for i, centre in enumerate(frames.numbers[0]):
+        density = torch.zeros(len(elements) * 2, (ace.lmax + 1) ** 2, dtype=torch.float64)
+        for j, z in enumerate(frames.numbers[0]):
+            away = x[j] - x[i]
+            if j != i and away.norm() < 4.0:
+                y = o3.spherical_harmonics(list(range(ace.lmax + 1)), away, True, "component")
+                radial = radial_functions(away.norm(), 4.0, 2)
+                rows = torch.zeros(len(elements), dtype=torch.float64)
+                rows[elements.index(int(z))] = 1.0
+                density = density + torch.kron(rows, radial)[:, None] * y
+        column = 0
+        for group in ace.groups:
+            for channels in group.channels.tolist():
+                product = group.coupling
+                for channel, degree in zip(channels, group.degrees, strict=True):
+                    product = torch.tensordot(density[channel, degree**2 : (degree + 1) ** 2], product, 1)
+                for value in product:
+                    own = energies[elements.index(int(centre))]
+                    own[column] = own[column] + value
+                    column += 1
+        assert column == ace.per_element
+    plain = torch.stack([value for own in energies for value in own])
+    design = ace.design(frames)
+    np.testing.assert_allclose(design.energies[0], plain.detach().numpy(), atol=ROUND_OFF)
+    some = np.random.default_rng(0).choice(ace.size, size=min(40, ace.size), replace=False)
+    for m in some:
+        slope = torch.zeros_like(x)
+        if plain[m].requires_grad:
+            (slope,) = torch.autograd.grad(plain[m], x, retain_graph=True)
+        np.testing.assert_allclose(design.forces[0, :, :, m], -slope.numpy(), atol=ROUND_OFF)
+
+
+def test_four_factors_span_the_products_of_dot_products() -> None:
+    """Of four vectors a, b, c, d: (a·b)(c·d), its two siblings and nothing else are of degree 1 in each."""
+    groups = [g for g in basis(4, 1, 1, 4) if g.degrees == (1, 1, 1, 1)]
+    (coupling,) = [g.coupling for g in groups for row in g.channels.tolist() if len(set(row)) == 4]
+    eye = torch.eye(3, dtype=torch.float64)
+    known = torch.stack([torch.einsum(f"{pairs}->ijkl", eye, eye) for pairs in ("ij,kl", "ik,jl", "il,jk")])
+    both = torch.cat([coupling.flatten(0, -2), known.flatten(1).T], 1)
+    assert coupling.shape[-1] == 3
+    assert int(torch.linalg.matrix_rank(both, atol=1e-9)) == 3
 
 
 @pytest.mark.parametrize("periodic", [False, True])

@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from experiments.data.dataset import Floats
-from experiments.training.ridge import LARGEST, SMALLEST, STEP, ForceRows, RidgeProblem, fit_ridge
+from experiments.training.ridge import (
+    LARGEST,
+    SMALLEST,
+    STEP,
+    ForceRows,
+    KernelProblem,
+    RidgeProblem,
+    fit_kernel,
+    fit_ridge,
+)
 
 GRID = 10.0 ** np.arange(SMALLEST, LARGEST + STEP / 2, STEP)
 
@@ -203,3 +212,26 @@ def test_nothing_to_learn() -> None:
     assert featureless.effective_parameters == 1
     alone = fit_ridge(RidgeProblem(x[:1], np.ones(1), np.ones((1, 1)), list, 1))
     np.testing.assert_allclose(x[:1] @ alone.coefficients + alone.unpenalised, 1.0)
+
+
+@pytest.mark.parametrize(("frames", "per_frame", "m"), [(20, 3, 200), (20, 3, 30), (1, 5, 40), (6, 0, 9)])
+def test_products_of_rows_give_the_fit_of_the_rows(frames: int, per_frame: int, m: int) -> None:
+    """The same λ, score and predictions, whether the rows are known or only their products."""
+    problem, rows = random_problem(frames, per_frame, m)
+    x = np.concatenate([rows.x[frames:], rows.x[:frames]])  # forces first
+    kernel = KernelProblem(
+        x @ x.T,
+        rows.y[frames:].reshape(frames, per_frame),
+        problem.energy_y,
+        problem.unpenalised,
+        problem.rows,
+    )
+    plain, found = fit_ridge(problem), fit_kernel(kernel)
+    assert (found.ridge, found.criterion) == (plain.ridge, plain.criterion)
+    # round-off over the penalty chosen, at least 1e-6 here
+    assert found.score == pytest.approx(plain.score, rel=1e-6)
+    assert found.effective_parameters == pytest.approx(plain.effective_parameters, rel=1e-6)
+    np.testing.assert_allclose(
+        x.T @ found.coefficients, plain.coefficients, atol=1e-6 * np.abs(plain.coefficients).max()
+    )
+    np.testing.assert_allclose(found.unpenalised, plain.unpenalised, rtol=1e-6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from experiments.data.extxyz import read_frames
 from experiments.data.splits import subset
 from experiments.data.star import StarConfig, energy_variance, star
 from experiments.errors import InputError
-from experiments.models.ace import LinearAce
-from experiments.training import closed_form
-from experiments.training.closed_form import solve, solve_run
+from experiments.models.ace import Ace, LinearAce
+from experiments.training import least_squares
+from experiments.training.evaluate import evaluation
+from experiments.training.least_squares import LinearFit
+from experiments.training.trained import solved
 
 ETHANOL = Path(__file__).parents[3] / "../shared/data/rmd17_ethanol"
 STAR_ELEMENTS = (1, 6)
@@ -39,6 +42,12 @@ def molecules(count: int, numbers: list[int], seed: int = 0) -> Frames:
         zero,
         zero[..., 0] > 1,
     )
+
+
+def solve(model: LinearAce, frames: Frames, *arguments: Any, **settings: Any) -> LinearFit:
+    """With the weights of the model's configuration."""
+    config = model.config
+    return least_squares.solve(model, frames, config.energy_weight, config.force_weight, *arguments, **settings)
 
 
 def labelled(frames: Frames, teacher: LinearAce, weights: Floats, offset: float = -1000.0) -> Frames:
@@ -131,7 +140,7 @@ def test_projection_of_rigid_motions_changes_nothing(monkeypatch: pytest.MonkeyP
         f, n, _ = positions.shape
         return np.tile(np.eye(3 * n), (f, 1, 1)), np.full(f, 3 * n)
 
-    monkeypatch.setattr(closed_form, "_reachable", all_directions)
+    monkeypatch.setattr(least_squares, "reachable", all_directions)
     plain = solve(model, frames, ridge=1e-6)
     here, there = fast.predict(frames), plain.predict(frames)
     np.testing.assert_allclose(here.forces, there.forces, atol=1e-8)  # 1e-16 / ridge, times labels of order 1
@@ -144,7 +153,7 @@ def test_rows_computed_again_give_the_same_fit(frames: int, monkeypatch: pytest.
     rng = np.random.default_rng(3)
     data = replace(data, energies=rng.normal(size=frames), forces=rng.normal(size=data.forces.shape))
     held = solve(ace(2, 0), data)
-    monkeypatch.setattr(closed_form, "_HELD_BYTES", 0)
+    monkeypatch.setattr(least_squares, "_HELD_BYTES", 0)
     monkeypatch.setattr("experiments.models.ace._CHUNK_BYTES", 1)
     again = solve(ace(2, 0), data)
     assert again.ridge == held.ridge
@@ -226,8 +235,11 @@ def test_refuses_bad_labels_by_name() -> None:
 def test_a_run_reports_its_errors_on_test_and_training_frames(stars: Dataset) -> None:
     config = AceConfig(nu=2, edge_lmax=2, n_radial=2, cutoff=4.0)
     chosen = subset(len(stars.pool), 50, 0, 5)
-    found, solution = solve_run(config, stars, chosen)
-    assert len(solution.coefficients) == LinearAce(config, STAR_ELEMENTS).size
+    model, train = Ace(config, stars.elements()), stars.pool.take(chosen)
+    solution = model.solve(train, None, 0)
+    assert solution.n_parameters == LinearAce(config, STAR_ELEMENTS).size
+    predict = solved(model, solution, stars.elements(), stars).predict
+    found = evaluation(predict(stars.test), predict(train), stars.test, train)
     assert set(found.test) == {"force_mae", "force_rmse", "energy_mae", "energy_rmse"}
     assert found.train["force_rmse"].value < found.test["force_rmse"].value
     assert found.frames is not None
@@ -246,7 +258,7 @@ def test_real_ethanol_angles_help_and_frames_beat_rows() -> None:
 
     def error(edge_lmax: int, **settings: str) -> float:
         model = ace(2, edge_lmax, n_radial=6, cutoff=5.0)
-        solution = solve(model, train, **settings)  # type: ignore[arg-type]
+        solution = solve(model, train, **settings)
         return float(np.abs(solution.predict(test).forces - test.forces).mean()) * 1e3
 
     scalar, vector = error(0), error(1)
