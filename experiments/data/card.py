@@ -60,6 +60,8 @@ def card_of(dataset: Dataset, seeds: Sequence[int], test_frames: int = TEST_FRAM
 
 def dimension(frames: Frames) -> str:
     """The number of coordinates that an energy can depend on, with its formula."""
+    if frames.points is not None:
+        return f"points with {frames.points.shape[1]} coordinates"
     sizes = np.unique((frames.numbers > 0).sum(1))
     periodic = bool(frames.pbc.all(1).any())
     lost, rule = (3, "3N − 3, periodic") if periodic else (6, "3N − 6")
@@ -118,6 +120,8 @@ def draw(dataset: Dataset, card: Card, path: Path) -> None:
         everything = np.concatenate([values for _, values, _ in shown])
         bins = np.histogram_bin_edges(everything, bins=60) if len(everything) else np.linspace(0, 1, 2)
         for name, values, color in shown:
+            if len(values) == 0:
+                continue
             axis.hist(values, bins=bins, density=True, histtype="step", color=color, label=name)
         axis.set_xlabel(f"{title} ({unit})")
         axis.set_ylabel("density")

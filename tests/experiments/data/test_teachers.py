@@ -156,12 +156,12 @@ def test_by_command(tmp_path: Path) -> None:
         (
             {"source": "sphere", "pool": 20, "test": 5},
             "ace",
-            "model=ace: it is made for atoms, which sphere_d2_laplace",
+            "model=ace: it is made for atoms",
         ),
         (
             {"source": "star", "pool": 20, "test": 5},
             "point_kernel",
-            "model=point_kernel: it is made for points, which star",
+            "model=point_kernel: it is made for points",
         ),
     ],
 )
