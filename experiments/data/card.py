@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.data.baseline import fit_baseline
-from experiments.data.dataset import Dataset, Floats, Frames
+from experiments.data.dataset import Dataset, Floats, Frames, Ints
 from experiments.data.distances import SPACES, distance_table
 from experiments.data.splits import training_subset
 from experiments.errors import InputError
@@ -49,7 +48,9 @@ def card_of(dataset: Dataset, seeds: Sequence[int], test_frames: int = TEST_FRAM
     for name in ("correlation_time_fs", "gap_fs", "stride_steps"):
         if name in dataset.provenance:
             facts[name.replace("_", " ")] = f"{dataset.provenance[name]:.4g}"
-    found = distances_of(dataset, seeds, test_frames)
+    largest = min(1024, max(1, len(pool) // dataset.disjoint_seeds))
+    sizes = [2**k for k in range(largest.bit_length())]
+    found = subset_distances(dataset, sizes, seeds, test_frames)
     if found is not None:
         for space, unit in SPACES.items():
             mean = found[found["space"] == space].groupby("P")["d1"].mean()
@@ -70,28 +71,37 @@ def dimension(frames: Frames) -> str:
     return f"{shown} ({rule})"
 
 
-def distances_of(dataset: Dataset, seeds: Sequence[int], test_frames: int) -> pd.DataFrame | None:
-    """The distances of test frames to subsets of a grid of P: powers of two up to the seeds' disjoint blocks."""
+def subset_distances(
+    dataset: Dataset, sizes: Sequence[int], seeds: Sequence[int], test_frames: int = TEST_FRAMES
+) -> pd.DataFrame | None:
+    """Distances of test frames to the subsets of P in ``sizes``, as
+    :func:`experiments.data.distances.distance_table` has them, after the columns dataset and test_set.
+
+    None where frames differ in their atoms, are periodic, or are points.
+    """
     test, pool = dataset.test, dataset.pool
-    numbers = pool.numbers[0]
-    one = all(bool((f.numbers == numbers).all()) for f in (test, pool) if f.numbers.shape[1] == len(numbers))
-    if not one or test.numbers.shape[1] != len(numbers) or pool.pbc.any() or (numbers > 0).sum() < 2:
-        return None
-    largest = min(1024, max(1, len(pool) // dataset.disjoint_seeds))
-    sizes = [2**k for k in range(int(math.log2(largest)) + 1)]
-    used = np.unique(np.linspace(0, len(test) - 1, min(test_frames, len(test))).astype(np.int64))
+    numbers = test.numbers[0]
     real = numbers > 0
+    if not (_one_molecule(test, numbers) and _one_molecule(pool, numbers)):
+        return None
+    used = _evenly(len(test), test_frames)
     found = distance_table(
         test.positions[used][:, real],
         pool.positions[:, real],
         numbers[real],
-        {seed: training_subset(dataset, sizes[-1], seed) for seed in seeds},
-        sizes,
+        {seed: training_subset(dataset, max(sizes), seed) for seed in seeds},
+        sorted(sizes),
         (test.energies[used], pool.energies),
     )
     found.insert(0, "test_set", dataset.test_set)
     found.insert(0, "dataset", dataset.name)
     return found
+
+
+def _one_molecule(frames: Frames, numbers: Ints) -> bool:
+    """Whether all frames have these atoms in this order, at least two, and no period."""
+    same = frames.numbers.shape[1] == len(numbers) and bool((frames.numbers == numbers).all())
+    return same and int((numbers > 0).sum()) >= 2 and not bool(frames.pbc.any())
 
 
 def draw(dataset: Dataset, card: Card, path: Path) -> None:
@@ -147,7 +157,8 @@ def _draw_distances(axis: Any, found: pd.DataFrame | None) -> None:
     axis.legend(frameon=False, fontsize=8)
 
 
-def _evenly(count: int, at_most: int) -> Any:
+def _evenly(count: int, at_most: int) -> Ints:
+    """At most so many of ``count`` indices, evenly spaced."""
     return (
         np.unique(np.linspace(0, count - 1, min(at_most, count)).astype(np.int64)) if count else np.zeros(0, np.int64)
     )

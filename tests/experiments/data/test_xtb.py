@@ -314,7 +314,7 @@ def test_forces_of_a_periodic_box_are_the_slope_of_its_energy() -> None:
         ends = [potential(box.positions + sign * shift, None)[0] for sign in (1, -1)]
         # central difference: step²/6 of a third derivative of some 100 eV/Å³, 2e-5, and more near a repulsive wall
         assert -(ends[0] - ends[1]) / (2 * step) == pytest.approx(forces[atom, axis], abs=3e-4)
+    assert box.cell is not None
     moved = potential(box.positions + box.cell[0] * (np.arange(6) < 3)[:, None], None)[0]
-    assert moved == pytest.approx(potential(box.positions, None)[0], abs=1e-6), (
-        "a molecule is moved by a lattice vector"
-    )
+    # one molecule moved by a lattice vector
+    assert moved == pytest.approx(potential(box.positions, None)[0], abs=1e-6)
