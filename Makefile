@@ -1,10 +1,10 @@
-# make env | demo | test | test-faults | bench      (.venv is made where it is missing)
+# make env | demo | test | test-faults | bench | peers | peers-references | slurm      (.venv is made where it is missing)
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: env demo test test-faults bench clean
+.PHONY: env demo test test-faults bench peers peers-references slurm clean
 
 env: $(STAMP)
 
@@ -34,6 +34,30 @@ test-faults: env
 bench: env
 	$(PY) -m analysis.bench --out build/bench-analysis.json
 	OMP_NUM_THREADS=1 $(PY) -m experiments.bench --out build/bench.json --also build/bench-analysis.json
+
+# The packages to compare with, each in an environment of its own: they need different versions of e3nn.
+PEERS := .venv-peers-mace/.installed .venv-peers-nequip/.installed
+
+peers: $(PEERS)
+
+.venv-peers-%/.installed: tests/peers/%-constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "equilaw needs Python 3.11 or later; found $$($(PYTHON) -V). Try make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $< "$$(grep '^torch==' $<)"
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $< safetensors setuptools "$$(grep -E '^(mace-torch|nequip)==' $<)"
+	touch $@
+
+peers-references: $(PEERS)
+	PYTHONPATH=. TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 .venv-peers-mace/bin/python tests/peers/mace_references.py
+	.venv-peers-nequip/bin/python tests/peers/nequip_references.py
+
+# For a cluster on this machine (python -m slurm cluster up). Debian starts munge's service, which nothing here uses.
+SLURM_PACKAGES := slurm-wlm munge slurmdbd slurm-wlm-mysql-plugin mariadb-server-core mariadb-client-core
+SUDO := $(shell test "$$(id -u)" -eq 0 || echo sudo)
+
+slurm:
+	@command -v apt-get >/dev/null || { echo "make slurm installs Debian packages ($(SLURM_PACKAGES)) and finds no apt-get here"; exit 1; }
+	@dpkg --status $(SLURM_PACKAGES) >/dev/null 2>&1 || { $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SLURM_PACKAGES); }
 
 clean:
 	rm -rf build

@@ -29,7 +29,7 @@ from analysis.paired import (
 )
 from analysis.record import plus_minus
 from analysis.results import CurveFit
-from analysis.table import IDENTIFYING, RATE, TUNED
+from analysis.table import IDENTIFYING, MATCH, RATE, TUNED
 from analysis.uncertainty import Interval, lines, two_sided
 
 Fitted = tuple[CurveFit, Judgement]
@@ -139,6 +139,8 @@ def compare(fits: Sequence[Fitted], by: Sequence[str] = ()) -> list[Comparison]:
             different = [name for name in factors if one[0].curve.value(name) != two[0].curve.value(name)]
             if TUNED in different and RATE in different:
                 different.remove(RATE)  # whether the rate is tuned is what differs
+            if "channels" in different and all(item[0].curve.value(MATCH) is not None for item in (one, two)):
+                different.remove("channels")  # they were chosen, for both to have the size of one reference
             if len(different) == 1 and (not by or different[0] in by):
                 ordered = sorted((one, two), key=lambda item: _rank(item[0].curve.value(different[0])))
                 compared = _compare(ordered[0], ordered[1], different[0], same)

@@ -32,6 +32,8 @@ NUMERIC = (
 FLAGS = ("converged", "too_short", "learned")
 TUNED, RATE = "training.tuned", "training.learning_rate"
 """A run whose learning rate was looked up says where; its rate then follows from the model and P."""
+MATCH = "match.target"
+"""The size (weights or feature components) that a run's channels were chosen for."""
 
 ERROR_RATES = frozenset({"error_rate", "classification_error", "misclassification_rate", "top1_error", "top5_error"})
 """Metrics that count wrong answers: zero is a legal value where `n_test` says out of how many."""

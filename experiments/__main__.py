@@ -46,10 +46,12 @@ def single(config: DictConfig) -> dict[str, float] | None:
     """Compute one run in this process and print its errors; the metrics in eV and eV/Å come back."""
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
-    settings = parse({str(key): value for key, value in plain.items()})
+    composed = {str(key): value for key, value in plain.items()}
+    settings = parse(composed)
     trackers.check(settings)
     import torch
 
+    from experiments.capacity import settled
     from experiments.data.splits import training_subset
     from experiments.execute import check_data, dataset_of, device_of, execute
     from experiments.files import creatable, writable
@@ -60,6 +62,7 @@ def single(config: DictConfig) -> dict[str, float] | None:
     creatable(Path(settings.store), "store")  # before a dataset is generated for it
     dataset = dataset_of(settings.data)
     check_data(settings, dataset)
+    settings = settled(composed, settings, dataset)
     training_subset(dataset, settings.P, settings.subset_seed)
     writable(Path(settings.store), "store")
     run = RunStore(settings.store).run(settings.run_id(dataset.sha256()))

@@ -33,6 +33,8 @@ class MaceConfig:
     cutoff_power: int = setting(5, low=2, high=12)
     radial_hidden: tuple[int, ...] = setting((64, 64, 64), low=1, high=1024)
     readout_hidden: int = setting(16, low=1, high=1024)
+    first_residual: bool = setting(False, since=2)
+    """Whether the first layer has a residual too, and the same node map for all elements; false: as published."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class NequipConfig:
     """Whether the first layer has one."""
     prune: str = setting("all", choices=("all", "last", "none"))
     """Where weights that cannot reach the energy are left out; the function is the same."""
+    species_scales: bool = setting(False, since=2)
+    """Whether every element has a factor of its own on the energies of its atoms, which is trained."""
 
     def __post_init__(self) -> None:
         for name, natural in (("edge_lmax", self.L), ("embedding", self.channels)):
@@ -122,6 +126,51 @@ class TfnConfig:
         """``edge_lmax`` as a number."""
         assert self.edge_lmax is not None
         return self.edge_lmax
+
+
+@dataclass(frozen=True)
+class PolynomialConfig:
+    """Equivariant polynomials of ⊗ and ⊕ (Geiger, "Youth in high dimensions", 2022): one sum over neighbours, ν − 1
+    products."""
+
+    architecture: ClassVar[str] = "polynomial"
+    closed_form: ClassVar[bool] = False
+    group: ClassVar[str] = "E(3)"
+    lacks: ClassVar[Mapping[str, int]] = {}
+
+    L: int = setting(1, low=0, high=3)
+    """Highest degree handed from one product to the next."""
+    nu: int = setting(3, low=1, high=4)
+    """Correlation order: number of neighbour factors of the highest product."""
+    edge_lmax: int = setting(3, low=0, high=3)
+    """Highest degree of the neighbour density, the factor of every product."""
+    channels: int = setting(32, low=1, high=1024)
+    """Of every degree."""
+    cutoff: float = setting(5.0, above=0.0, high=50.0)
+    """Å."""
+    n_bessel: int = setting(8, low=1, high=64)
+    cutoff_power: int = setting(5, low=2, high=12)
+
+
+@dataclass(frozen=True)
+class MpnnConfig:
+    """Message passing on components of relative vectors: the baseline without rotation symmetry (Ngo & Ravanbakhsh,
+    arXiv 2510.09768; Brehmer et al., arXiv 2410.23179). Its features have no degrees, its messages no ν."""
+
+    architecture: ClassVar[str] = "mpnn"
+    closed_form: ClassVar[bool] = False
+    group: ClassVar[str] = "T(3)"
+    lacks: ClassVar[Mapping[str, int]] = {"L": 0, "nu": 1}
+
+    n_layers: int = setting(3, low=1, high=8)
+    channels: int = setting(64, low=1, high=2048)
+    """Of node features, and of every hidden layer."""
+    message_layers: int = setting(2, low=1, high=4)
+    """Hidden layers of the perceptron that makes messages."""
+    cutoff: float = setting(5.0, above=0.0, high=50.0)
+    """Å."""
+    n_bessel: int = setting(8, low=1, high=64)
+    cutoff_power: int = setting(6, low=2, high=12)
 
 
 @dataclass(frozen=True)
@@ -263,7 +312,7 @@ class NtkConfig:
         return self.network.cutoff
 
 
-NetworkConfig = MaceConfig | NequipConfig | TfnConfig
+NetworkConfig = MaceConfig | NequipConfig | TfnConfig | PolynomialConfig | MpnnConfig
 """Architectures that are trained."""
 ModelConfig = NetworkConfig | AceConfig | KrrConfig | NearestConfig | NtkConfig | PointKernelConfig | PointNearestConfig
 MODELS: dict[str, type[ModelConfig]] = {
@@ -272,6 +321,8 @@ MODELS: dict[str, type[ModelConfig]] = {
         MaceConfig,
         NequipConfig,
         TfnConfig,
+        PolynomialConfig,
+        MpnnConfig,
         AceConfig,
         KrrConfig,
         NearestConfig,

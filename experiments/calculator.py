@@ -36,8 +36,8 @@ class EquilawCalculator(Calculator):  # type: ignore[misc]
         self.trained = trained.load(Run(Path(os.path.abspath(run_directory))), device_of(device))
         if self.trained.bonded:
             raise InputError(
-                f"{os.fspath(run_directory)}: its frames list their bonds (data=star), which ASE's atoms do not; "
-                "accepted: runs on molecules"
+                f"{os.fspath(run_directory)}: its frames list their bonds (data=star, data=polynomial), which ASE's "
+                "atoms do not; accepted: runs on molecules"
             )
 
     def calculate(

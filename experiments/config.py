@@ -16,6 +16,7 @@ from experiments.architectures import MODELS, ModelConfig, NtkConfig
 from experiments.architectures import AceConfig as AceConfig
 from experiments.architectures import MaceConfig as MaceConfig
 from experiments.errors import InputError
+from experiments.matching import CHOICES, KNOBS, Match, Matched, reference_of
 from experiments.schema import build, check, identity_of, setting
 from experiments.tuned import Tuned, tuned_rates
 
@@ -47,6 +48,8 @@ class TrainingConfig:
     """Weight of the squared error of the energy per atom, in units of (force RMS × 1 Å)²."""
     force_weight: float = setting(1.0, low=0.0)
     """Weight of the mean squared error of a force component, in units of (force RMS)²."""
+    augment: bool = setting(False, since=2)
+    """Turn every frame of every batch at random; test frames stay as they are. For models without rotation symmetry."""
     precision: str = setting("float32", choices=("float32", "float64"))
     compile: bool = setting(True)
     """Compile the whole step where a C++ compiler is at hand; part of the identity, for round-off differs."""
@@ -85,6 +88,8 @@ class RunConfig:
     device: str
     tuned: Tuned | None = None
     """Where the learning rate comes from, if it was looked up."""
+    match: Match | Matched | None = None
+    """How the number of channels was chosen, if it was; a :class:`Match` is still a wish (``capacity.settled``)."""
 
     @property
     def architecture(self) -> str:
@@ -106,6 +111,7 @@ class RunConfig:
 
         A tuned learning rate may differ between the runs of a curve; its rates by P are what they share.
         """
+        assert not isinstance(self.match, Match), "a run has no name before its channels are known"
         training = None if self.training is None else identity_of(self.training)
         if training is not None and self.tuned is not None:
             training["learning_rate"] = self.tuned.as_dict()["rates"]
@@ -152,6 +158,7 @@ class RunConfig:
                 **({} if self.tuned is None else {"tuned": self.tuned.as_dict()}),
                 "init_seed": self.init_seed,
             },
+            **({"match": self.match.as_dict()} if isinstance(self.match, Matched) else {}),
             "store": self.store,
             "device": self.device,
         }
@@ -171,14 +178,14 @@ def digest(content: Any) -> str:
 FACTORS = ("budget_factor", "rate_factor")
 """Keys that multiply ``training.max_steps`` and ``training.learning_rate``; only the products are kept."""
 SEED = {"low": 0, "high": 2**31 - 1}
-TOP_LEVEL = ("P", "L", "nu", "seed", "data", "model", "training", "store", "device")
+TOP_LEVEL = ("P", "L", "nu", "seed", "data", "model", "training", "match", "reference", "store", "device")
 
 
 def parse(config: Mapping[str, Any]) -> RunConfig:
     """Check a composed configuration.
 
     Raises:
-        LacksKnob: L or nu was named for a model that has none.
+        LacksKnob: L, nu or another knob was named for a model that has none.
         InputError: anything else; the message names the key, the value and what would be accepted.
     """
     for key in config:
@@ -191,7 +198,14 @@ def parse(config: Mapping[str, Any]) -> RunConfig:
     training_section = dict(section_of(config, "training"))
     init_seed = check(training_section.pop("init_seed", None), int | None, "training.init_seed", SEED)
     model = parse_model(section_of(config, "model"), config.get("L"), config.get("nu"))
+    match = parse_match(config, model)
+    if isinstance(match, Match):
+        training_section["tuned"] = None  # rates are looked up for the channels that come out
     training, tuned = parse_training(training_section, model, data, P)
+    if training.augment and model.group != "T(3)" and not model.closed_form:
+        raise LacksKnob(
+            f"training.augment=true: model={model.architecture} has rotation symmetry ({model.group}); accepted: false"
+        )
     return RunConfig(
         P=P,
         seed=seed,
@@ -203,7 +217,43 @@ def parse(config: Mapping[str, Any]) -> RunConfig:
         store=check(config.get("store"), str, "store"),
         device=check(config.get("device"), str, "device", {"choices": ("auto", "cpu", "cuda")}),
         tuned=tuned,
+        match=match,
     )
+
+
+def parse_match(config: Mapping[str, Any], model: ModelConfig) -> Match | Matched | None:
+    """What ``match`` and ``reference`` ask for, or what a configuration that was written down says came of it.
+
+    Raises:
+        LacksKnob: the model has no channels, or lacks a knob of the reference.
+        InputError: no reference, or more than one.
+    """
+    wanted, reference = config.get("match"), reference_of(config.get("reference")).given()
+    if isinstance(wanted, Mapping):
+        return Matched.parse(wanted)
+    by = check(wanted, str | None, "match", {"choices": CHOICES})
+    if by is None:
+        if reference:
+            raise InputError(f"reference.{next(iter(reference))} without match; accepted: match=weights|features")
+        return None
+    fields = {f.name for f in dataclasses.fields(model)}
+    if "channels" not in fields:
+        raise LacksKnob(f"match={by}: model={model.architecture} has no channels to choose; accepted: null")
+    if ("count" in reference) == any(knob in reference for knob in KNOBS):
+        named = ", ".join(f"reference.{knob}" for knob in KNOBS)
+        raise InputError(f"match={by}: accepted: one or more of {named}, or reference.count alone")
+    if "count" in reference:
+        return Match(by, reference, None, reference["count"])
+    section = dict(section_of(config, "model"))
+    for knob in set(reference) - {"L", "nu"}:
+        if knob not in fields:
+            raise LacksKnob(f"reference.{knob}={reference[knob]}: model={model.architecture} has no {knob}")
+        section[knob] = reference[knob]
+    try:
+        other = parse_model(section, reference.get("L", config.get("L")), reference.get("nu", config.get("nu")))
+    except InputError as error:
+        raise type(error)(f"reference: {error}") from None
+    return Match(by, reference, other, None)
 
 
 def parse_training(

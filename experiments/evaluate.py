@@ -46,6 +46,10 @@ def section_of(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
             with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
                 composed = compose("config", list(overrides)).data
         else:
+            if run.converted() is not None:
+                raise InputError(
+                    f"{run.path}: a converted network has no data of its own; accepted: data=NAME beside it"
+                )
             composed = OmegaConf.create(run.config()["data"])
             for override in OverridesParser.create().parse_overrides(list(overrides)):
                 OmegaConf.update(composed, override.key_or_group.removeprefix("data."), override.value())
@@ -137,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)  # as in training
     run = Run(Path(os.path.abspath(given.run)))
     try:
-        if not (run.path / "config.yaml").exists():
+        if run.converted() is None and not (run.path / "config.yaml").exists():
             raise InputError(f"{given.run}: no run is there; accepted: <store>/<id> of a run that is done")
         found, path = evaluate(run, section_of(run, given.overrides), given.device)
         if given.json is not None:

@@ -17,15 +17,17 @@ import torch
 
 from experiments import files
 from experiments.architectures import ModelConfig, NetworkConfig, PointKernelConfig, PointNearestConfig
+from experiments.capacity import features
 from experiments.closed_forms import closed_form
 from experiments.config import RunConfig, parse
 from experiments.data.dataset import Dataset
-from experiments.data.load import load
+from experiments.data.load import Section, key_of
+from experiments.data.load import dataset_of as dataset_of
 from experiments.data.splits import training_subset
 from experiments.errors import InputError
 from experiments.networks import Trainable, network
-from experiments.record import result_of
-from experiments.runs import WEIGHTS, Attempt, Run
+from experiments.record import origin, peak_memory, result_of
+from experiments.runs import ORIGIN, WEIGHTS, Attempt, Run
 from experiments.tasks.molecules import MoleculeTask
 from experiments.trackers import Tracking
 from experiments.training import trained
@@ -65,6 +67,7 @@ def execute(runs: Sequence[Run], stop: Callable[[], bool], report: Report) -> di
                 continue
             leases.enter_context(attempt)
             leases.enter_context(_LogTo(attempt.path / "log.txt"))
+            attempt.note(ORIGIN, origin())
             run.set_state("running", attempt=attempt.number)
             taken.append(attempt)
         try:
@@ -118,7 +121,8 @@ def _fail(attempt: Attempt, error: Exception | str) -> str:
     if isinstance(error, Exception):
         message = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
         (attempt.path / "error.txt").write_text("".join(traceback.format_exception(error)))
-        logger.error("run %s failed", attempt.run.id, exc_info=error)
+        if not isinstance(error, InputError):  # one that is says all in one line, to whoever asked for the run
+            logger.error("run %s failed", attempt.run.id, exc_info=error)
     else:
         message = error
         logger.error("run %s failed: %s", attempt.run.id, error)
@@ -150,7 +154,7 @@ def _checked(attempt: Attempt) -> RunConfig | InputError:
     """The run's configuration, or what is wrong with it."""
     try:
         config = parse(attempt.run.config())
-        run_id = config.run_id(_sha256(_key(config.data)))
+        run_id = config.run_id(_sha256(key_of(config.data)))
     except InputError as error:
         return error
     if run_id == attempt.run.id:
@@ -195,6 +199,7 @@ def _solve(attempt: Attempt, config: RunConfig, dataset: Dataset, stop: Callable
         "n_steps": None,
         "seconds": time.monotonic() - began,
         "cpu_seconds": time.process_time() - cpu,
+        "peak_memory": peak_memory(),
         "device": "cpu",
         "fit": dict(solution.facts),
     }
@@ -214,7 +219,7 @@ def _train(
     assert settings is not None
     assert isinstance(architecture, NetworkConfig)
     device = device_of(configs[0].device)
-    task = _task(_key(configs[0].data), architecture.cutoff, settings.precision, device)
+    task = _task(key_of(configs[0].data), architecture.cutoff, settings.precision, device)
     model = _network(architecture, len(task.elements))
     members = []
     for attempt, config in zip(attempts, configs, strict=True):
@@ -255,10 +260,12 @@ def _train(
         weights = [value for name, value in member.weights.items() if not name.startswith("constant.")]
         facts = {
             "n_parameters": sum(value.numel() for value in weights),
+            "n_features": features(architecture),
             "n_steps": member.settings.max_steps,
             "n_updates": member.schedule.total - member.start,
             "seconds": member.seconds,
             "cpu_seconds": member.cpu_seconds,
+            "peak_memory": peak_memory(),
             "device": str(device),
         }
         offset = member.full.energy_offset
@@ -319,28 +326,14 @@ def device_of(name: str) -> torch.device:
     return torch.device(name)
 
 
-def dataset_of(section: Mapping[str, Any]) -> Dataset:
-    """The dataset, loaded once a process."""
-    return _dataset(_key(section))
-
-
-def _key(section: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple(sorted((name, tuple(v) if isinstance(v, list) else v) for name, v in section.items()))
+@functools.lru_cache(maxsize=4)
+def _sha256(section: Section) -> str:
+    return dataset_of(dict(section)).sha256()  # milliseconds, and a pack has thousands of runs
 
 
 @functools.lru_cache(maxsize=4)
-def _dataset(section: tuple[tuple[str, Any], ...]) -> Dataset:
-    return load({key: list(value) if isinstance(value, tuple) else value for key, value in section})
-
-
-@functools.lru_cache(maxsize=4)
-def _sha256(section: tuple[tuple[str, Any], ...]) -> str:
-    return _dataset(section).sha256()  # milliseconds, and a pack has thousands of runs
-
-
-@functools.lru_cache(maxsize=4)
-def _task(section: tuple[tuple[str, Any], ...], cutoff: float, precision: str, device: torch.device) -> MoleculeTask:
-    return MoleculeTask(_dataset(section), cutoff, getattr(torch, precision), device)
+def _task(section: Section, cutoff: float, precision: str, device: torch.device) -> MoleculeTask:
+    return MoleculeTask(dataset_of(dict(section)), cutoff, getattr(torch, precision), device)
 
 
 @functools.lru_cache(maxsize=16)

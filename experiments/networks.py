@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from experiments.architectures import MaceConfig, ModelConfig, NequipConfig, TfnConfig
+from experiments.architectures import MaceConfig, ModelConfig, MpnnConfig, NequipConfig, PolynomialConfig, TfnConfig
 from experiments.models.mace import Mace
+from experiments.models.mpnn import Mpnn
 from experiments.models.nequip import Nequip
+from experiments.models.polynomial import Polynomial
 from experiments.models.tfn import Tfn
 from experiments.tasks.molecules import Network
 from experiments.tasks.task import Model
@@ -21,6 +23,8 @@ NETWORKS: dict[type[ModelConfig], Callable[[Any, int], Trainable]] = {
     MaceConfig: Mace,
     NequipConfig: Nequip,
     TfnConfig: Tfn,
+    PolynomialConfig: Polynomial,
+    MpnnConfig: Mpnn,
 }
 """Settings → network, made of settings and the number of species."""
 

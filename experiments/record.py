@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import platform
+import resource
 import subprocess
+import time
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +21,8 @@ from experiments.config import RunConfig
 from experiments.data.baseline import fit_baseline
 from experiments.data.dataset import Dataset
 from experiments.data.splits import subsets_disjoint, training_subset
+from experiments.matching import Matched
+from experiments.processes import Process
 from experiments.tasks.metrics import UNITS, frame_errors, metrics_of
 from experiments.tasks.predictions import Predictions
 from experiments.training.evaluate import Evaluation
@@ -39,7 +44,7 @@ labels are distributed exponentially, and on the star teacher one constant along
 PRIMARY = "force_mae"
 ENERGIES_ONLY = "energy_mae"
 """The primary metric of data without forces."""
-SETTINGS = ("max_steps", "learning_rate", "optimizer", "batch_size")
+SETTINGS = ("max_steps", "learning_rate", "optimizer", "batch_size", "augment")
 """Training settings that become columns of the run table, as ``training.max_steps`` and so on."""
 
 
@@ -101,6 +106,7 @@ def result_of(
         "init_seed": config.init_seed,
         **{f"training.{name}": getattr(config.training, name, None) for name in SETTINGS},
         "training.tuned": None if config.tuned is None else config.tuned.name,
+        "match": config.match.as_dict() if isinstance(config.match, Matched) else None,
         "subsets_disjoint": subsets_disjoint(pool, config.P, config.subset_seed, dataset.disjoint_seeds),
         "metrics": {name: values["error"] for name, values in by_metric.items()},
         "primary": primary_name,
@@ -171,3 +177,19 @@ def versions() -> dict[str, str]:
     """Versions of what computes."""
     names = ("torch", "e3nn", "numpy", "scipy")
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+
+
+RECORDED = ("SLURM_", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "CONDA_DEFAULT_ENV", "VIRTUAL_ENV", "EQUILAW_")
+"""Beginnings of the environment variables that say where a process computes and with what."""
+
+
+def origin() -> dict[str, Any]:
+    """Where and with what this process computes: machine, process, code, versions, environment."""
+    environment = {name: value for name, value in sorted(os.environ.items()) if name.startswith(RECORDED)}
+    code = {"code_version": code_version(), "versions": versions()}
+    return {**vars(Process.this()), "time": time.time(), **code, "environment": environment}
+
+
+def peak_memory() -> int:
+    """Largest resident set of this process so far, in bytes (on Linux)."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

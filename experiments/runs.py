@@ -3,8 +3,9 @@
 ``<store>/<id>/``
     config.yaml             the resolved configuration
     state.json              queued, running, done, failed or cancelled, with host, attempt and time
-    attempt-1/, attempt-2/  one a process that took the run: alive.json (its lease), log.txt, history.jsonl,
-                            checkpoint files, and at its end result.json
+    attempt-1/, attempt-2/  one a process that took the run: alive.json (its lease), origin.json (machine, commit,
+                            environment), log.txt, history.jsonl, checkpoint files, and at its end result.json,
+                            or stopped.json where a scheduler ended it (why)
     result.json             hard link to the winning attempt's result: the run is done where it exists
     frame_errors.parquet, history.parquet, checkpoint/model.safetensors   the winner's, put here after it
 
@@ -24,6 +25,7 @@ import socket
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +45,11 @@ PUBLISHED = ("frame_errors.parquet", "history.parquet")
 WEIGHTS = "model.safetensors"
 LASTING = (WEIGHTS, "trunk.safetensors")
 """What a finished run keeps in ``checkpoint/``, where its attempt left it."""
+CONVERTED = "converted.json"
+"""Stands for configuration and result where the network is another package's (:mod:`experiments.convert`)."""
 DIVERGED = "diverged.json"
+ORIGIN = "origin.json"
+STOPPED = "stopped.json"
 STEPS = "step-*.safetensors"
 KEPT = 2
 """Checkpoints kept of all earlier attempts together: the furthest, and one before it in case that is damaged."""
@@ -90,6 +96,20 @@ class Leases:
 LEASES = Leases()
 
 
+def lease_lives(lease: Path) -> bool:
+    """Whether the process that holds ``lease`` lives: known on its own machine, told by the lease's age elsewhere."""
+    process = Process.read(files.read_json(lease))
+    if process is None:
+        return False
+    if process.is_here():
+        return process.lives()
+    try:
+        # A lease from the future is no more alive than one from the past: some clock was set back since.
+        return abs(files.age(lease)) < LEASE_SECONDS
+    except FileNotFoundError:
+        return False
+
+
 class Attempt:
     """One process's hold on a run. Use as a context manager: the lease is renewed inside and given up at the end."""
 
@@ -120,9 +140,13 @@ class Attempt:
                 return
             yield attempt
 
+    def note(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write ``content`` as a file of this attempt."""
+        files.write_json(self.path / name, dict(content))
+
     def diverged(self, message: str) -> None:
         """Note that the numbers of this attempt went wrong, so that none goes on from its checkpoints."""
-        files.write_json(self.path / DIVERGED, {"message": message})
+        self.note(DIVERGED, {"message": message})
 
     def prune(self) -> None:
         """Drop the checkpoints of earlier attempts that no one will go on from; for the holder only."""
@@ -168,6 +192,11 @@ class Run:
         if not isinstance(content, dict):
             raise InputError(f"{self.path / 'config.yaml'} is damaged; delete the directory and start the run again")
         return content
+
+    def converted(self) -> dict[str, Any] | None:
+        """What is known of another package's network; None where the directory is a run of ours, or nothing."""
+        content = files.read_json(self.path / CONVERTED)
+        return content if isinstance(content, dict) else None
 
     def result(self) -> dict[str, Any] | None:
         """The published result, or None where there is none (or only a damaged one)."""
@@ -226,8 +255,16 @@ class Run:
 
     def latest_attempt(self) -> int:
         """Number of the latest attempt, 0 where there was none."""
-        numbers = [int(p.name[8:]) for p in self.path.glob("attempt-*") if p.name[8:].isdigit()]
-        return max(numbers, default=0)
+        try:
+            names = os.listdir(self.path)  # several times as fast as a glob, and a store has thousands of runs
+        except (FileNotFoundError, NotADirectoryError):
+            return 0
+        return max((int(n[8:]) for n in names if n.startswith("attempt-") and n[8:].isdigit()), default=0)
+
+    def stops(self) -> Counter[str]:
+        """How often a scheduler ended an attempt, by cause: preemption, timeout, …"""
+        read = [files.read_json(path) for path in self.path.glob(f"attempt-*/{STOPPED}")]
+        return Counter(str(content["cause"]) for content in read if isinstance(content, dict) and "cause" in content)
 
     def claim(self) -> Attempt | None:
         """Take the run, or None where it is done or another living process has it."""
@@ -265,17 +302,7 @@ class Run:
             os.replace(damaged, attempt.path / "damaged-result.json")
 
     def _alive(self, number: int) -> bool:
-        lease = self.path / f"attempt-{number}" / "alive.json"
-        process = Process.read(files.read_json(lease))
-        if process is None:
-            return False
-        if process.is_here():
-            return process.lives()
-        try:
-            # A lease from the future is no more alive than one from the past: some clock was set back since.
-            return abs(files.age(lease)) < LEASE_SECONDS
-        except FileNotFoundError:
-            return False
+        return lease_lives(self.path / f"attempt-{number}" / "alive.json")
 
     def settle(self) -> None:
         """After a result is published: put the winner's files beside it, drop checkpoints; safe to repeat."""

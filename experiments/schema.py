@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
 import types
 import typing
@@ -54,7 +55,7 @@ def build(cls: type[T], section: Mapping[str, Any], where: str) -> T:
             near = difflib.get_close_matches(str(key), fields, n=1)
             hint = f" (did you mean {where}{near[0]}?)" if near else ""
             raise InputError(f"{where}{key}: unknown key{hint}; accepted: {', '.join(fields)}")
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]
     values: dict[str, Any] = {}
     for name, f in fields.items():
         if name in section:
@@ -69,50 +70,59 @@ def build(cls: type[T], section: Mapping[str, Any], where: str) -> T:
 
 def check(value: Any, kind: Any, where: str, metadata: Mapping[str, Any] = types.MappingProxyType({})) -> Any:
     """``value`` as type ``kind`` within the metadata's range, or an InputError that names ``where``."""
-    wrong = InputError(f"{where}={value!r}: accepted: {describe(kind, metadata)}")
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         if value is None:
             if type(None) in arguments:
                 return None
-            raise wrong
+            raise _wrong(value, kind, where, metadata)
         for option in arguments:
             if option is not type(None):
                 try:
                     return check(value, option, where, metadata)
                 except InputError:
                     continue
-        raise wrong
+        raise _wrong(value, kind, where, metadata)
     if origin is tuple:
         if not isinstance(value, Sequence) or isinstance(value, str):
-            raise wrong
+            raise _wrong(value, kind, where, metadata)
         return tuple(check(item, arguments[0], where, metadata) for item in value)
     if kind is bool:
         if not isinstance(value, bool):
-            raise wrong
+            raise _wrong(value, kind, where, metadata)
     elif kind is int:
         if isinstance(value, bool) or not isinstance(value, int):
-            raise wrong
+            raise _wrong(value, kind, where, metadata)
     elif kind is float:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise wrong
+            raise _wrong(value, kind, where, metadata)
         try:
             value = float(value)
         except OverflowError:
-            raise wrong from None
+            raise _wrong(value, kind, where, metadata) from None
         if not math.isfinite(value):
-            raise wrong
-    elif kind is str and not isinstance(value, str):
-        raise wrong
+            raise _wrong(value, kind, where, metadata)
+    elif (kind is str and not isinstance(value, str)) or (origin is Mapping and not isinstance(value, Mapping)):
+        raise _wrong(value, kind, where, metadata)
     if metadata.get("choices") is not None and value not in metadata["choices"]:
-        raise wrong
+        raise _wrong(value, kind, where, metadata)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         low, high, above = metadata.get("low"), metadata.get("high"), metadata.get("above")
         if (low is not None and value < low) or (high is not None and value > high):
-            raise wrong
+            raise _wrong(value, kind, where, metadata)
         if above is not None and value <= above:
-            raise wrong
+            raise _wrong(value, kind, where, metadata)
     return value
+
+
+def _wrong(value: Any, kind: Any, where: str, metadata: Mapping[str, Any]) -> InputError:
+    return InputError(f"{where}={value!r}: accepted: {describe(kind, metadata)}")
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    """Types of a dataclass's fields (evaluating them takes half a millisecond, and a sweep has thousands of runs)."""
+    return typing.get_type_hints(cls)
 
 
 def describe(kind: Any, metadata: Mapping[str, Any] = types.MappingProxyType({})) -> str:
@@ -125,6 +135,8 @@ def describe(kind: Any, metadata: Mapping[str, Any] = types.MappingProxyType({})
         return " or ".join("null" if a is type(None) else describe(a, metadata) for a in arguments)
     if origin is tuple:
         return f"a list, each {describe(arguments[0], metadata)}"
+    if origin is Mapping:
+        return "names with values, {name: value, …}"
     names = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
     words = names.get(kind, getattr(kind, "__name__", str(kind)))
     low, high, above = (_number(metadata.get(name)) for name in ("low", "high", "above"))

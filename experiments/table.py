@@ -15,6 +15,7 @@ COLUMNS = (
     "train_error", "error_half_budget", "converged", "n_parameters", "n_steps", "seconds", "device", "code_version",
     "data_limited", "subsets_disjoint", "too_short", "learned", "mean_error", "holdout_error", "training.max_steps",
     "training.learning_rate", "training.optimizer", "training.batch_size", "training.tuned", "n_updates", "cpu_seconds",
+    "training.augment", "n_features", "match.by", "match.target", "match_mismatch",
 )  # fmt: skip
 """The contract's columns in their order, then ours; a column that an old result lacks is empty in its rows."""
 
@@ -22,12 +23,16 @@ ENERGIES = ("error", "error_test_sem", "train_error", "error_half_budget", "mean
 PER_METRIC = ("unit", *ENERGIES, "converged", "data_limited", "learned")
 INTEGERS = (
     "L", "edge_lmax", "nu", "n_layers", "channels", "P", "seed", "subset_seed", "init_seed", "n_parameters",
-    "training.max_steps", "training.batch_size", "n_updates",
+    "training.max_steps", "training.batch_size", "n_updates", "n_features", "match.target",
 )  # fmt: skip
 
 
 def rows_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A result's rows: the run's own columns beside each metric's; results are in eV, the table in meV."""
+    matched = result.get("match") or {}
+    # the first two are settings, by which curves can be compared; the third is what came of them
+    control = {"match.by": "by", "match.target": "target", "match_mismatch": "mismatch"}
+    result = {**result, **{column: matched.get(key) for column, key in control.items()}}
     shared = {column: result.get(column) for column in COLUMNS if column not in (*PER_METRIC, "metric")}
     rows = []
     for metric, values in result["by_metric"].items():

@@ -9,7 +9,7 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 
 class GridSweeper(Sweeper):
@@ -51,3 +51,16 @@ class LocalLauncher(Launcher):
         from slurm.launcher import launch_locally
 
         return launch_locally(self.hydra_context.config_loader, self.config, job_overrides, self.settings)
+
+
+class SlurmLauncher(LocalLauncher):
+    """Jobs on a Slurm cluster; see conf/hydra/launcher/slurm.yaml for the settings."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Submit what is missing of the sweep."""
+        from slurm.launcher import launch_on_slurm
+
+        plain = OmegaConf.to_container(OmegaConf.create(self.settings), resolve=True)
+        assert isinstance(plain, dict)
+        settings = {str(key): value for key, value in plain.items()}
+        return launch_on_slurm(self.hydra_context.config_loader, self.config, job_overrides, settings)

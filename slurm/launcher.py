@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
 from experiments import files
+from experiments.data.load import dataset_of
 from experiments.errors import RunsFailed
-from experiments.execute import dataset_of, device_of
 from experiments.interrupt import sigterm_raises
-from experiments.schema import build, setting
-from slurm.local import Pool, remove_old_logs
+from experiments.schema import build
+from slurm.local import Pool, remove_old_logs, visible_gpus
 from slurm.plan import Composer, PlannedRun, plan
 from slurm.progress import Progress
-
-
-@dataclass(frozen=True)
-class LocalSettings:
-    """``hydra/launcher=local`` (conf/hydra/launcher/local.yaml)."""
-
-    workers: int | None = setting(None, low=1, high=4096)
-    """Worker processes; null: one per core, or one per GPU."""
-    pack: int | None = setting(None, low=1, high=4096)
-    """Most runs of one shape that a worker trains together; null: 1 on CPU, 4096 on a GPU."""
-    patience: float = setting(1800.0, low=1.0, high=1e7)
-    """Seconds without a sign of life after which a worker counts as hung and is replaced; compiling, evaluating and
-    solving show none."""
-    retry: bool = setting(False)
-    """Run failed runs again."""
-    submit: bool = setting(True)
-    """false: print the plan, one line a run, and start nothing."""
+from slurm.settings import LocalSettings, SlurmSettings
+from slurm.submit import Outcome
+from slurm.worker import Task
 
 
 def launch_locally(
@@ -59,6 +44,10 @@ def launch_locally(
             for planned in made.runs:
                 print(planned.line())
             return []
+        from experiments.execute import device_of
+
+        for device in {planned.config.device for planned in made.runs}:
+            device_of(device)  # before a directory is made
         run_missing(made.runs, chosen)
     return [_returned(planned) for planned in made.runs]
 
@@ -86,7 +75,7 @@ def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:
     missing.sort(key=_budget)  # a larger budget goes on from the trunk of a smaller one, once that is done
     for p in missing:
         p.run.repair(p.config.as_dict())
-    failures = list(given_up)
+    failures: list[Task] = list(given_up)
     with Progress(planned) as progress:
         for kind, runs in _by_device(missing).items():
             pack = settings.pack or (4096 if kind == "cuda" else 1)
@@ -111,24 +100,137 @@ def of_other_curves(planned: Sequence[PlannedRun]) -> int:
 
 def _by_device(planned: Sequence[PlannedRun]) -> dict[str, list[PlannedRun]]:
     """Runs by the kind of device they ask for; a sweep over both kinds takes one after the other."""
+    from experiments.execute import device_of
+
     kinds: dict[str, list[PlannedRun]] = {}
     for p in planned:
         kinds.setdefault(device_of(p.config.device).type, []).append(p)
     return kinds
 
 
-def visible_gpus() -> list[str]:
-    """Names for ``CUDA_VISIBLE_DEVICES`` of each GPU that this process may use."""
-    named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
-    return named or [str(number) for number in range(torch.cuda.device_count())]
-
-
 def _budget(planned: PlannedRun) -> int:
     return 0 if planned.config.training is None else planned.config.training.max_steps
+
+
+def launch_on_slurm(
+    loader: ConfigLoader, master: DictConfig, points: Sequence[Sequence[str]], settings: Mapping[str, Any]
+) -> list[JobReturn]:
+    """Submit what is missing to a Slurm cluster and return at once, or wait for it (``detach=false``).
+
+    Raises:
+        InputError: before anything was submitted.
+        RunsFailed: a run failed, now or before, or could not be submitted; everything else is done or on its way.
+        KeyboardInterrupt: jobs that were submitted go on, and a message says how to look at them.
+    """
+    from slurm import submit, wait
+    from slurm.commands import SlurmError
+
+    chosen = build(SlurmSettings, settings, "hydra.launcher.")
+    made = plan(Composer(loader, master), points, dataset_of)
+    for line in dict.fromkeys(made.dropped):
+        print(f"left out: {line}", file=sys.stderr)
+    for p in made.runs:
+        submit.kind_of(p, chosen)
+    stores = sorted({str(p.run.path.parent) for p in made.runs})
+    gone: list[PlannedRun] = []
+    try:
+        for round in range(ROUNDS):
+            outcome = submit.submit_missing(gone or made.runs, chosen)
+            if round == 0:
+                submit.submit_after(outcome, chosen)
+                _tell(made.runs, outcome, chosen, stores)
+            if chosen.detach or not chosen.submit:
+                break
+            with Progress(made.runs) as progress:
+                gone = wait.wait([*outcome.submitted, *outcome.joined], progress) + outcome.left
+            if not gone or not outcome.submitted:
+                break
+    except (SlurmError, TimeoutError) as error:
+        raise RunsFailed(f"{error}; nothing is lost, the same command continues") from None
+    except KeyboardInterrupt:
+        print("\n".join(["jobs that were submitted go on", *_ways(stores)]), file=sys.stderr)
+        raise
+    _judge(made.runs, outcome, chosen)
+    return [_returned(planned) for planned in made.runs]
+
+
+ROUNDS = 3
+"""How often runs whose jobs are gone (or that found no room) are submitted while a driver waits for them."""
+
+
+def _tell(runs: Sequence[PlannedRun], outcome: Outcome, settings: SlurmSettings, stores: Sequence[str]) -> None:
+    """What was submitted, and how to go on."""
+    if not settings.submit:
+        for planned in runs:
+            print(planned.line())
+    for note in outcome.notes:
+        print(note, file=sys.stderr)
+    out = sys.stdout if settings.submit else sys.stderr
+    print(outcome.summary().replace("submitted", "submitted" if settings.submit else "to submit"), file=out)
+    for submission in outcome.submissions:
+        for array in submission.arrays:
+            if array.state in ("submitted", "dry"):
+                seconds = [p.seconds for p in array.packs if p.seconds is not None]
+                about = f", about {max(seconds) / 60:.1f} min each" if len(seconds) == len(array.packs) else ""
+                job = "" if array.job is None else f"job {array.job}: "
+                runs_of = sum(len(p.runs) for p in array.packs)
+                print(f"  {job}{_count(len(array.packs), 'pack')}, {_count(runs_of, 'run')}{about}", file=out)
+        print(f"  {submission.path}", file=out)
+    if settings.submit and (outcome.submitted or outcome.joined):
+        print("\n".join(_ways(stores)), file=out)
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'s' * (number != 1)}"
+
+
+def _ways(stores: Sequence[str]) -> list[str]:
+    where = " ".join(f"--store {shlex.quote(store)}" for store in stores)
+    return [f"look:   python -m slurm status {where}", f"cancel: python -m slurm cancel {where}"]
+
+
+def _judge(runs: Sequence[PlannedRun], outcome: Outcome, settings: SlurmSettings) -> None:
+    """Raise RunsFailed where something went wrong."""
+    lines = []
+    if outcome.left:
+        lines.append(f"{len(outcome.left)} runs were not submitted; the same command submits them")
+        lines += outcome.problems
+    elif outcome.problems:
+        lines += outcome.problems
+    states = {p.run.id: p.run.state() for p in runs} if settings.submit else {}
+    failed = [p for p in runs if states.get(p.run.id) == "failed"]
+    if failed:
+        lines.append(f"{len(failed)} of {len(runs)} runs failed; run them again with hydra.launcher.retry=true")
+        lines += [f"run {p.run.id}: {p.run.recorded_state().get('message', 'no message')}" for p in failed[:10]]
+    if not settings.detach and settings.submit:
+        open_ = [p for p in runs if states[p.run.id] not in ("done", "failed")]
+        if open_ and not outcome.left:
+            lines.append(f"{len(open_)} runs ended without a result (cancelled or lost); the same command continues")
+    if lines:
+        raise RunsFailed("\n".join(lines))
+
+
+class Errors(dict[str, float]):
+    """Errors by metric; as a number, what a sweeper should minimise.
+
+    That is the error on the holdout: a choice made on test frames would be biased. A run without a holdout (a fit in
+    closed form) has no such number.
+    """
+
+    def __init__(self, result: Mapping[str, Any]) -> None:
+        super().__init__(result["metrics"])
+        self.primary = str(result.get("primary"))
+        self.objective = result.get("by_metric", {}).get(self.primary, {}).get("holdout_error")
+
+    def __float__(self) -> float:
+        if self.objective is None:
+            raise TypeError(f"no holdout error of {self.primary}: a sweeper has nothing to minimise")
+        return float(self.objective)
 
 
 def _returned(planned: PlannedRun) -> JobReturn:
     returned = JobReturn()
     returned.status = JobStatus.COMPLETED
-    returned.return_value = (planned.run.result() or {}).get("metrics")
+    result = planned.run.result()
+    returned.return_value = None if result is None else Errors(result)
     return returned

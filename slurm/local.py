@@ -9,14 +9,14 @@ import shutil
 import socket
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
-from experiments.interrupt import sigterm_raises
+from experiments.interrupt import Terminated, sigterm_raises
 from experiments.processes import start_time
-from slurm.plan import PlannedRun
-from slurm.worker import Inbox, Worker
+from slurm.worker import STOP_SECONDS, Inbox, Task, Worker
 
 POLL_SECONDS = 0.5
 TRIES = 2
@@ -51,6 +51,7 @@ class Pool:
         patience: seconds without a sign of life after which a busy worker counts as hung. It shows none while it
             compiles, evaluates or solves.
         environments: variables of the worker in each place (which GPU it has); none beside the driver's own by default.
+        stop: asked twice a second whether to stop, for who handles the signals himself; without it SIGTERM stops.
     """
 
     def __init__(
@@ -60,24 +61,28 @@ class Pool:
         pack: int = 1,
         patience: float = 1800.0,
         environments: Sequence[Mapping[str, str]] = ({},),
+        stop: Callable[[], bool] | None = None,
     ) -> None:
         self.size = size
         self.listener = listener
         self.pack = pack
         self.patience = patience
         self.environments = environments
+        self.stop = stop
+        self.stop_seconds = STOP_SECONDS
+        """What workers get for their update and their checkpoint when all is to stop."""
         self.inbox: Inbox = queue.Queue()
         self.workers: list[Worker] = []
-        self.waiting: list[PlannedRun] = []
-        self.elsewhere: list[PlannedRun] = []
-        self.failed: list[PlannedRun] = []
+        self.waiting: list[Task] = []
+        self.elsewhere: list[Task] = []
+        self.failed: list[Task] = []
         self.deaths: Counter[str] = Counter()
         """Workers that died over a pack with this run in it."""
         self.deaths_alone: Counter[str] = Counter()
         self.started = 0
         self._looked = self._counted = time.monotonic()
 
-    def compute(self, planned: Sequence[PlannedRun]) -> list[PlannedRun]:
+    def compute(self, planned: Sequence[Task]) -> list[Task]:
         """Compute all; the ones that failed come back. A KeyboardInterrupt or SIGTERM leaves checkpoints.
 
         Raises:
@@ -85,9 +90,11 @@ class Pool:
             OSError: the disk is full, read-only or broken.
         """
         self.waiting = list(planned)
-        with sigterm_raises():
+        with sigterm_raises() if self.stop is None else nullcontext():
             try:
                 while self.waiting or self.elsewhere or any(w.busy for w in self.workers):
+                    if self.stop is not None and self.stop():
+                        raise Terminated
                     self._look_elsewhere()
                     self._hand_out()
                     self._hear()
@@ -97,8 +104,9 @@ class Pool:
                     worker.stop()
                 raise
             finally:
+                until = time.monotonic() + self.stop_seconds  # for all of them together
                 for worker in self.workers:
-                    worker.end()
+                    worker.end(until - time.monotonic())
         return self.failed
 
     def _hand_out(self) -> None:
@@ -111,15 +119,15 @@ class Pool:
         if self.waiting and len(self.workers) < self.size:
             self.started += 1
             place = min(set(range(self.size)) - {w.place for w in self.workers})
-            logs = Path(self.waiting[0].config.store) / "workers"
+            logs = self.waiting[0].run.path.parent / "workers"
             logs.mkdir(exist_ok=True)
             log = logs / f"{_mine()}{self.started}.log"
             self.workers.append(Worker(self.inbox, place, log, self.environments[place % len(self.environments)]))
 
-    def _is_alone(self, planned: PlannedRun) -> bool:
+    def _is_alone(self, planned: Task) -> bool:
         return self.pack == 1 or self.deaths[planned.run.id] >= TRIES
 
-    def _choose(self, compiled: str | None) -> list[PlannedRun]:
+    def _choose(self, compiled: str | None) -> list[Task]:
         """Runs of the shape the worker has compiled, else of one that nobody compiles just now; a fair share."""
         busy = {w.shape for w in self.workers if w.busy}
         shapes = dict.fromkeys(p.shape_id for p in self.waiting)
@@ -160,7 +168,7 @@ class Pool:
         if planned is not None:
             self._settle(planned, outcome)
 
-    def _settle(self, planned: PlannedRun, outcome: str) -> None:
+    def _settle(self, planned: Task, outcome: str) -> None:
         if outcome == "taken":
             self.elsewhere.append(planned)
             self.listener.state(planned.run.id, "elsewhere")
@@ -221,6 +229,16 @@ class Pool:
             else:
                 self.waiting.append(planned)
         self.elsewhere = still
+
+
+def visible_gpus() -> list[str]:
+    """Names for ``CUDA_VISIBLE_DEVICES`` of each GPU that this process may use."""
+    named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    if named:
+        return named
+    import torch  # takes seconds, and who only waits for workers needs it for nothing else
+
+    return [str(number) for number in range(torch.cuda.device_count())]
 
 
 def remove_old_logs(store: Path) -> None:

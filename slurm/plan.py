@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +17,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from experiments import files, trackers
+from experiments.capacity import settled
 from experiments.config import LacksKnob, RunConfig, parse
 from experiments.data.dataset import Dataset
 from experiments.data.splits import training_subset
 from experiments.errors import InputError, one_line
+from experiments.matching import Matched
 from experiments.runs import Run, RunStore
 
 
@@ -37,6 +40,8 @@ class PlannedRun:
         """One line for people."""
         c = self.config
         where = f"{c.architecture} L={c.L} nu={c.nu} P={c.P} seed={c.seed}"
+        if isinstance(c.match, Matched):
+            where += f" channels={getattr(c.model, 'channels', None)} ({c.match.count} {c.match.by})"
         return f"{self.run.id}  {where}  curve {self.model_id}  {self.run.state()}"
 
 
@@ -63,22 +68,24 @@ def plan(
     configs = []
     for point in points:
         try:
-            config = parse(compose(point))
+            composed = compose(point)
+            config = parse(composed)
             trackers.check(config)
-            configs.append(config)
+            configs.append((composed, config))
         except LacksKnob as error:
             made.dropped.append(str(error))
         except InputError as error:
             errors[str(error)] = None
     if errors:  # before any dataset is generated for a sweep that cannot start
         raise InputError("\n".join(errors))
-    for store in {config.store for config in configs}:
+    for store in {config.store for _, config in configs}:
         files.creatable(Path(store), "store")
     seen: dict[str, None] = {}
     digests: dict[int, tuple[Dataset, str]] = {}  # a digest takes milliseconds, and a sweep has thousands of points
-    for config in configs:
+    for composed, config in configs:
         try:
             dataset = load(config.data)
+            config = settled(composed, config, dataset)
             training_subset(dataset, config.P, config.subset_seed)
         except InputError as error:
             errors[str(error)] = None
@@ -99,13 +106,15 @@ def plan(
 class Composer:
     """Composes a point's configuration: once by Hydra per choice of groups, the plain values set in a copy of that.
 
-    Hydra takes some 50 ms a configuration, which a sweep of thousands would feel.
+    Hydra takes some 50 ms a configuration and OmegaConf some 3 ms a copy, which a sweep of thousands would feel; so
+    where it comes to the same, values are set in plain containers.
     """
 
     def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
         self.loader = loader
         self.master = master
         self._bases: dict[tuple[str, ...], DictConfig] = {}
+        self._pickled: dict[tuple[str, ...], bytes] = {}
         self._parsed: dict[str, tuple[Override, bool]] = {}
 
     def __call__(self, point: Sequence[str]) -> dict[str, Any]:
@@ -117,15 +126,28 @@ class Composer:
         try:
             parsed = [(text, *self._parse(text)) for text in point]
             groups = tuple(text for text, _, is_group in parsed if is_group)
-            config = copy.deepcopy(self._base(groups))
-            for _, override, is_group in parsed:
-                if not is_group and not override.is_hydra_override():
-                    self._set(config, override, groups)
+            values = [override for _, override, is_group in parsed if not is_group and not override.is_hydra_override()]
+            base = self._base(groups)
+            plain = self._plain(groups)
+            if plain is not None and _set_plainly(plain, values):
+                return plain
+            config = copy.deepcopy(base)
+            for override in values:
+                self._set(config, override, groups)
             resolved = OmegaConf.to_container(config, resolve=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise InputError(one_line(error)) from error
         assert isinstance(resolved, dict)
         return {str(key): value for key, value in resolved.items()}
+
+    def _plain(self, groups: tuple[str, ...]) -> dict[str, Any] | None:
+        """A copy of the base as plain containers, or None where its values refer to each other."""
+        if groups not in self._pickled:
+            container = OmegaConf.to_container(self._base(groups), resolve=False)
+            refers = "${" in repr(container)
+            self._pickled[groups] = b"" if refers else pickle.dumps(container)
+        pickled = self._pickled[groups]
+        return pickle.loads(pickled) if pickled else None  # the fastest copy of plain containers that there is
 
     def _parse(self, text: str) -> tuple[Override, bool]:
         """An override, and whether it chooses from a group; remembered, for both take Hydra milliseconds."""
@@ -154,3 +176,21 @@ class Composer:
             OmegaConf.set_struct(composed, True)
             self._bases[groups] = composed
         return self._bases[groups]
+
+
+def _set_plainly(config: dict[str, Any], overrides: Sequence[Override]) -> bool:
+    """Set the overrides in plain containers; whether all are such that OmegaConf would do the same.
+
+    They are where each replaces a value that is there, neither a section nor a reference to another key.
+    """
+    for override in overrides:
+        value = override.value()
+        *sections, name = override.key_or_group.split(".")
+        place: Any = config
+        for section in sections:
+            place = place.get(section) if isinstance(place, dict) else None
+        there = isinstance(place, dict) and name in place and not isinstance(place[name], dict)
+        if not there or override.is_add() or isinstance(value, dict) or "${" in repr(value):
+            return False
+        place[name] = value
+    return True

@@ -11,14 +11,29 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from slurm.plan import PlannedRun
+from experiments.runs import Run
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = (sys.executable, "-m", "experiments.worker")
 STOP_SECONDS = 60.0
 """A worker that was asked to stop gets this long for its update and its checkpoint."""
+
+
+class Task(Protocol):
+    """A run to compute."""
+
+    @property
+    def run(self) -> Run:
+        """Its directory, with its configuration in it."""
+        ...
+
+    @property
+    def shape_id(self) -> str:
+        """Shared by the runs that can train in one pack."""
+        ...
+
 
 Inbox = queue.Queue[tuple["Worker", dict[str, Any] | None]]
 
@@ -49,7 +64,7 @@ class Worker:
         self.busy = False
         self.alone = False
         """Whether it was given a run that is to be alone."""
-        self.current: dict[str, PlannedRun] = {}
+        self.current: dict[str, Task] = {}
         """Runs of its pack that have not ended, by id."""
         self.shape: str | None = None
         """The shape that it was given last, which it has compiled."""
@@ -70,7 +85,7 @@ class Worker:
         self.process.wait()
         inbox.put((self, None))
 
-    def give(self, runs: Sequence[PlannedRun], alone: bool) -> None:
+    def give(self, runs: Sequence[Task], alone: bool) -> None:
         """Hand over a pack."""
         assert self.process.stdin is not None
         self.busy, self.alone, self.silent = True, alone, 0.0
@@ -91,15 +106,15 @@ class Worker:
         self.hung = True
         self.process.kill()
 
-    def end(self) -> None:
-        """Wait for its end, and enforce it; what it said of its runs lies in their own logs."""
+    def end(self, seconds: float = STOP_SECONDS) -> None:
+        """Wait for its end, and enforce it after ``seconds``; what it said of its runs lies in their own logs."""
         try:
             if self.process.stdin is not None:
                 self.process.stdin.close()
         except BrokenPipeError:
             pass
         try:
-            self.process.wait(STOP_SECONDS)
+            self.process.wait(max(0.0, seconds))
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

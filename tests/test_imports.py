@@ -12,13 +12,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 TORCH_FREE = (
-    "experiments.architectures", "experiments.config", "experiments.schema", "experiments.errors", "experiments.files",
+    "experiments.architectures", "experiments.config", "experiments.matching", "experiments.data.polynomial_teacher",
+    "experiments.data.load", "experiments.schema", "experiments.errors", "experiments.files",
     "experiments.processes",
     "experiments.runs", "experiments.table", "experiments.interrupt", "experiments.data.dataset",
     "experiments.trackers",
     "experiments.data.extxyz", "experiments.data.star", "experiments.data.splits", "experiments.data.graph",
     "experiments.distances", "experiments.data.distances",
     "experiments.tune", "experiments.tuned", "slurm.grid", "hydra_plugins.equilaw",
+    "slurm.cli", "slurm.status", "slurm.table", "slurm.actions", "slurm.scheduler", "slurm.cluster.cli",
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +13,7 @@ from experiments.data.checks import check_frames
 from experiments.data.dataset import Dataset
 from experiments.data.extxyz import ExtxyzConfig, extxyz
 from experiments.data.md17 import Md17Config, md17
+from experiments.data.polynomial_teacher import PolynomialTeacherConfig, polynomial
 from experiments.data.qm9 import Qm9Config, qm9
 from experiments.data.rmd17 import Rmd17Config, rmd17
 from experiments.data.star import StarConfig, star
@@ -22,7 +24,7 @@ from experiments.errors import InputError
 from experiments.schema import build, check, identity_of
 
 SourceConfig = (
-    XtbConfig | StarConfig | ExtxyzConfig | AseDbConfig
+    XtbConfig | StarConfig | PolynomialTeacherConfig | ExtxyzConfig | AseDbConfig
     | Rmd17Config | Md17Config | BpaConfig | AcacConfig | WaterConfig | Qm9Config | SphereConfig | TorusConfig
 )  # fmt: skip
 SUBSETS = ("random", "farthest")
@@ -38,6 +40,7 @@ class _Source:
 _SOURCES = {
     "xtb": _Source(XtbConfig, xtb),
     "star": _Source(StarConfig, star),
+    "polynomial": _Source(PolynomialTeacherConfig, polynomial),
     "extxyz": _Source(ExtxyzConfig, extxyz),
     "ase_db": _Source(AseDbConfig, ase_db),
     "rmd17": _Source(Rmd17Config, rmd17),
@@ -82,3 +85,22 @@ def identity(section: Mapping[str, Any]) -> dict[str, Any]:
     if section.get("subset", "random") != "random":  # a key of later
         chosen["subset"] = section["subset"]
     return chosen
+
+
+Section = tuple[tuple[str, Any], ...]
+"""A data section that can be a key of a cache."""
+
+
+def key_of(section: Mapping[str, Any]) -> Section:
+    """The section as a key; ``dict`` of it is a section again, lists having become tuples."""
+    return tuple(sorted((name, tuple(v) if isinstance(v, list) else v) for name, v in section.items()))
+
+
+def dataset_of(section: Mapping[str, Any]) -> Dataset:
+    """The dataset, loaded once a process."""
+    return _dataset(key_of(section))
+
+
+@functools.lru_cache(maxsize=4)
+def _dataset(section: Section) -> Dataset:
+    return load({key: list(value) if isinstance(value, tuple) else value for key, value in section})

@@ -91,19 +91,35 @@ def star(config: StarConfig) -> Dataset:
 
 
 def _frames(config: StarConfig, count: int, stream: int, noise: float) -> Frames:
-    n = config.n_neighbours
-    rng = np.random.default_rng([config.seed, stream])
-    directions = rng.standard_normal((count, n, 3))  # frame after frame: a longer set begins with the shorter one
-    directions /= np.linalg.norm(directions, axis=2, keepdims=True)
+    directions = uniform_directions(config.n_neighbours, count, [config.seed, stream])
+    # the forces at RADIUS·u, not at u: round-off is part of the content
+    forces = star_forces(RADIUS * directions, config.coefficients)
+    energies = star_energy(directions, config.coefficients)
+    return star_frames(directions, energies, forces, noise, [config.seed, stream, 1])
+
+
+def uniform_directions(n_neighbours: int, count: int, seed: Sequence[int]) -> Floats:
+    """Unit vectors ``[count, n, 3]``, uniform; frame after frame: a longer set begins with the shorter one."""
+    directions = np.random.default_rng(list(seed)).standard_normal((count, n_neighbours, 3))
+    return np.asarray(directions / np.linalg.norm(directions, axis=2, keepdims=True))
+
+
+def star_frames(directions: Floats, energies: Floats, forces: Floats, noise: float, seed: Sequence[int]) -> Frames:
+    """Frames of a centre with neighbours in ``directions`` ``[F, n, 3]``, bonded to it alone.
+
+    Args:
+        energies, forces: ``[F]`` eV and, on the neighbours, ``[F, n, 3]`` eV/Å; the centre takes the negative sum.
+        noise, seed: standard deviation of Gaussian noise on energies (eV) and every force component (eV/Å).
+    """
+    count, n, _ = directions.shape
     positions = np.concatenate([np.zeros((count, 1, 3)), RADIUS * directions], axis=1)
-    on_neighbours = star_forces(positions[:, 1:], config.coefficients)
-    forces = np.concatenate([-on_neighbours.sum(1, keepdims=True), on_neighbours], axis=1)
-    errors = np.random.default_rng([config.seed, stream, 1]).standard_normal((count, 3 * (n + 1) + 1)) * noise
+    everywhere = np.concatenate([-forces.sum(1, keepdims=True), forces], axis=1)
+    errors = np.random.default_rng(list(seed)).standard_normal((count, 3 * (n + 1) + 1)) * noise
     return Frames(
         numbers=np.tile(np.array([CENTRE] + [NEIGHBOUR] * n, np.int64), (count, 1)),
         positions=positions,
-        energies=star_energy(directions, config.coefficients) + errors[:, 0],
-        forces=forces + errors[:, 1:].reshape(count, n + 1, 3),
+        energies=energies + errors[:, 0],
+        forces=everywhere + errors[:, 1:].reshape(count, n + 1, 3),
         cells=np.zeros((count, 3, 3)),
         pbc=np.zeros((count, 3), bool),
         bonds=np.stack([np.zeros(n, np.int64), np.arange(1, n + 1)], axis=1),

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from itertools import combinations_with_replacement, groupby, product
+from functools import cache, cached_property
+from itertools import combinations_with_replacement, groupby
 
 import numpy as np
 import torch
@@ -34,10 +34,12 @@ from experiments.models.radial import bessel, polynomial_cutoff
 from experiments.models.spherical import spherical_harmonics
 from experiments.tasks.predictions import Predictions
 from experiments.training.closed_form import Geometry, Isolated, Solution, check_frames
-from experiments.training.least_squares import Design, solve
+from experiments.training.least_squares import Design, fits, solve
 
 _CHUNK_BYTES = 2**27
 """Memory of the force rows of one chunk of frames (a single frame may need more)."""
+_SMALLER = "a smaller P, nu, model.edge_lmax or model.n_radial"
+"""What takes less memory."""
 _CUTOFF_POWER = 2
 _RADIAL_NODES = 400  # Gauss–Legendre nodes: products of 2 × 32 Bessel functions have fewer than 70 oscillations
 
@@ -67,15 +69,9 @@ def basis(n_species: int, n_radial: int, edge_lmax: int, nu: int) -> tuple[Group
     groups = []
     radial = [c % n_radial for c in range(n_species * n_radial)]
     for order in range(1, nu + 1):
-        for degrees in combinations_with_replacement(range(edge_lmax + 1), order):
-            if sum(degrees) % 2:
-                continue
-            runs = [len(list(same)) for _, same in groupby(degrees)]
+        for degrees in _degrees(edge_lmax, order):
             patterns: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
-            for parts in product(*(combinations_with_replacement(range(len(radial)), run) for run in runs)):
-                channels = tuple(c for part in parts for c in part)
-                if order > 2 and 2 * sum(radial[c] for c in channels) >= n_radial:
-                    continue
+            for channels in _channels(_runs(degrees), radial, _budget(order, n_radial)):
                 alike = tuple(
                     next(j for j in range(i + 1) if (channels[j], degrees[j]) == (channels[i], degrees[i]))
                     for i in range(order)
@@ -86,6 +82,59 @@ def basis(n_species: int, n_radial: int, edge_lmax: int, nu: int) -> tuple[Group
                 if coupling.shape[-1]:
                     groups.append(Group(degrees, torch.tensor(rows), coupling))
     return tuple(groups)
+
+
+@cache
+def most_features(n_species: int, n_radial: int, edge_lmax: int, nu: int) -> int:
+    """Number of features of an atom, or a little more: all channels count as different. Without listing any."""
+    total = 0
+    for order in range(1, nu + 1):
+        top = min(_budget(order, n_radial), order * (n_radial - 1))
+        # multisets[k][s]: k channels with Σ(n−1) = s, by generating functions; a channel may be taken again
+        multisets = np.zeros((order + 1, top + 1))
+        multisets[0, 0] = 1
+        for n in range(n_radial):
+            for _ in range(n_species):
+                for k in range(1, order + 1):
+                    multisets[k, n:] += multisets[k - 1, : top + 1 - n] if n <= top else 0
+        for degrees in _degrees(edge_lmax, order):
+            ways = np.array([1.0])
+            for run in _runs(degrees):
+                ways = np.convolve(ways, multisets[run])[: top + 1]
+            total += round(ways.sum()) * coupling_basis(degrees, 0, tuple(range(order))).shape[-1]
+    return total
+
+
+def _degrees(edge_lmax: int, order: int) -> list[tuple[int, ...]]:
+    """Degrees of the factors, those that make no pseudo-scalar."""
+    return [d for d in combinations_with_replacement(range(edge_lmax + 1), order) if sum(d) % 2 == 0]
+
+
+def _runs(degrees: tuple[int, ...]) -> list[int]:
+    """How many factors share a degree."""
+    return [len(list(same)) for _, same in groupby(degrees)]
+
+
+def _budget(order: int, n_radial: int) -> int:
+    """Largest Σ(n−1) of a product."""
+    return order * n_radial if order <= 2 else (n_radial - 1) // 2
+
+
+def _channels(runs: Sequence[int], radial: Sequence[int], budget: int) -> Iterator[tuple[int, ...]]:
+    """Channels of all factors, ascending within a run, with Σ(n−1) ≤ ``budget``; in lexicographic order."""
+    ends = [position for position, _ in enumerate(runs) for _ in range(runs[position])]
+
+    def longer(chosen: tuple[int, ...], left: int) -> Iterator[tuple[int, ...]]:
+        k = len(chosen)
+        if k == len(ends):
+            yield chosen
+            return
+        first = chosen[-1] if k and ends[k] == ends[k - 1] else 0
+        for c in range(first, len(radial)):
+            if radial[c] <= left:
+                yield from longer((*chosen, c), left - radial[c])
+
+    return longer((), budget)
 
 
 @cache
@@ -114,12 +163,24 @@ class LinearAce:
     def __init__(self, config: AceConfig, elements: Sequence[int]) -> None:
         self.config = config
         self.elements = np.array(sorted(set(elements)), dtype=np.int64)
-        self.groups = basis(len(self.elements), config.n_radial, config.edge_lmax, config.nu)
-        self.per_element = sum(group.size for group in self.groups)
-        self.size = self.per_element * len(self.elements)
         # what is built: with one factor, only l = 0 makes a scalar
-        self.lmax = max(max(group.degrees) for group in self.groups)
+        self.lmax = config.edge_lmax if config.nu > 1 else 0
         self._found: dict[tuple[int, int], _Beginnings] = {}
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """The features, listed when they are first needed: it takes seconds for many."""
+        return basis(len(self.elements), self.config.n_radial, self.config.edge_lmax, self.config.nu)
+
+    @cached_property
+    def per_element(self) -> int:
+        """Features of an atom."""
+        return sum(group.size for group in self.groups)
+
+    @property
+    def size(self) -> int:
+        """Coefficients."""
+        return self.per_element * len(self.elements)
 
     def design(self, frames: Frames) -> Design:
         """The design matrix of all frames at once; see :meth:`chunks` where that is too large."""
@@ -137,7 +198,7 @@ class LinearAce:
         Raises ``InputError`` for elements the model does not know, and for positions that are not finite.
         """
         self.check(frames)
-        limit = max(1, int(_CHUNK_BYTES / self._frame_bytes(frames)))
+        limit = max(1, int(_CHUNK_BYTES / self._frame_bytes(frames, self.size)))
         _, kind = np.unique(frames.numbers, axis=0, return_inverse=True)
         for k in range(int(kind.max(initial=-1)) + 1):
             same = np.flatnonzero(kind.reshape(-1) == k)
@@ -147,13 +208,13 @@ class LinearAce:
 
     def chunk_bytes(self, frames: Frames) -> float:
         """Memory that a piece of the design matrix takes while it is made: it, its projection, and its parts."""
-        return 4 * max(float(_CHUNK_BYTES), self._frame_bytes(frames))
+        return 4 * max(float(_CHUNK_BYTES), self._frame_bytes(frames, self.size))
 
-    def _frame_bytes(self, frames: Frames) -> float:
+    def _frame_bytes(self, frames: Frames, size: int) -> float:
         atoms = frames.numbers.shape[1]
         # a coordinate has M rows of the design and the slopes of all densities
         slopes = len(self.elements) * self.config.n_radial * (self.lmax + 1) ** 2 * atoms
-        return float(8 * 3 * atoms * max(self.size, slopes))
+        return float(8 * 3 * atoms * max(size, slopes))
 
     def predict(self, coefficients: Floats, frames: Frames) -> Predictions:
         """Energies (eV, without intercept) and forces (eV/Å) from coefficients ``[M]``; never holds force rows."""
@@ -267,15 +328,17 @@ class Ace(LinearAce):
     """Linear ACE as a model that solves itself."""
 
     def accept(self, train: Frames, test: Frames) -> None:
-        """Any frames of the elements."""
+        """Any frames of the elements; refuses what memory cannot hold before features are listed."""
         self.check(train)
         self.check(test)
+        c = self.config
+        most = len(self.elements) * most_features(len(self.elements), c.n_radial, c.edge_lmax, c.nu)
+        fits(train, most, 4 * self._frame_bytes(train, most), c.force_weight, _SMALLER)
 
     def solve(self, frames: Frames, isolated: Isolated, seed: int) -> Solution:
         """By least squares; nothing is random."""
         config = self.config
-        smaller = "fewer training frames (P), nu, model.edge_lmax, model.n_radial"
-        fitted = solve(self, frames, config.energy_weight, config.force_weight, isolated, smaller=smaller)
+        fitted = solve(self, frames, config.energy_weight, config.force_weight, isolated, smaller=_SMALLER)
         return fitted.solution()
 
     def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:

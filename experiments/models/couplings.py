@@ -41,20 +41,25 @@ class Block:
     tensor: Tensor
 
 
-def _chains(degrees: tuple[int, ...], l_out: int) -> list[Tensor]:
-    """Orthonormal basis of the equivariant maps D_{l₁} ⊗ … ⊗ D_{l_ν} → D_{l_out}, one per chain of intermediates."""
-    chains = {degrees[0]: [torch.eye(2 * degrees[0] + 1, dtype=torch.float64)]}
+def chains(degrees: tuple[int, ...], l_out: int, L: int | None = None) -> list[Tensor]:
+    """Orthonormal basis of the equivariant maps D_{l₁} ⊗ … ⊗ D_{l_ν} → D_{l_out}, one per chain of intermediates.
+
+    With ``L``, only chains whose intermediate degrees are at most L and, as the result, of natural parity.
+    """
+    found = {degrees[0]: [torch.eye(2 * degrees[0] + 1, dtype=torch.float64)]}
     for step, degree in enumerate(degrees[1:], start=2):
         longer: dict[int, list[Tensor]] = {}
-        for k, tensors in chains.items():
-            for l_next in range(abs(k - degree), k + degree + 1):
+        for k, tensors in found.items():
+            for l_next in range(abs(k - degree), k + degree + 1, 1 if L is None else 2):
                 if step == len(degrees) and l_next != l_out:
+                    continue
+                if L is not None and step < len(degrees) and l_next > L:
                     continue
                 # √(2l+1)·3j is an isometry D_{l_next} → D_k ⊗ D_degree
                 isometry = math.sqrt(2 * l_next + 1) * o3.wigner_3j(k, degree, l_next, dtype=torch.float64)
                 longer.setdefault(l_next, []).extend(torch.tensordot(t, isometry, 1) for t in tensors)
-        chains = dict(sorted(longer.items()))
-    return [t / math.sqrt(2 * l_out + 1) for t in chains.get(l_out, [])]
+        found = dict(sorted(longer.items()))
+    return [t / math.sqrt(2 * l_out + 1) for t in found.get(l_out, [])]
 
 
 def _symmetrised(tensor: Tensor, labels: tuple[int, ...]) -> Tensor:
@@ -74,7 +79,7 @@ def coupling_basis(degrees: tuple[int, ...], l_out: int, alike: tuple[int, ...])
     """
     assert all(degrees[i] == degrees[j] for i, a in enumerate(alike) for j, b in enumerate(alike) if a == b)
     basis: list[Tensor] = []
-    for chain in _chains(degrees, l_out):
+    for chain in chains(degrees, l_out):
         vector = _symmetrised(chain, alike)
         for _ in range(2):  # twice is enough (Kahan): orthogonal to round-off
             for other in basis:

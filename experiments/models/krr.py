@@ -187,7 +187,7 @@ class Krr:
             # the matrix, rotated, its eigenvectors and LAPACK's work space of two more; slopes of all permutations
             8.0 * (6 * size**2 + 4 * f * len(permutations) * n * (n - 1) / 2 * 3 * n),
             f"{size} labels in a kernel",
-            "fewer training frames (P)",
+            "a smaller P",
         )
         q, slopes = inverse_distances(x)
         onto, informative = reachable(x, np.zeros(f, dtype=bool))  # [F, 3n, r], [F]

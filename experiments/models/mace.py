@@ -6,7 +6,8 @@ Whatever cannot reach the energy has neither weights nor arithmetic (``plan``), 
 classes hold exactly: one layer ⇒ L irrelevant; (L=0, ν=1) independent of edge_lmax; edge_lmax=0 ⇒ L irrelevant.
 
 Two linear maps in a row of mace-torch are one here: embedding and first "up" map; the first layer's node map and the
-species-dependent one behind it. A matrix is normalised by the root of its fan-in; picking a species costs no factor.
+species-dependent one behind it; with ``first_residual``, embedding and the map of the first residual. A matrix is
+normalised by the root of its fan-in; picking a species costs no factor.
 """
 
 from __future__ import annotations
@@ -91,17 +92,24 @@ class Mace:
                 out += [Parameter(f"{name}.up.{degree}", (c, c)) for degree in self.convolutions[t].degrees]
             for degree in layer.features:
                 fan_in = c * sum(l3 == degree for _, _, l3 in layer.paths)
-                out.append(Parameter(f"{name}.node.{degree}", (fan_in, c) if t > 0 else (s, fan_in, c)))
+                shape = (s, fan_in, c) if self._node_by_species(t) else (fan_in, c)
+                out.append(Parameter(f"{name}.node.{degree}", shape))
             for term in self.contractions[t].terms:
-                shape = (s, term.paths, c)
-                out.append(Parameter(f"{name}.contraction.{term.degree}.{term.order}", shape, 1 / term.paths))
+                size = (s, term.paths, c)
+                out.append(Parameter(f"{name}.contraction.{term.degree}.{term.order}", size, 1 / term.paths))
             out += [Parameter(f"{name}.message.{degree}", (c, c)) for degree in layer.outputs]
             out += [Parameter(f"{name}.residual.{degree}", (s, c, c)) for degree in layer.residual]
+            if t == 0 and self.config.first_residual:
+                out.append(Parameter(f"{name}.residual.0", (s, c)))
             if t < len(self.layers) - 1:
                 out.append(Parameter(f"{name}.readout", (c, 1)))
         out.append(Parameter("readout.0", (c, self.config.readout_hidden)))
         out.append(Parameter("readout.1", (self.config.readout_hidden, 1)))
         return tuple(out)
+
+    def _node_by_species(self, t: int) -> bool:
+        """Whether the map of the A-features depends on the element: in the first layer, for want of a residual."""
+        return t == 0 and not self.config.first_residual
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
         """Weights of one run (no pack axis), the same for the same ``seed``.
@@ -146,7 +154,7 @@ class Mace:
         for degree in layer.features:
             weight = params[f"layer{t}.node.{degree}"]
             x = summed[degree]
-            out.append(linear(x, weight) if t > 0 else species_linear(x, edges.one_hot, weight))
+            out.append(species_linear(x, edges.one_hot, weight) if self._node_by_species(t) else linear(x, weight))
         return torch.cat(out, 2) * params["constant.inverse_neighbours"][:, None, None, None]
 
     def _messages(self, t: int, params: Mapping[str, Tensor], edges: Edges, h: Features, sums: Tensor) -> Features:
@@ -160,4 +168,6 @@ class Mace:
                 out[degree] = out[degree] + species_linear(
                     h[degree], edges.one_hot, params[f"layer{t}.residual.{degree}"]
                 )
+        if t == 0 and self.config.first_residual:
+            out[0] = out[0] + (edges.one_hot @ params["layer0.residual.0"])[:, :, None]
         return out

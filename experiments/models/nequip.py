@@ -7,7 +7,8 @@ Layout: channels last, ``[p, n, 2l+1, C]`` for every irrep of O(3). One layer is
 with a radial network R on trainable Bessel functions times a polynomial cutoff, and sums over all paths to an irrep
 followed by one linear map; the readout is two linear maps of the scalars. Normalisations are those of the published
 code (e3nn's: 1/√fan-in for linear maps, also over species; "component" tensor products; second moments of one).
-The per-species scale and shift of its energies are the task's: scale and baseline come from the training frames.
+Scale and shift of its energies are the task's: scale and baseline come from the training frames. ``species_scales``
+adds what the package's ``per_type_energy_scales`` are.
 
 ``prune=all`` leaves out what cannot reach the energy (all but scalars of the last layer, pseudo-tensors of the one
 before, …), so that the identities between function classes hold exactly: one layer ⇒ L irrelevant; edge_lmax=0 ⇒ L
@@ -28,7 +29,7 @@ from experiments.models.convolution import Convolution
 from experiments.models.edges import Edges, edges_of
 from experiments.models.gate import SCALAR, Irrep, gate, gated, name_of
 from experiments.models.graph import Graph, gather_senders, to_slots
-from experiments.models.linear import linear, species_linear
+from experiments.models.linear import linear, one_hot, species_linear
 from experiments.models.parameters import Parameter, draw_all
 from experiments.models.radial import perceptron
 
@@ -87,7 +88,7 @@ class Nequip:
         self._convolutions = [_by_signs(layer, config.edge_order) for layer in self.layers]
 
     def parameters(self) -> tuple[Parameter, ...]:
-        """Every weight tensor of one run but the radial basis' frequencies."""
+        """Every weight tensor of one run but the radial basis' frequencies and the scales of the elements."""
         config, s = self.config, self.n_species
         weighing = s if config.self_connection == "species" else config.embedding_channels
         widths = (config.n_bessel, *config.radial_hidden)
@@ -126,6 +127,8 @@ class Nequip:
         frequencies = (math.pi * torch.arange(1, self.config.n_bessel + 1, dtype=torch.float64)).to(dtype)
         name = "bessel" if self.config.bessel_trainable else "constant.bessel"
         constants = {"constant.inverse_neighbours": torch.ones((), dtype=dtype), name: frequencies}
+        if self.config.species_scales:
+            constants["scales"] = torch.ones(self.n_species, dtype=dtype)
         return draw_all(self.parameters(), seed, dtype) | constants
 
     def energies(self, params: Mapping[str, Tensor], graph: Graph) -> Tensor:
@@ -136,7 +139,12 @@ class Nequip:
         x = self.node_features(params, graph)[-1][SCALAR]
         if self.config.readout_hidden is not None:
             x = linear(x, params["readout.0"])
-        return linear(x, params["readout.1"])[:, :, 0, 0] * graph.atoms
+        energies = linear(x, params["readout.1"])[:, :, 0, 0] * graph.atoms
+        if self.config.species_scales:
+            energies = (
+                energies * (one_hot(graph.species, self.n_species, x.dtype) @ params["scales"][..., None])[..., 0]
+            )
+        return energies
 
     def node_features(self, params: Mapping[str, Tensor], graph: Graph) -> list[Features]:
         """Node features behind every layer, by irrep."""

@@ -165,7 +165,7 @@ class Ntk:
         """By least squares, around the initial weights of ``seed``."""
         config, weights = self.config, self.initial(frames, seed)
         model = self.linearised(weights)
-        smaller = "fewer training frames (P), model.channels"
+        smaller = "a smaller P or model.channels"
         fitted = solve(model, frames, config.energy_weight, config.force_weight, isolated, smaller=smaller).solution()
         tensors = {**fitted.tensors, **{f"initial.{name}": value for name, value in weights.items()}}
         return Solution(tensors, fitted.baseline, fitted.per_atom, fitted.n_parameters, fitted.facts)

@@ -7,7 +7,7 @@ RMS of the run's own training frames (so that the loss is in its units) and the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -166,11 +166,15 @@ class MoleculeTask:
         """Loss of every run ``[p]`` on its batch ``picked`` ``[p, B]`` (indices into the pool).
 
         ``resident`` are the pool's tensors, ``targets`` those of :meth:`targets`; ``terms`` tells whether energies
-        and whether forces are trained on.
+        and whether forces are trained on. ``rotations`` ``[p, B, 3, 3]`` among the targets turn the frames of the
+        batch, and their forces with them.
         """
         energy_weight, force_weight = targets["weights"].unbind(1)
         p, batch = picked.shape
         graph = pick_graph(resident, picked)
+        turns = targets.get("rotations")
+        if turns is not None:
+            graph = replace(graph, vectors=turned(graph.vectors, turns))
         if terms[1]:
             graph = differentiable(graph)
         atomic = model.energies(params, graph) * graph.atoms  # [p, B·N]
@@ -184,6 +188,8 @@ class MoleculeTask:
             (gradient,) = torch.autograd.grad(atomic.sum(), graph.vectors, create_graph=True)
             scale = targets["scale"].reshape(p, 1, 1)
             target_forces = resident["forces"][picked].reshape(p, -1, 3) / scale
+            if turns is not None:
+                target_forces = turned(target_forces, turns)
             error = (pair_forces(gradient, graph) - target_forces) * graph.atoms[..., None]
             loss = loss + force_weight * (error**2).sum((1, 2)) / (3 * graph.atoms.sum(1))
         return loss
@@ -232,6 +238,12 @@ def pick_graph(tensors: Tensors, picked: Tensor) -> Graph:
         species=tensors["species"][picked].reshape(p, batch * atoms),
         atoms=tensors["atoms"][picked].reshape(p, batch * atoms),
     )
+
+
+def turned(vectors: Tensor, rotations: Tensor) -> Tensor:
+    """Vectors ``[p, B·N, ..., 3]`` of B frames, each frame by its own rotation ``[p, B, 3, 3]``."""
+    p, batch = rotations.shape[:2]
+    return (vectors.reshape(p, batch, -1, 3) @ rotations.transpose(2, 3)).reshape(vectors.shape)
 
 
 def differentiable(graph: Graph) -> Graph:

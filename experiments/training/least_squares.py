@@ -36,8 +36,12 @@ class Design:
 class LinearModel(Protocol):
     """Energies and forces that are linear in ``size`` coefficients."""
 
-    size: int
     elements: Ints
+
+    @property
+    def size(self) -> int:
+        """M."""
+        ...
 
     def check(self, frames: Frames) -> None:
         """Raises ``InputError`` for elements the model does not know, and for positions that are not finite."""
@@ -101,7 +105,7 @@ def solve(
     force_weight: float,
     isolated: Isolated = None,
     *,
-    smaller: str = "fewer training frames (P)",
+    smaller: str = "a smaller P",
     criterion: Criterion = "frames",
     ridge: float | None = None,
 ) -> LinearFit:
@@ -119,7 +123,7 @@ def solve(
     check_labels(frames)
     model.check(frames)
     labels = Labels.of(frames, model.elements, isolated, energy_weight, force_weight)
-    _fits(model, frames, force_weight, smaller)
+    fits(frames, model.size, model.chunk_bytes(frames), force_weight, smaller)
     rows = _Rows(model, frames, labels.force_weight)
     problem = RidgeProblem(
         energy_x=rows.energies * labels.energy_weight[:, None],
@@ -142,10 +146,17 @@ def solve(
     )
 
 
-def _fits(model: LinearModel, frames: Frames, force_weight: float, smaller: str) -> None:
-    """Refuses what memory cannot hold: see ``_dual`` and ``_primal`` of :mod:`experiments.training.ridge`."""
+def fits(frames: Frames, m: int, chunk_bytes: float, force_weight: float, smaller: str) -> None:
+    """Refuses what memory cannot hold: see ``_dual`` and ``_primal`` of :mod:`experiments.training.ridge`.
+
+    Args:
+        frames, force_weight, smaller: as for :func:`solve`; m: coefficients; chunk_bytes: see :class:`LinearModel`.
+
+    Raises:
+        InputError: this machine has less.
+    """
     components = int((frames.numbers > 0).sum()) * 3 if force_weight > 0 else 0
-    rows, m = components + len(frames), model.size
+    rows = components + len(frames)
     held = 8.0 * components * m
     energies = 2 * 8.0 * len(frames) * m
     if in_dual(rows, m):
@@ -153,7 +164,7 @@ def _fits(model: LinearModel, frames: Frames, force_weight: float, smaller: str)
     else:
         held, decomposed = (held if held <= _HELD_BYTES else 0.0), m
     # the matrix, its eigenvectors, and LAPACK's work space of two more
-    peak = energies + held + max(4 * 8.0 * decomposed**2, model.chunk_bytes(frames) if components else 0.0)
+    peak = energies + held + max(4 * 8.0 * decomposed**2, chunk_bytes if components else 0.0)
     room(peak, f"{rows} labels and {m} coefficients", smaller)
 
 

@@ -1,10 +1,13 @@
-"""Which training frames each update sees: a function of (seed, step) alone, so that a resume needs no replay."""
+"""Which training frames each update sees, and how turned: functions of (seed, step) alone, so that a resume needs no
+replay."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from experiments.data.dataset import Ints
+from experiments.data.dataset import Floats, Ints
+
+_TURNS = 2**32  # above every seed: keeps the rotations apart from the shuffles
 
 
 def batches(seed: int, P: int, batch_size: int, steps: Ints) -> Ints:
@@ -21,3 +24,22 @@ def batches(seed: int, P: int, batch_size: int, steps: Ints) -> Ints:
         chosen = epochs == epoch
         picked[chosen] = shuffle[within[chosen]]
     return picked
+
+
+def rotations(seed: int, batch_size: int, steps: Ints) -> Floats:
+    """A rotation for every frame of every batch, ``[len(steps), batch_size, 3, 3]``: uniform on SO(3), independent.
+
+    From normalised quaternions of normal numbers.
+    """
+    drawn = [
+        np.random.Generator(np.random.Philox(key=[seed + _TURNS, int(s)])).standard_normal((batch_size, 4))
+        for s in steps
+    ]
+    q = np.stack(drawn)
+    w, x, y, z = np.moveaxis(q / np.linalg.norm(q, axis=-1, keepdims=True), -1, 0)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    return np.stack([np.stack(row, -1) for row in rows], -2)

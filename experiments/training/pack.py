@@ -24,7 +24,7 @@ from experiments.training.layout import Layout
 from experiments.training.member import Member
 from experiments.training.optimizers import OPTIMIZERS
 from experiments.training.optimizers.optimizer import Optimizer
-from experiments.training.order import batches
+from experiments.training.order import batches, rotations
 from experiments.training.step import Gradient, Tensors, Update, make_gradient, make_update
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,11 @@ class Pack:
         shapes = {k: v.shape for k, v in model.init(0, task.dtype).items() if not is_constant(k)}
         self.layout = Layout(shapes)
         self.state = stack([self._start(member) for member in members])
-        self.targets = task.targets([m.prepared for m in members], [m.weighting for m in members])
+        self.targets = dict(task.targets([m.prepared for m in members], [m.weighting for m in members]))
+        self.augment = shared.augment
+        if self.augment:
+            unturned = torch.eye(3, dtype=task.dtype, device=task.device)
+            self.targets["rotations"] = unturned.expand(len(members), self.batch_size, 3, 3).contiguous()
         self.limits = {
             "clip": self._column([m.settings.clip for m in members]),
             "ema_decay": self._column([m.settings.ema_decay for m in members]),
@@ -191,6 +195,7 @@ class Pack:
         rates = np.zeros((length, p))
         steps = np.ones((length, p))
         picked = np.zeros((length, p, self.batch_size), dtype=np.int64)
+        turns = np.tile(np.eye(3), (length, p, self.batch_size, 1, 1)) if self.augment else None
         for i, member in members:
             clocks = range(member.clock, member.clock + length)
             factor = member.schedule.factor if self.optimizer.anneals else member.schedule.rise
@@ -199,10 +204,15 @@ class Pack:
             steps[:, i] = places + 1
             subset = member.prepared.subset
             picked[:, i] = subset[batches(member.seed, len(subset), self.batch_size, places)]
+            if turns is not None:
+                turns[:, i] = rotations(member.seed, self.batch_size, places)
         rate_steps, number_steps = self._column(rates), self._column(steps)
         picked_steps = torch.as_tensor(picked, device=self.task.device)
+        turn_steps = None if turns is None else self._column(turns)
         losses = []
         for j in range(length):
+            if turn_steps is not None:
+                self.targets["rotations"] = turn_steps[j]
             losses.append(self._update(step, picked_steps[j], rate_steps[j], number_steps[j]))
             self._refresh([(i, int(steps[j, i])) for i, _ in members])
         all_losses = torch.stack(losses).cpu().numpy()  # the only wait for the device in a leg

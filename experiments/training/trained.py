@@ -20,10 +20,11 @@ from torch import Tensor
 
 from experiments.architectures import NetworkConfig
 from experiments.closed_forms import closed_form
-from experiments.config import TrainingConfig, parse
+from experiments.config import parse, parse_model
 from experiments.data.baseline import Baseline, composition
 from experiments.data.dataset import Dataset, Floats, Frames, Ints
 from experiments.errors import InputError
+from experiments.models.convert.converted import Converted
 from experiments.networks import network
 from experiments.runs import WEIGHTS, Run
 from experiments.tasks.molecules import MoleculeTask, Prepared
@@ -90,13 +91,14 @@ def save_network(
 ) -> None:
     """Write a network's averaged weights and constants; ``energy_offset`` is in eV an atom."""
     offset = np.full(len(elements), energy_offset)
-    facts = {**_facts(elements, prepared.baseline, offset, dataset), "scale": prepared.scale}
+    bonded = dataset.pool.bonds is not None
+    facts = {**_facts(elements, prepared.baseline, offset, bonded), "scale": prepared.scale}
     checkpoint.save(path, checkpoint.Checkpoint(dict(weights), facts))
 
 
 def save_solution(path: Path, solution: Solution, elements: Sequence[int], dataset: Dataset) -> None:
     """Write a model that solved itself."""
-    facts = _facts(elements, solution.baseline, solution.per_atom, dataset)
+    facts = _facts(elements, solution.baseline, solution.per_atom, dataset.pool.bonds is not None)
     checkpoint.save(path, checkpoint.Checkpoint(dict(solution.tensors), facts))
 
 
@@ -107,15 +109,26 @@ def solved(model: ClosedForm, solution: Solution, elements: Sequence[int], datas
     return Trained(np.array(elements, dtype=np.int64), solution.baseline, solution.per_atom, bonded, geometry)
 
 
+def save_converted(directory: Path, network: Converted) -> None:
+    """Write another package's network as a run's directory has its own."""
+    elements = np.array(network.elements, dtype=np.int64)
+    bare = Baseline(elements, np.zeros(len(elements)))
+    facts = {**_facts(network.elements, bare, network.per_atom, False), "scale": network.scale}
+    dtype = getattr(torch, network.precision)
+    weights = {name: value.to(dtype) for name, value in network.weights.items()}
+    checkpoint.save(directory / "checkpoint" / WEIGHTS, checkpoint.Checkpoint(weights, facts))
+
+
 def load(run: Run, device: torch.device) -> Trained:
     """The model of a finished run, in the precision it was trained in (closed form: float64, on the CPU).
 
     Raises:
         InputError: no such run, not done, or without a whole model.
     """
-    if not (run.path / "config.yaml").exists():
+    converted = run.converted()
+    if converted is None and not (run.path / "config.yaml").exists():
         raise InputError(f"{run.path}: no run is there; {ACCEPTED}")
-    if run.result() is None:
+    if converted is None and run.result() is None:
         raise InputError(f"{run.path}: the run is {run.state()}; {ACCEPTED}")
     path = run.path / "checkpoint" / WEIGHTS
     stored = checkpoint.load(path) if path.exists() else None
@@ -125,22 +138,27 @@ def load(run: Run, device: torch.device) -> Trained:
         )
         raise InputError(f"{path}: {reason}; accepted: a run computed by this version, in a new store=DIR")
     facts = stored.facts
-    config = parse(run.config())
     elements = np.array(facts["elements"], dtype=np.int64)
-    if config.training is None:
-        geometry = closed_form(config.model, elements.tolist()).geometry(stored.tensors)
+    if converted is not None:
+        model = parse_model(converted["model"], None, None)
+        assert isinstance(model, NetworkConfig)
+        geometry = _network(model, converted["precision"], elements, stored, device)
     else:
-        assert isinstance(config.model, NetworkConfig)
-        geometry = _network(config.model, config.training, elements, stored, device)
+        config = parse(run.config())
+        if config.training is None:
+            geometry = closed_form(config.model, elements.tolist()).geometry(stored.tensors)
+        else:
+            assert isinstance(config.model, NetworkConfig)
+            geometry = _network(config.model, config.training.precision, elements, stored, device)
     return Trained(elements, _baseline(facts["baseline"]), np.array(facts["per_atom"]), bool(facts["bonded"]), geometry)
 
 
 def _network(
-    config: NetworkConfig, training: TrainingConfig, elements: Ints, stored: checkpoint.Checkpoint, device: torch.device
+    config: NetworkConfig, precision: str, elements: Ints, stored: checkpoint.Checkpoint, device: torch.device
 ) -> Geometry:
     model = network(config, len(elements))
     params = {name: value.to(device)[None] for name, value in stored.tensors.items()}
-    dtype = getattr(torch, training.precision)
+    dtype = getattr(torch, precision)
     bare = Baseline(elements, np.zeros(len(elements)))
     # the neighbours' constant is among the weights; here it would be for training
     prepared = Prepared(np.zeros(0, np.int64), bare, float(stored.facts["scale"]), inverse_neighbours=1.0)
@@ -153,7 +171,7 @@ def _network(
     return geometry
 
 
-def _facts(elements: Sequence[int], baseline: Baseline, per_atom: Floats, dataset: Dataset) -> dict[str, Any]:
+def _facts(elements: Sequence[int], baseline: Baseline, per_atom: Floats, bonded: bool) -> dict[str, Any]:
     """JSON keeps every digit of a float."""
     return {
         "elements": [int(z) for z in elements],
@@ -165,7 +183,7 @@ def _facts(elements: Sequence[int], baseline: Baseline, per_atom: Floats, datase
             "only": None if baseline.only is None else np.asarray(baseline.only).tolist(),
         },
         "per_atom": per_atom.tolist(),
-        "bonded": dataset.pool.bonds is not None,
+        "bonded": bonded,
     }
 
 

@@ -194,3 +194,29 @@ def test_further_sizes_continue_the_grid_and_would_show_it() -> None:
     draws = first.delta.value + error * np.sqrt(5) * np.random.default_rng(0).normal(size=(4000, 5))
     t = draws.mean(axis=1) / (draws.std(axis=1, ddof=1) / np.sqrt(5))
     assert np.mean(t > 2.132) >= 0.78  # t(4) at 5 %; 0.80 less three binomial errors
+
+
+def test_channels_that_were_matched_to_one_reference_are_no_difference() -> None:
+    """L = 0 with more channels than L = 1 is comparable where both have the size of one reference, and only there."""
+    rng = np.random.default_rng(0)
+
+    def curve(L: int, channels: int, **more: Any) -> pd.DataFrame:
+        identity: dict[str, Any] = {
+            "architecture": "mace",
+            "dataset": "toy",
+            "metric": "force_mae",
+            "nu": 3,
+            "converged": True,
+        }
+        return curve_rows(
+            rng, beta=0.5, prefactor=1.0, subset=0.01, init=0.01, L=L, channels=channels, **identity, **more
+        )
+
+    def factors(*settings: dict[str, Any]) -> list[str]:
+        frames = [curve(L, channels, **more) for (L, channels), more in zip(((0, 49), (1, 32)), settings, strict=True)]
+        return [c.factor for c in compare(analysed(*frames))]
+
+    size = {"match.by": "weights", "match.target": 114096}
+    assert factors(size, size) == ["L"]
+    assert factors({}, {}) == []
+    assert factors(size, {"match.by": "weights", "match.target": 5}) == []

@@ -165,7 +165,7 @@ def test_what_it_refuses(run: Run, calculator: EquilawCalculator, tmp_path: Path
 
 
 def test_star_is_refused(make_config: MakeConfig) -> None:
-    with pytest.raises(InputError, match=r"its frames list their bonds \(data=star\)"):
+    with pytest.raises(InputError, match=r"its frames list their bonds \(data=star, data=polynomial\)"):
         EquilawCalculator(finished(make_config(model="ace")).path)
 
 

@@ -46,7 +46,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("Seed", 0, "Seed: unknown key; accepted: P, L, nu, seed"),
     ("data", "star", "data='star': accepted: one of the files in conf/data/"),
     ("model", None, "model=None: accepted: one of the files in conf/model/"),
-    ("model.architecture", "nequip2", "model.architecture='nequip2': accepted: mace | nequip | tfn | ace"),
+    ("model.architecture", "nequip2", "model.architecture='nequip2': accepted: mace | nequip | tfn"),
     ("model.chanels", 3, "model.chanels: unknown key (did you mean model.channels?)"),
     ("model.edge_lmax", 9, "model.edge_lmax=9: accepted: an integer from 0 to 3"),
     ("training.max_steps", 1, "training.max_steps=1: accepted: an integer from 2 to"),

@@ -26,11 +26,9 @@ from experiments.config import parse
 from experiments.data.load import load
 from experiments.processes import Process, start_time
 from experiments.runs import Run, RunStore
-from experiments.table import run_table
+from tests.faults.checks import assert_clean, assert_same, table_of
 
 ROOT = Path(__file__).resolve().parents[2]
-TIMING = ["seconds", "cpu_seconds", "code_version"]
-"""What may differ: how long it took, and the commit where somebody commits meanwhile."""
 KILLS = int(os.environ.get("EQUILAW_KILLS", "100"))
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
@@ -91,28 +89,6 @@ def zygote(root: Path) -> Iterator[Zygote]:
     made.process.wait()
 
 
-def table_of(store: Path) -> pd.DataFrame:
-    return run_table(RunStore(store)).drop(columns=TIMING)
-
-
-def assert_clean(store: Path, count: int) -> None:
-    """Every run done once; no asides, no checkpoints, no leases."""
-    runs = RunStore(store).runs()
-    assert len(runs) == count
-    for run in runs:
-        assert run.state() == "done"
-        assert run.recorded_state()["state"] == "done"
-        result = run.result()
-        assert result is not None
-        winner = run.path / f"attempt-{result['attempt']}" / "result.json"
-        assert os.path.samefile(winner, run.path / "result.json")
-        for name in ("frame_errors.parquet", "history.parquet", "checkpoint/model.safetensors"):
-            assert (run.path / name).exists(), name
-        assert not list(run.path.rglob("alive.json"))
-    assert not list(store.rglob(f"{files.ASIDE}*"))
-    assert not list(store.rglob("step-*"))
-
-
 def campaign(
     zygote: Zygote, make_config: Callable[..., dict[str, Any]], path: Path, kills: int, seed: int, drivers: int = 2
 ) -> int:
@@ -155,12 +131,7 @@ def campaign(
     codes = [zygote.wait(pid) for pid in living]
     assert codes == [0] * drivers
     assert_clean(path / "disturbed", len(runs))
-    pd.testing.assert_frame_equal(table_of(path / "disturbed"), table_of(path / "undisturbed"), check_exact=True)
-    for run, other in zip(runs, stores["undisturbed"], strict=True):
-        pd.testing.assert_frame_equal(
-            pd.read_parquet(run.path / "frame_errors.parquet"), pd.read_parquet(other.path / "frame_errors.parquet"),
-            check_exact=True,
-        )  # fmt: skip
+    assert_same(path / "disturbed", path / "undisturbed")
     return hits
 
 

@@ -1,8 +1,10 @@
-"""Hydra's own configuration loader on the project's conf/."""
+"""Hydra's own configuration loader on the project's conf/, and a real Slurm."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,37 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import DictConfig
+
+from slurm import commands, local, worker
+from slurm.cluster import daemons
+from slurm.cluster.cluster import Cluster
+from slurm.cluster.configuration import Settings
+from slurm.cluster.temporary import temporary
+
+STUB = Path(__file__).with_name("stub_worker.py")
+
+
+def skip_without_slurm(accounting: bool = False) -> None:
+    """Skip the test where the packages are not installed."""
+    if missing := daemons.missing(accounting):
+        pytest.skip(f"{', '.join(missing)} not installed: make slurm")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A cluster of two nodes without accounting, up for the tests of a module."""
+    skip_without_slurm()
+    with temporary(Settings(nodes=2, exposed=True)) as made:
+        yield made
+
+
+@pytest.fixture
+def on_cluster(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """Our own commands talk to it."""
+    monkeypatch.setenv("SLURM_CONF", str(cluster.layout.slurm_conf))
+    commands.environment.cache_clear()
+    yield cluster
+    commands.environment.cache_clear()
 
 
 @pytest.fixture
@@ -30,3 +63,16 @@ def master(loader: ConfigLoader) -> Callable[..., DictConfig]:
         return loader.load_configuration("config", list(overrides), run_mode=RunMode.MULTIRUN)
 
     return compose
+
+
+@pytest.fixture
+def stubs(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, str]], None]:
+    """Workers that play their part in a tenth of a second; told what to do with which run."""
+    monkeypatch.setattr(worker, "COMMAND", (sys.executable, str(STUB)))
+    monkeypatch.setattr(local, "POLL_SECONDS", 0.05)
+    monkeypatch.setenv("PYTHONPATH", str(worker.ROOT))
+
+    def tell(told: Mapping[str, str]) -> None:
+        monkeypatch.setenv("EQUILAW_STUB", json.dumps(dict(told)))
+
+    return tell

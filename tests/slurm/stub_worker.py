@@ -1,7 +1,7 @@
 """Plays ``experiments.worker`` without torch: takes runs, publishes results at once, and dies or hangs where told to.
 
 EQUILAW_STUB is a JSON mapping of run ids to what happens when the run is reached: ``die`` (always), ``die once``,
-``hang`` (stopped, once), ``disk``. Packs are written to ``<store>/packs.jsonl``.
+``hang`` (stopped, once), ``fail``, ``disk``. Packs are written to ``<store>/packs.jsonl``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
-from experiments.runs import Run
+from experiments.runs import ORIGIN, Run
 
 
 def say(**event: object) -> None:
@@ -44,11 +44,18 @@ def main() -> None:
                 outcome[run.id] = "done" if run.state() == "done" else "taken"
                 continue
             with attempt:
+                job = {name: value for name, value in os.environ.items() if name.startswith("SLURM_")}
+                attempt.note(ORIGIN, {"environment": job})
                 what = told.get(run.id)
                 if what == "die" or (what == "die once" and first_time(run)):
                     os.kill(os.getpid(), signal.SIGKILL)
                 if what == "hang" and first_time(run):
                     os.kill(os.getpid(), signal.SIGSTOP)
+                if what == "fail":
+                    run.set_state("failed", message="ValueError: as told")
+                    outcome[run.id] = "failed"
+                    say(event="ended", run=run.id, outcome="failed")
+                    continue
                 if what == "disk":
                     say(event="disk", errno=28, reason="No space left on device", path=str(run.path))
                     sys.exit(1)

@@ -16,9 +16,10 @@ from experiments.config import parse
 from experiments.errors import RunsFailed
 from experiments.execute import dataset_of
 from experiments.runs import RunStore
-from slurm.launcher import LocalSettings, run_missing
+from slurm.launcher import run_missing
 from slurm.local import Pool
 from slurm.plan import PlannedRun
+from slurm.settings import LocalSettings
 
 MakeConfig = Callable[..., dict[str, Any]]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,12 @@ from experiments.config import parse
 from experiments.execute import dataset_of
 from experiments.interrupt import Terminated
 from experiments.runs import RunStore
-from slurm import local, worker
-from slurm.launcher import LocalSettings, run_missing, visible_gpus
-from slurm.local import Pool
+from slurm.launcher import run_missing
+from slurm.local import Pool, visible_gpus
 from slurm.plan import PlannedRun
+from slurm.settings import LocalSettings
 
 MakeConfig = Callable[..., dict[str, Any]]
-STUB = Path(__file__).with_name("stub_worker.py")
 
 
 class Listener:
@@ -55,19 +53,6 @@ def planned(make_config: MakeConfig) -> Callable[..., PlannedRun]:
         return PlannedRun(config, config.model_id(sha256), run, config.shape_id(sha256))
 
     return make
-
-
-@pytest.fixture
-def stubs(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, str]], None]:
-    """Workers that play their part in a tenth of a second; told what to do with which run."""
-    monkeypatch.setattr(worker, "COMMAND", (sys.executable, str(STUB)))
-    monkeypatch.setattr(local, "POLL_SECONDS", 0.05)
-    monkeypatch.setenv("PYTHONPATH", str(worker.ROOT))
-
-    def tell(told: Mapping[str, str]) -> None:
-        monkeypatch.setenv("EQUILAW_STUB", json.dumps(dict(told)))
-
-    return tell
 
 
 def packs(planned: PlannedRun) -> list[list[str]]:

@@ -16,6 +16,7 @@ from experiments.config import LacksKnob, parse
 from experiments.data.dataset import Dataset
 from experiments.data.load import load
 from experiments.errors import InputError
+from experiments.matching import Matched
 from slurm.grid import expand
 from slurm.plan import Composer, Plan, plan
 
@@ -80,6 +81,21 @@ def test_cells(planned: Callable[..., Plan]) -> None:
     assert found == {(0, 1, 3), (1, 1, 3), (0, 3, 3), (0, 3, 0)}
     made = planned("cell=C", "P=4", "model.edge_lmax=2")  # the command line has the last word
     assert [getattr(p.config.model, "edge_lmax", None) for p in made.runs] == [2]
+
+
+def test_channels_are_matched_to_a_reference(planned: Callable[..., Plan]) -> None:
+    """Each point has the channels of its own L; what has no channels is dropped and listed."""
+    made = planned("model=mace,nequip,ace", "L=0,1,2", "P=4", "match=weights", "reference.L=2")
+    found = {(p.config.model.architecture, p.config.L): p.config.match for p in made.runs}
+    assert set(found) == {(name, L) for name in ("mace", "nequip") for L in range(3)}
+    for (_, L), match in found.items():
+        assert isinstance(match, Matched)
+        assert match.mismatch == 0 if L == 2 else 0 < abs(match.mismatch) < 0.05
+    assert "match=weights: model=ace has no channels to choose; accepted: null" in made.dropped
+    for p in made.runs:
+        assert f"channels={getattr(p.config.model, 'channels', None)} (" in p.line()
+    plain = planned("model=mace", "L=2", "P=4")
+    assert plain.runs[0].run.id in {p.run.id for p in made.runs}  # its own reference: the run as it was
 
 
 def test_all_errors_at_once_each_once_and_before_data(planned: Callable[..., Plan], tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_shipped_sections_hold_every_key_and_the_defaults(name: str) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"source": "oracle"}, "data.source='oracle': accepted: xtb, star, extxyz, ase_db"),
+        ({"source": "oracle"}, "data.source='oracle': accepted: xtb, star"),
         ({"n_neighbors": 4}, r"data\.n_neighbors: unknown key \(did you mean data\.n_neighbours\?\)"),
         ({"pool": 10.5}, r"data\.pool=10\.5"),
         ({"pool": "many"}, r"data\.pool='many'"),

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from experiments.config import AceConfig
 from experiments.data.dataset import Floats, Frames
 from experiments.errors import InputError
-from experiments.models.ace import LinearAce, basis, radial_functions
+from experiments.models.ace import Ace, LinearAce, basis, most_features, radial_functions
 
 CELLS = [(1, 0), (1, 2), (2, 0), (2, 3), (3, 2), (4, 1)]
 ELEMENTS = (1, 6, 8)
@@ -81,6 +81,27 @@ def test_number_of_features_is_that_of_the_invariants(n_channels: int, lmax: int
     for group in basis(n_channels, 1, lmax, 4):
         sizes[len(group.degrees)] += group.size
     assert sizes == {order: count(n_channels, lmax, order) for order in sizes}
+
+
+@pytest.mark.parametrize(
+    ("n_species", "n_radial", "lmax", "nu"), [(1, 5, 2, 4), (2, 4, 1, 4), (3, 3, 3, 3), (2, 8, 0, 2)]
+)
+def test_size_is_known_before_features_are_listed(n_species: int, n_radial: int, lmax: int, nu: int) -> None:
+    """Exactly where no two factors can be equal, as with one factor; else a little above."""
+    exact = sum(group.size for group in basis(n_species, n_radial, lmax, nu))
+    assert exact <= most_features(n_species, n_radial, lmax, nu) < 1.6 * exact
+    assert most_features(n_species, n_radial, lmax, 1) == n_species * n_radial
+
+
+def test_refuses_more_than_memory_before_features_are_listed() -> None:
+    """Ten million features of an atom would take minutes to list."""
+    ace = Ace(AceConfig(nu=4, edge_lmax=3, n_radial=32), ELEMENTS)
+    frames = molecules(40, [6, 8, 1, 1])
+    with pytest.raises(
+        InputError, match=r"520 labels and \d+ coefficients: needs about .* accepted: a smaller P, nu, mod"
+    ):
+        ace.accept(frames, frames)
+    assert "groups" not in vars(ace)
 
 
 def test_one_and_two_factors_keep_all_radial_pairs() -> None:

@@ -268,7 +268,7 @@ def test_refuses_other_molecules_and_more_than_memory(monkeypatch: pytest.Monkey
     with pytest.raises(InputError, match=r"frame 0 holds H C O H H H: model=krr"):
         predict(replace(molecules(1), numbers=np.array([[1, 6, 8, 1, 1, 1]])))
     monkeypatch.setattr("experiments.training.closed_form.free_memory", lambda: 2.0**18)
-    with pytest.raises(InputError, match=r"570 labels in a kernel: needs about .* accepted: fewer training frames"):
+    with pytest.raises(InputError, match=r"570 labels in a kernel: needs about .* accepted: a smaller P"):
         solved(molecules(30))
 
 

@@ -1,4 +1,4 @@
-"""NequIP and tensor field networks as potentials: symmetries, smoothness, packs, derivatives."""
+"""Every network but MACE as a potential: symmetries, smoothness, packs, derivatives."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from experiments.architectures import MODELS, NequipConfig, TfnConfig
+from experiments.architectures import MODELS, MpnnConfig, NequipConfig, PolynomialConfig, TfnConfig
 from experiments.models.gate import Irrep
 from experiments.models.graph import Graph, pair_forces
+from experiments.models.mpnn import Mpnn
 from experiments.models.nequip import Nequip
+from experiments.models.polynomial import Polynomial
 from experiments.models.tfn import Tfn
 from experiments.networks import NETWORKS, Trainable
 from tests.experiments.models.clusters import graph_of, positions, species
@@ -36,7 +38,18 @@ def tfn(**changes: Any) -> Tfn:
     return Tfn(TfnConfig(**{**small, "cutoff": CUTOFF, **changes}), 3)
 
 
-MADE: dict[str, Nequip | Tfn] = {
+def polynomial(**changes: Any) -> Polynomial:
+    small: dict[str, Any] = {"channels": 4, "n_bessel": 4, "edge_lmax": 2}
+    return Polynomial(PolynomialConfig(**{**small, "cutoff": CUTOFF, **changes}), 3)
+
+
+def mpnn(**changes: Any) -> Mpnn:
+    small: dict[str, Any] = {"channels": 5, "n_bessel": 3, "n_layers": 2}
+    return Mpnn(MpnnConfig(**{**small, "cutoff": CUTOFF, **changes}), 3)
+
+
+Made = Nequip | Tfn | Polynomial | Mpnn
+MADE: dict[str, Made] = {
     "nequip L=0": nequip(L=0),
     "nequip L=1": nequip(L=1, n_layers=4),
     "nequip L=2": nequip(L=2, n_layers=2),
@@ -47,9 +60,18 @@ MADE: dict[str, Nequip | Tfn] = {
     "tfn L=1": tfn(L=1),
     "tfn L=2": tfn(L=2, n_layers=2),
     "tfn L=1 edge 2": tfn(L=1, n_layers=4, edge_lmax=2),
+    "polynomial nu=1": polynomial(nu=1),
+    "polynomial nu=2": polynomial(nu=2, edge_lmax=3),
+    "polynomial L=0 nu=3": polynomial(L=0),
+    "polynomial L=2 nu=4": polynomial(L=2, nu=4),
+    "mpnn": mpnn(),
+    "mpnn deep": mpnn(n_layers=3, message_layers=3),
 }
 ALL = pytest.mark.parametrize("name", MADE)
-SOME = pytest.mark.parametrize("name", ["nequip L=0", "nequip L=1", "tfn L=0", "tfn L=1"])
+SYMMETRIC = pytest.mark.parametrize("name", [name for name in MADE if "mpnn" not in name])
+SOME = pytest.mark.parametrize(
+    "name", ["nequip L=0", "nequip L=1", "tfn L=0", "tfn L=1", "polynomial L=2 nu=4", "mpnn"]
+)
 
 
 def packed(model: Trainable, *seeds: int) -> dict[str, Tensor]:
@@ -67,10 +89,13 @@ def example(seed: int, pack: int = 1, slots: int = 0, padding: int = 0) -> Graph
     return graph_of(positions(seed, pack, 2, 6), species(seed, pack, 2, 6), CUTOFF, slots, padding)
 
 
-def features_of(model: Nequip | Tfn, params: dict[str, Tensor], graph: Graph) -> list[dict[Irrep, Tensor]]:
-    """By degree and sign; degrees of the tensor field network have no parity, and rotations see none."""
+def features_of(model: Made, params: dict[str, Tensor], graph: Graph) -> list[dict[Irrep, Tensor]]:
+    """By degree and sign, of networks with messages of degrees; those of the tensor field network have no parity, and
+    rotations see none."""
     if isinstance(model, Nequip):
         return model.node_features(params, graph)
+    if not isinstance(model, Tfn):
+        return []
     return [{(degree, 1): h for degree, h in found.items()} for found in model.node_features(params, graph)]
 
 
@@ -78,7 +103,7 @@ def test_every_network_is_registered() -> None:
     assert set(NETWORKS) == {config for config in MODELS.values() if not config.closed_form}
 
 
-@ALL
+@SYMMETRIC
 @settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_energies_are_invariant_and_features_equivariant(name: str, seed: int) -> None:
@@ -229,9 +254,11 @@ def test_every_weight_reaches_the_energy(name: str) -> None:
     assert [key for key, g in zip(keys, gradients, strict=True) if g.abs().max() == 0] == []
 
 
-SMALLEST: dict[str, Nequip | Tfn] = {
+SMALLEST: dict[str, Made] = {
     "nequip": nequip(L=1, n_layers=2, channels=2, n_bessel=2, radial_hidden=(2,), readout_hidden=2),
     "tfn": tfn(L=1, n_layers=2, channels=2, n_radial=2, radial_width=2),
+    "polynomial": polynomial(L=1, nu=4, edge_lmax=1, channels=2, n_bessel=2),
+    "mpnn": mpnn(n_layers=2, channels=2, n_bessel=2),
 }
 
 

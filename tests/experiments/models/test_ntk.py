@@ -29,8 +29,9 @@ ELEMENTS = [1, 6, 8]
 CUTOFF = 4.0
 TINY: dict[str, Any] = {"L": 1, "n_layers": 2, "channels": 2, "cutoff": CUTOFF}
 RADIAL: dict[str, Any] = {"n_bessel": 3, "radial_hidden": (4,), "readout_hidden": 3}
+MACE = MaceConfig(nu=2, edge_lmax=1, **TINY, **RADIAL)
 SMALL: dict[str, NetworkConfig] = {
-    "mace": MaceConfig(nu=2, edge_lmax=1, **TINY, **RADIAL),
+    "mace": MACE,
     "nequip": NequipConfig(**TINY, **RADIAL),
     "tfn": TfnConfig(n_radial=3, radial_width=3, **TINY),
 }
@@ -132,7 +133,7 @@ def test_a_network_that_is_linear_in_its_weights_is_learned_exactly() -> None:
 def test_by_products_of_rows_or_of_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same fit by the smaller of the two matrices, and by the other."""
     frames = molecules(6)
-    model = made(replace(SMALL["mace"], n_layers=1), frames)
+    model = made(replace(MACE, n_layers=1), frames)
     found = [fit(model, frames, ridge=1e-6).predict(molecules(3, seed=1))]
     natural = ridge.in_dual(6 * 13, model.size)
     for module in (ridge, least_squares):
@@ -225,7 +226,9 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     frames = molecules(30)
     ntk = Ntk(NtkConfig(), ELEMENTS)
     monkeypatch.setattr("experiments.training.closed_form.free_memory", lambda: 2.0**28)
-    with pytest.raises(InputError, match=r"570 labels and \d+ coefficients: needs about .* accepted: fewer training f"):
+    with pytest.raises(
+        InputError, match=r"570 labels and \d+ coefficients: needs about .* accepted: a smaller P or model.channels"
+    ):
         ntk.solve(frames, None, 0)
     strange = frames.numbers.copy()
     strange[3, 2] = 7

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from experiments.architectures import NequipConfig
 from experiments.errors import InputError
-from experiments.models.convert import nequip_weights
+from experiments.models.convert.nequip import nequip_weights
 from experiments.models.graph import pair_forces
 from experiments.models.nequip import Nequip
 from tests.experiments.models.clusters import graph_of
 
-REFERENCES = sorted((Path(__file__).parent / "references").glob("nequip-*.safetensors"))
+REFERENCES = sorted((Path(__file__).parent / "references").glob("nequip05-*.safetensors"))
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:

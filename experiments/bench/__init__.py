@@ -1,0 +1,1 @@
+"""``make bench``, the training side; see :mod:`experiments.bench.__main__`."""

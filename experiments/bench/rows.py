@@ -1,0 +1,33 @@
+"""Entries of the benchmark's file, and how they are printed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+
+def row(name: str, device: torch.device, ours: float, peer: str, peer_ms: float) -> dict[str, Any]:
+    """An entry of the file; what is timed within one process."""
+    return {
+        "name": name,
+        "kind": "engine",
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "ours_ms": ours,
+        "peer": peer,
+        "peer_ms": peer_ms,
+        "ratio": peer_ms / ours,
+    }
+
+
+def show(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print entries as they come."""
+    for r in rows:
+        extra = (
+            f" ({r['ratio_low']:.2f} to {r['ratio_high']:.2f}; CPU {r['ratio_cpu']:.2f})" if "ratio_cpu" in r else ""
+        )
+        extra += f"  (ready after {r['compile_s']:.0f} s)" if "compile_s" in r else ""
+        extra += "".join(f"  ({r[key] / 1e6:.1f} MB: {key})" for key in r if key.endswith("_bytes_a_run"))
+        print(f"{r['ours_ms']:9.3f} ms  {r['ratio']:6.2f}x  {r['name']}; beside {r['peer']}{extra}", flush=True)

@@ -1,0 +1,258 @@
+"""What the daemons of a one-machine cluster read: slurm.conf, gres.conf, slurmdbd.conf, and who listens where."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import random
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from experiments.errors import InputError
+from slurm.ledger import user_name
+
+PORTS = range(20_000, 32_000, 32)
+"""Base ports to choose from, below those that Linux hands out by itself; a cluster has the 32 from its base on."""
+CONTROLLER, ACCOUNTING, DATABASE, FIRST_NODE = 0, 1, 2, 3
+"""Distances from the base port."""
+MOST_NODES = 29
+LONGEST = 60
+"""Most characters of the directory: sockets lie in it, and Linux has 108 for a socket's path."""
+EPOCH = 1_767_225_600
+"""2026-01-01 in Unix seconds; job ids of a new cluster begin at the seconds since then."""
+JOB_IDS = 60_000_000
+"""Slurm's own largest job id is a little above."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a cluster is to be."""
+
+    nodes: int = 4
+    gpus: int = 2
+    """Pretended GPUs of a node."""
+    shards: int = 8
+    """Parts of its GPUs that jobs may ask for."""
+    cpus: int = 8
+    """CPUs that a node says to have, whatever the machine has."""
+    memory: int = 8000
+    """MB that a node says to have."""
+    accounting: bool = False
+    """With a database, so that ``sacct`` answers."""
+    user_signal: bool = True
+    """Whether a job hears of its preemption by the signal that it asked for (``preempt_send_user_signal``)."""
+    grace: int = 10
+    """Seconds between the signals of a preemption and the kill."""
+    exposed: bool = False
+    """Allow it where the machine's own name is not an address of the loopback."""
+    extra: Mapping[str, str] = field(default_factory=dict)
+    """Further lines of slurm.conf, or others in place of those here."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything of a cluster lies: one directory, one range of ports."""
+
+    directory: Path
+    port: int
+    name: str
+    """Slurm's name of the cluster, which its processes carry: unlike that of any other."""
+
+    @property
+    def slurm_conf(self) -> Path:
+        """What ``SLURM_CONF`` names."""
+        return self.directory / "slurm.conf"
+
+    def path(self, *parts: str) -> Path:
+        """A path inside."""
+        return self.directory.joinpath(*parts)
+
+    @property
+    def munge_socket(self) -> Path:
+        """Where the daemons sign and check."""
+        return self.path("munge", "munge.socket")
+
+    def log(self, daemon: str) -> Path:
+        """What a daemon says."""
+        return self.path("log", f"{daemon}.log")
+
+
+def node_names(settings: Settings) -> list[str]:
+    """n1, n2, …"""
+    return [f"n{number}" for number in range(1, settings.nodes + 1)]
+
+
+def own_address(exposed: bool) -> str:
+    """The address of the machine's own name, on which Slurm listens.
+
+    Raises:
+        InputError: it has none, or one that other machines may reach.
+    """
+    name = short_hostname()
+    try:
+        address = socket.gethostbyname(socket.gethostname())
+    except OSError:
+        raise InputError(
+            f"this machine's name {name} has no address; accepted: a line '127.0.1.1 {name}' in /etc/hosts"
+        ) from None
+    if not (exposed or ipaddress.ip_address(address).is_loopback):
+        raise InputError(
+            f"this machine's name {name} is {address}, where others may reach the cluster; accepted: a line "
+            f"'127.0.1.1 {name}' before it in /etc/hosts, or --exposed (all still need the cluster's own key)"
+        )
+    return address
+
+
+def short_hostname() -> str:
+    """As Slurm compares it with its configuration."""
+    return socket.gethostname().partition(".")[0]
+
+
+def free_port(address: str) -> int:
+    """The base of a range of ports on which nobody listens, found from a random start: tests run side by side."""
+    bases = list(PORTS)
+    random.Random(os.urandom(8)).shuffle(bases)
+    for base in bases:
+        if is_free(address, base):
+            return base
+    raise InputError(f"no 32 free ports in a row between {PORTS.start} and {PORTS.stop}")
+
+
+def is_free(address: str, base: int) -> bool:
+    """Whether nobody listens on a whole range."""
+    return all(_port_is_free(address, base + offset) for offset in range(MOST_NODES + FIRST_NODE))
+
+
+def _port_is_free(address: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Slurm does: a port just left will do
+        try:
+            probe.bind((address, port))
+        except OSError:
+            return False
+    return True
+
+
+def write(layout: Layout, settings: Settings, address: str) -> None:
+    """Make the directories and write every file that the daemons read."""
+    for part in ("munge", "state", "spool", "pid", "log", "dev", "db"):
+        layout.path(part).mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name in node_names(settings):
+        layout.path("spool", name).mkdir(exist_ok=True)
+    key = layout.path("munge", "munge.key")
+    if not key.exists():
+        with open(os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "wb") as file:
+            file.write(os.urandom(1024))
+    for number in range(settings.gpus):
+        device = layout.path("dev", f"nvidia{number}")
+        if not device.is_symlink():
+            device.symlink_to("/dev/null")  # a regular file would be allocated without CUDA_VISIBLE_DEVICES
+    layout.path("gres.conf").write_text(_gres_conf(layout, settings))
+    layout.slurm_conf.write_text(slurm_conf(layout, settings, address))
+    if settings.accounting:
+        path = layout.path("slurmdbd.conf")
+        path.touch(mode=0o600)
+        path.write_text(_slurmdbd_conf(layout, address))
+
+
+def slurm_conf(layout: Layout, settings: Settings, address: str) -> str:
+    """The text of slurm.conf (Slurm 22.05 and later)."""
+    host, socket_path = short_hostname(), layout.munge_socket
+    lines = {
+        "ClusterName": layout.name,
+        "SlurmctldHost": f"{host}({address})",
+        "SlurmctldPort": str(layout.port + CONTROLLER),
+        "SlurmUser": user_name(),
+        "SlurmdUser": user_name(),
+        "CommunicationParameters": "NoInAddrAny,NoCtldInAddrAny",  # listen on the address above alone
+        "AuthType": "auth/munge",
+        "CredType": "cred/munge",
+        "AuthInfo": f"cred_expire=5,socket={socket_path}",  # a requeued job waits until its credential expired
+        "StateSaveLocation": str(layout.path("state")),
+        "SlurmdSpoolDir": str(layout.path("spool", "%n")),
+        "SlurmctldPidFile": str(layout.path("pid", "slurmctld.pid")),
+        "SlurmdPidFile": str(layout.path("pid", "slurmd-%n.pid")),
+        "SlurmctldLogFile": str(layout.log("slurmctld")),
+        "SlurmdLogFile": str(layout.log("%n")),
+        "FirstJobId": str(1 + int(time.time() - EPOCH) % JOB_IDS),  # ids of a new state would begin at 1 again
+        "MpiDefault": "none",
+        "ProctrackType": "proctrack/linuxproc",
+        "TaskPlugin": "task/none",
+        "JobAcctGatherType": "jobacct_gather/linux",
+        "JobAcctGatherFrequency": "task=1",
+        "JobAcctGatherParams": "OverMemoryKill",  # without cgroups, polled
+        "SlurmdParameters": "config_overrides",
+        "SelectType": "select/cons_tres",
+        "SelectTypeParameters": "CR_Core_Memory",
+        "GresTypes": "gpu,shard",
+        "DefMemPerCPU": "500",
+        "SchedulerType": "sched/backfill",
+        "SchedulerParameters": "sched_interval=2,sched_min_interval=0,bf_interval=2,batch_sched_delay=0",
+        "PreemptType": "preempt/partition_prio",
+        "PreemptMode": "REQUEUE",
+        "JobRequeue": "1",
+        "KillWait": "5",
+        "ReturnToService": "2",
+        "SlurmctldTimeout": "10",
+        "SlurmdTimeout": "15",
+        "MinJobAge": "600",
+        "MailProg": "/bin/true",
+        "PropagateResourceLimits": "NONE",
+    }
+    if settings.user_signal:
+        lines["SlurmctldParameters"] = "preempt_send_user_signal"
+    if settings.accounting:
+        lines["AccountingStorageType"] = "accounting_storage/slurmdbd"
+        lines["AccountingStorageHost"] = address
+        lines["AccountingStoragePort"] = str(layout.port + ACCOUNTING)
+        lines["AccountingStoragePass"] = str(socket_path)  # not AuthInfo: the controller's way to slurmdbd has its own
+    else:
+        lines["AccountingStorageType"] = "accounting_storage/none"
+        lines["JobCompType"] = "jobcomp/filetxt"
+        lines["JobCompLoc"] = str(layout.log("jobcomp"))
+    text = [f"{key}={value}" for key, value in {**lines, **settings.extra}.items()]
+    for number, name in enumerate(node_names(settings)):
+        text.append(
+            f"NodeName={name} NodeHostname={host} NodeAddr={address} Port={layout.port + FIRST_NODE + number} "
+            f"CPUs={settings.cpus} RealMemory={settings.memory} Gres=gpu:{settings.gpus},shard:{settings.shards} "
+            "State=UNKNOWN"
+        )
+    text.append(
+        f"PartitionName=gpu Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE "
+        f"GraceTime={settings.grace}"
+    )
+    text.append("PartitionName=preempt Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF")
+    return "\n".join(text) + "\n"
+
+
+def _gres_conf(layout: Layout, settings: Settings) -> str:
+    files = layout.path("dev", f"nvidia[0-{settings.gpus - 1}]")
+    lines = []
+    for name in node_names(settings):
+        lines.append(f"NodeName={name} Name=gpu File={files}")
+        lines.append(f"NodeName={name} Name=shard Count={settings.shards}")
+    return "\n".join(lines) + "\n"
+
+
+def _slurmdbd_conf(layout: Layout, address: str) -> str:
+    lines = {
+        "AuthType": "auth/munge",
+        "AuthInfo": f"socket={layout.munge_socket}",
+        "CommunicationParameters": "NoInAddrAny",
+        "DbdHost": short_hostname(),
+        "DbdAddr": address,
+        "DbdPort": str(layout.port + ACCOUNTING),
+        "SlurmUser": user_name(),
+        "PidFile": str(layout.path("pid", "slurmdbd.pid")),
+        "LogFile": str(layout.log("slurmdbd")),
+        "StorageType": "accounting_storage/mysql",
+        "StorageHost": "127.0.0.1",
+        "StoragePort": str(layout.port + DATABASE),
+        "StorageUser": "root",
+        "StoragePass": "none",
+        "StorageLoc": "slurm",
+    }
+    return "".join(f"{key}={value}\n" for key, value in lines.items())

@@ -1,0 +1,71 @@
+"""Which Slurm a command talks to: the user's own where there is one, else the one-machine cluster that is up."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from experiments import files
+
+SECONDS = 5.0
+"""A controller that does not answer in this time counts as unreachable."""
+
+
+def home() -> Path:
+    """Where the default cluster and the pointer to the cluster that is up lie."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "equilaw"
+
+
+def default_directory() -> Path:
+    """Of ``python -m slurm cluster``."""
+    return home() / "cluster"
+
+
+def pointer() -> Path:
+    """The file that ``cluster up`` leaves."""
+    return home() / "cluster.json"
+
+
+def point_to(slurm_conf: Path) -> None:
+    """Leave the pointer."""
+    home().mkdir(parents=True, exist_ok=True)
+    files.write_json(pointer(), {"slurm_conf": str(slurm_conf)})
+
+
+def point_no_more_to(slurm_conf: Path) -> None:
+    """Remove the pointer if it is to this cluster."""
+    if _pointed() == slurm_conf:
+        pointer().unlink(missing_ok=True)
+
+
+def slurm_conf() -> str | None:
+    """What to set ``SLURM_CONF`` to; None: nothing, Slurm finds its configuration by itself (or there is none).
+
+    The pointer counts only where ``SLURM_CONF`` is not set and no controller of the machine's own Slurm answers.
+    """
+    if os.environ.get("SLURM_CONF"):
+        return None
+    pointed = _pointed()
+    if pointed is None or not pointed.exists() or _machine_has_slurm():
+        return None
+    return str(pointed)
+
+
+def _pointed() -> Path | None:
+    content = files.read_json(pointer())
+    path = content.get("slurm_conf") if isinstance(content, dict) else None
+    return Path(path) if isinstance(path, str) else None
+
+
+def _machine_has_slurm() -> bool:
+    """Asked only where there is a pointer, for the answer may take seconds."""
+    scontrol = shutil.which("scontrol")
+    if scontrol is None:
+        return False
+    try:
+        ended = subprocess.run([scontrol, "ping"], capture_output=True, text=True, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return Path("/etc/slurm/slurm.conf").exists()  # configured, and slow just now: rather not another one
+    return " is UP" in ended.stdout

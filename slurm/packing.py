@@ -1,0 +1,120 @@
+"""Runs become packs: runs of one shape that one job computes, as many as fill the time that a job should take."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from slurm.estimate import Estimate
+from slurm.plan import PlannedRun
+
+UNKNOWN_ON_GPU = 16
+"""Runs of a pack on a GPU where nothing is known of their time: they train together there."""
+MEMORY_MARGIN = 1.3
+"""Memory asked for, over the largest seen: the next run's allocator may be less lucky."""
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Runs of one job, with what it will need."""
+
+    runs: tuple[PlannedRun, ...]
+    kind: str
+    """Of its device: cpu or cuda."""
+    seconds: float | None
+    """Of the job, after it has started; null: unknown."""
+    memory: float | None
+    """GB of the job; null: unknown."""
+
+    @property
+    def weight(self) -> float:
+        """For comparisons: seconds, or the number of runs where they are unknown."""
+        return float(len(self.runs)) if self.seconds is None else self.seconds
+
+
+def pack(
+    runs: Sequence[tuple[PlannedRun, Estimate]],
+    kind: str,
+    workers: int,
+    wanted_seconds: float,
+    most: int | None = None,
+) -> list[Packed]:
+    """Runs for devices of one kind as packs of one shape each, in order.
+
+    Args:
+        runs: with what each costs.
+        kind: cpu or cuda.
+        workers: runs that a job computes at a time (cores); on a GPU a pack trains together in one process.
+        wanted_seconds: that a job should take about.
+        most: runs of a pack; null: as many as fill the time. Where a run's time is unknown, that many, or one a worker
+            on CPUs and 16 on a GPU: a job that turns out too long goes on where its time limit stopped it.
+    """
+    shapes: dict[str, list[tuple[PlannedRun, Estimate]]] = {}
+    for planned, cost in runs:
+        shapes.setdefault(planned.shape_id, []).append((planned, cost))
+    packs = []
+    for members in shapes.values():
+        known = [cost.seconds for _, cost in members if cost.seconds is not None]
+        unknown_seconds = None if not known else sum(known) / len(known)
+        per_job = most or (workers if kind == "cpu" else UNKNOWN_ON_GPU)
+        share = wanted_seconds * workers / per_job
+        """Of an unknown run in the time of a job."""
+        chosen: list[tuple[PlannedRun, Estimate]] = []
+        used = 0.0
+        for planned, cost in members:
+            needs = next(s for s in (cost.seconds, unknown_seconds, share) if s is not None)
+            full = used + needs > wanted_seconds * workers * (1 + 1e-9) or (most is not None and len(chosen) >= most)
+            if chosen and full:
+                packs.append(_packed(chosen, kind, workers))
+                chosen, used = [], 0.0
+            chosen.append((planned, cost))
+            used += needs
+        packs.append(_packed(chosen, kind, workers))
+    return packs
+
+
+def _packed(members: Sequence[tuple[PlannedRun, Estimate]], kind: str, workers: int) -> Packed:
+    seconds = [cost.seconds for _, cost in members]
+    known = [s for s in seconds if s is not None]
+    total = max(sum(known) / workers, max(known)) if len(known) == len(seconds) else None
+    sizes = [cost.memory for _, cost in members if cost.memory is not None]
+    at_once = min(workers, len(members))
+    memory = MEMORY_MARGIN * max(sizes) * at_once / GB if len(sizes) == len(members) else None
+    return Packed(tuple(planned for planned, _ in members), kind, total, memory)
+
+
+def at_most(packs: Sequence[Packed], limit: int) -> list[Packed]:
+    """The same runs in at most ``limit`` packs: the lightest are merged, as few as need be, kind by kind.
+
+    There must be room for one pack of each kind; a merged pack may hold several shapes, which its job computes in turn.
+    """
+    if len(packs) <= limit:
+        return list(packs)
+    kinds: dict[str, list[Packed]] = {}
+    for packed in packs:
+        kinds.setdefault(packed.kind, []).append(packed)
+    left = max(limit, len(kinds))
+    merged: list[Packed] = []
+    for position, members in enumerate(kinds.values()):
+        others = sum(len(m) for m in itertools.islice(kinds.values(), position + 1, None))
+        share = max(1, round(left * len(members) / (len(members) + others)) if others else left)
+        share = min(share, left - (len(kinds) - position - 1))
+        merged += _merge(members, share)
+        left -= share
+    return merged
+
+
+def _merge(packs: Sequence[Packed], count: int) -> list[Packed]:
+    order: Callable[[], int] = itertools.count().__next__
+    heap = [(packed.weight, order(), packed) for packed in packs]
+    heapq.heapify(heap)
+    while len(heap) > count:
+        first, second = heapq.heappop(heap)[2], heapq.heappop(heap)[2]
+        both = None if first.seconds is None or second.seconds is None else first.seconds + second.seconds
+        memory = None if first.memory is None or second.memory is None else max(first.memory, second.memory)
+        packed = Packed((*first.runs, *second.runs), first.kind, both, memory)
+        heapq.heappush(heap, (packed.weight, order(), packed))
+    return [packed for _, _, packed in sorted(heap, key=lambda entry: entry[1])]

@@ -1,0 +1,109 @@
+"""What a person may set of a launcher (conf/hydra/launcher/), with its ranges and messages (torch-free)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from experiments.errors import InputError
+from experiments.schema import setting
+
+TIMES = "minutes, or a text as Slurm has it: MM:SS | HH:MM:SS | D-HH | D-HH:MM | D-HH:MM:SS"
+OURS = {
+    "array": "array_parallelism", "job-name": "no other name: the ledger finds jobs by it", "signal": "signal_delay",
+    "output": "<store>/slurm/<submission>/logs", "error": "<store>/slurm/<submission>/logs", "requeue": "requeue",
+    "open-mode": "append", "dependency": "after", "cpus-per-task": "cpus", "ntasks": "cpus", "nodes": "1",
+}  # fmt: skip
+"""Parameters of sbatch that ``sbatch`` must not replace, and where they come from."""
+
+
+@dataclass(frozen=True)
+class LocalSettings:
+    """``hydra/launcher=local`` (conf/hydra/launcher/local.yaml)."""
+
+    workers: int | None = setting(None, low=1, high=4096)
+    """Worker processes; null: one per core, or one per GPU."""
+    pack: int | None = setting(None, low=1, high=4096)
+    """Most runs of one shape that a worker trains together; null: 1 on CPU, 4096 on a GPU."""
+    patience: float = setting(1800.0, low=1.0, high=1e7)
+    """Seconds without a sign of life after which a worker counts as hung and is replaced; compiling, evaluating and
+    solving show none."""
+    retry: bool = setting(False)
+    """Run failed runs again."""
+    submit: bool = setting(True)
+    """false: print the plan, one line a run, and start nothing."""
+
+
+@dataclass(frozen=True)
+class SlurmSettings:
+    """``hydra/launcher=slurm`` (conf/hydra/launcher/slurm.yaml, which says what each key means)."""
+
+    partition: str | None = setting(None)
+    account: str | None = setting(None)
+    qos: str | None = setting(None)
+    constraint: str | None = setting(None)
+    time: int | str = setting(240)
+    memory: float | None = setting(None, above=0.0, high=1e6)
+    """GB a job; null: learned from finished runs, else the cluster's default."""
+    cpus: int = setting(1, low=1, high=4096)
+    gpus: int | None = setting(None, low=0, high=64)
+    packs_per_gpu: int = setting(1, low=1, high=64)
+    sbatch: Mapping[str, Any] | None = setting(None)
+    setup: tuple[str, ...] = setting(())
+    container: str | None = setting(None)
+    python: str | None = setting(None)
+    pack: int | None = setting(None, low=1, high=100_000)
+    pack_minutes: float = setting(60.0, above=0.0, high=1e5)
+    array_parallelism: int = setting(256, low=1, high=1_000_000)
+    max_jobs: int | None = setting(None, low=1, high=1_000_000)
+    signal_delay: int = setting(90, low=1, high=3600)
+    requeue: bool = setting(True)
+    max_stalls: int = setting(3, low=1, high=1000)
+    patience: float = setting(1800.0, low=1.0, high=1e7)
+    retry: bool = setting(False)
+    submit: bool = setting(True)
+    detach: bool = setting(True)
+    after: str | None = setting(None)
+    after_commands: Mapping[str, Any] = field(default_factory=dict)
+    after_sbatch: Mapping[str, Any] | None = setting(None)
+
+    def __post_init__(self) -> None:
+        _ = self.minutes
+        for name in self.sbatch or {}:
+            if name.replace("_", "-") in OURS:
+                raise InputError(f"sbatch.{name}: set by the launcher; accepted: {OURS[name.replace('_', '-')]}")
+        if self.packs_per_gpu > 1 and self.gpus not in (None, 1):
+            raise InputError(f"packs_per_gpu={self.packs_per_gpu}, gpus={self.gpus}: accepted: gpus=1 (or null)")
+        if self.after is not None and self.after not in self.after_commands:
+            raise InputError(f"after={self.after!r}: accepted: null | {' | '.join(self.after_commands)}")
+
+    @property
+    def minutes(self) -> int:
+        """The time limit of a job in minutes, rounded up.
+
+        Raises:
+            InputError: it is no time.
+        """
+        if isinstance(self.time, int):
+            if self.time < 1:
+                raise InputError(f"time={self.time}: accepted: {TIMES}")
+            return self.time
+        forms = r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?"
+        found = re.fullmatch(forms, self.time.strip())
+        if found is None or (found[1] is None and found[3] is None):
+            raise InputError(f"time={self.time!r}: accepted: {TIMES}")
+        days, first, second, third = (int(part or 0) for part in found.groups())
+        if found[1] is None and found[4] is None:  # MM:SS
+            seconds = 60 * first + second
+        else:
+            seconds = ((24 * days + first) * 60 + second) * 60 + third
+        if seconds < 1:
+            raise InputError(f"time={self.time!r}: accepted: {TIMES}")
+        return -(-seconds // 60)
+
+    @property
+    def warning_seconds(self) -> int:
+        """Before the time limit, by which the warning comes; a quarter of a short limit at most."""
+        return max(1, min(self.signal_delay, 15 * self.minutes))

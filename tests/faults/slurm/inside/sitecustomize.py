@@ -1,0 +1,65 @@
+"""Faults inside a job's worker: Python imports this by itself where ``PYTHONPATH`` names this directory.
+
+The file that ``EQUILAW_TEST_FAULTS`` names says what is to happen: ``slow`` (seconds that each leg takes longer),
+``node`` (each node is a machine of its own name), ``lease`` (seconds after which a lease lapses), ``skew`` (seconds by
+which the machine's clock is ahead), ``room`` (bytes that a file may have: a full disk), ``hit`` (what happens to the
+run with this ``P``: raise, exit or memory).
+"""
+
+import json
+import os
+import resource
+import socket
+import sys
+import time
+
+
+def _arrange(faults: dict) -> None:  # type: ignore[type-arg]
+    if faults.get("node"):
+        node = os.environ["SLURMD_NODENAME"]
+        socket.gethostname = lambda: node
+    if skew := faults.get("skew"):
+        real = time.time
+        time.time = lambda: real() + skew
+    if room := faults.get("room"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+    sys.path.insert(0, os.getcwd())
+    from experiments import execute, interrupt, runs
+
+    if lease := faults.get("lease"):
+        runs.LEASE_SECONDS, runs.RENEW_SECONDS = lease, lease / 5
+    if slow := faults.get("slow"):
+        asked = interrupt.StopRequest.__call__
+
+        def slowly(self: interrupt.StopRequest) -> bool:
+            if not asked(self):
+                time.sleep(slow)
+            return asked(self)
+
+        interrupt.StopRequest.__call__ = slowly  # type: ignore[method-assign]
+    if hit := faults.get("hit"):
+        subset = vars(execute)["subset"]
+
+        def hitting(pool, P, *others):  # type: ignore[no-untyped-def]
+            if hit["P"] == P:
+                _do(hit["how"])
+            return subset(pool, P, *others)
+
+        vars(execute)["subset"] = hitting
+
+
+def _do(how: str) -> None:
+    if how == "raise":
+        raise RuntimeError("a fault of the test")
+    if how == "exit":
+        os._exit(3)
+    filled = []
+    for _ in range(300):  # 3 GB, slowly: Slurm looks once a second
+        filled.append(b"x" * 10_000_000)
+        time.sleep(0.02)
+    time.sleep(60)
+
+
+if "EQUILAW_TEST_FAULTS" in os.environ and "experiments.worker" in sys.orig_argv and "SLURM_JOB_ID" in os.environ:
+    with open(os.environ["EQUILAW_TEST_FAULTS"]) as _file:
+        _arrange(json.load(_file))
