@@ -57,7 +57,8 @@ def section_of(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(one_line(error)) from None
     assert isinstance(section, dict)
-    section.pop("subset_seed", None)  # says what trains
+    for key in ("subset", "subset_seed"):  # say what trains
+        section.pop(key, None)
     if section.get("source") in ("extxyz", "ase_db") and section.get("train") == "???":
         section["train"] = ""  # not read
     return {str(key): value for key, value in section.items()}

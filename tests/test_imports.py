@@ -18,7 +18,8 @@ TORCH_FREE = (
     "experiments.runs", "experiments.table", "experiments.interrupt", "experiments.data.dataset",
     "experiments.trackers",
     "experiments.data.extxyz", "experiments.data.star", "experiments.data.splits", "experiments.data.graph",
-    "experiments.distances", "experiments.data.distances",
+    "experiments.distances", "experiments.data.distances", "experiments.data.download", "experiments.data.checks",
+    "experiments.data.card", "experiments.data.published", "experiments.data.__main__", "experiments.data.shared_graph",
     "experiments.tune", "experiments.tuned", "slurm.grid", "hydra_plugins.equilaw",
     "slurm.cli", "slurm.status", "slurm.table", "slurm.actions", "slurm.scheduler", "slurm.cluster.cli",
 )  # fmt: skip

@@ -105,7 +105,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asking.add_argument(
         "--test-frames", type=int, default=TEST_FRAMES, metavar="N", help=f"test frames used (default {TEST_FRAMES})"
     )
-    given = parser.parse_args(arguments)
+    given, rest = parser.parse_known_args(arguments)
+    if given.command != "info" or any(word.startswith("-") for word in rest):
+        parser.parse_args(arguments)  # argparse takes overrides in one piece only; what else is left over it refuses
+    else:
+        given.overrides += rest
     try:
         if given.command == "list":
             show_list()
