@@ -52,8 +52,8 @@ def single(config: DictConfig) -> dict[str, float] | None:
     import torch
 
     from experiments.capacity import settled
-    from experiments.data.splits import subset
-    from experiments.execute import dataset_of, device_of, execute
+    from experiments.data.splits import training_subset
+    from experiments.execute import check_data, dataset_of, device_of, execute
     from experiments.files import creatable, writable
     from experiments.runs import RunStore
     from experiments.training.pack import Interrupted
@@ -61,8 +61,9 @@ def single(config: DictConfig) -> dict[str, float] | None:
     device_of(settings.device)
     creatable(Path(settings.store), "store")  # before a dataset is generated for it
     dataset = dataset_of(settings.data)
+    check_data(settings, dataset)
     settings = settled(composed, settings, dataset)
-    subset(len(dataset.pool), settings.P, settings.subset_seed, dataset.disjoint_seeds)
+    training_subset(dataset, settings.P, settings.subset_seed)
     writable(Path(settings.store), "store")
     run = RunStore(settings.store).run(settings.run_id(dataset.sha256()))
     run.create(settings.as_dict())

@@ -225,6 +225,34 @@ class NearestConfig:
 
 
 @dataclass(frozen=True)
+class PointKernelConfig:
+    """Kernel regression on the points of a teacher (data=sphere, torus): the student whose exponent is known."""
+
+    architecture: ClassVar[str] = "point_kernel"
+    closed_form: ClassVar[bool] = True
+    group: ClassVar[str] = "none"
+    lacks: ClassVar[Mapping[str, int | None]] = {"L": None, "nu": None}
+
+    kernel: str = setting("laplace", choices=("laplace", "matern32", "matern52", "gaussian"))
+    length: float = setting(1.0, above=0.0)
+    """Length scale in the units of the points."""
+    ridge: float = setting(0.0, low=0.0)
+    """Variance of the noise that the fit allows for, relative to the kernel's; 0: it interpolates."""
+    quotient: bool = setting(False)
+    """Whether it knows the invariance of data=torus: it sees θ1 − θ2 alone."""
+
+
+@dataclass(frozen=True)
+class PointNearestConfig:
+    """The label of the nearest training point of a teacher: |f − f_nearest| ≤ Lip·δ(P) with δ ~ P^(−1/d)."""
+
+    architecture: ClassVar[str] = "point_nearest"
+    closed_form: ClassVar[bool] = True
+    group: ClassVar[str] = "none"
+    lacks: ClassVar[Mapping[str, int | None]] = {"L": None, "nu": None}
+
+
+@dataclass(frozen=True)
 class NtkConfig:
     """Ridge regression on the network ``of`` linearised around its initial weights (Jacot et al. 2018, 1806.07572).
 
@@ -286,7 +314,7 @@ class NtkConfig:
 
 NetworkConfig = MaceConfig | NequipConfig | TfnConfig | PolynomialConfig | MpnnConfig
 """Architectures that are trained."""
-ModelConfig = NetworkConfig | AceConfig | KrrConfig | NearestConfig | NtkConfig
+ModelConfig = NetworkConfig | AceConfig | KrrConfig | NearestConfig | NtkConfig | PointKernelConfig | PointNearestConfig
 MODELS: dict[str, type[ModelConfig]] = {
     m.architecture: m
     for m in (
@@ -299,6 +327,8 @@ MODELS: dict[str, type[ModelConfig]] = {
         KrrConfig,
         NearestConfig,
         NtkConfig,
+        PointKernelConfig,
+        PointNearestConfig,
     )
 }
 """By the name that ``model.architecture`` gives."""

@@ -15,22 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from experiments import files
 from experiments.config import parse
-from experiments.data.dataset import Dataset, Frames
-from experiments.data.distances import distance_table
+from experiments.data.card import TEST_FRAMES, subset_distances
 from experiments.data.load import load
-from experiments.data.splits import subset
 from experiments.errors import InputError
 from experiments.runs import RunStore
 
 logger = logging.getLogger(__name__)
 NAME = "distances.parquet"
-TEST_FRAMES = 200
-"""Test frames used, evenly spaced: δ(P) is then known to a few per cent, in seconds."""
 
 
 @dataclass
@@ -65,40 +60,15 @@ def distances_of(store: Path, test_frames: int = TEST_FRAMES) -> pd.DataFrame:
         raise InputError(f"--store {store}: no finished run in it, so that no subsets are known")
     parts = []
     for (name, test_set), one in wanted.items():
-        found = _table(load(one.section), one, test_frames)
+        found = subset_distances(load(one.section), sorted(one.sizes), sorted(one.seeds), test_frames)
         if found is None:
             logger.warning("%s is left out: distances need frames of one molecule, not periodic", name)
             continue
-        found.insert(0, "test_set", test_set)
-        found.insert(0, "dataset", name)
+        found["dataset"], found["test_set"] = name, test_set
         parts.append(found)
     if not parts:
         raise InputError(f"--store {store}: no dataset in it has frames of one molecule, not periodic")
     return pd.concat(parts, ignore_index=True)
-
-
-def _table(dataset: Dataset, wanted: Wanted, test_frames: int) -> pd.DataFrame | None:
-    test, pool = dataset.test, dataset.pool
-    numbers = test.numbers[0]
-    if not (_molecule(test, numbers) and _molecule(pool, numbers)):
-        return None
-    used = np.unique(np.linspace(0, len(test) - 1, min(test_frames, len(test))).astype(np.int64))
-    largest = max(wanted.sizes)
-    real = numbers > 0
-    return distance_table(
-        test.positions[used][:, real],
-        pool.positions[:, real],
-        numbers[real],
-        {seed: subset(len(pool), largest, seed, dataset.disjoint_seeds) for seed in sorted(wanted.seeds)},
-        sorted(wanted.sizes),
-        (test.energies[used], pool.energies),
-    )
-
-
-def _molecule(frames: Frames, numbers: np.ndarray[Any, np.dtype[np.int64]]) -> bool:
-    """Whether all frames have these atoms in this order, at least two, and no period."""
-    same = frames.numbers.shape[1] == len(numbers) and bool((frames.numbers == numbers).all())
-    return same and int((numbers > 0).sum()) >= 2 and not bool(frames.pbc.any())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

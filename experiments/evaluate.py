@@ -23,8 +23,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments import files
 from experiments.data import load
+from experiments.data.ase_db import AseDbConfig, atoms_of_db
 from experiments.data.dataset import Frames
-from experiments.data.extxyz import ExtxyzConfig, read_frames
+from experiments.data.extxyz import ExtxyzConfig, atoms_of_file, frames_of
 from experiments.errors import InputError, one_line
 from experiments.runs import Run
 
@@ -56,8 +57,9 @@ def section_of(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(one_line(error)) from None
     assert isinstance(section, dict)
-    section.pop("subset_seed", None)  # says what trains
-    if section.get("source") == "extxyz" and section.get("train") == "???":
+    for key in ("subset", "subset_seed"):  # say what trains
+        section.pop(key, None)
+    if section.get("source") in ("extxyz", "ase_db") and section.get("train") == "???":
         section["train"] = ""  # not read
     return {str(key): value for key, value in section.items()}
 
@@ -66,7 +68,8 @@ def test_frames(section: Mapping[str, Any]) -> tuple[str, Frames]:
     """Name and frames of the section's test set; of files only that of the test frames is read."""
     settings = load.parse(section)
     if isinstance(settings, ExtxyzConfig):
-        frames = read_frames(settings.test, settings.energy_key, settings.forces_key, option="data.test")
+        rows = atoms_of_db if isinstance(settings, AseDbConfig) else atoms_of_file
+        frames = frames_of(rows(settings.test, "data.test"), settings.energy_key, settings.forces_key)
         return Path(settings.test).stem, frames
     dataset = load.load(section)
     return dataset.test_set, dataset.test
@@ -99,7 +102,7 @@ def evaluate(run: Run, section: Mapping[str, Any], device: str = "cpu") -> tuple
         "test_sha256": sha256,
         "frames": len(frames),
         "data": dict(section),
-        "metrics": {metric: errors[metric].value for metric in UNITS},
+        "metrics": {metric: error.value for metric, error in errors.items()},
         "by_metric": {
             metric: {
                 "unit": unit,
@@ -107,6 +110,7 @@ def evaluate(run: Run, section: Mapping[str, Any], device: str = "cpu") -> tuple
                 "error_test_sem": errors[metric].sem if math.isfinite(errors[metric].sem) else None,
             }
             for metric, unit in UNITS.items()
+            if metric in errors
         },
         "device": str(place),
         "code_version": code_version(),

@@ -16,14 +16,14 @@ from typing import Any
 import torch
 
 from experiments import files
-from experiments.architectures import ModelConfig, NetworkConfig
+from experiments.architectures import ModelConfig, NetworkConfig, PointKernelConfig, PointNearestConfig
 from experiments.capacity import features
 from experiments.closed_forms import closed_form
 from experiments.config import RunConfig, parse
 from experiments.data.dataset import Dataset
 from experiments.data.load import Section, key_of
 from experiments.data.load import dataset_of as dataset_of
-from experiments.data.splits import subset
+from experiments.data.splits import training_subset
 from experiments.errors import InputError
 from experiments.networks import Trainable, network
 from experiments.record import origin, peak_memory, result_of
@@ -142,6 +142,7 @@ def _compute(attempts: Sequence[Attempt], stop: Callable[[], bool], report: Repo
     if not configs:
         return
     dataset = dataset_of(configs[0].data)
+    check_data(configs[0], dataset)
     if configs[0].model.closed_form:
         for attempt, config in zip(attempts, configs, strict=True):
             outcome[attempt.run.id] = _solve(attempt, config, dataset, stop)
@@ -164,13 +165,30 @@ def _checked(attempt: Attempt) -> RunConfig | InputError:
     )
 
 
+def check_data(config: RunConfig, dataset: Dataset) -> None:
+    """Raise ``InputError`` where the model is made for other data, or would be fitted to forces that are not known."""
+    of_points = dataset.pool.points is not None
+    if of_points != isinstance(config.model, PointKernelConfig | PointNearestConfig):
+        made_for, accepted = (
+            ("atoms", "point_kernel | point_nearest") if of_points else ("points", "one made for atoms")
+        )
+        raise InputError(
+            f"model={config.model.architecture}: it is made for {made_for}, which {dataset.name} has not; "
+            f"accepted: {accepted}"
+        )
+    section, fitted = ("training", config.training) if config.training is not None else ("model", config.model)
+    weight = getattr(fitted, "force_weight", 0.0)
+    if weight > 0 and not dataset.pool.has_forces:
+        raise InputError(f"{section}.force_weight={weight:g}: {dataset.name} has no forces; accepted: 0")
+
+
 def _solve(attempt: Attempt, config: RunConfig, dataset: Dataset, stop: Callable[[], bool]) -> str:
     if stop():
         raise Interrupted
     began, cpu = time.monotonic(), time.process_time()
     elements = dataset.elements()
     model = closed_form(config.model, elements)
-    train = dataset.pool.take(subset(len(dataset.pool), config.P, config.subset_seed, dataset.disjoint_seeds))
+    train = dataset.pool.take(training_subset(dataset, config.P, config.subset_seed))
     model.accept(train, dataset.test)
     solution = model.solve(train, dataset.isolated_energies, config.init_seed)
     predict = trained.solved(model, solution, elements, dataset).predict
@@ -206,7 +224,7 @@ def _train(
     members = []
     for attempt, config in zip(attempts, configs, strict=True):
         assert config.training is not None
-        prepared = task.prepare(subset(len(dataset.pool), config.P, config.subset_seed, dataset.disjoint_seeds))
+        prepared = task.prepare(training_subset(dataset, config.P, config.subset_seed))
         members.append(
             Member(
                 name=attempt.run.id,

@@ -20,7 +20,7 @@ import numpy as np
 from experiments.config import RunConfig
 from experiments.data.baseline import fit_baseline
 from experiments.data.dataset import Dataset
-from experiments.data.splits import subset, subsets_disjoint
+from experiments.data.splits import subsets_disjoint, training_subset
 from experiments.matching import Matched
 from experiments.processes import Process
 from experiments.tasks.metrics import UNITS, frame_errors, metrics_of
@@ -42,6 +42,8 @@ geometry can come some way below 1: the median beats the mean by ln 2/(2/e) = 0.
 labels are distributed exponentially, and on the star teacher one constant along the bonds explains forces to
 0.95–0.98 (calculated). And a gain below :data:`CONVERGED_WITHIN` is one that the verdict on convergence cannot see."""
 PRIMARY = "force_mae"
+ENERGIES_ONLY = "energy_mae"
+"""The primary metric of data without forces."""
 SETTINGS = ("max_steps", "learning_rate", "optimizer", "batch_size", "augment")
 """Training settings that become columns of the run table, as ``training.max_steps`` and so on."""
 
@@ -67,6 +69,8 @@ def result_of(
     mean = mean_errors(config, dataset)
     by_metric: dict[str, dict[str, Any]] = {}
     for name, unit in UNITS.items():
+        if name not in full.test or name not in full.train:
+            continue  # test or training frames without forces
         error, train = full.test[name], full.train[name].value
         before = None if half is None else half.test[name].value
         by_metric[name] = {
@@ -82,7 +86,8 @@ def result_of(
             "data_limited": train < DATA_LIMITED_BELOW * error.value,
             "learned": error.value < LEARNED_BELOW * mean[name],
         }
-    primary = by_metric[PRIMARY]
+    primary_name = PRIMARY if PRIMARY in by_metric else ENERGIES_ONLY
+    primary = by_metric[primary_name]
     pool = len(dataset.pool)
     return {
         "run_id": config.run_id(sha256),
@@ -104,7 +109,7 @@ def result_of(
         "match": config.match.as_dict() if isinstance(config.match, Matched) else None,
         "subsets_disjoint": subsets_disjoint(pool, config.P, config.subset_seed, dataset.disjoint_seeds),
         "metrics": {name: values["error"] for name, values in by_metric.items()},
-        "primary": PRIMARY,
+        "primary": primary_name,
         "converged": primary["converged"],
         "too_short": short is not None,
         "data_limited": primary["data_limited"],
@@ -138,7 +143,7 @@ def too_short(config: RunConfig) -> str | None:
 def mean_errors(config: RunConfig, dataset: Dataset) -> dict[str, float]:
     """Test errors by metric (eV per atom, eV/Å) of what knows no geometry: no forces, and the energy that composition
     explains, fitted to the run's own training frames."""
-    chosen = subset(len(dataset.pool), config.P, config.subset_seed, dataset.disjoint_seeds)
+    chosen = training_subset(dataset, config.P, config.subset_seed)
     train, test = dataset.pool.take(chosen), dataset.test
     baseline = fit_baseline(train.numbers, train.energies, dataset.isolated_energies)
     predicted = Predictions(baseline.predict(test.numbers), np.zeros_like(test.forces))

@@ -19,7 +19,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from experiments import files, trackers
 from experiments.config import LacksKnob, RunConfig, parse
 from experiments.data.dataset import Dataset
-from experiments.data.splits import subset
+from experiments.data.splits import training_subset
 from experiments.errors import InputError, one_line
 from experiments.matching import Match, Matched
 from experiments.runs import Run, RunStore
@@ -115,7 +115,7 @@ def plan(
                 from experiments.capacity import settled  # counts weights with torch, whose import takes seconds
 
                 config = settled(composed, config, dataset)
-            subset(len(dataset.pool), config.P, config.subset_seed, dataset.disjoint_seeds)
+            training_subset(dataset, config.P, config.subset_seed)
         except DataAbsent as error:
             made.unnamed.append(Unnamed(config, str(error)))
             continue

@@ -21,7 +21,9 @@ class Frames:
     ``numbers`` ``[frames, atoms]``; ``positions`` ``[frames, atoms, 3]`` in Å; ``energies`` ``[frames]`` in eV;
     ``forces`` ``[frames, atoms, 3]`` in eV/Å; ``cells`` ``[frames, 3, 3]`` in Å, rows are lattice vectors (zero
     where not periodic); ``pbc`` ``[frames, 3]``. ``bonds`` ``[n, 2]``, if given, lists the only pairs of atoms
-    that interact in every frame, whatever the cutoff (the star teacher needs it).
+    that interact in every frame, whatever the cutoff (the star teacher needs it). Forces that are not known are NaN.
+    ``points`` ``[frames, D]``, if given, are what a task that is not about atoms maps to ``energies``; its frames
+    have one atom, which means nothing.
     """
 
     numbers: Ints
@@ -31,21 +33,28 @@ class Frames:
     cells: Floats
     pbc: NDArray[np.bool_]
     bonds: Ints | None = None
+    points: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    @property
+    def has_forces(self) -> bool:
+        """Whether any forces are known."""
+        return len(self) == 0 or not bool(np.isnan(self.forces[self.numbers > 0]).all())
 
     def take(self, index: Ints | slice) -> Frames:
         """The frames at ``index``, in that order."""
         return Frames(
             self.numbers[index], self.positions[index], self.energies[index], self.forces[index],
-            self.cells[index], self.pbc[index], self.bonds,
+            self.cells[index], self.pbc[index], self.bonds, None if self.points is None else self.points[index],
         )  # fmt: skip
 
     def sha256(self) -> str:
         """Hex digest of the content: equal exactly where every number of every frame is equal."""
         digest = hashlib.sha256()
-        for array in (self.numbers, self.positions, self.energies, self.forces, self.cells, self.pbc, self.bonds):
+        arrays = [self.numbers, self.positions, self.energies, self.forces, self.cells, self.pbc, self.bonds]
+        for array in arrays if self.points is None else [*arrays, self.points]:
             if array is None:
                 digest.update(b"none")
                 continue
@@ -59,7 +68,8 @@ class Dataset:
     """A pool to draw training subsets from, a fixed diagnostic holdout, and test frames equal for every run.
 
     ``isolated_energies`` maps atomic numbers to the energies of the free atoms in eV, where they are known.
-    ``disjoint_seeds`` is the number of seeds whose subsets do not overlap (while P ≤ pool / disjoint_seeds).
+    ``disjoint_seeds`` is the number of seeds whose subsets do not overlap (while P ≤ pool / disjoint_seeds), and
+    ``subset`` the way in which they are drawn (:func:`experiments.data.splits.training_subset`).
     """
 
     name: str
@@ -69,6 +79,7 @@ class Dataset:
     test_set: str = "test"
     isolated_energies: Mapping[int, float] | None = None
     disjoint_seeds: int = 5
+    subset: str = "random"
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def elements(self) -> list[int]:
@@ -79,6 +90,8 @@ class Dataset:
     def sha256(self) -> str:
         """Digest of everything in the data that can change a run's number."""
         parts = [self.pool.sha256(), self.holdout.sha256(), self.test.sha256(), str(self.disjoint_seeds)]
+        if self.subset != "random":
+            parts.append(self.subset)  # added later: drawn at random, a dataset keeps its digest
         if self.isolated_energies is not None:
             parts += [f"{z}:{energy!r}" for z, energy in sorted(self.isolated_energies.items())]
         return hashlib.sha256("|".join(parts).encode()).hexdigest()

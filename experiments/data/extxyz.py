@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import io
-import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,18 +16,18 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from experiments import files
+from experiments.data.checks import check_frames
 from experiments.data.dataset import Dataset, Floats, Frames
 from experiments.errors import InputError
 from experiments.schema import setting
-
-logger = logging.getLogger(__name__)
 
 _HOLDOUT_STREAM = 20220207  # keeps the choice of the holdout apart from every other use of a small seed
 
 
 @dataclass(frozen=True)
 class ExtxyzConfig:
-    """Files in extended XYZ; energies in eV under ``energy_key``, forces in eV/Å under ``forces_key``.
+    """Files in extended XYZ; energies in eV under ``energy_key``, forces in eV/Å under ``forces_key`` (None: there are
+    none, train with ``training.force_weight=0``).
 
     ``holdout`` is a file or None; then ``holdout_frames`` of the training file are set aside (None: a tenth of it,
     at most 50). ``isolated_atoms`` is a file with one single-atom frame for each element. ``name`` is what tables
@@ -41,22 +40,33 @@ class ExtxyzConfig:
     holdout_frames: int | None = setting(None, low=1)
     isolated_atoms: str | None = setting(None, identity=False)
     energy_key: str = setting("energy")
-    forces_key: str = setting("forces")
+    forces_key: str | None = setting("forces")
     name: str | None = setting(None)
     disjoint_seeds: int = setting(5, low=1)
 
     def __post_init__(self) -> None:
         _check_key(self.energy_key, "energy_key")
-        _check_key(self.forces_key, "forces_key")
+        if self.forces_key is not None:
+            _check_key(self.forces_key, "forces_key")
 
 
 def extxyz(config: ExtxyzConfig) -> Dataset:
     """The dataset of ``config``. Raises ``InputError`` naming key, file and frame for whatever cannot be used."""
+    return of_files(config, "extxyz", atoms_of_file)
+
+
+def of_files(
+    config: ExtxyzConfig, source: str, atoms_of: Callable[[str, str], Iterator[tuple[ase.Atoms, str]]]
+) -> Dataset:
+    """The dataset of files that ``atoms_of(path, option)`` reads: frames, each with the words that say where it is."""
     keys = (config.energy_key, config.forces_key)
-    train = read_frames(config.train, *keys, option="data.train")
-    test = read_frames(config.test, *keys, option="data.test")
+
+    def read(path: str, option: str) -> Frames:
+        return frames_of(atoms_of(path, option), *keys)
+
+    train, test = read(config.train, "data.train"), read(config.test, "data.test")
     if config.holdout is not None:
-        pool, holdout = train, read_frames(config.holdout, *keys, option="data.holdout")
+        pool, holdout = train, read(config.holdout, "data.holdout")
     else:
         count = config.holdout_frames or max(1, min(50, len(train) // 10))
         if count >= len(train):
@@ -67,8 +77,13 @@ def extxyz(config: ExtxyzConfig) -> Dataset:
         order = np.random.default_rng([_HOLDOUT_STREAM, len(train)]).permutation(len(train))
         pool, holdout = train.take(np.sort(order[count:])), train.take(np.sort(order[:count]))
     shared = len(_fingerprints(train) & _fingerprints(test))
-    if shared:
-        logger.warning("%d frames of data.test=%s are also in data.train=%s", shared, config.test, config.train)
+    isolated = None
+    if config.isolated_atoms is not None:
+        isolated = isolated_of(atoms_of(config.isolated_atoms, "data.isolated_atoms"), keys[0])
+    names = {f"data.train={config.train}": train, f"data.test={config.test}": test}
+    if config.holdout is not None:
+        names[f"data.holdout={config.holdout}"] = holdout
+    check_frames(names, f"data.train={config.train}", isolated)
     atoms = max(part.numbers.shape[1] for part in (pool, holdout, test))
     path = Path(config.train).resolve()
     return Dataset(
@@ -77,10 +92,10 @@ def extxyz(config: ExtxyzConfig) -> Dataset:
         holdout=_pad(holdout, atoms),
         test=_pad(test, atoms),
         test_set=Path(config.test).stem,
-        isolated_energies=None if config.isolated_atoms is None else read_isolated(config.isolated_atoms, keys[0]),
+        isolated_energies=isolated,
         disjoint_seeds=config.disjoint_seeds,
         provenance={
-            "source": "extxyz",
+            "source": source,
             "train": config.train,
             "test": config.test,
             "holdout": config.holdout,
@@ -93,15 +108,21 @@ def extxyz(config: ExtxyzConfig) -> Dataset:
 
 
 def read_frames(
-    path: str | os.PathLike[str], energy_key: str = "energy", forces_key: str = "forces", *, option: str = "file"
+    path: str | os.PathLike[str], energy_key: str = "energy", forces_key: str | None = "forces", *, option: str = "file"
 ) -> Frames:
     """All frames of an extended XYZ file; frames with fewer atoms than the largest are padded.
 
-    Cells of directions that are not periodic are dropped. ``option`` is the setting to name in messages.
+    Cells of directions that are not periodic are dropped. ``option`` is the setting to name in messages. Without a
+    ``forces_key`` forces are not known (NaN).
     Raises ``InputError`` for a file that is missing, empty or truncated, for labels that are missing or of the
     wrong shape, for numbers that are not finite, and for periodic directions without volume.
     """
-    parts = [_one_frame(atoms, energy_key, forces_key, where) for atoms, where in _atoms(path, option)]
+    return frames_of(atoms_of_file(path, option), energy_key, forces_key)
+
+
+def frames_of(read: Iterator[tuple[ase.Atoms, str]], energy_key: str, forces_key: str | None) -> Frames:
+    """Frames of ASE's atoms, each with the words that say where it stands (see :func:`read_frames`)."""
+    parts = [_one_frame(atoms, energy_key, forces_key, where) for atoms, where in read]
     atoms = max(part.numbers.shape[1] for part in parts)
     padded = [_pad(part, atoms) for part in parts]
     names = ("numbers", "positions", "energies", "forces", "cells", "pbc")
@@ -110,8 +131,13 @@ def read_frames(
 
 def read_isolated(path: str | os.PathLike[str], energy_key: str = "energy") -> dict[int, float]:
     """Energies (eV) of free atoms by atomic number, from a file with one single-atom frame for each element."""
+    return isolated_of(atoms_of_file(path, "data.isolated_atoms"), energy_key)
+
+
+def isolated_of(read: Iterator[tuple[ase.Atoms, str]], energy_key: str) -> dict[int, float]:
+    """The same from ASE's atoms (see :func:`read_isolated`)."""
     found: dict[int, float] = {}
-    for atoms, where in _atoms(path, "data.isolated_atoms"):
+    for atoms, where in read:
         if len(atoms) != 1:
             raise InputError(f"{where}: has {len(atoms)} atoms; a file of isolated atoms holds one atom a frame")
         number = int(atoms.numbers[0])
@@ -153,7 +179,7 @@ def _check_key(key: str, option: str) -> None:
         raise InputError(f"{option}={key!r}: must be the name of a property, of letters, digits, '_' and '-'")
 
 
-def _atoms(path: str | os.PathLike[str], option: str) -> Iterator[tuple[ase.Atoms, str]]:
+def atoms_of_file(path: str | os.PathLike[str], option: str) -> Iterator[tuple[ase.Atoms, str]]:
     """Every frame as ASE reads it, with the words that say where it stands."""
     where = f"{option}={os.fspath(path)}"
     try:
@@ -212,9 +238,9 @@ def _energy(atoms: ase.Atoms, key: str, where: str) -> float:
     return float(value)
 
 
-def _one_frame(atoms: ase.Atoms, energy_key: str, forces_key: str, where: str) -> Frames:
+def _one_frame(atoms: ase.Atoms, energy_key: str, forces_key: str | None, where: str) -> Frames:
     energy = _energy(atoms, energy_key, where)
-    forces = _label(atoms, forces_key)
+    forces = np.zeros((len(atoms), 3)) if forces_key is None else _label(atoms, forces_key)
     if forces is None:
         raise InputError(f"{where}: no forces {forces_key!r} (data.forces_key); the frame has: {_names(atoms)}")
     forces = np.asarray(forces)
@@ -237,7 +263,7 @@ def _one_frame(atoms: ase.Atoms, energy_key: str, forces_key: str, where: str) -
         numbers=atoms.numbers[None].astype(np.int64),
         positions=atoms.positions[None].astype(np.float64),
         energies=np.array([energy]),
-        forces=forces[None].astype(np.float64),
+        forces=forces[None].astype(np.float64) if forces_key is not None else np.full((1, len(atoms), 3), np.nan),
         cells=cell[None].astype(np.float64),
         pbc=atoms.pbc[None].astype(bool),
     )

@@ -27,7 +27,7 @@ class Neighbours:
     reverse  ``[F, N, K]``     slot ``n·K + k`` of the opposite edge in the same frame; its own slot where masked
 
     Vectors of opposite edges are exact negatives of each other. The slots of an atom are sorted by sender, then
-    by periodic shift; edges come first, masked slots last.
+    by periodic shift; edges come first, masked slots last. Integers are 64 bits wide, in memory maps 32.
     """
 
     index: Ints

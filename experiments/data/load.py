@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from experiments.data.ase_db import AseDbConfig, ase_db
+from experiments.data.botnet import AcacConfig, BpaConfig, acac, bpa
+from experiments.data.checks import check_frames
 from experiments.data.dataset import Dataset
 from experiments.data.extxyz import ExtxyzConfig, extxyz
+from experiments.data.md17 import Md17Config, md17
 from experiments.data.polynomial_teacher import PolynomialTeacherConfig, polynomial
+from experiments.data.qm9 import Qm9Config, qm9
+from experiments.data.rmd17 import Rmd17Config, rmd17
 from experiments.data.star import StarConfig, star
+from experiments.data.teachers import SphereConfig, TorusConfig, sphere, torus
+from experiments.data.water import WaterConfig, water
 from experiments.data.xtb import XtbConfig, xtb
 from experiments.errors import InputError
-from experiments.schema import build, identity_of
+from experiments.schema import build, check, identity_of
 
-SourceConfig = XtbConfig | StarConfig | PolynomialTeacherConfig | ExtxyzConfig
+SourceConfig = (
+    XtbConfig | StarConfig | PolynomialTeacherConfig | ExtxyzConfig | AseDbConfig
+    | Rmd17Config | Md17Config | BpaConfig | AcacConfig | WaterConfig | Qm9Config | SphereConfig | TorusConfig
+)  # fmt: skip
+SUBSETS = ("random", "farthest")
+"""Ways to draw training subsets (``data.subset``): a key of every source."""
 
 
 @dataclass(frozen=True)
@@ -29,31 +42,49 @@ _SOURCES = {
     "star": _Source(StarConfig, star),
     "polynomial": _Source(PolynomialTeacherConfig, polynomial),
     "extxyz": _Source(ExtxyzConfig, extxyz),
+    "ase_db": _Source(AseDbConfig, ase_db),
+    "rmd17": _Source(Rmd17Config, rmd17),
+    "md17": _Source(Md17Config, md17),
+    "3bpa": _Source(BpaConfig, bpa),
+    "acac": _Source(AcacConfig, acac),
+    "water": _Source(WaterConfig, water),
+    "qm9": _Source(Qm9Config, qm9),
+    "sphere": _Source(SphereConfig, sphere),
+    "torus": _Source(TorusConfig, torus),
 }
 
 
 def parse(section: Mapping[str, Any]) -> SourceConfig:
     """The checked settings of a data section; nothing is read or generated.
 
-    ``section`` holds ``source`` (xtb, star, polynomial or extxyz) and that source's own keys. Raises ``InputError`` for
-    an unknown source or key, a missing key, a wrong type, a value out of range.
+    ``section`` holds ``source``, that source's own keys, and ``subset``. Raises ``InputError`` for an unknown source
+    or key, a missing key, a wrong type, a value out of range.
     """
     rest = {key: value for key, value in section.items() if value != "???"}  # Hydra's mark of a key not given
     source = rest.pop("source", None)
     if source not in _SOURCES:
         raise InputError(f"data.source={source!r}: accepted: {', '.join(_SOURCES)}")
+    check(rest.pop("subset", "random"), str, "data.subset", {"choices": SUBSETS})
     return build(_SOURCES[source].config, rest, "data.")
 
 
 def load(section: Mapping[str, Any]) -> Dataset:
-    """The dataset of a data section: read, computed, or generated once and kept (see :func:`parse`)."""
+    """The dataset of a data section: read, downloaded, computed, or generated once and kept (see :func:`parse`)."""
     settings = parse(section)
-    return next(source for source in _SOURCES.values() if source.config is type(settings)).make(settings)
+    dataset = _SOURCES[section["source"]].make(settings)
+    teacher = dataset.pool.bonds is not None or dataset.pool.points is not None
+    if not isinstance(settings, ExtxyzConfig) and not teacher:  # files are checked by their own names
+        names = {f"{dataset.name}, {part}": getattr(dataset, part) for part in ("pool", "holdout", "test")}
+        check_frames(names, f"{dataset.name}, pool", dataset.isolated_energies)
+    return replace(dataset, subset=section.get("subset", "random"))
 
 
 def identity(section: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that decide the content, without those that do not (paths, worker processes, cache)."""
-    return {"source": section.get("source"), **identity_of(parse(section))}
+    chosen = {"source": section.get("source"), **identity_of(parse(section))}
+    if section.get("subset", "random") != "random":  # a key of later
+        chosen["subset"] = section["subset"]
+    return chosen
 
 
 Section = tuple[tuple[str, Any], ...]

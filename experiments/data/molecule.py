@@ -10,9 +10,11 @@ import ase
 import ase.build
 import ase.io
 import numpy as np
+from ase import units
 from ase.collections import g2
-from ase.data import covalent_radii, ground_state_magnetic_moments
+from ase.data import atomic_masses, covalent_radii, ground_state_magnetic_moments
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from experiments.data.dataset import Floats, Ints
 from experiments.errors import InputError
@@ -38,6 +40,9 @@ COMMON_NAMES = {
     "dimethyl_ether": "CH3OCH3",
     "acetamide": "CH3CONH2",
 }
+GEOMETRIES = Path(__file__).parent / "geometries"
+"""Molecules that ASE's collection lacks: minima of GFN2-xTB, found from conformers of a force field."""
+_BOX_STREAM = 20221118  # keeps the orientations in a box apart from every other use of a small seed
 _BONDED = 1.3  # two atoms are bonded below this multiple of the sum of their covalent radii (as xyz viewers do)
 _DOUBLE = 0.9  # below this multiple a bond is at least double and nothing turns about it
 _LINEAR = np.cos(np.deg2rad(170))  # cosine of the bond angle beyond which a dihedral is undefined
@@ -45,12 +50,14 @@ _LINEAR = np.cos(np.deg2rad(170))  # cosine of the bond angle beyond which a dih
 
 @dataclass(frozen=True)
 class Molecule:
-    """``numbers`` ``[N]``, ``positions`` ``[N, 3]`` in Å, total ``charge`` in e, ``unpaired`` electrons."""
+    """``numbers`` ``[N]``, ``positions`` ``[N, 3]`` in Å, total ``charge`` in e, ``unpaired`` electrons; or a box of
+    molecules, periodic, with lattice vectors ``cell`` ``[3, 3]`` in Å."""
 
     numbers: Ints
     positions: Floats
     charge: int
     unpaired: int
+    cell: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -69,16 +76,17 @@ def find_molecule(name: str, charge: int = 0) -> Molecule:
     if name.endswith(".xyz"):
         atoms = _from_file(name)
     else:
-        known = {key.lower(): key for key in g2.names} | COMMON_NAMES
+        ours = {path.stem: str(path) for path in GEOMETRIES.glob("*.xyz")}
+        known = {key.lower(): key for key in g2.names} | COMMON_NAMES | ours
         key = known.get(name.lower())
         if key is None:
             near = difflib.get_close_matches(name.lower(), known, n=3)
             hint = f" (near: {', '.join(near)})" if near else ""
             raise InputError(
                 f"data.molecule={name}: unknown{hint}; accepted: a file ending in .xyz, a name in ASE's molecule "
-                f"collection such as CH3OH, or one of {', '.join(COMMON_NAMES)}"
+                f"collection such as CH3OH, or one of {', '.join([*COMMON_NAMES, *sorted(ours)])}"
             )
-        atoms = ase.build.molecule(key)
+        atoms = _from_file(key) if key.endswith(".xyz") else ase.build.molecule(key)
     electrons = int(atoms.numbers.sum()) - charge
     if electrons < 1:
         raise InputError(
@@ -87,6 +95,29 @@ def find_molecule(name: str, charge: int = 0) -> Molecule:
     moments = round(abs(float(atoms.get_initial_magnetic_moments().sum())))
     unpaired = moments if (electrons - moments) % 2 == 0 else electrons % 2
     return Molecule(atoms.numbers.astype(np.int64), atoms.positions.astype(np.float64), charge, unpaired)
+
+
+def liquid(molecule: Molecule, copies: int, density: float, seed: int) -> Molecule:
+    """A cubic periodic box of ``copies`` of a molecule at ``density`` (g/cm³): on a lattice, turned at random.
+
+    The lattice melts while the walkers warm up; each molecule stays whole, none is cut by a wall.
+    """
+    mass = float(atomic_masses[molecule.numbers].sum())
+    side = (copies * mass / (density * 1e-24 * units.kg * 1e-3)) ** (1 / 3)  # Å; 1 g/cm³ is 10^−24 g/Å³
+    per_edge = int(np.ceil(copies ** (1 / 3) - 1e-9))
+    sites = np.stack(np.unravel_index(np.arange(per_edge**3), (per_edge,) * 3), axis=1) * side / per_edge
+    rng = np.random.default_rng([_BOX_STREAM, seed])
+    chosen = sites[np.sort(rng.permutation(len(sites))[:copies])]
+    turns = Rotation.random(copies, rng=rng).as_matrix()
+    centred = molecule.positions - molecule.positions.mean(axis=0)
+    positions = (centred @ turns.transpose(0, 2, 1) + chosen[:, None]).reshape(-1, 3)
+    return Molecule(
+        np.tile(molecule.numbers, copies),
+        positions,
+        molecule.charge * copies,
+        (molecule.unpaired * copies) % 2,
+        side * np.eye(3),
+    )
 
 
 def _from_file(name: str) -> ase.Atoms:

@@ -1,13 +1,35 @@
-"""Which frames of the pool train: nested in P within a seed, disjoint across seeds while the pool allows."""
+"""Which frames train and which test.
+
+A dataset sets test frames aside once (:func:`random_split`, :func:`trajectory_split`), the same for every run. Of the
+pool that is left a run takes its subset: nested in P within a seed, disjoint across seeds while the pool allows.
+"""
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass
+
 import numpy as np
 
-from experiments.data.dataset import Ints
+from experiments.data.dataset import Dataset, Floats, Ints
+from experiments.data.distances import descriptor
 from experiments.errors import InputError
 
 _STREAM = 20220713  # keeps these permutations apart from every other use of a small seed
+_SPLIT_STREAM = 20201124
+_WINDOWS = 10
+
+
+def training_subset(dataset: Dataset, P: int, subset_seed: int) -> Ints:
+    """Indices ``[P]`` into the pool of ``dataset``, in the way of choosing that it names (``data.subset``).
+
+    Raises ``InputError`` where P exceeds the pool, and where the frames cannot be chosen in that way.
+    """
+    pool = len(dataset.pool)
+    if dataset.subset == "random":
+        return subset(pool, P, subset_seed, dataset.disjoint_seeds)
+    _check(pool, P, subset_seed, dataset.disjoint_seeds)
+    return _farthest(dataset, subset_seed, P)
 
 
 def subset(pool_size: int, P: int, subset_seed: int, disjoint_seeds: int) -> Ints:
@@ -40,3 +62,140 @@ def _check(pool_size: int, P: int, subset_seed: int, disjoint_seeds: int) -> Non
         raise InputError(f"data.subset_seed={subset_seed}: must be an integer ≥ 0")
     if disjoint_seeds < 1:
         raise InputError(f"data.disjoint_seeds={disjoint_seeds}: must be an integer ≥ 1")
+
+
+class _Reusable:
+    """A dataset by identity, so that an order found once serves all P of a process."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __hash__(self) -> int:
+        return id(self.dataset)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Reusable) and other.dataset is self.dataset
+
+
+def _farthest(dataset: Dataset, subset_seed: int, P: int) -> Ints:
+    count = 1 << (P - 1).bit_length()  # the next power of two, so that a grid of P costs little more than its last
+    return _farthest_order(_Reusable(dataset), subset_seed, min(count, len(dataset.pool)))[:P]
+
+
+@functools.lru_cache(maxsize=16)
+def _farthest_order(reusable: _Reusable, subset_seed: int, count: int) -> Ints:
+    """The first ``count`` frames in farthest-point order: the seed's own block first, then what is left of the pool.
+
+    Of its block the seed takes the first frame of its random permutation, then always the frame whose distance to
+    those taken is largest; and goes on in the same way, with all that it has taken, over the rest of the pool.
+    """
+    dataset = reusable.dataset
+    frames = dataset.pool
+    one = bool((frames.numbers == frames.numbers[0]).all()) and not frames.pbc.any()
+    real = frames.numbers[0] > 0
+    if not one or real.sum() < 2:
+        raise InputError("data.subset=farthest: needs frames of one molecule, not periodic; accepted: random")
+    points = descriptor(frames.positions[:, real], frames.numbers[0][real])  # [F, D] 1/Å
+    shuffled = subset(len(frames), len(frames), subset_seed, dataset.disjoint_seeds)
+    block = len(frames) // dataset.disjoint_seeds
+    return farthest_points(points, shuffled, max(1, block), count)
+
+
+def farthest_points(points: Floats, candidates: Ints, block: int, count: int) -> Ints:
+    """Greedy farthest-point order (Gonzalez 1985) over ``candidates``, the first ``block`` of them before all others.
+
+    Args:
+        points: coordinates. [F, D]
+        candidates: indices into ``points``; the first of them is taken first. [C]
+        count: how many to take.
+
+    Returns:
+        Indices into ``points``, nested in ``count``. [count]
+    """
+    taken = np.empty(count, dtype=np.int64)
+    norms = (points**2).sum(axis=1)
+    nearest = np.full(len(candidates), np.inf)  # squared distance of each candidate to those taken
+    chosen = 0
+    for n in range(count):
+        taken[n] = candidates[chosen]
+        away = norms[candidates] + norms[taken[n]] - 2 * (points[candidates] @ points[taken[n]])
+        np.minimum(nearest, np.maximum(away, 0.0), out=nearest)
+        nearest[chosen] = -1.0
+        part = nearest[:block] if n + 1 < block else nearest
+        chosen = int(np.argmax(part))
+    return taken
+
+
+@dataclass(frozen=True)
+class Split:
+    """Indices of the frames of each part, ascending; no frame is in two of them."""
+
+    pool: Ints
+    holdout: Ints
+    test: Ints
+
+
+def random_split(frames: int, pool: int | None, holdout: int, test: int) -> Split:
+    """Test frames and holdout drawn at random, once and for all; the pool is ``pool`` others (None: all others)."""
+    _check_sizes(frames, pool, holdout, test)
+    order = np.random.default_rng([_SPLIT_STREAM, frames]).permutation(frames)
+    rest = order[test + holdout :]
+    return Split(np.sort(rest[:pool]), np.sort(order[test : test + holdout]), np.sort(order[:test]))
+
+
+def trajectory_split(times: Floats, gap: float, pool: int | None, holdout: int, test: int) -> Split:
+    """Test frames and holdout from contiguous stretches of a trajectory, no frame of the pool within ``gap`` of them.
+
+    The trajectory is cut into ten equal windows of time, fewer where these were not twenty gaps long. The last tenth of
+    each is for test frames, and a twentieth, one gap before it, for the holdout, both spread evenly over their
+    stretches; what lies closer than ``gap`` to a stretch is left out. So test frames come from all over the
+    trajectory, and none has a neighbour in time in another part.
+
+    Args:
+        times: of the frames, in any order and unit. [F]
+        gap: smallest distance in time between frames of two parts.
+        pool: number of frames of the pool, drawn at random from those that are left (None: all of them).
+
+    Raises:
+        InputError: the trajectory is too short for so many frames and such a gap.
+    """
+    count = len(times)
+    _check_sizes(count, pool, holdout, test)
+    order = np.argsort(times, kind="stable")
+    t = times[order]
+    duration = float(t[-1] - t[0])
+    windows = _WINDOWS if gap == 0 else int(np.clip(duration / (20 * gap), 1, _WINDOWS))
+    length = duration / windows
+    place = np.minimum((t - t[0]) // length, windows - 1) if length > 0 else np.zeros(count)
+    left = length - (t - t[0] - place * length)  # to the end of the window
+    of_test = left <= 0.1 * length
+    of_holdout = (left >= 0.1 * length + gap) & (left <= 0.15 * length + gap)
+    # the beginning of a window must stay away from the test stretch before it, and the pool from the holdout after it
+    since = np.where(place > 0, length - left, np.inf)
+    of_pool = (left >= 0.15 * length + 2 * gap) & (since >= gap)
+    chosen_test = _spread(np.flatnonzero(of_test), test, "test", gap)
+    chosen_holdout = _spread(np.flatnonzero(of_holdout), holdout, "holdout", gap)
+    rest = np.flatnonzero(of_pool)
+    if len(rest) < (pool or 1):
+        raise InputError(
+            f"data.pool={pool}: {len(rest)} of {count} frames are left at {gap:g} (data.gap) or more from test frames; "
+            "accepted: fewer frames, or a smaller data.gap"
+        )
+    drawn = np.random.default_rng([_SPLIT_STREAM, count, 1]).permutation(len(rest))[:pool]
+    return Split(np.sort(order[rest[drawn]]), np.sort(order[chosen_holdout]), np.sort(order[chosen_test]))
+
+
+def _spread(candidates: Ints, count: int, name: str, gap: float) -> Ints:
+    """``count`` of the candidates, evenly spaced."""
+    if len(candidates) < count:
+        raise InputError(
+            f"data.{name}={count}: the stretches set aside for it hold {len(candidates)} frames (data.gap: {gap:g})"
+        )
+    return candidates[np.linspace(0, len(candidates) - 1, count).round().astype(np.int64)] if count else candidates[:0]
+
+
+def _check_sizes(frames: int, pool: int | None, holdout: int, test: int) -> None:
+    if holdout + test + (pool or 1) > frames:
+        raise InputError(
+            f"data.pool={pool} data.holdout={holdout} data.test={test}: more than the {frames} frames that are there"
+        )

@@ -26,7 +26,7 @@ from experiments import files
 from experiments.data import walkers
 from experiments.data.dataset import Dataset, Floats, Frames
 from experiments.data.extxyz import read_frames, write_frames
-from experiments.data.molecule import Molecule, find_molecule
+from experiments.data.molecule import Molecule, find_molecule, liquid
 from experiments.data.sampler import autocorrelation_time
 from experiments.data.walkers import Part, part_path
 from experiments.errors import InputError
@@ -44,8 +44,9 @@ class XtbConfig:
     """``molecule``: a name or an .xyz file; ``charge`` in e; ``temperature`` in K; ``timestep`` in fs; ``friction``
     in 1/fs; a torsion move every ``torsion_every`` steps (0: never); ``stride`` in autocorrelation times;
     ``warm_up`` and ``pilot`` in steps of a walker; ``pool``, ``holdout``, ``test`` in frames, dealt out to the
-    ``walkers``. ``workers`` processes (None: one a core) and the ``cache`` directory (None: EQUILAW_DATA, else
-    ~/.cache/equilaw) do not change the frames.
+    ``walkers``; ``method``; with ``copies`` > 1 a periodic box of as many molecules at ``density`` in g/cm³, where
+    no torsions are turned. ``workers`` processes (None: one a core) and the ``cache`` directory (None: EQUILAW_DATA,
+    else ~/.cache/equilaw) do not change the frames.
     """
 
     molecule: str = setting("ethanol", identity=False)  # the geometry it stands for is in the identity instead
@@ -63,6 +64,9 @@ class XtbConfig:
     walkers: int = setting(16, low=3)
     seed: int = setting(0, low=0)
     disjoint_seeds: int = setting(5, low=1)
+    method: str = setting("GFN2-xTB", choices=("GFN2-xTB", "GFN1-xTB"), since=2)
+    copies: int = setting(1, low=1, high=256, since=2)
+    density: float = setting(1.0, above=0, high=25, since=2)
     workers: int | None = setting(None, low=1, identity=False)
     cache: str | None = setting(None, identity=False)
 
@@ -74,6 +78,8 @@ def xtb(config: XtbConfig) -> Dataset:
     and for a cache directory that cannot be written to or holds a damaged dataset.
     """
     molecule = find_molecule(config.molecule, config.charge)
+    if config.copies > 1:
+        molecule = liquid(molecule, config.copies, config.density, config.seed)
     directory = directory_of(config, molecule)
     if not (directory / "metadata.json").exists():
         files.writable(directory, "data.cache" if config.cache else "EQUILAW_DATA")
@@ -125,17 +131,18 @@ def _generate(config: XtbConfig, molecule: Molecule, directory: Path) -> None:
             **identity_of(config),
             "molecule": config.molecule,
             "warm_up_steps": config.warm_up,
+            "method": config.method,
             "geometry": _geometry(molecule),
             "numerics_version": NUMERICS_VERSION,
         },
     )
     shares = deal(config)
     counts = [count for name in shares for count in shares[name]]
-    logger.info("generating %s with GFN2-xTB in %s", _name(config), directory)
+    logger.info("generating %s with %s in %s", _name(config), config.method, directory)
     with walkers.Crew(directory, config.workers, config.molecule) as crew:
         if not (directory / "prepared.json").exists():
             crew.run("prepare", [()], steps=0)
-        pilot = _pilot(config, crew, directory, len(counts))
+        pilot = _pilot(config, crew, directory, len(counts), molecule.cell is not None)
         stride = int(pilot["stride_steps"])
         crew.run("frames", [(w, count, stride) for w, count in enumerate(counts)], steps=stride * sum(counts))
     parts = [Part.read(part_path(directory, w)) for w in range(len(counts))]
@@ -149,8 +156,8 @@ def _generate(config: XtbConfig, molecule: Molecule, directory: Path) -> None:
         first += len(dealt)
     prepared = json.loads((directory / "prepared.json").read_text())
     metadata = {
-        "method": "GFN2-xTB",
         **identity_of(config),
+        "method": config.method,
         "molecule": config.molecule,
         "units": "energies eV, forces eV/Å, temperature K, timestep fs, friction 1/fs",
         "tblite": prepared["tblite"],
@@ -172,7 +179,7 @@ def _generate(config: XtbConfig, molecule: Molecule, directory: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def _pilot(config: XtbConfig, crew: walkers.Crew, directory: Path, count: int) -> dict[str, Any]:
+def _pilot(config: XtbConfig, crew: walkers.Crew, directory: Path, count: int, periodic: bool) -> dict[str, Any]:
     """The stride, from pilots that are long against the memory that they find; kept, so that it is found once."""
     path = directory / "pilot.json"
     known = files.read_json(path)
@@ -205,7 +212,7 @@ def _pilot(config: XtbConfig, crew: walkers.Crew, directory: Path, count: int) -
         "pilot_converged": converged,
         # one standard error is added, so that the stride is no shorter than asked for where tau came out low
         "stride_steps": int(np.ceil(config.stride * (tau + error))),
-        "temperature_check_K": _temperatures(observed),
+        "temperature_check_K": _temperatures(observed, periodic),
     }
     files.write_json(path, known)
     return known
@@ -222,10 +229,11 @@ def _memory(observed: Floats) -> dict[str, dict[str, float]]:
     return found
 
 
-def _temperatures(observed: Floats) -> dict[str, dict[str, float]]:
-    """Mean kinetic and virial temperature of the pilot with standard errors: both estimate the bath's."""
+def _temperatures(observed: Floats, periodic: bool) -> dict[str, dict[str, float]]:
+    """Mean kinetic and virial temperature of the pilot with standard errors: both estimate the bath's. Of a periodic
+    box −Σ x·F is no virial."""
     found = {}
-    for k, name in ((1, "kinetic"), (2, "virial")):
+    for k, name in ((1, "kinetic"),) if periodic else ((1, "kinetic"), (2, "virial")):
         series = observed[:, :, k]
         memory = autocorrelation_time(series)
         found[name] = {"mean": memory.mean, "error": float(series.std() * np.sqrt(2 * memory.tau / series.size))}
@@ -273,13 +281,15 @@ def _frames(molecule: Molecule, parts: list[Part]) -> Frames:
         positions=positions,
         energies=np.concatenate([part.energies for part in parts]),
         forces=np.concatenate([part.forces for part in parts]),
-        cells=np.zeros((count, 3, 3)),
-        pbc=np.zeros((count, 3), bool),
+        cells=np.zeros((count, 3, 3)) if molecule.cell is None else np.tile(molecule.cell, (count, 1, 1)),
+        pbc=np.full((count, 3), molecule.cell is not None),
     )
 
 
 def _geometry(molecule: Molecule) -> dict[str, Any]:
+    cell = {} if molecule.cell is None else {"cell": molecule.cell.tolist()}
     return {
+        **cell,
         "numbers": molecule.numbers.tolist(),
         "positions": molecule.positions.tolist(),
         "charge": molecule.charge,
@@ -291,4 +301,6 @@ def _name(config: XtbConfig) -> str:
     stem = re.sub(
         r"[^A-Za-z0-9_-]+", "_", Path(config.molecule).stem if config.molecule.endswith(".xyz") else config.molecule
     )
-    return f"xtb_{stem}_{config.temperature:g}K"
+    box = f"_{config.copies}" if config.copies > 1 else ""
+    kind = "xtb" if config.method == "GFN2-xTB" else "xtb1"
+    return f"{kind}_{stem}{box}_{config.temperature:g}K"

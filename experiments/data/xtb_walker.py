@@ -37,22 +37,27 @@ from experiments.data.sampler import Dynamics, NotConvergedError, Potential, Sta
 from experiments.data.walkers import BLOCK, Part, part_path
 from experiments.errors import InputError
 
-METHOD = "GFN2-xTB"
 SAVE_EVERY = 5.0  # seconds
 # tblite's accuracy: labels within 1e-6 eV/Å of the converged ones (measured); sampling needs no more than the default
 LABEL_ACCURACY, SAMPLING_ACCURACY = 0.01, 1.0
 _BROKEN = 1.7  # a bond this many times longer than at the minimum is broken
 
 
-def xtb_potential(numbers: Ints, charge: int, unpaired: int, accuracy: float) -> Potential:
-    """GFN2-xTB (Bannwarth, Ehlert & Grimme, J. Chem. Theory Comput. 15, 1652, 2019) through tblite."""
+def xtb_potential(
+    numbers: Ints, charge: int, unpaired: int, accuracy: float, method: str = "GFN2-xTB", cell: Floats | None = None
+) -> Potential:
+    """GFN2-xTB (Bannwarth, Ehlert & Grimme, J. Chem. Theory Comput. 15, 1652, 2019) or GFN1-xTB through tblite.
+
+    With a ``cell`` (Å) periodic, at the Γ point.
+    """
     calculator: Any = None
+    box: dict[str, Any] = {} if cell is None else {"lattice": cell / Bohr, "periodic": np.ones(3, bool)}
 
     def potential(positions: Floats, memory: Any) -> tuple[float, Floats, Any]:
         nonlocal calculator
         try:
             if calculator is None:
-                calculator = Calculator(METHOD, numbers, positions / Bohr, float(charge), unpaired)
+                calculator = Calculator(method, numbers, positions / Bohr, float(charge), unpaired, **box)
                 calculator.set("verbosity", 0)
                 calculator.set("accuracy", accuracy)
             else:
@@ -79,10 +84,16 @@ class Worker:
             np.array(molecule["positions"], np.float64),
             molecule["charge"],
             molecule["unpaired"],
+            np.array(molecule["cell"]) if "cell" in molecule else None,
         )
-        electrons = (self.molecule.numbers, self.molecule.charge, self.molecule.unpaired)
-        self.potential = xtb_potential(*electrons, SAMPLING_ACCURACY)
-        self.label = xtb_potential(*electrons, LABEL_ACCURACY)
+        self.method = str(self.settings.get("method", "GFN2-xTB"))
+        self.potential, self.label = (
+            xtb_potential(
+                self.molecule.numbers, self.molecule.charge, self.molecule.unpaired, accuracy, self.method,
+                self.molecule.cell,
+            )
+            for accuracy in (SAMPLING_ACCURACY, LABEL_ACCURACY)
+        )  # fmt: skip
         self.parent = os.getppid()
         self.saved = time.monotonic()
 
@@ -100,13 +111,13 @@ class Worker:
                 energy_and_slope, self.molecule.positions.ravel(), jac=True, method="L-BFGS-B", options={"gtol": 0.01}
             )
             isolated = {
-                chemical_symbols[z]: xtb_potential(np.array([z]), 0, free_atom_spin(z), LABEL_ACCURACY)(
+                chemical_symbols[z]: xtb_potential(np.array([z]), 0, free_atom_spin(z), LABEL_ACCURACY, self.method)(
                     np.zeros((1, 3)), None
                 )[0]
                 for z in map(int, np.unique(self.molecule.numbers))
             }
         except NotConvergedError as error:
-            raise InputError(f"data.molecule={self.settings['molecule']}: {METHOD} fails on it: {error}") from None
+            raise InputError(f"data.molecule={self.settings['molecule']}: {self.method} fails on it: {error}") from None
         prepared = {
             "positions": found.x.reshape(shape).tolist(),
             "energy_eV": float(found.fun),
@@ -164,7 +175,7 @@ class Worker:
                 settings["temperature"],
                 settings["timestep"],
                 settings["friction"],
-                torsions(self.molecule.numbers, minimum),
+                torsions(self.molecule.numbers, minimum) if self.molecule.cell is None else (),
                 settings["torsion_every"],
             ),
             minimum,
@@ -194,7 +205,7 @@ class Worker:
     def _diverged(self, error: NotConvergedError) -> str:
         return (
             f"data.temperature={self.settings['temperature']:g} data.timestep={self.settings['timestep']:g}: "
-            f"{METHOD} fails on a configuration of {self.settings['molecule']} ({error}); accepted: smaller values"
+            f"{self.method} fails on a configuration of {self.settings['molecule']} ({error}); accepted: smaller values"
         )
 
     def _keep(self, walker: int, part: Part, steps: int, now: bool = False) -> Part:

@@ -25,35 +25,38 @@ class MetricValue:
 
 def frame_errors(predicted: Predictions, frames: Frames) -> pd.DataFrame:
     """One row a frame: mean absolute and mean squared error of a force component (eV/Å, eV²/Å²) and of the
-    energy per atom (eV, eV²)."""
+    energy per atom (eV, eV²). Without known forces the columns of force errors are missing."""
     atoms = (frames.numbers > 0).sum(1)
     real = (frames.numbers > 0)[..., None]
     force = np.where(real, predicted.forces - frames.forces, 0.0)
     energy = (predicted.energies - frames.energies) / atoms
-    return pd.DataFrame(
-        {
-            "frame": np.arange(len(frames)),
-            "atoms": atoms,
-            "force_mae": np.abs(force).sum((1, 2)) / (3 * atoms),
-            "force_mse": (force**2).sum((1, 2)) / (3 * atoms),
-            "energy_mae": np.abs(energy),
-            "energy_mse": energy**2,
-        }
-    )
+    columns = {
+        "frame": np.arange(len(frames)),
+        "atoms": atoms,
+        "force_mae": np.abs(force).sum((1, 2)) / (3 * atoms),
+        "force_mse": (force**2).sum((1, 2)) / (3 * atoms),
+        "energy_mae": np.abs(energy),
+        "energy_mse": energy**2,
+    }
+    known = [name for name in columns if frames.has_forces or not name.startswith("force")]
+    return pd.DataFrame({name: columns[name] for name in known})
 
 
 def metrics_of(errors: pd.DataFrame) -> dict[str, MetricValue]:
     """The metrics of :data:`UNITS` from per-frame errors; force components of all frames weigh the same.
 
     Frames are the unit of the standard error, for forces within a frame are correlated; that of a root mean
-    square follows from that of the mean square by the delta method, sem(√m) = sem(m)/(2√m).
+    square follows from that of the mean square by the delta method, sem(√m) = sem(m)/(2√m). Where forces are not
+    known there are no metrics of forces.
     """
     atoms = errors["atoms"].to_numpy(np.float64)
-    force_mse = _mean(errors["force_mse"].to_numpy(), atoms)
     energy_mse = _mean(errors["energy_mse"].to_numpy(), np.ones_like(atoms))
+    forces = {}
+    if "force_mse" in errors:
+        forces["force_mae"] = _mean(errors["force_mae"].to_numpy(), atoms)
+        forces["force_rmse"] = _root(_mean(errors["force_mse"].to_numpy(), atoms))
     return {
-        "force_mae": _mean(errors["force_mae"].to_numpy(), atoms),
-        "force_rmse": _root(force_mse),
+        **forces,
         "energy_mae": _mean(errors["energy_mae"].to_numpy(), np.ones_like(atoms)),
         "energy_rmse": _root(energy_mse),
     }

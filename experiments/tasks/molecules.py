@@ -16,7 +16,7 @@ from torch import Tensor
 
 from experiments.data.baseline import Baseline, fit_baseline
 from experiments.data.dataset import Dataset, Frames, Ints
-from experiments.data.graph import neighbours
+from experiments.data.shared_graph import shared_neighbours
 from experiments.models.graph import Graph, pair_forces
 from experiments.tasks.predictions import Predictions
 from experiments.tasks.task import Evaluates, Tensors
@@ -88,11 +88,12 @@ class MoleculeTask:
         self.traced: dict[Any, Any] = {}
 
     def _resident(self, frames: Frames) -> Resident:
-        found = neighbours(frames, self.cutoff)
+        found = shared_neighbours(frames, self.cutoff)
         species = np.searchsorted(np.asarray(self.elements), np.maximum(frames.numbers, self.elements[0]))
 
         def real(array: np.ndarray) -> Tensor:
-            return torch.as_tensor(array, dtype=self.dtype, device=self.device)
+            writable = array if array.flags.writeable else array.copy()  # torch would share a read-only memory map
+            return torch.as_tensor(writable, dtype=self.dtype, device=self.device)
 
         def whole(array: np.ndarray) -> Tensor:
             return torch.as_tensor(array, dtype=torch.int64, device=self.device)
@@ -111,7 +112,7 @@ class MoleculeTask:
     def prepare(self, subset: Ints) -> Prepared:
         """What a run derives from its own training frames, and from no others.
 
-        Where all forces vanish, the energy's standard deviation per Å takes the place of the force RMS.
+        Where all forces vanish or none are known, the standard deviation of the energy per Å takes their RMS's place.
 
         Raises:
             InputError: these frames do not determine the energy baseline of the test frames.
@@ -121,7 +122,7 @@ class MoleculeTask:
         baseline = fit_baseline(frames.numbers, frames.energies, self.dataset.isolated_energies)
         for others in (self.dataset.holdout, self.dataset.test):
             baseline.predict(others.numbers)  # what it does not determine is to be known before training
-        scale = float(np.sqrt((frames.forces[real] ** 2).mean()))
+        scale = float(np.sqrt((frames.forces[real] ** 2).mean())) if frames.has_forces else 0.0
         if scale == 0.0:
             scale = float(np.std(frames.energies - baseline.predict(frames.numbers))) or 1.0
         edges = self.pool.tensors["mask"][torch.as_tensor(subset, device=self.device)].sum().item()

@@ -151,14 +151,14 @@ def reachable(positions: Floats, periodic: np.ndarray) -> tuple[Floats, Ints]:
 
 
 def check_labels(frames: Frames) -> None:
-    """Raises ``InputError`` where there is nothing to fit, or labels are not finite."""
+    """Raises ``InputError`` where there is nothing to fit, or labels are not finite (forces may be unknown)."""
     if len(frames) == 0:
         raise InputError("a fit in closed form got no training frames; accepted: P ≥ 1")
     if not (frames.numbers > 0).any(1).all():
         raise InputError(f"training frame {int(np.argmin((frames.numbers > 0).any(1)))}: it has no atoms")
     for name, values in (("energy", frames.energies), ("forces", frames.forces), ("positions", frames.positions)):
         bad = ~np.isfinite(values.reshape(len(frames), -1)).all(1)
-        if bad.any():
+        if bad.any() and (frames.has_forces or name != "forces"):
             raise InputError(
                 f"training frame {int(np.argmax(bad))}: {name} not finite; accepted: numbers (eV, eV/Å, Å)"
             )

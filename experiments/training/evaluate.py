@@ -11,7 +11,7 @@ import pandas as pd
 from torch import Tensor
 
 from experiments.data.dataset import Ints
-from experiments.tasks.metrics import UNITS, MetricValue, frame_errors, metrics_of
+from experiments.tasks.metrics import MetricValue, frame_errors, metrics_of
 from experiments.tasks.molecules import MoleculeTask, Network, Prepared, Resident
 from experiments.tasks.predictions import Predictions
 
@@ -80,7 +80,7 @@ class Evaluator:
             return {}
         found = self._predict(weights, prepared, self.task.holdout, np.arange(len(holdout)))
         errors = metrics_of(frame_errors(found, holdout))
-        return {f"holdout_{name}": errors[name].value for name in UNITS}
+        return {f"holdout_{name}": errors[name].value for name in errors}
 
     def _predict(self, weights: Mapping[str, Tensor], prepared: Prepared, split: Resident, picked: Ints) -> Predictions:
         params = {name: value[None] for name, value in weights.items()}

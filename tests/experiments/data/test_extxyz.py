@@ -168,7 +168,7 @@ def test_holdout_is_set_aside(write: Callable[..., Path]) -> None:
 
 
 def test_splits_share_one_padding(write: Callable[..., Path]) -> None:
-    three = "3\nProperties=species:S:1:pos:R:3:forces:R:3 energy=2\n" + "He 1 2 3 0 0 0\n" * 3
+    three = "3\nProperties=species:S:1:pos:R:3:forces:R:3 energy=2\n" + "H 1 2 3 0 0 0\n" * 3
     train, test = write(varied(4), "train.xyz"), write(three, "test.xyz")
     dataset = extxyz(ExtxyzConfig(train=str(train), test=str(test)))
     assert dataset.pool.numbers.shape[1] == dataset.holdout.numbers.shape[1] == dataset.test.numbers.shape[1] == 3

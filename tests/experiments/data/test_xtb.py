@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.data.dataset import Dataset
-from experiments.data.molecule import find_molecule, torsions
+from experiments.data.molecule import bonds, find_molecule, liquid, torsions
 from experiments.data.sampler import dihedral
 from experiments.data.walkers import Part, part_path
 from experiments.data.xtb import XtbConfig, deal, directory_of, xtb
@@ -263,3 +263,58 @@ def test_walkers_are_dealt_out(pool: int, holdout: int, test: int, walkers: int)
 def test_no_walker_lags_behind(pool: int, holdout: int, test: int, walkers: int) -> None:
     shares = deal(XtbConfig(pool=pool, holdout=holdout, test=test, walkers=walkers))
     assert max(max(share) for share in shares.values()) <= 1.5 * (pool + holdout + test) / walkers
+
+
+def test_settings_of_later_leave_older_frames_where_they_are() -> None:
+    """The directory's name hashes all that decides the frames: tblite's version among it, so it is taken from there."""
+    plain = XtbConfig(molecule="water")
+    molecule = find_molecule("water")
+    names = {directory_of(config, molecule).name for config in (plain, replace(plain, method="GFN2-xTB", copies=1))}
+    assert len(names) == 1
+    for other in (replace(plain, method="GFN1-xTB"), replace(plain, copies=2), replace(plain, copies=2, density=0.9)):
+        names.add(directory_of(other, molecule).name)
+    assert len(names) == 4
+
+
+@pytest.mark.parametrize("name", ["malonaldehyde", "acetylacetone", "aspirin"])
+def test_molecules_of_ours_are_minima_in_one_piece(name: str) -> None:
+    molecule = find_molecule(name)
+    found = xtb_potential(molecule.numbers, 0, 0, 1.0)(molecule.positions, None)
+    assert np.abs(found[1]).max() < 0.05, "eV/Å, far below thermal forces; coordinates are rounded to 1e-6 Å"
+    reached = np.linalg.matrix_power(bonds(molecule.numbers, molecule.positions) + np.eye(len(molecule.numbers)), 30)
+    assert (reached > 0).all()
+
+
+@pytest.mark.parametrize("copies", [2, 9])
+def test_a_box_has_its_density_and_whole_molecules(copies: int) -> None:
+    one = find_molecule("water")
+    box = liquid(one, copies, 0.9, seed=1)
+    assert box.cell is not None
+    grams = copies * 18.015 / 6.02214076e23
+    assert grams / (np.linalg.det(box.cell) * 1e-24) == pytest.approx(0.9, rel=1e-4)
+    parts = box.positions.reshape(copies, 3, 3)
+    expected = np.linalg.norm(one.positions[:, None] - one.positions, axis=-1)
+    np.testing.assert_allclose(
+        np.linalg.norm(parts[:, :, None] - parts[:, None], axis=-1), expected[None].repeat(copies, 0)
+    )
+    away = parts[:, None, :, None] - parts[:, None].transpose(1, 0, 2, 3)[:, :, None]
+    away = away - np.round(away / box.cell[0, 0]) * box.cell[0, 0]
+    apart = np.linalg.norm(away, axis=-1)[~np.eye(copies, dtype=bool)]
+    assert apart.min() > 0.8, "Å: molecules do not overlap, also across walls"
+    assert not np.array_equal(liquid(one, copies, 0.9, seed=2).positions, box.positions)
+
+
+def test_forces_of_a_periodic_box_are_the_slope_of_its_energy() -> None:
+    box = liquid(find_molecule("water"), 2, 1.0, seed=0)
+    potential = xtb_potential(box.numbers, 0, 0, LABEL_ACCURACY, "GFN1-xTB", box.cell)
+    forces, step = potential(box.positions, None)[1], 1e-3
+    for atom, axis in ((0, 0), (4, 2)):
+        shift = np.zeros_like(box.positions)
+        shift[atom, axis] = step
+        ends = [potential(box.positions + sign * shift, None)[0] for sign in (1, -1)]
+        # central difference: step²/6 of a third derivative of some 100 eV/Å³, 2e-5, and more near a repulsive wall
+        assert -(ends[0] - ends[1]) / (2 * step) == pytest.approx(forces[atom, axis], abs=3e-4)
+    assert box.cell is not None
+    moved = potential(box.positions + box.cell[0] * (np.arange(6) < 3)[:, None], None)[0]
+    # one molecule moved by a lattice vector
+    assert moved == pytest.approx(potential(box.positions, None)[0], abs=1e-6)

@@ -1,0 +1,228 @@
+"""What is worth knowing of frames before anything is trained on them: warned of, or refused, by name and frame number.
+
+elements    refused   a test frame holds an element that no training frame has
+energies    refused   energies far from those of the free atoms, or of atoms in Hartree, kcal/mol or kJ/mol
+duplicates  warned    test frames that are training frames too, to 1e-6 Å
+forces      warned    single forces of more than ten times the RMS; an RMS that is no thermal force in eV/Å
+distances   warned    atoms without a neighbour, atoms on top of each other, bond lengths as in Bohr
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from ase.data import chemical_symbols, covalent_radii
+from ase.units import Hartree, kcal, kJ, mol
+
+from experiments.data.dataset import Floats, Frames, Ints
+from experiments.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+OUTLIER = 10.0
+"""A force this many times the RMS is an outlier; of a million thermal components the largest is some seven times it."""
+THERMAL = (0.02, 15.0)
+"""eV/Å: force RMS below and above which the unit is in doubt (300 to 1200 K give about 0.3 to 2)."""
+BINDING = 50.0
+"""eV an atom: no chemistry is as far from the free atoms."""
+ISOLATED, OVERLAP, BOHR = 2.0, 0.5, (1.6, 2.2)
+"""Distance to the nearest atom over the sum of the covalent radii: beyond, an atom is alone; below, it overlaps; as a
+median within the last range, lengths look like Bohr (1.89 per Å)."""
+_TOTAL = {
+    1: -13.6,
+    6: -1029.5,
+    7: -1485.0,
+    8: -2041.7,
+    9: -2713.0,
+    14: -7870.0,
+    15: -9280.0,
+    16: -10830.0,
+    17: -12520.0,
+}
+"""All-electron energies of free atoms in eV, to a part in a hundred."""
+_UNITS = {"Hartree": Hartree, "kcal/mol": kcal / mol, "kJ/mol": kJ / mol}
+_BLOCK = 2**22  # distances at once
+_MENTIONED = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing found: by which ``check``, whether it is a reason to refuse the data, and what it is in one line."""
+
+    check: str
+    refused: bool
+    message: str
+
+
+def check_frames(parts: Mapping[str, Frames], train: str, isolated: Mapping[int, float] | None = None) -> None:
+    """Warn of what :func:`inspect` finds, and raise ``InputError`` for what is a reason to refuse the data."""
+    found = inspect(parts, train, isolated)
+    for finding in found:
+        if finding.refused:
+            raise InputError(finding.message)
+    for finding in found:
+        logger.warning("%s", finding.message)
+
+
+def inspect(parts: Mapping[str, Frames], train: str, isolated: Mapping[int, float] | None = None) -> list[Finding]:
+    """All that is found.
+
+    Args:
+        parts: frames by the name that messages give them; empty parts are passed over.
+        train: the name of the part that subsets are drawn from.
+        isolated: energies of free atoms in eV by atomic number, where they are known.
+    """
+    there = {name: frames for name, frames in parts.items() if len(frames)}
+    found = [*_elements(there, train), *_duplicates(there, train)]
+    for name, frames in there.items():
+        found += [*_energies(name, frames, isolated), *_distances(name, frames)]
+        if frames.has_forces:
+            found += _forces(name, frames)
+    return found
+
+
+def _elements(parts: Mapping[str, Frames], train: str) -> Iterator[Finding]:
+    known = np.unique(parts[train].numbers)
+    for name, frames in parts.items():
+        new = ~np.isin(frames.numbers, known) & (frames.numbers > 0)
+        if new.any():
+            f, n = np.argwhere(new)[0]
+            symbol = chemical_symbols[frames.numbers[f, n]]
+            yield Finding(
+                "elements", True, f"{name}, frame {f}: atom {n} is {symbol}, an element that no frame of {train} has"
+            )
+
+
+def _duplicates(parts: Mapping[str, Frames], train: str) -> Iterator[Finding]:
+    first: dict[bytes, int] = {}
+    for f, mark in enumerate(_marks(parts[train])):
+        first.setdefault(mark, f)
+    repeated = len(parts[train]) - len(first)
+    if repeated:
+        yield Finding("duplicates", False, f"{train}: {repeated} of {len(parts[train])} frames repeat others of it")
+    for name, frames in parts.items():
+        if name == train:
+            continue
+        same = [(f, first[mark]) for f, mark in enumerate(_marks(frames)) if mark in first]
+        if same:
+            f, g = same[0]
+            yield Finding(
+                "duplicates",
+                False,
+                f"{len(same)} frames of {name} are also in {train}: frame {f} is frame {g} there"
+                f"{' and so on' if len(same) > 1 else ''}",
+            )
+
+
+def _marks(frames: Frames) -> Iterator[bytes]:
+    """Equal where two frames have the same atoms at the same places, to 1e-6 Å."""
+    rounded = np.round(frames.positions * 1e6).astype(np.int64)
+    for numbers, positions in zip(frames.numbers, rounded, strict=True):
+        real = numbers > 0
+        yield numbers[real].tobytes() + positions[real].tobytes()
+
+
+def _energies(name: str, frames: Frames, isolated: Mapping[int, float] | None) -> Iterator[Finding]:
+    atoms = (frames.numbers > 0).sum(1)
+    if isolated is not None and np.isin(frames.numbers[frames.numbers > 0], list(isolated)).all():
+        binding = (frames.energies - _sum(frames.numbers, isolated)) / atoms
+        f = int(np.argmax(np.abs(binding)))
+        if abs(binding[f]) > BINDING:
+            yield Finding(
+                "energies",
+                True,
+                f"{name}, frame {f}: its energy is {binding[f]:.3g} eV an atom from that of its free atoms; accepted: "
+                "both in eV and by the same method",
+            )
+            return
+    if np.isin(frames.numbers[frames.numbers > 0], list(_TOTAL)).all():
+        ratio = float(np.median(frames.energies / _sum(frames.numbers, _TOTAL)))
+        for unit, factor in _UNITS.items():
+            if abs(ratio * factor - 1) < 0.01:
+                yield Finding("energies", True, f"{name}: its energies are in {unit} by all signs; accepted: eV")
+
+
+def _sum(numbers: Ints, energies: Mapping[int, float]) -> Floats:
+    table = np.zeros(len(chemical_symbols))
+    for number, energy in energies.items():
+        table[number] = energy
+    return np.asarray(table[numbers].sum(1))
+
+
+def _forces(name: str, frames: Frames) -> Iterator[Finding]:
+    real = frames.numbers > 0
+    sizes = np.where(real, np.linalg.norm(frames.forces, axis=2), 0.0)
+    rms = float(np.sqrt((sizes[real] ** 2).mean() / 3))
+    if rms == 0:
+        return
+    if not THERMAL[0] < rms < THERMAL[1]:
+        yield Finding(
+            "forces",
+            False,
+            f"{name}: the RMS of its force components is {rms:.3g} eV/Å, which is no thermal force: unit?",
+        )
+    largest = sizes.max(1)
+    bad = np.flatnonzero(largest > OUTLIER * rms)
+    if len(bad):
+        shown = ", ".join(
+            f"frame {f} (atom {int(sizes[f].argmax())}, {largest[f]:.3g} eV/Å)"
+            for f in bad[np.argsort(-largest[bad])][:_MENTIONED]
+        )
+        yield Finding(
+            "forces",
+            False,
+            f"{name}: forces beyond {OUTLIER:g} times the RMS of {rms:.3g} eV/Å in {len(bad)} frames: {shown}",
+        )
+
+
+def _distances(name: str, frames: Frames) -> Iterator[Finding]:
+    nearest = np.concatenate(list(_nearest(frames))) if frames.numbers.shape[1] > 1 else np.zeros((0, 0))
+    if nearest.size == 0:
+        return
+    real = frames.numbers > 0
+    several = real & (real.sum(1, keepdims=True) > 1)
+    if not several.any():
+        return
+    median = float(np.median(nearest[several]))
+    if BOHR[0] < median < BOHR[1]:
+        yield Finding(
+            "distances",
+            False,
+            f"{name}: atoms are {median:.2f} covalent bond lengths from the nearest: lengths in Bohr?",
+        )
+        return
+    for bad, what in (
+        (several & (nearest > ISOLATED), "has no neighbour within two bond lengths"),
+        (several & (nearest < OVERLAP), "overlaps another"),
+    ):
+        if bad.any():
+            count = int(bad.any(1).sum())
+            places = ", ".join(f"frame {f}, atom {n}" for f, n in islice(map(tuple, np.argwhere(bad)), _MENTIONED))
+            yield Finding("distances", False, f"{name}: in {count} frames an atom {what}: {places}")
+
+
+def _nearest(frames: Frames) -> Iterator[Floats]:
+    """Distance of each atom to the nearest over the sum of the two covalent radii, in blocks of frames. [f, N]"""
+    count, atoms = frames.numbers.shape
+    block = max(1, _BLOCK // (atoms * atoms))
+    for start in range(0, count, block):
+        part = slice(start, start + block)
+        numbers, x = frames.numbers[part], frames.positions[part]
+        away = x[:, None] - x[:, :, None]  # [f, N, N, 3]
+        if frames.pbc[part].any():
+            away = _wrapped(away, frames.cells[part])
+        radii = covalent_radii[numbers]
+        ratio = np.sqrt(np.einsum("fijx,fijx->fij", away, away)) / (radii[:, None] + radii[:, :, None])
+        none = (numbers[:, None] == 0) | (numbers[:, :, None] == 0) | np.eye(atoms, dtype=bool)
+        yield np.where(none, np.inf, ratio).min(axis=2)
+
+
+def _wrapped(away: Floats, cells: Floats) -> Floats:
+    """Differences brought near zero by whole lattice vectors: the nearest image, of cells that are not very skewed."""
+    inverse = np.linalg.pinv(cells)  # zero for directions without a period
+    steps = np.round(np.einsum("fijx,fxs->fijs", away, inverse))
+    return np.asarray(away - np.einsum("fijs,fsx->fijx", steps, cells))

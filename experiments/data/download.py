@@ -1,0 +1,258 @@
+"""Published files: fetched once, whole or not at all, checked against their SHA-256 at every use.
+
+A file lies under the cache directory (``$EQUILAW_DATA``, else ``~/.cache/equilaw``); what is there already, put there
+by hand or by another machine, is used and checked all the same. A download that stops is continued where it stopped.
+Where no checksum is known beforehand, that of the first download is written beside the file and holds from then on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import tarfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from experiments import files
+from experiments.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+CHUNK = 1 << 18
+TIMEOUT = 30.0  # seconds without a byte
+ATTEMPTS = 4  # connections to one server that may break before we give up; each goes on where the last one stopped
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A published file.
+
+    ``path`` is its place under the cache directory; ``urls`` are tried in that order; ``sha256`` is its checksum in
+    hexadecimal, None where it is not known beforehand.
+    """
+
+    path: str
+    urls: tuple[str, ...]
+    sha256: str | None = None
+
+
+def cache_root() -> Path:
+    """The directory of generated, downloaded and converted data."""
+    return Path(os.environ.get("EQUILAW_DATA") or "~/.cache/equilaw").expanduser()
+
+
+def place(path: str) -> Path:
+    """Where the file ``path`` lies: at its place under the cache directory or, put there by hand, at its top."""
+    root = cache_root()
+    by_hand = root / Path(path).name
+    return by_hand if by_hand.is_file() and not (root / path).is_file() else root / path
+
+
+def fetch(file: RemoteFile) -> Path:
+    """The file's place on this machine, downloaded where it is missing.
+
+    Raises ``InputError``, in one line, for a file that cannot be had (with the place to put it by hand), that is not
+    whole, or whose checksum is not the expected one.
+    """
+    target = place(file.path)
+    if not target.exists():
+        files.writable(target.parent, "EQUILAW_DATA")
+        with FileLock(target.with_name(f".{target.name}.lock")):
+            if not target.exists():  # nobody else was faster
+                _download(file, target)
+    verify(target, file.sha256)
+    return target
+
+
+def verify(path: Path, sha256: str | None) -> str:
+    """The SHA-256 of ``path``, after a comparison with the pinned one, or else with the recorded one.
+
+    The checksum is taken again only where size or time of the file changed since it was recorded.
+    """
+    stat, beside = path.stat(), path.with_name(f"{path.name}.sha256.json")
+    record: Mapping[str, Any] = files.read_json(beside) or {}
+    same = (record.get("size"), record.get("mtime_ns")) == (stat.st_size, stat.st_mtime_ns)
+    found = str(record["sha256"]) if same and "sha256" in record else _sha256(path)
+    wanted = sha256 or record.get("sha256") or found
+    if found != wanted:
+        since = "the published file" if sha256 else "when it was first read"
+        raise InputError(
+            f"{path}: SHA-256 {found[:12]}… is not {str(wanted)[:12]}… of {since}; delete it to have it downloaded "
+            "again" + ("" if sha256 else f" (and {beside.name}, if the change is meant)")
+        )
+    if not same:
+        with contextlib.suppress(OSError, InputError):  # a shared directory may be read-only: then we look every time
+            files.write_json(beside, {"sha256": found, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns})
+    return found
+
+
+def unpack(archive: RemoteFile, members: Sequence[str], folder: str, also: Sequence[str] = ()) -> dict[str, Path]:
+    """Files of a published tar archive by name, unpacked together under ``folder`` of the cache directory.
+
+    ``members`` are names inside the archive; each goes to ``folder`` with its last two parts (``npz_data/a.npz``).
+    The archive is not needed where all of them are there already; where it is opened, the members ``also`` are
+    unpacked too, if it has them. Raises ``InputError`` as :func:`fetch` does, and for an archive that lacks a member.
+    """
+    wanted = {member: _unpacked(member, folder) for member in members}
+    if not all(path.exists() for path in wanted.values()):
+        source = fetch(archive)
+        with FileLock(source.with_name(f".{source.name}.lock")):
+            left = {member: path for member, path in wanted.items() if not path.exists()}
+            if left:
+                logger.warning("unpacking %s, once; this takes a while", source)
+                _extract(source, left | {member: _unpacked(member, folder) for member in also})
+                if lacking := [member for member, path in left.items() if not path.exists()]:
+                    raise InputError(
+                        f"{source}: holds no {', '.join(sorted(lacking))}; accepted: the published archive"
+                    )
+    for path in wanted.values():
+        verify(path, None)
+    return wanted
+
+
+def _unpacked(member: str, folder: str) -> Path:
+    return place("/".join([folder, *Path(member).parts[-2:]]))
+
+
+def _extract(source: Path, left: dict[str, Path]) -> None:
+    """All that is ``left`` in one pass: the archive is compressed as a whole, and members stand anywhere in it."""
+    try:
+        with tarfile.open(source) as archive:
+            for entry in archive:
+                target = left.pop(entry.name.removeprefix("./"), None)
+                stream = None if target is None else archive.extractfile(entry)
+                if target is None or stream is None or target.exists():
+                    continue
+                files.writable(target.parent, "EQUILAW_DATA")
+                with files.whole(target) as aside, open(aside, "wb") as out:
+                    while block := stream.read(CHUNK):
+                        out.write(block)
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        raise InputError(
+            f"{source}: not a whole tar archive ({error}); delete it to have it downloaded again"
+        ) from None
+
+
+def _short(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()[:8]
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _download(file: RemoteFile, target: Path) -> None:
+    import pooch  # here: it takes a while to import, and most of the time everything is there
+
+    pooch.get_logger().setLevel(logging.WARNING)
+    reasons = []
+    for url in file.urls:
+        try:
+            pooch.retrieve(
+                url,
+                known_hash=None if file.sha256 is None else f"sha256:{file.sha256}",
+                fname=target.name,
+                path=target.parent,
+                # a part is continued from its own address only: another may have another edition
+                downloader=Continued(target.with_name(f".{target.name}.{_short(url)}.part"), target.name),
+            )
+            return
+        except ValueError:  # pooch's word for a wrong checksum; it has deleted what came
+            reasons.append(f"{url}: what came has not the published SHA-256 {str(file.sha256)[:12]}…")
+        except OSError as error:  # of requests, or of the disk
+            if error.errno in files.DISK:
+                raise
+            reasons.append(f"{url}: {_reason(error)}")
+    where = cache_root() / file.path
+    raise InputError(
+        f"{target.name} cannot be downloaded ({'; '.join(reasons)}); the same command continues, or put the file from "
+        f"{file.urls[0]} to {where}, or set EQUILAW_DATA to a directory that has {file.path}"
+    )
+
+
+def _reason(error: OSError) -> str:
+    """What went wrong, in a few words (requests nests the messages of three libraries)."""
+    response = getattr(error, "response", None)
+    if response is not None:
+        return f"the server says {response.status_code} {response.reason}"
+    cause: BaseException = error
+    while (
+        inner := cause.__cause__ or cause.__context__ or next((a for a in cause.args if isinstance(a, Exception)), None)
+    ):
+        cause = inner
+    text = " ".join(str(cause).split()) or type(cause).__name__
+    return f"no connection or a broken one: {text[:120]}"
+
+
+class Continued:
+    """A downloader for pooch that goes on from the part that an earlier attempt left, where the server can."""
+
+    def __init__(self, part: Path, title: str) -> None:
+        self.part, self.title = part, title
+
+    def __call__(self, url: str, output_file: str | os.PathLike[str], pooch: Any) -> None:
+        """Bring ``url`` to ``output_file``. Raises requests' exceptions (each is an ``OSError``)."""
+        import requests
+
+        progress = _progress()
+        bar = progress.add_task(self.title, total=None)
+        with progress:
+            for attempt in range(ATTEMPTS):
+                had = self.part.stat().st_size if self.part.exists() else 0
+                try:
+                    self._once(url, lambda done, total: progress.update(bar, completed=done, total=total))
+                    break
+                except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ConnectionError) as error:
+                    # a broken connection is tried again only where it brought something
+                    now = self.part.stat().st_size if self.part.exists() else 0
+                    if attempt == ATTEMPTS - 1 or now <= had:
+                        raise
+                    logger.info("%s: %s; going on from byte %d", url, _reason(error), now)
+        os.replace(self.part, output_file)
+
+    def _once(self, url: str, report: Callable[[int, int | None], None]) -> None:
+        import requests
+
+        had = self.part.stat().st_size if self.part.exists() else 0
+        headers = {"Accept-Encoding": "identity"}  # byte ranges are of the file, not of a compressed stream
+        if had:
+            headers["Range"] = f"bytes={had}-"
+        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+            if response.status_code == 416:  # more is here than the file has, or all of it
+                self.part.unlink()
+                return self._once(url, report)
+            response.raise_for_status()
+            going_on = response.headers.get("Content-Range", "").startswith(f"bytes {had}-")
+            had = had if response.status_code == 206 and going_on else 0
+            length = response.headers.get("Content-Length")
+            total = None if length is None else had + int(length)
+            with open(self.part, "ab" if had else "wb") as out:
+                for block in response.iter_content(CHUNK):
+                    out.write(block)
+                    had += len(block)
+                    report(had, total)
+        if total is not None and had < total:
+            raise requests.exceptions.ChunkedEncodingError(f"{had} of {total} bytes came")
+        return None
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )

@@ -1,0 +1,51 @@
+"""Frames that took long to read, kept beside the downloads in a form that loads in a second."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import zipfile
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from experiments import files
+from experiments.data.dataset import Frames
+from experiments.data.download import cache_root
+
+logger = logging.getLogger(__name__)
+_ARRAYS = ("numbers", "positions", "energies", "forces", "cells", "pbc")
+
+
+def kept(name: str, key: Mapping[str, Any], make: Callable[[], Frames]) -> Frames:
+    """The frames that ``make`` reads, kept under ``name`` for as long as ``key`` is the same.
+
+    ``key`` holds all that decides them: checksums of the files, options, a version of the reader. A directory that
+    cannot be written to, or a damaged copy, costs time and nothing else.
+    """
+    digest = hashlib.sha256(json.dumps(dict(key), sort_keys=True).encode()).hexdigest()[:12]
+    path = cache_root() / "converted" / f"{name}-{digest}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            points = saved["points"] if "points" in saved.files else None
+            numbers, positions, energies, forces, cells, pbc = (saved[array] for array in _ARRAYS)
+            frames = Frames(numbers, positions, energies, forces, cells, pbc, points=points)
+            if frames.sha256() == str(saved["sha256"]):
+                return frames
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        pass
+    frames = make()
+    content = io.BytesIO()
+    arrays = {array: getattr(frames, array) for array in _ARRAYS}
+    if frames.points is not None:
+        arrays["points"] = frames.points
+    np.savez(content, sha256=frames.sha256(), **arrays)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_bytes(path, content.getvalue())
+    except OSError as error:
+        logger.warning("%s is not kept (%s): it will be read again", path, error.strerror)
+    return frames

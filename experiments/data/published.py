@@ -1,0 +1,61 @@
+"""The published sets by name: what they are, which files they need, and how to bring these here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.data import botnet, md17, qm9, rmd17, water
+from experiments.data.download import RemoteFile, fetch, place
+
+
+@dataclass(frozen=True)
+class Published:
+    """``paths`` are its files under the cache directory; ``bring`` downloads what is missing and returns them all."""
+
+    what: str
+    paths: tuple[str, ...]
+    bring: Callable[[], list[Path]]
+
+    @property
+    def here(self) -> bool:
+        """Whether all files are on this machine."""
+        return all(place(path).exists() for path in self.paths)
+
+
+def _of_files(what: str, files: Sequence[RemoteFile]) -> Published:
+    return Published(what, tuple(file.path for file in files), lambda: [fetch(file) for file in files])
+
+
+def _rmd17(molecule: str) -> Published:
+    paths = (f"rmd17/npz_data/rmd17_{molecule}.npz", *rmd17.SPLITS.values())
+
+    def bring() -> list[Path]:
+        path, splits = rmd17.fetch_rmd17(molecule)
+        return [path, *splits.values()]
+
+    return Published("revised MD17, PBE/def2-SVP, 100,000 frames, five index splits (1.1 GB for all ten)", paths, bring)
+
+
+def published() -> dict[str, Published]:
+    """Every published set; the name is the one of ``data=``."""
+    sets = {f"rmd17_{molecule}": _rmd17(molecule) for molecule in md17.FORMULAS}
+    for molecule in md17.FORMULAS:
+        sets[f"md17_{molecule}"] = _of_files("MD17, original labels, one trajectory", [md17.file_of(molecule)])
+    every = [
+        botnet.bpa_files(a, b) for a, b in (("300K", "300K"), ("mixedT", "600K"), ("300K", "1200K"), ("300K", "dih"))
+    ]
+    sets["3bpa"] = _of_files("3BPA at 300, 600, 1200 K and dihedral scans, 27 atoms", _distinct(every))
+    every = [
+        botnet.acac_files(a, b)
+        for a, b in (("300K", "MD_300K"), ("600K", "MD_600K"), ("300K", "dihedral"), ("300K", "H_transfer"))
+    ]
+    sets["acac"] = _of_files("acetylacetone at 300 and 600 K, a dihedral scan, a proton transfer", _distinct(every))
+    sets["water"] = _of_files("liquid water, revPBE0-D3, 1593 periodic boxes of 64 molecules", [water.FILE])
+    sets["qm9"] = _of_files("130,831 relaxed molecules, energies only", [qm9.ARCHIVE, qm9.UNCHARACTERIZED])
+    return sets
+
+
+def _distinct(every: Sequence[dict[str, RemoteFile]]) -> list[RemoteFile]:
+    return list({file.path: file for files in every for file in files.values()}.values())

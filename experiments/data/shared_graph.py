@@ -1,0 +1,114 @@
+"""Neighbourhoods computed once per set of frames and cutoff, and read by all runs of a sweep from one memory map.
+
+Small sets are computed by each process: that is faster than reading. The numbers are those of
+:func:`experiments.data.graph.neighbours`, bit for bit, whichever way they come.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from experiments import files
+from experiments.data.dataset import Frames
+from experiments.data.download import cache_root
+from experiments.data.graph import Neighbours, neighbours
+from experiments.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1  # raise it whenever the same frames give other neighbours: old ones are then not taken for new
+SMALL = 2_000_000
+"""Pairs of atoms that are computed afresh each time (about a second)."""
+_BLOCK = 2_000_000  # pairs at a time: bounds the memory of the search
+_TYPES = {"index": np.int32, "vectors": np.float64, "mask": np.bool_, "reverse": np.int32}
+
+
+def shared_neighbours(frames: Frames, cutoff: float) -> Neighbours:
+    """The neighbours of :func:`~experiments.data.graph.neighbours`; of many frames as read-only memory maps.
+
+    There ``index`` and ``reverse`` are 32 bits wide. Maps lie under ``neighbours`` in the cache directory; where that
+    cannot be written to, each process computes its own.
+    """
+    if frames.bonds is not None or _pairs(frames) <= SMALL:
+        return neighbours(frames, cutoff)
+    directory = cache_root() / "neighbours" / f"{frames.sha256()[:16]}-{cutoff!r}-v{VERSION}"
+    found = _opened(directory)
+    if found is not None:
+        return found
+    try:
+        files.writable(directory.parent, "EQUILAW_DATA")
+    except InputError as error:
+        logger.warning("neighbours are not shared: %s", error)
+        return neighbours(frames, cutoff)
+    with FileLock(directory.with_name(f".{directory.name}.lock")):
+        found = _opened(directory)
+        if found is None:
+            _write(directory, frames, cutoff)
+            found = _opened(directory)
+    assert found is not None
+    return found
+
+
+def _pairs(frames: Frames) -> int:
+    """About how many pairs of atoms a search looks at."""
+    count, atoms = frames.numbers.shape
+    return int(count * atoms * min(atoms, 100))
+
+
+def _opened(directory: Path) -> Neighbours | None:
+    """The maps, or None where they are not there or not whole."""
+    try:
+        maps = {name: np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _TYPES}
+    except (OSError, ValueError):
+        return None
+    return Neighbours(**maps)
+
+
+def _blocks(frames: Frames, cutoff: float) -> Iterator[tuple[slice, Neighbours]]:
+    step = max(1, _BLOCK * len(frames) // _pairs(frames))
+    for start in range(0, len(frames), step):
+        part = slice(start, start + step)
+        try:
+            yield part, neighbours(frames.take(part), cutoff)
+        except InputError as error:  # names a frame by its number in the block
+            raise InputError(f"frames {start} to {min(start + step, len(frames)) - 1}, of them {error}") from None
+
+
+def _write(directory: Path, frames: Frames, cutoff: float) -> None:
+    """Search twice, first for the number of slots: it is not known beforehand, and memory is what runs out."""
+    count, atoms = frames.numbers.shape
+    slots = max(int(found.mask.sum(2).max(initial=1)) for _, found in _blocks(frames, cutoff))
+    aside = files.aside_for(directory)
+    aside.mkdir()
+    try:
+        shapes = {name: (count, atoms, slots, *((3,) if name == "vectors" else ())) for name in _TYPES}
+        maps = {
+            name: np.lib.format.open_memmap(aside / f"{name}.npy", mode="w+", dtype=kind, shape=shapes[name])
+            for name, kind in _TYPES.items()
+        }
+        own = np.arange(atoms * slots).reshape(atoms, slots)
+        for part, found in _blocks(frames, cutoff):
+            had = found.mask.shape[2]
+            maps["index"][part] = np.arange(atoms)[:, None]
+            maps["vectors"][part] = (cutoff, 0.0, 0.0)
+            maps["mask"][part] = False
+            maps["reverse"][part] = own
+            maps["index"][part, :, :had] = found.index
+            maps["vectors"][part, :, :had] = found.vectors
+            maps["mask"][part, :, :had] = found.mask
+            # slot n·had + k of the block is slot n·slots + k of all
+            moved = found.reverse // had * slots + found.reverse % had
+            maps["reverse"][part, :, :had] = np.where(found.mask, moved, own[:, :had])
+        for one in maps.values():
+            one.flush()
+        if directory.exists():  # not whole, or it would have been opened
+            shutil.rmtree(directory)
+        aside.rename(directory)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,120 @@
+"""What is wrong with frames is found, and named by part, frame and atom; what is right passes in silence."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase.units import Bohr, Hartree, kcal, mol
+
+from experiments.data.checks import check_frames, inspect
+from experiments.data.dataset import Frames
+from experiments.data.star import StarConfig, star
+from experiments.errors import InputError
+
+WATER = np.array([[0.0, 0.0, 0.12], [0.0, 0.76, -0.47], [0.0, -0.76, -0.47]])
+ATOMS = {1: -13.587, 8: -2041.98}
+"""eV."""
+
+
+def water(seed: int, count: int = 40) -> Frames:
+    """Water in thermal motion, bound by 10 eV."""
+    rng = np.random.default_rng(seed)
+    return Frames(
+        numbers=np.tile([8, 1, 1], (count, 1)),
+        positions=WATER + 0.03 * rng.standard_normal((count, 3, 3)),
+        energies=2 * ATOMS[1] + ATOMS[8] - 10 + 0.1 * rng.standard_normal(count),
+        forces=rng.standard_normal((count, 3, 3)),
+        cells=np.zeros((count, 3, 3)),
+        pbc=np.zeros((count, 3), bool),
+    )
+
+
+def found(train: Frames, test: Frames, isolated: dict[int, float] | None = None) -> list[tuple[str, bool, str]]:
+    return [(f.check, f.refused, f.message) for f in inspect({"TRAIN": train, "TEST": test}, "TRAIN", isolated)]
+
+
+def test_sound_frames_pass_in_silence(caplog: pytest.LogCaptureFixture) -> None:
+    assert found(water(0), water(1), ATOMS) == []
+    assert found(water(0), replace(water(1), forces=np.full((40, 3, 3), np.nan))) == []
+    made = star(StarConfig(pool=50, holdout=4, test=10))
+    assert [message for check, _, message in found(made.pool, made.test) if check != "distances"] == []
+    with caplog.at_level(logging.WARNING):
+        check_frames({"TRAIN": water(0), "nothing": water(0, 0)}, "TRAIN")
+    assert caplog.text == ""
+
+
+def test_duplicates_are_named() -> None:
+    test = water(1)
+    test.positions[7] = water(0).positions[12] + 1e-8
+    assert found(water(0), test) == [
+        ("duplicates", False, "1 frames of TEST are also in TRAIN: frame 7 is frame 12 there")
+    ]
+    train = water(0)
+    train.positions[5] = train.positions[4]
+    assert found(train, water(1))[0][2] == "TRAIN: 1 of 40 frames repeat others of it"
+
+
+def test_new_elements_are_refused() -> None:
+    test = water(1)
+    test.numbers[3, 0] = 16
+    with pytest.raises(InputError, match="TEST, frame 3: atom 0 is S, an element that no frame of TRAIN has"):
+        check_frames({"TRAIN": water(0), "TEST": test}, "TRAIN")
+
+
+def test_outlier_forces_are_named() -> None:
+    test = water(1)
+    test.forces[9, 2] = (0.0, 80.0, 0.0)
+    ((check, refused, message),) = found(water(0), test)
+    assert (check, refused) == ("forces", False)
+    assert "in 1 frames: frame 9 (atom 2, 80 eV/Å)" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "check", "refused", "message"),
+    [
+        (lambda f: replace(f, energies=f.energies / Hartree), "energies", True, "in Hartree by all signs"),
+        (lambda f: replace(f, energies=f.energies / (kcal / mol)), "energies", True, "in kcal/mol by all signs"),
+        (lambda f: replace(f, forces=f.forces / (kcal / mol)), "forces", False, "no thermal force"),
+        (lambda f: replace(f, forces=f.forces * 0.01), "forces", False, "no thermal force"),
+        (lambda f: replace(f, positions=f.positions / Bohr), "distances", False, "lengths in Bohr"),
+    ],
+)
+def test_wrong_units(change: Callable[[Frames], Frames], check: str, refused: bool, message: str) -> None:
+    results = found(change(water(0)), change(water(1)))
+    assert results
+    assert all((c, r) == (check, refused) and message in m for c, r, m in results)
+
+
+def test_energies_on_another_scale_than_the_free_atoms() -> None:
+    wrong = {z: energy / Hartree for z, energy in ATOMS.items()}
+    with pytest.raises(
+        InputError, match=r"TRAIN, frame \d+: its energy is -66\d eV an atom from that of its free atoms"
+    ):
+        check_frames({"TRAIN": water(0), "TEST": water(1)}, "TRAIN", wrong)
+
+
+def test_lone_and_overlapping_atoms_are_named() -> None:
+    lone, close = water(1), water(2)
+    lone.positions[4, 1] = (9.0, 9.0, 9.0)
+    close.positions[6, 2] = close.positions[6, 1] + 0.1
+    assert (
+        "in 1 frames an atom has no neighbour within two bond lengths: frame 4, atom 1" in found(water(0), lone)[0][2]
+    )
+    assert "in 1 frames an atom overlaps another: frame 6, atom 1, frame 6, atom 2" in found(water(0), close)[0][2]
+
+
+def test_periodic_images_are_neighbours() -> None:
+    """A molecule cut in two by the wall of its box is whole."""
+    whole = water(0)
+    cut = replace(
+        whole,
+        positions=(whole.positions + 0.3) % 6.0,
+        cells=np.tile(6.0 * np.eye(3), (40, 1, 1)),
+        pbc=np.ones((40, 3), bool),
+    )
+    assert [c for c, _, _ in found(cut, cut) if c != "duplicates"] == []
+    assert [c for c, _, _ in found(replace(cut, pbc=whole.pbc), whole) if c != "duplicates"] == ["distances"]
