@@ -17,12 +17,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from experiments import files, trackers
-from experiments.capacity import settled
 from experiments.config import LacksKnob, RunConfig, parse
 from experiments.data.dataset import Dataset
 from experiments.data.splits import subset
 from experiments.errors import InputError, one_line
-from experiments.matching import Matched
+from experiments.matching import Match, Matched
 from experiments.runs import Run, RunStore
 
 
@@ -112,7 +111,10 @@ def plan(
     for composed, config in configs:
         try:
             dataset = load(config.data)
-            config = settled(composed, config, dataset)
+            if isinstance(config.match, Match):
+                from experiments.capacity import settled  # counts weights of networks; torch takes seconds to load
+
+                config = settled(composed, config, dataset)
             subset(len(dataset.pool), config.P, config.subset_seed, dataset.disjoint_seeds)
         except DataAbsent as error:
             made.unnamed.append(Unnamed(config, str(error)))

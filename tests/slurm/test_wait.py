@@ -12,7 +12,6 @@ import pytest
 from experiments.config import parse
 from experiments.data.load import dataset_of
 from experiments.errors import RunsFailed
-from experiments.runs import RunStore
 from slurm import launcher, submit, wait
 from slurm.launcher import Errors, launch_on_slurm
 from slurm.plan import Plan, PlannedRun
@@ -30,9 +29,7 @@ def runs(make_config: MakeConfig) -> list[PlannedRun]:
     found = []
     for seed in range(3):
         config = parse(make_config({"seed": seed}))
-        sha256 = dataset_of(config.data).sha256()
-        run = RunStore(config.store).run(config.run_id(sha256))
-        found.append(PlannedRun(config, config.model_id(sha256), run, config.shape_id(sha256)))
+        found.append(PlannedRun.of(config, dataset_of(config.data).sha256()))
     return found
 
 
