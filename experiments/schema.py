@@ -70,53 +70,54 @@ def build(cls: type[T], section: Mapping[str, Any], where: str) -> T:
 
 def check(value: Any, kind: Any, where: str, metadata: Mapping[str, Any] = types.MappingProxyType({})) -> Any:
     """``value`` as type ``kind`` within the metadata's range, or an InputError that names ``where``."""
+    given = value
+
+    def wrong() -> InputError:  # made where it is raised: describing takes longer than checking
+        return InputError(f"{where}={given!r}: accepted: {describe(kind, metadata)}")
+
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         if value is None:
             if type(None) in arguments:
                 return None
-            raise _wrong(value, kind, where, metadata)
+            raise wrong()
         for option in arguments:
             if option is not type(None):
                 try:
                     return check(value, option, where, metadata)
                 except InputError:
                     continue
-        raise _wrong(value, kind, where, metadata)
+        raise wrong()
     if origin is tuple:
         if not isinstance(value, Sequence) or isinstance(value, str):
-            raise _wrong(value, kind, where, metadata)
+            raise wrong()
         return tuple(check(item, arguments[0], where, metadata) for item in value)
     if kind is bool:
         if not isinstance(value, bool):
-            raise _wrong(value, kind, where, metadata)
+            raise wrong()
     elif kind is int:
         if isinstance(value, bool) or not isinstance(value, int):
-            raise _wrong(value, kind, where, metadata)
+            raise wrong()
     elif kind is float:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise _wrong(value, kind, where, metadata)
+            raise wrong()
         try:
             value = float(value)
         except OverflowError:
-            raise _wrong(value, kind, where, metadata) from None
+            raise wrong() from None
         if not math.isfinite(value):
-            raise _wrong(value, kind, where, metadata)
+            raise wrong()
     elif (kind is str and not isinstance(value, str)) or (origin is Mapping and not isinstance(value, Mapping)):
-        raise _wrong(value, kind, where, metadata)
+        raise wrong()
     if metadata.get("choices") is not None and value not in metadata["choices"]:
-        raise _wrong(value, kind, where, metadata)
+        raise wrong()
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         low, high, above = metadata.get("low"), metadata.get("high"), metadata.get("above")
         if (low is not None and value < low) or (high is not None and value > high):
-            raise _wrong(value, kind, where, metadata)
+            raise wrong()
         if above is not None and value <= above:
-            raise _wrong(value, kind, where, metadata)
+            raise wrong()
     return value
-
-
-def _wrong(value: Any, kind: Any, where: str, metadata: Mapping[str, Any]) -> InputError:
-    return InputError(f"{where}={value!r}: accepted: {describe(kind, metadata)}")
 
 
 @functools.cache
