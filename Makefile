@@ -1,10 +1,10 @@
-# make env | demo | test | test-faults | bench | peers | peers-references | slurm      (.venv is made where it is missing)
+# make env | demo | test | test-faults | bench | peers | peers-references | slurm | browser      (.venv is made where missing)
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: env demo test test-faults bench peers peers-references slurm clean
+.PHONY: env demo test test-faults bench peers peers-references slurm browser clean
 
 env: $(STAMP)
 
@@ -58,6 +58,10 @@ SUDO := $(shell test "$$(id -u)" -eq 0 || echo sudo)
 slurm:
 	@command -v apt-get >/dev/null || { echo "make slurm installs Debian packages ($(SLURM_PACKAGES)) and finds no apt-get here"; exit 1; }
 	@dpkg --status $(SLURM_PACKAGES) >/dev/null 2>&1 || { $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SLURM_PACKAGES); }
+
+# For the tests of the report, which skip without it (Debian and its kin).
+browser:
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium chromium-driver; }
 
 clean:
 	rm -rf build

@@ -13,6 +13,7 @@ from analysis import commands
 from analysis.errors import InputError, RunsFailed, UnfittableError
 from analysis.results import Form
 
+_DISTANCES = "δ(P), for Lip·δ and the dimension of the data (default: the store's distances.parquet)"
 Command = Callable[[argparse.Namespace], None]
 
 
@@ -70,8 +71,15 @@ def _parser() -> argparse.ArgumentParser:
         "fraction of a second per curve)",
     )
 
-    figures = add("figures", "draw the learning curves", commands.figures, json=False)
+    for name, text in (("markdown", "Markdown"), ("latex", "LaTeX (booktabs)")):
+        fit.add_argument(f"--{name}", type=Path, metavar="OUT", help=f"write the exponents there as a table in {text}")
+
+    report = add("report", "one HTML page that people read", commands.report, json=False)
+    report.add_argument("--out", type=Path, required=True, metavar="FILE.html", help="where to write the page")
+
+    figures = add("figures", "draw all figures that the table has the data for", commands.figures, json=False)
     figures.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the figures")
+    figures.add_argument("--distances", type=Path, metavar="FILE", help=_DISTANCES)
 
     compare = add("compare", "differences of exponents between models, in words", commands.compare)
     compare.add_argument(
@@ -94,9 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     bounds.add_argument("--smoothness", type=_positive, default=1.0, help="derivatives of the target (default 1)")
     bounds.add_argument("--alpha-teacher", type=_positive, metavar="A", help="spectral exponent of a kernel teacher")
     bounds.add_argument("--alpha-student", type=_positive, metavar="A", help="spectral exponent of a kernel student")
-    bounds.add_argument(
-        "--distances", type=Path, metavar="FILE", help="δ(P) for Lip·δ (default: the store's distances.parquet)"
-    )
+    bounds.add_argument("--distances", type=Path, metavar="FILE", help=_DISTANCES)
     bounds.add_argument(
         "--lipschitz",
         type=_positive,

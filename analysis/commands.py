@@ -20,6 +20,7 @@ from analysis import distances as distances_
 from analysis import lipschitz as lipschitz_
 from analysis.curve import curves
 from analysis.errors import InputError, RunsFailed, UnfittableError
+from analysis.exponent_table import latex, markdown
 from analysis.files import write_text
 from analysis.frame_errors import error_intervals, table_text
 from analysis.frame_errors import record as interval_record
@@ -28,7 +29,7 @@ from analysis.results import CurveFit, Form
 from analysis.table import RunTable, failed_runs, load, read_store, write_csv
 from analysis.theory import kernel_law, statements
 
-__all__ = ["bounds", "calibrate", "claim", "compare", "dimension", "errors", "figures", "fit", "table"]
+__all__ = ["bounds", "calibrate", "claim", "compare", "dimension", "errors", "figures", "fit", "report", "table"]
 
 
 def table(arguments: argparse.Namespace) -> None:
@@ -47,6 +48,9 @@ def fit(arguments: argparse.Namespace) -> None:
     fits = analyse(curves(loaded), tuple(Form(name) for name in arguments.forms or Form))
     if arguments.json is not None:
         write_text(arguments.json, to_json([entry for one, judged in fits for entry in records(one, judged)]))
+    for path, written in ((arguments.markdown, markdown), (arguments.latex, latex)):
+        if path is not None:
+            write_text(path, written(fits))
     _say(summary(fits))
     _say("")
     _say(choice(fits))
@@ -54,12 +58,30 @@ def fit(arguments: argparse.Namespace) -> None:
 
 
 def figures(arguments: argparse.Namespace) -> None:
-    """Draw learning curves with their fits as PDF, SVG and PNG, each with a CSV of exactly the plotted numbers."""
+    """Draw all that the table has the data for as PDF, SVG and PNG, each with a CSV of exactly the plotted numbers.
+
+    Learning curves by model, L, ν, architecture and group; exponents; the claim; maps over L × ν; costs; distances.
+    """
     from analysis.figures import draw_all  # matplotlib takes a second to import, and no other command needs it
 
     loaded = _load(arguments)
-    for path in draw_all(analyse(curves(loaded), forms=_MAIN), arguments.out):
+    measured = _distances(arguments.distances, arguments.store)
+    for path in draw_all(analyse(curves(loaded), forms=_MAIN), arguments.out, measured):
         _say(str(path))
+    _check_complete(loaded, arguments.store)
+
+
+def report(arguments: argparse.Namespace) -> None:
+    """Write one self-contained HTML page: the answer in sentences, interactive curves, exponents, health, provenance.
+
+    It needs no network and no other file.
+    """
+    from analysis.report import page  # colours come from the figures, and matplotlib takes a second to import
+
+    loaded = _load(arguments)
+    fits = analyse(curves(loaded), forms=_MAIN)
+    write_text(arguments.out, page(loaded, fits, arguments.table or arguments.store, arguments.store))
+    _say(str(arguments.out))
     _check_complete(loaded, arguments.store)
 
 

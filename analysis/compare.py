@@ -136,11 +136,7 @@ def compare(fits: Sequence[Fitted], by: Sequence[str] = ()) -> list[Comparison]:
     for place in _places(fits).values():
         found = []
         for one, two in combinations(place, 2):
-            different = [name for name in factors if one[0].curve.value(name) != two[0].curve.value(name)]
-            if TUNED in different and RATE in different:
-                different.remove(RATE)  # whether the rate is tuned is what differs
-            if "channels" in different and all(item[0].curve.value(MATCH) is not None for item in (one, two)):
-                different.remove("channels")  # they were chosen, for both to have the size of one reference
+            different = _differences(one[0].curve, two[0].curve, factors)
             if len(different) == 1 and (not by or different[0] in by):
                 ordered = sorted((one, two), key=lambda item: _rank(item[0].curve.value(different[0])))
                 compared = _compare(ordered[0], ordered[1], different[0], same)
@@ -149,6 +145,27 @@ def compare(fits: Sequence[Fitted], by: Sequence[str] = ()) -> list[Comparison]:
         adjusted = holm(np.array([c.p for c in found]))
         result += [_with_holm(c, float(p)) for c, p in zip(found, adjusted, strict=True)]
     return result
+
+
+def _differences(one: Curve, two: Curve, factors: Sequence[str]) -> list[str]:
+    different = [name for name in factors if one.value(name) != two.value(name)]
+    if TUNED in different and RATE in different:
+        different.remove(RATE)  # whether the rate is tuned is what differs
+    if "channels" in different and all(curve.value(MATCH) is not None for curve in (one, two)):
+        different.remove("channels")  # they were chosen, for both to have the size of one reference
+    if "L" in different and "edge_lmax" in different and _tied(one) and _tied(two):
+        different.remove("edge_lmax")
+    return different
+
+
+def _tied(curve: Curve) -> bool:
+    """Whether message order and edge order are one knob, as in NequIP as published."""
+    return curve.number("nu") is None and curve.number("edge_lmax") == curve.number("L")
+
+
+def _own(curve: Curve, factor: str) -> set[str]:
+    """The factor, and what moves with it."""
+    return {factor, "edge_lmax"} if factor == "L" and _tied(curve) else {factor}
 
 
 def factors_of(fits: Sequence[Fitted], by: Sequence[str] = ()) -> tuple[str, ...]:
@@ -177,7 +194,7 @@ def _compare(one: Fitted, two: Fitted, factor: str, same: frozenset[str]) -> Com
         first=one[0].curve,
         second=two[0].curve,
         factor=factor,
-        common=describe(one[0].curve, without=same | {factor}, also=one[0].curve.settings),
+        common=describe(one[0].curve, without=same | _own(one[0].curve, factor), also=one[0].curve.settings),
         delta=delta,
         p=two_sided(delta.value, delta.error, delta.dof),
         p_holm=np.nan,
@@ -203,7 +220,12 @@ def families(fits: Sequence[Fitted], by: Sequence[str] = ()) -> list[Family]:
         for factor in by or factors:
             groups: dict[tuple[object, ...], list[Curve]] = {}
             for fit, _ in place:
-                rest = tuple(fit.curve.value(name) for name in factors if name != factor)
+                tied = factor == "L" and _tied(fit.curve)
+                rest = tuple(
+                    "tied" if tied and name == "edge_lmax" else fit.curve.value(name)
+                    for name in factors
+                    if name != factor
+                )
                 groups.setdefault(rest, []).append(fit.curve)
             result += [
                 _family(group, factor, same)
@@ -229,7 +251,7 @@ def _family(group: list[Curve], factor: str, same: frozenset[str]) -> Family:
         slopes = slopes[np.isfinite(slopes).all(axis=1)]
         if len(slopes) >= 2:
             f, p = common_slope(slopes)
-    common = describe(curves[0], without=same | {factor}, also=curves[0].settings)
+    common = describe(curves[0], without=same | _own(curves[0], factor), also=curves[0].settings)
     return Family(tuple(curves), factor, common, f, p)
 
 

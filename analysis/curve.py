@@ -39,6 +39,8 @@ class Curve:
     """Whether each run's training converged; None where not said. [S][K]"""
     n_parameters: float
     """Number of weights; NaN where unknown."""
+    seconds: FloatArray
+    """Wall time of each run, s; all NaN where unknown. [S, K]"""
     unit: str
     """Unit of the errors; empty where the table does not say."""
     has_seeds: bool
@@ -51,6 +53,8 @@ class Curve:
     """Whether the seeds' training subsets overlap; None where the table does not say."""
     shared_subsets: bool = False
     """Whether several seeds drew the very same training subset."""
+    runs: tuple[tuple[str, ...], ...] = ()
+    """Name of each run, empty where the table does not say or the run is missing. [S][K]"""
     lost_zeros: bool = False
     """Whether rows with an error of exactly zero were dropped."""
     settings: Mapping[str, object] = field(default_factory=dict)
@@ -146,6 +150,10 @@ def _curve(key: dict[str, object], part: pd.DataFrame, table: RunTable) -> Curve
     if "converged" in part.columns:
         for s, k, value in zip(row, column, part["converged"], strict=True):
             converged[s][k] = value if isinstance(value, bool) else None
+    runs = [[""] * len(sizes) for _ in seeds]
+    if "run_id" in part.columns:
+        for s, k, name in zip(row, column, part["run_id"], strict=True):
+            runs[s][k] = str(name)
     return Curve(
         key=plain,
         sizes=sizes,
@@ -155,8 +163,10 @@ def _curve(key: dict[str, object], part: pd.DataFrame, table: RunTable) -> Curve
         half_budget=grid("error_half_budget"),
         sem=grid("error_test_sem"),
         n_test=grid("n_test"),
+        runs=tuple(map(tuple, runs)),
         converged=tuple(tuple(line) for line in converged),
         n_parameters=float(part["n_parameters"].median()) if "n_parameters" in part.columns else np.nan,
+        seconds=grid("seconds"),
         unit=str(part["unit"].iloc[0]) if "unit" in part.columns else "",
         has_seeds=table.has_seeds,
         versions=_labels(part, "code_version"),

@@ -91,26 +91,44 @@ def _compare(curve: Curve, judgement: Judgement, part: pd.DataFrame, space: str,
         return silent("training has not converged")
     if given is None and "label_gap" not in part.columns:
         return silent("Lip is unknown: the distances have no label_gap; give --lipschitz")
-    by_size = dict(list(part.groupby("P")))
-    sizes = np.array([size for size in curve.sizes if size in by_size])
+    sizes = np.intersect1d(curve.sizes, part["P"].to_numpy(dtype=float))
     if not len(sizes):
         return silent("the distances are at other P")
     error, sem = _errors(curve, sizes)
     if not np.isfinite(sem).all():
         return silent("one seed, and no error bar of the test set")
-    slope = given if given is not None else _steepest(part)
-    power = 2 if metric in SQUARED_LOSSES else 1
-    deltas = np.array([_mean(by_size[size]["d1"], power) for size in sizes])
-    gaps = [_mean(by_size[s]["label_gap"], power) if "label_gap" in part.columns else np.nan for s in sizes]
+    slope, deltas, gaps = bound_of(part, sizes, metric, given)
     bound = scale * slope * deltas
     relation = evaluated(error, sem, bound)
     above = sizes[error - 3 * sem > bound]
     why = f"error/bound = {(error / bound).min():.2g}–{(error / bound).max():.2g}"
     if relation is Relation.VIOLATED:
         why += f", above it at P = {', '.join(f'{size:g}' for size in above)}: worse than the nearest neighbour can be"
-    return LipschitzBound(
-        space, scale * slope, given is None, unit, sizes, error, bound, scale * np.array(gaps), relation, why
-    )
+    return LipschitzBound(space, scale * slope, given is None, unit, sizes, error, bound, scale * gaps, relation, why)
+
+
+def bound_of(
+    part: pd.DataFrame, sizes: FloatArray, metric: str, given: float | None = None
+) -> tuple[float, FloatArray, FloatArray]:
+    """Lip, δ(P) and the error of the nearest neighbour itself, as means of the kind that the metric is.
+
+    Args:
+        part: distances of one dataset in one metric of the frames.
+        sizes: P at which it has distances. [K]
+        metric: of the errors: root mean squares for a root mean squared error, else means.
+        given: Lip; else the steepest slope in `label_gap`, NaN where there is none.
+
+    Returns:
+        Lip in the labels' unit over that of the distances, δ [K] and the nearest neighbour's errors [K] (NaN without
+        `label_gap`).
+    """
+    power = 2 if metric in SQUARED_LOSSES else 1
+    by_size = dict(list(part.groupby("P")))
+    known = "label_gap" in part.columns
+    slope = given if given is not None else _steepest(part) if known else np.nan
+    deltas = np.array([_mean(by_size[size]["d1"], power) for size in sizes])
+    gaps = np.array([_mean(by_size[size]["label_gap"], power) if known else np.nan for size in sizes])
+    return slope, deltas, gaps
 
 
 def _per(unit: str, distance: str) -> str:

@@ -16,6 +16,8 @@ from analysis.results import CurveFit, Fit, Form
 
 Record = dict[str, object]
 
+_SHAPE = ("group", "n_layers", "channels", "cutoff")
+
 _ASKEW = 0.1
 """Share of the half width by which the middle of an interval may miss the estimate before both ends are printed."""
 
@@ -107,7 +109,7 @@ def _told_apart(curve: Curve, fits: list[tuple[CurveFit, Judgement]]) -> str:
         for fit, _ in fits
         if label(fit.curve) == label(curve) and all(fit.curve.value(name) == curve.value(name) for name in place)
     ]
-    varying = [name for name in curve.settings if len({other.value(name) for other in same}) > 1]
+    varying = [name for name in (*_SHAPE, *curve.settings) if len({other.value(name) for other in same}) > 1]
     said = [
         f"{name.rpartition('.')[2]}={plain(curve.value(name))}" for name in varying if curve.value(name) is not None
     ]
@@ -122,12 +124,17 @@ def plus_minus(value: float, low: float, high: float) -> str:
     if not math.isfinite(value):
         return "–"
     if not (math.isfinite(low) and math.isfinite(high)):
-        return f"{value:.2f}".replace("-", "−")
+        return _rounded(value, 2)
     half = (high - low) / 2
     digits = 2 if half >= 0.005 else 3
     if abs(low + high - 2 * value) > _ASKEW * half:
-        return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]".replace("-", "−")
-    return f"{value:.{digits}f} ± {half:.{digits}f}".replace("-", "−")
+        return f"{_rounded(value, digits)} [{_rounded(low, digits)}, {_rounded(high, digits)}]"
+    return f"{_rounded(value, digits)} ± {_rounded(half, digits)}"
+
+
+def _rounded(value: float, digits: int) -> str:
+    """With a true minus sign, and none before a zero."""
+    return f"{value:z.{digits}f}".replace("-", "−")
 
 
 def summary(fits: list[tuple[CurveFit, Judgement]]) -> str:

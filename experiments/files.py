@@ -31,18 +31,22 @@ def aside_for(path: Path) -> Path:
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Give a path to write to; on leaving without an exception it becomes ``path``, synced, in one step.
+def whole(path: Path, durable: bool = True) -> Iterator[Path]:
+    """Give a path to write to; on leaving without an exception it becomes ``path``, in one step.
+
+    Synced where ``durable``: else the machine's loss of power can leave an empty file.
 
     An ``OSError`` on the way names ``path`` where the system named nothing (a write to a full disk does not).
     """
     aside = aside_for(path)
     try:
         yield aside
-        with open(aside, "rb") as written:
-            os.fsync(written.fileno())
+        if durable:
+            with open(aside, "rb") as written:
+                os.fsync(written.fileno())
         os.replace(aside, path)
-        sync_directory(path.parent)
+        if durable:
+            sync_directory(path.parent)
     except OSError as error:
         if error.filename is None:
             error.filename = str(path)
@@ -51,23 +55,24 @@ def whole(path: Path) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, durable: bool = True) -> None:
     """Write a whole file or none."""
-    with whole(path) as aside:
+    with whole(path, durable) as aside:
         aside.write_bytes(content)
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any, durable: bool = True) -> None:
     """Write JSON (NaN refused: a number is honest or absent)."""
-    write_bytes(path, (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_bytes(path, text.encode(), durable)
 
 
-def create_json(path: Path, content: Any) -> bool:
+def create_json(path: Path, content: Any, durable: bool = True) -> bool:
     """Write JSON unless ``path`` exists; whether it was written."""
     aside = aside_for(path)
     try:
-        write_json(aside, content)
-        return link_once(aside, path)
+        write_json(aside, content, durable)
+        return link_once(aside, path, durable)
     finally:
         aside.unlink(missing_ok=True)
 
@@ -80,7 +85,7 @@ def read_json(path: Path) -> Any:
         return None
 
 
-def link_once(source: Path, target: Path) -> bool:
+def link_once(source: Path, target: Path, durable: bool = True) -> bool:
     """Hard-link ``source`` as ``target``; False where ``target`` exists already: exactly one caller ever gets True.
 
     On NFS a link call can succeed and its answer be lost; the link count then tells (open(2), O_EXCL note).
@@ -89,7 +94,8 @@ def link_once(source: Path, target: Path) -> bool:
         os.link(source, target)
     except FileExistsError:
         return os.path.samefile(source, target)
-    sync_directory(target.parent)
+    if durable:
+        sync_directory(target.parent)
     return True
 
 

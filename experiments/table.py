@@ -16,6 +16,7 @@ COLUMNS = (
     "data_limited", "subsets_disjoint", "too_short", "learned", "mean_error", "holdout_error", "training.max_steps",
     "training.learning_rate", "training.optimizer", "training.batch_size", "training.tuned", "n_updates", "cpu_seconds",
     "training.augment", "n_features", "match.by", "match.target", "match_mismatch",
+    "dataset_sha256",
 )  # fmt: skip
 """The contract's columns in their order, then ours; a column that an old result lacks is empty in its rows."""
 

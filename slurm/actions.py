@@ -172,7 +172,7 @@ def planned_again(run: Run) -> PlannedRun:
     sha256 = dataset_of(config.data).sha256()
     if (now := config.run_id(sha256)) != run.id:
         raise InputError(f"its data or the meaning of its configuration changed (now {now}); start the sweep again")
-    return PlannedRun(config, config.model_id(sha256), run, config.shape_id(sha256))
+    return replace(PlannedRun.of(config, sha256), run=run)  # its store may have been moved
 
 
 def logs(stores: Sequence[Path], name: str, lines: int) -> Iterator[str]:

@@ -84,8 +84,8 @@ class Estimates:
         settings = config.training
         shape = tuple(getattr(config.model, name, getattr(config, name, None)) for name in SHAPE)
         batch = None if settings is None else settings.batch_size
-        exact = (config.model.architecture, kind, data_sha256, shape, batch)
-        for key, like in ((exact, "of this shape"), (exact[:2], f"of {config.model.architecture}")):
+        exact = (config.architecture, kind, data_sha256, shape, batch)
+        for key, like in ((exact, "of this shape"), (exact[:2], f"of {config.architecture}")):
             found = self._seconds(key, config)
             if found is not None:
                 seconds, count = found

@@ -14,12 +14,14 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
 from experiments import files
+from experiments.data.dataset import Dataset
 from experiments.data.load import dataset_of
-from experiments.errors import RunsFailed
+from experiments.errors import InputError, RunsFailed
 from experiments.interrupt import sigterm_raises
 from experiments.schema import build
 from slurm.local import Pool, remove_old_logs, visible_gpus
-from slurm.plan import Composer, PlannedRun, plan
+from slurm.outline import outline
+from slurm.plan import Composer, DataAbsent, PlannedRun, plan
 from slurm.progress import Progress
 from slurm.settings import LocalSettings, SlurmSettings
 from slurm.submit import Outcome
@@ -37,12 +39,15 @@ def launch_locally(
     """
     chosen = build(LocalSettings, settings, "hydra.launcher.")
     with sigterm_raises():
-        made = plan(Composer(loader, master), points, dataset_of)
+        made = plan(Composer(loader, master), points, dataset_of if chosen.submit else dataset_if_here)
         for line in dict.fromkeys(made.dropped):
             print(f"left out: {line}", file=sys.stderr)
         if not chosen.submit:
-            for planned in made.runs:
-                print(planned.line())
+            for line in [*(p.line() for p in made.runs), *(one.line() for one in made.unnamed)]:
+                print(line)
+            for reason in dict.fromkeys(one.reason for one in made.unnamed):
+                print(f"no data: {reason}", file=sys.stderr)
+            print(outline(made.runs, made.unnamed, chosen.pack).text(), file=sys.stderr)
             return []
         from experiments.execute import device_of
 
@@ -50,6 +55,14 @@ def launch_locally(
             device_of(device)  # before a directory is made
         run_missing(made.runs, chosen)
     return [_returned(planned) for planned in made.runs]
+
+
+def dataset_if_here(section: Mapping[str, Any]) -> Dataset:
+    """The dataset, for a plan that starts nothing: what cannot be loaded is absent, not a mistake."""
+    try:
+        return dataset_of(section)
+    except InputError as error:
+        raise DataAbsent(str(error)) from None
 
 
 def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:

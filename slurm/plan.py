@@ -17,12 +17,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from experiments import files, trackers
-from experiments.capacity import settled
 from experiments.config import LacksKnob, RunConfig, parse
 from experiments.data.dataset import Dataset
 from experiments.data.splits import training_subset
 from experiments.errors import InputError, one_line
-from experiments.matching import Matched
+from experiments.matching import Match, Matched
 from experiments.runs import Run, RunStore
 
 
@@ -35,6 +34,13 @@ class PlannedRun:
     run: Run
     shape_id: str
     """Shared by the runs that can train in one pack."""
+    data_sha256: str
+
+    @staticmethod
+    def of(config: RunConfig, data_sha256: str) -> PlannedRun:
+        """The run on the data with this digest."""
+        run = RunStore(config.store).run(config.run_id(data_sha256))
+        return PlannedRun(config, config.model_id(data_sha256), run, config.shape_id(data_sha256), data_sha256)
 
     def line(self) -> str:
         """One line for people."""
@@ -45,12 +51,32 @@ class PlannedRun:
         return f"{self.run.id}  {where}  curve {self.model_id}  {self.run.state()}"
 
 
+@dataclass(frozen=True)
+class Unnamed:
+    """A run whose data are not on this machine: it has no name before they are."""
+
+    config: RunConfig
+    reason: str
+
+    def line(self) -> str:
+        """One line for people, in the columns of a run that has a name."""
+        c = self.config
+        where = f"{c.architecture} L={c.L} nu={c.nu} P={c.P} seed={c.seed}"
+        return f"{'-' * 12}  {where}  curve {'-' * 12}  no data"
+
+
 @dataclass
 class Plan:
     """What a sweep comes to: distinct runs, and the points that name a knob their model lacks."""
 
     runs: list[PlannedRun] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
+    unnamed: list[Unnamed] = field(default_factory=list)
+    """Only where data may be absent."""
+
+
+class DataAbsent(InputError):
+    """A dataset could not be loaded, in a plan that goes on without."""
 
 
 def plan(
@@ -58,7 +84,7 @@ def plan(
     points: Sequence[Sequence[str]],
     load: Callable[[Mapping[str, Any]], Dataset],
 ) -> Plan:
-    """Check every point and name its run.
+    """Check every point and name its run; where ``load`` raises ``DataAbsent``, go on without a name.
 
     Raises:
         InputError: one or more points are bad; one line each, all at once.
@@ -85,8 +111,14 @@ def plan(
     for composed, config in configs:
         try:
             dataset = load(config.data)
-            config = settled(composed, config, dataset)
+            if isinstance(config.match, Match):
+                from experiments.capacity import settled  # counts weights with torch, whose import takes seconds
+
+                config = settled(composed, config, dataset)
             training_subset(dataset, config.P, config.subset_seed)
+        except DataAbsent as error:
+            made.unnamed.append(Unnamed(config, str(error)))
+            continue
         except InputError as error:
             errors[str(error)] = None
             continue
@@ -96,8 +128,7 @@ def plan(
         run_id = config.run_id(sha256)
         if run_id not in seen:
             seen[run_id] = None
-            run = RunStore(config.store).run(run_id)
-            made.runs.append(PlannedRun(config, config.model_id(sha256), run, config.shape_id(sha256)))
+            made.runs.append(PlannedRun.of(config, sha256))
     if errors:
         raise InputError("\n".join(errors))
     return made

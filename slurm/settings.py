@@ -10,7 +10,12 @@ from typing import Any
 from experiments.errors import InputError
 from experiments.schema import setting
 
-TIMES = "minutes, or a text as Slurm has it: MM:SS | HH:MM:SS | D-HH | D-HH:MM | D-HH:MM:SS"
+MOST_MINUTES = 1440
+"""As a number; YAML reads 4:00:00 without quotes as the number 14400, which is no wish for ten days."""
+TIMES = (
+    f"1 to {MOST_MINUTES} minutes, or a text as Slurm has it, in quotes in a file: "
+    "MM:SS | HH:MM:SS | D-HH | D-HH:MM | D-HH:MM:SS"
+)
 OURS = {
     "array": "array_parallelism", "job-name": "no other name: the ledger finds jobs by it", "signal": "signal_delay",
     "output": "<store>/slurm/<submission>/logs", "error": "<store>/slurm/<submission>/logs", "requeue": "requeue",
@@ -87,7 +92,7 @@ class SlurmSettings:
             InputError: it is no time.
         """
         if isinstance(self.time, int):
-            if self.time < 1:
+            if not 1 <= self.time <= MOST_MINUTES:
                 raise InputError(f"time={self.time}: accepted: {TIMES}")
             return self.time
         forms = r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?"

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from experiments import files
-from experiments.data.load import dataset_of
 from experiments.errors import InputError
 from slurm import ledger
 from slurm.commands import NoAnswer, SlurmError, ask
@@ -92,7 +91,9 @@ def submit_missing(planned: Sequence[PlannedRun], settings: SlurmSettings, look:
                 continue
             if settings.submit:
                 for p in missing:
-                    p.run.create(p.config.as_dict())
+                    if not (p.run.path / "config.yaml").exists():
+                        p.run.create(p.config.as_dict())
+                        continue
                     p.run.repair(p.config.as_dict())
                     if p.run.recorded_state().get("state") in ("failed", "cancelled"):
                         p.run.set_state("queued", message="submitted again")
@@ -192,11 +193,7 @@ def _packs(
     estimates = Estimates.of_store(store)
     packs = []
     for kind in dict.fromkeys(kinds.values()):
-        costs = [
-            (p, estimates.of(p.config, dataset_of(p.config.data).sha256(), kind))
-            for p in missing
-            if kinds[p.run.id] == kind
-        ]
+        costs = [(p, estimates.of(p.config, p.data_sha256, kind)) for p in missing if kinds[p.run.id] == kind]
         workers = settings.cpus if kind == "cpu" else max(1, settings.gpus or 1)
         packs += pack(costs, kind, workers, 60 * settings.pack_minutes, settings.pack)
     return packs
@@ -219,7 +216,8 @@ def _written(
                 for i, packed in enumerate(chosen)
             )
             for element, packed in zip(elements, chosen, strict=True):
-                files.write_json(submission.path / element.file, _content(store, submission, kind, packed, settings))
+                content = _content(store, submission, kind, packed, settings)
+                files.write_json(submission.path / element.file, content, durable=False)
             script = f"array-{number}.sh"
             text = array_script(submission.path, name, settings, len(chosen), gres[kind], memory, number)
             files.write_bytes(submission.path / script, text.encode())

@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from analysis.claim import Claim, Outcome
-from analysis.figures.learning_curves import METRIC_NAMES, Fitted
-from analysis.figures.style import COLUMN_WIDTH, looks, save, style
-from analysis.files import write_text
+from analysis.figures.panels import Fitted
+from analysis.figures.style import COLUMN_WIDTH, GRID, looks, save, style
 from analysis.flags import Verdict
+from analysis.naming import METRIC_NAMES
 
 _CELLS = {"A": "L=0\nν=1", "B": "L=1\nν=1", "C": "L=0\nν=3", "D": "L=0\nν=3\nedge 0"}
 
@@ -31,10 +30,7 @@ def draw(claims: Sequence[Claim], fits: Sequence[Fitted], stem: Path) -> list[Pa
         for (left, right), claim in zip(axes, claims, strict=True):
             numbers += _betas(left, claim, by_name)
             numbers += _ratios(right, claim)
-        written = save(figure, stem)
-    table = stem.with_name(stem.name + ".csv")
-    write_text(table, pd.DataFrame(numbers).to_csv(index=False))
-    return [*written, table]
+        return save(figure, stem, numbers)
 
 
 def _betas(axes: Axes, claim: Claim, by_name: Mapping[str, Fitted]) -> list[dict[str, object]]:
@@ -52,7 +48,7 @@ def _betas(axes: Axes, claim: Claim, by_name: Mapping[str, Fitted]) -> list[dict
     axes.set_xticks(range(4), [f"{letter}\n{_CELLS[letter]}" for letter in "ABCD"], fontsize=6.2)
     axes.set_xlim(-0.5, 3.5)
     axes.set_ylabel("Exponent β")
-    axes.grid(True, axis="y", color="#e6e6e6", linewidth=0.5)
+    axes.grid(True, axis="y", color=GRID, linewidth=0.5)
     metric = METRIC_NAMES.get(claim.metric, claim.metric)
     verb = "" if claim.outcome is Outcome.HOLDS else "is "
     axes.set_title(f"{claim.dataset.replace('_', ' ')}: the claim {verb}{claim.outcome}\n", loc="left")
@@ -70,13 +66,18 @@ def _ratios(axes: Axes, claim: Claim) -> list[dict[str, object]]:
         if np.isfinite(ratio.value):
             if np.isfinite(ratio.low):
                 axes.plot([index, index], [ratio.low, ratio.high], color=look.color, linewidth=1.6)
-            axes.plot(index, ratio.value, look.marker, color=look.color, markersize=4.5)
+            face = "white" if {"A", letter} & set(claim.failed) else look.color
+            axes.plot(index, ratio.value, look.marker, color=look.color, markerfacecolor=face, markersize=4.5)
             rows.append(_row(claim, letter, "equal_error_ratio", ratio.value, ratio.low, ratio.high))
         elif found.leader == "second":
             axes.plot(index, found.beyond, "^", color=look.color, markerfacecolor="white", markersize=4.5)
             place: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 6}
             axes.annotate(f"> {found.beyond:g}", (index, found.beyond), (0, -10), **place)
             rows.append(_row(claim, letter, "equal_error_ratio_beyond", found.beyond, np.nan, np.nan))
+        else:
+            shown: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 6, "rotation": 90, "color": "#555555"}
+            behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+            axes.annotate("no common error", (index, 0.5), xycoords=axes.get_xaxis_transform(), bbox=behind, **shown)
     axes.axhline(1.0, color="#999999", linewidth=0.6)
     axes.set_yscale("log", base=2)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -85,7 +86,7 @@ def _ratios(axes: Axes, claim: Claim) -> list[dict[str, object]]:
     axes.set_ylim(min(low, 0.5), max(high * 1.5, 2.0))
     axes.set_xticks(range(3), list("BCD"))
     axes.set_xlim(-0.5, 2.5)
-    axes.grid(True, axis="y", color="#e6e6e6", linewidth=0.5)
+    axes.grid(True, axis="y", color=GRID, linewidth=0.5)
     axes.set_ylabel("P(A) / P(cell)")
     axes.annotate("at equal error", (0, 1.03), xycoords="axes fraction", fontsize=6.5, color="#555555")
     return rows

@@ -1,52 +1,79 @@
-"""Forest plot: β of every model with its interval, beside the range that Hestness et al. observed elsewhere."""
+"""Forest plot: β of every model with its interval, beside what others observed and what theory demands.
+
+Theory enters with the dimension of the data as it was measured (`python -m experiments.distances`): Bach's 1/(d + 3)
+and von Luxburg and Bousquet's 1/d are lower bounds on β in the limit of many frames, no predictions.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.learning_curves import METRIC_NAMES, Panel, model_name
-from analysis.figures.style import COLUMN_WIDTH, looks, save, style
-from analysis.files import write_text
+from analysis.distances import Estimate
+from analysis.figures.panels import Panel
+from analysis.figures.style import COLUMN_WIDTH, GRID, looks, save, style, title
 from analysis.flags import Verdict
+from analysis.naming import METRIC_NAMES, model_names
 from analysis.results import Form
-from analysis.theory import hestness
+from analysis.theory import bach_exponent, hestness, luxburg
 
-_BANDS = "grey: observed on other tasks (Hestness et al. 2017)\ndashed: 1/2"
+_BANDS = "grey: observed on other tasks (Hestness et al. 2017); dashed: 1/2"
+_BOUNDS = """dotted: lower bounds on β of energy errors at the measured dimension d,
+Bach 2017 1/(d+3), von Luxburg–Bousquet 2004 1/d"""
 
 
-def draw(panels: Sequence[Panel], stem: Path) -> list[Path]:
-    """One row of β ± per curve, one set of axes per panel, into `stem`.pdf/.svg/.png and `stem`.csv."""
+def draw(panels: Sequence[Panel], stem: Path, dimensions: Mapping[str, Estimate] | None = None) -> list[Path]:
+    """One row of β ± per curve, one set of axes per panel, into `stem`.pdf/.svg/.png and `stem`.csv.
+
+    Args:
+        panels: curves of one dataset and architecture each.
+        stem: path without suffix.
+        dimensions: the dimension of the data by dataset, as far as it was measured.
+    """
     numbers: list[dict[str, object]] = []
+    measured = dimensions or {}
+    notes = [_BANDS, *([_BOUNDS] if any(_dataset(panel) in measured for panel in panels) else [])]
     with style():
         counts = [len(panel.fits) for panel in panels]
-        figure = Figure(figsize=(COLUMN_WIDTH, 0.55 * len(panels) + 0.17 * sum(counts) + 0.5), layout="constrained")
+        height = 0.62 * len(panels) + 0.17 * sum(counts) + 0.4 + 0.12 * "\n".join(notes).count("\n")
+        figure = Figure(figsize=(COLUMN_WIDTH, height), layout="constrained")
         axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True, height_ratios=[n + 1.6 for n in counts])
         for one, panel in zip(axes[:, 0], panels, strict=True):
-            numbers += _panel(one, panel)
+            numbers += _panel(one, panel, measured.get(_dataset(panel)))
         axes[-1, 0].set_xlabel("Exponent β")
-        figure.supxlabel(_BANDS, fontsize="medium")  # wider than the axes: centred below the whole figure
-        written = save(figure, stem)
-    table = stem.with_name(stem.name + ".csv")
-    write_text(table, pd.DataFrame(numbers).to_csv(index=False))
-    return [*written, table]
+        figure.supxlabel("\n".join(notes), fontsize="medium")  # wider than the axes: centred below the whole figure
+        return save(figure, stem, numbers)
 
 
-def _panel(axes: Axes, panel: Panel) -> list[dict[str, object]]:
+def _dataset(panel: Panel) -> str:
+    return panel.fits[0][0].curve.text("dataset")
+
+
+def _panel(axes: Axes, panel: Panel, dimension: Estimate | None) -> list[dict[str, object]]:
     observed = hestness()[0]
     axes.axvspan(observed.beta, observed.beta_high, color="#eeeeee", zorder=0, linewidth=0)
     axes.axvline(0.0, color="#999999", linewidth=0.6, zorder=1)
     axes.axvline(0.5, color="#999999", linewidth=0.6, linestyle=(0, (2, 2)), zorder=1)
-    rows: list[dict[str, object]] = []
+    place = {"panel": panel.title}
+    rows: list[dict[str, object]] = [
+        {**place, "kind": "observed", "curve": "Hestness et al. 2017", **_span(observed.beta_high, observed.beta)},
+        {**place, "kind": "reference", "curve": "1/2", "beta": 0.5},
+    ]
+    note = ""
+    if dimension is not None and (d := dimension.distances.d_eff.value) > 0:
+        for name, value in (("Bach 1/(d+3)", bach_exponent("lipschitz", d)), ("1/d", luxburg(d).beta)):
+            axes.axvline(value, color="#D55E00", linewidth=0.8, linestyle=(0, (1, 1.2)), zorder=1)
+            rows.append({**place, "kind": "bound", "curve": f"{name}, d = {d:.3g}", "beta": value})
+        note = f" (d = {d:.1f})"
     curves = [fit.curve for fit, _ in panel.fits]
-    several = len({curve.text("architecture") for curve in curves}) > 1
     names = []
-    for index, ((fit, judgement), look) in enumerate(zip(panel.fits, looks(curves), strict=True)):
+    for index, ((fit, judgement), look, name) in enumerate(
+        zip(panel.fits, looks(curves), model_names(curves), strict=True)
+    ):
         beta = fit.best.beta
         failed = judgement.verdict is Verdict.NOT_CONVERGED
         if np.isfinite(beta.low):
@@ -54,24 +81,27 @@ def _panel(axes: Axes, panel: Panel) -> list[dict[str, object]]:
         face = "white" if failed else look.color
         axes.plot(beta.value, index, look.marker, color=look.color, markerfacecolor=face, markersize=4, zorder=3)
         said = (("floor", fit.best.form is Form.POWER_FLOOR), ("not converged", failed))
-        notes = [note for note, holds in said if holds]
-        names.append(model_name(fit.curve, several) + (f" ({', '.join(notes)})" if notes else ""))
+        marks = [mark for mark, holds in said if holds]
+        names.append(name + (f" ({', '.join(marks)})" if marks else ""))
         rows.append(
             {
-                "panel": panel.title,
+                **place,
+                "kind": "model",
                 "curve": fit.curve.name,
                 "form": str(fit.best.form),
-                "beta": beta.value,
-                "beta_low": beta.low,
-                "beta_high": beta.high,
+                **_span(beta.high, beta.low, beta.value),
                 "verdict": str(judgement.verdict),
             }
         )
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
-    axes.grid(True, axis="x", color="#e6e6e6", linewidth=0.5)
+    axes.grid(True, axis="x", color=GRID, linewidth=0.5)
     axes.set_axisbelow(True)
     metric = curves[0].text("metric")
-    axes.set_title(f"{panel.title}: {METRIC_NAMES.get(metric, metric)}", loc="right")
+    title(axes, f"{panel.title}: {METRIC_NAMES.get(metric, metric)}{note}", loc="right")
     return rows
+
+
+def _span(high: float, low: float, value: float = np.nan) -> dict[str, object]:
+    return {"beta": value, "beta_low": low, "beta_high": high}

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+import math
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from analysis.curve import Curve
-from analysis.files import write_bytes
+from analysis.files import write_bytes, write_text
 
 COLUMN_WIDTH = 85 / 25.4
 """Width of one journal column, inches."""
 DPI = 300
+GRID = "#e6e6e6"
+TITLE_WIDTH = 46
+"""Characters of a bold title that fit one column."""
 
 # Okabe & Ito's colours (2008), which stay apart in the common kinds of colour blindness, and two of Paul Tol's.
 _HUES = {
@@ -38,6 +48,10 @@ _HUES = {
     (3, 1): "#44AA99",
     (3, 3): "#AA4499",
 }
+HUES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#332288", "#56B4E9", "#882255", "#7F7F7F", "#999933")
+"""In order of use where colour tells something else than (L, ν)."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "h", "*")
+_DASHES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (1.2, 1.4)), (0, (4, 1.2, 1, 1.2)))
 _OTHERS = ("#117733", "#88CCEE", "#DDCC77", "#AA4466", "#6699CC", "#888888")
 _MARKERS = {
     (-1, 1): "o",
@@ -116,8 +130,40 @@ def style() -> Iterator[None]:
         yield
 
 
-def looks(curves: Sequence[Curve]) -> list[Look]:
-    """Colours by (L, ν), line styles by edge order (lighter shades too where one (L, ν) comes with several)."""
+def looks(curves: Sequence[Curve], by: str = "model") -> list[Look]:
+    """How the curves of one panel are drawn.
+
+    By model: colours by (L, ν), line styles by edge order (lighter shades too where one (L, ν) comes with several). By
+    another column (`architecture`, `group`), or where two curves would look the same: a hue for each of its values and
+    lighter shades of it, markers by position, so that print without colour tells them apart, too.
+    """
+    if by == "model":
+        found = _by_model(curves)
+        if len(set(found)) == len(found):
+            return found
+        if len({curve.text("architecture") for curve in curves}) == 1:
+            return [_variant(look, found[:index].count(look)) for index, look in enumerate(found)]
+        by = "architecture"
+    own = [curve.text(by) for curve in curves]
+    kinds = list(dict.fromkeys(own))
+    result = []
+    for index, kind in enumerate(own):
+        rank, of = own[:index].count(kind), own.count(kind)
+        hue = _lighten(HUES[kinds.index(kind) % len(HUES)], 0.55 * rank / max(of - 1, 1))
+        dashes = _DASHES[(index // len(MARKERS)) % len(_DASHES)]
+        result.append(Look(hue, MARKERS[index % len(MARKERS)], dashes))
+    return result
+
+
+def _variant(look: Look, rank: int) -> Look:
+    """The same colour in a lighter shade with another marker and line, for namesakes (capacity controls)."""
+    if rank == 0:
+        return look
+    shade = _lighten(look.color, min(0.22 * rank, 0.5))
+    return Look(shade, MARKERS[(MARKERS.index(look.marker) + rank) % len(MARKERS)], _DASHES[rank % len(_DASHES)])
+
+
+def _by_model(curves: Sequence[Curve]) -> list[Look]:
     keys = [_key(curve) for curve in curves]
     unknown = {key: _OTHERS[i % len(_OTHERS)] for i, key in enumerate(k for k in dict.fromkeys(keys) if k not in _HUES)}
     result = []
@@ -129,15 +175,15 @@ def looks(curves: Sequence[Curve]) -> list[Look]:
         marker = _MARKERS.get(key, "X")
         if len(edges) > 1 and rank > 0:
             marker = _EDGE_MARKERS.get(edge if edge is not None else 3, marker)
-        line = _EDGE_LINES.get(edge, "-") if len(edges) > 1 or edge == 0 else "-"
+        line = _EDGE_LINES.get(edge, "-") if len(edges) > 1 or (edge == 0 and key[1] > 1) else "-"
         result.append(Look(_lighten(_HUES.get(key, unknown.get(key, "#333333")), shade), marker, line))
     return result
 
 
 def _key(curve: Curve) -> tuple[int, int]:
-    """(L, ν), with −1 for models without messages."""
+    """(L, ν), with L = −1 for models without messages; a message without ν holds one neighbour."""
     order = curve.number("L")
-    return -1 if order is None else int(order), int(curve.number("nu") or 0)
+    return (-1, int(curve.number("nu") or 0)) if order is None else (int(order), int(curve.number("nu") or 1))
 
 
 def _edge(curve: Curve) -> int | None:
@@ -154,16 +200,92 @@ def _lighten(color: str, share: float) -> str:
     return "#" + "".join(f"{round(255 * c):02x}" for c in channels)
 
 
-def display_unit(unit: str) -> tuple[str, float]:
-    """The unit on the axes and the factor into it: eV becomes meV, everything else stays."""
-    plain = unit.replace("/A", "/Å") if unit.endswith("/A") else unit
-    if plain.startswith("eV"):
-        return "m" + plain, 1000.0
-    return plain, 1.0
+def cell_map(share: float) -> tuple[str, str]:
+    """Fill and text colour of a cell of a map, from pale (0) to dark (1): one hue, so that lightness says it all."""
+    red, green, blue, _ = colormaps["Blues"](0.06 + 0.86 * min(max(share, 0.0), 1.0))
+    dark = 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.5
+    return to_hex((red, green, blue)), "white" if dark else "#222222"
 
 
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write PDF, SVG and PNG beside each other, without dates, so that equal figures are equal files."""
+def sheet(count: int, height: float, columns: int = 3) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels one column wide and `height` inches high, at most `columns` to a row."""
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(COLUMN_WIDTH * columns, height * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for spare in axes.flat[count:]:
+        spare.remove()
+    return figure, list(axes.flat[:count])
+
+
+def letters(count: int) -> list[str]:
+    """`(a) `, `(b) ` … for the panels of a figure, nothing for a single one."""
+    if count == 1:
+        return [""]
+    return [f"({chr(97 + i // 26 - 1) if i >= 26 else ''}{chr(97 + i % 26)}) " for i in range(count)]
+
+
+def title(axes: Axes, text: str, loc: Literal["left", "right"] = "left") -> None:
+    """The panel's title, broken into lines that fit one column."""
+    axes.set_title("\n".join(textwrap.wrap(text, TITLE_WIDTH)), loc=loc)
+
+
+def size_axis(axes: Axes, sizes: Iterable[float]) -> None:
+    """The axis of P: logarithmic, ticks at measured values (at most eight of them)."""
+    axes.set_xscale("log", base=2)
+    ticks = _apart(sorted(set(sizes)))
+    axes.set_xticks(ticks, [f"{size:g}" for size in ticks])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.grid(True, which="major", color=GRID, linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.set_xlabel("Training-set size P (frames)")
+
+
+def _apart(values: Sequence[float]) -> list[float]:
+    """Those of ascending values whose labels have room on a logarithmic axis, the largest always among them."""
+    room = math.log(values[-1] / values[0]) / 8.5
+    kept: list[float] = []
+    for value in reversed(values):
+        if not kept or math.log(kept[-1] / value) >= room:
+            kept.append(value)
+    return kept[::-1]
+
+
+def plain_number(value: float) -> str:
+    """A tick's number: 0.5, 200, 20k, 3M."""
+    for scale, suffix in ((1e6, "M"), (1e3, "k")):
+        if value >= max(scale, 1e4):
+            return f"{value / scale:g}{suffix}"
+    return f"{value:g}"
+
+
+def log_axis(axis: Axis, floor: float = 0.0) -> None:
+    """A logarithmic axis with plain numbers, from `floor` or the data's smallest value on."""
+    axes = axis.axes
+    vertical = axis is axes.yaxis
+    (axes.set_yscale if vertical else axes.set_xscale)("log")
+    low, high = axis.get_view_interval()
+    low = max(low, floor)
+    (axes.set_ylim if vertical else axes.set_xlim)(low, high)
+    many = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0)
+    subs = (1.0,) if high / low >= 300 else (1.0, 2.0, 5.0) if high / low > 6 else many
+    axis.set_major_locator(LogLocator(base=10, subs=subs))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: plain_number(value)))
+    axis.set_minor_formatter(NullFormatter())
+    axis.grid(True, which="major", color=GRID, linewidth=0.5)
+
+
+def rows_csv(numbers: Sequence[Mapping[str, object]]) -> str:
+    """Plotted numbers as CSV: every column that any row has, in order of appearance."""
+    return pd.DataFrame(list(numbers)).to_csv(index=False)
+
+
+def save(figure: Figure, stem: Path, numbers: Sequence[Mapping[str, object]]) -> list[Path]:
+    """Write PDF, SVG and PNG beside each other, and a CSV of the plotted numbers.
+
+    Without dates, so that equal figures are equal files.
+    """
     FigureCanvasAgg(figure)
     written = []
     for suffix, metadata in (
@@ -176,4 +298,6 @@ def save(figure: Figure, stem: Path) -> list[Path]:
         path = stem.with_name(stem.name + suffix)
         write_bytes(path, buffer.getvalue())
         written.append(path)
-    return written
+    table = stem.with_name(stem.name + ".csv")
+    write_text(table, rows_csv(numbers))
+    return [*written, table]

@@ -160,7 +160,7 @@ def main() -> int:
     parser.add_argument("--channels", type=int, default=32)
     parser.add_argument("--tested", type=int, default=200, help="how many of the test frames")
     parser.add_argument(
-        "--budgets", nargs="+", type=int, default=[500, 1000, 2000, 4000, 8000], help="ours, in updates"
+        "--budgets", nargs="*", type=int, default=[500, 1000, 2000, 4000, 8000], help="ours, in updates"
     )
     parser.add_argument("--keys", nargs="*", default=[], metavar="KEY=VALUE", help="further settings of ours")
     parser.add_argument("--epochs", type=int, default=1500, help="mace-torch's, as in its README")

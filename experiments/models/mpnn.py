@@ -70,11 +70,11 @@ class Mpnn:
         """
         config = self.config
         edges = edges_of(graph, self.n_species, 1, config.cutoff, config.cutoff_power)
-        scalars = torch.cat([edges.distance[..., None], edges.envelope[..., None]], -1)
-        scalars = torch.cat([scalars, bessel(edges.distance, config.cutoff, config.n_bessel)], -1)
-        by_slot = to_slots(scalars, graph, edges.pairs)  # [p, n, k, 2 + n_bessel]
+        basis = bessel(edges.distance, config.cutoff, config.n_bessel)
+        by_pair = torch.cat([edges.distance[..., None], edges.envelope[..., None], basis], -1)
+        by_slot = to_slots(by_pair, graph, edges.pairs)  # [p, n, k, 2 + n_bessel]
         envelope = by_slot[..., 1:2]
-        # r_ij/r_c from √3·r̂ and r: both are 0 where masked
+        # √3·r_ij/r_c, for r is 0 where masked, which r_ij need not be
         vectors = edges.harmonics[..., 1:] * by_slot[..., :1] * (1 / config.cutoff)
         seen = torch.cat([vectors, by_slot[..., 2:]], -1)  # [p, n, k, 3 + n_bessel]
         scale = params["constant.inverse_neighbours"].sqrt()[:, None, None]

@@ -84,6 +84,9 @@ def test_lost_curve_is_exit_1(tmp_path: Path) -> None:
         ["fit", "--table", "a.csv", "--store", "b"],
         ["table", "--store", "no/such/store", "--csv", "x.csv"],
         ["figures", "--table", "none.csv", "--out", "x"],
+        ["figures", "--table", "none.csv", "--out", "x", "--distances", "none.parquet"],
+        ["report", "--table", "none.csv", "--out", "x.html"],
+        ["report", "--table", "none.csv"],
         ["dance"],
         ["fit", "--table", "none.csv", "--forms", "straight"],
         ["bounds", "--table", "none.csv", "--d", "-3"],
@@ -198,7 +201,7 @@ def test_dimension_refuses_what_it_cannot_use(tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(
-    "command", ["", "table", "fit", "figures", "compare", "claim", "bounds", "calibrate", "dimension"]
+    "command", ["", "table", "fit", "figures", "report", "compare", "claim", "bounds", "calibrate", "dimension"]
 )
 def test_help_of_every_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:

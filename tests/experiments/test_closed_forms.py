@@ -75,7 +75,7 @@ def test_a_linearised_network_reads_back_and_identifies_itself(make_config: Make
     changes: dict[str, Any] = {
         "edge_lmax": 0, "n_layers": 3, "channels": 4, "cutoff": 3.0, "n_bessel": 4, "radial_hidden": [6],
         "cutoff_power": 5, "parity": False, "embedding": 2, "readout_hidden": None, "bessel_trainable": False,
-        "self_connection": "embedding", "first_self_connection": False, "prune": "none",
+        "self_connection": "embedding", "first_self_connection": False, "prune": "none", "species_scales": True,
     }  # fmt: skip
     assert set(changes) | {"L"} == {field.name for field in dataclasses.fields(NequipConfig)}
     changed = [{**NTK, key: value} for key, value in {**changes, "energy_weight": 0.0, "force_weight": 2.0}.items()]

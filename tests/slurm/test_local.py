@@ -15,7 +15,6 @@ import pytest
 from experiments.config import parse
 from experiments.errors import RunsFailed
 from experiments.execute import dataset_of
-from experiments.runs import RunStore
 from slurm.launcher import run_missing
 from slurm.local import Pool
 from slurm.plan import PlannedRun
@@ -46,10 +45,9 @@ class Silent:
 def planned(make_config: MakeConfig) -> Callable[..., PlannedRun]:
     def make(**changes: Any) -> PlannedRun:
         config = parse(make_config({key.replace("__", "."): value for key, value in changes.items()}))
-        sha256 = dataset_of(config.data).sha256()
-        run = RunStore(config.store).run(config.run_id(sha256))
-        run.create(config.as_dict())
-        return PlannedRun(config, config.model_id(sha256), run, config.shape_id(sha256))
+        made = PlannedRun.of(config, dataset_of(config.data).sha256())
+        made.run.create(config.as_dict())
+        return made
 
     return make
 

@@ -14,7 +14,6 @@ import pytest
 from experiments.config import parse
 from experiments.execute import dataset_of
 from experiments.interrupt import Terminated
-from experiments.runs import RunStore
 from slurm.launcher import run_missing
 from slurm.local import Pool, visible_gpus
 from slurm.plan import PlannedRun
@@ -47,10 +46,9 @@ class Listener:
 def planned(make_config: MakeConfig) -> Callable[..., PlannedRun]:
     def make(**changes: Any) -> PlannedRun:
         config = parse(make_config({key.replace("__", "."): value for key, value in changes.items()}))
-        sha256 = dataset_of(config.data).sha256()
-        run = RunStore(config.store).run(config.run_id(sha256))
-        run.create(config.as_dict())
-        return PlannedRun(config, config.model_id(sha256), run, config.shape_id(sha256))
+        made = PlannedRun.of(config, dataset_of(config.data).sha256())
+        made.run.create(config.as_dict())
+        return made
 
     return make
 
@@ -86,10 +84,8 @@ def test_closed_form_runs_go_in_lists_too(planned: Planned, make_config: MakeCon
     runs = []
     for P in (4, 8):
         config = parse(make_config({"P": P}, model="ace"))
-        sha256 = dataset_of(config.data).sha256()
-        run = RunStore(config.store).run(config.run_id(sha256))
-        run.create(config.as_dict())
-        runs.append(PlannedRun(config, config.model_id(sha256), run, config.shape_id(sha256)))
+        runs.append(PlannedRun.of(config, dataset_of(config.data).sha256()))
+        runs[-1].run.create(config.as_dict())
     assert Pool(1, Listener(), pack=8).compute(runs) == []
     assert packs(runs[0]) == [[p.run.id for p in runs]]
 

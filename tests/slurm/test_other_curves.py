@@ -28,4 +28,4 @@ def test_of_other_curves(make_config: Callable[..., dict[str, Any]], tuned: bool
         attempt.publish({"model_id": asked.model_id(SHA)})
     again = dataclasses.replace(asked, tuned=Tuned("star", ((8, 0.02), (64, 0.01)))) if tuned else asked
     assert again.run_id(SHA) == asked.run_id(SHA)  # the same run, done
-    assert of_other_curves([PlannedRun(again, again.model_id(SHA), run, again.shape_id(SHA))]) == int(tuned)
+    assert of_other_curves([PlannedRun.of(again, SHA)]) == int(tuned)

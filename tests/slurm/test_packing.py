@@ -27,7 +27,7 @@ def config(make_config: MakeConfig) -> RunConfig:
 
 
 def made(config: RunConfig, number: int, shape: str = "a") -> PlannedRun:
-    return PlannedRun(config, "curve", Run(Path(f"store/{number:012x}")), shape)
+    return PlannedRun(config, "curve", Run(Path(f"store/{number:012x}")), shape, "")
 
 
 def costing(seconds: float | None, memory: float | None = None) -> Estimate:
@@ -81,7 +81,7 @@ def test_every_run_is_in_one_pack_of_its_shape(
     drawn: list[tuple[str, float | None]], kind: str, workers: int, most: int | None, limit: int
 ) -> None:
     runs = [
-        (PlannedRun(None, "curve", Run(Path(f"s/{i:012x}")), shape), costing(seconds))  # type: ignore[arg-type]
+        (PlannedRun(None, "curve", Run(Path(f"s/{i:012x}")), shape, ""), costing(seconds))  # type: ignore[arg-type]
         for i, (shape, seconds) in enumerate(drawn)
     ]
     packs = pack(runs, kind, workers, 600.0, most)

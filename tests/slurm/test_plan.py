@@ -19,6 +19,7 @@ from experiments.errors import InputError
 from experiments.matching import Matched
 from slurm.grid import expand
 from slurm.plan import Composer, Plan, plan
+from tests.slurm.test_sweeps import PAPERS, PUBLISHED
 
 Master = Callable[..., DictConfig]
 TINY = (
@@ -225,13 +226,15 @@ def test_bad_points_have_one_line(loader: ConfigLoader, master: Master, point: l
 
 @pytest.mark.parametrize("name", sorted(p.stem for p in (Path(__file__).parents[2] / "conf" / "sweep").glob("*.yaml")))
 def test_named_sweeps_compose(loader: ConfigLoader, master: Master, name: str) -> None:
-    """Every point of every named sweep is valid (P against the pool apart, which needs the data)."""
+    """Every point of every named sweep is valid, at one seed (P against the pool apart, which needs the data)."""
+    if name in PAPERS and not PUBLISHED.exists():
+        pytest.skip("this version knows no published data sets")
     base = master(f"+sweep={name}")
     assert base.hydra.mode.name == "MULTIRUN"
     points = expand([f"+sweep={name}"], base.hydra.sweeper.grids)
     assert points
     composer, kept = Composer(loader, base), 0
-    for point in points:
+    for point in {tuple(text for text in point if not text.startswith("seed=")): point for point in points}.values():
         try:
             parse(composer(point))
             kept += 1

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from analysis import cli
 from experiments.errors import InputError
@@ -143,6 +145,39 @@ def test_commands_of_the_job_afterwards_are_commands(root: Path) -> None:
                 parser.parse_args(words)
 
 
+GUIDE = (Path(__file__).parents[2] / "slurm" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("command", re.findall(r"^(python .*)$", GUIDE, re.MULTILINE))
+def test_commands_of_the_guide(command: str, root: Path, tmp_path: Path) -> None:
+    """On a machine without a cluster: sweeps as dry runs, on a data set that takes no time."""
+    words = shlex.split(command.replace("--store runs", f"--store {shlex.quote(str(tmp_path))}"))
+    if words[2] == "experiments":
+        words += [f"store={tmp_path}", "data=star", "data.pool=320", "hydra.launcher.submit=false"]
+    path = Path(sys.executable).parent  # without Slurm's commands
+    ended = subprocess.run(
+        [sys.executable, *words[1:]], cwd=root, env={**os.environ, "PATH": str(path)}, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert words[2] != "experiments" or list(tmp_path.glob("slurm/*/array-0.sh"))
+
+
+def test_a_clusters_own_file(root: Path, master: Any, tmp_path: Path) -> None:
+    """The guide's example, composed."""
+    (example,) = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)
+    (tmp_path / "hydra" / "launcher").mkdir(parents=True)
+    (tmp_path / "hydra" / "launcher" / "mycluster.yaml").write_text(example)
+    composed = master(f"hydra.searchpath=[{tmp_path}]", "hydra/launcher=mycluster")
+    content = OmegaConf.to_container(composed.hydra.launcher)
+    assert isinstance(content, dict)
+    del content["_target_"]
+    settings = build(SlurmSettings, {str(k): v for k, v in content.items()}, "hydra.launcher.")
+    assert (settings.partition, settings.minutes, settings.array_parallelism) == ("gpu", 240, 256)
+    script = text(tmp_path, settings)
+    assert parameters(script)["mail-type"] == "FAIL"
+    assert "source ~/equilaw/.venv/bin/activate" in script
+
+
 @pytest.mark.parametrize(
     ("time", "minutes"),
     [(30, 30), ("30:00", 30), ("0:30", 1), ("01:30:00", 90), ("1-12", 2160), ("1-01:30", 1530), ("2-00:00:01", 2881)],
@@ -154,9 +189,10 @@ def test_times(time: int | str, minutes: int) -> None:
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"time": "soon"}, "time='soon': accepted: minutes, or a text"),
-        ({"time": 0}, "time=0: accepted: minutes"),
-        ({"time": "00:00"}, "accepted: minutes"),
+        ({"time": "soon"}, "time='soon': accepted: 1 to 1440 minutes, or a text"),
+        ({"time": 0}, "time=0: accepted: 1 to 1440 minutes"),
+        (yaml.safe_load("time: 4:00:00"), "time=14400: accepted: 1 to 1440 minutes"),
+        ({"time": "00:00"}, "accepted: 1 to 1440 minutes"),
         ({"partitoin": "x"}, "did you mean hydra.launcher.partition"),
         ({"sbatch": {"array": "0-3"}}, "sbatch.array: set by the launcher; accepted: array_parallelism"),
         ({"sbatch": {"cpus_per_task": 3}}, "set by the launcher; accepted: cpus"),

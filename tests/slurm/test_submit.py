@@ -17,7 +17,6 @@ from experiments import files
 from experiments.config import parse
 from experiments.data.load import dataset_of
 from experiments.errors import InputError
-from experiments.runs import RunStore
 from slurm import ledger, submit
 from slurm.commands import SlurmError
 from slurm.plan import PlannedRun
@@ -37,9 +36,7 @@ def planned(make_config: MakeConfig) -> Planned:
 
     def make(**changes: Any) -> PlannedRun:
         config = parse(make_config({key.replace("__", "."): value for key, value in changes.items()}))
-        sha256 = dataset_of(config.data).sha256()
-        run = RunStore(config.store).run(config.run_id(sha256))
-        return PlannedRun(config, config.model_id(sha256), run, config.shape_id(sha256))
+        return PlannedRun.of(config, dataset_of(config.data).sha256())
 
     return make
 

@@ -1,0 +1,164 @@
+"""What an error costs: errors against wall time and against the number of weights, with the Pareto fronts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from analysis.curve import nanmean
+from analysis.figures.panels import Fitted, preferred
+from analysis.figures.style import COLUMN_WIDTH, Look, letters, log_axis, looks, save, style, title
+from analysis.flags import Verdict
+from analysis.naming import METRIC_NAMES, display_unit, model_names
+
+FloatArray = NDArray[np.float64]
+
+_FRONT = "Pareto front"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One set of axes."""
+
+    title: str
+    """Dataset, and the devices where time counts."""
+    label: str
+    """What the abscissa is."""
+    fits: tuple[Fitted, ...]
+    """Curves of one dataset and metric."""
+    spent: tuple[FloatArray, ...]
+    """Mean over seeds at each P of each curve. [K] each"""
+    largest_only: bool
+    """Whether only the largest P that all curves have is shown (the cost does not depend on P)."""
+
+
+def costs(fits: Sequence[Fitted]) -> list[Cost]:
+    """A panel per dataset and device that has times, and one per dataset whose models differ in weights."""
+    panels = []
+    groups: dict[tuple[str, str], list[Fitted]] = {}
+    for item in preferred(fits):
+        groups.setdefault((item[0].curve.text("dataset"), item[0].curve.text("test_set")), []).append(item)
+    for (dataset, _), group in groups.items():
+        named = dataset.replace("_", " ")
+        by_device: dict[str, list[Fitted]] = {}
+        for item in group:
+            if np.isfinite(item[0].curve.seconds).any():
+                by_device.setdefault(", ".join(sorted(item[0].curve.devices)), []).append(item)
+        for device, mine in by_device.items():
+            spent = tuple(nanmean(fit.curve.seconds) for fit, _ in mine)
+            where = f"{named}, {device}" if device else named
+            panels.append(Cost(where, "Wall time of a run (s)", tuple(mine), spent, False))
+        weighed = [item for item in group if np.isfinite(item[0].curve.n_parameters)]
+        if len({item[0].curve.n_parameters for item in weighed}) > 1:
+            spent = tuple(np.full(len(fit.curve.sizes), fit.curve.n_parameters) for fit, _ in weighed)
+            panels.append(Cost(named, "Number of weights", tuple(weighed), spent, True))
+    return panels
+
+
+def front(spent: FloatArray, error: FloatArray) -> NDArray[np.int64]:
+    """Indices of the points that no other beats in both, by rising cost."""
+    order = np.lexsort((error, spent))
+    best = np.minimum.accumulate(np.concatenate([[np.inf], error[order][:-1]]))
+    return np.asarray(order[error[order] < best], dtype=np.int64)
+
+
+def draw(panels: Sequence[Cost], stem: Path) -> list[Path]:
+    """A row of panels for each dataset with one legend for them, into `stem`.pdf/.svg/.png and `stem`.csv."""
+    numbers: list[dict[str, object]] = []
+    rows: dict[str, list[Cost]] = {}
+    for panel in panels:
+        rows.setdefault(panel.fits[0][0].curve.text("dataset"), []).append(panel)
+    columns = max(map(len, rows.values()))
+    marks = iter(letters(len(panels)))
+    with style():
+        entries = [math.ceil((_models(row) + 1) / len(row)) for row in rows.values()]
+        heights = [0.78 * COLUMN_WIDTH + 0.14 * count for count in entries]
+        figure = Figure(figsize=(COLUMN_WIDTH * columns, sum(heights)), layout="constrained")
+        parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)
+        for part, row in zip(parts[:, 0], rows.values(), strict=True):
+            axes = part.subplots(1, columns, squeeze=False)[0]
+            handles: dict[str, Line2D] = {}
+            for one, panel in zip(axes, row, strict=False):
+                drawn, found = _panel(one, panel, next(marks))
+                numbers += drawn
+                handles |= found
+            for spare in axes[len(row) :]:
+                spare.remove()
+            front_line = handles.pop(_FRONT)
+            part.legend(handles=[*handles.values(), front_line], loc="outside lower center", ncols=len(row))
+        return save(figure, stem, numbers)
+
+
+def _models(row: Sequence[Cost]) -> int:
+    return len({fit.curve.name for panel in row for fit, _ in panel.fits})
+
+
+def _panel(axes: Axes, panel: Cost, mark: str) -> tuple[list[dict[str, object]], dict[str, Line2D]]:
+    """Plotted numbers, and what the legend shows by name."""
+    curves = [fit.curve for fit, _ in panel.fits]
+    unit, factor = display_unit(curves[0].unit)
+    common = set.intersection(*({float(p) for p in curve.sizes} for curve in curves))
+    if panel.largest_only and not common:  # no P at which all can be compared: each at its own largest
+        common = {float(curve.sizes[-1]) for curve in curves}
+    kept = max(common, default=np.nan)
+    rows: list[dict[str, object]] = []
+    points: list[tuple[float, float]] = []
+    handles: dict[str, Line2D] = {}
+    for (fit, judgement), look, name, spent in zip(
+        panel.fits, looks(curves), model_names(curves), panel.spent, strict=True
+    ):
+        errors = fit.curve.mean_error * factor
+        good = np.isfinite(spent) & np.isfinite(errors) & (spent > 0) & (errors > 0)
+        if panel.largest_only:
+            good &= fit.curve.sizes == (kept if kept in fit.curve.sizes else fit.curve.sizes[-1])
+        failed = judgement.verdict is Verdict.NOT_CONVERGED
+        face = "white" if failed else look.color
+        axes.plot(
+            spent[good], errors[good], look.marker, color=look.color, markerfacecolor=face, linestyle=look.line,
+            linewidth=0.8, markersize=3.4,
+        )  # fmt: skip
+        called = name + ("  (not converged)" if failed else "")
+        handles[called] = _handle(look, face, called)
+        for size, cost, error in zip(fit.curve.sizes[good], spent[good], errors[good], strict=True):
+            points.append((float(cost), float(error)))
+            place = {"panel": mark + panel.title, "cost": panel.label, "curve": fit.curve.name, "P": float(size)}
+            rows.append({**place, "spent": float(cost), "error": float(error), "unit": unit})
+    spent_all, error_all = (np.array(column) for column in zip(*points, strict=True))
+    best = front(spent_all, error_all)
+    for row, index in zip(rows, range(len(rows)), strict=True):
+        row["pareto"] = bool(index in best)
+    axes.plot(
+        np.r_[spent_all[best], spent_all.max()], np.r_[error_all[best], error_all[best][-1]], color="#555555",
+        linewidth=0.8, linestyle=(0, (2, 2)), drawstyle="steps-post", zorder=1,
+    )  # fmt: skip
+    handles[_FRONT] = Line2D([], [], color="#555555", linewidth=0.8, linestyle=(0, (2, 2)), label=_FRONT)
+    log_axis(axes.xaxis)
+    log_axis(axes.yaxis)
+    axes.set_axisbelow(True)
+    at = f", P = {kept:g}" if panel.largest_only else ", a point for each P"
+    title(axes, mark + panel.title + at)
+    axes.set_xlabel(panel.label)
+    metric = METRIC_NAMES.get(curves[0].text("metric"), curves[0].text("metric"))
+    axes.set_ylabel(f"{metric} ({unit})" if unit else metric)
+    return rows, handles
+
+
+def _handle(look: Look, face: str, name: str) -> Line2D:
+    return Line2D(
+        [],
+        [],
+        color=look.color,
+        marker=look.marker,
+        markerfacecolor=face,
+        linestyle=look.line,
+        linewidth=0.8,
+        label=name,
+    )

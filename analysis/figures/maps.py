@@ -1,0 +1,153 @@
+"""L × ν: β, and the error at one P, as two maps; a cell that has not converged is hatched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from analysis.claim import MARGIN
+from analysis.figures.panels import Fitted, preferred
+from analysis.figures.style import COLUMN_WIDTH, cell_map, save, style, title
+from analysis.flags import Verdict
+from analysis.naming import METRIC_NAMES, NAMES, display_unit
+from analysis.record import plus_minus
+from analysis.uncertainty import t_interval
+
+_PLACE = ("dataset", "test_set", "architecture", "group", "n_layers", "cutoff", "channels")
+Cell = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Map:
+    """Models of one architecture on a grid of L and ν, all with one edge order where there are several."""
+
+    title: str
+    """Dataset and architecture."""
+    cells: Mapping[Cell, Fitted]
+    """By (L, ν)."""
+    size: float
+    """The largest P that all cells have; NaN for none."""
+
+
+def maps(fits: Sequence[Fitted]) -> list[Map]:
+    """A map for every place in the table with two values of L and of ν, at least three cells of them filled.
+
+    Of several edge orders the largest that a cell has: cell D of the claim is no cell of this map.
+    """
+    groups: dict[tuple[object, ...], dict[Cell, Fitted]] = {}
+    for item in preferred(fits):
+        curve = item[0].curve
+        order, nu = curve.number("L"), curve.number("nu")
+        if order is None or nu is None:
+            continue
+        cells = groups.setdefault(tuple(curve.value(name) for name in _PLACE), {})
+        held = cells.get((order, nu))
+        if held is None or (curve.number("edge_lmax") or 0) > (held[0].curve.number("edge_lmax") or 0):
+            cells[order, nu] = item
+    found = []
+    for cells in groups.values():
+        orders, nus = ({cell[axis] for cell in cells} for axis in (0, 1))
+        if len(orders) >= 2 and len(nus) >= 2 and len(cells) >= 3:
+            first = next(iter(cells.values()))[0].curve
+            name = NAMES.get(first.text("architecture"), first.text("architecture"))
+            common = set.intersection(*({float(p) for p in fit.curve.sizes} for fit, _ in cells.values()))
+            heading = f"{first.text('dataset').replace('_', ' ')}, {name}"
+            found.append(Map(heading, cells, max(common, default=np.nan)))
+    return found
+
+
+def draw(found: Sequence[Map], stem: Path) -> list[Path]:
+    """Two maps in a row for each place, into `stem`.pdf/.svg/.png and `stem`.csv."""
+    numbers: list[dict[str, object]] = []
+    with style():
+        heights = [0.42 * len({nu for _, nu in one.cells}) + 0.85 for one in found]
+        figure = Figure(figsize=(COLUMN_WIDTH, sum(heights)), layout="constrained")
+        axes = figure.subplots(len(found), 2, squeeze=False, height_ratios=heights)
+        for (left, right), one in zip(axes, found, strict=True):
+            numbers += _exponents(left, one)
+            numbers += _errors(right, one)
+        return save(figure, stem, numbers)
+
+
+def _exponents(axes: Axes, one: Map) -> list[dict[str, object]]:
+    values = {cell: fit.best.beta for cell, (fit, _) in one.cells.items()}
+    shown = {cell: plus_minus(b.value, b.low, b.high).replace(" ± ", "\n± ") for cell, b in values.items()}
+    points = {cell: beta.value for cell, beta in values.items()}
+    # Differences within the claim's margin of 0.05 shall look like none.
+    _cells(axes, one, points, shown, Normalize(min(points.values()) - MARGIN, max(points.values()) + MARGIN))
+    title(axes, one.title)
+    axes.annotate("Exponent β", (0, 1.02), xycoords="axes fraction", fontsize=6.5, color="#555555")
+    axes.set_title(axes.get_title(loc="left") + "\n", loc="left")
+    return [
+        {"map": one.title, "kind": "beta", "L": cell[0], "nu": cell[1], "value": b.value, "low": b.low, "high": b.high}
+        for cell, b in values.items()
+    ]
+
+
+def _errors(axes: Axes, one: Map) -> list[dict[str, object]]:
+    first = next(iter(one.cells.values()))[0].curve
+    unit, factor = display_unit(first.unit)
+    if not np.isfinite(one.size):
+        axes.set_axis_off()
+        return []
+    rows: list[dict[str, object]] = []
+    points, shown = {}, {}
+    for cell, (fit, _) in one.cells.items():
+        curve = fit.curve
+        logs = np.log(curve.error[:, int(np.searchsorted(curve.sizes, one.size))] * factor)
+        beside = t_interval(logs[np.isfinite(logs)])
+        value, low, high = (float(np.exp(x)) for x in (beside.value, beside.low, beside.high))
+        points[cell] = value
+        shown[cell] = f"{value:.3g}"
+        where = {"map": one.title, "kind": f"error at P={one.size:g}", "L": cell[0], "nu": cell[1]}
+        rows.append({**where, "value": value, "low": low, "high": high, "unit": unit})
+    positive = [value for value in points.values() if value > 0]
+    _cells(axes, one, points, shown, LogNorm(min(positive), max(positive) * 1.001), reverse=True)
+    metric = METRIC_NAMES.get(first.text("metric"), first.text("metric")).removesuffix(" per atom")
+    said = f"{metric} at P = {one.size:g}" + (f" ({unit})" if unit else "")
+    axes.annotate(said, (0, 1.02), xycoords="axes fraction", fontsize=6.5, color="#555555")
+    return rows
+
+
+def _cells(
+    axes: Axes,
+    one: Map,
+    points: Mapping[Cell, float],
+    shown: Mapping[Cell, str],
+    norm: Normalize,
+    *,
+    reverse: bool = False,
+) -> None:
+    """Filled squares with their numbers: dark is good in both maps."""
+    orders, nus = (sorted({cell[axis] for cell in one.cells}) for axis in (0, 1))
+    for cell, value in points.items():
+        x, y = orders.index(cell[0]), nus.index(cell[1])
+        colour, text = cell_map(1 - float(norm(value)) if reverse else float(norm(value)))
+        failed = one.cells[cell][1].verdict is Verdict.NOT_CONVERGED
+        axes.add_patch(
+            Rectangle(
+                (x - 0.5, y - 0.5),
+                1,
+                1,
+                facecolor=colour,
+                edgecolor="#bbbbbb",
+                hatch="///" if failed else None,
+                linewidth=0.5,
+            )
+        )
+        box = {"facecolor": colour, "edgecolor": "none", "pad": 0.8} if failed else None
+        axes.annotate(shown[cell], (x, y), ha="center", va="center", color=text, fontsize=6.4, bbox=box)
+    axes.set_xlim(-0.5, len(orders) - 0.5)
+    axes.set_ylim(-0.5, len(nus) - 0.5)
+    axes.set_xticks(range(len(orders)), [f"L={value:g}" for value in orders])
+    axes.set_yticks(range(len(nus)), [f"ν={value:g}" for value in nus])
+    axes.tick_params(length=0)
+    for side in axes.spines.values():
+        side.set_visible(False)

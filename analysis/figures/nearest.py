@@ -1,0 +1,231 @@
+"""δ(P) and ε(P): the distance to the nearest training frame, and the errors beside what that distance allows.
+
+Lip·δ(P) bounds the error of the nearest neighbour, and of any learner at least as good, for energies. With the
+distances come Lip and the nearest neighbour's own error (`label_gap`); kernel and nearest-neighbour models of the run
+table are curves like all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from analysis.curve import Curve
+from analysis.distances import Estimate, estimate, spaces
+from analysis.figures.panels import Fitted
+from analysis.figures.style import (
+    COLUMN_WIDTH,
+    HUES,
+    letters,
+    log_axis,
+    looks,
+    save,
+    sheet,
+    size_axis,
+    style,
+    title,
+)
+from analysis.flags import Verdict
+from analysis.lipschitz import GIVEN_IN, bound_of
+from analysis.naming import METRIC_NAMES, display_unit, model_names
+from analysis.record import plus_minus
+from analysis.theory import LIPSCHITZ_LOSSES, SQUARED_LOSSES
+from analysis.uncertainty import line
+
+FloatArray = NDArray[np.float64]
+
+SPACES = (GIVEN_IN, "descriptor")
+"""Metrics of the frames in order of preference, where one must stand for a dataset."""
+_ENERGIES = ("energy_mae", "energy_rmse")
+_WORDS = {GIVEN_IN: "aligned RMSD", "descriptor": "descriptor"}
+_BOUND, _OWN = "#222222", "#777777"
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """One dataset: its distances in each metric, and its curves in one metric of the errors."""
+
+    dataset: str
+    """Dataset."""
+    estimates: tuple[Estimate, ...]
+    """δ(P) in each metric of the frames."""
+    part: pd.DataFrame
+    """Distances in the first of them."""
+    fits: tuple[Fitted, ...]
+    """The curves, in energies where there are any: a Lipschitz energy bounds no force."""
+
+
+def dimensions(distances: pd.DataFrame | None) -> dict[str, Estimate]:
+    """The dimension of every dataset, in the first of `SPACES` that it was measured in."""
+    found: dict[str, dict[str, Estimate]] = {}
+    if distances is not None:
+        for key, part in spaces(distances):
+            found.setdefault(key[0], {}).setdefault(key[2], estimate(key, part))
+    return {dataset: min(by_space.items(), key=lambda item: _rank(item[0]))[1] for dataset, by_space in found.items()}
+
+
+def _rank(space: str) -> int:
+    return SPACES.index(space) if space in SPACES else len(SPACES)
+
+
+def nearest(fits: Sequence[Fitted], distances: pd.DataFrame) -> list[Nearest]:
+    """Every dataset that has both curves and distances."""
+    parts: dict[str, list[tuple[tuple[str, str, str], pd.DataFrame]]] = {}
+    for key, part in spaces(distances):
+        parts.setdefault(key[0], []).append((key, part))
+    found = []
+    for dataset, mine in parts.items():
+        curves = [item for item in fits if item[0].curve.text("dataset") == dataset]
+        if not curves:
+            continue
+        metrics = [fit.curve.text("metric") for fit, _ in curves]
+        metric = next((name for name in _ENERGIES if name in metrics), metrics[0])
+        chosen = tuple(item for item in curves if item[0].curve.text("metric") == metric)
+        mine.sort(key=lambda item: _rank(item[0][2]))
+        first = {key[2]: (key, part) for key, part in reversed(mine)}  # of several test sets the first
+        kept = sorted(first.values(), key=lambda item: _rank(item[0][2]))
+        found.append(Nearest(dataset, tuple(estimate(key, part) for key, part in kept), kept[0][1], chosen))
+    return found
+
+
+def draw(found: Sequence[Nearest], stem: Path) -> list[Path]:
+    """Three panels a dataset, δ(P), ε(P) and ε over δ, into `stem`.pdf/.svg/.png and `stem`.csv."""
+    numbers: list[dict[str, object]] = []
+    with style():
+        entries = max(len(one.fits) + 3 for one in found)
+        figure, axes = sheet(3 * len(found), 0.78 * COLUMN_WIDTH + 0.13 * entries)
+        marks = letters(3 * len(found))
+        for index, one in enumerate(found):
+            mine = slice(3 * index, 3 * index + 3)
+            numbers += _dataset(axes[mine], one, marks[mine])
+        return save(figure, stem, numbers)
+
+
+def _dataset(axes: Sequence[Axes], one: Nearest, marks: Sequence[str]) -> list[dict[str, object]]:
+    name = one.dataset.replace("_", " ")
+    rows = [{"panel": marks[0].strip(), "dataset": one.dataset, **row} for row in _distances(axes[0], one)]
+    title(axes[0], f"{marks[0]}{name}: nearest training frame")
+    curves = [fit.curve for fit, _ in one.fits]
+    unit, factor = display_unit(curves[0].unit)
+    metric = curves[0].text("metric")
+    space = one.estimates[0].space
+    allowed = _allowed(one.part, metric, curves[0], factor)
+    for place, against in ((1, False), (2, True)):
+        drawn = _errors(axes[place], one, allowed, factor, against=against)
+        rows += [{"panel": marks[place].strip(), "dataset": one.dataset, **row, "unit": unit} for row in drawn]
+        text = METRIC_NAMES.get(metric, metric)
+        axes[place].set_ylabel(f"{text} ({unit})" if unit else text)
+    title(axes[1], f"{marks[1]}{name}: errors, and what δ(P) allows")
+    title(axes[2], f"{marks[2]}{name}: errors over the distance")
+    axes[2].set_xlabel(f"Mean distance to the nearest frame δ ({one.estimates[0].unit or _WORDS.get(space, space)})")
+    return rows
+
+
+def _distances(axes: Axes, one: Nearest) -> list[dict[str, object]]:
+    """δ(P) over P, each metric relative to its own smallest P, for their units differ."""
+    rows: list[dict[str, object]] = []
+    handles = []
+    for index, found in enumerate(one.estimates):
+        colour, marker = HUES[index % len(HUES)], "os^D"[index % 4]
+        sizes = found.distances.sizes
+        scale = 1.0 if len(one.estimates) == 1 else float(found.distances.mean[:, 0].mean())
+        values = found.distances.mean / scale
+        for seed, row in enumerate(values):
+            axes.plot(sizes, row, marker, color=colour, markersize=1.6, alpha=0.35, markeredgewidth=0)
+            rows += _points(f"delta, {found.space}", sizes, row, seed=str(seed))
+        mean = values.mean(axis=0)
+        d = found.distances.d_eff
+        label = f"{_WORDS.get(found.space, found.space)}"
+        if (values > 0).all() and len(sizes) >= 2:
+            slope, intercept = line(np.log(sizes), np.log(values).mean(axis=0))
+            fitted = np.exp(intercept + slope * np.log(sizes))
+            axes.plot(sizes, fitted, color=colour)
+            rows += _points(f"delta fit, {found.space}", sizes, fitted)
+            label += f":  d = {plus_minus(d.value, d.low, d.high)}"
+        axes.plot(sizes, mean, marker, color=colour)
+        rows += _points(f"delta mean, {found.space}", sizes, mean)
+        handles.append(Line2D([], [], color=colour, marker=marker, label=label))
+    size_axis(axes, one.estimates[0].distances.sizes)
+    log_axis(axes.yaxis)
+    several = len(one.estimates) > 1
+    axes.set_ylabel("δ(P) / δ(smallest P)" if several else f"δ(P) ({one.estimates[0].unit})".replace(" ()", ""))
+    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.2), borderaxespad=0.0)
+    return rows
+
+
+@dataclass(frozen=True)
+class _Allowed:
+    """What δ(P) allows, in the unit of the axes; NaN where it says nothing."""
+
+    sizes: FloatArray
+    delta: FloatArray
+    bound: FloatArray
+    nearest: FloatArray
+    label: str
+
+
+def _allowed(part: pd.DataFrame, metric: str, curve: Curve, factor: float) -> _Allowed:
+    sizes = np.unique(part["P"].to_numpy(dtype=float))
+    slope, delta, own = bound_of(part, sizes, metric)
+    scale = factor * (1000.0 if curve.unit.startswith("meV") else 1.0)  # labels are in eV
+    if metric not in LIPSCHITZ_LOSSES | SQUARED_LOSSES:
+        return _Allowed(sizes, delta, np.full(len(sizes), np.nan), np.full(len(sizes), np.nan), "")
+    return _Allowed(sizes, delta, scale * slope * delta, scale * own, "Lip·δ(P), Lip the steepest slope seen")
+
+
+def _errors(axes: Axes, one: Nearest, allowed: _Allowed, factor: float, *, against: bool) -> list[dict[str, object]]:
+    """Errors and bound over P, or over δ(P) at the P that have distances."""
+    rows: list[dict[str, object]] = []
+    handles = []
+    where: Mapping[float, float] = dict(zip(allowed.sizes, allowed.delta if against else allowed.sizes, strict=True))
+    x = np.array([where[size] for size in allowed.sizes])
+    for kind, values, colour, dashes, label in (
+        ("bound", allowed.bound, _BOUND, (0, (4, 1.5)), allowed.label),
+        ("nearest neighbour", allowed.nearest, _OWN, (0, (1, 1.2)), "nearest neighbour itself"),
+    ):
+        if np.isfinite(values).any():
+            axes.plot(x, values, color=colour, linestyle=dashes)
+            rows += _points(kind, allowed.sizes, values, x=x)
+            handles.append(Line2D([], [], color=colour, linestyle=dashes, label=label))
+    curves = [fit.curve for fit, _ in one.fits]
+    shown: list[float] = []
+    for (fit, judgement), look, name in zip(one.fits, looks(curves), model_names(curves), strict=True):
+        kept = np.array([not against or size in where for size in fit.curve.sizes])
+        if not kept.any():
+            continue
+        sizes, errors = fit.curve.sizes[kept], fit.curve.mean_error[kept] * factor
+        places = np.array([where[size] for size in sizes]) if against else sizes
+        late = judgement.verdict is Verdict.NOT_CONVERGED
+        face, label = ("white", f"{name}  (not converged)") if late else (look.color, name)
+        axes.plot(
+            places, errors, look.marker, color=look.color, linestyle=look.line, markerfacecolor=face, linewidth=0.9
+        )
+        handles.append(Line2D([], [], color=look.color, marker=look.marker, markerfacecolor=face, label=label))
+        rows += _points(fit.curve.name, sizes, errors, x=places)
+        shown += list(places)
+    if against:
+        log_axis(axes.xaxis)
+        axes.set_axisbelow(True)
+    else:
+        size_axis(axes, [*shown, *allowed.sizes])
+    log_axis(axes.yaxis)
+    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1, borderaxespad=0.0)
+    return rows
+
+
+def _points(
+    kind: str, sizes: FloatArray, values: FloatArray, *, seed: str = "", x: FloatArray | None = None
+) -> list[dict[str, object]]:
+    places = sizes if x is None else x
+    return [
+        {"kind": kind, "seed": seed, "P": float(size), "x": float(place), "value": float(value)}
+        for size, place, value in zip(sizes, places, values, strict=True)
+        if np.isfinite(value)
+    ]

@@ -1,0 +1,185 @@
+"""Which curves share a set of axes: by dataset, by model, and in the arrangements of the papers' figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from analysis.curve import Curve
+from analysis.flags import Judgement
+from analysis.naming import NAMES, architecture_name, names, said, short
+from analysis.results import CurveFit
+
+Fitted = tuple[CurveFit, Judgement]
+
+PREFERRED = ("force_mae", "force_rmse", "energy_rmse", "energy_mae")
+"""Which metric stands for a dataset where one must."""
+_SHAPE = ("n_layers", "cutoff", "group")
+"""What the curves of a series share besides dataset and architecture; named where there are several."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One set of axes."""
+
+    title: str
+    """What the curves have in common."""
+    fits: tuple[Fitted, ...]
+    """Curves of one dataset and metric."""
+    names: tuple[str, ...] = ()
+    """What the legend calls each; empty: the models in full."""
+    by: str = "model"
+    """What colours tell apart: model, architecture or group."""
+
+
+def panels_by_dataset(fits: Sequence[Fitted], metric: str) -> list[Panel]:
+    """One panel per dataset (with its test set and group, where there are several) for one metric."""
+    return _grouped([item for item in fits if item[0].curve.text("metric") == metric], ("dataset", "test_set", "group"))
+
+
+def panels_by_model(fits: Sequence[Fitted]) -> list[Panel]:
+    """One panel per dataset and architecture, each in the first of the preferred metrics that it has."""
+    panels = _grouped(preferred(fits, ("dataset", "architecture")), ("dataset", "architecture", "test_set", "group"))
+    return sorted(panels, key=_messages)  # models without an optimiser first, then networks; else as in the table
+
+
+def panels_by_order(fits: Sequence[Fitted]) -> list[Panel]:
+    """NequIP's figure: curves that differ in L, of architectures with one ν or none; ≥ 2 orders to a panel."""
+    chosen = [
+        item
+        for group in _split(preferred(fits), ("dataset", "test_set", "architecture")).values()
+        if len({fit.curve.number("nu") for fit, _ in group}) == 1
+        for item in group
+    ]
+    return _series(chosen, "L", ())
+
+
+def panels_by_correlation_and_order(fits: Sequence[Fitted]) -> list[Panel]:
+    """MACE's figure 2: curves by ν at L = 0, by L at the largest ν and at the smallest; as many as there are."""
+    panels: list[Panel] = []
+    for group in _split(preferred(fits), ("dataset", "test_set", "architecture")).values():
+        orders = sorted({nu for fit, _ in group if (nu := fit.curve.number("nu")) is not None})
+        if len(orders) < 2:
+            continue
+        panels += _series(_where(group, "L", 0.0), "nu", ("L",))
+        for nu in (orders[-1], *orders[:1]):
+            panels += _series(_where(group, "nu", nu), "L", ("nu",))
+    return panels
+
+
+def panels_by_architecture(fits: Sequence[Fitted]) -> list[Panel]:
+    """One panel per dataset with two architectures or more: of each the richest model."""
+    return _richest(fits, "architecture", ("architecture",))
+
+
+def panels_by_group(fits: Sequence[Fitted]) -> list[Panel]:
+    """One panel per dataset with two symmetry groups or more: the richest model of each architecture and group."""
+    return _richest(fits, "group", ("group", "architecture"))
+
+
+def rank(metric: str) -> int:
+    """Place of a metric among those that can stand for a dataset; the first stands for it."""
+    return PREFERRED.index(metric) if metric in PREFERRED else len(PREFERRED)
+
+
+def preferred(fits: Sequence[Fitted], place: Sequence[str] = ("dataset",)) -> list[Fitted]:
+    """The curves of each dataset in the first of the preferred metrics that it has there."""
+    chosen: list[Fitted] = []
+    for group in _split(fits, place).values():
+        best = min((fit.curve.text("metric") for fit, _ in group), key=rank)
+        chosen += [item for item in group if item[0].curve.text("metric") == best]
+    return chosen
+
+
+def _split(fits: Sequence[Fitted], columns: Sequence[str]) -> dict[tuple[object, ...], list[Fitted]]:
+    groups: dict[tuple[object, ...], list[Fitted]] = {}
+    for item in fits:
+        groups.setdefault(tuple(item[0].curve.value(name) for name in columns), []).append(item)
+    return groups
+
+
+def _where(fits: Sequence[Fitted], name: str, value: float) -> list[Fitted]:
+    return [item for item in fits if item[0].curve.number(name) == value]
+
+
+def _series(fits: Sequence[Fitted], factor: str, fixed: Sequence[str]) -> list[Panel]:
+    """Panels of curves that agree in all that tells models apart but `factor` (and channels: capacity controls).
+
+    The edge order does not count where it is the message order, as in NequIP.
+    """
+    panels = []
+    shared = ("dataset", "test_set", "architecture", *fixed, *_SHAPE)
+    for group in _split(fits, shared).values():
+        place = ("dataset", "architecture")
+        alike = [fit.curve for fit, _ in fits if all(fit.curve.value(n) == group[0][0].curve.value(n) for n in place)]
+        several = {name for name in (*_SHAPE, "test_set") if len({curve.value(name) for curve in alike}) > 1}
+        tied = all(fit.curve.number("edge_lmax") in (None, fit.curve.number("L")) for fit, _ in group)
+        for part in [group] if tied else _split(group, ("edge_lmax",)).values():
+            if len({fit.curve.number(factor) for fit, _ in part} - {None}) < 2:
+                continue
+            ordered = sorted(part, key=lambda item: (item[0].curve.number(factor) or 0.0, _order(item)))
+            first = ordered[0][0].curve
+            words = [said(first, name) for name in (*fixed, "test_set", *_SHAPE) if name in fixed or name in several]
+            title = ", ".join([_title(first, ("dataset", "architecture")), *(text for text in words if text)])
+            curves = [fit.curve for fit, _ in ordered]
+            skip = {"edge_lmax"} if tied else set()
+            panels.append(Panel(title, tuple(ordered), names(curves, factor, skip)))
+    return panels
+
+
+def _richest(fits: Sequence[Fitted], by: str, kinds: Sequence[str]) -> list[Panel]:
+    """One panel per dataset with several values of `by`; of each kind the model with the largest L, ν, edge order.
+
+    Chosen by what the models are, not by their errors, which would flatter the kind with most models.
+    """
+    panels = []
+    for group in _split(preferred(fits), ("dataset", "test_set")).values():
+        if len({fit.curve.text(by) for fit, _ in group} - {""}) < 2:
+            continue
+        chosen = [max(kind, key=lambda item: _wealth(item[0].curve)) for kind in _split(group, kinds).values()]
+        chosen.sort(key=lambda item: (item[0].curve.text(by), _order(item)))
+        called = tuple(f"{_kind(fit.curve, by)} {short(fit.curve)}".strip() for fit, _ in chosen)
+        heading = f"{_title(chosen[0][0].curve, ('dataset',))}, the richest model of each"
+        panels.append(Panel(heading, tuple(chosen), called, by))
+    return panels
+
+
+def _wealth(curve: Curve) -> tuple[float, ...]:
+    return tuple(curve.number(name) or 0.0 for name in ("L", "nu", "edge_lmax", "n_layers", "channels"))
+
+
+def _title(curve: Curve, columns: Sequence[str]) -> str:
+    return ", ".join(NAMES.get(text, text.replace("_", " ")) for name in columns if (text := curve.text(name)))
+
+
+def _grouped(fits: Sequence[Fitted], columns: Sequence[str]) -> list[Panel]:
+    groups: dict[tuple[str, ...], list[Fitted]] = {}
+    for item in fits:
+        groups.setdefault(tuple(item[0].curve.text(name) for name in columns), []).append(item)
+    # Datasets and architectures are always named, test sets and groups where there are several.
+    named = ("dataset", "architecture")
+    varying = [i for i, name in enumerate(columns) if name in named or len({key[i] for key in groups}) > 1]
+    return [
+        Panel(
+            ", ".join(NAMES.get(key[i], key[i].replace("_", " ")) for i in varying if key[i]),
+            tuple(sorted(group, key=_order)),
+        )
+        for key, group in groups.items()
+    ]
+
+
+def _messages(panel: Panel) -> bool:
+    """Whether the panel's models pass messages."""
+    return any(fit.curve.number("L") is not None for fit, _ in panel.fits)
+
+
+def _order(item: Fitted) -> tuple[str, float, float, float]:
+    """By ν, then L, then falling edge order for networks: the claim's cells come as A, B, C, D."""
+    curve = item[0].curve
+    nu, order, edge = (curve.number(name) or 0.0 for name in ("nu", "L", "edge_lmax"))
+    return curve.text("architecture"), nu, order, edge if curve.number("L") is None else -edge
+
+
+def _kind(curve: Curve, by: str) -> str:
+    name = architecture_name(curve)
+    return f"{curve.text('group') or 'group unknown'}: {name}" if by == "group" else name

@@ -1,0 +1,102 @@
+"""The data of the interactive curves, as JSON that is safe inside a script element."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from analysis.curve import Curve, nanmean
+from analysis.figures.panels import Fitted, rank
+from analysis.figures.style import Look, looks
+from analysis.flags import Verdict
+from analysis.naming import METRIC_NAMES, NAMES, display_unit, model_names
+from analysis.record import number, plus_minus
+
+GRID = 40
+"""Points of a fitted line."""
+
+
+def charts(fits: Sequence[Fitted]) -> list[dict[str, Any]]:
+    """One chart for every dataset, test set and metric, with all its curves."""
+    places: dict[tuple[str, str, str], list[Fitted]] = {}
+    for item in fits:
+        curve = item[0].curve
+        key = (curve.text("dataset"), curve.text("test_set"), curve.text("metric"))
+        places.setdefault(key, []).append(item)
+    result = []
+    datasets = list(dict.fromkeys(key[0] for key in places))
+    ordered = sorted(places.items(), key=lambda item: (datasets.index(item[0][0]), rank(item[0][2])))
+    for (dataset, test_set, metric), group in ordered:
+        curves = [fit.curve for fit, _ in group]
+        unit, factor = display_unit(curves[0].unit)
+        several = sum(key[0] == dataset and key[2] == metric for key in places) > 1
+        place = f"{dataset}, {test_set}" if several and test_set else dataset
+        result.append(
+            {
+                "title": f"{place}: {METRIC_NAMES.get(metric, metric)}",
+                "y": METRIC_NAMES.get(metric, metric) + (f" ({unit})" if unit else ""),
+                "unit": unit,
+                "curves": [
+                    _curve(item, look, name, factor)
+                    for item, look, name in zip(group, looks(curves), model_names(curves), strict=True)
+                ],
+            }
+        )
+    return result
+
+
+def _curve(item: Fitted, look: Look, name: str, factor: float) -> dict[str, Any]:
+    fit, judgement = item
+    curve, beta = fit.curve, fit.best.beta
+    grid = np.geomspace(curve.sizes[0], curve.sizes[-1], GRID)
+    middle, low, high = (values * factor for values in fit.best.band(grid))
+    architecture = curve.text("architecture")
+    return {
+        "name": name,
+        "architecture": NAMES.get(architecture, architecture),
+        "beta": plus_minus(beta.value, beta.low, beta.high),
+        "late": judgement.verdict is Verdict.NOT_CONVERGED,
+        "color": look.color,
+        "marker": look.marker,
+        "dash": [] if isinstance(look.line, str) else list(look.line[1]),
+        "points": _points(curve, factor),
+        "mean": _pairs(curve.sizes, curve.mean_error * factor),
+        "train": _pairs(curve.sizes, nanmean(curve.train_error) * factor),
+        "fit": _pairs(grid, middle),
+        "low": _pairs(grid, low),
+        "high": _pairs(grid, high),
+    }
+
+
+def _points(curve: Curve, factor: float) -> list[dict[str, Any]]:
+    points = []
+    for s, seed in enumerate(curve.seeds):
+        for k, size in enumerate(curve.sizes):
+            if np.isfinite(curve.error[s, k]):
+                points.append(
+                    {
+                        "P": float(size),
+                        "seed": seed if curve.has_seeds else "",
+                        "run": curve.runs[s][k] if curve.runs else "",
+                        "error": float(curve.error[s, k] * factor),
+                        "train": number(float(curve.train_error[s, k] * factor)),
+                        "converged": curve.converged[s][k],
+                    }
+                )
+    return points
+
+
+def _pairs(sizes: Sequence[float] | Any, values: Any) -> list[list[float]]:
+    return [[float(p), float(v)] for p, v in zip(sizes, values, strict=True) if math.isfinite(v)]
+
+
+def script_json(value: Any) -> str:
+    """JSON without a character that could end a script element or a line of JavaScript."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for char in "<>&\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text

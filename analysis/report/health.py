@@ -1,0 +1,155 @@
+"""What ran, what is missing, and where the numbers come from."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from analysis.curve import Curve
+from analysis.figures.panels import Fitted, rank
+from analysis.flags import Verdict
+from analysis.naming import model_names
+from analysis.table import RunTable
+
+SHOWN = 12
+"""Missing points of a curve that are listed; the others are counted."""
+
+
+@dataclass(frozen=True)
+class CurveHealth:
+    """The runs behind the curves of one model on one dataset."""
+
+    dataset: str
+    """Dataset."""
+    metric: str
+    """Metric that stands for them."""
+    metrics: int
+    """Metrics that come from the same runs."""
+    model: str
+    """Model."""
+    present: int
+    """Runs that the table has."""
+    expected: int
+    """Seeds × values of P."""
+    missing: tuple[str, ...]
+    """Points without a run: `P=64 seed 3`."""
+    converged: int | None
+    """Runs that had converged; None where the table does not say of any."""
+    verdict: Verdict
+    """On the slope."""
+    notes: tuple[str, ...]
+    """What else is amiss."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """The runs of a table or store."""
+
+    curves: tuple[CurveHealth, ...]
+    """By curve."""
+    failed: tuple[str, ...]
+    """Runs of the store that failed, with their reasons."""
+    pending: tuple[str, ...]
+    """States of runs that are not done, counted."""
+    dropped: tuple[str, ...]
+    """Rows that were left out because the user asked for it, with their reasons."""
+
+
+def health(fits: Sequence[Fitted], table: RunTable, store: Path | None) -> Health:
+    """Gather it; only a store knows of runs that failed or are not done."""
+    failed, pending = ((), ()) if store is None else _states(store)
+    groups: dict[tuple[object, ...], list[Fitted]] = {}
+    for item in fits:
+        groups.setdefault(_runs(item[0].curve), []).append(item)
+    chosen = [min(group, key=lambda item: rank(item[0].curve.text("metric"))) for group in groups.values()]
+    names = model_names([fit.curve for fit, _ in chosen], full=True) if chosen else ()
+    return Health(
+        curves=tuple(
+            _curve(item, name, len(group)) for item, name, group in zip(chosen, names, groups.values(), strict=True)
+        ),
+        failed=failed,
+        pending=pending,
+        dropped=tuple(f"line {row.line}: {row.reason}" for row in table.dropped),
+    )
+
+
+def _runs(curve: Curve) -> tuple[object, ...]:
+    """What curves share that are the same runs in several metrics."""
+    key = tuple(value for name, value in curve.key.items() if name != "metric")
+    return *key, curve.seeds, tuple(curve.sizes), np.isfinite(curve.error).tobytes()
+
+
+def _curve(item: Fitted, name: str, metrics: int) -> CurveHealth:
+    curve, present = item[0].curve, np.isfinite(item[0].curve.error)
+    # A table without seeds has running numbers, by which uneven P would look like holes.
+    holes = [f"P={curve.sizes[k]:g} seed {curve.seeds[s]}" for s, k in zip(*np.nonzero(~present), strict=True)]
+    said = [value for row in curve.converged for value in row if value is not None]
+    notes = (("some too short to train", curve.too_short), ("nothing learned at the largest P", curve.learned_nothing))
+    return CurveHealth(
+        dataset=curve.text("dataset"),
+        metric=curve.text("metric"),
+        metrics=metrics,
+        model=name,
+        present=int(present.sum()),
+        expected=int(present.size),
+        missing=tuple(holes) if curve.has_seeds else (),
+        converged=sum(said) if said else None,
+        verdict=item[1].verdict,
+        notes=tuple(text for text, holds in notes if holds),
+    )
+
+
+def _states(store: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    from experiments.runs import RunStore  # only a store needs the other room
+
+    failed: list[str] = []
+    others: dict[str, int] = {}
+    for run in RunStore(store).runs():
+        state = run.state()
+        if state == "failed":
+            failed.append(f"{run.id}: {run.recorded_state().get('message') or 'no message'}")
+        elif state != "done":
+            others[state] = others.get(state, 0) + 1
+    return tuple(failed), tuple(f"{count} {state}" for state, count in sorted(others.items()))
+
+
+def provenance(table: RunTable, source: Path, store: Path | None) -> list[tuple[str, str]]:
+    """Names and values: source with its checksum, code, devices, datasets with theirs, and this program."""
+    rows = table.rows
+    digest = hashlib.sha256(source.read_bytes()).hexdigest() if source.is_file() else ""
+    runs = rows["run_id"].nunique() if "run_id" in rows.columns else None
+    said = [("Source", source.name + (f", SHA-256 {digest}" if digest else " (store)"))]
+    said.append(("Rows", f"{len(rows)}" + (f" of {runs} runs" if runs is not None else "")))
+    for title, column in (("Code version", "code_version"), ("Device", "device")):
+        said.append((title, _listed(rows[column].unique()) if column in rows.columns else "not in the table"))
+    checksums = "dataset_sha256" in rows.columns
+    for dataset, part in rows.groupby("dataset", sort=False):
+        sums = _listed(part["dataset_sha256"].unique()) if checksums else ""
+        said.append((f"Dataset {dataset}", f"SHA-256 {sums}" if sums else "no checksum in the table"))
+    if store is not None:
+        said += _computed_with(store)
+    names = ("equilaw", "numpy", "scipy", "pandas")
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in names)
+    said.append(("This page", f"{versions}, Python {platform.python_version()}"))
+    return said
+
+
+def _computed_with(store: Path) -> list[tuple[str, str]]:
+    """Versions of what computed the runs."""
+    from experiments.runs import RunStore
+
+    found = dict.fromkeys(
+        ", ".join(f"{name} {version}" for name, version in (result.get("versions") or {}).items())
+        for _, result in RunStore(store).results()
+    )
+    return [("Runs computed with", "; ".join(text for text in found if text))] if any(found) else []
+
+
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(str(value) for value in values if str(value) not in ("", "nan"))

@@ -1,0 +1,286 @@
+"use strict";
+// Interactive learning curves and the sortable table. Text from the data is set as text, never as markup.
+(() => {
+  const SVG = "http://www.w3.org/2000/svg";
+  const CHARTS = JSON.parse(document.getElementById("data").textContent);
+  const byId = (id) => document.getElementById(id);
+  const plot = byId("plot"), reading = byId("reading"), legend = byId("legend"), which = byId("which");
+  const HINT = reading.textContent;
+  const hidden = new Set(); // names of curves switched off, by chart and name
+  const off = new Set(); // architectures switched off
+  let places = []; // drawn points with their places, for hovering and the arrow keys
+  let at = -1; // the one that is read out
+  let marked = null; // the ring around it
+
+  function element(name, attributes, parent, text) {
+    const made = document.createElementNS(SVG, name);
+    for (const key in attributes) made.setAttribute(key, attributes[key]);
+    if (text !== undefined) made.textContent = text;
+    if (parent) parent.appendChild(made);
+    return made;
+  }
+
+  // Markers as in the figures: circle, square, triangles, diamond, plus, cross, pentagon, hexagon, star.
+  function ring(count, inner, turn) {
+    const points = [];
+    const steps = inner === 1 ? count : 2 * count;
+    for (let i = 0; i < steps; i++) {
+      const radius = inner === 1 || i % 2 === 0 ? 1 : inner;
+      const angle = turn + (2 * Math.PI * i) / steps;
+      points.push([radius * Math.sin(angle), -radius * Math.cos(angle)]);
+    }
+    return points;
+  }
+  const SHAPES = {
+    o: null, s: ring(4, 1, Math.PI / 4), D: ring(4, 1, 0), "^": ring(3, 1, 0), v: ring(3, 1, Math.PI),
+    p: ring(5, 1, 0), h: ring(6, 1, 0), "*": ring(5, 0.45, 0), P: ring(4, 0.5, 0), X: ring(4, 0.5, Math.PI / 4),
+  };
+  function marker(parent, shape, x, y, size, color, hollow, opacity) {
+    const look = { fill: hollow ? "#ffffff" : color, stroke: color, "stroke-width": hollow ? 1.5 : 0.5, opacity };
+    const outline = SHAPES[shape];
+    if (!outline) return element("circle", { cx: x, cy: y, r: size, ...look }, parent);
+    const points = outline.map(([dx, dy]) => `${x + 1.2 * size * dx},${y + 1.2 * size * dy}`).join(" ");
+    return element("polygon", { points, ...look }, parent);
+  }
+
+  const number = (value) => Number(value.toPrecision(3)).toString();
+  const shown = (chart) => chart.curves.filter((curve) => !off.has(curve.architecture) && !hidden.has(key(chart, curve)));
+  const key = (chart, curve) => `${chart.title}\n${curve.name}`;
+  const chosen = () => CHARTS[Number(which.value)];
+
+  function ticks(low, high, log, count) {
+    const found = [];
+    if (log) {
+      const factors = high / low > 300 ? [1] : high / low > 6 ? [1, 2, 5] : [1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9];
+      for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++)
+        for (const factor of factors) found.push(factor * 10 ** power);
+    } else {
+      const raw = (high - low) / count, power = 10 ** Math.floor(Math.log10(raw));
+      const step = power * [1, 2, 5, 10].find((factor) => factor * power >= raw);
+      for (let value = Math.ceil(low / step) * step; value <= high; value += step) found.push(value);
+    }
+    return found.filter((value) => value >= low * (1 - 1e-9) && value <= high * (1 + 1e-9));
+  }
+
+  function scale(low, high, log, from, to) {
+    const f = log ? Math.log : (value) => value;
+    const a = f(low), b = f(high);
+    return (value) => from + ((f(value) - a) / (b - a || 1)) * (to - from);
+  }
+
+  function range(values, log) {
+    const good = values.filter((value) => Number.isFinite(value) && (!log || value > 0));
+    let low = Math.min(...good), high = Math.max(...good);
+    if (!good.length) [low, high] = [1, 10];
+    if (low === high) [low, high] = log ? [low / 2, high * 2] : [low - 1, high + 1];
+    const room = log ? (high / low) ** 0.05 : (high - low) * 0.05;
+    return log ? [low / room, high * room] : [low - room, high + room];
+  }
+
+  function draw() {
+    const chart = chosen();
+    const curves = shown(chart);
+    const [logx, logy] = [byId("logx").checked, byId("logy").checked];
+    const layers = { seeds: byId("seeds").checked, fits: byId("fits").checked, train: byId("train").checked };
+    const width = Math.max(300, plot.clientWidth), height = Math.round(Math.min(520, Math.max(300, width * 0.62)));
+    const box = { left: 62, right: width - 14, top: 12, bottom: height - 50 };
+    const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, width, height, tabindex: 0, role: "img" });
+    svg.setAttribute("aria-label", `${chart.title}: error over training-set size, ${curves.length} curves. ` +
+      "Arrow keys walk through the points.");
+    const xs = [], ys = [];
+    for (const curve of curves) {
+      for (const [P, error] of curve.mean) { xs.push(P); ys.push(error); }
+      if (layers.seeds) for (const point of curve.points) ys.push(point.error);
+      if (layers.train) for (const [, error] of curve.train) ys.push(error);
+    }
+    const [x0, x1] = range(xs, logx), [y0, y1] = range(ys, logy);
+    const x = scale(x0, x1, logx, box.left, box.right), y = scale(y0, y1, logy, box.bottom, box.top);
+    axes(svg, chart, box, x, y, curves, [x0, x1, logx], [y0, y1, logy], width);
+    const clip = element("clipPath", { id: "inside" }, svg);
+    element("rect", { x: box.left, y: box.top, width: box.right - box.left, height: box.bottom - box.top }, clip);
+    const inner = element("g", { "clip-path": "url(#inside)" }, svg);
+    const path = (pairs) => pairs.filter(([, v]) => !logy || v > 0).map(([P, v], i) => `${i ? "L" : "M"}${x(P)},${y(v)}`).join("");
+    places = [];
+    at = -1;
+    marked = null;
+    for (const curve of curves) {
+      if (layers.fits && curve.low.length > 1) {
+        const outline = path([...curve.low, ...[...curve.high].reverse()]);
+        element("path", { d: `${outline}Z`, fill: curve.color, opacity: 0.13 }, inner);
+      }
+      if (layers.train)
+        element("path", { d: path(curve.train), fill: "none", stroke: curve.color, "stroke-dasharray": "4 3", opacity: 0.7 }, inner);
+      const dash = curve.dash.map((length) => 2 * length).join(" ");
+      const line = { fill: "none", stroke: curve.color, "stroke-width": 2 };
+      if (dash) line["stroke-dasharray"] = dash;
+      element("path", { d: path(layers.fits ? curve.fit : curve.mean), ...line }, inner);
+      const seeds = layers.seeds ? curve.points : [];
+      for (const point of seeds) {
+        marker(inner, curve.marker, x(point.P), y(point.error), 2, curve.color, false, 0.5);
+        places.push({ x: x(point.P), y: y(point.error), text: words(chart, curve, point) });
+      }
+      for (const [P, error] of curve.mean) {
+        marker(inner, curve.marker, x(P), y(error), 4.2, curve.color, curve.late, 1);
+        places.push({ x: x(P), y: y(error), text: words(chart, curve, { P, error, mean: true }) });
+      }
+    }
+    plot.replaceChildren(svg);
+    svg.addEventListener("pointermove", (event) => hover(svg, event, width));
+    svg.addEventListener("pointerdown", (event) => hover(svg, event, width));
+    svg.addEventListener("keydown", walk);
+    reading.textContent = HINT;
+    svg.dataset.points = String(places.length);
+  }
+
+  function axes(svg, chart, box, x, y, curves, [x0, x1, logx], [y0, y1, logy], width) {
+    const sizes = [...new Set(curves.flatMap((curve) => curve.mean.map(([P]) => P)))].sort((a, b) => a - b);
+    let last = -Infinity;
+    const across = logx ? sizes : ticks(x0, x1, false, width < 500 ? 4 : 8);
+    for (const value of across) {
+      element("line", { class: "grid", x1: x(value), x2: x(value), y1: box.top, y2: box.bottom }, svg);
+      if (x(value) - last < 34) continue;
+      last = x(value);
+      element("text", { x: x(value), y: box.bottom + 18, "text-anchor": "middle" }, svg, number(value));
+    }
+    for (const value of ticks(y0, y1, logy, 6)) {
+      element("line", { class: "grid", x1: box.left, x2: box.right, y1: y(value), y2: y(value) }, svg);
+      element("text", { x: box.left - 6, y: y(value) + 4, "text-anchor": "end" }, svg, number(value));
+    }
+    element("path", { class: "axis", fill: "none", d: `M${box.left},${box.top}V${box.bottom}H${box.right}` }, svg);
+    element("text", { x: (box.left + box.right) / 2, y: box.bottom + 40, "text-anchor": "middle" }, svg, "Training-set size P (frames)");
+    const middle = (box.top + box.bottom) / 2;
+    element("text", { x: 14, y: middle, "text-anchor": "middle", transform: `rotate(-90 14 ${middle})` }, svg, chart.y);
+  }
+
+  function words(chart, curve, point) {
+    const unit = chart.unit ? ` ${chart.unit}` : "";
+    const parts = [curve.name, `P = ${number(point.P)}`];
+    if (point.mean) return [...parts, `mean error ${number(point.error)}${unit}`, `β = ${curve.beta}` + (curve.late ? " (not converged)" : "")].join(", ");
+    if (point.seed !== "") parts.push(`seed ${point.seed}`);
+    parts.push(`error ${number(point.error)}${unit}`);
+    if (point.train !== null) parts.push(`training error ${number(point.train)}${unit}`);
+    if (point.converged !== null) parts.push(point.converged ? "converged" : "not converged");
+    if (point.run) parts.push(`run ${point.run}`);
+    return parts.join(", ");
+  }
+
+  function read(index) {
+    at = index;
+    const place = places[index];
+    if (marked) marked.remove();
+    marked = element("circle", { class: "here", cx: place.x, cy: place.y, r: 8 }, plot.querySelector("svg"));
+    reading.textContent = place.text;
+  }
+
+  function hover(svg, event, width) {
+    const frame = svg.getBoundingClientRect();
+    const zoom = width / frame.width;
+    const [px, py] = [(event.clientX - frame.left) * zoom, (event.clientY - frame.top) * zoom];
+    let best = -1, least = 24 ** 2; // px: within reach of a finger
+    places.forEach((place, index) => {
+      const distance = (place.x - px) ** 2 + (place.y - py) ** 2;
+      if (distance < least) [best, least] = [index, distance];
+    });
+    if (best >= 0 && best !== at) read(best);
+  }
+
+  function walk(event) {
+    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (!step || !places.length) return;
+    event.preventDefault();
+    read(at < 0 ? (step > 0 ? 0 : places.length - 1) : (at + step + places.length) % places.length);
+  }
+
+  function list() {
+    const chart = chosen();
+    legend.replaceChildren(...chart.curves.filter((curve) => !off.has(curve.architecture)).map((curve) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.setAttribute("aria-pressed", String(!hidden.has(key(chart, curve))));
+      const swatch = element("svg", { width: 34, height: 16, "aria-hidden": "true" }, button);
+      const dash = curve.dash.map((length) => 2 * length).join(" ");
+      element("line", { x1: 1, x2: 33, y1: 8, y2: 8, stroke: curve.color, "stroke-width": 2, ...(dash ? { "stroke-dasharray": dash } : {}) }, swatch);
+      marker(swatch, curve.marker, 17, 8, 4.2, curve.color, curve.late, 1);
+      button.append(`${curve.name}: β = ${curve.beta}${curve.late ? " (not converged)" : ""}`);
+      button.addEventListener("click", () => {
+        const name = key(chart, curve);
+        if (!hidden.delete(name)) hidden.add(name);
+        button.setAttribute("aria-pressed", String(!hidden.has(name)));
+        draw();
+      });
+      const item = document.createElement("li");
+      item.append(button);
+      return item;
+    }));
+  }
+
+  function architectures() {
+    const field = byId("architectures");
+    field.querySelectorAll("label").forEach((label) => label.remove());
+    for (const name of new Set(chosen().curves.map((curve) => curve.architecture))) {
+      const label = document.createElement("label"), box = document.createElement("input");
+      box.type = "checkbox";
+      box.checked = !off.has(name);
+      box.addEventListener("change", () => {
+        if (!off.delete(name)) off.add(name);
+        list();
+        draw();
+      });
+      label.append(box, ` ${name}`);
+      field.append(label);
+    }
+  }
+
+  function change() {
+    architectures();
+    list();
+    draw();
+  }
+
+  function sortable(table) {
+    const body = table.tBodies[0];
+    [...table.tHead.rows[0].cells].forEach((head, column) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = head.textContent;
+      head.replaceChildren(button);
+      button.addEventListener("click", () => {
+        const up = head.getAttribute("aria-sort") !== "ascending";
+        for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+        head.setAttribute("aria-sort", up ? "ascending" : "descending");
+        const value = (row) => row.cells[column].dataset.v ?? row.cells[column].textContent;
+        const rows = [...body.rows].sort((one, two) => {
+          const [a, b] = [value(one), value(two)];
+          const [m, n] = [Number(a), Number(b)];
+          const numbers = row => row.cells[column].dataset.v !== undefined;
+          if (!numbers(one)) return (up ? 1 : -1) * a.localeCompare(b, "en", { numeric: true });
+          if (Number.isNaN(m) || Number.isNaN(n)) return Number.isNaN(m) - Number.isNaN(n); // unknown ones last
+          return (up ? 1 : -1) * (m - n);
+        });
+        body.append(...rows);
+      });
+    });
+  }
+
+  CHARTS.forEach((chart, index) => {
+    const option = document.createElement("option");
+    option.value = String(index);
+    option.textContent = chart.title;
+    which.append(option);
+  });
+  sortable(byId("table"));
+  if (CHARTS.length) {
+    byId("controls").hidden = byId("figure").hidden = false;
+    byId("controls").addEventListener("submit", (event) => event.preventDefault());
+    which.addEventListener("change", change);
+    for (const id of ["logx", "logy", "seeds", "fits", "train"]) byId(id).addEventListener("change", draw);
+    let wide = 0;
+    new ResizeObserver(() => {
+      if (plot.clientWidth !== wide) {
+        wide = plot.clientWidth;
+        draw();
+      }
+    }).observe(plot);
+    change();
+  }
+})();

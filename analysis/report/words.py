@@ -1,0 +1,261 @@
+"""The answer in sentences, generated from the fits: what can be quoted, what cannot, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis import claim as claim_
+from analysis import claim_pool
+from analysis import compare as compare_
+from analysis.claim import Claim, Outcome
+from analysis.compare import Comparison
+from analysis.curve import Curve
+from analysis.errors import InputError
+from analysis.figures.panels import Fitted, preferred
+from analysis.flags import Flag, Verdict
+from analysis.naming import METRIC_NAMES, architecture_name, model_names, said
+from analysis.paired import Survival, excludes_zero, p_words
+from analysis.record import plus_minus
+from analysis.table import IDENTIFYING
+
+FLAG_WORDS: Mapping[Flag, str] = {
+    Flag.NOT_CONVERGED: "β still moves with the length of training: an undertrained large P looks like a smaller β",
+    Flag.CONVERGENCE_UNKNOWN: "the table does not say whether training had converged",
+    Flag.TOO_SHORT: "some runs were too short to have trained at all",
+    Flag.LEARNED_NOTHING: "at the largest P no run beats the mean of the labels",
+    Flag.UNCONVERGED_RUNS: "some runs are marked as not converged, whatever the verdict on the slope",
+    Flag.OVERLAPPING_SUBSETS: "training subsets of different seeds share frames: the seeds are not independent",
+    Flag.SHARED_SUBSETS: "several seeds used the very same subset: the choice of frames is not in the interval",
+    Flag.MIXED_COMMITS: "runs of different code versions",
+    Flag.MIXED_DEVICES: "runs of different devices",
+    Flag.NO_SEEDS: "the table has no seeds: the interval takes the points for independent",
+    Flag.ONE_SEED: "one seed: the interval takes its points for independent",
+    Flag.FEW_SEEDS: "fewer than three seeds: the interval says next to nothing",
+    Flag.FEW_P: "fewer than four values of P",
+    Flag.INCOMPLETE_SEEDS: "some seeds miss some P",
+    Flag.FLOOR_DOMINATED: "most of the error at the largest P is floor",
+    Flag.NON_MONOTONE: "the error rises between neighbouring P beyond noise",
+    Flag.CURVATURE: "the curve bends on log–log axes beyond noise: no single exponent",
+    Flag.FORM_DEPENDENT: "with a floor, the interval leaves the power law's β out",
+    Flag.FLOOR_OPEN: "the seeds neither show nor exclude a floor: the interval covers both forms",
+    Flag.FEW_TEST_FRAMES: "the finite test set leaves noise that all seeds share: more test frames would help",
+    Flag.ZERO_ERROR: "rows with an error of exactly zero were left out",
+}
+"""What a reader must know of each flag."""
+
+SPOILS = frozenset(
+    {
+        *(Flag.NOT_CONVERGED, Flag.CONVERGENCE_UNKNOWN, Flag.TOO_SHORT, Flag.LEARNED_NOTHING, Flag.NO_SEEDS),
+        *(Flag.ONE_SEED, Flag.FEW_P, Flag.CURVATURE, Flag.NON_MONOTONE, Flag.FLOOR_DOMINATED),
+    }
+)
+"""Flags with which an exponent is not to be quoted as it stands."""
+CHIEF = ("L", "nu", "edge_lmax", "architecture", "group")
+"""Factors of the question; differences in others are told after them."""
+SIGNIFICANT = 0.05
+"""Level of p values corrected over all comparisons of a dataset, from which a difference is told as one."""
+SHOWN = 8
+"""Differences that are told at once; the others unfold."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one dataset says, in its preferred metric."""
+
+    dataset: str
+    """Dataset."""
+    metric: str
+    """Metric, in words."""
+    verdicts: tuple[tuple[Outcome, str], ...]
+    """Outcome of the pre-registered test and its sentence, where the four cells are there."""
+    sentences: tuple[str, ...]
+    """The answer."""
+    further: tuple[str, ...]
+    """Further differences."""
+
+
+def quotable(item: Fitted) -> bool:
+    """Whether an exponent can be quoted with its interval, as it stands."""
+    fit, judgement = item
+    return bool(np.isfinite(fit.best.beta.low)) and not SPOILS & set(judgement.flags)
+
+
+def overview(fits: Sequence[Fitted]) -> str:
+    """How many curves there are, and how many exponents can be quoted."""
+    good = [item for item in fits if quotable(item)]
+    late = sum(judgement.verdict is Verdict.NOT_CONVERGED for _, judgement in fits)
+    unknown = sum(judgement.verdict is Verdict.UNKNOWN for _, judgement in fits)
+    open_ = sum(Flag.FLOOR_OPEN in judgement.flags for _, judgement in good)
+    datasets = len({fit.curve.text("dataset") for fit, _ in fits})
+    text = f"{_count(len(fits), 'learning curve')} on {_count(datasets, 'dataset')}: "
+    text += f"{len(good) or 'none'} of their exponents can be quoted with their intervals"
+    text += f", {open_} of these with an interval that leaves a floor open" if open_ else ""
+    text += f". {_count(late, 'curve')} had not converged" if late else ""
+    text += f"{'; for' if late else '. For'} {unknown} the table does not say" if unknown else ""
+    return text + "."
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def answers(fits: Sequence[Fitted]) -> list[Answer]:
+    """The answer on every dataset, in order of appearance."""
+    groups: dict[tuple[str, str], list[Fitted]] = {}
+    for item in preferred(fits, ("dataset", "test_set")):
+        groups.setdefault((item[0].curve.text("dataset"), item[0].curve.text("test_set")), []).append(item)
+    return [
+        _answer(f"{dataset}, {test_set}" if test_set and _several(groups, dataset) else dataset, group)
+        for (dataset, test_set), group in groups.items()
+    ]
+
+
+def _answer(name: str, group: Sequence[Fitted]) -> Answer:
+    pairs = compare_.compare(group)
+    pairs.sort(key=lambda c: CHIEF.index(c.factor) if c.factor in CHIEF else len(CHIEF))
+    told = [c for c in pairs if c.factor in CHIEF and not c.not_converged and _neighbours(c, pairs)]
+    curves = [fit.curve for fit, _ in group]
+    verdicts = tuple((test.outcome, _claim_words(test, group)) for test in _claims(group))
+    metric = curves[0].text("metric")
+    return Answer(
+        dataset=name,
+        metric=METRIC_NAMES.get(metric, metric),
+        verdicts=verdicts,
+        sentences=(*_range(group), *(_brief(c, curves) for c in told[:SHOWN])),
+        further=(
+            *(_capital(compare_.sentence(c)) for c in pairs),
+            *(_capital(compare_.family_sentence(family)) for family in compare_.families(group)),
+        ),
+    )
+
+
+def _neighbours(c: Comparison, pairs: Sequence[Comparison]) -> bool:
+    """Whether no curve of the same kind lies between the two: L = 0 → 1 and 1 → 2, not 0 → 2."""
+    low, high = (curve.number(c.factor) for curve in (c.first, c.second))
+    if low is None or high is None:
+        return True
+    return not any(
+        other.factor == c.factor and other.first is c.first and low < (other.second.number(c.factor) or 0) < high
+        for other in pairs
+    )
+
+
+def _brief(c: Comparison, curves: Sequence[Curve]) -> str:
+    """A difference in one line: what changes, by how much, how sure, and what it is worth in frames."""
+    place, one, two = _terms(c, curves)
+    half = (c.delta.high - c.delta.low) / 2
+    size = plus_minus(c.delta.value, c.delta.low, c.delta.high)
+    if not np.isfinite(half):
+        text = f"from {one} to {two} β changes by {size}, with too few seeds for an interval"
+    elif excludes_zero(c.delta):
+        verb = "rises" if c.delta.value > 0 else "falls"
+        by = plus_minus(abs(c.delta.value), abs(c.delta.value) - half, abs(c.delta.value) + half)
+        if not c.p_holm < SIGNIFICANT:  # its own interval excludes zero, but it is one of many
+            verb = "may rise" if c.delta.value > 0 else "may fall"
+        text = f"from {one} to {two} β {verb} by {by} ({p_words(c.p_holm)}{_SURVIVAL.get(c.survival, '')})"
+    else:
+        text = f"from {one} to {two} no difference of β is shown (Δβ = {size}; one of {c.detectable:.2f} would be)"
+    return _capital(f"{place}: {text}; {c.ratio.words(one, two)}." if place else f"{text}; {c.ratio.words(one, two)}.")
+
+
+def _terms(c: Comparison, curves: Sequence[Curve]) -> tuple[str, str, str]:
+    """What two curves have in common, as far as it tells them from others, and what each of them is."""
+    alike = [curve for curve in curves if curve.text("architecture") == c.first.text("architecture")]
+    varying = [name for name in IDENTIFYING if len({curve.value(name) for curve in alike}) > 1 and name != c.factor]
+    if said(c.first, "edge_lmax") != said(c.second, "edge_lmax"):  # it goes with L
+        varying = [name for name in varying if name != "edge_lmax"]
+    where = [architecture_name(c.first) if c.factor != "architecture" else "", *(said(c.first, n) for n in varying)]
+    place = ", ".join(text for text in where if text)
+    one, two = (said(curve, c.factor) or _level(curve, c.factor) for curve in (c.first, c.second))
+    return place, one, two
+
+
+def _level(curve: Curve, factor: str) -> str:
+    return architecture_name(curve) if factor == "architecture" else str(curve.value(factor))
+
+
+_SURVIVAL = {Survival.SURVIVES: ", also with a floor", Survival.VANISHES: ", not with a floor in both"}
+
+
+def pooled(fits: Sequence[Fitted]) -> list[str]:
+    """What datasets say together: the claim and the differences with datasets as random effects."""
+    chosen = preferred(fits)
+    claims = [_capital(claim_pool.text(one).split("\n")[0]) + "." for one in claim_pool.pool(_claims(chosen))]
+    pairs = compare_.compare(chosen)
+    alike: dict[tuple[str, ...], list[Comparison]] = {}
+    for c in pairs:
+        if c.factor in CHIEF and not c.not_converged and _neighbours(c, pairs):
+            models = (compare_.describe(curve) for curve in (c.first, c.second))
+            alike.setdefault((c.first.text("metric"), c.factor, *models), []).append(c)
+    curves = [fit.curve for fit, _ in chosen]
+    told = []
+    for group in alike.values():
+        for one in compare_.pool(group):
+            delta = plus_minus(one.delta.value, one.delta.low, one.delta.high)
+            place, first, second = _terms(group[0], curves)
+            text = f"from {first} to {second} Δβ = {delta} over {len(one.datasets)} datasets"
+            where = f"{place}: " if place else ""
+            told.append(_capital(f"{where}{text}, standard deviation between them {one.between:.2f}."))
+    return claims + told
+
+
+def _several(groups: Mapping[tuple[str, str], object], dataset: str) -> bool:
+    return sum(key[0] == dataset for key in groups) > 1
+
+
+def _claims(fits: Sequence[Fitted]) -> list[Claim]:
+    try:
+        return claim_.claims(fits)
+    except InputError:  # most tables do not have the four cells
+        return []
+
+
+def _claim_words(test: Claim, group: Sequence[Fitted]) -> str:
+    by_name = {fit.curve.name: _beta((fit, judgement)) for fit, judgement in group}
+    betas = ", ".join(f"{letter} {by_name[test.cells[letter].name]}" for letter in "ABCD")
+    ratios = "; ".join(
+        ratio.words("A", letter)
+        if ratio.leader or np.isfinite(ratio.ratio.value)
+        else f"A and {letter} have no error in common"
+        for letter, ratio in test.ratios.items()
+    )
+    verb = "" if test.outcome is Outcome.HOLDS else "is "
+    text = (
+        f"The claim {verb}{test.outcome} ({architecture_name(test.cells['A'])}): {'; '.join(test.reasons)}. β: {betas}."
+    )
+    return f"{text} {_capital(ratios)}." + "".join(f" Caution: {caution}." for caution in test.cautions)
+
+
+def _range(group: Sequence[Fitted]) -> list[str]:
+    """The steepest and the shallowest exponent that can be quoted, and how many cannot."""
+    good = [item for item in group if quotable(item)]
+    names = dict(zip((fit.curve.name for fit, _ in group), model_names([fit.curve for fit, _ in group]), strict=True))
+    told = []
+    if len(good) >= 2:
+        low, high = (pick(good, key=lambda item: item[0].best.beta.value) for pick in (min, max))
+        told.append(
+            f"{'All' if len(good) == len(group) else f'{len(good)} of'} {len(group)} curves have an exponent to quote, "
+            f"from {_beta(low)} "
+            f"({names[low[0].curve.name]}) to {_beta(high)} ({names[high[0].curve.name]})."
+        )
+    elif good:
+        told.append(f"{_capital(names[good[0][0].curve.name])}: β = {_beta(good[0])}.")
+    else:
+        told.append("No exponent here can be quoted as it stands; the table below says why for each.")
+    late = [names[fit.curve.name] for fit, judgement in group if judgement.verdict is Verdict.NOT_CONVERGED]
+    if late:
+        told.append(f"Not converged, and so no statement about exponents: {', '.join(late)}.")
+    return told
+
+
+def _beta(item: Fitted) -> str:
+    beta = item[0].best.beta
+    return plus_minus(beta.value, beta.low, beta.high)
+
+
+def _capital(text: str) -> str:
+    """The first letter large, symbols left alone."""
+    return text[:1].upper() + text[1:] if text[:1].isascii() else text

@@ -1,0 +1,81 @@
+"""What a sweep comes to before anything starts: runs, packs, and the hours they will take as far as that is known."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from slurm.estimate import Estimates
+from slurm.plan import PlannedRun, Unnamed
+
+HOURS = {"cuda": "GPU hours", "cpu": "core hours"}
+GPU_PACK, CPU_PACK = 4096, 1
+"""Most runs of one shape that train together where nothing else is asked for."""
+
+
+@dataclass(frozen=True)
+class Outline:
+    """The sum of a sweep."""
+
+    runs: int
+    """Distinct runs."""
+    unnamed: int
+    """Of them those whose data are not on this machine, so that they have no name yet."""
+    done: int
+    """Of them those that are done."""
+    packs: int
+    """Packs of what is left."""
+    hours: Mapping[str, float]
+    """Hours by kind of device (cuda, cpu) of those runs whose time is known."""
+    unknown: int
+    """Runs left whose time nothing tells."""
+    basis: tuple[str, ...]
+    """What the hours were learned from, in words."""
+
+    def text(self) -> str:
+        """Two lines for people."""
+        left = self.runs - self.done
+        head = f"{self.runs} runs, {self.done} done, {left} left in {self.packs} packs"
+        if self.unnamed:
+            head += f"; the data of {self.unnamed} are not on this machine, so they have no name yet"
+        if not left:
+            return head
+        if not self.hours:
+            return f"{head}\nhours: unknown; no run like these has finished in the store"
+        hours = " and ".join(f"{value:.3g} {HOURS.get(kind, kind)}" for kind, value in self.hours.items())
+        known = f"estimated {hours}, by the time per update of {'; '.join(self.basis)} in the store"
+        return f"{head}\n{known}" + (f"; unknown for {self.unknown} runs" if self.unknown else "")
+
+
+def outline(runs: Sequence[PlannedRun], unnamed: Sequence[Unnamed], pack: int | None = None) -> Outline:
+    """Count runs and packs, and learn hours from the finished runs of the stores (`slurm.estimate`)."""
+    left = [planned for planned in runs if planned.run.state() != "done"]
+    shapes: Counter[tuple[str, str]] = Counter((p.shape_id, p.config.device) for p in left)
+    shapes.update((one.config.shape_id(""), one.config.device) for one in unnamed)
+    stores = {path: Estimates.of_store(path) for path in {planned.run.path.parent for planned in left}}
+    hours: dict[str, float] = {}
+    basis: dict[str, None] = {}
+    unknown = len(unnamed)
+    for planned in left:
+        kind = "cuda" if planned.config.device == "auto" else planned.config.device
+        cost = stores[planned.run.path.parent].of(planned.config, planned.data_sha256, kind)
+        if cost.seconds is None:
+            unknown += 1
+        else:
+            hours[kind] = hours.get(kind, 0.0) + cost.seconds / 3600
+            basis[cost.basis] = None
+    return Outline(
+        runs=len(runs) + len(unnamed),
+        unnamed=len(unnamed),
+        done=len(runs) - len(left),
+        packs=sum(math.ceil(count / (pack or _most(device))) for (_, device), count in shapes.items()),
+        hours=hours,
+        unknown=unknown,
+        basis=tuple(basis),
+    )
+
+
+def _most(device: str) -> int:
+    return CPU_PACK if device == "cpu" else GPU_PACK

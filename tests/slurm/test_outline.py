@@ -1,0 +1,92 @@
+"""What a dry run says: runs, packs and hours, from what finished runs took and from nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.core.config_loader import ConfigLoader
+from omegaconf import DictConfig
+
+from experiments.config import RunConfig, parse
+from experiments.runs import RunStore
+from slurm.estimate import Estimates
+from slurm.grid import expand
+from slurm.outline import outline
+from slurm.plan import Composer, DataAbsent, PlannedRun, plan
+
+MakeConfig = Callable[..., dict[str, Any]]
+
+
+def finished(config: RunConfig) -> dict[str, Any]:
+    """The result of a run like this one that took 10 s for 100 updates."""
+    shape = {name: getattr(config.model, name, None) for name in ("edge_lmax", "n_layers", "channels", "cutoff")}
+    assert config.training is not None
+    result: dict[str, Any] = {"run_id": "r", "architecture": config.model.architecture}
+    result |= {
+        "L": config.L,
+        "nu": config.nu,
+        "P": config.P,
+        "device": "cuda:0",
+        "seconds": 10.0,
+        "n_updates": 100,
+        "dataset_sha256": "d",
+        **shape,
+    }
+    return {**result, "training.batch_size": config.training.batch_size}
+
+
+@pytest.fixture
+def planned(make_config: MakeConfig, tmp_path: Path) -> Callable[..., PlannedRun]:
+    def make(**changes: Any) -> PlannedRun:
+        settings = {"training.max_steps": 1000, "training.cooldown": 0.5}
+        return PlannedRun.of(parse(make_config({"store": str(tmp_path), "device": "cuda", **settings, **changes})), "d")
+
+    return make
+
+
+def test_packs_are_of_one_shape_and_hours_unknown_where_nothing_has_run(planned: Callable[..., PlannedRun]) -> None:
+    runs = [planned(L=L, seed=seed) for L in (0, 1) for seed in (0, 1, 2)]
+    found = outline(runs, [], pack=2)
+    assert (found.runs, found.done, found.packs, found.unknown) == (6, 0, 4, 6)  # 3 runs of a shape in packs of 2
+    assert outline(runs, []).packs == 2
+    assert "hours: unknown" in found.text()
+
+
+def test_hours_are_those_of_an_update_times_the_updates(
+    planned: Callable[..., PlannedRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [planned(L=0, seed=seed) for seed in (0, 1)]
+    other = planned(L=0, seed=0)
+    other = dataclasses.replace(other, config=dataclasses.replace(other.config, device="cpu"))
+
+    def results(store: RunStore) -> Iterator[tuple[Any, Mapping[str, Any]]]:
+        yield other.run, finished(runs[0].config)
+
+    monkeypatch.setattr(RunStore, "results", results)
+    found = outline([*runs, other], [])
+    # T = 1000 and the branch of T/2 = 500, which leaves the trunk at 250: 1250 updates at 0.1 s, for two runs.
+    assert found.hours == {"cuda": pytest.approx(2 * 125 / 3600)}
+    assert found.unknown == 1  # nothing has run on a CPU
+    assert "GPU hours, by the time per update of 1 finished runs of this shape in the store" in found.text()
+    assert found.text().endswith("unknown for 1 runs")
+    assert Estimates.of_store(Path("nowhere")).of(runs[0].config, "d", "cuda").seconds == pytest.approx(125)
+
+
+def test_a_plan_goes_on_without_data_only_where_it_may(
+    loader: ConfigLoader, master: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    def absent(section: Mapping[str, Any]) -> Any:
+        raise DataAbsent("not here")
+
+    points = expand([f"store={tmp_path / 's'}", "data=star", "P=4,8", "L=0,1"], [])
+    made = plan(Composer(loader, master()), points, absent)
+    assert made.runs == []
+    assert len(made.unnamed) == 4
+    assert "no data" in made.unnamed[0].line()
+    text = outline(made.runs, made.unnamed).text()
+    assert "4 runs, 0 done, 4 left in 4 packs; the data of 4 are not on this machine" in text
+    assert not (tmp_path / "s").exists()
