@@ -1,4 +1,4 @@
-"""Isotropic kernels, their spectra' exponents, and the exponents of learning curves that follow from these."""
+"""Isotropic kernels, how fast their spectra fall, and the exponents of learning curves that follow."""
 
 from __future__ import annotations
 
