@@ -13,7 +13,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -39,25 +41,29 @@ def main() -> int:
     torch.set_num_threads(1)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     layers = {"mace": arguments.layers or 2, "nequip": arguments.layers or 3}
-    rows = []
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    rows: list[Mapping[str, Any]] = []
+
+    def keep(found: Sequence[Mapping[str, Any]]) -> None:
+        rows.extend(found)
+        files.write_json(arguments.out, rows)  # at once: a row may take minutes, and the next may be interrupted
+
     try:
+        for path in arguments.also:
+            keep(json.loads(path.read_text()))
         if "step" in arguments.kinds:
             for settings, modes in steps.cases(arguments.models, arguments.L, arguments.channels, layers, device):
-                rows += steps.measured(settings, modes, arguments.seconds)
+                keep(steps.measured(settings, modes, arguments.seconds))
         if "sweep" in arguments.kinds:
             for settings, _ in steps.cases(arguments.models, [1], arguments.channels, layers, "cpu"):
-                rows.append(steps.together(settings, arguments.seconds))
+                keep([steps.together(settings, arguments.seconds)])
     except InputError as error:
         print(f"equilaw: {error}", file=sys.stderr)
         return 1
     if "engine" in arguments.kinds:
-        rows += engine.benchmarks(arguments.cells, arguments.channels, arguments.packs, arguments.seconds)
+        keep(engine.benchmarks(arguments.cells, arguments.channels, arguments.packs, arguments.seconds))
     if device == "cpu":
         print("GPU: not measured (none here)")
-    for path in arguments.also:
-        rows += json.loads(path.read_text())
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    files.write_json(arguments.out, rows)
     return 0
 
 
