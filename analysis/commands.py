@@ -17,6 +17,7 @@ from analysis import claim_pool
 from analysis import compare as compare_
 from analysis import dimension as dimension_
 from analysis import distances as distances_
+from analysis import groups as groups_
 from analysis import lipschitz as lipschitz_
 from analysis.curve import curves
 from analysis.errors import InputError, RunsFailed, UnfittableError
@@ -24,6 +25,7 @@ from analysis.exponent_table import latex, markdown
 from analysis.files import write_text
 from analysis.frame_errors import error_intervals, table_text
 from analysis.frame_errors import record as interval_record
+from analysis.groups import gains
 from analysis.record import analyse, choice, label, plus_minus, records, summary, to_json
 from analysis.results import CurveFit, Form
 from analysis.table import RunTable, failed_runs, load, read_store, write_csv
@@ -90,7 +92,8 @@ def compare(arguments: argparse.Namespace) -> None:
     loaded = _load(arguments, compare_by=arguments.by)
     fits = analyse(curves(loaded), forms=_MAIN)
     pairs = compare_.compare(fits, arguments.by)
-    if not pairs:
+    symmetries = [] if arguments.by else gains(fits)
+    if not pairs and not symmetries:
         raise InputError("no two curves of one dataset and metric differ in exactly one factor: nothing to compare")
     for pair in pairs:
         _say(compare_.sentence(pair))
@@ -98,8 +101,11 @@ def compare(arguments: argparse.Namespace) -> None:
         _say(compare_.family_sentence(family))
     for pooled in compare_.pool(pairs):
         _say(compare_.pooled_sentence(pooled))
+    for gain in symmetries:
+        _say(groups_.sentence(gain))
     if arguments.json is not None:
-        write_text(arguments.json, _json([compare_.record(pair) for pair in pairs]))
+        beside = [groups_.record(gain) for gain in symmetries]
+        write_text(arguments.json, _json([*(compare_.record(pair) for pair in pairs), *beside]))
     _check_complete(loaded, arguments.store)
 
 

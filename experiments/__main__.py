@@ -18,6 +18,7 @@ from experiments.config import parse
 from experiments.errors import InputError, RunsFailed, one_line
 from experiments.files import DISK
 from experiments.interrupt import StopRequest, Terminated
+from experiments.wording import holdout, printed
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
@@ -82,15 +83,15 @@ def single(config: DictConfig) -> dict[str, float] | None:
     said = "converged" if result["converged"] else "NOT converged: raise training.max_steps"
     print(f"{run.path}: {result.get('verdict', said)}")  # results of earlier versions have no verdict in words
     for name, values in result["by_metric"].items():
-        print(f"  {name:12} {1000 * values['error']:10.3f} m{values['unit']}")
+        print(f"  {name:14} {printed(values['error'], values['unit'])}")
     return dict(result["metrics"])
 
 
 def _report(event: Any) -> None:
     if event["event"] != "progress":
         return
-    error = event.get("holdout_force_mae")
-    shown = "" if error is None else f"  holdout forces {1000 * error:.1f} meV/Å"
+    name, error = holdout(event)
+    shown = f"  holdout {name} {error}" if name else ""
     line = f"update {event['clock']}/{event['total']}  {event['seconds']:.0f} s{shown}"
     print(line, file=sys.stderr, end="\r" if sys.stderr.isatty() else "\n", flush=True)
 

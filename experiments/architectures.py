@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from experiments.group_architectures import GROUP_CONFIGS, GroupConfig
 from experiments.schema import setting
 
 
@@ -100,6 +101,7 @@ class TfnConfig:
     architecture: ClassVar[str] = "tfn"
     closed_form: ClassVar[bool] = False
     group: ClassVar[str] = "SE(3)"
+    takes: ClassVar[tuple[str, ...]] = ("molecules", "clouds")
     lacks: ClassVar[Mapping[str, int | None]] = {"nu": 1}
 
     L: int = setting(1, low=0, high=3)
@@ -160,6 +162,7 @@ class MpnnConfig:
     architecture: ClassVar[str] = "mpnn"
     closed_form: ClassVar[bool] = False
     group: ClassVar[str] = "T(3)"
+    takes: ClassVar[tuple[str, ...]] = ("molecules", "clouds")
     lacks: ClassVar[Mapping[str, int]] = {"L": 0, "nu": 1}
 
     n_layers: int = setting(3, low=1, high=8)
@@ -313,8 +316,17 @@ class NtkConfig:
 
 
 NetworkConfig = MaceConfig | NequipConfig | TfnConfig | PolynomialConfig | MpnnConfig
-"""Architectures that are trained."""
-ModelConfig = NetworkConfig | AceConfig | KrrConfig | NearestConfig | NtkConfig | PointKernelConfig | PointNearestConfig
+"""Architectures that are trained on molecules."""
+ModelConfig = (
+    NetworkConfig
+    | AceConfig
+    | KrrConfig
+    | NearestConfig
+    | NtkConfig
+    | PointKernelConfig
+    | PointNearestConfig
+    | GroupConfig
+)
 MODELS: dict[str, type[ModelConfig]] = {
     m.architecture: m
     for m in (
@@ -329,6 +341,12 @@ MODELS: dict[str, type[ModelConfig]] = {
         NtkConfig,
         PointKernelConfig,
         PointNearestConfig,
+        *GROUP_CONFIGS,
     )
 }
 """By the name that ``model.architecture`` gives."""
+
+
+def takes(config: ModelConfig | type[ModelConfig]) -> tuple[str, ...]:
+    """The kinds of examples that an architecture can learn from (:mod:`experiments.data.kinds`)."""
+    return getattr(config, "takes", ("molecules",))

@@ -12,7 +12,7 @@ import torch
 
 from experiments.architectures import MaceConfig, ModelConfig, MpnnConfig, NequipConfig, PolynomialConfig, TfnConfig
 from experiments.config import RunConfig, jsonable, parse
-from experiments.data.dataset import Dataset
+from experiments.data.dataset import AnyDataset, Dataset
 from experiments.errors import InputError
 from experiments.matching import Match, Matched
 from experiments.models import mace, nequip, polynomial, tfn
@@ -51,7 +51,7 @@ _COMPONENTS: dict[type[ModelConfig], Callable[[Any], int]] = {
 }
 
 
-def settled(composed: Mapping[str, Any], config: RunConfig, dataset: Dataset) -> RunConfig:
+def settled(composed: Mapping[str, Any], config: RunConfig, dataset: AnyDataset) -> RunConfig:
     """The run with the number of channels that ``match`` asks for; any other run as it is.
 
     ``composed`` is the configuration that ``config`` was parsed from.
@@ -61,6 +61,7 @@ def settled(composed: Mapping[str, Any], config: RunConfig, dataset: Dataset) ->
     """
     if not isinstance(config.match, Match):
         return config
+    assert isinstance(dataset, Dataset)  # else the wish is refused
     model, record = matched(config.model, config.match, _species(dataset))
     section = {"architecture": model.architecture, **jsonable(dataclasses.asdict(model))}
     knobs = {knob: section.pop(knob, None) for knob in ("L", "nu")}

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.architectures import MODELS, ModelConfig, NtkConfig
+from experiments.architectures import MODELS, ModelConfig, NtkConfig, takes
 from experiments.architectures import AceConfig as AceConfig
 from experiments.architectures import MaceConfig as MaceConfig
+from experiments.data.kinds import KINDS
 from experiments.errors import InputError
 from experiments.matching import CHOICES, KNOBS, Match, Matched, reference_of
 from experiments.schema import build, check, identity_of, setting
@@ -73,6 +74,10 @@ CONTINUOUS = (
 """Training settings in which the runs of one pack may differ."""
 
 
+WEIGHTS = ("energy_weight", "force_weight")
+"""Training settings that only molecules have a use for."""
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """One run, validated. ``training`` is null for models fitted in closed form."""
@@ -113,6 +118,8 @@ class RunConfig:
         """
         assert not isinstance(self.match, Match), "a run has no name before its channels are known"
         training = None if self.training is None else identity_of(self.training)
+        if training is not None and KINDS.get(str(self.data.get("source"))) not in (None, "molecules"):
+            training = {key: value for key, value in training.items() if key not in WEIGHTS}
         if training is not None and self.tuned is not None:
             training["learning_rate"] = self.tuned.as_dict()["rates"]
         return {
@@ -202,6 +209,7 @@ def parse(config: Mapping[str, Any]) -> RunConfig:
     if isinstance(match, Match):
         training_section["tuned"] = None  # rates are looked up for the channels that come out
     training, tuned = parse_training(training_section, model, data, P)
+    check_kind(data, model, training, match)
     if training.augment and model.group != "T(3)" and not model.closed_form:
         raise LacksKnob(
             f"training.augment=true: model={model.architecture} has rotation symmetry ({model.group}); accepted: false"
@@ -298,6 +306,25 @@ def parse_training(
     for key, value in products.items():
         check(value, hints[key], f"training.{key} times its factor", fields[key].metadata)
     return dataclasses.replace(training, **products), found
+
+
+def check_kind(
+    data: Mapping[str, Any], model: ModelConfig, training: TrainingConfig, match: Match | Matched | None
+) -> None:
+    """Raises ``InputError`` where a model cannot learn from a source's examples (unknown sources are named later), and
+    for settings that only molecules have a use for."""
+    kind = KINDS.get(str(data.get("source")))
+    if kind is not None and kind not in takes(model):
+        fitting = " | ".join(name for name, cls in MODELS.items() if kind in takes(cls))
+        raise InputError(
+            f"model={model.architecture}: learns from {' and '.join(takes(model))}, and data.source={data['source']} "
+            f"holds {kind}; accepted: {fitting}"
+        )
+    if kind not in (None, "molecules"):
+        if training.augment:
+            raise InputError("training.augment=true: turns molecules; accepted: false (images: model.copies of cnn)")
+        if match is not None:
+            raise InputError(f"match: counts weights of networks of molecules, not of {kind}; accepted: null")
 
 
 def section_of(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -20,7 +20,8 @@ import pandas as pd
 from experiments import files
 from experiments.config import parse
 from experiments.data.card import TEST_FRAMES, subset_distances
-from experiments.data.load import load
+from experiments.data.dataset import Dataset
+from experiments.data.load import load_any
 from experiments.errors import InputError
 from experiments.runs import RunStore
 
@@ -60,7 +61,10 @@ def distances_of(store: Path, test_frames: int = TEST_FRAMES) -> pd.DataFrame:
         raise InputError(f"--store {store}: no finished run in it, so that no subsets are known")
     parts = []
     for (name, test_set), one in wanted.items():
-        found = subset_distances(load(one.section), sorted(one.sizes), sorted(one.seeds), test_frames)
+        dataset = load_any(one.section)
+        found = None
+        if isinstance(dataset, Dataset):
+            found = subset_distances(dataset, sorted(one.sizes), sorted(one.seeds), test_frames)
         if found is None:
             logger.warning("%s is left out: distances need frames of one molecule, not periodic", name)
             continue

@@ -20,15 +20,14 @@ from experiments.architectures import ModelConfig, NetworkConfig, PointKernelCon
 from experiments.capacity import features
 from experiments.closed_forms import closed_form
 from experiments.config import RunConfig, parse
-from experiments.data.dataset import Dataset
+from experiments.data.dataset import AnyDataset, Dataset
 from experiments.data.load import Section, key_of
 from experiments.data.load import dataset_of as dataset_of
 from experiments.data.splits import training_subset
 from experiments.errors import InputError
-from experiments.networks import Trainable, network
+from experiments.problems import problem_of
 from experiments.record import origin, peak_memory, result_of
 from experiments.runs import ORIGIN, WEIGHTS, Attempt, Run
-from experiments.tasks.molecules import MoleculeTask
 from experiments.trackers import Tracking
 from experiments.training import trained
 from experiments.training.checkpoint import Checkpoint
@@ -165,8 +164,10 @@ def _checked(attempt: Attempt) -> RunConfig | InputError:
     )
 
 
-def check_data(config: RunConfig, dataset: Dataset) -> None:
+def check_data(config: RunConfig, dataset: AnyDataset) -> None:
     """Raise ``InputError`` where the model is made for other data, or would be fitted to forces that are not known."""
+    if not isinstance(dataset, Dataset):
+        return  # the configuration was checked
     of_points = dataset.pool.points is not None
     if of_points != isinstance(config.model, PointKernelConfig | PointNearestConfig):
         made_for, accepted = (
@@ -182,9 +183,10 @@ def check_data(config: RunConfig, dataset: Dataset) -> None:
         raise InputError(f"{section}.force_weight={weight:g}: {dataset.name} has no forces; accepted: 0")
 
 
-def _solve(attempt: Attempt, config: RunConfig, dataset: Dataset, stop: Callable[[], bool]) -> str:
+def _solve(attempt: Attempt, config: RunConfig, dataset: AnyDataset, stop: Callable[[], bool]) -> str:
     if stop():
         raise Interrupted
+    assert isinstance(dataset, Dataset)
     began, cpu = time.monotonic(), time.process_time()
     elements = dataset.elements()
     model = closed_form(config.model, elements)
@@ -210,17 +212,18 @@ def _solve(attempt: Attempt, config: RunConfig, dataset: Dataset, stop: Callable
 def _train(
     attempts: Sequence[Attempt],
     configs: Sequence[RunConfig],
-    dataset: Dataset,
+    dataset: AnyDataset,
     stop: Callable[[], bool],
     report: Report,
     outcome: dict[str, str],
 ) -> None:
     settings, architecture = configs[0].training, configs[0].model
     assert settings is not None
-    assert isinstance(architecture, NetworkConfig)
     device = device_of(configs[0].device)
-    task = _task(key_of(configs[0].data), architecture.cutoff, settings.precision, device)
-    model = _network(architecture, len(task.elements))
+    problem = problem_of(dataset)
+    section = key_of(configs[0].data)
+    task = _task(section, problem.view(architecture), settings.precision, device)
+    model = _network(section, architecture)
     members = []
     for attempt, config in zip(attempts, configs, strict=True):
         assert config.training is not None
@@ -260,7 +263,7 @@ def _train(
         weights = [value for name, value in member.weights.items() if not name.startswith("constant.")]
         facts = {
             "n_parameters": sum(value.numel() for value in weights),
-            "n_features": features(architecture),
+            "n_features": features(architecture) if isinstance(architecture, NetworkConfig) else None,
             "n_steps": member.settings.max_steps,
             "n_updates": member.schedule.total - member.start,
             "seconds": member.seconds,
@@ -268,8 +271,7 @@ def _train(
             "peak_memory": peak_memory(),
             "device": str(device),
         }
-        offset = member.full.energy_offset
-        trained.save_network(attempt.path / WEIGHTS, member.weights, task.elements, member.prepared, offset, dataset)
+        problem.save(attempt.path / WEIGHTS, task, member)
         last = member.history.records[-1] if member.history.records else {}
         holdout = {name[8:]: error for name, error in last.items() if name.startswith("holdout_")}
         _publish(attempt, config, dataset, member.full, member.half, facts, holdout)
@@ -281,7 +283,7 @@ def _train(
         train_within_memory(members, lambda part: Pack(part, task, model, compile), stop, heard, ended)
 
 
-def _trunk(attempt: Attempt, config: RunConfig, dataset: Dataset) -> Checkpoint | None:
+def _trunk(attempt: Attempt, config: RunConfig, dataset: AnyDataset) -> Checkpoint | None:
     """The trunk of a run with half the budget (a quarter, …) and all else equal, in the same store."""
     assert config.training is not None
     wanted = config.training
@@ -301,7 +303,7 @@ def _trunk(attempt: Attempt, config: RunConfig, dataset: Dataset) -> Checkpoint 
 def _publish(
     attempt: Attempt,
     config: RunConfig,
-    dataset: Dataset,
+    dataset: AnyDataset,
     full: Evaluation,
     half: Evaluation | None,
     facts: Mapping[str, Any],
@@ -332,13 +334,13 @@ def _sha256(section: Section) -> str:
 
 
 @functools.lru_cache(maxsize=4)
-def _task(section: Section, cutoff: float, precision: str, device: torch.device) -> MoleculeTask:
-    return MoleculeTask(dataset_of(dict(section)), cutoff, getattr(torch, precision), device)
+def _task(section: Section, view: float, precision: str, device: torch.device) -> Any:
+    return problem_of(dataset_of(dict(section))).task(view, getattr(torch, precision), device)
 
 
 @functools.lru_cache(maxsize=16)
-def _network(config: ModelConfig, n_species: int) -> Trainable:
-    return network(config, n_species)
+def _network(section: Section, config: ModelConfig) -> Any:
+    return problem_of(dataset_of(dict(section))).network(config)
 
 
 class _Unheld(logging.FileHandler):

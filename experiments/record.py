@@ -15,16 +15,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
 from experiments.config import RunConfig
-from experiments.data.baseline import fit_baseline
-from experiments.data.dataset import Dataset
+from experiments.data.dataset import AnyDataset
 from experiments.data.splits import subsets_disjoint, training_subset
 from experiments.matching import Matched
+from experiments.problems import problem_of
 from experiments.processes import Process
-from experiments.tasks.metrics import UNITS, frame_errors, metrics_of
-from experiments.tasks.predictions import Predictions
 from experiments.training.evaluate import Evaluation
 from experiments.training.schedule import Schedule
 
@@ -41,7 +37,6 @@ LEARNED_BELOW = 0.9
 geometry can come some way below 1: the median beats the mean by ln 2/(2/e) = 0.94 in mean absolute error where
 labels are distributed exponentially, and on the star teacher one constant along the bonds explains forces to
 0.95–0.98 (calculated). And a gain below :data:`CONVERGED_WITHIN` is one that the verdict on convergence cannot see."""
-PRIMARY = "force_mae"
 ENERGIES_ONLY = "energy_mae"
 """The primary metric of data without forces."""
 SETTINGS = ("max_steps", "learning_rate", "optimizer", "batch_size", "augment")
@@ -50,7 +45,7 @@ SETTINGS = ("max_steps", "learning_rate", "optimizer", "batch_size", "augment")
 
 def result_of(
     config: RunConfig,
-    dataset: Dataset,
+    dataset: AnyDataset,
     full: Evaluation,
     half: Evaluation | None,
     facts: Mapping[str, Any],
@@ -66,13 +61,14 @@ def result_of(
     """
     sha256 = dataset.sha256()
     short = too_short(config)
-    mean = mean_errors(config, dataset)
+    problem, mean = problem_of(dataset), mean_errors(config, dataset)
     by_metric: dict[str, dict[str, Any]] = {}
-    for name, unit in UNITS.items():
+    for name, unit in problem.units.items():
         if name not in full.test or name not in full.train:
             continue  # test or training frames without forces
         error, train = full.test[name], full.train[name].value
         before = None if half is None else half.test[name].value
+        step = problem.resolution.get(name, 0.0) * (1 + 1e-9)  # the next number that an error rate can be is no change
         by_metric[name] = {
             "unit": unit,
             "error": error.value,
@@ -82,11 +78,11 @@ def result_of(
             "holdout_error": holdout.get(name),
             "mean_error": mean[name],
             "converged": short is None
-            and (before is None or abs(before - error.value) <= CONVERGED_WITHIN * error.value),
+            and (before is None or abs(before - error.value) <= max(CONVERGED_WITHIN * error.value, step)),
             "data_limited": train < DATA_LIMITED_BELOW * error.value,
             "learned": error.value < LEARNED_BELOW * mean[name],
         }
-    primary_name = PRIMARY if PRIMARY in by_metric else ENERGIES_ONLY
+    primary_name = problem.primary if problem.primary in by_metric else ENERGIES_ONLY
     primary = by_metric[primary_name]
     pool = len(dataset.pool)
     return {
@@ -95,6 +91,7 @@ def result_of(
         "dataset": dataset.name,
         "dataset_sha256": sha256,
         "test_set": dataset.test_set,
+        "n_test": len(dataset.test),
         "architecture": config.architecture,
         "group": config.model.group,
         "L": config.L,
@@ -105,6 +102,7 @@ def result_of(
         "subset_seed": config.subset_seed,
         "init_seed": config.init_seed,
         **{f"training.{name}": getattr(config.training, name, None) for name in SETTINGS},
+        "model.copies": getattr(config.model, "copies", None),
         "training.tuned": None if config.tuned is None else config.tuned.name,
         "match": config.match.as_dict() if isinstance(config.match, Matched) else None,
         "subsets_disjoint": subsets_disjoint(pool, config.P, config.subset_seed, dataset.disjoint_seeds),
@@ -140,14 +138,10 @@ def too_short(config: RunConfig) -> str | None:
     return None
 
 
-def mean_errors(config: RunConfig, dataset: Dataset) -> dict[str, float]:
-    """Test errors by metric (eV per atom, eV/Å) of what knows no geometry: no forces, and the energy that composition
-    explains, fitted to the run's own training frames."""
-    chosen = training_subset(dataset, config.P, config.subset_seed)
-    train, test = dataset.pool.take(chosen), dataset.test
-    baseline = fit_baseline(train.numbers, train.energies, dataset.isolated_energies)
-    predicted = Predictions(baseline.predict(test.numbers), np.zeros_like(test.forces))
-    return {name: error.value for name, error in metrics_of(frame_errors(predicted, test)).items()}
+def mean_errors(config: RunConfig, dataset: AnyDataset) -> dict[str, float]:
+    """Test errors by metric of what sees no input and knows the labels of the run's own training examples. Of molecules
+    (eV per atom, eV/Å): no forces, and the energy that composition explains."""
+    return problem_of(dataset).mean_errors(training_subset(dataset, config.P, config.subset_seed))
 
 
 def _verdict(primary: Mapping[str, Any], short: str | None) -> str:

@@ -16,7 +16,7 @@ COLUMNS = (
     "data_limited", "subsets_disjoint", "too_short", "learned", "mean_error", "holdout_error", "training.max_steps",
     "training.learning_rate", "training.optimizer", "training.batch_size", "training.tuned", "n_updates", "cpu_seconds",
     "training.augment", "n_features", "match.by", "match.target", "match_mismatch",
-    "dataset_sha256",
+    "dataset_sha256", "n_test", "model.copies",
 )  # fmt: skip
 """The contract's columns in their order, then ours; a column that an old result lacks is empty in its rows."""
 
@@ -24,7 +24,7 @@ ENERGIES = ("error", "error_test_sem", "train_error", "error_half_budget", "mean
 PER_METRIC = ("unit", *ENERGIES, "converged", "data_limited", "learned")
 INTEGERS = (
     "L", "edge_lmax", "nu", "n_layers", "channels", "P", "seed", "subset_seed", "init_seed", "n_parameters",
-    "training.max_steps", "training.batch_size", "n_updates", "n_features", "match.target",
+    "training.max_steps", "training.batch_size", "n_updates", "n_features", "match.target", "n_test", "model.copies",
 )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
 from experiments import files
-from experiments.data.dataset import Dataset
+from experiments.data.dataset import AnyDataset
 from experiments.data.load import dataset_of
 from experiments.errors import InputError, RunsFailed
 from experiments.interrupt import sigterm_raises
@@ -57,7 +57,7 @@ def launch_locally(
     return [_returned(planned) for planned in made.runs]
 
 
-def dataset_if_here(section: Mapping[str, Any]) -> Dataset:
+def dataset_if_here(section: Mapping[str, Any]) -> AnyDataset:
     """The dataset, for a plan that starts nothing: what cannot be loaded is absent, not a mistake."""
     try:
         return dataset_of(section)

@@ -18,7 +18,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from experiments import files, trackers
 from experiments.config import LacksKnob, RunConfig, parse
-from experiments.data.dataset import Dataset
+from experiments.data.dataset import AnyDataset
 from experiments.data.splits import training_subset
 from experiments.errors import InputError, one_line
 from experiments.matching import Match, Matched
@@ -82,7 +82,7 @@ class DataAbsent(InputError):
 def plan(
     compose: Callable[[Sequence[str]], Mapping[str, Any]],
     points: Sequence[Sequence[str]],
-    load: Callable[[Mapping[str, Any]], Dataset],
+    load: Callable[[Mapping[str, Any]], AnyDataset],
 ) -> Plan:
     """Check every point and name its run; where ``load`` raises ``DataAbsent``, go on without a name.
 
@@ -107,7 +107,7 @@ def plan(
     for store in {config.store for _, config in configs}:
         files.creatable(Path(store), "store")
     seen: dict[str, None] = {}
-    digests: dict[int, tuple[Dataset, str]] = {}  # a digest takes milliseconds, and a sweep has thousands of points
+    digests: dict[int, tuple[AnyDataset, str]] = {}  # a digest takes milliseconds, and a sweep has thousands of points
     for composed, config in configs:
         try:
             dataset = load(config.data)

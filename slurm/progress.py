@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from experiments.wording import holdout
 from slurm.plan import PlannedRun
 
 SHOWN = 20
@@ -87,7 +88,7 @@ class Progress:
 
     def _table(self) -> Table:
         table = Table(title=self.summary(), title_justify="left", box=None)
-        for column in ("run", "model", "P", "seed", "updates", "updates/s", "holdout forces"):
+        for column in ("run", "model", "P", "seed", "updates", "updates/s", "holdout"):
             table.add_column(column, justify="left" if column in ("run", "model") else "right")
         running = [run_id for run_id, state in self.states.items() if state == "running"]
         for run_id in running[:SHOWN]:
@@ -97,8 +98,7 @@ class Progress:
                 table.add_row(run_id, name, str(c.P), str(c.seed), "starting", "", "")
                 continue
             speed = seen["clock"] / seen["seconds"] if seen["seconds"] else 0.0
-            error = seen.get("holdout_force_mae")
-            shown = "" if error is None else f"{1000 * error:.1f} meV/Å"
+            _, shown = holdout(seen)
             table.add_row(
                 run_id, name, str(c.P), str(c.seed), f"{seen['clock']}/{seen['total']}", f"{speed:.0f}", shown
             )

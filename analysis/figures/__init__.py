@@ -11,8 +11,9 @@ import pandas as pd
 
 from analysis.claim import claims
 from analysis.errors import InputError
-from analysis.figures import claim, cost, exponents, learning_curves, maps, nearest, panels
+from analysis.figures import claim, cost, exponents, groups, learning_curves, maps, nearest, panels
 from analysis.figures.panels import Fitted
+from analysis.groups import gains
 
 __all__ = ["draw_all"]
 
@@ -31,7 +32,8 @@ def draw_all(fits: Sequence[Fitted], folder: Path, distances: pd.DataFrame | Non
     `learning_curves` has a panel per dataset and architecture, `learning_curves_<metric>` one per dataset; `by_L`
     (NequIP's figure), `by_nu_and_L` (MACE's figure 2), `by_architecture` and `by_group` those curves side by side;
     `exponents` a row per curve; `claim` the four cells; `map` β and error over L × ν; `cost` error against time and
-    weights; and `nearest` the distances of `distances` (a table of module `analysis.distances`) beside the errors.
+    weights; `groups` what symmetries are worth; and `nearest` the distances of `distances` (a table of module
+    `analysis.distances`) beside the errors.
     """
     main = panels.panels_by_model(fits)
     written = learning_curves.draw(main, folder / "learning_curves")
@@ -47,6 +49,8 @@ def draw_all(fits: Sequence[Fitted], folder: Path, distances: pd.DataFrame | Non
     shown = [item for panel in main for item in panel.fits]
     with contextlib.suppress(InputError):  # most tables do not have the four cells
         written += claim.draw(claims(shown), shown, folder / "claim")
+    if worth := gains(fits):
+        written += groups.draw(worth, folder / "groups")
     if grids := maps.maps(fits):
         written += maps.draw(grids, folder / "map")
     if spent := cost.costs(fits):

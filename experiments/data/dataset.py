@@ -1,17 +1,55 @@
-"""The one type every data source makes: frames of atoms with energies and forces, and where they came from."""
+"""What data sources make: frames of atoms with energies and forces, and what they share with other datasets."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+
+class AnyDataset(Protocol):
+    """What runs, their identity and their subsets need of a dataset, whatever an example is in it."""
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        ...
+
+    @property
+    def pool(self) -> Sized:
+        """What training subsets are drawn from."""
+        ...
+
+    @property
+    def test(self) -> Sized:
+        """The same for every run."""
+        ...
+
+    @property
+    def test_set(self) -> str:
+        """What tables call the test examples."""
+        ...
+
+    @property
+    def disjoint_seeds(self) -> int:
+        """See :class:`Dataset`."""
+        ...
+
+    @property
+    def subset(self) -> str:
+        """See :class:`Dataset`."""
+        ...
+
+    def sha256(self) -> str:
+        """Digest of everything in the data that can change a run's number."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,21 @@ from typing import Any
 from experiments.data.ase_db import AseDbConfig, ase_db
 from experiments.data.botnet import AcacConfig, BpaConfig, acac, bpa
 from experiments.data.checks import check_frames
-from experiments.data.dataset import Dataset
+from experiments.data.dataset import AnyDataset, Dataset
+from experiments.data.digits import DigitsConfig, digits
+from experiments.data.examples import ExampleSet
 from experiments.data.extxyz import ExtxyzConfig, extxyz
+from experiments.data.jets import JetsConfig, jets
+from experiments.data.kinds import KINDS
 from experiments.data.md17 import Md17Config, md17
+from experiments.data.mnist1d import Mnist1dConfig, mnist1d
 from experiments.data.polynomial_teacher import PolynomialTeacherConfig, polynomial
 from experiments.data.qm9 import Qm9Config, qm9
 from experiments.data.rmd17 import Rmd17Config, rmd17
 from experiments.data.star import StarConfig, star
 from experiments.data.teachers import SphereConfig, TorusConfig, sphere, torus
+from experiments.data.tetris import TetrisConfig, tetris
+from experiments.data.voxels import VoxelsConfig, voxels
 from experiments.data.water import WaterConfig, water
 from experiments.data.xtb import XtbConfig, xtb
 from experiments.errors import InputError
@@ -26,6 +33,7 @@ from experiments.schema import build, check, identity_of
 SourceConfig = (
     XtbConfig | StarConfig | PolynomialTeacherConfig | ExtxyzConfig | AseDbConfig
     | Rmd17Config | Md17Config | BpaConfig | AcacConfig | WaterConfig | Qm9Config | SphereConfig | TorusConfig
+    | DigitsConfig | Mnist1dConfig | TetrisConfig | VoxelsConfig | JetsConfig
 )  # fmt: skip
 SUBSETS = ("random", "farthest")
 """Ways to draw training subsets (``data.subset``): a key of every source."""
@@ -34,7 +42,7 @@ SUBSETS = ("random", "farthest")
 @dataclass(frozen=True)
 class _Source:
     config: type[SourceConfig]
-    make: Callable[[Any], Dataset]
+    make: Callable[[Any], AnyDataset]
 
 
 _SOURCES = {
@@ -51,6 +59,11 @@ _SOURCES = {
     "qm9": _Source(Qm9Config, qm9),
     "sphere": _Source(SphereConfig, sphere),
     "torus": _Source(TorusConfig, torus),
+    "digits": _Source(DigitsConfig, digits),
+    "mnist1d": _Source(Mnist1dConfig, mnist1d),
+    "tetris": _Source(TetrisConfig, tetris),
+    "voxels": _Source(VoxelsConfig, voxels),
+    "jets": _Source(JetsConfig, jets),
 }
 
 
@@ -68,15 +81,28 @@ def parse(section: Mapping[str, Any]) -> SourceConfig:
     return build(_SOURCES[source].config, rest, "data.")
 
 
-def load(section: Mapping[str, Any]) -> Dataset:
+def load_any(section: Mapping[str, Any]) -> AnyDataset:
     """The dataset of a data section: read, downloaded, computed, or generated once and kept (see :func:`parse`)."""
     settings = parse(section)
     dataset = _SOURCES[section["source"]].make(settings)
+    subset = section.get("subset", "random")
+    if not isinstance(dataset, Dataset):
+        assert isinstance(dataset, ExampleSet)
+        return replace(dataset, subset=subset)
     teacher = dataset.pool.bonds is not None or dataset.pool.points is not None
     if not isinstance(settings, ExtxyzConfig) and not teacher:  # files are checked by their own names
         names = {f"{dataset.name}, {part}": getattr(dataset, part) for part in ("pool", "holdout", "test")}
         check_frames(names, f"{dataset.name}, pool", dataset.isolated_energies)
-    return replace(dataset, subset=section.get("subset", "random"))
+    return replace(dataset, subset=subset)
+
+
+def load(section: Mapping[str, Any]) -> Dataset:
+    """The same for whoever needs frames of atoms. Raises ``InputError`` where the section holds other examples."""
+    dataset = load_any(section)
+    if not isinstance(dataset, Dataset):
+        fitting = ", ".join(name for name, kind in KINDS.items() if kind == "molecules")
+        raise InputError(f"data.source={section['source']}: this needs frames of atoms; accepted: {fitting}")
+    return dataset
 
 
 def identity(section: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,11 +122,11 @@ def key_of(section: Mapping[str, Any]) -> Section:
     return tuple(sorted((name, tuple(v) if isinstance(v, list) else v) for name, v in section.items()))
 
 
-def dataset_of(section: Mapping[str, Any]) -> Dataset:
+def dataset_of(section: Mapping[str, Any]) -> AnyDataset:
     """The dataset, loaded once a process."""
     return _dataset(key_of(section))
 
 
 @functools.lru_cache(maxsize=4)
-def _dataset(section: Section) -> Dataset:
-    return load({key: list(value) if isinstance(value, tuple) else value for key, value in section})
+def _dataset(section: Section) -> AnyDataset:
+    return load_any({key: list(value) if isinstance(value, tuple) else value for key, value in section})

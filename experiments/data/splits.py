@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.data.dataset import Dataset, Floats, Ints
+from experiments.data.dataset import AnyDataset, Dataset, Floats, Ints
 from experiments.data.distances import descriptor
 from experiments.errors import InputError
 
@@ -20,7 +20,7 @@ _SPLIT_STREAM = 20201124
 _WINDOWS = 10
 
 
-def training_subset(dataset: Dataset, P: int, subset_seed: int) -> Ints:
+def training_subset(dataset: AnyDataset, P: int, subset_seed: int) -> Ints:
     """Indices ``[P]`` into the pool of ``dataset``, in the way of choosing that it names (``data.subset``).
 
     Raises ``InputError`` where P exceeds the pool, and where the frames cannot be chosen in that way.
@@ -29,6 +29,8 @@ def training_subset(dataset: Dataset, P: int, subset_seed: int) -> Ints:
     if dataset.subset == "random":
         return subset(pool, P, subset_seed, dataset.disjoint_seeds)
     _check(pool, P, subset_seed, dataset.disjoint_seeds)
+    if not isinstance(dataset, Dataset):
+        raise InputError(f"data.subset={dataset.subset}: needs frames of one molecule, not periodic; accepted: random")
     return _farthest(dataset, subset_seed, P)
 
 

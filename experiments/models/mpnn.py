@@ -32,9 +32,11 @@ from experiments.models.radial import bessel, scaled_silu
 class Mpnn:
     """Unconstrained message passing as a function of weights; see the module."""
 
-    def __init__(self, config: MpnnConfig, n_species: int) -> None:
+    def __init__(self, config: MpnnConfig, n_species: int, n_outputs: int = 1) -> None:
+        """``n_outputs``: numbers read out of every atom; an energy is one."""
         self.config = config
         self.n_species = n_species
+        self.n_outputs = n_outputs
 
     def parameters(self) -> tuple[Parameter, ...]:
         """Every weight tensor of one run; biases are zero at first."""
@@ -53,7 +55,7 @@ class Mpnn:
             out.append(Parameter(f"{name}.update.bias", (c,), 0.0))
         out.append(Parameter("readout.0", (c, c)))
         out.append(Parameter("readout.bias", (c,), 0.0))
-        out.append(Parameter("readout.1", (c, 1)))
+        out.append(Parameter("readout.1", (c, self.n_outputs)))
         return tuple(out)
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
@@ -68,6 +70,10 @@ class Mpnn:
 
         Differentiable to any order in ``params`` and ``graph.vectors``; padding atoms have energy 0.
         """
+        return self.scores(params, graph)[..., 0]
+
+    def scores(self, params: Mapping[str, Tensor], graph: Graph) -> Tensor:
+        """All that is read out, ``[p, n, n_outputs]``; 0 for padding."""
         config = self.config
         edges = edges_of(graph, self.n_species, 1, config.cutoff, config.cutoff_power)
         basis = bessel(edges.distance, config.cutoff, config.n_bessel)
@@ -86,7 +92,7 @@ class Mpnn:
             hidden = scaled_silu(_maps(params, update) + params[f"layer{t}.update.bias"][:, None])
             h = h + _maps(params, [(hidden, f"layer{t}.update.out")])
         hidden = scaled_silu(_maps(params, [(h, "readout.0")]) + params["readout.bias"][:, None])
-        return _maps(params, [(hidden, "readout.1")])[..., 0] * graph.atoms
+        return _maps(params, [(hidden, "readout.1")]) * graph.atoms[..., None]
 
     def _hidden(self, name: str, params: Mapping[str, Tensor], graph: Graph, h: Tensor, seen: Tensor) -> Tensor:
         """Hidden layers of the messages ``[p, n, k, C]``; what depends on one atom alone is computed once for it."""

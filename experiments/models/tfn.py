@@ -78,9 +78,11 @@ def _couple(left: int, degree: int, result: int) -> bool:
 class Tfn:
     """Tensor field network as a function of weights; see the module for layout and conventions."""
 
-    def __init__(self, config: TfnConfig, n_species: int) -> None:
+    def __init__(self, config: TfnConfig, n_species: int, n_outputs: int = 1) -> None:
+        """``n_outputs``: scalars of the last layer; an energy is one."""
         self.config = config
         self.n_species = n_species
+        self.n_outputs = n_outputs
         self.layers = plan(config)
         self._convolutions = [Convolution(layer.paths, config.edge_order) for layer in self.layers]
 
@@ -95,7 +97,7 @@ class Tfn:
             out.append(Parameter(f"{name}.radial.0.bias", (paths * config.radial_width,), 0.0))
             out.append(Parameter(f"{name}.radial.1", (paths, config.radial_width, c)))
             out.append(Parameter(f"{name}.radial.1.bias", (paths * c,), 0.0))
-            width = c if t < len(self.layers) - 1 else 1
+            width = c if t < len(self.layers) - 1 else self.n_outputs
             for degree in layer.outputs:
                 fan_in = c * sum(o == degree for _, _, o in layer.paths)
                 out.append(Parameter(f"{name}.mix.{degree}", (fan_in, width)))
@@ -117,8 +119,12 @@ class Tfn:
         """
         return self.node_features(params, graph)[-1][0][:, :, 0, 0] * graph.atoms
 
+    def scores(self, params: Mapping[str, Tensor], graph: Graph) -> Tensor:
+        """The scalars of the last layer, ``[p, n, n_outputs]``; 0 for padding."""
+        return self.node_features(params, graph)[-1][0][:, :, 0] * graph.atoms[..., None]
+
     def node_features(self, params: Mapping[str, Tensor], graph: Graph) -> list[Features]:
-        """Node features behind every layer, by degree; those of the last are the energies ``[p, n, 1, 1]``."""
+        """Node features behind every layer, by degree; those of the last are the outputs ``[p, n, 1, n_outputs]``."""
         config = self.config
         edges = edges_of(graph, self.n_species, config.edge_order, config.cutoff, config.cutoff_power)
         scale = 1 / math.sqrt(self.n_species)  # a linear map of a one-hot vector

@@ -132,6 +132,8 @@ def load(run: Run, device: torch.device) -> Trained:
         raise InputError(f"{run.path}: the run is {run.state()}; {ACCEPTED}")
     path = run.path / "checkpoint" / WEIGHTS
     stored = checkpoint.load(path) if path.exists() else None
+    if stored is not None and "n_classes" in stored.facts:
+        raise InputError(f"{run.path}: the run learned no energies and forces; accepted: a run on molecules")
     if stored is None or "baseline" not in stored.facts:
         reason = (
             "is not there" if not path.exists() else "is damaged" if stored is None else "lacks the energy baseline"

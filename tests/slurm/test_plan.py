@@ -13,7 +13,7 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.config import LacksKnob, parse
-from experiments.data.dataset import Dataset
+from experiments.data.dataset import AnyDataset, Dataset
 from experiments.data.load import load
 from experiments.errors import InputError
 from experiments.matching import Matched
@@ -31,9 +31,9 @@ class Loads:
     """Loads each dataset once."""
 
     def __init__(self) -> None:
-        self.made: dict[str, Dataset] = {}
+        self.made: dict[str, AnyDataset] = {}
 
-    def __call__(self, section: Mapping[str, Any]) -> Dataset:
+    def __call__(self, section: Mapping[str, Any]) -> AnyDataset:
         key = repr(sorted(section.items()))
         if key not in self.made:
             self.made[key] = load(section)
@@ -100,7 +100,7 @@ def test_channels_are_matched_to_a_reference(planned: Callable[..., Plan]) -> No
 
 
 def test_all_errors_at_once_each_once_and_before_data(planned: Callable[..., Plan], tmp_path: Path) -> None:
-    def never(section: Mapping[str, Any]) -> Dataset:
+    def never(section: Mapping[str, Any]) -> AnyDataset:
         raise AssertionError("data were asked for though the sweep cannot start")
 
     with pytest.raises(InputError) as error:
@@ -121,7 +121,7 @@ def test_P_beyond_the_pool(planned: Callable[..., Plan], tmp_path: Path) -> None
 def test_unwritable_store_is_found_before_data(planned: Callable[..., Plan], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
-    def never(section: Mapping[str, Any]) -> Dataset:
+    def never(section: Mapping[str, Any]) -> AnyDataset:
         raise AssertionError("data were asked for though the sweep cannot start")
 
     with pytest.raises(InputError, match=r"store=.*file/runs: .*file is no directory; accepted: a directory"):

@@ -19,7 +19,7 @@ from experiments.models.mpnn import Mpnn
 from experiments.models.nequip import Nequip
 from experiments.models.polynomial import Polynomial
 from experiments.models.tfn import Tfn
-from experiments.networks import NETWORKS, Trainable
+from experiments.networks import EXAMPLE_NETWORKS, NETWORKS, Trainable
 from tests.experiments.models.clusters import graph_of, positions, species
 from tests.experiments.models.test_mace import rotations, turned, wigner
 
@@ -100,7 +100,7 @@ def features_of(model: Made, params: dict[str, Tensor], graph: Graph) -> list[di
 
 
 def test_every_network_is_registered() -> None:
-    assert set(NETWORKS) == {config for config in MODELS.values() if not config.closed_form}
+    assert set(NETWORKS) | set(EXAMPLE_NETWORKS) == {config for config in MODELS.values() if not config.closed_form}
 
 
 @SYMMETRIC

@@ -1,0 +1,190 @@
+"""What a symmetry is worth: every network beside its twins of a smaller group and equal size, on the same examples.
+
+The data-efficiency factor is how many times fewer examples the network with the symmetry needs for the same error (an
+equal-error ratio: interpolated, no form assumed); Δβ says whether the exponent changes with it, or the prefactor alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from analysis.compare import PLACE, Fitted
+from analysis.curve import Curve
+from analysis.flags import Verdict
+from analysis.paired import EqualError, detectable, equal_error, excludes_zero, p_words, pair, slope_difference
+from analysis.uncertainty import Interval, two_sided
+
+SUBGROUPS = {
+    "translations": {"none"},
+    "p4": {"none", "translations"},
+    "p4m": {"none", "translations", "p4"},
+    "SE(2)": {"none", "translations", "p4"},
+    "dilations": {"none", "translations"},
+    "T(3)": {"none"},
+    "SE(3)": {"none", "translations", "T(3)"},
+    "SO+(1,3)": {"none"},
+}
+"""Smaller groups that each group holds, as they are named in the column `group`; of these a network has twins. Networks
+on grids have the rotations of the grid only, and "dilations" are a semigroup."""
+EQUAL_SIZE = 0.2
+"""Twins have weights within this share of each other: widths are whole numbers."""
+WEIGHS = ("model.copies",)
+"""Settings of a twin that its name must tell."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A network with a symmetry beside a twin without."""
+
+    plain: Curve
+    """The twin."""
+    symmetric: Curve
+    """The network of the larger group."""
+    delta: Interval
+    """β(symmetric) − β(plain)."""
+    p: float
+    """Two-sided p value of no difference; NaN where untestable."""
+    detectable: float
+    """Smallest |Δβ| that this design finds with 80 % power."""
+    factor: EqualError
+    """P(plain)/P(symmetric) at equal error: the data-efficiency factor."""
+    without: tuple[float, ...]
+    """Values of P left out because some run made no error at all, which has no logarithm."""
+    not_converged: tuple[str, ...]
+    """Which of the two (`plain`, `symmetric`) fail the training verdict."""
+
+
+def gains(fits: Sequence[Fitted]) -> list[Gain]:
+    """All twins in the table: curves of one dataset, test set and metric, of a group and of one inside it, with weights
+    equal within `EQUAL_SIZE` and seeds in common."""
+    found = []
+    for one in fits:
+        for two in fits:
+            curves = one[0].curve, two[0].curve
+            places = [tuple(curve.key.get(name) for name in PLACE) for curve in curves]
+            inside = curves[0].text("group") in SUBGROUPS.get(curves[1].text("group"), ())
+            sizes = [curve.n_parameters for curve in curves]
+            if places[0] == places[1] and inside and abs(np.log(sizes[1] / sizes[0])) < np.log(1 + EQUAL_SIZE):
+                made = _gain(one, two)
+                found += [] if made is None else [made]
+    return found
+
+
+def _gain(plain: Fitted, symmetric: Fitted) -> Gain | None:
+    curves = plain[0].curve, symmetric[0].curve
+    sizes = np.intersect1d(curves[0].sizes, curves[1].sizes)
+    zero = [float(P) for P in sizes if any((curve.error[:, curve.sizes == P] == 0).any() for curve in curves)]
+    matched = pair(*(_without(curve, zero) for curve in curves))
+    if matched is None:
+        return None
+    delta = slope_difference(matched)
+    verdicts = (("plain", plain[1].verdict), ("symmetric", symmetric[1].verdict))
+    return Gain(
+        plain=curves[0],
+        symmetric=curves[1],
+        delta=delta,
+        p=two_sided(delta.value, delta.error, delta.dof),
+        detectable=detectable(delta),
+        factor=equal_error(matched),
+        without=tuple(zero),
+        not_converged=tuple(name for name, verdict in verdicts if verdict is Verdict.NOT_CONVERGED),
+    )
+
+
+def _without(curve: Curve, sizes: Sequence[float]) -> Curve:
+    """The curve without some of its P."""
+    keep = ~np.isin(curve.sizes, sizes)
+    arrays = ("error", "train_error", "half_budget", "sem", "n_test")
+    return replace(
+        curve,
+        sizes=curve.sizes[keep],
+        converged=tuple(tuple(v for v, k in zip(row, keep, strict=True) if k) for row in curve.converged),
+        **{name: getattr(curve, name)[:, keep] for name in arrays},
+    )
+
+
+def named(curve: Curve) -> str:
+    """`gcnn (p4)`, with what else tells twins apart."""
+    beside = []
+    for name in WEIGHS:
+        value = curve.value(name)
+        if isinstance(value, int | float) and value != 1:
+            beside.append(f"{name.rpartition('.')[2]} {value:g}")
+    return f"{curve.text('architecture')} ({', '.join([curve.text('group'), *beside])})"
+
+
+def sentence(gain: Gain) -> str:
+    """One symmetry on one dataset in words, from its numbers alone."""
+    where = f"{gain.plain.text('dataset')}, {gain.plain.text('metric')}"
+    weights = " and ".join(f"{curve.n_parameters:,.0f}" for curve in (gain.symmetric, gain.plain))
+    twins = f"{named(gain.symmetric)} against {named(gain.plain)}"
+    text = f"{twins} ({where}; {weights} weights): {_factor(gain)}; {_beta(gain)}"
+    if gain.without:
+        text += f"; left out for errors of 0: P = {', '.join(f'{P:g}' for P in gain.without)}"
+    if gain.not_converged:
+        names = " and ".join(named(getattr(gain, which)) for which in gain.not_converged)
+        text += f"; NOT CONVERGED: {names}, so this is no statement about exponents"
+    return text + "."
+
+
+def _factor(gain: Gain) -> str:
+    ratio = gain.factor.ratio
+    if np.isfinite(ratio.value):
+        span = f" [{ratio.low:.2g}, {ratio.high:.2g}]" if np.isfinite(ratio.low) else ", without an interval"
+        return f"data-efficiency factor {ratio.value:.2g}{span} at an error of {gain.factor.error:.2g}"
+    if gain.factor.leader == "second":
+        return f"data-efficiency factor above {gain.factor.beyond:.3g}: the twin never gets to where it starts"
+    if gain.factor.leader == "first":
+        return f"data-efficiency factor below {1 / gain.factor.beyond:.2g}: it never gets to where the twin starts"
+    return "no data-efficiency factor: no error is common to both"
+
+
+def _beta(gain: Gain) -> str:
+    delta = gain.delta
+    signed = f"{delta.value:+.2f}".replace("-", "−")
+    if not np.isfinite(delta.low):
+        return f"Δβ = {signed}, with too few seeds for an interval"
+    found = f"Δβ = {signed} [{delta.low:.2f}, {delta.high:.2f}]".replace("-", "−")
+    if excludes_zero(delta):
+        return f"{found}, {p_words(gain.p)}: the exponent {'rises' if delta.value > 0 else 'falls'}"
+    beside = ", one of the prefactor is" if _apart(gain.factor.ratio) else ""
+    size = f"one of {gain.detectable:.2f} would be found four times in five"
+    return f"{found}: no change of the exponent is shown{beside} ({size})"
+
+
+def _apart(ratio: Interval) -> bool:
+    """Whether the interval of a ratio leaves 1 out; False where there is none."""
+    return bool(ratio.low > 1 or ratio.high < 1)
+
+
+def record(gain: Gain) -> dict[str, object]:
+    """A gain for JSON."""
+
+    def plain(value: float) -> float | None:
+        return float(value) if np.isfinite(value) else None
+
+    return {
+        "dataset": gain.plain.text("dataset"),
+        "metric": gain.plain.text("metric"),
+        "factor": "symmetry",
+        "first": named(gain.plain),
+        "second": named(gain.symmetric),
+        "group": gain.symmetric.text("group"),
+        "delta_beta": plain(gain.delta.value),
+        "delta_beta_low": plain(gain.delta.low),
+        "delta_beta_high": plain(gain.delta.high),
+        "p": plain(gain.p),
+        "detectable": plain(gain.detectable),
+        "equal_error_ratio": plain(gain.factor.ratio.value),
+        "equal_error_ratio_low": plain(gain.factor.ratio.low),
+        "equal_error_ratio_high": plain(gain.factor.ratio.high),
+        "equal_error": plain(gain.factor.error),
+        "beyond": plain(gain.factor.beyond),
+        "leader": {"first": "plain", "second": "symmetric"}.get(gain.factor.leader),
+        "without": list(gain.without),
+        "not_converged": list(gain.not_converged),
+        "sentence": sentence(gain),
+    }

@@ -1,0 +1,71 @@
+"""Examples that are not molecules: an array and a label each, images, voxels, points or four-momenta."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.data.dataset import Floats, Ints
+
+
+@dataclass(frozen=True)
+class Examples:
+    """``inputs`` ``[n, …]`` float32: series, images and voxels with channels first, clouds ``[n, points, 3]``, momenta
+    ``[n, particles, 4]`` (E, p_x, p_y, p_z; all 0 is padding). ``labels`` ``[n]``: classes from 0 on (int64) or
+    numbers (float64)."""
+
+    inputs: NDArray[np.float32]
+    labels: Ints | Floats
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: Ints | slice) -> Examples:
+        """The examples at ``index``, in that order."""
+        return Examples(self.inputs[index], self.labels[index])
+
+    def sha256(self) -> str:
+        """Hex digest of the content: equal exactly where every number is."""
+        digest = hashlib.sha256()
+        for array in (self.inputs, self.labels):
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class ExampleSet:
+    """The counterpart of :class:`~experiments.data.dataset.Dataset` for examples.
+
+    ``kind`` of the inputs: series, images, voxels, clouds or momenta. ``n_classes`` is None where labels are numbers;
+    these are then called ``quantity`` (``energy``: per atom, as in the metrics of molecules) and come in ``unit``.
+    """
+
+    name: str
+    kind: str
+    pool: Examples
+    holdout: Examples
+    test: Examples
+    n_classes: int | None
+    quantity: str = ""
+    unit: str = ""
+    test_set: str = "test"
+    disjoint_seeds: int = 5
+    subset: str = "random"
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one input."""
+        return self.pool.inputs.shape[1:]
+
+    def sha256(self) -> str:
+        """Digest of everything in the data that can change a run's number."""
+        parts = [self.pool.sha256(), self.holdout.sha256(), self.test.sha256(), str(self.disjoint_seeds)]
+        parts += [self.kind, str(self.n_classes), self.quantity, self.unit]
+        return hashlib.sha256("|".join(parts).encode()).hexdigest()

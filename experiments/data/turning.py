@@ -1,0 +1,46 @@
+"""Turning, scaling and moving images on a canvas, by interpolation with cubic splines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from experiments.errors import InputError
+
+Image = NDArray[Any]
+MARGIN = 4
+"""Empty pixels put around an image: splines fall off within them, and rounding cannot push a border pixel outside."""
+
+
+def placed(image: Image, canvas: int, angle: float, scale: float) -> NDArray[np.float32]:
+    """A square image ``[h, h]`` at the centre of a canvas ``[canvas, canvas]``, magnified by ``scale`` ≥ 1 and turned
+    by ``angle`` (radians, in the sense of ``np.rot90``); empty outside."""
+    cosine, sine = np.cos(angle) / scale, np.sin(angle) / scale
+    matrix = np.array([[cosine, sine], [-sine, cosine]])  # from the canvas to the image, as scipy wants it
+    framed = np.pad(image.astype(np.float64), MARGIN)
+    middle = (np.array(framed.shape) - 1) / 2
+    offset = middle - matrix @ np.full(2, (canvas - 1) / 2)
+    found = ndimage.affine_transform(framed, matrix, offset=offset, output_shape=(canvas, canvas), order=3)
+    return found.astype(np.float32)
+
+
+def turned_copies(inputs: NDArray[np.float32], copies: int) -> NDArray[np.float32]:
+    """``[n, …]`` → ``[n·copies, …]``: every image ``[C, h, h]`` followed by itself turned by 360°/copies, twice that, …
+
+    Raises:
+        InputError: more than one copy of what is no image.
+    """
+    if copies == 1:
+        return inputs
+    if inputs.ndim != 4 or inputs.shape[2] != inputs.shape[3]:
+        raise InputError(f"model.copies={copies}: only square images can be turned; accepted: 1")
+    size = inputs.shape[2]
+    found = np.repeat(inputs[:, None], copies, 1)
+    for image in found:
+        for k in range(1, copies):
+            for channel in range(len(image[0])):
+                image[k, channel] = placed(image[0, channel], size, 2 * np.pi * k / copies, 1.0)
+    return found.reshape(len(inputs) * copies, *inputs.shape[1:])

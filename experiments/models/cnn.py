@@ -1,0 +1,48 @@
+"""Convolutional network on a periodic grid: correlations, pointwise nonlinearities, and a soft maximum over the grid.
+
+Exactly invariant under translations by whole pixels. What it knows of the plane beyond that, it learns.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from experiments.group_architectures import CnnConfig
+from experiments.models.grid import correlate, kernel_of, pooled, readout, readout_parameters, with_bias
+from experiments.models.parameters import Parameter, draw_all
+from experiments.models.radial import scaled_silu
+from experiments.tasks.task import Tensors
+
+
+class Cnn:
+    """A function of weights and images ``[p, B, C, *space]``; see the module."""
+
+    def __init__(self, config: CnnConfig, shape: tuple[int, ...], outputs: int) -> None:
+        self.config = config
+        self.channels, self.dimensions = shape[0], len(shape) - 1
+        self.n_outputs = outputs
+
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Every weight tensor of one run; biases are zero at first."""
+        config = self.config
+        widths = [self.channels] + [config.channels] * config.n_layers
+        out = []
+        for t, (before, after) in enumerate(pairwise(widths)):
+            out.append(Parameter(f"layer{t}.kernel", (config.kernel**self.dimensions, before, after)))
+            out.append(Parameter(f"layer{t}.bias", (after,), 0.0))
+        return (*out, *readout_parameters(config.channels, self.n_outputs))
+
+    def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+        """Weights of one run (no pack axis), the same for the same ``seed``."""
+        return draw_all(self.parameters(), seed, dtype)
+
+    def outputs(self, params: Tensors, inputs: Tensor) -> Tensor:
+        """``[p, B, C, *space]`` → ``[p, B, o]``."""
+        x = inputs
+        for t in range(self.config.n_layers):
+            kernel = kernel_of(params[f"layer{t}.kernel"], self.config.kernel)
+            x = scaled_silu(with_bias(correlate(x, kernel), params[f"layer{t}.bias"]))
+        return readout(params, pooled(x, 3))

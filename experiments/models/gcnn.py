@@ -1,0 +1,104 @@
+"""Group-equivariant convolutional network for p4 and p4m (Cohen & Welling 2016, arXiv 1602.07576).
+
+The point group H (rotations by 90°; with mirrors for p4m) acts on the grid by matrices of whole numbers. With
+[L_u f](h, x) = f(u⁻¹h, u⁻¹x), features are functions of H and of the place, and a layer correlates them with
+
+    kernel of the lifting, first layer   ψ_h(x)      = ψ(h⁻¹x)                            eq. 10
+    kernel of the group                  ψ_h(h', x)  = ψ(h⁻¹h', h⁻¹x)                      eq. 11
+
+so that every kernel is one set of weights, moved by the elements of H: a gather. Nonlinearities act on each number;
+a soft maximum over H and the grid is invariant, exactly.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from experiments.errors import InputError
+from experiments.group_architectures import GcnnConfig
+from experiments.models.grid import correlate, pooled, readout, readout_parameters, with_bias
+from experiments.models.parameters import Parameter, draw_all
+from experiments.models.radial import scaled_silu
+from experiments.tasks.task import Tensors
+
+Whole = NDArray[np.int64]
+
+
+def point_group(symmetry: str) -> Whole:
+    """Matrices ``[|H|, 2, 2]`` of p4 (4 of them) or p4m (8), the identity first."""
+    turn, mirror, one = np.array([[0, -1], [1, 0]]), np.array([[1, 0], [0, -1]]), np.eye(2, dtype=np.int64)
+    turns = [np.linalg.matrix_power(turn, k) for k in range(4)]
+    return np.array([t @ m for m in ([one, mirror] if symmetry == "p4m" else [one]) for t in turns], np.int64)
+
+
+def moved_taps(group: Whole, side: int) -> Whole:
+    """``[|H|, side²]``: the tap h⁻¹x for every element h and every tap x of a centred square of odd ``side``."""
+    half = side // 2
+    taps = np.stack(np.meshgrid(*[np.arange(-half, half + 1)] * 2, indexing="ij"), -1).reshape(-1, 2)
+    back = np.einsum("hji,tj->hti", group, taps) + half  # the inverse of h is its transpose
+    return np.asarray(back[..., 0] * side + back[..., 1])
+
+
+def moved_elements(group: Whole) -> Whole:
+    """``[|H|, |H|]``: the number of h⁻¹h' for every h and h'."""
+    products = np.einsum("hji,kjl->hkil", group, group)
+    return np.asarray((products[:, :, None] == group).all((-2, -1)).argmax(-1))
+
+
+class Gcnn:
+    """A function of weights and square images ``[p, B, C, n, n]``; see the module."""
+
+    def __init__(self, config: GcnnConfig, shape: tuple[int, ...], outputs: int) -> None:
+        if len(shape) != 3 or shape[1] != shape[2]:
+            raise InputError(f"model=gcnn: images of shape {list(shape)}; accepted: square ones [channels, n, n]")
+        self.config = config
+        self.channels = shape[0]
+        self.n_outputs = outputs
+        group = point_group(config.symmetry)
+        self.order = len(group)
+        taps, elements = moved_taps(group, config.kernel), moved_elements(group)
+        # the place of ψ(h⁻¹h', h⁻¹x) among the |H|·side² matrices of a stored kernel, by h, h' and x
+        places = elements[:, :, None] * config.kernel**2 + taps[:, None, :]
+        self.lifting, self.places = torch.as_tensor(taps), torch.as_tensor(places)
+
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Every weight tensor of one run; biases are zero at first."""
+        config, taps = self.config, self.config.kernel**2
+        out = [Parameter("layer0.kernel", (taps, self.channels, config.channels))]
+        inner = (self.order * taps, config.channels, config.channels)
+        out += [Parameter(f"layer{t}.kernel", inner) for t in range(1, config.n_layers)]
+        out += [Parameter(f"layer{t}.bias", (config.channels,), 0.0) for t in range(config.n_layers)]
+        return (*out, *readout_parameters(config.channels, self.n_outputs))
+
+    def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+        """Weights of one run (no pack axis), the same for the same ``seed``."""
+        return draw_all(self.parameters(), seed, dtype)
+
+    def features(self, params: Tensors, inputs: Tensor) -> Tensor:
+        """``[p, B, C, n, n]`` → ``[p, B, C', |H|, n, n]``, behind the last nonlinearity."""
+        x = inputs
+        for t in range(self.config.n_layers):
+            weight = params[f"layer{t}.kernel"]  # [p, places, C, C']
+            x = correlate(x, self._kernel(weight, self.lifting if t == 0 else self.places))
+            p, batch, _, *space = x.shape
+            bias = params[f"layer{t}.bias"].repeat_interleave(self.order, 1)
+            x = scaled_silu(with_bias(x, bias))
+        return x.reshape(p, batch, self.config.channels, self.order, *space)
+
+    def outputs(self, params: Tensors, inputs: Tensor) -> Tensor:
+        """``[p, B, C, n, n]`` → ``[p, B, o]``."""
+        return readout(params, pooled(self.features(params, inputs), 3))
+
+    def _kernel(self, weight: Tensor, places: Tensor) -> Tensor:
+        """The whole bank of moved kernels, ``[p, C'·|H|, C·(|H|), side, side]``."""
+        p, stored, c, out = weight.shape
+        side = self.config.kernel
+        scale = 1 / math.sqrt(stored * c)
+        moved = (weight * scale).index_select(1, places.to(weight.device).flatten())
+        moved = moved.reshape(p, self.order, -1, side, side, c, out)  # [p, h, h', x, y, C, C']
+        return moved.permute(0, 6, 1, 5, 2, 3, 4).reshape(p, out * self.order, -1, side, side)

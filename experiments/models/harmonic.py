@@ -1,0 +1,137 @@
+"""Harmonic network: features with rotation orders, filters that are circular harmonics (Worrall et al. 2017).
+
+arXiv 1612.04642. A filter of order m is W_m(r, φ) = R(r)·e^{i(mφ + β)} with radial profile R and phase β learned
+(eq. 4), here R = Σ_j w_j·(ring j). Where an image turns by θ, its correlation with W_m turns along and is multiplied by
+e^{imθ}; correlations of a feature of order m' with W_m have order m' + m (eq. 7). A layer sums, for each order from 0
+to ``max_order``, over all orders before it; the nonlinearity ReLU(|z| + b)·z/|z| (eq. 10) and the soft maximum of |z|
+over the grid keep the symmetry. The paper sums magnitudes over orders; here the readout sees those of each.
+
+In continuous space this is exact for every angle. On a grid it is exact for multiples of 90°; other angles see the
+pixels: filters are rings as wide as a pixel, cut to a disc, and the image itself must be interpolated.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from experiments.errors import InputError
+from experiments.group_architectures import HarmonicConfig
+from experiments.models.grid import correlate, pooled, readout, readout_parameters
+from experiments.models.parameters import Parameter, draw_all
+from experiments.tasks.task import Tensors
+
+RING_WIDTH = 0.6
+"""Standard deviation of a ring in pixels: the narrowest that the grid resolves."""
+TINY = 1e-8
+"""Under the root of |z|, so that it can be differentiated at 0."""
+PHASES = 2.0
+"""Standard deviation of the initial phases: about even over the circle."""
+
+
+def filters(points: NDArray[np.float64], radius: float, n_rings: int, order: int) -> NDArray[np.complex128]:
+    """Rings times e^{i·order·φ}, ``[n_rings, taps]``, at points ``[taps, 2]``; 0 beyond ``radius`` + ½.
+
+    An order other than 0 has no value at the centre: 0 there.
+    """
+    r, phi = np.hypot(points[:, 0], points[:, 1]), np.arctan2(points[:, 1], points[:, 0])
+    centres = np.linspace(0, radius, n_rings) if n_rings > 1 else np.zeros(1)
+    rings = np.exp(-0.5 * ((r - centres[:, None]) / RING_WIDTH) ** 2) * (r < radius + 0.5)
+    if order != 0:
+        rings = rings * (r > 1e-9)
+    return np.asarray(rings * np.exp(1j * order * phi))
+
+
+class Harmonic:
+    """A function of weights and square images ``[p, B, C, n, n]``; see the module."""
+
+    def __init__(self, config: HarmonicConfig, shape: tuple[int, ...], outputs: int) -> None:
+        if len(shape) != 3 or shape[1] != shape[2]:
+            raise InputError(f"model=harmonic: images of shape {list(shape)}; accepted: square ones [channels, n, n]")
+        self.config = config
+        self.channels = shape[0]
+        self.n_outputs = outputs
+        self.orders = range(config.max_order + 1)
+        half = config.kernel // 2
+        axes = np.arange(-half, half + 1.0)
+        taps = np.stack(np.meshgrid(axes, axes, indexing="ij"), -1).reshape(-1, 2)
+        self._bases: dict[int, NDArray[np.complex128]] = {}
+        for order in range(-config.max_order, config.max_order + 1):
+            found = filters(taps, float(half), config.n_rings, order)
+            size = np.sqrt((np.abs(found) ** 2).sum(1, keepdims=True))
+            self._bases[order] = found / np.where(size > 0, size, 1.0)
+
+    def inputs_of(self, t: int) -> tuple[range, int]:
+        """Orders and channels that layer ``t`` sees."""
+        return (range(1), self.channels) if t == 0 else (self.orders, self.config.channels)
+
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Every weight tensor of one run; biases are zero at first."""
+        config, c = self.config, self.config.channels
+        out = []
+        for t in range(config.n_layers):
+            orders, before = self.inputs_of(t)
+            for i in orders:
+                for o in self.orders:
+                    out.append(Parameter(f"layer{t}.radial.{i}{o}", (config.n_rings, before, c)))
+                    out.append(Parameter(f"layer{t}.phase.{i}{o}", (before, c), PHASES))
+            out.append(Parameter(f"layer{t}.bias", (len(self.orders), c), 0.0))
+        return (*out, *readout_parameters(c * len(self.orders), self.n_outputs))
+
+    def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+        """Weights of one run (no pack axis), the same for the same ``seed``."""
+        return draw_all(self.parameters(), seed, dtype)
+
+    def features(self, params: Tensors, inputs: Tensor) -> Tensor:
+        """``[p, B, C, n, n]`` → ``[p, B, orders, C', 2, n, n]``, real and imaginary parts behind the last layer."""
+        p, batch, _, *space = inputs.shape
+        c, orders = self.config.channels, len(self.orders)
+        x = inputs
+        for t in range(self.config.n_layers):
+            found = correlate(x, self._kernel(params, t)).reshape(p, batch, orders, c, 2, *space)
+            size = ((found * found).sum(4, keepdim=True) + TINY).sqrt()
+            bias = params[f"layer{t}.bias"].reshape(p, 1, orders, c, 1, 1, 1)
+            z = found * (torch.relu(size + bias) / size)
+            x = z.reshape(p, batch, orders * c * 2, *space)
+        return z
+
+    def outputs(self, params: Tensors, inputs: Tensor) -> Tensor:
+        """``[p, B, C, n, n]`` → ``[p, B, o]``."""
+        z = self.features(params, inputs)
+        size = ((z * z).sum(4) + TINY).sqrt()  # [p, B, orders, C', n, n]
+        return readout(params, pooled(size, 4).flatten(2))
+
+    def _kernel(self, params: Tensors, t: int) -> Tensor:
+        """Real kernel ``[p, orders·C'·2, orders·C·(2), side, side]``: a complex product as four real ones."""
+        orders, before = self.inputs_of(t)
+        side, c = self.config.kernel, self.config.channels
+        scale = 1 / math.sqrt(self.config.n_rings * before * len(orders))
+        columns = []
+        for i in orders:
+            row = []
+            for o in self.orders:
+                radial = params[f"layer{t}.radial.{i}{o}"] * scale  # [p, rings, C, C']
+                phase = params[f"layer{t}.phase.{i}{o}"][:, None]
+                basis = self._bases[o - i]
+                real = torch.as_tensor(basis.real, dtype=radial.dtype, device=radial.device)
+                imaginary = torch.as_tensor(basis.imag, dtype=radial.dtype, device=radial.device)
+                cosine, sine = radial * phase.cos(), radial * phase.sin()
+                a = _sum(cosine, real) - _sum(sine, imaginary)  # real part, [p, C', C, taps]
+                b = _sum(cosine, imaginary) + _sum(sine, real)
+                if t == 0:
+                    whole = torch.stack([a, b], 2)[:, :, :, :, None]  # the image has no imaginary part
+                else:
+                    whole = torch.stack([torch.stack([a, -b], -2), torch.stack([b, a], -2)], 2)
+                row.append(whole)  # [p, C', 2, C, 2, taps]
+            columns.append(torch.stack(row, 1))  # [p, orders, C', 2, C, 2, taps]
+        found = torch.stack(columns, 4)  # [p, orders, C', 2, orders, C, 2, taps]
+        return found.reshape(len(found), len(self.orders) * c * 2, -1, side, side)
+
+
+def _sum(weights: Tensor, basis: Tensor) -> Tensor:
+    """``[p, rings, C, C']`` and ``[rings, taps]`` → ``[p, C', C, taps]``."""
+    return torch.einsum("pjab,jt->pbat", weights, basis)

@@ -1,0 +1,42 @@
+"""Multilayer perceptron on pixels: the twin without any symmetry."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from experiments.group_architectures import MlpConfig
+from experiments.models.parameters import Parameter, draw_all
+from experiments.models.radial import scaled_silu
+from experiments.tasks.task import Tensors
+
+
+class Mlp:
+    """A function of weights and arrays ``[p, B, …]``, whose numbers it takes in any order."""
+
+    def __init__(self, config: MlpConfig, shape: tuple[int, ...], outputs: int) -> None:
+        self.widths = [math.prod(shape), *[config.channels] * config.n_layers, outputs]
+
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Every weight tensor of one run; biases are zero at first."""
+        out = []
+        for t, (before, after) in enumerate(pairwise(self.widths)):
+            out.append(Parameter(f"layer{t}", (before, after)))
+            out.append(Parameter(f"layer{t}.bias", (after,), 0.0))
+        return tuple(out)
+
+    def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+        """Weights of one run (no pack axis), the same for the same ``seed``."""
+        return draw_all(self.parameters(), seed, dtype)
+
+    def outputs(self, params: Tensors, inputs: Tensor) -> Tensor:
+        """``[p, B, …]`` → ``[p, B, o]``."""
+        x = inputs.flatten(2)
+        last = len(self.widths) - 2
+        for t in range(last + 1):
+            x = x @ (params[f"layer{t}"] * (1 / math.sqrt(x.shape[-1]))) + params[f"layer{t}.bias"][:, None]
+            x = x if t == last else scaled_silu(x)
+        return x

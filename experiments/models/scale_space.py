@@ -1,0 +1,88 @@
+"""Deep scale-space: correlations on the semigroup of dilations and translations (Worrall & Welling 2019).
+
+arXiv 1905.11697. The image is lifted to f(k, x) = (G_k f)(x), blurred so far that every 2^k-th pixel says all (eq. 9);
+a layer is the correlation of the semigroup, dilated by 2^k at scale k (eq. 17):
+
+    [ψ ⋆ f](k, x) = Σ_k' Σ_y ψ(k', y)·f(k + k', x + 2^k·y)
+
+Dilations by 2 act by [L f](k, x) = f(k + 1, 2x): there is no inverse, for pixels and the finest scale are lost. What is
+exact, on a periodic grid: L commutes with ⋆ (beyond the coarsest scale f is 0) and with everything pointwise. What is
+not: the lifting (to subsample an image first is not to blur it first), the maximum over the pixels and scales that are
+left, and sizes between the powers of 2.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from experiments.group_architectures import ScaleSpaceConfig
+from experiments.models.grid import correlate, kernel_of, pooled, readout, readout_parameters, with_bias
+from experiments.models.parameters import Parameter, draw_all
+from experiments.models.radial import scaled_silu
+from experiments.tasks.task import Tensors
+
+PIXEL = 0.5
+"""Standard deviation (pixels) of the blur that an image is taken to have already."""
+
+
+def blur(size: int, deviation: float) -> NDArray[np.float64]:
+    """Periodic Gaussian blur of one axis, ``[size, size]``; blurs multiply to blurs, with variances added, exactly."""
+    frequency = np.fft.fftfreq(size)
+    damping = np.exp(-2 * (np.pi * deviation * frequency) ** 2)
+    return np.asarray(np.fft.ifft(damping[:, None] * np.fft.fft(np.eye(size), axis=0), axis=0).real)
+
+
+class ScaleSpace:
+    """A function of weights and images ``[p, B, C, n, m]``; see the module."""
+
+    def __init__(self, config: ScaleSpaceConfig, shape: tuple[int, ...], outputs: int) -> None:
+        self.config = config
+        self.channels = shape[0]
+        self.n_outputs = outputs
+        # a blur of PIXEL at scale 1 is one of 2^k·PIXEL at scale k: variances add
+        deviations = [PIXEL * math.sqrt(4**k - 1) for k in range(config.n_scales)]
+        self.blurs = [[torch.as_tensor(blur(size, d)) for size in shape[1:]] for d in deviations]
+
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Every weight tensor of one run; biases are zero at first."""
+        config = self.config
+        out = []
+        for t in range(config.n_layers):
+            before = self.channels if t == 0 else config.channels
+            shape = (config.kernel**2, config.kernel_scales * before, config.channels)
+            out.append(Parameter(f"layer{t}.kernel", shape))
+            out.append(Parameter(f"layer{t}.bias", (config.channels,), 0.0))
+        return (*out, *readout_parameters(config.channels, self.n_outputs))
+
+    def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+        """Weights of one run (no pack axis), the same for the same ``seed``."""
+        return draw_all(self.parameters(), seed, dtype)
+
+    def lifted(self, inputs: Tensor) -> list[Tensor]:
+        """The image on every scale, ``[p, B, C, n, m]`` each."""
+        sized = [[axis.to(inputs.device, inputs.dtype) for axis in pair] for pair in self.blurs]
+        return [rows @ inputs @ columns.T for rows, columns in sized]
+
+    def layer(self, params: Tensors, t: int, x: list[Tensor]) -> list[Tensor]:
+        """One correlation with its nonlinearity, on every scale."""
+        config = self.config
+        kernel = kernel_of(params[f"layer{t}.kernel"], config.kernel)  # [p, C', scales·C, side, side]
+        width = x[0].shape[2]
+        found = []
+        for k in range(len(x)):
+            seen = x[k : k + config.kernel_scales]
+            y = correlate(torch.cat(seen, 2), kernel[:, :, : width * len(seen)], dilation=2**k)
+            found.append(scaled_silu(with_bias(y, params[f"layer{t}.bias"])))
+        return found
+
+    def outputs(self, params: Tensors, inputs: Tensor) -> Tensor:
+        """``[p, B, C, n, m]`` → ``[p, B, o]``."""
+        x = self.lifted(inputs)
+        for t in range(self.config.n_layers):
+            x = self.layer(params, t, x)
+        return readout(params, pooled(torch.stack(x, 3), 3))

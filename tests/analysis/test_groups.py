@@ -1,0 +1,100 @@
+"""What symmetries are worth, from tables whose answer is known, in numbers, words and a figure."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import groups
+from analysis.cli import main
+from analysis.curve import curves
+from analysis.figures import groups as figure
+from analysis.groups import Gain, gains
+from analysis.record import analyse
+from analysis.results import Form
+from analysis.table import check_table
+
+SIZES = (16, 32, 64, 128, 256)
+
+
+def table(models: dict[str, tuple[str, float, float, int]], noise: float = 0.02, n_test: int = 0) -> pd.DataFrame:
+    """Rows of ε = a·P^(−β) by architecture: group, a, β, weights."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for name, (group, a, beta, weights) in models.items():
+        for seed in range(5):
+            for P in SIZES:
+                error = a * P**-beta * np.exp(noise * rng.normal())
+                if n_test:
+                    error = round(error * n_test) / n_test
+                rows.append({"dataset": "digits_rot90", "architecture": name, "group": group, "metric": "error_rate",
+                             "P": P, "seed": seed, "error": error, "error_half_budget": error, "converged": True,
+                             "n_parameters": weights, "n_test": n_test or 10**6})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def found(frame: pd.DataFrame) -> list[Gain]:
+    return gains(analyse(curves(check_table(frame, "made")), forms=(Form.POWER, Form.POWER_FLOOR, Form.BINOMIAL)))
+
+
+def test_a_prefactor_is_a_factor_of_examples() -> None:
+    """Equal β = 0.5, a third of the error: nine times fewer examples, and no change of the exponent."""
+    (gain,) = found(table({"cnn": ("translations", 1.5, 0.5, 7800), "gcnn": ("p4", 0.5, 0.5, 7500)}))
+    assert gain.plain.text("architecture") == "cnn"
+    ratio = gain.factor.ratio
+    assert ratio.low < 9 < ratio.high
+    assert ratio.value == pytest.approx(9, rel=0.1)
+    assert gain.delta.low < 0 < gain.delta.high
+    said = groups.sentence(gain)
+    assert said.startswith("gcnn (p4) against cnn (translations) (digits_rot90, error_rate; 7,500 and 7,800 weights): ")
+    assert ": no change of the exponent is shown, one of the prefactor is (one of " in said
+
+
+def test_an_exponent_is_said_to_change() -> None:
+    (gain,) = found(table({"cnn": ("translations", 1.0, 0.3, 7800), "gcnn": ("p4", 1.0, 0.6, 7500)}))
+    assert gain.delta.low < 0.3 < gain.delta.high
+    assert gain.p < 0.001
+    assert "p < 0.001: the exponent rises" in groups.sentence(gain)
+
+
+def test_only_twins_are_compared() -> None:
+    """Not what is larger, not what lies beside, not what is in no group."""
+    models = {
+        "cnn": ("translations", 1.5, 0.5, 7800), "gcnn": ("p4", 0.5, 0.5, 20000),
+        "scale_space": ("dilations", 0.7, 0.5, 7800), "harmonic": ("SE(2)", 0.4, 0.5, 8000),
+        "other": ("", 1, 0.5, 7800),
+    }  # fmt: skip
+    pairs = {(gain.plain.text("group"), gain.symmetric.text("group")) for gain in found(table(models))}
+    assert pairs == {("translations", "dilations"), ("translations", "SE(2)")}
+
+
+def test_who_never_gets_there_is_said_so() -> None:
+    (gain,) = found(table({"mlp": ("none", 1.0, 0.05, 8000), "cnn": ("translations", 0.5, 0.4, 7800)}))
+    assert "data-efficiency factor above 16: the twin never gets to where it starts" in groups.sentence(gain)
+    assert groups.record(gain)["leader"] == "symmetric"
+
+
+def test_sizes_with_no_error_at_all_are_left_out_and_named() -> None:
+    frame = table({"cnn": ("translations", 1.5, 0.5, 7800), "gcnn": ("p4", 8.0, 1.7, 7500)}, n_test=500)
+    assert (frame["error"] == 0).any()
+    (gain,) = found(frame)
+    assert 256.0 in gain.without
+    assert np.isfinite(gain.delta.low)
+    assert "left out for errors of 0: P = " in groups.sentence(gain)
+    json.dumps(groups.record(gain), allow_nan=False)
+
+
+def test_compare_and_figures_have_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "t.csv"
+    table({"cnn": ("translations", 1.5, 0.5, 7800), "gcnn": ("p4", 0.5, 0.5, 7500)}).to_csv(path, index=False)
+    assert main(["compare", "--table", str(path), "--json", str(tmp_path / "c.json")]) == 0
+    assert "data-efficiency factor" in capsys.readouterr().out
+    (one,) = [r for r in json.loads((tmp_path / "c.json").read_text()) if r["factor"] == "symmetry"]
+    assert one["equal_error_ratio_low"] < 9 < one["equal_error_ratio_high"]
+    written = figure.draw(found(pd.read_csv(path)), tmp_path / "groups")
+    assert {p.suffix for p in written} == {".pdf", ".svg", ".png", ".csv"}
+    assert pd.read_csv(tmp_path / "groups.csv")["delta_beta"].notna().all()
