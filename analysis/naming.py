@@ -12,6 +12,8 @@ METRIC_NAMES = {
     "force_rmse": "Force RMSE",
     "energy_mae": "Energy MAE per atom",
     "energy_rmse": "Energy RMSE per atom",
+    "error_rate": "Error rate",
+    "cross_entropy": "Cross-entropy",
 }
 """Metrics as axes and headings have them."""
 NAMES = {
@@ -24,6 +26,14 @@ NAMES = {
     "ntk": "neural tangent kernel",
     "mpnn": "MPNN",
     "polynomial": "equivariant polynomial",
+    "mlp": "perceptron",
+    "cnn": "CNN",
+    "gcnn": "G-CNN",
+    "harmonic": "harmonic network",
+    "scale_space": "deep scale-space",
+    "steerable3d": "3D steerable CNN",
+    "lorentz": "Lorentz group network",
+    "momenta": "deep sets of momenta",
 }
 """Architectures as the field writes them."""
 _WORDS = {

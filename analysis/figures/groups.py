@@ -10,16 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from analysis.figures.panels import PREFERRED
 from analysis.figures.style import COLUMN_WIDTH, save, style
 from analysis.groups import Gain, named, record
 
-PREFERRED = ("error_rate", "energy_mae", "force_mae")
-"""Metric that stands for a dataset; the CSV has them all."""
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#882255", "#999933")
 
 
 def draw(gains: Sequence[Gain], stem: Path) -> list[Path]:
-    """`stem`.pdf/.svg/.png: factors on the left, Δβ on the right (hollow: not converged), and `stem`.csv."""
+    """`stem`.pdf/.svg/.png: factors on the left, Δβ on the right (hollow: not converged), in each dataset's preferred
+    metric; `stem`.csv has all."""
     shown = [gain for gain in gains if gain.plain.text("metric") == _metric(gain, gains)]
     groups = list(dict.fromkeys(gain.symmetric.text("group") for gain in shown))
     with style():

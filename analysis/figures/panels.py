@@ -12,7 +12,7 @@ from analysis.results import CurveFit
 
 Fitted = tuple[CurveFit, Judgement]
 
-PREFERRED = ("force_mae", "force_rmse", "energy_rmse", "energy_mae")
+PREFERRED = ("force_mae", "force_rmse", "energy_rmse", "energy_mae", "error_rate")
 """Which metric stands for a dataset where one must."""
 _SHAPE = ("n_layers", "cutoff", "group")
 """What the curves of a series share besides dataset and architecture; named where there are several."""

@@ -16,6 +16,7 @@ from analysis.curve import Curve
 from analysis.errors import InputError
 from analysis.figures.panels import Fitted, preferred
 from analysis.flags import Flag, Verdict
+from analysis.groups import gains, sentence
 from analysis.naming import METRIC_NAMES, architecture_name, model_names, said
 from analysis.paired import Survival, excludes_zero, p_words
 from analysis.record import plus_minus
@@ -124,7 +125,11 @@ def _answer(name: str, group: Sequence[Fitted]) -> Answer:
         dataset=name,
         metric=METRIC_NAMES.get(metric, metric),
         verdicts=verdicts,
-        sentences=(*_range(group), *(_brief(c, curves) for c in told[:SHOWN])),
+        sentences=(
+            *_range(group),
+            *(_capital(sentence(gain)) for gain in gains(group)),
+            *(_brief(c, curves) for c in told[:SHOWN]),
+        ),
         further=(
             *(_capital(compare_.sentence(c)) for c in pairs),
             *(_capital(compare_.family_sentence(family)) for family in compare_.families(group)),

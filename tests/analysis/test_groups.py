@@ -15,6 +15,7 @@ from analysis.curve import curves
 from analysis.figures import groups as figure
 from analysis.groups import Gain, gains
 from analysis.record import analyse
+from analysis.report.words import answers
 from analysis.results import Form
 from analysis.table import check_table
 
@@ -86,6 +87,15 @@ def test_sizes_with_no_error_at_all_are_left_out_and_named() -> None:
     assert np.isfinite(gain.delta.low)
     assert "left out for errors of 0: P = " in groups.sentence(gain)
     json.dumps(groups.record(gain), allow_nan=False)
+
+
+def test_the_report_says_so() -> None:
+    frame = table({"cnn": ("translations", 1.5, 0.5, 7800), "gcnn": ("p4", 0.5, 0.5, 7500)})
+    (answer,) = answers(
+        analyse(curves(check_table(frame, "made")), forms=(Form.POWER, Form.POWER_FLOOR, Form.BINOMIAL))
+    )
+    assert answer.metric == "Error rate"
+    assert any("data-efficiency factor" in said for said in answer.sentences)
 
 
 def test_compare_and_figures_have_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
