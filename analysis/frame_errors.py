@@ -25,6 +25,7 @@ COLUMNS = {
     "force_rmse": ("force_mse", True),
     "energy_mae": ("energy_mae", False),
     "energy_rmse": ("energy_mse", True),
+    "cross_entropy": ("cross_entropy", False),
 }
 """Metric → column of `frame_errors.parquet`, and whether it is a mean square."""
 REPLICATES = 2000

@@ -15,7 +15,7 @@ from experiments.models.momenta import Momenta
 from tests.experiments.models.test_grid_networks import assert_same, drawn
 
 LORENTZ = LorentzConfig(n_layers=3, channels=3, width=4)
-ETA = np.diag(METRIC)
+ETA = torch.diag(torch.tensor(METRIC, dtype=torch.float64))
 
 
 def jet(seed: int, real: int = 6) -> Tensor:
@@ -42,7 +42,7 @@ vectors = st.lists(st.floats(-1.5, 1.5), min_size=3, max_size=3).map(np.array)
 def test_any_transformation_leaves_outputs_alone(rotation: np.ndarray, rapidity: np.ndarray, seed: int) -> None:
     """A boost multiplies energies by up to e^2.6, and round-off of invariant masses by its square: 1e-9 covers it."""
     matrix = transformation(rotation, rapidity)
-    assert np.allclose(matrix.T @ ETA @ matrix, ETA, atol=1e-9)
+    assert torch.allclose(matrix.T @ ETA @ matrix, ETA, atol=1e-9)
     model = Lorentz(LORENTZ, (8, 4), 2)
     weights, x = drawn(model), jet(seed)
     expected = model.outputs(weights, x)
@@ -82,6 +82,6 @@ def test_packs_and_gradients() -> None:
         x[0, 0, 0] = torch.tensor([5.0, 3.0, 4.0, 0.0])
         found = model.outputs(packed, x)
         for i in range(2):
-            assert_same(found[i], model.outputs(weights[i], x[i : i + 1])[0])
+            assert_same(found[i].detach(), model.outputs(weights[i], x[i : i + 1])[0])
         found.sum().backward()  # type: ignore[no-untyped-call]
         assert all(bool(torch.isfinite(value.grad).all()) for value in packed.values() if value.grad is not None)
