@@ -127,7 +127,7 @@ def _answer(name: str, group: Sequence[Fitted]) -> Answer:
         verdicts=verdicts,
         sentences=(
             *_range(group),
-            *(_capital(sentence(gain)) for gain in gains(group)),
+            *(sentence(gain) for gain in gains(group)),
             *(_brief(c, curves) for c in told[:SHOWN]),
         ),
         further=(
