@@ -14,9 +14,10 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
 from experiments import files
+from experiments.data.acquire import NotHere, only_what_is_here
 from experiments.data.dataset import AnyDataset
 from experiments.data.load import dataset_of
-from experiments.errors import InputError, RunsFailed
+from experiments.errors import RunsFailed
 from experiments.interrupt import sigterm_raises
 from experiments.schema import build
 from slurm.local import Pool, remove_old_logs, visible_gpus
@@ -58,10 +59,11 @@ def launch_locally(
 
 
 def dataset_if_here(section: Mapping[str, Any]) -> AnyDataset:
-    """The dataset, for a plan that starts nothing: what cannot be loaded is absent, not a mistake."""
+    """The dataset, for a plan that starts nothing: nothing is downloaded or generated for it."""
     try:
-        return dataset_of(section)
-    except InputError as error:
+        with only_what_is_here():
+            return dataset_of(section)
+    except NotHere as error:
         raise DataAbsent(str(error)) from None
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from experiments.config import RunConfig
 from slurm.estimate import Estimates
 from slurm.plan import PlannedRun, Unnamed
 
@@ -53,7 +54,7 @@ def outline(runs: Sequence[PlannedRun], unnamed: Sequence[Unnamed], pack: int | 
     """Count runs and packs, and learn hours from the finished runs of the stores (`slurm.estimate`)."""
     left = [planned for planned in runs if planned.run.state() != "done"]
     shapes: Counter[tuple[str, str]] = Counter((p.shape_id, p.config.device) for p in left)
-    shapes.update((one.config.shape_id(""), one.config.device) for one in unnamed)
+    shapes.update((_shape(one.config), one.config.device) for one in unnamed)
     stores = {path: Estimates.of_store(path) for path in {planned.run.path.parent for planned in left}}
     hours: dict[str, float] = {}
     basis: dict[str, None] = {}
@@ -75,6 +76,11 @@ def outline(runs: Sequence[PlannedRun], unnamed: Sequence[Unnamed], pack: int | 
         unknown=unknown,
         basis=tuple(basis),
     )
+
+
+def _shape(config: RunConfig) -> str:
+    """What stands for the shape of a run without data, whose matched channels are not known yet either."""
+    return f"{replace(config, match=None).shape_id('')} {config.match}"
 
 
 def _most(device: str) -> int:

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from experiments import files
+from experiments.data.acquire import acquiring
 from experiments.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ def fetch(file: RemoteFile) -> Path:
     """
     target = place(file.path)
     if not target.exists():
+        acquiring(target.name, "downloaded")
         files.writable(target.parent, "EQUILAW_DATA")
         with FileLock(target.with_name(f".{target.name}.lock")):
             if not target.exists():  # nobody else was faster

@@ -27,6 +27,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from experiments import files
+from experiments.data.acquire import acquiring
 from experiments.data.examples import Examples, ExampleSet
 from experiments.errors import InputError
 from experiments.schema import identity_of, setting
@@ -78,6 +79,7 @@ def jets(config: JetsConfig) -> ExampleSet:
     """
     directory = directory_of(config)
     if not (directory / "metadata.json").exists():
+        acquiring("data.source=jets", "generated")
         check_installed()
         files.writable(directory, "data.cache" if config.cache else "EQUILAW_DATA")
         with FileLock(directory / ".lock"):

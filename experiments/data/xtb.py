@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 
 from experiments import files
 from experiments.data import walkers
+from experiments.data.acquire import acquiring
 from experiments.data.dataset import Dataset, Floats, Frames
 from experiments.data.extxyz import read_frames, write_frames
 from experiments.data.molecule import Molecule, find_molecule, liquid
@@ -82,6 +83,7 @@ def xtb(config: XtbConfig) -> Dataset:
         molecule = liquid(molecule, config.copies, config.density, config.seed)
     directory = directory_of(config, molecule)
     if not (directory / "metadata.json").exists():
+        acquiring(_name(config), "generated")
         files.writable(directory, "data.cache" if config.cache else "EQUILAW_DATA")
         lock = FileLock(directory / ".lock")
         try:

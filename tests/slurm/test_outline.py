@@ -90,3 +90,6 @@ def test_a_plan_goes_on_without_data_only_where_it_may(
     text = outline(made.runs, made.unnamed).text()
     assert "4 runs, 0 done, 4 left in 4 packs; the data of 4 are not on this machine" in text
     assert not (tmp_path / "s").exists()
+    matched = expand([f"store={tmp_path / 's'}", "data=star", "L=0,1", "match=weights", "reference.L=1"], [])
+    made = plan(Composer(loader, master()), matched, absent)  # nobody knows their channels yet
+    assert "2 runs, 0 done, 2 left in 2 packs" in outline(made.runs, made.unnamed).text()

@@ -1,0 +1,35 @@
+"""Whether data may be downloaded or generated now: a plan that starts nothing only looks at what is here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from experiments.errors import InputError
+
+_ALLOWED = ContextVar("allowed", default=True)
+
+
+class NotHere(InputError):
+    """Data are not on this machine yet, and :func:`only_what_is_here` forbids to acquire them."""
+
+
+@contextmanager
+def only_what_is_here() -> Iterator[None]:
+    """Inside, nothing is downloaded or generated that takes longer than reading a file would."""
+    token = _ALLOWED.set(False)
+    try:
+        yield
+    finally:
+        _ALLOWED.reset(token)
+
+
+def acquiring(what: str, how: str) -> None:
+    """To be called before data are acquired; ``what`` names them, ``how`` is ``downloaded`` or ``generated``.
+
+    Raises:
+        NotHere: inside :func:`only_what_is_here`.
+    """
+    if not _ALLOWED.get():
+        raise NotHere(f"{what} is not {how} yet; it will be when the sweep starts")
