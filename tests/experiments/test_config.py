@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import math
 import os
@@ -18,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments import config as configuration
+from experiments.architectures import MODELS, NtkConfig
 from experiments.config import LacksKnob, MaceConfig, RunConfig, digest, parse
 from experiments.errors import InputError
 
@@ -205,3 +207,18 @@ def test_a_later_process_finds_the_same_ids(make_config: MakeConfig, root: Path)
         env={**os.environ, "PYTHONHASHSEED": "7"},
     )  # fmt: skip
     assert found.stdout.strip() == parse(config).run_id(SHA)
+
+
+def test_the_shipped_training_section_holds_every_setting() -> None:
+    """A key that is not there could be given with a plus sign only."""
+    shipped = yaml.safe_load((Path(__file__).parents[2] / "conf" / "training" / "default.yaml").read_text())
+    assert {f.name for f in dataclasses.fields(configuration.TrainingConfig)} <= set(shipped)
+
+
+@pytest.mark.parametrize("architecture", MODELS)
+def test_the_shipped_model_sections_are_valid_and_hold_no_other_key(architecture: str) -> None:
+    shipped = yaml.safe_load((Path(__file__).parents[2] / "conf" / "model" / f"{architecture}.yaml").read_text())
+    known = {f.name for f in dataclasses.fields(MODELS[architecture])} | {"architecture"}
+    if architecture == "ntk":  # the network's own settings stand beside it
+        known |= set(NtkConfig.shared)
+    assert set(shipped) <= known
