@@ -131,14 +131,23 @@ class Sweep:
         self.until(lambda: len(running()) >= count, f"{count} running")
         return running()
 
+    def until_kept(self, count: int = 1) -> list[RunStatus]:
+        """So many runs run and have a checkpoint: what is killed now without a warning has something to go on from."""
+
+        def kept() -> list[RunStatus]:
+            return [row for row in self.rows() if row.state == "running" and any(r == row.run_id for r, _ in self.steps)]
+
+        self.until(lambda: len(kept()) >= count, f"{count} running with a checkpoint")
+        return kept()
+
     def jobs(self) -> list[str]:
         """Elements that Slurm holds, ``123_0``, …"""
         names = [array.name for s in ledger.submissions(self.store) for array in s.arrays]
         return sorted(job.id for job in look(names, seconds=60.0).jobs.values() if job.held)
 
-    def finish(self, count: int = 2) -> None:
+    def finish(self, count: int = 2, seconds: float = SECONDS) -> None:
         """All is done: once each, with the undisturbed numbers; nothing is left, and the sweep has nothing to do."""
-        self.until(lambda: self.states() == ["done"] * count, "all done")
+        self.until(lambda: self.states() == ["done"] * count, "all done", seconds)
         self.until(lambda: not self.jobs(), "the end of the jobs")
         self.until(lambda: not self.cluster.job_processes(), "the end of all processes")
         assert_clean(self.store, count)

@@ -32,7 +32,7 @@ def test_time_limit_of_two_minutes(sweep: MakeSweep) -> None:
     s = sweep()
     s.disturb(slow=8.0)  # 200 updates in legs of at most 20, twice: 160 s at least
     s.launch("time=2", "pack=2", "signal_delay=30")
-    s.finish()
+    s.finish(seconds=900)  # two runs, one after the other, with some 75 s of work between a start and its warning
     assert "timeout" in s.causes()
     s.assert_resumed()
 
@@ -41,7 +41,7 @@ def test_time_limit_of_two_minutes(sweep: MakeSweep) -> None:
 def test_node_killed(sweep: MakeSweep, cluster: Cluster, orphans: bool) -> None:
     s = sweep()
     s.launch()
-    (first, *_) = s.until_running(count=2)
+    (first, *_) = s.until_kept(count=2)
     node = _node_of(s, first.job)
     cluster.kill_node(node, orphans=orphans)
     try:

@@ -12,6 +12,7 @@ import resource
 import socket
 import sys
 import time
+import traceback
 
 
 def _arrange(faults: dict) -> None:  # type: ignore[type-arg]
@@ -38,14 +39,14 @@ def _arrange(faults: dict) -> None:  # type: ignore[type-arg]
 
         interrupt.StopRequest.__call__ = slowly  # type: ignore[method-assign]
     if hit := faults.get("hit"):
-        subset = vars(execute)["subset"]
+        subset = vars(execute)["training_subset"]
 
-        def hitting(pool, P, *others):  # type: ignore[no-untyped-def]
+        def hitting(dataset, P, *others):  # type: ignore[no-untyped-def]
             if hit["P"] == P:
                 _do(hit["how"])
-            return subset(pool, P, *others)
+            return subset(dataset, P, *others)
 
-        vars(execute)["subset"] = hitting
+        vars(execute)["training_subset"] = hitting
 
 
 def _do(how: str) -> None:
@@ -61,5 +62,9 @@ def _do(how: str) -> None:
 
 
 if "EQUILAW_TEST_FAULTS" in os.environ and "experiments.worker" in sys.orig_argv and "SLURM_JOB_ID" in os.environ:
-    with open(os.environ["EQUILAW_TEST_FAULTS"]) as _file:
-        _arrange(json.load(_file))
+    try:
+        with open(os.environ["EQUILAW_TEST_FAULTS"]) as _file:
+            _arrange(json.load(_file))
+    except BaseException:  # Python would go on without the faults, and the test would wait for them
+        traceback.print_exc()
+        os._exit(70)
