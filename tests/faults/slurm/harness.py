@@ -135,7 +135,9 @@ class Sweep:
         """So many runs run and have a checkpoint: what is killed now without a warning has something to go on from."""
 
         def kept() -> list[RunStatus]:
-            return [row for row in self.rows() if row.state == "running" and any(r == row.run_id for r, _ in self.steps)]
+            rows = [row for row in self.rows() if row.state == "running"]
+            seen = {run for run, _ in self.steps}
+            return [row for row in rows if row.run_id in seen]
 
         self.until(lambda: len(kept()) >= count, f"{count} running with a checkpoint")
         return kept()
