@@ -20,6 +20,10 @@ class NoAnswer(SlurmError):
     """It did not end in time: whether it did its work is unknown."""
 
 
+SHOWN = 3
+"""Most lines of a command's complaint in a message: there may be one for each of a thousand jobs."""
+
+
 @functools.cache
 def environment() -> dict[str, str]:
     """Ours, without what the variables of a job that we may be in would change, and with the configuration to use."""
@@ -45,7 +49,8 @@ def ask(*command: str, seconds: float = SECONDS, cwd: Path | None = None) -> str
     except OSError as error:
         raise SlurmError(f"{command[0]}: {error.strerror or error}") from None
     if ended.returncode:
-        said = "; ".join(line.strip() for line in ended.stderr.splitlines() if line.strip())
+        lines = [line.strip() for line in ended.stderr.splitlines() if line.strip()]
+        said = "; ".join([*lines[:SHOWN], *([f"and {len(lines) - SHOWN} lines more"] if len(lines) > SHOWN else [])])
         raise SlurmError(f"{command[0]}: {said or f'exit code {ended.returncode}'}")
     return ended.stdout
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from slurm.commands import ENDED, SlurmError, ask
+from slurm.commands import ENDED, NoAnswer, SlurmError, ask
 
 SECONDS = 10.0
 """A question that has no answer in this time has none."""
@@ -203,12 +203,35 @@ def cluster_name(seconds: float = SECONDS) -> str | None:
 def cancel(name: str, job: str, indices: Sequence[int] | None = None, seconds: float = 60.0) -> None:
     """Cancel an array, or some of its elements; only where the id still belongs to a job of that name.
 
+    Who has the id is looked up first: ``scancel --name=… 123_4`` ends every element of array 123 that waits (22.05).
+
     Raises:
         SlurmError: scancel failed, or did not answer (then it is unknown whether it cancelled).
     """
-    if indices is None:
-        ask("scancel", f"--name={name}", job, seconds=seconds)
-        return
-    for start in range(0, len(indices), AT_ONCE):
-        chosen = [f"{job}_{index}" for index in indices[start : start + AT_ONCE]]
-        ask("scancel", f"--name={name}", *chosen, seconds=seconds)
+    held = _held(name, job, seconds)
+    chosen = held if indices is None else held.intersection(indices)
+    if not chosen:
+        return  # all has ended, or the id is another job's by now
+    target = job if chosen == held else f"{job}_[{ranges(sorted(index for index in chosen if index is not None))}]"
+    try:
+        ask("scancel", target, seconds=seconds)
+    except NoAnswer:
+        raise
+    except SlurmError:
+        if chosen.intersection(_held(name, job, seconds)):
+            raise  # else they ended by themselves meanwhile
+
+
+def _held(name: str, job: str, seconds: float) -> set[int | None]:
+    """Elements of a job (None where it is no array) that Slurm holds under this name."""
+    found = look([name], seconds=seconds)
+    if not found.reachable:
+        raise SlurmError(found.message)
+    return {j.index for j in found.jobs.values() if j.held and j.array == job}
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers as Slurm writes them: ``0-3,7``."""
+    starts = [n for i, n in enumerate(numbers) if i == 0 or numbers[i - 1] != n - 1]
+    ends = [n for i, n in enumerate(numbers) if i == len(numbers) - 1 or numbers[i + 1] != n + 1]
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))
