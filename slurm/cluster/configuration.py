@@ -188,7 +188,7 @@ def slurm_conf(layout: Layout, settings: Settings, address: str) -> str:
         "SelectType": "select/cons_tres",
         "SelectTypeParameters": "CR_Core_Memory",
         "GresTypes": "gpu,shard",
-        "DefMemPerCPU": "500",
+        "DefMemPerCPU": str(settings.memory // settings.cpus),  # torch alone takes half a gigabyte
         "SchedulerType": "sched/backfill",
         "SchedulerParameters": "sched_interval=2,sched_min_interval=0,bf_interval=2,batch_sched_delay=0",
         "PreemptType": "preempt/partition_prio",
