@@ -25,12 +25,10 @@ from scipy import stats
 from analysis.curve import Curve
 from analysis.design import Needed, needed
 from analysis.errors import InputError
-from analysis.flags import Judgement, Verdict
+from analysis.flags import Fitted, Verdict
 from analysis.paired import EqualError, equal_error, holm, p_words, pair, slope_difference
-from analysis.results import CurveFit
 from analysis.uncertainty import Interval
 
-Fitted = tuple[CurveFit, Judgement]
 FloatArray = NDArray[np.float64]
 Deltas = Mapping[tuple[str, str], tuple[Interval, FloatArray]]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis.curve import Curve
 from analysis.errors import InputError
-from analysis.flags import Judgement, Verdict
+from analysis.flags import Fitted, Verdict
 from analysis.paired import (
     EqualError,
     Survival,
@@ -28,11 +28,8 @@ from analysis.paired import (
     train_floor_difference,
 )
 from analysis.record import plus_minus
-from analysis.results import CurveFit
 from analysis.table import IDENTIFYING, MATCH, RATE, TUNED
 from analysis.uncertainty import Interval, lines, two_sided
-
-Fitted = tuple[CurveFit, Judgement]
 
 PLACE = ("dataset", "test_set", "metric")
 """Curves are compared within one of these; a difference across them is none of the model."""

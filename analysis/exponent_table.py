@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.curve import Curve
-from analysis.flags import Flag, Judgement, Verdict
+from analysis.flags import Fitted, Flag, Verdict
 from analysis.naming import display_unit, model_names
 from analysis.record import plus_minus
-from analysis.results import CurveFit, Form
-
-Fitted = tuple[CurveFit, Judgement]
+from analysis.results import Form
 
 HEAD = ("dataset", "metric", "model", "β (95 %)", "floor", "P", "seeds", "flags")
 """Columns."""

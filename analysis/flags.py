@@ -114,6 +114,10 @@ class Judgement:
     not more training or a larger model); None where the table has no training errors."""
 
 
+Fitted = tuple[CurveFit, Judgement]
+"""A fit, and what is to be thought of it."""
+
+
 def judge(fit: CurveFit) -> Judgement:
     """Verdict and flags of a fitted curve."""
     curve = fit.curve

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.compare import PLACE, Fitted
+from analysis.compare import PLACE
 from analysis.curve import Curve
-from analysis.flags import Verdict
+from analysis.flags import Fitted, Verdict
 from analysis.paired import EqualError, detectable, equal_error, excludes_zero, p_words, pair, slope_difference
 from analysis.uncertainty import Interval, two_sided
 

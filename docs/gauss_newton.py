@@ -19,8 +19,8 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from experiments.config import MaceConfig, parse
+from experiments.data.load import dataset_of
 from experiments.data.splits import subset
-from experiments.execute import dataset_of
 from experiments.models.graph import pair_forces
 from experiments.models.mace import Mace
 from experiments.tasks.molecules import MoleculeTask, Prepared, differentiable, pick_graph

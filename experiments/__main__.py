@@ -53,8 +53,9 @@ def single(config: DictConfig) -> dict[str, float] | None:
     import torch
 
     from experiments.capacity import settled
+    from experiments.data.load import dataset_of
     from experiments.data.splits import training_subset
-    from experiments.execute import check_data, dataset_of, device_of, execute
+    from experiments.execute import check_data, device_of, execute
     from experiments.files import creatable, writable
     from experiments.runs import RunStore
     from experiments.training.pack import Interrupted

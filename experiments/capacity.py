@@ -7,7 +7,6 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 
 from experiments.architectures import MaceConfig, ModelConfig, MpnnConfig, NequipConfig, PolynomialConfig, TfnConfig
@@ -62,15 +61,10 @@ def settled(composed: Mapping[str, Any], config: RunConfig, dataset: AnyDataset)
     if not isinstance(config.match, Match):
         return config
     assert isinstance(dataset, Dataset)  # else the wish is refused
-    model, record = matched(config.model, config.match, _species(dataset))
+    model, record = matched(config.model, config.match, len(dataset.elements()))
     section = {"architecture": model.architecture, **jsonable(dataclasses.asdict(model))}
     knobs = {knob: section.pop(knob, None) for knob in ("L", "nu")}
     return parse({**composed, **knobs, "model": section, "match": record.as_dict(), "reference": None})
-
-
-def _species(dataset: Dataset) -> int:
-    found = {int(z) for frames in (dataset.pool, dataset.holdout, dataset.test) for z in np.unique(frames.numbers)}
-    return len(found - {0})
 
 
 def matched(model: ModelConfig, match: Match, n_species: int) -> tuple[ModelConfig, Matched]:

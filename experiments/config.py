@@ -15,7 +15,7 @@ from typing import Any
 from experiments.architectures import MODELS, ModelConfig, NtkConfig, takes
 from experiments.architectures import AceConfig as AceConfig
 from experiments.architectures import MaceConfig as MaceConfig
-from experiments.data.kinds import KINDS
+from experiments.data.kinds import kind_of
 from experiments.errors import InputError
 from experiments.matching import CHOICES, KNOBS, Match, Matched, reference_of
 from experiments.schema import build, check, identity_of, setting
@@ -118,7 +118,7 @@ class RunConfig:
         """
         assert not isinstance(self.match, Match), "a run has no name before its channels are known"
         training = None if self.training is None else identity_of(self.training)
-        if training is not None and KINDS.get(str(self.data.get("source"))) not in (None, "molecules"):
+        if training is not None and kind_of(self.data) not in (None, "molecules"):
             training = {key: value for key, value in training.items() if key not in WEIGHTS}
         if training is not None and self.tuned is not None:
             training["learning_rate"] = self.tuned.as_dict()["rates"]
@@ -313,7 +313,7 @@ def check_kind(
 ) -> None:
     """Raises ``InputError`` where a model cannot learn from a source's examples (unknown sources are named later), and
     for settings that only molecules have a use for."""
-    kind = KINDS.get(str(data.get("source")))
+    kind = kind_of(data)
     if kind is not None and kind not in takes(model):
         fitting = " | ".join(name for name, cls in MODELS.items() if kind in takes(cls))
         raise InputError(

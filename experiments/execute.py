@@ -21,8 +21,7 @@ from experiments.capacity import features
 from experiments.closed_forms import closed_form
 from experiments.config import RunConfig, parse
 from experiments.data.dataset import AnyDataset, Dataset
-from experiments.data.load import Section, key_of
-from experiments.data.load import dataset_of as dataset_of
+from experiments.data.load import Section, dataset_of, key_of
 from experiments.data.splits import training_subset
 from experiments.errors import InputError
 from experiments.problems import problem_of
@@ -153,7 +152,7 @@ def _checked(attempt: Attempt) -> RunConfig | InputError:
     """The run's configuration, or what is wrong with it."""
     try:
         config = parse(attempt.run.config())
-        run_id = config.run_id(_sha256(key_of(config.data)))
+        run_id = config.run_id(dataset_of(config.data).sha256())
     except InputError as error:
         return error
     if run_id == attempt.run.id:
@@ -326,11 +325,6 @@ def device_of(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
-
-
-@functools.lru_cache(maxsize=4)
-def _sha256(section: Section) -> str:
-    return dataset_of(dict(section)).sha256()  # milliseconds, and a pack has thousands of runs
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,4 +1,4 @@
-"""Errors for people, on the terminal (torch-free)."""
+"""Errors and numbers of things for people (torch-free)."""
 
 from __future__ import annotations
 
@@ -20,3 +20,8 @@ def holdout(record: Mapping[str, Any]) -> tuple[str, str]:
         if (error := record.get(f"holdout_{metric}")) is not None:
             return name, f"{1000 * error:.1f} m{unit}" if unit else f"{error:.3f}"
     return "", ""
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 run``, ``2 runs``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -11,6 +11,7 @@ from experiments.data.load import dataset_of
 from experiments.errors import InputError
 from experiments.runs import Run, RunStore, tail
 from experiments.schema import build
+from experiments.wording import counted
 from slurm import scheduler
 from slurm.commands import SlurmError
 from slurm.ledger import Submission
@@ -95,9 +96,9 @@ def cancel(stores: Sequence[Path], names: Sequence[str]) -> Done:
             run.set_state("cancelled", message="cancelled by a person")
             cancelled += 1
     jobs = sum(map(len, arrays.values()))
-    done.said.append(f"{_count(cancelled, 'run')} cancelled, {_count(jobs, 'job')} ended")
+    done.said.append(f"{counted(cancelled, 'run')} cancelled, {counted(jobs, 'job')} ended")
     if ending:
-        done.said.append(f"{_count(ending, 'run')} will be as soon as their checkpoints are written")
+        done.said.append(f"{counted(ending, 'run')} will be as soon as their checkpoints are written")
     return done
 
 
@@ -113,7 +114,7 @@ def _refuse_part_of_a_job(rows: Sequence[RunStatus], chosen: Sequence[RunStatus]
     for run_id, others in mates.items():
         names = f"{' '.join(others[:10])}{' …' if len(others) > 10 else ''}"
         raise InputError(
-            f"run {run_id} shares its job with {_count(len(others), 'run')}, which would end too; accepted: name them "
+            f"run {run_id} shares its job with {counted(len(others), 'run')}, which would end too; accepted: name them "
             f"as well ({names})"
         )
 
@@ -145,7 +146,7 @@ def retry(stores: Sequence[Path], names: Sequence[str]) -> Done:
     for submission, runs in sent.values():
         _submit_again(submission, runs, done)
     if at_home:
-        done.said.append(f"{_count(at_home, 'run')} queued again: start the sweep again, it goes on with them")
+        done.said.append(f"{counted(at_home, 'run')} queued again: start the sweep again, it goes on with them")
     return done
 
 
@@ -194,7 +195,3 @@ def logs(stores: Sequence[Path], name: str, lines: int) -> Iterator[str]:
             yield f"\n== {path}\n{text}"
     if not said:
         yield "it has said nothing yet"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"

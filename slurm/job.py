@@ -26,7 +26,7 @@ from experiments.files import DISK
 from experiments.interrupt import StopRequest, Terminated
 from experiments.runs import ORIGIN, STEPS, STOPPED, Run, RunStore
 from slurm.commands import SlurmError, ask
-from slurm.local import Pool, visible_gpus
+from slurm.local import Pool, most_together, visible_gpus
 from slurm.script import REQUEUE
 from slurm.worker import STOP_SECONDS
 
@@ -251,8 +251,7 @@ def compute(
     gpus = visible_gpus() if content["kind"] == "cuda" else []
     places = [{"CUDA_VISIBLE_DEVICES": name} for name in gpus] or [{}]
     workers = max(1, min(len(gpus) or content["workers"], len(left)))
-    together = content["together"] or (4096 if content["kind"] == "cuda" else 1)
-    pool = Pool(workers, Log(len(left)), together, content["patience"], places, stop)
+    pool = Pool(workers, Log(len(left)), most_together(content["kind"]), content["patience"], places, stop)
     pool.stop_seconds = min(STOP_SECONDS, content["warning_seconds"] / 2)  # the rest is for asking to be requeued
     try:
         pool.compute(left)

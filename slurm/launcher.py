@@ -20,7 +20,8 @@ from experiments.data.load import dataset_of
 from experiments.errors import RunsFailed
 from experiments.interrupt import sigterm_raises
 from experiments.schema import build
-from slurm.local import Pool, remove_old_logs, visible_gpus
+from experiments.wording import counted
+from slurm.local import Pool, most_together, remove_old_logs, visible_gpus
 from slurm.outline import outline
 from slurm.plan import Composer, DataAbsent, PlannedRun, plan
 from slurm.progress import Progress
@@ -87,13 +88,13 @@ def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:
         )
     given_up = [p for p in planned if states[p.run.id] == "failed" and not settings.retry]
     missing = [p for p in planned if states[p.run.id] != "done" and p not in given_up]
-    missing.sort(key=_budget)  # a larger budget goes on from the trunk of a smaller one, once that is done
+    missing.sort(key=lambda p: p.budget)  # a larger budget goes on from the trunk of a smaller one, once that is done
     for p in missing:
         p.run.repair(p.config.as_dict())
     failures: list[Task] = list(given_up)
     with Progress(planned) as progress:
         for kind, runs in _by_device(missing).items():
-            pack = settings.pack or (4096 if kind == "cuda" else 1)
+            pack = settings.pack or most_together(kind)
             places = [{"CUDA_VISIBLE_DEVICES": name} for name in visible_gpus()] if kind == "cuda" else [{}]
             workers = settings.workers or (len(places) if kind == "cuda" else len(os.sched_getaffinity(0)))
             pool = Pool(min(workers, len(runs)), progress, pack, settings.patience, places)
@@ -121,10 +122,6 @@ def _by_device(planned: Sequence[PlannedRun]) -> dict[str, list[PlannedRun]]:
     for p in planned:
         kinds.setdefault(device_of(p.config.device).type, []).append(p)
     return kinds
-
-
-def _budget(planned: PlannedRun) -> int:
-    return 0 if planned.config.training is None else planned.config.training.max_steps
 
 
 def launch_on_slurm(
@@ -189,14 +186,10 @@ def _tell(runs: Sequence[PlannedRun], outcome: Outcome, settings: SlurmSettings,
                 about = f", about {max(seconds) / 60:.1f} min each" if len(seconds) == len(array.packs) else ""
                 job = "" if array.job is None else f"job {array.job}: "
                 runs_of = sum(len(p.runs) for p in array.packs)
-                print(f"  {job}{_count(len(array.packs), 'pack')}, {_count(runs_of, 'run')}{about}", file=out)
+                print(f"  {job}{counted(len(array.packs), 'pack')}, {counted(runs_of, 'run')}{about}", file=out)
         print(f"  {submission.path}", file=out)
     if settings.submit and (outcome.submitted or outcome.joined):
         print("\n".join(_ways(stores)), file=out)
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'s' * (number != 1)}"
 
 
 def _ways(stores: Sequence[str]) -> list[str]:
@@ -209,9 +202,7 @@ def _judge(runs: Sequence[PlannedRun], outcome: Outcome, settings: SlurmSettings
     lines = []
     if outcome.left:
         lines.append(f"{len(outcome.left)} runs were not submitted; the same command submits them")
-        lines += outcome.problems
-    elif outcome.problems:
-        lines += outcome.problems
+    lines += outcome.problems
     states = {p.run.id: p.run.state() for p in runs} if settings.submit else {}
     failed = [p for p in runs if states.get(p.run.id) == "failed"]
     if failed:

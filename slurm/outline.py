@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 
 from experiments.config import RunConfig
 from slurm.estimate import Estimates
+from slurm.local import most_together
 from slurm.plan import PlannedRun, Unnamed
 
 HOURS = {"cuda": "GPU hours", "cpu": "core hours"}
-GPU_PACK, CPU_PACK = 4096, 1
-"""Most runs of one shape that train together where nothing else is asked for."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def outline(runs: Sequence[PlannedRun], unnamed: Sequence[Unnamed], pack: int | 
         runs=len(runs) + len(unnamed),
         unnamed=len(unnamed),
         done=len(runs) - len(left),
-        packs=sum(math.ceil(count / (pack or _most(device))) for (_, device), count in shapes.items()),
+        packs=sum(math.ceil(count / (pack or most_together(device))) for (_, device), count in shapes.items()),
         hours=hours,
         unknown=unknown,
         basis=tuple(basis),
@@ -81,7 +80,3 @@ def outline(runs: Sequence[PlannedRun], unnamed: Sequence[Unnamed], pack: int | 
 def _shape(config: RunConfig) -> str:
     """What stands for the shape of a run without data, whose matched channels are not known yet either."""
     return f"{replace(config, match=None).shape_id('')} {config.match}"
-
-
-def _most(device: str) -> int:
-    return CPU_PACK if device == "cpu" else GPU_PACK

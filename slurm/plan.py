@@ -42,6 +42,11 @@ class PlannedRun:
         run = RunStore(config.store).run(config.run_id(data_sha256))
         return PlannedRun(config, config.model_id(data_sha256), run, config.shape_id(data_sha256), data_sha256)
 
+    @property
+    def budget(self) -> int:
+        """Updates that it asks for; 0 for a fit in closed form."""
+        return 0 if self.config.training is None else self.config.training.max_steps
+
     def line(self) -> str:
         """One line for people."""
         c = self.config
@@ -107,7 +112,6 @@ def plan(
     for store in {config.store for _, config in configs}:
         files.creatable(Path(store), "store")
     seen: dict[str, None] = {}
-    digests: dict[int, tuple[AnyDataset, str]] = {}  # a digest takes milliseconds, and a sweep has thousands of points
     for composed, config in configs:
         try:
             dataset = load(config.data)
@@ -122,9 +126,7 @@ def plan(
         except InputError as error:
             errors[str(error)] = None
             continue
-        if id(dataset) not in digests:
-            digests[id(dataset)] = (dataset, dataset.sha256())
-        sha256 = digests[id(dataset)][1]
+        sha256 = dataset.sha256()
         run_id = config.run_id(sha256)
         if run_id not in seen:
             seen[run_id] = None

@@ -11,6 +11,7 @@ from typing import Any
 
 from experiments import files
 from experiments.errors import InputError
+from experiments.wording import counted
 from slurm import ledger
 from slurm.commands import NoAnswer, SlurmError, ask
 from slurm.estimate import Estimates
@@ -46,11 +47,11 @@ class Outcome:
         """``80 runs: 12 done, 8 queued or running, 60 submitted in 6 jobs``."""
         total = sum(map(len, (self.done, self.joined, self.failed, self.submitted, self.left)))
         jobs = sum(len(a.packs) for s in self.submissions for a in s.arrays if a.state in ("submitted", "dry"))
-        parts = [f"{len(self.submitted)} submitted in {jobs} job{'s' * (jobs != 1)}"]
+        parts = [f"{len(self.submitted)} submitted in {counted(jobs, 'job')}"]
         counts = (("done", self.done), ("queued or running", self.joined), ("failed", self.failed))
         parts = [f"{len(runs)} {name}" for name, runs in counts if runs] + parts
         parts += [f"{len(self.left)} not submitted"] if self.left else []
-        return f"{total} run{'s' * (total != 1)}: {', '.join(parts)}"
+        return f"{counted(total, 'run')}: {', '.join(parts)}"
 
 
 def kind_of(planned: PlannedRun, settings: SlurmSettings) -> str:
@@ -151,7 +152,7 @@ def _missing(
             outcome.joined.append(p)
         else:
             missing.append(p)
-    missing.sort(key=lambda p: 0 if p.config.training is None else p.config.training.max_steps)
+    missing.sort(key=lambda p: p.budget)  # as the local launcher: larger ones go on from smaller ones' trunks
     return missing
 
 
@@ -249,7 +250,6 @@ def _content(store: Path, submission: Submission, kind: str, packed: Packed, set
         "runs": [[p.run.id, p.shape_id] for p in packed.runs],
         "kind": kind,
         "workers": settings.cpus if kind == "cpu" else 1,
-        "together": None if kind == "cuda" else 1,
         "patience": settings.patience,
         "minutes": settings.minutes,
         "warning_seconds": settings.warning_seconds,

@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from experiments.wording import counted
 from slurm.status import STATES, RunStatus, Survey
 
 SHOWN = 20
@@ -25,9 +26,8 @@ COLUMNS = ("run", "model", "P", "seed", "state", "updates", "holdout", "left", "
 def summary(survey: Survey) -> str:
     """``80 runs: 4 running, 10 queued, 3 failed, 63 done``."""
     counts = survey.counts()
-    total = len(survey.runs)
     parts = [f"{counts[state]} {state}" for state in STATES if counts[state]]
-    return f"{total} run{'s' * (total != 1)}" + (f": {', '.join(parts)}" if parts else "")
+    return counted(len(survey.runs), "run") + (f": {', '.join(parts)}" if parts else "")
 
 
 def show(survey: Survey, stores: Sequence[str], everything: bool = False) -> RenderableType:

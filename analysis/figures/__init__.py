@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.claim import claims
 from analysis.errors import InputError
 from analysis.figures import claim, cost, exponents, groups, learning_curves, maps, nearest, panels
-from analysis.figures.panels import Fitted
+from analysis.flags import Fitted
 from analysis.groups import gains
 
 __all__ = ["draw_all"]

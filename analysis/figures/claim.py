@@ -12,9 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from analysis.claim import Claim, Outcome
-from analysis.figures.panels import Fitted
 from analysis.figures.style import COLUMN_WIDTH, GRID, looks, save, style
-from analysis.flags import Verdict
+from analysis.flags import Fitted, Verdict
 from analysis.naming import METRIC_NAMES
 
 _CELLS = {"A": "L=0\nν=1", "B": "L=1\nν=1", "C": "L=0\nν=3", "D": "L=0\nν=3\nedge 0"}

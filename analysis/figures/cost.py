@@ -14,9 +14,9 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from analysis.curve import nanmean
-from analysis.figures.panels import Fitted, preferred
+from analysis.figures.panels import preferred
 from analysis.figures.style import COLUMN_WIDTH, Look, letters, log_axis, looks, save, style, title
-from analysis.flags import Verdict
+from analysis.flags import Fitted, Verdict
 from analysis.naming import METRIC_NAMES, display_unit, model_names
 
 FloatArray = NDArray[np.float64]

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from analysis.claim import MARGIN
-from analysis.figures.panels import Fitted, preferred
+from analysis.figures.panels import preferred
 from analysis.figures.style import COLUMN_WIDTH, cell_map, save, style, title
-from analysis.flags import Verdict
+from analysis.flags import Fitted, Verdict
 from analysis.naming import METRIC_NAMES, NAMES, display_unit
 from analysis.record import plus_minus
 from analysis.uncertainty import t_interval

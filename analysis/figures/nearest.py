@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from analysis.curve import Curve
 from analysis.distances import Estimate, estimate, spaces
-from analysis.figures.panels import Fitted
 from analysis.figures.style import (
     COLUMN_WIDTH,
     HUES,
@@ -32,7 +31,7 @@ from analysis.figures.style import (
     style,
     title,
 )
-from analysis.flags import Verdict
+from analysis.flags import Fitted, Verdict
 from analysis.lipschitz import GIVEN_IN, bound_of
 from analysis.naming import METRIC_NAMES, display_unit, model_names
 from analysis.record import plus_minus

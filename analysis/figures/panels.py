@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.curve import Curve
-from analysis.flags import Judgement
+from analysis.flags import Fitted
 from analysis.naming import NAMES, architecture_name, names, said, short
-from analysis.results import CurveFit
-
-Fitted = tuple[CurveFit, Judgement]
 
 PREFERRED = ("force_mae", "force_rmse", "energy_rmse", "energy_mae", "error_rate")
 """Which metric stands for a dataset where one must."""

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from analysis.curve import Curve, nanmean
-from analysis.figures.panels import Fitted, rank
+from analysis.figures.panels import rank
 from analysis.figures.style import Look, looks
-from analysis.flags import Verdict
+from analysis.flags import Fitted, Verdict
 from analysis.naming import METRIC_NAMES, NAMES, display_unit, model_names
 from analysis.record import number, plus_minus
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from analysis.curve import Curve
-from analysis.figures.panels import Fitted, rank
-from analysis.flags import Verdict
+from analysis.figures.panels import rank
+from analysis.flags import Fitted, Verdict
 from analysis.naming import model_names
 from analysis.table import RunTable
 

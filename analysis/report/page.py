@@ -14,8 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from analysis.exponent_table import FORMS, Row, latex, markdown, rows
-from analysis.figures.panels import Fitted
-from analysis.flags import Flag, Verdict
+from analysis.flags import Fitted, Flag, Verdict
 from analysis.naming import METRIC_NAMES
 from analysis.record import records, to_json
 from analysis.report.chart import charts, script_json

@@ -14,8 +14,8 @@ from analysis.claim import Claim, Outcome
 from analysis.compare import Comparison
 from analysis.curve import Curve
 from analysis.errors import InputError
-from analysis.figures.panels import Fitted, preferred
-from analysis.flags import Flag, Verdict
+from analysis.figures.panels import preferred
+from analysis.flags import Fitted, Flag, Verdict
 from analysis.groups import gains, sentence
 from analysis.naming import METRIC_NAMES, architecture_name, model_names, said
 from analysis.paired import Survival, excludes_zero, p_words

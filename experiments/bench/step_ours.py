@@ -12,6 +12,7 @@ import torch
 from experiments.architectures import MODELS, ModelConfig
 from experiments.bench.engine import pack_of, shaken_ethanol
 from experiments.bench.serve import Steps, serve
+from experiments.capacity import weights
 from experiments.networks import network
 from experiments.schema import build
 from experiments.tasks.molecules import MoleculeTask
@@ -33,14 +34,13 @@ def prepare(settings: Mapping[str, Any]) -> tuple[Steps, dict[str, Any]]:
     torch.set_num_threads(settings["threads"])
     device = torch.device(settings["device"])
     task = MoleculeTask(shaken_ethanol(64), settings["cutoff"], torch.float32, device)
-    model = network(config_of(settings), len(task.elements))
+    config = config_of(settings)
+    model = network(config, len(task.elements))
     optimizer = {"mace": "amsgrad", "nequip": "adam"}[settings["architecture"]]  # the package's
     folder = tempfile.TemporaryDirectory()
     compile = settings.get("compile", True)
     pack = pack_of(1, model, task, Path(folder.name), compile, optimizer, settings["batch_size"])
-    count = sum(
-        value.numel() for name, value in model.init(0, torch.float32).items() if not name.startswith("constant.")
-    )
+    count = weights(config, len(task.elements))
 
     def steps(number: int) -> object:
         pack.advance(number)  # waits for the device

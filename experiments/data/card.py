@@ -12,7 +12,7 @@ import pandas as pd
 
 from experiments.data.baseline import fit_baseline
 from experiments.data.dataset import Dataset, Floats, Frames, Ints
-from experiments.data.distances import SPACES, distance_table
+from experiments.data.distances import SPACES, comparable, distance_table
 from experiments.data.splits import training_subset
 from experiments.errors import InputError
 
@@ -82,7 +82,7 @@ def subset_distances(
     test, pool = dataset.test, dataset.pool
     numbers = test.numbers[0]
     real = numbers > 0
-    if not (_one_molecule(test, numbers) and _one_molecule(pool, numbers)):
+    if not (comparable(test, numbers) and comparable(pool, numbers)):
         return None
     used = _evenly(len(test), test_frames)
     found = distance_table(
@@ -96,12 +96,6 @@ def subset_distances(
     found.insert(0, "test_set", dataset.test_set)
     found.insert(0, "dataset", dataset.name)
     return found
-
-
-def _one_molecule(frames: Frames, numbers: Ints) -> bool:
-    """Whether all frames have these atoms in this order, at least two, and no period."""
-    same = frames.numbers.shape[1] == len(numbers) and bool((frames.numbers == numbers).all())
-    return same and int((numbers > 0).sum()) >= 2 and not bool(frames.pbc.any())
 
 
 def draw(dataset: Dataset, card: Card, path: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Mapping, Sized
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -52,6 +53,18 @@ class AnyDataset(Protocol):
         ...
 
 
+def content_digest(arrays: Iterable[NDArray[Any] | None]) -> str:
+    """Hex SHA-256 of arrays one after the other: equal exactly where types, shapes and every number are."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        if array is None:
+            digest.update(b"none")
+            continue
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True)
 class Frames:
     """Configurations of atoms, padded to one number of atoms (atomic number 0 marks padding).
@@ -90,15 +103,8 @@ class Frames:
 
     def sha256(self) -> str:
         """Hex digest of the content: equal exactly where every number of every frame is equal."""
-        digest = hashlib.sha256()
         arrays = [self.numbers, self.positions, self.energies, self.forces, self.cells, self.pbc, self.bonds]
-        for array in arrays if self.points is None else [*arrays, self.points]:
-            if array is None:
-                digest.update(b"none")
-                continue
-            digest.update(f"{array.dtype.str}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
+        return content_digest(arrays if self.points is None else [*arrays, self.points])
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,11 @@ class Dataset:
 
     def sha256(self) -> str:
         """Digest of everything in the data that can change a run's number."""
+        return self._digest
+
+    @functools.cached_property
+    def _digest(self) -> str:
+        """Every run of a sweep is named by it, and hundreds of megabytes take their time."""
         parts = [self.pool.sha256(), self.holdout.sha256(), self.test.sha256(), str(self.disjoint_seeds)]
         if self.subset != "random":
             parts.append(self.subset)  # added later: drawn at random, a dataset keeps its digest

@@ -56,13 +56,13 @@ def digits(config: DigitsConfig) -> ExampleSet:
     order = np.random.default_rng([_STREAM, config.seed]).permutation(len(images))
     changed = np.stack([_changed(images[i], config, int(i)) for i in order])[:, None]  # one channel
     made = Examples(changed, labels[order])
-    ends = [config.test, config.test + config.holdout]
+    test, holdout, pool = made.in_order(config.test, config.holdout)
     return ExampleSet(
         name=f"digits_{config.change}",
         kind="images",
-        test=made.take(slice(0, ends[0])),
-        holdout=made.take(slice(ends[0], ends[1])),
-        pool=made.take(slice(ends[1], None)),
+        test=test,
+        holdout=holdout,
+        pool=pool,
         n_classes=10,
         disjoint_seeds=config.disjoint_seeds,
         provenance={"source": "digits", **asdict(config)},

@@ -18,7 +18,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
-from experiments.data.dataset import Floats, Ints
+from experiments.data.dataset import Floats, Frames, Ints
 
 SPACES = {"descriptor": "1/Å", "aligned_rmsd": "Å"}
 """Metrics and their units."""
@@ -27,6 +27,13 @@ NEIGHBOURS = 8
 _BATCH = 48
 """Frames aligned at a time in the search for the nearest."""
 _ROUNDS = 8  # alternations of rotation and assignment at most; two or three are the rule
+
+
+def comparable(frames: Frames, numbers: Ints) -> bool:
+    """Whether distances between frames are defined: all have the atoms ``numbers`` ``[N]`` in this order, at least two
+    (0 is padding), and no period."""
+    same = frames.numbers.shape[1] == len(numbers) and bool((frames.numbers == numbers).all())
+    return same and int((numbers > 0).sum()) >= 2 and not bool(frames.pbc.any())
 
 
 def descriptor(positions: Floats, numbers: Ints) -> Floats:

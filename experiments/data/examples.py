@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.data.dataset import Floats, Ints
+from experiments.data.dataset import Floats, Ints, content_digest
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,14 @@ class Examples:
 
     def sha256(self) -> str:
         """Hex digest of the content: equal exactly where every number is."""
-        digest = hashlib.sha256()
-        for array in (self.inputs, self.labels):
-            digest.update(f"{array.dtype.str}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
+        return content_digest([self.inputs, self.labels])
+
+    def in_order(self, test: int, holdout: int, pool: int | None = None) -> tuple[Examples, Examples, Examples]:
+        """The first for testing, the next as holdout, and then the pool (None: all others)."""
+        end = None if pool is None else test + holdout + pool
+        bounds = ((0, test), (test, test + holdout), (test + holdout, end))
+        first, second, third = (self.take(slice(*bound)) for bound in bounds)
+        return first, second, third
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,10 @@ class ExampleSet:
 
     def sha256(self) -> str:
         """Digest of everything in the data that can change a run's number."""
+        return self._digest
+
+    @functools.cached_property
+    def _digest(self) -> str:
         parts = [self.pool.sha256(), self.holdout.sha256(), self.test.sha256(), str(self.disjoint_seeds)]
         parts += [self.kind, str(self.n_classes), self.quantity, self.unit]
         return hashlib.sha256("|".join(parts).encode()).hexdigest()

@@ -86,13 +86,13 @@ def jets(config: JetsConfig) -> ExampleSet:
             if not (directory / "metadata.json").exists():
                 _generate(config, directory)
     made = _read(directory)
-    ends = np.cumsum([config.test, config.holdout, config.pool])
+    test, holdout, pool = made.in_order(config.test, config.holdout, config.pool)
     return ExampleSet(
         name="jets",
         kind="momenta",
-        test=made.take(slice(0, int(ends[0]))),
-        holdout=made.take(slice(int(ends[0]), int(ends[1]))),
-        pool=made.take(slice(int(ends[1]), int(ends[2]))),
+        test=test,
+        holdout=holdout,
+        pool=pool,
         n_classes=2,
         disjoint_seeds=config.disjoint_seeds,
         provenance={"source": "jets", **asdict(config)},

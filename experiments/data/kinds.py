@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 KINDS = {
     "xtb": "molecules",
     "star": "molecules",
@@ -23,3 +26,8 @@ KINDS = {
     "jets": "momenta",
 }
 """By the name that ``data.source`` gives."""
+
+
+def kind_of(data: Mapping[str, Any]) -> str | None:
+    """Of the examples of a data section; None where its source is unknown."""
+    return KINDS.get(str(data.get("source")))

@@ -55,13 +55,13 @@ def mnist1d(config: Mnist1dConfig) -> ExampleSet:
         np.random.set_state(before[1])  # noqa: NPY002
     inputs = np.concatenate([made["x"], made["x_test"]])[:, None].astype(np.float32)
     every = Examples(inputs, np.concatenate([made["y"], made["y_test"]]).astype(np.int64))
-    ends = [config.test, config.test + config.holdout]
+    test, holdout, pool = every.in_order(config.test, config.holdout)
     return ExampleSet(
         name="mnist1d",
         kind="series",
-        test=every.take(slice(0, ends[0])),
-        holdout=every.take(slice(ends[0], ends[1])),
-        pool=every.take(slice(ends[1], None)),
+        test=test,
+        holdout=holdout,
+        pool=pool,
         n_classes=10,
         disjoint_seeds=config.disjoint_seeds,
         provenance={"source": "mnist1d", **asdict(config)},

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiments.data.dataset import AnyDataset, Dataset, Floats, Ints
-from experiments.data.distances import descriptor
+from experiments.data.distances import comparable, descriptor
 from experiments.errors import InputError
 
 _STREAM = 20220713  # keeps these permutations apart from every other use of a small seed
@@ -93,9 +93,8 @@ def _farthest_order(reusable: _Reusable, subset_seed: int, count: int) -> Ints:
     """
     dataset = reusable.dataset
     frames = dataset.pool
-    one = bool((frames.numbers == frames.numbers[0]).all()) and not frames.pbc.any()
     real = frames.numbers[0] > 0
-    if not one or real.sum() < 2:
+    if not comparable(frames, frames.numbers[0]):
         raise InputError("data.subset=farthest: needs frames of one molecule, not periodic; accepted: random")
     points = descriptor(frames.positions[:, real], frames.numbers[0][real])  # [F, D] 1/Å
     shuffled = subset(len(frames), len(frames), subset_seed, dataset.disjoint_seeds)

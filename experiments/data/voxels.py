@@ -48,7 +48,7 @@ def voxels(config: VoxelsConfig) -> ExampleSet:
     """The dataset of ``config``; see :func:`experiments.data.xtb.xtb` for what it raises."""
     names = ("molecule", "temperature", "pool", "holdout", "test", "seed", "disjoint_seeds", "workers", "cache")
     frames = xtb(XtbConfig(**{name: getattr(config, name) for name in names}))
-    elements = sorted({int(z) for z in np.unique(frames.pool.numbers) if z > 0})
+    elements = frames.elements()
     return ExampleSet(
         name=f"{frames.name}_voxels",
         kind="voxels",

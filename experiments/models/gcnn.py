@@ -19,9 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from experiments.errors import InputError
 from experiments.group_architectures import GcnnConfig
-from experiments.models.grid import correlate, pooled, readout, readout_parameters, with_bias
+from experiments.models.grid import check_square, correlate, pooled, readout, readout_parameters, with_bias
 from experiments.models.parameters import Parameter, draw_all
 from experiments.models.radial import scaled_silu
 from experiments.tasks.task import Tensors
@@ -54,8 +53,7 @@ class Gcnn:
     """A function of weights and square images ``[p, B, C, n, n]``; see the module."""
 
     def __init__(self, config: GcnnConfig, shape: tuple[int, ...], outputs: int) -> None:
-        if len(shape) != 3 or shape[1] != shape[2]:
-            raise InputError(f"model=gcnn: images of shape {list(shape)}; accepted: square ones [channels, n, n]")
+        check_square(shape, "gcnn")
         self.config = config
         self.channels = shape[0]
         self.n_outputs = outputs

@@ -13,10 +13,17 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from experiments.errors import InputError
 from experiments.models.parameters import Parameter
 from experiments.models.radial import scaled_silu
 
 _CONVOLUTIONS = (torch.conv1d, torch.conv2d, torch.conv3d)
+
+
+def check_square(shape: tuple[int, ...], model: str) -> None:
+    """Raises ``InputError`` unless inputs are square images ``[channels, n, n]``: others have fewer symmetries."""
+    if len(shape) != 3 or shape[1] != shape[2]:
+        raise InputError(f"model={model}: images of shape {list(shape)}; accepted: square ones [channels, n, n]")
 
 
 def correlate(x: Tensor, kernel: Tensor, dilation: int = 1) -> Tensor:

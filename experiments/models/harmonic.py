@@ -19,9 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from experiments.errors import InputError
 from experiments.group_architectures import HarmonicConfig
-from experiments.models.grid import correlate, pooled, readout, readout_parameters
+from experiments.models.grid import check_square, correlate, pooled, readout, readout_parameters
 from experiments.models.parameters import Parameter, draw_all
 from experiments.tasks.task import Tensors
 
@@ -50,8 +49,7 @@ class Harmonic:
     """A function of weights and square images ``[p, B, C, n, n]``; see the module."""
 
     def __init__(self, config: HarmonicConfig, shape: tuple[int, ...], outputs: int) -> None:
-        if len(shape) != 3 or shape[1] != shape[2]:
-            raise InputError(f"model=harmonic: images of shape {list(shape)}; accepted: square ones [channels, n, n]")
+        check_square(shape, "harmonic")
         self.config = config
         self.channels = shape[0]
         self.n_outputs = outputs

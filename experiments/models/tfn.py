@@ -117,7 +117,7 @@ class Tfn:
 
         Differentiable to any order in ``params`` and ``graph.vectors``; padding atoms have energy 0.
         """
-        return self.node_features(params, graph)[-1][0][:, :, 0, 0] * graph.atoms
+        return self.scores(params, graph)[..., 0]
 
     def scores(self, params: Mapping[str, Tensor], graph: Graph) -> Tensor:
         """The scalars of the last layer, ``[p, n, n_outputs]``; 0 for padding."""

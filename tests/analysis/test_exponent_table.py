@@ -8,7 +8,8 @@ import pytest
 
 from analysis.cli import main
 from analysis.curve import curves
-from analysis.exponent_table import HEAD, Fitted, latex, markdown, rows
+from analysis.exponent_table import HEAD, latex, markdown, rows
+from analysis.flags import Fitted
 from analysis.record import analyse
 from analysis.results import Form
 from analysis.synthetic import demo_table

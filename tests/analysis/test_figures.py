@@ -20,8 +20,8 @@ from analysis.figures.maps import draw as draw_maps
 from analysis.figures.maps import maps
 from analysis.figures.nearest import dimensions, nearest
 from analysis.figures.nearest import draw as draw_nearest
-from analysis.figures.panels import Fitted
 from analysis.figures.style import HUES, looks, plain_number
+from analysis.flags import Fitted
 from analysis.naming import display_unit
 from analysis.record import analyse
 from analysis.results import Form

@@ -10,7 +10,8 @@ from analysis.flags import Flag, Judgement, Verdict
 from analysis.record import analyse
 from analysis.table import check_table, read_store
 from experiments.config import parse
-from experiments.execute import dataset_of, execute
+from experiments.data.load import dataset_of
+from experiments.execute import execute
 from experiments.runs import RunStore
 from tests.conftest import ACE, MACE, STAR, TRAINING
 

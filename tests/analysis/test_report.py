@@ -17,8 +17,7 @@ import pytest
 
 from analysis.cli import main
 from analysis.curve import curves
-from analysis.figures.panels import Fitted
-from analysis.flags import Flag
+from analysis.flags import Fitted, Flag
 from analysis.record import analyse
 from analysis.report import page
 from analysis.report.chart import charts, script_json

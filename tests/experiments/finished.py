@@ -11,7 +11,8 @@ import numpy as np
 from experiments.config import parse
 from experiments.data.dataset import Frames
 from experiments.data.extxyz import write_frames
-from experiments.execute import dataset_of, execute
+from experiments.data.load import dataset_of
+from experiments.execute import execute
 from experiments.runs import Run, RunStore
 from tests.conftest import ACE, MACE, TRAINING
 

@@ -19,8 +19,9 @@ from experiments.architectures import (
 )
 from experiments.capacity import features, matched, settled, weights
 from experiments.config import LacksKnob, RunConfig, parse
+from experiments.data.load import dataset_of
 from experiments.errors import InputError
-from experiments.execute import dataset_of, execute
+from experiments.execute import execute
 from experiments.matching import Match, Matched
 from experiments.networks import NETWORKS
 from experiments.runs import RunStore

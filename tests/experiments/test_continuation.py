@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from experiments.config import parse
-from experiments.execute import dataset_of, execute
+from experiments.data.load import dataset_of
+from experiments.execute import execute
 from experiments.runs import Run, RunStore
 from tests.conftest import MakeConfig
 

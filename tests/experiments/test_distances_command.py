@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 from experiments.config import parse
-from experiments.data.load import load
+from experiments.data.load import dataset_of, load
 from experiments.data.splits import subset
 from experiments.distances import NAME, main
-from experiments.execute import dataset_of, execute
+from experiments.execute import execute
 from experiments.runs import RunStore
 from tests.conftest import ACE, STAR, TRAINING
 

@@ -17,8 +17,8 @@ from omegaconf import OmegaConf
 from analysis.groups import EQUAL_SIZE, SUBGROUPS
 from experiments.config import RunConfig, parse
 from experiments.data.kinds import KINDS
+from experiments.data.load import dataset_of
 from experiments.data.splits import subset
-from experiments.execute import dataset_of
 from experiments.networks import example_network
 from slurm.grid import expand
 from tests.experiments.finished import finished

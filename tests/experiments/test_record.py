@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from experiments.config import parse
+from experiments.data.load import dataset_of
 from experiments.data.splits import subset
 from experiments.data.star import StarConfig, star
-from experiments.execute import dataset_of, execute
+from experiments.execute import execute
 from experiments.record import mean_errors, too_short
 from experiments.runs import RunStore, read_history
 from experiments.table import rows_of, run_table

