@@ -167,11 +167,23 @@ class Sweep:
         return [run.latest_attempt() for run in self.runs()]
 
     def assert_resumed(self) -> None:
-        """Every later attempt of which a checkpoint was seen began where the one before had come, not at zero."""
-        pairs = [(self.steps[key], self.steps.get((key[0], key[1] - 1), set())) for key in self.steps if key[1] > 1]
-        assert any(before for _, before in pairs)
-        for later, before in pairs:
-            assert min(later) > max(before, default=0)
+        """Every attempt after one of which a checkpoint was seen went on from there: its history begins with that of
+        the one before, down to the measured seconds, which no training from the start repeats. A checkpoint of its
+        own need not have been seen: on an idle machine it may be done in less than a second."""
+        pairs = [(run, attempt, max(seen)) for (run, attempt), seen in self.steps.items()]
+        followed = [(run, n, clock) for run, n, clock in pairs if self._history(run, n + 1) is not None]
+        assert followed
+        for run, n, clock in followed:
+            before, later = (
+                [record for record in self._history(run, attempt) or [] if record["clock"] <= clock]
+                for attempt in (n, n + 1)
+            )
+            assert before
+            assert later == before
+
+    def _history(self, run: str, attempt: int) -> list[dict[str, Any]] | None:
+        path = self.store / run / f"attempt-{attempt}" / "history.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else None
 
     def causes(self) -> set[str]:
         """Why schedulers ended attempts."""
