@@ -28,7 +28,9 @@ from experiments.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-BLOCK = 250  # steps between looks at the clock before the stride is known
+BLOCK, NESTED_BLOCK = 250, 5  # links of a chain between looks at the clock before the stride is known
+SETTLE, SPACING = 100, 25  # steps of Langevin dynamics before the first explored frame, and between the others
+ROUNDS = 3  # in which a surrogate proposes, and learns from where it was wrong
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -65,9 +67,15 @@ class Part:
             return Part(state, int(saved["warmed"]), *rest)
 
 
-def part_path(directory: Path, walker: int) -> Path:
-    """Where the walker keeps its part."""
-    return directory / f"walker_{walker:03d}.npz"
+def part_path(directory: Path, walker: int, stage: str = "walker") -> Path:
+    """Where the walker keeps its part of a stage."""
+    return directory / f"{stage}_{walker:03d}.npz"
+
+
+def parts(directory: Path, count: int, stage: str = "walker") -> list[Part]:
+    """What ``count`` walkers have done in a stage; all have begun it."""
+    found = [Part.read(part_path(directory, walker, stage)) for walker in range(count)]
+    return [part for part in found if part is not None]
 
 
 class Crew:

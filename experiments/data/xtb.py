@@ -1,7 +1,9 @@
 """Molecules in thermal motion, labelled by GFN2-xTB: generated here once, kept, and the same for the same settings.
 
-Independent walkers each sample exp(−U/kT) (:mod:`experiments.data.sampler`). A pilot measures how many steps the
-slowest of the energy and the dihedrals (as cosine and sine) remembers; frames are five such times apart or more.
+Independent walkers each sample exp(−U/kT): by proposals of a surrogate that learned from them
+(:mod:`experiments.data.nested`), or by Langevin dynamics (:mod:`experiments.data.sampler`) without one and in a
+periodic box. A pilot measures how many links of the chain, proposals or steps, the slowest of the energy and the
+dihedrals (as cosine and sine) remembers; frames are five such times apart or more.
 Test frames, holdout and pool come from different walkers, so no test frame continues a training trajectory.
 """
 
@@ -29,24 +31,30 @@ from experiments.data.dataset import Dataset, Floats, Frames
 from experiments.data.extxyz import read_frames, write_frames
 from experiments.data.molecule import Molecule, find_molecule, liquid
 from experiments.data.sampler import autocorrelation_time
-from experiments.data.walkers import Part, part_path
+from experiments.data.surrogate import most_frames
+from experiments.data.walkers import Part
 from experiments.errors import InputError
 from experiments.schema import identity_of, setting
 
 logger = logging.getLogger(__name__)
 
-NUMERICS_VERSION = 1  # raise it whenever the same settings give different frames: old ones are then not taken for new
+NUMERICS_VERSION = 2  # raise it whenever the same settings give different frames: old ones are then not taken for new
 _PILOT_TIMES = 50  # a walker's pilot is at least this many autocorrelation times long …
 _PILOT_DOUBLINGS = 5  # … or this often doubled, and then said to be too short
+_PROPOSAL = 25
+"""Steps that a proposal counts as in ``warm_up`` and ``pilot``: it costs a quarter of them and decorrelates more."""
+_POOR = 0.05
+"""Proposals accepted, below which a surrogate is of little use."""
 
 
 @dataclass(frozen=True)
 class XtbConfig:
     """``molecule``: a name or an .xyz file; ``charge`` in e; ``temperature`` in K; ``timestep`` in fs; ``friction``
-    in 1/fs; a torsion move every ``torsion_every`` steps (0: never); ``stride`` in autocorrelation times;
-    ``warm_up`` and ``pilot`` in steps of a walker; ``pool``, ``holdout``, ``test`` in frames, dealt out to the
-    ``walkers``; ``method``; with ``copies`` > 1 a periodic box of as many molecules at ``density`` in g/cm³, where
-    no torsions are turned. ``workers`` processes (None: one a core) and the ``cache`` directory (None: EQUILAW_DATA,
+    in 1/fs; a torsion move every ``torsion_every`` steps (0: never); ``surrogate``: frames that proposals are learned
+    from (0: Langevin dynamics alone); ``stride`` in autocorrelation times; ``warm_up`` and ``pilot`` in steps of a
+    walker (25 to a proposal); ``pool``, ``holdout``, ``test`` in frames, dealt out to the ``walkers``; ``method``;
+    with ``copies`` > 1 a periodic box of as many molecules at ``density`` in g/cm³, where no torsions are turned and
+    no surrogate serves. ``workers`` processes (None: one a core) and the ``cache`` directory (None: EQUILAW_DATA,
     else ~/.cache/equilaw) do not change the frames.
     """
 
@@ -56,6 +64,7 @@ class XtbConfig:
     timestep: float = setting(1.0, above=0, high=5)
     friction: float = setting(0.1, above=0)
     torsion_every: int = setting(2, low=0)
+    surrogate: int = setting(192, low=0)
     stride: float = setting(5.0, above=0)
     warm_up: int = setting(500, low=0)
     pilot: int = setting(2000, low=500)
@@ -126,6 +135,8 @@ def deal(config: XtbConfig) -> dict[str, list[int]]:
 
 
 def _generate(config: XtbConfig, molecule: Molecule, directory: Path) -> None:
+    atoms = len(molecule.numbers)
+    learned = min(config.surrogate, most_frames(atoms)) if molecule.cell is None and atoms > 1 else 0
     files.remove_asides(directory)
     files.write_json(
         directory / "settings.json",
@@ -135,6 +146,7 @@ def _generate(config: XtbConfig, molecule: Molecule, directory: Path) -> None:
             "warm_up_steps": config.warm_up,
             "method": config.method,
             "geometry": _geometry(molecule),
+            "surrogate_frames": learned,
             "numerics_version": NUMERICS_VERSION,
         },
     )
@@ -144,11 +156,12 @@ def _generate(config: XtbConfig, molecule: Molecule, directory: Path) -> None:
     with walkers.Crew(directory, config.workers, config.molecule) as crew:
         if not (directory / "prepared.json").exists():
             crew.run("prepare", [()], steps=0)
-        pilot = _pilot(config, crew, directory, len(counts), molecule.cell is not None)
+        if learned:
+            _learn(crew, directory, learned, len(counts))
+        pilot = _pilot(config, crew, directory, len(counts), molecule.cell is not None, learned > 0)
         stride = int(pilot["stride_steps"])
         crew.run("frames", [(w, count, stride) for w, count in enumerate(counts)], steps=stride * sum(counts))
-    parts = [Part.read(part_path(directory, w)) for w in range(len(counts))]
-    done = [part for part in parts if part is not None]
+    done = walkers.parts(directory, len(counts))
     assert [len(part.energies) for part in done] == counts
     first, digests = 0, {}
     for name, dealt in shares.items():
@@ -167,13 +180,14 @@ def _generate(config: XtbConfig, molecule: Molecule, directory: Path) -> None:
         "minimum_energy_eV": prepared["energy_eV"],
         "frames_by_walker": shares,
         **pilot,
-        **_checks(done),
+        **_checks(done, learned > 0),
+        **({"surrogate": files.read_json(directory / f"surrogate_{walkers.ROUNDS + 1}.json")} if learned else {}),
         "sha256": digests,
         "numerics_version": NUMERICS_VERSION,
     }
     files.write_json(directory / "metadata.json", metadata)  # last: it makes the dataset whole
     for leftover in [
-        *directory.glob("walker_*.npz"),
+        *(path for stage in ("walker_", "explored_", "refined", "surrogate_") for path in directory.glob(f"{stage}*")),
         directory / "settings.json",
         directory / "prepared.json",
         directory / "pilot.json",
@@ -181,76 +195,96 @@ def _generate(config: XtbConfig, molecule: Molecule, directory: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def _pilot(config: XtbConfig, crew: walkers.Crew, directory: Path, count: int, periodic: bool) -> dict[str, Any]:
+def _learn(crew: walkers.Crew, directory: Path, frames: int, count: int) -> None:
+    """The surrogate, from as many frames: half explored by dynamics, half chosen from what it then tries out."""
+    each, chosen = max(1, frames // (2 * count)), frames // (2 * walkers.ROUNDS)
+    steps = walkers.SETTLE + (each - 1) * walkers.SPACING
+    if not (directory / "surrogate_1.json").exists():
+        crew.run("explore", [(w, each) for w in range(count)], count * steps)
+        crew.run("fit", [(count, 1, chosen)], 0)
+    tries = max(3, 2 * chosen // count)
+    for version in range(1, walkers.ROUNDS + 1):
+        if not (directory / f"surrogate_{version + 1}.json").exists():
+            crew.run("refine", [(w, version, tries) for w in range(count)], count * tries)
+            crew.run("fit", [(count, version + 1, chosen)], 0)
+
+
+def _pilot(
+    config: XtbConfig, crew: walkers.Crew, directory: Path, count: int, periodic: bool, nested: bool
+) -> dict[str, Any]:
     """The stride, from pilots that are long against the memory that they find; kept, so that it is found once."""
     path = directory / "pilot.json"
     known = files.read_json(path)
     if known is not None:
         return dict(known)
-    steps = -(-config.pilot // walkers.BLOCK) * walkers.BLOCK
+    link, block = (_PROPOSAL, walkers.NESTED_BLOCK) if nested else (1, walkers.BLOCK)
+    warm_up, links = (-(-steps // (link * block)) * block for steps in (config.warm_up, config.pilot))
     for doubling in range(_PILOT_DOUBLINGS + 1):
-        crew.run("pilot", [(w, steps) for w in range(count)], steps=count * (config.warm_up + steps))
-        parts = [Part.read(part_path(directory, w)) for w in range(count)]
-        observed = np.stack(
-            [part.observed[:steps] for part in parts if part is not None]
-        )  # [walkers, steps, observables]
-        found = _memory(observed)
+        crew.run("pilot", [(w, warm_up, links) for w in range(count)], steps=count * (warm_up + links))
+        parts = walkers.parts(directory, count)
+        observed = np.stack([part.observed[:links] for part in parts])  # [walkers, links, observables]
+        checks = ("virial",) if nested else ("kinetic", "virial")
+        found = _memory(observed, len(checks))
         slowest = max(found, key=lambda name: found[name]["tau_steps"])
         tau, error = found[slowest]["tau_steps"], found[slowest]["tau_error_steps"]
-        if _PILOT_TIMES * tau <= steps:
+        if _PILOT_TIMES * tau <= links:
             break
         if doubling < _PILOT_DOUBLINGS:
-            steps *= 2
-    converged = _PILOT_TIMES * tau <= steps
+            links *= 2
+    converged = _PILOT_TIMES * tau <= links
     if not converged:
         logger.warning(
-            "%s: after %d steps a walker the autocorrelation time of %s is still %.0f steps: too long to be measured "
-            "well, so frames may be correlated (data.torsion_every, data.pilot)", _name(config), steps, slowest, tau,
+            "%s: after %d %s a walker the autocorrelation time of %s is still %.0f of them: too long to be measured "
+            "well, so frames may be correlated (data.torsion_every, data.pilot, data.surrogate)",
+            _name(config), links, "proposals" if nested else "steps", slowest, tau,
         )  # fmt: skip
     known = {
         "autocorrelation": found,
         "slowest": slowest,
-        "pilot_steps_by_walker": steps,
+        "sampler": "nested" if nested else "langevin",
+        "pilot_steps_by_walker": links,
         "pilot_converged": converged,
         # one standard error is added, so that the stride is no shorter than asked for where tau came out low
         "stride_steps": int(np.ceil(config.stride * (tau + error))),
-        "temperature_check_K": _temperatures(observed, periodic),
+        "temperature_check_K": {
+            name: _temperature(observed[:, :, 1 + k])
+            for k, name in enumerate(checks)
+            if not (periodic and name == "virial")  # of a periodic box −Σ x·F is no virial
+        },
     }
     files.write_json(path, known)
     return known
 
 
-def _memory(observed: Floats) -> dict[str, dict[str, float]]:
+def _memory(observed: Floats, checks: int) -> dict[str, dict[str, float]]:
+    """Of the energy and, after as many ``checks``, of the dihedrals."""
     found = {}
-    for k in range(observed.shape[2]):
-        if k in (1, 2):  # the kinetic and the virial temperature are checks, not coordinates
-            continue
-        name = "energy" if k == 0 else f"{('cos', 'sin')[(k - 3) % 2]}_torsion_{(k - 3) // 2}"
+    for k in (0, *range(1 + checks, observed.shape[2])):
+        dihedral = k - 1 - checks
+        name = "energy" if k == 0 else f"{('cos', 'sin')[dihedral % 2]}_torsion_{dihedral // 2}"
         memory = autocorrelation_time(observed[:, :, k])
         found[name] = {"tau_steps": memory.tau, "tau_error_steps": memory.error, "mean": memory.mean}
     return found
 
 
-def _temperatures(observed: Floats, periodic: bool) -> dict[str, dict[str, float]]:
-    """Mean kinetic and virial temperature of the pilot with standard errors: both estimate the bath's. Of a periodic
-    box −Σ x·F is no virial."""
-    found = {}
-    for k, name in ((1, "kinetic"),) if periodic else ((1, "kinetic"), (2, "virial")):
-        series = observed[:, :, k]
-        memory = autocorrelation_time(series)
-        found[name] = {"mean": memory.mean, "error": float(series.std() * np.sqrt(2 * memory.tau / series.size))}
-    return found
+def _temperature(series: Floats) -> dict[str, float]:
+    """Mean and standard error of a temperature in the pilot: an estimate of the bath's."""
+    memory = autocorrelation_time(series)
+    return {"mean": memory.mean, "error": float(series.std() * np.sqrt(2 * memory.tau / series.size))}
 
 
-def _checks(parts: list[Part]) -> dict[str, Any]:
-    """What the frames themselves say: correlation of neighbouring frames' energies, torsion moves accepted."""
+def _checks(parts: list[Part], nested: bool) -> dict[str, Any]:
+    """What the frames themselves say: correlation of neighbouring frames' energies, moves accepted."""
     mean = np.concatenate([part.energies for part in parts]).mean()
     pairs = np.concatenate([np.stack([p.energies[:-1], p.energies[1:]], 1) for p in parts]) - mean
     tried, accepted = (sum(getattr(p.state, name) for p in parts) for name in ("tried", "accepted"))
     variance = float((pairs**2).mean()) if len(pairs) else 0.0
+    share = accepted / tried if tried else None
+    if nested and share is not None and share < _POOR:
+        logger.warning("only %.1f %% of the surrogate's proposals were accepted (data.surrogate)", 100 * share)
     return {
         "energy_correlation_of_next_frames": float((pairs[:, 0] * pairs[:, 1]).mean() / variance) if variance else None,
-        "torsion_moves_accepted": accepted / tried if tried else None,
+        "proposals_accepted" if nested else "torsion_moves_accepted": share,
     }
 
 

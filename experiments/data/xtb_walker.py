@@ -1,18 +1,20 @@
 """The program that samples with GFN2-xTB: ``python -m experiments.data.xtb_walker DIRECTORY``.
 
-It reads one task a line on standard input (``prepare``, ``pilot WALKER STEPS``, ``frames WALKER COUNT STRIDE``),
-and answers on standard output with ``steps N`` for what is done already and as it goes, and at the end with ``done``,
-or ``input MESSAGE`` for bad input. A
-program of its own, because tblite reads OMP_NUM_THREADS once, when it is loaded: the caller starts it with one
-thread, so that the sums, and with them the frames, do not depend on the number of cores.
+It reads one task a line on standard input (``prepare``, ``explore WALKER COUNT``, ``fit WALKERS VERSION CHOSEN``,
+``refine WALKER VERSION COUNT``, ``pilot WALKER WARM_UP LINKS``, ``frames WALKER COUNT STRIDE``), and answers on
+standard output with ``steps N`` for what is done already and as it goes, and at the end with ``done``, or ``input
+MESSAGE`` for bad input. Chains consist of links: a step of Langevin dynamics or, with a surrogate, a proposal. A
+program of its own, because tblite reads OMP_NUM_THREADS once, when it is loaded: the caller starts it with one thread,
+so that the sums, and with them the frames, do not depend on the number of cores.
 
 Every walker is a chain of its own with its own random stream and its own file, saved every few seconds with all that
-the chain needs to go on. Frames lie at the ends of blocks of ``stride`` steps, and each block starts the wave function
+the chain needs to go on. Frames lie at the ends of blocks of ``stride`` links, and each block starts the wave function
 afresh, so where a chain was interrupted leaves no trace in it.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import json
 import os
@@ -26,20 +28,25 @@ from typing import Any
 
 import numpy as np
 from ase.data import atomic_masses, chemical_symbols
-from ase.units import Bohr, Hartree
+from ase.units import Bohr, Hartree, kB
 from scipy.optimize import minimize
 from tblite.interface import Calculator
 
 from experiments import files
+from experiments.data import nested
 from experiments.data.dataset import Floats, Ints
-from experiments.data.molecule import Molecule, bonds, free_atom_spin, torsions
+from experiments.data.molecule import Molecule, Torsion, bonds, free_atom_spin, torsions
+from experiments.data.nested import tuned_step
 from experiments.data.sampler import Dynamics, NotConvergedError, Potential, State, advance, start
-from experiments.data.walkers import BLOCK, Part, part_path
+from experiments.data.surrogate import Surrogate, fitted, rotor_permutations
+from experiments.data.walkers import BLOCK, NESTED_BLOCK, ROUNDS, SETTLE, SPACING, Part, part_path, parts
 from experiments.errors import InputError
 
 SAVE_EVERY = 5.0  # seconds
 # tblite's accuracy: labels within 1e-6 eV/Å of the converged ones (measured); sampling needs no more than the default
 LABEL_ACCURACY, SAMPLING_ACCURACY = 0.01, 1.0
+SIGMA = 10.0  # of the surrogate, in 1/Å; aspirin's errors are flat from 8 to 32 (measured)
+_CEILING = 20.0  # kT above all that was explored: a surrogate that learned from wilder frames would err on the others
 _BROKEN = 1.7  # a bond this many times longer than at the minimum is broken
 
 
@@ -94,6 +101,8 @@ class Worker:
             )
             for accuracy in (SAMPLING_ACCURACY, LABEL_ACCURACY)
         )  # fmt: skip
+        self.nested = int(self.settings.get("surrogate_frames", 0)) > 0
+        self.block = BLOCK if not self.nested else NESTED_BLOCK
         self.parent = os.getppid()
         self.saved = time.monotonic()
 
@@ -126,48 +135,105 @@ class Worker:
         }
         files.write_json(self.directory / "prepared.json", prepared)
 
-    def pilot(self, walker: int, steps: int) -> None:
-        """Warm the walker up and bring its pilot series to ``steps`` steps."""
+    def explore(self, walker: int, count: int) -> None:
+        """Langevin dynamics from the minimum to ``count`` frames for a first surrogate to learn from."""
         dynamics, minimum = self._dynamics()
-        part = self._part(walker, dynamics, minimum)
+        part = self._part(walker, "explored")
+        if part is None:
+            part = _begun(start(minimum, dynamics, (self.settings["seed"], walker)), minimum)
+        self.report(part.warmed)
+        while len(part.energies) < count:
+            steps = SPACING if part.warmed else SETTLE
+            state, _ = self._guarded(advance, part.state, steps, dynamics, self.potential)
+            energy, forces, _ = self._guarded(self.potential, state.positions, None)
+            part = _grown(replace(part, state=state, warmed=part.warmed + steps), state.positions, energy, forces)
+            part = self._keep(walker, part, steps, "explored")
+        self._keep(walker, part, 0, "explored", now=True)
+
+    def fit(self, walkers: int, version: int, chosen: int) -> None:
+        """A surrogate: the first of all that ``walkers`` have explored, a later one also of the ``chosen`` from each
+        round of what they have tried out since: those of which the one before knew the energy least."""
+        known = parts(self.directory, walkers, "explored")
+        positions, energies, forces = (
+            [np.concatenate([getattr(part, name) for part in known])] for name in ("positions", "energies", "forces")
+        )
+        ceiling = energies[0].max() + _CEILING * kB * self.settings["temperature"]
+        for earlier in range(1, version):
+            known = parts(self.directory, walkers, f"refined{earlier}")
+            tried = {
+                name: np.concatenate([getattr(part, name) for part in known])
+                for name in ("positions", "energies", "forces", "observed")
+            }
+            gaps = tried["observed"][:, 0]
+            wrong = np.where(tried["energies"] < ceiling, np.abs(gaps - np.median(gaps)), -1.0)
+            taken = [n for n in np.argsort(-wrong, kind="stable")[:chosen] if wrong[n] >= 0]
+            positions.append(tried["positions"][taken])
+            energies.append(tried["energies"][taken])
+            forces.append(tried["forces"][taken])
+        frames = np.concatenate(positions)
+        symmetry = rotor_permutations(self.molecule.numbers, self._minimum())
+        learned = fitted(frames, np.concatenate(energies), np.concatenate(forces), symmetry, SIGMA)
+        step = tuned_step(frames, learned, self.settings["temperature"], self.settings["seed"])
+        learned.save(self.directory / f"surrogate_{version}.npz")
+        files.write_json(self.directory / f"surrogate_{version}.json", {"frames": len(frames), "step_fs": step})
+
+    def refine(self, walker: int, version: int, count: int) -> None:
+        """``count`` proposals of a surrogate; all that the potential answered, accepted or not, is kept, with what
+        the surrogate said otherwise."""
+        stage = f"refined{version}"
+        part = self._part(walker, stage)
+        if part is None:
+            part = self._continued(walker, "explored" if version == 1 else f"refined{version - 1}")
+        self.report(part.warmed)
+        while part.warmed < count:
+            state, _, tried = self._guarded(nested.advance, part.state, 1, self._proposals(version), self.potential)
+            part = replace(part, state=state, warmed=part.warmed + 1)
+            for *answer, gap in zip(tried.positions, tried.energies, tried.forces, tried.gaps, strict=True):
+                part = replace(_grown(part, *answer), observed=np.append(part.observed.reshape(-1, 1), [[gap]], 0))
+            part = self._keep(walker, part, 1, stage)
+        self._keep(walker, part, 0, stage, now=True)
+
+    def pilot(self, walker: int, warm_up: int, links: int) -> None:
+        """Warm the walker up for so many links and bring its pilot series to ``links``."""
+        part = self._chain(walker)
+        block = min(warm_up, self.block), self.block
         self.report(part.warmed + len(part.observed))
-        while part.warmed < self.settings["warm_up_steps"]:
-            state, _ = self._advance(part.state, BLOCK, dynamics)
-            part = self._keep(walker, replace(part, state=state, warmed=part.warmed + BLOCK), BLOCK)
-        while len(part.observed) < steps:
-            state, observed = self._advance(part.state, BLOCK, dynamics)
-            part = self._keep(
-                walker, replace(part, state=state, observed=np.concatenate([part.observed, observed])), BLOCK
-            )
+        while part.warmed < warm_up:
+            state, _ = self._advance(part.state, block[0])
+            part = self._keep(walker, replace(part, state=state, warmed=part.warmed + block[0]), block[0])
+        while len(part.observed) < links:
+            state, observed = self._advance(part.state, block[1])
+            observed = np.concatenate([part.observed.reshape(-1, observed.shape[1]), observed])
+            part = self._keep(walker, replace(part, state=state, observed=observed), block[1])
         self._keep(walker, part, 0, now=True)
 
     def frames(self, walker: int, count: int, stride: int) -> None:
-        """Bring the walker to ``count`` frames, ``stride`` steps apart."""
-        dynamics, minimum = self._dynamics()
-        part = self._part(walker, dynamics, minimum)
+        """Bring the walker to ``count`` frames, ``stride`` links apart."""
+        part = self._chain(walker)
         self.report(len(part.energies) * stride)
+        minimum = self._minimum()
         bonded = bonds(self.molecule.numbers, minimum)
         longest = _BROKEN * np.linalg.norm(minimum[:, None] - minimum, axis=2)
         while len(part.energies) < count:
-            state, _ = self._advance(part.state, stride, dynamics)
+            state, _ = self._advance(part.state, stride)
             x = state.positions
-            energy, forces, _ = self._checked(self.label, x)
+            energy, forces, _ = self._guarded(self.label, x, None)
             if (bonded & (np.linalg.norm(x[:, None] - x, axis=2) > longest)).any():
                 raise InputError(
-                    f"data.temperature={dynamics.temperature:g}: a bond of {self.settings['molecule']} broke after "
-                    f"{len(part.energies)} frames of walker {walker}; accepted: a temperature at which it stays whole"
+                    f"data.temperature={self.settings['temperature']:g}: a bond of {self.settings['molecule']} broke "
+                    f"after {len(part.energies)} frames of walker {walker}; accepted: a temperature at which it stays "
+                    "whole"
                 )
-            part = Part(
-                state, part.warmed, part.observed,
-                np.concatenate([part.positions, x[None]]),
-                np.concatenate([part.energies, [energy]]),
-                np.concatenate([part.forces, forces[None]]),
-            )  # fmt: skip
-            part = self._keep(walker, part, stride)
+            part = self._keep(walker, _grown(replace(part, state=state), x, energy, forces), stride)
         self._keep(walker, part, 0, now=True)
 
+    def _minimum(self) -> Floats:
+        return np.array(json.loads((self.directory / "prepared.json").read_text())["positions"])
+
+    def _torsions(self) -> tuple[Torsion, ...]:
+        return torsions(self.molecule.numbers, self._minimum()) if self.molecule.cell is None else ()
+
     def _dynamics(self) -> tuple[Dynamics, Floats]:
-        minimum = np.array(json.loads((self.directory / "prepared.json").read_text())["positions"])
         settings = self.settings
         return (
             Dynamics(
@@ -175,30 +241,49 @@ class Worker:
                 settings["temperature"],
                 settings["timestep"],
                 settings["friction"],
-                torsions(self.molecule.numbers, minimum) if self.molecule.cell is None else (),
+                self._torsions(),
                 settings["torsion_every"],
             ),
-            minimum,
+            self._minimum(),
         )
 
-    def _part(self, walker: int, dynamics: Dynamics, minimum: Floats) -> Part:
-        saved = Part.read(part_path(self.directory, walker))
-        if saved is not None:
-            return saved
-        state = start(minimum, dynamics, (self.settings["seed"], walker))
-        observables = 3 + 2 * len(dynamics.torsions)
-        empty = np.zeros((0, *minimum.shape))
-        return Part(state, 0, np.zeros((0, observables)), empty, np.zeros(0), empty)
+    @functools.cache  # noqa: B019  (one worker a process)
+    def _proposals(self, version: int) -> nested.Proposals:
+        known = json.loads((self.directory / f"surrogate_{version}.json").read_text())
+        learned = Surrogate.read(self.directory / f"surrogate_{version}.npz")
+        return nested.Proposals(learned, self.settings["temperature"], known["step_fs"], self._torsions())
 
-    def _advance(self, state: State, steps: int, dynamics: Dynamics) -> tuple[State, Floats]:
-        try:
-            return advance(state, steps, dynamics, self.potential)
-        except NotConvergedError as error:
-            raise InputError(self._diverged(error)) from None
+    def _part(self, walker: int, stage: str = "walker") -> Part | None:
+        return Part.read(part_path(self.directory, walker, stage))
 
-    def _checked(self, potential: Potential, positions: Floats) -> tuple[float, Floats, Any]:
+    def _chain(self, walker: int) -> Part:
+        """The chain that frames come from, where it is or at its start."""
+        part = self._part(walker)
+        if part is not None:
+            return part
+        if not self.nested:
+            dynamics, minimum = self._dynamics()
+            return _begun(start(minimum, dynamics, (self.settings["seed"], walker)), minimum)
+        return self._continued(walker, f"refined{ROUNDS}")
+
+    def _continued(self, walker: int, stage: str) -> Part:
+        """A part that begins where another has come to."""
+        before = self._part(walker, stage)
+        assert before is not None
+        return _begun(replace(before.state, tried=0, accepted=0), before.state.positions)
+
+    def _advance(self, state: State, links: int) -> tuple[State, Floats]:
+        if self.nested:
+            state, observed, _ = self._guarded(
+                nested.advance, state, links, self._proposals(ROUNDS + 1), self.potential
+            )
+            return state, observed
+        found: tuple[State, Floats] = self._guarded(advance, state, links, self._dynamics()[0], self.potential)
+        return found
+
+    def _guarded(self, call: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return potential(positions, None)
+            return call(*arguments)
         except NotConvergedError as error:
             raise InputError(self._diverged(error)) from None
 
@@ -208,14 +293,29 @@ class Worker:
             f"{self.method} fails on a configuration of {self.settings['molecule']} ({error}); accepted: smaller values"
         )
 
-    def _keep(self, walker: int, part: Part, steps: int, now: bool = False) -> Part:
+    def _keep(self, walker: int, part: Part, steps: int, stage: str = "walker", now: bool = False) -> Part:
         if os.getppid() != self.parent:  # whoever started us is gone, and somebody else may hold the directory
             sys.exit(1)
         self.report(steps)
         if now or time.monotonic() - self.saved > SAVE_EVERY:
-            part.save(part_path(self.directory, walker))
+            part.save(part_path(self.directory, walker, stage))
             self.saved = time.monotonic()
         return part
+
+
+def _begun(state: State, positions: Floats) -> Part:
+    empty = np.zeros((0, *positions.shape))
+    return Part(state, 0, np.zeros((0, 0)), empty, np.zeros(0), empty)
+
+
+def _grown(part: Part, positions: Floats, energy: float, forces: Floats) -> Part:
+    """The part with one frame more."""
+    return replace(
+        part,
+        positions=np.concatenate([part.positions, positions[None]]),
+        energies=np.concatenate([part.energies, [energy]]),
+        forces=np.concatenate([part.forces, forces[None]]),
+    )
 
 
 def main(directory: Path) -> None:
