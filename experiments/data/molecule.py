@@ -14,6 +14,7 @@ from ase import units
 from ase.collections import g2
 from ase.data import atomic_masses, covalent_radii, ground_state_magnetic_moments
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial.transform import Rotation
 
 from experiments.data.dataset import Floats, Ints
@@ -44,6 +45,7 @@ GEOMETRIES = Path(__file__).parent / "geometries"
 """Molecules that ASE's collection lacks: minima of GFN2-xTB, found from conformers of a force field."""
 _BOX_STREAM = 20221118  # keeps the orientations in a box apart from every other use of a small seed
 _BONDED = 1.3  # two atoms are bonded below this multiple of the sum of their covalent radii (as xyz viewers do)
+_TORN = 1.7  # beyond this multiple nothing holds them together
 _DOUBLE = 0.9  # below this multiple a bond is at least double and nothing turns about it
 _LINEAR = np.cos(np.deg2rad(170))  # cosine of the bond angle beyond which a dihedral is undefined
 
@@ -142,6 +144,15 @@ def bonds(numbers: Ints, positions: Floats) -> NDArray[np.bool_]:
     """Symmetric matrix ``[N, N]`` of bonded pairs, by covalent radii (Cordero et al. 2008)."""
     ratio = _length_ratio(numbers, positions)
     return np.asarray((ratio < _BONDED) & ~np.eye(len(numbers), dtype=bool))
+
+
+def in_one_piece(numbers: Ints, positions: Floats) -> bool:
+    """Whether no atom or group has left: a proton that moved from one oxygen to the other has not.
+
+    Atoms hold together up to 1.7 times the sum of their covalent radii, beyond what heat does to a bond.
+    """
+    near = _length_ratio(numbers, positions) < _TORN
+    return int(connected_components(near, directed=False)[0]) == 1
 
 
 def torsions(numbers: Ints, positions: Floats) -> tuple[Torsion, ...]:

@@ -23,8 +23,9 @@ from experiments.data.sampler import NotConvergedError, Potential, State, dihedr
 Cheap = Callable[[Floats], tuple[float, Floats]]
 """Positions ``[N, 3]`` (Å) → energy (eV) and forces ``[N, 3]`` (eV/Å): a surrogate."""
 
-# Of a proposal, measured on aspirin: more moves decorrelate no better per second, fewer leave torsions behind
-TRAJECTORIES, TURNS = 6, 30
+ATOMS_A_TRAJECTORY, TURNS = 4, 6
+"""A proposal has a trajectory for so many atoms and so many turns for each bond; measured on methanol to aspirin, more
+decorrelates no better per second, and less leaves torsions behind."""
 LEAPS = 20
 """Steps of a trajectory."""
 MASS = 12.0
@@ -115,10 +116,10 @@ def _proposed(
 ) -> tuple[Floats, tuple[float, Floats]]:
     """Where a chain of moves on the surrogate ends, and energy and forces there."""
     thermal = kB * proposals.temperature
-    turns = TURNS if proposals.torsions else 0
-    for _ in range(TRAJECTORIES + turns):
+    trajectories, turns = max(1, round(len(x) / ATOMS_A_TRAJECTORY)), TURNS * len(proposals.torsions)
+    for _ in range(trajectories + turns):
         # each move is drawn afresh: a mixture of reversible moves is reversible, a fixed sequence is not
-        if rng.random() * (TRAJECTORIES + turns) < TRAJECTORIES:
+        if rng.random() * (trajectories + turns) < trajectories:
             trial, ends, kinetic = _trajectory(x, at, proposals.surrogate, proposals.temperature, proposals.step, rng)
         else:
             torsion = proposals.torsions[rng.integers(len(proposals.torsions))]

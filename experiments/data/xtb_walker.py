@@ -35,7 +35,7 @@ from tblite.interface import Calculator
 from experiments import files
 from experiments.data import nested
 from experiments.data.dataset import Floats, Ints
-from experiments.data.molecule import Molecule, Torsion, bonds, free_atom_spin, torsions
+from experiments.data.molecule import Molecule, Torsion, free_atom_spin, in_one_piece, torsions
 from experiments.data.nested import tuned_step
 from experiments.data.sampler import Dynamics, NotConvergedError, Potential, State, advance, start
 from experiments.data.surrogate import Surrogate, fitted, rotor_permutations
@@ -47,7 +47,6 @@ SAVE_EVERY = 5.0  # seconds
 LABEL_ACCURACY, SAMPLING_ACCURACY = 0.01, 1.0
 SIGMA = 10.0  # of the surrogate, in 1/Å; aspirin's errors are flat from 8 to 32 (measured)
 _CEILING = 20.0  # kT above all that was explored: a surrogate that learned from wilder frames would err on the others
-_BROKEN = 1.7  # a bond this many times longer than at the minimum is broken
 
 
 def xtb_potential(
@@ -211,16 +210,15 @@ class Worker:
         """Bring the walker to ``count`` frames, ``stride`` links apart."""
         part = self._chain(walker)
         self.report(len(part.energies) * stride)
-        minimum = self._minimum()
-        bonded = bonds(self.molecule.numbers, minimum)
-        longest = _BROKEN * np.linalg.norm(minimum[:, None] - minimum, axis=2)
+        copies = int(self.settings.get("copies", 1))
         while len(part.energies) < count:
             state, _ = self._advance(part.state, stride)
             x = state.positions
             energy, forces, _ = self._guarded(self.label, x, None)
-            if (bonded & (np.linalg.norm(x[:, None] - x, axis=2) > longest)).any():
+            molecules = zip(np.split(self.molecule.numbers, copies), np.split(x, copies), strict=True)
+            if not all(in_one_piece(*one) for one in molecules):
                 raise InputError(
-                    f"data.temperature={self.settings['temperature']:g}: a bond of {self.settings['molecule']} broke "
+                    f"data.temperature={self.settings['temperature']:g}: {self.settings['molecule']} fell apart "
                     f"after {len(part.energies)} frames of walker {walker}; accepted: a temperature at which it stays "
                     "whole"
                 )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ase.build import molecule
 
-from experiments.data.molecule import COMMON_NAMES, bonds, find_molecule, torsions
+from experiments.data.molecule import COMMON_NAMES, bonds, find_molecule, in_one_piece, torsions
 from experiments.errors import InputError
 
 
@@ -71,3 +71,19 @@ def test_bad_molecules(tmp_path: Path) -> None:
         find_molecule(str(tmp_path / "bad.xyz"))
     with pytest.raises(InputError, match=r"data\.charge=10: water has 10 protons"):
         find_molecule("water", 10)
+
+
+def test_a_moved_proton_is_no_break() -> None:
+    """Malonaldehyde's proton at the other oxygen, and then far from both."""
+    molecule = find_molecule("malonaldehyde")
+    oxygens = np.flatnonzero(molecule.numbers == 8)
+    apart = np.linalg.norm(molecule.positions[:, None] - molecule.positions[oxygens], axis=2)
+    (proton,) = [n for n in np.flatnonzero(molecule.numbers == 1) if apart[n].min() < 1.2]
+    donor, acceptor = oxygens[np.argsort(apart[proton])]
+    assert in_one_piece(molecule.numbers, molecule.positions)
+    way = molecule.positions[acceptor] - molecule.positions[donor]
+    away = np.array([0.0, 0.0, 5.0])
+    for shift, whole in ((way * (1 - 2 / np.linalg.norm(way)), True), (away, False)):
+        moved = molecule.positions.copy()
+        moved[proton] += shift
+        assert in_one_piece(molecule.numbers, moved) == whole

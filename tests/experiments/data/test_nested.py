@@ -104,7 +104,7 @@ def test_no_answer_is_a_rejection() -> None:
             raise NotConvergedError("no answer for a trial")
         return *framework(positions), None
 
-    state, observed, tried = advance(at(CHAIN, 3), 5, Proposals(framework, TEMPERATURE, 4.0), fragile)
+    state, observed, tried = advance(at(CHAIN, 3), 5, Proposals(framework, TEMPERATURE, 0.5), fragile)
     assert (state.tried, state.accepted) == (5, 0)
     assert tried.positions.shape == (0, 4, 3)
     assert np.ptp(observed[:, 0]) == 0
