@@ -227,11 +227,14 @@ def generating(cache: Path) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_interrupted_generation_goes_on(water: Dataset, tmp_path: Path, end: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("end", "stage"),
+    [(signal.SIGKILL, "explored"), (signal.SIGKILL, "refined2"), (signal.SIGTERM, "walker"), (signal.SIGINT, "walker")],
+)
+def test_interrupted_generation_goes_on(water: Dataset, tmp_path: Path, end: signal.Signals, stage: str) -> None:
     process = generating(tmp_path)
     directory = directory_of(replace(WATER, cache=str(tmp_path)), find_molecule("water"))
-    while process.poll() is None and not part_path(directory, 0).exists():
+    while process.poll() is None and not part_path(directory, 0, stage).exists():
         time.sleep(0.01)
     os.kill(process.pid, end)
     process.communicate()
