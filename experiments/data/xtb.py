@@ -50,12 +50,13 @@ _POOR = 0.05
 @dataclass(frozen=True)
 class XtbConfig:
     """``molecule``: a name or an .xyz file; ``charge`` in e; ``temperature`` in K; ``timestep`` in fs; ``friction``
-    in 1/fs; a torsion move every ``torsion_every`` steps (0: never); ``surrogate``: frames that proposals are learned
-    from (0: Langevin dynamics alone); ``stride`` in autocorrelation times; ``warm_up`` and ``pilot`` in steps of a
-    walker (25 to a proposal); ``pool``, ``holdout``, ``test`` in frames, dealt out to the ``walkers``; ``method``;
-    with ``copies`` > 1 a periodic box of as many molecules at ``density`` in g/cm³, where no torsions are turned and
-    no surrogate serves. ``workers`` processes (None: one a core) and the ``cache`` directory (None: EQUILAW_DATA,
-    else ~/.cache/equilaw) do not change the frames.
+    in 1/fs; ``hydrogen_mass`` in u in the dynamics (None: the true one; positions do not depend on it); a torsion
+    move every ``torsion_every`` steps (0: never); ``surrogate``: frames that proposals are learned from (0: Langevin
+    dynamics alone); ``stride`` in autocorrelation times; ``warm_up`` and ``pilot`` in steps of a walker (25 to a
+    proposal); ``pool``, ``holdout``, ``test`` in frames, dealt out to the ``walkers``; ``method``; with ``copies`` > 1
+    a periodic box of as many molecules at ``density`` in g/cm³, where no torsions are turned and no surrogate serves.
+    ``workers`` processes (None: one a core) and the ``cache`` directory (None: EQUILAW_DATA, else ~/.cache/equilaw) do
+    not change the frames.
     """
 
     molecule: str = setting("ethanol", identity=False)  # the geometry it stands for is in the identity instead
@@ -63,6 +64,7 @@ class XtbConfig:
     temperature: float = setting(500.0, above=0)
     timestep: float = setting(1.0, above=0, high=5)
     friction: float = setting(0.1, above=0)
+    hydrogen_mass: float | None = setting(None, above=0, high=50, since=2)
     torsion_every: int = setting(2, low=0)
     surrogate: int = setting(192, low=0)
     stride: float = setting(5.0, above=0)

@@ -233,9 +233,12 @@ class Worker:
 
     def _dynamics(self) -> tuple[Dynamics, Floats]:
         settings = self.settings
+        masses = atomic_masses[self.molecule.numbers]
+        if settings.get("hydrogen_mass") is not None:
+            masses = np.where(self.molecule.numbers == 1, settings["hydrogen_mass"], masses)
         return (
             Dynamics(
-                atomic_masses[self.molecule.numbers],
+                masses,
                 settings["temperature"],
                 settings["timestep"],
                 settings["friction"],
