@@ -18,7 +18,16 @@ from ase.units import fs, kB
 
 from experiments.data.dataset import Floats
 from experiments.data.molecule import Torsion
-from experiments.data.sampler import NotConvergedError, Potential, State, dihedral, turned, virial_temperature
+from experiments.data.sampler import (
+    NO_BONDS,
+    Bonds,
+    NotConvergedError,
+    Potential,
+    State,
+    bond_temperature,
+    dihedral,
+    turned,
+)
 
 Cheap = Callable[[Floats], tuple[float, Floats]]
 """Positions ``[N, 3]`` (Å) → energy (eV) and forces ``[N, 3]`` (eV/Å): a surrogate."""
@@ -37,12 +46,14 @@ _ACCEPTANCE = 0.85  # of trajectories, which the step is tuned for; efficiency i
 
 @dataclass(frozen=True)
 class Proposals:
-    """What proposes: the ``surrogate``, ``temperature`` in K, ``step`` of a trajectory in fs, ``torsions``."""
+    """What proposes: the ``surrogate``, ``temperature`` in K, ``step`` of a trajectory in fs, ``torsions``; ``bonds``
+    to take a temperature of."""
 
     surrogate: Cheap
     temperature: float
     step: float
     torsions: tuple[Torsion, ...] = ()
+    bonds: Bonds = NO_BONDS
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,7 @@ class Tried:
 def advance(state: State, count: int, proposals: Proposals, potential: Potential) -> tuple[State, Floats, Tried]:
     """``count`` proposals from ``state``: the new state, centred, the observables, and all that was tried.
 
-    Observables ``[count, 2 + 2 torsions]``: potential energy (eV), virial temperature (K), cos and sin of each torsion.
+    Observables ``[count, 2 + 2 torsions]``: energy (eV), temperature of bonds (K), cos and sin of each torsion.
     """
     rng = np.random.Generator(np.random.PCG64())
     rng.bit_generator.state = state.rng
@@ -83,7 +94,7 @@ def advance(state: State, count: int, proposals: Proposals, potential: Potential
                 x, cheap, (energy, forces) = trial, ends, outcome[:2]
                 accepted += 1
         angles = [value for torsion in proposals.torsions for value in dihedral(x, torsion)]
-        rows.append([energy, virial_temperature(x, forces), *angles])
+        rows.append([energy, float(bond_temperature(x, forces, proposals.bonds)), *angles])
     result = replace(
         state, positions=x - x.mean(0), rng=dict(rng.bit_generator.state), tried=state.tried + count, accepted=accepted
     )

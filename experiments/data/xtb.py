@@ -160,7 +160,7 @@ def _generate(config: XtbConfig, molecule: Molecule, directory: Path) -> None:
             crew.run("prepare", [()], steps=0)
         if learned:
             _learn(crew, directory, learned, len(counts))
-        pilot = _pilot(config, crew, directory, len(counts), molecule.cell is not None, learned > 0)
+        pilot = _pilot(config, crew, directory, len(counts), learned > 0)
         stride = int(pilot["stride_steps"])
         crew.run("frames", [(w, count, stride) for w, count in enumerate(counts)], steps=stride * sum(counts))
     done = walkers.parts(directory, len(counts))
@@ -211,9 +211,7 @@ def _learn(crew: walkers.Crew, directory: Path, frames: int, count: int) -> None
             crew.run("fit", [(count, version + 1, chosen)], 0)
 
 
-def _pilot(
-    config: XtbConfig, crew: walkers.Crew, directory: Path, count: int, periodic: bool, nested: bool
-) -> dict[str, Any]:
+def _pilot(config: XtbConfig, crew: walkers.Crew, directory: Path, count: int, nested: bool) -> dict[str, Any]:
     """The stride, from pilots that are long against the memory that they find; kept, so that it is found once."""
     path = directory / "pilot.json"
     known = files.read_json(path)
@@ -225,7 +223,7 @@ def _pilot(
         crew.run("pilot", [(w, warm_up, links) for w in range(count)], steps=count * (warm_up + links))
         parts = walkers.parts(directory, count)
         observed = np.stack([part.observed[:links] for part in parts])  # [walkers, links, observables]
-        checks = ("virial",) if nested else ("kinetic", "virial")
+        checks = ("bonds",) if nested else ("kinetic", "bonds")
         found = _memory(observed, len(checks))
         slowest = max(found, key=lambda name: found[name]["tau_steps"])
         tau, error = found[slowest]["tau_steps"], found[slowest]["tau_error_steps"]
@@ -248,11 +246,7 @@ def _pilot(
         "pilot_converged": converged,
         # one standard error is added, so that the stride is no shorter than asked for where tau came out low
         "stride_steps": int(np.ceil(config.stride * (tau + error))),
-        "temperature_check_K": {
-            name: _temperature(observed[:, :, 1 + k])
-            for k, name in enumerate(checks)
-            if not (periodic and name == "virial")  # of a periodic box −Σ x·F is no virial
-        },
+        "temperature_check_K": {name: _temperature(observed[:, :, 1 + k]) for k, name in enumerate(checks)},
     }
     files.write_json(path, known)
     return known

@@ -35,9 +35,9 @@ from tblite.interface import Calculator
 from experiments import files
 from experiments.data import nested
 from experiments.data.dataset import Floats, Ints
-from experiments.data.molecule import Molecule, Torsion, free_atom_spin, in_one_piece, torsions
+from experiments.data.molecule import Molecule, Torsion, bonds, free_atom_spin, in_one_piece, torsions
 from experiments.data.nested import tuned_step
-from experiments.data.sampler import Dynamics, NotConvergedError, Potential, State, advance, start
+from experiments.data.sampler import Bonds, Dynamics, NotConvergedError, Potential, State, advance, start
 from experiments.data.surrogate import Surrogate, fitted, rotor_permutations
 from experiments.data.walkers import BLOCK, NESTED_BLOCK, ROUNDS, SETTLE, SPACING, Part, part_path, parts
 from experiments.errors import InputError
@@ -231,6 +231,11 @@ class Worker:
     def _torsions(self) -> tuple[Torsion, ...]:
         return torsions(self.molecule.numbers, self._minimum()) if self.molecule.cell is None else ()
 
+    def _bonds(self) -> Bonds:
+        minimum = self._minimum()
+        first, second = np.nonzero(np.triu(bonds(self.molecule.numbers, minimum)))
+        return Bonds(first, second, np.linalg.norm(minimum[first] - minimum[second], axis=1))
+
     def _dynamics(self) -> tuple[Dynamics, Floats]:
         settings = self.settings
         masses = atomic_masses[self.molecule.numbers]
@@ -244,6 +249,7 @@ class Worker:
                 settings["friction"],
                 self._torsions(),
                 settings["torsion_every"],
+                self._bonds(),
             ),
             self._minimum(),
         )
@@ -252,7 +258,9 @@ class Worker:
     def _proposals(self, version: int) -> nested.Proposals:
         known = json.loads((self.directory / f"surrogate_{version}.json").read_text())
         learned = Surrogate.read(self.directory / f"surrogate_{version}.npz")
-        return nested.Proposals(learned, self.settings["temperature"], known["step_fs"], self._torsions())
+        return nested.Proposals(
+            learned, self.settings["temperature"], known["step_fs"], self._torsions(), self._bonds()
+        )
 
     def _part(self, walker: int, stage: str = "walker") -> Part | None:
         return Part.read(part_path(self.directory, walker, stage))

@@ -12,11 +12,14 @@ from scipy.special import ive
 from experiments.data.dataset import Floats
 from experiments.data.molecule import Torsion
 from experiments.data.nested import Cheap, Proposals, advance, tuned_step
-from experiments.data.sampler import NotConvergedError, State, autocorrelation_time, dihedral
+from experiments.data.sampler import Bonds, NotConvergedError, State, autocorrelation_time, dihedral
 
 TEMPERATURE = 400.0
 THERMAL = kB * TEMPERATURE
 SPRING = 20.0  # eV/Å²
+
+
+SPRINGS = Bonds(np.array([0, 1]), np.array([1, 2]), np.zeros(2))
 
 
 def at(positions: Floats, seed: int) -> State:
@@ -44,7 +47,7 @@ def asked(cheap: Cheap) -> Any:
 @pytest.mark.parametrize("wrong", [0.7, 1.0, 1.5])
 def test_the_potential_decides_whatever_the_surrogate(wrong: float) -> None:
     """Mean and variance of the energy are those of the potential: k/2 kT and k/2 (kT)² of k = 6 coordinates."""
-    proposals = Proposals(tether(wrong * SPRING), TEMPERATURE, step=4.0)
+    proposals = Proposals(tether(wrong * SPRING), TEMPERATURE, step=4.0, bonds=SPRINGS)
     state, observed, tried = advance(at(np.zeros((3, 3)), 1), 1500, proposals, asked(tether(SPRING)))
     energies = observed[50:, 0] / THERMAL
     for series, expected in ((energies, 3.0), ((energies - 3.0) ** 2, 3.0), (observed[50:, 1], TEMPERATURE)):

@@ -14,14 +14,16 @@ from scipy.special import ive
 from experiments.data.dataset import Floats
 from experiments.data.molecule import Torsion, find_molecule, torsions
 from experiments.data.sampler import (
+    NO_BONDS,
+    Bonds,
     Dynamics,
     NotConvergedError,
     advance,
     autocorrelation_time,
+    bond_temperature,
     dihedral,
     start,
     turned,
-    virial_temperature,
 )
 
 TEMPERATURE = 400.0
@@ -37,8 +39,13 @@ def tethered(positions: Floats, memory: Any) -> tuple[float, Floats, Any]:
     return 0.5 * SPRING * float((stretched**2).sum()), forces, memory
 
 
+SPRINGS = Bonds(np.array([0, 1]), np.array([1, 2]), np.zeros(2))
+
+
 def chain(**changes: Any) -> Dynamics:
-    return replace(Dynamics(np.array([1.0, 12.0, 16.0]), TEMPERATURE, timestep=1.0, friction=0.1), **changes)
+    return replace(
+        Dynamics(np.array([1.0, 12.0, 16.0]), TEMPERATURE, timestep=1.0, friction=0.1, bonds=SPRINGS), **changes
+    )
 
 
 def test_harmonic_energy_is_exact_at_a_large_step() -> None:
@@ -134,11 +141,41 @@ def test_dihedral_agrees_with_ase() -> None:
     assert dihedral(x, ZIGZAG) == pytest.approx((np.cos(expected), np.sin(expected)), abs=1e-12)
 
 
-def test_virial_temperature_of_a_harmonic_stretch() -> None:
-    """−Σ x·F = Σ spring·r² for the chain, whatever the origin."""
-    x = np.random.default_rng(0).normal(size=(3, 3))
-    energy, forces, _ = tethered(x, None)
-    assert virial_temperature(x + 5.0, forces) == pytest.approx(2 * energy / (6 * kB), rel=1e-12)
+def test_bond_temperature_against_exact_averages() -> None:
+    """Two atoms on a Morse spring: ⟨r|F|…⟩ by quadrature of r² exp(−U/kT), which the estimate's mean must equal."""
+    depth, stiff, rest = 0.2, 2.0, 1.4  # eV, 1/Å, Å: anharmonic at 400 K
+
+    def morse(r: Floats) -> tuple[Floats, Floats]:
+        grown = np.exp(-stiff * (r - rest))
+        return depth * (1 - grown) ** 2, 2 * depth * stiff * (1 - grown) * grown
+
+    r = np.linspace(0.7, 2.6, 20_001)  # bound states: beyond, the weight of an open end would have to be counted
+    energy, slope = morse(r)
+    positions = np.zeros((len(r), 2, 3))
+    positions[:, 1, 2] = r
+    forces = np.zeros_like(positions)
+    forces[:, 0, 2], forces[:, 1, 2] = slope, -slope
+    weight = r**2 * np.exp(-energy / (kB * TEMPERATURE))
+    for length in (rest, 1.1 * rest):
+        pair = Bonds(np.array([0]), np.array([1]), np.array([length]))
+        estimates = bond_temperature(positions, forces, pair)
+        mean = float(np.trapezoid(weight * estimates, r) / np.trapezoid(weight, r))
+        # by parts the ends contribute φ'(r) r² p(r): known, and small where the spring holds
+        phi = (r[[0, -1]] - length**3 / r[[0, -1]] ** 2) / 3
+        ends = np.diff(phi * weight[[0, -1]])[0] / np.trapezoid(weight, r)
+        assert mean + TEMPERATURE * ends == pytest.approx(TEMPERATURE, rel=1e-6)
+
+
+def test_bond_temperature_does_not_depend_on_frame_or_units() -> None:
+    x = np.random.default_rng(0).normal(size=(5, 3, 3))
+    forces = np.random.default_rng(1).normal(size=(5, 3, 3))
+    pair = Bonds(np.array([0, 1]), np.array([1, 2]), np.ones(2))
+    turn = np.linalg.qr(np.random.default_rng(2).normal(size=(3, 3)))[0]
+    expected = bond_temperature(x, forces, pair)
+    np.testing.assert_allclose(bond_temperature(x @ turn + 3.0, forces @ turn, pair), expected, rtol=1e-12)
+    swapped = Bonds(pair.second, pair.first, pair.lengths)
+    np.testing.assert_allclose(bond_temperature(x, forces, swapped), expected, rtol=1e-12)
+    assert bond_temperature(x, forces, NO_BONDS).shape == (5,)
 
 
 @pytest.mark.parametrize("tau", [1.5, 8.0, 40.0])

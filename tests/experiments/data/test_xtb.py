@@ -80,8 +80,9 @@ def energies_of(dataset: Dataset) -> Floats:
 def test_frames_are_thermal(sampler: str, request: pytest.FixtureRequest) -> None:
     dataset: Dataset = request.getfixturevalue(sampler)
     found = dataset.provenance
-    virial = found["temperature_check_K"]["virial"]
-    assert abs(virial["mean"] - 500) < 4.5 * virial["error"]
+    bonds = found["temperature_check_K"]["bonds"]
+    assert bonds["error"] < 25, "K: tight enough to tell"
+    assert abs(bonds["mean"] - 500) < 4.5 * bonds["error"]
     # equipartition, harmonic: 3N − 6 = 12 modes of kT/2 above the minimum; anharmonicity is a few per cent of it,
     # 100 nearly independent frames have a standard error of √(2/12/100) = 4 %
     energies = energies_of(dataset)
