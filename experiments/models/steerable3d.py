@@ -27,6 +27,9 @@ from experiments.tasks.task import Tensors
 
 RING_WIDTH = 0.6
 """Standard deviation of a ring in voxels."""
+BLUR = 0.7
+"""Standard deviation, in voxels, of the blobs that kernels expect: their size is that of what they make of white noise
+blurred so. (Of white noise itself a ring of 80 taps would be taken for 9 times weaker than it is for a density.)"""
 
 
 def kernels(points: Tensor, radius: float, n_rings: int, before: int, after: int) -> Tensor:
@@ -61,11 +64,12 @@ class Steerable3d:
         axis = np.arange(-half, half + 1.0)
         taps = torch.as_tensor(np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3))
         self.bases = {}
+        correlation = torch.exp(-torch.cdist(taps, taps) ** 2 / (4 * BLUR**2))
         for before in range(config.L + 1):
             for after in range(config.L + 1):
                 found = kernels(taps, float(half), config.n_rings, before, after)
-                size = (found**2).sum((1, 2, 3), keepdim=True) / (2 * after + 1)
-                self.bases[before, after] = found / size.clamp(min=1e-30).sqrt()
+                size = torch.einsum("noit,tu,noiu->n", found, correlation, found) / (2 * after + 1)
+                self.bases[before, after] = found / size.clamp(min=1e-30).sqrt()[:, None, None, None]
 
     def fields(self, t: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
         """Degrees and channels before and behind the correlation of layer ``t``; gates are scalars."""
