@@ -53,6 +53,8 @@ class CnnConfig:
     """Pixels of a kernel's side, odd."""
     copies: int = setting(1, low=1, high=64)
     """What training sees of an image: itself and so many less one turned copies of it."""
+    normalize: bool = setting(False, since=2)
+    """Channels before every nonlinearity by their mean and size over the grid, and pool by the mean."""
 
     def __post_init__(self) -> None:
         _odd(self.kernel)
@@ -149,6 +151,8 @@ class Steerable3dConfig:
     """Voxels of a kernel's side, odd."""
     n_rings: int = setting(3, low=1, high=8)
     """Radii of a kernel."""
+    normalize: bool = setting(True)
+    """Fields before every nonlinearity by their size over the grid, and pool by the mean."""
 
     def __post_init__(self) -> None:
         _odd(self.kernel)

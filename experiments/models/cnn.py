@@ -1,4 +1,5 @@
-"""Convolutional network on a periodic grid: correlations, pointwise nonlinearities, and a soft maximum over the grid.
+"""Convolutional network on a periodic grid: correlations, pointwise nonlinearities, and a soft maximum over the grid
+(a mean where layers are normalised).
 
 Exactly invariant under translations by whole pixels. What it knows of the plane beyond that, it learns.
 """
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from experiments.group_architectures import CnnConfig
-from experiments.models.grid import correlate, kernel_of, pooled, readout, readout_parameters, with_bias
+from experiments.models.grid import correlate, kernel_of, normalized, pooled, readout, readout_parameters, with_bias
 from experiments.models.parameters import Parameter, draw_all
 from experiments.models.radial import scaled_silu
 from experiments.tasks.task import Tensors
@@ -44,5 +45,7 @@ class Cnn:
         x = inputs
         for t in range(self.config.n_layers):
             kernel = kernel_of(params[f"layer{t}.kernel"], self.config.kernel)
-            x = scaled_silu(with_bias(correlate(x, kernel), params[f"layer{t}.bias"]))
-        return readout(params, pooled(x, 3))
+            y = correlate(x, kernel)
+            y = normalized(y, 3) if self.config.normalize else y
+            x = scaled_silu(with_bias(y, params[f"layer{t}.bias"]))
+        return readout(params, x.flatten(3).mean(-1) if self.config.normalize else pooled(x, 3))

@@ -17,6 +17,8 @@ from experiments.errors import InputError
 from experiments.models.parameters import Parameter
 from experiments.models.radial import scaled_silu
 
+FAINT = 0.1
+"""Mean square below which :func:`normalized` no longer makes a channel's size one."""
 _CONVOLUTIONS = (torch.conv1d, torch.conv2d, torch.conv3d)
 
 
@@ -67,6 +69,15 @@ def with_bias(x: Tensor, bias: Tensor) -> Tensor:
     """Add ``bias`` ``[p, C]`` to ``[p, B, C, *space]``."""
     p, c = bias.shape
     return x + bias.reshape(p, 1, c, *([1] * (x.ndim - 3)))
+
+
+def normalized(x: Tensor, keep: int, centre: bool = True) -> Tensor:
+    """Instance normalisation: less the mean over all axes from ``keep`` on (unless ``centre`` is false), and divided by
+    the root mean square of what is left. As symmetric as the mean, and no channel is negative everywhere, where a
+    nonlinearity passes on no gradient; nearly empty ones are not blown up."""
+    axes = tuple(range(keep, x.ndim))
+    left = x - x.mean(axes, keepdim=True) if centre else x
+    return left / ((left * left).mean(axes, keepdim=True) + FAINT).sqrt()
 
 
 def pooled(x: Tensor, keep: int) -> Tensor:

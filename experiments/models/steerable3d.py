@@ -20,7 +20,7 @@ from torch import Tensor
 
 from experiments.errors import InputError
 from experiments.group_architectures import Steerable3dConfig
-from experiments.models.grid import correlate, pooled, readout, readout_parameters
+from experiments.models.grid import correlate, normalized, pooled, readout, readout_parameters
 from experiments.models.parameters import Parameter, draw_all
 from experiments.models.radial import scaled_silu
 from experiments.tasks.task import Tensors
@@ -64,7 +64,7 @@ class Steerable3d:
         axis = np.arange(-half, half + 1.0)
         taps = torch.as_tensor(np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3))
         self.bases = {}
-        correlation = torch.exp(-torch.cdist(taps, taps) ** 2 / (4 * BLUR**2))
+        correlation = torch.exp(-(torch.cdist(taps, taps) ** 2) / (4 * BLUR**2))
         for before in range(config.L + 1):
             for after in range(config.L + 1):
                 found = kernels(taps, float(half), config.n_rings, before, after)
@@ -100,7 +100,7 @@ class Steerable3d:
     def outputs(self, params: Tensors, inputs: Tensor) -> Tensor:
         """``[p, B, C, n, n, n]`` → ``[p, B, o]``."""
         scalars = self._layers(params, inputs, self.config.n_layers)[0]
-        return readout(params, pooled(scalars, 3))
+        return readout(params, scalars.flatten(3).mean(-1) if self.config.normalize else pooled(scalars, 3))
 
     def _layers(self, params: Tensors, inputs: Tensor, count: int) -> list[Tensor]:
         fields = [inputs[:, :, :, None]]
@@ -109,12 +109,14 @@ class Steerable3d:
             y = correlate(x, self._kernel(params, t))
             _, after = self.fields(t)
             parts = torch.split(y, [c * (2 * degree + 1) for degree, c in after], 2)
-            p, c = len(y), self.config.channels
-            scalars = parts[0] + params[f"layer{t}.bias"].reshape(p, 1, -1, 1, 1, 1)
+            p, c, normalize = len(y), self.config.channels, self.config.normalize
+            scalars = normalized(parts[0], 3) if normalize else parts[0]
+            scalars = scalars + params[f"layer{t}.bias"].reshape(p, 1, -1, 1, 1, 1)
             fields = [scaled_silu(scalars[:, :, :c])[:, :, :, None]]
             for k, (degree, _) in enumerate(after[1:], 1):
                 gate = torch.sigmoid(scalars[:, :, k * c : (k + 1) * c])[:, :, :, None]
-                fields.append(parts[k].reshape(p, -1, c, 2 * degree + 1, *parts[k].shape[3:]) * gate)
+                field = parts[k].reshape(p, -1, c, 2 * degree + 1, *parts[k].shape[3:])
+                fields.append((normalized(field, 3, centre=False) if normalize else field) * gate)
         return fields
 
     def _kernel(self, params: Tensors, t: int) -> Tensor:
