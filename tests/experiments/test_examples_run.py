@@ -160,7 +160,8 @@ def test_voxels_regress_energies_of_frames(
     """From frames to errors in eV an atom, by the table's own names; the frames' energies are the labels."""
     frames = star(StarConfig(pool=40, holdout=4, test=12))
     monkeypatch.setattr(voxels, "xtb", lambda config: frames)
-    section = {"source": "voxels", "side": 6, "spacing": 0.8, "pool": 40, "holdout": 4, "test": 12}
+    section = {"source": "voxels", "molecules": ["ethanol"], "target": "energy", "side": 6, "spacing": 0.8, "pool": 40,
+               "holdout": 4, "test": 12}  # fmt: skip
     model = {"architecture": "steerable3d", "n_layers": 2, "channels": 2, "kernel": 3, "n_rings": 2}
     run = finished(make({"data": {**section, "subset_seed": None}, "model": model, "L": 1, "training.max_steps": 24}))
     result = run.result()

@@ -26,11 +26,11 @@ from tests.experiments.finished import finished
 SHAPES: dict[str, tuple[int, ...]] = {
     "series": (1, 40),
     "images": (1, 16, 16),
-    "voxels": (3, 10, 10, 10),
+    "voxels": (2, 8, 8, 8),
     "clouds": (4, 3),
     "momenta": (24, 4),
 }
-CLASSES = {"series": 10, "images": 10, "voxels": 1, "clouds": 8, "momenta": 2}
+CLASSES = {"series": 10, "images": 10, "voxels": 5, "clouds": 8, "momenta": 2}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,8 @@ def planned(root: Path) -> list[RunConfig]:
 
 def weights(config: RunConfig) -> int:
     kind = KINDS[config.data["source"]]
-    drawn = example_network(config.model, SHAPES[kind], CLASSES[kind]).init(0, torch.float32)
+    outputs = 1 if config.data.get("target") == "energy" else CLASSES[kind]
+    drawn = example_network(config.model, SHAPES[kind], outputs).init(0, torch.float32)
     return sum(value.numel() for name, value in drawn.items() if not name.startswith("constant."))
 
 
@@ -58,7 +59,7 @@ def test_every_network_has_a_twin_of_equal_size(planned: list[RunConfig]) -> Non
     for config in planned:
         data = {key: value for key, value in config.data.items() if key not in ("workers", "cache")}
         by_data[str(sorted(data.items(), key=str))].append((config.model.group, weights(config)))
-    assert len(by_data) == 9  # digits in four ways, MNIST-1D, Tetris in two, voxels, jets
+    assert len(by_data) == 10  # digits in four ways, MNIST-1D, Tetris in two, voxels with two targets, jets
     for models in by_data.values():
         plainest = min((group for group, _ in models), key=lambda group: len(SUBGROUPS.get(group, ())))
         symmetric = [model for model in models if model[0] != plainest]

@@ -19,6 +19,7 @@ from experiments.data.voxels import VoxelsConfig, density
 from experiments.group_architectures import CnnConfig, Steerable3dConfig
 from experiments.models.clouds import complete_graph
 from experiments.models.cnn import Cnn
+from experiments.models.grid import normalized
 from experiments.models.steerable3d import Steerable3d, kernels
 from experiments.networks import example_network
 from tests.experiments.models.test_grid_networks import assert_same, drawn, images
@@ -76,6 +77,35 @@ def test_steerable_fields_turn_with_the_cube() -> None:
         for degree, (found, field) in enumerate(zip(model.features(weights, moved), before, strict=True)):
             matrix = representation(degree, rotation)
             assert_same(found, torch.einsum("ab,pncbxyz->pncaxyz", matrix, turned(field, rotation)))
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_normalised_or_not_the_cube_is_exact(normalize: bool) -> None:
+    model = Steerable3d(Steerable3dConfig(L=1, n_layers=2, channels=2, normalize=normalize), (2, 6, 6, 6), 2)
+    weights, x = drawn(model), images(1, 2, 6, 6, 6)
+    for rotation in CUBE:
+        assert_same(model.outputs(weights, turned(x, rotation)), model.outputs(weights, x))
+    moved = torch.roll(x, (1, 2, 3), (-3, -2, -1))
+    assert_same(model.outputs(weights, moved), model.outputs(weights, x))
+
+
+def test_a_normalised_cnn_keeps_translations() -> None:
+    model = Cnn(CnnConfig(n_layers=2, channels=3, normalize=True), (2, 6, 6, 6), 2)
+    weights, x = drawn(model), images(1, 2, 6, 6, 6)
+    moved = torch.roll(x, (1, 2, 3), (-3, -2, -1))
+    assert_same(model.outputs(weights, moved), model.outputs(weights, x))
+
+
+def test_normalised_fields_have_size_one_unless_they_are_faint() -> None:
+    strong = torch.randn(1, 2, 3, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 100 + 30
+    found = normalized(strong, 3)
+    assert torch.allclose(found.mean((3, 4)), torch.zeros(1, 2, 3, dtype=torch.float64), atol=1e-12)
+    # mean square m becomes m / (m + FAINT), 1e-5 from one at 10⁴
+    assert torch.allclose((found**2).mean((3, 4)), torch.ones(1, 2, 3, dtype=torch.float64), atol=2e-5)
+    faint = normalized(1e-4 * strong, 3)
+    assert (faint**2).mean() < 0.01
+    turned_too = normalized(strong, 3, centre=False)
+    assert float(turned_too.mean()) > 0.1, "a vector's mean is a direction: it stays"
 
 
 def test_other_rotations_see_the_voxels() -> None:
