@@ -28,7 +28,7 @@ def frames(name: str, count: int, seed: int) -> Frames:
     return Frames(
         numbers=np.tile(molecule.numbers, (count, 1)),
         positions=positions,
-        energies=-10.0 * len(name) - np.arange(count),
+        energies=-10.0 * len(name) - np.arange(count, dtype=np.float64),
         forces=np.zeros_like(positions),
         cells=np.zeros((count, 3, 3)),
         pbc=np.zeros((count, 3), bool),
@@ -42,10 +42,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[XtbConfig]:
 
     def xtb(config: XtbConfig) -> Dataset:
         found.append(config)
-        parts = (
-            frames(config.molecule, getattr(config, part), k) for k, part in enumerate(("pool", "holdout", "test"))
+        pool, holdout, test = (
+            frames(config.molecule, count, seed)
+            for seed, count in enumerate((config.pool, config.holdout, config.test))
         )
-        return Dataset(config.molecule, *parts, isolated_energies=None, disjoint_seeds=5, provenance={})
+        return Dataset(config.molecule, pool, holdout, test, isolated_energies=None, disjoint_seeds=5, provenance={})
 
     monkeypatch.setattr(voxels, "xtb", xtb)
     return found
