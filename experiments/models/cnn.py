@@ -12,7 +12,16 @@ import torch
 from torch import Tensor
 
 from experiments.group_architectures import CnnConfig
-from experiments.models.grid import correlate, kernel_of, normalized, pooled, readout, readout_parameters, with_bias
+from experiments.models.grid import (
+    averaged,
+    correlate,
+    kernel_of,
+    normalized,
+    pooled,
+    readout,
+    readout_parameters,
+    with_bias,
+)
 from experiments.models.parameters import Parameter, draw_all
 from experiments.models.radial import scaled_silu
 from experiments.tasks.task import Tensors
@@ -48,4 +57,4 @@ class Cnn:
             y = correlate(x, kernel)
             y = normalized(y, 3) if self.config.normalize else y
             x = scaled_silu(with_bias(y, params[f"layer{t}.bias"]))
-        return readout(params, x.flatten(3).mean(-1) if self.config.normalize else pooled(x, 3))
+        return readout(params, averaged(x, 3) if self.config.normalize else pooled(x, 3))

@@ -19,6 +19,9 @@ from experiments.models.radial import scaled_silu
 
 FAINT = 0.1
 """Mean square below which :func:`normalized` no longer makes a channel's size one."""
+VARIATION = 0.2
+"""About how much means over a grid vary between examples where fields have size one. (In units of one they leave a
+readout undertrained: after 300 updates a cross-entropy of 0.3 where 0.006 is possible, measured on isomers.)"""
 _CONVOLUTIONS = (torch.conv1d, torch.conv2d, torch.conv3d)
 
 
@@ -85,6 +88,11 @@ def pooled(x: Tensor, keep: int) -> Tensor:
     empty canvas (means over the canvas train several times slower, measured)."""
     flat = x.flatten(keep)
     return flat.logsumexp(-1) - math.log(flat.shape[-1])
+
+
+def averaged(x: Tensor, keep: int) -> Tensor:
+    """The mean over all axes from ``keep`` on, in units of :data:`VARIATION`: for fields behind :func:`normalized`."""
+    return x.flatten(keep).mean(-1) / VARIATION
 
 
 def readout_parameters(channels: int, outputs: int) -> list[Parameter]:

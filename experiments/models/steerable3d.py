@@ -20,7 +20,7 @@ from torch import Tensor
 
 from experiments.errors import InputError
 from experiments.group_architectures import Steerable3dConfig
-from experiments.models.grid import correlate, normalized, pooled, readout, readout_parameters
+from experiments.models.grid import averaged, correlate, normalized, pooled, readout, readout_parameters
 from experiments.models.parameters import Parameter, draw_all
 from experiments.models.radial import scaled_silu
 from experiments.tasks.task import Tensors
@@ -100,7 +100,7 @@ class Steerable3d:
     def outputs(self, params: Tensors, inputs: Tensor) -> Tensor:
         """``[p, B, C, n, n, n]`` → ``[p, B, o]``."""
         scalars = self._layers(params, inputs, self.config.n_layers)[0]
-        return readout(params, scalars.flatten(3).mean(-1) if self.config.normalize else pooled(scalars, 3))
+        return readout(params, averaged(scalars, 3) if self.config.normalize else pooled(scalars, 3))
 
     def _layers(self, params: Tensors, inputs: Tensor, count: int) -> list[Tensor]:
         fields = [inputs[:, :, :, None]]
