@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis.figures.panels import PREFERRED
 from analysis.figures.style import COLUMN_WIDTH, save, style
@@ -16,10 +16,12 @@ from analysis.groups import Gain, named, record
 
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#882255", "#999933")
 
+_EDGE = 2.0**8
+
 
 def draw(gains: Sequence[Gain], stem: Path) -> list[Path]:
     """`stem`.pdf/.svg/.png: factors on the left, Δβ on the right (hollow: not converged), in each dataset's preferred
-    metric; `stem`.csv has all."""
+    metric; `stem`.csv has all. Factors and ends of intervals beyond 256 are drawn there, at the edge."""
     shown = [gain for gain in gains if gain.plain.text("metric") == _metric(gain, gains)]
     groups = list(dict.fromkeys(gain.symmetric.text("group") for gain in shown))
     with style():
@@ -37,7 +39,14 @@ def draw(gains: Sequence[Gain], stem: Path) -> list[Path]:
         left.set_yticks(range(len(shown)), names, fontsize=6.2)
         left.set_ylim(len(shown) - 0.5, -0.5)
         left.set_xscale("log", base=2)
-        left.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        low, high = left.get_xlim()
+        left.set_xlim(
+            max(low, 1 / _EDGE), min(high, _EDGE)
+        )  # one factor that nothing is known of would hide all others
+        left.xaxis.set_major_locator(LogLocator(base=2, numticks=7))
+        left.xaxis.set_major_formatter(
+            FuncFormatter(lambda value, _: f"{value:g}" if value >= 1 else f"1/{1 / value:g}")
+        )
         left.xaxis.set_minor_formatter(NullFormatter())
         for axes, neutral, label in ((left, 1.0, "Times fewer examples at equal error"), (right, 0.0, "Δβ")):
             axes.set_axisbelow(True)
@@ -56,9 +65,10 @@ def _metric(gain: Gain, gains: Sequence[Gain]) -> str:
 def _factor(axes: Axes, row: int, gain: Gain, color: str, face: str) -> None:
     ratio = gain.factor.ratio
     if np.isfinite(ratio.value):
-        axes.plot(ratio.value, row, "o", color=color, markerfacecolor=face, markersize=4.5)
+        value, low, high = np.clip([ratio.value, ratio.low, ratio.high], 1 / _EDGE, _EDGE)
+        axes.plot(value, row, "o", color=color, markerfacecolor=face, markersize=4.5, clip_on=False)
         if np.isfinite(ratio.low):
-            axes.plot([ratio.low, ratio.high], [row, row], color=color, linewidth=1.6, zorder=1)
+            axes.plot([low, high], [row, row], color=color, linewidth=1.6, zorder=1)
     elif gain.factor.leader:
         ahead = gain.factor.leader == "second"
         bound = gain.factor.beyond if ahead else 1 / gain.factor.beyond
