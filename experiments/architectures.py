@@ -234,6 +234,7 @@ class PointKernelConfig:
     architecture: ClassVar[str] = "point_kernel"
     closed_form: ClassVar[bool] = True
     group: ClassVar[str] = "none"
+    takes: ClassVar[tuple[str, ...]] = ("points",)
     lacks: ClassVar[Mapping[str, int | None]] = {"L": None, "nu": None}
 
     kernel: str = setting("laplace", choices=("laplace", "matern32", "matern52", "gaussian"))
@@ -252,6 +253,7 @@ class PointNearestConfig:
     architecture: ClassVar[str] = "point_nearest"
     closed_form: ClassVar[bool] = True
     group: ClassVar[str] = "none"
+    takes: ClassVar[tuple[str, ...]] = ("points",)
     lacks: ClassVar[Mapping[str, int | None]] = {"L": None, "nu": None}
 
 

@@ -1,6 +1,8 @@
-"""``python -m experiments.evaluate RUN [data=NAME data.KEY=VALUE …]``: a finished run's errors on other test frames.
+"""``python -m experiments.evaluate RUN [data=NAME data.KEY=VALUE …]``: a finished run's errors on other test examples.
 
-They go to ``<RUN>/evaluations/<test set>-<digest of the frames>.json`` and ``….frame_errors.parquet``; the run's own
+Those are of the kind that it learned from: frames of atoms, images, voxels, jets, ….
+
+Errors go to ``<RUN>/evaluations/<test set>-<digest of them>.json`` and ``….frame_errors.parquet``; the run's own
 result stays as it is.
 """
 
@@ -12,8 +14,9 @@ import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -24,10 +27,19 @@ from omegaconf.errors import OmegaConfBaseException
 from experiments import files
 from experiments.data import load
 from experiments.data.ase_db import AseDbConfig, atoms_of_db
-from experiments.data.dataset import Frames
+from experiments.data.dataset import Dataset, Frames
+from experiments.data.examples import Examples, ExampleSet
 from experiments.data.extxyz import ExtxyzConfig, atoms_of_file, frames_of
+from experiments.data.kinds import kind_of, sources_of
 from experiments.errors import InputError, one_line
 from experiments.runs import Run
+from experiments.wording import printed
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+    from experiments.tasks.metrics import MetricValue
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
@@ -64,6 +76,17 @@ def section_of(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
     return {str(key): value for key, value in section.items()}
 
 
+def check_kind(run: Run, section: Mapping[str, Any]) -> None:
+    """Raises ``InputError`` where the section holds other kinds of examples than the run learned from."""
+    learned = "molecules" if run.converted() is not None else kind_of(run.config()["data"])
+    held = kind_of(section)
+    if learned is not None and held is not None and held != learned:
+        raise InputError(
+            f"data.source={section['source']}: holds {held}, and {run.path} learned from {learned}; "
+            f"accepted: {sources_of(learned)}"
+        )
+
+
 def test_frames(section: Mapping[str, Any]) -> tuple[str, Frames]:
     """Name and frames of the section's test set; of files only that of the test frames is read."""
     settings = load.parse(section)
@@ -71,68 +94,95 @@ def test_frames(section: Mapping[str, Any]) -> tuple[str, Frames]:
         rows = atoms_of_db if isinstance(settings, AseDbConfig) else atoms_of_file
         frames = frames_of(rows(settings.test, "data.test"), settings.energy_key, settings.forces_key)
         return Path(settings.test).stem, frames
-    dataset = load.load(section)
+    dataset = load.load_any(section)
+    assert isinstance(dataset, Dataset)  # by its kind
     return dataset.test_set, dataset.test
 
 
+@dataclass(frozen=True)
+class Judged:
+    """Errors on a test set: of each example and by metric; ``test`` are the examples."""
+
+    name: str
+    test: Frames | Examples
+    by_example: pd.DataFrame
+    errors: Mapping[str, MetricValue]
+    units: Mapping[str, str]
+
+
+def judged(run: Run, section: Mapping[str, Any], place: torch.device) -> Judged:
+    """What :func:`evaluate` writes down. Raises ``InputError`` likewise."""
+    from experiments.tasks import examples, metrics
+    from experiments.training import trained, trained_examples
+
+    stored = trained.stored_of(run)
+    check_kind(run, section)
+    if "n_classes" not in stored.facts:
+        model = trained.load(run, place)
+        name, frames = test_frames(section)
+        by_frame = metrics.frame_errors(model.predict(frames), frames)
+        return Judged(name, frames, by_frame, metrics.metrics_of(by_frame), metrics.UNITS)
+    network = trained_examples.load(run, place)
+    dataset = load.load_any(section)
+    assert isinstance(dataset, ExampleSet)  # by its kind
+    found = network.errors(dataset)
+    errors, units = examples.metrics_of(found, dataset), examples.units_of(dataset)
+    return Judged(f"{dataset.name}_{dataset.test_set}", dataset.test, found, errors, units)
+
+
 def evaluate(run: Run, section: Mapping[str, Any], device: str = "cpu") -> tuple[dict[str, Any], Path]:
-    """Errors (eV, eV/Å) of the run on the section's test frames, and the file that they were written to.
+    """Errors of the run on the section's test examples (frames: eV, eV/Å), and the file that they were written to.
 
     Raises:
-        InputError: a run that is not done, data that can't be read or hold elements that the model never saw, labels
-            that it can't be compared with, a run directory that can't be written to.
+        InputError: a run that is not done, data of another kind, that can't be read, or with elements, shapes or
+            classes that the model never saw, labels that it can't be compared with, a run directory that can't be
+            written to.
     """
     from experiments.execute import device_of
     from experiments.record import code_version, versions
-    from experiments.tasks.metrics import UNITS, frame_errors, metrics_of
-    from experiments.training import trained
 
     place = device_of(device)
-    model = trained.load(run, place)
-    name, frames = test_frames(section)
-    model.check(frames)
     directory = run.path / "evaluations"
+    found = judged(run, section, place)
     files.writable(directory, "RUN/evaluations")
-    by_frame = frame_errors(model.predict(frames), frames)
-    errors = metrics_of(by_frame)
-    sha256 = frames.sha256()
-    found = {
+    sha256 = found.test.sha256()
+    written = {
         "run_id": run.id,
-        "test_set": name,
+        "test_set": found.name,
         "test_sha256": sha256,
-        "frames": len(frames),
+        "frames": len(found.test),
         "data": dict(section),
-        "metrics": {metric: error.value for metric, error in errors.items()},
+        "metrics": {metric: error.value for metric, error in found.errors.items()},
         "by_metric": {
             metric: {
                 "unit": unit,
-                "error": errors[metric].value,
-                "error_test_sem": errors[metric].sem if math.isfinite(errors[metric].sem) else None,
+                "error": found.errors[metric].value,
+                "error_test_sem": found.errors[metric].sem if math.isfinite(found.errors[metric].sem) else None,
             }
-            for metric, unit in UNITS.items()
-            if metric in errors
+            for metric, unit in found.units.items()
+            if metric in found.errors
         },
         "device": str(place),
         "code_version": code_version(),
         "versions": versions(),
     }
-    path = directory / f"{name}-{sha256[:12]}.json"
+    path = directory / f"{found.name}-{sha256[:12]}.json"
     with files.whole(path.with_suffix(".frame_errors.parquet")) as aside:
-        by_frame.to_parquet(aside)
-    files.write_json(path, found)
-    return found, path
+        found.by_example.to_parquet(aside)
+    files.write_json(path, written)
+    return written, path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0: done, 2: bad input (one line says what)."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     parser = argparse.ArgumentParser(
-        prog="python -m experiments.evaluate", description="A finished run's errors on other test frames."
+        prog="python -m experiments.evaluate", description="A finished run's errors on other test examples."
     )
     parser.add_argument("run", metavar="RUN", help="the run's directory, <store>/<id>")
     parser.add_argument(
         "overrides", metavar="data=NAME data.KEY=VALUE", nargs="*",
-        help="the dataset whose test frames count, as for python -m experiments; without data=NAME the run's own",
+        help="the dataset whose test examples count, as for python -m experiments; without data=NAME the run's own",
     )  # fmt: skip
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the errors to FILE too")
     parser.add_argument("--device", default="cpu", choices=("auto", "cpu", "cuda"))
@@ -151,9 +201,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"equilaw: {error}", file=sys.stderr)
         return 2
-    print(f"{given.run} on the {found['frames']} frames of {found['test_set']}: {path}")
+    print(f"{given.run} on the {found['frames']} examples of {found['test_set']}: {path}")
     for name, values in found["by_metric"].items():
-        print(f"  {name:12} {1000 * values['error']:10.3f} m{values['unit']}")
+        print(f"  {name:14} {printed(values['error'], values['unit'])}")
     return 0
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from experiments import files
-from experiments.architectures import ModelConfig, NetworkConfig, PointKernelConfig, PointNearestConfig
+from experiments.architectures import ModelConfig, NetworkConfig
 from experiments.capacity import features
 from experiments.closed_forms import closed_form
 from experiments.config import RunConfig, parse
@@ -164,18 +164,10 @@ def _checked(attempt: Attempt) -> RunConfig | InputError:
 
 
 def check_data(config: RunConfig, dataset: AnyDataset) -> None:
-    """Raise ``InputError`` where the model is made for other data, or would be fitted to forces that are not known."""
+    """Raise ``InputError`` where the model would be fitted to forces that are not known (whether it takes such
+    examples at all is said by :func:`experiments.config.check_kind`, before they are loaded)."""
     if not isinstance(dataset, Dataset):
-        return  # the configuration was checked
-    of_points = dataset.pool.points is not None
-    if of_points != isinstance(config.model, PointKernelConfig | PointNearestConfig):
-        made_for, accepted = (
-            ("atoms", "point_kernel | point_nearest") if of_points else ("points", "one made for atoms")
-        )
-        raise InputError(
-            f"model={config.model.architecture}: it is made for {made_for}, which {dataset.name} has not; "
-            f"accepted: {accepted}"
-        )
+        return
     section, fitted = ("training", config.training) if config.training is not None else ("model", config.model)
     weight = getattr(fitted, "force_weight", 0.0)
     if weight > 0 and not dataset.pool.has_forces:

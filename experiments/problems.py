@@ -21,7 +21,7 @@ from experiments.tasks import examples, metrics
 from experiments.tasks.examples import ExampleTask
 from experiments.tasks.molecules import MoleculeTask
 from experiments.tasks.predictions import Predictions
-from experiments.training import checkpoint, trained
+from experiments.training import trained, trained_examples
 from experiments.training.member import Member
 
 
@@ -131,15 +131,9 @@ class Labelled:
         return example_network(config, self.dataset.shape, self.dataset.n_classes or 1)
 
     def save(self, path: Path, task: Any, member: Member) -> None:
-        """Weights, and what turns outputs into labels."""
+        """See :func:`experiments.training.trained_examples.save`."""
         assert member.weights is not None
-        facts = {
-            "shape": list(self.dataset.shape),
-            "n_classes": self.dataset.n_classes,
-            "mean": member.prepared.mean,
-            "scale": member.prepared.scale,
-        }
-        checkpoint.save(path, checkpoint.Checkpoint(dict(member.weights), facts))
+        trained_examples.save(path, member.weights, member.prepared, self.dataset)
 
 
 def problem_of(dataset: AnyDataset) -> Problem:

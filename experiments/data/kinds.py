@@ -17,8 +17,8 @@ KINDS = {
     "acac": "molecules",
     "water": "molecules",
     "qm9": "molecules",
-    "sphere": "molecules",  # in their form: whether a model is made for points is said where they are read
-    "torus": "molecules",
+    "sphere": "points",
+    "torus": "points",
     "digits": "images",
     "mnist1d": "series",
     "tetris": "clouds",
@@ -31,3 +31,8 @@ KINDS = {
 def kind_of(data: Mapping[str, Any]) -> str | None:
     """Of the examples of a data section; None where its source is unknown."""
     return KINDS.get(str(data.get("source")))
+
+
+def sources_of(kind: str) -> str:
+    """The sources of a kind, for messages."""
+    return ", ".join(source for source, held in KINDS.items() if held == kind)

@@ -15,7 +15,7 @@ from experiments.data.digits import DigitsConfig, digits
 from experiments.data.examples import ExampleSet
 from experiments.data.extxyz import ExtxyzConfig, extxyz
 from experiments.data.jets import JetsConfig, jets
-from experiments.data.kinds import KINDS
+from experiments.data.kinds import sources_of
 from experiments.data.md17 import Md17Config, md17
 from experiments.data.mnist1d import Mnist1dConfig, mnist1d
 from experiments.data.polynomial_teacher import PolynomialTeacherConfig, polynomial
@@ -100,8 +100,8 @@ def load(section: Mapping[str, Any]) -> Dataset:
     """The same for whoever needs frames of atoms. Raises ``InputError`` where the section holds other examples."""
     dataset = load_any(section)
     if not isinstance(dataset, Dataset):
-        fitting = ", ".join(name for name, kind in KINDS.items() if kind == "molecules")
-        raise InputError(f"data.source={section['source']}: this needs frames of atoms; accepted: {fitting}")
+        accepted = sources_of("molecules")
+        raise InputError(f"data.source={section['source']}: this needs frames of atoms; accepted: {accepted}")
     return dataset
 
 

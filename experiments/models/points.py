@@ -28,6 +28,14 @@ def points_of(frames: Frames) -> Floats:
     return frames.points
 
 
+def alike(points: Floats, known: Floats) -> Floats:
+    """``points`` ``[F, D]``. Raises ``InputError`` unless the ``known`` ones have as many coordinates."""
+    D = known.shape[1]
+    if points.shape[1] != D:
+        raise InputError(f"points of {points.shape[1]} coordinates: the model learned from {D}; accepted: {D}")
+    return points
+
+
 def solution(tensors: Mapping[str, Floats], elements: Sequence[int], n_parameters: int) -> Solution:
     """Without a baseline: labels of teachers have no composition."""
     known = np.array(elements, dtype=np.int64)
@@ -71,7 +79,7 @@ class PointKernel:
         x, weights = tensors["points"].numpy(), tensors["weights"].numpy()
 
         def predict(frames: Frames) -> Predictions:
-            matrix = kernel_matrix(self.config.kernel, self._seen(frames), x, self.config.length)
+            matrix = kernel_matrix(self.config.kernel, alike(self._seen(frames), x), x, self.config.length)
             return predictions(frames, matrix @ weights)
 
         return predict
@@ -103,5 +111,6 @@ class PointNearest:
 
     def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:
         """The label of the nearest of the points that ``tensors`` hold."""
-        tree, labels = cKDTree(tensors["points"].numpy()), tensors["labels"].numpy()
-        return lambda frames: predictions(frames, labels[tree.query(points_of(frames))[1]])
+        x, labels = tensors["points"].numpy(), tensors["labels"].numpy()
+        tree = cKDTree(x)
+        return lambda frames: predictions(frames, labels[tree.query(alike(points_of(frames), x))[1]])

@@ -33,6 +33,7 @@ from experiments.training import checkpoint
 from experiments.training.closed_form import ClosedForm, Geometry, Solution
 
 ACCEPTED = "accepted: <store>/<id> of a run that is done"
+THIS_VERSION = "accepted: a run computed by this version, in a new store=DIR"
 
 
 @dataclass(frozen=True)
@@ -123,22 +124,14 @@ def load(run: Run, device: torch.device) -> Trained:
     """The model of a finished run, in the precision it was trained in (closed form: float64, on the CPU).
 
     Raises:
-        InputError: no such run, not done, or without a whole model.
+        InputError: no such run, not done, without a whole model, or one of other examples than frames.
     """
-    converted = run.converted()
-    if converted is None and not (run.path / "config.yaml").exists():
-        raise InputError(f"{run.path}: no run is there; {ACCEPTED}")
-    if converted is None and run.result() is None:
-        raise InputError(f"{run.path}: the run is {run.state()}; {ACCEPTED}")
-    path = run.path / "checkpoint" / WEIGHTS
-    stored = checkpoint.load(path) if path.exists() else None
-    if stored is not None and "n_classes" in stored.facts:
+    stored = stored_of(run)
+    if "n_classes" in stored.facts:
         raise InputError(f"{run.path}: the run learned no energies and forces; accepted: a run on molecules")
-    if stored is None or "baseline" not in stored.facts:
-        reason = (
-            "is not there" if not path.exists() else "is damaged" if stored is None else "lacks the energy baseline"
-        )
-        raise InputError(f"{path}: {reason}; accepted: a run computed by this version, in a new store=DIR")
+    if "baseline" not in stored.facts:
+        raise InputError(f"{run.path / 'checkpoint' / WEIGHTS}: lacks the energy baseline; {THIS_VERSION}")
+    converted = run.converted()
     facts = stored.facts
     elements = np.array(facts["elements"], dtype=np.int64)
     if converted is not None:
@@ -153,6 +146,24 @@ def load(run: Run, device: torch.device) -> Trained:
             assert isinstance(config.model, NetworkConfig)
             geometry = _network(config.model, config.training.precision, elements, stored, device)
     return Trained(elements, _baseline(facts["baseline"]), np.array(facts["per_atom"]), bool(facts["bonded"]), geometry)
+
+
+def stored_of(run: Run) -> checkpoint.Checkpoint:
+    """What a finished run's directory holds of its model.
+
+    Raises:
+        InputError: no such run, not done, or without a whole model.
+    """
+    converted = run.converted()
+    if converted is None and not (run.path / "config.yaml").exists():
+        raise InputError(f"{run.path}: no run is there; {ACCEPTED}")
+    if converted is None and run.result() is None:
+        raise InputError(f"{run.path}: the run is {run.state()}; {ACCEPTED}")
+    path = run.path / "checkpoint" / WEIGHTS
+    stored = checkpoint.load(path) if path.exists() else None
+    if stored is None:
+        raise InputError(f"{path}: {'is damaged' if path.exists() else 'is not there'}; {THIS_VERSION}")
+    return stored
 
 
 def _network(

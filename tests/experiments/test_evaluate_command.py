@@ -71,7 +71,7 @@ def test_the_runs_own_frames_give_its_own_result(
         assert found["by_metric"][name]["error"] == pytest.approx(error["error"], rel=rel)
         assert found["by_metric"][name]["error_test_sem"] == pytest.approx(error["error_test_sem"], rel=10 * rel)
         assert found["metrics"][name] == found["by_metric"][name]["error"]
-    shown = [f"  {name:12} {1000 * error:10.3f} m" for name, error in found["metrics"].items()]
+    shown = [f"  {name:14} {1000 * error:10.3f} m" for name, error in found["metrics"].items()]
     assert [line[: line.index("eV")] for line in out[1:]] == shown
     assert str(path) in out[0]
     frames = pd.read_parquet(path.with_suffix(".frame_errors.parquet"))
@@ -148,9 +148,27 @@ def test_energies_that_the_training_frames_do_not_determine(tmp_path: Path) -> N
         evaluate.evaluate(run, evaluate.section_of(run, [f"data.test={tmp_path / 'other.xyz'}"]))
 
 
+def test_points(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = {"source": "sphere", "pool": 60, "holdout": 2, "test": 20, "subset_seed": None}
+    model = {"architecture": "point_nearest"}
+    run = finished(configuration(tmp_path, "ace", {"nu": None, "P": 30, "data": data, "model": model}))
+    result = run.result()
+    assert result is not None
+    own, _ = evaluate.evaluate(run, evaluate.section_of(run, []))
+    assert own["metrics"] == pytest.approx(result["metrics"], rel=1e-12)
+    for words, message in (
+        (["data=star"], f"data.source=star: holds molecules, and {run.path} learned from points; accepted: sphere, "
+                        "torus"),
+        (["data=torus"], "points of 4 coordinates: the model learned from 3; accepted: 3"),
+    ):  # fmt: skip
+        code, out, err = command(capsys, run.path, *words)
+        assert (code, out, err) == (2, [], [f"equilaw: {message}"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["data=digits_rotated"], "equilaw: data.source=digits: holds images, and "),
         (["P=3"], "equilaw: P=3: accepted: data=NAME and data.KEY=VALUE"),
         (["data=nowhere"], "equilaw: data=nowhere: no such choice; accepted: "),
         (["data.tset=a.xyz"], "equilaw: data.tset: unknown key (did you mean data.test?)"),

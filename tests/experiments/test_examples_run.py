@@ -17,6 +17,7 @@ from analysis.record import analyse
 from analysis.results import Form
 from analysis.table import check_table
 from experiments import evaluate
+from experiments.calculator import EquilawCalculator
 from experiments.config import parse
 from experiments.data import voxels
 from experiments.data.load import load_any
@@ -174,12 +175,43 @@ def test_voxels_regress_energies_of_frames(
     expected = np.abs(frames.test.energies - mean).mean() / 5  # five atoms
     assert result["by_metric"]["energy_mae"]["mean_error"] == pytest.approx(expected)
     assert result["group"] == "SE(3)"
+    own, _ = evaluate.evaluate(run, evaluate.section_of(run, []))
+    assert own["metrics"] == pytest.approx(result["metrics"], rel=1e-9)
 
 
-def test_other_commands_say_that_they_need_molecules(make: Callable[..., dict[str, Any]]) -> None:
+def test_evaluation_of_own_and_of_other_examples(make: Callable[..., dict[str, Any]]) -> None:
+    """On its own test images a run's own result, though they are few; on others what their labels say."""
+    run = finished(make({"training.max_steps": 200}))
+    result = run.result()
+    assert result is not None
+    assert result["metrics"]["error_rate"] < 0.9
+    own, _ = evaluate.evaluate(run, evaluate.section_of(run, []))
+    assert own["metrics"] == pytest.approx(result["metrics"], rel=1e-9)
+    assert own["by_metric"]["cross_entropy"]["unit"] == "nat"
+    turned, path = evaluate.evaluate(run, evaluate.section_of(run, ["data.change=rot90"]))
+    assert path.name.startswith("digits_rot90_test-")
+    assert pd.read_parquet(path.with_suffix(".frame_errors.parquet"))["error_rate"].mean() == pytest.approx(
+        turned["metrics"]["error_rate"]
+    )
+    assert turned["metrics"]["error_rate"] > own["metrics"]["error_rate"] + 0.1  # learned upright, seen turned
+
+
+def test_evaluation_says_what_does_not_fit(
+    make: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
     run = finished(make({"training.max_steps": 4}))
+    learned = "accepted: digits"
+    for words, message in (
+        (["data=star"], f"data.source=star: holds molecules, and {run.path} learned from images; {learned}"),
+        (["data=tetris"], f"data.source=tetris: holds clouds, and {run.path} learned from images; {learned}"),
+        (["data.canvas=12"], "digits_shifted: inputs of shape [1, 12, 12], and the run learned from [1, 10, 10]; "),
+    ):
+        assert evaluate.main([str(run.path), *words]) == 2
+        said = capsys.readouterr()
+        assert (said.out, said.err.count("\n")) == ("", 1)
+        assert said.err.startswith(f"equilaw: {message}")
     with pytest.raises(InputError, match="the run learned no energies and forces; accepted: a run on molecules"):
-        evaluate.evaluate(run, evaluate.section_of(run, []))
+        EquilawCalculator(run.path)
 
 
 def test_zero_errors_are_counts_not_mistakes() -> None:
