@@ -59,7 +59,7 @@ def test_it_is_evaluated_like_a_run_but_is_none(tmp_path: Path, capsys: pytest.C
     assert convert.main([str(path), "--out", str(made)]) == 0
     write_frames(tmp_path / "test.xyz", molecules(2))
     assert evaluate.main([str(made), "data=extxyz", f"data.test={tmp_path / 'test.xyz'}"]) == 0
-    assert "on the 6 frames of test" in capsys.readouterr().out
+    assert "on the 6 examples of test" in capsys.readouterr().out
     assert len(run_table(RunStore(tmp_path / "store"))) == 0
     assert evaluate.main([str(made)]) == 2
     assert "a converted network has no data of its own; accepted: data=NAME beside it" in capsys.readouterr().err
