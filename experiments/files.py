@@ -67,6 +67,14 @@ def write_json(path: Path, content: Any, durable: bool = True) -> None:
     write_bytes(path, text.encode(), durable)
 
 
+def write_npz(path: Path, **arrays: Any) -> None:
+    """Write arrays by name, whole or not at all, for ``np.load``."""
+    import numpy as np  # here: commands that write no arrays start without it
+
+    with whole(path) as aside, aside.open("wb") as stream:
+        np.savez(stream, **arrays)
+
+
 def create_json(path: Path, content: Any, durable: bool = True) -> bool:
     """Write JSON unless ``path`` exists; whether it was written."""
     aside = aside_for(path)

@@ -15,7 +15,6 @@ from analysis.figures.style import COLUMN_WIDTH, save, style
 from analysis.groups import Gain, named, record
 
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#882255", "#999933")
-
 _EDGE = 2.0**8
 
 
@@ -39,10 +38,8 @@ def draw(gains: Sequence[Gain], stem: Path) -> list[Path]:
         left.set_yticks(range(len(shown)), names, fontsize=6.2)
         left.set_ylim(len(shown) - 0.5, -0.5)
         left.set_xscale("log", base=2)
-        low, high = left.get_xlim()
-        left.set_xlim(
-            max(low, 1 / _EDGE), min(high, _EDGE)
-        )  # one factor that nothing is known of would hide all others
+        # one factor that nothing is known of would hide all others
+        left.set_xlim(*np.clip(left.get_xlim(), 1 / _EDGE, _EDGE))
         left.xaxis.set_major_locator(LogLocator(base=2, numticks=7))
         left.xaxis.set_major_formatter(
             FuncFormatter(lambda value, _: f"{value:g}" if value >= 1 else f"1/{1 / value:g}")

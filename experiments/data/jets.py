@@ -132,8 +132,7 @@ def _generate(config: JetsConfig, directory: Path) -> None:
     labels = np.concatenate([np.full(count, label, np.int64) for _, label, _, count in tasks])
     order = np.random.default_rng(config.seed).permutation(total)
     content = Examples(made[order], labels[order])
-    with files.whole(directory / "jets.npz") as aside, aside.open("wb") as stream:
-        np.savez(stream, inputs=content.inputs, labels=content.labels)
+    files.write_npz(directory / "jets.npz", inputs=content.inputs, labels=content.labels)
     sha256 = content.sha256()
     files.write_json(directory / "metadata.json", {"sha256": sha256, "settings": identity_of(config)})
     logger.info("generated %d jets in %s", total, directory)

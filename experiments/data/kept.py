@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 import zipfile
@@ -38,14 +37,12 @@ def kept(name: str, key: Mapping[str, Any], make: Callable[[], Frames]) -> Frame
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         pass
     frames = make()
-    content = io.BytesIO()
     arrays = {array: getattr(frames, array) for array in _ARRAYS}
     if frames.points is not None:
         arrays["points"] = frames.points
-    np.savez(content, sha256=frames.sha256(), **arrays)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_bytes(path, content.getvalue())
+        files.write_npz(path, sha256=frames.sha256(), **arrays)
     except OSError as error:
         logger.warning("%s is not kept (%s): it will be read again", path, error.strerror)
     return frames

@@ -42,6 +42,8 @@ MASS = 12.0
 hydrogen and of heavy atoms to like frequencies, so that a step may be twice as long."""
 _JITTER = 0.2  # relative, of a trajectory's step: no mode returns to where it was each time
 _ACCEPTANCE = 0.85  # of trajectories, which the step is tuned for; efficiency is flat between 0.65 and 0.9
+_TUNING = 200  # trajectories
+_STREAM = 20001108  # keeps these random numbers apart from every other use of a small seed
 
 
 @dataclass(frozen=True)
@@ -116,10 +118,6 @@ def tuned_step(positions: Floats, surrogate: Cheap, temperature: float, seed: in
         chance = np.exp(-max(0.0, excess)) if np.isfinite(excess) else 0.0
         log_step += (chance - _ACCEPTANCE) / np.sqrt(1 + k / 4)  # Robbins & Monro, Ann. Math. Stat. 22, 400, 1951
     return float(np.exp(log_step))
-
-
-_TUNING = 200  # trajectories
-_STREAM = 20001108  # keeps these random numbers apart from every other use of a small seed
 
 
 def _proposed(

@@ -11,7 +11,7 @@ each other only so. Its forces are the exact gradient of its energy. It serves p
 from __future__ import annotations
 
 import dataclasses
-import io
+import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,22 +43,32 @@ class Surrogate:
     sigma: float
     offset: float
 
-    def __post_init__(self) -> None:
+    @functools.cached_property
+    def _both(self) -> Floats:
+        return np.concatenate([self.descriptors, self.weights])
+
+    @functools.cached_property
+    def _products(self) -> Floats:
+        return np.asarray((self.descriptors * self.weights).sum(1))
+
+    @functools.cached_property
+    def _squares(self) -> Floats:
+        return np.asarray((self.descriptors**2).sum(1))
+
+    @functools.cached_property
+    def _pairs(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         atoms = round((1 + np.sqrt(1 + 8 * self.descriptors.shape[1])) / 2)
-        object.__setattr__(self, "_pairs", np.triu_indices(atoms, 1))
-        object.__setattr__(self, "_both", np.concatenate([self.descriptors, self.weights]))
-        object.__setattr__(self, "_products", (self.descriptors * self.weights).sum(1))
-        object.__setattr__(self, "_squares", (self.descriptors**2).sum(1))
+        return np.triu_indices(atoms, 1)
 
     def __call__(self, positions: Floats) -> tuple[float, Floats]:
         """Energy (eV) and forces ``[N, 3]`` (eV/Å) at ``positions`` ``[N, 3]`` (Å)."""
-        first, second = self._pairs  # type: ignore[attr-defined]
+        first, second = self._pairs
         apart = positions[first] - positions[second]
         here = 1 / np.sqrt(np.einsum("pc,pc->p", apart, apart))
         rows = len(self.weights)
-        along = self._both @ here  # type: ignore[attr-defined]
-        squared = np.maximum(here @ here - 2 * along[:rows] + self._squares, 0.0)  # type: ignore[attr-defined]
-        stretch = along[rows:] - self._products  # type: ignore[attr-defined]  # (D − D_m) · β_m
+        along = self._both @ here
+        squared = np.maximum(here @ here - 2 * along[:rows] + self._squares, 0.0)
+        stretch = along[rows:] - self._products  # (D − D_m) · β_m
         zeroth, first_order, second_order = _orders(np.sqrt(squared), self.sigma)
         energy = float(first_order @ stretch + zeroth @ self.levels) + self.offset
         pull = second_order * stretch - first_order * self.levels
@@ -72,9 +82,7 @@ class Surrogate:
 
     def save(self, path: Path) -> None:
         """Write it whole, or leave what was there."""
-        content = io.BytesIO()
-        np.savez(content, **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
-        files.write_bytes(path, content.getvalue())
+        files.write_npz(path, **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
 
     @staticmethod
     def read(path: Path) -> Surrogate:

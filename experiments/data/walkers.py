@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import logging
 import os
@@ -52,9 +51,7 @@ class Part:
         chain = asdict(self.state)
         arrays = {name: getattr(self, name) for name in ("warmed", "observed", "positions", "energies", "forces")}
         arrays |= {f"chain_{name}": chain.pop(name) for name in ("positions", "velocities")}
-        content = io.BytesIO()
-        np.savez(content, **arrays, chain=json.dumps(chain))
-        files.write_bytes(path, content.getvalue())
+        files.write_npz(path, **arrays, chain=json.dumps(chain))
 
     @staticmethod
     def read(path: Path) -> Part | None:

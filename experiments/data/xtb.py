@@ -145,7 +145,6 @@ def _generate(config: XtbConfig, molecule: Molecule, directory: Path) -> None:
         {
             **identity_of(config),
             "molecule": config.molecule,
-            "warm_up_steps": config.warm_up,
             "method": config.method,
             "geometry": _geometry(molecule),
             "surrogate_frames": learned,

@@ -136,14 +136,11 @@ class Worker:
 
     def explore(self, walker: int, count: int) -> None:
         """Langevin dynamics from the minimum to ``count`` frames for a first surrogate to learn from."""
-        dynamics, minimum = self._dynamics()
-        part = self._part(walker, "explored")
-        if part is None:
-            part = _begun(start(minimum, dynamics, (self.settings["seed"], walker)), minimum)
+        part = self._part(walker, "explored") or self._started(walker)
         self.report(part.warmed)
         while len(part.energies) < count:
             steps = SPACING if part.warmed else SETTLE
-            state, _ = self._guarded(advance, part.state, steps, dynamics, self.potential)
+            state, _ = self._guarded(advance, part.state, steps, self._dynamics, self.potential)
             energy, forces, _ = self._guarded(self.potential, state.positions, None)
             part = _grown(replace(part, state=state, warmed=part.warmed + steps), state.positions, energy, forces)
             part = self._keep(walker, part, steps, "explored")
@@ -170,7 +167,7 @@ class Worker:
             energies.append(tried["energies"][taken])
             forces.append(tried["forces"][taken])
         frames = np.concatenate(positions)
-        symmetry = rotor_permutations(self.molecule.numbers, self._minimum())
+        symmetry = rotor_permutations(self.molecule.numbers, self._minimum)
         learned = fitted(frames, np.concatenate(energies), np.concatenate(forces), symmetry, SIGMA)
         step = tuned_step(frames, learned, self.settings["temperature"], self.settings["seed"])
         learned.save(self.directory / f"surrogate_{version}.npz")
@@ -180,9 +177,8 @@ class Worker:
         """``count`` proposals of a surrogate; all that the potential answered, accepted or not, is kept, with what
         the surrogate said otherwise."""
         stage = f"refined{version}"
-        part = self._part(walker, stage)
-        if part is None:
-            part = self._continued(walker, "explored" if version == 1 else f"refined{version - 1}")
+        before = "explored" if version == 1 else f"refined{version - 1}"
+        part = self._part(walker, stage) or self._continued(walker, before)
         self.report(part.warmed)
         while part.warmed < count:
             state, _, tried = self._guarded(nested.advance, part.state, 1, self._proposals(version), self.potential)
@@ -195,15 +191,14 @@ class Worker:
     def pilot(self, walker: int, warm_up: int, links: int) -> None:
         """Warm the walker up for so many links and bring its pilot series to ``links``."""
         part = self._chain(walker)
-        block = min(warm_up, self.block), self.block
         self.report(part.warmed + len(part.observed))
         while part.warmed < warm_up:
-            state, _ = self._advance(part.state, block[0])
-            part = self._keep(walker, replace(part, state=state, warmed=part.warmed + block[0]), block[0])
+            state, _ = self._advance(part.state, self.block)
+            part = self._keep(walker, replace(part, state=state, warmed=part.warmed + self.block), self.block)
         while len(part.observed) < links:
-            state, observed = self._advance(part.state, block[1])
+            state, observed = self._advance(part.state, self.block)
             observed = np.concatenate([part.observed.reshape(-1, observed.shape[1]), observed])
-            part = self._keep(walker, replace(part, state=state, observed=observed), block[1])
+            part = self._keep(walker, replace(part, state=state, observed=observed), self.block)
         self._keep(walker, part, 0, now=True)
 
     def frames(self, walker: int, count: int, stride: int) -> None:
@@ -225,42 +220,41 @@ class Worker:
             part = self._keep(walker, _grown(replace(part, state=state), x, energy, forces), stride)
         self._keep(walker, part, 0, now=True)
 
+    @functools.cached_property
     def _minimum(self) -> Floats:
         return np.array(json.loads((self.directory / "prepared.json").read_text())["positions"])
 
+    @functools.cached_property
     def _torsions(self) -> tuple[Torsion, ...]:
-        return torsions(self.molecule.numbers, self._minimum()) if self.molecule.cell is None else ()
+        return torsions(self.molecule.numbers, self._minimum) if self.molecule.cell is None else ()
 
+    @functools.cached_property
     def _bonds(self) -> Bonds:
-        minimum = self._minimum()
+        minimum = self._minimum
         first, second = np.nonzero(np.triu(bonds(self.molecule.numbers, minimum)))
         return Bonds(first, second, np.linalg.norm(minimum[first] - minimum[second], axis=1))
 
-    def _dynamics(self) -> tuple[Dynamics, Floats]:
+    @functools.cached_property
+    def _dynamics(self) -> Dynamics:
         settings = self.settings
         masses = atomic_masses[self.molecule.numbers]
         if settings.get("hydrogen_mass") is not None:
             masses = np.where(self.molecule.numbers == 1, settings["hydrogen_mass"], masses)
-        return (
-            Dynamics(
-                masses,
-                settings["temperature"],
-                settings["timestep"],
-                settings["friction"],
-                self._torsions(),
-                settings["torsion_every"],
-                self._bonds(),
-            ),
-            self._minimum(),
+        return Dynamics(
+            masses,
+            settings["temperature"],
+            settings["timestep"],
+            settings["friction"],
+            self._torsions,
+            settings["torsion_every"],
+            self._bonds,
         )
 
     @functools.cache  # noqa: B019  (one worker a process)
     def _proposals(self, version: int) -> nested.Proposals:
         known = json.loads((self.directory / f"surrogate_{version}.json").read_text())
         learned = Surrogate.read(self.directory / f"surrogate_{version}.npz")
-        return nested.Proposals(
-            learned, self.settings["temperature"], known["step_fs"], self._torsions(), self._bonds()
-        )
+        return nested.Proposals(learned, self.settings["temperature"], known["step_fs"], self._torsions, self._bonds)
 
     def _part(self, walker: int, stage: str = "walker") -> Part | None:
         return Part.read(part_path(self.directory, walker, stage))
@@ -268,12 +262,13 @@ class Worker:
     def _chain(self, walker: int) -> Part:
         """The chain that frames come from, where it is or at its start."""
         part = self._part(walker)
-        if part is not None:
-            return part
-        if not self.nested:
-            dynamics, minimum = self._dynamics()
-            return _begun(start(minimum, dynamics, (self.settings["seed"], walker)), minimum)
-        return self._continued(walker, f"refined{ROUNDS}")
+        if part is None:
+            part = self._continued(walker, f"refined{ROUNDS}") if self.nested else self._started(walker)
+        return part
+
+    def _started(self, walker: int) -> Part:
+        """Dynamics at the minimum."""
+        return _begun(start(self._minimum, self._dynamics, (self.settings["seed"], walker)), self._minimum)
 
     def _continued(self, walker: int, stage: str) -> Part:
         """A part that begins where another has come to."""
@@ -287,7 +282,7 @@ class Worker:
                 nested.advance, state, links, self._proposals(ROUNDS + 1), self.potential
             )
             return state, observed
-        found: tuple[State, Floats] = self._guarded(advance, state, links, self._dynamics()[0], self.potential)
+        found: tuple[State, Floats] = self._guarded(advance, state, links, self._dynamics, self.potential)
         return found
 
     def _guarded(self, call: Callable[..., Any], *arguments: Any) -> Any:

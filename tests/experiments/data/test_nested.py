@@ -6,38 +6,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ase.units import kB
+from ase.units import fs, kB
 from scipy.special import ive
 
 from experiments.data.dataset import Floats
 from experiments.data.molecule import Torsion
 from experiments.data.nested import Cheap, Proposals, advance, tuned_step
-from experiments.data.sampler import Bonds, NotConvergedError, State, autocorrelation_time, dihedral
+from experiments.data.sampler import NotConvergedError, State, autocorrelation_time, dihedral
+from tests.experiments.data.springs import SPRING, SPRINGS, tether
 
 TEMPERATURE = 400.0
 THERMAL = kB * TEMPERATURE
-SPRING = 20.0  # eV/Å²
-
-
-SPRINGS = Bonds(np.array([0, 1]), np.array([1, 2]), np.zeros(2))
 
 
 def at(positions: Floats, seed: int) -> State:
     rng = np.random.Generator(np.random.PCG64(seed))
     return State(positions, np.zeros_like(positions), dict(rng.bit_generator.state))
-
-
-def tether(spring: float) -> Cheap:
-    """A chain of springs of zero length: Gaussian, with an energy of kT/2 for each of 3 (N − 1) coordinates."""
-
-    def potential(positions: Floats) -> tuple[float, Floats]:
-        stretched = np.diff(positions, axis=0)
-        forces = np.zeros_like(positions)
-        forces[:-1] += spring * stretched
-        forces[1:] -= spring * stretched
-        return 0.5 * spring * float((stretched**2).sum()), forces
-
-    return potential
 
 
 def asked(cheap: Cheap) -> Any:
@@ -144,6 +128,4 @@ def test_the_step_is_tuned_to_the_stiffness() -> None:
     steps = [tuned_step(points, tether(spring), TEMPERATURE, 0) for spring in (SPRING, 4 * SPRING)]
     assert steps[0] / steps[1] == pytest.approx(2.0, rel=0.25)
     frequency = np.sqrt(3 * SPRING / 12.0)  # of the stiffest of three atoms of 12 u, in ASE's units of 1/time
-    from ase.units import fs
-
     assert 0.3 < steps[0] * fs * frequency < 2.0, "below leapfrog's limit of stability"

@@ -25,21 +25,13 @@ from experiments.data.sampler import (
     start,
     turned,
 )
+from tests.experiments.data.springs import SPRING, SPRINGS, tether
 
 TEMPERATURE = 400.0
-SPRING = 20.0  # eV/Å², so that a mass of 1 u has a period of 14 fs
 
 
 def tethered(positions: Floats, memory: Any) -> tuple[float, Floats, Any]:
-    """A chain of springs of zero length: Gaussian, with covariances known exactly."""
-    stretched = np.diff(positions, axis=0)
-    forces = np.zeros_like(positions)
-    forces[:-1] += SPRING * stretched
-    forces[1:] -= SPRING * stretched
-    return 0.5 * SPRING * float((stretched**2).sum()), forces, memory
-
-
-SPRINGS = Bonds(np.array([0, 1]), np.array([1, 2]), np.zeros(2))
+    return (*tether(SPRING)(positions), memory)
 
 
 def chain(**changes: Any) -> Dynamics:
