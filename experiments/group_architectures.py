@@ -53,8 +53,10 @@ class CnnConfig:
     """Pixels of a kernel's side, odd."""
     copies: int = setting(1, low=1, high=64)
     """What training sees of an image: itself and so many less one turned copies of it."""
-    normalize: bool = setting(False, since=2)
-    """Channels before every nonlinearity by their mean and size over the grid, and pool by the mean."""
+    instance_norm: bool = setting(False, since=2)
+    """Channels before every nonlinearity but the last by their mean and size over the grid, and pool by the mean."""
+    hidden: int | None = setting(None, low=1, high=4096, since=2)
+    """Hidden units of the readout; null: as many as it has inputs."""
 
     def __post_init__(self) -> None:
         _odd(self.kernel)
@@ -75,6 +77,10 @@ class GcnnConfig:
     channels: int = setting(6, low=1, high=1024)
     """Of every element of the point group."""
     kernel: int = setting(5, low=1, high=15)
+    instance_norm: bool = setting(False, since=2)
+    """Channels before every nonlinearity but the last by their mean and size over the group, and pool by the mean."""
+    hidden: int | None = setting(None, low=1, high=4096, since=2)
+    """Hidden units of the readout; null: as many as it has inputs."""
 
     def __post_init__(self) -> None:
         _odd(self.kernel)
@@ -103,6 +109,8 @@ class HarmonicConfig:
     kernel: int = setting(5, low=3, high=15)
     n_rings: int = setting(3, low=1, high=16)
     """Radii of a filter."""
+    hidden: int | None = setting(None, low=1, high=4096, since=2)
+    """Hidden units of the readout; null: as many as it has inputs."""
 
     def __post_init__(self) -> None:
         _odd(self.kernel)
@@ -125,6 +133,11 @@ class ScaleSpaceConfig:
     n_layers: int = setting(3, low=1, high=8)
     channels: int = setting(12, low=1, high=1024)
     kernel: int = setting(3, low=1, high=15)
+    instance_norm: bool = setting(False, since=2)
+    """Channels before every nonlinearity but the last by their mean and size over places and scales, and pool by the
+    mean."""
+    hidden: int | None = setting(None, low=1, high=4096, since=2)
+    """Hidden units of the readout; null: as many as it has inputs."""
 
     def __post_init__(self) -> None:
         _odd(self.kernel)
@@ -151,8 +164,10 @@ class Steerable3dConfig:
     """Voxels of a kernel's side, odd."""
     n_rings: int = setting(3, low=1, high=8)
     """Radii of a kernel."""
-    normalize: bool = setting(True)
-    """Fields before every nonlinearity by their size over the grid, and pool by the mean."""
+    instance_norm: bool = setting(True)
+    """Fields before every nonlinearity but the last by their size over the grid, and pool by the mean."""
+    hidden: int | None = setting(None, low=1, high=4096, since=2)
+    """Hidden units of the readout; null: as many as it has inputs."""
 
     def __post_init__(self) -> None:
         _odd(self.kernel)
@@ -173,6 +188,8 @@ class LorentzConfig:
     """Of scalars, and of four-vectors."""
     width: int = setting(8, low=1, high=256)
     """Hidden layer of the function of p_ij² that weighs a pair of particles."""
+    hidden: int | None = setting(None, low=1, high=4096, since=2)
+    """Hidden units of the readout; null: as many as it has inputs."""
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,11 @@ _STREAM = 512  # keeps these rotations apart from every other use of a small see
 
 @dataclass(frozen=True)
 class VoxelsConfig:
-    """``molecules``: isomers, each by a name or an .xyz file; ``target``: molecule (which of them it is) or energy (per
-    atom). ``side`` voxels of ``spacing`` Å in each direction about a molecule's centre, Gaussians of standard deviation
-    ``width`` Å (an atom farther out than the grid is cut); ``turned``: each frame by a rotation of its own, else as it
-    is. ``pool``, ``holdout`` and ``test`` count frames of all molecules together, as many of each (to one frame). The
+    """``molecules``: isomers, each by a name or an .xyz file; ``target``: molecule (which of them it is) or energy
+    (per atom). ``side`` voxels of ``spacing`` Å in each direction about a molecule's centre, Gaussians of standard
+    deviation ``width`` Å (an atom farther out than the grid is cut); ``turned``: each frame by a rotation of its
+    own, else as it is; ``noise``: standard deviation of white noise on every voxel, in units of an atom's height.
+    ``pool``, ``holdout`` and ``test`` count frames of all molecules together, as many of each (to one frame). The
     rest as in :class:`experiments.data.xtb.XtbConfig`.
     """
 
@@ -42,11 +43,12 @@ class VoxelsConfig:
         ("butadiene", "2-butyne", "methylenecyclopropane", "bicyclobutane", "cyclobutene"), identity=False
     )
     target: str = setting("molecule", choices=("molecule", "energy"))
-    side: int = setting(10, low=4, high=64)
-    spacing: float = setting(0.7, above=0.0)
+    side: int = setting(8, low=4, high=64)
+    spacing: float = setting(0.9, above=0.0)
     width: float = setting(0.5, above=0.0)
     turned: bool = setting(True)
-    temperature: float = setting(500.0, above=0)
+    noise: float = setting(0.0, low=0.0)
+    temperature: float = setting(300.0, above=0)
     pool: int = setting(1280, low=1)
     holdout: int = setting(65, low=1)
     test: int = setting(400, low=1)
@@ -111,11 +113,13 @@ def gridded(datasets: Sequence[Dataset], part: str, config: VoxelsConfig) -> Exa
         real = one.numbers[0] > 0
         numbers, positions = one.numbers[0][real], one.positions[0][real]
         centred = positions - positions.mean(0)
+        rng = np.random.default_rng([_STREAM, config.seed, _PARTS.index(part), i])
+        rotation = Rotation.random(rng=rng)  # drawn in any case: what noise there is does not depend on ``turned``
         if config.turned:
-            rng = np.random.default_rng([_STREAM, config.seed, _PARTS.index(part), i])
-            centred = centred @ Rotation.random(rng=rng).as_matrix()
+            centred = centred @ rotation.as_matrix()
+        noise = config.noise * rng.standard_normal(inputs.shape[1:])
         for channel, element in enumerate(elements):
-            inputs[i, channel] = HEIGHT * density(centred[numbers == element], config)
+            inputs[i, channel] = HEIGHT * (density(centred[numbers == element], config) + noise[channel])
         energies[i] = one.energies[0] / len(numbers)
     return Examples(inputs, kinds.astype(np.int64) if config.target == "molecule" else energies)
 

@@ -13,13 +13,12 @@ from torch import Tensor
 
 from experiments.group_architectures import CnnConfig
 from experiments.models.grid import (
-    averaged,
     correlate,
     kernel_of,
     normalized,
-    pooled,
     readout,
     readout_parameters,
+    summary,
     with_bias,
 )
 from experiments.models.parameters import Parameter, draw_all
@@ -43,7 +42,7 @@ class Cnn:
         for t, (before, after) in enumerate(pairwise(widths)):
             out.append(Parameter(f"layer{t}.kernel", (config.kernel**self.dimensions, before, after)))
             out.append(Parameter(f"layer{t}.bias", (after,), 0.0))
-        return (*out, *readout_parameters(config.channels, self.n_outputs))
+        return (*out, *readout_parameters(config.channels, self.n_outputs, config.hidden))
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
         """Weights of one run (no pack axis), the same for the same ``seed``."""
@@ -55,6 +54,7 @@ class Cnn:
         for t in range(self.config.n_layers):
             kernel = kernel_of(params[f"layer{t}.kernel"], self.config.kernel)
             y = correlate(x, kernel)
-            y = normalized(y, 3) if self.config.normalize else y
+            if self.config.instance_norm and t < self.config.n_layers - 1:
+                y = normalized(y, 3)
             x = scaled_silu(with_bias(y, params[f"layer{t}.bias"]))
-        return readout(params, averaged(x, 3) if self.config.normalize else pooled(x, 3))
+        return readout(params, summary(x, 3, self.config.instance_norm))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from experiments.group_architectures import GcnnConfig
-from experiments.models.grid import check_square, correlate, pooled, readout, readout_parameters, with_bias
+from experiments.models.grid import check_square, correlate, normalized, readout, readout_parameters, summary, with_bias
 from experiments.models.parameters import Parameter, draw_all
 from experiments.models.radial import scaled_silu
 from experiments.tasks.task import Tensors
@@ -71,7 +71,7 @@ class Gcnn:
         inner = (self.order * taps, config.channels, config.channels)
         out += [Parameter(f"layer{t}.kernel", inner) for t in range(1, config.n_layers)]
         out += [Parameter(f"layer{t}.bias", (config.channels,), 0.0) for t in range(config.n_layers)]
-        return (*out, *readout_parameters(config.channels, self.n_outputs))
+        return (*out, *readout_parameters(config.channels, self.n_outputs, config.hidden))
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
         """Weights of one run (no pack axis), the same for the same ``seed``."""
@@ -84,13 +84,15 @@ class Gcnn:
             weight = params[f"layer{t}.kernel"]  # [p, places, C, C']
             x = correlate(x, self._kernel(weight, self.lifting if t == 0 else self.places))
             p, batch, _, *space = x.shape
+            if self.config.instance_norm and t < self.config.n_layers - 1:
+                x = normalized(x.reshape(p, batch, self.config.channels, -1), 3).reshape(x.shape)
             bias = params[f"layer{t}.bias"].repeat_interleave(self.order, 1)
             x = scaled_silu(with_bias(x, bias))
         return x.reshape(p, batch, self.config.channels, self.order, *space)
 
     def outputs(self, params: Tensors, inputs: Tensor) -> Tensor:
         """``[p, B, C, n, n]`` → ``[p, B, o]``."""
-        return readout(params, pooled(self.features(params, inputs), 3))
+        return readout(params, summary(self.features(params, inputs), 3, self.config.instance_norm))
 
     def _kernel(self, weight: Tensor, places: Tensor) -> Tensor:
         """The whole bank of moved kernels, ``[p, C'·|H|, C·(|H|), side, side]``."""

@@ -78,7 +78,7 @@ class Harmonic:
                     out.append(Parameter(f"layer{t}.radial.{i}{o}", (config.n_rings, before, c)))
                     out.append(Parameter(f"layer{t}.phase.{i}{o}", (before, c), PHASES))
             out.append(Parameter(f"layer{t}.bias", (len(self.orders), c), 0.0))
-        return (*out, *readout_parameters(c * len(self.orders), self.n_outputs))
+        return (*out, *readout_parameters(c * len(self.orders), self.n_outputs, config.hidden))
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
         """Weights of one run (no pack axis), the same for the same ``seed``."""

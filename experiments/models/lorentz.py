@@ -57,7 +57,7 @@ class Lorentz:
             out += [Parameter(f"{name}.scalar", (5 * c, c)), Parameter(f"{name}.scalar.bias", (c,), 0.0)]
             if t < self.config.n_layers - 1:  # the readout sees scalars
                 out.append(Parameter(f"{name}.vector", (3 * c, c)))
-        return (*out, *readout_parameters(c, self.n_outputs))
+        return (*out, *readout_parameters(c, self.n_outputs, self.config.hidden))
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
         """Weights of one run (no pack axis), the same for the same ``seed``."""

@@ -7,8 +7,9 @@ a layer is the correlation of the semigroup, dilated by 2^k at scale k (eq. 17):
 
 Dilations by 2 act by [L f](k, x) = f(k + 1, 2x): there is no inverse, for pixels and the finest scale are lost. What is
 exact, on a periodic grid: L commutes with ⋆ (beyond the coarsest scale f is 0) and with everything pointwise. What is
-not: the lifting (to subsample an image first is not to blur it first), the maximum over the pixels and scales that are
-left, and sizes between the powers of 2.
+not: the lifting (to subsample an image first is not to blur it first), whatever sums or compares over the pixels and
+scales that are left (the maximum or mean before the readout, the means of normalised layers), and sizes between the
+powers of 2.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from experiments.group_architectures import ScaleSpaceConfig
-from experiments.models.grid import correlate, kernel_of, pooled, readout, readout_parameters, with_bias
+from experiments.models.grid import correlate, kernel_of, normalized, readout, readout_parameters, summary, with_bias
 from experiments.models.parameters import Parameter, draw_all
 from experiments.models.radial import scaled_silu
 from experiments.tasks.task import Tensors
@@ -57,7 +58,7 @@ class ScaleSpace:
             shape = (config.kernel**2, config.kernel_scales * before, config.channels)
             out.append(Parameter(f"layer{t}.kernel", shape))
             out.append(Parameter(f"layer{t}.bias", (config.channels,), 0.0))
-        return (*out, *readout_parameters(config.channels, self.n_outputs))
+        return (*out, *readout_parameters(config.channels, self.n_outputs, config.hidden))
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
         """Weights of one run (no pack axis), the same for the same ``seed``."""
@@ -76,13 +77,14 @@ class ScaleSpace:
         found = []
         for k in range(len(x)):
             seen = x[k : k + config.kernel_scales]
-            y = correlate(torch.cat(seen, 2), kernel[:, :, : width * len(seen)], dilation=2**k)
-            found.append(scaled_silu(with_bias(y, params[f"layer{t}.bias"])))
-        return found
+            found.append(correlate(torch.cat(seen, 2), kernel[:, :, : width * len(seen)], dilation=2**k))
+        if config.instance_norm and t < config.n_layers - 1:
+            found = list(normalized(torch.stack(found, 3), 3).unbind(3))
+        return [scaled_silu(with_bias(y, params[f"layer{t}.bias"])) for y in found]
 
     def outputs(self, params: Tensors, inputs: Tensor) -> Tensor:
         """``[p, B, C, n, m]`` → ``[p, B, o]``."""
         x = self.lifted(inputs)
         for t in range(self.config.n_layers):
             x = self.layer(params, t, x)
-        return readout(params, pooled(torch.stack(x, 3), 3))
+        return readout(params, summary(torch.stack(x, 3), 3, self.config.instance_norm))

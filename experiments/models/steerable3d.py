@@ -20,7 +20,7 @@ from torch import Tensor
 
 from experiments.errors import InputError
 from experiments.group_architectures import Steerable3dConfig
-from experiments.models.grid import averaged, correlate, normalized, pooled, readout, readout_parameters
+from experiments.models.grid import correlate, normalized, readout, readout_parameters, summary
 from experiments.models.parameters import Parameter, draw_all
 from experiments.models.radial import scaled_silu
 from experiments.tasks.task import Tensors
@@ -87,7 +87,7 @@ class Steerable3d:
                 for i, c_in in before:
                     out.append(Parameter(f"layer{t}.kernel.{i}{o}", (len(self.bases[i, o]), c_in, c_out)))
             out.append(Parameter(f"layer{t}.bias", (after[0][1],), 0.0))
-        return (*out, *readout_parameters(self.config.channels, self.n_outputs))
+        return (*out, *readout_parameters(self.config.channels, self.n_outputs, self.config.hidden))
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
         """Weights of one run (no pack axis), the same for the same ``seed``."""
@@ -100,7 +100,7 @@ class Steerable3d:
     def outputs(self, params: Tensors, inputs: Tensor) -> Tensor:
         """``[p, B, C, n, n, n]`` → ``[p, B, o]``."""
         scalars = self._layers(params, inputs, self.config.n_layers)[0]
-        return readout(params, averaged(scalars, 3) if self.config.normalize else pooled(scalars, 3))
+        return readout(params, summary(scalars, 3, self.config.instance_norm))
 
     def _layers(self, params: Tensors, inputs: Tensor, count: int) -> list[Tensor]:
         fields = [inputs[:, :, :, None]]
@@ -109,8 +109,8 @@ class Steerable3d:
             y = correlate(x, self._kernel(params, t))
             _, after = self.fields(t)
             parts = torch.split(y, [c * (2 * degree + 1) for degree, c in after], 2)
-            p, c, normalize = len(y), self.config.channels, self.config.normalize
-            scalars = normalized(parts[0], 3) if normalize else parts[0]
+            p, c, normalize = len(y), self.config.channels, self.config.instance_norm
+            scalars = normalized(parts[0], 3) if normalize and t < self.config.n_layers - 1 else parts[0]
             scalars = scalars + params[f"layer{t}.bias"].reshape(p, 1, -1, 1, 1, 1)
             fields = [scaled_silu(scalars[:, :, :c])[:, :, :, None]]
             for k, (degree, _) in enumerate(after[1:], 1):

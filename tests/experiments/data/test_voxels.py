@@ -92,6 +92,20 @@ def test_each_frame_is_turned_by_its_own_rotation(asked: list[XtbConfig]) -> Non
     assert np.abs(still[0] - still[2]).max() < 0.3 * np.abs(turned[0] - turned[2]).max()
 
 
+def test_noise_is_white_and_of_its_size_whatever_else(asked: list[XtbConfig]) -> None:
+    for turned in (True, False):
+        clean, noisy = (voxels.voxels(replace(SMALL, turned=turned, noise=noise)).pool.inputs for noise in (0.0, 0.1))
+        noise = (noisy - clean) / (0.1 * HEIGHT)
+        # 21·3·8³ = 32,256 numbers: their mean and deviation to 1/√n and 1/√2n, at five standard errors
+        assert abs(noise.mean()) < 5 / np.sqrt(noise.size)
+        assert abs(noise.std() - 1) < 5 / np.sqrt(2 * noise.size)
+        flat = noise.reshape(21, -1)
+        pairs = np.corrcoef(flat)[np.triu_indices(21, 1)]
+        assert np.abs(pairs).max() < 5 / np.sqrt(flat.shape[1]), "no two frames share their noise"
+        neighbours = (noise[..., 1:] * noise[..., :-1]).mean()
+        assert abs(neighbours) < 5 / np.sqrt(noise[..., 1:].size)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -103,6 +117,7 @@ def test_each_frame_is_turned_by_its_own_rotation(asked: list[XtbConfig]) -> Non
         ({"molecules": ["ethanol", "ethanol"]}, "data: molecules=['ethanol', 'ethanol']: accepted: at least one mol"),
         ({"molecules": []}, "data: molecules=[]: accepted: at least one molecule, each once"),
         ({"holdout": 1}, "data: holdout=1: accepted: a frame of each of the 2 molecules"),
+        ({"noise": -0.1}, "data.noise=-0.1: accepted: a number ≥ 0"),
         ({"target": "size"}, "data.target='size': accepted: molecule | energy"),
     ],
 )

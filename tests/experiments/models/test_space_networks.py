@@ -79,9 +79,9 @@ def test_steerable_fields_turn_with_the_cube() -> None:
             assert_same(found, torch.einsum("ab,pncbxyz->pncaxyz", matrix, turned(field, rotation)))
 
 
-@pytest.mark.parametrize("normalize", [False, True])
-def test_normalised_or_not_the_cube_is_exact(normalize: bool) -> None:
-    model = Steerable3d(Steerable3dConfig(L=1, n_layers=2, channels=2, normalize=normalize), (2, 6, 6, 6), 2)
+@pytest.mark.parametrize("norm", [False, True])
+def test_normalised_or_not_the_cube_is_exact(norm: bool) -> None:
+    model = Steerable3d(Steerable3dConfig(L=1, n_layers=2, channels=2, instance_norm=norm), (2, 6, 6, 6), 2)
     weights, x = drawn(model), images(1, 2, 6, 6, 6)
     for rotation in CUBE:
         assert_same(model.outputs(weights, turned(x, rotation)), model.outputs(weights, x))
@@ -90,7 +90,7 @@ def test_normalised_or_not_the_cube_is_exact(normalize: bool) -> None:
 
 
 def test_a_normalised_cnn_keeps_translations() -> None:
-    model = Cnn(CnnConfig(n_layers=2, channels=3, normalize=True), (2, 6, 6, 6), 2)
+    model = Cnn(CnnConfig(n_layers=2, channels=3, instance_norm=True), (2, 6, 6, 6), 2)
     weights, x = drawn(model), images(1, 2, 6, 6, 6)
     moved = torch.roll(x, (1, 2, 3), (-3, -2, -1))
     assert_same(model.outputs(weights, moved), model.outputs(weights, x))
@@ -109,8 +109,8 @@ def test_normalised_fields_have_size_one_unless_they_are_faint() -> None:
 
 
 def test_other_rotations_see_the_voxels() -> None:
-    """Of densities that the grid resolves, outputs change by under 12 % of their spread over molecules (measured: 6 %,
-    mean over three draws of weights), those of a CNN by more than 30 % (measured: 60 %)."""
+    """Of densities that the grid resolves, outputs change by under 15 % of their spread over molecules (measured: 10 %,
+    mean over eight draws of weights), those of a CNN by more than 30 % (measured: 45 %)."""
     config = VoxelsConfig(side=12, spacing=0.6, width=0.8)
     rng = np.random.default_rng(0)
     clouds = [rng.normal(size=(4, 3)) * 0.8 for _ in range(6)]
@@ -122,12 +122,12 @@ def test_other_rotations_see_the_voxels() -> None:
 
     def change(model: Steerable3d | Cnn) -> float:
         changes = []
-        for seed in range(3):
+        for seed in range(8):
             before, after = (model.outputs(drawn(model, seed), at) for at in (x, y))
             changes.append(float((after - before).abs().mean() / before.std(1).mean()))
         return float(np.mean(changes))
 
-    assert change(Steerable3d(Steerable3dConfig(n_layers=2, channels=4), (1, 12, 12, 12), 2)) < 0.12
+    assert change(Steerable3d(Steerable3dConfig(n_layers=2, channels=4), (1, 12, 12, 12), 2)) < 0.15
     assert change(Cnn(CnnConfig(n_layers=2, channels=4), (1, 12, 12, 12), 2)) > 0.3
 
 
