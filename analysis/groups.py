@@ -2,6 +2,8 @@
 
 The data-efficiency factor is how many times fewer examples the network with the symmetry needs for the same error (an
 equal-error ratio: interpolated, no form assumed); Δβ says whether the exponent changes with it, or the prefactor alone.
+Classifiers of a few hundred examples still gain from training long after these are learned, so few of their curves pass
+the verdict. What is said of their exponents must then hold beyond what more training may change.
 """
 
 from __future__ import annotations
@@ -14,7 +16,16 @@ import numpy as np
 from analysis.compare import PLACE
 from analysis.curve import Curve
 from analysis.flags import Fitted, Verdict
-from analysis.paired import EqualError, detectable, equal_error, excludes_zero, p_words, pair, slope_difference
+from analysis.paired import (
+    EqualError,
+    detectable,
+    equal_error,
+    excludes_zero,
+    p_words,
+    pair,
+    slope_difference,
+    with_more_training,
+)
 from analysis.uncertainty import Interval, two_sided
 
 SUBGROUPS = {
@@ -45,12 +56,19 @@ class Gain:
     """The network of the larger group."""
     delta: Interval
     """β(symmetric) − β(plain)."""
+    half: float
+    """The same after half the schedule; NaN where not known."""
+    trained: Interval
+    """`delta` where both have converged; else what more training may make of it (`with_more_training`), NaN where that
+    is not known."""
     p: float
     """Two-sided p value of no difference; NaN where untestable."""
     detectable: float
     """Smallest |Δβ| that this design finds with 80 % power."""
     factor: EqualError
     """P(plain)/P(symmetric) at equal error: the data-efficiency factor."""
+    half_factor: float
+    """The same after half the schedule; NaN where there is none."""
     without: tuple[float, ...]
     """Values of P left out because some run made no error at all, which has no logarithm."""
     not_converged: tuple[str, ...]
@@ -81,16 +99,21 @@ def _gain(plain: Fitted, symmetric: Fitted) -> Gain | None:
     if matched is None:
         return None
     delta = slope_difference(matched)
+    half = np.nan if matched.half is None else slope_difference(matched.half).value
     verdicts = (("plain", plain[1].verdict), ("symmetric", symmetric[1].verdict))
+    late = tuple(name for name, verdict in verdicts if verdict is Verdict.NOT_CONVERGED)
     return Gain(
         plain=curves[0],
         symmetric=curves[1],
         delta=delta,
+        half=half,
+        trained=with_more_training(delta, half) if late else delta,
         p=two_sided(delta.value, delta.error, delta.dof),
         detectable=detectable(delta),
         factor=equal_error(matched),
+        half_factor=np.nan if matched.half is None else equal_error(matched.half).ratio.value,
         without=tuple(zero),
-        not_converged=tuple(name for name, verdict in verdicts if verdict is Verdict.NOT_CONVERGED),
+        not_converged=late,
     )
 
 
@@ -124,17 +147,23 @@ def sentence(gain: Gain) -> str:
     text = f"{twins} ({where}; {weights} weights): {_factor(gain)}; {_beta(gain)}"
     if gain.without:
         text += f"; left out for errors of 0: P = {', '.join(f'{P:g}' for P in gain.without)}"
-    if gain.not_converged:
-        names = " and ".join(named(getattr(gain, which)) for which in gain.not_converged)
-        text += f"; NOT CONVERGED: {names}, so this is no statement about exponents"
+    if gain.not_converged and not np.isfinite(gain.trained.low):
+        text += f"; NOT CONVERGED: {_late(gain)}, so this is no statement about exponents"
     return text + "."
+
+
+def _late(gain: Gain) -> str:
+    return " and ".join(named(getattr(gain, which)) for which in gain.not_converged)
 
 
 def _factor(gain: Gain) -> str:
     ratio = gain.factor.ratio
     if np.isfinite(ratio.value):
         span = f" [{ratio.low:.2g}, {ratio.high:.2g}]" if np.isfinite(ratio.low) else ", without an interval"
-        return f"data-efficiency factor {ratio.value:.2g}{span} at an error of {gain.factor.error:.2g}"
+        text = f"data-efficiency factor {ratio.value:.2g}{span} at an error of {gain.factor.error:.2g}"
+        if gain.not_converged and np.isfinite(gain.half_factor):
+            text += f" ({gain.half_factor:.2g} after half the training)"
+        return text
     if gain.factor.leader == "second":
         return f"data-efficiency factor above {gain.factor.beyond:.3g}: the twin never gets to where it starts"
     if gain.factor.leader == "first":
@@ -143,16 +172,32 @@ def _factor(gain: Gain) -> str:
 
 
 def _beta(gain: Gain) -> str:
-    delta = gain.delta
-    signed = f"{delta.value:+.2f}".replace("-", "−")
+    delta, trained = gain.delta, gain.trained
     if not np.isfinite(delta.low):
-        return f"Δβ = {signed}, with too few seeds for an interval"
-    found = f"Δβ = {signed} [{delta.low:.2f}, {delta.high:.2f}]".replace("-", "−")
-    if excludes_zero(delta):
+        return f"Δβ = {_signed(delta.value)}, with too few seeds for an interval"
+    found = f"Δβ = {_signed(delta.value)} {_span(delta)}"
+    if gain.not_converged:
+        if not np.isfinite(trained.low):
+            return found
+        found += (
+            f" (not converged: {_late(gain)}; {_signed(gain.half)} after half the training, and {_span(trained)} where "
+            "as much again moves it as far again)"
+        )
+        if excludes_zero(delta) and not excludes_zero(trained):
+            return f"{found}: more training could undo it, so nothing is said about the exponent"
+    if excludes_zero(trained):
         return f"{found}, {p_words(gain.p)}: the exponent {'rises' if delta.value > 0 else 'falls'}"
     beside = ", one of the prefactor is" if _apart(gain.factor.ratio) else ""
     size = f"one of {gain.detectable:.2f} would be found four times in five"
     return f"{found}: no change of the exponent is shown{beside} ({size})"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def _span(interval: Interval) -> str:
+    return f"[{interval.low:.2f}, {interval.high:.2f}]".replace("-", "−")
 
 
 def _apart(ratio: Interval) -> bool:
@@ -176,11 +221,15 @@ def record(gain: Gain) -> dict[str, object]:
         "delta_beta": plain(gain.delta.value),
         "delta_beta_low": plain(gain.delta.low),
         "delta_beta_high": plain(gain.delta.high),
+        "delta_beta_half_budget": plain(gain.half),
+        "delta_beta_trained_low": plain(gain.trained.low),
+        "delta_beta_trained_high": plain(gain.trained.high),
         "p": plain(gain.p),
         "detectable": plain(gain.detectable),
         "equal_error_ratio": plain(gain.factor.ratio.value),
         "equal_error_ratio_low": plain(gain.factor.ratio.low),
         "equal_error_ratio_high": plain(gain.factor.ratio.high),
+        "equal_error_ratio_half_budget": plain(gain.half_factor),
         "equal_error": plain(gain.factor.error),
         "beyond": plain(gain.factor.beyond),
         "leader": {"first": "plain", "second": "symmetric"}.get(gain.factor.leader),

@@ -6,7 +6,7 @@ everything is done within a seed, on the P that both curves have, and then over 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -54,6 +54,8 @@ class Pair:
     """ln ε of the second curve. [S, K]"""
     paired: bool
     """Whether rows are matched by seed; else they are independent samples (S may differ)."""
+    half: Pair | None = None
+    """The same runs after half the schedule; None where some have no such error, or made none at all."""
 
 
 def pair(first: Curve, second: Curve) -> Pair | None:
@@ -61,24 +63,44 @@ def pair(first: Curve, second: Curve) -> Pair | None:
     sizes = np.intersect1d(first.sizes, second.sizes)
     if len(sizes) < 2:
         return None
-    a, b = (_finite(curve)[:, np.isin(curve.sizes, sizes)] for curve in (first, second))
-    common = [seed for seed in first.seeds if seed in second.seeds] if first.has_seeds and second.has_seeds else []
-    matched_a = a[[first.seeds.index(seed) for seed in common]]
-    matched_b = b[[second.seeds.index(seed) for seed in common]]
-    complete = np.isfinite(matched_a).all(axis=1) & np.isfinite(matched_b).all(axis=1)
-    if complete.sum() >= 2:
-        return Pair(first, second, np.log(sizes), matched_a[complete], matched_b[complete], True)
-    alone = [rows[np.isfinite(rows).all(axis=1)] for rows in (a, b)]
-    return Pair(first, second, np.log(sizes), alone[0], alone[1], False)
+    both = (first, second)
+    logs = [_logs(curve.error)[:, np.isin(curve.sizes, sizes)] for curve in both]
+    halves = [_logs(curve.half_budget)[:, np.isin(curve.sizes, sizes)] for curve in both]
+    whole = [np.flatnonzero(np.isfinite(rows).all(axis=1)) for rows in logs]
+    known = [{curve.seeds[row]: row for row in rows} for curve, rows in zip(both, whole, strict=True)]
+    common = [seed for seed in known[0] if seed in known[1]] if first.has_seeds and second.has_seeds else []
+    if paired := len(common) >= 2:
+        whole = [np.array([rows[seed] for seed in common]) for rows in known]
+    a, b, half_a, half_b = (logs[0][whole[0]], logs[1][whole[1]], halves[0][whole[0]], halves[1][whole[1]])
+    told = bool(np.isfinite(half_a).all() and np.isfinite(half_b).all())
+    half = Pair(first, second, np.log(sizes), half_a, half_b, paired) if told else None
+    return Pair(first, second, np.log(sizes), a, b, paired, half)
 
 
-def _finite(curve: Curve) -> FloatArray:
-    return np.where(np.isfinite(curve.log_error), curve.log_error, np.nan)
+def _logs(values: FloatArray) -> FloatArray:
+    """Logarithms, NaN where there are none."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log(values)
+    return np.where(np.isfinite(logs), logs, np.nan)
 
 
 def slope_difference(pair: Pair, level: float = LEVEL) -> Interval:
     """β(second) − β(first): t interval over paired seeds, Welch's where seeds do not match; NaN for single seeds."""
     return _difference(_beta(pair.log_p, pair.first_log), _beta(pair.log_p, pair.second_log), pair.paired, level)
+
+
+def with_more_training(delta: Interval, half: float) -> Interval:
+    """The interval of Δβ where training as long again may move it as far again as the second half of it did.
+
+    A judgement, not a theorem: it holds where a doubling of the schedule moves Δβ at most half as far as the doubling
+    before did, for then all further ones together move it no farther than the last.
+
+    Args:
+        delta: of the full schedule.
+        half: Δβ of the same runs after half the schedule.
+    """
+    shift = delta.value - half
+    return replace(delta, low=delta.low + min(shift, 0.0), high=delta.high + max(shift, 0.0))
 
 
 def floor_difference(pair: Pair) -> Interval | None:

@@ -19,8 +19,11 @@ _EDGE = 2.0**8
 
 
 def draw(gains: Sequence[Gain], stem: Path) -> list[Path]:
-    """`stem`.pdf/.svg/.png: factors on the left, Δβ on the right (hollow: not converged), in each dataset's preferred
-    metric; `stem`.csv has all. Factors and ends of intervals beyond 256 are drawn there, at the edge."""
+    """`stem`.pdf/.svg/.png: factors on the left, Δβ on the right, in each dataset's preferred metric; `stem`.csv: all.
+
+    Hollow: not converged; the thin line is then where Δβ is if as much training again moves it as far again. Factors
+    and ends of intervals beyond 256 are drawn there, at the edge.
+    """
     shown = [gain for gain in gains if gain.plain.text("metric") == _metric(gain, gains)]
     groups = list(dict.fromkeys(gain.symmetric.text("group") for gain in shown))
     with style():
@@ -32,6 +35,8 @@ def draw(gains: Sequence[Gain], stem: Path) -> list[Path]:
             _factor(left, row, gain, color, face)
             if np.isfinite(gain.delta.value):
                 right.plot(gain.delta.value, row, "o", color=color, markerfacecolor=face, markersize=4.5)
+            if np.isfinite(gain.trained.low):
+                right.plot([gain.trained.low, gain.trained.high], [row, row], color=color, linewidth=0.6, zorder=1)
             if np.isfinite(gain.delta.low):
                 right.plot([gain.delta.low, gain.delta.high], [row, row], color=color, linewidth=1.6, zorder=1)
         names = [f"{named(g.symmetric)} / {named(g.plain)}\n{g.plain.text('dataset')}" for g in shown]

@@ -38,6 +38,13 @@ def table(models: dict[str, tuple[str, float, float, int]], noise: float = 0.02,
     return pd.DataFrame(rows)
 
 
+def undertrained(models: dict[str, tuple[str, float, float, int]], half: dict[str, float]) -> pd.DataFrame:
+    """The table with other exponents after half the training."""
+    frame = table(models)
+    other = table({name: (group, a, half[name], weights) for name, (group, a, _, weights) in models.items()})
+    return frame.assign(error_half_budget=other["error"])
+
+
 def found(frame: pd.DataFrame) -> list[Gain]:
     return gains(analyse(curves(check_table(frame, "made")), forms=(Form.POWER, Form.POWER_FLOOR, Form.BINOMIAL)))
 
@@ -60,6 +67,52 @@ def test_an_exponent_is_said_to_change() -> None:
     assert gain.delta.low < 0.3 < gain.delta.high
     assert gain.p < 0.001
     assert "p < 0.001: the exponent rises" in groups.sentence(gain)
+
+
+TWINS = {"cnn": ("translations", 1.0, 0.3, 7800), "gcnn": ("p4", 1.0, 0.6, 7500)}
+
+
+def test_an_exponent_that_outlives_more_training_is_said_to_change() -> None:
+    """Δβ = 0.3, 0.28 after half the training: 0.3 ± noise and 0.02 more of it are still far from none."""
+    (gain,) = found(undertrained(TWINS, {"cnn": 0.3, "gcnn": 0.58}))
+    assert gain.not_converged == ("symmetric",)
+    assert gain.half == pytest.approx(0.28, abs=0.02)
+    assert (gain.trained.low, gain.trained.high) == (gain.delta.low, gain.delta.high + gain.delta.value - gain.half)
+    said = groups.sentence(gain)
+    assert "(not converged: gcnn (p4); +0.2" in said
+    assert said.endswith("as much again moves it as far again), p < 0.001: the exponent rises.")
+
+
+def test_an_exponent_that_more_training_could_undo_is_not() -> None:
+    """Δβ = 0.3, and 0.65 after half the training: another such step would leave nothing."""
+    (gain,) = found(undertrained(TWINS, {"cnn": 0.0, "gcnn": 0.65}))
+    assert gain.trained.low < 0 < gain.delta.low
+    said = groups.sentence(gain)
+    assert said.endswith(": more training could undo it, so nothing is said about the exponent.")
+    assert "rises" not in said
+    record = groups.record(gain)
+    assert record["delta_beta_half_budget"] == pytest.approx(0.65, abs=0.03)
+    assert record["delta_beta_trained_low"] == gain.trained.low
+
+
+def test_without_a_half_budget_an_unconverged_pair_says_nothing_about_exponents() -> None:
+    frame = undertrained(TWINS, {"cnn": 0.3, "gcnn": 0.4})
+    lost = (frame["architecture"] == "gcnn") & (frame["P"] == 16) & (frame["seed"] == 0)
+    frame.loc[lost, "error_half_budget"] = np.nan
+    (gain,) = found(frame)
+    assert np.isnan(gain.half)
+    assert np.isnan(gain.trained.low)
+    said = groups.sentence(gain)
+    assert "rises" not in said
+    assert said.endswith("; NOT CONVERGED: gcnn (p4), so this is no statement about exponents.")
+    json.dumps(groups.record(gain), allow_nan=False)
+
+
+def test_converged_twins_need_no_allowance() -> None:
+    (gain,) = found(table(TWINS))
+    assert gain.trained == gain.delta
+    assert gain.half == pytest.approx(gain.delta.value), "the table's half budgets are its full ones"
+    assert "half the training" not in groups.sentence(gain)
 
 
 def test_only_twins_are_compared() -> None:
