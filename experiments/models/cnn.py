@@ -16,6 +16,7 @@ from experiments.models.grid import (
     correlate,
     kernel_of,
     normalized,
+    normalizes,
     readout,
     readout_parameters,
     summary,
@@ -54,7 +55,7 @@ class Cnn:
         for t in range(self.config.n_layers):
             kernel = kernel_of(params[f"layer{t}.kernel"], self.config.kernel)
             y = correlate(x, kernel)
-            if self.config.instance_norm and t < self.config.n_layers - 1:
+            if normalizes(self.config, t):
                 y = normalized(y, 3)
             x = scaled_silu(with_bias(y, params[f"layer{t}.bias"]))
         return readout(params, summary(x, 3, self.config.instance_norm))

@@ -7,7 +7,8 @@ The point group H (rotations by 90°; with mirrors for p4m) acts on the grid by 
     kernel of the group                  ψ_h(h', x)  = ψ(h⁻¹h', h⁻¹x)                      eq. 11
 
 so that every kernel is one set of weights, moved by the elements of H: a gather. Nonlinearities act on each number;
-a soft maximum over H and the grid is invariant, exactly.
+a soft maximum (or a mean) over H and the grid is invariant, exactly, and so are the means by which ``instance_norm``
+normalises.
 """
 
 from __future__ import annotations
@@ -20,7 +21,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from experiments.group_architectures import GcnnConfig
-from experiments.models.grid import check_square, correlate, normalized, readout, readout_parameters, summary, with_bias
+from experiments.models.grid import (
+    check_square,
+    correlate,
+    normalized,
+    normalizes,
+    readout,
+    readout_parameters,
+    summary,
+    with_bias,
+)
 from experiments.models.parameters import Parameter, draw_all
 from experiments.models.radial import scaled_silu
 from experiments.tasks.task import Tensors
@@ -84,7 +94,7 @@ class Gcnn:
             weight = params[f"layer{t}.kernel"]  # [p, places, C, C']
             x = correlate(x, self._kernel(weight, self.lifting if t == 0 else self.places))
             p, batch, _, *space = x.shape
-            if self.config.instance_norm and t < self.config.n_layers - 1:
+            if normalizes(self.config, t):
                 x = normalized(x.reshape(p, batch, self.config.channels, -1), 3).reshape(x.shape)
             bias = params[f"layer{t}.bias"].repeat_interleave(self.order, 1)
             x = scaled_silu(with_bias(x, bias))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -85,6 +86,25 @@ def normalized(x: Tensor, keep: int, centre: bool = True) -> Tensor:
     return left / ((left * left).mean(axes, keepdim=True) + FAINT).sqrt()
 
 
+class Layered(Protocol):
+    """Settings of a network whose layers may be normalised."""
+
+    @property
+    def n_layers(self) -> int:
+        """Correlations."""
+        ...
+
+    @property
+    def instance_norm(self) -> bool:
+        """Whether fields are normalised at all."""
+        ...
+
+
+def normalizes(config: Layered, t: int) -> bool:
+    """Whether layer ``t`` is normalised: not the last, whose means would have next to nothing left to tell."""
+    return config.instance_norm and t < config.n_layers - 1
+
+
 def pooled(x: Tensor, keep: int) -> Tensor:
     """A soft maximum over all axes from ``keep`` on, ln(mean(eˣ)): as symmetric as the mean, and it sees a digit on an
     empty canvas (means over the canvas train several times slower, measured)."""
@@ -93,10 +113,7 @@ def pooled(x: Tensor, keep: int) -> Tensor:
 
 
 def averaged(x: Tensor, keep: int) -> Tensor:
-    """The mean over all axes from ``keep`` on, less :data:`CENTRE` and in units of :data:`VARIATION`.
-
-    Of fields that see normalised ones and are not normalised themselves: means would have next to nothing to tell.
-    """
+    """The mean over all axes from ``keep`` on, less :data:`CENTRE` and in units of :data:`VARIATION`."""
     return (x.flatten(keep).mean(-1) - CENTRE) / VARIATION
 
 

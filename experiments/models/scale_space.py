@@ -22,7 +22,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from experiments.group_architectures import ScaleSpaceConfig
-from experiments.models.grid import correlate, kernel_of, normalized, readout, readout_parameters, summary, with_bias
+from experiments.models.grid import (
+    correlate,
+    kernel_of,
+    normalized,
+    normalizes,
+    readout,
+    readout_parameters,
+    summary,
+    with_bias,
+)
 from experiments.models.parameters import Parameter, draw_all
 from experiments.models.radial import scaled_silu
 from experiments.tasks.task import Tensors
@@ -78,7 +87,7 @@ class ScaleSpace:
         for k in range(len(x)):
             seen = x[k : k + config.kernel_scales]
             found.append(correlate(torch.cat(seen, 2), kernel[:, :, : width * len(seen)], dilation=2**k))
-        if config.instance_norm and t < config.n_layers - 1:
+        if normalizes(config, t):
             found = list(normalized(torch.stack(found, 3), 3).unbind(3))
         return [scaled_silu(with_bias(y, params[f"layer{t}.bias"])) for y in found]
 

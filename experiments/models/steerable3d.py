@@ -20,7 +20,7 @@ from torch import Tensor
 
 from experiments.errors import InputError
 from experiments.group_architectures import Steerable3dConfig
-from experiments.models.grid import correlate, normalized, readout, readout_parameters, summary
+from experiments.models.grid import correlate, normalized, normalizes, readout, readout_parameters, summary
 from experiments.models.parameters import Parameter, draw_all
 from experiments.models.radial import scaled_silu
 from experiments.tasks.task import Tensors
@@ -109,8 +109,8 @@ class Steerable3d:
             y = correlate(x, self._kernel(params, t))
             _, after = self.fields(t)
             parts = torch.split(y, [c * (2 * degree + 1) for degree, c in after], 2)
-            p, c, normalize = len(y), self.config.channels, self.config.instance_norm
-            scalars = normalized(parts[0], 3) if normalize and t < self.config.n_layers - 1 else parts[0]
+            p, c, normalize = len(y), self.config.channels, normalizes(self.config, t)
+            scalars = normalized(parts[0], 3) if normalize else parts[0]
             scalars = scalars + params[f"layer{t}.bias"].reshape(p, 1, -1, 1, 1, 1)
             fields = [scaled_silu(scalars[:, :, :c])[:, :, :, None]]
             for k, (degree, _) in enumerate(after[1:], 1):

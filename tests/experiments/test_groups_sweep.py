@@ -75,13 +75,14 @@ def test_all_groups_of_the_table_are_there(planned: list[RunConfig]) -> None:
 
 
 MARGINS = {
-    ("digits_shifted", "cnn"): -0.3, ("digits_shifted", "mlp"): 0.15, ("digits_rot90", "gcnn"): 0.08,
-    ("digits_rotated", "harmonic"): 0.03, ("digits_scaled", "scale_space"): 0.2,
+    ("digits_shifted", "cnn"): -0.5, ("digits_shifted", "mlp"): 0.1, ("digits_rot90", "gcnn"): -0.05,
+    ("digits_rotated", "gcnn"): -0.1, ("digits_rotated", "harmonic"): -0.2, ("digits_scaled", "scale_space"): 0.05,
 }  # fmt: skip
-"""Largest error rate above that of scikit-learn's support vector machine (pixels, C = 10) on the same 120 digits. The
-machine sees where a digit is: an advantage where digits are centred and of few sizes, none where they are shifted.
-Measured (machine, network): shifted 0.75, 0.13 and 0.79 (mlp); turned by 90° 0.25, 0.27; by any angle 0.50, 0.45 (still
-falling: the sweep trains this one three times as long); scaled 0.18, 0.30."""
+"""Largest error rate above (where negative: smallest below) that of scikit-learn's support vector machine (pixels,
+C = 10) on the same 120 digits. The machine sees where a digit is: an advantage where digits are centred and of few sizes,
+none where they are shifted. Measured after half the sweep's training (machine, network): shifted 0.83, 0.09 and 0.82
+(mlp); turned by 90° 0.25, 0.12; by any angle 0.50, 0.27 (p4) and 0.19 (harmonic); scaled 0.18, 0.16. Other seeds differ
+by about 0.03."""
 
 
 @pytest.mark.parametrize(("data", "model"), MARGINS)
@@ -91,7 +92,7 @@ def test_networks_are_as_good_as_support_vectors(
     svm = pytest.importorskip("sklearn.svm", reason="digits need the extra groups: pip install --editable '.[groups]'")
     (config,) = [c for c in planned if f"digits_{c.data.get('change')}" == data and c.model.architecture == model][:1]
     plain: Mapping[str, Any] = config.as_dict()
-    training = {**plain["training"], "max_steps": 400}
+    training = {**plain["training"], "max_steps": 800}
     run = finished({**plain, "P": 120, "training": training, "store": str(tmp_path)})
     result = run.result()
     assert result is not None
