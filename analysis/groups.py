@@ -107,7 +107,7 @@ def _gain(plain: Fitted, symmetric: Fitted) -> Gain | None:
         symmetric=curves[1],
         delta=delta,
         half=half,
-        trained=with_more_training(delta, half) if late else delta,
+        trained=with_more_training(matched) if late else delta,
         p=two_sided(delta.value, delta.error, delta.dof),
         detectable=detectable(delta),
         factor=equal_error(matched),

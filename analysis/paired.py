@@ -89,18 +89,20 @@ def slope_difference(pair: Pair, level: float = LEVEL) -> Interval:
     return _difference(_beta(pair.log_p, pair.first_log), _beta(pair.log_p, pair.second_log), pair.paired, level)
 
 
-def with_more_training(delta: Interval, half: float) -> Interval:
-    """The interval of Δβ where training as long again may move it as far again as the second half of it did.
+def with_more_training(pair: Pair) -> Interval:
+    """From the interval of Δβ to where it is if training as long again moves every error as far again, in logarithms,
+    as the second half of the schedule did; NaN without errors after half of it.
 
     A judgement, not a theorem: it holds where a doubling of the schedule moves Δβ at most half as far as the doubling
-    before did, for then all further ones together move it no farther than the last.
-
-    Args:
-        delta: of the full schedule.
-        half: Δβ of the same runs after half the schedule.
+    before did, for then all further ones together move it no farther than the last. What scatters from one training to
+    the next widens the interval too.
     """
-    shift = delta.value - half
-    return replace(delta, low=delta.low + min(shift, 0.0), high=delta.high + max(shift, 0.0))
+    delta, half = slope_difference(pair), pair.half
+    if half is None:
+        return replace(delta, low=np.nan, high=np.nan)
+    first, second = 2 * pair.first_log - half.first_log, 2 * pair.second_log - half.second_log
+    further = slope_difference(replace(pair, first_log=first, second_log=second, half=None))
+    return replace(delta, low=min(delta.low, further.low), high=max(delta.high, further.high))
 
 
 def floor_difference(pair: Pair) -> Interval | None:

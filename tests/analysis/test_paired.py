@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from analysis.curve import Curve, curves
 from analysis.paired import (
+    Pair,
     Survival,
     common_slope,
     detectable,
@@ -23,6 +27,7 @@ from analysis.paired import (
     slope_difference,
     survival,
     train_floor_difference,
+    with_more_training,
 )
 from analysis.synthetic import curve_rows
 from analysis.table import check_table
@@ -34,7 +39,7 @@ def curve(seed: int = 0, **settings: Any) -> Curve:
     return curves(check_table(curve_rows(np.random.default_rng(seed), **columns), "t"))[0]
 
 
-def matched(first: Curve, second: Curve) -> Any:
+def matched(first: Curve, second: Curve) -> Pair:
     found = pair(first, second)
     assert found is not None
     return found
@@ -65,6 +70,44 @@ def test_seeds_that_do_not_match_give_welch() -> None:
     reference = stats.ttest_ind(slopes[1], slopes[0], equal_var=False).confidence_interval(0.95)
     assert not found.paired
     assert (delta.low, delta.high) == pytest.approx((reference.low, reference.high), rel=1e-9)
+
+
+@given(left=st.floats(-0.3, 0.3), ratio=st.floats(0.0, 0.5))
+def test_more_training_gets_to_the_limit_where_doublings_halve_what_is_left(left: float, ratio: float) -> None:
+    """Δβ = 0.1 + left · ratio^k after k doublings: the interval after the first holds 0.1, wherever that is."""
+    found = matched(curve(beta=0.5, prefactor=1.0), curve(beta=0.5, prefactor=1.0))
+
+    def after(doublings: int) -> Pair:
+        slope = 0.1 + left * ratio**doublings
+        return replace(found, second_log=found.first_log - slope * found.log_p)
+
+    interval = with_more_training(replace(after(1), half=after(0)))
+    assert interval.low - 1e-9 < 0.1 < interval.high + 1e-9
+
+
+def test_without_a_half_budget_what_more_training_does_is_unknown() -> None:
+    found = replace(matched(curve(beta=0.5, prefactor=1.0), curve(seed=1, beta=0.6, prefactor=1.0)), half=None)
+    assert np.isnan([with_more_training(found).low, with_more_training(found).high]).all()
+
+
+def test_half_budgets_are_those_of_the_same_runs() -> None:
+    """Seeds and sizes that only one curve has are left out of both budgets; an error of 0 leaves no half budget."""
+    first, second = curve(beta=0.5, prefactor=1.0), curve(seed=1, beta=0.6, prefactor=1.0)
+    halved = replace(first, half_budget=3 * first.error), replace(second, half_budget=2 * second.error)
+    fewer = replace(
+        halved[1],
+        seeds=halved[1].seeds[1:],
+        error=halved[1].error[1:],
+        half_budget=halved[1].half_budget[1:],
+    )
+    found = matched(halved[0], fewer)
+    assert found.half is not None
+    np.testing.assert_allclose(found.half.first_log - found.first_log, np.log(3))
+    np.testing.assert_allclose(found.half.second_log - found.second_log, np.log(2))
+    assert len(found.first_log) == len(first.seeds) - 1
+    nothing = fewer.half_budget.copy()
+    nothing[0, 0] = 0.0
+    assert matched(halved[0], replace(fewer, half_budget=nothing)).half is None
 
 
 def test_detectable_difference_has_the_power_it_says() -> None:
