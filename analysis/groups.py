@@ -187,7 +187,7 @@ def _beta(gain: Gain) -> str:
             return f"{found}: more training could undo it, so nothing is said about the exponent"
     if excludes_zero(trained):
         return f"{found}, {p_words(gain.p)}: the exponent {'rises' if delta.value > 0 else 'falls'}"
-    beside = ", one of the prefactor is" if _apart(gain.factor.ratio) else ""
+    beside = ", one of the prefactor is" if _apart(gain.factor) else ""
     size = f"one of {gain.detectable:.2f} would be found four times in five"
     return f"{found}: no change of the exponent is shown{beside} ({size})"
 
@@ -200,9 +200,9 @@ def _span(interval: Interval) -> str:
     return f"[{interval.low:.2f}, {interval.high:.2f}]".replace("-", "−")
 
 
-def _apart(ratio: Interval) -> bool:
-    """Whether the interval of a ratio leaves 1 out; False where there is none."""
-    return bool(ratio.low > 1 or ratio.high < 1)
+def _apart(factor: EqualError) -> bool:
+    """Whether the interval of the factor leaves 1 out, or one of the two never gets to where the other starts."""
+    return bool(factor.ratio.low > 1 or factor.ratio.high < 1 or factor.leader)
 
 
 def record(gain: Gain) -> dict[str, object]:

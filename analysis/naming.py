@@ -52,13 +52,11 @@ def names(curves: Sequence[Curve], factor: str = "", skip: Collection[str] = ())
     columns = [name for name in _WORDS if name == factor or len({curve.value(name) for curve in curves}) > 1]
     columns = [name for name in columns if name not in skip]
     settings = [name for name in curves[0].settings if len({curve.value(name) for curve in curves}) > 1]
-    shown = [", ".join(text for name in columns if (text := said(curve, name))) for curve in curves]
-    if len(set(shown)) == len(shown):
-        return tuple(shown)
-    return tuple(
-        ", ".join([text, *(f"{name.rpartition('.')[2]}={plain(curve.value(name))}" for name in settings)])
-        for text, curve in zip(shown, curves, strict=True)
-    )
+    shown = [[text for name in columns if (text := said(curve, name))] for curve in curves]
+    if len({tuple(texts) for texts in shown}) < len(shown):
+        for texts, curve in zip(shown, curves, strict=True):
+            texts += [f"{name.rpartition('.')[2]}={plain(curve.value(name))}" for name in settings]
+    return tuple(", ".join(texts) for texts in shown)
 
 
 def said(curve: Curve, name: str) -> str:

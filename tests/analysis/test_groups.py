@@ -143,6 +143,8 @@ def test_who_never_gets_there_is_said_so() -> None:
     (gain,) = found(table({"mlp": ("none", 1.0, 0.05, 8000), "cnn": ("translations", 0.5, 0.4, 7800)}))
     assert "data-efficiency factor above 16: the twin never gets to where it starts" in groups.sentence(gain)
     assert groups.record(gain)["leader"] == "symmetric"
+    (gain,) = found(table({"mlp": ("none", 1.0, 0.1, 8000), "cnn": ("translations", 0.5, 0.1, 7800)}))
+    assert ": no change of the exponent is shown, one of the prefactor is (one of " in groups.sentence(gain)
 
 
 def test_sizes_with_no_error_at_all_are_left_out_and_named() -> None:

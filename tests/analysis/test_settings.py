@@ -14,6 +14,7 @@ from analysis.cli import main
 from analysis.compare import Comparison, compare, families, family_sentence, sentence
 from analysis.curve import curves
 from analysis.errors import InputError
+from analysis.naming import model_names, names
 from analysis.record import analyse, summary
 from analysis.synthetic import curve_rows
 from analysis.table import check_table
@@ -128,3 +129,9 @@ def test_the_summary_tells_them_apart() -> None:
     assert lines.count("(max_steps=500, learning_rate=0.01)") == 1
     alone = summary(analyse(curves(check_table(budget_check({(500, 0.01): 0.4}), "t"))))
     assert "max_steps" not in alone
+
+
+def test_legends_name_what_tells_models_apart_and_nothing_else() -> None:
+    frame = check_table(budget_check({(500, 0.01): 0.4, (1000, 0.01): 0.5}), "t")
+    assert model_names(curves(frame)) == ("L=0 ν=3, max_steps=500", "L=0 ν=3, max_steps=1000")
+    assert names(curves(frame)) == ("max_steps=500", "max_steps=1000")
