@@ -27,7 +27,7 @@ from analysis.paired import (
     survival,
     train_floor_difference,
 )
-from analysis.record import plus_minus
+from analysis.record import plus_minus, signed
 from analysis.table import IDENTIFYING, MATCH, RATE, TUNED
 from analysis.uncertainty import Interval, lines, two_sided
 
@@ -305,7 +305,7 @@ def sentence(c: Comparison) -> str:
     ratio = c.ratio.words(sign + _value(c.first, c.factor), sign + _value(c.second, c.factor))
     size = plus_minus(abs(value), abs(value) - half, abs(value) + half)
     if not np.isfinite(half):
-        text = f"β differs by {_signed(value)} {change} ({where}), with too few seeds for an interval"
+        text = f"β differs by {signed(value)} {change} ({where}), with too few seeds for an interval"
     elif excludes_zero(c.delta):
         text = f"β {'rises' if value > 0 else 'falls'} by {size} {change} ({where}; {p_words(c.p_holm)})"
     else:
@@ -321,13 +321,9 @@ def _value(curve: Curve, factor: str) -> str:
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")
-
-
 def _floor_words(c: Comparison) -> str:
     """Whether the difference survives a floor: fitted in both, and put at the training errors."""
-    fitted = "" if c.with_floor is None else f"Δβ = {_signed(c.with_floor.value)}"
+    fitted = "" if c.with_floor is None else f"Δβ = {signed(c.with_floor.value)}"
     if c.survival is Survival.SURVIVES:
         text = f"; it survives a floor in both ({fitted})"
     elif c.survival is Survival.VANISHES:
@@ -338,7 +334,7 @@ def _floor_words(c: Comparison) -> str:
         text = "; whether it survives a floor cannot be tested here"
     if not np.isfinite(c.with_train_floor):
         return text
-    return f"{text}; with the floors at the training errors Δβ = {_signed(c.with_train_floor)}"
+    return f"{text}; with the floors at the training errors Δβ = {signed(c.with_train_floor)}"
 
 
 def _caution(c: Comparison) -> str:

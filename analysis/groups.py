@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from analysis.paired import (
     slope_difference,
     with_more_training,
 )
+from analysis.record import signed
 from analysis.uncertainty import Interval, two_sided
 
 SUBGROUPS = {
@@ -44,6 +46,19 @@ EQUAL_SIZE = 0.2
 """Twins have weights within this share of each other: widths are whole numbers."""
 WEIGHS = ("model.copies",)
 """Settings of a twin that its name must tell."""
+
+
+class Exponent(StrEnum):
+    """What a symmetry does to the exponent."""
+
+    RISES = "rises"
+    FALLS = "falls"
+    UNCHANGED = "no change shown"
+    """Δβ = 0 lies in its interval."""
+    OPEN = "open: training"
+    """It does not, but more training could undo that."""
+    UNKNOWN = "unknown"
+    """No interval, or not converged and nothing known of half the training."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +144,15 @@ def _without(curve: Curve, sizes: Sequence[float]) -> Curve:
     )
 
 
+def exponent(gain: Gain) -> Exponent:
+    """What the intervals allow to be said."""
+    if not np.isfinite(gain.trained.low):
+        return Exponent.UNKNOWN
+    if excludes_zero(gain.trained):
+        return Exponent.RISES if gain.delta.value > 0 else Exponent.FALLS
+    return Exponent.OPEN if excludes_zero(gain.delta) else Exponent.UNCHANGED
+
+
 def named(curve: Curve) -> str:
     """`gcnn (p4)`, with what else tells twins apart."""
     beside = []
@@ -174,30 +198,28 @@ def _factor(gain: Gain) -> str:
 def _beta(gain: Gain) -> str:
     delta, trained = gain.delta, gain.trained
     if not np.isfinite(delta.low):
-        return f"Δβ = {_signed(delta.value)}, with too few seeds for an interval"
-    found = f"Δβ = {_signed(delta.value)} {_span(delta)}"
-    if gain.not_converged:
-        if not np.isfinite(trained.low):
-            return found
+        return f"Δβ = {signed(delta.value)}, with too few seeds for an interval"
+    found = f"Δβ = {signed(delta.value)} {span(delta)}"
+    if gain.not_converged and np.isfinite(trained.low):
         found += (
-            f" (not converged: {_late(gain)}; {_signed(gain.half)} after half the training, and {_span(trained)} where "
+            f" (not converged: {_late(gain)}; {signed(gain.half)} after half the training, and {span(trained)} where "
             "as much again moves it as far again)"
         )
-        if excludes_zero(delta) and not excludes_zero(trained):
-            return f"{found}: more training could undo it, so nothing is said about the exponent"
-    if excludes_zero(trained):
-        return f"{found}, {p_words(gain.p)}: the exponent {'rises' if delta.value > 0 else 'falls'}"
+    outcome = exponent(gain)
+    if outcome is Exponent.UNKNOWN:
+        return found
+    if outcome is Exponent.OPEN:
+        return f"{found}: more training could undo it, so nothing is said about the exponent"
+    if outcome is not Exponent.UNCHANGED:
+        return f"{found}, {p_words(gain.p)}: the exponent {outcome}"
     beside = ", one of the prefactor is" if _apart(gain.factor) else ""
     size = f"one of {gain.detectable:.2f} would be found four times in five"
     return f"{found}: no change of the exponent is shown{beside} ({size})"
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")
-
-
-def _span(interval: Interval) -> str:
-    return f"[{interval.low:.2f}, {interval.high:.2f}]".replace("-", "−")
+def span(interval: Interval) -> str:
+    """Both ends, `[−0.10, 0.20]`; a dash where there are none."""
+    return f"[{interval.low:.2f}, {interval.high:.2f}]".replace("-", "−") if np.isfinite(interval.low) else "–"
 
 
 def _apart(factor: EqualError) -> bool:

@@ -132,6 +132,11 @@ def plus_minus(value: float, low: float, high: float) -> str:
     return f"{_rounded(value, digits)} ± {_rounded(half, digits)}"
 
 
+def signed(value: float) -> str:
+    """A difference: `+0.12`, with a true minus sign."""
+    return f"{value:+.2f}".replace("-", "−")
+
+
 def _rounded(value: float, digits: int) -> str:
     """With a true minus sign, and none before a zero."""
     return f"{value:z.{digits}f}".replace("-", "−")

@@ -1,6 +1,6 @@
 """Full-batch second order for small P: Levenberg–Marquardt on all residuals, beside the engine's SOAP.
 
-``python docs/gauss_newton.py data=methanol cell=C P=16 …`` prints the errors after each of its iterations. The
+``python -m docs.gauss_newton data=methanol cell=C P=16 …`` prints the errors after each of its iterations. The
 Jacobian's rows come from the engine's own gradient: a pack of copies of the run, each with the derivative of one
 residual. An iteration costs P·(1 + 3N) gradients of one frame and a factorisation of that size, so this is for P
 below some hundred. docs/optimizers.md says what came out of it.

@@ -1,4 +1,4 @@
-"""Pictures of what equivariance is made of: python docs/make_pictures.py --out docs/pictures (uses e3nn).
+"""Pictures of what equivariance is made of: python -m docs.make_pictures --out docs/pictures (uses e3nn).
 
 `sphere` a signal on the sphere and its irreps; `field` a scalar field, moved by a rotation; `stress` a stress tensor as
 0 ⊕ 2; `product` D_2 ⊗ D_1 before and after the change of basis to D_1 ⊕ D_2 ⊕ D_3; `polynomial` an equivariant

@@ -24,7 +24,7 @@ def draw(gains: Sequence[Gain], stem: Path) -> list[Path]:
     Hollow: not converged; the thin line is then where Δβ is if as much training again moves it as far again. Factors
     and ends of intervals beyond 256 are drawn there, at the edge.
     """
-    shown = [gain for gain in gains if gain.plain.text("metric") == _metric(gain, gains)]
+    shown = preferred(gains)
     groups = list(dict.fromkeys(gain.symmetric.text("group") for gain in shown))
     with style():
         figure = Figure(figsize=(2 * COLUMN_WIDTH, 0.9 + 0.34 * len(shown)), layout="constrained")
@@ -56,6 +56,11 @@ def draw(gains: Sequence[Gain], stem: Path) -> list[Path]:
             axes.grid(True, axis="x", color="#e6e6e6", linewidth=0.5)
             axes.set_xlabel(label)
         return save(figure, stem, [record(gain) for gain in gains])
+
+
+def preferred(gains: Sequence[Gain]) -> list[Gain]:
+    """Those in the metric that stands for their dataset."""
+    return [gain for gain in gains if gain.plain.text("metric") == _metric(gain, gains)]
 
 
 def _metric(gain: Gain, gains: Sequence[Gain]) -> str:

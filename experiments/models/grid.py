@@ -24,7 +24,7 @@ CENTRE = 0.347
 """Mean of :func:`~experiments.models.radial.scaled_silu` of normally distributed numbers."""
 VARIATION = 0.05
 """About how much means over a grid vary between examples (0.01 to 0.04 of digits and of isomers, measured): small
-beside :data:`CENTRE`, so that a readout of means as they are trains many times slower."""
+beside :data:`CENTRE`, which a readout of means as they are would see above all."""
 _CONVOLUTIONS = (torch.conv1d, torch.conv2d, torch.conv3d)
 
 

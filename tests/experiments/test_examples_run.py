@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -241,3 +243,19 @@ def test_zero_errors_are_counts_not_mistakes() -> None:
     assert fit.recommended is Form.BINOMIAL
     assert fit.best.beta.low < 1.8 < fit.best.beta.high
     assert "zero_error" in [str(flag) for flag in judged.flags]
+
+
+def test_the_table_of_symmetries_is_made_from_a_store(
+    make: Callable[..., dict[str, Any]], tmp_path: Path, root: Path
+) -> None:
+    """A CNN of 110 weights and a perceptron of 121: twins."""
+    for model in (CNN, {"architecture": "mlp", "n_layers": 1, "channels": 1}):
+        for P, seed in ((10, 0), (20, 0), (10, 1), (20, 1)):
+            finished(make({"model": dict(model), "P": P, "seed": seed}))
+    command = [sys.executable, "-m", "docs.groups", "--store", str(tmp_path / "store")]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    _, _, row, _, time = done.stdout.splitlines()
+    assert row.startswith("| cnn (translations) / mlp (none) | digits_shifted | error_rate | ")
+    assert row.count("|") == 9
+    assert time.startswith("8 runs, ")

@@ -18,7 +18,7 @@ from experiments.group_architectures import CnnConfig, GcnnConfig, HarmonicConfi
 from experiments.models import harmonic
 from experiments.models.cnn import Cnn
 from experiments.models.gcnn import Gcnn, point_group
-from experiments.models.grid import CENTRE, averaged, correlate
+from experiments.models.grid import CENTRE, VARIATION, averaged, correlate
 from experiments.models.radial import scaled_silu
 from experiments.models.scale_space import ScaleSpace, blur
 from experiments.networks import EXAMPLE_NETWORKS, example_network
@@ -249,8 +249,8 @@ def test_means_of_a_normal_field_are_centred() -> None:
     mean = float(scaled_silu(torch.as_tensor(nodes)) @ torch.as_tensor(shares)) / math.sqrt(2 * math.pi)
     assert abs(mean - CENTRE) < 5e-4, "the constant has three digits"
     field = scaled_silu(torch.randn(1, 1, 1, 400, 400, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
-    # 160,000 numbers of deviation about one: their mean to 1/400 of VARIATION's unit 0.05, four standard errors
-    assert abs(float(averaged(field, 3))) < 4 * float(field.std()) / 400 / 0.05
+    # 160,000 numbers of deviation about one: their mean to 1/400, in units of VARIATION, four standard errors
+    assert abs(float(averaged(field, 3))) < 4 * float(field.std()) / 400 / VARIATION
 
 
 @pytest.mark.parametrize("config", [CnnConfig, GcnnConfig, HarmonicConfig, ScaleSpaceConfig])

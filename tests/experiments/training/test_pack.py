@@ -121,6 +121,36 @@ def test_half_budget_is_that_schedule_run_alone(
     assert not same(seen[0], ends(branched)[0])
 
 
+def test_denormal_numbers_are_zero_in_updates_alone(laboratory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1e-20 · 1e-20 is below single precision's normal range, and not below what it can hold; after training, and after
+    one that ends in an error, numbers have all their digits again."""
+
+    def product() -> float:
+        return float(torch.tensor(1e-20, dtype=torch.float32) * torch.tensor(1e-20, dtype=torch.float32))
+
+    seen: list[float] = []
+    task = laboratory.task()
+    pack = laboratory.pack([laboratory.member(task, "one")], task)
+    update = pack._update
+
+    def watched(*arguments: Any) -> Any:
+        seen.append(product())
+        return update(*arguments)
+
+    monkeypatch.setattr(pack, "_update", watched)
+    pack.advance(2)
+    assert seen == [0.0, 0.0]
+    assert product() > 0
+
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(pack, "_update", broken)
+    with pytest.raises(RuntimeError, match="broken"):
+        pack.advance(1)
+    assert product() > 0
+
+
 def test_seeds_do_what_they_say(laboratory: Any) -> None:
     base = laboratory.trained("base", seed=1)
     assert same(ends(base)[0], ends(laboratory.trained("again", seed=1))[0])
