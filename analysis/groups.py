@@ -44,8 +44,8 @@ SUBGROUPS = {
 on grids have the rotations of the grid only, and "dilations" are a semigroup."""
 EQUAL_SIZE = 0.2
 """Twins have weights within this share of each other: widths are whole numbers."""
-WEIGHS = ("model.copies",)
-"""Settings of a twin that its name must tell."""
+WEIGHS = ("L", "model.copies")
+"""Settings of a network that its name must tell where they are more than one."""
 
 
 class Exponent(StrEnum):
@@ -158,7 +158,7 @@ def named(curve: Curve) -> str:
     beside = []
     for name in WEIGHS:
         value = curve.value(name)
-        if isinstance(value, int | float) and value != 1:
+        if isinstance(value, int | float) and value > 1:
             beside.append(f"{name.rpartition('.')[2]} {value:g}")
     return f"{curve.text('architecture')} ({', '.join([curve.text('group'), *beside])})"
 

@@ -22,6 +22,14 @@ def _odd(kernel: int) -> None:
 
 
 @dataclass(frozen=True)
+class Readout:
+    """What every network with a perceptron on invariants has."""
+
+    hidden: int | None = setting(None, low=1, high=4096, since=2)
+    """Hidden units of the readout; null: as many as it has inputs."""
+
+
+@dataclass(frozen=True)
 class MlpConfig:
     """Multilayer perceptron on the pixels: no symmetry."""
 
@@ -38,7 +46,7 @@ class MlpConfig:
 
 
 @dataclass(frozen=True)
-class CnnConfig:
+class CnnConfig(Readout):
     """Convolutional network of as many dimensions as the images have."""
 
     architecture: ClassVar[str] = "cnn"
@@ -55,15 +63,13 @@ class CnnConfig:
     """What training sees of an image: itself and so many less one turned copies of it."""
     instance_norm: bool = setting(False, since=2)
     """Channels before every nonlinearity but the last by their mean and size over the grid, and pool by the mean."""
-    hidden: int | None = setting(None, low=1, high=4096, since=2)
-    """Hidden units of the readout; null: as many as it has inputs."""
 
     def __post_init__(self) -> None:
         _odd(self.kernel)
 
 
 @dataclass(frozen=True)
-class GcnnConfig:
+class GcnnConfig(Readout):
     """Group-equivariant convolutional network, Cohen & Welling 2016 (arXiv 1602.07576)."""
 
     architecture: ClassVar[str] = "gcnn"
@@ -79,8 +85,6 @@ class GcnnConfig:
     kernel: int = setting(5, low=1, high=15)
     instance_norm: bool = setting(False, since=2)
     """Channels before every nonlinearity but the last by their mean and size over the group, and pool by the mean."""
-    hidden: int | None = setting(None, low=1, high=4096, since=2)
-    """Hidden units of the readout; null: as many as it has inputs."""
 
     def __post_init__(self) -> None:
         _odd(self.kernel)
@@ -92,7 +96,7 @@ class GcnnConfig:
 
 
 @dataclass(frozen=True)
-class HarmonicConfig:
+class HarmonicConfig(Readout):
     """Harmonic network, Worrall et al. 2017 (arXiv 1612.04642)."""
 
     architecture: ClassVar[str] = "harmonic"
@@ -109,15 +113,13 @@ class HarmonicConfig:
     kernel: int = setting(5, low=3, high=15)
     n_rings: int = setting(3, low=1, high=16)
     """Radii of a filter."""
-    hidden: int | None = setting(None, low=1, high=4096, since=2)
-    """Hidden units of the readout; null: as many as it has inputs."""
 
     def __post_init__(self) -> None:
         _odd(self.kernel)
 
 
 @dataclass(frozen=True)
-class ScaleSpaceConfig:
+class ScaleSpaceConfig(Readout):
     """Deep scale-space, Worrall & Welling 2019 (arXiv 1905.11697), on scales 1, 2, 4, …"""
 
     architecture: ClassVar[str] = "scale_space"
@@ -136,8 +138,6 @@ class ScaleSpaceConfig:
     instance_norm: bool = setting(False, since=2)
     """Channels before every nonlinearity but the last by their mean and size over places and scales, and pool by the
     mean."""
-    hidden: int | None = setting(None, low=1, high=4096, since=2)
-    """Hidden units of the readout; null: as many as it has inputs."""
 
     def __post_init__(self) -> None:
         _odd(self.kernel)
@@ -146,7 +146,7 @@ class ScaleSpaceConfig:
 
 
 @dataclass(frozen=True)
-class Steerable3dConfig:
+class Steerable3dConfig(Readout):
     """3D steerable CNN, Weiler et al. 2018 (arXiv 1807.02547)."""
 
     architecture: ClassVar[str] = "steerable3d"
@@ -166,30 +166,28 @@ class Steerable3dConfig:
     """Radii of a kernel."""
     instance_norm: bool = setting(True)
     """Fields before every nonlinearity but the last by their size over the grid, and pool by the mean."""
-    hidden: int | None = setting(None, low=1, high=4096, since=2)
-    """Hidden units of the readout; null: as many as it has inputs."""
 
     def __post_init__(self) -> None:
         _odd(self.kernel)
 
 
 @dataclass(frozen=True)
-class LorentzConfig:
-    """Lorentz group network, Bogatskiy et al. 2020 (arXiv 2006.04780), of scalars and four-vectors."""
+class LorentzConfig(Readout):
+    """Lorentz group network, Bogatskiy et al. 2020 (arXiv 2006.04780), of scalars, four-vectors and tensors."""
 
     architecture: ClassVar[str] = "lorentz"
     closed_form: ClassVar[bool] = False
     group: ClassVar[str] = "SO+(1,3)"
     takes: ClassVar[tuple[str, ...]] = ("momenta",)
-    lacks: ClassVar[Mapping[str, int]] = NO_DEGREES
+    lacks: ClassVar[Mapping[str, int]] = {"nu": 1}
 
+    L: int = setting(1, low=1, high=2)
+    """Highest rank of the tensors of a particle: 1: scalars and four-vectors; 2: also those of second rank."""
     n_layers: int = setting(3, low=1, high=8)
     channels: int = setting(8, low=1, high=256)
-    """Of scalars, and of four-vectors."""
+    """Of scalars, of four-vectors and of each kind of tensors."""
     width: int = setting(8, low=1, high=256)
     """Hidden layer of the function of p_ij² that weighs a pair of particles."""
-    hidden: int | None = setting(None, low=1, high=4096, since=2)
-    """Hidden units of the readout; null: as many as it has inputs."""
 
 
 @dataclass(frozen=True)

@@ -57,11 +57,14 @@ class Harmonic:
         half = config.kernel // 2
         axes = np.arange(-half, half + 1.0)
         taps = np.stack(np.meshgrid(axes, axes, indexing="ij"), -1).reshape(-1, 2)
-        self._bases: dict[int, NDArray[np.complex128]] = {}
+        parts = []
         for order in range(-config.max_order, config.max_order + 1):
             found = filters(taps, float(half), config.n_rings, order)
             size = np.sqrt((np.abs(found) ** 2).sum(1, keepdims=True))
-            self._bases[order] = found / np.where(size > 0, size, 1.0)
+            basis = found / np.where(size > 0, size, 1.0)
+            parts.append(np.block([[basis.real, basis.imag], [-basis.imag, basis.real]]))
+        self._parts = torch.as_tensor(np.array(parts))
+        """From the lowest order on: what cosines and sines of phases give, ``[2·rings, taps of both parts]``."""
 
     def inputs_of(self, t: int) -> tuple[range, int]:
         """Orders and channels that layer ``t`` sees."""
@@ -108,28 +111,20 @@ class Harmonic:
         orders, before = self.inputs_of(t)
         side, c = self.config.kernel, self.config.channels
         scale = 1 / math.sqrt(self.config.n_rings * before * len(orders))
-        columns = []
-        for i in orders:
-            row = []
-            for o in self.orders:
-                radial = params[f"layer{t}.radial.{i}{o}"] * scale  # [p, rings, C, C']
-                phase = params[f"layer{t}.phase.{i}{o}"][:, None]
-                basis = self._bases[o - i]
-                real = torch.as_tensor(basis.real, dtype=radial.dtype, device=radial.device)
-                imaginary = torch.as_tensor(basis.imag, dtype=radial.dtype, device=radial.device)
-                cosine, sine = radial * phase.cos(), radial * phase.sin()
-                a = _sum(cosine, real) - _sum(sine, imaginary)  # real part, [p, C', C, taps]
-                b = _sum(cosine, imaginary) + _sum(sine, real)
-                if t == 0:
-                    whole = torch.stack([a, b], 2)[:, :, :, :, None]  # the image has no imaginary part
-                else:
-                    whole = torch.stack([torch.stack([a, -b], -2), torch.stack([b, a], -2)], 2)
-                row.append(whole)  # [p, C', 2, C, 2, taps]
-            columns.append(torch.stack(row, 1))  # [p, orders, C', 2, C, 2, taps]
-        found = torch.stack(columns, 4)  # [p, orders, C', 2, orders, C, 2, taps]
-        return found.reshape(len(found), len(self.orders) * c * 2, -1, side, side)
-
-
-def _sum(weights: Tensor, basis: Tensor) -> Tensor:
-    """``[p, rings, C, C']`` and ``[rings, taps]`` → ``[p, C', C, taps]``."""
-    return torch.einsum("pjab,jt->pbat", weights, basis)
+        pairs = [(i, o) for i in orders for o in self.orders]
+        radial = (
+            torch.stack([params[f"layer{t}.radial.{i}{o}"] for i, o in pairs], 1) * scale
+        )  # [p, pairs, rings, C, C']
+        phase = torch.stack([params[f"layer{t}.phase.{i}{o}"] for i, o in pairs], 1)[:, :, None]
+        # real and imaginary parts of Σ R·e^{iβ}·basis, a product of all pairs of orders at once
+        profiles = torch.cat([radial * phase.cos(), radial * phase.sin()], 2).flatten(3).mT  # [p, pairs, C·C', 2·rings]
+        bases = self._parts[[o - i + self.config.max_order for i, o in pairs]].to(radial.device, radial.dtype)
+        taps = bases.shape[-1] // 2
+        kernel = (profiles @ bases).reshape(len(radial), len(orders), len(self.orders), before, c, 2, taps)
+        a, b = kernel.unbind(5)
+        columns = [torch.stack([a, b], -2)]  # what the real part of a feature gives
+        if t > 0:  # the image has no imaginary part
+            columns.append(torch.stack([-b, a], -2))
+        whole = torch.stack(columns, 4)  # [p, orders, orders', C, (2), C', 2, taps]
+        whole = whole.permute(0, 2, 5, 6, 1, 3, 4, 7)
+        return whole.reshape(len(radial), len(self.orders) * c * 2, -1, side, side)

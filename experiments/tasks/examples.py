@@ -22,8 +22,9 @@ from experiments.data.turning import turned_copies
 from experiments.tasks.metrics import MetricValue
 from experiments.tasks.task import Evaluates, Tensors
 
-EVALUATION_NUMBERS = 1 << 18
-"""Numbers of inputs evaluated at once: bounds the memory of an evaluation."""
+EVALUATION_NUMBERS = {"cpu": 1 << 14, "cuda": 1 << 18}
+"""Numbers of inputs evaluated at once: bounds the memory of an evaluation; on a processor what its caches hold is 1.3
+to 2 times as fast (measured on the networks of images, voxels and jets)."""
 
 
 class Network(Protocol):
@@ -163,7 +164,7 @@ class ExampleTask:
         """Logarithms of probabilities ``[n, classes]`` or numbers ``[n]`` (in the labels' unit) from one run's weights
         (without a pack axis)."""
         params = {name: value[None] for name, value in weights.items()}
-        chunk = max(1, EVALUATION_NUMBERS // max(1, inputs[0].numel()))
+        chunk = max(1, EVALUATION_NUMBERS[self.device.type] // max(1, inputs[0].numel()))
         with torch.no_grad():
             found = torch.cat([model.outputs(params, part[None])[0] for part in torch.split(inputs, chunk)]).double()
         if self.dataset.n_classes is not None:

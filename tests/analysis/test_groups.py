@@ -157,6 +157,15 @@ def test_sizes_with_no_error_at_all_are_left_out_and_named() -> None:
     json.dumps(groups.record(gain), allow_nan=False)
 
 
+def test_names_tell_the_order_of_messages() -> None:
+    """Where it is more than one; nothing where a network has none."""
+    models = {"momenta": ("none", 1.5, 0.5, 2127), "lorentz": ("SO+(1,3)", 0.5, 0.5, 2042)}
+    plain = table(models).assign(L=lambda frame: (frame["architecture"] == "lorentz").astype(int))
+    second = plain[plain["architecture"] == "lorentz"].assign(L=2)
+    names = {(groups.named(gain.symmetric), groups.named(gain.plain)) for gain in found(pd.concat([plain, second]))}
+    assert names == {("lorentz (SO+(1,3))", "momenta (none)"), ("lorentz (SO+(1,3), L 2)", "momenta (none)")}
+
+
 def test_the_report_says_so() -> None:
     frame = table({"cnn": ("translations", 1.5, 0.5, 7800), "gcnn": ("p4", 0.5, 0.5, 7500)})
     (answer,) = answers(

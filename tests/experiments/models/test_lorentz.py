@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,11 +13,15 @@ from scipy.linalg import expm
 from torch import Tensor
 
 from experiments.group_architectures import LorentzConfig, MomentaConfig
-from experiments.models.lorentz import METRIC, Lorentz
+from experiments.models.lorentz import METRIC, Lorentz, at_rest, dual_of
 from experiments.models.momenta import Momenta
 from tests.experiments.models.test_grid_networks import assert_same, drawn
 
-LORENTZ = LorentzConfig(n_layers=3, channels=3, width=4)
+LORENTZ = {rank: LorentzConfig(L=rank, n_layers=3, channels=3, width=4) for rank in (1, 2)}
+MODELS: tuple[Lorentz | Momenta, ...] = (
+    *(Lorentz(config, (8, 4), 2) for config in LORENTZ.values()),
+    Momenta(MomentaConfig(channels=5), (8, 4), 2),
+)
 ETA = torch.diag(torch.tensor(METRIC, dtype=torch.float64))
 
 
@@ -43,21 +50,107 @@ def test_any_transformation_leaves_outputs_alone(rotation: np.ndarray, rapidity:
     """A boost multiplies energies by up to e^2.6, and round-off of invariant masses by its square: 1e-9 covers it."""
     matrix = transformation(rotation, rapidity)
     assert torch.allclose(matrix.T @ ETA @ matrix, ETA, atol=1e-9)
-    model = Lorentz(LORENTZ, (8, 4), 2)
+    for rank in (1, 2):
+        model = Lorentz(LORENTZ[rank], (8, 4), 2)
+        weights, x = drawn(model), jet(seed)
+        expected = model.outputs(weights, x)
+        assert_same(model.outputs(weights, x @ matrix.T), expected, 1e-9)
+
+
+@settings(max_examples=25)
+@given(rotation=vectors, rapidity=vectors, seed=st.integers(0, 2**16))
+def test_features_are_transformed(rotation: np.ndarray, rapidity: np.ndarray, seed: int) -> None:
+    """Behind every layer: scalars stay, v → Λv, tensors with one index lowered → ΛaΛ⁻¹. Relative to the largest entry,
+    1e-9: the transformed ones are up to e^5.2 times as large."""
+    matrix = transformation(rotation, rapidity)
+    model = Lorentz(LORENTZ[2], (8, 4), 2)
     weights, x = drawn(model), jet(seed)
-    expected = model.outputs(weights, x)
-    assert_same(model.outputs(weights, x @ matrix.T), expected, 1e-9)
+    inverse = ETA @ matrix.T @ ETA
+    for found, before in zip(model.features(weights, x @ matrix.T), model.features(weights, x), strict=True):
+        expected = torch.einsum("xy,pbnyc->pbnxc", matrix, before.vectors)
+        assert torch.allclose(found.vectors, expected, rtol=0, atol=1e-9 * float(expected.abs().max()))
+        for kind in ("antisymmetric", "symmetric"):
+            tensor = getattr(before, kind)
+            if tensor is None:
+                continue
+            expected = torch.einsum("xy,pbnyzc,zw->pbnxwc", matrix, tensor, inverse)
+            assert torch.allclose(getattr(found, kind), expected, rtol=0, atol=1e-9 * float(expected.abs().max()))
 
 
-def test_what_is_no_transformation_is_seen() -> None:
-    model = Lorentz(LORENTZ, (8, 4), 2)
+def test_jets_at_rest() -> None:
+    """Their momenta sum to zero, invariants stay; a jet without mass (one photon) and an empty one stay as they are."""
+    x = jet(3)
+    found = at_rest(x)
+    total = found.sum(2)
+    assert float(total[..., 1:].abs().max()) < 1e-12 * float(x.abs().max())
+    before, after = (torch.einsum("pbix,xy,pbjy->pbij", p, ETA, p) for p in (x, found))
+    assert torch.allclose(after, before, rtol=0, atol=1e-12 * float(before.abs().max()))
+    photon = torch.zeros(1, 1, 3, 4, dtype=torch.float64)
+    assert torch.equal(at_rest(photon), photon)
+    photon[0, 0, 0] = torch.tensor([5.0, 3.0, 4.0, 0.0])
+    assert torch.equal(at_rest(photon), photon)
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+def test_single_precision_keeps_the_symmetry(rank: int) -> None:
+    """Jets of 600 GeV of 24 narrow particles: round-off is under 0.3 % of the outputs' spread (measured, three draws of
+    weights: at most 0.03 %; computed where the jet moves, for L=2: 0.8 to 4 %)."""
+    rng = np.random.default_rng(0)
+    at = np.concatenate([[[600.0, 0.0, 0.0]]] * 24)[None, None] * rng.dirichlet(np.ones(24), (1, 40))[..., None]
+    at = at + rng.normal(size=at.shape) * 4
+    x = torch.as_tensor(np.concatenate([np.sqrt((at**2).sum(-1, keepdims=True)), at], -1))
+    model = Lorentz(LorentzConfig(L=rank), (24, 4), 2)
+    weights = drawn(model)
+    exact = model.outputs(weights, x)
+    found = model.outputs({name: value.float() for name, value in weights.items()}, x.float())
+    assert float((found - exact).abs().max()) < 0.003 * float(exact.std(1).min())
+
+
+def test_tensors_are_what_they_are_called() -> None:
+    model = Lorentz(LORENTZ[2], (8, 4), 2)
+    last = model.features(drawn(model), jet(0))[-2]
+    assert last.antisymmetric is not None
+    assert last.symmetric is not None
+    raised = [torch.einsum("pbnxyc,yz->pbncxz", tensor, ETA) for tensor in (last.antisymmetric, last.symmetric)]
+    sizes = [float(tensor.abs().max()) for tensor in raised]
+    assert min(sizes) > 1e-3
+    assert float((raised[0] + raised[0].mT).abs().max()) < 1e-12 * sizes[0]
+    assert float((raised[1] - raised[1].mT).abs().max()) < 1e-12 * sizes[1]
+    assert float(torch.einsum("pbnxxc->pbnc", last.symmetric).abs().max()) < 1e-12 * sizes[1]
+
+
+def test_duals() -> None:
+    """½ ε^{μνρσ} a_{ρσ} summed term by term; twice is −1; invariants of a field are E² − B² and E·B."""
+    rng = np.random.default_rng(0)
+    raised = rng.normal(size=(4, 4))
+    raised -= raised.T
+    eta = np.diag(METRIC)
+    expected = np.zeros((4, 4))
+    lowered = eta @ raised @ eta
+    for order in itertools.permutations(range(4)):
+        sign = round(np.linalg.det(np.eye(4)[list(order)]))
+        expected[order[0], order[1]] += 0.5 * sign * lowered[order[2], order[3]]
+    mixed = torch.as_tensor(raised @ eta)[..., None]
+    metric = torch.tensor(METRIC, dtype=torch.float64)
+    found = dual_of(mixed, metric)
+    assert np.allclose(found[..., 0].numpy() @ eta, expected, atol=1e-14)
+    assert torch.allclose(dual_of(found, metric), -mixed, atol=1e-14)
+    electric, magnetic = raised[1:, 0], -np.array([raised[2, 3], raised[3, 1], raised[1, 2]])
+    matrix, dual = mixed[..., 0].numpy(), found[..., 0].numpy()
+    assert np.isclose(np.trace(matrix @ matrix), 2 * (electric @ electric - magnetic @ magnetic))
+    assert np.isclose(np.trace(matrix @ dual), 4 * (electric @ magnetic))
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+def test_what_is_no_transformation_is_seen(rank: int) -> None:
+    model = Lorentz(LORENTZ[rank], (8, 4), 2)
     weights, x = drawn(model), jet(0)
     stretched = x * torch.tensor([1.0, 1.0, 1.0, 1.1], dtype=x.dtype)
     assert float((model.outputs(weights, stretched) - model.outputs(weights, x)).abs().max()) > 1e-3
 
 
 def test_order_and_padding_do_not_count() -> None:
-    for model in (Lorentz(LORENTZ, (8, 4), 2), Momenta(MomentaConfig(channels=5), (8, 4), 2)):
+    for model in MODELS:
         weights, x = drawn(model), jet(1)
         expected = model.outputs(weights, x)
         assert_same(model.outputs(weights, x[:, :, [7, 3, 0, 6, 5, 1, 4, 2]]), expected)
@@ -75,7 +168,7 @@ def test_the_twin_sees_boosts() -> None:
 
 def test_packs_and_gradients() -> None:
     """Runs of a pack are those alone, and gradients are finite where particles are missing or have no mass."""
-    for model in (Lorentz(LORENTZ, (8, 4), 2), Momenta(MomentaConfig(channels=5), (8, 4), 2)):
+    for model in MODELS:
         weights = [drawn(model, seed) for seed in (0, 1)]
         packed = {name: torch.cat([w[name] for w in weights]).requires_grad_() for name in weights[0]}
         x = torch.cat([jet(3), jet(4)])
@@ -84,4 +177,8 @@ def test_packs_and_gradients() -> None:
         for i in range(2):
             assert_same(found[i].detach(), model.outputs(weights[i], x[i : i + 1])[0])
         found.sum().backward()  # type: ignore[no-untyped-call]
-        assert all(bool(torch.isfinite(value.grad).all()) for value in packed.values() if value.grad is not None)
+        for name, value in packed.items():
+            assert value.grad is not None, name
+            assert bool(torch.isfinite(value.grad).all()), name
+            # every weight reaches the outputs: none is there that could not
+            assert bool((value.grad != 0).all()), name
