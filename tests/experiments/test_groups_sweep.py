@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -106,3 +107,36 @@ def test_networks_are_as_good_as_support_vectors(
     machine = svm.SVC(C=10).fit(train.inputs.reshape(120, -1), train.labels)
     machines = 1 - machine.score(dataset.test.inputs.reshape(len(dataset.test), -1), dataset.test.labels)
     assert result["metrics"]["error_rate"] < machines + MARGINS[data, model]
+
+
+@pytest.mark.skipif(
+    any(not importlib.util.find_spec(name) for name in ("pythia8mc", "fastjet")),
+    reason="jets need the extra jets: pip install --editable '.[jets]'",
+)
+def test_lorentz_networks_are_as_good_as_a_jets_mass(planned: list[RunConfig], tmp_path: Path) -> None:
+    """A support vector machine that is told the mass and the number of particles errs on 0.053 of the test jets, after
+    200 examples; the networks, from momenta and after a quarter of the sweep's training, on 0.045 (L=1 and L=2), the
+    twin on 0.24. Error rates of 400 jets have standard deviations of 0.01 (and 0.02): the margins are three."""
+    svm = pytest.importorskip("sklearn.svm", reason="needs the extra groups: pip install --editable '.[groups]'")
+    errors = {}
+    for config in planned:
+        if config.data["source"] != "jets":
+            continue
+        plain: Mapping[str, Any] = config.as_dict()
+        data = {**plain["data"], "pool": 200, "holdout": 20, "test": 400, "disjoint_seeds": 1, "cache": str(tmp_path)}
+        training = {**plain["training"], "max_steps": 200}
+        changed = {**plain, "P": 200, "data": data, "training": training, "store": str(tmp_path / "runs")}
+        dataset: Any = dataset_of(parse(changed).data)
+        result = finished(changed).result()
+        assert result is not None
+        errors[config.model.architecture, plain["L"]] = result["metrics"]["error_rate"]
+    features = []
+    for inputs in (dataset.pool.inputs, dataset.test.inputs):
+        total = inputs.sum(1, dtype=np.float64)
+        mass = np.sqrt(np.maximum(total[:, 0] ** 2 - (total[:, 1:] ** 2).sum(1), 0))
+        features.append(np.stack([mass / 100, (inputs[..., 0] > 0).sum(1) / 10], 1))
+    machine = svm.SVC(C=10).fit(features[0], dataset.pool.labels)
+    machines = 1 - machine.score(features[1], dataset.test.labels)
+    for rank in (1, 2):
+        assert errors["lorentz", rank] < machines + 0.03
+        assert errors["lorentz", rank] < errors["momenta", None] - 0.06
