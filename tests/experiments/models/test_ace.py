@@ -15,7 +15,8 @@ from scipy.spatial.transform import Rotation
 from experiments.config import AceConfig
 from experiments.data.dataset import Floats, Frames
 from experiments.errors import InputError
-from experiments.models.ace import Ace, LinearAce, basis, most_features, radial_functions
+from experiments.models.ace import Ace, LinearAce, radial_functions
+from experiments.models.ace_basis import basis, most_features
 
 CELLS = [(1, 0), (1, 2), (2, 0), (2, 3), (3, 2), (4, 1)]
 ELEMENTS = (1, 6, 8)
