@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import initialize_config_dir
@@ -14,12 +15,14 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from slurm import commands, local, worker
+from slurm import commands, local, scheduler, worker
 from slurm.cluster import daemons
 from slurm.cluster.cluster import Cluster
 from slurm.cluster.configuration import Settings
 from slurm.cluster.temporary import temporary
+from tests.slurm.states import HERE, Slurm, Store
 
+MakeConfig = Callable[..., dict[str, Any]]
 STUB = Path(__file__).with_name("stub_worker.py")
 
 
@@ -76,3 +79,21 @@ def stubs(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, str]], None
         monkeypatch.setenv("EQUILAW_STUB", json.dumps(dict(told)))
 
     return tell
+
+
+@pytest.fixture
+def store(tmp_path: Path, make_config: MakeConfig) -> Store:
+    """An empty store."""
+    (tmp_path / "store").mkdir()
+    return Store(tmp_path / "store", make_config())
+
+
+@pytest.fixture
+def slurm(monkeypatch: pytest.MonkeyPatch) -> Slurm:
+    """In place of the scheduler."""
+    made = Slurm()
+    monkeypatch.setattr(scheduler, "look", made.look)
+    monkeypatch.setattr(scheduler, "cluster_name", lambda: HERE)
+    monkeypatch.setattr(scheduler, "past", lambda *_: made.past)
+    monkeypatch.setattr(scheduler, "cancel", lambda *told: made.cancelled.append(told))
+    return made
