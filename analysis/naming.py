@@ -89,8 +89,14 @@ def model_names(curves: Sequence[Curve], *, full: bool = False) -> tuple[str, ..
     found = [
         f"{kind} {short(curve)}".strip() or architecture_name(curve) for kind, curve in zip(kinds, curves, strict=True)
     ]
-    for name in {name for name in found if found.count(name) > 1}:
-        alike = [i for i, other in enumerate(found) if other == name]
+    return told_apart(found, curves)
+
+
+def told_apart(called: Sequence[str], curves: Sequence[Curve]) -> tuple[str, ...]:
+    """Names of curves, namesakes with what differs between them."""
+    found = list(called)
+    for name in {name for name in called if called.count(name) > 1}:
+        alike = [i for i, other in enumerate(called) if other == name]
         for i, more in zip(alike, names([curves[i] for i in alike]), strict=True):
             found[i] = ", ".join(text for text in (name, more) if text)
     return tuple(found)

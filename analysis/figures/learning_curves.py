@@ -42,7 +42,7 @@ def draw(panels: Sequence[Panel], stem: Path, columns: int = 3) -> list[Path]:
     """Draw panels side by side into `stem`.pdf/.svg/.png, and `stem`.csv with the plotted numbers."""
     numbers: list[dict[str, object]] = []
     with style():
-        entries = max(len(panel.fits) + 1 for panel in panels)
+        entries = max(len(panel.fits) + 2 for panel in panels)
         height = 0.80 * COLUMN_WIDTH + 0.13 * entries  # axes, then one legend line per curve
         figure, axes = sheet(len(panels), height, columns)
         for one, panel, mark in zip(axes, panels, letters(len(panels)), strict=True):
@@ -60,7 +60,7 @@ def _panel(axes: Axes, panel: Panel, letter: str) -> list[dict[str, object]]:
     called = panel.names or model_names(curves)
     for (fit, judgement), look, cell, model in zip(panel.fits, looks(curves, panel.by), cells, called, strict=True):
         drawn = _curve(axes, fit, judgement, look, factor)
-        name = _legend(fit, judgement, f"{cell}  {model}".strip())
+        name = _legend(fit, f"{cell}  {model}".strip())
         numbers += [{"panel": letter + panel.title, "curve": fit.curve.name, "unit": unit, **row} for row in drawn]
         handles.append(
             Line2D(
@@ -73,9 +73,21 @@ def _panel(axes: Axes, panel: Panel, letter: str) -> list[dict[str, object]]:
                 label=name,
             )
         )
+    if any(judgement.verdict is Verdict.NOT_CONVERGED for _, judgement in panel.fits):
+        handles.append(
+            Line2D(
+                [],
+                [],
+                color="#777777",
+                marker="o",
+                markerfacecolor="white",
+                linestyle="",
+                label="hollow: not converged",
+            )
+        )
     if any(np.isfinite(curve.train_error).any() for curve in curves):
         handles.append(
-            Line2D([], [], color="#777777", alpha=0.8, linewidth=0.8, linestyle=(0, (3, 2)), label="training error")
+            Line2D([], [], color="#777777", alpha=0.8, linewidth=0.8, linestyle=_TRAIN_LINE, label="training error")
         )
     _decorate(axes, curves, metric, unit, factor)
     title(axes, letter + panel.title)
@@ -124,13 +136,13 @@ def _face(judgement: Judgement, look: Look) -> str:
     return "white" if judgement.verdict is Verdict.NOT_CONVERGED else look.color
 
 
-def _legend(fit: CurveFit, judgement: Judgement, name: str) -> str:
+def _legend(fit: CurveFit, name: str) -> str:
     curve, best = fit.curve, fit.best
     text = f"{name}:  β = {plus_minus(best.beta.value, best.beta.low, best.beta.high)}"
     if best.form is Form.POWER_FLOOR:
         unit, factor = display_unit(curve.unit)
         text += f", floor {best.floor * factor:.3g} {unit}"
-    return text + ("  (not converged)" if judgement.verdict is Verdict.NOT_CONVERGED else "")
+    return text
 
 
 def _cells(curves: Sequence[Curve]) -> list[str]:

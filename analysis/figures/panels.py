@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from analysis.curve import Curve
 from analysis.flags import Fitted
-from analysis.naming import NAMES, architecture_name, names, said, short
+from analysis.naming import NAMES, architecture_name, names, said, short, told_apart
 
 PREFERRED = ("force_mae", "force_rmse", "energy_rmse", "energy_mae", "error_rate")
 """Which metric stands for a dataset where one must."""
@@ -70,8 +70,9 @@ def panels_by_architecture(fits: Sequence[Fitted]) -> list[Panel]:
 
 
 def panels_by_group(fits: Sequence[Fitted]) -> list[Panel]:
-    """One panel per dataset with two symmetry groups or more: the richest model of each architecture and group."""
-    return _richest(fits, "group", ("group", "architecture"))
+    """One panel per dataset with two symmetry groups or more: the richest model of each architecture, group and number
+    of turned copies to learn from."""
+    return _richest(fits, "group", ("group", "architecture", "model.copies"))
 
 
 def rank(metric: str) -> int:
@@ -133,11 +134,14 @@ def _richest(fits: Sequence[Fitted], by: str, kinds: Sequence[str]) -> list[Pane
     for group in _split(preferred(fits), ("dataset", "test_set")).values():
         if len({fit.curve.text(by) for fit, _ in group} - {""}) < 2:
             continue
-        chosen = [max(kind, key=lambda item: _wealth(item[0].curve)) for kind in _split(group, kinds).values()]
+        candidates = _split(group, kinds).values()
+        chosen = [max(kind, key=lambda item: _wealth(item[0].curve)) for kind in candidates]
         chosen.sort(key=lambda item: (item[0].curve.text(by), _order(item)))
-        called = tuple(f"{_kind(fit.curve, by)} {short(fit.curve)}".strip() for fit, _ in chosen)
-        heading = f"{_title(chosen[0][0].curve, ('dataset',))}, the richest model of each"
-        panels.append(Panel(heading, tuple(chosen), called, by))
+        called = [f"{_kind(fit.curve, by)} {short(fit.curve)}".strip() for fit, _ in chosen]
+        heading = _title(chosen[0][0].curve, ("dataset",))
+        if any(len(kind) > 1 for kind in candidates):
+            heading += ", the richest model of each"
+        panels.append(Panel(heading, tuple(chosen), told_apart(called, [fit.curve for fit, _ in chosen]), by))
     return panels
 
 

@@ -50,13 +50,14 @@ _HUES = {
 }
 HUES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#332288", "#56B4E9", "#882255", "#7F7F7F", "#999933")
 """In order of use where colour tells something else than (L, ν)."""
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "h", "*")
+MARKERS = ("o", "s", "^", "D", "v", "p", "h", "<", ">", "d")
+"""Those that look hollow when they are, at their size."""
 _DASHES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (1.2, 1.4)), (0, (4, 1.2, 1, 1.2)))
 _OTHERS = ("#117733", "#88CCEE", "#DDCC77", "#AA4466", "#6699CC", "#888888")
 _MARKERS = {
     (-1, 1): "o",
     (-1, 2): "^",
-    (-1, 3): "*",
+    (-1, 3): "<",
     (0, 1): "o",
     (1, 1): "s",
     (0, 3): "^",
@@ -64,7 +65,7 @@ _MARKERS = {
     (0, 2): "v",
     (2, 1): "p",
     (2, 3): "h",
-    (1, 2): "P",
+    (1, 2): ">",
 }
 _EDGE_LINES: dict[int | None, Any] = {
     None: "-",
@@ -73,7 +74,7 @@ _EDGE_LINES: dict[int | None, Any] = {
     1: (0, (4, 1.2, 1, 1.2)),
     0: (0, (1.2, 1.4)),
 }
-_EDGE_MARKERS = {(-1, 1): "o", (-1, 2): "^", (-1, 3): "*", 2: "s", 1: "D", 0: "v"}
+_EDGE_MARKERS = {(-1, 1): "o", (-1, 2): "^", (-1, 3): "<", 2: "s", 1: "D", 0: "v"}
 
 _SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # shipped with matplotlib: the same glyphs on every machine
@@ -97,7 +98,8 @@ _SETTINGS: dict[Any, Any] = {
     "xtick.minor.width": 0.4,
     "ytick.minor.width": 0.4,
     "lines.linewidth": 1.2,
-    "lines.markersize": 3.2,
+    "lines.markersize": 3.4,
+    "lines.markeredgewidth": 0.8,  # of the default, 1, triangles are all edge
     "legend.fontsize": 6.6,
     "legend.frameon": False,
     "legend.handlelength": 2.6,
@@ -172,7 +174,7 @@ def _by_model(curves: Sequence[Curve]) -> list[Look]:
         rank = edges.index(_edge(curve))
         shade = 0.0 if len(edges) == 1 else 0.5 * rank / (len(edges) - 1)
         edge = _edge(curve)
-        marker = _MARKERS.get(key, "X")
+        marker = _MARKERS.get(key, "d")
         if len(edges) > 1 and rank > 0:
             marker = _EDGE_MARKERS.get(edge if edge is not None else 3, marker)
         line = _EDGE_LINES.get(edge, "-") if len(edges) > 1 or (edge == 0 and key[1] > 1) else "-"
@@ -239,7 +241,7 @@ def size_axis(axes: Axes, sizes: Iterable[float]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(True, which="major", color=GRID, linewidth=0.5)
     axes.set_axisbelow(True)
-    axes.set_xlabel("Training-set size P (frames)")
+    axes.set_xlabel("Training-set size P")
 
 
 def _apart(values: Sequence[float]) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from analysis.curve import curves
@@ -20,7 +23,7 @@ from analysis.figures.maps import draw as draw_maps
 from analysis.figures.maps import maps
 from analysis.figures.nearest import dimensions, nearest
 from analysis.figures.nearest import draw as draw_nearest
-from analysis.figures.style import HUES, looks, plain_number
+from analysis.figures.style import HUES, MARKERS, looks, plain_number, style
 from analysis.flags import Fitted
 from analysis.naming import display_unit
 from analysis.record import analyse
@@ -127,6 +130,24 @@ def test_architectures_stand_by_their_richest_model(papers: list[Fitted]) -> Non
     assert [name.partition(":")[0] for name in panel.names] == ["E(3)"] * 3 + ["SE(3)"]
 
 
+def test_groups_stand_with_and_without_copies(papers: list[Fitted]) -> None:
+    """Twins that learn from copies are curves of their own, named by that; who has rivals is said to be the richest."""
+
+    def with_copies(item: Fitted, copies: int) -> Fitted:
+        fit, judgement = item
+        settings = {**fit.curve.settings, "model.copies": copies}
+        return replace(fit, curve=replace(fit.curve, settings=settings)), judgement
+
+    aspirin = [item for item in papers if item[0].curve.text("dataset") == "aspirin"]
+    (plain,) = panels.panels_by_group(aspirin)
+    assert plain.title.endswith(", the richest model of each")
+    tfn = [item for item in aspirin if item[0].curve.text("architecture") == "tfn"][:1]
+    ace = [item for item in aspirin if item[0].curve.text("architecture") == "ace"][:1]
+    (panel,) = panels.panels_by_group([*ace, *(with_copies(tfn[0], copies) for copies in (1, 8))])
+    assert "richest" not in panel.title
+    assert [name.rpartition(", ")[2] for name in panel.names if name.startswith("SE(3)")] == ["copies=1", "copies=8"]
+
+
 def test_no_arrangement_is_drawn_from_one_kind_of_model(papers: list[Fitted]) -> None:
     alone = [item for item in papers if item[0].curve.number("L") == 1 and item[0].curve.text("dataset") == "water"]
     for arrange in (panels.panels_by_order, panels.panels_by_architecture, panels.panels_by_group):
@@ -216,3 +237,28 @@ def simulated(colour: str, kind: str) -> NDArray[np.float64]:
     }
     linear = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]) ** 2.2
     return np.asarray(np.linalg.inv(to_lms) @ np.array(lacks[kind]) @ to_lms @ linear)
+
+
+@pytest.mark.parametrize("marker", MARKERS)
+def test_hollow_markers_look_hollow(marker: str) -> None:
+    """Not converged is said by them: of the pixels that a filled one covers, at least a sixth are white in a hollow."""
+    with style():
+        covered = []
+        for face in ("black", "white"):
+            figure = Figure(figsize=(0.3, 0.3))
+            canvas = FigureCanvasAgg(figure)
+            axes = figure.add_axes((0, 0, 1, 1))
+            axes.set_axis_off()
+            axes.plot([0], [0], marker, color="black", markerfacecolor=face)
+            canvas.draw()  # type: ignore[no-untyped-call]
+            covered.append(np.asarray(canvas.buffer_rgba())[..., 0] < 128)  # type: ignore[no-untyped-call]
+    filled, hollow = covered
+    assert (filled & ~hollow).sum() > filled.sum() / 6
+
+
+def test_all_markers_are_among_those(papers: list[Fitted]) -> None:
+    keys = [fit.curve for fit, _ in papers]
+    drawn = {look.marker for by in ("model", "architecture", "group") for look in looks(keys, by)}
+    assert drawn <= set(MARKERS)
+    networks = curves(check_table(papers_table().assign(architecture="cnn", L=np.nan, nu=np.nan).head(20), "t"))
+    assert {look.marker for look in looks(networks[:1])} <= set(MARKERS)
