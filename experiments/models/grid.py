@@ -55,11 +55,11 @@ def correlate(x: Tensor, kernel: Tensor, dilation: int = 1) -> Tensor:
 
 def _wrapped(x: Tensor, axis: int, margin: int) -> Tensor:
     """The axis continued periodically by ``margin`` on both sides (which may be longer than the axis)."""
+    if margin == 0:
+        return x
     size = x.shape[axis]
-    before = [x] * (margin // size)  # whole periods
-    part = margin % size
-    ends = [x.narrow(axis, size - part, part), *before], [*before, x.narrow(axis, 0, part)]
-    return torch.cat([*ends[0], x, *ends[1]], axis) if margin else x
+    periods, part = [x] * (margin // size), margin % size
+    return torch.cat([x.narrow(axis, size - part, part), *periods, x, *periods, x.narrow(axis, 0, part)], axis)
 
 
 def kernel_of(weight: Tensor, side: int) -> Tensor:

@@ -112,9 +112,8 @@ class Harmonic:
         side, c = self.config.kernel, self.config.channels
         scale = 1 / math.sqrt(self.config.n_rings * before * len(orders))
         pairs = [(i, o) for i in orders for o in self.orders]
-        radial = (
-            torch.stack([params[f"layer{t}.radial.{i}{o}"] for i, o in pairs], 1) * scale
-        )  # [p, pairs, rings, C, C']
+        stored = [params[f"layer{t}.radial.{i}{o}"] for i, o in pairs]
+        radial = torch.stack(stored, 1) * scale  # [p, pairs, rings, C, C']
         phase = torch.stack([params[f"layer{t}.phase.{i}{o}"] for i, o in pairs], 1)[:, :, None]
         # real and imaginary parts of Σ R·e^{iβ}·basis, a product of all pairs of orders at once
         profiles = torch.cat([radial * phase.cos(), radial * phase.sin()], 2).flatten(3).mT  # [p, pairs, C·C', 2·rings]

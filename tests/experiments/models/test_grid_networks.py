@@ -56,10 +56,12 @@ def assert_same(one: Tensor, other: Tensor, tolerance: float = ROUND_OFF) -> Non
     assert float((one - other).abs().max()) < tolerance * (1 + float(other.abs().max()))
 
 
+@pytest.mark.parametrize("dilation", [1, 3, 4, 9])
 @pytest.mark.parametrize("dimensions", [1, 2, 3])
-def test_correlation_is_its_sum(dimensions: int) -> None:
-    """Σ_y kernel(y)·x(z + dilation·y) with periodic borders, by loops; also where a kernel laps the grid."""
-    size, side, dilation = 4, 3, 3
+def test_correlation_is_its_sum(dimensions: int, dilation: int) -> None:
+    """Σ_y kernel(y)·x(z + dilation·y) with periodic borders, by loops; also where a kernel laps the grid, or its border
+    is a whole grid and more."""
+    size, side = 4, 3
     x = images(2, 2, *[size] * dimensions).expand(2, *[-1] * (dimensions + 2)).clone()
     x[1] *= 2
     kernel = images(3, 2, *[side] * dimensions, seed=2).expand(2, *[-1] * (dimensions + 2)).clone()
