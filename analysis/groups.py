@@ -44,6 +44,8 @@ SUBGROUPS = {
 on grids have the rotations of the grid only, and "dilations" are a semigroup."""
 EQUAL_SIZE = 0.2
 """Twins have weights within this share of each other: widths are whole numbers."""
+VAGUE = 1000.0
+"""A factor is not given where its interval holds 1 and its ends are further apart than this: nothing is known of it."""
 WEIGHS = ("L", "model.copies")
 """Settings of a network that its name must tell where they are more than one."""
 
@@ -183,6 +185,8 @@ def _late(gain: Gain) -> str:
 def _factor(gain: Gain) -> str:
     ratio = gain.factor.ratio
     if np.isfinite(ratio.value):
+        if ratio.low < 1 < ratio.high and ratio.high > VAGUE * ratio.low:
+            return f"no data-efficiency factor can be told: its interval is [{ratio.low:.1g}, {ratio.high:.1g}]"
         span = f" [{ratio.low:.2g}, {ratio.high:.2g}]" if np.isfinite(ratio.low) else ", without an interval"
         text = f"data-efficiency factor {ratio.value:.2g}{span} at an error of {gain.factor.error:.2g}"
         if gain.not_converged and np.isfinite(gain.half_factor):

@@ -157,6 +157,16 @@ def test_sizes_with_no_error_at_all_are_left_out_and_named() -> None:
     json.dumps(groups.record(gain), allow_nan=False)
 
 
+def test_a_factor_of_which_nothing_is_known_is_not_given() -> None:
+    """Flat curves with scatter: any number of examples has the same error."""
+    models = {"cnn": ("translations", 0.4, 0.05, 7800), "gcnn": ("p4", 0.4, 0.05, 7500)}
+    (gain,) = found(table(models, noise=0.1))
+    ratio = gain.factor.ratio
+    assert ratio.low < 1 < ratio.high
+    assert ratio.high / ratio.low > 1000
+    assert "no data-efficiency factor can be told: its interval is [" in groups.sentence(gain)
+
+
 def test_names_tell_the_order_of_messages() -> None:
     """Where it is more than one; nothing where a network has none."""
     models = {"momenta": ("none", 1.5, 0.5, 2127), "lorentz": ("SO+(1,3)", 0.5, 0.5, 2042)}
