@@ -44,9 +44,10 @@ UNIT = 10.0
 NO_MASS = 1e-9
 """Square of a jet's mass over that of its energy below which it is round-off."""
 METRIC = (1.0, -1.0, -1.0, -1.0)
-_LEVI_CIVITA = np.zeros((4, 4, 4, 4))
-for _order in itertools.permutations(range(4)):
-    _LEVI_CIVITA[_order] = round(np.linalg.det(np.eye(4)[list(_order)]))
+_DUAL = np.zeros((4, 4, 4, 4))
+"""½ ε^{μνρσ} with ν and ρ lowered: what takes an antisymmetric tensor with mixed indices to its dual."""
+for _m, _n, _r, _s in itertools.permutations(range(4)):
+    _DUAL[_m, _n, _r, _s] = 0.5 * METRIC[_n] * METRIC[_r] * round(np.linalg.det(np.eye(4)[[_m, _n, _r, _s]]))
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ class Lorentz:
         scalars = [s, s * s, squashed(_dot(v, v, metric)), *_summed(f_ss, s), squashed(towards)]
         a, b = x.antisymmetric, x.symmetric
         if a is not None and b is not None:
-            dual = dual_of(a, metric)
+            dual = dual_of(a)
             scalars.append(squashed(_trace(torch.cat([a, a, b], -1), torch.cat([a, dual, b], -1))))
         new = _mixed(torch.cat(scalars, -1), params[f"{name}.scalar"])
         out = Features(scaled_silu(new + params[f"{name}.scalar.bias"][:, None, None]), v)
@@ -180,7 +181,7 @@ class Lorentz:
                 odd, even = [outer, products[..., -c:]], [*even, products]
                 own_odd, own_even = ([m, s[..., None, None, :] * m] for m in (a, b))
             everything = torch.cat([_antisymmetric(torch.cat(odd, -1), metric), *own_odd], -1)
-            everything = torch.cat([everything, dual_of(everything, metric)], -1)
+            everything = torch.cat([everything, dual_of(everything)], -1)
             symmetric = torch.cat([_symmetric(torch.cat(even, -1), metric), *own_even], -1)
             out = replace(
                 out,
@@ -247,11 +248,9 @@ def _symmetric(matrix: Tensor, metric: Tensor) -> Tensor:
     return part - trace * torch.eye(4, dtype=matrix.dtype, device=matrix.device)[..., None] * 0.25
 
 
-def dual_of(matrix: Tensor, metric: Tensor) -> Tensor:
+def dual_of(matrix: Tensor) -> Tensor:
     """*a of antisymmetric a, ``[…, 4, 4, C]`` with mixed indices: ½ ε^{μνρσ} a_{ρσ}; twice is −1."""
-    levi_civita = torch.as_tensor(_LEVI_CIVITA, dtype=matrix.dtype, device=matrix.device)
-    lowered = matrix * metric[:, None, None]
-    return 0.5 * torch.einsum("xyrs,...rsc->...xyc", levi_civita * metric[:, None, None], lowered)
+    return torch.einsum("xyrs,...rsc->...xyc", matrix.new_tensor(_DUAL), matrix)
 
 
 def _mixed(x: Tensor, weight: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from experiments.data.load import dataset_of
 from experiments.data.splits import subset
 from experiments.networks import example_network, network
 from slurm.grid import expand
+from tests.experiments.data.test_jets import needed as jets_are_installed
 from tests.experiments.finished import finished
 
 SHAPES: dict[str, tuple[int, ...]] = {
@@ -109,10 +109,7 @@ def test_networks_are_as_good_as_support_vectors(
     assert result["metrics"]["error_rate"] < machines + MARGINS[data, model]
 
 
-@pytest.mark.skipif(
-    any(not importlib.util.find_spec(name) for name in ("pythia8mc", "fastjet")),
-    reason="jets need the extra jets: pip install --editable '.[jets]'",
-)
+@jets_are_installed
 def test_lorentz_networks_are_as_good_as_a_jets_mass(planned: list[RunConfig], tmp_path: Path) -> None:
     """A support vector machine that is told the mass and the number of particles errs on 0.053 of the test jets, after
     200 examples; the networks, from momenta and after a quarter of the sweep's training, on 0.045 (L=1 and L=2), the
