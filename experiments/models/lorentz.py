@@ -250,7 +250,8 @@ def _symmetric(matrix: Tensor, metric: Tensor) -> Tensor:
 
 def dual_of(matrix: Tensor) -> Tensor:
     """*a of antisymmetric a, ``[…, 4, 4, C]`` with mixed indices: ½ ε^{μνρσ} a_{ρσ}; twice is −1."""
-    return torch.einsum("xyrs,...rsc->...xyc", matrix.new_tensor(_DUAL), matrix)
+    dual = torch.as_tensor(_DUAL, dtype=matrix.dtype, device=matrix.device)
+    return torch.einsum("xyrs,...rsc->...xyc", dual, matrix)
 
 
 def _mixed(x: Tensor, weight: Tensor) -> Tensor:
