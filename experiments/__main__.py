@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments import trackers
 from experiments.config import parse
-from experiments.errors import InputError, RunsFailed, one_line
+from experiments.errors import DeviceLost, InputError, RunsFailed, one_line
 from experiments.files import DISK
 from experiments.interrupt import StopRequest, Terminated
 from experiments.wording import holdout, printed
@@ -75,6 +75,8 @@ def single(config: DictConfig) -> dict[str, float] | None:
         outcome = execute([run], stop, _report)[run.id]
     except Interrupted:
         raise Stopped(f"stopped; the same command continues run {run.id}", stop.exit_code) from None
+    except DeviceLost as error:
+        raise RunsFailed(f"the device was lost ({error}); the same command continues run {run.id}") from None
     if outcome == "taken":
         print(f"run {run.id} is being computed by another process; its result will be in {run.path}", file=sys.stderr)
         return None

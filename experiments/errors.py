@@ -14,6 +14,18 @@ class RunsFailed(RuntimeError):
     """One or more runs failed, and everything else is done; commands print the message and exit with code 1."""
 
 
+class DeviceLost(RuntimeError):
+    """The device of a process can no longer be used; its message says why, in one line.
+
+    No run is to blame: all that were being computed are queued as before, with their checkpoints. Only a new process
+    may find the device in order again. ``absent`` says that it was never there.
+    """
+
+    def __init__(self, reason: str, absent: bool = False) -> None:
+        super().__init__(reason)
+        self.absent = absent
+
+
 def one_line(error: Exception) -> str:
     """The message of a library's exception as one line that names key, value and what is accepted."""
     text = str(error)

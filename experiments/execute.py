@@ -23,13 +23,14 @@ from experiments.config import RunConfig, parse
 from experiments.data.dataset import AnyDataset, Dataset
 from experiments.data.load import Section, dataset_of, key_of
 from experiments.data.splits import training_subset
-from experiments.errors import InputError
+from experiments.errors import DeviceLost, InputError
 from experiments.problems import problem_of
 from experiments.record import origin, peak_memory, result_of
 from experiments.runs import ORIGIN, WEIGHTS, Attempt, Run
 from experiments.trackers import Tracking
 from experiments.training import trained
 from experiments.training.checkpoint import Checkpoint
+from experiments.training.device_errors import does_not_fit, lost_device, out_of_memory, unusable
 from experiments.training.evaluate import Evaluation, evaluation
 from experiments.training.member import TRUNK, Member, usable_trunk
 from experiments.training.memory import train_within_memory
@@ -41,7 +42,7 @@ logger = logging.getLogger(__name__)
 Report = Callable[[Mapping[str, Any]], None]
 
 
-def execute(runs: Sequence[Run], stop: Callable[[], bool], report: Report) -> dict[str, str]:
+def execute(runs: Sequence[Run], stop: Callable[[], bool], report: Report, device: str | None = None) -> dict[str, str]:
     """Compute the runs of a pack that nobody else has, and say of each: done, failed, taken (elsewhere).
 
     A run that fails fails alone. One that failed because its numbers were no longer finite starts afresh when it is
@@ -50,9 +51,11 @@ def execute(runs: Sequence[Run], stop: Callable[[], bool], report: Report) -> di
     Args:
         stop: asked at least once a leg: also how a worker shows that it lives.
         report: hears of ``progress`` and, as soon as a run is settled, of ``ended`` with its ``outcome``.
+        device: cpu or cuda, in place of what the runs ask for: whoever gave them to this process has chosen.
 
     Raises:
         Interrupted: ``stop()`` turned true; the checkpoints are written and the runs can be taken again.
+        DeviceLost: nothing can be computed on the device any more; the runs can be taken again by a new process.
         OSError: the disk is full, read-only or broken; the runs can be taken again from their latest checkpoints.
     """
     outcome: dict[str, str] = _Outcomes(report)
@@ -69,11 +72,12 @@ def execute(runs: Sequence[Run], stop: Callable[[], bool], report: Report) -> di
             run.set_state("running", attempt=attempt.number)
             taken.append(attempt)
         try:
-            _guarded(taken, stop, report, outcome)
-        except Interrupted:
+            _guarded(taken, stop, report, outcome, device)
+        except (Interrupted, DeviceLost) as error:
+            message = "interrupted by a signal" if isinstance(error, Interrupted) else f"its device was lost: {error}"
             for attempt in taken:
                 if attempt.run.id not in outcome:
-                    attempt.run.set_state("queued", attempt=attempt.number, message="interrupted by a signal")
+                    attempt.run.set_state("queued", attempt=attempt.number, message=message)
             raise
     return outcome
 
@@ -90,13 +94,20 @@ class _Outcomes(dict[str, str]):
         self.report({"event": "ended", "run": run_id, "outcome": outcome})
 
 
-def _guarded(attempts: Sequence[Attempt], stop: Callable[[], bool], report: Report, outcome: dict[str, str]) -> None:
+def _guarded(
+    attempts: Sequence[Attempt],
+    stop: Callable[[], bool],
+    report: Report,
+    outcome: dict[str, str],
+    device: str | None,
+) -> None:
     """Compute all; whatever happens in a run is recorded as its failure, and its alone."""
     if not attempts:
         return
     try:
-        _compute(attempts, stop, report, outcome)
-    except Interrupted:
+        _compute(attempts, stop, report, outcome, device)
+        return
+    except (Interrupted, DeviceLost):
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno in files.DISK:
@@ -108,8 +119,8 @@ def _guarded(attempts: Sequence[Attempt], stop: Callable[[], bool], report: Repo
         logger.warning(
             "a pack of %d failed (%s: %s); its runs go on one by one", len(left), type(error).__name__, error
         )
-        for attempt in left:
-            _guarded([attempt], stop, report, outcome)
+    for attempt in left:  # not while the error is handled: it holds the memory of what it went through
+        _guarded([attempt], stop, report, outcome, device)
 
 
 def _fail(attempt: Attempt, error: Exception | str) -> str:
@@ -129,7 +140,13 @@ def _fail(attempt: Attempt, error: Exception | str) -> str:
     return "failed"
 
 
-def _compute(attempts: Sequence[Attempt], stop: Callable[[], bool], report: Report, outcome: dict[str, str]) -> None:
+def _compute(
+    attempts: Sequence[Attempt],
+    stop: Callable[[], bool],
+    report: Report,
+    outcome: dict[str, str],
+    device: str | None,
+) -> None:
     """Compute all, each entered into ``outcome`` as soon as it has ended."""
     checked = [(attempt, _checked(attempt)) for attempt in attempts]
     for attempt, found in checked:
@@ -144,8 +161,28 @@ def _compute(attempts: Sequence[Attempt], stop: Callable[[], bool], report: Repo
     if configs[0].model.closed_form:
         for attempt, config in zip(attempts, configs, strict=True):
             outcome[attempt.run.id] = _solve(attempt, config, dataset, stop)
-    else:
-        _train(attempts, configs, dataset, stop, report, outcome)
+        return
+    place = _place(device, configs[0])
+    try:
+        _train(attempts, configs, dataset, place, stop, report, outcome)
+    except (Interrupted, InputError):
+        raise
+    except Exception as error:
+        if reason := lost_device(error, place):
+            raise DeviceLost(reason) from error
+        if out_of_memory(error):
+            raise InputError(does_not_fit(error, place)) from error
+        raise
+
+
+def _place(given: str | None, config: RunConfig) -> torch.device:
+    """Return the device to train on; that one which this process was given is not there is no fault of a run."""
+    if given is None:
+        return device_of(config.device)
+    device = torch.device(given)
+    if reason := unusable(device):
+        raise DeviceLost(reason, absent=True)
+    return device
 
 
 def _checked(attempt: Attempt) -> RunConfig | InputError:
@@ -204,13 +241,13 @@ def _train(
     attempts: Sequence[Attempt],
     configs: Sequence[RunConfig],
     dataset: AnyDataset,
+    device: torch.device,
     stop: Callable[[], bool],
     report: Report,
     outcome: dict[str, str],
 ) -> None:
     settings, architecture = configs[0].training, configs[0].model
     assert settings is not None
-    device = device_of(configs[0].device)
     problem = problem_of(dataset)
     section = key_of(configs[0].data)
     task = _task(section, problem.view(architecture), settings.precision, device)
@@ -307,7 +344,7 @@ def _publish(
 
 
 def device_of(name: str) -> torch.device:
-    """``auto`` is the first GPU where there is one.
+    """Return the device of a name; ``auto`` is the first GPU of this machine if there is one.
 
     Raises:
         InputError: cuda was asked for and there is none.

@@ -1,10 +1,11 @@
 """A worker process: packs of runs come in as lines of JSON, events go out as lines of JSON.
 
-``python -m experiments.worker PARENT`` is started by a launcher, the process PARENT, one per core with one thread
-each or one per GPU. It ends when its input ends, when it is told to by a signal (after writing checkpoints), and when
-its parent is gone. Events: ``ready``; ``alive`` from the loop of the work itself, about once a second; ``progress`` and
-``ended`` of a run; ``finished`` with a pack; ``disk`` where the store's disk is full, read-only or broken (it then ends
-with exit code 1).
+``python -m experiments.worker PARENT [DEVICE]`` is started by a launcher, the process PARENT, one per core with one
+thread each or one per GPU; DEVICE (cpu or cuda) is what it computes on, whatever its runs ask for. It ends when its
+input ends, when it is told to by a signal (after writing checkpoints), and when its parent is gone. Events: ``ready``;
+``alive`` from the loop of the work itself, about once a second; ``progress`` and ``ended`` of a run; ``finished`` with
+a pack. Two more are its last, before exit code 1: ``disk`` if the store's disk is full, read-only or broken, and
+``device`` if its device can no longer be used, or (``absent``) never could.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from experiments.errors import DeviceLost
 from experiments.files import DISK
 from experiments.interrupt import StopRequest, die_with_parent
 
@@ -58,6 +60,13 @@ def next_line(stop: Callable[[], bool]) -> str | None:
     return None
 
 
+def lost(reason: str, absent: bool) -> NoReturn:
+    """End the process, which has lost its device, at once: the end of a broken CUDA context may hang or crash."""
+    say({"event": "device", "reason": reason, "absent": absent})
+    sys.stderr.flush()
+    os._exit(1)
+
+
 def main() -> int:
     """Work until there is no more; exit code 0, or 128 + the signal that stopped it."""
     die_with_parent(int(sys.argv[1]))
@@ -67,17 +76,24 @@ def main() -> int:
 
     from experiments.execute import execute
     from experiments.runs import Run
+    from experiments.training.device_errors import unusable
     from experiments.training.pack import Interrupted
 
     torch.set_num_threads(1)
     alive = Heartbeat(stop)
+    device = sys.argv[2] if len(sys.argv) > 2 else None
+    reason = None if device is None else unusable(torch.device(device))
+    if reason is not None:
+        lost(reason, absent=True)
     say({"event": "ready"})
     while (line := next_line(stop)) is not None:
         paths = json.loads(line)
         try:
-            outcome = execute([Run(Path(path)) for path in paths], alive, say)
+            outcome = execute([Run(Path(path)) for path in paths], alive, say, device)
         except Interrupted:
             break
+        except DeviceLost as error:
+            lost(str(error), error.absent)
         except OSError as error:
             if error.errno not in DISK:
                 raise

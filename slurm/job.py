@@ -2,9 +2,9 @@
 
 ``python -m slurm.job <submission>/packs/0-3.json`` is started by the batch script (:mod:`slurm.script`). All it knows
 is that file and the run directories: whatever happened to an earlier start of this element (a preemption, its time
-limit, the loss of a node with or without its processes), this one looks at what is done, waits for what another living
-process has, and goes on from the checkpoints of the rest. Exit codes: 0 all done, 1 a run failed or the disk is full,
-2 the file is unusable, 85 asks to be requeued, 143 ended for good by the scheduler.
+limit, the loss of its GPU, or of a node with or without its processes), this one looks at what is done, waits for what
+another living process has, and goes on from the checkpoints of the rest. Exit codes: 0 all done, 1 a run failed, the
+disk is full or the GPU is missing, 2 the file is unusable, 85 asks to be requeued, 143 ended for good by the scheduler.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import files
+from experiments.errors import DeviceLost
 from experiments.files import DISK
 from experiments.interrupt import StopRequest, Terminated
 from experiments.runs import ORIGIN, STEPS, STOPPED, Run, RunStore
@@ -177,11 +178,11 @@ class Element:
         furthest = (max(map(_update, a.run.path.glob(f"attempt-*/{STEPS}")), default=0) for a in left)
         return [len(self.assigned) - len(left), sum(furthest)]
 
-    def stalls(self, progress: list[int]) -> int:
-        """Time limits in a row, this one included, that ended with the same ``progress``."""
+    def stalls(self, progress: list[int], cause: str = "timeout") -> int:
+        """Starts in a row, this one included, that ended by the same ``cause`` with the same ``progress``."""
         count = 1
         for earlier in sorted(self._starts(), key=lambda s: s.get("began", 0.0), reverse=True):
-            if earlier.get("cause") != "timeout" or earlier.get("progress") != progress:
+            if earlier.get("cause") != cause or earlier.get("progress") != progress:
                 break
             count += 1
         return count
@@ -238,6 +239,18 @@ def stopped(element: Element, controller: Callable[[str], JobState | None]) -> i
     return REQUEUE if element.content["requeue"] else 143
 
 
+def without_device(element: Element, problem: DeviceLost) -> int:
+    """What to do when this job's device is lost: the exit code. Its runs stay as they are; none has failed."""
+    progress = element.progress()
+    again = element.content["requeue"] and element.stalls(progress, "device") < element.content["max_stalls"]
+    element.write(ended=time.time(), cause="device", progress=progress)
+    if problem.absent:
+        say(f"node {socket.gethostname()} has no GPU for this job: {problem}; python -m slurm doctor --device cuda")
+        return 1
+    say(f"GPU lost on node {socket.gethostname()}: {problem}{'' if again else '; submit the sweep again'}")
+    return REQUEUE if again else 1
+
+
 def compute(
     element: Element, stop: Callable[[], bool], controller: Callable[[str], JobState | None] = ask_controller
 ) -> int:
@@ -248,15 +261,18 @@ def compute(
     if element.cancelled:
         return stopped(element, controller)
     content = element.content
-    gpus = visible_gpus() if content["kind"] == "cuda" else []
+    kind = content["kind"]
+    gpus = visible_gpus() if kind == "cuda" else []
     places = [{"CUDA_VISIBLE_DEVICES": name} for name in gpus] or [{}]
     workers = max(1, min(len(gpus) or content["workers"], len(left)))
-    pool = Pool(workers, Log(len(left)), most_together(content["kind"]), content["patience"], places, stop)
+    pool = Pool(workers, Log(len(left)), most_together(kind), content["patience"], places, stop, kind)
     pool.stop_seconds = min(STOP_SECONDS, content["warning_seconds"] / 2)  # the rest is for asking to be requeued
     try:
         pool.compute(left)
     except Terminated:
         return stopped(element, controller)
+    except DeviceLost as error:
+        return without_device(element, error)
     except OSError as error:
         if error.errno not in DISK:
             raise

@@ -17,7 +17,7 @@ from experiments import files
 from experiments.data.acquire import NotHere, only_what_is_here
 from experiments.data.dataset import AnyDataset
 from experiments.data.load import dataset_of
-from experiments.errors import RunsFailed
+from experiments.errors import DeviceLost, RunsFailed
 from experiments.interrupt import sigterm_raises
 from experiments.schema import build
 from experiments.wording import counted
@@ -92,17 +92,23 @@ def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:
     for p in missing:
         p.run.repair(p.config.as_dict())
     failures: list[Task] = list(given_up)
+    lost: list[str] = []
     with Progress(planned) as progress:
         for kind, runs in _by_device(missing).items():
             pack = settings.pack or most_together(kind)
             places = [{"CUDA_VISIBLE_DEVICES": name} for name in visible_gpus()] if kind == "cuda" else [{}]
             workers = settings.workers or (len(places) if kind == "cuda" else len(os.sched_getaffinity(0)))
-            pool = Pool(min(workers, len(runs)), progress, pack, settings.patience, places)
-            failures += pool.compute(runs)
-    if failures:
+            pool = Pool(min(workers, len(runs)), progress, pack, settings.patience, places, device=kind)
+            try:
+                failures += pool.compute(runs)
+            except DeviceLost as error:
+                failures += pool.failed
+                lost.append(f"the GPU was lost, {error}; nothing else is, the same command continues")
+    if failures or lost:
         reasons = [f"run {p.run.id}: {p.run.recorded_state().get('message', 'no message')}" for p in failures]
         hint = "; run them again with hydra.launcher.retry=true" if given_up else ""
-        raise RunsFailed("\n".join([f"{len(failures)} of {len(planned)} runs failed{hint}", *reasons[:10]]))
+        heading = [f"{len(failures)} of {len(planned)} runs failed{hint}"] if failures else []
+        raise RunsFailed("\n".join([*lost, *heading, *reasons[:10]]))
 
 
 def of_other_curves(planned: Sequence[PlannedRun]) -> int:

@@ -14,8 +14,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
+from experiments.errors import DeviceLost
 from experiments.interrupt import Terminated, sigterm_raises
 from experiments.processes import start_time
+from experiments.wording import counted
 from slurm.worker import STOP_SECONDS, Inbox, Task, Worker
 
 POLL_SECONDS = 0.5
@@ -46,12 +48,18 @@ class Pool:
     memory, a crash of a library) or hangs is replaced, and the runs of its pack that are not done go back to the
     queue; after a second death they go on one by one, so that only a run that kills two workers by itself fails.
 
+    A worker that lost its device ends, and no run fails for it: its runs go on with another worker (a new process is
+    what most such errors take), one by one after the second time. A run that by itself met two losses is left in the
+    queue. A place whose device is not there is given up; with the last of them all ends.
+
     Args:
         pack: most runs handed to a worker at a time; they have one shape.
         patience: seconds without a sign of life after which a busy worker counts as hung. It shows none while it
             compiles, evaluates or solves.
         environments: variables of the worker in each place (which GPU it has); none beside the driver's own by default.
         stop: asked twice a second whether to stop, for who handles the signals himself; without it SIGTERM stops.
+        device: what the workers compute on, cpu or cuda, whatever the runs ask for; None: what they ask for. On a GPU
+            a worker that hangs has lost its device.
     """
 
     def __init__(
@@ -62,8 +70,10 @@ class Pool:
         patience: float = 1800.0,
         environments: Sequence[Mapping[str, str]] = ({},),
         stop: Callable[[], bool] | None = None,
+        device: str | None = None,
     ) -> None:
         self.size = size
+        self.device = device
         self.listener = listener
         self.pack = pack
         self.patience = patience
@@ -77,9 +87,19 @@ class Pool:
         self.elsewhere: list[Task] = []
         self.failed: list[Task] = []
         self.deaths: Counter[str] = Counter()
-        """Workers that died over a pack with this run in it."""
+        """Workers that died, or lost their device, over a pack with this run in it."""
         self.deaths_alone: Counter[str] = Counter()
+        self.losses_alone: Counter[str] = Counter()
+        """Workers that lost their device over this run alone."""
+        self.given_up: set[int] = set()
+        """Places that have no device."""
+        self.left: list[Task] = []
+        """Runs that are neither done nor failed because devices were lost; they stay in the queue."""
+        self.losses: dict[str, None] = {}
+        """Why devices were lost, each once."""
         self.started = 0
+        self._worked = False
+        """Whether a worker found its device in order."""
         self._looked = self._counted = time.monotonic()
 
     def compute(self, planned: Sequence[Task]) -> list[Task]:
@@ -88,6 +108,8 @@ class Pool:
         Raises:
             KeyboardInterrupt: a signal; Terminated where it was SIGTERM.
             OSError: the disk is full, read-only or broken.
+            DeviceLost: runs are left because devices were lost, or (``absent``) because there was none from the
+                beginning; everything else is computed.
         """
         self.waiting = list(planned)
         with sigterm_raises() if self.stop is None else nullcontext():
@@ -107,6 +129,9 @@ class Pool:
                 until = time.monotonic() + self.stop_seconds  # for all of them together
                 for worker in self.workers:
                     worker.end(until - time.monotonic())
+        if self.left:
+            never = len(self.given_up) == self.size and not self._worked
+            raise DeviceLost(f"{counted(len(self.left), 'run')} left: {'; '.join(self.losses)}", absent=never)
         return self.failed
 
     def _hand_out(self) -> None:
@@ -116,13 +141,17 @@ class Pool:
                 for planned in runs:
                     self.listener.state(planned.run.id, "running")
                 worker.give(runs, self._is_alone(runs[0]))
-        if self.waiting and len(self.workers) < self.size:
+        if len(self.given_up) == self.size and not self.workers:
+            self.left += self.waiting
+            self.waiting = []
+        if self.waiting and len(self.workers) < self.size - len(self.given_up):
             self.started += 1
-            place = min(set(range(self.size)) - {w.place for w in self.workers})
+            place = min(set(range(self.size)) - {w.place for w in self.workers} - self.given_up)
             logs = self.waiting[0].run.path.parent / "workers"
             logs.mkdir(exist_ok=True)
             log = logs / f"{_mine()}{self.started}.log"
-            self.workers.append(Worker(self.inbox, place, log, self.environments[place % len(self.environments)]))
+            environment = self.environments[place % len(self.environments)]
+            self.workers.append(Worker(self.inbox, place, log, environment, self.device))
 
     def _is_alone(self, planned: Task) -> bool:
         return self.pack == 1 or self.deaths[planned.run.id] >= TRIES
@@ -159,6 +188,10 @@ class Pool:
             for run_id, outcome in event["outcome"].items():
                 self._ended(worker, run_id, outcome)
             worker.busy = False
+        elif event["event"] == "ready":
+            self._worked = True
+        elif event["event"] == "device":
+            worker.device_lost, worker.device_absent = event["reason"], event["absent"]
         elif event["event"] == "disk":
             raise OSError(event["errno"], event["reason"], event["path"] or None)
         self.listener.event(event)
@@ -190,6 +223,12 @@ class Pool:
     def _died(self, worker: Worker) -> None:
         self.workers.remove(worker)
         how = worker.how_it_ended() + (f" for {self.patience:g} s and was killed" if worker.hung else "")
+        if worker.device_lost is None and worker.hung and self.device == "cuda":
+            worker.device_lost = how
+        if worker.device_lost is not None:
+            self._lost(worker, worker.device_lost)
+            worker.end()
+            return
         left = []
         for planned in worker.current.values():
             run_id = planned.run.id
@@ -210,6 +249,26 @@ class Pool:
             one_by_one = " one by one" if not worker.alone and self._is_alone(left[0]) else ""
             self.listener.note(f"a worker {how}; {len(left)} of its runs go back to the queue{one_by_one}")
         worker.end()
+
+    def _lost(self, worker: Worker, reason: str) -> None:
+        """Go on after a worker lost its device; no run fails for it."""
+        self.losses[reason] = None
+        if worker.device_absent:
+            self.given_up.add(worker.place)
+        back: list[Task] = []
+        for planned in worker.current.values():
+            run_id = planned.run.id
+            if planned.run.state() == "done":
+                self._settle(planned, "done")
+                continue
+            if not worker.device_absent:
+                (self.losses_alone if worker.alone else self.deaths)[run_id] += 1
+            (self.left if self.losses_alone[run_id] >= TRIES else back).append(planned)
+            self.listener.state(run_id, "queued")
+        self.waiting[:0] = back
+        what = "has no device" if worker.device_absent else "lost its device"
+        then = f"{counted(len(back), 'run')} back in the queue" if back else "its run is left for another time"
+        self.listener.note(f"a worker {what} ({reason}); {then}")
 
     def _look_elsewhere(self) -> None:
         """What became of runs that other drivers have; not with every event, for a pack has thousands."""

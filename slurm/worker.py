@@ -45,12 +45,15 @@ class Worker:
         place: which of the pool's places it fills.
         log: what it and its libraries say.
         environment: variables beside the driver's own.
+        device: what it computes on, cpu or cuda; None: what its runs ask for.
     """
 
-    def __init__(self, inbox: Inbox, place: int, log: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, inbox: Inbox, place: int, log: Path, environment: Mapping[str, str], device: str | None = None
+    ) -> None:
         with open(log, "ab") as errors:
             self.process = subprocess.Popen(
-                [*COMMAND, str(os.getpid())],
+                [*COMMAND, str(os.getpid()), *([] if device is None else [device])],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -71,6 +74,10 @@ class Worker:
         self.silent = 0.0
         """Seconds without a sign of life while it was busy."""
         self.hung = False
+        self.device_lost: str | None = None
+        """Why it can no longer use its device, as it said."""
+        self.device_absent = False
+        """Whether it never could."""
         threading.Thread(target=self._listen, args=(inbox,), daemon=True).start()
 
     def _listen(self, inbox: Inbox) -> None:

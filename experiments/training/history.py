@@ -29,6 +29,12 @@ class History:
         lines = "".join(json.dumps(record) + "\n" for record in self.records)
         files.write_bytes(self.directory / "history.jsonl", lines.encode())
 
+    def restart(self) -> None:
+        """Drop what was recorded since the attempt began."""
+        self._losses.clear()
+        if self.records:
+            self.resume([])
+
     def loss(self, losses: NDArray[np.floating[Any]]) -> None:
         """Losses of the updates since the last record; their mean goes into the next."""
         self._losses += [float(value) for value in losses]

@@ -66,6 +66,13 @@ class Member:
         """Weights of the loss's two terms, of energies and of forces."""
         return (self.settings.energy_weight, self.settings.force_weight)
 
+    def restart(self) -> None:
+        """Forget all progress: a pack that did not fit may have left some that no checkpoint has."""
+        self.clock = self.start = 0
+        self.seconds = self.cpu_seconds = 0.0
+        self.half = self.full = self.aside = self.weights = self.failure = None
+        self.history.restart()
+
     def resume(self, facts: Mapping[str, Any]) -> None:
         """Go on from the facts of a checkpoint; see :meth:`facts`."""
         self.clock, self.start = int(facts["clock"]), int(facts["start"])

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import traceback
 from collections.abc import Callable, Sequence
 
 import torch
 
+from experiments.training.device_errors import causes, out_of_memory
 from experiments.training.member import Member
-from experiments.training.pack import Pack, Report, TooLarge
+from experiments.training.pack import Pack, Report
 
 logger = logging.getLogger(__name__)
 SHARE = 0.8
 """Share of the free memory that a pack may take: evaluations and the allocator's own gaps need the rest."""
 
+Build = Callable[[Sequence[Member]], Pack]
+
 
 def train_within_memory(
     members: Sequence[Member],
-    build: Callable[[Sequence[Member]], Pack],
+    build: Build,
     stop: Callable[[], bool],
     report: Report,
     ended: Callable[[Member], None],
 ) -> None:
-    """Train all members, in as few packs as fit; a pack that does not fit after all goes on in two halves.
+    """Train all members, in as few packs as fit; after a pack that did not fit, none is more than half as large.
+
+    Memory may run out anywhere: while a pack is made, in an update, in an evaluation, inside the compiler. Each run
+    then goes on from its latest checkpoint.
 
     Args:
         members: runs of equal shapes and operations.
@@ -31,35 +39,59 @@ def train_within_memory(
 
     Raises:
         Interrupted: ``stop()`` turned true.
+        Exception: what :func:`out_of_memory` recognises, where a run does not fit by itself.
     """
-    waiting = [list(members)]
-    if len(members) > 1:
-        size = fitting(build, members)
-        waiting = [list(members[start : start + size]) for start in range(0, len(members), size)]
+    waiting = {member.name: member for member in members}
+    size = fitting(build, members) if len(members) > 1 else 1
+
+    def settled(member: Member) -> None:
+        ended(member)
+        del waiting[member.name]
+
     while waiting:
-        group = waiting.pop(0)
-        try:
-            build(group).train(stop, report, ended)
-        except TooLarge:
-            left = [m for m in group if m.full is None and m.failure is None]
-            middle = (len(left) + 1) // 2
-            logger.warning("out of memory with a pack of %d; going on with packs of %d", len(left), middle)
-            release()
-            waiting[:0] = [part for part in (left[:middle], left[middle:]) if part]
+        group = list(waiting.values())[:size]
+        if not _trained(group, build, stop, report, settled):
+            size = (len(group) + 1) // 2
+            logger.warning("out of memory with a pack of %d; going on with packs of %d", len(group), size)
 
 
-def fitting(build: Callable[[Sequence[Member]], Pack], members: Sequence[Member]) -> int:
-    """The number of runs that memory holds at a time: a power of two, or all of them.
+def _trained(
+    group: Sequence[Member], build: Build, stop: Callable[[], bool], report: Report, ended: Callable[[Member], None]
+) -> bool:
+    """Train a pack; False if a pack of two or more ran out of memory, when nothing of the try is held any more."""
+    try:
+        build(group).train(stop, report, ended)
+    except Exception as error:
+        if len(group) < 2 or not out_of_memory(error):
+            raise
+        forget(error)
+    else:
+        return True
+    release(compiled=True)  # not before the error is gone, which its handler keeps alive
+    return False
 
-    Measured on a GPU from the peak of one gradient of a pack of one and of a pack of two. Elsewhere all fit: on a
-    CPU the launcher makes packs of one, and whoever asks for more has reasons.
+
+def fitting(build: Build, members: Sequence[Member]) -> int:
+    """Return the number of runs that memory holds at a time: a power of two, or all of them.
+
+    Measured on a GPU from the peak of one eager gradient of a pack of one and of a pack of two; a compiled one takes
+    less, and would take minutes to make. Elsewhere all fit: on a CPU the launcher makes packs of one, and whoever asks
+    for more has reasons.
     """
-    device = build(members[:1]).task.device
-    if device.type != "cuda":
-        return len(members)
-    peaks = [_peak(build(members[:count])) for count in (1, 2)]
-    free = torch.cuda.mem_get_info(device)[0]
-    return chosen_size(len(members), peaks[0], max(1, peaks[1] - peaks[0]), int(SHARE * free))
+    try:
+        device = build(members[:1]).task.device
+        if device.type != "cuda":
+            return len(members)
+        peaks = [_peak(build, members[:count], device) for count in (1, 2)]
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        forget(error)
+        peaks = []
+    release()
+    if not peaks:
+        return 1
+    return chosen_size(len(members), peaks[0], max(1, peaks[1] - peaks[0]), int(SHARE * free_bytes(device)))
 
 
 def chosen_size(count: int, first: int, each: int, free: int) -> int:
@@ -68,14 +100,30 @@ def chosen_size(count: int, first: int, each: int, free: int) -> int:
     return count if count <= most else 1 << (most.bit_length() - 1)
 
 
-def _peak(pack: Pack) -> int:
-    """Most bytes that a pack's state and one gradient take at a time."""
-    torch.cuda.reset_peak_memory_stats(pack.task.device)
-    pack.bare_gradient()
-    return torch.cuda.max_memory_allocated(pack.task.device)
+def _peak(build: Build, members: Sequence[Member], device: torch.device) -> int:
+    """Return the most bytes that a pack's state and one eager gradient take at a time, beyond what is in use now."""
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    build(members).bare_gradient(eager=True)
+    return torch.cuda.max_memory_allocated(device) - before
 
 
-def release() -> None:
-    """Give what the allocator holds back to the device."""
+def free_bytes(device: torch.device) -> int:
+    """Return what can still be allocated on a GPU: what is free there, and what the allocator holds unused."""
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused
+
+
+def forget(error: BaseException) -> None:
+    """Drop the variables of the functions that ``error`` came through: they are what fills the memory."""
+    for one in causes(error):
+        traceback.clear_frames(one.__traceback__)
+
+
+def release(compiled: bool = False) -> None:
+    """Give what is no longer used back to the GPU; ``compiled``: the memory of all compiled steps' graphs too."""
+    gc.collect()
     if torch.cuda.is_available():
+        if compiled:
+            torch.compiler.reset()
         torch.cuda.empty_cache()

@@ -20,13 +20,22 @@ from torch import Tensor
 
 from experiments.tasks.task import Model, Task
 from experiments.training import checkpoint
+from experiments.training.device_errors import out_of_memory
 from experiments.training.evaluate import Evaluation
 from experiments.training.layout import Layout
 from experiments.training.member import Member
 from experiments.training.optimizers import OPTIMIZERS
 from experiments.training.optimizers.optimizer import Optimizer
 from experiments.training.order import batches, rotations
-from experiments.training.step import Gradient, Tensors, Update, make_gradient, make_update
+from experiments.training.step import (
+    Gradient,
+    LossFunction,
+    Tensors,
+    Update,
+    eager_gradient,
+    make_gradient,
+    make_update,
+)
 
 logger = logging.getLogger(__name__)
 LEG = 20
@@ -103,6 +112,7 @@ class Pack:
 
     def _start(self, member: Member) -> dict[str, Tensor]:
         found = checkpoint.latest(member.earlier)
+        member.restart()
         if found is not None:
             member.resume(found.facts)
             tensors = {k: v.to(self.task.device) for k, v in found.tensors.items()}
@@ -134,7 +144,8 @@ class Pack:
 
         Raises:
             Interrupted: ``stop()`` turned true.
-            TooLarge: out of memory, with more than one run in the pack (one alone fails).
+            TooLarge: out of memory during an update of a pack of two or more; each of its runs has a checkpoint of the
+                last whole chunk of updates. Elsewhere the error itself is raised.
         """
         while self.active:
             for i, member in self.active:
@@ -157,11 +168,11 @@ class Pack:
         """``length`` updates of every member, without events or checkpoints: for benchmarks."""
         self._leg(length)
 
-    def bare_gradient(self) -> Tensor:
-        """The traced gradient alone, on one batch: for benchmarks and to measure memory."""
+    def bare_gradient(self, eager: bool = False) -> Tensor:
+        """Return the gradient ``[p, n]`` on one batch: for benchmarks; ``eager``, not compiled, to measure memory."""
         picked = torch.zeros((len(self.slots), self.batch_size), dtype=torch.int64, device=self.task.device)
         constants = part(self.state, "constants")
-        gradient, _ = self._step()
+        gradient = eager_gradient(self._loss, self.layout) if eager else self._step()[0]
         return gradient(self.state["params"], constants, self.targets, self.task.inputs, picked)[1]
 
     def bare_steps(self, length: int) -> None:
@@ -191,12 +202,12 @@ class Pack:
         before = self.state
         try:
             self._leg(length)
-        except torch.OutOfMemoryError as error:
+        except Exception as error:
+            if len(self.slots) == 1 or not out_of_memory(error):
+                raise
             self.state = before
-            if len(self.active) > 1:
-                self.save()
-                raise TooLarge from error
-            raise
+            self.save()
+            raise TooLarge from error
 
     def _leg(self, length: int) -> None:
         """``length`` updates of every member."""
@@ -221,14 +232,15 @@ class Pack:
         rate_steps, number_steps = self._column(rates), self._column(steps)
         picked_steps = torch.as_tensor(picked, device=self.task.device)
         turn_steps = None if turns is None else self._column(turns)
-        losses = []
+        # A compiled gradient's outputs live in memory that its next call overwrites (a replayed CUDA graph).
+        losses = torch.empty((length, p), dtype=self.task.dtype, device=self.task.device)
         with denormals_are_zero():
             for j in range(length):
                 if turn_steps is not None:
                     self.targets["rotations"] = turn_steps[j]
-                losses.append(self._update(step, picked_steps[j], rate_steps[j], number_steps[j]))
+                losses[j] = self._update(step, picked_steps[j], rate_steps[j], number_steps[j])
                 self._refresh([(i, int(steps[j, i])) for i, _ in members])
-        all_losses = torch.stack(losses).cpu().numpy()  # the only wait for the device in a leg
+        all_losses = losses.cpu().numpy()  # the only wait for the device in a leg
         seconds = (time.monotonic() - began) / len(members)
         cpu_seconds = (time.process_time() - began_cpu) / len(members)
         for i, member in members:
@@ -270,13 +282,8 @@ class Pack:
         shapes = tuple((k, tuple(v.shape)) for group in example[1:4] for k, v in sorted(group.items()))
         key = (self.model, shapes, tuple(picked.shape), self.compile, self.terms, self.optimizer)
         if key not in self.task.traced:
-            task, model, terms = self.task, self.model, self.terms
-
-            def loss(params: Tensors, targets: Tensors, resident: Tensors, picked: Tensor) -> Tensor:
-                return task.loss(model, params, targets, resident, picked, terms)
-
             began = time.monotonic()
-            gradient = make_gradient(loss, self.layout, self.compile, example)
+            gradient = make_gradient(self._loss, self.layout, self.compile, example)
             ones = self._column(np.ones(len(self.slots)))
             memory = {k: v for k, v in self.state.items() if not k.startswith("constants/")}
             update = make_update(
@@ -286,6 +293,16 @@ class Pack:
             logger.info("step ready after %.1f s", time.monotonic() - began)
         found: Step = self.task.traced[key]
         return found
+
+    @property
+    def _loss(self) -> LossFunction:
+        """The loss of a batch, by what outlives this pack: the task keeps the compiled step for the next one."""
+        task, model, terms = self.task, self.model, self.terms
+
+        def loss(params: Tensors, targets: Tensors, resident: Tensors, picked: Tensor) -> Tensor:
+            return task.loss(model, params, targets, resident, picked, terms)
+
+        return loss
 
     def _weights(self, i: int) -> dict[str, Tensor]:
         """Run ``i``'s averaged parameters and constants by name, without a pack axis."""

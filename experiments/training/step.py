@@ -130,6 +130,8 @@ def compiled_for(function: Listed, inputs: Sequence[Tensor], replayed: bool) -> 
     """
     distinct = [tensor.clone() for tensor in inputs]  # one given twice would be traced, and guarded, as one
     traced = make_fx(function)(*distinct)
+    if inputs[0].device.type == "cuda":
+        torch.cuda.empty_cache()  # what tracing took is no use to the graph, whose memory is its own
     options: dict[str, Any] = {"triton.cudagraphs": True} if replayed else {}
     if inputs[0].device.type == "cpu":
         # One C++ file instead of one a kernel: half the time to compile, and half of what a call costs (measured).

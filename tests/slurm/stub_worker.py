@@ -1,7 +1,8 @@
 """Plays ``experiments.worker`` without torch: takes runs, publishes results at once, and dies or hangs where told to.
 
 EQUILAW_STUB is a JSON mapping of run ids to what happens when the run is reached: ``die`` (always), ``die once``,
-``hang`` (stopped, once), ``fail``, ``disk``. Packs are written to ``<store>/packs.jsonl``.
+``hang`` (stopped, once), ``hang always``, ``fail``, ``disk``, ``lose`` (the device) or ``lose once``. Packs are written
+to ``<store>/packs.jsonl``. With EQUILAW_STUB_DEVICE there is no device to begin with.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ def first_time(run: Run) -> bool:
 def main() -> None:
     """Work until the input ends."""
     told = json.loads(os.environ.get("EQUILAW_STUB", "{}"))
+    if "EQUILAW_STUB_DEVICE" in os.environ:
+        say(event="device", reason="as told", absent=True)
+        sys.exit(1)
     say(event="ready")
     for line in sys.stdin:
         runs = [Run(Path(path)) for path in json.loads(line)]
@@ -49,13 +53,17 @@ def main() -> None:
                 what = told.get(run.id)
                 if what == "die" or (what == "die once" and first_time(run)):
                     os.kill(os.getpid(), signal.SIGKILL)
-                if what == "hang" and first_time(run):
+                if what == "hang always" or (what == "hang" and first_time(run)):
                     os.kill(os.getpid(), signal.SIGSTOP)
                 if what == "fail":
                     run.set_state("failed", message="ValueError: as told")
                     outcome[run.id] = "failed"
                     say(event="ended", run=run.id, outcome="failed")
                     continue
+                if what == "lose" or (what == "lose once" and first_time(run)):
+                    run.set_state("queued", message="its device was lost: CUDA error: as told")
+                    say(event="device", reason="CUDA error: as told", absent=False)
+                    sys.exit(1)
                 if what == "disk":
                     say(event="disk", errno=28, reason="No space left on device", path=str(run.path))
                     sys.exit(1)

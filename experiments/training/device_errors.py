@@ -1,0 +1,96 @@
+"""Errors that come from the device, told apart: its memory is too small for a pack, or it can no longer be used.
+
+A compiler or a library wraps what the device said, so the causes of an error are looked at too. CUDA's errors other
+than out-of-memory are sticky as a rule: after one, every later call of the process fails, whichever run makes it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+
+import torch
+
+GiB = 2**30
+NO_MEMORY = re.compile(
+    r"out of memory|(CUBLAS|CUDNN)_STATUS_ALLOC_FAILED|DefaultCPUAllocator: (not enough memory|can't allocate)",
+    re.IGNORECASE,
+)
+LOST = re.compile(
+    r"CUDA (driver )?error|(CUBLAS|CUSOLVER|CUDNN)_STATUS_(EXECUTION_FAILED|INTERNAL_ERROR|MAPPING_ERROR)"
+    r"|no CUDA(-capable device| GPUs are available)|Triton Error \[CUDA\]",
+    re.IGNORECASE,
+)
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and everything that it was raised from or while handling, each once."""
+    waiting: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while waiting:
+        one = waiting.pop(0)
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        inner = getattr(one, "inner_exception", None)  # torch.compile's BackendCompilerFailed and InductorError
+        waiting += [inner if isinstance(inner, BaseException) else None, one.__cause__, one.__context__]
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory of the device (or of this machine) did not suffice, wherever that was found out."""
+    return any(
+        isinstance(one, (torch.OutOfMemoryError, MemoryError))
+        or (isinstance(one, RuntimeError) and NO_MEMORY.search(str(one)) is not None)
+        for one in causes(error)
+    )
+
+
+def lost_device(error: BaseException, device: torch.device) -> str | None:
+    """Why ``device`` can no longer be used by this process, in one line; None if the error is the run's own."""
+    if out_of_memory(error):
+        return None
+    for one in causes(error):
+        if isinstance(one, torch.AcceleratorError) or (isinstance(one, RuntimeError) and LOST.search(str(one))):
+            return first_line(one)
+    return unusable(device)
+
+
+def unusable(device: torch.device) -> str | None:
+    """Why nothing can be computed on ``device``, in one line, found by a try; None if it works."""
+    if device.type == "cpu":
+        return None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        return "torch finds no CUDA device here"
+    try:
+        torch.ones(1, device=device).add(1).item()
+    except Exception as error:
+        return None if out_of_memory(error) else first_line(error)
+    return None
+
+
+def first_line(error: BaseException) -> str:
+    """Type and message of an error in one line; what follows the first line of CUDA's messages is advice."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
+
+
+def does_not_fit(error: BaseException, device: torch.device) -> str:
+    """One line for a run that does not fit into memory even by itself, with the bytes as far as they are known."""
+    text = " ".join(" ".join(str(one).split()) for one in causes(error))
+    asked = re.search(r"[Tt]ried to allocate ([\d.]+ ?[KMGT]?i?B|\d+ bytes)", text)
+    wanted = f"{asked[1]} more were asked for" if asked else "how much more it wants is unknown"
+    total, where = _memory(device)
+    return (
+        f"out of memory with this run alone: {wanted}, {where} has {total / GiB:.2f} GiB in all; "
+        "accepted: a smaller training.batch_size or model.channels, or more memory"
+    )
+
+
+def _memory(device: torch.device) -> tuple[int, str]:
+    """All memory of a device in bytes, and what to call it."""
+    if device.type == "cuda":
+        facts = torch.cuda.get_device_properties(device)
+        return facts.total_memory, facts.name
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "this machine"
