@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from experiments import compiler, files
+from experiments import compiler
 from slurm import cli, commands, doctor
 from slurm.doctor import Torch
 
@@ -261,7 +261,7 @@ def test_a_store_without_links_or_renames(
     def refuse(*_: object) -> None:
         raise PermissionError(1, "no")
 
-    monkeypatch.setattr(files.os, call, refuse)
+    monkeypatch.setattr(os, call, refuse)
     code, lines = says(CPU_BUILD, "--store", str(tmp_path))
     assert code == 1
     assert lines["store"].startswith("fault ")
