@@ -119,17 +119,16 @@ def look_at_torch() -> Torch:
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
         try:
-            seen = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
-            found = [torch.cuda.get_device_properties(number) for number in seen]
-        except RuntimeError as error:  # a GPU that is broken, or gone
-            return Torch(torch.__version__, torch.version.cuda, complaint=_in_one_line(error))
-    return Torch(
-        version=torch.__version__,
-        cuda=torch.version.cuda,
-        gpus=tuple(f"{g.name}, {g.total_memory / 2**30:.0f} GiB, capability {g.major}.{g.minor}" for g in found),
-        complaint=_in_one_line(caught[0].message) if caught and not found else "",
-    )
+            found = [torch.cuda.get_device_properties(number) for number in range(seen)]
+            gpus = [
+                f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB, capability {gpu.major}.{gpu.minor}" for gpu in found
+            ]
+        except RuntimeError:  # one that is broken, or gone: gpu_computes says how
+            gpus = seen * ["model unknown"]
+    complaint = _in_one_line(caught[-1].message) if caught and not gpus else ""
+    return Torch(torch.__version__, torch.version.cuda, tuple(gpus), complaint)
 
 
 def _in_one_line(said: object) -> str:
@@ -184,7 +183,7 @@ def why_no_gpu(torch: Torch, driver: tuple[str, str] | str) -> str:
     branch = driver[0].partition(".")[0]
     if branch.isdigit() and int(branch) < oldest:
         too_old = f"driver {driver[0]} ({here}) is too old for a torch built for CUDA {torch.cuda} (R{oldest} or newer)"
-        return f"{too_old}; {OLDER}, or a newer driver"
+        return f"{too_old}; {f'{OLDER}, or' if int(branch) >= DRIVERS['12'] else 'install'} a newer driver"
     said = torch.complaint or "it does not say why; is it another job's?"
     return f"this machine has {here}, driver {driver[0]}, and torch does not see it: {said}"
 

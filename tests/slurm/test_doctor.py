@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,8 @@ def test_a_gpu_node(says: Says, fake: Fake) -> None:
         (BLIND, "echo 'Tesla T4, 535.104.05, 15360 MiB'", None,
          "driver 535.104.05 (Tesla T4 (15360 MiB)) is too old for a torch built for CUDA 13.0 (R580 or newer); "
          "install the same torch built for CUDA 12.6, from PyTorch's cu126 index, or a newer driver"),
+        (Torch("2.13.0+cu126", "12.6"), "echo 'Tesla T4, 470.57.02, 15360 MiB'", None,
+         "is too old for a torch built for CUDA 12.6 (R525 or newer); install a newer driver"),
         (Torch("2.13.0+cu126", "12.6"), "echo 'Tesla T4, 535.104.05, 15360 MiB'", None, "it does not say why"),
         (Torch("2.13.0", "13.0", complaint="Error 802"), SMI, None, "torch does not see it: Error 802"),
     ],
@@ -211,16 +214,29 @@ def test_a_torch_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> Non
     assert list(lines) == ["python", "torch", "slurm", "store"]
 
 
-def test_what_torch_says_of_a_gpu_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    def gone(_: int) -> None:
+def test_a_gpu_that_is_gone(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object, **__: object) -> None:
         raise RuntimeError("CUDA unknown error\n" + 300 * "x")
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_properties", gone)
+    monkeypatch.setattr(torch, "ones", gone)
+    found = doctor.look_at_torch()
+    assert found.gpus == ("model unknown",)  # seen: device=auto would train on it, and fail
+    lines = [(line.mark, line.what, line.text) for line in doctor.of_device("auto", found)]
+    assert lines == [("fault", "device", "cuda: model unknown, driver unknown: it cannot compute: CUDA unknown error")]
+
+
+def test_what_torch_says_where_it_sees_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unavailable() -> bool:
+        warnings.warn("CUDA initialization: Error 802:\n" + 300 * "x", stacklevel=1)
+        return False
+
+    monkeypatch.setattr(torch.cuda, "is_available", unavailable)
     found = doctor.look_at_torch()
     assert found.gpus == ()
-    assert found.complaint.startswith("CUDA unknown error xxx")
+    assert found.complaint.startswith("CUDA initialization: Error 802: xxx")
     assert len(found.complaint) == doctor.SHOWN
 
 
