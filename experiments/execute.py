@@ -306,7 +306,7 @@ def _train(
         tracking.end(member.name, {f"test_{name}": error.value for name, error in member.full.test.items()})
         outcome[member.name] = "done"
 
-    compile = settings.compile and can_compile()
+    compile = settings.compile and can_compile(device)
     with tracking:
         train_within_memory(members, lambda part: Pack(part, task, model, compile), stop, heard, ended)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from experiments.errors import InputError
+from slurm import doctor
 from slurm.cluster import cli as cluster_cli
 from slurm.cluster.cluster import ClusterError
 from slurm.commands import SlurmError
@@ -30,7 +31,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns 0 done, 1 a run failed (or a cluster does not run), 2 bad input, 130 Ctrl-C."""
+    """Run one command.
+
+    Returns 0 done, 1 a run failed (or a cluster does not run, or the doctor found a fault), 2 bad input, 130 Ctrl-C.
+    """
     arguments = _parser().parse_args(argv)
     if "store" in arguments and not arguments.store:
         arguments.store = [Path("runs")]
@@ -133,6 +137,8 @@ def _parser() -> argparse.ArgumentParser:
     said.add_argument("--lines", type=int, default=40, metavar="N", help="of each log (default 40)")
     cluster = commands.add_parser("cluster", help="a real Slurm on this machine, to try things on")
     cluster_cli.add_to(cluster)
+    text = "whether this machine has what a sweep needs: torch, GPU, compiler, Slurm, a place for runs"
+    doctor.add_to(commands.add_parser("doctor", help=text, description=text))
     return parser
 
 

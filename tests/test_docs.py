@@ -128,6 +128,29 @@ def test_make_knows_how_to_make_what_readme_names() -> None:
         subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
 
 
+def test_make_env_leaves_a_torch_built_for_another_cuda_alone(tmp_path: Path) -> None:
+    """As the README says of torch 2.13.0+cu126: what the Makefile asks pip for is then there already."""
+    torch = next(line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch=="))
+    assert """"$$(grep '^torch==' constraints.txt)"\n""" in (ROOT / "Makefile").read_text()
+    (shown,) = re.findall(r"pip install (torch==[\d.]+)\+(\w+) ", README)
+    assert shown[0] == torch
+    version = "+".join(shown).removeprefix("torch==")
+    pretended = tmp_path / f"torch-{version}.dist-info"
+    pretended.mkdir()
+    (pretended / "METADATA").write_text(f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n")
+    (pretended / "RECORD").touch()
+    pip = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-index", "--disable-pip-version-check"]
+    ended = subprocess.run(
+        [*pip, "--constraint", "constraints.txt", torch, "torch>=2.10"],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
+    )  # fmt: skip
+    if "No module named pip" in ended.stderr:
+        pytest.skip("this environment has no pip")
+    assert ended.returncode == 0, ended.stderr
+    assert f"Requirement already satisfied: {torch} in {tmp_path} ({version})" in ended.stdout
+    assert "Would install" not in ended.stdout
+
+
 def test_readme_links_resolve() -> None:
     links = re.findall(r"\]\(([^)#]+)\)", README)
     assert links

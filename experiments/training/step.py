@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from experiments.compiler import compiler
+from experiments.compiler import compiler, lacking, warn
 from experiments.training.layout import Layout
 from experiments.training.optimizers.optimizer import Optimizer, along
 
@@ -147,6 +147,11 @@ def compiled_for(function: Listed, inputs: Sequence[Tensor], replayed: bool) -> 
     return call
 
 
-def can_compile() -> bool:
-    """Whether a C++ compiler is at hand; warns once where it is not."""
-    return compiler() is not None
+def can_compile(device: torch.device) -> bool:
+    """Whether ``device``'s compiler and all that it needs are at hand; else one warning a process says what is not."""
+    if device.type == "cpu":
+        return compiler() is not None
+    missing = lacking(device)
+    if missing:
+        warn(f"training eagerly on {device.type}, several times slower ({'; '.join(missing.values())})")
+    return not missing
