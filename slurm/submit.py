@@ -195,7 +195,7 @@ def _packs(
     packs = []
     for kind in dict.fromkeys(kinds.values()):
         costs = [(p, estimates.of(p.config, p.data_sha256, kind)) for p in missing if kinds[p.run.id] == kind]
-        workers = settings.cpus if kind == "cpu" else max(1, settings.gpus or 1)
+        workers = settings.cores(kind) if kind == "cpu" else max(1, settings.gpus or 1)
         packs += pack(costs, kind, workers, 60 * settings.pack_minutes, settings.pack)
     return packs
 
@@ -220,7 +220,8 @@ def _written(
                 content = _content(store, submission, kind, packed, settings)
                 files.write_json(submission.path / element.file, content, durable=False)
             script = f"array-{number}.sh"
-            text = array_script(submission.path, name, settings, len(chosen), gres[kind], memory, number)
+            cores = settings.cores(kind)
+            text = array_script(submission.path, name, settings, len(chosen), cores, gres[kind], memory, number)
             files.write_bytes(submission.path / script, text.encode())
             state = "planned" if settings.submit else "dry"
             arrays.append(JobArray(name, state, script, "logs/%A_%a.log", elements))
@@ -249,7 +250,8 @@ def _content(store: Path, submission: Submission, kind: str, packed: Packed, set
         "store": str(store.resolve()),
         "runs": [[p.run.id, p.shape_id] for p in packed.runs],
         "kind": kind,
-        "workers": settings.cpus if kind == "cpu" else 1,
+        "workers": settings.cores(kind) if kind == "cpu" else 1,
+        "cores": settings.cores(kind),
         "patience": settings.patience,
         "minutes": settings.minutes,
         "warning_seconds": settings.warning_seconds,

@@ -212,8 +212,18 @@ def test_devices_and_packs(planned: Planned, slurm: MadeUp) -> None:
     submit_missing(runs, SlurmSettings(cpus=4), slurm.look)
     asked = [re.findall(r"--(?:gres|array)=(\S+)", text) for text in slurm.scripts]
     assert asked == [["0-0%1", "gpu:1"], ["0-0%1"]]
+    assert [re.findall(r"cpus-per-task=(\d+)", text) for text in slurm.scripts] == [["4", "4"]] * 2
     with pytest.raises(InputError, match=r"device=cuda and hydra.launcher.gpus=0: accepted: gpus=1"):
         submit_missing(runs, SlurmSettings(gpus=0), slurm.look)
+
+
+def test_cores_are_those_of_the_kind_of_job(planned: Planned, slurm: MadeUp) -> None:
+    """Where nobody set them: eight to compile beside a GPU, one on CPUs; to sbatch, to srun and to the job alike."""
+    outcome = submit_missing([planned(device="cuda"), planned(P=4)], SlurmSettings(), slurm.look)
+    assert [re.findall(r"cpus-per-task=(\d+)", text) for text in slurm.scripts] == [["8", "8"], ["1", "1"]]
+    (submission,) = outcome.submissions
+    contents = [files.read_json(submission.path / element.file) for _, element in submission.elements()]
+    assert [(c["kind"], c["workers"], c["cores"]) for c in contents] == [("cuda", 1, 8), ("cpu", 1, 1)]
 
 
 def test_the_job_afterwards_depends_on_all_arrays(planned: Planned, slurm: MadeUp, tmp_path: Path) -> None:
