@@ -38,8 +38,8 @@ class LocalSettings:
     pack: int | None = setting(None, low=1, high=4096)
     """Most runs of one shape that a worker trains together; null: 1 on CPU, 4096 on a GPU."""
     patience: float = setting(1800.0, low=1.0, high=1e7)
-    """Seconds without a sign of life after which a worker counts as hung and is replaced; compiling, evaluating and
-    solving show none."""
+    """Seconds without a sign of life after which a worker counts as hung and is replaced. Compiling, evaluating and
+    solving show it (each for two hours at most), loading or generating data does not."""
     retry: bool = setting(False)
     """Run failed runs again."""
     submit: bool = setting(True)
