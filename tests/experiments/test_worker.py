@@ -19,7 +19,7 @@ from experiments.execute import execute
 from experiments.runs import Run, RunStore
 from experiments.training import lengthy as marked
 from experiments.training import step
-from experiments.training.evaluate import Evaluator
+from experiments.training.evaluate import Evaluator, evaluation
 from experiments.training.lengthy import at_work, lengthy
 from experiments.worker import Heartbeat
 
@@ -101,13 +101,13 @@ def test_compiling_and_evaluating_are_marked_and_the_loop_is_not(
 
 def test_solving_is_marked(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    evaluate = execution.evaluation
+    evaluate = evaluation
 
-    def evaluation(*arguments: Any) -> Any:
+    def marked_evaluation(*arguments: Any) -> Any:
         seen.append(at_work())
         return evaluate(*arguments)
 
-    monkeypatch.setattr(execution, "evaluation", evaluation)
+    monkeypatch.setattr(execution, "evaluation", marked_evaluation)
     run = queued(make_config(model="ace"))
     assert execute([run], lambda: False, lambda event: None) == {run.id: "done"}
     assert seen == [True]
@@ -130,7 +130,12 @@ def test_two_threads_write_whole_lines(monkeypatch: pytest.MonkeyPatch) -> None:
 
     out = Slow()
     monkeypatch.setattr("sys.stdout", out)
-    threads = [threading.Thread(target=lambda: [worker.say({"event": "alive"}) for _ in range(20)]) for _ in range(2)]
+
+    def say_often() -> None:
+        for _ in range(20):
+            worker.say({"event": "alive"})
+
+    threads = [threading.Thread(target=say_often) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
