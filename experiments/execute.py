@@ -32,6 +32,7 @@ from experiments.training import trained
 from experiments.training.checkpoint import Checkpoint
 from experiments.training.device_errors import does_not_fit, lost_device, out_of_memory, unusable
 from experiments.training.evaluate import Evaluation, evaluation
+from experiments.training.lengthy import lengthy
 from experiments.training.member import TRUNK, Member, usable_trunk
 from experiments.training.memory import train_within_memory
 from experiments.training.pack import Interrupted, Pack
@@ -211,6 +212,7 @@ def check_data(config: RunConfig, dataset: AnyDataset) -> None:
         raise InputError(f"{section}.force_weight={weight:g}: {dataset.name} has no forces; accepted: 0")
 
 
+@lengthy()
 def _solve(attempt: Attempt, config: RunConfig, dataset: AnyDataset, stop: Callable[[], bool]) -> str:
     if stop():
         raise Interrupted

@@ -18,6 +18,7 @@ from typing import Any
 from experiments.config import RunConfig
 from experiments.data.dataset import AnyDataset
 from experiments.data.splits import subsets_disjoint, training_subset
+from experiments.gpu import computed_with, here
 from experiments.matching import Matched
 from experiments.problems import problem_of
 from experiments.processes import Process
@@ -115,6 +116,7 @@ def result_of(
         "verdict": _verdict(primary, short),
         "by_metric": by_metric,
         **facts,
+        **computed_with(str(facts.get("device"))),
         "code_version": code_version(),
         "versions": versions(),
     }
@@ -178,10 +180,10 @@ RECORDED = ("SLURM_", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "CONDA_DEFAULT_
 
 
 def origin() -> dict[str, Any]:
-    """Where and with what this process computes: machine, process, code, versions, environment."""
+    """Where and with what this process computes: machine, its GPUs, process, code, versions, environment."""
     environment = {name: value for name, value in sorted(os.environ.items()) if name.startswith(RECORDED)}
     code = {"code_version": code_version(), "versions": versions()}
-    return {**vars(Process.this()), "time": time.time(), **code, "environment": environment}
+    return {**vars(Process.this()), "time": time.time(), **here(), **code, "environment": environment}
 
 
 def peak_memory() -> int:

@@ -2,10 +2,13 @@
 
 ``python -m experiments.worker PARENT [DEVICE]`` is started by a launcher, the process PARENT, one per core with one
 thread each or one per GPU; DEVICE (cpu or cuda) is what it computes on, whatever its runs ask for. It ends when its
-input ends, when it is told to by a signal (after writing checkpoints), and when its parent is gone. Events: ``ready``;
-``alive`` from the loop of the work itself, about once a second; ``progress`` and ``ended`` of a run; ``finished`` with
-a pack. Two more are its last, before exit code 1: ``disk`` if the store's disk is full, read-only or broken, and
-``device`` if its device can no longer be used, or (``absent``) never could.
+input ends, when it is told to by a signal (after writing checkpoints), and when its parent is gone. Events:
+
+- ``ready``; ``progress`` and ``ended`` of a run; ``finished`` with a pack;
+- ``alive`` about once a second, from the loop of the work itself, and from a thread while it compiles, evaluates or
+  solves (each for two hours at most);
+- as its last before exit code 1: ``disk`` if the store's disk is full, read-only or broken; ``device`` if its device can
+  no longer be used, or (``absent``) never could.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import logging
 import os
 import select
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,15 +27,19 @@ from typing import Any, NoReturn
 from experiments.errors import DeviceLost
 from experiments.files import DISK
 from experiments.interrupt import StopRequest, die_with_parent
+from experiments.training.lengthy import at_work
 
 BEAT_SECONDS = 1.0
+ONE_LINE = threading.Lock()
+"""Held while a line is written, for two threads write them."""
 
 
 def say(event: Mapping[str, Any]) -> None:
     """Write an event; a parent that is gone is no reason to fail a run."""
     try:
-        sys.stdout.write(json.dumps(event) + "\n")
-        sys.stdout.flush()
+        with ONE_LINE:
+            sys.stdout.write(json.dumps(event) + "\n")
+            sys.stdout.flush()
     except BrokenPipeError:
         pass
 
@@ -49,6 +57,18 @@ class Heartbeat:
             self._said = now
             say({"event": "alive"})
         return self.stop()
+
+    def install(self) -> Heartbeat:
+        """From now on say it also during work that asks nothing for long (:mod:`experiments.training.lengthy`)."""
+        threading.Thread(target=self._beat, daemon=True).start()
+        return self
+
+    @staticmethod
+    def _beat() -> None:
+        while True:
+            time.sleep(BEAT_SECONDS)
+            if at_work():
+                say({"event": "alive"})
 
 
 def next_line(stop: Callable[[], bool]) -> str | None:
@@ -80,7 +100,7 @@ def main() -> int:
     from experiments.training.pack import Interrupted
 
     torch.set_num_threads(1)
-    alive = Heartbeat(stop)
+    alive = Heartbeat(stop).install()
     device = sys.argv[2] if len(sys.argv) > 2 else None
     reason = None if device is None else unusable(torch.device(device))
     if reason is not None:

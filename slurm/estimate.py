@@ -1,4 +1,7 @@
-"""What a run will cost, learned from the finished runs of the store; nothing is guessed where nothing is known."""
+"""What a run will cost, learned from the finished runs of the store; nothing is guessed where nothing is known.
+
+Runs on one GPU model teach nothing of another.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import itertools
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from typing import Any
 from experiments.config import RunConfig
 from experiments.runs import RunStore
 from experiments.training.schedule import Schedule
+from slurm.gpu_models import chosen
 
 LOOKED_AT = 2000
 """Most finished runs of a store that are read; reading one takes a tenth of a millisecond."""
@@ -38,7 +42,7 @@ UNKNOWN = Estimate(None, None, "nothing like it has finished")
 
 
 class Estimates:
-    """Costs of runs by architecture, shape, batch and kind of device.
+    """Costs of runs by architecture, shape, batch, kind of device and GPU model.
 
     A network's time is the median of seconds per update of finished runs of its shape (else of its architecture) times
     its updates; a closed-form fit's that of the nearest P, in proportion to P above it. Memory is the largest seen.
@@ -51,6 +55,8 @@ class Estimates:
         self._rates: dict[Key, list[float]] = defaultdict(list)
         self._solved: dict[Key, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
         self._memory: dict[Key, float] = {}
+        self._models: dict[str | None, None] = {}
+        """GPU models of the runs learned from, None for those that did not record theirs."""
         for result in results:
             self._learn(result)
 
@@ -64,12 +70,16 @@ class Estimates:
         try:
             kind = str(result["device"]).partition(":")[0]
             shape = tuple(result[name] for name in SHAPE)
-            exact = (result["architecture"], kind, result["dataset_sha256"], shape, result["training.batch_size"])
+            model = result.get("gpu") if kind == "cuda" else None
+            place = (kind, model if isinstance(model, str) else None)
+            exact = (result["architecture"], place, result["dataset_sha256"], shape, result["training.batch_size"])
             seconds, updates, P = float(result["seconds"]), result.get("n_updates"), int(result["P"])
         except (KeyError, TypeError, ValueError):
             return  # an earlier version's, or another program's
         if not (math.isfinite(seconds) and seconds > 0):
             return
+        if kind == "cuda":
+            self._models[place[1]] = None
         memory = result.get("peak_memory")
         for key in (exact, exact[:2]):
             if updates:
@@ -79,18 +89,33 @@ class Estimates:
             if isinstance(memory, (int, float)) and memory > 0:
                 self._memory[key] = max(self._memory.get(key, 0.0), float(memory))
 
-    def of(self, config: RunConfig, data_sha256: str, kind: str) -> Estimate:
-        """The cost of a run on a device of ``kind`` (cpu, cuda)."""
+    def of(self, config: RunConfig, data_sha256: str, kind: str, gpus: Sequence[str] = ()) -> Estimate:
+        """The cost of a run on a device of ``kind`` (cpu, cuda).
+
+        Args:
+            gpus: names of the GPU model that the run will have, as clusters write them (:mod:`slurm.gpu_models`). Where
+                they, or finished runs of one single model, do not tell the model, nothing is known.
+        """
+        model, unknown = self._model(gpus) if kind == "cuda" else (None, "")
+        if unknown:
+            return Estimate(None, None, unknown)
+        where = f" on {model or 'GPUs whose model is not recorded'}" if kind == "cuda" else ""
         settings = config.training
         shape = tuple(getattr(config.model, name, getattr(config, name, None)) for name in SHAPE)
         batch = None if settings is None else settings.batch_size
-        exact = (config.architecture, kind, data_sha256, shape, batch)
+        exact = (config.architecture, (kind, model), data_sha256, shape, batch)
         for key, like in ((exact, "of this shape"), (exact[:2], f"of {config.architecture}")):
             found = self._seconds(key, config)
             if found is not None:
                 seconds, count = found
-                return Estimate(seconds, self._memory.get(key), f"{count} finished runs {like}")
+                return Estimate(seconds, self._memory.get(key), f"{count} finished runs {like}{where}")
         return UNKNOWN
+
+    def _model(self, gpus: Sequence[str]) -> tuple[str | None, str]:
+        """Whose runs tell what a job costs that asks for ``gpus``: a model's, or None for those that recorded none;
+        and why nobody's do, in words, where it can't be said."""
+        known = [model for model in self._models if model is not None]
+        return chosen(gpus, known) if known or (gpus and self._models) else (None, "")
 
     def _seconds(self, key: Key, config: RunConfig) -> tuple[float, int] | None:
         settings = config.training

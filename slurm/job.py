@@ -16,7 +16,7 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -251,6 +251,14 @@ def without_device(element: Element, problem: DeviceLost) -> int:
     return REQUEUE if again else 1
 
 
+def environments(gpus: Sequence[str], cores: int | None) -> list[dict[str, str]]:
+    """Variables of the worker on each of ``gpus``: its GPU, and its share of the job's ``cores`` to compile with (null:
+    a job submitted before that was written down), unless the user has set that."""
+    variable = "TORCHINDUCTOR_COMPILE_THREADS"
+    share = {} if cores is None or variable in os.environ else {variable: str(max(1, cores // max(1, len(gpus))))}
+    return [{"CUDA_VISIBLE_DEVICES": name, **share} for name in gpus]
+
+
 def compute(
     element: Element, stop: Callable[[], bool], controller: Callable[[str], JobState | None] = ask_controller
 ) -> int:
@@ -263,7 +271,7 @@ def compute(
     content = element.content
     kind = content["kind"]
     gpus = visible_gpus() if kind == "cuda" else []
-    places = [{"CUDA_VISIBLE_DEVICES": name} for name in gpus] or [{}]
+    places = environments(gpus, content.get("cores")) or [{}]
     workers = max(1, min(len(gpus) or content["workers"], len(left)))
     pool = Pool(workers, Log(len(left)), most_together(kind), content["patience"], places, stop, kind)
     pool.stop_seconds = min(STOP_SECONDS, content["warning_seconds"] / 2)  # the rest is for asking to be requeued

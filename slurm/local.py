@@ -54,8 +54,8 @@ class Pool:
 
     Args:
         pack: most runs handed to a worker at a time; they have one shape.
-        patience: seconds without a sign of life after which a busy worker counts as hung. It shows none while it
-            compiles, evaluates or solves.
+        patience: seconds without a sign of life after which a busy worker counts as hung. Compiling, evaluating and
+            solving show it (each for two hours at most), loading or generating data does not.
         environments: variables of the worker in each place (which GPU it has); none beside the driver's own by default.
         stop: asked twice a second whether to stop, for who handles the signals himself; without it SIGTERM stops.
         device: what the workers compute on, cpu or cuda, whatever the runs ask for; None: what they ask for. On a GPU

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from experiments.config import RunConfig
-from slurm.estimate import Estimates
+from experiments.gpu import models_here
+from slurm.estimate import UNKNOWN, Estimates
 from slurm.local import most_together
 from slurm.plan import PlannedRun, Unnamed
 
@@ -32,7 +33,7 @@ class Outline:
     unknown: int
     """Runs left whose time nothing tells."""
     basis: tuple[str, ...]
-    """What the hours were learned from, in words."""
+    """What the hours were learned from, in words; where nothing is known, why, if it is not that nothing ran."""
 
     def text(self) -> str:
         """Two lines for people."""
@@ -43,26 +44,31 @@ class Outline:
         if not left:
             return head
         if not self.hours:
-            return f"{head}\nhours: unknown; no run like these has finished in the store"
+            reasons = "; ".join(self.basis) or "no run like these has finished in the store"
+            return f"{head}\nhours: unknown; {reasons}"
         hours = " and ".join(f"{value:.3g} {HOURS.get(kind, kind)}" for kind, value in self.hours.items())
         known = f"estimated {hours}, by the time per update of {'; '.join(self.basis)} in the store"
         return f"{head}\n{known}" + (f"; unknown for {self.unknown} runs" if self.unknown else "")
 
 
 def outline(runs: Sequence[PlannedRun], unnamed: Sequence[Unnamed], pack: int | None = None) -> Outline:
-    """Count runs and packs, and learn hours from the finished runs of the stores (`slurm.estimate`)."""
+    """Count runs and packs, and learn hours from the finished runs of the stores (`slurm.estimate`), on GPUs of this
+    machine's model."""
     left = [planned for planned in runs if planned.run.state() != "done"]
     shapes: Counter[tuple[str, str]] = Counter((p.shape_id, p.config.device) for p in left)
     shapes.update((_shape(one.config), one.config.device) for one in unnamed)
     stores = {path: Estimates.of_store(path) for path in {planned.run.path.parent for planned in left}}
+    gpus = models_here()
     hours: dict[str, float] = {}
     basis: dict[str, None] = {}
+    reasons: dict[str, None] = {}
     unknown = len(unnamed)
     for planned in left:
         kind = "cuda" if planned.config.device == "auto" else planned.config.device
-        cost = stores[planned.run.path.parent].of(planned.config, planned.data_sha256, kind)
+        cost = stores[planned.run.path.parent].of(planned.config, planned.data_sha256, kind, gpus)
         if cost.seconds is None:
             unknown += 1
+            reasons |= {} if cost == UNKNOWN else {cost.basis: None}
         else:
             hours[kind] = hours.get(kind, 0.0) + cost.seconds / 3600
             basis[cost.basis] = None
@@ -73,7 +79,7 @@ def outline(runs: Sequence[PlannedRun], unnamed: Sequence[Unnamed], pack: int | 
         packs=sum(math.ceil(count / (pack or most_together(device))) for (_, device), count in shapes.items()),
         hours=hours,
         unknown=unknown,
-        basis=tuple(basis),
+        basis=tuple(basis or reasons),
     )
 
 

@@ -14,6 +14,9 @@ UNKNOWN_ON_GPU = 16
 """Runs of a pack on a GPU where nothing is known of their time: they train together there."""
 MEMORY_MARGIN = 1.3
 """Memory asked for, over the largest seen: the next run's allocator may be less lucky."""
+COMPILE_GB = 0.5
+"""Memory of a process that compiles kernels for a GPU, one a core: torch loaded is 0.3 GB (measured), the rest is for
+Triton and ptxas at work (estimated). What a finished run recorded is the memory of its worker alone."""
 GB = 1e9
 
 
@@ -41,6 +44,7 @@ def pack(
     workers: int,
     wanted_seconds: float,
     most: int | None = None,
+    room: float = 0.0,
 ) -> list[Packed]:
     """Runs for devices of one kind as packs of one shape each, in order.
 
@@ -51,6 +55,7 @@ def pack(
         wanted_seconds: that a job should take about.
         most: runs of a pack; null: as many as fill the time. Where a run's time is unknown, that many, or one a worker
             on CPUs and 16 on a GPU: a job that turns out too long goes on where its time limit stopped it.
+        room: GB of a job beside the memory of its workers.
     """
     shapes: dict[str, list[tuple[PlannedRun, Estimate]]] = {}
     for planned, cost in runs:
@@ -68,21 +73,21 @@ def pack(
             needs = next(s for s in (cost.seconds, unknown_seconds, share) if s is not None)
             full = used + needs > wanted_seconds * workers * (1 + 1e-9) or (most is not None and len(chosen) >= most)
             if chosen and full:
-                packs.append(_packed(chosen, kind, workers))
+                packs.append(_packed(chosen, kind, workers, room))
                 chosen, used = [], 0.0
             chosen.append((planned, cost))
             used += needs
-        packs.append(_packed(chosen, kind, workers))
+        packs.append(_packed(chosen, kind, workers, room))
     return packs
 
 
-def _packed(members: Sequence[tuple[PlannedRun, Estimate]], kind: str, workers: int) -> Packed:
+def _packed(members: Sequence[tuple[PlannedRun, Estimate]], kind: str, workers: int, room: float) -> Packed:
     seconds = [cost.seconds for _, cost in members]
     known = [s for s in seconds if s is not None]
     total = max(sum(known) / workers, max(known)) if len(known) == len(seconds) else None
     sizes = [cost.memory for _, cost in members if cost.memory is not None]
     at_once = min(workers, len(members))
-    memory = MEMORY_MARGIN * max(sizes) * at_once / GB if len(sizes) == len(members) else None
+    memory = MEMORY_MARGIN * max(sizes) * at_once / GB + room if len(sizes) == len(members) else None
     return Packed(tuple(planned for planned, _ in members), kind, total, memory)
 
 

@@ -57,13 +57,21 @@ class _Executor(submitit.SlurmExecutor):  # type: ignore[misc]
 
 
 def array_script(
-    folder: Path, name: str, settings: SlurmSettings, count: int, gres: str | None, memory: float | None, array: int
+    folder: Path,
+    name: str,
+    settings: SlurmSettings,
+    count: int,
+    cores: int,
+    gres: str | None,
+    memory: float | None,
+    array: int,
 ) -> str:
     """The sbatch file of one job array.
 
     Args:
         folder: of the submission.
         count: elements.
+        cores: of a job.
         gres: what to ask for beside cores, ``gpu:1``.
         memory: GB a job; null: the cluster's default.
         array: its number within the submission.
@@ -72,7 +80,7 @@ def array_script(
         InputError: a parameter that neither submitit nor sbatch knows.
     """
     python = settings.python or shlex.quote(sys.executable)
-    step = ["srun", "--ntasks=1", f"--cpus-per-task={settings.cpus}", "--kill-on-bad-exit=0"]
+    step = ["srun", "--ntasks=1", f"--cpus-per-task={cores}", "--kill-on-bad-exit=0"]
     container = "" if settings.container is None else f"{settings.container} "
     pack = f"{shlex.quote(str(folder.resolve() / 'packs'))}/{array}-$SLURM_ARRAY_TASK_ID.json"
     command = f"{' '.join(step)} {container}{python} -u -m slurm.job {pack}"
@@ -84,7 +92,7 @@ def array_script(
     }
     return _text(
         folder, settings, command + AGAIN.format(requeue=REQUEUE), count,
-        job_name=name, time=settings.minutes, cpus_per_task=settings.cpus, ntasks_per_node=1, nodes=1,
+        job_name=name, time=settings.minutes, cpus_per_task=cores, ntasks_per_node=1, nodes=1,
         partition=settings.partition, account=settings.account, qos=settings.qos, constraint=settings.constraint,
         gres=gres, mem=None if memory is None else f"{max(1, round(memory * 1e9 / 2**20))}M",
         array_parallelism=settings.array_parallelism, extra=extra,

@@ -16,6 +16,11 @@ TIMES = (
     f"1 to {MOST_MINUTES} minutes, or a text as Slurm has it, in quotes in a file: "
     "MM:SS | HH:MM:SS | D-HH | D-HH:MM | D-HH:MM:SS"
 )
+CORES_PER_GPU = 8
+"""Kernels of a shape are compiled by as many processes at a time as there are cores: minutes on one core, below one on
+sixteen; the training itself keeps one busy."""
+FEWEST_CORES_PER_GPU = 2
+"""Of a job that has part of a GPU: one that trains, one that compiles."""
 OURS = {
     "array": "array_parallelism", "job-name": "no other name: the ledger finds jobs by it", "signal": "signal_delay",
     "output": "<store>/slurm/<submission>/logs", "error": "<store>/slurm/<submission>/logs", "requeue": "requeue",
@@ -33,8 +38,8 @@ class LocalSettings:
     pack: int | None = setting(None, low=1, high=4096)
     """Most runs of one shape that a worker trains together; null: 1 on CPU, 4096 on a GPU."""
     patience: float = setting(1800.0, low=1.0, high=1e7)
-    """Seconds without a sign of life after which a worker counts as hung and is replaced; compiling, evaluating and
-    solving show none."""
+    """Seconds without a sign of life after which a worker counts as hung and is replaced. Compiling, evaluating and
+    solving show it (each for two hours at most), loading or generating data does not."""
     retry: bool = setting(False)
     """Run failed runs again."""
     submit: bool = setting(True)
@@ -52,7 +57,8 @@ class SlurmSettings:
     time: int | str = setting(240)
     memory: float | None = setting(None, above=0.0, high=1e6)
     """GB a job; null: learned from finished runs, else the cluster's default."""
-    cpus: int = setting(1, low=1, high=4096)
+    cpus: int | None = setting(None, low=1, high=4096)
+    """null: 8 a GPU (with packs_per_gpu, their share of them, at least 2), 1 for a job on CPUs; see :meth:`cores`."""
     gpus: int | None = setting(None, low=0, high=64)
     packs_per_gpu: int = setting(1, low=1, high=64)
     sbatch: Mapping[str, Any] | None = setting(None)
@@ -83,6 +89,16 @@ class SlurmSettings:
             raise InputError(f"packs_per_gpu={self.packs_per_gpu}, gpus={self.gpus}: accepted: gpus=1 (or null)")
         if self.after is not None and self.after not in self.after_commands:
             raise InputError(f"after={self.after!r}: accepted: null | {' | '.join(self.after_commands)}")
+
+    def cores(self, kind: str) -> int:
+        """Cores of a job whose runs are on devices of ``kind`` (cpu, cuda)."""
+        if self.cpus is not None:
+            return self.cpus
+        if kind == "cpu":
+            return 1
+        if self.packs_per_gpu > 1:
+            return max(FEWEST_CORES_PER_GPU, -(-CORES_PER_GPU // self.packs_per_gpu))
+        return CORES_PER_GPU * (self.gpus or 1)
 
     @property
     def minutes(self) -> int:

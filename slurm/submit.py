@@ -15,9 +15,10 @@ from experiments.wording import counted
 from slurm import ledger
 from slurm.commands import NoAnswer, SlurmError, ask
 from slurm.estimate import Estimates
+from slurm.gpu_models import asked_for
 from slurm.ledger import JobArray, Pack, Submission
 from slurm.limits import Limits, limits, part_of_gpu
-from slurm.packing import Packed, at_most, pack
+from slurm.packing import COMPILE_GB, Packed, at_most, pack
 from slurm.plan import PlannedRun
 from slurm.scheduler import Answer, look
 from slurm.script import after_script, array_script
@@ -191,12 +192,13 @@ def _live(store: Path, wanted: set[str], cluster: str, look: Look, outcome: Outc
 def _packs(
     store: Path, missing: Sequence[PlannedRun], kinds: Mapping[str, str], settings: SlurmSettings
 ) -> list[Packed]:
-    estimates = Estimates.of_store(store)
+    estimates, gpus = Estimates.of_store(store), asked_for(settings)
     packs = []
     for kind in dict.fromkeys(kinds.values()):
-        costs = [(p, estimates.of(p.config, p.data_sha256, kind)) for p in missing if kinds[p.run.id] == kind]
-        workers = settings.cpus if kind == "cpu" else max(1, settings.gpus or 1)
-        packs += pack(costs, kind, workers, 60 * settings.pack_minutes, settings.pack)
+        costs = [(p, estimates.of(p.config, p.data_sha256, kind, gpus)) for p in missing if kinds[p.run.id] == kind]
+        workers = settings.cores(kind) if kind == "cpu" else max(1, settings.gpus or 1)
+        room = COMPILE_GB * settings.cores(kind) if kind == "cuda" else 0.0
+        packs += pack(costs, kind, workers, 60 * settings.pack_minutes, settings.pack, room)
     return packs
 
 
@@ -220,7 +222,8 @@ def _written(
                 content = _content(store, submission, kind, packed, settings)
                 files.write_json(submission.path / element.file, content, durable=False)
             script = f"array-{number}.sh"
-            text = array_script(submission.path, name, settings, len(chosen), gres[kind], memory, number)
+            cores = settings.cores(kind)
+            text = array_script(submission.path, name, settings, len(chosen), cores, gres[kind], memory, number)
             files.write_bytes(submission.path / script, text.encode())
             state = "planned" if settings.submit else "dry"
             arrays.append(JobArray(name, state, script, "logs/%A_%a.log", elements))
@@ -249,7 +252,8 @@ def _content(store: Path, submission: Submission, kind: str, packed: Packed, set
         "store": str(store.resolve()),
         "runs": [[p.run.id, p.shape_id] for p in packed.runs],
         "kind": kind,
-        "workers": settings.cpus if kind == "cpu" else 1,
+        "workers": settings.cores(kind) if kind == "cpu" else 1,
+        "cores": settings.cores(kind),
         "patience": settings.patience,
         "minutes": settings.minutes,
         "warning_seconds": settings.warning_seconds,

@@ -23,6 +23,7 @@ from experiments.training import checkpoint
 from experiments.training.device_errors import out_of_memory
 from experiments.training.evaluate import Evaluation
 from experiments.training.layout import Layout
+from experiments.training.lengthy import lengthy
 from experiments.training.member import Member
 from experiments.training.optimizers import OPTIMIZERS
 from experiments.training.optimizers.optimizer import Optimizer
@@ -312,6 +313,7 @@ class Pack:
         named = {k: v[0] for k, v in self.layout.named(evaluated).items()}
         return {**named, **part(state, "constants")}
 
+    @lengthy()  # evaluations
     def _events(self, i: int, member: Member, report: Report) -> None:
         schedule = member.schedule
         if member.failure is not None:

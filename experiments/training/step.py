@@ -17,6 +17,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from experiments.compiler import compiler, lacking, warn
 from experiments.training.layout import Layout
+from experiments.training.lengthy import lengthy
 from experiments.training.optimizers.optimizer import Optimizer, along
 
 Tensors = Mapping[str, Tensor]
@@ -46,6 +47,7 @@ def eager_gradient(loss: LossFunction, layout: Layout) -> Gradient:
     return gradient
 
 
+@lengthy()
 def make_gradient(
     loss: LossFunction,
     layout: Layout,
@@ -95,6 +97,7 @@ def eager_update(optimizer: Optimizer, layout: Layout) -> Update:
     return update
 
 
+@lengthy()
 def make_update(
     optimizer: Optimizer, layout: Layout, compile: bool, example: tuple[Tensors, Tensor, Tensor, Tensor, Tensors]
 ) -> Update:

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from experiments import files
 from experiments.config import parse
 from experiments.data.load import dataset_of
 from experiments.data.splits import subset
@@ -55,6 +57,16 @@ def test_what_cannot_learn_is_converged_and_has_learned_nothing(results: dict[st
     found = results["A"]
     assert (found["converged"], found["learned"], found["too_short"]) == (True, False, False)
     assert found["verdict"] == "converged; learned nothing: as good as the mean"
+
+
+def test_what_a_run_was_computed_with(results: dict[str, dict[str, Any]]) -> None:
+    for found in results.values():
+        assert (found["device"], found["gpu"], found["gpu_driver"]) == ("cpu", None, None)
+        assert (found["torch"], found["cuda"]) == (torch.__version__, torch.version.cuda)
+        origin = files.read_json(Path(found["path"]) / "attempt-1" / "origin.json")
+        assert {"gpus", "gpu_driver", "cuda", "torch"} <= set(origin)
+    store = RunStore(Path(results["A"]["path"]).parent)
+    assert not {"gpu", "gpu_driver", "cuda", "torch"} & set(run_table(store).columns)  # the table's are agreed upon
 
 
 def test_what_can_learn_has_learned(results: dict[str, dict[str, Any]]) -> None:

@@ -1,8 +1,9 @@
 """Plays ``experiments.worker`` without torch: takes runs, publishes results at once, and dies or hangs where told to.
 
 EQUILAW_STUB is a JSON mapping of run ids to what happens when the run is reached: ``die`` (always), ``die once``,
-``hang`` (stopped, once), ``hang always``, ``fail``, ``disk``, ``lose`` (the device) or ``lose once``. Packs are written
-to ``<store>/packs.jsonl``. With EQUILAW_STUB_DEVICE there is no device to begin with.
+``hang`` (stopped, once), ``hang always``, ``sleep`` (forever, once), ``compile`` (sleeps as long as a compilation),
+``fail``, ``disk``, ``lose`` (the device) or ``lose once``. Packs are written to ``<store>/packs.jsonl``. With
+EQUILAW_STUB_DEVICE there is no device to begin with.
 """
 
 from __future__ import annotations
@@ -11,14 +12,20 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
+from experiments import worker
 from experiments.runs import ORIGIN, Run
+from experiments.training.lengthy import lengthy
+
+COMPILE_SECONDS = 5.0
+worker.BEAT_SECONDS = 0.4
 
 
 def say(**event: object) -> None:
     """Write an event."""
-    print(json.dumps(event), flush=True)
+    worker.say(event)
 
 
 def first_time(run: Run) -> bool:
@@ -36,6 +43,7 @@ def main() -> None:
     if "EQUILAW_STUB_DEVICE" in os.environ:
         say(event="device", reason="as told", absent=True)
         sys.exit(1)
+    worker.Heartbeat(lambda: False).install()
     say(event="ready")
     for line in sys.stdin:
         runs = [Run(Path(path)) for path in json.loads(line)]
@@ -55,6 +63,11 @@ def main() -> None:
                     os.kill(os.getpid(), signal.SIGKILL)
                 if what == "hang always" or (what == "hang" and first_time(run)):
                     os.kill(os.getpid(), signal.SIGSTOP)
+                if what == "sleep" and first_time(run):
+                    time.sleep(3600)
+                if what == "compile":
+                    with lengthy():
+                        time.sleep(COMPILE_SECONDS)
                 if what == "fail":
                     run.set_state("failed", message="ValueError: as told")
                     outcome[run.id] = "failed"

@@ -68,6 +68,17 @@ def records(element: Element) -> list[dict[str, Any]]:
     return sorted((files.read_json(path) for path in element.records.iterdir()), key=lambda r: r["began"])
 
 
+def test_workers_on_gpus_share_the_cores_to_compile_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHINDUCTOR_COMPILE_THREADS", raising=False)
+    shared = [{"CUDA_VISIBLE_DEVICES": gpu, "TORCHINDUCTOR_COMPILE_THREADS": "8"} for gpu in ("0", "MIG-1")]
+    assert job.environments(["0", "MIG-1"], 16) == shared
+    assert job.environments(["0", "1"], 1)[1]["TORCHINDUCTOR_COMPILE_THREADS"] == "1"  # Inductor takes no 0
+    assert job.environments(["0"], None) == [{"CUDA_VISIBLE_DEVICES": "0"}]
+    assert job.environments([], 8) == []
+    monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "3")
+    assert job.environments(["0"], 16) == [{"CUDA_VISIBLE_DEVICES": "0"}]  # the worker inherits the user's own
+
+
 def test_an_element_computes_its_runs_and_a_second_start_does_nothing(
     element: Callable[..., Element], runs: list[Run], capsys: pytest.CaptureFixture[str]
 ) -> None:

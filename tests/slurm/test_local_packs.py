@@ -130,6 +130,19 @@ def test_a_hung_worker_is_killed_and_its_runs_go_back(planned: Planned, stubs: S
     ]
 
 
+def test_a_compilation_longer_than_the_patience_is_no_hang(planned: Planned, stubs: Stubs) -> None:
+    """Both workers have a thread that could say that they live; only the one at work that is marked does."""
+    runs = [planned(seed=seed) for seed in range(2)]
+    stubs({runs[0].run.id: "compile", runs[1].run.id: "sleep"})
+    listener = Listener()
+    assert Pool(2, listener, patience=3.0).compute(runs) == []  # of five seconds; two or three signs each second
+    assert [p.run.latest_attempt() for p in runs] == [1, 2]
+    assert listener.notes == [
+        "a worker showed no sign of life for 3 s and was killed; 1 of its runs go back to the queue"
+    ]
+    assert "alive" in listener.events
+
+
 def test_a_full_disk_ends_the_sweep_and_fails_no_run(planned: Planned, stubs: Stubs) -> None:
     runs = [planned(seed=seed) for seed in range(3)]
     stubs({runs[1].run.id: "disk"})

@@ -67,13 +67,28 @@ def test_hours_are_those_of_an_update_times_the_updates(
         yield other.run, finished(runs[0].config)
 
     monkeypatch.setattr(RunStore, "results", results)
+    monkeypatch.setattr("slurm.outline.models_here", list)
     found = outline([*runs, other], [])
     # T = 1000 and the branch of T/2 = 500, which leaves the trunk at 250: 1250 updates at 0.1 s, for two runs.
     assert found.hours == {"cuda": pytest.approx(2 * 125 / 3600)}
     assert found.unknown == 1  # nothing has run on a CPU
-    assert "GPU hours, by the time per update of 1 finished runs of this shape in the store" in found.text()
+    basis = "1 finished runs of this shape on GPUs whose model is not recorded"
+    assert f"GPU hours, by the time per update of {basis} in the store" in found.text()
     assert found.text().endswith("unknown for 1 runs")
     assert Estimates.of_store(Path("nowhere")).of(runs[0].config, "d", "cuda").seconds == pytest.approx(125)
+
+
+def test_hours_are_those_of_this_machines_gpus(
+    planned: Callable[..., PlannedRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = planned(L=0)
+    result = {**finished(run.config), "gpu": "NVIDIA H200"}
+    monkeypatch.setattr(RunStore, "results", lambda store: iter([(planned(L=0, seed=1).run, result)]))
+    monkeypatch.setattr("slurm.outline.models_here", lambda: ["NVIDIA H200"])
+    assert "of 1 finished runs of this shape on NVIDIA H200 in the store" in outline([run], []).text()
+    monkeypatch.setattr("slurm.outline.models_here", lambda: ["NVIDIA A100-SXM4-80GB"])
+    said = "hours: unknown; jobs ask for NVIDIA A100-SXM4-80GB, finished runs are of NVIDIA H200"
+    assert outline([run], []).text().endswith(said)
 
 
 def test_a_plan_goes_on_without_data_only_where_it_may(

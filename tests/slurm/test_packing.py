@@ -67,7 +67,9 @@ def test_where_nothing_is_known(config: RunConfig) -> None:
 def test_memory_is_asked_for_only_where_it_is_known(config: RunConfig) -> None:
     known = [(made(config, i), costing(1.0, 2e9)) for i in range(3)]
     assert pack(known, "cpu", 2, 60.0)[0].memory == pytest.approx(2 * 2 * 1.3)
-    assert pack([*known, (made(config, 9), costing(1.0))], "cpu", 2, 60.0)[0].memory is None
+    unknown = [*known, (made(config, 9), costing(1.0))]
+    assert pack(unknown, "cpu", 2, 60.0, room=4.0)[0].memory is None
+    assert pack(known, "cuda", 1, 60.0, room=4.0)[0].memory == pytest.approx(2 * 1.3 + 4.0)
 
 
 @given(
@@ -138,6 +140,53 @@ def test_another_shape_falls_back_on_the_architecture_and_another_device_on_noth
     wider = replace(config, model=replace(config.model, channels=64))
     assert learned.of(wider, "data", "cpu").basis == "1 finished runs of mace"
     assert learned.of(config, "data", "cuda") == UNKNOWN
+
+
+A100, H100 = "NVIDIA A100-SXM4-80GB", "NVIDIA H100 80GB HBM3"
+
+
+def test_what_one_gpu_model_takes_is_not_what_another_takes(config: RunConfig) -> None:
+    on_a100 = [result_of(config, seconds, device="cuda:0", gpu=A100, peak_memory=2e9) for seconds in (30.0, 31.0, 32.0)]
+    on_h100 = result_of(config, 10.0, device="cuda", gpu=H100, peak_memory=8e9)
+    learned = Estimates([*on_a100, on_h100, result_of(config, 200.0)])
+    found = learned.of(config, "data", "cuda", ["a100"])
+    assert found.seconds == pytest.approx(31.0)
+    assert found.memory == 2e9
+    assert found.basis == f"3 finished runs of this shape on {A100}"
+    found = learned.of(config, "data", "cuda", ["h100"])
+    assert found.seconds == pytest.approx(10.0)
+    assert found.memory == 8e9
+    for names, said in (((), "ask for no model"), (("v100",), "ask for v100"), (("a100", "h100"), "for a100, h100")):
+        found = learned.of(config, "data", "cuda", names)
+        assert (found.seconds, found.memory) == (None, None)
+        assert found.basis.endswith(f"finished runs are of {A100}, {H100}")
+        assert said in found.basis
+    assert learned.of(config, "data", "cpu", ["a100"]).seconds == pytest.approx(200.0)
+
+
+def test_a_single_model_is_taken_unless_another_is_asked_for(config: RunConfig) -> None:
+    learned = Estimates([result_of(config, 30.0, device="cuda:0", gpu=A100)])
+    assert learned.of(config, "data", "cuda").basis == f"1 finished runs of this shape on {A100}"
+    found = learned.of(config, "data", "cuda", ["h100"])
+    assert (found.seconds, found.basis) == (None, f"jobs ask for h100, finished runs are of {A100}")
+
+
+def test_runs_that_recorded_no_model_tell_only_where_nothing_else_does(config: RunConfig) -> None:
+    old = result_of(config, 50.0, device="cuda:0")
+    learned = Estimates([old])
+    found = learned.of(config, "data", "cuda")
+    assert found.seconds == pytest.approx(50.0)
+    assert found.basis == "1 finished runs of this shape on GPUs whose model is not recorded"
+    assert learned.of(config, "data", "cuda", ["a100"]).seconds is None
+    learned = Estimates([old, result_of(config, 30.0, device="cuda:0", gpu=A100)])
+    assert learned.of(config, "data", "cuda").seconds == pytest.approx(30.0)
+    assert Estimates([]).of(config, "data", "cuda", ["a100"]) == UNKNOWN
+
+
+def test_closed_form_solves_are_of_a_model_too(make_config: MakeConfig) -> None:
+    config = parse(make_config({"P": 8}, model="ace"))
+    learned = Estimates([result_of(config, s, device="cuda", gpu=gpu) for s, gpu in ((4.0, A100), (1.0, H100))])
+    assert [learned.of(config, "data", "cuda", [name]).seconds for name in ("a100", "h100")] == [4.0, 1.0]
 
 
 def test_closed_form_grows_with_P(make_config: MakeConfig) -> None:

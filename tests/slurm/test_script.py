@@ -24,7 +24,7 @@ from slurm.settings import SlurmSettings
 
 
 def text(folder: Path, settings: SlurmSettings, gres: str | None = None, memory: float | None = None) -> str:
-    return array_script(folder, "equilaw-x-0", settings, 3, gres, memory, 0)
+    return array_script(folder, "equilaw-x-0", settings, 3, settings.cores("cpu"), gres, memory, 0)
 
 
 def parameters(script: str) -> dict[str, str]:
@@ -205,6 +205,21 @@ def test_bad_settings_are_one_line(section: dict[str, Any], message: str) -> Non
     with pytest.raises(InputError, match=re.escape(message)) as error:
         build(SlurmSettings, section, "hydra.launcher.")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "on_gpu", "on_cpu"),
+    [
+        (SlurmSettings(), 8, 1),
+        (SlurmSettings(gpus=4), 32, 1),
+        (SlurmSettings(cpus=3, gpus=4), 3, 3),
+        (SlurmSettings(packs_per_gpu=3), 3, 1),
+        (SlurmSettings(packs_per_gpu=16), 2, 1),
+        (SlurmSettings(cpus=1, packs_per_gpu=16), 1, 1),
+    ],
+)
+def test_cores_follow_the_gpus_unless_they_are_set(settings: SlurmSettings, on_gpu: int, on_cpu: int) -> None:
+    assert (settings.cores("cuda"), settings.cores("cpu")) == (on_gpu, on_cpu)
 
 
 # --- limits

@@ -17,8 +17,11 @@ from experiments import files
 from experiments.config import parse
 from experiments.data.load import dataset_of
 from experiments.errors import InputError
+from experiments.runs import RunStore
+from experiments.training.schedule import Schedule
 from slurm import ledger, submit
 from slurm.commands import SlurmError
+from slurm.estimate import SHAPE
 from slurm.plan import PlannedRun
 from slurm.scheduler import Answer
 from slurm.settings import SlurmSettings
@@ -212,8 +215,44 @@ def test_devices_and_packs(planned: Planned, slurm: MadeUp) -> None:
     submit_missing(runs, SlurmSettings(cpus=4), slurm.look)
     asked = [re.findall(r"--(?:gres|array)=(\S+)", text) for text in slurm.scripts]
     assert asked == [["0-0%1", "gpu:1"], ["0-0%1"]]
+    assert [re.findall(r"cpus-per-task=(\d+)", text) for text in slurm.scripts] == [["4", "4"]] * 2
     with pytest.raises(InputError, match=r"device=cuda and hydra.launcher.gpus=0: accepted: gpus=1"):
         submit_missing(runs, SlurmSettings(gpus=0), slurm.look)
+
+
+def test_cores_are_those_of_the_kind_of_job(planned: Planned, slurm: MadeUp) -> None:
+    """Where nobody set them: eight to compile beside a GPU, one on CPUs; to sbatch, to srun and to the job alike."""
+    outcome = submit_missing([planned(device="cuda"), planned(P=4)], SlurmSettings(), slurm.look)
+    assert [re.findall(r"cpus-per-task=(\d+)", text) for text in slurm.scripts] == [["8", "8"], ["1", "1"]]
+    (submission,) = outcome.submissions
+    contents = [files.read_json(submission.path / element.file) for _, element in submission.elements()]
+    assert [(c["kind"], c["workers"], c["cores"]) for c in contents] == [("cuda", 1, 8), ("cpu", 1, 1)]
+
+
+def test_jobs_are_sized_by_runs_on_the_gpu_that_they_ask_for(
+    planned: Planned, slurm: MadeUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [planned(device="cuda", seed=seed) for seed in range(6)]
+    config = runs[0].config
+    assert config.training is not None
+    like = {name: getattr(config.model, name, getattr(config, name, None)) for name in SHAPE}
+    like |= {"architecture": config.architecture, "P": config.P, "dataset_sha256": runs[0].data_sha256}
+    like |= {"training.batch_size": config.training.batch_size, "device": "cuda:0"}
+    updates = Schedule(config.training.max_steps, config.training.warmup_steps, config.training.cooldown).total
+    taken = [  # seconds and bytes of a run
+        {**like, "gpu": "NVIDIA A100-SXM4-80GB", "seconds": 1200.0, "n_updates": updates, "peak_memory": 2e9},
+        {**like, "gpu": "NVIDIA H200", "seconds": 100.0, "n_updates": updates, "peak_memory": 6e9},
+    ]
+    monkeypatch.setattr(RunStore, "results", lambda store: iter([(runs[0].run, result) for result in taken]))
+    found = {}
+    for asked in ("a100", "h200", None):
+        outcome = submit_missing(runs, SlurmSettings(constraint=asked, submit=False), slurm.look)
+        (submission,) = outcome.submissions
+        (array,) = submission.arrays
+        memory = re.findall(r"--mem=(\d+)M", (submission.path / array.script).read_text())
+        found[asked] = [len(element.runs) for element in array.packs], [round(int(m) * 2**20 / 1e9) for m in memory]
+    # An hour a job. 1.3 times what a worker had and half a GB for each of eight compilers, as the next power of two.
+    assert found == {"a100": ([3, 3], [8]), "h200": ([6], [16]), None: ([6], [])}
 
 
 def test_the_job_afterwards_depends_on_all_arrays(planned: Planned, slurm: MadeUp, tmp_path: Path) -> None:
