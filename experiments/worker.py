@@ -7,7 +7,7 @@ input ends, when it is told to by a signal (after writing checkpoints), and when
 - ``ready``; ``progress`` and ``ended`` of a run; ``finished`` with a pack;
 - ``alive`` about once a second, from the loop of the work itself, and from a thread while it compiles, evaluates or
   solves (each for two hours at most);
-- as its last before exit code 1: ``disk`` if the store's disk is full, read-only or broken; ``device`` if its device can
+- last, before exit code 1: ``disk`` if the store's disk is full, read-only or broken; ``device`` if its device can
   no longer be used, or (``absent``) never could.
 """
 
