@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from analysis.arrays import FloatArray
 
 
 def noise(rng: np.random.Generator, sizes: FloatArray, n_seeds: int, subset: float, init: float) -> FloatArray:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -157,7 +156,7 @@ def evaluate(run: Run, section: Mapping[str, Any], device: str = "cpu") -> tuple
             metric: {
                 "unit": unit,
                 "error": found.errors[metric].value,
-                "error_test_sem": found.errors[metric].sem if math.isfinite(found.errors[metric].sem) else None,
+                "error_test_sem": files.json_number(found.errors[metric].sem),
             }
             for metric, unit in found.units.items()
             if metric in found.errors

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import os
 import platform
 import resource
@@ -15,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from experiments import files
 from experiments.config import RunConfig
 from experiments.data.dataset import AnyDataset
 from experiments.data.splits import subsets_disjoint, training_subset
@@ -72,7 +72,7 @@ def result_of(
         by_metric[name] = {
             "unit": unit,
             "error": error.value,
-            "error_test_sem": error.sem if math.isfinite(error.sem) else None,  # of a single frame there is none
+            "error_test_sem": files.json_number(error.sem),  # of a single frame there is none
             "train_error": train,
             "error_half_budget": before,
             "holdout_error": holdout.get(name),

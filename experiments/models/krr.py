@@ -25,6 +25,7 @@ from ase.data import covalent_radii
 from scipy.spatial.distance import pdist
 from torch import Tensor
 
+from experiments import files
 from experiments.architectures import KrrConfig
 from experiments.data.dataset import Floats, Frames, Ints
 from experiments.errors import InputError
@@ -214,7 +215,7 @@ class Krr:
         predicted = self.geometry(tensors)(frames).energies
         facts = {
             "length": length,
-            "ridge": fitted.ridge if np.isfinite(fitted.ridge) else None,
+            "ridge": files.json_number(fitted.ridge),
             "effective_parameters": fitted.effective_parameters,
             "criterion": fitted.criterion,
             "rows": rows.count,

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from experiments import files
 from experiments.data.baseline import Baseline, composition
 from experiments.data.dataset import Floats, Frames, Ints
 from experiments.tasks.predictions import Predictions
@@ -89,7 +90,7 @@ class LinearFit:
     def solution(self) -> Solution:
         """For a checkpoint: the coefficients alone."""
         facts = {
-            "ridge": self.ridge if np.isfinite(self.ridge) else None,  # null: nothing to learn
+            "ridge": files.json_number(self.ridge),  # null: nothing to learn
             "effective_parameters": self.effective_parameters,
             "criterion": self.criterion,
             "rows": self.rows,
