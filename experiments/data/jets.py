@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from experiments import files
 from experiments.data.acquire import acquiring
 from experiments.data.examples import Examples, ExampleSet
 from experiments.errors import InputError
+from experiments.leases import exclusive
 from experiments.schema import identity_of, setting
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ def jets(config: JetsConfig) -> ExampleSet:
         acquiring("data.source=jets", "generated")
         check_installed()
         files.writable(directory, "data.cache" if config.cache else "EQUILAW_DATA")
-        with FileLock(directory / ".lock"):
+        with exclusive(directory / ".lock"):
             if not (directory / "metadata.json").exists():
                 _generate(config, directory)
     made = _read(directory)

@@ -9,6 +9,7 @@ Test frames, holdout and pool come from different walkers, so no test frame cont
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -22,7 +23,6 @@ from typing import Any
 
 import numpy as np
 from ase.data import atomic_numbers
-from filelock import FileLock, Timeout
 
 from experiments import files
 from experiments.data import walkers
@@ -34,6 +34,7 @@ from experiments.data.sampler import autocorrelation_time
 from experiments.data.surrogate import most_frames
 from experiments.data.walkers import Part
 from experiments.errors import InputError
+from experiments.leases import exclusive
 from experiments.schema import identity_of, setting
 
 logger = logging.getLogger(__name__)
@@ -96,17 +97,10 @@ def xtb(config: XtbConfig) -> Dataset:
     if not (directory / "metadata.json").exists():
         acquiring(_name(config), "generated")
         files.writable(directory, "data.cache" if config.cache else "EQUILAW_DATA")
-        lock = FileLock(directory / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            logger.info("another process generates %s; waiting for it", directory)
-            lock.acquire()
-        try:
+        waiting = functools.partial(logger.info, "another process generates %s; waiting for it", directory)
+        with exclusive(directory / ".lock", waiting=waiting):
             if not (directory / "metadata.json").exists():
                 _generate(config, molecule, directory)
-        finally:
-            lock.release()
     return _read(config, directory)
 
 
