@@ -59,7 +59,61 @@ def result_of(
         facts: n_parameters, n_steps, seconds, device and what else is worth keeping.
         holdout: errors of the final weights on the diagnostic holdout by metric, where there are any.
     """
+    by_metric = _by_metric(config, dataset, full, half, holdout)
+    preferred = problem_of(dataset).primary
+    primary_name = preferred if preferred in by_metric else ENERGIES_ONLY
+    primary, short = by_metric[primary_name], too_short(config)
+    return {
+        **_settings(config, dataset),
+        "metrics": {name: values["error"] for name, values in by_metric.items()},
+        "primary": primary_name,
+        "converged": primary["converged"],
+        "too_short": short is not None,
+        "data_limited": primary["data_limited"],
+        "learned": primary["learned"],
+        "verdict": _verdict(primary, short),
+        "by_metric": by_metric,
+        **facts,
+        "code_version": code_version(),
+        "versions": versions(),
+    }
+
+
+def _settings(config: RunConfig, dataset: AnyDataset) -> dict[str, Any]:
+    """Return what was computed: the columns of the run table that were known before the run."""
     sha256 = dataset.sha256()
+    return {
+        "run_id": config.run_id(sha256),
+        "model_id": config.model_id(sha256),
+        "dataset": dataset.name,
+        "dataset_sha256": sha256,
+        "test_set": dataset.test_set,
+        "n_test": len(dataset.test),
+        "architecture": config.architecture,
+        "group": config.model.group,
+        "L": config.L,
+        "nu": config.nu,
+        **{name: getattr(config.model, name, None) for name in ("edge_lmax", "n_layers", "channels", "cutoff")},
+        "P": config.P,
+        "seed": config.seed,
+        "subset_seed": config.subset_seed,
+        "init_seed": config.init_seed,
+        **{f"training.{name}": getattr(config.training, name, None) for name in SETTINGS},
+        "model.copies": getattr(config.model, "copies", None),
+        "training.tuned": None if config.tuned is None else config.tuned.name,
+        "match": config.match.as_dict() if isinstance(config.match, Matched) else None,
+        "subsets_disjoint": subsets_disjoint(len(dataset.pool), config.P, config.subset_seed, dataset.disjoint_seeds),
+    }
+
+
+def _by_metric(
+    config: RunConfig,
+    dataset: AnyDataset,
+    full: Evaluation,
+    half: Evaluation | None,
+    holdout: Mapping[str, float],
+) -> dict[str, dict[str, Any]]:
+    """Return errors and verdicts by metric, each in its ``unit``; see :func:`result_of` for the arguments."""
     short = too_short(config)
     problem, mean = problem_of(dataset), mean_errors(config, dataset)
     by_metric: dict[str, dict[str, Any]] = {}
@@ -82,42 +136,7 @@ def result_of(
             "data_limited": train < DATA_LIMITED_BELOW * error.value,
             "learned": error.value < LEARNED_BELOW * mean[name],
         }
-    primary_name = problem.primary if problem.primary in by_metric else ENERGIES_ONLY
-    primary = by_metric[primary_name]
-    pool = len(dataset.pool)
-    return {
-        "run_id": config.run_id(sha256),
-        "model_id": config.model_id(sha256),
-        "dataset": dataset.name,
-        "dataset_sha256": sha256,
-        "test_set": dataset.test_set,
-        "n_test": len(dataset.test),
-        "architecture": config.architecture,
-        "group": config.model.group,
-        "L": config.L,
-        "nu": config.nu,
-        **{name: getattr(config.model, name, None) for name in ("edge_lmax", "n_layers", "channels", "cutoff")},
-        "P": config.P,
-        "seed": config.seed,
-        "subset_seed": config.subset_seed,
-        "init_seed": config.init_seed,
-        **{f"training.{name}": getattr(config.training, name, None) for name in SETTINGS},
-        "model.copies": getattr(config.model, "copies", None),
-        "training.tuned": None if config.tuned is None else config.tuned.name,
-        "match": config.match.as_dict() if isinstance(config.match, Matched) else None,
-        "subsets_disjoint": subsets_disjoint(pool, config.P, config.subset_seed, dataset.disjoint_seeds),
-        "metrics": {name: values["error"] for name, values in by_metric.items()},
-        "primary": primary_name,
-        "converged": primary["converged"],
-        "too_short": short is not None,
-        "data_limited": primary["data_limited"],
-        "learned": primary["learned"],
-        "verdict": _verdict(primary, short),
-        "by_metric": by_metric,
-        **facts,
-        "code_version": code_version(),
-        "versions": versions(),
-    }
+    return by_metric
 
 
 def too_short(config: RunConfig) -> str | None:
