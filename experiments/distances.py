@@ -7,7 +7,6 @@ For every dataset of the store, at the P and with the subsets of its finished ru
 from __future__ import annotations
 
 import argparse
-import io
 import logging
 import sys
 from collections.abc import Mapping, Sequence
@@ -93,9 +92,8 @@ def _measure(given: argparse.Namespace) -> None:
         raise InputError(f"--store {given.store}: no such store; give a directory of runs")
     files.writable(given.store, "--store")
     found = distances_of(given.store, given.test_frames)
-    buffer = io.BytesIO()
-    found.to_parquet(buffer, index=False)
-    files.write_bytes(given.store / NAME, buffer.getvalue())
+    with files.whole(given.store / NAME) as aside:
+        found.to_parquet(aside, index=False)
     print(f"{given.store / NAME}: {len(found)} rows, {', '.join(found['dataset'].unique())}")
 
 

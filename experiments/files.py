@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import math
 import os
@@ -65,6 +66,11 @@ def write_bytes(path: Path, content: bytes, durable: bool = True) -> None:
 def json_text(content: Any) -> str:
     """Return indented JSON with a final newline (NaN refused: a number is honest or absent)."""
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def json_digest(content: Any) -> str:
+    """Return 12 hex digits of the SHA-256 of JSON with sorted keys: names what is kept for such ``content``."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def json_number(value: float | None) -> float | None:

@@ -8,7 +8,6 @@ of test frames to training frames, which ``python -m analysis dimension`` and ``
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -79,9 +78,8 @@ def info(name: str, overrides: Sequence[str], out: Path, seeds: int, test_frames
         draw(dataset, card, aside)
     written = [str(out / "card.png")]
     if card.distances is not None:
-        buffer = io.BytesIO()
-        card.distances.to_parquet(buffer, index=False)
-        files.write_bytes(out / "distances.parquet", buffer.getvalue())
+        with files.whole(out / "distances.parquet") as aside:
+            card.distances.to_parquet(aside, index=False)
         written.append(str(out / "distances.parquet"))
     print(f"written: {', '.join(written)}")
 

@@ -45,9 +45,9 @@ class RemoteFile:
     sha256: str | None = None
 
 
-def cache_root() -> Path:
-    """The directory of generated, downloaded and converted data."""
-    return Path(os.environ.get("EQUILAW_DATA") or "~/.cache/equilaw").expanduser()
+def cache_root(cache: str | None = None) -> Path:
+    """The directory of generated, downloaded and converted data: ``cache`` where a dataset's settings name one."""
+    return Path(cache or os.environ.get("EQUILAW_DATA") or "~/.cache/equilaw").expanduser()
 
 
 def place(path: str) -> Path:

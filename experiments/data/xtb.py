@@ -10,11 +10,9 @@ Test frames, holdout and pool come from different walkers, so no test frame cont
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.metadata
 import json
 import logging
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +26,7 @@ from experiments import files
 from experiments.data import walkers
 from experiments.data.acquire import acquiring
 from experiments.data.dataset import Dataset, Floats, Frames
+from experiments.data.download import cache_root
 from experiments.data.extxyz import read_frames, write_frames
 from experiments.data.molecule import Molecule, find_molecule, liquid
 from experiments.data.sampler import autocorrelation_time
@@ -112,9 +111,7 @@ def directory_of(config: XtbConfig, molecule: Molecule) -> Path:
         "tblite": importlib.metadata.version("tblite"),
         "numerics_version": NUMERICS_VERSION,
     }
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
-    root = config.cache or os.environ.get("EQUILAW_DATA") or "~/.cache/equilaw"
-    return Path(root).expanduser() / f"{_name(config)}-{digest}"
+    return cache_root(config.cache) / f"{_name(config)}-{files.json_digest(content)}"
 
 
 def deal(config: XtbConfig) -> dict[str, list[int]]:

@@ -20,6 +20,15 @@ _HELD_BYTES = 2**31
 """Force rows kept in memory between passes of a fit by XᵀX; larger ones are computed again in each pass."""
 
 
+def alike(frames: Frames, most: int) -> Iterator[Ints]:
+    """Numbers of frames with the same atoms, at most ``most`` at a time: together they are all ``frames``."""
+    _, kind = np.unique(frames.numbers, axis=0, return_inverse=True)
+    for k in range(int(kind.max(initial=-1)) + 1):
+        same = np.flatnonzero(kind.reshape(-1) == k)
+        for start in range(0, len(same), most):
+            yield same[start : start + most]
+
+
 @dataclass(frozen=True)
 class Design:
     """What a linear model predicts for some frames, per unit of each coefficient.
