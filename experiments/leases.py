@@ -135,5 +135,7 @@ def exclusive(
 
 
 def _numbers(lock: Path) -> list[int]:
-    named = (path.name.removeprefix(f"{lock.name}-").removesuffix(".json") for path in lock.parent.iterdir())
-    return [int(number) for number in named if number.isdigit()]
+    prefix, ending = f"{lock.name}-", ".json"
+    names = (path.name for path in lock.parent.iterdir())
+    found = (name[len(prefix) : -len(ending)] for name in names if name.startswith(prefix) and name.endswith(ending))
+    return [int(number) for number in found if number.isdigit()]
