@@ -9,14 +9,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
+from analysis.arrays import FloatArray
 from analysis.bootstrap import bootstrap
 from analysis.files import write_text
 from analysis.synthetic import noise
-
-FloatArray = NDArray[np.float64]
 
 CURVES, REPLICATES, THREADS = 1000, 1000, 2
 PEER_FITS = 300

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.arrays import FloatArray
 from analysis.floor import fit_floor
-
-FloatArray = NDArray[np.float64]
 
 _BLOCK = 64_000  # fits at a time and thread: some 100 MB of work arrays at nine values of P
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
+from analysis.arrays import FloatArray
 from analysis.curve import Curve
 from analysis.flags import Judgement, Verdict
+from analysis.jsonable import Record, dataset_and_metric, ends, model
 from analysis.results import CurveFit
 from analysis.theory import Direction, Statement
 from analysis.uncertainty import Interval
-
-FloatArray = NDArray[np.float64]
+from experiments.files import json_number
 
 VACUOUS_FALL = 0.8
 """A bound that lets the error stay above this share of its first value over the measured range demands nothing."""
@@ -151,23 +151,18 @@ def _implied_parts(one: Implied) -> tuple[tuple[str, float], ...]:
     return ("d_eff = 1/β", one.d_eff), ("s_eff = β·d", one.s_eff), ("Bach's subspace s = 1/β − 3", one.subspace)
 
 
-def record(
-    fit: CurveFit, judgement: Judgement, statements: Sequence[Statement], d: float | None
-) -> list[dict[str, object]]:
+def record(fit: CurveFit, judgement: Judgement, statements: Sequence[Statement], d: float | None) -> list[Record]:
     """The comparisons for JSON."""
     one = implied(fit.best.beta.value, d)
-    shared: dict[str, object] = {
-        "dataset": fit.curve.text("dataset"),
-        "metric": fit.curve.text("metric"),
-        "model": {name: value for name, value in fit.curve.key.items() if name not in ("dataset", "metric")},
-        "beta": _finite(fit.best.beta.value),
-        "beta_low": _finite(fit.best.beta.low),
-        "beta_high": _finite(fit.best.beta.high),
-        "implied_d_eff": _finite(one.d_eff),
-        "implied_s_eff": _finite(one.s_eff),
-        "implied_subspace": _finite(one.subspace),
+    shared: Record = {
+        **dataset_and_metric(fit.curve),
+        "model": model(fit.curve),
+        **ends("beta", fit.best.beta),
+        "implied_d_eff": json_number(one.d_eff),
+        "implied_s_eff": json_number(one.s_eff),
+        "implied_subspace": json_number(one.subspace),
     }
-    rows: list[dict[str, object]] = []
+    rows: list[Record] = []
     for statement in statements:
         compared = relate(fit, judgement, statement)
         rows.append(
@@ -186,7 +181,3 @@ def record(
             }
         )
     return rows
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

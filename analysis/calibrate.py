@@ -17,13 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from analysis.arrays import FloatArray
 from analysis.floor import Polish, fit_floor
 from analysis.learners import kernel_interpolator, nearest_neighbour, one_teacher
 from analysis.recommend import AICC_MARGIN, decide
 from analysis.results import aicc
 from analysis.uncertainty import LEVEL, combined, shared_variance, slope_weights, t_quantile
-
-FloatArray = NDArray[np.float64]
 
 ACCEPTED = (0.93, 0.97)
 """Coverage of the default interval that counts as calibrated, where it is claimed."""

@@ -19,17 +19,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
+from analysis.arrays import FloatArray
 from analysis.curve import Curve
 from analysis.design import Needed, needed
 from analysis.errors import InputError
 from analysis.flags import Fitted, Verdict
+from analysis.jsonable import Record
 from analysis.paired import EqualError, equal_error, holm, p_words, pair, slope_difference
 from analysis.uncertainty import Interval
+from experiments.files import json_number
 
-FloatArray = NDArray[np.float64]
 Deltas = Mapping[tuple[str, str], tuple[Interval, FloatArray]]
 
 PAIRS = (("A", "B"), ("A", "C"), ("B", "C"), ("A", "D"), ("C", "D"))
@@ -315,7 +316,7 @@ def _what_would(condition: Condition, state: str, units: str) -> str:
     return f"; {condition.needed.seeds} {units}{more} would show it if the estimate is right"
 
 
-def record(claim: Claim) -> dict[str, object]:
+def record(claim: Claim) -> Record:
     """The test for JSON."""
     return {
         "dataset": claim.dataset,
@@ -328,10 +329,10 @@ def record(claim: Claim) -> dict[str, object]:
         "refuter": condition_record(claim.refuter),
         "equal_error_ratio_against_A": {
             letter: {
-                "value": _finite(ratio.ratio.value),
-                "low": _finite(ratio.ratio.low),
-                "high": _finite(ratio.ratio.high),
-                "error": _finite(ratio.error),
+                "value": json_number(ratio.ratio.value),
+                "low": json_number(ratio.ratio.low),
+                "high": json_number(ratio.ratio.high),
+                "error": json_number(ratio.error),
                 "words": ratio.words("A", letter),
             }
             for letter, ratio in claim.ratios.items()
@@ -339,20 +340,16 @@ def record(claim: Claim) -> dict[str, object]:
     }
 
 
-def condition_record(condition: Condition) -> dict[str, object]:
+def condition_record(condition: Condition) -> Record:
     """A condition for JSON."""
     return {
         "name": condition.name,
-        "delta_beta": _finite(condition.delta.value),
-        "low_90": _finite(condition.delta.low),
-        "high_90": _finite(condition.delta.high),
-        "p": _finite(condition.p),
+        "delta_beta": json_number(condition.delta.value),
+        "low_90": json_number(condition.delta.low),
+        "high_90": json_number(condition.delta.high),
+        "p": json_number(condition.p),
         "shown": condition.shown,
         "contradicted": condition.contradicted,
         "seeds_needed": condition.needed.seeds,
         "P_needed": None if condition.needed.sizes is None else list(condition.needed.sizes),
     }
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

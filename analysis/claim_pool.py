@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from analysis.arrays import FloatArray
 from analysis.claim import (
     PAIRS,
     TOST,
@@ -24,10 +24,9 @@ from analysis.claim import (
     conditions_of,
     decide,
 )
+from analysis.jsonable import Record
 from analysis.paired import pair, random_effects, slope_difference
 from analysis.uncertainty import Interval
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ def text(pooled: PooledClaim) -> str:
     return "\n".join(lines).replace("-0.", "−0.")
 
 
-def record(pooled: PooledClaim) -> dict[str, object]:
+def record(pooled: PooledClaim) -> Record:
     """The test for JSON."""
     return {
         "dataset": ", ".join(pooled.datasets),

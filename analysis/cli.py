@@ -7,62 +7,55 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TypeAlias
 
 from analysis import commands
-from analysis.errors import InputError, RunsFailed, UnfittableError
+from analysis.errors import RunsFailed, UnfittableError
 from analysis.results import Form
+from experiments import command
 
 _DISTANCES = "δ(P), for Lip·δ and the dimension of the data (default: the store's distances.parquet)"
 Command = Callable[[argparse.Namespace], None]
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose mistakes are one line, exit code 2."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+Subparsers: TypeAlias = "argparse._SubParsersAction[command.Parser]"
+NAME = "python -m analysis"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns 0 done, 1 a curve could not be fitted at all or a run failed, 2 bad input."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     arguments = _parser().parse_args(argv)
-    command: Command = arguments.command
-    try:
-        command(arguments)
-    except InputError as error:
-        sys.stderr.write(f"python -m analysis: {error}\n")
-        return 2
-    except (UnfittableError, RunsFailed) as error:
-        sys.stderr.write(f"python -m analysis: {error}\n")
-        return 1
-    return 0
+    return command.run(arguments.command, arguments, NAME, failures=(UnfittableError, RunsFailed))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m analysis", description="Exponents of learning curves, from runs or from any table."
-    )
+    parser = command.Parser(prog=NAME, description="Exponents of learning curves, from runs or from any table.")
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for add in (_table, _fit, _report, _figures, _compare, _claim, _bounds, _errors, _calibrate, _dimension):
+        add(subparsers)
+    return parser
 
-    def add(
-        name: str, text: str, command: Command, *, source: bool = True, json: bool = True
-    ) -> argparse.ArgumentParser:
-        one = subparsers.add_parser(name, help=text, description=command.__doc__)
-        if source:
-            _add_source(one)
-        if json:
-            one.add_argument("--json", type=Path, metavar="OUT.json", help="write the results there")
-        one.set_defaults(command=command)
-        return one
 
-    table = add("table", "write the run table of a store", commands.table, source=False, json=False)
-    table.add_argument("--store", type=Path, required=True, metavar="DIR", help="store of runs")
-    table.add_argument("--csv", type=Path, required=True, metavar="OUT.csv", help="where to write the table")
+def _add(
+    to: Subparsers, name: str, text: str, carry_out: Command, *, source: bool = True, json: bool = True
+) -> argparse.ArgumentParser:
+    one = to.add_parser(name, help=text, description=carry_out.__doc__)
+    if source:
+        _add_source(one)
+    if json:
+        one.add_argument("--json", type=Path, metavar="OUT.json", help="write the results there")
+    one.set_defaults(command=carry_out)
+    return one
 
-    fit = add("fit", "exponents of every learning curve", commands.fit)
-    fit.add_argument(
+
+def _table(to: Subparsers) -> None:
+    one = _add(to, "table", "write the run table of a store", commands.table, source=False, json=False)
+    one.add_argument("--store", type=Path, required=True, metavar="DIR", help="store of runs")
+    one.add_argument("--csv", type=Path, required=True, metavar="OUT.csv", help="where to write the table")
+
+
+def _fit(to: Subparsers) -> None:
+    one = _add(to, "fit", "exponents of every learning curve", commands.fit)
+    one.add_argument(
         "--forms",
         nargs="+",
         choices=[str(form) for form in Form],
@@ -70,19 +63,24 @@ def _parser() -> argparse.ArgumentParser:
         help=f"of {', '.join(Form)} (default: all; power and power_floor are always fitted; bnsl_1 and m4 take a "
         "fraction of a second per curve)",
     )
-
     for name, text in (("markdown", "Markdown"), ("latex", "LaTeX (booktabs)")):
-        fit.add_argument(f"--{name}", type=Path, metavar="OUT", help=f"write the exponents there as a table in {text}")
+        one.add_argument(f"--{name}", type=Path, metavar="OUT", help=f"write the exponents there as a table in {text}")
 
-    report = add("report", "one HTML page that people read", commands.report, json=False)
-    report.add_argument("--out", type=Path, required=True, metavar="FILE.html", help="where to write the page")
 
-    figures = add("figures", "draw all figures that the table has the data for", commands.figures, json=False)
-    figures.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the figures")
-    figures.add_argument("--distances", type=Path, metavar="FILE", help=_DISTANCES)
+def _report(to: Subparsers) -> None:
+    one = _add(to, "report", "one HTML page that people read", commands.report, json=False)
+    one.add_argument("--out", type=Path, required=True, metavar="FILE.html", help="where to write the page")
 
-    compare = add("compare", "differences of exponents between models, in words", commands.compare)
-    compare.add_argument(
+
+def _figures(to: Subparsers) -> None:
+    one = _add(to, "figures", "draw all figures that the table has the data for", commands.figures, json=False)
+    one.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the figures")
+    one.add_argument("--distances", type=Path, metavar="FILE", help=_DISTANCES)
+
+
+def _compare(to: Subparsers) -> None:
+    one = _add(to, "compare", "differences of exponents between models, in words", commands.compare)
+    one.add_argument(
         "--by",
         action="append",
         default=[],
@@ -91,43 +89,58 @@ def _parser() -> argparse.ArgumentParser:
         "repeated; default: every factor that varies)",
     )
 
-    add("claim", "the pre-registered test of the claim", commands.claim)
 
-    bounds = add("bounds", "exponents beside the bounds of theory", commands.bounds)
-    size = bounds.add_mutually_exclusive_group()
+def _claim(to: Subparsers) -> None:
+    _add(to, "claim", "the pre-registered test of the claim", commands.claim)
+
+
+def _bounds(to: Subparsers) -> None:
+    one = _add(to, "bounds", "exponents beside the bounds of theory", commands.bounds)
+    size = one.add_mutually_exclusive_group()
     size.add_argument("--d", type=_positive, metavar="D", help="dimension of the data")
-    size.add_argument("--atoms", type=_molecule, metavar="N", help="atoms of one molecule: d = 3N − 6")
-    bounds.add_argument("--s", type=_positive, default=1.0, help="dimension of Bach's subspaces (default 1)")
-    bounds.add_argument("--k", type=_positive, default=1.0, help="number of terms in Bach's sums (default 1)")
-    bounds.add_argument("--smoothness", type=_positive, default=1.0, help="derivatives of the target (default 1)")
-    bounds.add_argument("--alpha-teacher", type=_positive, metavar="A", help="spectral exponent of a kernel teacher")
-    bounds.add_argument("--alpha-student", type=_positive, metavar="A", help="spectral exponent of a kernel student")
-    bounds.add_argument("--distances", type=Path, metavar="FILE", help=_DISTANCES)
-    bounds.add_argument(
+    size.add_argument("--atoms", type=command.integer_from(3), metavar="N", help="atoms of one molecule: d = 3N − 6")
+    one.add_argument("--s", type=_positive, default=1.0, help="dimension of Bach's subspaces (default 1)")
+    one.add_argument("--k", type=_positive, default=1.0, help="number of terms in Bach's sums (default 1)")
+    one.add_argument("--smoothness", type=_positive, default=1.0, help="derivatives of the target (default 1)")
+    one.add_argument("--alpha-teacher", type=_positive, metavar="A", help="spectral exponent of a kernel teacher")
+    one.add_argument("--alpha-student", type=_positive, metavar="A", help="spectral exponent of a kernel student")
+    one.add_argument("--distances", type=Path, metavar="FILE", help=_DISTANCES)
+    one.add_argument(
         "--lipschitz",
         type=_positive,
         metavar="LIP",
         help="Lip in eV per atom and Å of aligned RMSD (default: from data)",
     )
 
-    errors = add("errors", "intervals of the errors over seeds and test frames", commands.errors, source=False)
-    errors.add_argument("--store", type=Path, required=True, metavar="DIR", help="store of runs")
-    errors.add_argument("--drop-bad", action="store_true", help="leave bad rows out, naming each")
 
-    calibrate = add("calibrate", "coverage of the intervals", commands.calibrate, source=False)
-    calibrate.add_argument(
-        "--tables", type=_count, default=4000, metavar="N", help="tables simulated per scenario (default 4000)"
+def _errors(to: Subparsers) -> None:
+    one = _add(to, "errors", "intervals of the errors over seeds and test frames", commands.errors, source=False)
+    one.add_argument("--store", type=Path, required=True, metavar="DIR", help="store of runs")
+    one.add_argument("--drop-bad", action="store_true", help="leave bad rows out, naming each")
+
+
+def _calibrate(to: Subparsers) -> None:
+    one = _add(to, "calibrate", "coverage of the intervals", commands.calibrate, source=False)
+    one.add_argument(
+        "--tables",
+        type=command.integer_from(2),
+        default=4000,
+        metavar="N",
+        help="tables simulated per scenario (default 4000)",
     )
-    calibrate.add_argument("--seed", type=int, default=0, help="seed of the simulation (default 0)")
+    one.add_argument("--seed", type=int, default=0, help="seed of the simulation (default 0)")
 
-    dimension = add("dimension", "dimension of the data", commands.dimension, source=False)
-    data = dimension.add_mutually_exclusive_group(required=True)
+
+def _dimension(to: Subparsers) -> None:
+    one = _add(to, "dimension", "dimension of the data", commands.dimension, source=False)
+    data = one.add_mutually_exclusive_group(required=True)
     data.add_argument("--store", type=Path, metavar="DIR", help="store of runs with its distances.parquet")
     data.add_argument("--distances", type=Path, metavar="FILE", help="table of distances, parquet or CSV")
     data.add_argument("--frames", type=Path, metavar="FILE", help="frames of one molecule (extended XYZ)")
     data.add_argument("--calibrate", action="store_true", help="the estimators on tori, spheres and cubes")
-    dimension.add_argument("--seeds", type=_count, default=5, metavar="S", help="subsets of the frames (default 5)")
-    return parser
+    one.add_argument(
+        "--seeds", type=command.integer_from(2), default=5, metavar="S", help="subsets of the frames (default 5)"
+    )
 
 
 def _add_source(parser: argparse.ArgumentParser) -> None:
@@ -155,18 +168,4 @@ def _positive(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"must be a number > 0, got {text}")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 2:
-        raise argparse.ArgumentTypeError(f"must be an integer ≥ 2, got {text}")
-    return value
-
-
-def _molecule(text: str) -> int:
-    value = int(text)
-    if value < 3:
-        raise argparse.ArgumentTypeError(f"must be an integer ≥ 3, got {text}")
     return value

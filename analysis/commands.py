@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -22,11 +21,11 @@ from analysis import lipschitz as lipschitz_
 from analysis.curve import curves
 from analysis.errors import InputError, RunsFailed, UnfittableError
 from analysis.exponent_table import latex, markdown
-from analysis.files import write_text
+from analysis.files import write_json, write_text
 from analysis.frame_errors import error_intervals, table_text
 from analysis.frame_errors import record as interval_record
 from analysis.groups import gains
-from analysis.record import analyse, choice, label, plus_minus, records, summary, to_json
+from analysis.record import analyse, choice, label, plus_minus, records, summary
 from analysis.results import CurveFit, Form
 from analysis.table import RunTable, failed_runs, load, read_store, write_csv
 from analysis.theory import kernel_law, statements
@@ -49,7 +48,7 @@ def fit(arguments: argparse.Namespace) -> None:
     loaded = _load(arguments)
     fits = analyse(curves(loaded), tuple(Form(name) for name in arguments.forms or Form))
     if arguments.json is not None:
-        write_text(arguments.json, to_json([entry for one, judged in fits for entry in records(one, judged)]))
+        write_json(arguments.json, [entry for one, judged in fits for entry in records(one, judged)])
     for path, written in ((arguments.markdown, markdown), (arguments.latex, latex)):
         if path is not None:
             write_text(path, written(fits))
@@ -105,7 +104,7 @@ def compare(arguments: argparse.Namespace) -> None:
         _say(groups_.sentence(gain))
     if arguments.json is not None:
         beside = [groups_.record(gain) for gain in symmetries]
-        write_text(arguments.json, _json([*(compare_.record(pair) for pair in pairs), *beside]))
+        write_json(arguments.json, [*(compare_.record(pair) for pair in pairs), *beside])
     _check_complete(loaded, arguments.store)
 
 
@@ -125,7 +124,7 @@ def claim(arguments: argparse.Namespace) -> None:
         _say(claim_pool.text(one))
     if arguments.json is not None:
         together = [claim_pool.record(test) for test in pooled]
-        write_text(arguments.json, _json([*(claim_.record(test) for test in found), *together]))
+        write_json(arguments.json, [*(claim_.record(test) for test in found), *together])
     _check_complete(loaded, arguments.store)
 
 
@@ -155,7 +154,7 @@ def bounds(arguments: argparse.Namespace) -> None:
     if measured is None:
         _say("Lip·δ(P), which alone can be violated, needs distances: python -m experiments.distances --store DIR.")
     if arguments.json is not None:
-        write_text(arguments.json, _json(entries))
+        write_json(arguments.json, entries)
     _check_complete(loaded, arguments.store)
 
 
@@ -173,7 +172,7 @@ def errors(arguments: argparse.Namespace) -> None:
     named = [f"{i.curve.text('dataset')}  {i.curve.text('metric')}  {label(i.curve)}" for i in found]
     _say(table_text(found, named))
     if arguments.json is not None:
-        write_text(arguments.json, _json([interval_record(interval) for interval in found]))
+        write_json(arguments.json, [interval_record(interval) for interval in found])
     _check_complete(loaded, arguments.store)
 
 
@@ -186,7 +185,7 @@ def calibrate(arguments: argparse.Namespace) -> None:
     _say(calibrate_.table(rows))
     _say(calibrate_.verdict(rows))
     if arguments.json is not None:
-        write_text(arguments.json, _json(calibrate_.records(rows)))
+        write_json(arguments.json, calibrate_.records(rows))
 
 
 def dimension(arguments: argparse.Namespace) -> None:
@@ -210,7 +209,7 @@ def dimension(arguments: argparse.Namespace) -> None:
     _say("All three read too low where the data have edges or are few (--calibrate shows by how much).")
     _say("Frames of one trajectory that lie close in time count as one dimension: thin them first.")
     if arguments.json is not None:
-        write_text(arguments.json, _json([distances_.record(one) for one in found]))
+        write_json(arguments.json, [distances_.record(one) for one in found])
 
 
 _MAIN = (Form.POWER, Form.POWER_FLOOR, Form.BINOMIAL)
@@ -219,10 +218,6 @@ _MAIN = (Form.POWER, Form.POWER_FLOOR, Form.BINOMIAL)
 def _beta(one: CurveFit) -> str:
     best = one.best.beta
     return plus_minus(best.value, best.low, best.high)
-
-
-def _json(rows: list[dict[str, object]] | Mapping[str, object]) -> str:
-    return json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _load(arguments: argparse.Namespace, compare_by: Sequence[str] = ()) -> RunTable:

@@ -11,6 +11,7 @@ import numpy as np
 from analysis.curve import Curve
 from analysis.errors import InputError
 from analysis.flags import Fitted, Verdict
+from analysis.jsonable import Record, dataset_and_metric, ends
 from analysis.paired import (
     EqualError,
     Survival,
@@ -30,6 +31,7 @@ from analysis.paired import (
 from analysis.record import plus_minus, signed
 from analysis.table import IDENTIFYING, MATCH, RATE, TUNED
 from analysis.uncertainty import Interval, lines, two_sided
+from experiments.files import json_number
 
 PLACE = ("dataset", "test_set", "metric")
 """Curves are compared within one of these; a difference across them is none of the model."""
@@ -367,36 +369,28 @@ def pooled_sentence(pooled: Pooled) -> str:
     )
 
 
-def record(c: Comparison) -> dict[str, object]:
+def record(c: Comparison) -> Record:
     """A comparison for JSON."""
     return {
-        "dataset": c.first.text("dataset"),
-        "metric": c.first.text("metric"),
+        **dataset_and_metric(c.first),
         "factor": c.factor,
-        "first": {name: _json(value) for name, value in {**c.first.settings, **c.first.key}.items()},
-        "second": {name: _json(value) for name, value in {**c.second.settings, **c.second.key}.items()},
-        "delta_beta": _json(c.delta.value),
-        "delta_beta_low": _json(c.delta.low),
-        "delta_beta_high": _json(c.delta.high),
-        "p": _json(c.p),
-        "p_holm": _json(c.p_holm),
+        "first": _settings(c.first),
+        "second": _settings(c.second),
+        **ends("delta_beta", c.delta),
+        "p": json_number(c.p),
+        "p_holm": json_number(c.p_holm),
         "paired": c.paired,
-        "detectable": _json(c.detectable),
-        "delta_beta_with_floor": _json(c.with_floor.value if c.with_floor else None),
-        "delta_beta_with_floor_low": _json(c.with_floor.low if c.with_floor else None),
-        "delta_beta_with_floor_high": _json(c.with_floor.high if c.with_floor else None),
+        "detectable": json_number(c.detectable),
+        **ends("delta_beta_with_floor", c.with_floor),
         "floor": str(c.survival),
-        "delta_beta_train_floor": _json(c.with_train_floor),
-        "equal_error_ratio": _json(c.ratio.ratio.value),
-        "equal_error_ratio_low": _json(c.ratio.ratio.low),
-        "equal_error_ratio_high": _json(c.ratio.ratio.high),
-        "equal_error": _json(c.ratio.error),
+        "delta_beta_train_floor": json_number(c.with_train_floor),
+        **ends("equal_error_ratio", c.ratio.ratio),
+        "equal_error": json_number(c.ratio.error),
         "not_converged": list(c.not_converged),
         "sentence": sentence(c),
     }
 
 
-def _json(value: object) -> object:
-    if isinstance(value, float):
-        return value if np.isfinite(value) else None
-    return value
+def _settings(curve: Curve) -> Record:
+    values = {**curve.settings, **curve.key}
+    return {name: json_number(value) if isinstance(value, float) else value for name, value in values.items()}

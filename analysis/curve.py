@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.arrays import FloatArray
 from analysis.table import RATE, TUNED, RunTable, curve_name
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from analysis.arrays import FloatArray
 from analysis.curve import Curve, nanmean
 from analysis.forms import BNSL, M4, CurvedForm, Solution, SolverStatus, huber_line, solve
 from analysis.results import Fit, FitStatus, Form, aicc, by_seeds, unfitted
 from analysis.uncertainty import Interval, jackknife_interval, t_interval
-
-FloatArray = NDArray[np.float64]
 
 _STATUS = {
     SolverStatus.CONVERGED: FitStatus.CONVERGED,

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
+from analysis.arrays import FloatArray
 from analysis.uncertainty import Interval
-
-FloatArray = NDArray[np.float64]
 
 POWER = 0.8
 """Power at which they are counted."""

@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from analysis.arrays import FloatArray
 from analysis.uncertainty import Interval, lines, t_interval
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

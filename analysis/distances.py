@@ -13,14 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from analysis.dimension import Distances, levina_bickel_from, two_nn_from
 from analysis.errors import InputError
+from analysis.jsonable import Record, ends
 from analysis.record import plus_minus
 from analysis.uncertainty import Interval, t_interval
-
-FloatArray = NDArray[np.float64]
 
 NAME = "distances.parquet"
 """Where a store keeps them."""
@@ -134,9 +132,8 @@ def _shown(interval: Interval) -> str:
     return plus_minus(interval.value, interval.low, interval.high)
 
 
-def record(one: Estimate) -> dict[str, object]:
+def record(one: Estimate) -> Record:
     """An estimate for JSON."""
-    slope = one.distances.d_eff
     return {
         "dataset": one.dataset,
         "test_set": one.test_set,
@@ -144,14 +141,9 @@ def record(one: Estimate) -> dict[str, object]:
         "unit": one.unit,
         "P": [float(size) for size in one.distances.sizes],
         "delta": [float(value) for value in one.distances.mean.mean(axis=0)],
-        **_ends("d_eff", slope),
-        **_ends("two_nn", one.two_nn),
-        **_ends("levina_bickel", one.levina_bickel),
+        **ends("d_eff", one.distances.d_eff),
+        **ends("two_nn", one.two_nn),
+        **ends("levina_bickel", one.levina_bickel),
         "neighbours": one.neighbours,
         "n_subsets": len(one.distances.mean),
     }
-
-
-def _ends(name: str, interval: Interval) -> dict[str, object]:
-    ends = ((name, interval.value), (f"{name}_low", interval.low), (f"{name}_high", interval.high))
-    return {key: float(value) if np.isfinite(value) else None for key, value in ends}

@@ -20,3 +20,8 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write text as UTF-8, whole or not at all."""
     write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write indented JSON, whole or not at all; NaN is refused with `ValueError`."""
+    write_text(path, files.json_text(content))

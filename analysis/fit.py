@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.arrays import FloatArray
 from analysis.curve import Curve, nanmean
 from analysis.curved import fit_binomial, fit_bnsl, fit_huber, fit_m4
 from analysis.floor import FloorBatch, Polish, fit_floor
@@ -33,8 +34,6 @@ from analysis.uncertainty import (
     two_sided,
     with_test,
 )
-
-FloatArray = NDArray[np.float64]
 
 SIGNIFICANCE = 0.01
 """Level of the tests behind flags: one false alarm in a hundred curves each."""

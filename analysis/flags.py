@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.curve import nanmean
@@ -14,8 +13,6 @@ from analysis.fit import SIGNIFICANCE, curvature
 from analysis.recommend import BOTH_FORMS
 from analysis.results import TEST_SET, USABLE, CurveFit, FitStatus, Form, by_seeds
 from analysis.uncertainty import line, lines, t_interval, two_sided
-
-FloatArray = NDArray[np.float64]
 
 VERDICT_FRACTION = 1 / 3
 """β of the full and of the half schedule may differ by this fraction of β's standard error (design, "A run")."""

@@ -19,9 +19,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.arrays import FloatArray
 from analysis.uncertainty import TINY
-
-FloatArray = NDArray[np.float64]
 
 BETA_MAX = 8.0
 """Largest exponent searched: four times the steepest rate any theory here names (−2 in Hestness's survey)."""

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult, least_squares
 from scipy.special import expit, log_expit
 
-FloatArray = NDArray[np.float64]
+from analysis.arrays import FloatArray
 
 HUBER_K = 1.345
 """Huber's tuning constant in units of the residual scale: 95 % efficiency on normal noise (Huber 1981)."""

@@ -11,14 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from analysis.arrays import FloatArray
 from analysis.bootstrap import resample_frames
 from analysis.curve import Curve, nanmean
 from analysis.errors import InputError
 from analysis.table import RunTable
-
-FloatArray = NDArray[np.float64]
 
 COLUMNS = {
     "force_mae": ("force_mae", False),

@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.arrays import FloatArray
 from analysis.errors import InputError
 from experiments.data.distances import distance_table
-
-FloatArray = NDArray[np.float64]
 
 MIN_FRAMES = 100
 """Frames below which no estimator has a range to work on."""

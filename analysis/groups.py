@@ -17,6 +17,7 @@ import numpy as np
 from analysis.compare import PLACE
 from analysis.curve import Curve
 from analysis.flags import Fitted, Verdict
+from analysis.jsonable import Record, dataset_and_metric, ends
 from analysis.paired import (
     EqualError,
     detectable,
@@ -29,6 +30,7 @@ from analysis.paired import (
 )
 from analysis.record import signed
 from analysis.uncertainty import Interval, two_sided
+from experiments.files import json_number
 
 SUBGROUPS = {
     "translations": {"none"},
@@ -231,33 +233,24 @@ def _apart(factor: EqualError) -> bool:
     return bool(factor.ratio.low > 1 or factor.ratio.high < 1 or factor.leader)
 
 
-def record(gain: Gain) -> dict[str, object]:
+def record(gain: Gain) -> Record:
     """A gain for JSON."""
-
-    def plain(value: float) -> float | None:
-        return float(value) if np.isfinite(value) else None
-
     return {
-        "dataset": gain.plain.text("dataset"),
-        "metric": gain.plain.text("metric"),
+        **dataset_and_metric(gain.plain),
         "factor": "symmetry",
         "first": named(gain.plain),
         "second": named(gain.symmetric),
         "group": gain.symmetric.text("group"),
-        "delta_beta": plain(gain.delta.value),
-        "delta_beta_low": plain(gain.delta.low),
-        "delta_beta_high": plain(gain.delta.high),
-        "delta_beta_half_budget": plain(gain.half),
-        "delta_beta_trained_low": plain(gain.trained.low),
-        "delta_beta_trained_high": plain(gain.trained.high),
-        "p": plain(gain.p),
-        "detectable": plain(gain.detectable),
-        "equal_error_ratio": plain(gain.factor.ratio.value),
-        "equal_error_ratio_low": plain(gain.factor.ratio.low),
-        "equal_error_ratio_high": plain(gain.factor.ratio.high),
-        "equal_error_ratio_half_budget": plain(gain.half_factor),
-        "equal_error": plain(gain.factor.error),
-        "beyond": plain(gain.factor.beyond),
+        **ends("delta_beta", gain.delta),
+        "delta_beta_half_budget": json_number(gain.half),
+        "delta_beta_trained_low": json_number(gain.trained.low),
+        "delta_beta_trained_high": json_number(gain.trained.high),
+        "p": json_number(gain.p),
+        "detectable": json_number(gain.detectable),
+        **ends("equal_error_ratio", gain.factor.ratio),
+        "equal_error_ratio_half_budget": json_number(gain.half_factor),
+        "equal_error": json_number(gain.factor.error),
+        "beyond": json_number(gain.factor.beyond),
         "leader": {"first": "plain", "second": "symmetric"}.get(gain.factor.leader),
         "without": list(gain.without),
         "not_converged": list(gain.not_converged),

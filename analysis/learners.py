@@ -7,11 +7,9 @@ teacher and student on the circle, β = 1/2 for the RMSE; Spigler et al. 2019). 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from analysis.arrays import FloatArray
 from analysis.dimension import neighbours
-
-FloatArray = NDArray[np.float64]
 
 
 def nearest_neighbour(

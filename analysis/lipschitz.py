@@ -12,16 +12,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from analysis.arrays import FloatArray
 from analysis.bounds import Relation, evaluated
 from analysis.curve import Curve, nanmean
 from analysis.distances import spaces
 from analysis.flags import Judgement, Verdict
+from analysis.jsonable import Record, dataset_and_metric, model
 from analysis.results import CurveFit
 from analysis.theory import LIPSCHITZ_LOSSES, SQUARED_LOSSES
-
-FloatArray = NDArray[np.float64]
+from experiments.files import json_number
 
 GIVEN_IN = "aligned_rmsd"
 """The metric in which a Lipschitz constant is given."""
@@ -174,17 +174,16 @@ def text(one: LipschitzBound) -> str:
     return f"{head}, {constant} ({origin}): {one.relation}: {one.why} ({points}{shown})"
 
 
-def record(fit: CurveFit, one: LipschitzBound) -> dict[str, object]:
+def record(fit: CurveFit, one: LipschitzBound) -> Record:
     """The comparison for JSON, with the keys of the other bounds."""
     return {
-        "dataset": fit.curve.text("dataset"),
-        "metric": fit.curve.text("metric"),
-        "model": {name: value for name, value in fit.curve.key.items() if name not in ("dataset", "metric")},
+        **dataset_and_metric(fit.curve),
+        "model": model(fit.curve),
         "statement": f"Lip·δ(P), {one.space}",
         "direction": "upper bound on the error",
         "quantity": "error of the nearest neighbour, and of any learner at least as good",
         "assumption": "Lipschitz target, labels without noise",
-        "constant": one.lipschitz if np.isfinite(one.lipschitz) else None,
+        "constant": json_number(one.lipschitz),
         "constant_unit": one.unit,
         "constant_estimated": one.estimated,
         "source": "elementary",
@@ -192,7 +191,7 @@ def record(fit: CurveFit, one: LipschitzBound) -> dict[str, object]:
         "P": one.sizes.tolist(),
         "error": one.error.tolist(),
         "bound": one.bound.tolist(),
-        "nearest_neighbour": [float(v) if np.isfinite(v) else None for v in one.nearest],
+        "nearest_neighbour": [json_number(value) for value in one.nearest],
         "relation": str(one.relation),
         "why": one.why,
     }

@@ -10,14 +10,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import optimize, stats
 
+from analysis.arrays import FloatArray
 from analysis.curve import Curve, nanmean
 from analysis.floor import Polish, fit_floor
 from analysis.uncertainty import LEVEL, Interval, lines, t_interval
-
-FloatArray = NDArray[np.float64]
 
 POWER = 0.8
 """Power at which a design's smallest detectable difference is quoted."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 
@@ -11,10 +10,10 @@ import numpy as np
 from analysis.curve import Curve
 from analysis.fit import fit_curve
 from analysis.flags import Judgement, Verdict, judge
+from analysis.jsonable import Record, ends
 from analysis.regions import local_slopes, regions
 from analysis.results import CurveFit, Fit, Form
-
-Record = dict[str, object]
+from experiments.files import json_number
 
 _SHAPE = ("group", "n_layers", "channels", "cutoff")
 
@@ -51,11 +50,11 @@ def records(fit: CurveFit, judgement: Judgement) -> list[Record]:
         **{name: plain(value) for name, value in curve.settings.items()},
         "verdict": str(judgement.verdict),
         "data_limited": judgement.data_limited,
-        "beta_half_budget": number(judgement.beta_half_budget),
-        "curvature": number(judgement.curvature),
-        "curvature_p": number(judgement.curvature_p),
+        "beta_half_budget": json_number(judgement.beta_half_budget),
+        "curvature": json_number(judgement.curvature),
+        "curvature_p": json_number(judgement.curvature_p),
         "local_slopes": [
-            {"P": [step.low, step.high], "beta": number(step.beta.value), "error": number(step.beta.error)}
+            {"P": [step.low, step.high], "beta": json_number(step.beta.value), "error": json_number(step.beta.error)}
             for step in local_slopes(curve, fit.seeds_used)
         ],
         "regions": {name: _range(span) for name, span in vars(regions(curve, fit.seeds_used)).items()},
@@ -66,11 +65,9 @@ def records(fit: CurveFit, judgement: Judgement) -> list[Record]:
 def _fit_record(fit: Fit) -> Record:
     return {
         "form": str(fit.form),
-        "beta": number(fit.beta.value),
-        "beta_low": number(fit.beta.low),
-        "beta_high": number(fit.beta.high),
-        "prefactor": number(fit.prefactor),
-        "floor": number(fit.floor),
+        **ends("beta", fit.beta),
+        "prefactor": json_number(fit.prefactor),
+        "floor": json_number(fit.floor),
         "status": str(fit.status),
     }
 
@@ -79,16 +76,11 @@ def _closing(one: Fit, fit: CurveFit, judgement: Judgement) -> Record:
     return {
         "flags": [str(flag) for flag in judgement.flags],
         "recommended": one.form == fit.recommended,
-        "beta_error": number(one.beta.error),
+        "beta_error": json_number(one.beta.error),
         "interval": one.method,
-        "aicc": number(one.aicc),
-        "extrapolation_error": number(one.extrapolation_error),
+        "aicc": json_number(one.aicc),
+        "extrapolation_error": json_number(one.extrapolation_error),
     }
-
-
-def to_json(entries: list[Record]) -> str:
-    """Indented UTF-8 JSON with a final newline."""
-    return json.dumps(entries, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def label(curve: Curve) -> str:
@@ -202,10 +194,6 @@ def _shown(value: float, form: str) -> str:
 def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
 
 
 def _range(span: tuple[float, float] | None) -> list[float] | None:

@@ -17,8 +17,6 @@ from analysis.curve import Curve, nanmean
 from analysis.results import by_seeds
 from analysis.uncertainty import Interval, line, t_interval
 
-FloatArray = NDArray[np.float64]
-
 FLAT_SHARE = 0.5
 """Share of the steepest sustained slope below which a step is flat."""
 LEVEL = 0.05

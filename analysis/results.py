@@ -9,10 +9,9 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.arrays import FloatArray
 from analysis.curve import Curve
 from analysis.uncertainty import Interval, t_interval
-
-FloatArray = NDArray[np.float64]
 
 MIN_COMPLETE = 3
 """Seeds that must cover every P before seeds with missing runs are left out of the exponent."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from analysis.arrays import FloatArray
 
 
 def noise(rng: np.random.Generator, sizes: FloatArray, n_seeds: int, subset: float, init: float) -> FloatArray:
@@ -52,53 +51,24 @@ def curve_rows(
     return pd.DataFrame(rows)
 
 
+_DEMO_CELLS = {"A": (0, 1, 3), "B": (1, 1, 3), "C": (0, 3, 3), "D": (0, 3, 0)}
+"""L, ν and edge_lmax."""
+
+
 def demo_table(seed: int = 0) -> pd.DataFrame:
     """A table shaped like the demo's: linear ACE and the four cells on a molecule, the cells on the star teacher."""
     rng = np.random.default_rng(seed)
-    parts = []
-    ace = [
-        (1, 3, 0.02, 120, 415),
-        (2, 0, 0.45, 500, 100),
-        (2, 1, 0.6, 800, 46),
-        (2, 2, 0.7, 1300, 36),
-        (2, 3, 0.75, 1500, 33),
-    ]
-    for nu, edge, beta, prefactor, floor in ace:
-        parts.append(
-            curve_rows(
-                rng,
-                beta=beta,
-                prefactor=prefactor * 1e-3,
-                floor=floor * 1e-3,
-                subset=0.01,
-                init=0.0,
-                train_below=0.4,
-                dataset="ethanol",
-                architecture="ace",
-                nu=nu,
-                edge_lmax=edge,
-                model_id=f"ace{nu}{edge}",
-                metric="force_mae",
-                unit="eV/Å",
-                converged=True,
-            )
-        )
-    cells = {"A": (0, 1, 3), "B": (1, 1, 3), "C": (0, 3, 3), "D": (0, 3, 0)}
-    for dataset, sizes, metric, unit, scale, n_seeds in (
-        ("star", (16, 32, 64, 128, 256), "energy_rmse", "eV", 1.0, 5),
-        ("ethanol", (16, 32, 64, 128), "force_mae", "eV/Å", 1.2, 3),
+    parts = _demo_ace(rng)
+    for dataset, sizes, metric, unit, scale, n_seeds, betas in (
+        ("star", (16, 32, 64, 128, 256), "energy_rmse", "eV", 1.0, 5, (0.0, 0.6, 0.65, 0.0)),
+        ("ethanol", (16, 32, 64, 128), "force_mae", "eV/Å", 1.2, 3, (0.5, 0.62, 0.66, 0.52)),
     ):
-        betas = (
-            {"A": 0.0, "B": 0.6, "C": 0.65, "D": 0.0}
-            if dataset == "star"
-            else {"A": 0.5, "B": 0.62, "C": 0.66, "D": 0.52}
-        )
-        for cell, (order, nu, edge) in cells.items():
+        for (cell, (order, nu, edge)), beta in zip(_DEMO_CELLS.items(), betas, strict=True):
             parts.append(
                 curve_rows(
                     rng,
-                    beta=betas[cell],
-                    prefactor=scale * (1.0 if betas[cell] else 0.35),
+                    beta=beta,
+                    prefactor=scale * (1.0 if beta else 0.35),
                     sizes=sizes,
                     n_seeds=n_seeds,
                     subset=0.03,
@@ -117,3 +87,32 @@ def demo_table(seed: int = 0) -> pd.DataFrame:
                 )
             )
     return pd.concat(parts, ignore_index=True)
+
+
+def _demo_ace(rng: np.random.Generator) -> list[pd.DataFrame]:
+    return [
+        curve_rows(
+            rng,
+            beta=beta,
+            prefactor=prefactor * 1e-3,
+            floor=floor * 1e-3,
+            subset=0.01,
+            init=0.0,
+            train_below=0.4,
+            dataset="ethanol",
+            architecture="ace",
+            nu=nu,
+            edge_lmax=edge,
+            model_id=f"ace{nu}{edge}",
+            metric="force_mae",
+            unit="eV/Å",
+            converged=True,
+        )
+        for nu, edge, beta, prefactor, floor in (
+            (1, 3, 0.02, 120, 415),
+            (2, 0, 0.45, 500, 100),
+            (2, 1, 0.6, 800, 46),
+            (2, 2, 0.7, 1300, 36),
+            (2, 3, 0.75, 1500, 33),
+        )
+    ]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-FloatArray = NDArray[np.float64]
+from analysis.arrays import FloatArray
 
 LEVEL = 0.95
 """Nominal coverage of every interval."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments import trackers
+from experiments import command, trackers
 from experiments.config import parse
 from experiments.errors import DeviceLost, InputError, RunsFailed, one_line
 from experiments.files import DISK
@@ -101,7 +100,7 @@ def _report(event: Any) -> None:
 
 def main() -> int:
     """Exit code 0: done, 1: a run failed, 2: bad input (one line says what), 128 + n: stopped by signal n."""
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    command.show_warnings()
     # argparse takes KEY=VALUE arguments in one piece only; -m may stand anywhere
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the message below is ours
@@ -129,8 +128,7 @@ def main() -> int:
 
 
 def _say(message: str, code: int) -> int:
-    for line in message.splitlines():
-        print(f"equilaw: {line}", file=sys.stderr)
+    command.say(message)
     return code
 
 

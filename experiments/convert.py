@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from experiments import files
+from experiments import command, files
 from experiments.config import jsonable
 from experiments.errors import InputError
 from experiments.models.convert import mace, nequip
@@ -85,15 +85,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("file", type=Path, help=f"checkpoint of nequip-train, or what {EXPORT} wrote")
     parser.add_argument("--out", type=Path, required=True, help="directory to make, to be used like a finished run's")
-    given = parser.parse_args(arguments)
-    try:
-        network, source = read(given.file)
-        write(network, source, given.out)
-    except InputError as error:
-        print(f"equilaw: {error}", file=sys.stderr)
-        return 2
+    return command.run(_convert, parser.parse_args(arguments))
+
+
+def _convert(given: argparse.Namespace) -> None:
+    network, source = read(given.file)
+    write(network, source, given.out)
     print(f"{given.out}: {source['package']} {source['version']}, {network.precision}: {network.config}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ For every dataset of the store, at the P and with the subsets of its finished ru
 from __future__ import annotations
 
 import argparse
-import io
 import logging
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments import files
+from experiments import command, files
 from experiments.config import parse
 from experiments.data.card import TEST_FRAMES, subset_distances
 from experiments.data.dataset import Dataset
@@ -77,28 +76,25 @@ def distances_of(store: Path, test_frames: int = TEST_FRAMES) -> pd.DataFrame:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0: done, 2: bad input (one line says what)."""
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    command.show_warnings()
     parser = argparse.ArgumentParser(prog="python -m experiments.distances", description=__doc__)
     parser.add_argument("--store", type=Path, required=True, metavar="DIR", help="store of runs")
     parser.add_argument(
         "--test-frames", type=int, default=TEST_FRAMES, metavar="N", help=f"test frames used (default {TEST_FRAMES})"
     )
-    given = parser.parse_args(arguments)
-    try:
-        if given.test_frames < 2:
-            raise InputError(f"--test-frames {given.test_frames}: must be an integer ≥ 2")
-        if not given.store.is_dir():
-            raise InputError(f"--store {given.store}: no such store; give a directory of runs")
-        files.writable(given.store, "--store")
-        found = distances_of(given.store, given.test_frames)
-        buffer = io.BytesIO()
-        found.to_parquet(buffer, index=False)
-        files.write_bytes(given.store / NAME, buffer.getvalue())
-    except InputError as error:
-        print(f"equilaw: {error}", file=sys.stderr)
-        return 2
+    return command.run(_measure, parser.parse_args(arguments))
+
+
+def _measure(given: argparse.Namespace) -> None:
+    if given.test_frames < 2:
+        raise InputError(f"--test-frames {given.test_frames}: must be an integer ≥ 2")
+    if not given.store.is_dir():
+        raise InputError(f"--store {given.store}: no such store; give a directory of runs")
+    files.writable(given.store, "--store")
+    found = distances_of(given.store, given.test_frames)
+    with files.whole(given.store / NAME) as aside:
+        found.to_parquet(aside, index=False)
     print(f"{given.store / NAME}: {len(found)} rows, {', '.join(found['dataset'].unique())}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ result stays as it is.
 from __future__ import annotations
 
 import argparse
-import logging
-import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,7 +22,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments import files
+from experiments import command, files
 from experiments.data import load
 from experiments.data.ase_db import AseDbConfig, atoms_of_db
 from experiments.data.dataset import Dataset, Frames
@@ -157,7 +155,7 @@ def evaluate(run: Run, section: Mapping[str, Any], device: str = "cpu") -> tuple
             metric: {
                 "unit": unit,
                 "error": found.errors[metric].value,
-                "error_test_sem": found.errors[metric].sem if math.isfinite(found.errors[metric].sem) else None,
+                "error_test_sem": files.json_number(found.errors[metric].sem),
             }
             for metric, unit in found.units.items()
             if metric in found.errors
@@ -175,7 +173,7 @@ def evaluate(run: Run, section: Mapping[str, Any], device: str = "cpu") -> tuple
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0: done, 2: bad input (one line says what)."""
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    command.show_warnings()
     parser = argparse.ArgumentParser(
         prog="python -m experiments.evaluate", description="A finished run's errors on other test examples."
     )
@@ -186,25 +184,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the errors to FILE too")
     parser.add_argument("--device", default="cpu", choices=("auto", "cpu", "cuda"))
-    given = parser.parse_intermixed_args(arguments)
+    return command.run(_evaluate, parser.parse_intermixed_args(arguments))
+
+
+def _evaluate(given: argparse.Namespace) -> None:
     import torch
 
     torch.set_num_threads(1)  # as in training
     run = Run(Path(os.path.abspath(given.run)))
-    try:
-        if run.converted() is None and not (run.path / "config.yaml").exists():
-            raise InputError(f"{given.run}: no run is there; accepted: <store>/<id> of a run that is done")
-        found, path = evaluate(run, section_of(run, given.overrides), given.device)
-        if given.json is not None:
-            files.writable(given.json.absolute().parent, "--json")
-            files.write_json(given.json, found)
-    except InputError as error:
-        print(f"equilaw: {error}", file=sys.stderr)
-        return 2
+    if run.converted() is None and not (run.path / "config.yaml").exists():
+        raise InputError(f"{given.run}: no run is there; accepted: <store>/<id> of a run that is done")
+    found, path = evaluate(run, section_of(run, given.overrides), given.device)
+    if given.json is not None:
+        files.writable(given.json.absolute().parent, "--json")
+        files.write_json(given.json, found)
     print(f"{given.run} on the {found['frames']} examples of {found['test_set']}: {path}")
     for name, values in found["by_metric"].items():
         print(f"  {name:14} {printed(values['error'], values['unit'])}")
-    return 0
 
 
 if __name__ == "__main__":

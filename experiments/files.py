@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
+import math
 import os
 import shutil
 import time
@@ -61,10 +63,24 @@ def write_bytes(path: Path, content: bytes, durable: bool = True) -> None:
         aside.write_bytes(content)
 
 
+def json_text(content: Any) -> str:
+    """Return indented JSON with a final newline (NaN refused: a number is honest or absent)."""
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def json_digest(content: Any) -> str:
+    """Return 12 hex digits of the SHA-256 of JSON with sorted keys: names what is kept for such ``content``."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def json_number(value: float | None) -> float | None:
+    """Return a number that JSON can hold: None, its null, for what is absent or not finite."""
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
 def write_json(path: Path, content: Any, durable: bool = True) -> None:
-    """Write JSON (NaN refused: a number is honest or absent)."""
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_bytes(path, text.encode(), durable)
+    """Write :func:`json_text`."""
+    write_bytes(path, json_text(content).encode(), durable)
 
 
 def write_npz(path: Path, **arrays: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import os
 import platform
 import resource
@@ -15,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from experiments import files
 from experiments.config import RunConfig
 from experiments.data.dataset import AnyDataset
 from experiments.data.splits import subsets_disjoint, training_subset
@@ -60,32 +60,30 @@ def result_of(
         facts: n_parameters, n_steps, seconds, device and what else is worth keeping.
         holdout: errors of the final weights on the diagnostic holdout by metric, where there are any.
     """
+    by_metric = _by_metric(config, dataset, full, half, holdout)
+    preferred = problem_of(dataset).primary
+    primary_name = preferred if preferred in by_metric else ENERGIES_ONLY
+    primary, short = by_metric[primary_name], too_short(config)
+    return {
+        **_settings(config, dataset),
+        "metrics": {name: values["error"] for name, values in by_metric.items()},
+        "primary": primary_name,
+        "converged": primary["converged"],
+        "too_short": short is not None,
+        "data_limited": primary["data_limited"],
+        "learned": primary["learned"],
+        "verdict": _verdict(primary, short),
+        "by_metric": by_metric,
+        **facts,
+        **computed_with(str(facts.get("device"))),
+        "code_version": code_version(),
+        "versions": versions(),
+    }
+
+
+def _settings(config: RunConfig, dataset: AnyDataset) -> dict[str, Any]:
+    """Return what was computed: the columns of the run table that were known before the run."""
     sha256 = dataset.sha256()
-    short = too_short(config)
-    problem, mean = problem_of(dataset), mean_errors(config, dataset)
-    by_metric: dict[str, dict[str, Any]] = {}
-    for name, unit in problem.units.items():
-        if name not in full.test or name not in full.train:
-            continue  # test or training frames without forces
-        error, train = full.test[name], full.train[name].value
-        before = None if half is None else half.test[name].value
-        step = problem.resolution.get(name, 0.0) * (1 + 1e-9)  # the next number that an error rate can be is no change
-        by_metric[name] = {
-            "unit": unit,
-            "error": error.value,
-            "error_test_sem": error.sem if math.isfinite(error.sem) else None,  # of a single frame there is none
-            "train_error": train,
-            "error_half_budget": before,
-            "holdout_error": holdout.get(name),
-            "mean_error": mean[name],
-            "converged": short is None
-            and (before is None or abs(before - error.value) <= max(CONVERGED_WITHIN * error.value, step)),
-            "data_limited": train < DATA_LIMITED_BELOW * error.value,
-            "learned": error.value < LEARNED_BELOW * mean[name],
-        }
-    primary_name = problem.primary if problem.primary in by_metric else ENERGIES_ONLY
-    primary = by_metric[primary_name]
-    pool = len(dataset.pool)
     return {
         "run_id": config.run_id(sha256),
         "model_id": config.model_id(sha256),
@@ -106,20 +104,41 @@ def result_of(
         "model.copies": getattr(config.model, "copies", None),
         "training.tuned": None if config.tuned is None else config.tuned.name,
         "match": config.match.as_dict() if isinstance(config.match, Matched) else None,
-        "subsets_disjoint": subsets_disjoint(pool, config.P, config.subset_seed, dataset.disjoint_seeds),
-        "metrics": {name: values["error"] for name, values in by_metric.items()},
-        "primary": primary_name,
-        "converged": primary["converged"],
-        "too_short": short is not None,
-        "data_limited": primary["data_limited"],
-        "learned": primary["learned"],
-        "verdict": _verdict(primary, short),
-        "by_metric": by_metric,
-        **facts,
-        **computed_with(str(facts.get("device"))),
-        "code_version": code_version(),
-        "versions": versions(),
+        "subsets_disjoint": subsets_disjoint(len(dataset.pool), config.P, config.subset_seed, dataset.disjoint_seeds),
     }
+
+
+def _by_metric(
+    config: RunConfig,
+    dataset: AnyDataset,
+    full: Evaluation,
+    half: Evaluation | None,
+    holdout: Mapping[str, float],
+) -> dict[str, dict[str, Any]]:
+    """Return errors and verdicts by metric, each in its ``unit``; see :func:`result_of` for the arguments."""
+    short = too_short(config)
+    problem, mean = problem_of(dataset), mean_errors(config, dataset)
+    by_metric: dict[str, dict[str, Any]] = {}
+    for name, unit in problem.units.items():
+        if name not in full.test or name not in full.train:
+            continue  # test or training frames without forces
+        error, train = full.test[name], full.train[name].value
+        before = None if half is None else half.test[name].value
+        step = problem.resolution.get(name, 0.0) * (1 + 1e-9)  # the next number that an error rate can be is no change
+        by_metric[name] = {
+            "unit": unit,
+            "error": error.value,
+            "error_test_sem": files.json_number(error.sem),  # of a single frame there is none
+            "train_error": train,
+            "error_half_budget": before,
+            "holdout_error": holdout.get(name),
+            "mean_error": mean[name],
+            "converged": short is None
+            and (before is None or abs(before - error.value) <= max(CONVERGED_WITHIN * error.value, step)),
+            "data_limited": train < DATA_LIMITED_BELOW * error.value,
+            "learned": error.value < LEARNED_BELOW * mean[name],
+        }
+    return by_metric
 
 
 def too_short(config: RunConfig) -> str | None:

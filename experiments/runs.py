@@ -22,7 +22,6 @@ import logging
 import os
 import shutil
 import socket
-import threading
 import time
 import uuid
 from collections import Counter
@@ -35,15 +34,13 @@ import yaml
 
 from experiments import files
 from experiments.errors import InputError
+from experiments.leases import LEASES, lease_lives
 from experiments.processes import Process
 
 logger = logging.getLogger(__name__)
 LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 DUMPER: type[Any] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 """libyaml's where it is there, ten times as fast; both know plain values alone."""
-LEASE_SECONDS = 120.0
-"""A process on another machine counts as dead when its lease was not renewed for this long."""
-RENEW_SECONDS = 15.0
 PUBLISHED = ("frame_errors.parquet", "history.parquet")
 WEIGHTS = "model.safetensors"
 LASTING = (WEIGHTS, "trunk.safetensors")
@@ -56,61 +53,6 @@ STOPPED = "stopped.json"
 STEPS = "step-*.safetensors"
 KEPT = 2
 """Checkpoints kept of all earlier attempts together: the furthest, and one before it in case that is damaged."""
-
-
-class Leases:
-    """Renews the leases of all attempts that this process holds, in one thread (a pack has thousands)."""
-
-    def __init__(self) -> None:
-        self._held: set[Path] = set()
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
-
-    def hold(self, lease: Path) -> None:
-        """Renew ``lease`` from now on."""
-        with self._lock:
-            self._held.add(lease)
-            if self._thread is None:
-                self._stop = threading.Event()
-                self._thread = threading.Thread(target=self._renew, args=(self._stop,), daemon=True)
-                self._thread.start()
-
-    def give_up(self, lease: Path) -> None:
-        """Renew it no more, and delete it."""
-        with self._lock:
-            self._held.discard(lease)
-            if not self._held:
-                self._stop.set()
-                self._thread = None
-            lease.unlink(missing_ok=True)
-
-    def _renew(self, stop: threading.Event) -> None:
-        while not stop.wait(RENEW_SECONDS):
-            with self._lock:
-                held = list(self._held)
-            for lease in held:
-                try:
-                    os.utime(lease)
-                except OSError:  # a lease that can't be renewed lapses by itself
-                    continue
-
-
-LEASES = Leases()
-
-
-def lease_lives(lease: Path) -> bool:
-    """Whether the process that holds ``lease`` lives: known on its own machine, told by the lease's age elsewhere."""
-    process = Process.read(files.read_json(lease))
-    if process is None:
-        return False
-    if process.is_here():
-        return process.lives()
-    try:
-        # A lease from the future is no more alive than one from the past: some clock was set back since.
-        return abs(files.age(lease)) < LEASE_SECONDS
-    except FileNotFoundError:
-        return False
 
 
 class Attempt:

@@ -19,10 +19,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from filelock import FileLock
-
 from experiments.config import RunConfig
 from experiments.errors import InputError
+from experiments.leases import exclusive
 from experiments.runs import Run
 
 logger = logging.getLogger(__name__)
@@ -71,7 +70,7 @@ class MLflow:
         mlflow = importlib.import_module("mlflow")
         self.metric = importlib.import_module("mlflow.entities").Metric
         uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{directory.absolute() / 'mlflow.db'}"
-        with FileLock(directory / "lock"):  # several workers would make the tables at once
+        with exclusive(directory / "lock"):  # several workers would make the tables at once
             self.client = mlflow.MlflowClient(tracking_uri=uri)
             found = self.client.get_experiment_by_name("equilaw")
             experiment = found.experiment_id if found else self.client.create_experiment("equilaw")

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from experiments import files
+from experiments import command, files
 from experiments.config import RunConfig, jsonable, parse
 from experiments.errors import InputError
 from experiments.runs import RunStore
@@ -230,18 +230,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", metavar="NAME", help="training.tuned=NAME uses it; written to conf/tuned/NAME.yaml")
     parser.add_argument("--out", metavar="FILE.yaml", help="write there instead; training.tuned=FILE.yaml uses it")
     parser.add_argument("--metric", metavar="METRIC", help="holdout error to go by (default: the primary one)")
-    arguments = parser.parse_args(argv)
-    try:
-        path = destination(arguments.name, arguments.out)
-        if not arguments.store.is_dir():
-            raise InputError(f"--store {arguments.store}: no such directory; accepted: a store of runs")
-        content, warnings = table(RunStore(arguments.store), arguments.metric)
-        write(content, path)
-    except InputError as error:
-        print(f"equilaw: {error}", file=sys.stderr)
-        return 2
+    return command.run(_tune, parser.parse_args(argv))
+
+
+def _tune(arguments: argparse.Namespace) -> None:
+    path = destination(arguments.name, arguments.out)
+    if not arguments.store.is_dir():
+        raise InputError(f"--store {arguments.store}: no such directory; accepted: a store of runs")
+    content, warnings = table(RunStore(arguments.store), arguments.metric)
+    write(content, path)
     for warning in warnings:
-        print(f"equilaw: warning: {warning}", file=sys.stderr)
+        command.say(f"warning: {warning}")
     for entry in content["models"]:
         for point in entry["points"]:
             best = next(tried for tried in point["holdout"] if tried["learning_rate"] == point["learning_rate"])
@@ -249,7 +248,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             what = f"{entry['dataset']}  {words(entry['model'])}  P={point['P']}"
             print(f"{what}  learning rate {point['learning_rate']:g}  ({reached}, {point['seeds']} seeds)")
     print(path)
-    return 0
 
 
 if __name__ == "__main__":

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from experiments.errors import InputError
+from experiments import command
 from slurm import doctor
 from slurm.cluster import cli as cluster_cli
 from slurm.cluster.cluster import ClusterError
@@ -20,14 +19,7 @@ if TYPE_CHECKING:
     from slurm.actions import Done
     from slurm.status import Survey
 
-Command = Callable[[argparse.Namespace], int]
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose mistakes are one line, exit code 2."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+NAME = "python -m slurm"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,17 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     if "store" in arguments and not arguments.store:
         arguments.store = [Path("runs")]
-    command: Command = arguments.command
-    try:
-        return command(arguments)
-    except InputError as error:
-        sys.stderr.write(f"python -m slurm: {error}\n")
-        return 2
-    except (ClusterError, SlurmError) as error:
-        sys.stderr.write(f"python -m slurm: {error}\n")
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return command.run(arguments.command, arguments, NAME, failures=(ClusterError, SlurmError))
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -92,7 +74,7 @@ def _report(done: Done) -> int:
     for line in done.said:
         print(line)
     for line in done.problems:
-        sys.stderr.write(f"python -m slurm: {line}\n")
+        command.say(line, NAME)
     return 1 if done.problems else 0
 
 
@@ -106,12 +88,12 @@ def logs(arguments: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m slurm", description="Sweeps, and where they run.")
+    parser = command.Parser(prog=NAME, description="Sweeps, and where they run.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def add(name: str, text: str, command: Command) -> argparse.ArgumentParser:
+    def add(name: str, text: str, carry_out: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
         one = commands.add_parser(name, help=text, description=text)
-        one.set_defaults(command=command)
+        one.set_defaults(command=carry_out)
         one.add_argument(
             "--store",
             type=Path,

@@ -22,14 +22,14 @@ import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from experiments import files
+from experiments.leases import exclusive as exclusively
 from experiments.processes import Process
-from experiments.runs import LEASES, lease_lives
 
 FOLDER = "slurm"
 FILE = "submission.json"
@@ -169,36 +169,14 @@ def submissions(store: Path) -> list[Submission]:
     return sorted((s for s in found if s is not None), key=lambda s: (s.created, s.id))
 
 
-@contextmanager
-def exclusive(store: Path, patience: float = 600.0) -> Iterator[None]:
+def exclusive(store: Path, patience: float = 600.0) -> AbstractContextManager[None]:
     """Only one driver at a time plans and submits for ``store``, on whatever machine.
 
-    The lock is a lease like a run's: a numbered file made by an exclusive link and renewed while its maker lives, so
-    that a killed driver's lock is passed over, and no two take the place of a dead one. (flock is not reliable on
-    every network file system that clusters share.)
-
-    Raises:
+    Raises, on entering:
         TimeoutError: another driver held it for ``patience`` seconds.
     """
-    directory = store / FOLDER
-    directory.mkdir(parents=True, exist_ok=True)
-    until = time.monotonic() + patience
-    while True:
-        latest = max((int(p.name[7:-5]) for p in directory.glob("driver-*.json") if p.name[7:-5].isdigit()), default=0)
-        held = directory / f"driver-{latest}.json"
-        # Dead locks stay: were a number used twice, two drivers that saw it at different times could both go on.
-        mine = directory / f"driver-{latest + 1}.json"
-        if not lease_lives(held) and files.create_json(mine, asdict(Process.this())):
-            break
-        if time.monotonic() > until:
-            who = files.read_json(held) or {}
-            raise TimeoutError(f"{held}: driver {who.get('pid')} on {who.get('host')} has been submitting for long")
-        time.sleep(0.2)
-    LEASES.hold(mine)
-    try:
-        yield
-    finally:
-        LEASES.give_up(mine)
+    refusal = "driver {pid} on {host} has been submitting for long"
+    return exclusively(store / FOLDER / "driver", patience, refusal)
 
 
 def job_name(submission: Submission, array: int) -> str:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TORCH_FREE = (
     "experiments.architectures", "experiments.config", "experiments.matching", "experiments.data.polynomial_teacher",
     "experiments.data.load", "experiments.schema", "experiments.errors", "experiments.files",
-    "experiments.processes",
+    "experiments.processes", "experiments.leases", "experiments.command",
     "experiments.runs", "experiments.table", "experiments.interrupt", "experiments.data.dataset",
     "experiments.trackers",
     "experiments.data.extxyz", "experiments.data.star", "experiments.data.splits", "experiments.data.graph",
@@ -77,7 +77,7 @@ def test_experiments_know_neither_launchers_nor_analysis(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "analysis").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
 def test_analysis_knows_runs_and_nothing_that_trains(path: Path) -> None:
     """Torch nowhere, also not inside a function; of experiments only what reads a store."""
-    allowed = [f"experiments.{name}" for name in ("runs", "errors", "table", "files")]
+    allowed = [f"experiments.{name}" for name in ("runs", "errors", "table", "files", "command")]
     allowed += ["experiments.data.distances"]  # metrics between frames, for a file of frames
     for name in imports(path):
         assert not inside(name, "torch"), name

@@ -13,13 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from analysis.arrays import FloatArray
 from analysis.curve import nanmean
 from analysis.figures.panels import preferred
 from analysis.figures.style import COLUMN_WIDTH, Look, letters, log_axis, looks, save, style, title
 from analysis.flags import Fitted, Verdict
 from analysis.naming import METRIC_NAMES, display_unit, model_names
-
-FloatArray = NDArray[np.float64]
 
 _FRONT = "Pareto front"
 

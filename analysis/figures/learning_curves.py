@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from numpy.typing import NDArray
 
+from analysis.arrays import FloatArray
 from analysis.curve import Curve, nanmean
 from analysis.figures.panels import Panel
 from analysis.figures.style import (
@@ -28,8 +28,6 @@ from analysis.flags import Judgement, Verdict
 from analysis.naming import METRIC_NAMES, display_unit, model_names
 from analysis.record import plus_minus
 from analysis.results import CurveFit, Form
-
-FloatArray = NDArray[np.float64]
 
 TRAIN_ROOM = 6.0
 """How far below the least test error the axes reach for training errors; the CSV has them all."""

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from numpy.typing import NDArray
 
+from analysis.arrays import FloatArray
 from analysis.curve import Curve
 from analysis.distances import Estimate, estimate, spaces
 from analysis.figures.style import (
@@ -37,8 +37,6 @@ from analysis.naming import METRIC_NAMES, display_unit, model_names
 from analysis.record import plus_minus
 from analysis.theory import LIPSCHITZ_LOSSES, SQUARED_LOSSES
 from analysis.uncertainty import line
-
-FloatArray = NDArray[np.float64]
 
 SPACES = (GIVEN_IN, "descriptor")
 """Metrics of the frames in order of preference, where one must stand for a dataset."""

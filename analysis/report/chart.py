@@ -14,7 +14,8 @@ from analysis.figures.panels import rank
 from analysis.figures.style import Look, looks
 from analysis.flags import Fitted, Verdict
 from analysis.naming import METRIC_NAMES, NAMES, display_unit, model_names
-from analysis.record import number, plus_minus
+from analysis.record import plus_minus
+from experiments.files import json_number
 
 GRID = 40
 """Points of a fitted line."""
@@ -83,7 +84,7 @@ def _points(curve: Curve, factor: float) -> list[dict[str, Any]]:
                         "seed": seed if curve.has_seeds else "",
                         "run": curve.runs[s][k] if curve.runs else "",
                         "error": float(curve.error[s, k] * factor),
-                        "train": number(float(curve.train_error[s, k] * factor)),
+                        "train": json_number(float(curve.train_error[s, k] * factor)),
                         "converged": curve.converged[s][k],
                     }
                 )

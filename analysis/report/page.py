@@ -16,12 +16,13 @@ from pathlib import Path
 from analysis.exponent_table import FORMS, Row, latex, markdown, rows
 from analysis.flags import Fitted, Flag, Verdict
 from analysis.naming import METRIC_NAMES
-from analysis.record import records, to_json
+from analysis.record import records
 from analysis.report.chart import charts, script_json
 from analysis.report.health import SHOWN, CurveHealth, Health, health, provenance
 from analysis.report.words import FLAG_WORDS, Answer, answers, overview, pooled
 from analysis.results import Form
 from analysis.table import RunTable
+from experiments.files import json_text
 
 HERE = Path(__file__).parent
 NAMED = 4
@@ -167,7 +168,7 @@ def _downloads(table: RunTable, fits: Sequence[Fitted]) -> list[str]:
     entries = [entry for fit, judged in fits for entry in records(fit, judged)]
     files = (
         ("runs.csv", "text/csv", "the run table", table.rows.drop(columns="line", errors="ignore").to_csv(index=False)),
-        ("fits.json", "application/json", "every fit of every curve", to_json(entries)),
+        ("fits.json", "application/json", "every fit of every curve", json_text(entries)),
         ("exponents.md", "text/markdown", "exponents, Markdown", markdown(fits)),
         ("exponents.tex", "text/x-tex", "exponents, LaTeX", latex(fits)),
     )

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from experiments import files
+from experiments import command, files
 from experiments.bench import engine, steps
 from experiments.errors import InputError
 
@@ -37,7 +37,10 @@ def main() -> int:
     parser.add_argument("--packs", nargs="*", type=int, default=[2, 4, 8], help="sizes of packs to time")
     parser.add_argument("--seconds", type=float, default=10.0, help="time for each comparison")
     parser.add_argument("--also", nargs="*", type=Path, default=[], help="JSON lists to add to the file")
-    arguments = parser.parse_args()
+    return command.run(_measure, parser.parse_args(), failures=(InputError,))
+
+
+def _measure(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     layers = {"mace": arguments.layers or 2, "nequip": arguments.layers or 3}
@@ -48,23 +51,18 @@ def main() -> int:
         rows.extend(found)
         files.write_json(arguments.out, rows)  # at once: a row may take minutes, and the next may be interrupted
 
-    try:
-        for path in arguments.also:
-            keep(json.loads(path.read_text()))
-        if "step" in arguments.kinds:
-            for settings, modes in steps.cases(arguments.models, arguments.L, arguments.channels, layers, device):
-                keep(steps.measured(settings, modes, arguments.seconds))
-        if "sweep" in arguments.kinds:
-            for settings, _ in steps.cases(arguments.models, [1], arguments.channels, layers, "cpu"):
-                keep([steps.together(settings, arguments.seconds)])
-    except InputError as error:
-        print(f"equilaw: {error}", file=sys.stderr)
-        return 1
+    for path in arguments.also:
+        keep(json.loads(path.read_text()))
+    if "step" in arguments.kinds:
+        for settings, modes in steps.cases(arguments.models, arguments.L, arguments.channels, layers, device):
+            keep(steps.measured(settings, modes, arguments.seconds))
+    if "sweep" in arguments.kinds:
+        for settings, _ in steps.cases(arguments.models, [1], arguments.channels, layers, "cpu"):
+            keep([steps.together(settings, arguments.seconds)])
     if "engine" in arguments.kinds:
         keep(engine.benchmarks(arguments.cells, arguments.channels, arguments.packs, arguments.seconds))
     if device == "cpu":
         print("GPU: not measured (none here)")
-    return 0
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from experiments import files
+from experiments import command, files
 from experiments.bench.turns import ROOT, THREADS, own_python, peer_python
 from experiments.data.dataset import Dataset
 from experiments.data.extxyz import write_frames
@@ -168,16 +168,15 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=5, help="mace-torch's")
     parser.add_argument("--dtype", default="float32", choices=("float32", "float64"), help="mace-torch's")
     parser.add_argument("--levels", nargs="+", type=float, default=[60, 40, 30, 20, 15], help="errors in meV/Å")
-    args = parser.parse_args()
+    return command.run(_compare, parser.parse_args())
+
+
+def _compare(args: argparse.Namespace) -> None:
     folder = args.out.with_suffix("")
-    try:
-        if folder.exists():
-            raise InputError(f"{folder}: runs are there already; accepted: another --out")
-        _, names = prepared(args.train, args.test, args.P, args.seed, args.tested, folder)
-        found = {"ours": ours(names, args, folder), "mace-torch": mace_torch(names, args, folder)}
-    except InputError as error:
-        print(f"equilaw: {error}", file=sys.stderr)
-        return 2
+    if folder.exists():
+        raise InputError(f"{folder}: runs are there already; accepted: another --out")
+    _, names = prepared(args.train, args.test, args.P, args.seed, args.tested, folder)
+    found = {"ours": ours(names, args, folder), "mace-torch": mace_torch(names, args, folder)}
     levels = []
     for level in args.levels:
         times = {
@@ -192,7 +191,6 @@ def main() -> int:
         print(f"{level:6.1f} meV/Å: ours {said[0]}, mace-torch {said[1]} {ratio}")
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
     files.write_json(args.out, {"settings": settings, "points": found, "levels": levels})
-    return 0
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ of test frames to training frames, which ``python -m analysis dimension`` and ``
 from __future__ import annotations
 
 import argparse
-import io
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments import files
+from experiments import command, files
 from experiments.data.card import TEST_FRAMES, card_of, draw
 from experiments.data.download import cache_root
 from experiments.data.load import load
@@ -80,16 +78,15 @@ def info(name: str, overrides: Sequence[str], out: Path, seeds: int, test_frames
         draw(dataset, card, aside)
     written = [str(out / "card.png")]
     if card.distances is not None:
-        buffer = io.BytesIO()
-        card.distances.to_parquet(buffer, index=False)
-        files.write_bytes(out / "distances.parquet", buffer.getvalue())
+        with files.whole(out / "distances.parquet") as aside:
+            card.distances.to_parquet(aside, index=False)
         written.append(str(out / "distances.parquet"))
     print(f"written: {', '.join(written)}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0: done, 2: bad input (one line says what)."""
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    command.show_warnings()
     parser = argparse.ArgumentParser(prog="python -m experiments.data", description="The datasets of this machine.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="names, and which are here")
@@ -110,22 +107,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.parse_args(arguments)  # argparse takes overrides in one piece only; what else is left over it refuses
     else:
         given.overrides += rest
-    try:
-        if given.command == "list":
-            show_list()
-        elif given.command == "fetch":
-            fetch(given.names)
-        else:
-            for option, least in (("seeds", 1), ("test_frames", 2)):
-                if getattr(given, option) < least:
-                    raise InputError(
-                        f"--{option.replace('_', '-')} {getattr(given, option)}: must be an integer ≥ {least}"
-                    )
-            info(given.name, given.overrides, given.out or Path("info") / given.name, given.seeds, given.test_frames)
-    except InputError as error:
-        print(f"equilaw: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return command.run(_answer, given)
+
+
+def _answer(given: argparse.Namespace) -> None:
+    if given.command == "list":
+        show_list()
+    elif given.command == "fetch":
+        fetch(given.names)
+    else:
+        for option, least in (("seeds", 1), ("test_frames", 2)):
+            if getattr(given, option) < least:
+                raise InputError(f"--{option.replace('_', '-')} {getattr(given, option)}: must be an integer ≥ {least}")
+        info(given.name, given.overrides, given.out or Path("info") / given.name, given.seeds, given.test_frames)
 
 
 if __name__ == "__main__":

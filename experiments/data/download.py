@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from experiments import files
 from experiments.data.acquire import acquiring
 from experiments.errors import InputError
+from experiments.leases import exclusive
 
 logger = logging.getLogger(__name__)
 
@@ -45,9 +45,9 @@ class RemoteFile:
     sha256: str | None = None
 
 
-def cache_root() -> Path:
-    """The directory of generated, downloaded and converted data."""
-    return Path(os.environ.get("EQUILAW_DATA") or "~/.cache/equilaw").expanduser()
+def cache_root(cache: str | None = None) -> Path:
+    """The directory of generated, downloaded and converted data: ``cache`` where a dataset's settings name one."""
+    return Path(cache or os.environ.get("EQUILAW_DATA") or "~/.cache/equilaw").expanduser()
 
 
 def place(path: str) -> Path:
@@ -67,7 +67,7 @@ def fetch(file: RemoteFile) -> Path:
     if not target.exists():
         acquiring(target.name, "downloaded")
         files.writable(target.parent, "EQUILAW_DATA")
-        with FileLock(target.with_name(f".{target.name}.lock")):
+        with exclusive(target.with_name(f".{target.name}.lock")):
             if not target.exists():  # nobody else was faster
                 _download(file, target)
     verify(target, file.sha256)
@@ -106,7 +106,7 @@ def unpack(archive: RemoteFile, members: Sequence[str], folder: str, also: Seque
     wanted = {member: _unpacked(member, folder) for member in members}
     if not all(path.exists() for path in wanted.values()):
         source = fetch(archive)
-        with FileLock(source.with_name(f".{source.name}.lock")):
+        with exclusive(source.with_name(f".{source.name}.lock")):
             left = {member: path for member, path in wanted.items() if not path.exists()}
             if left:
                 logger.warning("unpacking %s, once; this takes a while", source)

@@ -8,10 +8,8 @@ no simulation of a detector, and no collision beside (unless ``settings`` switch
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import importlib.util
-import json
 import logging
 import math
 import os
@@ -23,13 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from experiments import files
 from experiments.data.acquire import acquiring
+from experiments.data.download import cache_root
 from experiments.data.examples import Examples, ExampleSet
 from experiments.errors import InputError
+from experiments.leases import exclusive
 from experiments.schema import identity_of, setting
 
 logger = logging.getLogger(__name__)
@@ -82,7 +81,7 @@ def jets(config: JetsConfig) -> ExampleSet:
         acquiring("data.source=jets", "generated")
         check_installed()
         files.writable(directory, "data.cache" if config.cache else "EQUILAW_DATA")
-        with FileLock(directory / ".lock"):
+        with exclusive(directory / ".lock"):
             if not (directory / "metadata.json").exists():
                 _generate(config, directory)
     made = _read(directory)
@@ -115,9 +114,7 @@ def directory_of(config: JetsConfig) -> Path:
         except importlib.metadata.PackageNotFoundError:
             versions[name] = "absent"
     content = {**identity_of(config), "versions": versions, "numerics_version": NUMERICS_VERSION}
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
-    root = config.cache or os.environ.get("EQUILAW_DATA") or "~/.cache/equilaw"
-    return Path(root).expanduser() / f"jets-{digest}"
+    return cache_root(config.cache) / f"jets-{files.json_digest(content)}"
 
 
 def _generate(config: JetsConfig, directory: Path) -> None:

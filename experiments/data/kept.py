@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import zipfile
 from collections.abc import Callable, Mapping
@@ -25,8 +23,7 @@ def kept(name: str, key: Mapping[str, Any], make: Callable[[], Frames]) -> Frame
     ``key`` holds all that decides them: checksums of the files, options, a version of the reader. A directory that
     cannot be written to, or a damaged copy, costs time and nothing else.
     """
-    digest = hashlib.sha256(json.dumps(dict(key), sort_keys=True).encode()).hexdigest()[:12]
-    path = cache_root() / "converted" / f"{name}-{digest}.npz"
+    path = cache_root() / "converted" / f"{name}-{files.json_digest(dict(key))}.npz"
     try:
         with np.load(path, allow_pickle=False) as saved:
             points = saved["points"] if "points" in saved.files else None

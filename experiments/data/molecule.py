@@ -44,7 +44,12 @@ COMMON_NAMES = {
 GEOMETRIES = Path(__file__).parent / "geometries"
 """Molecules that ASE's collection lacks: minima of GFN2-xTB, found from conformers of a force field."""
 _BOX_STREAM = 20221118  # keeps the orientations in a box apart from every other use of a small seed
-_BONDED = 1.3  # two atoms are bonded below this multiple of the sum of their covalent radii (as xyz viewers do)
+BONDED = 1.3
+"""Two atoms are bonded below this multiple of the sum of their covalent radii (as xyz viewers do)."""
+BONDED_ON_AVERAGE = 1.25
+"""The same of mean distances over frames. It is less because a hydrogen that changes sides between two oxygens comes
+near 1.3 on average (1.26 Å) where it spends more time at one, and a permutation must not rest on that. No pair of a
+molecule in ASE's collection or in ours lies between the two values at rest, and results were made with both."""
 _TORN = 1.7  # beyond this multiple nothing holds them together
 _DOUBLE = 0.9  # below this multiple a bond is at least double and nothing turns about it
 _LINEAR = np.cos(np.deg2rad(170))  # cosine of the bond angle beyond which a dihedral is undefined
@@ -140,10 +145,15 @@ def free_atom_spin(number: int) -> int:
     return round(float(ground_state_magnetic_moments[number]))
 
 
-def bonds(numbers: Ints, positions: Floats) -> NDArray[np.bool_]:
-    """Symmetric matrix ``[N, N]`` of bonded pairs, by covalent radii (Cordero et al. 2008)."""
+def bonds(numbers: Ints, positions: Floats, below: float = BONDED) -> NDArray[np.bool_]:
+    """Symmetric matrix ``[N, N]`` of bonded pairs, by covalent radii (Cordero et al. 2008).
+
+    Args:
+        positions: in Å, ``[N, 3]``, or of frames ``[F, N, 3]``, of which mean distances count.
+        below: largest distance, in units of the sum of the covalent radii.
+    """
     ratio = _length_ratio(numbers, positions)
-    return np.asarray((ratio < _BONDED) & ~np.eye(len(numbers), dtype=bool))
+    return np.asarray((ratio < below) & ~np.eye(len(numbers), dtype=bool))
 
 
 def in_one_piece(numbers: Ints, positions: Floats) -> bool:
@@ -173,7 +183,9 @@ def torsions(numbers: Ints, positions: Floats) -> tuple[Torsion, ...]:
 
 def _length_ratio(numbers: Ints, positions: Floats) -> Floats:
     radii = covalent_radii[numbers]
-    distances = np.linalg.norm(positions[:, None] - positions[None], axis=2)
+    distances = np.linalg.norm(positions[..., :, None, :] - positions[..., None, :, :], axis=-1)
+    if distances.ndim == 3:
+        distances = distances.mean(0)
     return np.asarray(distances / (radii[:, None] + radii))
 
 

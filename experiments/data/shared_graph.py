@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 
 from experiments import files
 from experiments.data.dataset import Frames
 from experiments.data.download import cache_root
 from experiments.data.graph import Neighbours, neighbours
 from experiments.errors import InputError
+from experiments.leases import exclusive
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def shared_neighbours(frames: Frames, cutoff: float) -> Neighbours:
     except InputError as error:
         logger.warning("neighbours are not shared: %s", error)
         return neighbours(frames, cutoff)
-    with FileLock(directory.with_name(f".{directory.name}.lock")):
+    with exclusive(directory.with_name(f".{directory.name}.lock")):
         found = _opened(directory)
         if found is None:
             _write(directory, frames, cutoff)

@@ -9,11 +9,10 @@ Test frames, holdout and pool come from different walkers, so no test frame cont
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import importlib.metadata
 import json
 import logging
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,18 +21,19 @@ from typing import Any
 
 import numpy as np
 from ase.data import atomic_numbers
-from filelock import FileLock, Timeout
 
 from experiments import files
 from experiments.data import walkers
 from experiments.data.acquire import acquiring
 from experiments.data.dataset import Dataset, Floats, Frames
+from experiments.data.download import cache_root
 from experiments.data.extxyz import read_frames, write_frames
 from experiments.data.molecule import Molecule, find_molecule, liquid
 from experiments.data.sampler import autocorrelation_time
 from experiments.data.surrogate import most_frames
 from experiments.data.walkers import Part
 from experiments.errors import InputError
+from experiments.leases import exclusive
 from experiments.schema import identity_of, setting
 
 logger = logging.getLogger(__name__)
@@ -96,17 +96,10 @@ def xtb(config: XtbConfig) -> Dataset:
     if not (directory / "metadata.json").exists():
         acquiring(_name(config), "generated")
         files.writable(directory, "data.cache" if config.cache else "EQUILAW_DATA")
-        lock = FileLock(directory / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            logger.info("another process generates %s; waiting for it", directory)
-            lock.acquire()
-        try:
+        waiting = functools.partial(logger.info, "another process generates %s; waiting for it", directory)
+        with exclusive(directory / ".lock", waiting=waiting):
             if not (directory / "metadata.json").exists():
                 _generate(config, molecule, directory)
-        finally:
-            lock.release()
     return _read(config, directory)
 
 
@@ -118,9 +111,7 @@ def directory_of(config: XtbConfig, molecule: Molecule) -> Path:
         "tblite": importlib.metadata.version("tblite"),
         "numerics_version": NUMERICS_VERSION,
     }
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
-    root = config.cache or os.environ.get("EQUILAW_DATA") or "~/.cache/equilaw"
-    return Path(root).expanduser() / f"{_name(config)}-{digest}"
+    return cache_root(config.cache) / f"{_name(config)}-{files.json_digest(content)}"
 
 
 def deal(config: XtbConfig) -> dict[str, list[int]]:

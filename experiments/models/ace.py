@@ -32,7 +32,7 @@ from experiments.models.radial import bessel, polynomial_cutoff
 from experiments.models.spherical import spherical_harmonics
 from experiments.tasks.predictions import Predictions
 from experiments.training.closed_form import Geometry, Isolated, Solution, check_frames
-from experiments.training.least_squares import Design, fits, solve
+from experiments.training.least_squares import Design, alike, fits, solve
 
 _CHUNK_BYTES = 2**27
 """Memory of the force rows of one chunk of frames (a single frame may need more)."""
@@ -103,13 +103,8 @@ class LinearAce:
         Raises ``InputError`` for elements the model does not know, and for positions that are not finite.
         """
         self.check(frames)
-        limit = max(1, int(_CHUNK_BYTES / self._frame_bytes(frames, self.size)))
-        _, kind = np.unique(frames.numbers, axis=0, return_inverse=True)
-        for k in range(int(kind.max(initial=-1)) + 1):
-            same = np.flatnonzero(kind.reshape(-1) == k)
-            for start in range(0, len(same), limit):
-                chosen = same[start : start + limit]
-                yield self._design(frames.take(chosen), chosen)
+        for chosen in alike(frames, max(1, int(_CHUNK_BYTES / self._frame_bytes(frames, self.size)))):
+            yield self._design(frames.take(chosen), chosen)
 
     def chunk_bytes(self, frames: Frames) -> float:
         """Memory that a piece of the design matrix takes while it is made: it, its projection, and its parts."""

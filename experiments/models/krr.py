@@ -21,12 +21,14 @@ from itertools import islice
 import networkx as nx
 import numpy as np
 import torch
-from ase.data import covalent_radii
 from scipy.spatial.distance import pdist
 from torch import Tensor
 
+from experiments import files
 from experiments.architectures import KrrConfig
 from experiments.data.dataset import Floats, Frames, Ints
+from experiments.data.kernels import matern52, pair_permutations, pair_slopes
+from experiments.data.molecule import BONDED_ON_AVERAGE, bonds
 from experiments.errors import InputError
 from experiments.tasks.predictions import Predictions
 from experiments.training.closed_form import (
@@ -47,7 +49,6 @@ P = 48 the error is flat from the third on (77 to 79 meV/Å), and beyond the las
 CHOOSING_FRAMES = 48
 """Training frames that choose the length scale (it hardly moves with P); all of them choose λ."""
 MOST_PERMUTATIONS = 256
-_BONDED = 1.25  # bonds are shorter than this times the sum of covalent radii (0.76 + 0.31 Å for CH)
 _CHUNK_BYTES = 2**27
 
 
@@ -63,10 +64,10 @@ class Radial:
         if self.kernel == "gaussian":
             k = np.exp(-((distance / self.length) ** 2) / 2)
             return k, k / self.length**2, k / self.length**4
-        x = math.sqrt(5) * distance / self.length
-        decay = np.exp(-x)  # Matérn 5/2
+        scaled = math.sqrt(5) * distance / self.length
+        k, decay = matern52(scaled)
         g = 5 / (3 * self.length**2) * decay
-        return (1 + x + x**2 / 3) * decay, (1 + x) * g, 5 / self.length**2 * g
+        return k, (1 + scaled) * g, 5 / self.length**2 * g
 
 
 def inverse_distances(positions: Floats) -> tuple[Floats, Floats]:
@@ -75,7 +76,7 @@ def inverse_distances(positions: Floats) -> tuple[Floats, Floats]:
     Raises:
         InputError: two atoms on one point.
     """
-    f, n, _ = positions.shape
+    n = positions.shape[1]
     i, j = np.triu_indices(n, 1)
     away = positions[:, i] - positions[:, j]
     r = np.linalg.norm(away, axis=2)
@@ -84,11 +85,7 @@ def inverse_distances(positions: Floats) -> tuple[Floats, Floats]:
         raise InputError(
             f"frame {frame}: atoms {i[pair]} and {j[pair]} lie on the same point; accepted: atoms that are apart"
         )
-    slopes = np.zeros((f, len(i), n, 3))
-    pairs = np.arange(len(i))
-    slopes[:, pairs, i] = -away / r[..., None] ** 3
-    slopes[:, pairs, j] = away / r[..., None] ** 3
-    return 1 / r, slopes.reshape(f, len(i), 3 * n)
+    return 1 / r, pair_slopes(away / r[..., None] ** 3, n)
 
 
 def bond_permutations(frames: Frames) -> Ints:
@@ -105,10 +102,8 @@ def bond_permutations(frames: Frames) -> Ints:
     if frames.bonds is not None:
         graph.add_edges_from(frames.bonds.tolist())
     else:
-        i, j = np.triu_indices(len(numbers), 1)
-        r = np.linalg.norm(frames.positions[:, i] - frames.positions[:, j], axis=2).mean(0)
-        bonded = r < _BONDED * (covalent_radii[numbers[i]] + covalent_radii[numbers[j]])
-        graph.add_edges_from(zip(i[bonded].tolist(), j[bonded].tolist(), strict=True))
+        bonded = bonds(numbers, frames.positions[:, : len(numbers)], BONDED_ON_AVERAGE)
+        graph.add_edges_from(np.argwhere(np.triu(bonded)).tolist())
     matcher = nx.isomorphism.GraphMatcher(graph, graph, node_match=lambda a, b: a["z"] == b["z"])
     found = list(islice(matcher.isomorphisms_iter(), MOST_PERMUTATIONS + 1))
     if len(found) > MOST_PERMUTATIONS:
@@ -117,15 +112,6 @@ def bond_permutations(frames: Frames) -> Ints:
             "accepted: model.symmetrise=false"
         )
     return np.array(sorted([p[n] for n in range(len(numbers))] for p in found), dtype=np.int64)
-
-
-def pair_permutations(permutations: Ints) -> Ints:
-    """Where each renumbering of atoms ``[S, N]`` takes the pairs of the descriptor. ``[S, D]``"""
-    n = permutations.shape[1]
-    i, j = np.triu_indices(n, 1)
-    number = np.zeros((n, n), dtype=np.int64)
-    number[i, j] = number[j, i] = np.arange(len(i))
-    return np.asarray(number[permutations[:, i], permutations[:, j]])
 
 
 @dataclass(frozen=True)
@@ -214,7 +200,7 @@ class Krr:
         predicted = self.geometry(tensors)(frames).energies
         facts = {
             "length": length,
-            "ridge": fitted.ridge if np.isfinite(fitted.ridge) else None,
+            "ridge": files.json_number(fitted.ridge),
             "effective_parameters": fitted.effective_parameters,
             "criterion": fitted.criterion,
             "rows": rows.count,

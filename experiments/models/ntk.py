@@ -24,7 +24,7 @@ from experiments.networks import network
 from experiments.tasks.molecules import EVALUATION_SLOTS, MoleculeTask, Network, Resident, differentiable, pick_graph
 from experiments.tasks.predictions import Predictions
 from experiments.training.closed_form import Geometry, Isolated, Solution, check_frames
-from experiments.training.least_squares import Design, solve
+from experiments.training.least_squares import Design, alike, solve
 
 _CHUNK_BYTES = 2**27
 """Memory of the rows of one chunk of frames (a single frame may need more)."""
@@ -62,13 +62,9 @@ class LinearisedNetwork:
         split = self._resident(frames)
         limit = max(1, int(_CHUNK_BYTES / self._frame_bytes(frames)))
         limit = max(1, min(limit, EVALUATION_SLOTS // (_ACTIVATIONS * 3 * atoms * split.slots)))
-        _, kind = np.unique(frames.numbers, axis=0, return_inverse=True)
-        for k in range(int(kind.max(initial=-1)) + 1):
-            same = np.flatnonzero(kind.reshape(-1) == k)
-            for start in range(0, len(same), limit):
-                chosen = same[start : start + limit]
-                forces = self._force_rows(split, np.repeat(chosen, 3 * atoms), atoms)
-                yield Design(chosen, self._energy_rows(split, chosen), forces.reshape(len(chosen), atoms, 3, -1))
+        for chosen in alike(frames, limit):
+            forces = self._force_rows(split, np.repeat(chosen, 3 * atoms), atoms)
+            yield Design(chosen, self._energy_rows(split, chosen), forces.reshape(len(chosen), atoms, 3, -1))
 
     def _energy_rows(self, split: Resident, chosen: Ints) -> Floats:
         """∂E/∂θ of every frame: a pack with weights of its own for each. ``[p, M]``"""

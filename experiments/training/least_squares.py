@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from experiments import files
 from experiments.data.baseline import Baseline, composition
 from experiments.data.dataset import Floats, Frames, Ints
 from experiments.tasks.predictions import Predictions
@@ -17,6 +18,15 @@ from experiments.training.ridge import Criterion, ForceRows, RidgeProblem, fit_r
 
 _HELD_BYTES = 2**31
 """Force rows kept in memory between passes of a fit by XᵀX; larger ones are computed again in each pass."""
+
+
+def alike(frames: Frames, most: int) -> Iterator[Ints]:
+    """Numbers of frames with the same atoms, at most ``most`` at a time: together they are all ``frames``."""
+    _, kind = np.unique(frames.numbers, axis=0, return_inverse=True)
+    for k in range(int(kind.max(initial=-1)) + 1):
+        same = np.flatnonzero(kind.reshape(-1) == k)
+        for start in range(0, len(same), most):
+            yield same[start : start + most]
 
 
 @dataclass(frozen=True)
@@ -89,7 +99,7 @@ class LinearFit:
     def solution(self) -> Solution:
         """For a checkpoint: the coefficients alone."""
         facts = {
-            "ridge": self.ridge if np.isfinite(self.ridge) else None,  # null: nothing to learn
+            "ridge": files.json_number(self.ridge),  # null: nothing to learn
             "effective_parameters": self.effective_parameters,
             "criterion": self.criterion,
             "rows": self.rows,

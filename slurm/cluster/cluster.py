@@ -8,14 +8,13 @@ import socket
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from experiments import files
 from experiments.errors import InputError
+from experiments.leases import exclusive
 from slurm.cluster import daemons, pointer
 from slurm.cluster.configuration import (
     ACCOUNTING,
@@ -274,17 +273,18 @@ class Cluster:
         if not 1 <= self.settings.nodes <= MOST_NODES:
             raise InputError(f"nodes={self.settings.nodes}: accepted: 1 to {MOST_NODES}")
         files.creatable(self.directory, "--dir")
-        if not self._made and self.directory.exists() and [p for p in self.directory.iterdir() if p.name != "lock"]:
+        found = self.directory.iterdir() if self.directory.exists() and not self._made else ()
+        if any(not path.name.startswith("lock-") for path in found):
             raise InputError(f"{self.directory} holds something else; accepted: a directory that is empty or new")
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        lock = FileLock(self.directory / "lock")
-        try:
-            with lock.acquire(timeout=3 * START_SECONDS):
-                yield
-        except Timeout:
-            raise ClusterError(f"{self.directory}: another command has been at it for minutes") from None
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(exclusive(self.directory / "lock", patience=3 * START_SECONDS))
+            except TimeoutError:
+                raise ClusterError(f"{self.directory}: another command has been at it for minutes") from None
+            yield
 
     def _update_node(self, nodes: str, state: str, *more: str, check: bool = True) -> None:
         """Tell the controller; it refuses to resume nodes that are not down."""

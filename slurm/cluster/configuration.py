@@ -160,17 +160,34 @@ def write(layout: Layout, settings: Settings, address: str) -> None:
 
 def slurm_conf(layout: Layout, settings: Settings, address: str) -> str:
     """The text of slurm.conf (Slurm 22.05 and later)."""
-    host, socket_path = short_hostname(), layout.munge_socket
-    lines = {
+    lines = {**_daemons(layout, address), **_behaviour(settings), **_accounting(layout, settings, address)}
+    text = [f"{key}={value}" for key, value in {**lines, **settings.extra}.items()]
+    for number, name in enumerate(node_names(settings)):
+        text.append(
+            f"NodeName={name} NodeHostname={short_hostname()} NodeAddr={address} "
+            f"Port={layout.port + FIRST_NODE + number} CPUs={settings.cpus} RealMemory={settings.memory} "
+            f"Gres=gpu:{settings.gpus},shard:{settings.shards} State=UNKNOWN"
+        )
+    text.append(
+        f"PartitionName=gpu Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE "
+        f"GraceTime={settings.grace}"
+    )
+    text.append("PartitionName=preempt Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF")
+    return "\n".join(text) + "\n"
+
+
+def _daemons(layout: Layout, address: str) -> dict[str, str]:
+    """Who the daemons are, where they listen, and where they keep what they know."""
+    return {
         "ClusterName": layout.name,
-        "SlurmctldHost": f"{host}({address})",
+        "SlurmctldHost": f"{short_hostname()}({address})",
         "SlurmctldPort": str(layout.port + CONTROLLER),
         "SlurmUser": user_name(),
         "SlurmdUser": user_name(),
         "CommunicationParameters": "NoInAddrAny,NoCtldInAddrAny",  # listen on the address above alone
         "AuthType": "auth/munge",
         "CredType": "cred/munge",
-        "AuthInfo": f"cred_expire=5,socket={socket_path}",  # a requeued job waits until its credential expired
+        "AuthInfo": f"cred_expire=5,socket={layout.munge_socket}",  # a requeued job waits until its credential expired
         "StateSaveLocation": str(layout.path("state")),
         "SlurmdSpoolDir": str(layout.path("spool", "%n")),
         "SlurmctldPidFile": str(layout.path("pid", "slurmctld.pid")),
@@ -178,6 +195,12 @@ def slurm_conf(layout: Layout, settings: Settings, address: str) -> str:
         "SlurmctldLogFile": str(layout.log("slurmctld")),
         "SlurmdLogFile": str(layout.log("%n")),
         "FirstJobId": str(1 + int(time.time() - EPOCH) % JOB_IDS),  # ids of a new state would begin at 1 again
+    }
+
+
+def _behaviour(settings: Settings) -> dict[str, str]:
+    """How jobs are scheduled, watched, preempted and ended."""
+    lines = {
         "MpiDefault": "none",
         "ProctrackType": "proctrack/linuxproc",
         "TaskPlugin": "task/none",
@@ -204,28 +227,22 @@ def slurm_conf(layout: Layout, settings: Settings, address: str) -> str:
     }
     if settings.user_signal:
         lines["SlurmctldParameters"] = "preempt_send_user_signal"
-    if settings.accounting:
-        lines["AccountingStorageType"] = "accounting_storage/slurmdbd"
-        lines["AccountingStorageHost"] = address
-        lines["AccountingStoragePort"] = str(layout.port + ACCOUNTING)
-        lines["AccountingStoragePass"] = str(socket_path)  # not AuthInfo: the controller's way to slurmdbd has its own
-    else:
-        lines["AccountingStorageType"] = "accounting_storage/none"
-        lines["JobCompType"] = "jobcomp/filetxt"
-        lines["JobCompLoc"] = str(layout.log("jobcomp"))
-    text = [f"{key}={value}" for key, value in {**lines, **settings.extra}.items()]
-    for number, name in enumerate(node_names(settings)):
-        text.append(
-            f"NodeName={name} NodeHostname={host} NodeAddr={address} Port={layout.port + FIRST_NODE + number} "
-            f"CPUs={settings.cpus} RealMemory={settings.memory} Gres=gpu:{settings.gpus},shard:{settings.shards} "
-            "State=UNKNOWN"
-        )
-    text.append(
-        f"PartitionName=gpu Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE "
-        f"GraceTime={settings.grace}"
-    )
-    text.append("PartitionName=preempt Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF")
-    return "\n".join(text) + "\n"
+    return lines
+
+
+def _accounting(layout: Layout, settings: Settings, address: str) -> dict[str, str]:
+    if not settings.accounting:
+        return {
+            "AccountingStorageType": "accounting_storage/none",
+            "JobCompType": "jobcomp/filetxt",
+            "JobCompLoc": str(layout.log("jobcomp")),
+        }
+    return {
+        "AccountingStorageType": "accounting_storage/slurmdbd",
+        "AccountingStorageHost": address,
+        "AccountingStoragePort": str(layout.port + ACCOUNTING),
+        "AccountingStoragePass": str(layout.munge_socket),  # not AuthInfo: the controller's way to slurmdbd has its own
+    }
 
 
 def _gres_conf(layout: Layout, settings: Settings) -> str:

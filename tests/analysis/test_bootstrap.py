@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.bootstrap import FloatArray, bootstrap, resample_frames
+from analysis.arrays import FloatArray
+from analysis.bootstrap import bootstrap, resample_frames
 from analysis.floor import fit_floor
 from analysis.synthetic import noise
 

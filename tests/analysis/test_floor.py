@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
-from analysis.floor import FloatArray, Polish, fit_floor, shape
+from analysis.arrays import FloatArray
+from analysis.floor import Polish, fit_floor, shape
 
 SIZES = 16.0 * 2.0 ** np.arange(7)
 

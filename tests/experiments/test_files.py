@@ -162,3 +162,13 @@ def test_a_directory_in_a_files_place_is_null(tmp_path: Path) -> None:
     assert files.read_json(tmp_path / "x.json") is None
     (tmp_path / "y.json").write_bytes(b"[" * 200_000)  # deeper than Python's recursion goes
     assert files.read_json(tmp_path / "y.json") is None
+
+
+def test_what_is_not_finite_is_null() -> None:
+    found = [files.json_number(value) for value in (1, 0.5, 2.0, None, math.nan, math.inf, -math.inf)]
+    assert found == [1.0, 0.5, 2.0, None, None, None, None]
+    assert files.json_text(found[:3]) == "[\n 1.0,\n 0.5,\n 2.0\n]\n"
+
+
+def test_a_digest_does_not_depend_on_the_order_of_keys() -> None:
+    assert files.json_digest({"a": 1, "b": [2, 3]}) == files.json_digest({"b": [2, 3], "a": 1}) == "fd28b17488e0"

@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
-from experiments import files, runs
+from experiments import files, leases, runs
 from experiments.errors import InputError
+from experiments.leases import LEASE_SECONDS
 from experiments.processes import Process
-from experiments.runs import LEASE_SECONDS, Attempt, Run, RunStore, read_history, tail
+from experiments.runs import Attempt, Run, RunStore, read_history, tail
 
 RESULT = {"metrics": {"force_mae": 0.25}, "converged": True}
 
@@ -127,7 +128,7 @@ def test_lease_held_and_given_up(run: Run) -> None:
 
 
 def test_lease_is_renewed_while_held(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.01)
     attempt = run.claim()
     assert attempt is not None
     lease = attempt.path / "alive.json"

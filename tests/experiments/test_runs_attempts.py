@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments import files, runs
+from experiments import files, leases
 from experiments.errors import InputError
-from experiments.runs import LEASES, Attempt, Run, RunStore, read_history
+from experiments.leases import LEASES
+from experiments.runs import Attempt, Run, RunStore, read_history
 
 RESULT = {"metrics": {"force_mae": 0.25}, "converged": True}
 
@@ -91,7 +92,7 @@ def test_nobody_goes_on_from_a_diverged_attempt_or_those_before_it(run: Run) -> 
 
 
 def test_leases_of_a_pack_are_renewed_by_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.01)
     threads = threading.active_count()
     store = RunStore(tmp_path)
     attempts = []

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ase.build import molecule
 
-from experiments.data.molecule import COMMON_NAMES, bonds, find_molecule, in_one_piece, torsions
+from experiments.data.molecule import BONDED_ON_AVERAGE, COMMON_NAMES, bonds, find_molecule, in_one_piece, torsions
 from experiments.errors import InputError
 
 
@@ -87,3 +87,13 @@ def test_a_moved_proton_is_no_break() -> None:
         moved = molecule.positions.copy()
         moved[proton] += shift
         assert in_one_piece(molecule.numbers, moved) == whole
+
+
+def test_bonds_of_frames_are_those_of_mean_distances() -> None:
+    """Hydrogen and oxygen at 0.9 and 1.6 Å in turn: 1.25 Å on average, 1.29 times their radii (0.31 + 0.66 Å)."""
+    numbers = np.array([8, 1])
+    frames = np.array([[[0.0, 0, 0], [r, 0, 0]] for r in (0.9, 1.6)])
+    assert bonds(numbers, frames[0])[0, 1]
+    assert not bonds(numbers, frames[1])[0, 1]
+    assert bonds(numbers, frames)[0, 1]
+    assert not bonds(numbers, frames, BONDED_ON_AVERAGE)[0, 1]

@@ -162,7 +162,7 @@ def test_kept_and_whole(water: Dataset) -> None:
         "holdout.xyz",
         "test.xyz",
         "metadata.json",
-        ".lock",
+        ".lock-1.json",
     }
     before = {path.name: path.stat().st_mtime_ns for path in directory.glob("*.xyz")}
     assert xtb(replace(WATER, cache=str(directory.parent))).sha256() == water.sha256()

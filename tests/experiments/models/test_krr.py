@@ -16,6 +16,7 @@ from torch import Tensor
 from experiments.architectures import KrrConfig
 from experiments.data.dataset import Frames
 from experiments.data.extxyz import read_frames
+from experiments.data.kernels import pair_permutations
 from experiments.data.splits import subset
 from experiments.data.star import StarConfig, star
 from experiments.errors import InputError
@@ -26,7 +27,6 @@ from experiments.models.krr import (
     Radial,
     bond_permutations,
     inverse_distances,
-    pair_permutations,
 )
 from experiments.tasks.predictions import Predictions
 from experiments.training.closed_form import Geometry

@@ -25,10 +25,10 @@ def _arrange(faults: dict) -> None:  # type: ignore[type-arg]
     if room := faults.get("room"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
     sys.path.insert(0, os.getcwd())
-    from experiments import execute, interrupt, runs
+    from experiments import execute, interrupt, leases
 
     if lease := faults.get("lease"):
-        runs.LEASE_SECONDS, runs.RENEW_SECONDS = lease, lease / 5
+        leases.LEASE_SECONDS, leases.RENEW_SECONDS = lease, lease / 5
     if slow := faults.get("slow"):
         asked = interrupt.StopRequest.__call__
 
