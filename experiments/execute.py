@@ -29,6 +29,7 @@ from experiments.record import origin, peak_memory, result_of
 from experiments.runs import ORIGIN, WEIGHTS, Attempt, Run
 from experiments.trackers import Tracking
 from experiments.training import trained
+from experiments.training.arithmetic import arithmetic
 from experiments.training.checkpoint import Checkpoint
 from experiments.training.evaluate import Evaluation, evaluation
 from experiments.training.member import TRUNK, Member, usable_trunk
@@ -270,7 +271,7 @@ def _train(
         outcome[member.name] = "done"
 
     compile = settings.compile and can_compile()
-    with tracking:
+    with tracking, arithmetic(settings.tf32):
         train_within_memory(members, lambda part: Pack(part, task, model, compile), stop, heard, ended)
 
 

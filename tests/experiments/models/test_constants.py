@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +13,7 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from experiments.models.constants import Constant
+from experiments.tasks.task import Tensors
 from experiments.training.layout import Layout
 from experiments.training.step import eager_gradient
 from tests.experiments import pretended_device
@@ -60,9 +64,10 @@ def test_a_conversion_in_a_trace_is_found() -> None:
     assert copied_constants(make_fx(lambda x: x * torch.tensor([1.0, 2.0]))(torch.ones(2)))
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_traced_gradients_hold_their_constants_ready(name: str) -> None:
-    """In single precision, which is not that of what networks are given."""
+@functools.cache
+def traced_gradient(name: str) -> tuple[GraphModule, tuple[Any, ...], tuple[Tensor, ...]]:
+    """The gradient of one run in single precision, which is not that of what networks are given; its arguments, and
+    what it gives for them when it is called plainly."""
     case = CASES[name]
     task = case.task(torch.float32, torch.device("cpu"))
     model = case.network(task)
@@ -71,16 +76,32 @@ def test_traced_gradients_hold_their_constants_ready(name: str) -> None:
     layout = Layout({key: value.shape[1:] for key, value in drawn.items()})
     targets = task.targets([task.prepare(np.arange(4))], [(1.0, 1.0)])
 
-    def loss(
-        params: dict[str, Tensor], targets: dict[str, Tensor], inputs: dict[str, Tensor], picked: Tensor
-    ) -> Tensor:
+    def loss(params: Tensors, targets: Tensors, inputs: Tensors, picked: Tensor) -> Tensor:
         found: Tensor = task.loss(model, params, targets, inputs, picked, (True, True))
         return found
 
-    gradient = eager_gradient(loss, layout)  # type: ignore[arg-type]
+    gradient = eager_gradient(loss, layout)
     arguments = (layout.flat(drawn), constants, targets, dict(task.inputs), torch.tensor([[0, 1]]))
-    expected = gradient(*arguments)  # once plainly, as the engine does
-    traced = make_fx(gradient)(*arguments)
+    plain = gradient(*arguments)  # before it is traced, as in the engine
+    return make_fx(gradient)(*arguments), arguments, plain
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_traced_gradients_hold_their_constants_ready(name: str) -> None:
+    traced, arguments, plain = traced_gradient(name)
     assert not copied_constants(traced)
-    for one, other in zip(traced(*arguments), expected, strict=True):
+    for one, other in zip(traced(*arguments), plain, strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_sums_in_any_order(name: str) -> None:
+    """docs/speed.md says what a GPU does not do the same way twice: there these operations add atomically.
+
+    Of the loss of classes there is ``scatter_add``, but what it adds goes to a place of its own each.
+    """
+    traced, _, _ = traced_gradient(name)
+    kinds = ("index_add", "index_put", "index_reduce", "scatter_add", "scatter_reduce", "bincount", "put_", "embedding")
+    found = {kind for node in traced.graph.nodes for kind in kinds if kind in str(node.target)}
+    own = set() if CASES[name].kind == "molecules" else {"scatter_add"}
+    assert found == own | ({"index_add"} if CASES[name].architecture == "gcnn" else set())
