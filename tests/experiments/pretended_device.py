@@ -1,8 +1,8 @@
 """A pretended accelerator: its tensors say ``gpu:0``, compute on the CPU, and refuse to meet tensors of the CPU.
 
 What a GPU would do wrongly or slowly for a mistake in the placement of tensors is an error here, on a machine without
-one. The backend is registered for the rest of the process, under torch's key for private backends; tensors of other
-devices take other ways and see nothing of it.
+one. The backend is registered for the rest of the process, and has to be before the first backward pass in it, for
+torch then starts a thread for each device: tests use it in a process of their own.
 """
 
 from __future__ import annotations

@@ -2,97 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from torch import Tensor
 
 from experiments.architectures import MODELS
 from experiments.config import TrainingConfig
-from experiments.data.splits import subset
 from experiments.networks import EXAMPLE_NETWORKS, NETWORKS
-from experiments.tasks import examples
-from experiments.training import pack as engine
-from experiments.training.member import Member
 from experiments.training.optimizers import OPTIMIZERS
-from experiments.training.pack import Interrupted, Pack
-from tests.experiments import pretended_device
-from tests.experiments.pretended_device import Copies, Meeting
-from tests.experiments.training.small_networks import CASES, POOL
+from tests.experiments.training import on_device
+from tests.experiments.training.small_networks import CASES
 
-CPU = torch.device("cpu")
-BUDGETS = (12, 8)
-"""The second run ends first, so that the pack is compacted; bases of SOAP are renewed once on the way (after 10)."""
-
-
-@pytest.fixture(autouse=True)
-def _few_glances(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Evaluations now and then; those of examples in chunks smaller than the data, as on any device."""
-    monkeypatch.setattr(engine, "GLANCES", 3)
-    monkeypatch.setitem(examples.EVALUATION_NUMBERS, pretended_device.NAME, 200)
+Call = Callable[..., Any]
+OTHERS = [name for name in OPTIMIZERS if name != TrainingConfig.optimizer]
 
 
 @pytest.fixture(scope="module")
-def gpu() -> torch.device:
-    return pretended_device.device()
+def call() -> Iterator[Call]:
+    """Calls a function in a process that has the device: torch asks for devices at its first backward pass and never
+    again, and the rest of the tests shall not have this one."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn, initializer=on_device.prepare) as pool:
+        yield lambda function, *arguments, **named: pool.submit(function, *arguments, **named).result()
 
 
-def started(name: str, path: Path, device: torch.device, attempt: int, **changes: Any) -> tuple[Pack, list[Member]]:
-    """A pack of two runs of the network ``name``, from their latest checkpoints below ``path``."""
-    task = CASES[name].task(torch.float64, device)
-    members = []
-    for seed, budget in enumerate(BUDGETS):
-        earlier = [path / f"{seed}-{number}" for number in range(attempt, 0, -1)]
-        earlier[0].mkdir(parents=True)
-        own = {"max_steps": budget, "warmup_steps": 2, "batch_size": 2, "compile": False, "precision": "float64"}
-        settings = TrainingConfig(**{**own, **changes})
-        prepared = task.prepare(subset(POOL, 6, seed, 1))
-        members.append(Member(str(seed), earlier[0], earlier, seed, seed, settings, prepared))
-    return Pack(members, task, CASES[name].network(task), compile=False), members
-
-
-def trained(name: str, path: Path, device: torch.device, stop: int | None = None, **changes: Any) -> list[Member]:
-    """Two runs at their end, interrupted and resumed at clock ``stop``."""
-    if stop is not None:
-        pack, members = started(name, path, device, 1, **changes)
-        with pytest.raises(Interrupted):
-            pack.train(lambda: members[0].clock >= stop, lambda event: None)
-        assert members[0].aside is not None  # on the branch, with a state to come back to
-    pack, members = started(name, path, device, 1 if stop is None else 2, **changes)
-    assert members[0].clock == (stop or 0)
-    pack.train(lambda: False, lambda event: None)
-    for member in members:
-        assert member.failure is None
-        member.leave_trunk()
-    return members
-
-
-def errors(member: Member) -> dict[str, float]:
-    """Everything that was measured, on test, training and holdout frames, by name."""
-    assert member.full is not None
-    assert member.half is not None
-    found: dict[str, float] = {}
-    for text, evaluation in (("full", member.full), ("half", member.half)):
-        for split, values in (("test", evaluation.test), ("train", evaluation.train)):
-            found |= {f"{text} {split} {metric}": value.value for metric, value in values.items()}
-    for record in member.history.records:
-        found |= {f"{record['clock']} {k}": v for k, v in record.items() if k.startswith("holdout")}
-    return found
-
-
-def compare(name: str, path: Path, gpu: torch.device, **changes: Any) -> None:
-    expected = trained(name, path / "cpu", CPU, **changes)
-    found = trained(name, path / "gpu", gpu, stop=4, **changes)
+def compare(call: Call, name: str, path: Path, **changes: Any) -> None:
+    expected = call(on_device.trained, name, path / "cpu", "cpu", **changes)
+    found = call(on_device.trained, name, path / "gpu", "gpu:0", stop=4, **changes)
+    assert [run["resumed"] for run in found] == [4, 4]  # on the branch of the first, behind that of the second
     for one, other in zip(found, expected, strict=True):
-        assert one.weights is not None
-        assert all(value.device == gpu for value in one.weights.values())
+        assert one["places"] == ["gpu:0"]
+        assert one["trunk"]
         # The same arithmetic but for the contractions of MACE, which go another way: round-off of float64, and 15
         # updates that amplify it (5e-13 at most, measured).
-        assert errors(one) == pytest.approx(errors(other), rel=1e-10)
-        assert (one.path / "trunk.safetensors").exists()
+        assert one["errors"] == pytest.approx(other["errors"], rel=1e-10)
 
 
 def test_every_trained_network_has_a_case() -> None:
@@ -104,54 +51,41 @@ def test_every_trained_network_has_a_case() -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_errors_on_a_device_are_the_cpus(name: str, gpu: torch.device, tmp_path: Path) -> None:
+def test_errors_on_a_device_are_the_cpus(name: str, call: Call, tmp_path: Path) -> None:
     """Training, evaluation, checkpoints and resumption without a tensor of the CPU among those of the device."""
-    compare(name, tmp_path, gpu)
+    compare(call, name, tmp_path)
 
 
-@pytest.mark.parametrize("optimizer", [name for name in OPTIMIZERS if name != TrainingConfig.optimizer])
-def test_every_optimizer_on_a_device(optimizer: str, gpu: torch.device, tmp_path: Path) -> None:
-    compare("mlp", tmp_path, gpu, optimizer=optimizer)
+@pytest.mark.parametrize("optimizer", OTHERS)
+def test_every_optimizer_on_a_device(optimizer: str, call: Call, tmp_path: Path) -> None:
+    compare(call, "mlp", tmp_path, optimizer=optimizer)
 
 
-def test_frames_are_turned_on_a_device(gpu: torch.device, tmp_path: Path) -> None:
-    compare("mpnn", tmp_path, gpu, augment=True)
+def test_frames_are_turned_on_a_device(call: Call, tmp_path: Path) -> None:
+    compare(call, "mpnn", tmp_path, augment=True)
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_nothing_goes_to_the_device_within_an_update(name: str, gpu: torch.device, tmp_path: Path) -> None:
-    """Each copy would make the host wait; what networks keep there is there after one update."""
-    pack, _ = started(name, tmp_path, gpu, 1)
-    pack.bare_steps(1)
-    before = Copies.to_device, Copies.to_host
-    pack.bare_gradient()
-    assert (Copies.to_device, Copies.to_host) == before
+@pytest.mark.parametrize(
+    ("name", "optimizer"), [*((name, "soap") for name in CASES), *(("mlp", other) for other in OTHERS)]
+)
+def test_an_update_copies_nothing(name: str, optimizer: str, call: Call, tmp_path: Path) -> None:
+    """Each copy would make the host wait; what networks keep on the device is there after one update."""
+    one, three = call(on_device.copies, name, tmp_path, optimizer=optimizer)
+    assert one == three
 
 
 # --- the pretended device itself
 
 
-def test_tensors_of_two_devices_do_not_meet(gpu: torch.device) -> None:
-    here, there = torch.arange(3), torch.arange(3, device=gpu)
-    assert str(there.device) == "gpu:0"
-    wrong: list[Callable[[], Tensor]] = [
-        lambda: here + there,
-        lambda: there[here],
-        lambda: here[there],
-        lambda: torch.cat([there, here]),
-    ]
-    for mixed in wrong:
-        with pytest.raises(Meeting, match=r"tensors \[\(3,\)\] of the CPU"):
-            mixed()
-    assert torch.equal((there + 1).cpu(), here + 1)
-    assert there.sum().item() == 3
+def test_tensors_of_two_devices_do_not_meet(call: Call) -> None:
+    said = call(on_device.meetings)
+    assert len(said) == 4
+    assert all("tensors [(3,)] of the CPU among tensors of the device" in text for text in said)
 
 
-def test_copies_are_counted(gpu: torch.device) -> None:
-    before = Copies.to_device, Copies.to_host
-    there = torch.as_tensor([1.0, 2.0], device=gpu)
-    assert (Copies.to_device, Copies.to_host) == (before[0] + 1, before[1])
-    assert torch.equal(torch.ones(2).to(gpu).cpu(), torch.ones(2))
-    assert (Copies.to_device, Copies.to_host) == (before[0] + 2, before[1] + 1)
-    assert float((there * 2).sum()) == 6
-    assert (Copies.to_device, Copies.to_host) == (before[0] + 2, before[1] + 2)
+def test_copies_are_counted(call: Call) -> None:
+    start, made, added, read = call(on_device.counts)
+    to_device, to_host, _ = start
+    assert made == (to_device + 1, to_host, "gpu:0")
+    assert added == (to_device + 2, to_host + 1, [2.0, 3.0])
+    assert read == (to_device + 2, to_host + 2, 6.0)
