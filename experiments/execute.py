@@ -29,6 +29,7 @@ from experiments.record import origin, peak_memory, result_of
 from experiments.runs import ORIGIN, WEIGHTS, Attempt, Run
 from experiments.trackers import Tracking
 from experiments.training import trained
+from experiments.training.arithmetic import arithmetic
 from experiments.training.checkpoint import Checkpoint
 from experiments.training.device_errors import does_not_fit, lost_device, out_of_memory, unusable
 from experiments.training.evaluate import Evaluation, evaluation
@@ -309,7 +310,7 @@ def _train(
         outcome[member.name] = "done"
 
     compile = settings.compile and can_compile(device)
-    with tracking:
+    with tracking, arithmetic(settings.tf32):
         train_within_memory(members, lambda part: Pack(part, task, model, compile), stop, heard, ended)
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import _disable_current_modes
 
 from experiments.models import native
+from experiments.models.constants import Constant
 from experiments.models.couplings import symmetric_couplings
 from experiments.models.forms import SymmetricForm
 
@@ -44,14 +44,13 @@ class Contraction:
         counted = [Term(d, o, couplings(l_in, d, o).shape[-1]) for d in degrees for o in range(1, nu + 1)]
         self.terms = tuple(term for term in counted if term.paths)
         self.degrees = tuple(degrees)
-        self._couplings = [couplings(l_in, term.degree, term.order) for term in self.terms]
-        self._dense: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+        self._couplings = [Constant(couplings(l_in, term.degree, term.order)) for term in self.terms]
         table: dict[tuple[int, int], Tensor] = {}
         output = weight = 0
         for degree in degrees:
-            for term, tensor in zip(self.terms, self._couplings, strict=True):
+            for term, coupling in zip(self.terms, self._couplings, strict=True):
                 if term.degree == degree:
-                    table[output, weight] = tensor
+                    table[output, weight] = coupling.value
                     weight += term.paths
             output += 2 * degree + 1
         self._form = SymmetricForm(table)
@@ -76,14 +75,10 @@ class Contraction:
 
     def dense(self, features: Tensor, one_hot: Tensor, weights: Sequence[Tensor]) -> dict[int, Tensor]:
         """The contraction by full coupling tensors."""
-        key = (features.device, features.dtype)
-        if key not in self._dense:
-            with _disable_current_modes():  # constants, also when first needed inside of a trace
-                self._dense[key] = [tensor.to(*key) for tensor in self._couplings]
         out = {}
         for degree in self.degrees:
             chosen = [i for i, term in enumerate(self.terms) if term.degree == degree]
-            tensors = {self.terms[i].order: self._dense[key][i] for i in chosen}
+            tensors = {self.terms[i].order: self._couplings[i].like(features) for i in chosen}
             out[degree] = _nested(features, one_hot, {self.terms[i].order: weights[i] for i in chosen}, tensors)
         return out
 

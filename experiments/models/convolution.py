@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from e3nn import o3
 from torch import Tensor
-from torch.utils._python_dispatch import _disable_current_modes
+
+from experiments.models.constants import Constant
 
 Path = tuple[int, int, int]
 """Degrees of sender feature, edge harmonic and result."""
@@ -26,25 +27,20 @@ class Convolution:
         self.paths = tuple(paths)
         self.degrees = tuple(sorted({l1 for l1, _, _ in paths}))
         """Degrees of the sender features, joined in this order."""
-        self._couplings = _couplings(self.paths, edge_lmax)
-        self._constants: dict[tuple[torch.device, torch.dtype], Tensor] = {}
+        self._couplings = Constant(_couplings(self.paths, edge_lmax))
 
     def __call__(self, senders: Tensor | Mapping[int, Tensor], radial: Tensor, harmonics: Tensor) -> dict[int, Tensor]:
         """``senders`` ``[p, n, k, M, C]`` (or ``[p, n, k, 2l+1, C]`` by degree), ``radial`` ``[p, n, k, paths, C]``,
         ``harmonics`` ``[p, n, k, (edge+1)²]`` → degree l₃: ``[p, n, 2l₃+1, paths to l₃ · C]``; radial weights vanish
         where slots are masked."""
         p, n, k, _, c = radial.shape
-        key = (radial.device, radial.dtype)
-        if key not in self._constants:
-            with _disable_current_modes():  # a constant, also when first needed inside of a trace
-                self._constants[key] = self._couplings.to(*key)
         if isinstance(senders, Tensor):
             split = torch.split(senders, [2 * degree + 1 for degree in self.degrees], 3)
             by_degree: Mapping[int, Tensor] = dict(zip(self.degrees, split, strict=True))
         else:
             by_degree = senders
         sizes = [(2 * l1 + 1) * (2 * l3 + 1) for l1, _, l3 in self.paths]
-        edges = torch.split(harmonics.flatten(0, 2) @ self._constants[key], sizes, -1)
+        edges = torch.split(harmonics.flatten(0, 2) @ self._couplings.like(radial), sizes, -1)
         parts: dict[int, list[Tensor]] = {}
         for i, (l1, _, l3) in enumerate(self.paths):
             right = (by_degree[l1] * radial[..., i : i + 1, :]).reshape(p * n, k * (2 * l1 + 1), c)

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils._python_dispatch import _disable_current_modes
 
+from experiments.models.constants import outside_traces
 from experiments.models.native import sparse_product
 
 Slot = Literal["output", "weight", "feature"]
@@ -85,7 +85,7 @@ class SymmetricForm:
     def _table(self, slot: Slot, directions: int, dtype: torch.dtype) -> _Table:
         key = (slot, directions, dtype)
         if key not in self._tables:
-            with _disable_current_modes():  # constants, also when first needed inside of a trace
+            with outside_traces():  # constants, also when first needed inside of a trace
                 self._tables[key] = self._make(slot, directions, dtype)
         return self._tables[key]
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from experiments.group_architectures import GcnnConfig
+from experiments.models.constants import Constant
 from experiments.models.grid import (
     check_square,
     correlate,
@@ -72,7 +73,7 @@ class Gcnn:
         taps, elements = moved_taps(group, config.kernel), moved_elements(group)
         # the place of ψ(h⁻¹h', h⁻¹x) among the |H|·side² matrices of a stored kernel, by h, h' and x
         places = elements[:, :, None] * config.kernel**2 + taps[:, None, :]
-        self.lifting, self.places = torch.as_tensor(taps), torch.as_tensor(places)
+        self.lifting, self.places = Constant(torch.as_tensor(taps)), Constant(torch.as_tensor(places))
 
     def parameters(self) -> tuple[Parameter, ...]:
         """Every weight tensor of one run; biases are zero at first."""
@@ -104,11 +105,11 @@ class Gcnn:
         """``[p, B, C, n, n]`` → ``[p, B, o]``."""
         return readout(params, summary(self.features(params, inputs), 3, self.config.instance_norm))
 
-    def _kernel(self, weight: Tensor, places: Tensor) -> Tensor:
+    def _kernel(self, weight: Tensor, places: Constant) -> Tensor:
         """The whole bank of moved kernels, ``[p, C'·|H|, C·(|H|), side, side]``."""
         p, stored, c, out = weight.shape
         side = self.config.kernel
         scale = 1 / math.sqrt(stored * c)
-        moved = (weight * scale).index_select(1, places.to(weight.device).flatten())
+        moved = (weight * scale).index_select(1, places.like(weight).flatten())
         moved = moved.reshape(p, self.order, -1, side, side, c, out)  # [p, h, h', x, y, C, C']
         return moved.permute(0, 6, 1, 5, 2, 3, 4).reshape(p, out * self.order, -1, side, side)

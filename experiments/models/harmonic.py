@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from experiments.group_architectures import HarmonicConfig
+from experiments.models.constants import Constant
 from experiments.models.grid import check_square, correlate, pooled, readout, readout_parameters
 from experiments.models.parameters import Parameter, draw_all
 from experiments.tasks.task import Tensors
@@ -63,8 +64,10 @@ class Harmonic:
             size = np.sqrt((np.abs(found) ** 2).sum(1, keepdims=True))
             basis = found / np.where(size > 0, size, 1.0)
             parts.append(np.block([[basis.real, basis.imag], [-basis.imag, basis.real]]))
-        self._parts = torch.as_tensor(np.array(parts))
-        """From the lowest order on: what cosines and sines of phases give, ``[2·rings, taps of both parts]``."""
+        wanted = [[o - i + config.max_order for i in orders for o in self.orders] for orders in (range(1), self.orders)]
+        self._bases = [Constant(torch.as_tensor(np.array(parts)[places])) for places in wanted]
+        """Of the first layer and of all others, by orders before and behind it: what cosines and sines of phases give,
+        ``[pairs, 2·rings, taps of both parts]``."""
 
     def inputs_of(self, t: int) -> tuple[range, int]:
         """Orders and channels that layer ``t`` sees."""
@@ -117,7 +120,7 @@ class Harmonic:
         phase = torch.stack([params[f"layer{t}.phase.{i}{o}"] for i, o in pairs], 1)[:, :, None]
         # real and imaginary parts of Σ R·e^{iβ}·basis, a product of all pairs of orders at once
         profiles = torch.cat([radial * phase.cos(), radial * phase.sin()], 2).flatten(3).mT  # [p, pairs, C·C', 2·rings]
-        bases = self._parts[[o - i + self.config.max_order for i, o in pairs]].to(radial.device, radial.dtype)
+        bases = self._bases[min(t, 1)].like(radial)
         taps = bases.shape[-1] // 2
         kernel = (profiles @ bases).reshape(len(radial), len(orders), len(self.orders), before, c, 2, taps)
         a, b = kernel.unbind(5)

@@ -34,6 +34,7 @@ import torch
 from torch import Tensor
 
 from experiments.group_architectures import LorentzConfig
+from experiments.models.constants import Constant
 from experiments.models.grid import readout, readout_parameters
 from experiments.models.parameters import Parameter, draw_all
 from experiments.models.radial import scaled_silu
@@ -44,10 +45,12 @@ UNIT = 10.0
 NO_MASS = 1e-9
 """Square of a jet's mass over that of its energy below which it is round-off."""
 METRIC = (1.0, -1.0, -1.0, -1.0)
-_DUAL = np.zeros((4, 4, 4, 4))
-"""½ ε^{μνρσ} with ν and ρ lowered: what takes an antisymmetric tensor with mixed indices to its dual."""
+_METRIC = Constant(torch.tensor(METRIC, dtype=torch.float64))
+_dual = np.zeros((4, 4, 4, 4))
 for _m, _n, _r, _s in itertools.permutations(range(4)):
-    _DUAL[_m, _n, _r, _s] = 0.5 * METRIC[_n] * METRIC[_r] * round(np.linalg.det(np.eye(4)[[_m, _n, _r, _s]]))
+    _dual[_m, _n, _r, _s] = 0.5 * METRIC[_n] * METRIC[_r] * round(np.linalg.det(np.eye(4)[[_m, _n, _r, _s]]))
+_DUAL = Constant(torch.as_tensor(_dual))
+"""½ ε^{μνρσ} with ν and ρ lowered: what takes an antisymmetric tensor with mixed indices to its dual."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ class Lorentz:
     def features(self, params: Tensors, inputs: Tensor) -> list[Features]:
         """Of every particle, behind the embedding and behind every layer; momenta in any frame."""
         momenta = inputs * (1 / UNIT)
-        metric = torch.tensor(METRIC, dtype=inputs.dtype, device=inputs.device)
+        metric = _METRIC.like(inputs)
         real = (inputs[..., 0] > 0).to(inputs.dtype)
         # (p_i − p_j)² from the differences: as a sum of products it would lose more digits
         differences = momenta[:, :, :, None] - momenta[:, :, None]  # [p, B, i, j, 4]
@@ -199,10 +202,11 @@ def at_rest(momenta: Tensor) -> Tensor:
     """
     there = momenta.double()
     total = there.sum(2, keepdim=True)
-    mass_squared = (total * total * there.new_tensor(METRIC)).sum(-1, keepdim=True)
+    metric = _METRIC.like(there)
+    mass_squared = (total * total * metric).sum(-1, keepdim=True)
     massive = mass_squared > NO_MASS * total[..., :1] ** 2
     velocity = total / mass_squared.where(massive, torch.ones_like(mass_squared)).sqrt()  # four-velocity (γ, γβ)
-    energy = (velocity * there * there.new_tensor(METRIC)).sum(-1, keepdim=True)
+    energy = (velocity * there * metric).sum(-1, keepdim=True)
     space = there[..., 1:] - velocity[..., 1:] * (there[..., :1] + energy) / (1 + velocity[..., :1])
     return torch.cat([energy, space], -1).where(massive, there).to(momenta.dtype)
 
@@ -250,8 +254,7 @@ def _symmetric(matrix: Tensor, metric: Tensor) -> Tensor:
 
 def dual_of(matrix: Tensor) -> Tensor:
     """*a of antisymmetric a, ``[…, 4, 4, C]`` with mixed indices: ½ ε^{μνρσ} a_{ρσ}; twice is −1."""
-    dual = torch.as_tensor(_DUAL, dtype=matrix.dtype, device=matrix.device)
-    return torch.einsum("xyrs,...rsc->...xyc", dual, matrix)
+    return torch.einsum("xyrs,...rsc->...xyc", _DUAL.like(matrix), matrix)
 
 
 def _mixed(x: Tensor, weight: Tensor) -> Tensor:

@@ -25,9 +25,9 @@ from dataclasses import dataclass
 import torch
 from e3nn import o3
 from torch import Tensor
-from torch.utils._python_dispatch import _disable_current_modes
 
 from experiments.architectures import PolynomialConfig
+from experiments.models.constants import Constant
 from experiments.models.convolution import Path
 from experiments.models.edges import edges_of
 from experiments.models.graph import Graph, gather_senders, to_slots
@@ -85,8 +85,7 @@ class Polynomial:
         self.n_species = n_species
         self.products = plan(config)
         self.edge_order = max((f for product in self.products for _, f, _ in product.paths), default=0)
-        self._couplings = [_couplings(product, self.edge_order) for product in self.products]
-        self._constants: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+        self._couplings = [Constant(_couplings(product, self.edge_order)) for product in self.products]
 
     def parameters(self) -> tuple[Parameter, ...]:
         """Every weight tensor of one run."""
@@ -138,12 +137,8 @@ class Polynomial:
         One matrix of all couplings: few operations to trace and compile, whatever the number of paths.
         """
         p, n, _, c = x.shape
-        key = (x.device, x.dtype)
-        if key not in self._constants:
-            with _disable_current_modes():  # constants, also when first needed inside of a trace
-                self._constants[key] = [coupling.to(*key) for coupling in self._couplings]
         pairs = (x[:, :, :, None] * a[:, :, None]).flatten(2, 3)  # [p, n, M₁·M₂, C]
-        made = self._constants[key][k - 2] @ pairs  # [p, n, Σ_paths (2l₃+1), C]
+        made = self._couplings[k - 2].like(x) @ pairs  # [p, n, Σ_paths (2l₃+1), C]
         product = self.products[k - 2]
         degrees = sorted({result for _, _, result in product.paths})
         parts = torch.split(made, [(2 * degree + 1) * product.into(degree) for degree in degrees], 2)

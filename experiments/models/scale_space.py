@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from experiments.group_architectures import ScaleSpaceConfig
+from experiments.models.constants import Constant
 from experiments.models.grid import (
     correlate,
     kernel_of,
@@ -56,7 +57,7 @@ class ScaleSpace:
         self.n_outputs = outputs
         # a blur of PIXEL at scale 1 is one of 2^k·PIXEL at scale k: variances add
         deviations = [PIXEL * math.sqrt(4**k - 1) for k in range(config.n_scales)]
-        self.blurs = [[torch.as_tensor(blur(size, d)) for size in shape[1:]] for d in deviations]
+        self.blurs = [[Constant(torch.as_tensor(blur(size, d))) for size in shape[1:]] for d in deviations]
 
     def parameters(self) -> tuple[Parameter, ...]:
         """Every weight tensor of one run; biases are zero at first."""
@@ -75,7 +76,7 @@ class ScaleSpace:
 
     def lifted(self, inputs: Tensor) -> list[Tensor]:
         """The image on every scale, ``[p, B, C, n, m]`` each."""
-        sized = [[axis.to(inputs.device, inputs.dtype) for axis in pair] for pair in self.blurs]
+        sized = [[axis.like(inputs) for axis in pair] for pair in self.blurs]
         return [rows @ inputs @ columns.T for rows, columns in sized]
 
     def layer(self, params: Tensors, t: int, x: list[Tensor]) -> list[Tensor]:

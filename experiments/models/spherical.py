@@ -9,6 +9,8 @@ import torch
 from e3nn import o3
 from torch import Tensor
 
+from experiments.models.constants import Constant
+
 
 def spherical_harmonics(lmax: int, unit: Tensor) -> Tensor:
     """Y_lm of degrees 0…``lmax``: unit vectors ``[..., 3]`` → ``[..., (lmax+1)²]``, ordered (l, m).
@@ -40,14 +42,14 @@ def spherical_harmonics(lmax: int, unit: Tensor) -> Tensor:
     for degree in range(4, lmax + 1):
         lower = torch.stack(columns[(degree - 1) ** 2 : degree**2], -1)
         product = (lower[..., :, None] * unit[..., None, :]).flatten(-2)
-        columns += (product @ _raise(degree).to(unit)).unbind(-1)
+        columns += (product @ _raise(degree).like(unit)).unbind(-1)
     return torch.stack(columns, -1)
 
 
 @cache
-def _raise(degree: int) -> Tensor:
+def _raise(degree: int) -> Constant:
     """``[(2l−1)·3, 2l+1]``: Y_l from Y_{l−1} ⊗ r̂, normalised on the polar axis, where Y_{l0}(ŷ) = √(2l+1)."""
     w3j: Tensor = o3.wigner_3j(degree - 1, 1, degree, dtype=torch.float64)
     # at r̂ = ŷ only m = 0 of Y_{l−1} (index l−1) and the y component (index 1) are non-zero
     scale = math.sqrt(2 * degree + 1) / (math.sqrt(2 * degree - 1) * w3j[degree - 1, 1, degree].item())
-    return (w3j * scale).reshape(-1, 2 * degree + 1)
+    return Constant((w3j * scale).reshape(-1, 2 * degree + 1))

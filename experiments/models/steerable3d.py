@@ -20,6 +20,7 @@ from torch import Tensor
 
 from experiments.errors import InputError
 from experiments.group_architectures import Steerable3dConfig
+from experiments.models.constants import Constant
 from experiments.models.grid import correlate, normalized, normalizes, readout, readout_parameters, summary
 from experiments.models.parameters import Parameter, draw_all
 from experiments.models.radial import scaled_silu
@@ -69,7 +70,7 @@ class Steerable3d:
             for after in range(config.L + 1):
                 found = kernels(taps, float(half), config.n_rings, before, after)
                 size = torch.einsum("noit,tu,noiu->n", found, correlation, found) / (2 * after + 1)
-                self.bases[before, after] = found / size.clamp(min=1e-30).sqrt()[:, None, None, None]
+                self.bases[before, after] = Constant(found / size.clamp(min=1e-30).sqrt()[:, None, None, None])
 
     def fields(self, t: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
         """Degrees and channels before and behind the correlation of layer ``t``; gates are scalars."""
@@ -85,7 +86,7 @@ class Steerable3d:
             before, after = self.fields(t)
             for o, c_out in after:
                 for i, c_in in before:
-                    out.append(Parameter(f"layer{t}.kernel.{i}{o}", (len(self.bases[i, o]), c_in, c_out)))
+                    out.append(Parameter(f"layer{t}.kernel.{i}{o}", (len(self.bases[i, o].value), c_in, c_out)))
             out.append(Parameter(f"layer{t}.bias", (after[0][1],), 0.0))
         return (*out, *readout_parameters(self.config.channels, self.n_outputs, self.config.hidden))
 
@@ -127,7 +128,7 @@ class Steerable3d:
             row = []
             for i, c_in in before:
                 weight = params[f"layer{t}.kernel.{i}{o}"]
-                basis = self.bases[i, o].to(weight.device, weight.dtype)
+                basis = self.bases[i, o].like(weight)
                 scale = 1 / math.sqrt(len(basis) * c_in * len(before))
                 # [p, b, C, C'] and [b, 2l'+1, 2l+1, taps] → [p, C', 2l'+1, C, 2l+1, taps]
                 row.append(torch.einsum("pbcd,bojt->pdocjt", weight * scale, basis).flatten(3, 4).flatten(1, 2))

@@ -88,6 +88,7 @@ class Pack:
         self.batch_size = shared.batch_size
         self.checkpoint_seconds = shared.checkpoint_seconds
         self.optimizer: Optimizer = OPTIMIZERS[shared.optimizer]()
+        self.tf32 = shared.tf32
         energy, force = members[0].weighting
         self.terms = (energy > 0, force > 0)
         self.evaluator = task.evaluator(model, self.terms)
@@ -281,7 +282,7 @@ class Pack:
         picked = torch.zeros((len(self.slots), self.batch_size), dtype=torch.int64, device=self.task.device)
         example = (self.state["params"], part(self.state, "constants"), self.targets, self.task.inputs, picked)
         shapes = tuple((k, tuple(v.shape)) for group in example[1:4] for k, v in sorted(group.items()))
-        key = (self.model, shapes, tuple(picked.shape), self.compile, self.terms, self.optimizer)
+        key = (self.model, shapes, tuple(picked.shape), self.compile, self.terms, self.optimizer, self.tf32)
         if key not in self.task.traced:
             began = time.monotonic()
             gradient = make_gradient(self._loss, self.layout, self.compile, example)

@@ -30,6 +30,7 @@ from experiments.runs import WEIGHTS, Run
 from experiments.tasks.molecules import MoleculeTask, Prepared
 from experiments.tasks.predictions import Predictions
 from experiments.training import checkpoint
+from experiments.training.arithmetic import arithmetic
 from experiments.training.closed_form import ClosedForm, Geometry, Solution
 
 ACCEPTED = "accepted: <store>/<id> of a run that is done"
@@ -137,14 +138,15 @@ def load(run: Run, device: torch.device) -> Trained:
     if converted is not None:
         model = parse_model(converted["model"], None, None)
         assert isinstance(model, NetworkConfig)
-        geometry = _network(model, converted["precision"], elements, stored, device)
+        geometry = _network(model, converted["precision"], False, elements, stored, device)
     else:
         config = parse(run.config())
         if config.training is None:
             geometry = closed_form(config.model, elements.tolist()).geometry(stored.tensors)
         else:
             assert isinstance(config.model, NetworkConfig)
-            geometry = _network(config.model, config.training.precision, elements, stored, device)
+            precision, tf32 = config.training.precision, config.training.tf32
+            geometry = _network(config.model, precision, tf32, elements, stored, device)
     return Trained(elements, _baseline(facts["baseline"]), np.array(facts["per_atom"]), bool(facts["bonded"]), geometry)
 
 
@@ -167,7 +169,12 @@ def stored_of(run: Run) -> checkpoint.Checkpoint:
 
 
 def _network(
-    config: NetworkConfig, precision: str, elements: Ints, stored: checkpoint.Checkpoint, device: torch.device
+    config: NetworkConfig,
+    precision: str,
+    tf32: bool,
+    elements: Ints,
+    stored: checkpoint.Checkpoint,
+    device: torch.device,
 ) -> Geometry:
     model = network(config, len(elements))
     params = {name: value.to(device)[None] for name, value in stored.tensors.items()}
@@ -179,7 +186,8 @@ def _network(
     def geometry(frames: Frames) -> Predictions:
         none = frames.take(slice(0, 0))
         task = MoleculeTask(Dataset("", none, none, frames), config.cutoff, dtype, device, elements.tolist())
-        return task.predict(model, params, [prepared], task.test, [np.arange(len(frames))])[0]
+        with arithmetic(tf32):
+            return task.predict(model, params, [prepared], task.test, [np.arange(len(frames))])[0]
 
     return geometry
 

@@ -22,6 +22,7 @@ from experiments.networks import example_network
 from experiments.runs import Run
 from experiments.tasks.examples import ExampleTask, Network, Prepared, example_errors
 from experiments.training import checkpoint, trained
+from experiments.training.arithmetic import arithmetic
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class TrainedExamples:
     weights: Mapping[str, Tensor]
     prepared: Prepared
     dtype: torch.dtype
+    tf32: bool
     device: torch.device
 
     def errors(self, dataset: ExampleSet) -> pd.DataFrame:
@@ -54,7 +56,8 @@ class TrainedExamples:
             if found != known:
                 raise InputError(f"{dataset.name}: {said} {found}, and the run learned from {known}; accepted: {known}")
         task = ExampleTask(dataset, 1, self.dtype, self.device)
-        predicted = task.predict(self.network, self.weights, self.prepared, task.test)
+        with arithmetic(self.tf32):
+            predicted = task.predict(self.network, self.weights, self.prepared, task.test)
         return example_errors(predicted, dataset.test, dataset)
 
 
@@ -86,5 +89,6 @@ def load(run: Run, device: torch.device) -> TrainedExamples:
         weights={name: value.to(device) for name, value in stored.tensors.items()},
         prepared=Prepared(nothing, nothing, facts["mean"], facts["scale"]),
         dtype=getattr(torch, config.training.precision),
+        tf32=config.training.tf32,
         device=device,
     )

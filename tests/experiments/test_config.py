@@ -57,6 +57,8 @@ BAD: list[tuple[str, Any, str]] = [
     ("training.learning_rate", 0.0, "training.learning_rate=0.0: accepted: a number > 0 and ≤ 10"),
     ("training.ema_decay", 1.0, "training: ema_decay=1.0: the average would never move; accepted: 0 ≤ ema_decay < 1"),
     ("training.cooldown", 1.5, "training.cooldown=1.5: accepted: a number > 0 and ≤ 1"),
+    ("training.tf32", 1, "training.tf32=1: accepted: true or false"),
+    ("training.tf32", True, "training: tf32=true: a way to compute with float32, not float64; accepted: false"),
 ]
 
 
@@ -126,6 +128,17 @@ def test_identity_changes_with_what_can_change_a_number(make_config: MakeConfig,
 @pytest.mark.parametrize(("key", "value"), SAME)
 def test_identity_is_deaf_to_the_rest(make_config: MakeConfig, key: str, value: Any) -> None:
     assert parse(make_config({key: value})).run_id(SHA) == parse(make_config()).run_id(SHA)
+
+
+def test_tf32_is_part_of_the_identity_where_it_is_on(make_config: MakeConfig) -> None:
+    """Runs made before there was the key keep their names, and no pack has both kinds."""
+    single = {"training.precision": "float32"}
+    base, off, on = (
+        parse(make_config({**single, **more})) for more in ({}, {"training.tf32": False}, {"training.tf32": True})
+    )
+    assert off.run_id(SHA) == base.run_id(SHA)
+    for name in (RunConfig.run_id, RunConfig.model_id, RunConfig.shape_id):
+        assert name(on, SHA) != name(base, SHA)
 
 
 def test_every_setting_is_in_one_of_the_lists(make_config: MakeConfig) -> None:
