@@ -32,8 +32,8 @@ test-faults: env
 	OMP_NUM_THREADS=1 $(PY) -m pytest -m faults $(ARGS)
 
 bench: env
-	$(PY) -m analysis.bench --out build/bench-analysis.json
-	OMP_NUM_THREADS=1 $(PY) -m experiments.bench --out build/bench.json --also build/bench-analysis.json
+	$(PY) -m benchmarks.analysis --out build/bench-analysis.json
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks --out build/bench.json --also build/bench-analysis.json
 
 # The packages to compare with, each in an environment of its own: they need different versions of e3nn.
 PEERS := .venv-peers-mace/.installed .venv-peers-nequip/.installed

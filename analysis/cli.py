@@ -11,8 +11,8 @@ from typing import TypeAlias
 
 from analysis import commands
 from analysis.errors import RunsFailed, UnfittableError
-from analysis.results import Form
-from experiments import command
+from analysis.fits.results import Form
+from experiments.core import command
 
 _DISTANCES = "δ(P), for Lip·δ and the dimension of the data (default: the store's distances.parquet)"
 Command = Callable[[argparse.Namespace], None]

@@ -9,26 +9,26 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import bounds as bounds_
-from analysis import calibrate as calibrate_
-from analysis import claim as claim_
-from analysis import claim_pool
-from analysis import compare as compare_
-from analysis import dimension as dimension_
-from analysis import distances as distances_
-from analysis import groups as groups_
-from analysis import lipschitz as lipschitz_
+from analysis.bounds import bounds as bounds_
+from analysis.bounds import dimension as dimension_
+from analysis.bounds import distances as distances_
+from analysis.bounds import lipschitz as lipschitz_
+from analysis.bounds.theory import kernel_law, statements
+from analysis.calibration import calibrate as calibrate_
+from analysis.comparisons import claim as claim_
+from analysis.comparisons import claim_pool
+from analysis.comparisons import compare as compare_
+from analysis.comparisons import groups as groups_
+from analysis.comparisons.frame_errors import error_intervals, table_text
+from analysis.comparisons.frame_errors import record as interval_record
+from analysis.comparisons.groups import gains
 from analysis.curve import curves
 from analysis.errors import InputError, RunsFailed, UnfittableError
-from analysis.exponent_table import latex, markdown
 from analysis.files import write_json, write_text
-from analysis.frame_errors import error_intervals, table_text
-from analysis.frame_errors import record as interval_record
-from analysis.groups import gains
-from analysis.record import analyse, choice, label, plus_minus, records, summary
-from analysis.results import CurveFit, Form
+from analysis.fits.record import analyse, choice, label, plus_minus, records, summary
+from analysis.fits.results import CurveFit, Form
+from analysis.report.exponent_table import latex, markdown
 from analysis.table import RunTable, failed_runs, load, read_store, write_csv
-from analysis.theory import kernel_law, statements
 
 __all__ = ["bounds", "calibrate", "claim", "compare", "dimension", "errors", "figures", "fit", "report", "table"]
 
@@ -63,7 +63,7 @@ def figures(arguments: argparse.Namespace) -> None:
 
     Learning curves by model, L, ν, architecture and group; exponents; the claim; maps over L × ν; costs; distances.
     """
-    from analysis.figures import draw_all  # matplotlib takes a second to import, and no other command needs it
+    from analysis.figures.draw_all import draw_all  # matplotlib takes a second to import, and no other command needs it
 
     loaded = _load(arguments)
     measured = _distances(arguments.distances, arguments.store)
@@ -152,7 +152,10 @@ def bounds(arguments: argparse.Namespace) -> None:
     if d is None:
         _say("Bach, von Luxburg–Bousquet, interpolation and Stone need the dimension of the data: --d or --atoms.")
     if measured is None:
-        _say("Lip·δ(P), which alone can be violated, needs distances: python -m experiments.distances --store DIR.")
+        _say(
+            "Lip·δ(P), which alone can be violated, needs distances: "
+            "python -m experiments.runs.measure_distances --store DIR."
+        )
     if arguments.json is not None:
         write_json(arguments.json, entries)
     _check_complete(loaded, arguments.store)
@@ -191,14 +194,14 @@ def calibrate(arguments: argparse.Namespace) -> None:
 def dimension(arguments: argparse.Namespace) -> None:
     """Estimate the dimension of the data: slope of δ(P), TwoNN and Levina–Bickel, in two invariant metrics.
 
-    From a store's distances.parquet (`python -m experiments.distances` writes it), from a table of distances or from
-    frames; or show what the estimators read on tori, spheres and cubes of known dimension.
+    From a store's distances.parquet (`python -m experiments.runs.measure_distances` writes it), from a table of
+    distances or from frames; or show what the estimators read on tori, spheres and cubes of known dimension.
     """
     if arguments.calibrate:
         _say(dimension_.calibration_text(dimension_.calibrate()))
         return
     if arguments.frames is not None:
-        from analysis.frames import distances as of_frames  # ASE is needed here only
+        from analysis.bounds.frames import distances as of_frames  # ASE is needed here only
 
         frame = of_frames(arguments.frames, arguments.seeds)
     else:

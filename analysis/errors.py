@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.errors import InputError, RunsFailed
+from experiments.core.errors import InputError, RunsFailed
 
 __all__ = ["InputError", "RunsFailed", "UnfittableError"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from analysis.errors import InputError
-from experiments import files
+from experiments.core import files
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -118,8 +118,8 @@ def read_store(store: Path) -> pd.DataFrame:
     """
     if not store.is_dir():
         raise InputError(f"{store}: no such store; give a directory of runs")
-    from experiments.runs import RunStore  # only a store needs the other room
-    from experiments.table import run_table
+    from experiments.runs.store import RunStore  # only a store needs the other room
+    from experiments.runs.table import run_table
 
     frame = run_table(RunStore(store))
     if frame.empty and (failed := failed_runs(store)):
@@ -131,7 +131,7 @@ def read_store(store: Path) -> pd.DataFrame:
 
 def failed_runs(store: Path) -> list[str]:
     """Names of the runs of a store that failed: their points are missing from its table."""
-    from experiments.runs import RunStore
+    from experiments.runs.store import RunStore
 
     return [run.id for run in RunStore(store).runs() if run.state() == "failed"]
 

@@ -1,4 +1,4 @@
-"""``python -m experiments``: one run, or a sweep with ``-m`` (or a named one with ``+sweep=NAME``)."""
+"""`python -m experiments`: one run, or a sweep with `-m` (or a named one with `+sweep=NAME`)."""
 
 from __future__ import annotations
 
@@ -12,18 +12,26 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments import command, trackers
-from experiments.config import parse
-from experiments.errors import DeviceLost, InputError, RunsFailed, one_line
-from experiments.files import DISK
-from experiments.interrupt import StopRequest, Terminated
-from experiments.wording import holdout, printed
+from experiments.config.run import parse
+from experiments.core import command
+from experiments.core.errors import DeviceLost, InputError, RunsFailed, one_line
+from experiments.core.files import DISK
+from experiments.core.interrupt import StopRequest, Terminated
+from experiments.core.paths import CONF
+from experiments.core.wording import holdout, printed
+from experiments.runs import trackers
 
-CONF = Path(__file__).resolve().parent.parent / "conf"
+USAGE = """\
+usage: python -m experiments [-m] KEY=VALUE …
+  python -m experiments data=ethanol P=100 L=1 nu=3 seed=0      one run
+  python -m experiments -m P=16,32,64 L=0,1 seed=0,1,2          a sweep; a named one: +sweep=NAME
+  python -m experiments --help                                  every key
+"""
+"""What the bare command says, which trains nothing."""
 
 
 def guarded(config: DictConfig) -> dict[str, float] | None:
-    """:func:`single`, its messages kept for :func:`main` (Hydra would print a line of its own before each)."""
+    """`single`, its messages kept for `main` (Hydra would print a line of its own before each)."""
     try:
         return single(config)
     except (InputError, RunsFailed, Stopped) as problem:
@@ -32,7 +40,7 @@ def guarded(config: DictConfig) -> dict[str, float] | None:
 
 
 class Stopped(Exception):
-    """A signal ended the run after its checkpoint; ``code`` is the exit code."""
+    """A signal ended the run after its checkpoint; `code` is the exit code."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -51,12 +59,12 @@ def single(config: DictConfig) -> dict[str, float] | None:
     trackers.check(settings)
     import torch
 
-    from experiments.capacity import settled
+    from experiments.core.files import creatable, writable
     from experiments.data.load import dataset_of
     from experiments.data.splits import training_subset
-    from experiments.execute import check_data, device_of, execute
-    from experiments.files import creatable, writable
-    from experiments.runs import RunStore
+    from experiments.runs.capacity import settled
+    from experiments.runs.execute import check_data, device_of, execute
+    from experiments.runs.store import RunStore
     from experiments.training.pack import Interrupted
 
     device_of(settings.device)
@@ -103,6 +111,9 @@ def main() -> int:
     command.show_warnings()
     # argparse takes KEY=VALUE arguments in one piece only; -m may stand anywhere
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
+    if not set(sys.argv[1:]) - {"-m", "--multirun"}:
+        sys.stderr.write(USAGE)
+        return 2
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the message below is ours
     try:
         hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(guarded)()

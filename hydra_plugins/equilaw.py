@@ -1,4 +1,4 @@
-"""Hydra takes plugins only from this namespace; everything real is in ``slurm`` and imported when it is used."""
+"""Hydra takes plugins only from this namespace; everything real is in `slurm` and imported when it is used."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 
 class GridSweeper(Sweeper):
-    """Runs the union of grids in ``hydra.sweeper.grids``, or the product of the swept keys."""
+    """Runs the union of grids in `hydra.sweeper.grids`, or the product of the swept keys."""
 
     def __init__(self, grids: Sequence[Any], params: Any = None) -> None:
         self.grids = grids

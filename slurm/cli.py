@@ -9,15 +9,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments import command
-from slurm import doctor
-from slurm.cluster import cli as cluster_cli
+from experiments.core import command
+from slurm.cluster import command_line as cluster_cli
 from slurm.cluster.cluster import ClusterError
-from slurm.commands import SlurmError
+from slurm.jobs import doctor
+from slurm.jobs.commands import SlurmError
 
 if TYPE_CHECKING:
-    from slurm.actions import Done
-    from slurm.status import Survey
+    from slurm.jobs.actions import Done
+    from slurm.jobs.status import Survey
 
 NAME = "python -m slurm"
 
@@ -35,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def status(arguments: argparse.Namespace) -> int:
     """One table of all runs from their directories and the scheduler; exit code 1 where one failed or is lost."""
-    from slurm import table
-    from slurm.status import survey
+    from slurm.jobs import table
+    from slurm.jobs.status import survey
 
     stores = [str(store) for store in arguments.store]
 
@@ -58,14 +58,14 @@ def status(arguments: argparse.Namespace) -> int:
 
 def cancel(arguments: argparse.Namespace) -> int:
     """End runs by ending their jobs."""
-    from slurm.actions import cancel
+    from slurm.jobs.actions import cancel
 
     return _report(cancel(arguments.store, arguments.run))
 
 
 def retry(arguments: argparse.Namespace) -> int:
     """Queue runs again."""
-    from slurm.actions import retry
+    from slurm.jobs.actions import retry
 
     return _report(retry(arguments.store, arguments.run))
 
@@ -80,7 +80,7 @@ def _report(done: Done) -> int:
 
 def logs(arguments: argparse.Namespace) -> int:
     """Print them."""
-    from slurm.actions import logs
+    from slurm.jobs.actions import logs
 
     for text in logs(arguments.store, arguments.run, arguments.lines):
         print(text)

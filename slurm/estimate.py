@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.config import RunConfig
-from experiments.runs import RunStore
+from experiments.config.run import RunConfig
+from experiments.runs.store import RunStore
 from experiments.training.schedule import Schedule
 from slurm.gpu_models import chosen
 
@@ -90,10 +90,10 @@ class Estimates:
                 self._memory[key] = max(self._memory.get(key, 0.0), float(memory))
 
     def of(self, config: RunConfig, data_sha256: str, kind: str, gpus: Sequence[str] = ()) -> Estimate:
-        """The cost of a run on a device of ``kind`` (cpu, cuda).
+        """The cost of a run on a device of `kind` (cpu, cuda).
 
         Args:
-            gpus: names of the GPU model that the run will have, as clusters write them (:mod:`slurm.gpu_models`). Where
+            gpus: names of the GPU model that the run will have, as clusters write them (`slurm.gpu_models`). Where
                 they, or finished runs of one single model, do not tell the model, nothing is known.
         """
         model, unknown = self._model(gpus) if kind == "cuda" else (None, "")
@@ -112,7 +112,7 @@ class Estimates:
         return UNKNOWN
 
     def _model(self, gpus: Sequence[str]) -> tuple[str | None, str]:
-        """Whose runs tell what a job costs that asks for ``gpus``: a model's, or None for those that recorded none;
+        """Whose runs tell what a job costs that asks for `gpus`: a model's, or None for those that recorded none;
         and why nobody's do, in words, where it can't be said."""
         known = [model for model in self._models if model is not None]
         return chosen(gpus, known) if known or (gpus and self._models) else (None, "")

@@ -17,14 +17,14 @@ MODEL = re.compile(
     r"p(?:40|100|6000)|t4|v100s?|[gr]tx_?[0-9]{4}(?:ti|super)?|[0-9]{4}ti|mi[0-9]{3}[ax]?"
     r")(?:x[0-9]+)?(?![a-z0-9])"
 )
-"""A model's name within that of a partition or a feature: ``gpu_a100``, ``gpuA100x4``. No pattern for all that might
-be one: a partition ``h24`` is one for 24 hours."""
+"""A model's name within that of a partition or a feature: `gpu_a100`, `gpuA100x4`. No pattern for all that might
+be one: a partition `h24` is one for 24 hours."""
 
 
 def asked_for(settings: SlurmSettings) -> tuple[str, ...]:
     """Names of the GPU models that the settings' jobs ask for, as they are written there; empty where none is named.
 
-    The type of a ``gpu:TYPE:1`` is a name whatever it says; of partitions and constraints what looks like one is.
+    The type of a `gpu:TYPE:1` is a name whatever it says; of partitions and constraints what looks like one is.
     """
     given = {name.replace("_", "-"): str(value).lower() for name, value in (settings.sbatch or {}).items()}
     texts = [settings.partition, settings.constraint, given.get("partition"), given.get("constraint")]
@@ -36,7 +36,7 @@ def asked_for(settings: SlurmSettings) -> tuple[str, ...]:
 
 
 def _types(text: str, bare: bool) -> Iterator[str]:
-    """Types in ``gpu:a100:2,lustre`` or, where no resource is named (``bare``), in ``a100:2``."""
+    """Types in `gpu:a100:2,lustre` or, where no resource is named (`bare`), in `a100:2`."""
     for entry in text.split(","):
         parts = [part.strip() for part in re.split("[:=]", entry)]
         if bare or parts[0] in PARTS:
@@ -44,8 +44,8 @@ def _types(text: str, bare: bool) -> Iterator[str]:
 
 
 def fits(name: str, model: str) -> bool:
-    """Whether ``name``, as clusters write it (``a100``, ``nvidia_a100-sxm4-80gb``, ``rtx2080ti``), is one of ``model``,
-    as the driver writes it (``NVIDIA A100-SXM4-80GB``). A part of a GPU (MIG) has to be named as one."""
+    """Whether `name`, as clusters write it (`a100`, `nvidia_a100-sxm4-80gb`, `rtx2080ti`), is one of `model`,
+    as the driver writes it (`NVIDIA A100-SXM4-80GB`). A part of a GPU (MIG) has to be named as one."""
     asked, (whole, _, part) = set(_words(name)), model.partition(" MIG ")
     words, profile = _words(whole), set(_words(part))
     accepted = {"".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, len(words) + 1)}
@@ -53,7 +53,7 @@ def fits(name: str, model: str) -> bool:
 
 
 def chosen(names: Sequence[str], known: Sequence[str]) -> tuple[str | None, str]:
-    """The model among ``known`` that a job which asks for ``names`` gets.
+    """The model among `known` that a job which asks for `names` gets.
 
     Returns:
         The model and "", or None and why it can't be told, in words. Without names a single known model is taken.

@@ -9,14 +9,14 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
-from experiments.errors import InputError
+from experiments.core.errors import InputError
 
 
 def expand(arguments: Sequence[str], grids: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Overrides of every point of the sweep, each point once, in order.
 
     Args:
-        arguments: the command line's overrides; ``P=16,32`` sweeps. They replace a grid's choices of the same key.
+        arguments: the command line's overrides; `P=16,32` sweeps. They replace a grid's choices of the same key.
         grids: mappings of keys to one value, to a text as on the command line, or to a list of values.
     """
     given = {parsed.key_or_group: parsed for parsed in _parse(arguments)}
@@ -44,7 +44,7 @@ def _parse(arguments: Sequence[str]) -> list[Override]:
 
 
 def _choices(override: Override) -> list[str]:
-    """``P=16,32`` → ``P=16``, ``P=32``."""
+    """`P=16,32` → `P=16`, `P=32`."""
     if override.is_delete():
         raise InputError(f"{override.input_line}: a sweep cannot delete a key; accepted: key=value,value…")
     key = override.get_key_element()

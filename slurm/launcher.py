@@ -13,20 +13,20 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
-from experiments import files
+from experiments.core import files
+from experiments.core.errors import DeviceLost, RunsFailed
+from experiments.core.interrupt import sigterm_raises
+from experiments.core.schema import build
+from experiments.core.wording import counted
 from experiments.data.acquire import NotHere, only_what_is_here
 from experiments.data.dataset import AnyDataset
 from experiments.data.load import dataset_of
-from experiments.errors import DeviceLost, RunsFailed
-from experiments.interrupt import sigterm_raises
-from experiments.schema import build
-from experiments.wording import counted
+from slurm.jobs.submit import Outcome
 from slurm.local import Pool, most_together, remove_old_logs, visible_gpus
 from slurm.outline import outline
 from slurm.plan import Composer, DataAbsent, PlannedRun, plan
 from slurm.progress import Progress
 from slurm.settings import LocalSettings, SlurmSettings
-from slurm.submit import Outcome
 from slurm.worker import Task
 
 
@@ -51,7 +51,7 @@ def launch_locally(
                 print(f"no data: {reason}", file=sys.stderr)
             print(outline(made.runs, made.unnamed, chosen.pack).text(), file=sys.stderr)
             return []
-        from experiments.execute import device_of
+        from experiments.runs.execute import device_of
 
         for device in {planned.config.device for planned in made.runs}:
             device_of(device)  # before a directory is made
@@ -69,7 +69,7 @@ def dataset_if_here(section: Mapping[str, Any]) -> AnyDataset:
 
 
 def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:
-    """Compute every run that is not done; see :func:`launch_locally`."""
+    """Compute every run that is not done; see `launch_locally`."""
     for store in {p.config.store for p in planned}:
         files.writable(Path(store), "store")
         files.remove_abandoned(Path(store), deep=False)
@@ -114,7 +114,7 @@ def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:
 def of_other_curves(planned: Sequence[PlannedRun]) -> int:
     """How many runs are done, but as points of another curve.
 
-    A run is named by its learning rate alone, a curve also by where the rate comes from (``training.tuned``).
+    A run is named by its learning rate alone, a curve also by where the rate comes from (`training.tuned`).
     """
     done = [(p, p.run.result()) for p in planned]
     return sum(result is not None and result.get("model_id", p.model_id) != p.model_id for p, result in done)
@@ -122,7 +122,7 @@ def of_other_curves(planned: Sequence[PlannedRun]) -> int:
 
 def _by_device(planned: Sequence[PlannedRun]) -> dict[str, list[PlannedRun]]:
     """Runs by the kind of device they ask for; a sweep over both kinds takes one after the other."""
-    from experiments.execute import device_of
+    from experiments.runs.execute import device_of
 
     kinds: dict[str, list[PlannedRun]] = {}
     for p in planned:
@@ -133,15 +133,15 @@ def _by_device(planned: Sequence[PlannedRun]) -> dict[str, list[PlannedRun]]:
 def launch_on_slurm(
     loader: ConfigLoader, master: DictConfig, points: Sequence[Sequence[str]], settings: Mapping[str, Any]
 ) -> list[JobReturn]:
-    """Submit what is missing to a Slurm cluster and return at once, or wait for it (``detach=false``).
+    """Submit what is missing to a Slurm cluster and return at once, or wait for it (`detach=false`).
 
     Raises:
         InputError: before anything was submitted.
         RunsFailed: a run failed, now or before, or could not be submitted; everything else is done or on its way.
         KeyboardInterrupt: jobs that were submitted go on, and a message says how to look at them.
     """
-    from slurm import submit, wait
-    from slurm.commands import SlurmError
+    from slurm.jobs import submit, wait
+    from slurm.jobs.commands import SlurmError
 
     chosen = build(SlurmSettings, settings, "hydra.launcher.")
     made = plan(Composer(loader, master), points, dataset_of)

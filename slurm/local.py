@@ -14,10 +14,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
-from experiments.errors import DeviceLost
-from experiments.interrupt import Terminated, sigterm_raises
-from experiments.processes import start_time
-from experiments.wording import counted
+from experiments.core.errors import DeviceLost
+from experiments.core.interrupt import Terminated, sigterm_raises
+from experiments.core.processes import start_time
+from experiments.core.wording import counted
 from slurm.worker import STOP_SECONDS, Inbox, Task, Worker
 
 POLL_SECONDS = 0.5
@@ -26,7 +26,7 @@ TRIES = 2
 
 
 class Listener(Protocol):
-    """Hears of events: ``progress``, ``ended``, ``alive``."""
+    """Hears of events: `progress`, `ended`, `alive`."""
 
     def event(self, event: Mapping[str, Any]) -> None:
         """One event."""
@@ -42,7 +42,7 @@ class Listener(Protocol):
 
 
 class Pool:
-    """Computes runs on ``size`` workers.
+    """Computes runs on `size` workers.
 
     A run that another driver has taken is waited for, and taken over if that one dies. A worker that dies (out of
     memory, a crash of a library) or hangs is replaced, and the runs of its pack that are not done go back to the
@@ -108,7 +108,7 @@ class Pool:
         Raises:
             KeyboardInterrupt: a signal; Terminated where it was SIGTERM.
             OSError: the disk is full, read-only or broken.
-            DeviceLost: runs are left because devices were lost, or (``absent``) because there was none from the
+            DeviceLost: runs are left because devices were lost, or (`absent`) because there was none from the
                 beginning; everything else is computed.
         """
         self.waiting = list(planned)
@@ -297,7 +297,7 @@ def most_together(device: str) -> int:
 
 
 def visible_gpus() -> list[str]:
-    """Names for ``CUDA_VISIBLE_DEVICES`` of each GPU that this process may use."""
+    """Names for `CUDA_VISIBLE_DEVICES` of each GPU that this process may use."""
     named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     if named:
         return named
@@ -307,7 +307,7 @@ def visible_gpus() -> list[str]:
 
 
 def remove_old_logs(store: Path) -> None:
-    """Delete what workers of dead drivers of this machine left in ``<store>/workers``."""
+    """Delete what workers of dead drivers of this machine left in `<store>/workers`."""
     prefix = f"{socket.gethostname()}-"
     for log in (store / "workers").glob(f"{prefix}*.log"):
         pid, started = [*log.name.removeprefix(prefix).split("-"), "", ""][:2]

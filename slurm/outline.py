@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from experiments.config import RunConfig
-from experiments.gpu import models_here
+from experiments.config.run import RunConfig
+from experiments.core.gpu import models_here
 from slurm.estimate import UNKNOWN, Estimates
 from slurm.local import most_together
 from slurm.plan import PlannedRun, Unnamed

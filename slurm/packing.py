@@ -92,7 +92,7 @@ def _packed(members: Sequence[tuple[PlannedRun, Estimate]], kind: str, workers: 
 
 
 def at_most(packs: Sequence[Packed], limit: int) -> list[Packed]:
-    """The same runs in at most ``limit`` packs: the lightest are merged, as few as need be, kind by kind.
+    """The same runs in at most `limit` packs: the lightest are merged, as few as need be, kind by kind.
 
     There must be room for one pack of each kind; a merged pack may hold several shapes, which its job computes in turn.
     """

@@ -16,13 +16,14 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from experiments import files, trackers
-from experiments.config import LacksKnob, RunConfig, parse
+from experiments.config.matching import Match, Matched
+from experiments.config.run import LacksKnob, RunConfig, parse
+from experiments.core import files
+from experiments.core.errors import InputError, one_line
 from experiments.data.dataset import AnyDataset
 from experiments.data.splits import training_subset
-from experiments.errors import InputError, one_line
-from experiments.matching import Match, Matched
-from experiments.runs import Run, RunStore
+from experiments.runs import trackers
+from experiments.runs.store import Run, RunStore
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def plan(
     points: Sequence[Sequence[str]],
     load: Callable[[Mapping[str, Any]], AnyDataset],
 ) -> Plan:
-    """Check every point and name its run; where ``load`` raises ``DataAbsent``, go on without a name.
+    """Check every point and name its run; where `load` raises `DataAbsent`, go on without a name.
 
     Raises:
         InputError: one or more points are bad; one line each, all at once.
@@ -116,7 +117,7 @@ def plan(
         try:
             dataset = load(config.data)
             if isinstance(config.match, Match):
-                from experiments.capacity import settled  # counts weights with torch, whose import takes seconds
+                from experiments.runs.capacity import settled  # counts weights with torch, whose import takes seconds
 
                 config = settled(composed, config, dataset)
             training_subset(dataset, config.P, config.subset_seed)

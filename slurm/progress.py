@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from experiments.wording import holdout
+from experiments.core.wording import holdout
 from slurm.plan import PlannedRun
 
 SHOWN = 20
@@ -69,7 +69,7 @@ class Progress:
             self._say()
 
     def summary(self) -> str:
-        """``12 of 80 runs done, 2 running, about 14 min left``."""
+        """`12 of 80 runs done, 2 running, about 14 min left`."""
         counts = Counter(self.states.values())
         text = f"{counts['done']} of {len(self.states)} runs done"
         text += "".join(f", {counts[s]} {s}" for s in ("running", "elsewhere", "failed") if counts[s])

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from experiments.errors import InputError
-from experiments.schema import setting
+from experiments.core.errors import InputError
+from experiments.core.schema import setting
 
 MOST_MINUTES = 1440
 """As a number; YAML reads 4:00:00 without quotes as the number 14400, which is no wish for ten days."""
@@ -26,12 +26,12 @@ OURS = {
     "output": "<store>/slurm/<submission>/logs", "error": "<store>/slurm/<submission>/logs", "requeue": "requeue",
     "open-mode": "append", "dependency": "after", "cpus-per-task": "cpus", "ntasks": "cpus", "nodes": "1",
 }  # fmt: skip
-"""Parameters of sbatch that ``sbatch`` must not replace, and where they come from."""
+"""Parameters of sbatch that `sbatch` must not replace, and where they come from."""
 
 
 @dataclass(frozen=True)
 class LocalSettings:
-    """``hydra/launcher=local`` (conf/hydra/launcher/local.yaml)."""
+    """`hydra/launcher=local` (conf/hydra/launcher/local.yaml)."""
 
     workers: int | None = setting(None, low=1, high=4096)
     """Worker processes; null: one per core, or one per GPU."""
@@ -48,7 +48,7 @@ class LocalSettings:
 
 @dataclass(frozen=True)
 class SlurmSettings:
-    """``hydra/launcher=slurm`` (conf/hydra/launcher/slurm.yaml, which says what each key means)."""
+    """`hydra/launcher=slurm` (conf/hydra/launcher/slurm.yaml, which says what each key means)."""
 
     partition: str | None = setting(None)
     account: str | None = setting(None)
@@ -58,7 +58,7 @@ class SlurmSettings:
     memory: float | None = setting(None, above=0.0, high=1e6)
     """GB a job; null: learned from finished runs, else the cluster's default."""
     cpus: int | None = setting(None, low=1, high=4096)
-    """null: 8 a GPU (with packs_per_gpu, their share of them, at least 2), 1 for a job on CPUs; see :meth:`cores`."""
+    """null: 8 a GPU (with packs_per_gpu, their share of them, at least 2), 1 for a job on CPUs; see `cores`."""
     gpus: int | None = setting(None, low=0, high=64)
     packs_per_gpu: int = setting(1, low=1, high=64)
     sbatch: Mapping[str, Any] | None = setting(None)
@@ -91,7 +91,7 @@ class SlurmSettings:
             raise InputError(f"after={self.after!r}: accepted: null | {' | '.join(self.after_commands)}")
 
     def cores(self, kind: str) -> int:
-        """Cores of a job whose runs are on devices of ``kind`` (cpu, cuda)."""
+        """Cores of a job whose runs are on devices of `kind` (cpu, cuda)."""
         if self.cpus is not None:
             return self.cpus
         if kind == "cpu":

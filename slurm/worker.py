@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from experiments.runs import Run
+from experiments.core.paths import importable
+from experiments.runs.store import Run
 
-ROOT = Path(__file__).resolve().parent.parent
-COMMAND = (sys.executable, "-m", "experiments.worker")
+COMMAND = (sys.executable, "-m", "experiments.runs.worker")
 STOP_SECONDS = 60.0
 """A worker that was asked to stop gets this long for its update and its checkpoint."""
 
@@ -39,7 +39,7 @@ Inbox = queue.Queue[tuple["Worker", dict[str, Any] | None]]
 
 
 class Worker:
-    """A process of ``experiments.worker``; its events arrive in ``inbox`` as (worker, event or None at its end).
+    """A process of `experiments.runs.worker`; its events arrive in `inbox` as (worker, event or None at its end).
 
     Args:
         place: which of the pool's places it fills.
@@ -58,8 +58,7 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                cwd=ROOT,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **environment},
+                env={**os.environ, **importable(), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **environment},
                 start_new_session=True,  # a Ctrl-C in the terminal is the driver's to pass on
             )
         self.place = place
@@ -114,7 +113,7 @@ class Worker:
         self.process.kill()
 
     def end(self, seconds: float = STOP_SECONDS) -> None:
-        """Wait for its end, and enforce it after ``seconds``; what it said of its runs lies in their own logs."""
+        """Wait for its end, and enforce it after `seconds`; what it said of its runs lies in their own logs."""
         try:
             if self.process.stdin is not None:
                 self.process.stdin.close()
@@ -128,5 +127,5 @@ class Worker:
         self.log.unlink(missing_ok=True)
 
     def how_it_ended(self) -> str:
-        """For messages: ``ended with exit code -9``."""
+        """For messages: `ended with exit code -9`."""
         return "showed no sign of life" if self.hung else f"ended with exit code {self.process.returncode}"

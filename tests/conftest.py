@@ -69,13 +69,13 @@ def _data_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def star_section() -> dict[str, Any]:
-    """The ``data`` section of a tiny star teacher."""
+    """The `data` section of a tiny star teacher."""
     return copy.deepcopy(STAR)
 
 
 @pytest.fixture
 def make_config(tmp_path: Path) -> MakeConfig:
-    """A composed configuration of a tiny run on the star, with ``section.key=value`` changes as a mapping."""
+    """A composed configuration of a tiny run on the star, with `section.key=value` changes as a mapping."""
 
     def make(changes: Mapping[str, Any] | None = None, model: str = "mace") -> dict[str, Any]:
         config: dict[str, Any] = {
@@ -93,7 +93,7 @@ def make_config(tmp_path: Path) -> MakeConfig:
 
 @pytest.fixture
 def tiny_arguments() -> list[str]:
-    """The same tiny runs on the command line of ``python -m experiments``; eager, in single precision."""
+    """The same tiny runs on the command line of `python -m experiments`; eager, in single precision."""
     sections = {"data": STAR, "model": MACE, "training": {**TRAINING, "precision": "float32"}}
     arguments = ["data=star"]
     for section, values in sections.items():

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.data.extxyz import write_frames
-from experiments.data.star import StarConfig, star
+from experiments.data.sources.extxyz import write_frames
+from experiments.data.sources.star import StarConfig, star
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -52,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def adapted(command: str, folder: Path) -> list[str]:
-    """The command for this test: our interpreter, files in ``folder``, small budgets for what trains."""
+    """The command for this test: our interpreter, files in `folder`, small budgets for what trains."""
     words = [sys.executable if word == "python" else word for word in shlex.split(command)]
     names = {"runs.csv", "fits.json", "figures", "train.xyz", "test.xyz", "runs", "tuning", "card"}
     names |= {"report.html", "exponents.md", "exponents.tex"}
@@ -84,8 +84,8 @@ def adapted(command: str, folder: Path) -> list[str]:
 
 NEEDS = {
     " table ": ("runs", "python -m experiments P="), " slurm status ": ("runs", "python -m experiments P="),
-    "--by": ("checked", "+sweep=budget_check"), "experiments.tune ": ("tuning", "+sweep=tune"),
-    "training.tuned=star": ("star.yaml", "experiments.tune "),
+    "--by": ("checked", "+sweep=budget_check"), "experiments.runs.tune ": ("tuning", "+sweep=tune"),
+    "training.tuned=star": ("star.yaml", "experiments.runs.tune "),
 }  # fmt: skip
 """Part of a command → what must lie in the folder, and part of the README's command that makes it."""
 
@@ -159,5 +159,5 @@ def test_readme_links_resolve() -> None:
 
 def test_readme_names_folders_that_exist() -> None:
     rooms = re.findall(r"^\| `([a-z]+/)` \|", README.partition("## The rooms")[2], flags=re.MULTILINE)
-    assert len(rooms) == 5
+    assert len(rooms) == 6
     assert [room for room in rooms if not (ROOT / room).is_dir()] == []

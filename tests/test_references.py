@@ -35,7 +35,11 @@ def test_every_entry_is_whole_and_says_whether_it_was_verified() -> None:
 
 def named() -> set[str]:
     """arXiv numbers and DOIs in the code, the configuration and the documentation."""
-    paths = [p for folder in ("experiments", "analysis", "conf", "slurm", "docs") for p in (ROOT / folder).rglob("*")]
+    paths = [
+        p
+        for folder in ("experiments", "analysis", "benchmarks", "conf", "slurm", "docs")
+        for p in (ROOT / folder).rglob("*")
+    ]
     texts = [p.read_text(encoding="utf-8") for p in paths if p.suffix in (".py", ".yaml", ".md")]
     joined = "\n".join(texts)
     dois = {doi.rstrip(".,;") for doi in re.findall(r"\bdoi (10\.\d{4,}/[^\s)\"]+)", joined)}

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from analysis.arrays import FloatArray
 from analysis.curve import nanmean
+from analysis.figures.naming import METRIC_NAMES, display_unit, model_names
 from analysis.figures.panels import preferred
 from analysis.figures.style import COLUMN_WIDTH, Look, letters, log_axis, looks, save, style, title
-from analysis.flags import Fitted, Verdict
-from analysis.naming import METRIC_NAMES, display_unit, model_names
+from analysis.fits.flags import Fitted, Verdict
 
 _FRONT = "Pareto front"
 

@@ -1,7 +1,7 @@
 """Forest plot: β of every model with its interval, beside what others observed and what theory demands.
 
-Theory enters with the dimension of the data as it was measured (`python -m experiments.distances`): Bach's 1/(d + 3)
-and von Luxburg and Bousquet's 1/d are lower bounds on β in the limit of many frames, no predictions.
+Theory enters with the dimension of the data as it was measured (`python -m experiments.runs.measure_distances`): Bach's
+1/(d + 3) and von Luxburg and Bousquet's 1/d are lower bounds on β in the limit of many frames, no predictions.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.distances import Estimate
+from analysis.bounds.distances import Estimate
+from analysis.bounds.theory import bach_exponent, hestness, luxburg
+from analysis.figures.naming import METRIC_NAMES, model_names
 from analysis.figures.panels import Panel
 from analysis.figures.style import COLUMN_WIDTH, GRID, looks, save, style, title
-from analysis.flags import Verdict
-from analysis.naming import METRIC_NAMES, model_names
-from analysis.results import Form
-from analysis.theory import bach_exponent, hestness, luxburg
+from analysis.fits.flags import Verdict
+from analysis.fits.results import Form
 
 _BANDS = "grey: observed on other tasks (Hestness et al. 2017); dashed: 1/2"
 _BOUNDS = """dotted: lower bounds on β of energy errors at the measured dimension d,

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 
 from analysis.arrays import FloatArray
 from analysis.curve import Curve, nanmean
+from analysis.figures.naming import METRIC_NAMES, display_unit, model_names
 from analysis.figures.panels import Panel
 from analysis.figures.style import (
     COLUMN_WIDTH,
@@ -24,10 +25,9 @@ from analysis.figures.style import (
     style,
     title,
 )
-from analysis.flags import Judgement, Verdict
-from analysis.naming import METRIC_NAMES, display_unit, model_names
-from analysis.record import plus_minus
-from analysis.results import CurveFit, Form
+from analysis.fits.flags import Judgement, Verdict
+from analysis.fits.record import plus_minus
+from analysis.fits.results import CurveFit, Form
 
 TRAIN_ROOM = 6.0
 """How far below the least test error the axes reach for training errors; the CSV has them all."""

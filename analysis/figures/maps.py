@@ -12,13 +12,13 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analysis.claim import MARGIN
+from analysis.comparisons.claim import MARGIN
+from analysis.figures.naming import METRIC_NAMES, NAMES, display_unit
 from analysis.figures.panels import preferred
 from analysis.figures.style import COLUMN_WIDTH, cell_map, save, style, title
-from analysis.flags import Fitted, Verdict
-from analysis.naming import METRIC_NAMES, NAMES, display_unit
-from analysis.record import plus_minus
-from analysis.uncertainty import t_interval
+from analysis.fits.flags import Fitted, Verdict
+from analysis.fits.record import plus_minus
+from analysis.fits.uncertainty import t_interval
 
 _PLACE = ("dataset", "test_set", "architecture", "group", "n_layers", "cutoff", "channels")
 Cell = tuple[float, float]

@@ -17,8 +17,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from analysis.arrays import FloatArray
+from analysis.bounds.distances import Estimate, estimate, spaces
+from analysis.bounds.lipschitz import GIVEN_IN, bound_of
+from analysis.bounds.theory import LIPSCHITZ_LOSSES, SQUARED_LOSSES
 from analysis.curve import Curve
-from analysis.distances import Estimate, estimate, spaces
+from analysis.figures.naming import METRIC_NAMES, display_unit, model_names
 from analysis.figures.style import (
     COLUMN_WIDTH,
     HUES,
@@ -31,12 +34,9 @@ from analysis.figures.style import (
     style,
     title,
 )
-from analysis.flags import Fitted, Verdict
-from analysis.lipschitz import GIVEN_IN, bound_of
-from analysis.naming import METRIC_NAMES, display_unit, model_names
-from analysis.record import plus_minus
-from analysis.theory import LIPSCHITZ_LOSSES, SQUARED_LOSSES
-from analysis.uncertainty import line
+from analysis.fits.flags import Fitted, Verdict
+from analysis.fits.record import plus_minus
+from analysis.fits.uncertainty import line
 
 SPACES = (GIVEN_IN, "descriptor")
 """Metrics of the frames in order of preference, where one must stand for a dataset."""

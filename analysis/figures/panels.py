@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.curve import Curve
-from analysis.flags import Fitted
-from analysis.naming import NAMES, architecture_name, names, said, short, told_apart
+from analysis.figures.naming import NAMES, architecture_name, names, said, short, told_apart
+from analysis.fits.flags import Fitted
 
 PREFERRED = ("force_mae", "force_rmse", "energy_rmse", "energy_mae", "error_rate")
 """Which metric stands for a dataset where one must."""

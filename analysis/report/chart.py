@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from analysis.curve import Curve, nanmean
+from analysis.figures.naming import METRIC_NAMES, NAMES, display_unit, model_names
 from analysis.figures.panels import rank
 from analysis.figures.style import Look, looks
-from analysis.flags import Fitted, Verdict
-from analysis.naming import METRIC_NAMES, NAMES, display_unit, model_names
-from analysis.record import plus_minus
-from experiments.files import json_number
+from analysis.fits.flags import Fitted, Verdict
+from analysis.fits.record import plus_minus
+from experiments.core.files import json_number
 
 GRID = 40
 """Points of a fitted line."""

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from analysis.curve import Curve
+from analysis.figures.naming import model_names
 from analysis.figures.panels import rank
-from analysis.flags import Fitted, Verdict
-from analysis.naming import model_names
+from analysis.fits.flags import Fitted, Verdict
 from analysis.table import RunTable
 
 SHOWN = 12
@@ -106,7 +106,7 @@ def _curve(item: Fitted, name: str, metrics: int) -> CurveHealth:
 
 
 def _states(store: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    from experiments.runs import RunStore  # only a store needs the other room
+    from experiments.runs.store import RunStore  # only a store needs the other room
 
     failed: list[str] = []
     others: dict[str, int] = {}
@@ -142,7 +142,7 @@ def provenance(table: RunTable, source: Path, store: Path | None) -> list[tuple[
 
 def _computed_with(store: Path) -> list[tuple[str, str]]:
     """Versions of what computed the runs."""
-    from experiments.runs import RunStore
+    from experiments.runs.store import RunStore
 
     found = dict.fromkeys(
         ", ".join(f"{name} {version}" for name, version in (result.get("versions") or {}).items())

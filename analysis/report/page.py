@@ -13,16 +13,16 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from analysis.exponent_table import FORMS, Row, latex, markdown, rows
-from analysis.flags import Fitted, Flag, Verdict
-from analysis.naming import METRIC_NAMES
-from analysis.record import records
+from analysis.figures.naming import METRIC_NAMES
+from analysis.fits.flags import Fitted, Flag, Verdict
+from analysis.fits.record import records
+from analysis.fits.results import Form
 from analysis.report.chart import charts, script_json
+from analysis.report.exponent_table import FORMS, Row, latex, markdown, rows
 from analysis.report.health import SHOWN, CurveHealth, Health, health, provenance
 from analysis.report.words import FLAG_WORDS, Answer, answers, overview, pooled
-from analysis.results import Form
 from analysis.table import RunTable
-from experiments.files import json_text
+from experiments.core.files import json_text
 
 HERE = Path(__file__).parent
 NAMED = 4

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis import claim as claim_
-from analysis import claim_pool
-from analysis import compare as compare_
-from analysis.claim import Claim, Outcome
-from analysis.compare import Comparison
+from analysis.comparisons import claim as claim_
+from analysis.comparisons import claim_pool
+from analysis.comparisons import compare as compare_
+from analysis.comparisons.claim import Claim, Outcome
+from analysis.comparisons.compare import Comparison
+from analysis.comparisons.groups import gains, sentence
+from analysis.comparisons.paired import Survival, excludes_zero, p_words
 from analysis.curve import Curve
 from analysis.errors import InputError
+from analysis.figures.naming import METRIC_NAMES, architecture_name, model_names, said
 from analysis.figures.panels import preferred
-from analysis.flags import Fitted, Flag, Verdict
-from analysis.groups import gains, sentence
-from analysis.naming import METRIC_NAMES, architecture_name, model_names, said
-from analysis.paired import Survival, excludes_zero, p_words
-from analysis.record import plus_minus
+from analysis.fits.flags import Fitted, Flag, Verdict
+from analysis.fits.record import plus_minus
 from analysis.table import IDENTIFYING
 
 FLAG_WORDS: Mapping[Flag, str] = {

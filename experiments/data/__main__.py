@@ -1,8 +1,8 @@
-"""``python -m experiments.data list | fetch NAME … | info NAME [data.KEY=VALUE …]``: the datasets of this machine.
+"""`python -m experiments.data list | fetch NAME … | info NAME [data.KEY=VALUE …]`: the datasets of this machine.
 
-``list`` names them and says which are here; ``fetch`` downloads published ones (on a machine with a network; a compute
-node then finds them in ``$EQUILAW_DATA``); ``info`` prints a dataset's card, and writes its picture and the distances
-of test frames to training frames, which ``python -m analysis dimension`` and ``bounds`` read.
+`list` names them and says which are here; `fetch` downloads published ones (on a machine with a network; a compute
+node then finds them in `$EQUILAW_DATA`); `info` prints a dataset's card, and writes its picture and the distances
+of test frames to training frames, which `python -m analysis dimension` and `bounds` read.
 """
 
 from __future__ import annotations
@@ -18,18 +18,17 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments import command, files
+from experiments.core import command, files
+from experiments.core.errors import InputError, one_line
+from experiments.core.paths import CONF
 from experiments.data.card import TEST_FRAMES, card_of, draw
 from experiments.data.download import cache_root
 from experiments.data.load import load
 from experiments.data.published import published
-from experiments.errors import InputError, one_line
-
-CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
 def section_of(name: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """The section of ``data=name`` with changed keys. Raises ``InputError`` for an unknown dataset or key."""
+    """The section of `data=name` with changed keys. Raises `InputError` for an unknown dataset or key."""
     for word in overrides:
         if not word.startswith("data."):
             raise InputError(f"{word}: accepted: data.KEY=VALUE")
@@ -55,7 +54,7 @@ def show_list() -> None:
 
 
 def fetch(names: Sequence[str]) -> None:
-    """Download the published sets that are missing. Raises ``InputError`` for an unknown name or a failed download."""
+    """Download the published sets that are missing. Raises `InputError` for an unknown name or a failed download."""
     sets = published()
     for name in names:
         if name not in sets:
@@ -67,7 +66,7 @@ def fetch(names: Sequence[str]) -> None:
 
 
 def info(name: str, overrides: Sequence[str], out: Path, seeds: int, test_frames: int) -> None:
-    """Print the card of a dataset; write ``card.png`` and, of one molecule's frames, ``distances.parquet``."""
+    """Print the card of a dataset; write `card.png` and, of one molecule's frames, `distances.parquet`."""
     files.writable(out, "--out")
     dataset = load(section_of(name, overrides))
     card = card_of(dataset, range(seeds), test_frames)

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from experiments.errors import InputError
+from experiments.core.errors import InputError
 
 _ALLOWED = ContextVar("allowed", default=True)
 
 
 class NotHere(InputError):
-    """Data are not on this machine yet, and :func:`only_what_is_here` forbids to acquire them."""
+    """Data are not on this machine yet, and `only_what_is_here` forbids to acquire them."""
 
 
 @contextmanager
@@ -26,10 +26,10 @@ def only_what_is_here() -> Iterator[None]:
 
 
 def acquiring(what: str, how: str) -> None:
-    """To be called before data are acquired; ``what`` names them, ``how`` is ``downloaded`` or ``generated``.
+    """To be called before data are acquired; `what` names them, `how` is `downloaded` or `generated`.
 
     Raises:
-        NotHere: inside :func:`only_what_is_here`.
+        NotHere: inside `only_what_is_here`.
     """
     if not _ALLOWED.get():
         raise NotHere(f"{what} is not {how} yet; it will be when the sweep starts")

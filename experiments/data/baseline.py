@@ -14,18 +14,18 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from experiments.data.dataset import Floats, Ints
-from experiments.errors import InputError
+from experiments.core.arrays import Floats, Ints
+from experiments.core.errors import InputError
 
 
 @dataclass(frozen=True)
 class Baseline:
     """E(composition) = constant + Σ_Z counts_Z · per_element[Z] (eV).
 
-    ``elements`` ``[s]`` are the atomic numbers that are known and ``per_element`` ``[s]`` their energies.
-    ``span`` ``[r, s]`` holds orthonormal rows that span the training compositions; where it is given,
-    compositions outside of that span cannot be predicted (least squares says nothing about them). ``only``
-    ``[s]`` is the one composition that ``constant`` was averaged over, where there was one.
+    `elements` `[s]` are the atomic numbers that are known and `per_element` `[s]` their energies.
+    `span` `[r, s]` holds orthonormal rows that span the training compositions; where it is given,
+    compositions outside of that span cannot be predicted (least squares says nothing about them). `only`
+    `[s]` is the one composition that `constant` was averaged over, where there was one.
     """
 
     elements: Ints
@@ -35,9 +35,9 @@ class Baseline:
     only: Ints | None = None
 
     def predict(self, numbers: Ints) -> Floats:
-        """Energies ``[F]`` (eV) of frames with atomic numbers ``[F, N]`` (0: padding).
+        """Energies `[F]` (eV) of frames with atomic numbers `[F, N]` (0: padding).
 
-        Raises ``InputError`` for a composition that the training frames do not determine.
+        Raises `InputError` for a composition that the training frames do not determine.
         """
         counts = composition(numbers, self.elements)
         if self.only is not None:
@@ -58,11 +58,11 @@ class Baseline:
 
 
 def fit_baseline(numbers: Ints, energies: Floats, isolated: Mapping[int, float] | None = None) -> Baseline:
-    """Baseline from training frames: atomic numbers ``[F, N]`` (0: padding), energies ``[F]`` in eV.
+    """Baseline from training frames: atomic numbers `[F, N]` (0: padding), energies `[F]` in eV.
 
-    Only training frames may be passed in, for P counts every label used. ``isolated`` maps atomic numbers to the
+    Only training frames may be passed in, for P counts every label used. `isolated` maps atomic numbers to the
     energies of free atoms (eV); where all training frames have one composition it is not needed, and changes nothing
-    but that other compositions can be predicted. Raises ``InputError`` where it is needed and lacks an element.
+    but that other compositions can be predicted. Raises `InputError` where it is needed and lacks an element.
     """
     if len(numbers) == 0:
         raise ValueError("fit_baseline: needs at least one frame, got none")
@@ -88,9 +88,9 @@ def fit_baseline(numbers: Ints, energies: Floats, isolated: Mapping[int, float] 
 
 
 def composition(numbers: Ints, elements: Ints) -> Floats:
-    """Atoms of each element per frame: ``[F, N]`` and ``[s]`` → ``[F, s]``.
+    """Atoms of each element per frame: `[F, N]` and `[s]` → `[F, s]`.
 
-    Raises ``InputError`` where a frame holds an element that is not in ``elements``.
+    Raises `InputError` where a frame holds an element that is not in `elements`.
     """
     known = np.isin(numbers, elements) | (numbers == 0)
     if not known.all():

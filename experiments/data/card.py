@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiments.core.arrays import Floats, Ints
+from experiments.core.errors import InputError
 from experiments.data.baseline import fit_baseline
-from experiments.data.dataset import Dataset, Floats, Frames, Ints
+from experiments.data.dataset import Dataset, Frames
 from experiments.data.distances import SPACES, comparable, distance_table
 from experiments.data.splits import training_subset
-from experiments.errors import InputError
 
 TEST_FRAMES = 200
 """Test frames whose distances are measured, evenly spaced: δ(P) is then known to a few per cent, in seconds."""
@@ -24,15 +25,15 @@ POINTS = 2000
 
 @dataclass(frozen=True)
 class Card:
-    """``facts`` are what is printed, by name; ``distances`` is the table of
-    :func:`experiments.data.distances.distance_table`, None for frames of several molecules or of boxes."""
+    """`facts` are what is printed, by name; `distances` is the table of
+    `experiments.data.distances.distance_table`, None for frames of several molecules or of boxes."""
 
     facts: dict[str, str]
     distances: pd.DataFrame | None
 
 
 def card_of(dataset: Dataset, seeds: Sequence[int], test_frames: int = TEST_FRAMES) -> Card:
-    """The card of a dataset; δ(P) is the mean distance to the nearest training frame over the ``seeds``' subsets."""
+    """The card of a dataset; δ(P) is the mean distance to the nearest training frame over the `seeds`' subsets."""
     pool = dataset.pool
     atoms = (pool.numbers > 0).sum(1)
     facts = {
@@ -74,8 +75,8 @@ def dimension(frames: Frames) -> str:
 def subset_distances(
     dataset: Dataset, sizes: Sequence[int], seeds: Sequence[int], test_frames: int = TEST_FRAMES
 ) -> pd.DataFrame | None:
-    """Distances of test frames to the subsets of P in ``sizes``, as
-    :func:`experiments.data.distances.distance_table` has them, after the columns dataset and test_set.
+    """Distances of test frames to the subsets of P in `sizes`, as
+    `experiments.data.distances.distance_table` has them, after the columns dataset and test_set.
 
     None where frames differ in their atoms, are periodic, or are points.
     """
@@ -152,7 +153,7 @@ def _draw_distances(axis: Any, found: pd.DataFrame | None) -> None:
 
 
 def _evenly(count: int, at_most: int) -> Ints:
-    """At most so many of ``count`` indices, evenly spaced."""
+    """At most so many of `count` indices, evenly spaced."""
     return (
         np.unique(np.linspace(0, count - 1, min(at_most, count)).astype(np.int64)) if count else np.zeros(0, np.int64)
     )
@@ -172,7 +173,7 @@ def _energies(frames: Frames) -> Floats:
 
 
 def _pair_distances(frames: Frames, at_most: float = 6.0) -> Floats:
-    """All distances below ``at_most`` Å between atoms of a frame (of the given images only), at most 200 frames."""
+    """All distances below `at_most` Å between atoms of a frame (of the given images only), at most 200 frames."""
     some = frames.take(_evenly(len(frames), 200))
     i, j = np.triu_indices(some.numbers.shape[1], 1)
     real = (some.numbers[:, i] > 0) & (some.numbers[:, j] > 0)

@@ -18,8 +18,9 @@ import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 from ase.units import Hartree, kcal, kJ, mol
 
-from experiments.data.dataset import Floats, Frames, Ints
-from experiments.errors import InputError
+from experiments.core.arrays import Floats, Ints
+from experiments.core.errors import InputError
+from experiments.data.dataset import Frames
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ _MENTIONED = 3
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing found: by which ``check``, whether it is a reason to refuse the data, and what it is in one line."""
+    """One thing found: by which `check`, whether it is a reason to refuse the data, and what it is in one line."""
 
     check: str
     refused: bool
@@ -59,7 +60,7 @@ class Finding:
 
 
 def check_frames(parts: Mapping[str, Frames], train: str, isolated: Mapping[int, float] | None = None) -> None:
-    """Warn of what :func:`inspect` finds, and raise ``InputError`` for what is a reason to refuse the data."""
+    """Warn of what `inspect` finds, and raise `InputError` for what is a reason to refuse the data."""
     found = inspect(parts, train, isolated)
     for finding in found:
         if finding.refused:

@@ -11,8 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from experiments.core.arrays import Floats, Ints
 
 
 class AnyDataset(Protocol):
@@ -40,12 +39,12 @@ class AnyDataset(Protocol):
 
     @property
     def disjoint_seeds(self) -> int:
-        """See :class:`Dataset`."""
+        """See `Dataset`."""
         ...
 
     @property
     def subset(self) -> str:
-        """See :class:`Dataset`."""
+        """See `Dataset`."""
         ...
 
     def sha256(self) -> str:
@@ -69,11 +68,11 @@ def content_digest(arrays: Iterable[NDArray[Any] | None]) -> str:
 class Frames:
     """Configurations of atoms, padded to one number of atoms (atomic number 0 marks padding).
 
-    ``numbers`` ``[frames, atoms]``; ``positions`` ``[frames, atoms, 3]`` in Å; ``energies`` ``[frames]`` in eV;
-    ``forces`` ``[frames, atoms, 3]`` in eV/Å; ``cells`` ``[frames, 3, 3]`` in Å, rows are lattice vectors (zero
-    where not periodic); ``pbc`` ``[frames, 3]``. ``bonds`` ``[n, 2]``, if given, lists the only pairs of atoms
+    `numbers` `[frames, atoms]`; `positions` `[frames, atoms, 3]` in Å; `energies` `[frames]` in eV;
+    `forces` `[frames, atoms, 3]` in eV/Å; `cells` `[frames, 3, 3]` in Å, rows are lattice vectors (zero
+    where not periodic); `pbc` `[frames, 3]`. `bonds` `[n, 2]`, if given, lists the only pairs of atoms
     that interact in every frame, whatever the cutoff (the star teacher needs it). Forces that are not known are NaN.
-    ``points`` ``[frames, D]``, if given, are what a task that is not about atoms maps to ``energies``; its frames
+    `points` `[frames, D]`, if given, are what a task that is not about atoms maps to `energies`; its frames
     have one atom, which means nothing.
     """
 
@@ -95,7 +94,7 @@ class Frames:
         return len(self) == 0 or not bool(np.isnan(self.forces[self.numbers > 0]).all())
 
     def take(self, index: Ints | slice) -> Frames:
-        """The frames at ``index``, in that order."""
+        """The frames at `index`, in that order."""
         return Frames(
             self.numbers[index], self.positions[index], self.energies[index], self.forces[index],
             self.cells[index], self.pbc[index], self.bonds, None if self.points is None else self.points[index],
@@ -111,9 +110,9 @@ class Frames:
 class Dataset:
     """A pool to draw training subsets from, a fixed diagnostic holdout, and test frames equal for every run.
 
-    ``isolated_energies`` maps atomic numbers to the energies of the free atoms in eV, where they are known.
-    ``disjoint_seeds`` is the number of seeds whose subsets do not overlap (while P ≤ pool / disjoint_seeds), and
-    ``subset`` the way in which they are drawn (:func:`experiments.data.splits.training_subset`).
+    `isolated_energies` maps atomic numbers to the energies of the free atoms in eV, where they are known.
+    `disjoint_seeds` is the number of seeds whose subsets do not overlap (while P ≤ pool / disjoint_seeds), and
+    `subset` the way in which they are drawn (`experiments.data.splits.training_subset`).
     """
 
     name: str

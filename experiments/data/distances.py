@@ -18,7 +18,8 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
-from experiments.data.dataset import Floats, Frames, Ints
+from experiments.core.arrays import Floats, Ints
+from experiments.data.dataset import Frames
 
 SPACES = {"descriptor": "1/Å", "aligned_rmsd": "Å"}
 """Metrics and their units."""
@@ -30,7 +31,7 @@ _ROUNDS = 8  # alternations of rotation and assignment at most; two or three are
 
 
 def comparable(frames: Frames, numbers: Ints) -> bool:
-    """Whether distances between frames are defined: all have the atoms ``numbers`` ``[N]`` in this order, at least two
+    """Whether distances between frames are defined: all have the atoms `numbers` `[N]` in this order, at least two
     (0 is padding), and no period."""
     same = frames.numbers.shape[1] == len(numbers) and bool((frames.numbers == numbers).all())
     return same and int((numbers > 0).sum()) >= 2 and not bool(frames.pbc.any())
@@ -57,9 +58,9 @@ def descriptor(positions: Floats, numbers: Ints) -> Floats:
 class Alignment:
     """One frame laid on several others.
 
-    rmsd   ``[C]`` root mean squared displacement that is left, Å
-    order  ``[C, N]`` which atom of the other each atom of the frame stands for
-    turn   ``[C, 3, 3]`` rotation: (frame − its centre) @ turn lies on the other's atoms in that order
+    rmsd   `[C]` root mean squared displacement that is left, Å
+    order  `[C, N]` which atom of the other each atom of the frame stands for
+    turn   `[C, 3, 3]` rotation: (frame − its centre) @ turn lies on the other's atoms in that order
     """
 
     rmsd: Floats
@@ -70,7 +71,7 @@ class Alignment:
 def aligned_rmsd(frame: Floats, others: Floats, numbers: Ints) -> Floats:
     """RMSD of one frame to each of several after the best rotation and permutation of like atoms, Å. [C]
 
-    See :func:`align`.
+    See `align`.
     """
     return align(frame, others, numbers).rmsd
 

@@ -1,6 +1,6 @@
 """Published files: fetched once, whole or not at all, checked against their SHA-256 at every use.
 
-A file lies under the cache directory (``$EQUILAW_DATA``, else ``~/.cache/equilaw``); what is there already, put there
+A file lies under the cache directory (`$EQUILAW_DATA`, else `~/.cache/equilaw`); what is there already, put there
 by hand or by another machine, is used and checked all the same. A download that stops is continued where it stopped.
 Where no checksum is known beforehand, that of the first download is written beside the file and holds from then on.
 """
@@ -20,10 +20,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from experiments import files
+from experiments.core import files
+from experiments.core.errors import InputError
+from experiments.core.leases import exclusive
 from experiments.data.acquire import acquiring
-from experiments.errors import InputError
-from experiments.leases import exclusive
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ ATTEMPTS = 4  # connections to one server that may break before we give up; each
 class RemoteFile:
     """A published file.
 
-    ``path`` is its place under the cache directory; ``urls`` are tried in that order; ``sha256`` is its checksum in
+    `path` is its place under the cache directory; `urls` are tried in that order; `sha256` is its checksum in
     hexadecimal, None where it is not known beforehand.
     """
 
@@ -46,12 +46,12 @@ class RemoteFile:
 
 
 def cache_root(cache: str | None = None) -> Path:
-    """The directory of generated, downloaded and converted data: ``cache`` where a dataset's settings name one."""
+    """The directory of generated, downloaded and converted data: `cache` where a dataset's settings name one."""
     return Path(cache or os.environ.get("EQUILAW_DATA") or "~/.cache/equilaw").expanduser()
 
 
 def place(path: str) -> Path:
-    """Where the file ``path`` lies: at its place under the cache directory or, put there by hand, at its top."""
+    """Where the file `path` lies: at its place under the cache directory or, put there by hand, at its top."""
     root = cache_root()
     by_hand = root / Path(path).name
     return by_hand if by_hand.is_file() and not (root / path).is_file() else root / path
@@ -60,7 +60,7 @@ def place(path: str) -> Path:
 def fetch(file: RemoteFile) -> Path:
     """The file's place on this machine, downloaded where it is missing.
 
-    Raises ``InputError``, in one line, for a file that cannot be had (with the place to put it by hand), that is not
+    Raises `InputError`, in one line, for a file that cannot be had (with the place to put it by hand), that is not
     whole, or whose checksum is not the expected one.
     """
     target = place(file.path)
@@ -75,7 +75,7 @@ def fetch(file: RemoteFile) -> Path:
 
 
 def verify(path: Path, sha256: str | None) -> str:
-    """The SHA-256 of ``path``, after a comparison with the pinned one, or else with the recorded one.
+    """The SHA-256 of `path`, after a comparison with the pinned one, or else with the recorded one.
 
     The checksum is taken again only where size or time of the file changed since it was recorded.
     """
@@ -97,11 +97,11 @@ def verify(path: Path, sha256: str | None) -> str:
 
 
 def unpack(archive: RemoteFile, members: Sequence[str], folder: str, also: Sequence[str] = ()) -> dict[str, Path]:
-    """Files of a published tar archive by name, unpacked together under ``folder`` of the cache directory.
+    """Files of a published tar archive by name, unpacked together under `folder` of the cache directory.
 
-    ``members`` are names inside the archive; each goes to ``folder`` with its last two parts (``npz_data/a.npz``).
-    The archive is not needed where all of them are there already; where it is opened, the members ``also`` are
-    unpacked too, if it has them. Raises ``InputError`` as :func:`fetch` does, and for an archive that lacks a member.
+    `members` are names inside the archive; each goes to `folder` with its last two parts (`npz_data/a.npz`).
+    The archive is not needed where all of them are there already; where it is opened, the members `also` are
+    unpacked too, if it has them. Raises `InputError` as `fetch` does, and for an archive that lacks a member.
     """
     wanted = {member: _unpacked(member, folder) for member in members}
     if not all(path.exists() for path in wanted.values()):
@@ -125,7 +125,7 @@ def _unpacked(member: str, folder: str) -> Path:
 
 
 def _extract(source: Path, left: dict[str, Path]) -> None:
-    """All that is ``left`` in one pass: the archive is compressed as a whole, and members stand anywhere in it."""
+    """All that is `left` in one pass: the archive is compressed as a whole, and members stand anywhere in it."""
     try:
         with tarfile.open(source) as archive:
             for entry in archive:
@@ -202,7 +202,7 @@ class Continued:
         self.part, self.title = part, title
 
     def __call__(self, url: str, output_file: str | os.PathLike[str], pooch: Any) -> None:
-        """Bring ``url`` to ``output_file``. Raises requests' exceptions (each is an ``OSError``)."""
+        """Bring `url` to `output_file`. Raises requests' exceptions (each is an `OSError`)."""
         import requests
 
         progress = _progress()

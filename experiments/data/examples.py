@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.data.dataset import Floats, Ints, content_digest
+from experiments.core.arrays import Floats, Ints
+from experiments.data.dataset import content_digest
 
 
 @dataclass(frozen=True)
 class Examples:
-    """``inputs`` ``[n, …]`` float32: series, images and voxels with channels first, clouds ``[n, points, 3]``, momenta
-    ``[n, particles, 4]`` (E, p_x, p_y, p_z; all 0 is padding). ``labels`` ``[n]``: classes from 0 on (int64) or
+    """`inputs` `[n, …]` float32: series, images and voxels with channels first, clouds `[n, points, 3]`, momenta
+    `[n, particles, 4]` (E, p_x, p_y, p_z; all 0 is padding). `labels` `[n]`: classes from 0 on (int64) or
     numbers (float64)."""
 
     inputs: NDArray[np.float32]
@@ -27,7 +28,7 @@ class Examples:
         return len(self.labels)
 
     def take(self, index: Ints | slice) -> Examples:
-        """The examples at ``index``, in that order."""
+        """The examples at `index`, in that order."""
         return Examples(self.inputs[index], self.labels[index])
 
     def sha256(self) -> str:
@@ -44,10 +45,10 @@ class Examples:
 
 @dataclass(frozen=True)
 class ExampleSet:
-    """The counterpart of :class:`~experiments.data.dataset.Dataset` for examples.
+    """The counterpart of `experiments.data.dataset.Dataset` for examples.
 
-    ``kind`` of the inputs: series, images, voxels, clouds or momenta. ``n_classes`` is None where labels are numbers;
-    these are then called ``quantity`` (``energy``: per atom, as in the metrics of molecules) and come in ``unit``.
+    `kind` of the inputs: series, images, voxels, clouds or momenta. `n_classes` is None where labels are numbers;
+    these are then called `quantity` (`energy`: per atom, as in the metrics of molecules) and come in `unit`.
     """
 
     name: str

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments import files
+from experiments.core import files
 from experiments.data.dataset import Frames
 from experiments.data.download import cache_root
 
@@ -18,9 +18,9 @@ _ARRAYS = ("numbers", "positions", "energies", "forces", "cells", "pbc")
 
 
 def kept(name: str, key: Mapping[str, Any], make: Callable[[], Frames]) -> Frames:
-    """The frames that ``make`` reads, kept under ``name`` for as long as ``key`` is the same.
+    """The frames that `make` reads, kept under `name` for as long as `key` is the same.
 
-    ``key`` holds all that decides them: checksums of the files, options, a version of the reader. A directory that
+    `key` holds all that decides them: checksums of the files, options, a version of the reader. A directory that
     cannot be written to, or a damaged copy, costs time and nothing else.
     """
     path = cache_root() / "converted" / f"{name}-{files.json_digest(dict(key))}.npz"

@@ -1,4 +1,4 @@
-"""From the section ``data`` of a configuration to a dataset: one entry for every source."""
+"""From the section `data` of a configuration to a dataset: one entry for every source."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from experiments.data.ase_db import AseDbConfig, ase_db
-from experiments.data.botnet import AcacConfig, BpaConfig, acac, bpa
+from experiments.core.errors import InputError
+from experiments.core.kinds import sources_of
+from experiments.core.schema import build, check, identity_of
 from experiments.data.checks import check_frames
 from experiments.data.dataset import AnyDataset, Dataset
-from experiments.data.digits import DigitsConfig, digits
 from experiments.data.examples import ExampleSet
-from experiments.data.extxyz import ExtxyzConfig, extxyz
-from experiments.data.jets import JetsConfig, jets
-from experiments.data.kinds import sources_of
-from experiments.data.md17 import Md17Config, md17
-from experiments.data.mnist1d import Mnist1dConfig, mnist1d
-from experiments.data.polynomial_teacher import PolynomialTeacherConfig, polynomial
-from experiments.data.qm9 import Qm9Config, qm9
-from experiments.data.rmd17 import Rmd17Config, rmd17
-from experiments.data.star import StarConfig, star
-from experiments.data.teachers import SphereConfig, TorusConfig, sphere, torus
-from experiments.data.tetris import TetrisConfig, tetris
-from experiments.data.voxels import VoxelsConfig, voxels
-from experiments.data.water import WaterConfig, water
-from experiments.data.xtb import XtbConfig, xtb
-from experiments.errors import InputError
-from experiments.schema import build, check, identity_of
+from experiments.data.sources.ase_db import AseDbConfig, ase_db
+from experiments.data.sources.botnet import AcacConfig, BpaConfig, acac, bpa
+from experiments.data.sources.digits import DigitsConfig, digits
+from experiments.data.sources.extxyz import ExtxyzConfig, extxyz
+from experiments.data.sources.jets import JetsConfig, jets
+from experiments.data.sources.md17 import Md17Config, md17
+from experiments.data.sources.mnist1d import Mnist1dConfig, mnist1d
+from experiments.data.sources.polynomial_teacher import PolynomialTeacherConfig, polynomial
+from experiments.data.sources.qm9 import Qm9Config, qm9
+from experiments.data.sources.rmd17 import Rmd17Config, rmd17
+from experiments.data.sources.star import StarConfig, star
+from experiments.data.sources.teachers import SphereConfig, TorusConfig, sphere, torus
+from experiments.data.sources.tetris import TetrisConfig, tetris
+from experiments.data.sources.voxels import VoxelsConfig, voxels
+from experiments.data.sources.water import WaterConfig, water
+from experiments.data.sources.xtb import XtbConfig, xtb
 
 SourceConfig = (
     XtbConfig | StarConfig | PolynomialTeacherConfig | ExtxyzConfig | AseDbConfig
@@ -36,7 +36,7 @@ SourceConfig = (
     | DigitsConfig | Mnist1dConfig | TetrisConfig | VoxelsConfig | JetsConfig
 )  # fmt: skip
 SUBSETS = ("random", "farthest")
-"""Ways to draw training subsets (``data.subset``): a key of every source."""
+"""Ways to draw training subsets (`data.subset`): a key of every source."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ _SOURCES = {
 def parse(section: Mapping[str, Any]) -> SourceConfig:
     """The checked settings of a data section; nothing is read or generated.
 
-    ``section`` holds ``source``, that source's own keys, and ``subset``. Raises ``InputError`` for an unknown source
+    `section` holds `source`, that source's own keys, and `subset`. Raises `InputError` for an unknown source
     or key, a missing key, a wrong type, a value out of range.
     """
     rest = {key: value for key, value in section.items() if value != "???"}  # Hydra's mark of a key not given
@@ -82,7 +82,7 @@ def parse(section: Mapping[str, Any]) -> SourceConfig:
 
 
 def load_any(section: Mapping[str, Any]) -> AnyDataset:
-    """The dataset of a data section: read, downloaded, computed, or generated once and kept (see :func:`parse`)."""
+    """The dataset of a data section: read, downloaded, computed, or generated once and kept (see `parse`)."""
     settings = parse(section)
     dataset = _SOURCES[section["source"]].make(settings)
     subset = section.get("subset", "random")
@@ -97,7 +97,7 @@ def load_any(section: Mapping[str, Any]) -> AnyDataset:
 
 
 def load(section: Mapping[str, Any]) -> Dataset:
-    """The same for whoever needs frames of atoms. Raises ``InputError`` where the section holds other examples."""
+    """The same for whoever needs frames of atoms. Raises `InputError` where the section holds other examples."""
     dataset = load_any(section)
     if not isinstance(dataset, Dataset):
         accepted = sources_of("molecules")
@@ -118,7 +118,7 @@ Section = tuple[tuple[str, Any], ...]
 
 
 def key_of(section: Mapping[str, Any]) -> Section:
-    """The section as a key; ``dict`` of it is a section again, lists having become tuples."""
+    """The section as a key; `dict` of it is a section again, lists having become tuples."""
     return tuple(sorted((name, tuple(v) if isinstance(v, list) else v) for name, v in section.items()))
 
 

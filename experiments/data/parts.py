@@ -7,9 +7,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from experiments.data.dataset import Dataset, Floats, Frames
+from experiments.core.arrays import Floats
+from experiments.data.dataset import Dataset, Frames
 from experiments.data.distances import descriptor
-from experiments.data.sampler import autocorrelation_time
+from experiments.data.sampling.sampler import autocorrelation_time
 from experiments.data.splits import Split, random_split, trajectory_split
 
 COMPONENTS = 3
@@ -42,7 +43,7 @@ class Wanted(Protocol):
 
 
 def at_random(name: str, frames: Frames, wanted: Wanted, provenance: Mapping[str, Any], **more: Any) -> Dataset:
-    """A dataset whose parts are drawn at random, once and for all; ``more`` are further fields of it."""
+    """A dataset whose parts are drawn at random, once and for all; `more` are further fields of it."""
     split = random_split(len(frames), wanted.pool, wanted.holdout, wanted.test)
     return of_split(name, "random", frames, split, wanted, provenance, **more)
 
@@ -50,7 +51,7 @@ def at_random(name: str, frames: Frames, wanted: Wanted, provenance: Mapping[str
 def along_trajectory(
     name: str, frames: Frames, times: Floats, gap: float, wanted: Wanted, provenance: Mapping[str, Any]
 ) -> Dataset:
-    """A dataset whose parts are stretches of a trajectory, ``gap`` correlation times apart.
+    """A dataset whose parts are stretches of a trajectory, `gap` correlation times apart.
 
     Args:
         times: of the frames in fs. [F]
@@ -64,7 +65,7 @@ def along_trajectory(
 def of_split(
     name: str, test_set: str, frames: Frames, split: Split, wanted: Wanted, provenance: Mapping[str, Any], **more: Any
 ) -> Dataset:
-    """The parts of ``split`` as a dataset."""
+    """The parts of `split` as a dataset."""
     return Dataset(
         name=name,
         pool=frames.take(split.pool),
@@ -78,7 +79,7 @@ def of_split(
 
 
 def correlation_time(frames: Frames, times: Floats) -> float:
-    """The integrated autocorrelation time of the slowest of energy and geometry, in the unit of ``times``.
+    """The integrated autocorrelation time of the slowest of energy and geometry, in the unit of `times`.
 
     Geometry are the leading principal components of the inverse interatomic distances (torsions move these most).
     Frames may be unevenly spaced, as a random choice from a trajectory is: series are interpolated linearly onto a
@@ -101,7 +102,7 @@ def correlation_time(frames: Frames, times: Floats) -> float:
 
 
 def _time_of(series: Floats, times: Floats) -> float:
-    """Of one series at ascending ``times``."""
+    """Of one series at ascending `times`."""
     if len(times) < 3 or times[-1] <= times[0]:
         return 0.0
     grid = np.linspace(times[0], times[-1], len(times))

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.data import botnet, md17, qm9, rmd17, water
 from experiments.data.download import RemoteFile, fetch, place
+from experiments.data.sources import botnet, md17, qm9, rmd17, water
 
 
 @dataclass(frozen=True)
 class Published:
-    """``paths`` are its files under the cache directory; ``bring`` downloads what is missing and returns them all."""
+    """`paths` are its files under the cache directory; `bring` downloads what is missing and returns them all."""
 
     what: str
     paths: tuple[str, ...]
@@ -39,7 +39,7 @@ def _rmd17(molecule: str) -> Published:
 
 
 def published() -> dict[str, Published]:
-    """Every published set; the name is the one of ``data=``."""
+    """Every published set; the name is the one of `data=`."""
     sets = {f"rmd17_{molecule}": _rmd17(molecule) for molecule in md17.FORMULAS}
     for molecule in md17.FORMULAS:
         sets[f"md17_{molecule}"] = _of_files("MD17, original labels, one trajectory", [md17.file_of(molecule)])

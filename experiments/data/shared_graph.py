@@ -1,7 +1,7 @@
 """Neighbourhoods computed once per set of frames and cutoff, and read by all runs of a sweep from one memory map.
 
 Small sets are computed by each process: that is faster than reading. The numbers are those of
-:func:`experiments.data.graph.neighbours`, bit for bit, whichever way they come.
+`experiments.data.neighbours.neighbours`, bit for bit, whichever way they come.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import files
+from experiments.core import files
+from experiments.core.errors import InputError
+from experiments.core.leases import exclusive
 from experiments.data.dataset import Frames
 from experiments.data.download import cache_root
-from experiments.data.graph import Neighbours, neighbours
-from experiments.errors import InputError
-from experiments.leases import exclusive
+from experiments.data.neighbours import Neighbours, neighbours
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +30,9 @@ _TYPES = {"index": np.int32, "vectors": np.float64, "mask": np.bool_, "reverse":
 
 
 def shared_neighbours(frames: Frames, cutoff: float) -> Neighbours:
-    """The neighbours of :func:`~experiments.data.graph.neighbours`; of many frames as read-only memory maps.
+    """The neighbours of `experiments.data.neighbours.neighbours`; of many frames as read-only memory maps.
 
-    There ``index`` and ``reverse`` are 32 bits wide. Maps lie under ``neighbours`` in the cache directory; where that
+    There `index` and `reverse` are 32 bits wide. Maps lie under `neighbours` in the cache directory; where that
     cannot be written to, each process computes its own.
     """
     if frames.bonds is not None or _pairs(frames) <= SMALL:

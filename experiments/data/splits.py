@@ -1,6 +1,6 @@
 """Which frames train and which test.
 
-A dataset sets test frames aside once (:func:`random_split`, :func:`trajectory_split`), the same for every run. Of the
+A dataset sets test frames aside once (`random_split`, `trajectory_split`), the same for every run. Of the
 pool that is left a run takes its subset: nested in P within a seed, disjoint across seeds while the pool allows.
 """
 
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.data.dataset import AnyDataset, Dataset, Floats, Ints
+from experiments.core.arrays import Floats, Ints
+from experiments.core.errors import InputError
+from experiments.data.dataset import AnyDataset, Dataset
 from experiments.data.distances import comparable, descriptor
-from experiments.errors import InputError
 
 _STREAM = 20220713  # keeps these permutations apart from every other use of a small seed
 _SPLIT_STREAM = 20201124
@@ -21,9 +22,9 @@ _WINDOWS = 10
 
 
 def training_subset(dataset: AnyDataset, P: int, subset_seed: int) -> Ints:
-    """Indices ``[P]`` into the pool of ``dataset``, in the way of choosing that it names (``data.subset``).
+    """Indices `[P]` into the pool of `dataset`, in the way of choosing that it names (`data.subset`).
 
-    Raises ``InputError`` where P exceeds the pool, and where the frames cannot be chosen in that way.
+    Raises `InputError` where P exceeds the pool, and where the frames cannot be chosen in that way.
     """
     pool = len(dataset.pool)
     if dataset.subset == "random":
@@ -35,14 +36,14 @@ def training_subset(dataset: AnyDataset, P: int, subset_seed: int) -> Ints:
 
 
 def subset(pool_size: int, P: int, subset_seed: int, disjoint_seeds: int) -> Ints:
-    """Indices ``[P]`` of the training frames in a pool of ``pool_size``; a function of the arguments alone.
+    """Indices `[P]` of the training frames in a pool of `pool_size`; a function of the arguments alone.
 
     Nested: the subset of a smaller P is the beginning of that of a larger one. Seeds 0 … disjoint_seeds − 1 share
     one permutation, of which each takes its own block of ⌊pool_size / disjoint_seeds⌋ first and then the blocks
-    after it, cyclically: they are disjoint while P fits a block. Every further group of ``disjoint_seeds`` seeds
+    after it, cyclically: they are disjoint while P fits a block. Every further group of `disjoint_seeds` seeds
     does the same with another permutation: disjoint within the group, independent of the other groups.
 
-    Raises ``InputError`` where P exceeds the pool.
+    Raises `InputError` where P exceeds the pool.
     """
     _check(pool_size, P, subset_seed, disjoint_seeds)
     group, member = divmod(subset_seed, disjoint_seeds)
@@ -86,7 +87,7 @@ def _farthest(dataset: Dataset, subset_seed: int, P: int) -> Ints:
 
 @functools.lru_cache(maxsize=16)
 def _farthest_order(reusable: _Reusable, subset_seed: int, count: int) -> Ints:
-    """The first ``count`` frames in farthest-point order: the seed's own block first, then what is left of the pool.
+    """The first `count` frames in farthest-point order: the seed's own block first, then what is left of the pool.
 
     Of its block the seed takes the first frame of its random permutation, then always the frame whose distance to
     those taken is largest; and goes on in the same way, with all that it has taken, over the rest of the pool.
@@ -103,15 +104,15 @@ def _farthest_order(reusable: _Reusable, subset_seed: int, count: int) -> Ints:
 
 
 def farthest_points(points: Floats, candidates: Ints, block: int, count: int) -> Ints:
-    """Greedy farthest-point order (Gonzalez 1985) over ``candidates``, the first ``block`` of them before all others.
+    """Greedy farthest-point order (Gonzalez 1985) over `candidates`, the first `block` of them before all others.
 
     Args:
         points: coordinates. [F, D]
-        candidates: indices into ``points``; the first of them is taken first. [C]
+        candidates: indices into `points`; the first of them is taken first. [C]
         count: how many to take.
 
     Returns:
-        Indices into ``points``, nested in ``count``. [count]
+        Indices into `points`, nested in `count`. [count]
     """
     taken = np.empty(count, dtype=np.int64)
     norms = (points**2).sum(axis=1)
@@ -137,7 +138,7 @@ class Split:
 
 
 def random_split(frames: int, pool: int | None, holdout: int, test: int) -> Split:
-    """Test frames and holdout drawn at random, once and for all; the pool is ``pool`` others (None: all others)."""
+    """Test frames and holdout drawn at random, once and for all; the pool is `pool` others (None: all others)."""
     _check_sizes(frames, pool, holdout, test)
     order = np.random.default_rng([_SPLIT_STREAM, frames]).permutation(frames)
     rest = order[test + holdout :]
@@ -145,11 +146,11 @@ def random_split(frames: int, pool: int | None, holdout: int, test: int) -> Spli
 
 
 def trajectory_split(times: Floats, gap: float, pool: int | None, holdout: int, test: int) -> Split:
-    """Test frames and holdout from contiguous stretches of a trajectory, no frame of the pool within ``gap`` of them.
+    """Test frames and holdout from contiguous stretches of a trajectory, no frame of the pool within `gap` of them.
 
     The trajectory is cut into ten equal windows of time, fewer where these were not twenty gaps long. The last tenth of
     each is for test frames, and a twentieth, one gap before it, for the holdout, both spread evenly over their
-    stretches; what lies closer than ``gap`` to a stretch is left out. So test frames come from all over the
+    stretches; what lies closer than `gap` to a stretch is left out. So test frames come from all over the
     trajectory, and none has a neighbour in time in another part.
 
     Args:
@@ -187,7 +188,7 @@ def trajectory_split(times: Floats, gap: float, pool: int | None, holdout: int, 
 
 
 def _spread(candidates: Ints, count: int, name: str, gap: float) -> Ints:
-    """``count`` of the candidates, evenly spaced."""
+    """`count` of the candidates, evenly spaced."""
     if len(candidates) < count:
         raise InputError(
             f"data.{name}={count}: the stretches set aside for it hold {len(candidates)} frames (data.gap: {gap:g})"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from experiments.errors import InputError
+from experiments.core.errors import InputError
 
 Image = NDArray[Any]
 MARGIN = 4
@@ -16,8 +16,8 @@ MARGIN = 4
 
 
 def placed(image: Image, canvas: int, angle: float, scale: float) -> NDArray[np.float32]:
-    """A square image ``[h, h]`` at the centre of a canvas ``[canvas, canvas]``, magnified by ``scale`` ≥ 1 and turned
-    by ``angle`` (radians, in the sense of ``np.rot90``); empty outside."""
+    """A square image `[h, h]` at the centre of a canvas `[canvas, canvas]`, magnified by `scale` ≥ 1 and turned
+    by `angle` (radians, in the sense of `np.rot90`); empty outside."""
     cosine, sine = np.cos(angle) / scale, np.sin(angle) / scale
     matrix = np.array([[cosine, sine], [-sine, cosine]])  # from the canvas to the image, as scipy wants it
     framed = np.pad(image.astype(np.float64), MARGIN)
@@ -28,7 +28,7 @@ def placed(image: Image, canvas: int, angle: float, scale: float) -> NDArray[np.
 
 
 def turned_copies(inputs: NDArray[np.float32], copies: int) -> NDArray[np.float32]:
-    """``[n, …]`` → ``[n·copies, …]``: every image ``[C, h, h]`` followed by itself turned by 360°/copies, twice that, …
+    """`[n, …]` → `[n·copies, …]`: every image `[C, h, h]` followed by itself turned by 360°/copies, twice that, …
 
     Raises:
         InputError: more than one copy of what is no image.

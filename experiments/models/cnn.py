@@ -11,8 +11,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from experiments.group_architectures import CnnConfig
-from experiments.models.grid import (
+from experiments.models.group_architectures import CnnConfig
+from experiments.nn.grid import (
     correlate,
     kernel_of,
     normalized,
@@ -22,13 +22,13 @@ from experiments.models.grid import (
     summary,
     with_bias,
 )
-from experiments.models.parameters import Parameter, draw_all
-from experiments.models.radial import scaled_silu
+from experiments.nn.parameters import Parameter, draw_all
+from experiments.nn.radial import scaled_silu
 from experiments.tasks.task import Tensors
 
 
 class Cnn:
-    """A function of weights and images ``[p, B, C, *space]``; see the module."""
+    """A function of weights and images `[p, B, C, *space]`; see the module."""
 
     def __init__(self, config: CnnConfig, shape: tuple[int, ...], outputs: int) -> None:
         self.config = config
@@ -46,11 +46,11 @@ class Cnn:
         return (*out, *readout_parameters(config.channels, self.n_outputs, config.hidden))
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Weights of one run (no pack axis), the same for the same ``seed``."""
+        """Weights of one run (no pack axis), the same for the same `seed`."""
         return draw_all(self.parameters(), seed, dtype)
 
     def outputs(self, params: Tensors, inputs: Tensor) -> Tensor:
-        """``[p, B, C, *space]`` → ``[p, B, o]``."""
+        """`[p, B, C, *space]` → `[p, B, o]`."""
         x = inputs
         for t in range(self.config.n_layers):
             kernel = kernel_of(params[f"layer{t}.kernel"], self.config.kernel)

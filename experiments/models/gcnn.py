@@ -7,7 +7,7 @@ The point group H (rotations by 90°; with mirrors for p4m) acts on the grid by 
     kernel of the group                  ψ_h(h', x)  = ψ(h⁻¹h', h⁻¹x)                      eq. 11
 
 so that every kernel is one set of weights, moved by the elements of H: a gather. Nonlinearities act on each number;
-a soft maximum (or a mean) over H and the grid is invariant, exactly, and so are the means by which ``instance_norm``
+a soft maximum (or a mean) over H and the grid is invariant, exactly, and so are the means by which `instance_norm`
 normalises.
 """
 
@@ -20,9 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from experiments.group_architectures import GcnnConfig
-from experiments.models.constants import Constant
-from experiments.models.grid import (
+from experiments.models.group_architectures import GcnnConfig
+from experiments.nn.constants import Constant
+from experiments.nn.grid import (
     check_square,
     correlate,
     normalized,
@@ -32,22 +32,22 @@ from experiments.models.grid import (
     summary,
     with_bias,
 )
-from experiments.models.parameters import Parameter, draw_all
-from experiments.models.radial import scaled_silu
+from experiments.nn.parameters import Parameter, draw_all
+from experiments.nn.radial import scaled_silu
 from experiments.tasks.task import Tensors
 
 Whole = NDArray[np.int64]
 
 
 def point_group(symmetry: str) -> Whole:
-    """Matrices ``[|H|, 2, 2]`` of p4 (4 of them) or p4m (8), the identity first."""
+    """Matrices `[|H|, 2, 2]` of p4 (4 of them) or p4m (8), the identity first."""
     turn, mirror, one = np.array([[0, -1], [1, 0]]), np.array([[1, 0], [0, -1]]), np.eye(2, dtype=np.int64)
     turns = [np.linalg.matrix_power(turn, k) for k in range(4)]
     return np.array([t @ m for m in ([one, mirror] if symmetry == "p4m" else [one]) for t in turns], np.int64)
 
 
 def moved_taps(group: Whole, side: int) -> Whole:
-    """``[|H|, side²]``: the tap h⁻¹x for every element h and every tap x of a centred square of odd ``side``."""
+    """`[|H|, side²]`: the tap h⁻¹x for every element h and every tap x of a centred square of odd `side`."""
     half = side // 2
     taps = np.stack(np.meshgrid(*[np.arange(-half, half + 1)] * 2, indexing="ij"), -1).reshape(-1, 2)
     back = np.einsum("hji,tj->hti", group, taps) + half  # the inverse of h is its transpose
@@ -55,13 +55,13 @@ def moved_taps(group: Whole, side: int) -> Whole:
 
 
 def moved_elements(group: Whole) -> Whole:
-    """``[|H|, |H|]``: the number of h⁻¹h' for every h and h'."""
+    """`[|H|, |H|]`: the number of h⁻¹h' for every h and h'."""
     products = np.einsum("hji,kjl->hkil", group, group)
     return np.asarray((products[:, :, None] == group).all((-2, -1)).argmax(-1))
 
 
 class Gcnn:
-    """A function of weights and square images ``[p, B, C, n, n]``; see the module."""
+    """A function of weights and square images `[p, B, C, n, n]`; see the module."""
 
     def __init__(self, config: GcnnConfig, shape: tuple[int, ...], outputs: int) -> None:
         check_square(shape, "gcnn")
@@ -85,11 +85,11 @@ class Gcnn:
         return (*out, *readout_parameters(config.channels, self.n_outputs, config.hidden))
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Weights of one run (no pack axis), the same for the same ``seed``."""
+        """Weights of one run (no pack axis), the same for the same `seed`."""
         return draw_all(self.parameters(), seed, dtype)
 
     def features(self, params: Tensors, inputs: Tensor) -> Tensor:
-        """``[p, B, C, n, n]`` → ``[p, B, C', |H|, n, n]``, behind the last nonlinearity."""
+        """`[p, B, C, n, n]` → `[p, B, C', |H|, n, n]`, behind the last nonlinearity."""
         x = inputs
         for t in range(self.config.n_layers):
             weight = params[f"layer{t}.kernel"]  # [p, places, C, C']
@@ -102,11 +102,11 @@ class Gcnn:
         return x.reshape(p, batch, self.config.channels, self.order, *space)
 
     def outputs(self, params: Tensors, inputs: Tensor) -> Tensor:
-        """``[p, B, C, n, n]`` → ``[p, B, o]``."""
+        """`[p, B, C, n, n]` → `[p, B, o]`."""
         return readout(params, summary(self.features(params, inputs), 3, self.config.instance_norm))
 
     def _kernel(self, weight: Tensor, places: Constant) -> Tensor:
-        """The whole bank of moved kernels, ``[p, C'·|H|, C·(|H|), side, side]``."""
+        """The whole bank of moved kernels, `[p, C'·|H|, C·(|H|), side, side]`."""
         p, stored, c, out = weight.shape
         side = self.config.kernel
         scale = 1 / math.sqrt(stored * c)

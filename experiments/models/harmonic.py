@@ -3,7 +3,7 @@
 arXiv 1612.04642. A filter of order m is W_m(r, φ) = R(r)·e^{i(mφ + β)} with radial profile R and phase β learned
 (eq. 4), here R = Σ_j w_j·(ring j). Where an image turns by θ, its correlation with W_m turns along and is multiplied by
 e^{imθ}; correlations of a feature of order m' with W_m have order m' + m (eq. 7). A layer sums, for each order from 0
-to ``max_order``, over all orders before it; the nonlinearity ReLU(|z| + b)·z/|z| (eq. 10) and the soft maximum of |z|
+to `max_order`, over all orders before it; the nonlinearity ReLU(|z| + b)·z/|z| (eq. 10) and the soft maximum of |z|
 over the grid keep the symmetry. The paper sums magnitudes over orders; here the readout sees those of each.
 
 In continuous space this is exact for every angle. On a grid it is exact for multiples of 90°; other angles see the
@@ -19,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from experiments.group_architectures import HarmonicConfig
-from experiments.models.constants import Constant
-from experiments.models.grid import check_square, correlate, pooled, readout, readout_parameters
-from experiments.models.parameters import Parameter, draw_all
+from experiments.models.group_architectures import HarmonicConfig
+from experiments.nn.constants import Constant
+from experiments.nn.grid import check_square, correlate, pooled, readout, readout_parameters
+from experiments.nn.parameters import Parameter, draw_all
 from experiments.tasks.task import Tensors
 
 RING_WIDTH = 0.6
@@ -34,7 +34,7 @@ PHASES = 2.0
 
 
 def filters(points: NDArray[np.float64], radius: float, n_rings: int, order: int) -> NDArray[np.complex128]:
-    """Rings times e^{i·order·φ}, ``[n_rings, taps]``, at points ``[taps, 2]``; 0 beyond ``radius`` + ½.
+    """Rings times e^{i·order·φ}, `[n_rings, taps]`, at points `[taps, 2]`; 0 beyond `radius` + ½.
 
     An order other than 0 has no value at the centre: 0 there.
     """
@@ -47,7 +47,7 @@ def filters(points: NDArray[np.float64], radius: float, n_rings: int, order: int
 
 
 class Harmonic:
-    """A function of weights and square images ``[p, B, C, n, n]``; see the module."""
+    """A function of weights and square images `[p, B, C, n, n]`; see the module."""
 
     def __init__(self, config: HarmonicConfig, shape: tuple[int, ...], outputs: int) -> None:
         check_square(shape, "harmonic")
@@ -67,10 +67,10 @@ class Harmonic:
         wanted = [[o - i + config.max_order for i in orders for o in self.orders] for orders in (range(1), self.orders)]
         self._bases = [Constant(torch.as_tensor(np.array(parts)[places])) for places in wanted]
         """Of the first layer and of all others, by orders before and behind it: what cosines and sines of phases give,
-        ``[pairs, 2·rings, taps of both parts]``."""
+        `[pairs, 2·rings, taps of both parts]`."""
 
     def inputs_of(self, t: int) -> tuple[range, int]:
-        """Orders and channels that layer ``t`` sees."""
+        """Orders and channels that layer `t` sees."""
         return (range(1), self.channels) if t == 0 else (self.orders, self.config.channels)
 
     def parameters(self) -> tuple[Parameter, ...]:
@@ -87,11 +87,11 @@ class Harmonic:
         return (*out, *readout_parameters(c * len(self.orders), self.n_outputs, config.hidden))
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Weights of one run (no pack axis), the same for the same ``seed``."""
+        """Weights of one run (no pack axis), the same for the same `seed`."""
         return draw_all(self.parameters(), seed, dtype)
 
     def features(self, params: Tensors, inputs: Tensor) -> Tensor:
-        """``[p, B, C, n, n]`` → ``[p, B, orders, C', 2, n, n]``, real and imaginary parts behind the last layer."""
+        """`[p, B, C, n, n]` → `[p, B, orders, C', 2, n, n]`, real and imaginary parts behind the last layer."""
         p, batch, _, *space = inputs.shape
         c, orders = self.config.channels, len(self.orders)
         x = inputs
@@ -104,13 +104,13 @@ class Harmonic:
         return z
 
     def outputs(self, params: Tensors, inputs: Tensor) -> Tensor:
-        """``[p, B, C, n, n]`` → ``[p, B, o]``."""
+        """`[p, B, C, n, n]` → `[p, B, o]`."""
         z = self.features(params, inputs)
         size = ((z * z).sum(4) + TINY).sqrt()  # [p, B, orders, C', n, n]
         return readout(params, pooled(size, 4).flatten(2))
 
     def _kernel(self, params: Tensors, t: int) -> Tensor:
-        """Real kernel ``[p, orders·C'·2, orders·C·(2), side, side]``: a complex product as four real ones."""
+        """Real kernel `[p, orders·C'·2, orders·C·(2), side, side]`: a complex product as four real ones."""
         orders, before = self.inputs_of(t)
         side, c = self.config.kernel, self.config.channels
         scale = 1 / math.sqrt(self.config.n_rings * before * len(orders))

@@ -33,11 +33,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.group_architectures import LorentzConfig
-from experiments.models.constants import Constant
-from experiments.models.grid import readout, readout_parameters
-from experiments.models.parameters import Parameter, draw_all
-from experiments.models.radial import scaled_silu
+from experiments.models.group_architectures import LorentzConfig
+from experiments.nn.constants import Constant
+from experiments.nn.grid import readout, readout_parameters
+from experiments.nn.parameters import Parameter, draw_all
+from experiments.nn.radial import scaled_silu
 from experiments.tasks.task import Tensors
 
 UNIT = 10.0
@@ -86,7 +86,7 @@ def plan(config: LorentzConfig) -> tuple[Layer, ...]:
 
 @dataclass(frozen=True)
 class Features:
-    """Of every particle: scalars ``[p, B, n, C]``, four-vectors ``[p, B, n, 4, C]``, and tensors ``[p, B, n, 4, 4, C]``
+    """Of every particle: scalars `[p, B, n, C]`, four-vectors `[p, B, n, 4, C]`, and tensors `[p, B, n, 4, 4, C]`
     with the second index lowered (None where there are none)."""
 
     scalars: Tensor
@@ -101,7 +101,7 @@ def squashed(x: Tensor) -> Tensor:
 
 
 class Lorentz:
-    """A function of weights and momenta ``[p, B, n, 4]`` (E, p_x, p_y, p_z); all 0 is padding."""
+    """A function of weights and momenta `[p, B, n, 4]` (E, p_x, p_y, p_z); all 0 is padding."""
 
     def __init__(self, config: LorentzConfig, shape: tuple[int, ...], outputs: int) -> None:
         self.config = config
@@ -124,11 +124,11 @@ class Lorentz:
         return (*out, *readout_parameters(c, self.n_outputs, self.config.hidden))
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Weights of one run (no pack axis), the same for the same ``seed``."""
+        """Weights of one run (no pack axis), the same for the same `seed`."""
         return draw_all(self.parameters(), seed, dtype)
 
     def outputs(self, params: Tensors, inputs: Tensor) -> Tensor:
-        """``[p, B, n, 4]`` → ``[p, B, o]``."""
+        """`[p, B, n, 4]` → `[p, B, o]`."""
         real = (inputs[..., 0] > 0).to(inputs.dtype)  # [p, B, n]
         scalars = self.features(params, at_rest(inputs))[-1].scalars
         return readout(params, (scalars * real[..., None]).sum(2) * (1 / math.sqrt(self.n_particles)))
@@ -151,7 +151,7 @@ class Lorentz:
         return out
 
     def _layer(self, t: int, params: Tensors, x: Features, momenta: Tensor, f: Tensor, metric: Tensor) -> Features:
-        """All products (see the module), mixed; ``f``: what weighs a pair of particles, for every product with p_ij."""
+        """All products (see the module), mixed; `f`: what weighs a pair of particles, for every product with p_ij."""
         layer, name, c = self.layers[t], f"layer{t}", self.config.channels
         f_ss, f_sv, *others = torch.split(f, c, 2)
         p, s, v = momenta[..., None], x.scalars, x.vectors
@@ -195,7 +195,7 @@ class Lorentz:
 
 
 def at_rest(momenta: Tensor) -> Tensor:
-    """Momenta ``[p, B, n, 4]`` seen from where those of a jet sum to zero; of a jet without mass, as they are.
+    """Momenta `[p, B, n, 4]` seen from where those of a jet sum to zero; of a jet without mass, as they are.
 
     Components of a jet at 600 GeV are a hundred times what its particles have at rest, and invariants of products of
     three momenta would lose all digits of single precision.
@@ -221,7 +221,7 @@ def _outer(left: Tensor, right: Tensor) -> Tensor:
 
 
 def _times(matrix: Tensor, vector: Tensor) -> Tensor:
-    """``[…, 4, 4, C]`` and ``[…, 4, C]`` → ``[…, 4, C]``."""
+    """`[…, 4, 4, C]` and `[…, 4, C]` → `[…, 4, C]`."""
     return (matrix * vector[..., None, :, :]).sum(-2)
 
 
@@ -253,18 +253,18 @@ def _symmetric(matrix: Tensor, metric: Tensor) -> Tensor:
 
 
 def dual_of(matrix: Tensor) -> Tensor:
-    """*a of antisymmetric a, ``[…, 4, 4, C]`` with mixed indices: ½ ε^{μνρσ} a_{ρσ}; twice is −1."""
+    """*a of antisymmetric a, `[…, 4, 4, C]` with mixed indices: ½ ε^{μνρσ} a_{ρσ}; twice is −1."""
     return torch.einsum("xyrs,...rsc->...xyc", _DUAL.like(matrix), matrix)
 
 
 def _mixed(x: Tensor, weight: Tensor) -> Tensor:
-    """A linear map of the last axis, ``[p, …, C]`` and ``[p, C, C']`` → ``[p, …, C']``, scaled by 1/√C."""
+    """A linear map of the last axis, `[p, …, C]` and `[p, C, C']` → `[p, …, C']`, scaled by 1/√C."""
     flat = x.reshape(len(x), -1, x.shape[-1]) @ (weight * (1 / math.sqrt(x.shape[-1])))
     return flat.reshape(*x.shape[:-1], weight.shape[-1])
 
 
 def _weighed(separation: Tensor, real: Tensor, params: Tensors, name: str) -> Tensor:
-    """f(p_ij²)/n of all products and channels, ``[p, B, products·C, i, j]``; 0 for padding. Matrices of particles come
+    """f(p_ij²)/n of all products and channels, `[p, B, products·C, i, j]`; 0 for padding. Matrices of particles come
     last: sums over j are products with them."""
     p, batch, n, _ = separation.shape
     first, second = (params[f"{name}.pair.{k}"].mT[:, None] for k in (0, 1))  # [p, 1, h, 1], [p, 1, products·C, h]
@@ -274,7 +274,7 @@ def _weighed(separation: Tensor, real: Tensor, params: Tensors, name: str) -> Te
 
 
 def _summed(f: Tensor, *values: Tensor) -> list[Tensor]:
-    """Σ_j f_ij x_j of each of ``values``: ``[p, B, C, i, j]`` and ``[p, B, j, …, C]`` → ``[p, B, i, …, C]``."""
+    """Σ_j f_ij x_j of each of `values`: `[p, B, C, i, j]` and `[p, B, j, …, C]` → `[p, B, i, …, C]`."""
     flat = [x.flatten(3, -2) if x.ndim > 4 else x[..., None, :] for x in values]  # [p, B, j, numbers, C]
     together = f @ torch.cat(flat, 3).permute(0, 1, 4, 2, 3)
     parts = torch.split(together.permute(0, 1, 3, 4, 2), [x.shape[3] for x in flat], 3)

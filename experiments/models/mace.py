@@ -1,12 +1,12 @@
 """MACE (Batatia et al. 2022, arXiv 2206.07697) as a pure function of packed weights and packed neighbourhoods.
 
-Layout: channels last, ``[p, n, m, C]``; degrees are kept apart or joined along m in the order (l, m). Features have
+Layout: channels last, `[p, n, m, C]`; degrees are kept apart or joined along m in the order (l, m). Features have
 natural parity (−1)^l, as in mace-torch with hidden irreps "Cx0e + Cx1o + …": only couplings with even l₁+l₂+l₃.
-Whatever cannot reach the energy has neither weights nor arithmetic (``plan``), so that the identities between function
+Whatever cannot reach the energy has neither weights nor arithmetic (`plan`), so that the identities between function
 classes hold exactly: one layer ⇒ L irrelevant; (L=0, ν=1) independent of edge_lmax; edge_lmax=0 ⇒ L irrelevant.
 
 Two linear maps in a row of mace-torch are one here: embedding and first "up" map; the first layer's node map and the
-species-dependent one behind it; with ``first_residual``, embedding and the map of the first residual. A matrix is
+species-dependent one behind it; with `first_residual`, embedding and the map of the first residual. A matrix is
 normalised by the root of its fan-in; picking a species costs no factor.
 """
 
@@ -18,17 +18,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from experiments.config import MaceConfig
-from experiments.models.contraction import Contraction, couplings
-from experiments.models.convolution import Convolution, Path
-from experiments.models.edges import Edges, edges_of
-from experiments.models.graph import Graph, gather_senders, to_slots
-from experiments.models.linear import linear, species_linear
-from experiments.models.parameters import Parameter, draw_all
-from experiments.models.radial import bessel, perceptron, scaled_silu
+from experiments.models.architectures import MaceConfig
+from experiments.nn.contraction import Contraction, couplings
+from experiments.nn.convolution import Convolution, Path
+from experiments.nn.edges import Edges, edges_of
+from experiments.nn.graph import Graph, gather_senders, to_slots
+from experiments.nn.linear import linear, species_linear
+from experiments.nn.parameters import Parameter, draw_all
+from experiments.nn.radial import bessel, perceptron, scaled_silu
 
 Features = dict[int, Tensor]
-"""Degree l → ``[p, n, 2l+1, C]``."""
+"""Degree l → `[p, n, 2l+1, C]`."""
 
 
 @dataclass(frozen=True)
@@ -112,16 +112,16 @@ class Mace:
         return t == 0 and not self.config.first_residual
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Weights of one run (no pack axis), the same for the same ``seed``.
+        """Weights of one run (no pack axis), the same for the same `seed`.
 
-        ``constant.inverse_neighbours`` (not trained) multiplies the sums over neighbours; 1 until it is set.
+        `constant.inverse_neighbours` (not trained) multiplies the sums over neighbours; 1 until it is set.
         """
         return draw_all(self.parameters(), seed, dtype) | {"constant.inverse_neighbours": torch.ones((), dtype=dtype)}
 
     def energies(self, params: Mapping[str, Tensor], graph: Graph) -> Tensor:
-        """Atomic energies ``[p, n]`` (in units of the task's scale); every tensor of ``params`` leads with p.
+        """Atomic energies `[p, n]` (in units of the task's scale); every tensor of `params` leads with p.
 
-        Differentiable to any order in ``params`` and ``graph.vectors``; padding atoms have energy 0.
+        Differentiable to any order in `params` and `graph.vectors`; padding atoms have energy 0.
         """
         *earlier, last = self.node_features(params, graph)
         hidden = scaled_silu(linear(last[0], params["readout.0"]))
@@ -143,7 +143,7 @@ class Mace:
         return out
 
     def _sums(self, t: int, params: Mapping[str, Tensor], edges: Edges, basis: Tensor, h: Features) -> Tensor:
-        """A-features ``[p, n, M, C]`` with all degrees joined: eqs. 8 and 9."""
+        """A-features `[p, n, M, C]` with all degrees joined: eqs. 8 and 9."""
         layer, convolution = self.layers[t], self.convolutions[t]
         weights = [params[f"layer{t}.radial.{i}"] for i in range(len(self.config.radial_hidden) + 1)]
         radial = to_slots(perceptron(basis, weights), edges.graph, edges.pairs)  # [p, n, k, paths·C]

@@ -8,14 +8,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from experiments.group_architectures import MlpConfig
-from experiments.models.parameters import Parameter, draw_all
-from experiments.models.radial import scaled_silu
+from experiments.models.group_architectures import MlpConfig
+from experiments.nn.parameters import Parameter, draw_all
+from experiments.nn.radial import scaled_silu
 from experiments.tasks.task import Tensors
 
 
 class Mlp:
-    """A function of weights and arrays ``[p, B, …]``, whose numbers it takes in any order."""
+    """A function of weights and arrays `[p, B, …]`, whose numbers it takes in any order."""
 
     def __init__(self, config: MlpConfig, shape: tuple[int, ...], outputs: int) -> None:
         self.widths = [math.prod(shape), *[config.channels] * config.n_layers, outputs]
@@ -29,11 +29,11 @@ class Mlp:
         return tuple(out)
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Weights of one run (no pack axis), the same for the same ``seed``."""
+        """Weights of one run (no pack axis), the same for the same `seed`."""
         return draw_all(self.parameters(), seed, dtype)
 
     def outputs(self, params: Tensors, inputs: Tensor) -> Tensor:
-        """``[p, B, …]`` → ``[p, B, o]``."""
+        """`[p, B, …]` → `[p, B, o]`."""
         x = inputs.flatten(2)
         last = len(self.widths) - 2
         for t in range(last + 1):

@@ -7,15 +7,15 @@ import math
 import torch
 from torch import Tensor
 
-from experiments.group_architectures import MomentaConfig
+from experiments.models.group_architectures import MomentaConfig
 from experiments.models.lorentz import UNIT, squashed
-from experiments.models.parameters import Parameter, draw_all
-from experiments.models.radial import scaled_silu
+from experiments.nn.parameters import Parameter, draw_all
+from experiments.nn.radial import scaled_silu
 from experiments.tasks.task import Tensors
 
 
 class Momenta:
-    """A function of weights and momenta ``[p, B, n, 4]``: a perceptron on each particle, one on the sum of its values.
+    """A function of weights and momenta `[p, B, n, 4]`: a perceptron on each particle, one on the sum of its values.
 
     Components enter as sgn(x)·ln(1 + |x|), x in units of 10 GeV, for they span decades.
     """
@@ -35,11 +35,11 @@ class Momenta:
         return tuple(out)
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Weights of one run (no pack axis), the same for the same ``seed``."""
+        """Weights of one run (no pack axis), the same for the same `seed`."""
         return draw_all(self.parameters(), seed, dtype)
 
     def outputs(self, params: Tensors, inputs: Tensor) -> Tensor:
-        """``[p, B, n, 4]`` → ``[p, B, o]``."""
+        """`[p, B, n, 4]` → `[p, B, o]`."""
         p, batch, n, _ = inputs.shape
         x = squashed(inputs.reshape(p, batch * n, -1) * (1 / UNIT))
         for t in range(len(self.widths["particle"]) - 1):

@@ -11,7 +11,7 @@ and the energy of an atom is an MLP of its last h; forces are its gradient, as f
 map of a message's MLP commutes with the sum over neighbours and the envelope, and so acts once an atom.
 
 Every message carries the envelope, so that the energy has two continuous derivatives where an atom leaves the cutoff;
-SiLU has all. Rotations are learned from data, with ``training.augment=true`` from turned copies of them.
+SiLU has all. Rotations are learned from data, with `training.augment=true` from turned copies of them.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from experiments.architectures import MpnnConfig
-from experiments.models.edges import edges_of
-from experiments.models.graph import Graph, gather_senders, to_slots
-from experiments.models.parameters import Parameter, draw_all
-from experiments.models.radial import bessel, scaled_silu
+from experiments.models.architectures import MpnnConfig
+from experiments.nn.edges import edges_of
+from experiments.nn.graph import Graph, gather_senders, to_slots
+from experiments.nn.parameters import Parameter, draw_all
+from experiments.nn.radial import bessel, scaled_silu
 
 
 class Mpnn:
     """Unconstrained message passing as a function of weights; see the module."""
 
     def __init__(self, config: MpnnConfig, n_species: int, n_outputs: int = 1) -> None:
-        """``n_outputs``: numbers read out of every atom; an energy is one."""
+        """`n_outputs`: numbers read out of every atom; an energy is one."""
         self.config = config
         self.n_species = n_species
         self.n_outputs = n_outputs
@@ -59,21 +59,21 @@ class Mpnn:
         return tuple(out)
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Weights of one run (no pack axis), the same for the same ``seed``.
+        """Weights of one run (no pack axis), the same for the same `seed`.
 
-        ``constant.inverse_neighbours`` (not trained) is 1/N̄; 1 until it is set.
+        `constant.inverse_neighbours` (not trained) is 1/N̄; 1 until it is set.
         """
         return draw_all(self.parameters(), seed, dtype) | {"constant.inverse_neighbours": torch.ones((), dtype=dtype)}
 
     def energies(self, params: Mapping[str, Tensor], graph: Graph) -> Tensor:
-        """Atomic energies ``[p, n]`` (in units of the task's scale); every tensor of ``params`` leads with p.
+        """Atomic energies `[p, n]` (in units of the task's scale); every tensor of `params` leads with p.
 
-        Differentiable to any order in ``params`` and ``graph.vectors``; padding atoms have energy 0.
+        Differentiable to any order in `params` and `graph.vectors`; padding atoms have energy 0.
         """
         return self.scores(params, graph)[..., 0]
 
     def scores(self, params: Mapping[str, Tensor], graph: Graph) -> Tensor:
-        """All that is read out, ``[p, n, n_outputs]``; 0 for padding."""
+        """All that is read out, `[p, n, n_outputs]`; 0 for padding."""
         config = self.config
         edges = edges_of(graph, self.n_species, 1, config.cutoff, config.cutoff_power)
         basis = bessel(edges.distance, config.cutoff, config.n_bessel)
@@ -95,7 +95,7 @@ class Mpnn:
         return _maps(params, [(hidden, "readout.1")]) * graph.atoms[..., None]
 
     def _hidden(self, name: str, params: Mapping[str, Tensor], graph: Graph, h: Tensor, seen: Tensor) -> Tensor:
-        """Hidden layers of the messages ``[p, n, k, C]``; what depends on one atom alone is computed once for it."""
+        """Hidden layers of the messages `[p, n, k, C]`; what depends on one atom alone is computed once for it."""
         p, n, k, width = seen.shape
         scale = math.sqrt(1 / 3)  # three inputs of unit size are added
         receiver = _maps(params, [(h, f"{name}.receiver")]) + params[f"{name}.bias.0"][:, None]
@@ -109,7 +109,7 @@ class Mpnn:
 
 
 def _maps(params: Mapping[str, Tensor], terms: Sequence[tuple[Tensor, str]]) -> Tensor:
-    """Sum of linear maps ``[p, n, C]`` → ``[p, n, C']``, normalised by the root of all that is summed."""
+    """Sum of linear maps `[p, n, C]` → `[p, n, C']`, normalised by the root of all that is summed."""
     fan_in = sum(x.shape[-1] for x, _ in terms)
     first, *others = (x @ (params[name] * (1 / math.sqrt(fan_in))) for x, name in terms)
     return sum(others, first)

@@ -1,18 +1,18 @@
 """NequIP (Batzner et al. 2021, arXiv 2101.03164) as a pure function of packed weights and packed neighbourhoods.
 
-Layout: channels last, ``[p, n, 2l+1, C]`` for every irrep of O(3). One layer is, with a(z) the one-hot element,
+Layout: channels last, `[p, n, 2l+1, C]` for every irrep of O(3). One layer is, with a(z) the one-hot element,
 
     h ← gate( Linear[ 1/√N̄ Σ_j R(r_ij) · (Linear[h_j] ⊗ Y(r̂_ij)) ] + FullyConnected[h_i ⊗ a(z_i)] )
 
 with a radial network R on trainable Bessel functions times a polynomial cutoff, and sums over all paths to an irrep
 followed by one linear map; the readout is two linear maps of the scalars. Normalisations are those of the published
 code (e3nn's: 1/√fan-in for linear maps, also over species; "component" tensor products; second moments of one).
-Scale and shift of its energies are the task's: scale and baseline come from the training frames. ``species_scales``
-adds what the package's ``per_type_energy_scales`` are.
+Scale and shift of its energies are the task's: scale and baseline come from the training frames. `species_scales`
+adds what the package's `per_type_energy_scales` are.
 
-``prune=all`` leaves out what cannot reach the energy (all but scalars of the last layer, pseudo-tensors of the one
+`prune=all` leaves out what cannot reach the energy (all but scalars of the last layer, pseudo-tensors of the one
 before, …), so that the identities between function classes hold exactly: one layer ⇒ L irrelevant; edge_lmax=0 ⇒ L
-irrelevant; L=0 with its edge_lmax=0 is the invariant, SchNet-like limit. ``prune=none`` has the published weights.
+irrelevant; L=0 with its edge_lmax=0 is the invariant, SchNet-like limit. `prune=none` has the published weights.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from experiments.architectures import NequipConfig
-from experiments.models.convolution import Convolution
-from experiments.models.edges import Edges, edges_of
-from experiments.models.gate import SCALAR, Irrep, gate, gated, name_of
-from experiments.models.graph import Graph, gather_senders, to_slots
-from experiments.models.linear import linear, one_hot, species_linear
-from experiments.models.parameters import Parameter, draw_all
-from experiments.models.radial import perceptron
+from experiments.models.architectures import NequipConfig
+from experiments.nn.convolution import Convolution
+from experiments.nn.edges import Edges, edges_of
+from experiments.nn.gate import SCALAR, Irrep, gate, gated, name_of
+from experiments.nn.graph import Graph, gather_senders, to_slots
+from experiments.nn.linear import linear, one_hot, species_linear
+from experiments.nn.parameters import Parameter, draw_all
+from experiments.nn.radial import perceptron
 
 Features = dict[Irrep, Tensor]
-"""Irrep → ``[p, n, 2l+1, C]``."""
+"""Irrep → `[p, n, 2l+1, C]`."""
 IrrepPath = tuple[Irrep, int, Irrep]
 """Irrep of the sender's feature, degree of the harmonic, irrep of the result."""
 
@@ -54,7 +54,7 @@ class Layer:
 
 
 def couple(left: Irrep, degree: int, result: Irrep) -> bool:
-    """Whether ``left`` ⊗ Y_degree holds ``result``."""
+    """Whether `left` ⊗ Y_degree holds `result`."""
     total = left[0] + degree + result[0]
     return abs(left[0] - degree) <= result[0] <= left[0] + degree and left[1] * result[1] == (-1) ** total
 
@@ -112,16 +112,16 @@ class Nequip:
         return tuple(out)
 
     def _width(self, t: int) -> int:
-        """Channels of the features before layer ``t``."""
+        """Channels of the features before layer `t`."""
         return self.config.channels if t > 0 else self.config.embedding_channels
 
     def _has_self_connection(self, t: int, irrep: Irrep) -> bool:
         return irrep in self.layers[t].inputs and (t > 0 or self.config.first_self_connection)
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Weights of one run (no pack axis), the same for the same ``seed``.
+        """Weights of one run (no pack axis), the same for the same `seed`.
 
-        ``constant.inverse_neighbours`` (not trained) is 1/N̄; 1 until it is set. ``bessel`` are the frequencies of the
+        `constant.inverse_neighbours` (not trained) is 1/N̄; 1 until it is set. `bessel` are the frequencies of the
         radial basis in units of 1/cutoff, π·n at first.
         """
         frequencies = (math.pi * torch.arange(1, self.config.n_bessel + 1, dtype=torch.float64)).to(dtype)
@@ -132,9 +132,9 @@ class Nequip:
         return draw_all(self.parameters(), seed, dtype) | constants
 
     def energies(self, params: Mapping[str, Tensor], graph: Graph) -> Tensor:
-        """Atomic energies ``[p, n]`` (in units of the task's scale); every tensor of ``params`` leads with p.
+        """Atomic energies `[p, n]` (in units of the task's scale); every tensor of `params` leads with p.
 
-        Differentiable to any order in ``params`` and ``graph.vectors``; padding atoms have energy 0.
+        Differentiable to any order in `params` and `graph.vectors`; padding atoms have energy 0.
         """
         x = self.node_features(params, graph)[-1][SCALAR]
         if self.config.readout_hidden is not None:
@@ -185,7 +185,7 @@ class Nequip:
         return out
 
     def _of_species(self, params: Mapping[str, Tensor], weight: Tensor) -> Tensor:
-        """One matrix a species ``[p, S, C, C']`` from the weights ``[p, V, C, C']`` of a self-connection."""
+        """One matrix a species `[p, S, C, C']` from the weights `[p, V, C, C']` of a self-connection."""
         weight = weight * (1 / math.sqrt(weight.shape[1]))
         if self.config.self_connection == "species":
             return weight
@@ -205,6 +205,6 @@ def _by_signs(layer: Layer, edge_lmax: int) -> list[tuple[tuple[int, int], slice
 
 
 def _bessel(distance: Tensor, frequencies: Tensor, cutoff: float) -> Tensor:
-    """2/r_c·sin(ω_n·r/r_c)/r (NequIP eq. 8): distances ``[p, m]`` in Å, ω ``[p, n_bessel]`` → ``[p, m, n_bessel]``."""
+    """2/r_c·sin(ω_n·r/r_c)/r (NequIP eq. 8): distances `[p, m]` in Å, ω `[p, n_bessel]` → `[p, m, n_bessel]`."""
     apart = distance[..., None]
     return (2 / cutoff) * torch.sin(apart * (frequencies / cutoff)[:, None]) / apart

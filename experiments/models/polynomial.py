@@ -26,17 +26,17 @@ import torch
 from e3nn import o3
 from torch import Tensor
 
-from experiments.architectures import PolynomialConfig
-from experiments.models.constants import Constant
-from experiments.models.convolution import Path
-from experiments.models.edges import edges_of
-from experiments.models.graph import Graph, gather_senders, to_slots
-from experiments.models.linear import linear, species_linear
-from experiments.models.parameters import Parameter, draw_all
-from experiments.models.radial import bessel
+from experiments.models.architectures import PolynomialConfig
+from experiments.nn.constants import Constant
+from experiments.nn.convolution import Path
+from experiments.nn.edges import edges_of
+from experiments.nn.graph import Graph, gather_senders, to_slots
+from experiments.nn.linear import linear, species_linear
+from experiments.nn.parameters import Parameter, draw_all
+from experiments.nn.radial import bessel
 
 Features = dict[int, Tensor]
-"""Degree l → ``[p, n, 2l+1, C]``."""
+"""Degree l → `[p, n, 2l+1, C]`."""
 
 
 @dataclass(frozen=True)
@@ -99,16 +99,16 @@ class Polynomial:
         return tuple(out)
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Weights of one run (no pack axis), the same for the same ``seed``.
+        """Weights of one run (no pack axis), the same for the same `seed`.
 
-        ``constant.inverse_neighbours`` (not trained) is 1/N̄; 1 until it is set.
+        `constant.inverse_neighbours` (not trained) is 1/N̄; 1 until it is set.
         """
         return draw_all(self.parameters(), seed, dtype) | {"constant.inverse_neighbours": torch.ones((), dtype=dtype)}
 
     def energies(self, params: Mapping[str, Tensor], graph: Graph) -> Tensor:
-        """Atomic energies ``[p, n]`` (in units of the task's scale); every tensor of ``params`` leads with p.
+        """Atomic energies `[p, n]` (in units of the task's scale); every tensor of `params` leads with p.
 
-        Differentiable to any order in ``params`` and ``graph.vectors``; padding atoms have energy 0.
+        Differentiable to any order in `params` and `graph.vectors`; padding atoms have energy 0.
         """
         config = self.config
         edges = edges_of(graph, self.n_species, self.edge_order, config.cutoff, config.cutoff_power)
@@ -132,7 +132,7 @@ class Polynomial:
         return energy[:, :, 0, 0] * graph.atoms
 
     def _product(self, k: int, x: Tensor, a: Tensor) -> Features:
-        """``[p, n, M₁, C]`` ⊗ ``[p, n, M₂, C]`` → degree l₃: ``[p, n, 2l₃+1, paths to l₃ · C]``.
+        """`[p, n, M₁, C]` ⊗ `[p, n, M₂, C]` → degree l₃: `[p, n, 2l₃+1, paths to l₃ · C]`.
 
         One matrix of all couplings: few operations to trace and compile, whatever the number of paths.
         """
@@ -149,7 +149,7 @@ class Polynomial:
 
 
 def _couplings(product: Product, edge_order: int) -> Tensor:
-    """``[Σ_paths (2l₃+1), M₁·M₂]`` float64: √(2l₃+1)·3j, as in e3nn's "component" normalisation. Paths are in the order
+    """`[Σ_paths (2l₃+1), M₁·M₂]` float64: √(2l₃+1)·3j, as in e3nn's "component" normalisation. Paths are in the order
     of their results."""
     start = dict(zip(product.inputs, _starts(product.inputs), strict=True))
     rows = []

@@ -21,9 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from experiments.group_architectures import ScaleSpaceConfig
-from experiments.models.constants import Constant
-from experiments.models.grid import (
+from experiments.models.group_architectures import ScaleSpaceConfig
+from experiments.nn.constants import Constant
+from experiments.nn.grid import (
     correlate,
     kernel_of,
     normalized,
@@ -33,8 +33,8 @@ from experiments.models.grid import (
     summary,
     with_bias,
 )
-from experiments.models.parameters import Parameter, draw_all
-from experiments.models.radial import scaled_silu
+from experiments.nn.parameters import Parameter, draw_all
+from experiments.nn.radial import scaled_silu
 from experiments.tasks.task import Tensors
 
 PIXEL = 0.5
@@ -42,14 +42,14 @@ PIXEL = 0.5
 
 
 def blur(size: int, deviation: float) -> NDArray[np.float64]:
-    """Periodic Gaussian blur of one axis, ``[size, size]``; blurs multiply to blurs, with variances added, exactly."""
+    """Periodic Gaussian blur of one axis, `[size, size]`; blurs multiply to blurs, with variances added, exactly."""
     frequency = np.fft.fftfreq(size)
     damping = np.exp(-2 * (np.pi * deviation * frequency) ** 2)
     return np.asarray(np.fft.ifft(damping[:, None] * np.fft.fft(np.eye(size), axis=0), axis=0).real)
 
 
 class ScaleSpace:
-    """A function of weights and images ``[p, B, C, n, m]``; see the module."""
+    """A function of weights and images `[p, B, C, n, m]`; see the module."""
 
     def __init__(self, config: ScaleSpaceConfig, shape: tuple[int, ...], outputs: int) -> None:
         self.config = config
@@ -71,11 +71,11 @@ class ScaleSpace:
         return (*out, *readout_parameters(config.channels, self.n_outputs, config.hidden))
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Weights of one run (no pack axis), the same for the same ``seed``."""
+        """Weights of one run (no pack axis), the same for the same `seed`."""
         return draw_all(self.parameters(), seed, dtype)
 
     def lifted(self, inputs: Tensor) -> list[Tensor]:
-        """The image on every scale, ``[p, B, C, n, m]`` each."""
+        """The image on every scale, `[p, B, C, n, m]` each."""
         sized = [[axis.like(inputs) for axis in pair] for pair in self.blurs]
         return [rows @ inputs @ columns.T for rows, columns in sized]
 
@@ -93,7 +93,7 @@ class ScaleSpace:
         return [scaled_silu(with_bias(y, params[f"layer{t}.bias"])) for y in found]
 
     def outputs(self, params: Tensors, inputs: Tensor) -> Tensor:
-        """``[p, B, C, n, m]`` → ``[p, B, o]``."""
+        """`[p, B, C, n, m]` → `[p, B, o]`."""
         x = self.lifted(inputs)
         for t in range(self.config.n_layers):
             x = self.layer(params, t, x)

@@ -18,12 +18,12 @@ import torch
 from e3nn import o3
 from torch import Tensor
 
-from experiments.errors import InputError
-from experiments.group_architectures import Steerable3dConfig
-from experiments.models.constants import Constant
-from experiments.models.grid import correlate, normalized, normalizes, readout, readout_parameters, summary
-from experiments.models.parameters import Parameter, draw_all
-from experiments.models.radial import scaled_silu
+from experiments.core.errors import InputError
+from experiments.models.group_architectures import Steerable3dConfig
+from experiments.nn.constants import Constant
+from experiments.nn.grid import correlate, normalized, normalizes, readout, readout_parameters, summary
+from experiments.nn.parameters import Parameter, draw_all
+from experiments.nn.radial import scaled_silu
 from experiments.tasks.task import Tensors
 
 RING_WIDTH = 0.6
@@ -34,10 +34,10 @@ blurred so. (Of white noise itself a ring of 80 taps would be taken for 9 times 
 
 
 def kernels(points: Tensor, radius: float, n_rings: int, before: int, after: int) -> Tensor:
-    """All steerable kernels from degree ``before`` to ``after`` at ``points`` ``[taps, 3]`` (float64).
+    """All steerable kernels from degree `before` to `after` at `points` `[taps, 3]` (float64).
 
     Returns:
-        ``[n, 2·after+1, 2·before+1, taps]``, for every degree of the harmonic all rings; 0 beyond ``radius`` + ½.
+        `[n, 2·after+1, 2·before+1, taps]`, for every degree of the harmonic all rings; 0 beyond `radius` + ½.
     """
     r = points.norm(dim=1)
     centres = torch.linspace(0, radius, n_rings, dtype=points.dtype) if n_rings > 1 else torch.zeros(1).to(points)
@@ -53,7 +53,7 @@ def kernels(points: Tensor, radius: float, n_rings: int, before: int, after: int
 
 
 class Steerable3d:
-    """A function of weights and voxels ``[p, B, C, n, n, n]``; see the module."""
+    """A function of weights and voxels `[p, B, C, n, n, n]`; see the module."""
 
     def __init__(self, config: Steerable3dConfig, shape: tuple[int, ...], outputs: int) -> None:
         if len(shape) != 4 or len(set(shape[1:])) != 1:
@@ -73,7 +73,7 @@ class Steerable3d:
                 self.bases[before, after] = Constant(found / size.clamp(min=1e-30).sqrt()[:, None, None, None])
 
     def fields(self, t: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-        """Degrees and channels before and behind the correlation of layer ``t``; gates are scalars."""
+        """Degrees and channels before and behind the correlation of layer `t`; gates are scalars."""
         c, last = self.config.channels, t == self.config.n_layers - 1
         degrees = [0] if last else list(range(self.config.L + 1))  # the readout sees scalars
         before = [(0, self.channels)] if t == 0 else [(degree, c) for degree in range(self.config.L + 1)]
@@ -91,15 +91,15 @@ class Steerable3d:
         return (*out, *readout_parameters(self.config.channels, self.n_outputs, self.config.hidden))
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Weights of one run (no pack axis), the same for the same ``seed``."""
+        """Weights of one run (no pack axis), the same for the same `seed`."""
         return draw_all(self.parameters(), seed, dtype)
 
     def features(self, params: Tensors, inputs: Tensor) -> list[Tensor]:
-        """Fields behind the last layer but its scalars' mean: ``[p, B, C, 2l+1, n, n, n]`` by degree."""
+        """Fields behind the last layer but its scalars' mean: `[p, B, C, 2l+1, n, n, n]` by degree."""
         return self._layers(params, inputs, self.config.n_layers - 1)
 
     def outputs(self, params: Tensors, inputs: Tensor) -> Tensor:
-        """``[p, B, C, n, n, n]`` → ``[p, B, o]``."""
+        """`[p, B, C, n, n, n]` → `[p, B, o]`."""
         scalars = self._layers(params, inputs, self.config.n_layers)[0]
         return readout(params, summary(scalars, 3, self.config.instance_norm))
 
@@ -121,7 +121,7 @@ class Steerable3d:
         return fields
 
     def _kernel(self, params: Tensors, t: int) -> Tensor:
-        """``[p, Σ C'(2l'+1), Σ C(2l+1), side, side, side]``."""
+        """`[p, Σ C'(2l'+1), Σ C(2l+1), side, side, side]`."""
         before, after = self.fields(t)
         rows = []
         for o, _ in after:

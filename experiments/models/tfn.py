@@ -1,6 +1,6 @@
 """Tensor field network (Thomas et al. 2018, arXiv 1802.08219) as a pure function of packed weights and neighbourhoods.
 
-Layout: channels last, ``[p, n, 2l+1, C]`` for every degree l. One layer is
+Layout: channels last, `[p, n, 2l+1, C]` for every degree l. One layer is
 
     point convolution   Σ_b [R_c(r_ab)·Y_{l_f}(r̂_ab)] ⊗ V_b, over all paths (l_i, l_f) → l_o, a itself among the b
     self-interaction    a linear map of all paths to l_o, with a bias for l = 0
@@ -32,15 +32,15 @@ from e3nn.math import normalize2mom
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from experiments.architectures import TfnConfig
-from experiments.models.convolution import Convolution, Path
-from experiments.models.edges import Edges, edges_of
-from experiments.models.graph import Graph, gather_senders, to_slots
-from experiments.models.linear import linear
-from experiments.models.parameters import Parameter, draw_all
+from experiments.models.architectures import TfnConfig
+from experiments.nn.convolution import Convolution, Path
+from experiments.nn.edges import Edges, edges_of
+from experiments.nn.graph import Graph, gather_senders, to_slots
+from experiments.nn.linear import linear
+from experiments.nn.parameters import Parameter, draw_all
 
 Features = dict[int, Tensor]
-"""Degree l → ``[p, n, 2l+1, C]``."""
+"""Degree l → `[p, n, 2l+1, C]`."""
 TINY = 1e-8
 """Under the root of a norm; the authors' own regulariser is the larger of this and the square."""
 
@@ -79,7 +79,7 @@ class Tfn:
     """Tensor field network as a function of weights; see the module for layout and conventions."""
 
     def __init__(self, config: TfnConfig, n_species: int, n_outputs: int = 1) -> None:
-        """``n_outputs``: scalars of the last layer; an energy is one."""
+        """`n_outputs`: scalars of the last layer; an energy is one."""
         self.config = config
         self.n_species = n_species
         self.n_outputs = n_outputs
@@ -106,25 +106,25 @@ class Tfn:
         return tuple(out)
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Weights of one run (no pack axis), the same for the same ``seed``.
+        """Weights of one run (no pack axis), the same for the same `seed`.
 
-        ``constant.inverse_neighbours`` (not trained) is 1/N̄; 1 until it is set.
+        `constant.inverse_neighbours` (not trained) is 1/N̄; 1 until it is set.
         """
         return draw_all(self.parameters(), seed, dtype) | {"constant.inverse_neighbours": torch.ones((), dtype=dtype)}
 
     def energies(self, params: Mapping[str, Tensor], graph: Graph) -> Tensor:
-        """Atomic energies ``[p, n]`` (in units of the task's scale); every tensor of ``params`` leads with p.
+        """Atomic energies `[p, n]` (in units of the task's scale); every tensor of `params` leads with p.
 
-        Differentiable to any order in ``params`` and ``graph.vectors``; padding atoms have energy 0.
+        Differentiable to any order in `params` and `graph.vectors`; padding atoms have energy 0.
         """
         return self.scores(params, graph)[..., 0]
 
     def scores(self, params: Mapping[str, Tensor], graph: Graph) -> Tensor:
-        """The scalars of the last layer, ``[p, n, n_outputs]``; 0 for padding."""
+        """The scalars of the last layer, `[p, n, n_outputs]`; 0 for padding."""
         return self.node_features(params, graph)[-1][0][:, :, 0] * graph.atoms[..., None]
 
     def node_features(self, params: Mapping[str, Tensor], graph: Graph) -> list[Features]:
-        """Node features behind every layer, by degree; those of the last are the outputs ``[p, n, 1, n_outputs]``."""
+        """Node features behind every layer, by degree; those of the last are the outputs `[p, n, 1, n_outputs]`."""
         config = self.config
         edges = edges_of(graph, self.n_species, config.edge_order, config.cutoff, config.cutoff_power)
         scale = 1 / math.sqrt(self.n_species)  # a linear map of a one-hot vector
@@ -158,8 +158,8 @@ class Tfn:
         return out
 
     def _own(self, t: int, degree: int, radial: Tensor, h: Features, width: int) -> Tensor | float:
-        """What a node itself adds to its sums ``[p, n, 2l+1, width]``: on the path (l, 0, l) alone, with the filters at
-        r = 0, ``radial`` ``[p, paths, C]``."""
+        """What a node itself adds to its sums `[p, n, 2l+1, width]`: on the path (l, 0, l) alone, with the filters at
+        r = 0, `radial` `[p, paths, C]`."""
         own = (degree, 0, degree)
         if own not in self.layers[t].paths:
             return 0.0
@@ -168,7 +168,7 @@ class Tfn:
         return torch.nn.functional.pad(x, (before, width - before - self.config.channels))
 
     def _radial(self, t: int, params: Mapping[str, Tensor], distance: Tensor) -> Tensor:
-        """Distances ``[p, m]`` in Å → ``[p, m, paths, C]``, without the envelope."""
+        """Distances `[p, m]` in Å → `[p, m, paths, C]`, without the envelope."""
         config, paths = self.config, len(self.layers[t].paths)
         p, m = distance.shape
         name, width = f"layer{t}.radial", config.radial_width
@@ -196,6 +196,6 @@ def scaled_softplus(x: Tensor) -> Tensor:
 
 
 def gaussians(distance: Tensor, cutoff: float, count: int) -> Tensor:
-    """exp(−((r − r_i)/Δ)²) with centres r_i from 0 to the cutoff and their spacing Δ; ``[...]`` → ``[..., count]``."""
+    """exp(−((r − r_i)/Δ)²) with centres r_i from 0 to the cutoff and their spacing Δ; `[...]` → `[..., count]`."""
     centres = torch.linspace(0, cutoff, count, dtype=distance.dtype, device=distance.device)
     return torch.exp(-(((distance[..., None] - centres) * ((count - 1) / cutoff)) ** 2))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from experiments.data.dataset import Floats, Frames
+from experiments.core.arrays import Floats
+from experiments.data.dataset import Frames
 from experiments.tasks.predictions import Predictions
 
 UNITS = {"force_mae": "eV/Å", "force_rmse": "eV/Å", "energy_mae": "eV", "energy_rmse": "eV"}
@@ -43,7 +44,7 @@ def frame_errors(predicted: Predictions, frames: Frames) -> pd.DataFrame:
 
 
 def metrics_of(errors: pd.DataFrame) -> dict[str, MetricValue]:
-    """The metrics of :data:`UNITS` from per-frame errors; force components of all frames weigh the same.
+    """The metrics of `UNITS` from per-frame errors; force components of all frames weigh the same.
 
     Frames are the unit of the standard error, for forces within a frame are correlated; that of a root mean
     square follows from that of the mean square by the delta method, sem(√m) = sem(m)/(2√m). Where forces are not

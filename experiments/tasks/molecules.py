@@ -6,7 +6,7 @@ RMS of the run's own training frames (so that the loss is in its units) and the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -14,10 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from experiments.core.arrays import Ints
 from experiments.data.baseline import Baseline, fit_baseline
-from experiments.data.dataset import Dataset, Frames, Ints
+from experiments.data.dataset import Dataset, Frames
 from experiments.data.shared_graph import shared_neighbours
-from experiments.models.graph import Graph, pair_forces
+from experiments.nn.graph import Graph, pair_forces
+from experiments.tasks.evaluation import Evaluation, evaluation
+from experiments.tasks.metrics import frame_errors, metrics_of
 from experiments.tasks.predictions import Predictions
 from experiments.tasks.task import Evaluates, Tensors
 
@@ -29,7 +32,7 @@ class Network(Protocol):
     """What the task needs of a model (experiments/models)."""
 
     def energies(self, params: Tensors, graph: Graph) -> Tensor:
-        """Normalised atomic energies ``[p, n]``."""
+        """Normalised atomic energies `[p, n]`."""
         ...
 
 
@@ -37,8 +40,8 @@ class Network(Protocol):
 class Resident:
     """Frames of one split as tensors on the device, ready to be picked by index.
 
-    vectors ``[F, N, K, 3]``, index/reverse/mask ``[F, N, K]``, species and atoms ``[F, N]``: see ``Graph``, but
-    with indices local to the frame. energies ``[F]`` float64 and forces ``[F, N, 3]`` in eV and eV/Å.
+    vectors `[F, N, K, 3]`, index/reverse/mask `[F, N, K]`, species and atoms `[F, N]`: see `Graph`, but
+    with indices local to the frame. energies `[F]` float64 and forces `[F, N, 3]` in eV and eV/Å.
     """
 
     tensors: dict[str, Tensor]
@@ -53,7 +56,7 @@ class Resident:
 @dataclass(frozen=True)
 class Prepared:
     """A run's training frames (indices into the pool) and what follows from them alone: the energy baseline,
-    the force RMS ``scale`` in eV/Å, and one over the mean number of neighbours."""
+    the force RMS `scale` in eV/Å, and one over the mean number of neighbours."""
 
     subset: Ints
     baseline: Baseline
@@ -77,7 +80,7 @@ class MoleculeTask:
         device: torch.device,
         elements: Sequence[int] | None = None,
     ) -> None:
-        """``elements`` are the ascending atomic numbers of a trained model; None: those of the dataset."""
+        """`elements` are the ascending atomic numbers of a trained model; None: those of the dataset."""
         self.dataset = dataset
         self.cutoff = cutoff
         self.dtype = dtype
@@ -135,13 +138,11 @@ class MoleculeTask:
 
     def evaluator(self, model: Network, terms: tuple[bool, bool]) -> Evaluates:
         """Energies get their best constant where training on forces alone leaves it undetermined."""
-        from experiments.training import evaluate
-
-        return evaluate.Evaluator(self, model, energy_offset=not terms[0])
+        return Evaluator(self, model, energy_offset=not terms[0])
 
     def targets(self, runs: Sequence[Prepared], weights: Sequence[tuple[float, float]]) -> dict[str, Tensor]:
-        """Normalised labels of a pack: ``energies`` ``[p, F]`` over the pool, given on each run's own subset
-        (zero elsewhere), and ``scale`` ``[p]``; with the weights of the loss's terms ``[p, 2]``: of the energy per
+        """Normalised labels of a pack: `energies` `[p, F]` over the pool, given on each run's own subset
+        (zero elsewhere), and `scale` `[p]`; with the weights of the loss's terms `[p, 2]`: of the energy per
         atom and of the forces, both in units of the force RMS."""
         energies = np.zeros((len(runs), len(self.dataset.pool)))
         for row, run in zip(energies, runs, strict=True):
@@ -163,10 +164,10 @@ class MoleculeTask:
         picked: Tensor,
         terms: tuple[bool, bool],
     ) -> Tensor:
-        """Loss of every run ``[p]`` on its batch ``picked`` ``[p, B]`` (indices into the pool).
+        """Loss of every run `[p]` on its batch `picked` `[p, B]` (indices into the pool).
 
-        ``resident`` are the pool's tensors, ``targets`` those of :meth:`targets`; ``terms`` tells whether energies
-        and whether forces are trained on. ``rotations`` ``[p, B, 3, 3]`` among the targets turn the frames of the
+        `resident` are the pool's tensors, `targets` those of `targets`; `terms` tells whether energies
+        and whether forces are trained on. `rotations` `[p, B, 3, 3]` among the targets turn the frames of the
         batch, and their forces with them.
         """
         energy_weight, force_weight = targets["weights"].unbind(1)
@@ -197,7 +198,7 @@ class MoleculeTask:
     def predict(
         self, model: Network, params: Tensors, runs: Sequence[Prepared], split: Resident, picked: Sequence[Ints]
     ) -> list[Predictions]:
-        """Predictions of every run of a pack, run ``i`` on frames ``picked[i]`` of ``split`` (all of one length)."""
+        """Predictions of every run of a pack, run `i` on frames `picked[i]` of `split` (all of one length)."""
         raw = self._raw(model, params, split, np.stack(picked))
         return [
             Predictions(run.scale * energies + run.baseline.predict(split.frames.numbers[chosen]), run.scale * forces)
@@ -226,7 +227,7 @@ class MoleculeTask:
 
 
 def pick_graph(tensors: Tensors, picked: Tensor) -> Graph:
-    """The graph of frames ``picked`` ``[p, B]``: frames side by side, indices made global to the pack."""
+    """The graph of frames `picked` `[p, B]`: frames side by side, indices made global to the pack."""
     p, batch = picked.shape
     atoms, slots = tensors["index"].shape[1:]
     place = torch.arange(p * batch, device=picked.device).reshape(p, batch, 1, 1)
@@ -241,7 +242,7 @@ def pick_graph(tensors: Tensors, picked: Tensor) -> Graph:
 
 
 def turned(vectors: Tensor, rotations: Tensor) -> Tensor:
-    """Vectors ``[p, B·N, ..., 3]`` of B frames, each frame by its own rotation ``[p, B, 3, 3]``."""
+    """Vectors `[p, B·N, ..., 3]` of B frames, each frame by its own rotation `[p, B, 3, 3]`."""
     p, batch = rotations.shape[:2]
     return (vectors.reshape(p, batch, -1, 3) @ rotations.transpose(2, 3)).reshape(vectors.shape)
 
@@ -250,3 +251,48 @@ def differentiable(graph: Graph) -> Graph:
     """The same graph with vectors that gradients can be taken with respect to."""
     vectors = graph.vectors.detach().requires_grad_(True)
     return Graph(vectors, graph.senders, graph.reverse, graph.mask, graph.species, graph.atoms)
+
+
+class Evaluator:
+    """Evaluates the averaged weights of single runs.
+
+    Args:
+        energy_offset: give energies their best constant on the training frames (for training on forces alone,
+            which leaves it undetermined); part of the fit, and it uses training labels only.
+    """
+
+    def __init__(self, task: MoleculeTask, model: Network, energy_offset: bool) -> None:
+        self.task = task
+        self.model = model
+        self.energy_offset = energy_offset
+
+    def full(self, weights: Mapping[str, Tensor], prepared: Prepared) -> Evaluation:
+        """Errors on all test frames and on the run's training frames."""
+        task = self.task
+        pool, test = task.dataset.pool.take(prepared.subset), task.dataset.test
+        train_predictions = self._predict(weights, prepared, task.pool, prepared.subset)
+        test_predictions = self._predict(weights, prepared, task.test, np.arange(len(test)))
+        offset = 0.0
+        if self.energy_offset:
+            atoms = (pool.numbers > 0).sum(1)
+            offset = float(((pool.energies - train_predictions.energies) / atoms).mean())
+            train_predictions = _shifted(train_predictions, offset * atoms)
+            test_predictions = _shifted(test_predictions, offset * (test.numbers > 0).sum(1))
+        return replace(evaluation(test_predictions, train_predictions, test, pool), energy_offset=offset)
+
+    def glance(self, weights: Mapping[str, Tensor], prepared: Prepared) -> dict[str, float]:
+        """Errors on the holdout, for history and progress."""
+        holdout = self.task.dataset.holdout
+        if len(holdout) == 0:
+            return {}
+        found = self._predict(weights, prepared, self.task.holdout, np.arange(len(holdout)))
+        errors = metrics_of(frame_errors(found, holdout))
+        return {f"holdout_{name}": errors[name].value for name in errors}
+
+    def _predict(self, weights: Mapping[str, Tensor], prepared: Prepared, split: Resident, picked: Ints) -> Predictions:
+        params = {name: value[None] for name, value in weights.items()}
+        return self.task.predict(self.model, params, [prepared], split, [picked])[0]
+
+
+def _shifted(predictions: Predictions, energies: Any) -> Predictions:
+    return Predictions(predictions.energies + energies, predictions.forces)

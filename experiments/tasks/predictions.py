@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from experiments.data.dataset import Floats
+from experiments.core.arrays import Floats
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """``energies`` ``[frames]`` in eV, ``forces`` ``[frames, atoms, 3]`` in eV/Å (zero on padding)."""
+    """`energies` `[frames]` in eV, `forces` `[frames, atoms, 3]` in eV/Å (zero on padding)."""
 
     energies: Floats
     forces: Floats

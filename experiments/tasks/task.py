@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from experiments.data.dataset import Ints
+from experiments.core.arrays import Ints
 
 if TYPE_CHECKING:
-    from experiments.training.evaluate import Evaluation
+    from experiments.tasks.evaluation import Evaluation
 
 Tensors = Mapping[str, Tensor]
 
@@ -24,7 +24,7 @@ class Model(Protocol):
     """A network whose parameters carry the pack axis first; what else it can do is between it and the task."""
 
     def init(self, seed: int, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Parameters of one run, without a pack axis; names that begin with ``constant.`` are not trained."""
+        """Parameters of one run, without a pack axis; names that begin with `constant.` are not trained."""
         ...
 
 
@@ -33,12 +33,12 @@ class Prepared(Protocol):
 
     @property
     def subset(self) -> Ints:
-        """Indices of the training frames in the pool, ``[P]``."""
+        """Indices of the training frames in the pool, `[P]`."""
         ...
 
     @property
     def constants(self) -> Mapping[str, float]:
-        """Values for entries ``constant.*`` of the model's parameters."""
+        """Values for entries `constant.*` of the model's parameters."""
         ...
 
 
@@ -64,12 +64,12 @@ class Task(Protocol):
 
     @property
     def inputs(self) -> Tensors:
-        """The pool as tensors ``[F, ...]``, from which :meth:`loss` picks; shared by all runs of a pack."""
+        """The pool as tensors `[F, ...]`, from which `loss` picks; shared by all runs of a pack."""
         ...
 
     def targets(self, runs: Sequence[Any], weights: Sequence[tuple[float, float]]) -> Tensors:
         """Labels of a pack, normalised by each run's own training frames, and the weights of the loss's two terms;
-        all ``[p, ...]``."""
+        all `[p, ...]`."""
         ...
 
     def loss(
@@ -81,8 +81,8 @@ class Task(Protocol):
         picked: Tensor,
         terms: tuple[bool, bool],
     ) -> Tensor:
-        """Loss of every run ``[p]`` on its batch ``picked`` ``[p, B]``; traceable and twice differentiable.
-        ``terms`` tells which of the loss's two terms have a weight above zero."""
+        """Loss of every run `[p]` on its batch `picked` `[p, B]`; traceable and twice differentiable.
+        `terms` tells which of the loss's two terms have a weight above zero."""
         ...
 
     def evaluator(self, model: Any, terms: tuple[bool, bool]) -> Evaluates:

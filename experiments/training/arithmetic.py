@@ -12,10 +12,10 @@ cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
 
 @contextmanager
 def arithmetic(tf32: bool) -> Iterator[None]:
-    """Meanwhile matrix products and convolutions of float32 keep its 24 binary digits, or 11 with ``tf32`` (by torch's
+    """Meanwhile matrix products and convolutions of float32 keep its 24 binary digits, or 11 with `tf32` (by torch's
     defaults products keep 24 and convolutions 11), and cuDNN takes algorithms by shape, not by timing, and only ones
     that give the same result each time. Nothing of this concerns a CPU."""
-    # The older names of torch's switches: where only the newer ``fp32_precision`` is set, asking for the older ones
+    # The older names of torch's switches: where only the newer `fp32_precision` is set, asking for the older ones
     # is an error, and Inductor asks for them.
     before = cuda.matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark
     try:

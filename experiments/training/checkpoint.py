@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from experiments import files
+from experiments.core import files
 
 logger = logging.getLogger(__name__)
 KEPT = 2
@@ -29,7 +29,7 @@ KEPT = 2
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """``tensors`` without a pack axis, and JSON ``facts`` (the clock among them)."""
+    """`tensors` without a pack axis, and JSON `facts` (the clock among them)."""
 
     tensors: dict[str, Tensor]
     facts: dict[str, Any]
@@ -72,7 +72,7 @@ def load(path: Path) -> Checkpoint | None:
 
 
 def save_step(directory: Path, clock: int, checkpoint: Checkpoint) -> None:
-    """Write ``step-<clock>.safetensors`` and drop all but the last few of this attempt."""
+    """Write `step-<clock>.safetensors` and drop all but the last few of this attempt."""
     save(directory / f"step-{clock:09d}.safetensors", checkpoint)
     for old in sorted(directory.glob("step-*.safetensors"))[:-KEPT]:
         old.unlink(missing_ok=True)

@@ -48,7 +48,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def lost_device(error: BaseException, device: torch.device) -> str | None:
-    """Why ``device`` can no longer be used by this process, in one line; None if the error is the run's own."""
+    """Why `device` can no longer be used by this process, in one line; None if the error is the run's own."""
     if out_of_memory(error):
         return None
     for one in causes(error):
@@ -58,7 +58,7 @@ def lost_device(error: BaseException, device: torch.device) -> str | None:
 
 
 def unusable(device: torch.device) -> str | None:
-    """Why nothing can be computed on ``device``, in one line, found by a try; None if it works."""
+    """Why nothing can be computed on `device`, in one line, found by a try; None if it works."""
     if device.type == "cpu":
         return None
     if device.type == "cuda" and not torch.cuda.is_available():

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from experiments import files
+from experiments.core import files
 
 
 class History:
-    """Records of one run, written to ``history.jsonl`` in its attempt's directory."""
+    """Records of one run, written to `history.jsonl` in its attempt's directory."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory

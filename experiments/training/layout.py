@@ -17,7 +17,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Block:
-    """``count`` matrices of ``rows × columns`` at ``start`` of the vector; vectors have one row."""
+    """`count` matrices of `rows × columns` at `start` of the vector; vectors have one row."""
 
     start: int
     count: int
@@ -26,11 +26,11 @@ class Block:
 
     @property
     def name(self) -> str:
-        """``16x32``."""
+        """`16x32`."""
         return f"{self.rows}x{self.columns}"
 
     def of(self, flat: Tensor) -> Tensor:
-        """A view ``[p, count, rows, columns]`` of ``[p, n]``."""
+        """A view `[p, count, rows, columns]` of `[p, n]`."""
         size = self.count * self.rows * self.columns
         return flat[:, self.start : self.start + size].reshape(len(flat), self.count, self.rows, self.columns)
 
@@ -42,7 +42,7 @@ class Layout:
     """
 
     def __init__(self, shapes: Mapping[str, torch.Size]) -> None:
-        """``shapes`` of one run's parameters, without the pack axis."""
+        """`shapes` of one run's parameters, without the pack axis."""
         self.shapes = {name: tuple(shapes[name]) for name in sorted(shapes, key=lambda n: (_matrix(shapes[n]), n))}
         self.places: dict[str, tuple[int, int]] = {}
         self.blocks: list[Block] = []
@@ -57,11 +57,11 @@ class Layout:
         self.size = start
 
     def flat(self, params: Mapping[str, Tensor]) -> Tensor:
-        """One vector ``[p, n]`` from ``[p, ...]`` each."""
+        """One vector `[p, n]` from `[p, ...]` each."""
         return torch.cat([params[name].reshape(len(params[name]), -1) for name in self.shapes], 1)
 
     def named(self, flat: Tensor) -> dict[str, Tensor]:
-        """Parameters ``[p, ...]`` as views of ``[p, n]``."""
+        """Parameters `[p, ...]` as views of `[p, n]`."""
         return {
             name: flat[:, slice(*self.places[name])].reshape(len(flat), *shape) for name, shape in self.shapes.items()
         }

@@ -2,7 +2,7 @@
 
 Training asks after each leg whether to stop, which is where a worker says that it lives. While a shape is compiled,
 weights are evaluated or a fit is solved in closed form nothing asks for minutes or hours: such work is marked here, and
-a thread of the worker (:class:`experiments.worker.Heartbeat`) says it instead.
+a thread of the worker (`experiments.runs.worker.Heartbeat`) says it instead.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _until = -math.inf
 
 @contextmanager
 def lengthy() -> Iterator[None]:
-    """Inside (as ``with lengthy():`` or ``@lengthy()``), the main thread is at one piece of work that may take long."""
+    """Inside (as `with lengthy():` or `@lengthy()`), the main thread is at one piece of work that may take long."""
     global _until
     before, _until = _until, time.monotonic() + LONGEST_SECONDS
     try:
@@ -31,5 +31,5 @@ def lengthy() -> Iterator[None]:
 
 
 def at_work() -> bool:
-    """Whether the main thread is inside :func:`lengthy`, and has not been for longer than :data:`LONGEST_SECONDS`."""
+    """Whether the main thread is inside `lengthy`, and has not been for longer than `LONGEST_SECONDS`."""
     return time.monotonic() < _until

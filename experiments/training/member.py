@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import Tensor
 
-from experiments.config import TrainingConfig
+from experiments.config.run import TrainingConfig
+from experiments.tasks.evaluation import Evaluation
 from experiments.training import checkpoint
 from experiments.training.checkpoint import Checkpoint
-from experiments.training.evaluate import Evaluation
 from experiments.training.history import History
 from experiments.training.schedule import Schedule
 
@@ -24,7 +24,7 @@ TRUNK = "trunk.safetensors"
 class Member:
     """A run in a pack.
 
-    Members of one pack have shapes and operations in common (``RunConfig.shape_id``); every number of their
+    Members of one pack have shapes and operations in common (`RunConfig.shape_id`); every number of their
     settings may differ.
     """
 
@@ -39,7 +39,7 @@ class Member:
     prepared: Any
     """What the task made of its training frames; a Prepared."""
     trunk: Checkpoint | None = None
-    """Where a run of a smaller budget left the trunk; see :func:`trunk_of`."""
+    """Where a run of a smaller budget left the trunk; see `trunk_of`."""
     clock: int = 0
     start: int = 0
     """The clock at which its own updates began: 0, unless it continues a trunk."""
@@ -50,7 +50,7 @@ class Member:
     half: Evaluation | None = None
     full: Evaluation | None = None
     aside: dict[str, Tensor] | None = None
-    """State put aside: at the fork, to come back to after the branch; at the departure, for :data:`TRUNK`."""
+    """State put aside: at the fork, to come back to after the branch; at the departure, for `TRUNK`."""
     weights: dict[str, Tensor] | None = None
     """Averaged parameters and constants, once it has ended."""
     failure: str | None = None
@@ -74,7 +74,7 @@ class Member:
         self.history.restart()
 
     def resume(self, facts: Mapping[str, Any]) -> None:
-        """Go on from the facts of a checkpoint; see :meth:`facts`."""
+        """Go on from the facts of a checkpoint; see `facts`."""
         self.clock, self.start = int(facts["clock"]), int(facts["start"])
         self.seconds, self.cpu_seconds = float(facts["seconds"]), float(facts["cpu_seconds"])
         self.half = None if facts["half"] is None else Evaluation.from_json(facts["half"])
@@ -102,7 +102,7 @@ class Member:
         self.start = self.clock
 
     def leave_trunk(self) -> None:
-        """Write :data:`TRUNK` for a larger budget to continue."""
+        """Write `TRUNK` for a larger budget to continue."""
         assert self.aside is not None
         assert self.full is not None
         facts = {"step": self.schedule.decay_start(self.schedule.max_steps), "full": self.full.to_json()}
@@ -110,6 +110,6 @@ class Member:
 
 
 def usable_trunk(path: Path, schedule: Schedule) -> Checkpoint | None:
-    """The trunk at ``path`` where it is there, whole, and has not gone past the schedule's fork."""
+    """The trunk at `path` where it is there, whole, and has not gone past the schedule's fork."""
     found = checkpoint.load(path) if path.exists() else None
     return found if found is not None and found.facts["step"] <= schedule.fork else None

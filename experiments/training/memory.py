@@ -35,11 +35,11 @@ def train_within_memory(
     Args:
         members: runs of equal shapes and operations.
         build: makes a pack of some of them; each starts from its latest checkpoint.
-        stop, report, ended: see :meth:`Pack.train`.
+        stop, report, ended: see `Pack.train`.
 
     Raises:
-        Interrupted: ``stop()`` turned true.
-        Exception: what :func:`out_of_memory` recognises, where a run does not fit by itself.
+        Interrupted: `stop()` turned true.
+        Exception: what `out_of_memory` recognises, where a run does not fit by itself.
     """
     waiting = {member.name: member for member in members}
     size = fitting(build, members) if len(members) > 1 else 1
@@ -95,7 +95,7 @@ def fitting(build: Build, members: Sequence[Member]) -> int:
 
 
 def chosen_size(count: int, first: int, each: int, free: int) -> int:
-    """Runs at a time of ``count``: the first takes ``first`` bytes, each further one ``each``, of ``free``."""
+    """Runs at a time of `count`: the first takes `first` bytes, each further one `each`, of `free`."""
     most = 1 + max(0, free - first) // each
     return count if count <= most else 1 << (most.bit_length() - 1)
 
@@ -115,13 +115,13 @@ def free_bytes(device: torch.device) -> int:
 
 
 def forget(error: BaseException) -> None:
-    """Drop the variables of the functions that ``error`` came through: they are what fills the memory."""
+    """Drop the variables of the functions that `error` came through: they are what fills the memory."""
     for one in causes(error):
         traceback.clear_frames(one.__traceback__)
 
 
 def release(compiled: bool = False) -> None:
-    """Give what is no longer used back to the GPU; ``compiled``: the memory of all compiled steps' graphs too."""
+    """Give what is no longer used back to the GPU; `compiled`: the memory of all compiled steps' graphs too."""
     gc.collect()
     if torch.cuda.is_available():
         if compiled:

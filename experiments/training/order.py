@@ -5,15 +5,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from experiments.data.dataset import Floats, Ints
+from experiments.core.arrays import Floats, Ints
 
 _TURNS = 2**32  # above every seed: keeps the rotations apart from the shuffles
 
 
 def batches(seed: int, P: int, batch_size: int, steps: Ints) -> Ints:
-    """Positions in the subset, ``[len(steps), batch_size]``.
+    """Positions in the subset, `[len(steps), batch_size]`.
 
-    The stream of frames is one shuffle of the P frames after another; update ``s`` takes the ``batch_size`` next
+    The stream of frames is one shuffle of the P frames after another; update `s` takes the `batch_size` next
     ones, also where that crosses from one shuffle into the next, and where P is smaller than a batch.
     """
     place = steps[:, None] * batch_size + np.arange(batch_size)
@@ -27,7 +27,7 @@ def batches(seed: int, P: int, batch_size: int, steps: Ints) -> Ints:
 
 
 def rotations(seed: int, batch_size: int, steps: Ints) -> Floats:
-    """A rotation for every frame of every batch, ``[len(steps), batch_size, 3, 3]``: uniform on SO(3), independent.
+    """A rotation for every frame of every batch, `[len(steps), batch_size, 3, 3]`: uniform on SO(3), independent.
 
     From normalised quaternions of normal numbers.
     """

@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from experiments.nn.parameters import is_constant
+from experiments.tasks.evaluation import Evaluation
 from experiments.tasks.task import Model, Task
 from experiments.training import checkpoint
 from experiments.training.device_errors import out_of_memory
-from experiments.training.evaluate import Evaluation
 from experiments.training.layout import Layout
 from experiments.training.lengthy import lengthy
 from experiments.training.member import Member
@@ -77,7 +78,7 @@ class Pack:
     Args:
         members: runs of equal shapes and operations; they may be at different clocks.
         task, model: shared by all.
-        compile: whether to compile the step (their settings' ``compile`` where a compiler is at hand).
+        compile: whether to compile the step (their settings' `compile` where a compiler is at hand).
     """
 
     def __init__(self, members: Sequence[Member], task: Task, model: Model, compile: bool) -> None:
@@ -137,15 +138,15 @@ class Pack:
         }
 
     def train(self, stop: Callable[[], bool], report: Report, ended: Callable[[Member], None] = ignore) -> None:
-        """Train every member to its end; its evaluations are then on it, or its ``failure``.
+        """Train every member to its end; its evaluations are then on it, or its `failure`.
 
         Args:
-            stop: asked after at most ``LEG`` updates.
+            stop: asked after at most `LEG` updates.
             report: hears of progress.
             ended: hears of each member as soon as it has ended, while the others go on.
 
         Raises:
-            Interrupted: ``stop()`` turned true.
+            Interrupted: `stop()` turned true.
             TooLarge: out of memory during an update of a pack of two or more; each of its runs has a checkpoint of the
                 last whole chunk of updates. Elsewhere the error itself is raised.
         """
@@ -167,18 +168,18 @@ class Pack:
                 self.save()
 
     def advance(self, length: int) -> None:
-        """``length`` updates of every member, without events or checkpoints: for benchmarks."""
+        """`length` updates of every member, without events or checkpoints: for benchmarks."""
         self._leg(length)
 
     def bare_gradient(self, eager: bool = False) -> Tensor:
-        """Return the gradient ``[p, n]`` on one batch: for benchmarks; ``eager``, not compiled, to measure memory."""
+        """Return the gradient `[p, n]` on one batch: for benchmarks; `eager`, not compiled, to measure memory."""
         picked = torch.zeros((len(self.slots), self.batch_size), dtype=torch.int64, device=self.task.device)
         constants = part(self.state, "constants")
         gradient = eager_gradient(self._loss, self.layout) if eager else self._step()[0]
         return gradient(self.state["params"], constants, self.targets, self.task.inputs, picked)[1]
 
     def bare_steps(self, length: int) -> None:
-        """The traced steps of ``length`` updates alone, on one batch at rate 0: what the engine's overhead is
+        """The traced steps of `length` updates alone, on one batch at rate 0: what the engine's overhead is
         measured against."""
         step = self._step()
         picked = torch.zeros((len(self.slots), self.batch_size), dtype=torch.int64, device=self.task.device)
@@ -212,7 +213,7 @@ class Pack:
             raise TooLarge from error
 
     def _leg(self, length: int) -> None:
-        """``length`` updates of every member."""
+        """`length` updates of every member."""
         members = self.active
         step = self._step()
         began, began_cpu = time.monotonic(), time.process_time()
@@ -258,7 +259,7 @@ class Pack:
         return torch.as_tensor(values, dtype=self.task.dtype, device=self.task.device)
 
     def _update(self, step: Step, picked: Tensor, rate: Tensor, number: Tensor) -> Tensor:
-        """One update of the pack; the losses before it ``[p]``."""
+        """One update of the pack; the losses before it `[p]`."""
         gradient, update = step
         constants = part(self.state, "constants")
         losses, grads = gradient(self.state["params"], constants, self.targets, self.task.inputs, picked)
@@ -307,7 +308,7 @@ class Pack:
         return loss
 
     def _weights(self, i: int) -> dict[str, Tensor]:
-        """Run ``i``'s averaged parameters and constants by name, without a pack axis."""
+        """Run `i`'s averaged parameters and constants by name, without a pack axis."""
         state = take(self.state, i)
         memory = {k: v[None] for k, v in part(state, "optimizer").items()}
         evaluated = self.optimizer.evaluated(state["ema"][None], memory)
@@ -371,29 +372,24 @@ class Pack:
         self._saved = time.monotonic()
 
 
-def is_constant(name: str) -> bool:
-    """Whether an entry of a model's parameters is not trained."""
-    return name.startswith("constant.")
-
-
 def part(state: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
-    """Entries ``kind/name`` of a flat state, by name."""
+    """Entries `kind/name` of a flat state, by name."""
     prefix = f"{kind}/"
     return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
 
 
 def stack(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Single states side by side: ``[...]`` each → ``[p, ...]``."""
+    """Single states side by side: `[...]` each → `[p, ...]`."""
     return {key: torch.stack([state[key] for state in states]) for key in states[0]}
 
 
 def take(state: Mapping[str, Tensor], i: int) -> dict[str, Tensor]:
-    """Run ``i``'s state without the pack axis."""
+    """Run `i`'s state without the pack axis."""
     return {key: value[i] for key, value in state.items()}
 
 
 def put(state: Mapping[str, Tensor], i: int, single: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The pack's state with run ``i``'s replaced."""
+    """The pack's state with run `i`'s replaced."""
     new = {}
     for key, value in state.items():
         copy = value.clone()

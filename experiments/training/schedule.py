@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Schedule:
-    """Warm-up over ``warmup`` updates, then constant, then linear to zero over the last ``cooldown`` of each budget."""
+    """Warm-up over `warmup` updates, then constant, then linear to zero over the last `cooldown` of each budget."""
 
     max_steps: int
     warmup: int
@@ -26,7 +26,7 @@ class Schedule:
         return self.max_steps // 2
 
     def decay_start(self, budget: int) -> int:
-        """First step of a schedule of ``budget`` updates that decays."""
+        """First step of a schedule of `budget` updates that decays."""
         return budget - max(1, round(self.cooldown * budget))
 
     @property
@@ -45,15 +45,15 @@ class Schedule:
         return self.decay_start(self.max_steps) + self.half - self.fork
 
     def on_branch(self, clock: int) -> bool:
-        """Whether the update at ``clock`` belongs to the branch."""
+        """Whether the update at `clock` belongs to the branch."""
         return self.fork <= clock < self.half
 
     def step(self, clock: int) -> int:
-        """Place in its schedule of the update at ``clock``."""
+        """Place in its schedule of the update at `clock`."""
         return clock if clock < self.half else clock - (self.half - self.fork)
 
     def factor(self, clock: int) -> float:
-        """Learning rate of the update at ``clock`` in units of the peak's."""
+        """Learning rate of the update at `clock` in units of the peak's."""
         budget = self.half if self.on_branch(clock) else self.max_steps
         step, start = self.step(clock), self.decay_start(budget)
         return self.rise(clock) * (1.0 if step < start else (budget - step) / (budget - start))

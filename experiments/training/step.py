@@ -1,7 +1,7 @@
 """What an update computes, as two traced graphs of a whole pack: the gradient, and what follows from it.
 
-The gradient of a loss on forces needs second derivatives, which ``torch.compile`` cannot take. So the derivatives
-are traced first (``make_fx`` records the operations that autograd runs), and what is compiled is a plain graph.
+The gradient of a loss on forces needs second derivatives, which `torch.compile` cannot take. So the derivatives
+are traced first (`make_fx` records the operations that autograd runs), and what is compiled is a plain graph.
 Clipping, optimiser and moving average are a graph of their own: inside the gradient's they would triple the time to
 compile; as ordinary operations they would cost half as much time as the gradient (measured).
 """
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from experiments.compiler import compiler, lacking, warn
+from experiments.core.compiler import compiler, lacking, warn
 from experiments.training.layout import Layout
 from experiments.training.lengthy import lengthy
 from experiments.training.optimizers.optimizer import Optimizer, along
@@ -27,7 +27,7 @@ Gradient = Callable[[Tensor, Tensors, Tensors, Tensors, Tensor], tuple[Tensor, T
 """(parameters [p, n], constants, targets, resident tensors, picked [p, B]) → loss [p], gradient [p, n]."""
 Update = Callable[[Tensors, Tensor, Tensor, Tensor, Tensors], dict[str, Tensor]]
 """(state, gradient [p, n], rate [p], step [p] counted from 1, limits: clip [p], ema_decay [p]) → state, with
-``params`` [p, n], ``ema`` [p, n] and the optimiser's entries as ``optimizer/name``."""
+`params` [p, n], `ema` [p, n] and the optimiser's entries as `optimizer/name`."""
 Listed = Callable[..., tuple[Tensor, ...]]
 
 
@@ -54,7 +54,7 @@ def make_gradient(
     compile: bool,
     example: tuple[Tensor, Tensors, Tensors, Tensors, Tensor],
 ) -> Gradient:
-    """The gradient, compiled for the shapes of ``example`` (the arguments of a call) where ``compile`` is set."""
+    """The gradient, compiled for the shapes of `example` (the arguments of a call) where `compile` is set."""
     eager = eager_gradient(loss, layout)
     if not compile:
         return eager
@@ -101,7 +101,7 @@ def eager_update(optimizer: Optimizer, layout: Layout) -> Update:
 def make_update(
     optimizer: Optimizer, layout: Layout, compile: bool, example: tuple[Tensors, Tensor, Tensor, Tensor, Tensors]
 ) -> Update:
-    """The update, compiled for the shapes of ``example`` (the arguments of a call) where ``compile`` is set."""
+    """The update, compiled for the shapes of `example` (the arguments of a call) where `compile` is set."""
     eager = eager_update(optimizer, layout)
     if not compile:
         return eager
@@ -126,7 +126,7 @@ def make_update(
 
 
 def compiled_for(function: Listed, inputs: Sequence[Tensor], replayed: bool) -> Listed:
-    """``function`` of tensors, traced and compiled for the shapes of ``inputs``; it is called once, so it is ready.
+    """`function` of tensors, traced and compiled for the shapes of `inputs`; it is called once, so it is ready.
 
     Args:
         replayed: on a GPU, replay the kernels as one CUDA graph: its outputs last only until the next call.
@@ -151,7 +151,7 @@ def compiled_for(function: Listed, inputs: Sequence[Tensor], replayed: bool) -> 
 
 
 def can_compile(device: torch.device) -> bool:
-    """Whether ``device``'s compiler and all that it needs are at hand; else one warning a process says what is not."""
+    """Whether `device`'s compiler and all that it needs are at hand; else one warning a process says what is not."""
     if device.type == "cpu":
         return compiler() is not None
     missing = lacking(device)

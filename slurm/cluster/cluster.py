@@ -12,9 +12,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from experiments import files
-from experiments.errors import InputError
-from experiments.leases import exclusive
+from experiments.core import files
+from experiments.core.errors import InputError
+from experiments.core.leases import exclusive
 from slurm.cluster import daemons, pointer
 from slurm.cluster.configuration import (
     ACCOUNTING,
@@ -81,7 +81,7 @@ class Cluster:
     """A cluster in a directory; a context manager that starts and stops it.
 
     Args:
-        directory: where everything of it lies; made by :meth:`up`.
+        directory: where everything of it lies; made by `up`.
         settings: what it is to be; None: as it was made, or the defaults.
     """
 
@@ -116,7 +116,7 @@ class Cluster:
         return {**others, "SLURM_CONF": str(self.layout.slurm_conf)}
 
     def run(self, *command: str, seconds: float = 60.0, check: bool = True) -> str:
-        """Output of one of Slurm's commands (``cluster.run("squeue")``).
+        """Output of one of Slurm's commands (`cluster.run("squeue")`).
 
         Raises:
             ClusterError: it failed, or did not end in time.
@@ -170,7 +170,7 @@ class Cluster:
     def down(self) -> bool:
         """Stop what runs of it, jobs included; False where nothing ran.
 
-        At the next ``up`` pending jobs are there, and those that ran start again (as after a node failure).
+        At the next `up` pending jobs are there, and those that ran start again (as after a node failure).
         """
         pointer.point_no_more_to(self.layout.slurm_conf)
         if not self._made:
@@ -186,7 +186,7 @@ class Cluster:
             daemons.end([seen.process for seen in self.job_processes()], JOB_SECONDS)
             for name in reversed([name for name in SERVICES if name in known]):
                 daemons.end([known[name]], STOP_SECONDS)
-            left = [seen.process for seen in self._processes()]  # Slurm's steps, and of an ``up`` that was killed
+            left = [seen.process for seen in self._processes()]  # Slurm's steps, and of an `up` that was killed
             daemons.end(left, 0.0, signal.SIGKILL)
             for name in known:
                 self.registry.forget(name)
@@ -221,7 +221,7 @@ class Cluster:
 
         Args:
             orphans: the jobs' own processes go on, as behind a network that broke: Slurm has no hold on them.
-            announce: tell the controller, which would find out by itself after ``SlurmdTimeout`` and a ping.
+            announce: tell the controller, which would find out by itself after `SlurmdTimeout` and a ping.
         """
         names = ("SLURMD_NODENAME", DAEMON_MARK)
         on_node = [seen for seen in self._processes() if node in map(seen.environment.get, names)]
@@ -304,7 +304,7 @@ class Cluster:
         command, answers = self._daemon(name, address)
         marked = [seen for seen in self._processes() if seen.environment.get(DAEMON_MARK) == name]
         if stray := next((seen for seen in marked if seen.program == command[0]), None):
-            self.registry.remember(name, stray.process)  # of an ``up`` that was killed before it wrote this down
+            self.registry.remember(name, stray.process)  # of an `up` that was killed before it wrote this down
             return False
         if name == "munged":
             self.layout.munge_socket.unlink(missing_ok=True)  # of one that was killed

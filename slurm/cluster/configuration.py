@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiments.errors import InputError
-from slurm.ledger import user_name
+from experiments.core.errors import InputError
+from experiments.core.processes import user_name
 
 PORTS = range(20_000, 32_000, 32)
 """Base ports to choose from, below those that Linux hands out by itself; a cluster has the 32 from its base on."""
@@ -41,9 +41,9 @@ class Settings:
     memory: int = 8000
     """MB that a node says to have."""
     accounting: bool = False
-    """With a database, so that ``sacct`` answers."""
+    """With a database, so that `sacct` answers."""
     user_signal: bool = True
-    """Whether a job hears of its preemption by the signal that it asked for (``preempt_send_user_signal``)."""
+    """Whether a job hears of its preemption by the signal that it asked for (`preempt_send_user_signal`)."""
     grace: int = 10
     """Seconds between the signals of a preemption and the kill."""
     exposed: bool = False
@@ -63,7 +63,7 @@ class Layout:
 
     @property
     def slurm_conf(self) -> Path:
-        """What ``SLURM_CONF`` names."""
+        """What `SLURM_CONF` names."""
         return self.directory / "slurm.conf"
 
     def path(self, *parts: str) -> Path:

@@ -11,9 +11,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from experiments import files
-from experiments.errors import InputError
-from experiments.processes import Process, boot_id, start_time
+from experiments.core import files
+from experiments.core.errors import InputError
+from experiments.core.processes import Process, boot_id, start_time
 
 SYSTEM = "/usr/sbin:/sbin:/usr/local/sbin"
 """Where daemons lie; the path of an ordinary user often lacks it."""
@@ -50,7 +50,7 @@ def missing(accounting: bool) -> list[str]:
 
 
 def start(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> Process:
-    """Start a daemon in a session of its own that says to ``log`` what it says; it is not waited for."""
+    """Start a daemon in a session of its own that says to `log` what it says; it is not waited for."""
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         pid = os.posix_spawn(
@@ -83,7 +83,7 @@ def lives(process: Process) -> bool:
 
 
 def end(processes: Iterable[Process], seconds: float, number: int = signal.SIGTERM) -> None:
-    """Ask each to end by a signal, and kill those that still run after ``seconds``; returns when all are gone."""
+    """Ask each to end by a signal, and kill those that still run after `seconds`; returns when all are gone."""
     asked = [process for process in processes if lives(process)]
     for process in asked:
         _signal(process, number)
@@ -151,7 +151,7 @@ def running() -> Iterator[Seen]:
 
 
 class Registry:
-    """The daemons of a cluster in a file: what ``down`` may end."""
+    """The daemons of a cluster in a file: what `down` may end."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

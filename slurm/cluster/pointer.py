@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from experiments import files
+from experiments.core import files
 
 SECONDS = 5.0
 """A controller that does not answer in this time counts as unreachable."""
@@ -19,12 +19,12 @@ def home() -> Path:
 
 
 def default_directory() -> Path:
-    """Of ``python -m slurm cluster``."""
+    """Of `python -m slurm cluster`."""
     return home() / "cluster"
 
 
 def pointer() -> Path:
-    """The file that ``cluster up`` leaves."""
+    """The file that `cluster up` leaves."""
     return home() / "cluster.json"
 
 
@@ -41,9 +41,9 @@ def point_no_more_to(slurm_conf: Path) -> None:
 
 
 def slurm_conf() -> str | None:
-    """What to set ``SLURM_CONF`` to; None: nothing, Slurm finds its configuration by itself (or there is none).
+    """What to set `SLURM_CONF` to; None: nothing, Slurm finds its configuration by itself (or there is none).
 
-    The pointer counts only where ``SLURM_CONF`` is not set and no controller of the machine's own Slurm answers.
+    The pointer counts only where `SLURM_CONF` is not set and no controller of the machine's own Slurm answers.
     """
     if os.environ.get("SLURM_CONF"):
         return None

@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from experiments import files
-from experiments.processes import Process
+from experiments.core import files
+from experiments.core.processes import Process
 from slurm.cluster import daemons
 from slurm.cluster.cluster import Cluster
 from slurm.cluster.configuration import Settings

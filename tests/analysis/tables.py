@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.synthetic import curve_rows
+from analysis.calibration.synthetic import curve_rows
 
 
 def papers_table() -> pd.DataFrame:

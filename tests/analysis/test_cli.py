@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from analysis.calibration.synthetic import curve_rows, demo_table
 from analysis.cli import main
-from analysis.synthetic import curve_rows, demo_table
 
 KEYS = {
     *("dataset", "architecture", "L", "nu", "metric", "form", "beta", "beta_low", "beta_high"),
@@ -211,10 +211,10 @@ def test_help_of_every_command(command: str, capsys: pytest.CaptureFixture[str])
 
 
 def test_store_is_read_through_its_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import experiments.table
+    import experiments.runs.table
 
     frame = demo_table()
-    monkeypatch.setattr(experiments.table, "run_table", lambda store: frame)
+    monkeypatch.setattr(experiments.runs.table, "run_table", lambda store: frame)
     out = tmp_path / "runs.csv"
     assert main(["table", "--store", str(tmp_path), "--csv", str(out)]) == 0
     assert main(["fit", "--store", str(tmp_path), "--json", str(tmp_path / "store.json")]) == 0
@@ -225,10 +225,10 @@ def test_store_is_read_through_its_table(tmp_path: Path, monkeypatch: pytest.Mon
 def test_failed_runs_are_exit_1_and_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import experiments.table
-    from experiments.runs import RunStore
+    import experiments.runs.table
+    from experiments.runs.store import RunStore
 
-    monkeypatch.setattr(experiments.table, "run_table", lambda store: demo_table())
+    monkeypatch.setattr(experiments.runs.table, "run_table", lambda store: demo_table())
     failed = RunStore(tmp_path).run("0123456789ab")
     failed.create({"P": 16})
     out = tmp_path / "fit.json"
@@ -248,7 +248,7 @@ def test_store_without_a_finished_run_is_exit_2(tmp_path: Path, capsys: pytest.C
 
 
 def test_store_whose_runs_all_failed_is_exit_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from experiments.runs import RunStore
+    from experiments.runs.store import RunStore
 
     failed = RunStore(tmp_path).run("0123456789ab")
     failed.create({"P": 16})

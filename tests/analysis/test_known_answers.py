@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 from scipy.linalg import cho_factor, cho_solve
 
+from analysis.bounds.dimension import neighbours
+from analysis.bounds.theory import spigler
 from analysis.curve import curves
-from analysis.dimension import neighbours
-from analysis.record import analyse
-from analysis.results import Form
+from analysis.fits.record import analyse
+from analysis.fits.results import Form
 from analysis.table import check_table
-from analysis.theory import spigler
 
 Array = Any
 SIZES = np.array([64, 128, 256, 512, 1024])

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 from analysis.curve import curves
-from analysis.flags import Flag, Judgement
-from analysis.record import analyse
-from analysis.results import CurveFit, FitStatus, Form
+from analysis.fits.flags import Flag, Judgement
+from analysis.fits.record import analyse
+from analysis.fits.results import CurveFit, FitStatus, Form
 from analysis.table import check_table, read_store
-from experiments.config import parse
+from experiments.config.run import parse
 from experiments.data.load import dataset_of
-from experiments.execute import execute
-from experiments.runs import RunStore
+from experiments.runs.execute import execute
+from experiments.runs.store import RunStore
 from tests.conftest import ACE, STAR, TRAINING
 
 ROOT = Path(__file__).parents[2]

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from analysis.curve import curves
-from analysis.flags import Flag, Judgement, Verdict
-from analysis.record import analyse
+from analysis.fits.flags import Flag, Judgement, Verdict
+from analysis.fits.record import analyse
 from analysis.table import check_table, read_store
-from experiments.config import parse
+from experiments.config.run import parse
 from experiments.data.load import dataset_of
-from experiments.execute import execute
-from experiments.runs import RunStore
+from experiments.runs.execute import execute
+from experiments.runs.store import RunStore
 from tests.conftest import ACE, MACE, STAR, TRAINING
 
 

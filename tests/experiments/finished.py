@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from experiments.config import parse
+from experiments.config.run import parse
 from experiments.data.dataset import Frames
-from experiments.data.extxyz import write_frames
 from experiments.data.load import dataset_of
-from experiments.execute import execute
-from experiments.runs import Run, RunStore
+from experiments.data.sources.extxyz import write_frames
+from experiments.runs.execute import execute
+from experiments.runs.store import Run, RunStore
 from tests.conftest import ACE, MACE, TRAINING
 
 COMPOSITIONS = ((6, 8, 1, 1), (6, 1, 1), (8, 1, 1))
@@ -22,7 +22,7 @@ ENERGIES = {1: -13.0, 6: -1000.0, 7: -1500.0, 8: -2000.0}
 
 
 def molecules(count: int, compositions: tuple[tuple[int, ...], ...] = COMPOSITIONS, seed: int = 0) -> Frames:
-    """``count`` frames of each composition, scattered by 0.1 Å; E = Σ_pairs exp(1 − r/Å) eV + free atoms."""
+    """`count` frames of each composition, scattered by 0.1 Å; E = Σ_pairs exp(1 − r/Å) eV + free atoms."""
     rng = np.random.default_rng(seed)
     size = max(len(c) for c in compositions)
     numbers = np.array([[*c, *[0] * (size - len(c))] for c in compositions for _ in range(count)], dtype=np.int64)
@@ -40,7 +40,7 @@ def molecules(count: int, compositions: tuple[tuple[int, ...], ...] = COMPOSITIO
 
 
 def configuration(path: Path, model: str, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Of a run on ``path/train.xyz`` and ``path/test.xyz``, written there where they are missing."""
+    """Of a run on `path/train.xyz` and `path/test.xyz`, written there where they are missing."""
     for name, frames in (("train.xyz", molecules(20)), ("test.xyz", molecules(5, seed=1))):
         if not (path / name).exists():
             write_frames(path / name, frames)

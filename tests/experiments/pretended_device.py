@@ -1,4 +1,4 @@
-"""A pretended accelerator: its tensors say ``gpu:0``, compute on the CPU, and refuse to meet tensors of the CPU.
+"""A pretended accelerator: its tensors say `gpu:0`, compute on the CPU, and refuse to meet tensors of the CPU.
 
 What a GPU would do wrongly or slowly for a mistake in the placement of tensors is an error here, on a machine without
 one. The backend is registered for the rest of the process, and has to be before the first backward pass in it, for
@@ -31,7 +31,7 @@ class Meeting(RuntimeError):
 
 
 class Pretended(Tensor):
-    """A tensor of the device; ``held`` is the CPU's tensor that computes in its place."""
+    """A tensor of the device; `held` is the CPU's tensor that computes in its place."""
 
     held: Tensor
 
@@ -63,7 +63,7 @@ class Copies:
 
 @cache
 def device() -> torch.device:
-    """The device ``gpu:0``, registered when it is first asked for."""
+    """The device `gpu:0`, registered when it is first asked for."""
     _setup_privateuseone_for_python_backend(NAME)
     library: Any = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
     for name in MAKERS:
@@ -88,7 +88,7 @@ def _maker(name: str) -> Callable[..., Tensor]:
 
 
 def _copied(source: Tensor, target: Tensor, non_blocking: bool = False) -> Tensor:
-    """How ``torch.as_tensor`` copies, which calls no ``__torch_dispatch__``."""
+    """How `torch.as_tensor` copies, which calls no `__torch_dispatch__`."""
     _computed(torch.ops.aten.copy_.default, (target, source), {})
     return target
 

@@ -1,4 +1,4 @@
-"""``python -m experiments`` as a user calls it: exit codes, one line for bad input, nothing left behind."""
+"""`python -m experiments` as a user calls it: exit codes, one line for bad input, nothing left behind."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from experiments.runs import RunStore
-from experiments.table import COLUMNS, run_table
+from experiments.runs.store import RunStore
+from experiments.runs.table import COLUMNS, run_table
 
 
 def command(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -42,6 +42,15 @@ def test_bad_input(tiny_arguments: list[str], root: Path, tmp_path: Path, argume
     assert all(line.startswith("equilaw: ") for line in lines)
     assert "Traceback" not in ended.stderr
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["-m"], ["--multirun"]], ids=" ".join)
+def test_the_bare_command_says_how_it_is_used(root: Path, arguments: list[str]) -> None:
+    """And trains nothing, which the default configuration would for minutes; the exit code is that of bad input."""
+    ended = command(root, *arguments)
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr.startswith("usage: python -m experiments ")
+    assert ended.stdout == ""
 
 
 def test_store_that_cannot_be(tiny_arguments: list[str], root: Path, tmp_path: Path) -> None:

@@ -14,14 +14,14 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from analysis.groups import EQUAL_SIZE, SUBGROUPS
-from experiments.config import RunConfig, parse
-from experiments.data.kinds import KINDS
+from analysis.comparisons.groups import EQUAL_SIZE, SUBGROUPS
+from experiments.config.run import RunConfig, parse
+from experiments.core.kinds import KINDS
 from experiments.data.load import dataset_of
 from experiments.data.splits import subset
-from experiments.networks import example_network, network
+from experiments.models.networks import example_network, network
 from slurm.grid import expand
-from tests.experiments.data.test_jets import needed as jets_are_installed
+from tests.experiments.data.sources.test_jets import needed as jets_are_installed
 from tests.experiments.finished import finished
 
 SHAPES: dict[str, tuple[int, ...]] = {

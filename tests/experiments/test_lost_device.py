@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from experiments import __main__ as command
-from experiments.config import parse
+from experiments.config.run import parse
+from experiments.core.errors import DeviceLost
 from experiments.data.load import dataset_of
-from experiments.errors import DeviceLost
-from experiments.execute import execute
-from experiments.runs import Run, RunStore
+from experiments.runs.execute import execute
+from experiments.runs.store import Run, RunStore
 from experiments.training import pack as engine
 from experiments.training.device_errors import lost_device
 from experiments.training.pack import Pack
@@ -47,7 +47,7 @@ def compute(runs: Sequence[Run], device: str | None = "cpu") -> dict[str, str]:
 
 
 def fail_after(monkeypatch: pytest.MonkeyPatch, updates: int, error: Exception) -> None:
-    """Every update after so many ends with ``error``, as on a device that is lost."""
+    """Every update after so many ends with `error`, as on a device that is lost."""
     update, count = Pack._update, [0]
 
     def limited(self: Pack, *rest: Any) -> Any:
@@ -115,7 +115,7 @@ def test_out_of_memory_of_a_single_run_is_said_in_one_line(runs: list[Run], monk
 
 
 class Probe:
-    """Stands for torch.cuda on a machine with a GPU, of which the probe says ``error``, or that it works."""
+    """Stands for torch.cuda on a machine with a GPU, of which the probe says `error`, or that it works."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, error: Exception | None) -> None:
         self.error = error
@@ -156,7 +156,7 @@ def test_a_device_that_was_given_and_is_not_there_is_no_fault_of_the_run(
 
 
 def test_a_run_that_was_given_a_cpu_takes_no_gpu(runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A job without a GPU on a node that has some: ``auto`` means what was asked for, not what is there."""
+    """A job without a GPU on a node that has some: `auto` means what was asked for, not what is there."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert compute(runs) == {run.id: "done" for run in runs}
     assert {(run.result() or {})["device"] for run in runs} == {"cpu"}

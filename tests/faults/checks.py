@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 from safetensors.numpy import load_file
 
-from experiments import files
-from experiments.runs import RunStore
-from experiments.table import run_table
+from experiments.core import files
+from experiments.runs.store import RunStore
+from experiments.runs.table import run_table
 
 TIMING = ["seconds", "cpu_seconds", "code_version"]
 """What may differ: how long it took, and the commit where somebody commits meanwhile."""

@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 import torch
 
-from experiments import files
-from experiments.config import parse
+from experiments.config.run import parse
+from experiments.core import files
+from experiments.core.processes import Process, start_time
 from experiments.data.load import load
-from experiments.execute import execute
-from experiments.processes import Process, start_time
-from experiments.runs import Run, RunStore, read_history
+from experiments.runs.execute import execute
+from experiments.runs.store import Run, RunStore, read_history
 from experiments.training import checkpoint
 from experiments.training.pack import Interrupted
 
@@ -32,7 +32,7 @@ MakeConfig = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def make_run(make_config: MakeConfig, tmp_path: Path) -> Callable[..., Run]:
-    """A tiny run in ``store`` that writes a checkpoint after every leg."""
+    """A tiny run in `store` that writes a checkpoint after every leg."""
 
     def make(store: str = "store", **changes: Any) -> Run:
         changed = {"training.checkpoint_seconds": 1e-6, "store": str(tmp_path / store), **changes}
@@ -196,7 +196,7 @@ def test_a_diverged_run_starts_afresh(make_run: Callable[..., Run], truth: dict[
 
 @contextmanager
 def files_up_to(size: int) -> Iterator[None]:
-    """The system refuses to let any file of this process grow beyond ``size`` bytes."""
+    """The system refuses to let any file of this process grow beyond `size` bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -264,7 +264,7 @@ def test_a_read_only_store(tmp_path: Path, check: str) -> None:
     ended = in_own_mounts(
         'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && "$PYTHON" -c "$2" "$1"',
         tmp_path / "store",
-        "import sys; from pathlib import Path; from experiments import errors, files\n"
+        "import sys; from pathlib import Path; from experiments.core import errors, files\n"
         f"try: files.{check}(Path(sys.argv[1]), 'store')\n"
         "except errors.InputError as error: print(error)",
     )

@@ -1,6 +1,6 @@
 """Killed anywhere: after any campaign of kills the table is the undisturbed one, bit for bit, and nothing is left over.
 
-The short forms are part of the ordinary suite; ``-m faults`` with EQUILAW_KILLS (100 where it is not set) is the
+The short forms are part of the ordinary suite; `-m faults` with EQUILAW_KILLS (100 where it is not set) is the
 long one.
 """
 
@@ -21,11 +21,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from experiments import files
-from experiments.config import parse
+from experiments.config.run import parse
+from experiments.core import files
+from experiments.core.processes import Process, start_time
 from experiments.data.load import load
-from experiments.processes import Process, start_time
-from experiments.runs import Run, RunStore
+from experiments.runs.store import Run, RunStore
 from tests.faults.checks import assert_clean, assert_same, table_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,7 +62,7 @@ class Zygote:
 
 
 class Driver:
-    """A ``python -m experiments -m``; ``poll`` gives its exit code, or None while it runs."""
+    """A `python -m experiments -m`; `poll` gives its exit code, or None while it runs."""
 
     def __init__(self, pid: int, poll: Callable[[], int | None]) -> None:
         self.pid = pid
@@ -92,7 +92,7 @@ def zygote(root: Path) -> Iterator[Zygote]:
 def campaign(
     zygote: Zygote, make_config: Callable[..., dict[str, Any]], path: Path, kills: int, seed: int, drivers: int = 2
 ) -> int:
-    """Kill one of two drivers, ``kills`` times; the number of kills that hit a run with a checkpoint comes back."""
+    """Kill one of two drivers, `kills` times; the number of kills that hit a run with a checkpoint comes back."""
     draw = random.Random(seed)
     sha256 = load(parse(make_config()).data).sha256()
     stores = {}
@@ -200,7 +200,7 @@ Begin = Callable[[Sequence[str], Path], Driver]
 def sweep_campaign(
     tiny_arguments: list[str], path: Path, begin: Begin, kills: int, seed: int, pack: int = 1
 ) -> tuple[Counter[str], Counter[int]]:
-    """Two drivers on one store; a random one is killed ``kills`` times after progress and started again.
+    """Two drivers on one store; a random one is killed `kills` times after progress and started again.
 
     Returns: the signals sent (with how many hit a driver in the middle of a run that has a checkpoint), exit codes.
     """

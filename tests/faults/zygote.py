@@ -1,9 +1,9 @@
 """Forks processes that compute runs, with everything imported once: hundreds of kills would else be as many imports.
 
-Lines of JSON come in, and each has an answer: ``{"spawn": [run directories]}`` → ``{"pid": …}`` of a process that
-computes these runs; ``{"drive": [arguments], "log": file}`` → ``{"pid": …}`` of a ``python -m experiments`` whose
-workers are forked too; ``{"poll": pid}`` → ``{"code": …}``, null while it runs, negative: the signal that killed it;
-``{"wait": pid}`` → the same at its end.
+Lines of JSON come in, and each has an answer: `{"spawn": [run directories]}` → `{"pid": …}` of a process that
+computes these runs; `{"drive": [arguments], "log": file}` → `{"pid": …}` of a `python -m experiments` whose
+workers are forked too; `{"poll": pid}` → `{"code": …}`, null while it runs, negative: the signal that killed it;
+`{"wait": pid}` → the same at its end.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from typing import Any
 
 import torch
 
-import experiments.worker
+import experiments.runs.worker
 import slurm.launcher
 import slurm.worker
 from experiments.__main__ import main as command
-from experiments.execute import execute
-from experiments.interrupt import StopRequest
-from experiments.runs import Run
+from experiments.core.interrupt import StopRequest
+from experiments.runs.execute import execute
+from experiments.runs.store import Run
 from experiments.training.pack import Interrupted
 
 
@@ -54,7 +54,7 @@ def work(paths: list[str]) -> int:
 
 
 def fork(task: Callable[[], int]) -> int:
-    """Run ``task`` in a child, whose exit code is its answer."""
+    """Run `task` in a child, whose exit code is its answer."""
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -67,14 +67,15 @@ def fork(task: Callable[[], int]) -> int:
 
 
 def onto(target: int, *sources: int) -> None:
-    """Make file descriptor ``target`` the first source, and close all."""
+    """Make file descriptor `target` the first source, and close all."""
     os.dup2(sources[0], target)
     for source in sources:
         os.close(source)
 
 
 class ForkedWorker:
-    """What ``slurm.worker`` uses of ``subprocess.Popen``: the same process of ``experiments.worker``, but forked."""
+    """What `slurm.worker` uses of `subprocess.Popen`: the same process of `experiments.runs.worker`, but
+    forked."""
 
     def __init__(self, command: list[str], *, stderr: Any, **_: Any) -> None:
         read_in, write_in = os.pipe()
@@ -87,8 +88,8 @@ class ForkedWorker:
             os.dup2(stderr.fileno(), 2)
             sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115 - for its life
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            sys.argv = ["experiments.worker", command[-1]]
-            return experiments.worker.main()
+            sys.argv = ["experiments.runs.worker", command[-1]]
+            return experiments.runs.worker.main()
 
         self.pid = fork(task)
         os.close(read_in)
@@ -106,11 +107,11 @@ class ForkedWorker:
             return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """The exit code at its end; TimeoutExpired where that is later than ``timeout`` seconds."""
+        """The exit code at its end; TimeoutExpired where that is later than `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while (code := self.poll()) is None:
             if deadline is not None and time.monotonic() > deadline:
-                raise subprocess.TimeoutExpired("experiments.worker", timeout or 0.0)
+                raise subprocess.TimeoutExpired("experiments.runs.worker", timeout or 0.0)
             time.sleep(0.01)
         return code
 
@@ -125,7 +126,7 @@ class ForkedWorker:
 
 
 def drive(arguments: list[str], log: str) -> int:
-    """``python -m experiments`` with ``arguments``, its output in ``log``."""
+    """`python -m experiments` with `arguments`, its output in `log`."""
     os.setsid()
     logging.getLogger().handlers.clear()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored

@@ -1,11 +1,11 @@
 """Names of runs, written down: those of every shipped sweep, and of a few runs on data that are at hand.
 
-``python -m tests.golden.ids`` writes the lists again; :mod:`tests.golden.test_ids` says when that is right.
+`python -m tests.golden.ids` writes the lists again; `tests.golden.test_ids` says when that is right.
 
 Nothing is downloaded or generated for a sweep: a stand-in takes the place of its data, whose digest is made of the
 settings that decide their content. Two lists have digests of real data: a star of three neighbours and
 dipoles, computed in a moment (with more of either its labels differ in the last bit between kinds of processors, and so
-do its names), and ``train.xyz`` with ``test.xyz``, sixteen triangles of atoms on springs.
+do its names), and `train.xyz` with `test.xyz`, sixteen triangles of atoms on springs.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from experiments.architectures import MODELS, takes
 from experiments.data.dataset import AnyDataset, Dataset, Frames
 from experiments.data.load import dataset_of, identity
-from experiments.data.md17 import FORMULAS
+from experiments.data.sources.md17 import FORMULAS
+from experiments.models.architectures import MODELS, takes
 from slurm.grid import expand
 from slurm.plan import Composer, PlannedRun, plan
 
@@ -53,8 +53,8 @@ LISTS = (*SWEEPS, *REAL)
 
 @dataclass(frozen=True)
 class StandIn(Dataset):
-    """In place of data that are not here; ``formula``, where it is known, has the elements that networks are sized by
-    (``match=weights``)."""
+    """In place of data that are not here; `formula`, where it is known, has the elements that networks are sized by
+    (`match=weights`)."""
 
     digest: str = ""
     formula: str | None = None
@@ -81,7 +81,7 @@ class StandIn(Dataset):
 
 
 def planned(name: str) -> list[PlannedRun]:
-    """The runs of a list (of :data:`LISTS`), in the order of the plan."""
+    """The runs of a list (of `LISTS`), in the order of the plan."""
     if name in REAL:
         return _planned([*REAL[name], "P=4,8", "seed=0,1"], [], dataset_of)
     return _planned([], [f"+sweep={name}"], StandIn.of)
@@ -96,7 +96,7 @@ def _planned(arguments: list[str], own: list[str], load: Callable[[Mapping[str, 
 
 @contextmanager
 def _loader() -> Iterator[ConfigLoader]:
-    """The loader as ``python -m experiments`` has it."""
+    """The loader as `python -m experiments` has it."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         yield GlobalHydra.instance().config_loader()

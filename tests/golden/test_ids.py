@@ -1,16 +1,16 @@
-"""No run is renamed by accident: the lists of :mod:`tests.golden.ids` against the program as it is.
+"""No run is renamed by accident: the lists of `tests.golden.ids` against the program as it is.
 
 A run's name is its directory. Where names change without need, every store of finished runs is orphaned; where they
 stay though the numbers change, old numbers are taken for new ones. So:
 
-- A new key, or a new value that computes the same, leaves all names as they are (a setting says ``since=2``: it enters
+- A new key, or a new value that computes the same, leaves all names as they are (a setting says `since=2`: it enters
   the identity only where it differs from its default; settings of data too, or their stand-ins here change).
 - A default that computes something else renames the runs that use it: its value is in their identity. Of a setting of
-  ``since=2`` it is not, so there a number is raised as in the next case.
-- Other numbers from the same configuration: raise its family's number in ``experiments.config.NUMERICS_RAISED``.
+  `since=2` it is not, so there a number is raised as in the next case.
+- Other numbers from the same configuration: raise its family's number in `experiments.config.run.NUMERICS_RAISED`.
 - A sweep changed on purpose has other runs.
 
-For the last three, ``python -m tests.golden.ids`` writes the lists again; the same commit holds them and says why.
+For the last three, `python -m tests.golden.ids` writes the lists again; the same commit holds them and says why.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import get_args
 
 import pytest
 
-from experiments.architectures import MODELS
-from experiments.config import TrainingConfig
+from experiments.config.run import TrainingConfig
 from experiments.data.load import SourceConfig
+from experiments.models.architectures import MODELS
 from tests.golden.ids import COLUMNS, HERE, LISTS, line, path_of, planned
 
 LEFT_OUT = {

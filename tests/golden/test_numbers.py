@@ -1,9 +1,9 @@
 """What the program computes stays what it was; where a change is meant, these numbers say what is to be raised.
 
 A run's name holds its configuration and not the code, so other numbers from the same configuration need other names.
-Raise in ``experiments.config.NUMERICS_RAISED`` the architecture, where its untrained network or its fit is another;
-``training``, where that alone is; ``data``, where frames reach every model otherwise. The same commit puts the new
-numbers here and the new names in the lists (``python -m tests.golden.ids``).
+Raise in `experiments.config.run.NUMERICS_RAISED` the architecture, where its untrained network or its fit is another;
+`training`, where that alone is; `data`, where frames reach every model otherwise. The same commit puts the new
+numbers here and the new names in the lists (`python -m tests.golden.ids`).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.architectures import MODELS, takes
-from experiments.config import TrainingConfig
-from experiments.networks import NETWORKS, example_network, network
+from experiments.config.run import TrainingConfig
+from experiments.models.architectures import MODELS, takes
+from experiments.models.networks import NETWORKS, example_network, network
 from tests.conftest import MACE, TRAINING
 from tests.experiments.finished import finished
 from tests.experiments.models.clusters import graph_of, positions, species

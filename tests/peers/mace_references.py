@@ -1,6 +1,6 @@
 """Writes tests/experiments/models/references/mace-*.safetensors: what mace-torch itself computes.
 
-``make peers-references`` runs it in the environment of ``make peers``. Each file holds random weights under the
+`make peers-references` runs it in the environment of `make peers`. Each file holds random weights under the
 package's names, a molecule (positions in Å, species, which share the layout of the tests' clusters), atomic energies
 in eV, with those of isolated atoms, and forces in eV/Å of that network in float64, and its settings as text.
 """
@@ -17,7 +17,7 @@ from e3nn import o3
 from mace import modules
 from safetensors.torch import save_file
 
-from experiments.models.convert.export import exported
+from experiments.interop.export import exported
 
 FOLDER = Path(__file__).resolve().parents[1] / "experiments" / "models" / "references"
 CUTOFF, CHANNELS = 3.0, 2
@@ -25,7 +25,7 @@ ELEMENTS = [1, 6, 8]
 
 
 def network(L: int, nu: int, layers: int, first: str) -> Any:
-    """ScaleShiftMACE as ``mace_run_train`` makes it, with random weights."""
+    """ScaleShiftMACE as `mace_run_train` makes it, with random weights."""
     hidden = " + ".join(f"{CHANNELS}x{degree}{'eo'[degree % 2]}" for degree in range(L + 1))
     return modules.ScaleShiftMACE(
         r_max=CUTOFF, num_bessel=4, num_polynomial_cutoff=5, max_ell=3, num_interactions=layers,

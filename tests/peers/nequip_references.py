@@ -1,6 +1,6 @@
 """Writes tests/experiments/models/references/nequip-*.safetensors: what the nequip package (≥ 0.7) itself computes.
 
-``make peers-references`` runs it in the environment of ``make peers``. Each file holds random weights under the
+`make peers-references` runs it in the environment of `make peers`. Each file holds random weights under the
 package's names, a molecule (positions in Å, species, which share the layout of the tests' clusters), atomic energies
 and forces of that network in float64, and the arguments of its builder as text.
 """

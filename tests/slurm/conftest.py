@@ -15,11 +15,13 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from slurm import commands, local, scheduler, worker
+from experiments.core.paths import ROOT
+from slurm import local, worker
 from slurm.cluster import daemons
 from slurm.cluster.cluster import Cluster
 from slurm.cluster.configuration import Settings
 from slurm.cluster.temporary import temporary
+from slurm.jobs import commands, scheduler
 from tests.slurm.states import HERE, Slurm, Store
 
 MakeConfig = Callable[..., dict[str, Any]]
@@ -51,7 +53,7 @@ def on_cluster(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cl
 
 @pytest.fixture
 def loader(root: Path) -> Iterator[ConfigLoader]:
-    """The loader as ``python -m experiments`` has it."""
+    """The loader as `python -m experiments` has it."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(root / "conf"), version_base="1.3"):
         yield GlobalHydra.instance().config_loader()
@@ -73,7 +75,7 @@ def stubs(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, str]], None
     """Workers that play their part in a tenth of a second; told what to do with which run."""
     monkeypatch.setattr(worker, "COMMAND", (sys.executable, str(STUB)))
     monkeypatch.setattr(local, "POLL_SECONDS", 0.05)
-    monkeypatch.setenv("PYTHONPATH", str(worker.ROOT))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
     def tell(told: Mapping[str, str]) -> None:
         monkeypatch.setenv("EQUILAW_STUB", json.dumps(dict(told)))

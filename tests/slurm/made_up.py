@@ -6,18 +6,18 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from slurm.commands import NoAnswer, SlurmError
-from slurm.limits import Limits
-from slurm.scheduler import Answer, Job
+from slurm.jobs.commands import NoAnswer, SlurmError
+from slurm.jobs.limits import Limits
+from slurm.jobs.scheduler import Answer, Job
 
 
 class MadeUp:
-    """Stands for ``slurm.commands.ask`` and ``slurm.scheduler.look``.
+    """Stands for `slurm.jobs.commands.ask` and `slurm.jobs.scheduler.look`.
 
     Attributes:
         held: indices of the elements of every job that it still holds, by the job's name.
         refuse: what sbatch says instead of taking a job.
-        hang: whether sbatch hangs; ``late``: whether the job gets through all the same.
+        hang: whether sbatch hangs; `late`: whether the job gets through all the same.
         reachable: whether the controller answers.
     """
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from experiments import files
-from experiments.processes import Process
-from experiments.runs import Run, RunStore
-from slurm import ledger
-from slurm.ledger import JobArray, Pack, Submission
-from slurm.scheduler import Answer, Job, Key
+from experiments.core import files
+from experiments.core.processes import Process
+from experiments.runs.store import Run, RunStore
+from slurm.jobs import ledger
+from slurm.jobs.ledger import JobArray, Pack, Submission
+from slurm.jobs.scheduler import Answer, Job, Key
 
 HERE = "this-cluster"
 

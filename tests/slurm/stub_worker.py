@@ -1,8 +1,9 @@
-"""Plays ``experiments.worker`` without torch: takes runs, publishes results at once, and dies or hangs where told to.
+"""Plays `experiments.runs.worker` without torch: takes runs, publishes results at once, and dies or hangs where told
+to.
 
-EQUILAW_STUB is a JSON mapping of run ids to what happens when the run is reached: ``die`` (always), ``die once``,
-``hang`` (stopped, once), ``hang always``, ``sleep`` (forever, once), ``compile`` (sleeps as long as a compilation),
-``fail``, ``disk``, ``lose`` (the device) or ``lose once``. Packs are written to ``<store>/packs.jsonl``. With
+EQUILAW_STUB is a JSON mapping of run ids to what happens when the run is reached: `die` (always), `die once`,
+`hang` (stopped, once), `hang always`, `sleep` (forever, once), `compile` (sleeps as long as a compilation),
+`fail`, `disk`, `lose` (the device) or `lose once`. Packs are written to `<store>/packs.jsonl`. With
 EQUILAW_STUB_DEVICE there is no device to begin with.
 """
 
@@ -15,8 +16,8 @@ import sys
 import time
 from pathlib import Path
 
-from experiments import worker
-from experiments.runs import ORIGIN, Run
+from experiments.runs import worker
+from experiments.runs.store import ORIGIN, Run
 from experiments.training.lengthy import lengthy
 
 COMPILE_SECONDS = 5.0

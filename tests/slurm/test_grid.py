@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from experiments.errors import InputError
+from experiments.core.errors import InputError
 from slurm.grid import expand
 
 

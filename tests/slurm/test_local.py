@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from experiments.config import parse
+from experiments.config.run import parse
+from experiments.core.errors import RunsFailed
 from experiments.data.load import dataset_of
-from experiments.errors import RunsFailed
 from slurm.launcher import run_missing
 from slurm.local import Pool
 from slurm.plan import PlannedRun
@@ -139,7 +139,7 @@ def test_what_is_done_starts_no_worker_but_is_settled(
 def test_a_run_of_another_driver_is_waited_for_and_taken_over(planned: Callable[..., PlannedRun], root: Path) -> None:
     one = planned()
     code = (
-        "import sys, time; from pathlib import Path; from experiments.runs import Run\n"
+        "import sys, time; from pathlib import Path; from experiments.runs.store import Run\n"
         "attempt = Run(Path(sys.argv[1])).claim(); print(attempt.number, flush=True); time.sleep(600)"
     )
     other = subprocess.Popen([sys.executable, "-c", code, str(one.run.path)], stdout=subprocess.PIPE, cwd=root)
@@ -162,6 +162,6 @@ def test_a_run_of_another_driver_is_waited_for_and_taken_over(planned: Callable[
 def test_an_orphaned_worker_ends(root: Path) -> None:
     """A worker whose parent is gone before it could ask to die with it."""
     worker = subprocess.run(
-        [sys.executable, "-m", "experiments.worker", "1"], stdin=subprocess.PIPE, cwd=root, timeout=120
+        [sys.executable, "-m", "experiments.runs.worker", "1"], stdin=subprocess.PIPE, cwd=root, timeout=120
     )
     assert worker.returncode == -signal.SIGTERM

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from experiments.config import parse
+from experiments.config.run import parse
+from experiments.core.interrupt import Terminated
 from experiments.data.load import dataset_of
-from experiments.interrupt import Terminated
 from slurm.launcher import run_missing
 from slurm.local import Pool, visible_gpus
 from slurm.plan import PlannedRun

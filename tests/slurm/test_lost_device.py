@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 import torch
 
-from experiments import files
-from experiments.config import parse
+from experiments.config.run import parse
+from experiments.core import files
+from experiments.core.errors import DeviceLost, RunsFailed
 from experiments.data.load import dataset_of
-from experiments.errors import DeviceLost, RunsFailed
-from slurm.job import Element, compute
+from slurm.jobs.job import Element, compute
+from slurm.jobs.script import REQUEUE
 from slurm.launcher import run_missing
 from slurm.local import Pool
 from slurm.plan import PlannedRun
-from slurm.script import REQUEUE
 from slurm.settings import LocalSettings
 
 Stubs = Callable[[Mapping[str, str]], None]
@@ -180,7 +180,7 @@ def test_a_lost_device_is_no_reason_to_requeue_where_that_is_off(
 
 @without_gpu
 def test_a_worker_says_that_its_device_is_absent_and_ends(root: Path) -> None:
-    command = [sys.executable, "-m", "experiments.worker", str(os.getpid()), "cuda"]
+    command = [sys.executable, "-m", "experiments.runs.worker", str(os.getpid()), "cuda"]
     ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, cwd=root, timeout=300, check=False)
     assert ended.returncode == 1
     events = [json.loads(line) for line in ended.stdout.splitlines()]

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from experiments.config import parse
-from experiments.runs import RunStore
-from experiments.tuned import Tuned
+from experiments.config.run import parse
+from experiments.config.tuned import Tuned
+from experiments.runs.store import RunStore
 from slurm.launcher import of_other_curves
 from slurm.plan import PlannedRun
 

@@ -11,8 +11,8 @@ import pytest
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
-from experiments.config import RunConfig, parse
-from experiments.runs import RunStore
+from experiments.config.run import RunConfig, parse
+from experiments.runs.store import RunStore
 from slurm.estimate import Estimates
 from slurm.grid import expand
 from slurm.outline import outline

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.config import MaceConfig, RunConfig, parse
-from experiments.runs import Run
+from experiments.config.run import RunConfig, parse
+from experiments.models.architectures import MaceConfig
+from experiments.runs.store import Run
 from experiments.training.schedule import Schedule
 from slurm.estimate import UNKNOWN, Estimate, Estimates
 from slurm.packing import at_most, pack

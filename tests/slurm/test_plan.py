@@ -12,11 +12,11 @@ import pytest
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.config import LacksKnob, parse
+from experiments.config.matching import Matched
+from experiments.config.run import LacksKnob, parse
+from experiments.core.errors import InputError
 from experiments.data.dataset import AnyDataset, Frames
 from experiments.data.load import load
-from experiments.errors import InputError
-from experiments.matching import Matched
 from slurm.grid import expand
 from slurm.plan import Composer, Plan, plan
 from tests.slurm.test_sweeps import PAPERS, PUBLISHED

@@ -1,4 +1,4 @@
-"""``hydra/launcher=slurm`` on a real Slurm: a sweep, the same again, a failing run, a preemption."""
+"""`hydra/launcher=slurm` on a real Slurm: a sweep, the same again, a failing run, a preemption."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from experiments import files
-from experiments.execute import execute
-from experiments.runs import RunStore
-from slurm import ledger
+from experiments.core import files
+from experiments.runs.execute import execute
+from experiments.runs.store import RunStore
 from slurm.cluster import daemons
 from slurm.cluster.cluster import Cluster
 from slurm.cluster.configuration import Settings
 from slurm.cluster.temporary import temporary
+from slurm.jobs import ledger
 from tests.slurm.conftest import skip_without_slurm
 
 SECONDS = 240.0
@@ -34,7 +34,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def sweep(on_cluster: Cluster, root: Path, tiny_arguments: list[str], tmp_path: Path) -> Callable[..., Any]:
-    """``python -m experiments -m … hydra/launcher=slurm`` to its end."""
+    """`python -m experiments -m … hydra/launcher=slurm` to its end."""
 
     def run(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "experiments", "-m", *tiny_arguments, f"store={tmp_path / 'store'}"]

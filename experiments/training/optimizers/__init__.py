@@ -17,4 +17,4 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
     "muon": Muon,
     "schedule_free": ScheduleFree,
 }
-"""By the name of ``training.optimizer``."""
+"""By the name of `training.optimizer`."""

@@ -48,7 +48,7 @@ class Muon(Plain):
 
 
 def orthogonal(matrix: Tensor, iterations: int) -> Tensor:
-    """About U Vᵀ of ``matrix`` = U S Vᵀ ``[..., r, c]``, by Newton–Schulz iterations."""
+    """About U Vᵀ of `matrix` = U S Vᵀ `[..., r, c]`, by Newton–Schulz iterations."""
     a, b, c = COEFFICIENTS
     tall = matrix.shape[-2] > matrix.shape[-1]
     x: Tensor = matrix.mT if tall else matrix

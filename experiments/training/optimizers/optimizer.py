@@ -1,7 +1,7 @@
 """What an optimiser is to the engine: every tensor carries the pack axis first, and runs never mix.
 
-Parameters are one vector ``[p, n]`` (layout.py). ``update`` is made of elementwise operations and small products;
-what needs a decomposition is done now and then, in ``refresh``.
+Parameters are one vector `[p, n]` (layout.py). `update` is made of elementwise operations and small products;
+what needs a decomposition is done now and then, in `refresh`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Tensors = Mapping[str, Tensor]
 
 
 class Optimizer(Protocol):
-    """State is a flat dictionary of tensors ``[p, ...]``."""
+    """State is a flat dictionary of tensors `[p, ...]`."""
 
     @property
     def anneals(self) -> bool:
@@ -27,25 +27,25 @@ class Optimizer(Protocol):
         ...
 
     def init(self, layout: Layout, like: Tensor) -> dict[str, Tensor]:
-        """State before the first update of parameters ``like`` ``[p, n]``."""
+        """State before the first update of parameters `like` `[p, n]`."""
         ...
 
     def update(
         self, layout: Layout, params: Tensor, grads: Tensor, state: Tensors, rate: Tensor, step: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """New parameters ``[p, n]`` and state; ``rate`` ``[p]`` learning rates, ``step`` ``[p]`` counted from 1."""
+        """New parameters `[p, n]` and state; `rate` `[p]` learning rates, `step` `[p]` counted from 1."""
         ...
 
     def due(self, step: int) -> bool:
-        """Whether :meth:`refresh` is to be called after update ``step`` (counted from 1)."""
+        """Whether `refresh` is to be called after update `step` (counted from 1)."""
         ...
 
     def refresh(self, layout: Layout, state: Tensors, first: Tensor, due: Tensor) -> dict[str, Tensor]:
-        """State with what is recomputed only now and then; runs where ``due`` ``[p]`` is false keep theirs."""
+        """State with what is recomputed only now and then; runs where `due` `[p]` is false keep theirs."""
         ...
 
     def evaluated(self, average: Tensor, state: Tensors) -> Tensor:
-        """The weights ``[p, n]`` that errors are measured with, given the engine's moving average of the parameters."""
+        """The weights `[p, n]` that errors are measured with, given the engine's moving average of the parameters."""
         ...
 
 
@@ -68,7 +68,7 @@ class Plain:
 
 
 def along(vector: Tensor, tensor: Tensor) -> Tensor:
-    """``[p]`` reshaped to multiply ``[p, ...]``."""
+    """`[p]` reshaped to multiply `[p, ...]`."""
     return vector.reshape(-1, *([1] * (tensor.ndim - 1)))
 
 

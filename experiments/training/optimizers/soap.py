@@ -11,17 +11,17 @@ from experiments.training.layout import Block, Layout
 from experiments.training.optimizers.optimizer import Plain, Tensors, along, unbiased
 
 TILT = 1e-3
-"""See :func:`tilted`; relative to the mean of the diagonal."""
+"""See `tilted`; relative to the mean of the diagonal."""
 
 
 @dataclass(frozen=True)
 class Soap(Plain):
     """SOAP (Vyas et al. 2024, arXiv 2409.11321), Algorithm 3: Adam in the eigenbasis of Shampoo's preconditioner.
 
-    Each matrix of the layout has its own bases; a side of length 1 or longer than ``largest`` keeps the identity.
-    Bases are renewed every ``every`` updates by one step of power iteration and a QR decomposition, the first
+    Each matrix of the layout has its own bases; a side of length 1 or longer than `largest` keeps the identity.
+    Bases are renewed every `every` updates by one step of power iteration and a QR decomposition, the first
     time by a full eigendecomposition, batched over the pack and the matrices of one shape; unlike the paper's they
-    are those of a slightly changed matrix (:func:`tilted`), which makes them independent of round-off.
+    are those of a slightly changed matrix (`tilted`), which makes them independent of round-off.
     """
 
     beta1: float = 0.95
@@ -63,7 +63,7 @@ class Soap(Plain):
         return params - along(rate, params) * change, new
 
     def _turned(self, layout: Layout, flat: Tensor, state: Tensors, back: bool = False) -> Tensor:
-        """LᵀGR of every matrix G, or ``back`` LGRᵀ; ``[p, n]`` → ``[p, n]``."""
+        """LᵀGR of every matrix G, or `back` LGRᵀ; `[p, n]` → `[p, n]`."""
         parts = []
         for block in layout.blocks:
             matrix, sides = block.of(flat), self.sides(block)
@@ -77,7 +77,7 @@ class Soap(Plain):
         return torch.cat(parts, 1)
 
     def due(self, step: int) -> bool:
-        """After the first update and then every ``every``."""
+        """After the first update and then every `every`."""
         return step == 1 or step % self.every == 0
 
     def refresh(self, layout: Layout, state: Tensors, first: Tensor, due: Tensor) -> dict[str, Tensor]:
@@ -101,7 +101,7 @@ class Soap(Plain):
 
 
 def renewed_basis(gram: Tensor, basis: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
-    """The next eigenbases ``[p, count, n, n]``, and where each of their vectors stood before ``[p, count, n]``."""
+    """The next eigenbases `[p, count, n, n]`, and where each of their vectors stood before `[p, count, n]`."""
     # One run's NaN must not stop the decompositions of the others (LAPACK refuses the whole batch).
     gram = tilted(torch.nan_to_num(gram, posinf=0.0, neginf=0.0))
     basis = torch.nan_to_num(basis)
@@ -115,7 +115,7 @@ def renewed_basis(gram: Tensor, basis: Tensor, first: Tensor) -> tuple[Tensor, T
 
 
 def tilted(gram: Tensor) -> Tensor:
-    """``gram`` with a small ramp on its diagonal, so that its null space has preferred directions.
+    """`gram` with a small ramp on its diagonal, so that its null space has preferred directions.
 
     The Gram matrix of a few gradients is singular, and round-off would choose the basis of its null space: training
     then amplified a relative change of the weights by 1e-15 to 1e-2 within a hundred updates, and two packings of a

@@ -12,8 +12,8 @@ from typing import Any
 
 @dataclass
 class Served:
-    """``content`` by path; ``dies`` says after how many bytes of a file the next answers break off (one entry an
-    answer); ``moved`` are redirects; without ``ranges`` the server always sends whole files."""
+    """`content` by path; `dies` says after how many bytes of a file the next answers break off (one entry an
+    answer); `moved` are redirects; without `ranges` the server always sends whole files."""
 
     content: dict[str, bytes] = field(default_factory=dict)
     dies: dict[str, list[int]] = field(default_factory=dict)

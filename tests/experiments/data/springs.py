@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from experiments.data.dataset import Floats
-from experiments.data.sampler import Bonds
+from experiments.core.arrays import Floats
+from experiments.data.sampling.sampler import Bonds
 
 SPRING = 20.0
 """eV/Å², so that a mass of 1 u has a period of 14 fs."""

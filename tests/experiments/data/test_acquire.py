@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from experiments.core.errors import InputError
 from experiments.data.acquire import NotHere, only_what_is_here
 from experiments.data.load import load_any
-from experiments.errors import InputError
 from slurm.launcher import dataset_if_here
 from slurm.plan import DataAbsent
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from experiments.core.errors import InputError
 from experiments.data.baseline import fit_baseline
-from experiments.errors import InputError
 
 WATER, METHANE, CARBON = [8, 1, 1, 0, 0], [6, 1, 1, 1, 1], [6, 0, 0, 0, 0]
 CARBONIC, METHANEDIOL_HALF = [6, 8, 8, 0, 0], [6, 8, 0, 0, 0]

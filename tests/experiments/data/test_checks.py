@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from ase.units import Bohr, Hartree, kcal, mol
 
+from experiments.core.errors import InputError
 from experiments.data.checks import check_frames, inspect
 from experiments.data.dataset import Frames
-from experiments.data.star import StarConfig, star
-from experiments.errors import InputError
+from experiments.data.sources.star import StarConfig, star
 
 WATER = np.array([[0.0, 0.0, 0.12], [0.0, 0.76, -0.47], [0.0, -0.76, -0.47]])
 ATOMS = {1: -13.587, 8: -2041.98}

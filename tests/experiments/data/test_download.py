@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from experiments.core.errors import InputError
 from experiments.data.download import RemoteFile, fetch, unpack, verify
-from experiments.errors import InputError
 from tests.experiments.data.served import Served, serving
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB, four blocks of a download

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.config import parse
-from experiments.data import botnet, md17, qm9, rmd17, water
+from experiments.config.run import parse
+from experiments.core.errors import InputError
 from experiments.data.__main__ import main
 from experiments.data.load import load
-from experiments.errors import InputError
-from experiments.execute import check_data
+from experiments.data.sources import botnet, md17, qm9, rmd17, water
+from experiments.runs.execute import check_data
 from tests.conftest import MakeConfig
 from tests.experiments.data.served import Served, serving
 from tests.experiments.finished import finished

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.core.errors import InputError
 from experiments.data import shared_graph
 from experiments.data.dataset import Frames
-from experiments.data.graph import Neighbours, neighbours
+from experiments.data.neighbours import Neighbours, neighbours
 from experiments.data.shared_graph import shared_neighbours
-from experiments.errors import InputError
 
 
 @pytest.fixture(autouse=True)

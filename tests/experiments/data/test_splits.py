@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments.core.errors import InputError
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.distances import descriptor
 from experiments.data.parts import correlation_time
 from experiments.data.splits import subset, subsets_disjoint, training_subset, trajectory_split
-from experiments.errors import InputError
 
 POOLS = st.integers(1, 300)
 SEEDS = st.integers(0, 40)
@@ -64,7 +64,7 @@ def test_the_whole_pool() -> None:
 
 def test_stays_what_it_was() -> None:
     """Runs and published results name subsets by seed alone: other frames under the same seed are other numbers under
-    the same name. If that is meant, raise ``data`` in experiments.config.NUMERICS_RAISED."""
+    the same name. If that is meant, raise `data` in experiments.config.run.NUMERICS_RAISED."""
     assert subset(20, 4, 0, 5).tolist() == [16, 19, 2, 13]
     assert subset(20, 4, 1, 5).tolist() == [1, 9, 10, 14]
     assert subset(20, 4, 7, 5).tolist() == [13, 12, 2, 5]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from experiments.models.graph import Graph
+from experiments.nn.graph import Graph
 
 
 def positions(seed: int, pack: int, frames: int, atoms: int, spacing: float = 1.3) -> Tensor:
-    """``[pack, frames, atoms, 3]`` float64 in Å: a jittered lattice, so that no two atoms meet."""
+    """`[pack, frames, atoms, 3]` float64 in Å: a jittered lattice, so that no two atoms meet."""
     generator = torch.Generator().manual_seed(seed)
     axis = torch.arange(3, dtype=torch.float64)
     lattice = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)[:atoms] * spacing
@@ -18,12 +18,12 @@ def positions(seed: int, pack: int, frames: int, atoms: int, spacing: float = 1.
 
 
 def species(seed: int, pack: int, frames: int, atoms: int, n_species: int = 3) -> Tensor:
-    """``[pack, frames, atoms]`` int64."""
+    """`[pack, frames, atoms]` int64."""
     return torch.randint(n_species, (pack, frames, atoms), generator=torch.Generator().manual_seed(seed))
 
 
 def graph_of(x: Tensor, kinds: Tensor, cutoff: float, slots: int = 0, padding: int = 0) -> Graph:
-    """Graph of positions ``x`` ``[p, f, a, 3]``; ``slots`` more than needed and ``padding`` atoms a frame, filled with
+    """Graph of positions `x` `[p, f, a, 3]`; `slots` more than needed and `padding` atoms a frame, filled with
     values that would show (a masked vector of length zero, a padding atom of species 1)."""
     pack, frames, atoms, _ = x.shape
     near = torch.cdist(x.detach(), x.detach()) < cutoff

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from experiments.models.graph import pair_forces
-from experiments.networks import Trainable
+from experiments.models.networks import Trainable
+from experiments.nn.graph import pair_forces
 from tests.experiments.models.clusters import graph_of
 
 Weights = Mapping[str, Tensor]
 Slow = Callable[[Weights, Tensor, list[int]], Tensor]
-"""(weights of one run, positions ``[n, 3]`` in Å, species) → atomic energies ``[n]``."""
+"""(weights of one run, positions `[n, 3]` in Å, species) → atomic energies `[n]`."""
 
 
 def loss_of(energies: Tensor, forces: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ def loss_of(energies: Tensor, forces: Tensor) -> Tensor:
 
 
 def same(network: Trainable, slow: Slow, weights: Weights, x: Tensor, kinds: Tensor, cutoff: float) -> None:
-    """Energies, forces and the gradient of a loss on both (second derivatives) agree; ``x`` is ``[1, 1, n, 3]``.
+    """Energies, forces and the gradient of a loss on both (second derivatives) agree; `x` is `[1, 1, n, 3]`.
 
     1e-12 of the largest entry: the same sums in another order, some thousand terms in float64.
     """

@@ -14,14 +14,20 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from experiments.data.turning import placed
-from experiments.group_architectures import CnnConfig, GcnnConfig, HarmonicConfig, MlpConfig, ScaleSpaceConfig
 from experiments.models import harmonic
 from experiments.models.cnn import Cnn
 from experiments.models.gcnn import Gcnn, point_group
-from experiments.models.grid import CENTRE, VARIATION, averaged, correlate
-from experiments.models.radial import scaled_silu
+from experiments.models.group_architectures import (
+    CnnConfig,
+    GcnnConfig,
+    HarmonicConfig,
+    MlpConfig,
+    ScaleSpaceConfig,
+)
+from experiments.models.networks import EXAMPLE_NETWORKS, example_network
 from experiments.models.scale_space import ScaleSpace, blur
-from experiments.networks import EXAMPLE_NETWORKS, example_network
+from experiments.nn.grid import CENTRE, VARIATION, averaged, correlate
+from experiments.nn.radial import scaled_silu
 
 ROUND_OFF = 1e-12
 """Of sums of some thousand products of size one in double precision."""
@@ -278,7 +284,7 @@ def test_blurs_are_a_semigroup_and_lifting_is_not_exact() -> None:
 
 
 def test_every_network_takes_what_it_says() -> None:
-    from experiments.architectures import MODELS, takes
+    from experiments.models.architectures import MODELS, takes
 
     for config in EXAMPLE_NETWORKS:
         assert set(takes(config)) - {"molecules"}

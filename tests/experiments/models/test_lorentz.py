@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from scipy.linalg import expm
 from torch import Tensor
 
-from experiments.group_architectures import LorentzConfig, MomentaConfig
+from experiments.models.group_architectures import LorentzConfig, MomentaConfig
 from experiments.models.lorentz import METRIC, Lorentz, at_rest, dual_of
 from experiments.models.momenta import Momenta
-from experiments.models.radial import scaled_silu
+from experiments.nn.radial import scaled_silu
 from tests.experiments.models.test_grid_networks import assert_same, drawn
 
 LORENTZ = {rank: LorentzConfig(L=rank, n_layers=3, channels=3, width=4) for rank in (1, 2)}
@@ -85,7 +85,7 @@ def lowered(vector: np.ndarray) -> np.ndarray:
 
 def reference(model: Lorentz, weights: dict[str, Tensor], momenta: np.ndarray) -> list[np.ndarray]:
     """Scalars of every particle behind each layer, as the module's table says, one particle, pair and channel at a
-    time; tensors with both indices raised. All of one jet's ``momenta`` ``[n, 4]`` are real particles."""
+    time; tensors with both indices raised. All of one jet's `momenta` `[n, 4]` are real particles."""
     w = {name: value[0].numpy() for name, value in weights.items()}
     c, n, eta, eps = model.config.channels, model.n_particles, np.diag(METRIC), np.zeros((4, 4, 4, 4))
     for order in itertools.permutations(range(4)):
@@ -98,7 +98,7 @@ def reference(model: Lorentz, weights: dict[str, Tensor], momenta: np.ndarray) -
         return np.asarray(scaled_silu(torch.as_tensor(x)).numpy())
 
     def mix(name: str, products: list[np.ndarray]) -> np.ndarray:
-        """``products``: each of all channels."""
+        """`products`: each of all channels."""
         x = np.concatenate(products)  # [K·C, …]
         return np.asarray(np.tensordot(w[name].T, x, 1) / np.sqrt(len(x)))
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from experiments.config import MaceConfig
-from experiments.models import native
-from experiments.models.graph import Graph, pair_forces
+from experiments.models.architectures import MaceConfig
 from experiments.models.mace import Mace
+from experiments.nn.graph import Graph, pair_forces
+from experiments.nn.native import sparse
 from tests.experiments.models.clusters import graph_of, positions, species
 
 CUTOFF = 3.0
@@ -248,8 +248,8 @@ def test_every_weight_reaches_the_energy(cell: tuple[int, int, int]) -> None:
 @pytest.mark.parametrize("way", ["sparse", "dense"])
 def test_first_and_second_derivatives(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if way == "dense":
-        monkeypatch.setattr(native, "available", lambda: False)
-    elif not native.available():
+        monkeypatch.setattr(sparse, "available", lambda: False)
+    elif not sparse.available():
         pytest.skip("no C++ compiler")
     model = Mace(config(1, 2, 1, channels=2, width=2), 2)
     params = packed(model, 0)

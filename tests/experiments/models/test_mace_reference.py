@@ -13,9 +13,9 @@ from e3nn.nn import FullyConnectedNet
 from torch import Tensor
 from torch.nn.functional import silu
 
-from experiments.config import MaceConfig
-from experiments.models.contraction import couplings
+from experiments.models.architectures import MaceConfig
 from experiments.models.mace import Layer, Mace
+from experiments.nn.contraction import couplings
 from tests.experiments.models.clusters import graph_of, positions, species
 
 CUTOFF = 3.0
@@ -35,7 +35,7 @@ def name_of(degree: int) -> str:
 
 
 def mixed(x: Tensor, weight: Tensor, degree: int) -> Tensor:
-    """e3nn's linear map of mul-major features ``[n, C, 2l+1]`` with ``weight`` ``[C, C']``."""
+    """e3nn's linear map of mul-major features `[n, C, 2l+1]` with `weight` `[C, C']`."""
     irreps = [f"{channels}x{name_of(degree)}" for channels in weight.shape]
     layer = o3.Linear(*irreps, internal_weights=False, shared_weights=True).double()
     out: Tensor = layer(x.flatten(1), weight.flatten()).reshape(len(x), weight.shape[1], -1)
@@ -64,7 +64,7 @@ def layer_reference(
     kinds: list[int],
     h: dict[int, Tensor],
 ) -> dict[int, Tensor]:
-    """One layer on one molecule ``x`` ``[n, 3]``; features by degree ``[n, C, 2l+1]``."""
+    """One layer on one molecule `x` `[n, 3]`; features by degree `[n, C, 2l+1]`."""
     c, n = config.channels, len(kinds)
     edges = [(i, j) for i in range(n) for j in range(n) if i != j and (x[i] - x[j]).norm() < CUTOFF]
     receivers, senders = torch.tensor([i for i, _ in edges]), torch.tensor([j for _, j in edges])

@@ -31,7 +31,7 @@ def test_translations_do_not() -> None:
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
 def test_messages_reach_as_far_as_there_are_layers(layers: int) -> None:
-    """A chain of atoms: the first one's energy depends on the atoms up to ``layers`` bonds away, and on no further."""
+    """A chain of atoms: the first one's energy depends on the atoms up to `layers` bonds away, and on no further."""
     model = mpnn(n_layers=layers)
     params = packed(model, 0)
     x = torch.zeros(1, 1, 5, 3, dtype=torch.float64)

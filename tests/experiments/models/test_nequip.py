@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.architectures import NequipConfig
-from experiments.models.gate import SCALAR, gate, name_of
+from experiments.models.architectures import NequipConfig
 from experiments.models.nequip import Nequip
+from experiments.nn.gate import SCALAR, gate, name_of
 from tests.experiments.models.test_networks import ROUND_OFF, example, nequip, packed
 
 ASPIRIN = {0: 167_640, 1: 741_080, 2: 1_674_968, 3: 3_190_488}

@@ -14,9 +14,9 @@ from e3nn.nn import Gate
 from torch import Tensor
 from torch.nn.functional import silu
 
-from experiments.architectures import NequipConfig
-from experiments.models.gate import SCALAR, Irrep, gated, name_of
+from experiments.models.architectures import NequipConfig
 from experiments.models.nequip import Layer, Nequip, couple
+from experiments.nn.gate import SCALAR, Irrep, gated, name_of
 from tests.experiments.models.clusters import positions, species
 from tests.experiments.models.reference import Weights, same
 
@@ -46,7 +46,7 @@ def gate_of(layer: Layer, channels: int) -> Gate:
 
 
 def split(x: Tensor, irreps: o3.Irreps) -> dict[str, Tensor]:
-    """Mul-major ``[n, dim]`` → irrep: ``[n, mul·(2l+1)]``; every irrep stands once."""
+    """Mul-major `[n, dim]` → irrep: `[n, mul·(2l+1)]`; every irrep stands once."""
     assert len({ir for _, ir in irreps}) == len(irreps)
     return {str(ir): x[:, where] for where, (_, ir) in zip(irreps.slices(), irreps, strict=True)}
 

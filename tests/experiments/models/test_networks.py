@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from experiments.architectures import MODELS, MpnnConfig, NequipConfig, PolynomialConfig, TfnConfig
-from experiments.models.gate import Irrep
-from experiments.models.graph import Graph, pair_forces
+from experiments.models.architectures import MODELS, MpnnConfig, NequipConfig, PolynomialConfig, TfnConfig
 from experiments.models.mpnn import Mpnn
 from experiments.models.nequip import Nequip
+from experiments.models.networks import EXAMPLE_NETWORKS, NETWORKS, Trainable
 from experiments.models.polynomial import Polynomial
 from experiments.models.tfn import Tfn
-from experiments.networks import EXAMPLE_NETWORKS, NETWORKS, Trainable
+from experiments.nn.gate import Irrep
+from experiments.nn.graph import Graph, pair_forces
 from tests.experiments.models.clusters import graph_of, positions, species
 from tests.experiments.models.test_mace import rotations, turned, wigner
 

@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.architectures import AceConfig, PolynomialConfig
-from experiments.config import TrainingConfig
+from experiments.config.run import TrainingConfig
 from experiments.data.dataset import Dataset, Frames
-from experiments.data.polynomial_teacher import PolynomialTeacherConfig, polynomial
+from experiments.data.sources.polynomial_teacher import PolynomialTeacherConfig, polynomial
 from experiments.data.splits import subset
-from experiments.models.ace import LinearAce
+from experiments.models.architectures import AceConfig, PolynomialConfig
 from experiments.models.polynomial import Polynomial
+from experiments.regression.ace import LinearAce
 from experiments.tasks.molecules import MoleculeTask, Prepared
 from experiments.training.member import Member
 from experiments.training.pack import Pack
 from tests.experiments.finished import molecules
 from tests.experiments.models.test_networks import example, packed
 from tests.experiments.models.test_networks import polynomial as made
-from tests.experiments.training.test_least_squares import solve
+from tests.experiments.regression.test_least_squares import solve
 
 
 def same_function(a: Polynomial, b: Polynomial) -> None:

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from experiments.architectures import TfnConfig
-from experiments.data.tetris import SHAPES, TetrisConfig, tetris
-from experiments.data.voxels import VoxelsConfig, density
-from experiments.group_architectures import CnnConfig, Steerable3dConfig
+from experiments.data.sources.tetris import SHAPES, TetrisConfig, tetris
+from experiments.data.sources.voxels import VoxelsConfig, density
+from experiments.models.architectures import TfnConfig
 from experiments.models.clouds import complete_graph
 from experiments.models.cnn import Cnn
-from experiments.models.grid import normalized
+from experiments.models.group_architectures import CnnConfig, Steerable3dConfig
+from experiments.models.networks import example_network
 from experiments.models.steerable3d import Steerable3d, kernels
-from experiments.networks import example_network
+from experiments.nn.grid import normalized
 from tests.experiments.models.test_grid_networks import assert_same, drawn, images
 
 CUBE = [

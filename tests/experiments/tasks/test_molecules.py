@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from experiments.core.errors import InputError
 from experiments.data.dataset import Dataset, Frames
-from experiments.errors import InputError
-from experiments.models.graph import Graph
+from experiments.nn.graph import Graph
 from experiments.tasks import molecules
 from experiments.tasks.molecules import MoleculeTask, pick_graph
 
@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 
 
 class Springs:
-    """Atomic energy ``a·z + ½ k Σ |r|²``: energies and forces that can be written down.
+    """Atomic energy `a·z + ½ k Σ |r|²`: energies and forces that can be written down.
 
     Each pair is counted at both ends: E = Σ_i a z_i + k Σ_pairs |r|², so F_i = 2k Σ_j (x_j − x_i).
     """
@@ -55,7 +55,7 @@ def dataset_of(sizes: list[int]) -> Dataset:
 
 
 def by_hand(frames: Frames, f: int, a: float, k: float) -> tuple[float, np.ndarray]:
-    """Energy and forces of :class:`Springs` on one frame."""
+    """Energy and forces of `Springs` on one frame."""
     atoms = [i for i in range(frames.numbers.shape[1]) if frames.numbers[f, i] > 0]
     energy, forces = 0.0, np.zeros((frames.numbers.shape[1], 3))
     for i in atoms:

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.config import MaceConfig, TrainingConfig
+from experiments.config.run import TrainingConfig
 from experiments.data.dataset import Dataset
+from experiments.data.sources.star import StarConfig, star
 from experiments.data.splits import subset
-from experiments.data.star import StarConfig, star
+from experiments.models.architectures import MaceConfig
 from experiments.models.mace import Mace
 from experiments.tasks.molecules import MoleculeTask
 from experiments.training.member import Member
@@ -24,7 +25,7 @@ from experiments.training.schedule import Schedule
 
 @dataclass
 class Laboratory:
-    """Makes tasks, members and packs of one kind; ``path`` is where attempts lie."""
+    """Makes tasks, members and packs of one kind; `path` is where attempts lie."""
 
     path: Path
     dataset: Dataset
@@ -36,7 +37,7 @@ class Laboratory:
         return MoleculeTask(self.dataset, self.model.config.cutoff, dtype, torch.device("cpu"))
 
     def member(self, task: MoleculeTask, name: str, attempt: int = 1, **changes: Any) -> Member:
-        """A member ``name`` whose attempts lie in ``path/name/attempt-n``; ``P``, seeds, ``trunk`` and settings may be
+        """A member `name` whose attempts lie in `path/name/attempt-n`; `P`, seeds, `trunk` and settings may be
         changed."""
         own = {f.name for f in dataclasses.fields(TrainingConfig)} & changes.keys()
         settings = dataclasses.replace(self.settings, **{key: changes.pop(key) for key in own})
@@ -47,7 +48,7 @@ class Laboratory:
         return Member(name=name, path=earlier[0], earlier=earlier, prepared=task.prepare(chosen), **wanted)
 
     def pack(self, members: list[Member], task: MoleculeTask, **changes: Any) -> Pack:
-        """A pack; ``changes`` to the settings are those of every member."""
+        """A pack; `changes` to the settings are those of every member."""
         for member in members:
             member.settings = dataclasses.replace(member.settings, **changes)
             member.schedule = Schedule(
@@ -88,7 +89,7 @@ def laboratory(tmp_path: Path) -> Laboratory:
 
 @pytest.fixture(scope="module")
 def whole_runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Member]:
-    """Uninterrupted runs of the laboratory's member ``seed=0``, trained once a module for each change of settings."""
+    """Uninterrupted runs of the laboratory's member `seed=0`, trained once a module for each change of settings."""
     made: dict[str, Member] = {}
 
     def whole(**changes: Any) -> Member:

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.config import TrainingConfig
+from experiments.config.run import TrainingConfig
 from experiments.data.splits import subset
-from experiments.tasks import examples
+from experiments.tasks import classification
 from experiments.training import pack as engine
 from experiments.training.member import TRUNK, Member
 from experiments.training.pack import Interrupted, Pack
@@ -29,11 +29,11 @@ def prepare() -> None:
     torch.set_num_threads(1)
     pretended_device.device()
     engine.GLANCES = 3
-    examples.EVALUATION_NUMBERS[pretended_device.NAME] = 200
+    classification.EVALUATION_NUMBERS[pretended_device.NAME] = 200
 
 
 def started(name: str, path: Path, place: str, attempt: int, **changes: Any) -> tuple[Pack, list[Member]]:
-    """A pack of two runs of the network ``name`` on a device, from their latest checkpoints below ``path``."""
+    """A pack of two runs of the network `name` on a device, from their latest checkpoints below `path`."""
     task = CASES[name].task(torch.float64, torch.device(place))
     members = []
     for seed, budget in enumerate(BUDGETS):
@@ -47,7 +47,7 @@ def started(name: str, path: Path, place: str, attempt: int, **changes: Any) -> 
 
 
 def trained(name: str, path: Path, place: str, stop: int | None = None, **changes: Any) -> list[dict[str, Any]]:
-    """Two runs at their end, interrupted and resumed at clock ``stop``: of each its errors, where its weights lie, and
+    """Two runs at their end, interrupted and resumed at clock `stop`: of each its errors, where its weights lie, and
     the clock at which it resumed."""
     attempt = 1
     if stop is not None:

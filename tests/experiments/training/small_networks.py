@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiments.architectures import MODELS
+from experiments.core.schema import build
 from experiments.data.examples import Examples, ExampleSet
-from experiments.data.star import StarConfig, star
-from experiments.networks import example_network, network
-from experiments.schema import build
-from experiments.tasks.examples import ExampleTask
+from experiments.data.sources.star import StarConfig, star
+from experiments.models.architectures import MODELS
+from experiments.models.networks import example_network, network
+from experiments.tasks.classification import ExampleTask
 from experiments.tasks.molecules import MoleculeTask
 
 SHAPES = {
@@ -26,14 +26,14 @@ POOL = 16
 
 @dataclass(frozen=True)
 class Case:
-    """A network's settings, and what it learns from: ``molecules`` or one of :data:`SHAPES`."""
+    """A network's settings, and what it learns from: `molecules` or one of `SHAPES`."""
 
     architecture: str
     kind: str
     settings: dict[str, Any]
 
     def task(self, dtype: torch.dtype, device: torch.device) -> Any:
-        """The task, its data on ``device``."""
+        """The task, its data on `device`."""
         if self.kind == "molecules":
             made = star(StarConfig(n_neighbours=3, coefficients=(1.0, 0.5), pool=POOL, holdout=2, test=4))
             return MoleculeTask(made, CUTOFF, dtype, device)

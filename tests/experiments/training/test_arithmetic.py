@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from experiments import evaluate
+from experiments.runs import evaluate
 from experiments.tasks.molecules import MoleculeTask
 from experiments.training.arithmetic import arithmetic
 from tests.experiments.finished import configuration, finished

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from experiments.architectures import MpnnConfig
-from experiments.config import LacksKnob, TrainingConfig, parse
+from experiments.config.run import LacksKnob, TrainingConfig, parse
 from experiments.data.dataset import Dataset, Frames
+from experiments.data.sources.star import StarConfig, star
 from experiments.data.splits import subset
-from experiments.data.star import StarConfig, star
+from experiments.models.architectures import MpnnConfig
 from experiments.models.mpnn import Mpnn
 from experiments.tasks.molecules import MoleculeTask
 from experiments.training.member import Member
@@ -57,7 +57,7 @@ def test_rotations_are_proper_and_uniform() -> None:
 
 def test_golden_rotation() -> None:
     """numpy promises Philox's stream; a change would change every augmented number without a word. If it is
-    meant, raise ``training`` in experiments.config.NUMERICS_RAISED."""
+    meant, raise `training` in experiments.config.run.NUMERICS_RAISED."""
     golden = [
         [0.21627460902852857, 0.9507866192700534, 0.22187856612701373],
         [-0.7300287376696826, 0.006582182758734678, 0.6833847503760532],

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from experiments import files
+from experiments.core import files
 from experiments.training import checkpoint
 from experiments.training.checkpoint import Checkpoint, latest, load, save, save_step
 

@@ -17,7 +17,7 @@ from experiments.training.pack import Pack, TooLarge
 
 
 def refuse_beyond(monkeypatch: pytest.MonkeyPatch, runs: int, after: int) -> list[int]:
-    """Memory that ends ``after`` updates of a pack of more than ``runs``; the sizes of the packs that updated."""
+    """Memory that ends `after` updates of a pack of more than `runs`; the sizes of the packs that updated."""
     update, sizes = Pack._update, []
 
     def limited(self: Pack, step: Any, picked: Tensor, rate: Tensor, number: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ STEPS = 45
 
 
 def problem(p: int, dtype: torch.dtype) -> tuple[Layout, Tensor, list[Tensor]]:
-    """Start and gradients ``[p, n]`` of a pack, each run with its own."""
+    """Start and gradients `[p, n]` of a pack, each run with its own."""
     layout = Layout(SHAPES)
     generator = torch.Generator().manual_seed(3)
     start = torch.randn(p, layout.size, generator=generator, dtype=torch.float64)
@@ -121,7 +121,7 @@ def plain_soap(w: Tensor, gradients: list[Tensor], rate: float) -> Tensor:
 
     As there: the first update uses the identity, then eigenvectors of the first Gram matrices; every tenth update
     one step of orthogonal iteration; the second moment lives in the rotated space, the first in the original one.
-    Beyond the paper: the ramp of :func:`tilt`.
+    Beyond the paper: the ramp of `tilt`.
     """
     beta, eps = 0.95, 1e-8
     rows, columns = w.shape
@@ -247,7 +247,7 @@ def test_runs_at_different_clocks_are_refreshed_at_their_own() -> None:
 
 @pytest.mark.parametrize(("dtype", "eps", "grown"), [(torch.float64, 1e-15, 1e-11), (torch.float32, 1e-7, 1e-4)])
 def test_round_off_stays_round_off(dtype: torch.dtype, eps: float, grown: float) -> None:
-    """A relative change of the gradients by ``eps`` moves the weights by no more than some hundred times that.
+    """A relative change of the gradients by `eps` moves the weights by no more than some hundred times that.
 
     Bases of singular Gram matrices (the first is of rank one to three here) would move them by 1e-2.
     """

@@ -36,7 +36,7 @@ def test_epochs_and_seeds_differ() -> None:
 
 def test_golden_order() -> None:
     """numpy promises Philox's stream; a change would change every trained number without a word. If it is
-    meant, raise ``training`` in experiments.config.NUMERICS_RAISED."""
+    meant, raise `training` in experiments.config.run.NUMERICS_RAISED."""
     assert batches(7, 10, 5, np.array([0, 1, 2])).tolist() == [[6, 3, 9, 1, 2], [0, 5, 7, 8, 4], [1, 9, 2, 8, 5]]
 
 

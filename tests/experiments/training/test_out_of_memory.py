@@ -33,7 +33,7 @@ def inside_the_compiler() -> Exception:
 
 
 def train(laboratory: Any, count: int) -> tuple[list[Member], list[int]]:
-    """Train ``count`` members within memory; the members, and the sizes of the packs that were begun."""
+    """Train `count` members within memory; the members, and the sizes of the packs that were begun."""
     task, sizes = laboratory.task(), []
     members = [laboratory.member(task, f"m{i}", seed=i, optimizer="adam") for i in range(count)]
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from experiments.tasks.evaluation import Evaluation
 from experiments.tasks.molecules import MoleculeTask
 from experiments.training import pack as engine
-from experiments.training.evaluate import Evaluation
 from experiments.training.layout import Layout
 from experiments.training.member import Member
 from experiments.training.optimizers import OPTIMIZERS
@@ -45,7 +45,7 @@ def ends(member: Member) -> tuple[Weights, Evaluation, Evaluation]:
 
 
 def plain_training(laboratory: Any, member: Any, task: MoleculeTask, budget: int, **changes: Any) -> Weights:
-    """One schedule of ``budget`` updates as one would write it down: no pack, no trunk, no branch, no legs."""
+    """One schedule of `budget` updates as one would write it down: no pack, no trunk, no branch, no legs."""
     settings = dataclasses.replace(laboratory.settings, **changes)
     optimizer = OPTIMIZERS[settings.optimizer]()
     schedule = Schedule(max(budget, 2), settings.warmup_steps, settings.cooldown)

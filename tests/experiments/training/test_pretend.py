@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from experiments.architectures import MODELS
-from experiments.config import TrainingConfig
-from experiments.networks import EXAMPLE_NETWORKS, NETWORKS
+from experiments.config.run import TrainingConfig
+from experiments.models.architectures import MODELS
+from experiments.models.networks import EXAMPLE_NETWORKS, NETWORKS
 from experiments.training.optimizers import OPTIMIZERS
 from tests.experiments.training import on_device
 from tests.experiments.training.small_networks import CASES

@@ -14,7 +14,7 @@ SCHEDULES = st.builds(
 
 
 def alone(budget: int, warmup: int, cooldown: float, step: int) -> float:
-    """Warm-up, stable, linear decay to zero over the last ``cooldown`` of ``budget``: the definition."""
+    """Warm-up, stable, linear decay to zero over the last `cooldown` of `budget`: the definition."""
     decay = max(1, round(cooldown * budget))
     rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
     fall = (budget - step) / decay if step >= budget - decay else 1.0

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.config import MaceConfig, TrainingConfig
+from experiments.config.run import TrainingConfig
 from experiments.data.dataset import Dataset
+from experiments.data.sources.star import StarConfig, star
 from experiments.data.splits import subset
-from experiments.data.star import StarConfig, star
+from experiments.models.architectures import MaceConfig
 from experiments.models.mace import Mace
 from experiments.tasks.molecules import MoleculeTask
 from experiments.training.member import Member

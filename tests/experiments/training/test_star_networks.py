@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.architectures import NequipConfig, TfnConfig
-from experiments.config import TrainingConfig
+from experiments.config.run import TrainingConfig
 from experiments.data.dataset import Dataset
+from experiments.data.sources.star import StarConfig, star
 from experiments.data.splits import subset
-from experiments.data.star import StarConfig, star
-from experiments.networks import network
+from experiments.models.architectures import NequipConfig, TfnConfig
+from experiments.models.networks import network
 from experiments.tasks.molecules import MoleculeTask
 from experiments.training.member import Member
 from experiments.training.pack import Pack

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.compiler import warn
-from experiments.models import native
+from experiments.core.compiler import warn
 from experiments.models.mace import Mace
+from experiments.nn.native import sparse
 from experiments.training import pack as engine
 from experiments.training.step import can_compile, eager_update, make_update
 
@@ -106,12 +106,12 @@ def test_without_a_compiler_there_is_a_warning(
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.delenv("CXX", raising=False)
     warn.cache_clear()
-    native._library.cache_clear()
+    sparse._library.cache_clear()
     try:
         assert not can_compile(torch.device("cpu"))
         assert "no C++ compiler (g++) found: training eagerly" in caplog.text
         assert not can_compile(torch.device("cpu"))
-        assert not native.available()
+        assert not sparse.available()
         assert len(caplog.records) == 1  # one warning, whoever asks and however often
     finally:
-        native._library.cache_clear()
+        sparse._library.cache_clear()

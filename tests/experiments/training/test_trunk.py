@@ -14,14 +14,14 @@ from experiments.training.schedule import Schedule
 
 
 def left_by(laboratory: Any, name: str, steps: int, **changes: Any) -> Path:
-    """The trunk that a run of ``steps`` updates leaves."""
+    """The trunk that a run of `steps` updates leaves."""
     member: Member = laboratory.trained(name, {"max_steps": steps, **changes})
     member.leave_trunk()
     return member.path / TRUNK
 
 
 def continued(laboratory: Any, path: Path, steps: int, **changes: Any) -> Member:
-    """A run of ``steps`` updates that starts from the trunk at ``path``."""
+    """A run of `steps` updates that starts from the trunk at `path`."""
     task = laboratory.task()
     trunk = usable_trunk(path, Schedule(steps, laboratory.settings.warmup_steps, laboratory.settings.cooldown))
     assert trunk is not None

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from slurm import commands
 from slurm.cluster.cluster import Cluster
 from slurm.cluster.configuration import Settings
 from slurm.cluster.temporary import temporary
+from slurm.jobs import commands
 from tests.faults.slurm.harness import ROOT, Sweep, arguments
 from tests.slurm.conftest import skip_without_slurm
 

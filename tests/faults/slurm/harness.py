@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.runs import Run, RunStore
-from slurm import ledger
+from experiments.runs.store import Run, RunStore
 from slurm.cluster import daemons
 from slurm.cluster.cluster import Cluster
-from slurm.scheduler import look
-from slurm.status import RunStatus, survey
+from slurm.jobs import ledger
+from slurm.jobs.scheduler import look
+from slurm.jobs.status import RunStatus, survey
 from tests.conftest import MACE, STAR
 from tests.faults.checks import assert_clean, assert_same
 
@@ -34,7 +34,7 @@ SECTIONS: dict[str, Mapping[str, Any]] = {
 
 
 def arguments(**swept: str) -> list[str]:
-    """Two runs of one shape, or what ``swept`` says."""
+    """Two runs of one shape, or what `swept` says."""
     said = ["data=star", "model=mace", "L=1", "nu=2", "seed=0"]
     for section, values in SECTIONS.items():
         for key, value in values.items():
@@ -48,7 +48,7 @@ class Sweep:
     """What one sweep does on a cluster.
 
     Args:
-        allowed: states that ``status`` may ever tell; anything else is an untruth.
+        allowed: states that `status` may ever tell; anything else is an untruth.
     """
 
     def __init__(self, cluster: Cluster, folder: Path, reference: Path, allowed: Sequence[str] = ()) -> None:
@@ -78,7 +78,7 @@ class Sweep:
             path.chmod(0o755)
 
     def start(self, *settings: str, **swept: str) -> subprocess.Popen[str]:
-        """``python -m experiments -m hydra/launcher=slurm …`` as a user would; settings without their prefix."""
+        """`python -m experiments -m hydra/launcher=slurm …` as a user would; settings without their prefix."""
         self.swept = swept or self.swept
         launcher = [f"hydra.launcher.{setting}" for setting in ("time=60", "pack=1", *settings)]
         environment = {
@@ -143,7 +143,7 @@ class Sweep:
         return kept()
 
     def jobs(self) -> list[str]:
-        """Elements that Slurm holds, ``123_0``, …"""
+        """Elements that Slurm holds, `123_0`, …"""
         names = [array.name for s in ledger.submissions(self.store) for array in s.arrays]
         return sorted(job.id for job in look(names, seconds=60.0).jobs.values() if job.held)
 

@@ -18,7 +18,7 @@ MakeSweep = Callable[..., Sweep]
 
 @pytest.fixture(scope="module", params=[True, False], ids=["user-signal", "no-user-signal"])
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """With and without ``preempt_send_user_signal``."""
+    """With and without `preempt_send_user_signal`."""
     skip_without_slurm()
     with temporary(Settings(nodes=2, exposed=True, user_signal=request.param)) as made:
         yield made

@@ -100,8 +100,8 @@ def test_two_drivers_at_once(sweep: MakeSweep) -> None:
 
 
 def test_cancelled_by_command_and_taken_up_again(sweep: MakeSweep) -> None:
-    """``python -m slurm cancel`` and ``retry``: what was computed stays."""
-    from slurm.actions import cancel, retry
+    """`python -m slurm cancel` and `retry`: what was computed stays."""
+    from slurm.jobs.actions import cancel, retry
 
     s = sweep("cancelled")
     s.launch()

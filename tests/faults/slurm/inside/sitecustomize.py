@@ -1,9 +1,9 @@
-"""Faults inside a job's worker: Python imports this by itself where ``PYTHONPATH`` names this directory.
+"""Faults inside a job's worker: Python imports this by itself where `PYTHONPATH` names this directory.
 
-The file that ``EQUILAW_TEST_FAULTS`` names says what is to happen: ``slow`` (seconds that each leg takes longer),
-``node`` (each node is a machine of its own name), ``lease`` (seconds after which a lease lapses), ``skew`` (seconds by
-which the machine's clock is ahead), ``room`` (bytes that a file may have: a full disk), ``hit`` (what happens to the
-run with this ``P``: raise, exit or memory).
+The file that `EQUILAW_TEST_FAULTS` names says what is to happen: `slow` (seconds that each leg takes longer),
+`node` (each node is a machine of its own name), `lease` (seconds after which a lease lapses), `skew` (seconds by
+which the machine's clock is ahead), `room` (bytes that a file may have: a full disk), `hit` (what happens to the
+run with this `P`: raise, exit or memory).
 """
 
 import json
@@ -25,7 +25,8 @@ def _arrange(faults: dict) -> None:  # type: ignore[type-arg]
     if room := faults.get("room"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
     sys.path.insert(0, os.getcwd())
-    from experiments import execute, interrupt, leases
+    from experiments.core import interrupt, leases
+    from experiments.runs import execute
 
     if lease := faults.get("lease"):
         leases.LEASE_SECONDS, leases.RENEW_SECONDS = lease, lease / 5
@@ -61,7 +62,7 @@ def _do(how: str) -> None:
     time.sleep(60)
 
 
-if "EQUILAW_TEST_FAULTS" in os.environ and "experiments.worker" in sys.orig_argv and "SLURM_JOB_ID" in os.environ:
+if "EQUILAW_TEST_FAULTS" in os.environ and "experiments.runs.worker" in sys.orig_argv and "SLURM_JOB_ID" in os.environ:
     try:
         with open(os.environ["EQUILAW_TEST_FAULTS"]) as _file:
             _arrange(json.load(_file))

@@ -1,0 +1,1 @@
+"""What theory allows: bounds and laws, distances between frames, the dimension of the data."""

@@ -1,0 +1,1 @@
+"""How often intervals hold: simulated tables and real nested learners."""

@@ -1,0 +1,344 @@
+"""Does a nominal 95 % interval cover 95 %? Simulated curves with known β, and two real nested learners.
+
+Simulated: ε = a·P^(−β) + c with log noise of the choice of subset (nested: correlation √(P/P′) within a seed; or
+independent at each P), of the initial weights (independent), and of the finite test set (common to all seeds), whose
+standard error the intervals are given, as estimated from its frames: the column `error_test_sem` of a run table.
+The learners' intervals are not: at one test point their errors are independent across seeds, whose scatter shows them.
+Learners: module `learners`. What is measured is what the program quotes: the recommended of the two forms, with the
+interval of module `recommend`; beside it the intervals it is made of, and two that are in use elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from analysis.arrays import FloatArray
+from analysis.calibration.learners import kernel_interpolator, nearest_neighbour, one_teacher
+from analysis.fits.floor import Polish, fit_floor
+from analysis.fits.recommend import AICC_MARGIN, decide
+from analysis.fits.results import aicc
+from analysis.fits.uncertainty import LEVEL, combined, shared_variance, slope_weights, t_quantile
+
+ACCEPTED = (0.93, 0.97)
+"""Coverage of the default interval that counts as calibrated, where it is claimed."""
+TEST_FRAMES = 400
+"""Test frames of a simulated table: what the standard errors of its errors are estimated from."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One kind of table whose intervals are put to the test."""
+
+    name: str
+    """What is simulated."""
+    n_seeds: int
+    """Seeds S."""
+    n_sizes: int
+    """Values of P."""
+    beta: float = 0.5
+    """True exponent."""
+    floor_share: float = 0.0
+    """Floor as a share of ε(P_max)."""
+    nested: bool = True
+    """Subsets nest within a seed (else they are independent at each P)."""
+    subset: float = 0.05
+    """Log noise of the subset."""
+    init: float = 0.03
+    """Log noise of the initial weights."""
+    test: float = 0.01
+    """Log noise of the shared test set."""
+    test_correlation: float = 0.9
+    """Its correlation per octave of P (the intervals always take 0.9)."""
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """Exponents of many tables with their intervals."""
+
+    value: FloatArray
+    """β̂. [n]"""
+    low: FloatArray
+    """Lower end. [n]"""
+    high: FloatArray
+    """Upper end. [n]"""
+
+    @classmethod
+    def symmetric(cls, value: FloatArray, half: FloatArray) -> Estimates:
+        """Value ± half width. [n], [n]"""
+        return cls(value, value - half, value + half)
+
+    @property
+    def half(self) -> FloatArray:
+        """Half the width. [n]"""
+        return (self.high - self.low) / 2
+
+    def holds(self, beta: float) -> NDArray[np.bool_]:
+        """Whether the interval holds β. [n]"""
+        return np.asarray((self.low <= beta) & (beta <= self.high))
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Share of simulated tables whose interval holds the true exponent."""
+
+    scenario: str
+    """Name of the scenario."""
+    method: str
+    """Which interval."""
+    coverage: float
+    """Measured coverage of the nominal 95 % interval."""
+    error: float
+    """Its binomial standard error."""
+    half_width: float
+    """Median half width of the interval."""
+    bias: float
+    """Mean of β̂ − β."""
+    claimed: bool
+    """Whether the default interval claims its coverage here: no floor, and no randomness shared by all seeds but that
+    of the test set."""
+    floor: bool
+    """Whether the curves have a floor."""
+
+
+def scenarios() -> list[Scenario]:
+    """The scenarios of the report: subsets nested or not, 3 to 5 seeds, 5 to 9 values of P, floors of 10–40 %."""
+    plain = [
+        Scenario(f"{'nested' if nested else 'independent'} subsets, S={s}, K={k}", s, k, nested=nested)
+        for nested in (True, False)
+        for s in (3, 4, 5)
+        for k in (5, 7, 9)
+    ]
+    special = [
+        Scenario("no init effect, S=5, K=7", 5, 7, init=0.0),
+        Scenario("large init effect, S=5, K=7", 5, 7, subset=0.01, init=0.1),
+        Scenario("small exponent, S=5, K=7", 5, 7, beta=0.1),
+        Scenario("exact test errors, S=5, K=7", 5, 7, test=0.0),
+        *(Scenario(f"small test set (4 %), S={s}, K={k}", s, k, test=0.04) for s, k in ((3, 5), (5, 7), (5, 9))),
+        Scenario("the same, S=5, K=7, correlation 0.85", 5, 7, test=0.04, test_correlation=0.85),
+    ]
+    floors = [
+        Scenario(f"floor {share:.0%} of ε(P_max), S={s}, K={k}", s, k, floor_share=share)
+        for share in (0.1, 0.4)
+        for s in (3, 5)
+        for k in (6, 9)
+    ]
+    return [*plain, *special, *floors]
+
+
+def simulate(scenario: Scenario, n: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+    """ln P [K] and ln ε [n, S, K] of n tables."""
+    sizes = 16.0 * 2.0 ** np.arange(scenario.n_sizes)
+    power = sizes**-scenario.beta
+    clean = power + scenario.floor_share / (1 - scenario.floor_share) * power[-1]
+    shape = (n, scenario.n_seeds, scenario.n_sizes)
+    octaves = np.abs(np.arange(scenario.n_sizes)[:, None] - np.arange(scenario.n_sizes))
+    root = np.linalg.cholesky(np.sqrt(0.5) ** octaves) if scenario.nested else np.eye(scenario.n_sizes)
+    shared = np.linalg.cholesky(scenario.test_correlation**octaves)
+    noise = scenario.subset * rng.normal(size=shape) @ root.T + scenario.init * rng.normal(size=shape)
+    common = scenario.test * rng.normal(size=(n, 1, scenario.n_sizes)) @ shared.T
+    return np.log(sizes), np.log(clean) + noise + common
+
+
+def standard_errors(scenario: Scenario, n: int, rng: np.random.Generator) -> FloatArray:
+    """Standard error of the test errors over the error, as `TEST_FRAMES` frames that all runs share give it. [n, K]"""
+    frames = TEST_FRAMES - 1
+    estimated = np.sqrt(rng.chisquare(frames, size=(n, 1)) / frames)
+    return np.asarray(scenario.test * np.broadcast_to(estimated, (n, scenario.n_sizes)))
+
+
+def _slopes(x: FloatArray, y: FloatArray) -> FloatArray:
+    shifted = x - x.mean()
+    return np.asarray(-(y @ shifted) / (shifted @ shifted))
+
+
+def seeds_t(x: FloatArray, y: FloatArray, sem: FloatArray | None = None) -> Estimates:
+    """The power law: t interval over per-seed slopes, with the noise of the test set where `sem` [n, K] is given."""
+    return _t(x, _slopes(x, y), slope_weights(x, np.ones(len(x), dtype=bool)), sem)
+
+
+def _error(
+    x: FloatArray, values: FloatArray, weights: FloatArray, sem: FloatArray | None
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Standard error, degrees of freedom and half width of the mean of values [n, S] with these weights [n, K]. [n]"""
+    n_seeds = values.shape[1]
+    variance = 0.0 if sem is None else shared_variance(x, weights, sem)
+    return combined(values.std(axis=1, ddof=1) / np.sqrt(n_seeds), n_seeds - 1, variance)
+
+
+def _t(x: FloatArray, values: FloatArray, weights: FloatArray, sem: FloatArray | None) -> Estimates:
+    return Estimates.symmetric(values.mean(axis=1), _error(x, values, weights, sem)[2])
+
+
+def ols_means(x: FloatArray, y: FloatArray, sem: FloatArray | None = None) -> Estimates:
+    """What most papers do: least squares on the per-P means, K − 2 degrees of freedom; deaf to `sem`."""
+    mean = y.mean(axis=1)
+    beta = _slopes(x, mean)
+    shifted = x - x.mean()
+    residual = mean - mean.mean(axis=1, keepdims=True) + beta[:, None] * shifted
+    error = np.sqrt((residual**2).sum(axis=1) / (len(x) - 2) / (shifted @ shifted))
+    return Estimates.symmetric(beta, t_quantile(len(x) - 2) * error)
+
+
+def floor_seeds_t(x: FloatArray, y: FloatArray, sem: FloatArray | None = None) -> Estimates:
+    """The floor form within each seed, interval as that of the power law."""
+    rows = y.reshape(-1, len(x))
+    fits = fit_floor(x, rows)
+    values = fits.beta.reshape(y.shape[:2])
+    weights = fits.weights(x, np.isfinite(rows)).reshape(y.shape).mean(axis=1)
+    return _t(x, values, weights, sem)
+
+
+def seed_bootstrap(x: FloatArray, y: FloatArray, sem: FloatArray | None = None) -> Estimates:
+    """Percentile bootstrap over seeds: for comparison, not for use; deaf to `sem`."""
+    slopes = _slopes(x, y)
+    n_seeds = slopes.shape[1]
+    weights = np.random.default_rng(0).multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=400) / n_seeds
+    low, high = np.quantile(slopes @ weights.T, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=1)
+    return Estimates(slopes.mean(axis=1), low, high)
+
+
+def recommended(x: FloatArray, y: FloatArray, sem: FloatArray | None = None) -> Estimates:
+    """What the program recommends, by the rule of module `recommend` for all tables at once."""
+    bend = np.linalg.pinv(np.vander(x - x.mean(), 3))[0]
+    error, dof, _ = _error(x, y @ bend, bend, sem)
+    convexity = stats.t.sf((y @ bend).mean(axis=1) / error, np.floor(dof))
+    means = y.mean(axis=1)
+    power, floored = _line_fit(x, means), fit_floor(x, means)
+    shorter, before = _line_fit(x[:-1], means[:, :-1]), fit_floor(x[:-1], means[:, :-1])
+    aiccs = [
+        np.array([aicc(row, n) for row in means - fitted])
+        for n, fitted in ((2, power[:, :1] + power[:, 1:] * x), (3, floored.log_error(x)))
+    ]
+    misses = [
+        np.abs(means[:, -1] - predicted)
+        for predicted in (shorter[:, 0] + shorter[:, 1] * x[-1], before.log_error(x[-1:])[:, 0])
+    ]
+    each = fit_floor(x, y.reshape(-1, len(x))).status.reshape(y.shape[:2])
+    usable = (each <= Polish.NO_FLOOR).all(axis=1)
+    better = (aiccs[1] <= aiccs[0] - AICC_MARGIN) & (misses[1] <= misses[0])
+    chosen, both = decide(convexity, better, usable, len(x))
+    plain, corrected = seeds_t(x, y, sem), floor_seeds_t(x, y, sem)
+    low = np.where(chosen, corrected.low, plain.low)
+    high = np.where(chosen, corrected.high, plain.high)
+    return Estimates(
+        np.where(chosen, corrected.value, plain.value),
+        np.where(both, np.minimum(plain.low, corrected.low), low),
+        np.where(both, np.maximum(plain.high, corrected.high), high),
+    )
+
+
+def _line_fit(x: FloatArray, rows: FloatArray) -> FloatArray:
+    """Intercept and slope of every row. [n, 2]"""
+    return np.asarray(np.polynomial.polynomial.polyfit(x, rows.T, 1).T)
+
+
+Method = Callable[[FloatArray, FloatArray, FloatArray | None], Estimates]
+POWER, FLOOR, RECOMMENDED = "power: t over seeds", "power_floor: t over seeds", "recommended (default)"
+METHODS: dict[str, Method] = {
+    RECOMMENDED: recommended,
+    POWER: seeds_t,
+    FLOOR: floor_seeds_t,
+    "power: OLS on per-P means": ols_means,
+    "power: bootstrap over seeds": seed_bootstrap,
+}
+DEFAULTS = (RECOMMENDED, POWER)
+"""What the program quotes, and the interval that it quotes for the power law: both claim their coverage."""
+
+
+def calibrate(n: int = 4000, n_learner: int = 1000, seed: int = 0) -> list[Coverage]:
+    """Coverage of every method in every scenario (n tables each) and on the learners (n_learner tables each)."""
+    rng = np.random.default_rng(seed)
+    rows: list[Coverage] = []
+    for scenario in scenarios():
+        x, y = simulate(scenario, n, rng)
+        sem = standard_errors(scenario, n, rng)
+        floor = scenario.floor_share > 0
+        rows += _measure(scenario.name, x, y, sem, scenario.beta, claimed=not floor, floor=floor)
+    for name, learner, claimed in (
+        ("nearest neighbour on the 2-torus, nested, S=5", nearest_neighbour, True),
+        ("kernel on the circle, nested, S=5", kernel_interpolator, True),
+        ("the same, one teacher for all seeds", one_teacher, False),
+    ):
+        x, y = learner(n_learner, rng)
+        rows += _measure(f"{name}, K={len(x)}", x, y, None, 0.5, claimed=claimed, floor=False)
+    return rows
+
+
+def _measure(
+    name: str, x: FloatArray, y: FloatArray, sem: FloatArray | None, beta: float, *, claimed: bool, floor: bool
+) -> Iterable[Coverage]:
+    for method, interval in METHODS.items():
+        found = interval(x, y, sem)
+        share = float(found.holds(beta).mean())
+        yield Coverage(
+            scenario=name,
+            method=method,
+            coverage=share,
+            error=float(np.sqrt(share * (1 - share) / len(y))),
+            half_width=float(np.median(found.half)),
+            bias=float(found.value.mean() - beta),
+            claimed=claimed,
+            floor=floor,
+        )
+
+
+def miscalibrated(rows: Iterable[Coverage]) -> list[Coverage]:
+    """Rows of the default intervals, where they claim their coverage, outside `ACCEPTED`."""
+    low, high = ACCEPTED
+    return [row for row in rows if row.method in DEFAULTS and row.claimed and not low <= row.coverage <= high]
+
+
+def table(rows: Iterable[Coverage]) -> str:
+    """Coverage by scenario (lines) and method (columns), per cent, and the half widths of the first two."""
+    by_scenario: dict[str, dict[str, Coverage]] = {}
+    for row in rows:
+        by_scenario.setdefault(row.scenario, {})[row.method] = row
+    width = max(len(name) for name in by_scenario) + 2
+    lines = [" " * width + "coverage of the nominal 95 % interval, %, and its median half width"]
+    lines += [f"{'':{width}}({i + 1}) {method}" for i, method in enumerate(METHODS)]
+    heads = [*(f"({i + 1})" for i in range(len(METHODS))), *(f"±({i + 1})" for i in range(len(DEFAULTS)))]
+    lines.append(" " * width + "".join(f"{head:>8}" for head in heads))
+    for name, cells in by_scenario.items():
+        mark = "" if cells[RECOMMENDED].claimed else " *"
+        line = f"{name + mark:{width}}" + "".join(f"{100 * cells[m].coverage:8.1f}" for m in METHODS)
+        lines.append(line + "".join(f"{cells[m].half_width:8.3f}" for m in DEFAULTS))
+    lines.append(
+        "* no coverage is claimed: a floor; or one teacher for all seeds: β is the exponent of the ensemble of"
+    )
+    lines.append(
+        "  teachers, and how far the slope of the one drawn lies from it, none of its seeds or test frames can show"
+    )
+    return "\n".join(lines)
+
+
+def verdict(rows: Iterable[Coverage]) -> str:
+    """What the figures say, in words: where the default covers, and what it covers with a floor."""
+    rows = list(rows)
+    accepted = f"{100 * ACCEPTED[0]:.0f}–{100 * ACCEPTED[1]:.0f} %"
+    said = [
+        f"outside {accepted}: {row.scenario}, {row.method}: {100 * row.coverage:.1f} ± {100 * row.error:.1f} %"
+        for row in miscalibrated(rows)
+    ]
+    for method in DEFAULTS:
+        claimed = [row for row in rows if row.method == method and row.claimed]
+        said.append(f"{method}: {_range(claimed)} without a floor")
+    for method in (RECOMMENDED, FLOOR):
+        floored = [row for row in rows if row.method == method and row.floor]
+        said.append(f"{method}: {_range(floored)} with a floor of 10–40 % of ε(P_max)")
+    worst = max(row.error for row in rows if row.method == RECOMMENDED and row.claimed)
+    return "\n".join([*said, f"standard error of a coverage without a floor: at most {100 * worst:.1f} %"])
+
+
+def _range(rows: Iterable[Coverage]) -> str:
+    shares = [100 * row.coverage for row in rows]
+    return f"covers {min(shares):.1f}–{max(shares):.1f} %"
+
+
+def records(rows: Iterable[Coverage]) -> list[dict[str, object]]:
+    """Rows for JSON or CSV."""
+    return [asdict(row) for row in rows]

@@ -1,0 +1,1 @@
+"""Differences between curves: pairs of seeds, groups, the pre-registered claim."""

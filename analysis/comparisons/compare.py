@@ -1,0 +1,396 @@
+"""Which differences between architectures are real: paired Δβ, Holm, power, floors and equal-error ratios, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from analysis.comparisons.paired import (
+    EqualError,
+    Survival,
+    common_slope,
+    detectable,
+    equal_error,
+    excludes_zero,
+    floor_difference,
+    holm,
+    p_words,
+    pair,
+    random_effects,
+    slope_difference,
+    survival,
+    train_floor_difference,
+)
+from analysis.curve import Curve
+from analysis.errors import InputError
+from analysis.fits.flags import Fitted, Verdict
+from analysis.fits.jsonable import Record, dataset_and_metric, ends
+from analysis.fits.record import plus_minus, signed
+from analysis.fits.uncertainty import Interval, lines, two_sided
+from analysis.table import IDENTIFYING, MATCH, RATE, TUNED
+from experiments.core.files import json_number
+
+PLACE = ("dataset", "test_set", "metric")
+"""Curves are compared within one of these; a difference across them is none of the model."""
+FACTORS = ("architecture", *IDENTIFYING)
+"""Columns by which models differ."""
+_SIGNS = {
+    "L": "L=",
+    "nu": "ν=",
+    "edge_lmax": "edge ",
+    "n_layers": "layers=",
+    "channels": "channels=",
+    "cutoff": "r_cut=",
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One pair of curves that differ in one factor."""
+
+    first: Curve
+    """The reference."""
+    second: Curve
+    """What is compared with it."""
+    factor: str
+    """The column in which they differ."""
+    common: str
+    """What they have in common, in words; factors that never vary in the table are left out."""
+    delta: Interval
+    """β(second) − β(first)."""
+    p: float
+    """Two-sided p value of no difference; NaN where untestable."""
+    p_holm: float
+    """The same after Holm's correction over all pairs of this dataset and metric."""
+    paired: bool
+    """Whether the seeds match."""
+    detectable: float
+    """Smallest |Δβ| this design finds with 80 % power."""
+    with_floor: Interval | None
+    """Δβ with a floor fitted in both; None where not identified."""
+    survival: Survival
+    """Whether the difference survives the floor."""
+    with_train_floor: float
+    """Δβ with each floor at the training error of the largest P; NaN without training errors."""
+    ratio: EqualError
+    """P(first)/P(second) at equal error."""
+    not_converged: tuple[str, ...]
+    """Which of the two curves (`first`, `second`) fail the training verdict."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """Curves of one dataset and metric that differ in one factor only, tested for a common exponent."""
+
+    curves: tuple[Curve, ...]
+    """Its members, by the factor."""
+    factor: str
+    """The column in which they differ."""
+    common: str
+    """What they have in common, in words."""
+    f: float
+    """F statistic of one exponent for all."""
+    p: float
+    """Its p value; NaN where untestable."""
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """The same pair on several datasets, datasets as random effects."""
+
+    metric: str
+    """Metric."""
+    first: str
+    """The reference in words."""
+    second: str
+    """What is compared with it."""
+    datasets: tuple[str, ...]
+    """Where it was measured."""
+    delta: Interval
+    """Mean Δβ over datasets."""
+    between: float
+    """Standard deviation of Δβ between datasets."""
+
+
+def compare(fits: Sequence[Fitted], by: Sequence[str] = ()) -> list[Comparison]:
+    """All pairs of curves of one dataset, test set and metric that differ in exactly one factor.
+
+    Args:
+        fits: fitted curves.
+        by: factors (columns) of interest; all that vary when empty. Settings (`training.max_steps`) are factors, too:
+            a pair that differs in one has all others in common.
+
+    Raises InputError for a factor that no column of the table has.
+    """
+    known = {name for fit, _ in fits for name in (*fit.curve.key, *fit.curve.settings)}
+    for name in by:
+        if name not in known:
+            raise InputError(f"--by {name}: no such identifying column; the table has {', '.join(sorted(known))}")
+    factors = factors_of(fits, by)
+    same = _constant(fits)
+    result: list[Comparison] = []
+    for place in _places(fits).values():
+        found = []
+        for one, two in combinations(place, 2):
+            different = _differences(one[0].curve, two[0].curve, factors)
+            if len(different) == 1 and (not by or different[0] in by):
+                ordered = sorted((one, two), key=lambda item: _rank(item[0].curve.value(different[0])))
+                compared = _compare(ordered[0], ordered[1], different[0], same)
+                if compared is not None:
+                    found.append(compared)
+        adjusted = holm(np.array([c.p for c in found]))
+        result += [_with_holm(c, float(p)) for c, p in zip(found, adjusted, strict=True)]
+    return result
+
+
+def _differences(one: Curve, two: Curve, factors: Sequence[str]) -> list[str]:
+    different = [name for name in factors if one.value(name) != two.value(name)]
+    if TUNED in different and RATE in different:
+        different.remove(RATE)  # whether the rate is tuned is what differs
+    if "channels" in different and all(curve.value(MATCH) is not None for curve in (one, two)):
+        different.remove("channels")  # they were chosen, for both to have the size of one reference
+    if "L" in different and "edge_lmax" in different and _tied(one) and _tied(two):
+        different.remove("edge_lmax")
+    return different
+
+
+def _tied(curve: Curve) -> bool:
+    """Whether message order and edge order are one knob, as in NequIP as published."""
+    return curve.number("nu") is None and curve.number("edge_lmax") == curve.number("L")
+
+
+def _own(curve: Curve, factor: str) -> set[str]:
+    """The factor, and what moves with it."""
+    return {factor, "edge_lmax"} if factor == "L" and _tied(curve) else {factor}
+
+
+def factors_of(fits: Sequence[Fitted], by: Sequence[str] = ()) -> tuple[str, ...]:
+    """Columns by which the models of a table can differ: identifying ones, settings, and those asked for."""
+    return tuple(dict.fromkeys((*FACTORS, *(name for fit, _ in fits for name in fit.curve.settings), *by)))
+
+
+def _places(fits: Sequence[Fitted]) -> dict[tuple[object, ...], list[Fitted]]:
+    places: dict[tuple[object, ...], list[Fitted]] = {}
+    for item in fits:
+        places.setdefault(tuple(item[0].curve.key.get(name) for name in PLACE), []).append(item)
+    return places
+
+
+def _rank(value: object) -> tuple[int, float, str]:
+    return (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value))
+
+
+def _compare(one: Fitted, two: Fitted, factor: str, same: frozenset[str]) -> Comparison | None:
+    matched = pair(one[0].curve, two[0].curve)
+    if matched is None:
+        return None
+    delta, floored = slope_difference(matched), floor_difference(matched)
+    verdicts = (("first", one[1].verdict), ("second", two[1].verdict))
+    return Comparison(
+        first=one[0].curve,
+        second=two[0].curve,
+        factor=factor,
+        common=describe(one[0].curve, without=same | _own(one[0].curve, factor), also=one[0].curve.settings),
+        delta=delta,
+        p=two_sided(delta.value, delta.error, delta.dof),
+        p_holm=np.nan,
+        paired=matched.paired,
+        detectable=detectable(delta),
+        with_floor=floored,
+        survival=survival(delta, floored),
+        with_train_floor=train_floor_difference(matched),
+        ratio=equal_error(matched),
+        not_converged=tuple(name for name, verdict in verdicts if verdict is Verdict.NOT_CONVERGED),
+    )
+
+
+def _with_holm(comparison: Comparison, p: float) -> Comparison:
+    return Comparison(**{**comparison.__dict__, "p_holm": p})
+
+
+def families(fits: Sequence[Fitted], by: Sequence[str] = ()) -> list[Family]:
+    """Common-slope tests over all curves that differ in one factor only (three or more of them)."""
+    same, factors = _constant(fits), factors_of(fits, by)
+    result: list[Family] = []
+    for place in _places(fits).values():
+        for factor in by or factors:
+            groups: dict[tuple[object, ...], list[Curve]] = {}
+            for fit, _ in place:
+                tied = factor == "L" and _tied(fit.curve)
+                rest = tuple(
+                    "tied" if tied and name == "edge_lmax" else fit.curve.value(name)
+                    for name in factors
+                    if name != factor
+                )
+                groups.setdefault(rest, []).append(fit.curve)
+            result += [
+                _family(group, factor, same)
+                for group in groups.values()
+                if len({str(curve.value(factor)) for curve in group}) == len(group) >= 3
+            ]
+    return result
+
+
+def _family(group: list[Curve], factor: str, same: frozenset[str]) -> Family:
+    curves = sorted(group, key=lambda curve: _rank(curve.value(factor)))
+    sizes = curves[0].sizes
+    seeds = list(curves[0].seeds)
+    for curve in curves[1:]:
+        sizes = np.intersect1d(sizes, curve.sizes)
+        seeds = [seed for seed in seeds if seed in curve.seeds]
+    f, p = np.nan, np.nan
+    if len(sizes) >= 2 and len(seeds) >= 2 and all(curve.has_seeds for curve in curves):
+        slopes = np.stack(
+            [-lines(np.log(sizes), _rows(curve, seeds)[:, np.isin(curve.sizes, sizes)])[0] for curve in curves],
+            axis=1,
+        )
+        slopes = slopes[np.isfinite(slopes).all(axis=1)]
+        if len(slopes) >= 2:
+            f, p = common_slope(slopes)
+    common = describe(curves[0], without=same | _own(curves[0], factor), also=curves[0].settings)
+    return Family(tuple(curves), factor, common, f, p)
+
+
+def _rows(curve: Curve, seeds: Sequence[str]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    rows = curve.log_error[[curve.seeds.index(seed) for seed in seeds]]
+    return np.asarray(np.where(np.isfinite(rows), rows, np.nan))
+
+
+def pool(comparisons: Sequence[Comparison]) -> list[Pooled]:
+    """Random effects over datasets for every pair that was measured on two or more."""
+    groups: dict[tuple[str, str, str], list[Comparison]] = {}
+    for c in comparisons:
+        if c.delta.error > 0:
+            first, second = (describe(curve, also=(c.factor,)) for curve in (c.first, c.second))
+            groups.setdefault((c.first.text("metric"), first, second), []).append(c)
+    result = []
+    for (metric, first, second), group in groups.items():
+        datasets = tuple(c.first.text("dataset") for c in group)
+        if len(set(datasets)) >= 2 and len(set(datasets)) == len(datasets):
+            mean, between = random_effects(
+                np.array([c.delta.value for c in group]), np.array([c.delta.error for c in group])
+            )
+            result.append(Pooled(metric, first, second, datasets, mean, between))
+    return result
+
+
+def _constant(fits: Sequence[Fitted]) -> frozenset[str]:
+    """Factors with one value throughout, which no sentence needs to repeat."""
+    return frozenset(
+        name
+        for name in factors_of(fits)
+        if name != "architecture" and len({fit.curve.value(name) for fit, _ in fits}) == 1
+    )
+
+
+def describe(curve: Curve, without: Collection[str] = (), also: Iterable[str] = ()) -> str:
+    """The model in words, some factors left out and further columns named: `mace, ν=1, edge 3`."""
+    parts = []
+    for name in dict.fromkeys((*FACTORS, *also)):
+        value = curve.value(name)
+        if name not in without and value is not None and value != "":
+            text = f"{value:g}" if isinstance(value, float) else str(value)
+            parts.append(text if name in ("architecture", "group") else f"{_SIGNS.get(name, name + '=')}{text}")
+    return ", ".join(parts)
+
+
+def sentence(c: Comparison) -> str:
+    """One comparison in words a paper could use."""
+    value = c.delta.value
+    sign = _SIGNS.get(c.factor, f"{c.factor}=")
+    change = f"from {sign}{_value(c.first, c.factor)} to {sign}{_value(c.second, c.factor)}"
+    where = f"{c.common}; {c.first.text('dataset')}, {c.first.text('metric')}"
+    half = (c.delta.high - c.delta.low) / 2
+    ratio = c.ratio.words(sign + _value(c.first, c.factor), sign + _value(c.second, c.factor))
+    size = plus_minus(abs(value), abs(value) - half, abs(value) + half)
+    if not np.isfinite(half):
+        text = f"β differs by {signed(value)} {change} ({where}), with too few seeds for an interval"
+    elif excludes_zero(c.delta):
+        text = f"β {'rises' if value > 0 else 'falls'} by {size} {change} ({where}; {p_words(c.p_holm)})"
+    else:
+        text = (
+            f"β {'rises' if value > 0 else 'falls'} by {size} {change} ({where}; {p_words(c.p_holm)}): "
+            f"no difference shown; this design finds one of {c.detectable:.2f} four times in five"
+        )
+    return text + _floor_words(c) + f"; {ratio}" + _caution(c) + "."
+
+
+def _value(curve: Curve, factor: str) -> str:
+    value = curve.value(factor)
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _floor_words(c: Comparison) -> str:
+    """Whether the difference survives a floor: fitted in both, and put at the training errors."""
+    fitted = "" if c.with_floor is None else f"Δβ = {signed(c.with_floor.value)}"
+    if c.survival is Survival.SURVIVES:
+        text = f"; it survives a floor in both ({fitted})"
+    elif c.survival is Survival.VANISHES:
+        text = f"; with a floor in both it does not survive ({fitted})"
+    elif not excludes_zero(c.delta):
+        text = f"; with a floor in both {fitted}" if fitted else ""
+    else:
+        text = "; whether it survives a floor cannot be tested here"
+    if not np.isfinite(c.with_train_floor):
+        return text
+    return f"{text}; with the floors at the training errors Δβ = {signed(c.with_train_floor)}"
+
+
+def _caution(c: Comparison) -> str:
+    unpaired = "" if c.paired else "; seeds do not match (Welch)"
+    if not c.not_converged:
+        return unpaired
+    sign = _SIGNS.get(c.factor, f"{c.factor}=")
+    names = [sign + _value(c.first if which == "first" else c.second, c.factor) for which in c.not_converged]
+    return f"{unpaired}; NOT CONVERGED: {' and '.join(names)}, so this is no statement about exponents"
+
+
+def family_sentence(family: Family) -> str:
+    """A common-slope test in words."""
+    first = family.curves[0]
+    levels = ", ".join(_value(curve, family.factor) for curve in family.curves)
+    where = f"{family.common}; {first.text('dataset')}, {first.text('metric')}"
+    if not np.isfinite(family.p):
+        return f"one exponent for {family.factor} = {levels} ({where}): no test, too few seeds or P in common."
+    said = "rejected" if family.p < 0.05 else "not rejected"
+    return f"one exponent for {family.factor} = {levels} ({where}): {said} (F = {family.f:.1f}, {p_words(family.p)})."
+
+
+def pooled_sentence(pooled: Pooled) -> str:
+    """A random-effects mean in words."""
+    delta = pooled.delta
+    return (
+        f"over {len(pooled.datasets)} datasets ({', '.join(pooled.datasets)}; {pooled.metric}), "
+        f"{pooled.second} against {pooled.first}: Δβ = {plus_minus(delta.value, delta.low, delta.high)}, "
+        f"standard deviation between datasets {pooled.between:.2f}."
+    )
+
+
+def record(c: Comparison) -> Record:
+    """A comparison for JSON."""
+    return {
+        **dataset_and_metric(c.first),
+        "factor": c.factor,
+        "first": _settings(c.first),
+        "second": _settings(c.second),
+        **ends("delta_beta", c.delta),
+        "p": json_number(c.p),
+        "p_holm": json_number(c.p_holm),
+        "paired": c.paired,
+        "detectable": json_number(c.detectable),
+        **ends("delta_beta_with_floor", c.with_floor),
+        "floor": str(c.survival),
+        "delta_beta_train_floor": json_number(c.with_train_floor),
+        **ends("equal_error_ratio", c.ratio.ratio),
+        "equal_error": json_number(c.ratio.error),
+        "not_converged": list(c.not_converged),
+        "sentence": sentence(c),
+    }
+
+
+def _settings(curve: Curve) -> Record:
+    values = {**curve.settings, **curve.key}
+    return {name: json_number(value) if isinstance(value, float) else value for name, value in values.items()}

@@ -1,0 +1,146 @@
+"""Intervals of the errors themselves: hierarchical bootstrap over seeds and test frames, from a store.
+
+The t interval over seeds says nothing about the test set, which all runs share. Test frames are resampled whole,
+because the forces within a frame are correlated, and the same draw serves every run of a curve.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.arrays import FloatArray
+from analysis.comparisons.bootstrap import resample_frames
+from analysis.curve import Curve, nanmean
+from analysis.errors import InputError
+from analysis.table import RunTable
+
+COLUMNS = {
+    "force_mae": ("force_mae", False),
+    "force_rmse": ("force_mse", True),
+    "energy_mae": ("energy_mae", False),
+    "energy_rmse": ("energy_mse", True),
+    "cross_entropy": ("cross_entropy", False),
+}
+"""Metric → column of `frame_errors.parquet`, and whether it is a mean square."""
+REPLICATES = 2000
+
+
+@dataclass(frozen=True)
+class ErrorInterval:
+    """The error of one curve at one P."""
+
+    curve: Curve
+    """The curve."""
+    size: float
+    """P, frames."""
+    error: float
+    """Geometric mean over seeds, in the curve's unit."""
+    low: float
+    """Lower end of the 95 % interval over seeds and test frames."""
+    high: float
+    """Upper end."""
+    low_frames: float
+    """Lower end over test frames alone: what a larger test set would remove."""
+    high_frames: float
+    """Upper end over test frames alone."""
+
+
+def error_intervals(table: RunTable, curves: list[Curve], store: Path) -> list[ErrorInterval]:
+    """Bootstrap every curve whose metric has errors per frame.
+
+    Percentile intervals over S seeds are too narrow by about √((S − 1)/S); they are widened by its inverse.
+
+    Raises InputError where a run's frame errors are missing, or do not add up to its error in the table.
+    """
+    result: list[ErrorInterval] = []
+    for curve in curves:
+        if curve.text("metric") in COLUMNS and curve.has_seeds and len(curve.seeds) >= 2:
+            result += _intervals(curve, _frames(table, curve, store))
+    if not result:
+        raise InputError(f"{store}: no curve with two seeds and a metric among {', '.join(COLUMNS)}")
+    return result
+
+
+def _frames(table: RunTable, curve: Curve, store: Path) -> FloatArray:
+    """Errors per frame in the unit of the table (squared for mean squares); complete seeds only. [S, K, F]"""
+    column, squared = COLUMNS[curve.text("metric")]
+    rows = table.rows
+    mine = np.ones(len(rows), dtype=bool)
+    for name, value in curve.key.items():
+        mine &= (rows[name].isna() if value is None else rows[name] == value).to_numpy(dtype=bool)
+    part = rows[mine]
+    runs = {(str(s), float(p)): str(run) for s, p, run in zip(part["seed"], part["P"], part["run_id"], strict=True)}
+    complete = [s for s, row in zip(curve.seeds, curve.error, strict=True) if np.isfinite(row).all()]
+    frames = []
+    for s in complete:
+        row = [_read(store / runs[s, float(p)] / "frame_errors.parquet") for p in curve.sizes]
+        frames.append(np.stack([_weighted(frame, column) for frame in row]))
+    values = np.stack(frames)  # [S, K, F], in eV or eV/Å (squared where `squared`)
+    means = np.sqrt(values.mean(axis=2)) if squared else values.mean(axis=2)
+    expected = curve.error[[curve.seeds.index(s) for s in complete]]
+    factor = float(np.median(expected / means))  # the table may be in meV
+    if not np.allclose(means * factor, expected, rtol=1e-4):
+        raise InputError(f"{store}: the frame errors of {curve.name} do not add up to the errors in the run table")
+    return values * (factor**2 if squared else factor)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot read the errors per frame ({error})") from error
+
+
+def _weighted(frame: pd.DataFrame, column: str) -> FloatArray:
+    """Errors per frame such that their plain mean is the metric: force components of all frames weigh the same. [F]"""
+    values = frame[column].to_numpy(dtype=float)
+    if not column.startswith("force"):
+        return values
+    atoms = frame["atoms"].to_numpy(dtype=float)
+    return np.asarray(values * atoms / atoms.mean())
+
+
+def _intervals(curve: Curve, frames: FloatArray) -> list[ErrorInterval]:
+    _, squared = COLUMNS[curve.text("metric")]
+    n_seeds = len(frames)
+    both = resample_frames(frames, REPLICATES, squared=squared)  # [R, K]
+    # One pseudo-seed with the seeds' mean: resampling it leaves only the frames to vary.
+    only = resample_frames(frames.mean(axis=0, keepdims=True), REPLICATES, squared=squared)
+    middle = nanmean(np.log(curve.error))
+    wide = np.sqrt(n_seeds / (n_seeds - 1))
+    result = []
+    for k, size in enumerate(curve.sizes):
+        low, high = (middle[k] + wide * (q - both[:, k].mean()) for q in np.quantile(both[:, k], [0.025, 0.975]))
+        first, last = (middle[k] + (q - only[:, k].mean()) for q in np.quantile(only[:, k], [0.025, 0.975]))
+        ends = (float(np.exp(value)) for value in (middle[k], low, high, first, last))
+        result.append(ErrorInterval(curve, float(size), *ends))
+    return result
+
+
+def table_text(intervals: list[ErrorInterval], labels: list[str]) -> str:
+    """One line per curve and P."""
+    lines = []
+    for interval, label in zip(intervals, labels, strict=True):
+        lines.append(
+            f"{label}  P={interval.size:g}: {interval.error:.4g} [{interval.low:.4g}, {interval.high:.4g}] "
+            f"(test frames alone [{interval.low_frames:.4g}, {interval.high_frames:.4g}]) {interval.curve.unit}"
+        )
+    return "\n".join(lines)
+
+
+def record(interval: ErrorInterval) -> dict[str, object]:
+    """An interval for JSON."""
+    return {
+        **interval.curve.key,
+        "unit": interval.curve.unit,
+        "P": interval.size,
+        "error": interval.error,
+        "error_low": interval.low,
+        "error_high": interval.high,
+        "error_low_frames": interval.low_frames,
+        "error_high_frames": interval.high_frames,
+    }

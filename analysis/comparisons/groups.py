@@ -1,0 +1,258 @@
+"""What a symmetry is worth: every network beside its twins of a smaller group and equal size, on the same examples.
+
+The data-efficiency factor is how many times fewer examples the network with the symmetry needs for the same error (an
+equal-error ratio: interpolated, no form assumed); Δβ says whether the exponent changes with it, or the prefactor alone.
+Classifiers of a few hundred examples still gain from training long after these are learned, so few of their curves pass
+the verdict. What is said of their exponents must then hold beyond what more training may change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+
+from analysis.comparisons.compare import PLACE
+from analysis.comparisons.paired import (
+    EqualError,
+    detectable,
+    equal_error,
+    excludes_zero,
+    p_words,
+    pair,
+    slope_difference,
+    with_more_training,
+)
+from analysis.curve import Curve
+from analysis.fits.flags import Fitted, Verdict
+from analysis.fits.jsonable import Record, dataset_and_metric, ends
+from analysis.fits.record import signed
+from analysis.fits.uncertainty import Interval, two_sided
+from experiments.core.files import json_number
+
+SUBGROUPS = {
+    "translations": {"none"},
+    "p4": {"none", "translations"},
+    "p4m": {"none", "translations", "p4"},
+    "SE(2)": {"none", "translations", "p4"},
+    "dilations": {"none", "translations"},
+    "T(3)": {"none"},
+    "SE(3)": {"none", "translations", "T(3)"},
+    "SO+(1,3)": {"none"},
+}
+"""Smaller groups that each group holds, as they are named in the column `group`; of these a network has twins. Networks
+on grids have the rotations of the grid only, and "dilations" are a semigroup."""
+EQUAL_SIZE = 0.2
+"""Twins have weights within this share of each other: widths are whole numbers."""
+VAGUE = 1000.0
+"""A factor is not given where its interval holds 1 and its ends are further apart than this: nothing is known of it."""
+WEIGHS = ("L", "model.copies")
+"""Settings of a network that its name must tell where they are more than one."""
+
+
+class Exponent(StrEnum):
+    """What a symmetry does to the exponent."""
+
+    RISES = "rises"
+    FALLS = "falls"
+    UNCHANGED = "no change shown"
+    """Δβ = 0 lies in its interval."""
+    OPEN = "open: training"
+    """It does not, but more training could undo that."""
+    UNKNOWN = "unknown"
+    """No interval, or not converged and nothing known of half the training."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A network with a symmetry beside a twin without."""
+
+    plain: Curve
+    """The twin."""
+    symmetric: Curve
+    """The network of the larger group."""
+    delta: Interval
+    """β(symmetric) − β(plain)."""
+    half: float
+    """The same after half the schedule; NaN where not known."""
+    trained: Interval
+    """`delta` where both have converged; else what more training may make of it (`with_more_training`), NaN where that
+    is not known."""
+    p: float
+    """Two-sided p value of no difference; NaN where untestable."""
+    detectable: float
+    """Smallest |Δβ| that this design finds with 80 % power."""
+    factor: EqualError
+    """P(plain)/P(symmetric) at equal error: the data-efficiency factor."""
+    half_factor: float
+    """The same after half the schedule; NaN where there is none."""
+    without: tuple[float, ...]
+    """Values of P left out because some run made no error at all, which has no logarithm."""
+    not_converged: tuple[str, ...]
+    """Which of the two (`plain`, `symmetric`) fail the training verdict."""
+
+
+def gains(fits: Sequence[Fitted]) -> list[Gain]:
+    """All twins in the table: curves of one dataset, test set and metric, of a group and of one inside it, with weights
+    equal within `EQUAL_SIZE` and seeds in common."""
+    found = []
+    for one in fits:
+        for two in fits:
+            curves = one[0].curve, two[0].curve
+            places = [tuple(curve.key.get(name) for name in PLACE) for curve in curves]
+            inside = curves[0].text("group") in SUBGROUPS.get(curves[1].text("group"), ())
+            sizes = [curve.n_parameters for curve in curves]
+            if places[0] == places[1] and inside and abs(np.log(sizes[1] / sizes[0])) < np.log(1 + EQUAL_SIZE):
+                made = _gain(one, two)
+                found += [] if made is None else [made]
+    return found
+
+
+def _gain(plain: Fitted, symmetric: Fitted) -> Gain | None:
+    curves = plain[0].curve, symmetric[0].curve
+    sizes = np.intersect1d(curves[0].sizes, curves[1].sizes)
+    zero = [float(P) for P in sizes if any((curve.error[:, curve.sizes == P] == 0).any() for curve in curves)]
+    matched = pair(*(_without(curve, zero) for curve in curves))
+    if matched is None:
+        return None
+    delta = slope_difference(matched)
+    half = np.nan if matched.half is None else slope_difference(matched.half).value
+    verdicts = (("plain", plain[1].verdict), ("symmetric", symmetric[1].verdict))
+    late = tuple(name for name, verdict in verdicts if verdict is Verdict.NOT_CONVERGED)
+    return Gain(
+        plain=curves[0],
+        symmetric=curves[1],
+        delta=delta,
+        half=half,
+        trained=with_more_training(matched) if late else delta,
+        p=two_sided(delta.value, delta.error, delta.dof),
+        detectable=detectable(delta),
+        factor=equal_error(matched),
+        half_factor=np.nan if matched.half is None else equal_error(matched.half).ratio.value,
+        without=tuple(zero),
+        not_converged=late,
+    )
+
+
+def _without(curve: Curve, sizes: Sequence[float]) -> Curve:
+    """The curve without some of its P."""
+    keep = ~np.isin(curve.sizes, sizes)
+    arrays = ("error", "train_error", "half_budget", "sem", "n_test")
+    return replace(
+        curve,
+        sizes=curve.sizes[keep],
+        converged=tuple(tuple(v for v, k in zip(row, keep, strict=True) if k) for row in curve.converged),
+        **{name: getattr(curve, name)[:, keep] for name in arrays},
+    )
+
+
+def exponent(gain: Gain) -> Exponent:
+    """What the intervals allow to be said."""
+    if not np.isfinite(gain.trained.low):
+        return Exponent.UNKNOWN
+    if excludes_zero(gain.trained):
+        return Exponent.RISES if gain.delta.value > 0 else Exponent.FALLS
+    return Exponent.OPEN if excludes_zero(gain.delta) else Exponent.UNCHANGED
+
+
+def named(curve: Curve) -> str:
+    """`gcnn (p4)`, with what else tells twins apart."""
+    beside = []
+    for name in WEIGHS:
+        value = curve.value(name)
+        if isinstance(value, int | float) and value > 1:
+            beside.append(f"{name.rpartition('.')[2]} {value:g}")
+    return f"{curve.text('architecture')} ({', '.join([curve.text('group'), *beside])})"
+
+
+def sentence(gain: Gain) -> str:
+    """One symmetry on one dataset in words, from its numbers alone."""
+    where = f"{gain.plain.text('dataset')}, {gain.plain.text('metric')}"
+    weights = " and ".join(f"{curve.n_parameters:,.0f}" for curve in (gain.symmetric, gain.plain))
+    twins = f"{named(gain.symmetric)} against {named(gain.plain)}"
+    text = f"{twins} ({where}; {weights} weights): {_factor(gain)}; {_beta(gain)}"
+    if gain.without:
+        text += f"; left out for errors of 0: P = {', '.join(f'{P:g}' for P in gain.without)}"
+    if gain.not_converged and not np.isfinite(gain.trained.low):
+        text += f"; NOT CONVERGED: {_late(gain)}, so this is no statement about exponents"
+    return text + "."
+
+
+def _late(gain: Gain) -> str:
+    return " and ".join(named(getattr(gain, which)) for which in gain.not_converged)
+
+
+def _factor(gain: Gain) -> str:
+    ratio = gain.factor.ratio
+    if np.isfinite(ratio.value):
+        if ratio.low < 1 < ratio.high and ratio.high > VAGUE * ratio.low:
+            return f"no data-efficiency factor can be told: its interval is [{ratio.low:.1g}, {ratio.high:.1g}]"
+        span = f" [{ratio.low:.2g}, {ratio.high:.2g}]" if np.isfinite(ratio.low) else ", without an interval"
+        text = f"data-efficiency factor {ratio.value:.2g}{span} at an error of {gain.factor.error:.2g}"
+        if gain.not_converged and np.isfinite(gain.half_factor):
+            text += f" ({gain.half_factor:.2g} after half the training)"
+        return text
+    if gain.factor.leader == "second":
+        return f"data-efficiency factor above {gain.factor.beyond:.3g}: the twin never gets to where it starts"
+    if gain.factor.leader == "first":
+        return f"data-efficiency factor below {1 / gain.factor.beyond:.2g}: it never gets to where the twin starts"
+    return "no data-efficiency factor: no error is common to both"
+
+
+def _beta(gain: Gain) -> str:
+    delta, trained = gain.delta, gain.trained
+    if not np.isfinite(delta.low):
+        return f"Δβ = {signed(delta.value)}, with too few seeds for an interval"
+    found = f"Δβ = {signed(delta.value)} {span(delta)}"
+    if gain.not_converged and np.isfinite(trained.low):
+        found += (
+            f" (not converged: {_late(gain)}; {signed(gain.half)} after half the training, and {span(trained)} where "
+            "as much again moves it as far again)"
+        )
+    outcome = exponent(gain)
+    if outcome is Exponent.UNKNOWN:
+        return found
+    if outcome is Exponent.OPEN:
+        return f"{found}: more training could undo it, so nothing is said about the exponent"
+    if outcome is not Exponent.UNCHANGED:
+        return f"{found}, {p_words(gain.p)}: the exponent {outcome}"
+    beside = ", one of the prefactor is" if _apart(gain.factor) else ""
+    size = f"one of {gain.detectable:.2f} would be found four times in five"
+    return f"{found}: no change of the exponent is shown{beside} ({size})"
+
+
+def span(interval: Interval) -> str:
+    """Both ends, `[−0.10, 0.20]`; a dash where there are none."""
+    return f"[{interval.low:.2f}, {interval.high:.2f}]".replace("-", "−") if np.isfinite(interval.low) else "–"
+
+
+def _apart(factor: EqualError) -> bool:
+    """Whether the interval of the factor leaves 1 out, or one of the two never gets to where the other starts."""
+    return bool(factor.ratio.low > 1 or factor.ratio.high < 1 or factor.leader)
+
+
+def record(gain: Gain) -> Record:
+    """A gain for JSON."""
+    return {
+        **dataset_and_metric(gain.plain),
+        "factor": "symmetry",
+        "first": named(gain.plain),
+        "second": named(gain.symmetric),
+        "group": gain.symmetric.text("group"),
+        **ends("delta_beta", gain.delta),
+        "delta_beta_half_budget": json_number(gain.half),
+        "delta_beta_trained_low": json_number(gain.trained.low),
+        "delta_beta_trained_high": json_number(gain.trained.high),
+        "p": json_number(gain.p),
+        "detectable": json_number(gain.detectable),
+        **ends("equal_error_ratio", gain.factor.ratio),
+        "equal_error_ratio_half_budget": json_number(gain.half_factor),
+        "equal_error": json_number(gain.factor.error),
+        "beyond": json_number(gain.factor.beyond),
+        "leader": {"first": "plain", "second": "symmetric"}.get(gain.factor.leader),
+        "without": list(gain.without),
+        "not_converged": list(gain.not_converged),
+        "sentence": sentence(gain),
+    }

@@ -1,0 +1,306 @@
+"""Two curves on the same subsets: difference of exponents, its power, its survival of a floor, and equal-error ratio.
+
+Runs of one seed saw the same training subsets in both curves (subsets depend on the dataset and the seed alone), so
+everything is done within a seed, on the P that both curves have, and then over seeds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+from scipy import optimize, stats
+
+from analysis.arrays import FloatArray
+from analysis.curve import Curve, nanmean
+from analysis.fits.floor import Polish, fit_floor
+from analysis.fits.uncertainty import LEVEL, Interval, lines, t_interval
+
+POWER = 0.8
+"""Power at which a design's smallest detectable difference is quoted."""
+FLOOR_SIZES = 5
+"""Values of P below which a floor cannot be told from a slope within a seed (three parameters, two to spare)."""
+
+
+class Survival(StrEnum):
+    """Whether a difference of exponents survives the floor."""
+
+    SURVIVES = "survives"
+    """With a floor fitted in both curves the interval still excludes zero, with the same sign."""
+    VANISHES = "vanishes"
+    """The plain difference excludes zero, the difference with floors does not (or turns round)."""
+    NO_DIFFERENCE = "no_difference"
+    """There was no difference to survive."""
+    NOT_TESTABLE = "not_testable"
+    """Too few P or seeds, or floors that are not identified."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two curves cut to the seeds and sizes that both have."""
+
+    first: Curve
+    """The reference."""
+    second: Curve
+    """What is compared with it."""
+    log_p: FloatArray
+    """ln P of the common sizes. [K]"""
+    first_log: FloatArray
+    """ln ε of the first curve for the common seeds that are complete in both. [S, K]"""
+    second_log: FloatArray
+    """ln ε of the second curve. [S, K]"""
+    paired: bool
+    """Whether rows are matched by seed; else they are independent samples (S may differ)."""
+    half: Pair | None = None
+    """The same runs after half the schedule; None where some have no such error, or made none at all."""
+
+
+def pair(first: Curve, second: Curve) -> Pair | None:
+    """Match two curves; None where fewer than two sizes are common."""
+    sizes = np.intersect1d(first.sizes, second.sizes)
+    if len(sizes) < 2:
+        return None
+    both = (first, second)
+    logs = [_logs(curve.error)[:, np.isin(curve.sizes, sizes)] for curve in both]
+    halves = [_logs(curve.half_budget)[:, np.isin(curve.sizes, sizes)] for curve in both]
+    whole = [np.flatnonzero(np.isfinite(rows).all(axis=1)) for rows in logs]
+    known = [{curve.seeds[row]: row for row in rows} for curve, rows in zip(both, whole, strict=True)]
+    common = [seed for seed in known[0] if seed in known[1]] if first.has_seeds and second.has_seeds else []
+    if paired := len(common) >= 2:
+        whole = [np.array([rows[seed] for seed in common]) for rows in known]
+    a, b, half_a, half_b = (logs[0][whole[0]], logs[1][whole[1]], halves[0][whole[0]], halves[1][whole[1]])
+    told = bool(np.isfinite(half_a).all() and np.isfinite(half_b).all())
+    half = Pair(first, second, np.log(sizes), half_a, half_b, paired) if told else None
+    return Pair(first, second, np.log(sizes), a, b, paired, half)
+
+
+def _logs(values: FloatArray) -> FloatArray:
+    """Logarithms, NaN where there are none."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log(values)
+    return np.where(np.isfinite(logs), logs, np.nan)
+
+
+def slope_difference(pair: Pair, level: float = LEVEL) -> Interval:
+    """β(second) − β(first): t interval over paired seeds, Welch's where seeds do not match; NaN for single seeds."""
+    return _difference(_beta(pair.log_p, pair.first_log), _beta(pair.log_p, pair.second_log), pair.paired, level)
+
+
+def with_more_training(pair: Pair) -> Interval:
+    """From the interval of Δβ to where it is if training as long again moves every error as far again, in logarithms,
+    as the second half of the schedule did; NaN without errors after half of it.
+
+    A judgement, not a theorem: it holds where a doubling of the schedule moves Δβ at most half as far as the doubling
+    before did, for then all further ones together move it no farther than the last. What scatters from one training to
+    the next widens the interval too.
+    """
+    delta, half = slope_difference(pair), pair.half
+    if half is None:
+        return replace(delta, low=np.nan, high=np.nan)
+    first, second = 2 * pair.first_log - half.first_log, 2 * pair.second_log - half.second_log
+    further = slope_difference(replace(pair, first_log=first, second_log=second, half=None))
+    return replace(delta, low=min(delta.low, further.low), high=max(delta.high, further.high))
+
+
+def floor_difference(pair: Pair) -> Interval | None:
+    """The same with a floor fitted within each seed of both curves; None where that cannot be identified."""
+    if len(pair.log_p) < FLOOR_SIZES or min(len(pair.first_log), len(pair.second_log)) < 2:
+        return None
+    fits = [fit_floor(pair.log_p, rows) for rows in (pair.first_log, pair.second_log)]
+    if any(np.isin(fit.status, (Polish.DEGENERATE, Polish.MAX_ITER)).any() for fit in fits):
+        return None
+    return _difference(fits[0].beta, fits[1].beta, pair.paired, LEVEL)
+
+
+def train_floor_difference(pair: Pair) -> float:
+    """Δβ with each curve's floor put at its training error at the largest P, NaN without training errors.
+
+    For exact minimisers E[train] ≤ floor, so that each β so found is the least that the bracket allows.
+    """
+    betas = []
+    for curve, rows in ((pair.first, pair.first_log), (pair.second, pair.second_log)):
+        train = nanmean(curve.train_error)[-1]
+        mean = np.exp(nanmean(rows))
+        if not np.isfinite(train) or train >= 0.98 * mean.min():  # nothing but floor is left: no slope to speak of
+            return np.nan
+        betas.append(float(_beta(pair.log_p, np.log(mean - train)[None])[0]))
+    return betas[1] - betas[0]
+
+
+def survival(plain: Interval, floored: Interval | None) -> Survival:
+    """Does the difference survive a floor?"""
+    if not excludes_zero(plain):
+        return Survival.NO_DIFFERENCE if np.isfinite(plain.low) else Survival.NOT_TESTABLE
+    if floored is None or not np.isfinite(floored.low):
+        return Survival.NOT_TESTABLE
+    same = excludes_zero(floored) and np.sign(floored.value) == np.sign(plain.value)
+    return Survival.SURVIVES if same else Survival.VANISHES
+
+
+def excludes_zero(interval: Interval) -> bool:
+    """Whether zero lies outside the interval (False where there is none)."""
+    return bool(interval.low > 0 or interval.high < 0)
+
+
+def _beta(x: FloatArray, rows: FloatArray) -> FloatArray:
+    return -lines(x, rows)[0] if len(rows) else np.empty(0)
+
+
+def _difference(first: FloatArray, second: FloatArray, paired: bool, level: float) -> Interval:
+    if paired:
+        return t_interval(second - first, level)
+    if min(len(first), len(second)) == 0:
+        return Interval(np.nan, np.nan, np.nan, np.nan, 0)
+    value = float(second.mean() - first.mean())
+    if min(len(first), len(second)) < 2:
+        return Interval(value, np.nan, np.nan, np.nan, 0)
+    test = stats.ttest_ind(second, first, equal_var=False)
+    interval = test.confidence_interval(level)
+    error = float(np.sqrt(first.var(ddof=1) / len(first) + second.var(ddof=1) / len(second)))
+    return Interval(value, float(interval.low), float(interval.high), error, max(1, int(test.df)))
+
+
+def detectable(interval: Interval, level: float = LEVEL, power: float = POWER) -> float:
+    """The smallest |Δβ| that a two-sided t test at 1 − level would have found with the given power.
+
+    Solves power = P(|T'| > t) for the non-central t of the interval's degrees of freedom.
+    """
+    if interval.dof < 1 or not interval.error > 0:
+        return np.nan
+    return float(interval.error * _noncentrality(interval.dof, level, power))
+
+
+def _noncentrality(dof: int, level: float, power: float) -> float:
+    threshold = float(stats.t.ppf(0.5 + level / 2, dof))
+
+    def missing(shift: float) -> float:  # the far tail adds less than 1e-3 at such powers
+        return float(stats.nct.sf(threshold, dof, shift)) - power
+
+    high = threshold
+    while missing(high) < 0:
+        high += 0.5 * threshold
+    return float(optimize.brentq(missing, 0.0, high, xtol=1e-6))
+
+
+@dataclass(frozen=True)
+class EqualError:
+    """How many more training frames the first curve needs for the same error."""
+
+    ratio: Interval
+    """P_first(ε)/P_second(ε); above 1 where the second is more data-efficient. NaN where no error is common."""
+    error: float
+    """The error ε at which they are compared, in the curves' unit: the middle of the common range, on a log scale."""
+    leader: str = ""
+    """`first` or `second` where that one is better at its smallest P than the other at its largest."""
+    beyond: float = np.nan
+    """With a leader: how many times the frames the other needs, at the least (its P_max over the leader's P_min)."""
+
+    def words(self, first: str, second: str) -> str:
+        """The ratio, or why there is none, with the curves' names."""
+        ratio = self.ratio
+        if np.isfinite(ratio.value):
+            span = f" [{ratio.low:.2g}, {ratio.high:.2g}]" if np.isfinite(ratio.low) else ""
+            return f"at equal error {first} needs {ratio.value:.2g}{span} times the frames of {second}"
+        if not self.leader:
+            return "no error is common to both"
+        ahead, behind = (first, second) if self.leader == "first" else (second, first)
+        return f"{behind} never gets to where {ahead} starts: it needs more than {self.beyond:.3g} times the frames"
+
+
+def equal_error(pair: Pair) -> EqualError:
+    """Ratio of training-set sizes at equal error, by interpolation between neighbouring P: no form is assumed.
+
+    Nothing is extrapolated: without a common range of errors there is no ratio, but often a leader.
+    """
+    nothing = Interval(np.nan, np.nan, np.nan, np.nan, 0)
+    means = [nanmean(rows) for rows in (pair.first_log, pair.second_log) if len(rows)]
+    if len(means) < 2:
+        return EqualError(nothing, np.nan)
+    low = max(float(mean.min()) for mean in means)
+    high = min(float(mean[0]) for mean in means)
+    if not low < high:
+        span = float(np.exp(pair.log_p[-1] - pair.log_p[0]))
+        for leader, ahead, behind in (
+            ("first", pair.first_log, pair.second_log),
+            ("second", pair.second_log, pair.first_log),
+        ):
+            best = int(np.argmin(nanmean(behind)))
+            lead = _difference(ahead[:, 0], behind[:, best], pair.paired, LEVEL)
+            if lead.value > 0 and not lead.low <= 0:  # NaN for single seeds: the means decide
+                return EqualError(nothing, np.nan, leader, span)
+        return EqualError(nothing, np.nan)
+    level = (low + high) / 2
+    first = _inverse(pair.log_p, pair.first_log, means[0], level)
+    second = _inverse(pair.log_p, pair.second_log, means[1], level)
+    gap = t_interval(first - second) if pair.paired else _difference(second, first, False, LEVEL)
+    value, bottom, top = (float(np.exp(x)) for x in (gap.value, gap.low, gap.high))
+    ratio = Interval(value, bottom, top, gap.error, gap.dof)
+    return EqualError(ratio, float(np.exp(level)))
+
+
+def _inverse(x: FloatArray, rows: FloatArray, mean: FloatArray, level: float) -> FloatArray:
+    """ln P at which each seed reaches ln ε = level, along the segment where the mean curve first gets there. [S]"""
+    k = int(np.argmax(mean <= level)) - 1
+    k = max(k, 0)
+    fall = rows[:, k] - rows[:, k + 1]
+    fall = np.where(fall > 0, fall, np.nan)  # a seed that rises here never crosses: it has no say
+    return np.asarray(x[k] + (rows[:, k] - level) / fall * (x[k + 1] - x[k]))
+
+
+def holm(p_values: FloatArray) -> FloatArray:
+    """Holm's step-down adjusted p values (Holm 1979); NaN stays NaN and does not count."""
+    adjusted = np.full(len(p_values), np.nan)
+    tested = np.flatnonzero(np.isfinite(p_values))
+    order = tested[np.argsort(p_values[tested], kind="stable")]
+    running = 0.0
+    for rank, index in enumerate(order):
+        running = max(running, min(1.0, (len(order) - rank) * float(p_values[index])))
+        adjusted[index] = running
+    return adjusted
+
+
+def common_slope(slopes: FloatArray) -> tuple[float, float]:
+    """F and p of one exponent for all curves: two-way analysis of variance, curves by seeds, without interaction.
+
+    Args:
+        slopes: β of each seed (rows) in each curve (columns), at least two of each. [S, M]
+    """
+    n_seeds, n_curves = slopes.shape
+    grand = slopes.mean()
+    between = n_seeds * ((slopes.mean(axis=0) - grand) ** 2).sum() / (n_curves - 1)
+    residual = slopes - slopes.mean(axis=0) - slopes.mean(axis=1, keepdims=True) + grand
+    dof = (n_seeds - 1) * (n_curves - 1)
+    within = (residual**2).sum() / dof
+    if not within > 0:
+        return np.nan, np.nan
+    ratio = float(between / within)
+    return ratio, float(stats.f.sf(ratio, n_curves - 1, dof))
+
+
+def random_effects(values: FloatArray, errors: FloatArray, level: float = LEVEL) -> tuple[Interval, float]:
+    """Mean over datasets that differ among themselves, and the standard deviation between them.
+
+    DerSimonian & Laird's between-dataset variance with the Hartung–Knapp–Sidik–Jonkman t interval, which keeps its
+    coverage for few datasets (IntHout et al. 2014).
+
+    Args:
+        values: an estimate per dataset. [M], M ≥ 2
+        errors: its standard error. [M]
+    """
+    weights = 1 / errors**2
+    fixed = weights @ values / weights.sum()
+    spread = weights @ (values - fixed) ** 2
+    scale = weights.sum() - (weights**2).sum() / weights.sum()
+    between = max(0.0, float((spread - (len(values) - 1)) / scale))
+    weights = 1 / (errors**2 + between)
+    mean = float(weights @ values / weights.sum())
+    dof = len(values) - 1
+    error = float(np.sqrt(weights @ (values - mean) ** 2 / (dof * weights.sum())))
+    half = float(stats.t.ppf(0.5 + level / 2, dof)) * error
+    return Interval(mean, mean - half, mean + half, error, dof), float(np.sqrt(between))
+
+
+def p_words(p: float) -> str:
+    """A p value in words."""
+    return "no test" if not np.isfinite(p) else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

@@ -1,0 +1,96 @@
+"""The claim: β of the four cells, and how many frames A needs for the error of each, with the verdict in the title."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from analysis.comparisons.claim import Claim, Outcome
+from analysis.figures.naming import METRIC_NAMES
+from analysis.figures.style import COLUMN_WIDTH, GRID, looks, save, style
+from analysis.fits.flags import Fitted, Verdict
+
+_CELLS = {"A": "L=0\nν=1", "B": "L=1\nν=1", "C": "L=0\nν=3", "D": "L=0\nν=3\nedge 0"}
+
+
+def draw(claims: Sequence[Claim], fits: Sequence[Fitted], stem: Path) -> list[Path]:
+    """One row per dataset and metric: β on the left, equal-error ratios on the right."""
+    by_name = {fit.curve.name: (fit, judgement) for fit, judgement in fits}
+    numbers: list[dict[str, object]] = []
+    with style():
+        figure = Figure(figsize=(COLUMN_WIDTH, 1.9 * len(claims)), layout="constrained")
+        axes = figure.subplots(len(claims), 2, squeeze=False, width_ratios=[1.25, 1])
+        for (left, right), claim in zip(axes, claims, strict=True):
+            numbers += _betas(left, claim, by_name)
+            numbers += _ratios(right, claim)
+        return save(figure, stem, numbers)
+
+
+def _betas(axes: Axes, claim: Claim, by_name: Mapping[str, Fitted]) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    curves = [claim.cells[letter] for letter in "ABCD"]
+    for index, (letter, curve, look) in enumerate(zip("ABCD", curves, looks(curves), strict=True)):
+        fit, judgement = by_name[curve.name]
+        beta = fit.best.beta
+        failed = judgement.verdict is Verdict.NOT_CONVERGED
+        if np.isfinite(beta.low):
+            axes.plot([index, index], [beta.low, beta.high], color=look.color, linewidth=1.6)
+        face = "white" if failed else look.color
+        axes.plot(index, beta.value, look.marker, color=look.color, markerfacecolor=face, markersize=4.5)
+        rows.append(_row(claim, letter, "beta", beta.value, beta.low, beta.high))
+    axes.set_xticks(range(4), [f"{letter}\n{_CELLS[letter]}" for letter in "ABCD"], fontsize=6.2)
+    axes.set_xlim(-0.5, 3.5)
+    axes.set_ylabel("Exponent β")
+    axes.grid(True, axis="y", color=GRID, linewidth=0.5)
+    metric = METRIC_NAMES.get(claim.metric, claim.metric)
+    verb = "" if claim.outcome is Outcome.HOLDS else "is "
+    axes.set_title(f"{claim.dataset.replace('_', ' ')}: the claim {verb}{claim.outcome}\n", loc="left")
+    axes.annotate(metric, (0, 1.03), xycoords="axes fraction", fontsize=6.5, color="#555555")
+    return rows
+
+
+def _ratios(axes: Axes, claim: Claim) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    curves = [claim.cells[letter] for letter in "ABCD"]
+    colours = dict(zip("ABCD", looks(curves), strict=True))
+    for index, letter in enumerate("BCD"):
+        found, look = claim.ratios[letter], colours[letter]
+        ratio = found.ratio
+        if np.isfinite(ratio.value):
+            if np.isfinite(ratio.low):
+                axes.plot([index, index], [ratio.low, ratio.high], color=look.color, linewidth=1.6)
+            face = "white" if {"A", letter} & set(claim.failed) else look.color
+            axes.plot(index, ratio.value, look.marker, color=look.color, markerfacecolor=face, markersize=4.5)
+            rows.append(_row(claim, letter, "equal_error_ratio", ratio.value, ratio.low, ratio.high))
+        elif found.leader == "second":
+            axes.plot(index, found.beyond, "^", color=look.color, markerfacecolor="white", markersize=4.5)
+            place: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 6}
+            axes.annotate(f"> {found.beyond:g}", (index, found.beyond), (0, -10), **place)
+            rows.append(_row(claim, letter, "equal_error_ratio_beyond", found.beyond, np.nan, np.nan))
+        else:
+            shown: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 6, "rotation": 90, "color": "#555555"}
+            behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+            axes.annotate("no common error", (index, 0.5), xycoords=axes.get_xaxis_transform(), bbox=behind, **shown)
+    axes.axhline(1.0, color="#999999", linewidth=0.6)
+    axes.set_yscale("log", base=2)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, 0.5), max(high * 1.5, 2.0))
+    axes.set_xticks(range(3), list("BCD"))
+    axes.set_xlim(-0.5, 2.5)
+    axes.grid(True, axis="y", color=GRID, linewidth=0.5)
+    axes.set_ylabel("P(A) / P(cell)")
+    axes.annotate("at equal error", (0, 1.03), xycoords="axes fraction", fontsize=6.5, color="#555555")
+    return rows
+
+
+def _row(claim: Claim, cell: str, kind: str, value: float, low: float, high: float) -> dict[str, object]:
+    where = {"dataset": claim.dataset, "metric": claim.metric, "outcome": str(claim.outcome)}
+    return {**where, "cell": cell, "kind": kind, "value": value, "low": low, "high": high}

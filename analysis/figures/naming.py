@@ -1,0 +1,110 @@
+"""What models and metrics are called in figures, tables and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from analysis.curve import Curve
+from analysis.fits.record import label, plain
+
+METRIC_NAMES = {
+    "force_mae": "Force MAE",
+    "force_rmse": "Force RMSE",
+    "energy_mae": "Energy MAE per atom",
+    "energy_rmse": "Energy RMSE per atom",
+    "error_rate": "Error rate",
+    "cross_entropy": "Cross-entropy",
+}
+"""Metrics as axes and headings have them."""
+NAMES = {
+    "ace": "linear ACE",
+    "mace": "MACE",
+    "nequip": "NequIP",
+    "tfn": "TFN",
+    "krr": "kernel ridge",
+    "nearest": "nearest neighbour",
+    "ntk": "neural tangent kernel",
+    "mpnn": "MPNN",
+    "polynomial": "equivariant polynomial",
+    "mlp": "perceptron",
+    "cnn": "CNN",
+    "gcnn": "G-CNN",
+    "harmonic": "harmonic network",
+    "scale_space": "deep scale-space",
+    "steerable3d": "3D steerable CNN",
+    "lorentz": "Lorentz group network",
+    "momenta": "deep sets of momenta",
+}
+"""Architectures as the field writes them."""
+_WORDS = {
+    "L": "L={}",
+    "nu": "ν={}",
+    "edge_lmax": "edge {}",
+    "channels": "{} channels",
+    "n_layers": "{} layers",
+    "cutoff": "cutoff {} Å",
+    "group": "{}",
+}
+
+
+def names(curves: Sequence[Curve], factor: str = "", skip: Collection[str] = ()) -> tuple[str, ...]:
+    """Each curve by what tells it from the others: `L=0, 173 channels`."""
+    columns = [name for name in _WORDS if name == factor or len({curve.value(name) for curve in curves}) > 1]
+    columns = [name for name in columns if name not in skip]
+    settings = [name for name in curves[0].settings if len({curve.value(name) for curve in curves}) > 1]
+    shown = [[text for name in columns if (text := said(curve, name))] for curve in curves]
+    if len({tuple(texts) for texts in shown}) < len(shown):
+        for texts, curve in zip(shown, curves, strict=True):
+            texts += [f"{name.rpartition('.')[2]}={plain(curve.value(name))}" for name in settings]
+    return tuple(", ".join(texts) for texts in shown)
+
+
+def said(curve: Curve, name: str) -> str:
+    """One column in words, empty where the curve has none: `edge 3`."""
+    value = curve.value(name)
+    if value is None or value == "":
+        return ""
+    return _WORDS.get(name, "{}").format(f"{value:g}" if isinstance(value, float) else value)
+
+
+def architecture_name(curve: Curve) -> str:
+    """Its architecture as the field writes it."""
+    return NAMES.get(curve.text("architecture"), curve.text("architecture"))
+
+
+def short(curve: Curve) -> str:
+    """The model without its architecture: `L=1 ν=3 edge 3`."""
+    return label(curve).removeprefix(curve.text("architecture")).strip()
+
+
+def model_names(curves: Sequence[Curve], *, full: bool = False) -> tuple[str, ...]:
+    """Every model by its orders, namesakes with what tells them apart; its architecture, too, if there are several.
+
+    Args:
+        curves: of one dataset and metric.
+        full: name the architecture in any case.
+    """
+    several = full or len({curve.text("architecture") for curve in curves}) > 1
+    kinds = [architecture_name(curve) if several else "" for curve in curves]
+    found = [
+        f"{kind} {short(curve)}".strip() or architecture_name(curve) for kind, curve in zip(kinds, curves, strict=True)
+    ]
+    return told_apart(found, curves)
+
+
+def told_apart(called: Sequence[str], curves: Sequence[Curve]) -> tuple[str, ...]:
+    """Names of curves, namesakes with what differs between them."""
+    found = list(called)
+    for name in {name for name in called if called.count(name) > 1}:
+        alike = [i for i, other in enumerate(called) if other == name]
+        for i, more in zip(alike, names([curves[i] for i in alike]), strict=True):
+            found[i] = ", ".join(text for text in (name, more) if text)
+    return tuple(found)
+
+
+def display_unit(unit: str) -> tuple[str, float]:
+    """The unit on the axes and the factor into it: eV becomes meV, everything else stays."""
+    plain = unit.replace("/A", "/Å") if unit.endswith("/A") else unit
+    if plain.startswith("eV"):
+        return "m" + plain, 1000.0
+    return plain, 1.0

@@ -1,0 +1,84 @@
+"""What each symmetry is worth: data-efficiency factors and changes of β, a row for each pair of twins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from analysis.comparisons.groups import Gain, named, record
+from analysis.figures.panels import PREFERRED
+from analysis.figures.style import COLUMN_WIDTH, save, style
+
+_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#882255", "#999933")
+_EDGE = 2.0**8
+
+
+def draw(gains: Sequence[Gain], stem: Path) -> list[Path]:
+    """`stem`.pdf/.svg/.png: factors on the left, Δβ on the right, in each dataset's preferred metric; `stem`.csv: all.
+
+    Hollow: not converged; the thin line is then where Δβ is if as much training again moves it as far again. Factors
+    and ends of intervals beyond 256 are drawn there, at the edge.
+    """
+    shown = preferred(gains)
+    groups = list(dict.fromkeys(gain.symmetric.text("group") for gain in shown))
+    with style():
+        figure = Figure(figsize=(2 * COLUMN_WIDTH, 0.9 + 0.34 * len(shown)), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True)
+        for row, gain in enumerate(shown):
+            color = _COLORS[groups.index(gain.symmetric.text("group")) % len(_COLORS)]
+            face = "white" if gain.not_converged else color
+            _factor(left, row, gain, color, face)
+            if np.isfinite(gain.delta.value):
+                right.plot(gain.delta.value, row, "o", color=color, markerfacecolor=face, markersize=4.5)
+            if np.isfinite(gain.trained.low):
+                right.plot([gain.trained.low, gain.trained.high], [row, row], color=color, linewidth=0.6, zorder=1)
+            if np.isfinite(gain.delta.low):
+                right.plot([gain.delta.low, gain.delta.high], [row, row], color=color, linewidth=1.6, zorder=1)
+        names = [f"{named(g.symmetric)} / {named(g.plain)}\n{g.plain.text('dataset')}" for g in shown]
+        left.set_yticks(range(len(shown)), names, fontsize=6.2)
+        left.set_ylim(len(shown) - 0.5, -0.5)
+        left.set_xscale("log", base=2)
+        # one factor that nothing is known of would hide all others
+        left.set_xlim(*np.clip(left.get_xlim(), 1 / _EDGE, _EDGE))
+        left.xaxis.set_major_locator(LogLocator(base=2, numticks=7))
+        left.xaxis.set_major_formatter(
+            FuncFormatter(lambda value, _: f"{value:g}" if value >= 1 else f"1/{1 / value:g}")
+        )
+        left.xaxis.set_minor_formatter(NullFormatter())
+        for axes, neutral, label in ((left, 1.0, "Times fewer examples at equal error"), (right, 0.0, "Δβ")):
+            axes.set_axisbelow(True)
+            axes.axvline(neutral, color="#999999", linewidth=0.6, zorder=0)
+            axes.grid(True, axis="x", color="#e6e6e6", linewidth=0.5)
+            axes.set_xlabel(label)
+        return save(figure, stem, [record(gain) for gain in gains])
+
+
+def preferred(gains: Sequence[Gain]) -> list[Gain]:
+    """Those in the metric that stands for their dataset."""
+    return [gain for gain in gains if gain.plain.text("metric") == _metric(gain, gains)]
+
+
+def _metric(gain: Gain, gains: Sequence[Gain]) -> str:
+    """The preferred metric of the gain's dataset."""
+    there = [other.plain.text("metric") for other in gains if other.plain.text("dataset") == gain.plain.text("dataset")]
+    return next((metric for metric in PREFERRED if metric in there), there[0])
+
+
+def _factor(axes: Axes, row: int, gain: Gain, color: str, face: str) -> None:
+    ratio = gain.factor.ratio
+    if np.isfinite(ratio.value):
+        value, low, high = np.clip([ratio.value, ratio.low, ratio.high], 1 / _EDGE, _EDGE)
+        axes.plot(value, row, "o", color=color, markerfacecolor=face, markersize=4.5, clip_on=False)
+        if np.isfinite(ratio.low):
+            axes.plot([low, high], [row, row], color=color, linewidth=1.6, zorder=1)
+    elif gain.factor.leader:
+        ahead = gain.factor.leader == "second"
+        bound = gain.factor.beyond if ahead else 1 / gain.factor.beyond
+        axes.plot(bound, row, ">" if ahead else "<", color=color, markerfacecolor=face, markersize=4.5)
+        axes.annotate(f"{'> ' if ahead else '< '}{bound:.3g}", (bound, row), (0, 5), textcoords="offset points",
+                      ha="center", fontsize=6)  # fmt: skip

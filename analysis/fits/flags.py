@@ -1,0 +1,240 @@
+"""What a reader must know before quoting an exponent: the training verdict of the curve, and its flags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from scipy import stats
+
+from analysis.curve import nanmean
+from analysis.fits.fit import SIGNIFICANCE, curvature
+from analysis.fits.recommend import BOTH_FORMS
+from analysis.fits.results import TEST_SET, USABLE, CurveFit, FitStatus, Form, by_seeds
+from analysis.fits.uncertainty import line, lines, t_interval, two_sided
+
+VERDICT_FRACTION = 1 / 3
+"""β of the full and of the half schedule may differ by this fraction of β's standard error (design, "A run")."""
+FEW_SIZES = 4
+"""Values of P below which a curve is flagged."""
+FEW_SEEDS = 3
+"""Seeds below which an interval is flagged (t(1) = 12.7: it says next to nothing)."""
+FLOOR_SHARE = 0.5
+"""Share of the error at the largest P beyond which the floor dominates."""
+FLAT_BETA = 0.02
+"""|β| below which a curve is flat: a factor 1.1 in error over two decades of P."""
+DATA_LIMITED_BELOW = 1 / 3
+"""Training over test error under which a point is limited by its data (design, "A run": well under)."""
+TEST_NOISE = 0.02
+"""Mean relative standard error of the test errors beyond which a curve can be flagged: at 4 % an interval that leaves
+it out covers 87 % instead of 95 %."""
+TRAIN_MEETS_TEST = 0.75
+"""Training over test error at the largest P beyond which the gap can no longer be what keeps the test error up."""
+
+
+class Verdict(StrEnum):
+    """Whether training length can be behind the exponent."""
+
+    CONVERGED = "converged"
+    """β does not depend on the length of training, or training is a closed form."""
+    NOT_CONVERGED = "not_converged"
+    """β still moves with the length of training: an undertrained large P looks like a smaller exponent."""
+    UNKNOWN = "unknown"
+    """The table does not allow a verdict."""
+
+
+class Flag(StrEnum):
+    """Reasons for caution, each a property of the curve as measured."""
+
+    NOT_CONVERGED = "not_converged"
+    """β from the full and the half schedule differ by a third of its standard error or more."""
+    CONVERGENCE_UNKNOWN = "convergence_unknown"
+    """No half-budget error (or no interval) and no word on convergence."""
+    TOO_SHORT = "too_short"
+    """Some runs were too short to have trained: that both budgets agree says nothing."""
+    LEARNED_NOTHING = "learned_nothing"
+    """At the largest P no run beats the mean of the labels: what β there is is not that of learning."""
+    UNCONVERGED_RUNS = "unconverged_runs"
+    """Some runs are marked as not converged, whatever the verdict on the slope."""
+    OVERLAPPING_SUBSETS = "overlapping_subsets"
+    """Subsets of different seeds share frames (P_max > pool / seeds): the seeds are not independent."""
+    SHARED_SUBSETS = "shared_subsets"
+    """Several seeds used the very same subset: the interval leaves out the choice of frames."""
+    MIXED_COMMITS = "mixed_commits"
+    """Runs of different code versions."""
+    MIXED_DEVICES = "mixed_devices"
+    """Runs of different devices."""
+    NO_SEEDS = "no_seeds"
+    """The table has no seeds: least squares on the per-P means, which takes the points for independent."""
+    ONE_SEED = "one_seed"
+    """One seed: least squares on its points, which takes them for independent."""
+    FEW_SEEDS = "few_seeds"
+    """Fewer than three seeds."""
+    FEW_P = "few_P"
+    """Fewer than four values of P."""
+    INCOMPLETE_SEEDS = "incomplete_seeds"
+    """Some seeds miss some P."""
+    FLOOR_DOMINATED = "floor_dominated"
+    """Most of the error at the largest P is floor: fitted, or seen as a training error that meets the test error."""
+    NON_MONOTONE = "non_monotone"
+    """The error rises between neighbouring P beyond noise."""
+    CURVATURE = "curvature"
+    """ln ε is not linear in ln P beyond noise: no single exponent."""
+    FORM_DEPENDENT = "form_dependent"
+    """The power law is recommended, yet with a floor the interval of β leaves the power law's β out."""
+    FLOOR_OPEN = "floor_open"
+    """The seeds neither show a floor nor speak against it: the interval of β covers both forms."""
+    FEW_TEST_FRAMES = "few_test_frames"
+    """The finite test set leaves noise in the errors that all seeds share, and the interval of β leaves it out or
+    comes from it for the most part: more test frames would help, more seeds would not."""
+    ZERO_ERROR = "zero_error"
+    """Rows with an error of exactly zero were left out, which flatters nothing but biases β."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Verdict and flags of one curve."""
+
+    verdict: Verdict
+    """Whether training length can be behind the exponent."""
+    beta_half_budget: float
+    """β of the errors after half the schedule; NaN where there are none."""
+    curvature: float
+    """Quadratic coefficient of ln ε in ln P; NaN for fewer than three values of P."""
+    curvature_p: float
+    """Two-sided p value of the curvature being zero; NaN where it cannot be tested."""
+    flags: tuple[Flag, ...]
+    """In the order of `Flag`."""
+    data_limited: bool | None = None
+    """Whether the training error is under a third of the test error at every P (then more data is what would help,
+    not more training or a larger model); None where the table has no training errors."""
+
+
+Fitted = tuple[CurveFit, Judgement]
+"""A fit, and what is to be thought of it."""
+
+
+def judge(fit: CurveFit) -> Judgement:
+    """Verdict and flags of a fitted curve."""
+    curve = fit.curve
+    verdict, beta_half = _verdict(fit)
+    bend, bend_p = curvature(curve, fit.seeds_used)
+    n_seeds = int(fit.seeds_used.sum())
+    present = np.isfinite(curve.log_error)
+    raised = {
+        Flag.NOT_CONVERGED: verdict is Verdict.NOT_CONVERGED,
+        Flag.CONVERGENCE_UNKNOWN: verdict is Verdict.UNKNOWN,
+        Flag.TOO_SHORT: curve.too_short,
+        Flag.LEARNED_NOTHING: curve.learned_nothing,
+        Flag.UNCONVERGED_RUNS: any(value is False for row in curve.converged for value in row),
+        Flag.OVERLAPPING_SUBSETS: curve.overlapping is True,
+        Flag.SHARED_SUBSETS: curve.shared_subsets,
+        Flag.MIXED_COMMITS: len(curve.versions) > 1,
+        Flag.MIXED_DEVICES: len(curve.devices) > 1,
+        Flag.NO_SEEDS: not curve.has_seeds,
+        Flag.ONE_SEED: curve.has_seeds and n_seeds < 2,
+        Flag.FEW_SEEDS: curve.has_seeds and 2 <= n_seeds < FEW_SEEDS,
+        Flag.FEW_P: len(curve.sizes) < FEW_SIZES,
+        Flag.INCOMPLETE_SEEDS: curve.has_seeds and not bool(present.all()),
+        Flag.FLOOR_DOMINATED: _floor_dominated(fit),
+        Flag.NON_MONOTONE: _non_monotone(fit),
+        Flag.CURVATURE: bool(bend_p < SIGNIFICANCE),
+        Flag.FORM_DEPENDENT: _form_dependent(fit),
+        Flag.FLOOR_OPEN: fit.best.method.endswith(BOTH_FORMS),
+        Flag.FEW_TEST_FRAMES: _few_test_frames(fit),
+        Flag.ZERO_ERROR: curve.lost_zeros or bool(np.any(curve.error == 0)),
+    }
+    return Judgement(verdict, beta_half, bend, bend_p, tuple(flag for flag in Flag if raised[flag]), _data_limited(fit))
+
+
+def _data_limited(fit: CurveFit) -> bool | None:
+    train, test = nanmean(fit.curve.train_error[fit.seeds_used]), nanmean(fit.curve.error[fit.seeds_used])
+    if not np.isfinite(train).all():
+        return None
+    return bool((train < DATA_LIMITED_BELOW * test).all())
+
+
+def _verdict(fit: CurveFit) -> tuple[Verdict, float]:
+    curve = fit.curve
+    beta = fit.form(Form.POWER).beta
+    both = np.isfinite(curve.half_budget) & np.isfinite(curve.error)
+    said = [value for row in curve.converged for value in row if value is not None]
+    if both.any(axis=0).sum() < 2:
+        if curve.too_short:
+            return Verdict.NOT_CONVERGED, np.nan
+        if said and all(said) and len(said) == int(np.isfinite(curve.error).sum()):
+            return Verdict.CONVERGED, np.nan  # a closed form has no schedule to halve
+        return (Verdict.NOT_CONVERGED if said and not all(said) else Verdict.UNKNOWN), np.nan
+    # The same runs on both sides, so that a missing half budget cannot move β by itself.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        half = np.where(both, np.log(curve.half_budget), np.nan)
+    full = np.where(both, curve.log_error, np.nan)
+    x = curve.log_sizes
+    if by_seeds(curve, fit.seeds_used):
+        beta_half = float(np.nanmean(-lines(x, half[fit.seeds_used])[0]))
+        beta_full = float(np.nanmean(-lines(x, full[fit.seeds_used])[0]))
+    else:
+        beta_half, beta_full = -line(x, nanmean(half))[0], -line(x, nanmean(full))[0]
+    # Both budgets are tested on the same frames: the noise of the test set, which `beta.error` holds, cancels.
+    per_seed = fit.form(Form.POWER).beta_per_seed
+    error = t_interval(per_seed).error if len(per_seed) else beta.error
+    if not np.isfinite(error):
+        return Verdict.UNKNOWN, beta_half
+    if curve.too_short:
+        return Verdict.NOT_CONVERGED, beta_half
+    stable = abs(beta_half - beta_full) < VERDICT_FRACTION * error
+    return (Verdict.CONVERGED if stable else Verdict.NOT_CONVERGED), beta_half
+
+
+def _non_monotone(fit: CurveFit) -> bool:
+    """Some step between neighbouring P rises: one-sided t test over seeds, Bonferroni over the steps.
+
+    With one seed the step is set against the standard error of the finite test set, where the table has it.
+    """
+    curve = fit.curve
+    if len(curve.sizes) < 2:
+        return False
+    level = SIGNIFICANCE / (len(curve.sizes) - 1)
+    if by_seeds(curve, fit.seeds_used):
+        rises = np.diff(curve.log_error[fit.seeds_used], axis=1)  # [S, K-1]
+        for column in rises.T:
+            interval = t_interval(column)
+            if interval.dof >= 1 and interval.value > 1e-8:
+                p = two_sided(interval.value, interval.error, interval.dof) / 2
+                if p < level:
+                    return True
+        return False
+    mean, sem = curve.mean_error, nanmean(curve.sem)
+    rise = np.diff(mean)
+    noise = np.sqrt(sem[1:] ** 2 + sem[:-1] ** 2)
+    return bool(np.any(rise > stats.norm.isf(level) * noise))  # False where the noise is unknown (NaN)
+
+
+def _few_test_frames(fit: CurveFit) -> bool:
+    """Noisy test errors, and an interval of β that does not hold their noise, or hardly anything else."""
+    curve, best = fit.curve, fit.best
+    with np.errstate(divide="ignore", invalid="ignore"):
+        noise = nanmean((curve.sem / curve.error).ravel()[:, None])[0]
+    seeds_variance = t_interval(best.beta_per_seed).error ** 2
+    mostly = best.beta.error**2 > 2 * seeds_variance
+    return bool(noise > TEST_NOISE and (TEST_SET not in best.method or mostly))  # False where the noise is unknown
+
+
+def _form_dependent(fit: CurveFit) -> bool:
+    power, floored = fit.form(Form.POWER).beta, fit.form(Form.POWER_FLOOR)
+    outside = bool(power.value < floored.beta.low or power.value > floored.beta.high)  # False where there is no fit
+    return fit.recommended is Form.POWER and floored.status in USABLE and outside
+
+
+def _floor_dominated(fit: CurveFit) -> bool:
+    curve = fit.curve
+    floored = fit.form(Form.POWER_FLOOR)
+    last = float(curve.mean_error[-1])
+    fitted = floored.status is FitStatus.CONVERGED and floored.floor > FLOOR_SHARE * last
+    train = nanmean(curve.train_error)[-1]
+    # For exact minimisers E[train] ≤ floor ≤ E[test]: a training error that meets the test error is a floor. One well
+    # above it cannot be: then the training labels are noisy and the test labels are not.
+    bracketed = bool(TRAIN_MEETS_TEST * last < train < last / TRAIN_MEETS_TEST)  # False without training errors
+    flat = not np.isfinite(train) and abs(fit.form(Form.POWER).beta.value) < FLAT_BETA
+    return bool((fitted and fit.recommended is Form.POWER_FLOOR) or bracketed or flat)

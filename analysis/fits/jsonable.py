@@ -1,0 +1,25 @@
+"""Parts of the records that other programs read; what is not finite is null, for JSON has no NaN."""
+
+from __future__ import annotations
+
+from analysis.curve import Curve
+from analysis.fits.uncertainty import Interval
+from experiments.core.files import json_number
+
+Record = dict[str, object]
+
+
+def ends(name: str, interval: Interval | None) -> Record:
+    """Return an estimate as `name` and both ends of its interval as `name_low` and `name_high`."""
+    found = (None,) * 3 if interval is None else (interval.value, interval.low, interval.high)
+    return {key: json_number(value) for key, value in zip((name, f"{name}_low", f"{name}_high"), found, strict=True)}
+
+
+def dataset_and_metric(curve: Curve) -> Record:
+    """Return the dataset and the metric of a curve."""
+    return {"dataset": curve.text("dataset"), "metric": curve.text("metric")}
+
+
+def model(curve: Curve) -> Record:
+    """Return the values of a curve that say which model it is of."""
+    return {name: value for name, value in curve.key.items() if name not in ("dataset", "metric")}

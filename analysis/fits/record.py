@@ -1,0 +1,210 @@
+"""Fits as records: the JSON that other programs read and the lines that people read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from analysis.curve import Curve
+from analysis.fits.fit import fit_curve
+from analysis.fits.flags import Judgement, Verdict, judge
+from analysis.fits.jsonable import Record, ends
+from analysis.fits.regions import local_slopes, regions
+from analysis.fits.results import CurveFit, Fit, Form
+from experiments.core.files import json_number
+
+_SHAPE = ("group", "n_layers", "channels", "cutoff")
+
+_ASKEW = 0.1
+"""Share of the half width by which the middle of an interval may miss the estimate before both ends are printed."""
+
+
+def analyse(curves: Iterable[Curve], forms: tuple[Form, ...] = tuple(Form)) -> list[tuple[CurveFit, Judgement]]:
+    """Fit the forms asked for to every curve, and judge it."""
+    fits = [fit_curve(curve, forms) for curve in curves]
+    return [(fit, judge(fit)) for fit in fits]
+
+
+def records(fit: CurveFit, judgement: Judgement) -> list[Record]:
+    """One record per fit form; numbers are JSON numbers or None, never NaN.
+
+    `prefactor`, `floor` are in `unit`; β is positive where the error falls with P.
+    """
+    curve = fit.curve
+    shared: Record = {
+        "dataset": curve.text("dataset"),
+        "architecture": curve.text("architecture"),
+        "L": _integer(curve.number("L")),
+        "nu": _integer(curve.number("nu")),
+        "metric": curve.text("metric"),
+    }
+    extra: Record = {
+        **{name: plain(value) for name, value in curve.key.items() if name not in shared},
+        "unit": curve.unit,
+        "n_seeds": int(fit.seeds_used.sum()) if curve.has_seeds else 0,
+        "n_P": len(curve.sizes),
+        "P_min": plain(float(curve.sizes[0])),
+        "P_max": plain(float(curve.sizes[-1])),
+        **{name: plain(value) for name, value in curve.settings.items()},
+        "verdict": str(judgement.verdict),
+        "data_limited": judgement.data_limited,
+        "beta_half_budget": json_number(judgement.beta_half_budget),
+        "curvature": json_number(judgement.curvature),
+        "curvature_p": json_number(judgement.curvature_p),
+        "local_slopes": [
+            {"P": [step.low, step.high], "beta": json_number(step.beta.value), "error": json_number(step.beta.error)}
+            for step in local_slopes(curve, fit.seeds_used)
+        ],
+        "regions": {name: _range(span) for name, span in vars(regions(curve, fit.seeds_used)).items()},
+    }
+    return [{**shared, **_fit_record(one), **_closing(one, fit, judgement), **extra} for one in fit.fits]
+
+
+def _fit_record(fit: Fit) -> Record:
+    return {
+        "form": str(fit.form),
+        **ends("beta", fit.beta),
+        "prefactor": json_number(fit.prefactor),
+        "floor": json_number(fit.floor),
+        "status": str(fit.status),
+    }
+
+
+def _closing(one: Fit, fit: CurveFit, judgement: Judgement) -> Record:
+    return {
+        "flags": [str(flag) for flag in judgement.flags],
+        "recommended": one.form == fit.recommended,
+        "beta_error": json_number(one.beta.error),
+        "interval": one.method,
+        "aicc": json_number(one.aicc),
+        "extrapolation_error": json_number(one.extrapolation_error),
+    }
+
+
+def label(curve: Curve) -> str:
+    """A curve in the field's words: `mace L=1 ν=3 edge 3`."""
+    parts = [curve.text("architecture")]
+    for name, sign in (("L", "L="), ("nu", "ν="), ("edge_lmax", "edge ")):
+        value = curve.number(name)
+        if value is not None:
+            parts.append(f"{sign}{value:g}")
+    return " ".join(part for part in parts if part)
+
+
+def _told_apart(curve: Curve, fits: list[tuple[CurveFit, Judgement]]) -> str:
+    """Its label, with the settings that tell it from other curves of the same label: `mace L=0 (max_steps=500)`."""
+    place = ("dataset", "test_set", "metric")
+    same = [
+        fit.curve
+        for fit, _ in fits
+        if label(fit.curve) == label(curve) and all(fit.curve.value(name) == curve.value(name) for name in place)
+    ]
+    varying = [name for name in (*_SHAPE, *curve.settings) if len({other.value(name) for other in same}) > 1]
+    said = [
+        f"{name.rpartition('.')[2]}={plain(curve.value(name))}" for name in varying if curve.value(name) is not None
+    ]
+    return f"{label(curve)} ({', '.join(said)})" if said else label(curve)
+
+
+def plus_minus(value: float, low: float, high: float) -> str:
+    """`0.52 ± 0.03`, the half width of the interval rounded to its last place; the bare value without an interval.
+
+    An interval that lies askew (it covers two forms) is spelled out: `0.47 [0.44, 0.58]`.
+    """
+    if not math.isfinite(value):
+        return "–"
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return _rounded(value, 2)
+    half = (high - low) / 2
+    digits = 2 if half >= 0.005 else 3
+    if abs(low + high - 2 * value) > _ASKEW * half:
+        return f"{_rounded(value, digits)} [{_rounded(low, digits)}, {_rounded(high, digits)}]"
+    return f"{_rounded(value, digits)} ± {_rounded(half, digits)}"
+
+
+def signed(value: float) -> str:
+    """A difference: `+0.12`, with a true minus sign."""
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def _rounded(value: float, digits: int) -> str:
+    """With a true minus sign, and none before a zero."""
+    return f"{value:z.{digits}f}".replace("-", "−")
+
+
+def summary(fits: list[tuple[CurveFit, Judgement]]) -> str:
+    """One line per curve: dataset, metric, model, β ± half its interval, form, verdict mark and flags."""
+    rows: list[tuple[str, ...]] = [("dataset", "metric", "model", "β (95 %)", "form", "P", "seeds", "flags")]
+    for fit, judgement in fits:
+        curve, best = fit.curve, fit.best
+        mark = " *" if judgement.verdict is Verdict.NOT_CONVERGED else ""
+        rows.append(
+            (
+                curve.text("dataset"),
+                curve.text("metric"),
+                _told_apart(curve, fits),
+                plus_minus(best.beta.value, best.beta.low, best.beta.high) + mark,
+                str(best.form),
+                f"{curve.sizes[0]:g}–{curve.sizes[-1]:g}",
+                str(int(fit.seeds_used.sum())) if curve.has_seeds else "none",
+                " ".join(judgement.flags) or "–",
+            )
+        )
+    lines = _columns(rows)
+    if any(judgement.verdict is Verdict.NOT_CONVERGED for _, judgement in fits):
+        lines.append("* not converged: β still moves with the length of training; not an exponent to quote")
+    return "\n".join(lines)
+
+
+def choice(fits: list[tuple[CurveFit, Judgement]]) -> str:
+    """What the form was chosen by, one line per curve: β, AICc and extrapolation of both forms, and the regions."""
+    rows: list[tuple[str, ...]] = [
+        ("dataset", "metric", "model", "β, power", "β, floor", "AICc", "with floor", "miss", "with floor", "regions")
+    ]
+    for fit, _ in fits:
+        curve = fit.curve
+        both = [fit.form(form) for form in (Form.POWER, Form.POWER_FLOOR)]
+        rows.append(
+            (
+                curve.text("dataset"),
+                curve.text("metric"),
+                _told_apart(curve, fits),
+                *(plus_minus(one.beta.value, one.beta.low, one.beta.high) for one in both),
+                *(_shown(one.aicc, ".1f") for one in both),
+                *(_shown(one.extrapolation_error, ".3f") for one in both),
+                _regions(fit),
+            )
+        )
+    note = "miss: |ln(predicted/measured)| at the largest P, fitted without it; lower is better, as for AICc"
+    return "\n".join([*_columns(rows), note])
+
+
+def _regions(fit: CurveFit) -> str:
+    names = {"small_data": "small data", "power_law": "power law", "floor": "floor"}
+    spans = vars(regions(fit.curve, fit.seeds_used)).items()
+    return ", ".join(f"{names[name]} {span[0]:g}–{span[1]:g}" for name, span in spans if span is not None)
+
+
+def _shown(value: float, form: str) -> str:
+    return f"{value:{form}}".replace("-", "−") if math.isfinite(value) else "–"
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _range(span: tuple[float, float] | None) -> list[float] | None:
+    return None if span is None else list(span)
+
+
+def _integer(value: float | None) -> int | float | None:
+    return None if value is None else int(value) if float(value).is_integer() else value
+
+
+def plain(value: object) -> object:
+    if isinstance(value, float | np.floating):
+        return None if not math.isfinite(value) else _integer(float(value))
+    return value

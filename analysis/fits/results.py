@@ -1,0 +1,158 @@
+"""What a fit is: forms, statuses, and the frozen results that everything downstream reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.arrays import FloatArray
+from analysis.curve import Curve
+from analysis.fits.uncertainty import Interval, t_interval
+
+MIN_COMPLETE = 3
+"""Seeds that must cover every P before seeds with missing runs are left out of the exponent."""
+
+TEST_SET = ", test set"
+"""Follows the method of an interval that holds the noise of the shared test set."""
+
+
+class Form(StrEnum):
+    """Fit forms."""
+
+    POWER = "power"
+    """ε = a·P^(−β)."""
+    POWER_FLOOR = "power_floor"
+    """ε = a·P^(−β) + c with c ≥ 0."""
+    POWER_HUBER = "power_huber"
+    """ε = a·P^(−β) under Huber's loss: a row for robustness, never recommended."""
+    BNSL_1 = "bnsl_1"
+    """A power law with one break; β is the exponent after it. For diagnosis, never recommended."""
+    M4 = "m4"
+    """A power law between a small-data plateau and a floor; β is the exponent between them."""
+    BINOMIAL = "binomial"
+    """ε = a·P^(−β) by the likelihood of the error counts, for error rates (which can be zero)."""
+
+
+class FitStatus(StrEnum):
+    """How a fit ended, and whether its numbers can be used."""
+
+    CONVERGED = "converged"
+    """Regular minimum; usable."""
+    NO_FLOOR = "no_floor"
+    """The floor went to zero in at least one seed: that seed's fit is a plain power law; usable."""
+    BOUND_HIT = "bound_hit"
+    """A parameter of a curved form sits at its bound: more freedom than the data can pin down."""
+    DEGENERATE = "degenerate"
+    """The minimum lies at a bound where β is not identified (flat curve, or a floor that explains everything)."""
+    MAX_ITER = "max_iter"
+    """The optimiser ran out of steps; look at it before use."""
+    TOO_FEW_POINTS = "too_few_points"
+    """Fewer values of P than parameters + 1: not fitted, numbers are NaN."""
+
+
+USABLE = frozenset({FitStatus.CONVERGED, FitStatus.NO_FLOOR})
+"""Statuses whose β can be quoted."""
+
+
+def _no_curve(sizes: FloatArray) -> FloatArray:
+    return np.full((1, len(sizes)), np.nan)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One form fitted to one curve."""
+
+    form: Form
+    """Which form."""
+    beta: Interval
+    """Exponent β, positive where the error falls with P."""
+    prefactor: float
+    """a, in the curve's unit (the error of the power-law part at P = 1); NaN for forms without one."""
+    floor: float
+    """c, in the curve's unit; 0 for forms without a floor."""
+    status: FitStatus
+    """How the fit ended."""
+    method: str
+    """Where the interval comes from: `seeds_t`, `seeds_jackknife`, `ols_means`, `likelihood` or `none`; followed by
+    `, test set` where it holds the noise of the shared test set (tables with `error_test_sem`), and by
+    `, both forms` where it covers what the power law allows with and without a floor (module `recommend`)."""
+    beta_per_seed: FloatArray
+    """β of each seed that was used; empty where seeds were not fitted one by one. [≤ S]"""
+    aicc: float = np.nan
+    """Corrected Akaike criterion of the fit to the per-P means of ln ε; NaN where it has no degrees of freedom left."""
+    extrapolation_error: float = np.nan
+    """|ln(predicted/measured)| at the largest P, fitted without it."""
+    predict: Callable[[FloatArray], FloatArray] = field(default=_no_curve, repr=False, compare=False)
+    """ln of the fitted error (unit: ln of the curve's unit) at given P, one row per fitted seed. [M] → [≤ S, M]"""
+
+    def band(self, sizes: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Fitted error with its pointwise interval over seeds, in the curve's unit, at the given P. [M] each
+
+        The interval is NaN for fewer than two fitted seeds.
+        """
+        intervals = [t_interval(column) for column in self.predict(sizes).T]
+        middle, low, high = (
+            np.exp([getattr(interval, name) for interval in intervals]) for name in ("value", "low", "high")
+        )
+        return middle, low, high
+
+
+@dataclass(frozen=True)
+class CurveFit:
+    """All fits of one curve."""
+
+    curve: Curve
+    """The curve."""
+    fits: tuple[Fit, ...]
+    """One per form."""
+    recommended: Form
+    """The form to quote."""
+    seeds_used: NDArray[np.bool_]
+    """Which seeds entered. [S]"""
+
+    @property
+    def best(self) -> Fit:
+        """The recommended fit."""
+        return self.form(self.recommended)
+
+    def form(self, form: Form) -> Fit:
+        """The fit of one form."""
+        return next(fit for fit in self.fits if fit.form == form)
+
+
+def usable_seeds(log_error: FloatArray) -> NDArray[np.bool_]:
+    """Seeds whose slopes are averaged: those that cover every P if there are `MIN_COMPLETE`, else all with two P. [S]
+
+    A seed that stops early weighs as much as a complete one in the mean, with a far noisier slope.
+    """
+    present = np.isfinite(log_error)
+    complete = np.asarray(present.all(axis=1))
+    return complete if complete.sum() >= MIN_COMPLETE else np.asarray(present.sum(axis=1) >= 2)
+
+
+def by_seeds(curve: Curve, used: NDArray[np.bool_]) -> bool:
+    """Whether an interval can come from seeds: they are real, and there are at least two."""
+    return curve.has_seeds and bool(used.sum() >= 2)
+
+
+def unfitted(form: Form) -> Fit:
+    """A form for which the curve has too few values of P."""
+    nothing = Interval(np.nan, np.nan, np.nan, np.nan, 0)
+    return Fit(form, nothing, np.nan, np.nan, FitStatus.TOO_FEW_POINTS, "none", np.empty(0))
+
+
+def aicc(residual: FloatArray, n_parameters: int) -> float:
+    """Corrected Akaike criterion n·ln(RSS/n) + 2k + 2k(k+1)/(n−k−1), k counting the variance (Hurvich & Tsai 1989).
+
+    The residual variance is bounded below by round-off, so that noiseless curves compare by parameter count.
+    """
+    good = residual[np.isfinite(residual)]
+    n, k = len(good), n_parameters + 1
+    if n - k - 1 <= 0:
+        return np.nan
+    variance = max(float(good @ good) / n, 1e-20)  # (1e-10)²: relative round-off of a fitted ln ε
+    return n * float(np.log(variance)) + 2 * k + 2 * k * (k + 1) / (n - k - 1)

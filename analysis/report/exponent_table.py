@@ -1,0 +1,148 @@
+"""Exponents as a table for a paper: Markdown, LaTeX (booktabs), and the rows that the report shows."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from analysis.curve import Curve
+from analysis.figures.naming import display_unit, model_names
+from analysis.fits.flags import Fitted, Flag, Verdict
+from analysis.fits.record import plus_minus
+from analysis.fits.results import Form
+
+HEAD = ("dataset", "metric", "model", "β (95 %)", "floor", "P", "seeds", "flags")
+"""Columns."""
+FORMS = {Form.POWER: "", Form.POWER_FLOOR: "with floor", Form.BINOMIAL: "by counts", Form.M4: "M4"}
+"""What is said of a form beside its β; nothing for a power law."""
+_LATE = "†"
+_NOTE = "not converged: β still moves with the length of training; not an exponent to quote"
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    **{char: f"\\{char}" for char in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "β": r"$\beta$",
+    "ν": r"$\nu$",
+    "ε": r"$\varepsilon$",
+    "±": r"$\pm$",
+    "−": r"$-$",
+    "–": "--",
+    "Å": r"\AA{}",
+    "·": r"$\cdot$",
+    "†": r"\textsuperscript{\dag}",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One curve: what a table shows, as text, and the numbers to sort by."""
+
+    dataset: str
+    metric: str
+    model: str
+    beta: str
+    """β ± half its interval, or both ends where it lies askew."""
+    value: float
+    """β itself."""
+    low: float
+    """Lower end of its interval; NaN for none."""
+    high: float
+    """Upper end."""
+    form: Form
+    """The recommended form."""
+    floor: str
+    """The fitted floor with its unit, empty for a power law."""
+    sizes: str
+    """The range of P."""
+    largest: float
+    """The largest P."""
+    seeds: int
+    """Seeds that entered; 0 where the table has none."""
+    verdict: Verdict
+    """On the training."""
+    flags: tuple[Flag, ...]
+    """Reasons for caution."""
+
+    def cells(self) -> tuple[str, ...]:
+        """As in `HEAD`, a dagger at an exponent not to be quoted."""
+        late = _LATE if self.verdict is Verdict.NOT_CONVERGED else ""
+        form = FORMS.get(self.form, str(self.form))
+        beta = self.beta + late + (f" ({form})" if form else "")
+        flags = ", ".join(flag.replace("_", " ") for flag in self.flags)
+        return self.dataset, self.metric, self.model, beta, self.floor, self.sizes, str(self.seeds or "none"), flags
+
+
+def rows(fits: Sequence[Fitted]) -> list[Row]:
+    """One row per curve, in order."""
+    places: dict[tuple[str, ...], list[Curve]] = {}
+    for fit, _ in fits:
+        places.setdefault(_place(fit.curve), []).append(fit.curve)
+    called = {
+        (place, curve.name): name
+        for place, group in places.items()
+        for curve, name in zip(group, model_names(group, full=True), strict=True)
+    }
+    several = len({fit.curve.text("test_set") for fit, _ in fits}) > 1
+    return [_row(item, called[_place(item[0].curve), item[0].curve.name], several) for item in fits]
+
+
+def _place(curve: Curve) -> tuple[str, ...]:
+    return tuple(curve.text(name) for name in ("dataset", "test_set", "metric"))
+
+
+def _row(item: Fitted, model: str, several: bool) -> Row:
+    (fit, judgement), curve, best = item, item[0].curve, item[0].best
+    floor = best.floor if best.form is Form.POWER_FLOOR and math.isfinite(best.floor) else None
+    test_set = curve.text("test_set")
+    unit, factor = display_unit(curve.unit)
+    return Row(
+        dataset=f"{curve.text('dataset')} ({test_set})" if several and test_set else curve.text("dataset"),
+        metric=curve.text("metric"),
+        model=model,
+        beta=plus_minus(best.beta.value, best.beta.low, best.beta.high),
+        value=best.beta.value,
+        low=best.beta.low,
+        high=best.beta.high,
+        form=best.form,
+        floor="" if floor is None else f"{floor * factor:.3g} {unit}".strip(),
+        sizes=f"{curve.sizes[0]:g}–{curve.sizes[-1]:g}",
+        largest=float(curve.sizes[-1]),
+        seeds=int(fit.seeds_used.sum()) if curve.has_seeds else 0,
+        verdict=judgement.verdict,
+        flags=judgement.flags,
+    )
+
+
+def markdown(fits: Sequence[Fitted]) -> str:
+    """A pipe table, with the note on unconverged exponents where there are any."""
+    found = rows(fits)
+    lines = [HEAD, tuple("---" for _ in HEAD), *(row.cells() for row in found)]
+    said = ["| " + " | ".join(_markdown(cell) for cell in line) + " |" for line in lines]
+    note = [f"\n{_LATE} {_NOTE}."] if any(row.verdict is Verdict.NOT_CONVERGED for row in found) else []
+    return "\n".join([*said, *note]) + "\n"
+
+
+def _markdown(cell: str) -> str:
+    """Without what would end a cell or a row, or begin markup."""
+    return re.sub(r"([\\|`*_<>\[\]])", r"\\\1", re.sub(r"\s+", " ", cell)) if cell != "---" else cell
+
+
+def latex(fits: Sequence[Fitted]) -> str:
+    """A tabular for `\\usepackage{booktabs}`, any text of the table escaped."""
+    found = rows(fits)
+    body = [" & ".join(_latex(cell) for cell in row.cells()) + r" \\" for row in found]
+    note = [f"% {_LATE} {_NOTE}"] if any(row.verdict is Verdict.NOT_CONVERGED for row in found) else []
+    head = " & ".join(_latex(name) for name in HEAD) + r" \\"
+    layout = "\\begin{tabular}{" + "l" * len(HEAD) + "}"
+    lines = ["% needs booktabs", *note, layout, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
+    return "\n".join(lines) + "\n"
+
+
+def _latex(cell: str) -> str:
+    return "".join(_LATEX.get(char, char) for char in re.sub(r"\s+", " ", cell))

@@ -1,0 +1,132 @@
+"""The engine beside itself: updates of MACE compiled and eager, with and without what surrounds the step, and packs
+beside single runs. Both sides of a ratio are timed in turns within one process, for machines drift."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.ethanol import shaken
+from benchmarks.rows import row, show
+from experiments.config.run import TrainingConfig
+from experiments.data.dataset import Dataset, Frames
+from experiments.data.splits import subset
+from experiments.models.architectures import MaceConfig
+from experiments.models.mace import Mace
+from experiments.tasks.molecules import MoleculeTask
+from experiments.tasks.task import Model
+from experiments.training.member import Member
+from experiments.training.pack import Pack
+
+CELLS = {"A": (0, 1, 3), "B": (1, 1, 3), "C": (0, 3, 3), "D": (0, 3, 0)}
+"""L, ν and edge order of the cells of the pre-registered test."""
+LEG = 10
+"""Updates timed together."""
+
+
+def shaken_ethanol(frames: int) -> Dataset:
+    """`benchmarks.ethanol.shaken` as a dataset."""
+    found = shaken(frames)
+    made = Frames(
+        numbers=np.tile(found.numbers, (frames, 1)),
+        positions=found.positions,
+        energies=found.energies,
+        forces=found.forces,
+        cells=np.zeros((frames, 3, 3)),
+        pbc=np.zeros((frames, 3), dtype=bool),
+    )
+    return Dataset("shaken_ethanol", made, made.take(slice(0, 2)), made.take(slice(0, 2)), disjoint_seeds=1)
+
+
+def pack_of(
+    size: int,
+    model: Model,
+    task: MoleculeTask,
+    folder: Path,
+    compile: bool,
+    optimizer: str = TrainingConfig.optimizer,
+    batch_size: int = TrainingConfig.batch_size,
+) -> Pack:
+    """A pack that trains for ever."""
+    settings = TrainingConfig(max_steps=10_000_000, optimizer=optimizer, batch_size=batch_size)
+    members = []
+    for seed in range(size):
+        path = folder / f"{size}-{compile}-{seed}"
+        path.mkdir(parents=True, exist_ok=True)
+        chosen = subset(len(task.dataset.pool), 32, seed, 1)
+        members.append(Member(str(seed), path, [], seed, seed, settings, task.prepare(chosen)))
+    return Pack(members, task, model, compile)
+
+
+def in_turns(ours: Callable[[], object], peer: Callable[[], object], seconds: float) -> tuple[float, float]:
+    """Median milliseconds of both, called in turns for about `seconds`, after one call of each."""
+    ours(), peer()
+    times: tuple[list[float], list[float]] = ([], [])
+    began = time.perf_counter()
+    while time.perf_counter() - began < seconds or len(times[0]) < 3:
+        for call, found in zip((ours, peer), times, strict=True):
+            start = time.perf_counter()
+            call()
+            found.append(1e3 * (time.perf_counter() - start))
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+def benchmarks(cells: Sequence[str], channels: int, packs: Sequence[int], seconds: float) -> list[dict[str, Any]]:
+    """Updates of each cell compiled and eager, the engine beside its bare gradient, and packs of cell C."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    task = MoleculeTask(shaken_ethanol(64), 5.0, torch.float32, device)
+    species = len(task.elements)
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        for cell in cells:
+            L, nu, edge_lmax = CELLS[cell]
+            config = replace(MaceConfig(), L=L, nu=nu, edge_lmax=edge_lmax, channels=channels)
+            name = f"update, MACE cell {cell} (L={L} nu={nu} edge={edge_lmax}), {channels} channels, ethanol, batch 8"
+            began = time.perf_counter()
+            compiled, eager = (pack_of(1, Mace(config, species), task, folder, compile) for compile in (True, False))
+            compiled.advance(1)
+            built = time.perf_counter() - began
+            ours, peer = in_turns(lambda c=compiled: c.advance(LEG), lambda e=eager: e.advance(LEG), seconds)  # type: ignore[misc]
+            rows.append(row(name, device, ours / LEG, "the same, eager", peer / LEG) | {"compile_s": built})
+            gradient, whole = in_turns(compiled.bare_gradient, lambda c=compiled: c.advance(LEG), seconds)  # type: ignore[misc]
+            text = f"gradient alone, cell {cell}"
+            rows.append(row(text, device, gradient, "the update, optimiser and engine included", whole / LEG))
+            engine, bare = in_turns(
+                lambda c=compiled: c.advance(LEG),  # type: ignore[misc]
+                lambda c=compiled: c.bare_steps(LEG),  # type: ignore[misc]
+                seconds,
+            )
+            text = f"update, cell {cell}: the engine's overhead is 1/ratio − 1"
+            rows.append(row(text, device, engine / LEG, "its compiled step alone (gradient, optimiser)", bare / LEG))
+            show(rows[-3:])
+        model = Mace(replace(MaceConfig(), L=0, nu=3, channels=channels), species)
+        single = pack_of(1, model, task, folder, True)
+        for size in packs:
+            pack = pack_of(size, model, task, folder, True)
+            ours, peer = in_turns(lambda q=pack: q.advance(LEG), lambda: single.advance(LEG), seconds)  # type: ignore[misc]
+            name = f"update a run in a pack of {size}, MACE cell C, {channels} channels, ethanol, batch 8"
+            rows.append(row(name, device, ours / LEG / size, "a pack of one", peer / LEG) | memory_of(pack))
+            show(rows[-1:])
+    return rows
+
+
+def memory_of(pack: Pack) -> dict[str, int]:
+    """Bytes a run: of its state, and on a GPU of one gradient beyond what was held before it (a CPU's allocator keeps
+    what it once had, so that the process's size does not tell)."""
+    size = len(pack.slots)
+    found = {"state_bytes_a_run": pack.state_bytes() // size}
+    if pack.task.device.type == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        pack.bare_gradient()
+        found["gradient_bytes_a_run"] = (torch.cuda.max_memory_allocated() - before) // size
+    return found

@@ -1,0 +1,69 @@
+"""The table of docs/groups.md from the store of `+sweep=groups`: a row for each pair of twins, and how long it took.
+
+In the metric that stands for each dataset; numbers and words are those of `python -m analysis compare`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from analysis.comparisons.groups import Gain, exponent, gains, named, span
+from analysis.curve import curves
+from analysis.figures.symmetry import preferred
+from analysis.fits.record import analyse, signed
+from analysis.fits.results import Form
+from analysis.table import load
+from experiments.runs.store import RunStore
+from experiments.runs.table import run_table
+
+HEADS = ("network / twin", "data", "metric", "factor", "Δβ", "half", "more", "exponent")
+
+
+def factor(gain: Gain) -> str:
+    """The data-efficiency factor, or on which side of what it lies."""
+    ratio, beyond = gain.factor.ratio, gain.factor.beyond
+    if np.isfinite(ratio.value):
+        return f"{ratio.value:.2g} [{ratio.low:.2g}, {ratio.high:.2g}]"
+    return {"second": f"> {beyond:.3g}", "first": f"< {1 / beyond:.2g}"}.get(gain.factor.leader, "–")
+
+
+def table_of(found: list[Gain]) -> str:
+    """Markdown."""
+    lines = ["| " + " | ".join(HEADS) + " |", "|---" * len(HEADS) + "|"]
+    for gain in preferred(found):
+        half = signed(gain.half) if np.isfinite(gain.half) else "–"
+        cells = (
+            f"{named(gain.symmetric)} / {named(gain.plain)}",
+            gain.plain.text("dataset"),
+            gain.plain.text("metric"),
+            factor(gain),
+            f"{signed(gain.delta.value)} {span(gain.delta)}",
+            half,
+            span(gain.trained),
+            exponent(gain),
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def time_of(store: Path) -> str:
+    """Processor time of all runs' updates."""
+    runs = run_table(RunStore(store)).drop_duplicates("run_id")
+    return f"{len(runs)} runs, {runs['cpu_seconds'].sum() / 60:.0f} minutes of processor time in updates"
+
+
+def main() -> None:
+    """See the module's text."""
+    parser = argparse.ArgumentParser(description="Table of symmetries from the store of +sweep=groups.")
+    parser.add_argument("--store", type=Path, default=Path("groups"))
+    store = parser.parse_args().store
+    fits = analyse(curves(load(None, store)), forms=(Form.POWER, Form.POWER_FLOOR, Form.BINOMIAL))
+    print(table_of(gains(fits)))
+    print(f"\n{time_of(store)}")
+
+
+if __name__ == "__main__":
+    main()

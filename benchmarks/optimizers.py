@@ -1,0 +1,89 @@
+"""The table of docs/optimizers.md from the store of `+sweep=optimizers`.
+
+For each problem and P, each optimiser with the learning rate that is best on the holdout: the test error of two
+complete schedules (T/2 and T updates), what an update costs, the error at equal time, and the time to the error
+that AMSGrad reaches with T. Times are of the processor, of the updates alone; no time is extrapolated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.runs.store import RunStore
+from experiments.runs.table import run_table
+
+KEYS = ["dataset", "P"]
+OPTIMIZER, RATE, STEPS = "training.optimizer", "training.learning_rate", "training.max_steps"
+REFERENCE = "amsgrad"
+"""What NequIP's and MACE's own programs train with."""
+
+
+def chosen(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """One run per problem, P and optimiser: the best rate on the holdout; `at_edge` where no lower or higher one was
+    tried, and `ms`, the cost of an update (of the least disturbed run of that problem and optimiser)."""
+    runs = table[table["metric"] == metric].copy()
+    runs["ms"] = 1e3 * runs["cpu_seconds"] / runs["n_updates"]
+    runs["ms"] = runs.groupby(["dataset", OPTIMIZER])["ms"].transform("min")
+    rates = runs.groupby([*KEYS, OPTIMIZER])[RATE]
+    runs["at_edge"] = (runs[RATE] == rates.transform("min")) | (runs[RATE] == rates.transform("max"))
+    best = runs.groupby([*KEYS, OPTIMIZER])["holdout_error"].idxmin()
+    return runs.loc[best]
+
+
+def error_at(row: pd.Series, seconds: float) -> float:
+    """Test error after `seconds` of updates, on the line through both budgets in logarithms; NaN outside them."""
+    half, full = row[STEPS] / 2, row[STEPS]
+    share = math.log(1e3 * seconds / row["ms"] / half) / math.log(full / half)
+    if not -1e-9 <= share <= 1 + 1e-9:
+        return math.nan
+    return float(row["error_half_budget"] * (row["error"] / row["error_half_budget"]) ** share)
+
+
+def time_to(row: pd.Series, target: float) -> str:
+    """Seconds until the test error is `target`, or on which side of the two budgets it lies."""
+    half, full = (1e-3 * row["ms"] * steps for steps in (row[STEPS] / 2, row[STEPS]))
+    if row["error_half_budget"] <= target:
+        return f"< {half:.1f}"
+    if row["error"] > target:
+        return f"> {full:.1f}"
+    share = math.log(target / row["error_half_budget"]) / math.log(row["error"] / row["error_half_budget"])
+    return f"{half * (full / half) ** share:.1f}"
+
+
+def table_of(runs: pd.DataFrame) -> str:
+    """The table in Markdown, the best error at equal time in bold."""
+    heads = ("problem", "P", "optimiser", "rate", "error T/2", "error T", "ms an update", "error at equal time",
+             "s to AMSGrad's error")  # fmt: skip
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for (dataset, P), group in runs.groupby(KEYS):
+        seconds = 1e-3 * (group["ms"] * group[STEPS]).min()
+        equal = {name: error_at(row, seconds) for name, row in group.set_index(OPTIMIZER).iterrows()}
+        reference = group.loc[group[OPTIMIZER] == REFERENCE, "error"]
+        target = float(reference.iloc[0]) if len(reference) else math.nan
+        for _, row in group.sort_values("error").iterrows():
+            found = equal[row[OPTIMIZER]]
+            text = "–" if math.isnan(found) else f"{found:.3g}"
+            if found == min(value for value in equal.values() if not math.isnan(value)):
+                text = f"**{text}**"
+            rate = f"{row[RATE]:g}{'*' if row['at_edge'] else ''}"
+            cells = (dataset, P, row[OPTIMIZER], rate, f"{row['error_half_budget']:.3g}", f"{row['error']:.3g}",
+                     f"{row['ms']:.2f}", text, time_to(row, target))  # fmt: skip
+            lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """See the module's text."""
+    parser = argparse.ArgumentParser(description="Table of optimisers from the store of +sweep=optimizers.")
+    parser.add_argument("--store", type=Path, default=Path("optimizers"))
+    parser.add_argument("--metric", default="force_mae")
+    arguments = parser.parse_args()
+    print(table_of(chosen(run_table(RunStore(arguments.store)), arguments.metric)))
+
+
+if __name__ == "__main__":
+    main()

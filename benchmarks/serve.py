@@ -1,0 +1,39 @@
+"""A process that takes training steps when asked to, and tells how long they took.
+
+It answers through a pipe of its own, for libraries print on the standard output, one JSON object a line: first
+`{"compile_s": …, …}` once it is ready, then for every line `n` that it reads `{"wall_s": …, "cpu_s": …}` of n
+steps. Needs nothing but Python, for it runs in other packages' environments too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Steps = Callable[[int], object]
+"""Takes so many training steps, and waits for the device."""
+Prepare = Callable[[Mapping[str, Any]], tuple[Steps, dict[str, Any]]]
+"""Settings → what takes steps, and facts about it."""
+
+
+def serve(prepare: Prepare) -> None:
+    """Serve the standard input to its end. The process's arguments are the settings as JSON and the pipe's number."""
+    answers = os.fdopen(int(sys.argv[2]), "w")
+
+    def answer(content: Mapping[str, Any]) -> None:
+        answers.write(json.dumps(content) + "\n")
+        answers.flush()
+
+    began = time.monotonic()
+    steps, facts = prepare(json.loads(sys.argv[1]))
+    steps(1)  # what compiles at the first call is compiled now
+    answer({**facts, "compile_s": time.monotonic() - began})
+    steps(2)
+    for line in sys.stdin:
+        start, start_cpu = time.perf_counter(), time.process_time()
+        steps(int(line))
+        answer({"wall_s": time.perf_counter() - start, "cpu_s": time.process_time() - start_cpu})

@@ -1,0 +1,53 @@
+"""Our side of a comparison of training steps."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.engine import pack_of, shaken_ethanol
+from benchmarks.serve import Steps, serve
+from experiments.core.schema import build
+from experiments.models.architectures import MODELS, ModelConfig
+from experiments.models.networks import network
+from experiments.runs.capacity import weights
+from experiments.tasks.molecules import MoleculeTask
+
+
+def config_of(settings: Mapping[str, Any]) -> ModelConfig:
+    """The architecture in our terms."""
+    names = ["L", "n_layers", "channels", "cutoff", "n_bessel", "radial_hidden"]
+    names += ["nu", "edge_lmax", "readout_hidden"] if settings["architecture"] == "mace" else ["parity"]
+    values = {name: settings[name] for name in names}
+    if settings["architecture"] == "nequip":  # what NequIPGNNModel makes; what cannot reach the energy is left out
+        values |= {"readout_hidden": None, "self_connection": "embedding", "first_self_connection": False}
+        values |= {"bessel_trainable": False}
+    return build(MODELS[settings["architecture"]], values, "model.")
+
+
+def prepare(settings: Mapping[str, Any]) -> tuple[Steps, dict[str, Any]]:
+    """See `benchmarks.serve.Prepare`."""
+    torch.set_num_threads(settings["threads"])
+    device = torch.device(settings["device"])
+    task = MoleculeTask(shaken_ethanol(64), settings["cutoff"], torch.float32, device)
+    config = config_of(settings)
+    model = network(config, len(task.elements))
+    optimizer = {"mace": "amsgrad", "nequip": "adam"}[settings["architecture"]]  # the package's
+    folder = tempfile.TemporaryDirectory()
+    compile = settings.get("compile", True)
+    pack = pack_of(1, model, task, Path(folder.name), compile, optimizer, settings["batch_size"])
+    count = weights(config, len(task.elements))
+
+    def steps(number: int) -> object:
+        pack.advance(number)  # waits for the device
+        return folder  # lives as long as the pack
+
+    return steps, {"parameters": count, "version": torch.__version__}
+
+
+if __name__ == "__main__":
+    serve(prepare)

@@ -1,0 +1,75 @@
+"""One training step (energies, forces, gradient, clipping or not, optimiser, average) beside the packages' own.
+
+Equal architecture, precision (float32), threads and batch; alternating processes on the same version of torch. Each
+side trains as its package does: mace-torch eagerly with AMSGrad and clipping, nequip with Adam, compiled or eager; the
+other packages' batches are made beforehand, so that reading data costs them nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.rows import show
+from benchmarks.turns import Both, Worker, compared, in_turns, own_python, peer_python
+
+SHARED: dict[str, Any] = {"cutoff": 5.0, "n_bessel": 8, "radial_hidden": [64, 64, 64], "threads": 1, "batch_size": 8}
+MACE: dict[str, Any] = {**SHARED, "architecture": "mace", "nu": 3, "edge_lmax": 3, "readout_hidden": 16}
+NEQUIP: dict[str, Any] = {**SHARED, "architecture": "nequip", "parity": True}
+
+
+def cases(
+    architectures: Sequence[str], orders: Sequence[int], channels: int, layers: Mapping[str, int], device: str
+) -> list[tuple[dict[str, Any], dict[str, str]]]:
+    """Settings, and the modes in which the package is timed: name for the table → `compile_mode`."""
+    out = []
+    for architecture, base in (("mace", MACE), ("nequip", NEQUIP)):
+        modes = {"eager": "eager"} if architecture == "mace" else {"its own compiled mode": "compile", "eager": "eager"}
+        for L in orders if architecture in architectures else ():
+            own = {"L": L, "channels": channels, "n_layers": layers[architecture], "device": device}
+            out.append(({**base, **own}, modes))
+    return out
+
+
+def measured(settings: Mapping[str, Any], modes: Mapping[str, str], seconds: float) -> list[dict[str, Any]]:
+    """Rows of one architecture; empty, after a line that says so, where the package is not installed."""
+    architecture = settings["architecture"]
+    python = peer_python(architecture)
+    if python is None:
+        print(f"{architecture}: not compared with its package, which `make peers` installs", flush=True)
+        return []
+    knobs = f"L={settings['L']}" + (f" nu={settings['nu']} edge={settings['edge_lmax']}" if "nu" in settings else "")
+    name = (
+        f"training step, {architecture} {knobs}, {settings['n_layers']} layers, {settings['channels']} channels, "
+        f"ethanol, batch {settings['batch_size']}"
+    )
+    package = {"mace": "mace-torch", "nequip": "nequip"}[architecture]
+    rows = []
+    with Worker(own_python(), "benchmarks.step_ours", settings) as ours:
+        for mode, compile_mode in modes.items():
+            asked = {**settings, "compile_mode": compile_mode}
+            with Worker(python, f"benchmarks.step_{architecture}", asked) as peer:
+                found = compared(in_turns(ours, peer, seconds))
+                rows.append(
+                    {
+                        "name": name, "kind": "step", "device": settings["device"], "threads": settings["threads"],
+                        "peer": f"{package} {peer.facts['version']}, {mode}", **found,
+                        "compile_s": ours.facts["compile_s"], "peer_compile_s": peer.facts["compile_s"],
+                        "parameters": ours.facts["parameters"], "peer_parameters": peer.facts["parameters"],
+                    }
+                )  # fmt: skip
+            show(rows[-1:])
+    return rows
+
+
+def together(settings: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """Two one-thread workers that train at once beside one alone; the ratio is that of the runs an hour."""
+    with (
+        Worker(own_python(), "benchmarks.step_ours", settings) as first,
+        Worker(own_python(), "benchmarks.step_ours", settings) as second,
+    ):
+        found = compared(in_turns(Both(first, second), first, seconds))
+    name = f"a sweep's runs an hour, two one-thread workers, {settings['architecture']} L={settings['L']}"
+    row = {"name": name, "kind": "sweep", "device": settings["device"], "threads": 1, "peer": "one worker", **found}
+    show([row])
+    return row

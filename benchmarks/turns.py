@@ -1,0 +1,163 @@
+"""Two processes that take training steps in turns, so that what else the machine does hits both."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Protocol, Self
+
+import numpy as np
+
+from experiments.core.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Seconds a step: of the clock, and of the processor."""
+
+    wall: float
+    cpu: float
+
+
+class Worker:
+    """A process of `benchmarks.serve`, ready.
+
+    Args:
+        python: the interpreter; its environment has what the module needs.
+        module: what calls `serve`.
+        settings: for its `prepare`.
+
+    Raises:
+        InputError: it ended; with the last line that it wrote.
+    """
+
+    def __init__(self, python: Path, module: str, settings: Mapping[str, Any]) -> None:
+        threads = str(settings["threads"])
+        # e3nn 0.4 reads its tables with a pickle, which torch ≥ 2.6 does only when told to
+        environment = {**os.environ, **dict.fromkeys(THREADS, threads), "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+        self.log: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed with the process
+        reading, writing = os.pipe()
+        self.answers = os.fdopen(reading)
+        self.process = subprocess.Popen(
+            [str(python), "-m", module, json.dumps(settings), str(writing)], cwd=ROOT, env=environment, text=True,
+            stdin=subprocess.PIPE, stdout=self.log, stderr=subprocess.STDOUT, pass_fds=[writing],
+        )  # fmt: skip
+        os.close(writing)  # the process has its own; when it ends, so do the answers
+        self.module = module
+        self.facts = self._answer()
+
+    def ask(self, steps: int) -> None:
+        """Start steps; `told` waits for their end."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{steps}\n")
+        self.process.stdin.flush()
+        self._asked = steps
+
+    def told(self) -> Turn:
+        """What the steps asked for took."""
+        found = self._answer()
+        return Turn(found["wall_s"] / self._asked, found["cpu_s"] / self._asked)
+
+    def run(self, steps: int) -> Turn:
+        """Take steps."""
+        self.ask(steps)
+        return self.told()
+
+    def _answer(self) -> dict[str, Any]:
+        line = self.answers.readline()
+        if not line:
+            self.log.seek(0)
+            lines = self.log.read().strip().splitlines() or ["no message"]
+            raise InputError(f"{self.module}: ended: {lines[-1]}")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.answers.close()
+        self.log.close()
+
+
+class Runs(Protocol):
+    """What takes steps."""
+
+    def run(self, steps: int) -> Turn:
+        """Take steps, and tell what one took."""
+        ...
+
+
+class Both:
+    """Two workers at once, as if they were one: a step of it is one step of one of them."""
+
+    def __init__(self, first: Worker, second: Worker) -> None:
+        self.workers = (first, second)
+
+    def run(self, steps: int) -> Turn:
+        """`steps` of each."""
+        for worker in self.workers:
+            worker.ask(steps)
+        turns = [worker.told() for worker in self.workers]
+        return Turn(1 / sum(1 / turn.wall for turn in turns), sum(turn.cpu for turn in turns) / len(turns))
+
+
+def in_turns(ours: Runs, peer: Runs, seconds: float, turn: float = 0.5) -> list[tuple[Turn, Turn]]:
+    """Neighbouring turns of both for about `seconds`, at least five; `turn` is about the seconds of one."""
+    sides = (ours, peer)
+    counts = [max(1, round(turn / side.run(1).wall)) for side in sides]
+    found: list[tuple[Turn, Turn]] = []
+    began = time.monotonic()
+    while time.monotonic() - began < seconds or len(found) < 5:
+        order = (0, 1) if len(found) % 2 == 0 else (1, 0)  # who goes first changes, so that a drift favours nobody
+        turns = {i: sides[i].run(counts[i]) for i in order}
+        found.append((turns[0], turns[1]))
+    return found
+
+
+def compared(pairs: Sequence[tuple[Turn, Turn]]) -> dict[str, float]:
+    """Medians in ms and ratios peer/ours: the median of the turns' ratios with its quartiles, and that of CPU times."""
+    wall = np.array([(o.wall, p.wall) for o, p in pairs])
+    cpu = np.array([(o.cpu, p.cpu) for o, p in pairs])
+    low, middle, high = np.quantile(wall[:, 1] / wall[:, 0], [0.25, 0.5, 0.75])
+    return {
+        "ours_ms": 1e3 * float(np.median(wall[:, 0])),
+        "peer_ms": 1e3 * float(np.median(wall[:, 1])),
+        "ratio": float(middle),
+        "ratio_low": float(low),
+        "ratio_high": float(high),
+        "ours_cpu_ms": 1e3 * float(np.median(cpu[:, 0])),
+        "peer_cpu_ms": 1e3 * float(np.median(cpu[:, 1])),
+        "ratio_cpu": float(np.median(cpu[:, 1] / cpu[:, 0])),
+    }
+
+
+def own_python() -> Path:
+    """The interpreter that runs this."""
+    return Path(sys.executable)
+
+
+def peer_python(package: str) -> Path | None:
+    """The interpreter of the environment that `make peers` makes for a package, where it did."""
+    path = ROOT / f".venv-peers-{package}" / "bin" / "python"
+    return path if (path.parents[1] / ".installed").exists() else None

@@ -1,0 +1,76 @@
+"""The console command `equilaw`: one list of sub-commands, each handed to the module that has always done it."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+
+COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "run": ("experiments.__main__", (), "train one run: P=100 L=1 nu=3 seed=0"),
+    "sweep": ("experiments.__main__", ("-m",), "train a grid of runs: P=16,32,64 L=0,1, or +sweep=NAME"),
+    "plan": (
+        "experiments.__main__",
+        ("-m", "hydra.launcher.submit=false"),
+        "say what a sweep would train, a line a run",
+    ),
+    "data": ("experiments.data.__main__", (), "list, download or describe datasets"),
+    "evaluate": ("experiments.runs.evaluate", (), "errors of a finished run on other test examples"),
+    "tune": ("experiments.runs.tune", (), "choose learning rates from the runs of +sweep=tune"),
+    "convert": ("experiments.interop.convert", (), "take over a network of mace-torch or nequip"),
+    "distances": ("experiments.runs.measure_distances", (), "measure how far test frames are from training frames"),
+    "table": ("analysis.cli", ("table",), "write the run table of a store"),
+    "fit": ("analysis.cli", ("fit",), "fit exponents of every learning curve"),
+    "compare": ("analysis.cli", ("compare",), "compare exponents of models, in words"),
+    "claim": ("analysis.cli", ("claim",), "the pre-registered test of the claim"),
+    "bounds": ("analysis.cli", ("bounds",), "exponents beside the bounds of theory"),
+    "dimension": ("analysis.cli", ("dimension",), "dimension of the data"),
+    "errors": ("analysis.cli", ("errors",), "intervals of errors over seeds and test frames"),
+    "calibrate": ("analysis.cli", ("calibrate",), "coverage of the intervals"),
+    "figures": ("analysis.cli", ("figures",), "draw all figures that a table has the data for"),
+    "report": ("analysis.cli", ("report",), "write one HTML page that people read"),
+    "status": ("slurm.cli", ("status",), "all runs of a store: done, running, queued, failed, lost"),
+    "logs": ("slurm.cli", ("logs",), "what a run and its job said last"),
+    "cancel": ("slurm.cli", ("cancel",), "end runs by ending their jobs"),
+    "retry": ("slurm.cli", ("retry",), "queue failed, lost and cancelled runs again"),
+    "doctor": ("slurm.cli", ("doctor",), "check what a sweep on this cluster needs"),
+    "cluster": ("slurm.cli", ("cluster",), "a real Slurm on this machine, to try things on"),
+}
+"""Sub-command → module with `main()`, the words that go before the user's own, one line of help."""
+USAGE = "usage: equilaw COMMAND …   (equilaw --help lists the commands, equilaw COMMAND --help explains one)"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Hand the words after the sub-command to its module.
+
+    Args:
+        argv: words after `equilaw`; None: those that the process was started with.
+
+    Returns:
+        The module's exit code; 0 after help and version; 2, with usage on standard error, without a known sub-command.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    name = words[0] if words else ""
+    if name in ("-h", "--help", "help"):
+        print(USAGE, *(f"  {command:10} {text}" for command, (_, _, text) in COMMANDS.items()), sep="\n")
+        return 0
+    if name in ("-V", "--version"):
+        print(f"equilaw {metadata.version('equilaw')}")
+        return 0
+    if name not in COMMANDS:
+        if name:
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            print(f"equilaw: {name}: no such command{hint}", file=sys.stderr)
+        print(USAGE, file=sys.stderr)
+        return 2
+    module, first, _ = COMMANDS[name]
+    sys.argv = [f"equilaw {name}", *first, *words[1:]]  # Hydra and the parsers read it
+    code: int = importlib.import_module(module).main()
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

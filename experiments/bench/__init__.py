@@ -1,1 +1,0 @@
-"""``make bench``, the training side; see :mod:`experiments.bench.__main__`."""

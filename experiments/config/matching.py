@@ -1,0 +1,107 @@
+"""Capacity controls: `match=weights|features` asks for as many channels as give a model the size of its reference.
+
+The reference is the same model with other knobs (`reference.L=1`), or a number (`reference.count`). NequIP's paper
+has two such controls, both at L = 0 and both matched to its network of L = 1 alone; here every L can be. Torch-free:
+sizes depend on the number of elements in the data, and are counted by `experiments.runs.capacity` once that is
+known.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.core.errors import InputError
+from experiments.core.schema import build, setting
+from experiments.models.architectures import ModelConfig
+
+RULE = "the number of channels whose count is nearest to the target, the smaller of two; all else as configured"
+CHOICES = ("weights", "features")
+KNOBS = ("L", "nu", "edge_lmax", "n_layers", "channels")
+"""In which the reference may differ from the model."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The section `reference`: what is null is as in the model itself."""
+
+    L: int | None = setting(None, low=0)
+    nu: int | None = setting(None, low=1)
+    edge_lmax: int | None = setting(None, low=0)
+    n_layers: int | None = setting(None, low=1)
+    channels: int | None = setting(None, low=1)
+    count: int | None = setting(None, low=1)
+    """The number to meet, in place of a model that has it: another architecture's, say."""
+
+    def given(self) -> dict[str, int]:
+        """The keys that were set."""
+        return {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Match:
+    """A wish: as many `by` as `model`, or as `count`; `reference` is how it was named."""
+
+    by: str
+    reference: Mapping[str, int]
+    model: ModelConfig | None
+    count: int | None
+
+
+@dataclass(frozen=True)
+class Matched:
+    """A wish fulfilled, as the run records it.
+
+    by         weights, or features: components of an atom's features where they are most
+    reference  how the reference was named
+    target     its count; count: the model's own
+    """
+
+    by: str
+    reference: Mapping[str, int]
+    target: int
+    count: int
+
+    @property
+    def mismatch(self) -> float:
+        """(count − target)/target."""
+        return (self.count - self.target) / self.target
+
+    def as_dict(self) -> dict[str, Any]:
+        """For configuration and result."""
+        return {
+            "by": self.by,
+            "reference": dict(self.reference),
+            "target": self.target,
+            "count": self.count,
+            "mismatch": self.mismatch,
+            "rule": RULE,
+        }
+
+    @staticmethod
+    def parse(content: Mapping[str, Any]) -> Matched:
+        """Inverse of `as_dict`.
+
+        Raises:
+            InputError: something else.
+        """
+        try:
+            made = Matched(
+                str(content["by"]), dict(content["reference"]), int(content["target"]), int(content["count"])
+            )
+        except (KeyError, TypeError, ValueError):
+            raise InputError(f"match={dict(content)!r}: accepted: null | weights | features") from None
+        return made
+
+
+def reference_of(section: Any) -> Reference:
+    """The checked section; null or absent: nothing set.
+
+    Raises:
+        InputError: unknown key, wrong type, value out of range.
+    """
+    if section is not None and not isinstance(section, Mapping):
+        raise InputError(f"reference={section!r}: accepted: {', '.join(f.name for f in dataclasses.fields(Reference))}")
+    return build(Reference, section or {}, "reference.")

@@ -1,0 +1,383 @@
+"""The configuration of a run: what may be asked for, with its ranges and messages, and the run's identity.
+
+Torch-free, so that a sweep of thousands of runs is checked and named without loading a model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.config.matching import CHOICES, KNOBS, Match, Matched, reference_of
+from experiments.config.tuned import Tuned, tuned_rates
+from experiments.core.errors import InputError
+from experiments.core.kinds import kind_of
+from experiments.core.schema import build, check, identity_of, setting
+from experiments.models.architectures import MODELS, ModelConfig, NtkConfig, takes
+
+NUMERICS_VERSION = {"data": 1, "model": 1, "training": 2}
+"""Part of every run's identity as it is, and never edited: that would rename all runs (see `NUMERICS_RAISED`)."""
+NUMERICS_RAISED: dict[str, int] = {}
+"""By family, where the same configuration gives other numbers than at first; golden tests say when.
+
+A family is `data` (all runs are renamed), `training` (trained ones), or an architecture (its own, and linearised
+networks of it). Put it here with 2 (`training`: 3) the first time and count on from there: `{"mace": 2}`.
+"""
+assert set(NUMERICS_RAISED) <= {"data", "training", *MODELS}, "a number of no family would rename nothing"
+
+
+class LacksKnob(InputError):
+    """A knob was named that the model does not have: an error for one run, a dropped point in a grid."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a network is trained: budgets in updates, so that they do not depend on P."""
+
+    max_steps: int = setting(2000, low=2, high=100_000_000)
+    """Updates of the full schedule T; a second complete schedule of T/2 branches off its trunk."""
+    batch_size: int = setting(8, low=1, high=65536)
+    optimizer: str = setting("soap", choices=("soap", "adam", "amsgrad", "muon", "schedule_free"))
+    learning_rate: float = setting(4e-2, above=0.0, high=10.0)
+    warmup_steps: int = setting(100, low=0)
+    cooldown: float = setting(0.5, above=0.0, high=1.0)
+    """Fraction of a schedule over which the learning rate falls to zero."""
+    ema_decay: float = setting(0.99, low=0.0, high=1.0)
+    """Errors are those of the exponential moving average of the weights; 0 switches it off."""
+    clip: float = setting(10.0, above=0.0)
+    """Largest norm of a run's gradient; longer ones are shortened to it."""
+    energy_weight: float = setting(1.0, low=0.0)
+    """Weight of the squared error of the energy per atom, in units of (force RMS × 1 Å)²."""
+    force_weight: float = setting(1.0, low=0.0)
+    """Weight of the mean squared error of a force component, in units of (force RMS)²."""
+    augment: bool = setting(False, since=2)
+    """Turn every frame of every batch at random; test frames stay as they are. For models without rotation symmetry."""
+    precision: str = setting("float32", choices=("float32", "float64"))
+    tf32: bool = setting(False, since=2)
+    """On a GPU, products and convolutions with 11 of float32's 24 binary digits: faster, and no longer equivariant to
+    its round-off. Nothing on a CPU."""
+    compile: bool = setting(True)
+    """Compile the whole step where a C++ compiler is at hand; part of the identity, for round-off differs."""
+    checkpoint_seconds: float = setting(60.0, above=0.0, identity=False)
+    """Wall time between checkpoints: what a kill can cost."""
+    tracker: str | None = setting(None, choices=("tensorboard", "mlflow", "wandb"), identity=False)
+    """Where the records of the history go too (`experiments.runs.trackers`)."""
+    keep: str = setting("trunk", choices=("trunk", "weights"), identity=False)
+    """What a finished run keeps: with `trunk` also the state from which twice the budget continues."""
+
+    def __post_init__(self) -> None:
+        if self.energy_weight == 0 and self.force_weight == 0:
+            raise InputError("energy_weight=0 and force_weight=0: nothing to train on; one of them must be > 0")
+        if self.ema_decay == 1:
+            raise InputError("ema_decay=1.0: the average would never move; accepted: 0 ≤ ema_decay < 1")
+        if self.tf32 and self.precision != "float32":
+            raise InputError(f"tf32=true: a way to compute with float32, not {self.precision}; accepted: false")
+
+
+CONTINUOUS = (
+    "max_steps", "learning_rate", "warmup_steps", "cooldown", "ema_decay", "clip", "energy_weight", "force_weight"
+)  # fmt: skip
+"""Training settings in which the runs of one pack may differ."""
+
+
+WEIGHTS = ("energy_weight", "force_weight")
+"""Training settings that only molecules have a use for."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run, validated. `training` is null for models fitted in closed form."""
+
+    P: int
+    seed: int
+    subset_seed: int
+    init_seed: int
+    data: Mapping[str, Any]
+    model: ModelConfig
+    training: TrainingConfig | None
+    store: str
+    device: str
+    tuned: Tuned | None = None
+    """Where the learning rate comes from, if it was looked up."""
+    match: Match | Matched | None = None
+    """How the number of channels was chosen, if it was; a `Match` is still a wish (`capacity.settled`)."""
+
+    @property
+    def architecture(self) -> str:
+        """What tables call the model: linearised networks by the network."""
+        return getattr(self.model, "name", self.model.architecture)
+
+    @property
+    def L(self) -> int | None:
+        """Message order, null where the model has no messages."""
+        return getattr(self.model, "L", None)
+
+    @property
+    def nu(self) -> int | None:
+        """Correlation order, null where the model has none to choose."""
+        return getattr(self.model, "nu", None)
+
+    def model_identity(self, data_sha256: str) -> dict[str, Any]:
+        """Everything that can change the run's number except P and the seeds.
+
+        A tuned learning rate may differ between the runs of a curve; its rates by P are what they share.
+        """
+        assert not isinstance(self.match, Match), "a run has no name before its channels are known"
+        training = None if self.training is None else identity_of(self.training)
+        if training is not None and kind_of(self.data) not in (None, "molecules"):
+            training = {key: value for key, value in training.items() if key not in WEIGHTS}
+        if training is not None and self.tuned is not None:
+            training["learning_rate"] = self.tuned.as_dict()["rates"]
+        families = {"data", self.model.architecture, getattr(self.model, "of", "")}
+        families |= set() if training is None else {"training"}
+        return {
+            "data": data_sha256,
+            "model": {"architecture": self.model.architecture, **identity_of(self.model)},
+            "training": training,
+            "numerics": NUMERICS_VERSION | {name: n for name, n in NUMERICS_RAISED.items() if name in families},
+        }
+
+    def model_id(self, data_sha256: str) -> str:
+        """Twelve hex digits shared by the runs of one learning curve."""
+        return digest(self.model_identity(data_sha256))
+
+    def run_id(self, data_sha256: str) -> str:
+        """Twelve hex digits: the run's directory in the store."""
+        seeds = {"P": self.P, "seed": self.seed, "subset_seed": self.subset_seed, "init_seed": self.init_seed}
+        resolved = dataclasses.replace(self, tuned=None)  # where the rate comes from changes no number
+        return digest({**resolved.model_identity(data_sha256), **seeds})
+
+    def shape_id(self, data_sha256: str) -> str:
+        """Twelve hex digits shared by the runs that can train in one pack: they differ in P, seeds and numbers that
+        enter the arithmetic, not the shapes or the operations."""
+        identity = self.model_identity(data_sha256)
+        if self.training is not None:
+            kept = {k: v for k, v in identity["training"].items() if k not in CONTINUOUS}
+            terms = [self.training.energy_weight > 0, self.training.force_weight > 0]
+            identity["training"] = {**kept, "terms": terms}
+        return digest({**identity, "device": self.device})
+
+    def as_dict(self) -> dict[str, Any]:
+        """The resolved configuration as it is written to `config.yaml`; `parse` reads it back."""
+        model = {"architecture": self.model.architecture, **dataclasses.asdict(self.model)}
+        model |= model.pop("network", {})  # a linearised network's settings stand beside its own
+        knobs = {knob: model.pop(knob, None) for knob in ("L", "nu")}
+        return {
+            "P": self.P,
+            **knobs,
+            "seed": self.seed,
+            "data": {**self.data, "subset_seed": self.subset_seed},
+            "model": jsonable(model),
+            "training": {
+                **({} if self.training is None else jsonable(dataclasses.asdict(self.training))),
+                **({} if self.tuned is None else {"tuned": self.tuned.as_dict()}),
+                "init_seed": self.init_seed,
+            },
+            **({"match": self.match.as_dict()} if isinstance(self.match, Matched) else {}),
+            "store": self.store,
+            "device": self.device,
+        }
+
+
+def jsonable(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Tuples become lists, as YAML and JSON have them."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+
+def digest(content: Any) -> str:
+    """First 12 hex digits of the SHA-256 of the canonical JSON."""
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+FACTORS = ("budget_factor", "rate_factor")
+"""Keys that multiply `training.max_steps` and `training.learning_rate`; only the products are kept."""
+SEED = {"low": 0, "high": 2**31 - 1}
+TOP_LEVEL = ("P", "L", "nu", "seed", "data", "model", "training", "match", "reference", "store", "device")
+
+
+def parse(config: Mapping[str, Any]) -> RunConfig:
+    """Check a composed configuration.
+
+    Raises:
+        LacksKnob: L, nu or another knob was named for a model that has none.
+        InputError: anything else; the message names the key, the value and what would be accepted.
+    """
+    for key in config:
+        if key not in TOP_LEVEL:
+            raise InputError(f"{key}: unknown key; accepted: {', '.join(TOP_LEVEL)}")
+    P = check(config.get("P"), int, "P", {"low": 1})
+    seed = check(config.get("seed"), int, "seed", SEED)
+    data = dict(section_of(config, "data"))
+    subset_seed = check(data.pop("subset_seed", None), int | None, "data.subset_seed", SEED)
+    training_section = dict(section_of(config, "training"))
+    init_seed = check(training_section.pop("init_seed", None), int | None, "training.init_seed", SEED)
+    model = parse_model(section_of(config, "model"), config.get("L"), config.get("nu"))
+    match = parse_match(config, model)
+    if isinstance(match, Match):
+        training_section["tuned"] = None  # rates are looked up for the channels that come out
+    training, tuned = parse_training(training_section, model, data, P)
+    check_kind(data, model, training, match)
+    if training.augment and model.group != "T(3)" and not model.closed_form:
+        raise LacksKnob(
+            f"training.augment=true: model={model.architecture} has rotation symmetry ({model.group}); accepted: false"
+        )
+    return RunConfig(
+        P=P,
+        seed=seed,
+        subset_seed=seed if subset_seed is None else subset_seed,
+        init_seed=seed if init_seed is None else init_seed,
+        data=data,
+        model=model,
+        training=None if model.closed_form else training,
+        store=check(config.get("store"), str, "store"),
+        device=check(config.get("device"), str, "device", {"choices": ("auto", "cpu", "cuda")}),
+        tuned=tuned,
+        match=match,
+    )
+
+
+def parse_match(config: Mapping[str, Any], model: ModelConfig) -> Match | Matched | None:
+    """What `match` and `reference` ask for, or what a configuration that was written down says came of it.
+
+    Raises:
+        LacksKnob: the model has no channels, or lacks a knob of the reference.
+        InputError: no reference, or more than one.
+    """
+    wanted, reference = config.get("match"), reference_of(config.get("reference")).given()
+    if isinstance(wanted, Mapping):
+        return Matched.parse(wanted)
+    by = check(wanted, str | None, "match", {"choices": CHOICES})
+    if by is None:
+        if reference:
+            raise InputError(f"reference.{next(iter(reference))} without match; accepted: match=weights|features")
+        return None
+    fields = {f.name for f in dataclasses.fields(model)}
+    if "channels" not in fields:
+        raise LacksKnob(f"match={by}: model={model.architecture} has no channels to choose; accepted: null")
+    if ("count" in reference) == any(knob in reference for knob in KNOBS):
+        named = ", ".join(f"reference.{knob}" for knob in KNOBS)
+        raise InputError(f"match={by}: accepted: one or more of {named}, or reference.count alone")
+    if "count" in reference:
+        return Match(by, reference, None, reference["count"])
+    section = dict(section_of(config, "model"))
+    for knob in set(reference) - {"L", "nu"}:
+        if knob not in fields:
+            raise LacksKnob(f"reference.{knob}={reference[knob]}: model={model.architecture} has no {knob}")
+        section[knob] = reference[knob]
+    try:
+        other = parse_model(section, reference.get("L", config.get("L")), reference.get("nu", config.get("nu")))
+    except InputError as error:
+        raise type(error)(f"reference: {error}") from None
+    return Match(by, reference, other, None)
+
+
+def parse_training(
+    section: Mapping[str, Any], model: ModelConfig, data: Mapping[str, Any], P: int
+) -> tuple[TrainingConfig, Tuned | None]:
+    """The training settings with factors multiplied in and a tuned learning rate looked up.
+
+    `tuned` is the name of a file; in a configuration that was written down, the rates that were found there.
+    """
+    values = dict(section)
+    tuned = values.pop("tuned", None)
+    if model.closed_form:
+        tuned = None  # no training, no rate
+    factors = {name: check(values.pop(name, 1.0), float, f"training.{name}", {"above": 0.0}) for name in FACTORS}
+    if values.get("learning_rate") is None:
+        values.pop("learning_rate", None)
+    training = build(TrainingConfig, values, "training.")
+    found: Tuned | None = None
+    if isinstance(tuned, Mapping):
+        found = Tuned.parse(tuned)
+        if "learning_rate" in values and training.learning_rate != found.rate(P):
+            raise InputError(
+                f"training.learning_rate={training.learning_rate!r}: not the rate that training.tuned has for P={P}; "
+                f"accepted: {found.rate(P)!r}"
+            )
+    elif tuned is not None:
+        name = check(tuned, str, "training.tuned")
+        if "learning_rate" in values:
+            raise InputError(
+                f"training.learning_rate={training.learning_rate!r} and training.tuned={name}: two learning rates; "
+                "accepted: one of them, the other null (training.rate_factor multiplies a tuned rate)"
+            )
+        identity = {"architecture": model.architecture, **identity_of(model)}
+        found = tuned_rates(name, data, identity, identity_of(training))
+    found = None if found is None else found.times(factors["rate_factor"])
+    products = {
+        "max_steps": round(training.max_steps * factors["budget_factor"]),
+        "learning_rate": training.learning_rate * factors["rate_factor"] if found is None else found.rate(P),
+    }
+    fields = {f.name: f for f in dataclasses.fields(TrainingConfig)}
+    hints = {"max_steps": int, "learning_rate": float}
+    for key, value in products.items():
+        check(value, hints[key], f"training.{key} times its factor", fields[key].metadata)
+    return dataclasses.replace(training, **products), found
+
+
+def check_kind(
+    data: Mapping[str, Any], model: ModelConfig, training: TrainingConfig, match: Match | Matched | None
+) -> None:
+    """Raises `InputError` where a model cannot learn from a source's examples (unknown sources are named later), and
+    for settings that only molecules have a use for."""
+    kind = kind_of(data)
+    if kind is not None and kind not in takes(model):
+        fitting = " | ".join(name for name, cls in MODELS.items() if kind in takes(cls))
+        raise InputError(
+            f"model={model.architecture}: learns from {' and '.join(takes(model))}, and data.source={data['source']} "
+            f"holds {kind}; accepted: {fitting}"
+        )
+    if kind not in (None, "molecules"):
+        if training.augment:
+            raise InputError("training.augment=true: turns molecules; accepted: false (images: model.copies of cnn)")
+        if match is not None:
+            raise InputError(f"match: counts weights of networks of molecules, not of {kind}; accepted: null")
+
+
+def section_of(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A group's section, or an InputError where the group was not chosen."""
+    section = config.get(name)
+    if not isinstance(section, Mapping):
+        raise InputError(f"{name}={section!r}: accepted: one of the files in conf/{name}/, by name")
+    return section
+
+
+def parse_model(section: Mapping[str, Any], L: Any, nu: Any) -> ModelConfig:
+    """The model's settings with the two knobs of the question merged in."""
+    values = dict(section)
+    architecture = values.pop("architecture", None)
+    if architecture not in MODELS:
+        raise InputError(f"model.architecture={architecture!r}: accepted: {' | '.join(MODELS)}")
+    cls = MODELS[architecture]
+    if cls is NtkConfig:
+        return _parse_linearised(values, L, nu)
+    return _parse_model(cls, values, L, nu, f"model={architecture}")
+
+
+def _parse_linearised(values: dict[str, Any], L: Any, nu: Any) -> NtkConfig:
+    """Settings of a network beside those of its linearisation, of which null leaves the shared ones to the network."""
+    trained = [name for name, cls in MODELS.items() if not cls.closed_form]
+    of = check(values.pop("of", None), str, "model.of", {"choices": trained})
+    own: dict[str, Any] = {name: values.pop(name) for name in ("energy_weight", "force_weight") if name in values}
+    given = {k: v for k, v in values.items() if v is not None or k not in NtkConfig.shared}
+    network = _parse_model(MODELS[of], given, L, nu, f"model=ntk model.of={of}")
+    return build(NtkConfig, {**own, "of": of, "network": network}, "model.")
+
+
+def _parse_model(cls: type[ModelConfig], values: dict[str, Any], L: Any, nu: Any, said: str) -> ModelConfig:
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    for knob, value in (("L", L), ("nu", nu)):
+        if value is None:
+            continue
+        if knob in fields:
+            values[knob] = check(value, int, knob, fields[knob].metadata)
+        elif check(value, int, knob, {"low": 0}) != cls.lacks[knob]:
+            natural = cls.lacks[knob]
+            accepted = "null" if natural is None else f"null or {natural}"
+            raise LacksKnob(f"{knob}={value}: {said} has no {knob}; accepted: {accepted}")
+    return build(cls, values, "model.")

@@ -1,0 +1,155 @@
+"""Learning rates that were tuned on holdout errors: where they lie, what they hold for, which one a run gets.
+
+`conf/tuned/NAME.yaml` is written by `python -m experiments.runs.tune` and used by `training.tuned=NAME`.
+Torch-free.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from experiments.core.errors import InputError
+from experiments.core.paths import CONF
+from experiments.core.schema import check
+
+FOLDER = CONF / "tuned"
+NOT_THE_PROBLEM = frozenset({
+    "pool", "holdout", "holdout_frames", "test", "seed", "subset_seed", "disjoint_seeds", "walkers", "workers", "cache",
+})  # fmt: skip
+"""Keys of a data section that say how many frames there are, which, or how they are made, but not what is learned."""
+NOT_THE_RATE = frozenset({"learning_rate", "max_steps", "warmup_steps", "precision", "compile"})
+"""Training settings for which a tuned rate need not have been tuned: the length of training and round-off."""
+
+KNOBS = ("L", "nu", "edge_lmax")
+SHOWN = frozenset({"architecture", *KNOBS})
+"""Settings of a model that `words` names."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The tuned learning rates of one model on one problem, as a run's configuration records them."""
+
+    name: str
+    """Name (or path) of the file."""
+    rates: tuple[tuple[int, float], ...]
+    """P and learning rate, by ascending P; `training.rate_factor` is in them."""
+
+    def rate(self, P: int) -> float:
+        """That of the tuned P nearest to `P` in log scale, the smaller of two."""
+        return min(self.rates, key=lambda point: (abs(math.log(point[0] / P)), point[0]))[1]
+
+    def times(self, factor: float) -> Tuned:
+        """All rates times `factor`."""
+        return Tuned(self.name, tuple((P, rate * factor) for P, rate in self.rates))
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it stands in `config.yaml`; `parse` reads it back."""
+        return {"name": self.name, "rates": [[P, rate] for P, rate in self.rates]}
+
+    @staticmethod
+    def parse(content: Mapping[str, Any]) -> Tuned:
+        """Inverse of `as_dict`.
+
+        Raises:
+            InputError: it is something else.
+        """
+        name, rates = content.get("name"), content.get("rates")
+        if not (isinstance(name, str) and isinstance(rates, Sequence) and rates and set(content) == {"name", "rates"}):
+            raise InputError(f"training.tuned={dict(content)!r}: accepted: null or the name of a file in conf/tuned")
+        points = []
+        for point in rates:
+            P, rate = check(point, tuple[float, ...], "training.tuned.rates", {"above": 0.0})
+            points.append((int(P), float(rate)))
+        return Tuned(name, tuple(sorted(points)))
+
+
+def problem_of(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What a data section says of the problem, without how many of its frames are used for what."""
+    return {key: value for key, value in data.items() if key not in NOT_THE_PROBLEM and value is not None}
+
+
+def relevant(training: Mapping[str, Any]) -> dict[str, Any]:
+    """The training settings (of a run's identity) that a tuned rate holds for."""
+    return {key: value for key, value in training.items() if key not in NOT_THE_RATE}
+
+
+def path_of(name: str) -> Path:
+    """The file of a name; a name that ends in `.yaml` is a path already.
+
+    Raises:
+        InputError: it is no name.
+    """
+    if name.endswith(".yaml"):
+        return Path(name)
+    if not name or "/" in name or name.startswith("."):
+        raise InputError(f"training.tuned={name!r}: accepted: a name in conf/tuned, or the path of a .yaml file")
+    return FOLDER / f"{name}.yaml"
+
+
+def tuned_rates(name: str, data: Mapping[str, Any], model: Mapping[str, Any], training: Mapping[str, Any]) -> Tuned:
+    """The rates that file `name` has for a model (with `architecture`) on a data section.
+
+    Raises:
+        InputError: no such file, a damaged one, or one in which this was not tuned; the message names what was.
+    """
+    path = path_of(name)
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError:
+        there = ", ".join(sorted(found.stem for found in FOLDER.glob("*.yaml"))) or "none yet"
+        raise InputError(
+            f"training.tuned={name}: no file {path}; accepted: null or a name in conf/tuned (there: {there}); "
+            "python -m experiments.runs.tune makes one"
+        ) from None
+    entries = _entries(path, changed)
+    wanted = (problem_of(data), dict(model), relevant(training))
+    for entry in entries:
+        if (entry["data"], entry["model"], relevant(entry["training"])) == wanted:
+            return Tuned(name, tuple(sorted((int(p["P"]), float(p["learning_rate"])) for p in entry["points"])))
+    there = "; ".join(dict.fromkeys(_difference(entry, wanted) for entry in entries))
+    raise InputError(f"training.tuned={name}: not tuned for {words(model)} on {data.get('source')}; there is {there}")
+
+
+@functools.lru_cache(maxsize=16)
+def _entries(path: Path, changed: int) -> list[dict[str, Any]]:
+    """The models of a tuned file, read once for each of its versions (a sweep asks thousands of times)."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        entries = content["models"]
+        for entry in entries:
+            points = [(p["P"], p["learning_rate"]) for p in entry["points"]]
+            if not points or not all(P >= 1 and rate > 0 for P, rate in points):
+                raise ValueError("no points")
+            relevant(entry["training"]), problem_of(entry["data"]), words(entry["model"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: no table of tuned learning rates ({type(error).__name__}); tune again") from None
+    return list(entries)
+
+
+def words(model: Mapping[str, Any]) -> str:
+    """A model in short: `mace L=0 nu=3 edge_lmax=3`."""
+    knobs = [f"{knob}={model[knob]}" for knob in KNOBS if knob in model]
+    return " ".join([str(model["architecture"]), *knobs])
+
+
+def _difference(entry: Mapping[str, Any], wanted: tuple[dict[str, Any], dict[str, Any], dict[str, Any]]) -> str:
+    """A tuned model in short, with the other settings in which it differs from what is wanted."""
+    data, model, training = entry["data"], entry["model"], relevant(entry["training"])
+    pairs = [("data", data, wanted[0]), ("training", training, wanted[2])]
+    if model["architecture"] == wanted[1]["architecture"]:
+        pairs.insert(1, ("model", model, wanted[1]))
+    said = [
+        f"{section}.{key}={has.get(key)}"
+        for section, has, asked in pairs
+        for key in sorted({*has, *asked} - SHOWN)
+        if has.get(key) != asked.get(key)
+    ]
+    where = f"{words(model)} on {entry.get('dataset')}"
+    return f"{where} ({', '.join(said)})" if said else where

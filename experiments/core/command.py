@@ -1,0 +1,80 @@
+"""What all commands share: one line where a mistake was made, and the exit code that says whose it was."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from experiments.core.errors import InputError
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose mistakes are one line, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """See `argparse.ArgumentParser`."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def integer_from(least: int) -> Callable[[str], int]:
+    """Return an argument's type: an integer ≥ `least`."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"must be an integer ≥ {least}, got {text}")
+        return value
+
+    return read
+
+
+def show_warnings() -> None:
+    """Print log messages from warnings on to stderr, a line each with its module's name."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+
+
+def say(message: object, name: str = "equilaw") -> None:
+    """Print each line of a message to stderr, `name: ` before it."""
+    for line in str(message).splitlines():
+        sys.stderr.write(f"{name}: {line}\n")
+
+
+def run(
+    command: Callable[[argparse.Namespace], int | None],
+    arguments: argparse.Namespace,
+    name: str = "equilaw",
+    failures: tuple[type[Exception], ...] = (),
+) -> int:
+    """Carry out a command and return its exit code; errors are told on stderr without a traceback.
+
+    Args:
+        command: returns an exit code, or None for 0.
+        name: what the lines begin with.
+        failures: errors that are no bad input.
+
+    Returns:
+        What the command returned; 1: one of `failures`, or whoever read the output has left (as `head` does);
+        2: bad input; 130: Ctrl-C.
+    """
+    try:
+        code = command(arguments) or 0
+        sys.stdout.flush()
+    except failures as error:
+        say(error, name)
+        return 1
+    except InputError as error:
+        say(error, name)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
+        return 1
+    return code

@@ -1,0 +1,101 @@
+"""What a training step is compiled with: a C++ compiler for the CPU, Triton and what it calls for a GPU (torch-free).
+
+The native inner loop is built with the same C++ compiler.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import shutil
+import sysconfig
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger(__name__)
+
+OLDEST_GPU = (7, 0)
+"""Compute capability that Triton's code needs at least (Volta)."""
+
+
+def compiler() -> str | None:
+    """`$CXX`, else the first of g++, c++ and clang++ on the path; None, after one warning a process, without any."""
+    found = cxx()
+    if found is None:
+        warn("no C++ compiler (g++) found: training eagerly, several times slower")
+    return found
+
+
+def cxx() -> str | None:
+    """As `compiler`, without a warning."""
+    return os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++") or shutil.which("clang++")
+
+
+@cache
+def warn(what: str) -> None:
+    """Say it once: everything that needs a compiler asks for it."""
+    logger.warning(what)
+
+
+def lacking(device: torch.device) -> dict[str, str]:
+    """What compiling for `device` needs and this machine lacks: part → what is missing and what to do about it.
+
+    Empty where a training can be compiled. Parts: `compiler`, `triton`, `headers`, `gpu`; `device` for one
+    that is neither `cpu` nor `cuda`.
+    """
+    if device.type == "cpu":
+        missing = {"compiler": None if cxx() else "no C++ compiler: install g++ (on a cluster: module load gcc)"}
+    elif device.type == "cuda":
+        missing = {"triton": _triton(), "compiler": _cc(), "headers": _headers(), "gpu": _too_old(device)}
+    else:
+        missing = {"device": f"{device.type}: compiled for cpu and cuda only"}
+    return {part: said for part, said in missing.items() if said is not None}
+
+
+def _triton() -> str | None:
+    try:
+        importlib.import_module("triton")
+    except ModuleNotFoundError as error:
+        if error.name == "triton":
+            return "no Triton: pip install triton (a torch built for CUDA brings it)"
+        return f"Triton cannot be imported ({error}): pip install --force-reinstall triton"
+    except Exception as error:  # a library of another system, a half-removed package: all of them mean eager
+        return f"Triton cannot be imported ({error}): pip install --force-reinstall triton"
+    return None
+
+
+def _cc() -> str | None:
+    """As Triton looks for it when it first meets a GPU; it does not try the name cc."""
+    named = os.environ.get("CC")
+    if named is not None:
+        return None if shutil.which(named) else f"no C compiler: CC={named!r} is no command; unset it, or name one"
+    if shutil.which("gcc") or shutil.which("clang"):
+        return None
+    return "no C compiler: install gcc (on a cluster: module load gcc)"
+
+
+def _headers() -> str | None:
+    scheme = sysconfig.get_default_scheme()
+    # Debian's own Python calls its scheme posix_local, but keeps the headers where posix_prefix has them.
+    folder = sysconfig.get_paths("posix_prefix" if scheme == "posix_local" else scheme)["include"]
+    if (Path(folder) / "Python.h").exists():
+        return None
+    return f"no Python.h in {folder}: install python3-dev, or use a Python that has its headers"
+
+
+def _too_old(device: torch.device) -> str | None:
+    import torch  # here: the store and the analysis, which import this package, do without
+
+    if not torch.cuda.is_available():  # asked on a login node: nothing to say about the GPUs of the others
+        return None
+    capability = torch.cuda.get_device_capability(device)
+    if capability >= OLDEST_GPU:
+        return None
+    name, (major, minor) = torch.cuda.get_device_name(device), capability
+    oldest = ".".join(map(str, OLDEST_GPU))
+    return f"this GPU ({name}, capability {major}.{minor}) is too old for Triton ({oldest} or newer)"

@@ -1,0 +1,41 @@
+"""The one exception that means "your input", wherever in the program it is found."""
+
+import re
+
+
+class InputError(ValueError):
+    """Bad input from the user; its message is one line: what, where, what would be accepted.
+
+    Commands print the message alone, without a traceback, and exit with code 2.
+    """
+
+
+class RunsFailed(RuntimeError):
+    """One or more runs failed, and everything else is done; commands print the message and exit with code 1."""
+
+
+class DeviceLost(RuntimeError):
+    """The device of a process can no longer be used; its message says why, in one line.
+
+    No run is to blame: all that were being computed are queued as before, with their checkpoints. Only a new process
+    may find the device in order again. `absent` says that it was never there.
+    """
+
+    def __init__(self, reason: str, absent: bool = False) -> None:
+        super().__init__(reason)
+        self.absent = absent
+
+
+def one_line(error: Exception) -> str:
+    """The message of a library's exception as one line that names key, value and what is accepted."""
+    text = str(error)
+    if found := re.search(r"Could not find '([^']+)/([^'/]+)'\n+Available options in '[^']+':\n((?:\t.*\n?)+)", text):
+        group, option, options = found.groups()
+        return f"{group}={option}: no such choice; accepted: {' | '.join(options.split())}"
+    if found := re.search(r"Could not override '([^']+)'", text):
+        return f"{found[1]}: unknown key; accepted: the keys that python -m experiments --cfg job lists"
+    if isinstance(override := getattr(error, "override", None), str):  # Hydra's parser did not understand it
+        return f"{override}: {text.splitlines()[0]}; accepted: KEY=VALUE"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    wanted = [line for line in lines if not line.startswith(("full_key:", "object_type=", "reference_type=", "See "))]
+    return "; ".join(wanted) or type(error).__name__

@@ -1,0 +1,218 @@
+"""Files that are whole or absent: written aside, synced, renamed; and links that only one process can make."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from experiments.core.errors import InputError
+from experiments.core.processes import Process
+
+ASIDE = ".aside-"
+"""Prefix of files and directories being written; their names say which process writes them."""
+ABANDONED_SECONDS = 120.0
+"""An aside of another machine is left alone for this long."""
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.ESTALE)
+"""What a full, read-only, broken or lost disk says: no fault of the run that hears it."""
+
+
+def aside_for(path: Path) -> Path:
+    """A new path beside `path`: `.aside-<machine>-<pid>-<start>-<random>-<name>`."""
+    me = Process.this()
+    return path.with_name(f"{ASIDE}{me.machine}-{me.pid}-{me.started or 0}-{uuid.uuid4().hex[:12]}-{path.name}")
+
+
+@contextmanager
+def whole(path: Path, durable: bool = True) -> Iterator[Path]:
+    """Give a path to write to; on leaving without an exception it becomes `path`, in one step.
+
+    Synced where `durable`: else the machine's loss of power can leave an empty file.
+
+    An `OSError` on the way names `path` where the system named nothing (a write to a full disk does not).
+    """
+    aside = aside_for(path)
+    try:
+        yield aside
+        if durable:
+            with open(aside, "rb") as written:
+                os.fsync(written.fileno())
+        os.replace(aside, path)
+        if durable:
+            sync_directory(path.parent)
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes, durable: bool = True) -> None:
+    """Write a whole file or none."""
+    with whole(path, durable) as aside:
+        aside.write_bytes(content)
+
+
+def json_text(content: Any) -> str:
+    """Return indented JSON with a final newline (NaN refused: a number is honest or absent)."""
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def json_digest(content: Any) -> str:
+    """Return 12 hex digits of the SHA-256 of JSON with sorted keys: names what is kept for such `content`."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def json_number(value: float | None) -> float | None:
+    """Return a number that JSON can hold: None, its null, for what is absent or not finite."""
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def write_json(path: Path, content: Any, durable: bool = True) -> None:
+    """Write `json_text`."""
+    write_bytes(path, json_text(content).encode(), durable)
+
+
+def write_npz(path: Path, **arrays: Any) -> None:
+    """Write arrays by name, whole or not at all, for `np.load`."""
+    import numpy as np  # here: commands that write no arrays start without it
+
+    with whole(path) as aside, aside.open("wb") as stream:
+        np.savez(stream, **arrays)
+
+
+def create_json(path: Path, content: Any, durable: bool = True) -> bool:
+    """Write JSON unless `path` exists; whether it was written."""
+    aside = aside_for(path)
+    try:
+        write_json(aside, content, durable)
+        return link_once(aside, path, durable)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> Any:
+    """The content, or null where the file is absent, garbage or no file (a torn disk; the writer was atomic)."""
+    try:
+        return json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
+        return None
+
+
+def link_once(source: Path, target: Path, durable: bool = True) -> bool:
+    """Hard-link `source` as `target`; False where `target` exists already: exactly one caller ever gets True.
+
+    On NFS a link call can succeed and its answer be lost; the link count then tells (open(2), O_EXCL note).
+    """
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return os.path.samefile(source, target)
+    if durable:
+        sync_directory(target.parent)
+    return True
+
+
+WANTED = "a directory that can be written to"
+LINKED = "a directory on ext4, xfs, btrfs, NFS, Lustre or another file system that has them (FAT and exFAT do not)"
+
+
+def sync_directory(directory: Path) -> None:
+    """Make a rename in `directory` durable."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems sync by themselves
+            raise
+    finally:
+        os.close(handle)
+
+
+def age(path: Path) -> float:
+    """Seconds since `path` was written, by the file system's own clock (machines' clocks may disagree).
+
+    Raises `FileNotFoundError` where it is gone.
+    """
+    probe = aside_for(path.parent / "clock")
+    try:
+        probe.write_bytes(b"")
+        now = probe.stat().st_mtime
+    except OSError:  # a directory that can't be written to: the local clock must do
+        now = time.time()
+    finally:
+        probe.unlink(missing_ok=True)
+    return now - path.stat().st_mtime
+
+
+def abandoned(aside: Path) -> bool:
+    """Whether the writer of `aside` is gone: known on its own machine, guessed from its age on others."""
+    me = Process.this()
+    machine, pid, started = [*aside.name.removeprefix(ASIDE).split("-"), "", "", ""][:3]
+    if machine == me.machine and pid.isdigit():
+        return not Process(me.host, me.boot, int(pid), started).lives()
+    try:
+        return abs(age(aside)) > ABANDONED_SECONDS
+    except OSError:
+        return False
+
+
+def remove_asides(directory: Path) -> None:
+    """Delete every aside in `directory`; only who has it to himself may call this."""
+    for aside in directory.glob(f"{ASIDE}*"):
+        aside.unlink(missing_ok=True)
+
+
+def remove_abandoned(directory: Path, deep: bool = True) -> None:
+    """Delete what killed writers left in `directory`, and below it where `deep`."""
+    # os.walk passes over directories that others delete or rename meanwhile; Path.rglob would raise.
+    for place, directories, names in os.walk(directory):
+        found = [name for name in (*directories, *names) if name.startswith(ASIDE)]
+        directories[:] = [name for name in directories if deep and name not in found]
+        for leftover in (Path(place) / name for name in found):
+            if abandoned(leftover):
+                if leftover.is_dir():
+                    shutil.rmtree(leftover, ignore_errors=True)
+                else:
+                    leftover.unlink(missing_ok=True)
+
+
+def creatable(directory: Path, key: str) -> None:
+    """Raise InputError where `directory` can neither exist nor be made; nothing is written."""
+    existing = directory.absolute()
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        raise InputError(f"{key}={directory}: {existing} is no directory; accepted: {WANTED}")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"{key}={directory}: {existing} can't be written to; accepted: {WANTED}")
+
+
+def writable(directory: Path, key: str) -> None:
+    """Raise InputError unless `directory` can be made, written to and linked in (results are published by a link)."""
+    probe, link = aside_for(directory / "probe"), aside_for(directory / "link")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        try:
+            os.link(probe, link)
+        except OSError as error:
+            if error.errno in DISK:
+                raise
+            raise InputError(f"{key}={directory}: its file system has no hard links; accepted: {LINKED}") from None
+        finally:
+            for leftover in (probe, link):
+                leftover.unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"{key}={directory}: {reason}; accepted: {WANTED}") from None

@@ -1,0 +1,82 @@
+"""GPU model, driver and versions of CUDA and torch, for the records; none of it is worth failing a run for.
+
+Imports no torch before it is asked for a device that torch already has.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+NVIDIA = Path("/proc/driver/nvidia")
+"""Where the driver says of itself what it is; reading it wakes no GPU."""
+SMI_SECONDS = 10.0
+"""nvidia-smi takes up to seconds where no process holds the driver, and hangs with a GPU that is lost."""
+
+
+def computed_with(device: str) -> dict[str, str | None]:
+    """What a run on `device` (cpu, cuda, cuda:0) was computed with.
+
+    `gpu` is the model's name (`NVIDIA A100-SXM4-80GB`) and `gpu_driver` the driver's version, both null on a CPU
+    and where they can't be told; `cuda` is the version that torch was built for, null for a build without it.
+    """
+    on_gpu = device.partition(":")[0] == "cuda"
+    gpu = {"gpu": _model(device), "gpu_driver": driver()} if on_gpu else {"gpu": None, "gpu_driver": None}
+    return {**gpu, **_software()}
+
+
+def here() -> dict[str, Any]:
+    """The same of this machine, whether or not it computes on its GPUs: `gpus` are the models of all that it has."""
+    return {"gpus": models_here(), "gpu_driver": driver(), **_software()}
+
+
+def _software() -> dict[str, str | None]:
+    import torch
+
+    return {"cuda": torch.version.cuda, "torch": str(torch.__version__)}
+
+
+def _model(device: str) -> str | None:
+    import torch
+
+    try:
+        return str(torch.cuda.get_device_name(device))
+    except Exception:  # whatever torch raises for a device that was lost meanwhile
+        return None
+
+
+@functools.cache
+def driver() -> str | None:
+    """Version of this machine's NVIDIA driver; null where there is none or it does not say. Asked once a process."""
+    try:
+        # NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  550.54.15  Release Build  (…)
+        found = re.search(r"\s(\d+\.\d+(?:\.\d+)?)\s", (NVIDIA / "version").read_text())
+    except (OSError, ValueError):  # a container or WSL, whose nvidia-smi may know
+        found = None
+    return _smi_driver() if found is None else found[1]
+
+
+def _smi_driver() -> str | None:
+    command = ("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+    try:
+        said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=SMI_SECONDS).stdout
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    found = re.match(r"\s*(\d[\d.]*)\s*$", said.partition("\n")[0])  # one line a GPU, all with one driver
+    return None if found is None else found[1]
+
+
+def models_here() -> list[str]:
+    """Models of this machine's NVIDIA GPUs by name, each once; none where the driver does not list them."""
+    names = set()
+    for path in NVIDIA.glob("gpus/*/information"):
+        try:
+            found = re.search(r"^Model:\s*(\S.*?)\s*$", path.read_text(), re.MULTILINE)
+        except (OSError, ValueError):
+            continue
+        if found is not None and found[1] != "Unknown":  # some drivers say so of a GPU that sleeps
+            names.add(found[1])
+    return sorted(names)

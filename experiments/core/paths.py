@@ -1,0 +1,23 @@
+"""Where the program itself lies: its root, its shipped configuration, and how child processes find both."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+ROOT = _PACKAGE.parent
+"""The repository's root in a checkout; else the directory that the packages are installed in."""
+CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else ROOT / "conf"
+"""The shipped configuration: `conf/` beside the packages of a checkout; a wheel carries it inside `experiments`."""
+
+
+def importable() -> dict[str, str]:
+    """Return what a child process needs in its environment to import these very packages in any directory.
+
+    That is `PYTHONPATH` in a checkout, which need not be installed; nothing where they are.
+    """
+    if CONF.parent != ROOT:
+        return {}
+    others = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": os.pathsep.join([str(ROOT), *([others] if others else [])])}

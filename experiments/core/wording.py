@@ -1,0 +1,27 @@
+"""Errors and numbers of things for people (torch-free)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_GLANCES = {"force_mae": ("forces", "eV/Å"), "error_rate": ("error rate", ""), "energy_mae": ("energies", "eV")}
+"""What is shown of a record of the holdout, in order of preference: molecules, classes, numbers."""
+
+
+def printed(value: float, unit: str) -> str:
+    """Energies and forces in meV and meV/Å, the rest as it is."""
+    return f"{1000 * value:10.3f} m{unit}" if unit.startswith("eV") else f"{value:10.4f} {unit}".rstrip()
+
+
+def holdout(record: Mapping[str, Any]) -> tuple[str, str]:
+    """What was judged on the holdout, and its error: `("forces", "12.3 meV/Å")`; empty texts where nothing was."""
+    for metric, (name, unit) in _GLANCES.items():
+        if (error := record.get(f"holdout_{metric}")) is not None:
+            return name, f"{1000 * error:.1f} m{unit}" if unit else f"{error:.3f}"
+    return "", ""
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,1 @@
+"""Frames that are generated: molecules, Langevin and nested Monte Carlo sampling with xTB."""

@@ -1,0 +1,174 @@
+"""Walkers in processes of their own: what each has done so far, and the crew that moves them on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from experiments.core import files
+from experiments.core.arrays import Floats
+from experiments.core.errors import InputError
+from experiments.core.paths import importable
+from experiments.data.sampling.sampler import State
+
+logger = logging.getLogger(__name__)
+
+BLOCK, NESTED_BLOCK = 250, 5  # links of a chain between looks at the clock before the stride is known
+SETTLE, SPACING = 100, 25  # steps of Langevin dynamics before the first explored frame, and between the others
+ROUNDS = 3  # in which a surrogate proposes, and learns from where it was wrong
+
+
+@dataclass(frozen=True)
+class Part:
+    """All that a walker has done: its `state`, steps `warmed` up, what the pilot `observed`
+    `[steps, observables]`, and its frames: `positions` `[f, N, 3]`, `energies` `[f]`, `forces`
+    `[f, N, 3]`."""
+
+    state: State
+    warmed: int
+    observed: Floats
+    positions: Floats
+    energies: Floats
+    forces: Floats
+
+    def save(self, path: Path) -> None:
+        """Write the part whole, or leave the one before."""
+        chain = asdict(self.state)
+        arrays = {name: getattr(self, name) for name in ("warmed", "observed", "positions", "energies", "forces")}
+        arrays |= {f"chain_{name}": chain.pop(name) for name in ("positions", "velocities")}
+        files.write_npz(path, **arrays, chain=json.dumps(chain))
+
+    @staticmethod
+    def read(path: Path) -> Part | None:
+        """The part, or None where there is none."""
+        if not path.exists():
+            return None
+        with np.load(path, allow_pickle=False) as saved:
+            state = State(saved["chain_positions"], saved["chain_velocities"], **json.loads(str(saved["chain"])))
+            rest = (saved[name] for name in ("observed", "positions", "energies", "forces"))
+            return Part(state, int(saved["warmed"]), *rest)
+
+
+def part_path(directory: Path, walker: int, stage: str = "walker") -> Path:
+    """Where the walker keeps its part of a stage."""
+    return directory / f"{stage}_{walker:03d}.npz"
+
+
+def parts(directory: Path, count: int, stage: str = "walker") -> list[Part]:
+    """What `count` walkers have done in a stage; all have begun it."""
+    found = [Part.read(part_path(directory, walker, stage)) for walker in range(count)]
+    return [part for part in found if part is not None]
+
+
+class Crew:
+    """Processes that do tasks on the walkers of `directory`, with a progress bar; a context manager.
+
+    `workers` processes (None: one a core that this process may use), one thread each. Leaving the context ends
+    them; whatever the reason, the walkers' files are whole.
+    """
+
+    def __init__(self, directory: Path, workers: int | None, title: str) -> None:
+        self._directory = directory
+        self._count = workers or len(os.sched_getaffinity(0))
+        self._title = title
+        self._processes: list[subprocess.Popen[str]] = []
+        console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:3.0f} %"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> Crew:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self._processes:
+            process.kill()
+        for process in self._processes:
+            process.communicate()
+        self._progress.stop()
+
+    def run(self, task: str, arguments: Sequence[tuple[int, ...]], steps: int) -> None:
+        """Do `task` once for each tuple of `arguments`; `steps` is what all will report, for the bar.
+
+        Raises `InputError` as a walker raises it, `RuntimeError` where a process ends unexpectedly.
+        """
+        bar = self._progress.add_task(f"{self._title}: {task}", total=steps or None)
+        todo: queue.SimpleQueue[tuple[int, ...]] = queue.SimpleQueue()
+        for one in arguments:
+            todo.put(one)
+        needed = min(self._count, len(arguments))
+        while len(self._processes) < needed:
+            self._processes.append(self._start())
+        failed = threading.Event()
+
+        def work(process: subprocess.Popen[str]) -> None:
+            while not failed.is_set():
+                try:
+                    one = todo.get_nowait()
+                except queue.Empty:
+                    return
+                try:
+                    self._do(process, " ".join([task, *map(str, one)]), bar)
+                except BaseException:
+                    failed.set()
+                    raise
+
+        with ThreadPoolExecutor(needed) as threads:
+            try:
+                for future in [threads.submit(work, process) for process in self._processes[:needed]]:
+                    future.result()
+            except BaseException:
+                failed.set()
+                for process in self._processes:
+                    process.kill()  # ends the threads, which wait for their words
+                raise
+        self._progress.update(bar, completed=steps or 1, total=steps or 1)
+
+    def _start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "experiments.data.sampling.xtb_walker", str(self._directory.resolve())],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=os.environ | importable()
+            | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+    def _do(self, process: subprocess.Popen[str], line: str, bar: TaskID) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended: said below
+            process.stdin.write(line + "\n")
+            process.stdin.flush()
+        for answer in process.stdout:
+            word, _, rest = answer.strip().partition(" ")
+            if word == "done":
+                return
+            if word == "steps":
+                self._progress.advance(bar, int(rest))
+            elif word == "input":
+                raise InputError(rest)
+            else:
+                logger.info("%s", answer.rstrip())  # a library's own words
+        raise RuntimeError(f"xtb_walker ended with status {process.wait()} in '{line}'; its words are above")

@@ -1,0 +1,54 @@
+"""A user's own files: databases of ASE (SQLite, JSON), energies in eV and forces in eV/Å.
+
+Labels are looked for where ASE keeps results of calculators, in the key-value pairs, and in the data of a row (where
+SchNetPack puts them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import ase
+import numpy as np
+
+from experiments.core.errors import InputError
+from experiments.data.dataset import Dataset
+from experiments.data.sources.extxyz import ExtxyzConfig, of_files
+
+
+@dataclass(frozen=True)
+class AseDbConfig(ExtxyzConfig):
+    """The settings of `experiments.data.sources.extxyz.ExtxyzConfig`, for files that `ase.db` reads."""
+
+
+def ase_db(config: AseDbConfig) -> Dataset:
+    """The dataset of `config`. Raises `InputError` naming key, file and row for whatever cannot be used."""
+    return of_files(config, "ase_db", atoms_of_db)
+
+
+def atoms_of_db(path: str, option: str) -> Iterator[tuple[ase.Atoms, str]]:
+    """Every row as atoms, in the order of its number, with the words that say where it stands."""
+    import ase.db
+
+    where = f"{option}={path}"
+    if not Path(path).is_file():
+        raise InputError(f"{where}: no such file; give a database of ASE (.db or .json)")
+    count = 0
+    try:
+        with ase.db.connect(path) as database:
+            for row in database.select(sort="id"):
+                atoms = row.toatoms()
+                atoms.info.update(row.key_value_pairs)
+                for key, value in row.data.items():
+                    atoms.info[key] = value[0] if np.shape(value) == (1,) else value
+                yield atoms, f"{where}, row {row.id}"
+                count += 1
+    except InputError:
+        raise
+    except Exception as error:  # sqlite's, json's and ASE's own
+        reason = " ".join(str(error).split())
+        raise InputError(f"{where}: not a database of ASE ({type(error).__name__}: {reason})") from None
+    if count == 0:
+        raise InputError(f"{where}: holds no rows; at least one is needed")

@@ -1,0 +1,115 @@
+"""Handwritten digits, each once at a random place, angle or size: the task for the symmetries of the plane.
+
+The 1,797 images of 8 × 8 pixels that scikit-learn ships (the test part of the UCI set "Optical recognition of
+handwritten digits"). What is done to an image is drawn from `seed` and the image's number
+alone, so that pool, holdout and test do not depend on each other's sizes beyond which images they hold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.core.arrays import Ints
+from experiments.core.errors import InputError
+from experiments.core.schema import setting
+from experiments.data.examples import Examples, ExampleSet
+from experiments.data.turning import placed
+
+SIDE = 8
+"""Pixels of a digit's side as shipped."""
+INK = 4.0
+"""Of the darkest pixel: the mean square of an image is then about one."""
+_STREAM = 64  # keeps these draws apart from every other use of a small seed
+
+
+@dataclass(frozen=True)
+class DigitsConfig:
+    """`change`: what happens to every digit on its canvas of `canvas`² pixels: shifted (by whole pixels, uncut),
+    rot90 (by a multiple of 90°, exact), rotated (by any angle), scaled (between its own size and the canvas's, evenly
+    in the logarithm). `holdout` and `test` count images; the rest of the 1,797 is the pool."""
+
+    change: str = setting("rotated", choices=("shifted", "rot90", "rotated", "scaled"))
+    canvas: int = setting(16, low=SIDE, high=64)
+    holdout: int = setting(97, low=1)
+    test: int = setting(500, low=1)
+    seed: int = setting(0, low=0)
+    disjoint_seeds: int = setting(5, low=1)
+
+    def __post_init__(self) -> None:
+        if self.holdout + self.test >= 1797:
+            raise InputError(
+                f"holdout={self.holdout}, test={self.test}: nothing is left of the 1,797 digits to train on"
+            )
+
+
+def digits(config: DigitsConfig) -> ExampleSet:
+    """The dataset of `config`: milliseconds to make, so that nothing is kept but what scikit-learn ships.
+
+    Raises `InputError` where scikit-learn is not installed.
+    """
+    images, labels = shipped()
+    order = np.random.default_rng([_STREAM, config.seed]).permutation(len(images))
+    changed = np.stack([_changed(images[i], config, int(i)) for i in order])[:, None]  # one channel
+    made = Examples(changed, labels[order])
+    test, holdout, pool = made.in_order(config.test, config.holdout)
+    return ExampleSet(
+        name=f"digits_{config.change}",
+        kind="images",
+        test=test,
+        holdout=holdout,
+        pool=pool,
+        n_classes=10,
+        disjoint_seeds=config.disjoint_seeds,
+        provenance={"source": "digits", **asdict(config)},
+    )
+
+
+def shipped() -> tuple[NDArray[np.float64], Ints]:
+    """Images `[1797, 8, 8]` with ink from 0 to `INK`, and the digits that they show."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise InputError("data.source=digits: scikit-learn is missing; pip install --editable '.[groups]'") from None
+    found = load_digits()
+    return found.images * (INK / 16.0), found.target.astype(np.int64)
+
+
+def _changed(image: NDArray[np.float64], config: DigitsConfig, number: int) -> NDArray[np.float32]:
+    rng = np.random.default_rng([_STREAM, config.seed, number])
+    return _CHANGES[config.change](image, config.canvas, rng)
+
+
+Change = Callable[[NDArray[np.float64], int, np.random.Generator], NDArray[np.float32]]
+
+
+def _shifted(image: NDArray[np.float64], canvas: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    top, left = rng.integers(0, canvas - SIDE + 1, 2)
+    found = np.zeros((canvas, canvas), np.float32)
+    found[top : top + SIDE, left : left + SIDE] = image
+    return found
+
+
+def _rot90(image: NDArray[np.float64], canvas: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    upright = placed(image, canvas, 0.0, _fitting(canvas))
+    return np.ascontiguousarray(np.rot90(upright, int(rng.integers(4))))
+
+
+def _rotated(image: NDArray[np.float64], canvas: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    return placed(image, canvas, float(rng.uniform(0, 2 * np.pi)), _fitting(canvas))
+
+
+def _scaled(image: NDArray[np.float64], canvas: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    return placed(image, canvas, 0.0, float(np.exp(rng.uniform(0, np.log(canvas / SIDE)))))
+
+
+def _fitting(canvas: int) -> float:
+    """The largest magnification (≥ 1) at which no corner leaves the canvas at any angle."""
+    return max(1.0, canvas / SIDE / math.sqrt(2))
+
+
+_CHANGES: dict[str, Change] = {"shifted": _shifted, "rot90": _rot90, "rotated": _rotated, "scaled": _scaled}

@@ -1,0 +1,287 @@
+"""A user's own files: extended XYZ in and out, with messages that name the key, the file and the frame."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ase
+import ase.io
+import numpy as np
+from ase.data import chemical_symbols
+
+from experiments.core import files
+from experiments.core.arrays import Floats
+from experiments.core.errors import InputError
+from experiments.core.schema import setting
+from experiments.data.checks import check_frames
+from experiments.data.dataset import Dataset, Frames
+
+_HOLDOUT_STREAM = 20220207  # keeps the choice of the holdout apart from every other use of a small seed
+
+
+@dataclass(frozen=True)
+class ExtxyzConfig:
+    """Files in extended XYZ; energies in eV under `energy_key`, forces in eV/Å under `forces_key` (None: there are
+    none, train with `training.force_weight=0`).
+
+    `holdout` is a file or None; then `holdout_frames` of the training file are set aside (None: a tenth of it,
+    at most 50). `isolated_atoms` is a file with one single-atom frame for each element. `name` is what tables
+    call the dataset (None: directory and stem of the training file).
+    """
+
+    train: str = setting(identity=False)
+    test: str = setting(identity=False)
+    holdout: str | None = setting(None, identity=False)
+    holdout_frames: int | None = setting(None, low=1)
+    isolated_atoms: str | None = setting(None, identity=False)
+    energy_key: str = setting("energy")
+    forces_key: str | None = setting("forces")
+    name: str | None = setting(None)
+    disjoint_seeds: int = setting(5, low=1)
+
+    def __post_init__(self) -> None:
+        _check_key(self.energy_key, "energy_key")
+        if self.forces_key is not None:
+            _check_key(self.forces_key, "forces_key")
+
+
+def extxyz(config: ExtxyzConfig) -> Dataset:
+    """The dataset of `config`. Raises `InputError` naming key, file and frame for whatever cannot be used."""
+    return of_files(config, "extxyz", atoms_of_file)
+
+
+def of_files(
+    config: ExtxyzConfig, source: str, atoms_of: Callable[[str, str], Iterator[tuple[ase.Atoms, str]]]
+) -> Dataset:
+    """The dataset of files that `atoms_of(path, option)` reads: frames, each with the words that say where it is."""
+    keys = (config.energy_key, config.forces_key)
+
+    def read(path: str, option: str) -> Frames:
+        return frames_of(atoms_of(path, option), *keys)
+
+    train, test = read(config.train, "data.train"), read(config.test, "data.test")
+    if config.holdout is not None:
+        pool, holdout = train, read(config.holdout, "data.holdout")
+    else:
+        count = config.holdout_frames or max(1, min(50, len(train) // 10))
+        if count >= len(train):
+            raise InputError(
+                f"data.holdout_frames={count}: {config.train} holds {len(train)} frames and at least one must remain; "
+                "give data.holdout=FILE or a smaller number"
+            )
+        order = np.random.default_rng([_HOLDOUT_STREAM, len(train)]).permutation(len(train))
+        pool, holdout = train.take(np.sort(order[count:])), train.take(np.sort(order[:count]))
+    shared = len(_fingerprints(train) & _fingerprints(test))
+    isolated = None
+    if config.isolated_atoms is not None:
+        isolated = isolated_of(atoms_of(config.isolated_atoms, "data.isolated_atoms"), keys[0])
+    names = {f"data.train={config.train}": train, f"data.test={config.test}": test}
+    if config.holdout is not None:
+        names[f"data.holdout={config.holdout}"] = holdout
+    check_frames(names, f"data.train={config.train}", isolated)
+    atoms = max(part.numbers.shape[1] for part in (pool, holdout, test))
+    path = Path(config.train).resolve()
+    return Dataset(
+        name=config.name or f"{path.parent.name}_{path.stem}",
+        pool=_pad(pool, atoms),
+        holdout=_pad(holdout, atoms),
+        test=_pad(test, atoms),
+        test_set=Path(config.test).stem,
+        isolated_energies=isolated,
+        disjoint_seeds=config.disjoint_seeds,
+        provenance={
+            "source": source,
+            "train": config.train,
+            "test": config.test,
+            "holdout": config.holdout,
+            "isolated_atoms": config.isolated_atoms,
+            "energy_key": config.energy_key,
+            "forces_key": config.forces_key,
+            "test_frames_also_in_train": shared,
+        },
+    )
+
+
+def read_frames(
+    path: str | os.PathLike[str], energy_key: str = "energy", forces_key: str | None = "forces", *, option: str = "file"
+) -> Frames:
+    """All frames of an extended XYZ file; frames with fewer atoms than the largest are padded.
+
+    Cells of directions that are not periodic are dropped. `option` is the setting to name in messages. Without a
+    `forces_key` forces are not known (NaN).
+    Raises `InputError` for a file that is missing, empty or truncated, for labels that are missing or of the
+    wrong shape, for numbers that are not finite, and for periodic directions without volume.
+    """
+    return frames_of(atoms_of_file(path, option), energy_key, forces_key)
+
+
+def frames_of(read: Iterator[tuple[ase.Atoms, str]], energy_key: str, forces_key: str | None) -> Frames:
+    """Frames of ASE's atoms, each with the words that say where it stands (see `read_frames`)."""
+    parts = [_one_frame(atoms, energy_key, forces_key, where) for atoms, where in read]
+    atoms = max(part.numbers.shape[1] for part in parts)
+    padded = [_pad(part, atoms) for part in parts]
+    names = ("numbers", "positions", "energies", "forces", "cells", "pbc")
+    return Frames(*(np.concatenate([getattr(part, name) for part in padded]) for name in names))
+
+
+def read_isolated(path: str | os.PathLike[str], energy_key: str = "energy") -> dict[int, float]:
+    """Energies (eV) of free atoms by atomic number, from a file with one single-atom frame for each element."""
+    return isolated_of(atoms_of_file(path, "data.isolated_atoms"), energy_key)
+
+
+def isolated_of(read: Iterator[tuple[ase.Atoms, str]], energy_key: str) -> dict[int, float]:
+    """The same from ASE's atoms (see `read_isolated`)."""
+    found: dict[int, float] = {}
+    for atoms, where in read:
+        if len(atoms) != 1:
+            raise InputError(f"{where}: has {len(atoms)} atoms; a file of isolated atoms holds one atom a frame")
+        number = int(atoms.numbers[0])
+        energy = _energy(atoms, energy_key, where)
+        if found.setdefault(number, energy) != energy:
+            raise InputError(f"{where}: a second, different energy for {chemical_symbols[number]}; give one of each")
+    return found
+
+
+def write_frames(
+    path: str | os.PathLike[str], frames: Frames, energy_key: str = "energy", forces_key: str = "forces"
+) -> None:
+    """Write extended XYZ that reads back bit for bit; the file appears whole or not at all.
+
+    Not ASE's writer, which rounds positions and forces to eight decimals.
+    """
+    _check_key(energy_key, "energy_key")
+    _check_key(forces_key, "forces_key")
+    lines = []
+    for f in range(len(frames)):
+        real = np.flatnonzero(frames.numbers[f])
+        header = [f"Properties=species:S:1:pos:R:3:{forces_key}:R:3", f"{energy_key}={float(frames.energies[f])!r}"]
+        if frames.pbc[f].any():
+            header.append(f'Lattice="{" ".join(_digits(frames.cells[f].ravel()))}"')
+        header.append(f'pbc="{" ".join("FT"[int(p)] for p in frames.pbc[f])}"')
+        lines += [str(len(real)), " ".join(header)]
+        for n in real:
+            numbers = _digits(np.concatenate([frames.positions[f, n], frames.forces[f, n]]))
+            lines.append(" ".join([chemical_symbols[frames.numbers[f, n]], *numbers]))
+    files.write_bytes(Path(path), "\n".join([*lines, ""]).encode())
+
+
+def _digits(values: Floats) -> list[str]:
+    return [repr(value) for value in values.tolist()]  # Python's shortest digits that read back exactly
+
+
+def _check_key(key: str, option: str) -> None:
+    if not re.fullmatch(r"[A-Za-z_][\w-]*", key):
+        raise InputError(f"{option}={key!r}: must be the name of a property, of letters, digits, '_' and '-'")
+
+
+def atoms_of_file(path: str | os.PathLike[str], option: str) -> Iterator[tuple[ase.Atoms, str]]:
+    """Every frame as ASE reads it, with the words that say where it stands."""
+    where = f"{option}={os.fspath(path)}"
+    try:
+        text = Path(path).read_text()
+    except FileNotFoundError:
+        raise InputError(f"{where}: no such file; give a file in extended XYZ format") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{where}: cannot be read as text ({error}); give a file in extended XYZ format") from None
+    lines = text.splitlines(keepends=True)
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if not lines:
+        raise InputError(f"{where}: holds no frames; at least one is needed")
+    start = frame = 0
+    while start < len(lines):
+        here = f"{where}, frame {frame} (line {start + 1})"
+        try:
+            count = int(lines[start])
+        except ValueError:
+            count = 0
+        if count < 1:
+            raise InputError(f"{here}: expected the number of atoms, got {lines[start].strip()[:40]!r}")
+        block = lines[start : start + count + 2]
+        if len(block) < count + 2:
+            raise InputError(f"{here}: truncated, {max(0, len(block) - 2)} of {count} atoms are there")
+        try:
+            atoms = ase.io.read(io.StringIO("".join(block)), format="extxyz")
+        except Exception as error:  # ASE raises whatever its parser stumbles on
+            reason = " ".join(str(error).split())
+            raise InputError(f"{here}: not extended XYZ ({type(error).__name__}: {reason})") from None
+        yield atoms, here
+        start, frame = start + count + 2, frame + 1
+
+
+def _label(atoms: ase.Atoms, key: str) -> Any:
+    """A label by its name in the file; ASE moves the names it knows, such as 'energy', into a calculator."""
+    for place in (atoms.info, atoms.arrays, {} if atoms.calc is None else atoms.calc.results):
+        if key in place:
+            return place[key]
+    return None
+
+
+def _names(atoms: ase.Atoms) -> str:
+    results = () if atoms.calc is None else atoms.calc.results
+    return ", ".join(sorted({*atoms.info, *atoms.arrays, *results} - {"numbers", "positions"})) or "none"
+
+
+def _energy(atoms: ase.Atoms, key: str, where: str) -> float:
+    value = _label(atoms, key)
+    if value is None:
+        raise InputError(f"{where}: no energy {key!r} (data.energy_key); the frame has: {_names(atoms)}")
+    if isinstance(value, (bool, np.bool_, str)) or np.ndim(value) != 0:
+        raise InputError(f"{where}: energy {key!r} must be one number in eV, got {value!r}")
+    if not np.isfinite(value):
+        raise InputError(f"{where}: energy {key!r} is {value}; it must be finite")
+    return float(value)
+
+
+def _one_frame(atoms: ase.Atoms, energy_key: str, forces_key: str | None, where: str) -> Frames:
+    energy = _energy(atoms, energy_key, where)
+    forces = np.zeros((len(atoms), 3)) if forces_key is None else _label(atoms, forces_key)
+    if forces is None:
+        raise InputError(f"{where}: no forces {forces_key!r} (data.forces_key); the frame has: {_names(atoms)}")
+    forces = np.asarray(forces)
+    if forces.shape != (len(atoms), 3) or forces.dtype.kind not in "fi":
+        raise InputError(
+            f"{where}: forces {forces_key!r} must be {len(atoms)} × 3 numbers in eV/Å, "
+            f"got shape {forces.shape} of {forces.dtype}"
+        )
+    for name, values in (("positions", atoms.positions), (f"forces {forces_key!r}", forces)):
+        if not np.isfinite(values).all():
+            n = int(np.argmin(np.isfinite(values).all(1)))
+            raise InputError(f"{where}: {name} of atom {n} are {values[n].tolist()}; all numbers must be finite")
+    if (atoms.numbers < 1).any():
+        raise InputError(f"{where}: atom {int(np.argmin(atoms.numbers))} is of no element; give chemical symbols")
+    cell = np.where(atoms.pbc[:, None], np.asarray(atoms.cell), 0.0)
+    directions = cell[atoms.pbc]
+    if not np.isfinite(cell).all() or np.linalg.matrix_rank(directions) < len(directions):
+        raise InputError(f"{where}: pbc={atoms.pbc.tolist()} needs as many independent lattice vectors in Lattice")
+    return Frames(
+        numbers=atoms.numbers[None].astype(np.int64),
+        positions=atoms.positions[None].astype(np.float64),
+        energies=np.array([energy]),
+        forces=forces[None].astype(np.float64) if forces_key is not None else np.full((1, len(atoms), 3), np.nan),
+        cells=cell[None].astype(np.float64),
+        pbc=atoms.pbc[None].astype(bool),
+    )
+
+
+def _pad(frames: Frames, atoms: int) -> Frames:
+    extra = atoms - frames.numbers.shape[1]
+    if extra == 0:
+        return frames
+    room = ((0, 0), (0, extra))
+    return replace(
+        frames,
+        numbers=np.pad(frames.numbers, room),
+        positions=np.pad(frames.positions, (*room, (0, 0))),
+        forces=np.pad(frames.forces, (*room, (0, 0))),
+    )
+
+
+def _fingerprints(frames: Frames) -> set[bytes]:
+    return {n[n > 0].tobytes() + x[n > 0].tobytes() for n, x in zip(frames.numbers, frames.positions, strict=True)}

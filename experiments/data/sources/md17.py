@@ -1,0 +1,123 @@
+"""MD17 (Chmiela et al., Sci. Adv. 3, e1603015, 2017): DFT trajectories of single molecules, 0.5 fs a step.
+
+The original labels, with the numerical noise that the revised set (`experiments.data.sources.rmd17`) is free of.
+The two are never mixed: their files have different keys, and each reader refuses the other's.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import ase.formula
+import numpy as np
+from ase.data import atomic_numbers, chemical_symbols
+from ase.units import kcal, mol
+
+from experiments.core.arrays import Floats, Ints
+from experiments.core.errors import InputError
+from experiments.core.schema import setting
+from experiments.data.dataset import Dataset, Frames
+from experiments.data.download import RemoteFile, fetch
+from experiments.data.parts import along_trajectory, at_random
+
+KCAL_MOL = kcal / mol
+"""1 kcal/mol in eV (thermochemical calorie of 4.184 J)."""
+STEP = 0.5
+"""Time step of the trajectories, fs."""
+FORMULAS = {
+    "aspirin": "C9H8O4", "azobenzene": "C12H10N2", "benzene": "C6H6", "ethanol": "C2H6O", "malonaldehyde": "C3H4O2",
+    "naphthalene": "C10H8", "paracetamol": "C8H9NO2", "salicylic": "C7H6O3", "toluene": "C7H8", "uracil": "C4H4N2O2",
+}  # fmt: skip
+"""The ten molecules of MD17 and of rMD17."""
+# Names and folder as PyTorch Geometric (datasets/md17.py), SchNetPack and TorchMD-Net have them; no checksum is known.
+_FILES = {molecule: f"md17_{molecule}.npz" for molecule in FORMULAS} | {
+    "benzene": "md17_benzene2017.npz",
+    "azobenzene": "azobenzene_dft.npz",
+    "paracetamol": "paracetamol_dft.npz",
+}
+_FOLDER = "http://www.quantum-machine.org/gdml/data/npz"
+KEYS = ("z", "R", "E", "F")
+
+
+@dataclass(frozen=True)
+class Md17Config:
+    """`molecule`: one of the ten; `split`: trajectory or random; `pool`, `holdout`, `test` in frames (pool
+    null: all that are left); `gap` between frames of different parts in correlation times of the slowest of energy
+    and geometry (split=trajectory)."""
+
+    molecule: str = setting("aspirin", choices=tuple(FORMULAS))
+    split: str = setting("trajectory", choices=("trajectory", "random"))
+    pool: int | None = setting(10240, low=1)
+    holdout: int = setting(64, low=0)
+    test: int = setting(1000, low=1)
+    gap: float = setting(5.0, low=0)
+    disjoint_seeds: int = setting(5, low=1)
+
+
+def file_of(molecule: str) -> RemoteFile:
+    """The published file of a molecule."""
+    name = _FILES[molecule]
+    return RemoteFile(f"md17/{name}", (f"{_FOLDER}/{name}",))
+
+
+def md17(config: Md17Config) -> Dataset:
+    """The dataset of `config`, downloaded at the first use. Raises `InputError` for what cannot be had or read."""
+    path = fetch(file_of(config.molecule))
+    numbers, positions, energies, forces = read_npz(path, KEYS, config.molecule)
+    frames = molecule_frames(numbers, positions, energies * KCAL_MOL, forces * KCAL_MOL)
+    name, provenance = f"md17_{config.molecule}", {"source": "md17", "file": path.name, **asdict(config)}
+    if config.split == "random":
+        return at_random(name, frames, config, provenance)
+    times = STEP * np.arange(len(frames), dtype=np.float64)
+    return along_trajectory(name, frames, times, config.gap, config, provenance)
+
+
+def read_npz(path: Path, keys: tuple[str, str, str, str], molecule: str) -> tuple[Ints, Floats, Floats, Floats]:
+    """Atomic numbers `[N]`, positions `[F, N, 3]`, energies `[F]` and forces `[F, N, 3]` as they are stored.
+
+    Raises `InputError` for other keys (the other edition of MD17), another molecule, shapes that do not fit.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            missing = [key for key in keys if key not in data.files]
+            if missing:
+                edition = "the revised MD17" if "nuclear_charges" in data.files else "some other set"
+                edition = "the original MD17" if {"R", "F"} <= set(data.files) else edition
+                raise InputError(
+                    f"{path}: no {', '.join(missing)} in it but {', '.join(data.files)}, which is {edition}; "
+                    f"accepted: a file with {', '.join(keys)}"
+                )
+            z, x, e, f = (np.asarray(data[key]) for key in keys)
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        KeyError,
+        zipfile.BadZipFile,
+    ) as error:  # numpy's words for what is no archive, or half of one
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: not a whole .npz file ({' '.join(str(error).split())}); delete it") from None
+    numbers, energies = z.astype(np.int64), e.astype(np.float64).reshape(len(x), -1)
+    if x.ndim != 3 or x.shape[1:] != (len(numbers), 3) or f.shape != x.shape or energies.shape[1] != 1:
+        raise InputError(f"{path}: shapes {z.shape}, {x.shape}, {e.shape}, {f.shape} of {', '.join(keys)} do not fit")
+    wanted = ase.formula.Formula(FORMULAS[molecule]).count()
+    found = {chemical_symbols[n]: int((numbers == n).sum()) for n in np.unique(numbers)}
+    if found != {symbol: wanted[symbol] for symbol in sorted(wanted, key=atomic_numbers.__getitem__)}:
+        raise InputError(f"{path}: holds {''.join(f'{s}{n}' for s, n in found.items())}, not {molecule}")
+    return numbers, x.astype(np.float64), energies[:, 0], f.astype(np.float64)
+
+
+def molecule_frames(numbers: Ints, positions: Floats, energies: Floats, forces: Floats) -> Frames:
+    """Frames of one molecule, not periodic. Å, eV, eV/Å. [N], [F, N, 3], [F], [F, N, 3]"""
+    count = len(positions)
+    return Frames(
+        numbers=np.tile(numbers, (count, 1)),
+        positions=positions,
+        energies=energies,
+        forces=forces,
+        cells=np.zeros((count, 3, 3)),
+        pbc=np.zeros((count, 3), bool),
+    )

@@ -1,0 +1,68 @@
+"""MNIST-1D: ten curves of 40 numbers, shifted, stretched and noisy (Greydanus & Kobak 2020, arXiv 2011.14439).
+
+Made by the authors' generator (package `mnist1d`), with their settings; it shifts curves around a circle, which is
+what a periodic convolution is invariant under.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from experiments.core.errors import InputError
+from experiments.core.schema import setting
+from experiments.data.examples import Examples, ExampleSet
+
+
+@dataclass(frozen=True)
+class Mnist1dConfig:
+    """Counts of curves, together a multiple of ten (as many of every digit); the generator's `seed`."""
+
+    pool: int = setting(4000, low=1)
+    holdout: int = setting(100, low=1)
+    test: int = setting(900, low=1)
+    seed: int = setting(42, low=0, high=2**32 - 1)
+    disjoint_seeds: int = setting(5, low=1)
+
+    def __post_init__(self) -> None:
+        if self.total % 10:
+            raise InputError(f"pool + holdout + test = {self.total}: accepted: a multiple of 10")
+
+    @property
+    def total(self) -> int:
+        """All curves."""
+        return self.pool + self.holdout + self.test
+
+
+def mnist1d(config: Mnist1dConfig) -> ExampleSet:
+    """The dataset of `config`: about a second to make, and not kept.
+
+    Raises `InputError` where the generator is not installed.
+    """
+    try:
+        from mnist1d.data import get_dataset_args, make_dataset
+    except ImportError:
+        raise InputError("data.source=mnist1d: mnist1d is missing; pip install --editable '.[groups]'") from None
+    arguments = get_dataset_args()
+    arguments.num_samples, arguments.seed = config.total, config.seed
+    before = random.getstate(), np.random.get_state()  # noqa: NPY002  # the generator seeds both of these
+    try:
+        made = make_dataset(arguments)
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])  # noqa: NPY002
+    inputs = np.concatenate([made["x"], made["x_test"]])[:, None].astype(np.float32)
+    every = Examples(inputs, np.concatenate([made["y"], made["y_test"]]).astype(np.int64))
+    test, holdout, pool = every.in_order(config.test, config.holdout)
+    return ExampleSet(
+        name="mnist1d",
+        kind="series",
+        test=test,
+        holdout=holdout,
+        pool=pool,
+        n_classes=10,
+        disjoint_seeds=config.disjoint_seeds,
+        provenance={"source": "mnist1d", **asdict(config)},
+    )

@@ -1,0 +1,147 @@
+"""Molecules as densities on a grid: frames of xTB datasets, each turned at random, a Gaussian for every atom.
+
+A channel an element. The label is what no rotation changes: which of several isomers it is, or its energy. Isomers have
+the same atoms, so that their geometry alone tells them apart. Frames, splits and their cache are those of
+`experiments.data.sources.xtb`, a dataset for each molecule; the grids follow from them and are not kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from ase.data import chemical_symbols
+from ase.formula import Formula
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from experiments.core.errors import InputError
+from experiments.core.schema import setting
+from experiments.data.dataset import Dataset
+from experiments.data.examples import Examples, ExampleSet
+from experiments.data.sampling.molecule import find_molecule
+from experiments.data.sources.xtb import XtbConfig, xtb
+
+HEIGHT = 10.0
+"""Of an atom's Gaussian: the mean square of a channel is then about one, which networks train on better (measured)."""
+_PARTS = ("pool", "holdout", "test")
+_STREAM = 512  # keeps these rotations apart from every other use of a small seed
+
+
+@dataclass(frozen=True)
+class VoxelsConfig:
+    """`molecules`: isomers, each by a name or an .xyz file; `target`: molecule (which of them it is) or energy
+    (per atom). `side` voxels of `spacing` Å in each direction about a molecule's centre, Gaussians of standard
+    deviation `width` Å (an atom farther out than the grid is cut); `turned`: each frame by a rotation of its
+    own, else as it is; `noise`: standard deviation of white noise on every voxel, in units of an atom's height.
+    `pool`, `holdout` and `test` count frames of all molecules together, as many of each (to one frame). The
+    rest as in `experiments.data.sources.xtb.XtbConfig`.
+    """
+
+    molecules: tuple[str, ...] = setting(  # their frames are in the identity instead
+        ("butadiene", "2-butyne", "methylenecyclopropane", "bicyclobutane", "cyclobutene"), identity=False
+    )
+    target: str = setting("molecule", choices=("molecule", "energy"))
+    side: int = setting(8, low=4, high=64)
+    spacing: float = setting(0.9, above=0.0)
+    width: float = setting(0.5, above=0.0)
+    turned: bool = setting(True)
+    noise: float = setting(0.0, low=0.0)
+    temperature: float = setting(300.0, above=0)
+    pool: int = setting(1280, low=1)
+    holdout: int = setting(65, low=1)
+    test: int = setting(400, low=1)
+    walkers: int = setting(8, low=3)
+    seed: int = setting(0, low=0)
+    disjoint_seeds: int = setting(5, low=1)
+    workers: int | None = setting(None, low=1, identity=False)
+    cache: str | None = setting(None, identity=False)
+
+    def __post_init__(self) -> None:
+        count = len(self.molecules)
+        if count == 0 or len(set(self.molecules)) < count:
+            raise InputError(f"molecules={list(self.molecules)}: accepted: at least one molecule, each once")
+        if self.target == "molecule" and count == 1:
+            raise InputError(f"target=molecule: {self.molecules[0]} is the only one; accepted: two molecules or more")
+        for name in _PARTS:
+            if getattr(self, name) < count:
+                raise InputError(f"{name}={getattr(self, name)}: accepted: a frame of each of the {count} molecules")
+
+
+def voxels(config: VoxelsConfig) -> ExampleSet:
+    """The dataset of `config`.
+
+    Raises `InputError` for molecules that are no isomers, before any is generated, and as
+    `experiments.data.sources.xtb.xtb` does.
+    """
+    formula = _formula(config.molecules)
+    shared = ("temperature", "walkers", "seed", "disjoint_seeds", "workers", "cache")
+    settings = {name: getattr(config, name) for name in shared}
+    datasets = []
+    for k, molecule in enumerate(config.molecules):
+        shares = {name: len(range(k, getattr(config, name), len(config.molecules))) for name in _PARTS}
+        datasets.append(xtb(XtbConfig(**{**settings, **shares, "molecule": molecule})))
+    classes = config.target == "molecule"
+    return ExampleSet(
+        name=f"{formula}_{config.temperature:g}K_{config.target}_voxels",
+        kind="voxels",
+        pool=gridded(datasets, "pool", config),
+        holdout=gridded(datasets, "holdout", config),
+        test=gridded(datasets, "test", config),
+        n_classes=len(datasets) if classes else None,
+        quantity="" if classes else "energy",
+        unit="" if classes else "eV",
+        disjoint_seeds=config.disjoint_seeds,
+        provenance={"source": "voxels", **asdict(config), "frames": [dict(data.provenance) for data in datasets]},
+    )
+
+
+def gridded(datasets: Sequence[Dataset], part: str, config: VoxelsConfig) -> Examples:
+    """Densities `[frames, elements, side, side, side]` of a part of every dataset, in turns: one frame of the first,
+    one of the second, …, so that the beginning of any length holds as many of each (to one).
+
+    Labels are the dataset's place in the list, or energies per atom (eV).
+    """
+    frames = [getattr(data, part) for data in datasets]
+    elements = datasets[0].elements()
+    count = sum(map(len, frames))
+    inputs = np.zeros((count, len(elements), *[config.side] * 3), np.float32)
+    energies, kinds = np.zeros(count), np.arange(count) % len(frames)
+    for i, kind in enumerate(kinds):
+        one = frames[kind].take(slice(i // len(frames), i // len(frames) + 1))
+        real = one.numbers[0] > 0
+        numbers, positions = one.numbers[0][real], one.positions[0][real]
+        centred = positions - positions.mean(0)
+        rng = np.random.default_rng([_STREAM, config.seed, _PARTS.index(part), i])
+        rotation = Rotation.random(rng=rng)  # drawn in any case: what noise there is does not depend on `turned`
+        if config.turned:
+            centred = centred @ rotation.as_matrix()
+        noise = config.noise * rng.standard_normal(inputs.shape[1:])
+        for channel, element in enumerate(elements):
+            inputs[i, channel] = HEIGHT * (density(centred[numbers == element], config) + noise[channel])
+        energies[i] = one.energies[0] / len(numbers)
+    return Examples(inputs, kinds.astype(np.int64) if config.target == "molecule" else energies)
+
+
+def density(positions: NDArray[np.float64], config: VoxelsConfig) -> NDArray[np.float64]:
+    """Σ exp(−|x − x_i|²/2σ²) at the centres of voxels, of atoms at `positions` `[n, 3]` (Å) about the middle."""
+    axis = (np.arange(config.side) - (config.side - 1) / 2) * config.spacing
+    factors = np.exp(-0.5 * ((axis - positions[..., None]) / config.width) ** 2)  # [n, 3, side]
+    return np.asarray(np.einsum("nx,ny,nz->xyz", *factors.transpose(1, 0, 2)))
+
+
+def _formula(molecules: Sequence[str]) -> str:
+    """What all have in common, in Hill's order."""
+    known: dict[str, str] = {}
+    for name in molecules:
+        numbers = find_molecule(name).numbers
+        known[name] = Formula.from_list([chemical_symbols[z] for z in numbers]).format("hill")
+    first = molecules[0]
+    for name, formula in known.items():
+        if formula != known[first]:
+            raise InputError(
+                f"data.molecules: {first} is {known[first]} and {name} is {formula}; accepted: isomers, which have the "
+                "same atoms"
+            )
+    return known[first]

@@ -1,0 +1,65 @@
+"""Liquid water (Cheng et al., PNAS 116, 1110, 2019): 1593 periodic boxes of 64 H2O, revPBE0-D3.
+
+The file is in atomic units (Bohr, Hartree, Hartree/Bohr); everything is converted here. Its first 1000 frames were
+chosen for being far from each other and the rest come from path-integral dynamics; they have no common order in time,
+so test frames are drawn at random.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+from ase.units import Bohr, Hartree
+
+from experiments.core.errors import InputError
+from experiments.core.schema import setting
+from experiments.data.dataset import Dataset, Frames
+from experiments.data.download import RemoteFile, fetch, verify
+from experiments.data.kept import kept
+from experiments.data.parts import at_random
+from experiments.data.sources.extxyz import read_frames
+
+# The authors' repository, at the commit that brought the data and on its main branch. No checksum is known.
+_REPOSITORY = "https://raw.githubusercontent.com/BingqingCheng/ab-initio-thermodynamics-of-water"
+FILE = RemoteFile(
+    "water/dataset_1593.xyz",
+    tuple(
+        f"{_REPOSITORY}/{at}/training-set/dataset_1593.xyz"
+        for at in ("1fbec3baa990f60b5966a9c2a73db1b74dc74794", "master")
+    ),
+)
+_READER = 1  # raise it whenever the same file gives other frames
+
+
+@dataclass(frozen=True)
+class WaterConfig:
+    """`pool`, `holdout`, `test` in frames (pool null: all that are left)."""
+
+    pool: int | None = setting(None, low=1)
+    holdout: int = setting(64, low=0)
+    test: int = setting(200, low=1)
+    disjoint_seeds: int = setting(5, low=1)
+
+
+def water(config: WaterConfig) -> Dataset:
+    """The dataset of `config`, downloaded at the first use. Raises `InputError` for what cannot be had or read."""
+    path = fetch(FILE)
+    frames = kept("water", {"sha256": verify(path, FILE.sha256), "reader": _READER}, lambda: _read(str(path)))
+    return at_random("water", frames, config, {"source": "water", **asdict(config)})
+
+
+def _read(path: str) -> Frames:
+    frames = read_frames(path, "TotEnergy", "force", option="water")
+    # 64 molecules at 1 g/cm³ fill a cube of 12.4 Å, which is 23.5 Bohr: a file in Å has been converted already
+    sides = frames.cells.mean(axis=0).diagonal()
+    density = 18.015 / 6.02214076e23 * (frames.numbers[0] == 8).sum() / (np.prod(sides * Bohr) * 1e-24)
+    if not 0.5 < density < 2:
+        raise InputError(f"{path}: {density:.2g} g/cm³ if its lengths are in Bohr; accepted: the published file")
+    return replace(
+        frames,
+        positions=frames.positions * Bohr,
+        cells=frames.cells * Bohr,
+        energies=frames.energies * Hartree,
+        forces=frames.forces * (Hartree / Bohr),
+    )

@@ -1,0 +1,1 @@
+"""Networks to and from elsewhere: weights of mace-torch and nequip, ASE's calculator."""

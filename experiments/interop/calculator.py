@@ -1,0 +1,78 @@
+"""A finished run as a calculator of ASE: relaxations, vibrations and molecular dynamics with what was trained."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import ase
+import numpy as np
+from ase.calculators.calculator import Calculator, all_changes
+
+from experiments.core.errors import InputError
+from experiments.data.dataset import Frames
+from experiments.runs import trained
+from experiments.runs.execute import device_of
+from experiments.runs.store import Run
+
+
+class EquilawCalculator(Calculator):  # type: ignore[misc]
+    """Energies (eV) and forces (eV/Å) of the run in `run_directory` (`<store>/<id>`), in its own precision.
+
+    Any number of atoms of the elements that the run was trained on, also in periodic cells (without stress). Where the
+    training frames do not determine the energy of a composition, forces can be had and energies are refused.
+
+    Raises:
+        InputError: no such run, or not done; a run on the star teacher, whose bonds ASE's molecules do not carry. At a
+            calculation: elements that the model never saw, atoms on one point, an undetermined energy.
+    """
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces"]
+
+    def __init__(self, run_directory: str | os.PathLike[str], device: str = "cpu", **settings: Any) -> None:
+        super().__init__(**settings)
+        self.trained = trained.load(Run(Path(os.path.abspath(run_directory))), device_of(device))
+        if self.trained.bonded:
+            raise InputError(
+                f"{os.fspath(run_directory)}: its frames list their bonds (data=star, data=polynomial), which ASE's "
+                "atoms do not; accepted: runs on molecules"
+            )
+
+    def calculate(
+        self,
+        atoms: ase.Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Fills `results`."""
+        super().calculate(atoms, properties, system_changes)
+        frames = _frames(self.atoms)
+        self.trained.check(frames)
+        found = self.trained.geometry(frames)
+        self.results = {"forces": found.forces[0]}
+        try:
+            energy = float(found.energies[0] + self.trained.constants(frames.numbers)[0])
+        except InputError:
+            if {"energy", "free_energy"} & set(properties):
+                raise
+        else:
+            self.results |= {"energy": energy, "free_energy": energy}
+
+
+def _frames(atoms: ase.Atoms) -> Frames:
+    """One frame without labels."""
+    if len(atoms) == 0:
+        raise InputError("a molecule without atoms; accepted: one atom or more")
+    cell = np.where(atoms.pbc[:, None], np.asarray(atoms.cell), 0.0)
+    if np.linalg.matrix_rank(cell) < atoms.pbc.sum():
+        raise InputError(f"pbc={atoms.pbc.tolist()}: accepted: as many independent cell vectors in Å")
+    return Frames(
+        numbers=atoms.numbers[None].astype(np.int64),
+        positions=atoms.positions[None].astype(np.float64),
+        energies=np.zeros(1),
+        forces=np.zeros((1, len(atoms), 3)),
+        cells=cell[None].astype(np.float64),
+        pbc=atoms.pbc[None].astype(bool),
+    )

@@ -1,0 +1,99 @@
+"""`python -m experiments.interop.convert FILE --out DIR`: a network of mace-torch or nequip, to be used like a
+finished run.
+
+FILE is a checkpoint of nequip-train (nequip ≥ 0.7, `….ckpt`), or what `experiments.interop.export` wrote
+of a model of mace-torch. Files are read without running code that they name. DIR can then be given to
+`python -m experiments.runs.evaluate DIR data=NAME` and to the ASE calculator.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiments.config.run import jsonable
+from experiments.core import command, files
+from experiments.core.errors import InputError
+from experiments.interop import from_mace, from_nequip
+from experiments.runs import trained
+from experiments.runs.converted import Converted
+from experiments.runs.store import CONVERTED
+
+EXPORT = "experiments.interop.export"
+
+
+def read(path: Path) -> tuple[Converted, dict[str, str]]:
+    """The network in a file, and where it comes from.
+
+    Raises:
+        InputError: no such file, none that can be read without running its code, or a network that ours is not.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except pickle.UnpicklingError:
+        raise InputError(
+            f"{path}: reading it would run the code that it names; accepted: a checkpoint of nequip-train, and for "
+            f"a model of mace-torch that you trust, what `python -m {EXPORT} {path.name} --out FILE.pt` writes where "
+            "mace-torch is installed"
+        ) from None
+    except (RuntimeError, OSError, EOFError, ValueError) as error:
+        raise InputError(f"{path}: can't be read ({str(error).splitlines()[0]})") from None
+    source = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    try:
+        if "hyper_parameters" in content and "state_dict" in content:
+            settings = content["hyper_parameters"]["model"]
+            version = content["hyper_parameters"]["info_dict"]["versions"]["nequip"]
+            made = from_nequip.converted(from_nequip.averaged(content), settings)
+            return made, {"package": "nequip", "version": str(version), **source}
+        settings = json.loads(content["settings"])
+        made = from_mace.converted(content["tensors"], settings)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path}: lacks {error}; accepted: a checkpoint of nequip-train, or what {EXPORT} wrote"
+        ) from None
+    return made, {"package": settings["package"], "version": settings["version"], **source}
+
+
+def write(network: Converted, source: dict[str, str], directory: Path) -> None:
+    """Write the network where `experiments.runs.trained.load` finds it.
+
+    Raises:
+        InputError: something is there already, or the directory can't be made.
+    """
+    if directory.exists():
+        raise InputError(f"--out={directory}: is there already; accepted: a new directory")
+    files.creatable(directory, "--out")
+    (directory / "checkpoint").mkdir(parents=True)
+    trained.save_converted(directory, network)
+    model: dict[str, Any] = {"architecture": network.config.architecture, **dataclasses.asdict(network.config)}
+    files.write_json(directory / CONVERTED, {**source, "precision": network.precision, "model": jsonable(model)})
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code 0: done, 2: bad input (one line says what)."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.interop.convert", description="Take over a network of mace-torch or nequip."
+    )
+    parser.add_argument("file", type=Path, help=f"checkpoint of nequip-train, or what {EXPORT} wrote")
+    parser.add_argument("--out", type=Path, required=True, help="directory to make, to be used like a finished run's")
+    return command.run(_convert, parser.parse_args(arguments))
+
+
+def _convert(given: argparse.Namespace) -> None:
+    network, source = read(given.file)
+    write(network, source, given.out)
+    print(f"{given.out}: {source['package']} {source['version']}, {network.precision}: {network.config}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""Which network belongs to which settings: the only place that lists the networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from experiments.models.architectures import (
+    MaceConfig,
+    ModelConfig,
+    MpnnConfig,
+    NequipConfig,
+    PolynomialConfig,
+    TfnConfig,
+)
+from experiments.models.clouds import Clouds
+from experiments.models.cnn import Cnn
+from experiments.models.gcnn import Gcnn
+from experiments.models.group_architectures import (
+    CnnConfig,
+    GcnnConfig,
+    HarmonicConfig,
+    LorentzConfig,
+    MlpConfig,
+    MomentaConfig,
+    ScaleSpaceConfig,
+    Steerable3dConfig,
+)
+from experiments.models.harmonic import Harmonic
+from experiments.models.lorentz import Lorentz
+from experiments.models.mace import Mace
+from experiments.models.mlp import Mlp
+from experiments.models.momenta import Momenta
+from experiments.models.mpnn import Mpnn
+from experiments.models.nequip import Nequip
+from experiments.models.polynomial import Polynomial
+from experiments.models.scale_space import ScaleSpace
+from experiments.models.steerable3d import Steerable3d
+from experiments.models.tfn import Tfn
+from experiments.tasks import classification
+from experiments.tasks.molecules import Network
+from experiments.tasks.task import Model
+
+
+class Trainable(Network, Model, Protocol):
+    """A network that a task of molecules evaluates and the engine trains."""
+
+
+NETWORKS: dict[type[ModelConfig], Callable[[Any, int], Trainable]] = {
+    MaceConfig: Mace,
+    NequipConfig: Nequip,
+    TfnConfig: Tfn,
+    PolynomialConfig: Polynomial,
+    MpnnConfig: Mpnn,
+}
+"""Settings → network, made of settings and the number of species."""
+
+
+def network(config: ModelConfig, n_species: int) -> Trainable:
+    """The network of an architecture that is trained (`closed_form` is false)."""
+    return NETWORKS[type(config)](config, n_species)
+
+
+class ExampleTrainable(classification.Network, Model, Protocol):
+    """A network that a task of other examples evaluates and the engine trains."""
+
+
+EXAMPLE_NETWORKS: dict[type[ModelConfig], Callable[[Any, tuple[int, ...], int], ExampleTrainable]] = {
+    MlpConfig: Mlp,
+    CnnConfig: Cnn,
+    GcnnConfig: Gcnn,
+    HarmonicConfig: Harmonic,
+    ScaleSpaceConfig: ScaleSpace,
+    Steerable3dConfig: Steerable3d,
+    LorentzConfig: Lorentz,
+    MomentaConfig: Momenta,
+    MpnnConfig: lambda config, shape, outputs: Clouds(Mpnn(config, 1, outputs), shape),
+    TfnConfig: lambda config, shape, outputs: Clouds(Tfn(config, 1, outputs), shape),
+}
+"""The same for examples that are no molecules: made of settings, the shape of an input and the number of outputs."""
+
+
+def example_network(config: ModelConfig, shape: tuple[int, ...], outputs: int) -> ExampleTrainable:
+    """The network for examples of a shape, with one output a class (or one number)."""
+    return EXAMPLE_NETWORKS[type(config)](config, shape, outputs)

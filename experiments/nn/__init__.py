@@ -1,0 +1,1 @@
+"""Operations that networks share, with an explicit leading pack axis."""

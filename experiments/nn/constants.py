@@ -1,0 +1,30 @@
+"""Tensors that a network computes with in every call and never trains: couplings, bases, the metric.
+
+Moved from the host in every call, such a tensor would cost a GPU a wait each time, and as a copy inside of a traced
+step it would keep the step from being one CUDA graph.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes as outside_traces
+
+__all__ = ["Constant", "outside_traces"]  # outside_traces: what is made inside of it is a tensor, also during a trace
+
+
+class Constant:
+    """`value` (on the CPU) wherever it is needed, moved there once for each device and dtype that ask for it."""
+
+    def __init__(self, value: Tensor) -> None:
+        self.value = value
+        self._moved: dict[tuple[torch.device, torch.dtype], Tensor] = {}
+
+    def like(self, x: Tensor) -> Tensor:
+        """On the device of `x` and in its dtype; whole numbers stay whole."""
+        dtype = x.dtype if self.value.is_floating_point() else self.value.dtype
+        key = (x.device, dtype)
+        if key not in self._moved:
+            with outside_traces():  # a tracer's tensor must not outlive its trace
+                self._moved[key] = self.value.to(*key)
+        return self._moved[key]

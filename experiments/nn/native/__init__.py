@@ -1,0 +1,1 @@
+"""The C++ inner loop of symmetric contractions."""

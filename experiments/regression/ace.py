@@ -1,0 +1,319 @@
+"""Linear ACE: invariant polynomials of the neighbour density, with the derivatives that a fit to forces needs.
+
+Drautz 2019 (doi 10.1103/PhysRevB.99.014104) eqs. 15–27; Dusson et al. 2022 (arXiv 1911.03550) §3. Around atom i
+
+    A_{c,lm} = Σ_j δ(z, z_j) R_n(r_ij) Y_lm(r̂_ij),   channel c = (z, n),   l = 0 … edge_lmax
+    B_f      = Σ_m C_{m₁…m_k} A_{c₁,l₁m₁} ··· A_{c_k,l_km_k},   k = 1 … nu
+    E        = Σ_i w_{z_i}·B(i)
+
+with C the couplings to degree 0 and even Σl (no pseudo-scalars). Each unordered set of factors enters once, with the
+couplings that are symmetric in equal factors, so that no feature is a copy of others. Products include the terms
+in which two factors are the same neighbour, as the density trick has it.
+
+Which features there are: experiments/regression/ace_basis.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+import numpy as np
+import torch
+from numpy.polynomial import legendre
+from torch import Tensor
+
+from experiments.core.arrays import Floats, Ints
+from experiments.data.dataset import Frames
+from experiments.data.neighbours import neighbours
+from experiments.models.architectures import AceConfig
+from experiments.nn.radial import bessel, polynomial_cutoff
+from experiments.nn.spherical import spherical_harmonics
+from experiments.regression.ace_basis import Group, basis, most_features
+from experiments.regression.closed_form import Geometry, Isolated, Solution, check_frames
+from experiments.regression.least_squares import Design, alike, fits, solve
+from experiments.tasks.predictions import Predictions
+
+_CHUNK_BYTES = 2**27
+"""Memory of the force rows of one chunk of frames (a single frame may need more)."""
+_SMALLER = "a smaller P, nu, model.edge_lmax or model.n_radial"
+"""What takes less memory."""
+_CUTOFF_POWER = 2
+_RADIAL_NODES = 400  # Gauss–Legendre nodes: products of 2 × 32 Bessel functions have fewer than 70 oscillations
+
+
+@cache
+def _orthonormal(n_radial: int, cutoff: float) -> Tensor:
+    """`[n, n]` that makes Bessel × envelope orthonormal on [0, cutoff] with weight r² (Löwdin's symmetric way)."""
+    nodes, weights = legendre.leggauss(_RADIAL_NODES)
+    r = torch.tensor((nodes + 1) * cutoff / 2)
+    raw = bessel(r, cutoff, n_radial) * polynomial_cutoff(r, cutoff, _CUTOFF_POWER)[:, None]
+    overlap = raw.T @ (raw * (torch.tensor(weights) * cutoff / 2 * r**2)[:, None])
+    values, vectors = torch.linalg.eigh(overlap)
+    return torch.as_tensor((vectors / values.sqrt()) @ vectors.T)
+
+
+def radial_functions(distance: Tensor, cutoff: float, n_radial: int) -> Tensor:
+    """R_n(r), n = 1 … `n_radial`: `[...]` Å → `[..., n_radial]`; zero, with three derivatives, at the cutoff."""
+    raw = bessel(distance, cutoff, n_radial) * polynomial_cutoff(distance, cutoff, _CUTOFF_POWER)[..., None]
+    return raw @ _orthonormal(n_radial, cutoff)
+
+
+class LinearAce:
+    """The features of `AceConfig` for atoms of given `elements` (atomic numbers).
+
+    Coefficients are ordered (element of the centre, feature); there are `size` of them.
+    """
+
+    def __init__(self, config: AceConfig, elements: Sequence[int]) -> None:
+        self.config = config
+        self.elements = np.array(sorted(set(elements)), dtype=np.int64)
+        # what is built: with one factor, only l = 0 makes a scalar
+        self.lmax = config.edge_lmax if config.nu > 1 else 0
+        self._found: dict[tuple[int, int], _Beginnings] = {}
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """The features, listed when they are first needed: it takes seconds for many."""
+        return basis(len(self.elements), self.config.n_radial, self.config.edge_lmax, self.config.nu)
+
+    @cached_property
+    def per_element(self) -> int:
+        """Features of an atom."""
+        return sum(group.size for group in self.groups)
+
+    @property
+    def size(self) -> int:
+        """Coefficients."""
+        return self.per_element * len(self.elements)
+
+    def design(self, frames: Frames) -> Design:
+        """The design matrix of all frames at once; see `chunks` where that is too large."""
+        parts = list(self.chunks(frames))
+        order = np.argsort(np.concatenate([part.frames for part in parts]), kind="stable")
+        return Design(
+            np.arange(len(frames)),
+            np.concatenate([part.energies for part in parts])[order],
+            np.concatenate([part.forces for part in parts])[order],
+        )
+
+    def chunks(self, frames: Frames) -> Iterator[Design]:
+        """The design matrix in pieces of bounded memory; frames with the same atoms in a row come together.
+
+        Raises `InputError` for elements the model does not know, and for positions that are not finite.
+        """
+        self.check(frames)
+        for chosen in alike(frames, max(1, int(_CHUNK_BYTES / self._frame_bytes(frames, self.size)))):
+            yield self._design(frames.take(chosen), chosen)
+
+    def chunk_bytes(self, frames: Frames) -> float:
+        """Memory that a piece of the design matrix takes while it is made: it, its projection, and its parts."""
+        return 4 * max(float(_CHUNK_BYTES), self._frame_bytes(frames, self.size))
+
+    def _frame_bytes(self, frames: Frames, size: int) -> float:
+        atoms = frames.numbers.shape[1]
+        # a coordinate has M rows of the design and the slopes of all densities
+        slopes = len(self.elements) * self.config.n_radial * (self.lmax + 1) ** 2 * atoms
+        return float(8 * 3 * atoms * max(size, slopes))
+
+    def predict(self, coefficients: Floats, frames: Frames) -> Predictions:
+        """Energies (eV, without intercept) and forces (eV/Å) from coefficients `[M]`; never holds force rows."""
+        self.check(frames)
+        weights = torch.as_tensor(coefficients).reshape(len(self.elements), self.per_element)
+        # features of an atom, or functions of its edges, and what autograd keeps: about ten numbers each
+        atoms = frames.numbers.shape[1]
+        edges = max(16, atoms) * self.config.n_radial * (self.lmax + 1) ** 2
+        limit = max(1, _CHUNK_BYTES // (80 * atoms * max(self.per_element, edges)))
+        energies, forces = np.zeros(len(frames)), np.zeros(frames.positions.shape)
+        for start in range(0, len(frames), limit):
+            part = slice(start, start + limit)
+            near = _Neighbourhoods(frames.take(part), self.elements, self.config.cutoff)
+            vectors = near.vectors.requires_grad_(True)
+            density = self._density(self._edge_functions(vectors), near)
+            picked = weights[near.species.clamp(min=0).flatten()] * (near.species.flatten()[:, None] >= 0)
+            energy = torch.cat([b.flatten(1) for b in self._features(density.flatten(0, 1))], 1).mul(picked).sum(1)
+            (gradient,) = torch.autograd.grad(energy.sum(), vectors)
+            gradient = gradient * near.mask[..., None]
+            f, n, k = near.index.shape
+            sent = torch.zeros(f, n, 3, dtype=torch.float64).scatter_add_(
+                1, near.index.reshape(f, n * k, 1).expand(-1, -1, 3), gradient.reshape(f, n * k, 3)
+            )
+            energies[part] = energy.detach().reshape(f, n).sum(1).numpy()
+            forces[part] = (gradient.sum(2) - sent).numpy()
+        return Predictions(energies, forces)
+
+    def check(self, frames: Frames) -> None:
+        """Raises `InputError` for elements the model does not know, and for positions that are not finite."""
+        check_frames(frames, self.elements)
+
+    def _edge_functions(self, vectors: Tensor) -> Tensor:
+        """φ = R_n(r) Y_lm(r̂) of edge vectors: `[..., 3]` → `[..., n, (lmax+1)²]`."""
+        distance = vectors.square().sum(-1).sqrt()
+        harmonics = spherical_harmonics(self.lmax, vectors / distance[..., None])
+        radial = radial_functions(distance, self.config.cutoff, self.config.n_radial)
+        return radial[..., :, None] * harmonics[..., None, :]
+
+    def _density(self, edge: Tensor, near: _Neighbourhoods) -> Tensor:
+        """A: φ `[f, i, k, n, lm]` → `[f, i, c, lm]`."""
+        return torch.einsum("fiks,fiknm->fisnm", near.senders_species, edge).flatten(2, 3)
+
+    def _features(self, density: Tensor) -> Iterator[Tensor]:
+        """B of every group: A `[i, c, lm]` → `[i, t, p]`."""
+        for number, group in enumerate(self.groups):
+            last = _harmonic(density, group.degrees[-1])[:, group.channels[:, -1]]  # [i, t, m]
+            beginnings = self._beginnings(number, len(group.degrees) - 1)
+            partial = _contract(density, group.degrees[:-1], beginnings, group.coupling)
+            yield (partial * last[..., None]).sum(2)
+
+    def _beginnings(self, number: int, left_out: int) -> _Beginnings:
+        """Of the factors of a group but one; remembered, for a search takes longer than what it saves a frame."""
+        key = (number, left_out)
+        if key not in self._found:
+            channels = self.groups[number].channels
+            self._found[key] = _Beginnings.of(torch.cat([channels[:, :left_out], channels[:, left_out + 1 :]], 1))
+        return self._found[key]
+
+    def _design(self, frames: Frames, chosen: Ints) -> Design:
+        near = _Neighbourhoods(frames, self.elements, self.config.cutoff)
+        f, n = near.species.shape
+        edge, slopes = near.vectors, []
+        for axis in range(3):  # ∂φ/∂v by forward differentiation: three directions instead of n·lm outputs
+            direction = torch.zeros_like(near.vectors)
+            direction[..., axis] = 1.0
+            both = torch.func.jvp(self._edge_functions, (near.vectors,), (direction,))
+            edge = both[0]
+            slopes.append(both[1])
+        density = self._density(edge, near)  # [f, i, c, lm]
+        # ∂A_i/∂x_a: an edge moves its sender, and its receiver the other way
+        by_slot = torch.stack(slopes, -3) * near.mask[..., None, None, None]  # [f, i, k, x, n, lm]
+        moved = torch.einsum("fika,fiks,fikxnm->fsnaxim", near.senders, near.senders_species, by_slot)
+        own = torch.arange(n)
+        moved[:, :, :, own, :, own] -= torch.einsum("fiks,fikxnm->ifsnxm", near.senders_species, by_slot)
+        moved = moved.reshape(f, -1, 3 * n, n, by_slot.shape[-1])  # [f, c, (a x), i, lm]
+        energies = torch.zeros(f, self.size, dtype=torch.float64)
+        forces = torch.zeros(f, 3 * n, self.size, dtype=torch.float64)
+        for s in range(len(self.elements)):
+            atoms = torch.nonzero(near.species[0] == s)[:, 0]  # the same in every frame of the chunk
+            if len(atoms):
+                columns = slice(s * self.per_element, (s + 1) * self.per_element)
+                self._centre(density[:, atoms], moved[:, :, :, atoms], energies[:, columns], forces[:, :, columns])
+        return Design(chosen, energies.numpy(), forces.reshape(f, n, 3, self.size).numpy())
+
+    def _centre(self, density: Tensor, moved: Tensor, energies: Tensor, forces: Tensor) -> None:
+        """Writes Σ_i B `[f, M_s]` and −∂/∂x `[f, (a x), M_s]` of the centres of one element."""
+        f, i = density.shape[:2]
+        atoms = density.flatten(0, 1)
+        by_degree = [
+            moved[..., degree**2 : (degree + 1) ** 2].flatten(3) for degree in range(self.lmax + 1)
+        ]  # [f, c, (a x), (i m)]
+        start = 0
+        for number, group in enumerate(self.groups):
+            t, p = len(group.channels), group.coupling.shape[-1]
+            for q, degree in enumerate(group.degrees):
+                degrees = group.degrees[:q] + group.degrees[q + 1 :]
+                coupling = torch.movedim(group.coupling, q, -2)
+                partial = _contract(atoms, degrees, self._beginnings(number, q), coupling)  # ∂B/∂A_q [i, t, m, p]
+                if q == 0:
+                    value = (partial * _harmonic(atoms, degree)[:, group.channels[:, 0], :, None]).sum(2)
+                    energies[:, start : start + t * p] = value.reshape(f, i, t * p).sum(1)
+                partial = partial.reshape(f, i, t, 2 * degree + 1, p).permute(0, 1, 3, 2, 4).flatten(1, 2)
+                for channel in sorted(set(group.channels[:, q].tolist())):
+                    rows = torch.nonzero(group.channels[:, q] == channel)[:, 0]
+                    where = (start + rows[:, None] * p + torch.arange(p)).flatten()
+                    forces[:, :, where] -= by_degree[degree][:, channel] @ partial[:, :, rows].flatten(2)
+            start += t * p
+
+
+class Ace(LinearAce):
+    """Linear ACE as a model that solves itself."""
+
+    def accept(self, train: Frames, test: Frames) -> None:
+        """Any frames of the elements; refuses what memory cannot hold before features are listed."""
+        self.check(train)
+        self.check(test)
+        c = self.config
+        most = len(self.elements) * most_features(len(self.elements), c.n_radial, c.edge_lmax, c.nu)
+        fits(train, most, 4 * self._frame_bytes(train, most), c.force_weight, _SMALLER)
+
+    def solve(self, frames: Frames, isolated: Isolated, seed: int) -> Solution:
+        """By least squares; nothing is random."""
+        config = self.config
+        fitted = solve(self, frames, config.energy_weight, config.force_weight, isolated, smaller=_SMALLER)
+        return fitted.solution()
+
+    def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:
+        """What the coefficients predict."""
+        return lambda frames: self.predict(tensors["coefficients"].numpy(), frames)
+
+
+@dataclass(frozen=True, init=False)
+class _Neighbourhoods:
+    """Neighbours of a chunk as tensors.
+
+    vectors `[f, i, k, 3]`; mask, index `[f, i, k]`; species `[f, i]` (−1 for padding); senders `[f, i, k, a]`
+    and senders_species `[f, i, k, s]` are one-hot, zero where masked.
+    """
+
+    vectors: Tensor
+    mask: Tensor
+    index: Tensor
+    species: Tensor
+    senders: Tensor
+    senders_species: Tensor
+
+    def __init__(self, frames: Frames, elements: Ints, cutoff: float) -> None:
+        found = neighbours(frames, cutoff)
+        species = np.where(frames.numbers > 0, np.searchsorted(elements, frames.numbers), -1)
+        senders = (found.index[..., None] == np.arange(frames.numbers.shape[1])) & found.mask[..., None]
+        sent = np.take_along_axis(species[:, None, :], found.index.reshape(len(frames), 1, -1), 2)
+        one_hot = (sent.reshape(found.index.shape)[..., None] == np.arange(len(elements))) & found.mask[..., None]
+        for name, array, dtype in (
+            ("vectors", found.vectors, torch.float64),
+            ("mask", found.mask, torch.float64),
+            ("index", found.index, torch.int64),
+            ("species", species, torch.int64),
+            ("senders", senders, torch.float64),
+            ("senders_species", one_hot, torch.float64),
+        ):
+            object.__setattr__(self, name, torch.as_tensor(array, dtype=dtype))
+
+
+def _harmonic(density: Tensor, degree: int) -> Tensor:
+    return density[..., degree**2 : (degree + 1) ** 2]
+
+
+@dataclass(frozen=True)
+class _Beginnings:
+    """The distinct beginnings of rows of channels `[t, k]`, which many features share.
+
+    steps  for each of the k factors its channel `[b]` in every beginning, and the beginning before it `[b]`
+    rows   `[t]` which of the last ones each row is
+    """
+
+    steps: tuple[tuple[Tensor, Tensor], ...]
+    rows: Tensor
+
+    @staticmethod
+    def of(channels: Tensor) -> _Beginnings:
+        """Of all rows."""
+        steps = []
+        rows = torch.zeros(len(channels), dtype=torch.int64)
+        for j in range(channels.shape[1]):
+            beginnings, new = torch.unique(channels[:, : j + 1], dim=0, return_inverse=True)
+            parent = torch.zeros(len(beginnings), dtype=torch.int64)
+            parent[new] = rows
+            steps.append((beginnings[:, -1], parent))
+            rows = new
+        return _Beginnings(tuple(steps), rows)
+
+
+def _contract(density: Tensor, degrees: tuple[int, ...], beginnings: _Beginnings, coupling: Tensor) -> Tensor:
+    """The coupling contracted with all factors but the last: A `[i, c, lm]` → `[i, t, m_last, p]`."""
+    partial = coupling[None, None]  # [i, beginnings, m, …, m_last, p]
+    for j, (degree, (channel, parent)) in enumerate(zip(degrees, beginnings.steps, strict=True)):
+        factor = _harmonic(density, degree)[:, channel]  # [i, beginnings, m]
+        before = partial.expand(density.shape[0], *partial.shape[1:])[:, parent] if j else partial
+        partial = torch.einsum("ibm,ibm...->ib...", factor, before.expand(*factor.shape[:2], *before.shape[2:]))
+    rows = beginnings.rows
+    return partial[:, rows] if degrees else partial.expand(density.shape[0], len(rows), *coupling.shape)

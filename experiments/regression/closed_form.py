@@ -1,0 +1,241 @@
+"""Models that solve themselves from training frames, without an optimiser: what they share, and their labels' weights.
+
+Loss, as for networks: energy_weight · mean over frames of (ΔE per atom)² + force_weight · mean over components of
+ΔF², with E in eV, F in eV/Å (the units of the force RMS × 1 Å and of the force RMS, which cancel here). What else a
+model has to choose it chooses by leaving out training frames (`experiments.regression.ridge`): P counts every
+label used.
+
+Forces of non-periodic molecules have six directions a frame that no invariant energy can reach (net force and
+torque). They are projected out: half the rows of a small molecule less, exactly the same fit.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from experiments.core.arrays import Floats, Ints
+from experiments.core.errors import InputError
+from experiments.data.baseline import Baseline, composition, fit_baseline
+from experiments.data.dataset import Frames
+from experiments.tasks.predictions import Predictions
+
+_INERTIA = 1e-4
+"""A direction in which atoms move by less than this (relative to the largest) under rotations counts as none: linear
+molecules have two rotations. Their rows would be round-off."""
+_GROUPS = Path("/sys/fs/cgroup")
+_GROUP_MEMORY = (
+    ("memory.max", "memory.current"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+)
+"""Limit and use of a control group's memory, in version 2 and 1."""
+
+Isolated = Mapping[int, float] | None
+"""Energies of free atoms in eV by atomic number, for the baseline, where they are known."""
+Geometry = Callable[[Frames], Predictions]
+"""Energies (eV) without what composition explains, and forces (eV/Å)."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A solved model.
+
+    tensors       what its checkpoint keeps: with the settings they make its geometry (`ClosedForm.geometry`)
+    baseline      energy of a composition (eV), from the training frames
+    per_atom      `[s]` energy of an atom of each element on top of the baseline (eV)
+    n_parameters  numbers that were fitted
+    facts         how: what goes into the run's result as `fit`
+    """
+
+    tensors: Mapping[str, Tensor]
+    baseline: Baseline
+    per_atom: Floats
+    n_parameters: int
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ClosedForm(Protocol):
+    """A model that solves itself from training frames; made of its settings and the ascending atomic numbers."""
+
+    def accept(self, train: Frames, test: Frames) -> None:
+        """Raises `InputError` for frames that the model is not made for, before anything long begins."""
+        ...
+
+    def solve(self, frames: Frames, isolated: Isolated, seed: int) -> Solution:
+        """Fit all of `frames`; `seed` draws what is random in the model (initial weights), if anything.
+
+        Raises:
+            InputError: no frames or atoms, labels that are not finite, no weight, frames that the model is not made
+                for, more memory than there is.
+        """
+        ...
+
+    def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:
+        """What a solution's `tensors` predict; it raises `InputError` for frames that the model is not made for."""
+        ...
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Training labels as rows of a least-squares problem: sums of the loss times 3 × the number of atoms.
+
+    baseline       of the training frames
+    counts         `[F, s]` atoms of each element: columns whose coefficients are energies per atom
+    energies       `[F]` in eV, without the baseline
+    energy_weight  `[F]` what an energy row is multiplied by
+    force_weight   what a force row is multiplied by
+    """
+
+    baseline: Baseline
+    counts: Floats
+    energies: Floats
+    energy_weight: Floats
+    force_weight: float
+
+    @staticmethod
+    def of(frames: Frames, elements: Ints, isolated: Isolated, energy_weight: float, force_weight: float) -> Labels:
+        """Of all `frames` (`check_labels`), with the weights of the loss.
+
+        Raises:
+            InputError: no weight.
+        """
+        if energy_weight == 0 and force_weight == 0:
+            raise InputError("model.energy_weight=0 and model.force_weight=0: nothing to fit; one of them must be > 0")
+        baseline = fit_baseline(frames.numbers, frames.energies, isolated)
+        counts = composition(frames.numbers, elements)
+        atoms = counts.sum(1)
+        return Labels(
+            baseline,
+            counts,
+            frames.energies - baseline.predict(frames.numbers),
+            np.sqrt(energy_weight * 3 * atoms.sum() / len(frames)) / atoms,
+            float(np.sqrt(force_weight)),
+        )
+
+    def per_atom(self, fitted: Floats, predicted: Floats) -> Floats:
+        """Energies per atom `[s]`: those `fitted`, or, where forces alone leave the constant open, the best for
+        `predicted` `[F]` (eV): the mean per atom, as for networks."""
+        if self.energy_weight.any():
+            return fitted
+        atoms = self.counts.sum(1)
+        rest = (self.energies - predicted) / atoms
+        return np.asarray(np.linalg.lstsq(self.counts / atoms[:, None], rest, rcond=1e-10)[0])
+
+
+def reachable(positions: Floats, periodic: np.ndarray) -> tuple[Floats, Ints]:
+    """Orthonormal directions in which forces of an invariant energy can point: `[f, n, 3]` Å → `[f, 3n, r]`.
+
+    Columns beyond a frame's own number `[f]` are zero. Cell vectors break rotations: periodic frames keep them.
+    """
+    f, n, _ = positions.shape
+    centred = positions - positions.mean(1, keepdims=True)
+    rigid = np.zeros((f, n, 3, 6))
+    for axis in range(3):
+        unit = np.eye(3)[axis]
+        rigid[..., axis] = unit / np.sqrt(n)
+        rigid[..., 3 + axis] = np.cross(unit, centred)
+    rigid[periodic, ..., 3:] = 0.0
+    size = np.sqrt((rigid[..., 3:] ** 2).sum((1, 2, 3), keepdims=True))
+    rigid[..., 3:] /= np.where(size > 0, size, 1.0)
+    u, s, _ = np.linalg.svd(rigid.reshape(f, 3 * n, 6), full_matrices=True)
+    s = np.concatenate([s, np.zeros((f, max(0, 6 - s.shape[1])))], 1)[:, :6]
+    frozen = (s > _INERTIA).sum(1)  # [f]
+    least = int(frozen.min(initial=6))
+    onto = u[:, :, least:] * (np.arange(least, u.shape[2]) >= frozen[:, None])[:, None, :]
+    return onto, 3 * n - frozen
+
+
+def check_labels(frames: Frames) -> None:
+    """Raises `InputError` where there is nothing to fit, or labels are not finite (forces may be unknown)."""
+    if len(frames) == 0:
+        raise InputError("a fit in closed form got no training frames; accepted: P ≥ 1")
+    if not (frames.numbers > 0).any(1).all():
+        raise InputError(f"training frame {int(np.argmin((frames.numbers > 0).any(1)))}: it has no atoms")
+    for name, values in (("energy", frames.energies), ("forces", frames.forces), ("positions", frames.positions)):
+        bad = ~np.isfinite(values.reshape(len(frames), -1)).all(1)
+        if bad.any() and (frames.has_forces or name != "forces"):
+            raise InputError(
+                f"training frame {int(np.argmax(bad))}: {name} not finite; accepted: numbers (eV, eV/Å, Å)"
+            )
+
+
+def check_frames(frames: Frames, elements: Sequence[int] | Ints) -> None:
+    """Raises `InputError` for elements that are not among `elements`, and for positions that are not finite."""
+    strange = ~np.isin(frames.numbers, elements) & (frames.numbers > 0)
+    if strange.any():
+        f, n = np.argwhere(strange)[0]
+        raise InputError(
+            f"frame {f}, atom {n}: atomic number {frames.numbers[f, n]} is not among those of the fit; "
+            f"accepted: {', '.join(str(z) for z in elements)}"
+        )
+    if not np.isfinite(frames.positions).all():
+        f, n = np.argwhere(~np.isfinite(frames.positions))[0, :2]
+        raise InputError(f"frame {f}, atom {n}: its position is not finite; accepted: numbers in Å")
+
+
+def one_molecule(frames: Frames, numbers: Ints, model: str) -> None:
+    """Raises `InputError` unless every frame has the atoms `numbers` `[N]` in this order and no period."""
+    if frames.pbc.any():
+        raise InputError(
+            f"frame {int(np.argmax(frames.pbc.any(1)))} is periodic: model={model} compares frames of one molecule; "
+            "accepted: frames without a cell, or another model"
+        )
+    real = frames.numbers > 0
+    for f in np.flatnonzero(~_same_atoms(frames.numbers, numbers)):
+        raise InputError(
+            f"frame {f} holds {_formula(frames.numbers[f][real[f]])}: model={model} compares frames of one molecule; "
+            f"accepted: {_formula(numbers)}, the atoms of the training frames in their order"
+        )
+
+
+def _same_atoms(padded: Ints, numbers: Ints) -> np.ndarray:
+    n = len(numbers)
+    if padded.shape[1] < n:
+        return np.zeros(len(padded), dtype=bool)
+    return np.asarray((padded[:, :n] == numbers).all(1) & (padded[:, n:] == 0).all(1))
+
+
+def _formula(numbers: Ints) -> str:
+    from ase.data import chemical_symbols
+
+    return " ".join(chemical_symbols[int(z)] for z in numbers)
+
+
+def room(needed: float, what: str, accepted: str) -> None:
+    """Refuse what does not fit into memory before it is allocated.
+
+    Args:
+        needed: bytes at the peak.
+        what: what takes them, and accepted: what would take less; parts of the message.
+
+    Raises:
+        InputError: this machine has less.
+    """
+    free = free_memory()
+    if needed > free:
+        raise InputError(
+            f"{what}: needs about {needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free; "
+            f"accepted: {accepted}"
+        )
+
+
+def free_memory() -> float:
+    """Bytes that this process may still take: the machine's, or what is left of its control group's limit."""
+    found = [float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))]
+    try:
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        found.append(1024.0 * int(lines["MemAvailable"].split()[0]))
+    except (OSError, KeyError, ValueError):
+        pass  # no Linux: all of the machine's memory counts as free
+    for limit, used in _GROUP_MEMORY:
+        try:
+            found.append(float((_GROUPS / limit).read_text()) - float((_GROUPS / used).read_text()))
+        except (OSError, ValueError):
+            continue  # no such group, or "max": no limit
+    return max(0.0, min(found))

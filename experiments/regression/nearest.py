@@ -1,0 +1,102 @@
+"""The labels of the nearest training frame: the Lipschitz reference, |E − E_nearest| ≤ Lip·δ(P) with δ ~ P^(−1/d).
+
+von Luxburg & Bousquet 2004 (JMLR 5:669), and the elementary argument for ε ∝ P^(−1/d). Forces are the neighbour's,
+turned back onto the frame by the alignment that lays one on the other (Kabsch 1976) and handed to the atoms that match;
+the metric of sorted distances does not tell mirror images apart, so that its alignment may be improper. They are
+labels, not the gradient of the energy, which is constant in pieces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from experiments.core.arrays import Floats, Ints
+from experiments.data.baseline import fit_baseline
+from experiments.data.dataset import Frames
+from experiments.data.distances import Aligned, align, descriptor
+from experiments.models.architectures import NearestConfig
+from experiments.regression.closed_form import Geometry, Isolated, Solution, check_labels, one_molecule
+from experiments.tasks.predictions import Predictions
+
+
+class Nearest:
+    """The nearest training frame as a model that solves itself; of several at one distance any."""
+
+    def __init__(self, config: NearestConfig, elements: Sequence[int]) -> None:
+        self.config = config
+        self.elements = np.array(elements, dtype=np.int64)
+
+    def accept(self, train: Frames, test: Frames) -> None:
+        """Frames of one molecule, its atoms in one order."""
+        numbers = train.numbers[0][train.numbers[0] > 0]
+        one_molecule(train, numbers, "nearest")
+        one_molecule(test, numbers, "nearest")
+
+    def solve(self, frames: Frames, isolated: Isolated, seed: int) -> Solution:
+        """Remembers all frames."""
+        check_labels(frames)
+        self.accept(frames, frames)
+        baseline = fit_baseline(frames.numbers, frames.energies, isolated)
+        real = frames.numbers[0] > 0
+        tensors = {
+            "numbers": torch.as_tensor(frames.numbers[0][real]),
+            "positions": torch.as_tensor(frames.positions[:, real]),
+            "energies": torch.as_tensor(frames.energies - baseline.predict(frames.numbers)),
+            "forces": torch.as_tensor(frames.forces[:, real]),
+        }
+        return Solution(tensors, baseline, np.zeros(len(self.elements)), n_parameters=0)
+
+    def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:
+        """The labels of the nearest of the frames that `tensors` hold."""
+        stored = {name: value.numpy() for name, value in tensors.items()}
+        numbers, known = stored["numbers"], stored["positions"]
+        n = len(numbers)
+        search = SEARCHES[self.config.metric]
+        improper = self.config.metric == "descriptor"
+
+        def predict(frames: Frames) -> Predictions:
+            one_molecule(frames, numbers, "nearest")
+            if len(frames) == 0:
+                return Predictions(np.zeros(0), np.zeros(frames.positions.shape))
+            positions = frames.positions[:, :n]
+            found = search(positions, known, numbers) if n > 1 else np.zeros(len(frames), dtype=np.int64)
+            forces = np.zeros(frames.positions.shape)
+            for f, k in enumerate(found):
+                forces[f, :n] = carried(positions[f], known[k], stored["forces"][k], numbers, improper)
+            return Predictions(stored["energies"][found], forces)
+
+        return predict
+
+
+def carried(frame: Floats, other: Floats, forces: Floats, numbers: Ints, improper: bool) -> Floats:
+    """The `forces` `[N, 3]` of the `other` frame, on the atoms and in the orientation of `frame` `[N, 3]`.
+
+    `improper`: its mirror image counts too, where that lies closer.
+    """
+    found = align(frame, other[None], numbers)
+    turn = found.turn[0]
+    if improper:
+        mirrored = align(-frame, other[None], numbers)
+        if mirrored.rmsd[0] < found.rmsd[0]:
+            found, turn = mirrored, -mirrored.turn[0]
+    return np.asarray(forces[found.order[0]] @ turn.T)
+
+
+def by_descriptor(positions: Floats, known: Floats, numbers: Ints) -> Ints:
+    """Which of the known frames `[P, N, 3]` (Å) is nearest to each of others `[T, N, 3]`. `[T]`"""
+    return np.asarray(cKDTree(descriptor(known, numbers)).query(descriptor(positions, numbers))[1], dtype=np.int64)
+
+
+def by_alignment(positions: Floats, known: Floats, numbers: Ints) -> Ints:
+    """The same by aligned RMSD."""
+    far, near = (1 / descriptor(x, numbers) for x in (known, positions))
+    return Aligned(positions, known, near, far, numbers).nearest(len(known), most=1)[1][:, 0]
+
+
+SEARCHES = {"descriptor": by_descriptor, "aligned_rmsd": by_alignment}
+"""By the name of the metric."""

@@ -1,0 +1,117 @@
+"""Students of the teachers on spheres and tori: kernel regression and the nearest neighbour, on points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from scipy.linalg import cho_factor, cho_solve
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from experiments.core.arrays import Floats
+from experiments.core.errors import InputError
+from experiments.core.kernels import kernel_matrix
+from experiments.data.baseline import Baseline
+from experiments.data.dataset import Frames
+from experiments.models.architectures import PointKernelConfig, PointNearestConfig
+from experiments.regression.closed_form import Geometry, Isolated, Solution
+from experiments.tasks.predictions import Predictions
+
+_JITTER = 1e-12  # relative to k(0) = 1: what Cholesky needs of a matrix that is positive to round-off
+
+
+def points_of(frames: Frames) -> Floats:
+    """The points `[F, D]`. Raises `InputError` where the frames are of atoms."""
+    if frames.points is None:
+        raise InputError("frames of atoms have no points; accepted: data=sphere, data=torus")
+    return frames.points
+
+
+def alike(points: Floats, known: Floats) -> Floats:
+    """`points` `[F, D]`. Raises `InputError` unless the `known` ones have as many coordinates."""
+    D = known.shape[1]
+    if points.shape[1] != D:
+        raise InputError(f"points of {points.shape[1]} coordinates: the model learned from {D}; accepted: {D}")
+    return points
+
+
+def solution(tensors: Mapping[str, Floats], elements: Sequence[int], n_parameters: int) -> Solution:
+    """Without a baseline: labels of teachers have no composition."""
+    known = np.array(elements, dtype=np.int64)
+    kept = {name: torch.as_tensor(np.ascontiguousarray(value)) for name, value in tensors.items()}
+    return Solution(kept, Baseline(known, np.zeros(len(known))), np.zeros(len(known)), n_parameters)
+
+
+def predictions(frames: Frames, labels: Floats) -> Predictions:
+    """Labels alone: nothing here has forces."""
+    return Predictions(labels, np.full(frames.forces.shape, np.nan))
+
+
+class PointKernel:
+    """f(x) = Σ_i a_i k(x, x_i) with (K + ridge) a = y: the mean of a Gaussian process."""
+
+    def __init__(self, config: PointKernelConfig, elements: Sequence[int]) -> None:
+        self.config = config
+        self.elements = elements
+
+    def accept(self, train: Frames, test: Frames) -> None:
+        """Points of one dimension; pairs of angles for a kernel that knows the invariance of the torus."""
+        for frames in (train, test):
+            self._seen(frames)
+
+    def solve(self, frames: Frames, isolated: Isolated, seed: int) -> Solution:
+        """Raises `InputError` for a kernel matrix that is singular to round-off."""
+        x = self._seen(frames)
+        matrix = kernel_matrix(self.config.kernel, x, x, self.config.length)
+        matrix[np.diag_indices(len(x))] += self.config.ridge + _JITTER
+        try:
+            weights = cho_solve(cho_factor(matrix, lower=True, overwrite_a=True), frames.energies)
+        except np.linalg.LinAlgError:
+            raise InputError(
+                f"model.length={self.config.length:g}: the {self.config.kernel} kernel of {len(x)} points is singular "
+                "to round-off; accepted: a smaller length, or model.ridge > 0"
+            ) from None
+        return solution({"points": x, "weights": weights}, self.elements, len(x))
+
+    def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:
+        """The regression function."""
+        x, weights = tensors["points"].numpy(), tensors["weights"].numpy()
+
+        def predict(frames: Frames) -> Predictions:
+            matrix = kernel_matrix(self.config.kernel, alike(self._seen(frames), x), x, self.config.length)
+            return predictions(frames, matrix @ weights)
+
+        return predict
+
+    def _seen(self, frames: Frames) -> Floats:
+        """What the kernel sees of the points: all, or cos and sin of θ1 − θ2."""
+        points = points_of(frames)
+        if not self.config.quotient:
+            return points
+        if points.shape[1] != 4:
+            raise InputError("model.quotient=true: needs pairs of angles; accepted: data=torus data.dimension=2")
+        c1, s1, c2, s2 = points.T
+        return np.stack([c1 * c2 + s1 * s2, s1 * c2 - c1 * s2], axis=1)
+
+
+class PointNearest:
+    """The label of the nearest training point."""
+
+    def __init__(self, config: PointNearestConfig, elements: Sequence[int]) -> None:
+        self.elements = elements
+
+    def accept(self, train: Frames, test: Frames) -> None:
+        """Points of one dimension."""
+        points_of(train), points_of(test)
+
+    def solve(self, frames: Frames, isolated: Isolated, seed: int) -> Solution:
+        """Remembers all points."""
+        return solution({"points": points_of(frames), "labels": frames.energies}, self.elements, 0)
+
+    def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:
+        """The label of the nearest of the points that `tensors` hold."""
+        x, labels = tensors["points"].numpy(), tensors["labels"].numpy()
+        tree = cKDTree(x)
+        return lambda frames: predictions(frames, labels[tree.query(alike(points_of(frames), x))[1]])

@@ -1,0 +1,207 @@
+"""`python -m experiments.runs.evaluate RUN [data=NAME data.KEY=VALUE …]`: a finished run's errors on other test
+examples.
+
+Those are of the kind that it learned from: frames of atoms, images, voxels, jets, ….
+
+Errors go to `<RUN>/evaluations/<test set>-<digest of them>.json` and `….frame_errors.parquet`; the run's own
+result stays as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments.core import command, files
+from experiments.core.errors import InputError, one_line
+from experiments.core.kinds import kind_of, sources_of
+from experiments.core.paths import CONF
+from experiments.core.wording import printed
+from experiments.data import load
+from experiments.data.dataset import Dataset, Frames
+from experiments.data.examples import Examples, ExampleSet
+from experiments.data.sources.ase_db import AseDbConfig, atoms_of_db
+from experiments.data.sources.extxyz import ExtxyzConfig, atoms_of_file, frames_of
+from experiments.runs.store import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+    from experiments.tasks.metrics import MetricValue
+
+
+def section_of(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
+    """The section `data` to evaluate on: a named one from `conf/data`, or the run's own, with changed keys.
+
+    Raises:
+        InputError: other overrides than those of data; an unknown dataset or key.
+    """
+    for word in overrides:
+        if not word.startswith(("data=", "data.")):
+            raise InputError(f"{word}: accepted: data=NAME and data.KEY=VALUE")
+    try:
+        if any(word.startswith("data=") for word in overrides):
+            with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+                composed = compose("config", list(overrides)).data
+        else:
+            if run.converted() is not None:
+                raise InputError(
+                    f"{run.path}: a converted network has no data of its own; accepted: data=NAME beside it"
+                )
+            composed = OmegaConf.create(run.config()["data"])
+            for override in OverridesParser.create().parse_overrides(list(overrides)):
+                OmegaConf.update(composed, override.key_or_group.removeprefix("data."), override.value())
+        section = OmegaConf.to_container(composed, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(one_line(error)) from None
+    assert isinstance(section, dict)
+    for key in ("subset", "subset_seed"):  # say what trains
+        section.pop(key, None)
+    if section.get("source") in ("extxyz", "ase_db") and section.get("train") == "???":
+        section["train"] = ""  # not read
+    return {str(key): value for key, value in section.items()}
+
+
+def check_kind(run: Run, section: Mapping[str, Any]) -> None:
+    """Raises `InputError` where the section holds other kinds of examples than the run learned from."""
+    learned = "molecules" if run.converted() is not None else kind_of(run.config()["data"])
+    held = kind_of(section)
+    if learned is not None and held is not None and held != learned:
+        raise InputError(
+            f"data.source={section['source']}: holds {held}, and {run.path} learned from {learned}; "
+            f"accepted: {sources_of(learned)}"
+        )
+
+
+def test_frames(section: Mapping[str, Any]) -> tuple[str, Frames]:
+    """Name and frames of the section's test set; of files only that of the test frames is read."""
+    settings = load.parse(section)
+    if isinstance(settings, ExtxyzConfig):
+        rows = atoms_of_db if isinstance(settings, AseDbConfig) else atoms_of_file
+        frames = frames_of(rows(settings.test, "data.test"), settings.energy_key, settings.forces_key)
+        return Path(settings.test).stem, frames
+    dataset = load.load_any(section)
+    assert isinstance(dataset, Dataset)  # by its kind
+    return dataset.test_set, dataset.test
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Errors on a test set: of each example and by metric; `test` are the examples."""
+
+    name: str
+    test: Frames | Examples
+    by_example: pd.DataFrame
+    errors: Mapping[str, MetricValue]
+    units: Mapping[str, str]
+
+
+def judged(run: Run, section: Mapping[str, Any], place: torch.device) -> Judged:
+    """What `evaluate` writes down. Raises `InputError` likewise."""
+    from experiments.runs import trained, trained_examples
+    from experiments.tasks import classification, metrics
+
+    stored = trained.stored_of(run)
+    check_kind(run, section)
+    if "n_classes" not in stored.facts:
+        model = trained.load(run, place)
+        name, frames = test_frames(section)
+        by_frame = metrics.frame_errors(model.predict(frames), frames)
+        return Judged(name, frames, by_frame, metrics.metrics_of(by_frame), metrics.UNITS)
+    network = trained_examples.load(run, place)
+    dataset = load.load_any(section)
+    assert isinstance(dataset, ExampleSet)  # by its kind
+    found = network.errors(dataset)
+    errors, units = classification.metrics_of(found, dataset), classification.units_of(dataset)
+    return Judged(f"{dataset.name}_{dataset.test_set}", dataset.test, found, errors, units)
+
+
+def evaluate(run: Run, section: Mapping[str, Any], device: str = "cpu") -> tuple[dict[str, Any], Path]:
+    """Errors of the run on the section's test examples (frames: eV, eV/Å), and the file that they were written to.
+
+    Raises:
+        InputError: a run that is not done, data of another kind, that can't be read, or with elements, shapes or
+            classes that the model never saw, labels that it can't be compared with, a run directory that can't be
+            written to.
+    """
+    from experiments.runs.execute import device_of
+    from experiments.runs.result import code_version, versions
+
+    place = device_of(device)
+    directory = run.path / "evaluations"
+    found = judged(run, section, place)
+    files.writable(directory, "RUN/evaluations")
+    sha256 = found.test.sha256()
+    written = {
+        "run_id": run.id,
+        "test_set": found.name,
+        "test_sha256": sha256,
+        "frames": len(found.test),
+        "data": dict(section),
+        "metrics": {metric: error.value for metric, error in found.errors.items()},
+        "by_metric": {
+            metric: {
+                "unit": unit,
+                "error": found.errors[metric].value,
+                "error_test_sem": files.json_number(found.errors[metric].sem),
+            }
+            for metric, unit in found.units.items()
+            if metric in found.errors
+        },
+        "device": str(place),
+        "code_version": code_version(),
+        "versions": versions(),
+    }
+    path = directory / f"{found.name}-{sha256[:12]}.json"
+    with files.whole(path.with_suffix(".frame_errors.parquet")) as aside:
+        found.by_example.to_parquet(aside)
+    files.write_json(path, written)
+    return written, path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0: done, 2: bad input (one line says what)."""
+    command.show_warnings()
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.runs.evaluate", description="A finished run's errors on other test examples."
+    )
+    parser.add_argument("run", metavar="RUN", help="the run's directory, <store>/<id>")
+    parser.add_argument(
+        "overrides", metavar="data=NAME data.KEY=VALUE", nargs="*",
+        help="the dataset whose test examples count, as for python -m experiments; without data=NAME the run's own",
+    )  # fmt: skip
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the errors to FILE too")
+    parser.add_argument("--device", default="cpu", choices=("auto", "cpu", "cuda"))
+    return command.run(_evaluate, parser.parse_intermixed_args(arguments))
+
+
+def _evaluate(given: argparse.Namespace) -> None:
+    import torch
+
+    torch.set_num_threads(1)  # as in training
+    run = Run(Path(os.path.abspath(given.run)))
+    if run.converted() is None and not (run.path / "config.yaml").exists():
+        raise InputError(f"{given.run}: no run is there; accepted: <store>/<id> of a run that is done")
+    found, path = evaluate(run, section_of(run, given.overrides), given.device)
+    if given.json is not None:
+        files.writable(given.json.absolute().parent, "--json")
+        files.write_json(given.json, found)
+    print(f"{given.run} on the {found['frames']} examples of {found['test_set']}: {path}")
+    for name, values in found["by_metric"].items():
+        print(f"  {name:14} {printed(values['error'], values['unit'])}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,394 @@
+"""Take runs from the store, train or solve them, publish their results: the one way in which a run is computed."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+
+from experiments.config.run import RunConfig, parse
+from experiments.core import files
+from experiments.core.errors import DeviceLost, InputError
+from experiments.data.dataset import AnyDataset, Dataset
+from experiments.data.load import Section, dataset_of, key_of
+from experiments.data.splits import training_subset
+from experiments.models.architectures import ModelConfig, NetworkConfig
+from experiments.regression.methods import closed_form
+from experiments.runs import trained
+from experiments.runs.capacity import features
+from experiments.runs.problems import problem_of
+from experiments.runs.result import origin, peak_memory, result_of
+from experiments.runs.store import ORIGIN, WEIGHTS, Attempt, Run
+from experiments.runs.trackers import Tracking
+from experiments.tasks.evaluation import Evaluation, evaluation
+from experiments.training.arithmetic import arithmetic
+from experiments.training.checkpoint import Checkpoint
+from experiments.training.device_errors import does_not_fit, lost_device, out_of_memory, unusable
+from experiments.training.lengthy import lengthy
+from experiments.training.member import TRUNK, Member, usable_trunk
+from experiments.training.memory import train_within_memory
+from experiments.training.pack import Interrupted, Pack
+from experiments.training.schedule import Schedule
+from experiments.training.step import can_compile
+
+logger = logging.getLogger(__name__)
+Report = Callable[[Mapping[str, Any]], None]
+
+
+def execute(runs: Sequence[Run], stop: Callable[[], bool], report: Report, device: str | None = None) -> dict[str, str]:
+    """Compute the runs of a pack that nobody else has, and say of each: done, failed, taken (elsewhere).
+
+    A run that fails fails alone. One that failed because its numbers were no longer finite starts afresh when it is
+    taken again; after anything else a run goes on from its latest good checkpoint.
+
+    Args:
+        stop: asked at least once a leg: also how a worker shows that it lives.
+        report: hears of `progress` and, as soon as a run is settled, of `ended` with its `outcome`.
+        device: cpu or cuda, in place of what the runs ask for: whoever gave them to this process has chosen.
+
+    Raises:
+        Interrupted: `stop()` turned true; the checkpoints are written and the runs can be taken again.
+        DeviceLost: nothing can be computed on the device any more; the runs can be taken again by a new process.
+        OSError: the disk is full, read-only or broken; the runs can be taken again from their latest checkpoints.
+    """
+    outcome: dict[str, str] = _Outcomes(report)
+    with ExitStack() as leases:
+        taken: list[Attempt] = []
+        for run in runs:
+            attempt = run.claim()
+            if attempt is None:
+                outcome[run.id] = "done" if run.state() == "done" else "taken"
+                continue
+            leases.enter_context(attempt)
+            leases.enter_context(_LogTo(attempt.path / "log.txt"))
+            attempt.note(ORIGIN, origin())
+            run.set_state("running", attempt=attempt.number)
+            taken.append(attempt)
+        try:
+            _guarded(taken, stop, report, outcome, device)
+        except (Interrupted, DeviceLost) as error:
+            message = "interrupted by a signal" if isinstance(error, Interrupted) else f"its device was lost: {error}"
+            for attempt in taken:
+                if attempt.run.id not in outcome:
+                    attempt.run.set_state("queued", attempt=attempt.number, message=message)
+            raise
+    return outcome
+
+
+class _Outcomes(dict[str, str]):
+    """What became of each run, reported as it is entered."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__()
+        self.report = report
+
+    def __setitem__(self, run_id: str, outcome: str) -> None:
+        super().__setitem__(run_id, outcome)
+        self.report({"event": "ended", "run": run_id, "outcome": outcome})
+
+
+def _guarded(
+    attempts: Sequence[Attempt],
+    stop: Callable[[], bool],
+    report: Report,
+    outcome: dict[str, str],
+    device: str | None,
+) -> None:
+    """Compute all; whatever happens in a run is recorded as its failure, and its alone."""
+    if not attempts:
+        return
+    try:
+        _compute(attempts, stop, report, outcome, device)
+        return
+    except (Interrupted, DeviceLost):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in files.DISK:
+            raise  # no fault of a run
+        left = [attempt for attempt in attempts if attempt.run.id not in outcome]
+        if len(left) == 1:
+            outcome[left[0].run.id] = _fail(left[0], error)
+            return
+        logger.warning(
+            "a pack of %d failed (%s: %s); its runs go on one by one", len(left), type(error).__name__, error
+        )
+    for attempt in left:  # not while the error is handled: it holds the memory of what it went through
+        _guarded([attempt], stop, report, outcome, device)
+
+
+def _fail(attempt: Attempt, error: Exception | str) -> str:
+    """Record a failure; a message alone says that the numbers went wrong."""
+    if attempt.run.result() is not None:
+        return "done"
+    if isinstance(error, Exception):
+        message = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        (attempt.path / "error.txt").write_text("".join(traceback.format_exception(error)))
+        if not isinstance(error, InputError):  # one that is says all in one line, to whoever asked for the run
+            logger.error("run %s failed", attempt.run.id, exc_info=error)
+    else:
+        message = error
+        logger.error("run %s failed: %s", attempt.run.id, error)
+        attempt.diverged(message)
+    attempt.run.set_state("failed", attempt=attempt.number, message=message)
+    return "failed"
+
+
+def _compute(
+    attempts: Sequence[Attempt],
+    stop: Callable[[], bool],
+    report: Report,
+    outcome: dict[str, str],
+    device: str | None,
+) -> None:
+    """Compute all, each entered into `outcome` as soon as it has ended."""
+    checked = [(attempt, _checked(attempt)) for attempt in attempts]
+    for attempt, found in checked:
+        if isinstance(found, InputError):
+            outcome[attempt.run.id] = _fail(attempt, found)
+    attempts = [attempt for attempt, found in checked if isinstance(found, RunConfig)]
+    configs = [found for _, found in checked if isinstance(found, RunConfig)]
+    if not configs:
+        return
+    dataset = dataset_of(configs[0].data)
+    check_data(configs[0], dataset)
+    if configs[0].model.closed_form:
+        for attempt, config in zip(attempts, configs, strict=True):
+            outcome[attempt.run.id] = _solve(attempt, config, dataset, stop)
+        return
+    place = _place(device, configs[0])
+    try:
+        _train(attempts, configs, dataset, place, stop, report, outcome)
+    except (Interrupted, InputError):
+        raise
+    except Exception as error:
+        if reason := lost_device(error, place):
+            raise DeviceLost(reason) from error
+        if out_of_memory(error):
+            raise InputError(does_not_fit(error, place)) from error
+        raise
+
+
+def _place(given: str | None, config: RunConfig) -> torch.device:
+    """Return the device to train on; that one which this process was given is not there is no fault of a run."""
+    if given is None:
+        return device_of(config.device)
+    device = torch.device(given)
+    if reason := unusable(device):
+        raise DeviceLost(reason, absent=True)
+    return device
+
+
+def _checked(attempt: Attempt) -> RunConfig | InputError:
+    """The run's configuration, or what is wrong with it."""
+    try:
+        config = parse(attempt.run.config())
+        run_id = config.run_id(dataset_of(config.data).sha256())
+    except InputError as error:
+        return error
+    if run_id == attempt.run.id:
+        return config
+    return InputError(
+        f"run {attempt.run.id}: its data or the meaning of its configuration changed since it was queued "
+        f"(now {run_id}); accepted: start the sweep again"
+    )
+
+
+def check_data(config: RunConfig, dataset: AnyDataset) -> None:
+    """Raise `InputError` where the model would be fitted to forces that are not known (whether it takes such
+    examples at all is said by `experiments.config.run.check_kind`, before they are loaded)."""
+    if not isinstance(dataset, Dataset):
+        return
+    section, fitted = ("training", config.training) if config.training is not None else ("model", config.model)
+    weight = getattr(fitted, "force_weight", 0.0)
+    if weight > 0 and not dataset.pool.has_forces:
+        raise InputError(f"{section}.force_weight={weight:g}: {dataset.name} has no forces; accepted: 0")
+
+
+@lengthy()
+def _solve(attempt: Attempt, config: RunConfig, dataset: AnyDataset, stop: Callable[[], bool]) -> str:
+    if stop():
+        raise Interrupted
+    assert isinstance(dataset, Dataset)
+    began, cpu = time.monotonic(), time.process_time()
+    elements = dataset.elements()
+    model = closed_form(config.model, elements)
+    train = dataset.pool.take(training_subset(dataset, config.P, config.subset_seed))
+    model.accept(train, dataset.test)
+    solution = model.solve(train, dataset.isolated_energies, config.init_seed)
+    predict = trained.solved(model, solution, elements, dataset).predict
+    found = evaluation(predict(dataset.test), predict(train), dataset.test, train)
+    trained.save_solution(attempt.path / WEIGHTS, solution, elements, dataset)
+    facts = {
+        "n_parameters": solution.n_parameters,
+        "n_steps": None,
+        "seconds": time.monotonic() - began,
+        "cpu_seconds": time.process_time() - cpu,
+        "peak_memory": peak_memory(),
+        "device": "cpu",
+        "fit": dict(solution.facts),
+    }
+    _publish(attempt, config, dataset, found, None, facts)
+    return "done"
+
+
+def _train(
+    attempts: Sequence[Attempt],
+    configs: Sequence[RunConfig],
+    dataset: AnyDataset,
+    device: torch.device,
+    stop: Callable[[], bool],
+    report: Report,
+    outcome: dict[str, str],
+) -> None:
+    settings, architecture = configs[0].training, configs[0].model
+    assert settings is not None
+    problem = problem_of(dataset)
+    section = key_of(configs[0].data)
+    task = _task(section, problem.view(architecture), settings.precision, device)
+    model = _network(section, architecture)
+    members = []
+    for attempt, config in zip(attempts, configs, strict=True):
+        assert config.training is not None
+        prepared = task.prepare(training_subset(dataset, config.P, config.subset_seed))
+        members.append(
+            Member(
+                name=attempt.run.id,
+                path=attempt.path,
+                earlier=list(attempt.earlier()),
+                seed=config.seed,
+                init_seed=config.init_seed,
+                settings=config.training,
+                prepared=prepared,
+                trunk=_trunk(attempt, config, dataset),
+            )
+        )
+    by_name = {a.run.id: (a, c) for a, c in zip(attempts, configs, strict=True)}
+
+    tracking, by_id = Tracking(), {member.name: member for member in members}
+
+    def heard(event: Mapping[str, Any]) -> None:
+        attempt, config = by_name[event["run"]]
+        if config.training is not None:
+            tracking.follow(config.training.tracker, attempt.run, by_id[event["run"]].history.records)
+        report(event)
+
+    def ended(member: Member) -> None:
+        attempt, config = by_name[member.name]
+        if member.failure is not None:
+            outcome[member.name] = _fail(attempt, member.failure)
+            return
+        assert member.weights is not None
+        assert member.full is not None
+        member.history.to_parquet(attempt.path / "history.parquet")
+        if member.settings.keep == "trunk":
+            member.leave_trunk()
+        weights = [value for name, value in member.weights.items() if not name.startswith("constant.")]
+        facts = {
+            "n_parameters": sum(value.numel() for value in weights),
+            "n_features": features(architecture) if isinstance(architecture, NetworkConfig) else None,
+            "n_steps": member.settings.max_steps,
+            "n_updates": member.schedule.total - member.start,
+            "seconds": member.seconds,
+            "cpu_seconds": member.cpu_seconds,
+            "peak_memory": peak_memory(),
+            "device": str(device),
+        }
+        problem.save(attempt.path / WEIGHTS, task, member)
+        last = member.history.records[-1] if member.history.records else {}
+        holdout = {name[8:]: error for name, error in last.items() if name.startswith("holdout_")}
+        _publish(attempt, config, dataset, member.full, member.half, facts, holdout)
+        tracking.end(member.name, {f"test_{name}": error.value for name, error in member.full.test.items()})
+        outcome[member.name] = "done"
+
+    compile = settings.compile and can_compile(device)
+    with tracking, arithmetic(settings.tf32):
+        train_within_memory(members, lambda part: Pack(part, task, model, compile), stop, heard, ended)
+
+
+def _trunk(attempt: Attempt, config: RunConfig, dataset: AnyDataset) -> Checkpoint | None:
+    """The trunk of a run with half the budget (a quarter, …) and all else equal, in the same store."""
+    assert config.training is not None
+    wanted = config.training
+    budget = wanted.max_steps
+    while budget % 2 == 0 and budget > 2:
+        budget //= 2
+        smaller = replace(config, training=replace(wanted, max_steps=budget))
+        run = attempt.run.sibling(smaller.run_id(dataset.sha256()))
+        schedule = Schedule(wanted.max_steps, wanted.warmup_steps, wanted.cooldown)
+        found = usable_trunk(run.path / "checkpoint" / TRUNK, schedule) if run.result() is not None else None
+        if found is not None:
+            logger.info("continues the trunk of run %s, from update %d", run.id, found.facts["step"])
+            return found
+    return None
+
+
+def _publish(
+    attempt: Attempt,
+    config: RunConfig,
+    dataset: AnyDataset,
+    full: Evaluation,
+    half: Evaluation | None,
+    facts: Mapping[str, Any],
+    holdout: Mapping[str, float] = MappingProxyType({}),
+) -> None:
+    assert full.frames is not None
+    with files.whole(attempt.path / "frame_errors.parquet") as aside:
+        full.frames.to_parquet(aside)
+    attempt.publish(result_of(config, dataset, full, half, facts, holdout))
+
+
+def device_of(name: str) -> torch.device:
+    """Return the device of a name; `auto` is the first GPU of this machine if there is one.
+
+    Raises:
+        InputError: cuda was asked for and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("device='cuda': this machine has no CUDA device that torch can use; accepted: auto | cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+@functools.lru_cache(maxsize=4)
+def _task(section: Section, view: float, precision: str, device: torch.device) -> Any:
+    return problem_of(dataset_of(dict(section))).task(view, getattr(torch, precision), device)
+
+
+@functools.lru_cache(maxsize=16)
+def _network(section: Section, config: ModelConfig) -> Any:
+    return problem_of(dataset_of(dict(section))).network(config)
+
+
+class _Unheld(logging.FileHandler):
+    """Closes its file after each line: a pack has more logs than a process may have open files."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        super().emit(record)
+        if self.stream is not None:
+            self.stream.close()
+            self.stream = None  # FileHandler opens it again at the next line
+
+
+class _LogTo:
+    """Everything logged inside goes to a file too."""
+
+    def __init__(self, path: Path) -> None:
+        self.handler = _Unheld(path, delay=True)
+        self.handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+
+    def __enter__(self) -> None:
+        logging.getLogger().addHandler(self.handler)
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger().removeHandler(self.handler)
+        self.handler.close()

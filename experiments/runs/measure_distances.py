@@ -1,0 +1,102 @@
+"""`python -m experiments.runs.measure_distances --store DIR`: distances of test to training frames, for the runs of a
+store.
+
+For every dataset of the store, at the P and with the subsets of its finished runs, into `DIR/distances.parquet`:
+`python -m analysis dimension` and `bounds` read it. Torch-free.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from experiments.config.run import parse
+from experiments.core import command, files
+from experiments.core.errors import InputError
+from experiments.data.card import TEST_FRAMES, subset_distances
+from experiments.data.dataset import Dataset
+from experiments.data.load import load_any
+from experiments.runs.store import RunStore
+
+logger = logging.getLogger(__name__)
+NAME = "distances.parquet"
+
+
+@dataclass
+class Wanted:
+    """What the finished runs of one dataset have seen."""
+
+    section: Mapping[str, Any]
+    """The data section of their configuration."""
+    sha256: str
+    """Of the data's content."""
+    sizes: set[int] = field(default_factory=set)
+    seeds: set[int] = field(default_factory=set)
+
+
+def distances_of(store: Path, test_frames: int = TEST_FRAMES) -> pd.DataFrame:
+    """The table of `experiments.data.distances.distance_table` with the columns dataset and test_set before it.
+
+    Datasets whose frames differ in their atoms, or are periodic, are left out with a warning.
+    Raises `InputError` where no dataset is left.
+    """
+    wanted: dict[tuple[str, str], Wanted] = {}
+    for run, result in RunStore(store).results():
+        place = (str(result["dataset"]), str(result["test_set"]))
+        one = wanted.setdefault(place, Wanted(parse(run.config()).data, str(result.get("dataset_sha256"))))
+        if one.sha256 != str(result.get("dataset_sha256")):
+            raise InputError(
+                f"--store {store}: runs on different data, all called {place[0]}; give them names of their own"
+            )
+        one.sizes.add(int(result["P"]))
+        one.seeds.add(int(result["subset_seed"]))
+    if not wanted:
+        raise InputError(f"--store {store}: no finished run in it, so that no subsets are known")
+    parts = []
+    for (name, test_set), one in wanted.items():
+        dataset = load_any(one.section)
+        found = None
+        if isinstance(dataset, Dataset):
+            found = subset_distances(dataset, sorted(one.sizes), sorted(one.seeds), test_frames)
+        if found is None:
+            logger.warning("%s is left out: distances need frames of one molecule, not periodic", name)
+            continue
+        found["dataset"], found["test_set"] = name, test_set
+        parts.append(found)
+    if not parts:
+        raise InputError(f"--store {store}: no dataset in it has frames of one molecule, not periodic")
+    return pd.concat(parts, ignore_index=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0: done, 2: bad input (one line says what)."""
+    command.show_warnings()
+    parser = argparse.ArgumentParser(prog="python -m experiments.runs.measure_distances", description=__doc__)
+    parser.add_argument("--store", type=Path, required=True, metavar="DIR", help="store of runs")
+    parser.add_argument(
+        "--test-frames", type=int, default=TEST_FRAMES, metavar="N", help=f"test frames used (default {TEST_FRAMES})"
+    )
+    return command.run(_measure, parser.parse_args(arguments))
+
+
+def _measure(given: argparse.Namespace) -> None:
+    if given.test_frames < 2:
+        raise InputError(f"--test-frames {given.test_frames}: must be an integer ≥ 2")
+    if not given.store.is_dir():
+        raise InputError(f"--store {given.store}: no such store; give a directory of runs")
+    files.writable(given.store, "--store")
+    found = distances_of(given.store, given.test_frames)
+    with files.whole(given.store / NAME) as aside:
+        found.to_parquet(aside, index=False)
+    print(f"{given.store / NAME}: {len(found)} rows, {', '.join(found['dataset'].unique())}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,328 @@
+"""The run store: one directory a run, attempts that cannot both win, and the run table (torch-free).
+
+`<store>/<id>/`
+    config.yaml             the resolved configuration
+    state.json              queued, running, done, failed or cancelled, with host, attempt and time
+    attempt-1/, attempt-2/  one a process that took the run: alive.json (its lease), origin.json (machine, commit,
+                            environment), log.txt, history.jsonl, checkpoint files, and at its end result.json,
+                            or stopped.json where a scheduler ended it (why)
+    result.json             hard link to the winning attempt's result: the run is done where it exists
+    frame_errors.parquet, history.parquet, checkpoint/model.safetensors   the winner's, put here after it
+
+Taking a run is renaming a directory to `attempt-n`, which only one process can do; while the latest attempt's
+process lives nobody takes the run. An orphan that outlives its lease can go on writing into its own attempt, but
+cannot disturb another's, and only one result can be linked.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import shutil
+import socket
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from experiments.core import files
+from experiments.core.errors import InputError
+from experiments.core.leases import LEASES, lease_lives
+from experiments.core.processes import Process
+
+logger = logging.getLogger(__name__)
+LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+DUMPER: type[Any] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""libyaml's where it is there, ten times as fast; both know plain values alone."""
+PUBLISHED = ("frame_errors.parquet", "history.parquet")
+WEIGHTS = "model.safetensors"
+LASTING = (WEIGHTS, "trunk.safetensors")
+"""What a finished run keeps in `checkpoint/`, where its attempt left it."""
+CONVERTED = "converted.json"
+"""Stands for configuration and result where the network is another package's (`experiments.interop.convert`)."""
+DIVERGED = "diverged.json"
+ORIGIN = "origin.json"
+STOPPED = "stopped.json"
+STEPS = "step-*.safetensors"
+KEPT = 2
+"""Checkpoints kept of all earlier attempts together: the furthest, and one before it in case that is damaged."""
+
+
+class Attempt:
+    """One process's hold on a run. Use as a context manager: the lease is renewed inside and given up at the end."""
+
+    def __init__(self, run: Run, number: int) -> None:
+        self.run = run
+        self.number = number
+        self.path = run.path / f"attempt-{number}"
+        self.won = False
+
+    def __enter__(self) -> Attempt:
+        LEASES.hold(self.path / "alive.json")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        LEASES.give_up(self.path / "alive.json")
+        if not self.won and self.run.result() is not None:  # another attempt's: our checkpoints are left over
+            self.run.settle()
+
+    def earlier(self) -> Iterator[Path]:
+        """The directories of this and earlier attempts, latest first: where to look for a checkpoint.
+
+        An attempt that diverged (`diverged`) and those before it, from which it came, are left out: going on
+        from their checkpoints would diverge again, so that a retry starts afresh.
+        """
+        for number in range(self.number, 0, -1):
+            attempt = self.run.path / f"attempt-{number}"
+            if (attempt / DIVERGED).exists():
+                return
+            yield attempt
+
+    def note(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write `content` as a file of this attempt."""
+        files.write_json(self.path / name, dict(content))
+
+    def diverged(self, message: str) -> None:
+        """Note that the numbers of this attempt went wrong, so that none goes on from its checkpoints."""
+        self.note(DIVERGED, {"message": message})
+
+    def prune(self) -> None:
+        """Drop the checkpoints of earlier attempts that no one will go on from; for the holder only."""
+        useful = [step for attempt in self.earlier() for step in attempt.glob(STEPS)]
+        useful = sorted(useful, key=lambda step: step.name)[-KEPT:]
+        for step in self.run.path.glob(f"attempt-*/{STEPS}"):
+            if step not in useful:
+                step.unlink(missing_ok=True)
+
+    def publish(self, result: Mapping[str, Any]) -> bool:
+        """Make this attempt's result the run's; False where another attempt was first."""
+        files.write_json(self.path / "result.json", {**result, "attempt": self.number})
+        self.won = files.link_once(self.path / "result.json", self.run.path / "result.json")
+        self.run.settle()
+        return self.won
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's directory."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        """Twelve hex digits."""
+        return self.path.name
+
+    def sibling(self, run_id: str) -> Run:
+        """Another run of the same store, which need not exist."""
+        return Run(self.path.parent / run_id)
+
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        try:
+            content = yaml.load((self.path / "config.yaml").read_text(), LOADER)
+        except (OSError, ValueError, yaml.YAMLError):
+            content = None
+        if not isinstance(content, dict):
+            raise InputError(f"{self.path / 'config.yaml'} is damaged; delete the directory and start the run again")
+        return content
+
+    def converted(self) -> dict[str, Any] | None:
+        """What is known of another package's network; None where the directory is a run of ours, or nothing."""
+        content = files.read_json(self.path / CONVERTED)
+        return content if isinstance(content, dict) else None
+
+    def result(self) -> dict[str, Any] | None:
+        """The published result, or None where there is none (or only a damaged one)."""
+        content = files.read_json(self.path / "result.json")
+        return content if isinstance(content, dict) and isinstance(content.get("attempt"), int) else None
+
+    def create(self, config: Mapping[str, Any]) -> None:
+        """Make the directory with its configuration and state `queued`, unless it is there."""
+        if (self.path / "config.yaml").exists():
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        text = yaml.dump(dict(config), Dumper=DUMPER, sort_keys=False, allow_unicode=True)
+        # A sync takes up to ten milliseconds, and a sweep has thousands of runs: what a loss of power tears,
+        # `repair` writes anew, and a run without a state is queued.
+        files.write_bytes(self.path / "config.yaml", text.encode(), durable=False)
+        files.create_json(self.path / "state.json", self._record("queued"), durable=False)  # unless one is further
+
+    def repair(self, config: Mapping[str, Any]) -> None:
+        """Write `config.yaml` anew where it is damaged: the run's name says that it is `config`'s."""
+        try:
+            self.config()
+        except InputError:
+            self._put_aside(self.path / "config.yaml", "it is written anew")
+            self.create(config)
+
+    def set_state(self, state: str, **details: Any) -> None:
+        """Record `state`; the truth is in the result and the lease, this is for people and for messages."""
+        path = self.path / "state.json"
+        try:
+            files.write_json(path, self._record(state, **details))
+        except IsADirectoryError:
+            self._put_aside(path, "it is no file and is written anew")
+            files.write_json(path, self._record(state, **details))
+
+    def _put_aside(self, path: Path, meaning: str) -> None:
+        """Nothing that somebody else put there is deleted."""
+        damaged = path.with_name(f"damaged-{uuid.uuid4().hex[:8]}-{path.name}")
+        logger.warning("%s is damaged; %s (the old one is %s)", path, meaning, damaged.name)
+        path.rename(damaged)
+
+    @staticmethod
+    def _record(state: str, **details: Any) -> dict[str, Any]:
+        return {"state": state, "time": time.time(), "host": socket.gethostname(), "pid": os.getpid(), **details}
+
+    def recorded_state(self) -> dict[str, Any]:
+        """What was last recorded, or an empty dict where it is absent or garbage."""
+        content = files.read_json(self.path / "state.json")
+        return content if isinstance(content, dict) else {}
+
+    def state(self) -> str:
+        """done, running, failed, cancelled, interrupted (its process is gone) or queued."""
+        if self.result() is not None:
+            return "done"
+        latest = self.latest_attempt()
+        if latest and self._alive(latest):
+            return "running"
+        recorded = str(self.recorded_state().get("state", "queued"))
+        return "interrupted" if recorded in ("running", "done") else recorded
+
+    def latest_attempt(self) -> int:
+        """Number of the latest attempt, 0 where there was none."""
+        try:
+            names = os.listdir(self.path)  # several times as fast as a glob, and a store has thousands of runs
+        except (FileNotFoundError, NotADirectoryError):
+            return 0
+        return max((int(n[8:]) for n in names if n.startswith("attempt-") and n[8:].isdigit()), default=0)
+
+    def stops(self) -> Counter[str]:
+        """How often a scheduler ended an attempt, by cause: preemption, timeout, …"""
+        read = [files.read_json(path) for path in self.path.glob(f"attempt-*/{STOPPED}")]
+        return Counter(str(content["cause"]) for content in read if isinstance(content, dict) and "cause" in content)
+
+    def claim(self) -> Attempt | None:
+        """Take the run, or None where it is done or another living process has it."""
+        while self.result() is None:
+            latest = self.latest_attempt()
+            if latest and self._alive(latest):
+                return None
+            # The lease must be inside the directory before the directory has its name.
+            prepared = files.aside_for(self.path / "claim")
+            try:
+                prepared.mkdir(parents=True)
+                files.write_json(prepared / "alive.json", vars(Process.this()))
+                prepared.rename(self.path / f"attempt-{latest + 1}")
+            except OSError as error:
+                shutil.rmtree(prepared, ignore_errors=True)
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                continue  # another process was faster: look again
+            attempt = Attempt(self, latest + 1)
+            if self.result() is not None:  # published between the look and the claim
+                (attempt.path / "alive.json").unlink()
+                break
+            self._set_damaged_aside(attempt)
+            files.remove_abandoned(self.path)
+            attempt.prune()
+            return attempt
+        self.settle()
+        return None
+
+    def _set_damaged_aside(self, attempt: Attempt) -> None:
+        """A result that a torn disk left unreadable must not stand in the way of the next one."""
+        damaged = self.path / "result.json"
+        if damaged.exists():
+            logger.warning("%s is damaged; the run is computed again", damaged)
+            os.replace(damaged, attempt.path / "damaged-result.json")
+
+    def _alive(self, number: int) -> bool:
+        return lease_lives(self.path / f"attempt-{number}" / "alive.json")
+
+    def settle(self) -> None:
+        """After a result is published: put the winner's files beside it, drop checkpoints; safe to repeat."""
+        result = self.result()
+        if result is None:
+            return
+        winner = self.path / f"attempt-{result['attempt']}"
+        for name in PUBLISHED:
+            if (winner / name).exists() and not (self.path / name).exists():
+                files.link_once(winner / name, self.path / name)
+        kept = self.path / "checkpoint"
+        for name in LASTING:
+            if (winner / name).exists() and not (kept / name).exists():
+                kept.mkdir(exist_ok=True)
+                files.link_once(winner / name, kept / name)
+        for number in range(1, self.latest_attempt() + 1):
+            if number == result["attempt"] or not self._alive(number):
+                for checkpoint in (self.path / f"attempt-{number}").glob(STEPS):
+                    checkpoint.unlink(missing_ok=True)
+            lease = self.path / f"attempt-{number}" / "alive.json"
+            if not self._alive(number) and not lease.is_dir():
+                lease.unlink(missing_ok=True)
+        files.remove_abandoned(self.path)
+        if self.recorded_state().get("state") != "done":
+            self.set_state("done", attempt=result["attempt"])
+
+
+class RunStore:
+    """A directory of runs."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    def run(self, run_id: str) -> Run:
+        """The run's directory, which need not exist yet."""
+        return Run(self.path / run_id)
+
+    def runs(self) -> list[Run]:
+        """Every run in the store, by id."""
+        if not self.path.is_dir():
+            return []
+        entries = sorted(entry.path for entry in os.scandir(self.path) if entry.is_dir())
+        return [Run(Path(entry)) for entry in entries if os.path.exists(os.path.join(entry, "config.yaml"))]
+
+    def results(self) -> Iterator[tuple[Run, dict[str, Any]]]:
+        """Every finished run with its result."""
+        for run in self.runs():
+            result = run.result()
+            if result is not None:
+                yield run, result
+
+
+def tail(path: Path, lines: int = 1) -> str:
+    """Last lines of a log, or "" where there is none."""
+    try:
+        return "\n".join(path.read_text(errors="replace").rstrip().splitlines()[-lines:])
+    except OSError:
+        return ""
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """Records of a `history.jsonl`; a torn last line is left out."""
+    records = []
+    try:
+        text = path.read_text(errors="replace")
+    except OSError:
+        return []
+    for line in text.splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            records.append(record)
+    return records

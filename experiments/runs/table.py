@@ -1,0 +1,55 @@
+"""The run table: one row per finished run and metric, from the results in a store (torch-free)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from experiments.runs.store import RunStore
+
+COLUMNS = (
+    "run_id", "model_id", "dataset", "test_set", "architecture", "group", "L", "edge_lmax", "nu", "n_layers",
+    "channels", "cutoff", "P", "seed", "subset_seed", "init_seed", "metric", "unit", "error", "error_test_sem",
+    "train_error", "error_half_budget", "converged", "n_parameters", "n_steps", "seconds", "device", "code_version",
+    "data_limited", "subsets_disjoint", "too_short", "learned", "mean_error", "holdout_error", "training.max_steps",
+    "training.learning_rate", "training.optimizer", "training.batch_size", "training.tuned", "n_updates", "cpu_seconds",
+    "training.augment", "n_features", "match.by", "match.target", "match_mismatch",
+    "dataset_sha256", "n_test", "model.copies",
+)  # fmt: skip
+"""The contract's columns in their order, then ours; a column that an old result lacks is empty in its rows."""
+
+ENERGIES = ("error", "error_test_sem", "train_error", "error_half_budget", "mean_error", "holdout_error")
+PER_METRIC = ("unit", *ENERGIES, "converged", "data_limited", "learned")
+INTEGERS = (
+    "L", "edge_lmax", "nu", "n_layers", "channels", "P", "seed", "subset_seed", "init_seed", "n_parameters",
+    "training.max_steps", "training.batch_size", "n_updates", "n_features", "match.target", "n_test", "model.copies",
+)  # fmt: skip
+
+
+def rows_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A result's rows: the run's own columns beside each metric's; results are in eV, the table in meV."""
+    matched = result.get("match") or {}
+    # the first two are settings, by which curves can be compared; the third is what came of them
+    control = {"match.by": "by", "match.target": "target", "match_mismatch": "mismatch"}
+    result = {**result, **{column: matched.get(key) for column, key in control.items()}}
+    shared = {column: result.get(column) for column in COLUMNS if column not in (*PER_METRIC, "metric")}
+    rows = []
+    for metric, values in result["by_metric"].items():
+        own = {column: values.get(column) for column in PER_METRIC}
+        if own["unit"].startswith("eV"):
+            own["unit"] = f"m{own['unit']}"
+            own |= {column: None if own[column] is None else 1000 * own[column] for column in ENERGIES}
+        rows.append({**shared, "metric": metric, **own})
+    return rows
+
+
+def run_table(store: RunStore) -> pd.DataFrame:
+    """All finished runs of a store, ordered by curve, P, seed and metric."""
+    rows = [row for _, result in store.results() for row in rows_of(result)]
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    for column in (*INTEGERS, "n_steps"):
+        table[column] = table[column].astype("Int64")  # nullable: a model without L has none
+    order = ["dataset", "architecture", "L", "nu", "edge_lmax", "model_id", "P", "seed", "metric"]
+    return table.sort_values(order, na_position="first", ignore_index=True)

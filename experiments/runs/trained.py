@@ -1,0 +1,219 @@
+"""A finished run's model, as its directory holds it: energies and forces of any frames of the elements it knows.
+
+`checkpoint/model.safetensors` holds the averaged weights of a network or the coefficients of a fit in closed form,
+and as its facts what else a prediction needs:
+
+    E = geometry + baseline(composition) + Σ_atoms per_atom[element],   F = −∂(geometry)/∂x
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+from torch import Tensor
+
+from experiments.config.run import parse, parse_model
+from experiments.core.arrays import Floats, Ints
+from experiments.core.errors import InputError
+from experiments.data.baseline import Baseline, composition
+from experiments.data.dataset import Dataset, Frames
+from experiments.models.architectures import NetworkConfig
+from experiments.models.networks import network
+from experiments.regression.closed_form import ClosedForm, Geometry, Solution
+from experiments.regression.methods import closed_form
+from experiments.runs.converted import Converted
+from experiments.runs.store import WEIGHTS, Run
+from experiments.tasks.molecules import MoleculeTask, Prepared
+from experiments.tasks.predictions import Predictions
+from experiments.training import checkpoint
+from experiments.training.arithmetic import arithmetic
+
+ACCEPTED = "accepted: <store>/<id> of a run that is done"
+THIS_VERSION = "accepted: a run computed by this version, in a new store=DIR"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model that predicts.
+
+    elements  `[s]` atomic numbers that it knows, ascending
+    baseline  energy of a composition (eV), from the training frames
+    per_atom  `[s]` energy of an atom of each element on top of the baseline (eV)
+    bonded    whether its training frames listed who interacts with whom, whatever the cutoff (the star teacher)
+    geometry  energies (eV) without baseline and per_atom, and forces (eV/Å)
+    """
+
+    elements: Ints
+    baseline: Baseline
+    per_atom: Floats
+    bonded: bool
+    geometry: Geometry
+
+    def predict(self, frames: Frames) -> Predictions:
+        """Energies (eV) and forces (eV/Å).
+
+        Raises:
+            InputError: see `forces` and `constants`.
+        """
+        self.check(frames)
+        found = self.geometry(frames)
+        return Predictions(found.energies + self.constants(frames.numbers), found.forces)
+
+    def constants(self, numbers: Ints) -> Floats:
+        """The part of the energies (eV) that composition explains, `[F]`, of atomic numbers `[F, N]` (0: padding).
+
+        Raises:
+            InputError: the training frames do not determine the baseline of a composition.
+        """
+        return np.asarray(self.baseline.predict(numbers) + composition(numbers, self.elements) @ self.per_atom)
+
+    def check(self, frames: Frames) -> None:
+        """Raises `InputError` for elements that the model never saw, and for positions that are not finite."""
+        strange = sorted({int(z) for z in np.unique(frames.numbers) if z > 0} - {int(z) for z in self.elements})
+        if strange:
+            named, known = (", ".join(chemical_symbols[int(z)] for z in some) for some in (strange, self.elements))
+            raise InputError(f"elements {named}: the model never saw them; accepted: {known}")
+        if not np.isfinite(frames.positions).all():
+            f, n = np.argwhere(~np.isfinite(frames.positions))[0, :2]
+            raise InputError(f"frame {f}, atom {n}: its position is not finite; accepted: numbers in Å")
+
+
+def save_network(
+    path: Path,
+    weights: Mapping[str, Tensor],
+    elements: Sequence[int],
+    prepared: Prepared,
+    energy_offset: float,
+    dataset: Dataset,
+) -> None:
+    """Write a network's averaged weights and constants; `energy_offset` is in eV an atom."""
+    offset = np.full(len(elements), energy_offset)
+    bonded = dataset.pool.bonds is not None
+    facts = {**_facts(elements, prepared.baseline, offset, bonded), "scale": prepared.scale}
+    checkpoint.save(path, checkpoint.Checkpoint(dict(weights), facts))
+
+
+def save_solution(path: Path, solution: Solution, elements: Sequence[int], dataset: Dataset) -> None:
+    """Write a model that solved itself."""
+    facts = _facts(elements, solution.baseline, solution.per_atom, dataset.pool.bonds is not None)
+    checkpoint.save(path, checkpoint.Checkpoint(dict(solution.tensors), facts))
+
+
+def solved(model: ClosedForm, solution: Solution, elements: Sequence[int], dataset: Dataset) -> Trained:
+    """A model that solved itself, as it predicts."""
+    bonded = dataset.pool.bonds is not None
+    geometry = model.geometry(solution.tensors)
+    return Trained(np.array(elements, dtype=np.int64), solution.baseline, solution.per_atom, bonded, geometry)
+
+
+def save_converted(directory: Path, network: Converted) -> None:
+    """Write another package's network as a run's directory has its own."""
+    elements = np.array(network.elements, dtype=np.int64)
+    bare = Baseline(elements, np.zeros(len(elements)))
+    facts = {**_facts(network.elements, bare, network.per_atom, False), "scale": network.scale}
+    dtype = getattr(torch, network.precision)
+    weights = {name: value.to(dtype) for name, value in network.weights.items()}
+    checkpoint.save(directory / "checkpoint" / WEIGHTS, checkpoint.Checkpoint(weights, facts))
+
+
+def load(run: Run, device: torch.device) -> Trained:
+    """The model of a finished run, in the precision it was trained in (closed form: float64, on the CPU).
+
+    Raises:
+        InputError: no such run, not done, without a whole model, or one of other examples than frames.
+    """
+    stored = stored_of(run)
+    if "n_classes" in stored.facts:
+        raise InputError(f"{run.path}: the run learned no energies and forces; accepted: a run on molecules")
+    if "baseline" not in stored.facts:
+        raise InputError(f"{run.path / 'checkpoint' / WEIGHTS}: lacks the energy baseline; {THIS_VERSION}")
+    converted = run.converted()
+    facts = stored.facts
+    elements = np.array(facts["elements"], dtype=np.int64)
+    if converted is not None:
+        model = parse_model(converted["model"], None, None)
+        assert isinstance(model, NetworkConfig)
+        geometry = _network(model, converted["precision"], False, elements, stored, device)
+    else:
+        config = parse(run.config())
+        if config.training is None:
+            geometry = closed_form(config.model, elements.tolist()).geometry(stored.tensors)
+        else:
+            assert isinstance(config.model, NetworkConfig)
+            precision, tf32 = config.training.precision, config.training.tf32
+            geometry = _network(config.model, precision, tf32, elements, stored, device)
+    return Trained(elements, _baseline(facts["baseline"]), np.array(facts["per_atom"]), bool(facts["bonded"]), geometry)
+
+
+def stored_of(run: Run) -> checkpoint.Checkpoint:
+    """What a finished run's directory holds of its model.
+
+    Raises:
+        InputError: no such run, not done, or without a whole model.
+    """
+    converted = run.converted()
+    if converted is None and not (run.path / "config.yaml").exists():
+        raise InputError(f"{run.path}: no run is there; {ACCEPTED}")
+    if converted is None and run.result() is None:
+        raise InputError(f"{run.path}: the run is {run.state()}; {ACCEPTED}")
+    path = run.path / "checkpoint" / WEIGHTS
+    stored = checkpoint.load(path) if path.exists() else None
+    if stored is None:
+        raise InputError(f"{path}: {'is damaged' if path.exists() else 'is not there'}; {THIS_VERSION}")
+    return stored
+
+
+def _network(
+    config: NetworkConfig,
+    precision: str,
+    tf32: bool,
+    elements: Ints,
+    stored: checkpoint.Checkpoint,
+    device: torch.device,
+) -> Geometry:
+    model = network(config, len(elements))
+    params = {name: value.to(device)[None] for name, value in stored.tensors.items()}
+    dtype = getattr(torch, precision)
+    bare = Baseline(elements, np.zeros(len(elements)))
+    # the neighbours' constant is among the weights; here it would be for training
+    prepared = Prepared(np.zeros(0, np.int64), bare, float(stored.facts["scale"]), inverse_neighbours=1.0)
+
+    def geometry(frames: Frames) -> Predictions:
+        none = frames.take(slice(0, 0))
+        task = MoleculeTask(Dataset("", none, none, frames), config.cutoff, dtype, device, elements.tolist())
+        with arithmetic(tf32):
+            return task.predict(model, params, [prepared], task.test, [np.arange(len(frames))])[0]
+
+    return geometry
+
+
+def _facts(elements: Sequence[int], baseline: Baseline, per_atom: Floats, bonded: bool) -> dict[str, Any]:
+    """JSON keeps every digit of a float."""
+    return {
+        "elements": [int(z) for z in elements],
+        "baseline": {
+            "elements": baseline.elements.tolist(),
+            "per_element": baseline.per_element.tolist(),
+            "constant": baseline.constant,
+            "span": None if baseline.span is None else baseline.span.tolist(),
+            "only": None if baseline.only is None else np.asarray(baseline.only).tolist(),
+        },
+        "per_atom": per_atom.tolist(),
+        "bonded": bonded,
+    }
+
+
+def _baseline(facts: Mapping[str, Any]) -> Baseline:
+    return Baseline(
+        np.array(facts["elements"], dtype=np.int64),
+        np.array(facts["per_element"], dtype=np.float64),
+        float(facts["constant"]),
+        span=None if facts["span"] is None else np.array(facts["span"], dtype=np.float64),
+        only=None if facts["only"] is None else np.array(facts["only"], dtype=np.int64),
+    )

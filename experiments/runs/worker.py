@@ -1,0 +1,128 @@
+"""A worker process: packs of runs come in as lines of JSON, events go out as lines of JSON.
+
+`python -m experiments.runs.worker PARENT [DEVICE]` is started by a launcher, the process PARENT, one per core with
+one thread each or one per GPU; DEVICE (cpu or cuda) is what it computes on, whatever its runs ask for. It ends when its
+input ends, when it is told to by a signal (after writing checkpoints), and when its parent is gone. Events:
+
+- `ready`; `progress` and `ended` of a run; `finished` with a pack;
+- `alive` about once a second, from the loop of the work itself, and from a thread while it compiles, evaluates or
+  solves (each for two hours at most);
+- last, before exit code 1: `disk` if the store's disk is full, read-only or broken; `device` if its device can
+  no longer be used, or (`absent`) never could.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import select
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from experiments.core.errors import DeviceLost
+from experiments.core.files import DISK
+from experiments.core.interrupt import StopRequest, die_with_parent
+from experiments.training.lengthy import at_work
+
+BEAT_SECONDS = 1.0
+ONE_LINE = threading.Lock()
+"""Held while a line is written, for two threads write them."""
+
+
+def say(event: Mapping[str, Any]) -> None:
+    """Write an event; a parent that is gone is no reason to fail a run."""
+    try:
+        with ONE_LINE:
+            sys.stdout.write(json.dumps(event) + "\n")
+            sys.stdout.flush()
+    except BrokenPipeError:
+        pass
+
+
+class Heartbeat:
+    """Whether to stop, as training asks after each leg; saying so that the work goes on."""
+
+    def __init__(self, stop: Callable[[], bool]) -> None:
+        self.stop = stop
+        self._said = time.monotonic()
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now - self._said >= BEAT_SECONDS:
+            self._said = now
+            say({"event": "alive"})
+        return self.stop()
+
+    def install(self) -> Heartbeat:
+        """From now on say it also during work that asks nothing for long (`experiments.training.lengthy`)."""
+        threading.Thread(target=self._beat, daemon=True).start()
+        return self
+
+    @staticmethod
+    def _beat() -> None:
+        while True:
+            time.sleep(BEAT_SECONDS)
+            if at_work():
+                say({"event": "alive"})
+
+
+def next_line(stop: Callable[[], bool]) -> str | None:
+    """The next pack, or None at the end of the input or when asked to stop (a plain read would sleep through it)."""
+    while not stop():
+        ready, _, _ = select.select([sys.stdin], [], [], 0.5)
+        if ready:
+            return sys.stdin.readline() or None
+    return None
+
+
+def lost(reason: str, absent: bool) -> NoReturn:
+    """End the process, which has lost its device, at once: the end of a broken CUDA context may hang or crash."""
+    say({"event": "device", "reason": reason, "absent": absent})
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def main() -> int:
+    """Work until there is no more; exit code 0, or 128 + the signal that stopped it."""
+    die_with_parent(int(sys.argv[1]))
+    stop = StopRequest().install()
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    import torch
+
+    from experiments.runs.execute import execute
+    from experiments.runs.store import Run
+    from experiments.training.device_errors import unusable
+    from experiments.training.pack import Interrupted
+
+    torch.set_num_threads(1)
+    alive = Heartbeat(stop).install()
+    device = sys.argv[2] if len(sys.argv) > 2 else None
+    reason = None if device is None else unusable(torch.device(device))
+    if reason is not None:
+        lost(reason, absent=True)
+    say({"event": "ready"})
+    while (line := next_line(stop)) is not None:
+        paths = json.loads(line)
+        try:
+            outcome = execute([Run(Path(path)) for path in paths], alive, say, device)
+        except Interrupted:
+            break
+        except DeviceLost as error:
+            lost(str(error), error.absent)
+        except OSError as error:
+            if error.errno not in DISK:
+                raise
+            reason = os.strerror(error.errno)
+            say({"event": "disk", "errno": error.errno, "reason": reason, "path": str(error.filename or "")})
+            return 1
+        say({"event": "finished", "outcome": outcome})
+    return stop.exit_code if stop() else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

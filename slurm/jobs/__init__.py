@@ -1,0 +1,1 @@
+"""What talks to Slurm: submissions, batch scripts, their jobs, and what became of them."""

@@ -1,0 +1,62 @@
+"""Slurm's own commands, called with a time limit and answered in one line where they fail (torch-free)."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+from pathlib import Path
+
+from slurm.cluster import pointer
+
+SECONDS = 60.0
+
+
+class SlurmError(RuntimeError):
+    """A command of Slurm failed; one line says which and why."""
+
+
+class NoAnswer(SlurmError):
+    """It did not end in time: whether it did its work is unknown."""
+
+
+SHOWN = 3
+"""Most lines of a command's complaint in a message: there may be one for each of a thousand jobs."""
+
+
+@functools.cache
+def environment() -> dict[str, str]:
+    """Ours, without what the variables of a job that we may be in would change, and with the configuration to use."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SBATCH_", "SQUEUE_", "SLURM_JOB", "SLURM_ARRAY"))}
+    conf = pointer.slurm_conf()
+    return {**kept, "SLURM_TIME_FORMAT": "standard", **({} if conf is None else {"SLURM_CONF": conf})}
+
+
+def ask(*command: str, seconds: float = SECONDS, cwd: Path | None = None) -> str:
+    """Output of a command.
+
+    Raises:
+        NoAnswer: it did not end in `seconds`.
+        SlurmError: there is no such command, or it failed.
+    """
+    try:
+        ended = subprocess.run(
+            command, env=environment(), cwd=cwd, capture_output=True, text=True, timeout=seconds, check=False,
+            stdin=subprocess.DEVNULL, start_new_session=True,  # a Ctrl-C in the terminal is ours to handle
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise NoAnswer(f"{command[0]}: no answer in {seconds:g} s") from None
+    except OSError as error:
+        raise SlurmError(f"{command[0]}: {error.strerror or error}") from None
+    if ended.returncode:
+        lines = [line.strip() for line in ended.stderr.splitlines() if line.strip()]
+        said = "; ".join([*lines[:SHOWN], *([f"and {len(lines) - SHOWN} lines more"] if len(lines) > SHOWN else [])])
+        raise SlurmError(f"{command[0]}: {said or f'exit code {ended.returncode}'}")
+    return ended.stdout
+
+
+ENDED = (
+    "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT",
+    "REVOKED",
+)  # fmt: skip
+"""States of a job that will not run again (a requeued one is PENDING, or COMPLETING on its way there)."""

@@ -1,0 +1,185 @@
+"""The ledger of submissions: what was handed to a cluster, by whom, and under which names (torch-free).
+
+`<store>/slurm/<submission>/`
+    submission.json         who submitted what, when and how; its job arrays and their packs, each with its runs
+    array-0.sh, …           the sbatch files, one a job array
+    packs/0-3.json          all that the job of element 3 of array 0 knows, beside the run directories
+    packs/0-3.cancelled     mark: a person cancelled this element; a job that finds it does not ask to be requeued
+    packs/0-3/start-*.json  one file a start of that element: when, where, how it ended and how far it had come
+    logs/%A_%a.log          what the jobs say
+
+A Slurm job id alone names nothing: ids start again when a controller loses its state, and clusters have their own.
+The job's *name* is unique (`equilaw-<submission>-<array>`); an id counts only together with it. The name is written
+down before `sbatch` is called and the id after it, so that a driver killed in between leaves a job that is found by
+its name.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from experiments.core import files
+from experiments.core.leases import exclusive as exclusively
+from experiments.core.processes import Process, user_name
+
+FOLDER = "slurm"
+FILE = "submission.json"
+VERSION = 1
+STATES = ("planned", "submitted", "refused", "dry")
+"""Of a job array: written down, and not known to be submitted; submitted; refused by sbatch; not to be submitted."""
+
+
+@dataclass(frozen=True)
+class Pack:
+    """One element of a job array: runs that one job computes."""
+
+    index: int
+    """Of the element in its array (`SLURM_ARRAY_TASK_ID`)."""
+    file: str
+    """Relative to the submission: `packs/0-3.json`."""
+    runs: tuple[str, ...]
+    """Run ids."""
+    seconds: float | None = None
+    """Estimated duration of the job, null where nothing is known."""
+
+
+@dataclass(frozen=True)
+class JobArray:
+    """One call of sbatch."""
+
+    name: str
+    """Unique job name: `equilaw-<submission>-<array>`."""
+    state: str
+    """One of `STATES`."""
+    script: str
+    """The sbatch file, relative to the submission."""
+    log: str
+    """Pattern of the log files, relative to the submission: `logs/%A_%a.log`."""
+    packs: tuple[Pack, ...]
+    job: str | None = None
+    """Slurm's id of the array (`123`; an element is `123_4`), null until it is known."""
+    message: str | None = None
+    """Why sbatch refused."""
+
+    def log_of(self, index: int) -> str | None:
+        """The log file of an element, relative to the submission; null until the job id is known."""
+        return None if self.job is None else self.log.replace("%A", self.job).replace("%a", str(index))
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What one driver handed to a cluster for one store."""
+
+    path: Path
+    """Its directory."""
+    id: str
+    created: float
+    """Seconds since 1970."""
+    driver: Process
+    user: str
+    command: tuple[str, ...]
+    """The command line that submitted it."""
+    cluster: str
+    """Slurm's ClusterName; ids and names mean nothing on another one."""
+    settings: Mapping[str, Any]
+    """`hydra.launcher` as it was."""
+    arrays: tuple[JobArray, ...]
+    after: Mapping[str, Any] | None = None
+    """The dependent job, if any: name, job, state, script, log, commands."""
+
+    @property
+    def host(self) -> str:
+        """The machine that it was submitted from."""
+        return self.driver.host
+
+    @property
+    def dry(self) -> bool:
+        """Whether it was only written, never to be submitted."""
+        return all(array.state == "dry" for array in self.arrays)
+
+    def elements(self) -> Iterator[tuple[JobArray, Pack]]:
+        """Every pack with its array."""
+        for array in self.arrays:
+            for pack in array.packs:
+                yield array, pack
+
+    def cancelled(self, pack: Pack) -> Path:
+        """The mark that a person cancelled this pack; whoever cancels makes it before calling scancel."""
+        return self.path / pack.file.replace(".json", ".cancelled")
+
+    def write(self) -> None:
+        """Write `submission.json`, whole."""
+        content = asdict(self)
+        content.pop("path")
+        files.write_json(self.path / FILE, {"version": VERSION, **content})
+
+    def with_array(self, array: JobArray) -> Submission:
+        """The same with one array (by name) replaced, written."""
+        changed = replace(self, arrays=tuple(array if a.name == array.name else a for a in self.arrays))
+        changed.write()
+        return changed
+
+    @staticmethod
+    def read(path: Path) -> Submission | None:
+        """From its directory; None where there is none (or a damaged one)."""
+        content = files.read_json(path / FILE)
+        try:
+            arrays = tuple(
+                JobArray(**{**array, "packs": tuple(Pack(**{**p, "runs": tuple(p["runs"])}) for p in array["packs"])})
+                for array in content["arrays"]
+            )
+            driver = Process(**content["driver"])
+            names = ("id", "created", "user", "cluster", "settings", "after")
+            known = {name: content[name] for name in names}
+            return Submission(path=path, driver=driver, arrays=arrays, command=tuple(content["command"]), **known)
+        except (KeyError, TypeError, AttributeError):
+            return None
+
+
+def new(store: Path, cluster: str, settings: Mapping[str, Any], command: Sequence[str]) -> Submission:
+    """An empty submission with a directory of its own; nothing is in `submission.json` until `write`."""
+    created = time.time()
+    name = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(created))}-{uuid.uuid4().hex[:6]}"
+    path = store / FOLDER / name
+    (path / "packs").mkdir(parents=True)
+    (path / "logs").mkdir()
+    return Submission(path, name, created, Process.this(), user_name(), tuple(command), cluster, dict(settings), ())
+
+
+def submissions(store: Path) -> list[Submission]:
+    """Every submission of a store, oldest first."""
+    found = [Submission.read(path) for path in sorted((store / FOLDER).glob("*-*")) if path.is_dir()]
+    return sorted((s for s in found if s is not None), key=lambda s: (s.created, s.id))
+
+
+def exclusive(store: Path, patience: float = 600.0) -> AbstractContextManager[None]:
+    """Only one driver at a time plans and submits for `store`, on whatever machine.
+
+    Raises, on entering:
+        TimeoutError: another driver held it for `patience` seconds.
+    """
+    refusal = "driver {pid} on {host} has been submitting for long"
+    return exclusively(store / FOLDER / "driver", patience, refusal)
+
+
+def job_name(submission: Submission, array: int) -> str:
+    """The unique name of an array's jobs."""
+    return f"equilaw-{submission.id}-{array}"
+
+
+def submission_of(name: str) -> tuple[str, int] | None:
+    """Submission and array that a job's name tells, None where the job is none of ours."""
+    found = re.fullmatch(r"equilaw-(\d{8}-\d{6}-[0-9a-f]{6})-(\d+)", name)
+    return None if found is None else (found[1], int(found[2]))
+
+
+def driver_lives(submission: Submission) -> bool | None:
+    """Whether the driver that made it still runs; None where that is unknown (it ran on another machine)."""
+    return submission.driver.lives() if submission.driver.is_here() else None

@@ -1,0 +1,79 @@
+"""What a cluster allows and offers, asked of its controller: sizes of arrays, jobs at a time, parts of GPUs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from experiments.core.errors import InputError
+from slurm.jobs.commands import SlurmError, ask
+
+Ask = Callable[..., str]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one cluster, for one user."""
+
+    cluster: str
+    array_size: int
+    """Most elements of a job array (the largest index + 1)."""
+    jobs: int | None
+    """Elements that may still be submitted; null: nothing says."""
+
+
+def limits(ask: Ask = ask) -> Limits:
+    """Ask the controller, and the accounting where there is one.
+
+    Raises:
+        SlurmError: the controller does not answer.
+    """
+    told = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", ask("scontrol", "show", "config"), re.MULTILINE))
+    most = [int(told["MaxJobCount"])] if told.get("MaxJobCount", "").isdigit() else []
+    if "slurmdbd" in told.get("AccountingStorageType", ""):
+        try:
+            rows = ask("sacctmgr", "-nP", "show", "assoc", "where", "user=" + user(ask), "format=MaxSubmitJobs")
+            most += [int(row) for row in rows.split() if row.isdigit()]
+        except SlurmError:
+            pass  # sbatch will say
+    size = told.get("MaxArraySize", "")
+    return Limits(
+        cluster=told.get("ClusterName", "unknown"),
+        array_size=max(1, int(size) if size.isdigit() else 1001),
+        jobs=max(0, min(most) - len(ask("squeue", "--me", "-h", "-r", "-o", "%i").split())) if most else None,
+    )
+
+
+def user(ask: Ask = ask) -> str:
+    """The calling user's name."""
+    return ask("id", "-un").strip()
+
+
+def part_of_gpu(packs_per_gpu: int, partition: str | None, ask: Ask = ask) -> str:
+    """What to ask for as `--gres` so that `packs_per_gpu` jobs share a GPU: parts by `shard` or by MPS.
+
+    Raises:
+        InputError: the cluster has neither, or the GPU has fewer parts.
+        SlurmError: the controller does not answer.
+    """
+    if packs_per_gpu == 1:
+        return "gpu:1"
+    where = () if partition is None else ("-p", partition)
+    offered = ask("sinfo", "-h", *where, "-o", "%G")
+    gpus = sum(int(n) for n in re.findall(r"gpu(?::[^:,()\s]+)*:(\d+)", offered))
+    for name in ("shard", "mps"):
+        parts = sum(int(n) for n in re.findall(rf"{name}(?::[^:,()\s]+)*:(\d+)", offered))
+        if not parts or not gpus:
+            continue
+        each = parts // gpus
+        if each < packs_per_gpu:
+            raise InputError(
+                f"hydra.launcher.packs_per_gpu={packs_per_gpu}: a GPU has {each} parts ({name}) here; "
+                f"accepted: an integer from 1 to {each}"
+            )
+        return f"{name}:{each // packs_per_gpu}"
+    raise InputError(
+        f"hydra.launcher.packs_per_gpu={packs_per_gpu}: this cluster has neither shard nor MPS to share a GPU by "
+        f"(sinfo -o %G says {' '.join(sorted(set(offered.split()))) or 'nothing'}); accepted: 1"
+    )

@@ -1,0 +1,318 @@
+"""What a sweep asks for and nobody has computed or queued yet goes to the cluster, in packs, as job arrays."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from experiments.core import files
+from experiments.core.errors import InputError
+from experiments.core.wording import counted
+from slurm.estimate import Estimates
+from slurm.gpu_models import asked_for
+from slurm.jobs import ledger
+from slurm.jobs.commands import NoAnswer, SlurmError, ask
+from slurm.jobs.ledger import JobArray, Pack, Submission
+from slurm.jobs.limits import Limits, limits, part_of_gpu
+from slurm.jobs.scheduler import Answer, look
+from slurm.jobs.script import after_script, array_script
+from slurm.packing import COMPILE_GB, Packed, at_most, pack
+from slurm.plan import PlannedRun
+from slurm.settings import SlurmSettings
+
+Look = Callable[[Sequence[str]], Answer]
+
+
+@dataclass
+class Outcome:
+    """What became of the runs of a sweep when it was submitted."""
+
+    done: list[PlannedRun] = field(default_factory=list)
+    joined: list[PlannedRun] = field(default_factory=list)
+    """Running or queued already, here or by somebody else."""
+    failed: list[PlannedRun] = field(default_factory=list)
+    """Failed before, and not to be tried again."""
+    submitted: list[PlannedRun] = field(default_factory=list)
+    left: list[PlannedRun] = field(default_factory=list)
+    """Neither, for sbatch refused or did not answer."""
+    submissions: list[Submission] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    """One line each."""
+    notes: list[str] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """`80 runs: 12 done, 8 queued or running, 60 submitted in 6 jobs`."""
+        total = sum(map(len, (self.done, self.joined, self.failed, self.submitted, self.left)))
+        jobs = sum(len(a.packs) for s in self.submissions for a in s.arrays if a.state in ("submitted", "dry"))
+        parts = [f"{len(self.submitted)} submitted in {counted(jobs, 'job')}"]
+        counts = (("done", self.done), ("queued or running", self.joined), ("failed", self.failed))
+        parts = [f"{len(runs)} {name}" for name, runs in counts if runs] + parts
+        parts += [f"{len(self.left)} not submitted"] if self.left else []
+        return f"{counted(total, 'run')}: {', '.join(parts)}"
+
+
+def kind_of(planned: PlannedRun, settings: SlurmSettings) -> str:
+    """The kind of device that a run gets.
+
+    Raises:
+        InputError: it wants a GPU and the jobs have none.
+    """
+    device = planned.config.device
+    if device == "cuda" and settings.gpus == 0:
+        raise InputError("device=cuda and hydra.launcher.gpus=0: accepted: gpus=1 (or null), or device=cpu")
+    return "cuda" if device == "cuda" or (device == "auto" and settings.gpus) else "cpu"
+
+
+def submit_missing(planned: Sequence[PlannedRun], settings: SlurmSettings, look: Look = look) -> Outcome:
+    """Submit every run that is neither done, nor running, nor queued by anybody, nor failed before (unless retried).
+
+    Only one driver at a time does so for a store. Nothing is submitted before all is written down.
+
+    Raises:
+        InputError: the cluster does not have what is asked for.
+        SlurmError: the controller does not answer; nothing was submitted.
+        TimeoutError: another driver is submitting for long.
+    """
+    outcome = Outcome()
+    kinds = {p.run.id: kind_of(p, settings) for p in planned}
+    allowed = _limits(settings)
+    gres = _gres(kinds.values(), settings)
+    by_store: dict[str, list[PlannedRun]] = {}
+    for p in planned:
+        by_store.setdefault(str(p.run.path.parent), []).append(p)
+    for store, members in by_store.items():
+        path = Path(store)
+        files.writable(path, "store")
+        with ledger.exclusive(path):
+            missing = _missing(path, members, allowed.cluster, settings.retry, look, outcome)
+            if not missing:
+                continue
+            if settings.submit:
+                for p in missing:
+                    if not (p.run.path / "config.yaml").exists():
+                        p.run.create(p.config.as_dict())
+                        continue
+                    p.run.repair(p.config.as_dict())
+                    if p.run.recorded_state().get("state") in ("failed", "cancelled"):
+                        p.run.set_state("queued", message="submitted again")
+            packs = _packs(path, missing, kinds, settings)
+            room = min(x for x in (settings.max_jobs, allowed.jobs, len(packs)) if x is not None)
+            if settings.submit and not room:
+                outcome.left += missing
+                outcome.problems.append("the cluster takes no more jobs of yours now")
+                continue
+            packs = at_most(packs, max(1, room))
+            submission = _written(path, packs, allowed, gres, settings)
+            if settings.submit:
+                submission = _submitted(submission, look, outcome)
+            outcome.submissions.append(submission)
+            by_id = {p.run.id: p for p in missing}
+            for array, element in submission.elements():
+                runs = [by_id[run_id] for run_id in element.runs]
+                (outcome.submitted if array.state in ("submitted", "dry") else outcome.left).extend(runs)
+    return outcome
+
+
+def _limits(settings: SlurmSettings) -> Limits:
+    try:
+        return limits()
+    except SlurmError:
+        if settings.submit:
+            raise
+        return Limits("none", 1001, None)  # Slurm's default; a dry run needs no cluster
+
+
+def _gres(kinds: Any, settings: SlurmSettings) -> dict[str, str | None]:
+    """What jobs of each kind ask for."""
+    on_gpu = f"gpu:{settings.gpus or 1}"
+    if settings.packs_per_gpu > 1 and "cuda" in set(kinds):
+        on_gpu = part_of_gpu(settings.packs_per_gpu, settings.partition)
+    return {"cpu": None if not settings.gpus else f"gpu:{settings.gpus}", "cuda": on_gpu}
+
+
+def _missing(
+    store: Path, planned: Sequence[PlannedRun], cluster: str, retry: bool, look: Look, outcome: Outcome
+) -> list[PlannedRun]:
+    """Runs to submit; the others go where they belong in `outcome`."""
+    states = {p.run.id: p.run.state() for p in planned}
+    open_ids = {run_id for run_id, state in states.items() if state not in ("done", "failed")}
+    live = _live(store, open_ids, cluster, look, outcome) if open_ids else set()
+    missing = []
+    for p in planned:
+        state = states[p.run.id]
+        if state == "done":
+            p.run.settle()  # whoever published it may have been killed right after
+            outcome.done.append(p)
+        elif state == "failed" and not retry:
+            outcome.failed.append(p)
+        elif state == "running" or p.run.id in live:
+            outcome.joined.append(p)
+        else:
+            missing.append(p)
+    missing.sort(key=lambda p: p.budget)  # as the local launcher: larger ones go on from smaller ones' trunks
+    return missing
+
+
+def _live(store: Path, wanted: set[str], cluster: str, look: Look, outcome: Outcome) -> set[str]:
+    """Which of the runs are in a job that Slurm still holds."""
+    mine, live = [], set()
+    for submission in ledger.submissions(store):
+        runs = wanted.intersection(run_id for _, element in submission.elements() for run_id in element.runs)
+        if submission.dry or not runs:
+            continue
+        if submission.cluster != cluster:
+            live |= runs
+            outcome.notes.append(
+                f"{len(runs)} runs are in submission {submission.id} on cluster {submission.cluster}, which can't be "
+                f"asked from here; to give it up, delete {submission.path}"
+            )
+            continue
+        mine.append(submission)
+    names = tuple(array.name for s in mine for array in s.arrays if array.state in ("planned", "submitted"))
+    answer = look(names)
+    if not answer.reachable:
+        raise SlurmError(answer.message)
+    jobs = {job.name: job.array for job in answer.jobs.values() if job.held}
+    places = {key for key, job in answer.jobs.items() if job.held}
+    for submission in mine:
+        for array, element in submission.elements():
+            known = array.job in (None, jobs.get(array.name))
+            if known and (array.name, element.index) in places and not submission.cancelled(element).exists():
+                live.update(wanted.intersection(element.runs))
+        for array in submission.arrays:  # its driver was killed between sbatch and writing down the id
+            if array.job is None and array.name in jobs:
+                submission = submission.with_array(replace(array, job=jobs[array.name], state="submitted"))
+    return live
+
+
+def _packs(
+    store: Path, missing: Sequence[PlannedRun], kinds: Mapping[str, str], settings: SlurmSettings
+) -> list[Packed]:
+    estimates, gpus = Estimates.of_store(store), asked_for(settings)
+    packs = []
+    for kind in dict.fromkeys(kinds.values()):
+        costs = [(p, estimates.of(p.config, p.data_sha256, kind, gpus)) for p in missing if kinds[p.run.id] == kind]
+        workers = settings.cores(kind) if kind == "cpu" else max(1, settings.gpus or 1)
+        room = COMPILE_GB * settings.cores(kind) if kind == "cuda" else 0.0
+        packs += pack(costs, kind, workers, 60 * settings.pack_minutes, settings.pack, room)
+    return packs
+
+
+def _written(
+    store: Path, packs: Sequence[Packed], allowed: Limits, gres: Mapping[str, str | None], settings: SlurmSettings
+) -> Submission:
+    """The submission with all its files; nothing is submitted yet."""
+    plain = {name: _plain(getattr(settings, name)) for name in settings.__dataclass_fields__}
+    submission = ledger.new(store, allowed.cluster, plain, sys.argv)
+    arrays: list[JobArray] = []
+    for (kind, memory), members in _alike(packs, settings).items():
+        for start in range(0, len(members), allowed.array_size):
+            number = len(arrays)
+            name = ledger.job_name(submission, number)
+            chosen = members[start : start + allowed.array_size]
+            elements = tuple(
+                Pack(i, f"packs/{number}-{i}.json", tuple(p.run.id for p in packed.runs), packed.seconds)
+                for i, packed in enumerate(chosen)
+            )
+            for element, packed in zip(elements, chosen, strict=True):
+                content = _content(store, submission, kind, packed, settings)
+                files.write_json(submission.path / element.file, content, durable=False)
+            script = f"array-{number}.sh"
+            cores = settings.cores(kind)
+            text = array_script(submission.path, name, settings, len(chosen), cores, gres[kind], memory, number)
+            files.write_bytes(submission.path / script, text.encode())
+            state = "planned" if settings.submit else "dry"
+            arrays.append(JobArray(name, state, script, "logs/%A_%a.log", elements))
+    submission = replace(submission, arrays=tuple(arrays))
+    submission.write()
+    return submission
+
+
+def _alike(packs: Sequence[Packed], settings: SlurmSettings) -> dict[tuple[str, float | None], list[Packed]]:
+    """Packs that can share an array, by kind of device and GB (a power of two, so that there are few)."""
+    groups: dict[tuple[str, float | None], list[Packed]] = {}
+    for packed in packs:
+        memory = settings.memory
+        if memory is None and packed.memory is not None:
+            memory = 1.0
+            while memory < packed.memory:
+                memory *= 2
+        groups.setdefault((packed.kind, memory), []).append(packed)
+    return groups
+
+
+def _content(store: Path, submission: Submission, kind: str, packed: Packed, settings: SlurmSettings) -> dict[str, Any]:
+    """What a job knows (see `slurm.jobs.job`)."""
+    return {
+        "submission": submission.id,
+        "store": str(store.resolve()),
+        "runs": [[p.run.id, p.shape_id] for p in packed.runs],
+        "kind": kind,
+        "workers": settings.cores(kind) if kind == "cpu" else 1,
+        "cores": settings.cores(kind),
+        "patience": settings.patience,
+        "minutes": settings.minutes,
+        "warning_seconds": settings.warning_seconds,
+        "max_stalls": settings.max_stalls,
+        "requeue": settings.requeue,
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(v) for key, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def _submitted(submission: Submission, look: Look, outcome: Outcome) -> Submission:
+    """Hand the arrays to sbatch one by one; after a refusal the rest is not tried."""
+    for array in submission.arrays:
+        if outcome.problems:
+            submission = submission.with_array(replace(array, state="refused", message="not tried"))
+            continue
+        try:
+            job = ask("sbatch", "--parsable", str(submission.path / array.script)).strip().partition(";")[0]
+        except NoAnswer as error:  # it may have got through: only its name tells
+            job = next((found.array for found in look((array.name,)).jobs.values()), "")
+            if not job:
+                outcome.problems.append(f"{error}; the same command looks whether {array.name} got through")
+                submission = submission.with_array(replace(array, message=str(error)))
+                continue
+        except SlurmError as error:
+            outcome.problems.append(str(error))
+            submission = submission.with_array(replace(array, state="refused", message=str(error)))
+            continue
+        submission = submission.with_array(replace(array, state="submitted", job=job))
+    return submission
+
+
+def submit_after(outcome: Outcome, settings: SlurmSettings) -> None:
+    """Submit the job that draws the results once all jobs of the sweep have ended, however they ended."""
+    if settings.after is None:
+        return
+    for submission in outcome.submissions:
+        jobs = [array.job for array in submission.arrays if array.job is not None]
+        if not jobs and not submission.dry:
+            continue
+        store, out = submission.path.parent.parent.resolve(), submission.path.resolve() / "after"
+        out.mkdir(exist_ok=True)
+        python = settings.python or shlex.quote(sys.executable)
+        names = {"python": python, "store": shlex.quote(str(store)), "out": shlex.quote(str(out))}
+        commands = [str(command).format(**names) for command in settings.after_commands[settings.after]]
+        name = f"equilaw-{submission.id}-after"
+        text = after_script(submission.path, name, settings, commands, f"afterany:{':'.join(jobs) or 'JOBS'}")
+        files.write_bytes(submission.path / "after.sh", text.encode())
+        after = {"name": name, "script": "after.sh", "log": "logs/after-%A.log", "commands": commands, "job": None}
+        if not submission.dry:
+            try:
+                after["job"] = ask("sbatch", "--parsable", str(submission.path / "after.sh")).strip().partition(";")[0]
+            except SlurmError as error:
+                outcome.problems.append(f"hydra.launcher.after={settings.after}: {error}")
+        changed = replace(submission, after=after)
+        changed.write()
+        outcome.submissions[outcome.submissions.index(submission)] = changed
+        outcome.notes.append(f"afterwards: {settings.after}, in {out}")

@@ -1,0 +1,123 @@
+"""What a person sees of a survey: how many runs are in which state, those that are not done, and what to do."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from experiments.core.wording import counted
+from slurm.jobs.status import STATES, RunStatus, Survey
+
+SHOWN = 20
+"""Most rows of a state; a sweep has thousands."""
+WIDE = 200
+"""Characters of a line where the output is no terminal."""
+UNITS = {"force_mae": "meV/Å", "force_rmse": "meV/Å", "energy_mae": "meV/atom", "energy_rmse": "meV/atom"}
+COLUMNS = ("run", "model", "P", "seed", "state", "updates", "holdout", "left", "job", "why")
+
+
+def summary(survey: Survey) -> str:
+    """`80 runs: 4 running, 10 queued, 3 failed, 63 done`."""
+    counts = survey.counts()
+    parts = [f"{counts[state]} {state}" for state in STATES if counts[state]]
+    return counted(len(survey.runs), "run") + (f": {', '.join(parts)}" if parts else "")
+
+
+def show(survey: Survey, stores: Sequence[str], everything: bool = False) -> RenderableType:
+    """Summary, table and advice."""
+    parts: list[RenderableType] = [Text(summary(survey), style="bold")]
+    if not survey.scheduler.reachable:
+        parts.append(Text(f"the scheduler does not answer ({survey.scheduler.message}); what depends on it is unknown"))
+    table = Table(box=None, pad_edge=False)
+    for column in COLUMNS:
+        right = column in ("P", "seed", "updates", "holdout", "left")
+        last = column == "why"
+        table.add_column(column, justify="right" if right else "left", no_wrap=not last, overflow="fold")
+    for state in STATES:
+        rows = survey.of(state)
+        shown = rows if everything else rows[:SHOWN] if state != "done" else []
+        for run in shown:
+            table.add_row(*(Text(cell) for cell in _cells(run)))
+        if state != "done" and len(rows) > len(shown):
+            table.add_row("", f"and {len(rows) - len(shown)} more {state} (--all)")
+    if table.row_count:
+        parts.append(table)
+    parts += [Text(line) for line in advice(survey, stores)]
+    return Group(*parts)
+
+
+def advice(survey: Survey, stores: Sequence[str]) -> list[str]:
+    """What to do about the runs that will not end well by themselves, one line each."""
+    where = " ".join(f"--store {shlex.quote(store)}" for store in stores)
+    counts = survey.counts()
+    lines = []
+    if counts["failed"]:
+        first = survey.of("failed")[0].run_id
+        lines.append(f"failed: python -m slurm logs {first} {where} tells more; python -m slurm retry {where}")
+    if counts["lost"]:
+        lines.append(
+            f"lost: python -m slurm retry {where} goes on from the last checkpoints; so does the sweep's command"
+        )
+    if counts["cancelled"]:
+        lines.append("cancelled: python -m slurm retry RUN or the sweep's command takes them up again")
+    if any(run.state == "queued" and run.job is None and run.why for run in survey.runs):
+        lines.append("queued and nobody works on it: start the sweep again")
+    return lines
+
+
+def _cells(run: RunStatus) -> tuple[str, ...]:
+    model = "?" if run.architecture is None else run.architecture
+    model += "".join(f" {name}={value}" for name, value in (("L", run.L), ("ν", run.nu)) if value is not None)
+    updates = "" if run.updates is None else f"{run.updates}/{run.total}"
+    left = "" if run.seconds_left is None else duration(run.seconds_left)
+    P, seed = ("" if value is None else str(value) for value in (run.P, run.seed))
+    return run.run_id, model, P, seed, run.state, updates, _error(run), left, run.job or "", run.why
+
+
+def _error(run: RunStatus) -> str:
+    for metric, unit in UNITS.items():
+        if metric in run.errors:
+            return f"{1000 * run.errors[metric]:.3g} {unit}"
+    return ""
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `12 min`, `3.5 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def console() -> Console:
+    """For standard output: as wide as the terminal, or wide enough for one line a run."""
+    return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False, soft_wrap=False)
+
+
+def watch(look: Callable[[], Survey], stores: Sequence[str], every: float, everything: bool = False) -> Survey:
+    """Show the survey again and again until nothing happens by itself any more; the last one."""
+    out = console()
+    found = look()
+    if not out.is_terminal:  # a log file: a line where something changed
+        said = ""
+        while True:
+            if (line := summary(found)) != said:
+                print(line, flush=True)
+                said = line
+            if found.ended:
+                out.print(show(found, stores, everything))
+                return found
+            time.sleep(every)
+            found = look()
+    with Live(show(found, stores, everything), console=out, auto_refresh=False) as live:
+        while not found.ended:
+            time.sleep(every)
+            found = look()
+            live.update(show(found, stores, everything), refresh=True)
+    return found

@@ -1,0 +1,78 @@
+"""Watch submitted runs until each has ended: by the run directories, and by the queue for the jobs that are gone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from experiments.runs.store import read_history
+from slurm.jobs import ledger
+from slurm.jobs.scheduler import Answer, look
+from slurm.plan import PlannedRun
+from slurm.progress import SHOWN, Progress
+
+POLL_SECONDS = 2.0
+ASK_SECONDS = 15.0
+"""Between questions to the controller, which others ask too."""
+GONE_AFTER = 2
+"""Answers in a row without a run's job after which it counts as gone (its result may be a moment late)."""
+ENDED = ("done", "failed", "cancelled")
+
+
+def wait(
+    planned: Sequence[PlannedRun],
+    progress: Progress,
+    look: Callable[[Sequence[str]], Answer] = look,
+    ask_seconds: float = ASK_SECONDS,
+) -> list[PlannedRun]:
+    """Return when no run is queued or running any more; the runs whose jobs are gone without an end come back."""
+    left = {p.run.id: p for p in planned}
+    absent: dict[str, int] = {}
+    asked = time.monotonic() - ask_seconds
+    hangs = False
+    while True:
+        states = {run_id: p.run.state() for run_id, p in left.items()}
+        for run_id, state in states.items():
+            progress.state(run_id, state)
+            if state in ENDED:
+                del left[run_id]
+        if not left:
+            return []
+        _show(progress, [p for p in left.values() if states[p.run.id] == "running"][:SHOWN])
+        if time.monotonic() - asked >= ask_seconds:
+            asked = time.monotonic()
+            held, answer = _held(list(left.values()), look)
+            if not answer.reachable:
+                if not hangs:
+                    progress.note(f"{answer.message}; what runs goes on")
+            else:
+                for run_id in left:
+                    here = run_id in held or states[run_id] == "running"
+                    absent[run_id] = 0 if here else absent.get(run_id, 0) + 1
+                if all(absent[run_id] >= GONE_AFTER for run_id in left):
+                    return list(left.values())
+            hangs = not answer.reachable
+        time.sleep(POLL_SECONDS)
+
+
+def _held(planned: Sequence[PlannedRun], look: Callable[[Sequence[str]], Answer]) -> tuple[set[str], Answer]:
+    """Runs that are in a job that the controller holds, and its answer."""
+    wanted = {p.run.id for p in planned}
+    packs: dict[tuple[str, int], tuple[str, ...]] = {}
+    for store in {str(p.run.path.parent) for p in planned}:
+        for submission in ledger.submissions(Path(store)):
+            for array, pack in submission.elements():
+                if array.state in ("planned", "submitted") and wanted.intersection(pack.runs):
+                    packs[array.name, pack.index] = pack.runs
+    answer = look(tuple(dict.fromkeys(name for name, _ in packs)))
+    held = (packs.get(key, ()) for key, job in answer.jobs.items() if job.held)
+    return {run_id for runs in held for run_id in runs}, answer
+
+
+def _show(progress: Progress, running: Sequence[PlannedRun]) -> None:
+    """What the running runs last wrote down."""
+    for p in running:
+        records = read_history(p.run.path / f"attempt-{p.run.latest_attempt()}" / "history.jsonl")
+        if records and {"clock", "total", "seconds"} <= records[-1].keys():
+            progress.event({"event": "progress", "run": p.run.id, **records[-1]})

@@ -1,0 +1,222 @@
+"""Comparisons in words, and the pre-registered claim on tables made to hold, refute and leave it open."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.calibration.synthetic import curve_rows
+from analysis.comparisons import claim_pool
+from analysis.comparisons.claim import Outcome, claims, record, text
+from analysis.comparisons.compare import compare, families, family_sentence, pool, sentence
+from analysis.curve import curves
+from analysis.errors import InputError
+from analysis.fits.record import analyse
+from analysis.table import check_table
+
+CELLS = {"A": (0, 1, 3), "B": (1, 1, 3), "C": (0, 3, 3), "D": (0, 3, 0)}
+
+
+def cells(betas: dict[str, float], noise: float = 0.01, seed: int = 0, **more: Any) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    columns: dict[str, Any] = {
+        "dataset": "toy",
+        "architecture": "mace",
+        "metric": "force_mae",
+        "converged": True,
+        **more,
+    }
+    parts = []
+    for cell, beta in betas.items():
+        order, nu, edge = CELLS[cell]
+        identity: dict[str, Any] = {"L": order, "nu": nu, "edge_lmax": edge, "n_parameters": 1000}
+        parts.append(curve_rows(rng, beta=beta, prefactor=1.0, subset=noise, init=noise, **identity, **columns))
+    return pd.concat(parts, ignore_index=True)
+
+
+def analysed(*frames: pd.DataFrame) -> Any:
+    return analyse(curves(check_table(pd.concat(frames, ignore_index=True), "t")))
+
+
+@pytest.mark.parametrize(
+    ("betas", "outcome"),
+    [
+        ({"A": 0.4, "B": 0.6, "C": 0.62, "D": 0.4}, Outcome.HOLDS),
+        ({"A": 0.4, "B": 0.6, "C": 0.62, "D": 0.62}, Outcome.REFUTED),
+        ({"A": 0.4, "B": 0.6, "C": 0.5, "D": 0.4}, Outcome.REFUTED),
+        ({"A": 0.6, "B": 0.4, "C": 0.7, "D": 0.6}, Outcome.REFUTED),
+    ],
+)
+def test_outcomes(betas: dict[str, float], outcome: Outcome) -> None:
+    (claim,) = claims(analysed(cells(betas)))
+    assert claim.outcome is outcome
+    assert claim.cautions == ()
+
+
+def test_body_order_that_suffices_is_named() -> None:
+    (claim,) = claims(analysed(cells({"A": 0.4, "B": 0.6, "C": 0.62, "D": 0.62})))
+    assert claim.reasons == ("D equivalent to C (±0.05): body order suffices",)
+
+
+def test_noise_leaves_it_undecided_and_counts_the_seeds() -> None:
+    (claim,) = claims(analysed(cells({"A": 0.4, "B": 0.6, "C": 0.62, "D": 0.4}, noise=0.15)))
+    assert claim.outcome is Outcome.UNDECIDED
+    (equivalence,) = [c for c in claim.conditions if c.name.startswith("D equivalent")]
+    assert not equivalence.shown
+    assert equivalence.p > 0.05
+    needed = equivalence.needed.seeds
+    assert needed is None or needed > 5
+    assert "would show it" in text(claim, dict.fromkeys("ABCD", ""))
+
+
+def test_seeds_needed_would_show_it() -> None:
+    (claim,) = claims(analysed(cells({"A": 0.4, "B": 0.45, "C": 0.62, "D": 0.4}, noise=0.08)))
+    first = claim.conditions[0]
+    seeds = first.needed.seeds
+    assert seeds is not None
+    rng = np.random.default_rng(0)
+    spread = first.delta.error * np.sqrt(first.delta.dof + 1)
+    draws = first.delta.value + spread * rng.normal(size=(4000, seeds))
+    t = draws.mean(axis=1) / (draws.std(axis=1, ddof=1) / np.sqrt(seeds))
+    from scipy import stats
+
+    assert np.mean(t > stats.t.isf(0.05, seeds - 1)) >= 0.78  # 0.80 less three binomial errors
+
+
+def test_unconverged_cell_decides_nothing() -> None:
+    frame = cells({"A": 0.4, "B": 0.6, "C": 0.62, "D": 0.4})
+    half = frame["error"].where(frame["nu"] != 3, frame["error"] * (1 + 0.002 * frame["P"]))
+    (claim,) = claims(analysed(frame.assign(error_half_budget=half)))
+    assert claim.outcome is Outcome.UNDECIDED
+    assert "cell C, D" in claim.reasons[0]
+
+
+def test_unmatched_weights_are_cautioned() -> None:
+    frame = cells({"A": 0.4, "B": 0.6, "C": 0.62, "D": 0.4})
+    frame.loc[frame["L"] == 1, "n_parameters"] = 5000
+    (claim,) = claims(analysed(frame))
+    assert "not matched" in claim.cautions[0]
+    assert record(claim)["outcome"] == "holds"
+
+
+def test_table_without_the_cells_is_refused() -> None:
+    with pytest.raises(InputError, match="the table has L=0 nu=1 edge_lmax=3"):
+        claims(analysed(cells({"A": 0.4})))
+
+
+def test_comparisons_in_words() -> None:
+    fits = analysed(cells({"A": 0.4, "B": 0.6, "C": 0.62, "D": 0.4}))
+    found = {(c.factor, c.first.number("L"), c.first.number("nu")): c for c in compare(fits)}
+    assert set(found) == {("L", 0.0, 1.0), ("nu", 0.0, 1.0), ("edge_lmax", 0.0, 3.0)}
+    by_order = found["L", 0.0, 1.0]
+    assert by_order.delta.low < 0.2 < by_order.delta.high
+    words = sentence(by_order)
+    assert words.startswith("β rises by 0.")
+    assert "from L=0 to L=1 (mace, edge 3, ν=1; toy, force_mae; p < 0.001)" in words
+    assert [c.factor for c in compare(fits, by=["L"])] == ["L"]
+
+
+def test_unknown_factor_is_refused() -> None:
+    with pytest.raises(InputError, match="no such identifying column"):
+        compare(analysed(cells({"A": 0.4})), by=["colour"])
+
+
+def test_no_difference_is_not_equality() -> None:
+    words = sentence(compare(analysed(cells({"A": 0.5, "B": 0.5}, seed=3)))[0])
+    assert "no difference shown" in words
+    assert "four times in five" in words
+
+
+def test_several_datasets_are_pooled_as_random_effects() -> None:
+    frames = [
+        cells({"A": 0.4, "B": 0.4 + gain}, seed=i, dataset=f"molecule{i}") for i, gain in enumerate((0.1, 0.2, 0.3))
+    ]
+    (pooled,) = pool(compare(analysed(*frames)))
+    assert pooled.delta.value == pytest.approx(0.2, abs=0.03)
+    assert pooled.between == pytest.approx(0.1, abs=0.03)
+    assert pooled.datasets == ("molecule0", "molecule1", "molecule2")
+
+
+def test_common_slope_over_a_family() -> None:
+    rng = np.random.default_rng(0)
+    columns: dict[str, Any] = {"dataset": "toy", "architecture": "ace", "metric": "m", "nu": 2}
+    same = [curve_rows(rng, beta=0.5, prefactor=1.0, edge_lmax=edge, **columns) for edge in range(3)]
+    apart = [curve_rows(rng, beta=0.5 + 0.1 * e, prefactor=1.0, edge_lmax=e, **columns) for e in range(3)]
+    (equal,), (unequal,) = families(analysed(*same)), families(analysed(*apart))
+    assert equal.p > 0.05
+    assert unequal.p < 0.001
+    assert "rejected" in family_sentence(unequal)
+
+
+def test_claim_is_pooled_over_datasets() -> None:
+    """Datasets whose gains differ: each shows its own, and only their spread says what the next would show."""
+    truth = {"A": 0.4, "B": 0.6, "C": 0.62, "D": 0.4}
+    frames = [cells(truth, seed=i, dataset=f"molecule{i}", noise=0.02) for i in range(6)]
+    (pooled,) = claim_pool.pool(claims(analysed(*frames)))
+    assert pooled.outcome is Outcome.HOLDS
+    assert pooled.conditions[0].delta.dof == 5
+    assert pooled.conditions[0].delta.value == pytest.approx(0.2, abs=0.02)
+    words = claim_pool.text(pooled)
+    assert words.startswith("over 6 datasets (molecule0, ")
+    assert "standard deviation between datasets: B−A 0.0" in words
+    assert claim_pool.record(pooled)["outcome"] == "holds"
+    mixed = [cells({**truth, "B": 0.4 + gain}, seed=i, dataset=f"m{i}") for i, gain in enumerate((0.0, 0.4, 0.02))]
+    (torn,) = claim_pool.pool(claims(analysed(*mixed)))
+    assert torn.outcome is not Outcome.HOLDS
+    assert torn.between["A", "B"] == pytest.approx(0.22, abs=0.08)  # sd of 0, 0.4, 0.02; weights differ by noise
+    assert "datasets would show it" in claim_pool.text(torn)
+    assert torn.conditions[0].needed.sizes is None
+
+
+def test_one_dataset_or_unconverged_ones_are_not_pooled() -> None:
+    truth = {"A": 0.4, "B": 0.6, "C": 0.62, "D": 0.4}
+    whole = cells(truth)
+    short = cells(truth, seed=1, dataset="short")
+    short["error_half_budget"] = short["error"] * (1 + 0.002 * short["P"])
+    assert claim_pool.pool(claims(analysed(whole))) == []
+    assert claim_pool.pool(claims(analysed(whole, short))) == []
+
+
+def test_further_sizes_continue_the_grid_and_would_show_it() -> None:
+    (claim,) = claims(analysed(cells({"A": 0.4, "B": 0.45, "C": 0.62, "D": 0.4}, noise=0.06)))
+    first = claim.conditions[0]
+    assert not first.shown
+    assert first.needed.sizes
+    assert first.needed.sizes[0] == 1024  # the grid is 16, 32 … 512
+    assert "or P = 1024" in text(claim, dict.fromkeys("ABCD", ""))
+    # the spread of slopes falls as 1/√Sxx, so a t test on the longer grid has 80 % power
+    grid = np.log([16.0 * 2**k for k in range(6)])
+    longer = np.log([*np.exp(grid), *first.needed.sizes])
+    error = first.delta.error * np.sqrt(((grid - grid.mean()) ** 2).sum() / ((longer - longer.mean()) ** 2).sum())
+    draws = first.delta.value + error * np.sqrt(5) * np.random.default_rng(0).normal(size=(4000, 5))
+    t = draws.mean(axis=1) / (draws.std(axis=1, ddof=1) / np.sqrt(5))
+    assert np.mean(t > 2.132) >= 0.78  # t(4) at 5 %; 0.80 less three binomial errors
+
+
+def test_channels_that_were_matched_to_one_reference_are_no_difference() -> None:
+    """L = 0 with more channels than L = 1 is comparable where both have the size of one reference, and only there."""
+    rng = np.random.default_rng(0)
+
+    def curve(L: int, channels: int, **more: Any) -> pd.DataFrame:
+        identity: dict[str, Any] = {
+            "architecture": "mace",
+            "dataset": "toy",
+            "metric": "force_mae",
+            "nu": 3,
+            "converged": True,
+        }
+        return curve_rows(
+            rng, beta=0.5, prefactor=1.0, subset=0.01, init=0.01, L=L, channels=channels, **identity, **more
+        )
+
+    def factors(*settings: dict[str, Any]) -> list[str]:
+        frames = [curve(L, channels, **more) for (L, channels), more in zip(((0, 49), (1, 32)), settings, strict=True)]
+        return [c.factor for c in compare(analysed(*frames))]
+
+    size = {"match.by": "weights", "match.target": 114096}
+    assert factors(size, size) == ["L"]
+    assert factors({}, {}) == []
+    assert factors(size, {"match.by": "weights", "match.target": 5}) == []

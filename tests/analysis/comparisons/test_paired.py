@@ -1,0 +1,200 @@
+"""Paired differences, their power, floors and equal-error ratios, each against a known answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from analysis.calibration.synthetic import curve_rows
+from analysis.comparisons.paired import (
+    Pair,
+    Survival,
+    common_slope,
+    detectable,
+    equal_error,
+    excludes_zero,
+    floor_difference,
+    holm,
+    pair,
+    random_effects,
+    slope_difference,
+    survival,
+    train_floor_difference,
+    with_more_training,
+)
+from analysis.curve import Curve, curves
+from analysis.fits.uncertainty import Interval, t_interval
+from analysis.table import check_table
+
+
+def curve(seed: int = 0, **settings: Any) -> Curve:
+    columns = {"dataset": "a", "architecture": "b", "metric": "m", **settings}
+    return curves(check_table(curve_rows(np.random.default_rng(seed), **columns), "t"))[0]
+
+
+def matched(first: Curve, second: Curve) -> Pair:
+    found = pair(first, second)
+    assert found is not None
+    return found
+
+
+def test_pairing_removes_what_the_subsets_share() -> None:
+    # the same generator draws the same noise: only the exponents differ
+    found = matched(curve(beta=0.5, prefactor=1.0), curve(beta=0.6, prefactor=1.0))
+    delta = slope_difference(found)
+    assert found.paired
+    assert delta.value == pytest.approx(0.1, abs=1e-12)
+    assert delta.error == pytest.approx(0.0, abs=1e-12)
+
+
+def test_only_common_sizes_enter() -> None:
+    short = curve(beta=0.5, prefactor=1.0, sizes=(16, 32, 64))
+    assert matched(short, curve(beta=0.5, prefactor=1.0)).log_p == pytest.approx(np.log([16, 32, 64]))
+    assert pair(short, curve(beta=0.5, prefactor=1.0, sizes=(100, 200))) is None
+
+
+def test_seeds_that_do_not_match_give_welch() -> None:
+    first = curve(beta=0.5, prefactor=1.0)
+    rows = curve_rows(np.random.default_rng(1), beta=0.6, prefactor=1.0, dataset="a", architecture="b", metric="m")
+    second = curves(check_table(rows.assign(seed=rows["seed"] + 100), "t"))[0]
+    found = matched(first, second)
+    delta = slope_difference(found)
+    slopes = [-np.polyfit(found.log_p, rows.T, 1)[0] for rows in (found.first_log, found.second_log)]
+    reference = stats.ttest_ind(slopes[1], slopes[0], equal_var=False).confidence_interval(0.95)
+    assert not found.paired
+    assert (delta.low, delta.high) == pytest.approx((reference.low, reference.high), rel=1e-9)
+
+
+@given(left=st.floats(-0.3, 0.3), ratio=st.floats(0.0, 0.5))
+def test_more_training_gets_to_the_limit_where_doublings_halve_what_is_left(left: float, ratio: float) -> None:
+    """Δβ = 0.1 + left · ratio^k after k doublings: the interval after the first holds 0.1, wherever that is."""
+    found = matched(curve(beta=0.5, prefactor=1.0), curve(beta=0.5, prefactor=1.0))
+
+    def after(doublings: int) -> Pair:
+        slope = 0.1 + left * ratio**doublings
+        return replace(found, second_log=found.first_log - slope * found.log_p)
+
+    interval = with_more_training(replace(after(1), half=after(0)))
+    assert interval.low - 1e-9 < 0.1 < interval.high + 1e-9
+
+
+def test_without_a_half_budget_what_more_training_does_is_unknown() -> None:
+    found = replace(matched(curve(beta=0.5, prefactor=1.0), curve(seed=1, beta=0.6, prefactor=1.0)), half=None)
+    assert np.isnan([with_more_training(found).low, with_more_training(found).high]).all()
+
+
+def test_half_budgets_are_those_of_the_same_runs() -> None:
+    """Seeds and sizes that only one curve has are left out of both budgets; an error of 0 leaves no half budget."""
+    first, second = curve(beta=0.5, prefactor=1.0), curve(seed=1, beta=0.6, prefactor=1.0)
+    halved = replace(first, half_budget=3 * first.error), replace(second, half_budget=2 * second.error)
+    fewer = replace(
+        halved[1],
+        seeds=halved[1].seeds[1:],
+        error=halved[1].error[1:],
+        half_budget=halved[1].half_budget[1:],
+    )
+    found = matched(halved[0], fewer)
+    assert found.half is not None
+    np.testing.assert_allclose(found.half.first_log - found.first_log, np.log(3))
+    np.testing.assert_allclose(found.half.second_log - found.second_log, np.log(2))
+    assert len(found.first_log) == len(first.seeds) - 1
+    nothing = fewer.half_budget.copy()
+    nothing[0, 0] = 0.0
+    assert matched(halved[0], replace(fewer, half_budget=nothing)).half is None
+
+
+def test_detectable_difference_has_the_power_it_says() -> None:
+    rng = np.random.default_rng(0)
+    interval = t_interval(rng.normal(size=5))
+    size = detectable(interval)
+    sigma = interval.error * np.sqrt(5)
+    found = [excludes_zero(t_interval(size + sigma * rng.normal(size=5))) for _ in range(4000)]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.02)  # binomial standard error 0.006
+
+
+def test_a_floor_that_fakes_a_difference_is_seen_through() -> None:
+    plain = curve(0, beta=0.6, prefactor=1.0, sizes=tuple(16 * 2.0 ** np.arange(8)), subset=0.01, init=0.01)
+    floored = curve(
+        1, beta=0.6, prefactor=1.0, floor=0.02, sizes=tuple(16 * 2.0 ** np.arange(8)), subset=0.01, init=0.01
+    )
+    found = matched(floored, plain)
+    delta, corrected = slope_difference(found), floor_difference(found)
+    assert delta.low > 0.03
+    assert corrected is not None
+    assert survival(delta, corrected) is Survival.VANISHES
+
+
+def test_a_real_difference_survives() -> None:
+    sizes = tuple(16 * 2.0 ** np.arange(8))
+    low = curve(0, beta=0.4, prefactor=1.0, floor=0.01, sizes=sizes, subset=0.01, init=0.01)
+    high = curve(1, beta=0.7, prefactor=1.0, floor=0.001, sizes=sizes, subset=0.01, init=0.01)
+    found = matched(low, high)
+    assert survival(slope_difference(found), floor_difference(found)) is Survival.SURVIVES
+
+
+def test_survival_without_a_difference_or_a_floor_fit() -> None:
+    nothing = Interval(0.0, -0.1, 0.1, 0.05, 4)
+    assert survival(nothing, None) is Survival.NO_DIFFERENCE
+    assert survival(Interval(0.2, 0.1, 0.3, 0.05, 4), None) is Survival.NOT_TESTABLE
+
+
+def test_training_error_as_floor() -> None:
+    def exact(beta: float, floor: float) -> Curve:
+        sizes = np.array([16.0, 32, 64, 128, 256])
+        rows = [
+            {"dataset": "a", "architecture": "b", "metric": "m", "P": p, "seed": s, "error": p**-beta + floor}
+            | {"train_error": floor}
+            for s in range(2)
+            for p in sizes
+        ]
+        return curves(check_table(pd.DataFrame(rows), "t"))[0]
+
+    found = matched(exact(0.4, 0.05), exact(0.7, 0.01))
+    assert train_floor_difference(found) == pytest.approx(0.3, abs=1e-9)
+
+
+def test_equal_error_ratio_of_a_shift_is_the_shift() -> None:
+    # the second curve needs a third of the frames at every error, and the noise is the same
+    found = matched(curve(beta=0.5, prefactor=1.0), curve(beta=0.5, prefactor=3.0**-0.5))
+    ratio = equal_error(found)
+    assert ratio.ratio.value == pytest.approx(
+        3.0, rel=0.1
+    )  # interpolation crosses different segments, with their noise
+    assert ratio.ratio.low < 3.0 < ratio.ratio.high
+
+
+def test_no_common_error_is_said() -> None:
+    ratio = equal_error(matched(curve(beta=0.5, prefactor=1.0), curve(beta=0.5, prefactor=0.01)))
+    assert np.isnan(ratio.ratio.value)
+    assert (ratio.leader, ratio.beyond) == ("second", 32.0)
+    assert ratio.words("A", "B") == "A never gets to where B starts: it needs more than 32 times the frames"
+
+
+def test_holm_by_hand() -> None:
+    adjusted = holm(np.array([0.01, 0.04, np.nan, 0.03]))
+    assert adjusted[[0, 1, 3]] == pytest.approx([0.03, 0.06, 0.06])  # 3·0.01; max(2·0.03, 0.04); 2·0.03
+    assert np.isnan(adjusted[2])
+
+
+def test_common_slope_is_the_paired_t_test_for_two_curves() -> None:
+    slopes = np.random.default_rng(0).normal(size=(6, 2))
+    f, p = common_slope(slopes)
+    reference = stats.ttest_rel(slopes[:, 0], slopes[:, 1])
+    assert f == pytest.approx(reference.statistic**2)
+    assert p == pytest.approx(reference.pvalue)
+
+
+def test_random_effects() -> None:
+    # equal errors: the mean is the plain mean and the interval the t interval of the values (HKSJ)
+    values = np.array([0.1, 0.3, 0.2, 0.6])
+    mean, between = random_effects(values, np.full(4, 0.05))
+    reference = t_interval(values)
+    assert (mean.low, mean.value, mean.high) == pytest.approx((reference.low, reference.value, reference.high))
+    assert between == pytest.approx(np.sqrt(values.var(ddof=1) - 0.05**2))  # DerSimonian–Laird for equal weights

@@ -1,0 +1,265 @@
+"""Figures: every kind is drawn where the table has the data, and the CSV holds what is plotted."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from analysis.calibration.synthetic import demo_table
+from analysis.curve import curves
+from analysis.figures import exponents, panels
+from analysis.figures.cost import costs, front
+from analysis.figures.cost import draw as draw_costs
+from analysis.figures.draw_all import draw_all
+from analysis.figures.maps import draw as draw_maps
+from analysis.figures.maps import maps
+from analysis.figures.naming import display_unit
+from analysis.figures.nearest import dimensions, nearest
+from analysis.figures.nearest import draw as draw_nearest
+from analysis.figures.style import HUES, MARKERS, looks, plain_number, style
+from analysis.fits.flags import Fitted
+from analysis.fits.record import analyse
+from analysis.fits.results import Form
+from analysis.table import check_table
+from tests.analysis.tables import papers_distances, papers_table
+
+MAIN = (Form.POWER, Form.POWER_FLOOR)
+
+
+@pytest.fixture(scope="module")
+def papers() -> list[Fitted]:
+    return analyse(curves(check_table(papers_table(), "papers")), MAIN)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory, papers: list[Fitted]) -> Path:
+    """Figures of a table that has the data for all of them."""
+    path = tmp_path_factory.mktemp("papers")
+    draw_all([item for item in papers if item[0].curve.text("dataset") == "aspirin"], path, papers_distances())
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("figures")
+    draw_all(analyse(curves(check_table(demo_table(), "demo"))), path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["learning_curves", "learning_curves_force_mae", "exponents", "claim"])
+def test_every_figure_comes_in_all_formats(folder: Path, name: str) -> None:
+    for suffix, magic in ((".pdf", b"%PDF"), (".svg", b"<?xml"), (".png", b"\x89PNG")):
+        assert (folder / (name + suffix)).read_bytes().startswith(magic)
+    assert len(pd.read_csv(folder / f"{name}.csv")) > 0
+
+
+def test_panels_of_the_overview(folder: Path) -> None:
+    plotted = pd.read_csv(folder / "learning_curves.csv")
+    assert list(dict.fromkeys(plotted["panel"])) == ["(a) ethanol, linear ACE", "(b) star, MACE", "(c) ethanol, MACE"]
+    assert set(plotted["kind"]) == {"seed", "mean", "fit", "fit_low", "fit_high", "train_mean"}
+
+
+def test_exponents_are_those_of_the_fit(folder: Path) -> None:
+    plotted = pd.read_csv(folder / "exponents.csv")
+    plotted = plotted[plotted["kind"] == "model"]
+    fits = analyse(curves(check_table(demo_table(), "demo")))
+    expected = {fit.curve.name: fit.best.beta.value for fit, _ in fits}
+    assert dict(zip(plotted["curve"], plotted["beta"], strict=True)) == pytest.approx(expected, rel=1e-12)
+    assert (plotted["form"] == Form.POWER_FLOOR).sum() == 4
+
+
+def test_claim_figure_has_the_verdicts(folder: Path) -> None:
+    plotted = pd.read_csv(folder / "claim.csv")
+    assert dict(zip(plotted["dataset"], plotted["outcome"], strict=True)) == {"star": "holds", "ethanol": "undecided"}
+
+
+def test_looks_tell_curves_apart() -> None:
+    found = [curve for curve in curves(check_table(demo_table(), "demo")) if curve.text("dataset") == "ethanol"]
+    assert len({(look.color, look.marker, str(look.line)) for look in looks(found)}) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("unit", "shown", "factor"),
+    [("eV/Å", "meV/Å", 1e3), ("eV/A", "meV/Å", 1e3), ("eV", "meV", 1e3), ("meV/Å", "meV/Å", 1.0), ("", "", 1.0)],
+)
+def test_units_on_the_axes(unit: str, shown: str, factor: float) -> None:
+    assert display_unit(unit) == (shown, factor)
+
+
+@pytest.mark.parametrize(
+    "name", ["by_L", "by_nu_and_L", "by_architecture", "by_group", "exponents", "map", "cost", "nearest"]
+)
+def test_figures_of_the_papers(drawn: Path, name: str) -> None:
+    """All are drawn, one column wide per panel, with their fonts inside and nothing that dates them."""
+    document = (drawn / f"{name}.pdf").read_bytes()
+    assert b"/FontFile2" in document  # TrueType, embedded
+    assert b"CreationDate" not in document
+    svg = (drawn / f"{name}.svg").read_text(encoding="utf-8")
+    assert "<text" not in svg  # glyphs are paths: no viewer can replace the font
+    points = float(re.findall(r'width="([0-9.]+)pt"', svg)[0])
+    assert points / 72 * 25.4 % 85 == pytest.approx(0, abs=0.1) or points / 72 * 25.4 % 85 > 84.9  # mm a column
+    assert len(pd.read_csv(drawn / f"{name}.csv")) > 0
+
+
+def test_nequips_figure_has_every_order_and_both_capacity_controls(papers: list[Fitted]) -> None:
+    water, aspirin = panels.panels_by_order(papers)
+    assert water.names == ("L=0", "L=1", "L=2", "L=3")
+    assert aspirin.names[:3] == ("L=0, 64 channels", "L=0, 173 channels", "L=0, 512 channels")
+    assert len(set(map(str, looks([fit.curve for fit, _ in aspirin.fits])))) == 6
+
+
+def test_maces_figure_has_three_panels(papers: list[Fitted]) -> None:
+    found = panels.panels_by_correlation_and_order(papers)
+    assert [panel.title for panel in found] == ["aspirin, MACE, L=0", "aspirin, MACE, ν=3", "aspirin, MACE, ν=1"]
+    assert [panel.names for panel in found] == [("ν=1", "ν=2", "ν=3"), *[("L=0", "L=1", "L=2")] * 2]
+
+
+def test_architectures_stand_by_their_richest_model(papers: list[Fitted]) -> None:
+    (panel,) = panels.panels_by_architecture(papers)
+    assert panel.names == ("linear ACE ν=2 edge 3", "MACE L=2 ν=3 edge 3", "NequIP L=3 edge 3", "TFN L=1 edge 1")
+    (panel,) = panels.panels_by_group(papers)
+    assert [name.partition(":")[0] for name in panel.names] == ["E(3)"] * 3 + ["SE(3)"]
+
+
+def test_groups_stand_with_and_without_copies(papers: list[Fitted]) -> None:
+    """Twins that learn from copies are curves of their own, named by that; who has rivals is said to be the richest."""
+
+    def with_copies(item: Fitted, copies: int) -> Fitted:
+        fit, judgement = item
+        settings = {**fit.curve.settings, "model.copies": copies}
+        return replace(fit, curve=replace(fit.curve, settings=settings)), judgement
+
+    aspirin = [item for item in papers if item[0].curve.text("dataset") == "aspirin"]
+    (plain,) = panels.panels_by_group(aspirin)
+    assert plain.title.endswith(", the richest model of each")
+    tfn = [item for item in aspirin if item[0].curve.text("architecture") == "tfn"][:1]
+    ace = [item for item in aspirin if item[0].curve.text("architecture") == "ace"][:1]
+    (panel,) = panels.panels_by_group([*ace, *(with_copies(tfn[0], copies) for copies in (1, 8))])
+    assert "richest" not in panel.title
+    assert [name.rpartition(", ")[2] for name in panel.names if name.startswith("SE(3)")] == ["copies=1", "copies=8"]
+
+
+def test_no_arrangement_is_drawn_from_one_kind_of_model(papers: list[Fitted]) -> None:
+    alone = [item for item in papers if item[0].curve.number("L") == 1 and item[0].curve.text("dataset") == "water"]
+    for arrange in (panels.panels_by_order, panels.panels_by_architecture, panels.panels_by_group):
+        assert arrange(alone) == []
+    assert maps(alone) == []
+
+
+def test_map_holds_the_exponents_and_the_errors_at_the_largest_common_size(drawn: Path) -> None:
+    table = papers_table()
+    table = table[(table["architecture"] == "mace")]
+    plotted = pd.read_csv(drawn / "map.csv")
+    errors = plotted[plotted["kind"] == "error at P=950"].set_index(["L", "nu"])["value"]
+    geometric = np.exp(np.log(table[table["P"] == 950].set_index(["L", "nu"])["error"]).groupby(level=[0, 1]).mean())
+    assert errors.sort_index().to_dict() == pytest.approx(geometric.sort_index().to_dict())
+    assert (plotted["kind"] == "beta").sum() == 9
+
+
+@given(st.lists(st.tuples(st.floats(1, 100), st.floats(1, 100)), min_size=1, max_size=30))
+def test_pareto_front_is_what_nothing_beats(points: list[tuple[float, float]]) -> None:
+    spent, error = (np.array(column) for column in zip(*points, strict=True))
+    best = front(spent, error)
+    assert list(np.diff(error[best]) < 0) == [True] * (len(best) - 1)
+    for i in range(len(points)):
+        beaten = ((spent <= spent[i]) & (error <= error[i]) & ((spent < spent[i]) | (error < error[i]))).any()
+        twin = any(spent[j] == spent[i] and error[j] == error[i] for j in best)
+        assert beaten != twin
+
+
+def test_bounds_in_the_forest_plot_are_those_of_the_measured_dimension(drawn: Path) -> None:
+    plotted = pd.read_csv(drawn / "exponents.csv")
+    bounds = plotted[(plotted["kind"] == "bound") & plotted["panel"].str.contains("MACE")]
+    d = estimate_of(papers_distances(), "aligned_rmsd")
+    assert sorted(bounds["beta"]) == pytest.approx(sorted([1 / d, 1 / (d + 3)]))
+
+
+def estimate_of(distances: pd.DataFrame, space: str) -> float:
+    """The dimension by an independent route: a straight line through ln of the means over subsets, one by one."""
+    part = distances[distances["space"] == space]
+    means = part.groupby(["subset_seed", "P"])["d1"].mean().unstack("P")
+    slopes = [np.polyfit(np.log(means.columns.to_numpy(float)), np.log(row), 1)[0] for row in means.to_numpy(float)]
+    return float(np.mean([-1 / slope for slope in slopes]))
+
+
+def test_lipschitz_bound_lies_above_the_nearest_neighbour_everywhere(drawn: Path) -> None:
+    plotted = pd.read_csv(drawn / "nearest.csv")
+    errors = plotted[plotted["panel"] == "(b)"]
+    bound, own = (errors[errors["kind"] == kind].set_index("P")["value"] for kind in ("bound", "nearest neighbour"))
+    assert (bound > own).all()
+    gaps = papers_distances()
+    gaps = gaps[gaps["space"] == "aligned_rmsd"]
+    assert own.to_dict() == pytest.approx((1000 * gaps.groupby("P")["label_gap"].mean()).to_dict())  # eV → meV
+    over = plotted[plotted["panel"] == "(c)"]
+    assert over[over["kind"] == "bound"]["value"].to_numpy() == pytest.approx(
+        over[over["kind"] == "bound"]["x"].to_numpy() * (bound.iloc[0] / over[over["kind"] == "bound"]["x"].iloc[0])
+    )  # a straight line through the origin: Lip·δ over δ
+
+
+def test_they_are_the_same_bytes_for_the_same_table(drawn: Path, papers: list[Fitted], tmp_path: Path) -> None:
+    """(The learning curves: test_cli.py, in two processes.)"""
+    fits = [item for item in papers if item[0].curve.text("dataset") == "aspirin"]
+    written = exponents.draw(panels.panels_by_model(fits), tmp_path / "exponents", dimensions(papers_distances()))
+    written += draw_maps(maps(fits), tmp_path / "map") + draw_costs(costs(fits), tmp_path / "cost")
+    written += draw_nearest(nearest(fits, papers_distances()), tmp_path / "nearest")
+    assert {path.name: path.read_bytes() == (drawn / path.name).read_bytes() for path in written} == {
+        path.name: True for path in written
+    }
+
+
+def test_ticks_read_as_numbers() -> None:
+    assert [plain_number(value) for value in (0.5, 200, 5000, 20_000, 3e6)] == ["0.5", "200", "5000", "20k", "3M"]
+
+
+def test_colours_keep_apart_in_lightness_or_hue() -> None:
+    """Okabe and Ito's palette and Tol's: no two hues in use are near each other for a dichromat."""
+    for name in ("protanopia", "deuteranopia"):
+        seen = [simulated(colour, name) for colour in HUES[:6]]
+        least = min(float(np.linalg.norm(a - b)) for i, a in enumerate(seen) for b in seen[:i])
+        assert least > 0.12  # in linear RGB; a pair of red and green of equal lightness has some 0.03
+
+
+def simulated(colour: str, kind: str) -> NDArray[np.float64]:
+    """Linear RGB as a dichromat sees it (Viénot, Brettel & Mollon 1999)."""
+    to_lms = np.array([[17.8824, 43.5161, 4.11935], [3.45565, 27.1554, 3.86714], [0.0299566, 0.184309, 1.46709]])
+    lacks = {
+        "protanopia": [[0, 2.02344, -2.52581], [0, 1, 0], [0, 0, 1]],
+        "deuteranopia": [[1, 0, 0], [0.494207, 0, 1.24827], [0, 0, 1]],
+    }
+    linear = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]) ** 2.2
+    return np.asarray(np.linalg.inv(to_lms) @ np.array(lacks[kind]) @ to_lms @ linear)
+
+
+@pytest.mark.parametrize("marker", MARKERS)
+def test_hollow_markers_look_hollow(marker: str) -> None:
+    """Not converged is said by them: of the pixels that a filled one covers, at least a sixth are white in a hollow."""
+    with style():
+        covered = []
+        for face in ("black", "white"):
+            figure = Figure(figsize=(0.3, 0.3))
+            canvas = FigureCanvasAgg(figure)
+            axes = figure.add_axes((0, 0, 1, 1))
+            axes.set_axis_off()
+            axes.plot([0], [0], marker, color="black", markerfacecolor=face)
+            canvas.draw()  # type: ignore[no-untyped-call]
+            covered.append(np.asarray(canvas.buffer_rgba())[..., 0] < 128)  # type: ignore[no-untyped-call]
+    filled, hollow = covered
+    assert (filled & ~hollow).sum() > filled.sum() / 6
+
+
+def test_all_markers_are_among_those(papers: list[Fitted]) -> None:
+    keys = [fit.curve for fit, _ in papers]
+    drawn = {look.marker for by in ("model", "architecture", "group") for look in looks(keys, by)}
+    assert drawn <= set(MARKERS)
+    networks = curves(check_table(papers_table().assign(architecture="cnn", L=np.nan, nu=np.nan).head(20), "t"))
+    assert {look.marker for look in looks(networks[:1])} <= set(MARKERS)

@@ -1,0 +1,61 @@
+"""The vectorised floor fit against known answers and against scipy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.optimize import least_squares
+
+from analysis.arrays import FloatArray
+from analysis.fits.floor import Polish, fit_floor, shape
+
+SIZES = 16.0 * 2.0 ** np.arange(7)
+
+
+@pytest.mark.parametrize("beta", [0.1, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("phi", [0.05, 0.3, 0.8])
+def test_recovers_noiseless_parameters(beta: float, phi: float) -> None:
+    x = np.log(SIZES)
+    y = -1.3 + shape(x - x[-1], np.array(beta), np.array(phi))
+    fit = fit_floor(x, y[None])
+    # The stopping rule leaves a relative 1e-10 of the squared residuals: parameters to about its root.
+    assert fit.beta[0] == pytest.approx(beta, rel=1e-4)
+    assert fit.phi[0] == pytest.approx(phi, rel=1e-3)
+    assert fit.floor[0] == pytest.approx(phi * np.exp(-1.3), rel=1e-3)
+    assert fit.log_error(x)[0] == pytest.approx(y, abs=1e-6)
+
+
+def test_same_minimum_as_scipy_from_many_starts() -> None:
+    rng = np.random.default_rng(3)
+    x = np.log(SIZES)
+    curves = rng.uniform(0.2, 1.0, 40), rng.uniform(0.0, 0.8, 40)
+    y = shape(x - x[-1], curves[0][:, None], curves[1][:, None]) + 0.05 * rng.normal(size=(40, len(x)))
+    fit = fit_floor(x, y)
+    for i in range(40):
+
+        def residual(p: FloatArray, target: FloatArray = y[i]) -> FloatArray:
+            return np.asarray(target - p[0] - shape(x - x[-1], p[1], p[2]))
+
+        bounds = ([-np.inf, 0, 0], [np.inf, 8.0, 0.999])
+        starts = [(y[i, -1], beta, phi) for beta in (0.1, 0.5, 2.0) for phi in (0.1, 0.5, 0.9)]
+        reference = min(2 * least_squares(residual, start, bounds=bounds).cost for start in starts)
+        # scipy's trust region stops at ftol = 1e-8 of the cost and stays strictly inside the bounds.
+        assert fit.sse[i] <= reference * (1 + 1e-6)
+
+
+def test_statuses() -> None:
+    x = np.log(SIZES)
+    concave = -0.05 * (x - x[0]) ** 2 - 0.2 * x  # falls faster and faster: the best floor is none
+    rising = 0.3 * x
+    fit = fit_floor(x, np.stack([concave, rising]))
+    assert fit.status.tolist() == [Polish.NO_FLOOR, Polish.DEGENERATE]
+    assert fit.phi[0] == 0.0
+
+
+def test_batch_equals_single() -> None:
+    rng = np.random.default_rng(0)
+    x = np.log(SIZES)
+    y = -0.5 * x + 0.1 * rng.normal(size=(50, len(x)))
+    together = fit_floor(x, y)
+    alone = [fit_floor(x, row[None]).beta[0] for row in y]
+    assert together.beta == pytest.approx(alone, abs=1e-9)  # BLAS may order the start's sums differently

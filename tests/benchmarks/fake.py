@@ -1,0 +1,21 @@
+"""A process whose steps take a known time, for the tests of turns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.serve import Steps, serve
+
+
+def prepare(settings: Mapping[str, Any]) -> tuple[Steps, dict[str, Any]]:
+    """`seconds` of waiting a step; or the end of the process."""
+    print("libraries print")
+    if "error" in settings:
+        raise SystemExit(settings["error"])
+    return lambda number: time.sleep(number * settings["seconds"]), {"parameters": 7}
+
+
+if __name__ == "__main__":
+    serve(prepare)

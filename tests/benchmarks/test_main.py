@@ -1,0 +1,28 @@
+"""`python -m benchmarks`: what was measured is kept, whatever happens to the next row."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import __main__ as bench
+from benchmarks import steps
+
+
+def test_an_interrupted_benchmark_keeps_its_rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def measured(case: str, *_: Any) -> list[dict[str, Any]]:
+        if case == "second":
+            raise KeyboardInterrupt
+        return [{"name": case}]
+
+    monkeypatch.setattr(steps, "cases", lambda *_: [("first", ()), ("second", ())])
+    monkeypatch.setattr(steps, "measured", measured)
+    also, out = tmp_path / "also.json", tmp_path / "deep" / "bench.json"
+    also.write_text('[{"name": "another program\'s"}]')
+    monkeypatch.setattr(sys, "argv", ["bench", "--out", str(out), "--kinds", "step", "--also", str(also)])
+    assert bench.main() == 130
+    assert [row["name"] for row in json.loads(out.read_text())] == ["another program's", "first"]

@@ -1,0 +1,61 @@
+"""Processes that take steps in turns, and what is said of them; how fast ours are is for the bench, not for a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import turns
+from benchmarks.turns import Both, Turn, Worker, compared, in_turns, own_python, peer_python
+from experiments.core.errors import InputError
+
+FAKE = "tests.benchmarks.fake"
+
+
+def test_two_processes_in_turns() -> None:
+    settings = {"threads": 1, "seconds": 0.001}
+    with (
+        Worker(own_python(), FAKE, settings) as ours,
+        Worker(own_python(), FAKE, {**settings, "seconds": 0.004}) as peer,
+    ):
+        assert ours.facts["parameters"] == 7
+        assert ours.facts["compile_s"] > 0.001
+        pairs = in_turns(ours, peer, seconds=0.0, turn=0.02)
+    assert len(pairs) == 5
+    for own, other in pairs:
+        assert own.wall >= 0.001  # sleeping takes no less, however busy the machine is
+        assert other.wall >= 0.004
+        assert own.cpu < own.wall
+    assert ours.process.poll() == 0
+
+
+def test_two_at_once_share_a_step() -> None:
+    settings = {"threads": 1, "seconds": 0.05}
+    with Worker(own_python(), FAKE, settings) as first, Worker(own_python(), FAKE, settings) as second:
+        turn = Both(first, second).run(4)
+    assert turn.wall >= 0.025  # both sleep at the same time
+
+
+def test_the_ratio_is_the_median_of_the_turns() -> None:
+    pairs = [(Turn(1.0, 0.5), Turn(ratio, 1.0)) for ratio in (1.0, 2.0, 3.0, 4.0, 50.0)]
+    found = compared(pairs)
+    assert found["ratio"] == 3.0
+    assert (found["ratio_low"], found["ratio_high"]) == (2.0, 4.0)
+    assert found["ratio_cpu"] == 2.0
+    assert found["ours_ms"] == 1000.0
+    assert found["peer_cpu_ms"] == 1000.0
+
+
+def test_a_process_that_ends_says_why() -> None:
+    with pytest.raises(InputError, match=f"{FAKE}: ended: no such element"):
+        Worker(own_python(), FAKE, {"threads": 1, "error": "no such element"})
+
+
+def test_a_package_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "ROOT", tmp_path)
+    assert peer_python("mace") is None
+    (tmp_path / ".venv-peers-mace").mkdir()
+    assert peer_python("mace") is None  # half of an installation is none
+    (tmp_path / ".venv-peers-mace" / ".installed").touch()
+    assert peer_python("mace") == tmp_path / ".venv-peers-mace" / "bin" / "python"

@@ -1,0 +1,109 @@
+"""Sections become dataclasses or one clear line that names key, value and what is accepted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.core.errors import InputError, one_line
+from experiments.core.schema import build, check, describe, identity_of, setting
+
+
+@dataclass(frozen=True)
+class Settings:
+    count: int = setting(3, low=1, high=9)
+    share: float = setting(0.5, above=0.0, high=1.0)
+    kind: str = setting("soap", choices=("soap", "adam"))
+    sizes: tuple[int, ...] = setting((64, 64), low=1)
+    limit: int | None = setting(None, low=1)
+    on: bool = setting(True)
+    where: str = setting("here", identity=False)
+    later: int = setting(7, since=2)
+
+
+@dataclass(frozen=True)
+class Required:
+    molecule: str = setting()
+
+
+BAD: list[tuple[str, Any, str]] = [
+    ("count", 0, "s.count=0: accepted: an integer from 1 to 9"),
+    ("count", 10, "s.count=10: accepted: an integer from 1 to 9"),
+    ("count", 1.0, "s.count=1.0: accepted: an integer from 1 to 9"),
+    ("count", True, "s.count=True: accepted: an integer from 1 to 9"),
+    ("count", "3", "s.count='3': accepted: an integer from 1 to 9"),
+    ("count", None, "s.count=None: accepted: an integer from 1 to 9"),
+    ("share", 0, "s.share=0: accepted: a number > 0 and ≤ 1"),
+    ("share", 1.01, "s.share=1.01: accepted: a number > 0 and ≤ 1"),
+    ("share", math.nan, "s.share=nan: accepted: a number > 0 and ≤ 1"),
+    ("share", math.inf, "s.share=inf: accepted: a number > 0 and ≤ 1"),
+    ("share", True, "s.share=True: accepted: a number > 0 and ≤ 1"),
+    ("share", 10**400, f"s.share={10**400}: accepted: a number > 0 and ≤ 1"),
+    ("kind", "sgd", "s.kind='sgd': accepted: soap | adam"),
+    ("kind", 1, "s.kind=1: accepted: soap | adam"),
+    ("kind", ["soap"], "s.kind=['soap']: accepted: soap | adam"),
+    ("sizes", "64", "s.sizes='64': accepted: a list, each an integer ≥ 1"),
+    ("sizes", 64, "s.sizes=64: accepted: a list, each an integer ≥ 1"),
+    ("sizes", [64, 0], "s.sizes=0: accepted: an integer ≥ 1"),
+    ("limit", 0, "s.limit=0: accepted: an integer ≥ 1 or null"),
+    ("limit", "none", "s.limit='none': accepted: an integer ≥ 1 or null"),
+    ("on", 1, "s.on=1: accepted: true or false"),
+    ("on", "true", "s.on='true': accepted: true or false"),
+    ("cuont", 3, "s.cuont: unknown key (did you mean s.count?); accepted: count, share, kind"),
+    ("zzz", 3, "s.zzz: unknown key; accepted: count, share, kind"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "message"), BAD, ids=[f"{i}-{key}" for i, (key, _, _) in enumerate(BAD)])
+def test_bad_value_has_one_line(key: str, value: Any, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        build(Settings, {key: value}, "s.")
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_key() -> None:
+    with pytest.raises(InputError, match=r"^s.molecule: missing; accepted: a text$"):
+        build(Required, {}, "s.")
+
+
+def test_values_take_their_type() -> None:
+    made = build(Settings, {"share": 1, "sizes": [1, 2], "limit": None}, "s.")
+    assert made == Settings(share=1.0, sizes=(1, 2))
+    assert isinstance(made.share, float)
+
+
+@given(st.integers())
+def test_range_is_what_the_words_say(value: int) -> None:
+    """`describe` and `check` speak of the same set."""
+    metadata = {"low": -3, "high": 12}
+    words = describe(int, metadata)
+    assert words == "an integer from -3 to 12"
+    if -3 <= value <= 12:
+        assert check(value, int, "k", metadata) == value
+    else:
+        with pytest.raises(InputError):
+            check(value, int, "k", metadata)
+
+
+def test_identity_leaves_out_what_changes_no_number_and_later_keys_at_their_default() -> None:
+    base = identity_of(Settings())
+    assert "where" not in base
+    assert "later" not in base
+    assert identity_of(Settings(where="there")) == base
+    assert identity_of(Settings(later=8)) == {**base, "later": 8}
+    assert identity_of(Settings(sizes=(64, 65))) != base
+    assert base["sizes"] == [64, 64]  # as JSON has it
+
+
+def test_one_line_of_a_library_error() -> None:
+    group = "In 'config': Could not find 'data/foo'\n\nAvailable options in 'data':\n\tethanol\n\tstar\nConfig search"
+    assert one_line(ValueError(group)) == "data=foo: no such choice; accepted: ethanol | star"
+    assert one_line(ValueError("Could not override 'modle.x'.\nKey 'modle' is not in struct")).startswith("modle.x: un")
+    assert one_line(ValueError("a\n    full_key: a.b\n    object_type=dict\n\nb")) == "a; b"
+    assert one_line(ValueError("")) == "ValueError"

@@ -1,0 +1,212 @@
+"""Files in and out: exact round trips, labels wherever ASE hides them, and one clear line for each kind of bad file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import ase
+import ase.io
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiments.core.errors import InputError
+from experiments.data.dataset import Frames
+from experiments.data.sources.extxyz import ExtxyzConfig, extxyz, read_frames, read_isolated, write_frames
+
+SHARED = Path(__file__).parents[5] / "shared" / "data"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"reference data are not at {SHARED}")
+
+FRAME = """2
+Properties=species:S:1:pos:R:3:forces:R:3 energy=-1.5 pbc="F F F"
+H 0.0 0.0 0.0 0.1 0.2 0.3
+O 0.0 0.0 1.0 -0.1 -0.2 -0.3
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str], Path]:
+    def _write(text: str, name: str = "some.xyz") -> Path:
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return _write
+
+
+def random_frames(seed: int, count: int, atoms: int, periodic: bool) -> Frames:
+    rng = np.random.default_rng(seed)
+    numbers = rng.integers(1, 90, (count, atoms))
+    for f in range(1, count):  # the first frame stays full, so that padding reads back the same
+        numbers[f, rng.integers(1, atoms + 1) :] = 0
+    real = (numbers > 0)[..., None]
+    pbc = rng.random((count, 3)) < 0.5 if periodic else np.zeros((count, 3), bool)
+    return Frames(
+        numbers=numbers,
+        positions=np.where(real, rng.standard_normal((count, atoms, 3)) * 10.0 ** rng.integers(-8, 3), 0.0),
+        energies=rng.standard_normal(count) * 10.0 ** rng.integers(-5, 6),
+        forces=np.where(real, rng.standard_normal((count, atoms, 3)), 0.0),
+        cells=np.where(pbc[..., None], rng.standard_normal((count, 3, 3)), 0.0),
+        pbc=pbc,
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 4), atoms=st.integers(1, 5), periodic=st.booleans())
+def test_round_trip_is_exact(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, count: int, atoms: int, periodic: bool
+) -> None:
+    frames = random_frames(seed, count, atoms, periodic)
+    path = tmp_path_factory.mktemp("trip") / "frames.xyz"
+    write_frames(path, frames, "E0", "my_forces")
+    assert read_frames(path, "E0", "my_forces").sha256() == frames.sha256()
+    assert [p.name for p in path.parent.iterdir()] == ["frames.xyz"], "nothing is left aside"
+
+
+@pytest.mark.parametrize("keys", [("energy", "forces"), ("REF_energy", "REF_forces"), ("energy", "REF_forces")])
+def test_files_that_ase_wrote(tmp_path: Path, keys: tuple[str, str]) -> None:
+    atoms = ase.Atoms("OH2", positions=np.arange(9.0).reshape(3, 3), cell=[5, 6, 7], pbc=[True, False, True])
+    atoms.info[keys[0]] = -3.25
+    atoms.arrays[keys[1]] = np.arange(9.0).reshape(3, 3) / 8
+    ase.io.write(tmp_path / "a.xyz", atoms, format="extxyz")
+    frames = read_frames(tmp_path / "a.xyz", *keys)
+    assert frames.energies.tolist() == [-3.25]
+    np.testing.assert_array_equal(frames.forces[0], atoms.arrays[keys[1]])
+    np.testing.assert_array_equal(frames.cells[0], np.diag([5.0, 0.0, 7.0]))
+    assert frames.pbc[0].tolist() == [True, False, True]
+
+
+def test_ragged_frames_are_padded(write: Callable[..., Path]) -> None:
+    one = "1\nProperties=species:S:1:pos:R:3:forces:R:3 energy=2\nHe 1 2 3 0 0 0\n"
+    frames = read_frames(write(FRAME + one + "\n\n"))
+    assert frames.numbers.tolist() == [[1, 8], [2, 0]]
+    assert frames.positions[1].tolist() == [[1, 2, 3], [0, 0, 0]]
+    assert frames.energies.tolist() == [-1.5, 2.0]
+    assert not frames.cells.any()
+
+
+BAD = {
+    "empty": ("", "holds no frames"),
+    "not_xyz": ("hello\nworld\n", r"frame 0 \(line 1\): expected the number of atoms, got 'hello'"),
+    "zero_atoms": (FRAME + "0\n\n", r"frame 1 \(line 5\): expected the number of atoms, got '0'"),
+    "truncated": (FRAME + FRAME[: FRAME.index("O 0.0")], r"frame 1 \(line 5\): truncated, 1 of 2 atoms"),
+    "cut_in_a_line": (FRAME + FRAME[:-12], r"frame 1 \(line 5\): not extended XYZ"),
+    "not_a_number": (FRAME.replace("0.3\nO", "x\nO"), "frame 0 .*not extended XYZ"),
+    "unknown_element": (FRAME.replace("O 0.0", "Qq 0.0"), "frame 0 .*not extended XYZ.*Qq"),
+    "no_energy": (
+        FRAME.replace("energy", "E_dft"),
+        r"frame 0 .*no energy 'energy' \(data.energy_key\).*has: E_dft, forces",
+    ),
+    "no_forces": (
+        FRAME.replace("forces", "push"),
+        r"frame 0 .*no forces 'forces' \(data.forces_key\).*has: energy, push",
+    ),
+    "energy_is_a_word": (FRAME.replace("-1.5", "low"), "frame 0 .*energy 'energy' must be one number in eV, got 'low'"),
+    "energy_is_true": (FRAME.replace("-1.5", "T"), "frame 0 .*must be one number"),
+    "energy_is_a_list": (FRAME.replace("-1.5", '"1 2 3"'), "frame 0 .*must be one number"),
+    "energy_nan": (FRAME + FRAME.replace("-1.5", "nan"), "frame 1 .*energy 'energy' is nan"),
+    "force_inf": (FRAME + FRAME.replace("-0.2", "inf"), "frame 1 .*forces 'forces' of atom 1 are .*inf"),
+    "position_nan": (FRAME.replace("1.0 -0.1", "nan -0.1"), "frame 0 .*positions of atom 1"),
+    "two_force_components": (
+        FRAME.replace("forces:R:3", "forces:R:2").replace(" 0.3", "").replace(" -0.3", ""),
+        r"frame 0 .*forces 'forces' must be 2 × 3 numbers in eV/Å, got shape \(2, 2\)",
+    ),
+    "dummy_atom": (FRAME.replace("O 0.0", "X 0.0"), "frame 0 .*atom 1 is of no element"),
+    "periodic_without_cell": (FRAME.replace("F F F", "T F F"), "frame 0 .*needs as many independent lattice vectors"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_files(write: Callable[..., Path], case: str) -> None:
+    text, message = BAD[case]
+    path = write(text)
+    with pytest.raises(InputError, match=message) as caught:
+        read_frames(path, option="data.train")
+    assert str(caught.value).startswith(f"data.train={path}")
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_and_unreadable_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"data.test=.*absent.xyz: no such file"):
+        read_frames(tmp_path / "absent.xyz", option="data.test")
+    with pytest.raises(InputError, match="cannot be read as text"):
+        read_frames(tmp_path)
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="cannot be read as text"):
+        read_frames(tmp_path / "binary")
+
+
+def test_isolated_atoms(write: Callable[..., Path]) -> None:
+    atom = '1\nProperties=species:S:1:pos:R:3 E={} pbc="F F F"\n{} 0 0 0\n'
+    assert read_isolated(write(atom.format(-13.5, "H") + atom.format(-2035, "O")), "E") == {1: -13.5, 8: -2035.0}
+    with pytest.raises(InputError, match=r"data.isolated_atoms=.*frame 0 .*has 2 atoms"):
+        read_isolated(write(FRAME))
+    with pytest.raises(InputError, match=r"frame 1 .*second, different energy for H"):
+        read_isolated(write(atom.format(-13.5, "H") + atom.format(-13.6, "H")), "E")
+
+
+def varied(count: int, start: int = 0) -> str:
+    return "".join(FRAME.replace("1.0 -0.1", f"{1 + (start + i) / 1000} -0.1") for i in range(count))
+
+
+def test_holdout_is_set_aside(write: Callable[..., Path]) -> None:
+    train, test = write(varied(40), "train.xyz"), write(varied(5, start=100), "test.xyz")
+    dataset = extxyz(ExtxyzConfig(train=str(train), test=str(test)))
+    assert (len(dataset.pool), len(dataset.holdout), len(dataset.test)) == (36, 4, 5)
+    lengths = np.concatenate([dataset.pool.positions[:, 1, 2], dataset.holdout.positions[:, 1, 2]])
+    assert sorted(lengths.tolist()) == [1 + i / 1000 for i in range(40)]
+    again = extxyz(ExtxyzConfig(train=str(train), test=str(test)))
+    assert again.sha256() == dataset.sha256()
+    other = extxyz(ExtxyzConfig(train=str(train), test=str(test), holdout=str(test)))
+    assert (len(other.pool), len(other.holdout)) == (40, 5)
+    assert dataset.test_set == "test"
+    with pytest.raises(InputError, match=r"data.holdout_frames=40: .*holds 40 frames"):
+        extxyz(ExtxyzConfig(train=str(train), test=str(test), holdout_frames=40))
+
+
+def test_splits_share_one_padding(write: Callable[..., Path]) -> None:
+    three = "3\nProperties=species:S:1:pos:R:3:forces:R:3 energy=2\n" + "H 1 2 3 0 0 0\n" * 3
+    train, test = write(varied(4), "train.xyz"), write(three, "test.xyz")
+    dataset = extxyz(ExtxyzConfig(train=str(train), test=str(test)))
+    assert dataset.pool.numbers.shape[1] == dataset.holdout.numbers.shape[1] == dataset.test.numbers.shape[1] == 3
+
+
+def test_says_when_test_frames_train(write: Callable[..., Path], caplog: pytest.LogCaptureFixture) -> None:
+    train, test = write(varied(10), "train.xyz"), write(varied(5, start=7), "test.xyz")
+    with caplog.at_level(logging.WARNING):
+        dataset = extxyz(ExtxyzConfig(train=str(train), test=str(test)))
+    assert dataset.provenance["test_frames_also_in_train"] == 3
+    assert "3 frames of data.test" in caplog.text
+
+
+def test_bad_keys() -> None:
+    with pytest.raises(InputError, match="energy_key='my energy'"):
+        ExtxyzConfig(train="a", test="b", energy_key="my energy")
+
+
+@needs_shared
+def test_rmd17_ethanol() -> None:
+    folder = SHARED / "rmd17_ethanol"
+    dataset = extxyz(
+        ExtxyzConfig(
+            train=str(folder / "train.xyz"), test=str(folder / "test.xyz"),
+            isolated_atoms=str(folder / "isolated_atoms.xyz"), name="rmd17_ethanol",
+        )
+    )  # fmt: skip
+    assert (len(dataset.pool), len(dataset.holdout), len(dataset.test)) == (950, 50, 1000)
+    assert sorted(dataset.pool.numbers[0].tolist()) == [1] * 6 + [6, 6, 8]
+    assert not dataset.pool.cells.any(), "the files carry a 50 Å box that is not periodic"
+    assert dataset.isolated_energies is not None
+    assert set(dataset.isolated_energies) >= {1, 6, 8}
+    # net force of an isolated molecule; the file has eight decimals and DFT grids break translation a little
+    assert np.abs(dataset.pool.forces.sum(1)).max() < 1e-2
+
+
+@needs_shared
+@pytest.mark.parametrize("name", ["train_300K", "train_mixedT"])
+def test_3bpa(name: str) -> None:
+    frames = read_frames(SHARED / "3bpa" / f"{name}.xyz")
+    assert frames.forces.shape == (500, 27, 3)
