@@ -18,7 +18,7 @@ from experiments.core.errors import DeviceLost, InputError, RunsFailed, one_line
 from experiments.core.files import DISK
 from experiments.core.interrupt import StopRequest, Terminated
 from experiments.core.paths import CONF
-from experiments.core.wording import holdout, printed
+from experiments.core.wording import format_error, validation_error
 from experiments.runs import trackers
 
 USAGE = """\
@@ -62,7 +62,7 @@ def single(config: DictConfig) -> dict[str, float] | None:
     from experiments.core.files import creatable, writable
     from experiments.data.load import dataset_of
     from experiments.data.splits import training_subset
-    from experiments.runs.capacity import settled
+    from experiments.runs.capacity import resolve_channels
     from experiments.runs.execute import check_data, device_of, execute
     from experiments.runs.store import RunStore
     from experiments.training.pack import Interrupted
@@ -71,7 +71,7 @@ def single(config: DictConfig) -> dict[str, float] | None:
     creatable(Path(settings.store), "store")  # before a dataset is generated for it
     dataset = dataset_of(settings.data)
     check_data(settings, dataset)
-    settings = settled(composed, settings, dataset)
+    settings = resolve_channels(composed, settings, dataset)
     training_subset(dataset, settings.P, settings.subset_seed)
     writable(Path(settings.store), "store")
     run = RunStore(settings.store).run(settings.run_id(dataset.sha256()))
@@ -93,14 +93,14 @@ def single(config: DictConfig) -> dict[str, float] | None:
     said = "converged" if result["converged"] else "NOT converged: raise training.max_steps"
     print(f"{run.path}: {result.get('verdict', said)}")  # results of earlier versions have no verdict in words
     for name, values in result["by_metric"].items():
-        print(f"  {name:14} {printed(values['error'], values['unit'])}")
+        print(f"  {name:14} {format_error(values['error'], values['unit'])}")
     return dict(result["metrics"])
 
 
 def _report(event: Any) -> None:
     if event["event"] != "progress":
         return
-    name, error = holdout(event)
+    name, error = validation_error(event)
     shown = f"  holdout {name} {error}" if name else ""
     line = f"update {event['clock']}/{event['total']}  {event['seconds']:.0f} s{shown}"
     print(line, file=sys.stderr, end="\r" if sys.stderr.isatty() else "\n", flush=True)

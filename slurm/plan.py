@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from experiments.config.matching import Match, Matched
+from experiments.config.channel_match import ChannelMatch, ChannelMatchSpec
 from experiments.config.run import LacksKnob, RunConfig, parse
 from experiments.core import files
 from experiments.core.errors import InputError, one_line
@@ -52,7 +52,7 @@ class PlannedRun:
         """One line for people."""
         c = self.config
         where = f"{c.architecture} L={c.L} nu={c.nu} P={c.P} seed={c.seed}"
-        if isinstance(c.match, Matched):
+        if isinstance(c.match, ChannelMatch):
             where += f" channels={getattr(c.model, 'channels', None)} ({c.match.count} {c.match.by})"
         return f"{self.run.id}  {where}  curve {self.model_id}  {self.run.state()}"
 
@@ -116,10 +116,12 @@ def plan(
     for composed, config in configs:
         try:
             dataset = load(config.data)
-            if isinstance(config.match, Match):
-                from experiments.runs.capacity import settled  # counts weights with torch, whose import takes seconds
+            if isinstance(config.match, ChannelMatchSpec):
+                from experiments.runs.capacity import (
+                    resolve_channels,  # counts weights with torch, whose import takes seconds
+                )
 
-                config = settled(composed, config, dataset)
+                config = resolve_channels(composed, config, dataset)
             training_subset(dataset, config.P, config.subset_seed)
         except DataAbsent as error:
             made.unnamed.append(Unnamed(config, str(error)))

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from experiments.core.wording import holdout
+from experiments.core.wording import validation_error
 from slurm.plan import PlannedRun
 
 SHOWN = 20
@@ -98,7 +98,7 @@ class Progress:
                 table.add_row(run_id, name, str(c.P), str(c.seed), "starting", "", "")
                 continue
             speed = seen["clock"] / seen["seconds"] if seen["seconds"] else 0.0
-            _, shown = holdout(seen)
+            _, shown = validation_error(seen)
             table.add_row(
                 run_id, name, str(c.P), str(c.seed), f"{seen['clock']}/{seen['total']}", f"{speed:.0f}", shown
             )

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 TORCH_FREE = (
-    "experiments.models.architectures", "experiments.config.run", "experiments.config.matching",
+    "experiments.models.architectures", "experiments.config.run", "experiments.config.channel_match",
     "experiments.data.sources.polynomial_teacher", "experiments.data.load", "experiments.core.schema",
     "experiments.core.errors", "experiments.core.files", "experiments.core.processes", "experiments.core.leases",
     "experiments.core.command", "experiments.runs.store", "experiments.runs.table", "experiments.core.interrupt",
@@ -20,7 +20,7 @@ TORCH_FREE = (
     "experiments.data.sources.star", "experiments.data.splits", "experiments.data.neighbours",
     "experiments.runs.measure_distances", "experiments.data.distances", "experiments.data.download",
     "experiments.data.checks", "experiments.data.card", "experiments.data.published", "experiments.data.__main__",
-    "experiments.data.shared_graph", "experiments.runs.tune", "experiments.config.tuned", "slurm.grid",
+    "experiments.data.shared_graph", "experiments.runs.tune", "experiments.config.tuned_rates", "slurm.grid",
     "hydra_plugins.equilaw", "slurm.cli", "slurm.jobs.status", "slurm.jobs.table", "slurm.jobs.actions",
     "slurm.jobs.scheduler", "slurm.cluster.command_line", "slurm.jobs.ledger", "slurm.launcher", "slurm.jobs.submit",
     "slurm.jobs.wait", "slurm.jobs.job", "slurm.jobs.script",

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.config.matching import CHOICES, KNOBS, Match, Matched, reference_of
-from experiments.config.tuned import Tuned, tuned_rates
+from experiments.config.channel_match import CHOICES, KNOBS, ChannelMatch, ChannelMatchSpec, reference_of
+from experiments.config.tuned_rates import Tuned, tuned_rates
 from experiments.core.errors import InputError
 from experiments.core.kinds import kind_of
 from experiments.core.schema import build, check, identity_of, setting
@@ -103,8 +103,8 @@ class RunConfig:
     device: str
     tuned: Tuned | None = None
     """Where the learning rate comes from, if it was looked up."""
-    match: Match | Matched | None = None
-    """How the number of channels was chosen, if it was; a `Match` is still a wish (`capacity.settled`)."""
+    match: ChannelMatchSpec | ChannelMatch | None = None
+    """How the number of channels was chosen, if `match` was set; `capacity.resolve_channels` turns a spec into a match."""
 
     @property
     def architecture(self) -> str:
@@ -126,7 +126,7 @@ class RunConfig:
 
         A tuned learning rate may differ between the runs of a curve; its rates by P are what they share.
         """
-        assert not isinstance(self.match, Match), "a run has no name before its channels are known"
+        assert not isinstance(self.match, ChannelMatchSpec), "a run has no name before its channels are known"
         training = None if self.training is None else identity_of(self.training)
         if training is not None and kind_of(self.data) not in (None, "molecules"):
             training = {key: value for key, value in training.items() if key not in WEIGHTS}
@@ -177,7 +177,7 @@ class RunConfig:
                 **({} if self.tuned is None else {"tuned": self.tuned.as_dict()}),
                 "init_seed": self.init_seed,
             },
-            **({"match": self.match.as_dict()} if isinstance(self.match, Matched) else {}),
+            **({"match": self.match.as_dict()} if isinstance(self.match, ChannelMatch) else {}),
             "store": self.store,
             "device": self.device,
         }
@@ -218,7 +218,7 @@ def parse(config: Mapping[str, Any]) -> RunConfig:
     init_seed = check(training_section.pop("init_seed", None), int | None, "training.init_seed", SEED)
     model = parse_model(section_of(config, "model"), config.get("L"), config.get("nu"))
     match = parse_match(config, model)
-    if isinstance(match, Match):
+    if isinstance(match, ChannelMatchSpec):
         training_section["tuned"] = None  # rates are looked up for the channels that come out
     training, tuned = parse_training(training_section, model, data, P)
     check_kind(data, model, training, match)
@@ -241,7 +241,7 @@ def parse(config: Mapping[str, Any]) -> RunConfig:
     )
 
 
-def parse_match(config: Mapping[str, Any], model: ModelConfig) -> Match | Matched | None:
+def parse_match(config: Mapping[str, Any], model: ModelConfig) -> ChannelMatchSpec | ChannelMatch | None:
     """What `match` and `reference` ask for, or what a configuration that was written down says came of it.
 
     Raises:
@@ -250,7 +250,7 @@ def parse_match(config: Mapping[str, Any], model: ModelConfig) -> Match | Matche
     """
     wanted, reference = config.get("match"), reference_of(config.get("reference")).given()
     if isinstance(wanted, Mapping):
-        return Matched.parse(wanted)
+        return ChannelMatch.parse(wanted)
     by = check(wanted, str | None, "match", {"choices": CHOICES})
     if by is None:
         if reference:
@@ -263,7 +263,7 @@ def parse_match(config: Mapping[str, Any], model: ModelConfig) -> Match | Matche
         named = ", ".join(f"reference.{knob}" for knob in KNOBS)
         raise InputError(f"match={by}: accepted: one or more of {named}, or reference.count alone")
     if "count" in reference:
-        return Match(by, reference, None, reference["count"])
+        return ChannelMatchSpec(by, reference, None, reference["count"])
     section = dict(section_of(config, "model"))
     for knob in set(reference) - {"L", "nu"}:
         if knob not in fields:
@@ -273,7 +273,7 @@ def parse_match(config: Mapping[str, Any], model: ModelConfig) -> Match | Matche
         other = parse_model(section, reference.get("L", config.get("L")), reference.get("nu", config.get("nu")))
     except InputError as error:
         raise type(error)(f"reference: {error}") from None
-    return Match(by, reference, other, None)
+    return ChannelMatchSpec(by, reference, other, None)
 
 
 def parse_training(
@@ -321,7 +321,7 @@ def parse_training(
 
 
 def check_kind(
-    data: Mapping[str, Any], model: ModelConfig, training: TrainingConfig, match: Match | Matched | None
+    data: Mapping[str, Any], model: ModelConfig, training: TrainingConfig, match: ChannelMatchSpec | ChannelMatch | None
 ) -> None:
     """Raises `InputError` where a model cannot learn from a source's examples (unknown sources are named later), and
     for settings that only molecules have a use for."""

@@ -18,7 +18,7 @@ from typing import Any
 from experiments.core.errors import InputError
 from experiments.core.processes import Process
 
-ASIDE = ".aside-"
+TEMPORARY = ".aside-"
 """Prefix of files and directories being written; their names say which process writes them."""
 ABANDONED_SECONDS = 120.0
 """An aside of another machine is left alone for this long."""
@@ -26,10 +26,10 @@ DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.E
 """What a full, read-only, broken or lost disk says: no fault of the run that hears it."""
 
 
-def aside_for(path: Path) -> Path:
+def temporary_for(path: Path) -> Path:
     """A new path beside `path`: `.aside-<machine>-<pid>-<start>-<random>-<name>`."""
     me = Process.this()
-    return path.with_name(f"{ASIDE}{me.machine}-{me.pid}-{me.started or 0}-{uuid.uuid4().hex[:12]}-{path.name}")
+    return path.with_name(f"{TEMPORARY}{me.machine}-{me.pid}-{me.started or 0}-{uuid.uuid4().hex[:12]}-{path.name}")
 
 
 @contextmanager
@@ -40,13 +40,13 @@ def whole(path: Path, durable: bool = True) -> Iterator[Path]:
 
     An `OSError` on the way names `path` where the system named nothing (a write to a full disk does not).
     """
-    aside = aside_for(path)
+    temporary = temporary_for(path)
     try:
-        yield aside
+        yield temporary
         if durable:
-            with open(aside, "rb") as written:
+            with open(temporary, "rb") as written:
                 os.fsync(written.fileno())
-        os.replace(aside, path)
+        os.replace(temporary, path)
         if durable:
             sync_directory(path.parent)
     except OSError as error:
@@ -54,13 +54,13 @@ def whole(path: Path, durable: bool = True) -> Iterator[Path]:
             error.filename = str(path)
         raise
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes, durable: bool = True) -> None:
     """Write a whole file or none."""
-    with whole(path, durable) as aside:
-        aside.write_bytes(content)
+    with whole(path, durable) as temporary:
+        temporary.write_bytes(content)
 
 
 def json_text(content: Any) -> str:
@@ -87,18 +87,18 @@ def write_npz(path: Path, **arrays: Any) -> None:
     """Write arrays by name, whole or not at all, for `np.load`."""
     import numpy as np  # here: commands that write no arrays start without it
 
-    with whole(path) as aside, aside.open("wb") as stream:
+    with whole(path) as temporary, temporary.open("wb") as stream:
         np.savez(stream, **arrays)
 
 
 def create_json(path: Path, content: Any, durable: bool = True) -> bool:
     """Write JSON unless `path` exists; whether it was written."""
-    aside = aside_for(path)
+    temporary = temporary_for(path)
     try:
-        write_json(aside, content, durable)
-        return link_once(aside, path, durable)
+        write_json(temporary, content, durable)
+        return link_once(temporary, path, durable)
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> Any:
@@ -144,7 +144,7 @@ def age(path: Path) -> float:
 
     Raises `FileNotFoundError` where it is gone.
     """
-    probe = aside_for(path.parent / "clock")
+    probe = temporary_for(path.parent / "clock")
     try:
         probe.write_bytes(b"")
         now = probe.stat().st_mtime
@@ -155,29 +155,29 @@ def age(path: Path) -> float:
     return now - path.stat().st_mtime
 
 
-def abandoned(aside: Path) -> bool:
+def abandoned(temporary: Path) -> bool:
     """Whether the writer of `aside` is gone: known on its own machine, guessed from its age on others."""
     me = Process.this()
-    machine, pid, started = [*aside.name.removeprefix(ASIDE).split("-"), "", "", ""][:3]
+    machine, pid, started = [*temporary.name.removeprefix(TEMPORARY).split("-"), "", "", ""][:3]
     if machine == me.machine and pid.isdigit():
         return not Process(me.host, me.boot, int(pid), started).lives()
     try:
-        return abs(age(aside)) > ABANDONED_SECONDS
+        return abs(age(temporary)) > ABANDONED_SECONDS
     except OSError:
         return False
 
 
-def remove_asides(directory: Path) -> None:
+def remove_temporary(directory: Path) -> None:
     """Delete every aside in `directory`; only who has it to himself may call this."""
-    for aside in directory.glob(f"{ASIDE}*"):
-        aside.unlink(missing_ok=True)
+    for temporary in directory.glob(f"{TEMPORARY}*"):
+        temporary.unlink(missing_ok=True)
 
 
 def remove_abandoned(directory: Path, deep: bool = True) -> None:
     """Delete what killed writers left in `directory`, and below it where `deep`."""
     # os.walk passes over directories that others delete or rename meanwhile; Path.rglob would raise.
     for place, directories, names in os.walk(directory):
-        found = [name for name in (*directories, *names) if name.startswith(ASIDE)]
+        found = [name for name in (*directories, *names) if name.startswith(TEMPORARY)]
         directories[:] = [name for name in directories if deep and name not in found]
         for leftover in (Path(place) / name for name in found):
             if abandoned(leftover):
@@ -200,7 +200,7 @@ def creatable(directory: Path, key: str) -> None:
 
 def writable(directory: Path, key: str) -> None:
     """Raise InputError unless `directory` can be made, written to and linked in (results are published by a link)."""
-    probe, link = aside_for(directory / "probe"), aside_for(directory / "link")
+    probe, link = temporary_for(directory / "probe"), temporary_for(directory / "link")
     try:
         directory.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"")

@@ -28,7 +28,7 @@ def computed_with(device: str) -> dict[str, str | None]:
     return {**gpu, **_software()}
 
 
-def here() -> dict[str, Any]:
+def machine_facts() -> dict[str, Any]:
     """The same of this machine, whether or not it computes on its GPUs: `gpus` are the models of all that it has."""
     return {"gpus": models_here(), "gpu_driver": driver(), **_software()}
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_GLANCES = {"force_mae": ("forces", "eV/Å"), "error_rate": ("error rate", ""), "energy_mae": ("energies", "eV")}
-"""What is shown of a record of the holdout, in order of preference: molecules, classes, numbers."""
+_VALIDATION_METRICS = {
+    "force_mae": ("forces", "eV/Å"),
+    "error_rate": ("error rate", ""),
+    "energy_mae": ("energies", "eV"),
+}
+"""Metrics on the validation set with name and unit; the first that a history record has is shown."""
 
 
-def printed(value: float, unit: str) -> str:
+def format_error(value: float, unit: str) -> str:
     """Energies and forces in meV and meV/Å, the rest as it is."""
     return f"{1000 * value:10.3f} m{unit}" if unit.startswith("eV") else f"{value:10.4f} {unit}".rstrip()
 
 
-def holdout(record: Mapping[str, Any]) -> tuple[str, str]:
+def validation_error(record: Mapping[str, Any]) -> tuple[str, str]:
     """What was judged on the holdout, and its error: `("forces", "12.3 meV/Å")`; empty texts where nothing was."""
-    for metric, (name, unit) in _GLANCES.items():
+    for metric, (name, unit) in _VALIDATION_METRICS.items():
         if (error := record.get(f"holdout_{metric}")) is not None:
             return name, f"{1000 * error:.1f} m{unit}" if unit else f"{error:.3f}"
     return "", ""

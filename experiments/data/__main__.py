@@ -73,12 +73,12 @@ def info(name: str, overrides: Sequence[str], out: Path, seeds: int, test_frames
     print(dataset.name)
     for fact, value in card.facts.items():
         print(f"  {fact:24} {value}")
-    with files.whole(out / "card.png") as aside:
-        draw(dataset, card, aside)
+    with files.whole(out / "card.png") as temporary:
+        draw(dataset, card, temporary)
     written = [str(out / "card.png")]
     if card.distances is not None:
-        with files.whole(out / "distances.parquet") as aside:
-            card.distances.to_parquet(aside, index=False)
+        with files.whole(out / "distances.parquet") as temporary:
+            card.distances.to_parquet(temporary, index=False)
         written.append(str(out / "distances.parquet"))
     print(f"written: {', '.join(written)}")
 

@@ -134,7 +134,7 @@ def _extract(source: Path, left: dict[str, Path]) -> None:
                 if target is None or stream is None or target.exists():
                     continue
                 files.writable(target.parent, "EQUILAW_DATA")
-                with files.whole(target) as aside, open(aside, "wb") as out:
+                with files.whole(target) as temporary, open(temporary, "wb") as out:
                     while block := stream.read(CHUNK):
                         out.write(block)
     except (tarfile.TarError, EOFError, ValueError) as error:

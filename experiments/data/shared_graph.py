@@ -84,12 +84,12 @@ def _write(directory: Path, frames: Frames, cutoff: float) -> None:
     """Search twice, first for the number of slots: it is not known beforehand, and memory is what runs out."""
     count, atoms = frames.numbers.shape
     slots = max(int(found.mask.sum(2).max(initial=1)) for _, found in _blocks(frames, cutoff))
-    aside = files.aside_for(directory)
-    aside.mkdir()
+    temporary = files.temporary_for(directory)
+    temporary.mkdir()
     try:
         shapes = {name: (count, atoms, slots, *((3,) if name == "vectors" else ())) for name in _TYPES}
         maps = {
-            name: np.lib.format.open_memmap(aside / f"{name}.npy", mode="w+", dtype=kind, shape=shapes[name])
+            name: np.lib.format.open_memmap(temporary / f"{name}.npy", mode="w+", dtype=kind, shape=shapes[name])
             for name, kind in _TYPES.items()
         }
         own = np.arange(atoms * slots).reshape(atoms, slots)
@@ -109,6 +109,6 @@ def _write(directory: Path, frames: Frames, cutoff: float) -> None:
             one.flush()
         if directory.exists():  # not whole, or it would have been opened
             shutil.rmtree(directory)
-        aside.rename(directory)
+        temporary.rename(directory)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)

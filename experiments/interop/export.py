@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 
-def exported(model: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def export_model(model: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and settings of a model of mace-torch; see the module."""
     import mace
     from mace.tools.scripts_utils import extract_config_mace_model
@@ -30,7 +30,7 @@ def exported(model: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     found = extract_config_mace_model(model)
     if "error" in found:
         raise SystemExit(f"{type(model).__name__}: {found['error']}; accepted: ScaleShiftMACE")
-    settings = {name: plain(value) for name, value in found.items()}
+    settings = {name: jsonable(value) for name, value in found.items()}
     settings |= {"package": "mace-torch", "version": mace.__version__, "model": type(model).__name__}
     settings["interactions"] = [type(block).__name__ for block in model.interactions]
     settings["neighbours"] = [float(block.avg_num_neighbors) for block in model.interactions]
@@ -38,7 +38,7 @@ def exported(model: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     for name, value in model.state_dict().items():
         value = value.detach().cpu()
         if ".U_matrix_" in name:
-            points, values = sampled(value.double(), int(name.rsplit("_", 1)[1]))
+            points, values = sample_couplings(value.double(), int(name.rsplit("_", 1)[1]))
             tensors[name.replace("U_matrix_", "points_")] = points
             tensors[name.replace("U_matrix_", "values_")] = values
         elif value.numel() and "_w3j_" not in name and not name.endswith("output_mask"):
@@ -46,7 +46,7 @@ def exported(model: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, settings
 
 
-def sampled(couplings: Tensor, order: int) -> tuple[Tensor, Tensor]:
+def sample_couplings(couplings: Tensor, order: int) -> tuple[Tensor, Tensor]:
     """Points a `[n, M]` and U(a, …, a) `[n, 2l+1, K]` of U `[2l+1] + [M]*order + [K]`, which lacks its first
     axis for l = 0; as many points as determine the function, and some more, which show whether they do."""
     if couplings.ndim == order + 1:
@@ -63,12 +63,12 @@ def sampled(couplings: Tensor, order: int) -> tuple[Tensor, Tensor]:
     return points[:enough].clone(), values[:enough].clone()
 
 
-def plain(value: Any) -> Any:
+def jsonable(value: Any) -> Any:
     """As JSON has it; what it has not becomes the name of a class or a text."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [jsonable(item) for item in value]
     if hasattr(value, "tolist"):
         return value.tolist()
     return getattr(value, "__name__", str(value))
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="a model that mace_run_train has saved (a pickle: only if trusted)")
     parser.add_argument("--out", type=Path, required=True, help="file to write")
     arguments = parser.parse_args()
-    tensors, settings = exported(torch.load(arguments.model, map_location="cpu", weights_only=False))
+    tensors, settings = export_model(torch.load(arguments.model, map_location="cpu", weights_only=False))
     torch.save({"tensors": tensors, "settings": json.dumps(settings)}, arguments.out)
 
 

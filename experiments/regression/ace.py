@@ -32,7 +32,7 @@ from experiments.nn.radial import bessel, polynomial_cutoff
 from experiments.nn.spherical import spherical_harmonics
 from experiments.regression.ace_basis import Group, basis, most_features
 from experiments.regression.closed_form import Geometry, Isolated, Solution, check_frames
-from experiments.regression.least_squares import Design, alike, fits, solve
+from experiments.regression.least_squares import Design, check_memory, like_frames, solve
 from experiments.tasks.predictions import Predictions
 
 _CHUNK_BYTES = 2**27
@@ -71,7 +71,7 @@ class LinearAce:
         self.elements = np.array(sorted(set(elements)), dtype=np.int64)
         # what is built: with one factor, only l = 0 makes a scalar
         self.lmax = config.edge_lmax if config.nu > 1 else 0
-        self._found: dict[tuple[int, int], _Beginnings] = {}
+        self._known: dict[tuple[int, int], _Prefixes] = {}
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -104,7 +104,7 @@ class LinearAce:
         Raises `InputError` for elements the model does not know, and for positions that are not finite.
         """
         self.check(frames)
-        for chosen in alike(frames, max(1, int(_CHUNK_BYTES / self._frame_bytes(frames, self.size)))):
+        for chosen in like_frames(frames, max(1, int(_CHUNK_BYTES / self._frame_bytes(frames, self.size)))):
             yield self._design(frames.take(chosen), chosen)
 
     def chunk_bytes(self, frames: Frames) -> float:
@@ -162,17 +162,17 @@ class LinearAce:
         """B of every group: A `[i, c, lm]` → `[i, t, p]`."""
         for number, group in enumerate(self.groups):
             last = _harmonic(density, group.degrees[-1])[:, group.channels[:, -1]]  # [i, t, m]
-            beginnings = self._beginnings(number, len(group.degrees) - 1)
-            partial = _contract(density, group.degrees[:-1], beginnings, group.coupling)
+            prefixes = self._prefixes(number, len(group.degrees) - 1)
+            partial = _contract(density, group.degrees[:-1], prefixes, group.coupling)
             yield (partial * last[..., None]).sum(2)
 
-    def _beginnings(self, number: int, left_out: int) -> _Beginnings:
+    def _prefixes(self, number: int, left_out: int) -> _Prefixes:
         """Of the factors of a group but one; remembered, for a search takes longer than what it saves a frame."""
         key = (number, left_out)
-        if key not in self._found:
+        if key not in self._known:
             channels = self.groups[number].channels
-            self._found[key] = _Beginnings.of(torch.cat([channels[:, :left_out], channels[:, left_out + 1 :]], 1))
-        return self._found[key]
+            self._known[key] = _Prefixes.of(torch.cat([channels[:, :left_out], channels[:, left_out + 1 :]], 1))
+        return self._known[key]
 
     def _design(self, frames: Frames, chosen: Ints) -> Design:
         near = _Neighbourhoods(frames, self.elements, self.config.cutoff)
@@ -213,7 +213,7 @@ class LinearAce:
             for q, degree in enumerate(group.degrees):
                 degrees = group.degrees[:q] + group.degrees[q + 1 :]
                 coupling = torch.movedim(group.coupling, q, -2)
-                partial = _contract(atoms, degrees, self._beginnings(number, q), coupling)  # ∂B/∂A_q [i, t, m, p]
+                partial = _contract(atoms, degrees, self._prefixes(number, q), coupling)  # ∂B/∂A_q [i, t, m, p]
                 if q == 0:
                     value = (partial * _harmonic(atoms, degree)[:, group.channels[:, 0], :, None]).sum(2)
                     energies[:, start : start + t * p] = value.reshape(f, i, t * p).sum(1)
@@ -234,7 +234,7 @@ class Ace(LinearAce):
         self.check(test)
         c = self.config
         most = len(self.elements) * most_features(len(self.elements), c.n_radial, c.edge_lmax, c.nu)
-        fits(train, most, 4 * self._frame_bytes(train, most), c.force_weight, _SMALLER)
+        check_memory(train, most, 4 * self._frame_bytes(train, most), c.force_weight, _SMALLER)
 
     def solve(self, frames: Frames, isolated: Isolated, seed: int) -> Solution:
         """By least squares; nothing is random."""
@@ -284,10 +284,10 @@ def _harmonic(density: Tensor, degree: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Beginnings:
-    """The distinct beginnings of rows of channels `[t, k]`, which many features share.
+class _Prefixes:
+    """The distinct prefixes of rows of channels `[t, k]`, which many features share.
 
-    steps  for each of the k factors its channel `[b]` in every beginning, and the beginning before it `[b]`
+    steps  for each of the k factors its channel `[b]` in every prefix, and the prefix before it `[b]`
     rows   `[t]` which of the last ones each row is
     """
 
@@ -295,25 +295,25 @@ class _Beginnings:
     rows: Tensor
 
     @staticmethod
-    def of(channels: Tensor) -> _Beginnings:
+    def of(channels: Tensor) -> _Prefixes:
         """Of all rows."""
         steps = []
         rows = torch.zeros(len(channels), dtype=torch.int64)
         for j in range(channels.shape[1]):
-            beginnings, new = torch.unique(channels[:, : j + 1], dim=0, return_inverse=True)
-            parent = torch.zeros(len(beginnings), dtype=torch.int64)
+            prefixes, new = torch.unique(channels[:, : j + 1], dim=0, return_inverse=True)
+            parent = torch.zeros(len(prefixes), dtype=torch.int64)
             parent[new] = rows
-            steps.append((beginnings[:, -1], parent))
+            steps.append((prefixes[:, -1], parent))
             rows = new
-        return _Beginnings(tuple(steps), rows)
+        return _Prefixes(tuple(steps), rows)
 
 
-def _contract(density: Tensor, degrees: tuple[int, ...], beginnings: _Beginnings, coupling: Tensor) -> Tensor:
+def _contract(density: Tensor, degrees: tuple[int, ...], prefixes: _Prefixes, coupling: Tensor) -> Tensor:
     """The coupling contracted with all factors but the last: A `[i, c, lm]` → `[i, t, m_last, p]`."""
-    partial = coupling[None, None]  # [i, beginnings, m, …, m_last, p]
-    for j, (degree, (channel, parent)) in enumerate(zip(degrees, beginnings.steps, strict=True)):
-        factor = _harmonic(density, degree)[:, channel]  # [i, beginnings, m]
+    partial = coupling[None, None]  # [i, prefixes, m, …, m_last, p]
+    for j, (degree, (channel, parent)) in enumerate(zip(degrees, prefixes.steps, strict=True)):
+        factor = _harmonic(density, degree)[:, channel]  # [i, prefixes, m]
         before = partial.expand(density.shape[0], *partial.shape[1:])[:, parent] if j else partial
         partial = torch.einsum("ibm,ibm...->ib...", factor, before.expand(*factor.shape[:2], *before.shape[2:]))
-    rows = beginnings.rows
+    rows = prefixes.rows
     return partial[:, rows] if degrees else partial.expand(density.shape[0], len(rows), *coupling.shape)

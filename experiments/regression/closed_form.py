@@ -207,7 +207,7 @@ def _formula(numbers: Ints) -> str:
     return " ".join(chemical_symbols[int(z)] for z in numbers)
 
 
-def room(needed: float, what: str, accepted: str) -> None:
+def require_memory(needed: float, what: str, accepted: str) -> None:
     """Refuse what does not fit into memory before it is allocated.
 
     Args:

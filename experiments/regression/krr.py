@@ -39,7 +39,7 @@ from experiments.regression.closed_form import (
     check_labels,
     one_molecule,
     reachable,
-    room,
+    require_memory,
 )
 from experiments.regression.ridge import KernelProblem, RidgeFit, fit_kernel
 from experiments.tasks.predictions import Predictions
@@ -170,7 +170,7 @@ class Krr:
         x = frames.positions[:, :n]
         permutations = bond_permutations(frames) if config.symmetrise else np.arange(n)[None]
         size = f * (3 * n + 1 if config.force_weight > 0 else 1)
-        room(
+        require_memory(
             # the matrix, rotated, its eigenvectors and LAPACK's work space of two more; slopes of all permutations
             8.0 * (6 * size**2 + 4 * f * len(permutations) * n * (n - 1) / 2 * 3 * n),
             f"{size} labels in a kernel",

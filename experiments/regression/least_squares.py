@@ -13,7 +13,7 @@ from experiments.core import files
 from experiments.core.arrays import Floats, Ints
 from experiments.data.baseline import Baseline, composition
 from experiments.data.dataset import Frames
-from experiments.regression.closed_form import Isolated, Labels, Solution, check_labels, reachable, room
+from experiments.regression.closed_form import Isolated, Labels, Solution, check_labels, reachable, require_memory
 from experiments.regression.ridge import Criterion, ForceRows, RidgeProblem, fit_ridge, in_dual
 from experiments.tasks.predictions import Predictions
 
@@ -21,7 +21,7 @@ _HELD_BYTES = 2**31
 """Force rows kept in memory between passes of a fit by XᵀX; larger ones are computed again in each pass."""
 
 
-def alike(frames: Frames, most: int) -> Iterator[Ints]:
+def like_frames(frames: Frames, most: int) -> Iterator[Ints]:
     """Numbers of frames with the same atoms, at most `most` at a time: together they are all `frames`."""
     _, kind = np.unique(frames.numbers, axis=0, return_inverse=True)
     for k in range(int(kind.max(initial=-1)) + 1):
@@ -134,7 +134,7 @@ def solve(
     check_labels(frames)
     model.check(frames)
     labels = Labels.of(frames, model.elements, isolated, energy_weight, force_weight)
-    fits(frames, model.size, model.chunk_bytes(frames), force_weight, smaller)
+    check_memory(frames, model.size, model.chunk_bytes(frames), force_weight, smaller)
     rows = _Rows(model, frames, labels.force_weight)
     problem = RidgeProblem(
         energy_x=rows.energies * labels.energy_weight[:, None],
@@ -157,7 +157,7 @@ def solve(
     )
 
 
-def fits(frames: Frames, m: int, chunk_bytes: float, force_weight: float, smaller: str) -> None:
+def check_memory(frames: Frames, m: int, chunk_bytes: float, force_weight: float, smaller: str) -> None:
     """Refuses what memory cannot hold: see `_dual` and `_primal` of `experiments.regression.ridge`.
 
     Args:
@@ -176,7 +176,7 @@ def fits(frames: Frames, m: int, chunk_bytes: float, force_weight: float, smalle
         held, decomposed = (held if held <= _HELD_BYTES else 0.0), m
     # the matrix, its eigenvectors, and LAPACK's work space of two more
     peak = energies + held + max(4 * 8.0 * decomposed**2, chunk_bytes if components else 0.0)
-    room(peak, f"{rows} labels and {m} coefficients", smaller)
+    require_memory(peak, f"{rows} labels and {m} coefficients", smaller)
 
 
 class _Rows:

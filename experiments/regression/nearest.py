@@ -67,13 +67,13 @@ class Nearest:
             found = search(positions, known, numbers) if n > 1 else np.zeros(len(frames), dtype=np.int64)
             forces = np.zeros(frames.positions.shape)
             for f, k in enumerate(found):
-                forces[f, :n] = carried(positions[f], known[k], stored["forces"][k], numbers, improper)
+                forces[f, :n] = carry_forces(positions[f], known[k], stored["forces"][k], numbers, improper)
             return Predictions(stored["energies"][found], forces)
 
         return predict
 
 
-def carried(frame: Floats, other: Floats, forces: Floats, numbers: Ints, improper: bool) -> Floats:
+def carry_forces(frame: Floats, other: Floats, forces: Floats, numbers: Ints, improper: bool) -> Floats:
     """The `forces` `[N, 3]` of the `other` frame, on the atoms and in the orientation of `frame` `[N, 3]`.
 
     `improper`: its mirror image counts too, where that lies closer.

@@ -23,7 +23,7 @@ from experiments.models.architectures import NtkConfig
 from experiments.models.networks import network
 from experiments.nn.graph import pair_forces
 from experiments.regression.closed_form import Geometry, Isolated, Solution, check_frames
-from experiments.regression.least_squares import Design, alike, solve
+from experiments.regression.least_squares import Design, like_frames, solve
 from experiments.tasks.molecules import (
     EVALUATION_SLOTS,
     MoleculeTask,
@@ -70,7 +70,7 @@ class LinearisedNetwork:
         split = self._resident(frames)
         limit = max(1, int(_CHUNK_BYTES / self._frame_bytes(frames)))
         limit = max(1, min(limit, EVALUATION_SLOTS // (_ACTIVATIONS * 3 * atoms * split.slots)))
-        for chosen in alike(frames, limit):
+        for chosen in like_frames(frames, limit):
             forces = self._force_rows(split, np.repeat(chosen, 3 * atoms), atoms)
             yield Design(chosen, self._energy_rows(split, chosen), forces.reshape(len(chosen), atoms, 3, -1))
 

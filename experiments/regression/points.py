@@ -29,7 +29,7 @@ def points_of(frames: Frames) -> Floats:
     return frames.points
 
 
-def alike(points: Floats, known: Floats) -> Floats:
+def check_dimension(points: Floats, known: Floats) -> Floats:
     """`points` `[F, D]`. Raises `InputError` unless the `known` ones have as many coordinates."""
     D = known.shape[1]
     if points.shape[1] != D:
@@ -80,7 +80,7 @@ class PointKernel:
         x, weights = tensors["points"].numpy(), tensors["weights"].numpy()
 
         def predict(frames: Frames) -> Predictions:
-            matrix = kernel_matrix(self.config.kernel, alike(self._seen(frames), x), x, self.config.length)
+            matrix = kernel_matrix(self.config.kernel, check_dimension(self._seen(frames), x), x, self.config.length)
             return predictions(frames, matrix @ weights)
 
         return predict
@@ -114,4 +114,4 @@ class PointNearest:
         """The label of the nearest of the points that `tensors` hold."""
         x, labels = tensors["points"].numpy(), tensors["labels"].numpy()
         tree = cKDTree(x)
-        return lambda frames: predictions(frames, labels[tree.query(alike(points_of(frames), x))[1]])
+        return lambda frames: predictions(frames, labels[tree.query(check_dimension(points_of(frames), x))[1]])

@@ -309,8 +309,8 @@ def _primal(problem: RidgeProblem, q: Floats) -> _Spectrum:
         in_basis = energy_x @ vectors  # [F, k]
         for part in _or_none(problem.force_rows(), frames, m):
             c, r = part.y.shape
-            turned = (part.x.reshape(-1, m) @ vectors).reshape(c, r, m)  # one product: c small ones read W c times
-            basis = np.concatenate([turned, in_basis[part.frames, None]], 1)
+            rotated = (part.x.reshape(-1, m) @ vectors).reshape(c, r, m)  # one product: c small ones read W c times
+            basis = np.concatenate([rotated, in_basis[part.frames, None]], 1)
             unpenalised = np.zeros((c, r + 1, r + 1))
             unpenalised[:, r, r] = (q[part.frames] ** 2).sum(1)
             residual = np.concatenate([part.y, energy_y[part.frames, None]], 1)

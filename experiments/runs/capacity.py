@@ -1,4 +1,4 @@
-"""How large a network is, and how many channels make it as large as another (`experiments.config.matching`)."""
+"""How large a network is, and how many channels make it as large as another (`experiments.config.channel_match`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from experiments.config.matching import Match, Matched
+from experiments.config.channel_match import ChannelMatch, ChannelMatchSpec
 from experiments.config.run import RunConfig, jsonable, parse
 from experiments.core.errors import InputError
 from experiments.data.dataset import AnyDataset, Dataset
@@ -57,7 +57,7 @@ _COMPONENTS: dict[type[ModelConfig], Callable[[Any], int]] = {
 }
 
 
-def settled(composed: Mapping[str, Any], config: RunConfig, dataset: AnyDataset) -> RunConfig:
+def resolve_channels(composed: Mapping[str, Any], config: RunConfig, dataset: AnyDataset) -> RunConfig:
     """The run with the number of channels that `match` asks for; any other run as it is.
 
     `composed` is the configuration that `config` was parsed from.
@@ -65,17 +65,17 @@ def settled(composed: Mapping[str, Any], config: RunConfig, dataset: AnyDataset)
     Raises:
         InputError: no number of channels comes near the reference.
     """
-    if not isinstance(config.match, Match):
+    if not isinstance(config.match, ChannelMatchSpec):
         return config
     assert isinstance(dataset, Dataset)  # else the wish is refused
-    model, record = matched(config.model, config.match, len(dataset.elements()))
+    model, record = match_channels(config.model, config.match, len(dataset.elements()))
     section = {"architecture": model.architecture, **jsonable(dataclasses.asdict(model))}
     knobs = {knob: section.pop(knob, None) for knob in ("L", "nu")}
     return parse({**composed, **knobs, "model": section, "match": record.as_dict(), "reference": None})
 
 
-def matched(model: ModelConfig, match: Match, n_species: int) -> tuple[ModelConfig, Matched]:
-    """The model with matched channels, and what came of it; see `matching.RULE`."""
+def match_channels(model: ModelConfig, match: ChannelMatchSpec, n_species: int) -> tuple[ModelConfig, ChannelMatch]:
+    """The model with matched channels, and what came of it; see `channel_match.RULE`."""
 
     def count(config: ModelConfig) -> int:
         return weights(config, n_species) if match.by == "weights" else features(config)
@@ -95,7 +95,7 @@ def matched(model: ModelConfig, match: Match, n_species: int) -> tuple[ModelConf
         middle = (low + high) // 2
         low, high = (low, middle) if expected(middle) >= target else (middle, high)
     channels = min((low, high), key=lambda c: (abs(expected(c) - target), c))
-    found = Matched(match.by, match.reference, target, expected(channels))
+    found = ChannelMatch(match.by, match.reference, target, expected(channels))
     if abs(found.mismatch) > NEAR:
         raise InputError(
             f"match={match.by}: {target} {match.by} of the reference; the nearest that model={model.architecture} "

@@ -27,7 +27,7 @@ from experiments.core import command, files
 from experiments.core.errors import InputError, one_line
 from experiments.core.kinds import kind_of, sources_of
 from experiments.core.paths import CONF
-from experiments.core.wording import printed
+from experiments.core.wording import format_error
 from experiments.data import load
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.examples import Examples, ExampleSet
@@ -165,8 +165,8 @@ def evaluate(run: Run, section: Mapping[str, Any], device: str = "cpu") -> tuple
         "versions": versions(),
     }
     path = directory / f"{found.name}-{sha256[:12]}.json"
-    with files.whole(path.with_suffix(".frame_errors.parquet")) as aside:
-        found.by_example.to_parquet(aside)
+    with files.whole(path.with_suffix(".frame_errors.parquet")) as temporary:
+        found.by_example.to_parquet(temporary)
     files.write_json(path, written)
     return written, path
 
@@ -200,7 +200,7 @@ def _evaluate(given: argparse.Namespace) -> None:
         files.write_json(given.json, found)
     print(f"{given.run} on the {found['frames']} examples of {found['test_set']}: {path}")
     for name, values in found["by_metric"].items():
-        print(f"  {name:14} {printed(values['error'], values['unit'])}")
+        print(f"  {name:14} {format_error(values['error'], values['unit'])}")
 
 
 if __name__ == "__main__":

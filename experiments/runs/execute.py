@@ -341,8 +341,8 @@ def _publish(
     holdout: Mapping[str, float] = MappingProxyType({}),
 ) -> None:
     assert full.frames is not None
-    with files.whole(attempt.path / "frame_errors.parquet") as aside:
-        full.frames.to_parquet(aside)
+    with files.whole(attempt.path / "frame_errors.parquet") as temporary:
+        full.frames.to_parquet(temporary)
     attempt.publish(result_of(config, dataset, full, half, facts, holdout))
 
 

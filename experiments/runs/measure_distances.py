@@ -93,8 +93,8 @@ def _measure(given: argparse.Namespace) -> None:
         raise InputError(f"--store {given.store}: no such store; give a directory of runs")
     files.writable(given.store, "--store")
     found = distances_of(given.store, given.test_frames)
-    with files.whole(given.store / NAME) as aside:
-        found.to_parquet(aside, index=False)
+    with files.whole(given.store / NAME) as temporary:
+        found.to_parquet(temporary, index=False)
     print(f"{given.store / NAME}: {len(found)} rows, {', '.join(found['dataset'].unique())}")
 
 

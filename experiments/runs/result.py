@@ -13,10 +13,10 @@ from importlib import metadata
 from types import MappingProxyType
 from typing import Any
 
-from experiments.config.matching import Matched
+from experiments.config.channel_match import ChannelMatch
 from experiments.config.run import RunConfig
 from experiments.core import files
-from experiments.core.gpu import computed_with, here
+from experiments.core.gpu import computed_with, machine_facts
 from experiments.core.paths import ROOT
 from experiments.core.processes import Process
 from experiments.data.dataset import AnyDataset
@@ -103,7 +103,7 @@ def _settings(config: RunConfig, dataset: AnyDataset) -> dict[str, Any]:
         **{f"training.{name}": getattr(config.training, name, None) for name in SETTINGS},
         "model.copies": getattr(config.model, "copies", None),
         "training.tuned": None if config.tuned is None else config.tuned.name,
-        "match": config.match.as_dict() if isinstance(config.match, Matched) else None,
+        "match": config.match.as_dict() if isinstance(config.match, ChannelMatch) else None,
         "subsets_disjoint": subsets_disjoint(len(dataset.pool), config.P, config.subset_seed, dataset.disjoint_seeds),
     }
 
@@ -203,7 +203,7 @@ def origin() -> dict[str, Any]:
     """Where and with what this process computes: machine, its GPUs, process, code, versions, environment."""
     environment = {name: value for name, value in sorted(os.environ.items()) if name.startswith(RECORDED)}
     code = {"code_version": code_version(), "versions": versions()}
-    return {**vars(Process.this()), "time": time.time(), **here(), **code, "environment": environment}
+    return {**vars(Process.this()), "time": time.time(), **machine_facts(), **code, "environment": environment}
 
 
 def peak_memory() -> int:

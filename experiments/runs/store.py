@@ -221,7 +221,7 @@ class Run:
             if latest and self._alive(latest):
                 return None
             # The lease must be inside the directory before the directory has its name.
-            prepared = files.aside_for(self.path / "claim")
+            prepared = files.temporary_for(self.path / "claim")
             try:
                 prepared.mkdir(parents=True)
                 files.write_json(prepared / "alive.json", vars(Process.this()))

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from experiments.config.run import RunConfig, jsonable, parse
-from experiments.config.tuned import path_of, problem_of, relevant, words
+from experiments.config.tuned_rates import path_of, problem_of, rate_settings, short_name
 from experiments.core import command, files
 from experiments.core.errors import InputError
 from experiments.core.schema import identity_of
@@ -130,12 +130,12 @@ def _one_training_each(store: RunStore, models: Sequence[Model]) -> None:
     """A table is asked by problem, model and part of the training; two entries for one question are no answer."""
     seen: dict[str, Model] = {}
     for model in models:
-        question = json.dumps([model.data, model.model, relevant(model.training)], sort_keys=True)
+        question = json.dumps([model.data, model.model, rate_settings(model.training)], sort_keys=True)
         if (other := seen.setdefault(question, model)) is not model:
             keys = [key for key in model.training if model.training[key] != other.training.get(key)]
             said = ", ".join(f"training.{key} ({other.training.get(key)}, {model.training[key]})" for key in keys)
             raise InputError(
-                f"{store.path}: runs of {words(model.model)} on {model.dataset} differ in {said}; "
+                f"{store.path}: runs of {short_name(model.model)} on {model.dataset} differ in {said}; "
                 "accepted: a store for each"
             )
 
@@ -147,7 +147,7 @@ def choose(model: Model) -> tuple[list[dict[str, Any]], list[str]]:
     """
     points, warnings = [], []
     for P, rates in sorted(model.tried.items()):
-        where = f"{model.dataset}, {words(model.model)}, P={P}"
+        where = f"{model.dataset}, {short_name(model.model)}, P={P}"
         seeds = sorted({seed for tried in rates.values() for seed in tried.errors})
         complete = {rate: tried for rate, tried in rates.items() if len(tried.errors) == len(seeds)}
         for rate in sorted(rates.keys() - complete.keys()):
@@ -186,7 +186,7 @@ def table(store: RunStore, metric: str | None = None) -> tuple[dict[str, Any], l
         InputError: nothing can be chosen from this store.
     """
     entries, warnings = [], []
-    for model in sorted(collect(store, metric), key=lambda model: (model.dataset, words(model.model))):
+    for model in sorted(collect(store, metric), key=lambda model: (model.dataset, short_name(model.model))):
         points, said = choose(model)
         warnings += said
         if points:
@@ -246,7 +246,7 @@ def _tune(arguments: argparse.Namespace) -> None:
         for point in entry["points"]:
             best = next(tried for tried in point["holdout"] if tried["learning_rate"] == point["learning_rate"])
             reached = f"holdout {entry['metric']} {1000 * best['mean']:.3f} m{entry['unit']}"
-            what = f"{entry['dataset']}  {words(entry['model'])}  P={point['P']}"
+            what = f"{entry['dataset']}  {short_name(entry['model'])}  P={point['P']}"
             print(f"{what}  learning rate {point['learning_rate']:g}  ({reached}, {point['seeds']} seeds)")
     print(path)
 

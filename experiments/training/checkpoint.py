@@ -48,9 +48,9 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     tensors = {name: t.detach().cpu().contiguous() for name, t in checkpoint.tensors.items()}
     facts = json.dumps(checkpoint.facts)
     header = {"facts": facts, "digest": _digest(tensors, facts)}
-    with files.whole(path) as aside:
+    with files.whole(path) as temporary:
         try:
-            save_file(tensors, aside, metadata=header)
+            save_file(tensors, temporary, metadata=header)
         except SafetensorError as error:  # it wraps what the system said: a full disk is no fault of the run
             if found := re.search(r"os error (\d+)", str(error)):
                 raise OSError(int(found[1]), os.strerror(int(found[1]))) from error

@@ -255,7 +255,7 @@ def of_store(asked: Path | None) -> Line:
 
 def replaces(directory: Path, key: str) -> None:
     """Raise InputError unless a file in `directory` can take the place of another in one step."""
-    target = files.aside_for(directory / "doctor")
+    target = files.temporary_for(directory / "doctor")
     try:
         for content in (b"before", b"after"):
             files.write_bytes(target, content)

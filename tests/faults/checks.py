@@ -22,7 +22,7 @@ def table_of(store: Path) -> pd.DataFrame:
 
 
 def assert_clean(store: Path, count: int) -> None:
-    """Every run done once; no asides, no checkpoints, no leases."""
+    """Every run done once; no temporary files, no checkpoints, no leases."""
     runs = RunStore(store).runs()
     assert len(runs) == count
     for run in runs:
@@ -35,7 +35,7 @@ def assert_clean(store: Path, count: int) -> None:
         for name in ("frame_errors.parquet", "history.parquet", "checkpoint/model.safetensors"):
             assert (run.path / name).exists(), name
         assert not list(run.path.rglob("alive.json"))
-    assert not list(store.rglob(f"{files.ASIDE}*"))
+    assert not list(store.rglob(f"{files.TEMPORARY}*"))
     assert not list(store.rglob("step-*"))
 
 

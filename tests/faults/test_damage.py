@@ -92,7 +92,7 @@ def assert_finished(run: Run, truth: dict[str, Any]) -> None:
     assert run.state() == "done"
     assert metrics(run) == truth
     assert not list(run.path.rglob("step-*"))
-    assert not list(run.path.rglob(f"{files.ASIDE}*"))
+    assert not list(run.path.rglob(f"{files.TEMPORARY}*"))
     assert not list(run.path.rglob("alive.json"))
 
 
@@ -215,7 +215,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_checkpoint(make_run: Callable[..
     assert error.value.filename.endswith(".safetensors")
     assert run.state() == "interrupted"
     assert sorted(run.path.rglob("step-*"), key=lambda path: path.name) == before
-    assert not list(run.path.rglob(f"{files.ASIDE}*"))
+    assert not list(run.path.rglob(f"{files.TEMPORARY}*"))
     assert compute(run) == "done"
     assert_finished(run, truth)
 
@@ -254,7 +254,7 @@ def test_a_disk_that_is_full_during_a_sweep(tiny_arguments: list[str], tmp_path:
     assert "failed" not in [run.state() for run in RunStore(f"{kept}-full").runs()]
     runs = RunStore(kept).runs()
     assert [run.state() for run in runs] == ["done", "done"]
-    assert not list(kept.rglob(f"{files.ASIDE}*"))
+    assert not list(kept.rglob(f"{files.TEMPORARY}*"))
 
 
 @pytest.mark.parametrize("check", ["creatable", "writable"])

@@ -17,7 +17,7 @@ from e3nn import o3
 from mace import modules
 from safetensors.torch import save_file
 
-from experiments.interop.export import exported
+from experiments.interop.export import export_model
 
 FOLDER = Path(__file__).resolve().parents[1] / "experiments" / "models" / "references"
 CUTOFF, CHANNELS = 3.0, 2
@@ -70,7 +70,7 @@ def main() -> None:
         model = network(*case)
         frame = molecule()
         out = model(frame)
-        tensors, settings = exported(model)
+        tensors, settings = export_model(model)
         tensors = {f"weight/{key}": value.contiguous() for key, value in tensors.items()}
         tensors |= {"positions": frame["positions"].detach().clone(), "species": frame["kinds"]}
         tensors |= {"energies": out["node_energy"].detach().clone(), "forces": out["forces"].detach().clone()}

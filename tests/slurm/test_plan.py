@@ -12,7 +12,7 @@ import pytest
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.config.matching import Matched
+from experiments.config.channel_match import ChannelMatch
 from experiments.config.run import LacksKnob, parse
 from experiments.core.errors import InputError
 from experiments.data.dataset import AnyDataset, Frames
@@ -90,7 +90,7 @@ def test_channels_are_matched_to_a_reference(planned: Callable[..., Plan]) -> No
     found = {(p.config.model.architecture, p.config.L): p.config.match for p in made.runs}
     assert set(found) == {(name, L) for name in ("mace", "nequip") for L in range(3)}
     for (_, L), match in found.items():
-        assert isinstance(match, Matched)
+        assert isinstance(match, ChannelMatch)
         assert match.mismatch == 0 if L == 2 else 0 < abs(match.mismatch) < 0.05
     assert "match=weights: model=ace has no channels to choose; accepted: null" in made.dropped
     for p in made.runs:

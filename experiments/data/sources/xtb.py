@@ -131,7 +131,7 @@ def deal(config: XtbConfig) -> dict[str, list[int]]:
 def _generate(config: XtbConfig, molecule: Molecule, directory: Path) -> None:
     atoms = len(molecule.numbers)
     learned = min(config.surrogate, most_frames(atoms)) if molecule.cell is None and atoms > 1 else 0
-    files.remove_asides(directory)
+    files.remove_temporary(directory)
     files.write_json(
         directory / "settings.json",
         {

@@ -22,8 +22,8 @@ def test_whole_or_absent(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
 
     def fail() -> None:
-        with files.whole(path) as aside:
-            aside.write_text("half")
+        with files.whole(path) as temporary:
+            temporary.write_text("half")
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -125,8 +125,8 @@ def test_creatable_writes_nothing(tmp_path: Path) -> None:
 def test_a_killed_writer_is_known_by_its_aside(tmp_path: Path) -> None:
     code = (
         "import os, pathlib, sys; from experiments.core import files\n"
-        "with files.whole(pathlib.Path(sys.argv[1]) / 'x.json') as aside:\n"
-        "    aside.write_text('half'); os.kill(os.getpid(), 9)"
+        "with files.whole(pathlib.Path(sys.argv[1]) / 'x.json') as temporary:\n"
+        "    temporary.write_text('half'); os.kill(os.getpid(), 9)"
     )
     ended = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parents[3])
     assert ended.returncode == -signal.SIGKILL

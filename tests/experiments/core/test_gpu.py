@@ -89,6 +89,6 @@ def test_the_models_of_a_machine(said: Callable[..., None]) -> None:
 
 def test_a_machine(said: Callable[..., None]) -> None:
     software = {"cuda": torch.version.cuda, "torch": torch.__version__}
-    assert gpu.here() == {"gpus": [], "gpu_driver": None, **software}
+    assert gpu.machine_facts() == {"gpus": [], "gpu_driver": None, **software}
     said(OPEN, "NVIDIA H200")
-    assert gpu.here() == {"gpus": ["NVIDIA H200"], "gpu_driver": "580.65.06", **software}
+    assert gpu.machine_facts() == {"gpus": ["NVIDIA H200"], "gpu_driver": "580.65.06", **software}

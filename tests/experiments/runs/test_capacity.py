@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from experiments.config.matching import Match, Matched
+from experiments.config.channel_match import ChannelMatch, ChannelMatchSpec
 from experiments.config.run import LacksKnob, RunConfig, parse
 from experiments.core.errors import InputError
 from experiments.data.load import dataset_of
@@ -22,7 +22,7 @@ from experiments.models.architectures import (
     TfnConfig,
 )
 from experiments.models.networks import NETWORKS
-from experiments.runs.capacity import features, matched, settled, weights
+from experiments.runs.capacity import features, match_channels, resolve_channels, weights
 from experiments.runs.execute import execute
 from experiments.runs.store import RunStore
 from experiments.runs.table import run_table
@@ -45,7 +45,7 @@ def test_sizes_of_the_published_networks(L: int) -> None:
 
 @pytest.mark.parametrize("by", CONTROLS)
 def test_the_published_controls_come_out(by: str) -> None:
-    model, found = matched(published(0), Match(by, {"L": 1}, published(1), None), 3)
+    model, found = match_channels(published(0), ChannelMatchSpec(by, {"L": 1}, published(1), None), 3)
     channels, count = CONTROLS[by]
     assert isinstance(model, NequipConfig)
     assert (model.channels, model.embedding, weights(model, 3)) == (channels, 64, count)
@@ -71,7 +71,7 @@ def test_every_trained_architecture_is_here() -> None:
 @pytest.mark.parametrize("by", ["weights", "features"])
 def test_a_model_that_is_its_own_reference_keeps_its_channels(name: str, by: str) -> None:
     model = SMALL[name]
-    found, record = matched(model, Match(by, {"channels": 0}, model, None), 3)
+    found, record = match_channels(model, ChannelMatchSpec(by, {"channels": 0}, model, None), 3)
     assert found == model
     assert record.mismatch == 0
 
@@ -83,7 +83,7 @@ def test_the_nearest_number_of_channels_is_found(name: str) -> None:
     counts = {c: weights(dataclasses.replace(model, channels=c), 2) for c in range(1, 41)}
     assert sorted(counts.values()) == list(counts.values())
     for target in (counts[9], counts[9] + 1, (counts[20] + counts[21]) // 2, counts[30] - 1):
-        found, record = matched(model, Match("weights", {}, None, target), 2)
+        found, record = match_channels(model, ChannelMatchSpec("weights", {}, None, target), 2)
         nearest = min(counts, key=lambda c: (abs(counts[c] - target), c))
         assert getattr(found, "channels", None) == nearest
         assert record.count == counts[nearest]
@@ -105,7 +105,7 @@ def test_feature_components_known_by_hand(model: ModelConfig, components: int) -
 
 def test_no_number_of_channels_comes_near() -> None:
     with pytest.raises(InputError, match=r"match=weights: 3 weights of the reference; the nearest .* with 1 channels"):
-        matched(SMALL["mace"], Match("weights", {}, None, 3), 2)
+        match_channels(SMALL["mace"], ChannelMatchSpec("weights", {}, None, 3), 2)
 
 
 # --- configurations
@@ -113,7 +113,7 @@ def test_no_number_of_channels_comes_near() -> None:
 
 def chosen(config: dict[str, Any]) -> RunConfig:
     parsed = parse(config)
-    return settled(config, parsed, dataset_of(parsed.data))
+    return resolve_channels(config, parsed, dataset_of(parsed.data))
 
 
 def test_a_run_is_that_of_its_channels(make_config: MakeConfig) -> None:
@@ -123,7 +123,7 @@ def test_a_run_is_that_of_its_channels(make_config: MakeConfig) -> None:
         parse(config).run_id("0")
     made = chosen(config)
     assert isinstance(made.model, MaceConfig)
-    assert isinstance(made.match, Matched)
+    assert isinstance(made.match, ChannelMatch)
     plain = parse(make_config({"L": 0, "model.n_layers": 2, "model.channels": made.model.channels}))
     assert made.model.channels > 4
     assert made.run_id("0") == plain.run_id("0")
@@ -140,7 +140,7 @@ def test_what_null_stands_for_follows_the_knobs_of_the_reference(make_config: Ma
     wish = parse(
         make_config({"model": model, "L": 0, "nu": None, "match": "weights", "reference": {"L": 2, "channels": 3}})
     ).match
-    assert isinstance(wish, Match)
+    assert isinstance(wish, ChannelMatchSpec)
     assert wish.model == NequipConfig(L=2, edge_lmax=2, channels=3, n_layers=2)
 
 

@@ -40,8 +40,8 @@ def run(tmp_path: Path) -> Run:
     return made
 
 
-def asides(path: Path) -> list[Path]:
-    return sorted(path.rglob(f"{files.ASIDE}*"))
+def temporary_files(path: Path) -> list[Path]:
+    return sorted(path.rglob(f"{files.TEMPORARY}*"))
 
 
 def abandon(run: Run, process: Process, renewed: float = 0.0) -> Path:
@@ -85,7 +85,7 @@ def test_many_threads_one_winner(run: Run) -> None:
     for thread in threads:
         thread.join()
     assert won == [1]
-    assert asides(run.path) == []
+    assert temporary_files(run.path) == []
 
 
 def _take_and_wait(path: str, start: Any, answers: Any, leave: Any) -> None:
@@ -195,7 +195,7 @@ def test_claim_stops_at_errors_other_than_a_lost_race(run: Run, monkeypatch: pyt
     monkeypatch.setattr(Path, "rename", refuse)
     with pytest.raises(PermissionError):
         run.claim()
-    assert asides(run.path) == []
+    assert temporary_files(run.path) == []
 
 
 # --- results
@@ -371,20 +371,20 @@ def test_store_lists_runs_only(tmp_path: Path) -> None:
 def test_asides_of_dead_writers_are_deleted_at_once_those_of_living_ones_stay(run: Run) -> None:
     dead = dead_process()
     attempt = abandon(run, dead)
-    tag = f"{files.ASIDE}{dead.machine}-{dead.pid}-{dead.started}"
+    tag = f"{files.TEMPORARY}{dead.machine}-{dead.pid}-{dead.started}"
     (attempt / f"{tag}-0123-step-000000100.safetensors").write_bytes(b"half")
     (run.path / f"{tag}-0123-state.json").write_bytes(b"{")
     (run.path / f"{tag}-0123-claim").mkdir()
     (run.path / f"{tag}-0123-claim" / f"{tag}-4567-alive.json").write_bytes(b"{")
-    mine = files.aside_for(run.path / "state.json")
+    mine = files.temporary_for(run.path / "state.json")
     mine.write_bytes(b"being written by another thread")
-    theirs = run.path / f"{files.ASIDE}ffffffff-1-1-0123-state.json"
+    theirs = run.path / f"{files.TEMPORARY}ffffffff-1-1-0123-state.json"
     theirs.write_bytes(b"on another machine, just now")
-    old = run.path / f"{files.ASIDE}ffffffff-1-1-4567-state.json"
+    old = run.path / f"{files.TEMPORARY}ffffffff-1-1-4567-state.json"
     old.write_bytes(b"on another machine, long ago")
     os.utime(old, (1, 1))
     assert run.claim() is not None
-    assert asides(run.path) == sorted([mine, theirs])
+    assert temporary_files(run.path) == sorted([mine, theirs])
 
 
 def test_logs_and_histories_are_read_as_far_as_they_go(tmp_path: Path) -> None:

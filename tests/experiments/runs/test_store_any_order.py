@@ -97,7 +97,7 @@ class Store(RuleBasedStateMachine):
         if self.winner is None:
             assert (state == "running") == bool(self.living)
         assert len(self.living) <= 1
-        assert not list(self.run.path.rglob(f"{files.ASIDE}*"))
+        assert not list(self.run.path.rglob(f"{files.TEMPORARY}*"))
 
     def teardown(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)

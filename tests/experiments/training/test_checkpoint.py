@@ -122,7 +122,7 @@ def test_a_full_disk_leaves_the_old_ones(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(OSError, match="No space left"):
         save_step(tmp_path, 200, example(200))
     assert [p.name for p in tmp_path.iterdir()] == ["step-000000100.safetensors"]
-    assert not list(tmp_path.glob(f"{files.ASIDE}*"))
+    assert not list(tmp_path.glob(f"{files.TEMPORARY}*"))
     found = latest([tmp_path])
     assert found is not None
     assert equal(found, example(100))

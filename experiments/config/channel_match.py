@@ -41,7 +41,7 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Match:
+class ChannelMatchSpec:
     """A wish: as many `by` as `model`, or as `count`; `reference` is how it was named."""
 
     by: str
@@ -51,7 +51,7 @@ class Match:
 
 
 @dataclass(frozen=True)
-class Matched:
+class ChannelMatch:
     """A wish fulfilled, as the run records it.
 
     by         weights, or features: components of an atom's features where they are most
@@ -81,14 +81,14 @@ class Matched:
         }
 
     @staticmethod
-    def parse(content: Mapping[str, Any]) -> Matched:
+    def parse(content: Mapping[str, Any]) -> ChannelMatch:
         """Inverse of `as_dict`.
 
         Raises:
             InputError: something else.
         """
         try:
-            made = Matched(
+            made = ChannelMatch(
                 str(content["by"]), dict(content["reference"]), int(content["target"]), int(content["count"])
             )
         except (KeyError, TypeError, ValueError):

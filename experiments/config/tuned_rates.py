@@ -29,7 +29,7 @@ NOT_THE_RATE = frozenset({"learning_rate", "max_steps", "warmup_steps", "precisi
 
 KNOBS = ("L", "nu", "edge_lmax")
 SHOWN = frozenset({"architecture", *KNOBS})
-"""Settings of a model that `words` names."""
+"""Settings of a model that `short_name` names."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def problem_of(data: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in data.items() if key not in NOT_THE_PROBLEM and value is not None}
 
 
-def relevant(training: Mapping[str, Any]) -> dict[str, Any]:
+def rate_settings(training: Mapping[str, Any]) -> dict[str, Any]:
     """The training settings (of a run's identity) that a tuned rate holds for."""
     return {key: value for key, value in training.items() if key not in NOT_THE_RATE}
 
@@ -109,12 +109,14 @@ def tuned_rates(name: str, data: Mapping[str, Any], model: Mapping[str, Any], tr
             "python -m experiments.runs.tune makes one"
         ) from None
     entries = _entries(path, changed)
-    wanted = (problem_of(data), dict(model), relevant(training))
+    wanted = (problem_of(data), dict(model), rate_settings(training))
     for entry in entries:
-        if (entry["data"], entry["model"], relevant(entry["training"])) == wanted:
+        if (entry["data"], entry["model"], rate_settings(entry["training"])) == wanted:
             return Tuned(name, tuple(sorted((int(p["P"]), float(p["learning_rate"])) for p in entry["points"])))
     there = "; ".join(dict.fromkeys(_difference(entry, wanted) for entry in entries))
-    raise InputError(f"training.tuned={name}: not tuned for {words(model)} on {data.get('source')}; there is {there}")
+    raise InputError(
+        f"training.tuned={name}: not tuned for {short_name(model)} on {data.get('source')}; there is {there}"
+    )
 
 
 @functools.lru_cache(maxsize=16)
@@ -127,13 +129,13 @@ def _entries(path: Path, changed: int) -> list[dict[str, Any]]:
             points = [(p["P"], p["learning_rate"]) for p in entry["points"]]
             if not points or not all(P >= 1 and rate > 0 for P, rate in points):
                 raise ValueError("no points")
-            relevant(entry["training"]), problem_of(entry["data"]), words(entry["model"])
+            rate_settings(entry["training"]), problem_of(entry["data"]), short_name(entry["model"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise InputError(f"{path}: no table of tuned learning rates ({type(error).__name__}); tune again") from None
     return list(entries)
 
 
-def words(model: Mapping[str, Any]) -> str:
+def short_name(model: Mapping[str, Any]) -> str:
     """A model in short: `mace L=0 nu=3 edge_lmax=3`."""
     knobs = [f"{knob}={model[knob]}" for knob in KNOBS if knob in model]
     return " ".join([str(model["architecture"]), *knobs])
@@ -141,7 +143,7 @@ def words(model: Mapping[str, Any]) -> str:
 
 def _difference(entry: Mapping[str, Any], wanted: tuple[dict[str, Any], dict[str, Any], dict[str, Any]]) -> str:
     """A tuned model in short, with the other settings in which it differs from what is wanted."""
-    data, model, training = entry["data"], entry["model"], relevant(entry["training"])
+    data, model, training = entry["data"], entry["model"], rate_settings(entry["training"])
     pairs = [("data", data, wanted[0]), ("training", training, wanted[2])]
     if model["architecture"] == wanted[1]["architecture"]:
         pairs.insert(1, ("model", model, wanted[1]))
@@ -151,5 +153,5 @@ def _difference(entry: Mapping[str, Any], wanted: tuple[dict[str, Any], dict[str
         for key in sorted({*has, *asked} - SHOWN)
         if has.get(key) != asked.get(key)
     ]
-    where = f"{words(model)} on {entry.get('dataset')}"
+    where = f"{short_name(model)} on {entry.get('dataset')}"
     return f"{where} ({', '.join(said)})" if said else where

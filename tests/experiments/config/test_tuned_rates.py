@@ -11,9 +11,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.config import tuned as tuned_module
+from experiments.config import tuned_rates as tuned_module
 from experiments.config.run import parse
-from experiments.config.tuned import Tuned, problem_of
+from experiments.config.tuned_rates import Tuned, problem_of
 from experiments.core.errors import InputError
 from experiments.core.schema import identity_of
 
