@@ -1,9 +1,9 @@
 """Capacity controls: `match=weights|features` asks for as many channels as give a model the size of its reference.
 
 The reference is the same model with other knobs (`reference.L=1`), or a number (`reference.count`). NequIP's paper
-has two such controls, both at L = 0 and both matched to its network of L = 1 alone; here every L can be. Torch-free:
-sizes depend on the number of elements in the data, and are counted by `experiments.runs.capacity` once that is
-known.
+has two such controls, both at L = 0 and both matched to its network of L = 1 alone; here every L can be matched.
+Torch-free: sizes depend on the number of elements in the data, and `experiments.runs.capacity` counts them once that
+is known.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ KNOBS = ("L", "nu", "edge_lmax", "n_layers", "channels")
 
 @dataclass(frozen=True)
 class Reference:
-    """The section `reference`: what is null is as in the model itself."""
+    """The section `reference`; null means: as in the model itself."""
 
     L: int | None = setting(None, low=0)
     nu: int | None = setting(None, low=1)
@@ -36,13 +36,13 @@ class Reference:
     """The number to meet, in place of a model that has it: another architecture's, say."""
 
     def given(self) -> dict[str, int]:
-        """The keys that were set."""
+        """Return the keys that were set."""
         return {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
 class ChannelMatchSpec:
-    """A wish: as many `by` as `model`, or as `count`; `reference` is how it was named."""
+    """A request for as many weights or features (`by`) as `model` has, or `count`; `reference` is how it was named."""
 
     by: str
     reference: Mapping[str, int]
@@ -52,11 +52,12 @@ class ChannelMatchSpec:
 
 @dataclass(frozen=True)
 class ChannelMatch:
-    """A wish fulfilled, as the run records it.
+    """The outcome of a channel match, as the run records it.
 
-    by         weights, or features: components of an atom's features where they are most
+    by         weights, or features: components of an atom's features in the widest layer
     reference  how the reference was named
-    target     its count; count: the model's own
+    target     the reference's count
+    count      the model's own
     """
 
     by: str
@@ -66,11 +67,11 @@ class ChannelMatch:
 
     @property
     def mismatch(self) -> float:
-        """(count − target)/target."""
+        """Relative mismatch, (count − target)/target."""
         return (self.count - self.target) / self.target
 
     def as_dict(self) -> dict[str, Any]:
-        """For configuration and result."""
+        """Return the entries for configuration and result."""
         return {
             "by": self.by,
             "reference": dict(self.reference),
@@ -82,10 +83,10 @@ class ChannelMatch:
 
     @staticmethod
     def parse(content: Mapping[str, Any]) -> ChannelMatch:
-        """Inverse of `as_dict`.
+        """Read what `as_dict` wrote.
 
         Raises:
-            InputError: something else.
+            InputError: the content is something else.
         """
         try:
             made = ChannelMatch(
@@ -97,7 +98,7 @@ class ChannelMatch:
 
 
 def reference_of(section: Any) -> Reference:
-    """The checked section; null or absent: nothing set.
+    """Check the section `reference`; null or absent: nothing set.
 
     Raises:
         InputError: unknown key, wrong type, value out of range.

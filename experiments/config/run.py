@@ -1,4 +1,4 @@
-"""The configuration of a run: what may be asked for, with its ranges and messages, and the run's identity.
+"""The configuration of a run: its settings with ranges and messages, and the run's identity.
 
 Torch-free, so that a sweep of thousands of runs is checked and named without loading a model.
 """
@@ -31,12 +31,12 @@ assert set(NUMERICS_RAISED) <= {"data", "training", *MODELS}, "a number of no fa
 
 
 class LacksKnob(InputError):
-    """A knob was named that the model does not have: an error for one run, a dropped point in a grid."""
+    """A setting was named that the model does not have: an error for one run, a dropped point in a grid."""
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How a network is trained: budgets in updates, so that they do not depend on P."""
+    """How a network is trained; budgets are in updates, so that they do not depend on P."""
 
     max_steps: int = setting(2000, low=2, high=100_000_000)
     """Updates of the full schedule T; a second complete schedule of T/2 branches off its trunk."""
@@ -90,7 +90,7 @@ WEIGHTS = ("energy_weight", "force_weight")
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One run, validated. `training` is null for models fitted in closed form."""
+    """A validated run. `training` is null for models fitted in closed form."""
 
     P: int
     seed: int
@@ -104,27 +104,27 @@ class RunConfig:
     tuned: Tuned | None = None
     """Where the learning rate comes from, if it was looked up."""
     match: ChannelMatchSpec | ChannelMatch | None = None
-    """How the number of channels was chosen, if `match` was set; `capacity.resolve_channels` turns a spec into a match."""
+    """How the number of channels was chosen, if matched; `capacity.resolve_channels` makes it a `ChannelMatch`."""
 
     @property
     def architecture(self) -> str:
-        """What tables call the model: linearised networks by the network."""
+        """Name of the model in tables; of a linearised network, its own (`ntk-mace`)."""
         return getattr(self.model, "name", self.model.architecture)
 
     @property
     def L(self) -> int | None:
-        """Message order, null where the model has no messages."""
+        """Message order; None if the model has no messages."""
         return getattr(self.model, "L", None)
 
     @property
     def nu(self) -> int | None:
-        """Correlation order, null where the model has none to choose."""
+        """Correlation order; None if the model has none to choose."""
         return getattr(self.model, "nu", None)
 
     def model_identity(self, data_sha256: str) -> dict[str, Any]:
-        """Everything that can change the run's number except P and the seeds.
+        """Return everything that can change the run's number except P and the seeds.
 
-        A tuned learning rate may differ between the runs of a curve; its rates by P are what they share.
+        A tuned learning rate may differ between the runs of a curve; what they share is the table of rates by P.
         """
         assert not isinstance(self.match, ChannelMatchSpec), "a run has no name before its channels are known"
         training = None if self.training is None else identity_of(self.training)
@@ -142,18 +142,20 @@ class RunConfig:
         }
 
     def model_id(self, data_sha256: str) -> str:
-        """Twelve hex digits shared by the runs of one learning curve."""
+        """Return twelve hex digits shared by the runs of one learning curve."""
         return digest(self.model_identity(data_sha256))
 
     def run_id(self, data_sha256: str) -> str:
-        """Twelve hex digits: the run's directory in the store."""
+        """Return twelve hex digits: the name of the run's directory in the store."""
         seeds = {"P": self.P, "seed": self.seed, "subset_seed": self.subset_seed, "init_seed": self.init_seed}
         resolved = dataclasses.replace(self, tuned=None)  # where the rate comes from changes no number
         return digest({**resolved.model_identity(data_sha256), **seeds})
 
     def shape_id(self, data_sha256: str) -> str:
-        """Twelve hex digits shared by the runs that can train in one pack: they differ in P, seeds and numbers that
-        enter the arithmetic, not the shapes or the operations."""
+        """Return twelve hex digits shared by the runs that can train in one pack.
+
+        Such runs differ in P, seeds and numbers that enter the arithmetic, not in shapes or operations.
+        """
         identity = self.model_identity(data_sha256)
         if self.training is not None:
             kept = {k: v for k, v in identity["training"].items() if k not in CONTINUOUS}
@@ -162,7 +164,7 @@ class RunConfig:
         return digest({**identity, "device": self.device})
 
     def as_dict(self) -> dict[str, Any]:
-        """The resolved configuration as it is written to `config.yaml`; `parse` reads it back."""
+        """Return the resolved configuration as it is written to `config.yaml`; `parse` reads it back."""
         model = {"architecture": self.model.architecture, **dataclasses.asdict(self.model)}
         model |= model.pop("network", {})  # a linearised network's settings stand beside its own
         knobs = {knob: model.pop(knob, None) for knob in ("L", "nu")}
@@ -184,12 +186,12 @@ class RunConfig:
 
 
 def jsonable(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Tuples become lists, as YAML and JSON have them."""
+    """Replace tuples by lists, for YAML and JSON."""
     return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
 def digest(content: Any) -> str:
-    """First 12 hex digits of the SHA-256 of the canonical JSON."""
+    """Return the first 12 hex digits of the SHA-256 of the canonical JSON."""
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
@@ -242,7 +244,7 @@ def parse(config: Mapping[str, Any]) -> RunConfig:
 
 
 def parse_match(config: Mapping[str, Any], model: ModelConfig) -> ChannelMatchSpec | ChannelMatch | None:
-    """What `match` and `reference` ask for, or what a configuration that was written down says came of it.
+    """Read `match` and `reference`; a mapping in `match` is the outcome that an earlier run wrote down.
 
     Raises:
         LacksKnob: the model has no channels, or lacks a knob of the reference.
@@ -279,9 +281,9 @@ def parse_match(config: Mapping[str, Any], model: ModelConfig) -> ChannelMatchSp
 def parse_training(
     section: Mapping[str, Any], model: ModelConfig, data: Mapping[str, Any], P: int
 ) -> tuple[TrainingConfig, Tuned | None]:
-    """The training settings with factors multiplied in and a tuned learning rate looked up.
+    """Return the training settings with factors multiplied in, and the tuned rates if there are any.
 
-    `tuned` is the name of a file; in a configuration that was written down, the rates that were found there.
+    `tuned` is the name of a file; in a configuration that was written down, the rates that were looked up there.
     """
     values = dict(section)
     tuned = values.pop("tuned", None)
@@ -323,8 +325,10 @@ def parse_training(
 def check_kind(
     data: Mapping[str, Any], model: ModelConfig, training: TrainingConfig, match: ChannelMatchSpec | ChannelMatch | None
 ) -> None:
-    """Raises `InputError` where a model cannot learn from a source's examples (unknown sources are named later), and
-    for settings that only molecules have a use for."""
+    """Raise `InputError` if a model cannot learn from a source's examples, or for settings of molecules on others.
+
+    Unknown sources pass: loading the data names them.
+    """
     kind = kind_of(data)
     if kind is not None and kind not in takes(model):
         fitting = " | ".join(name for name, cls in MODELS.items() if kind in takes(cls))
@@ -340,7 +344,7 @@ def check_kind(
 
 
 def section_of(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """A group's section, or an InputError where the group was not chosen."""
+    """Return a group's section; raise `InputError` if the group was not chosen."""
     section = config.get(name)
     if not isinstance(section, Mapping):
         raise InputError(f"{name}={section!r}: accepted: one of the files in conf/{name}/, by name")
@@ -348,7 +352,7 @@ def section_of(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def parse_model(section: Mapping[str, Any], L: Any, nu: Any) -> ModelConfig:
-    """The model's settings with the two knobs of the question merged in."""
+    """Build the model's settings, with `L` and `nu` of the top level merged in."""
     values = dict(section)
     architecture = values.pop("architecture", None)
     if architecture not in MODELS:
@@ -360,7 +364,7 @@ def parse_model(section: Mapping[str, Any], L: Any, nu: Any) -> ModelConfig:
 
 
 def _parse_linearised(values: dict[str, Any], L: Any, nu: Any) -> NtkConfig:
-    """Settings of a network beside those of its linearisation, of which null leaves the shared ones to the network."""
+    """Build a linearised network's settings; null leaves the shared ones to the network's own defaults."""
     trained = [name for name, cls in MODELS.items() if not cls.closed_form]
     of = check(values.pop("of", None), str, "model.of", {"choices": trained})
     own: dict[str, Any] = {name: values.pop(name) for name in ("energy_weight", "force_weight") if name in values}

@@ -1,4 +1,4 @@
-"""Learning rates that were tuned on holdout errors: where they lie, what they hold for, which one a run gets.
+"""Learning rates tuned on validation errors: their files, the problem each holds for, and the rate that a run gets.
 
 `conf/tuned/NAME.yaml` is written by `python -m experiments.runs.tune` and used by `training.tuned=NAME`.
 Torch-free.
@@ -42,23 +42,23 @@ class Tuned:
     """P and learning rate, by ascending P; `training.rate_factor` is in them."""
 
     def rate(self, P: int) -> float:
-        """That of the tuned P nearest to `P` in log scale, the smaller of two."""
+        """Return the rate of the tuned P nearest to `P` on a log scale, the smaller P of two."""
         return min(self.rates, key=lambda point: (abs(math.log(point[0] / P)), point[0]))[1]
 
     def times(self, factor: float) -> Tuned:
-        """All rates times `factor`."""
+        """Return a copy with all rates multiplied by `factor`."""
         return Tuned(self.name, tuple((P, rate * factor) for P, rate in self.rates))
 
     def as_dict(self) -> dict[str, Any]:
-        """As it stands in `config.yaml`; `parse` reads it back."""
+        """Return the entries of `config.yaml`; `parse` reads them back."""
         return {"name": self.name, "rates": [[P, rate] for P, rate in self.rates]}
 
     @staticmethod
     def parse(content: Mapping[str, Any]) -> Tuned:
-        """Inverse of `as_dict`.
+        """Read what `as_dict` wrote.
 
         Raises:
-            InputError: it is something else.
+            InputError: the content is something else.
         """
         name, rates = content.get("name"), content.get("rates")
         if not (isinstance(name, str) and isinstance(rates, Sequence) and rates and set(content) == {"name", "rates"}):
@@ -71,17 +71,17 @@ class Tuned:
 
 
 def problem_of(data: Mapping[str, Any]) -> dict[str, Any]:
-    """What a data section says of the problem, without how many of its frames are used for what."""
+    """Return the keys of a data section that define the problem, without how many of its frames serve which purpose."""
     return {key: value for key, value in data.items() if key not in NOT_THE_PROBLEM and value is not None}
 
 
 def rate_settings(training: Mapping[str, Any]) -> dict[str, Any]:
-    """The training settings (of a run's identity) that a tuned rate holds for."""
+    """Return the training settings (of a run's identity) that a tuned rate depends on."""
     return {key: value for key, value in training.items() if key not in NOT_THE_RATE}
 
 
 def path_of(name: str) -> Path:
-    """The file of a name; a name that ends in `.yaml` is a path already.
+    """Return the path of a tuned file; a name that ends in `.yaml` is a path already.
 
     Raises:
         InputError: it is no name.
@@ -94,10 +94,10 @@ def path_of(name: str) -> Path:
 
 
 def tuned_rates(name: str, data: Mapping[str, Any], model: Mapping[str, Any], training: Mapping[str, Any]) -> Tuned:
-    """The rates that file `name` has for a model (with `architecture`) on a data section.
+    """Return the rates in file `name` for a model (with `architecture`) on a data section.
 
     Raises:
-        InputError: no such file, a damaged one, or one in which this was not tuned; the message names what was.
+        InputError: no such file, a damaged one, or one without rates for these settings; the message lists what it has.
     """
     path = path_of(name)
     try:
@@ -121,7 +121,7 @@ def tuned_rates(name: str, data: Mapping[str, Any], model: Mapping[str, Any], tr
 
 @functools.lru_cache(maxsize=16)
 def _entries(path: Path, changed: int) -> list[dict[str, Any]]:
-    """The models of a tuned file, read once for each of its versions (a sweep asks thousands of times)."""
+    """Read the models of a tuned file, once for each of its versions (a sweep asks thousands of times)."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         entries = content["models"]
@@ -136,13 +136,13 @@ def _entries(path: Path, changed: int) -> list[dict[str, Any]]:
 
 
 def short_name(model: Mapping[str, Any]) -> str:
-    """A model in short: `mace L=0 nu=3 edge_lmax=3`."""
+    """Name a model in short: `mace L=0 nu=3 edge_lmax=3`."""
     knobs = [f"{knob}={model[knob]}" for knob in KNOBS if knob in model]
     return " ".join([str(model["architecture"]), *knobs])
 
 
 def _difference(entry: Mapping[str, Any], wanted: tuple[dict[str, Any], dict[str, Any], dict[str, Any]]) -> str:
-    """A tuned model in short, with the other settings in which it differs from what is wanted."""
+    """Name a tuned model in short, with the other settings in which it differs from those wanted."""
     data, model, training = entry["data"], entry["model"], rate_settings(entry["training"])
     pairs = [("data", data, wanted[0]), ("training", training, wanted[2])]
     if model["architecture"] == wanted[1]["architecture"]:

@@ -1,1 +1,1 @@
-"""What every room stands on: errors, files, processes, settings (no torch)."""
+"""The ground floor: errors, files, processes, settings (no torch)."""

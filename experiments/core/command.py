@@ -1,4 +1,4 @@
-"""What all commands share: one line where a mistake was made, and the exit code that says whose it was."""
+"""Conventions that all commands share: a mistake is told in one line, and the exit code says whose it was."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from experiments.core.errors import InputError
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose mistakes are one line, exit code 2."""
+    """An argument parser that reports a mistake in one line and exits with code 2."""
 
     def error(self, message: str) -> NoReturn:
-        """See `argparse.ArgumentParser`."""
+        """Exit with code 2 and one line on stderr."""
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
@@ -52,15 +52,16 @@ def run(
     name: str = "equilaw",
     failures: tuple[type[Exception], ...] = (),
 ) -> int:
-    """Carry out a command and return its exit code; errors are told on stderr without a traceback.
+    """Carry out a command and return its exit code; report errors on stderr without a traceback.
 
     Args:
         command: returns an exit code, or None for 0.
-        name: what the lines begin with.
-        failures: errors that are no bad input.
+        arguments: handed to `command`.
+        name: prefix of every line of an error.
+        failures: exceptions that are not the user's fault.
 
     Returns:
-        What the command returned; 1: one of `failures`, or whoever read the output has left (as `head` does);
+        The command's own code; 1: one of `failures`, or the reader of the output has gone (as `head` does);
         2: bad input; 130: Ctrl-C.
     """
     try:

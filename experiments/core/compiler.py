@@ -1,4 +1,4 @@
-"""What a training step is compiled with: a C++ compiler for the CPU, Triton and what it calls for a GPU (torch-free).
+"""Compilers of a training step: a C++ compiler for the CPU, Triton and the tools that it calls for a GPU (torch-free).
 
 The native inner loop is built with the same C++ compiler.
 """
@@ -24,7 +24,7 @@ OLDEST_GPU = (7, 0)
 
 
 def compiler() -> str | None:
-    """`$CXX`, else the first of g++, c++ and clang++ on the path; None, after one warning a process, without any."""
+    """Return the C++ compiler as `cxx` does; without one warn once per process and return None."""
     found = cxx()
     if found is None:
         warn("no C++ compiler (g++) found: training eagerly, several times slower")
@@ -32,21 +32,21 @@ def compiler() -> str | None:
 
 
 def cxx() -> str | None:
-    """As `compiler`, without a warning."""
+    """Return `$CXX`, else the first of g++, c++ and clang++ on the path, else None."""
     return os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++") or shutil.which("clang++")
 
 
 @cache
 def warn(what: str) -> None:
-    """Say it once: everything that needs a compiler asks for it."""
+    """Log a warning, once per process: everything that needs a compiler asks for it."""
     logger.warning(what)
 
 
 def lacking(device: torch.device) -> dict[str, str]:
-    """What compiling for `device` needs and this machine lacks: part → what is missing and what to do about it.
+    """Return the parts that compiling for `device` needs and this machine lacks: part → problem and remedy.
 
-    Empty where a training can be compiled. Parts: `compiler`, `triton`, `headers`, `gpu`; `device` for one
-    that is neither `cpu` nor `cuda`.
+    Empty if a training can be compiled. Parts: `compiler`, `triton`, `headers`, `gpu`; `device` for one that is neither
+    `cpu` nor `cuda`.
     """
     if device.type == "cpu":
         missing = {"compiler": None if cxx() else "no C++ compiler: install g++ (on a cluster: module load gcc)"}
@@ -70,7 +70,8 @@ def _triton() -> str | None:
 
 
 def _cc() -> str | None:
-    """As Triton looks for it when it first meets a GPU; it does not try the name cc."""
+    """Return the problem with the C compiler, looked for as Triton does when it first meets a GPU: not by the
+    name cc."""
     named = os.environ.get("CC")
     if named is not None:
         return None if shutil.which(named) else f"no C compiler: CC={named!r} is no command; unset it, or name one"

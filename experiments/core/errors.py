@@ -1,24 +1,24 @@
-"""The one exception that means "your input", wherever in the program it is found."""
+"""Exceptions that say whose fault an error is: the user's input, a run, a device."""
 
 import re
 
 
 class InputError(ValueError):
-    """Bad input from the user; its message is one line: what, where, what would be accepted.
+    """Bad input from the user; the message is one line that says what, where, and what would be accepted.
 
     Commands print the message alone, without a traceback, and exit with code 2.
     """
 
 
 class RunsFailed(RuntimeError):
-    """One or more runs failed, and everything else is done; commands print the message and exit with code 1."""
+    """One or more runs failed and all others are done; commands print the message and exit with code 1."""
 
 
 class DeviceLost(RuntimeError):
-    """The device of a process can no longer be used; its message says why, in one line.
+    """The device of a process can no longer be used; the message says why, in one line.
 
-    No run is to blame: all that were being computed are queued as before, with their checkpoints. Only a new process
-    may find the device in order again. `absent` says that it was never there.
+    No run is to blame: all runs on the device are queued as before, with their checkpoints. Only a new process may find
+    the device in order again. `absent` says that it was never there.
     """
 
     def __init__(self, reason: str, absent: bool = False) -> None:
@@ -27,7 +27,7 @@ class DeviceLost(RuntimeError):
 
 
 def one_line(error: Exception) -> str:
-    """The message of a library's exception as one line that names key, value and what is accepted."""
+    """Return the message of a library's exception as one line that names key, value and the accepted values."""
     text = str(error)
     if found := re.search(r"Could not find '([^']+)/([^'/]+)'\n+Available options in '[^']+':\n((?:\t.*\n?)+)", text):
         group, option, options = found.groups()

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written aside, synced, renamed; and links that only one process can make."""
+"""Atomic files: written under a temporary name, synced, renamed; and links that only one process can make."""
 
 from __future__ import annotations
 
@@ -27,18 +27,17 @@ DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.E
 
 
 def temporary_for(path: Path) -> Path:
-    """A new path beside `path`: `.aside-<machine>-<pid>-<start>-<random>-<name>`."""
+    """Return a new path beside `path`: `.aside-<machine>-<pid>-<start>-<random>-<name>`."""
     me = Process.this()
     return path.with_name(f"{TEMPORARY}{me.machine}-{me.pid}-{me.started or 0}-{uuid.uuid4().hex[:12]}-{path.name}")
 
 
 @contextmanager
 def whole(path: Path, durable: bool = True) -> Iterator[Path]:
-    """Give a path to write to; on leaving without an exception it becomes `path`, in one step.
+    """Give a temporary path to write to; on leaving without an exception it is renamed to `path`, in one step.
 
-    Synced where `durable`: else the machine's loss of power can leave an empty file.
-
-    An `OSError` on the way names `path` where the system named nothing (a write to a full disk does not).
+    With `durable` the file is synced first; without it, a loss of power can leave an empty file. An `OSError` on the
+    way names `path` if the system named no file (as for a write to a full disk).
     """
     temporary = temporary_for(path)
     try:
@@ -58,33 +57,33 @@ def whole(path: Path, durable: bool = True) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, content: bytes, durable: bool = True) -> None:
-    """Write a whole file or none."""
+    """Write a file completely or not at all."""
     with whole(path, durable) as temporary:
         temporary.write_bytes(content)
 
 
 def json_text(content: Any) -> str:
-    """Return indented JSON with a final newline (NaN refused: a number is honest or absent)."""
+    """Return indented JSON with a final newline; raise `ValueError` for NaN and infinities."""
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def json_digest(content: Any) -> str:
-    """Return 12 hex digits of the SHA-256 of JSON with sorted keys: names what is kept for such `content`."""
+    """Return the first 12 hex digits of the SHA-256 of `content` as JSON with sorted keys, a key for caches."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def json_number(value: float | None) -> float | None:
-    """Return a number that JSON can hold: None, its null, for what is absent or not finite."""
+    """Return a number that JSON can hold; None (null) if it is absent or not finite."""
     return float(value) if value is not None and math.isfinite(value) else None
 
 
 def write_json(path: Path, content: Any, durable: bool = True) -> None:
-    """Write `json_text`."""
+    """Write `content` as JSON, completely or not at all."""
     write_bytes(path, json_text(content).encode(), durable)
 
 
 def write_npz(path: Path, **arrays: Any) -> None:
-    """Write arrays by name, whole or not at all, for `np.load`."""
+    """Write arrays by name for `np.load`, completely or not at all."""
     import numpy as np  # here: commands that write no arrays start without it
 
     with whole(path) as temporary, temporary.open("wb") as stream:
@@ -92,7 +91,7 @@ def write_npz(path: Path, **arrays: Any) -> None:
 
 
 def create_json(path: Path, content: Any, durable: bool = True) -> bool:
-    """Write JSON unless `path` exists; whether it was written."""
+    """Write JSON unless `path` exists; return whether it was written."""
     temporary = temporary_for(path)
     try:
         write_json(temporary, content, durable)
@@ -102,7 +101,8 @@ def create_json(path: Path, content: Any, durable: bool = True) -> bool:
 
 
 def read_json(path: Path) -> Any:
-    """The content, or null where the file is absent, garbage or no file (a torn disk; the writer was atomic)."""
+    """Return a JSON file's content; None if there is none or it is damaged (by a torn disk, since writes are
+    atomic)."""
     try:
         return json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
@@ -110,7 +110,7 @@ def read_json(path: Path) -> Any:
 
 
 def link_once(source: Path, target: Path, durable: bool = True) -> bool:
-    """Hard-link `source` as `target`; False where `target` exists already: exactly one caller ever gets True.
+    """Hard-link `source` as `target`; return False if `target` exists already: exactly one caller ever gets True.
 
     On NFS a link call can succeed and its answer be lost; the link count then tells (open(2), O_EXCL note).
     """
@@ -128,7 +128,7 @@ LINKED = "a directory on ext4, xfs, btrfs, NFS, Lustre or another file system th
 
 
 def sync_directory(directory: Path) -> None:
-    """Make a rename in `directory` durable."""
+    """Sync `directory`, so that a rename in it survives a loss of power."""
     handle = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -140,9 +140,10 @@ def sync_directory(directory: Path) -> None:
 
 
 def age(path: Path) -> float:
-    """Seconds since `path` was written, by the file system's own clock (machines' clocks may disagree).
+    """Return the seconds since `path` was written, by the file system's own clock (machines' clocks may disagree).
 
-    Raises `FileNotFoundError` where it is gone.
+    Raises:
+        FileNotFoundError: it is gone.
     """
     probe = temporary_for(path.parent / "clock")
     try:
@@ -156,7 +157,8 @@ def age(path: Path) -> float:
 
 
 def abandoned(temporary: Path) -> bool:
-    """Whether the writer of `aside` is gone: known on its own machine, guessed from its age on others."""
+    """Return whether the writer of `temporary` is gone: known on its own machine, guessed from the file's age on
+    others."""
     me = Process.this()
     machine, pid, started = [*temporary.name.removeprefix(TEMPORARY).split("-"), "", "", ""][:3]
     if machine == me.machine and pid.isdigit():
@@ -168,13 +170,13 @@ def abandoned(temporary: Path) -> bool:
 
 
 def remove_temporary(directory: Path) -> None:
-    """Delete every aside in `directory`; only who has it to himself may call this."""
+    """Delete every temporary file in `directory`; only for a caller that alone uses it."""
     for temporary in directory.glob(f"{TEMPORARY}*"):
         temporary.unlink(missing_ok=True)
 
 
 def remove_abandoned(directory: Path, deep: bool = True) -> None:
-    """Delete what killed writers left in `directory`, and below it where `deep`."""
+    """Delete temporary files that killed writers left in `directory`; with `deep`, also below it."""
     # os.walk passes over directories that others delete or rename meanwhile; Path.rglob would raise.
     for place, directories, names in os.walk(directory):
         found = [name for name in (*directories, *names) if name.startswith(TEMPORARY)]
@@ -188,7 +190,7 @@ def remove_abandoned(directory: Path, deep: bool = True) -> None:
 
 
 def creatable(directory: Path, key: str) -> None:
-    """Raise InputError where `directory` can neither exist nor be made; nothing is written."""
+    """Raise `InputError` if `directory` neither exists nor could be made; write nothing."""
     existing = directory.absolute()
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
@@ -199,7 +201,7 @@ def creatable(directory: Path, key: str) -> None:
 
 
 def writable(directory: Path, key: str) -> None:
-    """Raise InputError unless `directory` can be made, written to and linked in (results are published by a link)."""
+    """Raise `InputError` unless `directory` can be made, written to and linked in (results are published by a link)."""
     probe, link = temporary_for(directory / "probe"), temporary_for(directory / "link")
     try:
         directory.mkdir(parents=True, exist_ok=True)

@@ -18,10 +18,10 @@ SMI_SECONDS = 10.0
 
 
 def computed_with(device: str) -> dict[str, str | None]:
-    """What a run on `device` (cpu, cuda, cuda:0) was computed with.
+    """Return the hardware and software that a run on `device` (cpu, cuda, cuda:0) is computed with.
 
     `gpu` is the model's name (`NVIDIA A100-SXM4-80GB`) and `gpu_driver` the driver's version, both null on a CPU
-    and where they can't be told; `cuda` is the version that torch was built for, null for a build without it.
+    and if they cannot be told; `cuda` is the version that torch was built for, null for a build without it.
     """
     on_gpu = device.partition(":")[0] == "cuda"
     gpu = {"gpu": _model(device), "gpu_driver": driver()} if on_gpu else {"gpu": None, "gpu_driver": None}
@@ -29,7 +29,7 @@ def computed_with(device: str) -> dict[str, str | None]:
 
 
 def machine_facts() -> dict[str, Any]:
-    """The same of this machine, whether or not it computes on its GPUs: `gpus` are the models of all that it has."""
+    """Return driver, CUDA and torch versions of this machine; `gpus` lists the models of all its GPUs, used or not."""
     return {"gpus": models_here(), "gpu_driver": driver(), **_software()}
 
 
@@ -50,7 +50,8 @@ def _model(device: str) -> str | None:
 
 @functools.cache
 def driver() -> str | None:
-    """Version of this machine's NVIDIA driver; null where there is none or it does not say. Asked once a process."""
+    """Return the version of this machine's NVIDIA driver, None if there is none or it does not say; ask once per
+    process."""
     try:
         # NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  550.54.15  Release Build  (…)
         found = re.search(r"\s(\d+\.\d+(?:\.\d+)?)\s", (NVIDIA / "version").read_text())
@@ -70,7 +71,7 @@ def _smi_driver() -> str | None:
 
 
 def models_here() -> list[str]:
-    """Models of this machine's NVIDIA GPUs by name, each once; none where the driver does not list them."""
+    """List the models of this machine's NVIDIA GPUs by name, each once; empty if the driver does not list them."""
     names = set()
     for path in NVIDIA.glob("gpus/*/information"):
         try:

@@ -16,7 +16,7 @@ ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 
 
 class StopRequest:
-    """Callable: whether a signal asked to stop. A second Ctrl-C interrupts at once."""
+    """Callable that returns whether a signal asked to stop; a second Ctrl-C interrupts at once."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -33,6 +33,7 @@ class StopRequest:
         self.signal = number
 
     def __call__(self) -> bool:
+        """Return whether a signal asked to stop."""
         return self.signal is not None
 
     @property
@@ -42,12 +43,13 @@ class StopRequest:
 
 
 class Terminated(KeyboardInterrupt):
-    """A SIGTERM where a Ctrl-C would raise KeyboardInterrupt: handled alike, told apart by the exit code."""
+    """A SIGTERM, handled like the KeyboardInterrupt of a Ctrl-C but with an exit code of its own."""
 
 
 @contextmanager
 def sigterm_raises() -> Iterator[None]:
-    """Inside, a SIGTERM raises `Terminated`; outside the main thread, where no handler can be set, nothing."""
+    """Make a SIGTERM raise `Terminated` inside the context; do nothing outside the main thread, which alone can set
+    handlers."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -63,7 +65,7 @@ def _terminate(*_: object) -> None:
 
 
 def die_with_parent(parent: int) -> None:
-    """Ask Linux for a SIGTERM when the process `parent` ends, however it ends; elsewhere nothing happens."""
+    """Ask Linux to send SIGTERM when the process `parent` ends, however it ends; do nothing on other systems."""
     if sys.platform == "linux":
         PR_SET_PDEATHSIG = 1
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -15,7 +15,7 @@ SMOOTHNESS = {"laplace": 0.5, "matern32": 1.5, "matern52": 2.5, "gaussian": math
 
 
 def kernel_matrix(name: str, x: Floats, y: Floats, length: float) -> Floats:
-    """k(|x − y|) with k(0) = 1, of points `[n, D]` and `[m, D]`. `[n, m]`"""
+    """Evaluate k(|x − y|), k(0) = 1, between points `[n, D]` and `[m, D]`: `[n, m]`."""
     r = cdist(x, y) / length
     if name == "laplace":
         return np.asarray(np.exp(-r))
@@ -30,7 +30,7 @@ def kernel_matrix(name: str, x: Floats, y: Floats, length: float) -> Floats:
 
 
 def matern52(scaled: Floats) -> tuple[Floats, Floats]:
-    """Matérn 5/2 of s = √5 d/ℓ: k = (1 + s + s²/3) e^(−s), and e^(−s), of the shape of `scaled`.
+    """Return the Matérn 5/2 kernel k = (1 + s + s²/3) e^(−s) at s = √5 d/ℓ, and e^(−s), both of the shape of `scaled`.
 
     The derivatives by d follow: g = −k′/d = 5/(3ℓ²) (1 + s) e^(−s) and −g′/d = 25/(3ℓ⁴) e^(−s), smooth at 0.
     """
@@ -54,7 +54,7 @@ def pair_slopes(pull: Floats, atoms: int) -> Floats:
 
 
 def pair_permutations(permutations: Ints) -> Ints:
-    """Where each renumbering of atoms `[S, N]` takes the pairs of the descriptor. `[S, D]`"""
+    """Return the number of the pair that each renumbering of atoms `[S, N]` takes every pair of atoms to: `[S, D]`."""
     n = permutations.shape[1]
     i, j = np.triu_indices(n, 1)
     number = np.zeros((n, n), dtype=np.int64)
@@ -63,10 +63,11 @@ def pair_permutations(permutations: Ints) -> Ints:
 
 
 def known_exponent(teacher: str, student: str, dimension: int) -> float:
-    """β of the RMSE of noiseless kernel regression on a Gaussian field.
+    """Return β of the RMSE of noiseless kernel regression on a Gaussian random field; infinite if both kernels are
+    Gaussian.
 
     β_MSE = min(α_T − d, 2 α_S)/d with spectra |k|^−α (Spigler, Geiger & Wyart, J. Stat. Mech. 2020, 124001), and half
-    of it for the RMSE. Infinite for a Gaussian teacher with a Gaussian student.
+    of it for the RMSE.
     """
     d = dimension
     return min(2 * SMOOTHNESS[teacher], 2 * (d + 2 * SMOOTHNESS[student])) / d / 2

@@ -1,4 +1,4 @@
-"""What kind of examples each source of data makes; architectures say which kinds they take."""
+"""The kind of examples that each source of data makes; architectures say which kinds they take."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ KINDS = {
 
 
 def kind_of(data: Mapping[str, Any]) -> str | None:
-    """Of the examples of a data section; None where its source is unknown."""
+    """Return the kind of examples of a data section; None if its source is unknown."""
     return KINDS.get(str(data.get("source")))
 
 
 def sources_of(kind: str) -> str:
-    """The sources of a kind, for messages."""
+    """List the sources of a kind, for messages."""
     return ", ".join(source for source, held in KINDS.items() if held == kind)

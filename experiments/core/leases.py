@@ -24,7 +24,7 @@ RENEW_SECONDS = 15.0
 
 
 class Leases:
-    """Renews all leases that this process holds, in one thread (a pack has thousands)."""
+    """All leases that this process holds, renewed by one thread (a pack has thousands)."""
 
     def __init__(self) -> None:
         self._held: set[Path] = set()
@@ -42,7 +42,7 @@ class Leases:
                 self._thread.start()
 
     def drop(self, lease: Path) -> None:
-        """Renew it no more."""
+        """Stop renewing `lease`."""
         with self._lock:
             self._held.discard(lease)
             if not self._held:
@@ -50,7 +50,7 @@ class Leases:
                 self._thread = None
 
     def give_up(self, lease: Path) -> None:
-        """Renew it no more, and delete it."""
+        """Stop renewing `lease` and delete it."""
         self.drop(lease)
         lease.unlink(missing_ok=True)
 
@@ -69,7 +69,8 @@ LEASES = Leases()
 
 
 def lease_lives(lease: Path) -> bool:
-    """Whether the process that holds `lease` lives: known on its own machine, told by the lease's age elsewhere."""
+    """Return whether the process that holds `lease` lives: known on its own machine, judged by the lease's age
+    elsewhere."""
     process = Process.read(files.read_json(lease))
     if process is None:
         return False
@@ -89,17 +90,17 @@ def exclusive(
     refusal: str = "process {pid} on {host} holds it",
     waiting: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
-    """Hold `lock` inside: only one process and thread at a time does, on whatever machine.
+    """Hold `lock` inside the context: only one process and thread at a time does, on any machine.
 
     The lock is a row of leases `<lock>-<number>.json`, each made by a hard link, which only one maker gets. The
-    highest number stays after its end, emptied: were a number used twice, two that saw it at different times could
-    both go on.
+    highest number stays after its end, emptied: if a number were used twice, two processes that saw it at different
+    times could both go on.
 
     Args:
         lock: a path without its ending; its directory is made.
         patience: seconds to wait for another holder.
         refusal: the error's words about the holder.
-        waiting: called once, where another holder has to be waited for.
+        waiting: called once, if another holder has to be waited for.
 
     Raises:
         TimeoutError: another held it for `patience` seconds.

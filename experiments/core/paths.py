@@ -13,9 +13,9 @@ CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else ROOT / "conf"
 
 
 def importable() -> dict[str, str]:
-    """Return what a child process needs in its environment to import these very packages in any directory.
+    """Return the environment variables with which a child process in any directory imports these very packages.
 
-    That is `PYTHONPATH` in a checkout, which need not be installed; nothing where they are.
+    In a checkout, which need not be installed, that is `PYTHONPATH`; nothing if the packages are installed.
     """
     if CONF.parent != ROOT:
         return {}

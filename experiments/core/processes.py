@@ -1,4 +1,4 @@
-"""Who a process is: enough to tell a living one from a dead one, and from another one that got its number."""
+"""Identity of a process: enough to tell a living one from a dead one, and from another that got its pid."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Process:
-    """A process: machine, boot of that machine (and space of pids), pid, and its start in clock ticks since the boot.
+    """A process: machine, boot of that machine (and pid namespace), pid, and its start in clock ticks since the boot.
 
     None of it comes from the wall clock, which may be set at any time.
     """
@@ -26,12 +26,12 @@ class Process:
 
     @staticmethod
     def this() -> Process:
-        """The calling process."""
+        """Identify the calling process."""
         return Process(socket.gethostname(), boot_id(), os.getpid(), start_time(os.getpid()))
 
     @staticmethod
     def read(content: Any) -> Process | None:
-        """From JSON; None where it is absent or garbage."""
+        """Parse JSON content; return None if it is absent or damaged."""
         if not isinstance(content, Mapping):
             return None
         try:
@@ -45,16 +45,16 @@ class Process:
         return hashlib.sha256(f"{self.host}|{self.boot}".encode()).hexdigest()[:8]
 
     def is_here(self) -> bool:
-        """Whether it ran on this machine (since its last boot)."""
+        """Return whether it ran on this machine since its last boot."""
         return self.host == socket.gethostname() and self.boot == boot_id()
 
     def lives(self) -> bool:
-        """Whether it still runs; only for a process that `is_here`."""
+        """Return whether it still runs; only for a process that `is_here`."""
         return start_time(self.pid) == self.started != ""
 
 
 def boot_id() -> str:
-    """Linux's name for this boot and the space of pids that we see (a container has its own), or `unknown`."""
+    """Return Linux's name for this boot and our pid namespace (a container has its own), or `unknown`."""
     try:
         space = os.readlink("/proc/self/ns/pid")
         return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {space}"
@@ -63,7 +63,7 @@ def boot_id() -> str:
 
 
 def start_time(pid: int) -> str:
-    """Start time in clock ticks since boot, or "" where the process is gone or a zombie."""
+    """Return the start time in clock ticks since boot, or "" if the process is gone or a zombie."""
     try:
         tail = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -72,7 +72,8 @@ def start_time(pid: int) -> str:
 
 
 def user_name() -> str:
-    """As Slurm has it: of the process, not of `LOGNAME`, which su keeps; status asks for this user's jobs alone."""
+    """Return the name of the process's user, as Slurm has it; not `LOGNAME`, which su keeps: status asks for this
+    user's jobs."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:  # a container without an entry for the user

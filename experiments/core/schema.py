@@ -1,4 +1,4 @@
-"""Turns a configuration section into a frozen dataclass, or says in one line what is wrong with it.
+"""Build a frozen dataclass from a configuration section, or say in one line what is wrong with the section.
 
 A field's annotation gives its type; `setting` gives its default, its range and what else is known of it.
 """
@@ -29,12 +29,14 @@ def setting(
     identity: bool = True,
     since: int = 1,
 ) -> Any:
-    """A dataclass field with its range.
+    """Declare a dataclass field with its default and range.
 
     Args:
-        default: value when the key is absent; without one the key is required.
-        low, high: smallest and largest accepted value; `above`: exclusive lower end.
-        choices: the accepted values, where they can be listed.
+        default: value if the key is absent; without one the key is required.
+        low: smallest accepted value.
+        high: largest accepted value.
+        above: exclusive lower end.
+        choices: the accepted values, if they can be listed.
         identity: whether a change of the value can change a run's number (then it is part of the run's identity).
         since: 1 for keys of the first release; later keys enter the identity only when they differ from the
             default, so that a new key does not orphan old runs.
@@ -44,7 +46,7 @@ def setting(
 
 
 def build(cls: type[T], section: Mapping[str, Any], where: str) -> T:
-    """An instance of the dataclass `cls` from `section`; every message names `where` + the key.
+    """Return an instance of the dataclass `cls` made from `section`; every message names `where` + the key.
 
     Raises:
         InputError: unknown key, missing key, wrong type, value out of range.
@@ -69,7 +71,7 @@ def build(cls: type[T], section: Mapping[str, Any], where: str) -> T:
 
 
 def check(value: Any, kind: Any, where: str, metadata: Mapping[str, Any] = types.MappingProxyType({})) -> Any:
-    """`value` as type `kind` within the metadata's range, or an InputError that names `where`."""
+    """Return `value` as type `kind`, in the metadata's range; raise an `InputError` that names `where` otherwise."""
     given = value
 
     def wrong() -> InputError:  # made where it is raised: describing takes longer than checking
@@ -122,12 +124,13 @@ def check(value: Any, kind: Any, where: str, metadata: Mapping[str, Any] = types
 
 @functools.cache
 def _hints(cls: type) -> dict[str, Any]:
-    """Types of a dataclass's fields (evaluating them takes half a millisecond, and a sweep has thousands of runs)."""
+    """Return the types of a dataclass's fields (evaluating them takes half a millisecond, and a sweep has thousands of
+    runs)."""
     return typing.get_type_hints(cls)
 
 
 def describe(kind: Any, metadata: Mapping[str, Any] = types.MappingProxyType({})) -> str:
-    """What a field accepts, in words: `an integer from 1 to 3`."""
+    """Describe in words what a field accepts: `an integer from 1 to 3`."""
     if metadata.get("choices") is not None:
         null = ["null"] if type(None) in typing.get_args(kind) else []
         return " | ".join([*null, *(str(choice) for choice in metadata["choices"])])
@@ -153,12 +156,12 @@ def describe(kind: Any, metadata: Mapping[str, Any] = types.MappingProxyType({})
 
 
 def _number(value: float | None) -> str:
-    """Integers in full, others short."""
+    """Print integers in full and other numbers short."""
     return "" if value is None else str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def identity_of(settings: Any) -> dict[str, Any]:
-    """The settings that can change a run's number, by name (see `setting`)."""
+    """Return the settings that can change a run's number, by name (see `setting`)."""
     chosen = {}
     for f in dataclasses.fields(settings):
         value = getattr(settings, f.name)

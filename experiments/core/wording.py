@@ -1,4 +1,4 @@
-"""Errors and numbers of things for people (torch-free)."""
+"""Wording of errors and counts for people (torch-free)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ _VALIDATION_METRICS = {
 
 
 def format_error(value: float, unit: str) -> str:
-    """Energies and forces in meV and meV/Å, the rest as it is."""
+    """Format energies and forces in meV and meV/Å, other numbers in their unit."""
     return f"{1000 * value:10.3f} m{unit}" if unit.startswith("eV") else f"{value:10.4f} {unit}".rstrip()
 
 
 def validation_error(record: Mapping[str, Any]) -> tuple[str, str]:
-    """What was judged on the holdout, and its error: `("forces", "12.3 meV/Å")`; empty texts where nothing was."""
+    """Return what a history record measured on the validation set and its error: `("forces", "12.3 meV/Å")`, or `("",
+    "")`."""
     for metric, (name, unit) in _VALIDATION_METRICS.items():
         if (error := record.get(f"holdout_{metric}")) is not None:
             return name, f"{1000 * error:.1f} m{unit}" if unit else f"{error:.3f}"
@@ -27,5 +28,5 @@ def validation_error(record: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 run`, `2 runs`."""
+    """Return a number with its noun: `1 run`, `2 runs`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

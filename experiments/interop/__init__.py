@@ -1,1 +1,1 @@
-"""Networks to and from elsewhere: weights of mace-torch and nequip, ASE's calculator."""
+"""Trained models beyond this program: an ASE calculator, and networks of mace-torch and nequip as ours."""

@@ -46,7 +46,7 @@ class EquilawCalculator(Calculator):  # type: ignore[misc]
         properties: Sequence[str] = ("energy",),
         system_changes: Sequence[str] = all_changes,
     ) -> None:
-        """Fills `results`."""
+        """Fill `results`; see `ase.calculators.calculator.Calculator`."""
         super().calculate(atoms, properties, system_changes)
         frames = _frames(self.atoms)
         self.trained.check(frames)
@@ -62,7 +62,7 @@ class EquilawCalculator(Calculator):  # type: ignore[misc]
 
 
 def _frames(atoms: ase.Atoms) -> Frames:
-    """One frame without labels."""
+    """Return the atoms as one frame without labels."""
     if len(atoms) == 0:
         raise InputError("a molecule without atoms; accepted: one atom or more")
     cell = np.where(atoms.pbc[:, None], np.asarray(atoms.cell), 0.0)

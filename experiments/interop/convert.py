@@ -31,10 +31,10 @@ EXPORT = "experiments.interop.export"
 
 
 def read(path: Path) -> tuple[Converted, dict[str, str]]:
-    """The network in a file, and where it comes from.
+    """Read the network in a file; return it with its origin (file, digest, package, version).
 
     Raises:
-        InputError: no such file, none that can be read without running its code, or a network that ours is not.
+        InputError: no such file, one that cannot be read without running its code, or a network that ours cannot be.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -80,7 +80,7 @@ def write(network: Converted, source: dict[str, str], directory: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0: done, 2: bad input (one line says what)."""
+    """Convert a file; return exit code 0, or 2 for bad input (one line says what)."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments.interop.convert", description="Take over a network of mace-torch or nequip."
     )

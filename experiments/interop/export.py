@@ -1,4 +1,4 @@
-"""Run where mace-torch is installed: writes what a model holds as plain tensors and text, without pickled code.
+"""Run where mace-torch is installed: write a model as plain tensors and text, without pickled code.
 
     TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 python -m experiments.interop.export MODEL --out FILE.pt
 
@@ -23,7 +23,7 @@ from torch import Tensor
 
 
 def export_model(model: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and settings of a model of mace-torch; see the module."""
+    """Return tensors and settings of a model of mace-torch; see the module."""
     import mace
     from mace.tools.scripts_utils import extract_config_mace_model
 
@@ -47,8 +47,11 @@ def export_model(model: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def sample_couplings(couplings: Tensor, order: int) -> tuple[Tensor, Tensor]:
-    """Points a `[n, M]` and U(a, …, a) `[n, 2l+1, K]` of U `[2l+1] + [M]*order + [K]`, which lacks its first
-    axis for l = 0; as many points as determine the function, and some more, which show whether they do."""
+    """Return points a `[n, M]` and U(a, …, a) `[n, 2l+1, K]` of U `[2l+1] + [M]*order + [K]`.
+
+    For l = 0 U lacks its first axis. There are as many points as determine the function, and some more to check that
+    they do.
+    """
     if couplings.ndim == order + 1:
         couplings = couplings[None]
     components, size, count = couplings.shape[0], couplings.shape[-2], couplings.shape[-1]
@@ -64,7 +67,7 @@ def sample_couplings(couplings: Tensor, order: int) -> tuple[Tensor, Tensor]:
 
 
 def jsonable(value: Any) -> Any:
-    """As JSON has it; what it has not becomes the name of a class or a text."""
+    """Convert a value for JSON; classes and objects that JSON lacks become their name or text."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)):
@@ -75,7 +78,7 @@ def jsonable(value: Any) -> Any:
 
 
 def main() -> None:
-    """See the module's text."""
+    """Write the file; see the module."""
     parser = argparse.ArgumentParser(description="Write a model of mace-torch as plain tensors and text.")
     parser.add_argument("model", type=Path, help="a model that mace_run_train has saved (a pickle: only if trusted)")
     parser.add_argument("--out", type=Path, required=True, help="file to write")

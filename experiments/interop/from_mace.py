@@ -46,10 +46,10 @@ PLAIN: dict[str, Sequence[Any]] = {
 
 
 def config_of(settings: Mapping[str, Any]) -> MaceConfig:
-    """Our settings of a model that export.py wrote.
+    """Return our settings of a model that export.py wrote.
 
     Raises:
-        InputError: the model has what our network lacks; the message names it.
+        InputError: the model uses a feature that our network lacks; the message names it.
     """
     for name, accepted in PLAIN.items():
         if settings[name] not in accepted:
@@ -84,10 +84,10 @@ def config_of(settings: Mapping[str, Any]) -> MaceConfig:
 
 
 def converted(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Converted:
-    """Our network with the weights of a model that export.py wrote.
+    """Return our network with the weights of a model that export.py wrote.
 
     Raises:
-        InputError: the model has what our network lacks, or a weight is missing.
+        InputError: the model uses a feature that our network lacks, or a weight is missing.
     """
     config = config_of(settings)
     elements = [int(z) for z in settings["atomic_numbers"]]
@@ -115,7 +115,7 @@ def converted(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Con
 
 
 def _ends(state: Mapping[str, Tensor], network: Mace) -> dict[str, Tensor]:
-    """Embedding and readouts. The package's linear map of a one-hot vector divides by √S, ours of an embedding not."""
+    """Return embedding and readouts; the package divides its linear map of a one-hot vector by √S, ours does not."""
     c, s, last = network.config.channels, network.n_species, network.config.n_layers - 1
     embedding = named(state, "node_embedding.linear.weight").reshape(s, c) / math.sqrt(s)
     up = named(state, "interactions.0.linear_up.weight").reshape(c, c)
@@ -176,10 +176,13 @@ def _layer(state: Mapping[str, Tensor], network: Mace, t: int, rounding: float) 
 
 
 def _basis(term: Term, l_in: int, points: Tensor, values: Tensor, rounding: float) -> Tensor:
-    """`[K, K']` that takes weights of the package's couplings to weights of ours: both give the same values, up to
-    `rounding`, for the package keeps its couplings in the precision of its weights.
+    """Return `[K, K']`, which maps weights of the package's couplings to weights of ours.
 
-    The package has couplings among all degrees; where ours leaves degrees out, theirs see zeros there.
+    Both give the same values, up to `rounding`, for the package keeps its couplings in the precision of its weights.
+    The package has couplings among all degrees; if ours leaves degrees out, theirs see zeros there.
+
+    Raises:
+        InputError: ours cannot give the package's values.
     """
     own = couplings(l_in, term.degree, term.order)  # [2l+1] + [M]*order + [K]
     at = torch.tensordot(points[:, : (l_in + 1) ** 2], own.movedim(0, -2), 1)

@@ -45,10 +45,10 @@ KNOWN = (
 
 
 def config_of(settings: Mapping[str, Any]) -> NequipConfig:
-    """Our settings of a network that `NequIPGNNModel` (nequip ≥ 0.7) makes with the arguments `settings`.
+    """Return our settings of a network that `NequIPGNNModel` (nequip ≥ 0.7) makes with the arguments `settings`.
 
     Raises:
-        InputError: the network has what ours lacks; the message names it.
+        InputError: the network uses a feature that ours lacks; the message names it.
     """
     if settings.get("_target_") != BUILDER:
         raise InputError(f"model {settings.get('_target_')}: accepted: {BUILDER}")
@@ -84,14 +84,14 @@ def config_of(settings: Mapping[str, Any]) -> NequipConfig:
 
 
 def converted(state: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Converted:
-    """Our network with the weights of one of the nequip package, ≥ 0.7.
+    """Return our network with the weights of one of the nequip package, ≥ 0.7.
 
     Args:
         state: by the package's names, with or without a common prefix.
         settings: the arguments of its builder.
 
     Raises:
-        InputError: the network has what ours lacks, or a weight is missing.
+        InputError: the network uses a feature that ours lacks, or a weight is missing.
     """
     config = config_of(settings)
     names = [str(name) for name in settings["type_names"]]
@@ -138,7 +138,7 @@ def converted(state: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Conve
 
 
 def averaged(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The state of the model in a checkpoint of nequip-train: moving averages of its weights, where it keeps them.
+    """Return the model's state in a checkpoint of nequip-train: the moving averages of its weights if there are any.
 
     Raises:
         InputError: averages that are not those of the weights.
@@ -174,15 +174,15 @@ def _neighbours(settings: Mapping[str, Any]) -> float:
 
 
 def nequip_weights(state: Mapping[str, Tensor], network: Nequip, hidden: str) -> dict[str, Tensor]:
-    """Weights of one run from the state of a network of the nequip package, 0.5 (`EnergyModel`, gate, one-hot
+    """Return weights of one run from the state of a network of nequip 0.5 (`EnergyModel`, gate, one-hot
     self-connections).
+
+    `constant.inverse_neighbours` stays 1: the package's `avg_num_neighbors` is a setting, no weight.
 
     Args:
         state: by the package's names, with or without a common prefix; derived tables (buffers) may be among them.
         network: made with `prune=none`, the same numbers of layers, channels, species and so on.
         hidden: the package's `feature_irreps_hidden`, whose order is that of the weights.
-
-    `constant.inverse_neighbours` stays 1: the package's `avg_num_neighbors` is a setting, no weight.
 
     Raises:
         InputError: a weight is missing or has another size than the network's.
@@ -204,7 +204,7 @@ def nequip_weights(state: Mapping[str, Tensor], network: Nequip, hidden: str) ->
 
 
 def _stripped(state: Mapping[str, Tensor], known: str) -> Mapping[str, Tensor]:
-    """Without the prefix that wrappers put before all names."""
+    """Strip the prefix that wrappers put before all names."""
     for name in state:
         if name.endswith(known):
             prefix = name[: -len(known)]
@@ -215,8 +215,10 @@ def _stripped(state: Mapping[str, Tensor], known: str) -> Mapping[str, Tensor]:
 def _layer(
     state: Mapping[str, Tensor], network: Nequip, t: int, hidden: Sequence[o3.Irrep], radial: Sequence[Tensor]
 ) -> dict[str, Tensor]:
-    """Weights of layer `t` from those of the package with hidden irreps in its order, scalars first; `radial` are
-    its radial network's, normalised as ours."""
+    """Return the weights of layer `t` from those of the package, whose hidden irreps are in its order, scalars first.
+
+    `radial` are the weights of its radial network, normalised as ours.
+    """
     layer, config, ours = network.layers[t], network.config, f"layer{t}"
     theirs = f"{ours}_convnet.conv"
     c = config.channels if t > 0 else config.embedding_channels

@@ -216,7 +216,7 @@ class KrrConfig:
 
 @dataclass(frozen=True)
 class NearestConfig:
-    """The labels of the nearest training frame: the Lipschitz reference, errors of the order δ(P) ~ P^(−1/d)."""
+    """The labels of the nearest training frame: the Lipschitz reference, with errors of order δ(P) ~ P^(−1/d)."""
 
     architecture: ClassVar[str] = "nearest"
     closed_form: ClassVar[bool] = True
@@ -278,42 +278,42 @@ class NtkConfig:
 
     @property
     def name(self) -> str:
-        """In tables: curves of different networks are different architectures."""
+        """Name in tables: curves of different networks are different architectures."""
         return f"ntk-{self.of}"
 
     @property
     def group(self) -> str:
-        """The symmetry of the network."""
+        """Symmetry of the network."""
         return self.network.group
 
     @property
     def L(self) -> int | None:
-        """The network's."""
+        """L of the network."""
         return getattr(self.network, "L", None)
 
     @property
     def nu(self) -> int | None:
-        """The network's."""
+        """ν of the network."""
         return getattr(self.network, "nu", None)
 
     @property
     def edge_lmax(self) -> int | None:
-        """The network's."""
+        """Edge order of the network."""
         return getattr(self.network, "edge_lmax", None)
 
     @property
     def n_layers(self) -> int | None:
-        """The network's."""
+        """Number of layers of the network."""
         return getattr(self.network, "n_layers", None)
 
     @property
     def channels(self) -> int | None:
-        """The network's."""
+        """Channels of the network."""
         return getattr(self.network, "channels", None)
 
     @property
     def cutoff(self) -> float:
-        """The network's, Å."""
+        """Cutoff of the network in Å."""
         return self.network.cutoff
 
 
@@ -350,5 +350,5 @@ MODELS: dict[str, type[ModelConfig]] = {
 
 
 def takes(config: ModelConfig | type[ModelConfig]) -> tuple[str, ...]:
-    """The kinds of examples that an architecture can learn from (`experiments.core.kinds`)."""
+    """Return the kinds of examples that an architecture can learn from (`experiments.core.kinds`)."""
     return getattr(config, "takes", ("molecules",))

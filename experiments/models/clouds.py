@@ -13,39 +13,39 @@ from experiments.tasks.task import Tensors
 
 
 class PointNetwork(Protocol):
-    """What a network on neighbourhoods must offer."""
+    """Interface of a network on neighbourhoods."""
 
     def init(self, seed: int, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Weights of one run."""
+        """Draw the weights of one run."""
         ...
 
     def scores(self, params: Mapping[str, Tensor], graph: Graph) -> Tensor:
-        """Outputs of every node `[p, n, o]`."""
+        """Return the outputs of every node, `[p, n, o]`."""
         ...
 
 
 class Clouds:
-    """A function of weights and points `[p, B, n, 3]` of one kind."""
+    """A network on point clouds `[p, B, n, 3]`, as a function of packed weights and points."""
 
     def __init__(self, network: PointNetwork, shape: tuple[int, ...]) -> None:
         self.network = network
         self.n_points = shape[0]
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Weights of one run (no pack axis), the same for the same `seed`."""
+        """Draw the weights of one run (no pack axis); the same `seed` gives the same weights."""
         weights = self.network.init(seed, dtype)
         weights["constant.inverse_neighbours"] = torch.tensor(1 / max(1, self.n_points - 1), dtype=dtype)
         return weights
 
     def outputs(self, params: Tensors, inputs: Tensor) -> Tensor:
-        """`[p, B, n, 3]` → `[p, B, o]`."""
+        """Map points `[p, B, n, 3]` to outputs `[p, B, o]`."""
         p, batch, n, _ = inputs.shape
         scores = self.network.scores(params, complete_graph(inputs))
         return scores.reshape(p, batch, n, -1).mean(2)
 
 
 def complete_graph(points: Tensor) -> Graph:
-    """The graph in which each of `[p, B, n, 3]` points has the other n − 1 of its cloud for neighbours."""
+    """Build the graph in which each of `[p, B, n, 3]` points has the other n − 1 points of its cloud as neighbours."""
     p, batch, n, _ = points.shape
     device = points.device
     own = torch.arange(n, device=device)[:, None]

@@ -1,5 +1,5 @@
-"""Convolutional network on a periodic grid: correlations, pointwise nonlinearities, and a soft maximum over the grid
-(a mean where layers are normalised).
+"""Convolutional network on a periodic grid: correlations, pointwise nonlinearities, and a soft maximum over the grid (a
+mean if layers are normalised).
 
 Exactly invariant under translations by whole pixels. What it knows of the plane beyond that, it learns.
 """
@@ -28,7 +28,7 @@ from experiments.tasks.task import Tensors
 
 
 class Cnn:
-    """A function of weights and images `[p, B, C, *space]`; see the module."""
+    """The network as a function of packed weights and images `[p, B, C, *space]`; see the module."""
 
     def __init__(self, config: CnnConfig, shape: tuple[int, ...], outputs: int) -> None:
         self.config = config
@@ -36,7 +36,7 @@ class Cnn:
         self.n_outputs = outputs
 
     def parameters(self) -> tuple[Parameter, ...]:
-        """Every weight tensor of one run; biases are zero at first."""
+        """List the weight tensors of one run; biases start at zero."""
         config = self.config
         widths = [self.channels] + [config.channels] * config.n_layers
         out = []
@@ -46,11 +46,11 @@ class Cnn:
         return (*out, *readout_parameters(config.channels, self.n_outputs, config.hidden))
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Weights of one run (no pack axis), the same for the same `seed`."""
+        """Draw the weights of one run (no pack axis); the same `seed` gives the same weights."""
         return draw_all(self.parameters(), seed, dtype)
 
     def outputs(self, params: Tensors, inputs: Tensor) -> Tensor:
-        """`[p, B, C, *space]` → `[p, B, o]`."""
+        """Map images `[p, B, C, *space]` to outputs `[p, B, o]`."""
         x = inputs
         for t in range(self.config.n_layers):
             kernel = kernel_of(params[f"layer{t}.kernel"], self.config.kernel)

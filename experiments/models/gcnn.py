@@ -40,14 +40,14 @@ Whole = NDArray[np.int64]
 
 
 def point_group(symmetry: str) -> Whole:
-    """Matrices `[|H|, 2, 2]` of p4 (4 of them) or p4m (8), the identity first."""
+    """List the matrices `[|H|, 2, 2]` of p4 (4 of them) or p4m (8), the identity first."""
     turn, mirror, one = np.array([[0, -1], [1, 0]]), np.array([[1, 0], [0, -1]]), np.eye(2, dtype=np.int64)
     turns = [np.linalg.matrix_power(turn, k) for k in range(4)]
     return np.array([t @ m for m in ([one, mirror] if symmetry == "p4m" else [one]) for t in turns], np.int64)
 
 
 def moved_taps(group: Whole, side: int) -> Whole:
-    """`[|H|, side²]`: the tap h⁻¹x for every element h and every tap x of a centred square of odd `side`."""
+    """Return `[|H|, side²]`: the tap h⁻¹x for every element h and every tap x of a centred square of odd `side`."""
     half = side // 2
     taps = np.stack(np.meshgrid(*[np.arange(-half, half + 1)] * 2, indexing="ij"), -1).reshape(-1, 2)
     back = np.einsum("hji,tj->hti", group, taps) + half  # the inverse of h is its transpose
@@ -55,13 +55,13 @@ def moved_taps(group: Whole, side: int) -> Whole:
 
 
 def moved_elements(group: Whole) -> Whole:
-    """`[|H|, |H|]`: the number of h⁻¹h' for every h and h'."""
+    """Return `[|H|, |H|]`: the number of h⁻¹h' for every h and h'."""
     products = np.einsum("hji,kjl->hkil", group, group)
     return np.asarray((products[:, :, None] == group).all((-2, -1)).argmax(-1))
 
 
 class Gcnn:
-    """A function of weights and square images `[p, B, C, n, n]`; see the module."""
+    """The network as a function of packed weights and square images `[p, B, C, n, n]`; see the module."""
 
     def __init__(self, config: GcnnConfig, shape: tuple[int, ...], outputs: int) -> None:
         check_square(shape, "gcnn")
@@ -76,7 +76,7 @@ class Gcnn:
         self.lifting, self.places = Constant(torch.as_tensor(taps)), Constant(torch.as_tensor(places))
 
     def parameters(self) -> tuple[Parameter, ...]:
-        """Every weight tensor of one run; biases are zero at first."""
+        """List the weight tensors of one run; biases start at zero."""
         config, taps = self.config, self.config.kernel**2
         out = [Parameter("layer0.kernel", (taps, self.channels, config.channels))]
         inner = (self.order * taps, config.channels, config.channels)
@@ -85,11 +85,11 @@ class Gcnn:
         return (*out, *readout_parameters(config.channels, self.n_outputs, config.hidden))
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Weights of one run (no pack axis), the same for the same `seed`."""
+        """Draw the weights of one run (no pack axis); the same `seed` gives the same weights."""
         return draw_all(self.parameters(), seed, dtype)
 
     def features(self, params: Tensors, inputs: Tensor) -> Tensor:
-        """`[p, B, C, n, n]` → `[p, B, C', |H|, n, n]`, behind the last nonlinearity."""
+        """Return the features after the last nonlinearity: `[p, B, C, n, n]` → `[p, B, C', |H|, n, n]`."""
         x = inputs
         for t in range(self.config.n_layers):
             weight = params[f"layer{t}.kernel"]  # [p, places, C, C']
@@ -102,11 +102,11 @@ class Gcnn:
         return x.reshape(p, batch, self.config.channels, self.order, *space)
 
     def outputs(self, params: Tensors, inputs: Tensor) -> Tensor:
-        """`[p, B, C, n, n]` → `[p, B, o]`."""
+        """Map images `[p, B, C, n, n]` to outputs `[p, B, o]`."""
         return readout(params, summary(self.features(params, inputs), 3, self.config.instance_norm))
 
     def _kernel(self, weight: Tensor, places: Constant) -> Tensor:
-        """The whole bank of moved kernels, `[p, C'·|H|, C·(|H|), side, side]`."""
+        """Return the whole bank of transformed kernels, `[p, C'·|H|, C·(|H|), side, side]`."""
         p, stored, c, out = weight.shape
         side = self.config.kernel
         scale = 1 / math.sqrt(stored * c)

@@ -23,7 +23,7 @@ def _odd(kernel: int) -> None:
 
 @dataclass(frozen=True)
 class Readout:
-    """What every network with a perceptron on invariants has."""
+    """Settings of every network whose readout is a perceptron on invariants."""
 
     hidden: int | None = setting(None, low=1, high=4096, since=2)
     """Hidden units of the readout; null: as many as it has inputs."""
@@ -91,7 +91,7 @@ class GcnnConfig(Readout):
 
     @property
     def group(self) -> str:
-        """The symmetry."""
+        """Symmetry group."""
         return self.symmetry
 
 
@@ -120,7 +120,7 @@ class HarmonicConfig(Readout):
 
 @dataclass(frozen=True)
 class ScaleSpaceConfig(Readout):
-    """Deep scale-space, Worrall & Welling 2019 (arXiv 1905.11697), on scales 1, 2, 4, …"""
+    """Deep scale-space, Worrall & Welling 2019 (arXiv 1905.11697), on scales 1, 2, 4 and so on."""
 
     architecture: ClassVar[str] = "scale_space"
     closed_form: ClassVar[bool] = False

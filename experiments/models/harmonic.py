@@ -34,9 +34,10 @@ PHASES = 2.0
 
 
 def filters(points: NDArray[np.float64], radius: float, n_rings: int, order: int) -> NDArray[np.complex128]:
-    """Rings times e^{i·order·φ}, `[n_rings, taps]`, at points `[taps, 2]`; 0 beyond `radius` + ½.
+    """Return circular harmonics: rings times e^{i·order·φ} at points `[taps, 2]`; `[n_rings, taps]`, 0 beyond `radius`
+    + ½.
 
-    An order other than 0 has no value at the centre: 0 there.
+    An order other than 0 has no defined value at the centre; it is 0 there.
     """
     r, phi = np.hypot(points[:, 0], points[:, 1]), np.arctan2(points[:, 1], points[:, 0])
     centres = np.linspace(0, radius, n_rings) if n_rings > 1 else np.zeros(1)
@@ -47,7 +48,7 @@ def filters(points: NDArray[np.float64], radius: float, n_rings: int, order: int
 
 
 class Harmonic:
-    """A function of weights and square images `[p, B, C, n, n]`; see the module."""
+    """The network as a function of packed weights and square images `[p, B, C, n, n]`; see the module."""
 
     def __init__(self, config: HarmonicConfig, shape: tuple[int, ...], outputs: int) -> None:
         check_square(shape, "harmonic")
@@ -70,11 +71,11 @@ class Harmonic:
         `[pairs, 2·rings, taps of both parts]`."""
 
     def inputs_of(self, t: int) -> tuple[range, int]:
-        """Orders and channels that layer `t` sees."""
+        """Return the orders and the number of channels that layer `t` sees."""
         return (range(1), self.channels) if t == 0 else (self.orders, self.config.channels)
 
     def parameters(self) -> tuple[Parameter, ...]:
-        """Every weight tensor of one run; biases are zero at first."""
+        """List the weight tensors of one run; biases start at zero."""
         config, c = self.config, self.config.channels
         out = []
         for t in range(config.n_layers):
@@ -87,11 +88,11 @@ class Harmonic:
         return (*out, *readout_parameters(c * len(self.orders), self.n_outputs, config.hidden))
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Weights of one run (no pack axis), the same for the same `seed`."""
+        """Draw the weights of one run (no pack axis); the same `seed` gives the same weights."""
         return draw_all(self.parameters(), seed, dtype)
 
     def features(self, params: Tensors, inputs: Tensor) -> Tensor:
-        """`[p, B, C, n, n]` → `[p, B, orders, C', 2, n, n]`, real and imaginary parts behind the last layer."""
+        """Return real and imaginary parts after the last layer: `[p, B, C, n, n]` → `[p, B, orders, C', 2, n, n]`."""
         p, batch, _, *space = inputs.shape
         c, orders = self.config.channels, len(self.orders)
         x = inputs
@@ -104,13 +105,14 @@ class Harmonic:
         return z
 
     def outputs(self, params: Tensors, inputs: Tensor) -> Tensor:
-        """`[p, B, C, n, n]` → `[p, B, o]`."""
+        """Map images `[p, B, C, n, n]` to outputs `[p, B, o]`."""
         z = self.features(params, inputs)
         size = ((z * z).sum(4) + TINY).sqrt()  # [p, B, orders, C', n, n]
         return readout(params, pooled(size, 4).flatten(2))
 
     def _kernel(self, params: Tensors, t: int) -> Tensor:
-        """Real kernel `[p, orders·C'·2, orders·C·(2), side, side]`: a complex product as four real ones."""
+        """Return the kernel `[p, orders·C'·2, orders·C·(2), side, side]`, which does a complex product as four real
+        ones."""
         orders, before = self.inputs_of(t)
         side, c = self.config.kernel, self.config.channels
         scale = 1 / math.sqrt(self.config.n_rings * before * len(orders))

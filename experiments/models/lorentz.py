@@ -55,7 +55,7 @@ _DUAL = Constant(torch.as_tensor(_dual))
 
 @dataclass(frozen=True)
 class Layer:
-    """What one layer mixes: the number of products (each of all channels) of every kind; 0: it makes none."""
+    """Numbers of products of one layer by kind, each product of all channels; 0: the layer does not make this kind."""
 
     pairs: int
     """Functions f."""
@@ -66,7 +66,7 @@ class Layer:
 
 
 def plan(config: LorentzConfig) -> tuple[Layer, ...]:
-    """Layers with the products that both exist and reach the readout."""
+    """List the layers with the products that both exist and reach the readout."""
     layers = []
     for t in range(config.n_layers):
         handed_on = t < config.n_layers - 1  # the readout sees scalars
@@ -86,8 +86,11 @@ def plan(config: LorentzConfig) -> tuple[Layer, ...]:
 
 @dataclass(frozen=True)
 class Features:
-    """Of every particle: scalars `[p, B, n, C]`, four-vectors `[p, B, n, 4, C]`, and tensors `[p, B, n, 4, 4, C]`
-    with the second index lowered (None where there are none)."""
+    """Features of all particles.
+
+    Scalars `[p, B, n, C]`, four-vectors `[p, B, n, 4, C]`, and tensors `[p, B, n, 4, 4, C]` with the second index
+    lowered (None if there are none).
+    """
 
     scalars: Tensor
     vectors: Tensor
@@ -96,12 +99,13 @@ class Features:
 
 
 def squashed(x: Tensor) -> Tensor:
-    """sgn(x)·ln(1 + |x|), elementwise."""
+    """Return sgn(x)·ln(1 + |x|), elementwise."""
     return torch.sign(x) * torch.log1p(x.abs())
 
 
 class Lorentz:
-    """A function of weights and momenta `[p, B, n, 4]` (E, p_x, p_y, p_z); all 0 is padding."""
+    """The network as a function of packed weights and momenta `[p, B, n, 4]` (E, p_x, p_y, p_z); all-zero rows are
+    padding."""
 
     def __init__(self, config: LorentzConfig, shape: tuple[int, ...], outputs: int) -> None:
         self.config = config
@@ -110,7 +114,7 @@ class Lorentz:
         self.layers = plan(config)
 
     def parameters(self) -> tuple[Parameter, ...]:
-        """Every weight tensor of one run; biases are zero at first."""
+        """List the weight tensors of one run; biases start at zero."""
         c, h = self.config.channels, self.config.width
         out = [Parameter("embed.scalar", (1, c)), Parameter("embed.scalar.bias", (c,), 0.0)]
         out.append(Parameter("embed.vector", (1, c)))
@@ -124,17 +128,18 @@ class Lorentz:
         return (*out, *readout_parameters(c, self.n_outputs, self.config.hidden))
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Weights of one run (no pack axis), the same for the same `seed`."""
+        """Draw the weights of one run (no pack axis); the same `seed` gives the same weights."""
         return draw_all(self.parameters(), seed, dtype)
 
     def outputs(self, params: Tensors, inputs: Tensor) -> Tensor:
-        """`[p, B, n, 4]` → `[p, B, o]`."""
+        """Map momenta `[p, B, n, 4]` to outputs `[p, B, o]`."""
         real = (inputs[..., 0] > 0).to(inputs.dtype)  # [p, B, n]
         scalars = self.features(params, at_rest(inputs))[-1].scalars
         return readout(params, (scalars * real[..., None]).sum(2) * (1 / math.sqrt(self.n_particles)))
 
     def features(self, params: Tensors, inputs: Tensor) -> list[Features]:
-        """Of every particle, behind the embedding and behind every layer; momenta in any frame."""
+        """Return the features of all particles after the embedding and after every layer; momenta may be in any
+        frame."""
         momenta = inputs * (1 / UNIT)
         metric = _METRIC.like(inputs)
         real = (inputs[..., 0] > 0).to(inputs.dtype)
@@ -151,7 +156,8 @@ class Lorentz:
         return out
 
     def _layer(self, t: int, params: Tensors, x: Features, momenta: Tensor, f: Tensor, metric: Tensor) -> Features:
-        """All products (see the module), mixed; `f`: what weighs a pair of particles, for every product with p_ij."""
+        """Mix all products (see the module); `f` holds the weight of every pair of particles, for each product with
+        p_ij."""
         layer, name, c = self.layers[t], f"layer{t}", self.config.channels
         f_ss, f_sv, *others = torch.split(f, c, 2)
         p, s, v = momenta[..., None], x.scalars, x.vectors
@@ -195,9 +201,9 @@ class Lorentz:
 
 
 def at_rest(momenta: Tensor) -> Tensor:
-    """Momenta `[p, B, n, 4]` seen from where those of a jet sum to zero; of a jet without mass, as they are.
+    """Boost momenta `[p, B, n, 4]` to the rest frame of their jet; those of a massless jet stay as they are.
 
-    Components of a jet at 600 GeV are a hundred times what its particles have at rest, and invariants of products of
+    Components of a jet at 600 GeV are a hundred times those of its particles at rest, and invariants of products of
     three momenta would lose all digits of single precision.
     """
     there = momenta.double()
@@ -212,7 +218,7 @@ def at_rest(momenta: Tensor) -> Tensor:
 
 
 def _dot(left: Tensor, right: Tensor, metric: Tensor) -> Tensor:
-    """⟨a, b⟩ with the metric, over the axis before the last."""
+    """Return ⟨a, b⟩ with the metric, over the axis before the last."""
     return (left * right * metric[:, None]).sum(-2)
 
 
@@ -221,23 +227,23 @@ def _outer(left: Tensor, right: Tensor) -> Tensor:
 
 
 def _times(matrix: Tensor, vector: Tensor) -> Tensor:
-    """`[…, 4, 4, C]` and `[…, 4, C]` → `[…, 4, C]`."""
+    """Multiply matrices and vectors: `[…, 4, 4, C]` and `[…, 4, C]` → `[…, 4, C]`."""
     return (matrix * vector[..., None, :, :]).sum(-2)
 
 
 def _product(left: Tensor, right: Tensor) -> Tensor:
-    """Matrix products, channel by channel, term by term: BLAS would be called for each."""
+    """Multiply matrices channel by channel, term by term: BLAS would be called once for each."""
     first, *others = (_outer(left[..., :, k, :], right[..., k, :, :]) for k in range(4))
     return sum(others, first)
 
 
 def _trace(left: Tensor, right: Tensor) -> Tensor:
-    """tr(a·b), channel by channel."""
+    """Return tr(a·b), channel by channel."""
     return (left * right.transpose(-3, -2)).sum((-3, -2))
 
 
 def _adjoint(matrix: Tensor, metric: Tensor) -> Tensor:
-    """η aᵀ η: what of mixed indices is the transpose of raised ones."""
+    """Return η aᵀ η: for mixed indices, the transpose of the matrix with raised ones."""
     return matrix.transpose(-3, -2) * metric[:, None, None] * metric[:, None]
 
 
@@ -246,26 +252,28 @@ def _antisymmetric(matrix: Tensor, metric: Tensor) -> Tensor:
 
 
 def _symmetric(matrix: Tensor, metric: Tensor) -> Tensor:
-    """The symmetric part less its trace."""
+    """Return the symmetric part less its trace."""
     part = (matrix + _adjoint(matrix, metric)) * 0.5
     trace = torch.einsum("...xxc->...c", part)[..., None, None, :]
     return part - trace * torch.eye(4, dtype=matrix.dtype, device=matrix.device)[..., None] * 0.25
 
 
 def dual_of(matrix: Tensor) -> Tensor:
-    """*a of antisymmetric a, `[…, 4, 4, C]` with mixed indices: ½ ε^{μνρσ} a_{ρσ}; twice is −1."""
+    """Return *a of antisymmetric a, `[…, 4, 4, C]` with mixed indices: ½ ε^{μνρσ} a_{ρσ}; applied twice it is −1."""
     return torch.einsum("xyrs,...rsc->...xyc", _DUAL.like(matrix), matrix)
 
 
 def _mixed(x: Tensor, weight: Tensor) -> Tensor:
-    """A linear map of the last axis, `[p, …, C]` and `[p, C, C']` → `[p, …, C']`, scaled by 1/√C."""
+    """Map the last axis linearly, `[p, …, C]` and `[p, C, C']` → `[p, …, C']`, scaled by 1/√C."""
     flat = x.reshape(len(x), -1, x.shape[-1]) @ (weight * (1 / math.sqrt(x.shape[-1])))
     return flat.reshape(*x.shape[:-1], weight.shape[-1])
 
 
 def _weighed(separation: Tensor, real: Tensor, params: Tensors, name: str) -> Tensor:
-    """f(p_ij²)/n of all products and channels, `[p, B, products·C, i, j]`; 0 for padding. Matrices of particles come
-    last: sums over j are products with them."""
+    """Return f(p_ij²)/n of all products and channels, `[p, B, products·C, i, j]`; 0 for padding.
+
+    The axes of particles come last: sums over j are then matrix products.
+    """
     p, batch, n, _ = separation.shape
     first, second = (params[f"{name}.pair.{k}"].mT[:, None] for k in (0, 1))  # [p, 1, h, 1], [p, 1, products·C, h]
     hidden = first * separation.reshape(p, batch, 1, n * n) + params[f"{name}.pair.0.bias"][:, None, :, None]
@@ -274,7 +282,8 @@ def _weighed(separation: Tensor, real: Tensor, params: Tensors, name: str) -> Te
 
 
 def _summed(f: Tensor, *values: Tensor) -> list[Tensor]:
-    """Σ_j f_ij x_j of each of `values`: `[p, B, C, i, j]` and `[p, B, j, …, C]` → `[p, B, i, …, C]`."""
+    """Sum over particles, Σ_j f_ij x_j, for each of `values`: `[p, B, C, i, j]` and `[p, B, j, …, C]` → `[p, B, i, …,
+    C]`."""
     flat = [x.flatten(3, -2) if x.ndim > 4 else x[..., None, :] for x in values]  # [p, B, j, numbers, C]
     together = f @ torch.cat(flat, 3).permute(0, 1, 4, 2, 3)
     parts = torch.split(together.permute(0, 1, 3, 4, 2), [x.shape[3] for x in flat], 3)

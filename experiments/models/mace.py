@@ -33,8 +33,11 @@ Features = dict[int, Tensor]
 
 @dataclass(frozen=True)
 class Layer:
-    """What one layer computes: degrees of the node features that it uses, the paths of its convolution, degrees of its
-    A-features and of the messages that it hands on, and which of these keep a share of what came in."""
+    """Degrees that one layer uses and makes.
+
+    The degrees of its input features, the paths of its convolution, the degrees of its A-features and of the messages
+    that it hands on, and which of these have a residual connection.
+    """
 
     inputs: tuple[int, ...]
     paths: tuple[Path, ...]
@@ -44,7 +47,7 @@ class Layer:
 
 
 def plan(config: MaceConfig) -> tuple[Layer, ...]:
-    """Layers with the degrees that both exist (forward) and reach the energy (backward)."""
+    """List the layers with the degrees that both exist (forward) and reach the energy (backward)."""
     edge = config.edge_lmax
     orders = range(1, config.nu + 1)
     made = tuple(d for d in range(config.L + 1) if any(couplings(edge, d, o).shape[-1] for o in orders))
@@ -69,7 +72,7 @@ def plan(config: MaceConfig) -> tuple[Layer, ...]:
 
 
 class Mace:
-    """MACE as a function of weights; see the module for layout and conventions."""
+    """MACE as a function of packed weights; see the module for layout and conventions."""
 
     def __init__(self, config: MaceConfig, n_species: int) -> None:
         self.config = config
@@ -79,7 +82,7 @@ class Mace:
         self.contractions = [Contraction(max(layer.features), layer.outputs, config.nu) for layer in self.layers]
 
     def parameters(self) -> tuple[Parameter, ...]:
-        """Every weight tensor of one run."""
+        """List the weight tensors of one run."""
         c, s = self.config.channels, self.n_species
         widths = (self.config.n_bessel, *self.config.radial_hidden)
         out = [Parameter("embedding", (s, c))]
@@ -108,18 +111,18 @@ class Mace:
         return tuple(out)
 
     def _node_by_species(self, t: int) -> bool:
-        """Whether the map of the A-features depends on the element: in the first layer, for want of a residual."""
+        """Return whether the map of the A-features depends on the element: only in a first layer without a residual."""
         return t == 0 and not self.config.first_residual
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Weights of one run (no pack axis), the same for the same `seed`.
+        """Draw the weights of one run (no pack axis); the same `seed` gives the same weights.
 
         `constant.inverse_neighbours` (not trained) multiplies the sums over neighbours; 1 until it is set.
         """
         return draw_all(self.parameters(), seed, dtype) | {"constant.inverse_neighbours": torch.ones((), dtype=dtype)}
 
     def energies(self, params: Mapping[str, Tensor], graph: Graph) -> Tensor:
-        """Atomic energies `[p, n]` (in units of the task's scale); every tensor of `params` leads with p.
+        """Return atomic energies `[p, n]` in units of the task's scale; every tensor of `params` leads with p.
 
         Differentiable to any order in `params` and `graph.vectors`; padding atoms have energy 0.
         """
@@ -131,7 +134,7 @@ class Mace:
         return energy[:, :, 0, 0] * graph.atoms
 
     def node_features(self, params: Mapping[str, Tensor], graph: Graph) -> list[Features]:
-        """Node features behind every layer, by degree."""
+        """Return the node features after every layer, by degree."""
         config = self.config
         edges = edges_of(graph, self.n_species, config.edge_lmax, config.cutoff, config.cutoff_power)
         basis = bessel(edges.distance, config.cutoff, config.n_bessel) * edges.envelope[..., None]  # [p, m, n_bessel]
@@ -143,7 +146,7 @@ class Mace:
         return out
 
     def _sums(self, t: int, params: Mapping[str, Tensor], edges: Edges, basis: Tensor, h: Features) -> Tensor:
-        """A-features `[p, n, M, C]` with all degrees joined: eqs. 8 and 9."""
+        """Return A-features `[p, n, M, C]` with all degrees joined; eqs. 8 and 9."""
         layer, convolution = self.layers[t], self.convolutions[t]
         weights = [params[f"layer{t}.radial.{i}"] for i in range(len(self.config.radial_hidden) + 1)]
         radial = to_slots(perceptron(basis, weights), edges.graph, edges.pairs)  # [p, n, k, paths·C]
@@ -158,7 +161,7 @@ class Mace:
         return torch.cat(out, 2) * params["constant.inverse_neighbours"][:, None, None, None]
 
     def _messages(self, t: int, params: Mapping[str, Tensor], edges: Edges, h: Features, sums: Tensor) -> Features:
-        """New node features: symmetric contraction, linear map and residual; eqs. 10 to 12."""
+        """Return new node features by symmetric contraction, linear map and residual; eqs. 10 to 12."""
         layer, contraction = self.layers[t], self.contractions[t]
         weights = [params[f"layer{t}.contraction.{term.degree}.{term.order}"] for term in contraction.terms]
         out = {}

@@ -15,13 +15,14 @@ from experiments.tasks.task import Tensors
 
 
 class Mlp:
-    """A function of weights and arrays `[p, B, …]`, whose numbers it takes in any order."""
+    """The network as a function of packed weights and arrays `[p, B, …]`; it does not know how their numbers are
+    arranged."""
 
     def __init__(self, config: MlpConfig, shape: tuple[int, ...], outputs: int) -> None:
         self.widths = [math.prod(shape), *[config.channels] * config.n_layers, outputs]
 
     def parameters(self) -> tuple[Parameter, ...]:
-        """Every weight tensor of one run; biases are zero at first."""
+        """List the weight tensors of one run; biases start at zero."""
         out = []
         for t, (before, after) in enumerate(pairwise(self.widths)):
             out.append(Parameter(f"layer{t}", (before, after)))
@@ -29,11 +30,11 @@ class Mlp:
         return tuple(out)
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Weights of one run (no pack axis), the same for the same `seed`."""
+        """Draw the weights of one run (no pack axis); the same `seed` gives the same weights."""
         return draw_all(self.parameters(), seed, dtype)
 
     def outputs(self, params: Tensors, inputs: Tensor) -> Tensor:
-        """`[p, B, …]` → `[p, B, o]`."""
+        """Map arrays `[p, B, …]` to outputs `[p, B, o]`."""
         x = inputs.flatten(2)
         last = len(self.widths) - 2
         for t in range(last + 1):

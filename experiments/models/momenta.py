@@ -15,7 +15,8 @@ from experiments.tasks.task import Tensors
 
 
 class Momenta:
-    """A function of weights and momenta `[p, B, n, 4]`: a perceptron on each particle, one on the sum of its values.
+    """Deep sets as a function of packed weights and momenta `[p, B, n, 4]`: a perceptron per particle, one on their
+    sum.
 
     Components enter as sgn(x)·ln(1 + |x|), x in units of 10 GeV, for they span decades.
     """
@@ -26,7 +27,7 @@ class Momenta:
         self.widths = {"particle": [shape[1], *[c] * depth], "jet": [c, *[c] * depth, outputs]}
 
     def parameters(self) -> tuple[Parameter, ...]:
-        """Every weight tensor of one run; biases are zero at first."""
+        """List the weight tensors of one run; biases start at zero."""
         out = []
         for name, widths in self.widths.items():
             for t in range(len(widths) - 1):
@@ -35,11 +36,11 @@ class Momenta:
         return tuple(out)
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Weights of one run (no pack axis), the same for the same `seed`."""
+        """Draw the weights of one run (no pack axis); the same `seed` gives the same weights."""
         return draw_all(self.parameters(), seed, dtype)
 
     def outputs(self, params: Tensors, inputs: Tensor) -> Tensor:
-        """`[p, B, n, 4]` → `[p, B, o]`."""
+        """Map momenta `[p, B, n, 4]` to outputs `[p, B, o]`."""
         p, batch, n, _ = inputs.shape
         x = squashed(inputs.reshape(p, batch * n, -1) * (1 / UNIT))
         for t in range(len(self.widths["particle"]) - 1):

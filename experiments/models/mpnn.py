@@ -30,16 +30,16 @@ from experiments.nn.radial import bessel, scaled_silu
 
 
 class Mpnn:
-    """Unconstrained message passing as a function of weights; see the module."""
+    """Unconstrained message passing as a function of packed weights; see the module."""
 
     def __init__(self, config: MpnnConfig, n_species: int, n_outputs: int = 1) -> None:
-        """`n_outputs`: numbers read out of every atom; an energy is one."""
+        """Make the network; `n_outputs`: numbers read out of every atom, 1 for an energy."""
         self.config = config
         self.n_species = n_species
         self.n_outputs = n_outputs
 
     def parameters(self) -> tuple[Parameter, ...]:
-        """Every weight tensor of one run; biases are zero at first."""
+        """List the weight tensors of one run; biases start at zero."""
         c, config = self.config.channels, self.config
         out = [Parameter("embedding", (self.n_species, c))]
         for t in range(config.n_layers):
@@ -59,21 +59,21 @@ class Mpnn:
         return tuple(out)
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Weights of one run (no pack axis), the same for the same `seed`.
+        """Draw the weights of one run (no pack axis); the same `seed` gives the same weights.
 
         `constant.inverse_neighbours` (not trained) is 1/N̄; 1 until it is set.
         """
         return draw_all(self.parameters(), seed, dtype) | {"constant.inverse_neighbours": torch.ones((), dtype=dtype)}
 
     def energies(self, params: Mapping[str, Tensor], graph: Graph) -> Tensor:
-        """Atomic energies `[p, n]` (in units of the task's scale); every tensor of `params` leads with p.
+        """Return atomic energies `[p, n]` in units of the task's scale; every tensor of `params` leads with p.
 
         Differentiable to any order in `params` and `graph.vectors`; padding atoms have energy 0.
         """
         return self.scores(params, graph)[..., 0]
 
     def scores(self, params: Mapping[str, Tensor], graph: Graph) -> Tensor:
-        """All that is read out, `[p, n, n_outputs]`; 0 for padding."""
+        """Return the outputs of every atom, `[p, n, n_outputs]`; 0 for padding."""
         config = self.config
         edges = edges_of(graph, self.n_species, 1, config.cutoff, config.cutoff_power)
         basis = bessel(edges.distance, config.cutoff, config.n_bessel)
@@ -95,7 +95,8 @@ class Mpnn:
         return _maps(params, [(hidden, "readout.1")]) * graph.atoms[..., None]
 
     def _hidden(self, name: str, params: Mapping[str, Tensor], graph: Graph, h: Tensor, seen: Tensor) -> Tensor:
-        """Hidden layers of the messages `[p, n, k, C]`; what depends on one atom alone is computed once for it."""
+        """Return the hidden layers of the messages `[p, n, k, C]`; parts that depend on one atom are computed once per
+        atom."""
         p, n, k, width = seen.shape
         scale = math.sqrt(1 / 3)  # three inputs of unit size are added
         receiver = _maps(params, [(h, f"{name}.receiver")]) + params[f"{name}.bias.0"][:, None]
@@ -109,7 +110,7 @@ class Mpnn:
 
 
 def _maps(params: Mapping[str, Tensor], terms: Sequence[tuple[Tensor, str]]) -> Tensor:
-    """Sum of linear maps `[p, n, C]` → `[p, n, C']`, normalised by the root of all that is summed."""
+    """Sum linear maps `[p, n, C]` → `[p, n, C']`, normalised by the root of the number of all inputs."""
     fan_in = sum(x.shape[-1] for x, _ in terms)
     first, *others = (x @ (params[name] * (1 / math.sqrt(fan_in))) for x, name in terms)
     return sum(others, first)

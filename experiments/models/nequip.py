@@ -41,26 +41,29 @@ IrrepPath = tuple[Irrep, int, Irrep]
 
 @dataclass(frozen=True)
 class Layer:
-    """What one layer computes: irreps of the features that it uses, the paths of its convolution, irreps that it hands
-    on. Paths are sorted by the signs of sender and result: each pair of signs is a convolution by itself."""
+    """Irreps and paths of one layer.
+
+    The irreps of its input features, the paths of its convolution, and the irreps that it hands on. Paths are sorted by
+    the signs of sender and result: each pair of signs is a convolution by itself.
+    """
 
     inputs: tuple[Irrep, ...]
     paths: tuple[IrrepPath, ...]
     outputs: tuple[Irrep, ...]
 
     def into(self, irrep: Irrep) -> int:
-        """Number of paths to an irrep."""
+        """Count the paths to an irrep."""
         return sum(result == irrep for _, _, result in self.paths)
 
 
 def couple(left: Irrep, degree: int, result: Irrep) -> bool:
-    """Whether `left` ⊗ Y_degree holds `result`."""
+    """Return whether `left` ⊗ Y_degree contains `result`."""
     total = left[0] + degree + result[0]
     return abs(left[0] - degree) <= result[0] <= left[0] + degree and left[1] * result[1] == (-1) ** total
 
 
 def plan(config: NequipConfig) -> tuple[Layer, ...]:
-    """Layers with the irreps that exist (forward) and, where pruned, reach the energy (backward)."""
+    """List the layers with the irreps that exist (forward) and, if pruned, reach the energy (backward)."""
     edge = range(config.edge_order + 1)
     hidden = [(degree, sign) for sign in ((1, -1) if config.parity else (1,)) for degree in range(config.L + 1)]
     exist: list[tuple[Irrep, ...]] = [(SCALAR,)]  # node features before each layer
@@ -79,7 +82,7 @@ def plan(config: NequipConfig) -> tuple[Layer, ...]:
 
 
 class Nequip:
-    """NequIP as a function of weights; see the module for layout and conventions."""
+    """NequIP as a function of packed weights; see the module for layout and conventions."""
 
     def __init__(self, config: NequipConfig, n_species: int) -> None:
         self.config = config
@@ -88,7 +91,7 @@ class Nequip:
         self._convolutions = [_by_signs(layer, config.edge_order) for layer in self.layers]
 
     def parameters(self) -> tuple[Parameter, ...]:
-        """Every weight tensor of one run but the radial basis' frequencies and the scales of the elements."""
+        """List the weight tensors of one run, except the radial basis' frequencies and the scales of the elements."""
         config, s = self.config, self.n_species
         weighing = s if config.self_connection == "species" else config.embedding_channels
         widths = (config.n_bessel, *config.radial_hidden)
@@ -112,14 +115,14 @@ class Nequip:
         return tuple(out)
 
     def _width(self, t: int) -> int:
-        """Channels of the features before layer `t`."""
+        """Return the number of channels of the features before layer `t`."""
         return self.config.channels if t > 0 else self.config.embedding_channels
 
     def _has_self_connection(self, t: int, irrep: Irrep) -> bool:
         return irrep in self.layers[t].inputs and (t > 0 or self.config.first_self_connection)
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Weights of one run (no pack axis), the same for the same `seed`.
+        """Draw the weights of one run (no pack axis); the same `seed` gives the same weights.
 
         `constant.inverse_neighbours` (not trained) is 1/N̄; 1 until it is set. `bessel` are the frequencies of the
         radial basis in units of 1/cutoff, π·n at first.
@@ -132,7 +135,7 @@ class Nequip:
         return draw_all(self.parameters(), seed, dtype) | constants
 
     def energies(self, params: Mapping[str, Tensor], graph: Graph) -> Tensor:
-        """Atomic energies `[p, n]` (in units of the task's scale); every tensor of `params` leads with p.
+        """Return atomic energies `[p, n]` in units of the task's scale; every tensor of `params` leads with p.
 
         Differentiable to any order in `params` and `graph.vectors`; padding atoms have energy 0.
         """
@@ -147,7 +150,7 @@ class Nequip:
         return energies
 
     def node_features(self, params: Mapping[str, Tensor], graph: Graph) -> list[Features]:
-        """Node features behind every layer, by irrep."""
+        """Return the node features after every layer, by irrep."""
         config = self.config
         edges = edges_of(graph, self.n_species, config.edge_order, config.cutoff, config.cutoff_power)
         frequencies = params["bessel" if config.bessel_trainable else "constant.bessel"]
@@ -162,7 +165,7 @@ class Nequip:
         return out
 
     def _sums(self, t: int, params: Mapping[str, Tensor], edges: Edges, basis: Tensor, h: Features) -> Features:
-        """Messages behind their linear map, plus self-connections: what the gate acts on."""
+        """Return the inputs of the gate: messages after their linear map, plus self-connections."""
         layer, name = self.layers[t], f"layer{t}"
         weights = [params[f"{name}.radial.{i}"] for i in range(len(self.config.radial_hidden) + 1)]
         radial = to_slots(perceptron(basis, weights), edges.graph, edges.pairs)  # [p, n, k, paths·C]
@@ -185,7 +188,7 @@ class Nequip:
         return out
 
     def _of_species(self, params: Mapping[str, Tensor], weight: Tensor) -> Tensor:
-        """One matrix a species `[p, S, C, C']` from the weights `[p, V, C, C']` of a self-connection."""
+        """Return one matrix per species `[p, S, C, C']` from the weights `[p, V, C, C']` of a self-connection."""
         weight = weight * (1 / math.sqrt(weight.shape[1]))
         if self.config.self_connection == "species":
             return weight
@@ -194,7 +197,8 @@ class Nequip:
 
 
 def _by_signs(layer: Layer, edge_lmax: int) -> list[tuple[tuple[int, int], slice, Convolution]]:
-    """For each pair of signs (of sender and result): where its paths are, and the convolution of their degrees."""
+    """List, for each pair of signs (of sender and result), the slice of its paths and the convolution of their
+    degrees."""
     out = []
     signs = [(i[1], o[1]) for i, _, o in layer.paths]
     for pair in dict.fromkeys(signs):
@@ -205,6 +209,6 @@ def _by_signs(layer: Layer, edge_lmax: int) -> list[tuple[tuple[int, int], slice
 
 
 def _bessel(distance: Tensor, frequencies: Tensor, cutoff: float) -> Tensor:
-    """2/r_c·sin(ω_n·r/r_c)/r (NequIP eq. 8): distances `[p, m]` in Å, ω `[p, n_bessel]` → `[p, m, n_bessel]`."""
+    """Return 2/r_c·sin(ω_n·r/r_c)/r (NequIP eq. 8): distances `[p, m]` in Å, ω `[p, n_bessel]` → `[p, m, n_bessel]`."""
     apart = distance[..., None]
     return (2 / cutoff) * torch.sin(apart * (frequencies / cutoff)[:, None]) / apart

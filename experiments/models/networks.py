@@ -1,4 +1,4 @@
-"""Which network belongs to which settings: the only place that lists the networks."""
+"""The network of every configuration: the only place that lists the networks."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from experiments.tasks.task import Model
 
 
 class Trainable(Network, Model, Protocol):
-    """A network that a task of molecules evaluates and the engine trains."""
+    """A network for molecules that the task can evaluate and the engine can train."""
 
 
 NETWORKS: dict[type[ModelConfig], Callable[[Any, int], Trainable]] = {
@@ -57,12 +57,12 @@ NETWORKS: dict[type[ModelConfig], Callable[[Any, int], Trainable]] = {
 
 
 def network(config: ModelConfig, n_species: int) -> Trainable:
-    """The network of an architecture that is trained (`closed_form` is false)."""
+    """Make the network of a trained architecture (`closed_form` is false)."""
     return NETWORKS[type(config)](config, n_species)
 
 
 class ExampleTrainable(classification.Network, Model, Protocol):
-    """A network that a task of other examples evaluates and the engine trains."""
+    """A network for other examples that the task can evaluate and the engine can train."""
 
 
 EXAMPLE_NETWORKS: dict[type[ModelConfig], Callable[[Any, tuple[int, ...], int], ExampleTrainable]] = {
@@ -81,5 +81,5 @@ EXAMPLE_NETWORKS: dict[type[ModelConfig], Callable[[Any, tuple[int, ...], int], 
 
 
 def example_network(config: ModelConfig, shape: tuple[int, ...], outputs: int) -> ExampleTrainable:
-    """The network for examples of a shape, with one output a class (or one number)."""
+    """Make the network for examples of a shape, with one output per class (or a single number)."""
     return EXAMPLE_NETWORKS[type(config)](config, shape, outputs)

@@ -41,20 +41,23 @@ Features = dict[int, Tensor]
 
 @dataclass(frozen=True)
 class Product:
-    """What one product computes: degrees of x that enter, its paths (l₁ of x, l₂ of A, l₃), degrees that it hands on
-    (its scalars go to the energy in any case)."""
+    """Degrees and paths of one product.
+
+    The degrees of x that enter, its paths (l₁ of x, l₂ of A, l₃), and the degrees that it hands on (its scalars go to
+    the energy in any case).
+    """
 
     inputs: tuple[int, ...]
     paths: tuple[Path, ...]
     outputs: tuple[int, ...]
 
     def into(self, degree: int) -> int:
-        """Number of paths to a degree."""
+        """Count the paths to a degree."""
         return sum(result == degree for _, _, result in self.paths)
 
 
 def plan(config: PolynomialConfig) -> tuple[Product, ...]:
-    """The ν − 1 products with the degrees that exist (forward) and reach the energy (backward)."""
+    """List the ν − 1 products with the degrees that exist (forward) and reach the energy (backward)."""
     edge = range(config.edge_lmax + 1)
     exist: list[tuple[int, ...]] = [tuple(edge)]
     for _ in range(config.nu - 2):
@@ -73,12 +76,12 @@ def plan(config: PolynomialConfig) -> tuple[Product, ...]:
 
 
 def couple(left: int, right: int, result: int) -> bool:
-    """Whether two degrees of natural parity make a third."""
+    """Return whether two degrees of natural parity make a third."""
     return abs(left - right) <= result <= left + right and (left + right + result) % 2 == 0
 
 
 class Polynomial:
-    """An equivariant polynomial as a function of weights; see the module for layout and conventions."""
+    """An equivariant polynomial as a function of packed weights; see the module for layout and conventions."""
 
     def __init__(self, config: PolynomialConfig, n_species: int) -> None:
         self.config = config
@@ -88,7 +91,7 @@ class Polynomial:
         self._couplings = [Constant(_couplings(product, self.edge_order)) for product in self.products]
 
     def parameters(self) -> tuple[Parameter, ...]:
-        """Every weight tensor of one run."""
+        """List the weight tensors of one run."""
         c, s = self.config.channels, self.n_species
         functions = s * self.config.n_bessel
         out = [Parameter(f"density.{degree}", (functions, c)) for degree in range(self.edge_order + 1)]
@@ -99,14 +102,14 @@ class Polynomial:
         return tuple(out)
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Weights of one run (no pack axis), the same for the same `seed`.
+        """Draw the weights of one run (no pack axis); the same `seed` gives the same weights.
 
         `constant.inverse_neighbours` (not trained) is 1/N̄; 1 until it is set.
         """
         return draw_all(self.parameters(), seed, dtype) | {"constant.inverse_neighbours": torch.ones((), dtype=dtype)}
 
     def energies(self, params: Mapping[str, Tensor], graph: Graph) -> Tensor:
-        """Atomic energies `[p, n]` (in units of the task's scale); every tensor of `params` leads with p.
+        """Return atomic energies `[p, n]` in units of the task's scale; every tensor of `params` leads with p.
 
         Differentiable to any order in `params` and `graph.vectors`; padding atoms have energy 0.
         """
@@ -132,7 +135,7 @@ class Polynomial:
         return energy[:, :, 0, 0] * graph.atoms
 
     def _product(self, k: int, x: Tensor, a: Tensor) -> Features:
-        """`[p, n, M₁, C]` ⊗ `[p, n, M₂, C]` → degree l₃: `[p, n, 2l₃+1, paths to l₃ · C]`.
+        """Multiply features, `[p, n, M₁, C]` ⊗ `[p, n, M₂, C]` → degree l₃: `[p, n, 2l₃+1, paths to l₃ · C]`.
 
         One matrix of all couplings: few operations to trace and compile, whatever the number of paths.
         """
@@ -149,8 +152,10 @@ class Polynomial:
 
 
 def _couplings(product: Product, edge_order: int) -> Tensor:
-    """`[Σ_paths (2l₃+1), M₁·M₂]` float64: √(2l₃+1)·3j, as in e3nn's "component" normalisation. Paths are in the order
-    of their results."""
+    """Return the couplings `[Σ_paths (2l₃+1), M₁·M₂]` float64, √(2l₃+1)·3j as in e3nn's "component" normalisation.
+
+    Paths are in the order of their results.
+    """
     start = dict(zip(product.inputs, _starts(product.inputs), strict=True))
     rows = []
     for l1, l2, l3 in product.paths:
@@ -162,5 +167,5 @@ def _couplings(product: Product, edge_order: int) -> Tensor:
 
 
 def _starts(degrees: tuple[int, ...]) -> list[int]:
-    """Where each degree begins when they are joined."""
+    """Return where each degree begins when they are joined."""
     return [sum(2 * other + 1 for other in degrees[:i]) for i in range(len(degrees))]

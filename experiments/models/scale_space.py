@@ -42,14 +42,15 @@ PIXEL = 0.5
 
 
 def blur(size: int, deviation: float) -> NDArray[np.float64]:
-    """Periodic Gaussian blur of one axis, `[size, size]`; blurs multiply to blurs, with variances added, exactly."""
+    """Return the matrix `[size, size]` of a periodic Gaussian blur of one axis; blurs compose exactly,
+    variances add."""
     frequency = np.fft.fftfreq(size)
     damping = np.exp(-2 * (np.pi * deviation * frequency) ** 2)
     return np.asarray(np.fft.ifft(damping[:, None] * np.fft.fft(np.eye(size), axis=0), axis=0).real)
 
 
 class ScaleSpace:
-    """A function of weights and images `[p, B, C, n, m]`; see the module."""
+    """The network as a function of packed weights and images `[p, B, C, n, m]`; see the module."""
 
     def __init__(self, config: ScaleSpaceConfig, shape: tuple[int, ...], outputs: int) -> None:
         self.config = config
@@ -60,7 +61,7 @@ class ScaleSpace:
         self.blurs = [[Constant(torch.as_tensor(blur(size, d))) for size in shape[1:]] for d in deviations]
 
     def parameters(self) -> tuple[Parameter, ...]:
-        """Every weight tensor of one run; biases are zero at first."""
+        """List the weight tensors of one run; biases start at zero."""
         config = self.config
         out = []
         for t in range(config.n_layers):
@@ -71,16 +72,16 @@ class ScaleSpace:
         return (*out, *readout_parameters(config.channels, self.n_outputs, config.hidden))
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Weights of one run (no pack axis), the same for the same `seed`."""
+        """Draw the weights of one run (no pack axis); the same `seed` gives the same weights."""
         return draw_all(self.parameters(), seed, dtype)
 
     def lifted(self, inputs: Tensor) -> list[Tensor]:
-        """The image on every scale, `[p, B, C, n, m]` each."""
+        """Return the image on every scale, `[p, B, C, n, m]` each."""
         sized = [[axis.like(inputs) for axis in pair] for pair in self.blurs]
         return [rows @ inputs @ columns.T for rows, columns in sized]
 
     def layer(self, params: Tensors, t: int, x: list[Tensor]) -> list[Tensor]:
-        """One correlation with its nonlinearity, on every scale."""
+        """Apply one correlation with its nonlinearity, on every scale."""
         config = self.config
         kernel = kernel_of(params[f"layer{t}.kernel"], config.kernel)  # [p, C', scales·C, side, side]
         width = x[0].shape[2]
@@ -93,7 +94,7 @@ class ScaleSpace:
         return [scaled_silu(with_bias(y, params[f"layer{t}.bias"])) for y in found]
 
     def outputs(self, params: Tensors, inputs: Tensor) -> Tensor:
-        """`[p, B, C, n, m]` → `[p, B, o]`."""
+        """Map images `[p, B, C, n, m]` to outputs `[p, B, o]`."""
         x = self.lifted(inputs)
         for t in range(self.config.n_layers):
             x = self.layer(params, t, x)

@@ -34,7 +34,7 @@ blurred so. (Of white noise itself a ring of 80 taps would be taken for 9 times 
 
 
 def kernels(points: Tensor, radius: float, n_rings: int, before: int, after: int) -> Tensor:
-    """All steerable kernels from degree `before` to `after` at `points` `[taps, 3]` (float64).
+    """Return all steerable kernels from degree `before` to `after` at `points` `[taps, 3]` (float64).
 
     Returns:
         `[n, 2·after+1, 2·before+1, taps]`, for every degree of the harmonic all rings; 0 beyond `radius` + ½.
@@ -53,7 +53,7 @@ def kernels(points: Tensor, radius: float, n_rings: int, before: int, after: int
 
 
 class Steerable3d:
-    """A function of weights and voxels `[p, B, C, n, n, n]`; see the module."""
+    """The network as a function of packed weights and voxels `[p, B, C, n, n, n]`; see the module."""
 
     def __init__(self, config: Steerable3dConfig, shape: tuple[int, ...], outputs: int) -> None:
         if len(shape) != 4 or len(set(shape[1:])) != 1:
@@ -73,14 +73,14 @@ class Steerable3d:
                 self.bases[before, after] = Constant(found / size.clamp(min=1e-30).sqrt()[:, None, None, None])
 
     def fields(self, t: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-        """Degrees and channels before and behind the correlation of layer `t`; gates are scalars."""
+        """Return (degree, channels) before and after the correlation of layer `t`; gates are scalars."""
         c, last = self.config.channels, t == self.config.n_layers - 1
         degrees = [0] if last else list(range(self.config.L + 1))  # the readout sees scalars
         before = [(0, self.channels)] if t == 0 else [(degree, c) for degree in range(self.config.L + 1)]
         return before, [(degree, c * len(degrees) if degree == 0 else c) for degree in degrees]
 
     def parameters(self) -> tuple[Parameter, ...]:
-        """Every weight tensor of one run; biases are zero at first."""
+        """List the weight tensors of one run; biases start at zero."""
         out = []
         for t in range(self.config.n_layers):
             before, after = self.fields(t)
@@ -91,15 +91,15 @@ class Steerable3d:
         return (*out, *readout_parameters(self.config.channels, self.n_outputs, self.config.hidden))
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Weights of one run (no pack axis), the same for the same `seed`."""
+        """Draw the weights of one run (no pack axis); the same `seed` gives the same weights."""
         return draw_all(self.parameters(), seed, dtype)
 
     def features(self, params: Tensors, inputs: Tensor) -> list[Tensor]:
-        """Fields behind the last layer but its scalars' mean: `[p, B, C, 2l+1, n, n, n]` by degree."""
+        """Return the fields before the last layer: `[p, B, C, 2l+1, n, n, n]` by degree."""
         return self._layers(params, inputs, self.config.n_layers - 1)
 
     def outputs(self, params: Tensors, inputs: Tensor) -> Tensor:
-        """`[p, B, C, n, n, n]` → `[p, B, o]`."""
+        """Map voxels `[p, B, C, n, n, n]` to outputs `[p, B, o]`."""
         scalars = self._layers(params, inputs, self.config.n_layers)[0]
         return readout(params, summary(scalars, 3, self.config.instance_norm))
 
@@ -121,7 +121,7 @@ class Steerable3d:
         return fields
 
     def _kernel(self, params: Tensors, t: int) -> Tensor:
-        """`[p, Σ C'(2l'+1), Σ C(2l+1), side, side, side]`."""
+        """Return the kernel `[p, Σ C'(2l'+1), Σ C(2l+1), side, side, side]`."""
         before, after = self.fields(t)
         rows = []
         for o, _ in after:

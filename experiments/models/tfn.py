@@ -47,7 +47,7 @@ TINY = 1e-8
 
 @dataclass(frozen=True)
 class Layer:
-    """What one layer computes: degrees that it uses, the paths of its convolution, degrees that it hands on."""
+    """Degrees that one layer uses, the paths of its convolution, and the degrees that it hands on."""
 
     inputs: tuple[int, ...]
     paths: tuple[Path, ...]
@@ -55,7 +55,7 @@ class Layer:
 
 
 def plan(config: TfnConfig) -> tuple[Layer, ...]:
-    """Layers with the degrees that both exist (forward) and reach the energy (backward)."""
+    """List the layers with the degrees that both exist (forward) and reach the energy (backward)."""
     edge = range(config.edge_order + 1)
     exist: list[tuple[int, ...]] = [(0,)]
     for _ in range(config.n_layers - 1):
@@ -76,10 +76,10 @@ def _couple(left: int, degree: int, result: int) -> bool:
 
 
 class Tfn:
-    """Tensor field network as a function of weights; see the module for layout and conventions."""
+    """The tensor field network as a function of packed weights; see the module for layout and conventions."""
 
     def __init__(self, config: TfnConfig, n_species: int, n_outputs: int = 1) -> None:
-        """`n_outputs`: scalars of the last layer; an energy is one."""
+        """Make the network; `n_outputs`: scalars of the last layer, 1 for an energy."""
         self.config = config
         self.n_species = n_species
         self.n_outputs = n_outputs
@@ -87,7 +87,7 @@ class Tfn:
         self._convolutions = [Convolution(layer.paths, config.edge_order) for layer in self.layers]
 
     def parameters(self) -> tuple[Parameter, ...]:
-        """Every weight tensor of one run; biases are zero at first."""
+        """List the weight tensors of one run; biases start at zero."""
         config, c = self.config, self.config.channels
         out = [Parameter("embedding", (self.n_species, c)), Parameter("embedding.bias", (c,), 0.0)]
         for t, layer in enumerate(self.layers):
@@ -106,25 +106,25 @@ class Tfn:
         return tuple(out)
 
     def init(self, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Weights of one run (no pack axis), the same for the same `seed`.
+        """Draw the weights of one run (no pack axis); the same `seed` gives the same weights.
 
         `constant.inverse_neighbours` (not trained) is 1/N̄; 1 until it is set.
         """
         return draw_all(self.parameters(), seed, dtype) | {"constant.inverse_neighbours": torch.ones((), dtype=dtype)}
 
     def energies(self, params: Mapping[str, Tensor], graph: Graph) -> Tensor:
-        """Atomic energies `[p, n]` (in units of the task's scale); every tensor of `params` leads with p.
+        """Return atomic energies `[p, n]` in units of the task's scale; every tensor of `params` leads with p.
 
         Differentiable to any order in `params` and `graph.vectors`; padding atoms have energy 0.
         """
         return self.scores(params, graph)[..., 0]
 
     def scores(self, params: Mapping[str, Tensor], graph: Graph) -> Tensor:
-        """The scalars of the last layer, `[p, n, n_outputs]`; 0 for padding."""
+        """Return the scalars of the last layer, `[p, n, n_outputs]`; 0 for padding."""
         return self.node_features(params, graph)[-1][0][:, :, 0] * graph.atoms[..., None]
 
     def node_features(self, params: Mapping[str, Tensor], graph: Graph) -> list[Features]:
-        """Node features behind every layer, by degree; those of the last are the outputs `[p, n, 1, n_outputs]`."""
+        """Return the node features after every layer, by degree; the last are the outputs `[p, n, 1, n_outputs]`."""
         config = self.config
         edges = edges_of(graph, self.n_species, config.edge_order, config.cutoff, config.cutoff_power)
         scale = 1 / math.sqrt(self.n_species)  # a linear map of a one-hot vector
@@ -158,8 +158,10 @@ class Tfn:
         return out
 
     def _own(self, t: int, degree: int, radial: Tensor, h: Features, width: int) -> Tensor | float:
-        """What a node itself adds to its sums `[p, n, 2l+1, width]`: on the path (l, 0, l) alone, with the filters at
-        r = 0, `radial` `[p, paths, C]`."""
+        """Return a node's own share of its sums, `[p, n, 2l+1, width]`.
+
+        It enters on the path (l, 0, l) alone, with the filters at r = 0, `radial` `[p, paths, C]`.
+        """
         own = (degree, 0, degree)
         if own not in self.layers[t].paths:
             return 0.0
@@ -168,7 +170,7 @@ class Tfn:
         return torch.nn.functional.pad(x, (before, width - before - self.config.channels))
 
     def _radial(self, t: int, params: Mapping[str, Tensor], distance: Tensor) -> Tensor:
-        """Distances `[p, m]` in Å → `[p, m, paths, C]`, without the envelope."""
+        """Evaluate the radial networks, without the envelope: distances `[p, m]` in Å → `[p, m, paths, C]`."""
         config, paths = self.config, len(self.layers[t].paths)
         p, m = distance.shape
         name, width = f"layer{t}.radial", config.radial_width
@@ -181,7 +183,7 @@ class Tfn:
 
 
 def shifted_softplus(x: Tensor) -> Tensor:
-    """η(x) = ln(½·eˣ + ½), elementwise."""
+    """Return η(x) = ln(½·eˣ + ½), elementwise."""
     return softplus(x) - math.log(2)
 
 
@@ -191,11 +193,12 @@ def _softplus_scale() -> float:
 
 
 def scaled_softplus(x: Tensor) -> Tensor:
-    """η(x), normalised; elementwise."""
+    """Return η(x) normalised, elementwise."""
     return shifted_softplus(x) * _softplus_scale()
 
 
 def gaussians(distance: Tensor, cutoff: float, count: int) -> Tensor:
-    """exp(−((r − r_i)/Δ)²) with centres r_i from 0 to the cutoff and their spacing Δ; `[...]` → `[..., count]`."""
+    """Return exp(−((r − r_i)/Δ)²), `[...]` → `[..., count]`, with centres r_i from 0 to the cutoff and their
+    spacing Δ."""
     centres = torch.linspace(0, cutoff, count, dtype=distance.dtype, device=distance.device)
     return torch.exp(-(((distance[..., None] - centres) * ((count - 1) / cutoff)) ** 2))

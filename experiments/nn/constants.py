@@ -14,14 +14,14 @@ __all__ = ["Constant", "outside_traces"]  # outside_traces: what is made inside 
 
 
 class Constant:
-    """`value` (on the CPU) wherever it is needed, moved there once for each device and dtype that ask for it."""
+    """A tensor on the CPU that is moved once to each device and dtype that asks for it."""
 
     def __init__(self, value: Tensor) -> None:
         self.value = value
         self._moved: dict[tuple[torch.device, torch.dtype], Tensor] = {}
 
     def like(self, x: Tensor) -> Tensor:
-        """On the device of `x` and in its dtype; whole numbers stay whole."""
+        """Return it on the device of `x` and in its dtype; integers stay integers."""
         dtype = x.dtype if self.value.is_floating_point() else self.value.dtype
         key = (x.device, dtype)
         if key not in self._moved:

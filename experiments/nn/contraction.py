@@ -21,13 +21,13 @@ from experiments.nn.native import sparse as native
 
 
 def couplings(l_in: int, l_out: int, order: int) -> Tensor:
-    """Coupling tensor `[2·l_out+1] + [(l_in+1)²]*order + [paths]` (float64, CPU) in component normalisation."""
+    """Return the coupling tensor `[2·l_out+1] + [(l_in+1)²]*order + [paths]` (float64, CPU), component-normalised."""
     return symmetric_couplings(l_in, l_out, order).movedim(-2, 0) * math.sqrt(2 * l_out + 1)
 
 
 @dataclass(frozen=True)
 class Term:
-    """Couplings of one order to one degree, and how many there are."""
+    """Couplings of one order to one degree; `paths` is their number."""
 
     degree: int
     order: int
@@ -56,7 +56,7 @@ class Contraction:
         self._form = SymmetricForm(table)
 
     def __call__(self, features: Tensor, one_hot: Tensor, weights: Sequence[Tensor]) -> dict[int, Tensor]:
-        """Messages `[p, n, 2l+1, C]` of every degree.
+        """Return messages `[p, n, 2l+1, C]` of every degree.
 
         `features` `[p, n, (l_in+1)², C]`, `one_hot` `[p, n, S]`, `weights` `[p, S, paths, C]` by `terms`.
         """
@@ -65,7 +65,7 @@ class Contraction:
         return self.dense(features, one_hot, weights)
 
     def sparse(self, features: Tensor, one_hot: Tensor, weights: Sequence[Tensor]) -> dict[int, Tensor]:
-        """The contraction by listed couplings (CPU, needs `native.available`)."""
+        """Contract by a list of the non-zero couplings (CPU, needs `native.available`)."""
         p, n, m, c = features.shape
         joined = torch.cat(list(weights), 2)  # [p, S, K, C]
         own = one_hot @ joined.flatten(2)  # [p, n, K·C]: every node's weights
@@ -74,7 +74,7 @@ class Contraction:
         return dict(zip(self.degrees, parts, strict=True))
 
     def dense(self, features: Tensor, one_hot: Tensor, weights: Sequence[Tensor]) -> dict[int, Tensor]:
-        """The contraction by full coupling tensors."""
+        """Contract by full coupling tensors."""
         out = {}
         for degree in self.degrees:
             chosen = [i for i, term in enumerate(self.terms) if term.degree == degree]
@@ -84,7 +84,7 @@ class Contraction:
 
 
 def _nested(features: Tensor, one_hot: Tensor, weights: Mapping[int, Tensor], tensors: Mapping[int, Tensor]) -> Tensor:
-    """One degree of a contraction, densely.
+    """Contract to one degree with dense couplings.
 
     features `[p, n, M, C]` with M = (l_in+1)², one_hot `[p, n, S]`, `weights[ν]` `[p, S, K_ν, C]`,
     `tensors[ν]` `[2l+1] + [M]*ν + [K_ν]` → `[p, n, 2l+1, C]`. Orders without a path are left out of both.
@@ -116,7 +116,7 @@ def _nested(features: Tensor, one_hot: Tensor, weights: Mapping[int, Tensor], te
 
 
 def _weighted(tensor: Tensor, weight: Tensor) -> Tensor:
-    """U · W: `[2l+1, M, …, K]` and `[p, S, K, C]` → `[p, C, (2l+1)·M^ν, S]`."""
+    """Multiply weights into couplings: `[2l+1, M, …, K]` and `[p, S, K, C]` → `[p, C, (2l+1)·M^ν, S]`."""
     p, s, k, c = weight.shape
     out = tensor.reshape(-1, k) @ weight.transpose(1, 2).reshape(p, k, s * c)
     return out.reshape(p, -1, s, c).permute(0, 3, 1, 2)

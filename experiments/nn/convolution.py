@@ -16,11 +16,12 @@ Path = tuple[int, int, int]
 
 
 class Convolution:
-    """Σ_k R_path(k) · [h(k) ⊗ Y(k)]_l₃ for a list of paths (l₁, l₂, l₃); MACE (arXiv 2206.07697) eq. 8.
+    """Convolution over neighbour slots k, Σ_k R_path(k) · [h(k) ⊗ Y(k)]_l₃, for a list of paths (l₁, l₂, l₃).
 
-    Couplings are √(2l₃+1)·3j, as in e3nn's tensor products with "component" normalisation. Couplings and harmonics are
-    multiplied first, since they are the same for all channels; what is left is a small matrix product for every node
-    and path, (2l₃+1) × k(2l₁+1) × C, whose sum over neighbours needs no scatter.
+    Batatia et al. 2022 (MACE, arXiv 2206.07697) eq. 8. Couplings are √(2l₃+1)·3j, as in e3nn's tensor products with
+    "component" normalisation. Couplings and harmonics are multiplied first, since they are the same for all channels;
+    what is left is a small matrix product for every node and path, (2l₃+1) × k(2l₁+1) × C, whose sum over neighbours
+    needs no scatter.
     """
 
     def __init__(self, paths: Sequence[Path], edge_lmax: int) -> None:
@@ -30,9 +31,13 @@ class Convolution:
         self._couplings = Constant(_couplings(self.paths, edge_lmax))
 
     def __call__(self, senders: Tensor | Mapping[int, Tensor], radial: Tensor, harmonics: Tensor) -> dict[int, Tensor]:
-        """`senders` `[p, n, k, M, C]` (or `[p, n, k, 2l+1, C]` by degree), `radial` `[p, n, k, paths, C]`,
-        `harmonics` `[p, n, k, (edge+1)²]` → degree l₃: `[p, n, 2l₃+1, paths to l₃ · C]`; radial weights vanish
-        where slots are masked."""
+        """Return the sums over neighbours `[p, n, 2l₃+1, paths to l₃ · C]`, by degree l₃.
+
+        Args:
+            senders: `[p, n, k, M, C]`, or by degree `[p, n, k, 2l+1, C]`.
+            radial: `[p, n, k, paths, C]`, zero in masked slots.
+            harmonics: `[p, n, k, (edge+1)²]`.
+        """
         p, n, k, _, c = radial.shape
         if isinstance(senders, Tensor):
             split = torch.split(senders, [2 * degree + 1 for degree in self.degrees], 3)
@@ -50,7 +55,7 @@ class Convolution:
 
 
 def _couplings(paths: Sequence[Path], edge_lmax: int) -> Tensor:
-    """`[(edge+1)², Σ_paths (2l₁+1)(2l₃+1)]` float64: from harmonics to what multiplies sender features."""
+    """Return `[(edge+1)², Σ_paths (2l₁+1)(2l₃+1)]` float64, which maps harmonics to the factors of sender features."""
     out = []
     for l1, l2, l3 in paths:
         block = torch.zeros((edge_lmax + 1) ** 2, (2 * l1 + 1) * (2 * l3 + 1), dtype=torch.float64)

@@ -42,9 +42,10 @@ class Block:
 
 
 def chains(degrees: tuple[int, ...], l_out: int, L: int | None = None) -> list[Tensor]:
-    """Orthonormal basis of the equivariant maps D_{l₁} ⊗ … ⊗ D_{l_ν} → D_{l_out}, one per chain of intermediates.
+    """List an orthonormal basis of the equivariant maps D_{l₁} ⊗ … ⊗ D_{l_ν} → D_{l_out}, one per chain of
+    intermediates.
 
-    With `L`, only chains whose intermediate degrees are at most L and, as the result, of natural parity.
+    With `L`, only chains whose intermediate degrees are at most L and, like the result, of natural parity.
     """
     found = {degrees[0]: [torch.eye(2 * degrees[0] + 1, dtype=torch.float64)]}
     for step, degree in enumerate(degrees[1:], start=2):
@@ -63,7 +64,7 @@ def chains(degrees: tuple[int, ...], l_out: int, L: int | None = None) -> list[T
 
 
 def _symmetrised(tensor: Tensor, labels: tuple[int, ...]) -> Tensor:
-    """Average over the permutations of the factors that leave the sequence of labels as it is."""
+    """Average over the permutations of the factors that leave the sequence of labels unchanged."""
     nu = len(labels)
     same = [p for p in permutations(range(nu)) if all(labels[i] == labels[j] for i, j in enumerate(p))]
     return torch.stack([tensor.permute(*p, nu) for p in same]).mean(0)
@@ -71,7 +72,8 @@ def _symmetrised(tensor: Tensor, labels: tuple[int, ...]) -> Tensor:
 
 @cache
 def coupling_basis(degrees: tuple[int, ...], l_out: int, alike: tuple[int, ...]) -> Tensor:
-    """Orthonormal basis of the equivariant maps D_{l₁} ⊗ … ⊗ D_{l_ν} → D_{l_out}, symmetric in factors that are alike.
+    """Return an orthonormal basis of the equivariant maps D_{l₁} ⊗ … ⊗ D_{l_ν} → D_{l_out}, symmetric in `alike`
+    factors.
 
     `alike` gives each factor a label; factors with equal labels (they must have equal degrees) are copies of one
     feature. Returns float64 `[2·l₁+1, …, 2·l_ν+1, 2·l_out+1, paths]`. Of any parity: with Σl − l_out odd the output
@@ -94,7 +96,8 @@ def coupling_basis(degrees: tuple[int, ...], l_out: int, alike: tuple[int, ...])
 
 @cache
 def coupling_blocks(l_in: int, l_out: int, nu: int) -> tuple[Block, ...]:
-    """All symmetric, natural-parity couplings of `nu` factors of degrees 0…`l_in` to `l_out`, by multiset.
+    """List all symmetric, natural-parity couplings of `nu` factors of degrees 0…`l_in` to `l_out`, by multiset of
+    degrees.
 
     Blocks are in lexicographic order of their degrees; multisets without a coupling are left out. The tensors
     are shared by all callers: do not write to them. Call outside of a trace (they are constants).
@@ -113,7 +116,7 @@ def coupling_blocks(l_in: int, l_out: int, nu: int) -> tuple[Block, ...]:
 
 @cache
 def symmetric_couplings(l_in: int, l_out: int, nu: int) -> Tensor:
-    """Orthonormal basis of the symmetric equivariant maps from `nu` equal features to degree `l_out`.
+    """Return an orthonormal basis of the symmetric equivariant maps from `nu` equal features to degree `l_out`.
 
     Returns float64 on the CPU, shape `[(l_in+1)²]*nu + [2·l_out+1, paths]`: component axes are ordered (l, m) as
     in e3nn's real spherical harmonics of degrees 0…`l_in`; contracted with ν copies of a feature

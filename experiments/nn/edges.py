@@ -1,4 +1,4 @@
-"""What every layer of a network reads from a graph: directions, and distances once for both ends of a pair."""
+"""Edge geometry that every layer of a network reads: directions, and distances once for both ends of a pair."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Edges:
 
 
 def edges_of(graph: Graph, n_species: int, edge_lmax: int, cutoff: float, cutoff_power: int) -> Edges:
-    """The geometry of a graph, with harmonics of degrees 0…`edge_lmax`; differentiable to any order."""
+    """Compute the geometry of a graph, with harmonics of degrees 0…`edge_lmax`; differentiable to any order."""
     # a masked slot may hold anything, also zero, whose norm has no gradient
     vectors = torch.where(graph.mask[..., None] > 0, graph.vectors, torch.ones_like(graph.vectors))
     distance = (vectors * vectors).sum(-1).sqrt()  # [p, n, k]

@@ -73,11 +73,11 @@ class SymmetricForm:
         self._tables: dict[tuple[Slot, int, torch.dtype], _Table] = {}
 
     def __call__(self, x: Tensor, w: Tensor) -> Tensor:
-        """Value of the map; differentiable to any order in both arguments."""
+        """Evaluate the map; differentiable to any order in both arguments."""
         return _Slot.apply(self, "output", None, w, x)  # type: ignore[no-untyped-call, no-any-return]
 
     def slot(self, slot: Slot, g: Tensor | None, w: Tensor | None, x: Tensor, directions: Sequence[Tensor]) -> Tensor:
-        """Derivative of S with respect to one slot (module docstring), without a graph."""
+        """Evaluate the derivative of S with respect to one slot (see the module), without recording a graph."""
         table = self._table(slot, len(directions), x.dtype)
         arguments = [t for t in (g, w) if t is not None] + [*directions, x]
         return sparse_product(arguments, table.pairs, table.index, table.coefficient, table.offset)
@@ -120,7 +120,8 @@ class SymmetricForm:
 
 
 def _paired(index: NDArray[np.int64], n_rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs `[Q, 2]` of factors that many terms share, and `index` with a row of its own for each of them."""
+    """Return pairs `[Q, 2]` of factors that many terms share, and `index` with one row for each pair in place of its
+    factors."""
     pairs: list[NDArray[np.int64]] = []
     columns = list(index.T)
     done: list[NDArray[np.int64]] = []

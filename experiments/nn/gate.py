@@ -20,32 +20,33 @@ SCALAR: Irrep = (0, 1)
 
 
 def name_of(irrep: Irrep) -> str:
-    """As e3nn writes it: `1o`."""
+    """Name an irrep as e3nn does: `1o`."""
     degree, sign = irrep
     return f"{degree}{'e' if sign == (-1) ** degree else 'o'}"
 
 
 @lru_cache(maxsize=1)
 def _tanh_scale() -> float:
-    """Factor that gives tanh(z) a second moment of 1 for normal z, as e3nn defines it."""
+    """Return the factor that gives tanh(z) a second moment of 1 for normal z, as e3nn defines it."""
     return float(normalize2mom(torch.tanh).cst)
 
 
 def scaled_tanh(x: Tensor) -> Tensor:
-    """Normalised activation, elementwise; odd, so that pseudo-scalars stay what they are."""
+    """Apply normalised tanh elementwise; it is odd, so that pseudo-scalars stay pseudo-scalars."""
     return torch.tanh(x) * _tanh_scale()
 
 
 def gated(irreps: tuple[Irrep, ...]) -> tuple[Irrep, ...]:
-    """Which of the features need a gate."""
+    """List the irreps that need a gate."""
     return tuple(irrep for irrep in irreps if irrep[0] > 0)
 
 
 def gate(sums: Mapping[Irrep, Tensor]) -> dict[Irrep, Tensor]:
-    """Features `[p, n, 2l+1, C]` from what a layer sums up, of the same shapes but for true scalars: those are
-    `[p, n, 1, C·(1+g)]`, with the gates of the g features of l > 0 behind their own channels.
+    """Apply a layer's nonlinearities: sums of a layer → features `[p, n, 2l+1, C]`, by irrep.
 
-    SiLU for scalars and gates, tanh for pseudo-scalars; both normalised as in e3nn's `Gate`.
+    The sums have the shapes of the features except for true scalars, `[p, n, 1, C·(1+g)]`: the gates of the g irreps of
+    l > 0 follow their own channels. SiLU for scalars and gates, tanh for pseudo-scalars; both normalised as in e3nn's
+    `Gate`.
     """
     behind = gated(tuple(sums))
     scalars, *gates = torch.chunk(scaled_silu(sums[SCALAR]), 1 + len(behind), -1)

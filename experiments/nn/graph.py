@@ -67,23 +67,23 @@ class _SumReversed(torch.autograd.Function):
 
 
 def gather_senders(x: Tensor, graph: Graph) -> Tensor:
-    """Features of every slot's sender: `[p, n, ...]` → `[p, n, k, ...]`.
+    """Gather the features of every slot's sender: `[p, n, ...]` → `[p, n, k, ...]`.
 
-    Masked slots hold some node's features; whoever sums over slots multiplies them by zero first (the radial
-    cutoff does), so that their gradient vanishes: the hand-written transpose relies on it.
+    Masked slots hold some node's features. Multiply them by zero before summing over slots (the radial cutoff does), so
+    that their gradient vanishes: the hand-written transpose relies on it.
     """
     return _Gather.apply(x, graph.senders, graph.reverse, graph.mask)  # type: ignore[no-untyped-call, no-any-return]
 
 
 def pair_forces(gradient: Tensor, graph: Graph) -> Tensor:
-    """Forces `[p, n, 3]` from ∂E/∂vectors `[p, n, k, 3]`: F_i = Σ_k (g_ik − g_ki)."""
+    """Return forces `[p, n, 3]` from ∂E/∂vectors `[p, n, k, 3]`: F_i = Σ_k (g_ik − g_ki)."""
     masked = gradient * graph.mask[..., None]
     return masked.sum(2) - _SumReversed.apply(masked, graph.senders, graph.reverse, graph.mask)  # type: ignore[no-untyped-call, no-any-return]
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Both directions of an edge as one pair: what is the same for both is computed once.
+    """Both directions of an edge as one pair: what is equal for both is computed once.
 
     slot, other  `[p, m]`     the two slots of a pair among the `p·n·k` of the whole pack; m = ⌊n·k/2⌋ (at least 1)
     valid        `[p, m]`     1 for a pair, 0 for padding (the dtype of the mask)
@@ -97,7 +97,8 @@ class Pairs:
 
 
 def pairs_of(graph: Graph) -> Pairs:
-    """Pairs in the order of their first slot; shapes depend on the graph's shape only, so that it can be traced."""
+    """Pair up the slots of a graph, in the order of first slots; shapes depend on the graph's shape only, for
+    tracing."""
     p, n, k = graph.mask.shape
     slots, m = n * k, max(n * k // 2, 1)
     device = graph.mask.device
@@ -145,7 +146,7 @@ class _ToPairs(torch.autograd.Function):
 
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:
-    """Rows `[p, r, ...]` picked by `index` (any shape) among all `p·r`."""
+    """Pick rows `[p, r, ...]` by `index` (any shape) among all `p·r`."""
     return x.flatten(0, 1).index_select(0, index.reshape(-1)).reshape(*index.shape, *x.shape[2:])
 
 
@@ -154,7 +155,7 @@ def _like(factor: Tensor, x: Tensor) -> Tensor:
 
 
 def to_slots(x: Tensor, graph: Graph, pairs: Pairs) -> Tensor:
-    """Values of pairs for both of their slots: `[p, m, ...]` → `[p, n, k, ...]`, 0 where masked."""
+    """Copy values of pairs to both of their slots: `[p, m, ...]` → `[p, n, k, ...]`, 0 where masked."""
     return _ToSlots.apply(x, graph.mask, pairs.slot, pairs.other, pairs.valid, pairs.pair)  # type: ignore[no-untyped-call, no-any-return]
 
 

@@ -29,17 +29,18 @@ _CONVOLUTIONS = (torch.conv1d, torch.conv2d, torch.conv3d)
 
 
 def check_square(shape: tuple[int, ...], model: str) -> None:
-    """Raises `InputError` unless inputs are square images `[channels, n, n]`: others have fewer symmetries."""
+    """Raise `InputError` unless inputs are square images `[channels, n, n]`: others have fewer symmetries."""
     if len(shape) != 3 or shape[1] != shape[2]:
         raise InputError(f"model={model}: images of shape {list(shape)}; accepted: square ones [channels, n, n]")
 
 
 def correlate(x: Tensor, kernel: Tensor, dilation: int = 1) -> Tensor:
-    """Σ_y kernel(y)·x(z + dilation·y), with periodic borders.
+    """Correlate with periodic borders: Σ_y kernel(y)·x(z + dilation·y).
 
     Args:
         x: `[p, B, C, *space]`.
         kernel: `[p, C', C, *k]`, every side odd, its centre in the middle.
+        dilation: distance between taps in pixels.
 
     Returns:
         `[p, B, C', *space]`.
@@ -54,7 +55,7 @@ def correlate(x: Tensor, kernel: Tensor, dilation: int = 1) -> Tensor:
 
 
 def _wrapped(x: Tensor, axis: int, margin: int) -> Tensor:
-    """The axis continued periodically by `margin` on both sides (which may be longer than the axis)."""
+    """Continue an axis periodically by `margin` on both sides (which may be longer than the axis)."""
     if margin == 0:
         return x
     size = x.shape[axis]
@@ -63,7 +64,7 @@ def _wrapped(x: Tensor, axis: int, margin: int) -> Tensor:
 
 
 def kernel_of(weight: Tensor, side: int) -> Tensor:
-    """A stored kernel `[p, side^d, C, C']` as `[p, C', C, side, …]`, scaled by 1/√(side^d·C)."""
+    """Reshape a stored kernel `[p, side^d, C, C']` to `[p, C', C, side, …]`, scaled by 1/√(side^d·C)."""
     p, taps, c, out = weight.shape
     dimensions = round(math.log(taps, side)) if side > 1 else 1
     scale = 1 / math.sqrt(taps * c)
@@ -77,9 +78,12 @@ def with_bias(x: Tensor, bias: Tensor) -> Tensor:
 
 
 def normalized(x: Tensor, keep: int, centre: bool = True) -> Tensor:
-    """Instance normalisation: less the mean over all axes from `keep` on (unless `centre` is false), and divided by
-    the root mean square of what is left. As symmetric as the mean, and no channel is negative everywhere, where a
-    nonlinearity passes on no gradient; nearly empty ones are not blown up."""
+    """Normalise each instance: subtract the mean over all axes from `keep` on (if `centre`), divide by the RMS of the
+    rest.
+
+    As symmetric as the mean. No channel is then negative everywhere, where a nonlinearity passes on no gradient; nearly
+    empty channels (mean square below `FAINT`) are not blown up.
+    """
     axes = tuple(range(keep, x.ndim))
     left = x - x.mean(axes, keepdim=True) if centre else x
     return left / ((left * left).mean(axes, keepdim=True) + FAINT).sqrt()
@@ -90,7 +94,7 @@ class Layered(Protocol):
 
     @property
     def n_layers(self) -> int:
-        """Correlations."""
+        """Number of correlations."""
         ...
 
     @property
@@ -100,29 +104,32 @@ class Layered(Protocol):
 
 
 def normalizes(config: Layered, t: int) -> bool:
-    """Whether layer `t` is normalised: not the last, whose means would have next to nothing left to tell."""
+    """Return whether layer `t` is normalised: all but the last, whose mean over the grid is what the readout sees."""
     return config.instance_norm and t < config.n_layers - 1
 
 
 def pooled(x: Tensor, keep: int) -> Tensor:
-    """A soft maximum over all axes from `keep` on, ln(mean(eˣ)): as symmetric as the mean, and it sees a digit on an
-    empty canvas (means over the canvas train several times slower, measured)."""
+    """Take a soft maximum over all axes from `keep` on, ln(mean(eˣ)).
+
+    As symmetric as the mean, and it sees a digit on an empty canvas (means over the canvas train several times slower,
+    measured).
+    """
     flat = x.flatten(keep)
     return flat.logsumexp(-1) - math.log(flat.shape[-1])
 
 
 def averaged(x: Tensor, keep: int) -> Tensor:
-    """The mean over all axes from `keep` on, less `CENTRE` and in units of `VARIATION`."""
+    """Take the mean over all axes from `keep` on, shifted by `CENTRE` and in units of `VARIATION`."""
     return (x.flatten(keep).mean(-1) - CENTRE) / VARIATION
 
 
 def summary(x: Tensor, keep: int, normalize: bool) -> Tensor:
-    """What the readout sees of fields: their mean where layers are normalised, else the soft maximum."""
+    """Pool fields for the readout: by their mean if layers are normalised, else by the soft maximum."""
     return averaged(x, keep) if normalize else pooled(x, keep)
 
 
 def readout_parameters(channels: int, outputs: int, hidden: int | None) -> list[Parameter]:
-    """Weights of `readout` with `hidden` units (as many as channels where None)."""
+    """List the weights of `readout` with `hidden` units (None: as many as channels)."""
     hidden = channels if hidden is None else hidden
     return [
         Parameter("readout.0", (channels, hidden)),
@@ -133,6 +140,6 @@ def readout_parameters(channels: int, outputs: int, hidden: int | None) -> list[
 
 
 def readout(params: Mapping[str, Tensor], x: Tensor) -> Tensor:
-    """Invariants `[p, B, C]` → outputs `[p, B, o]`, by a perceptron of one hidden layer."""
+    """Map invariants `[p, B, C]` to outputs `[p, B, o]` by a perceptron of one hidden layer."""
     x = scaled_silu(x @ (params["readout.0"] * (1 / math.sqrt(x.shape[-1]))) + params["readout.0.bias"][:, None])
     return x @ (params["readout.1"] * (1 / math.sqrt(x.shape[-1]))) + params["readout.1.bias"][:, None]

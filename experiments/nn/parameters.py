@@ -30,7 +30,7 @@ class Parameter:
     blocks: tuple[str, ...] = ("",)
 
     def draw(self, seed: int, dtype: torch.dtype) -> Tensor:
-        """Entries for `seed`, the same on every machine and, up to rounding, in every dtype."""
+        """Draw the entries for `seed`, the same on every machine and, up to rounding, in every dtype."""
         return (
             torch.cat([_normal(seed, f"{self.name}{block}", self.shape) for block in self.blocks], -1)
             .to(dtype)
@@ -45,10 +45,10 @@ def _normal(seed: int, name: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def draw_all(parameters: Sequence[Parameter], seed: int, dtype: torch.dtype) -> dict[str, Tensor]:
-    """All parameters of one run, by name."""
+    """Draw all parameters of one run, by name."""
     return {parameter.name: parameter.draw(seed, dtype) for parameter in parameters}
 
 
 def is_constant(name: str) -> bool:
-    """Whether an entry of a model's parameters is not trained."""
+    """Return whether an entry of a model's parameters is a constant, which is not trained."""
     return name.startswith("constant.")

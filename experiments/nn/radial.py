@@ -13,7 +13,7 @@ from torch.nn.functional import silu
 
 
 def bessel(distance: Tensor, cutoff: float, n_bessel: int) -> Tensor:
-    """Spherical Bessel basis `[...]` → `[..., n_bessel]`: √(2/r_c)·sin(nπr/r_c)/r, n = 1…`n_bessel`.
+    """Evaluate the spherical Bessel basis `[...]` → `[..., n_bessel]`: √(2/r_c)·sin(nπr/r_c)/r, n = 1…`n_bessel`.
 
     Gasteiger et al. 2020 (arXiv 2003.03123) eq. 7; distances in Å and larger than zero.
     """
@@ -23,7 +23,7 @@ def bessel(distance: Tensor, cutoff: float, n_bessel: int) -> Tensor:
 
 
 def polynomial_cutoff(distance: Tensor, cutoff: float, power: int) -> Tensor:
-    """Envelope `[...]` → `[...]` that falls from 1 at r = 0 to 0 at the cutoff, with two continuous derivatives.
+    """Evaluate the cutoff envelope `[...]` → `[...]`: from 1 at r = 0 to 0 at the cutoff, two continuous derivatives.
 
     Gasteiger et al. 2020 eq. 8 with p = `power` ≥ 2.
     """
@@ -35,17 +35,17 @@ def polynomial_cutoff(distance: Tensor, cutoff: float, power: int) -> Tensor:
 
 @lru_cache(maxsize=1)
 def silu_scale() -> float:
-    """Factor that gives silu(z) a second moment of 1 for normal z, as e3nn (and with it MACE) defines it."""
+    """Return the factor that gives silu(z) a second moment of 1 for normal z, as e3nn (and with it MACE) defines it."""
     return float(normalize2mom(silu).cst)
 
 
 def scaled_silu(x: Tensor) -> Tensor:
-    """Normalised activation, elementwise."""
+    """Apply normalised SiLU, elementwise."""
     return silu(x) * silu_scale()
 
 
 def perceptron(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
-    """Multilayer perceptron without biases: `[p, m, in]` → `[p, m, out]`; `weights[i]` is `[p, in_i, out_i]`.
+    """Apply a perceptron without biases: `[p, m, in]` → `[p, m, out]`; `weights[i]` is `[p, in_i, out_i]`.
 
     Weights with unit variance keep unit variance (e3nn's FullyConnectedNet): each layer divides by √in, SiLU between
     layers is normalised. It maps 0 to 0, so that whatever vanishes at the cutoff still does behind it.

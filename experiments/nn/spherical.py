@@ -13,7 +13,7 @@ from experiments.nn.constants import Constant
 
 
 def spherical_harmonics(lmax: int, unit: Tensor) -> Tensor:
-    """Y_lm of degrees 0…`lmax`: unit vectors `[..., 3]` → `[..., (lmax+1)²]`, ordered (l, m).
+    """Evaluate Y_lm of degrees 0…`lmax`: unit vectors `[..., 3]` → `[..., (lmax+1)²]`, ordered (l, m).
 
     e3nn's axes and signs (l = 1 is √3·(x, y, z)) and its "component" normalisation, Σ_m Y_lm² = 2l+1, which MACE uses.
     Plain arithmetic on the last axis, so that it fuses under a compiler and can be differentiated to any order; the
@@ -48,7 +48,8 @@ def spherical_harmonics(lmax: int, unit: Tensor) -> Tensor:
 
 @cache
 def _raise(degree: int) -> Constant:
-    """`[(2l−1)·3, 2l+1]`: Y_l from Y_{l−1} ⊗ r̂, normalised on the polar axis, where Y_{l0}(ŷ) = √(2l+1)."""
+    """Return `[(2l−1)·3, 2l+1]`, which makes Y_l of Y_{l−1} ⊗ r̂; normalised on the polar axis, where Y_{l0}(ŷ) =
+    √(2l+1)."""
     w3j: Tensor = o3.wigner_3j(degree - 1, 1, degree, dtype=torch.float64)
     # at r̂ = ŷ only m = 0 of Y_{l−1} (index l−1) and the y component (index 1) are non-zero
     scale = math.sqrt(2 * degree + 1) / (math.sqrt(2 * degree - 1) * w3j[degree - 1, 1, degree].item())

@@ -45,7 +45,8 @@ _RADIAL_NODES = 400  # Gauss–Legendre nodes: products of 2 × 32 Bessel functi
 
 @cache
 def _orthonormal(n_radial: int, cutoff: float) -> Tensor:
-    """`[n, n]` that makes Bessel × envelope orthonormal on [0, cutoff] with weight r² (Löwdin's symmetric way)."""
+    """Return `[n, n]` that makes Bessel × envelope orthonormal on [0, cutoff] with weight r² (Löwdin's
+    symmetric way)."""
     nodes, weights = legendre.leggauss(_RADIAL_NODES)
     r = torch.tensor((nodes + 1) * cutoff / 2)
     raw = bessel(r, cutoff, n_radial) * polynomial_cutoff(r, cutoff, _CUTOFF_POWER)[:, None]
@@ -55,7 +56,8 @@ def _orthonormal(n_radial: int, cutoff: float) -> Tensor:
 
 
 def radial_functions(distance: Tensor, cutoff: float, n_radial: int) -> Tensor:
-    """R_n(r), n = 1 … `n_radial`: `[...]` Å → `[..., n_radial]`; zero, with three derivatives, at the cutoff."""
+    """Evaluate R_n(r), n = 1 … `n_radial`: `[...]` Å → `[..., n_radial]`; zero at the cutoff, with three
+    derivatives."""
     raw = bessel(distance, cutoff, n_radial) * polynomial_cutoff(distance, cutoff, _CUTOFF_POWER)[..., None]
     return raw @ _orthonormal(n_radial, cutoff)
 
@@ -75,21 +77,21 @@ class LinearAce:
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
-        """The features, listed when they are first needed: it takes seconds for many."""
+        """The features, listed on first use: for many it takes seconds."""
         return basis(len(self.elements), self.config.n_radial, self.config.edge_lmax, self.config.nu)
 
     @cached_property
     def per_element(self) -> int:
-        """Features of an atom."""
+        """Number of features of an atom."""
         return sum(group.size for group in self.groups)
 
     @property
     def size(self) -> int:
-        """Coefficients."""
+        """Number of coefficients."""
         return self.per_element * len(self.elements)
 
     def design(self, frames: Frames) -> Design:
-        """The design matrix of all frames at once; see `chunks` where that is too large."""
+        """Return the design matrix of all frames at once; use `chunks` if that is too large."""
         parts = list(self.chunks(frames))
         order = np.argsort(np.concatenate([part.frames for part in parts]), kind="stable")
         return Design(
@@ -99,16 +101,18 @@ class LinearAce:
         )
 
     def chunks(self, frames: Frames) -> Iterator[Design]:
-        """The design matrix in pieces of bounded memory; frames with the same atoms in a row come together.
+        """Yield the design matrix in pieces of bounded memory, each of frames with the same row of atomic numbers.
 
-        Raises `InputError` for elements the model does not know, and for positions that are not finite.
+        Raises:
+            InputError: elements that the model does not know, or positions that are not finite.
         """
         self.check(frames)
         for chosen in like_frames(frames, max(1, int(_CHUNK_BYTES / self._frame_bytes(frames, self.size)))):
             yield self._design(frames.take(chosen), chosen)
 
     def chunk_bytes(self, frames: Frames) -> float:
-        """Memory that a piece of the design matrix takes while it is made: it, its projection, and its parts."""
+        """Return the peak memory (bytes) of making a piece of the design matrix: the piece, its projection, its
+        parts."""
         return 4 * max(float(_CHUNK_BYTES), self._frame_bytes(frames, self.size))
 
     def _frame_bytes(self, frames: Frames, size: int) -> float:
@@ -118,7 +122,7 @@ class LinearAce:
         return float(8 * 3 * atoms * max(size, slopes))
 
     def predict(self, coefficients: Floats, frames: Frames) -> Predictions:
-        """Energies (eV, without intercept) and forces (eV/Å) from coefficients `[M]`; never holds force rows."""
+        """Predict energies (eV, without intercept) and forces (eV/Å) from coefficients `[M]`; makes no force rows."""
         self.check(frames)
         weights = torch.as_tensor(coefficients).reshape(len(self.elements), self.per_element)
         # features of an atom, or functions of its edges, and what autograd keeps: about ten numbers each
@@ -144,22 +148,22 @@ class LinearAce:
         return Predictions(energies, forces)
 
     def check(self, frames: Frames) -> None:
-        """Raises `InputError` for elements the model does not know, and for positions that are not finite."""
+        """Raise `InputError` for elements that the model does not know and for positions that are not finite."""
         check_frames(frames, self.elements)
 
     def _edge_functions(self, vectors: Tensor) -> Tensor:
-        """φ = R_n(r) Y_lm(r̂) of edge vectors: `[..., 3]` → `[..., n, (lmax+1)²]`."""
+        """Evaluate φ = R_n(r) Y_lm(r̂) of edge vectors: `[..., 3]` → `[..., n, (lmax+1)²]`."""
         distance = vectors.square().sum(-1).sqrt()
         harmonics = spherical_harmonics(self.lmax, vectors / distance[..., None])
         radial = radial_functions(distance, self.config.cutoff, self.config.n_radial)
         return radial[..., :, None] * harmonics[..., None, :]
 
     def _density(self, edge: Tensor, near: _Neighbourhoods) -> Tensor:
-        """A: φ `[f, i, k, n, lm]` → `[f, i, c, lm]`."""
+        """Sum over neighbours to the density A: φ `[f, i, k, n, lm]` → `[f, i, c, lm]`."""
         return torch.einsum("fiks,fiknm->fisnm", near.senders_species, edge).flatten(2, 3)
 
     def _features(self, density: Tensor) -> Iterator[Tensor]:
-        """B of every group: A `[i, c, lm]` → `[i, t, p]`."""
+        """Yield the features B of every group: A `[i, c, lm]` → `[i, t, p]`."""
         for number, group in enumerate(self.groups):
             last = _harmonic(density, group.degrees[-1])[:, group.channels[:, -1]]  # [i, t, m]
             prefixes = self._prefixes(number, len(group.degrees) - 1)
@@ -167,7 +171,8 @@ class LinearAce:
             yield (partial * last[..., None]).sum(2)
 
     def _prefixes(self, number: int, left_out: int) -> _Prefixes:
-        """Of the factors of a group but one; remembered, for a search takes longer than what it saves a frame."""
+        """Return the prefixes of a group's factors except one; cached, for the search takes longer than it saves on a
+        frame."""
         key = (number, left_out)
         if key not in self._known:
             channels = self.groups[number].channels
@@ -201,7 +206,7 @@ class LinearAce:
         return Design(chosen, energies.numpy(), forces.reshape(f, n, 3, self.size).numpy())
 
     def _centre(self, density: Tensor, moved: Tensor, energies: Tensor, forces: Tensor) -> None:
-        """Writes Σ_i B `[f, M_s]` and −∂/∂x `[f, (a x), M_s]` of the centres of one element."""
+        """Write Σ_i B `[f, M_s]` and −∂/∂x `[f, (a x), M_s]` of the centres of one element."""
         f, i = density.shape[:2]
         atoms = density.flatten(0, 1)
         by_degree = [
@@ -226,10 +231,10 @@ class LinearAce:
 
 
 class Ace(LinearAce):
-    """Linear ACE as a model that solves itself."""
+    """Linear ACE as a closed-form model."""
 
     def accept(self, train: Frames, test: Frames) -> None:
-        """Any frames of the elements; refuses what memory cannot hold before features are listed."""
+        """Raise `InputError` for unknown elements, and before features are listed if the memory would not do."""
         self.check(train)
         self.check(test)
         c = self.config
@@ -237,13 +242,13 @@ class Ace(LinearAce):
         check_memory(train, most, 4 * self._frame_bytes(train, most), c.force_weight, _SMALLER)
 
     def solve(self, frames: Frames, isolated: Isolated, seed: int) -> Solution:
-        """By least squares; nothing is random."""
+        """Fit by least squares; nothing is random."""
         config = self.config
         fitted = solve(self, frames, config.energy_weight, config.force_weight, isolated, smaller=_SMALLER)
         return fitted.solution()
 
     def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:
-        """What the coefficients predict."""
+        """Return the function that predicts from the coefficients."""
         return lambda frames: self.predict(tensors["coefficients"].numpy(), frames)
 
 
@@ -296,7 +301,7 @@ class _Prefixes:
 
     @staticmethod
     def of(channels: Tensor) -> _Prefixes:
-        """Of all rows."""
+        """Find the prefixes of all rows."""
         steps = []
         rows = torch.zeros(len(channels), dtype=torch.int64)
         for j in range(channels.shape[1]):
@@ -309,7 +314,7 @@ class _Prefixes:
 
 
 def _contract(density: Tensor, degrees: tuple[int, ...], prefixes: _Prefixes, coupling: Tensor) -> Tensor:
-    """The coupling contracted with all factors but the last: A `[i, c, lm]` → `[i, t, m_last, p]`."""
+    """Contract the coupling with all factors but the last: A `[i, c, lm]` → `[i, t, m_last, p]`."""
     partial = coupling[None, None]  # [i, prefixes, m, …, m_last, p]
     for j, (degree, (channel, parent)) in enumerate(zip(degrees, prefixes.steps, strict=True)):
         factor = _harmonic(density, degree)[:, channel]  # [i, prefixes, m]

@@ -40,7 +40,7 @@ class Group:
 
 @cache
 def basis(n_species: int, n_radial: int, edge_lmax: int, nu: int) -> tuple[Group, ...]:
-    """All features of an atom, by number of factors, then degrees, then channels (c = species·n_radial + n)."""
+    """List all features of an atom, by number of factors, then degrees, then channels (c = species·n_radial + n)."""
     groups = []
     radial = [c % n_radial for c in range(n_species * n_radial)]
     for order in range(1, nu + 1):
@@ -61,7 +61,7 @@ def basis(n_species: int, n_radial: int, edge_lmax: int, nu: int) -> tuple[Group
 
 @cache
 def most_features(n_species: int, n_radial: int, edge_lmax: int, nu: int) -> int:
-    """Number of features of an atom, or a little more: all channels count as different. Without listing any."""
+    """Bound the number of features of an atom from above without listing them: all channels count as different."""
     total = 0
     for order in range(1, nu + 1):
         top = min(_budget(order, n_radial), order * (n_radial - 1))
@@ -81,22 +81,22 @@ def most_features(n_species: int, n_radial: int, edge_lmax: int, nu: int) -> int
 
 
 def _degrees(edge_lmax: int, order: int) -> list[tuple[int, ...]]:
-    """Degrees of the factors, those that make no pseudo-scalar."""
+    """List the degrees of the factors, those that make no pseudo-scalar."""
     return [d for d in combinations_with_replacement(range(edge_lmax + 1), order) if sum(d) % 2 == 0]
 
 
 def _runs(degrees: tuple[int, ...]) -> list[int]:
-    """How many factors share a degree."""
+    """Count how many factors share each degree."""
     return [len(list(same)) for _, same in groupby(degrees)]
 
 
 def _budget(order: int, n_radial: int) -> int:
-    """Largest Σ(n−1) of a product."""
+    """Return the largest Σ(n−1) of a product."""
     return order * n_radial if order <= 2 else (n_radial - 1) // 2
 
 
 def _channels(runs: Sequence[int], radial: Sequence[int], budget: int) -> Iterator[tuple[int, ...]]:
-    """Channels of all factors, ascending within a run, with Σ(n−1) ≤ `budget`; in lexicographic order."""
+    """Yield the channels of all factors, ascending within a run, with Σ(n−1) ≤ `budget`; in lexicographic order."""
     ends = [position for position, _ in enumerate(runs) for _ in range(runs[position])]
 
     def longer(chosen: tuple[int, ...], left: int) -> Iterator[tuple[int, ...]]:

@@ -46,11 +46,11 @@ Geometry = Callable[[Frames], Predictions]
 class Solution:
     """A solved model.
 
-    tensors       what its checkpoint keeps: with the settings they make its geometry (`ClosedForm.geometry`)
+    tensors       content of its checkpoint: with the settings they make its geometry (`ClosedForm.geometry`)
     baseline      energy of a composition (eV), from the training frames
     per_atom      `[s]` energy of an atom of each element on top of the baseline (eV)
     n_parameters  numbers that were fitted
-    facts         how: what goes into the run's result as `fit`
+    facts         details of the fit, the entry `fit` of the run's result
     """
 
     tensors: Mapping[str, Tensor]
@@ -61,10 +61,10 @@ class Solution:
 
 
 class ClosedForm(Protocol):
-    """A model that solves itself from training frames; made of its settings and the ascending atomic numbers."""
+    """A closed-form model; made of its settings and the ascending atomic numbers."""
 
     def accept(self, train: Frames, test: Frames) -> None:
-        """Raises `InputError` for frames that the model is not made for, before anything long begins."""
+        """Raise `InputError` for frames that the model cannot learn from or predict, before anything long begins."""
         ...
 
     def solve(self, frames: Frames, isolated: Isolated, seed: int) -> Solution:
@@ -77,7 +77,10 @@ class ClosedForm(Protocol):
         ...
 
     def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:
-        """What a solution's `tensors` predict; it raises `InputError` for frames that the model is not made for."""
+        """Return the function that predicts from a solution's `tensors`.
+
+        It raises `InputError` for frames that the model is not made for.
+        """
         ...
 
 
@@ -100,7 +103,7 @@ class Labels:
 
     @staticmethod
     def of(frames: Frames, elements: Ints, isolated: Isolated, energy_weight: float, force_weight: float) -> Labels:
-        """Of all `frames` (`check_labels`), with the weights of the loss.
+        """Make the rows of all `frames` (`check_labels`), with the weights of the loss.
 
         Raises:
             InputError: no weight.
@@ -119,8 +122,10 @@ class Labels:
         )
 
     def per_atom(self, fitted: Floats, predicted: Floats) -> Floats:
-        """Energies per atom `[s]`: those `fitted`, or, where forces alone leave the constant open, the best for
-        `predicted` `[F]` (eV): the mean per atom, as for networks."""
+        """Return energies per atom `[s]`: those `fitted`, or the best constant if forces alone leave it open.
+
+        The best is the mean per atom of what `predicted` `[F]` (eV) leaves of the energies, as for networks.
+        """
         if self.energy_weight.any():
             return fitted
         atoms = self.counts.sum(1)
@@ -129,7 +134,7 @@ class Labels:
 
 
 def reachable(positions: Floats, periodic: np.ndarray) -> tuple[Floats, Ints]:
-    """Orthonormal directions in which forces of an invariant energy can point: `[f, n, 3]` Å → `[f, 3n, r]`.
+    """Return orthonormal directions in which forces of an invariant energy can point: `[f, n, 3]` Å → `[f, 3n, r]`.
 
     Columns beyond a frame's own number `[f]` are zero. Cell vectors break rotations: periodic frames keep them.
     """
@@ -152,7 +157,7 @@ def reachable(positions: Floats, periodic: np.ndarray) -> tuple[Floats, Ints]:
 
 
 def check_labels(frames: Frames) -> None:
-    """Raises `InputError` where there is nothing to fit, or labels are not finite (forces may be unknown)."""
+    """Raise `InputError` if there is nothing to fit, or labels are not finite (forces may be unknown)."""
     if len(frames) == 0:
         raise InputError("a fit in closed form got no training frames; accepted: P ≥ 1")
     if not (frames.numbers > 0).any(1).all():
@@ -166,7 +171,7 @@ def check_labels(frames: Frames) -> None:
 
 
 def check_frames(frames: Frames, elements: Sequence[int] | Ints) -> None:
-    """Raises `InputError` for elements that are not among `elements`, and for positions that are not finite."""
+    """Raise `InputError` for elements that are not among `elements`, and for positions that are not finite."""
     strange = ~np.isin(frames.numbers, elements) & (frames.numbers > 0)
     if strange.any():
         f, n = np.argwhere(strange)[0]
@@ -180,7 +185,7 @@ def check_frames(frames: Frames, elements: Sequence[int] | Ints) -> None:
 
 
 def one_molecule(frames: Frames, numbers: Ints, model: str) -> None:
-    """Raises `InputError` unless every frame has the atoms `numbers` `[N]` in this order and no period."""
+    """Raise `InputError` unless every frame has the atoms `numbers` `[N]` in this order and no period."""
     if frames.pbc.any():
         raise InputError(
             f"frame {int(np.argmax(frames.pbc.any(1)))} is periodic: model={model} compares frames of one molecule; "
@@ -208,11 +213,12 @@ def _formula(numbers: Ints) -> str:
 
 
 def require_memory(needed: float, what: str, accepted: str) -> None:
-    """Refuse what does not fit into memory before it is allocated.
+    """Raise `InputError` for a computation that does not fit into memory, before it allocates any.
 
     Args:
         needed: bytes at the peak.
-        what: what takes them, and accepted: what would take less; parts of the message.
+        what: the objects that take them, for the message.
+        accepted: a change that takes less, for the message.
 
     Raises:
         InputError: this machine has less.
@@ -226,7 +232,7 @@ def require_memory(needed: float, what: str, accepted: str) -> None:
 
 
 def free_memory() -> float:
-    """Bytes that this process may still take: the machine's, or what is left of its control group's limit."""
+    """Return the bytes that this process may still take: the machine's, or the rest of its control group's limit."""
     found = [float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))]
     try:
         lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())

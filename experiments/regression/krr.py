@@ -55,13 +55,13 @@ _CHUNK_BYTES = 2**27
 
 @dataclass(frozen=True)
 class Radial:
-    """k(d), g = −k′/d and h = −g′/d of distances `d`, with a length scale in the same units."""
+    """Radial functions k(d), g = −k′/d and h = −g′/d of distances `d`; the length scale is in the same units."""
 
     kernel: str
     length: float
 
     def __call__(self, distance: Floats) -> tuple[Floats, Floats, Floats]:
-        """All three, of the shape of `distance`; smooth at 0."""
+        """Evaluate all three, of the shape of `distance`; smooth at 0."""
         if self.kernel == "gaussian":
             k = np.exp(-((distance / self.length) ** 2) / 2)
             return k, k / self.length**2, k / self.length**4
@@ -72,7 +72,7 @@ class Radial:
 
 
 def inverse_distances(positions: Floats) -> tuple[Floats, Floats]:
-    """The descriptor and its slopes: `[F, N, 3]` Å → 1/r `[F, D]` in 1/Å, ∂q/∂x `[F, D, 3N]`; D = N(N−1)/2.
+    """Return the descriptor and its slopes: `[F, N, 3]` Å → 1/r `[F, D]` in 1/Å, ∂q/∂x `[F, D, 3N]`; D = N(N−1)/2.
 
     Raises:
         InputError: two atoms on one point.
@@ -90,7 +90,7 @@ def inverse_distances(positions: Floats) -> tuple[Floats, Floats]:
 
 
 def bond_permutations(frames: Frames) -> Ints:
-    """Renumberings of like atoms `[S, N]` that leave the bonds of the molecule as they are, a group.
+    """List the renumberings of like atoms `[S, N]` that keep the bonds of the molecule; they form a group.
 
     Bonds are those that the frames list, or pairs whose mean distance over the frames is that of a covalent bond.
 
@@ -117,15 +117,19 @@ def bond_permutations(frames: Frames) -> Ints:
 
 @dataclass(frozen=True)
 class Centres:
-    """Rows of the kernel: descriptors `q` `[F, D]`, slopes `j` along `r` directions `[F, D, r]`, and where
-    each of `S` permutations takes the pairs `[S, D]`."""
+    """Training frames as rows of the kernel.
+
+    q      `[F, D]` descriptors
+    j      `[F, D, r]` their slopes along `r` directions
+    pairs  `[S, D]` the pair that each of `S` permutations takes every pair to
+    """
 
     q: Floats
     j: Floats
     pairs: Ints
 
     def gram(self, radial: Radial) -> Floats:
-        """Products of all rows, forces (−∂/∂x along their directions) first: `[F·r + F, F·r + F]`."""
+        """Return the products of all rows, forces (−∂/∂x along their directions) first: `[F·r + F, F·r + F]`."""
         f, d, r = self.j.shape
         s = len(self.pairs)
         gram = np.empty((f * r + f, f * r + f))
@@ -147,20 +151,21 @@ class Centres:
 
 
 class Krr:
-    """Kernel ridge regression as a model that solves itself."""
+    """Kernel ridge regression as a closed-form model."""
 
     def __init__(self, config: KrrConfig, elements: Sequence[int]) -> None:
         self.config = config
         self.elements = np.array(elements, dtype=np.int64)
 
     def accept(self, train: Frames, test: Frames) -> None:
-        """Frames of one molecule, its atoms in one order."""
+        """Raise `InputError` unless all frames are of one molecule with its atoms in one order."""
         numbers = train.numbers[0][train.numbers[0] > 0]
         one_molecule(train, numbers, "krr")
         one_molecule(test, numbers, "krr")
 
     def solve(self, frames: Frames, isolated: Isolated, seed: int) -> Solution:
-        """The length scale is chosen by leaving out frames, each with its own best λ; nothing is random."""
+        """Fit with the length scale chosen by leaving out frames, each length with its own best λ; nothing is
+        random."""
         config = self.config
         check_labels(frames)
         self.accept(frames, frames)
@@ -211,7 +216,7 @@ class Krr:
         return Solution(tensors, labels.baseline, per_atom, len(fitted.coefficients), facts)
 
     def _length(self, rows: _Rows) -> float:
-        """The length scale (1/Å) of the least score."""
+        """Return the length scale (1/Å) of the least score."""
         spread = pdist(rows.centres.q)
         unit = float(np.sqrt((spread**2).mean())) if len(spread) else float(np.linalg.norm(rows.centres.q))
         some = rows.first(CHOOSING_FRAMES)
@@ -220,7 +225,8 @@ class Krr:
         return lengths[int(np.argmin(scores))]
 
     def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:
-        """E(q) = Σ_j α_j k − g Δᵀv_j over training frames and permutations, and its exact gradient."""
+        """Return E(q) = Σ_j α_j k − g Δᵀv_j, over training frames and permutations, with its exact gradient, as a
+        function."""
         stored = {name: value.numpy() for name, value in tensors.items()}
         radial = Radial(self.config.kernel, float(stored["length"]))
         pairs = pair_permutations(stored["permutations"])
@@ -260,15 +266,15 @@ class _Rows:
 
     @property
     def count(self) -> int:
-        """Labels that can tell anything."""
+        """Number of informative labels."""
         return int(self.informative.sum()) + int((self.labels.energy_weight > 0).sum())
 
     def weights(self) -> Floats:
-        """What every row is multiplied by. `[F·r + F]`"""
+        """Return the factor of every row, `[F·r + F]`."""
         return np.concatenate([np.full(self.force_y.size, self.labels.force_weight), self.labels.energy_weight])
 
     def first(self, count: int) -> _Rows:
-        """The rows of the first frames, the weights as they are."""
+        """Return the rows of the first `count` frames, with their weights."""
         c, own = self.centres, self.labels
         labels = Labels(
             own.baseline, own.counts[:count], own.energies[:count], own.energy_weight[:count], own.force_weight
@@ -276,7 +282,7 @@ class _Rows:
         return _Rows(Centres(c.q[:count], c.j[:count], c.pairs), self.force_y[:count], self.informative[:count], labels)
 
     def fit(self, radial: Radial, ridge: float | None = None) -> RidgeFit:
-        """With the λ of the least score, or `ridge`."""
+        """Fit with the λ of the least score, or with `ridge`."""
         weights, labels = self.weights(), self.labels
         gram = self.centres.gram(radial)
         gram *= weights[:, None]

@@ -22,7 +22,7 @@ _HELD_BYTES = 2**31
 
 
 def like_frames(frames: Frames, most: int) -> Iterator[Ints]:
-    """Numbers of frames with the same atoms, at most `most` at a time: together they are all `frames`."""
+    """Yield numbers of frames with the same row of atomic numbers, at most `most` at a time; together all `frames`."""
     _, kind = np.unique(frames.numbers, axis=0, return_inverse=True)
     for k in range(int(kind.max(initial=-1)) + 1):
         same = np.flatnonzero(kind.reshape(-1) == k)
@@ -32,7 +32,7 @@ def like_frames(frames: Frames, most: int) -> Iterator[Ints]:
 
 @dataclass(frozen=True)
 class Design:
-    """What a linear model predicts for some frames, per unit of each coefficient.
+    """Predictions of a linear model for some frames, per unit of each coefficient.
 
     frames    `[F]`           which frames of those asked for
     energies  `[F, M]`        eV, summed over atoms
@@ -45,29 +45,29 @@ class Design:
 
 
 class LinearModel(Protocol):
-    """Energies and forces that are linear in `size` coefficients."""
+    """A model whose energies and forces are linear in `size` coefficients."""
 
     elements: Ints
 
     @property
     def size(self) -> int:
-        """M."""
+        """Number of coefficients M."""
         ...
 
     def check(self, frames: Frames) -> None:
-        """Raises `InputError` for elements the model does not know, and for positions that are not finite."""
+        """Raise `InputError` for elements that the model does not know and for positions that are not finite."""
         ...
 
     def chunks(self, frames: Frames) -> Iterator[Design]:
-        """The design matrix in pieces of bounded memory; frames with the same atoms in a row come together."""
+        """Yield the design matrix in pieces of bounded memory, each of frames with the same row of atomic numbers."""
         ...
 
     def chunk_bytes(self, frames: Frames) -> float:
-        """Memory that a piece takes while it is made."""
+        """Return the peak memory (bytes) of making a piece."""
         ...
 
     def predict(self, coefficients: Floats, frames: Frames) -> Predictions:
-        """Energies (eV, without intercept) and forces (eV/Å) from coefficients `[M]`; never holds force rows."""
+        """Predict energies (eV, without intercept) and forces (eV/Å) from coefficients `[M]`; makes no force rows."""
         ...
 
 
@@ -90,7 +90,7 @@ class LinearFit:
     rows: int
 
     def predict(self, frames: Frames) -> Predictions:
-        """Energies (eV) and forces (eV/Å) of any frames of the known elements."""
+        """Predict energies (eV) and forces (eV/Å) of any frames of the known elements."""
         found = self.model.predict(self.coefficients, frames)
         constant = (
             self.baseline.predict(frames.numbers) + composition(frames.numbers, self.model.elements) @ self.per_atom
@@ -98,7 +98,7 @@ class LinearFit:
         return Predictions(found.energies + constant, found.forces)
 
     def solution(self) -> Solution:
-        """For a checkpoint: the coefficients alone."""
+        """Return the solution for a checkpoint, which keeps the coefficients alone."""
         facts = {
             "ridge": files.json_number(self.ridge),  # null: nothing to learn
             "effective_parameters": self.effective_parameters,
@@ -120,12 +120,17 @@ def solve(
     criterion: Criterion = "frames",
     ridge: float | None = None,
 ) -> LinearFit:
-    """Fit the model to all of `frames`, with these weights of the loss.
+    """Fit a linear model to all of `frames`.
 
     Args:
+        model: gives the design matrix.
+        frames: the training frames.
+        energy_weight: weight of the energies in the loss.
+        force_weight: weight of the forces in the loss.
         isolated: energies of free atoms in eV, for the baseline.
-        smaller: what takes less memory, for the message.
-        criterion: what chooses the ridge parameter; `ridge` (λ over the largest eigenvalue) overrides it.
+        smaller: a change that takes less memory, for the message.
+        criterion: score that chooses the ridge parameter.
+        ridge: λ over the largest eigenvalue, in place of the chosen one.
 
     Raises:
         InputError: no frames or atoms, labels that are not finite, elements the model does not know, no weight, more
@@ -158,10 +163,15 @@ def solve(
 
 
 def check_memory(frames: Frames, m: int, chunk_bytes: float, force_weight: float, smaller: str) -> None:
-    """Refuses what memory cannot hold: see `_dual` and `_primal` of `experiments.regression.ridge`.
+    """Raise `InputError` if a fit does not fit into memory: see `_dual` and `_primal` of
+    `experiments.regression.ridge`.
 
     Args:
-        frames, force_weight, smaller: as for `solve`; m: coefficients; chunk_bytes: see `LinearModel`.
+        frames: the training frames.
+        m: number of coefficients.
+        chunk_bytes: see `LinearModel`.
+        force_weight: as for `solve`.
+        smaller: as for `solve`.
 
     Raises:
         InputError: this machine has less.
@@ -180,9 +190,10 @@ def check_memory(frames: Frames, m: int, chunk_bytes: float, force_weight: float
 
 
 class _Rows:
-    """Energy rows of all frames, and force rows in passes: from memory where they fit, else computed again.
+    """Energy rows of all frames, and force rows in passes: from memory if they fit, else computed again in each pass.
 
-    energies `[F, M]`; informative: force rows that an invariant energy can reach.
+    energies     `[F, M]`
+    informative  number of force rows that an invariant energy can reach
     """
 
     def __init__(self, model: LinearModel, frames: Frames, force_weight: float) -> None:

@@ -1,4 +1,4 @@
-"""Which model that solves itself belongs to which settings: the only place that lists them."""
+"""The closed-form model of every configuration: the only place that lists them."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ CLOSED_FORMS: dict[type[ModelConfig], Callable[[Any, Sequence[int]], ClosedForm]
 
 
 def closed_form(config: ModelConfig, elements: Sequence[int]) -> ClosedForm:
-    """The model of an architecture whose `closed_form` is true."""
+    """Make the model of an architecture whose `closed_form` is true."""
     return CLOSED_FORMS[type(config)](config, elements)

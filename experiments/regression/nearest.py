@@ -25,20 +25,20 @@ from experiments.tasks.predictions import Predictions
 
 
 class Nearest:
-    """The nearest training frame as a model that solves itself; of several at one distance any."""
+    """The nearest training frame as a closed-form model; of several at the same distance, any."""
 
     def __init__(self, config: NearestConfig, elements: Sequence[int]) -> None:
         self.config = config
         self.elements = np.array(elements, dtype=np.int64)
 
     def accept(self, train: Frames, test: Frames) -> None:
-        """Frames of one molecule, its atoms in one order."""
+        """Raise `InputError` unless all frames are of one molecule with its atoms in one order."""
         numbers = train.numbers[0][train.numbers[0] > 0]
         one_molecule(train, numbers, "nearest")
         one_molecule(test, numbers, "nearest")
 
     def solve(self, frames: Frames, isolated: Isolated, seed: int) -> Solution:
-        """Remembers all frames."""
+        """Store all frames."""
         check_labels(frames)
         self.accept(frames, frames)
         baseline = fit_baseline(frames.numbers, frames.energies, isolated)
@@ -52,7 +52,7 @@ class Nearest:
         return Solution(tensors, baseline, np.zeros(len(self.elements)), n_parameters=0)
 
     def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:
-        """The labels of the nearest of the frames that `tensors` hold."""
+        """Return the function that looks up the labels of the nearest frame in `tensors`."""
         stored = {name: value.numpy() for name, value in tensors.items()}
         numbers, known = stored["numbers"], stored["positions"]
         n = len(numbers)
@@ -74,9 +74,9 @@ class Nearest:
 
 
 def carry_forces(frame: Floats, other: Floats, forces: Floats, numbers: Ints, improper: bool) -> Floats:
-    """The `forces` `[N, 3]` of the `other` frame, on the atoms and in the orientation of `frame` `[N, 3]`.
+    """Return the `forces` `[N, 3]` of the `other` frame, on the atoms and in the orientation of `frame` `[N, 3]`.
 
-    `improper`: its mirror image counts too, where that lies closer.
+    With `improper` the frame's mirror image is used if it lies closer.
     """
     found = align(frame, other[None], numbers)
     turn = found.turn[0]
@@ -88,12 +88,12 @@ def carry_forces(frame: Floats, other: Floats, forces: Floats, numbers: Ints, im
 
 
 def by_descriptor(positions: Floats, known: Floats, numbers: Ints) -> Ints:
-    """Which of the known frames `[P, N, 3]` (Å) is nearest to each of others `[T, N, 3]`. `[T]`"""
+    """Return the number of the known frame `[P, N, 3]` (Å) that is nearest to each of the others `[T, N, 3]`: `[T]`."""
     return np.asarray(cKDTree(descriptor(known, numbers)).query(descriptor(positions, numbers))[1], dtype=np.int64)
 
 
 def by_alignment(positions: Floats, known: Floats, numbers: Ints) -> Ints:
-    """The same by aligned RMSD."""
+    """Return the same numbers as `by_descriptor`, by aligned RMSD."""
     far, near = (1 / descriptor(x, numbers) for x in (known, positions))
     return Aligned(positions, known, near, far, numbers).nearest(len(known), most=1)[1][:, 0]
 

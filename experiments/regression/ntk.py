@@ -41,8 +41,10 @@ _ACTIVATIONS = 8
 
 
 class LinearisedNetwork:
-    """The features ∂E/∂θ of a network at `weights` (without a pack axis), flattened in the order of their names;
-    entries `constant.*` are no weights."""
+    """The features ∂E/∂θ of a network at `weights` (without a pack axis), flattened in the order of their names.
+
+    Entries `constant.*` are not weights.
+    """
 
     def __init__(self, model: Network, weights: Mapping[str, Tensor], elements: Sequence[int], cutoff: float) -> None:
         self.model = model
@@ -53,18 +55,19 @@ class LinearisedNetwork:
         self.size = sum(self.weights[name].numel() for name in self.names)
 
     def check(self, frames: Frames) -> None:
-        """Raises `InputError` for elements the model does not know, and for positions that are not finite."""
+        """Raise `InputError` for elements that the model does not know and for positions that are not finite."""
         check_frames(frames, self.elements)
 
     def chunk_bytes(self, frames: Frames) -> float:
-        """Memory that a piece of the design matrix takes while it is made: weights, gradients, rows, projected rows."""
+        """Return the peak memory (bytes) of making a piece of the design matrix: weights, gradients, rows, projected
+        rows."""
         return 5 * max(float(_CHUNK_BYTES), self._frame_bytes(frames))
 
     def _frame_bytes(self, frames: Frames) -> float:
         return float(8 * 3 * frames.numbers.shape[1] * self.size)
 
     def chunks(self, frames: Frames) -> Iterator[Design]:
-        """The design matrix in pieces of bounded memory; frames with the same atoms in a row come together."""
+        """Yield the design matrix in pieces of bounded memory, each of frames with the same row of atomic numbers."""
         self.check(frames)
         atoms = frames.numbers.shape[1]
         split = self._resident(frames)
@@ -75,14 +78,14 @@ class LinearisedNetwork:
             yield Design(chosen, self._energy_rows(split, chosen), forces.reshape(len(chosen), atoms, 3, -1))
 
     def _energy_rows(self, split: Resident, chosen: Ints) -> Floats:
-        """∂E/∂θ of every frame: a pack with weights of its own for each. `[p, M]`"""
+        """Return ∂E/∂θ of every frame, `[p, M]`: a pack in which each frame has weights of its own."""
         params = self._packed(len(chosen))
         graph = pick_graph(split.tensors, torch.as_tensor(chosen)[:, None])
         energies = self.model.energies(params, graph) * graph.atoms
         return self._rows(energies.sum(), params)
 
     def _force_rows(self, split: Resident, copies: Ints, atoms: int) -> Floats:
-        """∂F/∂θ of copy after copy of a frame, each of another component of the forces. `[p, M]`"""
+        """Return ∂F/∂θ `[p, M]` of one copy of a frame after the other, each for another component of the forces."""
         params = self._packed(len(copies))
         graph = differentiable(pick_graph(split.tensors, torch.as_tensor(copies)[:, None]))
         energies = self.model.energies(params, graph) * graph.atoms
@@ -103,7 +106,7 @@ class LinearisedNetwork:
         return torch.cat([slope.flatten(1) for slope in found], 1).numpy()
 
     def predict(self, coefficients: Floats, frames: Frames) -> Predictions:
-        """Energies (eV, without intercept) and forces (eV/Å) from coefficients `[M]`; never holds rows.
+        """Predict energies (eV, without intercept) and forces (eV/Å) from coefficients `[M]`; makes no rows.
 
         Σ_k w_k ∂E/∂θ_k is the derivative of Σ_k w_k ∂(Σ_i u_i e_i)/∂θ_k with respect to the weights u of the atoms.
         """
@@ -134,13 +137,13 @@ class LinearisedNetwork:
 
 
 def resident(frames: Frames, cutoff: float, elements: Sequence[int]) -> Resident:
-    """Neighbourhoods of the frames, in float64 on the CPU."""
+    """Build the neighbourhoods of the frames, in float64 on the CPU."""
     none = frames.take(slice(0, 0))
     return MoleculeTask(Dataset("", none, none, frames), cutoff, torch.float64, torch.device("cpu"), elements).test
 
 
 class Ntk:
-    """A linearised network as a model that solves itself."""
+    """A linearised network as a closed-form model."""
 
     def __init__(self, config: NtkConfig, elements: Sequence[int]) -> None:
         self.config = config
@@ -148,16 +151,16 @@ class Ntk:
         self.network = network(config.network, len(self.elements))
 
     def accept(self, train: Frames, test: Frames) -> None:
-        """Any frames of the elements."""
+        """Raise `InputError` for unknown elements and positions that are not finite."""
         check_frames(train, self.elements)
         check_frames(test, self.elements)
 
     def linearised(self, weights: Mapping[str, Tensor]) -> LinearisedNetwork:
-        """Around `weights`."""
+        """Linearise the network around `weights`."""
         return LinearisedNetwork(self.network, weights, self.elements, self.config.cutoff)
 
     def initial(self, frames: Frames, seed: int) -> dict[str, Tensor]:
-        """Initial weights, with the mean number of neighbours in the training `frames`."""
+        """Draw initial weights, with the mean number of neighbours in the training `frames`."""
         tensors = resident(frames, self.config.cutoff, self.elements).tensors
         weights = self.network.init(seed, torch.float64)
         constant = "constant.inverse_neighbours"
@@ -166,7 +169,7 @@ class Ntk:
         return weights
 
     def solve(self, frames: Frames, isolated: Isolated, seed: int) -> Solution:
-        """By least squares, around the initial weights of `seed`."""
+        """Fit by least squares, around the initial weights of `seed`."""
         config, weights = self.config, self.initial(frames, seed)
         model = self.linearised(weights)
         smaller = "a smaller P or model.channels"
@@ -175,7 +178,7 @@ class Ntk:
         return Solution(tensors, fitted.baseline, fitted.per_atom, fitted.n_parameters, fitted.facts)
 
     def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:
-        """What the coefficients predict around the stored initial weights."""
+        """Return the function that predicts from the coefficients, around the stored initial weights."""
         stored = {name.removeprefix("initial."): value for name, value in tensors.items() if name != "coefficients"}
         model, coefficients = self.linearised(stored), tensors["coefficients"].numpy()
         return lambda frames: model.predict(coefficients, frames)

@@ -23,14 +23,22 @@ _JITTER = 1e-12  # relative to k(0) = 1: what Cholesky needs of a matrix that is
 
 
 def points_of(frames: Frames) -> Floats:
-    """The points `[F, D]`. Raises `InputError` where the frames are of atoms."""
+    """Return the points `[F, D]`.
+
+    Raises:
+        InputError: the frames are of atoms.
+    """
     if frames.points is None:
         raise InputError("frames of atoms have no points; accepted: data=sphere, data=torus")
     return frames.points
 
 
 def check_dimension(points: Floats, known: Floats) -> Floats:
-    """`points` `[F, D]`. Raises `InputError` unless the `known` ones have as many coordinates."""
+    """Return `points` `[F, D]` unchanged.
+
+    Raises:
+        InputError: the `known` points have another number of coordinates.
+    """
     D = known.shape[1]
     if points.shape[1] != D:
         raise InputError(f"points of {points.shape[1]} coordinates: the model learned from {D}; accepted: {D}")
@@ -38,31 +46,36 @@ def check_dimension(points: Floats, known: Floats) -> Floats:
 
 
 def solution(tensors: Mapping[str, Floats], elements: Sequence[int], n_parameters: int) -> Solution:
-    """Without a baseline: labels of teachers have no composition."""
+    """Return a solution without a baseline: labels of teachers have no composition."""
     known = np.array(elements, dtype=np.int64)
     kept = {name: torch.as_tensor(np.ascontiguousarray(value)) for name, value in tensors.items()}
     return Solution(kept, Baseline(known, np.zeros(len(known))), np.zeros(len(known)), n_parameters)
 
 
 def predictions(frames: Frames, labels: Floats) -> Predictions:
-    """Labels alone: nothing here has forces."""
+    """Return the labels as predictions; nothing here has forces, which are NaN."""
     return Predictions(labels, np.full(frames.forces.shape, np.nan))
 
 
 class PointKernel:
-    """f(x) = Σ_i a_i k(x, x_i) with (K + ridge) a = y: the mean of a Gaussian process."""
+    """Kernel regression f(x) = Σ_i a_i k(x, x_i) with (K + ridge) a = y: the mean of a Gaussian process."""
 
     def __init__(self, config: PointKernelConfig, elements: Sequence[int]) -> None:
         self.config = config
         self.elements = elements
 
     def accept(self, train: Frames, test: Frames) -> None:
-        """Points of one dimension; pairs of angles for a kernel that knows the invariance of the torus."""
+        """Raise `InputError` for frames of atoms, and unless points are pairs of angles for a kernel that knows the
+        torus."""
         for frames in (train, test):
             self._seen(frames)
 
     def solve(self, frames: Frames, isolated: Isolated, seed: int) -> Solution:
-        """Raises `InputError` for a kernel matrix that is singular to round-off."""
+        """Solve (K + ridge) a = y.
+
+        Raises:
+            InputError: the kernel matrix is singular to round-off.
+        """
         x = self._seen(frames)
         matrix = kernel_matrix(self.config.kernel, x, x, self.config.length)
         matrix[np.diag_indices(len(x))] += self.config.ridge + _JITTER
@@ -76,7 +89,7 @@ class PointKernel:
         return solution({"points": x, "weights": weights}, self.elements, len(x))
 
     def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:
-        """The regression function."""
+        """Return the regression function."""
         x, weights = tensors["points"].numpy(), tensors["weights"].numpy()
 
         def predict(frames: Frames) -> Predictions:
@@ -86,7 +99,7 @@ class PointKernel:
         return predict
 
     def _seen(self, frames: Frames) -> Floats:
-        """What the kernel sees of the points: all, or cos and sin of θ1 − θ2."""
+        """Return the kernel's inputs: the points, or with `quotient` cos and sin of θ1 − θ2."""
         points = points_of(frames)
         if not self.config.quotient:
             return points
@@ -97,21 +110,21 @@ class PointKernel:
 
 
 class PointNearest:
-    """The label of the nearest training point."""
+    """The label of the nearest training point, as a closed-form model."""
 
     def __init__(self, config: PointNearestConfig, elements: Sequence[int]) -> None:
         self.elements = elements
 
     def accept(self, train: Frames, test: Frames) -> None:
-        """Points of one dimension."""
+        """Raise `InputError` for frames of atoms."""
         points_of(train), points_of(test)
 
     def solve(self, frames: Frames, isolated: Isolated, seed: int) -> Solution:
-        """Remembers all points."""
+        """Store all points."""
         return solution({"points": points_of(frames), "labels": frames.energies}, self.elements, 0)
 
     def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:
-        """The label of the nearest of the points that `tensors` hold."""
+        """Return the function that looks up the label of the nearest point in `tensors`."""
         x, labels = tensors["points"].numpy(), tensors["labels"].numpy()
         tree = cKDTree(x)
         return lambda frames: predictions(frames, labels[tree.query(check_dimension(points_of(frames), x))[1]])

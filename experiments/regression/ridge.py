@@ -46,12 +46,12 @@ class ForceRows:
 
 @dataclass(frozen=True)
 class RidgeProblem:
-    """What is fitted.
+    """A ridge-regression problem.
 
     energy_x `[F, M]`, energy_y `[F]`: one row a frame (zero weight: rows of zeros)
     unpenalised `[F, d]`: columns of the energy rows whose coefficients are free of penalty
     force_rows: yields all force rows, frame by frame, each time it is called (recomputed or from memory)
-    rows: number of rows that can tell anything (zero rows do not count)
+    rows: number of informative rows (zero rows do not count)
     """
 
     energy_x: Floats
@@ -63,7 +63,7 @@ class RidgeProblem:
 
 @dataclass(frozen=True)
 class KernelProblem:
-    """What is fitted where features are known by their products alone.
+    """A ridge-regression problem in which features are known by their products alone.
 
     gram         `[F·r + F, F·r + F]`: the force rows of all frames, `r` each, then their energy rows
     force_y `[F, r]`, energy_y `[F]`, unpenalised `[F, d]`, rows: as in `RidgeProblem`
@@ -78,12 +78,12 @@ class KernelProblem:
 
 @dataclass(frozen=True)
 class RidgeFit:
-    """The result: `coefficients` `[M]`, `unpenalised` `[d]`.
+    """A fit: `coefficients` `[M]`, `unpenalised` `[d]`.
 
     ridge                 λ over the largest eigenvalue of XᵀX (X without what the intercept explains)
     effective_parameters  trace of the hat matrix, the intercept included
     score                 mean squared residual of the criterion per row, in the units of y²
-    criterion             `given` where λ was
+    criterion             name of the score that chose λ; `given` if λ was given
     """
 
     coefficients: Floats
@@ -115,7 +115,7 @@ class _Spectrum:
 
 
 def fit_ridge(problem: RidgeProblem, criterion: Criterion = "frames", ridge: float | None = None) -> RidgeFit:
-    """Solve, with λ = `ridge` × the largest eigenvalue where given, else with the λ of the least score.
+    """Solve with λ = `ridge` × the largest eigenvalue if given, else with the λ of the least score.
 
     Leaving out frames needs two of them: with one, rows are left out instead (GCV).
     """
@@ -128,7 +128,7 @@ def fit_ridge(problem: RidgeProblem, criterion: Criterion = "frames", ridge: flo
 
 
 def fit_kernel(problem: KernelProblem, criterion: Criterion = "frames", ridge: float | None = None) -> RidgeFit:
-    """The same fit where rows are known by their products alone; `coefficients` `[n]` belong to the rows.
+    """Solve a `KernelProblem` like `fit_ridge`; `coefficients` `[n]` belong to the rows.
 
     Predictions at other rows are their products with these rows times the coefficients.
     """
@@ -151,13 +151,13 @@ def fit_kernel(problem: KernelProblem, criterion: Criterion = "frames", ridge: f
 
 
 def in_dual(rows: int, columns: int) -> bool:
-    """Whether the products of rows are decomposed, for there are no more of them than of columns."""
+    """Return whether to decompose XXᵀ: it has no more rows than XᵀX."""
     return rows <= columns
 
 
 @dataclass(frozen=True)
 class _Choice:
-    """λ itself (None: nothing to learn, or nothing to learn it from), and the last four fields of `RidgeFit`."""
+    """The chosen λ (None: nothing to learn, or nothing to learn it from) and the last four fields of `RidgeFit`."""
 
     penalty: float | None
     facts: tuple[float, float, float, str]
@@ -185,13 +185,14 @@ def _constants(unpenalised: Floats, rest: Floats) -> Floats:
 
 
 def _orthonormal(columns: Floats) -> Floats:
-    """Orthonormal basis `[F, rank]` of the span of `[F, d]`."""
+    """Return an orthonormal basis `[F, rank]` of the span of `[F, d]`."""
     u, s, _ = np.linalg.svd(columns, full_matrices=False)
     return np.asarray(u[:, s > 1e-10 * max(1e-300, s.max(initial=0.0))])  # counts of atoms: zeros are round-off
 
 
 def _gcv(spectrum: _Spectrum, rows: int, penalties: Floats) -> Floats:
-    """Golub, Heath & Wahba 1979 (doi 10.1080/00401706.1979.10489751) eq. 1.4: (RSS/n) / (1 − tr H/n)²."""
+    """Return the scores (RSS/n) / (1 − tr H/n)² of Golub, Heath & Wahba 1979 (doi 10.1080/00401706.1979.10489751) eq.
+    1.4."""
     outside = max(0.0, spectrum.squares - float((spectrum.projections**2).sum()))
     left = penalties[:, None] / (spectrum.values + penalties[:, None])  # [λ, k]
     missing = rows - left.shape[1] if not spectrum.dual else 0  # directions that no coefficient can reach
@@ -199,7 +200,7 @@ def _gcv(spectrum: _Spectrum, rows: int, penalties: Floats) -> Floats:
 
 
 def _frames_left_out(spectrum: _Spectrum, rows: int, penalties: Floats) -> Floats:
-    """Mean square over rows of y_f minus what the fit without frame f predicts; one pass over the rows for all λ."""
+    """Return the mean square over rows of y_f minus the prediction of a fit without frame f; one pass for all λ."""
     total = np.zeros(len(penalties))
     for basis, unpenalised, residual, counts in spectrum.blocks():
         across = basis.transpose(0, 2, 1)
@@ -218,7 +219,7 @@ def _frames_left_out(spectrum: _Spectrum, rows: int, penalties: Floats) -> Float
 
 
 def _dual(problem: RidgeProblem, q: Floats) -> _Spectrum:
-    """By XXᵀ of all rows, the energies' rotated so that those the intercept takes are gone."""
+    """Decompose XXᵀ of all rows; the energies' rows are rotated so that those the intercept takes are gone."""
     frames, m = problem.energy_x.shape
     parts = list(problem.force_rows())
     complement = _complement(q, frames)
@@ -232,7 +233,7 @@ def _dual(problem: RidgeProblem, q: Floats) -> _Spectrum:
             gram[starts[j] : starts[j + 1], starts[i] : starts[i + 1]] = block.T
 
     def features(alpha: Floats) -> Floats:
-        """Xᵀα."""
+        """Return Xᵀα."""
         pieces = zip(x, np.split(alpha, starts[1:-1]), strict=True)
         return np.asarray(sum((rows.T @ piece for rows, piece in pieces), np.zeros(m)))
 
@@ -246,7 +247,7 @@ def _dual(problem: RidgeProblem, q: Floats) -> _Spectrum:
 
 
 def _complement(q: Floats, frames: int) -> Floats:
-    """Orthonormal directions `[F, F − d']` of the energies that the intercept does not take."""
+    """Return orthonormal directions `[F, F − d']` of the energies that the intercept does not take."""
     return np.asarray(np.linalg.svd(q, full_matrices=True)[0][:, q.shape[1] :] if q.shape[1] else np.eye(frames))
 
 
@@ -258,7 +259,7 @@ def _of_gram(
     q: Floats,
     product: Callable[[Floats], Floats],
 ) -> tuple[_Spectrum, Callable[[float], Floats]]:
-    """The spectrum of XXᵀ, and λ → dual coefficients, refined with `product`: α → XXᵀα.
+    """Return the spectrum of XXᵀ, and λ → dual coefficients, refined with `product`: α → XXᵀα.
 
     Rows are the force rows of `parts` (frames `[c]`, labels `[c, r]`), then the rotated energies.
     """
@@ -289,7 +290,7 @@ def _of_gram(
 
 
 def _primal(problem: RidgeProblem, q: Floats) -> _Spectrum:
-    """By XᵀX, gathered in passes over the rows."""
+    """Decompose XᵀX, gathered in passes over the rows."""
     frames, m = problem.energy_x.shape
     energy_x = problem.energy_x - q @ (q.T @ problem.energy_x)
     energy_y = problem.energy_y - q @ (q.T @ problem.energy_y)
@@ -330,7 +331,7 @@ def _primal(problem: RidgeProblem, q: Floats) -> _Spectrum:
 
 
 def _or_none(parts: Iterable[ForceRows], frames: int, m: int) -> Iterator[ForceRows]:
-    """The force rows, or, where there are none at all, none of every frame."""
+    """Yield the force rows; if there are none at all, yield one empty part for all frames."""
     empty = True
     for part in parts:
         empty = False
@@ -340,6 +341,7 @@ def _or_none(parts: Iterable[ForceRows], frames: int, m: int) -> Iterator[ForceR
 
 
 def _counts(frames: Ints, r: int, q: Floats) -> Floats:
-    """1 for rows that can be left out, 0 for energies that alone determine a part of the intercept. `[c, r + 1]`"""
+    """Return `[c, r + 1]`: 1 for rows that can be left out, 0 for energies that alone determine a part of the
+    intercept."""
     alone = (q[frames] ** 2).sum(1) > 1 - 1e-9
     return np.concatenate([np.ones((len(frames), r)), np.where(alone, 0.0, 1.0)[:, None]], 1)

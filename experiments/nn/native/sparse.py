@@ -28,7 +28,7 @@ _MAX_FACTORS = 6
 
 
 def _machine() -> str:
-    """What -march=native depends on: caches are often shared between unequal machines."""
+    """Return the CPU features that -march=native depends on: unequal machines often share a cache."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -61,7 +61,7 @@ def _library() -> ctypes.CDLL | None:
 
 
 def available() -> bool:
-    """Whether the compiled inner loop can be used on this machine's CPU."""
+    """Return whether the compiled inner loop can be used on this machine's CPU."""
     return _library() is not None
 
 
@@ -112,12 +112,16 @@ def _sparse_product_fake(
 def sparse_product(
     arguments: Sequence[Tensor], pairs: Tensor, index: Tensor, coefficient: Tensor, offset: Tensor
 ) -> Tensor:
-    """out[n, o, c] = Σ_{t of o} coefficient[t] · Π_f rows[index[t, f]][n, c].
+    """Compute out[n, o, c] = Σ_{t of o} coefficient[t] · Π_f rows[index[t, f]][n, c]; returns `[N, O, C]`.
 
-    Rows: number 0 is the constant 1, then come those of the arguments `[N, rows_a, C]` (float32 or float64) one after
-    the other, then the products of two earlier rows listed in pairs `[Q, 2]` int32. index `[T, F]` int32 with
-    1 ≤ F ≤ 6; coefficient `[T]` in the dtype of the arguments; offset `[O+1]` int32, where the terms of output o
-    are offset[o] … offset[o+1] → `[N, O, C]`.
     Not differentiable by itself: see `experiments.nn.forms`.
+
+    Args:
+        arguments: `[N, rows_a, C]` each (float32 or float64). Row 0 is the constant 1; then come the rows of all
+            arguments, one after the other, then the products of `pairs`.
+        pairs: `[Q, 2]` int32, two earlier rows each.
+        index: `[T, F]` int32, the rows of every term's factors, 1 ≤ F ≤ 6.
+        coefficient: `[T]` in the dtype of the arguments.
+        offset: `[O+1]` int32; the terms of output o are offset[o] … offset[o+1].
     """
     return torch.ops.equilaw.sparse_product(arguments, pairs, index, coefficient, offset)  # type: ignore[no-any-return]
