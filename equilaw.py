@@ -1,4 +1,4 @@
-"""The console command `equilaw`: one list of sub-commands, each handed to the module that has always done it."""
+"""The console command `equilaw`: a list of sub-commands, each handed to the module that does it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "plan": (
         "experiments.__main__",
         ("-m", "hydra.launcher.submit=false"),
-        "say what a sweep would train, a line a run",
+        "print the runs that a sweep would train, one per line",
     ),
     "data": ("experiments.data.__main__", (), "list, download or describe datasets"),
     "evaluate": ("experiments.runs.evaluate", (), "errors of a finished run on other test examples"),
@@ -32,7 +32,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "figures": ("analysis.cli", ("figures",), "draw all figures that a table has the data for"),
     "report": ("analysis.cli", ("report",), "write one HTML page that people read"),
     "status": ("slurm.cli", ("status",), "all runs of a store: done, running, queued, failed, lost"),
-    "logs": ("slurm.cli", ("logs",), "what a run and its job said last"),
+    "logs": ("slurm.cli", ("logs",), "the last output of a run and its job"),
     "cancel": ("slurm.cli", ("cancel",), "end runs by ending their jobs"),
     "retry": ("slurm.cli", ("retry",), "queue failed, lost and cancelled runs again"),
     "doctor": ("slurm.cli", ("doctor",), "check what a sweep on this cluster needs"),

@@ -20,7 +20,7 @@ from experiments.models.architectures import ModelConfig
 RULE = "the number of channels whose count is nearest to the target, the smaller of two; all else as configured"
 CHOICES = ("weights", "features")
 KNOBS = ("L", "nu", "edge_lmax", "n_layers", "channels")
-"""In which the reference may differ from the model."""
+"""Settings in which the reference may differ from the model."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Reference:
     n_layers: int | None = setting(None, low=1)
     channels: int | None = setting(None, low=1)
     count: int | None = setting(None, low=1)
-    """The number to meet, in place of a model that has it: another architecture's, say."""
+    """The number itself, in place of a model that has it; another architecture's, say."""
 
     def given(self) -> dict[str, int]:
         """Return the keys that were set."""
@@ -89,12 +89,11 @@ class ChannelMatch:
             InputError: the content is something else.
         """
         try:
-            made = ChannelMatch(
+            return ChannelMatch(
                 str(content["by"]), dict(content["reference"]), int(content["target"]), int(content["count"])
             )
         except (KeyError, TypeError, ValueError):
             raise InputError(f"match={dict(content)!r}: accepted: null | weights | features") from None
-        return made
 
 
 def reference_of(section: Any) -> Reference:

@@ -22,7 +22,7 @@ from experiments.models.architectures import MODELS, ModelConfig, NtkConfig, tak
 NUMERICS_VERSION = {"data": 1, "model": 1, "training": 2}
 """Part of every run's identity as it is, and never edited: that would rename all runs (see `NUMERICS_RAISED`)."""
 NUMERICS_RAISED: dict[str, int] = {}
-"""By family, where the same configuration gives other numbers than at first; golden tests say when.
+"""Versions, by family, of numerics that no longer give the numbers of the first release; golden tests say when.
 
 A family is `data` (all runs are renamed), `training` (trained ones), or an architecture (its own, and linearised
 networks of it). Put it here with 2 (`training`: 3) the first time and count on from there: `{"mace": 2}`.
@@ -39,7 +39,7 @@ class TrainingConfig:
     """How a network is trained; budgets are in updates, so that they do not depend on P."""
 
     max_steps: int = setting(2000, low=2, high=100_000_000)
-    """Updates of the full schedule T; a second complete schedule of T/2 branches off its trunk."""
+    """Updates of the full schedule T; a second complete schedule of T/2 branches off its stable phase."""
     batch_size: int = setting(8, low=1, high=65536)
     optimizer: str = setting("soap", choices=("soap", "adam", "amsgrad", "muon", "schedule_free"))
     learning_rate: float = setting(4e-2, above=0.0, high=10.0)
@@ -55,19 +55,19 @@ class TrainingConfig:
     force_weight: float = setting(1.0, low=0.0)
     """Weight of the mean squared error of a force component, in units of (force RMS)²."""
     augment: bool = setting(False, since=2)
-    """Turn every frame of every batch at random; test frames stay as they are. For models without rotation symmetry."""
+    """Rotate every frame of every batch at random, but no test frame. For models without rotation symmetry."""
     precision: str = setting("float32", choices=("float32", "float64"))
     tf32: bool = setting(False, since=2)
-    """On a GPU, products and convolutions with 11 of float32's 24 binary digits: faster, and no longer equivariant to
-    its round-off. Nothing on a CPU."""
+    """On a GPU, compute products and convolutions with 11 of float32's 24 binary digits: faster, and equivariant only
+    to that precision. No effect on a CPU."""
     compile: bool = setting(True)
-    """Compile the whole step where a C++ compiler is at hand; part of the identity, for round-off differs."""
+    """Compile the whole step if a C++ compiler is found; part of the identity, for round-off differs."""
     checkpoint_seconds: float = setting(60.0, above=0.0, identity=False)
-    """Wall time between checkpoints: what a kill can cost."""
+    """Wall time between checkpoints in seconds, the most that a kill can cost."""
     tracker: str | None = setting(None, choices=("tensorboard", "mlflow", "wandb"), identity=False)
-    """Where the records of the history go too (`experiments.runs.trackers`)."""
+    """Tracker that also receives the records of the history (`experiments.runs.trackers`)."""
     keep: str = setting("trunk", choices=("trunk", "weights"), identity=False)
-    """What a finished run keeps: with `trunk` also the state from which twice the budget continues."""
+    """State that a finished run keeps: its weights; with `trunk` also the state from which twice the budget goes on."""
 
     def __post_init__(self) -> None:
         if self.energy_weight == 0 and self.force_weight == 0:
@@ -85,7 +85,7 @@ CONTINUOUS = (
 
 
 WEIGHTS = ("energy_weight", "force_weight")
-"""Training settings that only molecules have a use for."""
+"""Training settings for molecules only."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class RunConfig:
     store: str
     device: str
     tuned: Tuned | None = None
-    """Where the learning rate comes from, if it was looked up."""
+    """Source of the learning rate, if it was looked up."""
     match: ChannelMatchSpec | ChannelMatch | None = None
     """How the number of channels was chosen, if matched; `capacity.resolve_channels` makes it a `ChannelMatch`."""
 
@@ -148,7 +148,7 @@ class RunConfig:
     def run_id(self, data_sha256: str) -> str:
         """Return twelve hex digits: the name of the run's directory in the store."""
         seeds = {"P": self.P, "seed": self.seed, "subset_seed": self.subset_seed, "init_seed": self.init_seed}
-        resolved = dataclasses.replace(self, tuned=None)  # where the rate comes from changes no number
+        resolved = dataclasses.replace(self, tuned=None)  # the source of the rate changes no number
         return digest({**resolved.model_identity(data_sha256), **seeds})
 
     def shape_id(self, data_sha256: str) -> str:
@@ -158,9 +158,9 @@ class RunConfig:
         """
         identity = self.model_identity(data_sha256)
         if self.training is not None:
-            kept = {k: v for k, v in identity["training"].items() if k not in CONTINUOUS}
+            discrete = {k: v for k, v in identity["training"].items() if k not in CONTINUOUS}
             terms = [self.training.energy_weight > 0, self.training.force_weight > 0]
-            identity["training"] = {**kept, "terms": terms}
+            identity["training"] = {**discrete, "terms": terms}
         return digest({**identity, "device": self.device})
 
     def as_dict(self) -> dict[str, Any]:
@@ -250,10 +250,10 @@ def parse_match(config: Mapping[str, Any], model: ModelConfig) -> ChannelMatchSp
         LacksKnob: the model has no channels, or lacks a knob of the reference.
         InputError: no reference, or more than one.
     """
-    wanted, reference = config.get("match"), reference_of(config.get("reference")).given()
-    if isinstance(wanted, Mapping):
-        return ChannelMatch.parse(wanted)
-    by = check(wanted, str | None, "match", {"choices": CHOICES})
+    match, reference = config.get("match"), reference_of(config.get("reference")).given()
+    if isinstance(match, Mapping):
+        return ChannelMatch.parse(match)
+    by = check(match, str | None, "match", {"choices": CHOICES})
     if by is None:
         if reference:
             raise InputError(f"reference.{next(iter(reference))} without match; accepted: match=weights|features")
@@ -293,13 +293,13 @@ def parse_training(
     if values.get("learning_rate") is None:
         values.pop("learning_rate", None)
     training = build(TrainingConfig, values, "training.")
-    found: Tuned | None = None
+    rates: Tuned | None = None
     if isinstance(tuned, Mapping):
-        found = Tuned.parse(tuned)
-        if "learning_rate" in values and training.learning_rate != found.rate(P):
+        rates = Tuned.parse(tuned)
+        if "learning_rate" in values and training.learning_rate != rates.rate(P):
             raise InputError(
                 f"training.learning_rate={training.learning_rate!r}: not the rate that training.tuned has for P={P}; "
-                f"accepted: {found.rate(P)!r}"
+                f"accepted: {rates.rate(P)!r}"
             )
     elif tuned is not None:
         name = check(tuned, str, "training.tuned")
@@ -309,17 +309,17 @@ def parse_training(
                 "accepted: one of them, the other null (training.rate_factor multiplies a tuned rate)"
             )
         identity = {"architecture": model.architecture, **identity_of(model)}
-        found = tuned_rates(name, data, identity, identity_of(training))
-    found = None if found is None else found.times(factors["rate_factor"])
+        rates = tuned_rates(name, data, identity, identity_of(training))
+    rates = None if rates is None else rates.times(factors["rate_factor"])
     products = {
         "max_steps": round(training.max_steps * factors["budget_factor"]),
-        "learning_rate": training.learning_rate * factors["rate_factor"] if found is None else found.rate(P),
+        "learning_rate": training.learning_rate * factors["rate_factor"] if rates is None else rates.rate(P),
     }
     fields = {f.name: f for f in dataclasses.fields(TrainingConfig)}
     hints = {"max_steps": int, "learning_rate": float}
     for key, value in products.items():
         check(value, hints[key], f"training.{key} times its factor", fields[key].metadata)
-    return dataclasses.replace(training, **products), found
+    return dataclasses.replace(training, **products), rates
 
 
 def check_kind(
@@ -338,7 +338,7 @@ def check_kind(
         )
     if kind not in (None, "molecules"):
         if training.augment:
-            raise InputError("training.augment=true: turns molecules; accepted: false (images: model.copies of cnn)")
+            raise InputError("training.augment=true: rotates molecules; accepted: false (images: model.copies of cnn)")
         if match is not None:
             raise InputError(f"match: counts weights of networks of molecules, not of {kind}; accepted: null")
 
@@ -373,7 +373,7 @@ def _parse_linearised(values: dict[str, Any], L: Any, nu: Any) -> NtkConfig:
     return build(NtkConfig, {**own, "of": of, "network": network}, "model.")
 
 
-def _parse_model(cls: type[ModelConfig], values: dict[str, Any], L: Any, nu: Any, said: str) -> ModelConfig:
+def _parse_model(cls: type[ModelConfig], values: dict[str, Any], L: Any, nu: Any, choice: str) -> ModelConfig:
     fields = {f.name: f for f in dataclasses.fields(cls)}
     for knob, value in (("L", L), ("nu", nu)):
         if value is None:
@@ -383,5 +383,5 @@ def _parse_model(cls: type[ModelConfig], values: dict[str, Any], L: Any, nu: Any
         elif check(value, int, knob, {"low": 0}) != cls.lacks[knob]:
             natural = cls.lacks[knob]
             accepted = "null" if natural is None else f"null or {natural}"
-            raise LacksKnob(f"{knob}={value}: {said} has no {knob}; accepted: {accepted}")
+            raise LacksKnob(f"{knob}={value}: {choice} has no {knob}; accepted: {accepted}")
     return build(cls, values, "model.")

@@ -23,9 +23,9 @@ FOLDER = CONF / "tuned"
 NOT_THE_PROBLEM = frozenset({
     "pool", "holdout", "holdout_frames", "test", "seed", "subset_seed", "disjoint_seeds", "walkers", "workers", "cache",
 })  # fmt: skip
-"""Keys of a data section that say how many frames there are, which, or how they are made, but not what is learned."""
+"""Keys of a data section that choose frames, their number or how they are made, but do not change the problem."""
 NOT_THE_RATE = frozenset({"learning_rate", "max_steps", "warmup_steps", "precision", "compile"})
-"""Training settings for which a tuned rate need not have been tuned: the length of training and round-off."""
+"""Training settings in which a run may differ from those its rate was tuned with: length of training, round-off."""
 
 KNOBS = ("L", "nu", "edge_lmax")
 SHOWN = frozenset({"architecture", *KNOBS})
@@ -103,7 +103,7 @@ def tuned_rates(name: str, data: Mapping[str, Any], model: Mapping[str, Any], tr
     try:
         changed = path.stat().st_mtime_ns
     except OSError:
-        there = ", ".join(sorted(found.stem for found in FOLDER.glob("*.yaml"))) or "none yet"
+        there = ", ".join(sorted(file.stem for file in FOLDER.glob("*.yaml"))) or "none yet"
         raise InputError(
             f"training.tuned={name}: no file {path}; accepted: null or a name in conf/tuned (there: {there}); "
             "python -m experiments.runs.tune makes one"
@@ -147,11 +147,11 @@ def _difference(entry: Mapping[str, Any], wanted: tuple[dict[str, Any], dict[str
     pairs = [("data", data, wanted[0]), ("training", training, wanted[2])]
     if model["architecture"] == wanted[1]["architecture"]:
         pairs.insert(1, ("model", model, wanted[1]))
-    said = [
+    differing = [
         f"{section}.{key}={has.get(key)}"
         for section, has, asked in pairs
         for key in sorted({*has, *asked} - SHOWN)
         if has.get(key) != asked.get(key)
     ]
-    where = f"{short_name(model)} on {entry.get('dataset')}"
-    return f"{where} ({', '.join(said)})" if said else where
+    name = f"{short_name(model)} on {entry.get('dataset')}"
+    return f"{name} ({', '.join(differing)})" if differing else name

@@ -25,10 +25,10 @@ OLDEST_GPU = (7, 0)
 
 def compiler() -> str | None:
     """Return the C++ compiler as `cxx` does; without one warn once per process and return None."""
-    found = cxx()
-    if found is None:
+    command = cxx()
+    if command is None:
         warn("no C++ compiler (g++) found: training eagerly, several times slower")
-    return found
+    return command
 
 
 def cxx() -> str | None:
@@ -54,7 +54,7 @@ def lacking(device: torch.device) -> dict[str, str]:
         missing = {"triton": _triton(), "compiler": _cc(), "headers": _headers(), "gpu": _too_old(device)}
     else:
         missing = {"device": f"{device.type}: compiled for cpu and cuda only"}
-    return {part: said for part, said in missing.items() if said is not None}
+    return {part: problem for part, problem in missing.items() if problem is not None}
 
 
 def _triton() -> str | None:

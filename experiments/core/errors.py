@@ -29,13 +29,13 @@ class DeviceLost(RuntimeError):
 def one_line(error: Exception) -> str:
     """Return the message of a library's exception as one line that names key, value and the accepted values."""
     text = str(error)
-    if found := re.search(r"Could not find '([^']+)/([^'/]+)'\n+Available options in '[^']+':\n((?:\t.*\n?)+)", text):
-        group, option, options = found.groups()
+    if match := re.search(r"Could not find '([^']+)/([^'/]+)'\n+Available options in '[^']+':\n((?:\t.*\n?)+)", text):
+        group, option, options = match.groups()
         return f"{group}={option}: no such choice; accepted: {' | '.join(options.split())}"
-    if found := re.search(r"Could not override '([^']+)'", text):
-        return f"{found[1]}: unknown key; accepted: the keys that python -m experiments --cfg job lists"
+    if match := re.search(r"Could not override '([^']+)'", text):
+        return f"{match[1]}: unknown key; accepted: the keys that python -m experiments --cfg job lists"
     if isinstance(override := getattr(error, "override", None), str):  # Hydra's parser did not understand it
         return f"{override}: {text.splitlines()[0]}; accepted: KEY=VALUE"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    wanted = [line for line in lines if not line.startswith(("full_key:", "object_type=", "reference_type=", "See "))]
-    return "; ".join(wanted) or type(error).__name__
+    useful = [line for line in lines if not line.startswith(("full_key:", "object_type=", "reference_type=", "See "))]
+    return "; ".join(useful) or type(error).__name__

@@ -21,9 +21,9 @@ from experiments.core.processes import Process
 TEMPORARY = ".aside-"
 """Prefix of files and directories being written; their names say which process writes them."""
 ABANDONED_SECONDS = 120.0
-"""An aside of another machine is left alone for this long."""
+"""A temporary file of another machine is left alone for this long."""
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.ESTALE)
-"""What a full, read-only, broken or lost disk says: no fault of the run that hears it."""
+"""Error numbers of a full, read-only, broken or lost disk, for which no run is to blame."""
 
 
 def temporary_for(path: Path) -> Path:
@@ -101,8 +101,7 @@ def create_json(path: Path, content: Any, durable: bool = True) -> bool:
 
 
 def read_json(path: Path) -> Any:
-    """Return a JSON file's content; None if there is none or it is damaged (by a torn disk, since writes are
-    atomic)."""
+    """Return a JSON file's content; None if there is none or a torn disk damaged it (writes are atomic)."""
     try:
         return json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
@@ -157,7 +156,7 @@ def age(path: Path) -> float:
 
 
 def abandoned(temporary: Path) -> bool:
-    """Return whether the writer of `temporary` is gone: known on its own machine, guessed from the file's age on
+    """Return whether the writer of `temporary` is gone: known on its own machine, guessed by the file's age on
     others."""
     me = Process.this()
     machine, pid, started = [*temporary.name.removeprefix(TEMPORARY).split("-"), "", "", ""][:3]
@@ -179,9 +178,9 @@ def remove_abandoned(directory: Path, deep: bool = True) -> None:
     """Delete temporary files that killed writers left in `directory`; with `deep`, also below it."""
     # os.walk passes over directories that others delete or rename meanwhile; Path.rglob would raise.
     for place, directories, names in os.walk(directory):
-        found = [name for name in (*directories, *names) if name.startswith(TEMPORARY)]
-        directories[:] = [name for name in directories if deep and name not in found]
-        for leftover in (Path(place) / name for name in found):
+        temporary = [name for name in (*directories, *names) if name.startswith(TEMPORARY)]
+        directories[:] = [name for name in directories if deep and name not in temporary]
+        for leftover in (Path(place) / name for name in temporary):
             if abandoned(leftover):
                 if leftover.is_dir():
                     shutil.rmtree(leftover, ignore_errors=True)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 NVIDIA = Path("/proc/driver/nvidia")
-"""Where the driver says of itself what it is; reading it wakes no GPU."""
+"""The driver's own files about itself; reading them wakes no GPU."""
 SMI_SECONDS = 10.0
-"""nvidia-smi takes up to seconds where no process holds the driver, and hangs with a GPU that is lost."""
+"""nvidia-smi takes up to seconds if no process holds the driver, and hangs if a GPU is lost."""
 
 
 def computed_with(device: str) -> dict[str, str | None]:
@@ -50,24 +50,23 @@ def _model(device: str) -> str | None:
 
 @functools.cache
 def driver() -> str | None:
-    """Return the version of this machine's NVIDIA driver, None if there is none or it does not say; ask once per
-    process."""
+    """Return the version of this machine's NVIDIA driver, None if there is none or it does not say; cached."""
     try:
         # NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  550.54.15  Release Build  (…)
-        found = re.search(r"\s(\d+\.\d+(?:\.\d+)?)\s", (NVIDIA / "version").read_text())
+        version = re.search(r"\s(\d+\.\d+(?:\.\d+)?)\s", (NVIDIA / "version").read_text())
     except (OSError, ValueError):  # a container or WSL, whose nvidia-smi may know
-        found = None
-    return _smi_driver() if found is None else found[1]
+        version = None
+    return _smi_driver() if version is None else version[1]
 
 
 def _smi_driver() -> str | None:
     command = ("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
     try:
-        said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=SMI_SECONDS).stdout
+        output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=SMI_SECONDS).stdout
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
-    found = re.match(r"\s*(\d[\d.]*)\s*$", said.partition("\n")[0])  # one line a GPU, all with one driver
-    return None if found is None else found[1]
+    version = re.match(r"\s*(\d[\d.]*)\s*$", output.partition("\n")[0])  # one line a GPU, all with one driver
+    return None if version is None else version[1]
 
 
 def models_here() -> list[str]:
@@ -75,9 +74,9 @@ def models_here() -> list[str]:
     names = set()
     for path in NVIDIA.glob("gpus/*/information"):
         try:
-            found = re.search(r"^Model:\s*(\S.*?)\s*$", path.read_text(), re.MULTILINE)
+            model = re.search(r"^Model:\s*(\S.*?)\s*$", path.read_text(), re.MULTILINE)
         except (OSError, ValueError):
             continue
-        if found is not None and found[1] != "Unknown":  # some drivers say so of a GPU that sleeps
-            names.add(found[1])
+        if model is not None and model[1] != "Unknown":  # some drivers say so of a GPU that sleeps
+            names.add(model[1])
     return sorted(names)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
-"""A scheduler's or a shell's TERM, Ctrl-C, and the warning that submitit asks Slurm for."""
+"""Signals that ask to stop: TERM of a scheduler or shell, Ctrl-C, and the warning that submitit asks Slurm for."""
 
 
 class StopRequest:
@@ -48,8 +48,10 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def sigterm_raises() -> Iterator[None]:
-    """Make a SIGTERM raise `Terminated` inside the context; do nothing outside the main thread, which alone can set
-    handlers."""
+    """Make a SIGTERM raise `Terminated` inside the context.
+
+    Nothing changes outside the main thread, for only the main thread can set handlers.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,5 +1,5 @@
-"""Isotropic kernels, how fast their spectra fall, and the exponents of learning curves that follow; and the descriptor
-of molecules that kernels of forces stand on (1/r of all pairs)."""
+"""Isotropic kernels, the decay of their spectra and the learning-curve exponents that follow from it; and the
+descriptor 1/r of all pairs of atoms, which kernels of forces use."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ KINDS = {
     "voxels": "voxels",
     "jets": "momenta",
 }
-"""By the name that `data.source` gives."""
+"""Kind of examples by `data.source`."""
 
 
 def kind_of(data: Mapping[str, Any]) -> str | None:

@@ -69,8 +69,8 @@ LEASES = Leases()
 
 
 def lease_lives(lease: Path) -> bool:
-    """Return whether the process that holds `lease` lives: known on its own machine, judged by the lease's age
-    elsewhere."""
+    """Return whether the process that holds `lease` lives: known on its own machine, judged by the lease's age on
+    others."""
     process = Process.read(files.read_json(lease))
     if process is None:
         return False
@@ -107,7 +107,7 @@ def exclusive(
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + patience
-    told = False
+    announced = False
     while True:
         latest = max(_numbers(lock), default=0)
         held, mine = (lock.with_name(f"{lock.name}-{number}.json") for number in (latest, latest + 1))
@@ -119,9 +119,9 @@ def exclusive(
         if time.monotonic() > until:
             who = files.read_json(held) or {}
             raise TimeoutError(f"{held}: {refusal.format(pid=who.get('pid'), host=who.get('host'))}")
-        if not told:
+        if not announced:
             waiting()
-            told = True
+            announced = True
         time.sleep(0.2)
     LEASES.hold(mine)
     try:
@@ -138,5 +138,5 @@ def exclusive(
 def _numbers(lock: Path) -> list[int]:
     prefix, ending = f"{lock.name}-", ".json"
     names = (path.name for path in lock.parent.iterdir())
-    found = (name[len(prefix) : -len(ending)] for name in names if name.startswith(prefix) and name.endswith(ending))
-    return [int(number) for number in found if number.isdigit()]
+    numbers = (name[len(prefix) : -len(ending)] for name in names if name.startswith(prefix) and name.endswith(ending))
+    return [int(number) for number in numbers if number.isdigit()]

@@ -1,6 +1,6 @@
 """Build a frozen dataclass from a configuration section, or say in one line what is wrong with the section.
 
-A field's annotation gives its type; `setting` gives its default, its range and what else is known of it.
+A field's annotation gives its type; `setting` gives its default, its range and its part in the run's identity.
 """
 
 from __future__ import annotations
@@ -124,8 +124,8 @@ def check(value: Any, kind: Any, where: str, metadata: Mapping[str, Any] = types
 
 @functools.cache
 def _hints(cls: type) -> dict[str, Any]:
-    """Return the types of a dataclass's fields (evaluating them takes half a millisecond, and a sweep has thousands of
-    runs)."""
+    """Return the types of a dataclass's fields, cached: a sweep has thousands of runs, and each takes half a
+    millisecond."""
     return typing.get_type_hints(cls)
 
 

@@ -19,8 +19,10 @@ def format_error(value: float, unit: str) -> str:
 
 
 def validation_error(record: Mapping[str, Any]) -> tuple[str, str]:
-    """Return what a history record measured on the validation set and its error: `("forces", "12.3 meV/Å")`, or `("",
-    "")`."""
+    """Return what a history record measured on the validation set and its error: `("forces", "12.3 meV/Å")`.
+
+    Empty texts if it measured nothing.
+    """
     for metric, (name, unit) in _VALIDATION_METRICS.items():
         if (error := record.get(f"holdout_{metric}")) is not None:
             return name, f"{1000 * error:.1f} m{unit}" if unit else f"{error:.3f}"

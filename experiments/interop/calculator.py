@@ -1,4 +1,4 @@
-"""A finished run as a calculator of ASE: relaxations, vibrations and molecular dynamics with what was trained."""
+"""A finished run as an ASE calculator: relaxations, vibrations and molecular dynamics with the trained model."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ class EquilawCalculator(Calculator):  # type: ignore[misc]
         super().calculate(atoms, properties, system_changes)
         frames = _frames(self.atoms)
         self.trained.check(frames)
-        found = self.trained.geometry(frames)
-        self.results = {"forces": found.forces[0]}
+        predicted = self.trained.geometry(frames)
+        self.results = {"forces": predicted.forces[0]}
         try:
-            energy = float(found.energies[0] + self.trained.constants(frames.numbers)[0])
+            energy = float(predicted.energies[0] + self.trained.constants(frames.numbers)[0])
         except InputError:
             if {"energy", "free_energy"} & set(properties):
                 raise

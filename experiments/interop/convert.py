@@ -53,15 +53,15 @@ def read(path: Path) -> tuple[Converted, dict[str, str]]:
         if "hyper_parameters" in content and "state_dict" in content:
             settings = content["hyper_parameters"]["model"]
             version = content["hyper_parameters"]["info_dict"]["versions"]["nequip"]
-            made = from_nequip.converted(from_nequip.averaged(content), settings)
-            return made, {"package": "nequip", "version": str(version), **source}
+            network = from_nequip.converted(from_nequip.averaged(content), settings)
+            return network, {"package": "nequip", "version": str(version), **source}
         settings = json.loads(content["settings"])
-        made = from_mace.converted(content["tensors"], settings)
+        network = from_mace.converted(content["tensors"], settings)
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: lacks {error}; accepted: a checkpoint of nequip-train, or what {EXPORT} wrote"
         ) from None
-    return made, {"package": settings["package"], "version": settings["version"], **source}
+    return network, {"package": settings["package"], "version": settings["version"], **source}
 
 
 def write(network: Converted, source: dict[str, str], directory: Path) -> None:

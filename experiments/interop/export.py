@@ -7,8 +7,8 @@ you trust. FILE.pt can be read by anybody (`torch.load(weights_only=True)`), and
 experiments.interop.convert` does. It needs nothing of equilaw but this file; the variable lets e3nn 0.4 read its
 tables under torch ≥ 2.6.
 
-Coupling tensors U (megabytes, and in a basis that depends on how they were made) are left out. What counts is the
-function a ↦ U(a, …, a); its values at random points determine it, and stand in the file.
+Coupling tensors U (megabytes, and in a basis that depends on how they were made) are left out. Only the function
+a ↦ U(a, …, a) matters; its values at random points determine it, and the file holds those.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ def export_model(model: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     import mace
     from mace.tools.scripts_utils import extract_config_mace_model
 
-    found = extract_config_mace_model(model)
-    if "error" in found:
-        raise SystemExit(f"{type(model).__name__}: {found['error']}; accepted: ScaleShiftMACE")
-    settings = {name: jsonable(value) for name, value in found.items()}
+    extracted = extract_config_mace_model(model)
+    if "error" in extracted:
+        raise SystemExit(f"{type(model).__name__}: {extracted['error']}; accepted: ScaleShiftMACE")
+    settings = {name: jsonable(value) for name, value in extracted.items()}
     settings |= {"package": "mace-torch", "version": mace.__version__, "model": type(model).__name__}
     settings["interactions"] = [type(block).__name__ for block in model.interactions]
     settings["neighbours"] = [float(block.avg_num_neighbors) for block in model.interactions]

@@ -1,9 +1,9 @@
 """Models of mace-torch (ScaleShiftMACE) as ours.
 
-Where the package has two linear maps in a row that ours merges (embedding and first "up" map; the first layer's node
-map and the choice by species behind it), the product of their weights is taken. The couplings of its symmetric
-contraction are another basis, partly of duplicates, of the same functions; weights are carried over by values at
-points (see `experiments.interop.export`). Weights that cannot reach the energy are dropped.
+Two linear maps in a row of the package that ours merges (embedding and first "up" map; the first layer's node map and
+the species-dependent map after it) become the product of their weights. The couplings of its symmetric contraction are
+another basis, partly of duplicates, of the same functions; weights are converted by values at points (see
+`experiments.interop.export`). Weights that cannot reach the energy are dropped.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from experiments.nn.contraction import Term, couplings
 from experiments.runs.converted import Converted, named, shaped
 
 FIRST = {"RealAgnosticInteractionBlock": False, "RealAgnosticResidualInteractionBlock": True}
-"""The package's first interaction: whether it has a residual."""
+"""Classes of the package's first interaction; True: with a residual."""
 PLAIN: dict[str, Sequence[Any]] = {
     "model": ("ScaleShiftMACE",),
     "interaction_cls_first": tuple(FIRST),
@@ -42,7 +42,7 @@ PLAIN: dict[str, Sequence[Any]] = {
     "embedding_specs": (None,),
     "edge_irreps": (None,),
 }
-"""Settings that the package has and ours has not: what they have to be."""
+"""Accepted values of settings that only the package has."""
 
 
 def config_of(settings: Mapping[str, Any]) -> MaceConfig:
@@ -189,10 +189,10 @@ def _basis(term: Term, l_in: int, points: Tensor, values: Tensor, rounding: floa
     for _ in range(term.order - 1):
         at = torch.einsum("na,na...->n...", points[:, : (l_in + 1) ** 2], at)
     left, right = at.flatten(0, 1), values.flatten(0, 1)
-    found: Tensor = torch.linalg.lstsq(left, right).solution
-    if (left @ found - right).abs().max() > rounding * right.abs().max():
+    basis: Tensor = torch.linalg.lstsq(left, right).solution
+    if (left @ basis - right).abs().max() > rounding * right.abs().max():
         raise InputError(
             f"couplings of order {term.order} to degree {term.degree}: not those of features of natural parity; "
             "accepted: models without use_so3"
         )
-    return found
+    return basis

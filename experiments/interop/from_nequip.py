@@ -33,7 +33,7 @@ PLAIN: dict[str, tuple[Any, ...]] = {
     "convnet_nonlinearity_scalars": ({"e": "silu", "o": "tanh"},),
     "convnet_nonlinearity_gates": ({"e": "silu", "o": "tanh"},),
 }
-"""Settings that the package has and ours has not: what they have to be, the package's default first."""
+"""Accepted values of settings that only the package has, its default first."""
 KNOWN = (
     "_target_", "seed", "model_dtype", "compile_mode", "type_names", "r_max", "num_layers", "l_max", "parity",
     "num_features", "type_embed_num_features", "radial_mlp_depth", "radial_mlp_width", "num_bessels",
@@ -41,7 +41,7 @@ KNOWN = (
     "per_type_energy_scales_trainable", "per_type_energy_shifts_trainable", "do_derivatives",
     "readout_mlp_hidden_layers_width", "readout_mlp_nonlinearity", *PLAIN,
 )  # fmt: skip
-"""Arguments of the builder, all of which are read or change nothing here."""
+"""Accepted arguments of the builder: each is read, or changes nothing here."""
 
 
 def config_of(settings: Mapping[str, Any]) -> NequipConfig:
@@ -166,10 +166,10 @@ def averaged(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _neighbours(settings: Mapping[str, Any]) -> float:
-    found = settings["avg_num_neighbors"]
-    values = set(found.values()) if isinstance(found, Mapping) else {found}
+    numbers = settings["avg_num_neighbors"]
+    values = set(numbers.values()) if isinstance(numbers, Mapping) else {numbers}
     if len(values) != 1:
-        raise InputError(f"avg_num_neighbors={dict(found)}: accepted: one number for all elements")
+        raise InputError(f"avg_num_neighbors={dict(numbers)}: accepted: one number for all elements")
     return float(values.pop())
 
 
@@ -250,10 +250,10 @@ def _layer(
     flat, start = named(state, f"{theirs}.linear_2.weight"), 0
     for name in map(str, summed):
         width = config.channels * (len(columns) if name == name_of(SCALAR) else 1)
-        listed, wanted = ([path for path in some if path[2] == name] for some in (paths, own))
+        listed, kept = ([path for path in some if path[2] == name] for some in (paths, own))
         size = len(listed) * c * width
         down = flat[start : start + size].reshape(len(listed), c, -1, config.channels)
-        down = down[[listed.index(path) for path in wanted]]
+        down = down[[listed.index(path) for path in kept]]
         out[f"{ours}.down.{name}"] = down[:, :, columns] if name == name_of(SCALAR) else down
         start += size
     if not any(f"{ours}.self" in parameter.name for parameter in network.parameters()):

@@ -18,7 +18,7 @@ class MaceConfig:
     closed_form: ClassVar[bool] = False
     group: ClassVar[str] = "E(3)"
     lacks: ClassVar[Mapping[str, int | None]] = {}
-    """Knobs that it does not have, with the value that they would have all the same (null: none)."""
+    """Knobs that it lacks, with their implied value, which is accepted like null (None: there is none)."""
 
     L: int = setting(1, low=0, high=3)
     """Highest degree of the messages passed between layers."""
@@ -68,7 +68,7 @@ class NequipConfig:
     readout_hidden: int | None = setting(16, low=1, high=1024)
     """Channels between the two linear maps of the readout; null: a single map."""
     self_connection: str = setting("species", choices=("species", "embedding"))
-    """What weighs the matrices of a self-connection: the element, or its embedding."""
+    """Input that weighs the matrices of a self-connection: the element, or its embedding."""
     first_self_connection: bool = setting(True)
     """Whether the first layer has one."""
     prune: str = setting("all", choices=("all", "last", "none"))
@@ -346,7 +346,7 @@ MODELS: dict[str, type[ModelConfig]] = {
         *GROUP_CONFIGS,
     )
 }
-"""By the name that `model.architecture` gives."""
+"""Settings class by `model.architecture`."""
 
 
 def takes(config: ModelConfig | type[ModelConfig]) -> tuple[str, ...]:

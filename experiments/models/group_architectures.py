@@ -60,7 +60,7 @@ class CnnConfig(Readout):
     kernel: int = setting(5, low=1, high=15)
     """Pixels of a kernel's side, odd."""
     copies: int = setting(1, low=1, high=64)
-    """What training sees of an image: itself and so many less one turned copies of it."""
+    """Copies of an image in training: itself and `copies` − 1 rotated ones."""
     instance_norm: bool = setting(False, since=2)
     """Channels before every nonlinearity but the last by their mean and size over the grid, and pool by the mean."""
 

@@ -1,7 +1,7 @@
 """Harmonic network: features with rotation orders, filters that are circular harmonics (Worrall et al. 2017).
 
 arXiv 1612.04642. A filter of order m is W_m(r, φ) = R(r)·e^{i(mφ + β)} with radial profile R and phase β learned
-(eq. 4), here R = Σ_j w_j·(ring j). Where an image turns by θ, its correlation with W_m turns along and is multiplied by
+(eq. 4), here R = Σ_j w_j·(ring j). If an image is rotated by θ, so is its correlation with W_m, and it is multiplied by
 e^{imθ}; correlations of a feature of order m' with W_m have order m' + m (eq. 7). A layer sums, for each order from 0
 to `max_order`, over all orders before it; the nonlinearity ReLU(|z| + b)·z/|z| (eq. 10) and the soft maximum of |z|
 over the grid keep the symmetry. The paper sums magnitudes over orders; here the readout sees those of each.
@@ -61,9 +61,9 @@ class Harmonic:
         taps = np.stack(np.meshgrid(axes, axes, indexing="ij"), -1).reshape(-1, 2)
         parts = []
         for order in range(-config.max_order, config.max_order + 1):
-            found = filters(taps, float(half), config.n_rings, order)
-            size = np.sqrt((np.abs(found) ** 2).sum(1, keepdims=True))
-            basis = found / np.where(size > 0, size, 1.0)
+            rings = filters(taps, float(half), config.n_rings, order)
+            size = np.sqrt((np.abs(rings) ** 2).sum(1, keepdims=True))
+            basis = rings / np.where(size > 0, size, 1.0)
             parts.append(np.block([[basis.real, basis.imag], [-basis.imag, basis.real]]))
         wanted = [[o - i + config.max_order for i in orders for o in self.orders] for orders in (range(1), self.orders)]
         self._bases = [Constant(torch.as_tensor(np.array(parts)[places])) for places in wanted]
@@ -97,10 +97,10 @@ class Harmonic:
         c, orders = self.config.channels, len(self.orders)
         x = inputs
         for t in range(self.config.n_layers):
-            found = correlate(x, self._kernel(params, t)).reshape(p, batch, orders, c, 2, *space)
-            size = ((found * found).sum(4, keepdim=True) + TINY).sqrt()
+            y = correlate(x, self._kernel(params, t)).reshape(p, batch, orders, c, 2, *space)
+            size = ((y * y).sum(4, keepdim=True) + TINY).sqrt()
             bias = params[f"layer{t}.bias"].reshape(p, 1, orders, c, 1, 1, 1)
-            z = found * (torch.relu(size + bias) / size)
+            z = y * (torch.relu(size + bias) / size)
             x = z.reshape(p, batch, orders * c * 2, *space)
         return z
 
@@ -111,8 +111,7 @@ class Harmonic:
         return readout(params, pooled(size, 4).flatten(2))
 
     def _kernel(self, params: Tensors, t: int) -> Tensor:
-        """Return the kernel `[p, orders·C'·2, orders·C·(2), side, side]`, which does a complex product as four real
-        ones."""
+        """Return the kernel `[p, orders·C'·2, orders·C·(2), side, side]`: complex products as real ones."""
         orders, before = self.inputs_of(t)
         side, c = self.config.kernel, self.config.channels
         scale = 1 / math.sqrt(self.config.n_rings * before * len(orders))

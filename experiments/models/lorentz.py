@@ -41,7 +41,7 @@ from experiments.nn.radial import scaled_silu
 from experiments.tasks.task import Tensors
 
 UNIT = 10.0
-"""GeV."""
+"""Unit of momenta in GeV."""
 NO_MASS = 1e-9
 """Square of a jet's mass over that of its energy below which it is round-off."""
 METRIC = (1.0, -1.0, -1.0, -1.0)
@@ -50,7 +50,7 @@ _dual = np.zeros((4, 4, 4, 4))
 for _m, _n, _r, _s in itertools.permutations(range(4)):
     _dual[_m, _n, _r, _s] = 0.5 * METRIC[_n] * METRIC[_r] * round(np.linalg.det(np.eye(4)[[_m, _n, _r, _s]]))
 _DUAL = Constant(torch.as_tensor(_dual))
-"""½ ε^{μνρσ} with ν and ρ lowered: what takes an antisymmetric tensor with mixed indices to its dual."""
+"""½ ε^{μνρσ} with ν and ρ lowered: takes an antisymmetric tensor with mixed indices to its dual."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Layer:
     """Numbers of products of one layer by kind, each product of all channels; 0: the layer does not make this kind."""
 
     pairs: int
-    """Functions f."""
+    """Number of functions f."""
     scalars: int
     vectors: int
     antisymmetric: int
@@ -104,7 +104,7 @@ def squashed(x: Tensor) -> Tensor:
 
 
 class Lorentz:
-    """The network as a function of packed weights and momenta `[p, B, n, 4]` (E, p_x, p_y, p_z); all-zero rows are
+    """The network as a function of packed weights and momenta `[p, B, n, 4]` (E, p_x, p_y, p_z); zero rows are
     padding."""
 
     def __init__(self, config: LorentzConfig, shape: tuple[int, ...], outputs: int) -> None:
@@ -138,8 +138,8 @@ class Lorentz:
         return readout(params, (scalars * real[..., None]).sum(2) * (1 / math.sqrt(self.n_particles)))
 
     def features(self, params: Tensors, inputs: Tensor) -> list[Features]:
-        """Return the features of all particles after the embedding and after every layer; momenta may be in any
-        frame."""
+        """Return the features of all particles, after the embedding and after every layer; momenta may be in
+        any frame."""
         momenta = inputs * (1 / UNIT)
         metric = _METRIC.like(inputs)
         real = (inputs[..., 0] > 0).to(inputs.dtype)
@@ -156,7 +156,7 @@ class Lorentz:
         return out
 
     def _layer(self, t: int, params: Tensors, x: Features, momenta: Tensor, f: Tensor, metric: Tensor) -> Features:
-        """Mix all products (see the module); `f` holds the weight of every pair of particles, for each product with
+        """Mix all products (see the module); `f` holds the weight of every pair of particles for each product with
         p_ij."""
         layer, name, c = self.layers[t], f"layer{t}", self.config.channels
         f_ss, f_sv, *others = torch.split(f, c, 2)
@@ -282,8 +282,7 @@ def _weighed(separation: Tensor, real: Tensor, params: Tensors, name: str) -> Te
 
 
 def _summed(f: Tensor, *values: Tensor) -> list[Tensor]:
-    """Sum over particles, Σ_j f_ij x_j, for each of `values`: `[p, B, C, i, j]` and `[p, B, j, …, C]` → `[p, B, i, …,
-    C]`."""
+    """Sum f_ij x_j over j, for each x of `values`: `[p, B, C, i, j]` and `[p, B, j, …, C]` → `[p, B, i, …, C]`."""
     flat = [x.flatten(3, -2) if x.ndim > 4 else x[..., None, :] for x in values]  # [p, B, j, numbers, C]
     together = f @ torch.cat(flat, 3).permute(0, 1, 4, 2, 3)
     parts = torch.split(together.permute(0, 1, 3, 4, 2), [x.shape[3] for x in flat], 3)

@@ -50,8 +50,8 @@ def plan(config: MaceConfig) -> tuple[Layer, ...]:
     """List the layers with the degrees that both exist (forward) and reach the energy (backward)."""
     edge = config.edge_lmax
     orders = range(1, config.nu + 1)
-    made = tuple(d for d in range(config.L + 1) if any(couplings(edge, d, o).shape[-1] for o in orders))
-    exist = [(0,), *[made] * (config.n_layers - 1)]  # degrees of node features before each layer
+    messages = tuple(d for d in range(config.L + 1) if any(couplings(edge, d, o).shape[-1] for o in orders))
+    exist = [(0,), *[messages] * (config.n_layers - 1)]  # degrees of node features before each layer
     layers: list[Layer] = []
     outputs: tuple[int, ...] = (0,)
     for t in reversed(range(config.n_layers)):

@@ -15,8 +15,7 @@ from experiments.tasks.task import Tensors
 
 
 class Mlp:
-    """The network as a function of packed weights and arrays `[p, B, …]`; it does not know how their numbers are
-    arranged."""
+    """The network as a function of packed weights and arrays `[p, B, …]`; it ignores how their numbers are arranged."""
 
     def __init__(self, config: MlpConfig, shape: tuple[int, ...], outputs: int) -> None:
         self.widths = [math.prod(shape), *[config.channels] * config.n_layers, outputs]

@@ -11,7 +11,7 @@ and the energy of an atom is an MLP of its last h; forces are its gradient, as f
 map of a message's MLP commutes with the sum over neighbours and the envelope, and so acts once an atom.
 
 Every message carries the envelope, so that the energy has two continuous derivatives where an atom leaves the cutoff;
-SiLU has all. Rotations are learned from data, with `training.augment=true` from turned copies of them.
+SiLU has all. Rotations are learned from data, with `training.augment=true` from rotated frames.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ class Mpnn:
         return _maps(params, [(hidden, "readout.1")]) * graph.atoms[..., None]
 
     def _hidden(self, name: str, params: Mapping[str, Tensor], graph: Graph, h: Tensor, seen: Tensor) -> Tensor:
-        """Return the hidden layers of the messages `[p, n, k, C]`; parts that depend on one atom are computed once per
-        atom."""
+        """Return the hidden layers of the messages `[p, n, k, C]`; parts that depend on one atom are computed once for
+        it."""
         p, n, k, width = seen.shape
         scale = math.sqrt(1 / 3)  # three inputs of unit size are added
         receiver = _maps(params, [(h, f"{name}.receiver")]) + params[f"{name}.bias.0"][:, None]

@@ -7,8 +7,8 @@ Layout: channels last, `[p, n, 2l+1, C]` for every irrep of O(3). One layer is, 
 with a radial network R on trainable Bessel functions times a polynomial cutoff, and sums over all paths to an irrep
 followed by one linear map; the readout is two linear maps of the scalars. Normalisations are those of the published
 code (e3nn's: 1/√fan-in for linear maps, also over species; "component" tensor products; second moments of one).
-Scale and shift of its energies are the task's: scale and baseline come from the training frames. `species_scales`
-adds what the package's `per_type_energy_scales` are.
+Scale and shift of its energies are the task's: scale and baseline come from the training frames. `species_scales` adds
+the package's `per_type_energy_scales`.
 
 `prune=all` leaves out what cannot reach the energy (all but scalars of the last layer, pseudo-tensors of the one
 before, …), so that the identities between function classes hold exactly: one layer ⇒ L irrelevant; edge_lmax=0 ⇒ L
@@ -173,15 +173,15 @@ class Nequip:
         up = torch.cat([linear(h[i], params[f"{name}.up.{name_of(i)}"]) for i in layer.inputs], 2)
         parts = torch.split(gather_senders(up, edges.graph), [2 * degree + 1 for degree, _ in layer.inputs], 3)
         senders = dict(zip(layer.inputs, parts, strict=True))
-        found: dict[Irrep, list[Tensor]] = {}
+        messages: dict[Irrep, list[Tensor]] = {}
         for (left, right), where, convolution in self._convolutions[t]:
             own = {degree: senders[degree, left] for degree in convolution.degrees}
             for degree, x in convolution(own, radial[..., where, :], edges.harmonics).items():
-                found.setdefault((degree, right), []).append(x)
+                messages.setdefault((degree, right), []).append(x)
         scale = params["constant.inverse_neighbours"].sqrt()[:, None, None, None]
         out = {}
         for o in layer.outputs:
-            out[o] = linear(torch.cat(found[o], -1), params[f"{name}.down.{name_of(o)}"]) * scale
+            out[o] = linear(torch.cat(messages[o], -1), params[f"{name}.down.{name_of(o)}"]) * scale
             if self._has_self_connection(t, o):
                 weight = self._of_species(params, params[f"{name}.self.{name_of(o)}"])
                 out[o] = out[o] + species_linear(h[o], edges.one_hot, weight)
@@ -197,8 +197,7 @@ class Nequip:
 
 
 def _by_signs(layer: Layer, edge_lmax: int) -> list[tuple[tuple[int, int], slice, Convolution]]:
-    """List, for each pair of signs (of sender and result), the slice of its paths and the convolution of their
-    degrees."""
+    """List, for each pair of signs (of sender and result), the slice of its paths and their convolution."""
     out = []
     signs = [(i[1], o[1]) for i, _, o in layer.paths]
     for pair in dict.fromkeys(signs):

@@ -53,7 +53,7 @@ NETWORKS: dict[type[ModelConfig], Callable[[Any, int], Trainable]] = {
     PolynomialConfig: Polynomial,
     MpnnConfig: Mpnn,
 }
-"""Settings → network, made of settings and the number of species."""
+"""Network by settings class; called with the settings and the number of species."""
 
 
 def network(config: ModelConfig, n_species: int) -> Trainable:
@@ -77,7 +77,7 @@ EXAMPLE_NETWORKS: dict[type[ModelConfig], Callable[[Any, tuple[int, ...], int], 
     MpnnConfig: lambda config, shape, outputs: Clouds(Mpnn(config, 1, outputs), shape),
     TfnConfig: lambda config, shape, outputs: Clouds(Tfn(config, 1, outputs), shape),
 }
-"""The same for examples that are no molecules: made of settings, the shape of an input and the number of outputs."""
+"""The same for other examples than molecules; called with settings, shape of an input and number of outputs."""
 
 
 def example_network(config: ModelConfig, shape: tuple[int, ...], outputs: int) -> ExampleTrainable:

@@ -129,9 +129,9 @@ class Polynomial:
         energy = species_linear(a[0], edges.one_hot, params["readout.1"])
         x: Features = a
         for k, product in enumerate(self.products, 2):
-            made = self._product(k, torch.cat([x[degree] for degree in product.inputs], 2), joined)
-            energy = energy + species_linear(made[0], edges.one_hot, params[f"readout.{k}"])
-            x = {degree: linear(made[degree], params[f"mix.{k}.{degree}"]) for degree in product.outputs}
+            products = self._product(k, torch.cat([x[degree] for degree in product.inputs], 2), joined)
+            energy = energy + species_linear(products[0], edges.one_hot, params[f"readout.{k}"])
+            x = {degree: linear(products[degree], params[f"mix.{k}.{degree}"]) for degree in product.outputs}
         return energy[:, :, 0, 0] * graph.atoms
 
     def _product(self, k: int, x: Tensor, a: Tensor) -> Features:
@@ -141,10 +141,10 @@ class Polynomial:
         """
         p, n, _, c = x.shape
         pairs = (x[:, :, :, None] * a[:, :, None]).flatten(2, 3)  # [p, n, M₁·M₂, C]
-        made = self._couplings[k - 2].like(x) @ pairs  # [p, n, Σ_paths (2l₃+1), C]
+        coupled = self._couplings[k - 2].like(x) @ pairs  # [p, n, Σ_paths (2l₃+1), C]
         product = self.products[k - 2]
         degrees = sorted({result for _, _, result in product.paths})
-        parts = torch.split(made, [(2 * degree + 1) * product.into(degree) for degree in degrees], 2)
+        parts = torch.split(coupled, [(2 * degree + 1) * product.into(degree) for degree in degrees], 2)
         return {
             degree: part.reshape(p, n, -1, 2 * degree + 1, c).transpose(2, 3).flatten(3)
             for degree, part in zip(degrees, parts, strict=True)

@@ -85,13 +85,13 @@ class ScaleSpace:
         config = self.config
         kernel = kernel_of(params[f"layer{t}.kernel"], config.kernel)  # [p, C', scales·C, side, side]
         width = x[0].shape[2]
-        found = []
+        correlated = []
         for k in range(len(x)):
             seen = x[k : k + config.kernel_scales]
-            found.append(correlate(torch.cat(seen, 2), kernel[:, :, : width * len(seen)], dilation=2**k))
+            correlated.append(correlate(torch.cat(seen, 2), kernel[:, :, : width * len(seen)], dilation=2**k))
         if normalizes(config, t):
-            found = list(normalized(torch.stack(found, 3), 3).unbind(3))
-        return [scaled_silu(with_bias(y, params[f"layer{t}.bias"])) for y in found]
+            correlated = list(normalized(torch.stack(correlated, 3), 3).unbind(3))
+        return [scaled_silu(with_bias(y, params[f"layer{t}.bias"])) for y in correlated]
 
     def outputs(self, params: Tensors, inputs: Tensor) -> Tensor:
         """Map images `[p, B, C, n, m]` to outputs `[p, B, o]`."""

@@ -42,14 +42,14 @@ def kernels(points: Tensor, radius: float, n_rings: int, before: int, after: int
     r = points.norm(dim=1)
     centres = torch.linspace(0, radius, n_rings, dtype=points.dtype) if n_rings > 1 else torch.zeros(1).to(points)
     rings = torch.exp(-0.5 * ((r - centres[:, None]) / RING_WIDTH) ** 2) * (r < radius + 0.5)
-    found = []
+    parts = []
     for degree in range(abs(before - after), before + after + 1):
         harmonics = o3.spherical_harmonics(degree, points, normalize=True, normalization="component")  # [taps, 2j+1]
         if degree > 0:
             harmonics = harmonics * (r > 1e-9)[:, None]
         coupling = o3.wigner_3j(after, before, degree, dtype=points.dtype)
-        found.append(torch.einsum("oij,tj,rt->roit", coupling, harmonics, rings))
-    return torch.cat(found)
+        parts.append(torch.einsum("oij,tj,rt->roit", coupling, harmonics, rings))
+    return torch.cat(parts)
 
 
 class Steerable3d:
@@ -68,9 +68,9 @@ class Steerable3d:
         correlation = torch.exp(-(torch.cdist(taps, taps) ** 2) / (4 * BLUR**2))
         for before in range(config.L + 1):
             for after in range(config.L + 1):
-                found = kernels(taps, float(half), config.n_rings, before, after)
-                size = torch.einsum("noit,tu,noiu->n", found, correlation, found) / (2 * after + 1)
-                self.bases[before, after] = Constant(found / size.clamp(min=1e-30).sqrt()[:, None, None, None])
+                basis = kernels(taps, float(half), config.n_rings, before, after)
+                size = torch.einsum("noit,tu,noiu->n", basis, correlation, basis) / (2 * after + 1)
+                self.bases[before, after] = Constant(basis / size.clamp(min=1e-30).sqrt()[:, None, None, None])
 
     def fields(self, t: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
         """Return (degree, channels) before and after the correlation of layer `t`; gates are scalars."""
@@ -133,5 +133,5 @@ class Steerable3d:
                 # [p, b, C, C'] and [b, 2l'+1, 2l+1, taps] → [p, C', 2l'+1, C, 2l+1, taps]
                 row.append(torch.einsum("pbcd,bojt->pdocjt", weight * scale, basis).flatten(3, 4).flatten(1, 2))
             rows.append(torch.cat(row, 2))
-        found = torch.cat(rows, 1)
-        return found.reshape(*found.shape[:3], *[self.config.kernel] * 3)
+        kernel = torch.cat(rows, 1)
+        return kernel.reshape(*kernel.shape[:3], *[self.config.kernel] * 3)

@@ -1,4 +1,4 @@
-"""Tensors that a network computes with in every call and never trains: couplings, bases, the metric.
+"""Constant tensors that a network uses in every call: couplings, bases, the metric.
 
 Moved from the host in every call, such a tensor would cost a GPU a wait each time, and as a copy inside of a traced
 step it would keep the step from being one CUDA graph.
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes as outside_traces
 
-__all__ = ["Constant", "outside_traces"]  # outside_traces: what is made inside of it is a tensor, also during a trace
+__all__ = ["Constant", "outside_traces"]  # outside_traces: makes real tensors, also during a trace
 
 
 class Constant:

@@ -51,7 +51,7 @@ class Convolution:
             right = (by_degree[l1] * radial[..., i : i + 1, :]).reshape(p * n, k * (2 * l1 + 1), c)
             left = edges[i].reshape(p * n, k * (2 * l1 + 1), 2 * l3 + 1)
             parts.setdefault(l3, []).append((left.transpose(1, 2) @ right).reshape(p, n, 2 * l3 + 1, c))
-        return {degree: torch.cat(found, -1) for degree, found in parts.items()}
+        return {degree: torch.cat(sums, -1) for degree, sums in parts.items()}
 
 
 def _couplings(paths: Sequence[Path], edge_lmax: int) -> Tensor:

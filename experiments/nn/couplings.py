@@ -47,10 +47,10 @@ def chains(degrees: tuple[int, ...], l_out: int, L: int | None = None) -> list[T
 
     With `L`, only chains whose intermediate degrees are at most L and, like the result, of natural parity.
     """
-    found = {degrees[0]: [torch.eye(2 * degrees[0] + 1, dtype=torch.float64)]}
+    by_degree = {degrees[0]: [torch.eye(2 * degrees[0] + 1, dtype=torch.float64)]}
     for step, degree in enumerate(degrees[1:], start=2):
         longer: dict[int, list[Tensor]] = {}
-        for k, tensors in found.items():
+        for k, tensors in by_degree.items():
             for l_next in range(abs(k - degree), k + degree + 1, 1 if L is None else 2):
                 if step == len(degrees) and l_next != l_out:
                     continue
@@ -59,8 +59,8 @@ def chains(degrees: tuple[int, ...], l_out: int, L: int | None = None) -> list[T
                 # √(2l+1)·3j is an isometry D_{l_next} → D_k ⊗ D_degree
                 isometry = math.sqrt(2 * l_next + 1) * o3.wigner_3j(k, degree, l_next, dtype=torch.float64)
                 longer.setdefault(l_next, []).extend(torch.tensordot(t, isometry, 1) for t in tensors)
-        found = dict(sorted(longer.items()))
-    return [t / math.sqrt(2 * l_out + 1) for t in found.get(l_out, [])]
+        by_degree = dict(sorted(longer.items()))
+    return [t / math.sqrt(2 * l_out + 1) for t in by_degree.get(l_out, [])]
 
 
 def _symmetrised(tensor: Tensor, labels: tuple[int, ...]) -> Tensor:

@@ -120,8 +120,8 @@ class SymmetricForm:
 
 
 def _paired(index: NDArray[np.int64], n_rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return pairs `[Q, 2]` of factors that many terms share, and `index` with one row for each pair in place of its
-    factors."""
+    """Return pairs `[Q, 2]` of factors that many terms share, and `index` with each pair replaced by a row of
+    its own."""
     pairs: list[NDArray[np.int64]] = []
     columns = list(index.T)
     done: list[NDArray[np.int64]] = []

@@ -12,9 +12,9 @@ from torch import Tensor
 from experiments.nn.radial import scaled_silu
 
 Irrep = tuple[int, int]
-"""Degree l and sign: 1 where the parity is (−1)^l, as of the harmonics; −1 where it is the opposite (pseudo-tensors).
+"""Degree l and sign: 1 if the parity is (−1)^l, like the harmonics'; −1 if it is the opposite (pseudo-tensors).
 
-In these terms (l₁, s₁) ⊗ Y_{l₂} holds (l₃, s₃) where |l₁ − l₂| ≤ l₃ ≤ l₁ + l₂ and s₁·s₃ = (−1)^(l₁+l₂+l₃).
+In these terms (l₁, s₁) ⊗ Y_{l₂} contains (l₃, s₃) if |l₁ − l₂| ≤ l₃ ≤ l₁ + l₂ and s₁·s₃ = (−1)^(l₁+l₂+l₃).
 """
 SCALAR: Irrep = (0, 1)
 

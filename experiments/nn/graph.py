@@ -1,4 +1,4 @@
-"""What a model sees: a batch of neighbourhoods with a leading pack axis, and the gather that moves node features.
+"""The input of a model: a batch of neighbourhoods with a leading pack axis, and the gather of node features.
 
 Neighbourhoods are padded to `k` slots a node instead of listed as edges. Sums over neighbours are then plain
 contractions (no scatter), and because every pair appears in both directions, the gradient of a gather over
@@ -97,8 +97,8 @@ class Pairs:
 
 
 def pairs_of(graph: Graph) -> Pairs:
-    """Pair up the slots of a graph, in the order of first slots; shapes depend on the graph's shape only, for
-    tracing."""
+    """Pair up the slots of a graph, in the order of first slots; shapes depend on its shape only, so that it can be
+    traced."""
     p, n, k = graph.mask.shape
     slots, m = n * k, max(n * k // 2, 1)
     device = graph.mask.device

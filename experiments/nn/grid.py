@@ -1,6 +1,6 @@
 """Packed correlations on periodic grids of one to three dimensions, and what networks on grids share.
 
-Grids are periodic, so that translations are a group of which nothing is lost at a border: a network is then exactly
+Grids are periodic, so that translations form a group and no pixel is lost at a border: a network is then exactly
 invariant under them. Kernels are stored as `[taps, C, C']`, a matrix between channels for every tap, and scaled by
 1/√(fan-in), so that weights of size one give signals of size one.
 """
@@ -23,8 +23,8 @@ FAINT = 0.1
 CENTRE = 0.347
 """Mean of `experiments.nn.radial.scaled_silu` of normally distributed numbers."""
 VARIATION = 0.05
-"""About how much means over a grid vary between examples (0.01 to 0.04 of digits and of isomers, measured): small
-beside `CENTRE`, which a readout of means as they are would see above all."""
+"""Typical variation of means over a grid between examples (0.01 to 0.04 of digits and of isomers, measured). It is
+small beside `CENTRE`, which would dominate the readout if means were not shifted."""
 _CONVOLUTIONS = (torch.conv1d, torch.conv2d, torch.conv3d)
 
 
@@ -50,8 +50,8 @@ def correlate(x: Tensor, kernel: Tensor, dilation: int = 1) -> Tensor:
     flat = x.transpose(0, 1).reshape(batch, p * channels, *space)
     for axis, side in enumerate(sides):
         flat = _wrapped(flat, axis + 2, dilation * (side // 2))
-    found = _CONVOLUTIONS[len(sides) - 1](flat, kernel.flatten(0, 1), dilation=dilation, groups=p)
-    return found.reshape(batch, p, -1, *space).transpose(0, 1)
+    correlated = _CONVOLUTIONS[len(sides) - 1](flat, kernel.flatten(0, 1), dilation=dilation, groups=p)
+    return correlated.reshape(batch, p, -1, *space).transpose(0, 1)
 
 
 def _wrapped(x: Tensor, axis: int, margin: int) -> Tensor:

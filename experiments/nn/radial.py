@@ -1,4 +1,4 @@
-"""Radial functions: Bessel basis, smooth cutoff and the multilayer perceptron that makes weights of them."""
+"""Radial functions: Bessel basis, smooth cutoff and the multilayer perceptron that turns them into weights."""
 
 from __future__ import annotations
 

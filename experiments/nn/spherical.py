@@ -48,8 +48,10 @@ def spherical_harmonics(lmax: int, unit: Tensor) -> Tensor:
 
 @cache
 def _raise(degree: int) -> Constant:
-    """Return `[(2l−1)·3, 2l+1]`, which makes Y_l of Y_{l−1} ⊗ r̂; normalised on the polar axis, where Y_{l0}(ŷ) =
-    √(2l+1)."""
+    """Return `[(2l−1)·3, 2l+1]`, the map from Y_{l−1} ⊗ r̂ to Y_l.
+
+    Normalised on the polar axis, where Y_{l0}(ŷ) = √(2l+1).
+    """
     w3j: Tensor = o3.wigner_3j(degree - 1, 1, degree, dtype=torch.float64)
     # at r̂ = ŷ only m = 0 of Y_{l−1} (index l−1) and the y component (index 1) are non-zero
     scale = math.sqrt(2 * degree + 1) / (math.sqrt(2 * degree - 1) * w3j[degree - 1, 1, degree].item())

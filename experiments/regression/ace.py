@@ -38,7 +38,7 @@ from experiments.tasks.predictions import Predictions
 _CHUNK_BYTES = 2**27
 """Memory of the force rows of one chunk of frames (a single frame may need more)."""
 _SMALLER = "a smaller P, nu, model.edge_lmax or model.n_radial"
-"""What takes less memory."""
+"""Changes that take less memory, for messages."""
 _CUTOFF_POWER = 2
 _RADIAL_NODES = 400  # Gauss–Legendre nodes: products of 2 × 32 Bessel functions have fewer than 70 oscillations
 
@@ -56,8 +56,7 @@ def _orthonormal(n_radial: int, cutoff: float) -> Tensor:
 
 
 def radial_functions(distance: Tensor, cutoff: float, n_radial: int) -> Tensor:
-    """Evaluate R_n(r), n = 1 … `n_radial`: `[...]` Å → `[..., n_radial]`; zero at the cutoff, with three
-    derivatives."""
+    """Evaluate R_n(r), n = 1 … `n_radial`: `[...]` Å → `[..., n_radial]`; three derivatives vanish at the cutoff."""
     raw = bessel(distance, cutoff, n_radial) * polynomial_cutoff(distance, cutoff, _CUTOFF_POWER)[..., None]
     return raw @ _orthonormal(n_radial, cutoff)
 
@@ -71,7 +70,7 @@ class LinearAce:
     def __init__(self, config: AceConfig, elements: Sequence[int]) -> None:
         self.config = config
         self.elements = np.array(sorted(set(elements)), dtype=np.int64)
-        # what is built: with one factor, only l = 0 makes a scalar
+        # highest degree that is built: with one factor, only l = 0 makes a scalar
         self.lmax = config.edge_lmax if config.nu > 1 else 0
         self._known: dict[tuple[int, int], _Prefixes] = {}
 
@@ -111,8 +110,7 @@ class LinearAce:
             yield self._design(frames.take(chosen), chosen)
 
     def chunk_bytes(self, frames: Frames) -> float:
-        """Return the peak memory (bytes) of making a piece of the design matrix: the piece, its projection, its
-        parts."""
+        """Return the peak memory (bytes) of making a piece of the design matrix: the piece, its projection, parts."""
         return 4 * max(float(_CHUNK_BYTES), self._frame_bytes(frames, self.size))
 
     def _frame_bytes(self, frames: Frames, size: int) -> float:
@@ -171,8 +169,7 @@ class LinearAce:
             yield (partial * last[..., None]).sum(2)
 
     def _prefixes(self, number: int, left_out: int) -> _Prefixes:
-        """Return the prefixes of a group's factors except one; cached, for the search takes longer than it saves on a
-        frame."""
+        """Return the prefixes of a group's factors except one; cached, for the search is longer than what it saves."""
         key = (number, left_out)
         if key not in self._known:
             channels = self.groups[number].channels
@@ -268,15 +265,15 @@ class _Neighbourhoods:
     senders_species: Tensor
 
     def __init__(self, frames: Frames, elements: Ints, cutoff: float) -> None:
-        found = neighbours(frames, cutoff)
+        near = neighbours(frames, cutoff)
         species = np.where(frames.numbers > 0, np.searchsorted(elements, frames.numbers), -1)
-        senders = (found.index[..., None] == np.arange(frames.numbers.shape[1])) & found.mask[..., None]
-        sent = np.take_along_axis(species[:, None, :], found.index.reshape(len(frames), 1, -1), 2)
-        one_hot = (sent.reshape(found.index.shape)[..., None] == np.arange(len(elements))) & found.mask[..., None]
+        senders = (near.index[..., None] == np.arange(frames.numbers.shape[1])) & near.mask[..., None]
+        sent = np.take_along_axis(species[:, None, :], near.index.reshape(len(frames), 1, -1), 2)
+        one_hot = (sent.reshape(near.index.shape)[..., None] == np.arange(len(elements))) & near.mask[..., None]
         for name, array, dtype in (
-            ("vectors", found.vectors, torch.float64),
-            ("mask", found.mask, torch.float64),
-            ("index", found.index, torch.int64),
+            ("vectors", near.vectors, torch.float64),
+            ("mask", near.mask, torch.float64),
+            ("index", near.index, torch.int64),
             ("species", species, torch.int64),
             ("senders", senders, torch.float64),
             ("senders_species", one_hot, torch.float64),

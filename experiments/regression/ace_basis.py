@@ -1,4 +1,4 @@
-"""Which features linear ACE has: products of channels of the neighbour density, each unordered set once.
+"""Features of linear ACE: products of channels of the neighbour density, each unordered set once.
 
 Features of one and two factors take all pairs of radial functions; from three factors on only those with
 Σ(n−1) < n_radial/2 (n from 1), for their number grows as the power k of the channels. See

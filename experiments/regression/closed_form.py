@@ -1,9 +1,8 @@
-"""Models that solve themselves from training frames, without an optimiser: what they share, and their labels' weights.
+"""Shared parts of models that are fitted in closed form, without an optimiser: their interface, their labels' weights.
 
 Loss, as for networks: energy_weight · mean over frames of (ΔE per atom)² + force_weight · mean over components of
-ΔF², with E in eV, F in eV/Å (the units of the force RMS × 1 Å and of the force RMS, which cancel here). What else a
-model has to choose it chooses by leaving out training frames (`experiments.regression.ridge`): P counts every
-label used.
+ΔF², with E in eV, F in eV/Å (the units of the force RMS × 1 Å and of the force RMS, which cancel here). A model
+makes its other choices by leaving out training frames (`experiments.regression.ridge`): P counts every label used.
 
 Forces of non-periodic molecules have six directions a frame that no invariant energy can reach (net force and
 torque). They are projected out: half the rows of a small molecule less, exactly the same fit.
@@ -37,9 +36,9 @@ _GROUP_MEMORY = (
 """Limit and use of a control group's memory, in version 2 and 1."""
 
 Isolated = Mapping[int, float] | None
-"""Energies of free atoms in eV by atomic number, for the baseline, where they are known."""
+"""Energies of free atoms in eV by atomic number, for the baseline, if they are known."""
 Geometry = Callable[[Frames], Predictions]
-"""Energies (eV) without what composition explains, and forces (eV/Å)."""
+"""Function of frames that returns energies (eV) without the part that composition explains, and forces (eV/Å)."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +90,8 @@ class Labels:
     baseline       of the training frames
     counts         `[F, s]` atoms of each element: columns whose coefficients are energies per atom
     energies       `[F]` in eV, without the baseline
-    energy_weight  `[F]` what an energy row is multiplied by
-    force_weight   what a force row is multiplied by
+    energy_weight  `[F]` factors of the energy rows
+    force_weight   factor of the force rows
     """
 
     baseline: Baseline
@@ -233,15 +232,15 @@ def require_memory(needed: float, what: str, accepted: str) -> None:
 
 def free_memory() -> float:
     """Return the bytes that this process may still take: the machine's, or the rest of its control group's limit."""
-    found = [float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))]
+    limits = [float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))]
     try:
         lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        found.append(1024.0 * int(lines["MemAvailable"].split()[0]))
+        limits.append(1024.0 * int(lines["MemAvailable"].split()[0]))
     except (OSError, KeyError, ValueError):
         pass  # no Linux: all of the machine's memory counts as free
     for limit, used in _GROUP_MEMORY:
         try:
-            found.append(float((_GROUPS / limit).read_text()) - float((_GROUPS / used).read_text()))
+            limits.append(float((_GROUPS / limit).read_text()) - float((_GROUPS / used).read_text()))
         except (OSError, ValueError):
             continue  # no such group, or "max": no limit
-    return max(0.0, min(found))
+    return max(0.0, min(limits))

@@ -1,4 +1,4 @@
-"""Kernel ridge regression of energies and forces on inverse interatomic distances: what a user had before networks.
+"""Kernel ridge regression of energies and forces on inverse interatomic distances, the method before networks.
 
 GDML and sGDML, Chmiela et al. 2017 (doi 10.1126/sciadv.1603015) and 2018 (arXiv 1802.09238) eqs. 1–4, with energies
 beside the forces. The descriptor q `[D]` holds 1/r of all pairs of atoms of one molecule; frames must list the same
@@ -106,13 +106,13 @@ def bond_permutations(frames: Frames) -> Ints:
         bonded = bonds(numbers, frames.positions[:, : len(numbers)], BONDED_ON_AVERAGE)
         graph.add_edges_from(np.argwhere(np.triu(bonded)).tolist())
     matcher = nx.isomorphism.GraphMatcher(graph, graph, node_match=lambda a, b: a["z"] == b["z"])
-    found = list(islice(matcher.isomorphisms_iter(), MOST_PERMUTATIONS + 1))
-    if len(found) > MOST_PERMUTATIONS:
+    permutations = list(islice(matcher.isomorphisms_iter(), MOST_PERMUTATIONS + 1))
+    if len(permutations) > MOST_PERMUTATIONS:
         raise InputError(
             f"model.symmetrise=true: more than {MOST_PERMUTATIONS} permutations keep the molecule's bonds; "
             "accepted: model.symmetrise=false"
         )
-    return np.array(sorted([p[n] for n in range(len(numbers))] for p in found), dtype=np.int64)
+    return np.array(sorted([p[n] for n in range(len(numbers))] for p in permutations), dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,7 @@ class Krr:
         one_molecule(test, numbers, "krr")
 
     def solve(self, frames: Frames, isolated: Isolated, seed: int) -> Solution:
-        """Fit with the length scale chosen by leaving out frames, each length with its own best λ; nothing is
-        random."""
+        """Fit; the length scale is chosen by leaving out frames, each length with its own best λ. Nothing is random."""
         config = self.config
         check_labels(frames)
         self.accept(frames, frames)
@@ -225,8 +224,7 @@ class Krr:
         return lengths[int(np.argmin(scores))]
 
     def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:
-        """Return E(q) = Σ_j α_j k − g Δᵀv_j, over training frames and permutations, with its exact gradient, as a
-        function."""
+        """Return E(q) = Σ_j α_j k − g Δᵀv_j over training frames and permutations, with its exact gradient."""
         stored = {name: value.numpy() for name, value in tensors.items()}
         radial = Radial(self.config.kernel, float(stored["length"]))
         pairs = pair_permutations(stored["permutations"])

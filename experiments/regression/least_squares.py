@@ -76,7 +76,7 @@ class LinearFit:
     """A fitted linear model.
 
     coefficients `[M]`; energy of composition n is baseline(n) + n·`per_atom` `[s]` (eV) on top of the features.
-    ridge, effective_parameters, score, criterion: see `RidgeFit`; rows: labels that could tell anything.
+    ridge, effective_parameters, score, criterion: see `RidgeFit`; rows: number of informative labels.
     """
 
     model: LinearModel
@@ -91,11 +91,11 @@ class LinearFit:
 
     def predict(self, frames: Frames) -> Predictions:
         """Predict energies (eV) and forces (eV/Å) of any frames of the known elements."""
-        found = self.model.predict(self.coefficients, frames)
+        predicted = self.model.predict(self.coefficients, frames)
         constant = (
             self.baseline.predict(frames.numbers) + composition(frames.numbers, self.model.elements) @ self.per_atom
         )
-        return Predictions(found.energies + constant, found.forces)
+        return Predictions(predicted.energies + constant, predicted.forces)
 
     def solution(self) -> Solution:
         """Return the solution for a checkpoint, which keeps the coefficients alone."""

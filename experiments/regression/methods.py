@@ -29,7 +29,7 @@ CLOSED_FORMS: dict[type[ModelConfig], Callable[[Any, Sequence[int]], ClosedForm]
     PointKernelConfig: PointKernel,
     PointNearestConfig: PointNearest,
 }
-"""Settings → model, made of settings and ascending atomic numbers."""
+"""Model by settings class; called with the settings and the ascending atomic numbers."""
 
 
 def closed_form(config: ModelConfig, elements: Sequence[int]) -> ClosedForm:

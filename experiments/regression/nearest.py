@@ -1,9 +1,9 @@
 """The labels of the nearest training frame: the Lipschitz reference, |E − E_nearest| ≤ Lip·δ(P) with δ ~ P^(−1/d).
 
 von Luxburg & Bousquet 2004 (JMLR 5:669), and the elementary argument for ε ∝ P^(−1/d). Forces are the neighbour's,
-turned back onto the frame by the alignment that lays one on the other (Kabsch 1976) and handed to the atoms that match;
-the metric of sorted distances does not tell mirror images apart, so that its alignment may be improper. They are
-labels, not the gradient of the energy, which is constant in pieces.
+rotated onto the frame by the alignment of the two (Kabsch 1976) and handed to the matching atoms; the metric of sorted
+distances does not tell mirror images apart, so that its alignment may be improper. They are labels, not the gradient
+of the energy, which is piecewise constant.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ class Nearest:
             if len(frames) == 0:
                 return Predictions(np.zeros(0), np.zeros(frames.positions.shape))
             positions = frames.positions[:, :n]
-            found = search(positions, known, numbers) if n > 1 else np.zeros(len(frames), dtype=np.int64)
+            nearest = search(positions, known, numbers) if n > 1 else np.zeros(len(frames), dtype=np.int64)
             forces = np.zeros(frames.positions.shape)
-            for f, k in enumerate(found):
+            for f, k in enumerate(nearest):
                 forces[f, :n] = carry_forces(positions[f], known[k], stored["forces"][k], numbers, improper)
-            return Predictions(stored["energies"][found], forces)
+            return Predictions(stored["energies"][nearest], forces)
 
         return predict
 
@@ -78,13 +78,13 @@ def carry_forces(frame: Floats, other: Floats, forces: Floats, numbers: Ints, im
 
     With `improper` the frame's mirror image is used if it lies closer.
     """
-    found = align(frame, other[None], numbers)
-    turn = found.turn[0]
+    aligned = align(frame, other[None], numbers)
+    turn = aligned.turn[0]
     if improper:
         mirrored = align(-frame, other[None], numbers)
-        if mirrored.rmsd[0] < found.rmsd[0]:
-            found, turn = mirrored, -mirrored.turn[0]
-    return np.asarray(forces[found.order[0]] @ turn.T)
+        if mirrored.rmsd[0] < aligned.rmsd[0]:
+            aligned, turn = mirrored, -mirrored.turn[0]
+    return np.asarray(forces[aligned.order[0]] @ turn.T)
 
 
 def by_descriptor(positions: Floats, known: Floats, numbers: Ints) -> Ints:
@@ -99,4 +99,4 @@ def by_alignment(positions: Floats, known: Floats, numbers: Ints) -> Ints:
 
 
 SEARCHES = {"descriptor": by_descriptor, "aligned_rmsd": by_alignment}
-"""By the name of the metric."""
+"""Search by the name of the metric."""

@@ -59,8 +59,8 @@ class LinearisedNetwork:
         check_frames(frames, self.elements)
 
     def chunk_bytes(self, frames: Frames) -> float:
-        """Return the peak memory (bytes) of making a piece of the design matrix: weights, gradients, rows, projected
-        rows."""
+        """Return the peak memory (bytes) of making a piece of the design matrix: weights, gradients, rows,
+        projections."""
         return 5 * max(float(_CHUNK_BYTES), self._frame_bytes(frames))
 
     def _frame_bytes(self, frames: Frames) -> float:
@@ -102,8 +102,8 @@ class LinearisedNetwork:
         wanted = [params[name] for name in self.names]
         if not total.requires_grad:  # a frame without edges
             return np.zeros((len(wanted[0]), self.size))
-        found = torch.autograd.grad(total, wanted, materialize_grads=True)
-        return torch.cat([slope.flatten(1) for slope in found], 1).numpy()
+        gradients = torch.autograd.grad(total, wanted, materialize_grads=True)
+        return torch.cat([slope.flatten(1) for slope in gradients], 1).numpy()
 
     def predict(self, coefficients: Floats, frames: Frames) -> Predictions:
         """Predict energies (eV, without intercept) and forces (eV/Å) from coefficients `[M]`; makes no rows.
@@ -127,9 +127,9 @@ class LinearisedNetwork:
             slopes = torch.autograd.grad(total, wanted, create_graph=True, materialize_grads=True)
             linear = sum(((s[0] * w).sum() for s, w in zip(slopes, along, strict=True)), torch.zeros(()).double())
             atomic, gradient = torch.autograd.grad(linear, (share, graph.vectors), materialize_grads=True)
-            found = pair_forces(gradient, graph) * graph.atoms[..., None]
+            tangent = pair_forces(gradient, graph) * graph.atoms[..., None]
             energies[chosen] = (atomic * graph.atoms).reshape(len(chosen), -1).sum(1).detach().numpy()
-            forces[chosen] = found.reshape(len(chosen), -1, 3).detach().numpy()
+            forces[chosen] = tangent.reshape(len(chosen), -1, 3).detach().numpy()
         return Predictions(energies, forces)
 
     def _resident(self, frames: Frames) -> Resident:

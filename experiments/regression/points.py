@@ -65,8 +65,7 @@ class PointKernel:
         self.elements = elements
 
     def accept(self, train: Frames, test: Frames) -> None:
-        """Raise `InputError` for frames of atoms, and unless points are pairs of angles for a kernel that knows the
-        torus."""
+        """Raise `InputError` for frames of atoms, and for other points than pairs of angles if `quotient` is set."""
         for frames in (train, test):
             self._seen(frames)
 

@@ -136,7 +136,7 @@ def fit_kernel(problem: KernelProblem, criterion: Criterion = "frames", ridge: f
     frames, r = problem.force_y.shape
     forces = frames * r
     complement = _complement(q, frames)
-    # the energies' rows rotated so that those the intercept takes are gone
+    # rotate the energies' rows, so that the directions of the intercept can be left out
     upper = np.concatenate([problem.gram[:, :forces], problem.gram[:, forces:] @ complement], 1)
     gram = np.concatenate([upper[:forces], complement.T @ upper[forces:]])
     starts = range(0, frames, _KERNEL_FRAMES)
@@ -191,8 +191,10 @@ def _orthonormal(columns: Floats) -> Floats:
 
 
 def _gcv(spectrum: _Spectrum, rows: int, penalties: Floats) -> Floats:
-    """Return the scores (RSS/n) / (1 − tr H/n)² of Golub, Heath & Wahba 1979 (doi 10.1080/00401706.1979.10489751) eq.
-    1.4."""
+    """Return the scores (RSS/n) / (1 − tr H/n)² of generalised cross-validation.
+
+    Golub, Heath & Wahba 1979 (doi 10.1080/00401706.1979.10489751) eq. 1.4.
+    """
     outside = max(0.0, spectrum.squares - float((spectrum.projections**2).sum()))
     left = penalties[:, None] / (spectrum.values + penalties[:, None])  # [λ, k]
     missing = rows - left.shape[1] if not spectrum.dual else 0  # directions that no coefficient can reach
@@ -341,7 +343,6 @@ def _or_none(parts: Iterable[ForceRows], frames: int, m: int) -> Iterator[ForceR
 
 
 def _counts(frames: Ints, r: int, q: Floats) -> Floats:
-    """Return `[c, r + 1]`: 1 for rows that can be left out, 0 for energies that alone determine a part of the
-    intercept."""
+    """Return `[c, r + 1]`: 1 for rows that can be left out, 0 for energies that alone fix a part of the intercept."""
     alone = (q[frames] ** 2).sum(1) > 1 - 1e-9
     return np.concatenate([np.ones((len(frames), r)), np.where(alone, 0.0, 1.0)[:, None]], 1)

@@ -1,6 +1,6 @@
 """The C++ inner loop, compiled once per machine, as a torch operator that can be traced and compiled.
 
-Where no C++ compiler is found, `available` is False and callers take their plain torch path.
+Without a C++ compiler, `available` is False and callers take their plain torch path.
 """
 
 from __future__ import annotations

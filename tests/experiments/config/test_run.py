@@ -111,7 +111,7 @@ CHANGES: list[tuple[str, Any]] = [
     ("training.force_weight", 0.5), ("training.precision", "float32"), ("training.compile", True),
 ]  # fmt: skip
 POOLED = {"P", "seed", "data.subset_seed", "training.init_seed"}
-"""What the runs of one curve may differ in."""
+"""Keys in which the runs of one curve may differ."""
 SAME: list[tuple[str, Any]] = [
     ("store", "elsewhere"), ("device", "cuda"), ("training.checkpoint_seconds", 1.0), ("model.cutoff", 2),
     ("data.subset_seed", 0), ("training.init_seed", 0),

@@ -1,4 +1,4 @@
-"""What compiling needs on each device, and what is said where it is absent; no GPU is needed to know."""
+"""Requirements of compiling on each device, and the messages if one is missing; none of it needs a GPU."""
 
 from __future__ import annotations
 

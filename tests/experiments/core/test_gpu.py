@@ -1,4 +1,4 @@
-"""What is recorded of the GPU, with a driver made up in files; and that nothing of it fails a run."""
+"""Records of the GPU, with a driver made up in files; nothing about them fails a run."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ INFORMATION = "Model: \t\t {model}\nIRQ:   \t\t 42\nGPU UUID: \t GPU-1\nBus Loca
 
 
 @pytest.fixture
-def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """What the driver says of itself; nothing before it is told to, and there is no nvidia-smi."""
+def driver_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Return a function that writes the driver's own files; there are none at first, and there is no nvidia-smi."""
 
     def say(version: str = OPEN, *models: str) -> None:
         (tmp_path / "version").write_text(version)
@@ -38,8 +38,8 @@ def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
     gpu.driver.cache_clear()
 
 
-def test_a_run_on_a_gpu(said: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    said(CLOSED)
+def test_a_run_on_a_gpu(driver_says: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    driver_says(CLOSED)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: {"cuda:0": "NVIDIA H200"}[device])
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     found = gpu.computed_with("cuda:0")
@@ -48,7 +48,7 @@ def test_a_run_on_a_gpu(said: Callable[..., None], monkeypatch: pytest.MonkeyPat
     assert gpu.computed_with("cpu") == on_cpu  # of the same machine
 
 
-def test_a_gpu_that_is_lost_fails_nothing(said: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_is_lost_fails_nothing(driver_says: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     def lost(device: str) -> str:
         raise RuntimeError("CUDA error: unspecified launch failure")
 
@@ -57,7 +57,9 @@ def test_a_gpu_that_is_lost_fails_nothing(said: Callable[..., None], monkeypatch
     assert (found["gpu"], found["gpu_driver"]) == (None, None)
 
 
-def test_the_driver_is_asked_where_it_does_not_say(said: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_driver_is_asked_where_it_does_not_say(
+    driver_says: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     answers: list[Any] = [
         subprocess.CompletedProcess((), 0, "560.35.03\n560.35.03\n"),
         subprocess.CompletedProcess((), 0, "No devices were found\n"),
@@ -81,14 +83,14 @@ def test_the_driver_is_asked_where_it_does_not_say(said: Callable[..., None], mo
     assert not answers
 
 
-def test_the_models_of_a_machine(said: Callable[..., None]) -> None:
+def test_the_models_of_a_machine(driver_says: Callable[..., None]) -> None:
     assert gpu.models_here() == []
-    said(OPEN, "NVIDIA H200", "NVIDIA A100-SXM4-80GB", "NVIDIA H200", "Unknown")
+    driver_says(OPEN, "NVIDIA H200", "NVIDIA A100-SXM4-80GB", "NVIDIA H200", "Unknown")
     assert gpu.models_here() == ["NVIDIA A100-SXM4-80GB", "NVIDIA H200"]
 
 
-def test_a_machine(said: Callable[..., None]) -> None:
+def test_a_machine(driver_says: Callable[..., None]) -> None:
     software = {"cuda": torch.version.cuda, "torch": torch.__version__}
     assert gpu.machine_facts() == {"gpus": [], "gpu_driver": None, **software}
-    said(OPEN, "NVIDIA H200")
+    driver_says(OPEN, "NVIDIA H200")
     assert gpu.machine_facts() == {"gpus": ["NVIDIA H200"], "gpu_driver": "580.65.06", **software}

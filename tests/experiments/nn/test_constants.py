@@ -49,7 +49,7 @@ def test_whole_numbers_stay_whole() -> None:
 
 
 def test_first_needed_within_a_trace() -> None:
-    """What is kept is a plain tensor, and the trace has no conversion."""
+    """The cached value is a plain tensor, and the trace has no conversion."""
     constant, x = Constant(VALUE), torch.ones(2)
     traced = make_fx(lambda x: x * constant.like(x))(x)
     assert not copied_constants(traced)

@@ -1,4 +1,4 @@
-"""What the slides state of representations, as known answers of the parts that the networks are made of.
+"""Statements of the slides about representations, as known answers of the parts that the networks are made of.
 
 (Geiger, "Youth in high dimensions", 2022; in e3nn's axes, where l = 1 is (x, y, z) and y is the polar axis.)
 """

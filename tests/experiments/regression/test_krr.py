@@ -43,7 +43,7 @@ def molecules(count: int, seed: int = 0, scatter: float = 0.08) -> Frames:
 
 
 def solved(frames: Frames, **settings: Any) -> tuple[Geometry, Any]:
-    """What a model predicts, constants included, and its solution."""
+    """A model's predictions, constants included, and its solution."""
     model = Krr(KrrConfig(**settings), [1, 6, 8])
     solution = model.solve(frames, None, 0)
     counts = np.array([4.0, 1.0, 1.0])

@@ -100,7 +100,7 @@ def test_identity_holds_what_counts_and_no_more(make: Callable[..., dict[str, An
          "model=cnn: learns from series and images and voxels, and data.source=star holds molecules; accepted: mace"),
         ({"model.kernel": 4}, "model: kernel=4: accepted: an odd number of pixels, which has a centre"),
         ({"L": 1}, "L=1: model=cnn has no L; accepted: null or 0"),
-        ({"training.augment": True}, "training.augment=true: turns molecules; accepted: false"),
+        ({"training.augment": True}, "training.augment=true: rotates molecules; accepted: false"),
         ({"match": "weights", "reference": {"channels": 8}}, "match: counts weights of networks of molecules"),
     ],
 )  # fmt: skip
