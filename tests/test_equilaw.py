@@ -16,7 +16,7 @@ from equilaw import COMMANDS, main
 
 @pytest.fixture(autouse=True)
 def _argv(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command sets sys.argv for the module that it calls."""
+    """Restore sys.argv, which the command sets for the module that it calls."""
     monkeypatch.setattr(sys, "argv", list(sys.argv))
 
 
@@ -54,7 +54,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("name", [n for n, (module, _, _) in COMMANDS.items() if module != "experiments.__main__"])
 def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of its own, and not the list of the program that it belongs to."""
+    """The help is the command's own, not the list of the program that it belongs to."""
     with pytest.raises(SystemExit) as stop:
         main([name, "--help"])
     assert stop.value.code == 0

@@ -23,7 +23,7 @@ SHA = "0" * 64
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_config: MakeConfig) -> Path:
-    """A folder of tuned files in which `star.yaml` has rates of the tiny model at P = 4 and 64."""
+    """Make a folder of tuned files in which `star.yaml` has rates of the tiny model at P = 4 and 64."""
     made = parse(make_config())
     entry = {
         "dataset": "star-3",

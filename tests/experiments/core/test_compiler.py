@@ -30,7 +30,7 @@ def _unsaid() -> Iterator[None]:
 
 @pytest.fixture
 def node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Break:
-    """A pretended node with all that a GPU needs (an H200); told a part, it loses that part."""
+    """Pretend a node with all that a GPU needs (an H200); the returned function takes a part away."""
     commands = {"gcc": "/usr/bin/gcc", "g++": "/usr/bin/g++"}
     headers = tmp_path / "include"
     headers.mkdir()

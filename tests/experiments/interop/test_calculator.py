@@ -24,7 +24,7 @@ from tests.experiments.finished import configuration, finished, molecules, queue
 
 @pytest.fixture(scope="module", params=["mace", "ace"])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """In float64."""
+    """Train a run in float64."""
     return finished(configuration(tmp_path_factory.mktemp("user"), request.param))
 
 
@@ -40,7 +40,7 @@ def molecule(frames: Frames, f: int = 0) -> ase.Atoms:
 
 @pytest.fixture
 def atoms(calculator: EquilawCalculator) -> ase.Atoms:
-    """CH3O and OH, six atoms in two parts that see each other: a composition that was not trained on."""
+    """Return CH3O and OH, six atoms in two parts that see each other: a composition that was not trained on."""
     made = molecule(molecules(1, ((6, 8, 1, 1),), seed=7)) + ase.Atoms("OH", [[2.0, 2.0, 0.3], [2.6, 2.5, 0.9]])
     made.calc = calculator
     return made
@@ -86,13 +86,13 @@ def test_the_same_as_evaluate(run: Run, calculator: EquilawCalculator) -> None:
 def test_rotation_translation_permutation(atoms: ase.Atoms) -> None:
     """Round-off of float64: 1e-16 of energies of 5000 eV, and of intermediate values some 1e3 times the forces."""
     energy, forces = atoms.get_potential_energy(), atoms.get_forces()
-    turn = Rotation.from_rotvec([0.3, -1.2, 2.0]).as_matrix()
+    rotation = Rotation.from_rotvec([0.3, -1.2, 2.0]).as_matrix()
     order = np.random.default_rng(0).permutation(len(atoms))
     for improper in (1.0, -1.0):
-        other = ase.Atoms(atoms.numbers[order], improper * atoms.positions[order] @ turn.T + [3.0, -20.0, 7.0])
+        other = ase.Atoms(atoms.numbers[order], improper * atoms.positions[order] @ rotation.T + [3.0, -20.0, 7.0])
         other.calc = atoms.calc
         assert other.get_potential_energy() == pytest.approx(energy, abs=1e-9)
-        np.testing.assert_allclose(other.get_forces(), improper * forces[order] @ turn.T, atol=1e-9)
+        np.testing.assert_allclose(other.get_forces(), improper * forces[order] @ rotation.T, atol=1e-9)
     np.testing.assert_allclose(forces.sum(0), 0.0, atol=1e-9)
 
 

@@ -26,7 +26,7 @@ REFERENCES = Path(__file__).parents[1] / "models" / "references"
 
 
 def checkpoint(folder: Path, name: str) -> tuple[Path, ase.Atoms, float, np.ndarray]:
-    """A file as its package would give it, made of a reference, with that reference's molecule, energy and forces."""
+    """Write a file as its package would; return it with the reference molecule, its energy and forces."""
     settings, weights, molecule = read(REFERENCES / f"{name}.safetensors")
     content: dict[str, Any]
     if name.startswith("mace"):

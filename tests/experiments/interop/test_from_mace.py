@@ -21,7 +21,7 @@ REFERENCES = sorted((Path(__file__).parents[1] / "models" / "references").glob("
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
-    """Settings, weights, and the rest."""
+    """Return settings, weights, and the rest of a reference."""
     with safe_open(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         settings = json.loads(file.metadata()["settings"])

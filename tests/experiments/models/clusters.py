@@ -9,7 +9,7 @@ from experiments.nn.graph import Graph
 
 
 def positions(seed: int, pack: int, frames: int, atoms: int, spacing: float = 1.3) -> Tensor:
-    """`[pack, frames, atoms, 3]` float64 in Å: a jittered lattice, so that no two atoms meet."""
+    """Draw positions `[pack, frames, atoms, 3]` float64 in Å: a jittered lattice, so that no two atoms meet."""
     generator = torch.Generator().manual_seed(seed)
     axis = torch.arange(3, dtype=torch.float64)
     lattice = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)[:atoms] * spacing
@@ -18,13 +18,16 @@ def positions(seed: int, pack: int, frames: int, atoms: int, spacing: float = 1.
 
 
 def species(seed: int, pack: int, frames: int, atoms: int, n_species: int = 3) -> Tensor:
-    """`[pack, frames, atoms]` int64."""
+    """Draw species `[pack, frames, atoms]` int64."""
     return torch.randint(n_species, (pack, frames, atoms), generator=torch.Generator().manual_seed(seed))
 
 
 def graph_of(x: Tensor, kinds: Tensor, cutoff: float, slots: int = 0, padding: int = 0) -> Graph:
-    """Graph of positions `x` `[p, f, a, 3]`; `slots` more than needed and `padding` atoms a frame, filled with
-    values that would show (a masked vector of length zero, a padding atom of species 1)."""
+    """Make the graph of positions `x` `[p, f, a, 3]`.
+
+    It has `slots` more than needed and `padding` atoms a frame, filled with values that would show (a masked vector of
+    length zero, a padding atom of species 1).
+    """
     pack, frames, atoms, _ = x.shape
     near = torch.cdist(x.detach(), x.detach()) < cutoff
     found = [

@@ -17,12 +17,13 @@ Slow = Callable[[Weights, Tensor, list[int]], Tensor]
 
 
 def loss_of(energies: Tensor, forces: Tensor) -> Tensor:
-    """Anything that depends on both, and not on their signs alone."""
+    """Return a loss that depends on both, and not on their signs alone."""
     return (energies + 0.3).pow(2).sum() + (forces - 0.1).pow(2).sum()
 
 
 def same(network: Trainable, slow: Slow, weights: Weights, x: Tensor, kinds: Tensor, cutoff: float) -> None:
-    """Energies, forces and the gradient of a loss on both (second derivatives) agree; `x` is `[1, 1, n, 3]`.
+    """Assert that energies, forces and the gradient of a loss on both (second derivatives) agree; `x` is `[1, 1, n,
+    3]`.
 
     1e-12 of the largest entry: the same sums in another order, some thousand terms in float64.
     """

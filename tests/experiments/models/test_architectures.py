@@ -48,7 +48,7 @@ WITHOUT_NU = ("nequip", "tfn", "mpnn")
 
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """A composed configuration of a tiny run on the star."""
+    """Compose the configuration of a tiny run on the star."""
 
     def config(name: str, changes: dict[str, Any] | None = None) -> dict[str, Any]:
         made: dict[str, Any] = {

@@ -46,7 +46,7 @@ def name_of(config: Any) -> str:
 
 
 def drawn(model: Any, seed: int = 0) -> dict[str, Tensor]:
-    """Weights of a pack of one, biases too."""
+    """Draw the weights of a pack of one, biases too."""
     weights = model.init(seed, torch.float64)
     generator = torch.Generator().manual_seed(seed)
     noise = {name: 0.1 * torch.randn(value.shape, generator=generator, dtype=value.dtype)
@@ -105,7 +105,7 @@ def test_all_translations_leave_outputs_alone(config: Any) -> None:
 
 
 def test_a_perceptron_sees_translations() -> None:
-    """The test above can fail."""
+    """The test of invariance can fail."""
     model = example_network(MlpConfig(channels=3), (1, SIDE, SIDE), 3)
     weights, x = drawn(model), images(2, 1, SIDE, SIDE)
     assert float((model.outputs(weights, x.roll(1, 3)) - model.outputs(weights, x)).abs().max()) > 0.01
@@ -171,17 +171,17 @@ def test_circular_harmonics_turn_into_themselves(angle: float, order: int, seed:
     assert np.allclose(after[:, ~edge], np.exp(1j * order * angle) * before[:, ~edge], atol=1e-12)
 
 
-@pytest.mark.parametrize("turns", [0, 1, 2, 3])
-def test_harmonic_features_turn_with_their_order(turns: int) -> None:
-    """Exact on the grid for multiples of 90°: z_m → e^{imθ} z_m, at the place turned along."""
+@pytest.mark.parametrize("quarter_turns", [0, 1, 2, 3])
+def test_harmonic_features_turn_with_their_order(quarter_turns: int) -> None:
+    """Exact on the grid for multiples of 90°: z_m → e^{imθ} z_m, at the rotated place."""
     model = harmonic.Harmonic(HarmonicConfig(n_layers=2, channels=2, max_order=2), (1, SIDE, SIDE), 3)
     weights, x = drawn(model), images(2, 1, SIDE, SIDE)
     before = torch.view_as_complex(model.features(weights, x).movedim(4, -1).contiguous())
-    moved = x.rot90(turns, (3, 4))
+    moved = x.rot90(quarter_turns, (3, 4))
     after = torch.view_as_complex(model.features(weights, moved).movedim(4, -1).contiguous())
     for order in range(3):
-        phase = np.exp(1j * order * turns * np.pi / 2)
-        assert_same(after[:, :, order], phase * before[:, :, order].rot90(turns, (-2, -1)))
+        phase = np.exp(1j * order * quarter_turns * np.pi / 2)
+        assert_same(after[:, :, order], phase * before[:, :, order].rot90(quarter_turns, (-2, -1)))
     assert_same(model.outputs(weights, moved), model.outputs(weights, x))
 
 
@@ -190,8 +190,8 @@ def test_harmonic_invariance_under_any_angle_is_that_of_the_pixels() -> None:
     CNN by more than 10 % (measured: about 40 %)."""
     rng = np.random.default_rng(0)
     blobs = [placed(np.pad(rng.normal(size=(3, 3)), 2), 32, 0.0, 4.0) for _ in range(12)]
-    turned = [placed(image, 32, 0.6, 1.0) for image in blobs]
-    x, y = (torch.as_tensor(np.array(some)[None, :, None], dtype=torch.float64) for some in (blobs, turned))
+    rotated = [placed(image, 32, 0.6, 1.0) for image in blobs]
+    x, y = (torch.as_tensor(np.array(some)[None, :, None], dtype=torch.float64) for some in (blobs, rotated))
 
     def change(model: Any) -> float:
         weights = drawn(model)

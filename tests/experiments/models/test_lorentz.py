@@ -28,7 +28,7 @@ ETA = torch.diag(torch.tensor(METRIC, dtype=torch.float64))
 
 
 def jet(seed: int, real: int = 6) -> Tensor:
-    """Momenta of particles with masses, in GeV, and two rows of padding."""
+    """Draw momenta of particles with masses, in GeV, and two rows of padding."""
     rng = np.random.default_rng(seed)
     momenta = rng.normal(size=(1, 2, real, 3)) * 20
     energy = np.sqrt((momenta**2).sum(-1, keepdims=True) + rng.uniform(0, 4, (1, 2, real, 1)))
@@ -36,7 +36,7 @@ def jet(seed: int, real: int = 6) -> Tensor:
 
 
 def transformation(rotation: np.ndarray, rapidity: np.ndarray) -> Tensor:
-    """exp of a generator of SO⁺(1,3): three rotations, three boosts."""
+    """Return exp of a generator of SO⁺(1,3): three rotations, three boosts."""
     generator = np.zeros((4, 4))
     generator[0, 1:] = generator[1:, 0] = rapidity
     generator[1:, 1:] = np.cross(np.eye(3), rotation)
@@ -84,8 +84,11 @@ def lowered(vector: np.ndarray) -> np.ndarray:
 
 
 def reference(model: Lorentz, weights: dict[str, Tensor], momenta: np.ndarray) -> list[np.ndarray]:
-    """Scalars of every particle behind each layer, as the module's table says, one particle, pair and channel at a
-    time; tensors with both indices raised. All of one jet's `momenta` `[n, 4]` are real particles."""
+    """Return the scalars of every particle after each layer, by the module's table.
+
+    One particle, pair and channel at a time; tensors with both indices raised. All of one jet's `momenta` `[n, 4]` are
+    real particles.
+    """
     w = {name: value[0].numpy() for name, value in weights.items()}
     c, n, eta, eps = model.config.channels, model.n_particles, np.diag(METRIC), np.zeros((4, 4, 4, 4))
     for order in itertools.permutations(range(4)):

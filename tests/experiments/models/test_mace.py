@@ -51,12 +51,12 @@ def example(seed: int, pack: int = 1, slots: int = 0, padding: int = 0) -> Graph
     return graph_of(positions(seed, pack, 2, 6), species(seed, pack, 2, 6), CUTOFF, slots, padding)
 
 
-def turned(graph: Graph, rotation: Tensor) -> Graph:
+def rotated(graph: Graph, rotation: Tensor) -> Graph:
     return dataclasses.replace(graph, vectors=graph.vectors @ rotation.T)
 
 
 def rotations(seed: int) -> tuple[Tensor, Tensor]:
-    """A random rotation, and one with a reflection."""
+    """Return a random rotation, and one with a reflection."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         rotation = o3.rand_matrix(dtype=torch.float64)
@@ -64,8 +64,10 @@ def rotations(seed: int) -> tuple[Tensor, Tensor]:
 
 
 def wigner(degree: int, rotation: Tensor) -> Tensor:
-    """D_l with parity (−1)^l, in e3nn's basis. From its harmonics, Y(Ru) = D·Y(u): its own matrices go through angles,
-    which costs half of the digits."""
+    """Return D_l with parity (−1)^l, in e3nn's basis.
+
+    From its harmonics, Y(Ru) = D·Y(u): its own matrices go through angles, which costs half of the digits.
+    """
     unit = torch.nn.functional.normalize(torch.randn(50, 3, dtype=torch.float64), dim=-1)
     before = o3.spherical_harmonics(degree, unit, normalize=False)
     after = o3.spherical_harmonics(degree, unit @ rotation.T, normalize=False)
@@ -84,8 +86,8 @@ def test_energies_are_invariant_and_features_equivariant(cell: tuple[int, int, i
     energies, features = model.energies(params, graph), model.node_features(params, graph)
     for rotation in rotations(seed):
         scale = 1 + energies.abs().max()
-        assert (model.energies(params, turned(graph, rotation)) - energies).abs().max() < ROUND_OFF * scale
-        for before, after in zip(features, model.node_features(params, turned(graph, rotation)), strict=True):
+        assert (model.energies(params, rotated(graph, rotation)) - energies).abs().max() < ROUND_OFF * scale
+        for before, after in zip(features, model.node_features(params, rotated(graph, rotation)), strict=True):
             assert set(before) == set(after)
             for degree, h in before.items():
                 expected = torch.einsum("ab,pnbc->pnac", wigner(degree, rotation), h)

@@ -23,7 +23,7 @@ CUTOFF = 3.0
 
 @pytest.fixture(autouse=True)
 def double_precision() -> Iterator[None]:
-    """e3nn's modules keep their couplings in the default dtype of the moment at which they are made."""
+    """Set the default dtype: e3nn's modules keep their couplings in the default dtype of the moment they are made."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     yield
@@ -35,7 +35,7 @@ def name_of(degree: int) -> str:
 
 
 def mixed(x: Tensor, weight: Tensor, degree: int) -> Tensor:
-    """e3nn's linear map of mul-major features `[n, C, 2l+1]` with `weight` `[C, C']`."""
+    """Apply e3nn's linear map to mul-major features `[n, C, 2l+1]` with `weight` `[C, C']`."""
     irreps = [f"{channels}x{name_of(degree)}" for channels in weight.shape]
     layer = o3.Linear(*irreps, internal_weights=False, shared_weights=True).double()
     out: Tensor = layer(x.flatten(1), weight.flatten()).reshape(len(x), weight.shape[1], -1)
@@ -64,7 +64,7 @@ def layer_reference(
     kinds: list[int],
     h: dict[int, Tensor],
 ) -> dict[int, Tensor]:
-    """One layer on one molecule `x` `[n, 3]`; features by degree `[n, C, 2l+1]`."""
+    """Compute one layer on one molecule `x` `[n, 3]`; features by degree `[n, C, 2l+1]`."""
     c, n = config.channels, len(kinds)
     edges = [(i, j) for i in range(n) for j in range(n) if i != j and (x[i] - x[j]).norm() < CUTOFF]
     receivers, senders = torch.tensor([i for i, _ in edges]), torch.tensor([j for _, j in edges])

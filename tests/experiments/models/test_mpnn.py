@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.experiments.models.clusters import graph_of, positions, species
-from tests.experiments.models.test_mace import rotations, turned
+from tests.experiments.models.test_mace import rotated, rotations
 from tests.experiments.models.test_networks import CUTOFF, ROUND_OFF, example, mpnn, packed
 
 
@@ -16,7 +16,7 @@ def test_rotations_and_reflections_change_the_energy() -> None:
     params = packed(model, 0)
     energies = model.energies(params, graph)
     for rotation in rotations(0):
-        change = (model.energies(params, turned(graph, rotation)) - energies).std()
+        change = (model.energies(params, rotated(graph, rotation)) - energies).std()
         assert change > 0.1 * energies.std()
 
 

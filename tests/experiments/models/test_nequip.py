@@ -91,7 +91,7 @@ def test_pruned_networks_compute_the_same(parity: bool) -> None:
 
 
 def kept(whole: Nequip, pruned: Nequip, params: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The pruned network's share of the weights; fan-ins shrink, so what is left is rescaled."""
+    """Return the pruned network's share of the weights; fan-ins shrink, so the rest is rescaled."""
     out = {name: value for name, value in params.items() if not name.startswith("layer")}
     c = whole.config.channels
     for t, (a, b) in enumerate(zip(whole.layers, pruned.layers, strict=True)):

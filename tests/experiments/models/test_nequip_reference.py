@@ -25,7 +25,7 @@ CUTOFF = 3.0
 
 @pytest.fixture(autouse=True)
 def double_precision() -> Iterator[None]:
-    """e3nn's modules keep their couplings in the default dtype of the moment at which they are made."""
+    """Set the default dtype: e3nn's modules keep their couplings in the default dtype of the moment they are made."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     yield
@@ -33,7 +33,7 @@ def double_precision() -> Iterator[None]:
 
 
 def gate_of(layer: Layer, channels: int) -> Gate:
-    """e3nn's gate, as the published code makes it."""
+    """Make e3nn's gate, as the published code does."""
     scalars = [o for o in layer.outputs if o[0] == 0]
     behind = gated(layer.outputs)
     return Gate(
@@ -46,7 +46,7 @@ def gate_of(layer: Layer, channels: int) -> Gate:
 
 
 def split(x: Tensor, irreps: o3.Irreps) -> dict[str, Tensor]:
-    """Mul-major `[n, dim]` → irrep: `[n, mul·(2l+1)]`; every irrep stands once."""
+    """Split mul-major features `[n, dim]` by irrep: `[n, mul·(2l+1)]` each; every irrep occurs once."""
     assert len({ir for _, ir in irreps}) == len(irreps)
     return {str(ir): x[:, where] for where, (_, ir) in zip(irreps.slices(), irreps, strict=True)}
 
@@ -106,7 +106,7 @@ def layer_reference(
 
 
 def slow(network: Nequip) -> Any:
-    """The whole network as a function of weights, positions and species."""
+    """Return the whole network as a function of weights, positions and species."""
     config = network.config
 
     def energies(params: Weights, x: Tensor, kinds: list[int]) -> Tensor:

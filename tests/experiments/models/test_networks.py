@@ -21,7 +21,7 @@ from experiments.models.tfn import Tfn
 from experiments.nn.gate import Irrep
 from experiments.nn.graph import Graph, pair_forces
 from tests.experiments.models.clusters import graph_of, positions, species
-from tests.experiments.models.test_mace import rotations, turned, wigner
+from tests.experiments.models.test_mace import rotated, rotations, wigner
 
 CUTOFF = 3.0
 # Energies of order one from some nested products: round-off of float64, amplified some thousand times.
@@ -90,8 +90,10 @@ def example(seed: int, pack: int = 1, slots: int = 0, padding: int = 0) -> Graph
 
 
 def features_of(model: Made, params: dict[str, Tensor], graph: Graph) -> list[dict[Irrep, Tensor]]:
-    """By degree and sign, of networks with messages of degrees; those of the tensor field network have no parity, and
-    rotations see none."""
+    """Return features by degree and sign, of networks whose messages have degrees.
+
+    Those of the tensor field network have no parity, and rotations see none.
+    """
     if isinstance(model, Nequip):
         return model.node_features(params, graph)
     if not isinstance(model, Tfn):
@@ -115,8 +117,8 @@ def test_energies_are_invariant_and_features_equivariant(name: str, seed: int) -
     proper, improper = rotations(seed)
     for rotation in (proper, improper) if model.config.group == "E(3)" else (proper,):
         scale = 1 + energies.abs().max()
-        assert (model.energies(params, turned(graph, rotation)) - energies).abs().max() < ROUND_OFF * scale
-        for before, after in zip(features, features_of(model, params, turned(graph, rotation)), strict=True):
+        assert (model.energies(params, rotated(graph, rotation)) - energies).abs().max() < ROUND_OFF * scale
+        for before, after in zip(features, features_of(model, params, rotated(graph, rotation)), strict=True):
             assert set(before) == set(after)
             for (degree, sign), h in before.items():
                 matrix = wigner(degree, rotation) * (float(torch.linalg.det(rotation).sign()) if sign < 0 else 1.0)

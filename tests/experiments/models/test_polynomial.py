@@ -116,7 +116,7 @@ def labelled(config: PolynomialConfig, frames: Frames) -> Frames:
 
 @pytest.fixture(scope="module")
 def cubic() -> Dataset:
-    """Degrees (1, 1, 2): with L = 1 in the span, with L = 0 or ν = 2 not."""
+    """Polynomial of degrees (1, 1, 2): with L = 1 in the span, with L = 0 or ν = 2 not."""
     return polynomial(PolynomialTeacherConfig(L=1, nu=3, edge_lmax=2, n_neighbours=3, pool=240, holdout=4, test=300))
 
 

@@ -34,7 +34,7 @@ CUBE = [
 
 
 def representation(degree: int, rotation: np.ndarray) -> Tensor:
-    """D^l(R) from Y(Rx) = D(R) Y(x) at many points; e3nn's own goes through angles and loses half the digits."""
+    """Return D^l(R) from Y(Rx) = D(R) Y(x) at many points; e3nn's own goes through angles and loses half the digits."""
     points = torch.as_tensor(np.random.default_rng(0).normal(size=(50, 3)))
     here, there = (
         o3.spherical_harmonics(degree, at, normalize=True) for at in (points, points @ torch.as_tensor(rotation).T)
@@ -43,8 +43,8 @@ def representation(degree: int, rotation: np.ndarray) -> Tensor:
     return found
 
 
-def turned(x: Tensor, rotation: np.ndarray) -> Tensor:
-    """[T f](x) = f(R⁻¹x) on the last three axes, about the centre of the grid."""
+def rotated(x: Tensor, rotation: np.ndarray) -> Tensor:
+    """Rotate fields, [T f](x) = f(R⁻¹x), on the last three axes about the centre of the grid."""
     n = x.shape[-1]
     places = np.stack(np.meshgrid(*[np.arange(n)] * 3, indexing="ij"), -1) - (n - 1) / 2
     back = np.rint(places @ rotation + (n - 1) / 2).astype(int)
@@ -72,11 +72,11 @@ def test_steerable_fields_turn_with_the_cube() -> None:
     weights, x = drawn(model), images(1, 2, 6, 6, 6)
     before, expected = model.features(weights, x), model.outputs(weights, x)
     for rotation in CUBE:
-        moved = turned(x, rotation)
+        moved = rotated(x, rotation)
         assert_same(model.outputs(weights, moved), expected)
         for degree, (found, field) in enumerate(zip(model.features(weights, moved), before, strict=True)):
             matrix = representation(degree, rotation)
-            assert_same(found, torch.einsum("ab,pncbxyz->pncaxyz", matrix, turned(field, rotation)))
+            assert_same(found, torch.einsum("ab,pncbxyz->pncaxyz", matrix, rotated(field, rotation)))
 
 
 @pytest.mark.parametrize("norm", [False, True])
@@ -84,7 +84,7 @@ def test_normalised_or_not_the_cube_is_exact(norm: bool) -> None:
     model = Steerable3d(Steerable3dConfig(L=1, n_layers=2, channels=2, instance_norm=norm), (2, 6, 6, 6), 2)
     weights, x = drawn(model), images(1, 2, 6, 6, 6)
     for rotation in CUBE:
-        assert_same(model.outputs(weights, turned(x, rotation)), model.outputs(weights, x))
+        assert_same(model.outputs(weights, rotated(x, rotation)), model.outputs(weights, x))
     moved = torch.roll(x, (1, 2, 3), (-3, -2, -1))
     assert_same(model.outputs(weights, moved), model.outputs(weights, x))
 

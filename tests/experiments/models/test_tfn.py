@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from experiments.models.tfn import Tfn
-from tests.experiments.models.test_mace import rotations, turned
+from tests.experiments.models.test_mace import rotated, rotations
 from tests.experiments.models.test_networks import ROUND_OFF, example, packed, tfn
 
 
@@ -42,7 +42,7 @@ def test_mirror_images_differ_from_three_layers_on(L: int, n_layers: int, chiral
     params, graph = packed(model, 1), example(1)
     _, reflection = rotations(1)
     energies = model.energies(params, graph)
-    difference = (model.energies(params, turned(graph, reflection)) - energies).abs().max()
+    difference = (model.energies(params, rotated(graph, reflection)) - energies).abs().max()
     scale = 1 + energies.abs().max()
     assert difference > 1e-6 * scale if chiral else difference < ROUND_OFF * scale
 

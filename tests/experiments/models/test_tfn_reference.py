@@ -24,7 +24,7 @@ def eta(x: Tensor) -> Tensor:
 
 
 def filters(network: Tfn, t: int, path: int, params: Weights, r: Tensor) -> Tensor:
-    """R_c of one path at a distance (a number), with the envelope: `[C]`."""
+    """Return R_c of one path at a distance (a number), with the envelope: `[C]`."""
     config, name = network.config, f"layer{t}.radial"
     width, c, p = config.radial_width, config.channels, config.cutoff_power
     centres = torch.linspace(0, CUTOFF, config.n_radial, dtype=r.dtype)
@@ -39,7 +39,7 @@ def filters(network: Tfn, t: int, path: int, params: Weights, r: Tensor) -> Tens
 
 
 def slow(network: Tfn) -> Slow:
-    """The whole network as a function of weights, positions and species; features `[2l+1, C]` of every atom."""
+    """Return the whole network as a function of weights, positions and species; features `[2l+1, C]` of every atom."""
     config = network.config
 
     def energies(params: Weights, x: Tensor, kinds: list[int]) -> Tensor:

@@ -22,7 +22,7 @@ VALUE = torch.tensor([1.0, 1 / 3], dtype=torch.float64)
 
 
 def copied_constants(traced: GraphModule) -> list[Node]:
-    """Operations that copy or convert what is no input: what a GPU would fetch from the host in every step."""
+    """List the operations that copy or convert a constant, which a GPU would fetch from the host in every step."""
     return [
         node
         for node in traced.graph.nodes
@@ -65,8 +65,10 @@ def test_a_conversion_in_a_trace_is_found() -> None:
 
 @functools.cache
 def traced_gradient(name: str) -> tuple[GraphModule, tuple[Any, ...], tuple[Tensor, ...]]:
-    """The gradient of one run in single precision, which is not that of what networks are given; its arguments, and
-    what it gives for them when it is called plainly."""
+    """Trace the gradient of one run in single precision, unlike the double precision of the constants.
+
+    Return the trace, its arguments, and the gradient of an untraced call.
+    """
     case = CASES[name]
     task = case.task(torch.float32, torch.device("cpu"))
     model = case.network(task)

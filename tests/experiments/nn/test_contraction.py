@@ -28,7 +28,7 @@ def example(contraction: Contraction, l_in: int, channels: int) -> tuple[Tensor,
 
 
 def explicit(contraction: Contraction, l_in: int, a: Tensor, which: Tensor, weights: list[Tensor]) -> dict[int, Tensor]:
-    """Full polynomials by einsum, one order at a time."""
+    """Return the full polynomials by einsum, one order at a time."""
     out = {degree: torch.zeros(*a.shape[:2], 2 * degree + 1, a.shape[-1], dtype=a.dtype) for degree in (0, 1, 2)}
     for term, weight in zip(contraction.terms, weights, strict=True):
         u = couplings(l_in, term.degree, term.order)

@@ -20,7 +20,7 @@ TOL = 1e-12
 
 
 def count(l_in: int, l_out: int, nu: int) -> int:
-    """Multiplicity of D_{l_out} with parity (−1)^l_out in Sym^nu(D_0 ⊕ … ⊕ D_{l_in}), from characters alone.
+    """Count D_{l_out} with parity (−1)^l_out in Sym^nu(D_0 ⊕ … ⊕ D_{l_in}), from characters alone.
 
     χ(Sym^ν) from power sums by Newton's identity h_ν = 1/ν Σ_k p_k h_{ν−k}, averaged over O(3): the class measure
     of SO(3) is (1 − cos θ)/π dθ on [0, π], and an inversion multiplies χ_l by (−1)^l. The integrand is a trigonometric
@@ -55,10 +55,10 @@ def test_number_of_paths(l_in: int, l_out: int, nu: int) -> None:
 
 
 def wigner_d(degree: int, angles: tuple[torch.Tensor, ...], inversion: int) -> torch.Tensor:
-    """D_l(g) from Y(g x) = D Y(x): to round-off in float64, where e3nn's own matrices are float32 inside."""
+    """Return D_l(g) from Y(g x) = D Y(x): to round-off in float64, for e3nn's own matrices are float32 inside."""
     points = torch.randn(40, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
-    turned = points @ o3.angles_to_matrix(*angles).T * (-1) ** inversion
-    y, gy = (o3.spherical_harmonics(degree, x, True, "component") for x in (points, turned))
+    rotated = points @ o3.angles_to_matrix(*angles).T * (-1) ** inversion
+    y, gy = (o3.spherical_harmonics(degree, x, True, "component") for x in (points, rotated))
     d = torch.linalg.lstsq(y, gy).solution.T
     e3nn_d = o3.Irrep(degree, (-1) ** degree).D_from_angles(*angles, torch.tensor(inversion))
     torch.testing.assert_close(d, e3nn_d.to(d), atol=1e-5, rtol=0)  # float32 generators
@@ -84,12 +84,12 @@ def test_equivariant_under_rotations_and_inversion(l_in: int, l_out: int, nu: in
             own = slice(degree**2, (degree + 1) ** 2)
             d_in[own, own] = wigner_d(degree, angles, inversion)
         d_out = wigner_d(l_out, angles, inversion)
-        turned = u
+        rotated = u
         for axis in range(nu):
-            turned = torch.movedim(torch.tensordot(turned, d_in, dims=([axis], [0])), -1, axis)
+            rotated = torch.movedim(torch.tensordot(rotated, d_in, dims=([axis], [0])), -1, axis)
         # U(D a, D a, …) = D U(a, a, …)
         expected = torch.movedim(torch.tensordot(u, d_out, dims=([nu], [1])), -1, nu)
-        torch.testing.assert_close(turned, expected, atol=TOL, rtol=0)
+        torch.testing.assert_close(rotated, expected, atol=TOL, rtol=0)
 
 
 @pytest.mark.parametrize(("l_in", "l_out", "nu"), CASES)

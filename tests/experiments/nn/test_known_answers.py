@@ -33,7 +33,7 @@ def block_diagonal(blocks: list[Tensor]) -> Tensor:
 
 
 def change_of_basis(a: int, b: int) -> tuple[list[int], Tensor]:
-    """Degrees l in D_a ⊗ D_b and the matrix `[Σ (2l+1), (2a+1)(2b+1)]` that takes the product apart."""
+    """Return the degrees l in D_a ⊗ D_b and the matrix `[Σ (2l+1), (2a+1)(2b+1)]` that takes the product apart."""
     degrees, rows = [], []
     for degree in range(a + b + 3):
         for chain in chains((a, b), degree):
@@ -114,7 +114,7 @@ def test_couplings_of_two_vectors_are_the_stress_tensors(degree: int) -> None:
 @pytest.mark.parametrize("degree", range(7))
 def test_harmonics_are_equivariant_polynomials(degree: int) -> None:
     """r^l·Y_l(r̂) is a homogeneous polynomial of degree l (its l-th difference on any line is constant, the next one
-    vanishes), harmonic, and turns with D_l; inversion multiplies it by (−1)^l."""
+    vanishes), harmonic, and rotates with D_l; inversion multiplies it by (−1)^l."""
 
     def solid(x: Tensor) -> Tensor:
         r = x.norm(dim=-1, keepdim=True)
@@ -130,9 +130,9 @@ def test_harmonics_are_equivariant_polynomials(degree: int) -> None:
     laplacian = hessian.diagonal(dim1=-2, dim2=-1).sum(-1)
     assert laplacian.abs().max() < 1e-11 * (1 + hessian.abs().max())
     turn = angles(degree)
-    turned = solid(start @ o3.angles_to_matrix(*turn).T)
+    rotated = solid(start @ o3.angles_to_matrix(*turn).T)
     expected = o3.Irrep(degree, (-1) ** degree).D_from_angles(*turn).double() @ solid(start)
-    assert (turned - expected).abs().max() < 1e-5 * size  # e3nn's generators are float32
+    assert (rotated - expected).abs().max() < 1e-5 * size  # e3nn's generators are float32
     torch.testing.assert_close(solid(-start), (-1) ** degree * solid(start), atol=1e-12 * size, rtol=0)
 
 

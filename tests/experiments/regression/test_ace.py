@@ -26,7 +26,7 @@ ROUND_OFF = 1e-10
 
 
 def molecules(count: int, numbers: list[int], seed: int = 0, spread: float = 1.1) -> Frames:
-    """Random frames whose atoms are at least 0.7 Å apart; labels zero."""
+    """Draw frames whose atoms are at least 0.7 Å apart; labels zero."""
     rng = np.random.default_rng(seed)
     positions: list[Floats] = []
     while len(positions) < count:
@@ -54,8 +54,11 @@ def coefficients(ace: LinearAce, seed: int = 0) -> Floats:
 
 
 def count(n_channels: int, lmax: int, order: int) -> int:
-    """Number of O(3) scalars in Sym^order(ℝ^channels ⊗ (D_0 ⊕ … ⊕ D_lmax)), from characters alone (Newton's identity
-    and the class measure (1 − cos θ)/π of SO(3); the trapezoid rule is exact for trigonometric polynomials)."""
+    """Count the O(3) scalars in Sym^order(ℝ^channels ⊗ (D_0 ⊕ … ⊕ D_lmax)), from characters alone.
+
+    By Newton's identity and the class measure (1 − cos θ)/π of SO(3); the trapezoid rule is exact for trigonometric
+    polynomials.
+    """
     theta = 2 * np.pi * np.arange(128) / 128
     total = 0.0
     for sign in (1, -1):
@@ -211,21 +214,21 @@ def test_forces_are_minus_the_gradient(nu: int, lmax: int, periodic: bool) -> No
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**31), cell=st.sampled_from(CELLS), inverted=st.booleans())
 def test_symmetries(seed: int, cell: tuple[int, int], inverted: bool) -> None:
-    """Energies do not change under rotation, inversion, translation and relabelling; forces turn with the frame."""
+    """Energies do not change under rotation, inversion, translation and relabelling; forces rotate with the frame."""
     ace, frames = model(*cell), molecules(1, [6, 8, 1, 1, 1], seed)
     rng = np.random.default_rng(seed)
-    turn = Rotation.random(random_state=rng).as_matrix() * (-1 if inverted else 1)
+    rotation = Rotation.random(random_state=rng).as_matrix() * (-1 if inverted else 1)
     order = rng.permutation(5)
     moved = replace(
         frames,
-        positions=(frames.positions @ turn.T + rng.normal(size=3) * 5)[:, order],
+        positions=(frames.positions @ rotation.T + rng.normal(size=3) * 5)[:, order],
         numbers=frames.numbers[:, order],
     )
     w = coefficients(ace)
     here, there = ace.predict(w, frames), ace.predict(w, moved)
     scale = 1 + np.abs(here.forces).max() + np.abs(here.energies).max()
     np.testing.assert_allclose(there.energies, here.energies, atol=ROUND_OFF * scale)
-    np.testing.assert_allclose(there.forces, (here.forces @ turn.T)[:, order], atol=ROUND_OFF * scale)
+    np.testing.assert_allclose(there.forces, (here.forces @ rotation.T)[:, order], atol=ROUND_OFF * scale)
     np.testing.assert_allclose(here.forces.sum(1), 0, atol=ROUND_OFF * scale)
 
 

@@ -31,7 +31,7 @@ KERNELS = pytest.mark.parametrize("kernel", ["matern52", "gaussian"])
 
 
 def molecules(count: int, seed: int = 0, scatter: float = 0.08) -> Frames:
-    """Methanol scattered around one shape; E = Σ_pairs exp(1 − r/Å) eV − 3000 eV and its forces."""
+    """Scatter methanol around one shape, with E = Σ_pairs exp(1 − r/Å) eV − 3000 eV and its forces."""
     x = SHAPE + scatter * np.random.default_rng(seed).normal(size=(count, 6, 3))
     away = x[:, :, None] - x[:, None]
     r = np.linalg.norm(away, axis=-1) + np.eye(6)
@@ -43,7 +43,7 @@ def molecules(count: int, seed: int = 0, scatter: float = 0.08) -> Frames:
 
 
 def solved(frames: Frames, **settings: Any) -> tuple[Geometry, Any]:
-    """A model's predictions, constants included, and its solution."""
+    """Return a model's predictions, constants included, and its solution."""
     model = Krr(KrrConfig(**settings), [1, 6, 8])
     solution = model.solve(frames, None, 0)
     counts = np.array([4.0, 1.0, 1.0])
@@ -57,7 +57,7 @@ def solved(frames: Frames, **settings: Any) -> tuple[Geometry, Any]:
 
 
 def plain(kernel: str, d2: Tensor, length: float) -> Tensor:
-    """k of squared distances."""
+    """Evaluate k at squared distances."""
     if kernel == "gaussian":
         return torch.exp(-d2 / (2 * length**2))
     x = (5 * d2).sqrt() / length
@@ -192,15 +192,15 @@ def test_symmetries() -> None:
     frames = molecules(8)
     predict, solution = solved(frames)
     other = molecules(1, seed=3)
-    turn = Rotation.random(rng=np.random.default_rng(0)).as_matrix()
+    rotation = Rotation.random(rng=np.random.default_rng(0)).as_matrix()
     before = predict(other)
     assert solution.facts["permutations"] == 6  # the methyl group's hydrogens
     order = [0, 1, 4, 2, 3, 5]
     for sign in (1, -1):
-        moved = replace(other, positions=(sign * other.positions @ turn.T + [3.0, -1.0, 2.0])[:, order])
+        moved = replace(other, positions=(sign * other.positions @ rotation.T + [3.0, -1.0, 2.0])[:, order])
         after = predict(moved)
         assert after.energies[0] == pytest.approx(before.energies[0], abs=1e-9)  # round-off of 3000 eV
-        np.testing.assert_allclose(after.forces, sign * (before.forces @ turn.T)[:, order], atol=1e-9)
+        np.testing.assert_allclose(after.forces, sign * (before.forces @ rotation.T)[:, order], atol=1e-9)
     plainly, _ = solved(frames, symmetrise=False)
     renumbered = replace(other, positions=other.positions[:, order])
     assert abs(plainly(renumbered).energies[0] - plainly(other).energies[0]) > 1e-4

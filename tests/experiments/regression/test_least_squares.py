@@ -27,7 +27,7 @@ STAR_ELEMENTS = (1, 6)
 
 
 def molecules(count: int, numbers: list[int], seed: int = 0) -> Frames:
-    """Frames scattered (0.1 Å) around one random arrangement with atoms at least 0.9 Å apart; labels zero."""
+    """Scatter frames (0.1 Å) around one random arrangement with atoms at least 0.9 Å apart; labels zero."""
     rng = np.random.default_rng(len(numbers))
     while True:
         x = rng.normal(size=(len(numbers), 3)) * 1.2
@@ -46,7 +46,7 @@ def molecules(count: int, numbers: list[int], seed: int = 0) -> Frames:
 
 
 def solve(model: LinearAce, frames: Frames, *arguments: Any, **settings: Any) -> LinearFit:
-    """With the weights of the model's configuration."""
+    """Fit with the weights of the model's configuration."""
     config = model.config
     return least_squares.solve(model, frames, config.energy_weight, config.force_weight, *arguments, **settings)
 

@@ -109,7 +109,7 @@ def test_bad_input_has_one_line(make_config: MakeConfig, model: dict[str, Any], 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Training and test frames of methanol."""
+    """Write training and test frames of methanol."""
     path = tmp_path_factory.mktemp("methanol")
     write_frames(path / "train.xyz", molecules(40))
     write_frames(path / "test.xyz", molecules(8, seed=1))
@@ -126,7 +126,7 @@ def command(root: Path, folder: Path, *arguments: str) -> subprocess.CompletedPr
 
 @pytest.fixture(scope="module")
 def store(root: Path, folder: Path) -> RunStore:
-    """One run of each, through the command; points with a knob that a model lacks are dropped and listed."""
+    """Run one of each through the command; points with a knob that a model lacks are dropped and listed."""
     ended = command(root, folder, "-m", "model=krr,nearest", "nu=null,4", "P=16", "hydra.launcher.workers=1")
     assert ended.returncode == 0, ended.stderr
     for model in ("krr", "nearest"):

@@ -56,14 +56,14 @@ def test_nearest_as_by_trying_all(metric: str) -> None:
 @METRICS
 @pytest.mark.parametrize("sign", [1, -1])
 def test_forces_are_carried_over(metric: str, sign: int) -> None:
-    """A turned, renumbered training frame has the turned, renumbered forces; a mirror image where the metric has it."""
+    """Forces follow a rotated, renumbered training frame; also its mirror image, if the metric has that symmetry."""
     train = molecules(12)
     rng = np.random.default_rng(0)
     order = np.array([0, 1, *rng.permutation([2, 3, 4, 5])])
-    turn = sign * Rotation.random(rng=rng).as_matrix()
-    moved = replace(train, positions=(train.positions @ turn.T + rng.normal(size=3))[:, order])
+    rotation = sign * Rotation.random(rng=rng).as_matrix()
+    moved = replace(train, positions=(train.positions @ rotation.T + rng.normal(size=3))[:, order])
     found = predicted(train, moved, metric)
-    expected = (train.forces @ turn.T)[:, order]
+    expected = (train.forces @ rotation.T)[:, order]
     if sign < 0 and metric == "aligned_rmsd":
         assert np.abs(found.forces - expected).max() > 0.1
         return
@@ -72,7 +72,8 @@ def test_forces_are_carried_over(metric: str, sign: int) -> None:
 
 
 def triatomics(shape: Floats) -> Frames:
-    """O, H, F with O–H 1 Å, and angle and O–F length from `shape` `[F, 2]`; E is a smooth function of both (eV)."""
+    """Return O, H, F with O–H 1 Å, and angle and O–F length from `shape` `[F, 2]`; E is a smooth function of
+    both (eV)."""
     angle, length = shape.T
     zero, one = np.zeros(len(shape)), np.ones(len(shape))
     far = length[:, None] * np.stack([np.cos(angle), np.sin(angle), zero], 1)

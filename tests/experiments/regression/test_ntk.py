@@ -176,15 +176,15 @@ def test_symmetries(name: str) -> None:
     config = SMALL[name]
     solution = fit(made(config, frames), frames)
     other = molecules(2, seed=1)
-    turn = Rotation.random(rng=np.random.default_rng(0)).as_matrix()
+    rotation = Rotation.random(rng=np.random.default_rng(0)).as_matrix()
     order = [1, 0, 5, 3, 2, 4]
     before = solution.predict(other)
     for sign in (1, -1) if config.group == "E(3)" else (1,):
-        moved = (sign * other.positions @ turn.T + [3.0, -1.0, 2.0])[:, order]
+        moved = (sign * other.positions @ rotation.T + [3.0, -1.0, 2.0])[:, order]
         after = solution.predict(replace(other, positions=moved, numbers=other.numbers[:, order]))
         # round-off, amplified by coefficients that cancel
         np.testing.assert_allclose(after.energies, before.energies, atol=1e-7)
-        np.testing.assert_allclose(after.forces, sign * (before.forces @ turn.T)[:, order], atol=1e-7)
+        np.testing.assert_allclose(after.forces, sign * (before.forces @ rotation.T)[:, order], atol=1e-7)
 
 
 @ALL

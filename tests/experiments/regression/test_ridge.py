@@ -59,13 +59,13 @@ def random_problem(frames: int, per_frame: int, m: int, d: int = 1, seed: int = 
 
 
 def largest(rows: Rows) -> float:
-    """Largest eigenvalue of XᵀX without what the intercept explains."""
+    """Return the largest eigenvalue of XᵀX without what the intercept explains."""
     q = np.linalg.qr(rows.u)[0]
     return float(np.linalg.svd(rows.x - q @ (q.T @ rows.x), compute_uv=False)[0] ** 2)
 
 
 def refit(rows: Rows, penalty: float) -> Floats:
-    """Coefficients `[M + d]` of the penalised least squares, by the plain normal equations."""
+    """Return the coefficients `[M + d]` of the penalised least squares, by the plain normal equations."""
     both = np.concatenate([rows.x, rows.u], 1)
     ridge = np.diag([penalty] * rows.x.shape[1] + [0.0] * rows.u.shape[1])
     return np.asarray(np.linalg.solve(both.T @ both + ridge, both.T @ rows.y))
