@@ -35,7 +35,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "logs": ("slurm.cli", ("logs",), "the last output of a run and its job"),
     "cancel": ("slurm.cli", ("cancel",), "end runs by ending their jobs"),
     "retry": ("slurm.cli", ("retry",), "queue failed, lost and cancelled runs again"),
-    "doctor": ("slurm.cli", ("doctor",), "check what a sweep on this cluster needs"),
+    "doctor": ("slurm.cli", ("doctor",), "check this cluster for all that a sweep needs"),
     "cluster": ("slurm.cli", ("cluster",), "a real Slurm on this machine, to try things on"),
 }
 """Sub-command → module with `main()`, the words that go before the user's own, one line of help."""

@@ -124,7 +124,7 @@ class RunConfig:
     def model_identity(self, data_sha256: str) -> dict[str, Any]:
         """Return everything that can change the run's number except P and the seeds.
 
-        A tuned learning rate may differ between the runs of a curve; what they share is the table of rates by P.
+        A tuned learning rate may differ between the runs of a curve; they share the table of rates by P.
         """
         assert not isinstance(self.match, ChannelMatchSpec), "a run has no name before its channels are known"
         training = None if self.training is None else identity_of(self.training)

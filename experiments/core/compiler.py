@@ -37,9 +37,9 @@ def cxx() -> str | None:
 
 
 @cache
-def warn(what: str) -> None:
+def warn(message: str) -> None:
     """Log a warning, once per process: everything that needs a compiler asks for it."""
-    logger.warning(what)
+    logger.warning(message)
 
 
 def lacking(device: torch.device) -> dict[str, str]:

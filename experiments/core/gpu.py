@@ -44,7 +44,7 @@ def _model(device: str) -> str | None:
 
     try:
         return str(torch.cuda.get_device_name(device))
-    except Exception:  # whatever torch raises for a device that was lost meanwhile
+    except Exception:  # torch raises various errors for a device that was lost meanwhile
         return None
 
 

@@ -1,4 +1,4 @@
-"""Leases: files that say which living process holds something, on whatever machine; and locks made of them.
+"""Leases: files that say which living process, on any machine, holds something; and locks made of them.
 
 A lease is renewed while its holder lives, so that one of a killed process is passed over. flock and fcntl are not
 reliable on every network file system that clusters share; hard links and renames are.

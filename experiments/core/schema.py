@@ -1,4 +1,4 @@
-"""Build a frozen dataclass from a configuration section, or say in one line what is wrong with the section.
+"""Build a frozen dataclass from a configuration section, or name its mistake in one line.
 
 A field's annotation gives its type; `setting` gives its default, its range and its part in the run's identity.
 """

@@ -1,8 +1,8 @@
 """`python -m experiments.interop.convert FILE --out DIR`: a network of mace-torch or nequip, to be used like a
 finished run.
 
-FILE is a checkpoint of nequip-train (nequip ≥ 0.7, `….ckpt`), or what `experiments.interop.export` wrote
-of a model of mace-torch. Files are read without running code that they name. DIR can then be given to
+FILE is a checkpoint of nequip-train (nequip ≥ 0.7, `….ckpt`), or a model of mace-torch as
+`experiments.interop.export` wrote it. Files are read without running code that they name. DIR can then be given to
 `python -m experiments.runs.evaluate DIR data=NAME` and to the ASE calculator.
 """
 
@@ -43,8 +43,8 @@ def read(path: Path) -> tuple[Converted, dict[str, str]]:
     except pickle.UnpicklingError:
         raise InputError(
             f"{path}: reading it would run the code that it names; accepted: a checkpoint of nequip-train, and for "
-            f"a model of mace-torch that you trust, what `python -m {EXPORT} {path.name} --out FILE.pt` writes where "
-            "mace-torch is installed"
+            "a model of mace-torch that you trust, the file that "
+            f"`python -m {EXPORT} {path.name} --out FILE.pt` writes where mace-torch is installed"
         ) from None
     except (RuntimeError, OSError, EOFError, ValueError) as error:
         raise InputError(f"{path}: can't be read ({str(error).splitlines()[0]})") from None
@@ -59,7 +59,7 @@ def read(path: Path) -> tuple[Converted, dict[str, str]]:
         network = from_mace.converted(content["tensors"], settings)
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path}: lacks {error}; accepted: a checkpoint of nequip-train, or what {EXPORT} wrote"
+            f"{path}: lacks {error}; accepted: a checkpoint of nequip-train, or a file that {EXPORT} wrote"
         ) from None
     return network, {"package": settings["package"], "version": settings["version"], **source}
 
@@ -80,11 +80,11 @@ def write(network: Converted, source: dict[str, str], directory: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Convert a file; return exit code 0, or 2 for bad input (one line says what)."""
+    """Convert a file; return exit code 0, or 2 after one line about bad input."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments.interop.convert", description="Take over a network of mace-torch or nequip."
     )
-    parser.add_argument("file", type=Path, help=f"checkpoint of nequip-train, or what {EXPORT} wrote")
+    parser.add_argument("file", type=Path, help=f"checkpoint of nequip-train, or a file that {EXPORT} wrote")
     parser.add_argument("--out", type=Path, required=True, help="directory to make, to be used like a finished run's")
     return command.run(_convert, parser.parse_args(arguments))
 

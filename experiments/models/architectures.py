@@ -1,4 +1,4 @@
-"""The settings of every architecture: what `model=…` chooses. Torch-free; the networks are in experiments/models."""
+"""The settings of every architecture (`model=…`). Torch-free; the networks are in the other files of this folder."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Convolutional network on a periodic grid: correlations, pointwise nonlinearities, and a soft maximum over the grid (a
 mean if layers are normalised).
 
-Exactly invariant under translations by whole pixels. What it knows of the plane beyond that, it learns.
+Exactly invariant under translations by whole pixels. All other symmetries of the plane it has to learn.
 """
 
 from __future__ import annotations

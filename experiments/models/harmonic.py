@@ -67,7 +67,7 @@ class Harmonic:
             parts.append(np.block([[basis.real, basis.imag], [-basis.imag, basis.real]]))
         wanted = [[o - i + config.max_order for i in orders for o in self.orders] for orders in (range(1), self.orders)]
         self._bases = [Constant(torch.as_tensor(np.array(parts)[places])) for places in wanted]
-        """Of the first layer and of all others, by orders before and behind it: what cosines and sines of phases give,
+        """Bases of the first layer and of all others, by orders before and after it, for cosines and sines of phases:
         `[pairs, 2·rings, taps of both parts]`."""
 
     def inputs_of(self, t: int) -> tuple[range, int]:
@@ -125,7 +125,7 @@ class Harmonic:
         taps = bases.shape[-1] // 2
         kernel = (profiles @ bases).reshape(len(radial), len(orders), len(self.orders), before, c, 2, taps)
         a, b = kernel.unbind(5)
-        columns = [torch.stack([a, b], -2)]  # what the real part of a feature gives
+        columns = [torch.stack([a, b], -2)]  # contribution of a feature's real part
         if t > 0:  # the image has no imaginary part
             columns.append(torch.stack([-b, a], -2))
         whole = torch.stack(columns, 4)  # [p, orders, orders', C, (2), C', 2, taps]

@@ -1,13 +1,14 @@
 """Lorentz group network: scalars, four-vectors and tensors of particles (Bogatskiy et al. 2020, arXiv 2006.04780).
 
-Every layer mixes, for each particle i, what is Lorentz-covariant (eq. 10):
+Every layer mixes, for each particle i, Lorentz-covariant terms (eq. 10):
 
     F_i  ←  L( F_i  ⊕  CG[F_i ⊗ F_i]  ⊕  Σ_j f(p_ij²)·CG[p_ij ⊗ F_j] ),      p_ij = p_i − p_j
 
-with a learned function f of the invariant p_ij² for every channel and product, and linear maps L among what transforms
-alike. L=1 has scalars s and four-vectors v, L=2 also the antisymmetric tensors a, which are (2,0) ⊕ (0,2), and the
-traceless symmetric ones b, which are (2,2): the representations of the authors' network. The Clebsch–Gordan products,
-channel by channel, are matrix products of tensors with one index lowered by the metric (+, −, −, −), *a the dual:
+with a learned function f of the invariant p_ij² for every channel and product, and linear maps L among terms that
+transform alike. L=1 has scalars s and four-vectors v, L=2 also the antisymmetric tensors a, which are (2,0) ⊕ (0,2),
+and the traceless symmetric ones b, which are (2,2): the representations of the authors' network. The Clebsch–Gordan
+products, channel by channel, are matrix products of tensors with one index lowered by the metric (+, −, −, −), *a the
+dual:
 
     s:  s·s, ⟨v, v⟩, tr a², tr a·*a, tr b²          from pairs: s, ⟨p, v⟩
     v:  s·v, a·v, *a·v, b·v                         from pairs: s·p, a·p, *a·p, b·p

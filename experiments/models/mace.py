@@ -2,7 +2,7 @@
 
 Layout: channels last, `[p, n, m, C]`; degrees are kept apart or joined along m in the order (l, m). Features have
 natural parity (−1)^l, as in mace-torch with hidden irreps "Cx0e + Cx1o + …": only couplings with even l₁+l₂+l₃.
-Whatever cannot reach the energy has neither weights nor arithmetic (`plan`), so that the identities between function
+Paths that cannot reach the energy have neither weights nor arithmetic (`plan`), so that the identities between function
 classes hold exactly: one layer ⇒ L irrelevant; (L=0, ν=1) independent of edge_lmax; edge_lmax=0 ⇒ L irrelevant.
 
 Two linear maps in a row of mace-torch are one here: embedding and first "up" map; the first layer's node map and the

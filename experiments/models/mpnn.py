@@ -1,8 +1,8 @@
 """A message-passing network without rotation symmetry, as a pure function of packed weights and neighbourhoods.
 
 The "no symmetry" baseline of Ngo & Ravanbakhsh 2025 (arXiv 2510.09768) and Brehmer et al. 2024 (arXiv 2410.23179): the
-components of the relative vectors x, y, z enter multilayer perceptrons like any other numbers. What is left is that
-translations and renumberings of atoms change nothing. One layer is
+components of the relative vectors x, y, z enter multilayer perceptrons like any other numbers. The only symmetries left
+are translations and renumberings of atoms. One layer is
 
     m_ij = MLP(h_i, h_j, r_ij/r_c, B(|r_ij|))·f(|r_ij|)          f: polynomial cutoff, B: Bessel functions
     h_i  ← h_i + MLP(h_i, 1/√N̄ Σ_j m_ij)

@@ -29,8 +29,8 @@ from experiments.tasks.task import Tensors
 RING_WIDTH = 0.6
 """Standard deviation of a ring in voxels."""
 BLUR = 0.7
-"""Standard deviation, in voxels, of the blobs that kernels expect: their size is that of what they make of white noise
-blurred so. (Of white noise itself a ring of 80 taps would be taken for 9 times weaker than it is for a density.)"""
+"""Standard deviation (voxels) of the blur that kernels are normalised for: outputs for white noise blurred so have
+size one. (Normalised for white noise itself, a ring of 80 taps would be 9 times too weak for a density.)"""
 
 
 def kernels(points: Tensor, radius: float, n_rings: int, before: int, after: int) -> Tensor:

@@ -13,11 +13,12 @@ vector is zero for l > 0), which carries a node's own features on.
 Degrees carry no parity: paths with l_i + l_f + l_o odd (cross products) are in, so that the network is equivariant
 under rotations, and from three layers and L = 1 on it tells mirror images apart.
 
-What the paper leaves open or a potential needs: radial functions fall to 0 at a cutoff with a polynomial envelope; η
-serves in the radial networks too (ReLU has no second derivative for the training on forces); ‖V‖ is √(Σ V² + 10⁻⁸),
-so that it can be differentiated at 0. Constants that weights could absorb give signals the size of one: 1/√N̄ with the
-sums, 1/√fan-in with linear maps, and what makes the second moment of η(z) one for normal z, but for l > 0.
-What cannot reach the energy has neither weights nor arithmetic: one layer ⇒ L irrelevant; edge_lmax=0 ⇒ L irrelevant.
+Choices that the paper leaves open or a potential needs: radial functions fall to 0 at a cutoff with a polynomial
+envelope; η serves in the radial networks too (ReLU has no second derivative for the training on forces); ‖V‖ is
+√(Σ V² + 10⁻⁸), so that it can be differentiated at 0. Constants that weights could absorb give signals the size of one:
+1/√N̄ with the sums, 1/√fan-in with linear maps, and (except for l > 0) the factor that makes the second moment of η(z)
+one for normal z. Paths that cannot reach the energy have neither weights nor arithmetic: one layer ⇒ L irrelevant;
+edge_lmax=0 ⇒ L irrelevant.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def _nested(features: Tensor, one_hot: Tensor, weights: Mapping[int, Tensor], te
     s = one_hot.shape[-1]
     x = features.permute(0, 3, 2, 1)  # [p, C, M, n]
     which = one_hot.transpose(1, 2)[:, None].expand(p, c, s, n)
-    form: Tensor | None = None  # [p, C, (2l+1)·M^order, n]: what is left to be multiplied by `order` factors
+    form: Tensor | None = None  # [p, C, (2l+1)·M^order, n]: still to be multiplied by `order` factors
     for order in range(max(tensors), -1, -1):
         added = None
         if order in tensors:

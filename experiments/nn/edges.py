@@ -36,7 +36,7 @@ def edges_of(graph: Graph, n_species: int, edge_lmax: int, cutoff: float, cutoff
     # a masked slot may hold anything, also zero, whose norm has no gradient
     vectors = torch.where(graph.mask[..., None] > 0, graph.vectors, torch.ones_like(graph.vectors))
     distance = (vectors * vectors).sum(-1).sqrt()  # [p, n, k]
-    # radial functions are the same in both directions of a pair, and what they cost is most of the arithmetic
+    # radial functions are the same in both directions of a pair, and they are most of the arithmetic
     pairs = pairs_of(graph)
     apart = 0.5 * to_pairs(distance, graph, pairs) + (1 - pairs.valid)
     return Edges(

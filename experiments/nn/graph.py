@@ -83,7 +83,7 @@ def pair_forces(gradient: Tensor, graph: Graph) -> Tensor:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Both directions of an edge as one pair: what is equal for both is computed once.
+    """Both directions of an edge as one pair: quantities equal for both are computed once.
 
     slot, other  `[p, m]`     the two slots of a pair among the `p·n·k` of the whole pack; m = ⌊n·k/2⌋ (at least 1)
     valid        `[p, m]`     1 for a pair, 0 for padding (the dtype of the mask)

@@ -1,4 +1,4 @@
-"""Packed correlations on periodic grids of one to three dimensions, and what networks on grids share.
+"""Packed correlations on periodic grids of one to three dimensions, and other shared parts of networks on grids.
 
 Grids are periodic, so that translations form a group and no pixel is lost at a border: a network is then exactly
 invariant under them. Kernels are stored as `[taps, C, C']`, a matrix between channels for every tap, and scaled by
@@ -104,7 +104,7 @@ class Layered(Protocol):
 
 
 def normalizes(config: Layered, t: int) -> bool:
-    """Return whether layer `t` is normalised: all but the last, whose mean over the grid is what the readout sees."""
+    """Return whether layer `t` is normalised: all but the last, whose mean over the grid the readout sees."""
     return config.instance_norm and t < config.n_layers - 1
 
 

@@ -48,7 +48,7 @@ def perceptron(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
     """Apply a perceptron without biases: `[p, m, in]` → `[p, m, out]`; `weights[i]` is `[p, in_i, out_i]`.
 
     Weights with unit variance keep unit variance (e3nn's FullyConnectedNet): each layer divides by √in, SiLU between
-    layers is normalised. It maps 0 to 0, so that whatever vanishes at the cutoff still does behind it.
+    layers is normalised. It maps 0 to 0, so that inputs that vanish at the cutoff give outputs that do.
     """
     for i, weight in enumerate(weights):
         x = x @ (weight * (1 / math.sqrt(weight.shape[-2])))

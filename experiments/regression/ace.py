@@ -123,7 +123,7 @@ class LinearAce:
         """Predict energies (eV, without intercept) and forces (eV/Å) from coefficients `[M]`; makes no force rows."""
         self.check(frames)
         weights = torch.as_tensor(coefficients).reshape(len(self.elements), self.per_element)
-        # features of an atom, or functions of its edges, and what autograd keeps: about ten numbers each
+        # features of an atom, or functions of its edges, and the copies of autograd: about ten numbers each
         atoms = frames.numbers.shape[1]
         edges = max(16, atoms) * self.config.n_radial * (self.lmax + 1) ** 2
         limit = max(1, _CHUNK_BYTES // (80 * atoms * max(self.per_element, edges)))
@@ -169,7 +169,7 @@ class LinearAce:
             yield (partial * last[..., None]).sum(2)
 
     def _prefixes(self, number: int, left_out: int) -> _Prefixes:
-        """Return the prefixes of a group's factors except one; cached, for the search is longer than what it saves."""
+        """Return the prefixes of a group's factors except one; cached, since finding them is slow."""
         key = (number, left_out)
         if key not in self._known:
             channels = self.groups[number].channels

@@ -67,7 +67,7 @@ class ClosedForm(Protocol):
         ...
 
     def solve(self, frames: Frames, isolated: Isolated, seed: int) -> Solution:
-        """Fit all of `frames`; `seed` draws what is random in the model (initial weights), if anything.
+        """Fit all of `frames`; `seed` draws the random parts of the model (initial weights), if any.
 
         Raises:
             InputError: no frames or atoms, labels that are not finite, no weight, frames that the model is not made

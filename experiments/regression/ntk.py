@@ -37,7 +37,7 @@ from experiments.tasks.predictions import Predictions
 _CHUNK_BYTES = 2**27
 """Memory of the rows of one chunk of frames (a single frame may need more)."""
 _ACTIVATIONS = 8
-"""Two derivatives keep some copies of what a network computes at an edge."""
+"""Copies of a network's activations at an edge that two derivatives keep."""
 
 
 class LinearisedNetwork:

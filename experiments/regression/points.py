@@ -19,7 +19,7 @@ from experiments.models.architectures import PointKernelConfig, PointNearestConf
 from experiments.regression.closed_form import Geometry, Isolated, Solution
 from experiments.tasks.predictions import Predictions
 
-_JITTER = 1e-12  # relative to k(0) = 1: what Cholesky needs of a matrix that is positive to round-off
+_JITTER = 1e-12  # relative to k(0) = 1: Cholesky needs it for a matrix that is positive only to round-off
 
 
 def points_of(frames: Frames) -> Floats:

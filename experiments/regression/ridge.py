@@ -80,7 +80,7 @@ class KernelProblem:
 class RidgeFit:
     """A fit: `coefficients` `[M]`, `unpenalised` `[d]`.
 
-    ridge                 λ over the largest eigenvalue of XᵀX (X without what the intercept explains)
+    ridge                 λ over the largest eigenvalue of XᵀX (X without the directions of the intercept)
     effective_parameters  trace of the hat matrix, the intercept included
     score                 mean squared residual of the criterion per row, in the units of y²
     criterion             name of the score that chose λ; `given` if λ was given
@@ -98,8 +98,8 @@ class RidgeFit:
 class _Spectrum:
     """Eigenvalues `[k]` of XᵀX or XXᵀ and rows in that basis, for all λ at once.
 
-    `projections` `[k]` of y on the left singular vectors; `reached` `[k]`: what `basis`/(values + λ) is
-    applied to for the fitted y (XᵀX) or minus the dual coefficients (XXᵀ); `squares` = |y|² after the intercept.
+    `projections` `[k]` of y on the left singular vectors; `reached` `[k]`: the vector that `basis`/(values + λ) maps
+    to the fitted y (XᵀX) or to minus the dual coefficients (XXᵀ); `squares` = |y|² after the intercept.
     `solve` gives the coefficients for λ. `blocks` yields, for equally many rows per frame, `[c, b, k]`, the
     unpenalised part of the hat matrix of those rows `[c, b, b]`, residuals after it `[c, b]`, and which rows
     count `[c, b]`.

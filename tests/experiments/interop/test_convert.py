@@ -75,7 +75,7 @@ def test_what_cannot_be_taken_over_has_one_line(tmp_path: Path, capsys: pytest.C
     (tmp_path / "half.pt").write_bytes(path.read_bytes()[:1000])
     cases = [
         ("whole.model", "reading it would run the code that it names; accepted: .*export whole.model --out FILE.pt"),
-        ("other.pt", "lacks 'settings'; accepted: a checkpoint of nequip-train, or what .*export wrote"),
+        ("other.pt", "lacks 'settings'; accepted: a checkpoint of nequip-train, or a file that .*export wrote"),
         ("garbage.pt", "can't be read|would run"),  # as torch takes it for a pickle or not
         ("half.pt", "can't be read"),
         ("absent.pt", "no such file"),
