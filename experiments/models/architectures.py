@@ -29,7 +29,7 @@ class MaceConfig:
     n_layers: int = setting(2, low=1, high=8)
     channels: int = setting(32, low=1, high=1024)
     cutoff: float = setting(5.0, above=0.0, high=50.0)
-    """Å."""
+    """Cutoff radius in Å."""
     n_bessel: int = setting(8, low=1, high=64)
     cutoff_power: int = setting(5, low=2, high=12)
     radial_hidden: tuple[int, ...] = setting((64, 64, 64), low=1, high=1024)
@@ -50,19 +50,19 @@ class NequipConfig:
     L: int = setting(1, low=0, high=3)
     """Highest degree of the node features."""
     edge_lmax: int | None = setting(None, low=0, high=3)
-    """Highest degree of the edges' harmonics; null: L, as published. Holds the number once it is made."""
+    """Highest degree of the edges' harmonics; null: L, as published. After construction always a number."""
     parity: bool = setting(True)
     """Features of both parities; false: only those of natural parity (−1)^l."""
     n_layers: int = setting(3, low=1, high=8)
     channels: int = setting(32, low=1, high=1024)
-    """Of every degree and parity."""
+    """Channels of every degree and parity."""
     embedding: int | None = setting(None, low=1, high=1024)
-    """Channels of the embedding of elements; null: channels. Holds the number once it is made."""
+    """Channels of the embedding of elements; null: channels. After construction always a number."""
     cutoff: float = setting(5.0, above=0.0, high=50.0)
-    """Å."""
+    """Cutoff radius in Å."""
     n_bessel: int = setting(8, low=1, high=64)
     bessel_trainable: bool = setting(True)
-    """Frequencies of the radial basis are weights."""
+    """Whether the frequencies of the radial basis are weights."""
     cutoff_power: int = setting(6, low=2, high=12)
     radial_hidden: tuple[int, ...] = setting((64, 64, 64), low=1, high=1024)
     readout_hidden: int | None = setting(16, low=1, high=1024)
@@ -70,11 +70,11 @@ class NequipConfig:
     self_connection: str = setting("species", choices=("species", "embedding"))
     """Input that weighs the matrices of a self-connection: the element, or its embedding."""
     first_self_connection: bool = setting(True)
-    """Whether the first layer has one."""
+    """Whether the first layer has a self-connection."""
     prune: str = setting("all", choices=("all", "last", "none"))
-    """Where weights that cannot reach the energy are left out; the function is the same."""
+    """Layers in which weights that cannot reach the energy are left out; the function is the same."""
     species_scales: bool = setting(False, since=2)
-    """Whether every element has a factor of its own on the energies of its atoms, which is trained."""
+    """Whether the energies of atoms have a trained factor for every element."""
 
     def __post_init__(self) -> None:
         for name, natural in (("edge_lmax", self.L), ("embedding", self.channels)):
@@ -107,16 +107,16 @@ class TfnConfig:
     L: int = setting(1, low=0, high=3)
     """Highest degree of the node features."""
     edge_lmax: int | None = setting(None, low=0, high=3)
-    """Highest degree of the filters; null: L. Holds the number once it is made."""
+    """Highest degree of the filters; null: L. After construction always a number."""
     n_layers: int = setting(3, low=1, high=8)
     channels: int = setting(32, low=1, high=1024)
-    """Of every degree."""
+    """Channels of every degree."""
     cutoff: float = setting(5.0, above=0.0, high=50.0)
-    """Å."""
+    """Cutoff radius in Å."""
     n_radial: int = setting(16, low=2, high=64)
     """Gaussians between 0 and the cutoff."""
     radial_width: int = setting(16, low=1, high=1024)
-    """Hidden layer of the radial network, of which every path has its own."""
+    """Hidden units of the radial networks; every path has one of its own."""
     cutoff_power: int = setting(6, low=2, high=12)
 
     def __post_init__(self) -> None:
@@ -147,9 +147,9 @@ class PolynomialConfig:
     edge_lmax: int = setting(3, low=0, high=3)
     """Highest degree of the neighbour density, the factor of every product."""
     channels: int = setting(32, low=1, high=1024)
-    """Of every degree."""
+    """Channels of every degree."""
     cutoff: float = setting(5.0, above=0.0, high=50.0)
-    """Å."""
+    """Cutoff radius in Å."""
     n_bessel: int = setting(8, low=1, high=64)
     cutoff_power: int = setting(5, low=2, high=12)
 
@@ -167,11 +167,11 @@ class MpnnConfig:
 
     n_layers: int = setting(3, low=1, high=8)
     channels: int = setting(64, low=1, high=2048)
-    """Of node features, and of every hidden layer."""
+    """Channels of node features and of every hidden layer."""
     message_layers: int = setting(2, low=1, high=4)
     """Hidden layers of the perceptron that makes messages."""
     cutoff: float = setting(5.0, above=0.0, high=50.0)
-    """Å."""
+    """Cutoff radius in Å."""
     n_bessel: int = setting(8, low=1, high=64)
     cutoff_power: int = setting(6, low=2, high=12)
 
@@ -189,7 +189,7 @@ class AceConfig:
     edge_lmax: int = setting(3, low=0, high=3)
     n_radial: int = setting(8, low=1, high=32)
     cutoff: float = setting(5.0, above=0.0, high=50.0)
-    """Å."""
+    """Cutoff radius in Å."""
     energy_weight: float = setting(1.0, low=0.0)
     """Weight of the energy per atom, in units of the force RMS × 1 Å, beside forces."""
     force_weight: float = setting(1.0, low=0.0)
@@ -208,7 +208,7 @@ class KrrConfig:
     length: float | None = setting(None, above=0.0)
     """Length scale in 1/Å; null: chosen by leaving out training frames."""
     symmetrise: bool = setting(True)
-    """Over the permutations of like atoms that leave the molecule's bonds as they are."""
+    """Average over the permutations of like atoms that keep the molecule's bonds."""
     energy_weight: float = setting(1.0, low=0.0)
     """Weight of the energy per atom, in units of the force RMS × 1 Å, beside forces."""
     force_weight: float = setting(1.0, low=0.0)
@@ -243,7 +243,7 @@ class PointKernelConfig:
     ridge: float = setting(0.0, low=0.0)
     """Variance of the noise that the fit allows for, relative to the kernel's; 0: it interpolates."""
     quotient: bool = setting(False)
-    """Whether it knows the invariance of data=torus: it sees θ1 − θ2 alone."""
+    """Whether the model has the invariance of data=torus: its input is θ1 − θ2 alone."""
 
 
 @dataclass(frozen=True)

@@ -40,9 +40,9 @@ class MlpConfig:
     lacks: ClassVar[Mapping[str, int]] = NO_DEGREES
 
     n_layers: int = setting(2, low=1, high=8)
-    """Hidden layers."""
+    """Number of hidden layers."""
     channels: int = setting(27, low=1, high=4096)
-    """Of a hidden layer."""
+    """Channels of a hidden layer."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class CnnConfig(Readout):
     copies: int = setting(1, low=1, high=64)
     """Copies of an image in training: itself and `copies` − 1 rotated ones."""
     instance_norm: bool = setting(False, since=2)
-    """Channels before every nonlinearity but the last by their mean and size over the grid, and pool by the mean."""
+    """Normalise channels over the grid before every nonlinearity but the last, and pool by the mean."""
 
     def __post_init__(self) -> None:
         _odd(self.kernel)
@@ -81,10 +81,10 @@ class GcnnConfig(Readout):
     """Translations and rotations by 90°, for p4m also mirrors."""
     n_layers: int = setting(3, low=1, high=8)
     channels: int = setting(6, low=1, high=1024)
-    """Of every element of the point group."""
+    """Channels of every element of the point group."""
     kernel: int = setting(5, low=1, high=15)
     instance_norm: bool = setting(False, since=2)
-    """Channels before every nonlinearity but the last by their mean and size over the group, and pool by the mean."""
+    """Normalise channels over the group before every nonlinearity but the last, and pool by the mean."""
 
     def __post_init__(self) -> None:
         _odd(self.kernel)
@@ -109,10 +109,10 @@ class HarmonicConfig(Readout):
     """Highest rotation order of features."""
     n_layers: int = setting(3, low=1, high=8)
     channels: int = setting(12, low=1, high=1024)
-    """Of every rotation order (complex numbers)."""
+    """Complex channels of every rotation order."""
     kernel: int = setting(5, low=3, high=15)
     n_rings: int = setting(3, low=1, high=16)
-    """Radii of a filter."""
+    """Number of rings of a filter."""
 
     def __post_init__(self) -> None:
         _odd(self.kernel)
@@ -129,15 +129,14 @@ class ScaleSpaceConfig(Readout):
     lacks: ClassVar[Mapping[str, int]] = NO_DEGREES
 
     n_scales: int = setting(3, low=1, high=6)
-    """Scales that the image is lifted to."""
+    """Number of scales of the lifted image."""
     kernel_scales: int = setting(2, low=1, high=6)
-    """Scales that a filter spans."""
+    """Number of scales that a filter spans."""
     n_layers: int = setting(3, low=1, high=8)
     channels: int = setting(12, low=1, high=1024)
     kernel: int = setting(3, low=1, high=15)
     instance_norm: bool = setting(False, since=2)
-    """Channels before every nonlinearity but the last by their mean and size over places and scales, and pool by the
-    mean."""
+    """Normalise channels over places and scales before every nonlinearity but the last, and pool by the mean."""
 
     def __post_init__(self) -> None:
         _odd(self.kernel)
@@ -159,13 +158,13 @@ class Steerable3dConfig(Readout):
     """Highest degree of the features."""
     n_layers: int = setting(3, low=1, high=8)
     channels: int = setting(4, low=1, high=256)
-    """Of every degree."""
+    """Channels of every degree."""
     kernel: int = setting(5, low=3, high=9)
     """Voxels of a kernel's side, odd."""
     n_rings: int = setting(3, low=1, high=8)
-    """Radii of a kernel."""
+    """Number of rings of a kernel."""
     instance_norm: bool = setting(True)
-    """Fields before every nonlinearity but the last by their size over the grid, and pool by the mean."""
+    """Normalise fields over the grid before every nonlinearity but the last, and pool by the mean."""
 
     def __post_init__(self) -> None:
         _odd(self.kernel)
@@ -185,9 +184,9 @@ class LorentzConfig(Readout):
     """Highest rank of the tensors of a particle: 1: scalars and four-vectors; 2: also those of second rank."""
     n_layers: int = setting(3, low=1, high=8)
     channels: int = setting(8, low=1, high=256)
-    """Of scalars, of four-vectors and of each kind of tensors."""
+    """Channels of scalars, of four-vectors and of each kind of tensors."""
     width: int = setting(8, low=1, high=256)
-    """Hidden layer of the function of p_ij² that weighs a pair of particles."""
+    """Hidden units of the function of p_ij² that weighs a pair of particles."""
 
 
 @dataclass(frozen=True)
