@@ -70,8 +70,7 @@ def _triton() -> str | None:
 
 
 def _cc() -> str | None:
-    """Return the problem with the C compiler, looked for as Triton does when it first meets a GPU: not by the
-    name cc."""
+    """Return the problem with the C compiler, searched as Triton does: not by the name cc."""
     named = os.environ.get("CC")
     if named is not None:
         return None if shutil.which(named) else f"no C compiler: CC={named!r} is no command; unset it, or name one"

@@ -156,8 +156,7 @@ def age(path: Path) -> float:
 
 
 def abandoned(temporary: Path) -> bool:
-    """Return whether the writer of `temporary` is gone: known on its own machine, guessed by the file's age on
-    others."""
+    """Return whether the writer of `temporary` is gone: known on its own machine, guessed by age on others."""
     me = Process.this()
     machine, pid, started = [*temporary.name.removeprefix(TEMPORARY).split("-"), "", "", ""][:3]
     if machine == me.machine and pid.isdigit():

@@ -69,8 +69,7 @@ LEASES = Leases()
 
 
 def lease_lives(lease: Path) -> bool:
-    """Return whether the process that holds `lease` lives: known on its own machine, judged by the lease's age on
-    others."""
+    """Return whether the holder of `lease` lives: known on its own machine, judged by the lease's age on others."""
     process = Process.read(files.read_json(lease))
     if process is None:
         return False

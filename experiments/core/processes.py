@@ -72,8 +72,7 @@ def start_time(pid: int) -> str:
 
 
 def user_name() -> str:
-    """Return the name of the process's user, as Slurm has it; not `LOGNAME`, which su keeps: status asks for this
-    user's jobs."""
+    """Return the user's name as Slurm has it: that of the process, not `LOGNAME`, which su keeps."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:  # a container without an entry for the user

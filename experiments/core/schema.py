@@ -124,8 +124,7 @@ def check(value: Any, kind: Any, where: str, metadata: Mapping[str, Any] = types
 
 @functools.cache
 def _hints(cls: type) -> dict[str, Any]:
-    """Return the types of a dataclass's fields, cached: a sweep has thousands of runs, and each takes half a
-    millisecond."""
+    """Return the types of a dataclass's fields; cached, for a sweep has thousands of runs."""
     return typing.get_type_hints(cls)
 
 

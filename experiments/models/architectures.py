@@ -132,8 +132,7 @@ class TfnConfig:
 
 @dataclass(frozen=True)
 class PolynomialConfig:
-    """Equivariant polynomials of ⊗ and ⊕ (Geiger, "Youth in high dimensions", 2022): one sum over neighbours, ν − 1
-    products."""
+    """Polynomials of ⊗ and ⊕ (Geiger, "Youth in high dimensions", 2022): one sum over neighbours, ν − 1 products."""
 
     architecture: ClassVar[str] = "polynomial"
     closed_form: ClassVar[bool] = False

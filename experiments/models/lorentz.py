@@ -105,8 +105,7 @@ def squashed(x: Tensor) -> Tensor:
 
 
 class Lorentz:
-    """The network as a function of packed weights and momenta `[p, B, n, 4]` (E, p_x, p_y, p_z); zero rows are
-    padding."""
+    """The network as a function of packed weights and momenta `[p, B, n, 4]` (E, p_x, p_y, p_z); 0 is padding."""
 
     def __init__(self, config: LorentzConfig, shape: tuple[int, ...], outputs: int) -> None:
         self.config = config
@@ -157,8 +156,7 @@ class Lorentz:
         return out
 
     def _layer(self, t: int, params: Tensors, x: Features, momenta: Tensor, f: Tensor, metric: Tensor) -> Features:
-        """Mix all products (see the module); `f` holds the weight of every pair of particles for each product with
-        p_ij."""
+        """Mix all products (see the module); `f` weighs pairs of particles, for each product with p_ij."""
         layer, name, c = self.layers[t], f"layer{t}", self.config.channels
         f_ss, f_sv, *others = torch.split(f, c, 2)
         p, s, v = momenta[..., None], x.scalars, x.vectors

@@ -95,8 +95,7 @@ class Mpnn:
         return _maps(params, [(hidden, "readout.1")]) * graph.atoms[..., None]
 
     def _hidden(self, name: str, params: Mapping[str, Tensor], graph: Graph, h: Tensor, seen: Tensor) -> Tensor:
-        """Return the hidden layers of the messages `[p, n, k, C]`; parts that depend on one atom are computed once for
-        it."""
+        """Return the hidden layers of the messages `[p, n, k, C]`; parts of one atom are computed once per atom."""
         p, n, k, width = seen.shape
         scale = math.sqrt(1 / 3)  # three inputs of unit size are added
         receiver = _maps(params, [(h, f"{name}.receiver")]) + params[f"{name}.bias.0"][:, None]

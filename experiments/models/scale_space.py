@@ -42,8 +42,7 @@ PIXEL = 0.5
 
 
 def blur(size: int, deviation: float) -> NDArray[np.float64]:
-    """Return the matrix `[size, size]` of a periodic Gaussian blur of one axis; blurs compose exactly,
-    variances add."""
+    """Return the periodic Gaussian blur of one axis, `[size, size]`; blurs compose exactly, variances add."""
     frequency = np.fft.fftfreq(size)
     damping = np.exp(-2 * (np.pi * deviation * frequency) ** 2)
     return np.asarray(np.fft.ifft(damping[:, None] * np.fft.fft(np.eye(size), axis=0), axis=0).real)

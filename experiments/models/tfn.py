@@ -199,7 +199,6 @@ def scaled_softplus(x: Tensor) -> Tensor:
 
 
 def gaussians(distance: Tensor, cutoff: float, count: int) -> Tensor:
-    """Return exp(−((r − r_i)/Δ)²), `[...]` → `[..., count]`, with centres r_i from 0 to the cutoff and their
-    spacing Δ."""
+    """Return exp(−((r − r_i)/Δ)²), `[...]` → `[..., count]`, at centres r_i from 0 to the cutoff, Δ apart."""
     centres = torch.linspace(0, cutoff, count, dtype=distance.dtype, device=distance.device)
     return torch.exp(-(((distance[..., None] - centres) * ((count - 1) / cutoff)) ** 2))

@@ -120,8 +120,7 @@ class SymmetricForm:
 
 
 def _paired(index: NDArray[np.int64], n_rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return pairs `[Q, 2]` of factors that many terms share, and `index` with each pair replaced by a row of
-    its own."""
+    """Return pairs `[Q, 2]` of factors that many terms share, and `index` with rows for those pairs."""
     pairs: list[NDArray[np.int64]] = []
     columns = list(index.T)
     done: list[NDArray[np.int64]] = []

@@ -97,8 +97,7 @@ class Pairs:
 
 
 def pairs_of(graph: Graph) -> Pairs:
-    """Pair up the slots of a graph, in the order of first slots; shapes depend on its shape only, so that it can be
-    traced."""
+    """Pair up the slots of a graph, in the order of first slots; traceable, for shapes depend on its shape only."""
     p, n, k = graph.mask.shape
     slots, m = n * k, max(n * k // 2, 1)
     device = graph.mask.device

@@ -45,8 +45,7 @@ _RADIAL_NODES = 400  # Gauss–Legendre nodes: products of 2 × 32 Bessel functi
 
 @cache
 def _orthonormal(n_radial: int, cutoff: float) -> Tensor:
-    """Return `[n, n]` that makes Bessel × envelope orthonormal on [0, cutoff] with weight r² (Löwdin's
-    symmetric way)."""
+    """Return `[n, n]` that makes Bessel × envelope orthonormal on [0, cutoff] with weight r² (Löwdin)."""
     nodes, weights = legendre.leggauss(_RADIAL_NODES)
     r = torch.tensor((nodes + 1) * cutoff / 2)
     raw = bessel(r, cutoff, n_radial) * polynomial_cutoff(r, cutoff, _CUTOFF_POWER)[:, None]

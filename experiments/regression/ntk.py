@@ -59,8 +59,7 @@ class LinearisedNetwork:
         check_frames(frames, self.elements)
 
     def chunk_bytes(self, frames: Frames) -> float:
-        """Return the peak memory (bytes) of making a piece of the design matrix: weights, gradients, rows,
-        projections."""
+        """Return the peak memory (bytes) of making a piece: weights, gradients, rows, projected rows."""
         return 5 * max(float(_CHUNK_BYTES), self._frame_bytes(frames))
 
     def _frame_bytes(self, frames: Frames) -> float:
