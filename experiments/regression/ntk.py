@@ -26,9 +26,9 @@ from experiments.regression.closed_form import Geometry, Isolated, Solution, che
 from experiments.regression.least_squares import Design, alike, solve
 from experiments.tasks.molecules import (
     EVALUATION_SLOTS,
+    DeviceFrames,
     MoleculeTask,
     Network,
-    Resident,
     differentiable,
     pick_graph,
 )
@@ -74,14 +74,14 @@ class LinearisedNetwork:
             forces = self._force_rows(split, np.repeat(chosen, 3 * atoms), atoms)
             yield Design(chosen, self._energy_rows(split, chosen), forces.reshape(len(chosen), atoms, 3, -1))
 
-    def _energy_rows(self, split: Resident, chosen: Ints) -> Floats:
+    def _energy_rows(self, split: DeviceFrames, chosen: Ints) -> Floats:
         """∂E/∂θ of every frame: a pack with weights of its own for each. `[p, M]`"""
         params = self._packed(len(chosen))
         graph = pick_graph(split.tensors, torch.as_tensor(chosen)[:, None])
         energies = self.model.energies(params, graph) * graph.atoms
         return self._rows(energies.sum(), params)
 
-    def _force_rows(self, split: Resident, copies: Ints, atoms: int) -> Floats:
+    def _force_rows(self, split: DeviceFrames, copies: Ints, atoms: int) -> Floats:
         """∂F/∂θ of copy after copy of a frame, each of another component of the forces. `[p, M]`"""
         params = self._packed(len(copies))
         graph = differentiable(pick_graph(split.tensors, torch.as_tensor(copies)[:, None]))
@@ -129,11 +129,11 @@ class LinearisedNetwork:
             forces[chosen] = found.reshape(len(chosen), -1, 3).detach().numpy()
         return Predictions(energies, forces)
 
-    def _resident(self, frames: Frames) -> Resident:
+    def _resident(self, frames: Frames) -> DeviceFrames:
         return resident(frames, self.cutoff, self.elements.tolist())
 
 
-def resident(frames: Frames, cutoff: float, elements: Sequence[int]) -> Resident:
+def resident(frames: Frames, cutoff: float, elements: Sequence[int]) -> DeviceFrames:
     """Neighbourhoods of the frames, in float64 on the CPU."""
     none = frames.take(slice(0, 0))
     return MoleculeTask(Dataset("", none, none, frames), cutoff, torch.float64, torch.device("cpu"), elements).test

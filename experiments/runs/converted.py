@@ -13,7 +13,7 @@ from experiments.models.architectures import ModelConfig
 
 
 @dataclass(frozen=True)
-class Converted:
+class ConvertedNetwork:
     """E = Σ_atoms (scale·e_i + per_atom[species]).
 
     config     our settings of the same network

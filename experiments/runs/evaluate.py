@@ -98,7 +98,7 @@ def test_frames(section: Mapping[str, Any]) -> tuple[str, Frames]:
 
 
 @dataclass(frozen=True)
-class Judged:
+class ExternalEvaluation:
     """Errors on a test set: of each example and by metric; `test` are the examples."""
 
     name: str
@@ -108,7 +108,7 @@ class Judged:
     units: Mapping[str, str]
 
 
-def judged(run: Run, section: Mapping[str, Any], place: torch.device) -> Judged:
+def external_evaluation(run: Run, section: Mapping[str, Any], place: torch.device) -> ExternalEvaluation:
     """What `evaluate` writes down. Raises `InputError` likewise."""
     from experiments.runs import trained, trained_examples
     from experiments.tasks import classification, metrics
@@ -119,13 +119,13 @@ def judged(run: Run, section: Mapping[str, Any], place: torch.device) -> Judged:
         model = trained.load(run, place)
         name, frames = test_frames(section)
         by_frame = metrics.frame_errors(model.predict(frames), frames)
-        return Judged(name, frames, by_frame, metrics.metrics_of(by_frame), metrics.UNITS)
+        return ExternalEvaluation(name, frames, by_frame, metrics.metrics_of(by_frame), metrics.UNITS)
     network = trained_examples.load(run, place)
     dataset = load.load_any(section)
     assert isinstance(dataset, ExampleSet)  # by its kind
     found = network.errors(dataset)
     errors, units = classification.metrics_of(found, dataset), classification.units_of(dataset)
-    return Judged(f"{dataset.name}_{dataset.test_set}", dataset.test, found, errors, units)
+    return ExternalEvaluation(f"{dataset.name}_{dataset.test_set}", dataset.test, found, errors, units)
 
 
 def evaluate(run: Run, section: Mapping[str, Any], device: str = "cpu") -> tuple[dict[str, Any], Path]:
@@ -141,7 +141,7 @@ def evaluate(run: Run, section: Mapping[str, Any], device: str = "cpu") -> tuple
 
     place = device_of(device)
     directory = run.path / "evaluations"
-    found = judged(run, section, place)
+    found = external_evaluation(run, section, place)
     files.writable(directory, "RUN/evaluations")
     sha256 = found.test.sha256()
     written = {
@@ -165,8 +165,8 @@ def evaluate(run: Run, section: Mapping[str, Any], device: str = "cpu") -> tuple
         "versions": versions(),
     }
     path = directory / f"{found.name}-{sha256[:12]}.json"
-    with files.whole(path.with_suffix(".frame_errors.parquet")) as aside:
-        found.by_example.to_parquet(aside)
+    with files.whole(path.with_suffix(".frame_errors.parquet")) as temporary:
+        found.by_example.to_parquet(temporary)
     files.write_json(path, written)
     return written, path
 

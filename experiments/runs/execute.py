@@ -25,7 +25,7 @@ from experiments.models.architectures import ModelConfig, NetworkConfig
 from experiments.regression.methods import closed_form
 from experiments.runs import trained
 from experiments.runs.capacity import features
-from experiments.runs.problems import problem_of
+from experiments.runs.problems import TaskSettings, problem_of, task_settings
 from experiments.runs.result import origin, peak_memory, result_of
 from experiments.runs.store import ORIGIN, WEIGHTS, Attempt, Run
 from experiments.runs.trackers import Tracking
@@ -34,7 +34,7 @@ from experiments.training.arithmetic import arithmetic
 from experiments.training.checkpoint import Checkpoint
 from experiments.training.device_errors import does_not_fit, lost_device, out_of_memory, unusable
 from experiments.training.lengthy import lengthy
-from experiments.training.member import TRUNK, Member, usable_trunk
+from experiments.training.member import STABLE_PHASE, Member, usable_stable_phase
 from experiments.training.memory import train_within_memory
 from experiments.training.pack import Interrupted, Pack
 from experiments.training.schedule import Schedule
@@ -253,7 +253,7 @@ def _train(
     assert settings is not None
     problem = problem_of(dataset)
     section = key_of(configs[0].data)
-    task = _task(section, problem.view(architecture), settings.precision, device)
+    task = _task(section, task_settings(architecture), settings.precision, device)
     model = _network(section, architecture)
     members = []
     for attempt, config in zip(attempts, configs, strict=True):
@@ -268,7 +268,7 @@ def _train(
                 init_seed=config.init_seed,
                 settings=config.training,
                 prepared=prepared,
-                trunk=_trunk(attempt, config, dataset),
+                stable_phase=_stable_phase(attempt, config, dataset),
             )
         )
     by_name = {a.run.id: (a, c) for a, c in zip(attempts, configs, strict=True)}
@@ -290,7 +290,7 @@ def _train(
         assert member.full is not None
         member.history.to_parquet(attempt.path / "history.parquet")
         if member.settings.keep == "trunk":
-            member.leave_trunk()
+            member.save_stable_phase()
         weights = [value for name, value in member.weights.items() if not name.startswith("constant.")]
         facts = {
             "n_parameters": sum(value.numel() for value in weights),
@@ -314,7 +314,7 @@ def _train(
         train_within_memory(members, lambda part: Pack(part, task, model, compile), stop, heard, ended)
 
 
-def _trunk(attempt: Attempt, config: RunConfig, dataset: AnyDataset) -> Checkpoint | None:
+def _stable_phase(attempt: Attempt, config: RunConfig, dataset: AnyDataset) -> Checkpoint | None:
     """The trunk of a run with half the budget (a quarter, …) and all else equal, in the same store."""
     assert config.training is not None
     wanted = config.training
@@ -324,7 +324,9 @@ def _trunk(attempt: Attempt, config: RunConfig, dataset: AnyDataset) -> Checkpoi
         smaller = replace(config, training=replace(wanted, max_steps=budget))
         run = attempt.run.sibling(smaller.run_id(dataset.sha256()))
         schedule = Schedule(wanted.max_steps, wanted.warmup_steps, wanted.cooldown)
-        found = usable_trunk(run.path / "checkpoint" / TRUNK, schedule) if run.result() is not None else None
+        found = (
+            usable_stable_phase(run.path / "checkpoint" / STABLE_PHASE, schedule) if run.result() is not None else None
+        )
         if found is not None:
             logger.info("continues the trunk of run %s, from update %d", run.id, found.facts["step"])
             return found
@@ -341,8 +343,8 @@ def _publish(
     holdout: Mapping[str, float] = MappingProxyType({}),
 ) -> None:
     assert full.frames is not None
-    with files.whole(attempt.path / "frame_errors.parquet") as aside:
-        full.frames.to_parquet(aside)
+    with files.whole(attempt.path / "frame_errors.parquet") as temporary:
+        full.frames.to_parquet(temporary)
     attempt.publish(result_of(config, dataset, full, half, facts, holdout))
 
 
@@ -360,8 +362,8 @@ def device_of(name: str) -> torch.device:
 
 
 @functools.lru_cache(maxsize=4)
-def _task(section: Section, view: float, precision: str, device: torch.device) -> Any:
-    return problem_of(dataset_of(dict(section))).task(view, getattr(torch, precision), device)
+def _task(section: Section, settings: TaskSettings, precision: str, device: torch.device) -> Any:
+    return problem_of(dataset_of(dict(section))).task(settings, getattr(torch, precision), device)
 
 
 @functools.lru_cache(maxsize=16)

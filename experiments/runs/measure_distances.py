@@ -30,7 +30,7 @@ NAME = "distances.parquet"
 
 
 @dataclass
-class Wanted:
+class DistanceRequest:
     """What the finished runs of one dataset have seen."""
 
     section: Mapping[str, Any]
@@ -47,10 +47,10 @@ def distances_of(store: Path, test_frames: int = TEST_FRAMES) -> pd.DataFrame:
     Datasets whose frames differ in their atoms, or are periodic, are left out with a warning.
     Raises `InputError` where no dataset is left.
     """
-    wanted: dict[tuple[str, str], Wanted] = {}
+    wanted: dict[tuple[str, str], DistanceRequest] = {}
     for run, result in RunStore(store).results():
         place = (str(result["dataset"]), str(result["test_set"]))
-        one = wanted.setdefault(place, Wanted(parse(run.config()).data, str(result.get("dataset_sha256"))))
+        one = wanted.setdefault(place, DistanceRequest(parse(run.config()).data, str(result.get("dataset_sha256"))))
         if one.sha256 != str(result.get("dataset_sha256")):
             raise InputError(
                 f"--store {store}: runs on different data, all called {place[0]}; give them names of their own"
@@ -93,8 +93,8 @@ def _measure(given: argparse.Namespace) -> None:
         raise InputError(f"--store {given.store}: no such store; give a directory of runs")
     files.writable(given.store, "--store")
     found = distances_of(given.store, given.test_frames)
-    with files.whole(given.store / NAME) as aside:
-        found.to_parquet(aside, index=False)
+    with files.whole(given.store / NAME) as temporary:
+        found.to_parquet(temporary, index=False)
     print(f"{given.store / NAME}: {len(found)} rows, {', '.join(found['dataset'].unique())}")
 
 

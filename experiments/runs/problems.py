@@ -6,6 +6,7 @@ The only place that tells kinds of datasets apart; everything between here and t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +25,24 @@ from experiments.tasks.classification import ExampleTask
 from experiments.tasks.molecules import MoleculeTask
 from experiments.tasks.predictions import Predictions
 from experiments.training.member import Member
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """Settings of a network that its task depends on; networks that agree in them share a task.
+
+    cutoff  of the neighbours (Å); None for networks of other examples than molecules
+    copies  rotated copies of every training example, itself included
+    """
+
+    cutoff: float | None
+    copies: int
+
+
+def task_settings(config: ModelConfig) -> TaskSettings:
+    """Return the settings of a network that its task depends on."""
+    cutoff = config.cutoff if isinstance(config, NetworkConfig) else None
+    return TaskSettings(cutoff, getattr(config, "copies", 1))
 
 
 class Problem(Protocol):
@@ -48,12 +67,8 @@ class Problem(Protocol):
         """Test errors by metric of what knows the labels of the training examples `chosen` and sees no input."""
         ...
 
-    def view(self, config: ModelConfig) -> float:
-        """The one setting of a network that its task depends on."""
-        ...
-
-    def task(self, view: float, dtype: torch.dtype, device: torch.device) -> Any:
-        """The task for networks of this `view`."""
+    def task(self, settings: TaskSettings, dtype: torch.dtype, device: torch.device) -> Any:
+        """Return the task for networks with these settings."""
         ...
 
     def network(self, config: ModelConfig) -> Any:
@@ -83,14 +98,10 @@ class Molecules:
         errors = metrics.metrics_of(metrics.frame_errors(predicted, test))
         return {name: error.value for name, error in errors.items()}
 
-    def view(self, config: ModelConfig) -> float:
-        """The cutoff (Å)."""
-        assert isinstance(config, NetworkConfig)
-        return config.cutoff
-
-    def task(self, view: float, dtype: torch.dtype, device: torch.device) -> MoleculeTask:
-        """Neighbours within the cutoff."""
-        return MoleculeTask(self.dataset, view, dtype, device)
+    def task(self, settings: TaskSettings, dtype: torch.dtype, device: torch.device) -> MoleculeTask:
+        """Return the task of energies and forces with neighbours within the cutoff."""
+        assert settings.cutoff is not None
+        return MoleculeTask(self.dataset, settings.cutoff, dtype, device)
 
     def network(self, config: ModelConfig) -> Trainable:
         """A network of atomic energies."""
@@ -104,7 +115,7 @@ class Molecules:
         trained.save_network(path, member.weights, task.elements, member.prepared, offset, self.dataset)
 
 
-class Labelled:
+class LabelledExamples:
     """Classes or numbers of other examples."""
 
     def __init__(self, dataset: ExampleSet) -> None:
@@ -115,17 +126,13 @@ class Labelled:
 
     def mean_errors(self, chosen: Ints) -> dict[str, float]:
         """The mean of the labels, or the frequencies of the classes."""
-        predicted = classification.ignorant(self.dataset.pool.take(chosen), self.dataset.test, self.dataset)
+        predicted = classification.constant_baseline(self.dataset.pool.take(chosen), self.dataset.test, self.dataset)
         errors = classification.example_errors(predicted, self.dataset.test, self.dataset)
         return {name: error.value for name, error in classification.metrics_of(errors, self.dataset).items()}
 
-    def view(self, config: ModelConfig) -> float:
-        """Turned copies of every training example, itself included."""
-        return getattr(config, "copies", 1)
-
-    def task(self, view: float, dtype: torch.dtype, device: torch.device) -> ExampleTask:
-        """The pool with so many copies."""
-        return ExampleTask(self.dataset, int(view), dtype, device)
+    def task(self, settings: TaskSettings, dtype: torch.dtype, device: torch.device) -> ExampleTask:
+        """Return the task of labels, with so many copies of every training example."""
+        return ExampleTask(self.dataset, settings.copies, dtype, device)
 
     def network(self, config: ModelConfig) -> ExampleTrainable:
         """A network of as many outputs as there are classes, or of one."""
@@ -142,4 +149,4 @@ def problem_of(dataset: AnyDataset) -> Problem:
     if isinstance(dataset, Dataset):
         return Molecules(dataset)
     assert isinstance(dataset, ExampleSet)
-    return Labelled(dataset)
+    return LabelledExamples(dataset)

@@ -152,8 +152,10 @@ def too_short(config: RunConfig) -> str | None:
     schedule = Schedule(settings.max_steps, settings.warmup_steps, settings.cooldown)
     if schedule.half < FEWEST_UPDATES:
         return f"T/2 has {schedule.half} updates, fewer than {FEWEST_UPDATES}"
-    if schedule.fork < settings.warmup_steps:
-        return f"T/2 cools down from update {schedule.fork} on, within the {settings.warmup_steps} of the warm-up"
+    if schedule.branch_point < settings.warmup_steps:
+        return (
+            f"T/2 cools down from update {schedule.branch_point} on, within the {settings.warmup_steps} of the warm-up"
+        )
     if (seen := schedule.half * settings.batch_size) < config.P:
         return f"T/2 sees {seen} of the {config.P} training frames"
     return None

@@ -144,7 +144,7 @@ class Tracking:
 
     def __init__(self) -> None:
         self._open: dict[str, Tracker | None] = {}
-        self._clock: dict[str, int] = {}
+        self._steps_done: dict[str, int] = {}
         self._warned = False
 
     def __enter__(self) -> Tracking:
@@ -163,8 +163,8 @@ class Tracking:
             self._guard(run.id, lambda: self._start(name, run))
         for record in records:
             # a run that went back to a checkpoint comes by the same numbers again
-            if record["clock"] > self._clock.get(run.id, -1):
-                self._clock[run.id] = record["clock"]
+            if record["clock"] > self._steps_done.get(run.id, -1):
+                self._steps_done[run.id] = record["clock"]
                 self._log(run.id, {k: v for k, v in record.items() if k not in ("clock", "total")})
 
     def end(self, run_id: str, errors: Mapping[str, float]) -> None:
@@ -181,7 +181,7 @@ class Tracking:
         tracker = self._open.get(run_id)
         finite = {k: float(v) for k, v in values.items() if isinstance(v, (int, float)) and math.isfinite(v)}
         if tracker is not None and finite:
-            self._guard(run_id, lambda: tracker.log(self._clock.get(run_id, 0), finite))
+            self._guard(run_id, lambda: tracker.log(self._steps_done.get(run_id, 0), finite))
 
     def _close(self, run_id: str, done: bool) -> None:
         tracker = self._open.get(run_id)

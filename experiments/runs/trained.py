@@ -27,9 +27,9 @@ from experiments.models.architectures import NetworkConfig
 from experiments.models.networks import network
 from experiments.regression.closed_form import ClosedForm, Geometry, Solution
 from experiments.regression.methods import closed_form
-from experiments.runs.converted import Converted
+from experiments.runs.converted import ConvertedNetwork
 from experiments.runs.store import WEIGHTS, Run
-from experiments.tasks.molecules import MoleculeTask, Prepared
+from experiments.tasks.molecules import MoleculeTask, PreparedData
 from experiments.tasks.predictions import Predictions
 from experiments.training import checkpoint
 from experiments.training.arithmetic import arithmetic
@@ -39,7 +39,7 @@ THIS_VERSION = "accepted: a run computed by this version, in a new store=DIR"
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedModel:
     """A model that predicts.
 
     elements  `[s]` atomic numbers that it knows, ascending
@@ -88,7 +88,7 @@ def save_network(
     path: Path,
     weights: Mapping[str, Tensor],
     elements: Sequence[int],
-    prepared: Prepared,
+    prepared: PreparedData,
     energy_offset: float,
     dataset: Dataset,
 ) -> None:
@@ -105,14 +105,14 @@ def save_solution(path: Path, solution: Solution, elements: Sequence[int], datas
     checkpoint.save(path, checkpoint.Checkpoint(dict(solution.tensors), facts))
 
 
-def solved(model: ClosedForm, solution: Solution, elements: Sequence[int], dataset: Dataset) -> Trained:
+def solved(model: ClosedForm, solution: Solution, elements: Sequence[int], dataset: Dataset) -> TrainedModel:
     """A model that solved itself, as it predicts."""
     bonded = dataset.pool.bonds is not None
     geometry = model.geometry(solution.tensors)
-    return Trained(np.array(elements, dtype=np.int64), solution.baseline, solution.per_atom, bonded, geometry)
+    return TrainedModel(np.array(elements, dtype=np.int64), solution.baseline, solution.per_atom, bonded, geometry)
 
 
-def save_converted(directory: Path, network: Converted) -> None:
+def save_converted(directory: Path, network: ConvertedNetwork) -> None:
     """Write another package's network as a run's directory has its own."""
     elements = np.array(network.elements, dtype=np.int64)
     bare = Baseline(elements, np.zeros(len(elements)))
@@ -122,7 +122,7 @@ def save_converted(directory: Path, network: Converted) -> None:
     checkpoint.save(directory / "checkpoint" / WEIGHTS, checkpoint.Checkpoint(weights, facts))
 
 
-def load(run: Run, device: torch.device) -> Trained:
+def load(run: Run, device: torch.device) -> TrainedModel:
     """The model of a finished run, in the precision it was trained in (closed form: float64, on the CPU).
 
     Raises:
@@ -148,7 +148,9 @@ def load(run: Run, device: torch.device) -> Trained:
             assert isinstance(config.model, NetworkConfig)
             precision, tf32 = config.training.precision, config.training.tf32
             geometry = _network(config.model, precision, tf32, elements, stored, device)
-    return Trained(elements, _baseline(facts["baseline"]), np.array(facts["per_atom"]), bool(facts["bonded"]), geometry)
+    return TrainedModel(
+        elements, _baseline(facts["baseline"]), np.array(facts["per_atom"]), bool(facts["bonded"]), geometry
+    )
 
 
 def stored_of(run: Run) -> checkpoint.Checkpoint:
@@ -182,7 +184,7 @@ def _network(
     dtype = getattr(torch, precision)
     bare = Baseline(elements, np.zeros(len(elements)))
     # the neighbours' constant is among the weights; here it would be for training
-    prepared = Prepared(np.zeros(0, np.int64), bare, float(stored.facts["scale"]), inverse_neighbours=1.0)
+    prepared = PreparedData(np.zeros(0, np.int64), bare, float(stored.facts["scale"]), inverse_neighbours=1.0)
 
     def geometry(frames: Frames) -> Predictions:
         none = frames.take(slice(0, 0))

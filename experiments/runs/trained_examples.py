@@ -21,13 +21,13 @@ from experiments.data.examples import ExampleSet
 from experiments.models.networks import example_network
 from experiments.runs import trained
 from experiments.runs.store import Run
-from experiments.tasks.classification import ExampleTask, Network, Prepared, example_errors
+from experiments.tasks.classification import ExampleTask, Network, PreparedData, example_errors
 from experiments.training import checkpoint
 from experiments.training.arithmetic import arithmetic
 
 
 @dataclass(frozen=True)
-class TrainedExamples:
+class TrainedExampleModel:
     """A network that predicts.
 
     shape      of an input
@@ -39,7 +39,7 @@ class TrainedExamples:
     n_classes: int | None
     network: Network
     weights: Mapping[str, Tensor]
-    prepared: Prepared
+    prepared: PreparedData
     dtype: torch.dtype
     tf32: bool
     device: torch.device
@@ -62,7 +62,7 @@ class TrainedExamples:
         return example_errors(predicted, dataset.test, dataset)
 
 
-def save(path: Path, weights: Mapping[str, Tensor], prepared: Prepared, dataset: ExampleSet) -> None:
+def save(path: Path, weights: Mapping[str, Tensor], prepared: PreparedData, dataset: ExampleSet) -> None:
     """Write a network's averaged weights and constants."""
     facts = {
         "shape": list(dataset.shape),
@@ -73,7 +73,7 @@ def save(path: Path, weights: Mapping[str, Tensor], prepared: Prepared, dataset:
     checkpoint.save(path, checkpoint.Checkpoint(dict(weights), facts))
 
 
-def load(run: Run, device: torch.device) -> TrainedExamples:
+def load(run: Run, device: torch.device) -> TrainedExampleModel:
     """The network of a finished run, in the precision it was trained in.
 
     Raises:
@@ -83,12 +83,12 @@ def load(run: Run, device: torch.device) -> TrainedExamples:
     facts: Mapping[str, Any] = stored.facts
     assert config.training is not None
     shape, n_classes, nothing = tuple(facts["shape"]), facts["n_classes"], np.zeros(0, np.int64)
-    return TrainedExamples(
+    return TrainedExampleModel(
         shape=shape,
         n_classes=n_classes,
         network=example_network(config.model, shape, n_classes or 1),
         weights={name: value.to(device) for name, value in stored.tensors.items()},
-        prepared=Prepared(nothing, nothing, facts["mean"], facts["scale"]),
+        prepared=PreparedData(nothing, nothing, facts["mean"], facts["scale"]),
         dtype=getattr(torch, config.training.precision),
         tf32=config.training.tf32,
         device=device,

@@ -29,7 +29,7 @@ Seeds = tuple[int, int, int]
 
 
 @dataclass
-class Tried:
+class Trial:
     """A learning rate at one P."""
 
     errors: dict[Seeds, float] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Model:
     model: dict[str, Any]
     training: dict[str, Any]
     """Its identity without the learning rate."""
-    tried: dict[int, dict[float, Tried]] = field(default_factory=dict)
+    tried: dict[int, dict[float, Trial]] = field(default_factory=dict)
     """By P and learning rate."""
     unit: str = ""
     metric: str = ""
@@ -89,14 +89,14 @@ def collect(store: RunStore, metric: str | None) -> list[Model]:
             raise InputError(
                 f"{store.path}: runs on two versions of {known.dataset}; accepted: a store with one of them"
             )
-        tried = known.tried.setdefault(config.P, {}).setdefault(config.training.learning_rate, Tried())
+        tried = known.tried.setdefault(config.P, {}).setdefault(config.training.learning_rate, Trial())
         seeds = (config.seed, config.subset_seed, config.init_seed)
         tried.errors[seeds], tried.runs[seeds] = error, run.id
         known.metric, known.unit = chosen, str(result["by_metric"][chosen]["unit"])
         known.versions.add(str(result["code_version"]))
     for config in pending:
         if _key(config) in found and config.P in (known := found[_key(config)]).tried and config.training:
-            known.tried[config.P].setdefault(config.training.learning_rate, Tried()).failed += 1
+            known.tried[config.P].setdefault(config.training.learning_rate, Trial()).failed += 1
     if not found:
         raise InputError(f"{store.path}: no finished run with a holdout error; accepted: the store of +sweep=tune")
     _one_training_each(store, list(found.values()))

@@ -20,7 +20,7 @@ from experiments.core.arrays import Floats, Ints
 from experiments.data.examples import Examples, ExampleSet
 from experiments.data.turning import turned_copies
 from experiments.tasks.metrics import MetricValue
-from experiments.tasks.task import Evaluates, Tensors
+from experiments.tasks.task import Evaluator, Tensors
 
 EVALUATION_NUMBERS = {"cpu": 1 << 14, "cuda": 1 << 18}
 """Numbers of inputs evaluated at once: bounds the memory of an evaluation; on a processor what its caches hold is 1.3
@@ -36,7 +36,7 @@ class Network(Protocol):
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedData:
     """A run's training examples: `examples` `[P]` in the pool, `subset` `[P · copies]` in the augmented pool;
     mean and deviation of their labels (0 and 1 for classes)."""
 
@@ -89,7 +89,7 @@ def metrics_of(errors: pd.DataFrame, dataset: ExampleSet) -> dict[str, MetricVal
     return found
 
 
-def ignorant(train: Examples, examples: Examples, dataset: ExampleSet) -> Floats:
+def constant_baseline(train: Examples, examples: Examples, dataset: ExampleSet) -> Floats:
     """Predictions for `examples` of what sees labels alone: their mean, or the frequencies of the classes (one added
     to every count, so that a class which `train` lacks is not impossible)."""
     if dataset.n_classes is None:
@@ -122,16 +122,16 @@ class ExampleTask:
         """The pool, every example followed by its copies."""
         return {"inputs": self.pool}
 
-    def prepare(self, subset: Ints) -> Prepared:
+    def prepare(self, subset: Ints) -> PreparedData:
         """What a run derives from its own training examples, and from no others."""
         labels = self.dataset.pool.labels[subset]
         mean, scale = 0.0, 1.0
         if self.dataset.n_classes is None:
             mean, scale = float(labels.mean()), float(labels.std()) or 1.0
         seen = (subset[:, None] * self.copies + np.arange(self.copies)).ravel()
-        return Prepared(subset, seen, mean, scale)
+        return PreparedData(subset, seen, mean, scale)
 
-    def targets(self, runs: Sequence[Prepared], weights: Sequence[tuple[float, float]]) -> Tensors:
+    def targets(self, runs: Sequence[PreparedData], weights: Sequence[tuple[float, float]]) -> Tensors:
         """Labels `[p, F]` of the augmented pool, given on each run's own subset (zero elsewhere)."""
         classes = self.dataset.n_classes is not None
         labels = np.zeros((len(runs), len(self.pool)), np.int64 if classes else np.float64)
@@ -156,11 +156,11 @@ class ExampleTask:
             return ((found[..., 0] - wanted) ** 2).mean(1)
         return -found.log_softmax(-1).gather(2, wanted[..., None])[..., 0].mean(1)
 
-    def evaluator(self, model: Network, terms: tuple[bool, bool]) -> Evaluates:
+    def evaluator(self, model: Network, terms: tuple[bool, bool]) -> Evaluator:
         """How runs are judged."""
-        return _Evaluator(self, model)
+        return _ExampleEvaluator(self, model)
 
-    def predict(self, model: Network, weights: Tensors, prepared: Prepared, inputs: Tensor) -> Floats:
+    def predict(self, model: Network, weights: Tensors, prepared: PreparedData, inputs: Tensor) -> Floats:
         """Logarithms of probabilities `[n, classes]` or numbers `[n]` (in the labels' unit) from one run's weights
         (without a pack axis)."""
         params = {name: value[None] for name, value in weights.items()}
@@ -172,12 +172,12 @@ class ExampleTask:
         return np.asarray(prepared.mean + prepared.scale * found[:, 0].cpu().numpy())
 
 
-class _Evaluator:
+class _ExampleEvaluator:
     def __init__(self, task: ExampleTask, model: Network) -> None:
         self.task = task
         self.model = model
 
-    def full(self, weights: Mapping[str, Tensor], prepared: Prepared) -> Any:
+    def full(self, weights: Mapping[str, Tensor], prepared: PreparedData) -> Any:
         """Errors on all test examples and on the run's training examples (themselves, not their copies)."""
         from experiments.tasks.evaluation import Evaluation
 
@@ -187,7 +187,7 @@ class _Evaluator:
         train = self._errors(weights, prepared, own, dataset.pool.take(prepared.examples))
         return Evaluation(metrics_of(test, dataset), metrics_of(train, dataset), test)
 
-    def glance(self, weights: Mapping[str, Tensor], prepared: Prepared) -> dict[str, float]:
+    def validation(self, weights: Mapping[str, Tensor], prepared: PreparedData) -> dict[str, float]:
         """Errors on the holdout, for history and progress."""
         dataset = self.task.dataset
         if len(dataset.holdout) == 0:
@@ -195,5 +195,5 @@ class _Evaluator:
         errors = metrics_of(self._errors(weights, prepared, self.task.holdout, dataset.holdout), dataset)
         return {f"holdout_{name}": error.value for name, error in errors.items()}
 
-    def _errors(self, weights: Tensors, prepared: Prepared, inputs: Tensor, examples: Examples) -> pd.DataFrame:
+    def _errors(self, weights: Tensors, prepared: PreparedData, inputs: Tensor, examples: Examples) -> pd.DataFrame:
         return example_errors(self.task.predict(self.model, weights, prepared, inputs), examples, self.task.dataset)

@@ -15,7 +15,7 @@ from experiments.tasks.predictions import Predictions
 @dataclass(frozen=True)
 class Evaluation:
     """Errors of one set of weights by metric; `frames` holds those of every test frame (null after a resume), and
-    `energy_offset` (eV an atom) is the constant that energies were given (see `Evaluator`)."""
+    `energy_offset` (eV an atom) is the constant that energies were given (see `MoleculeEvaluator`)."""
 
     test: dict[str, MetricValue]
     train: dict[str, MetricValue]

@@ -22,7 +22,7 @@ from experiments.nn.graph import Graph, pair_forces
 from experiments.tasks.evaluation import Evaluation, evaluation
 from experiments.tasks.metrics import frame_errors, metrics_of
 from experiments.tasks.predictions import Predictions
-from experiments.tasks.task import Evaluates, Tensors
+from experiments.tasks.task import Evaluator, Tensors
 
 EVALUATION_SLOTS = 32768
 """Neighbour slots evaluated at once: bounds the memory of an evaluation."""
@@ -37,7 +37,7 @@ class Network(Protocol):
 
 
 @dataclass(frozen=True)
-class Resident:
+class DeviceFrames:
     """Frames of one split as tensors on the device, ready to be picked by index.
 
     vectors `[F, N, K, 3]`, index/reverse/mask `[F, N, K]`, species and atoms `[F, N]`: see `Graph`, but
@@ -54,7 +54,7 @@ class Resident:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedData:
     """A run's training frames (indices into the pool) and what follows from them alone: the energy baseline,
     the force RMS `scale` in eV/Å, and one over the mean number of neighbours."""
 
@@ -90,7 +90,7 @@ class MoleculeTask:
         self.pool, self.holdout, self.test = (self._resident(frames) for frames in splits)
         self.traced: dict[Any, Any] = {}
 
-    def _resident(self, frames: Frames) -> Resident:
+    def _resident(self, frames: Frames) -> DeviceFrames:
         found = shared_neighbours(frames, self.cutoff)
         species = np.searchsorted(np.asarray(self.elements), np.maximum(frames.numbers, self.elements[0]))
 
@@ -110,9 +110,9 @@ class MoleculeTask:
             "atoms": real(frames.numbers > 0),
             "forces": real(frames.forces),
         }
-        return Resident(tensors, frames)
+        return DeviceFrames(tensors, frames)
 
-    def prepare(self, subset: Ints) -> Prepared:
+    def prepare(self, subset: Ints) -> PreparedData:
         """What a run derives from its own training frames, and from no others.
 
         Where all forces vanish or none are known, the standard deviation of the energy per Å takes their RMS's place.
@@ -129,18 +129,18 @@ class MoleculeTask:
         if scale == 0.0:
             scale = float(np.std(frames.energies - baseline.predict(frames.numbers))) or 1.0
         edges = self.pool.tensors["mask"][torch.as_tensor(subset, device=self.device)].sum().item()
-        return Prepared(subset, baseline, scale, float(real.sum() / max(edges, 1.0)))
+        return PreparedData(subset, baseline, scale, float(real.sum() / max(edges, 1.0)))
 
     @property
     def inputs(self) -> Tensors:
         """The pool's tensors."""
         return self.pool.tensors
 
-    def evaluator(self, model: Network, terms: tuple[bool, bool]) -> Evaluates:
+    def evaluator(self, model: Network, terms: tuple[bool, bool]) -> Evaluator:
         """Energies get their best constant where training on forces alone leaves it undetermined."""
-        return Evaluator(self, model, energy_offset=not terms[0])
+        return MoleculeEvaluator(self, model, energy_offset=not terms[0])
 
-    def targets(self, runs: Sequence[Prepared], weights: Sequence[tuple[float, float]]) -> dict[str, Tensor]:
+    def targets(self, runs: Sequence[PreparedData], weights: Sequence[tuple[float, float]]) -> dict[str, Tensor]:
         """Normalised labels of a pack: `energies` `[p, F]` over the pool, given on each run's own subset
         (zero elsewhere), and `scale` `[p]`; with the weights of the loss's terms `[p, 2]`: of the energy per
         atom and of the forces, both in units of the force RMS."""
@@ -175,7 +175,7 @@ class MoleculeTask:
         graph = pick_graph(resident, picked)
         turns = targets.get("rotations")
         if turns is not None:
-            graph = replace(graph, vectors=turned(graph.vectors, turns))
+            graph = replace(graph, vectors=rotated(graph.vectors, turns))
         if terms[1]:
             graph = differentiable(graph)
         atomic = model.energies(params, graph) * graph.atoms  # [p, B·N]
@@ -190,13 +190,13 @@ class MoleculeTask:
             scale = targets["scale"].reshape(p, 1, 1)
             target_forces = resident["forces"][picked].reshape(p, -1, 3) / scale
             if turns is not None:
-                target_forces = turned(target_forces, turns)
+                target_forces = rotated(target_forces, turns)
             error = (pair_forces(gradient, graph) - target_forces) * graph.atoms[..., None]
             loss = loss + force_weight * (error**2).sum((1, 2)) / (3 * graph.atoms.sum(1))
         return loss
 
     def predict(
-        self, model: Network, params: Tensors, runs: Sequence[Prepared], split: Resident, picked: Sequence[Ints]
+        self, model: Network, params: Tensors, runs: Sequence[PreparedData], split: DeviceFrames, picked: Sequence[Ints]
     ) -> list[Predictions]:
         """Predictions of every run of a pack, run `i` on frames `picked[i]` of `split` (all of one length)."""
         raw = self._raw(model, params, split, np.stack(picked))
@@ -206,7 +206,7 @@ class MoleculeTask:
         ]
 
     def _raw(
-        self, model: Network, params: Tensors, split: Resident, picked: Ints
+        self, model: Network, params: Tensors, split: DeviceFrames, picked: Ints
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         p, frames = picked.shape
         chunk = max(1, EVALUATION_SLOTS // (p * split.slots))
@@ -241,7 +241,7 @@ def pick_graph(tensors: Tensors, picked: Tensor) -> Graph:
     )
 
 
-def turned(vectors: Tensor, rotations: Tensor) -> Tensor:
+def rotated(vectors: Tensor, rotations: Tensor) -> Tensor:
     """Vectors `[p, B·N, ..., 3]` of B frames, each frame by its own rotation `[p, B, 3, 3]`."""
     p, batch = rotations.shape[:2]
     return (vectors.reshape(p, batch, -1, 3) @ rotations.transpose(2, 3)).reshape(vectors.shape)
@@ -253,7 +253,7 @@ def differentiable(graph: Graph) -> Graph:
     return Graph(vectors, graph.senders, graph.reverse, graph.mask, graph.species, graph.atoms)
 
 
-class Evaluator:
+class MoleculeEvaluator:
     """Evaluates the averaged weights of single runs.
 
     Args:
@@ -266,7 +266,7 @@ class Evaluator:
         self.model = model
         self.energy_offset = energy_offset
 
-    def full(self, weights: Mapping[str, Tensor], prepared: Prepared) -> Evaluation:
+    def full(self, weights: Mapping[str, Tensor], prepared: PreparedData) -> Evaluation:
         """Errors on all test frames and on the run's training frames."""
         task = self.task
         pool, test = task.dataset.pool.take(prepared.subset), task.dataset.test
@@ -280,7 +280,7 @@ class Evaluator:
             test_predictions = _shifted(test_predictions, offset * (test.numbers > 0).sum(1))
         return replace(evaluation(test_predictions, train_predictions, test, pool), energy_offset=offset)
 
-    def glance(self, weights: Mapping[str, Tensor], prepared: Prepared) -> dict[str, float]:
+    def validation(self, weights: Mapping[str, Tensor], prepared: PreparedData) -> dict[str, float]:
         """Errors on the holdout, for history and progress."""
         holdout = self.task.dataset.holdout
         if len(holdout) == 0:
@@ -289,7 +289,9 @@ class Evaluator:
         errors = metrics_of(frame_errors(found, holdout))
         return {f"holdout_{name}": errors[name].value for name in errors}
 
-    def _predict(self, weights: Mapping[str, Tensor], prepared: Prepared, split: Resident, picked: Ints) -> Predictions:
+    def _predict(
+        self, weights: Mapping[str, Tensor], prepared: PreparedData, split: DeviceFrames, picked: Ints
+    ) -> Predictions:
         params = {name: value[None] for name, value in weights.items()}
         return self.task.predict(self.model, params, [prepared], split, [picked])[0]
 

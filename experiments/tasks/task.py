@@ -28,7 +28,7 @@ class Model(Protocol):
         ...
 
 
-class Prepared(Protocol):
+class PreparedData(Protocol):
     """What a run derives from its own training frames, and from no others."""
 
     @property
@@ -42,14 +42,14 @@ class Prepared(Protocol):
         ...
 
 
-class Evaluates(Protocol):
+class Evaluator(Protocol):
     """Errors of one run's weights (by name, without a pack axis)."""
 
     def full(self, weights: Tensors, prepared: Any) -> Evaluation:
         """On all test frames and on the run's training frames."""
         ...
 
-    def glance(self, weights: Tensors, prepared: Any) -> dict[str, float]:
+    def validation(self, weights: Tensors, prepared: Any) -> dict[str, float]:
         """On the holdout: named numbers for history and progress."""
         ...
 
@@ -85,6 +85,6 @@ class Task(Protocol):
         `terms` tells which of the loss's two terms have a weight above zero."""
         ...
 
-    def evaluator(self, model: Any, terms: tuple[bool, bool]) -> Evaluates:
+    def evaluator(self, model: Any, terms: tuple[bool, bool]) -> Evaluator:
         """How runs trained on these terms of the loss are judged."""
         ...

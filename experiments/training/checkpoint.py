@@ -29,7 +29,7 @@ KEPT = 2
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """`tensors` without a pack axis, and JSON `facts` (the clock among them)."""
+    """`tensors` without a pack axis, and JSON `facts` (the steps_done among them)."""
 
     tensors: dict[str, Tensor]
     facts: dict[str, Any]
@@ -48,9 +48,9 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     tensors = {name: t.detach().cpu().contiguous() for name, t in checkpoint.tensors.items()}
     facts = json.dumps(checkpoint.facts)
     header = {"facts": facts, "digest": _digest(tensors, facts)}
-    with files.whole(path) as aside:
+    with files.whole(path) as temporary:
         try:
-            save_file(tensors, aside, metadata=header)
+            save_file(tensors, temporary, metadata=header)
         except SafetensorError as error:  # it wraps what the system said: a full disk is no fault of the run
             if found := re.search(r"os error (\d+)", str(error)):
                 raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
@@ -71,9 +71,9 @@ def load(path: Path) -> Checkpoint | None:
         return None
 
 
-def save_step(directory: Path, clock: int, checkpoint: Checkpoint) -> None:
-    """Write `step-<clock>.safetensors` and drop all but the last few of this attempt."""
-    save(directory / f"step-{clock:09d}.safetensors", checkpoint)
+def save_step(directory: Path, steps_done: int, checkpoint: Checkpoint) -> None:
+    """Write `step-<steps_done>.safetensors` and drop all but the last few of this attempt."""
+    save(directory / f"step-{steps_done:09d}.safetensors", checkpoint)
     for old in sorted(directory.glob("step-*.safetensors"))[:-KEPT]:
         old.unlink(missing_ok=True)
 

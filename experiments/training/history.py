@@ -50,5 +50,5 @@ class History:
 
     def to_parquet(self, path: Path) -> None:
         """All records as a table."""
-        with files.whole(path) as aside:
-            pd.DataFrame(self.records).to_parquet(aside)
+        with files.whole(path) as temporary:
+            pd.DataFrame(self.records).to_parquet(temporary)

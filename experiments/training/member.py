@@ -16,7 +16,7 @@ from experiments.training.checkpoint import Checkpoint
 from experiments.training.history import History
 from experiments.training.schedule import Schedule
 
-TRUNK = "trunk.safetensors"
+STABLE_PHASE = "trunk.safetensors"
 """State at the end of the trunk, from which a larger budget continues."""
 
 
@@ -37,10 +37,10 @@ class Member:
     init_seed: int
     settings: TrainingConfig
     prepared: Any
-    """What the task made of its training frames; a Prepared."""
-    trunk: Checkpoint | None = None
+    """What the task made of its training frames; a PreparedData."""
+    stable_phase: Checkpoint | None = None
     """Where a run of a smaller budget left the trunk; see `trunk_of`."""
-    clock: int = 0
+    steps_done: int = 0
     start: int = 0
     """The clock at which its own updates began: 0, unless it continues a trunk."""
     seconds: float = 0.0
@@ -49,8 +49,8 @@ class Member:
     """The processor's time of the same."""
     half: Evaluation | None = None
     full: Evaluation | None = None
-    aside: dict[str, Tensor] | None = None
-    """State put aside: at the fork, to come back to after the branch; at the departure, for `TRUNK`."""
+    branch_state: dict[str, Tensor] | None = None
+    """State put aside: at the fork, to come back to after the branch; at the departure, for `STABLE_PHASE`."""
     weights: dict[str, Tensor] | None = None
     """Averaged parameters and constants, once it has ended."""
     failure: str | None = None
@@ -68,14 +68,14 @@ class Member:
 
     def restart(self) -> None:
         """Forget all progress: a pack that did not fit may have left some that no checkpoint has."""
-        self.clock = self.start = 0
+        self.steps_done = self.start = 0
         self.seconds = self.cpu_seconds = 0.0
-        self.half = self.full = self.aside = self.weights = self.failure = None
+        self.half = self.full = self.branch_state = self.weights = self.failure = None
         self.history.restart()
 
     def resume(self, facts: Mapping[str, Any]) -> None:
         """Go on from the facts of a checkpoint; see `facts`."""
-        self.clock, self.start = int(facts["clock"]), int(facts["start"])
+        self.steps_done, self.start = int(facts["clock"]), int(facts["start"])
         self.seconds, self.cpu_seconds = float(facts["seconds"]), float(facts["cpu_seconds"])
         self.half = None if facts["half"] is None else Evaluation.from_json(facts["half"])
         self.history.resume(facts["history"])
@@ -83,7 +83,7 @@ class Member:
     def facts(self) -> dict[str, Any]:
         """What a checkpoint tells beside the tensors."""
         return {
-            "clock": self.clock,
+            "clock": self.steps_done,
             "start": self.start,
             "seconds": self.seconds,
             "cpu_seconds": self.cpu_seconds,
@@ -91,25 +91,25 @@ class Member:
             "history": self.history.records,
         }
 
-    def continue_trunk(self, facts: Mapping[str, Any]) -> None:
+    def continue_stable_phase(self, facts: Mapping[str, Any]) -> None:
         """Start where a smaller budget left the trunk; where that is this run's fork, its branch was that run."""
         step = int(facts["step"])
-        if step == self.schedule.fork:
+        if step == self.schedule.branch_point:
             self.half = Evaluation.from_json(facts["full"])
-            self.clock = self.schedule.half
+            self.steps_done = self.schedule.half
         else:
-            self.clock = step
-        self.start = self.clock
+            self.steps_done = step
+        self.start = self.steps_done
 
-    def leave_trunk(self) -> None:
-        """Write `TRUNK` for a larger budget to continue."""
-        assert self.aside is not None
+    def save_stable_phase(self) -> None:
+        """Write `STABLE_PHASE` for a larger budget to continue."""
+        assert self.branch_state is not None
         assert self.full is not None
         facts = {"step": self.schedule.decay_start(self.schedule.max_steps), "full": self.full.to_json()}
-        checkpoint.save(self.path / TRUNK, Checkpoint(self.aside, facts))
+        checkpoint.save(self.path / STABLE_PHASE, Checkpoint(self.branch_state, facts))
 
 
-def usable_trunk(path: Path, schedule: Schedule) -> Checkpoint | None:
+def usable_stable_phase(path: Path, schedule: Schedule) -> Checkpoint | None:
     """The trunk at `path` where it is there, whole, and has not gone past the schedule's fork."""
     found = checkpoint.load(path) if path.exists() else None
-    return found if found is not None and found.facts["step"] <= schedule.fork else None
+    return found if found is not None and found.facts["step"] <= schedule.branch_point else None

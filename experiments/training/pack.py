@@ -40,9 +40,9 @@ from experiments.training.step import (
 )
 
 logger = logging.getLogger(__name__)
-LEG = 20
+STEPS_PER_CHUNK = 20
 """Most updates between two looks at signals and clocks."""
-GLANCES = 20
+VALIDATIONS = 20
 """Holdout errors recorded over a run."""
 
 Report = Callable[[Mapping[str, Any]], None]
@@ -119,11 +119,11 @@ class Pack:
         if found is not None:
             member.resume(found.facts)
             tensors = {k: v.to(self.task.device) for k, v in found.tensors.items()}
-            member.aside = part(tensors, "aside") or None
+            member.branch_state = part(tensors, "aside") or None
             return {k: v for k, v in tensors.items() if not k.startswith("aside/")}
-        if member.trunk is not None:
-            member.continue_trunk(member.trunk.facts)
-            return {k: v.to(self.task.device) for k, v in member.trunk.tensors.items()}
+        if member.stable_phase is not None:
+            member.continue_stable_phase(member.stable_phase.facts)
+            return {k: v.to(self.task.device) for k, v in member.stable_phase.tensors.items()}
         drawn = {k: v.to(self.task.device) for k, v in self.model.init(member.init_seed, self.task.dtype).items()}
         params = self.layout.flat({k: v[None] for k, v in drawn.items() if not is_constant(k)})
         constants = {k: v for k, v in drawn.items() if is_constant(k)}
@@ -141,7 +141,7 @@ class Pack:
         """Train every member to its end; its evaluations are then on it, or its `failure`.
 
         Args:
-            stop: asked after at most `LEG` updates.
+            stop: asked after at most `STEPS_PER_CHUNK` updates.
             report: hears of progress.
             ended: hears of each member as soon as it has ended, while the others go on.
 
@@ -152,10 +152,14 @@ class Pack:
         """
         while self.active:
             for i, member in self.active:
-                at_fork = member.clock == member.schedule.fork and member.half is None
-                if member.aside is None and (at_fork or member.clock == member.schedule.departure):
-                    member.aside = {k: v.clone() for k, v in take(self.state, i).items()}  # compaction may move it
-            self._checked_leg(min(self._until_event(member) for _, member in self.active))
+                at_branch_point = member.steps_done == member.schedule.branch_point and member.half is None
+                if member.branch_state is None and (
+                    at_branch_point or member.steps_done == member.schedule.cooldown_start
+                ):
+                    member.branch_state = {
+                        k: v.clone() for k, v in take(self.state, i).items()
+                    }  # compaction may move it
+            self._checked_chunk(min(self._until_event(member) for _, member in self.active))
             for i, member in self.active:
                 self._events(i, member, report)
                 if self.slots[i] is None:
@@ -169,7 +173,7 @@ class Pack:
 
     def advance(self, length: int) -> None:
         """`length` updates of every member, without events or checkpoints: for benchmarks."""
-        self._leg(length)
+        self._chunk(length)
 
     def bare_gradient(self, eager: bool = False) -> Tensor:
         """Return the gradient `[p, n]` on one batch: for benchmarks; `eager`, not compiled, to measure memory."""
@@ -195,16 +199,16 @@ class Pack:
 
     def _until_event(self, member: Member) -> int:
         schedule = member.schedule
-        glance = math.ceil(schedule.total / GLANCES)
-        glanced = (member.clock // glance + 1) * glance
-        marks = [schedule.fork, schedule.half, schedule.departure, schedule.total, glanced]
-        return min(LEG, *(mark - member.clock for mark in marks if mark > member.clock))
+        glance = math.ceil(schedule.total / VALIDATIONS)
+        glanced = (member.steps_done // glance + 1) * glance
+        marks = [schedule.branch_point, schedule.half, schedule.cooldown_start, schedule.total, glanced]
+        return min(STEPS_PER_CHUNK, *(mark - member.steps_done for mark in marks if mark > member.steps_done))
 
-    def _checked_leg(self, length: int) -> None:
+    def _checked_chunk(self, length: int) -> None:
         """A leg, or none of it where memory ran out."""
         before = self.state
         try:
-            self._leg(length)
+            self._chunk(length)
         except Exception as error:
             if len(self.slots) == 1 or not out_of_memory(error):
                 raise
@@ -212,7 +216,7 @@ class Pack:
             self.save()
             raise TooLarge from error
 
-    def _leg(self, length: int) -> None:
+    def _chunk(self, length: int) -> None:
         """`length` updates of every member."""
         members = self.active
         step = self._step()
@@ -223,7 +227,7 @@ class Pack:
         picked = np.zeros((length, p, self.batch_size), dtype=np.int64)
         turns = np.tile(np.eye(3), (length, p, self.batch_size, 1, 1)) if self.augment else None
         for i, member in members:
-            clocks = range(member.clock, member.clock + length)
+            clocks = range(member.steps_done, member.steps_done + length)
             factor = member.schedule.factor if self.optimizer.anneals else member.schedule.rise
             rates[:, i] = [member.settings.learning_rate * factor(c) for c in clocks]
             places = np.array([member.schedule.step(c) for c in clocks])
@@ -247,12 +251,12 @@ class Pack:
         seconds = (time.monotonic() - began) / len(members)
         cpu_seconds = (time.process_time() - began_cpu) / len(members)
         for i, member in members:
-            member.clock += length
+            member.steps_done += length
             member.seconds += seconds
             member.cpu_seconds += cpu_seconds
             member.history.loss(all_losses[:, i])
             if not np.isfinite(all_losses[:, i]).all():
-                where = member.clock - length + int(np.argmin(np.isfinite(all_losses[:, i])))
+                where = member.steps_done - length + int(np.argmin(np.isfinite(all_losses[:, i])))
                 member.failure = f"the loss is not finite at update {where}; {self._advice(member)}"
 
     def _column(self, values: Any) -> Tensor:
@@ -321,20 +325,20 @@ class Pack:
         if member.failure is not None:
             self.slots[i] = None
             return
-        if member.clock == schedule.half and member.half is None:
+        if member.steps_done == schedule.half and member.half is None:
             member.half = self._evaluated(self._weights(i), member)
-            assert member.aside is not None
-            self.state = put(self.state, i, member.aside)
-            member.aside = None
-        if member.clock == schedule.total:
+            assert member.branch_state is not None
+            self.state = put(self.state, i, member.branch_state)
+            member.branch_state = None
+        if member.steps_done == schedule.total:
             member.weights = {k: v.clone() for k, v in self._weights(i).items()}
             member.full = self._evaluated(member.weights, member)
         if member.failure is not None or member.full is not None:
             self.slots[i] = None
-        glance = math.ceil(schedule.total / GLANCES)
-        if member.failure is None and (member.clock % glance == 0 or member.full is not None):
-            errors = self.evaluator.glance(self._weights(i), member.prepared)
-            record = {"clock": member.clock, "total": schedule.total, "seconds": member.seconds, **errors}
+        glance = math.ceil(schedule.total / VALIDATIONS)
+        if member.failure is None and (member.steps_done % glance == 0 or member.full is not None):
+            errors = self.evaluator.validation(self._weights(i), member.prepared)
+            record = {"clock": member.steps_done, "total": schedule.total, "seconds": member.seconds, **errors}
             member.history.write(record)
             report({"event": "progress", "run": member.name, **record})
 
@@ -342,7 +346,7 @@ class Pack:
         """The member's errors; a failure where they are no numbers."""
         found = self.evaluator.full(weights, member.prepared)
         if not all(math.isfinite(error.value) for errors in (found.test, found.train) for error in errors.values()):
-            member.failure = f"the errors after update {member.clock} are not finite; {self._advice(member)}"
+            member.failure = f"the errors after update {member.steps_done} are not finite; {self._advice(member)}"
         return found
 
     @staticmethod
@@ -366,9 +370,9 @@ class Pack:
         """Checkpoint every member."""
         for i, member in self.active:
             tensors = dict(take(self.state, i))
-            if member.aside is not None:
-                tensors |= {f"aside/{k}": v for k, v in member.aside.items()}
-            checkpoint.save_step(member.path, member.clock, checkpoint.Checkpoint(tensors, member.facts()))
+            if member.branch_state is not None:
+                tensors |= {f"aside/{k}": v for k, v in member.branch_state.items()}
+            checkpoint.save_step(member.path, member.steps_done, checkpoint.Checkpoint(tensors, member.facts()))
         self._saved = time.monotonic()
 
 

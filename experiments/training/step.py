@@ -28,7 +28,7 @@ Gradient = Callable[[Tensor, Tensors, Tensors, Tensors, Tensor], tuple[Tensor, T
 Update = Callable[[Tensors, Tensor, Tensor, Tensor, Tensors], dict[str, Tensor]]
 """(state, gradient [p, n], rate [p], step [p] counted from 1, limits: clip [p], ema_decay [p]) → state, with
 `params` [p, n], `ema` [p, n] and the optimiser's entries as `optimizer/name`."""
-Listed = Callable[..., tuple[Tensor, ...]]
+PositionalFunction = Callable[..., tuple[Tensor, ...]]
 
 
 def eager_gradient(loss: LossFunction, layout: Layout) -> Gradient:
@@ -125,7 +125,7 @@ def make_update(
     return call
 
 
-def compiled_for(function: Listed, inputs: Sequence[Tensor], replayed: bool) -> Listed:
+def compiled_for(function: PositionalFunction, inputs: Sequence[Tensor], replayed: bool) -> PositionalFunction:
     """`function` of tensors, traced and compiled for the shapes of `inputs`; it is called once, so it is ready.
 
     Args:

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from experiments.training.layout import Layout
-from experiments.training.optimizers.optimizer import Plain, Tensors, along, unbiased
+from experiments.training.optimizers.optimizer import PlainOptimizer, Tensors, along, unbiased
 
 
 @dataclass(frozen=True)
-class Adam(Plain):
+class Adam(PlainOptimizer):
     """Adam (Kingma & Ba 2015, arXiv 1412.6980), Algorithm 1."""
 
     beta1: float = 0.9

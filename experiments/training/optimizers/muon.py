@@ -10,14 +10,14 @@ from torch import Tensor
 
 from experiments.training.layout import Layout
 from experiments.training.optimizers.adam import Adam
-from experiments.training.optimizers.optimizer import Plain, Tensors, along
+from experiments.training.optimizers.optimizer import PlainOptimizer, Tensors, along
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the Newton–Schulz iteration; singular values end between 0.7 and 1.2 (Jordan et al. 2024)."""
 
 
 @dataclass(frozen=True)
-class Muon(Plain):
+class Muon(PlainOptimizer):
     """Muon (Jordan et al. 2024; scaled as in Liu et al. 2025, arXiv 2502.16982, eq. 4): the momentum of a matrix is
     replaced by its nearest orthogonal one; vectors are Adam's. A matrix is one of the layout's."""
 

@@ -49,7 +49,7 @@ class Optimizer(Protocol):
         ...
 
 
-class Plain:
+class PlainOptimizer:
     """Anneals, is evaluated at the moving average, and recomputes nothing now and then."""
 
     anneals = True

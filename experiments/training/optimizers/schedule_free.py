@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from experiments.training.layout import Layout
-from experiments.training.optimizers.optimizer import Plain, Tensors, along, unbiased
+from experiments.training.optimizers.optimizer import PlainOptimizer, Tensors, along, unbiased
 
 
 @dataclass(frozen=True)
-class ScheduleFree(Plain):
+class ScheduleFree(PlainOptimizer):
     """Schedule-free AdamW without decay of weights (Defazio et al. 2024, arXiv 2405.15682), Algorithm 1.
 
     Parameters are the points y where gradients are taken; z walks, and x, the weighted mean of all z, is evaluated.

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from experiments.training.layout import Block, Layout
-from experiments.training.optimizers.optimizer import Plain, Tensors, along, unbiased
+from experiments.training.optimizers.optimizer import PlainOptimizer, Tensors, along, unbiased
 
 TILT = 1e-3
 """See `tilted`; relative to the mean of the diagonal."""
 
 
 @dataclass(frozen=True)
-class Soap(Plain):
+class Soap(PlainOptimizer):
     """SOAP (Vyas et al. 2024, arXiv 2409.11321), Algorithm 3: Adam in the eigenbasis of Shampoo's preconditioner.
 
     Each matrix of the layout has its own bases; a side of length 1 or longer than `largest` keeps the identity.

@@ -66,7 +66,7 @@ def test_a_pack_that_does_not_fit_leaves_checkpoints(laboratory: Any, monkeypatc
     members = [laboratory.member(task, f"m{i}", seed=i) for i in range(2)]
     with pytest.raises(TooLarge):
         laboratory.pack(members, task).train(lambda: False, lambda event: None)
-    assert [m.clock for m in members] == [6, 6]  # legs of two
+    assert [m.steps_done for m in members] == [6, 6]  # legs of two
     assert all((m.path / "step-000000006.safetensors").exists() for m in members)
 
 

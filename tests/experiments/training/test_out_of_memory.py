@@ -84,7 +84,7 @@ def in_the_last_evaluation(monkeypatch: pytest.MonkeyPatch, error: Callable[[], 
     evaluated = Pack._evaluated
 
     def limited(self: Pack, weights: Any, member: Member) -> Any:
-        if len(self.slots) > 2 and member.clock == member.schedule.total and member.name == "m2":
+        if len(self.slots) > 2 and member.steps_done == member.schedule.total and member.name == "m2":
             raise error()
         return evaluated(self, weights, member)
 

@@ -27,18 +27,18 @@ def test_clock_walks_trunk_branch_trunk(schedule: Schedule) -> None:
     clocks = range(schedule.total)
     branch = [schedule.step(c) for c in clocks if schedule.on_branch(c)]
     trunk = [schedule.step(c) for c in clocks if not schedule.on_branch(c)]
-    assert branch == list(range(schedule.fork, schedule.half))
+    assert branch == list(range(schedule.branch_point, schedule.half))
     assert trunk == list(range(schedule.max_steps))
 
 
 def both(schedule: Schedule) -> tuple[list[float], list[float]]:
-    """Factors of the short and of the long schedule, as the clock meets them."""
+    """Factors of the short and of the long schedule, as the steps_done meets them."""
     short, long = [], []
-    for clock in range(schedule.total):
-        if not schedule.on_branch(clock):
-            long.append(schedule.factor(clock))
-        if clock < schedule.half:
-            short.append(schedule.factor(clock))
+    for steps_done in range(schedule.total):
+        if not schedule.on_branch(steps_done):
+            long.append(schedule.factor(steps_done))
+        if steps_done < schedule.half:
+            short.append(schedule.factor(steps_done))
     return short, long
 
 
@@ -64,5 +64,5 @@ def test_rates_are_positive_and_end_low(schedule: Schedule) -> None:
 
 def test_known_values() -> None:
     schedule = Schedule(8, 2, 0.5)
-    assert (schedule.half, schedule.fork, schedule.total) == (4, 2, 10)
+    assert (schedule.half, schedule.branch_point, schedule.total) == (4, 2, 10)
     assert [schedule.factor(c) for c in range(10)] == [0.5, 1, 1, 0.5, 1, 1, 1, 0.75, 0.5, 0.25]

@@ -9,23 +9,25 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.training.member import TRUNK, Member, usable_trunk
+from experiments.training.member import STABLE_PHASE, Member, usable_stable_phase
 from experiments.training.schedule import Schedule
 
 
 def left_by(laboratory: Any, name: str, steps: int, **changes: Any) -> Path:
     """The trunk that a run of `steps` updates leaves."""
     member: Member = laboratory.trained(name, {"max_steps": steps, **changes})
-    member.leave_trunk()
-    return member.path / TRUNK
+    member.save_stable_phase()
+    return member.path / STABLE_PHASE
 
 
 def continued(laboratory: Any, path: Path, steps: int, **changes: Any) -> Member:
     """A run of `steps` updates that starts from the trunk at `path`."""
     task = laboratory.task()
-    trunk = usable_trunk(path, Schedule(steps, laboratory.settings.warmup_steps, laboratory.settings.cooldown))
-    assert trunk is not None
-    member: Member = laboratory.member(task, "continued", max_steps=steps, trunk=trunk, **changes)
+    stable_phase = usable_stable_phase(
+        path, Schedule(steps, laboratory.settings.warmup_steps, laboratory.settings.cooldown)
+    )
+    assert stable_phase is not None
+    member: Member = laboratory.member(task, "continued", max_steps=steps, stable_phase=stable_phase, **changes)
     laboratory.pack([member], task).train(lambda: False, lambda event: None)
     return member
 
@@ -58,8 +60,8 @@ def test_what_a_continuation_saves(laboratory: Any) -> None:
 
 def test_a_continued_run_leaves_a_trunk_too(laboratory: Any) -> None:
     again = continued(laboratory, left_by(laboratory, "small", 12), 24)
-    again.leave_trunk()
-    twice = continued(laboratory, again.path / TRUNK, 48)
+    again.save_stable_phase()
+    twice = continued(laboratory, again.path / STABLE_PHASE, 48)
     whole = laboratory.trained("whole", {"max_steps": 48})
     assert whole.weights is not None
     assert twice.weights is not None
@@ -71,12 +73,12 @@ def test_an_interrupted_continuation(laboratory: Any) -> None:
     from experiments.training.pack import Interrupted
 
     whole = laboratory.trained("whole", {"max_steps": 48})
-    trunk = usable_trunk(left_by(laboratory, "small", 24), whole.schedule)
+    stable_phase = usable_stable_phase(left_by(laboratory, "small", 24), whole.schedule)
     task = laboratory.task()
-    first = laboratory.member(task, "again", max_steps=48, trunk=trunk)
+    first = laboratory.member(task, "again", max_steps=48, stable_phase=stable_phase)
     with pytest.raises(Interrupted):
-        laboratory.pack([first], task).train(lambda: first.clock > 30, lambda event: None)
-    second = laboratory.member(task, "again", attempt=2, max_steps=48, trunk=trunk)
+        laboratory.pack([first], task).train(lambda: first.steps_done > 30, lambda event: None)
+    second = laboratory.member(task, "again", attempt=2, max_steps=48, stable_phase=stable_phase)
     laboratory.pack([second], task).train(lambda: False, lambda event: None)
     assert second.start == first.start
     assert second.full is not None
@@ -86,9 +88,9 @@ def test_an_interrupted_continuation(laboratory: Any) -> None:
 
 def test_what_is_no_trunk_for_a_schedule(laboratory: Any, caplog: pytest.LogCaptureFixture) -> None:
     path = left_by(laboratory, "small", 24)  # its trunk ends at 12
-    assert usable_trunk(path, Schedule(48, 4, 0.5)) is not None
-    assert usable_trunk(path, Schedule(40, 4, 0.5)) is None  # leaves its own at 10 for the first time
-    assert usable_trunk(path.with_name("absent.safetensors"), Schedule(48, 4, 0.5)) is None
+    assert usable_stable_phase(path, Schedule(48, 4, 0.5)) is not None
+    assert usable_stable_phase(path, Schedule(40, 4, 0.5)) is None  # leaves its own at 10 for the first time
+    assert usable_stable_phase(path.with_name("absent.safetensors"), Schedule(48, 4, 0.5)) is None
     path.write_bytes(path.read_bytes()[:-100])
-    assert usable_trunk(path, Schedule(48, 4, 0.5)) is None
+    assert usable_stable_phase(path, Schedule(48, 4, 0.5)) is None
     assert "is damaged" in caplog.text
