@@ -39,7 +39,7 @@ class TrainingConfig:
     """How a network is trained: budgets in updates, so that they do not depend on P."""
 
     max_steps: int = setting(2000, low=2, high=100_000_000)
-    """Updates of the full schedule T; a second complete schedule of T/2 branches off its trunk."""
+    """Updates of the full schedule T; a second complete schedule of T/2 branches off its stable phase."""
     batch_size: int = setting(8, low=1, high=65536)
     optimizer: str = setting("soap", choices=("soap", "adam", "amsgrad", "muon", "schedule_free"))
     learning_rate: float = setting(4e-2, above=0.0, high=10.0)

@@ -47,8 +47,10 @@ def started(name: str, path: Path, place: str, attempt: int, **changes: Any) -> 
 
 
 def trained(name: str, path: Path, place: str, stop: int | None = None, **changes: Any) -> list[dict[str, Any]]:
-    """Two runs at their end, interrupted and resumed at steps_done `stop`: of each its errors, where its weights lie, and
-    the steps_done at which it resumed."""
+    """Train two runs to their end, interrupted and resumed after `stop` steps.
+
+    Return of each its errors, the devices of its weights, and the steps done when it resumed.
+    """
     attempt = 1
     if stop is not None:
         pack, interrupted = started(name, path, place, attempt, **changes)
@@ -57,21 +59,21 @@ def trained(name: str, path: Path, place: str, stop: int | None = None, **change
         except Interrupted:
             attempt = 2
     pack, members = started(name, path, place, attempt, **changes)
-    clocks = [member.steps_done for member in members]
+    resumed_at = [member.steps_done for member in members]
     pack.train(lambda: False, lambda event: None)
     found = []
-    for member, steps_done in zip(members, clocks, strict=True):
+    for member, steps_done in zip(members, resumed_at, strict=True):
         assert member.failure is None, member.failure
         assert member.weights is not None
         member.save_stable_phase()
         places = sorted({str(value.device) for value in member.weights.values()})
         whole = (member.path / STABLE_PHASE).exists()
-        found.append({"errors": errors(member), "places": places, "resumed": steps_done, "trunk": whole})
+        found.append({"errors": errors(member), "places": places, "resumed": steps_done, "stable_phase": whole})
     return found
 
 
 def errors(member: Member) -> dict[str, float]:
-    """Everything that was measured, on test, training and holdout frames, by name."""
+    """Everything that was measured, on test, training and validation frames, by name."""
     assert member.full is not None
     assert member.half is not None
     found: dict[str, float] = {}

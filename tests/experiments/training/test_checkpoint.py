@@ -88,9 +88,9 @@ def test_garbage_is_refused_with_a_warning(tmp_path: Path, garbage: bytes, caplo
 
 def test_the_last_two_are_kept_and_the_latest_good_one_is_used(tmp_path: Path) -> None:
     first, second = tmp_path / "attempt-1", tmp_path / "attempt-2"
-    for directory, clocks in ((first, (100, 200, 300)), (second, (250, 400, 1000))):
+    for directory, counts in ((first, (100, 200, 300)), (second, (250, 400, 1000))):
         directory.mkdir()
-        for steps_done in clocks:
+        for steps_done in counts:
             save_step(directory, steps_done, example(steps_done))
     assert [p.name for p in sorted(first.iterdir())] == ["step-000000200.safetensors", "step-000000300.safetensors"]
 

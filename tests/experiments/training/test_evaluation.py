@@ -45,7 +45,7 @@ def test_forces_alone_leave_a_constant_that_the_training_frames_fix(laboratory: 
     assert shifted.train["energy_rmse"].value == pytest.approx(float(np.std(rest)) / 4, rel=1e-9)
 
 
-def test_no_holdout_no_glance(laboratory: Any) -> None:
+def test_an_empty_validation_set_has_no_errors(laboratory: Any) -> None:
     empty = laboratory.dataset.holdout.take(slice(0, 0))
     laboratory.dataset = dataclasses.replace(laboratory.dataset, holdout=empty)
     member = laboratory.trained("a")

@@ -91,7 +91,7 @@ def in_the_last_evaluation(monkeypatch: pytest.MonkeyPatch, error: Callable[[], 
     monkeypatch.setattr(Pack, "_evaluated", limited)
 
 
-def in_a_glance(monkeypatch: pytest.MonkeyPatch, error: Callable[[], Exception]) -> None:
+def in_a_validation(monkeypatch: pytest.MonkeyPatch, error: Callable[[], Exception]) -> None:
     """After the last evaluation, when the member has its errors but nobody has heard of them."""
     events = Pack._events
 
@@ -103,7 +103,7 @@ def in_a_glance(monkeypatch: pytest.MonkeyPatch, error: Callable[[], Exception])
     monkeypatch.setattr(Pack, "_events", limited)
 
 
-STAGES = (after_construction, in_the_first_step, in_a_late_update, in_the_last_evaluation, in_a_glance)
+STAGES = (after_construction, in_the_first_step, in_a_late_update, in_the_last_evaluation, in_a_validation)
 
 
 @pytest.mark.parametrize("error", [raised, inside_the_compiler])

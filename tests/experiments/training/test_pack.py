@@ -45,7 +45,7 @@ def ends(member: Member) -> tuple[Weights, Evaluation, Evaluation]:
 
 
 def plain_training(laboratory: Any, member: Any, task: MoleculeTask, budget: int, **changes: Any) -> Weights:
-    """One schedule of `budget` updates as one would write it down: no pack, no trunk, no branch, no legs."""
+    """One schedule of `budget` updates as one would write it down: no pack, shared phase, branch or chunks."""
     settings = dataclasses.replace(laboratory.settings, **changes)
     optimizer = OPTIMIZERS[settings.optimizer]()
     schedule = Schedule(max(budget, 2), settings.warmup_steps, settings.cooldown)
@@ -88,7 +88,7 @@ def plain_training(laboratory: Any, member: Any, task: MoleculeTask, budget: int
 
 @pytest.mark.parametrize("changes", [{}, {"optimizer": "adam", "ema_decay": 0.0, "clip": 0.05, "cooldown": 0.3}])
 def test_engine_is_the_plain_loop(laboratory: Any, changes: dict[str, Any]) -> None:
-    """Weights of the full schedule, with a branch, legs and a trunk put aside in between."""
+    """Weights of the full schedule, with a branch, chunks and a state kept at the branch point in between."""
     task = laboratory.task()
     member = laboratory.trained("a", changes)
     expected = plain_training(laboratory, member, task, 24, **changes)
@@ -296,14 +296,14 @@ def test_members_at_different_clocks(laboratory: Any, monkeypatch: pytest.Monkey
     """Runs that were interrupted at different places may continue in one pack."""
     monkeypatch.setattr(engine, "STEPS_PER_CHUNK", 1)
     task = laboratory.task()
-    clocks = [3, 11, 0, 17]
-    for i, steps_done in enumerate(clocks):
+    counts = [3, 11, 0, 17]
+    for i, steps_done in enumerate(counts):
         member = laboratory.member(task, f"m{i}", seed=i)
         if steps_done:
             interrupt(laboratory, [member], task, steps_done, optimizer="adam")
     members = [laboratory.member(task, f"m{i}", attempt=2, seed=i) for i in range(4)]
     pack = laboratory.pack(members, task, optimizer="adam")
-    assert [m.steps_done for m in members] == clocks
+    assert [m.steps_done for m in members] == counts
     order: list[str] = []
     pack.train(lambda: False, lambda event: None, lambda m: order.append(m.name))
     assert order == ["m3", "m1", "m0", "m2"]
@@ -316,7 +316,7 @@ def test_members_at_different_clocks(laboratory: Any, monkeypatch: pytest.Monkey
 
 
 def interrupt(laboratory: Any, members: list[Member], task: MoleculeTask, steps_done: int, **changes: Any) -> None:
-    """Train until the first member's steps_done, then stop."""
+    """Train until the first member has done `steps_done` updates, then stop."""
     with pytest.raises(Interrupted):
         laboratory.pack(members, task, **changes).train(lambda: members[0].steps_done == steps_done, lambda event: None)
 
@@ -330,7 +330,7 @@ def resumed(laboratory: Any, name: str, stops: list[int], **changes: Any) -> Mem
     return member
 
 
-TOTAL = 30  # of 24 updates with cooldown 0.5: fork at 6, half at 12, 24 + 12 − 6 in all
+TOTAL = 30  # of 24 updates with cooldown 0.5: branch point at 6, half at 12, 24 + 12 − 6 in all
 STOPS = [[1], [5], [6], [7], [11], [12], [13], [TOTAL - 1], [1, 2, 3], [6, 12], [9, 9 + 1, 20, 21]]
 
 
@@ -339,7 +339,7 @@ STOPS = [[1], [5], [6], [7], [11], [12], [13], [TOTAL - 1], [1, 2, 3], [6, 12], 
 def test_resumed_is_uninterrupted(
     laboratory: Any, whole_runs: Any, stops: list[int], changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bit for bit, wherever it was stopped: at the fork, on the branch, at half the budget, before the last update."""
+    """Bit for bit, wherever it was stopped: at the branch point, on the branch, at half the budget, in the last updates."""
     monkeypatch.setattr(engine, "STEPS_PER_CHUNK", 1)
     schedule = Schedule(24, 4, 0.5)
     assert (schedule.branch_point, schedule.half, schedule.total) == (6, 12, TOTAL)
@@ -405,7 +405,7 @@ def test_damaged_latest_checkpoint_costs_time_only(
 
 
 def test_checkpoints_by_the_clock_on_the_wall(laboratory: Any) -> None:
-    """One a leg where the interval is shorter than a leg; the last two are kept."""
+    """One a chunk where the interval is shorter than a chunk; the last two are kept."""
     task = laboratory.task()
     member = laboratory.member(task, "a")
     laboratory.pack([member], task, checkpoint_seconds=1e-6).train(lambda: False, lambda event: None)
@@ -417,9 +417,9 @@ def test_history_and_progress(laboratory: Any) -> None:
     task = laboratory.task()
     member = laboratory.member(task, "a")
     laboratory.pack([member], task).train(lambda: False, events.append)
-    clocks = [event["clock"] for event in events]
-    assert clocks == sorted(clocks)
-    assert clocks[-1] == TOTAL
+    counts = [event["clock"] for event in events]
+    assert counts == sorted(counts)
+    assert counts[-1] == TOTAL
     assert all(event["total"] == TOTAL and event["run"] == "a" for event in events)
     assert all(math.isfinite(event["holdout_force_mae"]) for event in events)
     lines = (member.path / "history.jsonl").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""Two complete schedules on one trunk: every factor is that of its schedule alone."""
+"""Two complete schedules that share their stable phase: every factor is that of its schedule alone."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def alone(budget: int, warmup: int, cooldown: float, step: int) -> float:
 @given(SCHEDULES)
 def test_clock_walks_trunk_branch_trunk(schedule: Schedule) -> None:
     """The branch is the end of the short schedule; what remains is the long schedule, each step once."""
-    clocks = range(schedule.total)
-    branch = [schedule.step(c) for c in clocks if schedule.on_branch(c)]
-    trunk = [schedule.step(c) for c in clocks if not schedule.on_branch(c)]
+    counts = range(schedule.total)
+    branch = [schedule.step(c) for c in counts if schedule.on_branch(c)]
+    stable = [schedule.step(c) for c in counts if not schedule.on_branch(c)]
     assert branch == list(range(schedule.branch_point, schedule.half))
-    assert trunk == list(range(schedule.max_steps))
+    assert stable == list(range(schedule.max_steps))
 
 
 def both(schedule: Schedule) -> tuple[list[float], list[float]]:
-    """Factors of the short and of the long schedule, as the steps_done meets them."""
+    """Factors of the short and of the long schedule, in the order of the updates."""
     short, long = [], []
     for steps_done in range(schedule.total):
         if not schedule.on_branch(steps_done):

@@ -1,4 +1,4 @@
-"""A larger budget continues the trunk of a smaller one, and is the run that it would have been."""
+"""A larger budget continues the stable phase of a smaller one, and is the run that it would have been."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def left_by(laboratory: Any, name: str, steps: int, **changes: Any) -> Path:
 
 
 def continued(laboratory: Any, path: Path, steps: int, **changes: Any) -> Member:
-    """A run of `steps` updates that starts from the trunk at `path`."""
+    """A run of `steps` updates that starts from the stable phase at `path`."""
     task = laboratory.task()
     stable_phase = usable_stable_phase(
         path, Schedule(steps, laboratory.settings.warmup_steps, laboratory.settings.cooldown)
@@ -49,11 +49,11 @@ def test_a_continued_run_is_the_whole_run(laboratory: Any, steps: int, factor: i
 
 
 def test_what_a_continuation_saves(laboratory: Any) -> None:
-    """Twice the budget: neither the shared trunk nor the branch, which was the smaller run, is walked again."""
+    """Twice the budget: neither the shared stable phase nor the branch, which was the smaller run, is walked again."""
     again = continued(laboratory, left_by(laboratory, "small", 24), 48)
     schedule = again.schedule
     assert again.start == again.schedule.half
-    assert schedule.total - again.start == 48 - 12  # from the end of the trunk of 24 updates, at 12
+    assert schedule.total - again.start == 48 - 12  # from the end of the stable phase of 24 updates, at 12
     seen = [record["clock"] for record in again.history.records]
     assert min(seen) > again.start
 
@@ -69,7 +69,7 @@ def test_a_continued_run_leaves_a_trunk_too(laboratory: Any) -> None:
 
 
 def test_an_interrupted_continuation(laboratory: Any) -> None:
-    """Its own checkpoints count, not the trunk."""
+    """Its own checkpoints count, not the stable phase."""
     from experiments.training.pack import Interrupted
 
     whole = laboratory.trained("whole", {"max_steps": 48})
@@ -87,7 +87,7 @@ def test_an_interrupted_continuation(laboratory: Any) -> None:
 
 
 def test_what_is_no_trunk_for_a_schedule(laboratory: Any, caplog: pytest.LogCaptureFixture) -> None:
-    path = left_by(laboratory, "small", 24)  # its trunk ends at 12
+    path = left_by(laboratory, "small", 24)  # its stable phase ends at 12
     assert usable_stable_phase(path, Schedule(48, 4, 0.5)) is not None
     assert usable_stable_phase(path, Schedule(40, 4, 0.5)) is None  # leaves its own at 10 for the first time
     assert usable_stable_phase(path.with_name("absent.safetensors"), Schedule(48, 4, 0.5)) is None
