@@ -1,6 +1,6 @@
-"""What execution and record need of a dataset beyond its examples: which task it is, and how its errors are named.
+"""The learning problem that a dataset poses: its task, its networks, and the names and units of its errors.
 
-The only place that tells kinds of datasets apart; everything between here and the run table is the same for all.
+This is the only place that tells kinds of datasets apart; everything from here to the run table is the same for all.
 """
 
 from __future__ import annotations
@@ -55,16 +55,20 @@ class Problem(Protocol):
 
     @property
     def primary(self) -> str:
-        """The metric that verdicts on a run rest on."""
+        """The metric by which a run is called converged, data-limited or learned."""
         ...
 
     @property
     def resolution(self) -> Mapping[str, float]:
-        """The smallest difference that two errors can have on so many test examples, where there is one."""
+        """By metric, the smallest difference that two test errors can have; metrics without one are absent."""
         ...
 
     def mean_errors(self, chosen: Ints) -> dict[str, float]:
-        """Test errors by metric of what knows the labels of the training examples `chosen` and sees no input."""
+        """Return the test errors by metric of the input-independent baseline.
+
+        Args:
+            chosen: indices `[P]` of the training examples in the pool.
+        """
         ...
 
     def task(self, settings: TaskSettings, dtype: torch.dtype, device: torch.device) -> Any:
@@ -72,16 +76,16 @@ class Problem(Protocol):
         ...
 
     def network(self, config: ModelConfig) -> Any:
-        """The network of these settings."""
+        """Return the network with these settings."""
         ...
 
     def save(self, path: Path, task: Any, member: Member) -> None:
-        """Write what predictions need of a run that has ended."""
+        """Write the weights and constants of a finished run, from which it predicts."""
         ...
 
 
 class Molecules:
-    """Energies and forces of frames of atoms."""
+    """The problem of energies and forces of frames of atoms."""
 
     units = metrics.UNITS
     primary = "force_mae"
@@ -91,7 +95,7 @@ class Molecules:
         self.dataset = dataset
 
     def mean_errors(self, chosen: Ints) -> dict[str, float]:
-        """No forces, and the energy that composition explains (eV per atom, eV/Å)."""
+        """Return the test errors of zero forces and the energies that composition explains (eV per atom, eV/Å)."""
         train, test = self.dataset.pool.take(chosen), self.dataset.test
         baseline = fit_baseline(train.numbers, train.energies, self.dataset.isolated_energies)
         predicted = Predictions(baseline.predict(test.numbers), np.zeros_like(test.forces))
@@ -104,11 +108,11 @@ class Molecules:
         return MoleculeTask(self.dataset, settings.cutoff, dtype, device)
 
     def network(self, config: ModelConfig) -> Trainable:
-        """A network of atomic energies."""
+        """Return a network of atomic energies."""
         return network(config, len(self.dataset.elements()))
 
     def save(self, path: Path, task: Any, member: Member) -> None:
-        """See `experiments.runs.trained.save_network`."""
+        """Write the network; see `experiments.runs.trained.save_network`."""
         assert member.weights is not None
         assert member.full is not None
         offset = member.full.energy_offset
@@ -116,7 +120,7 @@ class Molecules:
 
 
 class LabelledExamples:
-    """Classes or numbers of other examples."""
+    """The problem of classes or numbers of other examples than molecules."""
 
     def __init__(self, dataset: ExampleSet) -> None:
         self.dataset = dataset
@@ -125,7 +129,7 @@ class LabelledExamples:
         self.resolution = {"error_rate": 1 / len(dataset.test)}
 
     def mean_errors(self, chosen: Ints) -> dict[str, float]:
-        """The mean of the labels, or the frequencies of the classes."""
+        """Return the test errors of the labels' mean, or of the classes' frequencies."""
         predicted = classification.constant_baseline(self.dataset.pool.take(chosen), self.dataset.test, self.dataset)
         errors = classification.example_errors(predicted, self.dataset.test, self.dataset)
         return {name: error.value for name, error in classification.metrics_of(errors, self.dataset).items()}
@@ -135,17 +139,17 @@ class LabelledExamples:
         return ExampleTask(self.dataset, settings.copies, dtype, device)
 
     def network(self, config: ModelConfig) -> ExampleTrainable:
-        """A network of as many outputs as there are classes, or of one."""
+        """Return a network with as many outputs as there are classes, or with one."""
         return example_network(config, self.dataset.shape, self.dataset.n_classes or 1)
 
     def save(self, path: Path, task: Any, member: Member) -> None:
-        """See `experiments.runs.trained_examples.save`."""
+        """Write the network; see `experiments.runs.trained_examples.save`."""
         assert member.weights is not None
         trained_examples.save(path, member.weights, member.prepared, self.dataset)
 
 
 def problem_of(dataset: AnyDataset) -> Problem:
-    """What kind of problem a dataset is."""
+    """Return the problem that a dataset poses."""
     if isinstance(dataset, Dataset):
         return Molecules(dataset)
     assert isinstance(dataset, ExampleSet)

@@ -339,7 +339,7 @@ STOPS = [[1], [5], [6], [7], [11], [12], [13], [TOTAL - 1], [1, 2, 3], [6, 12], 
 def test_resumed_is_uninterrupted(
     laboratory: Any, whole_runs: Any, stops: list[int], changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bit for bit, wherever it was stopped: at the branch point, on the branch, at half the budget, in the last updates."""
+    """Bit for bit, wherever it was stopped: at the branch point, on the branch, at half the budget, near the end."""
     monkeypatch.setattr(engine, "STEPS_PER_CHUNK", 1)
     schedule = Schedule(24, 4, 0.5)
     assert (schedule.branch_point, schedule.half, schedule.total) == (6, 12, TOTAL)
