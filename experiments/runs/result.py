@@ -35,8 +35,8 @@ DATA_LIMITED_BELOW = 1 / 3
 """A run is limited by its data if its training error is under this share of its test error."""
 LEARNED_BELOW = 0.9
 """A run learned something if its test error is under this share of the input-independent baseline's. A predictor
-without any geometry can get somewhat below 1: the median beats the mean by ln 2/(2/e) = 0.94 in mean absolute error if labels
-are distributed exponentially, and on the star teacher one constant along the bonds explains forces to 0.95–0.98
+without any geometry can get somewhat below 1: the median beats the mean by ln 2/(2/e) = 0.94 in mean absolute error if
+labels are distributed exponentially, and on the star teacher one constant along the bonds explains forces to 0.95–0.98
 (calculated). And the verdict on convergence does not resolve gains below `CONVERGED_WITHIN`."""
 ENERGIES_ONLY = "energy_mae"
 """The primary metric of data without forces."""
@@ -126,7 +126,7 @@ def _by_metric(
             continue  # test or training frames without forces
         error, train = full.test[name], full.train[name].value
         before = None if half is None else half.test[name].value
-        step = problem.resolution.get(name, 0.0) * (1 + 1e-9)  # neighbouring values of an error rate count as equal
+        step = problem.resolution.get(name, 0.0) * (1 + 1e-9)  # neighbouring error rates count as equal
         by_metric[name] = {
             "unit": unit,
             "error": error.value,

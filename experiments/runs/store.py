@@ -160,7 +160,7 @@ class Run:
         files.create_json(self.path / "state.json", self._record("queued"), durable=False)  # unless there is one
 
     def repair(self, config: Mapping[str, Any]) -> None:
-        """Write `config.yaml` anew if it is damaged; the run's id is a hash of `config`, so it is the right one."""
+        """Write `config.yaml` anew if it is damaged; the run's id is a hash of `config`, so it is right."""
         try:
             self.config()
         except InputError:

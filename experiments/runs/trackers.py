@@ -61,7 +61,7 @@ class TensorBoard:
 
 
 class MLflow:
-    """Experiment `equilaw` in `<directory>/mlflow.db`, or where `MLFLOW_TRACKING_URI` says."""
+    """Experiment `equilaw` in `<directory>/mlflow.db`, or at `MLFLOW_TRACKING_URI`."""
 
     TAG = "equilaw.run"
 

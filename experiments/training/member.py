@@ -32,7 +32,7 @@ class Member:
     path: Path
     """Directory of its attempt."""
     earlier: Sequence[Path]
-    """Where to look for a checkpoint, latest attempt first."""
+    """Directories in which to look for a checkpoint, latest attempt first."""
     seed: int
     init_seed: int
     settings: TrainingConfig
@@ -76,7 +76,7 @@ class Member:
         self.history.restart()
 
     def resume(self, facts: Mapping[str, Any]) -> None:
-        """Go on from the facts of a checkpoint; see `facts`."""
+        """Set the progress to that of a checkpoint, from its `facts`."""
         self.steps_done, self.start = int(facts["clock"]), int(facts["start"])
         self.seconds, self.cpu_seconds = float(facts["seconds"]), float(facts["cpu_seconds"])
         self.half = None if facts["half"] is None else Evaluation.from_json(facts["half"])

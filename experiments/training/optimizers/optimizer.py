@@ -23,7 +23,7 @@ class Optimizer(Protocol):
 
     @property
     def anneals(self) -> bool:
-        """Whether the learning rate falls to zero at the end of a schedule."""
+        """True if the learning rate falls to zero at the end of a schedule."""
         ...
 
     def init(self, layout: Layout, like: Tensor) -> dict[str, Tensor]:
