@@ -154,13 +154,13 @@ class Run:
             return
         self.path.mkdir(parents=True, exist_ok=True)
         text = yaml.dump(dict(config), Dumper=DUMPER, sort_keys=False, allow_unicode=True)
-        # A sync takes up to ten milliseconds, and a sweep has thousands of runs: `repair` rewrites a file that a loss of
+        # A sync takes up to ten milliseconds, and a sweep has thousands of runs: `repair` rewrites what a loss of
         # power damaged, and a run without a state is queued.
         files.write_bytes(self.path / "config.yaml", text.encode(), durable=False)
         files.create_json(self.path / "state.json", self._record("queued"), durable=False)  # unless there is one
 
     def repair(self, config: Mapping[str, Any]) -> None:
-        """Write `config.yaml` anew if it is damaged; the run's id is a hash of `config`, so it is right."""
+        """Write `config.yaml` anew if it is damaged; the run's id is a hash of `config`."""
         try:
             self.config()
         except InputError:

@@ -130,7 +130,7 @@ def _key(config: RunConfig) -> str:
 
 
 def _one_training_each(store: RunStore, models: Sequence[Model]) -> None:
-    """Raise `InputError` if two models agree in all that a tuned file is read by: problem, model, `relevant` training."""
+    """Raise `InputError` if two models agree in all that selects an entry: problem, model, `relevant` training."""
     by_entry: dict[str, Model] = {}
     for model in models:
         entry = json.dumps([model.data, model.model, relevant(model.training)], sort_keys=True)

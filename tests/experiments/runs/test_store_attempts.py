@@ -1,4 +1,4 @@
-"""What attempts leave: checkpoints are pruned, diverged ones are not used again, leases are renewed by one thread."""
+"""Files of attempts: checkpoints are pruned, diverged ones are not used again, leases are renewed by one thread."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class FakeMetric:
 
 
 class Backend:
-    """What the three libraries would have on disk: points by run, as far as the libraries' own names go."""
+    """The records that the three libraries would have on disk: points by run, as far as the libraries' own names go."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.points: dict[str, Points] = {}

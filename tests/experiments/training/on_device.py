@@ -1,4 +1,4 @@
-"""What tests/experiments/training/test_pretend.py does on the pretended device, in a process of its own."""
+"""The work of tests/experiments/training/test_pretend.py on the pretended device, in a process of its own."""
 
 from __future__ import annotations
 

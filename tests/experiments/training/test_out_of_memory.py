@@ -125,7 +125,7 @@ def test_out_of_memory_anywhere_halves_the_pack(
 
 
 def test_after_out_of_memory_no_pack_is_as_large_again(laboratory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What waited in packs of a size that turned out too large is not tried in that size."""
+    """Waiting runs are not tried in packs of a size that has turned out too large."""
     monkeypatch.setattr(memory, "fitting", lambda build, members: 4)
     in_the_first_step(monkeypatch, raised)
     _, sizes = train(laboratory, 8)
