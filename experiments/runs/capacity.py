@@ -104,15 +104,15 @@ def matched(model: ModelConfig, match: Match, n_species: int) -> tuple[ModelConf
         middle = (low + high) // 2
         low, high = (low, middle) if expected(middle) >= target else (middle, high)
     channels = min((low, high), key=lambda c: (abs(expected(c) - target), c))
-    found = Matched(match.by, match.reference, target, expected(channels))
-    if abs(found.mismatch) > NEAR:
+    reached = Matched(match.by, match.reference, target, expected(channels))
+    if abs(reached.mismatch) > NEAR:
         raise InputError(
             f"match={match.by}: {target} {match.by} of the reference; the nearest that model={model.architecture} "
-            f"comes to is {found.count}, with {channels} channels; accepted: a reference within {NEAR:.0%} of that"
+            f"comes to is {reached.count}, with {channels} channels; accepted: a reference within {NEAR:.0%} of that"
         )
     wide = _wide(model, channels)
-    assert count(wide) == found.count, "the number of weights is no quadratic in the channels"
-    return wide, found
+    assert count(wide) == reached.count, "the number of weights is no quadratic in the channels"
+    return wide, reached
 
 
 def _wide(model: Any, channels: int) -> ModelConfig:

@@ -335,12 +335,11 @@ def _stable_phase(attempt: Attempt, config: RunConfig, dataset: AnyDataset) -> C
         budget //= 2
         smaller = replace(config, training=replace(settings, max_steps=budget))
         run = attempt.run.sibling(smaller.run_id(dataset.sha256()))
-        found = (
-            usable_stable_phase(run.path / "checkpoint" / STABLE_PHASE, schedule) if run.result() is not None else None
-        )
-        if found is not None:
-            logger.info("continues the stable phase of run %s, from update %d", run.id, found.facts["step"])
-            return found
+        stored = run.path / "checkpoint" / STABLE_PHASE
+        stable_phase = usable_stable_phase(stored, schedule) if run.result() is not None else None
+        if stable_phase is not None:
+            logger.info("continues the stable phase of run %s, from update %d", run.id, stable_phase.facts["step"])
+            return stable_phase
     return None
 
 

@@ -55,12 +55,12 @@ def distances_of(store: Path, test_frames: int = TEST_FRAMES) -> pd.DataFrame:
         request = requests.setdefault(key, DistanceRequest(parse(run.config()).data, str(result.get("dataset_sha256"))))
         if request.sha256 != str(result.get("dataset_sha256")):
             raise InputError(
-                f"--store {store}: runs on different data, all called {key[0]}; give them names of their own"
+                f"--store {store}: runs on different data, all called {key[0]}; accepted: data with different names"
             )
         request.sizes.add(int(result["P"]))
         request.seeds.add(int(result["subset_seed"]))
     if not requests:
-        raise InputError(f"--store {store}: no finished run in it, so that no subsets are known")
+        raise InputError(f"--store {store}: no finished run in it; accepted: a store with finished runs")
     parts = []
     for (name, test_set), request in requests.items():
         dataset = load_any(request.section)
@@ -73,7 +73,9 @@ def distances_of(store: Path, test_frames: int = TEST_FRAMES) -> pd.DataFrame:
         distances["dataset"], distances["test_set"] = name, test_set
         parts.append(distances)
     if not parts:
-        raise InputError(f"--store {store}: no dataset in it has frames of one molecule, not periodic")
+        raise InputError(
+            f"--store {store}: none of its datasets has frames of one molecule; accepted: those, not periodic"
+        )
     return pd.concat(parts, ignore_index=True)
 
 
@@ -90,9 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _measure(given: argparse.Namespace) -> None:
     if given.test_frames < 2:
-        raise InputError(f"--test-frames {given.test_frames}: must be an integer ≥ 2")
+        raise InputError(f"--test-frames {given.test_frames}: accepted: an integer ≥ 2")
     if not given.store.is_dir():
-        raise InputError(f"--store {given.store}: no such store; give a directory of runs")
+        raise InputError(f"--store {given.store}: no such directory; accepted: a store of runs")
     files.writable(given.store, "--store")
     distances = distances_of(given.store, given.test_frames)
     with files.whole(given.store / NAME) as temporary:

@@ -80,10 +80,10 @@ def does_not_fit(error: BaseException, device: torch.device) -> str:
     """Return the message for a run that does not fit into memory even by itself, with the bytes as far as known."""
     text = " ".join(" ".join(str(one).split()) for one in causes(error))
     asked = re.search(r"[Tt]ried to allocate ([\d.]+ ?[KMGT]?i?B|\d+ bytes)", text)
-    wanted = f"{asked[1]} more were asked for" if asked else "how much more it needs is unknown"
+    shortfall = f"{asked[1]} more were asked for" if asked else "how much more it needs is unknown"
     total, where = _memory(device)
     return (
-        f"out of memory with this run alone: {wanted}, {where} has {total / GiB:.2f} GiB in all; "
+        f"out of memory with this run alone: {shortfall}, {where} has {total / GiB:.2f} GiB in all; "
         "accepted: a smaller training.batch_size or model.channels, or more memory"
     )
 

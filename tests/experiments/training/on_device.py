@@ -99,7 +99,7 @@ def copies(name: str, path: Path, **changes: Any) -> list[tuple[int, int]]:
 
 
 def meetings() -> list[str]:
-    """What is said to four operations on tensors of both devices; empty where one of them is computed."""
+    """Return the messages of four operations on tensors of both devices; empty for one that is computed."""
     here = torch.arange(3)
     there = torch.arange(3, device=pretended_device.device())
     wrong: list[Callable[[], Tensor]] = [
