@@ -27,11 +27,11 @@ usage: python -m experiments [-m] KEY=VALUE …
   python -m experiments -m P=16,32,64 L=0,1 seed=0,1,2          a sweep; a named one: +sweep=NAME
   python -m experiments --help                                  every key
 """
-"""What the bare command says, which trains nothing."""
+"""Output of the command without arguments, which trains nothing."""
 
 
 def guarded(config: DictConfig) -> dict[str, float] | None:
-    """`single`, its messages kept for `main` (Hydra would print a line of its own before each)."""
+    """Run `single` and keep its errors for `main` (Hydra would print a line of its own before each)."""
     try:
         return single(config)
     except (InputError, RunsFailed, Stopped) as problem:
@@ -51,7 +51,13 @@ PROBLEMS: list[Exception] = []
 
 
 def single(config: DictConfig) -> dict[str, float] | None:
-    """Compute one run in this process and print its errors; the metrics in eV and eV/Å come back."""
+    """Compute one run in this process and print its errors; return the metrics in eV and eV/Å.
+
+    Raises:
+        InputError: a setting, the data or the store is wrong.
+        RunsFailed: the run failed, or its device was lost.
+        Stopped: a signal stopped it.
+    """
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     composed = {str(key): value for key, value in plain.items()}
@@ -90,8 +96,8 @@ def single(config: DictConfig) -> dict[str, float] | None:
     result = run.result()
     if result is None:
         raise RunsFailed(f"run {run.id} failed: {run.recorded_state().get('message')}; see {run.path}")
-    said = "converged" if result["converged"] else "NOT converged: raise training.max_steps"
-    print(f"{run.path}: {result.get('verdict', said)}")  # results of earlier versions have no verdict in words
+    convergence = "converged" if result["converged"] else "NOT converged: raise training.max_steps"
+    print(f"{run.path}: {result.get('verdict', convergence)}")  # results of earlier versions have no verdict in words
     for name, values in result["by_metric"].items():
         print(f"  {name:14} {format_error(values['error'], values['unit'])}")
     return dict(result["metrics"])
@@ -101,13 +107,17 @@ def _report(event: Any) -> None:
     if event["event"] != "progress":
         return
     name, error = validation_error(event)
-    shown = f"  holdout {name} {error}" if name else ""
+    shown = f"  validation {name} {error}" if name else ""
     line = f"update {event['clock']}/{event['total']}  {event['seconds']:.0f} s{shown}"
     print(line, file=sys.stderr, end="\r" if sys.stderr.isatty() else "\n", flush=True)
 
 
 def main() -> int:
-    """Exit code 0: done, 1: a run failed, 2: bad input (one line says what), 128 + n: stopped by signal n."""
+    """Run the command line.
+
+    Returns:
+        The exit code: 0: done, 1: a run failed, 2: bad input (told in one line), 128 + n: stopped by signal n.
+    """
     command.show_warnings()
     # argparse takes KEY=VALUE arguments in one piece only; -m may stand anywhere
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))

@@ -88,7 +88,7 @@ def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:
         )
     given_up = [p for p in planned if states[p.run.id] == "failed" and not settings.retry]
     missing = [p for p in planned if states[p.run.id] != "done" and p not in given_up]
-    missing.sort(key=lambda p: p.budget)  # a larger budget goes on from the trunk of a smaller one, once that is done
+    missing.sort(key=lambda p: p.budget)  # a larger budget goes on from the end of a smaller one's stable phase
     for p in missing:
         p.run.repair(p.config.as_dict())
     failures: list[Task] = list(given_up)

@@ -24,13 +24,13 @@ from experiments.core import command, files
 from experiments.core.errors import InputError
 from experiments.interop import from_mace, from_nequip
 from experiments.runs import trained
-from experiments.runs.converted import Converted
+from experiments.runs.converted import ConvertedNetwork
 from experiments.runs.store import CONVERTED
 
 EXPORT = "experiments.interop.export"
 
 
-def read(path: Path) -> tuple[Converted, dict[str, str]]:
+def read(path: Path) -> tuple[ConvertedNetwork, dict[str, str]]:
     """Read the network in a file; return it with its origin (file, digest, package, version).
 
     Raises:
@@ -64,7 +64,7 @@ def read(path: Path) -> tuple[Converted, dict[str, str]]:
     return network, {"package": settings["package"], "version": settings["version"], **source}
 
 
-def write(network: Converted, source: dict[str, str], directory: Path) -> None:
+def write(network: ConvertedNetwork, source: dict[str, str], directory: Path) -> None:
     """Write the network where `experiments.runs.trained.load` finds it.
 
     Raises:

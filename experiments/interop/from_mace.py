@@ -21,7 +21,7 @@ from experiments.core.schema import build
 from experiments.models.architectures import MaceConfig
 from experiments.models.mace import Mace
 from experiments.nn.contraction import Term, couplings
-from experiments.runs.converted import Converted, named, shaped
+from experiments.runs.converted import ConvertedNetwork, named, shaped
 
 FIRST = {"RealAgnosticInteractionBlock": False, "RealAgnosticResidualInteractionBlock": True}
 """Classes of the package's first interaction; True: with a residual."""
@@ -83,7 +83,7 @@ def config_of(settings: Mapping[str, Any]) -> MaceConfig:
     return build(MaceConfig, values, "model.")
 
 
-def converted(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Converted:
+def converted(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> ConvertedNetwork:
     """Return our network with the weights of a model that export.py wrote.
 
     Raises:
@@ -104,7 +104,7 @@ def converted(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Con
         raise InputError(f"avg_num_neighbors={sorted(neighbours)}: accepted: the same in all layers")
     weights["constant.inverse_neighbours"] = torch.tensor(1 / neighbours.pop(), dtype=torch.float64)
     isolated = np.asarray(named(state, "atomic_energies_fn.atomic_energies")).reshape(-1)
-    return Converted(
+    return ConvertedNetwork(
         config=config,
         elements=elements,
         weights=shaped(weights, network.init(0, torch.float64)),

@@ -18,7 +18,7 @@ from experiments.models.architectures import NequipConfig
 from experiments.models.nequip import Nequip
 from experiments.nn.gate import SCALAR, gated, name_of
 from experiments.nn.radial import silu_scale
-from experiments.runs.converted import Converted, named, shaped
+from experiments.runs.converted import ConvertedNetwork, named, shaped
 
 BUILDER = "nequip.model.NequIPGNNModel"
 PLAIN: dict[str, tuple[Any, ...]] = {
@@ -83,7 +83,7 @@ def config_of(settings: Mapping[str, Any]) -> NequipConfig:
     return build(NequipConfig, values, "model.")
 
 
-def converted(state: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Converted:
+def converted(state: Mapping[str, Tensor], settings: Mapping[str, Any]) -> ConvertedNetwork:
     """Return our network with the weights of one of the nequip package, ≥ 0.7.
 
     Args:
@@ -127,7 +127,7 @@ def converted(state: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Conve
         radial = [gains[i] * named(state, f"{conv}.edge_mlp.mlp.{2 * i}.weight") for i in range(depth + 1)]
         weights |= _layer(state, network, t, irreps, radial)
     offsets = shifts.expand(len(names))[rising] if len(shifts) else torch.zeros(len(names))
-    return Converted(
+    return ConvertedNetwork(
         config=config,
         elements=[int(atomic_numbers[names[i]]) for i in rising],
         weights=shaped(weights, network.init(0, torch.float64)),

@@ -26,9 +26,9 @@ from experiments.regression.closed_form import Geometry, Isolated, Solution, che
 from experiments.regression.least_squares import Design, like_frames, solve
 from experiments.tasks.molecules import (
     EVALUATION_SLOTS,
+    DeviceFrames,
     MoleculeTask,
     Network,
-    Resident,
     differentiable,
     pick_graph,
 )
@@ -76,14 +76,14 @@ class LinearisedNetwork:
             forces = self._force_rows(split, np.repeat(chosen, 3 * atoms), atoms)
             yield Design(chosen, self._energy_rows(split, chosen), forces.reshape(len(chosen), atoms, 3, -1))
 
-    def _energy_rows(self, split: Resident, chosen: Ints) -> Floats:
+    def _energy_rows(self, split: DeviceFrames, chosen: Ints) -> Floats:
         """Return ∂E/∂θ of every frame, `[p, M]`: a pack in which each frame has weights of its own."""
         params = self._packed(len(chosen))
         graph = pick_graph(split.tensors, torch.as_tensor(chosen)[:, None])
         energies = self.model.energies(params, graph) * graph.atoms
         return self._rows(energies.sum(), params)
 
-    def _force_rows(self, split: Resident, copies: Ints, atoms: int) -> Floats:
+    def _force_rows(self, split: DeviceFrames, copies: Ints, atoms: int) -> Floats:
         """Return ∂F/∂θ `[p, M]` of one copy of a frame after the other, each for another component of the forces."""
         params = self._packed(len(copies))
         graph = differentiable(pick_graph(split.tensors, torch.as_tensor(copies)[:, None]))
@@ -131,11 +131,11 @@ class LinearisedNetwork:
             forces[chosen] = tangent.reshape(len(chosen), -1, 3).detach().numpy()
         return Predictions(energies, forces)
 
-    def _resident(self, frames: Frames) -> Resident:
+    def _resident(self, frames: Frames) -> DeviceFrames:
         return resident(frames, self.cutoff, self.elements.tolist())
 
 
-def resident(frames: Frames, cutoff: float, elements: Sequence[int]) -> Resident:
+def resident(frames: Frames, cutoff: float, elements: Sequence[int]) -> DeviceFrames:
     """Build the neighbourhoods of the frames, in float64 on the CPU."""
     none = frames.take(slice(0, 0))
     return MoleculeTask(Dataset("", none, none, frames), cutoff, torch.float64, torch.device("cpu"), elements).test

@@ -1,4 +1,4 @@
-"""How large a network is, and how many channels make it as large as another (`experiments.config.channel_match`)."""
+"""The size of a network, and the channels that make it as large as another (`experiments.config.channel_match`)."""
 
 from __future__ import annotations
 
@@ -26,25 +26,27 @@ from experiments.models.networks import network
 from experiments.nn.parameters import is_constant
 
 NEAR = 0.1
-"""Where even the nearest number of channels misses its target by more than this share, there is no match."""
+"""Largest relative mismatch of the nearest number of channels that counts as a match."""
 
 
 @functools.lru_cache(maxsize=256)
 def weights(config: ModelConfig, n_species: int) -> int:
-    """Number of trained weights."""
+    """Count the trained weights."""
     drawn = network(config, n_species).init(0, torch.float32)
     return sum(value.numel() for name, value in drawn.items() if not is_constant(name))
 
 
 def features(config: Any) -> int:
-    """Components of an atom's features where they are most: Σ (2l+1)·channels over what a layer takes from the one
-    before it (of polynomials: what a product takes, densities included); what never reaches the energy only where it
-    is computed (`prune=none` of NequIP)."""
+    """Count the components of an atom's features in the layer with the most: Σ (2l+1)·channels.
+
+    The sum is over the features that a layer takes from the one before it (of polynomials: those that a product takes,
+    densities included). Features that never reach the energy count only if they are computed (`prune=none` of NequIP).
+    """
     return _COMPONENTS[type(config)](config) * int(config.channels)
 
 
 def _most(layers: list[tuple[int, ...]]) -> int:
-    """Σ (2l+1) of the layer with the most; the first layer's own input, scalars, is 1."""
+    """Return Σ (2l+1) of the layer with the most, given the degrees; the first layer's own input, scalars, is 1."""
     return max([1, *(sum(2 * degree + 1 for degree in degrees) for degrees in layers)])
 
 
@@ -58,16 +60,19 @@ _COMPONENTS: dict[type[ModelConfig], Callable[[Any], int]] = {
 
 
 def resolve_channels(composed: Mapping[str, Any], config: RunConfig, dataset: AnyDataset) -> RunConfig:
-    """The run with the number of channels that `match` asks for; any other run as it is.
+    """Return the run with the number of channels that `match` asks for; any other run as it is.
 
-    `composed` is the configuration that `config` was parsed from.
+    Args:
+        composed: the configuration that `config` was parsed from.
+        config: the run.
+        dataset: its data, which tell the number of elements.
 
     Raises:
         InputError: no number of channels comes near the reference.
     """
     if not isinstance(config.match, ChannelMatchSpec):
         return config
-    assert isinstance(dataset, Dataset)  # else the wish is refused
+    assert isinstance(dataset, Dataset)  # `match` of other data is refused in parsing
     model, record = match_channels(config.model, config.match, len(dataset.elements()))
     section = {"architecture": model.architecture, **jsonable(dataclasses.asdict(model))}
     knobs = {knob: section.pop(knob, None) for knob in ("L", "nu")}
@@ -75,7 +80,11 @@ def resolve_channels(composed: Mapping[str, Any], config: RunConfig, dataset: An
 
 
 def match_channels(model: ModelConfig, match: ChannelMatchSpec, n_species: int) -> tuple[ModelConfig, ChannelMatch]:
-    """The model with matched channels, and what came of it; see `channel_match.RULE`."""
+    """Return the model with match_channels channels, and the count reached; see `channel_match.RULE`.
+
+    Raises:
+        InputError: no number of channels comes within `NEAR` of the target.
+    """
 
     def count(config: ModelConfig) -> int:
         return weights(config, n_species) if match.by == "weights" else features(config)
@@ -85,7 +94,7 @@ def match_channels(model: ModelConfig, match: ChannelMatchSpec, n_species: int) 
     one, two, three = (count(_wide(model, channels)) for channels in (1, 2, 3))
 
     def expected(channels: int) -> int:
-        """Every tensor has at most two axes of channels: a quadratic in their number, known from three of them."""
+        """Return the count with so many channels: a quadratic, as a tensor has at most two axes of channels."""
         n = channels - 1
         return one + n * (two - one) + n * (n - 1) // 2 * (three - 2 * two + one)
 
@@ -95,15 +104,15 @@ def match_channels(model: ModelConfig, match: ChannelMatchSpec, n_species: int) 
         middle = (low + high) // 2
         low, high = (low, middle) if expected(middle) >= target else (middle, high)
     channels = min((low, high), key=lambda c: (abs(expected(c) - target), c))
-    found = ChannelMatch(match.by, match.reference, target, expected(channels))
-    if abs(found.mismatch) > NEAR:
+    reached = ChannelMatch(match.by, match.reference, target, expected(channels))
+    if abs(reached.mismatch) > NEAR:
         raise InputError(
             f"match={match.by}: {target} {match.by} of the reference; the nearest that model={model.architecture} "
-            f"comes to is {found.count}, with {channels} channels; accepted: a reference within {NEAR:.0%} of that"
+            f"comes to is {reached.count}, with {channels} channels; accepted: a reference within {NEAR:.0%} of that"
         )
     wide = _wide(model, channels)
-    assert count(wide) == found.count, "the number of weights is no quadratic in the channels"
-    return wide, found
+    assert count(wide) == reached.count, "the number of weights is no quadratic in the channels"
+    return wide, reached
 
 
 def _wide(model: Any, channels: int) -> ModelConfig:

@@ -1,4 +1,4 @@
-"""A model of another package as one of ours, and reading its weights."""
+"""A network of another package with our settings and names, and reading its weights."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from experiments.models.architectures import ModelConfig
 
 
 @dataclass(frozen=True)
-class Converted:
-    """E = Σ_atoms (scale·e_i + per_atom[species]).
+class ConvertedNetwork:
+    """A network of another package: E = Σ_atoms (scale·e_i + per_atom[species]).
 
     config     our settings of the same network
     elements   atomic numbers by species, in the order of the package
@@ -33,21 +33,25 @@ class Converted:
 
 
 def named(state: Mapping[str, Tensor], name: str) -> Tensor:
-    """A weight of the package."""
+    """Return a weight of the package's state.
+
+    Raises:
+        InputError: there is none of this name.
+    """
     if name not in state:
         raise InputError(f"{name}: not in the state; accepted: a whole network")
     return state[name]
 
 
-def shaped(found: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights in the shapes of ours; what is not there keeps the value of `like`.
+def shaped(weights: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Reshape the weights to the shapes of `like`, our own; missing ones keep the values of `like`.
 
     Raises:
         InputError: a weight has another number of entries.
     """
     out = {}
     for name, own in like.items():
-        value = found.get(name, own)
+        value = weights.get(name, own)
         if value.numel() != own.numel():
             raise InputError(f"{name}: {value.numel()} numbers in the state; accepted: {tuple(own.shape)}")
         out[name] = value.reshape(own.shape).to(own.dtype).clone()

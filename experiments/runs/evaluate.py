@@ -1,7 +1,5 @@
 """`python -m experiments.runs.evaluate RUN [data=NAME data.KEY=VALUE …]`: a finished run's errors on other test
-examples.
-
-Those are of the kind that it learned from: frames of atoms, images, voxels, jets, ….
+examples, of the kind that it learned from (frames of atoms, images, voxels, jets, …).
 
 Errors go to `<RUN>/evaluations/<test set>-<digest of them>.json` and `….frame_errors.parquet`; the run's own
 result stays as it is.
@@ -43,7 +41,7 @@ if TYPE_CHECKING:
 
 
 def section_of(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
-    """The section `data` to evaluate on: a named one from `conf/data`, or the run's own, with changed keys.
+    """Return the section `data` to evaluate on: a named one from `conf/data`, or the run's own, with changed keys.
 
     Raises:
         InputError: other overrides than those of data; an unknown dataset or key.
@@ -67,7 +65,7 @@ def section_of(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(one_line(error)) from None
     assert isinstance(section, dict)
-    for key in ("subset", "subset_seed"):  # say what trains
+    for key in ("subset", "subset_seed"):  # choose training frames
         section.pop(key, None)
     if section.get("source") in ("extxyz", "ase_db") and section.get("train") == "???":
         section["train"] = ""  # not read
@@ -75,7 +73,7 @@ def section_of(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def check_kind(run: Run, section: Mapping[str, Any]) -> None:
-    """Raises `InputError` where the section holds other kinds of examples than the run learned from."""
+    """Raise `InputError` if the section holds another kind of examples than the run learned from."""
     learned = "molecules" if run.converted() is not None else kind_of(run.config()["data"])
     held = kind_of(section)
     if learned is not None and held is not None and held != learned:
@@ -86,7 +84,7 @@ def check_kind(run: Run, section: Mapping[str, Any]) -> None:
 
 
 def test_frames(section: Mapping[str, Any]) -> tuple[str, Frames]:
-    """Name and frames of the section's test set; of files only that of the test frames is read."""
+    """Return name and frames of the section's test set; of files only that of the test frames is read."""
     settings = load.parse(section)
     if isinstance(settings, ExtxyzConfig):
         rows = atoms_of_db if isinstance(settings, AseDbConfig) else atoms_of_file
@@ -98,8 +96,15 @@ def test_frames(section: Mapping[str, Any]) -> tuple[str, Frames]:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Errors on a test set: of each example and by metric; `test` are the examples."""
+class ExternalEvaluation:
+    """Errors of a finished run on a test set.
+
+    name        of the test set
+    test        its examples
+    by_example  one row an example
+    errors      by metric
+    units       by metric
+    """
 
     name: str
     test: Frames | Examples
@@ -108,8 +113,8 @@ class Judged:
     units: Mapping[str, str]
 
 
-def judged(run: Run, section: Mapping[str, Any], place: torch.device) -> Judged:
-    """What `evaluate` writes down. Raises `InputError` likewise."""
+def external_evaluation(run: Run, section: Mapping[str, Any], place: torch.device) -> ExternalEvaluation:
+    """Evaluate the run on the section's test examples; see `evaluate`, also for errors."""
     from experiments.runs import trained, trained_examples
     from experiments.tasks import classification, metrics
 
@@ -119,60 +124,68 @@ def judged(run: Run, section: Mapping[str, Any], place: torch.device) -> Judged:
         model = trained.load(run, place)
         name, frames = test_frames(section)
         by_frame = metrics.frame_errors(model.predict(frames), frames)
-        return Judged(name, frames, by_frame, metrics.metrics_of(by_frame), metrics.UNITS)
+        return ExternalEvaluation(name, frames, by_frame, metrics.metrics_of(by_frame), metrics.UNITS)
     network = trained_examples.load(run, place)
     dataset = load.load_any(section)
     assert isinstance(dataset, ExampleSet)  # by its kind
-    found = network.errors(dataset)
-    errors, units = classification.metrics_of(found, dataset), classification.units_of(dataset)
-    return Judged(f"{dataset.name}_{dataset.test_set}", dataset.test, found, errors, units)
+    by_example = network.errors(dataset)
+    errors, units = classification.metrics_of(by_example, dataset), classification.units_of(dataset)
+    return ExternalEvaluation(f"{dataset.name}_{dataset.test_set}", dataset.test, by_example, errors, units)
 
 
 def evaluate(run: Run, section: Mapping[str, Any], device: str = "cpu") -> tuple[dict[str, Any], Path]:
-    """Errors of the run on the section's test examples (frames: eV, eV/Å), and the file that they were written to.
+    """Evaluate the run on the section's test examples and write the errors; return them and the file's path.
+
+    Args:
+        run: a finished run.
+        section: the section `data` (`section_of`).
+        device: auto, cpu or cuda.
+
+    Returns:
+        The content of the file (errors of frames in eV and eV/Å), and its path.
 
     Raises:
-        InputError: a run that is not done, data of another kind, that can't be read, or with elements, shapes or
-            classes that the model never saw, labels that it can't be compared with, a run directory that can't be
-            written to.
+        InputError: the run is not done; the data are of another kind, can't be read, or have elements, shapes or
+            classes that the model was not trained on, or labels that it can't be compared with; the run's directory
+            can't be written to.
     """
     from experiments.runs.execute import device_of
     from experiments.runs.result import code_version, versions
 
     place = device_of(device)
     directory = run.path / "evaluations"
-    found = judged(run, section, place)
+    evaluation = external_evaluation(run, section, place)
     files.writable(directory, "RUN/evaluations")
-    sha256 = found.test.sha256()
+    sha256 = evaluation.test.sha256()
     written = {
         "run_id": run.id,
-        "test_set": found.name,
+        "test_set": evaluation.name,
         "test_sha256": sha256,
-        "frames": len(found.test),
+        "frames": len(evaluation.test),
         "data": dict(section),
-        "metrics": {metric: error.value for metric, error in found.errors.items()},
+        "metrics": {metric: error.value for metric, error in evaluation.errors.items()},
         "by_metric": {
             metric: {
                 "unit": unit,
-                "error": found.errors[metric].value,
-                "error_test_sem": files.json_number(found.errors[metric].sem),
+                "error": evaluation.errors[metric].value,
+                "error_test_sem": files.json_number(evaluation.errors[metric].sem),
             }
-            for metric, unit in found.units.items()
-            if metric in found.errors
+            for metric, unit in evaluation.units.items()
+            if metric in evaluation.errors
         },
         "device": str(place),
         "code_version": code_version(),
         "versions": versions(),
     }
-    path = directory / f"{found.name}-{sha256[:12]}.json"
+    path = directory / f"{evaluation.name}-{sha256[:12]}.json"
     with files.whole(path.with_suffix(".frame_errors.parquet")) as temporary:
-        found.by_example.to_parquet(temporary)
+        evaluation.by_example.to_parquet(temporary)
     files.write_json(path, written)
     return written, path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0: done, 2: bad input (one line says what)."""
+    """Run the command line; return exit code 0 (done) or 2 (bad input, told in one line)."""
     command.show_warnings()
     parser = argparse.ArgumentParser(
         prog="python -m experiments.runs.evaluate", description="A finished run's errors on other test examples."
@@ -194,12 +207,12 @@ def _evaluate(given: argparse.Namespace) -> None:
     run = Run(Path(os.path.abspath(given.run)))
     if run.converted() is None and not (run.path / "config.yaml").exists():
         raise InputError(f"{given.run}: no run is there; accepted: <store>/<id> of a run that is done")
-    found, path = evaluate(run, section_of(run, given.overrides), given.device)
+    written, path = evaluate(run, section_of(run, given.overrides), given.device)
     if given.json is not None:
         files.writable(given.json.absolute().parent, "--json")
-        files.write_json(given.json, found)
-    print(f"{given.run} on the {found['frames']} examples of {found['test_set']}: {path}")
-    for name, values in found["by_metric"].items():
+        files.write_json(given.json, written)
+    print(f"{given.run} on the {written['frames']} examples of {written['test_set']}: {path}")
+    for name, values in written["by_metric"].items():
         print(f"  {name:14} {format_error(values['error'], values['unit'])}")
 
 

@@ -1,4 +1,4 @@
-"""Take runs from the store, train or solve them, publish their results: the one way in which a run is computed."""
+"""Takes runs from the store, trains or solves them, and publishes their results: the only way to compute a run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from experiments.models.architectures import ModelConfig, NetworkConfig
 from experiments.regression.methods import closed_form
 from experiments.runs import trained
 from experiments.runs.capacity import features
-from experiments.runs.problems import problem_of
+from experiments.runs.problems import TaskSettings, problem_of, task_settings
 from experiments.runs.result import origin, peak_memory, result_of
 from experiments.runs.store import ORIGIN, WEIGHTS, Attempt, Run
 from experiments.runs.trackers import Tracking
@@ -34,7 +34,7 @@ from experiments.training.arithmetic import arithmetic
 from experiments.training.checkpoint import Checkpoint
 from experiments.training.device_errors import does_not_fit, lost_device, out_of_memory, unusable
 from experiments.training.lengthy import lengthy
-from experiments.training.member import TRUNK, Member, usable_trunk
+from experiments.training.member import STABLE_PHASE, Member, usable_stable_phase
 from experiments.training.memory import train_within_memory
 from experiments.training.pack import Interrupted, Pack
 from experiments.training.schedule import Schedule
@@ -45,18 +45,23 @@ Report = Callable[[Mapping[str, Any]], None]
 
 
 def execute(runs: Sequence[Run], stop: Callable[[], bool], report: Report, device: str | None = None) -> dict[str, str]:
-    """Compute the runs of a pack that nobody else has, and say of each: done, failed, taken (elsewhere).
+    """Compute the runs of a pack that no other process has.
 
-    A run that fails fails alone. One that failed because its numbers were no longer finite starts afresh when it is
-    taken again; after anything else a run goes on from its latest good checkpoint.
+    A run that fails does not affect the others. One that failed because its numbers were no longer finite starts afresh
+    when it is taken again; after any other end a run goes on from its latest undamaged checkpoint.
 
     Args:
-        stop: asked at least once a leg: also how a worker shows that it lives.
-        report: hears of `progress` and, as soon as a run is settled, of `ended` with its `outcome`.
-        device: cpu or cuda, in place of what the runs ask for: whoever gave them to this process has chosen.
+        runs: of equal shapes (`RunConfig.shape_id`) and on the same data.
+        stop: returns whether to stop; called after each chunk of updates at the latest, so a worker sends its heartbeat
+            from it.
+        report: called with `progress` events and, as soon as a run has ended, with an `ended` event and its `outcome`.
+        device: cpu or cuda, in place of the configured one: the launcher has assigned it to this process.
+
+    Returns:
+        The outcome of each run by id: done, failed, or taken (by another process).
 
     Raises:
-        Interrupted: `stop()` turned true; the checkpoints are written and the runs can be taken again.
+        Interrupted: `stop()` returned true; the checkpoints are written and the runs can be taken again.
         DeviceLost: nothing can be computed on the device any more; the runs can be taken again by a new process.
         OSError: the disk is full, read-only or broken; the runs can be taken again from their latest checkpoints.
     """
@@ -85,7 +90,7 @@ def execute(runs: Sequence[Run], stop: Callable[[], bool], report: Report, devic
 
 
 class _Outcomes(dict[str, str]):
-    """What became of each run, reported as it is entered."""
+    """The outcome of each run by id, reported as it is entered."""
 
     def __init__(self, report: Report) -> None:
         super().__init__()
@@ -103,7 +108,7 @@ def _guarded(
     outcome: dict[str, str],
     device: str | None,
 ) -> None:
-    """Compute all; whatever happens in a run is recorded as its failure, and its alone."""
+    """Compute all; an error in a run is recorded as a failure of that run alone."""
     if not attempts:
         return
     try:
@@ -121,18 +126,18 @@ def _guarded(
         logger.warning(
             "a pack of %d failed (%s: %s); its runs go on one by one", len(left), type(error).__name__, error
         )
-    for attempt in left:  # not while the error is handled: it holds the memory of what it went through
+    for attempt in left:  # not while the error is handled: it keeps the pack's memory alive
         _guarded([attempt], stop, report, outcome, device)
 
 
 def _fail(attempt: Attempt, error: Exception | str) -> str:
-    """Record a failure; a message alone says that the numbers went wrong."""
+    """Record a failure; a message instead of an error means that the numbers were no longer finite."""
     if attempt.run.result() is not None:
         return "done"
     if isinstance(error, Exception):
         message = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
         (attempt.path / "error.txt").write_text("".join(traceback.format_exception(error)))
-        if not isinstance(error, InputError):  # one that is says all in one line, to whoever asked for the run
+        if not isinstance(error, InputError):  # an InputError is told to the user in one line
             logger.error("run %s failed", attempt.run.id, exc_info=error)
     else:
         message = error
@@ -151,11 +156,11 @@ def _compute(
 ) -> None:
     """Compute all, each entered into `outcome` as soon as it has ended."""
     checked = [(attempt, _checked(attempt)) for attempt in attempts]
-    for attempt, found in checked:
-        if isinstance(found, InputError):
-            outcome[attempt.run.id] = _fail(attempt, found)
-    attempts = [attempt for attempt, found in checked if isinstance(found, RunConfig)]
-    configs = [found for _, found in checked if isinstance(found, RunConfig)]
+    for attempt, config in checked:
+        if isinstance(config, InputError):
+            outcome[attempt.run.id] = _fail(attempt, config)
+    attempts = [attempt for attempt, config in checked if isinstance(config, RunConfig)]
+    configs = [config for _, config in checked if isinstance(config, RunConfig)]
     if not configs:
         return
     dataset = dataset_of(configs[0].data)
@@ -178,7 +183,11 @@ def _compute(
 
 
 def _place(given: str | None, config: RunConfig) -> torch.device:
-    """Return the device to train on; that one which this process was given is not there is no fault of a run."""
+    """Return the device to train on.
+
+    Raises:
+        DeviceLost: the device that this process was given is absent, which is no fault of a run.
+    """
     if given is None:
         return device_of(config.device)
     device = torch.device(given)
@@ -188,7 +197,7 @@ def _place(given: str | None, config: RunConfig) -> torch.device:
 
 
 def _checked(attempt: Attempt) -> RunConfig | InputError:
-    """The run's configuration, or what is wrong with it."""
+    """Return the run's configuration, or the error that it has."""
     try:
         config = parse(attempt.run.config())
         run_id = config.run_id(dataset_of(config.data).sha256())
@@ -203,8 +212,10 @@ def _checked(attempt: Attempt) -> RunConfig | InputError:
 
 
 def check_data(config: RunConfig, dataset: AnyDataset) -> None:
-    """Raise `InputError` where the model would be fitted to forces that are not known (whether it takes such
-    examples at all is said by `experiments.config.run.check_kind`, before they are loaded)."""
+    """Raise `InputError` if the model would be fitted to forces that the dataset lacks.
+
+    `experiments.config.run.check_kind` has checked before, without the data, that the model takes such examples.
+    """
     if not isinstance(dataset, Dataset):
         return
     section, fitted = ("training", config.training) if config.training is not None else ("model", config.model)
@@ -225,7 +236,7 @@ def _solve(attempt: Attempt, config: RunConfig, dataset: AnyDataset, stop: Calla
     model.accept(train, dataset.test)
     solution = model.solve(train, dataset.isolated_energies, config.init_seed)
     predict = trained.solved(model, solution, elements, dataset).predict
-    found = evaluation(predict(dataset.test), predict(train), dataset.test, train)
+    errors = evaluation(predict(dataset.test), predict(train), dataset.test, train)
     trained.save_solution(attempt.path / WEIGHTS, solution, elements, dataset)
     facts = {
         "n_parameters": solution.n_parameters,
@@ -236,7 +247,7 @@ def _solve(attempt: Attempt, config: RunConfig, dataset: AnyDataset, stop: Calla
         "device": "cpu",
         "fit": dict(solution.facts),
     }
-    _publish(attempt, config, dataset, found, None, facts)
+    _publish(attempt, config, dataset, errors, None, facts)
     return "done"
 
 
@@ -253,7 +264,7 @@ def _train(
     assert settings is not None
     problem = problem_of(dataset)
     section = key_of(configs[0].data)
-    task = _task(section, problem.view(architecture), settings.precision, device)
+    task = _task(section, task_settings(architecture), settings.precision, device)
     model = _network(section, architecture)
     members = []
     for attempt, config in zip(attempts, configs, strict=True):
@@ -268,20 +279,20 @@ def _train(
                 init_seed=config.init_seed,
                 settings=config.training,
                 prepared=prepared,
-                trunk=_trunk(attempt, config, dataset),
+                stable_phase=_stable_phase(attempt, config, dataset),
             )
         )
     by_name = {a.run.id: (a, c) for a, c in zip(attempts, configs, strict=True)}
 
     tracking, by_id = Tracking(), {member.name: member for member in members}
 
-    def heard(event: Mapping[str, Any]) -> None:
+    def on_event(event: Mapping[str, Any]) -> None:
         attempt, config = by_name[event["run"]]
         if config.training is not None:
             tracking.follow(config.training.tracker, attempt.run, by_id[event["run"]].history.records)
         report(event)
 
-    def ended(member: Member) -> None:
+    def on_end(member: Member) -> None:
         attempt, config = by_name[member.name]
         if member.failure is not None:
             outcome[member.name] = _fail(attempt, member.failure)
@@ -290,7 +301,7 @@ def _train(
         assert member.full is not None
         member.history.to_parquet(attempt.path / "history.parquet")
         if member.settings.keep == "trunk":
-            member.leave_trunk()
+            member.save_stable_phase()
         weights = [value for name, value in member.weights.items() if not name.startswith("constant.")]
         facts = {
             "n_parameters": sum(value.numel() for value in weights),
@@ -304,30 +315,31 @@ def _train(
         }
         problem.save(attempt.path / WEIGHTS, task, member)
         last = member.history.records[-1] if member.history.records else {}
-        holdout = {name[8:]: error for name, error in last.items() if name.startswith("holdout_")}
-        _publish(attempt, config, dataset, member.full, member.half, facts, holdout)
+        validation = {name[8:]: error for name, error in last.items() if name.startswith("holdout_")}
+        _publish(attempt, config, dataset, member.full, member.half, facts, validation)
         tracking.end(member.name, {f"test_{name}": error.value for name, error in member.full.test.items()})
         outcome[member.name] = "done"
 
     compile = settings.compile and can_compile(device)
     with tracking, arithmetic(settings.tf32):
-        train_within_memory(members, lambda part: Pack(part, task, model, compile), stop, heard, ended)
+        train_within_memory(members, lambda part: Pack(part, task, model, compile), stop, on_event, on_end)
 
 
-def _trunk(attempt: Attempt, config: RunConfig, dataset: AnyDataset) -> Checkpoint | None:
-    """The trunk of a run with half the budget (a quarter, …) and all else equal, in the same store."""
+def _stable_phase(attempt: Attempt, config: RunConfig, dataset: AnyDataset) -> Checkpoint | None:
+    """Return the end of the stable phase of a run with half the budget (a quarter, …) and all else equal, or None."""
     assert config.training is not None
-    wanted = config.training
-    budget = wanted.max_steps
+    settings = config.training
+    schedule = Schedule(settings.max_steps, settings.warmup_steps, settings.cooldown)
+    budget = settings.max_steps
     while budget % 2 == 0 and budget > 2:
         budget //= 2
-        smaller = replace(config, training=replace(wanted, max_steps=budget))
+        smaller = replace(config, training=replace(settings, max_steps=budget))
         run = attempt.run.sibling(smaller.run_id(dataset.sha256()))
-        schedule = Schedule(wanted.max_steps, wanted.warmup_steps, wanted.cooldown)
-        found = usable_trunk(run.path / "checkpoint" / TRUNK, schedule) if run.result() is not None else None
-        if found is not None:
-            logger.info("continues the trunk of run %s, from update %d", run.id, found.facts["step"])
-            return found
+        stored = run.path / "checkpoint" / STABLE_PHASE
+        stable_phase = usable_stable_phase(stored, schedule) if run.result() is not None else None
+        if stable_phase is not None:
+            logger.info("continues the stable phase of run %s, from update %d", run.id, stable_phase.facts["step"])
+            return stable_phase
     return None
 
 
@@ -338,12 +350,12 @@ def _publish(
     full: Evaluation,
     half: Evaluation | None,
     facts: Mapping[str, Any],
-    holdout: Mapping[str, float] = MappingProxyType({}),
+    validation: Mapping[str, float] = MappingProxyType({}),
 ) -> None:
     assert full.frames is not None
     with files.whole(attempt.path / "frame_errors.parquet") as temporary:
         full.frames.to_parquet(temporary)
-    attempt.publish(result_of(config, dataset, full, half, facts, holdout))
+    attempt.publish(result_of(config, dataset, full, half, facts, validation))
 
 
 def device_of(name: str) -> torch.device:
@@ -360,8 +372,8 @@ def device_of(name: str) -> torch.device:
 
 
 @functools.lru_cache(maxsize=4)
-def _task(section: Section, view: float, precision: str, device: torch.device) -> Any:
-    return problem_of(dataset_of(dict(section))).task(view, getattr(torch, precision), device)
+def _task(section: Section, settings: TaskSettings, precision: str, device: torch.device) -> Any:
+    return problem_of(dataset_of(dict(section))).task(settings, getattr(torch, precision), device)
 
 
 @functools.lru_cache(maxsize=16)
@@ -370,7 +382,7 @@ def _network(section: Section, config: ModelConfig) -> Any:
 
 
 class _Unheld(logging.FileHandler):
-    """Closes its file after each line: a pack has more logs than a process may have open files."""
+    """A log file that is closed after each line: a pack has more logs than a process may have open files."""
 
     def emit(self, record: logging.LogRecord) -> None:
         super().emit(record)
@@ -380,7 +392,7 @@ class _Unheld(logging.FileHandler):
 
 
 class _LogTo:
-    """Everything logged inside goes to a file too."""
+    """A context inside which everything logged goes to a file too."""
 
     def __init__(self, path: Path) -> None:
         self.handler = _Unheld(path, delay=True)

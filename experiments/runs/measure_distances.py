@@ -1,8 +1,8 @@
 """`python -m experiments.runs.measure_distances --store DIR`: distances of test to training frames, for the runs of a
 store.
 
-For every dataset of the store, at the P and with the subsets of its finished runs, into `DIR/distances.parquet`:
-`python -m analysis dimension` and `bounds` read it. Torch-free.
+They are measured for every dataset of the store, at the P and with the subsets of its finished runs, and written to
+`DIR/distances.parquet`, which `python -m analysis dimension` and `bounds` read. Torch-free.
 """
 
 from __future__ import annotations
@@ -30,53 +30,57 @@ NAME = "distances.parquet"
 
 
 @dataclass
-class Wanted:
-    """What the finished runs of one dataset have seen."""
+class DistanceRequest:
+    """Distances to measure on one dataset: at the P and with the subset seeds of its finished runs."""
 
     section: Mapping[str, Any]
-    """The data section of their configuration."""
+    """Data section of the runs' configuration."""
     sha256: str
-    """Of the data's content."""
+    """Digest of the data's content."""
     sizes: set[int] = field(default_factory=set)
     seeds: set[int] = field(default_factory=set)
 
 
 def distances_of(store: Path, test_frames: int = TEST_FRAMES) -> pd.DataFrame:
-    """The table of `experiments.data.distances.distance_table` with the columns dataset and test_set before it.
+    """Return the tables of `experiments.data.distances.distance_table` with the columns dataset and test_set.
 
     Datasets whose frames differ in their atoms, or are periodic, are left out with a warning.
-    Raises `InputError` where no dataset is left.
+
+    Raises:
+        InputError: no dataset is left, or two of the same name differ.
     """
-    wanted: dict[tuple[str, str], Wanted] = {}
+    requests: dict[tuple[str, str], DistanceRequest] = {}
     for run, result in RunStore(store).results():
-        place = (str(result["dataset"]), str(result["test_set"]))
-        one = wanted.setdefault(place, Wanted(parse(run.config()).data, str(result.get("dataset_sha256"))))
-        if one.sha256 != str(result.get("dataset_sha256")):
+        key = (str(result["dataset"]), str(result["test_set"]))
+        request = requests.setdefault(key, DistanceRequest(parse(run.config()).data, str(result.get("dataset_sha256"))))
+        if request.sha256 != str(result.get("dataset_sha256")):
             raise InputError(
-                f"--store {store}: runs on different data, all called {place[0]}; give them names of their own"
+                f"--store {store}: runs on different data, all called {key[0]}; accepted: data with different names"
             )
-        one.sizes.add(int(result["P"]))
-        one.seeds.add(int(result["subset_seed"]))
-    if not wanted:
-        raise InputError(f"--store {store}: no finished run in it, so that no subsets are known")
+        request.sizes.add(int(result["P"]))
+        request.seeds.add(int(result["subset_seed"]))
+    if not requests:
+        raise InputError(f"--store {store}: no finished run in it; accepted: a store with finished runs")
     parts = []
-    for (name, test_set), one in wanted.items():
-        dataset = load_any(one.section)
-        found = None
+    for (name, test_set), request in requests.items():
+        dataset = load_any(request.section)
+        distances = None
         if isinstance(dataset, Dataset):
-            found = subset_distances(dataset, sorted(one.sizes), sorted(one.seeds), test_frames)
-        if found is None:
+            distances = subset_distances(dataset, sorted(request.sizes), sorted(request.seeds), test_frames)
+        if distances is None:
             logger.warning("%s is left out: distances need frames of one molecule, not periodic", name)
             continue
-        found["dataset"], found["test_set"] = name, test_set
-        parts.append(found)
+        distances["dataset"], distances["test_set"] = name, test_set
+        parts.append(distances)
     if not parts:
-        raise InputError(f"--store {store}: no dataset in it has frames of one molecule, not periodic")
+        raise InputError(
+            f"--store {store}: none of its datasets has frames of one molecule; accepted: those, not periodic"
+        )
     return pd.concat(parts, ignore_index=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0: done, 2: bad input (one line says what)."""
+    """Run the command line; return exit code 0 (done) or 2 (bad input, told in one line)."""
     command.show_warnings()
     parser = argparse.ArgumentParser(prog="python -m experiments.runs.measure_distances", description=__doc__)
     parser.add_argument("--store", type=Path, required=True, metavar="DIR", help="store of runs")
@@ -88,14 +92,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _measure(given: argparse.Namespace) -> None:
     if given.test_frames < 2:
-        raise InputError(f"--test-frames {given.test_frames}: must be an integer ≥ 2")
+        raise InputError(f"--test-frames {given.test_frames}: accepted: an integer ≥ 2")
     if not given.store.is_dir():
-        raise InputError(f"--store {given.store}: no such store; give a directory of runs")
+        raise InputError(f"--store {given.store}: no such directory; accepted: a store of runs")
     files.writable(given.store, "--store")
-    found = distances_of(given.store, given.test_frames)
+    distances = distances_of(given.store, given.test_frames)
     with files.whole(given.store / NAME) as temporary:
-        found.to_parquet(temporary, index=False)
-    print(f"{given.store / NAME}: {len(found)} rows, {', '.join(found['dataset'].unique())}")
+        distances.to_parquet(temporary, index=False)
+    print(f"{given.store / NAME}: {len(distances)} rows, {', '.join(distances['dataset'].unique())}")
 
 
 if __name__ == "__main__":

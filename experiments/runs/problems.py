@@ -1,11 +1,12 @@
-"""What execution and record need of a dataset beyond its examples: which task it is, and how its errors are named.
+"""The learning problem that a dataset poses: its task, its networks, and the names and units of its errors.
 
-The only place that tells kinds of datasets apart; everything between here and the run table is the same for all.
+This is the only place that tells kinds of datasets apart; everything from here to the run table is the same for all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +27,24 @@ from experiments.tasks.predictions import Predictions
 from experiments.training.member import Member
 
 
+@dataclass(frozen=True)
+class TaskSettings:
+    """Settings of a network that its task depends on; networks that agree in them share a task.
+
+    cutoff  of the neighbours (Å); None for networks of other examples than molecules
+    copies  rotated copies of every training example, itself included
+    """
+
+    cutoff: float | None
+    copies: int
+
+
+def task_settings(config: ModelConfig) -> TaskSettings:
+    """Return the settings of a network that its task depends on."""
+    cutoff = config.cutoff if isinstance(config, NetworkConfig) else None
+    return TaskSettings(cutoff, getattr(config, "copies", 1))
+
+
 class Problem(Protocol):
     """A dataset as something to be learned."""
 
@@ -36,37 +55,37 @@ class Problem(Protocol):
 
     @property
     def primary(self) -> str:
-        """The metric that verdicts on a run rest on."""
+        """The metric by which a run is called converged, data-limited or learned."""
         ...
 
     @property
     def resolution(self) -> Mapping[str, float]:
-        """The smallest difference that two errors can have on so many test examples, where there is one."""
+        """By metric, the smallest difference that two test errors can have; metrics without one are absent."""
         ...
 
     def mean_errors(self, chosen: Ints) -> dict[str, float]:
-        """Test errors by metric of what knows the labels of the training examples `chosen` and sees no input."""
+        """Return the test errors by metric of the input-independent baseline.
+
+        Args:
+            chosen: indices `[P]` of the training examples in the pool.
+        """
         ...
 
-    def view(self, config: ModelConfig) -> float:
-        """The one setting of a network that its task depends on."""
-        ...
-
-    def task(self, view: float, dtype: torch.dtype, device: torch.device) -> Any:
-        """The task for networks of this `view`."""
+    def task(self, settings: TaskSettings, dtype: torch.dtype, device: torch.device) -> Any:
+        """Return the task for networks with these settings."""
         ...
 
     def network(self, config: ModelConfig) -> Any:
-        """The network of these settings."""
+        """Return the network with these settings."""
         ...
 
     def save(self, path: Path, task: Any, member: Member) -> None:
-        """Write what predictions need of a run that has ended."""
+        """Write the weights and constants of a finished run, from which it predicts."""
         ...
 
 
 class Molecules:
-    """Energies and forces of frames of atoms."""
+    """The problem of energies and forces of frames of atoms."""
 
     units = metrics.UNITS
     primary = "force_mae"
@@ -76,36 +95,32 @@ class Molecules:
         self.dataset = dataset
 
     def mean_errors(self, chosen: Ints) -> dict[str, float]:
-        """No forces, and the energy that composition explains (eV per atom, eV/Å)."""
+        """Return the test errors of zero forces and the energies that composition explains (eV per atom, eV/Å)."""
         train, test = self.dataset.pool.take(chosen), self.dataset.test
         baseline = fit_baseline(train.numbers, train.energies, self.dataset.isolated_energies)
         predicted = Predictions(baseline.predict(test.numbers), np.zeros_like(test.forces))
         errors = metrics.metrics_of(metrics.frame_errors(predicted, test))
         return {name: error.value for name, error in errors.items()}
 
-    def view(self, config: ModelConfig) -> float:
-        """The cutoff (Å)."""
-        assert isinstance(config, NetworkConfig)
-        return config.cutoff
-
-    def task(self, view: float, dtype: torch.dtype, device: torch.device) -> MoleculeTask:
-        """Neighbours within the cutoff."""
-        return MoleculeTask(self.dataset, view, dtype, device)
+    def task(self, settings: TaskSettings, dtype: torch.dtype, device: torch.device) -> MoleculeTask:
+        """Return the task of energies and forces with neighbours within the cutoff."""
+        assert settings.cutoff is not None
+        return MoleculeTask(self.dataset, settings.cutoff, dtype, device)
 
     def network(self, config: ModelConfig) -> Trainable:
-        """A network of atomic energies."""
+        """Return a network of atomic energies."""
         return network(config, len(self.dataset.elements()))
 
     def save(self, path: Path, task: Any, member: Member) -> None:
-        """See `experiments.runs.trained.save_network`."""
+        """Write the network; see `experiments.runs.trained.save_network`."""
         assert member.weights is not None
         assert member.full is not None
         offset = member.full.energy_offset
         trained.save_network(path, member.weights, task.elements, member.prepared, offset, self.dataset)
 
 
-class Labelled:
-    """Classes or numbers of other examples."""
+class LabelledExamples:
+    """The problem of classes or numbers of other examples than molecules."""
 
     def __init__(self, dataset: ExampleSet) -> None:
         self.dataset = dataset
@@ -114,32 +129,28 @@ class Labelled:
         self.resolution = {"error_rate": 1 / len(dataset.test)}
 
     def mean_errors(self, chosen: Ints) -> dict[str, float]:
-        """The mean of the labels, or the frequencies of the classes."""
-        predicted = classification.ignorant(self.dataset.pool.take(chosen), self.dataset.test, self.dataset)
+        """Return the test errors of the labels' mean, or of the classes' frequencies."""
+        predicted = classification.constant_baseline(self.dataset.pool.take(chosen), self.dataset.test, self.dataset)
         errors = classification.example_errors(predicted, self.dataset.test, self.dataset)
         return {name: error.value for name, error in classification.metrics_of(errors, self.dataset).items()}
 
-    def view(self, config: ModelConfig) -> float:
-        """Turned copies of every training example, itself included."""
-        return getattr(config, "copies", 1)
-
-    def task(self, view: float, dtype: torch.dtype, device: torch.device) -> ExampleTask:
-        """The pool with so many copies."""
-        return ExampleTask(self.dataset, int(view), dtype, device)
+    def task(self, settings: TaskSettings, dtype: torch.dtype, device: torch.device) -> ExampleTask:
+        """Return the task of labels, with so many copies of every training example."""
+        return ExampleTask(self.dataset, settings.copies, dtype, device)
 
     def network(self, config: ModelConfig) -> ExampleTrainable:
-        """A network of as many outputs as there are classes, or of one."""
+        """Return a network with as many outputs as there are classes, or with one."""
         return example_network(config, self.dataset.shape, self.dataset.n_classes or 1)
 
     def save(self, path: Path, task: Any, member: Member) -> None:
-        """See `experiments.runs.trained_examples.save`."""
+        """Write the network; see `experiments.runs.trained_examples.save`."""
         assert member.weights is not None
         trained_examples.save(path, member.weights, member.prepared, self.dataset)
 
 
 def problem_of(dataset: AnyDataset) -> Problem:
-    """What kind of problem a dataset is."""
+    """Return the problem that a dataset poses."""
     if isinstance(dataset, Dataset):
         return Molecules(dataset)
     assert isinstance(dataset, ExampleSet)
-    return Labelled(dataset)
+    return LabelledExamples(dataset)

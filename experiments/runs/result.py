@@ -1,4 +1,4 @@
-"""What a finished run leaves: its result as JSON, with every column of the run table (eV, Å and eV/Å)."""
+"""The result of a finished run as JSON, with every column of the run table (eV, Å and eV/Å)."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from experiments.tasks.evaluation import Evaluation
 from experiments.training.schedule import Schedule
 
 CONVERGED_WITHIN = 0.10
-"""A run counts as converged where half the budget costs less than this share of its error: over P in 16…256 a
-larger excess at the largest P alone shifts β by more than ln(1.1)/ln(16) ≈ 0.03. The verdict on a curve, which
-compares β from both budgets with β's own standard error, is the analysis's."""
+"""A run counts as converged if half the budget changes its error by less than this share: over P in 16…256 a larger
+excess at the largest P alone shifts β by more than ln(1.1)/ln(16) ≈ 0.03. The verdict on a curve, which compares β from
+both budgets with β's own standard error, is the analysis's."""
 FEWEST_UPDATES = 20
 """A budget of fewer updates is no training: the running means of SOAP's moments alone span 1/(1 − 0.95) of them."""
 DATA_LIMITED_BELOW = 1 / 3
-"""A run is limited by its data where its training error is under this share of its test error."""
+"""A run is limited by its data if its training error is under this share of its test error."""
 LEARNED_BELOW = 0.9
-"""A run learned something where its test error is under this share of the mean predictor's. What knows nothing of the
-geometry can come some way below 1: the median beats the mean by ln 2/(2/e) = 0.94 in mean absolute error where
-labels are distributed exponentially, and on the star teacher one constant along the bonds explains forces to
-0.95–0.98 (calculated). And a gain below `CONVERGED_WITHIN` is one that the verdict on convergence cannot see."""
+"""A run learned something if its test error is under this share of the input-independent baseline's. A predictor
+without any geometry can get somewhat below 1: the median beats the mean by ln 2/(2/e) = 0.94 in mean absolute error if
+labels are distributed exponentially, and on the star teacher one constant along the bonds explains forces to 0.95–0.98
+(calculated). And the verdict on convergence does not resolve gains below `CONVERGED_WITHIN`."""
 ENERGIES_ONLY = "energy_mae"
 """The primary metric of data without forces."""
 SETTINGS = ("max_steps", "learning_rate", "optimizer", "batch_size", "augment")
@@ -50,17 +50,19 @@ def result_of(
     full: Evaluation,
     half: Evaluation | None,
     facts: Mapping[str, Any],
-    holdout: Mapping[str, float] = MappingProxyType({}),
+    validation: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """The result of a run.
+    """Return the content of a run's `result.json`.
 
     Args:
-        full, half: errors of the schedules of T and T/2; without the latter the fit is in closed form, and
-            converged by construction.
-        facts: n_parameters, n_steps, seconds, device and what else is worth keeping.
-        holdout: errors of the final weights on the diagnostic holdout by metric, where there are any.
+        config: the run's configuration.
+        dataset: the one that it learned from.
+        full: errors of the schedule of T updates.
+        half: errors of the schedule of T/2; None for a fit in closed form, which is converged by construction.
+        facts: n_parameters, n_steps, seconds, device and more, copied into the result.
+        validation: errors of the final weights on the validation set by metric; empty if there is no such set.
     """
-    by_metric = _by_metric(config, dataset, full, half, holdout)
+    by_metric = _by_metric(config, dataset, full, half, validation)
     preferred = problem_of(dataset).primary
     primary_name = preferred if preferred in by_metric else ENERGIES_ONLY
     primary, short = by_metric[primary_name], too_short(config)
@@ -82,7 +84,7 @@ def result_of(
 
 
 def _settings(config: RunConfig, dataset: AnyDataset) -> dict[str, Any]:
-    """Return what was computed: the columns of the run table that were known before the run."""
+    """Return the columns of the run table that were known before the run."""
     sha256 = dataset.sha256()
     return {
         "run_id": config.run_id(sha256),
@@ -113,7 +115,7 @@ def _by_metric(
     dataset: AnyDataset,
     full: Evaluation,
     half: Evaluation | None,
-    holdout: Mapping[str, float],
+    validation: Mapping[str, float],
 ) -> dict[str, dict[str, Any]]:
     """Return errors and verdicts by metric, each in its `unit`; see `result_of` for the arguments."""
     short = too_short(config)
@@ -124,14 +126,14 @@ def _by_metric(
             continue  # test or training frames without forces
         error, train = full.test[name], full.train[name].value
         before = None if half is None else half.test[name].value
-        step = problem.resolution.get(name, 0.0) * (1 + 1e-9)  # the next number that an error rate can be is no change
+        step = problem.resolution.get(name, 0.0) * (1 + 1e-9)  # neighbouring error rates count as equal
         by_metric[name] = {
             "unit": unit,
             "error": error.value,
-            "error_test_sem": files.json_number(error.sem),  # of a single frame there is none
+            "error_test_sem": files.json_number(error.sem),  # a single frame has none
             "train_error": train,
             "error_half_budget": before,
-            "holdout_error": holdout.get(name),
+            "holdout_error": validation.get(name),
             "mean_error": mean[name],
             "converged": short is None
             and (before is None or abs(before - error.value) <= max(CONVERGED_WITHIN * error.value, step)),
@@ -142,9 +144,9 @@ def _by_metric(
 
 
 def too_short(config: RunConfig) -> str | None:
-    """Why a schedule of T/2 cannot have trained this run, in words; None where it can (or the fit is in closed form).
+    """Return in words why T/2 updates are too few to train this run; None if they are not (or without training).
 
-    Two such schedules end near the initial weights both, and their agreement would say nothing.
+    Both schedules would then end near the initial weights, and their agreement would prove nothing.
     """
     settings = config.training
     if settings is None:
@@ -152,33 +154,37 @@ def too_short(config: RunConfig) -> str | None:
     schedule = Schedule(settings.max_steps, settings.warmup_steps, settings.cooldown)
     if schedule.half < FEWEST_UPDATES:
         return f"T/2 has {schedule.half} updates, fewer than {FEWEST_UPDATES}"
-    if schedule.fork < settings.warmup_steps:
-        return f"T/2 cools down from update {schedule.fork} on, within the {settings.warmup_steps} of the warm-up"
-    if (seen := schedule.half * settings.batch_size) < config.P:
-        return f"T/2 sees {seen} of the {config.P} training frames"
+    if schedule.branch_point < settings.warmup_steps:
+        return (
+            f"T/2 cools down from update {schedule.branch_point} on, within the {settings.warmup_steps} of the warm-up"
+        )
+    if (frames := schedule.half * settings.batch_size) < config.P:
+        return f"T/2 sees {frames} of the {config.P} training frames"
     return None
 
 
 def mean_errors(config: RunConfig, dataset: AnyDataset) -> dict[str, float]:
-    """Test errors by metric of what sees no input and knows the labels of the run's own training examples. Of molecules
-    (eV per atom, eV/Å): no forces, and the energy that composition explains."""
+    """Return the test errors by metric of the input-independent baseline, fitted to the run's own training labels.
+
+    Of molecules (eV per atom, eV/Å) it predicts zero forces and the energy that composition explains.
+    """
     return problem_of(dataset).mean_errors(training_subset(dataset, config.P, config.subset_seed))
 
 
 def _verdict(primary: Mapping[str, Any], short: str | None) -> str:
-    """One line on the training, by the primary metric."""
+    """Return one line on the training, by the primary metric."""
     if short is not None:
         return f"NOT converged, too short: {short}; raise training.max_steps"
-    said = "converged" if primary["converged"] else "NOT converged: raise training.max_steps"
+    convergence = "converged" if primary["converged"] else "NOT converged: raise training.max_steps"
     if primary["learned"]:
-        return said
+        return convergence
     worse = primary["error"] * LEARNED_BELOW > primary["mean_error"]
-    return f"{said}; learned nothing: {'worse than' if worse else 'as good as'} the mean"
+    return f"{convergence}; learned nothing: {'worse than' if worse else 'as good as'} the mean"
 
 
 @functools.cache
 def code_version() -> str:
-    """The commit (with `-dirty` where files differ from it), or the package's version outside a checkout."""
+    """Return the commit (with `-dirty` if files differ from it), or the package's version outside a checkout."""
     if not (ROOT / ".git").exists():  # installed; a repository around it is somebody else's
         return metadata.version("equilaw")
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
@@ -190,22 +196,22 @@ def code_version() -> str:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Versions of what computes."""
+    """Return the versions of Python and of the numerical libraries."""
     names = ("torch", "e3nn", "numpy", "scipy")
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
 
 
 RECORDED = ("SLURM_", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "CONDA_DEFAULT_ENV", "VIRTUAL_ENV", "EQUILAW_")
-"""Beginnings of the environment variables that say where a process computes and with what."""
+"""Prefixes of the recorded environment variables: the job, the device, the Python environment, own settings."""
 
 
 def origin() -> dict[str, Any]:
-    """Where and with what this process computes: machine, its GPUs, process, code, versions, environment."""
+    """Return the origin of a result: machine, its GPUs, process, code, versions, environment."""
     environment = {name: value for name, value in sorted(os.environ.items()) if name.startswith(RECORDED)}
     code = {"code_version": code_version(), "versions": versions()}
     return {**vars(Process.this()), "time": time.time(), **machine_facts(), **code, "environment": environment}
 
 
 def peak_memory() -> int:
-    """Largest resident set of this process so far, in bytes (on Linux)."""
+    """Return the largest resident set of this process so far, in bytes (on Linux)."""
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -5,8 +5,8 @@
     state.json              queued, running, done, failed or cancelled, with host, attempt and time
     attempt-1/, attempt-2/  one a process that took the run: alive.json (its lease), origin.json (machine, commit,
                             environment), log.txt, history.jsonl, checkpoint files, and at its end result.json,
-                            or stopped.json where a scheduler ended it (why)
-    result.json             hard link to the winning attempt's result: the run is done where it exists
+                            or stopped.json if a scheduler ended it (why)
+    result.json             hard link to the winning attempt's result: the run is done if it exists
     frame_errors.parquet, history.parquet, checkpoint/model.safetensors   the winner's, put here after it
 
 Taking a run is renaming a directory to `attempt-n`, which only one process can do; while the latest attempt's
@@ -40,13 +40,13 @@ from experiments.core.processes import Process
 logger = logging.getLogger(__name__)
 LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 DUMPER: type[Any] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-"""libyaml's where it is there, ten times as fast; both know plain values alone."""
+"""libyaml's if it is installed, ten times as fast; both read and write plain values only."""
 PUBLISHED = ("frame_errors.parquet", "history.parquet")
 WEIGHTS = "model.safetensors"
 LASTING = (WEIGHTS, "trunk.safetensors")
-"""What a finished run keeps in `checkpoint/`, where its attempt left it."""
+"""Files of the winning attempt that a finished run keeps in `checkpoint/`."""
 CONVERTED = "converted.json"
-"""Stands for configuration and result where the network is another package's (`experiments.interop.convert`)."""
+"""Replaces configuration and result if the network is another package's (`experiments.interop.convert`)."""
 DIVERGED = "diverged.json"
 ORIGIN = "origin.json"
 STOPPED = "stopped.json"
@@ -70,14 +70,14 @@ class Attempt:
 
     def __exit__(self, *_: object) -> None:
         LEASES.give_up(self.path / "alive.json")
-        if not self.won and self.run.result() is not None:  # another attempt's: our checkpoints are left over
+        if not self.won and self.run.result() is not None:  # another attempt's: our checkpoints are no longer needed
             self.run.settle()
 
     def earlier(self) -> Iterator[Path]:
-        """The directories of this and earlier attempts, latest first: where to look for a checkpoint.
+        """Yield the directories of this and earlier attempts, latest first, in which to look for a checkpoint.
 
-        An attempt that diverged (`diverged`) and those before it, from which it came, are left out: going on
-        from their checkpoints would diverge again, so that a retry starts afresh.
+        An attempt that diverged (`diverged`) and those before it, from which it started, are left out: going on
+        from their checkpoints would diverge again, so a retry starts afresh.
         """
         for number in range(self.number, 0, -1):
             attempt = self.run.path / f"attempt-{number}"
@@ -90,11 +90,11 @@ class Attempt:
         files.write_json(self.path / name, dict(content))
 
     def diverged(self, message: str) -> None:
-        """Note that the numbers of this attempt went wrong, so that none goes on from its checkpoints."""
+        """Note that this attempt's numbers are no longer finite, so that none goes on from its checkpoints."""
         self.note(DIVERGED, {"message": message})
 
     def prune(self) -> None:
-        """Drop the checkpoints of earlier attempts that no one will go on from; for the holder only."""
+        """Drop the checkpoints of earlier attempts that will not be needed; only the run's holder may call this."""
         useful = [step for attempt in self.earlier() for step in attempt.glob(STEPS)]
         useful = sorted(useful, key=lambda step: step.name)[-KEPT:]
         for step in self.run.path.glob(f"attempt-*/{STEPS}"):
@@ -102,7 +102,7 @@ class Attempt:
                 step.unlink(missing_ok=True)
 
     def publish(self, result: Mapping[str, Any]) -> bool:
-        """Make this attempt's result the run's; False where another attempt was first."""
+        """Make this attempt's result the run's; return False if another attempt was first."""
         files.write_json(self.path / "result.json", {**result, "attempt": self.number})
         self.won = files.link_once(self.path / "result.json", self.run.path / "result.json")
         self.run.settle()
@@ -117,15 +117,15 @@ class Run:
 
     @property
     def id(self) -> str:
-        """Twelve hex digits."""
+        """Id of the run, twelve hex digits."""
         return self.path.name
 
     def sibling(self, run_id: str) -> Run:
-        """Another run of the same store, which need not exist."""
+        """Return another run of the same store, which need not exist."""
         return Run(self.path.parent / run_id)
 
     def config(self) -> dict[str, Any]:
-        """The resolved configuration.
+        """Return the resolved configuration.
 
         Raises:
             InputError: the file is damaged.
@@ -139,12 +139,12 @@ class Run:
         return content
 
     def converted(self) -> dict[str, Any] | None:
-        """What is known of another package's network; None where the directory is a run of ours, or nothing."""
+        """Return the record of another package's network; None if the directory holds none."""
         content = files.read_json(self.path / CONVERTED)
         return content if isinstance(content, dict) else None
 
     def result(self) -> dict[str, Any] | None:
-        """The published result, or None where there is none (or only a damaged one)."""
+        """Return the published result; None if there is none, or only a damaged one."""
         content = files.read_json(self.path / "result.json")
         return content if isinstance(content, dict) and isinstance(content.get("attempt"), int) else None
 
@@ -154,13 +154,13 @@ class Run:
             return
         self.path.mkdir(parents=True, exist_ok=True)
         text = yaml.dump(dict(config), Dumper=DUMPER, sort_keys=False, allow_unicode=True)
-        # A sync takes up to ten milliseconds, and a sweep has thousands of runs: what a loss of power tears,
-        # `repair` writes anew, and a run without a state is queued.
+        # A sync takes up to ten milliseconds, and a sweep has thousands of runs: `repair` rewrites what a loss of
+        # power damaged, and a run without a state is queued.
         files.write_bytes(self.path / "config.yaml", text.encode(), durable=False)
-        files.create_json(self.path / "state.json", self._record("queued"), durable=False)  # unless one is further
+        files.create_json(self.path / "state.json", self._record("queued"), durable=False)  # unless there is one
 
     def repair(self, config: Mapping[str, Any]) -> None:
-        """Write `config.yaml` anew where it is damaged: the run's name says that it is `config`'s."""
+        """Write `config.yaml` anew if it is damaged; the run's id is a hash of `config`."""
         try:
             self.config()
         except InputError:
@@ -168,7 +168,7 @@ class Run:
             self.create(config)
 
     def set_state(self, state: str, **details: Any) -> None:
-        """Record `state`; the truth is in the result and the lease, this is for people and for messages."""
+        """Record `state` for people and messages; `state` itself goes by the result and the lease."""
         path = self.path / "state.json"
         try:
             files.write_json(path, self._record(state, **details))
@@ -177,7 +177,7 @@ class Run:
             files.write_json(path, self._record(state, **details))
 
     def _put_aside(self, path: Path, meaning: str) -> None:
-        """Nothing that somebody else put there is deleted."""
+        """Rename a damaged file with a warning; nothing that somebody else put there is deleted."""
         damaged = path.with_name(f"damaged-{uuid.uuid4().hex[:8]}-{path.name}")
         logger.warning("%s is damaged; %s (the old one is %s)", path, meaning, damaged.name)
         path.rename(damaged)
@@ -187,12 +187,12 @@ class Run:
         return {"state": state, "time": time.time(), "host": socket.gethostname(), "pid": os.getpid(), **details}
 
     def recorded_state(self) -> dict[str, Any]:
-        """What was last recorded, or an empty dict where it is absent or garbage."""
+        """Return the last recorded state; an empty dict if it is absent or damaged."""
         content = files.read_json(self.path / "state.json")
         return content if isinstance(content, dict) else {}
 
     def state(self) -> str:
-        """done, running, failed, cancelled, interrupted (its process is gone) or queued."""
+        """Return done, running, failed, cancelled, interrupted (its process is gone) or queued."""
         if self.result() is not None:
             return "done"
         latest = self.latest_attempt()
@@ -202,7 +202,7 @@ class Run:
         return "interrupted" if recorded in ("running", "done") else recorded
 
     def latest_attempt(self) -> int:
-        """Number of the latest attempt, 0 where there was none."""
+        """Return the number of the latest attempt, 0 if there was none."""
         try:
             names = os.listdir(self.path)  # several times as fast as a glob, and a store has thousands of runs
         except (FileNotFoundError, NotADirectoryError):
@@ -210,12 +210,14 @@ class Run:
         return max((int(n[8:]) for n in names if n.startswith("attempt-") and n[8:].isdigit()), default=0)
 
     def stops(self) -> Counter[str]:
-        """How often a scheduler ended an attempt, by cause: preemption, timeout, …"""
-        read = [files.read_json(path) for path in self.path.glob(f"attempt-*/{STOPPED}")]
-        return Counter(str(content["cause"]) for content in read if isinstance(content, dict) and "cause" in content)
+        """Count the attempts that a scheduler ended, by cause (preemption, timeout, …)."""
+        contents = [files.read_json(path) for path in self.path.glob(f"attempt-*/{STOPPED}")]
+        return Counter(
+            str(content["cause"]) for content in contents if isinstance(content, dict) and "cause" in content
+        )
 
     def claim(self) -> Attempt | None:
-        """Take the run, or None where it is done or another living process has it."""
+        """Take the run; return None if it is done or another living process has it."""
         while self.result() is None:
             latest = self.latest_attempt()
             if latest and self._alive(latest):
@@ -243,7 +245,7 @@ class Run:
         return None
 
     def _set_damaged_aside(self, attempt: Attempt) -> None:
-        """A result that a torn disk left unreadable must not stand in the way of the next one."""
+        """Move an unreadable result into the attempt, so that it does not prevent the next one."""
         damaged = self.path / "result.json"
         if damaged.exists():
             logger.warning("%s is damaged; the run is computed again", damaged)
@@ -253,7 +255,7 @@ class Run:
         return lease_lives(self.path / f"attempt-{number}" / "alive.json")
 
     def settle(self) -> None:
-        """After a result is published: put the winner's files beside it, drop checkpoints; safe to repeat."""
+        """Link the winner's files beside a published result and drop checkpoints; safe to repeat."""
         result = self.result()
         if result is None:
             return
@@ -285,18 +287,18 @@ class RunStore:
         self.path = Path(path)
 
     def run(self, run_id: str) -> Run:
-        """The run's directory, which need not exist yet."""
+        """Return the run with this id, whose directory need not exist yet."""
         return Run(self.path / run_id)
 
     def runs(self) -> list[Run]:
-        """Every run in the store, by id."""
+        """Return every run in the store, ordered by id."""
         if not self.path.is_dir():
             return []
         entries = sorted(entry.path for entry in os.scandir(self.path) if entry.is_dir())
         return [Run(Path(entry)) for entry in entries if os.path.exists(os.path.join(entry, "config.yaml"))]
 
     def results(self) -> Iterator[tuple[Run, dict[str, Any]]]:
-        """Every finished run with its result."""
+        """Yield every finished run with its result."""
         for run in self.runs():
             result = run.result()
             if result is not None:
@@ -304,7 +306,7 @@ class RunStore:
 
 
 def tail(path: Path, lines: int = 1) -> str:
-    """Last lines of a log, or "" where there is none."""
+    """Return the last lines of a log, or "" if there is none."""
     try:
         return "\n".join(path.read_text(errors="replace").rstrip().splitlines()[-lines:])
     except OSError:
@@ -312,7 +314,7 @@ def tail(path: Path, lines: int = 1) -> str:
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
-    """Records of a `history.jsonl`; a torn last line is left out."""
+    """Return the records of a `history.jsonl`; damaged lines are left out."""
     records = []
     try:
         text = path.read_text(errors="replace")

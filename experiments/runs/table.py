@@ -18,7 +18,7 @@ COLUMNS = (
     "training.augment", "n_features", "match.by", "match.target", "match_mismatch",
     "dataset_sha256", "n_test", "model.copies",
 )  # fmt: skip
-"""The contract's columns in their order, then ours; a column that an old result lacks is empty in its rows."""
+"""The columns in their order; a column that an old result lacks is empty in its rows."""
 
 ENERGIES = ("error", "error_test_sem", "train_error", "error_half_budget", "mean_error", "holdout_error")
 PER_METRIC = ("unit", *ENERGIES, "converged", "data_limited", "learned")
@@ -29,9 +29,9 @@ INTEGERS = (
 
 
 def rows_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A result's rows: the run's own columns beside each metric's; results are in eV, the table in meV."""
+    """Return a result's rows, one a metric with the run's own columns; results are in eV, the table in meV."""
     matched = result.get("match") or {}
-    # the first two are settings, by which curves can be compared; the third is what came of them
+    # the first two are settings, by which curves can be compared; the third is the outcome
     control = {"match.by": "by", "match.target": "target", "match_mismatch": "mismatch"}
     result = {**result, **{column: matched.get(key) for column, key in control.items()}}
     shared = {column: result.get(column) for column in COLUMNS if column not in (*PER_METRIC, "metric")}
@@ -46,7 +46,7 @@ def rows_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def run_table(store: RunStore) -> pd.DataFrame:
-    """All finished runs of a store, ordered by curve, P, seed and metric."""
+    """Return the rows of all finished runs of a store, ordered by curve, P, seed and metric."""
     rows = [row for _, result in store.results() for row in rows_of(result)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     for column in (*INTEGERS, "n_steps"):

@@ -2,7 +2,7 @@
 
 Files go to `<store>/tracking/<tracker>`, and nothing leaves the machine unless the library's own environment
 variables say so (`WANDB_MODE`, `MLFLOW_TRACKING_URI`). A run that goes on after an interruption writes all its
-records anew in place of those of earlier attempts, so that no point is there twice or missing. Torch-free.
+records anew in place of those of earlier attempts, so that no point is doubled or missing. Torch-free.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ logger = logging.getLogger(__name__)
 
 
 class Tracker(Protocol):
-    """Where the numbers of one run go; made with a directory, the run's id and its configuration, by flat names.
+    """A tracker of one run, made from a directory, the run's id and its configuration by flat names.
 
-    Making it drops what earlier attempts of the run left there.
+    Making it deletes the records of earlier attempts of the run.
     """
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Numbers after `step` updates."""
+        """Record numbers after `step` updates."""
         ...
 
     def close(self, done: bool) -> None:
-        """Write out what is held; `done`: the run came to its end."""
+        """Write out buffered records and close; `done`: the run is complete."""
         ...
 
 
@@ -50,18 +50,18 @@ class TensorBoard:
         self.writer = importlib.import_module("torch.utils.tensorboard").SummaryWriter(str(directory / run_id))
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """See `Tracker`."""
+        """Record numbers; see `Tracker`."""
         for name, value in values.items():
             self.writer.add_scalar(name, value, step)
         self.writer.flush()
 
     def close(self, done: bool) -> None:
-        """See `Tracker`."""
+        """Close; see `Tracker`."""
         self.writer.close()
 
 
 class MLflow:
-    """Experiment `equilaw` in `<directory>/mlflow.db`, or where `MLFLOW_TRACKING_URI` says."""
+    """Experiment `equilaw` in `<directory>/mlflow.db`, or at `MLFLOW_TRACKING_URI`."""
 
     TAG = "equilaw.run"
 
@@ -72,8 +72,8 @@ class MLflow:
         uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{directory.absolute() / 'mlflow.db'}"
         with exclusive(directory / "lock"):  # several workers would make the tables at once
             self.client = mlflow.MlflowClient(tracking_uri=uri)
-            found = self.client.get_experiment_by_name("equilaw")
-            experiment = found.experiment_id if found else self.client.create_experiment("equilaw")
+            existing = self.client.get_experiment_by_name("equilaw")
+            experiment = existing.experiment_id if existing else self.client.create_experiment("equilaw")
         for old in self.client.search_runs([experiment], f"tags.`{self.TAG}` = '{run_id}'"):
             self.client.delete_run(old.info.run_id)
         self.run = self.client.create_run(experiment, run_name=run_id, tags={self.TAG: run_id}).info.run_id
@@ -81,12 +81,12 @@ class MLflow:
             self.client.log_param(self.run, name, value)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """See `Tracker`."""
+        """Record numbers; see `Tracker`."""
         now = int(1000 * time.time())
         self.client.log_batch(self.run, metrics=[self.metric(name, v, now, step) for name, v in values.items()])
 
     def close(self, done: bool) -> None:
-        """See `Tracker`."""
+        """Close; see `Tracker`."""
         self.client.set_terminated(self.run, status="FINISHED" if done else "KILLED")
 
 
@@ -112,27 +112,27 @@ class WandB:
         )
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """See `Tracker`."""
+        """Record numbers; see `Tracker`."""
         self.run.log(dict(values), step=step)
 
     def close(self, done: bool) -> None:
-        """See `Tracker`."""
+        """Close; see `Tracker`."""
         self.run.finish(exit_code=0 if done else 1)
 
 
 TRACKERS: Mapping[str, Callable[[Path, str, Mapping[str, Any]], Tracker]] = {
     "tensorboard": TensorBoard, "mlflow": MLflow, "wandb": WandB
 }  # fmt: skip
-"""By name, which is also that of the library and of the extra that installs it."""
+"""Trackers by name, which is also that of the library and of the extra that installs it."""
 
 
 def check(config: RunConfig) -> None:
-    """Raises `InputError` where a tracker is asked for whose library is not installed."""
+    """Raise `InputError` if the library of the configured tracker is not installed."""
     name = None if config.training is None else config.training.tracker
     if name is None or name in sys.modules:
         return
-    found = importlib.util.find_spec(name)
-    if found is None or found.origin is None:  # without an origin it is a folder of that name
+    library = importlib.util.find_spec(name)
+    if library is None or library.origin is None:  # without an origin it is a folder of that name
         raise InputError(
             f"training.tracker={name}: its library is not installed; "
             f"accepted: null, or first pip install --editable '.[{name}]'"
@@ -140,11 +140,11 @@ def check(config: RunConfig) -> None:
 
 
 class Tracking:
-    """The trackers of a pack's runs. Whatever fails in one ends that tracker alone, with one warning."""
+    """The trackers of a pack's runs. A failure of one ends that tracker alone, with one warning."""
 
     def __init__(self) -> None:
         self._open: dict[str, Tracker | None] = {}
-        self._clock: dict[str, int] = {}
+        self._steps_done: dict[str, int] = {}
         self._warned = False
 
     def __enter__(self) -> Tracking:
@@ -155,20 +155,20 @@ class Tracking:
             self._close(run_id, done=False)
 
     def follow(self, name: str | None, run: Run, records: Sequence[Mapping[str, Any]]) -> None:
-        """Hand on what is new among all `records` of a run's history so far, to tracker `name` (null: to none)."""
+        """Pass the new ones of all `records` of a run's history so far to tracker `name` (None: to none)."""
         if name is None:
             return
         if run.id not in self._open:
             self._open[run.id] = None
             self._guard(run.id, lambda: self._start(name, run))
         for record in records:
-            # a run that went back to a checkpoint comes by the same numbers again
-            if record["clock"] > self._clock.get(run.id, -1):
-                self._clock[run.id] = record["clock"]
+            # a run that went back to a checkpoint makes the same records again
+            if record["clock"] > self._steps_done.get(run.id, -1):
+                self._steps_done[run.id] = record["clock"]
                 self._log(run.id, {k: v for k, v in record.items() if k not in ("clock", "total")})
 
     def end(self, run_id: str, errors: Mapping[str, float]) -> None:
-        """A run came to its end with these errors."""
+        """Record the test errors of a finished run and close its tracker."""
         self._log(run_id, errors)
         self._close(run_id, done=True)
 
@@ -181,7 +181,7 @@ class Tracking:
         tracker = self._open.get(run_id)
         finite = {k: float(v) for k, v in values.items() if isinstance(v, (int, float)) and math.isfinite(v)}
         if tracker is not None and finite:
-            self._guard(run_id, lambda: tracker.log(self._clock.get(run_id, 0), finite))
+            self._guard(run_id, lambda: tracker.log(self._steps_done.get(run_id, 0), finite))
 
     def _close(self, run_id: str, done: bool) -> None:
         tracker = self._open.get(run_id)
@@ -192,7 +192,7 @@ class Tracking:
     def _guard(self, run_id: str, action: Callable[[], None]) -> None:
         try:
             action()
-        except Exception as error:  # a library's own, of any kind: no reason to fail a run
+        except Exception as error:  # a library's error, of any kind, must not fail a run
             self._open[run_id] = None
             if not self._warned:
                 self._warned = True
@@ -201,7 +201,7 @@ class Tracking:
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"data": {"seed": 0}}` → `{"data.seed": 0}`."""
+    """Flatten a configuration: `{"data": {"seed": 0}}` → `{"data.seed": 0}`."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}

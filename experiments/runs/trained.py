@@ -1,7 +1,7 @@
-"""A finished run's model, as its directory holds it: energies and forces of any frames of the elements it knows.
+"""The trained model of a finished run: energies and forces of any frames of the elements it was trained on.
 
 `checkpoint/model.safetensors` holds the averaged weights of a network or the coefficients of a fit in closed form,
-and as its facts what else a prediction needs:
+and as its facts the other terms of a prediction:
 
     E = geometry + baseline(composition) + Σ_atoms per_atom[element],   F = −∂(geometry)/∂x
 """
@@ -27,9 +27,9 @@ from experiments.models.architectures import NetworkConfig
 from experiments.models.networks import network
 from experiments.regression.closed_form import ClosedForm, Geometry, Solution
 from experiments.regression.methods import closed_form
-from experiments.runs.converted import Converted
+from experiments.runs.converted import ConvertedNetwork
 from experiments.runs.store import WEIGHTS, Run
-from experiments.tasks.molecules import MoleculeTask, Prepared
+from experiments.tasks.molecules import MoleculeTask, PreparedData
 from experiments.tasks.predictions import Predictions
 from experiments.training import checkpoint
 from experiments.training.arithmetic import arithmetic
@@ -39,13 +39,13 @@ THIS_VERSION = "accepted: a run computed by this version, in a new store=DIR"
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A model that predicts.
+class TrainedModel:
+    """A trained model of energies and forces.
 
-    elements  `[s]` atomic numbers that it knows, ascending
+    elements  `[s]` atomic numbers that it was trained on, ascending
     baseline  energy of a composition (eV), from the training frames
     per_atom  `[s]` energy of an atom of each element on top of the baseline (eV)
-    bonded    whether its training frames listed who interacts with whom, whatever the cutoff (the star teacher)
+    bonded    whether its training frames listed the interacting pairs, whatever the cutoff (the star teacher)
     geometry  energies (eV) without baseline and per_atom, and forces (eV/Å)
     """
 
@@ -56,17 +56,17 @@ class Trained:
     geometry: Geometry
 
     def predict(self, frames: Frames) -> Predictions:
-        """Energies (eV) and forces (eV/Å).
+        """Predict energies (eV) and forces (eV/Å).
 
         Raises:
-            InputError: see `forces` and `constants`.
+            InputError: see `check` and `constants`.
         """
         self.check(frames)
-        found = self.geometry(frames)
-        return Predictions(found.energies + self.constants(frames.numbers), found.forces)
+        geometric = self.geometry(frames)
+        return Predictions(geometric.energies + self.constants(frames.numbers), geometric.forces)
 
     def constants(self, numbers: Ints) -> Floats:
-        """The part of the energies (eV) that composition explains, `[F]`, of atomic numbers `[F, N]` (0: padding).
+        """Return the energies (eV) that composition explains, `[F]`, of atomic numbers `[F, N]` (0: padding).
 
         Raises:
             InputError: the training frames do not determine the baseline of a composition.
@@ -74,10 +74,10 @@ class Trained:
         return np.asarray(self.baseline.predict(numbers) + composition(numbers, self.elements) @ self.per_atom)
 
     def check(self, frames: Frames) -> None:
-        """Raises `InputError` for elements that the model never saw, and for positions that are not finite."""
-        strange = sorted({int(z) for z in np.unique(frames.numbers) if z > 0} - {int(z) for z in self.elements})
-        if strange:
-            named, known = (", ".join(chemical_symbols[int(z)] for z in some) for some in (strange, self.elements))
+        """Raise `InputError` for elements that the model was not trained on, and for positions that are not finite."""
+        unknown = sorted({int(z) for z in np.unique(frames.numbers) if z > 0} - {int(z) for z in self.elements})
+        if unknown:
+            named, known = (", ".join(chemical_symbols[int(z)] for z in some) for some in (unknown, self.elements))
             raise InputError(f"elements {named}: the model never saw them; accepted: {known}")
         if not np.isfinite(frames.positions).all():
             f, n = np.argwhere(~np.isfinite(frames.positions))[0, :2]
@@ -88,7 +88,7 @@ def save_network(
     path: Path,
     weights: Mapping[str, Tensor],
     elements: Sequence[int],
-    prepared: Prepared,
+    prepared: PreparedData,
     energy_offset: float,
     dataset: Dataset,
 ) -> None:
@@ -100,20 +100,20 @@ def save_network(
 
 
 def save_solution(path: Path, solution: Solution, elements: Sequence[int], dataset: Dataset) -> None:
-    """Write a model that solved itself."""
+    """Write the solution of a fit in closed form."""
     facts = _facts(elements, solution.baseline, solution.per_atom, dataset.pool.bonds is not None)
     checkpoint.save(path, checkpoint.Checkpoint(dict(solution.tensors), facts))
 
 
-def solved(model: ClosedForm, solution: Solution, elements: Sequence[int], dataset: Dataset) -> Trained:
-    """A model that solved itself, as it predicts."""
+def solved(model: ClosedForm, solution: Solution, elements: Sequence[int], dataset: Dataset) -> TrainedModel:
+    """Return the trained model of a fit in closed form."""
     bonded = dataset.pool.bonds is not None
     geometry = model.geometry(solution.tensors)
-    return Trained(np.array(elements, dtype=np.int64), solution.baseline, solution.per_atom, bonded, geometry)
+    return TrainedModel(np.array(elements, dtype=np.int64), solution.baseline, solution.per_atom, bonded, geometry)
 
 
-def save_converted(directory: Path, network: Converted) -> None:
-    """Write another package's network as a run's directory has its own."""
+def save_converted(directory: Path, network: ConvertedNetwork) -> None:
+    """Write another package's network into `directory` in the form of a finished run's."""
     elements = np.array(network.elements, dtype=np.int64)
     bare = Baseline(elements, np.zeros(len(elements)))
     facts = {**_facts(network.elements, bare, network.per_atom, False), "scale": network.scale}
@@ -122,11 +122,11 @@ def save_converted(directory: Path, network: Converted) -> None:
     checkpoint.save(directory / "checkpoint" / WEIGHTS, checkpoint.Checkpoint(weights, facts))
 
 
-def load(run: Run, device: torch.device) -> Trained:
-    """The model of a finished run, in the precision it was trained in (closed form: float64, on the CPU).
+def load(run: Run, device: torch.device) -> TrainedModel:
+    """Load the model of a finished run, in the precision it was trained in (closed form: float64, on the CPU).
 
     Raises:
-        InputError: no such run, not done, without a whole model, or one of other examples than frames.
+        InputError: no such run, not done, without an undamaged model, or trained on other examples than frames.
     """
     stored = stored_of(run)
     if "n_classes" in stored.facts:
@@ -148,14 +148,16 @@ def load(run: Run, device: torch.device) -> Trained:
             assert isinstance(config.model, NetworkConfig)
             precision, tf32 = config.training.precision, config.training.tf32
             geometry = _network(config.model, precision, tf32, elements, stored, device)
-    return Trained(elements, _baseline(facts["baseline"]), np.array(facts["per_atom"]), bool(facts["bonded"]), geometry)
+    return TrainedModel(
+        elements, _baseline(facts["baseline"]), np.array(facts["per_atom"]), bool(facts["bonded"]), geometry
+    )
 
 
 def stored_of(run: Run) -> checkpoint.Checkpoint:
-    """What a finished run's directory holds of its model.
+    """Return the stored tensors and facts of a finished run's model.
 
     Raises:
-        InputError: no such run, not done, or without a whole model.
+        InputError: no such run, not done, or without an undamaged model.
     """
     converted = run.converted()
     if converted is None and not (run.path / "config.yaml").exists():
@@ -181,8 +183,8 @@ def _network(
     params = {name: value.to(device)[None] for name, value in stored.tensors.items()}
     dtype = getattr(torch, precision)
     bare = Baseline(elements, np.zeros(len(elements)))
-    # the neighbours' constant is among the weights; here it would be for training
-    prepared = Prepared(np.zeros(0, np.int64), bare, float(stored.facts["scale"]), inverse_neighbours=1.0)
+    # the number of neighbours is among the weights; this one serves training only
+    prepared = PreparedData(np.zeros(0, np.int64), bare, float(stored.facts["scale"]), inverse_neighbours=1.0)
 
     def geometry(frames: Frames) -> Predictions:
         none = frames.take(slice(0, 0))
@@ -194,7 +196,7 @@ def _network(
 
 
 def _facts(elements: Sequence[int], baseline: Baseline, per_atom: Floats, bonded: bool) -> dict[str, Any]:
-    """JSON keeps every digit of a float."""
+    """Return the terms that composition explains as JSON, which keeps every digit of a float."""
     return {
         "elements": [int(z) for z in elements],
         "baseline": {

@@ -1,8 +1,8 @@
-"""`python -m experiments.runs.tune --store DIR --name NAME`: the best learning rates of a sweep, by holdout errors
-alone.
+"""`python -m experiments.runs.tune --store DIR --name NAME`: the best learning rates of a sweep, by validation
+errors alone.
 
-For each problem, model and P the rate of the smallest holdout error, averaged over seeds; nothing is interpolated.
-Test errors are not read: a rate chosen by them would make the test error a training error. Torch-free.
+For each problem, model and P it chooses the rate with the smallest validation error, averaged over seeds, without
+interpolation. Test errors are not read: a rate chosen by them would make the test error a training error. Torch-free.
 """
 
 from __future__ import annotations
@@ -29,82 +29,85 @@ Seeds = tuple[int, int, int]
 
 
 @dataclass
-class Tried:
-    """A learning rate at one P."""
+class Trial:
+    """The runs with one learning rate at one P."""
 
     errors: dict[Seeds, float] = field(default_factory=dict)
-    """Holdout error of the finished runs."""
+    """Validation errors of the finished runs."""
     runs: dict[Seeds, str] = field(default_factory=dict)
+    """Ids of the finished runs."""
     failed: int = 0
-    """Runs that failed (their loss was not finite, most likely)."""
+    """Number of failed runs (most likely their loss was not finite)."""
 
     @property
     def mean(self) -> float:
-        """Holdout error over seeds."""
+        """Mean validation error over seeds."""
         return sum(self.errors.values()) / len(self.errors)
 
 
 @dataclass
 class Model:
-    """A model on a problem, with what was tried."""
+    """A model on a problem, with the trials of its learning rates."""
 
     dataset: str
     dataset_sha256: str
     data: dict[str, Any]
     model: dict[str, Any]
     training: dict[str, Any]
-    """Its identity without the learning rate."""
-    tried: dict[int, dict[float, Tried]] = field(default_factory=dict)
-    """By P and learning rate."""
+    """Identity of the training without the learning rate."""
+    trials: dict[int, dict[float, Trial]] = field(default_factory=dict)
+    """Trials by P and learning rate."""
     unit: str = ""
     metric: str = ""
     versions: set[str] = field(default_factory=set)
 
 
 def collect(store: RunStore, metric: str | None) -> list[Model]:
-    """Everything that a store has tried, by problem and model.
+    """Return the models of a store with all trials of their learning rates.
 
     Args:
-        metric: the holdout error to go by; None: the result's primary one.
+        store: the runs.
+        metric: the validation error to go by; None: the result's primary one.
 
     Raises:
-        InputError: no finished run has a holdout error; two kinds of training that one table cannot tell apart.
+        InputError: no finished run has a validation error; runs on two versions of a dataset; two kinds of training
+            that one table cannot tell apart.
     """
-    found: dict[str, Model] = {}
-    pending: list[RunConfig] = []
+    models: dict[str, Model] = {}
+    failed: list[RunConfig] = []
     for run in store.runs():
         config, result = parse(run.config()), run.result()
         if config.training is None:
             continue
         if result is None:
             if run.state() == "failed":
-                pending.append(config)
+                failed.append(config)
             continue
         chosen = metric or str(result.get("primary", "force_mae"))
-        error = holdout_error(result, chosen)
+        error = validation_error(result, chosen)
         if error is None:
             continue
-        known = found.setdefault(_key(config), _model(config, str(result["dataset"]), str(result["dataset_sha256"])))
-        if known.dataset_sha256 != result["dataset_sha256"]:
+        model = models.setdefault(_key(config), _model(config, str(result["dataset"]), str(result["dataset_sha256"])))
+        if model.dataset_sha256 != result["dataset_sha256"]:
             raise InputError(
-                f"{store.path}: runs on two versions of {known.dataset}; accepted: a store with one of them"
+                f"{store.path}: runs on two versions of {model.dataset}; accepted: a store with one of them"
             )
-        tried = known.tried.setdefault(config.P, {}).setdefault(config.training.learning_rate, Tried())
+        trial = model.trials.setdefault(config.P, {}).setdefault(config.training.learning_rate, Trial())
         seeds = (config.seed, config.subset_seed, config.init_seed)
-        tried.errors[seeds], tried.runs[seeds] = error, run.id
-        known.metric, known.unit = chosen, str(result["by_metric"][chosen]["unit"])
-        known.versions.add(str(result["code_version"]))
-    for config in pending:
-        if _key(config) in found and config.P in (known := found[_key(config)]).tried and config.training:
-            known.tried[config.P].setdefault(config.training.learning_rate, Tried()).failed += 1
-    if not found:
-        raise InputError(f"{store.path}: no finished run with a holdout error; accepted: the store of +sweep=tune")
-    _one_training_each(store, list(found.values()))
-    return list(found.values())
+        trial.errors[seeds], trial.runs[seeds] = error, run.id
+        model.metric, model.unit = chosen, str(result["by_metric"][chosen]["unit"])
+        model.versions.add(str(result["code_version"]))
+    for config in failed:
+        if _key(config) in models and config.P in (model := models[_key(config)]).trials and config.training:
+            model.trials[config.P].setdefault(config.training.learning_rate, Trial()).failed += 1
+    if not models:
+        raise InputError(f"{store.path}: no finished run with a validation error; accepted: the store of +sweep=tune")
+    _one_training_each(store, list(models.values()))
+    return list(models.values())
 
 
-def holdout_error(result: Mapping[str, Any], metric: str) -> float | None:
-    """A result's error on the diagnostic holdout, and nothing else of it.
+def validation_error(result: Mapping[str, Any], metric: str) -> float | None:
+    """Return a result's error on the validation set, the only error that is read from it.
 
     Raises:
         InputError: the task has no such metric.
@@ -122,37 +125,39 @@ def _model(config: RunConfig, dataset: str, sha256: str) -> Model:
 
 
 def _key(config: RunConfig) -> str:
-    made = _model(config, "", "")
-    return json.dumps([made.data, made.model, made.training], sort_keys=True)
+    model = _model(config, "", "")
+    return json.dumps([model.data, model.model, model.training], sort_keys=True)
 
 
 def _one_training_each(store: RunStore, models: Sequence[Model]) -> None:
-    """A table is asked by problem, model and part of the training; two entries for one question are no answer."""
-    seen: dict[str, Model] = {}
+    """Raise `InputError` if two models agree in all that selects an entry: problem, model, `relevant` training."""
+    by_entry: dict[str, Model] = {}
     for model in models:
-        question = json.dumps([model.data, model.model, rate_settings(model.training)], sort_keys=True)
-        if (other := seen.setdefault(question, model)) is not model:
+        entry = json.dumps([model.data, model.model, rate_settings(model.training)], sort_keys=True)
+        if (other := by_entry.setdefault(entry, model)) is not model:
             keys = [key for key in model.training if model.training[key] != other.training.get(key)]
-            said = ", ".join(f"training.{key} ({other.training.get(key)}, {model.training[key]})" for key in keys)
+            differences = ", ".join(
+                f"training.{key} ({other.training.get(key)}, {model.training[key]})" for key in keys
+            )
             raise InputError(
-                f"{store.path}: runs of {short_name(model.model)} on {model.dataset} differ in {said}; "
+                f"{store.path}: runs of {short_name(model.model)} on {model.dataset} differ in {differences}; "
                 "accepted: a store for each"
             )
 
 
 def choose(model: Model) -> tuple[list[dict[str, Any]], list[str]]:
-    """The best rate for each P with what it was chosen from, and warnings.
+    """Return the best rate for each P with the trials that it was chosen from, and warnings.
 
     A rate at which seeds are missing (failed, or not done yet) cannot be compared and is not chosen.
     """
     points, warnings = [], []
-    for P, rates in sorted(model.tried.items()):
+    for P, rates in sorted(model.trials.items()):
         where = f"{model.dataset}, {short_name(model.model)}, P={P}"
-        seeds = sorted({seed for tried in rates.values() for seed in tried.errors})
-        complete = {rate: tried for rate, tried in rates.items() if len(tried.errors) == len(seeds)}
+        seeds = sorted({seed for trial in rates.values() for seed in trial.errors})
+        complete = {rate: trial for rate, trial in rates.items() if len(trial.errors) == len(seeds)}
         for rate in sorted(rates.keys() - complete.keys()):
-            tried = rates[rate]
-            short = f"{len(tried.errors)} of {len(seeds)} seeds" + (f" ({tried.failed} failed)" if tried.failed else "")
+            trial = rates[rate]
+            short = f"{len(trial.errors)} of {len(seeds)} seeds" + (f" ({trial.failed} failed)" if trial.failed else "")
             warnings.append(f"{where}: learning rate {rate:g} has {short}; left out")
         if not complete:
             warnings.append(f"{where}: no learning rate has all {len(seeds)} seeds; left out")
@@ -164,31 +169,31 @@ def choose(model: Model) -> tuple[list[dict[str, Any]], list[str]]:
         elif at_end:
             side = "below" if best == min(rates) else "above"
             warnings.append(f"{where}: the best learning rate, {best:g}, is the end of the grid; try more {side} it")
-        holdout = [
+        validation = [
             {
                 "learning_rate": rate,
-                "mean": tried.mean if tried.errors else None,
-                "failed": tried.failed,
-                "runs": {tried.runs[seed]: tried.errors[seed] for seed in sorted(tried.errors)},
+                "mean": trial.mean if trial.errors else None,
+                "failed": trial.failed,
+                "runs": {trial.runs[seed]: trial.errors[seed] for seed in sorted(trial.errors)},
             }
-            for rate, tried in sorted(rates.items())
+            for rate, trial in sorted(rates.items())
         ]
         points.append(
-            {"P": P, "learning_rate": best, "at_end_of_grid": at_end, "seeds": len(seeds), "holdout": holdout}
+            {"P": P, "learning_rate": best, "at_end_of_grid": at_end, "seeds": len(seeds), "holdout": validation}
         )
     return points, warnings
 
 
 def table(store: RunStore, metric: str | None = None) -> tuple[dict[str, Any], list[str]]:
-    """The content of a tuned file, and warnings.
+    """Return the content of a tuned file, and warnings.
 
     Raises:
         InputError: nothing can be chosen from this store.
     """
     entries, warnings = [], []
     for model in sorted(collect(store, metric), key=lambda model: (model.dataset, short_name(model.model))):
-        points, said = choose(model)
-        warnings += said
+        points, warnings_of_model = choose(model)
+        warnings += warnings_of_model
         if points:
             own = {name: getattr(model, name) for name in ("dataset", "dataset_sha256", "data", "model", "training")}
             how = {"metric": model.metric, "unit": model.unit, "code_versions": sorted(model.versions)}
@@ -203,19 +208,19 @@ def write(content: Mapping[str, Any], path: Path) -> None:
     files.creatable(path.parent, "--out")
     path.parent.mkdir(parents=True, exist_ok=True)
     head = (
-        "# Learning rates chosen by holdout errors (the mean over seeds; test errors were not read), made by\n"
+        "# Learning rates chosen by validation errors (the mean over seeds; test errors were not read), made by\n"
         "# python -m experiments.runs.tune. A run takes the rate of the nearest P in log scale: training.tuned=NAME.\n"
-        "# The holdout's labels have then served to choose one number; P does not count them.\n"
+        "# The labels of the validation set have then served to choose one number; P does not count them.\n"
     )
     body = yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, width=120)
     files.write_bytes(path, (head + body).encode())
 
 
 def destination(name: str | None, out: str | None) -> Path:
-    """Where to write.
+    """Return the path of the file to write.
 
     Raises:
-        InputError: nowhere, or where `training.tuned` would not find it.
+        InputError: neither is given, or `training.tuned` would not find the file there.
     """
     if out is not None and not out.endswith(".yaml"):
         raise InputError(f"--out {out}: accepted: a path that ends in .yaml")
@@ -225,12 +230,12 @@ def destination(name: str | None, out: str | None) -> Path:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0: written, 2: bad input (one line says what)."""
+    """Run the command line; return exit code 0 (written) or 2 (bad input, told in one line)."""
     parser = argparse.ArgumentParser(prog="python -m experiments.runs.tune", description=__doc__.split("\n\n")[1])
     parser.add_argument("--store", type=Path, required=True, metavar="DIR", help="store of the runs of +sweep=tune")
     parser.add_argument("--name", metavar="NAME", help="training.tuned=NAME uses it; written to conf/tuned/NAME.yaml")
     parser.add_argument("--out", metavar="FILE.yaml", help="write there instead; training.tuned=FILE.yaml uses it")
-    parser.add_argument("--metric", metavar="METRIC", help="holdout error to go by (default: the primary one)")
+    parser.add_argument("--metric", metavar="METRIC", help="validation error to go by (default: the primary one)")
     return command.run(_tune, parser.parse_args(argv))
 
 
@@ -244,8 +249,8 @@ def _tune(arguments: argparse.Namespace) -> None:
         command.say(f"warning: {warning}")
     for entry in content["models"]:
         for point in entry["points"]:
-            best = next(tried for tried in point["holdout"] if tried["learning_rate"] == point["learning_rate"])
-            reached = f"holdout {entry['metric']} {1000 * best['mean']:.3f} m{entry['unit']}"
+            best = next(trial for trial in point["holdout"] if trial["learning_rate"] == point["learning_rate"])
+            reached = f"validation {entry['metric']} {1000 * best['mean']:.3f} m{entry['unit']}"
             what = f"{entry['dataset']}  {short_name(entry['model'])}  P={point['P']}"
             print(f"{what}  learning rate {point['learning_rate']:g}  ({reached}, {point['seeds']} seeds)")
     print(path)

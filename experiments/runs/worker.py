@@ -1,8 +1,8 @@
 """A worker process: packs of runs come in as lines of JSON, events go out as lines of JSON.
 
 `python -m experiments.runs.worker PARENT [DEVICE]` is started by a launcher, the process PARENT, one per core with
-one thread each or one per GPU; DEVICE (cpu or cuda) is what it computes on, whatever its runs ask for. It ends when its
-input ends, when it is told to by a signal (after writing checkpoints), and when its parent is gone. Events:
+one thread each or one per GPU. It computes on DEVICE (cpu or cuda), whichever its runs ask for. It ends when its
+input ends, at a signal (after writing checkpoints), and when its parent is gone. Events:
 
 - `ready`; `progress` and `ended` of a run; `finished` with a pack;
 - `alive` about once a second, from the loop of the work itself, and from a thread while it compiles, evaluates or
@@ -31,11 +31,11 @@ from experiments.training.lengthy import at_work
 
 BEAT_SECONDS = 1.0
 ONE_LINE = threading.Lock()
-"""Held while a line is written, for two threads write them."""
+"""Held while a line is written, for two threads write."""
 
 
 def say(event: Mapping[str, Any]) -> None:
-    """Write an event; a parent that is gone is no reason to fail a run."""
+    """Write an event to standard output; a parent that is gone does not make the run fail."""
     try:
         with ONE_LINE:
             sys.stdout.write(json.dumps(event) + "\n")
@@ -45,21 +45,22 @@ def say(event: Mapping[str, Any]) -> None:
 
 
 class Heartbeat:
-    """Whether to stop, as training asks after each leg; saying so that the work goes on."""
+    """The `stop` function of training, called after each chunk of updates; it also sends `alive` once a second."""
 
     def __init__(self, stop: Callable[[], bool]) -> None:
         self.stop = stop
-        self._said = time.monotonic()
+        self._sent = time.monotonic()
 
     def __call__(self) -> bool:
+        """Return whether to stop."""
         now = time.monotonic()
-        if now - self._said >= BEAT_SECONDS:
-            self._said = now
+        if now - self._sent >= BEAT_SECONDS:
+            self._sent = now
             say({"event": "alive"})
         return self.stop()
 
     def install(self) -> Heartbeat:
-        """From now on say it also during work that asks nothing for long (`experiments.training.lengthy`)."""
+        """Start a thread that sends `alive` during long uninterrupted work (`experiments.training.lengthy`)."""
         threading.Thread(target=self._beat, daemon=True).start()
         return self
 
@@ -72,7 +73,10 @@ class Heartbeat:
 
 
 def next_line(stop: Callable[[], bool]) -> str | None:
-    """The next pack, or None at the end of the input or when asked to stop (a plain read would sleep through it)."""
+    """Wait for the next pack; return None at the end of the input or when asked to stop.
+
+    A plain read would not notice the latter.
+    """
     while not stop():
         ready, _, _ = select.select([sys.stdin], [], [], 0.5)
         if ready:
@@ -81,14 +85,14 @@ def next_line(stop: Callable[[], bool]) -> str | None:
 
 
 def lost(reason: str, absent: bool) -> NoReturn:
-    """End the process, which has lost its device, at once: the end of a broken CUDA context may hang or crash."""
+    """Report that the device is lost and end the process at once: closing a broken CUDA context may hang or crash."""
     say({"event": "device", "reason": reason, "absent": absent})
     sys.stderr.flush()
     os._exit(1)
 
 
 def main() -> int:
-    """Work until there is no more; exit code 0, or 128 + the signal that stopped it."""
+    """Compute packs until the input ends; return the exit code: 0, 1 (disk), or 128 + the signal that stopped it."""
     die_with_parent(int(sys.argv[1]))
     stop = StopRequest().install()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")

@@ -1,7 +1,7 @@
-"""The tasks "which class" and "which number" of examples: loss, predictions, errors.
+"""Classification and regression of examples: loss, predictions, errors.
 
-Classes: the loss is the cross-entropy, errors are the share of wrong answers and the cross-entropy. Numbers: the loss
-is the mean square of what is left after the mean of the run's own training labels, in units of their deviation.
+Classes: the loss is the cross-entropy, the errors are the share of wrong answers and the cross-entropy. Numbers: the
+loss is the mean squared error of labels standardised by mean and deviation of the run's own training labels.
 """
 
 from __future__ import annotations
@@ -20,25 +20,30 @@ from experiments.core.arrays import Floats, Ints
 from experiments.data.examples import Examples, ExampleSet
 from experiments.data.turning import turned_copies
 from experiments.tasks.metrics import MetricValue
-from experiments.tasks.task import Evaluates, Tensors
+from experiments.tasks.task import Evaluator, Tensors
 
 EVALUATION_NUMBERS = {"cpu": 1 << 14, "cuda": 1 << 18}
-"""Numbers of inputs evaluated at once: bounds the memory of an evaluation; on a processor what its caches hold is 1.3
-to 2 times as fast (measured on the networks of images, voxels and jets)."""
+"""Numbers of inputs evaluated at once: bounds the memory of an evaluation. On a CPU it is what the caches hold, which
+is 1.3 to 2 times as fast (measured on the networks of images, voxels and jets)."""
 
 
 class Network(Protocol):
-    """What the task needs of a model (experiments/models)."""
+    """The part of a model (experiments/models) that the task calls."""
 
     def outputs(self, params: Tensors, inputs: Tensor) -> Tensor:
-        """Scores of classes or one number: `[p, B, …]` → `[p, B, o]`."""
+        """Return scores of classes or one number: `[p, B, …]` → `[p, B, o]`."""
         ...
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A run's training examples: `examples` `[P]` in the pool, `subset` `[P · copies]` in the augmented pool;
-    mean and deviation of their labels (0 and 1 for classes)."""
+class PreparedData:
+    """A run's training examples and the normalisation that follows from them alone.
+
+    examples  `[P]` indices into the pool
+    subset    `[P · copies]` indices into the pool with its rotated copies
+    mean      of the training labels; 0 for classes
+    scale     standard deviation of the training labels; 1 for classes
+    """
 
     examples: Ints
     subset: Ints
@@ -47,22 +52,24 @@ class Prepared:
 
     @property
     def constants(self) -> dict[str, float]:
-        """Nothing of a network follows from them."""
+        """Values for entries `constant.*` of the model's parameters: none."""
         return {}
 
 
 def units_of(dataset: ExampleSet) -> dict[str, str]:
-    """Metrics with their units."""
+    """Return the dataset's metrics with their units."""
     if dataset.n_classes is not None:
         return {"error_rate": "", "cross_entropy": "nat"}
     return {f"{dataset.quantity}_mae": dataset.unit, f"{dataset.quantity}_rmse": dataset.unit}
 
 
 def example_errors(predicted: Floats, examples: Examples, dataset: ExampleSet) -> pd.DataFrame:
-    """One row an example: 1 for a wrong class and the cross-entropy, or absolute and squared error.
+    """Return one row an example: 1 for a wrong class and the cross-entropy (nat), or absolute and squared error.
 
     Args:
         predicted: `[n, classes]` logarithms of probabilities, or `[n]` numbers.
+        examples: the n examples with their labels.
+        dataset: says which of the two, and names the quantity.
     """
     rows: dict[str, Any] = {"frame": np.arange(len(examples))}
     if dataset.n_classes is not None:
@@ -70,28 +77,35 @@ def example_errors(predicted: Floats, examples: Examples, dataset: ExampleSet) -
         rows["error_rate"] = (predicted.argmax(1) != labels).astype(np.float64)
         rows["cross_entropy"] = -predicted[np.arange(len(labels)), labels]
     else:
-        left = predicted - examples.labels
-        rows[f"{dataset.quantity}_mae"] = np.abs(left)
-        rows[f"{dataset.quantity}_mse"] = left**2
+        residuals = predicted - examples.labels
+        rows[f"{dataset.quantity}_mae"] = np.abs(residuals)
+        rows[f"{dataset.quantity}_mse"] = residuals**2
     return pd.DataFrame(rows)
 
 
 def metrics_of(errors: pd.DataFrame, dataset: ExampleSet) -> dict[str, MetricValue]:
-    """The metrics of `units_of` with the standard errors that the number of examples gives them."""
-    found = {}
+    """Return the metrics of `units_of` from errors by example, with standard errors over the examples.
+
+    The standard error of a root mean square follows from that of the mean square by the delta method,
+    sem(√m) = sem(m)/(2√m).
+    """
+    metrics = {}
     for name in units_of(dataset):
         column, root = (name.replace("_rmse", "_mse"), True) if name.endswith("_rmse") else (name, False)
         values = errors[column].to_numpy(np.float64)
         mean = float(values.mean())
         sem = float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
         value = math.sqrt(mean) if root else mean
-        found[name] = MetricValue(value, sem / (2 * value) if root and value > 0 else sem)
-    return found
+        metrics[name] = MetricValue(value, sem / (2 * value) if root and value > 0 else sem)
+    return metrics
 
 
-def ignorant(train: Examples, examples: Examples, dataset: ExampleSet) -> Floats:
-    """Predictions for `examples` of what sees labels alone: their mean, or the frequencies of the classes (one added
-    to every count, so that a class which `train` lacks is not impossible)."""
+def constant_baseline(train: Examples, examples: Examples, dataset: ExampleSet) -> Floats:
+    """Predict the same for all `examples`, from the labels of `train` alone: the input-independent baseline.
+
+    It predicts the labels' mean, `[n]`, or the logarithms of the classes' frequencies, `[n, classes]`, with one added
+    to every count (Laplace's rule), so that a class that `train` lacks is not impossible.
+    """
     if dataset.n_classes is None:
         return np.full(len(examples), float(train.labels.mean()))
     counts = np.bincount(train.labels.astype(np.int64), minlength=dataset.n_classes) + 1.0
@@ -99,10 +113,10 @@ def ignorant(train: Examples, examples: Examples, dataset: ExampleSet) -> Floats
 
 
 class ExampleTask:
-    """Classes or numbers of the examples of one dataset.
+    """Classification or regression of the examples of one dataset.
 
     Args:
-        copies: what training sees in place of an image: itself and so many less one turned copies.
+        copies: versions of every training example that training sees: itself and `copies` − 1 rotated ones.
     """
 
     def __init__(self, dataset: ExampleSet, copies: int, dtype: torch.dtype, device: torch.device) -> None:
@@ -111,28 +125,28 @@ class ExampleTask:
         self.device = device
         self.copies = copies
         self.traced: dict[Any, Any] = {}
-        self.pool = self._resident(turned_copies(dataset.pool.inputs, copies))
-        self.holdout, self.test = self._resident(dataset.holdout.inputs), self._resident(dataset.test.inputs)
+        self.pool = self._on_device(turned_copies(dataset.pool.inputs, copies))
+        self.validation, self.test = self._on_device(dataset.holdout.inputs), self._on_device(dataset.test.inputs)
 
-    def _resident(self, inputs: np.ndarray[Any, Any]) -> Tensor:
+    def _on_device(self, inputs: np.ndarray[Any, Any]) -> Tensor:
         return torch.as_tensor(inputs, dtype=self.dtype, device=self.device)
 
     @property
     def inputs(self) -> Tensors:
-        """The pool, every example followed by its copies."""
+        """The pool `[F, ...]`, every example followed by its rotated copies."""
         return {"inputs": self.pool}
 
-    def prepare(self, subset: Ints) -> Prepared:
-        """What a run derives from its own training examples, and from no others."""
+    def prepare(self, subset: Ints) -> PreparedData:
+        """Return what a run derives from its own training examples (indices `[P]` into the pool) and no others."""
         labels = self.dataset.pool.labels[subset]
         mean, scale = 0.0, 1.0
         if self.dataset.n_classes is None:
             mean, scale = float(labels.mean()), float(labels.std()) or 1.0
-        seen = (subset[:, None] * self.copies + np.arange(self.copies)).ravel()
-        return Prepared(subset, seen, mean, scale)
+        with_copies = (subset[:, None] * self.copies + np.arange(self.copies)).ravel()
+        return PreparedData(subset, with_copies, mean, scale)
 
-    def targets(self, runs: Sequence[Prepared], weights: Sequence[tuple[float, float]]) -> Tensors:
-        """Labels `[p, F]` of the augmented pool, given on each run's own subset (zero elsewhere)."""
+    def targets(self, runs: Sequence[PreparedData], weights: Sequence[tuple[float, float]]) -> Tensors:
+        """Return the normalised labels `[p, F]` of the pool with its copies; zero outside each run's own subset."""
         classes = self.dataset.n_classes is not None
         labels = np.zeros((len(runs), len(self.pool)), np.int64 if classes else np.float64)
         for row, run in zip(labels, runs, strict=True):
@@ -149,36 +163,42 @@ class ExampleTask:
         picked: Tensor,
         terms: tuple[bool, bool],
     ) -> Tensor:
-        """Mean over the batch `picked` `[p, B]` of every run, `[p]`; it has one term only."""
-        found = model.outputs(params, inputs["inputs"][picked])  # [p, B, o]
-        wanted = targets["labels"].gather(1, picked)
+        """Return the loss of every run `[p]`, its mean over the batch `picked` `[p, B]`; it has one term only."""
+        outputs = model.outputs(params, inputs["inputs"][picked])  # [p, B, o]
+        labels = targets["labels"].gather(1, picked)
         if self.dataset.n_classes is None:
-            return ((found[..., 0] - wanted) ** 2).mean(1)
-        return -found.log_softmax(-1).gather(2, wanted[..., None])[..., 0].mean(1)
+            return ((outputs[..., 0] - labels) ** 2).mean(1)
+        return -outputs.log_softmax(-1).gather(2, labels[..., None])[..., 0].mean(1)
 
-    def evaluator(self, model: Network, terms: tuple[bool, bool]) -> Evaluates:
-        """How runs are judged."""
-        return _Evaluator(self, model)
+    def evaluator(self, model: Network, terms: tuple[bool, bool]) -> Evaluator:
+        """Return the evaluator of runs with this model."""
+        return _ExampleEvaluator(self, model)
 
-    def predict(self, model: Network, weights: Tensors, prepared: Prepared, inputs: Tensor) -> Floats:
-        """Logarithms of probabilities `[n, classes]` or numbers `[n]` (in the labels' unit) from one run's weights
-        (without a pack axis)."""
+    def predict(self, model: Network, weights: Tensors, prepared: PreparedData, inputs: Tensor) -> Floats:
+        """Predict logarithms of probabilities `[n, classes]` or numbers `[n]` (in the labels' unit).
+
+        Args:
+            model: the network.
+            weights: of one run, without a pack axis.
+            prepared: of the same run.
+            inputs: `[n, ...]`.
+        """
         params = {name: value[None] for name, value in weights.items()}
         chunk = max(1, EVALUATION_NUMBERS[self.device.type] // max(1, inputs[0].numel()))
         with torch.no_grad():
-            found = torch.cat([model.outputs(params, part[None])[0] for part in torch.split(inputs, chunk)]).double()
+            outputs = torch.cat([model.outputs(params, part[None])[0] for part in torch.split(inputs, chunk)]).double()
         if self.dataset.n_classes is not None:
-            return np.asarray(found.log_softmax(-1).cpu().numpy())
-        return np.asarray(prepared.mean + prepared.scale * found[:, 0].cpu().numpy())
+            return np.asarray(outputs.log_softmax(-1).cpu().numpy())
+        return np.asarray(prepared.mean + prepared.scale * outputs[:, 0].cpu().numpy())
 
 
-class _Evaluator:
+class _ExampleEvaluator:
     def __init__(self, task: ExampleTask, model: Network) -> None:
         self.task = task
         self.model = model
 
-    def full(self, weights: Mapping[str, Tensor], prepared: Prepared) -> Any:
-        """Errors on all test examples and on the run's training examples (themselves, not their copies)."""
+    def full(self, weights: Mapping[str, Tensor], prepared: PreparedData) -> Any:
+        """Evaluate on all test examples and on the run's training examples (themselves, not their copies)."""
         from experiments.tasks.evaluation import Evaluation
 
         task, dataset = self.task, self.task.dataset
@@ -187,13 +207,13 @@ class _Evaluator:
         train = self._errors(weights, prepared, own, dataset.pool.take(prepared.examples))
         return Evaluation(metrics_of(test, dataset), metrics_of(train, dataset), test)
 
-    def glance(self, weights: Mapping[str, Tensor], prepared: Prepared) -> dict[str, float]:
-        """Errors on the holdout, for history and progress."""
+    def validation(self, weights: Mapping[str, Tensor], prepared: PreparedData) -> dict[str, float]:
+        """Return errors on the validation set as `holdout_<metric>`; nothing if the set is empty."""
         dataset = self.task.dataset
         if len(dataset.holdout) == 0:
             return {}
-        errors = metrics_of(self._errors(weights, prepared, self.task.holdout, dataset.holdout), dataset)
+        errors = metrics_of(self._errors(weights, prepared, self.task.validation, dataset.holdout), dataset)
         return {f"holdout_{name}": error.value for name, error in errors.items()}
 
-    def _errors(self, weights: Tensors, prepared: Prepared, inputs: Tensor, examples: Examples) -> pd.DataFrame:
+    def _errors(self, weights: Tensors, prepared: PreparedData, inputs: Tensor, examples: Examples) -> pd.DataFrame:
         return example_errors(self.task.predict(self.model, weights, prepared, inputs), examples, self.task.dataset)

@@ -1,4 +1,4 @@
-"""A run's errors on its test and training frames: the record, and how it is made from predictions."""
+"""A run's errors on its test and training frames."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ from experiments.tasks.predictions import Predictions
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Errors of one set of weights by metric; `frames` holds those of every test frame (null after a resume), and
-    `energy_offset` (eV an atom) is the constant that energies were given (see `Evaluator`)."""
+    """Errors of one set of weights.
+
+    test, train    by metric
+    frames         of every test frame; None after a resume
+    energy_offset  constant that was added to the energies (eV an atom); see `MoleculeEvaluator`
+    """
 
     test: dict[str, MetricValue]
     train: dict[str, MetricValue]
@@ -23,7 +27,7 @@ class Evaluation:
     energy_offset: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """The errors alone."""
+        """Return the errors by metric, without those of single frames."""
         return {
             split: {name: asdict(value) for name, value in errors.items()}
             for split, errors in (("test", self.test), ("train", self.train))
@@ -31,12 +35,12 @@ class Evaluation:
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Evaluation:
-        """Inverse of `to_json`."""
+        """Read what `to_json` returned."""
         test, train = ({k: MetricValue(**v) for k, v in content[split].items()} for split in ("test", "train"))
         return Evaluation(test, train)
 
 
 def evaluation(test: Predictions, train: Predictions, task_test: Any, task_train: Any) -> Evaluation:
-    """From predictions on test and training frames."""
+    """Return the errors of predictions on the frames `task_test` and `task_train`."""
     frames = frame_errors(test, task_test)
     return Evaluation(metrics_of(frames), metrics_of(frame_errors(train, task_train)), frames)

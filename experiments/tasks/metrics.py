@@ -25,8 +25,11 @@ class MetricValue:
 
 
 def frame_errors(predicted: Predictions, frames: Frames) -> pd.DataFrame:
-    """One row a frame: mean absolute and mean squared error of a force component (eV/Å, eV²/Å²) and of the
-    energy per atom (eV, eV²). Without known forces the columns of force errors are missing."""
+    """Return one row a frame: mean absolute and mean squared errors.
+
+    They are those of a force component (eV/Å, eV²/Å²) and of the energy per atom (eV, eV²). If the forces are not known
+    the columns of force errors are missing.
+    """
     atoms = (frames.numbers > 0).sum(1)
     real = (frames.numbers > 0)[..., None]
     force = np.where(real, predicted.forces - frames.forces, 0.0)
@@ -44,10 +47,10 @@ def frame_errors(predicted: Predictions, frames: Frames) -> pd.DataFrame:
 
 
 def metrics_of(errors: pd.DataFrame) -> dict[str, MetricValue]:
-    """The metrics of `UNITS` from per-frame errors; force components of all frames weigh the same.
+    """Return the metrics of `UNITS` from per-frame errors; force components of all frames weigh the same.
 
     Frames are the unit of the standard error, for forces within a frame are correlated; that of a root mean
-    square follows from that of the mean square by the delta method, sem(√m) = sem(m)/(2√m). Where forces are not
+    square follows from that of the mean square by the delta method, sem(√m) = sem(m)/(2√m). If forces are not
     known there are no metrics of forces.
     """
     atoms = errors["atoms"].to_numpy(np.float64)

@@ -1,7 +1,7 @@
-"""The task "energies and forces of molecules": what a frame is to a model, the loss, and predictions in eV.
+"""Energies and forces of molecules: input graphs, loss, predictions in eV and eV/Å, evaluation.
 
-A model sees a normalised problem: E = scale·Σ_i e_i + baseline(composition), F = scale·f, where scale is the force
-RMS of the run's own training frames (so that the loss is in its units) and the baseline is fitted to them too.
+A model sees a normalised problem: E = scale·Σ_i e_i + baseline(composition), F = scale·f. The scale is the force RMS of
+the run's own training frames (so the loss is in its units), and the baseline is fitted to them too.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from experiments.nn.graph import Graph, pair_forces
 from experiments.tasks.evaluation import Evaluation, evaluation
 from experiments.tasks.metrics import frame_errors, metrics_of
 from experiments.tasks.predictions import Predictions
-from experiments.tasks.task import Evaluates, Tensors
+from experiments.tasks.task import Evaluator, Tensors
 
 EVALUATION_SLOTS = 32768
 """Neighbour slots evaluated at once: bounds the memory of an evaluation."""
 
 
 class Network(Protocol):
-    """What the task needs of a model (experiments/models)."""
+    """The part of a model (experiments/models) that the task calls."""
 
     def energies(self, params: Tensors, graph: Graph) -> Tensor:
-        """Normalised atomic energies `[p, n]`."""
+        """Return normalised atomic energies `[p, n]`."""
         ...
 
 
 @dataclass(frozen=True)
-class Resident:
+class DeviceFrames:
     """Frames of one split as tensors on the device, ready to be picked by index.
 
     vectors `[F, N, K, 3]`, index/reverse/mask `[F, N, K]`, species and atoms `[F, N]`: see `Graph`, but
@@ -54,9 +54,14 @@ class Resident:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A run's training frames (indices into the pool) and what follows from them alone: the energy baseline,
-    the force RMS `scale` in eV/Å, and one over the mean number of neighbours."""
+class PreparedData:
+    """A run's training frames and the normalisation that follows from them alone.
+
+    subset              `[P]` indices into the pool
+    baseline            of the energies (eV)
+    scale               RMS of the force components (eV/Å)
+    inverse_neighbours  one over the mean number of neighbours of an atom
+    """
 
     subset: Ints
     baseline: Baseline
@@ -65,7 +70,7 @@ class Prepared:
 
     @property
     def constants(self) -> dict[str, float]:
-        """Values for the model's entries that are not trained."""
+        """Values for entries `constant.*` of the model's parameters."""
         return {"constant.inverse_neighbours": self.inverse_neighbours}
 
 
@@ -80,18 +85,26 @@ class MoleculeTask:
         device: torch.device,
         elements: Sequence[int] | None = None,
     ) -> None:
-        """`elements` are the ascending atomic numbers of a trained model; None: those of the dataset."""
+        """Put the dataset's frames on the device.
+
+        Args:
+            dataset: pool, validation and test frames.
+            cutoff: of the neighbours (Å).
+            dtype: precision of all real tensors.
+            device: device of all tensors.
+            elements: ascending atomic numbers of a trained model; None: those of the dataset.
+        """
         self.dataset = dataset
         self.cutoff = cutoff
         self.dtype = dtype
         self.device = device
         splits = (dataset.pool, dataset.holdout, dataset.test)
         self.elements = dataset.elements() if elements is None else list(elements)
-        self.pool, self.holdout, self.test = (self._resident(frames) for frames in splits)
+        self.pool, self.validation, self.test = (self._on_device(frames) for frames in splits)
         self.traced: dict[Any, Any] = {}
 
-    def _resident(self, frames: Frames) -> Resident:
-        found = shared_neighbours(frames, self.cutoff)
+    def _on_device(self, frames: Frames) -> DeviceFrames:
+        neighbours = shared_neighbours(frames, self.cutoff)
         species = np.searchsorted(np.asarray(self.elements), np.maximum(frames.numbers, self.elements[0]))
 
         def real(array: np.ndarray) -> Tensor:
@@ -102,20 +115,20 @@ class MoleculeTask:
             return torch.as_tensor(array, dtype=torch.int64, device=self.device)
 
         tensors = {
-            "vectors": real(found.vectors),
-            "mask": real(found.mask),
-            "index": whole(found.index),
-            "reverse": whole(found.reverse),
+            "vectors": real(neighbours.vectors),
+            "mask": real(neighbours.mask),
+            "index": whole(neighbours.index),
+            "reverse": whole(neighbours.reverse),
             "species": whole(species),
             "atoms": real(frames.numbers > 0),
             "forces": real(frames.forces),
         }
-        return Resident(tensors, frames)
+        return DeviceFrames(tensors, frames)
 
-    def prepare(self, subset: Ints) -> Prepared:
-        """What a run derives from its own training frames, and from no others.
+    def prepare(self, subset: Ints) -> PreparedData:
+        """Return what a run derives from its own training frames (indices `[P]` into the pool) and no others.
 
-        Where all forces vanish or none are known, the standard deviation of the energy per Å takes their RMS's place.
+        If all forces vanish or none are known, the standard deviation of the energy per Å replaces their RMS.
 
         Raises:
             InputError: these frames do not determine the energy baseline of the test frames.
@@ -124,26 +137,28 @@ class MoleculeTask:
         real = frames.numbers > 0
         baseline = fit_baseline(frames.numbers, frames.energies, self.dataset.isolated_energies)
         for others in (self.dataset.holdout, self.dataset.test):
-            baseline.predict(others.numbers)  # what it does not determine is to be known before training
+            baseline.predict(others.numbers)  # raises before training rather than after it
         scale = float(np.sqrt((frames.forces[real] ** 2).mean())) if frames.has_forces else 0.0
         if scale == 0.0:
             scale = float(np.std(frames.energies - baseline.predict(frames.numbers))) or 1.0
         edges = self.pool.tensors["mask"][torch.as_tensor(subset, device=self.device)].sum().item()
-        return Prepared(subset, baseline, scale, float(real.sum() / max(edges, 1.0)))
+        return PreparedData(subset, baseline, scale, float(real.sum() / max(edges, 1.0)))
 
     @property
     def inputs(self) -> Tensors:
-        """The pool's tensors."""
+        """The pool's tensors (`DeviceFrames`)."""
         return self.pool.tensors
 
-    def evaluator(self, model: Network, terms: tuple[bool, bool]) -> Evaluates:
-        """Energies get their best constant where training on forces alone leaves it undetermined."""
-        return Evaluator(self, model, energy_offset=not terms[0])
+    def evaluator(self, model: Network, terms: tuple[bool, bool]) -> Evaluator:
+        """Return the evaluator; it fits the energies' constant if training on forces alone leaves it undetermined."""
+        return MoleculeEvaluator(self, model, energy_offset=not terms[0])
 
-    def targets(self, runs: Sequence[Prepared], weights: Sequence[tuple[float, float]]) -> dict[str, Tensor]:
-        """Normalised labels of a pack: `energies` `[p, F]` over the pool, given on each run's own subset
-        (zero elsewhere), and `scale` `[p]`; with the weights of the loss's terms `[p, 2]`: of the energy per
-        atom and of the forces, both in units of the force RMS."""
+    def targets(self, runs: Sequence[PreparedData], weights: Sequence[tuple[float, float]]) -> dict[str, Tensor]:
+        """Return the normalised labels of a pack.
+
+        These are `energies` `[p, F]` over the pool (zero outside each run's own subset), `scale` `[p]` (eV/Å), and the
+        `weights` `[p, 2]` of the loss's terms, of the energy per atom and of the forces (both in units of the RMS).
+        """
         energies = np.zeros((len(runs), len(self.dataset.pool)))
         for row, run in zip(energies, runs, strict=True):
             frames = self.dataset.pool.take(run.subset)
@@ -164,18 +179,22 @@ class MoleculeTask:
         picked: Tensor,
         terms: tuple[bool, bool],
     ) -> Tensor:
-        """Loss of every run `[p]` on its batch `picked` `[p, B]` (indices into the pool).
+        """Return the loss of every run `[p]` on its batch, in units of the force RMS squared.
 
-        `resident` are the pool's tensors, `targets` those of `targets`; `terms` tells whether energies
-        and whether forces are trained on. `rotations` `[p, B, 3, 3]` among the targets turn the frames of the
-        batch, and their forces with them.
+        Args:
+            model: the network of all runs.
+            params: of all runs, `[p, ...]`.
+            targets: from `targets`; `rotations` `[p, B, 3, 3]` among them rotate the batch's frames and their forces.
+            resident: the pool's tensors, from `inputs`.
+            picked: `[p, B]` indices into the pool.
+            terms: whether energies and whether forces are trained on.
         """
         energy_weight, force_weight = targets["weights"].unbind(1)
         p, batch = picked.shape
         graph = pick_graph(resident, picked)
-        turns = targets.get("rotations")
-        if turns is not None:
-            graph = replace(graph, vectors=turned(graph.vectors, turns))
+        rotations = targets.get("rotations")
+        if rotations is not None:
+            graph = replace(graph, vectors=rotated(graph.vectors, rotations))
         if terms[1]:
             graph = differentiable(graph)
         atomic = model.energies(params, graph) * graph.atoms  # [p, B·N]
@@ -189,16 +208,24 @@ class MoleculeTask:
             (gradient,) = torch.autograd.grad(atomic.sum(), graph.vectors, create_graph=True)
             scale = targets["scale"].reshape(p, 1, 1)
             target_forces = resident["forces"][picked].reshape(p, -1, 3) / scale
-            if turns is not None:
-                target_forces = turned(target_forces, turns)
+            if rotations is not None:
+                target_forces = rotated(target_forces, rotations)
             error = (pair_forces(gradient, graph) - target_forces) * graph.atoms[..., None]
             loss = loss + force_weight * (error**2).sum((1, 2)) / (3 * graph.atoms.sum(1))
         return loss
 
     def predict(
-        self, model: Network, params: Tensors, runs: Sequence[Prepared], split: Resident, picked: Sequence[Ints]
+        self, model: Network, params: Tensors, runs: Sequence[PreparedData], split: DeviceFrames, picked: Sequence[Ints]
     ) -> list[Predictions]:
-        """Predictions of every run of a pack, run `i` on frames `picked[i]` of `split` (all of one length)."""
+        """Predict energies (eV) and forces (eV/Å) of every run of a pack.
+
+        Args:
+            model: the network of all runs.
+            params: of all runs, `[p, ...]`.
+            runs: the p runs.
+            split: the frames to choose from.
+            picked: run i predicts frames `picked[i]` of `split`; all of one length.
+        """
         raw = self._raw(model, params, split, np.stack(picked))
         return [
             Predictions(run.scale * energies + run.baseline.predict(split.frames.numbers[chosen]), run.scale * forces)
@@ -206,7 +233,7 @@ class MoleculeTask:
         ]
 
     def _raw(
-        self, model: Network, params: Tensors, split: Resident, picked: Ints
+        self, model: Network, params: Tensors, split: DeviceFrames, picked: Ints
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         p, frames = picked.shape
         chunk = max(1, EVALUATION_SLOTS // (p * split.slots))
@@ -217,17 +244,17 @@ class MoleculeTask:
             with torch.enable_grad():
                 atomic = model.energies(params, graph) * graph.atoms
                 (gradient,) = torch.autograd.grad(atomic.sum(), graph.vectors)
-            found = pair_forces(gradient, graph) * graph.atoms[..., None]
+            components = pair_forces(gradient, graph) * graph.atoms[..., None]
             count = index.shape[1]
             # Sums over atoms in float64: an energy is a small difference of large sums.
             energies.append(atomic.detach().double().reshape(p, count, -1).sum(-1).cpu().numpy())
-            forces.append(found.detach().double().reshape(p, count, -1, 3).cpu().numpy())
+            forces.append(components.detach().double().reshape(p, count, -1, 3).cpu().numpy())
         all_energies, all_forces = np.concatenate(energies, 1), np.concatenate(forces, 1)
         return [(all_energies[i], all_forces[i]) for i in range(p)]
 
 
 def pick_graph(tensors: Tensors, picked: Tensor) -> Graph:
-    """The graph of frames `picked` `[p, B]`: frames side by side, indices made global to the pack."""
+    """Build the graph of the frames `picked` `[p, B]`: frames side by side, with indices global to the pack."""
     p, batch = picked.shape
     atoms, slots = tensors["index"].shape[1:]
     place = torch.arange(p * batch, device=picked.device).reshape(p, batch, 1, 1)
@@ -241,24 +268,24 @@ def pick_graph(tensors: Tensors, picked: Tensor) -> Graph:
     )
 
 
-def turned(vectors: Tensor, rotations: Tensor) -> Tensor:
-    """Vectors `[p, B·N, ..., 3]` of B frames, each frame by its own rotation `[p, B, 3, 3]`."""
+def rotated(vectors: Tensor, rotations: Tensor) -> Tensor:
+    """Rotate the vectors `[p, B·N, ..., 3]` of B frames, each frame by its own rotation `[p, B, 3, 3]`."""
     p, batch = rotations.shape[:2]
     return (vectors.reshape(p, batch, -1, 3) @ rotations.transpose(2, 3)).reshape(vectors.shape)
 
 
 def differentiable(graph: Graph) -> Graph:
-    """The same graph with vectors that gradients can be taken with respect to."""
+    """Return the graph with vectors that gradients can be taken with respect to."""
     vectors = graph.vectors.detach().requires_grad_(True)
     return Graph(vectors, graph.senders, graph.reverse, graph.mask, graph.species, graph.atoms)
 
 
-class Evaluator:
+class MoleculeEvaluator:
     """Evaluates the averaged weights of single runs.
 
     Args:
-        energy_offset: give energies their best constant on the training frames (for training on forces alone,
-            which leaves it undetermined); part of the fit, and it uses training labels only.
+        energy_offset: add the constant energy per atom that fits the training frames best. It is part of the fit, for
+            training on forces alone leaves it undetermined, and uses training labels only.
     """
 
     def __init__(self, task: MoleculeTask, model: Network, energy_offset: bool) -> None:
@@ -266,8 +293,8 @@ class Evaluator:
         self.model = model
         self.energy_offset = energy_offset
 
-    def full(self, weights: Mapping[str, Tensor], prepared: Prepared) -> Evaluation:
-        """Errors on all test frames and on the run's training frames."""
+    def full(self, weights: Mapping[str, Tensor], prepared: PreparedData) -> Evaluation:
+        """Evaluate on all test frames and on the run's training frames."""
         task = self.task
         pool, test = task.dataset.pool.take(prepared.subset), task.dataset.test
         train_predictions = self._predict(weights, prepared, task.pool, prepared.subset)
@@ -280,16 +307,18 @@ class Evaluator:
             test_predictions = _shifted(test_predictions, offset * (test.numbers > 0).sum(1))
         return replace(evaluation(test_predictions, train_predictions, test, pool), energy_offset=offset)
 
-    def glance(self, weights: Mapping[str, Tensor], prepared: Prepared) -> dict[str, float]:
-        """Errors on the holdout, for history and progress."""
-        holdout = self.task.dataset.holdout
-        if len(holdout) == 0:
+    def validation(self, weights: Mapping[str, Tensor], prepared: PreparedData) -> dict[str, float]:
+        """Return errors on the validation set as `holdout_<metric>`; nothing if the set is empty."""
+        frames = self.task.dataset.holdout
+        if len(frames) == 0:
             return {}
-        found = self._predict(weights, prepared, self.task.holdout, np.arange(len(holdout)))
-        errors = metrics_of(frame_errors(found, holdout))
+        predictions = self._predict(weights, prepared, self.task.validation, np.arange(len(frames)))
+        errors = metrics_of(frame_errors(predictions, frames))
         return {f"holdout_{name}": errors[name].value for name in errors}
 
-    def _predict(self, weights: Mapping[str, Tensor], prepared: Prepared, split: Resident, picked: Ints) -> Predictions:
+    def _predict(
+        self, weights: Mapping[str, Tensor], prepared: PreparedData, split: DeviceFrames, picked: Ints
+    ) -> Predictions:
         params = {name: value[None] for name, value in weights.items()}
         return self.task.predict(self.model, params, [prepared], split, [picked])[0]
 

@@ -1,4 +1,4 @@
-"""What every way of fitting hands to the metrics: predicted energies and forces."""
+"""Predicted energies and forces, as every way of fitting hands them to the metrics."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What training needs to know of a kind of problem; molecules are the first, images and jets fit the same seam.
+"""The interface between training and a kind of problem (molecules; images, voxels, jets, …).
 
-A *frame* is one example. A task holds a pool, a holdout and test frames as tensors, and says what follows from a
-run's training frames, what the loss is on a batch, and what the errors are, in which units.
+A *frame* is one example. A task holds the pool, the validation set and the test frames as tensors. It prepares a run's
+training frames, computes the loss on a batch, and evaluates weights.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ Tensors = Mapping[str, Tensor]
 
 
 class Model(Protocol):
-    """A network whose parameters carry the pack axis first; what else it can do is between it and the task."""
+    """A network whose parameters carry the pack axis first; how it is called otherwise is up to the task."""
 
     def init(self, seed: int, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Parameters of one run, without a pack axis; names that begin with `constant.` are not trained."""
+        """Draw the parameters of one run, without a pack axis; names that begin with `constant.` are not trained."""
         ...
 
 
-class Prepared(Protocol):
-    """What a run derives from its own training frames, and from no others."""
+class PreparedData(Protocol):
+    """A run's training frames and the numbers derived from them, and from no others."""
 
     @property
     def subset(self) -> Ints:
@@ -42,15 +42,15 @@ class Prepared(Protocol):
         ...
 
 
-class Evaluates(Protocol):
+class Evaluator(Protocol):
     """Errors of one run's weights (by name, without a pack axis)."""
 
     def full(self, weights: Tensors, prepared: Any) -> Evaluation:
-        """On all test frames and on the run's training frames."""
+        """Evaluate on all test frames and on the run's training frames."""
         ...
 
-    def glance(self, weights: Tensors, prepared: Any) -> dict[str, float]:
-        """On the holdout: named numbers for history and progress."""
+    def validation(self, weights: Tensors, prepared: Any) -> dict[str, float]:
+        """Evaluate on the validation set: errors as `holdout_<metric>`, for history and progress."""
         ...
 
 
@@ -68,8 +68,10 @@ class Task(Protocol):
         ...
 
     def targets(self, runs: Sequence[Any], weights: Sequence[tuple[float, float]]) -> Tensors:
-        """Labels of a pack, normalised by each run's own training frames, and the weights of the loss's two terms;
-        all `[p, ...]`."""
+        """Return the labels of a pack, all `[p, ...]`, normalised by each run's own training frames.
+
+        The weights of the loss's two terms are among them.
+        """
         ...
 
     def loss(
@@ -81,10 +83,18 @@ class Task(Protocol):
         picked: Tensor,
         terms: tuple[bool, bool],
     ) -> Tensor:
-        """Loss of every run `[p]` on its batch `picked` `[p, B]`; traceable and twice differentiable.
-        `terms` tells which of the loss's two terms have a weight above zero."""
+        """Return the loss of every run `[p]` on its batch; traceable and twice differentiable.
+
+        Args:
+            model: the network of all runs.
+            params: of all runs, `[p, ...]`.
+            targets: from `targets`.
+            inputs: the pool, from `inputs`.
+            picked: `[p, B]` indices into the pool.
+            terms: which of the loss's two terms have a weight above zero.
+        """
         ...
 
-    def evaluator(self, model: Any, terms: tuple[bool, bool]) -> Evaluates:
-        """How runs trained on these terms of the loss are judged."""
+    def evaluator(self, model: Any, terms: tuple[bool, bool]) -> Evaluator:
+        """Return the evaluator of runs that are trained on these terms of the loss."""
         ...

@@ -1,0 +1,1 @@
+"""Training of neural networks: packs of runs, schedules, optimisers, checkpoints."""

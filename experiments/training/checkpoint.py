@@ -1,6 +1,6 @@
-"""A run's checkpoint: every tensor of its state and how far it came, whole or refused.
+"""A run's checkpoint: every tensor of its state and its progress; a damaged file is refused.
 
-safetensors (no pickle); a digest of everything lies in the header, so that a damaged file is told from a good one.
+The format is safetensors (no pickle), with a digest of the whole content in the header.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from experiments.core import files
 
 logger = logging.getLogger(__name__)
 KEPT = 2
-"""Checkpoints kept an attempt: the latest, and one before it in case the latest is damaged."""
+"""Checkpoints kept of an attempt: the latest, and the one before it in case the latest is damaged."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """`tensors` without a pack axis, and JSON `facts` (the clock among them)."""
+    """`tensors` without a pack axis, and JSON `facts` (the steps done among them, as `clock`)."""
 
     tensors: dict[str, Tensor]
     facts: dict[str, Any]
@@ -44,21 +44,25 @@ def _digest(tensors: Mapping[str, Tensor], facts: str) -> str:
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a whole checkpoint or none."""
+    """Write a checkpoint, whole or not at all.
+
+    Raises:
+        OSError: the disk is full, read-only or broken.
+    """
     tensors = {name: t.detach().cpu().contiguous() for name, t in checkpoint.tensors.items()}
     facts = json.dumps(checkpoint.facts)
     header = {"facts": facts, "digest": _digest(tensors, facts)}
     with files.whole(path) as temporary:
         try:
             save_file(tensors, temporary, metadata=header)
-        except SafetensorError as error:  # it wraps what the system said: a full disk is no fault of the run
-            if found := re.search(r"os error (\d+)", str(error)):
-                raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
+        except SafetensorError as error:  # it wraps the system's error: a full disk is no fault of the run
+            if match := re.search(r"os error (\d+)", str(error)):
+                raise OSError(int(match[1]), os.strerror(int(match[1]))) from error
             raise
 
 
 def load(path: Path) -> Checkpoint | None:
-    """The checkpoint, or None (with a warning) where the file is damaged."""
+    """Read a checkpoint; return None (with a warning) if the file is damaged."""
     try:
         with safe_open(path, framework="pt") as stored:
             header = stored.metadata() or {}
@@ -71,17 +75,17 @@ def load(path: Path) -> Checkpoint | None:
         return None
 
 
-def save_step(directory: Path, clock: int, checkpoint: Checkpoint) -> None:
-    """Write `step-<clock>.safetensors` and drop all but the last few of this attempt."""
-    save(directory / f"step-{clock:09d}.safetensors", checkpoint)
+def save_step(directory: Path, steps_done: int, checkpoint: Checkpoint) -> None:
+    """Write `step-<steps_done>.safetensors` and drop all but the last `KEPT` of this attempt."""
+    save(directory / f"step-{steps_done:09d}.safetensors", checkpoint)
     for old in sorted(directory.glob("step-*.safetensors"))[:-KEPT]:
         old.unlink(missing_ok=True)
 
 
 def latest(directories: Iterable[Path]) -> Checkpoint | None:
-    """The furthest good checkpoint of a run's attempts."""
-    found = sorted((p for d in directories for p in d.glob("step-*.safetensors")), key=lambda p: p.name, reverse=True)
-    for path in found:
+    """Return the furthest undamaged checkpoint of a run's attempts; None if there is none."""
+    paths = sorted((p for d in directories for p in d.glob("step-*.safetensors")), key=lambda p: p.name, reverse=True)
+    for path in paths:
         checkpoint = load(path)
         if checkpoint is not None:
             return checkpoint

@@ -1,7 +1,7 @@
-"""Errors that come from the device, told apart: its memory is too small for a pack, or it can no longer be used.
+"""Errors of the device, told apart: its memory is too small for a pack, or it can no longer be used.
 
-A compiler or a library wraps what the device said, so the causes of an error are looked at too. CUDA's errors other
-than out-of-memory are sticky as a rule: after one, every later call of the process fails, whichever run makes it.
+Compilers and libraries wrap the device's error, so the causes of an error are searched too. CUDA's errors other than
+out-of-memory are sticky as a rule: after one, every later call of the process fails, whichever run makes it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LOST = re.compile(
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and everything that it was raised from or while handling, each once."""
+    """Yield the error and every error that it was raised from or while handling, each once."""
     waiting: list[BaseException | None] = [error]
     seen: set[int] = set()
     while waiting:
@@ -39,7 +39,7 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether memory of the device (or of this machine) did not suffice, wherever that was found out."""
+    """Return whether the error says that the device (or this machine) ran out of memory."""
     return any(
         isinstance(one, (torch.OutOfMemoryError, MemoryError))
         or (isinstance(one, RuntimeError) and NO_MEMORY.search(str(one)) is not None)
@@ -48,7 +48,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def lost_device(error: BaseException, device: torch.device) -> str | None:
-    """Why `device` can no longer be used by this process, in one line; None if the error is the run's own."""
+    """Return in one line why this process can no longer use `device`; None if the error is the run's own."""
     if out_of_memory(error):
         return None
     for one in causes(error):
@@ -58,7 +58,7 @@ def lost_device(error: BaseException, device: torch.device) -> str | None:
 
 
 def unusable(device: torch.device) -> str | None:
-    """Why nothing can be computed on `device`, in one line, found by a try; None if it works."""
+    """Try to compute on `device`; return in one line why that fails, None if it works."""
     if device.type == "cpu":
         return None
     if device.type == "cuda" and not torch.cuda.is_available():
@@ -71,25 +71,25 @@ def unusable(device: torch.device) -> str | None:
 
 
 def first_line(error: BaseException) -> str:
-    """Type and message of an error in one line; what follows the first line of CUDA's messages is advice."""
+    """Return type and message of an error in one line; CUDA's messages go on with advice, which is left out."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
 
 
 def does_not_fit(error: BaseException, device: torch.device) -> str:
-    """One line for a run that does not fit into memory even by itself, with the bytes as far as they are known."""
+    """Return the message for a run that does not fit into memory even by itself, with the bytes as far as known."""
     text = " ".join(" ".join(str(one).split()) for one in causes(error))
     asked = re.search(r"[Tt]ried to allocate ([\d.]+ ?[KMGT]?i?B|\d+ bytes)", text)
-    wanted = f"{asked[1]} more were asked for" if asked else "how much more it wants is unknown"
+    shortfall = f"{asked[1]} more were asked for" if asked else "how much more it needs is unknown"
     total, where = _memory(device)
     return (
-        f"out of memory with this run alone: {wanted}, {where} has {total / GiB:.2f} GiB in all; "
+        f"out of memory with this run alone: {shortfall}, {where} has {total / GiB:.2f} GiB in all; "
         "accepted: a smaller training.batch_size or model.channels, or more memory"
     )
 
 
 def _memory(device: torch.device) -> tuple[int, str]:
-    """All memory of a device in bytes, and what to call it."""
+    """Return all memory of a device in bytes, and the device's name for a message."""
     if device.type == "cuda":
         facts = torch.cuda.get_device_properties(device)
         return facts.total_memory, facts.name

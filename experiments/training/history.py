@@ -1,4 +1,4 @@
-"""What a run looked like while it trained: JSON lines as it goes, Parquet at the end."""
+"""The history of a run's training, its losses and validation errors: JSON lines as it goes, Parquet at the end."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class History:
         files.write_bytes(self.directory / "history.jsonl", lines.encode())
 
     def restart(self) -> None:
-        """Drop what was recorded since the attempt began."""
+        """Drop all records of this attempt."""
         self._losses.clear()
         if self.records:
             self.resume([])
 
     def loss(self, losses: NDArray[np.floating[Any]]) -> None:
-        """Losses of the updates since the last record; their mean goes into the next."""
+        """Add the losses `[updates]` of updates since the last record; their mean goes into the next one."""
         self._losses += [float(value) for value in losses]
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Append a record."""
+        """Append a record, and with it the mean of the finite losses since the one before (None if there are none)."""
         finite = [value for value in self._losses if math.isfinite(value)]
         full = {**record, "loss": sum(finite) / len(finite) if finite else None}
         self._losses.clear()
@@ -49,6 +49,6 @@ class History:
             lines.write(json.dumps(full) + "\n")
 
     def to_parquet(self, path: Path) -> None:
-        """All records as a table."""
+        """Write all records as a table."""
         with files.whole(path) as temporary:
             pd.DataFrame(self.records).to_parquet(temporary)

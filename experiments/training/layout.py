@@ -26,23 +26,23 @@ class Block:
 
     @property
     def name(self) -> str:
-        """`16x32`."""
+        """Shape of its matrices, as in `16x32`."""
         return f"{self.rows}x{self.columns}"
 
     def of(self, flat: Tensor) -> Tensor:
-        """A view `[p, count, rows, columns]` of `[p, n]`."""
+        """Return the block's matrices `[p, count, rows, columns]` as a view of `flat` `[p, n]`."""
         size = self.count * self.rows * self.columns
         return flat[:, self.start : self.start + size].reshape(len(flat), self.count, self.rows, self.columns)
 
 
 class Layout:
-    """Where each parameter lies in the vector.
+    """The place of each parameter in the vector.
 
     The last two axes of a parameter are its matrix, axes before them (species, degrees) count matrices.
     """
 
     def __init__(self, shapes: Mapping[str, torch.Size]) -> None:
-        """`shapes` of one run's parameters, without the pack axis."""
+        """Place the parameters of one run with these `shapes`, without the pack axis."""
         self.shapes = {name: tuple(shapes[name]) for name in sorted(shapes, key=lambda n: (_matrix(shapes[n]), n))}
         self.places: dict[str, tuple[int, int]] = {}
         self.blocks: list[Block] = []
@@ -57,11 +57,11 @@ class Layout:
         self.size = start
 
     def flat(self, params: Mapping[str, Tensor]) -> Tensor:
-        """One vector `[p, n]` from `[p, ...]` each."""
+        """Join parameters `[p, ...]` by name into one vector `[p, n]`."""
         return torch.cat([params[name].reshape(len(params[name]), -1) for name in self.shapes], 1)
 
     def named(self, flat: Tensor) -> dict[str, Tensor]:
-        """Parameters `[p, ...]` as views of `[p, n]`."""
+        """Return the parameters `[p, ...]` by name as views of the vector `[p, n]`."""
         return {
             name: flat[:, slice(*self.places[name])].reshape(len(flat), *shape) for name, shape in self.shapes.items()
         }

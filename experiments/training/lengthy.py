@@ -1,8 +1,8 @@
-"""Work of one piece that may take long, and that a worker shows to be alive meanwhile (torch-free).
+"""Marks uninterrupted work that may take minutes or hours, during which a worker must still report that it is alive.
 
-Training asks after each leg whether to stop, which is where a worker says that it lives. While a shape is compiled,
-weights are evaluated or a fit is solved in closed form nothing asks for minutes or hours: such work is marked here, and
-a thread of the worker (`experiments.runs.worker.Heartbeat`) says it instead.
+Training asks after each chunk of updates whether to stop, and the worker's heartbeat is sent then. Nothing asks while a
+shape is compiled, weights are evaluated or a fit is solved in closed form: such work is marked here, and a thread of
+the worker (`experiments.runs.worker.Heartbeat`) sends the heartbeat instead. Torch-free.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 LONGEST_SECONDS = 7200.0
-"""After this long a piece of work no longer counts as alive, so that a compiler that hangs is found all the same. It is
+"""A piece of work that takes longer no longer counts as alive, so that a compiler that hangs is noticed. The limit is
 some twenty times the longest compilation known (six minutes, one shape on one core)."""
 
 _until = -math.inf
@@ -21,7 +21,10 @@ _until = -math.inf
 
 @contextmanager
 def lengthy() -> Iterator[None]:
-    """Inside (as `with lengthy():` or `@lengthy()`), the main thread is at one piece of work that may take long."""
+    """Mark the main thread as busy with one piece of work that may take long.
+
+    Used as a context manager or as a decorator.
+    """
     global _until
     before, _until = _until, time.monotonic() + LONGEST_SECONDS
     try:
@@ -31,5 +34,5 @@ def lengthy() -> Iterator[None]:
 
 
 def at_work() -> bool:
-    """Whether the main thread is inside `lengthy`, and has not been for longer than `LONGEST_SECONDS`."""
+    """Return whether the main thread is inside `lengthy`, and has been for at most `LONGEST_SECONDS`."""
     return time.monotonic() < _until

@@ -1,4 +1,4 @@
-"""How many runs train at a time: as many as the device's memory holds, by measurement."""
+"""The number of runs that train at a time: as many as the device's memory holds, by measurement."""
 
 from __future__ import annotations
 
@@ -35,11 +35,13 @@ def train_within_memory(
     Args:
         members: runs of equal shapes and operations.
         build: makes a pack of some of them; each starts from its latest checkpoint.
-        stop, report, ended: see `Pack.train`.
+        stop: see `Pack.train`.
+        report: see `Pack.train`.
+        ended: see `Pack.train`.
 
     Raises:
-        Interrupted: `stop()` turned true.
-        Exception: what `out_of_memory` recognises, where a run does not fit by itself.
+        Interrupted: `stop()` returned true.
+        Exception: an error that `out_of_memory` recognises, if a run does not fit by itself.
     """
     waiting = {member.name: member for member in members}
     size = fitting(build, members) if len(members) > 1 else 1
@@ -58,7 +60,7 @@ def train_within_memory(
 def _trained(
     group: Sequence[Member], build: Build, stop: Callable[[], bool], report: Report, ended: Callable[[Member], None]
 ) -> bool:
-    """Train a pack; False if a pack of two or more ran out of memory, when nothing of the try is held any more."""
+    """Train a pack; return False if a pack of two or more ran out of memory, after freeing all that the try held."""
     try:
         build(group).train(stop, report, ended)
     except Exception as error:
@@ -74,9 +76,9 @@ def _trained(
 def fitting(build: Build, members: Sequence[Member]) -> int:
     """Return the number of runs that memory holds at a time: a power of two, or all of them.
 
-    Measured on a GPU from the peak of one eager gradient of a pack of one and of a pack of two; a compiled one takes
-    less, and would take minutes to make. Elsewhere all fit: on a CPU the launcher makes packs of one, and whoever asks
-    for more has reasons.
+    On a GPU it is measured by the peak memory of one eager gradient, of a pack of one and of a pack of two; a compiled
+    gradient takes less memory, and minutes to make. On a CPU all are taken to fit: the launcher makes packs of one
+    there, and larger ones are the user's explicit choice.
     """
     try:
         device = build(members[:1]).task.device
@@ -95,13 +97,16 @@ def fitting(build: Build, members: Sequence[Member]) -> int:
 
 
 def chosen_size(count: int, first: int, each: int, free: int) -> int:
-    """Runs at a time of `count`: the first takes `first` bytes, each further one `each`, of `free`."""
+    """Return how many of `count` runs fit into `free` bytes: all, or a power of two.
+
+    The first run takes `first` bytes, each further one `each`.
+    """
     most = 1 + max(0, free - first) // each
     return count if count <= most else 1 << (most.bit_length() - 1)
 
 
 def _peak(build: Build, members: Sequence[Member], device: torch.device) -> int:
-    """Return the most bytes that a pack's state and one eager gradient take at a time, beyond what is in use now."""
+    """Return the peak memory (bytes) of a pack's state and one eager gradient, beyond the memory in use now."""
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
     build(members).bare_gradient(eager=True)
@@ -109,19 +114,19 @@ def _peak(build: Build, members: Sequence[Member], device: torch.device) -> int:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Return what can still be allocated on a GPU: what is free there, and what the allocator holds unused."""
+    """Return the bytes that can still be allocated on a GPU: free there, or held unused by torch's allocator."""
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return torch.cuda.mem_get_info(device)[0] + unused
 
 
 def forget(error: BaseException) -> None:
-    """Drop the variables of the functions that `error` came through: they are what fills the memory."""
+    """Drop the local variables of the functions that `error` came through: they fill the memory."""
     for one in causes(error):
         traceback.clear_frames(one.__traceback__)
 
 
 def release(compiled: bool = False) -> None:
-    """Give what is no longer used back to the GPU; `compiled`: the memory of all compiled steps' graphs too."""
+    """Give unused memory back to the GPU; with `compiled`, that of all compiled steps' graphs too."""
     gc.collect()
     if torch.cuda.is_available():
         if compiled:

@@ -1,4 +1,4 @@
-"""Which training frames each update sees, and how turned: functions of (seed, step) alone, so that a resume needs no
+"""The training frames of each update and their rotations: functions of (seed, step) alone, so that a resume needs no
 replay."""
 
 from __future__ import annotations
@@ -7,14 +7,14 @@ import numpy as np
 
 from experiments.core.arrays import Floats, Ints
 
-_TURNS = 2**32  # above every seed: keeps the rotations apart from the shuffles
+_ROTATIONS = 2**32  # above every seed: keeps the rotations apart from the shuffles
 
 
 def batches(seed: int, P: int, batch_size: int, steps: Ints) -> Ints:
-    """Positions in the subset, `[len(steps), batch_size]`.
+    """Return the batches of the updates `steps` as positions in the training subset, `[len(steps), batch_size]`.
 
     The stream of frames is one shuffle of the P frames after another; update `s` takes the `batch_size` next
-    ones, also where that crosses from one shuffle into the next, and where P is smaller than a batch.
+    ones, also if that crosses from one shuffle into the next, and if P is smaller than a batch.
     """
     place = steps[:, None] * batch_size + np.arange(batch_size)
     epochs, within = np.divmod(place, P)
@@ -27,12 +27,12 @@ def batches(seed: int, P: int, batch_size: int, steps: Ints) -> Ints:
 
 
 def rotations(seed: int, batch_size: int, steps: Ints) -> Floats:
-    """A rotation for every frame of every batch, `[len(steps), batch_size, 3, 3]`: uniform on SO(3), independent.
+    """Draw a rotation for every frame of every batch, `[len(steps), batch_size, 3, 3]`: uniform on SO(3), independent.
 
-    From normalised quaternions of normal numbers.
+    They are the rotations of normalised quaternions of normal numbers (Muller 1959, doi 10.1145/377939.377946).
     """
     drawn = [
-        np.random.Generator(np.random.Philox(key=[seed + _TURNS, int(s)])).standard_normal((batch_size, 4))
+        np.random.Generator(np.random.Philox(key=[seed + _ROTATIONS, int(s)])).standard_normal((batch_size, 4))
         for s in steps
     ]
     q = np.stack(drawn)

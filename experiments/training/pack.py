@@ -1,8 +1,9 @@
-"""Training of a pack: runs of equal shapes, one update for all of them at a time, each with its own everything.
+"""Training of a pack: runs of equal shapes that are updated together, with settings, data and results of their own.
 
 Parameters, optimiser state, average and batch carry the pack axis first; losses are summed over it. Schedule, rate,
 clipping, average and the weights of the loss are each run's own. A run that ends (or whose loss is no longer finite)
-goes idle, and when at most half of the pack is left it is compacted. A pack of one is the ordinary case on a CPU.
+leaves its slot idle, and when at most half of the slots are in use the pack is compacted. A pack of one is the ordinary
+case on a CPU.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ from experiments.tasks.evaluation import Evaluation
 from experiments.tasks.task import Model, Task
 from experiments.training import checkpoint
 from experiments.training.device_errors import out_of_memory
+from experiments.training.flat_state import part, put, stack, take
 from experiments.training.layout import Layout
 from experiments.training.lengthy import lengthy
 from experiments.training.member import Member
 from experiments.training.optimizers import OPTIMIZERS
 from experiments.training.optimizers.optimizer import Optimizer
 from experiments.training.order import batches, rotations
+from experiments.training.schedule import Schedule
 from experiments.training.step import (
     Gradient,
     LossFunction,
@@ -40,17 +43,17 @@ from experiments.training.step import (
 )
 
 logger = logging.getLogger(__name__)
-LEG = 20
-"""Most updates between two looks at signals and clocks."""
-GLANCES = 20
-"""Holdout errors recorded over a run."""
+STEPS_PER_CHUNK = 20
+"""Most updates between two checks for signals and due checkpoints."""
+VALIDATIONS = 20
+"""Evaluations on the validation set over a run, at equal distances, for history and progress."""
 
 Report = Callable[[Mapping[str, Any]], None]
 Step = tuple[Gradient, Update]
 
 
 class Interrupted(Exception):
-    """A signal asked to stop; every run's checkpoint is written."""
+    """Training was asked to stop; every run's checkpoint is written."""
 
 
 class TooLarge(Exception):
@@ -59,26 +62,30 @@ class TooLarge(Exception):
 
 @contextmanager
 def denormals_are_zero() -> Iterator[None]:
-    """Numbers below the normal range (1e-38 in single precision) are zero meanwhile: gradients of what is learned by
-    heart get there, where processors are slow (1,600 updates on 20 digits took 177 s instead of 32)."""
+    """Treat numbers below the normal range (1e-38 in single precision) as zero inside the context.
+
+    Gradients of memorised training data get that small, and processors are slow there (1,600 updates on 20 digits took
+    177 s instead of 32).
+    """
     torch.set_flush_denormal(True)
     try:
         yield
     finally:
-        torch.set_flush_denormal(False)  # data elsewhere keep their digits, and so their checksums
+        torch.set_flush_denormal(False)  # data elsewhere keep all digits, and so their checksums
 
 
 def ignore(_: Member) -> None:
-    """Nothing to do when a member ends."""
+    """Do nothing when a member ends."""
 
 
 class Pack:
     """Members that train together.
 
     Args:
-        members: runs of equal shapes and operations; they may be at different clocks.
-        task, model: shared by all.
-        compile: whether to compile the step (their settings' `compile` where a compiler is at hand).
+        members: runs of equal shapes and operations; they may differ in the updates already done.
+        task: shared by all.
+        model: shared by all.
+        compile: whether to compile the step (their settings' `compile` if a compiler is installed).
     """
 
     def __init__(self, members: Sequence[Member], task: Task, model: Model, compile: bool) -> None:
@@ -100,8 +107,8 @@ class Pack:
         self.targets = dict(task.targets([m.prepared for m in members], [m.weighting for m in members]))
         self.augment = shared.augment
         if self.augment:
-            unturned = torch.eye(3, dtype=task.dtype, device=task.device)
-            self.targets["rotations"] = unturned.expand(len(members), self.batch_size, 3, 3).contiguous()
+            identity = torch.eye(3, dtype=task.dtype, device=task.device)
+            self.targets["rotations"] = identity.expand(len(members), self.batch_size, 3, 3).contiguous()
         self.limits = {
             "clip": self._column([m.settings.clip for m in members]),
             "ema_decay": self._column([m.settings.ema_decay for m in members]),
@@ -110,20 +117,21 @@ class Pack:
 
     @property
     def active(self) -> list[tuple[int, Member]]:
-        """Members still training with their place in the pack."""
+        """Members still training, each with its place in the pack."""
         return [(i, m) for i, m in enumerate(self.slots) if m is not None]
 
     def _start(self, member: Member) -> dict[str, Tensor]:
-        found = checkpoint.latest(member.earlier)
+        """Return a member's state: its latest checkpoint's, another run's stable phase's, or an initial one."""
+        latest = checkpoint.latest(member.earlier)
         member.restart()
-        if found is not None:
-            member.resume(found.facts)
-            tensors = {k: v.to(self.task.device) for k, v in found.tensors.items()}
-            member.aside = part(tensors, "aside") or None
+        if latest is not None:
+            member.resume(latest.facts)
+            tensors = {k: v.to(self.task.device) for k, v in latest.tensors.items()}
+            member.branch_state = part(tensors, "aside") or None
             return {k: v for k, v in tensors.items() if not k.startswith("aside/")}
-        if member.trunk is not None:
-            member.continue_trunk(member.trunk.facts)
-            return {k: v.to(self.task.device) for k, v in member.trunk.tensors.items()}
+        if member.stable_phase is not None:
+            member.continue_stable_phase(member.stable_phase.facts)
+            return {k: v.to(self.task.device) for k, v in member.stable_phase.tensors.items()}
         drawn = {k: v.to(self.task.device) for k, v in self.model.init(member.init_seed, self.task.dtype).items()}
         params = self.layout.flat({k: v[None] for k, v in drawn.items() if not is_constant(k)})
         constants = {k: v for k, v in drawn.items() if is_constant(k)}
@@ -138,24 +146,28 @@ class Pack:
         }
 
     def train(self, stop: Callable[[], bool], report: Report, ended: Callable[[Member], None] = ignore) -> None:
-        """Train every member to its end; its evaluations are then on it, or its `failure`.
+        """Train every member to its end, and set its evaluations (`half`, `full`) or its `failure`.
 
         Args:
-            stop: asked after at most `LEG` updates.
-            report: hears of progress.
-            ended: hears of each member as soon as it has ended, while the others go on.
+            stop: returns whether to stop; called after at most `STEPS_PER_CHUNK` updates.
+            report: called with each `progress` event.
+            ended: called with each member as soon as it has ended, while the others go on.
 
         Raises:
-            Interrupted: `stop()` turned true.
+            Interrupted: `stop()` returned true.
             TooLarge: out of memory during an update of a pack of two or more; each of its runs has a checkpoint of the
-                last whole chunk of updates. Elsewhere the error itself is raised.
+                last whole chunk of updates. Out of memory at any other time raises the error itself.
         """
         while self.active:
             for i, member in self.active:
-                at_fork = member.clock == member.schedule.fork and member.half is None
-                if member.aside is None and (at_fork or member.clock == member.schedule.departure):
-                    member.aside = {k: v.clone() for k, v in take(self.state, i).items()}  # compaction may move it
-            self._checked_leg(min(self._until_event(member) for _, member in self.active))
+                at_branch_point = member.steps_done == member.schedule.branch_point and member.half is None
+                if member.branch_state is None and (
+                    at_branch_point or member.steps_done == member.schedule.cooldown_start
+                ):
+                    member.branch_state = {
+                        k: v.clone() for k, v in take(self.state, i).items()
+                    }  # compaction may move it
+            self._checked_chunk(min(self._until_event(member) for _, member in self.active))
             for i, member in self.active:
                 self._events(i, member, report)
                 if self.slots[i] is None:
@@ -168,8 +180,8 @@ class Pack:
                 self.save()
 
     def advance(self, length: int) -> None:
-        """`length` updates of every member, without events or checkpoints: for benchmarks."""
-        self._leg(length)
+        """Make `length` updates of every member, without events or checkpoints: for benchmarks."""
+        self._chunk(length)
 
     def bare_gradient(self, eager: bool = False) -> Tensor:
         """Return the gradient `[p, n]` on one batch: for benchmarks; `eager`, not compiled, to measure memory."""
@@ -179,8 +191,7 @@ class Pack:
         return gradient(self.state["params"], constants, self.targets, self.task.inputs, picked)[1]
 
     def bare_steps(self, length: int) -> None:
-        """The traced steps of `length` updates alone, on one batch at rate 0: what the engine's overhead is
-        measured against."""
+        """Make only the traced steps of `length` updates, on one batch at rate 0: for benchmarks of the overhead."""
         step = self._step()
         picked = torch.zeros((len(self.slots), self.batch_size), dtype=torch.int64, device=self.task.device)
         rate, ones = (self._column(np.full(len(self.slots), value)) for value in (0.0, 1.0))
@@ -190,21 +201,26 @@ class Pack:
             self._refresh([(i, number) for i, _ in members])
 
     def state_bytes(self) -> int:
-        """Memory of all runs' parameters, averages and optimiser states."""
+        """Return the memory (bytes) of all runs' parameters, averages and optimiser states."""
         return sum(value.nbytes for value in self.state.values())
 
     def _until_event(self, member: Member) -> int:
+        """Return the number of updates until the member's next event, `STEPS_PER_CHUNK` at most."""
         schedule = member.schedule
-        glance = math.ceil(schedule.total / GLANCES)
-        glanced = (member.clock // glance + 1) * glance
-        marks = [schedule.fork, schedule.half, schedule.departure, schedule.total, glanced]
-        return min(LEG, *(mark - member.clock for mark in marks if mark > member.clock))
+        interval = validation_interval(schedule)
+        validation = (member.steps_done // interval + 1) * interval
+        marks = [schedule.branch_point, schedule.half, schedule.cooldown_start, schedule.total, validation]
+        return min(STEPS_PER_CHUNK, *(mark - member.steps_done for mark in marks if mark > member.steps_done))
 
-    def _checked_leg(self, length: int) -> None:
-        """A leg, or none of it where memory ran out."""
+    def _checked_chunk(self, length: int) -> None:
+        """Make a chunk of updates; if memory runs out, undo the part that was made.
+
+        Raises:
+            TooLarge: out of memory in a pack of two or more.
+        """
         before = self.state
         try:
-            self._leg(length)
+            self._chunk(length)
         except Exception as error:
             if len(self.slots) == 1 or not out_of_memory(error):
                 raise
@@ -212,8 +228,8 @@ class Pack:
             self.save()
             raise TooLarge from error
 
-    def _leg(self, length: int) -> None:
-        """`length` updates of every member."""
+    def _chunk(self, length: int) -> None:
+        """Make `length` updates of every member."""
         members = self.active
         step = self._step()
         began, began_cpu = time.monotonic(), time.process_time()
@@ -221,45 +237,45 @@ class Pack:
         rates = np.zeros((length, p))
         steps = np.ones((length, p))
         picked = np.zeros((length, p, self.batch_size), dtype=np.int64)
-        turns = np.tile(np.eye(3), (length, p, self.batch_size, 1, 1)) if self.augment else None
+        drawn = np.tile(np.eye(3), (length, p, self.batch_size, 1, 1)) if self.augment else None
         for i, member in members:
-            clocks = range(member.clock, member.clock + length)
+            counts = range(member.steps_done, member.steps_done + length)
             factor = member.schedule.factor if self.optimizer.anneals else member.schedule.rise
-            rates[:, i] = [member.settings.learning_rate * factor(c) for c in clocks]
-            places = np.array([member.schedule.step(c) for c in clocks])
+            rates[:, i] = [member.settings.learning_rate * factor(c) for c in counts]
+            places = np.array([member.schedule.step(c) for c in counts])
             steps[:, i] = places + 1
             subset = member.prepared.subset
             picked[:, i] = subset[batches(member.seed, len(subset), self.batch_size, places)]
-            if turns is not None:
-                turns[:, i] = rotations(member.seed, self.batch_size, places)
+            if drawn is not None:
+                drawn[:, i] = rotations(member.seed, self.batch_size, places)
         rate_steps, number_steps = self._column(rates), self._column(steps)
         picked_steps = torch.as_tensor(picked, device=self.task.device)
-        turn_steps = None if turns is None else self._column(turns)
+        rotation_steps = None if drawn is None else self._column(drawn)
         # A compiled gradient's outputs live in memory that its next call overwrites (a replayed CUDA graph).
         losses = torch.empty((length, p), dtype=self.task.dtype, device=self.task.device)
         with denormals_are_zero():
             for j in range(length):
-                if turn_steps is not None:
-                    self.targets["rotations"] = turn_steps[j]
+                if rotation_steps is not None:
+                    self.targets["rotations"] = rotation_steps[j]
                 losses[j] = self._update(step, picked_steps[j], rate_steps[j], number_steps[j])
                 self._refresh([(i, int(steps[j, i])) for i, _ in members])
-        all_losses = losses.cpu().numpy()  # the only wait for the device in a leg
+        all_losses = losses.cpu().numpy()  # the only wait for the device in a chunk
         seconds = (time.monotonic() - began) / len(members)
         cpu_seconds = (time.process_time() - began_cpu) / len(members)
         for i, member in members:
-            member.clock += length
+            member.steps_done += length
             member.seconds += seconds
             member.cpu_seconds += cpu_seconds
             member.history.loss(all_losses[:, i])
             if not np.isfinite(all_losses[:, i]).all():
-                where = member.clock - length + int(np.argmin(np.isfinite(all_losses[:, i])))
+                where = member.steps_done - length + int(np.argmin(np.isfinite(all_losses[:, i])))
                 member.failure = f"the loss is not finite at update {where}; {self._advice(member)}"
 
     def _column(self, values: Any) -> Tensor:
         return torch.as_tensor(values, dtype=self.task.dtype, device=self.task.device)
 
     def _update(self, step: Step, picked: Tensor, rate: Tensor, number: Tensor) -> Tensor:
-        """One update of the pack; the losses before it `[p]`."""
+        """Make one update of the pack and return the losses before it, `[p]`."""
         gradient, update = step
         constants = part(self.state, "constants")
         losses, grads = gradient(self.state["params"], constants, self.targets, self.task.inputs, picked)
@@ -267,6 +283,7 @@ class Pack:
         return losses
 
     def _refresh(self, steps: Sequence[tuple[int, int]]) -> None:
+        """Renew the optimiser's state for the members (place, step counted from 1) for which it is due."""
         due = [(i, number) for i, number in steps if self.optimizer.due(number)]
         if not due:
             return
@@ -279,7 +296,7 @@ class Pack:
         self.state = {**self.state, **{f"optimizer/{k}": v for k, v in memory.items()}}
 
     def _step(self) -> Step:
-        """Gradient and update, made once for each shape: a column of a sweep shares them."""
+        """Return gradient and update, traced once for each shape: runs that differ in numbers alone share them."""
         picked = torch.zeros((len(self.slots), self.batch_size), dtype=torch.int64, device=self.task.device)
         example = (self.state["params"], part(self.state, "constants"), self.targets, self.task.inputs, picked)
         shapes = tuple((k, tuple(v.shape)) for group in example[1:4] for k, v in sorted(group.items()))
@@ -294,12 +311,12 @@ class Pack:
             )
             self.task.traced[key] = gradient, update
             logger.info("step ready after %.1f s", time.monotonic() - began)
-        found: Step = self.task.traced[key]
-        return found
+        step: Step = self.task.traced[key]
+        return step
 
     @property
     def _loss(self) -> LossFunction:
-        """The loss of a batch, by what outlives this pack: the task keeps the compiled step for the next one."""
+        """The loss of a batch; it must not refer to this pack, for the task keeps the compiled step for later ones."""
         task, model, terms = self.task, self.model, self.terms
 
         def loss(params: Tensors, targets: Tensors, resident: Tensors, picked: Tensor) -> Tensor:
@@ -308,7 +325,7 @@ class Pack:
         return loss
 
     def _weights(self, i: int) -> dict[str, Tensor]:
-        """Run `i`'s averaged parameters and constants by name, without a pack axis."""
+        """Return run `i`'s averaged parameters and constants by name, without a pack axis."""
         state = take(self.state, i)
         memory = {k: v[None] for k, v in part(state, "optimizer").items()}
         evaluated = self.optimizer.evaluated(state["ema"][None], memory)
@@ -317,40 +334,42 @@ class Pack:
 
     @lengthy()  # evaluations
     def _events(self, i: int, member: Member, report: Report) -> None:
+        """Do what is due after a chunk: evaluate, return from the branch, end the run, record and report progress."""
         schedule = member.schedule
         if member.failure is not None:
             self.slots[i] = None
             return
-        if member.clock == schedule.half and member.half is None:
+        if member.steps_done == schedule.half and member.half is None:
             member.half = self._evaluated(self._weights(i), member)
-            assert member.aside is not None
-            self.state = put(self.state, i, member.aside)
-            member.aside = None
-        if member.clock == schedule.total:
+            assert member.branch_state is not None
+            self.state = put(self.state, i, member.branch_state)
+            member.branch_state = None
+        if member.steps_done == schedule.total:
             member.weights = {k: v.clone() for k, v in self._weights(i).items()}
             member.full = self._evaluated(member.weights, member)
         if member.failure is not None or member.full is not None:
             self.slots[i] = None
-        glance = math.ceil(schedule.total / GLANCES)
-        if member.failure is None and (member.clock % glance == 0 or member.full is not None):
-            errors = self.evaluator.glance(self._weights(i), member.prepared)
-            record = {"clock": member.clock, "total": schedule.total, "seconds": member.seconds, **errors}
+        due = member.steps_done % validation_interval(schedule) == 0 or member.full is not None
+        if member.failure is None and due:
+            errors = self.evaluator.validation(self._weights(i), member.prepared)
+            record = {"clock": member.steps_done, "total": schedule.total, "seconds": member.seconds, **errors}
             member.history.write(record)
             report({"event": "progress", "run": member.name, **record})
 
     def _evaluated(self, weights: Mapping[str, Tensor], member: Member) -> Evaluation:
-        """The member's errors; a failure where they are no numbers."""
-        found = self.evaluator.full(weights, member.prepared)
-        if not all(math.isfinite(error.value) for errors in (found.test, found.train) for error in errors.values()):
-            member.failure = f"the errors after update {member.clock} are not finite; {self._advice(member)}"
-        return found
+        """Evaluate the member; record a failure if an error is not finite."""
+        evaluation = self.evaluator.full(weights, member.prepared)
+        splits = (evaluation.test, evaluation.train)
+        if not all(math.isfinite(error.value) for errors in splits for error in errors.values()):
+            member.failure = f"the errors after update {member.steps_done} are not finite; {self._advice(member)}"
+        return evaluation
 
     @staticmethod
     def _advice(member: Member) -> str:
         return f"try a training.learning_rate below {member.settings.learning_rate:g} or a smaller training.clip"
 
     def _compact(self) -> None:
-        """Drop idle slots once at most half of them work; shapes change only log₂(pack) times."""
+        """Drop idle slots once at most half of all are in use; shapes change only log₂(pack) times."""
         active = self.active
         if not active or len(active) > len(self.slots) // 2:
             return
@@ -363,36 +382,15 @@ class Pack:
         self.slots = [self.slots[i] for i in keep]
 
     def save(self) -> None:
-        """Checkpoint every member."""
+        """Write a checkpoint of every member."""
         for i, member in self.active:
             tensors = dict(take(self.state, i))
-            if member.aside is not None:
-                tensors |= {f"aside/{k}": v for k, v in member.aside.items()}
-            checkpoint.save_step(member.path, member.clock, checkpoint.Checkpoint(tensors, member.facts()))
+            if member.branch_state is not None:
+                tensors |= {f"aside/{k}": v for k, v in member.branch_state.items()}
+            checkpoint.save_step(member.path, member.steps_done, checkpoint.Checkpoint(tensors, member.facts()))
         self._saved = time.monotonic()
 
 
-def part(state: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
-    """Entries `kind/name` of a flat state, by name."""
-    prefix = f"{kind}/"
-    return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
-
-
-def stack(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Single states side by side: `[...]` each → `[p, ...]`."""
-    return {key: torch.stack([state[key] for state in states]) for key in states[0]}
-
-
-def take(state: Mapping[str, Tensor], i: int) -> dict[str, Tensor]:
-    """Run `i`'s state without the pack axis."""
-    return {key: value[i] for key, value in state.items()}
-
-
-def put(state: Mapping[str, Tensor], i: int, single: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The pack's state with run `i`'s replaced."""
-    new = {}
-    for key, value in state.items():
-        copy = value.clone()
-        copy[i] = single[key]
-        new[key] = copy
-    return new
+def validation_interval(schedule: Schedule) -> int:
+    """Return the updates between two evaluations on the validation set."""
+    return math.ceil(schedule.total / VALIDATIONS)

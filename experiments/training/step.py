@@ -1,4 +1,4 @@
-"""What an update computes, as two traced graphs of a whole pack: the gradient, and what follows from it.
+"""An update of a whole pack as two traced graphs: the gradient, and the step that follows from it.
 
 The gradient of a loss on forces needs second derivatives, which `torch.compile` cannot take. So the derivatives
 are traced first (`make_fx` records the operations that autograd runs), and what is compiled is a plain graph.
@@ -28,11 +28,11 @@ Gradient = Callable[[Tensor, Tensors, Tensors, Tensors, Tensor], tuple[Tensor, T
 Update = Callable[[Tensors, Tensor, Tensor, Tensor, Tensors], dict[str, Tensor]]
 """(state, gradient [p, n], rate [p], step [p] counted from 1, limits: clip [p], ema_decay [p]) → state, with
 `params` [p, n], `ema` [p, n] and the optimiser's entries as `optimizer/name`."""
-Listed = Callable[..., tuple[Tensor, ...]]
+PositionalFunction = Callable[..., tuple[Tensor, ...]]
 
 
 def eager_gradient(loss: LossFunction, layout: Layout) -> Gradient:
-    """The gradient as ordinary torch operations."""
+    """Return the gradient as ordinary torch operations."""
 
     def gradient(
         flat: Tensor, constants: Tensors, targets: Tensors, resident: Tensors, picked: Tensor
@@ -41,8 +41,8 @@ def eager_gradient(loss: LossFunction, layout: Layout) -> Gradient:
             params = {name: value.detach().requires_grad_(True) for name, value in layout.named(flat).items()}
             losses = loss({**params, **constants}, targets, resident, picked)  # [p]
             # The loss is summed over the pack: a run's parameters enter its own term only.
-            found = torch.autograd.grad(losses.sum(), list(params.values()), materialize_grads=True)
-        return losses.detach(), layout.flat(dict(zip(params, (g.detach() for g in found), strict=True)))
+            grads = torch.autograd.grad(losses.sum(), list(params.values()), materialize_grads=True)
+        return losses.detach(), layout.flat(dict(zip(params, (g.detach() for g in grads), strict=True)))
 
     return gradient
 
@@ -54,7 +54,7 @@ def make_gradient(
     compile: bool,
     example: tuple[Tensor, Tensors, Tensors, Tensors, Tensor],
 ) -> Gradient:
-    """The gradient, compiled for the shapes of `example` (the arguments of a call) where `compile` is set."""
+    """Return the gradient; if `compile` is set, compiled for the shapes of `example`, the arguments of a call."""
     eager = eager_gradient(loss, layout)
     if not compile:
         return eager
@@ -83,7 +83,7 @@ def make_gradient(
 
 
 def eager_update(optimizer: Optimizer, layout: Layout) -> Update:
-    """The update as ordinary torch operations."""
+    """Return the update (clipping, optimiser, moving average) as ordinary torch operations."""
 
     def update(state: Tensors, grads: Tensor, rate: Tensor, step: Tensor, limits: Tensors) -> dict[str, Tensor]:
         shrink = torch.clamp(limits["clip"] / (grads.norm(dim=1) + 1e-12), max=1.0)
@@ -101,7 +101,7 @@ def eager_update(optimizer: Optimizer, layout: Layout) -> Update:
 def make_update(
     optimizer: Optimizer, layout: Layout, compile: bool, example: tuple[Tensors, Tensor, Tensor, Tensor, Tensors]
 ) -> Update:
-    """The update, compiled for the shapes of `example` (the arguments of a call) where `compile` is set."""
+    """Return the update; if `compile` is set, compiled for the shapes of `example`, the arguments of a call."""
     eager = eager_update(optimizer, layout)
     if not compile:
         return eager
@@ -110,8 +110,8 @@ def make_update(
     def listed(*tensors: Tensor) -> tuple[Tensor, ...]:
         state = dict(zip(names, tensors, strict=False))
         grads, rate, step, clip, decay = tensors[len(names) :]
-        found = eager(state, grads, rate, step, {"clip": clip, "ema_decay": decay})
-        return tuple(found[name] for name in names)
+        new = eager(state, grads, rate, step, {"clip": clip, "ema_decay": decay})
+        return tuple(new[name] for name in names)
 
     def arguments(state: Tensors, grads: Tensor, rate: Tensor, step: Tensor, limits: Tensors) -> list[Tensor]:
         return [*(state[name] for name in names), grads, rate, step, limits["clip"], limits["ema_decay"]]
@@ -119,16 +119,18 @@ def make_update(
     compiled = compiled_for(listed, arguments(*example), replayed=False)
 
     def call(state: Tensors, grads: Tensor, rate: Tensor, step: Tensor, limits: Tensors) -> dict[str, Tensor]:
-        found = compiled(*arguments(state, grads, rate, step, limits))
-        return dict(zip(names, found, strict=True))
+        new = compiled(*arguments(state, grads, rate, step, limits))
+        return dict(zip(names, new, strict=True))
 
     return call
 
 
-def compiled_for(function: Listed, inputs: Sequence[Tensor], replayed: bool) -> Listed:
-    """`function` of tensors, traced and compiled for the shapes of `inputs`; it is called once, so it is ready.
+def compiled_for(function: PositionalFunction, inputs: Sequence[Tensor], replayed: bool) -> PositionalFunction:
+    """Return `function`, traced and compiled for the shapes of `inputs`; it has been called once, so it is ready.
 
     Args:
+        function: of tensors, without side effects.
+        inputs: arguments of a call.
         replayed: on a GPU, replay the kernels as one CUDA graph: its outputs last only until the next call.
     """
     distinct = [tensor.clone() for tensor in inputs]  # one given twice would be traced, and guarded, as one
@@ -143,15 +145,15 @@ def compiled_for(function: Listed, inputs: Sequence[Tensor], replayed: bool) -> 
 
     def call(*tensors: Tensor) -> tuple[Tensor, ...]:
         with torch.no_grad():
-            found: tuple[Tensor, ...] = compiled(*tensors)
-        return found
+            outputs: tuple[Tensor, ...] = compiled(*tensors)
+        return outputs
 
     call(*distinct)
     return call
 
 
 def can_compile(device: torch.device) -> bool:
-    """Whether `device`'s compiler and all that it needs are at hand; else one warning a process says what is not."""
+    """Return whether `device`'s compiler and all that it needs are installed; if not, warn once a process."""
     if device.type == "cpu":
         return compiler() is not None
     missing = lacking(device)

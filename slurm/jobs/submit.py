@@ -153,7 +153,7 @@ def _missing(
             outcome.joined.append(p)
         else:
             missing.append(p)
-    missing.sort(key=lambda p: p.budget)  # as the local launcher: larger ones go on from smaller ones' trunks
+    missing.sort(key=lambda p: p.budget)  # as the local launcher: larger ones go on from smaller ones' stable phases
     return missing
 
 

@@ -65,7 +65,7 @@ def test_a_lost_device_fails_no_run_and_none_of_the_others(
 ) -> None:
     """One of them by itself could not have gone on either: nothing is tried again in this process."""
     with monkeypatch.context() as broken:
-        broken.setattr(engine, "LEG", 5)
+        broken.setattr(engine, "STEPS_PER_CHUNK", 5)
         fail_after(broken, 12, error)
         with pytest.raises(DeviceLost, match=str(error).splitlines()[0].replace("[", r"\[").replace("]", r"\]")):
             compute(runs)
@@ -82,7 +82,7 @@ def test_after_a_lost_device_the_result_is_that_of_an_undisturbed_run(
 ) -> None:
     run = runs[0]
     with monkeypatch.context() as broken:
-        broken.setattr(engine, "LEG", 5)
+        broken.setattr(engine, "STEPS_PER_CHUNK", 5)
         broken.setattr(Pack, "_compact", lambda self: self.save())  # a checkpoint after each chunk of updates
         fail_after(broken, 12, STICKY[0])
         with pytest.raises(DeviceLost):

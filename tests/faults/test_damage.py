@@ -32,7 +32,7 @@ MakeConfig = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def make_run(make_config: MakeConfig, tmp_path: Path) -> Callable[..., Run]:
-    """A tiny run in `store` that writes a checkpoint after every leg."""
+    """A tiny run in `store` that writes a checkpoint after every chunk."""
 
     def make(store: str = "store", **changes: Any) -> Run:
         changed = {"training.checkpoint_seconds": 1e-6, "store": str(tmp_path / store), **changes}
@@ -45,17 +45,17 @@ def make_run(make_config: MakeConfig, tmp_path: Path) -> Callable[..., Run]:
 
 
 class After:
-    """Asks to stop after so many legs; does something before."""
+    """Asks to stop after so many chunks; does something before."""
 
-    def __init__(self, legs: int, act: Callable[[], None] = lambda: None) -> None:
-        self.legs = legs
+    def __init__(self, chunks: int, act: Callable[[], None] = lambda: None) -> None:
+        self.chunks = chunks
         self.act = act
 
     def __call__(self) -> bool:
-        self.legs -= 1
-        if self.legs == 0:
+        self.chunks -= 1
+        if self.chunks == 0:
             self.act()
-        return self.legs <= 0
+        return self.chunks <= 0
 
 
 def never() -> bool:
@@ -66,10 +66,10 @@ def compute(run: Run, stop: Callable[[], bool] = never) -> str:
     return execute([run], stop, lambda event: None)[run.id]
 
 
-def interrupt(run: Run, legs: int = 6) -> list[Path]:
-    """Compute so many legs; the checkpoints that are left, latest last."""
+def interrupt(run: Run, chunks: int = 6) -> list[Path]:
+    """Compute so many chunks; the checkpoints that are left, latest last."""
     with pytest.raises(Interrupted):
-        compute(run, After(legs))
+        compute(run, After(chunks))
     return sorted(run.path.glob("attempt-*/step-*.safetensors"), key=lambda path: path.name)
 
 

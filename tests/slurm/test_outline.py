@@ -69,7 +69,7 @@ def test_hours_are_those_of_an_update_times_the_updates(
     monkeypatch.setattr(RunStore, "results", results)
     monkeypatch.setattr("slurm.outline.models_here", list)
     found = outline([*runs, other], [])
-    # T = 1000 and the branch of T/2 = 500, which leaves the trunk at 250: 1250 updates at 0.1 s, for two runs.
+    # T = 1000 and the branch of T/2 = 500, which leaves the stable phase at 250: 1250 updates at 0.1 s, for two runs.
     assert found.hours == {"cuda": pytest.approx(2 * 125 / 3600)}
     assert found.unknown == 1  # nothing has run on a CPU
     basis = "1 finished runs of this shape on GPUs whose model is not recorded"

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from experiments.training.layout import Layout
-from experiments.training.optimizers.optimizer import Plain, Tensors, along, unbiased
+from experiments.training.optimizers.optimizer import PlainOptimizer, Tensors, along, unbiased
 
 
 @dataclass(frozen=True)
-class Adam(Plain):
+class Adam(PlainOptimizer):
     """Adam (Kingma & Ba 2015, arXiv 1412.6980), Algorithm 1."""
 
     beta1: float = 0.9
@@ -20,13 +20,13 @@ class Adam(Plain):
     eps: float = 1e-8
 
     def init(self, layout: Layout, like: Tensor) -> dict[str, Tensor]:
-        """Both moments at zero."""
+        """Return both moments at zero."""
         return {"m": torch.zeros_like(like), "v": torch.zeros_like(like)}
 
     def update(
         self, layout: Layout, params: Tensor, grads: Tensor, state: Tensors, rate: Tensor, step: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """One update."""
+        """Make one update; shapes as in `Optimizer.update`."""
         m = torch.lerp(state["m"], grads, 1 - self.beta1)
         v = torch.lerp(state["v"], grads**2, 1 - self.beta2)
         change = unbiased(m, self.beta1, step) / (unbiased(v, self.beta2, step).sqrt() + self.eps)
@@ -35,17 +35,19 @@ class Adam(Plain):
 
 @dataclass(frozen=True)
 class AmsGrad(Adam):
-    """AMSGrad (Reddi et al. 2018, arXiv 1904.09237), Algorithm 2, with Adam's corrections of bias as in PyTorch:
-    the second moment in the denominator is the largest so far. What NequIP and MACE train with."""
+    """AMSGrad (Reddi et al. 2018, arXiv 1904.09237), Algorithm 2, with Adam's corrections of bias as in PyTorch.
+
+    The second moment in the denominator is the largest so far. NequIP and MACE are trained with it.
+    """
 
     def init(self, layout: Layout, like: Tensor) -> dict[str, Tensor]:
-        """Moments and their maximum at zero."""
+        """Return both moments and the maximum of the second at zero."""
         return {**super().init(layout, like), "largest": torch.zeros_like(like)}
 
     def update(
         self, layout: Layout, params: Tensor, grads: Tensor, state: Tensors, rate: Tensor, step: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """One update."""
+        """Make one update; shapes as in `Optimizer.update`."""
         m = torch.lerp(state["m"], grads, 1 - self.beta1)
         v = torch.lerp(state["v"], grads**2, 1 - self.beta2)
         largest = torch.maximum(state["largest"], v)

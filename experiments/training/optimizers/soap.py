@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from experiments.training.layout import Block, Layout
-from experiments.training.optimizers.optimizer import Plain, Tensors, along, unbiased
+from experiments.training.optimizers.optimizer import PlainOptimizer, Tensors, along, unbiased
 
 TILT = 1e-3
-"""See `tilted`; relative to the mean of the diagonal."""
+"""Size of the ramp in `tilted`, relative to the mean of the diagonal."""
 
 
 @dataclass(frozen=True)
-class Soap(Plain):
+class Soap(PlainOptimizer):
     """SOAP (Vyas et al. 2024, arXiv 2409.11321), Algorithm 3: Adam in the eigenbasis of Shampoo's preconditioner.
 
     Each matrix of the layout has its own bases; a side of length 1 or longer than `largest` keeps the identity.
@@ -31,11 +31,11 @@ class Soap(Plain):
     largest: int = 256
 
     def sides(self, block: Block) -> str:
-        """Which sides of a matrix are rotated: a text of "l" and "r"."""
+        """Return which sides of a block's matrices are rotated: a text of "l" and "r"."""
         return "l" * (1 < block.rows <= self.largest) + "r" * (1 < block.columns <= self.largest)
 
     def init(self, layout: Layout, like: Tensor) -> dict[str, Tensor]:
-        """Moments at zero, bases at the identity."""
+        """Return moments at zero and bases at the identity."""
         state = {"m": torch.zeros_like(like), "v": torch.zeros_like(like)}
         for block in layout.blocks:
             for side in self.sides(block):
@@ -48,13 +48,13 @@ class Soap(Plain):
     def update(
         self, layout: Layout, params: Tensor, grads: Tensor, state: Tensors, rate: Tensor, step: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """One update in the present bases, and the Gram matrices moved towards the present gradient's."""
+        """Make one update in the present bases, and move the Gram matrices towards the present gradient's."""
         new = dict(state)
         new["m"] = m = torch.lerp(state["m"], grads, 1 - self.beta1)
-        turned = self._turned(layout, grads, state)
-        new["v"] = v = torch.lerp(state["v"], turned**2, 1 - self.beta2)
-        top, bottom = unbiased(self._turned(layout, m, state), self.beta1, step), unbiased(v, self.beta2, step)
-        change = self._turned(layout, top / (bottom.sqrt() + self.eps), state, back=True)
+        rotated = self._rotated(layout, grads, state)
+        new["v"] = v = torch.lerp(state["v"], rotated**2, 1 - self.beta2)
+        top, bottom = unbiased(self._rotated(layout, m, state), self.beta1, step), unbiased(v, self.beta2, step)
+        change = self._rotated(layout, top / (bottom.sqrt() + self.eps), state, back=True)
         for block in layout.blocks:
             g = block.of(grads)
             for side in self.sides(block):
@@ -62,8 +62,8 @@ class Soap(Plain):
                 new[key] = torch.lerp(state[key], g @ g.mT if side == "l" else g.mT @ g, 1 - self.beta2)
         return params - along(rate, params) * change, new
 
-    def _turned(self, layout: Layout, flat: Tensor, state: Tensors, back: bool = False) -> Tensor:
-        """LᵀGR of every matrix G, or `back` LGRᵀ; `[p, n]` → `[p, n]`."""
+    def _rotated(self, layout: Layout, flat: Tensor, state: Tensors, back: bool = False) -> Tensor:
+        """Return LᵀGR of every matrix G of `flat` `[p, n]`, or with `back` LGRᵀ; `[p, n]`."""
         parts = []
         for block in layout.blocks:
             matrix, sides = block.of(flat), self.sides(block)
@@ -77,11 +77,11 @@ class Soap(Plain):
         return torch.cat(parts, 1)
 
     def due(self, step: int) -> bool:
-        """After the first update and then every `every`."""
+        """Return True after the first update and then every `every` updates."""
         return step == 1 or step % self.every == 0
 
     def refresh(self, layout: Layout, state: Tensors, first: Tensor, due: Tensor) -> dict[str, Tensor]:
-        """Renew the bases; the second moments follow their eigenvectors where these change places."""
+        """Renew the bases; second moments follow their eigenvectors when these change places."""
         new = dict(state)
         moments = []
         for block in layout.blocks:
@@ -101,7 +101,13 @@ class Soap(Plain):
 
 
 def renewed_basis(gram: Tensor, basis: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
-    """The next eigenbases `[p, count, n, n]`, and where each of their vectors stood before `[p, count, n]`."""
+    """Return the next eigenbases `[p, count, n, n]` and their vectors' previous places `[p, count, n]`.
+
+    Args:
+        gram: Gram matrices `[p, count, n, n]`.
+        basis: their eigenbases so far, `[p, count, n, n]`.
+        first: `[p]`; runs for which it is true get a full eigendecomposition.
+    """
     # One run's NaN must not stop the decompositions of the others (LAPACK refuses the whole batch).
     gram = tilted(torch.nan_to_num(gram, posinf=0.0, neginf=0.0))
     basis = torch.nan_to_num(basis)
@@ -115,12 +121,12 @@ def renewed_basis(gram: Tensor, basis: Tensor, first: Tensor) -> tuple[Tensor, T
 
 
 def tilted(gram: Tensor) -> Tensor:
-    """`gram` with a small ramp on its diagonal, so that its null space has preferred directions.
+    """Return `gram` `[..., n, n]` with a small ramp on its diagonal, so that its null space has preferred directions.
 
     The Gram matrix of a few gradients is singular, and round-off would choose the basis of its null space: training
     then amplified a relative change of the weights by 1e-15 to 1e-2 within a hundred updates, and two packings of a
     run or two devices gave different errors (measured). With the ramp it stays at 1e-14 (float32: 1e-7 to 5e-5),
-    and the errors reached on the star teacher are the same within what seeds do.
+    and the errors reached on the star teacher differ by no more than between seeds.
     """
     size = gram.shape[-1]
     ramp = torch.linspace(2.0, 1.0, size, dtype=gram.dtype, device=gram.device)

@@ -17,7 +17,7 @@ from experiments.data.splits import subset
 from experiments.models.architectures import AceConfig, PolynomialConfig
 from experiments.models.polynomial import Polynomial
 from experiments.regression.ace import LinearAce
-from experiments.tasks.molecules import MoleculeTask, Prepared
+from experiments.tasks.molecules import MoleculeTask, PreparedData
 from experiments.training.member import Member
 from experiments.training.pack import Pack
 from tests.experiments.finished import molecules
@@ -109,7 +109,7 @@ def labelled(config: PolynomialConfig, frames: Frames) -> Frames:
     task = MoleculeTask(Dataset("", frames, none, none), config.cutoff, torch.float64, torch.device("cpu"))
     params = {name: value[None] for name, value in model.init(0, torch.float64).items()}
     prepared = replace(task.prepare(np.arange(len(frames))), scale=1.0)
-    assert isinstance(prepared, Prepared)
+    assert isinstance(prepared, PreparedData)
     found = task.predict(model, params, [prepared], task.pool, [np.arange(len(frames))])[0]
     return replace(frames, energies=found.energies, forces=found.forces)
 

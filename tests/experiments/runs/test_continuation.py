@@ -1,4 +1,4 @@
-"""A larger budget asked for in the same store goes on from the trunk of the smaller one."""
+"""A larger budget asked for in the same store goes on from the stable phase of the smaller one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def test_a_run_with_more_budget_continues_and_is_the_same_run(
     whole = result(computed(make_config, tmp_path / "fresh", max_steps=24 * factor))
     assert again["run_id"] == whole["run_id"]
     assert again["by_metric"] == whole["by_metric"]
-    # T + T/4 updates from nothing; from the smaller run's trunk, of 12 updates, that and (at twice) its branch less
+    # T + T/4 updates from nothing; after the smaller run's stable phase, of 12 updates, that and (at twice) its branch
+    # less
     assert whole["n_updates"] == 30 * factor
     assert again["n_updates"] == 30 * factor - (24 if factor == 2 else 12)
 

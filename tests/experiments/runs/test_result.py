@@ -1,4 +1,4 @@
-"""What a result says of its run: too short, learned or not, the mean predictor beside it, holdout errors, settings."""
+"""The content of a result: too short, learned or not, the mean predictor beside it, validation errors, settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What attempts leave: checkpoints are pruned, diverged ones are not used again, leases are renewed by one thread."""
+"""Files of attempts: checkpoints are pruned, diverged ones are not used again, leases are renewed by one thread."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def run(tmp_path: Path) -> Run:
     return made
 
 
-def attempt(run: Run, *clocks: int) -> Attempt:
+def attempt(run: Run, *counts: int) -> Attempt:
     """An attempt that wrote checkpoints and then lost its lease."""
     taken = run.claim()
     assert taken is not None
-    for clock in clocks:
-        (taken.path / f"step-{clock:09d}.safetensors").write_text("")
+    for count in counts:
+        (taken.path / f"step-{count:09d}.safetensors").write_text("")
     (taken.path / "alive.json").unlink()
     return taken
 

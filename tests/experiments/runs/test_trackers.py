@@ -34,7 +34,7 @@ class FakeMetric:
 
 
 class Backend:
-    """What the three libraries would have on disk: points by run, as far as the libraries' own names go."""
+    """The records that the three libraries would have on disk: points by run, as far as the libraries' own names go."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.points: dict[str, Points] = {}
@@ -139,7 +139,7 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Backend:
 
 @pytest.fixture(params=["tensorboard", "mlflow", "wandb"])
 def tracked(request: pytest.FixtureRequest, make_config: MakeConfig) -> Run:
-    """A queued run that its tracker follows, with twelve records and a checkpoint after each leg."""
+    """A queued run that its tracker follows, with twelve records and a checkpoint after each chunk."""
     changes = {"training.tracker": request.param, "training.checkpoint_seconds": 1e-9}
     return queued(make_config(changes))
 

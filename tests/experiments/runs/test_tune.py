@@ -1,4 +1,4 @@
-"""Choosing learning rates: by holdout errors alone, over whole seeds, with a word where the grid ends."""
+"""Choosing learning rates: by validation errors alone, over all seeds, with a warning at the end of the grid."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def store(tmp_path: Path) -> RunStore:
 
 @pytest.fixture
 def add(store: RunStore, make_config: MakeConfig) -> Add:
-    """Puts a finished run into the store: a rate, its holdout error, other settings; without an error it failed."""
+    """Puts a finished run into the store: a rate, its validation error, other settings; without an error it failed."""
 
     def made(P: int, rate: float, holdout: float | None, seed: int = 0, **changes: Any) -> RunConfig:
         dotted = {key.replace("__", "."): value for key, value in changes.items()}
@@ -57,7 +57,7 @@ def chosen(store: RunStore) -> dict[int, float]:
 
 
 def corrupted(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Every error but the holdout's is garbage, or in favour of another rate."""
+    """Every error but that on the validation set is garbage, or in favour of another rate."""
     spoilt = {
         "error": -1e9,
         "error_half_budget": "garbage",
@@ -166,7 +166,7 @@ def test_the_command_writes_what_training_tuned_reads(
     out = tmp_path / "deep" / "star.yaml"
     assert main(["--store", str(store.path), "--out", str(out)]) == 0
     printed = capsys.readouterr()
-    assert "P=4  learning rate 0.02  (holdout force_mae 1000.000 meV/Å, 1 seeds)" in printed.out
+    assert "P=4  learning rate 0.02  (validation force_mae 1000.000 meV/Å, 1 seeds)" in printed.out
     assert printed.err == ""
     first = out.read_bytes()
     assert main(["--store", str(store.path), "--out", str(out)]) == 0
@@ -181,7 +181,7 @@ def test_the_command_writes_what_training_tuned_reads(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--name", "x"], "no finished run with a holdout error; accepted: the store of +sweep=tune"),
+        (["--name", "x"], "no finished run with a validation error; accepted: the store of +sweep=tune"),
         ([], "--name None: accepted: a name for conf/tuned/NAME.yaml, or --out FILE.yaml"),
         (["--name", "../x"], "--name ../x: accepted: a name for"),
         (["--out", "x.json"], "--out x.json: accepted: a path that ends in .yaml"),

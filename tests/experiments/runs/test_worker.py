@@ -19,7 +19,7 @@ from experiments.runs.execute import execute
 from experiments.runs.store import Run, RunStore
 from experiments.runs.worker import Heartbeat
 from experiments.tasks.evaluation import evaluation
-from experiments.tasks.molecules import Evaluator
+from experiments.tasks.molecules import MoleculeEvaluator
 from experiments.training import lengthy as marked
 from experiments.training import step
 from experiments.training.lengthy import at_work, lengthy
@@ -76,9 +76,11 @@ def test_compiling_and_evaluating_are_marked_and_the_loop_is_not(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, list[bool]] = {"compiling": [], "evaluating": [], "looping": []}
-    evaluate = Evaluator.full
+    evaluate = MoleculeEvaluator.full
 
-    def compiled_for(function: step.Listed, inputs: Sequence[Tensor], replayed: bool) -> step.Listed:
+    def compiled_for(
+        function: step.PositionalFunction, inputs: Sequence[Tensor], replayed: bool
+    ) -> step.PositionalFunction:
         seen["compiling"].append(at_work())
         return function
 
@@ -92,7 +94,7 @@ def test_compiling_and_evaluating_are_marked_and_the_loop_is_not(
 
     monkeypatch.setattr(step, "compiled_for", compiled_for)
     monkeypatch.setattr(execution, "can_compile", lambda *_: True)
-    monkeypatch.setattr(Evaluator, "full", full)
+    monkeypatch.setattr(MoleculeEvaluator, "full", full)
     run = queued(make_config({"training.compile": True}))
     assert execute([run], stop, lambda event: None) == {run.id: "done"}
     assert seen["compiling"] == [True, True]  # gradient and update

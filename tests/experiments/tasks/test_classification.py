@@ -12,7 +12,7 @@ from scipy.special import log_softmax
 from experiments.data.examples import Examples, ExampleSet
 from experiments.models.group_architectures import CnnConfig, MlpConfig
 from experiments.models.networks import example_network
-from experiments.runs.problems import Labelled
+from experiments.runs.problems import LabelledExamples
 from experiments.tasks import classification as tasks
 from experiments.tasks.classification import ExampleTask
 
@@ -70,11 +70,11 @@ def test_who_sees_no_input_has_the_errors_of_frequencies_and_means() -> None:
     made = labelled(3)
     counts = np.bincount(made.pool.labels[:10].astype(int), minlength=3) + 1
     expected = -np.log(counts / counts.sum())[made.test.labels.astype(int)].mean()
-    found = Labelled(made).mean_errors(np.arange(10))
+    found = LabelledExamples(made).mean_errors(np.arange(10))
     assert found["cross_entropy"] == pytest.approx(expected)
     assert found["error_rate"] == (made.test.labels != counts.argmax()).mean()
     numbers = labelled(None)
-    errors = Labelled(numbers).mean_errors(np.arange(10))
+    errors = LabelledExamples(numbers).mean_errors(np.arange(10))
     assert errors["energy_mae"] == pytest.approx(np.abs(numbers.test.labels - numbers.pool.labels[:10].mean()).mean())
 
 

@@ -37,7 +37,7 @@ class Laboratory:
         return MoleculeTask(self.dataset, self.model.config.cutoff, dtype, torch.device("cpu"))
 
     def member(self, task: MoleculeTask, name: str, attempt: int = 1, **changes: Any) -> Member:
-        """A member `name` whose attempts lie in `path/name/attempt-n`; `P`, seeds, `trunk` and settings may be
+        """A member `name` whose attempts lie in `path/name/attempt-n`; `P`, seeds, `stable_phase` and settings may be
         changed."""
         own = {f.name for f in dataclasses.fields(TrainingConfig)} & changes.keys()
         settings = dataclasses.replace(self.settings, **{key: changes.pop(key) for key in own})

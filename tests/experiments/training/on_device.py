@@ -1,4 +1,4 @@
-"""What tests/experiments/training/test_pretend.py does on the pretended device, in a process of its own."""
+"""The work of tests/experiments/training/test_pretend.py on the pretended device, in a process of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from experiments.config.run import TrainingConfig
 from experiments.data.splits import subset
 from experiments.tasks import classification
 from experiments.training import pack as engine
-from experiments.training.member import TRUNK, Member
+from experiments.training.member import STABLE_PHASE, Member
 from experiments.training.pack import Interrupted, Pack
 from tests.experiments import pretended_device
 from tests.experiments.pretended_device import Copies, Meeting
@@ -28,7 +28,7 @@ def prepare() -> None:
     the data."""
     torch.set_num_threads(1)
     pretended_device.device()
-    engine.GLANCES = 3
+    engine.VALIDATIONS = 3
     classification.EVALUATION_NUMBERS[pretended_device.NAME] = 200
 
 
@@ -47,31 +47,33 @@ def started(name: str, path: Path, place: str, attempt: int, **changes: Any) -> 
 
 
 def trained(name: str, path: Path, place: str, stop: int | None = None, **changes: Any) -> list[dict[str, Any]]:
-    """Two runs at their end, interrupted and resumed at clock `stop`: of each its errors, where its weights lie, and
-    the clock at which it resumed."""
+    """Train two runs to their end, interrupted and resumed after `stop` steps.
+
+    Return of each its errors, the devices of its weights, and the steps done when it resumed.
+    """
     attempt = 1
     if stop is not None:
         pack, interrupted = started(name, path, place, attempt, **changes)
         try:
-            pack.train(lambda: interrupted[0].clock >= stop, lambda event: None)
+            pack.train(lambda: interrupted[0].steps_done >= stop, lambda event: None)
         except Interrupted:
             attempt = 2
     pack, members = started(name, path, place, attempt, **changes)
-    clocks = [member.clock for member in members]
+    resumed_at = [member.steps_done for member in members]
     pack.train(lambda: False, lambda event: None)
     found = []
-    for member, clock in zip(members, clocks, strict=True):
+    for member, steps_done in zip(members, resumed_at, strict=True):
         assert member.failure is None, member.failure
         assert member.weights is not None
-        member.leave_trunk()
+        member.save_stable_phase()
         places = sorted({str(value.device) for value in member.weights.values()})
-        whole = (member.path / TRUNK).exists()
-        found.append({"errors": errors(member), "places": places, "resumed": clock, "trunk": whole})
+        whole = (member.path / STABLE_PHASE).exists()
+        found.append({"errors": errors(member), "places": places, "resumed": steps_done, "stable_phase": whole})
     return found
 
 
 def errors(member: Member) -> dict[str, float]:
-    """Everything that was measured, on test, training and holdout frames, by name."""
+    """Everything that was measured, on test, training and validation frames, by name."""
     assert member.full is not None
     assert member.half is not None
     found: dict[str, float] = {}
@@ -97,7 +99,7 @@ def copies(name: str, path: Path, **changes: Any) -> list[tuple[int, int]]:
 
 
 def meetings() -> list[str]:
-    """What is said to four operations on tensors of both devices; empty where one of them is computed."""
+    """Return the messages of four operations on tensors of both devices; empty for one that is computed."""
     here = torch.arange(3)
     there = torch.arange(3, device=pretended_device.device())
     wrong: list[Callable[[], Tensor]] = [

@@ -78,23 +78,23 @@ def dataset() -> Dataset:
     return star(StarConfig(n_neighbours=3, coefficients=(1.0, 0.5), pool=60, holdout=4, test=12))
 
 
-def turned_frames(frames: Frames, rotation: np.ndarray) -> Frames:
+def rotated_frames(frames: Frames, rotation: np.ndarray) -> Frames:
     return dataclasses.replace(frames, positions=frames.positions @ rotation.T, forces=frames.forces @ rotation.T)
 
 
-def test_the_loss_is_that_of_turned_frames(dataset: Dataset) -> None:
+def test_the_loss_is_that_of_rotated_frames(dataset: Dataset) -> None:
     """Positions and forces of every frame turned by hand, without the option."""
     model, task = Mpnn(MPNN, 2), task_of(dataset)
     params = {name: value[None] for name, value in model.init(0, torch.float64).items()}
     prepared, picked = task.prepare(np.arange(8)), torch.tensor([[2, 5]])
     targets = dict(task.targets([prepared], [(1.0, 1.0)]))
-    turns = rotations(0, 2, np.array([3]))
+    drawn = rotations(0, 2, np.array([3]))
     plain = task.loss(model, params, targets, task.inputs, picked, (True, True))
-    targets["rotations"] = torch.as_tensor(turns)
+    targets["rotations"] = torch.as_tensor(drawn)
     found = task.loss(model, params, targets, task.inputs, picked, (True, True))
     by_hand = []
     for place, frame in enumerate((2, 5)):
-        other = task_of(dataclasses.replace(dataset, pool=turned_frames(dataset.pool, turns[0, place])))
+        other = task_of(dataclasses.replace(dataset, pool=rotated_frames(dataset.pool, drawn[0, place])))
         own = other.targets([prepared], [(1.0, 1.0)])
         by_hand.append(other.loss(model, params, own, other.inputs, torch.tensor([[frame]]), (True, True)))
     expected = torch.stack(by_hand).mean()
@@ -138,9 +138,9 @@ def test_an_interrupted_run_ends_as_if_it_were_not(dataset: Dataset, tmp_path: P
     (whole,) = train(task, [member(task, tmp_path / "whole")])
     (plain,) = train(task, [member(task, tmp_path / "plain", augment=False)])
     assert not same(whole, plain)
-    for legs in (1, 2):
-        path = tmp_path / f"stopped-{legs}"
-        asked = iter([False] * (legs - 1) + [True])
+    for chunks in (1, 2):
+        path = tmp_path / f"stopped-{chunks}"
+        asked = iter([False] * (chunks - 1) + [True])
         with pytest.raises(Interrupted):
             train(task, [member(task, path)], lambda asked=asked: next(asked))  # type: ignore[misc]
         assert same(train(task, [member(task, path, attempt=2)])[0], whole)
@@ -193,7 +193,7 @@ def test_augmentation_makes_a_network_more_equivariant(dataset: Dataset, tmp_pat
     task = task_of(dataclasses.replace(dataset, pool=frames["pool"], test=frames["test"]))
     model, turn = Mpnn(MPNN, 2), rotations(1, 1, np.array([0]))[0, 0]
     there = MoleculeTask(
-        dataclasses.replace(task.dataset, test=turned_frames(task.dataset.test, turn)), 2.0, torch.float64, task.device
+        dataclasses.replace(task.dataset, test=rotated_frames(task.dataset.test, turn)), 2.0, torch.float64, task.device
     )
     unequal = {}
     for augment in (False, True):

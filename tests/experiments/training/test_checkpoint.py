@@ -17,15 +17,15 @@ from experiments.training import checkpoint
 from experiments.training.checkpoint import Checkpoint, latest, load, save, save_step
 
 
-def example(clock: int = 7) -> Checkpoint:
-    generator = torch.Generator().manual_seed(clock)
+def example(steps_done: int = 7) -> Checkpoint:
+    generator = torch.Generator().manual_seed(steps_done)
     tensors = {
         "params": torch.randn(5, 3, generator=generator),
         "optimizer/v": torch.randn(4, generator=generator, dtype=torch.float64),
         "scalar": torch.tensor(1.5),
         "trunk/params": torch.randn(2, 3, generator=generator).t(),
     }
-    return Checkpoint(tensors, {"clock": clock, "half": None, "history": [{"loss": 0.1 + 0.2}]})
+    return Checkpoint(tensors, {"clock": steps_done, "half": None, "history": [{"loss": 0.1 + 0.2}]})
 
 
 def equal(a: Checkpoint, b: Checkpoint) -> bool:
@@ -88,10 +88,10 @@ def test_garbage_is_refused_with_a_warning(tmp_path: Path, garbage: bytes, caplo
 
 def test_the_last_two_are_kept_and_the_latest_good_one_is_used(tmp_path: Path) -> None:
     first, second = tmp_path / "attempt-1", tmp_path / "attempt-2"
-    for directory, clocks in ((first, (100, 200, 300)), (second, (250, 400, 1000))):
+    for directory, counts in ((first, (100, 200, 300)), (second, (250, 400, 1000))):
         directory.mkdir()
-        for clock in clocks:
-            save_step(directory, clock, example(clock))
+        for steps_done in counts:
+            save_step(directory, steps_done, example(steps_done))
     assert [p.name for p in sorted(first.iterdir())] == ["step-000000200.safetensors", "step-000000300.safetensors"]
 
     def reached() -> int | None:

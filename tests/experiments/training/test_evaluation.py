@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from experiments.tasks.evaluation import Evaluation
-from experiments.tasks.molecules import Evaluator
+from experiments.tasks.molecules import MoleculeEvaluator
 
 
 def test_json_round_trip_is_exact(laboratory: Any) -> None:
@@ -32,10 +32,10 @@ def test_forces_alone_leave_a_constant_that_the_training_frames_fix(laboratory: 
     changes = {"energy_weight": 0.0}
     member = laboratory.trained("a", changes)
     task = laboratory.task()
-    evaluator = Evaluator(task, laboratory.model, energy_offset=True)
+    evaluator = MoleculeEvaluator(task, laboratory.model, energy_offset=True)
     shifted = evaluator.full(member.weights, member.prepared)
     assert {k: v.value for k, v in shifted.test.items()} == {k: v.value for k, v in member.full.test.items()}
-    plain = Evaluator(task, laboratory.model, energy_offset=False).full(member.weights, member.prepared)
+    plain = MoleculeEvaluator(task, laboratory.model, energy_offset=False).full(member.weights, member.prepared)
     for name in ("force_mae", "force_rmse"):
         assert shifted.test[name] == plain.test[name]
     # Of all constants the mean minimises the RMSE on the training frames.
@@ -45,7 +45,7 @@ def test_forces_alone_leave_a_constant_that_the_training_frames_fix(laboratory: 
     assert shifted.train["energy_rmse"].value == pytest.approx(float(np.std(rest)) / 4, rel=1e-9)
 
 
-def test_no_holdout_no_glance(laboratory: Any) -> None:
+def test_an_empty_validation_set_has_no_errors(laboratory: Any) -> None:
     empty = laboratory.dataset.holdout.take(slice(0, 0))
     laboratory.dataset = dataclasses.replace(laboratory.dataset, holdout=empty)
     member = laboratory.trained("a")

@@ -60,13 +60,13 @@ def test_a_run_that_does_not_fit_alone_fails(laboratory: Any, monkeypatch: pytes
 
 
 def test_a_pack_that_does_not_fit_leaves_checkpoints(laboratory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the last leg that was whole: an update of a part of the members counts for none."""
+    """Of the last chunk that was whole: an update of a part of the members counts for none."""
     refuse_beyond(monkeypatch, 1, 7)
     task = laboratory.task()
     members = [laboratory.member(task, f"m{i}", seed=i) for i in range(2)]
     with pytest.raises(TooLarge):
         laboratory.pack(members, task).train(lambda: False, lambda event: None)
-    assert [m.clock for m in members] == [6, 6]  # legs of two
+    assert [m.steps_done for m in members] == [6, 6]  # chunks of two
     assert all((m.path / "step-000000006.safetensors").exists() for m in members)
 
 

@@ -110,7 +110,7 @@ def test_schedule_free_is_the_papers() -> None:
 
 
 def tilt(gram: Tensor) -> Tensor:
-    """What is added to a Gram matrix before its eigenvectors are taken: from 2e-3 down to 1e-3 of its mean diagonal."""
+    """The ramp on a Gram matrix before its eigenvectors are taken: from 2e-3 down to 1e-3 of its mean diagonal."""
     size = len(gram)
     ramp = [2 - k / (size - 1) for k in range(size)] if size > 1 else [2.0]
     return torch.diag(1e-3 * gram.trace() / size * torch.tensor(ramp, dtype=gram.dtype))

@@ -84,14 +84,14 @@ def in_the_last_evaluation(monkeypatch: pytest.MonkeyPatch, error: Callable[[], 
     evaluated = Pack._evaluated
 
     def limited(self: Pack, weights: Any, member: Member) -> Any:
-        if len(self.slots) > 2 and member.clock == member.schedule.total and member.name == "m2":
+        if len(self.slots) > 2 and member.steps_done == member.schedule.total and member.name == "m2":
             raise error()
         return evaluated(self, weights, member)
 
     monkeypatch.setattr(Pack, "_evaluated", limited)
 
 
-def in_a_glance(monkeypatch: pytest.MonkeyPatch, error: Callable[[], Exception]) -> None:
+def in_a_validation(monkeypatch: pytest.MonkeyPatch, error: Callable[[], Exception]) -> None:
     """After the last evaluation, when the member has its errors but nobody has heard of them."""
     events = Pack._events
 
@@ -103,7 +103,7 @@ def in_a_glance(monkeypatch: pytest.MonkeyPatch, error: Callable[[], Exception])
     monkeypatch.setattr(Pack, "_events", limited)
 
 
-STAGES = (after_construction, in_the_first_step, in_a_late_update, in_the_last_evaluation, in_a_glance)
+STAGES = (after_construction, in_the_first_step, in_a_late_update, in_the_last_evaluation, in_a_validation)
 
 
 @pytest.mark.parametrize("error", [raised, inside_the_compiler])
@@ -125,7 +125,7 @@ def test_out_of_memory_anywhere_halves_the_pack(
 
 
 def test_after_out_of_memory_no_pack_is_as_large_again(laboratory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What waited in packs of a size that turned out too large is not tried in that size."""
+    """Waiting runs are not tried in packs of a size that has turned out too large."""
     monkeypatch.setattr(memory, "fitting", lambda build, members: 4)
     in_the_first_step(monkeypatch, raised)
     _, sizes = train(laboratory, 8)

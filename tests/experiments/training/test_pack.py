@@ -45,7 +45,7 @@ def ends(member: Member) -> tuple[Weights, Evaluation, Evaluation]:
 
 
 def plain_training(laboratory: Any, member: Any, task: MoleculeTask, budget: int, **changes: Any) -> Weights:
-    """One schedule of `budget` updates as one would write it down: no pack, no trunk, no branch, no legs."""
+    """One schedule of `budget` updates as one would write it down: no pack, shared phase, branch or chunks."""
     settings = dataclasses.replace(laboratory.settings, **changes)
     optimizer = OPTIMIZERS[settings.optimizer]()
     schedule = Schedule(max(budget, 2), settings.warmup_steps, settings.cooldown)
@@ -88,7 +88,7 @@ def plain_training(laboratory: Any, member: Any, task: MoleculeTask, budget: int
 
 @pytest.mark.parametrize("changes", [{}, {"optimizer": "adam", "ema_decay": 0.0, "clip": 0.05, "cooldown": 0.3}])
 def test_engine_is_the_plain_loop(laboratory: Any, changes: dict[str, Any]) -> None:
-    """Weights of the full schedule, with a branch, legs and a trunk put aside in between."""
+    """Weights of the full schedule, with a branch, chunks and a state kept at the branch point in between."""
     task = laboratory.task()
     member = laboratory.trained("a", changes)
     expected = plain_training(laboratory, member, task, 24, **changes)
@@ -294,16 +294,16 @@ def test_compaction_at_powers_of_two(laboratory: Any, size: int, failing: int, l
 
 def test_members_at_different_clocks(laboratory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs that were interrupted at different places may continue in one pack."""
-    monkeypatch.setattr(engine, "LEG", 1)
+    monkeypatch.setattr(engine, "STEPS_PER_CHUNK", 1)
     task = laboratory.task()
-    clocks = [3, 11, 0, 17]
-    for i, clock in enumerate(clocks):
+    counts = [3, 11, 0, 17]
+    for i, steps_done in enumerate(counts):
         member = laboratory.member(task, f"m{i}", seed=i)
-        if clock:
-            interrupt(laboratory, [member], task, clock, optimizer="adam")
+        if steps_done:
+            interrupt(laboratory, [member], task, steps_done, optimizer="adam")
     members = [laboratory.member(task, f"m{i}", attempt=2, seed=i) for i in range(4)]
     pack = laboratory.pack(members, task, optimizer="adam")
-    assert [m.clock for m in members] == clocks
+    assert [m.steps_done for m in members] == counts
     order: list[str] = []
     pack.train(lambda: False, lambda event: None, lambda m: order.append(m.name))
     assert order == ["m3", "m1", "m0", "m2"]
@@ -315,10 +315,10 @@ def test_members_at_different_clocks(laboratory: Any, monkeypatch: pytest.Monkey
 # --- interruptions
 
 
-def interrupt(laboratory: Any, members: list[Member], task: MoleculeTask, clock: int, **changes: Any) -> None:
-    """Train until the first member's clock, then stop."""
+def interrupt(laboratory: Any, members: list[Member], task: MoleculeTask, steps_done: int, **changes: Any) -> None:
+    """Train until the first member has done `steps_done` updates, then stop."""
     with pytest.raises(Interrupted):
-        laboratory.pack(members, task, **changes).train(lambda: members[0].clock == clock, lambda event: None)
+        laboratory.pack(members, task, **changes).train(lambda: members[0].steps_done == steps_done, lambda event: None)
 
 
 def resumed(laboratory: Any, name: str, stops: list[int], **changes: Any) -> Member:
@@ -330,7 +330,7 @@ def resumed(laboratory: Any, name: str, stops: list[int], **changes: Any) -> Mem
     return member
 
 
-TOTAL = 30  # of 24 updates with cooldown 0.5: fork at 6, half at 12, 24 + 12 − 6 in all
+TOTAL = 30  # of 24 updates with cooldown 0.5: branch point at 6, half at 12, 24 + 12 − 6 in all
 STOPS = [[1], [5], [6], [7], [11], [12], [13], [TOTAL - 1], [1, 2, 3], [6, 12], [9, 9 + 1, 20, 21]]
 
 
@@ -339,10 +339,10 @@ STOPS = [[1], [5], [6], [7], [11], [12], [13], [TOTAL - 1], [1, 2, 3], [6, 12], 
 def test_resumed_is_uninterrupted(
     laboratory: Any, whole_runs: Any, stops: list[int], changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bit for bit, wherever it was stopped: at the fork, on the branch, at half the budget, before the last update."""
-    monkeypatch.setattr(engine, "LEG", 1)
+    """Bit for bit, wherever it was stopped: at the branch point, on the branch, at half the budget, near the end."""
+    monkeypatch.setattr(engine, "STEPS_PER_CHUNK", 1)
     schedule = Schedule(24, 4, 0.5)
-    assert (schedule.fork, schedule.half, schedule.total) == (6, 12, TOTAL)
+    assert (schedule.branch_point, schedule.half, schedule.total) == (6, 12, TOTAL)
     whole, again = whole_runs(**changes), resumed(laboratory, "again", stops, **changes)
     assert same(ends(whole)[0], ends(again)[0])
     for one, other in zip(ends(whole)[1:], ends(again)[1:], strict=True):
@@ -372,8 +372,8 @@ def test_the_state_lies_in_memory_as_a_checkpoint_gives_it_back(laboratory: Any)
 
 def test_legs_do_not_change_numbers(laboratory: Any, whole_runs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     before = ends(whole_runs())
-    monkeypatch.setattr(engine, "LEG", 3)
-    monkeypatch.setattr(engine, "GLANCES", 7)
+    monkeypatch.setattr(engine, "STEPS_PER_CHUNK", 3)
+    monkeypatch.setattr(engine, "VALIDATIONS", 7)
     assert same(before[0], ends(laboratory.trained("b"))[0])
 
 
@@ -381,14 +381,14 @@ def test_a_stop_at_the_very_end_throws_nothing_away(laboratory: Any) -> None:
     """The last update is done when the signal comes: the result counts."""
     task = laboratory.task()
     member = laboratory.member(task, "a")
-    laboratory.pack([member], task).train(lambda: member.clock == TOTAL, lambda event: None)
+    laboratory.pack([member], task).train(lambda: member.steps_done == TOTAL, lambda event: None)
     ends(member)
 
 
 def test_damaged_latest_checkpoint_costs_time_only(
     laboratory: Any, whole_runs: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(engine, "LEG", 1)
+    monkeypatch.setattr(engine, "STEPS_PER_CHUNK", 1)
     whole = whole_runs()
     task = laboratory.task()
     interrupt(laboratory, [laboratory.member(task, "a", 1)], task, 8)
@@ -397,7 +397,7 @@ def test_damaged_latest_checkpoint_costs_time_only(
     latest.write_bytes(latest.read_bytes()[: latest.stat().st_size // 2])
     member = laboratory.member(task, "a", 3)
     pack = laboratory.pack([member], task)
-    assert member.clock == 8
+    assert member.steps_done == 8
     assert "step-000000015.safetensors is damaged" in caplog.text
     assert "going on without it" in caplog.text
     pack.train(lambda: False, lambda event: None)
@@ -405,7 +405,7 @@ def test_damaged_latest_checkpoint_costs_time_only(
 
 
 def test_checkpoints_by_the_clock_on_the_wall(laboratory: Any) -> None:
-    """One a leg where the interval is shorter than a leg; the last two are kept."""
+    """One a chunk where the interval is shorter than a chunk; the last two are kept."""
     task = laboratory.task()
     member = laboratory.member(task, "a")
     laboratory.pack([member], task, checkpoint_seconds=1e-6).train(lambda: False, lambda event: None)
@@ -417,9 +417,9 @@ def test_history_and_progress(laboratory: Any) -> None:
     task = laboratory.task()
     member = laboratory.member(task, "a")
     laboratory.pack([member], task).train(lambda: False, events.append)
-    clocks = [event["clock"] for event in events]
-    assert clocks == sorted(clocks)
-    assert clocks[-1] == TOTAL
+    counts = [event["clock"] for event in events]
+    assert counts == sorted(counts)
+    assert counts[-1] == TOTAL
     assert all(event["total"] == TOTAL and event["run"] == "a" for event in events)
     assert all(math.isfinite(event["holdout_force_mae"]) for event in events)
     lines = (member.path / "history.jsonl").read_text().splitlines()

@@ -36,7 +36,7 @@ def compare(call: Call, name: str, path: Path, **changes: Any) -> None:
     assert [run["resumed"] for run in found] == [4, 4]  # on the branch of the first, behind that of the second
     for one, other in zip(found, expected, strict=True):
         assert one["places"] == ["gpu:0"]
-        assert one["trunk"]
+        assert one["stable_phase"]
         # The same arithmetic but for the contractions of MACE, which go another way: round-off of float64, and 15
         # updates that amplify it (5e-13 at most, measured).
         assert one["errors"] == pytest.approx(other["errors"], rel=1e-10)

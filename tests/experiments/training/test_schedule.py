@@ -1,4 +1,4 @@
-"""Two complete schedules on one trunk: every factor is that of its schedule alone."""
+"""Two complete schedules that share their stable phase: every factor is that of its schedule alone."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def alone(budget: int, warmup: int, cooldown: float, step: int) -> float:
 @given(SCHEDULES)
 def test_clock_walks_trunk_branch_trunk(schedule: Schedule) -> None:
     """The branch is the end of the short schedule; what remains is the long schedule, each step once."""
-    clocks = range(schedule.total)
-    branch = [schedule.step(c) for c in clocks if schedule.on_branch(c)]
-    trunk = [schedule.step(c) for c in clocks if not schedule.on_branch(c)]
-    assert branch == list(range(schedule.fork, schedule.half))
-    assert trunk == list(range(schedule.max_steps))
+    counts = range(schedule.total)
+    branch = [schedule.step(c) for c in counts if schedule.on_branch(c)]
+    stable = [schedule.step(c) for c in counts if not schedule.on_branch(c)]
+    assert branch == list(range(schedule.branch_point, schedule.half))
+    assert stable == list(range(schedule.max_steps))
 
 
 def both(schedule: Schedule) -> tuple[list[float], list[float]]:
-    """Factors of the short and of the long schedule, as the clock meets them."""
+    """Factors of the short and of the long schedule, in the order of the updates."""
     short, long = [], []
-    for clock in range(schedule.total):
-        if not schedule.on_branch(clock):
-            long.append(schedule.factor(clock))
-        if clock < schedule.half:
-            short.append(schedule.factor(clock))
+    for steps_done in range(schedule.total):
+        if not schedule.on_branch(steps_done):
+            long.append(schedule.factor(steps_done))
+        if steps_done < schedule.half:
+            short.append(schedule.factor(steps_done))
     return short, long
 
 
@@ -64,5 +64,5 @@ def test_rates_are_positive_and_end_low(schedule: Schedule) -> None:
 
 def test_known_values() -> None:
     schedule = Schedule(8, 2, 0.5)
-    assert (schedule.half, schedule.fork, schedule.total) == (4, 2, 10)
+    assert (schedule.half, schedule.branch_point, schedule.total) == (4, 2, 10)
     assert [schedule.factor(c) for c in range(10)] == [0.5, 1, 1, 0.5, 1, 1, 1, 0.75, 0.5, 0.25]

@@ -12,7 +12,7 @@ import torch
 from experiments.core.compiler import warn
 from experiments.models.mace import Mace
 from experiments.nn.native import sparse
-from experiments.training import pack as engine
+from experiments.training.flat_state import part
 from experiments.training.step import can_compile, eager_update, make_update
 
 
@@ -24,7 +24,7 @@ def example(laboratory: Any, precision: str, **changes: Any) -> tuple[Any, torch
 
 def evaluate(pack: Any, picked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     gradient, _ = pack._step()
-    constants = engine.part(pack.state, "constants")
+    constants = part(pack.state, "constants")
     found: tuple[torch.Tensor, torch.Tensor] = gradient(
         pack.state["params"], constants, pack.targets, pack.task.pool.tensors, picked
     )

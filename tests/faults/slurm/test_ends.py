@@ -30,7 +30,7 @@ def test_warning_before_the_time_limit(sweep: MakeSweep, cluster: Cluster) -> No
 def test_time_limit_of_two_minutes(sweep: MakeSweep) -> None:
     """A job that takes longer than its limit goes on in the queue, again and again."""
     s = sweep()
-    s.disturb(slow=8.0)  # 200 updates in legs of at most 20, twice: 160 s at least
+    s.disturb(slow=8.0)  # 200 updates in chunks of at most 20, twice: 160 s at least
     s.launch("time=2", "pack=2", "signal_delay=30")
     s.finish(seconds=900)  # two runs, one after the other, with some 75 s of work between a start and its warning
     assert "timeout" in s.causes()

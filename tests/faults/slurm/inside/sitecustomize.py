@@ -1,6 +1,6 @@
 """Faults inside a job's worker: Python imports this by itself where `PYTHONPATH` names this directory.
 
-The file that `EQUILAW_TEST_FAULTS` names says what is to happen: `slow` (seconds that each leg takes longer),
+The file that `EQUILAW_TEST_FAULTS` names says what is to happen: `slow` (seconds that each chunk takes longer),
 `node` (each node is a machine of its own name), `lease` (seconds after which a lease lapses), `skew` (seconds by
 which the machine's clock is ahead), `room` (bytes that a file may have: a full disk), `hit` (what happens to the
 run with this `P`: raise, exit or memory).

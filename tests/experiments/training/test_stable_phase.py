@@ -1,4 +1,4 @@
-"""A larger budget continues the trunk of a smaller one, and is the run that it would have been."""
+"""A larger budget continues the stable phase of a smaller one, and is the run that it would have been."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.training.member import TRUNK, Member, usable_trunk
+from experiments.training.member import STABLE_PHASE, Member, usable_stable_phase
 from experiments.training.schedule import Schedule
 
 
 def left_by(laboratory: Any, name: str, steps: int, **changes: Any) -> Path:
     """The trunk that a run of `steps` updates leaves."""
     member: Member = laboratory.trained(name, {"max_steps": steps, **changes})
-    member.leave_trunk()
-    return member.path / TRUNK
+    member.save_stable_phase()
+    return member.path / STABLE_PHASE
 
 
 def continued(laboratory: Any, path: Path, steps: int, **changes: Any) -> Member:
-    """A run of `steps` updates that starts from the trunk at `path`."""
+    """A run of `steps` updates that starts from the stable phase at `path`."""
     task = laboratory.task()
-    trunk = usable_trunk(path, Schedule(steps, laboratory.settings.warmup_steps, laboratory.settings.cooldown))
-    assert trunk is not None
-    member: Member = laboratory.member(task, "continued", max_steps=steps, trunk=trunk, **changes)
+    stable_phase = usable_stable_phase(
+        path, Schedule(steps, laboratory.settings.warmup_steps, laboratory.settings.cooldown)
+    )
+    assert stable_phase is not None
+    member: Member = laboratory.member(task, "continued", max_steps=steps, stable_phase=stable_phase, **changes)
     laboratory.pack([member], task).train(lambda: False, lambda event: None)
     return member
 
@@ -47,19 +49,19 @@ def test_a_continued_run_is_the_whole_run(laboratory: Any, steps: int, factor: i
 
 
 def test_what_a_continuation_saves(laboratory: Any) -> None:
-    """Twice the budget: neither the shared trunk nor the branch, which was the smaller run, is walked again."""
+    """Twice the budget: neither the shared stable phase nor the branch, which was the smaller run, is walked again."""
     again = continued(laboratory, left_by(laboratory, "small", 24), 48)
     schedule = again.schedule
     assert again.start == again.schedule.half
-    assert schedule.total - again.start == 48 - 12  # from the end of the trunk of 24 updates, at 12
+    assert schedule.total - again.start == 48 - 12  # from the end of the stable phase of 24 updates, at 12
     seen = [record["clock"] for record in again.history.records]
     assert min(seen) > again.start
 
 
 def test_a_continued_run_leaves_a_trunk_too(laboratory: Any) -> None:
     again = continued(laboratory, left_by(laboratory, "small", 12), 24)
-    again.leave_trunk()
-    twice = continued(laboratory, again.path / TRUNK, 48)
+    again.save_stable_phase()
+    twice = continued(laboratory, again.path / STABLE_PHASE, 48)
     whole = laboratory.trained("whole", {"max_steps": 48})
     assert whole.weights is not None
     assert twice.weights is not None
@@ -67,16 +69,16 @@ def test_a_continued_run_leaves_a_trunk_too(laboratory: Any) -> None:
 
 
 def test_an_interrupted_continuation(laboratory: Any) -> None:
-    """Its own checkpoints count, not the trunk."""
+    """Its own checkpoints count, not the stable phase."""
     from experiments.training.pack import Interrupted
 
     whole = laboratory.trained("whole", {"max_steps": 48})
-    trunk = usable_trunk(left_by(laboratory, "small", 24), whole.schedule)
+    stable_phase = usable_stable_phase(left_by(laboratory, "small", 24), whole.schedule)
     task = laboratory.task()
-    first = laboratory.member(task, "again", max_steps=48, trunk=trunk)
+    first = laboratory.member(task, "again", max_steps=48, stable_phase=stable_phase)
     with pytest.raises(Interrupted):
-        laboratory.pack([first], task).train(lambda: first.clock > 30, lambda event: None)
-    second = laboratory.member(task, "again", attempt=2, max_steps=48, trunk=trunk)
+        laboratory.pack([first], task).train(lambda: first.steps_done > 30, lambda event: None)
+    second = laboratory.member(task, "again", attempt=2, max_steps=48, stable_phase=stable_phase)
     laboratory.pack([second], task).train(lambda: False, lambda event: None)
     assert second.start == first.start
     assert second.full is not None
@@ -85,10 +87,10 @@ def test_an_interrupted_continuation(laboratory: Any) -> None:
 
 
 def test_what_is_no_trunk_for_a_schedule(laboratory: Any, caplog: pytest.LogCaptureFixture) -> None:
-    path = left_by(laboratory, "small", 24)  # its trunk ends at 12
-    assert usable_trunk(path, Schedule(48, 4, 0.5)) is not None
-    assert usable_trunk(path, Schedule(40, 4, 0.5)) is None  # leaves its own at 10 for the first time
-    assert usable_trunk(path.with_name("absent.safetensors"), Schedule(48, 4, 0.5)) is None
+    path = left_by(laboratory, "small", 24)  # its stable phase ends at 12
+    assert usable_stable_phase(path, Schedule(48, 4, 0.5)) is not None
+    assert usable_stable_phase(path, Schedule(40, 4, 0.5)) is None  # leaves its own at 10 for the first time
+    assert usable_stable_phase(path.with_name("absent.safetensors"), Schedule(48, 4, 0.5)) is None
     path.write_bytes(path.read_bytes()[:-100])
-    assert usable_trunk(path, Schedule(48, 4, 0.5)) is None
+    assert usable_stable_phase(path, Schedule(48, 4, 0.5)) is None
     assert "is damaged" in caplog.text
