@@ -55,10 +55,10 @@ def _measure(arguments: argparse.Namespace) -> None:
         keep(json.loads(path.read_text()))
     if "step" in arguments.kinds:
         for settings, modes in steps.cases(arguments.models, arguments.L, arguments.channels, layers, device):
-            keep(steps.measured(settings, modes, arguments.seconds))
+            keep(steps.measure(settings, modes, arguments.seconds))
     if "sweep" in arguments.kinds:
         for settings, _ in steps.cases(arguments.models, [1], arguments.channels, layers, "cpu"):
-            keep([steps.together(settings, arguments.seconds)])
+            keep([steps.measure_two_workers(settings, arguments.seconds)])
     if "engine" in arguments.kinds:
         keep(engine.benchmarks(arguments.cells, arguments.channels, arguments.packs, arguments.seconds))
     if device == "cpu":

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.ethanol import shaken
+from benchmarks.ethanol import random_ethanol
 from benchmarks.rows import row, show
 from experiments.config.run import TrainingConfig
 from experiments.data.dataset import Dataset, Frames
@@ -32,18 +32,18 @@ LEG = 10
 """Updates timed together."""
 
 
-def shaken_ethanol(frames: int) -> Dataset:
-    """`benchmarks.ethanol.shaken` as a dataset."""
-    found = shaken(frames)
-    made = Frames(
-        numbers=np.tile(found.numbers, (frames, 1)),
-        positions=found.positions,
-        energies=found.energies,
-        forces=found.forces,
+def random_ethanol_dataset(frames: int) -> Dataset:
+    """`benchmarks.ethanol.random_ethanol` as a dataset."""
+    ethanol = random_ethanol(frames)
+    pool = Frames(
+        numbers=np.tile(ethanol.numbers, (frames, 1)),
+        positions=ethanol.positions,
+        energies=ethanol.energies,
+        forces=ethanol.forces,
         cells=np.zeros((frames, 3, 3)),
         pbc=np.zeros((frames, 3), dtype=bool),
     )
-    return Dataset("shaken_ethanol", made, made.take(slice(0, 2)), made.take(slice(0, 2)), disjoint_seeds=1)
+    return Dataset("shaken_ethanol", pool, pool.take(slice(0, 2)), pool.take(slice(0, 2)), disjoint_seeds=1)
 
 
 def pack_of(
@@ -66,23 +66,23 @@ def pack_of(
     return Pack(members, task, model, compile)
 
 
-def in_turns(ours: Callable[[], object], peer: Callable[[], object], seconds: float) -> tuple[float, float]:
+def time_in_turns(ours: Callable[[], object], peer: Callable[[], object], seconds: float) -> tuple[float, float]:
     """Median milliseconds of both, called in turns for about `seconds`, after one call of each."""
     ours(), peer()
     times: tuple[list[float], list[float]] = ([], [])
     began = time.perf_counter()
     while time.perf_counter() - began < seconds or len(times[0]) < 3:
-        for call, found in zip((ours, peer), times, strict=True):
+        for call, series in zip((ours, peer), times, strict=True):
             start = time.perf_counter()
             call()
-            found.append(1e3 * (time.perf_counter() - start))
+            series.append(1e3 * (time.perf_counter() - start))
     return statistics.median(times[0]), statistics.median(times[1])
 
 
 def benchmarks(cells: Sequence[str], channels: int, packs: Sequence[int], seconds: float) -> list[dict[str, Any]]:
     """Updates of each cell compiled and eager, the engine beside its bare gradient, and packs of cell C."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    task = MoleculeTask(shaken_ethanol(64), 5.0, torch.float32, device)
+    task = MoleculeTask(random_ethanol_dataset(64), 5.0, torch.float32, device)
     species = len(task.elements)
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -95,12 +95,12 @@ def benchmarks(cells: Sequence[str], channels: int, packs: Sequence[int], second
             compiled, eager = (pack_of(1, Mace(config, species), task, folder, compile) for compile in (True, False))
             compiled.advance(1)
             built = time.perf_counter() - began
-            ours, peer = in_turns(lambda c=compiled: c.advance(LEG), lambda e=eager: e.advance(LEG), seconds)  # type: ignore[misc]
+            ours, peer = time_in_turns(lambda c=compiled: c.advance(LEG), lambda e=eager: e.advance(LEG), seconds)  # type: ignore[misc]
             rows.append(row(name, device, ours / LEG, "the same, eager", peer / LEG) | {"compile_s": built})
-            gradient, whole = in_turns(compiled.bare_gradient, lambda c=compiled: c.advance(LEG), seconds)  # type: ignore[misc]
+            gradient, whole = time_in_turns(compiled.bare_gradient, lambda c=compiled: c.advance(LEG), seconds)  # type: ignore[misc]
             text = f"gradient alone, cell {cell}"
             rows.append(row(text, device, gradient, "the update, optimiser and engine included", whole / LEG))
-            engine, bare = in_turns(
+            engine, bare = time_in_turns(
                 lambda c=compiled: c.advance(LEG),  # type: ignore[misc]
                 lambda c=compiled: c.bare_steps(LEG),  # type: ignore[misc]
                 seconds,
@@ -112,7 +112,7 @@ def benchmarks(cells: Sequence[str], channels: int, packs: Sequence[int], second
         single = pack_of(1, model, task, folder, True)
         for size in packs:
             pack = pack_of(size, model, task, folder, True)
-            ours, peer = in_turns(lambda q=pack: q.advance(LEG), lambda: single.advance(LEG), seconds)  # type: ignore[misc]
+            ours, peer = time_in_turns(lambda q=pack: q.advance(LEG), lambda: single.advance(LEG), seconds)  # type: ignore[misc]
             name = f"update a run in a pack of {size}, MACE cell C, {channels} channels, ethanol, batch 8"
             rows.append(row(name, device, ours / LEG / size, "a pack of one", peer / LEG) | memory_of(pack))
             show(rows[-1:])
@@ -123,10 +123,10 @@ def memory_of(pack: Pack) -> dict[str, int]:
     """Bytes a run: of its state, and on a GPU of one gradient beyond what was held before it (a CPU's allocator keeps
     what it once had, so that the process's size does not tell)."""
     size = len(pack.slots)
-    found = {"state_bytes_a_run": pack.state_bytes() // size}
+    memory = {"state_bytes_a_run": pack.state_bytes() // size}
     if pack.task.device.type == "cuda":
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         pack.bare_gradient()
-        found["gradient_bytes_a_run"] = (torch.cuda.max_memory_allocated() - before) // size
-    return found
+        memory["gradient_bytes_a_run"] = (torch.cuda.max_memory_allocated() - before) // size
+    return memory

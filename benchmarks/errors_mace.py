@@ -37,8 +37,8 @@ def main() -> None:
             torch.load(Path(model_path).parent / name, map_location="cpu", weights_only=False)["model"]
         )
         loader = torch_geometric.dataloader.DataLoader(listed, batch_size=50)
-        found = torch.cat([model(batch.to_dict())["forces"].detach().double() for batch in loader])
-        errors[name] = float((found - expected).abs().mean())
+        predicted = torch.cat([model(batch.to_dict())["forces"].detach().double() for batch in loader])
+        errors[name] = float((predicted - expected).abs().mean())
     print(json.dumps(errors))
 
 

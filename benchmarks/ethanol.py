@@ -12,7 +12,7 @@ from ase.build import molecule
 
 
 @dataclass(frozen=True)
-class Shaken:
+class EthanolFrames:
     """numbers `[N]`, positions `[F, N, 3]` in Å, energies `[F]` in eV, forces `[F, N, 3]` in eV/Å."""
 
     numbers: np.ndarray
@@ -21,12 +21,12 @@ class Shaken:
     forces: np.ndarray
 
 
-def shaken(frames: int) -> Shaken:
+def random_ethanol(frames: int) -> EthanolFrames:
     """The same frames wherever it is called."""
     atoms = molecule("CH3CH2OH")
     rng = np.random.default_rng(0)
     count = len(atoms)
-    return Shaken(
+    return EthanolFrames(
         numbers=atoms.numbers.astype(np.int64),
         positions=atoms.positions + rng.normal(0.0, 0.05, (frames, count, 3)),
         energies=rng.normal(size=frames),

@@ -30,10 +30,10 @@ def factor(gain: Gain) -> str:
     return {"second": f"> {beyond:.3g}", "first": f"< {1 / beyond:.2g}"}.get(gain.factor.leader, "–")
 
 
-def table_of(found: list[Gain]) -> str:
+def table_of(all_gains: list[Gain]) -> str:
     """Markdown."""
     lines = ["| " + " | ".join(HEADS) + " |", "|---" * len(HEADS) + "|"]
-    for gain in preferred(found):
+    for gain in preferred(all_gains):
         half = signed(gain.half) if np.isfinite(gain.half) else "–"
         cells = (
             f"{named(gain.symmetric)} / {named(gain.plain)}",

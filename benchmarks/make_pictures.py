@@ -32,8 +32,8 @@ DOUBLE = torch.float64
 def rotation() -> torch.Tensor:
     """The rotation of all pictures: about an axis that is none of the coordinates'. [3, 3]"""
     axis = torch.tensor([0.3, 0.8, 0.52], dtype=DOUBLE)
-    found: torch.Tensor = o3.axis_angle_to_matrix(axis / axis.norm(), torch.tensor(1.1, dtype=DOUBLE))
-    return found
+    rotation_matrix: torch.Tensor = o3.axis_angle_to_matrix(axis / axis.norm(), torch.tensor(1.1, dtype=DOUBLE))
+    return rotation_matrix
 
 
 def disc() -> tuple[torch.Tensor, np.ndarray]:
@@ -50,8 +50,8 @@ def disc() -> tuple[torch.Tensor, np.ndarray]:
 
 def harmonics(degrees: Sequence[int], points: torch.Tensor) -> torch.Tensor:
     """Real spherical harmonics of norm 1 per degree, as e3nn has them. [n, Σ(2l+1)]"""
-    found: torch.Tensor = o3.spherical_harmonics(list(degrees), points, normalize=True, normalization="norm")
-    return found
+    values: torch.Tensor = o3.spherical_harmonics(list(degrees), points, normalize=True, normalization="norm")
+    return values
 
 
 def draw_sphere(axes: Axes, values: torch.Tensor, inside: np.ndarray, limit: float, text: str) -> None:
@@ -69,9 +69,9 @@ def draw_sphere(axes: Axes, values: torch.Tensor, inside: np.ndarray, limit: flo
 
 def signal(degrees: int = 3) -> list[torch.Tensor]:
     """Coefficients of a function on the sphere by degree, falling with it. [2l+1] each"""
-    made = torch.Generator().manual_seed(5)
+    generator = torch.Generator().manual_seed(5)
     sizes = [2 * degree + 1 for degree in range(degrees + 1)]
-    return [torch.randn(size, generator=made, dtype=DOUBLE) / (0.75 + 0.25 * size) for size in sizes]
+    return [torch.randn(size, generator=generator, dtype=DOUBLE) / (0.75 + 0.25 * size) for size in sizes]
 
 
 def sphere(stem: Path) -> list[Path]:
@@ -225,10 +225,10 @@ def polynomial_of(neighbours: torch.Tensor) -> torch.Tensor:
     return result
 
 
-def turned(coefficients: torch.Tensor) -> torch.Tensor:
+def rotate(coefficients: torch.Tensor) -> torch.Tensor:
     """D(R) of 0 ⊕ 1 ⊕ 2 ⊕ 3 applied. [16]"""
-    found: torch.Tensor = o3.Irreps("0e + 1o + 2e + 3o").D_from_matrix(rotation()) @ coefficients
-    return found
+    rotated: torch.Tensor = o3.Irreps("0e + 1o + 2e + 3o").D_from_matrix(rotation()) @ coefficients
+    return rotated
 
 
 def polynomial(stem: Path) -> list[Path]:
@@ -239,15 +239,15 @@ def polynomial(stem: Path) -> list[Path]:
     numbers: list[Row] = []
     limit = float((harmonics([0, 1, 2, 3], points) @ polynomial_of(MOLECULE)).abs().max())
     for axes, (text, neighbours, known) in zip(figure.subplots(1, 2), cases, strict=True):
-        found = polynomial_of(neighbours) if known is None else known
-        draw_sphere(axes, harmonics([0, 1, 2, 3], points) @ found, inside, limit, text)
+        coefficients = polynomial_of(neighbours) if known is None else known
+        draw_sphere(axes, harmonics([0, 1, 2, 3], points) @ coefficients, inside, limit, text)
         order = neighbours[:, 2].argsort()  # far atoms first
         for x, y, z in neighbours[order].tolist():
             size = 4.5 + 2.5 * z
             axes.plot([0, x], [0, y], color="#222222", linewidth=1.0, alpha=0.5 if z < 0 else 1.0)
             axes.plot(x, y, "o", color=HUES[4], markeredgecolor="#222222", markeredgewidth=0.5, markersize=size)
         axes.plot(0, 0, "o", color="#222222", markersize=4)
-        numbers += [{"picture": text, "component": i, "value": float(v)} for i, v in enumerate(found)]
+        numbers += [{"picture": text, "component": i, "value": float(v)} for i, v in enumerate(coefficients)]
     return save(figure, stem, numbers)
 
 

@@ -65,9 +65,9 @@ def table_of(runs: pd.DataFrame) -> str:
         reference = group.loc[group[OPTIMIZER] == REFERENCE, "error"]
         target = float(reference.iloc[0]) if len(reference) else math.nan
         for _, row in group.sort_values("error").iterrows():
-            found = equal[row[OPTIMIZER]]
-            text = "–" if math.isnan(found) else f"{found:.3g}"
-            if found == min(value for value in equal.values() if not math.isnan(value)):
+            error = equal[row[OPTIMIZER]]
+            text = "–" if math.isnan(error) else f"{error:.3g}"
+            if error == min(value for value in equal.values() if not math.isnan(value)):
                 text = f"**{text}**"
             rate = f"{row[RATE]:g}{'*' if row['at_edge'] else ''}"
             cells = (dataset, P, row[OPTIMIZER], rate, f"{row['error_half_budget']:.3g}", f"{row['error']:.3g}",

@@ -18,7 +18,7 @@ from mace import data, modules
 from mace.tools import AtomicNumberTable, torch_geometric
 from torch_ema import ExponentialMovingAverage  # type: ignore[import-not-found]
 
-from benchmarks.ethanol import shaken
+from benchmarks.ethanol import random_ethanol
 from benchmarks.serve import Steps, serve
 
 
@@ -41,7 +41,7 @@ def model_of(settings: Mapping[str, Any], elements: list[int]) -> Any:
 
 def batches_of(settings: Mapping[str, Any], elements: list[int]) -> list[Any]:
     """Batches on the device."""
-    frames = shaken(64)
+    frames = random_ethanol(64)
     table = AtomicNumberTable(elements)
     listed = []
     for positions, energy, forces in zip(frames.positions, frames.energies, frames.forces, strict=True):
@@ -58,7 +58,7 @@ def prepare(settings: Mapping[str, Any]) -> tuple[Steps, dict[str, Any]]:
     """See `benchmarks.serve.Prepare`."""
     torch.set_num_threads(settings["threads"])
     torch.set_default_dtype(torch.float32)
-    elements = sorted({int(z) for z in shaken(1).numbers})
+    elements = sorted({int(z) for z in random_ethanol(1).numbers})
     model = model_of(settings, elements).to(settings["device"])
     batches = cycle(batches_of(settings, elements))
     loss_of = modules.WeightedEnergyForcesLoss(energy_weight=1.0, forces_weight=100.0)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.engine import pack_of, shaken_ethanol
+from benchmarks.engine import pack_of, random_ethanol_dataset
 from benchmarks.serve import Steps, serve
 from experiments.core.schema import build
 from experiments.models.architectures import MODELS, ModelConfig
@@ -33,7 +33,7 @@ def prepare(settings: Mapping[str, Any]) -> tuple[Steps, dict[str, Any]]:
     """See `benchmarks.serve.Prepare`."""
     torch.set_num_threads(settings["threads"])
     device = torch.device(settings["device"])
-    task = MoleculeTask(shaken_ethanol(64), settings["cutoff"], torch.float32, device)
+    task = MoleculeTask(random_ethanol_dataset(64), settings["cutoff"], torch.float32, device)
     config = config_of(settings)
     model = network(config, len(task.elements))
     optimizer = {"mace": "amsgrad", "nequip": "adam"}[settings["architecture"]]  # the package's

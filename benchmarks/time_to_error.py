@@ -37,8 +37,8 @@ from experiments.data.splits import subset
 TICK = os.sysconf("SC_CLK_TCK")
 
 
-def watched(
-    command: Sequence[str], folder: Path, found: Callable[[], Sequence[Path]]
+def watch(
+    command: Sequence[str], folder: Path, outputs: Callable[[], Sequence[Path]]
 ) -> dict[str, tuple[float, float]]:
     """Run a command to its end; when each of the files that it makes was there, in seconds of wall and CPU time.
 
@@ -46,7 +46,7 @@ def watched(
         InputError: it failed; with its last line.
     """
     environment = {**os.environ, **dict.fromkeys(THREADS, "1"), "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
-    seen: dict[str, tuple[float, float]] = {}
+    first_seen: dict[str, tuple[float, float]] = {}
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "output.txt").open("w") as log:
         began = time.monotonic()
@@ -57,8 +57,8 @@ def watched(
                 cpu = max(cpu, cpu_seconds(process.pid))
                 ended = process.poll() is not None
                 now = time.monotonic() - began
-                for path in found():
-                    seen.setdefault(path.name, (now, cpu))
+                for path in outputs():
+                    first_seen.setdefault(path.name, (now, cpu))
                 if not ended:
                     time.sleep(0.05)
         finally:
@@ -67,7 +67,7 @@ def watched(
     if process.returncode != 0:
         lines = (folder / "output.txt").read_text().strip().splitlines() or ["no message"]
         raise InputError(f"{Path(command[0]).name}: exit code {process.returncode}: {lines[-1]}")
-    return seen
+    return first_seen
 
 
 def cpu_seconds(pid: int) -> float:
@@ -79,7 +79,9 @@ def cpu_seconds(pid: int) -> float:
     return sum(int(fields[i]) for i in (11, 12, 13, 14)) / TICK
 
 
-def prepared(train: Path, test: Path, P: int, seed: int, tested: int, folder: Path) -> tuple[Dataset, dict[str, str]]:
+def prepare_files(
+    train: Path, test: Path, P: int, seed: int, tested: int, folder: Path
+) -> tuple[Dataset, dict[str, str]]:
     """The dataset, and files: `pool` (ours draws its subset), `train` (that subset, for the other) and `test`."""
     dataset = load({"source": "extxyz", "train": str(train), "test": str(test)})
     folder.mkdir(parents=True, exist_ok=True)
@@ -101,7 +103,7 @@ def ours(names: Mapping[str, str], args: argparse.Namespace, folder: Path) -> li
             f"model.channels={args.channels}", f"training.max_steps={budget}", *args.keys,
         ]  # fmt: skip
         command = ["env", f"PYTHONPATH={ROOT}", *command]
-        seen = watched(command, folder / f"ours-{budget}-log", lambda s=store: list(s.glob("*/result.json")))  # type: ignore[misc]
+        seen = watch(command, folder / f"ours-{budget}-log", lambda s=store: list(s.glob("*/result.json")))  # type: ignore[misc]
         (result,) = (json.loads(path.read_text()) for path in store.glob("*/result.json"))
         wall, cpu = seen["result.json"]
         error = 1e3 * result["metrics"]["force_mae"]
@@ -126,15 +128,15 @@ def mace_torch(names: Mapping[str, str], args: argparse.Namespace, folder: Path)
         "--device=cpu", f"--default_dtype={args.dtype}", f"--eval_interval={args.every}", "--save_all_checkpoints",
         "--keep_checkpoints", "--plot=False",
     ]  # fmt: skip
-    seen = watched(command, work, lambda: sorted((work / "checkpoints").glob("*epoch-*.pt")))
+    seen = watch(command, work, lambda: sorted((work / "checkpoints").glob("*epoch-*.pt")))
     model = work / "checkpoints" / f"peer_run-{args.seed}.model"
-    judged = subprocess.run(
+    evaluation = subprocess.run(
         [str(python), "-m", "benchmarks.errors_mace", str(model), names["test"], *sorted(seen)],
         cwd=ROOT, capture_output=True, text=True, env={**os.environ, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"},
     )  # fmt: skip
-    if judged.returncode != 0:
-        raise InputError(f"testing mace-torch's checkpoints failed: {judged.stderr.strip().splitlines()[-1]}")
-    errors = json.loads(judged.stdout.strip().splitlines()[-1])
+    if evaluation.returncode != 0:
+        raise InputError(f"testing mace-torch's checkpoints failed: {evaluation.stderr.strip().splitlines()[-1]}")
+    errors = json.loads(evaluation.stdout.strip().splitlines()[-1])
     out = [{"wall_s": wall, "cpu_s": cpu, "force_mae_mev": 1e3 * errors[name]} for name, (wall, cpu) in seen.items()]
     out.sort(key=lambda point: point["wall_s"])
     print(f"mace-torch: {len(out)} checkpoints, {out[-1]['wall_s']:.0f} s, {out[-1]['force_mae_mev']:.2f} meV/Å")
@@ -175,22 +177,22 @@ def _compare(args: argparse.Namespace) -> None:
     folder = args.out.with_suffix("")
     if folder.exists():
         raise InputError(f"{folder}: runs are there already; accepted: another --out")
-    _, names = prepared(args.train, args.test, args.P, args.seed, args.tested, folder)
-    found = {"ours": ours(names, args, folder), "mace-torch": mace_torch(names, args, folder)}
+    _, names = prepare_files(args.train, args.test, args.P, args.seed, args.tested, folder)
+    points = {"ours": ours(names, args, folder), "mace-torch": mace_torch(names, args, folder)}
     levels = []
     for level in args.levels:
         times = {
-            f"{side}_{key}": first_below(points, level, key)
-            for side, points in found.items()
+            f"{side}_{key}": first_below(checkpoints, level, key)
+            for side, checkpoints in points.items()
             for key in ("wall_s", "cpu_s")
         }
         levels.append({"force_mae_mev": level, **times})
-        wall = [times[f"{side}_wall_s"] for side in found]
-        said = [f"{seconds:.0f} s" if seconds is not None else "not reached" for seconds in wall]
+        wall = [times[f"{side}_wall_s"] for side in points]
+        words = [f"{seconds:.0f} s" if seconds is not None else "not reached" for seconds in wall]
         ratio = f"{wall[1] / wall[0]:.1f}x" if wall[0] is not None and wall[1] is not None else ""
-        print(f"{level:6.1f} meV/Å: ours {said[0]}, mace-torch {said[1]} {ratio}")
+        print(f"{level:6.1f} meV/Å: ours {words[0]}, mace-torch {words[1]} {ratio}")
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
-    files.write_json(args.out, {"settings": settings, "points": found, "levels": levels})
+    files.write_json(args.out, {"settings": settings, "points": points, "levels": levels})
 
 
 if __name__ == "__main__":

@@ -58,21 +58,21 @@ class Worker:
         self.facts = self._answer()
 
     def ask(self, steps: int) -> None:
-        """Start steps; `told` waits for their end."""
+        """Start steps; `wait` waits for their end."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{steps}\n")
         self.process.stdin.flush()
         self._asked = steps
 
-    def told(self) -> Turn:
+    def wait(self) -> Turn:
         """What the steps asked for took."""
-        found = self._answer()
-        return Turn(found["wall_s"] / self._asked, found["cpu_s"] / self._asked)
+        times = self._answer()
+        return Turn(times["wall_s"] / self._asked, times["cpu_s"] / self._asked)
 
     def run(self, steps: int) -> Turn:
         """Take steps."""
         self.ask(steps)
-        return self.told()
+        return self.wait()
 
     def _answer(self) -> dict[str, Any]:
         line = self.answers.readline()
@@ -80,8 +80,8 @@ class Worker:
             self.log.seek(0)
             lines = self.log.read().strip().splitlines() or ["no message"]
             raise InputError(f"{self.module}: ended: {lines[-1]}")
-        found: dict[str, Any] = json.loads(line)
-        return found
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
     def __enter__(self) -> Self:
         return self
@@ -118,24 +118,24 @@ class Both:
         """`steps` of each."""
         for worker in self.workers:
             worker.ask(steps)
-        turns = [worker.told() for worker in self.workers]
+        turns = [worker.wait() for worker in self.workers]
         return Turn(1 / sum(1 / turn.wall for turn in turns), sum(turn.cpu for turn in turns) / len(turns))
 
 
-def in_turns(ours: Runs, peer: Runs, seconds: float, turn: float = 0.5) -> list[tuple[Turn, Turn]]:
+def time_in_turns(ours: Runs, peer: Runs, seconds: float, turn: float = 0.5) -> list[tuple[Turn, Turn]]:
     """Neighbouring turns of both for about `seconds`, at least five; `turn` is about the seconds of one."""
     sides = (ours, peer)
     counts = [max(1, round(turn / side.run(1).wall)) for side in sides]
-    found: list[tuple[Turn, Turn]] = []
+    pairs: list[tuple[Turn, Turn]] = []
     began = time.monotonic()
-    while time.monotonic() - began < seconds or len(found) < 5:
-        order = (0, 1) if len(found) % 2 == 0 else (1, 0)  # who goes first changes, so that a drift favours nobody
+    while time.monotonic() - began < seconds or len(pairs) < 5:
+        order = (0, 1) if len(pairs) % 2 == 0 else (1, 0)  # who goes first changes, so that a drift favours nobody
         turns = {i: sides[i].run(counts[i]) for i in order}
-        found.append((turns[0], turns[1]))
-    return found
+        pairs.append((turns[0], turns[1]))
+    return pairs
 
 
-def compared(pairs: Sequence[tuple[Turn, Turn]]) -> dict[str, float]:
+def summarise(pairs: Sequence[tuple[Turn, Turn]]) -> dict[str, float]:
     """Medians in ms and ratios peer/ours: the median of the turns' ratios with its quartiles, and that of CPU times."""
     wall = np.array([(o.wall, p.wall) for o, p in pairs])
     cpu = np.array([(o.cpu, p.cpu) for o, p in pairs])

@@ -45,8 +45,8 @@ def section_of(name: str, overrides: Sequence[str]) -> dict[str, Any]:
 def show_list() -> None:
     """Print every dataset: published ones with where their files are, then those that are made or read here."""
     print(f"published, kept in {cache_root()}:")
-    for name, one in published().items():
-        print(f"  {name:20} {'here   ' if one.here else 'missing'}  {one.what}")
+    for name, dataset in published().items():
+        print(f"  {name:20} {'here   ' if dataset.here else 'missing'}  {dataset.what}")
     print("generated or read here (data=NAME):")
     for path in sorted((CONF / "data").glob("*.yaml")):
         if path.stem not in published() and path.stem not in ("rmd17", "md17"):
@@ -73,12 +73,12 @@ def info(name: str, overrides: Sequence[str], out: Path, seeds: int, test_frames
     print(dataset.name)
     for fact, value in card.facts.items():
         print(f"  {fact:24} {value}")
-    with files.whole(out / "card.png") as aside:
-        draw(dataset, card, aside)
+    with files.whole(out / "card.png") as temporary:
+        draw(dataset, card, temporary)
     written = [str(out / "card.png")]
     if card.distances is not None:
-        with files.whole(out / "distances.parquet") as aside:
-            card.distances.to_parquet(aside, index=False)
+        with files.whole(out / "distances.parquet") as temporary:
+            card.distances.to_parquet(temporary, index=False)
         written.append(str(out / "distances.parquet"))
     print(f"written: {', '.join(written)}")
 

@@ -51,13 +51,13 @@ def card_of(dataset: Dataset, seeds: Sequence[int], test_frames: int = TEST_FRAM
             facts[name.replace("_", " ")] = f"{dataset.provenance[name]:.4g}"
     largest = min(1024, max(1, len(pool) // dataset.disjoint_seeds))
     sizes = [2**k for k in range(largest.bit_length())]
-    found = subset_distances(dataset, sizes, seeds, test_frames)
-    if found is not None:
+    distances = subset_distances(dataset, sizes, seeds, test_frames)
+    if distances is not None:
         for space, unit in SPACES.items():
-            mean = found[found["space"] == space].groupby("P")["d1"].mean()
+            mean = distances[distances["space"] == space].groupby("P")["d1"].mean()
             facts[f"δ(P), {space}"] = ", ".join(f"{P}: {mean[P]:.3g}" for P in mean.index) + f" {unit}"
     facts["sha256"] = dataset.sha256()
-    return Card(facts, found)
+    return Card(facts, distances)
 
 
 def dimension(frames: Frames) -> str:
@@ -86,7 +86,7 @@ def subset_distances(
     if not (comparable(test, numbers) and comparable(pool, numbers)):
         return None
     used = _evenly(len(test), test_frames)
-    found = distance_table(
+    table = distance_table(
         test.positions[used][:, real],
         pool.positions[:, real],
         numbers[real],
@@ -94,9 +94,9 @@ def subset_distances(
         sorted(sizes),
         (test.energies[used], pool.energies),
     )
-    found.insert(0, "test_set", dataset.test_set)
-    found.insert(0, "dataset", dataset.name)
-    return found
+    table.insert(0, "test_set", dataset.test_set)
+    table.insert(0, "dataset", dataset.name)
+    return table
 
 
 def draw(dataset: Dataset, card: Card, path: Path) -> None:
@@ -139,13 +139,13 @@ def draw(dataset: Dataset, card: Card, path: Path) -> None:
     figure.savefig(path, format="png", dpi=130)
 
 
-def _draw_distances(axis: Any, found: pd.DataFrame | None) -> None:
-    if found is None:
+def _draw_distances(axis: Any, table: pd.DataFrame | None) -> None:
+    if table is None:
         axis.text(0.5, 0.5, "no distances: several molecules, or boxes", ha="center", transform=axis.transAxes)
         axis.set_axis_off()
         return
     for space, unit in SPACES.items():
-        mean = found[found["space"] == space].groupby("P")["d1"].mean()
+        mean = table[table["space"] == space].groupby("P")["d1"].mean()
         axis.loglog(mean.index, mean / mean.iloc[0], marker="o", label=f"{space} (P = 1: {mean.iloc[0]:.3g} {unit})")
     axis.set_xlabel("P")
     axis.set_ylabel("δ(P) / δ(1)")

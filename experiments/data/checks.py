@@ -61,11 +61,11 @@ class Finding:
 
 def check_frames(parts: Mapping[str, Frames], train: str, isolated: Mapping[int, float] | None = None) -> None:
     """Warn of what `inspect` finds, and raise `InputError` for what is a reason to refuse the data."""
-    found = inspect(parts, train, isolated)
-    for finding in found:
+    findings = inspect(parts, train, isolated)
+    for finding in findings:
         if finding.refused:
             raise InputError(finding.message)
-    for finding in found:
+    for finding in findings:
         logger.warning("%s", finding.message)
 
 
@@ -77,13 +77,13 @@ def inspect(parts: Mapping[str, Frames], train: str, isolated: Mapping[int, floa
         train: the name of the part that subsets are drawn from.
         isolated: energies of free atoms in eV by atomic number, where they are known.
     """
-    there = {name: frames for name, frames in parts.items() if len(frames)}
-    found = [*_elements(there, train), *_duplicates(there, train)]
-    for name, frames in there.items():
-        found += [*_energies(name, frames, isolated), *_distances(name, frames)]
+    present = {name: frames for name, frames in parts.items() if len(frames)}
+    findings = [*_elements(present, train), *_duplicates(present, train)]
+    for name, frames in present.items():
+        findings += [*_energies(name, frames, isolated), *_distances(name, frames)]
         if frames.has_forces:
-            found += _forces(name, frames)
-    return found
+            findings += _forces(name, frames)
+    return findings
 
 
 def _elements(parts: Mapping[str, Frames], train: str) -> Iterator[Finding]:

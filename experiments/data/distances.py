@@ -111,8 +111,8 @@ def _surroundings(positions: Floats, numbers: Ints) -> Floats:
 def _alternate(a: Floats, b: Floats, order: Ints, numbers: Ints) -> Alignment:
     """Alternating rotation and assignment; `order` says which atom of b each atom of a stands for. [C, N]"""
     for _ in range(_ROUNDS):
-        turned = a @ _kabsch(a, np.take_along_axis(b, order[:, :, None], axis=1))
-        new = _assign(((turned[:, :, None] - b[:, None]) ** 2).sum(axis=-1), numbers)
+        rotated = a @ _kabsch(a, np.take_along_axis(b, order[:, :, None], axis=1))
+        new = _assign(((rotated[:, :, None] - b[:, None]) ** 2).sum(axis=-1), numbers)
         if np.array_equal(new, order):
             break
         order = new
@@ -169,8 +169,8 @@ def distance_table(
     for seed, order in subsets.items():
         aligned = Aligned(test, pool[order[: max(sizes)]], 1 / near, 1 / far[order[: max(sizes)]], numbers)
         for size in sorted(sizes):
-            found = {"descriptor": _query(far[order[:size]], near), "aligned_rmsd": aligned.nearest(size)}
-            for space, (distances, nearest) in found.items():
+            searches = {"descriptor": _query(far[order[:size]], near), "aligned_rmsd": aligned.nearest(size)}
+            for space, (distances, nearest) in searches.items():
                 gap = None
                 if energies is not None:
                     gap = np.abs(energies[0] - energies[1][order[nearest[:, 0]]]) / len(numbers)

@@ -23,7 +23,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from experiments.core import files
 from experiments.core.errors import InputError
 from experiments.core.leases import exclusive
-from experiments.data.acquire import acquiring
+from experiments.data.offline import require_download
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def fetch(file: RemoteFile) -> Path:
     """
     target = place(file.path)
     if not target.exists():
-        acquiring(target.name, "downloaded")
+        require_download(target.name, "downloaded")
         files.writable(target.parent, "EQUILAW_DATA")
         with exclusive(target.with_name(f".{target.name}.lock")):
             if not target.exists():  # nobody else was faster
@@ -82,18 +82,18 @@ def verify(path: Path, sha256: str | None) -> str:
     stat, beside = path.stat(), path.with_name(f"{path.name}.sha256.json")
     record: Mapping[str, Any] = files.read_json(beside) or {}
     same = (record.get("size"), record.get("mtime_ns")) == (stat.st_size, stat.st_mtime_ns)
-    found = str(record["sha256"]) if same and "sha256" in record else _sha256(path)
-    wanted = sha256 or record.get("sha256") or found
-    if found != wanted:
+    digest = str(record["sha256"]) if same and "sha256" in record else _sha256(path)
+    expected = sha256 or record.get("sha256") or digest
+    if digest != expected:
         since = "the published file" if sha256 else "when it was first read"
         raise InputError(
-            f"{path}: SHA-256 {found[:12]}… is not {str(wanted)[:12]}… of {since}; delete it to have it downloaded "
+            f"{path}: SHA-256 {digest[:12]}… is not {str(expected)[:12]}… of {since}; delete it to have it downloaded "
             "again" + ("" if sha256 else f" (and {beside.name}, if the change is meant)")
         )
     if not same:
         with contextlib.suppress(OSError, InputError):  # a shared directory may be read-only: then we look every time
-            files.write_json(beside, {"sha256": found, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns})
-    return found
+            files.write_json(beside, {"sha256": digest, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns})
+    return digest
 
 
 def unpack(archive: RemoteFile, members: Sequence[str], folder: str, also: Sequence[str] = ()) -> dict[str, Path]:
@@ -103,38 +103,38 @@ def unpack(archive: RemoteFile, members: Sequence[str], folder: str, also: Seque
     The archive is not needed where all of them are there already; where it is opened, the members `also` are
     unpacked too, if it has them. Raises `InputError` as `fetch` does, and for an archive that lacks a member.
     """
-    wanted = {member: _unpacked(member, folder) for member in members}
-    if not all(path.exists() for path in wanted.values()):
+    targets = {member: _unpacked(member, folder) for member in members}
+    if not all(path.exists() for path in targets.values()):
         source = fetch(archive)
         with exclusive(source.with_name(f".{source.name}.lock")):
-            left = {member: path for member, path in wanted.items() if not path.exists()}
-            if left:
+            missing = {member: path for member, path in targets.items() if not path.exists()}
+            if missing:
                 logger.warning("unpacking %s, once; this takes a while", source)
-                _extract(source, left | {member: _unpacked(member, folder) for member in also})
-                if lacking := [member for member, path in left.items() if not path.exists()]:
+                _extract(source, missing | {member: _unpacked(member, folder) for member in also})
+                if lacking := [member for member, path in missing.items() if not path.exists()]:
                     raise InputError(
                         f"{source}: holds no {', '.join(sorted(lacking))}; accepted: the published archive"
                     )
-    for path in wanted.values():
+    for path in targets.values():
         verify(path, None)
-    return wanted
+    return targets
 
 
 def _unpacked(member: str, folder: str) -> Path:
     return place("/".join([folder, *Path(member).parts[-2:]]))
 
 
-def _extract(source: Path, left: dict[str, Path]) -> None:
+def _extract(source: Path, missing: dict[str, Path]) -> None:
     """All that is `left` in one pass: the archive is compressed as a whole, and members stand anywhere in it."""
     try:
         with tarfile.open(source) as archive:
             for entry in archive:
-                target = left.pop(entry.name.removeprefix("./"), None)
+                target = missing.pop(entry.name.removeprefix("./"), None)
                 stream = None if target is None else archive.extractfile(entry)
                 if target is None or stream is None or target.exists():
                     continue
                 files.writable(target.parent, "EQUILAW_DATA")
-                with files.whole(target) as aside, open(aside, "wb") as out:
+                with files.whole(target) as temporary, open(temporary, "wb") as out:
                     while block := stream.read(CHUNK):
                         out.write(block)
     except (tarfile.TarError, EOFError, ValueError) as error:

@@ -18,7 +18,7 @@ COMPONENTS = 3
 _FRAMES = 20_000  # of them at most: slow motions are resolved by far fewer
 
 
-class Wanted(Protocol):
+class SplitSizes(Protocol):
     """The settings that every source with one set of frames has."""
 
     @property
@@ -42,14 +42,14 @@ class Wanted(Protocol):
         ...
 
 
-def at_random(name: str, frames: Frames, wanted: Wanted, provenance: Mapping[str, Any], **more: Any) -> Dataset:
+def random_dataset(name: str, frames: Frames, sizes: SplitSizes, provenance: Mapping[str, Any], **more: Any) -> Dataset:
     """A dataset whose parts are drawn at random, once and for all; `more` are further fields of it."""
-    split = random_split(len(frames), wanted.pool, wanted.holdout, wanted.test)
-    return of_split(name, "random", frames, split, wanted, provenance, **more)
+    split = random_split(len(frames), sizes.pool, sizes.holdout, sizes.test)
+    return dataset_of_split(name, "random", frames, split, sizes, provenance, **more)
 
 
-def along_trajectory(
-    name: str, frames: Frames, times: Floats, gap: float, wanted: Wanted, provenance: Mapping[str, Any]
+def trajectory_dataset(
+    name: str, frames: Frames, times: Floats, gap: float, sizes: SplitSizes, provenance: Mapping[str, Any]
 ) -> Dataset:
     """A dataset whose parts are stretches of a trajectory, `gap` correlation times apart.
 
@@ -57,13 +57,19 @@ def along_trajectory(
         times: of the frames in fs. [F]
     """
     tau = correlation_time(frames, times)
-    split = trajectory_split(times, gap * tau, wanted.pool, wanted.holdout, wanted.test)
-    found = {**provenance, "correlation_time_fs": tau, "gap_fs": gap * tau}
-    return of_split(name, "trajectory", frames, split, wanted, found)
+    split = trajectory_split(times, gap * tau, sizes.pool, sizes.holdout, sizes.test)
+    facts = {**provenance, "correlation_time_fs": tau, "gap_fs": gap * tau}
+    return dataset_of_split(name, "trajectory", frames, split, sizes, facts)
 
 
-def of_split(
-    name: str, test_set: str, frames: Frames, split: Split, wanted: Wanted, provenance: Mapping[str, Any], **more: Any
+def dataset_of_split(
+    name: str,
+    test_set: str,
+    frames: Frames,
+    split: Split,
+    sizes: SplitSizes,
+    provenance: Mapping[str, Any],
+    **more: Any,
 ) -> Dataset:
     """The parts of `split` as a dataset."""
     return Dataset(
@@ -72,7 +78,7 @@ def of_split(
         holdout=frames.take(split.holdout),
         test=frames.take(split.test),
         test_set=test_set,
-        disjoint_seeds=wanted.disjoint_seeds,
+        disjoint_seeds=sizes.disjoint_seeds,
         provenance=provenance,
         **more,
     )

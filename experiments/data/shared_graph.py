@@ -38,21 +38,21 @@ def shared_neighbours(frames: Frames, cutoff: float) -> Neighbours:
     if frames.bonds is not None or _pairs(frames) <= SMALL:
         return neighbours(frames, cutoff)
     directory = cache_root() / "neighbours" / f"{frames.sha256()[:16]}-{cutoff!r}-v{VERSION}"
-    found = _opened(directory)
-    if found is not None:
-        return found
+    opened = _opened(directory)
+    if opened is not None:
+        return opened
     try:
         files.writable(directory.parent, "EQUILAW_DATA")
     except InputError as error:
         logger.warning("neighbours are not shared: %s", error)
         return neighbours(frames, cutoff)
     with exclusive(directory.with_name(f".{directory.name}.lock")):
-        found = _opened(directory)
-        if found is None:
+        opened = _opened(directory)
+        if opened is None:
             _write(directory, frames, cutoff)
-            found = _opened(directory)
-    assert found is not None
-    return found
+            opened = _opened(directory)
+    assert opened is not None
+    return opened
 
 
 def _pairs(frames: Frames) -> int:
@@ -83,32 +83,32 @@ def _blocks(frames: Frames, cutoff: float) -> Iterator[tuple[slice, Neighbours]]
 def _write(directory: Path, frames: Frames, cutoff: float) -> None:
     """Search twice, first for the number of slots: it is not known beforehand, and memory is what runs out."""
     count, atoms = frames.numbers.shape
-    slots = max(int(found.mask.sum(2).max(initial=1)) for _, found in _blocks(frames, cutoff))
-    aside = files.aside_for(directory)
-    aside.mkdir()
+    slots = max(int(block.mask.sum(2).max(initial=1)) for _, block in _blocks(frames, cutoff))
+    temporary = files.aside_for(directory)
+    temporary.mkdir()
     try:
         shapes = {name: (count, atoms, slots, *((3,) if name == "vectors" else ())) for name in _TYPES}
         maps = {
-            name: np.lib.format.open_memmap(aside / f"{name}.npy", mode="w+", dtype=kind, shape=shapes[name])
+            name: np.lib.format.open_memmap(temporary / f"{name}.npy", mode="w+", dtype=kind, shape=shapes[name])
             for name, kind in _TYPES.items()
         }
         own = np.arange(atoms * slots).reshape(atoms, slots)
-        for part, found in _blocks(frames, cutoff):
-            had = found.mask.shape[2]
+        for part, block in _blocks(frames, cutoff):
+            had = block.mask.shape[2]
             maps["index"][part] = np.arange(atoms)[:, None]
             maps["vectors"][part] = (cutoff, 0.0, 0.0)
             maps["mask"][part] = False
             maps["reverse"][part] = own
-            maps["index"][part, :, :had] = found.index
-            maps["vectors"][part, :, :had] = found.vectors
-            maps["mask"][part, :, :had] = found.mask
+            maps["index"][part, :, :had] = block.index
+            maps["vectors"][part, :, :had] = block.vectors
+            maps["mask"][part, :, :had] = block.mask
             # slot n·had + k of the block is slot n·slots + k of all
-            moved = found.reverse // had * slots + found.reverse % had
-            maps["reverse"][part, :, :had] = np.where(found.mask, moved, own[:, :had])
+            moved = block.reverse // had * slots + block.reverse % had
+            maps["reverse"][part, :, :had] = np.where(block.mask, moved, own[:, :had])
         for one in maps.values():
             one.flush()
         if directory.exists():  # not whole, or it would have been opened
             shutil.rmtree(directory)
-        aside.rename(directory)
+        temporary.rename(directory)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)

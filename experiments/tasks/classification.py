@@ -18,7 +18,7 @@ from torch import Tensor
 
 from experiments.core.arrays import Floats, Ints
 from experiments.data.examples import Examples, ExampleSet
-from experiments.data.turning import turned_copies
+from experiments.data.image_transforms import rotated_copies
 from experiments.tasks.metrics import MetricValue
 from experiments.tasks.task import Evaluates, Tensors
 
@@ -111,7 +111,7 @@ class ExampleTask:
         self.device = device
         self.copies = copies
         self.traced: dict[Any, Any] = {}
-        self.pool = self._resident(turned_copies(dataset.pool.inputs, copies))
+        self.pool = self._resident(rotated_copies(dataset.pool.inputs, copies))
         self.holdout, self.test = self._resident(dataset.holdout.inputs), self._resident(dataset.test.inputs)
 
     def _resident(self, inputs: np.ndarray[Any, Any]) -> Tensor:

@@ -115,9 +115,9 @@ def liquid(molecule: Molecule, copies: int, density: float, seed: int) -> Molecu
     sites = np.stack(np.unravel_index(np.arange(per_edge**3), (per_edge,) * 3), axis=1) * side / per_edge
     rng = np.random.default_rng([_BOX_STREAM, seed])
     chosen = sites[np.sort(rng.permutation(len(sites))[:copies])]
-    turns = Rotation.random(copies, rng=rng).as_matrix()
+    rotations = Rotation.random(copies, rng=rng).as_matrix()
     centred = molecule.positions - molecule.positions.mean(axis=0)
-    positions = (centred @ turns.transpose(0, 2, 1) + chosen[:, None]).reshape(-1, 3)
+    positions = (centred @ rotations.transpose(0, 2, 1) + chosen[:, None]).reshape(-1, 3)
     return Molecule(
         np.tile(molecule.numbers, copies),
         positions,
@@ -169,7 +169,7 @@ def torsions(numbers: Ints, positions: Floats) -> tuple[Torsion, ...]:
     """The bonds to turn about: single by length, not in a ring, with further neighbours on both sides."""
     bonded = bonds(numbers, positions)
     ratio = _length_ratio(numbers, positions)
-    found = []
+    rotatable = []
     for b, c in np.argwhere(np.triu(bonded)).tolist():
         side = _side(bonded, b, c)
         if side is None or ratio[b, c] < _DOUBLE:
@@ -177,8 +177,8 @@ def torsions(numbers: Ints, positions: Floats) -> tuple[Torsion, ...]:
         before = [a for a in np.flatnonzero(bonded[b]).tolist() if a != c and not _straight(positions, a, b, c)]
         after = [d for d in np.flatnonzero(bonded[c]).tolist() if d != b and not _straight(positions, b, c, d)]
         if before and after:
-            found.append(Torsion((before[0], b, c, after[0]), side))
-    return tuple(found)
+            rotatable.append(Torsion((before[0], b, c, after[0]), side))
+    return tuple(rotatable)
 
 
 def _length_ratio(numbers: Ints, positions: Floats) -> Floats:

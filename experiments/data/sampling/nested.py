@@ -26,10 +26,10 @@ from experiments.data.sampling.sampler import (
     State,
     bond_temperature,
     dihedral,
-    turned,
+    rotate_side,
 )
 
-Cheap = Callable[[Floats], tuple[float, Floats]]
+CheapPotential = Callable[[Floats], tuple[float, Floats]]
 """Positions `[N, 3]` (Å) → energy (eV) and forces `[N, 3]` (eV/Å): a surrogate."""
 
 ATOMS_A_TRAJECTORY, TURNS = 4, 6
@@ -51,7 +51,7 @@ class Proposals:
     """What proposes: the `surrogate`, `temperature` in K, `step` of a trajectory in fs, `torsions`; `bonds`
     to take a temperature of."""
 
-    surrogate: Cheap
+    surrogate: CheapPotential
     temperature: float
     step: float
     torsions: tuple[Torsion, ...] = ()
@@ -59,7 +59,7 @@ class Proposals:
 
 
 @dataclass(frozen=True)
-class Tried:
+class Trials:
     """End points of proposals that the potential has answered for, accepted or not: `positions` `[n, N, 3]`,
     `energies` `[n]` (eV), `forces` `[n, N, 3]` (eV/Å), and `gaps` U − U_s `[n]` (eV)."""
 
@@ -69,7 +69,7 @@ class Tried:
     gaps: Floats
 
 
-def advance(state: State, count: int, proposals: Proposals, potential: Potential) -> tuple[State, Floats, Tried]:
+def advance(state: State, count: int, proposals: Proposals, potential: Potential) -> tuple[State, Floats, Trials]:
     """`count` proposals from `state`: the new state, centred, the observables, and all that was tried.
 
     Observables `[count, 2 + 2 torsions]`: energy (eV), temperature of bonds (K), cos and sin of each torsion.
@@ -84,7 +84,7 @@ def advance(state: State, count: int, proposals: Proposals, potential: Potential
     rows, answers = [], []
     for _ in range(count):
         with np.errstate(all="ignore"):  # a trajectory that runs away is rejected
-            trial, ends = _proposed(x, cheap, proposals, rng)
+            trial, ends = _propose(x, cheap, proposals, rng)
         threshold = rng.exponential()
         try:
             outcome = potential(trial, None)
@@ -101,11 +101,11 @@ def advance(state: State, count: int, proposals: Proposals, potential: Potential
         state, positions=x - x.mean(0), rng=dict(rng.bit_generator.state), tried=state.tried + count, accepted=accepted
     )
     shapes = (x.shape, (), x.shape, ())
-    tried = Tried(*(np.array([a[k] for a in answers]).reshape(-1, *shape) for k, shape in enumerate(shapes)))
-    return result, np.array(rows), tried
+    trials = Trials(*(np.array([a[k] for a in answers]).reshape(-1, *shape) for k, shape in enumerate(shapes)))
+    return result, np.array(rows), trials
 
 
-def tuned_step(positions: Floats, surrogate: Cheap, temperature: float, seed: int) -> float:
+def tune_step(positions: Floats, surrogate: CheapPotential, temperature: float, seed: int) -> float:
     """The step (fs) at which trajectories from `positions` `[n, N, 3]` are accepted as often as they should be."""
     rng = np.random.default_rng([_STREAM, seed])
     log_step = 0.0
@@ -120,7 +120,7 @@ def tuned_step(positions: Floats, surrogate: Cheap, temperature: float, seed: in
     return float(np.exp(log_step))
 
 
-def _proposed(
+def _propose(
     x: Floats, at: tuple[float, Floats], proposals: Proposals, rng: np.random.Generator
 ) -> tuple[Floats, tuple[float, Floats]]:
     """Where a chain of moves on the surrogate ends, and energy and forces there."""
@@ -132,7 +132,7 @@ def _proposed(
             trial, ends, kinetic = _trajectory(x, at, proposals.surrogate, proposals.temperature, proposals.step, rng)
         else:
             torsion = proposals.torsions[rng.integers(len(proposals.torsions))]
-            trial = turned(x, torsion, rng.uniform(-np.pi, np.pi))
+            trial = rotate_side(x, torsion, rng.uniform(-np.pi, np.pi))
             ends, kinetic = proposals.surrogate(trial), 0.0
         # a comparison with NaN is false: what the surrogate has no number for is rejected
         if ends[0] - at[0] + kinetic < thermal * rng.exponential():
@@ -143,7 +143,7 @@ def _proposed(
 def _trajectory(
     x: Floats,
     at: tuple[float, Floats],
-    surrogate: Cheap,
+    surrogate: CheapPotential,
     temperature: float,
     step: float,
     rng: np.random.Generator,

@@ -100,7 +100,7 @@ def advance(state: State, steps: int, dynamics: Dynamics, potential: Potential) 
         v = v + (0.5 * dt) * forces / mass  # B
         if dynamics.torsions and dynamics.torsion_every and (step + 1) % dynamics.torsion_every == 0:
             torsion = dynamics.torsions[rng.integers(len(dynamics.torsions))]
-            trial, threshold = turned(x, torsion, rng.uniform(-np.pi, np.pi)), rng.exponential()
+            trial, threshold = rotate_side(x, torsion, rng.uniform(-np.pi, np.pi)), rng.exponential()
             tried += 1
             try:
                 outcome = potential(trial, None)
@@ -134,7 +134,7 @@ def bond_temperature(positions: Floats, forces: Floats, bonds: Bonds) -> Floats:
     return np.asarray(-(slope * along).sum(-1) / (2 * len(bonds.first) * kB))
 
 
-def turned(positions: Floats, torsion: Torsion, angle: float) -> Floats:
+def rotate_side(positions: Floats, torsion: Torsion, angle: float) -> Floats:
     """Positions `[N, 3]` with the moving side of the torsion turned by `angle` (rad) about its bond."""
     _, b, c, _ = torsion.dihedral
     moving = list(torsion.moving)

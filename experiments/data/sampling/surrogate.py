@@ -99,7 +99,7 @@ class Surrogate:
             )
 
 
-def fitted(
+def fit_surrogate(
     positions: Floats, energies: Floats, forces: Floats, permutations: Sequence[Sequence[int]], sigma: float
 ) -> Surrogate:
     """The surrogate of frames `[M, N, 3]` (Å), `[M]` (eV), `[M, N, 3]` (eV/Å).
@@ -118,13 +118,13 @@ def fitted(
         for order in orders:
             apart = described - described[m, order]
             zeroth, first_order, second_order = _orders(np.sqrt((apart**2).sum(1)), sigma)
-            turned = slopes[m, order]
-            cross += (first_order[:, None] * apart) @ turned
+            permuted_slopes = slopes[m, order]
+            cross += (first_order[:, None] * apart) @ permuted_slopes
             apart, first_order = apart[m:], first_order[m:]
             left = np.einsum("ip,ipa->ia", apart, slopes[m:]) * second_order[m:, None]
             flat = (slopes[m:] * first_order[:, None, None]).transpose(0, 2, 1).reshape(-1, len(pairs[0]))
-            block += (flat @ turned).reshape(block.shape)
-            block += left[:, :, None] * (apart @ turned)[:, None, :]
+            block += (flat @ permuted_slopes).reshape(block.shape)
+            block += left[:, :, None] * (apart @ permuted_slopes)[:, None, :]
             level += zeroth[m:]
         matrix[m * size : first, m * size : (m + 1) * size] = block.reshape(-1, size)
         matrix[first:, m * size : (m + 1) * size] = cross
@@ -153,21 +153,21 @@ def rotor_permutations(numbers: Ints, positions: Floats) -> list[list[int]]:
     """
     bonded = bonds(numbers, positions)
     leaves = bonded.sum(1) == 1
-    turns: list[list[int]] = []
+    rotors: list[list[int]] = []
     for centre in range(len(numbers)):
         ends = [n for n in np.flatnonzero(bonded[centre]).tolist() if leaves[n]]
         for element in sorted({int(numbers[n]) for n in ends}):
             equal = [n for n in ends if numbers[n] == element]
-            if len(equal) == 3 and 3 ** (len(turns) + 1) <= _MOST_PERMUTATIONS:
-                turns.append(equal)
-    found = []
-    for shifts in itertools.product(range(3), repeat=len(turns)):
+            if len(equal) == 3 and 3 ** (len(rotors) + 1) <= _MOST_PERMUTATIONS:
+                rotors.append(equal)
+    permutations = []
+    for shifts in itertools.product(range(3), repeat=len(rotors)):
         permutation = list(range(len(numbers)))
-        for equal, shift in zip(turns, shifts, strict=True):
+        for equal, shift in zip(rotors, shifts, strict=True):
             for k in range(3):
                 permutation[equal[k]] = equal[(k + shift) % 3]
-        found.append(permutation)
-    return found
+        permutations.append(permutation)
+    return permutations
 
 
 def _descriptors(positions: Floats, pairs: tuple[NDArray[np.intp], NDArray[np.intp]]) -> tuple[Floats, Floats]:

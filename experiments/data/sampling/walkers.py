@@ -71,8 +71,8 @@ def part_path(directory: Path, walker: int, stage: str = "walker") -> Path:
 
 def parts(directory: Path, count: int, stage: str = "walker") -> list[Part]:
     """What `count` walkers have done in a stage; all have begun it."""
-    found = [Part.read(part_path(directory, walker, stage)) for walker in range(count)]
-    return [part for part in found if part is not None]
+    saved = [Part.saved(part_path(directory, walker, stage)) for walker in range(count)]
+    return [part for part in saved if part is not None]
 
 
 class Crew:

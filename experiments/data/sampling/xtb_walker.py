@@ -37,9 +37,9 @@ from experiments.core.arrays import Floats, Ints
 from experiments.core.errors import InputError
 from experiments.data.sampling import nested
 from experiments.data.sampling.molecule import Molecule, Torsion, bonds, free_atom_spin, in_one_piece, torsions
-from experiments.data.sampling.nested import tuned_step
+from experiments.data.sampling.nested import tune_step
 from experiments.data.sampling.sampler import Bonds, Dynamics, NotConvergedError, Potential, State, advance, start
-from experiments.data.sampling.surrogate import Surrogate, fitted, rotor_permutations
+from experiments.data.sampling.surrogate import Surrogate, fit_surrogate, rotor_permutations
 from experiments.data.sampling.walkers import BLOCK, NESTED_BLOCK, ROUNDS, SETTLE, SPACING, Part, part_path, parts
 
 SAVE_EVERY = 5.0  # seconds
@@ -115,7 +115,7 @@ class Worker:
 
         try:
             # 0.01 eV/Å is far below thermal forces of about 1 eV/Å: a start, not a result
-            found = minimize(
+            minimum = minimize(
                 energy_and_slope, self.molecule.positions.ravel(), jac=True, method="L-BFGS-B", options={"gtol": 0.01}
             )
             isolated = {
@@ -127,8 +127,8 @@ class Worker:
         except NotConvergedError as error:
             raise InputError(f"data.molecule={self.settings['molecule']}: {self.method} fails on it: {error}") from None
         prepared = {
-            "positions": found.x.reshape(shape).tolist(),
-            "energy_eV": float(found.fun),
+            "positions": minimum.x.reshape(shape).tolist(),
+            "energy_eV": float(minimum.fun),
             "isolated_energies_eV": isolated,
             "tblite": importlib.metadata.version("tblite"),
         }
@@ -168,8 +168,8 @@ class Worker:
             forces.append(tried["forces"][taken])
         frames = np.concatenate(positions)
         symmetry = rotor_permutations(self.molecule.numbers, self._minimum)
-        learned = fitted(frames, np.concatenate(energies), np.concatenate(forces), symmetry, SIGMA)
-        step = tuned_step(frames, learned, self.settings["temperature"], self.settings["seed"])
+        learned = fit_surrogate(frames, np.concatenate(energies), np.concatenate(forces), symmetry, SIGMA)
+        step = tune_step(frames, learned, self.settings["temperature"], self.settings["seed"])
         learned.save(self.directory / f"surrogate_{version}.npz")
         files.write_json(self.directory / f"surrogate_{version}.json", {"frames": len(frames), "step_fs": step})
 
@@ -181,9 +181,9 @@ class Worker:
         part = self._part(walker, stage) or self._continued(walker, before)
         self.report(part.warmed)
         while part.warmed < count:
-            state, _, tried = self._guarded(nested.advance, part.state, 1, self._proposals(version), self.potential)
+            state, _, trials = self._guarded(nested.advance, part.state, 1, self._proposals(version), self.potential)
             part = replace(part, state=state, warmed=part.warmed + 1)
-            for *answer, gap in zip(tried.positions, tried.energies, tried.forces, tried.gaps, strict=True):
+            for *answer, gap in zip(trials.positions, trials.energies, trials.forces, trials.gaps, strict=True):
                 part = replace(_grown(part, *answer), observed=np.append(part.observed.reshape(-1, 1), [[gap]], 0))
             part = self._keep(walker, part, 1, stage)
         self._keep(walker, part, 0, stage, now=True)
@@ -282,8 +282,8 @@ class Worker:
                 nested.advance, state, links, self._proposals(ROUNDS + 1), self.potential
             )
             return state, observed
-        found: tuple[State, Floats] = self._guarded(advance, state, links, self._dynamics, self.potential)
-        return found
+        advanced: tuple[State, Floats] = self._guarded(advance, state, links, self._dynamics, self.potential)
+        return advanced
 
     def _guarded(self, call: Callable[..., Any], *arguments: Any) -> Any:
         try:

@@ -15,7 +15,7 @@ import numpy as np
 
 from experiments.core.errors import InputError
 from experiments.data.dataset import Dataset
-from experiments.data.sources.extxyz import ExtxyzConfig, of_files
+from experiments.data.sources.extxyz import ExtxyzConfig, dataset_of_files
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class AseDbConfig(ExtxyzConfig):
 
 def ase_db(config: AseDbConfig) -> Dataset:
     """The dataset of `config`. Raises `InputError` naming key, file and row for whatever cannot be used."""
-    return of_files(config, "ase_db", atoms_of_db)
+    return dataset_of_files(config, "ase_db", atoms_of_db)
 
 
 def atoms_of_db(path: str, option: str) -> Iterator[tuple[ase.Atoms, str]]:

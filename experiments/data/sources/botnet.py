@@ -14,9 +14,9 @@ import numpy as np
 
 from experiments.core.errors import InputError
 from experiments.core.schema import setting
+from experiments.data.cache import cached_frames
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.download import RemoteFile, fetch, verify
-from experiments.data.kept import kept
 from experiments.data.sources.extxyz import read_frames, read_isolated
 
 # A fixed commit of the authors' repository, then its main branch. File names are those of its README files (and of
@@ -77,13 +77,13 @@ def acac(config: AcacConfig) -> Dataset:
 
 
 def _files(folder: str, names: Mapping[str, str]) -> dict[str, RemoteFile]:
-    made = {}
+    files = {}
     for part, name in names.items():
         path = f"{folder}/{name}.xyz"
-        made[part] = RemoteFile(
+        files[part] = RemoteFile(
             path, tuple(f"{_REPOSITORY}/{at}/{path}" for at in (_COMMIT, "main")), _SHA256.get(path)
         )
-    return made
+    return files
 
 
 def _dataset(name: str, remote: Mapping[str, RemoteFile], config: BpaConfig | AcacConfig) -> Dataset:
@@ -108,4 +108,4 @@ def _read(name: str, remote: RemoteFile) -> Frames:
     path = fetch(remote)
     key = {"sha256": verify(path, remote.sha256), "reader": _READER}
     forces = None if path.stem in _ENERGIES_ONLY else "forces"
-    return kept(f"{name}_{path.stem}", key, lambda: read_frames(path, forces_key=forces, option=name))
+    return cached_frames(f"{name}_{path.stem}", key, lambda: read_frames(path, forces_key=forces, option=name))

@@ -18,7 +18,7 @@ from experiments.core.arrays import Ints
 from experiments.core.errors import InputError
 from experiments.core.schema import setting
 from experiments.data.examples import Examples, ExampleSet
-from experiments.data.turning import placed
+from experiments.data.image_transforms import transform_image
 
 SIDE = 8
 """Pixels of a digit's side as shipped."""
@@ -55,8 +55,8 @@ def digits(config: DigitsConfig) -> ExampleSet:
     images, labels = shipped()
     order = np.random.default_rng([_STREAM, config.seed]).permutation(len(images))
     changed = np.stack([_changed(images[i], config, int(i)) for i in order])[:, None]  # one channel
-    made = Examples(changed, labels[order])
-    test, holdout, pool = made.in_order(config.test, config.holdout)
+    examples = Examples(changed, labels[order])
+    test, holdout, pool = examples.in_order(config.test, config.holdout)
     return ExampleSet(
         name=f"digits_{config.change}",
         kind="images",
@@ -75,8 +75,8 @@ def shipped() -> tuple[NDArray[np.float64], Ints]:
         from sklearn.datasets import load_digits
     except ImportError:
         raise InputError("data.source=digits: scikit-learn is missing; pip install --editable '.[groups]'") from None
-    found = load_digits()
-    return found.images * (INK / 16.0), found.target.astype(np.int64)
+    bunch = load_digits()
+    return bunch.images * (INK / 16.0), bunch.target.astype(np.int64)
 
 
 def _changed(image: NDArray[np.float64], config: DigitsConfig, number: int) -> NDArray[np.float32]:
@@ -89,22 +89,22 @@ Change = Callable[[NDArray[np.float64], int, np.random.Generator], NDArray[np.fl
 
 def _shifted(image: NDArray[np.float64], canvas: int, rng: np.random.Generator) -> NDArray[np.float32]:
     top, left = rng.integers(0, canvas - SIDE + 1, 2)
-    found = np.zeros((canvas, canvas), np.float32)
-    found[top : top + SIDE, left : left + SIDE] = image
-    return found
+    shifted = np.zeros((canvas, canvas), np.float32)
+    shifted[top : top + SIDE, left : left + SIDE] = image
+    return shifted
 
 
 def _rot90(image: NDArray[np.float64], canvas: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    upright = placed(image, canvas, 0.0, _fitting(canvas))
+    upright = transform_image(image, canvas, 0.0, _fitting(canvas))
     return np.ascontiguousarray(np.rot90(upright, int(rng.integers(4))))
 
 
 def _rotated(image: NDArray[np.float64], canvas: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    return placed(image, canvas, float(rng.uniform(0, 2 * np.pi)), _fitting(canvas))
+    return transform_image(image, canvas, float(rng.uniform(0, 2 * np.pi)), _fitting(canvas))
 
 
 def _scaled(image: NDArray[np.float64], canvas: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    return placed(image, canvas, 0.0, float(np.exp(rng.uniform(0, np.log(canvas / SIDE)))))
+    return transform_image(image, canvas, 0.0, float(np.exp(rng.uniform(0, np.log(canvas / SIDE)))))
 
 
 def _fitting(canvas: int) -> float:

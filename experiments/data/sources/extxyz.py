@@ -53,10 +53,10 @@ class ExtxyzConfig:
 
 def extxyz(config: ExtxyzConfig) -> Dataset:
     """The dataset of `config`. Raises `InputError` naming key, file and frame for whatever cannot be used."""
-    return of_files(config, "extxyz", atoms_of_file)
+    return dataset_of_files(config, "extxyz", atoms_of_file)
 
 
-def of_files(
+def dataset_of_files(
     config: ExtxyzConfig, source: str, atoms_of: Callable[[str, str], Iterator[tuple[ase.Atoms, str]]]
 ) -> Dataset:
     """The dataset of files that `atoms_of(path, option)` reads: frames, each with the words that say where it is."""
@@ -137,15 +137,15 @@ def read_isolated(path: str | os.PathLike[str], energy_key: str = "energy") -> d
 
 def isolated_of(read: Iterator[tuple[ase.Atoms, str]], energy_key: str) -> dict[int, float]:
     """The same from ASE's atoms (see `read_isolated`)."""
-    found: dict[int, float] = {}
+    energies: dict[int, float] = {}
     for atoms, where in read:
         if len(atoms) != 1:
             raise InputError(f"{where}: has {len(atoms)} atoms; a file of isolated atoms holds one atom a frame")
         number = int(atoms.numbers[0])
         energy = _energy(atoms, energy_key, where)
-        if found.setdefault(number, energy) != energy:
+        if energies.setdefault(number, energy) != energy:
             raise InputError(f"{where}: a second, different energy for {chemical_symbols[number]}; give one of each")
-    return found
+    return energies
 
 
 def write_frames(

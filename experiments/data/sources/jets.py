@@ -27,9 +27,9 @@ from experiments.core import files
 from experiments.core.errors import InputError
 from experiments.core.leases import exclusive
 from experiments.core.schema import identity_of, setting
-from experiments.data.acquire import acquiring
 from experiments.data.download import cache_root
 from experiments.data.examples import Examples, ExampleSet
+from experiments.data.offline import require_download
 
 logger = logging.getLogger(__name__)
 NUMERICS_VERSION = 1  # raise it whenever the same settings give different jets: old ones are then not taken for new
@@ -78,14 +78,14 @@ def jets(config: JetsConfig) -> ExampleSet:
     """
     directory = directory_of(config)
     if not (directory / "metadata.json").exists():
-        acquiring("data.source=jets", "generated")
+        require_download("data.source=jets", "generated")
         check_installed()
         files.writable(directory, "data.cache" if config.cache else "EQUILAW_DATA")
         with exclusive(directory / ".lock"):
             if not (directory / "metadata.json").exists():
                 _generate(config, directory)
-    made = _read(directory)
-    test, holdout, pool = made.in_order(config.test, config.holdout, config.pool)
+    examples = _read(directory)
+    test, holdout, pool = examples.in_order(config.test, config.holdout, config.pool)
     return ExampleSet(
         name="jets",
         kind="momenta",
@@ -125,10 +125,10 @@ def _generate(config: JetsConfig, directory: Path) -> None:
     tasks = [(config, int(i < PARTS), i % PARTS, count) for i, count in enumerate(counts) if count]
     workers = config.workers or len(os.sched_getaffinity(0))
     with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=get_context("spawn")) as pool:
-        made = np.concatenate(list(pool.map(_part, tasks)))
+        momenta = np.concatenate(list(pool.map(_part, tasks)))
     labels = np.concatenate([np.full(count, label, np.int64) for _, label, _, count in tasks])
     order = np.random.default_rng(config.seed).permutation(total)
-    content = Examples(made[order], labels[order])
+    content = Examples(momenta[order], labels[order])
     files.write_npz(directory / "jets.npz", inputs=content.inputs, labels=content.labels)
     sha256 = content.sha256()
     files.write_json(directory / "metadata.json", {"sha256": sha256, "settings": identity_of(config)})
@@ -139,24 +139,24 @@ def _read(directory: Path) -> Examples:
     expected = files.read_json(directory / "metadata.json")
     try:
         with np.load(directory / "jets.npz", allow_pickle=False) as stored:
-            made = Examples(stored["inputs"], stored["labels"])
-        intact = expected is not None and made.sha256() == expected["sha256"]
+            examples = Examples(stored["inputs"], stored["labels"])
+        intact = expected is not None and examples.sha256() == expected["sha256"]
     except (OSError, ValueError, KeyError):
         intact = False
     if not intact:
         raise InputError(f"{directory}: the jets kept there are damaged; delete the directory to generate them again")
-    return made
+    return examples
 
 
 def _part(task: tuple[JetsConfig, int, int, int]) -> NDArray[np.float32]:
     """`[count, particles, 4]` of one stream."""
     config, label, part, count = task
-    found: list[NDArray[np.float32]] = []
+    accepted: list[NDArray[np.float32]] = []
     for jet in _jets(config, label, part):
-        found.append(jet)
-        if len(found) == count:
+        accepted.append(jet)
+        if len(accepted) == count:
             break
-    return np.stack(found)
+    return np.stack(accepted)
 
 
 def _pythia(config: JetsConfig, label: int, part: int) -> Any:
@@ -192,7 +192,7 @@ def _jets(config: JetsConfig, label: int, part: int) -> Iterator[NDArray[np.floa
 
 def _decays(process: Any) -> list[NDArray[np.float64]]:
     """Directions (η, φ) of the three quarks of each top in a hard process, `[3, 2]` each."""
-    found = []
+    tops = []
     for i in range(process.size()):
         if process[i].idAbs() != 6:
             continue
@@ -205,8 +205,8 @@ def _decays(process: Any) -> list[NDArray[np.float64]]:
                 elif process[j].idAbs() in (6, 24):
                     waiting.append(j)
         if len(quarks) == 3:
-            found.append(np.array(quarks))
-    return found
+            tops.append(np.array(quarks))
+    return tops
 
 
 def hardest(events: Sequence[Sequence[tuple[float, ...]]], config: JetsConfig) -> list[NDArray[np.float64] | None]:
@@ -223,9 +223,9 @@ def hardest(events: Sequence[Sequence[tuple[float, ...]]], config: JetsConfig) -
     names = ("px", "py", "pz", "E")
     particles = ak.unflatten(ak.zip({n: flat[:, i] for i, n in enumerate(names)}, with_name="Momentum4D"), lengths)
     clustered = fastjet.ClusterSequence(particles, fastjet.JetDefinition(fastjet.antikt_algorithm, config.radius))
-    found, members = (part(min_pt=config.pt[0]) for part in (clustered.inclusive_jets, clustered.constituents))
+    jets_by_event, members = (part(min_pt=config.pt[0]) for part in (clustered.inclusive_jets, clustered.constituents))
     chosen: list[NDArray[np.float64] | None] = []
-    for event, inside_event in zip(found, members, strict=True):
+    for event, inside_event in zip(jets_by_event, members, strict=True):
         momenta = np.stack([ak.to_numpy(event[name]) for name in names], 1).reshape(-1, 4)
         if len(momenta) == 0:
             chosen.append(None)
@@ -250,6 +250,6 @@ def inside(jet: NDArray[np.float64], directions: NDArray[np.float64], radius: fl
 
 def _padded(jet: NDArray[np.float64], particles: int) -> NDArray[np.float32]:
     order = np.argsort(-np.hypot(jet[:, 1], jet[:, 2]), kind="stable")[:particles]
-    found = np.zeros((particles, 4), np.float32)
-    found[: len(order)] = jet[order]
-    return found
+    padded = np.zeros((particles, 4), np.float32)
+    padded[: len(order)] = jet[order]
+    return padded

@@ -20,7 +20,7 @@ from experiments.core.errors import InputError
 from experiments.core.schema import setting
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.download import RemoteFile, fetch
-from experiments.data.parts import along_trajectory, at_random
+from experiments.data.parts import random_dataset, trajectory_dataset
 
 KCAL_MOL = kcal / mol
 """1 kcal/mol in eV (thermochemical calorie of 4.184 J)."""
@@ -69,9 +69,9 @@ def md17(config: Md17Config) -> Dataset:
     frames = molecule_frames(numbers, positions, energies * KCAL_MOL, forces * KCAL_MOL)
     name, provenance = f"md17_{config.molecule}", {"source": "md17", "file": path.name, **asdict(config)}
     if config.split == "random":
-        return at_random(name, frames, config, provenance)
+        return random_dataset(name, frames, config, provenance)
     times = STEP * np.arange(len(frames), dtype=np.float64)
-    return along_trajectory(name, frames, times, config.gap, config, provenance)
+    return trajectory_dataset(name, frames, times, config.gap, config, provenance)
 
 
 def read_npz(path: Path, keys: tuple[str, str, str, str], molecule: str) -> tuple[Ints, Floats, Floats, Floats]:
@@ -103,10 +103,10 @@ def read_npz(path: Path, keys: tuple[str, str, str, str], molecule: str) -> tupl
     numbers, energies = z.astype(np.int64), e.astype(np.float64).reshape(len(x), -1)
     if x.ndim != 3 or x.shape[1:] != (len(numbers), 3) or f.shape != x.shape or energies.shape[1] != 1:
         raise InputError(f"{path}: shapes {z.shape}, {x.shape}, {e.shape}, {f.shape} of {', '.join(keys)} do not fit")
-    wanted = ase.formula.Formula(FORMULAS[molecule]).count()
-    found = {chemical_symbols[n]: int((numbers == n).sum()) for n in np.unique(numbers)}
-    if found != {symbol: wanted[symbol] for symbol in sorted(wanted, key=atomic_numbers.__getitem__)}:
-        raise InputError(f"{path}: holds {''.join(f'{s}{n}' for s, n in found.items())}, not {molecule}")
+    formula = ase.formula.Formula(FORMULAS[molecule]).count()
+    counts = {chemical_symbols[n]: int((numbers == n).sum()) for n in np.unique(numbers)}
+    if counts != {symbol: formula[symbol] for symbol in sorted(formula, key=atomic_numbers.__getitem__)}:
+        raise InputError(f"{path}: holds {''.join(f'{s}{n}' for s, n in counts.items())}, not {molecule}")
     return numbers, x.astype(np.float64), energies[:, 0], f.astype(np.float64)
 
 

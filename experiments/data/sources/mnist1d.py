@@ -49,13 +49,13 @@ def mnist1d(config: Mnist1dConfig) -> ExampleSet:
     arguments.num_samples, arguments.seed = config.total, config.seed
     before = random.getstate(), np.random.get_state()  # noqa: NPY002  # the generator seeds both of these
     try:
-        made = make_dataset(arguments)
+        generated = make_dataset(arguments)
     finally:
         random.setstate(before[0])
         np.random.set_state(before[1])  # noqa: NPY002
-    inputs = np.concatenate([made["x"], made["x_test"]])[:, None].astype(np.float32)
-    every = Examples(inputs, np.concatenate([made["y"], made["y_test"]]).astype(np.int64))
-    test, holdout, pool = every.in_order(config.test, config.holdout)
+    inputs = np.concatenate([generated["x"], generated["x_test"]])[:, None].astype(np.float32)
+    examples = Examples(inputs, np.concatenate([generated["y"], generated["y_test"]]).astype(np.int64))
+    test, holdout, pool = examples.in_order(config.test, config.holdout)
     return ExampleSet(
         name="mnist1d",
         kind="series",

@@ -19,10 +19,10 @@ from ase.units import Hartree
 
 from experiments.core.errors import InputError
 from experiments.core.schema import setting
+from experiments.data.cache import cached_frames
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.download import RemoteFile, fetch, verify
-from experiments.data.kept import kept
-from experiments.data.parts import at_random
+from experiments.data.parts import random_dataset
 
 # Figshare collection 978904; the checksums are those of TensorFlow Datasets (datasets/qm9/checksums.tsv).
 ARCHIVE = RemoteFile(
@@ -65,13 +65,13 @@ def qm9(config: Qm9Config) -> Dataset:
     archive, excluded = fetch(ARCHIVE), fetch(UNCHARACTERIZED)
     digests = [verify(archive, ARCHIVE.sha256), verify(excluded, UNCHARACTERIZED.sha256)]
     column = _COLUMNS[config.property]
-    frames = kept(
+    frames = cached_frames(
         f"qm9_{config.property}",
         {"sha256": digests, "column": column, "reader": _READER},
         lambda: _read(archive, _indices(excluded), column),
     )
     place = list(_COLUMNS).index(config.property)
-    return at_random(
+    return random_dataset(
         f"qm9_{config.property}",
         frames,
         config,
@@ -83,10 +83,10 @@ def qm9(config: Qm9Config) -> Dataset:
 def _indices(path: Path) -> set[int]:
     """Numbers of the excluded molecules: the first word of the lines between the two rulers."""
     lines = takewhile(lambda line: re.match(r"\s*\d+\s+\S", line), path.read_text().splitlines()[9:])
-    found = {int(line.split()[0]) for line in lines}
-    if not found:
+    excluded = {int(line.split()[0]) for line in lines}
+    if not excluded:
         raise InputError(f"{path}: lists no molecules; delete it to have it downloaded again")
-    return found
+    return excluded
 
 
 def _read(archive: Path, excluded: set[int], column: int) -> Frames:

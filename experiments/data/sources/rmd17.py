@@ -17,7 +17,7 @@ from experiments.core.errors import InputError
 from experiments.core.schema import setting
 from experiments.data.dataset import Dataset
 from experiments.data.download import RemoteFile, unpack
-from experiments.data.parts import along_trajectory, at_random, of_split
+from experiments.data.parts import dataset_of_split, random_dataset, trajectory_dataset
 from experiments.data.sources.md17 import FORMULAS, KCAL_MOL, STEP, molecule_frames, read_npz
 from experiments.data.splits import Split
 
@@ -72,24 +72,26 @@ def rmd17(config: Rmd17Config) -> Dataset:
         order = np.random.default_rng([_HOLDOUT_STREAM, len(train)]).permutation(len(train))
         pool, holdout = train[np.sort(order[config.holdout :])], train[np.sort(order[: config.holdout])]
         pool = pool[: config.pool]
-        return of_split(name, f"published_{config.fold}", frames, Split(pool, holdout, test), config, provenance)
+        return dataset_of_split(
+            name, f"published_{config.fold}", frames, Split(pool, holdout, test), config, provenance
+        )
     if config.split == "random":
-        return at_random(name, frames, config, provenance)
+        return random_dataset(name, frames, config, provenance)
     with np.load(path, allow_pickle=False) as data:
         if "old_indices" not in data.files:
             raise InputError(
                 f"{path}: no old_indices in it, so its order in time is unknown; accepted: data.split=random"
             )
         times = STEP * np.asarray(data["old_indices"], dtype=np.float64)
-    return along_trajectory(name, frames, times, config.gap, config, provenance)
+    return trajectory_dataset(name, frames, times, config.gap, config, provenance)
 
 
 def fetch_rmd17(molecule: str) -> tuple[Path, dict[tuple[str, int], Path]]:
     """The molecule's file and those of the index splits; the archive is unpacked whole, it takes minutes."""
     data = {one: f"rmd17/npz_data/rmd17_{one}.npz" for one in FORMULAS}
     wanted = [data[molecule], *SPLITS.values()]
-    found = unpack(ARCHIVE, wanted, "rmd17", also=[name for name in data.values() if name not in wanted])
-    return found[data[molecule]], {key: found[name] for key, name in SPLITS.items()}
+    paths = unpack(ARCHIVE, wanted, "rmd17", also=[name for name in data.values() if name not in wanted])
+    return paths[data[molecule]], {key: paths[name] for key, name in SPLITS.items()}
 
 
 def read_index(path: Path, frames: int) -> Ints:

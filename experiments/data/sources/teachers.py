@@ -22,8 +22,8 @@ from experiments.core.arrays import Floats
 from experiments.core.errors import InputError
 from experiments.core.kernels import SMOOTHNESS, kernel_matrix
 from experiments.core.schema import setting
+from experiments.data.cache import cached_frames
 from experiments.data.dataset import Dataset, Frames
-from experiments.data.kept import kept
 
 _JITTER = 1e-10  # relative: what round-off takes from the smallest eigenvalues of a smooth kernel
 _MODES = 4096  # Fourier modes of g; the tail beyond has under a part in 4096^(b−1) of the variance
@@ -71,7 +71,7 @@ class TorusConfig:
 def sphere(config: SphereConfig) -> Dataset:
     """A Gaussian field on a sphere, drawn once at all points together and kept: round-off differs between machines."""
     name = f"sphere_d{config.dimension}_{config.kernel}"
-    return _dataset(name, kept(name, {**asdict(config), "reader": _READER}, lambda: _field(config)), config)
+    return _dataset(name, cached_frames(name, {**asdict(config), "reader": _READER}, lambda: _field(config)), config)
 
 
 def _field(config: SphereConfig) -> Frames:

@@ -86,9 +86,9 @@ def voxels(config: VoxelsConfig) -> ExampleSet:
     return ExampleSet(
         name=f"{formula}_{config.temperature:g}K_{config.target}_voxels",
         kind="voxels",
-        pool=gridded(datasets, "pool", config),
-        holdout=gridded(datasets, "holdout", config),
-        test=gridded(datasets, "test", config),
+        pool=grid_examples(datasets, "pool", config),
+        holdout=grid_examples(datasets, "holdout", config),
+        test=grid_examples(datasets, "test", config),
         n_classes=len(datasets) if classes else None,
         quantity="" if classes else "energy",
         unit="" if classes else "eV",
@@ -97,7 +97,7 @@ def voxels(config: VoxelsConfig) -> ExampleSet:
     )
 
 
-def gridded(datasets: Sequence[Dataset], part: str, config: VoxelsConfig) -> Examples:
+def grid_examples(datasets: Sequence[Dataset], part: str, config: VoxelsConfig) -> Examples:
     """Densities `[frames, elements, side, side, side]` of a part of every dataset, in turns: one frame of the first,
     one of the second, …, so that the beginning of any length holds as many of each (to one).
 

@@ -14,10 +14,10 @@ from ase.units import Bohr, Hartree
 
 from experiments.core.errors import InputError
 from experiments.core.schema import setting
+from experiments.data.cache import cached_frames
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.download import RemoteFile, fetch, verify
-from experiments.data.kept import kept
-from experiments.data.parts import at_random
+from experiments.data.parts import random_dataset
 from experiments.data.sources.extxyz import read_frames
 
 # The authors' repository, at the commit that brought the data and on its main branch. No checksum is known.
@@ -45,8 +45,8 @@ class WaterConfig:
 def water(config: WaterConfig) -> Dataset:
     """The dataset of `config`, downloaded at the first use. Raises `InputError` for what cannot be had or read."""
     path = fetch(FILE)
-    frames = kept("water", {"sha256": verify(path, FILE.sha256), "reader": _READER}, lambda: _read(str(path)))
-    return at_random("water", frames, config, {"source": "water", **asdict(config)})
+    frames = cached_frames("water", {"sha256": verify(path, FILE.sha256), "reader": _READER}, lambda: _read(str(path)))
+    return random_dataset("water", frames, config, {"source": "water", **asdict(config)})
 
 
 def _read(path: str) -> Frames:

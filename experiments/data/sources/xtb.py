@@ -27,9 +27,9 @@ from experiments.core.arrays import Floats
 from experiments.core.errors import InputError
 from experiments.core.leases import exclusive
 from experiments.core.schema import identity_of, setting
-from experiments.data.acquire import acquiring
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.download import cache_root
+from experiments.data.offline import require_download
 from experiments.data.sampling import walkers
 from experiments.data.sampling.molecule import Molecule, find_molecule, liquid
 from experiments.data.sampling.sampler import autocorrelation_time
@@ -95,7 +95,7 @@ def xtb(config: XtbConfig) -> Dataset:
         molecule = liquid(molecule, config.copies, config.density, config.seed)
     directory = directory_of(config, molecule)
     if not (directory / "metadata.json").exists():
-        acquiring(_name(config), "generated")
+        require_download(_name(config), "generated")
         files.writable(directory, "data.cache" if config.cache else "EQUILAW_DATA")
         waiting = functools.partial(logger.info, "another process generates %s; waiting for it", directory)
         with exclusive(directory / ".lock", waiting=waiting):
@@ -215,9 +215,9 @@ def _pilot(config: XtbConfig, crew: walkers.Crew, directory: Path, count: int, n
         parts = walkers.parts(directory, count)
         observed = np.stack([part.observed[:links] for part in parts])  # [walkers, links, observables]
         checks = ("bonds",) if nested else ("kinetic", "bonds")
-        found = _memory(observed, len(checks))
-        slowest = max(found, key=lambda name: found[name]["tau_steps"])
-        tau, error = found[slowest]["tau_steps"], found[slowest]["tau_error_steps"]
+        times = _memory(observed, len(checks))
+        slowest = max(times, key=lambda name: times[name]["tau_steps"])
+        tau, error = times[slowest]["tau_steps"], times[slowest]["tau_error_steps"]
         if _PILOT_TIMES * tau <= links:
             break
         if doubling < _PILOT_DOUBLINGS:
@@ -230,7 +230,7 @@ def _pilot(config: XtbConfig, crew: walkers.Crew, directory: Path, count: int, n
             _name(config), links, "proposals" if nested else "steps", slowest, tau,
         )  # fmt: skip
     known = {
-        "autocorrelation": found,
+        "autocorrelation": times,
         "slowest": slowest,
         "sampler": "nested" if nested else "langevin",
         "pilot_steps_by_walker": links,
@@ -245,13 +245,13 @@ def _pilot(config: XtbConfig, crew: walkers.Crew, directory: Path, count: int, n
 
 def _memory(observed: Floats, checks: int) -> dict[str, dict[str, float]]:
     """Of the energy and, after as many `checks`, of the dihedrals."""
-    found = {}
+    times = {}
     for k in (0, *range(1 + checks, observed.shape[2])):
         dihedral = k - 1 - checks
         name = "energy" if k == 0 else f"{('cos', 'sin')[dihedral % 2]}_torsion_{dihedral // 2}"
         memory = autocorrelation_time(observed[:, :, k])
-        found[name] = {"tau_steps": memory.tau, "tau_error_steps": memory.error, "mean": memory.mean}
-    return found
+        times[name] = {"tau_steps": memory.tau, "tau_error_steps": memory.error, "mean": memory.mean}
+    return times
 
 
 def _temperature(series: Floats) -> dict[str, float]:

@@ -15,7 +15,7 @@ MARGIN = 4
 """Empty pixels put around an image: splines fall off within them, and rounding cannot push a border pixel outside."""
 
 
-def placed(image: Image, canvas: int, angle: float, scale: float) -> NDArray[np.float32]:
+def transform_image(image: Image, canvas: int, angle: float, scale: float) -> NDArray[np.float32]:
     """A square image `[h, h]` at the centre of a canvas `[canvas, canvas]`, magnified by `scale` ≥ 1 and turned
     by `angle` (radians, in the sense of `np.rot90`); empty outside."""
     cosine, sine = np.cos(angle) / scale, np.sin(angle) / scale
@@ -23,11 +23,11 @@ def placed(image: Image, canvas: int, angle: float, scale: float) -> NDArray[np.
     framed = np.pad(image.astype(np.float64), MARGIN)
     middle = (np.array(framed.shape) - 1) / 2
     offset = middle - matrix @ np.full(2, (canvas - 1) / 2)
-    found = ndimage.affine_transform(framed, matrix, offset=offset, output_shape=(canvas, canvas), order=3)
-    return found.astype(np.float32)
+    transformed = ndimage.affine_transform(framed, matrix, offset=offset, output_shape=(canvas, canvas), order=3)
+    return transformed.astype(np.float32)
 
 
-def turned_copies(inputs: NDArray[np.float32], copies: int) -> NDArray[np.float32]:
+def rotated_copies(inputs: NDArray[np.float32], copies: int) -> NDArray[np.float32]:
     """`[n, …]` → `[n·copies, …]`: every image `[C, h, h]` followed by itself turned by 360°/copies, twice that, …
 
     Raises:
@@ -38,9 +38,9 @@ def turned_copies(inputs: NDArray[np.float32], copies: int) -> NDArray[np.float3
     if inputs.ndim != 4 or inputs.shape[2] != inputs.shape[3]:
         raise InputError(f"model.copies={copies}: only square images can be turned; accepted: 1")
     size = inputs.shape[2]
-    found = np.repeat(inputs[:, None], copies, 1)
-    for image in found:
+    images = np.repeat(inputs[:, None], copies, 1)
+    for image in images:
         for k in range(1, copies):
             for channel in range(len(image[0])):
-                image[k, channel] = placed(image[0, channel], size, 2 * np.pi * k / copies, 1.0)
-    return found.reshape(len(inputs) * copies, *inputs.shape[1:])
+                image[k, channel] = transform_image(image[0, channel], size, 2 * np.pi * k / copies, 1.0)
+    return images.reshape(len(inputs) * copies, *inputs.shape[1:])

@@ -11,12 +11,12 @@ from experiments.core.errors import InputError
 _ALLOWED = ContextVar("allowed", default=True)
 
 
-class NotHere(InputError):
-    """Data are not on this machine yet, and `only_what_is_here` forbids to acquire them."""
+class DataNotCached(InputError):
+    """Data are not on this machine yet, and `offline` forbids to acquire them."""
 
 
 @contextmanager
-def only_what_is_here() -> Iterator[None]:
+def offline() -> Iterator[None]:
     """Inside, nothing is downloaded or generated that takes longer than reading a file would."""
     token = _ALLOWED.set(False)
     try:
@@ -25,11 +25,11 @@ def only_what_is_here() -> Iterator[None]:
         _ALLOWED.reset(token)
 
 
-def acquiring(what: str, how: str) -> None:
+def require_download(what: str, how: str) -> None:
     """To be called before data are acquired; `what` names them, `how` is `downloaded` or `generated`.
 
     Raises:
-        NotHere: inside `only_what_is_here`.
+        DataNotCached: inside `offline`.
     """
     if not _ALLOWED.get():
-        raise NotHere(f"{what} is not {how} yet; it will be when the sweep starts")
+        raise DataNotCached(f"{what} is not {how} yet; it will be when the sweep starts")

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 _ARRAYS = ("numbers", "positions", "energies", "forces", "cells", "pbc")
 
 
-def kept(name: str, key: Mapping[str, Any], make: Callable[[], Frames]) -> Frames:
+def cached_frames(name: str, key: Mapping[str, Any], make: Callable[[], Frames]) -> Frames:
     """The frames that `make` reads, kept under `name` for as long as `key` is the same.
 
     `key` holds all that decides them: checksums of the files, options, a version of the reader. A directory that
