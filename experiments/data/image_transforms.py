@@ -1,4 +1,4 @@
-"""Turning, scaling and moving images on a canvas, by interpolation with cubic splines."""
+"""Rotation and scaling of images by interpolation with cubic splines."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from experiments.core.errors import InputError
 
 Image = NDArray[Any]
 MARGIN = 4
-"""Empty pixels put around an image: splines fall off within them, and rounding cannot push a border pixel outside."""
+"""Empty pixels around an image: splines fall off within them, and rounding cannot push a border pixel outside."""
 
 
 def transform_image(image: Image, canvas: int, angle: float, scale: float) -> NDArray[np.float32]:
-    """A square image `[h, h]` at the centre of a canvas `[canvas, canvas]`, magnified by `scale` ≥ 1 and turned
-    by `angle` (radians, in the sense of `np.rot90`); empty outside."""
+    """Place a square image `[h, h]` at the centre of a canvas `[canvas, canvas]`, zero outside of the image.
+
+    It is magnified by `scale` ≥ 1 and rotated by `angle` (radians, in the sense of `np.rot90`).
+    """
     cosine, sine = np.cos(angle) / scale, np.sin(angle) / scale
     matrix = np.array([[cosine, sine], [-sine, cosine]])  # from the canvas to the image, as scipy wants it
     framed = np.pad(image.astype(np.float64), MARGIN)
@@ -28,15 +30,15 @@ def transform_image(image: Image, canvas: int, angle: float, scale: float) -> ND
 
 
 def rotated_copies(inputs: NDArray[np.float32], copies: int) -> NDArray[np.float32]:
-    """`[n, …]` → `[n·copies, …]`: every image `[C, h, h]` followed by itself turned by 360°/copies, twice that, …
+    """Follow every image `[C, h, h]` by copies rotated by 360°/copies, twice that, …: `[n, …]` → `[n·copies, …]`.
 
     Raises:
-        InputError: more than one copy of what is no image.
+        InputError: more than one copy of inputs that are no square images.
     """
     if copies == 1:
         return inputs
     if inputs.ndim != 4 or inputs.shape[2] != inputs.shape[3]:
-        raise InputError(f"model.copies={copies}: only square images can be turned; accepted: 1")
+        raise InputError(f"model.copies={copies}: only square images can be rotated; accepted: 1")
     size = inputs.shape[2]
     images = np.repeat(inputs[:, None], copies, 1)
     for image in images:

@@ -1,4 +1,4 @@
-"""Whether data may be downloaded or generated now: a plan that starts nothing only looks at what is here."""
+"""Forbid downloads and generation of data, so that planning a sweep only reads files that are already cached."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _ALLOWED = ContextVar("allowed", default=True)
 
 
 class DataNotCached(InputError):
-    """Data are not on this machine yet, and `offline` forbids to acquire them."""
+    """Raised inside `offline` when data would have to be downloaded or generated."""
 
 
 @contextmanager
 def offline() -> Iterator[None]:
-    """Inside, nothing is downloaded or generated that takes longer than reading a file would."""
+    """Forbid downloading and generating data within the context; reading cached files stays allowed."""
     token = _ALLOWED.set(False)
     try:
         yield
@@ -26,10 +26,14 @@ def offline() -> Iterator[None]:
 
 
 def require_download(what: str, how: str) -> None:
-    """To be called before data are acquired; `what` names them, `how` is `downloaded` or `generated`.
+    """Check that data may be acquired now; call it before any download or generation.
+
+    Args:
+        what: the name of the data, for the message.
+        how: `downloaded` or `generated`.
 
     Raises:
-        DataNotCached: inside `offline`.
+        DataNotCached: called inside `offline`.
     """
     if not _ALLOWED.get():
         raise DataNotCached(f"{what} is not {how} yet; it will be when the sweep starts")

@@ -1,4 +1,4 @@
-"""The published sets by name: what they are, which files they need, and how to bring these here."""
+"""The published datasets by name: a description, their files, and how to download these."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from experiments.data.sources import botnet, md17, qm9, rmd17, water
 
 @dataclass(frozen=True)
 class Published:
-    """`paths` are its files under the cache directory; `bring` downloads what is missing and returns them all."""
+    """A published dataset.
+
+    `what` describes it in one line; `paths` are its files, relative to the cache directory; `bring` downloads the
+    missing ones and returns all.
+    """
 
     what: str
     paths: tuple[str, ...]
@@ -39,7 +43,7 @@ def _rmd17(molecule: str) -> Published:
 
 
 def published() -> dict[str, Published]:
-    """Every published set; the name is the one of `data=`."""
+    """Return every published dataset by the name that `data=` takes."""
     sets = {f"rmd17_{molecule}": _rmd17(molecule) for molecule in md17.FORMULAS}
     for molecule in md17.FORMULAS:
         sets[f"md17_{molecule}"] = _of_files("MD17, original labels, one trajectory", [md17.file_of(molecule)])

@@ -1,15 +1,15 @@
 """The program that samples with GFN2-xTB: `python -m experiments.data.sampling.xtb_walker DIRECTORY`.
 
 It reads one task a line on standard input (`prepare`, `explore WALKER COUNT`, `fit WALKERS VERSION CHOSEN`,
-`refine WALKER VERSION COUNT`, `pilot WALKER WARM_UP LINKS`, `frames WALKER COUNT STRIDE`), and answers on
-standard output with `steps N` for what is done already and as it goes, and at the end with `done`, or `input
-MESSAGE` for bad input. Chains consist of links: a step of Langevin dynamics or, with a surrogate, a proposal. A
-program of its own, because tblite reads OMP_NUM_THREADS once, when it is loaded: the caller starts it with one thread,
-so that the sums, and with them the frames, do not depend on the number of cores.
+`refine WALKER VERSION COUNT`, `pilot WALKER WARM_UP LINKS`, `frames WALKER COUNT STRIDE`), and answers on standard
+output with `steps N` at the start for steps done earlier and then for each block, and at the end with `done`, or with
+`input MESSAGE` for bad input. A chain consists of links: steps of Langevin dynamics or, with a surrogate, proposals. It
+is a separate program because tblite reads OMP_NUM_THREADS once, when it is loaded: the caller starts it with one
+thread, so that the sums, and with them the frames, do not depend on the number of cores.
 
-Every walker is a chain of its own with its own random stream and its own file, saved every few seconds with all that
-the chain needs to go on. Frames lie at the ends of blocks of `stride` links, and each block starts the wave function
-afresh, so where a chain was interrupted leaves no trace in it.
+Every walker is a chain with its own random stream and its own file, saved every few seconds with everything needed to
+continue. Frames lie at the ends of blocks of `stride` links, and each block starts the wave function afresh, so that an
+interruption does not change the frames.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ SAVE_EVERY = 5.0  # seconds
 # tblite's accuracy: labels within 1e-6 eV/Å of the converged ones (measured); sampling needs no more than the default
 LABEL_ACCURACY, SAMPLING_ACCURACY = 0.01, 1.0
 SIGMA = 10.0  # of the surrogate, in 1/Å; aspirin's errors are flat from 8 to 32 (measured)
-_CEILING = 20.0  # kT above all that was explored: a surrogate that learned from wilder frames would err on the others
+_CEILING = 20.0  # kT above all explored energies: a surrogate fitted to frames above that errs more on the others
 
 
 def xtb_potential(
     numbers: Ints, charge: int, unpaired: int, accuracy: float, method: str = "GFN2-xTB", cell: Floats | None = None
 ) -> Potential:
-    """GFN2-xTB (Bannwarth, Ehlert & Grimme, J. Chem. Theory Comput. 15, 1652, 2019) or GFN1-xTB through tblite.
+    """Return the potential of GFN2-xTB (Bannwarth et al., J. Chem. Theory Comput. 15, 1652, 2019) or GFN1-xTB.
 
-    With a `cell` (Å) periodic, at the Γ point.
+    Computed by tblite with its setting `accuracy`; `charge` in e; periodic at the Γ point if there is a `cell` (Å).
     """
     calculator: Any = None
     box: dict[str, Any] = {} if cell is None else {"lattice": cell / Bohr, "periodic": np.ones(3, bool)}
@@ -78,7 +78,7 @@ def xtb_potential(
 
 
 class Worker:
-    """One process's tasks on the walkers of `directory`; `report` is told the number of steps done."""
+    """The tasks of one process on the walkers of `directory`; calls `report` with numbers of finished steps."""
 
     def __init__(self, directory: Path, report: Callable[[int], None]) -> None:
         self.directory = directory
@@ -106,7 +106,10 @@ class Worker:
         self.saved = time.monotonic()
 
     def prepare(self) -> None:
-        """The minimum that every walker starts from, and the energies of the free atoms."""
+        """Compute the minimum that every walker starts from, and the energies of the free atoms.
+
+        Raises `InputError` if the method fails on the molecule.
+        """
         shape = self.molecule.positions.shape
 
         def energy_and_slope(flat: Floats) -> tuple[float, Floats]:
@@ -135,7 +138,7 @@ class Worker:
         files.write_json(self.directory / "prepared.json", prepared)
 
     def explore(self, walker: int, count: int) -> None:
-        """Langevin dynamics from the minimum to `count` frames for a first surrogate to learn from."""
+        """Run Langevin dynamics from the minimum until there are `count` frames to fit the first surrogate to."""
         part = self._part(walker, "explored") or self._started(walker)
         self.report(part.warmed)
         while len(part.energies) < count:
@@ -147,8 +150,10 @@ class Worker:
         self._keep(walker, part, 0, "explored", now=True)
 
     def fit(self, walkers: int, version: int, chosen: int) -> None:
-        """A surrogate: the first of all that `walkers` have explored, a later one also of the `chosen` from each
-        round of what they have tried out since: those of which the one before knew the energy least."""
+        """Fit surrogate number `version` to all frames that `walkers` have explored, and to `chosen` of each round.
+
+        Chosen are the trials of the earlier rounds whose energy the surrogate of that round predicted worst.
+        """
         known = parts(self.directory, walkers, "explored")
         positions, energies, forces = (
             [np.concatenate([getattr(part, name) for part in known])] for name in ("positions", "energies", "forces")
@@ -174,8 +179,7 @@ class Worker:
         files.write_json(self.directory / f"surrogate_{version}.json", {"frames": len(frames), "step_fs": step})
 
     def refine(self, walker: int, version: int, count: int) -> None:
-        """`count` proposals of a surrogate; all that the potential answered, accepted or not, is kept, with what
-        the surrogate said otherwise."""
+        """Make `count` proposals of a surrogate; keep all trials, accepted or not, with the surrogate's errors."""
         stage = f"refined{version}"
         before = "explored" if version == 1 else f"refined{version - 1}"
         part = self._part(walker, stage) or self._continued(walker, before)
@@ -189,7 +193,7 @@ class Worker:
         self._keep(walker, part, 0, stage, now=True)
 
     def pilot(self, walker: int, warm_up: int, links: int) -> None:
-        """Warm the walker up for so many links and bring its pilot series to `links`."""
+        """Warm the walker up for `warm_up` links and extend its pilot series to `links` links."""
         part = self._chain(walker)
         self.report(part.warmed + len(part.observed))
         while part.warmed < warm_up:
@@ -202,7 +206,10 @@ class Worker:
         self._keep(walker, part, 0, now=True)
 
     def frames(self, walker: int, count: int, stride: int) -> None:
-        """Bring the walker to `count` frames, `stride` links apart."""
+        """Extend the walker to `count` frames, `stride` links apart.
+
+        Raises `InputError` if the molecule falls apart.
+        """
         part = self._chain(walker)
         self.report(len(part.energies) * stride)
         copies = int(self.settings.get("copies", 1))
@@ -260,18 +267,18 @@ class Worker:
         return Part.read(part_path(self.directory, walker, stage))
 
     def _chain(self, walker: int) -> Part:
-        """The chain that frames come from, where it is or at its start."""
+        """Return the saved part of the chain that frames come from, or its start."""
         part = self._part(walker)
         if part is None:
             part = self._continued(walker, f"refined{ROUNDS}") if self.nested else self._started(walker)
         return part
 
     def _started(self, walker: int) -> Part:
-        """Dynamics at the minimum."""
+        """Return a part that starts at the minimum."""
         return _begun(start(self._minimum, self._dynamics, (self.settings["seed"], walker)), self._minimum)
 
     def _continued(self, walker: int, stage: str) -> Part:
-        """A part that begins where another has come to."""
+        """Return a part that starts where the walker's part of another stage ended."""
         before = self._part(walker, stage)
         assert before is not None
         return _begun(replace(before.state, tried=0, accepted=0), before.state.positions)
@@ -298,7 +305,7 @@ class Worker:
         )
 
     def _keep(self, walker: int, part: Part, steps: int, stage: str = "walker", now: bool = False) -> Part:
-        if os.getppid() != self.parent:  # whoever started us is gone, and somebody else may hold the directory
+        if os.getppid() != self.parent:  # the starting process is gone, and another may hold the directory
             sys.exit(1)
         self.report(steps)
         if now or time.monotonic() - self.saved > SAVE_EVERY:
@@ -313,7 +320,7 @@ def _begun(state: State, positions: Floats) -> Part:
 
 
 def _grown(part: Part, positions: Floats, energy: float, forces: Floats) -> Part:
-    """The part with one frame more."""
+    """Return the part with one more frame."""
     return replace(
         part,
         positions=np.concatenate([part.positions, positions[None]]),
@@ -323,8 +330,8 @@ def _grown(part: Part, positions: Floats, energy: float, forces: Floats) -> Part
 
 
 def main(directory: Path) -> None:
-    """Do the tasks on standard input until it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; whoever started us ends us
+    """Carry out the tasks on standard input until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the starting process ends this one
     worker = Worker(directory, lambda steps: print(f"steps {steps}", flush=True))
     for line in sys.stdin:
         task, *numbers = line.split()

@@ -1,8 +1,8 @@
 """Handwritten digits, each once at a random place, angle or size: the task for the symmetries of the plane.
 
 The 1,797 images of 8 × 8 pixels that scikit-learn ships (the test part of the UCI set "Optical recognition of
-handwritten digits"). What is done to an image is drawn from `seed` and the image's number
-alone, so that pool, holdout and test do not depend on each other's sizes beyond which images they hold.
+handwritten digits"). The transformation of an image is drawn from `seed` and the image's number alone; the sizes of
+pool, holdout and test only decide which images these hold.
 """
 
 from __future__ import annotations
@@ -23,15 +23,18 @@ from experiments.data.image_transforms import transform_image
 SIDE = 8
 """Pixels of a digit's side as shipped."""
 INK = 4.0
-"""Of the darkest pixel: the mean square of an image is then about one."""
+"""Value of the darkest pixel: the mean square of an image is then about one."""
 _STREAM = 64  # keeps these draws apart from every other use of a small seed
 
 
 @dataclass(frozen=True)
 class DigitsConfig:
-    """`change`: what happens to every digit on its canvas of `canvas`² pixels: shifted (by whole pixels, uncut),
-    rot90 (by a multiple of 90°, exact), rotated (by any angle), scaled (between its own size and the canvas's, evenly
-    in the logarithm). `holdout` and `test` count images; the rest of the 1,797 is the pool."""
+    """Settings of the digits.
+
+    `change`: the transformation of every digit on its canvas of `canvas`² pixels: shifted (by whole pixels, within the
+    canvas), rot90 (rotated by a multiple of 90°, exactly), rotated (by any angle), scaled (between its own size and
+    the canvas's, evenly in the logarithm). `holdout` and `test` count images; the rest of the 1,797 is the pool.
+    """
 
     change: str = setting("rotated", choices=("shifted", "rot90", "rotated", "scaled"))
     canvas: int = setting(16, low=SIDE, high=64)
@@ -48,9 +51,9 @@ class DigitsConfig:
 
 
 def digits(config: DigitsConfig) -> ExampleSet:
-    """The dataset of `config`: milliseconds to make, so that nothing is kept but what scikit-learn ships.
+    """Make the dataset of `config`; it takes milliseconds, so nothing is cached.
 
-    Raises `InputError` where scikit-learn is not installed.
+    Raises `InputError` if scikit-learn is not installed.
     """
     images, labels = shipped()
     order = np.random.default_rng([_STREAM, config.seed]).permutation(len(images))
@@ -70,7 +73,7 @@ def digits(config: DigitsConfig) -> ExampleSet:
 
 
 def shipped() -> tuple[NDArray[np.float64], Ints]:
-    """Images `[1797, 8, 8]` with ink from 0 to `INK`, and the digits that they show."""
+    """Return scikit-learn's images `[1797, 8, 8]`, from 0 to `INK`, and the digits `[1797]` that they show."""
     try:
         from sklearn.datasets import load_digits
     except ImportError:
@@ -108,7 +111,7 @@ def _scaled(image: NDArray[np.float64], canvas: int, rng: np.random.Generator) -
 
 
 def _fitting(canvas: int) -> float:
-    """The largest magnification (≥ 1) at which no corner leaves the canvas at any angle."""
+    """Return the largest magnification (≥ 1) at which no corner leaves the canvas at any angle."""
     return max(1.0, canvas / SIDE / math.sqrt(2))
 
 

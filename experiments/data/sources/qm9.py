@@ -50,8 +50,11 @@ _READER = 1  # raise it whenever the same files give other frames
 
 @dataclass(frozen=True)
 class Qm9Config:
-    """`property`: energy at 0 K (U0), at 298.15 K (U), enthalpy (H) or free energy (G); `pool`, `holdout`,
-    `test` in molecules (pool null: all that are left)."""
+    """Settings of QM9.
+
+    `property`: energy at 0 K (U0), at 298.15 K (U), enthalpy (H) or free energy (G); `pool`, `holdout`, `test` in
+    molecules (pool null: all that are left).
+    """
 
     property: str = setting("U0", choices=tuple(_COLUMNS))
     pool: int | None = setting(20480, low=1)
@@ -61,7 +64,10 @@ class Qm9Config:
 
 
 def qm9(config: Qm9Config) -> Dataset:
-    """The dataset of `config`, downloaded at the first use. Raises `InputError` for what cannot be had or read."""
+    """Load the dataset of `config`; download it at the first use.
+
+    Raises `InputError` if the download fails or a file cannot be read.
+    """
     archive, excluded = fetch(ARCHIVE), fetch(UNCHARACTERIZED)
     digests = [verify(archive, ARCHIVE.sha256), verify(excluded, UNCHARACTERIZED.sha256)]
     column = _COLUMNS[config.property]
@@ -81,7 +87,7 @@ def qm9(config: Qm9Config) -> Dataset:
 
 
 def _indices(path: Path) -> set[int]:
-    """Numbers of the excluded molecules: the first word of the lines between the two rulers."""
+    """Read the numbers of the excluded molecules: the first word of the lines between the two rulers."""
     lines = takewhile(lambda line: re.match(r"\s*\d+\s+\S", line), path.read_text().splitlines()[9:])
     excluded = {int(line.split()[0]) for line in lines}
     if not excluded:
@@ -108,7 +114,7 @@ def _read(archive: Path, excluded: set[int], column: int) -> Frames:
 
 
 def _molecules(archive: Path, column: int) -> Iterator[tuple[int, float, list[int], list[list[float]]]]:
-    """Index, energy (Hartree), atomic numbers and positions (Å) of every molecule; `*^` marks an exponent."""
+    """Yield index, energy (Hartree), atomic numbers and positions (Å) of every molecule; `*^` marks an exponent."""
     try:
         with tarfile.open(archive) as tar:
             for member in tar:
@@ -127,7 +133,7 @@ def _molecules(archive: Path, column: int) -> Iterator[tuple[int, float, list[in
                     )
                 except (ValueError, KeyError, IndexError):
                     raise InputError(
-                        f"{archive}: {member.name} is no file of QM9; accepted: the published file"
+                        f"{archive}: {member.name} is not a file of QM9; accepted: the published archive"
                     ) from None
     except (tarfile.TarError, EOFError, OSError) as error:
         raise InputError(f"{archive}: not a whole archive ({error}); delete it to have it downloaded again") from None

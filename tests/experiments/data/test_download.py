@@ -69,8 +69,8 @@ def test_the_next_address_is_tried_and_then_a_line_says_what_to_do(server: Serve
         fetch(remote(server, "nowhere", "gone"))
     message = str(raised.value)
     assert "\n" not in message
-    assert f"{server.url}/nowhere: the server says 404" in message
-    assert f"{server.url}/gone: the server says 404" in message
+    assert f"{server.url}/nowhere: the server answered 404" in message
+    assert f"{server.url}/gone: the server answered 404" in message
     assert f"to {root / 'some' / 'set.bin'}" in message
 
 

@@ -81,7 +81,7 @@ def test_copies_are_turned_in_order() -> None:
     for k in range(4):
         assert np.allclose(copies[k::4], np.rot90(images, k, (2, 3)), atol=1e-5)
     assert rotated_copies(images, 1) is images
-    with pytest.raises(InputError, match=r"model.copies=2: only square images can be turned"):
+    with pytest.raises(InputError, match=r"model.copies=2: only square images can be rotated"):
         rotated_copies(np.zeros((2, 4), np.float32), 2)
 
 

@@ -269,11 +269,11 @@ def test_a_damaged_set_is_not_taken_for_whole(water: Dataset, tmp_path: Path) ->
         (copy / path.name).write_bytes(path.read_bytes())
     text = (copy / "pool.xyz").read_text()
     (copy / "pool.xyz").write_text(text[: text.rindex("H ")])
-    with pytest.raises(InputError, match=r"truncated.*; delete .* to make it again"):
+    with pytest.raises(InputError, match=r"truncated.*; delete .* to generate it again"):
         xtb(replace(WATER, cache=str(tmp_path)))
     lines = text.splitlines(keepends=True)
     (copy / "pool.xyz").write_text("".join(lines[: len(lines) // 6 * 5]))  # a whole frame is missing
-    with pytest.raises(InputError, match=r"pool\.xyz: changed since it was made; delete"):
+    with pytest.raises(InputError, match=r"pool\.xyz: changed since it was generated; delete"):
         xtb(replace(WATER, cache=str(tmp_path)))
 
 
