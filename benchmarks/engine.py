@@ -1,5 +1,5 @@
-"""The engine beside itself: updates of MACE compiled and eager, with and without what surrounds the step, and packs
-beside single runs. Both sides of a ratio are timed in turns within one process, for machines drift."""
+"""Variants of the engine against each other: updates of MACE compiled and eager, with and without the engine around
+the step, and packs and single runs. Both sides of a ratio alternate within one process, because machines drift."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from experiments.training.pack import Pack
 
 CELLS = {"A": (0, 1, 3), "B": (1, 1, 3), "C": (0, 3, 3), "D": (0, 3, 0)}
 """L, ν and edge order of the cells of the pre-registered test."""
-LEG = 10
-"""Updates timed together."""
+STEPS_PER_CHUNK = 10
+"""Number of updates that are timed together."""
 
 
 def random_ethanol_dataset(frames: int) -> Dataset:
-    """`benchmarks.ethanol.random_ethanol` as a dataset."""
+    """Return the frames of `benchmarks.ethanol.random_ethanol` as a dataset."""
     ethanol = random_ethanol(frames)
     pool = Frames(
         numbers=np.tile(ethanol.numbers, (frames, 1)),
@@ -55,7 +55,7 @@ def pack_of(
     optimizer: str = TrainingConfig.optimizer,
     batch_size: int = TrainingConfig.batch_size,
 ) -> Pack:
-    """A pack that trains for ever."""
+    """Build a pack of `size` runs whose training never ends; their run directories lie in `folder`."""
     settings = TrainingConfig(max_steps=10_000_000, optimizer=optimizer, batch_size=batch_size)
     members = []
     for seed in range(size):
@@ -67,7 +67,7 @@ def pack_of(
 
 
 def time_in_turns(ours: Callable[[], object], peer: Callable[[], object], seconds: float) -> tuple[float, float]:
-    """Median milliseconds of both, called in turns for about `seconds`, after one call of each."""
+    """Call both in turns for about `seconds` and return their median milliseconds; the first call is not timed."""
     ours(), peer()
     times: tuple[list[float], list[float]] = ([], [])
     began = time.perf_counter()
@@ -80,7 +80,10 @@ def time_in_turns(ours: Callable[[], object], peer: Callable[[], object], second
 
 
 def benchmarks(cells: Sequence[str], channels: int, packs: Sequence[int], seconds: float) -> list[dict[str, Any]]:
-    """Updates of each cell compiled and eager, the engine beside its bare gradient, and packs of cell C."""
+    """Time updates of each cell compiled and eager, the engine against its bare step, and packs of cell C.
+
+    Each comparison takes about `seconds`; `packs` are sizes. Returns the rows of the benchmark's file.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     task = MoleculeTask(random_ethanol_dataset(64), 5.0, torch.float32, device)
     species = len(task.elements)
@@ -95,33 +98,57 @@ def benchmarks(cells: Sequence[str], channels: int, packs: Sequence[int], second
             compiled, eager = (pack_of(1, Mace(config, species), task, folder, compile) for compile in (True, False))
             compiled.advance(1)
             built = time.perf_counter() - began
-            ours, peer = time_in_turns(lambda c=compiled: c.advance(LEG), lambda e=eager: e.advance(LEG), seconds)  # type: ignore[misc]
-            rows.append(row(name, device, ours / LEG, "the same, eager", peer / LEG) | {"compile_s": built})
-            gradient, whole = time_in_turns(compiled.bare_gradient, lambda c=compiled: c.advance(LEG), seconds)  # type: ignore[misc]
+            ours, peer = time_in_turns(
+                lambda c=compiled: c.advance(STEPS_PER_CHUNK), lambda e=eager: e.advance(STEPS_PER_CHUNK), seconds
+            )  # type: ignore[misc]
+            rows.append(
+                row(name, device, ours / STEPS_PER_CHUNK, "the same, eager", peer / STEPS_PER_CHUNK)
+                | {"compile_s": built}
+            )
+            gradient, whole = time_in_turns(
+                compiled.bare_gradient, lambda c=compiled: c.advance(STEPS_PER_CHUNK), seconds
+            )  # type: ignore[misc]
             text = f"gradient alone, cell {cell}"
-            rows.append(row(text, device, gradient, "the update, optimiser and engine included", whole / LEG))
+            rows.append(
+                row(text, device, gradient, "the update, optimiser and engine included", whole / STEPS_PER_CHUNK)
+            )
             engine, bare = time_in_turns(
-                lambda c=compiled: c.advance(LEG),  # type: ignore[misc]
-                lambda c=compiled: c.bare_steps(LEG),  # type: ignore[misc]
+                lambda c=compiled: c.advance(STEPS_PER_CHUNK),  # type: ignore[misc]
+                lambda c=compiled: c.bare_steps(STEPS_PER_CHUNK),  # type: ignore[misc]
                 seconds,
             )
             text = f"update, cell {cell}: the engine's overhead is 1/ratio − 1"
-            rows.append(row(text, device, engine / LEG, "its compiled step alone (gradient, optimiser)", bare / LEG))
+            rows.append(
+                row(
+                    text,
+                    device,
+                    engine / STEPS_PER_CHUNK,
+                    "its compiled step alone (gradient, optimiser)",
+                    bare / STEPS_PER_CHUNK,
+                )
+            )
             show(rows[-3:])
         model = Mace(replace(MaceConfig(), L=0, nu=3, channels=channels), species)
         single = pack_of(1, model, task, folder, True)
         for size in packs:
             pack = pack_of(size, model, task, folder, True)
-            ours, peer = time_in_turns(lambda q=pack: q.advance(LEG), lambda: single.advance(LEG), seconds)  # type: ignore[misc]
+            ours, peer = time_in_turns(
+                lambda q=pack: q.advance(STEPS_PER_CHUNK), lambda: single.advance(STEPS_PER_CHUNK), seconds
+            )  # type: ignore[misc]
             name = f"update a run in a pack of {size}, MACE cell C, {channels} channels, ethanol, batch 8"
-            rows.append(row(name, device, ours / LEG / size, "a pack of one", peer / LEG) | memory_of(pack))
+            rows.append(
+                row(name, device, ours / STEPS_PER_CHUNK / size, "a pack of one", peer / STEPS_PER_CHUNK)
+                | memory_of(pack)
+            )
             show(rows[-1:])
     return rows
 
 
 def memory_of(pack: Pack) -> dict[str, int]:
-    """Bytes a run: of its state, and on a GPU of one gradient beyond what was held before it (a CPU's allocator keeps
-    what it once had, so that the process's size does not tell)."""
+    """Measure bytes a run: of its state, and on a GPU the peak of one gradient beyond what was allocated before it.
+
+    A CPU's allocator keeps freed memory, so the process's size says nothing about a gradient.
+    """
     size = len(pack.slots)
     memory = {"state_bytes_a_run": pack.state_bytes() // size}
     if pack.task.device.type == "cuda":

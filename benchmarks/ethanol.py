@@ -1,6 +1,6 @@
-"""Frames of ethanol with random displacements and labels: the shapes of real data, made in no time.
+"""Frames of ethanol with random displacements and labels, of the shapes of real data.
 
-Needs numpy and ASE alone, so that other packages' environments make the same frames.
+Needs numpy and ASE only, so that other packages' environments make the same frames.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ase.build import molecule
 
 @dataclass(frozen=True)
 class EthanolFrames:
-    """numbers `[N]`, positions `[F, N, 3]` in Å, energies `[F]` in eV, forces `[F, N, 3]` in eV/Å."""
+    """Atomic numbers `[N]`, positions `[F, N, 3]` in Å, energies `[F]` in eV, forces `[F, N, 3]` in eV/Å."""
 
     numbers: np.ndarray
     positions: np.ndarray
@@ -22,7 +22,7 @@ class EthanolFrames:
 
 
 def random_ethanol(frames: int) -> EthanolFrames:
-    """The same frames wherever it is called."""
+    """Draw frames from a fixed seed: the same in every environment."""
     atoms = molecule("CH3CH2OH")
     rng = np.random.default_rng(0)
     count = len(atoms)

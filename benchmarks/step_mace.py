@@ -1,4 +1,4 @@
-"""mace-torch's side of a comparison of training steps: as its training script takes them, without reading data.
+"""mace-torch's side of a comparison of training steps: those of its training script, without reading data.
 
 Runs in the environment that `make peers` makes for mace-torch.
 """
@@ -23,7 +23,7 @@ from benchmarks.serve import Steps, serve
 
 
 def model_of(settings: Mapping[str, Any], elements: list[int]) -> Any:
-    """The network as `mace_run_train --model=MACE` makes it."""
+    """Build the network as `mace_run_train --model=MACE` does."""
     c = settings["channels"]
     hidden = " + ".join(f"{c}x{degree}{'eo'[degree % 2]}" for degree in range(settings["L"] + 1))
     return modules.ScaleShiftMACE(
@@ -40,7 +40,7 @@ def model_of(settings: Mapping[str, Any], elements: list[int]) -> Any:
 
 
 def batches_of(settings: Mapping[str, Any], elements: list[int]) -> list[Any]:
-    """Batches on the device."""
+    """Return batches on the device."""
     frames = random_ethanol(64)
     table = AtomicNumberTable(elements)
     listed = []
@@ -55,7 +55,7 @@ def batches_of(settings: Mapping[str, Any], elements: list[int]) -> list[Any]:
 
 
 def prepare(settings: Mapping[str, Any]) -> tuple[Steps, dict[str, Any]]:
-    """See `benchmarks.serve.Prepare`."""
+    """Set up training; return the function that takes steps, and facts (see `benchmarks.serve.Prepare`)."""
     torch.set_num_threads(settings["threads"])
     torch.set_default_dtype(torch.float32)
     elements = sorted({int(z) for z in random_ethanol(1).numbers})

@@ -1,4 +1,4 @@
-"""The nequip package's side of a comparison of training steps: as its training takes them, without reading data.
+"""The nequip package's side of a comparison of training steps: those of its training, without reading data.
 
 Runs in the environment that `make peers` makes for nequip.
 """
@@ -21,7 +21,7 @@ from benchmarks.serve import Steps, serve
 
 
 def batches_of(settings: Mapping[str, Any]) -> list[Any]:
-    """Batches on the device."""
+    """Return batches on the device."""
     frames = random_ethanol(64)
     elements = sorted({int(z) for z in frames.numbers})
     kinds = torch.tensor([elements.index(int(z)) for z in frames.numbers])
@@ -40,7 +40,7 @@ def batches_of(settings: Mapping[str, Any]) -> list[Any]:
 
 
 def prepare(settings: Mapping[str, Any]) -> tuple[Steps, dict[str, Any]]:
-    """See `benchmarks.serve.Prepare`."""
+    """Set up training; return the function that takes steps, and facts (see `benchmarks.serve.Prepare`)."""
     torch.set_num_threads(settings["threads"])
     set_global_state()
     model = NequIPGNNModel(

@@ -19,18 +19,18 @@ from experiments.tasks.molecules import MoleculeTask
 
 
 def config_of(settings: Mapping[str, Any]) -> ModelConfig:
-    """The architecture in our terms."""
+    """Return the architecture's configuration in our terms."""
     names = ["L", "n_layers", "channels", "cutoff", "n_bessel", "radial_hidden"]
     names += ["nu", "edge_lmax", "readout_hidden"] if settings["architecture"] == "mace" else ["parity"]
     values = {name: settings[name] for name in names}
-    if settings["architecture"] == "nequip":  # what NequIPGNNModel makes; what cannot reach the energy is left out
+    if settings["architecture"] == "nequip":  # as NequIPGNNModel, without parts that cannot affect the energy
         values |= {"readout_hidden": None, "self_connection": "embedding", "first_self_connection": False}
         values |= {"bessel_trainable": False}
     return build(MODELS[settings["architecture"]], values, "model.")
 
 
 def prepare(settings: Mapping[str, Any]) -> tuple[Steps, dict[str, Any]]:
-    """See `benchmarks.serve.Prepare`."""
+    """Set up training; return the function that takes steps, and facts (see `benchmarks.serve.Prepare`)."""
     torch.set_num_threads(settings["threads"])
     device = torch.device(settings["device"])
     task = MoleculeTask(random_ethanol_dataset(64), settings["cutoff"], torch.float32, device)
@@ -44,7 +44,7 @@ def prepare(settings: Mapping[str, Any]) -> tuple[Steps, dict[str, Any]]:
 
     def steps(number: int) -> object:
         pack.advance(number)  # waits for the device
-        return folder  # lives as long as the pack
+        return folder  # so that it lives as long as the pack
 
     return steps, {"parameters": count, "version": torch.__version__}
 

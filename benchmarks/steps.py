@@ -1,8 +1,8 @@
-"""One training step (energies, forces, gradient, clipping or not, optimiser, average) beside the packages' own.
+"""Benchmark of a training step (energies, forces, gradient, clipping or not, optimiser, average) against the packages.
 
-Equal architecture, precision (float32), threads and batch; alternating processes on the same version of torch. Each
-side trains as its package does: mace-torch eagerly with AMSGrad and clipping, nequip with Adam, compiled or eager; the
-other packages' batches are made beforehand, so that reading data costs them nothing.
+Both sides have equal architecture, precision (float32), threads and batch, and alternate in processes of their own on
+the same version of torch. Each trains as its package does: mace-torch eagerly with AMSGrad and clipping, nequip with
+Adam, compiled or eager. The other packages' batches are made beforehand, so that reading data costs them nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NEQUIP: dict[str, Any] = {**SHARED, "architecture": "nequip", "parity": True}
 def cases(
     architectures: Sequence[str], orders: Sequence[int], channels: int, layers: Mapping[str, int], device: str
 ) -> list[tuple[dict[str, Any], dict[str, str]]]:
-    """Settings, and the modes in which the package is timed: name for the table → `compile_mode`."""
+    """Return settings to time, each with the modes of the package: name in the table → `compile_mode`."""
     out = []
     for architecture, base in (("mace", MACE), ("nequip", NEQUIP)):
         modes = {"eager": "eager"} if architecture == "mace" else {"its own compiled mode": "compile", "eager": "eager"}
@@ -32,7 +32,7 @@ def cases(
 
 
 def measure(settings: Mapping[str, Any], modes: Mapping[str, str], seconds: float) -> list[dict[str, Any]]:
-    """Rows of one architecture; empty, after a line that says so, where the package is not installed."""
+    """Time one architecture; return a row for each mode, or none (after a printed line) if its package is missing."""
     architecture = settings["architecture"]
     python = peer_python(architecture)
     if python is None:
@@ -63,7 +63,7 @@ def measure(settings: Mapping[str, Any], modes: Mapping[str, str], seconds: floa
 
 
 def measure_two_workers(settings: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-    """Two one-thread workers that train at once beside one alone; the ratio is that of the runs an hour."""
+    """Time two one-thread workers that train at once against one alone; the ratio is that of runs an hour."""
     with (
         Worker(own_python(), "benchmarks.step_ours", settings) as first,
         Worker(own_python(), "benchmarks.step_ours", settings) as second,

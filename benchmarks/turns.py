@@ -1,4 +1,4 @@
-"""Two processes that take training steps in turns, so that what else the machine does hits both."""
+"""Two processes that take training steps in turns, so that other load on the machine affects both alike."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 @dataclass(frozen=True)
 class Turn:
-    """Seconds a step: of the clock, and of the processor."""
+    """Seconds a step: wall time and processor time."""
 
     wall: float
     cpu: float
 
 
 class Worker:
-    """A process of `benchmarks.serve`, ready.
+    """A process of `benchmarks.serve`; created when its first step is done.
 
     Args:
-        python: the interpreter; its environment has what the module needs.
-        module: what calls `serve`.
-        settings: for its `prepare`.
+        python: an interpreter whose environment has the module's dependencies.
+        module: the module that calls `serve`.
+        settings: for the module's `prepare`.
 
     Raises:
-        InputError: it ended; with the last line that it wrote.
+        InputError: the process ended; the message has its last line.
     """
 
     def __init__(self, python: Path, module: str, settings: Mapping[str, Any]) -> None:
@@ -58,19 +58,19 @@ class Worker:
         self.facts = self._answer()
 
     def ask(self, steps: int) -> None:
-        """Start steps; `wait` waits for their end."""
+        """Start a number of steps; `wait` waits for their end."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{steps}\n")
         self.process.stdin.flush()
         self._asked = steps
 
     def wait(self) -> Turn:
-        """What the steps asked for took."""
+        """Wait for the steps that `ask` started; return their times."""
         times = self._answer()
         return Turn(times["wall_s"] / self._asked, times["cpu_s"] / self._asked)
 
     def run(self, steps: int) -> Turn:
-        """Take steps."""
+        """Take a number of steps; return their times."""
         self.ask(steps)
         return self.wait()
 
@@ -101,21 +101,21 @@ class Worker:
 
 
 class Runs(Protocol):
-    """What takes steps."""
+    """A side of a comparison: takes steps and times them."""
 
     def run(self, steps: int) -> Turn:
-        """Take steps, and tell what one took."""
+        """Take a number of steps; return the times of one."""
         ...
 
 
 class Both:
-    """Two workers at once, as if they were one: a step of it is one step of one of them."""
+    """Two workers at once as one side: its step is one step of either."""
 
     def __init__(self, first: Worker, second: Worker) -> None:
         self.workers = (first, second)
 
     def run(self, steps: int) -> Turn:
-        """`steps` of each."""
+        """Take `steps` steps with each worker; return the combined times of one."""
         for worker in self.workers:
             worker.ask(steps)
         turns = [worker.wait() for worker in self.workers]
@@ -123,7 +123,7 @@ class Both:
 
 
 def time_in_turns(ours: Runs, peer: Runs, seconds: float, turn: float = 0.5) -> list[tuple[Turn, Turn]]:
-    """Neighbouring turns of both for about `seconds`, at least five; `turn` is about the seconds of one."""
+    """Let both take turns of about `turn` seconds, for about `seconds`; return at least five pairs of their times."""
     sides = (ours, peer)
     counts = [max(1, round(turn / side.run(1).wall)) for side in sides]
     pairs: list[tuple[Turn, Turn]] = []
@@ -136,7 +136,7 @@ def time_in_turns(ours: Runs, peer: Runs, seconds: float, turn: float = 0.5) -> 
 
 
 def summarise(pairs: Sequence[tuple[Turn, Turn]]) -> dict[str, float]:
-    """Medians in ms and ratios peer/ours: the median of the turns' ratios with its quartiles, and that of CPU times."""
+    """Return median times in ms, the median ratio peer/ours with its quartiles, and the median ratio of CPU times."""
     wall = np.array([(o.wall, p.wall) for o, p in pairs])
     cpu = np.array([(o.cpu, p.cpu) for o, p in pairs])
     low, middle, high = np.quantile(wall[:, 1] / wall[:, 0], [0.25, 0.5, 0.75])
@@ -153,11 +153,11 @@ def summarise(pairs: Sequence[tuple[Turn, Turn]]) -> dict[str, float]:
 
 
 def own_python() -> Path:
-    """The interpreter that runs this."""
+    """Return the interpreter that runs this process."""
     return Path(sys.executable)
 
 
 def peer_python(package: str) -> Path | None:
-    """The interpreter of the environment that `make peers` makes for a package, where it did."""
+    """Return the interpreter of the environment that `make peers` makes for a package; None if it is not there."""
     path = ROOT / f".venv-peers-{package}" / "bin" / "python"
     return path if (path.parents[1] / ".installed").exists() else None

@@ -126,7 +126,9 @@ def _answer(given: argparse.Namespace) -> None:
     else:
         for option, least in (("seeds", 1), ("test_frames", 2)):
             if getattr(given, option) < least:
-                raise InputError(f"--{option.replace('_', '-')} {getattr(given, option)}: must be an integer ≥ {least}")
+                raise InputError(
+                    f"--{option.replace('_', '-')} {getattr(given, option)}: accepted: an integer ≥ {least}"
+                )
         info(given.name, given.overrides, given.out or Path("info") / given.name, given.seeds, given.test_frames)
 
 

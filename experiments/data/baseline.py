@@ -72,7 +72,9 @@ def fit_baseline(numbers: Ints, energies: Floats, isolated: Mapping[int, float] 
     one = bool((counts == counts[0]).all())
     missing = [chemical_symbols[z] for z in elements if isolated is None or int(z) not in isolated]
     if isolated is not None and missing and not one:
-        raise InputError(f"data.isolated_atoms: no energy for {', '.join(missing)}; give one frame of each element")
+        raise InputError(
+            f"data.isolated_atoms: no energy for {', '.join(missing)}; accepted: a file with one frame of each element"
+        )
     if isolated is not None and not missing:
         elements = np.array(sorted(isolated), dtype=np.int64)
         counts = composition(numbers, elements)

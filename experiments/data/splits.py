@@ -60,11 +60,11 @@ def subsets_disjoint(pool_size: int, P: int, subset_seed: int, disjoint_seeds: i
 
 def _check(pool_size: int, P: int, subset_seed: int, disjoint_seeds: int) -> None:
     if not 1 <= P <= pool_size:
-        raise InputError(f"P={P}: the pool holds {pool_size} frames; P must be an integer from 1 to {pool_size}")
+        raise InputError(f"P={P}: the pool holds {pool_size} frames; accepted: an integer from 1 to {pool_size}")
     if subset_seed < 0:
-        raise InputError(f"data.subset_seed={subset_seed}: must be an integer ≥ 0")
+        raise InputError(f"data.subset_seed={subset_seed}: accepted: an integer ≥ 0")
     if disjoint_seeds < 1:
-        raise InputError(f"data.disjoint_seeds={disjoint_seeds}: must be an integer ≥ 1")
+        raise InputError(f"data.disjoint_seeds={disjoint_seeds}: accepted: an integer ≥ 1")
 
 
 class _Reusable:

@@ -139,7 +139,9 @@ def _from_file(name: str) -> ase.Atoms:
         reason = " ".join(str(error).split())
         raise InputError(f"data.molecule={name}: not an .xyz file ({type(error).__name__}: {reason})") from None
     if len(atoms) == 0 or (atoms.numbers < 1).any() or not np.isfinite(atoms.positions).all():
-        raise InputError(f"data.molecule={name}: needs at least one atom, known elements and finite positions")
+        raise InputError(
+            f"data.molecule={name}: accepted: a file with at least one atom, known elements and finite positions"
+        )
     return atoms
 
 

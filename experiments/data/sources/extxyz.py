@@ -73,7 +73,7 @@ def dataset_of_files(
         if count >= len(train):
             raise InputError(
                 f"data.holdout_frames={count}: {config.train} holds {len(train)} frames and at least one must remain; "
-                "give data.holdout=FILE or a smaller number"
+                "accepted: data.holdout=FILE or a smaller number"
             )
         order = np.random.default_rng([_HOLDOUT_STREAM, len(train)]).permutation(len(train))
         pool, holdout = train.take(np.sort(order[count:])), train.take(np.sort(order[:count]))
@@ -148,7 +148,9 @@ def isolated_of(read: Iterator[tuple[ase.Atoms, str]], energy_key: str) -> dict[
         number = int(atoms.numbers[0])
         energy = _energy(atoms, energy_key, where)
         if energies.setdefault(number, energy) != energy:
-            raise InputError(f"{where}: a second, different energy for {chemical_symbols[number]}; give one of each")
+            raise InputError(
+                f"{where}: a second, different energy for {chemical_symbols[number]}; accepted: one of each"
+            )
     return energies
 
 
@@ -240,9 +242,9 @@ def _energy(atoms: ase.Atoms, key: str, where: str) -> float:
     if value is None:
         raise InputError(f"{where}: no energy {key!r} (data.energy_key); the frame has: {_names(atoms)}")
     if isinstance(value, (bool, np.bool_, str)) or np.ndim(value) != 0:
-        raise InputError(f"{where}: energy {key!r} must be one number in eV, got {value!r}")
+        raise InputError(f"{where}: energy {key!r} is {value!r}; accepted: one number in eV")
     if not np.isfinite(value):
-        raise InputError(f"{where}: energy {key!r} is {value}; it must be finite")
+        raise InputError(f"{where}: energy {key!r} is {value}; accepted: a finite number")
     return float(value)
 
 
@@ -254,19 +256,19 @@ def _one_frame(atoms: ase.Atoms, energy_key: str, forces_key: str | None, where:
     forces = np.asarray(forces)
     if forces.shape != (len(atoms), 3) or forces.dtype.kind not in "fi":
         raise InputError(
-            f"{where}: forces {forces_key!r} must be {len(atoms)} × 3 numbers in eV/Å, "
-            f"got shape {forces.shape} of {forces.dtype}"
+            f"{where}: forces {forces_key!r} have shape {forces.shape} of {forces.dtype}; "
+            f"accepted: {len(atoms)} × 3 numbers in eV/Å"
         )
     for name, values in (("positions", atoms.positions), (f"forces {forces_key!r}", forces)):
         if not np.isfinite(values).all():
             n = int(np.argmin(np.isfinite(values).all(1)))
-            raise InputError(f"{where}: {name} of atom {n} are {values[n].tolist()}; all numbers must be finite")
+            raise InputError(f"{where}: {name} of atom {n} are {values[n].tolist()}; accepted: finite numbers")
     if (atoms.numbers < 1).any():
-        raise InputError(f"{where}: atom {int(np.argmin(atoms.numbers))} is of no element; give chemical symbols")
+        raise InputError(f"{where}: atom {int(np.argmin(atoms.numbers))} is of no element; accepted: chemical symbols")
     cell = np.where(atoms.pbc[:, None], np.asarray(atoms.cell), 0.0)
     directions = cell[atoms.pbc]
     if not np.isfinite(cell).all() or np.linalg.matrix_rank(directions) < len(directions):
-        raise InputError(f"{where}: pbc={atoms.pbc.tolist()} needs as many independent lattice vectors in Lattice")
+        raise InputError(f"{where}: pbc={atoms.pbc.tolist()}; accepted: as many independent vectors in Lattice")
     return Frames(
         numbers=atoms.numbers[None].astype(np.int64),
         positions=atoms.positions[None].astype(np.float64),
