@@ -73,7 +73,7 @@ def part_path(directory: Path, walker: int, stage: str = "walker") -> Path:
 
 def parts(directory: Path, count: int, stage: str = "walker") -> list[Part]:
     """Read the parts of `count` walkers in a stage, leaving out those without a file."""
-    saved = [Part.saved(part_path(directory, walker, stage)) for walker in range(count)]
+    saved = [Part.read(part_path(directory, walker, stage)) for walker in range(count)]
     return [part for part in saved if part is not None]
 
 

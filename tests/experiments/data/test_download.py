@@ -116,7 +116,7 @@ def test_a_part_that_is_longer_than_the_file_is_dropped(server: Served, root: Pa
 
 def test_a_wrong_checksum_leaves_nothing(server: Served, root: Path) -> None:
     server.content["/set.bin"] = CONTENT[:-1] + b"!"
-    with pytest.raises(InputError, match=f"has not the published SHA-256 {SHA256[:12]}"):
+    with pytest.raises(InputError, match=f"does not have the published SHA-256 {SHA256[:12]}"):
         fetch(remote(server))
     assert leftovers(root) == set()
     server.content["/set.bin"] = CONTENT
