@@ -28,7 +28,7 @@ from experiments.training.pack import Pack
 
 CELLS = {"A": (0, 1, 3), "B": (1, 1, 3), "C": (0, 3, 3), "D": (0, 3, 0)}
 """L, ν and edge order of the cells of the pre-registered test."""
-STEPS_PER_CHUNK = 10
+CHUNK = 10
 """Number of updates that are timed together."""
 
 
@@ -98,48 +98,28 @@ def benchmarks(cells: Sequence[str], channels: int, packs: Sequence[int], second
             compiled, eager = (pack_of(1, Mace(config, species), task, folder, compile) for compile in (True, False))
             compiled.advance(1)
             built = time.perf_counter() - began
-            ours, peer = time_in_turns(
-                lambda c=compiled: c.advance(STEPS_PER_CHUNK), lambda e=eager: e.advance(STEPS_PER_CHUNK), seconds
-            )  # type: ignore[misc]
-            rows.append(
-                row(name, device, ours / STEPS_PER_CHUNK, "the same, eager", peer / STEPS_PER_CHUNK)
-                | {"compile_s": built}
-            )
-            gradient, whole = time_in_turns(
-                compiled.bare_gradient, lambda c=compiled: c.advance(STEPS_PER_CHUNK), seconds
-            )  # type: ignore[misc]
+            ours, peer = time_in_turns(lambda c=compiled: c.advance(CHUNK), lambda e=eager: e.advance(CHUNK), seconds)  # type: ignore[misc]
+            rows.append(row(name, device, ours / CHUNK, "the same, eager", peer / CHUNK) | {"compile_s": built})
+            gradient, whole = time_in_turns(compiled.bare_gradient, lambda c=compiled: c.advance(CHUNK), seconds)  # type: ignore[misc]
             text = f"gradient alone, cell {cell}"
-            rows.append(
-                row(text, device, gradient, "the update, optimiser and engine included", whole / STEPS_PER_CHUNK)
-            )
+            rows.append(row(text, device, gradient, "the update, optimiser and engine included", whole / CHUNK))
             engine, bare = time_in_turns(
-                lambda c=compiled: c.advance(STEPS_PER_CHUNK),  # type: ignore[misc]
-                lambda c=compiled: c.bare_steps(STEPS_PER_CHUNK),  # type: ignore[misc]
+                lambda c=compiled: c.advance(CHUNK),  # type: ignore[misc]
+                lambda c=compiled: c.bare_steps(CHUNK),  # type: ignore[misc]
                 seconds,
             )
             text = f"update, cell {cell}: the engine's overhead is 1/ratio − 1"
             rows.append(
-                row(
-                    text,
-                    device,
-                    engine / STEPS_PER_CHUNK,
-                    "its compiled step alone (gradient, optimiser)",
-                    bare / STEPS_PER_CHUNK,
-                )
+                row(text, device, engine / CHUNK, "its compiled step alone (gradient, optimiser)", bare / CHUNK)
             )
             show(rows[-3:])
         model = Mace(replace(MaceConfig(), L=0, nu=3, channels=channels), species)
         single = pack_of(1, model, task, folder, True)
         for size in packs:
             pack = pack_of(size, model, task, folder, True)
-            ours, peer = time_in_turns(
-                lambda q=pack: q.advance(STEPS_PER_CHUNK), lambda: single.advance(STEPS_PER_CHUNK), seconds
-            )  # type: ignore[misc]
+            ours, peer = time_in_turns(lambda q=pack: q.advance(CHUNK), lambda: single.advance(CHUNK), seconds)  # type: ignore[misc]
             name = f"update a run in a pack of {size}, MACE cell C, {channels} channels, ethanol, batch 8"
-            rows.append(
-                row(name, device, ours / STEPS_PER_CHUNK / size, "a pack of one", peer / STEPS_PER_CHUNK)
-                | memory_of(pack)
-            )
+            rows.append(row(name, device, ours / CHUNK / size, "a pack of one", peer / CHUNK) | memory_of(pack))
             show(rows[-1:])
     return rows
 
