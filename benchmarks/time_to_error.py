@@ -106,9 +106,9 @@ def ours(names: Mapping[str, str], args: argparse.Namespace, folder: Path) -> li
             f"model.channels={args.channels}", f"training.max_steps={budget}", *args.keys,
         ]  # fmt: skip
         command = ["env", f"PYTHONPATH={ROOT}", *command]
-        seen = watch(command, folder / f"ours-{budget}-log", lambda s=store: list(s.glob("*/result.json")))  # type: ignore[misc]
+        first_seen = watch(command, folder / f"ours-{budget}-log", lambda s=store: list(s.glob("*/result.json")))  # type: ignore[misc]
         (result,) = (json.loads(path.read_text()) for path in store.glob("*/result.json"))
-        wall, cpu = seen["result.json"]
+        wall, cpu = first_seen["result.json"]
         error = 1e3 * result["metrics"]["force_mae"]
         out.append({"updates": budget, "wall_s": wall, "cpu_s": cpu, "force_mae_mev": error})
         print(f"ours, {budget} updates: {wall:.0f} s, {error:.2f} meV/Å", flush=True)
@@ -134,16 +134,18 @@ def mace_torch(names: Mapping[str, str], args: argparse.Namespace, folder: Path)
         "--device=cpu", f"--default_dtype={args.dtype}", f"--eval_interval={args.every}", "--save_all_checkpoints",
         "--keep_checkpoints", "--plot=False",
     ]  # fmt: skip
-    seen = watch(command, work, lambda: sorted((work / "checkpoints").glob("*epoch-*.pt")))
+    first_seen = watch(command, work, lambda: sorted((work / "checkpoints").glob("*epoch-*.pt")))
     model = work / "checkpoints" / f"peer_run-{args.seed}.model"
     evaluation = subprocess.run(
-        [str(python), "-m", "benchmarks.errors_mace", str(model), names["test"], *sorted(seen)],
+        [str(python), "-m", "benchmarks.errors_mace", str(model), names["test"], *sorted(first_seen)],
         cwd=ROOT, capture_output=True, text=True, env={**os.environ, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"},
     )  # fmt: skip
     if evaluation.returncode != 0:
         raise InputError(f"testing mace-torch's checkpoints failed: {evaluation.stderr.strip().splitlines()[-1]}")
     errors = json.loads(evaluation.stdout.strip().splitlines()[-1])
-    out = [{"wall_s": wall, "cpu_s": cpu, "force_mae_mev": 1e3 * errors[name]} for name, (wall, cpu) in seen.items()]
+    out = [
+        {"wall_s": wall, "cpu_s": cpu, "force_mae_mev": 1e3 * errors[name]} for name, (wall, cpu) in first_seen.items()
+    ]
     out.sort(key=lambda point: point["wall_s"])
     print(f"mace-torch: {len(out)} checkpoints, {out[-1]['wall_s']:.0f} s, {out[-1]['force_mae_mev']:.2f} meV/Å")
     return out

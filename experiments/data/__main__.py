@@ -47,9 +47,9 @@ def section_of(name: str, overrides: Sequence[str]) -> dict[str, Any]:
 
 def show_list() -> None:
     """Print every dataset: published ones and whether their files are here, then generated ones and user files."""
-    print(f"published, kept in {cache_root()}:")
+    print(f"published, in {cache_root()}:")
     for name, dataset in published().items():
-        print(f"  {name:20} {'here   ' if dataset.here else 'missing'}  {dataset.what}")
+        print(f"  {name:20} {'here   ' if dataset.cached else 'missing'}  {dataset.what}")
     print("generated or read here (data=NAME):")
     for path in sorted((CONF / "data").glob("*.yaml")):
         if path.stem not in published() and path.stem not in ("rmd17", "md17"):
@@ -66,7 +66,7 @@ def fetch(names: Sequence[str]) -> None:
         if name not in sets:
             raise InputError(f"{name}: no published set; accepted: {', '.join(sets)}")
     for name in names:
-        paths = sets[name].bring()
+        paths = sets[name].fetch_all()
         folders = sorted({str(path.parent) for path in paths})
         print(f"{name}: {len(paths)} files, checked, in {', '.join(folders)}")
 

@@ -69,9 +69,9 @@ def fit_baseline(numbers: Ints, energies: Floats, isolated: Mapping[int, float] 
         raise ValueError("fit_baseline: needs at least one frame, got none")
     elements = np.unique(numbers[numbers > 0])
     counts = composition(numbers, elements)  # [F, s]
-    one = bool((counts == counts[0]).all())
+    single_composition = bool((counts == counts[0]).all())
     missing = [chemical_symbols[z] for z in elements if isolated is None or int(z) not in isolated]
-    if isolated is not None and missing and not one:
+    if isolated is not None and missing and not single_composition:
         raise InputError(
             f"data.isolated_atoms: no energy for {', '.join(missing)}; accepted: a file with one frame of each element"
         )
@@ -82,7 +82,7 @@ def fit_baseline(numbers: Ints, energies: Floats, isolated: Mapping[int, float] 
         sizes = counts.sum(1)
         # least squares over the frames for one energy per atom: Σ n (E − E_free) / Σ n²
         return Baseline(elements, free + float(sizes @ (energies - counts @ free) / (sizes @ sizes)))
-    if one:
+    if single_composition:
         return Baseline(elements, np.zeros(len(elements)), float(energies.mean()), only=counts[0])
     _, singular, rows = np.linalg.svd(counts, full_matrices=False)
     rank = int((singular > singular[0] * 1e-10).sum())  # counts are small integers: true zeros are round-off

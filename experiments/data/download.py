@@ -53,7 +53,7 @@ def cache_root(cache: str | None = None) -> Path:
     return Path(cache or os.environ.get("EQUILAW_DATA") or "~/.cache/equilaw").expanduser()
 
 
-def place(path: str) -> Path:
+def location(path: str) -> Path:
     """Return the location of the file `path`: under the cache directory, or at its top if put there by hand."""
     root = cache_root()
     by_hand = root / Path(path).name
@@ -66,7 +66,7 @@ def fetch(file: RemoteFile) -> Path:
     Raises `InputError` if the download fails (with the path to put the file at by hand), or if the checksum is not
     the expected one, as for an incomplete file.
     """
-    target = place(file.path)
+    target = location(file.path)
     if not target.exists():
         require_download(target.name, "downloaded")
         files.writable(target.parent, "EQUILAW_DATA")
@@ -125,7 +125,7 @@ def unpack(archive: RemoteFile, members: Sequence[str], folder: str, also: Seque
 
 
 def _unpacked(member: str, folder: str) -> Path:
-    return place("/".join([folder, *Path(member).parts[-2:]]))
+    return location("/".join([folder, *Path(member).parts[-2:]]))
 
 
 def _extract(source: Path, missing: dict[str, Path]) -> None:
@@ -143,7 +143,7 @@ def _extract(source: Path, missing: dict[str, Path]) -> None:
                         out.write(block)
     except (tarfile.TarError, EOFError, ValueError) as error:
         raise InputError(
-            f"{source}: not a whole tar archive ({error}); delete it to have it downloaded again"
+            f"{source}: not a complete tar archive ({error}); delete it to have it downloaded again"
         ) from None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.data.download import RemoteFile, fetch, place
+from experiments.data.download import RemoteFile, fetch, location
 from experiments.data.sources import botnet, md17, qm9, rmd17, water
 
 
@@ -14,18 +14,18 @@ from experiments.data.sources import botnet, md17, qm9, rmd17, water
 class Published:
     """A published dataset.
 
-    `what` describes it in one line; `paths` are its files, relative to the cache directory; `bring` downloads the
+    `what` describes it in one line; `paths` are its files, relative to the cache directory; `fetch_all` downloads the
     missing ones and returns all.
     """
 
     what: str
     paths: tuple[str, ...]
-    bring: Callable[[], list[Path]]
+    fetch_all: Callable[[], list[Path]]
 
     @property
-    def here(self) -> bool:
+    def cached(self) -> bool:
         """Whether all files are on this machine."""
-        return all(place(path).exists() for path in self.paths)
+        return all(location(path).exists() for path in self.paths)
 
 
 def _of_files(what: str, files: Sequence[RemoteFile]) -> Published:
@@ -35,11 +35,13 @@ def _of_files(what: str, files: Sequence[RemoteFile]) -> Published:
 def _rmd17(molecule: str) -> Published:
     paths = (f"rmd17/npz_data/rmd17_{molecule}.npz", *rmd17.SPLITS.values())
 
-    def bring() -> list[Path]:
+    def fetch_all() -> list[Path]:
         path, splits = rmd17.fetch_rmd17(molecule)
         return [path, *splits.values()]
 
-    return Published("revised MD17, PBE/def2-SVP, 100,000 frames, five index splits (1.1 GB for all ten)", paths, bring)
+    return Published(
+        "revised MD17, PBE/def2-SVP, 100,000 frames, five index splits (1.1 GB for all ten)", paths, fetch_all
+    )
 
 
 def published() -> dict[str, Published]:

@@ -108,8 +108,8 @@ def _write(directory: Path, frames: Frames, cutoff: float) -> None:
             # slot n·had + k of the block is slot n·slots + k of all
             moved = block.reverse // had * slots + block.reverse % had
             maps["reverse"][part, :, :had] = np.where(block.mask, moved, own[:, :had])
-        for one in maps.values():
-            one.flush()
+        for array in maps.values():
+            array.flush()
         if directory.exists():  # incomplete, or it would have been opened
             shutil.rmtree(directory)
         temporary.rename(directory)

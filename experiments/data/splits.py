@@ -174,12 +174,12 @@ def trajectory_split(times: Floats, gap: float, pool: int | None, holdout: int, 
     duration = float(t[-1] - t[0])
     windows = _WINDOWS if gap == 0 else int(np.clip(duration / (20 * gap), 1, _WINDOWS))
     length = duration / windows
-    place = np.minimum((t - t[0]) // length, windows - 1) if length > 0 else np.zeros(count)
-    left = length - (t - t[0] - place * length)  # to the end of the window
+    window = np.minimum((t - t[0]) // length, windows - 1) if length > 0 else np.zeros(count)
+    left = length - (t - t[0] - window * length)  # to the end of the window
     of_test = left <= 0.1 * length
     of_holdout = (left >= 0.1 * length + gap) & (left <= 0.15 * length + gap)
     # the beginning of a window must stay away from the test stretch before it, and the pool from the holdout after it
-    since = np.where(place > 0, length - left, np.inf)
+    since = np.where(window > 0, length - left, np.inf)
     of_pool = (left >= 0.15 * length + 2 * gap) & (since >= gap)
     chosen_test = _spread(np.flatnonzero(of_test), test, "test", gap)
     chosen_holdout = _spread(np.flatnonzero(of_holdout), holdout, "holdout", gap)
@@ -205,5 +205,5 @@ def _spread(candidates: Ints, count: int, name: str, gap: float) -> Ints:
 def _check_sizes(frames: int, pool: int | None, holdout: int, test: int) -> None:
     if holdout + test + (pool or 1) > frames:
         raise InputError(
-            f"data.pool={pool} data.holdout={holdout} data.test={test}: more than the {frames} frames that are there"
+            f"data.pool={pool} data.holdout={holdout} data.test={test}: accepted: at most {frames} frames in total"
         )

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: what was measured is kept, whatever happens to the next row."""
+"""`python -m benchmarks`: measured rows stay in the file, whatever happens to the next one."""
 
 from __future__ import annotations
 

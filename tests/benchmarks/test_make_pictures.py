@@ -1,4 +1,4 @@
-"""The pictures of the documentation: what they claim is true, and all of them are drawn."""
+"""The pictures of the documentation: their statements hold, and all of them are drawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that take steps in turns, and what is said of them; how fast ours are is for the bench, not for a test."""
+"""Processes that take steps in turns, and the summary of their times (no speed is asserted)."""
 
 from __future__ import annotations
 

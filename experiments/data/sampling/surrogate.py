@@ -72,16 +72,16 @@ class Surrogate:
         """Return energy (eV) and forces `[N, 3]` (eV/Å) at `positions` `[N, 3]` (Å)."""
         first, second = self._pairs
         apart = positions[first] - positions[second]
-        here = 1 / np.sqrt(np.einsum("pc,pc->p", apart, apart))
+        descriptor = 1 / np.sqrt(np.einsum("pc,pc->p", apart, apart))
         rows = len(self.weights)
-        along = self._both @ here
-        squared = np.maximum(here @ here - 2 * along[:rows] + self._squares, 0.0)
+        along = self._both @ descriptor
+        squared = np.maximum(descriptor @ descriptor - 2 * along[:rows] + self._squares, 0.0)
         stretch = along[rows:] - self._products  # (D − D_m) · β_m
         zeroth, first_order, second_order = _orders(np.sqrt(squared), self.sigma)
         energy = float(first_order @ stretch + zeroth @ self.levels) + self.offset
         pull = second_order * stretch - first_order * self.levels
-        slope = first_order @ self.weights + pull.sum() * here - pull @ self.descriptors  # dE/dD
-        push = (slope * here**3)[:, None] * apart  # −dE/dx of the first atom of each pair
+        slope = first_order @ self.weights + pull.sum() * descriptor - pull @ self.descriptors  # dE/dD
+        push = (slope * descriptor**3)[:, None] * apart  # −dE/dx of the first atom of each pair
         forces = np.zeros_like(positions)
         for axis in range(3):
             forces[:, axis] = np.bincount(first, push[:, axis], len(positions))

@@ -119,8 +119,8 @@ class Crew:
         """
         bar = self._progress.add_task(f"{self._title}: {task}", total=steps or None)
         todo: queue.SimpleQueue[tuple[int, ...]] = queue.SimpleQueue()
-        for one in arguments:
-            todo.put(one)
+        for argument in arguments:
+            todo.put(argument)
         needed = min(self._count, len(arguments))
         while len(self._processes) < needed:
             self._processes.append(self._start())
@@ -129,11 +129,11 @@ class Crew:
         def work(process: subprocess.Popen[str]) -> None:
             while not failed.is_set():
                 try:
-                    one = todo.get_nowait()
+                    argument = todo.get_nowait()
                 except queue.Empty:
                     return
                 try:
-                    self._do(process, " ".join([task, *map(str, one)]), bar)
+                    self._do(process, " ".join([task, *map(str, argument)]), bar)
                 except BaseException:
                     failed.set()
                     raise

@@ -226,9 +226,9 @@ def atoms_of_file(path: str | os.PathLike[str], option: str) -> Iterator[tuple[a
 
 def _label(atoms: ase.Atoms, key: str) -> Any:
     """Return a label by its name in the file; ASE moves names that it knows, such as 'energy', into a calculator."""
-    for place in (atoms.info, atoms.arrays, {} if atoms.calc is None else atoms.calc.results):
-        if key in place:
-            return place[key]
+    for labels in (atoms.info, atoms.arrays, {} if atoms.calc is None else atoms.calc.results):
+        if key in labels:
+            return labels[key]
     return None
 
 

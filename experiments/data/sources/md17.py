@@ -105,7 +105,7 @@ def read_npz(path: Path, keys: tuple[str, str, str, str], molecule: str) -> tupl
     ) as error:  # numpy's errors for a file that is no archive, or an incomplete one
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path}: not a whole .npz file ({' '.join(str(error).split())}); delete it") from None
+        raise InputError(f"{path}: not a complete .npz file ({' '.join(str(error).split())}); delete it") from None
     numbers, energies = z.astype(np.int64), e.astype(np.float64).reshape(len(x), -1)
     if x.ndim != 3 or x.shape[1:] != (len(numbers), 3) or f.shape != x.shape or energies.shape[1] != 1:
         raise InputError(f"{path}: shapes {z.shape}, {x.shape}, {e.shape}, {f.shape} of {', '.join(keys)} do not fit")

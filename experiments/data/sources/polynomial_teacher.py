@@ -153,12 +153,12 @@ def floor(config: PolynomialTeacherConfig, nu: int, L: int | None = None, edge_l
         raise ValueError(f"floor: expected nu ≤ {config.nu}, got {nu}")
     if nu < config.nu:
         return config.scale**2
-    kept = 0.0
+    represented = 0.0
     for term in teacher(config):
         if edge_lmax is None or max(term.degrees) <= edge_lmax:
             inside = span(term.degrees, config.L if L is None else L) @ term.coordinates
-            kept += float(inside @ inside)
-    return config.scale**2 * max(0.0, 1.0 - kept)
+            represented += float(inside @ inside)
+    return config.scale**2 * max(0.0, 1.0 - represented)
 
 
 def energies_and_forces(offsets: Floats, terms: tuple[Term, ...]) -> tuple[Floats, Floats]:

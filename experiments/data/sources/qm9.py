@@ -76,13 +76,13 @@ def qm9(config: Qm9Config) -> Dataset:
         {"sha256": digests, "column": column, "reader": _READER},
         lambda: _read(archive, _indices(excluded), column),
     )
-    place = list(_COLUMNS).index(config.property)
+    column_index = list(_COLUMNS).index(config.property)
     return random_dataset(
         f"qm9_{config.property}",
         frames,
         config,
         {"source": "qm9", **asdict(config)},
-        isolated_energies={int(atomic_numbers[s]): values[place] * Hartree for s, values in _ATOMS.items()},
+        isolated_energies={int(atomic_numbers[s]): values[column_index] * Hartree for s, values in _ATOMS.items()},
     )
 
 
@@ -136,4 +136,6 @@ def _molecules(archive: Path, column: int) -> Iterator[tuple[int, float, list[in
                         f"{archive}: {member.name} is not a file of QM9; accepted: the published archive"
                     ) from None
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise InputError(f"{archive}: not a whole archive ({error}); delete it to have it downloaded again") from None
+        raise InputError(
+            f"{archive}: not a complete archive ({error}); delete it to have it downloaded again"
+        ) from None

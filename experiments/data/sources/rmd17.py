@@ -97,7 +97,7 @@ def fetch_rmd17(molecule: str) -> tuple[Path, dict[tuple[str, int], Path]]:
 
     The archive of all molecules is downloaded and unpacked at the first use, which takes minutes.
     """
-    data = {one: f"rmd17/npz_data/rmd17_{one}.npz" for one in FORMULAS}
+    data = {name: f"rmd17/npz_data/rmd17_{name}.npz" for name in FORMULAS}
     wanted = [data[molecule], *SPLITS.values()]
     paths = unpack(ARCHIVE, wanted, "rmd17", also=[name for name in data.values() if name not in wanted])
     return paths[data[molecule]], {key: paths[name] for key, name in SPLITS.items()}

@@ -112,9 +112,9 @@ def grid_examples(datasets: Sequence[Dataset], part: str, config: VoxelsConfig) 
     inputs = np.zeros((count, len(elements), *[config.side] * 3), np.float32)
     energies, kinds = np.zeros(count), np.arange(count) % len(frames)
     for i, kind in enumerate(kinds):
-        one = frames[kind].take(slice(i // len(frames), i // len(frames) + 1))
-        real = one.numbers[0] > 0
-        numbers, positions = one.numbers[0][real], one.positions[0][real]
+        frame = frames[kind].take(slice(i // len(frames), i // len(frames) + 1))
+        real = frame.numbers[0] > 0
+        numbers, positions = frame.numbers[0][real], frame.positions[0][real]
         centred = positions - positions.mean(0)
         rng = np.random.default_rng([_STREAM, config.seed, _PARTS.index(part), i])
         rotation = Rotation.random(rng=rng)  # drawn in any case, so that the noise does not depend on `turned`
@@ -123,7 +123,7 @@ def grid_examples(datasets: Sequence[Dataset], part: str, config: VoxelsConfig) 
         noise = config.noise * rng.standard_normal(inputs.shape[1:])
         for channel, element in enumerate(elements):
             inputs[i, channel] = HEIGHT * (density(centred[numbers == element], config) + noise[channel])
-        energies[i] = one.energies[0] / len(numbers)
+        energies[i] = frame.energies[0] / len(numbers)
     return Examples(inputs, kinds.astype(np.int64) if config.target == "molecule" else energies)
 
 

@@ -1,4 +1,5 @@
-"""Files from a server that works, moves, refuses, lies and dies: whole and checked here, or one line that says why."""
+"""Downloads from a server that works, redirects, refuses, sends wrong bytes or breaks off: a checked file, or one line
+that says why not."""
 
 from __future__ import annotations
 
@@ -178,5 +179,5 @@ def test_archives_that_are_cut_or_lack_a_member(server: Served) -> None:
         unpack(remote(server, sha256=None), ["set/a/3.bin"], "set")
     other = RemoteFile("some/cut.bin", (f"{server.url}/cut.bin",))
     server.content["/cut.bin"] = whole[: len(whole) // 2]
-    with pytest.raises(InputError, match=r"cut\.bin: not a whole tar archive"):
+    with pytest.raises(InputError, match=r"cut\.bin: not a complete tar archive"):
         unpack(other, ["set/a/1.bin"], "set2")

@@ -1,4 +1,4 @@
-"""A plan that starts nothing neither downloads nor generates."""
+"""A plan that starts nothing neither downloads nor generates data."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def framework(positions: Floats) -> tuple[float, Floats]:
 
 
 def twisted(positions: Floats, memory: Any) -> tuple[float, Floats, Any]:
-    """The framework with V/2 (1 + cos 3φ), of which the surrogate knows nothing."""
+    """The framework with V/2 (1 + cos 3φ), a term that the surrogate lacks."""
     cosine, sine = dihedral(positions, ZIGZAG)
     energy, forces = framework(positions)
     return energy + float(0.5 * BARRIER * (1 + np.cos(3 * np.arctan2(sine, cosine)))), forces, None

@@ -1,4 +1,4 @@
-"""Digits at random places, angles and sizes: seeded, split without overlap, moved as they say."""
+"""Digits at random places, angles and sizes: seeded, split without overlap, transformed as documented."""
 
 from __future__ import annotations
 

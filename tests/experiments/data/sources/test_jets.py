@@ -1,4 +1,4 @@
-"""Jets: selected and clustered as they say, the same for the same seed, checked when they are read."""
+"""Jets: selected and clustered as documented, the same for the same seed, checked when they are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Generated frames: labels are xTB's, the physics is thermal, and what is kept is whole, repeatable and unshared."""
+"""Generated frames: labels are xTB's, the physics is thermal, and the cache is complete and reproducible."""
 
 from __future__ import annotations
 
