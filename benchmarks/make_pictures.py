@@ -49,7 +49,7 @@ def disc() -> tuple[torch.Tensor, np.ndarray]:
 
 
 def harmonics(degrees: Sequence[int], points: torch.Tensor) -> torch.Tensor:
-    """Return e3nn's real spherical harmonics, of norm 1 per degree, at unit vectors `[n, 3]`: `[n, Σ(2l+1)]`."""
+    """Return e3nn's real spherical harmonics, of norm 1 per degree, at directions `[n, 3]`: `[n, Σ(2l+1)]`."""
     values: torch.Tensor = o3.spherical_harmonics(list(degrees), points, normalize=True, normalization="norm")
     return values
 

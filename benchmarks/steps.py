@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.rows import show
-from benchmarks.turns import Both, Worker, own_python, peer_python, summarise, time_in_turns
+from benchmarks.turns import Worker, WorkerPair, own_python, peer_python, summarise, time_in_turns
 
 SHARED: dict[str, Any] = {"cutoff": 5.0, "n_bessel": 8, "radial_hidden": [64, 64, 64], "threads": 1, "batch_size": 8}
 MACE: dict[str, Any] = {**SHARED, "architecture": "mace", "nu": 3, "edge_lmax": 3, "readout_hidden": 16}
@@ -68,7 +68,7 @@ def measure_two_workers(settings: Mapping[str, Any], seconds: float) -> dict[str
         Worker(own_python(), "benchmarks.step_ours", settings) as first,
         Worker(own_python(), "benchmarks.step_ours", settings) as second,
     ):
-        summary = summarise(time_in_turns(Both(first, second), first, seconds))
+        summary = summarise(time_in_turns(WorkerPair(first, second), first, seconds))
     name = f"a sweep's runs an hour, two one-thread workers, {settings['architecture']} L={settings['L']}"
     row = {"name": name, "kind": "sweep", "device": settings["device"], "threads": 1, "peer": "one worker", **summary}
     show([row])

@@ -100,7 +100,7 @@ class Worker:
         self.log.close()
 
 
-class Runs(Protocol):
+class Side(Protocol):
     """A side of a comparison: takes steps and times them."""
 
     def run(self, steps: int) -> Turn:
@@ -108,7 +108,7 @@ class Runs(Protocol):
         ...
 
 
-class Both:
+class WorkerPair:
     """Two workers at once as one side: its step is one step of either."""
 
     def __init__(self, first: Worker, second: Worker) -> None:
@@ -122,7 +122,7 @@ class Both:
         return Turn(1 / sum(1 / turn.wall for turn in turns), sum(turn.cpu for turn in turns) / len(turns))
 
 
-def time_in_turns(ours: Runs, peer: Runs, seconds: float, turn: float = 0.5) -> list[tuple[Turn, Turn]]:
+def time_in_turns(ours: Side, peer: Side, seconds: float, turn: float = 0.5) -> list[tuple[Turn, Turn]]:
     """Let both take turns of about `turn` seconds, for about `seconds`; return at least five pairs of their times."""
     sides = (ours, peer)
     counts = [max(1, round(turn / side.run(1).wall)) for side in sides]

@@ -166,7 +166,7 @@ def distance_table(
     far, near = descriptor(pool, numbers), descriptor(test, numbers)
     parts = []
     for seed, order in subsets.items():
-        aligned = Aligned(test, pool[order[: max(sizes)]], 1 / near, 1 / far[order[: max(sizes)]], numbers)
+        aligned = AlignedSearch(test, pool[order[: max(sizes)]], 1 / near, 1 / far[order[: max(sizes)]], numbers)
         for size in sorted(sizes):
             searches = {"descriptor": _query(far[order[:size]], near), "aligned_rmsd": aligned.nearest(size)}
             for space, (distances, nearest) in searches.items():
@@ -183,7 +183,7 @@ def _query(train: Floats, test: Floats) -> tuple[Floats, Ints]:
     return np.asarray(distance), np.asarray(index)
 
 
-class Aligned:
+class AlignedSearch:
     """A search for the nearest frames by aligned RMSD that skips frames which a lower bound rules out.
 
     Atoms i, j that move by u, v change their distance by |u| + |v| at most, and sorting cannot increase the

@@ -169,7 +169,7 @@ def _download(file: RemoteFile, target: Path) -> None:
                 fname=target.name,
                 path=target.parent,
                 # a part is continued from its own address only: another may have another edition
-                downloader=Continued(target.with_name(f".{target.name}.{_short(url)}.part"), target.name),
+                downloader=ResumingDownloader(target.with_name(f".{target.name}.{_short(url)}.part"), target.name),
             )
             return
         except ValueError:  # pooch found a wrong checksum and has deleted the file
@@ -199,7 +199,7 @@ def _reason(error: OSError) -> str:
     return f"no connection or a broken one: {text[:120]}"
 
 
-class Continued:
+class ResumingDownloader:
     """A downloader for pooch that continues a partial file of an earlier attempt, if the server supports ranges."""
 
     def __init__(self, part: Path, title: str) -> None:

@@ -67,7 +67,7 @@ def _check(pool_size: int, P: int, subset_seed: int, disjoint_seeds: int) -> Non
         raise InputError(f"data.disjoint_seeds={disjoint_seeds}: accepted: an integer ≥ 1")
 
 
-class _Reusable:
+class _DatasetKey:
     """A dataset hashed by identity, so that `lru_cache` computes an order once for all P of a process."""
 
     def __init__(self, dataset: Dataset) -> None:
@@ -77,22 +77,22 @@ class _Reusable:
         return id(self.dataset)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Reusable) and other.dataset is self.dataset
+        return isinstance(other, _DatasetKey) and other.dataset is self.dataset
 
 
 def _farthest(dataset: Dataset, subset_seed: int, P: int) -> Ints:
     count = 1 << (P - 1).bit_length()  # the next power of two, so that a grid of P costs little more than its last
-    return _farthest_order(_Reusable(dataset), subset_seed, min(count, len(dataset.pool)))[:P]
+    return _farthest_order(_DatasetKey(dataset), subset_seed, min(count, len(dataset.pool)))[:P]
 
 
 @functools.lru_cache(maxsize=16)
-def _farthest_order(reusable: _Reusable, subset_seed: int, count: int) -> Ints:
+def _farthest_order(key: _DatasetKey, subset_seed: int, count: int) -> Ints:
     """Return the first `count` frames in farthest-point order, `[count]`.
 
     The seed starts with the first frame of its random permutation, then always takes the frame farthest from those
     taken: of its own block until that is used up, then of the rest of the pool.
     """
-    dataset = reusable.dataset
+    dataset = key.dataset
     frames = dataset.pool
     real = frames.numbers[0] > 0
     if not comparable(frames, frames.numbers[0]):

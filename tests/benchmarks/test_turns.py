@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import turns
-from benchmarks.turns import Both, Turn, Worker, own_python, peer_python, summarise, time_in_turns
+from benchmarks.turns import Turn, Worker, WorkerPair, own_python, peer_python, summarise, time_in_turns
 from experiments.core.errors import InputError
 
 FAKE = "tests.benchmarks.fake"
@@ -33,7 +33,7 @@ def test_two_processes_in_turns() -> None:
 def test_two_at_once_share_a_step() -> None:
     settings = {"threads": 1, "seconds": 0.05}
     with Worker(own_python(), FAKE, settings) as first, Worker(own_python(), FAKE, settings) as second:
-        turn = Both(first, second).run(4)
+        turn = WorkerPair(first, second).run(4)
     assert turn.wall >= 0.025  # both sleep at the same time
 
 

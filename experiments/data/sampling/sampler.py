@@ -167,7 +167,7 @@ def dihedral(positions: Floats, torsion: Torsion) -> tuple[Floats, Floats]:
 
 
 @dataclass(frozen=True)
-class Memory:
+class Autocorrelation:
     """Integrated autocorrelation time `tau` in steps, its standard `error`, and the mean of the series."""
 
     tau: float
@@ -175,7 +175,7 @@ class Memory:
     mean: float
 
 
-def autocorrelation_time(series: Floats) -> Memory:
+def autocorrelation_time(series: Floats) -> Autocorrelation:
     """Estimate τ = ½ + Σ_{t≥1} ρ(t) of a series `[walkers, steps]`: N samples are worth N / 2τ independent ones.
 
     The sum stops at the first window W ≥ 5 τ(W), and the error is √((4W + 2)/N) τ (Sokal, Monte Carlo Methods in
@@ -188,13 +188,13 @@ def autocorrelation_time(series: Floats) -> Memory:
     spectrum = np.fft.rfft(centred, 2 * steps, axis=1)
     covariance = np.fft.irfft((spectrum * spectrum.conj()).real, axis=1)[:, :steps].mean(0) / np.arange(steps, 0, -1)
     if covariance[0] <= 1e-24 * max(1.0, mean**2):  # constant to round-off: nothing to remember
-        return Memory(0.5, 0.0, mean)
+        return Autocorrelation(0.5, 0.0, mean)
     tau = 0.5 + np.cumsum(covariance[1:]) / covariance[0]  # tau[W - 1] sums up to lag W
     windows = np.arange(1, steps)
     enough = windows >= 5 * tau
     window = int(np.argmax(enough)) if enough.any() else steps - 2
     value = max(0.5, float(tau[window]))
-    return Memory(value, value * float(np.sqrt((4 * (window + 1) + 2) / series.size)), mean)
+    return Autocorrelation(value, value * float(np.sqrt((4 * (window + 1) + 2) / series.size)), mean)
 
 
 def _plain(rng: np.random.Generator) -> dict[str, Any]:

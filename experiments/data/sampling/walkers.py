@@ -34,8 +34,8 @@ ROUNDS = 3  # in which a surrogate proposes, and is fitted again to the frames t
 
 
 @dataclass(frozen=True)
-class Part:
-    """The progress of a walker in a stage.
+class Walk:
+    """The walk of a walker in a stage so far.
 
     Its `state`, the number of steps `warmed` up, the pilot's observables `observed` `[steps, observables]`, and its
     frames: `positions` `[f, N, 3]` in Å, `energies` `[f]` in eV, `forces` `[f, N, 3]` in eV/Å.
@@ -49,32 +49,32 @@ class Part:
     forces: Floats
 
     def save(self, path: Path) -> None:
-        """Write the part to `path`, completely or not at all."""
+        """Write the walk to `path`, completely or not at all."""
         chain = asdict(self.state)
         arrays = {name: getattr(self, name) for name in ("warmed", "observed", "positions", "energies", "forces")}
         arrays |= {f"chain_{name}": chain.pop(name) for name in ("positions", "velocities")}
         files.write_npz(path, **arrays, chain=json.dumps(chain))
 
     @staticmethod
-    def read(path: Path) -> Part | None:
-        """Read a part; None if there is no file."""
+    def read(path: Path) -> Walk | None:
+        """Read a walk; None if there is no file."""
         if not path.exists():
             return None
         with np.load(path, allow_pickle=False) as saved:
             state = State(saved["chain_positions"], saved["chain_velocities"], **json.loads(str(saved["chain"])))
             rest = (saved[name] for name in ("observed", "positions", "energies", "forces"))
-            return Part(state, int(saved["warmed"]), *rest)
+            return Walk(state, int(saved["warmed"]), *rest)
 
 
-def part_path(directory: Path, walker: int, stage: str = "walker") -> Path:
-    """Return the file of a walker's part of a stage."""
+def walk_path(directory: Path, walker: int, stage: str = "walker") -> Path:
+    """Return the file of a walker's walk in a stage."""
     return directory / f"{stage}_{walker:03d}.npz"
 
 
-def parts(directory: Path, count: int, stage: str = "walker") -> list[Part]:
-    """Read the parts of `count` walkers in a stage, leaving out those without a file."""
-    saved = [Part.read(part_path(directory, walker, stage)) for walker in range(count)]
-    return [part for part in saved if part is not None]
+def read_walks(directory: Path, count: int, stage: str = "walker") -> list[Walk]:
+    """Read the walks of `count` walkers in a stage, leaving out those without a file."""
+    walks = [Walk.read(walk_path(directory, walker, stage)) for walker in range(count)]
+    return [walk for walk in walks if walk is not None]
 
 
 class Crew:

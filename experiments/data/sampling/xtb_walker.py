@@ -40,7 +40,7 @@ from experiments.data.sampling.molecule import Molecule, Torsion, bonds, free_at
 from experiments.data.sampling.nested import tune_step
 from experiments.data.sampling.sampler import Bonds, Dynamics, NotConvergedError, Potential, State, advance, start
 from experiments.data.sampling.surrogate import Surrogate, fit_surrogate, rotor_permutations
-from experiments.data.sampling.walkers import BLOCK, NESTED_BLOCK, ROUNDS, SETTLE, SPACING, Part, part_path, parts
+from experiments.data.sampling.walkers import BLOCK, NESTED_BLOCK, ROUNDS, SETTLE, SPACING, Walk, read_walks, walk_path
 
 SAVE_EVERY = 5.0  # seconds
 # tblite's accuracy: labels within 1e-6 eV/Å of the converged ones (measured); sampling needs no more than the default
@@ -139,30 +139,30 @@ class Worker:
 
     def explore(self, walker: int, count: int) -> None:
         """Run Langevin dynamics from the minimum until there are `count` frames to fit the first surrogate to."""
-        part = self._part(walker, "explored") or self._started(walker)
-        self.report(part.warmed)
-        while len(part.energies) < count:
-            steps = SPACING if part.warmed else SETTLE
-            state, _ = self._guarded(advance, part.state, steps, self._dynamics, self.potential)
+        walk = self._walk(walker, "explored") or self._started(walker)
+        self.report(walk.warmed)
+        while len(walk.energies) < count:
+            steps = SPACING if walk.warmed else SETTLE
+            state, _ = self._guarded(advance, walk.state, steps, self._dynamics, self.potential)
             energy, forces, _ = self._guarded(self.potential, state.positions, None)
-            part = _grown(replace(part, state=state, warmed=part.warmed + steps), state.positions, energy, forces)
-            part = self._keep(walker, part, steps, "explored")
-        self._keep(walker, part, 0, "explored", now=True)
+            walk = _grown(replace(walk, state=state, warmed=walk.warmed + steps), state.positions, energy, forces)
+            walk = self._keep(walker, walk, steps, "explored")
+        self._keep(walker, walk, 0, "explored", now=True)
 
     def fit(self, walkers: int, version: int, chosen: int) -> None:
         """Fit surrogate number `version` to all frames that `walkers` have explored, and to `chosen` of each round.
 
         Chosen are the trials of the earlier rounds whose energy the surrogate of that round predicted worst.
         """
-        known = parts(self.directory, walkers, "explored")
+        known = read_walks(self.directory, walkers, "explored")
         positions, energies, forces = (
-            [np.concatenate([getattr(part, name) for part in known])] for name in ("positions", "energies", "forces")
+            [np.concatenate([getattr(walk, name) for walk in known])] for name in ("positions", "energies", "forces")
         )
         ceiling = energies[0].max() + _CEILING * kB * self.settings["temperature"]
         for earlier in range(1, version):
-            known = parts(self.directory, walkers, f"refined{earlier}")
+            known = read_walks(self.directory, walkers, f"refined{earlier}")
             tried = {
-                name: np.concatenate([getattr(part, name) for part in known])
+                name: np.concatenate([getattr(walk, name) for walk in known])
                 for name in ("positions", "energies", "forces", "observed")
             }
             gaps = tried["observed"][:, 0]
@@ -182,50 +182,50 @@ class Worker:
         """Make `count` proposals of a surrogate; keep all trials, accepted or not, with the surrogate's errors."""
         stage = f"refined{version}"
         before = "explored" if version == 1 else f"refined{version - 1}"
-        part = self._part(walker, stage) or self._continued(walker, before)
-        self.report(part.warmed)
-        while part.warmed < count:
-            state, _, trials = self._guarded(nested.advance, part.state, 1, self._proposals(version), self.potential)
-            part = replace(part, state=state, warmed=part.warmed + 1)
+        walk = self._walk(walker, stage) or self._continued(walker, before)
+        self.report(walk.warmed)
+        while walk.warmed < count:
+            state, _, trials = self._guarded(nested.advance, walk.state, 1, self._proposals(version), self.potential)
+            walk = replace(walk, state=state, warmed=walk.warmed + 1)
             for *answer, gap in zip(trials.positions, trials.energies, trials.forces, trials.gaps, strict=True):
-                part = replace(_grown(part, *answer), observed=np.append(part.observed.reshape(-1, 1), [[gap]], 0))
-            part = self._keep(walker, part, 1, stage)
-        self._keep(walker, part, 0, stage, now=True)
+                walk = replace(_grown(walk, *answer), observed=np.append(walk.observed.reshape(-1, 1), [[gap]], 0))
+            walk = self._keep(walker, walk, 1, stage)
+        self._keep(walker, walk, 0, stage, now=True)
 
     def pilot(self, walker: int, warm_up: int, links: int) -> None:
         """Warm the walker up for `warm_up` links and extend its pilot series to `links` links."""
-        part = self._chain(walker)
-        self.report(part.warmed + len(part.observed))
-        while part.warmed < warm_up:
-            state, _ = self._advance(part.state, self.block)
-            part = self._keep(walker, replace(part, state=state, warmed=part.warmed + self.block), self.block)
-        while len(part.observed) < links:
-            state, observed = self._advance(part.state, self.block)
-            observed = np.concatenate([part.observed.reshape(-1, observed.shape[1]), observed])
-            part = self._keep(walker, replace(part, state=state, observed=observed), self.block)
-        self._keep(walker, part, 0, now=True)
+        walk = self._chain(walker)
+        self.report(walk.warmed + len(walk.observed))
+        while walk.warmed < warm_up:
+            state, _ = self._advance(walk.state, self.block)
+            walk = self._keep(walker, replace(walk, state=state, warmed=walk.warmed + self.block), self.block)
+        while len(walk.observed) < links:
+            state, observed = self._advance(walk.state, self.block)
+            observed = np.concatenate([walk.observed.reshape(-1, observed.shape[1]), observed])
+            walk = self._keep(walker, replace(walk, state=state, observed=observed), self.block)
+        self._keep(walker, walk, 0, now=True)
 
     def frames(self, walker: int, count: int, stride: int) -> None:
         """Extend the walker to `count` frames, `stride` links apart.
 
         Raises `InputError` if the molecule falls apart.
         """
-        part = self._chain(walker)
-        self.report(len(part.energies) * stride)
+        walk = self._chain(walker)
+        self.report(len(walk.energies) * stride)
         copies = int(self.settings.get("copies", 1))
-        while len(part.energies) < count:
-            state, _ = self._advance(part.state, stride)
+        while len(walk.energies) < count:
+            state, _ = self._advance(walk.state, stride)
             x = state.positions
             energy, forces, _ = self._guarded(self.label, x, None)
             molecules = zip(np.split(self.molecule.numbers, copies), np.split(x, copies), strict=True)
             if not all(in_one_piece(*one) for one in molecules):
                 raise InputError(
                     f"data.temperature={self.settings['temperature']:g}: {self.settings['molecule']} fell apart "
-                    f"after {len(part.energies)} frames of walker {walker}; accepted: a temperature at which it stays "
+                    f"after {len(walk.energies)} frames of walker {walker}; accepted: a temperature at which it stays "
                     "whole"
                 )
-            part = self._keep(walker, _grown(replace(part, state=state), x, energy, forces), stride)
-        self._keep(walker, part, 0, now=True)
+            walk = self._keep(walker, _grown(replace(walk, state=state), x, energy, forces), stride)
+        self._keep(walker, walk, 0, now=True)
 
     @functools.cached_property
     def _minimum(self) -> Floats:
@@ -263,23 +263,23 @@ class Worker:
         learned = Surrogate.read(self.directory / f"surrogate_{version}.npz")
         return nested.Proposals(learned, self.settings["temperature"], known["step_fs"], self._torsions, self._bonds)
 
-    def _part(self, walker: int, stage: str = "walker") -> Part | None:
-        return Part.read(part_path(self.directory, walker, stage))
+    def _walk(self, walker: int, stage: str = "walker") -> Walk | None:
+        return Walk.read(walk_path(self.directory, walker, stage))
 
-    def _chain(self, walker: int) -> Part:
-        """Return the saved part of the chain that frames come from, or its start."""
-        part = self._part(walker)
-        if part is None:
-            part = self._continued(walker, f"refined{ROUNDS}") if self.nested else self._started(walker)
-        return part
+    def _chain(self, walker: int) -> Walk:
+        """Return the walk that frames come from, as saved or at its start."""
+        walk = self._walk(walker)
+        if walk is None:
+            walk = self._continued(walker, f"refined{ROUNDS}") if self.nested else self._started(walker)
+        return walk
 
-    def _started(self, walker: int) -> Part:
-        """Return a part that starts at the minimum."""
+    def _started(self, walker: int) -> Walk:
+        """Return a walk that starts at the minimum."""
         return _begun(start(self._minimum, self._dynamics, (self.settings["seed"], walker)), self._minimum)
 
-    def _continued(self, walker: int, stage: str) -> Part:
-        """Return a part that starts where the walker's part of another stage ended."""
-        before = self._part(walker, stage)
+    def _continued(self, walker: int, stage: str) -> Walk:
+        """Return a walk that starts where the walker's walk in another stage ended."""
+        before = self._walk(walker, stage)
         assert before is not None
         return _begun(replace(before.state, tried=0, accepted=0), before.state.positions)
 
@@ -304,28 +304,28 @@ class Worker:
             f"{self.method} fails on a configuration of {self.settings['molecule']} ({error}); accepted: smaller values"
         )
 
-    def _keep(self, walker: int, part: Part, steps: int, stage: str = "walker", now: bool = False) -> Part:
+    def _keep(self, walker: int, walk: Walk, steps: int, stage: str = "walker", now: bool = False) -> Walk:
         if os.getppid() != self.parent:  # the starting process is gone, and another may hold the directory
             sys.exit(1)
         self.report(steps)
         if now or time.monotonic() - self.saved > SAVE_EVERY:
-            part.save(part_path(self.directory, walker, stage))
+            walk.save(walk_path(self.directory, walker, stage))
             self.saved = time.monotonic()
-        return part
+        return walk
 
 
-def _begun(state: State, positions: Floats) -> Part:
+def _begun(state: State, positions: Floats) -> Walk:
     empty = np.zeros((0, *positions.shape))
-    return Part(state, 0, np.zeros((0, 0)), empty, np.zeros(0), empty)
+    return Walk(state, 0, np.zeros((0, 0)), empty, np.zeros(0), empty)
 
 
-def _grown(part: Part, positions: Floats, energy: float, forces: Floats) -> Part:
-    """Return the part with one more frame."""
+def _grown(walk: Walk, positions: Floats, energy: float, forces: Floats) -> Walk:
+    """Return the walk with one more frame."""
     return replace(
-        part,
-        positions=np.concatenate([part.positions, positions[None]]),
-        energies=np.concatenate([part.energies, [energy]]),
-        forces=np.concatenate([part.forces, forces[None]]),
+        walk,
+        positions=np.concatenate([walk.positions, positions[None]]),
+        energies=np.concatenate([walk.energies, [energy]]),
+        forces=np.concatenate([walk.forces, forces[None]]),
     )
 
 

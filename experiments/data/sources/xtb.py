@@ -34,7 +34,7 @@ from experiments.data.sampling import walkers
 from experiments.data.sampling.molecule import Molecule, find_molecule, liquid
 from experiments.data.sampling.sampler import autocorrelation_time
 from experiments.data.sampling.surrogate import most_frames
-from experiments.data.sampling.walkers import Part
+from experiments.data.sampling.walkers import Walk
 from experiments.data.sources.extxyz import read_frames, write_frames
 
 logger = logging.getLogger(__name__)
@@ -155,8 +155,8 @@ def _generate(config: XtbConfig, molecule: Molecule, directory: Path) -> None:
         pilot = _pilot(config, crew, directory, len(counts), learned > 0)
         stride = int(pilot["stride_steps"])
         crew.run("frames", [(w, count, stride) for w, count in enumerate(counts)], steps=stride * sum(counts))
-    done = walkers.parts(directory, len(counts))
-    assert [len(part.energies) for part in done] == counts
+    done = walkers.read_walks(directory, len(counts))
+    assert [len(walk.energies) for walk in done] == counts
     first, digests = 0, {}
     for name, dealt in shares.items():
         frames = _frames(molecule, done[first : first + len(dealt)])
@@ -216,8 +216,8 @@ def _pilot(config: XtbConfig, crew: walkers.Crew, directory: Path, count: int, n
     warm_up, links = (-(-steps // (link * block)) * block for steps in (config.warm_up, config.pilot))
     for doubling in range(_PILOT_DOUBLINGS + 1):
         crew.run("pilot", [(w, warm_up, links) for w in range(count)], steps=count * (warm_up + links))
-        parts = walkers.parts(directory, count)
-        observed = np.stack([part.observed[:links] for part in parts])  # [walkers, links, observables]
+        walks = walkers.read_walks(directory, count)
+        observed = np.stack([walk.observed[:links] for walk in walks])  # [walkers, links, observables]
         checks = ("bonds",) if nested else ("kinetic", "bonds")
         times = _memory(observed, len(checks))
         slowest = max(times, key=lambda name: times[name]["tau_steps"])
@@ -264,11 +264,11 @@ def _temperature(series: Floats) -> dict[str, float]:
     return {"mean": memory.mean, "error": float(series.std() * np.sqrt(2 * memory.tau / series.size))}
 
 
-def _checks(parts: list[Part], nested: bool) -> dict[str, Any]:
+def _checks(walks: list[Walk], nested: bool) -> dict[str, Any]:
     """Return checks of the frames: the correlation of successive frames' energies, and the share of accepted moves."""
-    mean = np.concatenate([part.energies for part in parts]).mean()
-    pairs = np.concatenate([np.stack([p.energies[:-1], p.energies[1:]], 1) for p in parts]) - mean
-    tried, accepted = (sum(getattr(p.state, name) for p in parts) for name in ("tried", "accepted"))
+    mean = np.concatenate([walk.energies for walk in walks]).mean()
+    pairs = np.concatenate([np.stack([p.energies[:-1], p.energies[1:]], 1) for p in walks]) - mean
+    tried, accepted = (sum(getattr(p.state, name) for p in walks) for name in ("tried", "accepted"))
     variance = float((pairs**2).mean()) if len(pairs) else 0.0
     share = accepted / tried if tried else None
     if nested and share is not None and share < _POOR:
@@ -301,14 +301,14 @@ def _read(config: XtbConfig, directory: Path) -> Dataset:
     )
 
 
-def _frames(molecule: Molecule, parts: list[Part]) -> Frames:
-    positions = np.concatenate([part.positions for part in parts])
+def _frames(molecule: Molecule, walks: list[Walk]) -> Frames:
+    positions = np.concatenate([walk.positions for walk in walks])
     count = len(positions)
     return Frames(
         numbers=np.tile(molecule.numbers, (count, 1)),
         positions=positions,
-        energies=np.concatenate([part.energies for part in parts]),
-        forces=np.concatenate([part.forces for part in parts]),
+        energies=np.concatenate([walk.energies for walk in walks]),
+        forces=np.concatenate([walk.forces for walk in walks]),
         cells=np.zeros((count, 3, 3)) if molecule.cell is None else np.tile(molecule.cell, (count, 1, 1)),
         pbc=np.full((count, 3), molecule.cell is not None),
     )
