@@ -1,1 +1,1 @@
-"""How fast it is (`make bench`), and the scripts that print the tables and pictures of docs/."""
+"""Measurements of speed (`make bench`), and the scripts that print tables and draw pictures of docs/."""

@@ -1,11 +1,11 @@
-"""`make bench`, the training side: one training step beside the packages that people use, a sweep's throughput, and
-the engine beside itself.
+"""Benchmarks of training (`make bench`): a training step against other packages, a sweep's throughput, and variants
+of the engine against each other.
 
 `python -m benchmarks --out FILE.json` prints a table and writes a list of
 `{name, kind, device, threads, ours_ms, peer, peer_ms, ratio}`; ratio = peer_ms / ours_ms. Rows of the kinds `step`
-and `sweep` are medians over turns of alternating processes and have quartiles (`ratio_low`, `ratio_high`), the
-ratio of CPU times (`ratio_cpu`), which other programs on the machine disturb less, and `compile_s`, what our side
-needed until its first step was done. With `--also` the lists of other programs' benchmarks are added to the file.
+and `sweep` are medians over alternating processes and have quartiles (`ratio_low`, `ratio_high`), the ratio of CPU
+times (`ratio_cpu`), which other programs on the machine disturb less, and `compile_s`, the time until our first step
+was done. With `--also` the lists of other programs' benchmarks are added to the file.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from experiments.core.errors import InputError
 
 
 def main() -> int:
-    """See the module's text."""
+    """Run the benchmarks of the command line; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Time training.")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--kinds", nargs="+", choices=("step", "sweep", "engine"), default=["step", "sweep", "engine"])
     parser.add_argument("--models", nargs="+", choices=("mace", "nequip"), default=["mace", "nequip"])
     parser.add_argument("--L", nargs="+", type=int, choices=range(4), default=[0, 1, 2], help="orders of the steps")
-    parser.add_argument("--layers", type=int, help="of the steps' networks; as in conf/model where not given")
-    parser.add_argument("--cells", nargs="+", choices=sorted(engine.CELLS), default=["A", "C"], help="of the engine")
+    parser.add_argument("--layers", type=int, help="layers of the steps' networks (default: as in conf/model)")
+    parser.add_argument("--cells", nargs="+", choices=sorted(engine.CELLS), default=["A", "C"], help="cells to time")
     parser.add_argument("--channels", type=int, default=32)
     parser.add_argument("--packs", nargs="*", type=int, default=[2, 4, 8], help="sizes of packs to time")
     parser.add_argument("--seconds", type=float, default=10.0, help="time for each comparison")
@@ -47,18 +47,18 @@ def _measure(arguments: argparse.Namespace) -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     rows: list[Mapping[str, Any]] = []
 
-    def keep(found: Sequence[Mapping[str, Any]]) -> None:
-        rows.extend(found)
+    def keep(new: Sequence[Mapping[str, Any]]) -> None:
+        rows.extend(new)
         files.write_json(arguments.out, rows)  # at once: a row may take minutes, and the next may be interrupted
 
     for path in arguments.also:
         keep(json.loads(path.read_text()))
     if "step" in arguments.kinds:
         for settings, modes in steps.cases(arguments.models, arguments.L, arguments.channels, layers, device):
-            keep(steps.measured(settings, modes, arguments.seconds))
+            keep(steps.measure(settings, modes, arguments.seconds))
     if "sweep" in arguments.kinds:
         for settings, _ in steps.cases(arguments.models, [1], arguments.channels, layers, "cpu"):
-            keep([steps.together(settings, arguments.seconds)])
+            keep([steps.measure_two_workers(settings, arguments.seconds)])
     if "engine" in arguments.kinds:
         keep(engine.benchmarks(arguments.cells, arguments.channels, arguments.packs, arguments.seconds))
     if device == "cpu":

@@ -1,4 +1,4 @@
-"""Speed of the bootstrap beside a loop over scipy's curve_fit, for `make bench`."""
+"""Benchmark of the bootstrap against a loop over scipy's curve_fit, for `make bench`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from analysis.files import write_text
 
 CURVES, REPLICATES, THREADS = 1000, 1000, 2
 PEER_FITS = 300
-"""Fits of the peer that are timed; its loop is linear in their number."""
+"""Number of timed fits of the peer; the time of its loop is linear in it."""
 
 
 def _floored(p: FloatArray, /, *parameters: float) -> FloatArray:
@@ -29,7 +29,7 @@ def _floored(p: FloatArray, /, *parameters: float) -> FloatArray:
 def benchmarks(
     curves: int = CURVES, replicates: int = REPLICATES, peer_fits: int = PEER_FITS
 ) -> list[dict[str, object]]:
-    """Time of a bootstrap of `curves` × `replicates`, floor model included, ours and by a loop over curve_fit.
+    """Time a bootstrap of `curves` × `replicates`, floor model included, ours and by a loop over curve_fit.
 
     The peer fits only the floor model, from one start (the power law's own fit), to the same kind of resampled means.
     """
@@ -67,7 +67,7 @@ def benchmarks(
 
 
 def main() -> int:
-    """Write the list as JSON."""
+    """Run the benchmark, print its rows and write them as JSON; return the exit code."""
     parser = argparse.ArgumentParser(description="Time the bootstrap.")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     out: Path = parser.parse_args().out

@@ -1,5 +1,5 @@
-"""The engine beside itself: updates of MACE compiled and eager, with and without what surrounds the step, and packs
-beside single runs. Both sides of a ratio are timed in turns within one process, for machines drift."""
+"""Variants of the engine against each other: updates of MACE compiled and eager, with and without the engine around
+the step, and packs and single runs. Both sides of a ratio alternate within one process, because machines drift."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.ethanol import shaken
+from benchmarks.ethanol import random_ethanol
 from benchmarks.rows import row, show
 from experiments.config.run import TrainingConfig
 from experiments.data.dataset import Dataset, Frames
@@ -28,22 +28,22 @@ from experiments.training.pack import Pack
 
 CELLS = {"A": (0, 1, 3), "B": (1, 1, 3), "C": (0, 3, 3), "D": (0, 3, 0)}
 """L, ν and edge order of the cells of the pre-registered test."""
-LEG = 10
-"""Updates timed together."""
+CHUNK = 10
+"""Number of updates that are timed together."""
 
 
-def shaken_ethanol(frames: int) -> Dataset:
-    """`benchmarks.ethanol.shaken` as a dataset."""
-    found = shaken(frames)
-    made = Frames(
-        numbers=np.tile(found.numbers, (frames, 1)),
-        positions=found.positions,
-        energies=found.energies,
-        forces=found.forces,
+def random_ethanol_dataset(frames: int) -> Dataset:
+    """Return the frames of `benchmarks.ethanol.random_ethanol` as a dataset."""
+    ethanol = random_ethanol(frames)
+    pool = Frames(
+        numbers=np.tile(ethanol.numbers, (frames, 1)),
+        positions=ethanol.positions,
+        energies=ethanol.energies,
+        forces=ethanol.forces,
         cells=np.zeros((frames, 3, 3)),
         pbc=np.zeros((frames, 3), dtype=bool),
     )
-    return Dataset("shaken_ethanol", made, made.take(slice(0, 2)), made.take(slice(0, 2)), disjoint_seeds=1)
+    return Dataset("shaken_ethanol", pool, pool.take(slice(0, 2)), pool.take(slice(0, 2)), disjoint_seeds=1)
 
 
 def pack_of(
@@ -55,7 +55,7 @@ def pack_of(
     optimizer: str = TrainingConfig.optimizer,
     batch_size: int = TrainingConfig.batch_size,
 ) -> Pack:
-    """A pack that trains for ever."""
+    """Build a pack of `size` runs whose training never ends; their run directories lie in `folder`."""
     settings = TrainingConfig(max_steps=10_000_000, optimizer=optimizer, batch_size=batch_size)
     members = []
     for seed in range(size):
@@ -66,23 +66,26 @@ def pack_of(
     return Pack(members, task, model, compile)
 
 
-def in_turns(ours: Callable[[], object], peer: Callable[[], object], seconds: float) -> tuple[float, float]:
-    """Median milliseconds of both, called in turns for about `seconds`, after one call of each."""
+def time_in_turns(ours: Callable[[], object], peer: Callable[[], object], seconds: float) -> tuple[float, float]:
+    """Call both in turns for about `seconds` and return their median milliseconds; the first call is not timed."""
     ours(), peer()
     times: tuple[list[float], list[float]] = ([], [])
     began = time.perf_counter()
     while time.perf_counter() - began < seconds or len(times[0]) < 3:
-        for call, found in zip((ours, peer), times, strict=True):
+        for call, series in zip((ours, peer), times, strict=True):
             start = time.perf_counter()
             call()
-            found.append(1e3 * (time.perf_counter() - start))
+            series.append(1e3 * (time.perf_counter() - start))
     return statistics.median(times[0]), statistics.median(times[1])
 
 
 def benchmarks(cells: Sequence[str], channels: int, packs: Sequence[int], seconds: float) -> list[dict[str, Any]]:
-    """Updates of each cell compiled and eager, the engine beside its bare gradient, and packs of cell C."""
+    """Time updates of each cell compiled and eager, the engine against its bare step, and packs of cell C.
+
+    Each comparison takes about `seconds`; `packs` are sizes. Returns the rows of the benchmark's file.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    task = MoleculeTask(shaken_ethanol(64), 5.0, torch.float32, device)
+    task = MoleculeTask(random_ethanol_dataset(64), 5.0, torch.float32, device)
     species = len(task.elements)
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -95,38 +98,42 @@ def benchmarks(cells: Sequence[str], channels: int, packs: Sequence[int], second
             compiled, eager = (pack_of(1, Mace(config, species), task, folder, compile) for compile in (True, False))
             compiled.advance(1)
             built = time.perf_counter() - began
-            ours, peer = in_turns(lambda c=compiled: c.advance(LEG), lambda e=eager: e.advance(LEG), seconds)  # type: ignore[misc]
-            rows.append(row(name, device, ours / LEG, "the same, eager", peer / LEG) | {"compile_s": built})
-            gradient, whole = in_turns(compiled.bare_gradient, lambda c=compiled: c.advance(LEG), seconds)  # type: ignore[misc]
+            ours, peer = time_in_turns(lambda c=compiled: c.advance(CHUNK), lambda e=eager: e.advance(CHUNK), seconds)  # type: ignore[misc]
+            rows.append(row(name, device, ours / CHUNK, "the same, eager", peer / CHUNK) | {"compile_s": built})
+            gradient, whole = time_in_turns(compiled.bare_gradient, lambda c=compiled: c.advance(CHUNK), seconds)  # type: ignore[misc]
             text = f"gradient alone, cell {cell}"
-            rows.append(row(text, device, gradient, "the update, optimiser and engine included", whole / LEG))
-            engine, bare = in_turns(
-                lambda c=compiled: c.advance(LEG),  # type: ignore[misc]
-                lambda c=compiled: c.bare_steps(LEG),  # type: ignore[misc]
+            rows.append(row(text, device, gradient, "the update, optimiser and engine included", whole / CHUNK))
+            engine, bare = time_in_turns(
+                lambda c=compiled: c.advance(CHUNK),  # type: ignore[misc]
+                lambda c=compiled: c.bare_steps(CHUNK),  # type: ignore[misc]
                 seconds,
             )
             text = f"update, cell {cell}: the engine's overhead is 1/ratio − 1"
-            rows.append(row(text, device, engine / LEG, "its compiled step alone (gradient, optimiser)", bare / LEG))
+            rows.append(
+                row(text, device, engine / CHUNK, "its compiled step alone (gradient, optimiser)", bare / CHUNK)
+            )
             show(rows[-3:])
         model = Mace(replace(MaceConfig(), L=0, nu=3, channels=channels), species)
         single = pack_of(1, model, task, folder, True)
         for size in packs:
             pack = pack_of(size, model, task, folder, True)
-            ours, peer = in_turns(lambda q=pack: q.advance(LEG), lambda: single.advance(LEG), seconds)  # type: ignore[misc]
+            ours, peer = time_in_turns(lambda q=pack: q.advance(CHUNK), lambda: single.advance(CHUNK), seconds)  # type: ignore[misc]
             name = f"update a run in a pack of {size}, MACE cell C, {channels} channels, ethanol, batch 8"
-            rows.append(row(name, device, ours / LEG / size, "a pack of one", peer / LEG) | memory_of(pack))
+            rows.append(row(name, device, ours / CHUNK / size, "a pack of one", peer / CHUNK) | memory_of(pack))
             show(rows[-1:])
     return rows
 
 
 def memory_of(pack: Pack) -> dict[str, int]:
-    """Bytes a run: of its state, and on a GPU of one gradient beyond what was held before it (a CPU's allocator keeps
-    what it once had, so that the process's size does not tell)."""
+    """Measure bytes a run: of its state, and on a GPU the peak of one gradient beyond what was allocated before it.
+
+    A CPU's allocator keeps freed memory, so the process's size says nothing about a gradient.
+    """
     size = len(pack.slots)
-    found = {"state_bytes_a_run": pack.state_bytes() // size}
+    memory = {"state_bytes_a_run": pack.state_bytes() // size}
     if pack.task.device.type == "cuda":
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         pack.bare_gradient()
-        found["gradient_bytes_a_run"] = (torch.cuda.max_memory_allocated() - before) // size
-    return found
+        memory["gradient_bytes_a_run"] = (torch.cuda.max_memory_allocated() - before) // size
+    return memory

@@ -1,7 +1,7 @@
 """Test errors of mace-torch's checkpoints: `python -m benchmarks.errors_mace MODEL TEST.xyz NAME …`.
 
-Runs in the environment that `make peers` makes for mace-torch. MODEL is what the training saved at its end, the
-checkpoints NAME lie beside it. Prints the mean absolute error of the force components (eV/Å) by name, as JSON.
+Runs in the environment that `make peers` makes for mace-torch. MODEL is the file that training saved at its end, with
+the checkpoints NAME beside it. Prints the mean absolute error of the force components (eV/Å) by name, as JSON.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mace.tools import AtomicNumberTable, torch_geometric
 
 
 def main() -> None:
-    """See the module's text."""
+    """Print the errors of the checkpoints that the command line names."""
     model_path, test, *names = sys.argv[1:]
     model = torch.load(model_path, map_location="cpu", weights_only=False)
     dtype = next(model.parameters()).dtype
@@ -37,8 +37,8 @@ def main() -> None:
             torch.load(Path(model_path).parent / name, map_location="cpu", weights_only=False)["model"]
         )
         loader = torch_geometric.dataloader.DataLoader(listed, batch_size=50)
-        found = torch.cat([model(batch.to_dict())["forces"].detach().double() for batch in loader])
-        errors[name] = float((found - expected).abs().mean())
+        predicted = torch.cat([model(batch.to_dict())["forces"].detach().double() for batch in loader])
+        errors[name] = float((predicted - expected).abs().mean())
     print(json.dumps(errors))
 
 

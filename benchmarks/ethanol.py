@@ -1,6 +1,6 @@
-"""Frames of ethanol with random displacements and labels: the shapes of real data, made in no time.
+"""Frames of ethanol with random displacements and labels, of the shapes of real data.
 
-Needs numpy and ASE alone, so that other packages' environments make the same frames.
+Needs numpy and ASE only, so that other packages' environments make the same frames.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from ase.build import molecule
 
 
 @dataclass(frozen=True)
-class Shaken:
-    """numbers `[N]`, positions `[F, N, 3]` in Å, energies `[F]` in eV, forces `[F, N, 3]` in eV/Å."""
+class EthanolFrames:
+    """Atomic numbers `[N]`, positions `[F, N, 3]` in Å, energies `[F]` in eV, forces `[F, N, 3]` in eV/Å."""
 
     numbers: np.ndarray
     positions: np.ndarray
@@ -21,12 +21,12 @@ class Shaken:
     forces: np.ndarray
 
 
-def shaken(frames: int) -> Shaken:
-    """The same frames wherever it is called."""
+def random_ethanol(frames: int) -> EthanolFrames:
+    """Draw frames from a fixed seed: the same in every environment."""
     atoms = molecule("CH3CH2OH")
     rng = np.random.default_rng(0)
     count = len(atoms)
-    return Shaken(
+    return EthanolFrames(
         numbers=atoms.numbers.astype(np.int64),
         positions=atoms.positions + rng.normal(0.0, 0.05, (frames, count, 3)),
         energies=rng.normal(size=frames),

@@ -1,6 +1,6 @@
-"""The table of docs/groups.md from the store of `+sweep=groups`: a row for each pair of twins, and how long it took.
+"""Print the table of docs/groups.md from the store of `+sweep=groups`: a row for each pair of twins, and the CPU time.
 
-In the metric that stands for each dataset; numbers and words are those of `python -m analysis compare`.
+Each dataset is in its preferred metric; numbers and words are those of `python -m analysis compare`.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ HEADS = ("network / twin", "data", "metric", "factor", "Δβ", "half", "more", "
 
 
 def factor(gain: Gain) -> str:
-    """The data-efficiency factor, or on which side of what it lies."""
+    """Return the data-efficiency factor with its interval, or a bound of it."""
     ratio, beyond = gain.factor.ratio, gain.factor.beyond
     if np.isfinite(ratio.value):
         return f"{ratio.value:.2g} [{ratio.low:.2g}, {ratio.high:.2g}]"
     return {"second": f"> {beyond:.3g}", "first": f"< {1 / beyond:.2g}"}.get(gain.factor.leader, "–")
 
 
-def table_of(found: list[Gain]) -> str:
-    """Markdown."""
+def table_of(all_gains: list[Gain]) -> str:
+    """Return the table in Markdown."""
     lines = ["| " + " | ".join(HEADS) + " |", "|---" * len(HEADS) + "|"]
-    for gain in preferred(found):
+    for gain in preferred(all_gains):
         half = signed(gain.half) if np.isfinite(gain.half) else "–"
         cells = (
             f"{named(gain.symmetric)} / {named(gain.plain)}",
@@ -50,13 +50,13 @@ def table_of(found: list[Gain]) -> str:
 
 
 def time_of(store: Path) -> str:
-    """Processor time of all runs' updates."""
+    """Return the number of runs and the processor time of all their updates, as text."""
     runs = run_table(RunStore(store)).drop_duplicates("run_id")
     return f"{len(runs)} runs, {runs['cpu_seconds'].sum() / 60:.0f} minutes of processor time in updates"
 
 
 def main() -> None:
-    """See the module's text."""
+    """Print the table and the time for the store of the command line."""
     parser = argparse.ArgumentParser(description="Table of symmetries from the store of +sweep=groups.")
     parser.add_argument("--store", type=Path, default=Path("groups"))
     store = parser.parse_args().store

@@ -1,6 +1,6 @@
-"""Pictures of what equivariance is made of: python -m benchmarks.make_pictures --out docs/pictures (uses e3nn).
+"""Draw pictures of the elements of equivariance: python -m benchmarks.make_pictures --out docs/pictures (uses e3nn).
 
-`sphere` a signal on the sphere and its irreps; `field` a scalar field, moved by a rotation; `stress` a stress tensor as
+`sphere` a signal on the sphere and its irreps; `field` a scalar field and its rotation; `stress` a stress tensor as
 0 ⊕ 2; `product` D_2 ⊗ D_1 before and after the change of basis to D_1 ⊕ D_2 ⊕ D_3; `polynomial` an equivariant
 polynomial of a molecule before and after a rotation of the molecule.
 """
@@ -23,23 +23,23 @@ from matplotlib.patches import Rectangle
 from analysis.figures.style import COLUMN_WIDTH, HUES, save, style
 
 Row = dict[str, object]
-COLOURS = "PuOr"  # diverging, and apart for every kind of colour vision
+COLOURS = "PuOr"  # diverging, and distinguishable with every kind of colour vision
 PIXELS = 260
 DPI = 150  # for screens; the PDF and SVG are sharp at any size
 DOUBLE = torch.float64
 
 
 def rotation() -> torch.Tensor:
-    """The rotation of all pictures: about an axis that is none of the coordinates'. [3, 3]"""
+    """Return the rotation of all pictures, `[3, 3]`, about an axis that is not a coordinate axis."""
     axis = torch.tensor([0.3, 0.8, 0.52], dtype=DOUBLE)
-    found: torch.Tensor = o3.axis_angle_to_matrix(axis / axis.norm(), torch.tensor(1.1, dtype=DOUBLE))
-    return found
+    rotation_matrix: torch.Tensor = o3.axis_angle_to_matrix(axis / axis.norm(), torch.tensor(1.1, dtype=DOUBLE))
+    return rotation_matrix
 
 
 def disc() -> tuple[torch.Tensor, np.ndarray]:
-    """Points of the unit sphere under the pixels of a disc seen along −z (x right, y up), and which pixels these are.
+    """Return points of the front of the unit sphere, `[n, 3]`, and the mask of their pixels, `[PIXELS, PIXELS]`.
 
-    [n, 3], [PIXELS, PIXELS]
+    The sphere is seen along −z, with x to the right and y up.
     """
     line = torch.linspace(-1, 1, PIXELS, dtype=DOUBLE)
     y, x = torch.meshgrid(line, line, indexing="ij")
@@ -49,13 +49,13 @@ def disc() -> tuple[torch.Tensor, np.ndarray]:
 
 
 def harmonics(degrees: Sequence[int], points: torch.Tensor) -> torch.Tensor:
-    """Real spherical harmonics of norm 1 per degree, as e3nn has them. [n, Σ(2l+1)]"""
-    found: torch.Tensor = o3.spherical_harmonics(list(degrees), points, normalize=True, normalization="norm")
-    return found
+    """Return e3nn's real spherical harmonics, of norm 1 per degree, at directions `[n, 3]`: `[n, Σ(2l+1)]`."""
+    values: torch.Tensor = o3.spherical_harmonics(list(degrees), points, normalize=True, normalization="norm")
+    return values
 
 
 def draw_sphere(axes: Axes, values: torch.Tensor, inside: np.ndarray, limit: float, text: str) -> None:
-    """A function on the front of the sphere as a disc."""
+    """Draw a function on the front of the sphere as a disc."""
     image = np.full((PIXELS, PIXELS), np.nan)
     image[inside] = values.numpy()
     axes.imshow(image, origin="lower", extent=(-1, 1, -1, 1), cmap=COLOURS, vmin=-limit, vmax=limit, rasterized=True)
@@ -68,14 +68,14 @@ def draw_sphere(axes: Axes, values: torch.Tensor, inside: np.ndarray, limit: flo
 
 
 def signal(degrees: int = 3) -> list[torch.Tensor]:
-    """Coefficients of a function on the sphere by degree, falling with it. [2l+1] each"""
-    made = torch.Generator().manual_seed(5)
+    """Return random coefficients of a function on the sphere, `[2l+1]` for each degree l and smaller for larger l."""
+    generator = torch.Generator().manual_seed(5)
     sizes = [2 * degree + 1 for degree in range(degrees + 1)]
-    return [torch.randn(size, generator=made, dtype=DOUBLE) / (0.75 + 0.25 * size) for size in sizes]
+    return [torch.randn(size, generator=generator, dtype=DOUBLE) / (0.75 + 0.25 * size) for size in sizes]
 
 
 def sphere(stem: Path) -> list[Path]:
-    """A signal on the sphere = Σ_l its part of degree l."""
+    """Draw a signal on the sphere as the sum of its parts of each degree l; return the files written."""
     points, inside = disc()
     parts = [harmonics([degree], points) @ c for degree, c in enumerate(signal())]
     whole = torch.stack(parts).sum(dim=0)
@@ -92,7 +92,7 @@ def sphere(stem: Path) -> list[Path]:
 
 
 def bumps(points: torch.Tensor) -> torch.Tensor:
-    """A scalar field: four Gaussians. [..., 3] → [...]"""
+    """Return a scalar field, the sum of four Gaussians, at points: `[..., 3]` → `[...]`."""
     centres = torch.tensor([[0.5, 0.1, 0.2], [-0.4, 0.5, 0.0], [-0.2, -0.5, 0.1], [0.3, -0.4, -0.3]], dtype=DOUBLE)
     heights = torch.tensor([1.0, 0.8, -0.9, 0.5], dtype=DOUBLE)
     squared = ((points[..., None, :] - centres) ** 2).sum(dim=-1)
@@ -100,7 +100,7 @@ def bumps(points: torch.Tensor) -> torch.Tensor:
 
 
 def field(stem: Path) -> list[Path]:
-    """A scalar field in a plane, and the same field rotated: (gf)(x) = f(g⁻¹x)."""
+    """Draw a scalar field in a plane, and the same field rotated: (gf)(x) = f(g⁻¹x); return the files written."""
     line = torch.linspace(-1, 1, 160, dtype=DOUBLE)
     y, x = torch.meshgrid(line, line, indexing="ij")
     points = torch.stack([x, y, torch.zeros_like(x)], dim=-1)
@@ -131,7 +131,7 @@ def field(stem: Path) -> list[Path]:
 
 
 def decomposed(tensor: torch.Tensor) -> dict[int, torch.Tensor]:
-    """The parts of degree 0 and 2 of a symmetric tensor, each again a 3 × 3 matrix, by e3nn's change of basis."""
+    """Decompose a symmetric tensor `[3, 3]` into its parts of degree 0 and 2, `[3, 3]` each, by e3nn's basis change."""
     products = o3.ReducedTensorProducts("ij=ji", i="1o")
     basis = products.change_of_basis.to(DOUBLE)  # [6, 3, 3], orthonormal
     coefficients = torch.einsum("aij,ij->a", basis, tensor)
@@ -144,7 +144,7 @@ def decomposed(tensor: torch.Tensor) -> dict[int, torch.Tensor]:
 
 
 def matrix(axes: Axes, values: torch.Tensor, limit: float, text: str, *, named: bool = False) -> None:
-    """A matrix as squares, with its numbers where there is room."""
+    """Draw a matrix as coloured squares, with its numbers if `named`."""
     axes.imshow(values.numpy(), cmap=COLOURS, vmin=-limit, vmax=limit)
     if named:
         for i in range(values.shape[0]):
@@ -157,7 +157,7 @@ def matrix(axes: Axes, values: torch.Tensor, limit: float, text: str, *, named: 
 
 
 def stress(stem: Path) -> list[Path]:
-    """A stress tensor = its trace (l = 0) + its traceless part (l = 2)."""
+    """Draw a stress tensor as trace (l = 0) plus traceless part (l = 2); return the files written."""
     tensor = torch.tensor([[2.1, 0.7, -0.4], [0.7, -0.6, 0.9], [-0.4, 0.9, 1.2]], dtype=DOUBLE)
     parts = decomposed(tensor)
     pictures = (("stress σ", tensor), ("=  l = 0: pressure", parts[0]), ("+  l = 2: shear", parts[2]))
@@ -170,7 +170,7 @@ def stress(stem: Path) -> list[Path]:
 
 
 def product_matrices() -> tuple[torch.Tensor, torch.Tensor]:
-    """D_2(R) ⊗ D_1(R) as it is, and in the basis of D_1 ⊕ D_2 ⊕ D_3. [15, 15] each"""
+    """Return D_2(R) ⊗ D_1(R) in the product basis, and in the basis of D_1 ⊕ D_2 ⊕ D_3, `[15, 15]` each."""
     one, two = (o3.Irrep(degree, (-1) ** degree).D_from_matrix(rotation()) for degree in (1, 2))
     kron = torch.einsum("ij,kl->ikjl", two, one).reshape(15, 15)
     blocks = [
@@ -181,7 +181,7 @@ def product_matrices() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def product(stem: Path) -> list[Path]:
-    """The matrix of D_2 ⊗ D_1 at one rotation, before and after the change of basis."""
+    """Draw the matrix of D_2 ⊗ D_1 before and after the change of basis; return the files written."""
     kron, blocks = product_matrices()
     figure = Figure(figsize=(COLUMN_WIDTH, 1.85), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -207,7 +207,10 @@ MOLECULE = torch.tensor([[0.9, 0.1, 0.1], [-0.5, 0.75, 0.05], [-0.45, -0.6, 0.5]
 
 
 def polynomial_of(neighbours: torch.Tensor) -> torch.Tensor:
-    """An equivariant polynomial: A + A ⊗ A cut to l ≤ 3, A = Σ_j r_j·Y(r_j) the density of l = 1, 2. [n, 3] → [16]"""
+    """Evaluate an equivariant polynomial of neighbours: `[n, 3]` → `[16]`, degrees 0 to 3.
+
+    It is A + A ⊗ A cut to l ≤ 3, with the density A = Σ_j r_j·Y(r_j) of l = 1, 2.
+    """
     lengths = neighbours.norm(dim=-1, keepdim=True)
     density = (lengths * harmonics([0, 1, 2], neighbours)).sum(dim=0)
     result = torch.zeros(16, dtype=DOUBLE)
@@ -225,29 +228,32 @@ def polynomial_of(neighbours: torch.Tensor) -> torch.Tensor:
     return result
 
 
-def turned(coefficients: torch.Tensor) -> torch.Tensor:
-    """D(R) of 0 ⊕ 1 ⊕ 2 ⊕ 3 applied. [16]"""
-    found: torch.Tensor = o3.Irreps("0e + 1o + 2e + 3o").D_from_matrix(rotation()) @ coefficients
-    return found
+def rotate(coefficients: torch.Tensor) -> torch.Tensor:
+    """Apply D(R) of 0 ⊕ 1 ⊕ 2 ⊕ 3 to coefficients, `[16]` → `[16]`."""
+    rotated: torch.Tensor = o3.Irreps("0e + 1o + 2e + 3o").D_from_matrix(rotation()) @ coefficients
+    return rotated
 
 
 def polynomial(stem: Path) -> list[Path]:
-    """The polynomial's value as a function on the sphere: of the molecule, and of the rotated molecule."""
+    """Draw the polynomial's value as a function on the sphere, for the molecule and for the rotated molecule.
+
+    Returns the files written.
+    """
     points, inside = disc()
     cases = (("f(x)", MOLECULE, polynomial_of(MOLECULE)), ("f(g x) = D(g) f(x)", MOLECULE @ rotation().T, None))
     figure = Figure(figsize=(COLUMN_WIDTH, 1.95), layout="constrained")
     numbers: list[Row] = []
     limit = float((harmonics([0, 1, 2, 3], points) @ polynomial_of(MOLECULE)).abs().max())
     for axes, (text, neighbours, known) in zip(figure.subplots(1, 2), cases, strict=True):
-        found = polynomial_of(neighbours) if known is None else known
-        draw_sphere(axes, harmonics([0, 1, 2, 3], points) @ found, inside, limit, text)
+        coefficients = polynomial_of(neighbours) if known is None else known
+        draw_sphere(axes, harmonics([0, 1, 2, 3], points) @ coefficients, inside, limit, text)
         order = neighbours[:, 2].argsort()  # far atoms first
         for x, y, z in neighbours[order].tolist():
             size = 4.5 + 2.5 * z
             axes.plot([0, x], [0, y], color="#222222", linewidth=1.0, alpha=0.5 if z < 0 else 1.0)
             axes.plot(x, y, "o", color=HUES[4], markeredgecolor="#222222", markeredgewidth=0.5, markersize=size)
         axes.plot(0, 0, "o", color="#222222", markersize=4)
-        numbers += [{"picture": text, "component": i, "value": float(v)} for i, v in enumerate(found)]
+        numbers += [{"picture": text, "component": i, "value": float(v)} for i, v in enumerate(coefficients)]
     return save(figure, stem, numbers)
 
 
@@ -261,7 +267,7 @@ PICTURES: dict[str, Callable[[Path], list[Path]]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Draw all of them."""
+    """Draw all pictures and print the files written; return the exit code."""
     parser = argparse.ArgumentParser(description="Draw the pictures of docs/pictures.md.")
     parser.add_argument("--out", type=Path, default=Path("docs/pictures"), help="folder (default docs/pictures)")
     folder: Path = parser.parse_args(argv).out

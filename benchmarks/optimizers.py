@@ -1,8 +1,8 @@
-"""The table of docs/optimizers.md from the store of `+sweep=optimizers`.
+"""Print the table of docs/optimizers.md from the store of `+sweep=optimizers`.
 
-For each problem and P, each optimiser with the learning rate that is best on the holdout: the test error of two
-complete schedules (T/2 and T updates), what an update costs, the error at equal time, and the time to the error
-that AMSGrad reaches with T. Times are of the processor, of the updates alone; no time is extrapolated.
+For each problem and P, each optimiser has the learning rate that is best on the validation set. Columns: the test
+errors of two complete schedules (T/2 and T updates), the time of an update, the error at equal time, and the time to
+AMSGrad's error after T updates. Times are processor times of the updates alone and are not extrapolated.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from experiments.runs.table import run_table
 KEYS = ["dataset", "P"]
 OPTIMIZER, RATE, STEPS = "training.optimizer", "training.learning_rate", "training.max_steps"
 REFERENCE = "amsgrad"
-"""What NequIP's and MACE's own programs train with."""
+"""The optimiser of NequIP's and MACE's own training programs."""
 
 
 def chosen(table: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """One run per problem, P and optimiser: the best rate on the holdout; `at_edge` where no lower or higher one was
-    tried, and `ms`, the cost of an update (of the least disturbed run of that problem and optimiser)."""
+    """Select one run per problem, P and optimiser: that with the best learning rate on the validation set.
+
+    Adds the columns `at_edge`, whether no lower or no higher rate was tried, and `ms`, the time of an update in the
+    fastest run of that problem and optimiser.
+    """
     runs = table[table["metric"] == metric].copy()
     runs["ms"] = 1e3 * runs["cpu_seconds"] / runs["n_updates"]
     runs["ms"] = runs.groupby(["dataset", OPTIMIZER])["ms"].transform("min")
@@ -35,7 +38,7 @@ def chosen(table: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def error_at(row: pd.Series, seconds: float) -> float:
-    """Test error after `seconds` of updates, on the line through both budgets in logarithms; NaN outside them."""
+    """Interpolate the test error after `seconds` of updates between both budgets, log-log; NaN outside of them."""
     half, full = row[STEPS] / 2, row[STEPS]
     share = math.log(1e3 * seconds / row["ms"] / half) / math.log(full / half)
     if not -1e-9 <= share <= 1 + 1e-9:
@@ -44,7 +47,7 @@ def error_at(row: pd.Series, seconds: float) -> float:
 
 
 def time_to(row: pd.Series, target: float) -> str:
-    """Seconds until the test error is `target`, or on which side of the two budgets it lies."""
+    """Interpolate the seconds until the test error is `target`, as text; a bound if that lies outside both budgets."""
     half, full = (1e-3 * row["ms"] * steps for steps in (row[STEPS] / 2, row[STEPS]))
     if row["error_half_budget"] <= target:
         return f"< {half:.1f}"
@@ -55,7 +58,7 @@ def time_to(row: pd.Series, target: float) -> str:
 
 
 def table_of(runs: pd.DataFrame) -> str:
-    """The table in Markdown, the best error at equal time in bold."""
+    """Return the table in Markdown, with the best error at equal time in bold."""
     heads = ("problem", "P", "optimiser", "rate", "error T/2", "error T", "ms an update", "error at equal time",
              "s to AMSGrad's error")  # fmt: skip
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
@@ -65,9 +68,9 @@ def table_of(runs: pd.DataFrame) -> str:
         reference = group.loc[group[OPTIMIZER] == REFERENCE, "error"]
         target = float(reference.iloc[0]) if len(reference) else math.nan
         for _, row in group.sort_values("error").iterrows():
-            found = equal[row[OPTIMIZER]]
-            text = "–" if math.isnan(found) else f"{found:.3g}"
-            if found == min(value for value in equal.values() if not math.isnan(value)):
+            error = equal[row[OPTIMIZER]]
+            text = "–" if math.isnan(error) else f"{error:.3g}"
+            if error == min(value for value in equal.values() if not math.isnan(value)):
                 text = f"**{text}**"
             rate = f"{row[RATE]:g}{'*' if row['at_edge'] else ''}"
             cells = (dataset, P, row[OPTIMIZER], rate, f"{row['error_half_budget']:.3g}", f"{row['error']:.3g}",
@@ -77,7 +80,7 @@ def table_of(runs: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    """See the module's text."""
+    """Print the table for the store of the command line."""
     parser = argparse.ArgumentParser(description="Table of optimisers from the store of +sweep=optimizers.")
     parser.add_argument("--store", type=Path, default=Path("optimizers"))
     parser.add_argument("--metric", default="force_mae")

@@ -1,4 +1,4 @@
-"""Entries of the benchmark's file, and how they are printed."""
+"""Rows of the benchmark's file, and their printed form."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 def row(name: str, device: torch.device, ours: float, peer: str, peer_ms: float) -> dict[str, Any]:
-    """An entry of the file; what is timed within one process."""
+    """Return a row of the file for two sides timed within one process; times in ms."""
     return {
         "name": name,
         "kind": "engine",
@@ -23,7 +23,7 @@ def row(name: str, device: torch.device, ours: float, peer: str, peer_ms: float)
 
 
 def show(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print entries as they come."""
+    """Print rows, one a line."""
     for r in rows:
         extra = (
             f" ({r['ratio_low']:.2f} to {r['ratio_high']:.2f}; CPU {r['ratio_cpu']:.2f})" if "ratio_cpu" in r else ""

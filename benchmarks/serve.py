@@ -1,8 +1,8 @@
-"""A process that takes training steps when asked to, and tells how long they took.
+"""A process that takes training steps on request and reports their time.
 
-It answers through a pipe of its own, for libraries print on the standard output, one JSON object a line: first
-`{"compile_s": …, …}` once it is ready, then for every line `n` that it reads `{"wall_s": …, "cpu_s": …}` of n
-steps. Needs nothing but Python, for it runs in other packages' environments too.
+It answers through a pipe of its own, because libraries print on standard output, with one JSON object a line: first
+`{"compile_s": …, …}` when it is ready, then for every line `n` that it reads `{"wall_s": …, "cpu_s": …}` of n steps.
+It needs only Python, because it runs in other packages' environments too.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 Steps = Callable[[int], object]
-"""Takes so many training steps, and waits for the device."""
+"""Take a number of training steps and wait for the device."""
 Prepare = Callable[[Mapping[str, Any]], tuple[Steps, dict[str, Any]]]
-"""Settings → what takes steps, and facts about it."""
+"""Settings → a function that takes steps, and facts about it."""
 
 
 def serve(prepare: Prepare) -> None:
-    """Serve the standard input to its end. The process's arguments are the settings as JSON and the pipe's number."""
+    """Answer requests on standard input until it ends.
+
+    The process's arguments are the settings as JSON and the file descriptor of the pipe.
+    """
     answers = os.fdopen(int(sys.argv[2]), "w")
 
     def answer(content: Mapping[str, Any]) -> None:
@@ -30,7 +33,7 @@ def serve(prepare: Prepare) -> None:
 
     began = time.monotonic()
     steps, facts = prepare(json.loads(sys.argv[1]))
-    steps(1)  # what compiles at the first call is compiled now
+    steps(1)  # compiles
     answer({**facts, "compile_s": time.monotonic() - began})
     steps(2)
     for line in sys.stdin:

@@ -1,4 +1,4 @@
-"""mace-torch's side of a comparison of training steps: as its training script takes them, without reading data.
+"""mace-torch's side of a comparison of training steps: those of its training script, without reading data.
 
 Runs in the environment that `make peers` makes for mace-torch.
 """
@@ -18,12 +18,12 @@ from mace import data, modules
 from mace.tools import AtomicNumberTable, torch_geometric
 from torch_ema import ExponentialMovingAverage  # type: ignore[import-not-found]
 
-from benchmarks.ethanol import shaken
+from benchmarks.ethanol import random_ethanol
 from benchmarks.serve import Steps, serve
 
 
 def model_of(settings: Mapping[str, Any], elements: list[int]) -> Any:
-    """The network as `mace_run_train --model=MACE` makes it."""
+    """Build the network as `mace_run_train --model=MACE` does."""
     c = settings["channels"]
     hidden = " + ".join(f"{c}x{degree}{'eo'[degree % 2]}" for degree in range(settings["L"] + 1))
     return modules.ScaleShiftMACE(
@@ -40,8 +40,8 @@ def model_of(settings: Mapping[str, Any], elements: list[int]) -> Any:
 
 
 def batches_of(settings: Mapping[str, Any], elements: list[int]) -> list[Any]:
-    """Batches on the device."""
-    frames = shaken(64)
+    """Return batches on the device."""
+    frames = random_ethanol(64)
     table = AtomicNumberTable(elements)
     listed = []
     for positions, energy, forces in zip(frames.positions, frames.energies, frames.forces, strict=True):
@@ -55,10 +55,10 @@ def batches_of(settings: Mapping[str, Any], elements: list[int]) -> list[Any]:
 
 
 def prepare(settings: Mapping[str, Any]) -> tuple[Steps, dict[str, Any]]:
-    """See `benchmarks.serve.Prepare`."""
+    """Set up training; return the function that takes steps, and facts (see `benchmarks.serve.Prepare`)."""
     torch.set_num_threads(settings["threads"])
     torch.set_default_dtype(torch.float32)
-    elements = sorted({int(z) for z in shaken(1).numbers})
+    elements = sorted({int(z) for z in random_ethanol(1).numbers})
     model = model_of(settings, elements).to(settings["device"])
     batches = cycle(batches_of(settings, elements))
     loss_of = modules.WeightedEnergyForcesLoss(energy_weight=1.0, forces_weight=100.0)

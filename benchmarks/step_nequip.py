@@ -1,4 +1,4 @@
-"""The nequip package's side of a comparison of training steps: as its training takes them, without reading data.
+"""The nequip package's side of a comparison of training steps: those of its training, without reading data.
 
 Runs in the environment that `make peers` makes for nequip.
 """
@@ -16,13 +16,13 @@ from nequip.model import NequIPGNNModel
 from nequip.train.ema import EMAWeights
 from nequip.utils.global_state import set_global_state
 
-from benchmarks.ethanol import shaken
+from benchmarks.ethanol import random_ethanol
 from benchmarks.serve import Steps, serve
 
 
 def batches_of(settings: Mapping[str, Any]) -> list[Any]:
-    """Batches on the device."""
-    frames = shaken(64)
+    """Return batches on the device."""
+    frames = random_ethanol(64)
     elements = sorted({int(z) for z in frames.numbers})
     kinds = torch.tensor([elements.index(int(z)) for z in frames.numbers])
     listed = []
@@ -35,12 +35,12 @@ def batches_of(settings: Mapping[str, Any]) -> list[Any]:
         }
         listed.append(compute_neighborlist_(from_dict(content), r_max=settings["cutoff"]))
     size = settings["batch_size"]
-    made = [AtomicDataDict.batched_from_list(listed[i : i + size]) for i in range(0, len(listed) - size + 1, size)]
-    return [AtomicDataDict.to_(batch, torch.device(settings["device"])) for batch in made]
+    batches = [AtomicDataDict.batched_from_list(listed[i : i + size]) for i in range(0, len(listed) - size + 1, size)]
+    return [AtomicDataDict.to_(batch, torch.device(settings["device"])) for batch in batches]
 
 
 def prepare(settings: Mapping[str, Any]) -> tuple[Steps, dict[str, Any]]:
-    """See `benchmarks.serve.Prepare`."""
+    """Set up training; return the function that takes steps, and facts (see `benchmarks.serve.Prepare`)."""
     torch.set_num_threads(settings["threads"])
     set_global_state()
     model = NequIPGNNModel(

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.engine import pack_of, shaken_ethanol
+from benchmarks.engine import pack_of, random_ethanol_dataset
 from benchmarks.serve import Steps, serve
 from experiments.core.schema import build
 from experiments.models.architectures import MODELS, ModelConfig
@@ -19,21 +19,21 @@ from experiments.tasks.molecules import MoleculeTask
 
 
 def config_of(settings: Mapping[str, Any]) -> ModelConfig:
-    """The architecture in our terms."""
+    """Return the architecture's configuration in our terms."""
     names = ["L", "n_layers", "channels", "cutoff", "n_bessel", "radial_hidden"]
     names += ["nu", "edge_lmax", "readout_hidden"] if settings["architecture"] == "mace" else ["parity"]
     values = {name: settings[name] for name in names}
-    if settings["architecture"] == "nequip":  # what NequIPGNNModel makes; what cannot reach the energy is left out
+    if settings["architecture"] == "nequip":  # as NequIPGNNModel, without parts that cannot affect the energy
         values |= {"readout_hidden": None, "self_connection": "embedding", "first_self_connection": False}
         values |= {"bessel_trainable": False}
     return build(MODELS[settings["architecture"]], values, "model.")
 
 
 def prepare(settings: Mapping[str, Any]) -> tuple[Steps, dict[str, Any]]:
-    """See `benchmarks.serve.Prepare`."""
+    """Set up training; return the function that takes steps, and facts (see `benchmarks.serve.Prepare`)."""
     torch.set_num_threads(settings["threads"])
     device = torch.device(settings["device"])
-    task = MoleculeTask(shaken_ethanol(64), settings["cutoff"], torch.float32, device)
+    task = MoleculeTask(random_ethanol_dataset(64), settings["cutoff"], torch.float32, device)
     config = config_of(settings)
     model = network(config, len(task.elements))
     optimizer = {"mace": "amsgrad", "nequip": "adam"}[settings["architecture"]]  # the package's
@@ -44,7 +44,7 @@ def prepare(settings: Mapping[str, Any]) -> tuple[Steps, dict[str, Any]]:
 
     def steps(number: int) -> object:
         pack.advance(number)  # waits for the device
-        return folder  # lives as long as the pack
+        return folder  # so that it lives as long as the pack
 
     return steps, {"parameters": count, "version": torch.__version__}
 

@@ -1,8 +1,8 @@
-"""One training step (energies, forces, gradient, clipping or not, optimiser, average) beside the packages' own.
+"""Benchmark of a training step (energies, forces, gradient, clipping or not, optimiser, average) against the packages.
 
-Equal architecture, precision (float32), threads and batch; alternating processes on the same version of torch. Each
-side trains as its package does: mace-torch eagerly with AMSGrad and clipping, nequip with Adam, compiled or eager; the
-other packages' batches are made beforehand, so that reading data costs them nothing.
+Both sides have equal architecture, precision (float32), threads and batch, and alternate in processes of their own on
+the same version of torch. Each trains as its package does: mace-torch eagerly with AMSGrad and clipping, nequip with
+Adam, compiled or eager. The other packages' batches are made beforehand, so that reading data costs them nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.rows import show
-from benchmarks.turns import Both, Worker, compared, in_turns, own_python, peer_python
+from benchmarks.turns import Worker, WorkerPair, own_python, peer_python, summarise, time_in_turns
 
 SHARED: dict[str, Any] = {"cutoff": 5.0, "n_bessel": 8, "radial_hidden": [64, 64, 64], "threads": 1, "batch_size": 8}
 MACE: dict[str, Any] = {**SHARED, "architecture": "mace", "nu": 3, "edge_lmax": 3, "readout_hidden": 16}
@@ -21,7 +21,7 @@ NEQUIP: dict[str, Any] = {**SHARED, "architecture": "nequip", "parity": True}
 def cases(
     architectures: Sequence[str], orders: Sequence[int], channels: int, layers: Mapping[str, int], device: str
 ) -> list[tuple[dict[str, Any], dict[str, str]]]:
-    """Settings, and the modes in which the package is timed: name for the table → `compile_mode`."""
+    """Return settings to time, each with the modes of the package: name in the table → `compile_mode`."""
     out = []
     for architecture, base in (("mace", MACE), ("nequip", NEQUIP)):
         modes = {"eager": "eager"} if architecture == "mace" else {"its own compiled mode": "compile", "eager": "eager"}
@@ -31,8 +31,8 @@ def cases(
     return out
 
 
-def measured(settings: Mapping[str, Any], modes: Mapping[str, str], seconds: float) -> list[dict[str, Any]]:
-    """Rows of one architecture; empty, after a line that says so, where the package is not installed."""
+def measure(settings: Mapping[str, Any], modes: Mapping[str, str], seconds: float) -> list[dict[str, Any]]:
+    """Time one architecture; return a row for each mode, or none (after a printed line) if its package is missing."""
     architecture = settings["architecture"]
     python = peer_python(architecture)
     if python is None:
@@ -47,13 +47,13 @@ def measured(settings: Mapping[str, Any], modes: Mapping[str, str], seconds: flo
     rows = []
     with Worker(own_python(), "benchmarks.step_ours", settings) as ours:
         for mode, compile_mode in modes.items():
-            asked = {**settings, "compile_mode": compile_mode}
-            with Worker(python, f"benchmarks.step_{architecture}", asked) as peer:
-                found = compared(in_turns(ours, peer, seconds))
+            peer_settings = {**settings, "compile_mode": compile_mode}
+            with Worker(python, f"benchmarks.step_{architecture}", peer_settings) as peer:
+                summary = summarise(time_in_turns(ours, peer, seconds))
                 rows.append(
                     {
                         "name": name, "kind": "step", "device": settings["device"], "threads": settings["threads"],
-                        "peer": f"{package} {peer.facts['version']}, {mode}", **found,
+                        "peer": f"{package} {peer.facts['version']}, {mode}", **summary,
                         "compile_s": ours.facts["compile_s"], "peer_compile_s": peer.facts["compile_s"],
                         "parameters": ours.facts["parameters"], "peer_parameters": peer.facts["parameters"],
                     }
@@ -62,14 +62,14 @@ def measured(settings: Mapping[str, Any], modes: Mapping[str, str], seconds: flo
     return rows
 
 
-def together(settings: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-    """Two one-thread workers that train at once beside one alone; the ratio is that of the runs an hour."""
+def measure_two_workers(settings: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """Time two one-thread workers that train at once against one alone; the ratio is that of runs an hour."""
     with (
         Worker(own_python(), "benchmarks.step_ours", settings) as first,
         Worker(own_python(), "benchmarks.step_ours", settings) as second,
     ):
-        found = compared(in_turns(Both(first, second), first, seconds))
+        summary = summarise(time_in_turns(WorkerPair(first, second), first, seconds))
     name = f"a sweep's runs an hour, two one-thread workers, {settings['architecture']} L={settings['L']}"
-    row = {"name": name, "kind": "sweep", "device": settings["device"], "threads": 1, "peer": "one worker", **found}
+    row = {"name": name, "kind": "sweep", "device": settings["device"], "threads": 1, "peer": "one worker", **summary}
     show([row])
     return row

@@ -2,15 +2,15 @@
 
     python -m benchmarks.time_to_error --train train.xyz --test test.xyz --out FILE.json
 
-Both start as a user starts them, as a process of their own, one after the other; what counts is the time since that
-start. Neither sees the test frames before its end, except that our run ends with an evaluation on them, which counts.
+Both are started like a user's commands, one after the other, and timed from the start of their process. Neither sees
+the test frames before its end; our run ends with an evaluation on them, which counts.
 
 - mace-torch: `mace_run_train` with the settings that its README recommends (MACE, EMA 0.99, AMSGrad, second stage in
   the last fifth of the epochs) and batches of 5, as its authors' for revised MD17; 5 of P = 100 frames are its
-  validation set, for they are labels too. Every few epochs it writes a checkpoint, and how long that took since the
-  start is noted; afterwards all checkpoints are tested.
-- ours: one run for every budget of updates, with the default settings; its time is that to its result, with start,
-  compilation, the second schedule that tells convergence, and tests.
+  validation set, since P counts all labels. Every few epochs it writes a checkpoint, whose time is recorded;
+  afterwards all checkpoints are tested.
+- ours: one run for every budget of updates, with the default settings, timed until its result: start, compilation,
+  the second schedule that diagnoses convergence, and tests included.
 
 The time to an error is that of the first checkpoint, or of the shortest run, at or below it.
 """
@@ -37,16 +37,16 @@ from experiments.data.splits import subset
 TICK = os.sysconf("SC_CLK_TCK")
 
 
-def watched(
-    command: Sequence[str], folder: Path, found: Callable[[], Sequence[Path]]
+def watch(
+    command: Sequence[str], folder: Path, outputs: Callable[[], Sequence[Path]]
 ) -> dict[str, tuple[float, float]]:
-    """Run a command to its end; when each of the files that it makes was there, in seconds of wall and CPU time.
+    """Run a command in `folder` and return when each of its `outputs()` appeared: seconds of wall and CPU time.
 
     Raises:
-        InputError: it failed; with its last line.
+        InputError: the command failed; the message has its last line.
     """
     environment = {**os.environ, **dict.fromkeys(THREADS, "1"), "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
-    seen: dict[str, tuple[float, float]] = {}
+    first_seen: dict[str, tuple[float, float]] = {}
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "output.txt").open("w") as log:
         began = time.monotonic()
@@ -57,21 +57,21 @@ def watched(
                 cpu = max(cpu, cpu_seconds(process.pid))
                 ended = process.poll() is not None
                 now = time.monotonic() - began
-                for path in found():
-                    seen.setdefault(path.name, (now, cpu))
+                for path in outputs():
+                    first_seen.setdefault(path.name, (now, cpu))
                 if not ended:
                     time.sleep(0.05)
         finally:
-            process.kill()  # where this ends before it
+            process.kill()  # if this ends before it
             process.wait()
     if process.returncode != 0:
         lines = (folder / "output.txt").read_text().strip().splitlines() or ["no message"]
         raise InputError(f"{Path(command[0]).name}: exit code {process.returncode}: {lines[-1]}")
-    return seen
+    return first_seen
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process, that of its ended children included; 0 where it is gone."""
+    """Return user and system time of a process and of its ended children, s; 0 if it is gone."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -79,8 +79,13 @@ def cpu_seconds(pid: int) -> float:
     return sum(int(fields[i]) for i in (11, 12, 13, 14)) / TICK
 
 
-def prepared(train: Path, test: Path, P: int, seed: int, tested: int, folder: Path) -> tuple[Dataset, dict[str, str]]:
-    """The dataset, and files: `pool` (ours draws its subset), `train` (that subset, for the other) and `test`."""
+def prepare_files(
+    train: Path, test: Path, P: int, seed: int, tested: int, folder: Path
+) -> tuple[Dataset, dict[str, str]]:
+    """Write the files of both sides to `folder`; return the dataset, and paths by name.
+
+    `pool` (of which our run draws its subset), `train` (that subset, for mace-torch) and `test` (`tested` frames).
+    """
     dataset = load({"source": "extxyz", "train": str(train), "test": str(test)})
     folder.mkdir(parents=True, exist_ok=True)
     chosen = dataset.pool.take(subset(len(dataset.pool), P, seed, dataset.disjoint_seeds))
@@ -91,7 +96,7 @@ def prepared(train: Path, test: Path, P: int, seed: int, tested: int, folder: Pa
 
 
 def ours(names: Mapping[str, str], args: argparse.Namespace, folder: Path) -> list[dict[str, float]]:
-    """One run for each budget: seconds and test error."""
+    """Train one run for each budget; return its seconds and test error."""
     out = []
     for budget in args.budgets:
         store = (folder / f"ours-{budget}").resolve()
@@ -101,9 +106,9 @@ def ours(names: Mapping[str, str], args: argparse.Namespace, folder: Path) -> li
             f"model.channels={args.channels}", f"training.max_steps={budget}", *args.keys,
         ]  # fmt: skip
         command = ["env", f"PYTHONPATH={ROOT}", *command]
-        seen = watched(command, folder / f"ours-{budget}-log", lambda s=store: list(s.glob("*/result.json")))  # type: ignore[misc]
+        first_seen = watch(command, folder / f"ours-{budget}-log", lambda s=store: list(s.glob("*/result.json")))  # type: ignore[misc]
         (result,) = (json.loads(path.read_text()) for path in store.glob("*/result.json"))
-        wall, cpu = seen["result.json"]
+        wall, cpu = first_seen["result.json"]
         error = 1e3 * result["metrics"]["force_mae"]
         out.append({"updates": budget, "wall_s": wall, "cpu_s": cpu, "force_mae_mev": error})
         print(f"ours, {budget} updates: {wall:.0f} s, {error:.2f} meV/Å", flush=True)
@@ -111,7 +116,10 @@ def ours(names: Mapping[str, str], args: argparse.Namespace, folder: Path) -> li
 
 
 def mace_torch(names: Mapping[str, str], args: argparse.Namespace, folder: Path) -> list[dict[str, float]]:
-    """Every checkpoint of one training: seconds and test error."""
+    """Train mace-torch once; return seconds and test error of every checkpoint, in order of time.
+
+    Raises `InputError` if it is not installed or fails.
+    """
     python = peer_python("mace")
     if python is None:
         raise InputError("mace-torch is not installed; `make peers` installs it")
@@ -126,29 +134,31 @@ def mace_torch(names: Mapping[str, str], args: argparse.Namespace, folder: Path)
         "--device=cpu", f"--default_dtype={args.dtype}", f"--eval_interval={args.every}", "--save_all_checkpoints",
         "--keep_checkpoints", "--plot=False",
     ]  # fmt: skip
-    seen = watched(command, work, lambda: sorted((work / "checkpoints").glob("*epoch-*.pt")))
+    first_seen = watch(command, work, lambda: sorted((work / "checkpoints").glob("*epoch-*.pt")))
     model = work / "checkpoints" / f"peer_run-{args.seed}.model"
-    judged = subprocess.run(
-        [str(python), "-m", "benchmarks.errors_mace", str(model), names["test"], *sorted(seen)],
+    evaluation = subprocess.run(
+        [str(python), "-m", "benchmarks.errors_mace", str(model), names["test"], *sorted(first_seen)],
         cwd=ROOT, capture_output=True, text=True, env={**os.environ, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"},
     )  # fmt: skip
-    if judged.returncode != 0:
-        raise InputError(f"testing mace-torch's checkpoints failed: {judged.stderr.strip().splitlines()[-1]}")
-    errors = json.loads(judged.stdout.strip().splitlines()[-1])
-    out = [{"wall_s": wall, "cpu_s": cpu, "force_mae_mev": 1e3 * errors[name]} for name, (wall, cpu) in seen.items()]
+    if evaluation.returncode != 0:
+        raise InputError(f"testing mace-torch's checkpoints failed: {evaluation.stderr.strip().splitlines()[-1]}")
+    errors = json.loads(evaluation.stdout.strip().splitlines()[-1])
+    out = [
+        {"wall_s": wall, "cpu_s": cpu, "force_mae_mev": 1e3 * errors[name]} for name, (wall, cpu) in first_seen.items()
+    ]
     out.sort(key=lambda point: point["wall_s"])
     print(f"mace-torch: {len(out)} checkpoints, {out[-1]['wall_s']:.0f} s, {out[-1]['force_mae_mev']:.2f} meV/Å")
     return out
 
 
 def first_below(points: Sequence[Mapping[str, float]], level: float, key: str) -> float | None:
-    """The smallest `key` of a point whose error is at or below `level`."""
+    """Return the smallest `key` of a point whose error is at or below `level` (meV/Å); None if there is none."""
     reached = [point[key] for point in points if point["force_mae_mev"] <= level]
     return min(reached) if reached else None
 
 
 def main() -> int:
-    """See the module's text."""
+    """Compare both on the files of the command line; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.time_to_error", description="Time to an error.")
     parser.add_argument("--train", type=Path, required=True, help="frames to train on (extended XYZ, eV, eV/Å)")
     parser.add_argument("--test", type=Path, required=True, help="frames to test on")
@@ -158,15 +168,15 @@ def main() -> int:
     parser.add_argument("--nu", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--channels", type=int, default=32)
-    parser.add_argument("--tested", type=int, default=200, help="how many of the test frames")
+    parser.add_argument("--tested", type=int, default=200, help="number of test frames to use")
     parser.add_argument(
-        "--budgets", nargs="*", type=int, default=[500, 1000, 2000, 4000, 8000], help="ours, in updates"
+        "--budgets", nargs="*", type=int, default=[500, 1000, 2000, 4000, 8000], help="our budgets, in updates"
     )
-    parser.add_argument("--keys", nargs="*", default=[], metavar="KEY=VALUE", help="further settings of ours")
-    parser.add_argument("--epochs", type=int, default=1500, help="mace-torch's, as in its README")
+    parser.add_argument("--keys", nargs="*", default=[], metavar="KEY=VALUE", help="further settings of our runs")
+    parser.add_argument("--epochs", type=int, default=1500, help="mace-torch's epochs (default: as in its README)")
     parser.add_argument("--every", type=int, default=10, help="epochs between mace-torch's checkpoints")
-    parser.add_argument("--batch", type=int, default=5, help="mace-torch's")
-    parser.add_argument("--dtype", default="float32", choices=("float32", "float64"), help="mace-torch's")
+    parser.add_argument("--batch", type=int, default=5, help="mace-torch's batch size")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "float64"), help="mace-torch's precision")
     parser.add_argument("--levels", nargs="+", type=float, default=[60, 40, 30, 20, 15], help="errors in meV/Å")
     return command.run(_compare, parser.parse_args())
 
@@ -174,23 +184,23 @@ def main() -> int:
 def _compare(args: argparse.Namespace) -> None:
     folder = args.out.with_suffix("")
     if folder.exists():
-        raise InputError(f"{folder}: runs are there already; accepted: another --out")
-    _, names = prepared(args.train, args.test, args.P, args.seed, args.tested, folder)
-    found = {"ours": ours(names, args, folder), "mace-torch": mace_torch(names, args, folder)}
+        raise InputError(f"{folder}: holds runs already; accepted: another --out")
+    _, names = prepare_files(args.train, args.test, args.P, args.seed, args.tested, folder)
+    points = {"ours": ours(names, args, folder), "mace-torch": mace_torch(names, args, folder)}
     levels = []
     for level in args.levels:
         times = {
-            f"{side}_{key}": first_below(points, level, key)
-            for side, points in found.items()
+            f"{side}_{key}": first_below(checkpoints, level, key)
+            for side, checkpoints in points.items()
             for key in ("wall_s", "cpu_s")
         }
         levels.append({"force_mae_mev": level, **times})
-        wall = [times[f"{side}_wall_s"] for side in found]
-        said = [f"{seconds:.0f} s" if seconds is not None else "not reached" for seconds in wall]
+        wall = [times[f"{side}_wall_s"] for side in points]
+        words = [f"{seconds:.0f} s" if seconds is not None else "not reached" for seconds in wall]
         ratio = f"{wall[1] / wall[0]:.1f}x" if wall[0] is not None and wall[1] is not None else ""
-        print(f"{level:6.1f} meV/Å: ours {said[0]}, mace-torch {said[1]} {ratio}")
+        print(f"{level:6.1f} meV/Å: ours {words[0]}, mace-torch {words[1]} {ratio}")
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
-    files.write_json(args.out, {"settings": settings, "points": found, "levels": levels})
+    files.write_json(args.out, {"settings": settings, "points": points, "levels": levels})
 
 
 if __name__ == "__main__":

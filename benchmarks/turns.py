@@ -1,4 +1,4 @@
-"""Two processes that take training steps in turns, so that what else the machine does hits both."""
+"""Two processes that take training steps in turns, so that other load on the machine affects both alike."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 @dataclass(frozen=True)
 class Turn:
-    """Seconds a step: of the clock, and of the processor."""
+    """Seconds a step: wall time and processor time."""
 
     wall: float
     cpu: float
 
 
 class Worker:
-    """A process of `benchmarks.serve`, ready.
+    """A process of `benchmarks.serve`; created when its first step is done.
 
     Args:
-        python: the interpreter; its environment has what the module needs.
-        module: what calls `serve`.
-        settings: for its `prepare`.
+        python: an interpreter whose environment has the module's dependencies.
+        module: the module that calls `serve`.
+        settings: for the module's `prepare`.
 
     Raises:
-        InputError: it ended; with the last line that it wrote.
+        InputError: the process ended; the message has its last line.
     """
 
     def __init__(self, python: Path, module: str, settings: Mapping[str, Any]) -> None:
@@ -58,21 +58,21 @@ class Worker:
         self.facts = self._answer()
 
     def ask(self, steps: int) -> None:
-        """Start steps; `told` waits for their end."""
+        """Start a number of steps; `wait` waits for their end."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{steps}\n")
         self.process.stdin.flush()
         self._asked = steps
 
-    def told(self) -> Turn:
-        """What the steps asked for took."""
-        found = self._answer()
-        return Turn(found["wall_s"] / self._asked, found["cpu_s"] / self._asked)
+    def wait(self) -> Turn:
+        """Wait for the steps that `ask` started; return their times."""
+        times = self._answer()
+        return Turn(times["wall_s"] / self._asked, times["cpu_s"] / self._asked)
 
     def run(self, steps: int) -> Turn:
-        """Take steps."""
+        """Take a number of steps; return their times."""
         self.ask(steps)
-        return self.told()
+        return self.wait()
 
     def _answer(self) -> dict[str, Any]:
         line = self.answers.readline()
@@ -80,8 +80,8 @@ class Worker:
             self.log.seek(0)
             lines = self.log.read().strip().splitlines() or ["no message"]
             raise InputError(f"{self.module}: ended: {lines[-1]}")
-        found: dict[str, Any] = json.loads(line)
-        return found
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
     def __enter__(self) -> Self:
         return self
@@ -100,43 +100,43 @@ class Worker:
         self.log.close()
 
 
-class Runs(Protocol):
-    """What takes steps."""
+class Side(Protocol):
+    """A side of a comparison: takes steps and times them."""
 
     def run(self, steps: int) -> Turn:
-        """Take steps, and tell what one took."""
+        """Take a number of steps; return the times of one."""
         ...
 
 
-class Both:
-    """Two workers at once, as if they were one: a step of it is one step of one of them."""
+class WorkerPair:
+    """Two workers at once as one side: its step is one step of either."""
 
     def __init__(self, first: Worker, second: Worker) -> None:
         self.workers = (first, second)
 
     def run(self, steps: int) -> Turn:
-        """`steps` of each."""
+        """Take `steps` steps with each worker; return the combined times of one."""
         for worker in self.workers:
             worker.ask(steps)
-        turns = [worker.told() for worker in self.workers]
+        turns = [worker.wait() for worker in self.workers]
         return Turn(1 / sum(1 / turn.wall for turn in turns), sum(turn.cpu for turn in turns) / len(turns))
 
 
-def in_turns(ours: Runs, peer: Runs, seconds: float, turn: float = 0.5) -> list[tuple[Turn, Turn]]:
-    """Neighbouring turns of both for about `seconds`, at least five; `turn` is about the seconds of one."""
+def time_in_turns(ours: Side, peer: Side, seconds: float, turn: float = 0.5) -> list[tuple[Turn, Turn]]:
+    """Let both take turns of about `turn` seconds, for about `seconds`; return at least five pairs of their times."""
     sides = (ours, peer)
     counts = [max(1, round(turn / side.run(1).wall)) for side in sides]
-    found: list[tuple[Turn, Turn]] = []
+    pairs: list[tuple[Turn, Turn]] = []
     began = time.monotonic()
-    while time.monotonic() - began < seconds or len(found) < 5:
-        order = (0, 1) if len(found) % 2 == 0 else (1, 0)  # who goes first changes, so that a drift favours nobody
+    while time.monotonic() - began < seconds or len(pairs) < 5:
+        order = (0, 1) if len(pairs) % 2 == 0 else (1, 0)  # who goes first changes, so that a drift favours nobody
         turns = {i: sides[i].run(counts[i]) for i in order}
-        found.append((turns[0], turns[1]))
-    return found
+        pairs.append((turns[0], turns[1]))
+    return pairs
 
 
-def compared(pairs: Sequence[tuple[Turn, Turn]]) -> dict[str, float]:
-    """Medians in ms and ratios peer/ours: the median of the turns' ratios with its quartiles, and that of CPU times."""
+def summarise(pairs: Sequence[tuple[Turn, Turn]]) -> dict[str, float]:
+    """Return median times in ms, the median ratio peer/ours with its quartiles, and the median ratio of CPU times."""
     wall = np.array([(o.wall, p.wall) for o, p in pairs])
     cpu = np.array([(o.cpu, p.cpu) for o, p in pairs])
     low, middle, high = np.quantile(wall[:, 1] / wall[:, 0], [0.25, 0.5, 0.75])
@@ -153,11 +153,11 @@ def compared(pairs: Sequence[tuple[Turn, Turn]]) -> dict[str, float]:
 
 
 def own_python() -> Path:
-    """The interpreter that runs this."""
+    """Return the interpreter that runs this process."""
     return Path(sys.executable)
 
 
 def peer_python(package: str) -> Path | None:
-    """The interpreter of the environment that `make peers` makes for a package, where it did."""
+    """Return the interpreter of the environment that `make peers` makes for a package; None if it is not there."""
     path = ROOT / f".venv-peers-{package}" / "bin" / "python"
     return path if (path.parents[1] / ".installed").exists() else None

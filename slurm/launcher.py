@@ -18,9 +18,9 @@ from experiments.core.errors import DeviceLost, RunsFailed
 from experiments.core.interrupt import sigterm_raises
 from experiments.core.schema import build
 from experiments.core.wording import counted
-from experiments.data.acquire import NotHere, only_what_is_here
 from experiments.data.dataset import AnyDataset
 from experiments.data.load import dataset_of
+from experiments.data.offline import DataNotCached, offline
 from slurm.jobs.submit import Outcome
 from slurm.local import Pool, most_together, remove_old_logs, visible_gpus
 from slurm.outline import outline
@@ -62,9 +62,9 @@ def launch_locally(
 def dataset_if_here(section: Mapping[str, Any]) -> AnyDataset:
     """The dataset, for a plan that starts nothing: nothing is downloaded or generated for it."""
     try:
-        with only_what_is_here():
+        with offline():
             return dataset_of(section)
-    except NotHere as error:
+    except DataNotCached as error:
         raise DataAbsent(str(error)) from None
 
 

@@ -1,1 +1,1 @@
-"""Frames of atoms: where they come from, which of them train, and who is whose neighbour (no torch here)."""
+"""Datasets: sources, training subsets, energy baselines, neighbour lists and their cache (torch-free)."""

@@ -1,8 +1,8 @@
 """`python -m experiments.data list | fetch NAME … | info NAME [data.KEY=VALUE …]`: the datasets of this machine.
 
-`list` names them and says which are here; `fetch` downloads published ones (on a machine with a network; a compute
-node then finds them in `$EQUILAW_DATA`); `info` prints a dataset's card, and writes its picture and the distances
-of test frames to training frames, which `python -m analysis dimension` and `bounds` read.
+`list` names all datasets and says which are on this machine; `fetch` downloads published ones (on a machine with a
+network; compute nodes then read them from `$EQUILAW_DATA`); `info` prints a summary of a dataset and writes its plots
+and the distances of test frames to training frames, which `python -m analysis dimension` and `bounds` read.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ from experiments.data.published import published
 
 
 def section_of(name: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """The section of `data=name` with changed keys. Raises `InputError` for an unknown dataset or key."""
+    """Return the section `data=name` with the given `data.KEY=VALUE` changes.
+
+    Raises `InputError` for an unknown dataset or key.
+    """
     for word in overrides:
         if not word.startswith("data."):
             raise InputError(f"{word}: accepted: data.KEY=VALUE")
@@ -43,10 +46,10 @@ def section_of(name: str, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def show_list() -> None:
-    """Print every dataset: published ones with where their files are, then those that are made or read here."""
-    print(f"published, kept in {cache_root()}:")
-    for name, one in published().items():
-        print(f"  {name:20} {'here   ' if one.here else 'missing'}  {one.what}")
+    """Print every dataset: published ones and whether their files are here, then generated ones and user files."""
+    print(f"published, in {cache_root()}:")
+    for name, dataset in published().items():
+        print(f"  {name:20} {'here   ' if dataset.cached else 'missing'}  {dataset.what}")
     print("generated or read here (data=NAME):")
     for path in sorted((CONF / "data").glob("*.yaml")):
         if path.stem not in published() and path.stem not in ("rmd17", "md17"):
@@ -54,19 +57,25 @@ def show_list() -> None:
 
 
 def fetch(names: Sequence[str]) -> None:
-    """Download the published sets that are missing. Raises `InputError` for an unknown name or a failed download."""
+    """Download the files of published datasets that are missing.
+
+    Raises `InputError` for an unknown name or a failed download.
+    """
     sets = published()
     for name in names:
         if name not in sets:
             raise InputError(f"{name}: no published set; accepted: {', '.join(sets)}")
     for name in names:
-        paths = sets[name].bring()
+        paths = sets[name].fetch_all()
         folders = sorted({str(path.parent) for path in paths})
         print(f"{name}: {len(paths)} files, checked, in {', '.join(folders)}")
 
 
 def info(name: str, overrides: Sequence[str], out: Path, seeds: int, test_frames: int) -> None:
-    """Print the card of a dataset; write `card.png` and, of one molecule's frames, `distances.parquet`."""
+    """Print the summary of a dataset; write `card.png` and, for frames of one molecule, `distances.parquet` to `out`.
+
+    Distances are measured from `test_frames` test frames to the training subsets of `seeds` seeds.
+    """
     files.writable(out, "--out")
     dataset = load(section_of(name, overrides))
     card = card_of(dataset, range(seeds), test_frames)
@@ -84,26 +93,26 @@ def info(name: str, overrides: Sequence[str], out: Path, seeds: int, test_frames
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0: done, 2: bad input (one line says what)."""
+    """Run the command line; return exit code 0 (done) or 2 (bad input, named in one line on stderr)."""
     command.show_warnings()
     parser = argparse.ArgumentParser(prog="python -m experiments.data", description="The datasets of this machine.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="names, and which are here")
-    fetching = commands.add_parser("fetch", help="download published sets that are missing")
+    commands.add_parser("list", help="name all datasets, and say which are on this machine")
+    fetching = commands.add_parser("fetch", help="download published datasets")
     fetching.add_argument("names", nargs="+", metavar="NAME")
-    asking = commands.add_parser("info", help="the card of a dataset, its picture and its distances")
+    asking = commands.add_parser("info", help="print a summary of a dataset; write its plots and distances")
     asking.add_argument("name", metavar="NAME", help="as in data=NAME")
     asking.add_argument("overrides", nargs="*", metavar="data.KEY=VALUE")
     asking.add_argument(
-        "--out", type=Path, metavar="DIR", help="for card.png and distances.parquet (default info/NAME)"
+        "--out", type=Path, metavar="DIR", help="folder for card.png and distances.parquet (default info/NAME)"
     )
-    asking.add_argument("--seeds", type=int, default=3, metavar="N", help="subsets measured (default 3)")
+    asking.add_argument("--seeds", type=int, default=3, metavar="N", help="training subsets to measure (default 3)")
     asking.add_argument(
-        "--test-frames", type=int, default=TEST_FRAMES, metavar="N", help=f"test frames used (default {TEST_FRAMES})"
+        "--test-frames", type=int, default=TEST_FRAMES, metavar="N", help=f"test frames to use (default {TEST_FRAMES})"
     )
     given, rest = parser.parse_known_args(arguments)
     if given.command != "info" or any(word.startswith("-") for word in rest):
-        parser.parse_args(arguments)  # argparse takes overrides in one piece only; what else is left over it refuses
+        parser.parse_args(arguments)  # parse_known_args is for overrides between options; any other rest is an error
     else:
         given.overrides += rest
     return command.run(_answer, given)
@@ -117,7 +126,9 @@ def _answer(given: argparse.Namespace) -> None:
     else:
         for option, least in (("seeds", 1), ("test_frames", 2)):
             if getattr(given, option) < least:
-                raise InputError(f"--{option.replace('_', '-')} {getattr(given, option)}: must be an integer ≥ {least}")
+                raise InputError(
+                    f"--{option.replace('_', '-')} {getattr(given, option)}: accepted: an integer ≥ {least}"
+                )
         info(given.name, given.overrides, given.out or Path("info") / given.name, given.seeds, given.test_frames)
 
 

@@ -1,8 +1,9 @@
-"""The part of the energy that composition explains: what a model of the geometry is measured against.
+"""The energy baseline: the part of the energy that composition explains; networks learn the rest.
 
-One composition: the mean training energy. Several: the energies of the free atoms, where they are known, plus one
-energy per atom fitted to the training frames (free atoms alone leave the mean binding energy, some eV an atom,
-for the network to learn); otherwise one energy per element by least squares.
+If all training frames have one composition, it is the mean training energy. Otherwise it is the energies of the free
+atoms plus one energy per atom fitted to the training frames (free atoms alone would leave the mean binding energy,
+some eV an atom, for the network to learn), or, if those of the free atoms are unknown, one energy per element by least
+squares.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from experiments.core.errors import InputError
 class Baseline:
     """E(composition) = constant + Σ_Z counts_Z · per_element[Z] (eV).
 
-    `elements` `[s]` are the atomic numbers that are known and `per_element` `[s]` their energies.
-    `span` `[r, s]` holds orthonormal rows that span the training compositions; where it is given,
-    compositions outside of that span cannot be predicted (least squares says nothing about them). `only`
-    `[s]` is the one composition that `constant` was averaged over, where there was one.
+    `elements` `[s]` are the known atomic numbers and `per_element` `[s]` their energies. `span` `[r, s]` holds
+    orthonormal rows that span the training compositions; if given, compositions outside of it cannot be predicted
+    (least squares does not determine them). `only` `[s]` is the composition of all training frames, if they had one
+    and `constant` is their mean energy.
     """
 
     elements: Ints
@@ -35,9 +36,9 @@ class Baseline:
     only: Ints | None = None
 
     def predict(self, numbers: Ints) -> Floats:
-        """Energies `[F]` (eV) of frames with atomic numbers `[F, N]` (0: padding).
+        """Return baseline energies `[F]` (eV) of frames with atomic numbers `[F, N]` (0: padding).
 
-        Raises `InputError` for a composition that the training frames do not determine.
+        Raises `InputError` for an unknown element, and for a composition that the training frames do not determine.
         """
         counts = composition(numbers, self.elements)
         if self.only is not None:
@@ -58,20 +59,22 @@ class Baseline:
 
 
 def fit_baseline(numbers: Ints, energies: Floats, isolated: Mapping[int, float] | None = None) -> Baseline:
-    """Baseline from training frames: atomic numbers `[F, N]` (0: padding), energies `[F]` in eV.
+    """Fit the baseline to training frames: atomic numbers `[F, N]` (0: padding), energies `[F]` in eV.
 
-    Only training frames may be passed in, for P counts every label used. `isolated` maps atomic numbers to the
-    energies of free atoms (eV); where all training frames have one composition it is not needed, and changes nothing
-    but that other compositions can be predicted. Raises `InputError` where it is needed and lacks an element.
+    Pass training frames only: P counts every label that is used. `isolated` maps atomic numbers to the energies of
+    free atoms (eV). If all training frames have one composition, it is optional and only lets other compositions be
+    predicted too. Raises `InputError` if frames of several compositions hold an element that it lacks.
     """
     if len(numbers) == 0:
         raise ValueError("fit_baseline: needs at least one frame, got none")
     elements = np.unique(numbers[numbers > 0])
     counts = composition(numbers, elements)  # [F, s]
-    one = bool((counts == counts[0]).all())
+    single_composition = bool((counts == counts[0]).all())
     missing = [chemical_symbols[z] for z in elements if isolated is None or int(z) not in isolated]
-    if isolated is not None and missing and not one:
-        raise InputError(f"data.isolated_atoms: no energy for {', '.join(missing)}; give one frame of each element")
+    if isolated is not None and missing and not single_composition:
+        raise InputError(
+            f"data.isolated_atoms: no energy for {', '.join(missing)}; accepted: a file with one frame of each element"
+        )
     if isolated is not None and not missing:
         elements = np.array(sorted(isolated), dtype=np.int64)
         counts = composition(numbers, elements)
@@ -79,7 +82,7 @@ def fit_baseline(numbers: Ints, energies: Floats, isolated: Mapping[int, float] 
         sizes = counts.sum(1)
         # least squares over the frames for one energy per atom: Σ n (E − E_free) / Σ n²
         return Baseline(elements, free + float(sizes @ (energies - counts @ free) / (sizes @ sizes)))
-    if one:
+    if single_composition:
         return Baseline(elements, np.zeros(len(elements)), float(energies.mean()), only=counts[0])
     _, singular, rows = np.linalg.svd(counts, full_matrices=False)
     rank = int((singular > singular[0] * 1e-10).sum())  # counts are small integers: true zeros are round-off
@@ -88,9 +91,9 @@ def fit_baseline(numbers: Ints, energies: Floats, isolated: Mapping[int, float] 
 
 
 def composition(numbers: Ints, elements: Ints) -> Floats:
-    """Atoms of each element per frame: `[F, N]` and `[s]` → `[F, s]`.
+    """Count the atoms of each element in each frame: `[F, N]` and `[s]` → `[F, s]`.
 
-    Raises `InputError` where a frame holds an element that is not in `elements`.
+    Raises `InputError` if a frame holds an element that is not in `elements`.
     """
     known = np.isin(numbers, elements) | (numbers == 0)
     if not known.all():

@@ -1,4 +1,4 @@
-"""What a dataset is, on a card: sizes, dimension, scales, how close test frames come to training frames; a picture."""
+"""A summary of a dataset: sizes, dimension, energy and force scales, distances of test to training frames, plots."""
 
 from __future__ import annotations
 
@@ -18,22 +18,28 @@ from experiments.data.distances import SPACES, comparable, distance_table
 from experiments.data.splits import training_subset
 
 TEST_FRAMES = 200
-"""Test frames whose distances are measured, evenly spaced: δ(P) is then known to a few per cent, in seconds."""
+"""Number of evenly spaced test frames whose distances are measured: δ(P) to a few per cent, in seconds."""
 POINTS = 2000
-"""Frames of the pool that the histograms show, evenly spaced."""
+"""Number of evenly spaced frames in the histograms."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """`facts` are what is printed, by name; `distances` is the table of
-    `experiments.data.distances.distance_table`, None for frames of several molecules or of boxes."""
+    """A dataset's summary.
+
+    `facts` maps names to printed values; `distances` is the table of `experiments.data.distances.distance_table`, or
+    None for frames of several molecules and for periodic ones.
+    """
 
     facts: dict[str, str]
     distances: pd.DataFrame | None
 
 
 def card_of(dataset: Dataset, seeds: Sequence[int], test_frames: int = TEST_FRAMES) -> Card:
-    """The card of a dataset; δ(P) is the mean distance to the nearest training frame over the `seeds`' subsets."""
+    """Summarise a dataset.
+
+    δ(P) is the mean distance of `test_frames` test frames to the nearest training frame, over the subsets of `seeds`.
+    """
     pool = dataset.pool
     atoms = (pool.numbers > 0).sum(1)
     facts = {
@@ -51,17 +57,17 @@ def card_of(dataset: Dataset, seeds: Sequence[int], test_frames: int = TEST_FRAM
             facts[name.replace("_", " ")] = f"{dataset.provenance[name]:.4g}"
     largest = min(1024, max(1, len(pool) // dataset.disjoint_seeds))
     sizes = [2**k for k in range(largest.bit_length())]
-    found = subset_distances(dataset, sizes, seeds, test_frames)
-    if found is not None:
+    distances = subset_distances(dataset, sizes, seeds, test_frames)
+    if distances is not None:
         for space, unit in SPACES.items():
-            mean = found[found["space"] == space].groupby("P")["d1"].mean()
+            mean = distances[distances["space"] == space].groupby("P")["d1"].mean()
             facts[f"δ(P), {space}"] = ", ".join(f"{P}: {mean[P]:.3g}" for P in mean.index) + f" {unit}"
     facts["sha256"] = dataset.sha256()
-    return Card(facts, found)
+    return Card(facts, distances)
 
 
 def dimension(frames: Frames) -> str:
-    """The number of coordinates that an energy can depend on, with its formula."""
+    """Return the number of coordinates that an energy can depend on, with its formula, as text."""
     if frames.points is not None:
         return f"points with {frames.points.shape[1]} coordinates"
     sizes = np.unique((frames.numbers > 0).sum(1))
@@ -75,10 +81,10 @@ def dimension(frames: Frames) -> str:
 def subset_distances(
     dataset: Dataset, sizes: Sequence[int], seeds: Sequence[int], test_frames: int = TEST_FRAMES
 ) -> pd.DataFrame | None:
-    """Distances of test frames to the subsets of P in `sizes`, as
-    `experiments.data.distances.distance_table` has them, after the columns dataset and test_set.
+    """Measure distances of test frames to the training subsets of the given sizes and seeds.
 
-    None where frames differ in their atoms, are periodic, or are points.
+    Returns the table of `experiments.data.distances.distance_table` with leading columns dataset and test_set; None
+    if frames differ in their atoms, are periodic, or are points.
     """
     test, pool = dataset.test, dataset.pool
     numbers = test.numbers[0]
@@ -86,7 +92,7 @@ def subset_distances(
     if not (comparable(test, numbers) and comparable(pool, numbers)):
         return None
     used = _evenly(len(test), test_frames)
-    found = distance_table(
+    table = distance_table(
         test.positions[used][:, real],
         pool.positions[:, real],
         numbers[real],
@@ -94,13 +100,13 @@ def subset_distances(
         sorted(sizes),
         (test.energies[used], pool.energies),
     )
-    found.insert(0, "test_set", dataset.test_set)
-    found.insert(0, "dataset", dataset.name)
-    return found
+    table.insert(0, "test_set", dataset.test_set)
+    table.insert(0, "dataset", dataset.name)
+    return table
 
 
 def draw(dataset: Dataset, card: Card, path: Path) -> None:
-    """The card's picture: histograms of energies, force components and interatomic distances, and δ(P)."""
+    """Write a PNG to `path`: histograms of energies, force components and interatomic distances, and δ(P)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -139,13 +145,13 @@ def draw(dataset: Dataset, card: Card, path: Path) -> None:
     figure.savefig(path, format="png", dpi=130)
 
 
-def _draw_distances(axis: Any, found: pd.DataFrame | None) -> None:
-    if found is None:
+def _draw_distances(axis: Any, table: pd.DataFrame | None) -> None:
+    if table is None:
         axis.text(0.5, 0.5, "no distances: several molecules, or boxes", ha="center", transform=axis.transAxes)
         axis.set_axis_off()
         return
     for space, unit in SPACES.items():
-        mean = found[found["space"] == space].groupby("P")["d1"].mean()
+        mean = table[table["space"] == space].groupby("P")["d1"].mean()
         axis.loglog(mean.index, mean / mean.iloc[0], marker="o", label=f"{space} (P = 1: {mean.iloc[0]:.3g} {unit})")
     axis.set_xlabel("P")
     axis.set_ylabel("δ(P) / δ(1)")
@@ -153,7 +159,7 @@ def _draw_distances(axis: Any, found: pd.DataFrame | None) -> None:
 
 
 def _evenly(count: int, at_most: int) -> Ints:
-    """At most so many of `count` indices, evenly spaced."""
+    """Return at most `at_most` evenly spaced indices below `count`."""
     return (
         np.unique(np.linspace(0, count - 1, min(at_most, count)).astype(np.int64)) if count else np.zeros(0, np.int64)
     )
@@ -164,7 +170,7 @@ def _rms(frames: Frames) -> float:
 
 
 def _energies(frames: Frames) -> Floats:
-    """Energies per atom about what composition explains, eV. [F]"""
+    """Return energies per atom minus the baseline (the mean, if none can be fitted), `[F]` in eV."""
     try:
         known = fit_baseline(frames.numbers, frames.energies).predict(frames.numbers)
     except InputError:
@@ -173,7 +179,10 @@ def _energies(frames: Frames) -> Floats:
 
 
 def _pair_distances(frames: Frames, at_most: float = 6.0) -> Floats:
-    """All distances below `at_most` Å between atoms of a frame (of the given images only), at most 200 frames."""
+    """Return all distances below `at_most` Å between atoms of a frame, in at most 200 frames.
+
+    Periodic images are not searched.
+    """
     some = frames.take(_evenly(len(frames), 200))
     i, j = np.triu_indices(some.numbers.shape[1], 1)
     real = (some.numbers[:, i] > 0) & (some.numbers[:, j] > 0)

@@ -1,4 +1,4 @@
-"""What is worth knowing of frames before anything is trained on them: warned of, or refused, by name and frame number.
+"""Checks of frames before training: each finding is a warning or an error that names the part and the frame.
 
 elements    refused   a test frame holds an element that no training frame has
 energies    refused   energies far from those of the free atoms, or of atoms in Hartree, kcal/mol or kJ/mol
@@ -52,7 +52,7 @@ _MENTIONED = 3
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing found: by which `check`, whether it is a reason to refuse the data, and what it is in one line."""
+    """One finding: the `check` that made it, whether the data must be `refused`, and a `message` of one line."""
 
     check: str
     refused: bool
@@ -60,30 +60,30 @@ class Finding:
 
 
 def check_frames(parts: Mapping[str, Frames], train: str, isolated: Mapping[int, float] | None = None) -> None:
-    """Warn of what `inspect` finds, and raise `InputError` for what is a reason to refuse the data."""
-    found = inspect(parts, train, isolated)
-    for finding in found:
+    """Log the findings of `inspect` as warnings, or raise `InputError` for the first one that refuses the data."""
+    findings = inspect(parts, train, isolated)
+    for finding in findings:
         if finding.refused:
             raise InputError(finding.message)
-    for finding in found:
+    for finding in findings:
         logger.warning("%s", finding.message)
 
 
 def inspect(parts: Mapping[str, Frames], train: str, isolated: Mapping[int, float] | None = None) -> list[Finding]:
-    """All that is found.
+    """Return the findings of all checks.
 
     Args:
-        parts: frames by the name that messages give them; empty parts are passed over.
-        train: the name of the part that subsets are drawn from.
-        isolated: energies of free atoms in eV by atomic number, where they are known.
+        parts: frames by the name that messages give them; empty parts are skipped.
+        train: name of the part that training subsets are drawn from.
+        isolated: energies of free atoms in eV by atomic number, if known.
     """
-    there = {name: frames for name, frames in parts.items() if len(frames)}
-    found = [*_elements(there, train), *_duplicates(there, train)]
-    for name, frames in there.items():
-        found += [*_energies(name, frames, isolated), *_distances(name, frames)]
+    present = {name: frames for name, frames in parts.items() if len(frames)}
+    findings = [*_elements(present, train), *_duplicates(present, train)]
+    for name, frames in present.items():
+        findings += [*_energies(name, frames, isolated), *_distances(name, frames)]
         if frames.has_forces:
-            found += _forces(name, frames)
-    return found
+            findings += _forces(name, frames)
+    return findings
 
 
 def _elements(parts: Mapping[str, Frames], train: str) -> Iterator[Finding]:
@@ -120,7 +120,7 @@ def _duplicates(parts: Mapping[str, Frames], train: str) -> Iterator[Finding]:
 
 
 def _marks(frames: Frames) -> Iterator[bytes]:
-    """Equal where two frames have the same atoms at the same places, to 1e-6 Å."""
+    """Yield a key of each frame: equal if two frames have the same atoms at the same positions, to 1e-6 Å."""
     rounded = np.round(frames.positions * 1e6).astype(np.int64)
     for numbers, positions in zip(frames.numbers, rounded, strict=True):
         real = numbers > 0
@@ -207,7 +207,10 @@ def _distances(name: str, frames: Frames) -> Iterator[Finding]:
 
 
 def _nearest(frames: Frames) -> Iterator[Floats]:
-    """Distance of each atom to the nearest over the sum of the two covalent radii, in blocks of frames. [f, N]"""
+    """Yield, for blocks of frames, each atom's distance to the nearest one over the sum of their radii, `[f, N]`.
+
+    Radii are covalent; inf for padding and for atoms without another.
+    """
     count, atoms = frames.numbers.shape
     block = max(1, _BLOCK // (atoms * atoms))
     for start in range(0, count, block):
@@ -223,7 +226,7 @@ def _nearest(frames: Frames) -> Iterator[Floats]:
 
 
 def _wrapped(away: Floats, cells: Floats) -> Floats:
-    """Differences brought near zero by whole lattice vectors: the nearest image, of cells that are not very skewed."""
+    """Return differences to the nearest periodic image (exact unless cells are very skewed), `[f, N, N, 3]`."""
     inverse = np.linalg.pinv(cells)  # zero for directions without a period
     steps = np.round(np.einsum("fijx,fxs->fijs", away, inverse))
     return np.asarray(away - np.einsum("fijs,fsx->fijx", steps, cells))

@@ -1,4 +1,4 @@
-"""What data sources make: frames of atoms with energies and forces, and what they share with other datasets."""
+"""Datasets of frames of atoms with energies and forces, and the protocol that all datasets share."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from experiments.core.arrays import Floats, Ints
 
 
 class AnyDataset(Protocol):
-    """What runs, their identity and their subsets need of a dataset, whatever an example is in it."""
+    """The part of a dataset that runs, run ids and subsets use, whether its examples are frames or others."""
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Name in tables."""
         ...
 
     @property
     def pool(self) -> Sized:
-        """What training subsets are drawn from."""
+        """Examples that training subsets are drawn from."""
         ...
 
     @property
     def test(self) -> Sized:
-        """The same for every run."""
+        """Test examples, the same for every run."""
         ...
 
     @property
     def test_set(self) -> str:
-        """What tables call the test examples."""
+        """Name of the test examples in tables."""
         ...
 
     @property
@@ -48,12 +48,12 @@ class AnyDataset(Protocol):
         ...
 
     def sha256(self) -> str:
-        """Digest of everything in the data that can change a run's number."""
+        """Return the hex digest of everything in the data that can change a run's result."""
         ...
 
 
 def content_digest(arrays: Iterable[NDArray[Any] | None]) -> str:
-    """Hex SHA-256 of arrays one after the other: equal exactly where types, shapes and every number are."""
+    """Return the hex SHA-256 of a sequence of arrays: equal only if types, shapes and all numbers are equal."""
     digest = hashlib.sha256()
     for array in arrays:
         if array is None:
@@ -69,11 +69,11 @@ class Frames:
     """Configurations of atoms, padded to one number of atoms (atomic number 0 marks padding).
 
     `numbers` `[frames, atoms]`; `positions` `[frames, atoms, 3]` in Å; `energies` `[frames]` in eV;
-    `forces` `[frames, atoms, 3]` in eV/Å; `cells` `[frames, 3, 3]` in Å, rows are lattice vectors (zero
-    where not periodic); `pbc` `[frames, 3]`. `bonds` `[n, 2]`, if given, lists the only pairs of atoms
-    that interact in every frame, whatever the cutoff (the star teacher needs it). Forces that are not known are NaN.
-    `points` `[frames, D]`, if given, are what a task that is not about atoms maps to `energies`; its frames
-    have one atom, which means nothing.
+    `forces` `[frames, atoms, 3]` in eV/Å, NaN if unknown; `cells` `[frames, 3, 3]` in Å, rows are lattice vectors
+    (zero for directions that are not periodic); `pbc` `[frames, 3]`. `bonds` `[n, 2]`, if given, lists the only pairs
+    of atoms that interact in every frame, whatever the cutoff (the star teacher needs it). `points` `[frames, D]`, if
+    given, are the inputs of a task that is not about atoms, with `energies` as labels; each frame then holds one
+    placeholder atom.
     """
 
     numbers: Ints
@@ -94,25 +94,25 @@ class Frames:
         return len(self) == 0 or not bool(np.isnan(self.forces[self.numbers > 0]).all())
 
     def take(self, index: Ints | slice) -> Frames:
-        """The frames at `index`, in that order."""
+        """Return the frames at `index`, in that order."""
         return Frames(
             self.numbers[index], self.positions[index], self.energies[index], self.forces[index],
             self.cells[index], self.pbc[index], self.bonds, None if self.points is None else self.points[index],
         )  # fmt: skip
 
     def sha256(self) -> str:
-        """Hex digest of the content: equal exactly where every number of every frame is equal."""
+        """Return the hex digest of the content: equal only if every number of every frame is equal."""
         arrays = [self.numbers, self.positions, self.energies, self.forces, self.cells, self.pbc, self.bonds]
         return content_digest(arrays if self.points is None else [*arrays, self.points])
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A pool to draw training subsets from, a fixed diagnostic holdout, and test frames equal for every run.
+    """A pool to draw training subsets from, a fixed validation set (`holdout`), and test frames equal for every run.
 
-    `isolated_energies` maps atomic numbers to the energies of the free atoms in eV, where they are known.
-    `disjoint_seeds` is the number of seeds whose subsets do not overlap (while P ≤ pool / disjoint_seeds), and
-    `subset` the way in which they are drawn (`experiments.data.splits.training_subset`).
+    `isolated_energies` maps atomic numbers to the energies of the free atoms in eV, if known. `disjoint_seeds` is the
+    number of seeds whose subsets do not overlap (while P ≤ pool / disjoint_seeds), and `subset` the method of drawing
+    them (`experiments.data.splits.training_subset`).
     """
 
     name: str
@@ -126,17 +126,17 @@ class Dataset:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def elements(self) -> list[int]:
-        """Ascending atomic numbers of all its frames."""
+        """Return the atomic numbers of all its frames, ascending."""
         splits = (self.pool, self.holdout, self.test)
         return sorted({int(z) for frames in splits for z in np.unique(frames.numbers) if z > 0})
 
     def sha256(self) -> str:
-        """Digest of everything in the data that can change a run's number."""
+        """Return the hex digest of everything in the data that can change a run's result."""
         return self._digest
 
     @functools.cached_property
     def _digest(self) -> str:
-        """Every run of a sweep is named by it, and hundreds of megabytes take their time."""
+        """The digest, computed once: every run id of a sweep needs it, and hashing hundreds of megabytes is slow."""
         parts = [self.pool.sha256(), self.holdout.sha256(), self.test.sha256(), str(self.disjoint_seeds)]
         if self.subset != "random":
             parts.append(self.subset)  # added later: drawn at random, a dataset keeps its digest

@@ -1,4 +1,4 @@
-"""How far test frames are from training frames, in two metrics that know the symmetry (torch-free).
+"""Distances between test and training frames in two metrics invariant to rotations and permutations (torch-free).
 
     descriptor     Euclidean between inverse interatomic distances, sorted within each pair of elements, 1/Å
     aligned_rmsd   root mean squared displacement after the best proper rotation and permutation of like atoms, Å
@@ -22,7 +22,7 @@ from experiments.core.arrays import Floats, Ints
 from experiments.data.dataset import Frames
 
 SPACES = {"descriptor": "1/Å", "aligned_rmsd": "Å"}
-"""Metrics and their units."""
+"""Unit of each metric."""
 NEIGHBOURS = 8
 """Distances kept for each test frame: two for TwoNN, more for Levina and Bickel's estimator."""
 _BATCH = 48
@@ -31,21 +31,23 @@ _ROUNDS = 8  # alternations of rotation and assignment at most; two or three are
 
 
 def comparable(frames: Frames, numbers: Ints) -> bool:
-    """Whether distances between frames are defined: all have the atoms `numbers` `[N]` in this order, at least two
-    (0 is padding), and no period."""
+    """Return whether distances between frames are defined.
+
+    That is, all frames hold the atoms `numbers` `[N]` (0: padding) in this order, at least two, and none is periodic.
+    """
     same = frames.numbers.shape[1] == len(numbers) and bool((frames.numbers == numbers).all())
     return same and int((numbers > 0).sum()) >= 2 and not bool(frames.pbc.any())
 
 
 def descriptor(positions: Floats, numbers: Ints) -> Floats:
-    """Inverse distances of a molecule, sorted within each pair of elements: invariant to E(3) and permutations.
+    """Return a molecule's inverse distances sorted within each pair of elements: invariant to E(3) and permutations.
 
     Args:
-        positions: Å. [F, N, 3]
-        numbers: atomic numbers, the same in every frame. [N]
+        positions: `[F, N, 3]` in Å.
+        numbers: atomic numbers `[N]`, the same in every frame.
 
     Returns:
-        1/Å, one coordinate per pair of atoms. [F, N(N−1)/2]
+        One coordinate per pair of atoms, `[F, N(N−1)/2]` in 1/Å.
     """
     i, j = np.triu_indices(len(numbers), 1)
     inverse = 1 / np.linalg.norm(positions[:, i] - positions[:, j], axis=-1)
@@ -56,10 +58,10 @@ def descriptor(positions: Floats, numbers: Ints) -> Floats:
 
 @dataclass(frozen=True)
 class Alignment:
-    """One frame laid on several others.
+    """The alignment of one frame with each of several others.
 
-    rmsd   `[C]` root mean squared displacement that is left, Å
-    order  `[C, N]` which atom of the other each atom of the frame stands for
+    rmsd   `[C]` remaining root mean squared displacement, Å
+    order  `[C, N]` the atom of the other frame that matches each atom of the frame
     turn   `[C, 3, 3]` rotation: (frame − its centre) @ turn lies on the other's atoms in that order
     """
 
@@ -69,24 +71,21 @@ class Alignment:
 
 
 def aligned_rmsd(frame: Floats, others: Floats, numbers: Ints) -> Floats:
-    """RMSD of one frame to each of several after the best rotation and permutation of like atoms, Å. [C]
-
-    See `align`.
-    """
+    """Return the RMSD `[C]` (Å) of one frame to each of several after alignment; arguments as of `align`."""
     return align(frame, others, numbers).rmsd
 
 
 def align(frame: Floats, others: Floats, numbers: Ints) -> Alignment:
-    """The best proper rotation and permutation of like atoms that lay one frame on each of several.
+    """Find the proper rotation and permutation of like atoms that best align one frame with each of several.
 
-    The optimal rotation (Kabsch 1976) alternates with the optimal assignment within each element until neither moves,
-    from two starts: the given order, and the order in which atoms have the most similar surroundings. An upper bound,
-    exact for frames of one conformer.
+    The optimal rotation (Kabsch 1976) alternates with the optimal assignment within each element until neither
+    changes, from two starts: the given order, and the order that matches the atoms with the most similar surroundings.
+    The RMSD is an upper bound of the true minimum, exact for frames of one conformer.
 
     Args:
-        frame: Å. [N, 3]
-        others: Å. [C, N, 3]
-        numbers: atomic numbers. [N]
+        frame: `[N, 3]` in Å.
+        others: `[C, N, 3]` in Å.
+        numbers: atomic numbers `[N]`.
     """
     a, b = frame - frame.mean(axis=0), others - others.mean(axis=1, keepdims=True)
     given = np.tile(np.arange(len(numbers)), (len(b), 1))
@@ -102,17 +101,17 @@ def align(frame: Floats, others: Floats, numbers: Ints) -> Alignment:
 
 
 def _surroundings(positions: Floats, numbers: Ints) -> Floats:
-    """Each atom's inverse distances to the others, sorted within each element. [C, N, 3] → [C, N, N]"""
+    """Return each atom's inverse distances to the others, sorted within each element: `[C, N, 3]` → `[C, N, N]`."""
     away = np.linalg.norm(positions[:, :, None] - positions[:, None], axis=-1)
     inverse = np.where(away > 0, 1 / np.where(away > 0, away, 1.0), 0.0)
     return np.concatenate([np.sort(inverse[:, :, numbers == z], axis=2) for z in np.unique(numbers)], axis=2)
 
 
 def _alternate(a: Floats, b: Floats, order: Ints, numbers: Ints) -> Alignment:
-    """Alternating rotation and assignment; `order` says which atom of b each atom of a stands for. [C, N]"""
+    """Alternate rotation and assignment; `order` `[C, N]` is the atom of b that each atom of a starts matched to."""
     for _ in range(_ROUNDS):
-        turned = a @ _kabsch(a, np.take_along_axis(b, order[:, :, None], axis=1))
-        new = _assign(((turned[:, :, None] - b[:, None]) ** 2).sum(axis=-1), numbers)
+        rotated = a @ _kabsch(a, np.take_along_axis(b, order[:, :, None], axis=1))
+        new = _assign(((rotated[:, :, None] - b[:, None]) ** 2).sum(axis=-1), numbers)
         if np.array_equal(new, order):
             break
         order = new
@@ -122,13 +121,13 @@ def _alternate(a: Floats, b: Floats, order: Ints, numbers: Ints) -> Alignment:
 
 
 def _assign(cost: Floats, numbers: Ints) -> Ints:
-    """The cheapest one-to-one assignment within each element. [C, N, N] → [C, N]"""
+    """Find the cheapest one-to-one assignment within each element: `[C, N, N]` → `[C, N]`."""
     order = np.empty(cost.shape[:2], dtype=np.int64)
     for z in np.unique(numbers):
         mine = np.flatnonzero(numbers == z)
         part = cost[:, mine[:, None], mine]
         nearest = part.argmin(axis=2)
-        # where no two atoms have the same nearest, the nearest are the assignment
+        # if no two atoms have the same nearest, the nearest are the assignment
         clear = (np.sort(nearest, axis=1) == np.arange(len(mine))).all(axis=1)
         for c in np.flatnonzero(~clear):
             nearest[c] = linear_sum_assignment(part[c])[1]
@@ -137,7 +136,7 @@ def _assign(cost: Floats, numbers: Ints) -> Ints:
 
 
 def _kabsch(a: Floats, b: Floats) -> Floats:
-    """The proper rotations R (acting as x @ R) that minimise ‖a·R − b‖. [N, 3], [C, N, 3] → [C, 3, 3]"""
+    """Return the proper rotations R (acting as x @ R) that minimise ‖a·R − b‖: `[N, 3]`, `[C, N, 3]` → `[C, 3, 3]`."""
     u, _, vt = np.linalg.svd(np.einsum("ni,cnj->cij", a, b))
     u[:, :, 2] *= np.sign(np.linalg.det(u @ vt))[:, None]
     return np.asarray(u @ vt)
@@ -151,26 +150,26 @@ def distance_table(
     sizes: Sequence[int],
     energies: tuple[Floats, Floats] | None = None,
 ) -> pd.DataFrame:
-    """Distances of every test frame to its nearest training frames, for every subset and P; one row each.
+    """Tabulate distances of test frames to their nearest training frames: a row for each metric, P, subset and frame.
 
-    Columns: space, unit, P, subset_seed, frame (number of the test frame), d1 … d8 (ascending; NaN where P is
-    smaller) and, with energies, label_gap: |E − E of the nearest| per atom, eV.
+    Columns: space, unit, P, subset_seed, frame (number of the test frame), d1 … d8 (ascending; NaN beyond P) and, if
+    energies are given, label_gap: |E − E of the nearest| per atom, eV.
 
     Args:
-        test: positions, Å. [T, N, 3]
-        pool: positions, Å. [F, N, 3]
-        numbers: atomic numbers, the same in all frames. [N]
-        subsets: for each subset seed the frames of the pool in the order in which they are taken. [≥ P_max]
+        test: positions `[T, N, 3]` in Å.
+        pool: positions `[F, N, 3]` in Å.
+        numbers: atomic numbers `[N]`, the same in all frames.
+        subsets: for each subset seed, indices `[≥ P_max]` into the pool in the order in which they are taken.
         sizes: values of P.
-        energies: of test and pool frames, eV. [T], [F]
+        energies: of test `[T]` and pool `[F]` frames, eV.
     """
     far, near = descriptor(pool, numbers), descriptor(test, numbers)
     parts = []
     for seed, order in subsets.items():
-        aligned = Aligned(test, pool[order[: max(sizes)]], 1 / near, 1 / far[order[: max(sizes)]], numbers)
+        aligned = AlignedSearch(test, pool[order[: max(sizes)]], 1 / near, 1 / far[order[: max(sizes)]], numbers)
         for size in sorted(sizes):
-            found = {"descriptor": _query(far[order[:size]], near), "aligned_rmsd": aligned.nearest(size)}
-            for space, (distances, nearest) in found.items():
+            searches = {"descriptor": _query(far[order[:size]], near), "aligned_rmsd": aligned.nearest(size)}
+            for space, (distances, nearest) in searches.items():
                 gap = None
                 if energies is not None:
                     gap = np.abs(energies[0] - energies[1][order[nearest[:, 0]]]) / len(numbers)
@@ -179,27 +178,30 @@ def distance_table(
 
 
 def _query(train: Floats, test: Floats) -> tuple[Floats, Ints]:
-    """Ascending distances to the nearest training points and their numbers. [T, ≤ 8] each"""
+    """Return the ascending distances to the nearest training points and their indices, `[T, ≤ 8]` each."""
     distance, index = cKDTree(train).query(test, k=[*range(1, min(NEIGHBOURS, len(train)) + 1)])
     return np.asarray(distance), np.asarray(index)
 
 
-class Aligned:
-    """Searches the nearest frames by aligned RMSD, aligning only those that can be among them.
+class AlignedSearch:
+    """A search for the nearest frames by aligned RMSD that skips frames which a lower bound rules out.
 
-    Atoms i, j that move by u, v change their distance by |u| + |v| at most, and the sorted distances by no more than
-    any others: RMSD ≥ ‖sorted distances − sorted distances′‖/√(2N(N−1)). So most frames need no alignment.
+    Atoms i, j that move by u, v change their distance by |u| + |v| at most, and sorting cannot increase the
+    difference: RMSD ≥ ‖sorted distances − sorted distances′‖/√(2N(N−1)). So most frames need no alignment.
     """
 
     def __init__(self, test: Floats, train: Floats, near: Floats, far: Floats, numbers: Ints) -> None:
-        """Frames [T, N, 3] and [P, N, 3], and their sorted distances, Å. [T, pairs], [P, pairs]"""
+        """Take frames `[T, N, 3]` and `[P, N, 3]` and their sorted distances `[T, pairs]` and `[P, pairs]`, in Å."""
         self._test, self._train, self._numbers = test, train, numbers
         n = len(numbers)
         self._least = cdist(near, far) / np.sqrt(2 * n * (n - 1))  # [T, P]
         self._known = np.full(self._least.shape, np.inf)
 
     def nearest(self, size: int, most: int = NEIGHBOURS) -> tuple[Floats, Ints]:
-        """Ascending RMSD to the nearest of the first `size` training frames, and their numbers. [T, ≤ `most`] each"""
+        """Return the ascending RMSDs to the nearest of the first `size` training frames, and the indices of these.
+
+        `[T, min(most, size)]` each.
+        """
         count = min(most, size)
         index = np.empty((len(self._test), count), dtype=np.int64)
         for t, frame in enumerate(self._test):

@@ -1,8 +1,8 @@
-"""Published files: fetched once, whole or not at all, checked against their SHA-256 at every use.
+"""Downloads of published files: each is fetched once, completely or not at all, and its SHA-256 checked at every use.
 
-A file lies under the cache directory (`$EQUILAW_DATA`, else `~/.cache/equilaw`); what is there already, put there
-by hand or by another machine, is used and checked all the same. A download that stops is continued where it stopped.
-Where no checksum is known beforehand, that of the first download is written beside the file and holds from then on.
+Files lie under the cache directory (`$EQUILAW_DATA`, else `~/.cache/equilaw`). A file that was copied there by hand
+is used and checked like a downloaded one. An interrupted download continues where it stopped. If no checksum is
+published, that of the first download is written beside the file and checked from then on.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from experiments.core import files
 from experiments.core.errors import InputError
 from experiments.core.leases import exclusive
-from experiments.data.acquire import acquiring
+from experiments.data.offline import require_download
 
 logger = logging.getLogger(__name__)
 
 CHUNK = 1 << 18
 TIMEOUT = 30.0  # seconds without a byte
-ATTEMPTS = 4  # connections to one server that may break before we give up; each goes on where the last one stopped
+ATTEMPTS = 4  # connections to one server before giving up; each continues where the last one broke
 
 
 @dataclass(frozen=True)
 class RemoteFile:
     """A published file.
 
-    `path` is its place under the cache directory; `urls` are tried in that order; `sha256` is its checksum in
-    hexadecimal, None where it is not known beforehand.
+    `path` is relative to the cache directory; `urls` are tried in that order; `sha256` is its hexadecimal checksum,
+    None if none is published.
     """
 
     path: str
@@ -46,26 +46,29 @@ class RemoteFile:
 
 
 def cache_root(cache: str | None = None) -> Path:
-    """The directory of generated, downloaded and converted data: `cache` where a dataset's settings name one."""
+    """Return the directory of generated, downloaded and converted data.
+
+    `cache` if a dataset's settings give one, else `$EQUILAW_DATA`, else `~/.cache/equilaw`.
+    """
     return Path(cache or os.environ.get("EQUILAW_DATA") or "~/.cache/equilaw").expanduser()
 
 
-def place(path: str) -> Path:
-    """Where the file `path` lies: at its place under the cache directory or, put there by hand, at its top."""
+def location(path: str) -> Path:
+    """Return the location of the file `path`: under the cache directory, or at its top if put there by hand."""
     root = cache_root()
     by_hand = root / Path(path).name
     return by_hand if by_hand.is_file() and not (root / path).is_file() else root / path
 
 
 def fetch(file: RemoteFile) -> Path:
-    """The file's place on this machine, downloaded where it is missing.
+    """Return the file's path on this machine; download it if it is missing.
 
-    Raises `InputError`, in one line, for a file that cannot be had (with the place to put it by hand), that is not
-    whole, or whose checksum is not the expected one.
+    Raises `InputError` if the download fails (with the path to put the file at by hand), or if the checksum is not
+    the expected one, as for an incomplete file.
     """
-    target = place(file.path)
+    target = location(file.path)
     if not target.exists():
-        acquiring(target.name, "downloaded")
+        require_download(target.name, "downloaded")
         files.writable(target.parent, "EQUILAW_DATA")
         with exclusive(target.with_name(f".{target.name}.lock")):
             if not target.exists():  # nobody else was faster
@@ -75,61 +78,62 @@ def fetch(file: RemoteFile) -> Path:
 
 
 def verify(path: Path, sha256: str | None) -> str:
-    """The SHA-256 of `path`, after a comparison with the pinned one, or else with the recorded one.
+    """Return the SHA-256 of `path` after comparing it with `sha256`, or with the recorded one if that is None.
 
-    The checksum is taken again only where size or time of the file changed since it was recorded.
+    It is computed again only if the file's size or modification time changed since it was recorded. Raises
+    `InputError` if the checksums differ.
     """
     stat, beside = path.stat(), path.with_name(f"{path.name}.sha256.json")
     record: Mapping[str, Any] = files.read_json(beside) or {}
     same = (record.get("size"), record.get("mtime_ns")) == (stat.st_size, stat.st_mtime_ns)
-    found = str(record["sha256"]) if same and "sha256" in record else _sha256(path)
-    wanted = sha256 or record.get("sha256") or found
-    if found != wanted:
+    digest = str(record["sha256"]) if same and "sha256" in record else _sha256(path)
+    expected = sha256 or record.get("sha256") or digest
+    if digest != expected:
         since = "the published file" if sha256 else "when it was first read"
         raise InputError(
-            f"{path}: SHA-256 {found[:12]}… is not {str(wanted)[:12]}… of {since}; delete it to have it downloaded "
+            f"{path}: SHA-256 {digest[:12]}… is not {str(expected)[:12]}… of {since}; delete it to have it downloaded "
             "again" + ("" if sha256 else f" (and {beside.name}, if the change is meant)")
         )
     if not same:
         with contextlib.suppress(OSError, InputError):  # a shared directory may be read-only: then we look every time
-            files.write_json(beside, {"sha256": found, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns})
-    return found
+            files.write_json(beside, {"sha256": digest, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns})
+    return digest
 
 
 def unpack(archive: RemoteFile, members: Sequence[str], folder: str, also: Sequence[str] = ()) -> dict[str, Path]:
-    """Files of a published tar archive by name, unpacked together under `folder` of the cache directory.
+    """Unpack members of a published tar archive under `folder` of the cache directory; return paths by member.
 
-    `members` are names inside the archive; each goes to `folder` with its last two parts (`npz_data/a.npz`).
-    The archive is not needed where all of them are there already; where it is opened, the members `also` are
-    unpacked too, if it has them. Raises `InputError` as `fetch` does, and for an archive that lacks a member.
+    `members` are names inside the archive; each goes to `folder` with its last two parts (`npz_data/a.npz`). The
+    archive is downloaded and opened only if one of them is missing; it is then searched for the members `also` too.
+    Raises `InputError` as `fetch` does, and for an archive that lacks a member.
     """
-    wanted = {member: _unpacked(member, folder) for member in members}
-    if not all(path.exists() for path in wanted.values()):
+    targets = {member: _unpacked(member, folder) for member in members}
+    if not all(path.exists() for path in targets.values()):
         source = fetch(archive)
         with exclusive(source.with_name(f".{source.name}.lock")):
-            left = {member: path for member, path in wanted.items() if not path.exists()}
-            if left:
+            missing = {member: path for member, path in targets.items() if not path.exists()}
+            if missing:
                 logger.warning("unpacking %s, once; this takes a while", source)
-                _extract(source, left | {member: _unpacked(member, folder) for member in also})
-                if lacking := [member for member, path in left.items() if not path.exists()]:
+                _extract(source, missing | {member: _unpacked(member, folder) for member in also})
+                if lacking := [member for member, path in missing.items() if not path.exists()]:
                     raise InputError(
                         f"{source}: holds no {', '.join(sorted(lacking))}; accepted: the published archive"
                     )
-    for path in wanted.values():
+    for path in targets.values():
         verify(path, None)
-    return wanted
+    return targets
 
 
 def _unpacked(member: str, folder: str) -> Path:
-    return place("/".join([folder, *Path(member).parts[-2:]]))
+    return location("/".join([folder, *Path(member).parts[-2:]]))
 
 
-def _extract(source: Path, left: dict[str, Path]) -> None:
-    """All that is `left` in one pass: the archive is compressed as a whole, and members stand anywhere in it."""
+def _extract(source: Path, missing: dict[str, Path]) -> None:
+    """Extract all `missing` members in one pass: the archive is compressed as a whole, so seeking is slow."""
     try:
         with tarfile.open(source) as archive:
             for entry in archive:
-                target = left.pop(entry.name.removeprefix("./"), None)
+                target = missing.pop(entry.name.removeprefix("./"), None)
                 stream = None if target is None else archive.extractfile(entry)
                 if target is None or stream is None or target.exists():
                     continue
@@ -139,7 +143,7 @@ def _extract(source: Path, left: dict[str, Path]) -> None:
                         out.write(block)
     except (tarfile.TarError, EOFError, ValueError) as error:
         raise InputError(
-            f"{source}: not a whole tar archive ({error}); delete it to have it downloaded again"
+            f"{source}: not a complete tar archive ({error}); delete it to have it downloaded again"
         ) from None
 
 
@@ -165,11 +169,11 @@ def _download(file: RemoteFile, target: Path) -> None:
                 fname=target.name,
                 path=target.parent,
                 # a part is continued from its own address only: another may have another edition
-                downloader=Continued(target.with_name(f".{target.name}.{_short(url)}.part"), target.name),
+                downloader=ResumingDownloader(target.with_name(f".{target.name}.{_short(url)}.part"), target.name),
             )
             return
-        except ValueError:  # pooch's word for a wrong checksum; it has deleted what came
-            reasons.append(f"{url}: what came has not the published SHA-256 {str(file.sha256)[:12]}…")
+        except ValueError:  # pooch found a wrong checksum and has deleted the file
+            reasons.append(f"{url}: the file does not have the published SHA-256 {str(file.sha256)[:12]}…")
         except OSError as error:  # of requests, or of the disk
             if error.errno in files.DISK:
                 raise
@@ -182,10 +186,10 @@ def _download(file: RemoteFile, target: Path) -> None:
 
 
 def _reason(error: OSError) -> str:
-    """What went wrong, in a few words (requests nests the messages of three libraries)."""
+    """Return the cause of a failed download in a few words (requests nests the messages of three libraries)."""
     response = getattr(error, "response", None)
     if response is not None:
-        return f"the server says {response.status_code} {response.reason}"
+        return f"the server answered {response.status_code} {response.reason}"
     cause: BaseException = error
     while (
         inner := cause.__cause__ or cause.__context__ or next((a for a in cause.args if isinstance(a, Exception)), None)
@@ -195,14 +199,14 @@ def _reason(error: OSError) -> str:
     return f"no connection or a broken one: {text[:120]}"
 
 
-class Continued:
-    """A downloader for pooch that goes on from the part that an earlier attempt left, where the server can."""
+class ResumingDownloader:
+    """A downloader for pooch that continues a partial file of an earlier attempt, if the server supports ranges."""
 
     def __init__(self, part: Path, title: str) -> None:
         self.part, self.title = part, title
 
     def __call__(self, url: str, output_file: str | os.PathLike[str], pooch: Any) -> None:
-        """Bring `url` to `output_file`. Raises requests' exceptions (each is an `OSError`)."""
+        """Download `url` to `output_file`. Raises requests' exceptions (each is an `OSError`)."""
         import requests
 
         progress = _progress()
@@ -214,7 +218,7 @@ class Continued:
                     self._once(url, lambda done, total: progress.update(bar, completed=done, total=total))
                     break
                 except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ConnectionError) as error:
-                    # a broken connection is tried again only where it brought something
+                    # a broken connection is tried again only if it transferred something
                     now = self.part.stat().st_size if self.part.exists() else 0
                     if attempt == ATTEMPTS - 1 or now <= had:
                         raise
@@ -229,7 +233,7 @@ class Continued:
         if had:
             headers["Range"] = f"bytes={had}-"
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-            if response.status_code == 416:  # more is here than the file has, or all of it
+            if response.status_code == 416:  # the partial file has all bytes already, or more
                 self.part.unlink()
                 return self._once(url, report)
             response.raise_for_status()

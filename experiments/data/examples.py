@@ -1,4 +1,4 @@
-"""Examples that are not molecules: an array and a label each, images, voxels, points or four-momenta."""
+"""Examples that are not molecules, an input array and a label each: series, images, voxels, points or four-momenta."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ from experiments.data.dataset import content_digest
 
 @dataclass(frozen=True)
 class Examples:
-    """`inputs` `[n, …]` float32: series, images and voxels with channels first, clouds `[n, points, 3]`, momenta
-    `[n, particles, 4]` (E, p_x, p_y, p_z; all 0 is padding). `labels` `[n]`: classes from 0 on (int64) or
-    numbers (float64)."""
+    """Inputs and labels of `n` examples.
+
+    `inputs` `[n, …]` float32: series, images and voxels with channels first, clouds `[n, points, 3]`, momenta
+    `[n, particles, 4]` (E, p_x, p_y, p_z; all 0 is padding). `labels` `[n]`: classes from 0 on (int64) or numbers
+    (float64).
+    """
 
     inputs: NDArray[np.float32]
     labels: Ints | Floats
@@ -28,15 +31,15 @@ class Examples:
         return len(self.labels)
 
     def take(self, index: Ints | slice) -> Examples:
-        """The examples at `index`, in that order."""
+        """Return the examples at `index`, in that order."""
         return Examples(self.inputs[index], self.labels[index])
 
     def sha256(self) -> str:
-        """Hex digest of the content: equal exactly where every number is."""
+        """Return the hex digest of the content: equal only if every number is equal."""
         return content_digest([self.inputs, self.labels])
 
     def in_order(self, test: int, holdout: int, pool: int | None = None) -> tuple[Examples, Examples, Examples]:
-        """The first for testing, the next as holdout, and then the pool (None: all others)."""
+        """Split in order into `test`, `holdout` and `pool` examples (pool None: all that remain)."""
         end = None if pool is None else test + holdout + pool
         bounds = ((0, test), (test, test + holdout), (test + holdout, end))
         first, second, third = (self.take(slice(*bound)) for bound in bounds)
@@ -47,8 +50,8 @@ class Examples:
 class ExampleSet:
     """The counterpart of `experiments.data.dataset.Dataset` for examples.
 
-    `kind` of the inputs: series, images, voxels, clouds or momenta. `n_classes` is None where labels are numbers;
-    these are then called `quantity` (`energy`: per atom, as in the metrics of molecules) and come in `unit`.
+    `kind` of the inputs: series, images, voxels, clouds or momenta. `n_classes` is None if labels are numbers; these
+    are then named `quantity` (`energy`: per atom, as in the metrics of molecules) and have the unit `unit`.
     """
 
     name: str
@@ -66,11 +69,11 @@ class ExampleSet:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one input."""
+        """Shape of one input."""
         return self.pool.inputs.shape[1:]
 
     def sha256(self) -> str:
-        """Digest of everything in the data that can change a run's number."""
+        """Return the hex digest of everything in the data that can change a run's result."""
         return self._digest
 
     @functools.cached_property

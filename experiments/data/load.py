@@ -1,4 +1,4 @@
-"""From the section `data` of a configuration to a dataset: one entry for every source."""
+"""Load the dataset that the section `data` of a configuration describes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SourceConfig = (
     | DigitsConfig | Mnist1dConfig | TetrisConfig | VoxelsConfig | JetsConfig
 )  # fmt: skip
 SUBSETS = ("random", "farthest")
-"""Ways to draw training subsets (`data.subset`): a key of every source."""
+"""Methods of drawing training subsets (`data.subset`, a key of every source)."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ _SOURCES = {
 
 
 def parse(section: Mapping[str, Any]) -> SourceConfig:
-    """The checked settings of a data section; nothing is read or generated.
+    """Check a data section and return its settings; nothing is read or generated.
 
-    `section` holds `source`, that source's own keys, and `subset`. Raises `InputError` for an unknown source
-    or key, a missing key, a wrong type, a value out of range.
+    `section` holds `source`, that source's own keys, and `subset`. Raises `InputError` for an unknown source or key,
+    a missing key, a wrong type, or a value out of range.
     """
     rest = {key: value for key, value in section.items() if value != "???"}  # Hydra's mark of a key not given
     source = rest.pop("source", None)
@@ -82,7 +82,10 @@ def parse(section: Mapping[str, Any]) -> SourceConfig:
 
 
 def load_any(section: Mapping[str, Any]) -> AnyDataset:
-    """The dataset of a data section: read, downloaded, computed, or generated once and kept (see `parse`)."""
+    """Load the dataset of a data section: read, download or compute it, or generate it once and cache it.
+
+    Raises `InputError` as `parse` and the source do, and if a check of the frames refuses them.
+    """
     settings = parse(section)
     dataset = _SOURCES[section["source"]].make(settings)
     subset = section.get("subset", "random")
@@ -97,7 +100,7 @@ def load_any(section: Mapping[str, Any]) -> AnyDataset:
 
 
 def load(section: Mapping[str, Any]) -> Dataset:
-    """The same for whoever needs frames of atoms. Raises `InputError` where the section holds other examples."""
+    """Load a dataset of frames of atoms (see `load_any`). Raises `InputError` if its examples are no frames."""
     dataset = load_any(section)
     if not isinstance(dataset, Dataset):
         accepted = sources_of("molecules")
@@ -106,24 +109,24 @@ def load(section: Mapping[str, Any]) -> Dataset:
 
 
 def identity(section: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that decide the content, without those that do not (paths, worker processes, cache)."""
+    """Return the settings that decide the content, without paths, worker processes and cache; run ids use it."""
     chosen = {"source": section.get("source"), **identity_of(parse(section))}
-    if section.get("subset", "random") != "random":  # a key of later
+    if section.get("subset", "random") != "random":  # the key was added later: ids without it must not change
         chosen["subset"] = section["subset"]
     return chosen
 
 
 Section = tuple[tuple[str, Any], ...]
-"""A data section that can be a key of a cache."""
+"""A data section in a hashable form."""
 
 
 def key_of(section: Mapping[str, Any]) -> Section:
-    """The section as a key; `dict` of it is a section again, lists having become tuples."""
+    """Convert a section to its hashable form; `dict` converts it back, with tuples in place of lists."""
     return tuple(sorted((name, tuple(v) if isinstance(v, list) else v) for name, v in section.items()))
 
 
 def dataset_of(section: Mapping[str, Any]) -> AnyDataset:
-    """The dataset, loaded once a process."""
+    """Return the dataset of a section, loaded once a process."""
     return _dataset(key_of(section))
 
 

@@ -1,4 +1,4 @@
-"""Who is whose neighbour: frames of atoms → padded neighbourhoods with the slot of every opposite edge."""
+"""Neighbour lists: frames of atoms → padded neighbourhoods with the slot of every opposite edge."""
 
 from __future__ import annotations
 
@@ -48,10 +48,11 @@ class _Edges:
 
 
 def neighbours(frames: Frames, cutoff: float) -> Neighbours:
-    """All pairs of atoms closer than `cutoff` (Å), in both directions, with every periodic image.
+    """Find all pairs of atoms closer than `cutoff` (Å), in both directions, with every periodic image.
 
-    `frames.bonds`, where given, lists the pairs instead, whatever their distance (non-periodic frames only).
-    Raises `InputError` where two atoms of a frame lie on one point: their direction is undefined.
+    `frames.bonds`, if given, lists the pairs instead, whatever their distance (non-periodic frames only). Raises
+    `InputError` if two atoms of a frame lie on one point, since their direction is undefined; `ValueError` for a
+    cutoff that is not positive and for bonds of periodic frames.
     """
     if not (np.isfinite(cutoff) and cutoff > 0):
         raise ValueError(f"neighbours: cutoff must be a positive number of Å, got {cutoff!r}")
@@ -75,7 +76,7 @@ def _bonded(frames: Frames) -> _Edges:
 
 
 def _all_pairs(frames: Frames, cutoff: float) -> Iterator[_Edges]:
-    """Non-periodic frames by the matrix of all distances, in blocks of bounded memory."""
+    """Yield edges of non-periodic frames from the matrix of all distances, in blocks of bounded memory."""
     count, atoms = frames.numbers.shape
     block = max(1, _ALL_PAIRS_BYTES // max(1, atoms * atoms * 4 * 8))
     off_diagonal = ~np.eye(atoms, dtype=bool)
@@ -89,8 +90,8 @@ def _all_pairs(frames: Frames, cutoff: float) -> Iterator[_Edges]:
 
 
 def _cell_list(frames: Frames, cutoff: float) -> Iterator[_Edges]:
-    """Any frames, one at a time, by vesin's cell list."""
-    import vesin  # here, because vesin imports torch where it finds it, and this module is used without
+    """Yield edges of any frames, one frame at a time, by vesin's cell list."""
+    import vesin  # here, because vesin imports torch if it is installed, and this module must not
 
     search = vesin.NeighborList(cutoff=cutoff * (1 + 1e-9), full_list=True, n_threads=1)
     for f in range(len(frames)):
@@ -116,7 +117,7 @@ def _concatenate(parts: Iterator[_Edges]) -> _Edges:
 
 
 def _pad(frames: Frames, edges: _Edges, cutoff: float) -> Neighbours:
-    """Flat edges → padded slots, with the opposite of every edge found by sorting."""
+    """Arrange flat edges in padded slots, and find the opposite of every edge by sorting."""
     count, atoms = frames.numbers.shape
     # ours, not the search's: x_j − x_i + S·cell and its opposite round to exact negatives of each other
     ends = frames.positions[edges.frame, edges.sender] - frames.positions[edges.frame, edges.receiver]

@@ -1,4 +1,4 @@
-"""From one set of frames to a dataset: pool, holdout and test, apart in time where the frames are a trajectory."""
+"""Split one set of frames into pool, validation set (holdout) and test set, at random or along a trajectory."""
 
 from __future__ import annotations
 
@@ -14,80 +14,94 @@ from experiments.data.sampling.sampler import autocorrelation_time
 from experiments.data.splits import Split, random_split, trajectory_split
 
 COMPONENTS = 3
-"""Principal components of the geometry that are followed."""
-_FRAMES = 20_000  # of them at most: slow motions are resolved by far fewer
+"""Number of principal components of the geometry whose correlation time is measured."""
+_FRAMES = 20_000  # frames for that, at most: slow motions are resolved by far fewer
 
 
-class Wanted(Protocol):
-    """The settings that every source with one set of frames has."""
+class SplitSizes(Protocol):
+    """Sizes of the parts: settings of every source with one set of frames."""
 
     @property
     def pool(self) -> int | None:
-        """Frames to draw training subsets from; None: all that are left."""
+        """Number of frames to draw training subsets from; None: all that are left."""
         ...
 
     @property
     def holdout(self) -> int:
-        """Frames for the diagnosis of convergence."""
+        """Number of frames of the validation set."""
         ...
 
     @property
     def test(self) -> int:
-        """Test frames."""
+        """Number of test frames."""
         ...
 
     @property
     def disjoint_seeds(self) -> int:
-        """Seeds whose subsets do not overlap."""
+        """Number of seeds whose training subsets do not overlap."""
         ...
 
 
-def at_random(name: str, frames: Frames, wanted: Wanted, provenance: Mapping[str, Any], **more: Any) -> Dataset:
-    """A dataset whose parts are drawn at random, once and for all; `more` are further fields of it."""
-    split = random_split(len(frames), wanted.pool, wanted.holdout, wanted.test)
-    return of_split(name, "random", frames, split, wanted, provenance, **more)
+def random_dataset(name: str, frames: Frames, sizes: SplitSizes, provenance: Mapping[str, Any], **more: Any) -> Dataset:
+    """Build a dataset whose parts are drawn at random, the same in every run; `more` are further fields of it."""
+    split = random_split(len(frames), sizes.pool, sizes.holdout, sizes.test)
+    return dataset_of_split(name, "random", frames, split, sizes, provenance, **more)
 
 
-def along_trajectory(
-    name: str, frames: Frames, times: Floats, gap: float, wanted: Wanted, provenance: Mapping[str, Any]
+def trajectory_dataset(
+    name: str, frames: Frames, times: Floats, gap: float, sizes: SplitSizes, provenance: Mapping[str, Any]
 ) -> Dataset:
-    """A dataset whose parts are stretches of a trajectory, `gap` correlation times apart.
+    """Build a dataset whose parts are stretches of a trajectory, apart in time.
 
     Args:
-        times: of the frames in fs. [F]
+        name: of the dataset, in tables.
+        frames: of one molecule, not periodic.
+        times: of the frames, `[F]` in fs.
+        gap: shortest time between frames of two parts, in correlation times.
+        sizes: of the parts.
+        provenance: facts to record; `correlation_time_fs` and `gap_fs` are added.
+
+    Raises:
+        InputError: the trajectory is too short for such parts and such a gap.
     """
     tau = correlation_time(frames, times)
-    split = trajectory_split(times, gap * tau, wanted.pool, wanted.holdout, wanted.test)
-    found = {**provenance, "correlation_time_fs": tau, "gap_fs": gap * tau}
-    return of_split(name, "trajectory", frames, split, wanted, found)
+    split = trajectory_split(times, gap * tau, sizes.pool, sizes.holdout, sizes.test)
+    facts = {**provenance, "correlation_time_fs": tau, "gap_fs": gap * tau}
+    return dataset_of_split(name, "trajectory", frames, split, sizes, facts)
 
 
-def of_split(
-    name: str, test_set: str, frames: Frames, split: Split, wanted: Wanted, provenance: Mapping[str, Any], **more: Any
+def dataset_of_split(
+    name: str,
+    test_set: str,
+    frames: Frames,
+    split: Split,
+    sizes: SplitSizes,
+    provenance: Mapping[str, Any],
+    **more: Any,
 ) -> Dataset:
-    """The parts of `split` as a dataset."""
+    """Build a dataset of the parts that `split` gives; `more` are further fields of it."""
     return Dataset(
         name=name,
         pool=frames.take(split.pool),
         holdout=frames.take(split.holdout),
         test=frames.take(split.test),
         test_set=test_set,
-        disjoint_seeds=wanted.disjoint_seeds,
+        disjoint_seeds=sizes.disjoint_seeds,
         provenance=provenance,
         **more,
     )
 
 
 def correlation_time(frames: Frames, times: Floats) -> float:
-    """The integrated autocorrelation time of the slowest of energy and geometry, in the unit of `times`.
+    """Return the integrated autocorrelation time of the slowest of energy and geometry, in the unit of `times`.
 
-    Geometry are the leading principal components of the inverse interatomic distances (torsions move these most).
-    Frames may be unevenly spaced, as a random choice from a trajectory is: series are interpolated linearly onto a
-    regular grid of as many points.
+    The geometry is represented by the leading principal components of the inverse interatomic distances (torsions
+    move these most). Frames may be unevenly spaced, like a random choice from a trajectory: series are interpolated
+    linearly onto a regular grid of as many points.
 
     Args:
         frames: of one molecule, not periodic.
-        times: of the frames, in any order. [F]
+        times: of the frames, `[F]`, in any order.
     """
     order = np.argsort(times, kind="stable")
     slowest = _time_of(frames.energies[order], times[order])
@@ -102,7 +116,7 @@ def correlation_time(frames: Frames, times: Floats) -> float:
 
 
 def _time_of(series: Floats, times: Floats) -> float:
-    """Of one series at ascending `times`."""
+    """Return the integrated autocorrelation time of one series at ascending `times`, in their unit."""
     if len(times) < 3 or times[-1] <= times[0]:
         return 0.0
     grid = np.linspace(times[0], times[-1], len(times))

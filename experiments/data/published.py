@@ -1,4 +1,4 @@
-"""The published sets by name: what they are, which files they need, and how to bring these here."""
+"""The published datasets by name: a description, their files, and how to download these."""
 
 from __future__ import annotations
 
@@ -6,22 +6,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.data.download import RemoteFile, fetch, place
+from experiments.data.download import RemoteFile, fetch, location
 from experiments.data.sources import botnet, md17, qm9, rmd17, water
 
 
 @dataclass(frozen=True)
 class Published:
-    """`paths` are its files under the cache directory; `bring` downloads what is missing and returns them all."""
+    """A published dataset.
+
+    `what` describes it in one line; `paths` are its files, relative to the cache directory; `fetch_all` downloads the
+    missing ones and returns all.
+    """
 
     what: str
     paths: tuple[str, ...]
-    bring: Callable[[], list[Path]]
+    fetch_all: Callable[[], list[Path]]
 
     @property
-    def here(self) -> bool:
+    def cached(self) -> bool:
         """Whether all files are on this machine."""
-        return all(place(path).exists() for path in self.paths)
+        return all(location(path).exists() for path in self.paths)
 
 
 def _of_files(what: str, files: Sequence[RemoteFile]) -> Published:
@@ -31,15 +35,17 @@ def _of_files(what: str, files: Sequence[RemoteFile]) -> Published:
 def _rmd17(molecule: str) -> Published:
     paths = (f"rmd17/npz_data/rmd17_{molecule}.npz", *rmd17.SPLITS.values())
 
-    def bring() -> list[Path]:
+    def fetch_all() -> list[Path]:
         path, splits = rmd17.fetch_rmd17(molecule)
         return [path, *splits.values()]
 
-    return Published("revised MD17, PBE/def2-SVP, 100,000 frames, five index splits (1.1 GB for all ten)", paths, bring)
+    return Published(
+        "revised MD17, PBE/def2-SVP, 100,000 frames, five index splits (1.1 GB for all ten)", paths, fetch_all
+    )
 
 
 def published() -> dict[str, Published]:
-    """Every published set; the name is the one of `data=`."""
+    """Return every published dataset by the name that `data=` takes."""
     sets = {f"rmd17_{molecule}": _rmd17(molecule) for molecule in md17.FORMULAS}
     for molecule in md17.FORMULAS:
         sets[f"md17_{molecule}"] = _of_files("MD17, original labels, one trajectory", [md17.file_of(molecule)])

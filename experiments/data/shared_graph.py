@@ -1,7 +1,7 @@
-"""Neighbourhoods computed once per set of frames and cutoff, and read by all runs of a sweep from one memory map.
+"""Neighbour lists computed once for each set of frames and cutoff, and read by all runs of a sweep from a memory map.
 
-Small sets are computed by each process: that is faster than reading. The numbers are those of
-`experiments.data.neighbours.neighbours`, bit for bit, whichever way they come.
+For small sets each process computes its own: that is faster than reading. Either way the numbers are those of
+`experiments.data.neighbours.neighbours`, bit for bit.
 """
 
 from __future__ import annotations
@@ -22,47 +22,47 @@ from experiments.data.neighbours import Neighbours, neighbours
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1  # raise it whenever the same frames give other neighbours: old ones are then not taken for new
+VERSION = 1  # raise it whenever the same frames give other neighbours: old maps are then not read
 SMALL = 2_000_000
-"""Pairs of atoms that are computed afresh each time (about a second)."""
+"""Number of pairs of atoms up to which each process computes its own list (about a second)."""
 _BLOCK = 2_000_000  # pairs at a time: bounds the memory of the search
 _TYPES = {"index": np.int32, "vectors": np.float64, "mask": np.bool_, "reverse": np.int32}
 
 
 def shared_neighbours(frames: Frames, cutoff: float) -> Neighbours:
-    """The neighbours of `experiments.data.neighbours.neighbours`; of many frames as read-only memory maps.
+    """Return the neighbours of frames as `experiments.data.neighbours.neighbours` does, sharing large lists.
 
-    There `index` and `reverse` are 32 bits wide. Maps lie under `neighbours` in the cache directory; where that
-    cannot be written to, each process computes its own.
+    Large lists are read-only memory maps with 32-bit `index` and `reverse`, under `neighbours` in the cache directory.
+    If that cannot be written to, each process computes its own.
     """
     if frames.bonds is not None or _pairs(frames) <= SMALL:
         return neighbours(frames, cutoff)
     directory = cache_root() / "neighbours" / f"{frames.sha256()[:16]}-{cutoff!r}-v{VERSION}"
-    found = _opened(directory)
-    if found is not None:
-        return found
+    opened = _opened(directory)
+    if opened is not None:
+        return opened
     try:
         files.writable(directory.parent, "EQUILAW_DATA")
     except InputError as error:
         logger.warning("neighbours are not shared: %s", error)
         return neighbours(frames, cutoff)
     with exclusive(directory.with_name(f".{directory.name}.lock")):
-        found = _opened(directory)
-        if found is None:
+        opened = _opened(directory)
+        if opened is None:
             _write(directory, frames, cutoff)
-            found = _opened(directory)
-    assert found is not None
-    return found
+            opened = _opened(directory)
+    assert opened is not None
+    return opened
 
 
 def _pairs(frames: Frames) -> int:
-    """About how many pairs of atoms a search looks at."""
+    """Estimate the number of pairs of atoms that a search visits."""
     count, atoms = frames.numbers.shape
     return int(count * atoms * min(atoms, 100))
 
 
 def _opened(directory: Path) -> Neighbours | None:
-    """The maps, or None where they are not there or not whole."""
+    """Return the memory maps, or None if they are missing or incomplete."""
     try:
         maps = {name: np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _TYPES}
     except (OSError, ValueError):
@@ -81,9 +81,12 @@ def _blocks(frames: Frames, cutoff: float) -> Iterator[tuple[slice, Neighbours]]
 
 
 def _write(directory: Path, frames: Frames, cutoff: float) -> None:
-    """Search twice, first for the number of slots: it is not known beforehand, and memory is what runs out."""
+    """Compute the neighbours block by block and write the memory maps.
+
+    Each block is searched twice, first for the number of slots, so that memory holds one block at a time.
+    """
     count, atoms = frames.numbers.shape
-    slots = max(int(found.mask.sum(2).max(initial=1)) for _, found in _blocks(frames, cutoff))
+    slots = max(int(block.mask.sum(2).max(initial=1)) for _, block in _blocks(frames, cutoff))
     temporary = files.temporary_for(directory)
     temporary.mkdir()
     try:
@@ -93,21 +96,21 @@ def _write(directory: Path, frames: Frames, cutoff: float) -> None:
             for name, kind in _TYPES.items()
         }
         own = np.arange(atoms * slots).reshape(atoms, slots)
-        for part, found in _blocks(frames, cutoff):
-            had = found.mask.shape[2]
+        for part, block in _blocks(frames, cutoff):
+            had = block.mask.shape[2]
             maps["index"][part] = np.arange(atoms)[:, None]
             maps["vectors"][part] = (cutoff, 0.0, 0.0)
             maps["mask"][part] = False
             maps["reverse"][part] = own
-            maps["index"][part, :, :had] = found.index
-            maps["vectors"][part, :, :had] = found.vectors
-            maps["mask"][part, :, :had] = found.mask
+            maps["index"][part, :, :had] = block.index
+            maps["vectors"][part, :, :had] = block.vectors
+            maps["mask"][part, :, :had] = block.mask
             # slot n·had + k of the block is slot n·slots + k of all
-            moved = found.reverse // had * slots + found.reverse % had
-            maps["reverse"][part, :, :had] = np.where(found.mask, moved, own[:, :had])
-        for one in maps.values():
-            one.flush()
-        if directory.exists():  # not whole, or it would have been opened
+            moved = block.reverse // had * slots + block.reverse % had
+            maps["reverse"][part, :, :had] = np.where(block.mask, moved, own[:, :had])
+        for array in maps.values():
+            array.flush()
+        if directory.exists():  # incomplete, or it would have been opened
             shutil.rmtree(directory)
         temporary.rename(directory)
     finally:

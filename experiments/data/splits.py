@@ -1,7 +1,7 @@
-"""Which frames train and which test.
+"""Splits into pool, validation set and test set, and training subsets of the pool.
 
-A dataset sets test frames aside once (`random_split`, `trajectory_split`), the same for every run. Of the
-pool that is left a run takes its subset: nested in P within a seed, disjoint across seeds while the pool allows.
+A dataset is split once (`random_split`, `trajectory_split`), the same for every run. Of its pool each run trains on a
+subset: nested in P within a seed, and disjoint across seeds while the pool is large enough.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _WINDOWS = 10
 
 
 def training_subset(dataset: AnyDataset, P: int, subset_seed: int) -> Ints:
-    """Indices `[P]` into the pool of `dataset`, in the way of choosing that it names (`data.subset`).
+    """Return indices `[P]` into the pool of `dataset`, drawn by its method (`data.subset`).
 
-    Raises `InputError` where P exceeds the pool, and where the frames cannot be chosen in that way.
+    Raises `InputError` if P exceeds the pool, and if the method does not apply to such frames.
     """
     pool = len(dataset.pool)
     if dataset.subset == "random":
@@ -36,14 +36,14 @@ def training_subset(dataset: AnyDataset, P: int, subset_seed: int) -> Ints:
 
 
 def subset(pool_size: int, P: int, subset_seed: int, disjoint_seeds: int) -> Ints:
-    """Indices `[P]` of the training frames in a pool of `pool_size`; a function of the arguments alone.
+    """Return indices `[P]` of the training frames in a pool of `pool_size`; a function of the arguments alone.
 
     Nested: the subset of a smaller P is the beginning of that of a larger one. Seeds 0 … disjoint_seeds − 1 share
     one permutation, of which each takes its own block of ⌊pool_size / disjoint_seeds⌋ first and then the blocks
     after it, cyclically: they are disjoint while P fits a block. Every further group of `disjoint_seeds` seeds
     does the same with another permutation: disjoint within the group, independent of the other groups.
 
-    Raises `InputError` where P exceeds the pool.
+    Raises `InputError` if P exceeds the pool, or for a negative seed.
     """
     _check(pool_size, P, subset_seed, disjoint_seeds)
     group, member = divmod(subset_seed, disjoint_seeds)
@@ -53,22 +53,22 @@ def subset(pool_size: int, P: int, subset_seed: int, disjoint_seeds: int) -> Int
 
 
 def subsets_disjoint(pool_size: int, P: int, subset_seed: int, disjoint_seeds: int) -> bool:
-    """Whether this subset shares no frame with those of the other seeds 0 … disjoint_seeds − 1 at the same P."""
+    """Return whether this subset shares no frame with those of the other seeds 0 … disjoint_seeds − 1 at this P."""
     _check(pool_size, P, subset_seed, disjoint_seeds)
     return subset_seed < disjoint_seeds and pool_size // disjoint_seeds >= P
 
 
 def _check(pool_size: int, P: int, subset_seed: int, disjoint_seeds: int) -> None:
     if not 1 <= P <= pool_size:
-        raise InputError(f"P={P}: the pool holds {pool_size} frames; P must be an integer from 1 to {pool_size}")
+        raise InputError(f"P={P}: the pool holds {pool_size} frames; accepted: an integer from 1 to {pool_size}")
     if subset_seed < 0:
-        raise InputError(f"data.subset_seed={subset_seed}: must be an integer ≥ 0")
+        raise InputError(f"data.subset_seed={subset_seed}: accepted: an integer ≥ 0")
     if disjoint_seeds < 1:
-        raise InputError(f"data.disjoint_seeds={disjoint_seeds}: must be an integer ≥ 1")
+        raise InputError(f"data.disjoint_seeds={disjoint_seeds}: accepted: an integer ≥ 1")
 
 
-class _Reusable:
-    """A dataset by identity, so that an order found once serves all P of a process."""
+class _DatasetKey:
+    """A dataset hashed by identity, so that `lru_cache` computes an order once for all P of a process."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
@@ -77,22 +77,22 @@ class _Reusable:
         return id(self.dataset)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Reusable) and other.dataset is self.dataset
+        return isinstance(other, _DatasetKey) and other.dataset is self.dataset
 
 
 def _farthest(dataset: Dataset, subset_seed: int, P: int) -> Ints:
     count = 1 << (P - 1).bit_length()  # the next power of two, so that a grid of P costs little more than its last
-    return _farthest_order(_Reusable(dataset), subset_seed, min(count, len(dataset.pool)))[:P]
+    return _farthest_order(_DatasetKey(dataset), subset_seed, min(count, len(dataset.pool)))[:P]
 
 
 @functools.lru_cache(maxsize=16)
-def _farthest_order(reusable: _Reusable, subset_seed: int, count: int) -> Ints:
-    """The first `count` frames in farthest-point order: the seed's own block first, then what is left of the pool.
+def _farthest_order(key: _DatasetKey, subset_seed: int, count: int) -> Ints:
+    """Return the first `count` frames in farthest-point order, `[count]`.
 
-    Of its block the seed takes the first frame of its random permutation, then always the frame whose distance to
-    those taken is largest; and goes on in the same way, with all that it has taken, over the rest of the pool.
+    The seed starts with the first frame of its random permutation, then always takes the frame farthest from those
+    taken: of its own block until that is used up, then of the rest of the pool.
     """
-    dataset = reusable.dataset
+    dataset = key.dataset
     frames = dataset.pool
     real = frames.numbers[0] > 0
     if not comparable(frames, frames.numbers[0]):
@@ -104,15 +104,16 @@ def _farthest_order(reusable: _Reusable, subset_seed: int, count: int) -> Ints:
 
 
 def farthest_points(points: Floats, candidates: Ints, block: int, count: int) -> Ints:
-    """Greedy farthest-point order (Gonzalez 1985) over `candidates`, the first `block` of them before all others.
+    """Order points greedily, each next one farthest from those taken (Gonzalez 1985).
 
     Args:
-        points: coordinates. [F, D]
-        candidates: indices into `points`; the first of them is taken first. [C]
-        count: how many to take.
+        points: coordinates `[F, D]`.
+        candidates: indices `[C]` into `points`; the first of them is taken first.
+        block: number of leading candidates that are taken before all others.
+        count: number of points to take.
 
     Returns:
-        Indices into `points`, nested in `count`. [count]
+        Indices `[count]` into `points`, nested in `count`.
     """
     taken = np.empty(count, dtype=np.int64)
     norms = (points**2).sum(axis=1)
@@ -138,7 +139,10 @@ class Split:
 
 
 def random_split(frames: int, pool: int | None, holdout: int, test: int) -> Split:
-    """Test frames and holdout drawn at random, once and for all; the pool is `pool` others (None: all others)."""
+    """Draw test frames, holdout and `pool` other frames (None: all others) at random, the same in every run.
+
+    Raises `InputError` if there are too few frames.
+    """
     _check_sizes(frames, pool, holdout, test)
     order = np.random.default_rng([_SPLIT_STREAM, frames]).permutation(frames)
     rest = order[test + holdout :]
@@ -146,17 +150,19 @@ def random_split(frames: int, pool: int | None, holdout: int, test: int) -> Spli
 
 
 def trajectory_split(times: Floats, gap: float, pool: int | None, holdout: int, test: int) -> Split:
-    """Test frames and holdout from contiguous stretches of a trajectory, no frame of the pool within `gap` of them.
+    """Take test frames and holdout from contiguous stretches of a trajectory, and the pool from the rest.
 
-    The trajectory is cut into ten equal windows of time, fewer where these were not twenty gaps long. The last tenth of
+    The trajectory is cut into ten equal windows of time, or fewer so that each is twenty gaps long. The last tenth of
     each is for test frames, and a twentieth, one gap before it, for the holdout, both spread evenly over their
-    stretches; what lies closer than `gap` to a stretch is left out. So test frames come from all over the
-    trajectory, and none has a neighbour in time in another part.
+    stretches; frames closer than `gap` to a stretch are left out. So test frames come from all over the trajectory,
+    and none has a neighbour in time in another part.
 
     Args:
-        times: of the frames, in any order and unit. [F]
-        gap: smallest distance in time between frames of two parts.
+        times: of the frames, `[F]`, in any order and unit.
+        gap: shortest time between frames of two parts, in the unit of `times`.
         pool: number of frames of the pool, drawn at random from those that are left (None: all of them).
+        holdout: number of frames of the holdout.
+        test: number of test frames.
 
     Raises:
         InputError: the trajectory is too short for so many frames and such a gap.
@@ -168,12 +174,12 @@ def trajectory_split(times: Floats, gap: float, pool: int | None, holdout: int, 
     duration = float(t[-1] - t[0])
     windows = _WINDOWS if gap == 0 else int(np.clip(duration / (20 * gap), 1, _WINDOWS))
     length = duration / windows
-    place = np.minimum((t - t[0]) // length, windows - 1) if length > 0 else np.zeros(count)
-    left = length - (t - t[0] - place * length)  # to the end of the window
+    window = np.minimum((t - t[0]) // length, windows - 1) if length > 0 else np.zeros(count)
+    left = length - (t - t[0] - window * length)  # to the end of the window
     of_test = left <= 0.1 * length
     of_holdout = (left >= 0.1 * length + gap) & (left <= 0.15 * length + gap)
     # the beginning of a window must stay away from the test stretch before it, and the pool from the holdout after it
-    since = np.where(place > 0, length - left, np.inf)
+    since = np.where(window > 0, length - left, np.inf)
     of_pool = (left >= 0.15 * length + 2 * gap) & (since >= gap)
     chosen_test = _spread(np.flatnonzero(of_test), test, "test", gap)
     chosen_holdout = _spread(np.flatnonzero(of_holdout), holdout, "holdout", gap)
@@ -188,7 +194,7 @@ def trajectory_split(times: Floats, gap: float, pool: int | None, holdout: int, 
 
 
 def _spread(candidates: Ints, count: int, name: str, gap: float) -> Ints:
-    """`count` of the candidates, evenly spaced."""
+    """Choose `count` of the candidates, evenly spaced. Raises `InputError` if there are fewer."""
     if len(candidates) < count:
         raise InputError(
             f"data.{name}={count}: the stretches set aside for it hold {len(candidates)} frames (data.gap: {gap:g})"
@@ -199,5 +205,5 @@ def _spread(candidates: Ints, count: int, name: str, gap: float) -> Ints:
 def _check_sizes(frames: int, pool: int | None, holdout: int, test: int) -> None:
     if holdout + test + (pool or 1) > frames:
         raise InputError(
-            f"data.pool={pool} data.holdout={holdout} data.test={test}: more than the {frames} frames that are there"
+            f"data.pool={pool} data.holdout={holdout} data.test={test}: accepted: at most {frames} frames in total"
         )

@@ -18,7 +18,7 @@ from torch import Tensor
 from experiments.core.arrays import Floats, Ints
 from experiments.data.baseline import fit_baseline
 from experiments.data.dataset import Frames
-from experiments.data.distances import Aligned, align, descriptor
+from experiments.data.distances import AlignedSearch, align, descriptor
 from experiments.models.architectures import NearestConfig
 from experiments.regression.closed_form import Geometry, Isolated, Solution, check_labels, one_molecule
 from experiments.tasks.predictions import Predictions
@@ -95,7 +95,7 @@ def by_descriptor(positions: Floats, known: Floats, numbers: Ints) -> Ints:
 def by_alignment(positions: Floats, known: Floats, numbers: Ints) -> Ints:
     """Return the same numbers as `by_descriptor`, by aligned RMSD."""
     far, near = (1 / descriptor(x, numbers) for x in (known, positions))
-    return Aligned(positions, known, near, far, numbers).nearest(len(known), most=1)[1][:, 0]
+    return AlignedSearch(positions, known, near, far, numbers).nearest(len(known), most=1)[1][:, 0]
 
 
 SEARCHES = {"descriptor": by_descriptor, "aligned_rmsd": by_alignment}

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from experiments.core.arrays import Floats, Ints
 from experiments.data.examples import Examples, ExampleSet
-from experiments.data.turning import turned_copies
+from experiments.data.image_transforms import rotated_copies
 from experiments.tasks.metrics import MetricValue
 from experiments.tasks.task import Evaluator, Tensors
 
@@ -125,7 +125,7 @@ class ExampleTask:
         self.device = device
         self.copies = copies
         self.traced: dict[Any, Any] = {}
-        self.pool = self._on_device(turned_copies(dataset.pool.inputs, copies))
+        self.pool = self._on_device(rotated_copies(dataset.pool.inputs, copies))
         self.validation, self.test = self._on_device(dataset.holdout.inputs), self._on_device(dataset.test.inputs)
 
     def _on_device(self, inputs: np.ndarray[Any, Any]) -> Tensor:

@@ -1,4 +1,4 @@
-"""The benchmark runs and reports what `make bench` needs; how fast is for the bench, not for a test."""
+"""The bootstrap's benchmark runs and reports the keys that `make bench` needs (no speed is asserted)."""
 
 from __future__ import annotations
 

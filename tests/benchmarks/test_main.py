@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: what was measured is kept, whatever happens to the next row."""
+"""`python -m benchmarks`: measured rows stay in the file, whatever happens to the next one."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from benchmarks import steps
 
 
 def test_an_interrupted_benchmark_keeps_its_rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def measured(case: str, *_: Any) -> list[dict[str, Any]]:
+    def measure(case: str, *_: Any) -> list[dict[str, Any]]:
         if case == "second":
             raise KeyboardInterrupt
         return [{"name": case}]
 
     monkeypatch.setattr(steps, "cases", lambda *_: [("first", ()), ("second", ())])
-    monkeypatch.setattr(steps, "measured", measured)
+    monkeypatch.setattr(steps, "measure", measure)
     also, out = tmp_path / "also.json", tmp_path / "deep" / "bench.json"
     also.write_text('[{"name": "another program\'s"}]')
     monkeypatch.setattr(sys, "argv", ["bench", "--out", str(out), "--kinds", "step", "--also", str(also)])

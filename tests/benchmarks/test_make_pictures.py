@@ -1,4 +1,4 @@
-"""The pictures of the documentation: what they claim is true, and all of them are drawn."""
+"""The pictures of the documentation: their statements hold, and all of them are drawn."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_product_is_block_diagonal_in_the_other_basis(pictures: ModuleType) 
 
 def test_the_polynomial_of_the_rotated_molecule_is_the_rotated_polynomial(pictures: ModuleType) -> None:
     rotated = pictures.polynomial_of(pictures.MOLECULE @ pictures.rotation().T)
-    assert torch.allclose(rotated, pictures.turned(pictures.polynomial_of(pictures.MOLECULE)), atol=ROUND_OFF)
+    assert torch.allclose(rotated, pictures.rotate(pictures.polynomial_of(pictures.MOLECULE)), atol=ROUND_OFF)
     assert not torch.allclose(rotated, pictures.polynomial_of(pictures.MOLECULE), atol=0.1)
 
 

@@ -30,7 +30,7 @@ def test_a_package_that_is_absent_has_one_line(
 ) -> None:
     monkeypatch.setattr(steps, "peer_python", lambda package: None)
     ((settings, modes),) = steps.cases(["mace"], [0], 16, LAYERS, "cpu")
-    assert steps.measured(settings, modes, 1.0) == []
+    assert steps.measure(settings, modes, 1.0) == []
     assert capsys.readouterr().out == "mace: not compared with its package, which `make peers` installs\n"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.time_to_error import first_below, prepared, watched
+from benchmarks.time_to_error import first_below, prepare_files, watch
 from experiments.core.errors import InputError
 from experiments.data.sources.extxyz import read_frames, write_frames
 from tests.experiments.finished import molecules
@@ -23,19 +23,19 @@ def test_the_first_point_below_a_level(level: float, seconds: float | None) -> N
 def test_files_are_timed_as_they_appear(tmp_path: Path) -> None:
     make = "time.sleep(0.5); pathlib.Path('{}.pt').touch()"
     work = "\n".join(["import time, pathlib", make.format("a"), make.format("b"), "time.sleep(1)"])
-    seen = watched([sys.executable, "-c", work], tmp_path, lambda: sorted(tmp_path.glob("*.pt")))
+    seen = watch([sys.executable, "-c", work], tmp_path, lambda: sorted(tmp_path.glob("*.pt")))
     assert list(seen) == ["a.pt", "b.pt"]
     assert seen["a.pt"][0] >= 0.5  # sleeping takes no less, however busy the machine is
     assert seen["b.pt"][0] >= 1.0
     assert 0 <= seen["b.pt"][1] < seen["b.pt"][0]
     with pytest.raises(InputError, match="exit code 3: no frames"):
-        watched([sys.executable, "-c", "print('no frames'); raise SystemExit(3)"], tmp_path, list)
+        watch([sys.executable, "-c", "print('no frames'); raise SystemExit(3)"], tmp_path, list)
 
 
 def test_both_sides_get_the_same_frames(tmp_path: Path) -> None:
     for name, seed in (("train", 0), ("test", 1)):
         write_frames(tmp_path / f"{name}.xyz", molecules(20, seed=seed))
-    dataset, names = prepared(tmp_path / "train.xyz", tmp_path / "test.xyz", 10, 0, 7, tmp_path / "work")
+    dataset, names = prepare_files(tmp_path / "train.xyz", tmp_path / "test.xyz", 10, 0, 7, tmp_path / "work")
     chosen, tested = (read_frames(names[name], "energy", "forces", option="") for name in ("train", "test"))
     assert len(chosen) == 10
     assert len(tested) == 7

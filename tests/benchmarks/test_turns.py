@@ -1,4 +1,4 @@
-"""Processes that take steps in turns, and what is said of them; how fast ours are is for the bench, not for a test."""
+"""Processes that take steps in turns, and the summary of their times (no speed is asserted)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import turns
-from benchmarks.turns import Both, Turn, Worker, compared, in_turns, own_python, peer_python
+from benchmarks.turns import Turn, Worker, WorkerPair, own_python, peer_python, summarise, time_in_turns
 from experiments.core.errors import InputError
 
 FAKE = "tests.benchmarks.fake"
@@ -21,7 +21,7 @@ def test_two_processes_in_turns() -> None:
     ):
         assert ours.facts["parameters"] == 7
         assert ours.facts["compile_s"] > 0.001
-        pairs = in_turns(ours, peer, seconds=0.0, turn=0.02)
+        pairs = time_in_turns(ours, peer, seconds=0.0, turn=0.02)
     assert len(pairs) == 5
     for own, other in pairs:
         assert own.wall >= 0.001  # sleeping takes no less, however busy the machine is
@@ -33,13 +33,13 @@ def test_two_processes_in_turns() -> None:
 def test_two_at_once_share_a_step() -> None:
     settings = {"threads": 1, "seconds": 0.05}
     with Worker(own_python(), FAKE, settings) as first, Worker(own_python(), FAKE, settings) as second:
-        turn = Both(first, second).run(4)
+        turn = WorkerPair(first, second).run(4)
     assert turn.wall >= 0.025  # both sleep at the same time
 
 
 def test_the_ratio_is_the_median_of_the_turns() -> None:
     pairs = [(Turn(1.0, 0.5), Turn(ratio, 1.0)) for ratio in (1.0, 2.0, 3.0, 4.0, 50.0)]
-    found = compared(pairs)
+    found = summarise(pairs)
     assert found["ratio"] == 3.0
     assert (found["ratio_low"], found["ratio_high"]) == (2.0, 4.0)
     assert found["ratio_cpu"] == 2.0

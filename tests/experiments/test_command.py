@@ -23,7 +23,7 @@ def command(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 BAD: list[tuple[list[str], str]] = [
-    (["P=61"], "P=61: the pool holds 60 frames; P must be an integer from 1 to 60"),
+    (["P=61"], "P=61: the pool holds 60 frames; accepted: an integer from 1 to 60"),
     (["P=many"], "P='many': accepted: an integer ≥ 1"),
     (["-m", "L=0,9", "nu=2,x"], "L=9: accepted: an integer from 0 to 3"),
     (["model=nequip2"], "model=nequip2: no such choice; accepted: "),

@@ -1,1 +1,1 @@
-"""Frames that are generated: molecules, Langevin and nested Monte Carlo sampling with xTB."""
+"""Generation of frames: molecules, and their Langevin and nested Monte Carlo sampling with xTB."""

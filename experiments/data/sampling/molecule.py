@@ -1,4 +1,4 @@
-"""One molecule: from a name or a file to atoms, its bonds, and the bonds it turns about."""
+"""One molecule: its atoms from a name or a file, its bonds, and its rotatable bonds."""
 
 from __future__ import annotations
 
@@ -47,18 +47,21 @@ _BOX_STREAM = 20221118  # keeps the orientations in a box apart from every other
 BONDED = 1.3
 """Two atoms are bonded below this multiple of the sum of their covalent radii (as xyz viewers do)."""
 BONDED_ON_AVERAGE = 1.25
-"""The same of mean distances over frames. It is less because a hydrogen that changes sides between two oxygens comes
-near 1.3 on average (1.26 Å) where it spends more time at one, and a permutation must not rest on that. No pair of a
-molecule in ASE's collection or in ours lies between the two values at rest, and results were made with both."""
-_TORN = 1.7  # beyond this multiple nothing holds them together
-_DOUBLE = 0.9  # below this multiple a bond is at least double and nothing turns about it
+"""The same for mean distances over frames. It is smaller because a hydrogen that hops between two oxygens averages
+near 1.3 (1.26 Å) if it spends more time at one, and permutations must not depend on that. No pair of atoms of a
+molecule in ASE's collection or in ours lies between the two values at rest; results exist for both."""
+_TORN = 1.7  # beyond this multiple two atoms have come apart
+_DOUBLE = 0.9  # below this multiple a bond is at least double and does not rotate
 _LINEAR = np.cos(np.deg2rad(170))  # cosine of the bond angle beyond which a dihedral is undefined
 
 
 @dataclass(frozen=True)
 class Molecule:
-    """`numbers` `[N]`, `positions` `[N, 3]` in Å, total `charge` in e, `unpaired` electrons; or a box of
-    molecules, periodic, with lattice vectors `cell` `[3, 3]` in Å."""
+    """A molecule, or a periodic box of molecules.
+
+    Atomic `numbers` `[N]`, `positions` `[N, 3]` in Å, total `charge` in e, number of `unpaired` electrons; lattice
+    vectors `cell` `[3, 3]` in Å for a box.
+    """
 
     numbers: Ints
     positions: Floats
@@ -69,16 +72,16 @@ class Molecule:
 
 @dataclass(frozen=True)
 class Torsion:
-    """A bond that turns: its dihedral's four atoms (a, b, c, d) about the bond b–c, and the atoms on c's side."""
+    """A rotatable bond b–c: the four atoms (a, b, c, d) of its `dihedral`, and the `moving` atoms on c's side."""
 
     dihedral: tuple[int, int, int, int]
     moving: tuple[int, ...]
 
 
 def find_molecule(name: str, charge: int = 0) -> Molecule:
-    """A molecule by common name, by its name in ASE's collection, or from an .xyz file (first frame).
+    """Find a molecule by common name, by its name in ASE's collection, or in an .xyz file (first frame).
 
-    Raises `InputError` for an unknown name or an unusable file.
+    `charge` in e. Raises `InputError` for an unknown name, an unusable file, or a charge that leaves no electron.
     """
     if name.endswith(".xyz"):
         atoms = _from_file(name)
@@ -105,9 +108,9 @@ def find_molecule(name: str, charge: int = 0) -> Molecule:
 
 
 def liquid(molecule: Molecule, copies: int, density: float, seed: int) -> Molecule:
-    """A cubic periodic box of `copies` of a molecule at `density` (g/cm³): on a lattice, turned at random.
+    """Build a cubic periodic box of `copies` of a molecule at `density` (g/cm³), on a lattice, randomly oriented.
 
-    The lattice melts while the walkers warm up; each molecule stays whole, none is cut by a wall.
+    The lattice melts while the walkers warm up. No molecule is split across the boundary.
     """
     mass = float(atomic_masses[molecule.numbers].sum())
     side = (copies * mass / (density * 1e-24 * units.kg * 1e-3)) ** (1 / 3)  # Å; 1 g/cm³ is 10^−24 g/Å³
@@ -115,9 +118,9 @@ def liquid(molecule: Molecule, copies: int, density: float, seed: int) -> Molecu
     sites = np.stack(np.unravel_index(np.arange(per_edge**3), (per_edge,) * 3), axis=1) * side / per_edge
     rng = np.random.default_rng([_BOX_STREAM, seed])
     chosen = sites[np.sort(rng.permutation(len(sites))[:copies])]
-    turns = Rotation.random(copies, rng=rng).as_matrix()
+    rotations = Rotation.random(copies, rng=rng).as_matrix()
     centred = molecule.positions - molecule.positions.mean(axis=0)
-    positions = (centred @ turns.transpose(0, 2, 1) + chosen[:, None]).reshape(-1, 3)
+    positions = (centred @ rotations.transpose(0, 2, 1) + chosen[:, None]).reshape(-1, 3)
     return Molecule(
         np.tile(molecule.numbers, copies),
         positions,
@@ -136,20 +139,23 @@ def _from_file(name: str) -> ase.Atoms:
         reason = " ".join(str(error).split())
         raise InputError(f"data.molecule={name}: not an .xyz file ({type(error).__name__}: {reason})") from None
     if len(atoms) == 0 or (atoms.numbers < 1).any() or not np.isfinite(atoms.positions).all():
-        raise InputError(f"data.molecule={name}: needs at least one atom, known elements and finite positions")
+        raise InputError(
+            f"data.molecule={name}: accepted: a file with at least one atom, known elements and finite positions"
+        )
     return atoms
 
 
 def free_atom_spin(number: int) -> int:
-    """Unpaired electrons of the free atom in its ground state."""
+    """Return the number of unpaired electrons of the free atom in its ground state."""
     return round(float(ground_state_magnetic_moments[number]))
 
 
 def bonds(numbers: Ints, positions: Floats, below: float = BONDED) -> NDArray[np.bool_]:
-    """Symmetric matrix `[N, N]` of bonded pairs, by covalent radii (Cordero et al. 2008).
+    """Return the symmetric matrix `[N, N]` of bonded pairs, by covalent radii (Cordero et al. 2008).
 
     Args:
-        positions: in Å, `[N, 3]`, or of frames `[F, N, 3]`, of which mean distances count.
+        numbers: atomic numbers `[N]`.
+        positions: `[N, 3]` in Å, or `[F, N, 3]` of frames, whose mean distances are taken.
         below: largest distance, in units of the sum of the covalent radii.
     """
     ratio = _length_ratio(numbers, positions)
@@ -157,19 +163,19 @@ def bonds(numbers: Ints, positions: Floats, below: float = BONDED) -> NDArray[np
 
 
 def in_one_piece(numbers: Ints, positions: Floats) -> bool:
-    """Whether no atom or group has left: a proton that moved from one oxygen to the other has not.
+    """Return whether no atom or group has left the molecule; a proton may move from one atom to another.
 
-    Atoms hold together up to 1.7 times the sum of their covalent radii, beyond what heat does to a bond.
+    Atoms count as connected up to 1.7 times the sum of their covalent radii, beyond thermal stretching of a bond.
     """
     near = _length_ratio(numbers, positions) < _TORN
     return int(connected_components(near, directed=False)[0]) == 1
 
 
 def torsions(numbers: Ints, positions: Floats) -> tuple[Torsion, ...]:
-    """The bonds to turn about: single by length, not in a ring, with further neighbours on both sides."""
+    """Find the rotatable bonds: single by length, not in a ring, with further neighbours on both sides."""
     bonded = bonds(numbers, positions)
     ratio = _length_ratio(numbers, positions)
-    found = []
+    rotatable = []
     for b, c in np.argwhere(np.triu(bonded)).tolist():
         side = _side(bonded, b, c)
         if side is None or ratio[b, c] < _DOUBLE:
@@ -177,8 +183,8 @@ def torsions(numbers: Ints, positions: Floats) -> tuple[Torsion, ...]:
         before = [a for a in np.flatnonzero(bonded[b]).tolist() if a != c and not _straight(positions, a, b, c)]
         after = [d for d in np.flatnonzero(bonded[c]).tolist() if d != b and not _straight(positions, b, c, d)]
         if before and after:
-            found.append(Torsion((before[0], b, c, after[0]), side))
-    return tuple(found)
+            rotatable.append(Torsion((before[0], b, c, after[0]), side))
+    return tuple(rotatable)
 
 
 def _length_ratio(numbers: Ints, positions: Floats) -> Floats:
@@ -190,7 +196,7 @@ def _length_ratio(numbers: Ints, positions: Floats) -> Floats:
 
 
 def _side(bonded: NDArray[np.bool_], b: int, c: int) -> tuple[int, ...] | None:
-    """Atoms connected to `c` without the bond b–c; None where `b` is among them (a ring)."""
+    """Return the atoms connected to `c` without the bond b–c; None if `b` is among them (a ring)."""
     seen, todo = {c}, [c]
     while todo:
         here = todo.pop()

@@ -1,11 +1,11 @@
 """Boltzmann sampling of one molecule by nested Monte Carlo: a surrogate proposes, the potential decides.
 
 A proposal is a chain of moves that leave exp(−U_s/kT) of the surrogate U_s invariant: Hamiltonian trajectories
-(Duane et al., Phys. Lett. B 195, 216, 1987) and turns about bonds, in random order. Each move is reversible, so the
+(Duane et al., Phys. Lett. B 195, 216, 1987) and rotations about bonds, in random order. Each move is reversible, so the
 chain of them is, and accepting its end with probability min(1, exp(−[Δ(U − U_s)]/kT)) leaves exp(−U/kT) invariant,
-whatever the surrogate (Iftimie et al., J. Chem. Phys. 113, 4852, 2000; Gelb, J. Chem. Phys. 118, 7747, 2003). How
-often it accepts is all that depends on it. The potential is called once a proposal, from a cold start, so that U is a
-function of the positions alone.
+whatever the surrogate (Iftimie et al., J. Chem. Phys. 113, 4852, 2000; Gelb, J. Chem. Phys. 118, 7747, 2003). The
+surrogate decides only how often proposals are accepted. The potential is called once a proposal, from a cold start, so
+that U is a function of the positions alone.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from experiments.data.sampling.sampler import (
     State,
     bond_temperature,
     dihedral,
-    turned,
+    rotate_side,
 )
 
-Cheap = Callable[[Floats], tuple[float, Floats]]
+CheapPotential = Callable[[Floats], tuple[float, Floats]]
 """Positions `[N, 3]` (Å) → energy (eV) and forces `[N, 3]` (eV/Å): a surrogate."""
 
 ATOMS_A_TRAJECTORY, TURNS = 4, 6
-"""A proposal has a trajectory for so many atoms and so many turns for each bond; measured on methanol to aspirin, more
-decorrelates no better per second, and less leaves torsions behind."""
+"""A proposal has one trajectory for every so many atoms, and so many rotations for each rotatable bond. Measured on
+methanol to aspirin: more of them decorrelate no better per second, fewer leave torsions correlated."""
 LEAPS = 20
-"""Steps of a trajectory."""
+"""Leapfrog steps of a trajectory."""
 MASS = 12.0
-"""Of every atom in a trajectory, in u: positions do not depend on masses, and equal ones bring the stretches of
-hydrogen and of heavy atoms to like frequencies, so that a step may be twice as long."""
-_JITTER = 0.2  # relative, of a trajectory's step: no mode returns to where it was each time
+"""Mass of every atom in a trajectory, u. The distribution of positions does not depend on masses, and equal ones bring
+stretches of hydrogen and of heavy atoms to similar frequencies, so that the step may be twice as long."""
+_JITTER = 0.2  # relative, of a trajectory's step: avoids trajectories of a mode's full period
 _ACCEPTANCE = 0.85  # of trajectories, which the step is tuned for; efficiency is flat between 0.65 and 0.9
 _TUNING = 200  # trajectories
 _STREAM = 20001108  # keeps these random numbers apart from every other use of a small seed
@@ -48,10 +48,10 @@ _STREAM = 20001108  # keeps these random numbers apart from every other use of a
 
 @dataclass(frozen=True)
 class Proposals:
-    """What proposes: the `surrogate`, `temperature` in K, `step` of a trajectory in fs, `torsions`; `bonds`
-    to take a temperature of."""
+    """Settings of proposals: the `surrogate`, `temperature` in K, `step` of a trajectory in fs, rotatable `torsions`,
+    and the `bonds` that `bond_temperature` is measured on."""
 
-    surrogate: Cheap
+    surrogate: CheapPotential
     temperature: float
     step: float
     torsions: tuple[Torsion, ...] = ()
@@ -59,9 +59,11 @@ class Proposals:
 
 
 @dataclass(frozen=True)
-class Tried:
-    """End points of proposals that the potential has answered for, accepted or not: `positions` `[n, N, 3]`,
-    `energies` `[n]` (eV), `forces` `[n, N, 3]` (eV/Å), and `gaps` U − U_s `[n]` (eV)."""
+class Trials:
+    """End points of proposals that the potential was evaluated at, accepted or not.
+
+    `positions` `[n, N, 3]` in Å, `energies` `[n]` in eV, `forces` `[n, N, 3]` in eV/Å, and `gaps` U − U_s `[n]` in eV.
+    """
 
     positions: Floats
     energies: Floats
@@ -69,8 +71,8 @@ class Tried:
     gaps: Floats
 
 
-def advance(state: State, count: int, proposals: Proposals, potential: Potential) -> tuple[State, Floats, Tried]:
-    """`count` proposals from `state`: the new state, centred, the observables, and all that was tried.
+def advance(state: State, count: int, proposals: Proposals, potential: Potential) -> tuple[State, Floats, Trials]:
+    """Make `count` proposals from `state`; return the new state, centred, the observables, and all trials.
 
     Observables `[count, 2 + 2 torsions]`: energy (eV), temperature of bonds (K), cos and sin of each torsion.
     """
@@ -84,7 +86,7 @@ def advance(state: State, count: int, proposals: Proposals, potential: Potential
     rows, answers = [], []
     for _ in range(count):
         with np.errstate(all="ignore"):  # a trajectory that runs away is rejected
-            trial, ends = _proposed(x, cheap, proposals, rng)
+            trial, ends = _propose(x, cheap, proposals, rng)
         threshold = rng.exponential()
         try:
             outcome = potential(trial, None)
@@ -101,12 +103,15 @@ def advance(state: State, count: int, proposals: Proposals, potential: Potential
         state, positions=x - x.mean(0), rng=dict(rng.bit_generator.state), tried=state.tried + count, accepted=accepted
     )
     shapes = (x.shape, (), x.shape, ())
-    tried = Tried(*(np.array([a[k] for a in answers]).reshape(-1, *shape) for k, shape in enumerate(shapes)))
-    return result, np.array(rows), tried
+    trials = Trials(*(np.array([a[k] for a in answers]).reshape(-1, *shape) for k, shape in enumerate(shapes)))
+    return result, np.array(rows), trials
 
 
-def tuned_step(positions: Floats, surrogate: Cheap, temperature: float, seed: int) -> float:
-    """The step (fs) at which trajectories from `positions` `[n, N, 3]` are accepted as often as they should be."""
+def tune_step(positions: Floats, surrogate: CheapPotential, temperature: float, seed: int) -> float:
+    """Tune the step (fs) at which trajectories from `positions` `[n, N, 3]` are accepted at the target rate.
+
+    Stochastic approximation (Robbins & Monro, Ann. Math. Stat. 22, 400, 1951).
+    """
     rng = np.random.default_rng([_STREAM, seed])
     log_step = 0.0
     for k in range(_TUNING):
@@ -116,14 +121,14 @@ def tuned_step(positions: Floats, surrogate: Cheap, temperature: float, seed: in
             _, ends, kinetic = _trajectory(x, at, surrogate, temperature, np.exp(log_step), rng)
         excess = (ends[0] - at[0] + kinetic) / (kB * temperature)
         chance = np.exp(-max(0.0, excess)) if np.isfinite(excess) else 0.0
-        log_step += (chance - _ACCEPTANCE) / np.sqrt(1 + k / 4)  # Robbins & Monro, Ann. Math. Stat. 22, 400, 1951
+        log_step += (chance - _ACCEPTANCE) / np.sqrt(1 + k / 4)
     return float(np.exp(log_step))
 
 
-def _proposed(
+def _propose(
     x: Floats, at: tuple[float, Floats], proposals: Proposals, rng: np.random.Generator
 ) -> tuple[Floats, tuple[float, Floats]]:
-    """Where a chain of moves on the surrogate ends, and energy and forces there."""
+    """Run a chain of moves on the surrogate; return its end, and the surrogate's energy and forces there."""
     thermal = kB * proposals.temperature
     trajectories, turns = max(1, round(len(x) / ATOMS_A_TRAJECTORY)), TURNS * len(proposals.torsions)
     for _ in range(trajectories + turns):
@@ -132,9 +137,9 @@ def _proposed(
             trial, ends, kinetic = _trajectory(x, at, proposals.surrogate, proposals.temperature, proposals.step, rng)
         else:
             torsion = proposals.torsions[rng.integers(len(proposals.torsions))]
-            trial = turned(x, torsion, rng.uniform(-np.pi, np.pi))
+            trial = rotate_side(x, torsion, rng.uniform(-np.pi, np.pi))
             ends, kinetic = proposals.surrogate(trial), 0.0
-        # a comparison with NaN is false: what the surrogate has no number for is rejected
+        # a comparison with NaN is false: positions without a finite surrogate energy are rejected
         if ends[0] - at[0] + kinetic < thermal * rng.exponential():
             x, at = trial, ends
     return x, at
@@ -143,12 +148,15 @@ def _proposed(
 def _trajectory(
     x: Floats,
     at: tuple[float, Floats],
-    surrogate: Cheap,
+    surrogate: CheapPotential,
     temperature: float,
     step: float,
     rng: np.random.Generator,
 ) -> tuple[Floats, tuple[float, Floats], float]:
-    """Leapfrog from thermal momenta: the end, energy and forces there, and the change of kinetic energy (eV)."""
+    """Integrate by leapfrog from thermal momenta.
+
+    Returns the end, energy and forces there, and the change of kinetic energy (eV).
+    """
     v = np.sqrt(kB * temperature / MASS) * rng.standard_normal(x.shape)
     dt = step * fs * rng.uniform(1 - _JITTER, 1 + _JITTER)
     before = (v**2).sum()

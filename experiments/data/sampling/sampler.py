@@ -1,9 +1,9 @@
-"""Boltzmann sampling of one molecule: Langevin dynamics with torsion moves, and how long it remembers.
+"""Boltzmann sampling of one molecule: Langevin dynamics with torsion moves, and its autocorrelation time.
 
 Dynamics is BAOAB (Leimkuhler & Matthews, Appl. Math. Res. eXpress 2013, 34; J. Chem. Phys. 138, 174102, 2013),
 whose configurations follow exp(−U/kT) to higher order in the time step than other splittings (exactly for
-harmonic U). A torsion takes picoseconds to change its well; so every few steps a Metropolis move turns one side of
-a rotatable bond by a uniform angle. The proposal is symmetric with unit Jacobian and leaves momenta alone, so the
+harmonic U). A torsion takes picoseconds to change its well; so every few steps a Metropolis move rotates one side of
+a rotatable bond by a uniform angle. The proposal is symmetric with unit Jacobian and does not change momenta, so the
 same distribution stays invariant.
 """
 
@@ -20,17 +20,17 @@ from experiments.core.arrays import Floats, Ints
 from experiments.data.sampling.molecule import Torsion
 
 Potential = Callable[[Floats, Any], tuple[float, Floats, Any]]
-"""Positions `[N, 3]` (Å) and what the call before left (None: start cold) → energy (eV), forces `[N, 3]`
-(eV/Å), and what to hand to the next call. Raises `NotConvergedError` where it has no answer."""
+"""Positions `[N, 3]` (Å) and the state of the previous call (None: cold start) → energy (eV), forces `[N, 3]` (eV/Å),
+and the state for the next call. Raises `NotConvergedError` if the calculation fails."""
 
 
 class NotConvergedError(RuntimeError):
-    """The potential has no answer for these positions."""
+    """The potential's calculation failed at these positions."""
 
 
 @dataclass(frozen=True)
 class Bonds:
-    """Pairs of atoms `first` and `second` `[b]`, and a length near that of each, `lengths` `[b]` in Å."""
+    """Pairs of bonded atoms, `first` and `second` `[b]`, and their reference `lengths` `[b]` in Å."""
 
     first: Ints
     second: Ints
@@ -42,8 +42,10 @@ NO_BONDS = Bonds(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
 
 @dataclass(frozen=True)
 class Dynamics:
-    """`masses` `[N]` in u, `temperature` in K, `timestep` in fs, `friction` in 1/fs; a torsion move every
-    `torsion_every` steps about one of `torsions`, chosen at random (0: never); `bonds` to take a temperature of.
+    """Settings of the dynamics.
+
+    `masses` `[N]` in u, `temperature` in K, `timestep` in fs, `friction` in 1/fs; every `torsion_every` steps (0:
+    never) a Metropolis move about one of `torsions`, chosen at random; `bonds` that `bond_temperature` is measured on.
     """
 
     masses: Floats
@@ -57,8 +59,11 @@ class Dynamics:
 
 @dataclass(frozen=True)
 class State:
-    """`positions` `[N, 3]` in Å, `velocities` `[N, 3]` in Å per ASE's unit of time, the random stream's
-    state, and the number of torsion moves `tried` and `accepted` so far."""
+    """The state of a chain.
+
+    `positions` `[N, 3]` in Å, `velocities` `[N, 3]` in Å per ASE's unit of time, the state `rng` of the random
+    stream, and the numbers of torsion moves (or proposals) `tried` and `accepted` so far.
+    """
 
     positions: Floats
     velocities: Floats
@@ -68,17 +73,17 @@ class State:
 
 
 def start(positions: Floats, dynamics: Dynamics, seed: tuple[int, ...]) -> State:
-    """A state at `positions` with thermal velocities, from its own random stream."""
+    """Return a state at `positions` with thermal velocities, and a random stream of its own."""
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
     spread = np.sqrt(kB * dynamics.temperature / dynamics.masses)[:, None]
     return State(positions.copy(), spread * rng.standard_normal(positions.shape), _plain(rng))
 
 
 def advance(state: State, steps: int, dynamics: Dynamics, potential: Potential) -> tuple[State, Floats]:
-    """`steps` steps from `state`: the new state, centred, and the observables `[steps, 3 + 2 torsions]`.
+    """Take `steps` steps from `state`; return the new state, centred, and observables `[steps, 3 + 2 torsions]`.
 
     Observables: potential energy (eV), temperatures of velocities and of bonds (K), cos and sin of each torsion.
-    The potential starts cold, so the outcome depends on the arguments alone, not on how a run was cut into calls.
+    The potential starts cold, so the outcome depends on the arguments alone.
     """
     rng = np.random.Generator(np.random.PCG64())
     rng.bit_generator.state = state.rng
@@ -100,7 +105,7 @@ def advance(state: State, steps: int, dynamics: Dynamics, potential: Potential) 
         v = v + (0.5 * dt) * forces / mass  # B
         if dynamics.torsions and dynamics.torsion_every and (step + 1) % dynamics.torsion_every == 0:
             torsion = dynamics.torsions[rng.integers(len(dynamics.torsions))]
-            trial, threshold = turned(x, torsion, rng.uniform(-np.pi, np.pi)), rng.exponential()
+            trial, threshold = rotate_side(x, torsion, rng.uniform(-np.pi, np.pi)), rng.exponential()
             tried += 1
             try:
                 outcome = potential(trial, None)
@@ -118,12 +123,12 @@ def advance(state: State, steps: int, dynamics: Dynamics, potential: Potential) 
 
 
 def bond_temperature(positions: Floats, forces: Floats, bonds: Bonds) -> Floats:
-    """A temperature in K of `[..., N, 3]` configurations alone: its mean is that of exp(−U/kT). 0 without bonds.
+    """Estimate the temperature `[...]` (K) from positions and forces `[..., N, 3]` alone; 0 without bonds.
 
     ⟨∇φ · F⟩ = −kT ⟨∇²φ⟩ for any function φ of positions, by parts (Jepps, Ayton & Evans, Phys. Rev. E 62, 4757, 2000).
     Here φ is a sum over bonds with φ'(r) = (r − l³/r²)/3, near a spring about l: ∇²φ is then 2 for each bond, exactly,
     so that every frame is an unbiased estimate. (φ = x²/2 is the virial: its error on ethanol is six times as large,
-    for far atoms' forces are weighed with their distances.)
+    because it weighs forces of distant atoms by their distances.)
     """
     if not len(bonds.first):
         return np.zeros(positions.shape[:-2])
@@ -134,8 +139,8 @@ def bond_temperature(positions: Floats, forces: Floats, bonds: Bonds) -> Floats:
     return np.asarray(-(slope * along).sum(-1) / (2 * len(bonds.first) * kB))
 
 
-def turned(positions: Floats, torsion: Torsion, angle: float) -> Floats:
-    """Positions `[N, 3]` with the moving side of the torsion turned by `angle` (rad) about its bond."""
+def rotate_side(positions: Floats, torsion: Torsion, angle: float) -> Floats:
+    """Rotate the moving side of a torsion by `angle` (rad) about its bond; return new positions `[N, 3]`."""
     _, b, c, _ = torsion.dihedral
     moving = list(torsion.moving)
     axis = positions[c] - positions[b]
@@ -148,9 +153,9 @@ def turned(positions: Floats, torsion: Torsion, angle: float) -> Floats:
 
 
 def dihedral(positions: Floats, torsion: Torsion) -> tuple[Floats, Floats]:
-    """Cosine and sine `[...]` of the torsion's dihedral angle at `positions` `[..., N, 3]`.
+    """Return cosine and sine `[...]` of the torsion's dihedral angle at `positions` `[..., N, 3]`.
 
-    IUPAC's sign: clockwise is positive, seen along b → c.
+    The sign follows IUPAC: clockwise is positive, seen along b → c.
     """
     a, b, c, d = (positions[..., n, :] for n in torsion.dihedral)
     axis = (c - b) / np.linalg.norm(c - b, axis=-1, keepdims=True)
@@ -162,7 +167,7 @@ def dihedral(positions: Floats, torsion: Torsion) -> tuple[Floats, Floats]:
 
 
 @dataclass(frozen=True)
-class Memory:
+class Autocorrelation:
     """Integrated autocorrelation time `tau` in steps, its standard `error`, and the mean of the series."""
 
     tau: float
@@ -170,12 +175,12 @@ class Memory:
     mean: float
 
 
-def autocorrelation_time(series: Floats) -> Memory:
-    """τ = ½ + Σ_{t≥1} ρ(t) of walkers `[walkers, steps]`: N samples are worth N / 2τ; ρ = e^(−t/τ) gives τ.
+def autocorrelation_time(series: Floats) -> Autocorrelation:
+    """Estimate τ = ½ + Σ_{t≥1} ρ(t) of a series `[walkers, steps]`: N samples are worth N / 2τ independent ones.
 
     The sum stops at the first window W ≥ 5 τ(W), and the error is √((4W + 2)/N) τ (Sokal, Monte Carlo Methods in
-    Statistical Mechanics, 1997, section 3; Madras & Sokal, J. Stat. Phys. 50, 109, 1988). ρ is averaged
-    over the walkers about their common mean: walkers stuck in different places count as memory. A constant has τ = ½.
+    Statistical Mechanics, 1997, section 3; Madras & Sokal, J. Stat. Phys. 50, 109, 1988). ρ is averaged over the
+    walkers about their common mean, so walkers stuck in different places raise τ. A constant has τ = ½.
     """
     steps = series.shape[1]
     mean = float(series.mean())
@@ -183,13 +188,13 @@ def autocorrelation_time(series: Floats) -> Memory:
     spectrum = np.fft.rfft(centred, 2 * steps, axis=1)
     covariance = np.fft.irfft((spectrum * spectrum.conj()).real, axis=1)[:, :steps].mean(0) / np.arange(steps, 0, -1)
     if covariance[0] <= 1e-24 * max(1.0, mean**2):  # constant to round-off: nothing to remember
-        return Memory(0.5, 0.0, mean)
+        return Autocorrelation(0.5, 0.0, mean)
     tau = 0.5 + np.cumsum(covariance[1:]) / covariance[0]  # tau[W - 1] sums up to lag W
     windows = np.arange(1, steps)
     enough = windows >= 5 * tau
     window = int(np.argmax(enough)) if enough.any() else steps - 2
     value = max(0.5, float(tau[window]))
-    return Memory(value, value * float(np.sqrt((4 * (window + 1) + 2) / series.size)), mean)
+    return Autocorrelation(value, value * float(np.sqrt((4 * (window + 1) + 2) / series.size)), mean)
 
 
 def _plain(rng: np.random.Generator) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Walkers in processes of their own: what each has done so far, and the crew that moves them on."""
+"""Walkers (sampling chains) in worker processes: the saved progress of each, and the pool of processes."""
 
 from __future__ import annotations
 
@@ -28,16 +28,18 @@ from experiments.data.sampling.sampler import State
 
 logger = logging.getLogger(__name__)
 
-BLOCK, NESTED_BLOCK = 250, 5  # links of a chain between looks at the clock before the stride is known
+BLOCK, NESTED_BLOCK = 250, 5  # links of a chain between progress reports before the stride is known
 SETTLE, SPACING = 100, 25  # steps of Langevin dynamics before the first explored frame, and between the others
-ROUNDS = 3  # in which a surrogate proposes, and learns from where it was wrong
+ROUNDS = 3  # in which a surrogate proposes, and is fitted again to the frames that it predicted worst
 
 
 @dataclass(frozen=True)
-class Part:
-    """All that a walker has done: its `state`, steps `warmed` up, what the pilot `observed`
-    `[steps, observables]`, and its frames: `positions` `[f, N, 3]`, `energies` `[f]`, `forces`
-    `[f, N, 3]`."""
+class Walk:
+    """The walk of a walker in a stage so far.
+
+    Its `state`, the number of steps `warmed` up, the pilot's observables `observed` `[steps, observables]`, and its
+    frames: `positions` `[f, N, 3]` in Å, `energies` `[f]` in eV, `forces` `[f, N, 3]` in eV/Å.
+    """
 
     state: State
     warmed: int
@@ -47,39 +49,39 @@ class Part:
     forces: Floats
 
     def save(self, path: Path) -> None:
-        """Write the part whole, or leave the one before."""
+        """Write the walk to `path`, completely or not at all."""
         chain = asdict(self.state)
         arrays = {name: getattr(self, name) for name in ("warmed", "observed", "positions", "energies", "forces")}
         arrays |= {f"chain_{name}": chain.pop(name) for name in ("positions", "velocities")}
         files.write_npz(path, **arrays, chain=json.dumps(chain))
 
     @staticmethod
-    def read(path: Path) -> Part | None:
-        """The part, or None where there is none."""
+    def read(path: Path) -> Walk | None:
+        """Read a walk; None if there is no file."""
         if not path.exists():
             return None
         with np.load(path, allow_pickle=False) as saved:
             state = State(saved["chain_positions"], saved["chain_velocities"], **json.loads(str(saved["chain"])))
             rest = (saved[name] for name in ("observed", "positions", "energies", "forces"))
-            return Part(state, int(saved["warmed"]), *rest)
+            return Walk(state, int(saved["warmed"]), *rest)
 
 
-def part_path(directory: Path, walker: int, stage: str = "walker") -> Path:
-    """Where the walker keeps its part of a stage."""
+def walk_path(directory: Path, walker: int, stage: str = "walker") -> Path:
+    """Return the file of a walker's walk in a stage."""
     return directory / f"{stage}_{walker:03d}.npz"
 
 
-def parts(directory: Path, count: int, stage: str = "walker") -> list[Part]:
-    """What `count` walkers have done in a stage; all have begun it."""
-    found = [Part.read(part_path(directory, walker, stage)) for walker in range(count)]
-    return [part for part in found if part is not None]
+def read_walks(directory: Path, count: int, stage: str = "walker") -> list[Walk]:
+    """Read the walks of `count` walkers in a stage, leaving out those without a file."""
+    walks = [Walk.read(walk_path(directory, walker, stage)) for walker in range(count)]
+    return [walk for walk in walks if walk is not None]
 
 
 class Crew:
-    """Processes that do tasks on the walkers of `directory`, with a progress bar; a context manager.
+    """Processes that carry out tasks on the walkers of `directory`, with a progress bar; a context manager.
 
-    `workers` processes (None: one a core that this process may use), one thread each. Leaving the context ends
-    them; whatever the reason, the walkers' files are whole.
+    `workers` processes (None: one for each core that this process may use), one thread each. Leaving the context
+    ends them; the walkers' files stay complete whatever the reason.
     """
 
     def __init__(self, directory: Path, workers: int | None, title: str) -> None:
@@ -111,14 +113,14 @@ class Crew:
         self._progress.stop()
 
     def run(self, task: str, arguments: Sequence[tuple[int, ...]], steps: int) -> None:
-        """Do `task` once for each tuple of `arguments`; `steps` is what all will report, for the bar.
+        """Carry out `task` once for each tuple of `arguments`; `steps` is the total for the progress bar.
 
-        Raises `InputError` as a walker raises it, `RuntimeError` where a process ends unexpectedly.
+        Raises `InputError` if a walker does, `RuntimeError` if a process ends unexpectedly.
         """
         bar = self._progress.add_task(f"{self._title}: {task}", total=steps or None)
         todo: queue.SimpleQueue[tuple[int, ...]] = queue.SimpleQueue()
-        for one in arguments:
-            todo.put(one)
+        for argument in arguments:
+            todo.put(argument)
         needed = min(self._count, len(arguments))
         while len(self._processes) < needed:
             self._processes.append(self._start())
@@ -127,11 +129,11 @@ class Crew:
         def work(process: subprocess.Popen[str]) -> None:
             while not failed.is_set():
                 try:
-                    one = todo.get_nowait()
+                    argument = todo.get_nowait()
                 except queue.Empty:
                     return
                 try:
-                    self._do(process, " ".join([task, *map(str, one)]), bar)
+                    self._do(process, " ".join([task, *map(str, argument)]), bar)
                 except BaseException:
                     failed.set()
                     raise
@@ -143,7 +145,7 @@ class Crew:
             except BaseException:
                 failed.set()
                 for process in self._processes:
-                    process.kill()  # ends the threads, which wait for their words
+                    process.kill()  # ends the threads, which wait for answers
                 raise
         self._progress.update(bar, completed=steps or 1, total=steps or 1)
 
@@ -158,7 +160,7 @@ class Crew:
     def _do(self, process: subprocess.Popen[str], line: str, bar: TaskID) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):  # it has ended: said below
+        with contextlib.suppress(BrokenPipeError):  # it has ended: the error is raised below
             process.stdin.write(line + "\n")
             process.stdin.flush()
         for answer in process.stdout:
@@ -170,5 +172,5 @@ class Crew:
             elif word == "input":
                 raise InputError(rest)
             else:
-                logger.info("%s", answer.rstrip())  # a library's own words
-        raise RuntimeError(f"xtb_walker ended with status {process.wait()} in '{line}'; its words are above")
+                logger.info("%s", answer.rstrip())  # output of a library
+        raise RuntimeError(f"xtb_walker ended with status {process.wait()} in '{line}'; its output is above")

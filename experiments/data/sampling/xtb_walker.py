@@ -1,15 +1,15 @@
 """The program that samples with GFN2-xTB: `python -m experiments.data.sampling.xtb_walker DIRECTORY`.
 
 It reads one task a line on standard input (`prepare`, `explore WALKER COUNT`, `fit WALKERS VERSION CHOSEN`,
-`refine WALKER VERSION COUNT`, `pilot WALKER WARM_UP LINKS`, `frames WALKER COUNT STRIDE`), and answers on
-standard output with `steps N` for what is done already and as it goes, and at the end with `done`, or `input
-MESSAGE` for bad input. Chains consist of links: a step of Langevin dynamics or, with a surrogate, a proposal. A
-program of its own, because tblite reads OMP_NUM_THREADS once, when it is loaded: the caller starts it with one thread,
-so that the sums, and with them the frames, do not depend on the number of cores.
+`refine WALKER VERSION COUNT`, `pilot WALKER WARM_UP LINKS`, `frames WALKER COUNT STRIDE`), and answers on standard
+output with `steps N` at the start for steps done earlier and then for each block, and at the end with `done`, or with
+`input MESSAGE` for bad input. A chain consists of links: steps of Langevin dynamics or, with a surrogate, proposals. It
+is a separate program because tblite reads OMP_NUM_THREADS once, when it is loaded: the caller starts it with one
+thread, so that the sums, and with them the frames, do not depend on the number of cores.
 
-Every walker is a chain of its own with its own random stream and its own file, saved every few seconds with all that
-the chain needs to go on. Frames lie at the ends of blocks of `stride` links, and each block starts the wave function
-afresh, so where a chain was interrupted leaves no trace in it.
+Every walker is a chain with its own random stream and its own file, saved every few seconds with everything needed to
+continue. Frames lie at the ends of blocks of `stride` links, and each block starts the wave function afresh, so that an
+interruption does not change the frames.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ from experiments.core.arrays import Floats, Ints
 from experiments.core.errors import InputError
 from experiments.data.sampling import nested
 from experiments.data.sampling.molecule import Molecule, Torsion, bonds, free_atom_spin, in_one_piece, torsions
-from experiments.data.sampling.nested import tuned_step
+from experiments.data.sampling.nested import tune_step
 from experiments.data.sampling.sampler import Bonds, Dynamics, NotConvergedError, Potential, State, advance, start
-from experiments.data.sampling.surrogate import Surrogate, fitted, rotor_permutations
-from experiments.data.sampling.walkers import BLOCK, NESTED_BLOCK, ROUNDS, SETTLE, SPACING, Part, part_path, parts
+from experiments.data.sampling.surrogate import Surrogate, fit_surrogate, rotor_permutations
+from experiments.data.sampling.walkers import BLOCK, NESTED_BLOCK, ROUNDS, SETTLE, SPACING, Walk, read_walks, walk_path
 
 SAVE_EVERY = 5.0  # seconds
 # tblite's accuracy: labels within 1e-6 eV/Å of the converged ones (measured); sampling needs no more than the default
 LABEL_ACCURACY, SAMPLING_ACCURACY = 0.01, 1.0
 SIGMA = 10.0  # of the surrogate, in 1/Å; aspirin's errors are flat from 8 to 32 (measured)
-_CEILING = 20.0  # kT above all that was explored: a surrogate that learned from wilder frames would err on the others
+_CEILING = 20.0  # kT above all explored energies: a surrogate fitted to frames above that errs more on the others
 
 
 def xtb_potential(
     numbers: Ints, charge: int, unpaired: int, accuracy: float, method: str = "GFN2-xTB", cell: Floats | None = None
 ) -> Potential:
-    """GFN2-xTB (Bannwarth, Ehlert & Grimme, J. Chem. Theory Comput. 15, 1652, 2019) or GFN1-xTB through tblite.
+    """Return the potential of GFN2-xTB (Bannwarth et al., J. Chem. Theory Comput. 15, 1652, 2019) or GFN1-xTB.
 
-    With a `cell` (Å) periodic, at the Γ point.
+    Computed by tblite with its setting `accuracy`; `charge` in e; periodic at the Γ point if there is a `cell` (Å).
     """
     calculator: Any = None
     box: dict[str, Any] = {} if cell is None else {"lattice": cell / Bohr, "periodic": np.ones(3, bool)}
@@ -78,7 +78,7 @@ def xtb_potential(
 
 
 class Worker:
-    """One process's tasks on the walkers of `directory`; `report` is told the number of steps done."""
+    """The tasks of one process on the walkers of `directory`; calls `report` with numbers of finished steps."""
 
     def __init__(self, directory: Path, report: Callable[[int], None]) -> None:
         self.directory = directory
@@ -106,7 +106,10 @@ class Worker:
         self.saved = time.monotonic()
 
     def prepare(self) -> None:
-        """The minimum that every walker starts from, and the energies of the free atoms."""
+        """Compute the minimum that every walker starts from, and the energies of the free atoms.
+
+        Raises `InputError` if the method fails on the molecule.
+        """
         shape = self.molecule.positions.shape
 
         def energy_and_slope(flat: Floats) -> tuple[float, Floats]:
@@ -115,7 +118,7 @@ class Worker:
 
         try:
             # 0.01 eV/Å is far below thermal forces of about 1 eV/Å: a start, not a result
-            found = minimize(
+            minimum = minimize(
                 energy_and_slope, self.molecule.positions.ravel(), jac=True, method="L-BFGS-B", options={"gtol": 0.01}
             )
             isolated = {
@@ -127,37 +130,39 @@ class Worker:
         except NotConvergedError as error:
             raise InputError(f"data.molecule={self.settings['molecule']}: {self.method} fails on it: {error}") from None
         prepared = {
-            "positions": found.x.reshape(shape).tolist(),
-            "energy_eV": float(found.fun),
+            "positions": minimum.x.reshape(shape).tolist(),
+            "energy_eV": float(minimum.fun),
             "isolated_energies_eV": isolated,
             "tblite": importlib.metadata.version("tblite"),
         }
         files.write_json(self.directory / "prepared.json", prepared)
 
     def explore(self, walker: int, count: int) -> None:
-        """Langevin dynamics from the minimum to `count` frames for a first surrogate to learn from."""
-        part = self._part(walker, "explored") or self._started(walker)
-        self.report(part.warmed)
-        while len(part.energies) < count:
-            steps = SPACING if part.warmed else SETTLE
-            state, _ = self._guarded(advance, part.state, steps, self._dynamics, self.potential)
+        """Run Langevin dynamics from the minimum until there are `count` frames to fit the first surrogate to."""
+        walk = self._walk(walker, "explored") or self._started(walker)
+        self.report(walk.warmed)
+        while len(walk.energies) < count:
+            steps = SPACING if walk.warmed else SETTLE
+            state, _ = self._guarded(advance, walk.state, steps, self._dynamics, self.potential)
             energy, forces, _ = self._guarded(self.potential, state.positions, None)
-            part = _grown(replace(part, state=state, warmed=part.warmed + steps), state.positions, energy, forces)
-            part = self._keep(walker, part, steps, "explored")
-        self._keep(walker, part, 0, "explored", now=True)
+            walk = _grown(replace(walk, state=state, warmed=walk.warmed + steps), state.positions, energy, forces)
+            walk = self._keep(walker, walk, steps, "explored")
+        self._keep(walker, walk, 0, "explored", now=True)
 
     def fit(self, walkers: int, version: int, chosen: int) -> None:
-        """A surrogate: the first of all that `walkers` have explored, a later one also of the `chosen` from each
-        round of what they have tried out since: those of which the one before knew the energy least."""
-        known = parts(self.directory, walkers, "explored")
+        """Fit surrogate number `version` to all frames that `walkers` have explored, and to `chosen` of each round.
+
+        Chosen are the trials of the earlier rounds whose energy the surrogate of that round predicted worst.
+        """
+        known = read_walks(self.directory, walkers, "explored")
         positions, energies, forces = (
-            [np.concatenate([getattr(part, name) for part in known])] for name in ("positions", "energies", "forces")
+            [np.concatenate([getattr(walk, name) for walk in known])] for name in ("positions", "energies", "forces")
         )
         ceiling = energies[0].max() + _CEILING * kB * self.settings["temperature"]
         for earlier in range(1, version):
-            known = parts(self.directory, walkers, f"refined{earlier}")
+            known = read_walks(self.directory, walkers, f"refined{earlier}")
             tried = {
-                name: np.concatenate([getattr(part, name) for part in known])
+                name: np.concatenate([getattr(walk, name) for walk in known])
                 for name in ("positions", "energies", "forces", "observed")
             }
             gaps = tried["observed"][:, 0]
@@ -168,57 +173,59 @@ class Worker:
             forces.append(tried["forces"][taken])
         frames = np.concatenate(positions)
         symmetry = rotor_permutations(self.molecule.numbers, self._minimum)
-        learned = fitted(frames, np.concatenate(energies), np.concatenate(forces), symmetry, SIGMA)
-        step = tuned_step(frames, learned, self.settings["temperature"], self.settings["seed"])
+        learned = fit_surrogate(frames, np.concatenate(energies), np.concatenate(forces), symmetry, SIGMA)
+        step = tune_step(frames, learned, self.settings["temperature"], self.settings["seed"])
         learned.save(self.directory / f"surrogate_{version}.npz")
         files.write_json(self.directory / f"surrogate_{version}.json", {"frames": len(frames), "step_fs": step})
 
     def refine(self, walker: int, version: int, count: int) -> None:
-        """`count` proposals of a surrogate; all that the potential answered, accepted or not, is kept, with what
-        the surrogate said otherwise."""
+        """Make `count` proposals of a surrogate; keep all trials, accepted or not, with the surrogate's errors."""
         stage = f"refined{version}"
         before = "explored" if version == 1 else f"refined{version - 1}"
-        part = self._part(walker, stage) or self._continued(walker, before)
-        self.report(part.warmed)
-        while part.warmed < count:
-            state, _, tried = self._guarded(nested.advance, part.state, 1, self._proposals(version), self.potential)
-            part = replace(part, state=state, warmed=part.warmed + 1)
-            for *answer, gap in zip(tried.positions, tried.energies, tried.forces, tried.gaps, strict=True):
-                part = replace(_grown(part, *answer), observed=np.append(part.observed.reshape(-1, 1), [[gap]], 0))
-            part = self._keep(walker, part, 1, stage)
-        self._keep(walker, part, 0, stage, now=True)
+        walk = self._walk(walker, stage) or self._continued(walker, before)
+        self.report(walk.warmed)
+        while walk.warmed < count:
+            state, _, trials = self._guarded(nested.advance, walk.state, 1, self._proposals(version), self.potential)
+            walk = replace(walk, state=state, warmed=walk.warmed + 1)
+            for *answer, gap in zip(trials.positions, trials.energies, trials.forces, trials.gaps, strict=True):
+                walk = replace(_grown(walk, *answer), observed=np.append(walk.observed.reshape(-1, 1), [[gap]], 0))
+            walk = self._keep(walker, walk, 1, stage)
+        self._keep(walker, walk, 0, stage, now=True)
 
     def pilot(self, walker: int, warm_up: int, links: int) -> None:
-        """Warm the walker up for so many links and bring its pilot series to `links`."""
-        part = self._chain(walker)
-        self.report(part.warmed + len(part.observed))
-        while part.warmed < warm_up:
-            state, _ = self._advance(part.state, self.block)
-            part = self._keep(walker, replace(part, state=state, warmed=part.warmed + self.block), self.block)
-        while len(part.observed) < links:
-            state, observed = self._advance(part.state, self.block)
-            observed = np.concatenate([part.observed.reshape(-1, observed.shape[1]), observed])
-            part = self._keep(walker, replace(part, state=state, observed=observed), self.block)
-        self._keep(walker, part, 0, now=True)
+        """Warm the walker up for `warm_up` links and extend its pilot series to `links` links."""
+        walk = self._chain(walker)
+        self.report(walk.warmed + len(walk.observed))
+        while walk.warmed < warm_up:
+            state, _ = self._advance(walk.state, self.block)
+            walk = self._keep(walker, replace(walk, state=state, warmed=walk.warmed + self.block), self.block)
+        while len(walk.observed) < links:
+            state, observed = self._advance(walk.state, self.block)
+            observed = np.concatenate([walk.observed.reshape(-1, observed.shape[1]), observed])
+            walk = self._keep(walker, replace(walk, state=state, observed=observed), self.block)
+        self._keep(walker, walk, 0, now=True)
 
     def frames(self, walker: int, count: int, stride: int) -> None:
-        """Bring the walker to `count` frames, `stride` links apart."""
-        part = self._chain(walker)
-        self.report(len(part.energies) * stride)
+        """Extend the walker to `count` frames, `stride` links apart.
+
+        Raises `InputError` if the molecule falls apart.
+        """
+        walk = self._chain(walker)
+        self.report(len(walk.energies) * stride)
         copies = int(self.settings.get("copies", 1))
-        while len(part.energies) < count:
-            state, _ = self._advance(part.state, stride)
+        while len(walk.energies) < count:
+            state, _ = self._advance(walk.state, stride)
             x = state.positions
             energy, forces, _ = self._guarded(self.label, x, None)
             molecules = zip(np.split(self.molecule.numbers, copies), np.split(x, copies), strict=True)
             if not all(in_one_piece(*one) for one in molecules):
                 raise InputError(
                     f"data.temperature={self.settings['temperature']:g}: {self.settings['molecule']} fell apart "
-                    f"after {len(part.energies)} frames of walker {walker}; accepted: a temperature at which it stays "
+                    f"after {len(walk.energies)} frames of walker {walker}; accepted: a temperature at which it stays "
                     "whole"
                 )
-            part = self._keep(walker, _grown(replace(part, state=state), x, energy, forces), stride)
-        self._keep(walker, part, 0, now=True)
+            walk = self._keep(walker, _grown(replace(walk, state=state), x, energy, forces), stride)
+        self._keep(walker, walk, 0, now=True)
 
     @functools.cached_property
     def _minimum(self) -> Floats:
@@ -256,23 +263,23 @@ class Worker:
         learned = Surrogate.read(self.directory / f"surrogate_{version}.npz")
         return nested.Proposals(learned, self.settings["temperature"], known["step_fs"], self._torsions, self._bonds)
 
-    def _part(self, walker: int, stage: str = "walker") -> Part | None:
-        return Part.read(part_path(self.directory, walker, stage))
+    def _walk(self, walker: int, stage: str = "walker") -> Walk | None:
+        return Walk.read(walk_path(self.directory, walker, stage))
 
-    def _chain(self, walker: int) -> Part:
-        """The chain that frames come from, where it is or at its start."""
-        part = self._part(walker)
-        if part is None:
-            part = self._continued(walker, f"refined{ROUNDS}") if self.nested else self._started(walker)
-        return part
+    def _chain(self, walker: int) -> Walk:
+        """Return the walk that frames come from, as saved or at its start."""
+        walk = self._walk(walker)
+        if walk is None:
+            walk = self._continued(walker, f"refined{ROUNDS}") if self.nested else self._started(walker)
+        return walk
 
-    def _started(self, walker: int) -> Part:
-        """Dynamics at the minimum."""
+    def _started(self, walker: int) -> Walk:
+        """Return a walk that starts at the minimum."""
         return _begun(start(self._minimum, self._dynamics, (self.settings["seed"], walker)), self._minimum)
 
-    def _continued(self, walker: int, stage: str) -> Part:
-        """A part that begins where another has come to."""
-        before = self._part(walker, stage)
+    def _continued(self, walker: int, stage: str) -> Walk:
+        """Return a walk that starts where the walker's walk in another stage ended."""
+        before = self._walk(walker, stage)
         assert before is not None
         return _begun(replace(before.state, tried=0, accepted=0), before.state.positions)
 
@@ -282,8 +289,8 @@ class Worker:
                 nested.advance, state, links, self._proposals(ROUNDS + 1), self.potential
             )
             return state, observed
-        found: tuple[State, Floats] = self._guarded(advance, state, links, self._dynamics, self.potential)
-        return found
+        advanced: tuple[State, Floats] = self._guarded(advance, state, links, self._dynamics, self.potential)
+        return advanced
 
     def _guarded(self, call: Callable[..., Any], *arguments: Any) -> Any:
         try:
@@ -297,34 +304,34 @@ class Worker:
             f"{self.method} fails on a configuration of {self.settings['molecule']} ({error}); accepted: smaller values"
         )
 
-    def _keep(self, walker: int, part: Part, steps: int, stage: str = "walker", now: bool = False) -> Part:
-        if os.getppid() != self.parent:  # whoever started us is gone, and somebody else may hold the directory
+    def _keep(self, walker: int, walk: Walk, steps: int, stage: str = "walker", now: bool = False) -> Walk:
+        if os.getppid() != self.parent:  # the starting process is gone, and another may hold the directory
             sys.exit(1)
         self.report(steps)
         if now or time.monotonic() - self.saved > SAVE_EVERY:
-            part.save(part_path(self.directory, walker, stage))
+            walk.save(walk_path(self.directory, walker, stage))
             self.saved = time.monotonic()
-        return part
+        return walk
 
 
-def _begun(state: State, positions: Floats) -> Part:
+def _begun(state: State, positions: Floats) -> Walk:
     empty = np.zeros((0, *positions.shape))
-    return Part(state, 0, np.zeros((0, 0)), empty, np.zeros(0), empty)
+    return Walk(state, 0, np.zeros((0, 0)), empty, np.zeros(0), empty)
 
 
-def _grown(part: Part, positions: Floats, energy: float, forces: Floats) -> Part:
-    """The part with one frame more."""
+def _grown(walk: Walk, positions: Floats, energy: float, forces: Floats) -> Walk:
+    """Return the walk with one more frame."""
     return replace(
-        part,
-        positions=np.concatenate([part.positions, positions[None]]),
-        energies=np.concatenate([part.energies, [energy]]),
-        forces=np.concatenate([part.forces, forces[None]]),
+        walk,
+        positions=np.concatenate([walk.positions, positions[None]]),
+        energies=np.concatenate([walk.energies, [energy]]),
+        forces=np.concatenate([walk.forces, forces[None]]),
     )
 
 
 def main(directory: Path) -> None:
-    """Do the tasks on standard input until it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; whoever started us ends us
+    """Carry out the tasks on standard input until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the starting process ends this one
     worker = Worker(directory, lambda steps: print(f"steps {steps}", flush=True))
     for line in sys.stdin:
         task, *numbers = line.split()

@@ -1,1 +1,1 @@
-"""Where examples come from: one file a source, its settings and its loader."""
+"""Sources of data: one file a source, with its settings and its loader."""

@@ -1,7 +1,6 @@
-"""A user's own files: databases of ASE (SQLite, JSON), energies in eV and forces in eV/Å.
+"""A user's own databases of ASE (SQLite, JSON), energies in eV and forces in eV/Å.
 
-Labels are looked for where ASE keeps results of calculators, in the key-value pairs, and in the data of a row (where
-SchNetPack puts them).
+Labels are looked up among a row's calculator results, its key-value pairs, and its data (SchNetPack's convention).
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import numpy as np
 
 from experiments.core.errors import InputError
 from experiments.data.dataset import Dataset
-from experiments.data.sources.extxyz import ExtxyzConfig, of_files
+from experiments.data.sources.extxyz import ExtxyzConfig, dataset_of_files
 
 
 @dataclass(frozen=True)
@@ -24,17 +23,20 @@ class AseDbConfig(ExtxyzConfig):
 
 
 def ase_db(config: AseDbConfig) -> Dataset:
-    """The dataset of `config`. Raises `InputError` naming key, file and row for whatever cannot be used."""
-    return of_files(config, "ase_db", atoms_of_db)
+    """Read the dataset of `config`. Raises `InputError` naming key, file and row of unusable input."""
+    return dataset_of_files(config, "ase_db", atoms_of_db)
 
 
 def atoms_of_db(path: str, option: str) -> Iterator[tuple[ase.Atoms, str]]:
-    """Every row as atoms, in the order of its number, with the words that say where it stands."""
+    """Yield every row as ASE's atoms, by ascending number, with its location for messages.
+
+    Raises `InputError` for a file that is missing, empty, or no database.
+    """
     import ase.db
 
     where = f"{option}={path}"
     if not Path(path).is_file():
-        raise InputError(f"{where}: no such file; give a database of ASE (.db or .json)")
+        raise InputError(f"{where}: no such file; accepted: a database of ASE (.db or .json)")
     count = 0
     try:
         with ase.db.connect(path) as database:
@@ -47,8 +49,8 @@ def atoms_of_db(path: str, option: str) -> Iterator[tuple[ase.Atoms, str]]:
                 count += 1
     except InputError:
         raise
-    except Exception as error:  # sqlite's, json's and ASE's own
+    except Exception as error:  # errors of sqlite, json and ASE
         reason = " ".join(str(error).split())
         raise InputError(f"{where}: not a database of ASE ({type(error).__name__}: {reason})") from None
     if count == 0:
-        raise InputError(f"{where}: holds no rows; at least one is needed")
+        raise InputError(f"{where}: holds no rows; accepted: at least one")

@@ -1,4 +1,4 @@
-"""3BPA and acetylacetone: two molecules with tests outside of what was trained on, in extended XYZ, eV and eV/Å.
+"""3BPA and acetylacetone: two molecules with tests beyond the training distribution, in extended XYZ, eV and eV/Å.
 
 3BPA (27 atoms, ωB97X/6-31G(d)): Kovács et al., J. Chem. Theory Comput. 17, 7696, 2021; acetylacetone (15 atoms,
 PBE+D3/def2-SVP): Batatia et al., arXiv 2205.06643. The published training and test files are kept as they are.
@@ -14,9 +14,9 @@ import numpy as np
 
 from experiments.core.errors import InputError
 from experiments.core.schema import setting
+from experiments.data.cache import cached_frames
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.download import RemoteFile, fetch, verify
-from experiments.data.kept import kept
 from experiments.data.sources.extxyz import read_frames, read_isolated
 
 # A fixed commit of the authors' repository, then its main branch. File names are those of its README files (and of
@@ -36,8 +36,11 @@ _READER = 1  # raise it whenever the same file gives other frames
 
 @dataclass(frozen=True)
 class BpaConfig:
-    """`train`: frames at 300 K or at 300, 600 and 1200 K together; `test`: frames at one temperature, or dihedral
-    scans; `holdout` frames of the 500 training frames are set aside."""
+    """Settings of 3BPA.
+
+    `train`: frames at 300 K or at 300, 600 and 1200 K together; `test`: frames at one temperature, or dihedral scans;
+    `holdout` of the 500 training frames are set aside.
+    """
 
     train: str = setting("300K", choices=("300K", "mixedT"))
     test: str = setting("300K", choices=("300K", "600K", "1200K", "dih"))
@@ -47,8 +50,11 @@ class BpaConfig:
 
 @dataclass(frozen=True)
 class AcacConfig:
-    """`train`: frames at 300 K or at 600 K; `test`: frames at one temperature, a dihedral scan, or the transfer of
-    a proton (energies only); `holdout` frames of the 500 training frames are set aside."""
+    """Settings of acetylacetone.
+
+    `train`: frames at 300 K or at 600 K; `test`: frames at one temperature, a dihedral scan, or the transfer of a
+    proton (energies only); `holdout` of the 500 training frames are set aside.
+    """
 
     train: str = setting("300K", choices=("300K", "600K"))
     test: str = setting("MD_300K", choices=("MD_300K", "MD_600K", "dihedral", "H_transfer"))
@@ -57,33 +63,33 @@ class AcacConfig:
 
 
 def bpa_files(train: str, test: str) -> dict[str, RemoteFile]:
-    """The files of 3BPA by their part."""
+    """Return the files of 3BPA by part: train, test, isolated."""
     return _files("dataset_3BPA", {"train": f"train_{train}", "test": f"test_{test}", "isolated": "iso_atoms"})
 
 
 def acac_files(train: str, test: str) -> dict[str, RemoteFile]:
-    """The files of acetylacetone by their part."""
+    """Return the files of acetylacetone by part: train, test, isolated."""
     return _files("dataset_acac", {"train": f"train_{train}", "test": f"test_{test}", "isolated": "isolated_atoms"})
 
 
 def bpa(config: BpaConfig) -> Dataset:
-    """3BPA, downloaded at the first use. Raises `InputError` for what cannot be had or read."""
+    """Load 3BPA, downloading it at the first use. Raises `InputError` if that fails or a file cannot be read."""
     return _dataset("3bpa", bpa_files(config.train, config.test), config)
 
 
 def acac(config: AcacConfig) -> Dataset:
-    """Acetylacetone, downloaded at the first use. Raises `InputError` for what cannot be had or read."""
+    """Load acetylacetone; download it at the first use. Raises `InputError` if that fails or a file is unusable."""
     return _dataset("acac", acac_files(config.train, config.test), config)
 
 
 def _files(folder: str, names: Mapping[str, str]) -> dict[str, RemoteFile]:
-    made = {}
+    files = {}
     for part, name in names.items():
         path = f"{folder}/{name}.xyz"
-        made[part] = RemoteFile(
+        files[part] = RemoteFile(
             path, tuple(f"{_REPOSITORY}/{at}/{path}" for at in (_COMMIT, "main")), _SHA256.get(path)
         )
-    return made
+    return files
 
 
 def _dataset(name: str, remote: Mapping[str, RemoteFile], config: BpaConfig | AcacConfig) -> Dataset:
@@ -108,4 +114,4 @@ def _read(name: str, remote: RemoteFile) -> Frames:
     path = fetch(remote)
     key = {"sha256": verify(path, remote.sha256), "reader": _READER}
     forces = None if path.stem in _ENERGIES_ONLY else "forces"
-    return kept(f"{name}_{path.stem}", key, lambda: read_frames(path, forces_key=forces, option=name))
+    return cached_frames(f"{name}_{path.stem}", key, lambda: read_frames(path, forces_key=forces, option=name))

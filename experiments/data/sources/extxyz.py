@@ -1,4 +1,4 @@
-"""A user's own files: extended XYZ in and out, with messages that name the key, the file and the frame."""
+"""A user's own extended XYZ files, read and written; messages name the key, the file and the frame."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class ExtxyzConfig:
     """Files in extended XYZ; energies in eV under `energy_key`, forces in eV/Å under `forces_key` (None: there are
     none, train with `training.force_weight=0`).
 
-    `holdout` is a file or None; then `holdout_frames` of the training file are set aside (None: a tenth of it,
-    at most 50). `isolated_atoms` is a file with one single-atom frame for each element. `name` is what tables
-    call the dataset (None: directory and stem of the training file).
+    `holdout` is a file or None; if None, `holdout_frames` of the training file are set aside (None: a tenth of it,
+    at most 50). `isolated_atoms` is a file with one single-atom frame for each element. `name` is the dataset's name
+    in tables (None: directory and stem of the training file).
     """
 
     train: str = setting(identity=False)
@@ -52,14 +52,14 @@ class ExtxyzConfig:
 
 
 def extxyz(config: ExtxyzConfig) -> Dataset:
-    """The dataset of `config`. Raises `InputError` naming key, file and frame for whatever cannot be used."""
-    return of_files(config, "extxyz", atoms_of_file)
+    """Read the dataset of `config`. Raises `InputError` naming key, file and frame of unusable input."""
+    return dataset_of_files(config, "extxyz", atoms_of_file)
 
 
-def of_files(
+def dataset_of_files(
     config: ExtxyzConfig, source: str, atoms_of: Callable[[str, str], Iterator[tuple[ase.Atoms, str]]]
 ) -> Dataset:
-    """The dataset of files that `atoms_of(path, option)` reads: frames, each with the words that say where it is."""
+    """Build the dataset of files that `atoms_of(path, option)` reads, a generator of frames and their locations."""
     keys = (config.energy_key, config.forces_key)
 
     def read(path: str, option: str) -> Frames:
@@ -73,7 +73,7 @@ def of_files(
         if count >= len(train):
             raise InputError(
                 f"data.holdout_frames={count}: {config.train} holds {len(train)} frames and at least one must remain; "
-                "give data.holdout=FILE or a smaller number"
+                "accepted: data.holdout=FILE or a smaller number"
             )
         order = np.random.default_rng([_HOLDOUT_STREAM, len(train)]).permutation(len(train))
         pool, holdout = train.take(np.sort(order[count:])), train.take(np.sort(order[:count]))
@@ -111,18 +111,19 @@ def of_files(
 def read_frames(
     path: str | os.PathLike[str], energy_key: str = "energy", forces_key: str | None = "forces", *, option: str = "file"
 ) -> Frames:
-    """All frames of an extended XYZ file; frames with fewer atoms than the largest are padded.
+    """Read all frames of an extended XYZ file; frames with fewer atoms than the largest are padded.
 
-    Cells of directions that are not periodic are dropped. `option` is the setting to name in messages. Without a
-    `forces_key` forces are not known (NaN).
-    Raises `InputError` for a file that is missing, empty or truncated, for labels that are missing or of the
-    wrong shape, for numbers that are not finite, and for periodic directions without volume.
+    Lattice vectors of directions that are not periodic are dropped. `option` is the setting to name in messages.
+    Without a `forces_key` forces are unknown (NaN).
+
+    Raises `InputError` for a file that is missing, empty or truncated, for labels that are missing or of the wrong
+    shape, for numbers that are not finite, and for periodic directions without volume.
     """
     return frames_of(atoms_of_file(path, option), energy_key, forces_key)
 
 
 def frames_of(read: Iterator[tuple[ase.Atoms, str]], energy_key: str, forces_key: str | None) -> Frames:
-    """Frames of ASE's atoms, each with the words that say where it stands (see `read_frames`)."""
+    """Convert ASE's atoms, each with its location for messages, to frames (see `read_frames`)."""
     parts = [_one_frame(atoms, energy_key, forces_key, where) for atoms, where in read]
     atoms = max(part.numbers.shape[1] for part in parts)
     padded = [_pad(part, atoms) for part in parts]
@@ -131,29 +132,34 @@ def frames_of(read: Iterator[tuple[ase.Atoms, str]], energy_key: str, forces_key
 
 
 def read_isolated(path: str | os.PathLike[str], energy_key: str = "energy") -> dict[int, float]:
-    """Energies (eV) of free atoms by atomic number, from a file with one single-atom frame for each element."""
+    """Read energies (eV) of free atoms by atomic number, from a file with one single-atom frame for each element.
+
+    Raises `InputError` for frames of several atoms and for two energies of one element.
+    """
     return isolated_of(atoms_of_file(path, "data.isolated_atoms"), energy_key)
 
 
 def isolated_of(read: Iterator[tuple[ase.Atoms, str]], energy_key: str) -> dict[int, float]:
-    """The same from ASE's atoms (see `read_isolated`)."""
-    found: dict[int, float] = {}
+    """Return energies (eV) of free atoms from ASE's atoms with locations (see `read_isolated`)."""
+    energies: dict[int, float] = {}
     for atoms, where in read:
         if len(atoms) != 1:
             raise InputError(f"{where}: has {len(atoms)} atoms; a file of isolated atoms holds one atom a frame")
         number = int(atoms.numbers[0])
         energy = _energy(atoms, energy_key, where)
-        if found.setdefault(number, energy) != energy:
-            raise InputError(f"{where}: a second, different energy for {chemical_symbols[number]}; give one of each")
-    return found
+        if energies.setdefault(number, energy) != energy:
+            raise InputError(
+                f"{where}: a second, different energy for {chemical_symbols[number]}; accepted: one of each"
+            )
+    return energies
 
 
 def write_frames(
     path: str | os.PathLike[str], frames: Frames, energy_key: str = "energy", forces_key: str = "forces"
 ) -> None:
-    """Write extended XYZ that reads back bit for bit; the file appears whole or not at all.
+    """Write extended XYZ that reads back bit for bit; the file appears complete or not at all.
 
-    Not ASE's writer, which rounds positions and forces to eight decimals.
+    ASE's writer is not used because it rounds positions and forces to eight decimals.
     """
     _check_key(energy_key, "energy_key")
     _check_key(forces_key, "forces_key")
@@ -177,23 +183,26 @@ def _digits(values: Floats) -> list[str]:
 
 def _check_key(key: str, option: str) -> None:
     if not re.fullmatch(r"[A-Za-z_][\w-]*", key):
-        raise InputError(f"{option}={key!r}: must be the name of a property, of letters, digits, '_' and '-'")
+        raise InputError(f"{option}={key!r}: accepted: the name of a property, of letters, digits, '_' and '-'")
 
 
 def atoms_of_file(path: str | os.PathLike[str], option: str) -> Iterator[tuple[ase.Atoms, str]]:
-    """Every frame as ASE reads it, with the words that say where it stands."""
+    """Yield every frame as ASE reads it, with its location for messages.
+
+    Raises `InputError` for a file that is missing, empty, truncated, or not extended XYZ.
+    """
     where = f"{option}={os.fspath(path)}"
     try:
         text = Path(path).read_text()
     except FileNotFoundError:
-        raise InputError(f"{where}: no such file; give a file in extended XYZ format") from None
+        raise InputError(f"{where}: no such file; accepted: an extended XYZ file") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{where}: cannot be read as text ({error}); give a file in extended XYZ format") from None
+        raise InputError(f"{where}: cannot be read as text ({error}); accepted: an extended XYZ file") from None
     lines = text.splitlines(keepends=True)
     while lines and not lines[-1].strip():
         lines.pop()
     if not lines:
-        raise InputError(f"{where}: holds no frames; at least one is needed")
+        raise InputError(f"{where}: holds no frames; accepted: at least one")
     start = frame = 0
     while start < len(lines):
         here = f"{where}, frame {frame} (line {start + 1})"
@@ -216,10 +225,10 @@ def atoms_of_file(path: str | os.PathLike[str], option: str) -> Iterator[tuple[a
 
 
 def _label(atoms: ase.Atoms, key: str) -> Any:
-    """A label by its name in the file; ASE moves the names it knows, such as 'energy', into a calculator."""
-    for place in (atoms.info, atoms.arrays, {} if atoms.calc is None else atoms.calc.results):
-        if key in place:
-            return place[key]
+    """Return a label by its name in the file; ASE moves names that it knows, such as 'energy', into a calculator."""
+    for labels in (atoms.info, atoms.arrays, {} if atoms.calc is None else atoms.calc.results):
+        if key in labels:
+            return labels[key]
     return None
 
 
@@ -233,9 +242,9 @@ def _energy(atoms: ase.Atoms, key: str, where: str) -> float:
     if value is None:
         raise InputError(f"{where}: no energy {key!r} (data.energy_key); the frame has: {_names(atoms)}")
     if isinstance(value, (bool, np.bool_, str)) or np.ndim(value) != 0:
-        raise InputError(f"{where}: energy {key!r} must be one number in eV, got {value!r}")
+        raise InputError(f"{where}: energy {key!r} is {value!r}; accepted: one number in eV")
     if not np.isfinite(value):
-        raise InputError(f"{where}: energy {key!r} is {value}; it must be finite")
+        raise InputError(f"{where}: energy {key!r} is {value}; accepted: a finite number")
     return float(value)
 
 
@@ -247,19 +256,19 @@ def _one_frame(atoms: ase.Atoms, energy_key: str, forces_key: str | None, where:
     forces = np.asarray(forces)
     if forces.shape != (len(atoms), 3) or forces.dtype.kind not in "fi":
         raise InputError(
-            f"{where}: forces {forces_key!r} must be {len(atoms)} × 3 numbers in eV/Å, "
-            f"got shape {forces.shape} of {forces.dtype}"
+            f"{where}: forces {forces_key!r} have shape {forces.shape} of {forces.dtype}; "
+            f"accepted: {len(atoms)} × 3 numbers in eV/Å"
         )
     for name, values in (("positions", atoms.positions), (f"forces {forces_key!r}", forces)):
         if not np.isfinite(values).all():
             n = int(np.argmin(np.isfinite(values).all(1)))
-            raise InputError(f"{where}: {name} of atom {n} are {values[n].tolist()}; all numbers must be finite")
+            raise InputError(f"{where}: {name} of atom {n} are {values[n].tolist()}; accepted: finite numbers")
     if (atoms.numbers < 1).any():
-        raise InputError(f"{where}: atom {int(np.argmin(atoms.numbers))} is of no element; give chemical symbols")
+        raise InputError(f"{where}: atom {int(np.argmin(atoms.numbers))} is of no element; accepted: chemical symbols")
     cell = np.where(atoms.pbc[:, None], np.asarray(atoms.cell), 0.0)
     directions = cell[atoms.pbc]
     if not np.isfinite(cell).all() or np.linalg.matrix_rank(directions) < len(directions):
-        raise InputError(f"{where}: pbc={atoms.pbc.tolist()} needs as many independent lattice vectors in Lattice")
+        raise InputError(f"{where}: pbc={atoms.pbc.tolist()}; accepted: as many independent vectors in Lattice")
     return Frames(
         numbers=atoms.numbers[None].astype(np.int64),
         positions=atoms.positions[None].astype(np.float64),

@@ -1,9 +1,9 @@
-"""Jets of top quarks and of light quarks: events of PYTHIA 8, clustered by FastJet; generated once and kept.
+"""Jets of top quarks and of light quarks: events of PYTHIA 8, clustered by FastJet; generated once and cached.
 
-After the reference set of top tagging (Butter et al. 2019, arXiv 1902.09914), in small: proton collisions, jets of the
-anti-k_T algorithm, one an event (the hardest) within windows of p_T and |η|; a jet is a top's where the three quarks
-of one top's decay lie within its radius. An example is the four-momenta of a jet's hardest particles, in GeV. There is
-no simulation of a detector, and no collision beside (unless `settings` switch it on).
+A small version of the reference set of top tagging (Butter et al. 2019, arXiv 1902.09914): proton collisions, jets of
+the anti-k_T algorithm, one an event (the hardest) within windows of p_T and |η|; a jet counts as a top's if the three
+quarks of one top's decay lie within its radius. An example is the four-momenta of a jet's hardest particles, in GeV. No
+detector is simulated, and no further collisions (unless `settings` switch them on).
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from experiments.core import files
 from experiments.core.errors import InputError
 from experiments.core.leases import exclusive
 from experiments.core.schema import identity_of, setting
-from experiments.data.acquire import acquiring
 from experiments.data.download import cache_root
 from experiments.data.examples import Examples, ExampleSet
+from experiments.data.offline import require_download
 
 logger = logging.getLogger(__name__)
-NUMERICS_VERSION = 1  # raise it whenever the same settings give different jets: old ones are then not taken for new
+NUMERICS_VERSION = 1  # raise it whenever the same settings give different jets: old ones are then not read
 PARTS = 20
 """Independent streams of PYTHIA for each kind of jet, whatever the number of processes."""
 BATCH = 50
@@ -41,9 +41,11 @@ BATCH = 50
 
 @dataclass(frozen=True)
 class JetsConfig:
-    """`settings`, `top` and `light`: lines for PYTHIA, for both kinds of jets and for each; `radius` of jets;
-    windows of the transverse momentum `pt` (GeV) and of |η|; `particles`: how many an example holds, hardest
-    first; the rest counts jets. `workers` processes and the `cache` directory do not change the jets.
+    """Settings of the jets.
+
+    `settings`, `top` and `light`: lines for PYTHIA, for both kinds of jets and for each; `radius` of jets; windows of
+    the transverse momentum `pt` (GeV) and of |η|; `particles`: number in an example, hardest first; the rest counts
+    jets. `workers` processes and the `cache` directory do not change the jets.
     """
 
     settings: tuple[str, ...] = setting((
@@ -71,21 +73,21 @@ class JetsConfig:
 
 
 def jets(config: JetsConfig) -> ExampleSet:
-    """The dataset of `config`: read if it is there, else generated.
+    """Load the dataset of `config` from the cache; generate it if it is not there.
 
-    Raises `InputError` where PYTHIA or FastJet is not installed (a cached dataset does not need them), a line is not
-    one of PYTHIA's, or the cache cannot be written to or is damaged.
+    Raises `InputError` if PYTHIA or FastJet is not installed (a cached dataset does not need them), if PYTHIA does not
+    know a line, and if the cache cannot be written to or is damaged.
     """
     directory = directory_of(config)
     if not (directory / "metadata.json").exists():
-        acquiring("data.source=jets", "generated")
+        require_download("data.source=jets", "generated")
         check_installed()
         files.writable(directory, "data.cache" if config.cache else "EQUILAW_DATA")
         with exclusive(directory / ".lock"):
             if not (directory / "metadata.json").exists():
                 _generate(config, directory)
-    made = _read(directory)
-    test, holdout, pool = made.in_order(config.test, config.holdout, config.pool)
+    examples = _read(directory)
+    test, holdout, pool = examples.in_order(config.test, config.holdout, config.pool)
     return ExampleSet(
         name="jets",
         kind="momenta",
@@ -99,14 +101,14 @@ def jets(config: JetsConfig) -> ExampleSet:
 
 
 def check_installed() -> None:
-    """Raises `InputError` with what to install."""
+    """Raise `InputError` naming what to install, if PYTHIA or FastJet is missing."""
     for name in ("pythia8mc", "fastjet"):
         if importlib.util.find_spec(name) is None:
             raise InputError(f"data.source=jets: {name} is missing; pip install --editable '.[jets]'")
 
 
 def directory_of(config: JetsConfig) -> Path:
-    """Where the jets of these settings are kept: a hash of all that decides the content."""
+    """Return the cache directory of these settings, named by a hash of everything that decides the content."""
     versions = {}
     for name in ("pythia8mc", "fastjet"):
         try:
@@ -118,17 +120,17 @@ def directory_of(config: JetsConfig) -> Path:
 
 
 def _generate(config: JetsConfig, directory: Path) -> None:
-    """Both kinds in equal numbers, in parts; their order is drawn from the seed."""
-    _pythia(config, 1, 0)  # a wrong line is said here, not in a worker
+    """Generate and write both kinds in equal numbers, by parallel streams, in an order drawn from the seed."""
+    _pythia(config, 1, 0)  # a wrong line raises here, not in a worker
     total = config.pool + config.holdout + config.test
     counts = [len(part) for kind in np.array_split(np.arange(total), 2) for part in np.array_split(kind, PARTS)]
     tasks = [(config, int(i < PARTS), i % PARTS, count) for i, count in enumerate(counts) if count]
     workers = config.workers or len(os.sched_getaffinity(0))
     with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=get_context("spawn")) as pool:
-        made = np.concatenate(list(pool.map(_part, tasks)))
+        momenta = np.concatenate(list(pool.map(_part, tasks)))
     labels = np.concatenate([np.full(count, label, np.int64) for _, label, _, count in tasks])
     order = np.random.default_rng(config.seed).permutation(total)
-    content = Examples(made[order], labels[order])
+    content = Examples(momenta[order], labels[order])
     files.write_npz(directory / "jets.npz", inputs=content.inputs, labels=content.labels)
     sha256 = content.sha256()
     files.write_json(directory / "metadata.json", {"sha256": sha256, "settings": identity_of(config)})
@@ -139,31 +141,31 @@ def _read(directory: Path) -> Examples:
     expected = files.read_json(directory / "metadata.json")
     try:
         with np.load(directory / "jets.npz", allow_pickle=False) as stored:
-            made = Examples(stored["inputs"], stored["labels"])
-        intact = expected is not None and made.sha256() == expected["sha256"]
+            examples = Examples(stored["inputs"], stored["labels"])
+        intact = expected is not None and examples.sha256() == expected["sha256"]
     except (OSError, ValueError, KeyError):
         intact = False
     if not intact:
-        raise InputError(f"{directory}: the jets kept there are damaged; delete the directory to generate them again")
-    return made
+        raise InputError(f"{directory}: the cached jets are damaged; delete the directory to generate them again")
+    return examples
 
 
 def _part(task: tuple[JetsConfig, int, int, int]) -> NDArray[np.float32]:
-    """`[count, particles, 4]` of one stream."""
+    """Generate `[count, particles, 4]` of one stream."""
     config, label, part, count = task
-    found: list[NDArray[np.float32]] = []
+    accepted: list[NDArray[np.float32]] = []
     for jet in _jets(config, label, part):
-        found.append(jet)
-        if len(found) == count:
+        accepted.append(jet)
+        if len(accepted) == count:
             break
-    return np.stack(found)
+    return np.stack(accepted)
 
 
 def _pythia(config: JetsConfig, label: int, part: int) -> Any:
     import pythia8mc
 
     pythia = pythia8mc.Pythia("", False)
-    number = 1 + (config.seed * PARTS + part) * 2 + label  # from 1 to 900,000,000 are PYTHIA's seeds
+    number = 1 + (config.seed * PARTS + part) * 2 + label  # PYTHIA accepts seeds from 1 to 900,000,000
     own = ("Print:quiet = on", "Random:setSeed = on", f"Random:seed = {number}")
     for line in (*own, *config.settings, *(config.top if label else config.light)):
         if not pythia.readString(line):
@@ -174,14 +176,14 @@ def _pythia(config: JetsConfig, label: int, part: int) -> Any:
 
 
 def _jets(config: JetsConfig, label: int, part: int) -> Iterator[NDArray[np.float32]]:
-    """The particles of accepted jets `[particles, 4]` (E, p_x, p_y, p_z), hardest first, padded with zeros."""
+    """Yield particles of accepted jets, `[particles, 4]` (E, p_x, p_y, p_z) each, hardest first, zero-padded."""
     pythia = _pythia(config, label, part)
     while True:
         events, decays = [], []
         for _ in range(BATCH):
             if not pythia.next():
                 continue
-            # neutrinos leave no trace
+            # a detector does not see neutrinos
             events.append([(p.px(), p.py(), p.pz(), p.e())
                            for p in pythia.event if p.isFinal() and p.idAbs() not in (12, 14, 16)])  # fmt: skip
             decays.append(_decays(pythia.process) if label else [])
@@ -191,8 +193,8 @@ def _jets(config: JetsConfig, label: int, part: int) -> Iterator[NDArray[np.floa
 
 
 def _decays(process: Any) -> list[NDArray[np.float64]]:
-    """Directions (η, φ) of the three quarks of each top in a hard process, `[3, 2]` each."""
-    found = []
+    """Return the directions (η, φ) of the three quarks of each top in a hard process, `[3, 2]` each."""
+    tops = []
     for i in range(process.size()):
         if process[i].idAbs() != 6:
             continue
@@ -205,15 +207,18 @@ def _decays(process: Any) -> list[NDArray[np.float64]]:
                 elif process[j].idAbs() in (6, 24):
                     waiting.append(j)
         if len(quarks) == 3:
-            found.append(np.array(quarks))
-    return found
+            tops.append(np.array(quarks))
+    return tops
 
 
 def hardest(events: Sequence[Sequence[tuple[float, ...]]], config: JetsConfig) -> list[NDArray[np.float64] | None]:
-    """Particles `[n, 4]` (E, p_x, p_y, p_z) of the hardest jet of every event, None where it is outside the windows.
+    """Cluster events and return the particles `[n, 4]` (E, p_x, p_y, p_z) of each one's hardest jet, in GeV.
+
+    None for an event without a jet, or whose hardest jet lies outside the windows of `config`.
 
     Args:
-        events: particles (p_x, p_y, p_z, E) in GeV.
+        events: particles (p_x, p_y, p_z, E) of each event, in GeV.
+        config: radius and windows of the jets.
     """
     import awkward as ak
     import fastjet
@@ -223,9 +228,9 @@ def hardest(events: Sequence[Sequence[tuple[float, ...]]], config: JetsConfig) -
     names = ("px", "py", "pz", "E")
     particles = ak.unflatten(ak.zip({n: flat[:, i] for i, n in enumerate(names)}, with_name="Momentum4D"), lengths)
     clustered = fastjet.ClusterSequence(particles, fastjet.JetDefinition(fastjet.antikt_algorithm, config.radius))
-    found, members = (part(min_pt=config.pt[0]) for part in (clustered.inclusive_jets, clustered.constituents))
+    jets_by_event, members = (part(min_pt=config.pt[0]) for part in (clustered.inclusive_jets, clustered.constituents))
     chosen: list[NDArray[np.float64] | None] = []
-    for event, inside_event in zip(found, members, strict=True):
+    for event, inside_event in zip(jets_by_event, members, strict=True):
         momenta = np.stack([ak.to_numpy(event[name]) for name in names], 1).reshape(-1, 4)
         if len(momenta) == 0:
             chosen.append(None)
@@ -241,7 +246,7 @@ def hardest(events: Sequence[Sequence[tuple[float, ...]]], config: JetsConfig) -
 
 
 def inside(jet: NDArray[np.float64], directions: NDArray[np.float64], radius: float) -> bool:
-    """Whether all `directions` `[n, 2]` (η, φ) lie within `radius` of the jet's axis."""
+    """Return whether all `directions` `[n, 2]` (η, φ) lie within `radius` of the jet's axis."""
     _, x, y, z = jet.sum(0)
     eta, phi = math.asinh(z / math.hypot(x, y)), math.atan2(y, x)
     around = np.abs((directions[:, 1] - phi + np.pi) % (2 * np.pi) - np.pi)
@@ -250,6 +255,6 @@ def inside(jet: NDArray[np.float64], directions: NDArray[np.float64], radius: fl
 
 def _padded(jet: NDArray[np.float64], particles: int) -> NDArray[np.float32]:
     order = np.argsort(-np.hypot(jet[:, 1], jet[:, 2]), kind="stable")[:particles]
-    found = np.zeros((particles, 4), np.float32)
-    found[: len(order)] = jet[order]
-    return found
+    padded = np.zeros((particles, 4), np.float32)
+    padded[: len(order)] = jet[order]
+    return padded

@@ -1,7 +1,7 @@
 """MD17 (Chmiela et al., Sci. Adv. 3, e1603015, 2017): DFT trajectories of single molecules, 0.5 fs a step.
 
-The original labels, with the numerical noise that the revised set (`experiments.data.sources.rmd17`) is free of.
-The two are never mixed: their files have different keys, and each reader refuses the other's.
+These are the original labels; the revised set (`experiments.data.sources.rmd17`) is free of their numerical noise. The
+two are never mixed: their files have different keys, and each reader refuses the other's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from experiments.core.errors import InputError
 from experiments.core.schema import setting
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.download import RemoteFile, fetch
-from experiments.data.parts import along_trajectory, at_random
+from experiments.data.parts import random_dataset, trajectory_dataset
 
 KCAL_MOL = kcal / mol
 """1 kcal/mol in eV (thermochemical calorie of 4.184 J)."""
@@ -31,7 +31,7 @@ FORMULAS = {
     "naphthalene": "C10H8", "paracetamol": "C8H9NO2", "salicylic": "C7H6O3", "toluene": "C7H8", "uracil": "C4H4N2O2",
 }  # fmt: skip
 """The ten molecules of MD17 and of rMD17."""
-# Names and folder as PyTorch Geometric (datasets/md17.py), SchNetPack and TorchMD-Net have them; no checksum is known.
+# Names and folder as in PyTorch Geometric (datasets/md17.py), SchNetPack and TorchMD-Net; no checksum is published.
 _FILES = {molecule: f"md17_{molecule}.npz" for molecule in FORMULAS} | {
     "benzene": "md17_benzene2017.npz",
     "azobenzene": "azobenzene_dft.npz",
@@ -43,9 +43,12 @@ KEYS = ("z", "R", "E", "F")
 
 @dataclass(frozen=True)
 class Md17Config:
-    """`molecule`: one of the ten; `split`: trajectory or random; `pool`, `holdout`, `test` in frames (pool
-    null: all that are left); `gap` between frames of different parts in correlation times of the slowest of energy
-    and geometry (split=trajectory)."""
+    """Settings of MD17.
+
+    `molecule`: one of the ten; `split`: trajectory or random; `pool`, `holdout`, `test` in frames (pool null: all
+    that are left); `gap` between frames of different parts in correlation times of the slowest of energy and geometry
+    (split=trajectory).
+    """
 
     molecule: str = setting("aspirin", choices=tuple(FORMULAS))
     split: str = setting("trajectory", choices=("trajectory", "random"))
@@ -57,27 +60,30 @@ class Md17Config:
 
 
 def file_of(molecule: str) -> RemoteFile:
-    """The published file of a molecule."""
+    """Return the published file of a molecule."""
     name = _FILES[molecule]
     return RemoteFile(f"md17/{name}", (f"{_FOLDER}/{name}",))
 
 
 def md17(config: Md17Config) -> Dataset:
-    """The dataset of `config`, downloaded at the first use. Raises `InputError` for what cannot be had or read."""
+    """Load the dataset of `config`; download it at the first use.
+
+    Raises `InputError` if the download fails, the file cannot be read, or the trajectory is too short for the parts.
+    """
     path = fetch(file_of(config.molecule))
     numbers, positions, energies, forces = read_npz(path, KEYS, config.molecule)
     frames = molecule_frames(numbers, positions, energies * KCAL_MOL, forces * KCAL_MOL)
     name, provenance = f"md17_{config.molecule}", {"source": "md17", "file": path.name, **asdict(config)}
     if config.split == "random":
-        return at_random(name, frames, config, provenance)
+        return random_dataset(name, frames, config, provenance)
     times = STEP * np.arange(len(frames), dtype=np.float64)
-    return along_trajectory(name, frames, times, config.gap, config, provenance)
+    return trajectory_dataset(name, frames, times, config.gap, config, provenance)
 
 
 def read_npz(path: Path, keys: tuple[str, str, str, str], molecule: str) -> tuple[Ints, Floats, Floats, Floats]:
-    """Atomic numbers `[N]`, positions `[F, N, 3]`, energies `[F]` and forces `[F, N, 3]` as they are stored.
+    """Read atomic numbers `[N]`, positions `[F, N, 3]`, energies `[F]` and forces `[F, N, 3]` in the file's units.
 
-    Raises `InputError` for other keys (the other edition of MD17), another molecule, shapes that do not fit.
+    Raises `InputError` for other keys (the other edition of MD17), another molecule, and shapes that do not fit.
     """
     try:
         with np.load(path, allow_pickle=False) as data:
@@ -96,22 +102,22 @@ def read_npz(path: Path, keys: tuple[str, str, str, str], molecule: str) -> tupl
         EOFError,
         KeyError,
         zipfile.BadZipFile,
-    ) as error:  # numpy's words for what is no archive, or half of one
+    ) as error:  # numpy's errors for a file that is no archive, or an incomplete one
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path}: not a whole .npz file ({' '.join(str(error).split())}); delete it") from None
+        raise InputError(f"{path}: not a complete .npz file ({' '.join(str(error).split())}); delete it") from None
     numbers, energies = z.astype(np.int64), e.astype(np.float64).reshape(len(x), -1)
     if x.ndim != 3 or x.shape[1:] != (len(numbers), 3) or f.shape != x.shape or energies.shape[1] != 1:
         raise InputError(f"{path}: shapes {z.shape}, {x.shape}, {e.shape}, {f.shape} of {', '.join(keys)} do not fit")
-    wanted = ase.formula.Formula(FORMULAS[molecule]).count()
-    found = {chemical_symbols[n]: int((numbers == n).sum()) for n in np.unique(numbers)}
-    if found != {symbol: wanted[symbol] for symbol in sorted(wanted, key=atomic_numbers.__getitem__)}:
-        raise InputError(f"{path}: holds {''.join(f'{s}{n}' for s, n in found.items())}, not {molecule}")
+    formula = ase.formula.Formula(FORMULAS[molecule]).count()
+    counts = {chemical_symbols[n]: int((numbers == n).sum()) for n in np.unique(numbers)}
+    if counts != {symbol: formula[symbol] for symbol in sorted(formula, key=atomic_numbers.__getitem__)}:
+        raise InputError(f"{path}: holds {''.join(f'{s}{n}' for s, n in counts.items())}, not {molecule}")
     return numbers, x.astype(np.float64), energies[:, 0], f.astype(np.float64)
 
 
 def molecule_frames(numbers: Ints, positions: Floats, energies: Floats, forces: Floats) -> Frames:
-    """Frames of one molecule, not periodic. Å, eV, eV/Å. [N], [F, N, 3], [F], [F, N, 3]"""
+    """Build frames of one molecule, not periodic: `[N]`, `[F, N, 3]` Å, `[F]` eV, `[F, N, 3]` eV/Å."""
     count = len(positions)
     return Frames(
         numbers=np.tile(numbers, (count, 1)),

@@ -1,7 +1,7 @@
 """MNIST-1D: ten curves of 40 numbers, shifted, stretched and noisy (Greydanus & Kobak 2020, arXiv 2011.14439).
 
-Made by the authors' generator (package `mnist1d`), with their settings; it shifts curves around a circle, which is
-what a periodic convolution is invariant under.
+Made by the authors' generator (package `mnist1d`), with their settings. It shifts curves around a circle, a symmetry
+that a periodic convolution has.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from experiments.data.examples import Examples, ExampleSet
 
 @dataclass(frozen=True)
 class Mnist1dConfig:
-    """Counts of curves, together a multiple of ten (as many of every digit); the generator's `seed`."""
+    """Counts of curves, in total a multiple of ten (equally many of every digit), and the generator's `seed`."""
 
     pool: int = setting(4000, low=1)
     holdout: int = setting(100, low=1)
@@ -32,14 +32,14 @@ class Mnist1dConfig:
 
     @property
     def total(self) -> int:
-        """All curves."""
+        """Number of all curves."""
         return self.pool + self.holdout + self.test
 
 
 def mnist1d(config: Mnist1dConfig) -> ExampleSet:
-    """The dataset of `config`: about a second to make, and not kept.
+    """Make the dataset of `config`; it takes about a second, so nothing is cached.
 
-    Raises `InputError` where the generator is not installed.
+    Raises `InputError` if the generator is not installed.
     """
     try:
         from mnist1d.data import get_dataset_args, make_dataset
@@ -49,13 +49,13 @@ def mnist1d(config: Mnist1dConfig) -> ExampleSet:
     arguments.num_samples, arguments.seed = config.total, config.seed
     before = random.getstate(), np.random.get_state()  # noqa: NPY002  # the generator seeds both of these
     try:
-        made = make_dataset(arguments)
+        generated = make_dataset(arguments)
     finally:
         random.setstate(before[0])
         np.random.set_state(before[1])  # noqa: NPY002
-    inputs = np.concatenate([made["x"], made["x_test"]])[:, None].astype(np.float32)
-    every = Examples(inputs, np.concatenate([made["y"], made["y_test"]]).astype(np.int64))
-    test, holdout, pool = every.in_order(config.test, config.holdout)
+    inputs = np.concatenate([generated["x"], generated["x_test"]])[:, None].astype(np.float32)
+    examples = Examples(inputs, np.concatenate([generated["y"], generated["y_test"]]).astype(np.int64))
+    test, holdout, pool = examples.in_order(config.test, config.holdout)
     return ExampleSet(
         name="mnist1d",
         kind="series",

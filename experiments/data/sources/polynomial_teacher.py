@@ -1,16 +1,16 @@
-"""The polynomial teacher: a seeded invariant polynomial of known order ν and L, for data whose learning curve is known.
+"""The polynomial teacher: a seeded invariant polynomial of known ν and L, for data whose learning curve is known.
 
-A centre and `n` neighbours on the unit sphere around it, iid uniform, with only centre–neighbour bonds: the geometry
-of the star teacher, whose energies are the case ν = 2 up to a constant. With the density A_l = Σ_j Y_l(u_j) of the
+A frame is a centre and `n` neighbours on the unit sphere around it, iid uniform, with only centre–neighbour bonds, as
+for the star teacher, whose energies are the case ν = 2 up to a constant. With the density A_l = Σ_j Y_l(u_j) of the
 directions the energy is
 
     E = Σ_b W_b·[A_{l₁} ⊗ … ⊗ A_{l_ν}],    1 ≤ l₁ ≤ … ≤ l_ν ≤ edge_lmax
 
 with invariants W_b drawn from those that chains of ν − 1 products make, ((A ⊗ A)_{k₂} ⊗ A)_{k₃} … → 0, whose
-intermediate degrees k are at most L and of natural parity: L, ν and edge_lmax as in `model=polynomial`, which
-therefore holds the teacher exactly where none of its three is smaller. Harmonics of l ≥ 1 average to zero, so that the
-part of E in which ν different neighbours meet is orthogonal to every function of fewer: a sum over neighbours followed
-by fewer products keeps at least the standard deviation of that part, `scale` by construction (`floor`).
+intermediate degrees k are at most L and of natural parity. L, ν and edge_lmax mean the same as in `model=polynomial`,
+which can therefore represent the teacher exactly if none of its three is smaller. Harmonics of l ≥ 1 average to zero,
+so the part of E with ν different neighbours is orthogonal to every function of fewer: the error of a model with fewer
+products is at least the standard deviation of that part, which is `scale` by construction (`floor`).
 
 The data have 2n − 3 dimensions: n directions up to rotations.
 """
@@ -38,14 +38,17 @@ _CHUNK = 4096
 """Frames computed at a time."""
 _WEIGHTS = 20221025  # keeps the draw of the weights apart from every other use of a small seed
 _INDEPENDENT = 1e-6
-"""Round-off leaves 1e-15 of a dependent vector; see `experiments.nn.couplings`."""
+"""Norm above which a vector counts as independent; round-off leaves 1e-15 (see `experiments.nn.couplings`)."""
 
 
 @dataclass(frozen=True)
 class PolynomialTeacherConfig:
-    """`scale`: sd (eV) of the energy's part that ν different neighbours make; `teacher_seed`: of the polynomial;
-    `noise`: sd of Gaussian noise on the labels of pool and holdout, in eV on energies and in eV/Å on every force
-    component (test labels stay exact); `seed`: of the directions; the rest counts frames."""
+    """Settings of the polynomial teacher.
+
+    `scale`: sd (eV) of the energy's part with ν different neighbours; `teacher_seed`: of the polynomial; `noise`: sd
+    of Gaussian noise on the labels of pool and holdout, in eV on energies and in eV/Å on every force component (test
+    labels stay exact); `seed`: of the directions; the rest counts frames.
+    """
 
     L: int = setting(1, low=0, high=3)
     nu: int = setting(3, low=2, high=4)
@@ -74,7 +77,7 @@ class Term:
     """The teacher's polynomial on one multiset of degrees.
 
     degrees      `(l₁ ≤ … ≤ l_ν)`
-    coordinates  `[paths]` in the orthonormal basis of the symmetric couplings; all terms together have norm 1
+    coordinates  `[paths]` in the orthonormal basis of the symmetric couplings; those of all terms have norm 1
     weights      `[2l₁+1, …, 2l_ν+1]` in eV
     """
 
@@ -85,8 +88,11 @@ class Term:
 
 @cache
 def span(degrees: tuple[int, ...], L: int) -> Tensor:
-    """Orthonormal rows `[r, paths]`: the invariants of a multiset of degrees that chains of products with
-    intermediate degrees ≤ `L` make, in the basis of `couplings.coupling_basis`. `r` may be 0."""
+    """Return an orthonormal basis `[r, paths]` of the invariants that chains of products make, `r` may be 0.
+
+    Chains multiply features of the given `degrees`, in any order, with intermediate degrees ≤ `L`. Rows are in the
+    basis of `experiments.nn.couplings.coupling_basis`.
+    """
     import torch
 
     from experiments.nn.couplings import chains, coupling_basis
@@ -107,12 +113,12 @@ def span(degrees: tuple[int, ...], L: int) -> Tensor:
 
 
 def multisets(nu: int, edge_lmax: int) -> list[tuple[int, ...]]:
-    """Degrees from 1 to `edge_lmax` of natural parity, `nu` of them."""
+    """Return all multisets of `nu` degrees from 1 to `edge_lmax` whose product has natural parity."""
     return [d for d in combinations_with_replacement(range(1, edge_lmax + 1), nu) if sum(d) % 2 == 0]
 
 
 def teacher(config: PolynomialTeacherConfig) -> tuple[Term, ...]:
-    """The polynomial: isotropic among those of its L, ν and edge order."""
+    """Draw the polynomial, isotropically among those of its L, ν and edge order; return its terms."""
     import torch
 
     from experiments.nn.couplings import coupling_basis
@@ -135,10 +141,10 @@ def teacher(config: PolynomialTeacherConfig) -> tuple[Term, ...]:
 
 
 def floor(config: PolynomialTeacherConfig, nu: int, L: int | None = None, edge_lmax: int | None = None) -> float:
-    """Variance of the energy (eV²) that a model with these keeps for certain; None: no smaller than the teacher's.
+    """Return a lower bound of the mean squared energy error (eV²) of a model with these orders.
 
-    That of `scale` where `nu` is smaller than the teacher's; with the same ν, the part of the ν-body polynomial
-    outside of the span of chains of these L and edge order.
+    `scale`² if `nu` is smaller than the teacher's; with the same ν, the part of the ν-body polynomial outside of the
+    span of chains of these L and edge order (None: no smaller than the teacher's).
 
     Raises:
         ValueError: `nu` is larger (products in which a neighbour enters twice have higher degrees: no such floor).
@@ -147,17 +153,19 @@ def floor(config: PolynomialTeacherConfig, nu: int, L: int | None = None, edge_l
         raise ValueError(f"floor: expected nu ≤ {config.nu}, got {nu}")
     if nu < config.nu:
         return config.scale**2
-    kept = 0.0
+    represented = 0.0
     for term in teacher(config):
         if edge_lmax is None or max(term.degrees) <= edge_lmax:
             inside = span(term.degrees, config.L if L is None else L) @ term.coordinates
-            kept += float(inside @ inside)
-    return config.scale**2 * max(0.0, 1.0 - kept)
+            represented += float(inside @ inside)
+    return config.scale**2 * max(0.0, 1.0 - represented)
 
 
 def energies_and_forces(offsets: Floats, terms: tuple[Term, ...]) -> tuple[Floats, Floats]:
-    """Energies `[F]` (eV) and forces on the neighbours `[F, n, 3]` (eV/Å) of neighbours at `offsets` (Å) from the
-    centre; only directions matter."""
+    """Return energies `[F]` (eV) and forces on the neighbours `[F, n, 3]` (eV/Å).
+
+    Neighbours lie at `offsets` `[F, n, 3]` (Å) from the centre, of which only directions matter.
+    """
     import torch
 
     from experiments.nn.spherical import spherical_harmonics
@@ -181,7 +189,10 @@ def energies_and_forces(offsets: Floats, terms: tuple[Term, ...]) -> tuple[Float
 
 
 def polynomial(config: PolynomialTeacherConfig) -> Dataset:
-    """Pool, holdout and test of the teacher; each from its own stream of `seed`, so that sizes do not mix."""
+    """Make the dataset of the teacher.
+
+    Pool, holdout and test each have a stream of `seed`, so that their frames do not depend on each other's sizes.
+    """
     terms = teacher(config)
 
     def frames(count: int, stream: int, noise: float) -> Frames:

@@ -19,10 +19,10 @@ from ase.units import Hartree
 
 from experiments.core.errors import InputError
 from experiments.core.schema import setting
+from experiments.data.cache import cached_frames
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.download import RemoteFile, fetch, verify
-from experiments.data.kept import kept
-from experiments.data.parts import at_random
+from experiments.data.parts import random_dataset
 
 # Figshare collection 978904; the checksums are those of TensorFlow Datasets (datasets/qm9/checksums.tsv).
 ARCHIVE = RemoteFile(
@@ -50,8 +50,11 @@ _READER = 1  # raise it whenever the same files give other frames
 
 @dataclass(frozen=True)
 class Qm9Config:
-    """`property`: energy at 0 K (U0), at 298.15 K (U), enthalpy (H) or free energy (G); `pool`, `holdout`,
-    `test` in molecules (pool null: all that are left)."""
+    """Settings of QM9.
+
+    `property`: energy at 0 K (U0), at 298.15 K (U), enthalpy (H) or free energy (G); `pool`, `holdout`, `test` in
+    molecules (pool null: all that are left).
+    """
 
     property: str = setting("U0", choices=tuple(_COLUMNS))
     pool: int | None = setting(20480, low=1)
@@ -61,32 +64,35 @@ class Qm9Config:
 
 
 def qm9(config: Qm9Config) -> Dataset:
-    """The dataset of `config`, downloaded at the first use. Raises `InputError` for what cannot be had or read."""
+    """Load the dataset of `config`; download it at the first use.
+
+    Raises `InputError` if the download fails or a file cannot be read.
+    """
     archive, excluded = fetch(ARCHIVE), fetch(UNCHARACTERIZED)
     digests = [verify(archive, ARCHIVE.sha256), verify(excluded, UNCHARACTERIZED.sha256)]
     column = _COLUMNS[config.property]
-    frames = kept(
+    frames = cached_frames(
         f"qm9_{config.property}",
         {"sha256": digests, "column": column, "reader": _READER},
         lambda: _read(archive, _indices(excluded), column),
     )
-    place = list(_COLUMNS).index(config.property)
-    return at_random(
+    column_index = list(_COLUMNS).index(config.property)
+    return random_dataset(
         f"qm9_{config.property}",
         frames,
         config,
         {"source": "qm9", **asdict(config)},
-        isolated_energies={int(atomic_numbers[s]): values[place] * Hartree for s, values in _ATOMS.items()},
+        isolated_energies={int(atomic_numbers[s]): values[column_index] * Hartree for s, values in _ATOMS.items()},
     )
 
 
 def _indices(path: Path) -> set[int]:
-    """Numbers of the excluded molecules: the first word of the lines between the two rulers."""
+    """Read the numbers of the excluded molecules: the first word of the lines between the two rulers."""
     lines = takewhile(lambda line: re.match(r"\s*\d+\s+\S", line), path.read_text().splitlines()[9:])
-    found = {int(line.split()[0]) for line in lines}
-    if not found:
+    excluded = {int(line.split()[0]) for line in lines}
+    if not excluded:
         raise InputError(f"{path}: lists no molecules; delete it to have it downloaded again")
-    return found
+    return excluded
 
 
 def _read(archive: Path, excluded: set[int], column: int) -> Frames:
@@ -108,7 +114,7 @@ def _read(archive: Path, excluded: set[int], column: int) -> Frames:
 
 
 def _molecules(archive: Path, column: int) -> Iterator[tuple[int, float, list[int], list[list[float]]]]:
-    """Index, energy (Hartree), atomic numbers and positions (Å) of every molecule; `*^` marks an exponent."""
+    """Yield index, energy (Hartree), atomic numbers and positions (Å) of every molecule; `*^` marks an exponent."""
     try:
         with tarfile.open(archive) as tar:
             for member in tar:
@@ -127,7 +133,9 @@ def _molecules(archive: Path, column: int) -> Iterator[tuple[int, float, list[in
                     )
                 except (ValueError, KeyError, IndexError):
                     raise InputError(
-                        f"{archive}: {member.name} is no file of QM9; accepted: the published file"
+                        f"{archive}: {member.name} is not a file of QM9; accepted: the published archive"
                     ) from None
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise InputError(f"{archive}: not a whole archive ({error}); delete it to have it downloaded again") from None
+        raise InputError(
+            f"{archive}: not a complete archive ({error}); delete it to have it downloaded again"
+        ) from None

@@ -1,8 +1,8 @@
 """Revised MD17 (Christensen & von Lilienfeld, Mach. Learn.: Sci. Technol. 1, 045018, 2020): PBE/def2-SVP, tight.
 
-100,000 frames of each of ten molecules from the trajectories of MD17 (99,988 of azobenzene), with new labels. They
-come in no order; `old_indices` says where in the trajectory each stood. The authors publish five index splits of
-1000 + 1000 frames and warn against training on more than 1000: frames are correlated in time.
+100,000 frames of each of ten molecules from the trajectories of MD17 (99,988 of azobenzene), with new labels. They are
+not in order of time; `old_indices` gives the position of each in the trajectory. The authors publish five index splits
+of 1000 + 1000 frames and warn against training on more than 1000: frames are correlated in time.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from experiments.core.errors import InputError
 from experiments.core.schema import setting
 from experiments.data.dataset import Dataset
 from experiments.data.download import RemoteFile, unpack
-from experiments.data.parts import along_trajectory, at_random, of_split
+from experiments.data.parts import dataset_of_split, random_dataset, trajectory_dataset
 from experiments.data.sources.md17 import FORMULAS, KCAL_MOL, STEP, molecule_frames, read_npz
 from experiments.data.splits import Split
 
 KEYS = ("nuclear_charges", "coords", "energies", "forces")
 FOLDS = 5
-# Figshare article 12672038, version 3; the mirror is the Materials Cloud Archive (pfffs-fff86). The SHA-256 was found
-# written down in one public repository, and its first twelve digits in another (load-atoms); both have the same file.
+# Figshare article 12672038, version 3; the mirror is the Materials Cloud Archive (pfffs-fff86). The SHA-256 is from a
+# public repository, and agrees with the first twelve digits in another (load-atoms).
 ARCHIVE = RemoteFile(
     "rmd17/rmd17.tar.bz2",
     (
@@ -43,9 +43,12 @@ _HOLDOUT_STREAM = 20200707
 
 @dataclass(frozen=True)
 class Rmd17Config:
-    """`molecule`: one of the ten. `split`: published (the authors' index split number `fold`; `holdout` of its
-    1000 training frames are set aside, the others are the pool), trajectory or random (`pool`, `holdout`, `test`
-    in frames, pool null: all that are left; `gap` between parts in correlation times, split=trajectory)."""
+    """Settings of revised MD17.
+
+    `molecule`: one of the ten. `split`: published (the authors' index split number `fold`; `holdout` of its 1000
+    training frames are set aside, the others are the pool), trajectory or random (`pool`, `holdout`, `test` in frames,
+    pool null: all that are left; `gap` between parts in correlation times, split=trajectory).
+    """
 
     molecule: str = setting("aspirin", choices=tuple(FORMULAS))
     split: str = setting("published", choices=("published", "trajectory", "random"))
@@ -58,7 +61,10 @@ class Rmd17Config:
 
 
 def rmd17(config: Rmd17Config) -> Dataset:
-    """The dataset of `config`, downloaded at the first use. Raises `InputError` for what cannot be had or read."""
+    """Load the dataset of `config`; download it at the first use.
+
+    Raises `InputError` if the download fails, a file cannot be read, or there are too few frames for the parts.
+    """
     path, splits = fetch_rmd17(config.molecule)
     numbers, positions, energies, forces = read_npz(path, KEYS, config.molecule)
     frames = molecule_frames(numbers, positions, energies * KCAL_MOL, forces * KCAL_MOL)
@@ -72,28 +78,36 @@ def rmd17(config: Rmd17Config) -> Dataset:
         order = np.random.default_rng([_HOLDOUT_STREAM, len(train)]).permutation(len(train))
         pool, holdout = train[np.sort(order[config.holdout :])], train[np.sort(order[: config.holdout])]
         pool = pool[: config.pool]
-        return of_split(name, f"published_{config.fold}", frames, Split(pool, holdout, test), config, provenance)
+        return dataset_of_split(
+            name, f"published_{config.fold}", frames, Split(pool, holdout, test), config, provenance
+        )
     if config.split == "random":
-        return at_random(name, frames, config, provenance)
+        return random_dataset(name, frames, config, provenance)
     with np.load(path, allow_pickle=False) as data:
         if "old_indices" not in data.files:
             raise InputError(
                 f"{path}: no old_indices in it, so its order in time is unknown; accepted: data.split=random"
             )
         times = STEP * np.asarray(data["old_indices"], dtype=np.float64)
-    return along_trajectory(name, frames, times, config.gap, config, provenance)
+    return trajectory_dataset(name, frames, times, config.gap, config, provenance)
 
 
 def fetch_rmd17(molecule: str) -> tuple[Path, dict[tuple[str, int], Path]]:
-    """The molecule's file and those of the index splits; the archive is unpacked whole, it takes minutes."""
-    data = {one: f"rmd17/npz_data/rmd17_{one}.npz" for one in FORMULAS}
+    """Return the molecule's file, and those of the index splits by part and fold.
+
+    The archive of all molecules is downloaded and unpacked at the first use, which takes minutes.
+    """
+    data = {name: f"rmd17/npz_data/rmd17_{name}.npz" for name in FORMULAS}
     wanted = [data[molecule], *SPLITS.values()]
-    found = unpack(ARCHIVE, wanted, "rmd17", also=[name for name in data.values() if name not in wanted])
-    return found[data[molecule]], {key: found[name] for key, name in SPLITS.items()}
+    paths = unpack(ARCHIVE, wanted, "rmd17", also=[name for name in data.values() if name not in wanted])
+    return paths[data[molecule]], {key: paths[name] for key, name in SPLITS.items()}
 
 
 def read_index(path: Path, frames: int) -> Ints:
-    """Indices of a published split, one a line. Raises `InputError` for what are no different frames of the set."""
+    """Read the indices of a published split, one a line.
+
+    Raises `InputError` if they are not different indices below `frames`.
+    """
     try:
         index = np.loadtxt(path, dtype=np.int64, ndmin=1)
     except (ValueError, OSError) as error:

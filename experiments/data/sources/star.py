@@ -1,10 +1,10 @@
 """The star teacher: data with a known answer for L, ν and the edge order.
 
-A centre and `n` neighbours on the unit sphere around it, iid uniform, with
+A frame is a centre and `n` neighbours on the unit sphere around it, iid uniform, with
 `E = Σ_{j<k} Σ_{l=1}^{l_max} c_l P_l(cos θ_jk)` and exact forces. Only centre–neighbour pairs are bonds, so a
 network learns the angles through products at the centre or through messages of order ≥ 1, never from distances.
-A linear model of two neighbour factors whose edges stop at order `edge_lmax` keeps the floor
-`RMSE² = n(n−1)/2 Σ_{l>edge_lmax} c_l²/(2l+1)`; one with only scalar edges keeps the whole of sd(E).
+A linear model of two neighbour factors whose edges stop at order `edge_lmax` has the floor
+`RMSE² = n(n−1)/2 Σ_{l>edge_lmax} c_l²/(2l+1)`; with only scalar edges its RMSE stays at sd(E).
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ RADIUS = 1.0  # Å
 
 @dataclass(frozen=True)
 class StarConfig:
-    """`coefficients`: c_1 … c_lmax in eV; `noise`: sd of Gaussian noise on the labels of pool and holdout,
-    in eV on energies and in eV/Å on every force component (test labels stay exact); the rest counts frames."""
+    """Settings of the star teacher.
+
+    `coefficients`: c_1 … c_lmax in eV; `noise`: sd of Gaussian noise on the labels of pool and holdout, in eV on
+    energies and in eV/Å on every force component (test labels stay exact); the rest counts frames.
+    """
 
     n_neighbours: int = setting(4, low=2)
     coefficients: tuple[float, ...] = (1.0, 1.0, 1.0)
@@ -44,7 +47,7 @@ class StarConfig:
 
 
 def star_energy(directions: Floats, coefficients: Sequence[float]) -> Floats:
-    """Energies `[F]` (eV) of unit vectors `directions` `[F, n, 3]`."""
+    """Return energies `[F]` (eV) of unit vectors `directions` `[F, n, 3]`."""
     series = np.array([0.0, *coefficients])
     j, k = np.triu_indices(directions.shape[1], 1)
     cosines = np.einsum("fpx,fpx->fp", directions[:, j], directions[:, k])  # [F, pairs]
@@ -52,10 +55,10 @@ def star_energy(directions: Floats, coefficients: Sequence[float]) -> Floats:
 
 
 def star_forces(offsets: Floats, coefficients: Sequence[float]) -> Floats:
-    """Forces `[F, n, 3]` (eV/Å) on neighbours at `offsets` `[F, n, 3]` (Å) from the centre.
+    """Return forces `[F, n, 3]` (eV/Å) on neighbours at `offsets` `[F, n, 3]` (Å) from the centre.
 
     E depends on u = r/|r| alone, so F_j = −(1 − u_j u_jᵀ)/|r_j| Σ_{k≠j} Σ_l c_l P_l'(u_j·u_k) u_k: tangential. The
-    centre takes the negative sum.
+    force on the centre is the negative sum.
     """
     lengths = np.linalg.norm(offsets, axis=2, keepdims=True)
     u = offsets / lengths
@@ -66,7 +69,7 @@ def star_forces(offsets: Floats, coefficients: Sequence[float]) -> Floats:
 
 
 def energy_variance(n_neighbours: int, coefficients: Sequence[float], above: int = 0) -> float:
-    """Variance (eV²) carried by the orders l > `above`: n(n−1)/2 Σ c_l²/(2l+1).
+    """Return the variance (eV²) carried by the orders l > `above`: n(n−1)/2 Σ c_l²/(2l+1).
 
     Pairs and orders are uncorrelated, because directions are uniform and independent. `above=0` is Var(E);
     `above=edge_lmax` is the squared floor of a linear model with two neighbour factors.
@@ -76,7 +79,10 @@ def energy_variance(n_neighbours: int, coefficients: Sequence[float], above: int
 
 
 def star(config: StarConfig) -> Dataset:
-    """Pool, holdout and test of the teacher; each from its own stream of `seed`, so that sizes do not mix."""
+    """Make the dataset of the teacher.
+
+    Pool, holdout and test each have a stream of `seed`, so that their frames do not depend on each other's sizes.
+    """
     return Dataset(
         name=f"star_n{config.n_neighbours}_l{len(config.coefficients)}",
         pool=_frames(config, config.pool, stream=0, noise=config.noise),
@@ -100,17 +106,20 @@ def _frames(config: StarConfig, count: int, stream: int, noise: float) -> Frames
 
 
 def uniform_directions(n_neighbours: int, count: int, seed: Sequence[int]) -> Floats:
-    """Unit vectors `[count, n, 3]`, uniform; frame after frame: a longer set begins with the shorter one."""
+    """Draw uniform unit vectors `[count, n, 3]`, frame after frame: a longer set begins with the shorter one."""
     directions = np.random.default_rng(list(seed)).standard_normal((count, n_neighbours, 3))
     return np.asarray(directions / np.linalg.norm(directions, axis=2, keepdims=True))
 
 
 def star_frames(directions: Floats, energies: Floats, forces: Floats, noise: float, seed: Sequence[int]) -> Frames:
-    """Frames of a centre with neighbours in `directions` `[F, n, 3]`, bonded to it alone.
+    """Build frames of a centre with neighbours that are bonded to it alone.
 
     Args:
-        energies, forces: `[F]` eV and, on the neighbours, `[F, n, 3]` eV/Å; the centre takes the negative sum.
-        noise, seed: standard deviation of Gaussian noise on energies (eV) and every force component (eV/Å).
+        directions: unit vectors `[F, n, 3]` from the centre to the neighbours.
+        energies: `[F]` in eV.
+        forces: on the neighbours, `[F, n, 3]` in eV/Å; the force on the centre is the negative sum.
+        noise: standard deviation of Gaussian noise on energies (eV) and every force component (eV/Å).
+        seed: of the noise.
     """
     count, n, _ = directions.shape
     positions = np.concatenate([np.zeros((count, 1, 3)), RADIUS * directions], axis=1)

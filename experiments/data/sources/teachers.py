@@ -1,14 +1,14 @@
 """Teachers whose learning curves are known: functions of points on a sphere or a torus, not of atoms.
 
     sphere             Gaussian field with a kernel's spectrum on S^d; β from both kernels (`known_exponent`)
-    torus, difference  f = g(θ1 − θ2) on T^2, Fourier coefficients c_k² ~ k^−b: the MSE of a kernel that knows the
-                       invariance falls with b − 1, that of an isotropic one with (b − 1)/2, unless the student's
-                       smoothness saturates (b − 1 > 2 α_S)
+    torus, difference  f = g(θ1 − θ2) on T^2, Fourier coefficients c_k² ~ k^−b: the MSE of a kernel with the
+                       invariance falls with exponent b − 1, that of an isotropic one with (b − 1)/2, unless the
+                       student's smoothness saturates (b − 1 > 2 α_S)
     torus, lipschitz   f = distance to the nearest of some centres on T^d, Lipschitz constant 1: the nearest
-                       neighbour's error falls with 1/d
+                       neighbour's error falls with exponent 1/d
 
-The students are `model=point_kernel` and `model=point_nearest`. Labels are called energies, in eV; points on a
-torus are given as (cos θ, sin θ) of each angle.
+The students are `model=point_kernel` and `model=point_nearest`. Labels are stored as energies in eV; points on a torus
+as (cos θ, sin θ) of each angle.
 """
 
 from __future__ import annotations
@@ -22,18 +22,21 @@ from experiments.core.arrays import Floats
 from experiments.core.errors import InputError
 from experiments.core.kernels import SMOOTHNESS, kernel_matrix
 from experiments.core.schema import setting
+from experiments.data.cache import cached_frames
 from experiments.data.dataset import Dataset, Frames
-from experiments.data.kept import kept
 
-_JITTER = 1e-10  # relative: what round-off takes from the smallest eigenvalues of a smooth kernel
+_JITTER = 1e-10  # relative: above the round-off of the smallest eigenvalues of a smooth kernel
 _MODES = 4096  # Fourier modes of g; the tail beyond has under a part in 4096^(b−1) of the variance
 _READER = 1  # raise it whenever the same settings give other frames
 
 
 @dataclass(frozen=True)
 class SphereConfig:
-    """`dimension` d of the sphere S^d; `kernel` and `length` (radius 1) of the Gaussian field; `noise`: sd on
-    the labels of pool and holdout (test labels stay exact; the field has variance 1); the rest counts points."""
+    """Settings of the field on a sphere.
+
+    `dimension` d of the sphere S^d; `kernel` and `length` (radius 1) of the Gaussian field; `noise`: sd on the labels
+    of pool and holdout (test labels stay exact; the field has variance 1); the rest counts points.
+    """
 
     dimension: int = setting(2, low=1, high=16)
     kernel: str = setting("laplace", choices=tuple(SMOOTHNESS))
@@ -48,9 +51,11 @@ class SphereConfig:
 
 @dataclass(frozen=True)
 class TorusConfig:
-    """`target`: difference or lipschitz (see `experiments.data.sources.teachers`); `dimension` d of the torus
-    T^d (2 for the difference); `decay`: b of the difference; `centres` of the Lipschitz function; the rest as for
-    the sphere."""
+    """Settings of the functions on a torus.
+
+    `target`: difference or lipschitz (see `experiments.data.sources.teachers`); `dimension` d of the torus T^d (2 for
+    the difference); `decay`: b of the difference; `centres`: number of them (lipschitz); the rest as for the sphere.
+    """
 
     target: str = setting("difference", choices=("difference", "lipschitz"))
     dimension: int = setting(2, low=1, high=16)
@@ -69,9 +74,12 @@ class TorusConfig:
 
 
 def sphere(config: SphereConfig) -> Dataset:
-    """A Gaussian field on a sphere, drawn once at all points together and kept: round-off differs between machines."""
+    """Load a Gaussian field on a sphere, drawn once at all points and cached, as round-off differs between machines.
+
+    Raises `InputError` if `length` is so large that the field is constant to round-off.
+    """
     name = f"sphere_d{config.dimension}_{config.kernel}"
-    return _dataset(name, kept(name, {**asdict(config), "reader": _READER}, lambda: _field(config)), config)
+    return _dataset(name, cached_frames(name, {**asdict(config), "reader": _READER}, lambda: _field(config)), config)
 
 
 def _field(config: SphereConfig) -> Frames:
@@ -92,7 +100,7 @@ def _field(config: SphereConfig) -> Frames:
 
 
 def torus(config: TorusConfig) -> Dataset:
-    """A function of angles; computed on the fly."""
+    """Compute a function on a torus; nothing is cached."""
     count = config.pool + config.holdout + config.test
     angles = np.random.default_rng([config.seed, 0]).uniform(0, 2 * np.pi, (count, config.dimension))
     rng = np.random.default_rng([config.seed, 1])
@@ -109,7 +117,7 @@ def torus(config: TorusConfig) -> Dataset:
 
 
 def _series(phi: Floats, decay: float, rng: np.random.Generator) -> Floats:
-    """Σ_k k^(−b/2) (a_k cos kφ + b_k sin kφ) with normal a, b, scaled to an expected variance of 1. [F]"""
+    """Return Σ_k k^(−b/2) (a_k cos kφ + b_k sin kφ), `[F]`, with normal a_k, b_k and an expected variance of 1."""
     k = np.arange(1, _MODES + 1)
     amplitude = k ** (-decay / 2)
     weights = (rng.standard_normal(_MODES) - 1j * rng.standard_normal(_MODES)) * amplitude

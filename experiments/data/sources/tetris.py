@@ -1,6 +1,6 @@
 """3D Tetris: four cubes joined in eight ways, two of them mirror images (Thomas et al. 2018, arXiv 1802.08219, §4.1).
 
-Training sees every shape in one orientation, the test in any; points come in a random order and each is moved a little.
+Training examples show every shape in one orientation, test examples in any; points come in random order, with noise.
 """
 
 from __future__ import annotations
@@ -31,8 +31,11 @@ SHAPES = np.array(
 
 @dataclass(frozen=True)
 class TetrisConfig:
-    """`orientations` of training examples: one (of every shape) or all (at random), as the test's always are;
-    `noise`: standard deviation of every coordinate in edges; the rest counts examples."""
+    """Settings of Tetris.
+
+    `orientations` of training examples: one (of every shape) or all (at random, as those of the test always are);
+    `noise`: standard deviation of every coordinate in edges; the rest counts examples.
+    """
 
     orientations: str = setting("one", choices=("one", "all"))
     noise: float = setting(0.1, low=0.0, high=1.0)
@@ -44,12 +47,15 @@ class TetrisConfig:
 
 
 def tetris(config: TetrisConfig) -> ExampleSet:
-    """Pool, holdout and test, each from its own stream of `seed`, so that sizes do not mix."""
-    turned = config.orientations == "all"
+    """Make the dataset of `config`.
+
+    Pool, holdout and test each have a stream of `seed`, so that their examples do not depend on each other's sizes.
+    """
+    rotated = config.orientations == "all"
     return ExampleSet(
-        name="tetris" if not turned else "tetris_turned",
+        name="tetris" if not rotated else "tetris_turned",
         kind="clouds",
-        pool=_examples(config, config.pool, 0, turned),
+        pool=_examples(config, config.pool, 0, rotated),
         holdout=_examples(config, config.holdout, 1, True),
         test=_examples(config, config.test, 2, True),
         n_classes=len(SHAPES),
@@ -58,8 +64,8 @@ def tetris(config: TetrisConfig) -> ExampleSet:
     )
 
 
-def _examples(config: TetrisConfig, count: int, stream: int, turned: bool) -> Examples:
-    """Example `i` has draws of its own: a longer set begins with the shorter one."""
+def _examples(config: TetrisConfig, count: int, stream: int, rotated: bool) -> Examples:
+    """Draw examples, each from its own random stream: a longer set begins with the shorter one."""
     inputs = np.zeros((count, *SHAPES.shape[1:]), np.float32)
     labels = np.zeros(count, np.int64)
     for i in range(count):
@@ -67,6 +73,6 @@ def _examples(config: TetrisConfig, count: int, stream: int, turned: bool) -> Ex
         labels[i] = rng.integers(len(SHAPES))
         points = SHAPES[labels[i]] - SHAPES[labels[i]].mean(0)
         rotation = Rotation.random(rng=rng).as_matrix()
-        moved = points @ (rotation.T if turned else np.eye(3)) + config.noise * rng.standard_normal(points.shape)
+        moved = points @ (rotation.T if rotated else np.eye(3)) + config.noise * rng.standard_normal(points.shape)
         inputs[i] = moved[rng.permutation(len(points))]
     return Examples(inputs, labels)

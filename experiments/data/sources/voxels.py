@@ -1,8 +1,8 @@
-"""Molecules as densities on a grid: frames of xTB datasets, each turned at random, a Gaussian for every atom.
+"""Molecules as densities on a grid: frames of xTB datasets, each rotated at random, a Gaussian for every atom.
 
-A channel an element. The label is what no rotation changes: which of several isomers it is, or its energy. Isomers have
-the same atoms, so that their geometry alone tells them apart. Frames, splits and their cache are those of
-`experiments.data.sources.xtb`, a dataset for each molecule; the grids follow from them and are not kept.
+Each element has a channel. The label is invariant to rotations: the class of the isomer, or the energy. Isomers have
+the same atoms, so only their geometry tells them apart. Frames, splits and their cache are those of
+`experiments.data.sources.xtb`, a dataset for each molecule; the grids are computed from them and not cached.
 """
 
 from __future__ import annotations
@@ -24,19 +24,22 @@ from experiments.data.sampling.molecule import find_molecule
 from experiments.data.sources.xtb import XtbConfig, xtb
 
 HEIGHT = 10.0
-"""Of an atom's Gaussian: the mean square of a channel is then about one, which networks train on better (measured)."""
+"""Height of an atom's Gaussian: the mean square of a channel is then about one, on which networks train better
+(measured)."""
 _PARTS = ("pool", "holdout", "test")
 _STREAM = 512  # keeps these rotations apart from every other use of a small seed
 
 
 @dataclass(frozen=True)
 class VoxelsConfig:
-    """`molecules`: isomers, each by a name or an .xyz file; `target`: molecule (which of them it is) or energy
-    (per atom). `side` voxels of `spacing` Å in each direction about a molecule's centre, Gaussians of standard
-    deviation `width` Å (an atom farther out than the grid is cut); `turned`: each frame by a rotation of its
-    own, else as it is; `noise`: standard deviation of white noise on every voxel, in units of an atom's height.
-    `pool`, `holdout` and `test` count frames of all molecules together, as many of each (to one frame). The
-    rest as in `experiments.data.sources.xtb.XtbConfig`.
+    """Settings of the grids.
+
+    `molecules`: isomers, each by a name or an .xyz file; `target`: molecule (its class) or energy (per atom). `side`
+    voxels of `spacing` Å in each direction about a molecule's centre, Gaussians of standard deviation `width` Å (atoms
+    outside of the grid are cut off); `turned`: each frame is rotated at random, else left as it is; `noise`: standard
+    deviation of white noise on every voxel, in units of an atom's height. `pool`, `holdout` and `test` count frames of
+    all molecules together, equally many of each (to one frame). The rest as in
+    `experiments.data.sources.xtb.XtbConfig`.
     """
 
     molecules: tuple[str, ...] = setting(  # their frames are in the identity instead
@@ -70,9 +73,9 @@ class VoxelsConfig:
 
 
 def voxels(config: VoxelsConfig) -> ExampleSet:
-    """The dataset of `config`.
+    """Make the dataset of `config`.
 
-    Raises `InputError` for molecules that are no isomers, before any is generated, and as
+    Raises `InputError` for molecules that are not isomers, before any is generated, and as
     `experiments.data.sources.xtb.xtb` does.
     """
     formula = _formula(config.molecules)
@@ -86,9 +89,9 @@ def voxels(config: VoxelsConfig) -> ExampleSet:
     return ExampleSet(
         name=f"{formula}_{config.temperature:g}K_{config.target}_voxels",
         kind="voxels",
-        pool=gridded(datasets, "pool", config),
-        holdout=gridded(datasets, "holdout", config),
-        test=gridded(datasets, "test", config),
+        pool=grid_examples(datasets, "pool", config),
+        holdout=grid_examples(datasets, "holdout", config),
+        test=grid_examples(datasets, "test", config),
         n_classes=len(datasets) if classes else None,
         quantity="" if classes else "energy",
         unit="" if classes else "eV",
@@ -97,11 +100,11 @@ def voxels(config: VoxelsConfig) -> ExampleSet:
     )
 
 
-def gridded(datasets: Sequence[Dataset], part: str, config: VoxelsConfig) -> Examples:
-    """Densities `[frames, elements, side, side, side]` of a part of every dataset, in turns: one frame of the first,
-    one of the second, …, so that the beginning of any length holds as many of each (to one).
+def grid_examples(datasets: Sequence[Dataset], part: str, config: VoxelsConfig) -> Examples:
+    """Compute densities `[frames, elements, side, side, side]` of a part of every dataset, with labels.
 
-    Labels are the dataset's place in the list, or energies per atom (eV).
+    Datasets alternate, so that the beginning of any length holds equally many frames of each (to one). Labels are the
+    dataset's place in the list, or energies per atom (eV).
     """
     frames = [getattr(data, part) for data in datasets]
     elements = datasets[0].elements()
@@ -109,30 +112,33 @@ def gridded(datasets: Sequence[Dataset], part: str, config: VoxelsConfig) -> Exa
     inputs = np.zeros((count, len(elements), *[config.side] * 3), np.float32)
     energies, kinds = np.zeros(count), np.arange(count) % len(frames)
     for i, kind in enumerate(kinds):
-        one = frames[kind].take(slice(i // len(frames), i // len(frames) + 1))
-        real = one.numbers[0] > 0
-        numbers, positions = one.numbers[0][real], one.positions[0][real]
+        frame = frames[kind].take(slice(i // len(frames), i // len(frames) + 1))
+        real = frame.numbers[0] > 0
+        numbers, positions = frame.numbers[0][real], frame.positions[0][real]
         centred = positions - positions.mean(0)
         rng = np.random.default_rng([_STREAM, config.seed, _PARTS.index(part), i])
-        rotation = Rotation.random(rng=rng)  # drawn in any case: what noise there is does not depend on `turned`
+        rotation = Rotation.random(rng=rng)  # drawn in any case, so that the noise does not depend on `turned`
         if config.turned:
             centred = centred @ rotation.as_matrix()
         noise = config.noise * rng.standard_normal(inputs.shape[1:])
         for channel, element in enumerate(elements):
             inputs[i, channel] = HEIGHT * (density(centred[numbers == element], config) + noise[channel])
-        energies[i] = one.energies[0] / len(numbers)
+        energies[i] = frame.energies[0] / len(numbers)
     return Examples(inputs, kinds.astype(np.int64) if config.target == "molecule" else energies)
 
 
 def density(positions: NDArray[np.float64], config: VoxelsConfig) -> NDArray[np.float64]:
-    """Σ exp(−|x − x_i|²/2σ²) at the centres of voxels, of atoms at `positions` `[n, 3]` (Å) about the middle."""
+    """Return Σ_i exp(−|x − x_i|²/2σ²) at the centres x of voxels, `[side, side, side]`.
+
+    Atoms lie at `positions` x_i `[n, 3]` (Å) from the middle of the grid.
+    """
     axis = (np.arange(config.side) - (config.side - 1) / 2) * config.spacing
     factors = np.exp(-0.5 * ((axis - positions[..., None]) / config.width) ** 2)  # [n, 3, side]
     return np.asarray(np.einsum("nx,ny,nz->xyz", *factors.transpose(1, 0, 2)))
 
 
 def _formula(molecules: Sequence[str]) -> str:
-    """What all have in common, in Hill's order."""
+    """Return the common formula of the molecules, in Hill's order. Raises `InputError` if they are not isomers."""
     known: dict[str, str] = {}
     for name in molecules:
         numbers = find_molecule(name).numbers

@@ -1,8 +1,8 @@
 """Liquid water (Cheng et al., PNAS 116, 1110, 2019): 1593 periodic boxes of 64 H2O, revPBE0-D3.
 
-The file is in atomic units (Bohr, Hartree, Hartree/Bohr); everything is converted here. Its first 1000 frames were
-chosen for being far from each other and the rest come from path-integral dynamics; they have no common order in time,
-so test frames are drawn at random.
+The file is in atomic units (Bohr, Hartree, Hartree/Bohr) and is converted here. Its first 1000 frames were chosen to be
+far from each other, the rest come from path-integral dynamics; they have no common order in time, so test frames are
+drawn at random.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from ase.units import Bohr, Hartree
 
 from experiments.core.errors import InputError
 from experiments.core.schema import setting
+from experiments.data.cache import cached_frames
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.download import RemoteFile, fetch, verify
-from experiments.data.kept import kept
-from experiments.data.parts import at_random
+from experiments.data.parts import random_dataset
 from experiments.data.sources.extxyz import read_frames
 
-# The authors' repository, at the commit that brought the data and on its main branch. No checksum is known.
+# The authors' repository, at the commit that added the data and on its main branch. No checksum is published.
 _REPOSITORY = "https://raw.githubusercontent.com/BingqingCheng/ab-initio-thermodynamics-of-water"
 FILE = RemoteFile(
     "water/dataset_1593.xyz",
@@ -34,7 +34,7 @@ _READER = 1  # raise it whenever the same file gives other frames
 
 @dataclass(frozen=True)
 class WaterConfig:
-    """`pool`, `holdout`, `test` in frames (pool null: all that are left)."""
+    """Settings of water: `pool`, `holdout`, `test` in frames (pool null: all that are left)."""
 
     pool: int | None = setting(None, low=1)
     holdout: int = setting(64, low=0)
@@ -43,15 +43,18 @@ class WaterConfig:
 
 
 def water(config: WaterConfig) -> Dataset:
-    """The dataset of `config`, downloaded at the first use. Raises `InputError` for what cannot be had or read."""
+    """Load the dataset of `config`; download it at the first use.
+
+    Raises `InputError` if the download fails, the file cannot be read, or its lengths are not in Bohr.
+    """
     path = fetch(FILE)
-    frames = kept("water", {"sha256": verify(path, FILE.sha256), "reader": _READER}, lambda: _read(str(path)))
-    return at_random("water", frames, config, {"source": "water", **asdict(config)})
+    frames = cached_frames("water", {"sha256": verify(path, FILE.sha256), "reader": _READER}, lambda: _read(str(path)))
+    return random_dataset("water", frames, config, {"source": "water", **asdict(config)})
 
 
 def _read(path: str) -> Frames:
     frames = read_frames(path, "TotEnergy", "force", option="water")
-    # 64 molecules at 1 g/cm³ fill a cube of 12.4 Å, which is 23.5 Bohr: a file in Å has been converted already
+    # 64 molecules at 1 g/cm³ fill a cube of 12.4 Å or 23.5 Bohr: another density means that lengths are not in Bohr
     sides = frames.cells.mean(axis=0).diagonal()
     density = 18.015 / 6.02214076e23 * (frames.numbers[0] == 8).sum() / (np.prod(sides * Bohr) * 1e-24)
     if not 0.5 < density < 2:

@@ -1,10 +1,10 @@
-"""Molecules in thermal motion, labelled by GFN2-xTB: generated here once, kept, and the same for the same settings.
+"""Molecules in thermal motion, labelled by GFN2-xTB: generated once, cached, and equal for equal settings.
 
-Independent walkers each sample exp(−U/kT): by proposals of a surrogate that learned from them
-(`experiments.data.sampling.nested`), or by Langevin dynamics (`experiments.data.sampling.sampler`) without
-one and in a periodic box. A pilot measures how many links of the chain, proposals or steps, the slowest of the energy
-and the dihedrals (as cosine and sine) remembers; frames are five such times apart or more.
-Test frames, holdout and pool come from different walkers, so no test frame continues a training trajectory.
+Independent walkers each sample exp(−U/kT), by proposals of a surrogate fitted to their frames
+(`experiments.data.sampling.nested`), or by Langevin dynamics (`experiments.data.sampling.sampler`) if there is none and
+in a periodic box. A pilot measures the autocorrelation time of the slowest of energy and dihedrals (as cosine and sine)
+in links of the chain, which are proposals or steps; frames are five such times apart or more. Test frames, holdout and
+pool come from different walkers, so no test frame continues a training trajectory.
 """
 
 from __future__ import annotations
@@ -27,40 +27,41 @@ from experiments.core.arrays import Floats
 from experiments.core.errors import InputError
 from experiments.core.leases import exclusive
 from experiments.core.schema import identity_of, setting
-from experiments.data.acquire import acquiring
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.download import cache_root
+from experiments.data.offline import require_download
 from experiments.data.sampling import walkers
 from experiments.data.sampling.molecule import Molecule, find_molecule, liquid
 from experiments.data.sampling.sampler import autocorrelation_time
 from experiments.data.sampling.surrogate import most_frames
-from experiments.data.sampling.walkers import Part
+from experiments.data.sampling.walkers import Walk
 from experiments.data.sources.extxyz import read_frames, write_frames
 
 logger = logging.getLogger(__name__)
 
-NUMERICS_VERSION = 2  # raise it whenever the same settings give different frames: old ones are then not taken for new
-_PILOT_TIMES = 50  # a walker's pilot is at least this many autocorrelation times long …
-_PILOT_DOUBLINGS = 5  # … or this often doubled, and then said to be too short
+NUMERICS_VERSION = 2  # raise it whenever the same settings give different frames: old ones are then not read
+_PILOT_TIMES = 50  # a walker's pilot is doubled until it is this many autocorrelation times long …
+_PILOT_DOUBLINGS = 5  # … at most so often; then a warning says that it is too short
 _PROPOSAL = 25
-"""Steps that a proposal counts as in `warm_up` and `pilot`: it costs a quarter of them and decorrelates more."""
+"""Number of steps that a proposal counts as in `warm_up` and `pilot`: it costs a quarter and decorrelates more."""
 _POOR = 0.05
-"""Proposals accepted, below which a surrogate is of little use."""
+"""Share of accepted proposals below which a surrogate is of little use."""
 
 
 @dataclass(frozen=True)
 class XtbConfig:
-    """`molecule`: a name or an .xyz file; `charge` in e; `temperature` in K; `timestep` in fs; `friction`
-    in 1/fs; `hydrogen_mass` in u in the dynamics (None: the true one; positions do not depend on it); a torsion
-    move every `torsion_every` steps (0: never); `surrogate`: frames that proposals are learned from (0: Langevin
-    dynamics alone); `stride` in autocorrelation times; `warm_up` and `pilot` in steps of a walker (25 to a
-    proposal); `pool`, `holdout`, `test` in frames, dealt out to the `walkers`; `method`; with `copies` > 1
-    a periodic box of as many molecules at `density` in g/cm³, where no torsions are turned and no surrogate serves.
-    `workers` processes (None: one a core) and the `cache` directory (None: EQUILAW_DATA, else ~/.cache/equilaw) do
-    not change the frames.
+    """Settings of the sampling.
+
+    `molecule`: a name or an .xyz file; `charge` in e; `temperature` in K; `timestep` in fs; `friction` in 1/fs;
+    `hydrogen_mass` in u in the dynamics (None: the true one; positions do not depend on it); a torsion move every
+    `torsion_every` steps (0: never); `surrogate`: number of frames that the surrogate is fitted to (0: Langevin
+    dynamics alone); `stride` in autocorrelation times; `warm_up` and `pilot` in steps of a walker (25 to a proposal);
+    `pool`, `holdout`, `test` in frames, shared among the `walkers`; `method`; with `copies` > 1 a periodic box of so
+    many molecules at `density` in g/cm³, without torsion moves and surrogate. `workers` processes (None: one a core)
+    and the `cache` directory (None: EQUILAW_DATA, else ~/.cache/equilaw) do not change the frames.
     """
 
-    molecule: str = setting("ethanol", identity=False)  # the geometry it stands for is in the identity instead
+    molecule: str = setting("ethanol", identity=False)  # the identity holds its geometry instead
     charge: int = setting(0)
     temperature: float = setting(500.0, above=0)
     timestep: float = setting(1.0, above=0, high=5)
@@ -85,7 +86,7 @@ class XtbConfig:
 
 
 def xtb(config: XtbConfig) -> Dataset:
-    """The dataset of `config`: read if it is there, else generated, by this process or by one that got there first.
+    """Load the dataset of `config` from the cache; if it is not there, generate it or wait for a process that does.
 
     Raises `InputError` for a molecule that is unknown, that xTB cannot compute or that breaks at this temperature,
     and for a cache directory that cannot be written to or holds a damaged dataset.
@@ -95,7 +96,7 @@ def xtb(config: XtbConfig) -> Dataset:
         molecule = liquid(molecule, config.copies, config.density, config.seed)
     directory = directory_of(config, molecule)
     if not (directory / "metadata.json").exists():
-        acquiring(_name(config), "generated")
+        require_download(_name(config), "generated")
         files.writable(directory, "data.cache" if config.cache else "EQUILAW_DATA")
         waiting = functools.partial(logger.info, "another process generates %s; waiting for it", directory)
         with exclusive(directory / ".lock", waiting=waiting):
@@ -105,7 +106,7 @@ def xtb(config: XtbConfig) -> Dataset:
 
 
 def directory_of(config: XtbConfig, molecule: Molecule) -> Path:
-    """Where the frames of these settings are kept: a readable name and a hash of all that decides the content."""
+    """Return the cache directory of these settings: a readable name and a hash of all that decides the content."""
     content = {
         **identity_of(config),
         "geometry": _geometry(molecule),
@@ -116,7 +117,7 @@ def directory_of(config: XtbConfig, molecule: Molecule) -> Path:
 
 
 def deal(config: XtbConfig) -> dict[str, list[int]]:
-    """Frames of every walker, by set: walkers in proportion to the set's frames, at least one each."""
+    """Return the number of frames of every walker, by part; parts get walkers in proportion to their frames."""
     sizes = {"test": config.test, "holdout": config.holdout, "pool": config.pool}
     left = config.walkers
     shares: dict[str, int] = {}
@@ -154,8 +155,8 @@ def _generate(config: XtbConfig, molecule: Molecule, directory: Path) -> None:
         pilot = _pilot(config, crew, directory, len(counts), learned > 0)
         stride = int(pilot["stride_steps"])
         crew.run("frames", [(w, count, stride) for w, count in enumerate(counts)], steps=stride * sum(counts))
-    done = walkers.parts(directory, len(counts))
-    assert [len(part.energies) for part in done] == counts
+    done = walkers.read_walks(directory, len(counts))
+    assert [len(walk.energies) for walk in done] == counts
     first, digests = 0, {}
     for name, dealt in shares.items():
         frames = _frames(molecule, done[first : first + len(dealt)])
@@ -178,7 +179,7 @@ def _generate(config: XtbConfig, molecule: Molecule, directory: Path) -> None:
         "sha256": digests,
         "numerics_version": NUMERICS_VERSION,
     }
-    files.write_json(directory / "metadata.json", metadata)  # last: it makes the dataset whole
+    files.write_json(directory / "metadata.json", metadata)  # last: it marks the dataset as complete
     for leftover in [
         *(path for stage in ("walker_", "explored_", "refined", "surrogate_") for path in directory.glob(f"{stage}*")),
         directory / "settings.json",
@@ -189,7 +190,7 @@ def _generate(config: XtbConfig, molecule: Molecule, directory: Path) -> None:
 
 
 def _learn(crew: walkers.Crew, directory: Path, frames: int, count: int) -> None:
-    """The surrogate, from as many frames: half explored by dynamics, half chosen from what it then tries out."""
+    """Fit the surrogate to `frames` frames: half from dynamics, half chosen from its own trials in `ROUNDS` rounds."""
     each, chosen = max(1, frames // (2 * count)), frames // (2 * walkers.ROUNDS)
     steps = walkers.SETTLE + (each - 1) * walkers.SPACING
     if not (directory / "surrogate_1.json").exists():
@@ -203,7 +204,10 @@ def _learn(crew: walkers.Crew, directory: Path, frames: int, count: int) -> None
 
 
 def _pilot(config: XtbConfig, crew: walkers.Crew, directory: Path, count: int, nested: bool) -> dict[str, Any]:
-    """The stride, from pilots that are long against the memory that they find; kept, so that it is found once."""
+    """Measure autocorrelation times on pilots, doubled until they are long enough, and choose the stride.
+
+    The result is saved, so that an interrupted generation continues with the same stride.
+    """
     path = directory / "pilot.json"
     known = files.read_json(path)
     if known is not None:
@@ -212,12 +216,12 @@ def _pilot(config: XtbConfig, crew: walkers.Crew, directory: Path, count: int, n
     warm_up, links = (-(-steps // (link * block)) * block for steps in (config.warm_up, config.pilot))
     for doubling in range(_PILOT_DOUBLINGS + 1):
         crew.run("pilot", [(w, warm_up, links) for w in range(count)], steps=count * (warm_up + links))
-        parts = walkers.parts(directory, count)
-        observed = np.stack([part.observed[:links] for part in parts])  # [walkers, links, observables]
+        walks = walkers.read_walks(directory, count)
+        observed = np.stack([walk.observed[:links] for walk in walks])  # [walkers, links, observables]
         checks = ("bonds",) if nested else ("kinetic", "bonds")
-        found = _memory(observed, len(checks))
-        slowest = max(found, key=lambda name: found[name]["tau_steps"])
-        tau, error = found[slowest]["tau_steps"], found[slowest]["tau_error_steps"]
+        times = _memory(observed, len(checks))
+        slowest = max(times, key=lambda name: times[name]["tau_steps"])
+        tau, error = times[slowest]["tau_steps"], times[slowest]["tau_error_steps"]
         if _PILOT_TIMES * tau <= links:
             break
         if doubling < _PILOT_DOUBLINGS:
@@ -230,12 +234,12 @@ def _pilot(config: XtbConfig, crew: walkers.Crew, directory: Path, count: int, n
             _name(config), links, "proposals" if nested else "steps", slowest, tau,
         )  # fmt: skip
     known = {
-        "autocorrelation": found,
+        "autocorrelation": times,
         "slowest": slowest,
         "sampler": "nested" if nested else "langevin",
         "pilot_steps_by_walker": links,
         "pilot_converged": converged,
-        # one standard error is added, so that the stride is no shorter than asked for where tau came out low
+        # one standard error is added, so that an underestimated tau does not make the stride too short
         "stride_steps": int(np.ceil(config.stride * (tau + error))),
         "temperature_check_K": {name: _temperature(observed[:, :, 1 + k]) for k, name in enumerate(checks)},
     }
@@ -244,27 +248,27 @@ def _pilot(config: XtbConfig, crew: walkers.Crew, directory: Path, count: int, n
 
 
 def _memory(observed: Floats, checks: int) -> dict[str, dict[str, float]]:
-    """Of the energy and, after as many `checks`, of the dihedrals."""
-    found = {}
+    """Return autocorrelation times of the energy and of the dihedrals, whose columns follow `checks` others."""
+    times = {}
     for k in (0, *range(1 + checks, observed.shape[2])):
         dihedral = k - 1 - checks
         name = "energy" if k == 0 else f"{('cos', 'sin')[dihedral % 2]}_torsion_{dihedral // 2}"
         memory = autocorrelation_time(observed[:, :, k])
-        found[name] = {"tau_steps": memory.tau, "tau_error_steps": memory.error, "mean": memory.mean}
-    return found
+        times[name] = {"tau_steps": memory.tau, "tau_error_steps": memory.error, "mean": memory.mean}
+    return times
 
 
 def _temperature(series: Floats) -> dict[str, float]:
-    """Mean and standard error of a temperature in the pilot: an estimate of the bath's."""
+    """Return mean and standard error of a temperature in the pilot, to compare with the bath's."""
     memory = autocorrelation_time(series)
     return {"mean": memory.mean, "error": float(series.std() * np.sqrt(2 * memory.tau / series.size))}
 
 
-def _checks(parts: list[Part], nested: bool) -> dict[str, Any]:
-    """What the frames themselves say: correlation of neighbouring frames' energies, moves accepted."""
-    mean = np.concatenate([part.energies for part in parts]).mean()
-    pairs = np.concatenate([np.stack([p.energies[:-1], p.energies[1:]], 1) for p in parts]) - mean
-    tried, accepted = (sum(getattr(p.state, name) for p in parts) for name in ("tried", "accepted"))
+def _checks(walks: list[Walk], nested: bool) -> dict[str, Any]:
+    """Return checks of the frames: the correlation of successive frames' energies, and the share of accepted moves."""
+    mean = np.concatenate([walk.energies for walk in walks]).mean()
+    pairs = np.concatenate([np.stack([p.energies[:-1], p.energies[1:]], 1) for p in walks]) - mean
+    tried, accepted = (sum(getattr(p.state, name) for p in walks) for name in ("tried", "accepted"))
     variance = float((pairs**2).mean()) if len(pairs) else 0.0
     share = accepted / tried if tried else None
     if nested and share is not None and share < _POOR:
@@ -280,10 +284,11 @@ def _read(config: XtbConfig, directory: Path) -> Dataset:
     try:
         sets = {name: read_frames(directory / f"{name}.xyz", option=name) for name in ("pool", "holdout", "test")}
     except InputError as error:
-        raise InputError(f"{error}; delete {directory} to make it again") from None
+        raise InputError(f"{error}; delete {directory} to generate it again") from None
     for name, frames in sets.items():
         if metadata is None or frames.sha256() != metadata["sha256"][name]:
-            raise InputError(f"{directory / name}.xyz: changed since it was made; delete {directory} to make it again")
+            path = f"{directory / name}.xyz"
+            raise InputError(f"{path}: changed since it was generated; delete {directory} to generate it again")
     isolated: Mapping[str, float] = metadata["isolated_energies_eV"]
     return Dataset(
         name=_name(config),
@@ -296,14 +301,14 @@ def _read(config: XtbConfig, directory: Path) -> Dataset:
     )
 
 
-def _frames(molecule: Molecule, parts: list[Part]) -> Frames:
-    positions = np.concatenate([part.positions for part in parts])
+def _frames(molecule: Molecule, walks: list[Walk]) -> Frames:
+    positions = np.concatenate([walk.positions for walk in walks])
     count = len(positions)
     return Frames(
         numbers=np.tile(molecule.numbers, (count, 1)),
         positions=positions,
-        energies=np.concatenate([part.energies for part in parts]),
-        forces=np.concatenate([part.forces for part in parts]),
+        energies=np.concatenate([walk.energies for walk in walks]),
+        forces=np.concatenate([walk.forces for walk in walks]),
         cells=np.zeros((count, 3, 3)) if molecule.cell is None else np.tile(molecule.cell, (count, 1, 1)),
         pbc=np.full((count, 3), molecule.cell is not None),
     )

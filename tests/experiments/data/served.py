@@ -1,4 +1,4 @@
-"""A web server of the test's own, which misbehaves on request."""
+"""A web server for tests that misbehaves on request."""
 
 from __future__ import annotations
 

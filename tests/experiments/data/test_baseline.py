@@ -1,4 +1,4 @@
-"""Energy baselines: exact where compositions explain the energies, refused only where they say nothing."""
+"""Energy baselines: exact if compositions explain the energies, refused only if the training frames leave them open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with frames is found, and named by part, frame and atom; what is right passes in silence."""
+"""Checks find faulty frames and name part, frame and atom; correct frames give no finding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics between frames: what they must not see, what they must, and the nearest frame found as by trying all."""
+"""Metrics between frames: their invariances, what they must distinguish, and nearest frames as by trying all."""
 
 from __future__ import annotations
 

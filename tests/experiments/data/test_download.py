@@ -1,4 +1,5 @@
-"""Files from a server that works, moves, refuses, lies and dies: whole and checked here, or one line that says why."""
+"""Downloads from a server that works, redirects, refuses, sends wrong bytes or breaks off: a checked file, or one line
+that says why not."""
 
 from __future__ import annotations
 
@@ -69,8 +70,8 @@ def test_the_next_address_is_tried_and_then_a_line_says_what_to_do(server: Serve
         fetch(remote(server, "nowhere", "gone"))
     message = str(raised.value)
     assert "\n" not in message
-    assert f"{server.url}/nowhere: the server says 404" in message
-    assert f"{server.url}/gone: the server says 404" in message
+    assert f"{server.url}/nowhere: the server answered 404" in message
+    assert f"{server.url}/gone: the server answered 404" in message
     assert f"to {root / 'some' / 'set.bin'}" in message
 
 
@@ -116,7 +117,7 @@ def test_a_part_that_is_longer_than_the_file_is_dropped(server: Served, root: Pa
 
 def test_a_wrong_checksum_leaves_nothing(server: Served, root: Path) -> None:
     server.content["/set.bin"] = CONTENT[:-1] + b"!"
-    with pytest.raises(InputError, match=f"has not the published SHA-256 {SHA256[:12]}"):
+    with pytest.raises(InputError, match=f"does not have the published SHA-256 {SHA256[:12]}"):
         fetch(remote(server))
     assert leftovers(root) == set()
     server.content["/set.bin"] = CONTENT
@@ -178,5 +179,5 @@ def test_archives_that_are_cut_or_lack_a_member(server: Served) -> None:
         unpack(remote(server, sha256=None), ["set/a/3.bin"], "set")
     other = RemoteFile("some/cut.bin", (f"{server.url}/cut.bin",))
     server.content["/cut.bin"] = whole[: len(whole) // 2]
-    with pytest.raises(InputError, match=r"cut\.bin: not a whole tar archive"):
+    with pytest.raises(InputError, match=r"cut\.bin: not a complete tar archive"):
         unpack(other, ["set/a/1.bin"], "set2")

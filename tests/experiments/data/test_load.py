@@ -1,4 +1,4 @@
-"""Sections to datasets: every shipped section parses, and what a user mistypes is named."""
+"""Data sections to datasets: every shipped section parses, and typing errors are named."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_identity_leaves_out_what_does_not_change_the_frames() -> None:
 
 
 def test_no_torch() -> None:
-    """Frames are read where torch is not: in the analysis, and before a sweep starts."""
+    """Frames are read without torch: in the analysis, and before a sweep starts."""
     paths = (path.relative_to(ROOT) for path in (ROOT / "experiments" / "data").rglob("[!_]*.py"))
     modules = [".".join(path.with_suffix("").parts) for path in paths]
     assert len(modules) > 30

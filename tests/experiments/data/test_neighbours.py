@@ -70,7 +70,7 @@ def edges_of(found: Neighbours, f: int) -> list[Edge]:
 
 
 def assert_contract(found: Neighbours, cutoff: float) -> None:
-    """What holds for every neighbourhood, however it was found."""
+    """Check the properties that every neighbour list has."""
     count, atoms, slots = found.mask.shape
     receivers = np.broadcast_to(np.arange(atoms)[:, None], found.mask.shape)
     own = np.broadcast_to(np.arange(atoms * slots).reshape(atoms, slots), found.mask.shape)

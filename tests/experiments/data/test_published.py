@@ -1,4 +1,4 @@
-"""Published sets from files of their exact formats: units, splits, what is refused, and never one for the other."""
+"""Published datasets from files of their exact formats: units, splits, refusals, and no confusion of editions."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_another_molecule_and_half_a_file(server: Served, root: Path) -> None:
     with pytest.raises(InputError, match=r"holds H6C2O1, not toluene"):
         load({"source": "md17", "molecule": "toluene"})
     server.content["/md17_uracil.npz"] = server.content["/md17_ethanol.npz"][:5000]
-    with pytest.raises(InputError, match=r"md17_uracil\.npz: not a whole \.npz file"):
+    with pytest.raises(InputError, match=r"md17_uracil\.npz: not a complete \.npz file"):
         load({"source": "md17", "molecule": "uracil"})
 
 
@@ -280,7 +280,7 @@ def test_qm9_has_energies_only_and_no_excluded_molecule(server: Served) -> None:
     binding = dataset.pool.energies[0] - dataset.isolated_energies[6] - 4 * dataset.isolated_energies[1]
     assert binding == pytest.approx(-17.17, abs=0.02)  # eV; the paper's atomization energy of methane, 395.999 kcal/mol
     assert dataset.pool.positions[0, 4, 2] == pytest.approx(0.9063972942)
-    with pytest.raises(InputError, match="more than the 38 frames"):
+    with pytest.raises(InputError, match="accepted: at most 38 frames in total"):
         load({"source": "qm9", "pool": 32, "holdout": 2, "test": 5})
 
 
@@ -333,7 +333,7 @@ def test_card(server: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_training_without_forces(server: Served, make_config: MakeConfig) -> None:
-    """On energies alone where there are no others; forces that nobody knows are not fitted."""
+    """Energies alone are fitted if forces are unknown."""
     serve_qm9(server)
     data = {"source": "qm9", "pool": 30, "holdout": 2, "test": 5}
     config = make_config({"data": data, "training.force_weight": 0.0, "training.max_steps": 24})

@@ -1,4 +1,4 @@
-"""Neighbours from a memory map are those that were computed, whoever wrote them and whatever happened to the file."""
+"""Neighbours from a memory map equal computed ones, whichever process wrote the map and even if it is damaged."""
 
 from __future__ import annotations
 

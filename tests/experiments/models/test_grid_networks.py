@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from experiments.data.turning import placed
+from experiments.data.image_transforms import transform_image
 from experiments.models import harmonic
 from experiments.models.cnn import Cnn
 from experiments.models.gcnn import Gcnn, point_group
@@ -189,8 +189,8 @@ def test_harmonic_invariance_under_any_angle_is_that_of_the_pixels() -> None:
     """Of a smooth image, outputs change by under 2 % of their spread over images (measured: about 0.5 %); those of a
     CNN by more than 10 % (measured: about 40 %)."""
     rng = np.random.default_rng(0)
-    blobs = [placed(np.pad(rng.normal(size=(3, 3)), 2), 32, 0.0, 4.0) for _ in range(12)]
-    rotated = [placed(image, 32, 0.6, 1.0) for image in blobs]
+    blobs = [transform_image(np.pad(rng.normal(size=(3, 3)), 2), 32, 0.0, 4.0) for _ in range(12)]
+    rotated = [transform_image(image, 32, 0.6, 1.0) for image in blobs]
     x, y = (torch.as_tensor(np.array(some)[None, :, None], dtype=torch.float64) for some in (blobs, rotated))
 
     def change(model: Any) -> float:
@@ -229,7 +229,9 @@ def test_scale_space_of_an_image_of_twice_the_size() -> None:
     rng = np.random.default_rng(0)
     cells = [np.pad(rng.normal(size=(3, 3)), 1) for _ in range(8)]
     x, y = (
-        torch.as_tensor(np.array([placed(image, 49, 0.0, size) for image in cells])[None, :, None], dtype=torch.float64)
+        torch.as_tensor(
+            np.array([transform_image(image, 49, 0.0, size) for image in cells])[None, :, None], dtype=torch.float64
+        )
         for size in (3.0, 6.0)
     )
     inner = torch.arange(-12, 13)

@@ -11,7 +11,7 @@ from scipy.special import ive
 
 from experiments.core.arrays import Floats
 from experiments.data.sampling.molecule import Torsion
-from experiments.data.sampling.nested import Cheap, Proposals, advance, tuned_step
+from experiments.data.sampling.nested import CheapPotential, Proposals, advance, tune_step
 from experiments.data.sampling.sampler import NotConvergedError, State, autocorrelation_time, dihedral
 from tests.experiments.data.springs import SPRING, SPRINGS, tether
 
@@ -24,7 +24,7 @@ def at(positions: Floats, seed: int) -> State:
     return State(positions, np.zeros_like(positions), dict(rng.bit_generator.state))
 
 
-def asked(cheap: Cheap) -> Any:
+def asked(cheap: CheapPotential) -> Any:
     return lambda positions, memory: (*cheap(positions), None)
 
 
@@ -67,7 +67,7 @@ def framework(positions: Floats) -> tuple[float, Floats]:
 
 
 def twisted(positions: Floats, memory: Any) -> tuple[float, Floats, Any]:
-    """The framework with V/2 (1 + cos 3φ), of which the surrogate knows nothing."""
+    """The framework with V/2 (1 + cos 3φ), a term that the surrogate lacks."""
     cosine, sine = dihedral(positions, ZIGZAG)
     energy, forces = framework(positions)
     return energy + float(0.5 * BARRIER * (1 + np.cos(3 * np.arctan2(sine, cosine)))), forces, None
@@ -125,7 +125,7 @@ def test_cutting_a_run_into_calls_leaves_no_trace() -> None:
 def test_the_step_is_tuned_to_the_stiffness() -> None:
     """Four times stiffer: half the step, whatever the potential; 200 noisy trials know it to some 20 %."""
     points = np.zeros((4, 3, 3))
-    steps = [tuned_step(points, tether(spring), TEMPERATURE, 0) for spring in (SPRING, 4 * SPRING)]
+    steps = [tune_step(points, tether(spring), TEMPERATURE, 0) for spring in (SPRING, 4 * SPRING)]
     assert steps[0] / steps[1] == pytest.approx(2.0, rel=0.25)
     frequency = np.sqrt(3 * SPRING / 12.0)  # of the stiffest of three atoms of 12 u, in ASE's units of 1/time
     assert 0.3 < steps[0] * fs * frequency < 2.0, "below leapfrog's limit of stability"

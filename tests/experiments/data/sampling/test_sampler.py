@@ -22,8 +22,8 @@ from experiments.data.sampling.sampler import (
     autocorrelation_time,
     bond_temperature,
     dihedral,
+    rotate_side,
     start,
-    turned,
 )
 from tests.experiments.data.springs import SPRING, SPRINGS, tether
 
@@ -118,7 +118,7 @@ def test_turning_is_rigid_and_by_the_angle() -> None:
     found = find_molecule("ethanol")
     for torsion in torsions(found.numbers, found.positions):
         before = np.arctan2(*dihedral(found.positions, torsion)[::-1])
-        after_positions = turned(found.positions, torsion, 0.7)
+        after_positions = rotate_side(found.positions, torsion, 0.7)
         after = np.arctan2(*dihedral(after_positions, torsion)[::-1])
         assert (after - before + np.pi) % (2 * np.pi) - np.pi == pytest.approx(0.7, abs=1e-12)
         side = [*torsion.moving, *torsion.dihedral[1:3]]

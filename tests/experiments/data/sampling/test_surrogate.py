@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from experiments.core.arrays import Floats, Ints
 from experiments.data.sampling import surrogate
 from experiments.data.sampling.molecule import find_molecule
-from experiments.data.sampling.surrogate import Surrogate, fitted, most_frames, rotor_permutations
+from experiments.data.sampling.surrogate import Surrogate, fit_surrogate, most_frames, rotor_permutations
 
 SIGMA = 10.0
 
@@ -38,7 +38,9 @@ def frames(name: str, count: int, spread: float = 0.08) -> tuple[Floats, Floats,
 @pytest.fixture(scope="module")
 def learned() -> Surrogate:
     positions, energies, forces, numbers = frames("methanol", 20)
-    return fitted(positions, energies, forces, rotor_permutations(numbers, find_molecule("methanol").positions), SIGMA)
+    return fit_surrogate(
+        positions, energies, forces, rotor_permutations(numbers, find_molecule("methanol").positions), SIGMA
+    )
 
 
 def test_forces_are_minus_the_gradient(learned: Surrogate) -> None:
@@ -85,7 +87,7 @@ def test_against_a_kernel_differentiated_by_autograd() -> None:
     """Three frames of water with one permutation: matrix and prediction from derivatives of k alone."""
     positions, energies, forces, _ = frames("water", 4)
     swaps = [[0, 1, 2], [0, 2, 1]]
-    ours = fitted(positions[:3], energies[:3], forces[:3], swaps, 2.0)
+    ours = fit_surrogate(positions[:3], energies[:3], forces[:3], swaps, 2.0)
 
     def described(x: torch.Tensor) -> torch.Tensor:
         return torch.stack([1 / (x[i] - x[j]).norm() for i, j in ((0, 1), (0, 2), (1, 2))])

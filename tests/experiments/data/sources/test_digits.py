@@ -1,4 +1,4 @@
-"""Digits at random places, angles and sizes: seeded, split without overlap, moved as they say."""
+"""Digits at random places, angles and sizes: seeded, split without overlap, transformed as documented."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from experiments.core import kinds
 from experiments.core.errors import InputError
 from experiments.data import load
-from experiments.data.turning import placed, turned_copies
+from experiments.data.image_transforms import rotated_copies, transform_image
 
 digits = pytest.importorskip("experiments.data.sources.digits")
 pytest.importorskip("sklearn", reason="digits need the extra groups: pip install --editable '.[groups]'")
@@ -55,11 +55,13 @@ def test_shifted_digits_are_what_they_always_were() -> None:
 
 def test_quarter_turns_are_exact_and_any_angle_is_near() -> None:
     image = np.random.default_rng(0).random((8, 8))
-    upright = placed(image, 16, 0.0, 1.4)
+    upright = transform_image(image, 16, 0.0, 1.4)
     for k in range(4):
-        assert np.allclose(placed(image, 16, k * np.pi / 2, 1.4), np.rot90(upright, k), atol=1e-5)  # single precision
-    assert np.allclose(placed(image, 8, 0.0, 1.0), image, atol=1e-6)
-    there_and_back = placed(placed(upright, 16, 0.4, 1.0), 16, -0.4, 1.0)
+        assert np.allclose(
+            transform_image(image, 16, k * np.pi / 2, 1.4), np.rot90(upright, k), atol=1e-5
+        )  # single precision
+    assert np.allclose(transform_image(image, 8, 0.0, 1.0), image, atol=1e-6)
+    there_and_back = transform_image(transform_image(upright, 16, 0.4, 1.0), 16, -0.4, 1.0)
     assert np.abs(there_and_back - upright).mean() < 0.1 * np.abs(upright).mean()
 
 
@@ -74,13 +76,13 @@ def test_sizes_are_even_in_the_logarithm() -> None:
 
 def test_copies_are_turned_in_order() -> None:
     images = np.random.default_rng(0).random((3, 1, 9, 9)).astype(np.float32)
-    copies = turned_copies(images, 4)
+    copies = rotated_copies(images, 4)
     assert np.array_equal(copies[::4], images)
     for k in range(4):
         assert np.allclose(copies[k::4], np.rot90(images, k, (2, 3)), atol=1e-5)
-    assert turned_copies(images, 1) is images
-    with pytest.raises(InputError, match=r"model.copies=2: only square images can be turned"):
-        turned_copies(np.zeros((2, 4), np.float32), 2)
+    assert rotated_copies(images, 1) is images
+    with pytest.raises(InputError, match=r"model.copies=2: only square images can be rotated"):
+        rotated_copies(np.zeros((2, 4), np.float32), 2)
 
 
 def test_bad_input_has_one_line() -> None:

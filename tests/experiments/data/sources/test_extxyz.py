@@ -104,18 +104,21 @@ BAD = {
         FRAME.replace("forces", "push"),
         r"frame 0 .*no forces 'forces' \(data.forces_key\).*has: energy, push",
     ),
-    "energy_is_a_word": (FRAME.replace("-1.5", "low"), "frame 0 .*energy 'energy' must be one number in eV, got 'low'"),
-    "energy_is_true": (FRAME.replace("-1.5", "T"), "frame 0 .*must be one number"),
-    "energy_is_a_list": (FRAME.replace("-1.5", '"1 2 3"'), "frame 0 .*must be one number"),
+    "energy_is_a_word": (
+        FRAME.replace("-1.5", "low"),
+        "frame 0 .*energy 'energy' is 'low'; accepted: one number in eV",
+    ),
+    "energy_is_true": (FRAME.replace("-1.5", "T"), "frame 0 .*accepted: one number"),
+    "energy_is_a_list": (FRAME.replace("-1.5", '"1 2 3"'), "frame 0 .*accepted: one number"),
     "energy_nan": (FRAME + FRAME.replace("-1.5", "nan"), "frame 1 .*energy 'energy' is nan"),
     "force_inf": (FRAME + FRAME.replace("-0.2", "inf"), "frame 1 .*forces 'forces' of atom 1 are .*inf"),
     "position_nan": (FRAME.replace("1.0 -0.1", "nan -0.1"), "frame 0 .*positions of atom 1"),
     "two_force_components": (
         FRAME.replace("forces:R:3", "forces:R:2").replace(" 0.3", "").replace(" -0.3", ""),
-        r"frame 0 .*forces 'forces' must be 2 × 3 numbers in eV/Å, got shape \(2, 2\)",
+        r"frame 0 .*forces 'forces' have shape \(2, 2\) of float64; accepted: 2 × 3 numbers in eV/Å",
     ),
     "dummy_atom": (FRAME.replace("O 0.0", "X 0.0"), "frame 0 .*atom 1 is of no element"),
-    "periodic_without_cell": (FRAME.replace("F F F", "T F F"), "frame 0 .*needs as many independent lattice vectors"),
+    "periodic_without_cell": (FRAME.replace("F F F", "T F F"), "frame 0 .*accepted: as many independent vectors"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Jets: selected and clustered as they say, the same for the same seed, checked when they are read."""
+"""Jets: selected and clustered as documented, the same for the same seed, checked when they are read."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_the_same_seed_is_the_same_jets_and_damage_is_seen(tmp_path: Path, monke
     content = dict(np.load(path))
     content["inputs"][0, 0, 0] += 1
     np.savez(path, **content)
-    with pytest.raises(InputError, match="the jets kept there are damaged; delete the directory to generate"):
+    with pytest.raises(InputError, match="the cached jets are damaged; delete the directory to generate"):
         jets.jets(config)
 
 

@@ -1,4 +1,4 @@
-"""MNIST-1D: the authors' generator, seeded, without a trace in anybody else's random numbers."""
+"""MNIST-1D: the authors' generator, seeded, leaves the global random states unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The polynomial teacher: its definition, its floors against regressions, and who holds it exactly."""
+"""The polynomial teacher: its definition, its floors against regressions, and the models that represent it exactly."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_a_larger_L_and_edge_order_hold_what_the_smaller_ones_do() -> None:
 
 
 def test_spans_of_three_factors() -> None:
-    """Of three degrees the smallest is what a chain hands on at its cheapest."""
+    """Of three degrees, the smallest is the least L of a chain that couples them to an invariant."""
     for degrees in combinations_with_replacement(range(1, 4), 3):
         a, b, c = degrees
         possible = c <= a + b and sum(degrees) % 2 == 0
@@ -248,7 +248,7 @@ def test_bad_settings(changes: dict[str, Any], message: str) -> None:
 
 
 def test_every_accepted_teacher_is_a_polynomial() -> None:
-    """What the messages promise: each combination that passes the checks has a term, of norm 1 in all."""
+    """As the messages promise, each combination that passes the checks has a term, of norm 1 in all."""
     for nu, L, edge in product((2, 3, 4), range(4), (1, 2)):
         try:
             config = PolynomialTeacherConfig(nu=nu, L=L, edge_lmax=edge)

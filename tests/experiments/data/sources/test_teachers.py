@@ -1,4 +1,4 @@
-"""Teachers and their students: exponents that theory knows come out, and functions are what they are said to be."""
+"""Teachers and their students: known exponents are reproduced, and functions have their documented properties."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Densities of isomers: balanced, nested, labelled by what no rotation changes; refused where they are no isomers."""
+"""Densities of isomers: balanced, nested, with labels invariant to rotations; other molecules are refused."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def frames(name: str, count: int, seed: int) -> Frames:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[XtbConfig]:
-    """Frames about the minima in place of generated ones, and what was asked for."""
+    """Replace generation by frames about the minima; return the settings it is called with."""
     found: list[XtbConfig] = []
 
     def xtb(config: XtbConfig) -> Dataset:

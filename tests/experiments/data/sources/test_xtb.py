@@ -1,4 +1,4 @@
-"""Generated frames: labels are xTB's, the physics is thermal, and what is kept is whole, repeatable and unshared."""
+"""Generated frames: labels are xTB's, the physics is thermal, and the cache is complete and reproducible."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from experiments.core.errors import InputError
 from experiments.data.dataset import Dataset
 from experiments.data.sampling.molecule import bonds, find_molecule, liquid, torsions
 from experiments.data.sampling.sampler import dihedral
-from experiments.data.sampling.walkers import ROUNDS, Part, part_path
+from experiments.data.sampling.walkers import ROUNDS, Walk, walk_path
 from experiments.data.sampling.xtb_walker import LABEL_ACCURACY, Worker, xtb_potential
 from experiments.data.sources.xtb import XtbConfig, deal, directory_of, xtb
 
@@ -203,7 +203,7 @@ def test_a_walker_goes_on_as_if_never_stopped(tmp_path: Path, surrogate_frames: 
         worker("pieces").pilot(0, links // 2, reached)
     for count in (1, 2, 4):
         worker("pieces").frames(0, count, stride)
-    ours, theirs = (Part.read(part_path(tmp_path / name, 0)) for name in ("whole", "pieces"))
+    ours, theirs = (Walk.read(walk_path(tmp_path / name, 0)) for name in ("whole", "pieces"))
     assert ours is not None
     assert theirs is not None
     for name in ("observed", "positions", "energies", "forces"):
@@ -236,7 +236,7 @@ def generating(cache: Path) -> subprocess.Popen[str]:
 def test_interrupted_generation_goes_on(water: Dataset, tmp_path: Path, end: signal.Signals, stage: str) -> None:
     process = generating(tmp_path)
     directory = directory_of(replace(WATER, cache=str(tmp_path)), find_molecule("water"))
-    while process.poll() is None and not part_path(directory, 0, stage).exists():
+    while process.poll() is None and not walk_path(directory, 0, stage).exists():
         time.sleep(0.01)
     os.kill(process.pid, end)
     process.communicate()
@@ -269,11 +269,11 @@ def test_a_damaged_set_is_not_taken_for_whole(water: Dataset, tmp_path: Path) ->
         (copy / path.name).write_bytes(path.read_bytes())
     text = (copy / "pool.xyz").read_text()
     (copy / "pool.xyz").write_text(text[: text.rindex("H ")])
-    with pytest.raises(InputError, match=r"truncated.*; delete .* to make it again"):
+    with pytest.raises(InputError, match=r"truncated.*; delete .* to generate it again"):
         xtb(replace(WATER, cache=str(tmp_path)))
     lines = text.splitlines(keepends=True)
     (copy / "pool.xyz").write_text("".join(lines[: len(lines) // 6 * 5]))  # a whole frame is missing
-    with pytest.raises(InputError, match=r"pool\.xyz: changed since it was made; delete"):
+    with pytest.raises(InputError, match=r"pool\.xyz: changed since it was generated; delete"):
         xtb(replace(WATER, cache=str(tmp_path)))
 
 

@@ -1,4 +1,4 @@
-"""Frames that took long to read, kept beside the downloads in a form that loads in a second."""
+"""A cache of frames that are slow to read or compute: NumPy archives beside the downloads, loaded in a second."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ logger = logging.getLogger(__name__)
 _ARRAYS = ("numbers", "positions", "energies", "forces", "cells", "pbc")
 
 
-def kept(name: str, key: Mapping[str, Any], make: Callable[[], Frames]) -> Frames:
-    """The frames that `make` reads, kept under `name` for as long as `key` is the same.
+def cached_frames(name: str, key: Mapping[str, Any], make: Callable[[], Frames]) -> Frames:
+    """Return the frames cached under `name` and `key`; if there are none, those of `make()`, and cache them.
 
-    `key` holds all that decides them: checksums of the files, options, a version of the reader. A directory that
-    cannot be written to, or a damaged copy, costs time and nothing else.
+    `key` holds everything that decides their content: checksums of files, options, a version of the reader. If the
+    cached file is damaged or cannot be written, the frames are made again.
     """
     path = cache_root() / "converted" / f"{name}-{files.json_digest(dict(key))}.npz"
     try:
@@ -41,5 +41,5 @@ def kept(name: str, key: Mapping[str, Any], make: Callable[[], Frames]) -> Frame
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_npz(path, sha256=frames.sha256(), **arrays)
     except OSError as error:
-        logger.warning("%s is not kept (%s): it will be read again", path, error.strerror)
+        logger.warning("%s cannot be written (%s): the frames will be read again next time", path, error.strerror)
     return frames
