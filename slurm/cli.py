@@ -133,5 +133,5 @@ def _parser() -> argparse.ArgumentParser:
 def _seconds(text: str) -> float:
     value = float(text)
     if not 0.1 <= value <= 86400:
-        raise argparse.ArgumentTypeError(f"must be 0.1 to 86400 seconds, got {text}")
+        raise argparse.ArgumentTypeError(f"{text}: accepted: 0.1 to 86400 seconds")
     return value

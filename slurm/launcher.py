@@ -99,8 +99,8 @@ def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:
             p.run.settle()  # whoever published it may have been killed right after
     if others := of_other_curves(planned):
         print(
-            f"{others} of {len(planned)} runs were done as points of other curves, with the same learning rate "
-            "that was set or tuned otherwise, and stay there; give this sweep a store of its own",
+            f"{others} of {len(planned)} runs are done already as points of other curves (the same learning rate, but "
+            "set or tuned otherwise) and stay on those; give this sweep a store of its own",
             file=sys.stderr,
         )
     given_up = [p for p in planned if states[p.run.id] == "failed" and not settings.retry]
@@ -120,7 +120,7 @@ def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:
                 failures += pool.compute(runs)
             except DeviceLost as error:
                 failures += pool.failed
-                lost.append(f"the GPU was lost, {error}; nothing else is, the same command continues")
+                lost.append(f"the GPU was lost, {error}; no result is lost, the same command continues")
     if failures or lost:
         reasons = [f"run {p.run.id}: {p.run.recorded_state().get('message', 'no message')}" for p in failures]
         hint = "; run them again with hydra.launcher.retry=true" if given_up else ""

@@ -41,7 +41,7 @@ class Outline:
         left = self.runs - self.done
         head = f"{self.runs} runs, {self.done} done, {left} left in {self.packs} packs"
         if self.unnamed:
-            head += f"; the data of {self.unnamed} are not on this machine, so they have no name yet"
+            head += f"; the data of {self.unnamed} are not on this machine, so they have no id yet"
         if not left:
             return head
         if not self.hours:

@@ -53,8 +53,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def adapted(command: str, folder: Path) -> list[str]:
     """The command for this test: our interpreter, files in `folder`, small budgets for what trains."""
-    words = shlex.split(command.replace("equilaw ", "python -m equilaw ", 1) if command.startswith("equilaw ") else command)
-    words[0] = sys.executable
+    program, *words = shlex.split(command)
+    words = [sys.executable, *([] if program == "python" else ["-m", "equilaw"]), *words]
     names = {"runs.csv", "fits.json", "figures", "train.xyz", "test.xyz", "runs", "tuning", "card"}
     names |= {"report.html", "exponents.md", "exponents.tex"}
     for i, word in list(enumerate(words))[4:]:  # past the command's own name, which may be a file's too

@@ -287,7 +287,7 @@ class Cluster:
             try:
                 stack.enter_context(exclusive(self.directory / "lock", patience=3 * START_SECONDS))
             except TimeoutError:
-                raise ClusterError(f"{self.directory}: another command has been at it for minutes") from None
+                raise ClusterError(f"{self.directory}: another command has been working on it for minutes") from None
             yield
 
     def _update_node(self, nodes: str, state: str, *more: str, check: bool = True) -> None:
@@ -364,7 +364,7 @@ class Cluster:
                     return f"{words[-1]} (see {log})"
             except OSError:
                 continue
-        return f"it said nothing (see {self.layout.path('log')})"
+        return f"its logs are empty (see {self.layout.path('log')})"
 
     def _is_ready(self) -> bool:
         states = self.node_states()

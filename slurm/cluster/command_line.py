@@ -68,7 +68,7 @@ def up(arguments: argparse.Namespace) -> int:
 def down(arguments: argparse.Namespace) -> int:
     """Stop the cluster and the jobs on it."""
     cluster = Cluster(arguments.dir)
-    print(f"cluster {cluster.directory}: {'stopped' if cluster.down() else 'nothing ran'}")
+    print(f"cluster {cluster.directory}: {'stopped' if cluster.down() else 'was not running'}")
     return 0
 
 

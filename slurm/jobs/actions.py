@@ -57,7 +57,7 @@ def _named(rows: Sequence[RunStatus], name: str) -> RunStatus:
     if not matching:
         raise InputError(f"{name}: no such run; accepted: the beginning of an id that python -m slurm status lists")
     if len({row.run_id for row in matching}) > 1:
-        raise InputError(f"{name}: {len(matching)} runs begin so; accepted: more of the id")
+        raise InputError(f"{name}: {len(matching)} run ids begin with this; accepted: more of the id")
     return matching[0]
 
 
@@ -91,7 +91,7 @@ def cancel(stores: Sequence[Path], names: Sequence[str]) -> ActionReport:
     for row in chosen:
         run, host = RunStore(row.store).run(row.run_id), row.host or "some machine"
         if row.place is None and (row.state == "running" or not row.why):
-            report.problems.append(f"run {row.run_id}: a sweep on {host} has it; stop that (Ctrl-C)")
+            report.problems.append(f"run {row.run_id}: it belongs to a sweep on {host}; stop that sweep (Ctrl-C)")
         elif run.state() == "running":
             ending += 1
             if row.why:  # an orphan
@@ -102,7 +102,7 @@ def cancel(stores: Sequence[Path], names: Sequence[str]) -> ActionReport:
     jobs = sum(map(len, arrays.values()))
     report.messages.append(f"{counted(cancelled, 'run')} cancelled, {counted(jobs, 'job')} ended")
     if ending:
-        report.messages.append(f"{counted(ending, 'run')} will be as soon as their checkpoints are written")
+        report.messages.append(f"{counted(ending, 'run')} will be cancelled as soon as checkpoints are written")
     return report
 
 
@@ -207,4 +207,4 @@ def logs(stores: Sequence[Path], name: str, lines: int) -> Iterator[str]:
             empty = False
             yield f"\n== {path}\n{text}"
     if empty:
-        yield "it has said nothing yet"
+        yield "its logs are empty so far"

@@ -108,7 +108,7 @@ def submit_missing(planned: Sequence[PlannedRun], settings: SlurmSettings, look:
             room = min(x for x in (settings.max_jobs, allowed.jobs, len(packs)) if x is not None)
             if settings.submit and not room:
                 outcome.left += missing
-                outcome.problems.append("the cluster takes no more jobs of yours now")
+                outcome.problems.append("the cluster accepts no more jobs of yours at present")
                 continue
             packs = at_most(packs, max(1, room))
             submission = _written(path, packs, allowed, gres, settings)
@@ -288,7 +288,7 @@ def _submitted(submission: Submission, look: Look, outcome: Outcome) -> Submissi
         except NoAnswer as error:  # it may have got through: only its name tells
             job = next((job.array for job in look((array.name,)).jobs.values()), "")
             if not job:
-                outcome.problems.append(f"{error}; the same command looks whether {array.name} got through")
+                outcome.problems.append(f"{error}; the same command checks whether job {array.name} was submitted")
                 submission = submission.with_array(replace(array, message=str(error)))
                 continue
         except SlurmError as error:

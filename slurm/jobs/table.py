@@ -40,7 +40,9 @@ def show(survey: Survey, stores: Sequence[str], everything: bool = False) -> Ren
     """
     parts: list[RenderableType] = [Text(summary(survey), style="bold")]
     if not survey.scheduler.reachable:
-        parts.append(Text(f"the scheduler does not answer ({survey.scheduler.message}); what depends on it is unknown"))
+        parts.append(
+            Text(f"the scheduler does not answer ({survey.scheduler.message}); runs that depend on it are unknown")
+        )
     table = Table(box=None, pad_edge=False)
     for column in COLUMNS:
         right = column in ("P", "seed", "updates", "validation", "left")
@@ -66,7 +68,9 @@ def advice(survey: Survey, stores: Sequence[str]) -> list[str]:
     lines = []
     if counts["failed"]:
         first = survey.of("failed")[0].run_id
-        lines.append(f"failed: python -m slurm logs {first} {where} tells more; python -m slurm retry {where}")
+        lines.append(
+            f"failed: python -m slurm logs {first} {where} shows why; python -m slurm retry {where} runs them again"
+        )
     if counts["lost"]:
         lines.append(
             f"lost: python -m slurm retry {where} goes on from the last checkpoints; so does the sweep's command"
@@ -74,7 +78,7 @@ def advice(survey: Survey, stores: Sequence[str]) -> list[str]:
     if counts["cancelled"]:
         lines.append("cancelled: python -m slurm retry RUN or the sweep's command takes them up again")
     if any(run.state == "queued" and run.job is None and run.why for run in survey.runs):
-        lines.append("queued and nobody works on it: start the sweep again")
+        lines.append("queued, but no driver works on it: start the sweep again")
     return lines
 
 
