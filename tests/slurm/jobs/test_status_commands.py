@@ -118,7 +118,7 @@ def test_cancel_of_a_local_sweep_says_how(store: Store, slurm: Slurm, capsys: py
     store.claimed("a", alive=True)
     idle = store.run("b")
     assert main(["cancel", "--store", str(store.path)]) == 1
-    assert "run a: a sweep on" in capsys.readouterr().err
+    assert "run a: it belongs to a sweep on" in capsys.readouterr().err
     assert idle.state() == "cancelled"
 
 
