@@ -1,4 +1,4 @@
-"""Hydra takes plugins only from this namespace; everything real is in `slurm` and imported when it is used."""
+"""Hydra's plugins: the sweeper and the launchers. Hydra finds them in this namespace only; they call `slurm`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 
 
 class GridSweeper(Sweeper):
-    """Runs the union of grids in `hydra.sweeper.grids`, or the product of the swept keys."""
+    """Sweeper over the union of the grids in `hydra.sweeper.grids`, or the product of the swept keys."""
 
     def __init__(self, grids: Sequence[Any], params: Any = None) -> None:
         self.grids = grids
         self.params = params
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what Hydra gives."""
+        """Make the launcher that the configuration names."""
         from hydra.core.plugins import Plugins
 
         self.launcher = Plugins.instance().instantiate_launcher(
@@ -36,28 +36,28 @@ class GridSweeper(Sweeper):
 
 
 class LocalLauncher(Launcher):
-    """Worker processes on this machine; see conf/hydra/launcher/local.yaml for the settings."""
+    """Launcher of worker processes on this machine; see conf/hydra/launcher/local.yaml for the settings."""
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what Hydra gives."""
+        """Keep Hydra's context and the configuration for `launch`."""
         self.hydra_context = hydra_context
         self.config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run what is missing of the sweep."""
+        """Run the points of the sweep that are not done, and wait for them (`slurm.launcher.launch_locally`)."""
         from slurm.launcher import launch_locally
 
         return launch_locally(self.hydra_context.config_loader, self.config, job_overrides, self.settings)
 
 
 class SlurmLauncher(LocalLauncher):
-    """Jobs on a Slurm cluster; see conf/hydra/launcher/slurm.yaml for the settings."""
+    """Launcher of jobs on a Slurm cluster; see conf/hydra/launcher/slurm.yaml for the settings."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Submit what is missing of the sweep."""
+        """Submit the points of the sweep that are not done (`slurm.launcher.launch_on_slurm`)."""
         from slurm.launcher import launch_on_slurm
 
         plain = OmegaConf.to_container(OmegaConf.create(self.settings), resolve=True)

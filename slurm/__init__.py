@@ -1,1 +1,1 @@
-"""Where it runs: sweeps become runs, runs become packs, packs go to worker processes (or a cluster)."""
+"""Running sweeps: their points become runs, runs become packs, and packs go to worker processes or to a cluster."""

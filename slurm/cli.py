@@ -1,4 +1,4 @@
-"""The command line of the sweeps and where they run (`python -m slurm --help`)."""
+"""The command line for runs of sweeps, on this machine or a cluster (`python -m slurm --help`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from slurm.jobs import doctor
 from slurm.jobs.commands import SlurmError
 
 if TYPE_CHECKING:
-    from slurm.jobs.actions import Done
+    from slurm.jobs.actions import ActionReport
     from slurm.jobs.status import Survey
 
 NAME = "python -m slurm"
@@ -25,7 +25,9 @@ NAME = "python -m slurm"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
-    Returns 0 done, 1 a run failed (or a cluster does not run, or the doctor found a fault), 2 bad input, 130 Ctrl-C.
+    Returns:
+        The exit code: 0 done, 1 a run failed (or a cluster is not running, or the doctor found a fault), 2 bad input,
+        130 Ctrl-C.
     """
     arguments = _parser().parse_args(argv)
     if "store" in arguments and not arguments.store:
@@ -34,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def status(arguments: argparse.Namespace) -> int:
-    """One table of all runs from their directories and the scheduler; exit code 1 where one failed or is lost."""
+    """Print a table of all runs, from their directories and the scheduler; return 1 if one failed or is lost."""
     from slurm.jobs import table
     from slurm.jobs.status import survey
 
@@ -44,42 +46,42 @@ def status(arguments: argparse.Namespace) -> int:
         return survey(arguments.store)
 
     if arguments.json:
-        found = look()
-        scheduler = {"reachable": found.scheduler.reachable, "message": found.scheduler.message}
-        content = {"time": time.time(), "counts": found.counts(), "scheduler": scheduler}
-        print(json.dumps({**content, "runs": [run.as_dict() for run in found.runs]}, ensure_ascii=False))
+        latest = look()
+        scheduler = {"reachable": latest.scheduler.reachable, "message": latest.scheduler.message}
+        content = {"time": time.time(), "counts": latest.counts(), "scheduler": scheduler}
+        print(json.dumps({**content, "runs": [run.as_dict() for run in latest.runs]}, ensure_ascii=False))
     elif arguments.watch:
-        found = table.watch(look, stores, arguments.every, arguments.all)
+        latest = table.watch(look, stores, arguments.every, arguments.all)
     else:
-        found = look()
-        table.console().print(table.show(found, stores, arguments.all))
-    return 1 if found.of("failed") or found.of("lost") else 0
+        latest = look()
+        table.console().print(table.show(latest, stores, arguments.all))
+    return 1 if latest.of("failed") or latest.of("lost") else 0
 
 
 def cancel(arguments: argparse.Namespace) -> int:
-    """End runs by ending their jobs."""
+    """End runs by ending their jobs; return 1 if one could not be ended."""
     from slurm.jobs.actions import cancel
 
-    return _report(cancel(arguments.store, arguments.run))
+    return _print_report(cancel(arguments.store, arguments.run))
 
 
 def retry(arguments: argparse.Namespace) -> int:
-    """Queue runs again."""
+    """Queue failed, lost and cancelled runs again; return 1 if one could not be queued."""
     from slurm.jobs.actions import retry
 
-    return _report(retry(arguments.store, arguments.run))
+    return _print_report(retry(arguments.store, arguments.run))
 
 
-def _report(done: Done) -> int:
-    for line in done.said:
+def _print_report(report: ActionReport) -> int:
+    for line in report.messages:
         print(line)
-    for line in done.problems:
+    for line in report.problems:
         command.say(line, NAME)
-    return 1 if done.problems else 0
+    return 1 if report.problems else 0
 
 
 def logs(arguments: argparse.Namespace) -> int:
-    """Print them."""
+    """Print the last lines of the logs of a run and of its job."""
     from slurm.jobs.actions import logs
 
     for text in logs(arguments.store, arguments.run, arguments.lines):
@@ -88,7 +90,9 @@ def logs(arguments: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = command.Parser(prog=NAME, description="Sweeps, and where they run.")
+    parser = command.Parser(
+        prog=NAME, description="Look at the runs of sweeps and act on them, on this machine or a cluster."
+    )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def add(name: str, text: str, carry_out: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
@@ -104,22 +108,24 @@ def _parser() -> argparse.ArgumentParser:
         )
         return one
 
-    shown = add("status", "all runs: from their directories and the scheduler", status)
-    form = shown.add_mutually_exclusive_group()
-    form.add_argument("--watch", action="store_true", help="again and again, until all has ended")
-    form.add_argument("--json", action="store_true", help="everything, for programs")
-    shown.add_argument("--every", type=_seconds, default=5.0, metavar="SECONDS", help="with --watch (default 5)")
-    shown.add_argument("--all", action="store_true", help="a row for every run, those that are done too")
-    ended = add("cancel", "end runs (all that are queued or running, where none is named) by ending their jobs", cancel)
-    again = add("retry", "queue failed, lost and cancelled runs again (all, where none is named)", retry)
-    for one in (ended, again):
+    of_status = add("status", "show the state of all runs, from their directories and the scheduler", status)
+    form = of_status.add_mutually_exclusive_group()
+    form.add_argument("--watch", action="store_true", help="repeat until all runs have ended")
+    form.add_argument("--json", action="store_true", help="print everything as JSON, for programs")
+    of_status.add_argument(
+        "--every", type=_seconds, default=5.0, metavar="SECONDS", help="time between looks of --watch (default 5)"
+    )
+    of_status.add_argument("--all", action="store_true", help="show a row for every run, also for those that are done")
+    of_cancel = add("cancel", "end runs by ending their jobs (all queued and running ones if none is named)", cancel)
+    of_retry = add("retry", "queue failed, lost and cancelled runs again (all of them if none is named)", retry)
+    for one in (of_cancel, of_retry):
         one.add_argument("run", nargs="*", metavar="RUN", help="beginning of a run's id")
-    said = add("logs", "what a run and its job said last", logs)
-    said.add_argument("run", metavar="RUN", help="beginning of a run's id")
-    said.add_argument("--lines", type=int, default=40, metavar="N", help="of each log (default 40)")
-    cluster = commands.add_parser("cluster", help="a real Slurm on this machine, to try things on")
+    of_logs = add("logs", "print the last lines of the logs of a run and of its job", logs)
+    of_logs.add_argument("run", metavar="RUN", help="beginning of a run's id")
+    of_logs.add_argument("--lines", type=int, default=40, metavar="N", help="lines of each log (default 40)")
+    cluster = commands.add_parser("cluster", help="run a real Slurm on this machine, to try things on")
     cluster_cli.add_to(cluster)
-    text = "whether this machine has what a sweep needs: torch, GPU, compiler, Slurm, a place for runs"
+    text = "check whether this machine has what a sweep needs: torch, GPU, compiler, Slurm, a place for runs"
     doctor.add_to(commands.add_parser("doctor", help=text, description=text))
     return parser
 
@@ -127,5 +133,5 @@ def _parser() -> argparse.ArgumentParser:
 def _seconds(text: str) -> float:
     value = float(text)
     if not 0.1 <= value <= 86400:
-        raise argparse.ArgumentTypeError(f"must be 0.1 to 86400 seconds, got {text}")
+        raise argparse.ArgumentTypeError(f"{text}: accepted: 0.1 to 86400 seconds")
     return value

@@ -1,6 +1,6 @@
-"""What a run will cost, learned from the finished runs of the store; nothing is guessed where nothing is known.
+"""Time and memory of a run, learned from the finished runs of the store; unknown if none is like it, never guessed.
 
-Runs on one GPU model teach nothing of another.
+Runs on one GPU model say nothing about another model.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Estimate:
     """Cost of a run."""
 
     seconds: float | None
-    """On a device of its own (in a pack: its share of the pack's time); null: nothing like it has finished."""
+    """On a device of its own (in a pack: its share of the pack's time); None: no run like it has finished."""
     memory: float | None
-    """Bytes of the process that computes it (peak of the resident set); null: nothing like it has finished."""
+    """Bytes of the process that computes it (peak of the resident set); None: no run like it has finished."""
     basis: str
-    """What it was learned from, in words."""
+    """The finished runs that it was learned from, in words; if it is unknown, why."""
 
 
 UNKNOWN = Estimate(None, None, "nothing like it has finished")
@@ -62,7 +62,7 @@ class Estimates:
 
     @staticmethod
     def of_store(store: Path) -> Estimates:
-        """From the finished runs of a store."""
+        """Learn from the finished runs of a store."""
         results = (result for _, result in RunStore(store).results())
         return Estimates(itertools.islice(results, LOOKED_AT))
 
@@ -90,11 +90,14 @@ class Estimates:
                 self._memory[key] = max(self._memory.get(key, 0.0), float(memory))
 
     def of(self, config: RunConfig, data_sha256: str, kind: str, gpus: Sequence[str] = ()) -> Estimate:
-        """The cost of a run on a device of `kind` (cpu, cuda).
+        """Return the cost of a run.
 
         Args:
-            gpus: names of the GPU model that the run will have, as clusters write them (`slurm.gpu_models`). Where
-                they, or finished runs of one single model, do not tell the model, nothing is known.
+            config: of the run.
+            data_sha256: digest of its dataset.
+            kind: of its device, cpu or cuda.
+            gpus: names of the GPU model that the run will have, as clusters write them (`slurm.gpu_models`). If
+                neither they nor finished runs of one single model tell the model, the cost is unknown.
         """
         model, unknown = self._model(gpus) if kind == "cuda" else (None, "")
         if unknown:
@@ -105,19 +108,20 @@ class Estimates:
         batch = None if settings is None else settings.batch_size
         exact = (config.architecture, (kind, model), data_sha256, shape, batch)
         for key, like in ((exact, "of this shape"), (exact[:2], f"of {config.architecture}")):
-            found = self._seconds(key, config)
-            if found is not None:
-                seconds, count = found
+            timing = self._seconds(key, config)
+            if timing is not None:
+                seconds, count = timing
                 return Estimate(seconds, self._memory.get(key), f"{count} finished runs {like}{where}")
         return UNKNOWN
 
     def _model(self, gpus: Sequence[str]) -> tuple[str | None, str]:
-        """Whose runs tell what a job costs that asks for `gpus`: a model's, or None for those that recorded none;
-        and why nobody's do, in words, where it can't be said."""
+        """Return the GPU model whose runs tell the cost of a job that asks for `gpus` (None: runs that recorded no
+        model), and "" or, if the model can't be told, the reason in words."""
         known = [model for model in self._models if model is not None]
         return chosen(gpus, known) if known or (gpus and self._models) else (None, "")
 
     def _seconds(self, key: Key, config: RunConfig) -> tuple[float, int] | None:
+        """Return a run's seconds and the number of finished runs that tell them; None if there are none."""
         settings = config.training
         if settings is not None and (rates := self._rates.get(key)):
             updates = Schedule(settings.max_steps, settings.warmup_steps, settings.cooldown).total

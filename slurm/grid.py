@@ -13,11 +13,14 @@ from experiments.core.errors import InputError
 
 
 def expand(arguments: Sequence[str], grids: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Overrides of every point of the sweep, each point once, in order.
+    """Return the overrides of every point of the sweep, each point once, in order.
 
     Args:
         arguments: the command line's overrides; `P=16,32` sweeps. They replace a grid's choices of the same key.
         grids: mappings of keys to one value, to a text as on the command line, or to a list of values.
+
+    Raises:
+        InputError: a list of values is empty, or an override deletes a key.
     """
     given = {parsed.key_or_group: parsed for parsed in _parse(arguments)}
     fixed = [a for a, parsed in zip(arguments, _parse(arguments), strict=True) if parsed.is_hydra_override()]
@@ -44,7 +47,7 @@ def _parse(arguments: Sequence[str]) -> list[Override]:
 
 
 def _choices(override: Override) -> list[str]:
-    """`P=16,32` → `P=16`, `P=32`."""
+    """Return one override for each of its values: `P=16,32` → `P=16`, `P=32`."""
     if override.is_delete():
         raise InputError(f"{override.input_line}: a sweep cannot delete a key; accepted: key=value,value…")
     key = override.get_key_element()

@@ -1,4 +1,4 @@
-"""Launchers: what a sweep asks for and is not done yet goes to workers; what is done or taken is left alone."""
+"""Launchers: they send the runs of a sweep that are not done to workers, and skip those that are done or taken."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from experiments.data.dataset import AnyDataset
 from experiments.data.load import dataset_of
 from experiments.data.offline import DataNotCached, offline
 from slurm.jobs.submit import Outcome
-from slurm.local import Pool, most_together, remove_old_logs, visible_gpus
+from slurm.local import Pool, largest_pack, remove_old_logs, visible_gpus
 from slurm.outline import outline
 from slurm.plan import Composer, DataAbsent, PlannedRun, plan
 from slurm.progress import Progress
@@ -33,34 +33,47 @@ from slurm.worker import Task
 def launch_locally(
     loader: ConfigLoader, master: DictConfig, points: Sequence[Sequence[str]], settings: Mapping[str, Any]
 ) -> list[JobReturn]:
-    """Run what is missing on this machine's cores and wait for it.
+    """Compute the runs of a sweep that are not done on this machine, and wait for them.
+
+    Args:
+        loader: of Hydra's configuration files.
+        master: configuration that the points override.
+        points: overrides of each point of the sweep.
+        settings: of `hydra.launcher` (`LocalSettings`).
+
+    Returns:
+        One entry a run, with its errors; none if `submit=false`, which prints the plan.
 
     Raises:
-        InputError: before anything started.
-        RunsFailed: after everything else was done.
+        InputError: a point or a setting is bad; nothing was started.
+        RunsFailed: runs failed; all others are done.
     """
     chosen = build(LocalSettings, settings, "hydra.launcher.")
     with sigterm_raises():
-        made = plan(Composer(loader, master), points, dataset_of if chosen.submit else dataset_if_here)
-        for line in dict.fromkeys(made.dropped):
+        sweep = plan(Composer(loader, master), points, dataset_of if chosen.submit else dataset_if_here)
+        for line in dict.fromkeys(sweep.dropped):
             print(f"left out: {line}", file=sys.stderr)
         if not chosen.submit:
-            for line in [*(p.line() for p in made.runs), *(one.line() for one in made.unnamed)]:
+            for line in [*(p.line() for p in sweep.runs), *(one.line() for one in sweep.unnamed)]:
                 print(line)
-            for reason in dict.fromkeys(one.reason for one in made.unnamed):
+            for reason in dict.fromkeys(one.reason for one in sweep.unnamed):
                 print(f"no data: {reason}", file=sys.stderr)
-            print(outline(made.runs, made.unnamed, chosen.pack).text(), file=sys.stderr)
+            print(outline(sweep.runs, sweep.unnamed, chosen.pack).text(), file=sys.stderr)
             return []
         from experiments.runs.execute import device_of
 
-        for device in {planned.config.device for planned in made.runs}:
+        for device in {planned.config.device for planned in sweep.runs}:
             device_of(device)  # before a directory is made
-        run_missing(made.runs, chosen)
-    return [_returned(planned) for planned in made.runs]
+        run_missing(sweep.runs, chosen)
+    return [_job_return(planned) for planned in sweep.runs]
 
 
 def dataset_if_here(section: Mapping[str, Any]) -> AnyDataset:
-    """The dataset, for a plan that starts nothing: nothing is downloaded or generated for it."""
+    """Load a dataset for a plan that starts nothing; download and generate nothing.
+
+    Raises:
+        DataAbsent: its data are not on this machine.
+    """
     try:
         with offline():
             return dataset_of(section)
@@ -69,7 +82,11 @@ def dataset_if_here(section: Mapping[str, Any]) -> AnyDataset:
 
 
 def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:
-    """Compute every run that is not done; see `launch_locally`."""
+    """Compute every run that is not done.
+
+    Raises:
+        RunsFailed: runs failed, now or (without `retry`) before, or the GPU was lost; all others are done.
+    """
     for store in {p.config.store for p in planned}:
         files.writable(Path(store), "store")
         files.remove_abandoned(Path(store), deep=False)
@@ -82,20 +99,20 @@ def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:
             p.run.settle()  # whoever published it may have been killed right after
     if others := of_other_curves(planned):
         print(
-            f"{others} of {len(planned)} runs were done as points of other curves, with the same learning rate "
-            "that was set or tuned otherwise, and stay there; give this sweep a store of its own",
+            f"{others} of {len(planned)} runs are done already as points of other curves (the same learning rate, but "
+            "set or tuned otherwise) and stay on those; give this sweep a store of its own",
             file=sys.stderr,
         )
     given_up = [p for p in planned if states[p.run.id] == "failed" and not settings.retry]
     missing = [p for p in planned if states[p.run.id] != "done" and p not in given_up]
-    missing.sort(key=lambda p: p.budget)  # a larger budget goes on from the end of a smaller one's stable phase
+    missing.sort(key=lambda p: p.budget)  # a larger budget continues the stable phase of a smaller one that is done
     for p in missing:
         p.run.repair(p.config.as_dict())
     failures: list[Task] = list(given_up)
     lost: list[str] = []
     with Progress(planned) as progress:
         for kind, runs in _by_device(missing).items():
-            pack = settings.pack or most_together(kind)
+            pack = settings.pack or largest_pack(kind)
             places = [{"CUDA_VISIBLE_DEVICES": name} for name in visible_gpus()] if kind == "cuda" else [{}]
             workers = settings.workers or (len(places) if kind == "cuda" else len(os.sched_getaffinity(0)))
             pool = Pool(min(workers, len(runs)), progress, pack, settings.patience, places, device=kind)
@@ -103,7 +120,7 @@ def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:
                 failures += pool.compute(runs)
             except DeviceLost as error:
                 failures += pool.failed
-                lost.append(f"the GPU was lost, {error}; nothing else is, the same command continues")
+                lost.append(f"the GPU was lost, {error}; no result is lost, the same command continues")
     if failures or lost:
         reasons = [f"run {p.run.id}: {p.run.recorded_state().get('message', 'no message')}" for p in failures]
         hint = "; run them again with hydra.launcher.retry=true" if given_up else ""
@@ -112,16 +129,16 @@ def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:
 
 
 def of_other_curves(planned: Sequence[PlannedRun]) -> int:
-    """How many runs are done, but as points of another curve.
+    """Count the runs that are done, but as points of another curve.
 
-    A run is named by its learning rate alone, a curve also by where the rate comes from (`training.tuned`).
+    A run's id depends on its learning rate alone, a curve's also on where the rate comes from (`training.tuned`).
     """
     done = [(p, p.run.result()) for p in planned]
     return sum(result is not None and result.get("model_id", p.model_id) != p.model_id for p, result in done)
 
 
 def _by_device(planned: Sequence[PlannedRun]) -> dict[str, list[PlannedRun]]:
-    """Runs by the kind of device they ask for; a sweep over both kinds takes one after the other."""
+    """Group runs by the kind of device they ask for; a sweep over both kinds computes one kind after the other."""
     from experiments.runs.execute import device_of
 
     kinds: dict[str, list[PlannedRun]] = {}
@@ -133,51 +150,62 @@ def _by_device(planned: Sequence[PlannedRun]) -> dict[str, list[PlannedRun]]:
 def launch_on_slurm(
     loader: ConfigLoader, master: DictConfig, points: Sequence[Sequence[str]], settings: Mapping[str, Any]
 ) -> list[JobReturn]:
-    """Submit what is missing to a Slurm cluster and return at once, or wait for it (`detach=false`).
+    """Submit the runs of a sweep that are not done to a Slurm cluster; return at once, or wait (`detach=false`).
+
+    Args:
+        loader: of Hydra's configuration files.
+        master: configuration that the points override.
+        points: overrides of each point of the sweep.
+        settings: of `hydra.launcher` (`SlurmSettings`).
+
+    Returns:
+        One entry a run, with its errors if it is done.
 
     Raises:
-        InputError: before anything was submitted.
-        RunsFailed: a run failed, now or before, or could not be submitted; everything else is done or on its way.
-        KeyboardInterrupt: jobs that were submitted go on, and a message says how to look at them.
+        InputError: a point or a setting is bad; nothing was submitted.
+        RunsFailed: a run failed, now or before, or could not be submitted; all others are done, running or queued.
+        KeyboardInterrupt: Ctrl-C; jobs that were submitted go on, and a message says how to look at them.
     """
     from slurm.jobs import submit, wait
     from slurm.jobs.commands import SlurmError
 
     chosen = build(SlurmSettings, settings, "hydra.launcher.")
-    made = plan(Composer(loader, master), points, dataset_of)
-    for line in dict.fromkeys(made.dropped):
+    sweep = plan(Composer(loader, master), points, dataset_of)
+    for line in dict.fromkeys(sweep.dropped):
         print(f"left out: {line}", file=sys.stderr)
-    for p in made.runs:
+    for p in sweep.runs:
         submit.kind_of(p, chosen)
-    stores = sorted({str(p.run.path.parent) for p in made.runs})
+    stores = sorted({str(p.run.path.parent) for p in sweep.runs})
     gone: list[PlannedRun] = []
     try:
         for round in range(ROUNDS):
-            outcome = submit.submit_missing(gone or made.runs, chosen)
+            outcome = submit.submit_missing(gone or sweep.runs, chosen)
             if round == 0:
                 submit.submit_after(outcome, chosen)
-                _tell(made.runs, outcome, chosen, stores)
+                _print_outcome(sweep.runs, outcome, chosen, stores)
             if chosen.detach or not chosen.submit:
                 break
-            with Progress(made.runs) as progress:
+            with Progress(sweep.runs) as progress:
                 gone = wait.wait([*outcome.submitted, *outcome.joined], progress) + outcome.left
             if not gone or not outcome.submitted:
                 break
     except (SlurmError, TimeoutError) as error:
         raise RunsFailed(f"{error}; nothing is lost, the same command continues") from None
     except KeyboardInterrupt:
-        print("\n".join(["jobs that were submitted go on", *_ways(stores)]), file=sys.stderr)
+        print("\n".join(["jobs that were submitted go on", *_next_commands(stores)]), file=sys.stderr)
         raise
-    _judge(made.runs, outcome, chosen)
-    return [_returned(planned) for planned in made.runs]
+    _raise_if_failed(sweep.runs, outcome, chosen)
+    return [_job_return(planned) for planned in sweep.runs]
 
 
 ROUNDS = 3
-"""How often runs whose jobs are gone (or that found no room) are submitted while a driver waits for them."""
+"""Most times that a run is submitted while a driver waits for it, if its job is gone or the cluster had no room."""
 
 
-def _tell(runs: Sequence[PlannedRun], outcome: Outcome, settings: SlurmSettings, stores: Sequence[str]) -> None:
-    """What was submitted, and how to go on."""
+def _print_outcome(
+    runs: Sequence[PlannedRun], outcome: Outcome, settings: SlurmSettings, stores: Sequence[str]
+) -> None:
+    """Print what was submitted, and the commands to go on with."""
     if not settings.submit:
         for planned in runs:
             print(planned.line())
@@ -195,16 +223,16 @@ def _tell(runs: Sequence[PlannedRun], outcome: Outcome, settings: SlurmSettings,
                 print(f"  {job}{counted(len(array.packs), 'pack')}, {counted(runs_of, 'run')}{about}", file=out)
         print(f"  {submission.path}", file=out)
     if settings.submit and (outcome.submitted or outcome.joined):
-        print("\n".join(_ways(stores)), file=out)
+        print("\n".join(_next_commands(stores)), file=out)
 
 
-def _ways(stores: Sequence[str]) -> list[str]:
+def _next_commands(stores: Sequence[str]) -> list[str]:
     where = " ".join(f"--store {shlex.quote(store)}" for store in stores)
     return [f"look:   python -m slurm status {where}", f"cancel: python -m slurm cancel {where}"]
 
 
-def _judge(runs: Sequence[PlannedRun], outcome: Outcome, settings: SlurmSettings) -> None:
-    """Raise RunsFailed where something went wrong."""
+def _raise_if_failed(runs: Sequence[PlannedRun], outcome: Outcome, settings: SlurmSettings) -> None:
+    """Raise RunsFailed if a run failed, was not submitted, or (`detach=false`) ended without a result."""
     lines = []
     if outcome.left:
         lines.append(f"{len(outcome.left)} runs were not submitted; the same command submits them")
@@ -223,10 +251,10 @@ def _judge(runs: Sequence[PlannedRun], outcome: Outcome, settings: SlurmSettings
 
 
 class Errors(dict[str, float]):
-    """Errors by metric; as a number, what a sweeper should minimise.
+    """Test errors by metric; as a number, the error for a sweeper to minimise.
 
-    That is the error on the holdout: a choice made on test frames would be biased. A run without a holdout (a fit in
-    closed form) has no such number.
+    That is the error on the validation set: a choice made on test frames would be biased. A run without a validation
+    set (a fit in closed form) has no such number.
     """
 
     def __init__(self, result: Mapping[str, Any]) -> None:
@@ -236,13 +264,13 @@ class Errors(dict[str, float]):
 
     def __float__(self) -> float:
         if self.objective is None:
-            raise TypeError(f"no holdout error of {self.primary}: a sweeper has nothing to minimise")
+            raise TypeError(f"no validation error of {self.primary}: a sweeper has nothing to minimise")
         return float(self.objective)
 
 
-def _returned(planned: PlannedRun) -> JobReturn:
-    returned = JobReturn()
-    returned.status = JobStatus.COMPLETED
+def _job_return(planned: PlannedRun) -> JobReturn:
+    job_return = JobReturn()
+    job_return.status = JobStatus.COMPLETED
     result = planned.run.result()
-    returned.return_value = None if result is None else Errors(result)
-    return returned
+    job_return.return_value = None if result is None else Errors(result)
+    return job_return

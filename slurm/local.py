@@ -1,4 +1,4 @@
-"""Worker processes on this machine: packs of runs of one shape go to one worker, which compiles once."""
+"""Worker processes on this machine. A pack, runs of one shape, goes to one worker, which compiles that shape once."""
 
 from __future__ import annotations
 
@@ -22,43 +22,45 @@ from slurm.worker import STOP_SECONDS, Inbox, Task, Worker
 
 POLL_SECONDS = 0.5
 TRIES = 2
-"""Workers that may die over a pack before its runs go on one by one, and then over a single run before it fails."""
+"""Deaths of workers over a pack after which its runs go on one by one, and then over a single run until it fails."""
 
 
 class Listener(Protocol):
-    """Hears of events: `progress`, `ended`, `alive`."""
+    """Receiver of a pool's news: a progress display or a job's log."""
 
     def event(self, event: Mapping[str, Any]) -> None:
-        """One event."""
+        """Take an event of a worker (`progress`, `ended`, `alive`, …)."""
         ...
 
     def state(self, run_id: str, state: str) -> None:
-        """A run is now running, done, failed, queued, or elsewhere."""
+        """Take the new state of a run: running, done, failed, queued, or elsewhere."""
         ...
 
     def note(self, text: str) -> None:
-        """Something that a person should know."""
+        """Take a line that a person should read."""
         ...
 
 
 class Pool:
-    """Computes runs on `size` workers.
+    """Pool of worker processes that computes runs.
 
-    A run that another driver has taken is waited for, and taken over if that one dies. A worker that dies (out of
+    A run that another driver has taken is waited for, and taken over if that driver dies. A worker that dies (out of
     memory, a crash of a library) or hangs is replaced, and the runs of its pack that are not done go back to the
     queue; after a second death they go on one by one, so that only a run that kills two workers by itself fails.
 
-    A worker that lost its device ends, and no run fails for it: its runs go on with another worker (a new process is
-    what most such errors take), one by one after the second time. A run that by itself met two losses is left in the
-    queue. A place whose device is not there is given up; with the last of them all ends.
+    A worker that lost its device ends, and no run fails for it: its runs go on with another worker (most such errors
+    go away with a new process), one by one after the second loss. A run during which alone two devices were lost is
+    left in the queue. A place whose device is absent is given up; when none is left, the pool ends.
 
     Args:
+        size: number of workers.
+        listener: receiver of events, states and notes.
         pack: most runs handed to a worker at a time; they have one shape.
         patience: seconds without a sign of life after which a busy worker counts as hung. Compiling, evaluating and
             solving show it (each for two hours at most), loading or generating data does not.
         environments: variables of the worker in each place (which GPU it has); none beside the driver's own by default.
-        stop: asked twice a second whether to stop, for who handles the signals himself; without it SIGTERM stops.
-        device: what the workers compute on, cpu or cuda, whatever the runs ask for; None: what they ask for. On a GPU
+        stop: called twice a second; True stops the pool. For callers that handle signals; without it SIGTERM stops.
+        device: kind of device of the workers, cpu or cuda, whatever the runs ask for; None: what they ask for. On a GPU
             a worker that hangs has lost its device.
     """
 
@@ -80,7 +82,7 @@ class Pool:
         self.environments = environments
         self.stop = stop
         self.stop_seconds = STOP_SECONDS
-        """What workers get for their update and their checkpoint when all is to stop."""
+        """Time for the workers to end an update and write their checkpoints when the pool stops."""
         self.inbox: Inbox = queue.Queue()
         self.workers: list[Worker] = []
         self.waiting: list[Task] = []
@@ -103,13 +105,13 @@ class Pool:
         self._looked = self._counted = time.monotonic()
 
     def compute(self, planned: Sequence[Task]) -> list[Task]:
-        """Compute all; the ones that failed come back. A KeyboardInterrupt or SIGTERM leaves checkpoints.
+        """Compute the runs, and return those that failed; a signal leaves checkpoints.
 
         Raises:
-            KeyboardInterrupt: a signal; Terminated where it was SIGTERM.
+            KeyboardInterrupt: a signal; `Terminated` if it was SIGTERM.
             OSError: the disk is full, read-only or broken.
             DeviceLost: runs are left because devices were lost, or (`absent`) because there was none from the
-                beginning; everything else is computed.
+                beginning; all others are computed.
         """
         self.waiting = list(planned)
         with sigterm_raises() if self.stop is None else nullcontext():
@@ -149,7 +151,7 @@ class Pool:
             place = min(set(range(self.size)) - {w.place for w in self.workers} - self.given_up)
             logs = self.waiting[0].run.path.parent / "workers"
             logs.mkdir(exist_ok=True)
-            log = logs / f"{_mine()}{self.started}.log"
+            log = logs / f"{_log_prefix()}{self.started}.log"
             environment = self.environments[place % len(self.environments)]
             self.workers.append(Worker(self.inbox, place, log, environment, self.device))
 
@@ -157,7 +159,7 @@ class Pool:
         return self.pack == 1 or self.deaths[planned.run.id] >= TRIES
 
     def _choose(self, compiled: str | None) -> list[Task]:
-        """Runs of the shape the worker has compiled, else of one that nobody compiles just now; a fair share."""
+        """Take a fair share of runs from the queue, of the shape `compiled` or else of one that no worker is at."""
         busy = {w.shape for w in self.workers if w.busy}
         shapes = dict.fromkeys(p.shape_id for p in self.waiting)
         fresh = next((shape for shape in shapes if shape not in busy), next(iter(shapes)))
@@ -211,7 +213,7 @@ class Pool:
         self.listener.state(planned.run.id, outcome)
 
     def _count_silence(self) -> None:
-        """Kill workers that hang. Time that the driver itself slept through (a suspended machine) does not count."""
+        """Kill workers that hang. Time during which the driver itself slept (a suspended machine) does not count."""
         now = time.monotonic()
         passed, self._counted = min(now - self._counted, 2 * POLL_SECONDS), now
         for worker in self.workers:
@@ -240,9 +242,9 @@ class Pool:
                 left.append(planned)
                 self.listener.state(run_id, "queued")
                 continue
-            kept = planned.run.path / "worker.log"
-            shutil.copyfile(worker.log, kept)
-            planned.run.set_state("failed", message=f"its worker {how} {TRIES} times, see {kept}")
+            log = planned.run.path / "worker.log"
+            shutil.copyfile(worker.log, log)
+            planned.run.set_state("failed", message=f"its worker {how} {TRIES} times, see {log}")
             self._settle(planned, "failed")
         self.waiting[:0] = left
         if left:
@@ -271,7 +273,7 @@ class Pool:
         self.listener.note(f"a worker {what} ({reason}); {then}")
 
     def _look_elsewhere(self) -> None:
-        """What became of runs that other drivers have; not with every event, for a pack has thousands."""
+        """Look up the states of runs that other drivers have; twice a second at most, for a pack may have thousands."""
         if self.elsewhere and not any(w.busy for w in self.workers):
             time.sleep(POLL_SECONDS)
         now = time.monotonic()
@@ -290,24 +292,24 @@ class Pool:
         self.elsewhere = still
 
 
-def most_together(device: str) -> int:
-    """Most runs of one shape that train together where nothing else is asked for: on a GPU as its memory holds, on a
-    CPU one by one is best (measured)."""
+def largest_pack(device: str) -> int:
+    """Return the default for the most runs of one shape that train together: on a GPU as many as its memory holds; on a
+    CPU one, which is fastest there (measured)."""
     return 1 if device == "cpu" else 4096
 
 
 def visible_gpus() -> list[str]:
-    """Names for `CUDA_VISIBLE_DEVICES` of each GPU that this process may use."""
+    """Return the GPUs that this process may use, by their names for `CUDA_VISIBLE_DEVICES`."""
     named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     if named:
         return named
-    import torch  # takes seconds, and who only waits for workers needs it for nothing else
+    import torch  # takes seconds, and a process that only waits for workers needs it for nothing else
 
     return [str(number) for number in range(torch.cuda.device_count())]
 
 
 def remove_old_logs(store: Path) -> None:
-    """Delete what workers of dead drivers of this machine left in `<store>/workers`."""
+    """Delete logs in `<store>/workers` that were left by drivers of this machine which are dead."""
     prefix = f"{socket.gethostname()}-"
     for log in (store / "workers").glob(f"{prefix}*.log"):
         pid, started = [*log.name.removeprefix(prefix).split("-"), "", ""][:2]
@@ -315,6 +317,6 @@ def remove_old_logs(store: Path) -> None:
             log.unlink(missing_ok=True)
 
 
-def _mine() -> str:
-    """How the names of this driver's logs begin: machine, pid and start of the process."""
+def _log_prefix() -> str:
+    """Return the beginning of the names of this driver's logs: machine, pid and start of the process."""
     return f"{socket.gethostname()}-{os.getpid()}-{start_time(os.getpid())}-"

@@ -1,4 +1,4 @@
-"""What a sweep comes to before anything starts: runs, packs, and the hours they will take as far as that is known."""
+"""The size of a sweep before anything starts: its runs, its packs, and the hours they will take if these are known."""
 
 from __future__ import annotations
 
@@ -10,37 +10,38 @@ from dataclasses import dataclass, replace
 from experiments.config.run import RunConfig
 from experiments.core.gpu import models_here
 from slurm.estimate import UNKNOWN, Estimates
-from slurm.local import most_together
-from slurm.plan import PlannedRun, Unnamed
+from slurm.local import largest_pack
+from slurm.plan import PlannedRun, UnnamedRun
 
 HOURS = {"cuda": "GPU hours", "cpu": "core hours"}
 
 
 @dataclass(frozen=True)
 class Outline:
-    """The sum of a sweep."""
+    """The size of a sweep."""
 
     runs: int
     """Distinct runs."""
     unnamed: int
-    """Of them those whose data are not on this machine, so that they have no name yet."""
+    """Those of them whose data are not on this machine, so that they have no id yet."""
     done: int
-    """Of them those that are done."""
+    """Those of them that are done."""
     packs: int
-    """Packs of what is left."""
+    """Packs of the runs that are left."""
     hours: Mapping[str, float]
-    """Hours by kind of device (cuda, cpu) of those runs whose time is known."""
+    """Hours by kind of device (cuda, cpu) of the runs left whose time can be estimated."""
     unknown: int
-    """Runs left whose time nothing tells."""
+    """Number of runs left whose time cannot be estimated."""
     basis: tuple[str, ...]
-    """What the hours were learned from, in words; where nothing is known, why, if it is not that nothing ran."""
+    """The finished runs that the hours were learned from, in words. If no hours are known, the reasons; none if the
+    reason is that no run like these has finished."""
 
     def text(self) -> str:
-        """Two lines for people."""
+        """Describe the sweep in one line or two."""
         left = self.runs - self.done
         head = f"{self.runs} runs, {self.done} done, {left} left in {self.packs} packs"
         if self.unnamed:
-            head += f"; the data of {self.unnamed} are not on this machine, so they have no name yet"
+            head += f"; the data of {self.unnamed} are not on this machine, so they have no id yet"
         if not left:
             return head
         if not self.hours:
@@ -51,9 +52,16 @@ class Outline:
         return f"{head}\n{known}" + (f"; unknown for {self.unknown} runs" if self.unknown else "")
 
 
-def outline(runs: Sequence[PlannedRun], unnamed: Sequence[Unnamed], pack: int | None = None) -> Outline:
-    """Count runs and packs, and learn hours from the finished runs of the stores (`slurm.estimate`), on GPUs of this
-    machine's model."""
+def outline(runs: Sequence[PlannedRun], unnamed: Sequence[UnnamedRun], pack: int | None = None) -> Outline:
+    """Count runs and packs, and estimate their hours from the finished runs of the stores (`slurm.estimate`).
+
+    Hours on a GPU are those of this machine's GPU model.
+
+    Args:
+        runs: distinct runs of the sweep.
+        unnamed: runs whose data are not on this machine.
+        pack: most runs of a pack; None: `largest_pack` of the device.
+    """
     left = [planned for planned in runs if planned.run.state() != "done"]
     shapes: Counter[tuple[str, str]] = Counter((p.shape_id, p.config.device) for p in left)
     shapes.update((_shape(one.config), one.config.device) for one in unnamed)
@@ -76,7 +84,7 @@ def outline(runs: Sequence[PlannedRun], unnamed: Sequence[Unnamed], pack: int | 
         runs=len(runs) + len(unnamed),
         unnamed=len(unnamed),
         done=len(runs) - len(left),
-        packs=sum(math.ceil(count / (pack or most_together(device))) for (_, device), count in shapes.items()),
+        packs=sum(math.ceil(count / (pack or largest_pack(device))) for (_, device), count in shapes.items()),
         hours=hours,
         unknown=unknown,
         basis=tuple(basis or reasons),
@@ -84,5 +92,5 @@ def outline(runs: Sequence[PlannedRun], unnamed: Sequence[Unnamed], pack: int | 
 
 
 def _shape(config: RunConfig) -> str:
-    """What stands for the shape of a run without data, whose matched channels are not known yet either."""
+    """Return a stand-in for the shape id of a run without data, whose matched channels are not known yet either."""
     return f"{replace(config, match=None).shape_id('')} {config.match}"

@@ -1,4 +1,4 @@
-"""Runs become packs: runs of one shape that one job computes, as many as fill the time that a job should take."""
+"""Packs of runs: runs of one shape that one job computes, as many as fill the time that a job should take."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from slurm.estimate import Estimate
 from slurm.plan import PlannedRun
 
 UNKNOWN_ON_GPU = 16
-"""Runs of a pack on a GPU where nothing is known of their time: they train together there."""
+"""Runs of a pack on a GPU if their time is unknown; they train together."""
 MEMORY_MARGIN = 1.3
-"""Memory asked for, over the largest seen: the next run's allocator may be less lucky."""
+"""Memory asked for, relative to the largest peak seen: the next run's allocator may be less lucky."""
 COMPILE_GB = 0.5
 """Memory of a process that compiles kernels for a GPU, one a core: torch loaded is 0.3 GB (measured), the rest is for
 Triton and ptxas at work (estimated). What a finished run recorded is the memory of its worker alone."""
@@ -21,20 +21,20 @@ GB = 1e9
 
 
 @dataclass(frozen=True)
-class Packed:
-    """Runs of one job, with what it will need."""
+class PlannedPack:
+    """The runs of one job, with the time and memory that it will need."""
 
     runs: tuple[PlannedRun, ...]
     kind: str
-    """Of its device: cpu or cuda."""
+    """Kind of device: cpu or cuda."""
     seconds: float | None
-    """Of the job, after it has started; null: unknown."""
+    """Duration of the job from its start; None: unknown."""
     memory: float | None
-    """GB of the job; null: unknown."""
+    """GB of the job; None: unknown."""
 
     @property
     def weight(self) -> float:
-        """For comparisons: seconds, or the number of runs where they are unknown."""
+        """For comparisons: seconds, or the number of runs if the time is unknown."""
         return float(len(self.runs)) if self.seconds is None else self.seconds
 
 
@@ -45,16 +45,17 @@ def pack(
     wanted_seconds: float,
     most: int | None = None,
     room: float = 0.0,
-) -> list[Packed]:
-    """Runs for devices of one kind as packs of one shape each, in order.
+) -> list[PlannedPack]:
+    """Divide runs for devices of one kind into packs of one shape each, in order.
 
     Args:
-        runs: with what each costs.
+        runs: each with its cost.
         kind: cpu or cuda.
         workers: runs that a job computes at a time (cores); on a GPU a pack trains together in one process.
-        wanted_seconds: that a job should take about.
-        most: runs of a pack; null: as many as fill the time. Where a run's time is unknown, that many, or one a worker
-            on CPUs and 16 on a GPU: a job that turns out too long goes on where its time limit stopped it.
+        wanted_seconds: time that a job should take.
+        most: most runs of a pack; None: as many as fill the time. A run of unknown time counts as a share of the job:
+            1 in `most`, else one a worker on CPUs and 1 in 16 on a GPU. A job that turns out too long goes on where
+            its time limit stopped it.
         room: GB of a job beside the memory of its workers.
     """
     shapes: dict[str, list[tuple[PlannedRun, Estimate]]] = {}
@@ -65,44 +66,43 @@ def pack(
         known = [cost.seconds for _, cost in members if cost.seconds is not None]
         unknown_seconds = None if not known else sum(known) / len(known)
         per_job = most or (workers if kind == "cpu" else UNKNOWN_ON_GPU)
-        share = wanted_seconds * workers / per_job
-        """Of an unknown run in the time of a job."""
+        share = wanted_seconds * workers / per_job  # of the time of a job, for a run whose time is unknown
         chosen: list[tuple[PlannedRun, Estimate]] = []
         used = 0.0
         for planned, cost in members:
             needs = next(s for s in (cost.seconds, unknown_seconds, share) if s is not None)
             full = used + needs > wanted_seconds * workers * (1 + 1e-9) or (most is not None and len(chosen) >= most)
             if chosen and full:
-                packs.append(_packed(chosen, kind, workers, room))
+                packs.append(_planned_pack(chosen, kind, workers, room))
                 chosen, used = [], 0.0
             chosen.append((planned, cost))
             used += needs
-        packs.append(_packed(chosen, kind, workers, room))
+        packs.append(_planned_pack(chosen, kind, workers, room))
     return packs
 
 
-def _packed(members: Sequence[tuple[PlannedRun, Estimate]], kind: str, workers: int, room: float) -> Packed:
+def _planned_pack(members: Sequence[tuple[PlannedRun, Estimate]], kind: str, workers: int, room: float) -> PlannedPack:
     seconds = [cost.seconds for _, cost in members]
     known = [s for s in seconds if s is not None]
     total = max(sum(known) / workers, max(known)) if len(known) == len(seconds) else None
     sizes = [cost.memory for _, cost in members if cost.memory is not None]
     at_once = min(workers, len(members))
     memory = MEMORY_MARGIN * max(sizes) * at_once / GB + room if len(sizes) == len(members) else None
-    return Packed(tuple(planned for planned, _ in members), kind, total, memory)
+    return PlannedPack(tuple(planned for planned, _ in members), kind, total, memory)
 
 
-def at_most(packs: Sequence[Packed], limit: int) -> list[Packed]:
-    """The same runs in at most `limit` packs: the lightest are merged, as few as need be, kind by kind.
+def at_most(packs: Sequence[PlannedPack], limit: int) -> list[PlannedPack]:
+    """Merge the lightest packs, kind by kind, until at most `limit` are left, or one of each kind.
 
-    There must be room for one pack of each kind; a merged pack may hold several shapes, which its job computes in turn.
+    A merged pack may hold several shapes, which its job computes in turn.
     """
     if len(packs) <= limit:
         return list(packs)
-    kinds: dict[str, list[Packed]] = {}
-    for packed in packs:
-        kinds.setdefault(packed.kind, []).append(packed)
+    kinds: dict[str, list[PlannedPack]] = {}
+    for each in packs:
+        kinds.setdefault(each.kind, []).append(each)
     left = max(limit, len(kinds))
-    merged: list[Packed] = []
+    merged: list[PlannedPack] = []
     for position, members in enumerate(kinds.values()):
         others = sum(len(m) for m in itertools.islice(kinds.values(), position + 1, None))
         share = max(1, round(left * len(members) / (len(members) + others)) if others else left)
@@ -112,14 +112,14 @@ def at_most(packs: Sequence[Packed], limit: int) -> list[Packed]:
     return merged
 
 
-def _merge(packs: Sequence[Packed], count: int) -> list[Packed]:
+def _merge(packs: Sequence[PlannedPack], count: int) -> list[PlannedPack]:
     order: Callable[[], int] = itertools.count().__next__
-    heap = [(packed.weight, order(), packed) for packed in packs]
+    heap = [(each.weight, order(), each) for each in packs]
     heapq.heapify(heap)
     while len(heap) > count:
         first, second = heapq.heappop(heap)[2], heapq.heappop(heap)[2]
         both = None if first.seconds is None or second.seconds is None else first.seconds + second.seconds
         memory = None if first.memory is None or second.memory is None else max(first.memory, second.memory)
-        packed = Packed((*first.runs, *second.runs), first.kind, both, memory)
-        heapq.heappush(heap, (packed.weight, order(), packed))
-    return [packed for _, _, packed in sorted(heap, key=lambda entry: entry[1])]
+        merged = PlannedPack((*first.runs, *second.runs), first.kind, both, memory)
+        heapq.heappush(heap, (merged.weight, order(), merged))
+    return [each for _, _, each in sorted(heap, key=lambda entry: entry[1])]

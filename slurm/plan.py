@@ -1,4 +1,4 @@
-"""From points of a sweep to runs: every one composed, checked and named before anything starts."""
+"""The plan of a sweep: every point is composed, checked and given its run id before anything starts."""
 
 from __future__ import annotations
 
@@ -39,50 +39,53 @@ class PlannedRun:
 
     @staticmethod
     def of(config: RunConfig, data_sha256: str) -> PlannedRun:
-        """The run on the data with this digest."""
+        """Return the run of a configuration on the dataset with this digest."""
         run = RunStore(config.store).run(config.run_id(data_sha256))
         return PlannedRun(config, config.model_id(data_sha256), run, config.shape_id(data_sha256), data_sha256)
 
     @property
     def budget(self) -> int:
-        """Updates that it asks for; 0 for a fit in closed form."""
+        """Number of updates (`training.max_steps`); 0 for a fit in closed form."""
         return 0 if self.config.training is None else self.config.training.max_steps
 
     def line(self) -> str:
-        """One line for people."""
+        """Describe the run in one line of the plan."""
         c = self.config
-        where = f"{c.architecture} L={c.L} nu={c.nu} P={c.P} seed={c.seed}"
+        point = f"{c.architecture} L={c.L} nu={c.nu} P={c.P} seed={c.seed}"
         if isinstance(c.match, ChannelMatch):
-            where += f" channels={getattr(c.model, 'channels', None)} ({c.match.count} {c.match.by})"
-        return f"{self.run.id}  {where}  curve {self.model_id}  {self.run.state()}"
+            point += f" channels={getattr(c.model, 'channels', None)} ({c.match.count} {c.match.by})"
+        return f"{self.run.id}  {point}  curve {self.model_id}  {self.run.state()}"
 
 
 @dataclass(frozen=True)
-class Unnamed:
-    """A run whose data are not on this machine: it has no name before they are."""
+class UnnamedRun:
+    """A run whose data are not on this machine; its id depends on them."""
 
     config: RunConfig
     reason: str
+    """Why the data are absent."""
 
     def line(self) -> str:
-        """One line for people, in the columns of a run that has a name."""
+        """Describe the run in one line of the plan, in the columns of `PlannedRun.line`."""
         c = self.config
-        where = f"{c.architecture} L={c.L} nu={c.nu} P={c.P} seed={c.seed}"
-        return f"{'-' * 12}  {where}  curve {'-' * 12}  no data"
+        point = f"{c.architecture} L={c.L} nu={c.nu} P={c.P} seed={c.seed}"
+        return f"{'-' * 12}  {point}  curve {'-' * 12}  no data"
 
 
 @dataclass
 class Plan:
-    """What a sweep comes to: distinct runs, and the points that name a knob their model lacks."""
+    """The runs of a sweep."""
 
     runs: list[PlannedRun] = field(default_factory=list)
+    """Distinct runs, in order."""
     dropped: list[str] = field(default_factory=list)
-    unnamed: list[Unnamed] = field(default_factory=list)
-    """Only where data may be absent."""
+    """One line for each point that sets a knob its model lacks."""
+    unnamed: list[UnnamedRun] = field(default_factory=list)
+    """Runs whose data are absent, in a plan that starts nothing."""
 
 
 class DataAbsent(InputError):
-    """A dataset could not be loaded, in a plan that goes on without."""
+    """The data of a run are not on this machine; the plan goes on without its id."""
 
 
 def plan(
@@ -90,12 +93,17 @@ def plan(
     points: Sequence[Sequence[str]],
     load: Callable[[Mapping[str, Any]], AnyDataset],
 ) -> Plan:
-    """Check every point and name its run; where `load` raises `DataAbsent`, go on without a name.
+    """Check every point and give its run an id; if `load` raises `DataAbsent`, go on without the id.
+
+    Args:
+        compose: returns the configuration of a point (`Composer`).
+        points: overrides of each point of the sweep.
+        load: returns the dataset of the section `data` of a configuration.
 
     Raises:
-        InputError: one or more points are bad; one line each, all at once.
+        InputError: one or more points are bad; the message has a line for each.
     """
-    made = Plan()
+    sweep = Plan()
     errors: dict[str, None] = {}
     configs = []
     for point in points:
@@ -105,7 +113,7 @@ def plan(
             trackers.check(config)
             configs.append((composed, config))
         except LacksKnob as error:
-            made.dropped.append(str(error))
+            sweep.dropped.append(str(error))
         except InputError as error:
             errors[str(error)] = None
     if errors:  # before any dataset is generated for a sweep that cannot start
@@ -124,7 +132,7 @@ def plan(
                 config = resolve_channels(composed, config, dataset)
             training_subset(dataset, config.P, config.subset_seed)
         except DataAbsent as error:
-            made.unnamed.append(Unnamed(config, str(error)))
+            sweep.unnamed.append(UnnamedRun(config, str(error)))
             continue
         except InputError as error:
             errors[str(error)] = None
@@ -133,17 +141,17 @@ def plan(
         run_id = config.run_id(sha256)
         if run_id not in seen:
             seen[run_id] = None
-            made.runs.append(PlannedRun.of(config, sha256))
+            sweep.runs.append(PlannedRun.of(config, sha256))
     if errors:
         raise InputError("\n".join(errors))
-    return made
+    return sweep
 
 
 class Composer:
-    """Composes a point's configuration: once by Hydra per choice of groups, the plain values set in a copy of that.
+    """Composes the configuration of a point: by Hydra once for each choice of groups; other values are set in copies.
 
-    Hydra takes some 50 ms a configuration and OmegaConf some 3 ms a copy, which a sweep of thousands would feel; so
-    where it comes to the same, values are set in plain containers.
+    Hydra takes some 50 ms a configuration and OmegaConf some 3 ms a copy, too long for a sweep of thousands of points.
+    So values are set in plain containers if the outcome is the same.
     """
 
     def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
@@ -154,7 +162,7 @@ class Composer:
         self._parsed: dict[str, tuple[Override, bool]] = {}
 
     def __call__(self, point: Sequence[str]) -> dict[str, Any]:
-        """The composed configuration as plain containers.
+        """Return the composed configuration of a point as plain containers.
 
         Raises:
             InputError: unknown key, group or option.
@@ -177,7 +185,7 @@ class Composer:
         return {str(key): value for key, value in resolved.items()}
 
     def _plain(self, groups: tuple[str, ...]) -> dict[str, Any] | None:
-        """A copy of the base as plain containers, or None where its values refer to each other."""
+        """Return a copy of the base as plain containers, or None if its values refer to each other."""
         if groups not in self._pickled:
             container = OmegaConf.to_container(self._base(groups), resolve=False)
             refers = "${" in repr(container)
@@ -186,7 +194,7 @@ class Composer:
         return pickle.loads(pickled) if pickled else None  # the fastest copy of plain containers that there is
 
     def _parse(self, text: str) -> tuple[Override, bool]:
-        """An override, and whether it chooses from a group; remembered, for both take Hydra milliseconds."""
+        """Parse an override, and tell whether it chooses from a group; cached, for both take Hydra milliseconds."""
         if text not in self._parsed:
             (override,) = OverridesParser.create(config_loader=self.loader).parse_overrides([text])
             key = override.key_or_group
@@ -215,9 +223,9 @@ class Composer:
 
 
 def _set_plainly(config: dict[str, Any], overrides: Sequence[Override]) -> bool:
-    """Set the overrides in plain containers; whether all are such that OmegaConf would do the same.
+    """Set the overrides in plain containers; return False if OmegaConf could do otherwise with one of them.
 
-    They are where each replaces a value that is there, neither a section nor a reference to another key.
+    It does the same if each replaces a value that exists, neither a section nor a reference to another key.
     """
     for override in overrides:
         value = override.value()

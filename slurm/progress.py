@@ -1,4 +1,4 @@
-"""What a person sees of a sweep: how many runs are done, what runs now and how good it is, and the time left."""
+"""Progress of a sweep on the screen: how many runs are done, those under way with their errors, and the time left."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Progress:
         self.live: Live | None = None
         if sys.stderr.isatty():  # drawn twice a second, however many events there are
             self.live = Live(get_renderable=self._table, console=self.console, refresh_per_second=2)
-        self._said = -1
+        self._printed_tenth = -1
 
     def __enter__(self) -> Progress:
         if self.live:
             self.live.__enter__()
         else:
-            self._say()
+            self._print_summary()
         return self
 
     def __exit__(self, *arguments: Any) -> None:
@@ -47,18 +47,18 @@ class Progress:
             self.live.__exit__(*arguments)
 
     def event(self, event: Mapping[str, Any]) -> None:
-        """A worker's event."""
+        """Show a worker's `progress` event in the row of its run; ignore other events."""
         if event["event"] == "progress":
             self.latest[event["run"]] = event
             self._show()
 
     def state(self, run_id: str, state: str) -> None:
-        """A run changed its state."""
+        """Show the new state of a run."""
         self.states[run_id] = state
         self._show()
 
     def note(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         if self.live:
             self.console.print(f"equilaw: {text}", markup=False, highlight=False)
         else:
@@ -66,10 +66,10 @@ class Progress:
 
     def _show(self) -> None:
         if not self.live:
-            self._say()
+            self._print_summary()
 
     def summary(self) -> str:
-        """`12 of 80 runs done, 2 running, about 14 min left`."""
+        """Return a line such as `12 of 80 runs done, 2 running, about 14 min left`."""
         counts = Counter(self.states.values())
         text = f"{counts['done']} of {len(self.states)} runs done"
         text += "".join(f", {counts[s]} {s}" for s in ("running", "elsewhere", "failed") if counts[s])
@@ -80,15 +80,15 @@ class Progress:
             text += f", about {minutes:.0f} min left" if minutes >= 1 else ", less than a minute left"
         return text
 
-    def _say(self) -> None:
+    def _print_summary(self) -> None:
         tenth = 10 * sum(s == "done" for s in self.states.values()) // max(1, len(self.states))
-        if tenth != self._said:
-            self._said = tenth
+        if tenth != self._printed_tenth:
+            self._printed_tenth = tenth
             print(self.summary(), file=sys.stderr, flush=True)
 
     def _table(self) -> Table:
         table = Table(title=self.summary(), title_justify="left", box=None)
-        for column in ("run", "model", "P", "seed", "updates", "updates/s", "holdout"):
+        for column in ("run", "model", "P", "seed", "updates", "updates/s", "validation"):
             table.add_column(column, justify="left" if column in ("run", "model") else "right")
         running = [run_id for run_id, state in self.states.items() if state == "running"]
         for run_id in running[:SHOWN]:

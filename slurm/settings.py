@@ -1,4 +1,4 @@
-"""What a person may set of a launcher (conf/hydra/launcher/), with its ranges and messages (torch-free)."""
+"""The settings of the launchers (conf/hydra/launcher/), with their ranges and error messages. Torch-free."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from experiments.core.errors import InputError
 from experiments.core.schema import setting
 
 MOST_MINUTES = 1440
-"""As a number; YAML reads 4:00:00 without quotes as the number 14400, which is no wish for ten days."""
+"""Longest time limit given as a number: YAML reads 4:00:00 without quotes as 14400, and nobody means ten days."""
 TIMES = (
     f"1 to {MOST_MINUTES} minutes, or a text as Slurm has it, in quotes in a file: "
     "MM:SS | HH:MM:SS | D-HH | D-HH:MM | D-HH:MM:SS"
 )
 CORES_PER_GPU = 8
-"""Kernels of a shape are compiled by as many processes at a time as there are cores: minutes on one core, below one on
-sixteen; the training itself keeps one busy."""
+"""Cores of a job for each of its GPUs. Kernels of a shape are compiled by one process a core: in minutes on one core,
+in less than one minute on sixteen. The training itself keeps one core busy."""
 FEWEST_CORES_PER_GPU = 2
-"""Of a job that has part of a GPU: one that trains, one that compiles."""
+"""Fewest cores of a job that has part of a GPU: one trains, one compiles."""
 OURS = {
     "array": "array_parallelism", "job-name": "no other name: the ledger finds jobs by it", "signal": "signal_delay",
     "output": "<store>/slurm/<submission>/logs", "error": "<store>/slurm/<submission>/logs", "requeue": "requeue",
     "open-mode": "append", "dependency": "after", "cpus-per-task": "cpus", "ntasks": "cpus", "nodes": "1",
 }  # fmt: skip
-"""Parameters of sbatch that `sbatch` must not replace, and where they come from."""
+"""Parameters of sbatch that the setting `sbatch` must not replace → what sets them."""
 
 
 @dataclass(frozen=True)
 class LocalSettings:
-    """`hydra/launcher=local` (conf/hydra/launcher/local.yaml)."""
+    """Settings of `hydra/launcher=local` (conf/hydra/launcher/local.yaml)."""
 
     workers: int | None = setting(None, low=1, high=4096)
     """Worker processes; null: one per core, or one per GPU."""
@@ -48,7 +48,7 @@ class LocalSettings:
 
 @dataclass(frozen=True)
 class SlurmSettings:
-    """`hydra/launcher=slurm` (conf/hydra/launcher/slurm.yaml, which says what each key means)."""
+    """Settings of `hydra/launcher=slurm` (conf/hydra/launcher/slurm.yaml says what each key means)."""
 
     partition: str | None = setting(None)
     account: str | None = setting(None)
@@ -56,7 +56,7 @@ class SlurmSettings:
     constraint: str | None = setting(None)
     time: int | str = setting(240)
     memory: float | None = setting(None, above=0.0, high=1e6)
-    """GB a job; null: learned from finished runs, else the cluster's default."""
+    """GB of a job; null: learned from finished runs, else the cluster's default."""
     cpus: int | None = setting(None, low=1, high=4096)
     """null: 8 a GPU (with packs_per_gpu, their share of them, at least 2), 1 for a job on CPUs; see `cores`."""
     gpus: int | None = setting(None, low=0, high=64)
@@ -91,7 +91,7 @@ class SlurmSettings:
             raise InputError(f"after={self.after!r}: accepted: null | {' | '.join(self.after_commands)}")
 
     def cores(self, kind: str) -> int:
-        """Cores of a job whose runs are on devices of `kind` (cpu, cuda)."""
+        """Return the cores of a job whose runs are on devices of `kind` (cpu, cuda)."""
         if self.cpus is not None:
             return self.cpus
         if kind == "cpu":
@@ -105,18 +105,18 @@ class SlurmSettings:
         """The time limit of a job in minutes, rounded up.
 
         Raises:
-            InputError: it is no time.
+            InputError: `time` is not in a form that Slurm reads, or out of range.
         """
         if isinstance(self.time, int):
             if not 1 <= self.time <= MOST_MINUTES:
                 raise InputError(f"time={self.time}: accepted: {TIMES}")
             return self.time
         forms = r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?"
-        found = re.fullmatch(forms, self.time.strip())
-        if found is None or (found[1] is None and found[3] is None):
+        match = re.fullmatch(forms, self.time.strip())
+        if match is None or (match[1] is None and match[3] is None):
             raise InputError(f"time={self.time!r}: accepted: {TIMES}")
-        days, first, second, third = (int(part or 0) for part in found.groups())
-        if found[1] is None and found[4] is None:  # MM:SS
+        days, first, second, third = (int(part or 0) for part in match.groups())
+        if match[1] is None and match[4] is None:  # MM:SS
             seconds = 60 * first + second
         else:
             seconds = ((24 * days + first) * 60 + second) * 60 + third
@@ -126,5 +126,5 @@ class SlurmSettings:
 
     @property
     def warning_seconds(self) -> int:
-        """Before the time limit, by which the warning comes; a quarter of a short limit at most."""
+        """Seconds before the time limit at which the warning signal is sent; a quarter of the limit at most."""
         return max(1, min(self.signal_delay, 15 * self.minutes))

@@ -1,4 +1,4 @@
-"""A worker process seen from its driver: runs go in, events come out, and its signs of life are counted."""
+"""A worker process as its driver sees it: it is sent runs, returns events, and its seconds of silence are counted."""
 
 from __future__ import annotations
 
@@ -42,10 +42,11 @@ class Worker:
     """A process of `experiments.runs.worker`; its events arrive in `inbox` as (worker, event or None at its end).
 
     Args:
-        place: which of the pool's places it fills.
-        log: what it and its libraries say.
+        inbox: queue that its driver reads.
+        place: index of the pool's place that it fills.
+        log: file for its standard error, and that of its libraries.
         environment: variables beside the driver's own.
-        device: what it computes on, cpu or cuda; None: what its runs ask for.
+        device: the kind of device it computes on, cpu or cuda; None: the one that its runs ask for.
     """
 
     def __init__(
@@ -65,18 +66,18 @@ class Worker:
         self.log = log
         self.busy = False
         self.alone = False
-        """Whether it was given a run that is to be alone."""
+        """Whether it was given a single run on purpose, so that a death is that run's own."""
         self.current: dict[str, Task] = {}
         """Runs of its pack that have not ended, by id."""
         self.shape: str | None = None
-        """The shape that it was given last, which it has compiled."""
+        """The shape of its last runs, whose kernels it has compiled."""
         self.silent = 0.0
         """Seconds without a sign of life while it was busy."""
         self.hung = False
         self.device_lost: str | None = None
-        """Why it can no longer use its device, as it said."""
+        """Why it can no longer use its device, in its own words; None while it can."""
         self.device_absent = False
-        """Whether it never could."""
+        """Whether it never could use it."""
         threading.Thread(target=self._listen, args=(inbox,), daemon=True).start()
 
     def _listen(self, inbox: Inbox) -> None:
@@ -92,7 +93,7 @@ class Worker:
         inbox.put((self, None))
 
     def give(self, runs: Sequence[Task], alone: bool) -> None:
-        """Hand over a pack."""
+        """Send it a pack: runs of one shape. `alone`: see the attribute."""
         assert self.process.stdin is not None
         self.busy, self.alone, self.silent = True, alone, 0.0
         self.current, self.shape = {p.run.id: p for p in runs}, runs[0].shape_id
@@ -113,7 +114,7 @@ class Worker:
         self.process.kill()
 
     def end(self, seconds: float = STOP_SECONDS) -> None:
-        """Wait for its end, and enforce it after `seconds`; what it said of its runs lies in their own logs."""
+        """Wait until it ends, and kill it after `seconds`; delete its log, for its runs have logs of their own."""
         try:
             if self.process.stdin is not None:
                 self.process.stdin.close()
@@ -127,5 +128,5 @@ class Worker:
         self.log.unlink(missing_ok=True)
 
     def how_it_ended(self) -> str:
-        """For messages: `ended with exit code -9`."""
+        """Return how it ended, for messages: `ended with exit code -9`."""
         return "showed no sign of life" if self.hung else f"ended with exit code {self.process.returncode}"

@@ -53,7 +53,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def adapted(command: str, folder: Path) -> list[str]:
     """The command for this test: our interpreter, files in `folder`, small budgets for what trains."""
-    words = [sys.executable if word == "python" else word for word in shlex.split(command)]
+    program, *words = shlex.split(command)
+    words = [sys.executable, *([] if program == "python" else ["-m", "equilaw"]), *words]
     names = {"runs.csv", "fits.json", "figures", "train.xyz", "test.xyz", "runs", "tuning", "card"}
     names |= {"report.html", "exponents.md", "exponents.tex"}
     for i, word in list(enumerate(words))[4:]:  # past the command's own name, which may be a file's too
@@ -84,8 +85,8 @@ def adapted(command: str, folder: Path) -> list[str]:
 
 NEEDS = {
     " table ": ("runs", "python -m experiments P="), " slurm status ": ("runs", "python -m experiments P="),
-    "--by": ("checked", "+sweep=budget_check"), "experiments.runs.tune ": ("tuning", "+sweep=tune"),
-    "training.tuned=star": ("star.yaml", "experiments.runs.tune "),
+    "--by": ("checked", "+sweep=budget_check"), "equilaw tune ": ("tuning", "+sweep=tune"),
+    "training.tuned=star": ("star.yaml", "equilaw tune "),
 }  # fmt: skip
 """Part of a command → what must lie in the folder, and part of the README's command that makes it."""
 
@@ -99,7 +100,7 @@ def prepare(command: str, folder: Path) -> None:
             subprocess.run(adapted(first, folder), cwd=ROOT, check=True, capture_output=True)
 
 
-@pytest.mark.parametrize("command", [c for c in commands() if c.startswith("python")])
+@pytest.mark.parametrize("command", [c for c in commands() if c.startswith(("python ", "equilaw "))])
 def test_readme_command_runs(command: str, folder: Path) -> None:
     prepare(command, folder)
     if " fetch " in command:  # no network: the file was put there by hand

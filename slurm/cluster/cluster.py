@@ -1,4 +1,4 @@
-"""Start, look at, repair and stop a one-machine cluster; kill its nodes and restart its daemons, for tests."""
+"""A one-machine cluster: start, inspect, repair and stop it; kill its nodes and restart its daemons, for tests."""
 
 from __future__ import annotations
 
@@ -31,40 +31,40 @@ from slurm.cluster.configuration import (
 )
 
 MARK = "EQUILAW_CLUSTER"
-"""Variable of every daemon, with the cluster's name; the steps that they start inherit it, jobs do not."""
+"""Environment variable of every daemon, with the cluster's name; steps that daemons start inherit it, jobs do not."""
 DAEMON_MARK = "EQUILAW_DAEMON"
-"""Likewise, with the daemon's own: a node's name for its slurmd."""
+"""Environment variable of every daemon, with its own name: for a node's slurmd the node's."""
 DATABASES = ("mariadbd", "slurmdbd")
 SERVICES = ("munged", *DATABASES, "slurmctld")
 """Daemons beside the nodes', in the order in which they need each other."""
 START_SECONDS = 90.0
-"""A daemon gets this long until it answers; a busy machine takes its time."""
+"""Time limit for a daemon to answer; long, for the machine may be busy."""
 STOP_SECONDS = 10.0
 JOB_SECONDS = 5.0
-"""What runs when the cluster goes down gets this long after a SIGTERM."""
+"""Time that jobs get after a SIGTERM when the cluster goes down."""
 HEALTHY = ("IDLE", "MIXED", "ALLOCATED", "COMPLETING")
 
 
 class ClusterError(RuntimeError):
-    """The cluster does not do what it should; the message is one line that names a log."""
+    """A daemon or a command of the cluster failed; the message is one line, with the log if there is one."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """What of a cluster lives."""
+    """The state of a cluster."""
 
     directory: Path
     state: str
     """absent, down, half-dead or up."""
     dead: tuple[str, ...]
-    """Daemons that should run and do not."""
+    """Daemons that should be running and are not."""
     nodes: dict[str, str]
-    """Slurm's state of each node, where the controller answers."""
+    """Slurm's state of each node; empty if the controller does not answer."""
     jobs: int
     accounting: bool
 
     def line(self) -> str:
-        """For people."""
+        """Describe the state in one line."""
         if self.state == "absent":
             return f"no cluster in {self.directory}; python -m slurm cluster up makes one"
         with_ = "with" if self.accounting else "without"
@@ -81,8 +81,8 @@ class Cluster:
     """A cluster in a directory; a context manager that starts and stops it.
 
     Args:
-        directory: where everything of it lies; made by `up`.
-        settings: what it is to be; None: as it was made, or the defaults.
+        directory: for all its files; made by `up`.
+        settings: of the cluster; None: those it was made with, or the defaults.
     """
 
     def __init__(self, directory: Path, settings: Settings | None = None) -> None:
@@ -92,10 +92,13 @@ class Cluster:
         self.registry = daemons.Registry(self.directory / "daemons.json")
 
     def _read(self) -> None:
-        """As the directory has it, which another command may just have made."""
-        made = _recorded(self.directory)
-        self._made = made is not None
-        self.layout, self.made_as = made or (Layout(self.directory, 0, f"equilaw-{uuid.uuid4().hex[:8]}"), Settings())
+        """Read layout and settings from the directory, which another command may just have made."""
+        recorded = _recorded(self.directory)
+        self._made = recorded is not None
+        self.layout, self.made_as = recorded or (
+            Layout(self.directory, 0, f"equilaw-{uuid.uuid4().hex[:8]}"),
+            Settings(),
+        )
         self.settings = self._asked or self.made_as
 
     def __enter__(self) -> Cluster:
@@ -107,16 +110,16 @@ class Cluster:
 
     @property
     def nodes(self) -> list[str]:
-        """Their names."""
+        """Names of the nodes."""
         return node_names(self.settings)
 
     def environment(self) -> dict[str, str]:
-        """For a command that is to talk to this cluster: ours, without the variables of a job that we may be in."""
+        """Return the environment of commands for this cluster: ours, without the variables of a surrounding job."""
         others = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "SBATCH_", "SQUEUE_", "SACCT_"))}
         return {**others, "SLURM_CONF": str(self.layout.slurm_conf)}
 
     def run(self, *command: str, seconds: float = 60.0, check: bool = True) -> str:
-        """Output of one of Slurm's commands (`cluster.run("squeue")`).
+        """Run one of Slurm's commands (`cluster.run("squeue")`) and return its output.
 
         Raises:
             ClusterError: it failed, or did not end in time.
@@ -135,10 +138,10 @@ class Cluster:
     # -- up and down ---------------------------------------------------------------------------------------------
 
     def up(self) -> list[str]:
-        """Start what does not run, and wait until every node is ready; the names of the daemons started.
+        """Start the daemons that are not running, wait until every node is ready, and return the daemons started.
 
         Raises:
-            InputError: packages are missing, or the directory cannot be used.
+            InputError: packages are missing, the directory cannot be used, or the cluster is up with other settings.
             ClusterError: a daemon does not start.
         """
         self._check()
@@ -147,8 +150,8 @@ class Cluster:
             self._read()
             address = own_address(self.settings.exposed)
             if self._living() and self.settings != self.made_as:
-                asked, made = asdict(self.settings), asdict(self.made_as)
-                other = ", ".join(f"{key}={made[key]}" for key in made if made[key] != asked[key])
+                asked, current = asdict(self.settings), asdict(self.made_as)
+                other = ", ".join(f"{key}={current[key]}" for key in current if current[key] != asked[key])
                 raise InputError(f"cluster {self.directory} is up with {other}; accepted: that, or cluster down first")
             if not self._living():  # settings and ports may change while nothing runs
                 port = self.layout.port
@@ -159,7 +162,7 @@ class Cluster:
                 content = {"port": port, "name": self.layout.name, "settings": asdict(self.settings)}
                 files.write_json(self.directory / "cluster.json", content)
                 self._made, self.made_as = True, self.settings
-            started = [name for name in self._wanted() if self._start(name, address)]
+            started = [name for name in self._daemon_names() if self._start(name, address)]
             if lame := [name for name in self.nodes if name in started or not _healthy(self.node_states().get(name))]:
                 self._update_node(",".join(lame), "resume", check=False)
             if not daemons.wait(self._is_ready, START_SECONDS):
@@ -168,9 +171,9 @@ class Cluster:
         return started
 
     def down(self) -> bool:
-        """Stop what runs of it, jobs included; False where nothing ran.
+        """Stop its daemons and jobs; return False if none was running.
 
-        At the next `up` pending jobs are there, and those that ran start again (as after a node failure).
+        At the next `up` pending jobs are still queued, and those that ran start again (as after a node failure).
         """
         pointer.point_no_more_to(self.layout.slurm_conf)
         if not self._made:
@@ -183,21 +186,21 @@ class Cluster:
                 with suppress(ClusterError):
                     self._update_node(",".join(self.nodes), "down", "reason=stopped")
                 daemons.end([known["slurmctld"]], STOP_SECONDS)
-            daemons.end([seen.process for seen in self.job_processes()], JOB_SECONDS)
+            daemons.end([running.process for running in self.job_processes()], JOB_SECONDS)
             for name in reversed([name for name in SERVICES if name in known]):
                 daemons.end([known[name]], STOP_SECONDS)
-            left = [seen.process for seen in self._processes()]  # Slurm's steps, and of an `up` that was killed
+            left = [running.process for running in self._processes()]  # Slurm's steps, and of an `up` that was killed
             daemons.end(left, 0.0, signal.SIGKILL)
             for name in known:
                 self.registry.forget(name)
         return ran
 
     def status(self) -> Status:
-        """What lives now."""
+        """Return the current state of the cluster."""
         if not self._made:
             return Status(self.directory, "absent", (), {}, 0, self.settings.accounting)
         living = self._living()
-        dead = tuple(name for name in self._wanted() if name not in living)
+        dead = tuple(name for name in self._daemon_names() if name not in living)
         if not living:
             return Status(self.directory, "down", dead, {}, 0, self.settings.accounting)
         nodes = self.node_states()
@@ -207,7 +210,7 @@ class Cluster:
         return Status(self.directory, state, dead, nodes, jobs, self.settings.accounting)
 
     def node_states(self) -> dict[str, str]:
-        """Slurm's state of each node (IDLE, DOWN, …); empty where the controller does not answer."""
+        """Return Slurm's state of each node (IDLE, DOWN, …); empty if the controller does not answer."""
         try:
             lines = self.run("sinfo", "--noheader", "--Node", "--format=%N %T", seconds=10.0).splitlines()
         except ClusterError:
@@ -217,23 +220,24 @@ class Cluster:
     # -- what tests do to it -------------------------------------------------------------------------------------
 
     def kill_node(self, node: str, *, orphans: bool = False, announce: bool = True) -> None:
-        """A node breaks down: SIGKILL to its daemon and the jobs on it.
+        """Kill a node as a breakdown would: send SIGKILL to its daemon and the jobs on it.
 
         Args:
-            orphans: the jobs' own processes go on, as behind a network that broke: Slurm has no hold on them.
+            node: its name.
+            orphans: spare the jobs' own processes, as behind a network that broke: Slurm has no hold on them.
             announce: tell the controller, which would find out by itself after `SlurmdTimeout` and a ping.
         """
         names = ("SLURMD_NODENAME", DAEMON_MARK)
-        on_node = [seen for seen in self._processes() if node in map(seen.environment.get, names)]
-        slurms = [seen.process for seen in on_node if not _is_of_a_job(seen)]
-        jobs = [seen.process for seen in on_node if _is_of_a_job(seen) and not orphans]
+        on_node = [running for running in self._processes() if node in map(running.environment.get, names)]
+        slurms = [running.process for running in on_node if not _is_of_a_job(running)]
+        jobs = [running.process for running in on_node if _is_of_a_job(running) and not orphans]
         # Slurm's own first: a step that sees its job die reports a failure, which a dead node does not.
         daemons.end([*slurms, *jobs], 0.0, signal.SIGKILL)
         if announce:
             self._update_node(node, "down", "reason=killed")
 
     def start_node(self, node: str) -> None:
-        """It comes back, and takes jobs again."""
+        """Start a killed node again, and wait until it takes jobs."""
         with self._alone():
             self._start(node, own_address(self.settings.exposed))
         self._update_node(node, "resume", check=False)
@@ -245,18 +249,18 @@ class Cluster:
         daemons.end([self.registry.read()[name]], STOP_SECONDS, number)
 
     def start_daemon(self, name: str) -> None:
-        """Start it again, and wait until it answers."""
+        """Start a daemon again, and wait until it answers."""
         with self._alone():
             self._start(name, own_address(self.settings.exposed))
 
     def restart_daemon(self, name: str, number: int = signal.SIGTERM) -> None:
-        """Both."""
+        """Stop a daemon and start it again."""
         self.stop_daemon(name, number)
         self.start_daemon(name)
 
-    def job_processes(self) -> list[daemons.Seen]:
-        """Processes of jobs that run anywhere on it, orphans included."""
-        return [seen for seen in self._processes() if _is_of_a_job(seen)]
+    def job_processes(self) -> list[daemons.RunningProcess]:
+        """Return the processes of jobs on all nodes, orphans included."""
+        return [running for running in self._processes() if _is_of_a_job(running)]
 
     # -- inside --------------------------------------------------------------------------------------------------
 
@@ -273,8 +277,8 @@ class Cluster:
         if not 1 <= self.settings.nodes <= MOST_NODES:
             raise InputError(f"nodes={self.settings.nodes}: accepted: 1 to {MOST_NODES}")
         files.creatable(self.directory, "--dir")
-        found = self.directory.iterdir() if self.directory.exists() and not self._made else ()
-        if any(not path.name.startswith("lock-") for path in found):
+        paths = self.directory.iterdir() if self.directory.exists() and not self._made else ()
+        if any(not path.name.startswith("lock-") for path in paths):
             raise InputError(f"{self.directory} holds something else; accepted: a directory that is empty or new")
 
     @contextmanager
@@ -283,27 +287,27 @@ class Cluster:
             try:
                 stack.enter_context(exclusive(self.directory / "lock", patience=3 * START_SECONDS))
             except TimeoutError:
-                raise ClusterError(f"{self.directory}: another command has been at it for minutes") from None
+                raise ClusterError(f"{self.directory}: another command has been working on it for minutes") from None
             yield
 
     def _update_node(self, nodes: str, state: str, *more: str, check: bool = True) -> None:
-        """Tell the controller; it refuses to resume nodes that are not down."""
+        """Tell the controller the state of nodes; it refuses to resume nodes that are not down."""
         self.run("scontrol", "update", f"nodename={nodes}", f"state={state}", *more, seconds=15.0, check=check)
 
-    def _wanted(self) -> list[str]:
-        """Daemons in the order in which they need each other; a node's slurmd has the node's name."""
+    def _daemon_names(self) -> list[str]:
+        """Return the daemons in the order in which they need each other; a node's slurmd has the node's name."""
         return [name for name in SERVICES if self.settings.accounting or name not in DATABASES] + self.nodes
 
     def _living(self) -> list[str]:
         return [name for name, process in self.registry.read().items() if daemons.lives(process)]
 
     def _start(self, name: str, address: str) -> bool:
-        """Start a daemon unless it runs, and wait until it answers."""
+        """Start a daemon and wait until it answers; return False if it was running already."""
         if name in self._living():
             return False
         command, answers = self._daemon(name, address)
-        marked = [seen for seen in self._processes() if seen.environment.get(DAEMON_MARK) == name]
-        if stray := next((seen for seen in marked if seen.program == command[0]), None):
+        marked = [running for running in self._processes() if running.environment.get(DAEMON_MARK) == name]
+        if stray := next((running for running in marked if running.program == command[0]), None):
             self.registry.remember(name, stray.process)  # of an `up` that was killed before it wrote this down
             return False
         if name == "munged":
@@ -319,7 +323,7 @@ class Cluster:
         return True
 
     def _daemon(self, name: str, address: str) -> tuple[Sequence[str], Callable[[], bool]]:
-        """The command that starts it, and how to see that it answers."""
+        """Return the command of a daemon, and a function that tells whether it answers."""
         layout = self.layout
         if name == "munged":
             parts = {"key-file": "munge.key", "socket": "munge.socket", "pid-file": "munged.pid"}
@@ -335,17 +339,17 @@ class Cluster:
         return ["slurmd", "-D", "-N", name], lambda: True  # the controller says when it is ready
 
     def _database(self) -> list[str]:
-        """The command of MariaDB, its tables made first where there are none."""
+        """Return the command of MariaDB, after making its tables if there are none."""
         data, socket_path = self.layout.path("db", "data"), self.layout.path("db", "mariadb.socket")
         as_root = ["--user=root"] if os.geteuid() == 0 else []
         if not (data / "mysql").is_dir():
             options = ["--skip-test-db", "--auth-root-authentication-method=normal", *as_root]
-            made = subprocess.run(
+            ended = subprocess.run(
                 [daemons.program("mariadb-install-db"), "--no-defaults", f"--datadir={data}", *options],
                 capture_output=True, text=True, check=False,
             )  # fmt: skip
-            if made.returncode:
-                raise ClusterError(f"mariadb-install-db: {(made.stderr or made.stdout).strip().splitlines()[-1]}")
+            if ended.returncode:
+                raise ClusterError(f"mariadb-install-db: {(ended.stderr or ended.stdout).strip().splitlines()[-1]}")
         return [
             "mariadbd", "--no-defaults", *as_root, f"--datadir={data}", f"--socket={socket_path}",
             "--bind-address=127.0.0.1", f"--port={self.layout.port + DATABASE}",
@@ -360,29 +364,29 @@ class Cluster:
                     return f"{words[-1]} (see {log})"
             except OSError:
                 continue
-        return f"it said nothing (see {self.layout.path('log')})"
+        return f"its logs are empty (see {self.layout.path('log')})"
 
     def _is_ready(self) -> bool:
         states = self.node_states()
         return all(_healthy(states.get(name)) for name in self.nodes)
 
-    def _processes(self) -> list[daemons.Seen]:
-        """Everything that carries the cluster's name: daemons and steps by our mark, jobs by Slurm's variable."""
+    def _processes(self) -> list[daemons.RunningProcess]:
+        """Return all processes of this cluster: daemons and steps by our variable, jobs by Slurm's."""
         name = self.layout.name
         return [
-            seen
-            for seen in daemons.running()
-            if name in (seen.environment.get(MARK), seen.environment.get("SLURM_CLUSTER_NAME"))
+            running
+            for running in daemons.running()
+            if name in (running.environment.get(MARK), running.environment.get("SLURM_CLUSTER_NAME"))
         ]
 
 
 def _healthy(state: str | None) -> bool:
-    """Whether a node in this state takes jobs; a star says that it does not respond."""
+    """Return whether a node in this state takes jobs; a star means that it does not respond."""
     return state is not None and state.startswith(HEALTHY) and not state.endswith("*")
 
 
 def _recorded(directory: Path) -> tuple[Layout, Settings] | None:
-    """As it was made, or None where there is none (or only a damaged record of one)."""
+    """Return the layout and settings of the cluster in a directory; None if there is none, or its record is damaged."""
     content = files.read_json(directory / "cluster.json")
     try:
         return Layout(directory, int(content["port"]), str(content["name"])), Settings(**content["settings"])
@@ -390,9 +394,9 @@ def _recorded(directory: Path) -> tuple[Layout, Settings] | None:
         return None
 
 
-def _is_of_a_job(seen: daemons.Seen) -> bool:
-    """And no daemon or step of Slurm's own."""
-    return MARK not in seen.environment and "SLURM_JOB_ID" in seen.environment
+def _is_of_a_job(running: daemons.RunningProcess) -> bool:
+    """Return whether a process is a job's, not a daemon or a step of Slurm's own."""
+    return MARK not in running.environment and "SLURM_JOB_ID" in running.environment
 
 
 def _listens(address: str, port: int) -> bool:

@@ -12,12 +12,12 @@ from slurm.cluster.cluster import Cluster
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
-    """The sub-commands with their options."""
+    """Add the sub-commands and their options to a parser."""
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, command, text in (
-        ("up", up, "start it, or what of it does not run"),
-        ("down", down, "stop what was started, and the jobs on it; pending jobs go on at the next up"),
-        ("status", status, "say whether it runs (exit code 1: not, or not whole)"),
+        ("up", up, "start the cluster, or those of its daemons that are not running"),
+        ("down", down, "stop the cluster and the jobs on it; pending jobs go on at the next up"),
+        ("status", status, "show whether the cluster is running (exit code 1: it is not, or only in part)"),
     ):
         one = commands.add_parser(name, help=text, description=text)
         one.set_defaults(command=command)
@@ -26,7 +26,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
             type=Path,
             default=pointer.default_directory(),
             metavar="DIR",
-            help="where all of it lies (default %(default)s); each directory is a cluster of its own",
+            help="folder for all its files (default %(default)s); each folder is a cluster of its own",
         )
         if name == "up":
             one.add_argument("--nodes", type=int, metavar="N", help="nodes of 2 pretended GPUs each (default 4)")
@@ -38,21 +38,21 @@ def add_to(parser: argparse.ArgumentParser) -> None:
             one.add_argument(
                 "--exposed",
                 action=argparse.BooleanOptionalAction,
-                help="allow it where this machine's own name is not an address of the loopback",
+                help="allow it even if other machines may reach the address of this machine's name",
             )
 
 
 def up(arguments: argparse.Namespace) -> int:
-    """Start it."""
+    """Start the cluster, or those of its daemons that are not running, and point Slurm's commands to it."""
     given = {
         name: value for name in ("nodes", "accounting", "exposed") if (value := getattr(arguments, name)) is not None
     }
-    made = Cluster(arguments.dir)
-    cluster = Cluster(arguments.dir, replace(made.settings, **given))
-    living = made.status().state
+    before = Cluster(arguments.dir)
+    cluster = Cluster(arguments.dir, replace(before.settings, **given))
+    state = before.status().state
     started = cluster.up()
     pointer.point_to(cluster.layout.slurm_conf)
-    if living in ("absent", "down"):
+    if state in ("absent", "down"):
         print(f"started {cluster.status().line()}")
     elif started:
         print(f"started again {', '.join(started)}; {cluster.status().line()}")
@@ -66,14 +66,14 @@ def up(arguments: argparse.Namespace) -> int:
 
 
 def down(arguments: argparse.Namespace) -> int:
-    """Stop it."""
+    """Stop the cluster and the jobs on it."""
     cluster = Cluster(arguments.dir)
-    print(f"cluster {cluster.directory}: {'stopped' if cluster.down() else 'nothing ran'}")
+    print(f"cluster {cluster.directory}: {'stopped' if cluster.down() else 'was not running'}")
     return 0
 
 
 def status(arguments: argparse.Namespace) -> int:
-    """Look at it."""
-    found = Cluster(arguments.dir).status()
-    print(found.line())
-    return 0 if found.state == "up" else 1
+    """Print the cluster's state; return 1 unless all of it is running."""
+    current = Cluster(arguments.dir).status()
+    print(current.line())
+    return 0 if current.state == "up" else 1

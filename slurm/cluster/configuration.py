@@ -1,4 +1,4 @@
-"""What the daemons of a one-machine cluster read: slurm.conf, gres.conf, slurmdbd.conf, and who listens where."""
+"""Configuration of a one-machine cluster: its settings, its files (slurm.conf, gres.conf, slurmdbd.conf), its ports."""
 
 from __future__ import annotations
 
@@ -15,81 +15,84 @@ from experiments.core.errors import InputError
 from experiments.core.processes import user_name
 
 PORTS = range(20_000, 32_000, 32)
-"""Base ports to choose from, below those that Linux hands out by itself; a cluster has the 32 from its base on."""
+"""Base ports to choose from, below those that Linux assigns by itself; a cluster has the 32 ports from its base on."""
 CONTROLLER, ACCOUNTING, DATABASE, FIRST_NODE = 0, 1, 2, 3
-"""Distances from the base port."""
+"""Ports, counted from the base port."""
 MOST_NODES = 29
 LONGEST = 60
-"""Most characters of the directory: sockets lie in it, and Linux has 108 for a socket's path."""
+"""Most characters of the directory: sockets lie in it, and Linux allows 108 for a socket's path."""
 EPOCH = 1_767_225_600
-"""2026-01-01 in Unix seconds; job ids of a new cluster begin at the seconds since then."""
+"""2026-01-01 in Unix seconds. Job ids of a new cluster begin at the seconds since then."""
 JOB_IDS = 60_000_000
-"""Slurm's own largest job id is a little above."""
+"""First job ids lie below this number; Slurm's largest job id is a little above it."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a cluster is to be."""
+    """Settings of a cluster."""
 
     nodes: int = 4
     gpus: int = 2
     """Pretended GPUs of a node."""
     shards: int = 8
-    """Parts of its GPUs that jobs may ask for."""
+    """Parts of a node's GPUs (`shard`) that jobs may ask for."""
     cpus: int = 8
-    """CPUs that a node says to have, whatever the machine has."""
+    """CPUs that a node pretends to have."""
     memory: int = 8000
-    """MB that a node says to have."""
+    """MB that a node pretends to have."""
     accounting: bool = False
-    """With a database, so that `sacct` answers."""
+    """Whether there is a database, so that `sacct` answers."""
     user_signal: bool = True
     """Whether a job hears of its preemption by the signal that it asked for (`preempt_send_user_signal`)."""
     grace: int = 10
     """Seconds between the signals of a preemption and the kill."""
     exposed: bool = False
-    """Allow it where the machine's own name is not an address of the loopback."""
+    """Whether the cluster may listen on an address that other machines may reach."""
     extra: Mapping[str, str] = field(default_factory=dict)
-    """Further lines of slurm.conf, or others in place of those here."""
+    """Lines of slurm.conf to add or replace."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything of a cluster lies: one directory, one range of ports."""
+    """The directory with all files of a cluster, its range of ports, and its name."""
 
     directory: Path
     port: int
     name: str
-    """Slurm's name of the cluster, which its processes carry: unlike that of any other."""
+    """Slurm's name of the cluster, in the environment of its processes; unique."""
 
     @property
     def slurm_conf(self) -> Path:
-        """What `SLURM_CONF` names."""
+        """The path for `SLURM_CONF`."""
         return self.directory / "slurm.conf"
 
     def path(self, *parts: str) -> Path:
-        """A path inside."""
+        """Return a path inside the directory."""
         return self.directory.joinpath(*parts)
 
     @property
     def munge_socket(self) -> Path:
-        """Where the daemons sign and check."""
+        """The socket of munged, by which the daemons authenticate each other."""
         return self.path("munge", "munge.socket")
 
     def log(self, daemon: str) -> Path:
-        """What a daemon says."""
+        """Return the log file of a daemon."""
         return self.path("log", f"{daemon}.log")
 
 
 def node_names(settings: Settings) -> list[str]:
-    """n1, n2, …"""
+    """Return the names of the nodes (n1, n2, …)."""
     return [f"n{number}" for number in range(1, settings.nodes + 1)]
 
 
 def own_address(exposed: bool) -> str:
-    """The address of the machine's own name, on which Slurm listens.
+    """Return the address of the machine's own name, on which Slurm listens.
+
+    Args:
+        exposed: accept an address that other machines may reach.
 
     Raises:
-        InputError: it has none, or one that other machines may reach.
+        InputError: the name has no address, or one that other machines may reach.
     """
     name = short_hostname()
     try:
@@ -107,12 +110,16 @@ def own_address(exposed: bool) -> str:
 
 
 def short_hostname() -> str:
-    """As Slurm compares it with its configuration."""
+    """Return the machine's name as Slurm compares it with its configuration."""
     return socket.gethostname().partition(".")[0]
 
 
 def free_port(address: str) -> int:
-    """The base of a range of ports on which nobody listens, found from a random start: tests run side by side."""
+    """Return a base port whose range is free; ranges are tried in random order, for tests run side by side.
+
+    Raises:
+        InputError: no range is free.
+    """
     bases = list(PORTS)
     random.Random(os.urandom(8)).shuffle(bases)
     for base in bases:
@@ -122,7 +129,7 @@ def free_port(address: str) -> int:
 
 
 def is_free(address: str, base: int) -> bool:
-    """Whether nobody listens on a whole range."""
+    """Return whether all ports of the range from `base` on are free."""
     return all(_port_is_free(address, base + offset) for offset in range(MOST_NODES + FIRST_NODE))
 
 
@@ -159,7 +166,7 @@ def write(layout: Layout, settings: Settings, address: str) -> None:
 
 
 def slurm_conf(layout: Layout, settings: Settings, address: str) -> str:
-    """The text of slurm.conf (Slurm 22.05 and later)."""
+    """Return the text of slurm.conf (Slurm 22.05 and later)."""
     lines = {**_daemons(layout, address), **_behaviour(settings), **_accounting(layout, settings, address)}
     text = [f"{key}={value}" for key, value in {**lines, **settings.extra}.items()]
     for number, name in enumerate(node_names(settings)):
@@ -177,7 +184,7 @@ def slurm_conf(layout: Layout, settings: Settings, address: str) -> str:
 
 
 def _daemons(layout: Layout, address: str) -> dict[str, str]:
-    """Who the daemons are, where they listen, and where they keep what they know."""
+    """Return the lines about the daemons: users, addresses, ports, files and logs."""
     return {
         "ClusterName": layout.name,
         "SlurmctldHost": f"{short_hostname()}({address})",
@@ -199,7 +206,7 @@ def _daemons(layout: Layout, address: str) -> dict[str, str]:
 
 
 def _behaviour(settings: Settings) -> dict[str, str]:
-    """How jobs are scheduled, watched, preempted and ended."""
+    """Return the lines about jobs: how they are scheduled, watched, preempted and ended."""
     lines = {
         "MpiDefault": "none",
         "ProctrackType": "proctrack/linuxproc",

@@ -1,4 +1,4 @@
-"""Processes that outlive the command which started them: known by pid and start time, so that no other is ended."""
+"""Processes that outlive the command which started them, known by pid and start time, so that no other is ended."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from experiments.core.errors import InputError
 from experiments.core.processes import Process, boot_id, start_time
 
 SYSTEM = "/usr/sbin:/sbin:/usr/local/sbin"
-"""Where daemons lie; the path of an ordinary user often lacks it."""
+"""Folders of daemons, which are often not on the path of an ordinary user."""
 PACKAGES = {
     "munged": "munge",
     "slurmctld": "slurm-wlm",
@@ -31,26 +31,26 @@ POLL_SECONDS = 0.05
 
 
 def program(name: str) -> str:
-    """Path of a program.
+    """Return the path of a program.
 
     Raises:
         InputError: it is not installed.
     """
-    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:{SYSTEM}")
-    if found is None:
+    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:{SYSTEM}")
+    if path is None:
         raise InputError(f"{name} is not installed; accepted: make slurm (Debian package {PACKAGES.get(name, name)})")
-    return found
+    return path
 
 
 def missing(accounting: bool) -> list[str]:
-    """Programs that a cluster needs and this machine lacks."""
+    """Return the programs that a cluster needs and this machine lacks; with `accounting` also those of the database."""
     with_database = ("slurmdbd", "mariadbd", "mariadb-install-db")
-    wanted = [name for name in PACKAGES if accounting or name not in with_database]
-    return [name for name in wanted if shutil.which(name, path=f"{os.environ.get('PATH', '')}:{SYSTEM}") is None]
+    needed = [name for name in PACKAGES if accounting or name not in with_database]
+    return [name for name in needed if shutil.which(name, path=f"{os.environ.get('PATH', '')}:{SYSTEM}") is None]
 
 
 def start(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> Process:
-    """Start a daemon in a session of its own that says to `log` what it says; it is not waited for."""
+    """Start a daemon in a session of its own, with its output in `log`, and do not wait for it."""
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         pid = os.posix_spawn(
@@ -72,18 +72,18 @@ def start(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> 
 
 
 def identified(pid: int) -> Process:
-    """A process of this machine by its pid."""
+    """Return the identity of a process of this machine: pid, start time and boot."""
     me = Process.this()
     return Process(me.host, me.boot, pid, start_time(pid))
 
 
 def lives(process: Process) -> bool:
-    """Whether it runs, here; one of an earlier boot does not."""
+    """Return whether a process is running on this machine; one of an earlier boot is not."""
     return process.is_here() and process.lives()
 
 
 def end(processes: Iterable[Process], seconds: float, number: int = signal.SIGTERM) -> None:
-    """Ask each to end by a signal, and kill those that still run after `seconds`; returns when all are gone."""
+    """Ask each process to end by a signal, kill those that still run after `seconds`, and return when all are gone."""
     asked = [process for process in processes if lives(process)]
     for process in asked:
         _signal(process, number)
@@ -106,13 +106,13 @@ def _signal(process: Process, number: int) -> None:
 
 
 def _reap(process: Process) -> None:
-    """A child of ours that ended stays a zombie until somebody asks for its exit code."""
+    """Ask for the exit code of a child of ours that ended, which is a zombie until then."""
     with suppress(ChildProcessError):  # of an earlier command, whose children init has
         os.waitpid(process.pid, os.WNOHANG)
 
 
 def wait(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether it came true in time."""
+    """Wait until a condition holds, for at most `seconds`, and return whether it does."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -122,17 +122,17 @@ def wait(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 @dataclass(frozen=True)
-class Seen:
+class RunningProcess:
     """A process of this machine that this user may look at."""
 
     process: Process
     program: str
-    """As it was called."""
+    """The program as it was called."""
     environment: Mapping[str, str]
 
 
-def running() -> Iterator[Seen]:
-    """Every process of this user (of everybody for root) with its environment, zombies left out."""
+def running() -> Iterator[RunningProcess]:
+    """Yield every process of this user (of everybody for root) with its environment, except zombies."""
     host, boot = Process.this().host, boot_id()
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -147,25 +147,25 @@ def running() -> Iterator[Seen]:
             continue
         pairs = (pair.partition("=") for pair in raw.split("\0") if "=" in pair)
         process = Process(host, boot, int(entry.name), tail[19])
-        yield Seen(process, program, {key: value for key, _, value in pairs})
+        yield RunningProcess(process, program, {key: value for key, _, value in pairs})
 
 
 class Registry:
-    """The daemons of a cluster in a file: what `down` may end."""
+    """The file with the daemons of a cluster, which `down` ends."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def read(self) -> dict[str, Process]:
-        """By name; daemons that ended are in it until they are forgotten."""
+        """Return the daemons by name, also those that ended and are not forgotten yet."""
         content = files.read_json(self.path)
-        found = {name: Process.read(entry) for name, entry in content.items()} if isinstance(content, dict) else {}
-        return {name: process for name, process in found.items() if process is not None}
+        known = {name: Process.read(entry) for name, entry in content.items()} if isinstance(content, dict) else {}
+        return {name: process for name, process in known.items() if process is not None}
 
     def remember(self, name: str, process: Process) -> None:
-        """Note a daemon that was started."""
+        """Add a daemon that was started."""
         files.write_json(self.path, {n: asdict(p) for n, p in {**self.read(), name: process}.items()})
 
     def forget(self, name: str) -> None:
-        """It was ended."""
+        """Remove a daemon that was ended."""
         files.write_json(self.path, {n: asdict(p) for n, p in self.read().items() if n != name})

@@ -1,4 +1,4 @@
-"""Which Slurm a command talks to: the user's own where there is one, else the one-machine cluster that is up."""
+"""The choice of the Slurm that commands talk to: the user's own if there is one, else the one-machine cluster."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ SECONDS = 5.0
 
 
 def home() -> Path:
-    """Where the default cluster and the pointer to the cluster that is up lie."""
+    """Return the folder of the default cluster and of the pointer to the cluster that is up."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "equilaw"
 
 
 def default_directory() -> Path:
-    """Of `python -m slurm cluster`."""
+    """Return the default directory of `python -m slurm cluster`."""
     return home() / "cluster"
 
 
 def pointer() -> Path:
-    """The file that `cluster up` leaves."""
+    """Return the path of the pointer: a file that `cluster up` writes."""
     return home() / "cluster.json"
 
 
 def point_to(slurm_conf: Path) -> None:
-    """Leave the pointer."""
+    """Write the pointer to the cluster with this slurm.conf."""
     home().mkdir(parents=True, exist_ok=True)
     files.write_json(pointer(), {"slurm_conf": str(slurm_conf)})
 
 
 def point_no_more_to(slurm_conf: Path) -> None:
-    """Remove the pointer if it is to this cluster."""
+    """Remove the pointer if it is to the cluster with this slurm.conf."""
     if _pointed() == slurm_conf:
         pointer().unlink(missing_ok=True)
 
 
 def slurm_conf() -> str | None:
-    """What to set `SLURM_CONF` to; None: nothing, Slurm finds its configuration by itself (or there is none).
+    """Return the value to set `SLURM_CONF` to; None: leave it, for Slurm finds its configuration by itself or has none.
 
-    The pointer counts only where `SLURM_CONF` is not set and no controller of the machine's own Slurm answers.
+    The pointer counts only if `SLURM_CONF` is not set and no controller of the machine's own Slurm answers.
     """
     if os.environ.get("SLURM_CONF"):
         return None
@@ -60,7 +60,7 @@ def _pointed() -> Path | None:
 
 
 def _machine_has_slurm() -> bool:
-    """Asked only where there is a pointer, for the answer may take seconds."""
+    """Return whether a controller of the machine's own Slurm answers, which may take seconds."""
     scontrol = shutil.which("scontrol")
     if scontrol is None:
         return False

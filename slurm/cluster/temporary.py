@@ -1,4 +1,4 @@
-"""Clusters for the length of a test."""
+"""Clusters that live as long as a test."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ from slurm.cluster.cluster import Cluster
 from slurm.cluster.configuration import Settings
 
 TEMPORARY = Path("/tmp")
-"""Short: sockets lie below it."""
+"""Folder of temporary clusters; its path is short, for sockets lie below it."""
 OWNER = "owner.json"
 
 
 @contextmanager
 def temporary(settings: Settings | None = None) -> Iterator[Cluster]:
-    """A cluster that is gone afterwards, with all that lay in it; also one whose own process was killed before that."""
+    """Start a cluster, and stop and delete it at the end; first delete those that killed processes left behind.
+
+    Args:
+        settings: of the cluster; None: the defaults.
+    """
     remove_abandoned()
     directory = Path(tempfile.mkdtemp(prefix="equilaw-", dir=TEMPORARY))
     files.write_json(directory / OWNER, asdict(Process.this()))

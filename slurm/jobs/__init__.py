@@ -1,1 +1,1 @@
-"""What talks to Slurm: submissions, batch scripts, their jobs, and what became of them."""
+"""Jobs on a Slurm cluster: submissions, batch scripts, the jobs themselves, and their states."""

@@ -1,4 +1,4 @@
-"""What a person does to runs by hand: cancel them, run them again, read what they said."""
+"""Commands of a person on runs: cancel them, queue them again, read their logs."""
 
 from __future__ import annotations
 
@@ -26,23 +26,25 @@ AGAIN = ("failed", "lost", "cancelled")
 
 
 @dataclass
-class Done:
-    """What was done, and what could not be; one line each."""
+class ActionReport:
+    """Lines for the person who asked for an action."""
 
-    said: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+    """Lines about what was done."""
     problems: list[str] = field(default_factory=list)
+    """Lines about what could not be done, with the reason."""
 
 
 def _chosen(rows: Sequence[RunStatus], names: Sequence[str], states: Sequence[str]) -> list[RunStatus]:
-    """Rows in these states; of the named ones where some are named.
+    """Return the rows in these states; if runs are named, theirs only.
 
     Raises:
         InputError: a name fits no run or several, or a run that is in another state.
     """
     if not names:
         return [row for row in rows if row.state in states]
-    found = list(dict.fromkeys(_named(rows, name).run_id for name in names))
-    chosen = [row for row in rows if row.run_id in found]
+    ids = {_named(rows, name).run_id for name in names}
+    chosen = [row for row in rows if row.run_id in ids]
     for row in chosen:
         if row.state not in states:
             raise InputError(f"run {row.run_id} is {row.state}; accepted: runs that are {' | '.join(states)}")
@@ -50,19 +52,21 @@ def _chosen(rows: Sequence[RunStatus], names: Sequence[str], states: Sequence[st
 
 
 def _named(rows: Sequence[RunStatus], name: str) -> RunStatus:
-    """The run whose id begins with `name`."""
+    """Return the row of the run whose id begins with `name`; InputError if there is none, or several."""
     matching = [row for row in rows if row.run_id.startswith(name)]
     if not matching:
         raise InputError(f"{name}: no such run; accepted: the beginning of an id that python -m slurm status lists")
     if len({row.run_id for row in matching}) > 1:
-        raise InputError(f"{name}: {len(matching)} runs begin so; accepted: more of the id")
+        raise InputError(f"{name}: {len(matching)} run ids begin with this; accepted: more of the id")
     return matching[0]
 
 
-def cancel(stores: Sequence[Path], names: Sequence[str]) -> Done:
-    """End the jobs of some runs (of all, where none is named), so that they do not go on by themselves.
+def cancel(stores: Sequence[Path], names: Sequence[str]) -> ActionReport:
+    """End the jobs of runs, so that they do not go on by themselves. Their checkpoints stay for a later sweep.
 
-    What they computed stays, and a later sweep goes on from it.
+    Args:
+        stores: of the runs.
+        names: beginnings of run ids; none: all queued and running runs.
 
     Raises:
         InputError: no such run; or its job computes others too, which were not named.
@@ -70,7 +74,7 @@ def cancel(stores: Sequence[Path], names: Sequence[str]) -> Done:
     rows = survey(stores).runs
     chosen = _chosen(rows, names, OPEN)
     _refuse_part_of_a_job(rows, chosen)
-    done = Done()
+    report = ActionReport()
     arrays: dict[tuple[str, str], set[int]] = {}
     for row in chosen:
         if row.place is None:
@@ -82,28 +86,28 @@ def cancel(stores: Sequence[Path], names: Sequence[str]) -> Done:
         try:
             scheduler.cancel(name, job, sorted(indices))
         except SlurmError as error:
-            done.problems.append(f"job {job}: {error}; the same command tries again")
+            report.problems.append(f"job {job}: {error}; the same command tries again")
     cancelled, ending = 0, 0
     for row in chosen:
         run, host = RunStore(row.store).run(row.run_id), row.host or "some machine"
         if row.place is None and (row.state == "running" or not row.why):
-            done.problems.append(f"run {row.run_id}: a sweep on {host} has it; stop that (Ctrl-C)")
+            report.problems.append(f"run {row.run_id}: it belongs to a sweep on {host}; stop that sweep (Ctrl-C)")
         elif run.state() == "running":
             ending += 1
             if row.why:  # an orphan
-                done.problems.append(f"run {row.run_id}: {row.why}; only {host} can end it")
+                report.problems.append(f"run {row.run_id}: {row.why}; only {host} can end it")
         elif run.state() in ("queued", "interrupted"):
             run.set_state("cancelled", message="cancelled by a person")
             cancelled += 1
     jobs = sum(map(len, arrays.values()))
-    done.said.append(f"{counted(cancelled, 'run')} cancelled, {counted(jobs, 'job')} ended")
+    report.messages.append(f"{counted(cancelled, 'run')} cancelled, {counted(jobs, 'job')} ended")
     if ending:
-        done.said.append(f"{counted(ending, 'run')} will be as soon as their checkpoints are written")
-    return done
+        report.messages.append(f"{counted(ending, 'run')} will be cancelled as soon as checkpoints are written")
+    return report
 
 
 def _refuse_part_of_a_job(rows: Sequence[RunStatus], chosen: Sequence[RunStatus]) -> None:
-    """A job ends as a whole: who names one of its runs must name all that it still has to compute."""
+    """Raise InputError if a job has unnamed runs left beside the chosen ones: a job can only end as a whole."""
     ids = {(row.store, row.run_id) for row in chosen}
     jobs = {(row.submission, row.job): row.run_id for row in chosen}
     mates: dict[str, list[str]] = {}
@@ -119,16 +123,20 @@ def _refuse_part_of_a_job(rows: Sequence[RunStatus], chosen: Sequence[RunStatus]
         )
 
 
-def retry(stores: Sequence[Path], names: Sequence[str]) -> Done:
-    """Queue failed, lost and cancelled runs again; those that were sent to a cluster go there, as they did before.
+def retry(stores: Sequence[Path], names: Sequence[str]) -> ActionReport:
+    """Queue failed, lost and cancelled runs again; those that were sent to a cluster are submitted with their settings.
+
+    Args:
+        stores: of the runs.
+        names: beginnings of run ids; none: all runs in these states.
 
     Raises:
-        InputError: no such run, or it is none of these.
+        InputError: no such run, or it is in another state.
     """
     chosen = _chosen(survey(stores).runs, names, AGAIN)
-    done = Done()
+    report = ActionReport()
     if not chosen:
-        done.said.append("nothing to do: no run failed, is lost or was cancelled")
+        report.messages.append("nothing to do: no run failed, is lost or was cancelled")
     sent: dict[Path, tuple[Submission, list[PlannedRun]]] = {}
     at_home = 0
     for row in chosen:
@@ -140,34 +148,34 @@ def retry(stores: Sequence[Path], names: Sequence[str]) -> Done:
         try:
             planned = planned_again(run)
         except InputError as error:
-            done.problems.append(f"run {run.id}: {error}")
+            report.problems.append(f"run {run.id}: {error}")
             continue
         sent.setdefault(row.place.submission.path, (row.place.submission, []))[1].append(planned)
     for submission, runs in sent.values():
-        _submit_again(submission, runs, done)
+        _submit_again(submission, runs, report)
     if at_home:
-        done.said.append(f"{counted(at_home, 'run')} queued again: start the sweep again, it goes on with them")
-    return done
+        report.messages.append(f"{counted(at_home, 'run')} queued again: start the sweep again, it goes on with them")
+    return report
 
 
-def _submit_again(submission: Submission, runs: Sequence[PlannedRun], done: Done) -> None:
+def _submit_again(submission: Submission, runs: Sequence[PlannedRun], report: ActionReport) -> None:
     from slurm.jobs.submit import submit_missing
 
     settings = replace(build(SlurmSettings, submission.settings, "hydra.launcher."), retry=True, submit=True)
     try:
         outcome = submit_missing(runs, settings)
     except (SlurmError, TimeoutError) as error:
-        done.problems.append(f"{error}; nothing is lost, the same command tries again")
+        report.problems.append(f"{error}; nothing is lost, the same command tries again")
         return
-    done.said += [*outcome.notes, outcome.summary()]
-    done.problems += outcome.problems
+    report.messages += [*outcome.notes, outcome.summary()]
+    report.problems += outcome.problems
 
 
 def planned_again(run: Run) -> PlannedRun:
-    """A run of the store as a sweep would plan it.
+    """Plan a run of a store again from its configuration, as a sweep would.
 
     Raises:
-        InputError: its configuration is damaged, or means something else by now.
+        InputError: its configuration is damaged, or gives another run id by now.
     """
     config = parse(run.config())
     sha256 = dataset_of(config.data).sha256()
@@ -177,7 +185,12 @@ def planned_again(run: Run) -> PlannedRun:
 
 
 def logs(stores: Sequence[Path], name: str, lines: int) -> Iterator[str]:
-    """What a run and its job said last: its latest attempt's log, the traceback, the job's log; with their paths.
+    """Yield the state of a run, then the last lines of its latest attempt's log, its traceback and its job's log.
+
+    Args:
+        stores: of the run.
+        name: beginning of its id.
+        lines: of each log; each begins with the log's path.
 
     Raises:
         InputError: no such run.
@@ -186,12 +199,12 @@ def logs(stores: Sequence[Path], name: str, lines: int) -> Iterator[str]:
     run = RunStore(row.store).run(row.run_id)
     yield f"run {run.id} is {row.state}" + (f": {row.why}" if row.why else "")
     latest = run.latest_attempt()
-    found = [run.path / f"attempt-{latest}" / "log.txt", run.path / f"attempt-{latest}" / "error.txt"]
-    found += [run.path / "worker.log", *([] if row.log is None else [Path(row.log)])]
-    said = False
-    for path in found:
+    paths = [run.path / f"attempt-{latest}" / "log.txt", run.path / f"attempt-{latest}" / "error.txt"]
+    paths += [run.path / "worker.log", *([] if row.log is None else [Path(row.log)])]
+    empty = True
+    for path in paths:
         if text := tail(path, lines):
-            said = True
+            empty = False
             yield f"\n== {path}\n{text}"
-    if not said:
-        yield "it has said nothing yet"
+    if empty:
+        yield "its logs are empty so far"

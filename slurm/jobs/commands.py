@@ -1,4 +1,4 @@
-"""Slurm's own commands, called with a time limit and answered in one line where they fail (torch-free)."""
+"""Calls of Slurm's own commands, with a time limit and a message of one line if one fails (torch-free)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ SECONDS = 60.0
 
 
 class SlurmError(RuntimeError):
-    """A command of Slurm failed; one line says which and why."""
+    """A command of Slurm failed; the message is one line that says which and why."""
 
 
 class NoAnswer(SlurmError):
-    """It did not end in time: whether it did its work is unknown."""
+    """A command of Slurm did not end in time; whether it did its work is unknown."""
 
 
 SHOWN = 3
@@ -26,14 +26,14 @@ SHOWN = 3
 
 @functools.cache
 def environment() -> dict[str, str]:
-    """Ours, without what the variables of a job that we may be in would change, and with the configuration to use."""
+    """Return the environment for Slurm's commands: ours, without a surrounding job's variables, with `SLURM_CONF`."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("SBATCH_", "SQUEUE_", "SLURM_JOB", "SLURM_ARRAY"))}
     conf = pointer.slurm_conf()
     return {**kept, "SLURM_TIME_FORMAT": "standard", **({} if conf is None else {"SLURM_CONF": conf})}
 
 
 def ask(*command: str, seconds: float = SECONDS, cwd: Path | None = None) -> str:
-    """Output of a command.
+    """Return the output of a command.
 
     Raises:
         NoAnswer: it did not end in `seconds`.
@@ -50,8 +50,8 @@ def ask(*command: str, seconds: float = SECONDS, cwd: Path | None = None) -> str
         raise SlurmError(f"{command[0]}: {error.strerror or error}") from None
     if ended.returncode:
         lines = [line.strip() for line in ended.stderr.splitlines() if line.strip()]
-        said = "; ".join([*lines[:SHOWN], *([f"and {len(lines) - SHOWN} lines more"] if len(lines) > SHOWN else [])])
-        raise SlurmError(f"{command[0]}: {said or f'exit code {ended.returncode}'}")
+        why = "; ".join([*lines[:SHOWN], *([f"and {len(lines) - SHOWN} lines more"] if len(lines) > SHOWN else [])])
+        raise SlurmError(f"{command[0]}: {why or f'exit code {ended.returncode}'}")
     return ended.stdout
 
 

@@ -1,6 +1,6 @@
-"""`python -m slurm doctor`: whether this machine, or the node that it is run on, has what a sweep needs.
+"""`python -m slurm doctor`: check whether this machine has what a sweep needs.
 
-One line a check. What is absent is said; it is a fault where it was asked for, or where training would fail without.
+One line a check: `ok`, `absent`, or `fault` if a thing that is absent was asked for or training would fail without it.
 """
 
 from __future__ import annotations
@@ -25,28 +25,29 @@ from slurm.jobs.commands import SlurmError, ask, environment
 from slurm.jobs.limits import limits
 
 SECONDS = 10.0
-"""A command that has no answer in this time has none."""
+"""Time limit of each command."""
 NVIDIA_SMI = ("nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader")
 DRIVERS = {"11": 450, "12": 525, "13": 580}
 """Oldest driver branch for a torch built for this major version of CUDA (NVIDIA's minor version compatibility)."""
 SHOWN = 200
-"""Most characters of a complaint of torch."""
+"""Most characters of a warning or error of torch."""
 OTHER = "an old GPU needs torch built for CUDA 12.6, from PyTorch's cu126 index, a new one torch built for CUDA 13"
 OLDER = "install the same torch built for CUDA 12.6, from PyTorch's cu126 index"
 
 
-class Line(NamedTuple):
-    """One finding."""
+class Finding(NamedTuple):
+    """The outcome of one check, a line of the output."""
 
     mark: str
     """`ok`, `absent` or `fault`."""
     what: str
+    """The thing checked: `torch`, `slurm`, …"""
     text: str
 
 
 @dataclass(frozen=True)
 class Torch:
-    """What torch says of itself and of the GPUs that it sees."""
+    """The installed torch and the GPUs that it sees."""
 
     version: str
     cuda: str | None
@@ -54,11 +55,11 @@ class Torch:
     gpus: tuple[str, ...] = ()
     """Model, memory and capability of each that it sees."""
     complaint: str = ""
-    """Its own warning where it sees none."""
+    """Its own warning if it sees none."""
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
-    """The command's options."""
+    """Add the command's options to its parser."""
     parser.set_defaults(command=doctor)
     parser.add_argument(
         "--device",
@@ -66,18 +67,18 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="what trainings will run on; with cuda, a GPU or a compiler that is absent is a fault (default auto)",
     )
-    parser.add_argument("--slurm", action="store_true", help="a Slurm that does not answer is a fault")
+    parser.add_argument("--slurm", action="store_true", help="a Slurm that is absent or does not answer is a fault")
     parser.add_argument(
         "--store",
         type=Path,
-        dest="asked_store",  # not `store`: no default must stand in, for what was asked for is judged by it
+        dest="asked_store",  # not `store`, which has a default: only a store that was asked for can be a fault
         metavar="DIR",
-        help="where runs will lie; a folder that cannot hold them is a fault (default: look at runs)",
+        help="folder for the runs; one that cannot hold them is a fault (default: check the folder runs)",
     )
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    """Look at everything; exit code 1 where there is a fault."""
+    """Print a line for each check; return 1 if there is a fault, else 0."""
     faults = 0
     for line in examine(arguments.device, arguments.slurm, arguments.asked_store):
         print(f"{line.mark:<7} {line.what:<9} {line.text}", flush=True)  # at once: the next check may wait for Slurm
@@ -87,30 +88,33 @@ def doctor(arguments: argparse.Namespace) -> int:
     return 1 if faults else 0
 
 
-def examine(device: str, slurm: bool, store: Path | None) -> Iterator[Line]:
-    """Every check in turn.
+def examine(device: str, slurm: bool, store: Path | None) -> Iterator[Finding]:
+    """Make every check in turn.
 
     Args:
-        device: `auto`, `cpu` or `cuda`: the last asks for a GPU and for what trainings are compiled with on it.
+        device: `auto`, `cpu` or `cuda`; the last asks for a GPU and for the compiler that trainings need on it.
         slurm: whether a cluster is asked for.
-        store: the folder asked for; None: `runs` is looked at, and not asked for.
+        store: the folder asked for; None: `runs` is checked, but a problem with it is no fault.
     """
-    yield Line("ok", "python", f"{platform.python_version()}, {sys.executable}")
+    yield Finding("ok", "python", f"{platform.python_version()}, {sys.executable}")
     try:
-        torch = look_at_torch()
+        torch = inspect_torch()
     except (ImportError, OSError) as error:  # OSError: a shared library of it is absent
-        yield Line("fault", "torch", f"cannot be imported: {' '.join(str(error).split())}; install it again (make env)")
+        yield Finding(
+            "fault", "torch", f"cannot be imported: {' '.join(str(error).split())}; install it again (make env)"
+        )
     else:
         built = f"built for CUDA {torch.cuda}" if torch.cuda else "built without CUDA"
-        yield Line("ok", "torch", f"{torch.version}, {built}")
-        yield from of_device(device, torch)
-        yield from of_compiler("cpu" if device == "cpu" or (device == "auto" and not torch.gpus) else "cuda", device)
-    yield of_slurm(slurm)
-    yield of_store(store)
+        yield Finding("ok", "torch", f"{torch.version}, {built}")
+        yield from check_device(device, torch)
+        kind = "cpu" if device == "cpu" or (device == "auto" and not torch.gpus) else "cuda"
+        yield from check_compiler(kind, device)
+    yield check_slurm(slurm)
+    yield check_store(store)
 
 
-def look_at_torch() -> Torch:
-    """Ask it.
+def inspect_torch() -> Torch:
+    """Ask torch for its version and the GPUs that it sees.
 
     Raises:
         ImportError, OSError: it cannot be imported.
@@ -119,57 +123,57 @@ def look_at_torch() -> Torch:
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         try:
-            found = [torch.cuda.get_device_properties(number) for number in range(seen)]
+            models = [torch.cuda.get_device_properties(number) for number in range(count)]
             gpus = [
-                f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB, capability {gpu.major}.{gpu.minor}" for gpu in found
+                f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB, capability {gpu.major}.{gpu.minor}" for gpu in models
             ]
-        except RuntimeError:  # one that is broken, or gone: gpu_computes says how
-            gpus = seen * ["model unknown"]
+        except RuntimeError:  # one that is broken, or gone: gpu_problem says how
+            gpus = count * ["model unknown"]
     complaint = _in_one_line(caught[-1].message) if caught and not gpus else ""
     return Torch(torch.__version__, torch.version.cuda, tuple(gpus), complaint)
 
 
-def _in_one_line(said: object) -> str:
-    """The first lines of what torch says, which may be a page."""
-    return " ".join(str(said).split())[:SHOWN]
+def _in_one_line(message: object) -> str:
+    """Shorten a message of torch, which may be a page, to one line."""
+    return " ".join(str(message).split())[:SHOWN]
 
 
-def of_device(device: str, torch: Torch) -> Iterator[Line]:
-    """What trainings run on, and why not on a GPU."""
+def check_device(device: str, torch: Torch) -> Iterator[Finding]:
+    """Yield the device that trainings run on and, if that is no GPU, the reason."""
     if device != "cpu":
         driver = ask_driver()
         if torch.gpus:
             others = f" and {len(torch.gpus) - 1} more" if len(torch.gpus) > 1 else ""
             version = f"driver {driver[0]}" if isinstance(driver, tuple) else "driver unknown"
-            wrong = gpu_computes()
-            if wrong:  # a fault also with auto, which would train on it
-                yield Line("fault", "device", f"cuda: {torch.gpus[0]}, {version}: {wrong}")
+            problem = gpu_problem()
+            if problem:  # a fault also with auto, which would train on it
+                yield Finding("fault", "device", f"cuda: {torch.gpus[0]}, {version}: {problem}")
             else:
-                yield Line("ok", "device", f"cuda: {torch.gpus[0]}, {version}{others}")
+                yield Finding("ok", "device", f"cuda: {torch.gpus[0]}, {version}{others}")
             return
-        yield Line("fault" if device == "cuda" else "absent", "gpu", why_no_gpu(torch, driver))
+        yield Finding("fault" if device == "cuda" else "absent", "gpu", why_no_gpu(torch, driver))
         if device == "cuda":
             return
-    yield Line("ok", "device", f"cpu: {counted(len(os.sched_getaffinity(0)), 'core')} for this process")
+    yield Finding("ok", "device", f"cpu: {counted(len(os.sched_getaffinity(0)), 'core')} for this process")
 
 
 def ask_driver() -> tuple[str, str] | str:
-    """Version of the driver and names of the machine's GPUs; a text that says why where nvidia-smi does not tell."""
+    """Return the driver's version and the names of the machine's GPUs, or a text that says why they are unknown."""
     if shutil.which("nvidia-smi") is None:
         return "nvidia-smi is not on the path"
     try:
-        told = ask(*NVIDIA_SMI, seconds=SECONDS)
+        output = ask(*NVIDIA_SMI, seconds=SECONDS)
     except SlurmError as error:
         return str(error)
-    rows = [[cell.strip() for cell in row.split(",")] for row in told.splitlines()]
+    rows = [[cell.strip() for cell in row.split(",")] for row in output.splitlines()]
     rows = [row for row in rows if len(row) == 3]
     return (rows[0][1], ", ".join(f"{row[0]} ({row[2]})" for row in rows)) if rows else "nvidia-smi lists no GPU"
 
 
 def why_no_gpu(torch: Torch, driver: tuple[str, str] | str) -> str:
-    """Why torch sees none, and what to do, as one line."""
+    """Explain in one line why torch sees no GPU, and what to do. `driver`: the answer of `ask_driver`."""
     here = driver[1] if isinstance(driver, tuple) else None
     if torch.cuda is None:
         there = f", and this machine has {here}" if here else ""
@@ -184,12 +188,12 @@ def why_no_gpu(torch: Torch, driver: tuple[str, str] | str) -> str:
     if branch.isdigit() and int(branch) < oldest:
         too_old = f"driver {driver[0]} ({here}) is too old for a torch built for CUDA {torch.cuda} (R{oldest} or newer)"
         return f"{too_old}; {f'{OLDER}, or' if int(branch) >= DRIVERS['12'] else 'install'} a newer driver"
-    said = torch.complaint or "it does not say why; is it another job's?"
-    return f"this machine has {here}, driver {driver[0]}, and torch does not see it: {said}"
+    why = torch.complaint or "it does not say why; is it another job's?"
+    return f"this machine has {here}, driver {driver[0]}, and torch does not see it: {why}"
 
 
-def gpu_computes() -> str | None:
-    """What goes wrong where the first GPU adds numbers up: one that this torch has no code for is seen, and cannot."""
+def gpu_problem() -> str | None:
+    """Add numbers on the first GPU and return the error if that fails: torch may see a GPU and have no code for it."""
     import torch
 
     try:
@@ -202,17 +206,17 @@ def gpu_computes() -> str | None:
     return None
 
 
-def of_compiler(kind: str, device: str) -> Iterator[Line]:
-    """What of the compiler for `cpu` or `cuda` is absent."""
+def check_compiler(kind: str, device: str) -> Iterator[Finding]:
+    """Yield what the compiler of trainings on `kind` (cpu, cuda) lacks; faults if `device` asks for cuda."""
     import torch
 
     missing = compiler.lacking(torch.device(kind))
     mark, slower = ("fault", "") if device == "cuda" else ("absent", "; trainings are eager, several times slower")
     for text in missing.values():
-        yield Line(mark, "compiler", f"for {kind}: {text}{slower}")
+        yield Finding(mark, "compiler", f"for {kind}: {text}{slower}")
     if not missing:
         has = compiler.cxx() if kind == "cpu" else f"Triton {_version('triton')}, a C compiler, Python's headers"
-        yield Line("ok", "compiler", f"for {kind}: {has}")
+        yield Finding("ok", "compiler", f"for {kind}: {has}")
 
 
 def _version(package: str) -> str:
@@ -222,22 +226,28 @@ def _version(package: str) -> str:
         return "of unknown version"
 
 
-def of_slurm(asked: bool) -> Line:
-    """Whether there are Slurm's commands, and a controller behind them."""
+def check_slurm(asked: bool) -> Finding:
+    """Check whether Slurm's commands are here and its controller answers; a fault otherwise if `asked`."""
     mark = "fault" if asked else "absent"
     if shutil.which("sbatch", path=environment().get("PATH")) is None:
         do = "load Slurm's module, or run this where jobs are submitted" if asked else "sweeps run on this machine"
-        return Line(mark, "slurm", f"sbatch is not on the path; {do}")
+        return Finding(mark, "slurm", f"sbatch is not on the path; {do}")
     try:
         version = ask("sbatch", "--version", seconds=SECONDS).strip()
-        found = limits(functools.partial(ask, seconds=SECONDS))
+        cluster = limits(functools.partial(ask, seconds=SECONDS))
     except SlurmError as error:
-        return Line(mark, "slurm", f"sbatch is here, but {error}; is SLURM_CONF right, and does the controller run?")
-    return Line("ok", "slurm", f"{version}, cluster {found.cluster}, arrays of up to {found.array_size} elements")
+        return Finding(mark, "slurm", f"sbatch is here, but {error}; is SLURM_CONF right, and does the controller run?")
+    return Finding(
+        "ok", "slurm", f"{version}, cluster {cluster.cluster}, arrays of up to {cluster.array_size} elements"
+    )
 
 
-def of_store(asked: Path | None) -> Line:
-    """Whether runs can be kept there: written, renamed, and linked; where it does not exist, its nearest parent."""
+def check_store(asked: Path | None) -> Finding:
+    """Check whether a store can hold runs: files can be written, replaced and hard-linked.
+
+    Args:
+        asked: the store; if it does not exist, its nearest parent is checked. None: `runs`, with problems but no fault.
+    """
     store = asked or Path("runs")
     key = "--store" if asked else "store"
     place = store.absolute()
@@ -246,14 +256,14 @@ def of_store(asked: Path | None) -> Line:
     try:
         files.creatable(store, key)
         files.writable(place, key)
-        replaces(place, key)
+        check_replacing(place, key)
     except InputError as error:
-        return Line("fault" if asked else "absent", "store", str(error))
-    made = "" if place == store.absolute() else f" (not there yet; tried in {place})"
-    return Line("ok", "store", f"{store}{made}: can be written to, has hard links and atomic renames")
+        return Finding("fault" if asked else "absent", "store", str(error))
+    note = "" if place == store.absolute() else f" (not there yet; tried in {place})"
+    return Finding("ok", "store", f"{store}{note}: can be written to, has hard links and atomic renames")
 
 
-def replaces(directory: Path, key: str) -> None:
+def check_replacing(directory: Path, key: str) -> None:
     """Raise InputError unless a file in `directory` can take the place of another in one step."""
     target = files.temporary_for(directory / "doctor")
     try:

@@ -1,11 +1,11 @@
-"""One element of a job array: computes what is left of its pack, and says whether it wants to be queued again.
+"""One element of a job array: it computes the runs of its pack that are left, and asks to be requeued if need be.
 
-`python -m slurm.jobs.job <submission>/packs/0-3.json` is started by the batch script (`slurm.jobs.script`). All
-it knows is that file and the run directories: whatever happened to an earlier start of this element (a preemption, its
-time limit, the loss of its GPU, or of a node with or without its processes), this one looks at what is done, waits for
-what another living process has, and goes on from the checkpoints of the rest. Exit codes: 0 all done, 1 a run failed,
-the disk is full or the GPU is missing, 2 the file is unusable, 85 asks to be requeued, 143 ended for good by the
-scheduler.
+`python -m slurm.jobs.job <submission>/packs/0-3.json` is started by the batch script (`slurm.jobs.script`). It reads
+only that file and the run directories. Whatever happened to an earlier start of this element (a preemption, its time
+limit, the loss of its GPU, or of a node with or without its processes), it skips runs that are done, waits for those
+that another living process computes, and goes on from the checkpoints of the rest. Exit codes: 0 all done, 1 a run
+failed, the disk is full or the GPU is missing, 2 the file is unusable, 85 asks to be requeued, 143 ended for good by
+the scheduler.
 """
 
 from __future__ import annotations
@@ -29,34 +29,36 @@ from experiments.core.interrupt import StopRequest, Terminated
 from experiments.runs.store import ORIGIN, STEPS, STOPPED, Run, RunStore
 from slurm.jobs.commands import SlurmError, ask
 from slurm.jobs.script import REQUEUE
-from slurm.local import Pool, most_together, visible_gpus
+from slurm.local import Pool, largest_pack, visible_gpus
 from slurm.worker import STOP_SECONDS
 
 NEAR_SECONDS = 60.0
-"""Slurm looks at time limits about twice a minute: a warning may come this much early."""
+"""A warning may come this much early: Slurm looks at time limits about twice a minute."""
 PATIENCE_WITH_SLURM = 5.0
-"""Seconds for the question why we are to stop; the answer only names the cause, and a grace time may be short."""
+"""Seconds to wait for the controller's answer why the job is stopped: it only names the cause, and a grace time may be
+short."""
 
 
 @dataclass(frozen=True)
 class JobState:
-    """What the controller says of this job."""
+    """The state of this job, as the controller has it."""
 
     state: str
+    """Slurm's word: RUNNING, COMPLETING, …"""
     restarts: int
     preempted: bool
-    """It is in the grace time of a preemption."""
+    """Whether it is in the grace time of a preemption."""
     seconds_left: float
-    """Until its time limit (or the end of the grace time)."""
+    """Seconds until its time limit (or the end of the grace time)."""
 
 
 def ask_controller(name: str) -> JobState | None:
-    """Ask for the element `123_4`; None where nobody answers (or a container has no scontrol)."""
+    """Ask for the state of the element `name` (`123_4`); None if there is no answer, or no scontrol in a container."""
     try:
-        told = ask("scontrol", "show", "job", "-o", name, seconds=PATIENCE_WITH_SLURM)
+        output = ask("scontrol", "show", "job", "-o", name, seconds=PATIENCE_WITH_SLURM)
     except SlurmError:
         return None
-    facts = dict(re.findall(r"(\w+)=(\S*)", told))
+    facts = dict(re.findall(r"(\w+)=(\S*)", output))
     try:
         end = datetime.datetime.fromisoformat(facts["EndTime"]).timestamp()
     except (KeyError, ValueError):
@@ -66,58 +68,58 @@ def ask_controller(name: str) -> JobState | None:
     return JobState(facts.get("JobState", ""), restarts, preempted, end - time.time())
 
 
-def cause_of(found: JobState | None, restarts: int, cancelled: bool, seconds_left: float, warning: float) -> str:
-    """Why the scheduler stops us: cancelled, preemption, timeout, requeued (by Slurm or a person), or a signal.
+def cause_of(answer: JobState | None, restarts: int, cancelled: bool, seconds_left: float, warning: float) -> str:
+    """Return why the scheduler stops us: cancelled, preemption, timeout, requeued (by Slurm or a person), or signal.
 
     Args:
-        found: the controller's answer.
+        answer: of the controller.
         restarts: of this start (`SLURM_RESTART_COUNT`).
-        cancelled: whether the ledger says so.
+        cancelled: whether the ledger has the element as cancelled.
         seconds_left: until the time limit, by our own clock.
         warning: seconds before the limit at which Slurm was asked to warn.
     """
     near = seconds_left <= warning + NEAR_SECONDS
     if cancelled:
         return "cancelled"
-    if found is None:
+    if answer is None:
         return "timeout" if near else "signal"
-    if found.restarts > restarts:
+    if answer.restarts > restarts:
         return "requeued"
-    if found.preempted or found.state == "PREEMPTED":
+    if answer.preempted or answer.state == "PREEMPTED":
         return "preemption"
-    if found.state == "NODE_FAIL":
+    if answer.state == "NODE_FAIL":
         return "requeued"
-    if found.state not in ("RUNNING", "SUSPENDED", "CONFIGURING"):  # COMPLETING hides what it completes
-        return "timeout" if near or found.state == "TIMEOUT" else "cancelled"
+    if answer.state not in ("RUNNING", "SUSPENDED", "CONFIGURING"):  # COMPLETING hides why it ends
+        return "timeout" if near or answer.state == "TIMEOUT" else "cancelled"
     return "timeout" if near else "signal"
 
 
 class Log:
-    """Says in the job's log what became of each run."""
+    """The job's log as the listener of its pool: a line for each new state of a run."""
 
     def __init__(self, count: int) -> None:
         self.left = count
 
     def event(self, event: Mapping[str, Any]) -> None:
-        """Progress is in the run directories."""
+        """Ignore the event: progress is in the run directories."""
 
     def state(self, run_id: str, state: str) -> None:
-        """One line."""
+        """Write the new state of a run, with the number of runs left if it has ended."""
         self.left -= state in ("done", "failed")
         say(f"run {run_id}: {state}" + (f"; {self.left} left" if state in ("done", "failed") else ""))
 
     def note(self, text: str) -> None:
-        """A line."""
+        """Write a line."""
         say(text)
 
 
 def say(text: str) -> None:
-    """A line of the log with its time."""
+    """Write a line of the log with its time."""
     print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)
 
 
 @dataclass(frozen=True)
-class Assigned:
+class AssignedRun:
     """A run of the pack."""
 
     run: Run
@@ -135,11 +137,11 @@ class Element:
     def __init__(self, file: Path, environment: Mapping[str, str]) -> None:
         self.content = files.read_json(file)
         if not isinstance(self.content, dict):
-            raise ValueError(f"{file}: no pack file (of equilaw's ledger)")
+            raise ValueError(f"{file}: not a pack file; accepted: packs/*.json of a submission")
         self.file = file
         self.records = file.with_suffix("")
         store = RunStore(self.content["store"])
-        self.assigned = [Assigned(store.run(run_id), shape) for run_id, shape in self.content["runs"]]
+        self.assigned = [AssignedRun(store.run(run_id), shape) for run_id, shape in self.content["runs"]]
         array, index = environment.get("SLURM_ARRAY_JOB_ID"), environment.get("SLURM_ARRAY_TASK_ID")
         self.name = f"{array}_{index}" if array and index else environment.get("SLURM_JOB_ID", "")
         self.job = environment.get("SLURM_JOB_ID")
@@ -155,32 +157,32 @@ class Element:
 
     @property
     def seconds_left(self) -> float:
-        """Until the time limit, by our own clock."""
+        """Seconds until the time limit, by our own clock."""
         return 60.0 * float(self.content["minutes"]) - (time.monotonic() - self._clock)
 
-    def left(self) -> list[Assigned]:
-        """Runs that are neither done nor failed nor cancelled."""
+    def left(self) -> list[AssignedRun]:
+        """Return the runs that are neither done nor failed nor cancelled."""
         return [a for a in self.assigned if a.run.state() not in ("done", "failed", "cancelled")]
 
-    def failed(self) -> list[Assigned]:
-        """Runs that failed, in this start or an earlier one."""
+    def failed(self) -> list[AssignedRun]:
+        """Return the runs that failed, in this start or an earlier one."""
         return [a for a in self.assigned if a.run.state() == "failed"]
 
     def write(self, **how: Any) -> None:
-        """Record this start, and how it ended."""
+        """Record this start and, with further entries, how it ended."""
         self.records.mkdir(exist_ok=True)
         facts = {"job": self.name, "restarts": self.restarts, "host": socket.gethostname(), "pid": os.getpid()}
         node = os.environ.get("SLURMD_NODENAME")
         files.write_json(self.record, {**facts, "node": node, "began": self.began, **how})
 
     def progress(self) -> list[int]:
-        """Runs that are settled, and updates that checkpoints hold: grows while the work goes on."""
+        """Return the number of runs that have ended, and of updates that checkpoints hold: both grow with the work."""
         left = self.left()
         furthest = (max(map(_update, a.run.path.glob(f"attempt-*/{STEPS}")), default=0) for a in left)
         return [len(self.assigned) - len(left), sum(furthest)]
 
     def stalls(self, progress: list[int], cause: str = "timeout") -> int:
-        """Starts in a row, this one included, that ended by the same `cause` with the same `progress`."""
+        """Count the starts in a row, with this one, that ended by the same `cause` with the same `progress`."""
         count = 1
         for earlier in sorted(self._starts(), key=lambda s: s.get("began", 0.0), reverse=True):
             if earlier.get("cause") != cause or earlier.get("progress") != progress:
@@ -195,7 +197,7 @@ class Element:
                 yield content
 
     def own_attempts(self) -> Iterator[tuple[Run, Path]]:
-        """The latest attempts of runs that are not settled, where they are of this start's workers."""
+        """Yield the runs left whose latest attempt is by a worker of this start, with that attempt's directory."""
         for assigned in self.left():
             path = assigned.run.path / f"attempt-{assigned.run.latest_attempt()}"
             origin = files.read_json(path / ORIGIN)
@@ -211,7 +213,10 @@ def _update(checkpoint: Path) -> int:
 
 
 def stopped(element: Element, controller: Callable[[str], JobState | None]) -> int:
-    """What to do after the workers have written their checkpoints: the exit code."""
+    """Record why the scheduler stopped this element, after the workers' checkpoints, and return the exit code.
+
+    Runs that are left are cancelled if the job was, and fail after `max_stalls` time limits without an update kept.
+    """
     warning = float(element.content["warning_seconds"])
     cause = cause_of(controller(element.name), element.restarts, element.cancelled, element.seconds_left, warning)
     for _, attempt in element.own_attempts():
@@ -241,7 +246,7 @@ def stopped(element: Element, controller: Callable[[str], JobState | None]) -> i
 
 
 def without_device(element: Element, problem: DeviceLost) -> int:
-    """What to do when this job's device is lost: the exit code. Its runs stay as they are; none has failed."""
+    """Record that this job's device is lost, and return the exit code. Its runs stay as they are; none has failed."""
     progress = element.progress()
     again = element.content["requeue"] and element.stalls(progress, "device") < element.content["max_stalls"]
     element.write(ended=time.time(), cause="device", progress=progress)
@@ -253,8 +258,11 @@ def without_device(element: Element, problem: DeviceLost) -> int:
 
 
 def environments(gpus: Sequence[str], cores: int | None) -> list[dict[str, str]]:
-    """Variables of the worker on each of `gpus`: its GPU, and its share of the job's `cores` to compile with (null:
-    a job submitted before that was written down), unless the user has set that."""
+    """Return the variables of the worker on each of `gpus`: its GPU, and the number of processes that compile for it.
+
+    That number is its share of the job's `cores` (None: a job submitted before these were recorded), unless the user
+    has set it.
+    """
     variable = "TORCHINDUCTOR_COMPILE_THREADS"
     share = {} if cores is None or variable in os.environ else {variable: str(max(1, cores // max(1, len(gpus))))}
     return [{"CUDA_VISIBLE_DEVICES": name, **share} for name in gpus]
@@ -263,7 +271,13 @@ def environments(gpus: Sequence[str], cores: int | None) -> list[dict[str, str]]
 def compute(
     element: Element, stop: Callable[[], bool], controller: Callable[[str], JobState | None] = ask_controller
 ) -> int:
-    """Compute what is left; the exit code."""
+    """Compute the runs that are left, and return the exit code (see the module).
+
+    Args:
+        element: this process's.
+        stop: called twice a second; True stops the work.
+        controller: answers for an element's name with its state.
+    """
     left = element.left()
     element.write()
     say(f"job {element.name}, start {element.restarts + 1}: {len(left)} of {len(element.assigned)} runs to compute")
@@ -274,7 +288,7 @@ def compute(
     gpus = visible_gpus() if kind == "cuda" else []
     places = environments(gpus, content.get("cores")) or [{}]
     workers = max(1, min(len(gpus) or content["workers"], len(left)))
-    pool = Pool(workers, Log(len(left)), most_together(kind), content["patience"], places, stop, kind)
+    pool = Pool(workers, Log(len(left)), largest_pack(kind), content["patience"], places, stop, kind)
     pool.stop_seconds = min(STOP_SECONDS, content["warning_seconds"] / 2)  # the rest is for asking to be requeued
     try:
         pool.compute(left)
@@ -296,7 +310,7 @@ def compute(
 
 
 def main() -> int:
-    """See the module."""
+    """Compute the element whose pack file is the first argument; return the exit code (see the module)."""
     stop = StopRequest().install()
     try:
         element = Element(Path(sys.argv[1]), os.environ)

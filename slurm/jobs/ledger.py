@@ -1,17 +1,17 @@
-"""The ledger of submissions: what was handed to a cluster, by whom, and under which names (torch-free).
+"""The ledger of submissions: the runs handed to a cluster, by whom, and under which job names (torch-free).
 
 `<store>/slurm/<submission>/`
-    submission.json         who submitted what, when and how; its job arrays and their packs, each with its runs
+    submission.json         user, time and settings; the job arrays and their packs, each with its runs
     array-0.sh, …           the sbatch files, one a job array
     packs/0-3.json          all that the job of element 3 of array 0 knows, beside the run directories
     packs/0-3.cancelled     mark: a person cancelled this element; a job that finds it does not ask to be requeued
     packs/0-3/start-*.json  one file a start of that element: when, where, how it ended and how far it had come
-    logs/%A_%a.log          what the jobs say
+    logs/%A_%a.log          the logs of the jobs
 
-A Slurm job id alone names nothing: ids start again when a controller loses its state, and clusters have their own.
-The job's *name* is unique (`equilaw-<submission>-<array>`); an id counts only together with it. The name is written
-down before `sbatch` is called and the id after it, so that a driver killed in between leaves a job that is found by
-its name.
+A Slurm job id alone does not identify a job: ids start again when a controller loses its state, and each cluster has
+its own. The job's *name* is unique (`equilaw-<submission>-<array>`); an id counts only together with it. The name is
+written down before `sbatch` is called and the id after it, so that the job of a driver that was killed in between is
+found by its name.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ FOLDER = "slurm"
 FILE = "submission.json"
 VERSION = 1
 STATES = ("planned", "submitted", "refused", "dry")
-"""Of a job array: written down, and not known to be submitted; submitted; refused by sbatch; not to be submitted."""
+"""States of a job array: written down, and not known to be submitted; submitted; refused by sbatch; not to be
+submitted."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,13 @@ class Pack:
     """One element of a job array: runs that one job computes."""
 
     index: int
-    """Of the element in its array (`SLURM_ARRAY_TASK_ID`)."""
+    """Index of the element in its array (`SLURM_ARRAY_TASK_ID`)."""
     file: str
-    """Relative to the submission: `packs/0-3.json`."""
+    """Its file, relative to the submission: `packs/0-3.json`."""
     runs: tuple[str, ...]
     """Run ids."""
     seconds: float | None = None
-    """Estimated duration of the job, null where nothing is known."""
+    """Estimated duration of the job; None: unknown."""
 
 
 @dataclass(frozen=True)
@@ -64,18 +65,18 @@ class JobArray:
     """Pattern of the log files, relative to the submission: `logs/%A_%a.log`."""
     packs: tuple[Pack, ...]
     job: str | None = None
-    """Slurm's id of the array (`123`; an element is `123_4`), null until it is known."""
+    """Slurm's id of the array (`123`; an element is `123_4`); None until it is known."""
     message: str | None = None
     """Why sbatch refused."""
 
     def log_of(self, index: int) -> str | None:
-        """The log file of an element, relative to the submission; null until the job id is known."""
+        """Return the log file of an element, relative to the submission; None until the job id is known."""
         return None if self.job is None else self.log.replace("%A", self.job).replace("%a", str(index))
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What one driver handed to a cluster for one store."""
+    """Job arrays that one driver handed to a cluster for one store."""
 
     path: Path
     """Its directory."""
@@ -105,13 +106,13 @@ class Submission:
         return all(array.state == "dry" for array in self.arrays)
 
     def elements(self) -> Iterator[tuple[JobArray, Pack]]:
-        """Every pack with its array."""
+        """Yield every pack with its array."""
         for array in self.arrays:
             for pack in array.packs:
                 yield array, pack
 
     def cancelled(self, pack: Pack) -> Path:
-        """The mark that a person cancelled this pack; whoever cancels makes it before calling scancel."""
+        """Return the file that marks this pack as cancelled by a person; it is made before scancel is called."""
         return self.path / pack.file.replace(".json", ".cancelled")
 
     def write(self) -> None:
@@ -121,14 +122,14 @@ class Submission:
         files.write_json(self.path / FILE, {"version": VERSION, **content})
 
     def with_array(self, array: JobArray) -> Submission:
-        """The same with one array (by name) replaced, written."""
+        """Replace the array of the same name, write `submission.json`, and return the changed submission."""
         changed = replace(self, arrays=tuple(array if a.name == array.name else a for a in self.arrays))
         changed.write()
         return changed
 
     @staticmethod
     def read(path: Path) -> Submission | None:
-        """From its directory; None where there is none (or a damaged one)."""
+        """Read a submission from its directory; return None if there is none or it is damaged."""
         content = files.read_json(path / FILE)
         try:
             arrays = tuple(
@@ -144,7 +145,7 @@ class Submission:
 
 
 def new(store: Path, cluster: str, settings: Mapping[str, Any], command: Sequence[str]) -> Submission:
-    """An empty submission with a directory of its own; nothing is in `submission.json` until `write`."""
+    """Make the directory of a new submission without arrays; `submission.json` does not exist until `write`."""
     created = time.time()
     name = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(created))}-{uuid.uuid4().hex[:6]}"
     path = store / FOLDER / name
@@ -154,13 +155,13 @@ def new(store: Path, cluster: str, settings: Mapping[str, Any], command: Sequenc
 
 
 def submissions(store: Path) -> list[Submission]:
-    """Every submission of a store, oldest first."""
-    found = [Submission.read(path) for path in sorted((store / FOLDER).glob("*-*")) if path.is_dir()]
-    return sorted((s for s in found if s is not None), key=lambda s: (s.created, s.id))
+    """Return every submission of a store, oldest first."""
+    ledger = [Submission.read(path) for path in sorted((store / FOLDER).glob("*-*")) if path.is_dir()]
+    return sorted((s for s in ledger if s is not None), key=lambda s: (s.created, s.id))
 
 
 def exclusive(store: Path, patience: float = 600.0) -> AbstractContextManager[None]:
-    """Only one driver at a time plans and submits for `store`, on whatever machine.
+    """Hold the lock under which one driver at a time, on whatever machine, plans and submits for `store`.
 
     Raises, on entering:
         TimeoutError: another driver held it for `patience` seconds.
@@ -170,16 +171,16 @@ def exclusive(store: Path, patience: float = 600.0) -> AbstractContextManager[No
 
 
 def job_name(submission: Submission, array: int) -> str:
-    """The unique name of an array's jobs."""
+    """Return the unique name of an array's jobs."""
     return f"equilaw-{submission.id}-{array}"
 
 
 def submission_of(name: str) -> tuple[str, int] | None:
-    """Submission and array that a job's name tells, None where the job is none of ours."""
-    found = re.fullmatch(r"equilaw-(\d{8}-\d{6}-[0-9a-f]{6})-(\d+)", name)
-    return None if found is None else (found[1], int(found[2]))
+    """Return the submission and the array in a job's name; None if the job is not one of ours."""
+    match = re.fullmatch(r"equilaw-(\d{8}-\d{6}-[0-9a-f]{6})-(\d+)", name)
+    return None if match is None else (match[1], int(match[2]))
 
 
 def driver_lives(submission: Submission) -> bool | None:
-    """Whether the driver that made it still runs; None where that is unknown (it ran on another machine)."""
+    """Return whether the driver that made it still runs; None: unknown, for it ran on another machine."""
     return submission.driver.lives() if submission.driver.is_here() else None

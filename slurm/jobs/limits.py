@@ -1,4 +1,4 @@
-"""What a cluster allows and offers, asked of its controller: sizes of arrays, jobs at a time, parts of GPUs."""
+"""Limits of a cluster, asked of its controller: sizes of job arrays, jobs at a time, parts of GPUs."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ Ask = Callable[..., str]
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one cluster, for one user."""
+    """Limits of one cluster for one user."""
 
     cluster: str
     array_size: int
     """Most elements of a job array (the largest index + 1)."""
     jobs: int | None
-    """Elements that may still be submitted; null: nothing says."""
+    """Elements that may still be submitted; None: no limit is known."""
 
 
 def limits(ask: Ask = ask) -> Limits:
-    """Ask the controller, and the accounting where there is one.
+    """Ask the controller, and the accounting if there is one, for this user's limits.
 
     Raises:
         SlurmError: the controller does not answer.
     """
-    told = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", ask("scontrol", "show", "config"), re.MULTILINE))
-    most = [int(told["MaxJobCount"])] if told.get("MaxJobCount", "").isdigit() else []
-    if "slurmdbd" in told.get("AccountingStorageType", ""):
+    config = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", ask("scontrol", "show", "config"), re.MULTILINE))
+    most = [int(config["MaxJobCount"])] if config.get("MaxJobCount", "").isdigit() else []
+    if "slurmdbd" in config.get("AccountingStorageType", ""):
         try:
             rows = ask("sacctmgr", "-nP", "show", "assoc", "where", "user=" + user(ask), "format=MaxSubmitJobs")
             most += [int(row) for row in rows.split() if row.isdigit()]
         except SlurmError:
-            pass  # sbatch will say
-    size = told.get("MaxArraySize", "")
+            pass  # sbatch will refuse what is too much
+    size = config.get("MaxArraySize", "")
     return Limits(
-        cluster=told.get("ClusterName", "unknown"),
+        cluster=config.get("ClusterName", "unknown"),
         array_size=max(1, int(size) if size.isdigit() else 1001),
         jobs=max(0, min(most) - len(ask("squeue", "--me", "-h", "-r", "-o", "%i").split())) if most else None,
     )
 
 
 def user(ask: Ask = ask) -> str:
-    """The calling user's name."""
+    """Return the calling user's name."""
     return ask("id", "-un").strip()
 
 
 def part_of_gpu(packs_per_gpu: int, partition: str | None, ask: Ask = ask) -> str:
-    """What to ask for as `--gres` so that `packs_per_gpu` jobs share a GPU: parts by `shard` or by MPS.
+    """Return the `--gres` that lets `packs_per_gpu` jobs share a GPU: parts of it by `shard` or by MPS.
 
     Raises:
         InputError: the cluster has neither, or the GPU has fewer parts.

@@ -1,7 +1,7 @@
-"""What Slurm says of jobs: many of them in two questions, each with a time limit, and honest where nobody answers.
+"""Slurm's answers about jobs: about many at a time, within a time limit, and with the fact that there was no answer.
 
-The controller (`squeue`) has the word while it holds a job, also over the database (`sacct`, where there is one):
-that calls a job NODE_FAIL or PREEMPTED which the controller has put back into the queue. A job is known by its *name*,
+While the controller (`squeue`) holds a job, its answer counts, not that of the database (`sacct`, if there is one):
+there a job which the controller has put back into the queue is NODE_FAIL or PREEMPTED. A job is known by its *name*,
 which is unique (`slurm.jobs.ledger`); ids start again when a controller loses its state. Torch-free.
 """
 
@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from slurm.jobs.commands import ENDED, NoAnswer, SlurmError, ask
 
 SECONDS = 10.0
-"""A question that has no answer in this time has none."""
+"""Time limit of each question."""
 AT_ONCE = 400
 """Most job ids or names in one command line."""
 QUEUE_FORMAT = "%j|%F|%K|%A|%T|%N|%L|%M|%P|%u|%r"
 PAST_FORMAT = "JobID,JobIDRaw,State,ExitCode,NodeList,ElapsedRaw,Partition,User,JobName"
 
 Key = tuple[str, int]
-"""Name of a job and the index of the element in its array (0 where the job is no array)."""
+"""Name of a job and the index of the element in its array (0 if the job is no array)."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Job:
 
     name: str
     array: str
-    """Id of the array (of the job, where it is none)."""
+    """Id of the array (of the job, if it is none)."""
     index: int | None
-    """Of the element; None where the job is no array."""
+    """Index of the element; None if the job is no array."""
     state: str
     """Slurm's word: PENDING, RUNNING, COMPLETED, NODE_FAIL, …"""
     held: bool
@@ -41,9 +41,9 @@ class Job:
     """Why it waits."""
     node: str = ""
     seconds: float | None = None
-    """How long it has been running."""
+    """Seconds that it has been running."""
     seconds_left: float | None = None
-    """Until its time limit, None where it has none."""
+    """Seconds until its time limit; None if it has none."""
     partition: str = ""
     user: str = ""
     exit_code: str | None = None
@@ -51,41 +51,42 @@ class Job:
 
     @property
     def id(self) -> str:
-        """What `scancel` and `scontrol` take: `123_4`."""
+        """The id that `scancel` and `scontrol` take: `123_4`."""
         return self.array if self.index is None else f"{self.array}_{self.index}"
 
     @property
     def key(self) -> Key:
-        """Under which it is found."""
+        """Its key in an `Answer`."""
         return self.name, self.index or 0
 
     def how_it_ended(self) -> str:
-        """For messages: `FAILED, exit code 0:9`."""
+        """Return how it ended, for messages: `FAILED, exit code 0:9`."""
         code = self.exit_code
         return self.state if code in (None, "0:0") else f"{self.state}, exit code {code}"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What Slurm knows of the jobs asked for."""
+    """Slurm's answer about the jobs asked for."""
 
     jobs: Mapping[Key, Job]
     reachable: bool
     """Whether the controller answered: only then is a job that is absent gone."""
     message: str = ""
-    """Why it did not."""
+    """Why it did not answer."""
 
 
 NOT_ASKED = Answer({}, reachable=True)
-"""For a store without submissions."""
+"""The answer for a store without submissions."""
 
 
 def look(names: Iterable[str], users: Iterable[str] = (), seconds: float = SECONDS) -> Answer:
-    """Every job with one of these names, also those that ended and are still known.
+    """Ask the controller for every job with one of these names, also for those that ended and are still known.
 
     Args:
-        users: whose jobs to ask for; the controller then need not send everybody's. Empty: everybody's.
-        seconds: for each question.
+        names: of jobs.
+        users: owners of the jobs, so that the controller need not send everybody's. Empty: everybody's.
+        seconds: time limit of each question.
     """
     wanted = set(names)
     if not wanted:
@@ -127,15 +128,18 @@ def _queued(row: str) -> Iterator[Job]:
 
 
 def past(jobs: Mapping[str, Iterable[str]], since: float, seconds: float = SECONDS) -> dict[Key, Job]:
-    """What the database says of jobs that the controller no longer holds; empty where there is none or it is slow.
+    """Ask the database for jobs that the controller no longer holds.
 
     Args:
         jobs: names with the ids (of arrays) that they had.
         since: seconds since 1970 before which none was submitted.
-        seconds: for each question.
+        seconds: time limit of each question.
+
+    Returns:
+        The jobs that it knows; none if there is no database or it does not answer in time.
     """
     ids = sorted({job for of_name in jobs.values() for job in of_name})
-    found: dict[Key, Job] = {}
+    ended: dict[Key, Job] = {}
     for start in range(0, len(ids), AT_ONCE):
         options = ("--noheader", "--parsable2", "--allocations", f"--format={PAST_FORMAT}")
         chunk = f"--jobs={','.join(ids[start : start + AT_ONCE])}"
@@ -143,12 +147,12 @@ def past(jobs: Mapping[str, Iterable[str]], since: float, seconds: float = SECON
             # A day more than needed: clocks of machines, and zones of time, differ.
             rows = ask("sacct", *options, chunk, f"--starttime=uts{max(0, int(since) - 86400)}", seconds=seconds)
         except SlurmError:
-            return found
+            return ended
         for row in rows.splitlines():
             for job in _finished(row):
                 if job.array in jobs.get(job.name, ()):
-                    found[job.key] = job
-    return found
+                    ended[job.key] = job
+    return ended
 
 
 def _finished(row: str) -> Iterator[Job]:
@@ -167,43 +171,43 @@ def _finished(row: str) -> Iterator[Job]:
 
 
 def _indices(text: str) -> Iterator[int | None]:
-    """Elements that `7`, `[2-5,9%2]` or `N/A` stands for."""
+    """Yield the elements that `7`, `[2-5,9%2]` or `N/A` stands for."""
     if text == "N/A":
         yield None
     for part in text.strip("[]").partition("%")[0].split(","):
-        if found := re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part):
-            first, last, step = int(found[1]), int(found[2] or found[1]), int(found[3] or 1)
+        if match := re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part):
+            first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
             yield from range(first, last + 1, step)
 
 
 def _seconds(text: str) -> float | None:
-    """`1-02:03:04`, `3:04` or plain seconds; None for UNLIMITED and the like."""
-    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(?:(\d+):)?(\d+)", text)
-    if found is None:
+    """Read `1-02:03:04`, `3:04` or plain seconds as seconds; None for UNLIMITED and the like."""
+    match = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(?:(\d+):)?(\d+)", text)
+    if match is None:
         return None
-    days, second, minute = int(found[1] or 0), int(found[4]), 0
+    days, second, minute = int(match[1] or 0), int(match[4]), 0
     hours = 0
-    if found[3] is not None:
-        hours, minute = int(found[2]), int(found[3])
-    elif found[2] is not None:
-        minute = int(found[2])
+    if match[3] is not None:
+        hours, minute = int(match[2]), int(match[3])
+    elif match[2] is not None:
+        minute = int(match[2])
     return 86400.0 * days + 3600 * hours + 60 * minute + second
 
 
 def cluster_name(seconds: float = SECONDS) -> str | None:
-    """Of the cluster that answers; None where none does."""
+    """Return the name of the cluster that answers; None if none does."""
     try:
-        told = ask("scontrol", "show", "config", seconds=seconds)
+        config = ask("scontrol", "show", "config", seconds=seconds)
     except SlurmError:
         return None
-    found = re.search(r"^ClusterName\s*=\s*(\S+)", told, re.MULTILINE)
-    return found[1] if found else None
+    match = re.search(r"^ClusterName\s*=\s*(\S+)", config, re.MULTILINE)
+    return match[1] if match else None
 
 
 def cancel(name: str, job: str, indices: Sequence[int] | None = None, seconds: float = 60.0) -> None:
-    """Cancel an array, or some of its elements; only where the id still belongs to a job of that name.
+    """Cancel an array, or some of its elements, if the id still belongs to a job of that name.
 
-    Who has the id is looked up first: `scancel --name=… 123_4` ends every element of array 123 that waits (22.05).
+    That is looked up first: `scancel --name=… 123_4` would end every element of array 123 that waits (Slurm 22.05).
 
     Raises:
         SlurmError: scancel failed, or did not answer (then it is unknown whether it cancelled).
@@ -223,15 +227,15 @@ def cancel(name: str, job: str, indices: Sequence[int] | None = None, seconds: f
 
 
 def _held(name: str, job: str, seconds: float) -> set[int | None]:
-    """Elements of a job (None where it is no array) that Slurm holds under this name."""
-    found = look([name], seconds=seconds)
-    if not found.reachable:
-        raise SlurmError(found.message)
-    return {j.index for j in found.jobs.values() if j.held and j.array == job}
+    """Return the elements of a job (None if it is no array) that Slurm holds under this name."""
+    answer = look([name], seconds=seconds)
+    if not answer.reachable:
+        raise SlurmError(answer.message)
+    return {j.index for j in answer.jobs.values() if j.held and j.array == job}
 
 
 def ranges(numbers: Sequence[int]) -> str:
-    """Ascending numbers as Slurm writes them: `0-3,7`."""
+    """Return ascending numbers as Slurm writes them: `0-3,7`."""
     starts = [n for i, n in enumerate(numbers) if i == 0 or numbers[i - 1] != n - 1]
     ends = [n for i, n in enumerate(numbers) if i == len(numbers) - 1 or numbers[i + 1] != n + 1]
     return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))

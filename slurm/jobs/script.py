@@ -1,11 +1,11 @@
-"""The sbatch file of a job array: parameters through submitit, the command and the requeue our own.
+"""The sbatch file of a job array: submitit writes its parameters; the command and the requeue are our own.
 
-Of submitit's executor this uses what it does well: it knows sbatch's parameters, checks their names and writes the
-file. What it would run in the job it cannot serve for: its wrapper unpickles a callable (after the loss of a node the
-*submitted* one, so that work starts from zero), ignores SIGTERM, takes every warning within a job of ten minutes or
-less for a timeout, requeues from inside the step that is being killed, and lets Slurm say COMPLETED where the callable
-raised. Here the run directories are the state, `slurm.jobs.job` ends with a code that says what is to be done, and
-the batch script, which outlives the step and hears no signal before the last one, does it.
+submitit's executor knows sbatch's parameters, checks their names and writes the file. Its wrapper in the job is not
+used, for it unpickles a callable (after the loss of a node the *submitted* one, so that work starts from zero), ignores
+SIGTERM, takes every warning within a job of ten minutes or less for a timeout, requeues from inside the step that is
+being killed, and lets Slurm say COMPLETED if the callable raised. Here the run directories are the state: the exit code
+of `slurm.jobs.job` asks for a requeue or not, and the batch script, which outlives the step and gets no signal before
+the last one, carries that out.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ class _Executor(submitit.SlurmExecutor):  # type: ignore[misc]
 
     @classmethod
     def affinity(cls) -> int:
-        """Files can be written, for a look at them, where there is no Slurm."""
+        """Claim that Slurm is here, so that files can be written, for a look at them, on a machine without it."""
         return 2
 
     def text(self, command: str, count: int) -> str:
-        """The file for an array of `count` elements."""
+        """Return the text of the file for an array of `count` elements."""
         self.parameters["map_count"] = count
         return str(self._make_submission_file_text(command, ""))
 
@@ -66,14 +66,16 @@ def array_script(
     memory: float | None,
     array: int,
 ) -> str:
-    """The sbatch file of one job array.
+    """Return the text of the sbatch file of one job array.
 
     Args:
         folder: of the submission.
-        count: elements.
+        name: of the jobs.
+        settings: of the launcher.
+        count: number of elements.
         cores: of a job.
-        gres: what to ask for beside cores, `gpu:1`.
-        memory: GB a job; null: the cluster's default.
+        gres: generic resources of a job, `gpu:1`; None: none.
+        memory: GB of a job; None: the cluster's default.
         array: its number within the submission.
 
     Raises:
@@ -100,7 +102,18 @@ def array_script(
 
 
 def after_script(folder: Path, name: str, settings: SlurmSettings, commands: Sequence[str], dependency: str) -> str:
-    """The sbatch file of the job that makes tables and figures once the sweep has ended; each command is tried."""
+    """Return the text of the sbatch file of the job that makes tables and figures once the sweep has ended.
+
+    Args:
+        folder: of the submission.
+        name: of the job.
+        settings: of the launcher.
+        commands: run in turn, each whether or not those before it failed.
+        dependency: sbatch's `--dependency`.
+
+    Raises:
+        InputError: a parameter that neither submitit nor sbatch knows.
+    """
     container = "" if settings.container is None else f"{settings.container} "
     lines = ["failed=0", *(f"{container}{command} || failed=1" for command in commands), "exit $failed"]
     own: dict[str, Any] = {"time": 60, "partition": settings.partition, "account": settings.account}

@@ -1,4 +1,4 @@
-"""What a sweep asks for and nobody has computed or queued yet goes to the cluster, in packs, as job arrays."""
+"""Submission of a sweep: its runs that nobody has computed or queued yet go to the cluster, in packs, as job arrays."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from slurm.jobs.ledger import JobArray, Pack, Submission
 from slurm.jobs.limits import Limits, limits, part_of_gpu
 from slurm.jobs.scheduler import Answer, look
 from slurm.jobs.script import after_script, array_script
-from slurm.packing import COMPILE_GB, Packed, at_most, pack
+from slurm.packing import COMPILE_GB, PlannedPack, at_most, pack
 from slurm.plan import PlannedRun
 from slurm.settings import SlurmSettings
 
@@ -29,7 +29,7 @@ Look = Callable[[Sequence[str]], Answer]
 
 @dataclass
 class Outcome:
-    """What became of the runs of a sweep when it was submitted."""
+    """The runs of a sweep after it was submitted, by what became of them."""
 
     done: list[PlannedRun] = field(default_factory=list)
     joined: list[PlannedRun] = field(default_factory=list)
@@ -38,14 +38,14 @@ class Outcome:
     """Failed before, and not to be tried again."""
     submitted: list[PlannedRun] = field(default_factory=list)
     left: list[PlannedRun] = field(default_factory=list)
-    """Neither, for sbatch refused or did not answer."""
+    """Not submitted, for sbatch refused or did not answer, or the cluster takes no more jobs."""
     submissions: list[Submission] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     """One line each."""
     notes: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
-        """`80 runs: 12 done, 8 queued or running, 60 submitted in 6 jobs`."""
+        """Return a line such as `80 runs: 12 done, 8 queued or running, 60 submitted in 6 jobs`."""
         total = sum(map(len, (self.done, self.joined, self.failed, self.submitted, self.left)))
         jobs = sum(len(a.packs) for s in self.submissions for a in s.arrays if a.state in ("submitted", "dry"))
         parts = [f"{len(self.submitted)} submitted in {counted(jobs, 'job')}"]
@@ -56,10 +56,10 @@ class Outcome:
 
 
 def kind_of(planned: PlannedRun, settings: SlurmSettings) -> str:
-    """The kind of device that a run gets.
+    """Return the kind of device that a run gets, cpu or cuda.
 
     Raises:
-        InputError: it wants a GPU and the jobs have none.
+        InputError: it asks for a GPU and the jobs have none.
     """
     device = planned.config.device
     if device == "cuda" and settings.gpus == 0:
@@ -70,12 +70,17 @@ def kind_of(planned: PlannedRun, settings: SlurmSettings) -> str:
 def submit_missing(planned: Sequence[PlannedRun], settings: SlurmSettings, look: Look = look) -> Outcome:
     """Submit every run that is neither done, nor running, nor queued by anybody, nor failed before (unless retried).
 
-    Only one driver at a time does so for a store. Nothing is submitted before all is written down.
+    Only one driver at a time does so for a store. The ledger is written before anything is submitted.
+
+    Args:
+        planned: runs of the sweep.
+        settings: of the launcher; with `submit=False` files are written and nothing is submitted.
+        look: asks the controller for jobs by their names.
 
     Raises:
         InputError: the cluster does not have what is asked for.
         SlurmError: the controller does not answer; nothing was submitted.
-        TimeoutError: another driver is submitting for long.
+        TimeoutError: another driver has been submitting for long.
     """
     outcome = Outcome()
     kinds = {p.run.id: kind_of(p, settings) for p in planned}
@@ -103,7 +108,7 @@ def submit_missing(planned: Sequence[PlannedRun], settings: SlurmSettings, look:
             room = min(x for x in (settings.max_jobs, allowed.jobs, len(packs)) if x is not None)
             if settings.submit and not room:
                 outcome.left += missing
-                outcome.problems.append("the cluster takes no more jobs of yours now")
+                outcome.problems.append("the cluster accepts no more jobs of yours at present")
                 continue
             packs = at_most(packs, max(1, room))
             submission = _written(path, packs, allowed, gres, settings)
@@ -127,7 +132,7 @@ def _limits(settings: SlurmSettings) -> Limits:
 
 
 def _gres(kinds: Any, settings: SlurmSettings) -> dict[str, str | None]:
-    """What jobs of each kind ask for."""
+    """Return the generic resources (`--gres`) of jobs for each kind of device."""
     on_gpu = f"gpu:{settings.gpus or 1}"
     if settings.packs_per_gpu > 1 and "cuda" in set(kinds):
         on_gpu = part_of_gpu(settings.packs_per_gpu, settings.partition)
@@ -137,7 +142,7 @@ def _gres(kinds: Any, settings: SlurmSettings) -> dict[str, str | None]:
 def _missing(
     store: Path, planned: Sequence[PlannedRun], cluster: str, retry: bool, look: Look, outcome: Outcome
 ) -> list[PlannedRun]:
-    """Runs to submit; the others go where they belong in `outcome`."""
+    """Return the runs to submit, and sort the others into `outcome`."""
     states = {p.run.id: p.run.state() for p in planned}
     open_ids = {run_id for run_id, state in states.items() if state not in ("done", "failed")}
     live = _live(store, open_ids, cluster, look, outcome) if open_ids else set()
@@ -153,15 +158,15 @@ def _missing(
             outcome.joined.append(p)
         else:
             missing.append(p)
-    missing.sort(key=lambda p: p.budget)  # as the local launcher: larger ones go on from smaller ones' stable phases
+    missing.sort(key=lambda p: p.budget)  # as the local launcher: a larger budget continues a smaller's stable phase
     return missing
 
 
-def _live(store: Path, wanted: set[str], cluster: str, look: Look, outcome: Outcome) -> set[str]:
-    """Which of the runs are in a job that Slurm still holds."""
+def _live(store: Path, run_ids: set[str], cluster: str, look: Look, outcome: Outcome) -> set[str]:
+    """Return those of the runs that are in a job which Slurm still holds."""
     mine, live = [], set()
     for submission in ledger.submissions(store):
-        runs = wanted.intersection(run_id for _, element in submission.elements() for run_id in element.runs)
+        runs = run_ids.intersection(run_id for _, element in submission.elements() for run_id in element.runs)
         if submission.dry or not runs:
             continue
         if submission.cluster != cluster:
@@ -182,7 +187,7 @@ def _live(store: Path, wanted: set[str], cluster: str, look: Look, outcome: Outc
         for array, element in submission.elements():
             known = array.job in (None, jobs.get(array.name))
             if known and (array.name, element.index) in places and not submission.cancelled(element).exists():
-                live.update(wanted.intersection(element.runs))
+                live.update(run_ids.intersection(element.runs))
         for array in submission.arrays:  # its driver was killed between sbatch and writing down the id
             if array.job is None and array.name in jobs:
                 submission = submission.with_array(replace(array, job=jobs[array.name], state="submitted"))
@@ -191,7 +196,7 @@ def _live(store: Path, wanted: set[str], cluster: str, look: Look, outcome: Outc
 
 def _packs(
     store: Path, missing: Sequence[PlannedRun], kinds: Mapping[str, str], settings: SlurmSettings
-) -> list[Packed]:
+) -> list[PlannedPack]:
     estimates, gpus = Estimates.of_store(store), asked_for(settings)
     packs = []
     for kind in dict.fromkeys(kinds.values()):
@@ -203,9 +208,9 @@ def _packs(
 
 
 def _written(
-    store: Path, packs: Sequence[Packed], allowed: Limits, gres: Mapping[str, str | None], settings: SlurmSettings
+    store: Path, packs: Sequence[PlannedPack], allowed: Limits, gres: Mapping[str, str | None], settings: SlurmSettings
 ) -> Submission:
-    """The submission with all its files; nothing is submitted yet."""
+    """Write a submission with all its files and return it; nothing is submitted yet."""
     plain = {name: _plain(getattr(settings, name)) for name in settings.__dataclass_fields__}
     submission = ledger.new(store, allowed.cluster, plain, sys.argv)
     arrays: list[JobArray] = []
@@ -215,11 +220,11 @@ def _written(
             name = ledger.job_name(submission, number)
             chosen = members[start : start + allowed.array_size]
             elements = tuple(
-                Pack(i, f"packs/{number}-{i}.json", tuple(p.run.id for p in packed.runs), packed.seconds)
-                for i, packed in enumerate(chosen)
+                Pack(i, f"packs/{number}-{i}.json", tuple(p.run.id for p in planned.runs), planned.seconds)
+                for i, planned in enumerate(chosen)
             )
-            for element, packed in zip(elements, chosen, strict=True):
-                content = _content(store, submission, kind, packed, settings)
+            for element, planned in zip(elements, chosen, strict=True):
+                content = _content(store, submission, kind, planned, settings)
                 files.write_json(submission.path / element.file, content, durable=False)
             script = f"array-{number}.sh"
             cores = settings.cores(kind)
@@ -232,25 +237,27 @@ def _written(
     return submission
 
 
-def _alike(packs: Sequence[Packed], settings: SlurmSettings) -> dict[tuple[str, float | None], list[Packed]]:
-    """Packs that can share an array, by kind of device and GB (a power of two, so that there are few)."""
-    groups: dict[tuple[str, float | None], list[Packed]] = {}
-    for packed in packs:
+def _alike(packs: Sequence[PlannedPack], settings: SlurmSettings) -> dict[tuple[str, float | None], list[PlannedPack]]:
+    """Group packs that can share an array, by kind of device and GB (a power of two, so that groups are few)."""
+    groups: dict[tuple[str, float | None], list[PlannedPack]] = {}
+    for planned in packs:
         memory = settings.memory
-        if memory is None and packed.memory is not None:
+        if memory is None and planned.memory is not None:
             memory = 1.0
-            while memory < packed.memory:
+            while memory < planned.memory:
                 memory *= 2
-        groups.setdefault((packed.kind, memory), []).append(packed)
+        groups.setdefault((planned.kind, memory), []).append(planned)
     return groups
 
 
-def _content(store: Path, submission: Submission, kind: str, packed: Packed, settings: SlurmSettings) -> dict[str, Any]:
-    """What a job knows (see `slurm.jobs.job`)."""
+def _content(
+    store: Path, submission: Submission, kind: str, planned: PlannedPack, settings: SlurmSettings
+) -> dict[str, Any]:
+    """Return the content of the file that a job reads (see `slurm.jobs.job`)."""
     return {
         "submission": submission.id,
         "store": str(store.resolve()),
-        "runs": [[p.run.id, p.shape_id] for p in packed.runs],
+        "runs": [[p.run.id, p.shape_id] for p in planned.runs],
         "kind": kind,
         "workers": settings.cores(kind) if kind == "cpu" else 1,
         "cores": settings.cores(kind),
@@ -269,7 +276,7 @@ def _plain(value: Any) -> Any:
 
 
 def _submitted(submission: Submission, look: Look, outcome: Outcome) -> Submission:
-    """Hand the arrays to sbatch one by one; after a refusal the rest is not tried."""
+    """Hand the arrays to sbatch one by one, none after a refusal, and return the submission with their states."""
     for array in submission.arrays:
         if outcome.problems:
             submission = submission.with_array(replace(array, state="refused", message="not tried"))
@@ -277,9 +284,9 @@ def _submitted(submission: Submission, look: Look, outcome: Outcome) -> Submissi
         try:
             job = ask("sbatch", "--parsable", str(submission.path / array.script)).strip().partition(";")[0]
         except NoAnswer as error:  # it may have got through: only its name tells
-            job = next((found.array for found in look((array.name,)).jobs.values()), "")
+            job = next((job.array for job in look((array.name,)).jobs.values()), "")
             if not job:
-                outcome.problems.append(f"{error}; the same command looks whether {array.name} got through")
+                outcome.problems.append(f"{error}; the same command checks whether job {array.name} was submitted")
                 submission = submission.with_array(replace(array, message=str(error)))
                 continue
         except SlurmError as error:
@@ -291,7 +298,7 @@ def _submitted(submission: Submission, look: Look, outcome: Outcome) -> Submissi
 
 
 def submit_after(outcome: Outcome, settings: SlurmSettings) -> None:
-    """Submit the job that draws the results once all jobs of the sweep have ended, however they ended."""
+    """Submit the job that makes tables and figures once all jobs of the sweep have ended, however they ended."""
     if settings.after is None:
         return
     for submission in outcome.submissions:

@@ -1,4 +1,4 @@
-"""What a person sees of a survey: how many runs are in which state, those that are not done, and what to do."""
+"""The output of `status`: counts of runs by state, a table of those that are not done, and advice."""
 
 from __future__ import annotations
 
@@ -16,28 +16,36 @@ from experiments.core.wording import counted
 from slurm.jobs.status import STATES, RunStatus, Survey
 
 SHOWN = 20
-"""Most rows of a state; a sweep has thousands."""
+"""Most rows of a state; a sweep may have thousands."""
 WIDE = 200
-"""Characters of a line where the output is no terminal."""
+"""Characters of a line if the output is no terminal."""
 UNITS = {"force_mae": "meV/Å", "force_rmse": "meV/Å", "energy_mae": "meV/atom", "energy_rmse": "meV/atom"}
-COLUMNS = ("run", "model", "P", "seed", "state", "updates", "holdout", "left", "job", "why")
+COLUMNS = ("run", "model", "P", "seed", "state", "updates", "validation", "left", "job", "why")
 
 
 def summary(survey: Survey) -> str:
-    """`80 runs: 4 running, 10 queued, 3 failed, 63 done`."""
+    """Return a line such as `80 runs: 4 running, 10 queued, 3 failed, 63 done`."""
     counts = survey.counts()
     parts = [f"{counts[state]} {state}" for state in STATES if counts[state]]
     return counted(len(survey.runs), "run") + (f": {', '.join(parts)}" if parts else "")
 
 
 def show(survey: Survey, stores: Sequence[str], everything: bool = False) -> RenderableType:
-    """Summary, table and advice."""
+    """Return the summary, the table and the advice, to be printed.
+
+    Args:
+        survey: states of the runs.
+        stores: as the commands in the advice name them.
+        everything: a row for every run, instead of `SHOWN` a state and none for those that are done.
+    """
     parts: list[RenderableType] = [Text(summary(survey), style="bold")]
     if not survey.scheduler.reachable:
-        parts.append(Text(f"the scheduler does not answer ({survey.scheduler.message}); what depends on it is unknown"))
+        parts.append(
+            Text(f"the scheduler does not answer ({survey.scheduler.message}); runs that depend on it are unknown")
+        )
     table = Table(box=None, pad_edge=False)
     for column in COLUMNS:
-        right = column in ("P", "seed", "updates", "holdout", "left")
+        right = column in ("P", "seed", "updates", "validation", "left")
         last = column == "why"
         table.add_column(column, justify="right" if right else "left", no_wrap=not last, overflow="fold")
     for state in STATES:
@@ -54,13 +62,15 @@ def show(survey: Survey, stores: Sequence[str], everything: bool = False) -> Ren
 
 
 def advice(survey: Survey, stores: Sequence[str]) -> list[str]:
-    """What to do about the runs that will not end well by themselves, one line each."""
+    """Return a line of advice for each kind of run that will not be done without help."""
     where = " ".join(f"--store {shlex.quote(store)}" for store in stores)
     counts = survey.counts()
     lines = []
     if counts["failed"]:
         first = survey.of("failed")[0].run_id
-        lines.append(f"failed: python -m slurm logs {first} {where} tells more; python -m slurm retry {where}")
+        lines.append(
+            f"failed: python -m slurm logs {first} {where} shows why; python -m slurm retry {where} runs them again"
+        )
     if counts["lost"]:
         lines.append(
             f"lost: python -m slurm retry {where} goes on from the last checkpoints; so does the sweep's command"
@@ -68,7 +78,7 @@ def advice(survey: Survey, stores: Sequence[str]) -> list[str]:
     if counts["cancelled"]:
         lines.append("cancelled: python -m slurm retry RUN or the sweep's command takes them up again")
     if any(run.state == "queued" and run.job is None and run.why for run in survey.runs):
-        lines.append("queued and nobody works on it: start the sweep again")
+        lines.append("queued, but no driver works on it: start the sweep again")
     return lines
 
 
@@ -89,35 +99,42 @@ def _error(run: RunStatus) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`40 s`, `12 min`, `3.5 h`."""
+    """Return seconds in a readable unit: `40 s`, `12 min`, `3.5 h`."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def console() -> Console:
-    """For standard output: as wide as the terminal, or wide enough for one line a run."""
+    """Return a console for standard output: as wide as the terminal, else wide enough for one line a run."""
     return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False, soft_wrap=False)
 
 
 def watch(look: Callable[[], Survey], stores: Sequence[str], every: float, everything: bool = False) -> Survey:
-    """Show the survey again and again until nothing happens by itself any more; the last one."""
+    """Show a new survey every so many seconds until all runs have ended, and return the last one.
+
+    Args:
+        look: makes a survey.
+        stores: see `show`.
+        every: seconds between surveys.
+        everything: see `show`.
+    """
     out = console()
-    found = look()
-    if not out.is_terminal:  # a log file: a line where something changed
-        said = ""
+    latest = look()
+    if not out.is_terminal:  # a log file: a line whenever something changed
+        printed = ""
         while True:
-            if (line := summary(found)) != said:
+            if (line := summary(latest)) != printed:
                 print(line, flush=True)
-                said = line
-            if found.ended:
-                out.print(show(found, stores, everything))
-                return found
+                printed = line
+            if latest.ended:
+                out.print(show(latest, stores, everything))
+                return latest
             time.sleep(every)
-            found = look()
-    with Live(show(found, stores, everything), console=out, auto_refresh=False) as live:
-        while not found.ended:
+            latest = look()
+    with Live(show(latest, stores, everything), console=out, auto_refresh=False) as live:
+        while not latest.ended:
             time.sleep(every)
-            found = look()
-            live.update(show(found, stores, everything), refresh=True)
-    return found
+            latest = look()
+            live.update(show(latest, stores, everything), refresh=True)
+    return latest

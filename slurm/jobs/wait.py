@@ -1,4 +1,4 @@
-"""Watch submitted runs until each has ended: by the run directories, and by the queue for the jobs that are gone."""
+"""Wait for submitted runs: their directories tell which have ended, the scheduler's queue which jobs are gone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from slurm.progress import SHOWN, Progress
 
 POLL_SECONDS = 2.0
 ASK_SECONDS = 15.0
-"""Between questions to the controller, which others ask too."""
+"""Seconds between questions to the controller, which other users ask too."""
 GONE_AFTER = 2
 """Answers in a row without a run's job after which it counts as gone (its result may be a moment late)."""
 ENDED = ("done", "failed", "cancelled")
@@ -26,7 +26,14 @@ def wait(
     look: Callable[[Sequence[str]], Answer] = look,
     ask_seconds: float = ASK_SECONDS,
 ) -> list[PlannedRun]:
-    """Return when no run is queued or running any more; the runs whose jobs are gone without an end come back."""
+    """Wait until no run is queued or running, and return those whose jobs are gone although they have not ended.
+
+    Args:
+        planned: the submitted runs.
+        progress: display of their states.
+        look: asks the controller for jobs by their names.
+        ask_seconds: between questions to it.
+    """
     left = {p.run.id: p for p in planned}
     absent: dict[str, int] = {}
     asked = time.monotonic() - ask_seconds
@@ -45,7 +52,7 @@ def wait(
             held, answer = _held(list(left.values()), look)
             if not answer.reachable:
                 if not hangs:
-                    progress.note(f"{answer.message}; what runs goes on")
+                    progress.note(f"{answer.message}; running jobs go on")
             else:
                 for run_id in left:
                     here = run_id in held or states[run_id] == "running"
@@ -57,13 +64,13 @@ def wait(
 
 
 def _held(planned: Sequence[PlannedRun], look: Callable[[Sequence[str]], Answer]) -> tuple[set[str], Answer]:
-    """Runs that are in a job that the controller holds, and its answer."""
-    wanted = {p.run.id for p in planned}
+    """Return the ids of the runs in jobs that the controller holds, and its answer."""
+    ids = {p.run.id for p in planned}
     packs: dict[tuple[str, int], tuple[str, ...]] = {}
     for store in {str(p.run.path.parent) for p in planned}:
         for submission in ledger.submissions(Path(store)):
             for array, pack in submission.elements():
-                if array.state in ("planned", "submitted") and wanted.intersection(pack.runs):
+                if array.state in ("planned", "submitted") and ids.intersection(pack.runs):
                     packs[array.name, pack.index] = pack.runs
     answer = look(tuple(dict.fromkeys(name for name, _ in packs)))
     held = (packs.get(key, ()) for key, job in answer.jobs.items() if job.held)
@@ -71,7 +78,7 @@ def _held(planned: Sequence[PlannedRun], look: Callable[[Sequence[str]], Answer]
 
 
 def _show(progress: Progress, running: Sequence[PlannedRun]) -> None:
-    """What the running runs last wrote down."""
+    """Show the last record of each running run's history."""
     for p in running:
         records = read_history(p.run.path / f"attempt-{p.run.latest_attempt()}" / "history.jsonl")
         if records and {"clock", "total", "seconds"} <= records[-1].keys():

@@ -54,7 +54,7 @@ class Store:
 
 
 class Slurm:
-    """What the scheduler will say."""
+    """Answers that the scheduler will give."""
 
     def __init__(self) -> None:
         self.jobs: dict[Key, Job] = {}

@@ -16,7 +16,7 @@ from slurm.grid import expand
 
 
 def values(point: list[str]) -> dict[str, Any]:
-    """What Hydra makes of a point."""
+    """The configuration that Hydra composes for a point."""
     parsed = OverridesParser.create().parse_overrides(point)
     return {o.key_or_group: o.value() for o in parsed}
 

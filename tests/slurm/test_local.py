@@ -110,7 +110,7 @@ def test_failures_are_reported_and_retried_when_asked(planned: Callable[..., Pla
 
 
 def test_a_larger_budget_waits_for_the_smaller_one(planned: Callable[..., PlannedRun]) -> None:
-    """Whatever the order they are asked for in: it goes on from the other's stable phase."""
+    """In whatever order they are asked for: it continues the other's stable phase."""
     large, small = (planned(**{"training.max_steps": steps}) for steps in (48, 24))
     run_missing([large, small], LocalSettings(workers=1))
     result = large.run.result()

@@ -54,7 +54,7 @@ def planned(make_config: MakeConfig) -> Callable[..., PlannedRun]:
 
 
 def packs(planned: PlannedRun) -> list[list[str]]:
-    """What workers were given, in the order of their giving."""
+    """The packs that workers were given, in order."""
     return [json.loads(line) for line in (planned.run.path.parent / "packs.jsonl").read_text().splitlines()]
 
 

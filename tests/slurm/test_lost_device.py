@@ -114,7 +114,7 @@ def test_a_sweep_says_that_its_device_is_lost(planned: list[PlannedRun], stubs: 
     with pytest.raises(RunsFailed) as error:
         run_missing(planned, LocalSettings(workers=1))
     assert str(error.value).splitlines()[:2] == [
-        "the GPU was lost, 1 run left: CUDA error: as told; nothing else is, the same command continues",
+        "the GPU was lost, 1 run left: CUDA error: as told; no result is lost, the same command continues",
         "1 of 4 runs failed",
     ]
     assert states(planned) == ["queued", "failed", "done", "done"]

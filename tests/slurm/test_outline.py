@@ -1,4 +1,4 @@
-"""What a dry run says: runs, packs and hours, from what finished runs took and from nothing else."""
+"""The plan that a dry run prints: runs, packs and hours, from the times of finished runs and nothing else."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def test_merging_keeps_kinds_apart(config: RunConfig) -> None:
 
 
 def result_of(config: RunConfig, seconds: float, **changes: Any) -> dict[str, Any]:
-    """What a finished run of this configuration leaves, as far as it matters here."""
+    """Return the result of a finished run of this configuration, as far as it matters here."""
     knobs = {name: getattr(config.model, name, None) for name in ("edge_lmax", "n_layers", "channels", "cutoff")}
     training = config.training
     schedule = None if training is None else Schedule(training.max_steps, training.warmup_steps, training.cooldown)

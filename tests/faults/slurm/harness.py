@@ -45,7 +45,7 @@ def arguments(**swept: str) -> list[str]:
 
 
 class Sweep:
-    """What one sweep does on a cluster.
+    """One sweep on a cluster, as it is watched and disturbed.
 
     Args:
         allowed: states that `status` may ever tell; anything else is an untruth.
@@ -66,7 +66,7 @@ class Sweep:
         self.programs.mkdir()
 
     def disturb(self, **faults: Any) -> None:
-        """What will happen inside jobs that start from now on (see inside/sitecustomize.py)."""
+        """Set the faults inside jobs that start from now on (see inside/sitecustomize.py)."""
         self.faults.write_text(json.dumps(faults))
 
     def replace_program(self, name: str, script: str | None) -> None:
@@ -100,7 +100,7 @@ class Sweep:
         return out + err
 
     def rows(self) -> list[RunStatus]:
-        """What status says; it may say only what can be true."""
+        """Return the rows of `status`; each must be in a state that can be true."""
         rows = list(survey([self.store]).runs)
         untrue = [(row.run_id, row.state, row.why) for row in rows if row.state not in self.allowed]
         assert not untrue, untrue
@@ -163,7 +163,7 @@ class Sweep:
         return RunStore(self.store).runs()
 
     def attempts(self) -> list[int]:
-        """How many each run took."""
+        """Return the number of attempts of each run."""
         return [run.latest_attempt() for run in self.runs()]
 
     def assert_resumed(self) -> None:

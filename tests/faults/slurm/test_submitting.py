@@ -1,4 +1,4 @@
-"""What goes wrong between a driver and the controller: killed, refused, unanswered; two drivers at once."""
+"""Faults between a driver and the controller: killed, refused, unanswered; two drivers at once."""
 
 from __future__ import annotations
 

@@ -58,12 +58,12 @@ def says(fake: Fake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     Several lines of one thing are joined by a newline.
     """
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(doctor, "gpu_computes", lambda: None)
+    monkeypatch.setattr(doctor, "gpu_problem", lambda: None)
     monkeypatch.setattr(compiler, "lacking", lambda device: {})
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
     def run(facts: Torch, *words: str) -> tuple[int, dict[str, str]]:
-        monkeypatch.setattr(doctor, "look_at_torch", lambda: facts)
+        monkeypatch.setattr(doctor, "inspect_torch", lambda: facts)
         code = cli.main(["doctor", *words])
         told = capsys.readouterr()
         lines: dict[str, str] = {}
@@ -164,7 +164,7 @@ def test_a_gpu_that_cannot_compute_is_a_fault_also_where_it_was_not_asked_for(
     says: Says, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For trainings with device=auto would go there."""
-    monkeypatch.setattr(doctor, "gpu_computes", lambda: "it cannot compute: no kernel image")
+    monkeypatch.setattr(doctor, "gpu_problem", lambda: "it cannot compute: no kernel image")
     code, lines = says(SEEN)
     assert code == 1
     assert lines["device"].startswith("fault cuda: NVIDIA H200, 139 GiB, capability 9.0, driver unknown: it cannot")
@@ -176,7 +176,7 @@ def test_a_gpu_without_code_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nCompile with …")
 
     monkeypatch.setattr(torch, "ones", ones)
-    assert doctor.gpu_computes() == (
+    assert doctor.gpu_problem() == (
         "it cannot compute: CUDA error: no kernel image is available for execution on the device; " + doctor.OTHER
     )
 
@@ -223,9 +223,9 @@ def test_a_gpu_that_is_gone(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_properties", gone)
     monkeypatch.setattr(torch, "ones", gone)
-    found = doctor.look_at_torch()
+    found = doctor.inspect_torch()
     assert found.gpus == ("model unknown",)  # seen: device=auto would train on it, and fail
-    lines = [(line.mark, line.what, line.text) for line in doctor.of_device("auto", found)]
+    lines = [(line.mark, line.what, line.text) for line in doctor.check_device("auto", found)]
     assert lines == [("fault", "device", "cuda: model unknown, driver unknown: it cannot compute: CUDA unknown error")]
 
 
@@ -235,7 +235,7 @@ def test_what_torch_says_where_it_sees_none(monkeypatch: pytest.MonkeyPatch) -> 
         return False
 
     monkeypatch.setattr(torch.cuda, "is_available", unavailable)
-    found = doctor.look_at_torch()
+    found = doctor.inspect_torch()
     assert found.gpus == ()
     assert found.complaint.startswith("CUDA initialization: Error 802: xxx")
     assert len(found.complaint) == doctor.SHOWN

@@ -1,4 +1,4 @@
-"""What Slurm is asked, and what is made of its answers: real ones, and ones that a test makes up."""
+"""Questions to Slurm and the reading of its answers: real ones, and ones that a test makes up."""
 
 from __future__ import annotations
 

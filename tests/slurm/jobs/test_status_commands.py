@@ -77,10 +77,10 @@ def test_logs(store: Store, slurm: Slurm, capsys: pytest.CaptureFixture[str]) ->
     assert "line 6" not in out
     store.run("abd")
     assert main(["logs", "ab", "--store", str(store.path)]) == 2
-    assert "2 runs begin so" in capsys.readouterr().err
+    assert "2 run ids begin with this" in capsys.readouterr().err
     assert main(["logs", "x", "--store", str(store.path)]) == 2
     assert main(["logs", "abd", "--store", str(store.path)]) == 0
-    assert "it has said nothing yet" in capsys.readouterr().out
+    assert "its logs are empty so far" in capsys.readouterr().out
 
 
 def test_cancel_ends_jobs_and_marks_their_runs(store: Store, slurm: Slurm, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,7 +118,7 @@ def test_cancel_of_a_local_sweep_says_how(store: Store, slurm: Slurm, capsys: py
     store.claimed("a", alive=True)
     idle = store.run("b")
     assert main(["cancel", "--store", str(store.path)]) == 1
-    assert "run a: a sweep on" in capsys.readouterr().err
+    assert "run a: it belongs to a sweep on" in capsys.readouterr().err
     assert idle.state() == "cancelled"
 
 

@@ -1,4 +1,4 @@
-"""What is submitted and what is not: ledger, joins, limits, refusals, and drivers that die or come two at a time."""
+"""Submission of the runs that are missing: ledger, joins, limits, refusals, drivers that die or come two at a time."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def test_devices_and_packs(planned: Planned, slurm: MadeUp) -> None:
 
 
 def test_cores_are_those_of_the_kind_of_job(planned: Planned, slurm: MadeUp) -> None:
-    """Where nobody set them: eight to compile beside a GPU, one on CPUs; to sbatch, to srun and to the job alike."""
+    """Unless somebody set them: eight to compile beside a GPU, one on CPUs; to sbatch, to srun and to the job alike."""
     outcome = submit_missing([planned(device="cuda"), planned(P=4)], SlurmSettings(), slurm.look)
     assert [re.findall(r"cpus-per-task=(\d+)", text) for text in slurm.scripts] == [["8", "8"], ["1", "1"]]
     (submission,) = outcome.submissions

@@ -100,7 +100,7 @@ def launch(runs: list[PlannedRun], slurm: MadeUp, monkeypatch: pytest.MonkeyPatc
     return lambda **settings: launch_on_slurm(nothing, nothing, [], {"pack": 1, **settings})
 
 
-def test_a_sweeper_gets_errors_on_the_holdout(
+def test_a_sweeper_gets_errors_on_the_validation_set(
     launch: Callable[..., Any], runs: list[PlannedRun], slurm: MadeUp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a mapping all test errors; as the number to minimise, the one that no choice may be made on is left out."""
@@ -114,7 +114,7 @@ def test_a_sweeper_gets_errors_on_the_holdout(
     returned = launch(detach=False)
     assert [r.return_value["force_mae"] for r in returned] == [1.0, 2.0, 3.0]
     assert [float(r.return_value) for r in returned] == [0.5, 1.0, 1.5]
-    with pytest.raises(TypeError, match="no holdout error of force_mae"):
+    with pytest.raises(TypeError, match="no validation error of force_mae"):
         float(Errors({"metrics": {"force_mae": 1.0}, "primary": "force_mae"}))
 
 
