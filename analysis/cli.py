@@ -21,7 +21,7 @@ NAME = "python -m analysis"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns 0 done, 1 a curve could not be fitted at all or a run failed, 2 bad input."""
+    """Run one command and return its exit code: 0 done, 1 a curve could not be fitted or a run failed, 2 bad input."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     arguments = _parser().parse_args(argv)
     return command.run(arguments.command, arguments, NAME, failures=(UnfittableError, RunsFailed))

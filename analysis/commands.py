@@ -1,4 +1,4 @@
-"""What each command does, once its arguments are parsed."""
+"""The commands of `python -m analysis`, called with their parsed arguments."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def table(arguments: argparse.Namespace) -> None:
 def fit(arguments: argparse.Namespace) -> None:
     """Fit ε = a·P^(−β), with and without a floor, and the curved forms, to every curve; print two lines per curve.
 
-    The first says what to quote, the second what the form was chosen by.
-    A curve is the runs that differ only in P and seed.
+    The first line gives the exponent to quote, the second the evidence by which its form was chosen.
+    A curve consists of the runs that differ only in P and seed.
     """
     loaded = _load(arguments)
     fits = analyse(curves(loaded), tuple(Form(name) for name in arguments.forms or Form))
@@ -59,7 +59,7 @@ def fit(arguments: argparse.Namespace) -> None:
 
 
 def figures(arguments: argparse.Namespace) -> None:
-    """Draw all that the table has the data for as PDF, SVG and PNG, each with a CSV of exactly the plotted numbers.
+    """Draw every figure that the table has data for, as PDF, SVG and PNG, each with a CSV of the plotted numbers.
 
     Learning curves by model, L, ν, architecture and group; exponents; the claim; maps over L × ν; costs; distances.
     """
@@ -162,14 +162,14 @@ def bounds(arguments: argparse.Namespace) -> None:
 
 
 def _distances(path: Path | None, store: Path | None) -> pd.DataFrame | None:
-    """The distances asked for, or those that the store has."""
+    """Read the table of distances at `path`, or else the one in the store; None if there is neither."""
     if path is None and store is not None and (store / distances_.NAME).exists():
         path = store / distances_.NAME
     return None if path is None else distances_.read(path)
 
 
 def errors(arguments: argparse.Namespace) -> None:
-    """Intervals of the errors themselves, bootstrapped over seeds and test frames (needs a store's frame errors)."""
+    """Bootstrap intervals of the errors themselves over seeds and test frames (needs the frame errors of a store)."""
     loaded = load(None, arguments.store, drop_bad=arguments.drop_bad)
     found = error_intervals(loaded, curves(loaded), arguments.store)
     named = [f"{i.curve.text('dataset')}  {i.curve.text('metric')}  {label(i.curve)}" for i in found]
@@ -194,8 +194,8 @@ def calibrate(arguments: argparse.Namespace) -> None:
 def dimension(arguments: argparse.Namespace) -> None:
     """Estimate the dimension of the data: slope of δ(P), TwoNN and Levina–Bickel, in two invariant metrics.
 
-    From a store's distances.parquet (`python -m experiments.runs.measure_distances` writes it), from a table of
-    distances or from frames; or show what the estimators read on tori, spheres and cubes of known dimension.
+    Reads a store's distances.parquet (`python -m experiments.runs.measure_distances` writes it), a table of distances
+    or frames; with --calibrate, shows the estimates for tori, spheres and cubes of known dimension instead.
     """
     if arguments.calibrate:
         _say(dimension_.calibration_text(dimension_.calibrate()))
@@ -238,7 +238,7 @@ def _say(text: str) -> None:
 
 
 def _check_complete(loaded: RunTable, store: Path | None) -> None:
-    """Raise where the answer given lacks something: a curve without a usable row, or runs that failed."""
+    """Raise an error if a curve had no usable row (UnfittableError) or runs of the store failed (RunsFailed)."""
     if loaded.lost_curves:
         raise UnfittableError(
             f"{len(loaded.lost_curves)} curve(s) had no usable rows and could not be fitted: "

@@ -1,4 +1,4 @@
-"""A measured β beside what theory says: one-sided verdicts, and the dimensions and smoothness it would imply."""
+"""A measured β beside statements of theory: one-sided verdicts, and the dimensions and smoothness it would imply."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from analysis.fits.uncertainty import Interval
 from experiments.core.files import json_number
 
 VACUOUS_FALL = 0.8
-"""A bound that lets the error stay above this share of its first value over the measured range demands nothing."""
+"""A bound is vacuous if it lets the error stay above this share of its first value over the measured range."""
 
 
 class Relation(StrEnum):
-    """How a measured exponent stands to a statement. There is no such thing as a match."""
+    """Relation of a measured exponent to a statement; a statement can be consistent with it, but never confirmed."""
 
     CONSISTENT = "consistent"
     """The interval allows what the statement says."""
@@ -41,25 +41,25 @@ class Comparison:
     statement: Statement
     """The statement."""
     relation: Relation
-    """How they stand."""
+    """Relation of the curve to the statement."""
     why: str
-    """In words."""
+    """The reason in words."""
 
 
 @dataclass(frozen=True)
 class Implied:
-    """What a measured β would imply if a simple picture were true. NaN where β ≤ 0."""
+    """Dimensions and smoothness that a measured β would imply if a simple picture were true; NaN for β ≤ 0."""
 
     d_eff: float
     """1/β: the dimension in which a merely Lipschitz target has this exponent."""
     s_eff: float
-    """β·d: the smoothness of noiseless interpolation in dimension d; NaN without d."""
+    """β·d: the smoothness of noiseless interpolation in dimension d; NaN if d is unknown."""
     subspace: float
-    """1/β − 3: Bach's subspace dimension; NaN where negative."""
+    """1/β − 3: Bach's subspace dimension; NaN if negative."""
 
 
 def implied(beta: float, d: float | None) -> Implied:
-    """Implied dimensions and smoothness."""
+    """Return the dimensions and smoothness that β would imply; `d` is the dimension of the data, None if unknown."""
     if not beta > 0:
         return Implied(np.nan, np.nan, np.nan)
     subspace = 1 / beta - 3
@@ -116,20 +116,20 @@ def _observed(beta: Interval, statement: Statement) -> tuple[Relation, str]:
 
 
 def evaluated(error: FloatArray, error_sem: FloatArray, bound: FloatArray) -> Relation:
-    """A bound with every constant known, such as Lip·δ(P) for the nearest neighbour, against measured errors.
+    """Compare measured errors with a bound whose constants are all known, such as Lip·δ(P) for the nearest neighbour.
 
     Args:
         error: mean error at each P, in the unit of `bound`. [K]
         error_sem: its standard error. [K]
         bound: value of the bound at each P. [K]
 
-    Violated only where an error exceeds its bound by more than three standard errors.
+    The bound is violated if an error exceeds it by more than three standard errors.
     """
     return Relation.VIOLATED if bool(np.any(error - 3 * error_sem > bound)) else Relation.CONSISTENT
 
 
 def table(fit: CurveFit, judgement: Judgement, statements: Sequence[Statement], name: str, d: float | None) -> str:
-    """One curve and all statements, as lines."""
+    """Return a text table of one curve, called `name`, and its relation to every statement; `d` as in `implied`."""
     beta = fit.best.beta
     one = implied(beta.value, d)
     parts = [f"{label} = {value:.3g}" for label, value in _implied_parts(one) if np.isfinite(value)]
@@ -152,7 +152,7 @@ def _implied_parts(one: Implied) -> tuple[tuple[str, float], ...]:
 
 
 def record(fit: CurveFit, judgement: Judgement, statements: Sequence[Statement], d: float | None) -> list[Record]:
-    """The comparisons for JSON."""
+    """Return one JSON record per statement for a fitted curve; `d` as in `implied`."""
     one = implied(fit.best.beta.value, d)
     shared: Record = {
         **dataset_and_metric(fit.curve),

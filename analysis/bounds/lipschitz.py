@@ -29,12 +29,12 @@ GIVEN_IN = "aligned_rmsd"
 
 @dataclass(frozen=True)
 class LipschitzBound:
-    """One curve beside Lip·δ(P) in one metric of the frames; arrays are empty where it says nothing."""
+    """One curve beside Lip·δ(P) in one metric of the frames; arrays are empty if they cannot be compared."""
 
     space: str
     """Metric of the frames."""
     lipschitz: float
-    """Lip, in the curve's unit per unit of distance; NaN where unknown."""
+    """Lip, in the curve's unit per unit of distance; NaN if unknown."""
     estimated: bool
     """Whether Lip comes from the data."""
     unit: str
@@ -46,11 +46,11 @@ class LipschitzBound:
     bound: FloatArray
     """Lip·δ(P), in the curve's unit. [K]"""
     nearest: FloatArray
-    """Error of the nearest neighbour itself, in the curve's unit; NaN where unknown. [K]"""
+    """Error of the nearest neighbour itself, in the curve's unit; NaN if unknown. [K]"""
     relation: Relation
-    """How they stand."""
+    """Relation of the errors to the bound."""
     why: str
-    """In words."""
+    """The reason in words."""
 
 
 def compare(
@@ -61,8 +61,8 @@ def compare(
     Args:
         fit: the curve.
         judgement: its verdict.
-        distances: a table of module `distances`, with `label_gap` where Lip is to come from the data: the difference
-            of the labels of a test frame and its nearest training frame (eV per atom, or the unit of the errors).
+        distances: a table of module `distances`, with `label_gap` if Lip is to come from the data: the difference of
+            the labels of a test frame and its nearest training frame (eV per atom, or the unit of the errors).
         lipschitz: Lip in aligned RMSD, eV per atom and Å; for that metric it replaces the estimate.
     """
     curve = fit.curve
@@ -110,13 +110,13 @@ def _compare(curve: Curve, judgement: Judgement, part: pd.DataFrame, space: str,
 def bound_of(
     part: pd.DataFrame, sizes: FloatArray, metric: str, given: float | None = None
 ) -> tuple[float, FloatArray, FloatArray]:
-    """Lip, δ(P) and the error of the nearest neighbour itself, as means of the kind that the metric is.
+    """Return Lip, δ(P) and the error of the nearest neighbour itself, averaged in the same way as the metric.
 
     Args:
         part: distances of one dataset in one metric of the frames.
         sizes: P at which it has distances. [K]
         metric: of the errors: root mean squares for a root mean squared error, else means.
-        given: Lip; else the steepest slope in `label_gap`, NaN where there is none.
+        given: Lip; else the steepest slope in `label_gap`, NaN if there is none.
 
     Returns:
         Lip in the labels' unit over that of the distances, δ [K] and the nearest neighbour's errors [K] (NaN without
@@ -132,14 +132,14 @@ def bound_of(
 
 
 def _per(unit: str, distance: str) -> str:
-    """Unit of an error over unit of a distance: meV/Å, meV·Å for inverse distances."""
+    """Return the unit of an error per unit of a distance: meV/Å, or meV·Å for inverse distances."""
     if distance.startswith("1/"):
         return f"{unit}·{distance[2:]}"
     return f"{unit or '1'}/{distance}" if distance else unit
 
 
 def _errors(curve: Curve, sizes: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mean error and its standard error over seeds (of the test set where there is one seed). [K], [K]"""
+    """Return the mean error [K] and its standard error [K] over seeds, or over the test set for a single seed."""
     columns = np.isin(curve.sizes, sizes)
     rows = curve.error[:, columns]
     count = np.isfinite(rows).sum(axis=0)
@@ -149,7 +149,7 @@ def _errors(curve: Curve, sizes: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def _steepest(part: pd.DataFrame) -> float:
-    """The largest |Δ label|/distance; frames that coincide are left out."""
+    """Return the largest |Δ label|/distance; frames that coincide are left out."""
     apart = part[part["d1"] > 0]
     return float((apart["label_gap"] / apart["d1"]).max()) if len(apart) else 0.0
 
@@ -159,7 +159,7 @@ def _mean(values: pd.Series[float], power: int) -> float:
 
 
 def text(one: LipschitzBound) -> str:
-    """One line: the bound, its constant, and how the errors stand to it."""
+    """Describe the bound, its constant, and its relation to the errors in one line."""
     head = f"  Lip·δ(P) [D], {one.space}"
     if not np.isfinite(one.lipschitz):
         return f"{head}: {one.relation}: {one.why}"
@@ -175,7 +175,7 @@ def text(one: LipschitzBound) -> str:
 
 
 def record(fit: CurveFit, one: LipschitzBound) -> Record:
-    """The comparison for JSON, with the keys of the other bounds."""
+    """Return the JSON record of a comparison, with the same keys as those of other bounds."""
     return {
         **dataset_and_metric(fit.curve),
         "model": model(fit.curve),

@@ -22,7 +22,7 @@ import numpy as np
 from scipy import stats
 
 from analysis.arrays import FloatArray
-from analysis.comparisons.design import Needed, needed
+from analysis.comparisons.design import SampleSize, needed
 from analysis.comparisons.paired import EqualError, equal_error, holm, p_words, pair, slope_difference
 from analysis.curve import Curve
 from analysis.errors import InputError
@@ -47,14 +47,14 @@ WEIGHT_RATIO = 1.5
 
 
 class Outcome(StrEnum):
-    """What the data say about the claim."""
+    """Outcome of the test of the claim."""
 
     HOLDS = "holds"
     """All four conditions are shown."""
     REFUTED = "refuted"
-    """D is equivalent to C, or a condition is contradicted."""
+    """D is equivalent to C, or the data contradict a condition."""
     UNDECIDED = "undecided"
-    """Neither."""
+    """The data show neither."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +62,16 @@ class Condition:
     """One of the conditions, with the number that decides it."""
 
     name: str
-    """In words."""
+    """The condition in words."""
     delta: Interval
     """The difference of exponents with its 90 % interval (each end a one-sided test at 5 %)."""
     p: float
-    """p value of the condition (after Holm where it is one of two); NaN where untestable."""
+    """p value of the condition (after Holm's correction if it is one of two); NaN if untestable."""
     shown: bool
     """Whether the data show it."""
     contradicted: bool
     """Whether the data show its contrary."""
-    needed: Needed
+    needed: SampleSize
     """Seeds (datasets, where these are pooled) or further P that would show it."""
 
 
@@ -96,17 +96,17 @@ class Claim:
     outcome: Outcome
     """The verdict."""
     reasons: tuple[str, ...]
-    """What decides it, in words."""
+    """Reasons for the outcome, in words."""
     cautions: tuple[str, ...]
-    """What a reader must know: unmatched weights, unmatched seeds, unconverged cells."""
+    """Cautions in words: unmatched numbers of weights, cells whose convergence is unknown."""
     failed: tuple[str, ...] = ()
     """Cells whose training has not converged."""
 
 
 def claims(fits: Sequence[Fitted]) -> list[Claim]:
-    """Test the claim wherever a dataset and metric has the four cells of one architecture, depth and cutoff.
+    """Test the claim on every dataset and metric with the four cells of one architecture, depth and cutoff.
 
-    Raises InputError where no place in the table has all four.
+    Raises InputError if no dataset and metric of the table has all four.
     """
     places: dict[tuple[object, ...], list[Fitted]] = {}
     fixed = ("dataset", "test_set", "metric", "architecture", "group", "n_layers", "cutoff")
@@ -128,7 +128,7 @@ def _names(curve: Curve) -> str:
 
 
 def cell_of(curve: Curve) -> str:
-    """The cell a curve belongs to, empty for none; a network without `edge_lmax` is taken to have angles."""
+    """Return the letter of a curve's cell, empty for none; a network without `edge_lmax` is taken to have angles."""
     order, nu, edge = (curve.number(name) for name in ("L", "nu", "edge_lmax"))
     if (order, nu) == (0, 1):
         return "A"
@@ -172,7 +172,7 @@ def _edge(item: Fitted) -> float:
 
 
 def _delta(curves: Mapping[str, Curve], first: str, second: str) -> tuple[Interval, FloatArray]:
-    """The difference with its 90 % interval, and ln P of the common sizes."""
+    """Return β(second) − β(first) with its 90 % interval, and ln P of the common sizes [K]."""
     matched = pair(curves[first], curves[second])
     if matched is None:
         return Interval(np.nan, np.nan, np.nan, np.nan, 0), np.empty(0)
@@ -180,11 +180,11 @@ def _delta(curves: Mapping[str, Curve], first: str, second: str) -> tuple[Interv
 
 
 def conditions_of(deltas: Deltas) -> tuple[tuple[Condition, ...], Condition]:
-    """The four conditions and what refutes the claim.
+    """Test the four conditions of the claim, and the one that refutes it; return both.
 
     Args:
         deltas: for every pair of `PAIRS` the difference β(second) − β(first) with its 90 % interval, and ln P of the
-            sizes behind it (empty: further P are no way out).
+            sizes behind it [K] (empty if further P cannot help).
     """
     raised = holm(np.array([_p_above(deltas[pair][0], 0.0) for pair in (("A", "B"), ("A", "C"))]))
     conditions = (
@@ -197,7 +197,7 @@ def conditions_of(deltas: Deltas) -> tuple[tuple[Condition, ...], Condition]:
 
 
 def _p_above(delta: Interval, threshold: float) -> float:
-    """p value of the one-sided test that the difference exceeds the threshold."""
+    """Return the p value of the one-sided t test that the difference exceeds the threshold; NaN if untestable."""
     if delta.dof < 1:
         return np.nan
     if not delta.error > 0:
@@ -254,6 +254,13 @@ def _ratio(first: Curve, second: Curve) -> EqualError:
 def decide(
     conditions: Sequence[Condition], refuter: Condition, failed: Sequence[str]
 ) -> tuple[Outcome, tuple[str, ...]]:
+    """Decide the outcome of the test and give the reasons in words.
+
+    Args:
+        conditions: the four conditions of the claim.
+        refuter: the condition that refutes it.
+        failed: cells whose training has not converged; with any of them the outcome is undecided.
+    """
     if failed:
         return Outcome.UNDECIDED, (f"training has not converged in cell {', '.join(failed)}: no exponents to compare",)
     if refuter.shown:
@@ -281,7 +288,7 @@ def _cautions(curves: Mapping[str, Curve], cells: Mapping[str, Fitted]) -> tuple
 
 
 def text(claim: Claim, betas: Mapping[str, str]) -> str:
-    """The outcome with the numbers that decide it, and what would decide it.
+    """Describe the outcome in lines of text: the deciding numbers, and the sample sizes that would decide the rest.
 
     Args:
         claim: the test.
@@ -298,7 +305,7 @@ def text(claim: Claim, betas: Mapping[str, str]) -> str:
 
 
 def condition_line(condition: Condition, units: str) -> str:
-    """A condition with the numbers that decide it, and how many units (seeds, datasets) would."""
+    """Describe a condition in one line: the deciding numbers, and the `units` (seeds, datasets) it needs if open."""
     state = "shown" if condition.shown else "contradicted" if condition.contradicted else "open"
     return (
         f"  {condition.name}: Δβ = {condition.delta.value:+.3f}, 90 % [{condition.delta.low:+.3f}, "
@@ -317,7 +324,7 @@ def _what_would(condition: Condition, state: str, units: str) -> str:
 
 
 def record(claim: Claim) -> Record:
-    """The test for JSON."""
+    """Return the JSON record of a test."""
     return {
         "dataset": claim.dataset,
         "metric": claim.metric,
@@ -341,7 +348,7 @@ def record(claim: Claim) -> Record:
 
 
 def condition_record(condition: Condition) -> Record:
-    """A condition for JSON."""
+    """Return the JSON record of a condition."""
     return {
         "name": condition.name,
         "delta_beta": json_number(condition.delta.value),

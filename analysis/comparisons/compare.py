@@ -1,4 +1,4 @@
-"""Which differences between architectures are real: paired Δβ, Holm, power, floors and equal-error ratios, in words."""
+"""Differences between models: paired Δβ with Holm's correction, power, floors and equal-error ratios, in words."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from analysis.table import IDENTIFYING, MATCH, RATE, TUNED
 from experiments.core.files import json_number
 
 PLACE = ("dataset", "test_set", "metric")
-"""Curves are compared within one of these; a difference across them is none of the model."""
+"""Columns that compared curves must share: a difference in one of them is not one of the model."""
 FACTORS = ("architecture", *IDENTIFYING)
 """Columns by which models differ."""
 _SIGNS = {
@@ -54,23 +54,23 @@ class Comparison:
     first: Curve
     """The reference."""
     second: Curve
-    """What is compared with it."""
+    """The curve compared with it."""
     factor: str
     """The column in which they differ."""
     common: str
-    """What they have in common, in words; factors that never vary in the table are left out."""
+    """Their common factors in words, without those that never vary in the table."""
     delta: Interval
     """β(second) − β(first)."""
     p: float
-    """Two-sided p value of no difference; NaN where untestable."""
+    """Two-sided p value of no difference; NaN if untestable."""
     p_holm: float
     """The same after Holm's correction over all pairs of this dataset and metric."""
     paired: bool
     """Whether the seeds match."""
     detectable: float
-    """Smallest |Δβ| this design finds with 80 % power."""
+    """Smallest |Δβ| that this design detects with 80 % power."""
     with_floor: Interval | None
-    """Δβ with a floor fitted in both; None where not identified."""
+    """Δβ with a floor fitted in both; None if not identified."""
     survival: Survival
     """Whether the difference survives the floor."""
     with_train_floor: float
@@ -86,15 +86,15 @@ class Family:
     """Curves of one dataset and metric that differ in one factor only, tested for a common exponent."""
 
     curves: tuple[Curve, ...]
-    """Its members, by the factor."""
+    """The curves, ordered by the factor."""
     factor: str
     """The column in which they differ."""
     common: str
-    """What they have in common, in words."""
+    """Their common factors in words."""
     f: float
     """F statistic of one exponent for all."""
     p: float
-    """Its p value; NaN where untestable."""
+    """Its p value; NaN if untestable."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,9 @@ class Pooled:
     first: str
     """The reference in words."""
     second: str
-    """What is compared with it."""
+    """The model compared with it, in words."""
     datasets: tuple[str, ...]
-    """Where it was measured."""
+    """The datasets."""
     delta: Interval
     """Mean Δβ over datasets."""
     between: float
@@ -116,11 +116,11 @@ class Pooled:
 
 
 def compare(fits: Sequence[Fitted], by: Sequence[str] = ()) -> list[Comparison]:
-    """All pairs of curves of one dataset, test set and metric that differ in exactly one factor.
+    """Compare all pairs of curves of one dataset, test set and metric that differ in exactly one factor.
 
     Args:
         fits: fitted curves.
-        by: factors (columns) of interest; all that vary when empty. Settings (`training.max_steps`) are factors, too:
+        by: factors (columns) of interest; all that vary if empty. Settings (`training.max_steps`) are factors, too:
             a pair that differs in one has all others in common.
 
     Raises InputError for a factor that no column of the table has.
@@ -133,16 +133,16 @@ def compare(fits: Sequence[Fitted], by: Sequence[str] = ()) -> list[Comparison]:
     same = _constant(fits)
     result: list[Comparison] = []
     for place in _places(fits).values():
-        found = []
+        comparisons = []
         for one, two in combinations(place, 2):
             different = _differences(one[0].curve, two[0].curve, factors)
             if len(different) == 1 and (not by or different[0] in by):
                 ordered = sorted((one, two), key=lambda item: _rank(item[0].curve.value(different[0])))
                 compared = _compare(ordered[0], ordered[1], different[0], same)
                 if compared is not None:
-                    found.append(compared)
-        adjusted = holm(np.array([c.p for c in found]))
-        result += [_with_holm(c, float(p)) for c, p in zip(found, adjusted, strict=True)]
+                    comparisons.append(compared)
+        adjusted = holm(np.array([c.p for c in comparisons]))
+        result += [_with_holm(c, float(p)) for c, p in zip(comparisons, adjusted, strict=True)]
     return result
 
 
@@ -151,24 +151,24 @@ def _differences(one: Curve, two: Curve, factors: Sequence[str]) -> list[str]:
     if TUNED in different and RATE in different:
         different.remove(RATE)  # whether the rate is tuned is what differs
     if "channels" in different and all(curve.value(MATCH) is not None for curve in (one, two)):
-        different.remove("channels")  # they were chosen, for both to have the size of one reference
+        different.remove("channels")  # chosen so that both have the size of one reference
     if "L" in different and "edge_lmax" in different and _tied(one) and _tied(two):
         different.remove("edge_lmax")
     return different
 
 
 def _tied(curve: Curve) -> bool:
-    """Whether message order and edge order are one knob, as in NequIP as published."""
+    """Return whether message order and edge order are one setting, as in NequIP as published."""
     return curve.number("nu") is None and curve.number("edge_lmax") == curve.number("L")
 
 
 def _own(curve: Curve, factor: str) -> set[str]:
-    """The factor, and what moves with it."""
+    """Return the factor and the columns that change with it."""
     return {factor, "edge_lmax"} if factor == "L" and _tied(curve) else {factor}
 
 
 def factors_of(fits: Sequence[Fitted], by: Sequence[str] = ()) -> tuple[str, ...]:
-    """Columns by which the models of a table can differ: identifying ones, settings, and those asked for."""
+    """Return the columns in which models of a table can differ: identifying columns, settings, and those of `by`."""
     return tuple(dict.fromkeys((*FACTORS, *(name for fit, _ in fits for name in fit.curve.settings), *by)))
 
 
@@ -212,7 +212,7 @@ def _with_holm(comparison: Comparison, p: float) -> Comparison:
 
 
 def families(fits: Sequence[Fitted], by: Sequence[str] = ()) -> list[Family]:
-    """Common-slope tests over all curves that differ in one factor only (three or more of them)."""
+    """Test for a common exponent every three or more curves of one dataset that differ in one factor only."""
     same, factors = _constant(fits), factors_of(fits, by)
     result: list[Family] = []
     for place in _places(fits).values():
@@ -260,7 +260,7 @@ def _rows(curve: Curve, seeds: Sequence[str]) -> np.ndarray[tuple[int, int], np.
 
 
 def pool(comparisons: Sequence[Comparison]) -> list[Pooled]:
-    """Random effects over datasets for every pair that was measured on two or more."""
+    """Pool Δβ over datasets (random effects) for every pair of models that was measured on two or more of them."""
     groups: dict[tuple[str, str, str], list[Comparison]] = {}
     for c in comparisons:
         if c.delta.error > 0:
@@ -278,7 +278,7 @@ def pool(comparisons: Sequence[Comparison]) -> list[Pooled]:
 
 
 def _constant(fits: Sequence[Fitted]) -> frozenset[str]:
-    """Factors with one value throughout, which no sentence needs to repeat."""
+    """Return the factors with one value throughout, which sentences need not repeat."""
     return frozenset(
         name
         for name in factors_of(fits)
@@ -287,7 +287,7 @@ def _constant(fits: Sequence[Fitted]) -> frozenset[str]:
 
 
 def describe(curve: Curve, without: Collection[str] = (), also: Iterable[str] = ()) -> str:
-    """The model in words, some factors left out and further columns named: `mace, ν=1, edge 3`."""
+    """Describe a model in words, without some factors and with further columns: `mace, ν=1, edge 3`."""
     parts = []
     for name in dict.fromkeys((*FACTORS, *also)):
         value = curve.value(name)
@@ -298,7 +298,7 @@ def describe(curve: Curve, without: Collection[str] = (), also: Iterable[str] = 
 
 
 def sentence(c: Comparison) -> str:
-    """One comparison in words a paper could use."""
+    """Describe one comparison in a sentence that could stand in a paper."""
     value = c.delta.value
     sign = _SIGNS.get(c.factor, f"{c.factor}=")
     change = f"from {sign}{_value(c.first, c.factor)} to {sign}{_value(c.second, c.factor)}"
@@ -324,7 +324,7 @@ def _value(curve: Curve, factor: str) -> str:
 
 
 def _floor_words(c: Comparison) -> str:
-    """Whether the difference survives a floor: fitted in both, and put at the training errors."""
+    """Describe whether the difference survives floors, fitted in both curves or set to their training errors."""
     fitted = "" if c.with_floor is None else f"Δβ = {signed(c.with_floor.value)}"
     if c.survival is Survival.SURVIVES:
         text = f"; it survives a floor in both ({fitted})"
@@ -349,18 +349,19 @@ def _caution(c: Comparison) -> str:
 
 
 def family_sentence(family: Family) -> str:
-    """A common-slope test in words."""
+    """Describe a test for a common exponent in one sentence."""
     first = family.curves[0]
     levels = ", ".join(_value(curve, family.factor) for curve in family.curves)
     where = f"{family.common}; {first.text('dataset')}, {first.text('metric')}"
     if not np.isfinite(family.p):
         return f"one exponent for {family.factor} = {levels} ({where}): no test, too few seeds or P in common."
-    said = "rejected" if family.p < 0.05 else "not rejected"
-    return f"one exponent for {family.factor} = {levels} ({where}): {said} (F = {family.f:.1f}, {p_words(family.p)})."
+    outcome = "rejected" if family.p < 0.05 else "not rejected"
+    test = f"F = {family.f:.1f}, {p_words(family.p)}"
+    return f"one exponent for {family.factor} = {levels} ({where}): {outcome} ({test})."
 
 
 def pooled_sentence(pooled: Pooled) -> str:
-    """A random-effects mean in words."""
+    """Describe a mean over datasets in one sentence."""
     delta = pooled.delta
     return (
         f"over {len(pooled.datasets)} datasets ({', '.join(pooled.datasets)}; {pooled.metric}), "
@@ -370,7 +371,7 @@ def pooled_sentence(pooled: Pooled) -> str:
 
 
 def record(c: Comparison) -> Record:
-    """A comparison for JSON."""
+    """Return the JSON record of a comparison."""
     return {
         **dataset_and_metric(c.first),
         "factor": c.factor,

@@ -1,4 +1,4 @@
-"""Which curves share a set of axes: by dataset, by model, and in the arrangements of the papers' figures."""
+"""Grouping of curves that share axes: by dataset, by model, and in the arrangements of published figures."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from analysis.figures.naming import NAMES, architecture_name, names, said, short
 from analysis.fits.flags import Fitted
 
 PREFERRED = ("force_mae", "force_rmse", "energy_rmse", "energy_mae", "error_rate")
-"""Which metric stands for a dataset where one must."""
+"""Metrics in order of preference, if one must represent a dataset."""
 _SHAPE = ("n_layers", "cutoff", "group")
-"""What the curves of a series share besides dataset and architecture; named where there are several."""
+"""Columns that the curves of a series share besides dataset and architecture; named if they have several values."""
 
 
 @dataclass(frozen=True)
@@ -20,28 +20,28 @@ class Panel:
     """One set of axes."""
 
     title: str
-    """What the curves have in common."""
+    """Common properties of the curves."""
     fits: tuple[Fitted, ...]
     """Curves of one dataset and metric."""
     names: tuple[str, ...] = ()
-    """What the legend calls each; empty: the models in full."""
+    """Name of each curve in the legend; empty: the full names of the models."""
     by: str = "model"
-    """What colours tell apart: model, architecture or group."""
+    """Column that colours tell apart: model, architecture or group."""
 
 
 def panels_by_dataset(fits: Sequence[Fitted], metric: str) -> list[Panel]:
-    """One panel per dataset (with its test set and group, where there are several) for one metric."""
+    """Return one panel per dataset (with test set and group, if there are several) for one metric."""
     return _grouped([item for item in fits if item[0].curve.text("metric") == metric], ("dataset", "test_set", "group"))
 
 
 def panels_by_model(fits: Sequence[Fitted]) -> list[Panel]:
-    """One panel per dataset and architecture, each in the first of the preferred metrics that it has."""
+    """Return one panel per dataset and architecture, each in the first of the preferred metrics that it has."""
     panels = _grouped(preferred(fits, ("dataset", "architecture")), ("dataset", "architecture", "test_set", "group"))
     return sorted(panels, key=_messages)  # models without an optimiser first, then networks; else as in the table
 
 
 def panels_by_order(fits: Sequence[Fitted]) -> list[Panel]:
-    """NequIP's figure: curves that differ in L, of architectures with one ν or none; ≥ 2 orders to a panel."""
+    """Return panels as in NequIP's figure: curves by L, of architectures with at most one ν; two orders or more."""
     chosen = [
         item
         for group in _split(preferred(fits), ("dataset", "test_set", "architecture")).values()
@@ -52,7 +52,7 @@ def panels_by_order(fits: Sequence[Fitted]) -> list[Panel]:
 
 
 def panels_by_correlation_and_order(fits: Sequence[Fitted]) -> list[Panel]:
-    """MACE's figure 2: curves by ν at L = 0, by L at the largest ν and at the smallest; as many as there are."""
+    """Return panels as in MACE's figure 2: by ν at L = 0, and by L at the largest and at the smallest ν, if present."""
     panels: list[Panel] = []
     for group in _split(preferred(fits), ("dataset", "test_set", "architecture")).values():
         orders = sorted({nu for fit, _ in group if (nu := fit.curve.number("nu")) is not None})
@@ -65,23 +65,25 @@ def panels_by_correlation_and_order(fits: Sequence[Fitted]) -> list[Panel]:
 
 
 def panels_by_architecture(fits: Sequence[Fitted]) -> list[Panel]:
-    """One panel per dataset with two architectures or more: of each the richest model."""
+    """Return one panel per dataset with two architectures or more: the largest orders of each."""
     return _richest(fits, "architecture", ("architecture",))
 
 
 def panels_by_group(fits: Sequence[Fitted]) -> list[Panel]:
-    """One panel per dataset with two symmetry groups or more: the richest model of each architecture, group and number
-    of turned copies to learn from."""
+    """Return one panel per dataset with two symmetry groups or more.
+
+    It shows the richest model (largest orders) of each architecture, group and number of rotated copies in training.
+    """
     return _richest(fits, "group", ("group", "architecture", "model.copies"))
 
 
 def rank(metric: str) -> int:
-    """Place of a metric among those that can stand for a dataset; the first stands for it."""
+    """Return the place of a metric in the order of preference; metrics that are not listed come last."""
     return PREFERRED.index(metric) if metric in PREFERRED else len(PREFERRED)
 
 
 def preferred(fits: Sequence[Fitted], place: Sequence[str] = ("dataset",)) -> list[Fitted]:
-    """The curves of each dataset in the first of the preferred metrics that it has there."""
+    """Return the curves of each dataset (or other `place`) in the first of the preferred metrics that it has."""
     chosen: list[Fitted] = []
     for group in _split(fits, place).values():
         best = min((fit.curve.text("metric") for fit, _ in group), key=rank)
@@ -101,9 +103,9 @@ def _where(fits: Sequence[Fitted], name: str, value: float) -> list[Fitted]:
 
 
 def _series(fits: Sequence[Fitted], factor: str, fixed: Sequence[str]) -> list[Panel]:
-    """Panels of curves that agree in all that tells models apart but `factor` (and channels: capacity controls).
+    """Return panels of curves whose models differ only in `factor` (and in channels: capacity controls).
 
-    The edge order does not count where it is the message order, as in NequIP.
+    The edge order may differ if it always equals the message order, as in NequIP.
     """
     panels = []
     shared = ("dataset", "test_set", "architecture", *fixed, *_SHAPE)
@@ -126,9 +128,9 @@ def _series(fits: Sequence[Fitted], factor: str, fixed: Sequence[str]) -> list[P
 
 
 def _richest(fits: Sequence[Fitted], by: str, kinds: Sequence[str]) -> list[Panel]:
-    """One panel per dataset with several values of `by`; of each kind the model with the largest L, ν, edge order.
+    """Return one panel per dataset with several values of `by`: of each kind the model with the largest orders.
 
-    Chosen by what the models are, not by their errors, which would flatter the kind with most models.
+    The largest L, then ν, then edge order. A choice by errors would favour the kind with the most models.
     """
     panels = []
     for group in _split(preferred(fits), ("dataset", "test_set")).values():
@@ -157,7 +159,7 @@ def _grouped(fits: Sequence[Fitted], columns: Sequence[str]) -> list[Panel]:
     groups: dict[tuple[str, ...], list[Fitted]] = {}
     for item in fits:
         groups.setdefault(tuple(item[0].curve.text(name) for name in columns), []).append(item)
-    # Datasets and architectures are always named, test sets and groups where there are several.
+    # Datasets and architectures are always named, test sets and groups if there are several.
     named = ("dataset", "architecture")
     varying = [i for i, name in enumerate(columns) if name in named or len({key[i] for key in groups}) > 1]
     return [
@@ -170,12 +172,12 @@ def _grouped(fits: Sequence[Fitted], columns: Sequence[str]) -> list[Panel]:
 
 
 def _messages(panel: Panel) -> bool:
-    """Whether the panel's models pass messages."""
+    """Return whether some model of the panel passes messages."""
     return any(fit.curve.number("L") is not None for fit, _ in panel.fits)
 
 
 def _order(item: Fitted) -> tuple[str, float, float, float]:
-    """By ν, then L, then falling edge order for networks: the claim's cells come as A, B, C, D."""
+    """Return a sort key: by ν, then L, then falling edge order for networks, so that the claim's cells are in order."""
     curve = item[0].curve
     nu, order, edge = (curve.number(name) or 0.0 for name in ("nu", "L", "edge_lmax"))
     return curve.text("architecture"), nu, order, edge if curve.number("L") is None else -edge

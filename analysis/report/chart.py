@@ -18,11 +18,11 @@ from analysis.fits.record import plus_minus
 from experiments.core.files import json_number
 
 GRID = 40
-"""Points of a fitted line."""
+"""Number of points of a fitted line."""
 
 
 def charts(fits: Sequence[Fitted]) -> list[dict[str, Any]]:
-    """One chart for every dataset, test set and metric, with all its curves."""
+    """Return the data of a chart, with all its curves, for every dataset, test set and metric."""
     places: dict[tuple[str, str, str], list[Fitted]] = {}
     for item in fits:
         curve = item[0].curve
@@ -96,7 +96,7 @@ def _pairs(sizes: Sequence[float] | Any, values: Any) -> list[list[float]]:
 
 
 def script_json(value: Any) -> str:
-    """JSON without a character that could end a script element or a line of JavaScript."""
+    """Return JSON without characters that could end a script element or a line of JavaScript."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")
