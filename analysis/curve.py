@@ -188,8 +188,8 @@ def _single(column: pd.Series[Any]) -> object:
 def _learned_nothing(part: pd.DataFrame, sizes: FloatArray) -> bool:
     if "learned" not in part.columns:
         return False
-    said = list(part.loc[part["P"] == sizes[-1], "learned"])
-    return bool(said) and all(value is False for value in said)
+    learned = list(part.loc[part["P"] == sizes[-1], "learned"])
+    return bool(learned) and all(value is False for value in learned)
 
 
 def _seed_order(label: str) -> tuple[int, float, str]:

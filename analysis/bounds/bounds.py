@@ -35,7 +35,7 @@ class Relation(StrEnum):
 
 
 @dataclass(frozen=True)
-class Comparison:
+class StatementCheck:
     """One curve beside one statement."""
 
     statement: Statement
@@ -47,7 +47,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Implied:
+class ImpliedDimensions:
     """Dimensions and smoothness that a measured β would imply if a simple picture were true; NaN for β ≤ 0."""
 
     d_eff: float
@@ -58,18 +58,18 @@ class Implied:
     """1/β − 3: Bach's subspace dimension; NaN if negative."""
 
 
-def implied(beta: float, d: float | None) -> Implied:
+def implied(beta: float, d: float | None) -> ImpliedDimensions:
     """Return the dimensions and smoothness that β would imply; `d` is the dimension of the data, None if unknown."""
     if not beta > 0:
-        return Implied(np.nan, np.nan, np.nan)
+        return ImpliedDimensions(np.nan, np.nan, np.nan)
     subspace = 1 / beta - 3
-    return Implied(1 / beta, np.nan if d is None else beta * d, subspace if subspace >= 0 else np.nan)
+    return ImpliedDimensions(1 / beta, np.nan if d is None else beta * d, subspace if subspace >= 0 else np.nan)
 
 
-def relate(fit: CurveFit, judgement: Judgement, statement: Statement) -> Comparison:
+def relate(fit: CurveFit, judgement: Judgement, statement: Statement) -> StatementCheck:
     """Set the recommended β of a curve beside one statement."""
     relation, why = _relation(fit.curve, fit.best.beta, judgement, statement)
-    return Comparison(statement, relation, why)
+    return StatementCheck(statement, relation, why)
 
 
 def _relation(curve: Curve, beta: Interval, judgement: Judgement, statement: Statement) -> tuple[Relation, str]:
@@ -128,7 +128,9 @@ def evaluated(error: FloatArray, error_sem: FloatArray, bound: FloatArray) -> Re
     return Relation.VIOLATED if bool(np.any(error - 3 * error_sem > bound)) else Relation.CONSISTENT
 
 
-def table(fit: CurveFit, judgement: Judgement, statements: Sequence[Statement], name: str, d: float | None) -> str:
+def bounds_table(
+    fit: CurveFit, judgement: Judgement, statements: Sequence[Statement], name: str, d: float | None
+) -> str:
     """Return a text table of one curve, called `name`, and its relation to every statement; `d` as in `implied`."""
     beta = fit.best.beta
     one = implied(beta.value, d)
@@ -147,11 +149,13 @@ def table(fit: CurveFit, judgement: Judgement, statements: Sequence[Statement], 
     return "\n".join(lines)
 
 
-def _implied_parts(one: Implied) -> tuple[tuple[str, float], ...]:
+def _implied_parts(one: ImpliedDimensions) -> tuple[tuple[str, float], ...]:
     return ("d_eff = 1/β", one.d_eff), ("s_eff = β·d", one.s_eff), ("Bach's subspace s = 1/β − 3", one.subspace)
 
 
-def record(fit: CurveFit, judgement: Judgement, statements: Sequence[Statement], d: float | None) -> list[Record]:
+def bound_records(
+    fit: CurveFit, judgement: Judgement, statements: Sequence[Statement], d: float | None
+) -> list[Record]:
     """Return one JSON record per statement for a fitted curve; `d` as in `implied`."""
     one = implied(fit.best.beta.value, d)
     shared: Record = {

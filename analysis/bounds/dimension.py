@@ -148,7 +148,7 @@ class Calibration:
     """Levina–Bickel on the same."""
 
 
-def calibrate(n_seeds: int = 5, seed: int = 0) -> list[Calibration]:
+def calibrate_estimators(n_seeds: int = 5, seed: int = 0) -> list[Calibration]:
     """Apply the estimators to tori and spheres, and to cubes, whose edges bias all of them downwards."""
     rng = np.random.default_rng(seed)
     sizes = 32 * 2 ** np.arange(6)

@@ -20,7 +20,7 @@ from analysis.fits.jsonable import Record, ends
 from analysis.fits.record import plus_minus
 from analysis.fits.uncertainty import Interval, t_interval
 
-NAME = "distances.parquet"
+DISTANCES_FILE = "distances.parquet"
 """File name of the table of distances in a store."""
 REQUIRED = ("dataset", "space", "P", "d1")
 _SPACES = {
@@ -30,7 +30,7 @@ _SPACES = {
 
 
 @dataclass(frozen=True)
-class Estimate:
+class DimensionEstimate:
     """The dimension of one dataset in one metric; intervals over subsets, NaN for a single subset."""
 
     dataset: str
@@ -51,7 +51,7 @@ class Estimate:
     """Neighbours that Levina–Bickel used."""
 
 
-def read(path: Path) -> pd.DataFrame:
+def read_distances(path: Path) -> pd.DataFrame:
     """Read a table of distances from a parquet or CSV file.
 
     Raises InputError for a file that cannot be read, lacks a column, or has a distance that is not a number ≥ 0.
@@ -61,7 +61,7 @@ def read(path: Path) -> pd.DataFrame:
     except FileNotFoundError:
         hint = (
             "python -m experiments.runs.measure_distances --store DIR writes it"
-            if path.name == NAME
+            if path.name == DISTANCES_FILE
             else "give a table"
         )
         raise InputError(f"{path}: no such file; {hint}") from None
@@ -100,7 +100,7 @@ def delta(part: pd.DataFrame) -> Distances:
     return Distances(means.columns.to_numpy(dtype=float), means.to_numpy(dtype=float))
 
 
-def estimate(key: tuple[str, str, str], part: pd.DataFrame) -> Estimate:
+def estimate_dimension(key: tuple[str, str, str], part: pd.DataFrame) -> DimensionEstimate:
     """Estimate the dimension of one dataset from its distances in one metric.
 
     By the slope of δ(P), and by TwoNN and Levina–Bickel from the neighbours of the test frames at the largest P.
@@ -120,10 +120,10 @@ def estimate(key: tuple[str, str, str], part: pd.DataFrame) -> Estimate:
     two = [two_nn_from(rows[:, 0], rows[:, 1]) if len(columns) >= 2 else np.nan for rows in subsets]
     many = [levina_bickel_from(rows) if len(columns) >= 3 else np.nan for rows in subsets]
     unit = str(part["unit"].iloc[0])
-    return Estimate(*key, unit, distances, t_interval(np.array(two)), t_interval(np.array(many)), len(columns))
+    return DimensionEstimate(*key, unit, distances, t_interval(np.array(two)), t_interval(np.array(many)), len(columns))
 
 
-def text(one: Estimate) -> str:
+def dimension_text(one: DimensionEstimate) -> str:
     """Describe an estimate in lines of text."""
     sizes, means = one.distances.sizes, np.exp(np.log(np.maximum(one.distances.mean, 1e-300)).mean(axis=0))
     place = f"{one.dataset}, {one.test_set}" if one.test_set else one.dataset
@@ -143,7 +143,7 @@ def _shown(interval: Interval) -> str:
     return plus_minus(interval.value, interval.low, interval.high)
 
 
-def record(one: Estimate) -> Record:
+def dimension_record(one: DimensionEstimate) -> Record:
     """Return the JSON record of an estimate."""
     return {
         "dataset": one.dataset,

@@ -53,7 +53,7 @@ class LipschitzBound:
     """The reason in words."""
 
 
-def compare(
+def compare_lipschitz(
     fit: CurveFit, judgement: Judgement, distances: pd.DataFrame, lipschitz: float | None = None
 ) -> list[LipschitzBound]:
     """Set the errors of a curve beside Lip·δ(P), in every metric for which its dataset has distances.
@@ -158,7 +158,7 @@ def _mean(values: pd.Series[float], power: int) -> float:
     return float(np.mean(values.to_numpy(dtype=float) ** power) ** (1 / power))
 
 
-def text(one: LipschitzBound) -> str:
+def lipschitz_text(one: LipschitzBound) -> str:
     """Describe the bound, its constant, and its relation to the errors in one line."""
     head = f"  Lip·δ(P) [D], {one.space}"
     if not np.isfinite(one.lipschitz):
@@ -174,7 +174,7 @@ def text(one: LipschitzBound) -> str:
     return f"{head}, {constant} ({origin}): {one.relation}: {one.why} ({points}{shown})"
 
 
-def record(fit: CurveFit, one: LipschitzBound) -> Record:
+def lipschitz_record(fit: CurveFit, one: LipschitzBound) -> Record:
     """Return the JSON record of a comparison, with the same keys as those of other bounds."""
     return {
         **dataset_and_metric(fit.curve),

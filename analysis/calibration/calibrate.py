@@ -259,7 +259,7 @@ DEFAULTS = (RECOMMENDED, POWER)
 """The method that the program quotes, and that of its power law: both claim their coverage."""
 
 
-def calibrate(n: int = 4000, n_learner: int = 1000, seed: int = 0) -> list[Coverage]:
+def measure_coverage(n: int = 4000, n_learner: int = 1000, seed: int = 0) -> list[Coverage]:
     """Measure the coverage of every method in every scenario (n tables each) and for the learners (n_learner each)."""
     rng = np.random.default_rng(seed)
     rows: list[Coverage] = []
@@ -302,7 +302,7 @@ def miscalibrated(rows: Iterable[Coverage]) -> list[Coverage]:
     return [row for row in rows if row.method in DEFAULTS and row.claimed and not low <= row.coverage <= high]
 
 
-def table(rows: Iterable[Coverage]) -> str:
+def coverage_table(rows: Iterable[Coverage]) -> str:
     """Return a text table of coverage in per cent by scenario and method, and the half widths of the first two."""
     by_scenario: dict[str, dict[str, Coverage]] = {}
     for row in rows:
@@ -325,7 +325,7 @@ def table(rows: Iterable[Coverage]) -> str:
     return "\n".join(lines)
 
 
-def verdict(rows: Iterable[Coverage]) -> str:
+def coverage_summary(rows: Iterable[Coverage]) -> str:
     """Summarise the coverage of the default methods without a floor, and with one, in lines of text."""
     rows = list(rows)
     accepted = f"{100 * ACCEPTED[0]:.0f}–{100 * ACCEPTED[1]:.0f} %"
@@ -348,6 +348,6 @@ def _range(rows: Iterable[Coverage]) -> str:
     return f"covers {min(shares):.1f}–{max(shares):.1f} %"
 
 
-def records(rows: Iterable[Coverage]) -> list[dict[str, object]]:
+def coverage_records(rows: Iterable[Coverage]) -> list[dict[str, object]]:
     """Return the rows as records for JSON or CSV."""
     return [asdict(row) for row in rows]

@@ -22,11 +22,11 @@ import numpy as np
 from scipy import stats
 
 from analysis.arrays import FloatArray
-from analysis.comparisons.design import SampleSize, needed
+from analysis.comparisons.design import SampleSize, required_sample_size
 from analysis.comparisons.paired import EqualError, equal_error, holm, p_words, pair, slope_difference
 from analysis.curve import Curve
 from analysis.errors import InputError
-from analysis.fits.flags import Fitted, Verdict
+from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.jsonable import Record
 from analysis.fits.uncertainty import Interval
 from experiments.core.files import json_number
@@ -71,7 +71,7 @@ class Condition:
     """Whether the data show it."""
     contradicted: bool
     """Whether the data show its contrary."""
-    needed: SampleSize
+    sample_size: SampleSize
     """Seeds (datasets, where these are pooled) or further P that would show it."""
 
 
@@ -103,23 +103,23 @@ class Claim:
     """Cells whose training has not converged."""
 
 
-def claims(fits: Sequence[Fitted]) -> list[Claim]:
+def claims(fits: Sequence[JudgedFit]) -> list[Claim]:
     """Test the claim on every dataset and metric with the four cells of one architecture, depth and cutoff.
 
     Raises InputError if no dataset and metric of the table has all four.
     """
-    places: dict[tuple[object, ...], list[Fitted]] = {}
+    places: dict[tuple[object, ...], list[JudgedFit]] = {}
     fixed = ("dataset", "test_set", "metric", "architecture", "group", "n_layers", "cutoff")
     for item in fits:
         places.setdefault(tuple(item[0].curve.key.get(name) for name in fixed), []).append(item)
-    found = [claim for place in places.values() if (claim := _claim(place)) is not None]
-    if not found:
+    tests = [claim for place in places.values() if (claim := _claim(place)) is not None]
+    if not tests:
         have = sorted({_names(fit.curve) for fit, _ in fits})
         raise InputError(
             "the claim needs four cells of one architecture, depth and cutoff on one dataset and metric: (L 0, nu 1), "
             f"(L 1, nu 1), (L 0, nu 3, edge_lmax ≥ 1) and (L 0, nu 3, edge_lmax 0); the table has {', '.join(have)}"
         )
-    return found
+    return tests
 
 
 def _names(curve: Curve) -> str:
@@ -139,8 +139,8 @@ def cell_of(curve: Curve) -> str:
     return ""
 
 
-def _claim(place: Sequence[Fitted]) -> Claim | None:
-    cells: dict[str, Fitted] = {}
+def _claim(place: Sequence[JudgedFit]) -> Claim | None:
+    cells: dict[str, JudgedFit] = {}
     for item in place:
         letter = cell_of(item[0].curve)
         if letter and (letter not in cells or _edge(item) > _edge(cells[letter])):
@@ -167,7 +167,7 @@ def _claim(place: Sequence[Fitted]) -> Claim | None:
     )
 
 
-def _edge(item: Fitted) -> float:
+def _edge(item: JudgedFit) -> float:
     return item[0].curve.number("edge_lmax") or 0.0
 
 
@@ -213,7 +213,7 @@ def _greater(deltas: Deltas, first: str, second: str, p_holm: float) -> Conditio
         p=p_holm,
         shown=bool(p_holm < LEVEL),
         contradicted=bool(delta.high < 0),
-        needed=needed(delta, delta.value, log_p, LEVEL),
+        sample_size=required_sample_size(delta, delta.value, log_p, LEVEL),
     )
 
 
@@ -226,7 +226,7 @@ def _non_inferior(deltas: Deltas, first: str, second: str) -> Condition:
         p=p,
         shown=bool(p < LEVEL),
         contradicted=bool(delta.high < -MARGIN),
-        needed=needed(delta, delta.value + MARGIN, log_p, LEVEL),
+        sample_size=required_sample_size(delta, delta.value + MARGIN, log_p, LEVEL),
     )
 
 
@@ -240,7 +240,7 @@ def _equivalent(deltas: Deltas, first: str, second: str) -> Condition:
         p=p,
         shown=bool(p < LEVEL),
         contradicted=bool(delta.high < -MARGIN or delta.low > MARGIN),
-        needed=needed(delta, MARGIN - abs(delta.value), log_p, LEVEL),
+        sample_size=required_sample_size(delta, MARGIN - abs(delta.value), log_p, LEVEL),
     )
 
 
@@ -273,7 +273,7 @@ def decide(
     return Outcome.UNDECIDED, tuple(f"not shown: {c.name}" for c in conditions if not c.shown)
 
 
-def _cautions(curves: Mapping[str, Curve], cells: Mapping[str, Fitted]) -> tuple[str, ...]:
+def _cautions(curves: Mapping[str, Curve], cells: Mapping[str, JudgedFit]) -> tuple[str, ...]:
     cautions = []
     weights = [curve.n_parameters for curve in curves.values()]
     if not all(np.isfinite(weights)):
@@ -287,7 +287,7 @@ def _cautions(curves: Mapping[str, Curve], cells: Mapping[str, Fitted]) -> tuple
     return tuple(cautions)
 
 
-def text(claim: Claim, betas: Mapping[str, str]) -> str:
+def claim_text(claim: Claim, betas: Mapping[str, str]) -> str:
     """Describe the outcome in lines of text: the deciding numbers, and the sample sizes that would decide the rest.
 
     Args:
@@ -316,14 +316,14 @@ def condition_line(condition: Condition, units: str) -> str:
 def _what_would(condition: Condition, state: str, units: str) -> str:
     if state != "open":
         return ""
-    if condition.needed.seeds is None:
+    if condition.sample_size.seeds is None:
         return f"; no number of {units} would show it: the estimate itself lies on the wrong side"
-    sizes = condition.needed.sizes
+    sizes = condition.sample_size.sizes
     more = f" or P = {', '.join(f'{size:g}' for size in sizes)} besides" if sizes else ""
-    return f"; {condition.needed.seeds} {units}{more} would show it if the estimate is right"
+    return f"; {condition.sample_size.seeds} {units}{more} would show it if the estimate is right"
 
 
-def record(claim: Claim) -> Record:
+def claim_record(claim: Claim) -> Record:
     """Return the JSON record of a test."""
     return {
         "dataset": claim.dataset,
@@ -357,6 +357,6 @@ def condition_record(condition: Condition) -> Record:
         "p": json_number(condition.p),
         "shown": condition.shown,
         "contradicted": condition.contradicted,
-        "seeds_needed": condition.needed.seeds,
-        "P_needed": None if condition.needed.sizes is None else list(condition.needed.sizes),
+        "seeds_needed": condition.sample_size.seeds,
+        "P_needed": None if condition.sample_size.sizes is None else list(condition.sample_size.sizes),
     }

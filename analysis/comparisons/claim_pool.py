@@ -53,7 +53,7 @@ class PooledClaim:
     """Reasons for the outcome, in words."""
 
 
-def pool(claims: Sequence[Claim]) -> list[PooledClaim]:
+def pool_claims(claims: Sequence[Claim]) -> list[PooledClaim]:
     """Test the claim over datasets for every architecture and metric with the four cells on two datasets or more."""
     groups: dict[tuple[str, str], list[Claim]] = {}
     for claim in claims:
@@ -93,7 +93,7 @@ def _pooled(metric: str, architecture: str, claims: Sequence[Claim], left_out: t
     return PooledClaim(metric, architecture, datasets, left_out, conditions, refuter, between, outcome, reasons)
 
 
-def text(pooled: PooledClaim) -> str:
+def pooled_claim_text(pooled: PooledClaim) -> str:
     """Describe the outcome in lines of text: the deciding numbers, and the datasets that would decide the rest."""
     verb = "" if pooled.outcome is Outcome.HOLDS else "is "
     where = (
@@ -108,7 +108,7 @@ def text(pooled: PooledClaim) -> str:
     return "\n".join(lines).replace("-0.", "−0.")
 
 
-def record(pooled: PooledClaim) -> Record:
+def pooled_claim_record(pooled: PooledClaim) -> Record:
     """Return the JSON record of a test over datasets."""
     return {
         "dataset": ", ".join(pooled.datasets),

@@ -26,7 +26,7 @@ from analysis.comparisons.paired import (
 )
 from analysis.curve import Curve
 from analysis.errors import InputError
-from analysis.fits.flags import Fitted, Verdict
+from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.jsonable import Record, dataset_and_metric, ends
 from analysis.fits.record import plus_minus, signed
 from analysis.fits.uncertainty import Interval, lines, two_sided
@@ -98,7 +98,7 @@ class Family:
 
 
 @dataclass(frozen=True)
-class Pooled:
+class PooledDifference:
     """The same pair on several datasets, datasets as random effects."""
 
     metric: str
@@ -115,7 +115,7 @@ class Pooled:
     """Standard deviation of Δβ between datasets."""
 
 
-def compare(fits: Sequence[Fitted], by: Sequence[str] = ()) -> list[Comparison]:
+def compare_curves(fits: Sequence[JudgedFit], by: Sequence[str] = ()) -> list[Comparison]:
     """Compare all pairs of curves of one dataset, test set and metric that differ in exactly one factor.
 
     Args:
@@ -162,18 +162,18 @@ def _tied(curve: Curve) -> bool:
     return curve.number("nu") is None and curve.number("edge_lmax") == curve.number("L")
 
 
-def _own(curve: Curve, factor: str) -> set[str]:
+def _factor_columns(curve: Curve, factor: str) -> set[str]:
     """Return the factor and the columns that change with it."""
     return {factor, "edge_lmax"} if factor == "L" and _tied(curve) else {factor}
 
 
-def factors_of(fits: Sequence[Fitted], by: Sequence[str] = ()) -> tuple[str, ...]:
+def factors_of(fits: Sequence[JudgedFit], by: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the columns in which models of a table can differ: identifying columns, settings, and those of `by`."""
     return tuple(dict.fromkeys((*FACTORS, *(name for fit, _ in fits for name in fit.curve.settings), *by)))
 
 
-def _places(fits: Sequence[Fitted]) -> dict[tuple[object, ...], list[Fitted]]:
-    places: dict[tuple[object, ...], list[Fitted]] = {}
+def _places(fits: Sequence[JudgedFit]) -> dict[tuple[object, ...], list[JudgedFit]]:
+    places: dict[tuple[object, ...], list[JudgedFit]] = {}
     for item in fits:
         places.setdefault(tuple(item[0].curve.key.get(name) for name in PLACE), []).append(item)
     return places
@@ -183,7 +183,7 @@ def _rank(value: object) -> tuple[int, float, str]:
     return (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value))
 
 
-def _compare(one: Fitted, two: Fitted, factor: str, same: frozenset[str]) -> Comparison | None:
+def _compare(one: JudgedFit, two: JudgedFit, factor: str, same: frozenset[str]) -> Comparison | None:
     matched = pair(one[0].curve, two[0].curve)
     if matched is None:
         return None
@@ -193,7 +193,7 @@ def _compare(one: Fitted, two: Fitted, factor: str, same: frozenset[str]) -> Com
         first=one[0].curve,
         second=two[0].curve,
         factor=factor,
-        common=describe(one[0].curve, without=same | _own(one[0].curve, factor), also=one[0].curve.settings),
+        common=describe(one[0].curve, without=same | _factor_columns(one[0].curve, factor), also=one[0].curve.settings),
         delta=delta,
         p=two_sided(delta.value, delta.error, delta.dof),
         p_holm=np.nan,
@@ -211,7 +211,7 @@ def _with_holm(comparison: Comparison, p: float) -> Comparison:
     return Comparison(**{**comparison.__dict__, "p_holm": p})
 
 
-def families(fits: Sequence[Fitted], by: Sequence[str] = ()) -> list[Family]:
+def families(fits: Sequence[JudgedFit], by: Sequence[str] = ()) -> list[Family]:
     """Test for a common exponent every three or more curves of one dataset that differ in one factor only."""
     same, factors = _constant(fits), factors_of(fits, by)
     result: list[Family] = []
@@ -250,7 +250,7 @@ def _family(group: list[Curve], factor: str, same: frozenset[str]) -> Family:
         slopes = slopes[np.isfinite(slopes).all(axis=1)]
         if len(slopes) >= 2:
             f, p = common_slope(slopes)
-    common = describe(curves[0], without=same | _own(curves[0], factor), also=curves[0].settings)
+    common = describe(curves[0], without=same | _factor_columns(curves[0], factor), also=curves[0].settings)
     return Family(tuple(curves), factor, common, f, p)
 
 
@@ -259,7 +259,7 @@ def _rows(curve: Curve, seeds: Sequence[str]) -> np.ndarray[tuple[int, int], np.
     return np.asarray(np.where(np.isfinite(rows), rows, np.nan))
 
 
-def pool(comparisons: Sequence[Comparison]) -> list[Pooled]:
+def pool_differences(comparisons: Sequence[Comparison]) -> list[PooledDifference]:
     """Pool Δβ over datasets (random effects) for every pair of models that was measured on two or more of them."""
     groups: dict[tuple[str, str, str], list[Comparison]] = {}
     for c in comparisons:
@@ -273,11 +273,11 @@ def pool(comparisons: Sequence[Comparison]) -> list[Pooled]:
             mean, between = random_effects(
                 np.array([c.delta.value for c in group]), np.array([c.delta.error for c in group])
             )
-            result.append(Pooled(metric, first, second, datasets, mean, between))
+            result.append(PooledDifference(metric, first, second, datasets, mean, between))
     return result
 
 
-def _constant(fits: Sequence[Fitted]) -> frozenset[str]:
+def _constant(fits: Sequence[JudgedFit]) -> frozenset[str]:
     """Return the factors with one value throughout, which sentences need not repeat."""
     return frozenset(
         name
@@ -297,7 +297,7 @@ def describe(curve: Curve, without: Collection[str] = (), also: Iterable[str] = 
     return ", ".join(parts)
 
 
-def sentence(c: Comparison) -> str:
+def comparison_sentence(c: Comparison) -> str:
     """Describe one comparison in a sentence that could stand in a paper."""
     value = c.delta.value
     sign = _SIGNS.get(c.factor, f"{c.factor}=")
@@ -360,7 +360,7 @@ def family_sentence(family: Family) -> str:
     return f"one exponent for {family.factor} = {levels} ({where}): {outcome} ({test})."
 
 
-def pooled_sentence(pooled: Pooled) -> str:
+def pooled_sentence(pooled: PooledDifference) -> str:
     """Describe a mean over datasets in one sentence."""
     delta = pooled.delta
     return (
@@ -370,7 +370,7 @@ def pooled_sentence(pooled: Pooled) -> str:
     )
 
 
-def record(c: Comparison) -> Record:
+def comparison_record(c: Comparison) -> Record:
     """Return the JSON record of a comparison."""
     return {
         **dataset_and_metric(c.first),
@@ -388,7 +388,7 @@ def record(c: Comparison) -> Record:
         **ends("equal_error_ratio", c.ratio.ratio),
         "equal_error": json_number(c.ratio.error),
         "not_converged": list(c.not_converged),
-        "sentence": sentence(c),
+        "sentence": comparison_sentence(c),
     }
 
 

@@ -28,7 +28,7 @@ class SampleSize:
     """Further values of P that continue the grid, with the present seeds; None if none suffice."""
 
 
-def needed(delta: Interval, distance: float, log_p: FloatArray, level: float) -> SampleSize:
+def required_sample_size(delta: Interval, distance: float, log_p: FloatArray, level: float) -> SampleSize:
     """Return the sample size with which a one-sided t test shows a condition.
 
     The spread of per-seed slopes falls as 1/√Sxx, Sxx = Σ(ln P − mean)².

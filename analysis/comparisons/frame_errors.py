@@ -121,7 +121,7 @@ def _intervals(curve: Curve, frames: FloatArray) -> list[ErrorInterval]:
     return result
 
 
-def table_text(intervals: list[ErrorInterval], labels: list[str]) -> str:
+def error_table(intervals: list[ErrorInterval], labels: list[str]) -> str:
     """Return a line of text for each interval."""
     lines = []
     for interval, label in zip(intervals, labels, strict=True):
@@ -132,7 +132,7 @@ def table_text(intervals: list[ErrorInterval], labels: list[str]) -> str:
     return "\n".join(lines)
 
 
-def record(interval: ErrorInterval) -> dict[str, object]:
+def error_record(interval: ErrorInterval) -> dict[str, object]:
     """Return the JSON record of an interval."""
     return {
         **interval.curve.key,

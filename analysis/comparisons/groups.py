@@ -26,7 +26,7 @@ from analysis.comparisons.paired import (
     with_more_training,
 )
 from analysis.curve import Curve
-from analysis.fits.flags import Fitted, Verdict
+from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.jsonable import Record, dataset_and_metric, ends
 from analysis.fits.record import signed
 from analysis.fits.uncertainty import Interval, two_sided
@@ -94,7 +94,7 @@ class Gain:
     """Which of the two (`plain`, `symmetric`) fail the training verdict."""
 
 
-def gains(fits: Sequence[Fitted]) -> list[Gain]:
+def gains(fits: Sequence[JudgedFit]) -> list[Gain]:
     """Compare all twins in the table: curves with seeds in common, of one dataset, test set and metric.
 
     One has a symmetry group, the other a subgroup of it, and their numbers of weights agree within `EQUAL_SIZE`.
@@ -112,7 +112,7 @@ def gains(fits: Sequence[Fitted]) -> list[Gain]:
     return result
 
 
-def _gain(plain: Fitted, symmetric: Fitted) -> Gain | None:
+def _gain(plain: JudgedFit, symmetric: JudgedFit) -> Gain | None:
     curves = plain[0].curve, symmetric[0].curve
     sizes = np.intersect1d(curves[0].sizes, curves[1].sizes)
     zero = [float(P) for P in sizes if any((curve.error[:, curve.sizes == P] == 0).any() for curve in curves)]
@@ -159,7 +159,7 @@ def exponent(gain: Gain) -> Exponent:
     return Exponent.OPEN if excludes_zero(gain.delta) else Exponent.UNCHANGED
 
 
-def named(curve: Curve) -> str:
+def network_name(curve: Curve) -> str:
     """Name the network of a curve with its group, and with the settings that tell twins apart: `gcnn (p4)`."""
     beside = []
     for name in WEIGHS:
@@ -169,11 +169,11 @@ def named(curve: Curve) -> str:
     return f"{curve.text('architecture')} ({', '.join([curve.text('group'), *beside])})"
 
 
-def sentence(gain: Gain) -> str:
+def gain_sentence(gain: Gain) -> str:
     """Describe the gain from one symmetry on one dataset in a sentence."""
     where = f"{gain.plain.text('dataset')}, {gain.plain.text('metric')}"
     weights = " and ".join(f"{curve.n_parameters:,.0f}" for curve in (gain.symmetric, gain.plain))
-    twins = f"{named(gain.symmetric)} against {named(gain.plain)}"
+    twins = f"{network_name(gain.symmetric)} against {network_name(gain.plain)}"
     text = f"{twins} ({where}; {weights} weights): {_factor(gain)}; {_beta(gain)}"
     if gain.without:
         text += f"; left out for errors of 0: P = {', '.join(f'{P:g}' for P in gain.without)}"
@@ -183,7 +183,7 @@ def sentence(gain: Gain) -> str:
 
 
 def _late(gain: Gain) -> str:
-    return " and ".join(named(getattr(gain, which)) for which in gain.not_converged)
+    return " and ".join(network_name(getattr(gain, which)) for which in gain.not_converged)
 
 
 def _factor(gain: Gain) -> str:
@@ -220,7 +220,7 @@ def _beta(gain: Gain) -> str:
         return f"{change}: more training could undo it, so nothing is said about the exponent"
     if outcome is not Exponent.UNCHANGED:
         return f"{change}, {p_words(gain.p)}: the exponent {outcome}"
-    beside = ", one of the prefactor is" if _apart(gain.factor) else ""
+    beside = ", one of the prefactor is" if _differs_from_one(gain.factor) else ""
     size = f"one of {gain.detectable:.2f} would be found four times in five"
     return f"{change}: no change of the exponent is shown{beside} ({size})"
 
@@ -230,18 +230,18 @@ def span(interval: Interval) -> str:
     return f"[{interval.low:.2f}, {interval.high:.2f}]".replace("-", "−") if np.isfinite(interval.low) else "–"
 
 
-def _apart(factor: EqualError) -> bool:
+def _differs_from_one(factor: EqualError) -> bool:
     """Return whether the interval of the factor excludes 1, or one of the two never reaches the other's errors."""
     return bool(factor.ratio.low > 1 or factor.ratio.high < 1 or factor.leader)
 
 
-def record(gain: Gain) -> Record:
+def gain_record(gain: Gain) -> Record:
     """Return the JSON record of a gain."""
     return {
         **dataset_and_metric(gain.plain),
         "factor": "symmetry",
-        "first": named(gain.plain),
-        "second": named(gain.symmetric),
+        "first": network_name(gain.plain),
+        "second": network_name(gain.symmetric),
         "group": gain.symmetric.text("group"),
         **ends("delta_beta", gain.delta),
         "delta_beta_half_budget": json_number(gain.half),
@@ -256,5 +256,5 @@ def record(gain: Gain) -> Record:
         "leader": {"first": "plain", "second": "symmetric"}.get(gain.factor.leader),
         "without": list(gain.without),
         "not_converged": list(gain.not_converged),
-        "sentence": sentence(gain),
+        "sentence": gain_sentence(gain),
     }

@@ -14,12 +14,12 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from analysis.comparisons.claim import Claim, Outcome
 from analysis.figures.naming import METRIC_NAMES
 from analysis.figures.style import COLUMN_WIDTH, GRID, looks, save, style
-from analysis.fits.flags import Fitted, Verdict
+from analysis.fits.flags import JudgedFit, Verdict
 
 _CELLS = {"A": "L=0\nν=1", "B": "L=1\nν=1", "C": "L=0\nν=3", "D": "L=0\nν=3\nedge 0"}
 
 
-def draw(claims: Sequence[Claim], fits: Sequence[Fitted], stem: Path) -> list[Path]:
+def draw(claims: Sequence[Claim], fits: Sequence[JudgedFit], stem: Path) -> list[Path]:
     """Draw a row per dataset and metric: β on the left, equal-error ratios on the right; return the files written."""
     by_name = {fit.curve.name: (fit, judgement) for fit, judgement in fits}
     numbers: list[dict[str, object]] = []
@@ -32,7 +32,7 @@ def draw(claims: Sequence[Claim], fits: Sequence[Fitted], stem: Path) -> list[Pa
         return save(figure, stem, numbers)
 
 
-def _betas(axes: Axes, claim: Claim, by_name: Mapping[str, Fitted]) -> list[dict[str, object]]:
+def _betas(axes: Axes, claim: Claim, by_name: Mapping[str, JudgedFit]) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     curves = [claim.cells[letter] for letter in "ABCD"]
     for index, (letter, curve, look) in enumerate(zip("ABCD", curves, looks(curves), strict=True)):

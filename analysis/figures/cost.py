@@ -18,7 +18,7 @@ from analysis.curve import nanmean
 from analysis.figures.naming import METRIC_NAMES, display_unit, model_names
 from analysis.figures.panels import preferred
 from analysis.figures.style import COLUMN_WIDTH, Look, letters, log_axis, looks, save, style, title
-from analysis.fits.flags import Fitted, Verdict
+from analysis.fits.flags import JudgedFit, Verdict
 
 _FRONT = "Pareto front"
 
@@ -31,7 +31,7 @@ class Cost:
     """Dataset, and the devices if the cost is time."""
     label: str
     """Label of the abscissa."""
-    fits: tuple[Fitted, ...]
+    fits: tuple[JudgedFit, ...]
     """Curves of one dataset and metric."""
     spent: tuple[FloatArray, ...]
     """Cost of each curve at each P, mean over seeds. [K] each"""
@@ -39,15 +39,15 @@ class Cost:
     """Whether only the largest P that all curves have is shown (the cost does not depend on P)."""
 
 
-def costs(fits: Sequence[Fitted]) -> list[Cost]:
+def costs(fits: Sequence[JudgedFit]) -> list[Cost]:
     """Return a panel per dataset and device with times, and one per dataset whose models differ in weights."""
     panels = []
-    groups: dict[tuple[str, str], list[Fitted]] = {}
+    groups: dict[tuple[str, str], list[JudgedFit]] = {}
     for item in preferred(fits):
         groups.setdefault((item[0].curve.text("dataset"), item[0].curve.text("test_set")), []).append(item)
     for (dataset, _), group in groups.items():
         named = dataset.replace("_", " ")
-        by_device: dict[str, list[Fitted]] = {}
+        by_device: dict[str, list[JudgedFit]] = {}
         for item in group:
             if np.isfinite(item[0].curve.seconds).any():
                 by_device.setdefault(", ".join(sorted(item[0].curve.devices)), []).append(item)

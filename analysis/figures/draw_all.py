@@ -13,7 +13,7 @@ from analysis.comparisons.claim import claims
 from analysis.comparisons.groups import gains
 from analysis.errors import InputError
 from analysis.figures import cells, cost, exponents, learning_curves, maps, nearest, panels, symmetry
-from analysis.fits.flags import Fitted
+from analysis.fits.flags import JudgedFit
 
 ARRANGED = {
     "by_L": panels.panels_by_order,
@@ -24,7 +24,7 @@ ARRANGED = {
 """Learning curves in the arrangements of published figures, by file name; drawn if the table has such curves."""
 
 
-def draw_all(fits: Sequence[Fitted], folder: Path, distances: pd.DataFrame | None = None) -> list[Path]:
+def draw_all(fits: Sequence[JudgedFit], folder: Path, distances: pd.DataFrame | None = None) -> list[Path]:
     """Draw every figure that the fitted curves have data for; return the files written.
 
     `learning_curves` has a panel per dataset and architecture, `learning_curves_<metric>` one per dataset; `by_L`

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.bounds.distances import Estimate
+from analysis.bounds.distances import DimensionEstimate
 from analysis.bounds.theory import bach_exponent, hestness, luxburg
 from analysis.figures.naming import METRIC_NAMES, model_names
 from analysis.figures.panels import Panel
@@ -26,7 +26,7 @@ _BOUNDS = """dotted: lower bounds on β of energy errors at the measured dimensi
 Bach 2017 1/(d+3), von Luxburg–Bousquet 2004 1/d"""
 
 
-def draw(panels: Sequence[Panel], stem: Path, dimensions: Mapping[str, Estimate] | None = None) -> list[Path]:
+def draw(panels: Sequence[Panel], stem: Path, dimensions: Mapping[str, DimensionEstimate] | None = None) -> list[Path]:
     """Draw a row of β ± per curve and axes per panel into `stem`.pdf/.svg/.png and `stem`.csv; return the files.
 
     Args:
@@ -53,7 +53,7 @@ def _dataset(panel: Panel) -> str:
     return panel.fits[0][0].curve.text("dataset")
 
 
-def _panel(axes: Axes, panel: Panel, dimension: Estimate | None) -> list[dict[str, object]]:
+def _panel(axes: Axes, panel: Panel, dimension: DimensionEstimate | None) -> list[dict[str, object]]:
     observed = hestness()[0]
     axes.axvspan(observed.beta, observed.beta_high, color="#eeeeee", zorder=0, linewidth=0)
     axes.axvline(0.0, color="#999999", linewidth=0.6, zorder=1)

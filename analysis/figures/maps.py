@@ -16,7 +16,7 @@ from analysis.comparisons.claim import MARGIN
 from analysis.figures.naming import METRIC_NAMES, NAMES, display_unit
 from analysis.figures.panels import preferred
 from analysis.figures.style import COLUMN_WIDTH, cell_map, save, style, title
-from analysis.fits.flags import Fitted, Verdict
+from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.record import plus_minus
 from analysis.fits.uncertainty import t_interval
 
@@ -30,18 +30,18 @@ class Map:
 
     title: str
     """Dataset and architecture."""
-    cells: Mapping[Cell, Fitted]
+    cells: Mapping[Cell, JudgedFit]
     """Fitted curves by (L, ν)."""
     size: float
     """The largest P that all cells have; NaN for none."""
 
 
-def maps(fits: Sequence[Fitted]) -> list[Map]:
+def maps(fits: Sequence[JudgedFit]) -> list[Map]:
     """Return a map for every dataset and architecture with two values of L and of ν and three cells of them or more.
 
     A cell with several edge orders shows the largest; cell D of the claim is therefore not in the map.
     """
-    groups: dict[tuple[object, ...], dict[Cell, Fitted]] = {}
+    groups: dict[tuple[object, ...], dict[Cell, JudgedFit]] = {}
     for item in preferred(fits):
         curve = item[0].curve
         order, nu = curve.number("L"), curve.number("nu")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from analysis.curve import Curve
-from analysis.fits.record import label, plain
+from analysis.fits.record import label, plain_value
 
 METRIC_NAMES = {
     "force_mae": "Force MAE",
@@ -58,14 +58,14 @@ def names(curves: Sequence[Curve], factor: str = "", skip: Collection[str] = ())
     columns = [name for name in _WORDS if name == factor or len({curve.value(name) for curve in curves}) > 1]
     columns = [name for name in columns if name not in skip]
     settings = [name for name in curves[0].settings if len({curve.value(name) for curve in curves}) > 1]
-    shown = [[text for name in columns if (text := said(curve, name))] for curve in curves]
+    shown = [[text for name in columns if (text := column_words(curve, name))] for curve in curves]
     if len({tuple(texts) for texts in shown}) < len(shown):
         for texts, curve in zip(shown, curves, strict=True):
-            texts += [f"{name.rpartition('.')[2]}={plain(curve.value(name))}" for name in settings]
+            texts += [f"{name.rpartition('.')[2]}={plain_value(curve.value(name))}" for name in settings]
     return tuple(", ".join(texts) for texts in shown)
 
 
-def said(curve: Curve, name: str) -> str:
+def column_words(curve: Curve, name: str) -> str:
     """Describe one column of a curve, `edge 3`; empty if the curve has no value there."""
     value = curve.value(name)
     if value is None or value == "":
@@ -78,7 +78,7 @@ def architecture_name(curve: Curve) -> str:
     return NAMES.get(curve.text("architecture"), curve.text("architecture"))
 
 
-def short(curve: Curve) -> str:
+def short_name(curve: Curve) -> str:
     """Name the model of a curve without its architecture: `L=1 ν=3 edge 3`."""
     return label(curve).removeprefix(curve.text("architecture")).strip()
 
@@ -93,12 +93,13 @@ def model_names(curves: Sequence[Curve], *, full: bool = False) -> tuple[str, ..
     several = full or len({curve.text("architecture") for curve in curves}) > 1
     kinds = [architecture_name(curve) if several else "" for curve in curves]
     called = [
-        f"{kind} {short(curve)}".strip() or architecture_name(curve) for kind, curve in zip(kinds, curves, strict=True)
+        f"{kind} {short_name(curve)}".strip() or architecture_name(curve)
+        for kind, curve in zip(kinds, curves, strict=True)
     ]
-    return told_apart(called, curves)
+    return distinct_names(called, curves)
 
 
-def told_apart(called: Sequence[str], curves: Sequence[Curve]) -> tuple[str, ...]:
+def distinct_names(called: Sequence[str], curves: Sequence[Curve]) -> tuple[str, ...]:
     """Add to equal names of curves the columns in which these curves differ."""
     distinct = list(called)
     for name in {name for name in called if called.count(name) > 1}:

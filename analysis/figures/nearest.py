@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from analysis.arrays import FloatArray
-from analysis.bounds.distances import Estimate, estimate, spaces
+from analysis.bounds.distances import DimensionEstimate, estimate_dimension, spaces
 from analysis.bounds.lipschitz import GIVEN_IN, bound_of
 from analysis.bounds.theory import LIPSCHITZ_LOSSES, SQUARED_LOSSES
 from analysis.curve import Curve
@@ -34,7 +34,7 @@ from analysis.figures.style import (
     style,
     title,
 )
-from analysis.fits.flags import Fitted, Verdict
+from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.record import plus_minus
 from analysis.fits.uncertainty import line
 
@@ -46,25 +46,25 @@ _BOUND, _OWN = "#222222", "#777777"
 
 
 @dataclass(frozen=True)
-class Nearest:
+class NearestData:
     """One dataset: its distances in each metric, and its curves in one metric of the errors."""
 
     dataset: str
     """Dataset."""
-    estimates: tuple[Estimate, ...]
+    estimates: tuple[DimensionEstimate, ...]
     """δ(P) in each metric of the frames."""
     part: pd.DataFrame
     """Distances in the first of them."""
-    fits: tuple[Fitted, ...]
+    fits: tuple[JudgedFit, ...]
     """The curves, of energies if there are any, since a Lipschitz energy bounds no force."""
 
 
-def dimensions(distances: pd.DataFrame | None) -> dict[str, Estimate]:
+def dimensions(distances: pd.DataFrame | None) -> dict[str, DimensionEstimate]:
     """Return the dimension of every dataset, in the first of `SPACES` in which it was measured."""
-    by_dataset: dict[str, dict[str, Estimate]] = {}
+    by_dataset: dict[str, dict[str, DimensionEstimate]] = {}
     if distances is not None:
         for key, part in spaces(distances):
-            by_dataset.setdefault(key[0], {}).setdefault(key[2], estimate(key, part))
+            by_dataset.setdefault(key[0], {}).setdefault(key[2], estimate_dimension(key, part))
     return {name: min(by_space.items(), key=lambda item: _rank(item[0]))[1] for name, by_space in by_dataset.items()}
 
 
@@ -72,7 +72,7 @@ def _rank(space: str) -> int:
     return SPACES.index(space) if space in SPACES else len(SPACES)
 
 
-def nearest(fits: Sequence[Fitted], distances: pd.DataFrame) -> list[Nearest]:
+def nearest(fits: Sequence[JudgedFit], distances: pd.DataFrame) -> list[NearestData]:
     """Return the panels of every dataset that has both curves and distances."""
     parts: dict[str, list[tuple[tuple[str, str, str], pd.DataFrame]]] = {}
     for key, part in spaces(distances):
@@ -88,11 +88,13 @@ def nearest(fits: Sequence[Fitted], distances: pd.DataFrame) -> list[Nearest]:
         mine.sort(key=lambda item: _rank(item[0][2]))
         first = {key[2]: (key, part) for key, part in reversed(mine)}  # of several test sets the first
         kept = sorted(first.values(), key=lambda item: _rank(item[0][2]))
-        result.append(Nearest(dataset, tuple(estimate(key, part) for key, part in kept), kept[0][1], chosen))
+        result.append(
+            NearestData(dataset, tuple(estimate_dimension(key, part) for key, part in kept), kept[0][1], chosen)
+        )
     return result
 
 
-def draw(datasets: Sequence[Nearest], stem: Path) -> list[Path]:
+def draw(datasets: Sequence[NearestData], stem: Path) -> list[Path]:
     """Draw δ(P), ε(P) and ε over δ of each dataset into `stem`.pdf/.svg/.png and `stem`.csv; return the files."""
     numbers: list[dict[str, object]] = []
     with style():
@@ -105,7 +107,7 @@ def draw(datasets: Sequence[Nearest], stem: Path) -> list[Path]:
         return save(figure, stem, numbers)
 
 
-def _dataset(axes: Sequence[Axes], one: Nearest, marks: Sequence[str]) -> list[dict[str, object]]:
+def _dataset(axes: Sequence[Axes], one: NearestData, marks: Sequence[str]) -> list[dict[str, object]]:
     name = one.dataset.replace("_", " ")
     rows = [{"panel": marks[0].strip(), "dataset": one.dataset, **row} for row in _distances(axes[0], one)]
     title(axes[0], f"{marks[0]}{name}: nearest training frame")
@@ -113,7 +115,7 @@ def _dataset(axes: Sequence[Axes], one: Nearest, marks: Sequence[str]) -> list[d
     unit, factor = display_unit(curves[0].unit)
     metric = curves[0].text("metric")
     space = one.estimates[0].space
-    allowed = _allowed(one.part, metric, curves[0], factor)
+    allowed = _distance_bound(one.part, metric, curves[0], factor)
     for place, against in ((1, False), (2, True)):
         drawn = _errors(axes[place], one, allowed, factor, against=against)
         rows += [{"panel": marks[place].strip(), "dataset": one.dataset, **row, "unit": unit} for row in drawn]
@@ -125,7 +127,7 @@ def _dataset(axes: Sequence[Axes], one: Nearest, marks: Sequence[str]) -> list[d
     return rows
 
 
-def _distances(axes: Axes, one: Nearest) -> list[dict[str, object]]:
+def _distances(axes: Axes, one: NearestData) -> list[dict[str, object]]:
     """Draw δ(P) over P; several metrics each relative to their value at the smallest P, since their units differ."""
     rows: list[dict[str, object]] = []
     handles = []
@@ -158,7 +160,7 @@ def _distances(axes: Axes, one: Nearest) -> list[dict[str, object]]:
 
 
 @dataclass(frozen=True)
-class _Allowed:
+class _DistanceBound:
     """Bound from δ(P) and the nearest neighbour's errors, in the unit of the axes; NaN if there are none."""
 
     sizes: FloatArray
@@ -168,16 +170,18 @@ class _Allowed:
     label: str
 
 
-def _allowed(part: pd.DataFrame, metric: str, curve: Curve, factor: float) -> _Allowed:
+def _distance_bound(part: pd.DataFrame, metric: str, curve: Curve, factor: float) -> _DistanceBound:
     sizes = np.unique(part["P"].to_numpy(dtype=float))
     slope, delta, own = bound_of(part, sizes, metric)
     scale = factor * (1000.0 if curve.unit.startswith("meV") else 1.0)  # labels are in eV
     if metric not in LIPSCHITZ_LOSSES | SQUARED_LOSSES:
-        return _Allowed(sizes, delta, np.full(len(sizes), np.nan), np.full(len(sizes), np.nan), "")
-    return _Allowed(sizes, delta, scale * slope * delta, scale * own, "Lip·δ(P), Lip the steepest slope seen")
+        return _DistanceBound(sizes, delta, np.full(len(sizes), np.nan), np.full(len(sizes), np.nan), "")
+    return _DistanceBound(sizes, delta, scale * slope * delta, scale * own, "Lip·δ(P), Lip the steepest slope seen")
 
 
-def _errors(axes: Axes, one: Nearest, allowed: _Allowed, factor: float, *, against: bool) -> list[dict[str, object]]:
+def _errors(
+    axes: Axes, one: NearestData, allowed: _DistanceBound, factor: float, *, against: bool
+) -> list[dict[str, object]]:
     """Draw errors and bound over P, or over δ(P) if `against`, at the P that have distances."""
     rows: list[dict[str, object]] = []
     handles = []

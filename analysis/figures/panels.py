@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.curve import Curve
-from analysis.figures.naming import NAMES, architecture_name, names, said, short, told_apart
-from analysis.fits.flags import Fitted
+from analysis.figures.naming import NAMES, architecture_name, column_words, distinct_names, names, short_name
+from analysis.fits.flags import JudgedFit
 
 PREFERRED = ("force_mae", "force_rmse", "energy_rmse", "energy_mae", "error_rate")
 """Metrics in order of preference, if one must represent a dataset."""
@@ -21,7 +21,7 @@ class Panel:
 
     title: str
     """Common properties of the curves."""
-    fits: tuple[Fitted, ...]
+    fits: tuple[JudgedFit, ...]
     """Curves of one dataset and metric."""
     names: tuple[str, ...] = ()
     """Name of each curve in the legend; empty: the full names of the models."""
@@ -29,18 +29,18 @@ class Panel:
     """Column that colours tell apart: model, architecture or group."""
 
 
-def panels_by_dataset(fits: Sequence[Fitted], metric: str) -> list[Panel]:
+def panels_by_dataset(fits: Sequence[JudgedFit], metric: str) -> list[Panel]:
     """Return one panel per dataset (with test set and group, if there are several) for one metric."""
     return _grouped([item for item in fits if item[0].curve.text("metric") == metric], ("dataset", "test_set", "group"))
 
 
-def panels_by_model(fits: Sequence[Fitted]) -> list[Panel]:
+def panels_by_model(fits: Sequence[JudgedFit]) -> list[Panel]:
     """Return one panel per dataset and architecture, each in the first of the preferred metrics that it has."""
     panels = _grouped(preferred(fits, ("dataset", "architecture")), ("dataset", "architecture", "test_set", "group"))
     return sorted(panels, key=_messages)  # models without an optimiser first, then networks; else as in the table
 
 
-def panels_by_order(fits: Sequence[Fitted]) -> list[Panel]:
+def panels_by_order(fits: Sequence[JudgedFit]) -> list[Panel]:
     """Return panels as in NequIP's figure: curves by L, of architectures with at most one ν; two orders or more."""
     chosen = [
         item
@@ -51,7 +51,7 @@ def panels_by_order(fits: Sequence[Fitted]) -> list[Panel]:
     return _series(chosen, "L", ())
 
 
-def panels_by_correlation_and_order(fits: Sequence[Fitted]) -> list[Panel]:
+def panels_by_correlation_and_order(fits: Sequence[JudgedFit]) -> list[Panel]:
     """Return panels as in MACE's figure 2: by ν at L = 0, and by L at the largest and at the smallest ν, if present."""
     panels: list[Panel] = []
     for group in _split(preferred(fits), ("dataset", "test_set", "architecture")).values():
@@ -64,12 +64,12 @@ def panels_by_correlation_and_order(fits: Sequence[Fitted]) -> list[Panel]:
     return panels
 
 
-def panels_by_architecture(fits: Sequence[Fitted]) -> list[Panel]:
+def panels_by_architecture(fits: Sequence[JudgedFit]) -> list[Panel]:
     """Return one panel per dataset with two architectures or more: the largest orders of each."""
     return _richest(fits, "architecture", ("architecture",))
 
 
-def panels_by_group(fits: Sequence[Fitted]) -> list[Panel]:
+def panels_by_group(fits: Sequence[JudgedFit]) -> list[Panel]:
     """Return one panel per dataset with two symmetry groups or more.
 
     It shows the richest model (largest orders) of each architecture, group and number of rotated copies in training.
@@ -82,27 +82,27 @@ def rank(metric: str) -> int:
     return PREFERRED.index(metric) if metric in PREFERRED else len(PREFERRED)
 
 
-def preferred(fits: Sequence[Fitted], place: Sequence[str] = ("dataset",)) -> list[Fitted]:
+def preferred(fits: Sequence[JudgedFit], place: Sequence[str] = ("dataset",)) -> list[JudgedFit]:
     """Return the curves of each dataset (or other `place`) in the first of the preferred metrics that it has."""
-    chosen: list[Fitted] = []
+    chosen: list[JudgedFit] = []
     for group in _split(fits, place).values():
         best = min((fit.curve.text("metric") for fit, _ in group), key=rank)
         chosen += [item for item in group if item[0].curve.text("metric") == best]
     return chosen
 
 
-def _split(fits: Sequence[Fitted], columns: Sequence[str]) -> dict[tuple[object, ...], list[Fitted]]:
-    groups: dict[tuple[object, ...], list[Fitted]] = {}
+def _split(fits: Sequence[JudgedFit], columns: Sequence[str]) -> dict[tuple[object, ...], list[JudgedFit]]:
+    groups: dict[tuple[object, ...], list[JudgedFit]] = {}
     for item in fits:
         groups.setdefault(tuple(item[0].curve.value(name) for name in columns), []).append(item)
     return groups
 
 
-def _where(fits: Sequence[Fitted], name: str, value: float) -> list[Fitted]:
+def _where(fits: Sequence[JudgedFit], name: str, value: float) -> list[JudgedFit]:
     return [item for item in fits if item[0].curve.number(name) == value]
 
 
-def _series(fits: Sequence[Fitted], factor: str, fixed: Sequence[str]) -> list[Panel]:
+def _series(fits: Sequence[JudgedFit], factor: str, fixed: Sequence[str]) -> list[Panel]:
     """Return panels of curves whose models differ only in `factor` (and in channels: capacity controls).
 
     The edge order may differ if it always equals the message order, as in NequIP.
@@ -119,7 +119,9 @@ def _series(fits: Sequence[Fitted], factor: str, fixed: Sequence[str]) -> list[P
                 continue
             ordered = sorted(part, key=lambda item: (item[0].curve.number(factor) or 0.0, _order(item)))
             first = ordered[0][0].curve
-            words = [said(first, name) for name in (*fixed, "test_set", *_SHAPE) if name in fixed or name in several]
+            words = [
+                column_words(first, name) for name in (*fixed, "test_set", *_SHAPE) if name in fixed or name in several
+            ]
             title = ", ".join([_title(first, ("dataset", "architecture")), *(text for text in words if text)])
             curves = [fit.curve for fit, _ in ordered]
             skip = {"edge_lmax"} if tied else set()
@@ -127,7 +129,7 @@ def _series(fits: Sequence[Fitted], factor: str, fixed: Sequence[str]) -> list[P
     return panels
 
 
-def _richest(fits: Sequence[Fitted], by: str, kinds: Sequence[str]) -> list[Panel]:
+def _richest(fits: Sequence[JudgedFit], by: str, kinds: Sequence[str]) -> list[Panel]:
     """Return one panel per dataset with several values of `by`: of each kind the model with the largest orders.
 
     The largest L, then ν, then edge order. A choice by errors would favour the kind with the most models.
@@ -137,17 +139,17 @@ def _richest(fits: Sequence[Fitted], by: str, kinds: Sequence[str]) -> list[Pane
         if len({fit.curve.text(by) for fit, _ in group} - {""}) < 2:
             continue
         candidates = _split(group, kinds).values()
-        chosen = [max(kind, key=lambda item: _wealth(item[0].curve)) for kind in candidates]
+        chosen = [max(kind, key=lambda item: _richness(item[0].curve)) for kind in candidates]
         chosen.sort(key=lambda item: (item[0].curve.text(by), _order(item)))
-        called = [f"{_kind(fit.curve, by)} {short(fit.curve)}".strip() for fit, _ in chosen]
+        called = [f"{_kind(fit.curve, by)} {short_name(fit.curve)}".strip() for fit, _ in chosen]
         heading = _title(chosen[0][0].curve, ("dataset",))
         if any(len(kind) > 1 for kind in candidates):
             heading += ", the richest model of each"
-        panels.append(Panel(heading, tuple(chosen), told_apart(called, [fit.curve for fit, _ in chosen]), by))
+        panels.append(Panel(heading, tuple(chosen), distinct_names(called, [fit.curve for fit, _ in chosen]), by))
     return panels
 
 
-def _wealth(curve: Curve) -> tuple[float, ...]:
+def _richness(curve: Curve) -> tuple[float, ...]:
     return tuple(curve.number(name) or 0.0 for name in ("L", "nu", "edge_lmax", "n_layers", "channels"))
 
 
@@ -155,8 +157,8 @@ def _title(curve: Curve, columns: Sequence[str]) -> str:
     return ", ".join(NAMES.get(text, text.replace("_", " ")) for name in columns if (text := curve.text(name)))
 
 
-def _grouped(fits: Sequence[Fitted], columns: Sequence[str]) -> list[Panel]:
-    groups: dict[tuple[str, ...], list[Fitted]] = {}
+def _grouped(fits: Sequence[JudgedFit], columns: Sequence[str]) -> list[Panel]:
+    groups: dict[tuple[str, ...], list[JudgedFit]] = {}
     for item in fits:
         groups.setdefault(tuple(item[0].curve.text(name) for name in columns), []).append(item)
     # Datasets and architectures are always named, test sets and groups if there are several.
@@ -176,7 +178,7 @@ def _messages(panel: Panel) -> bool:
     return any(fit.curve.number("L") is not None for fit, _ in panel.fits)
 
 
-def _order(item: Fitted) -> tuple[str, float, float, float]:
+def _order(item: JudgedFit) -> tuple[str, float, float, float]:
     """Return a sort key: by ν, then L, then falling edge order for networks, so that the claim's cells are in order."""
     curve = item[0].curve
     nu, order, edge = (curve.number(name) or 0.0 for name in ("nu", "L", "edge_lmax"))

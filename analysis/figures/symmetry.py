@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from analysis.comparisons.groups import Gain, named, record
+from analysis.comparisons.groups import Gain, gain_record, network_name
 from analysis.figures.panels import PREFERRED
 from analysis.figures.style import COLUMN_WIDTH, save, style
 
@@ -39,7 +39,7 @@ def draw(gains: Sequence[Gain], stem: Path) -> list[Path]:
                 right.plot([gain.trained.low, gain.trained.high], [row, row], color=color, linewidth=0.6, zorder=1)
             if np.isfinite(gain.delta.low):
                 right.plot([gain.delta.low, gain.delta.high], [row, row], color=color, linewidth=1.6, zorder=1)
-        names = [f"{named(g.symmetric)} / {named(g.plain)}\n{g.plain.text('dataset')}" for g in shown]
+        names = [f"{network_name(g.symmetric)} / {network_name(g.plain)}\n{g.plain.text('dataset')}" for g in shown]
         left.set_yticks(range(len(shown)), names, fontsize=6.2)
         left.set_ylim(len(shown) - 0.5, -0.5)
         left.set_xscale("log", base=2)
@@ -55,7 +55,7 @@ def draw(gains: Sequence[Gain], stem: Path) -> list[Path]:
             axes.axvline(neutral, color="#999999", linewidth=0.6, zorder=0)
             axes.grid(True, axis="x", color="#e6e6e6", linewidth=0.5)
             axes.set_xlabel(label)
-        return save(figure, stem, [record(gain) for gain in gains])
+        return save(figure, stem, [gain_record(gain) for gain in gains])
 
 
 def preferred(gains: Sequence[Gain]) -> list[Gain]:

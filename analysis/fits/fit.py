@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from analysis.arrays import FloatArray
 from analysis.curve import Curve, nanmean
-from analysis.fits.curved import fit_binomial, fit_bnsl, fit_huber, fit_m4
 from analysis.fits.floor import FloorBatch, Polish, fit_floor
+from analysis.fits.further_forms import fit_binomial, fit_bnsl, fit_huber, fit_m4
 from analysis.fits.recommend import recommend
 from analysis.fits.results import TEST_SET, CurveFit, Fit, FitStatus, Form, aicc, by_seeds, unfitted, usable_seeds
 from analysis.fits.uncertainty import (

@@ -111,7 +111,7 @@ class Judgement:
     not more training or a larger model); None if the table has no training errors."""
 
 
-Fitted = tuple[CurveFit, Judgement]
+JudgedFit = tuple[CurveFit, Judgement]
 """All fits of a curve, and the judgement on them."""
 
 

@@ -41,13 +41,13 @@ def records(fit: CurveFit, judgement: Judgement) -> list[Record]:
         "metric": curve.text("metric"),
     }
     extra: Record = {
-        **{name: plain(value) for name, value in curve.key.items() if name not in shared},
+        **{name: plain_value(value) for name, value in curve.key.items() if name not in shared},
         "unit": curve.unit,
         "n_seeds": int(fit.seeds_used.sum()) if curve.has_seeds else 0,
         "n_P": len(curve.sizes),
-        "P_min": plain(float(curve.sizes[0])),
-        "P_max": plain(float(curve.sizes[-1])),
-        **{name: plain(value) for name, value in curve.settings.items()},
+        "P_min": plain_value(float(curve.sizes[0])),
+        "P_max": plain_value(float(curve.sizes[-1])),
+        **{name: plain_value(value) for name, value in curve.settings.items()},
         "verdict": str(judgement.verdict),
         "data_limited": judgement.data_limited,
         "beta_half_budget": json_number(judgement.beta_half_budget),
@@ -93,7 +93,7 @@ def label(curve: Curve) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _told_apart(curve: Curve, fits: list[tuple[CurveFit, Judgement]]) -> str:
+def _distinct_label(curve: Curve, fits: list[tuple[CurveFit, Judgement]]) -> str:
     """Return a curve's label with the settings that distinguish it from namesakes: `mace L=0 (max_steps=500)`."""
     place = ("dataset", "test_set", "metric")
     same = [
@@ -103,7 +103,9 @@ def _told_apart(curve: Curve, fits: list[tuple[CurveFit, Judgement]]) -> str:
     ]
     varying = [name for name in (*_SHAPE, *curve.settings) if len({other.value(name) for other in same}) > 1]
     settings = [
-        f"{name.rpartition('.')[2]}={plain(curve.value(name))}" for name in varying if curve.value(name) is not None
+        f"{name.rpartition('.')[2]}={plain_value(curve.value(name))}"
+        for name in varying
+        if curve.value(name) is not None
     ]
     return f"{label(curve)} ({', '.join(settings)})" if settings else label(curve)
 
@@ -147,7 +149,7 @@ def summary(fits: list[tuple[CurveFit, Judgement]]) -> str:
             (
                 curve.text("dataset"),
                 curve.text("metric"),
-                _told_apart(curve, fits),
+                _distinct_label(curve, fits),
                 plus_minus(best.beta.value, best.beta.low, best.beta.high) + mark,
                 str(best.form),
                 f"{curve.sizes[0]:g}–{curve.sizes[-1]:g}",
@@ -173,7 +175,7 @@ def choice(fits: list[tuple[CurveFit, Judgement]]) -> str:
             (
                 curve.text("dataset"),
                 curve.text("metric"),
-                _told_apart(curve, fits),
+                _distinct_label(curve, fits),
                 *(plus_minus(one.beta.value, one.beta.low, one.beta.high) for one in both),
                 *(_shown(one.aicc, ".1f") for one in both),
                 *(_shown(one.extrapolation_error, ".3f") for one in both),
@@ -207,7 +209,7 @@ def _integer(value: float | None) -> int | float | None:
     return None if value is None else int(value) if float(value).is_integer() else value
 
 
-def plain(value: object) -> object:
+def plain_value(value: object) -> object:
     """Return a value for JSON: whole floats as int, floats that are not finite as None, the rest unchanged."""
     if isinstance(value, float | np.floating):
         return None if not math.isfinite(value) else _integer(float(value))

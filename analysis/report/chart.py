@@ -13,7 +13,7 @@ from analysis.curve import Curve, nanmean
 from analysis.figures.naming import METRIC_NAMES, NAMES, display_unit, model_names
 from analysis.figures.panels import rank
 from analysis.figures.style import Look, looks
-from analysis.fits.flags import Fitted, Verdict
+from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.record import plus_minus
 from experiments.core.files import json_number
 
@@ -21,9 +21,9 @@ GRID = 40
 """Number of points of a fitted line."""
 
 
-def charts(fits: Sequence[Fitted]) -> list[dict[str, Any]]:
+def charts(fits: Sequence[JudgedFit]) -> list[dict[str, Any]]:
     """Return the data of a chart, with all its curves, for every dataset, test set and metric."""
-    places: dict[tuple[str, str, str], list[Fitted]] = {}
+    places: dict[tuple[str, str, str], list[JudgedFit]] = {}
     for item in fits:
         curve = item[0].curve
         key = (curve.text("dataset"), curve.text("test_set"), curve.text("metric"))
@@ -50,7 +50,7 @@ def charts(fits: Sequence[Fitted]) -> list[dict[str, Any]]:
     return result
 
 
-def _curve(item: Fitted, look: Look, name: str, factor: float) -> dict[str, Any]:
+def _curve(item: JudgedFit, look: Look, name: str, factor: float) -> dict[str, Any]:
     fit, judgement = item
     curve, beta = fit.curve, fit.best.beta
     grid = np.geomspace(curve.sizes[0], curve.sizes[-1], GRID)

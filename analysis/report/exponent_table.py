@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from analysis.curve import Curve
 from analysis.figures.naming import display_unit, model_names
-from analysis.fits.flags import Fitted, Flag, Verdict
+from analysis.fits.flags import Flag, JudgedFit, Verdict
 from analysis.fits.record import plus_minus
 from analysis.fits.results import Form
 
@@ -78,7 +78,7 @@ class Row:
         return self.dataset, self.metric, self.model, beta, self.floor, self.sizes, str(self.seeds or "none"), flags
 
 
-def rows(fits: Sequence[Fitted]) -> list[Row]:
+def rows(fits: Sequence[JudgedFit]) -> list[Row]:
     """Return one row per curve, in order."""
     places: dict[tuple[str, ...], list[Curve]] = {}
     for fit, _ in fits:
@@ -96,7 +96,7 @@ def _place(curve: Curve) -> tuple[str, ...]:
     return tuple(curve.text(name) for name in ("dataset", "test_set", "metric"))
 
 
-def _row(item: Fitted, model: str, several: bool) -> Row:
+def _row(item: JudgedFit, model: str, several: bool) -> Row:
     (fit, judgement), curve, best = item, item[0].curve, item[0].best
     floor = best.floor if best.form is Form.POWER_FLOOR and math.isfinite(best.floor) else None
     test_set = curve.text("test_set")
@@ -119,7 +119,7 @@ def _row(item: Fitted, model: str, several: bool) -> Row:
     )
 
 
-def markdown(fits: Sequence[Fitted]) -> str:
+def markdown(fits: Sequence[JudgedFit]) -> str:
     """Return the exponents as a Markdown table, with a note if some have not converged."""
     body = rows(fits)
     lines = [HEAD, tuple("---" for _ in HEAD), *(row.cells() for row in body)]
@@ -133,7 +133,7 @@ def _markdown(cell: str) -> str:
     return re.sub(r"([\\|`*_<>\[\]])", r"\\\1", re.sub(r"\s+", " ", cell)) if cell != "---" else cell
 
 
-def latex(fits: Sequence[Fitted]) -> str:
+def latex(fits: Sequence[JudgedFit]) -> str:
     """Return the exponents as a LaTeX tabular that needs the package booktabs; text of the table is escaped."""
     curves = rows(fits)
     body = [" & ".join(_latex(cell) for cell in row.cells()) + r" \\" for row in curves]

@@ -14,7 +14,7 @@ import numpy as np
 from analysis.curve import Curve
 from analysis.figures.naming import model_names
 from analysis.figures.panels import rank
-from analysis.fits.flags import Fitted, Verdict
+from analysis.fits.flags import JudgedFit, Verdict
 from analysis.table import RunTable
 
 SHOWN = 12
@@ -61,10 +61,10 @@ class Health:
     """Rows left out at the user's request, with their reasons."""
 
 
-def health(fits: Sequence[Fitted], table: RunTable, store: Path | None) -> Health:
+def health(fits: Sequence[JudgedFit], table: RunTable, store: Path | None) -> Health:
     """Collect the state of the runs; only a store knows of runs that failed or are not done."""
     failed, pending = ((), ()) if store is None else _states(store)
-    groups: dict[tuple[object, ...], list[Fitted]] = {}
+    groups: dict[tuple[object, ...], list[JudgedFit]] = {}
     for item in fits:
         groups.setdefault(_runs(item[0].curve), []).append(item)
     chosen = [min(group, key=lambda item: rank(item[0].curve.text("metric"))) for group in groups.values()]
@@ -85,7 +85,7 @@ def _runs(curve: Curve) -> tuple[object, ...]:
     return *key, curve.seeds, tuple(curve.sizes), np.isfinite(curve.error).tobytes()
 
 
-def _curve(item: Fitted, name: str, metrics: int) -> CurveHealth:
+def _curve(item: JudgedFit, name: str, metrics: int) -> CurveHealth:
     curve, present = item[0].curve, np.isfinite(item[0].curve.error)
     # In a table without seeds these are running numbers, and P with fewer runs would look like holes.
     holes = [f"P={curve.sizes[k]:g} seed {curve.seeds[s]}" for s, k in zip(*np.nonzero(~present), strict=True)]

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from analysis.figures.naming import METRIC_NAMES
-from analysis.fits.flags import Fitted, Flag, Verdict
+from analysis.fits.flags import Flag, JudgedFit, Verdict
 from analysis.fits.record import records
 from analysis.fits.results import Form
 from analysis.report.chart import charts, script_json
@@ -34,7 +34,7 @@ VERDICTS = {
 }
 
 
-def page(table: RunTable, fits: Sequence[Fitted], source: Path, store: Path | None = None) -> str:
+def page(table: RunTable, fits: Sequence[JudgedFit], source: Path, store: Path | None = None) -> str:
     """Return the HTML of the whole page.
 
     Args:
@@ -124,7 +124,7 @@ def _flag(flag: Flag) -> str:
     return f'<abbr title="{_text(FLAG_WORDS[flag])}">{_text(flag.replace("_", " "))}</abbr>'
 
 
-def _flags(fits: Sequence[Fitted]) -> str:
+def _flags(fits: Sequence[JudgedFit]) -> str:
     """Return an explanation of the flags that occur."""
     raised = {flag for _, judgement in fits for flag in judgement.flags}
     terms = [f"<dt>{flag.replace('_', ' ')}</dt><dd>{_text(FLAG_WORDS[flag])}</dd>" for flag in Flag if flag in raised]
@@ -164,7 +164,7 @@ def _curve_health(curve: CurveHealth) -> str:
     )
 
 
-def _downloads(table: RunTable, fits: Sequence[Fitted]) -> list[str]:
+def _downloads(table: RunTable, fits: Sequence[JudgedFit]) -> list[str]:
     entries = [entry for fit, judged in fits for entry in records(fit, judged)]
     files = (
         ("runs.csv", "text/csv", "the run table", table.rows.drop(columns="line", errors="ignore").to_csv(index=False)),

@@ -7,18 +7,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.comparisons import claim as claim_
-from analysis.comparisons import claim_pool
-from analysis.comparisons import compare as compare_
-from analysis.comparisons.claim import Claim, Outcome
-from analysis.comparisons.compare import Comparison
-from analysis.comparisons.groups import gains, sentence
+from analysis.comparisons.claim import Claim, Outcome, claims
+from analysis.comparisons.claim_pool import pool_claims, pooled_claim_text
+from analysis.comparisons.compare import (
+    Comparison,
+    compare_curves,
+    comparison_sentence,
+    describe,
+    families,
+    family_sentence,
+    pool_differences,
+)
+from analysis.comparisons.groups import gain_sentence, gains
 from analysis.comparisons.paired import Survival, excludes_zero, p_words
 from analysis.curve import Curve
 from analysis.errors import InputError
-from analysis.figures.naming import METRIC_NAMES, architecture_name, model_names, said
+from analysis.figures.naming import METRIC_NAMES, architecture_name, column_words, model_names
 from analysis.figures.panels import preferred
-from analysis.fits.flags import Fitted, Flag, Verdict
+from analysis.fits.flags import Flag, JudgedFit, Verdict
 from analysis.fits.record import plus_minus
 from analysis.table import IDENTIFYING
 
@@ -78,13 +84,13 @@ class Answer:
     """Further differences."""
 
 
-def quotable(item: Fitted) -> bool:
+def quotable(item: JudgedFit) -> bool:
     """Return whether an exponent can be quoted with its interval as it stands."""
     fit, judgement = item
     return bool(np.isfinite(fit.best.beta.low)) and not SPOILS & set(judgement.flags)
 
 
-def overview(fits: Sequence[Fitted]) -> str:
+def overview(fits: Sequence[JudgedFit]) -> str:
     """Summarise in words how many curves there are, and how many of their exponents can be quoted."""
     good = [item for item in fits if quotable(item)]
     late = sum(judgement.verdict is Verdict.NOT_CONVERGED for _, judgement in fits)
@@ -103,9 +109,9 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def answers(fits: Sequence[Fitted]) -> list[Answer]:
+def answers(fits: Sequence[JudgedFit]) -> list[Answer]:
     """Return the results on every dataset, in order of appearance."""
-    groups: dict[tuple[str, str], list[Fitted]] = {}
+    groups: dict[tuple[str, str], list[JudgedFit]] = {}
     for item in preferred(fits, ("dataset", "test_set")):
         groups.setdefault((item[0].curve.text("dataset"), item[0].curve.text("test_set")), []).append(item)
     return [
@@ -114,8 +120,8 @@ def answers(fits: Sequence[Fitted]) -> list[Answer]:
     ]
 
 
-def _answer(name: str, group: Sequence[Fitted]) -> Answer:
-    pairs = compare_.compare(group)
+def _answer(name: str, group: Sequence[JudgedFit]) -> Answer:
+    pairs = compare_curves(group)
     pairs.sort(key=lambda c: CHIEF.index(c.factor) if c.factor in CHIEF else len(CHIEF))
     shown = [c for c in pairs if c.factor in CHIEF and not c.not_converged and _neighbours(c, pairs)]
     curves = [fit.curve for fit, _ in group]
@@ -127,12 +133,12 @@ def _answer(name: str, group: Sequence[Fitted]) -> Answer:
         verdicts=verdicts,
         sentences=(
             *_range(group),
-            *(sentence(gain) for gain in gains(group)),
+            *(gain_sentence(gain) for gain in gains(group)),
             *(_brief(c, curves) for c in shown[:SHOWN]),
         ),
         further=(
-            *(_capital(compare_.sentence(c)) for c in pairs),
-            *(_capital(compare_.family_sentence(family)) for family in compare_.families(group)),
+            *(_capital(comparison_sentence(c)) for c in pairs),
+            *(_capital(family_sentence(family)) for family in families(group)),
         ),
     )
 
@@ -170,11 +176,14 @@ def _terms(c: Comparison, curves: Sequence[Curve]) -> tuple[str, str, str]:
     """Describe two curves: their common factors that distinguish them from other curves, and the factor of each."""
     alike = [curve for curve in curves if curve.text("architecture") == c.first.text("architecture")]
     varying = [name for name in IDENTIFYING if len({curve.value(name) for curve in alike}) > 1 and name != c.factor]
-    if said(c.first, "edge_lmax") != said(c.second, "edge_lmax"):  # it goes with L
+    if column_words(c.first, "edge_lmax") != column_words(c.second, "edge_lmax"):  # it goes with L
         varying = [name for name in varying if name != "edge_lmax"]
-    where = [architecture_name(c.first) if c.factor != "architecture" else "", *(said(c.first, n) for n in varying)]
+    where = [
+        architecture_name(c.first) if c.factor != "architecture" else "",
+        *(column_words(c.first, n) for n in varying),
+    ]
     place = ", ".join(text for text in where if text)
-    one, two = (said(curve, c.factor) or _level(curve, c.factor) for curve in (c.first, c.second))
+    one, two = (column_words(curve, c.factor) or _level(curve, c.factor) for curve in (c.first, c.second))
     return place, one, two
 
 
@@ -185,40 +194,40 @@ def _level(curve: Curve, factor: str) -> str:
 _SURVIVAL = {Survival.SURVIVES: ", also with a floor", Survival.VANISHES: ", not with a floor in both"}
 
 
-def pooled(fits: Sequence[Fitted]) -> list[str]:
+def pooled(fits: Sequence[JudgedFit]) -> list[str]:
     """Describe the results over datasets as random effects: the claim and the differences."""
     chosen = preferred(fits)
-    claims = [_capital(claim_pool.text(one).split("\n")[0]) + "." for one in claim_pool.pool(_claims(chosen))]
-    pairs = compare_.compare(chosen)
+    sentences = [_capital(pooled_claim_text(one).split("\n")[0]) + "." for one in pool_claims(_claims(chosen))]
+    pairs = compare_curves(chosen)
     alike: dict[tuple[str, ...], list[Comparison]] = {}
     for c in pairs:
         if c.factor in CHIEF and not c.not_converged and _neighbours(c, pairs):
-            models = (compare_.describe(curve) for curve in (c.first, c.second))
+            models = (describe(curve) for curve in (c.first, c.second))
             alike.setdefault((c.first.text("metric"), c.factor, *models), []).append(c)
     curves = [fit.curve for fit, _ in chosen]
     differences = []
     for group in alike.values():
-        for one in compare_.pool(group):
+        for one in pool_differences(group):
             delta = plus_minus(one.delta.value, one.delta.low, one.delta.high)
             place, first, second = _terms(group[0], curves)
             text = f"from {first} to {second} Δβ = {delta} over {len(one.datasets)} datasets"
             where = f"{place}: " if place else ""
             differences.append(_capital(f"{where}{text}, standard deviation between them {one.between:.2f}."))
-    return claims + differences
+    return sentences + differences
 
 
 def _several(groups: Mapping[tuple[str, str], object], dataset: str) -> bool:
     return sum(key[0] == dataset for key in groups) > 1
 
 
-def _claims(fits: Sequence[Fitted]) -> list[Claim]:
+def _claims(fits: Sequence[JudgedFit]) -> list[Claim]:
     try:
-        return claim_.claims(fits)
+        return claims(fits)
     except InputError:  # most tables do not have the four cells
         return []
 
 
-def _claim_words(test: Claim, group: Sequence[Fitted]) -> str:
+def _claim_words(test: Claim, group: Sequence[JudgedFit]) -> str:
     by_name = {fit.curve.name: _beta((fit, judgement)) for fit, judgement in group}
     betas = ", ".join(f"{letter} {by_name[test.cells[letter].name]}" for letter in "ABCD")
     ratios = "; ".join(
@@ -234,7 +243,7 @@ def _claim_words(test: Claim, group: Sequence[Fitted]) -> str:
     return f"{text} {_capital(ratios)}." + "".join(f" Caution: {caution}." for caution in test.cautions)
 
 
-def _range(group: Sequence[Fitted]) -> list[str]:
+def _range(group: Sequence[JudgedFit]) -> list[str]:
     """Describe the range of exponents that can be quoted, and name the curves that have not converged."""
     good = [item for item in group if quotable(item)]
     names = dict(zip((fit.curve.name for fit, _ in group), model_names([fit.curve for fit, _ in group]), strict=True))
@@ -256,7 +265,7 @@ def _range(group: Sequence[Fitted]) -> list[str]:
     return sentences
 
 
-def _beta(item: Fitted) -> str:
+def _beta(item: JudgedFit) -> str:
     beta = item[0].best.beta
     return plus_minus(beta.value, beta.low, beta.high)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.bounds.dimension import (
-    calibrate,
+    calibrate_estimators,
     calibration_text,
     levina_bickel,
     nearest_distances,
@@ -57,7 +57,7 @@ def test_pool_that_is_too_small_is_refused() -> None:
 
 
 def test_calibration_shows_the_bias_of_a_boundary() -> None:
-    found = {(row.manifold, row.d): row for row in calibrate()}
+    found = {(row.manifold, row.d): row for row in calibrate_estimators()}
     for (manifold, d), row in found.items():
         for value in (row.d_eff.value, row.two_nn, row.levina_bickel):
             if manifold != "cube":

@@ -13,7 +13,8 @@ from analysis.calibration.calibrate import (
     POWER,
     RECOMMENDED,
     Scenario,
-    calibrate,
+    coverage_summary,
+    measure_coverage,
     miscalibrated,
     ols_means,
     recommended,
@@ -21,7 +22,6 @@ from analysis.calibration.calibrate import (
     seeds_t,
     simulate,
     standard_errors,
-    verdict,
 )
 from analysis.calibration.learners import kernel_interpolator, nearest_neighbour
 from analysis.curve import curves
@@ -101,10 +101,10 @@ def test_real_nested_learners_have_their_exponent(learner: object) -> None:
 
 
 def test_report_marks_what_it_does_not_claim() -> None:
-    rows = calibrate(n=300, n_learner=5)
+    rows = measure_coverage(n=300, n_learner=5)
     assert {row.scenario for row in miscalibrated(rows)} <= {row.scenario for row in rows if row.claimed}
     assert not any(row.claimed for row in rows if row.floor or "one teacher" in row.scenario)
-    said = verdict(rows)
+    said = coverage_summary(rows)
     assert "recommended (default): covers" in said
     assert "with a floor of 10–40 %" in said
 

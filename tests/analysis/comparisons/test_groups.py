@@ -57,7 +57,7 @@ def test_a_prefactor_is_a_factor_of_examples() -> None:
     assert ratio.low < 9 < ratio.high
     assert ratio.value == pytest.approx(9, rel=0.1)
     assert gain.delta.low < 0 < gain.delta.high
-    said = groups.sentence(gain)
+    said = groups.gain_sentence(gain)
     assert said.startswith("gcnn (p4) against cnn (translations) (digits_rot90, error_rate; 7,500 and 7,800 weights): ")
     assert ": no change of the exponent is shown, one of the prefactor is (one of " in said
 
@@ -66,7 +66,7 @@ def test_an_exponent_is_said_to_change() -> None:
     (gain,) = found(table({"cnn": ("translations", 1.0, 0.3, 7800), "gcnn": ("p4", 1.0, 0.6, 7500)}))
     assert gain.delta.low < 0.3 < gain.delta.high
     assert gain.p < 0.001
-    assert "p < 0.001: the exponent rises" in groups.sentence(gain)
+    assert "p < 0.001: the exponent rises" in groups.gain_sentence(gain)
 
 
 TWINS = {"cnn": ("translations", 1.0, 0.3, 7800), "gcnn": ("p4", 1.0, 0.6, 7500)}
@@ -79,7 +79,7 @@ def test_an_exponent_that_outlives_more_training_is_said_to_change() -> None:
     assert gain.half == pytest.approx(0.28, abs=0.02)
     shift = gain.delta.value - gain.half  # noise is that of the whole schedule here: the interval moves as it is
     assert (gain.trained.low, gain.trained.high) == pytest.approx((gain.delta.low, gain.delta.high + shift))
-    said = groups.sentence(gain)
+    said = groups.gain_sentence(gain)
     assert "(not converged: gcnn (p4); +0.2" in said
     assert said.endswith("as much again moves it as far again), p < 0.001: the exponent rises.")
 
@@ -88,10 +88,10 @@ def test_an_exponent_that_more_training_could_undo_is_not() -> None:
     """Δβ = 0.3, and 0.65 after half the training: another such step would leave nothing."""
     (gain,) = found(undertrained(TWINS, {"cnn": 0.0, "gcnn": 0.65}))
     assert gain.trained.low < 0 < gain.delta.low
-    said = groups.sentence(gain)
+    said = groups.gain_sentence(gain)
     assert said.endswith(": more training could undo it, so nothing is said about the exponent.")
     assert "rises" not in said
-    record = groups.record(gain)
+    record = groups.gain_record(gain)
     assert record["delta_beta_half_budget"] == pytest.approx(0.65, abs=0.03)
     assert record["delta_beta_trained_low"] == gain.trained.low
 
@@ -115,17 +115,17 @@ def test_without_a_half_budget_an_unconverged_pair_says_nothing_about_exponents(
     (gain,) = found(frame)
     assert np.isnan(gain.half)
     assert np.isnan(gain.trained.low)
-    said = groups.sentence(gain)
+    said = groups.gain_sentence(gain)
     assert "rises" not in said
     assert said.endswith("; NOT CONVERGED: gcnn (p4), so this is no statement about exponents.")
-    json.dumps(groups.record(gain), allow_nan=False)
+    json.dumps(groups.gain_record(gain), allow_nan=False)
 
 
 def test_converged_twins_need_no_allowance() -> None:
     (gain,) = found(table(TWINS))
     assert gain.trained == gain.delta
     assert gain.half == pytest.approx(gain.delta.value), "the table's half budgets are its full ones"
-    assert "half the training" not in groups.sentence(gain)
+    assert "half the training" not in groups.gain_sentence(gain)
 
 
 def test_only_twins_are_compared() -> None:
@@ -141,10 +141,10 @@ def test_only_twins_are_compared() -> None:
 
 def test_who_never_gets_there_is_said_so() -> None:
     (gain,) = found(table({"mlp": ("none", 1.0, 0.05, 8000), "cnn": ("translations", 0.5, 0.4, 7800)}))
-    assert "data-efficiency factor above 16: the twin never gets to where it starts" in groups.sentence(gain)
-    assert groups.record(gain)["leader"] == "symmetric"
+    assert "data-efficiency factor above 16: the twin never gets to where it starts" in groups.gain_sentence(gain)
+    assert groups.gain_record(gain)["leader"] == "symmetric"
     (gain,) = found(table({"mlp": ("none", 1.0, 0.1, 8000), "cnn": ("translations", 0.5, 0.1, 7800)}))
-    assert ": no change of the exponent is shown, one of the prefactor is (one of " in groups.sentence(gain)
+    assert ": no change of the exponent is shown, one of the prefactor is (one of " in groups.gain_sentence(gain)
 
 
 def test_sizes_with_no_error_at_all_are_left_out_and_named() -> None:
@@ -153,8 +153,8 @@ def test_sizes_with_no_error_at_all_are_left_out_and_named() -> None:
     (gain,) = found(frame)
     assert 256.0 in gain.without
     assert np.isfinite(gain.delta.low)
-    assert "left out for errors of 0: P = " in groups.sentence(gain)
-    json.dumps(groups.record(gain), allow_nan=False)
+    assert "left out for errors of 0: P = " in groups.gain_sentence(gain)
+    json.dumps(groups.gain_record(gain), allow_nan=False)
 
 
 def test_a_factor_of_which_nothing_is_known_is_not_given() -> None:
@@ -164,7 +164,7 @@ def test_a_factor_of_which_nothing_is_known_is_not_given() -> None:
     ratio = gain.factor.ratio
     assert ratio.low < 1 < ratio.high
     assert ratio.high / ratio.low > 1000
-    assert "no data-efficiency factor can be told: its interval is [" in groups.sentence(gain)
+    assert "no data-efficiency factor can be told: its interval is [" in groups.gain_sentence(gain)
 
 
 def test_names_tell_the_order_of_messages() -> None:
@@ -172,7 +172,10 @@ def test_names_tell_the_order_of_messages() -> None:
     models = {"momenta": ("none", 1.5, 0.5, 2127), "lorentz": ("SO+(1,3)", 0.5, 0.5, 2042)}
     plain = table(models).assign(L=lambda frame: (frame["architecture"] == "lorentz").astype(int))
     second = plain[plain["architecture"] == "lorentz"].assign(L=2)
-    names = {(groups.named(gain.symmetric), groups.named(gain.plain)) for gain in found(pd.concat([plain, second]))}
+    names = {
+        (groups.network_name(gain.symmetric), groups.network_name(gain.plain))
+        for gain in found(pd.concat([plain, second]))
+    }
     assert names == {("lorentz (SO+(1,3))", "momenta (none)"), ("lorentz (SO+(1,3), L 2)", "momenta (none)")}
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from analysis.calibration.synthetic import curve_rows
 from analysis.cli import main
-from analysis.comparisons.compare import Comparison, compare, families, family_sentence, sentence
+from analysis.comparisons.compare import Comparison, compare_curves, comparison_sentence, families, family_sentence
 from analysis.curve import curves
 from analysis.errors import InputError
 from analysis.figures.naming import model_names, names
@@ -39,7 +39,7 @@ SQUARE = {(steps, rate): 0.4 + 0.1 * (steps == 1000) for steps in (500, 1000, 20
 
 
 def compared(frame: pd.DataFrame, by: Sequence[str]) -> list[Comparison]:
-    return compare(analyse(curves(check_table(frame, "t", compare_by=by))), by)
+    return compare_curves(analyse(curves(check_table(frame, "t", compare_by=by))), by)
 
 
 def pairs(found: Sequence[Comparison], by: str) -> set[tuple[Any, Any]]:
@@ -55,7 +55,7 @@ def test_by_budget_at_equal_learning_rates() -> None:
         expected = SQUARE[int(c.second.value(STEPS)), c.second.value(RATES)]  # type: ignore[call-overload,index]
         expected -= SQUARE[int(c.first.value(STEPS)), c.first.value(RATES)]  # type: ignore[call-overload,index]
         assert c.delta.value == pytest.approx(expected, abs=0.02)  # 0.005 of noise over ln 32 of P: some 0.003
-    words = sentence(found[0])
+    words = comparison_sentence(found[0])
     assert f"from {STEPS}=500 to {STEPS}=1000" in words
     assert f"{RATES}=0.01" in words  # what they have in common, for it varies in the table
     assert "nu" not in words

@@ -18,7 +18,7 @@ import pytest
 from analysis.calibration.synthetic import curve_rows, demo_table
 from analysis.cli import main
 from analysis.curve import curves
-from analysis.fits.flags import Fitted, Flag
+from analysis.fits.flags import Flag, JudgedFit
 from analysis.fits.record import analyse
 from analysis.fits.results import Form
 from analysis.report import page
@@ -32,17 +32,17 @@ MAIN = (Form.POWER, Form.POWER_FLOOR)
 HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{DATA}}\u2028&amp;"
 
 
-def fitted(frame: pd.DataFrame) -> list[Fitted]:
+def fitted(frame: pd.DataFrame) -> list[JudgedFit]:
     return analyse(curves(check_table(frame, "t")), MAIN)
 
 
 @pytest.fixture(scope="module")
-def demo() -> list[Fitted]:
+def demo() -> list[JudgedFit]:
     return fitted(demo_table())
 
 
 @pytest.fixture(scope="module")
-def html(demo: list[Fitted]) -> str:
+def html(demo: list[JudgedFit]) -> str:
     return page(check_table(demo_table(), "demo"), demo, Path("demo.csv"))
 
 
@@ -76,20 +76,20 @@ class Elements(HTMLParser):
         return [attributes for name, attributes in self.found if name == tag]
 
 
-def test_overview_counts_what_can_be_quoted(demo: list[Fitted]) -> None:
+def test_overview_counts_what_can_be_quoted(demo: list[JudgedFit]) -> None:
     good = sum(quotable(item) for item in demo)
     assert overview(demo).startswith(f"13 learning curves on 2 datasets: {good} of their exponents can be quoted")
     assert "1 curve had not converged" in overview(demo)
 
 
-def test_what_has_not_converged_is_never_part_of_a_difference(demo: list[Fitted]) -> None:
+def test_what_has_not_converged_is_never_part_of_a_difference(demo: list[JudgedFit]) -> None:
     ethanol = next(answer for answer in answers(demo) if answer.dataset == "ethanol")
     assert any("Not converged" in text and "ν=3 edge 0" in text for text in ethanol.sentences)
     assert not any("edge 0 to edge 3" in text for text in ethanol.sentences if text.startswith("MACE"))
     assert any("NOT CONVERGED" in text for text in ethanol.further)  # in full, it says so itself
 
 
-def test_verdicts_of_the_claim_are_those_of_the_test(demo: list[Fitted]) -> None:
+def test_verdicts_of_the_claim_are_those_of_the_test(demo: list[JudgedFit]) -> None:
     said = {answer.dataset: [str(outcome) for outcome, _ in answer.verdicts] for answer in answers(demo)}
     assert said == {"ethanol": ["undecided"], "star": ["holds"]}
 
@@ -148,11 +148,11 @@ def test_page_is_one_file_without_network(html: str) -> None:
     assert "unsafe" not in (policy or "")
 
 
-def test_page_is_the_same_for_the_same_table(html: str, demo: list[Fitted]) -> None:
+def test_page_is_the_same_for_the_same_table(html: str, demo: list[JudgedFit]) -> None:
     assert page(check_table(demo_table(), "demo"), demo, Path("elsewhere/demo.csv")) == html
 
 
-def test_page_says_what_the_fits_say(html: str, demo: list[Fitted]) -> None:
+def test_page_says_what_the_fits_say(html: str, demo: list[JudgedFit]) -> None:
     values = [float(value) for value in re.findall(r'<td data-v="([-0-9.e]+)" class=number>', html)]
     assert {fit.best.beta.value for fit, _ in demo} <= set(values)
     assert len(re.findall(r'<span class="state not_converged">not converged</span>', html)) == 2  # exponents, health
@@ -193,7 +193,7 @@ def test_script_json_has_no_character_that_ends_a_script() -> None:
     assert json.loads(made) == {"x": HOSTILE}
 
 
-def test_charts_hold_every_run(demo: list[Fitted]) -> None:
+def test_charts_hold_every_run(demo: list[JudgedFit]) -> None:
     found: list[dict[str, Any]] = charts(demo)
     points = [point["error"] for chart in found for curve in chart["curves"] for point in curve["points"]]
     assert sorted(points) == pytest.approx(sorted(1000 * demo_table()["error"]))

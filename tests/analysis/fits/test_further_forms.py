@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from analysis.curve import Curve, curves
-from analysis.fits.curved import binomial_line
 from analysis.fits.fit import fit_curve
 from analysis.fits.forms import BNSL, M4, SolverStatus, huber_line, solve
+from analysis.fits.further_forms import binomial_line
 from analysis.fits.results import FitStatus, Form
 from analysis.table import check_table
 
