@@ -148,7 +148,9 @@ def bounds(arguments: argparse.Namespace) -> None:
     stated = statements(d, arguments.s, arguments.k, arguments.smoothness)
     if arguments.alpha_teacher is not None:
         if d is None or arguments.alpha_student is None:
-            raise InputError("--alpha-teacher speaks of kernels: give --alpha-student and --d with it")
+            raise InputError(
+                "--alpha-teacher needs the student and the dimension: give --alpha-student and --d with it"
+            )
         stated.append(kernel_law(arguments.alpha_teacher, arguments.alpha_student, d))
     measured = _distances(arguments.distances, arguments.store)
     if arguments.lipschitz is not None and measured is None:
@@ -166,7 +168,7 @@ def bounds(arguments: argparse.Namespace) -> None:
         _say("Bach, von Luxburg–Bousquet, interpolation and Stone need the dimension of the data: --d or --atoms.")
     if measured is None:
         _say(
-            "Lip·δ(P), which alone can be violated, needs distances: "
+            "Lip·δ(P), the only bound that can be violated, needs distances: "
             "python -m experiments.runs.measure_distances --store DIR."
         )
     if arguments.json is not None:
@@ -222,8 +224,8 @@ def dimension(arguments: argparse.Namespace) -> None:
     estimates = [estimate_dimension(key, part) for key, part in spaces(frame)]
     for one in estimates:
         _say(dimension_text(one))
-    _say("All three read too low where the data have edges or are few (--calibrate shows by how much).")
-    _say("Frames of one trajectory that lie close in time count as one dimension: thin them first.")
+    _say("All three are too low if the data have edges or are few (--calibrate shows by how much).")
+    _say("Frames of a trajectory that are close in time appear as one dimension: thin them first.")
     if arguments.json is not None:
         write_json(arguments.json, [dimension_record(one) for one in estimates])
 

@@ -23,7 +23,7 @@ class Curve:
     sizes: FloatArray
     """Training-set sizes P, ascending, frames. [K]"""
     seeds: tuple[str, ...]
-    """Labels of the seeds; running numbers where the table has none. [S]"""
+    """Labels of the seeds; running numbers if the table has none. [S]"""
     error: FloatArray
     """Test error, in `unit`. [S, K]"""
     train_error: FloatArray

@@ -94,7 +94,7 @@ def read_csv(path: Path) -> pd.DataFrame:
                     continue
                 if len(row) != len(header):
                     raise InputError(
-                        f"{path}, line {reader.line_num}: {len(row)} cells where the header names {len(header)} columns"
+                        f"{path}, line {reader.line_num}: {len(row)} cells, but the header names {len(header)} columns"
                     )
                 cells.append([cell.strip() for cell in row])
                 lines.append(reader.line_num)
@@ -332,7 +332,7 @@ def _mark_units(rows: pd.DataFrame, bad: dict[int, str]) -> None:
             common = counts.index[0]
             for line, unit in zip(part["line"], part["unit"], strict=True):
                 if unit != common:
-                    bad.setdefault(int(line), f"unit is {unit!r} where {dataset}/{metric} is in {common!r}")
+                    bad.setdefault(int(line), f"unit is {unit!r}, but most of {dataset}/{metric} is in {common!r}")
 
 
 def _mark_duplicates(rows: pd.DataFrame, bad: dict[int, str], key: Sequence[str], has_seeds: bool) -> None:

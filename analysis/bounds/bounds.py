@@ -29,7 +29,7 @@ class Relation(StrEnum):
     VACUOUS = "vacuous"
     """The statement demands less than a fall by a fifth over the measured range of P."""
     NOT_TESTABLE = "not testable"
-    """The statement speaks of another quantity, or its constant or its assumptions are unknown here."""
+    """The statement is about another quantity, or its constant or assumptions are unknown here."""
     VIOLATED = "violated"
     """The bound was evaluated at every P with all its constants, and the measured error lies above it."""
 
@@ -78,8 +78,8 @@ def _relation(curve: Curve, beta: Interval, judgement: Judgement, statement: Sta
         return Relation.NOT_TESTABLE, "training has not converged"
     if statement.losses and metric not in statement.losses:
         if metric.startswith("force"):
-            return Relation.NOT_TESTABLE, "speaks of the energy, not of its derivative"
-        return Relation.NOT_TESTABLE, f"speaks of {', '.join(sorted(statement.losses))}, not of {metric}"
+            return Relation.NOT_TESTABLE, "applies to the energy, not to its derivative"
+        return Relation.NOT_TESTABLE, f"applies to {', '.join(sorted(statement.losses))}, not to {metric}"
     if not np.isfinite(beta.low):
         return Relation.NOT_TESTABLE, "no interval for β"
     if statement.direction is Direction.AT_LEAST:
@@ -91,7 +91,7 @@ def _relation(curve: Curve, beta: Interval, judgement: Judgement, statement: Sta
         return Relation.CONSISTENT, "inside the interval"
     if statement.direction is Direction.LAW:
         return Relation.NOT_TESTABLE, "outside the interval, but an asymptotic law sets no limit at finite P"
-    return Relation.NOT_TESTABLE, "a worst case over a class says nothing against one target"
+    return Relation.NOT_TESTABLE, "a worst case over a class sets no limit for a single target"
 
 
 def _at_least(curve: Curve, beta: Interval, statement: Statement) -> tuple[Relation, str]:

@@ -86,17 +86,21 @@ def _compare(curve: Curve, judgement: Judgement, part: pd.DataFrame, space: str,
         )
 
     if metric not in LIPSCHITZ_LOSSES | SQUARED_LOSSES:
-        return silent("a Lipschitz energy bounds no force" if metric.startswith("force") else f"no word on {metric}")
+        return silent(
+            "a Lipschitz energy bounds no force"
+            if metric.startswith("force")
+            else f"the bound does not apply to {metric}"
+        )
     if judgement.verdict is Verdict.NOT_CONVERGED:
         return silent("training has not converged")
     if given is None and "label_gap" not in part.columns:
         return silent("Lip is unknown: the distances have no label_gap; give --lipschitz")
     sizes = np.intersect1d(curve.sizes, part["P"].to_numpy(dtype=float))
     if not len(sizes):
-        return silent("the distances are at other P")
+        return silent("the distances and the curve have no P in common")
     error, sem = _errors(curve, sizes)
     if not np.isfinite(sem).all():
-        return silent("one seed, and no error bar of the test set")
+        return silent("one seed, and the standard error of the test set is unknown")
     slope, deltas, gaps = bound_of(part, sizes, metric, given)
     bound = scale * slope * deltas
     relation = evaluated(error, sem, bound)

@@ -320,7 +320,7 @@ def coverage_table(rows: Iterable[Coverage]) -> str:
         "* no coverage is claimed: a floor; or one teacher for all seeds: β is the exponent of the ensemble of"
     )
     lines.append(
-        "  teachers, and how far the slope of the one drawn lies from it, none of its seeds or test frames can show"
+        "  teachers, and neither seeds nor test frames show how far the slope of a single teacher lies from it"
     )
     return "\n".join(lines)
 

@@ -82,7 +82,7 @@ def resample_frames(frame_errors: FloatArray, n_replicates: int, seed: int = 0, 
     The test frames are the same for every run, so one draw of frames serves all seeds and P of a replicate.
 
     Args:
-        frame_errors: error of every test frame (mean squared error where `squared`), unit or unit². [S, K, F]
+        frame_errors: error of every test frame (mean squared error if `squared`), unit or unit². [S, K, F]
         n_replicates: replicates R.
         seed: of the resampling.
         squared: take the root of the mean over frames.

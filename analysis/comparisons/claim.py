@@ -7,7 +7,7 @@ D = (L 0, ν 3, edge order 0). The claim *holds* iff
     C is non-inferior to B         lower end of the one-sided 95 % bound of β_C − β_B above −0.05
     D is equivalent to A           two one-sided tests: 90 % interval of β_D − β_A within ±0.05
 
-It is *refuted* where D is equivalent to C (then body order suffices), or where the data contradict one of the four
+It is *refuted* if D is equivalent to C (then body order suffices), or if the data contradict one of the four
 conditions at the same level (an "iff" fails with any of its parts). Everything else is *undecided*; "not needed" is
 never inferred from p > 0.05. Curves that fail the training verdict decide nothing.
 """
@@ -72,7 +72,7 @@ class Condition:
     contradicted: bool
     """Whether the data show its contrary."""
     sample_size: SampleSize
-    """Seeds (datasets, where these are pooled) or further P that would show it."""
+    """Seeds (datasets, if these are pooled) or further P that would show it."""
 
 
 @dataclass(frozen=True)
@@ -319,7 +319,7 @@ def _what_would(condition: Condition, state: str, units: str) -> str:
     if condition.sample_size.seeds is None:
         return f"; no number of {units} would show it: the estimate itself lies on the wrong side"
     sizes = condition.sample_size.sizes
-    more = f" or P = {', '.join(f'{size:g}' for size in sizes)} besides" if sizes else ""
+    more = f" or further P = {', '.join(f'{size:g}' for size in sizes)}" if sizes else ""
     return f"; {condition.sample_size.seeds} {units}{more} would show it if the estimate is right"
 
 

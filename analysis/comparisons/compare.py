@@ -313,7 +313,7 @@ def comparison_sentence(c: Comparison) -> str:
     else:
         text = (
             f"β {'rises' if value > 0 else 'falls'} by {size} {change} ({where}; {p_words(c.p_holm)}): "
-            f"no difference shown; this design finds one of {c.detectable:.2f} four times in five"
+            f"no difference shown; this design detects one of {c.detectable:.2f} with 80 % power"
         )
     return text + _floor_words(c) + f"; {ratio}" + _caution(c) + "."
 

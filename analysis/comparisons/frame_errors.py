@@ -79,7 +79,7 @@ def _frames(table: RunTable, curve: Curve, store: Path) -> FloatArray:
     for s in complete:
         row = [_read(store / runs[s, float(p)] / "frame_errors.parquet") for p in curve.sizes]
         frames.append(np.stack([_weighted(frame, column) for frame in row]))
-    values = np.stack(frames)  # [S, K, F], in eV or eV/Å (squared where `squared`)
+    values = np.stack(frames)  # [S, K, F], in eV or eV/Å (squared if `squared`)
     means = np.sqrt(values.mean(axis=2)) if squared else values.mean(axis=2)
     expected = curve.error[[curve.seeds.index(s) for s in complete]]
     factor = float(np.median(expected / means))  # the table may be in meV

@@ -190,17 +190,17 @@ def _factor(gain: Gain) -> str:
     ratio = gain.factor.ratio
     if np.isfinite(ratio.value):
         if ratio.low < 1 < ratio.high and ratio.high > VAGUE * ratio.low:
-            return f"no data-efficiency factor can be told: its interval is [{ratio.low:.1g}, {ratio.high:.1g}]"
+            return f"the data-efficiency factor is unknown: its interval is [{ratio.low:.1g}, {ratio.high:.1g}]"
         span = f" [{ratio.low:.2g}, {ratio.high:.2g}]" if np.isfinite(ratio.low) else ", without an interval"
         text = f"data-efficiency factor {ratio.value:.2g}{span} at an error of {gain.factor.error:.2g}"
         if gain.not_converged and np.isfinite(gain.half_factor):
             text += f" ({gain.half_factor:.2g} after half the training)"
         return text
     if gain.factor.leader == "second":
-        return f"data-efficiency factor above {gain.factor.beyond:.3g}: the twin never gets to where it starts"
+        return f"data-efficiency factor above {gain.factor.beyond:.3g}: the twin never reaches its errors"
     if gain.factor.leader == "first":
-        return f"data-efficiency factor below {1 / gain.factor.beyond:.2g}: it never gets to where the twin starts"
-    return "no data-efficiency factor: no error is common to both"
+        return f"data-efficiency factor below {1 / gain.factor.beyond:.2g}: it never reaches the errors of the twin"
+    return "no data-efficiency factor: the two curves have no error in common"
 
 
 def _beta(gain: Gain) -> str:
@@ -210,18 +210,18 @@ def _beta(gain: Gain) -> str:
     change = f"Δβ = {signed(delta.value)} {span(delta)}"
     if gain.not_converged and np.isfinite(trained.low):
         change += (
-            f" (not converged: {_late(gain)}; {signed(gain.half)} after half the training, and {span(trained)} where "
-            "as much again moves it as far again)"
+            f" (not converged: {_late(gain)}; {signed(gain.half)} after half the training, and {span(trained)} "
+            "allowing for further training)"
         )
     outcome = exponent(gain)
     if outcome is Exponent.UNKNOWN:
         return change
     if outcome is Exponent.OPEN:
-        return f"{change}: more training could undo it, so nothing is said about the exponent"
+        return f"{change}: more training could undo it, so no change of the exponent is reported"
     if outcome is not Exponent.UNCHANGED:
         return f"{change}, {p_words(gain.p)}: the exponent {outcome}"
     beside = ", one of the prefactor is" if _differs_from_one(gain.factor) else ""
-    size = f"one of {gain.detectable:.2f} would be found four times in five"
+    size = f"one of {gain.detectable:.2f} would be detected with 80 % power"
     return f"{change}: no change of the exponent is shown{beside} ({size})"
 
 

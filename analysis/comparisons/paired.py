@@ -206,9 +206,9 @@ class EqualError:
             span = f" [{ratio.low:.2g}, {ratio.high:.2g}]" if np.isfinite(ratio.low) else ""
             return f"at equal error {first} needs {ratio.value:.2g}{span} times the frames of {second}"
         if not self.leader:
-            return "no error is common to both"
+            return "the two curves have no error in common"
         ahead, behind = (first, second) if self.leader == "first" else (second, first)
-        return f"{behind} never gets to where {ahead} starts: it needs more than {self.beyond:.3g} times the frames"
+        return f"{behind} never reaches the errors of {ahead}: it needs more than {self.beyond:.3g} times the frames"
 
 
 def equal_error(pair: Pair) -> EqualError:

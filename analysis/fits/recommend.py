@@ -1,6 +1,6 @@
 """The choice of the form to quote, and of an interval that allows for the uncertainty of this choice.
 
-Choosing a form after a look at the data costs coverage: where there is no floor, the curves that look convex by chance
+Choosing a form after a look at the data costs coverage: if there is no floor, the curves that look convex by chance
 are those whose floor fits miss β (measured by `calibrate`: 92–94 % instead of 95 % for a 95 % interval). So the form
 of the point estimate and the interval are decided separately. Between clear evidence for a floor and none, the
 interval covers those of both forms.

@@ -1,7 +1,7 @@
 """The part of a curve that is a power law: slopes between neighbouring P, and Hestness's three regions.
 
 Hestness et al. 2017 (§5): a small-data region near the best guess, the power-law region, and the irreducible-error
-region. A step between neighbouring P counts as flat where its slope is below half the curve's steepest sustained
+region. A step between neighbouring P counts as flat if its slope is below half the curve's steepest sustained
 slope, beyond noise; flat steps at the small end are the small-data region, at the large end the floor.
 """
 

@@ -69,7 +69,7 @@ class Fit:
     form: Form
     """Which form."""
     beta: Interval
-    """Exponent β, positive where the error falls with P."""
+    """Exponent β, positive if the error falls with P."""
     prefactor: float
     """a, in the curve's unit (the error of the power-law part at P = 1); NaN for forms without one."""
     floor: float

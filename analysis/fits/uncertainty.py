@@ -26,9 +26,9 @@ careful choice: the noise of a slope is then 1.5 times that with 0.9 for five va
 Measured on errors per frame (MACE on methanol, 400 frames, P = 4 … 64): seed means correlate 0.85 (force MAE) and 0.7
 (energy MAE) between neighbouring P, 0.5 and 0.3 between the ends. Of a run's squared standard error, 0.55 and 0.3 are
 common to all seeds; the rest shows in their scatter and is counted twice here. Both together, the common noise of β
-was 0.5–0.6 of what independence gives, where 0.67 is taken: an interval a little too wide. It is far too wide (99 %
-for the nearest neighbour of `calibrate`) where a frame's errors are independent across seeds, and a little too narrow
-(93 % for nine values of P, five seeds and 4 % noise) where all of it is common and correlates 0.85."""
+was 0.5–0.6 of what independence gives. The intervals assume 0.67 and are thus a little too wide; far too wide (99 % for
+the nearest neighbour of `calibrate`) if a frame's errors are independent across seeds, and a little too narrow (93 %
+for nine values of P, five seeds and 4 % noise) if all of the noise is common and correlates 0.85."""
 TINY = 1e-300
 """Keeps a division by a sum of squares that is zero finite."""
 MANY = 10_000
@@ -89,7 +89,7 @@ def combined(error: Any, dof: int, variance: Any) -> tuple[FloatArray, FloatArra
     """Return standard error, degrees of freedom and half width for a variance error² with `dof` plus a known variance.
 
     The variance of the test set counts as known, with hundreds of frames against a handful of seeds; the degrees of
-    freedom are then dof·(sum / error²)² (Satterthwaite 1946). From few seeds these are too many where the scatter comes
+    freedom are then dof·(sum / error²)² (Satterthwaite 1946). From few seeds these are too many if the scatter comes
     out small by chance. The half width is therefore at least the one without the known variance, which can only widen
     an interval: simulated with 2–1000 % of the seeds' variance, that covers 94.9–95.5 % for three seeds instead of
     92.8–95.1 %, and 94.2–95 % for five.

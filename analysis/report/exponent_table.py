@@ -63,7 +63,7 @@ class Row:
     largest: float
     """The largest P."""
     seeds: int
-    """Seeds that entered; 0 where the table has none."""
+    """Seeds that entered; 0 if the table has none."""
     verdict: Verdict
     """Verdict on the training."""
     flags: tuple[Flag, ...]

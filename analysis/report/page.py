@@ -152,7 +152,7 @@ def _curve_health(curve: CurveHealth) -> str:
     missing = ", ".join(curve.missing[:SHOWN])
     if len(curve.missing) > SHOWN:
         missing += f" and {len(curve.missing) - SHOWN} more"
-    converged = "not said" if curve.converged is None else f"{curve.converged} of {curve.present}"
+    converged = "unknown" if curve.converged is None else f"{curve.converged} of {curve.present}"
     metric = METRIC_NAMES.get(curve.metric, curve.metric)
     if curve.metrics > 1:
         metric += f" and {curve.metrics - 1} more"

@@ -77,7 +77,7 @@ class Answer:
     metric: str
     """Metric, in words."""
     verdicts: tuple[tuple[Outcome, str], ...]
-    """Outcome of the pre-registered test and its sentence, where the four cells are there."""
+    """Outcome of the pre-registered test and its sentence, if the dataset has the four cells."""
     sentences: tuple[str, ...]
     """The main results."""
     further: tuple[str, ...]
@@ -168,7 +168,7 @@ def _brief(c: Comparison, curves: Sequence[Curve]) -> str:
             verb = "may rise" if c.delta.value > 0 else "may fall"
         text = f"from {one} to {two} β {verb} by {by} ({p_words(c.p_holm)}{_SURVIVAL.get(c.survival, '')})"
     else:
-        text = f"from {one} to {two} no difference of β is shown (Δβ = {size}; one of {c.detectable:.2f} would be)"
+        text = f"from {one} to {two} no difference of β is shown (Δβ = {size}; the design detects {c.detectable:.2f})"
     return _capital(f"{place}: {text}; {c.ratio.words(one, two)}." if place else f"{text}; {c.ratio.words(one, two)}.")
 
 

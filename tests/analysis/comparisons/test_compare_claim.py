@@ -115,9 +115,9 @@ def test_table_without_the_cells_is_refused() -> None:
 
 def test_comparisons_in_words() -> None:
     fits = analysed(cells({"A": 0.4, "B": 0.6, "C": 0.62, "D": 0.4}))
-    found = {(c.factor, c.first.number("L"), c.first.number("nu")): c for c in compare_curves(fits)}
-    assert set(found) == {("L", 0.0, 1.0), ("nu", 0.0, 1.0), ("edge_lmax", 0.0, 3.0)}
-    by_order = found["L", 0.0, 1.0]
+    by_change = {(c.factor, c.first.number("L"), c.first.number("nu")): c for c in compare_curves(fits)}
+    assert set(by_change) == {("L", 0.0, 1.0), ("nu", 0.0, 1.0), ("edge_lmax", 0.0, 3.0)}
+    by_order = by_change["L", 0.0, 1.0]
     assert by_order.delta.low < 0.2 < by_order.delta.high
     words = comparison_sentence(by_order)
     assert words.startswith("β rises by 0.")
@@ -133,7 +133,7 @@ def test_unknown_factor_is_refused() -> None:
 def test_no_difference_is_not_equality() -> None:
     words = comparison_sentence(compare_curves(analysed(cells({"A": 0.5, "B": 0.5}, seed=3)))[0])
     assert "no difference shown" in words
-    assert "four times in five" in words
+    assert "with 80 % power" in words
 
 
 def test_several_datasets_are_pooled_as_random_effects() -> None:

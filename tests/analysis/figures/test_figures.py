@@ -84,8 +84,8 @@ def test_claim_figure_has_the_verdicts(folder: Path) -> None:
 
 
 def test_looks_tell_curves_apart() -> None:
-    found = [curve for curve in curves(check_table(demo_table(), "demo")) if curve.text("dataset") == "ethanol"]
-    assert len({(look.color, look.marker, str(look.line)) for look in looks(found)}) == len(found)
+    ethanol = [curve for curve in curves(check_table(demo_table(), "demo")) if curve.text("dataset") == "ethanol"]
+    assert len({(look.color, look.marker, str(look.line)) for look in looks(ethanol)}) == len(ethanol)
 
 
 @pytest.mark.parametrize(
@@ -119,9 +119,9 @@ def test_nequips_figure_has_every_order_and_both_capacity_controls(papers: list[
 
 
 def test_maces_figure_has_three_panels(papers: list[JudgedFit]) -> None:
-    found = panels.panels_by_correlation_and_order(papers)
-    assert [panel.title for panel in found] == ["aspirin, MACE, L=0", "aspirin, MACE, ν=3", "aspirin, MACE, ν=1"]
-    assert [panel.names for panel in found] == [("ν=1", "ν=2", "ν=3"), *[("L=0", "L=1", "L=2")] * 2]
+    by_order = panels.panels_by_correlation_and_order(papers)
+    assert [panel.title for panel in by_order] == ["aspirin, MACE, L=0", "aspirin, MACE, ν=3", "aspirin, MACE, ν=1"]
+    assert [panel.names for panel in by_order] == [("ν=1", "ν=2", "ν=3"), *[("L=0", "L=1", "L=2")] * 2]
 
 
 def test_architectures_stand_by_their_richest_model(papers: list[JudgedFit]) -> None:

@@ -25,18 +25,18 @@ def fits() -> list[JudgedFit]:
 
 
 def test_every_curve_has_a_row_with_its_exponent(fits: list[JudgedFit]) -> None:
-    found = rows(fits)
-    assert [row.value for row in found] == [fit.best.beta.value for fit, _ in fits]
-    assert {row.model for row in found if row.dataset == "star"} == {
+    table_rows = rows(fits)
+    assert [row.value for row in table_rows] == [fit.best.beta.value for fit, _ in fits]
+    assert {row.model for row in table_rows if row.dataset == "star"} == {
         *("MACE L=0 ν=1 edge 3", "MACE L=1 ν=1 edge 3", "MACE L=0 ν=3 edge 3", "MACE L=0 ν=3 edge 0")
     }
-    floored = next(row for row in found if row.form is Form.POWER_FLOOR)
+    floored = next(row for row in table_rows if row.form is Form.POWER_FLOOR)
     assert floored.floor.endswith(" meV/Å")
 
 
 def test_namesakes_are_told_apart() -> None:
-    found = rows(analyse(curves(check_table(papers_table(), "papers")), (Form.POWER, Form.POWER_FLOOR)))
-    aspirin = [row.model for row in found if row.dataset == "aspirin" and row.metric == "force_mae"]
+    table_rows = rows(analyse(curves(check_table(papers_table(), "papers")), (Form.POWER, Form.POWER_FLOOR)))
+    aspirin = [row.model for row in table_rows if row.dataset == "aspirin" and row.metric == "force_mae"]
     assert len(set(aspirin)) == len(aspirin)
     assert "NequIP L=0 edge 0, 512 channels" in aspirin
 
