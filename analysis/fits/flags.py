@@ -107,7 +107,7 @@ class Judgement:
     flags: tuple[Flag, ...]
     """In the order of `Flag`."""
     data_limited: bool | None = None
-    """Whether the training error is under a third of the test error at every P (then more data is what would help,
+    """Whether the training error is under a third of the test error at every P (then more data would help,
     not more training or a larger model); None if the table has no training errors."""
 
 

@@ -192,7 +192,7 @@ def test_further_sizes_continue_the_grid_and_would_show_it() -> None:
     assert not first.shown
     assert first.sample_size.sizes
     assert first.sample_size.sizes[0] == 1024  # the grid is 16, 32 … 512
-    assert "or P = 1024" in claim_text(claim, dict.fromkeys("ABCD", ""))
+    assert "or further P = 1024" in claim_text(claim, dict.fromkeys("ABCD", ""))
     # the spread of slopes falls as 1/√Sxx, so a t test on the longer grid has 80 % power
     grid = np.log([16.0 * 2**k for k in range(6)])
     longer = np.log([*np.exp(grid), *first.sample_size.sizes])
