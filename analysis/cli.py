@@ -21,7 +21,7 @@ NAME = "python -m analysis"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns 0 done, 1 a curve could not be fitted at all or a run failed, 2 bad input."""
+    """Run one command and return its exit code: 0 done, 1 a curve could not be fitted or a run failed, 2 bad input."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     arguments = _parser().parse_args(argv)
     return command.run(arguments.command, arguments, NAME, failures=(UnfittableError, RunsFailed))
@@ -54,7 +54,7 @@ def _table(to: Subparsers) -> None:
 
 
 def _fit(to: Subparsers) -> None:
-    one = _add(to, "fit", "exponents of every learning curve", commands.fit)
+    one = _add(to, "fit", "fit the exponents of every learning curve", commands.fit)
     one.add_argument(
         "--forms",
         nargs="+",
@@ -68,7 +68,7 @@ def _fit(to: Subparsers) -> None:
 
 
 def _report(to: Subparsers) -> None:
-    one = _add(to, "report", "one HTML page that people read", commands.report, json=False)
+    one = _add(to, "report", "write the results as one HTML page", commands.report, json=False)
     one.add_argument("--out", type=Path, required=True, metavar="FILE.html", help="where to write the page")
 
 
@@ -79,7 +79,7 @@ def _figures(to: Subparsers) -> None:
 
 
 def _compare(to: Subparsers) -> None:
-    one = _add(to, "compare", "differences of exponents between models, in words", commands.compare)
+    one = _add(to, "compare", "describe the differences of exponents between models", commands.compare)
     one.add_argument(
         "--by",
         action="append",
@@ -91,11 +91,11 @@ def _compare(to: Subparsers) -> None:
 
 
 def _claim(to: Subparsers) -> None:
-    _add(to, "claim", "the pre-registered test of the claim", commands.claim)
+    _add(to, "claim", "carry out the pre-registered test of the claim", commands.claim)
 
 
 def _bounds(to: Subparsers) -> None:
-    one = _add(to, "bounds", "exponents beside the bounds of theory", commands.bounds)
+    one = _add(to, "bounds", "compare exponents with the bounds of theory", commands.bounds)
     size = one.add_mutually_exclusive_group()
     size.add_argument("--d", type=_positive, metavar="D", help="dimension of the data")
     size.add_argument("--atoms", type=command.integer_from(3), metavar="N", help="atoms of one molecule: d = 3N − 6")
@@ -114,13 +114,13 @@ def _bounds(to: Subparsers) -> None:
 
 
 def _errors(to: Subparsers) -> None:
-    one = _add(to, "errors", "intervals of the errors over seeds and test frames", commands.errors, source=False)
+    one = _add(to, "errors", "print intervals of the errors over seeds and test frames", commands.errors, source=False)
     one.add_argument("--store", type=Path, required=True, metavar="DIR", help="store of runs")
     one.add_argument("--drop-bad", action="store_true", help="leave bad rows out, naming each")
 
 
 def _calibrate(to: Subparsers) -> None:
-    one = _add(to, "calibrate", "coverage of the intervals", commands.calibrate, source=False)
+    one = _add(to, "calibrate", "measure the coverage of the intervals", commands.calibrate, source=False)
     one.add_argument(
         "--tables",
         type=command.integer_from(2),
@@ -132,12 +132,12 @@ def _calibrate(to: Subparsers) -> None:
 
 
 def _dimension(to: Subparsers) -> None:
-    one = _add(to, "dimension", "dimension of the data", commands.dimension, source=False)
+    one = _add(to, "dimension", "estimate the dimension of the data", commands.dimension, source=False)
     data = one.add_mutually_exclusive_group(required=True)
     data.add_argument("--store", type=Path, metavar="DIR", help="store of runs with its distances.parquet")
     data.add_argument("--distances", type=Path, metavar="FILE", help="table of distances, parquet or CSV")
     data.add_argument("--frames", type=Path, metavar="FILE", help="frames of one molecule (extended XYZ)")
-    data.add_argument("--calibrate", action="store_true", help="the estimators on tori, spheres and cubes")
+    data.add_argument("--calibrate", action="store_true", help="show the estimates for tori, spheres and cubes")
     one.add_argument(
         "--seeds", type=command.integer_from(2), default=5, metavar="S", help="subsets of the frames (default 5)"
     )

@@ -1,4 +1,4 @@
-"""What each command does, once its arguments are parsed."""
+"""The commands of `python -m analysis`, called with their parsed arguments."""
 
 from __future__ import annotations
 
@@ -9,19 +9,32 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.bounds import bounds as bounds_
-from analysis.bounds import dimension as dimension_
-from analysis.bounds import distances as distances_
-from analysis.bounds import lipschitz as lipschitz_
+from analysis.bounds.bounds import bound_records, bounds_table
+from analysis.bounds.dimension import calibrate_estimators, calibration_text
+from analysis.bounds.distances import (
+    DISTANCES_FILE,
+    dimension_record,
+    dimension_text,
+    estimate_dimension,
+    read_distances,
+    spaces,
+)
+from analysis.bounds.lipschitz import compare_lipschitz, lipschitz_record, lipschitz_text
 from analysis.bounds.theory import kernel_law, statements
-from analysis.calibration import calibrate as calibrate_
-from analysis.comparisons import claim as claim_
-from analysis.comparisons import claim_pool
-from analysis.comparisons import compare as compare_
-from analysis.comparisons import groups as groups_
-from analysis.comparisons.frame_errors import error_intervals, table_text
-from analysis.comparisons.frame_errors import record as interval_record
-from analysis.comparisons.groups import gains
+from analysis.calibration.calibrate import coverage_records, coverage_summary, coverage_table, measure_coverage
+from analysis.comparisons.claim import claim_record, claim_text, claims
+from analysis.comparisons.claim_pool import pool_claims, pooled_claim_record, pooled_claim_text
+from analysis.comparisons.compare import (
+    compare_curves,
+    comparison_record,
+    comparison_sentence,
+    families,
+    family_sentence,
+    pool_differences,
+    pooled_sentence,
+)
+from analysis.comparisons.frame_errors import error_intervals, error_record, error_table
+from analysis.comparisons.groups import gain_record, gain_sentence, gains
 from analysis.curve import curves
 from analysis.errors import InputError, RunsFailed, UnfittableError
 from analysis.files import write_json, write_text
@@ -42,8 +55,8 @@ def table(arguments: argparse.Namespace) -> None:
 def fit(arguments: argparse.Namespace) -> None:
     """Fit ε = a·P^(−β), with and without a floor, and the curved forms, to every curve; print two lines per curve.
 
-    The first says what to quote, the second what the form was chosen by.
-    A curve is the runs that differ only in P and seed.
+    The first line gives the exponent to quote, the second the evidence by which its form was chosen.
+    A curve consists of the runs that differ only in P and seed.
     """
     loaded = _load(arguments)
     fits = analyse(curves(loaded), tuple(Form(name) for name in arguments.forms or Form))
@@ -59,7 +72,7 @@ def fit(arguments: argparse.Namespace) -> None:
 
 
 def figures(arguments: argparse.Namespace) -> None:
-    """Draw all that the table has the data for as PDF, SVG and PNG, each with a CSV of exactly the plotted numbers.
+    """Draw every figure that the table has data for, as PDF, SVG and PNG, each with a CSV of the plotted numbers.
 
     Learning curves by model, L, ν, architecture and group; exponents; the claim; maps over L × ν; costs; distances.
     """
@@ -90,41 +103,41 @@ def compare(arguments: argparse.Namespace) -> None:
     """Compare curves that differ in one factor: paired Δβ with Holm's correction, floors, equal-error ratios, power."""
     loaded = _load(arguments, compare_by=arguments.by)
     fits = analyse(curves(loaded), forms=_MAIN)
-    pairs = compare_.compare(fits, arguments.by)
+    pairs = compare_curves(fits, arguments.by)
     symmetries = [] if arguments.by else gains(fits)
     if not pairs and not symmetries:
         raise InputError("no two curves of one dataset and metric differ in exactly one factor: nothing to compare")
     for pair in pairs:
-        _say(compare_.sentence(pair))
-    for family in compare_.families(fits, arguments.by):
-        _say(compare_.family_sentence(family))
-    for pooled in compare_.pool(pairs):
-        _say(compare_.pooled_sentence(pooled))
+        _say(comparison_sentence(pair))
+    for family in families(fits, arguments.by):
+        _say(family_sentence(family))
+    for pooled in pool_differences(pairs):
+        _say(pooled_sentence(pooled))
     for gain in symmetries:
-        _say(groups_.sentence(gain))
+        _say(gain_sentence(gain))
     if arguments.json is not None:
-        beside = [groups_.record(gain) for gain in symmetries]
-        write_json(arguments.json, [*(compare_.record(pair) for pair in pairs), *beside])
+        beside = [gain_record(gain) for gain in symmetries]
+        write_json(arguments.json, [*(comparison_record(pair) for pair in pairs), *beside])
     _check_complete(loaded, arguments.store)
 
 
 def claim(arguments: argparse.Namespace) -> None:
     """Carry out the pre-registered test of the claim (cells A, B, C, D): holds, refuted or undecided, and why.
 
-    On every dataset, and with datasets as random effects where there are several.
+    On every dataset, and with datasets as random effects if there are several.
     """
     loaded = _load(arguments)
     fits = analyse(curves(loaded), forms=_MAIN)
-    found = claim_.claims(fits)
+    tests = claims(fits)
     betas = {one.curve.name: _beta(one) for one, _ in fits}
-    for test in found:
-        _say(claim_.text(test, {letter: betas[curve.name] for letter, curve in test.cells.items()}))
-    pooled = claim_pool.pool(found)
+    for test in tests:
+        _say(claim_text(test, {letter: betas[curve.name] for letter, curve in test.cells.items()}))
+    pooled = pool_claims(tests)
     for one in pooled:
-        _say(claim_pool.text(one))
+        _say(pooled_claim_text(one))
     if arguments.json is not None:
-        together = [claim_pool.record(test) for test in pooled]
-        write_json(arguments.json, [*(claim_.record(test) for test in found), *together])
+        together = [pooled_claim_record(test) for test in pooled]
+        write_json(arguments.json, [*(claim_record(test) for test in tests), *together])
     _check_complete(loaded, arguments.store)
 
 
@@ -132,28 +145,30 @@ def bounds(arguments: argparse.Namespace) -> None:
     """Set every recommended β beside the bounds and laws of theory: consistent, vacuous, not testable or violated."""
     loaded = _load(arguments)
     d = arguments.d if arguments.atoms is None else float(3 * arguments.atoms - 6)
-    said = statements(d, arguments.s, arguments.k, arguments.smoothness)
+    stated = statements(d, arguments.s, arguments.k, arguments.smoothness)
     if arguments.alpha_teacher is not None:
         if d is None or arguments.alpha_student is None:
-            raise InputError("--alpha-teacher speaks of kernels: give --alpha-student and --d with it")
-        said.append(kernel_law(arguments.alpha_teacher, arguments.alpha_student, d))
+            raise InputError(
+                "--alpha-teacher needs the student and the dimension: give --alpha-student and --d with it"
+            )
+        stated.append(kernel_law(arguments.alpha_teacher, arguments.alpha_student, d))
     measured = _distances(arguments.distances, arguments.store)
     if arguments.lipschitz is not None and measured is None:
         raise InputError("--lipschitz needs δ(P): give --distances FILE")
     entries: list[dict[str, object]] = []
     for one, judged in analyse(curves(loaded), forms=_MAIN):
         name = f"{one.curve.text('dataset')}, {one.curve.text('metric')}, {label(one.curve)}"
-        _say(bounds_.table(one, judged, said, name, d))
-        entries += bounds_.record(one, judged, said, d)
-        for compared in [] if measured is None else lipschitz_.compare(one, judged, measured, arguments.lipschitz):
-            _say(lipschitz_.text(compared))
-            entries.append(lipschitz_.record(one, compared))
+        _say(bounds_table(one, judged, stated, name, d))
+        entries += bound_records(one, judged, stated, d)
+        for compared in [] if measured is None else compare_lipschitz(one, judged, measured, arguments.lipschitz):
+            _say(lipschitz_text(compared))
+            entries.append(lipschitz_record(one, compared))
     _say("[M] from memory, not checked against the source; [R] read; [R2] read second-hand; [D] derived here.")
     if d is None:
         _say("Bach, von Luxburg–Bousquet, interpolation and Stone need the dimension of the data: --d or --atoms.")
     if measured is None:
         _say(
-            "Lip·δ(P), which alone can be violated, needs distances: "
+            "Lip·δ(P), the only bound that can be violated, needs distances: "
             "python -m experiments.runs.measure_distances --store DIR."
         )
     if arguments.json is not None:
@@ -162,20 +177,20 @@ def bounds(arguments: argparse.Namespace) -> None:
 
 
 def _distances(path: Path | None, store: Path | None) -> pd.DataFrame | None:
-    """The distances asked for, or those that the store has."""
-    if path is None and store is not None and (store / distances_.NAME).exists():
-        path = store / distances_.NAME
-    return None if path is None else distances_.read(path)
+    """Read the table of distances at `path`, or else the one in the store; None if there is neither."""
+    if path is None and store is not None and (store / DISTANCES_FILE).exists():
+        path = store / DISTANCES_FILE
+    return None if path is None else read_distances(path)
 
 
 def errors(arguments: argparse.Namespace) -> None:
-    """Intervals of the errors themselves, bootstrapped over seeds and test frames (needs a store's frame errors)."""
+    """Bootstrap intervals of the errors themselves over seeds and test frames (needs the frame errors of a store)."""
     loaded = load(None, arguments.store, drop_bad=arguments.drop_bad)
-    found = error_intervals(loaded, curves(loaded), arguments.store)
-    named = [f"{i.curve.text('dataset')}  {i.curve.text('metric')}  {label(i.curve)}" for i in found]
-    _say(table_text(found, named))
+    intervals = error_intervals(loaded, curves(loaded), arguments.store)
+    names = [f"{i.curve.text('dataset')}  {i.curve.text('metric')}  {label(i.curve)}" for i in intervals]
+    _say(error_table(intervals, names))
     if arguments.json is not None:
-        write_json(arguments.json, [interval_record(interval) for interval in found])
+        write_json(arguments.json, [error_record(interval) for interval in intervals])
     _check_complete(loaded, arguments.store)
 
 
@@ -184,35 +199,35 @@ def calibrate(arguments: argparse.Namespace) -> None:
 
     On simulated curves of known β, and on two real nested learners.
     """
-    rows = calibrate_.calibrate(arguments.tables, max(20, arguments.tables // 4), arguments.seed)
-    _say(calibrate_.table(rows))
-    _say(calibrate_.verdict(rows))
+    rows = measure_coverage(arguments.tables, max(20, arguments.tables // 4), arguments.seed)
+    _say(coverage_table(rows))
+    _say(coverage_summary(rows))
     if arguments.json is not None:
-        write_json(arguments.json, calibrate_.records(rows))
+        write_json(arguments.json, coverage_records(rows))
 
 
 def dimension(arguments: argparse.Namespace) -> None:
     """Estimate the dimension of the data: slope of δ(P), TwoNN and Levina–Bickel, in two invariant metrics.
 
-    From a store's distances.parquet (`python -m experiments.runs.measure_distances` writes it), from a table of
-    distances or from frames; or show what the estimators read on tori, spheres and cubes of known dimension.
+    Reads a store's distances.parquet (`python -m experiments.runs.measure_distances` writes it), a table of distances
+    or frames; with --calibrate, shows the estimates for tori, spheres and cubes of known dimension instead.
     """
     if arguments.calibrate:
-        _say(dimension_.calibration_text(dimension_.calibrate()))
+        _say(calibration_text(calibrate_estimators()))
         return
     if arguments.frames is not None:
         from analysis.bounds.frames import distances as of_frames  # ASE is needed here only
 
         frame = of_frames(arguments.frames, arguments.seeds)
     else:
-        frame = distances_.read(arguments.distances or arguments.store / distances_.NAME)
-    found = [distances_.estimate(key, part) for key, part in distances_.spaces(frame)]
-    for one in found:
-        _say(distances_.text(one))
-    _say("All three read too low where the data have edges or are few (--calibrate shows by how much).")
-    _say("Frames of one trajectory that lie close in time count as one dimension: thin them first.")
+        frame = read_distances(arguments.distances or arguments.store / DISTANCES_FILE)
+    estimates = [estimate_dimension(key, part) for key, part in spaces(frame)]
+    for one in estimates:
+        _say(dimension_text(one))
+    _say("All three are too low if the data have edges or are few (--calibrate shows by how much).")
+    _say("Frames of a trajectory that are close in time appear as one dimension: thin them first.")
     if arguments.json is not None:
-        write_json(arguments.json, [distances_.record(one) for one in found])
+        write_json(arguments.json, [dimension_record(one) for one in estimates])
 
 
 _MAIN = (Form.POWER, Form.POWER_FLOOR, Form.BINOMIAL)
@@ -238,7 +253,7 @@ def _say(text: str) -> None:
 
 
 def _check_complete(loaded: RunTable, store: Path | None) -> None:
-    """Raise where the answer given lacks something: a curve without a usable row, or runs that failed."""
+    """Raise an error if a curve had no usable row (UnfittableError) or runs of the store failed (RunsFailed)."""
     if loaded.lost_curves:
         raise UnfittableError(
             f"{len(loaded.lost_curves)} curve(s) had no usable rows and could not be fitted: "

@@ -23,99 +23,99 @@ class Curve:
     sizes: FloatArray
     """Training-set sizes P, ascending, frames. [K]"""
     seeds: tuple[str, ...]
-    """Labels of the seeds; running numbers where the table has none. [S]"""
+    """Labels of the seeds; running numbers if the table has none. [S]"""
     error: FloatArray
     """Test error, in `unit`. [S, K]"""
     train_error: FloatArray
-    """Training error, in `unit`; all NaN where the table has none. [S, K]"""
+    """Training error, in `unit`; all NaN if the table has none. [S, K]"""
     half_budget: FloatArray
-    """Test error after the complete schedule of half the length, in `unit`; all NaN where there is none. [S, K]"""
+    """Test error after the complete schedule of half the updates, in `unit`; all NaN if there is none. [S, K]"""
     sem: FloatArray
-    """Standard error of the test error from the finite test set, in `unit`; all NaN where unknown. [S, K]"""
+    """Standard error of the test error from the finite test set, in `unit`; all NaN if unknown. [S, K]"""
     n_test: FloatArray
-    """Number of test examples; all NaN where unknown. [S, K]"""
+    """Number of test examples; all NaN if unknown. [S, K]"""
     converged: tuple[tuple[bool | None, ...], ...]
-    """Whether each run's training converged; None where not said. [S][K]"""
+    """Whether each run's training converged; None if not known. [S][K]"""
     n_parameters: float
-    """Number of weights; NaN where unknown."""
+    """Number of weights; NaN if unknown."""
     seconds: FloatArray
-    """Wall time of each run, s; all NaN where unknown. [S, K]"""
+    """Wall time of each run, s; all NaN if unknown. [S, K]"""
     unit: str
-    """Unit of the errors; empty where the table does not say."""
+    """Unit of the errors; empty if the table does not say."""
     has_seeds: bool
-    """Whether `seeds` are real: runs of one seed share nested training subsets."""
+    """Whether the table has seeds: runs of one seed then share nested training subsets."""
     versions: frozenset[str] = frozenset()
     """Code versions of the runs."""
     devices: frozenset[str] = frozenset()
     """Devices of the runs."""
     overlapping: bool | None = None
-    """Whether the seeds' training subsets overlap; None where the table does not say."""
+    """Whether the seeds' training subsets overlap; None if the table does not say."""
     shared_subsets: bool = False
     """Whether several seeds drew the very same training subset."""
     runs: tuple[tuple[str, ...], ...] = ()
-    """Name of each run, empty where the table does not say or the run is missing. [S][K]"""
+    """Name of each run, empty if the table does not say or the run is missing. [S][K]"""
     lost_zeros: bool = False
     """Whether rows with an error of exactly zero were dropped."""
     settings: Mapping[str, object] = field(default_factory=dict)
-    """Further columns to compare by and their values (float or str); None where empty or not one value."""
+    """Further columns to compare by and their values (float or str); None if empty or if runs differ in it."""
     too_short: bool = False
     """Whether some run was too short to have trained."""
     learned_nothing: bool = False
-    """Whether no run at the largest P beats the mean of the labels; False where the table does not say."""
+    """Whether no run at the largest P beats the mean of the labels; False if the table does not say."""
 
     @property
     def log_sizes(self) -> FloatArray:
-        """ln P. [K]"""
+        """Natural logarithm of P, shape [K]."""
         return np.log(self.sizes)
 
     @property
     def log_error(self) -> FloatArray:
-        """ln error; -inf where an error rate is zero. [S, K]"""
+        """Natural logarithm of the error, shape [S, K]; −∞ for an error rate of zero."""
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(self.error))
 
     @property
     def mean_error(self) -> FloatArray:
-        """Geometric mean over seeds, in `unit`; arithmetic where an error rate is zero. [K]"""
+        """Geometric mean of the error over seeds, in `unit`, shape [K]; arithmetic if an error rate is zero."""
         if np.any(self.error == 0):
             return nanmean(self.error)
         return np.asarray(np.exp(nanmean(self.log_error)))
 
     def relative_sem(self, used: NDArray[np.bool_]) -> FloatArray:
-        """Standard error of the test error over the error, mean over the given seeds; NaN where unknown. [K]
+        """Return the relative standard error of the test errors, averaged over the seeds `used`: [S] → [K].
 
-        Not smaller for more seeds: they are tested on the same frames.
+        NaN if unknown. It does not shrink with more seeds, since all are tested on the same frames.
         """
         with np.errstate(divide="ignore", invalid="ignore"):
             return nanmean(self.sem[used] / self.error[used])
 
     @property
     def name(self) -> str:
-        """The curve in words for messages."""
+        """Name of the curve in messages."""
         return curve_name([np.nan if value is None else value for value in self.key.values()], list(self.key))
 
     def number(self, name: str) -> float | None:
-        """A numeric identifying column (`L`, `nu`, `edge_lmax`, ...), None where absent or empty."""
+        """Return a numeric identifying column (`L`, `nu`, `edge_lmax`, ...); None if absent or empty."""
         value = self.key.get(name)
         return float(value) if isinstance(value, int | float) else None
 
     def value(self, name: str) -> object:
-        """An identifying column or a setting; None where absent or empty.
+        """Return an identifying column or a setting; None if absent or empty.
 
-        The learning rate of a curve that has a tuned one for each P follows from the model, and is None.
+        The learning rate is None for a curve whose rates were tuned for each P: they then follow from the model.
         """
         if name == RATE and self.settings.get(TUNED) is not None:
             return None
         return self.key.get(name, self.settings.get(name))
 
     def text(self, name: str) -> str:
-        """A text identifying column, empty where absent."""
+        """Return a text identifying column; empty if absent."""
         value = self.key.get(name)
         return value if isinstance(value, str) else ""
 
 
 def nanmean(values: FloatArray) -> FloatArray:
-    """Mean over the first axis that skips NaN and gives NaN, without a warning, where nothing is left."""
+    """Return the mean over the first axis without NaN; NaN, without a warning, if nothing is left."""
     present = ~np.isnan(values)
     count = present.sum(axis=0)
     total = np.where(present, values, 0.0).sum(axis=0)
@@ -123,7 +123,7 @@ def nanmean(values: FloatArray) -> FloatArray:
 
 
 def curves(table: RunTable) -> list[Curve]:
-    """The learning curves of a run table, in order of first appearance."""
+    """Split a run table into its learning curves, in order of first appearance."""
     columns = list(table.curve_columns)
     return [
         _curve(dict(zip(columns, values, strict=True)), part, table)
@@ -180,7 +180,7 @@ def _curve(key: dict[str, object], part: pd.DataFrame, table: RunTable) -> Curve
 
 
 def _single(column: pd.Series[Any]) -> object:
-    """The one value of a column, None where it is empty or there are several."""
+    """Return the only value of a column; None if it is empty or there are several."""
     values = column.unique()
     return values[0] if len(values) == 1 and values[0] != "" and not pd.isna(values[0]) else None
 
@@ -188,8 +188,8 @@ def _single(column: pd.Series[Any]) -> object:
 def _learned_nothing(part: pd.DataFrame, sizes: FloatArray) -> bool:
     if "learned" not in part.columns:
         return False
-    said = list(part.loc[part["P"] == sizes[-1], "learned"])
-    return bool(said) and all(value is False for value in said)
+    learned = list(part.loc[part["P"] == sizes[-1], "learned"])
+    return bool(learned) and all(value is False for value in learned)
 
 
 def _seed_order(label: str) -> tuple[int, float, str]:
@@ -204,7 +204,10 @@ def _labels(part: pd.DataFrame, name: str) -> frozenset[str]:
 
 
 def _overlapping(part: pd.DataFrame, sizes: FloatArray, n_seeds: int) -> bool | None:
-    """Subsets of different seeds are disjoint while P_max ≤ pool / seeds; the table may also say it outright."""
+    """Return whether training subsets of different seeds overlap; None if the table does not say.
+
+    A column `subsets_disjoint` decides; else subsets are disjoint as long as P_max ≤ pool_size / seeds.
+    """
     if "subsets_disjoint" in part.columns and (part["subsets_disjoint"] != "").any():
         return bool(part["subsets_disjoint"].astype(str).str.lower().isin(["false", "0", "0.0"]).any())
     if "pool_size" in part.columns and part["pool_size"].notna().any():

@@ -1,4 +1,4 @@
-"""The run table: one row per run and metric, read from a store or from a CSV that anybody wrote, and checked.
+"""The run table: one row per run and metric, read from a store or from any CSV file, and checked.
 
 A bad row is named by its line and refused, or dropped when the user says so; nothing is repaired silently.
 """
@@ -23,7 +23,7 @@ REQUIRED = ("dataset", "architecture", "metric", "P", "error")
 """Columns without which there is no learning curve (`seed` may be absent: a table without seeds is flagged)."""
 
 IDENTIFYING = ("group", "L", "edge_lmax", "nu", "n_layers", "channels", "cutoff")
-"""What tells two models of one architecture apart when the table has no `model_id`."""
+"""Columns that tell models of one architecture apart if the table has no `model_id`."""
 
 NUMERIC = (
     *("P", "error", "error_test_sem", "train_error", "error_half_budget", "L", "edge_lmax", "nu", "n_layers"),
@@ -31,18 +31,18 @@ NUMERIC = (
 )
 FLAGS = ("converged", "too_short", "learned")
 TUNED, RATE = "training.tuned", "training.learning_rate"
-"""A run whose learning rate was looked up says where; its rate then follows from the model and P."""
+"""Column naming the source of a looked-up learning rate (the rate then follows from model and P), and the rate."""
 MATCH = "match.target"
 """The size (weights or feature components) that a run's channels were chosen for."""
 
 ERROR_RATES = frozenset({"error_rate", "classification_error", "misclassification_rate", "top1_error", "top5_error"})
-"""Metrics that count wrong answers: zero is a legal value where `n_test` says out of how many."""
+"""Metrics that count wrong answers: zero is accepted if `n_test` gives the number of test examples."""
 
 _MEASURED = frozenset({
     *("line", "run_id", "error", "error_test_sem", "train_error", "error_half_budget", "seconds", "n_steps"),
     *("mean_error", "holdout_error", "data_limited", *FLAGS),
 })  # fmt: skip
-"""Columns that differ between two runs of the same thing; they explain no duplicate."""
+"""Results and bookkeeping: columns that differ between repetitions of one run and so do not explain a duplicate."""
 _WITHIN = _MEASURED | {"P", "seed", "subset_seed", "init_seed", "subsets_disjoint"}
 """Columns that differ within one curve."""
 _TRUE, _FALSE = frozenset({"true", "1", "1.0", "yes"}), frozenset({"false", "0", "0.0", "no"})
@@ -51,7 +51,7 @@ _SHOWN = 5  # bad rows spelled out in a message; the rest are counted
 
 @dataclass(frozen=True)
 class BadRow:
-    """One row that cannot be used: where it stands and why."""
+    """A row that cannot be used: its line and the reason."""
 
     line: int
     """Line of the CSV (the header is line 1); row number + 1 for a table that came from a store."""
@@ -67,13 +67,13 @@ class RunTable:
     curve_columns: tuple[str, ...]
     """Columns whose values together name one learning curve."""
     has_seeds: bool
-    """Whether the source said which rows belong to one seed."""
+    """Whether the source has a column `seed`."""
     settings: tuple[str, ...] = ()
     """Further columns by which curves may be compared: settings of a run (`group.key`), and those asked for."""
     dropped: tuple[BadRow, ...] = ()
     """Rows left out because the user asked for it."""
     lost_curves: tuple[str, ...] = ()
-    """Curves that had rows in the source and none that could be used."""
+    """Curves that had rows in the source, none of them usable."""
     zero_curves: frozenset[str] = frozenset()
     """Curves (by `curve_name`) that lost rows whose error was exactly zero."""
 
@@ -94,7 +94,7 @@ def read_csv(path: Path) -> pd.DataFrame:
                     continue
                 if len(row) != len(header):
                     raise InputError(
-                        f"{path}, line {reader.line_num}: {len(row)} cells where the header names {len(header)} columns"
+                        f"{path}, line {reader.line_num}: {len(row)} cells, but the header names {len(header)} columns"
                     )
                 cells.append([cell.strip() for cell in row])
                 lines.append(reader.line_num)
@@ -112,9 +112,9 @@ def read_csv(path: Path) -> pd.DataFrame:
 
 
 def read_store(store: Path) -> pd.DataFrame:
-    """The run table of a store of runs, with `line` counting its rows from 2 as its CSV would.
+    """Read the run table of a store of runs; `line` counts its rows from 2, as in its CSV.
 
-    Raises InputError for a missing store or one without a finished run, RunsFailed where all have failed.
+    Raises InputError for a missing store or one without a finished run, RunsFailed if all its runs have failed.
     """
     if not store.is_dir():
         raise InputError(f"{store}: no such store; give a directory of runs")
@@ -130,7 +130,7 @@ def read_store(store: Path) -> pd.DataFrame:
 
 
 def failed_runs(store: Path) -> list[str]:
-    """Names of the runs of a store that failed: their points are missing from its table."""
+    """Return the ids of the failed runs of a store: their points are missing from its table."""
     from experiments.runs.store import RunStore
 
     return [run.id for run in RunStore(store).runs() if run.state() == "failed"]
@@ -209,7 +209,10 @@ def load(
     curve_by: Sequence[str] = (),
     compare_by: Sequence[str] = (),
 ) -> RunTable:
-    """Read and check the run table from whichever source is given."""
+    """Read and check the run table from a CSV file or a store, whichever is given.
+
+    Raises InputError if neither is given, and as `read_csv`, `read_store` and `check_table` do.
+    """
     if table is not None:
         frame, source = read_csv(table), str(table)
     elif store is not None:
@@ -220,14 +223,14 @@ def load(
 
 
 def curve_columns(rows: pd.DataFrame, curve_by: Sequence[str] = ()) -> tuple[str, ...]:
-    """Columns that name a curve: everything but P and seed, by `model_id` where the table has it."""
+    """Return the columns that name a curve: everything but P and seed, with `model_id` if the table has it."""
     optional = ["test_set", *IDENTIFYING, "model_id"] if "model_id" in rows.columns else ["test_set", *IDENTIFYING]
     wanted = ["dataset", "architecture", *optional, "metric", *curve_by]
     return tuple(dict.fromkeys(name for name in wanted if name in rows.columns))
 
 
 def _varies(rows: pd.DataFrame, name: str, key: Sequence[str]) -> bool:
-    """Whether a column takes several values within some curve (tuned learning rates do so by themselves)."""
+    """Return whether a column takes several values within some curve, apart from learning rates tuned for each P."""
     if name in key:
         return False
     own = rows[rows[TUNED] == ""] if name == RATE and TUNED in rows.columns else rows
@@ -235,7 +238,7 @@ def _varies(rows: pd.DataFrame, name: str, key: Sequence[str]) -> bool:
 
 
 def curve_name(values: Sequence[object], columns: Sequence[str]) -> str:
-    """A curve in words for messages: `dataset=…, architecture=…`, without empty cells."""
+    """Name a curve in messages by its identifying columns: `dataset=…, architecture=…`, without empty cells."""
     return ", ".join(
         f"{name}={_plain(value)}"
         for name, value in zip(columns, values, strict=True)
@@ -252,9 +255,9 @@ def _names(rows: pd.DataFrame, key: Sequence[str]) -> list[str]:
 
 
 def _typed(frame: pd.DataFrame, settings: Sequence[str] = ()) -> tuple[pd.DataFrame, dict[int, str]]:
-    """Numbers as float64, flags as object True/False/None, the rest as str; unreadable cells become bad rows.
+    """Convert numbers to float64, flags to True/False/None and the rest to str; also return the bad rows by line.
 
-    `settings` are numbers where every cell that is not empty is one.
+    A column of `settings` becomes a number if every cell that is not empty is one.
     """
     rows = frame.reset_index(drop=True).copy()
     if "line" not in rows.columns:
@@ -288,7 +291,7 @@ def _flag(cell: object) -> bool | None:
 
 
 def _seed(cell: object) -> str:
-    """Seeds are labels; 3, "3" and 3.0 are the same one."""
+    """Return the label of a seed: 3, "3" and 3.0 are the same seed; empty for an empty cell."""
     if cell is None or (isinstance(cell, float) and np.isnan(cell)):
         return ""
     text = str(cell).strip()
@@ -301,7 +304,7 @@ def _zero_rows(rows: pd.DataFrame, bad: dict[int, str]) -> list[int]:
 
 
 def _counts(rows: pd.DataFrame) -> pd.Series[bool]:
-    """Rows that are error rates with a known number of test examples (zero is then data, not a mistake)."""
+    """Return which rows are error rates with a known number of test examples, for which an error of zero is valid."""
     rate = rows["metric"].isin(ERROR_RATES)
     return rate & (rows["n_test"] > 0) if "n_test" in rows.columns else rate & False
 
@@ -329,7 +332,7 @@ def _mark_units(rows: pd.DataFrame, bad: dict[int, str]) -> None:
             common = counts.index[0]
             for line, unit in zip(part["line"], part["unit"], strict=True):
                 if unit != common:
-                    bad.setdefault(int(line), f"unit is {unit!r} where {dataset}/{metric} is in {common!r}")
+                    bad.setdefault(int(line), f"unit is {unit!r}, but most of {dataset}/{metric} is in {common!r}")
 
 
 def _mark_duplicates(rows: pd.DataFrame, bad: dict[int, str], key: Sequence[str], has_seeds: bool) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.comparisons.groups import Gain, exponent, gains, named, span
+from analysis.comparisons.groups import Gain, exponent, gains, network_name, span
 from analysis.curve import curves
 from analysis.figures.symmetry import preferred
 from analysis.fits.record import analyse, signed
@@ -36,7 +36,7 @@ def table_of(all_gains: list[Gain]) -> str:
     for gain in preferred(all_gains):
         half = signed(gain.half) if np.isfinite(gain.half) else "–"
         cells = (
-            f"{named(gain.symmetric)} / {named(gain.plain)}",
+            f"{network_name(gain.symmetric)} / {network_name(gain.plain)}",
             gain.plain.text("dataset"),
             gain.plain.text("metric"),
             factor(gain),

@@ -1,1 +1,1 @@
-"""What theory allows: bounds and laws, distances between frames, the dimension of the data."""
+"""Bounds and laws of theory, distances between frames, and the dimension of the data."""

@@ -1,4 +1,4 @@
-"""A measured β beside what theory says: one-sided verdicts, and the dimensions and smoothness it would imply."""
+"""A measured β beside statements of theory: one-sided verdicts, and the dimensions and smoothness it would imply."""
 
 from __future__ import annotations
 
@@ -18,58 +18,58 @@ from analysis.fits.uncertainty import Interval
 from experiments.core.files import json_number
 
 VACUOUS_FALL = 0.8
-"""A bound that lets the error stay above this share of its first value over the measured range demands nothing."""
+"""A bound is vacuous if it lets the error stay above this share of its first value over the measured range."""
 
 
 class Relation(StrEnum):
-    """How a measured exponent stands to a statement. There is no such thing as a match."""
+    """Relation of a measured exponent to a statement; a statement can be consistent with it, but never confirmed."""
 
     CONSISTENT = "consistent"
     """The interval allows what the statement says."""
     VACUOUS = "vacuous"
     """The statement demands less than a fall by a fifth over the measured range of P."""
     NOT_TESTABLE = "not testable"
-    """The statement speaks of another quantity, or its constant or its assumptions are unknown here."""
+    """The statement is about another quantity, or its constant or assumptions are unknown here."""
     VIOLATED = "violated"
     """The bound was evaluated at every P with all its constants, and the measured error lies above it."""
 
 
 @dataclass(frozen=True)
-class Comparison:
+class StatementCheck:
     """One curve beside one statement."""
 
     statement: Statement
     """The statement."""
     relation: Relation
-    """How they stand."""
+    """Relation of the curve to the statement."""
     why: str
-    """In words."""
+    """The reason in words."""
 
 
 @dataclass(frozen=True)
-class Implied:
-    """What a measured β would imply if a simple picture were true. NaN where β ≤ 0."""
+class ImpliedDimensions:
+    """Dimensions and smoothness that a measured β would imply if a simple picture were true; NaN for β ≤ 0."""
 
     d_eff: float
     """1/β: the dimension in which a merely Lipschitz target has this exponent."""
     s_eff: float
-    """β·d: the smoothness of noiseless interpolation in dimension d; NaN without d."""
+    """β·d: the smoothness of noiseless interpolation in dimension d; NaN if d is unknown."""
     subspace: float
-    """1/β − 3: Bach's subspace dimension; NaN where negative."""
+    """1/β − 3: Bach's subspace dimension; NaN if negative."""
 
 
-def implied(beta: float, d: float | None) -> Implied:
-    """Implied dimensions and smoothness."""
+def implied(beta: float, d: float | None) -> ImpliedDimensions:
+    """Return the dimensions and smoothness that β would imply; `d` is the dimension of the data, None if unknown."""
     if not beta > 0:
-        return Implied(np.nan, np.nan, np.nan)
+        return ImpliedDimensions(np.nan, np.nan, np.nan)
     subspace = 1 / beta - 3
-    return Implied(1 / beta, np.nan if d is None else beta * d, subspace if subspace >= 0 else np.nan)
+    return ImpliedDimensions(1 / beta, np.nan if d is None else beta * d, subspace if subspace >= 0 else np.nan)
 
 
-def relate(fit: CurveFit, judgement: Judgement, statement: Statement) -> Comparison:
+def relate(fit: CurveFit, judgement: Judgement, statement: Statement) -> StatementCheck:
     """Set the recommended β of a curve beside one statement."""
     relation, why = _relation(fit.curve, fit.best.beta, judgement, statement)
-    return Comparison(statement, relation, why)
+    return StatementCheck(statement, relation, why)
 
 
 def _relation(curve: Curve, beta: Interval, judgement: Judgement, statement: Statement) -> tuple[Relation, str]:
@@ -78,8 +78,8 @@ def _relation(curve: Curve, beta: Interval, judgement: Judgement, statement: Sta
         return Relation.NOT_TESTABLE, "training has not converged"
     if statement.losses and metric not in statement.losses:
         if metric.startswith("force"):
-            return Relation.NOT_TESTABLE, "speaks of the energy, not of its derivative"
-        return Relation.NOT_TESTABLE, f"speaks of {', '.join(sorted(statement.losses))}, not of {metric}"
+            return Relation.NOT_TESTABLE, "applies to the energy, not to its derivative"
+        return Relation.NOT_TESTABLE, f"applies to {', '.join(sorted(statement.losses))}, not to {metric}"
     if not np.isfinite(beta.low):
         return Relation.NOT_TESTABLE, "no interval for β"
     if statement.direction is Direction.AT_LEAST:
@@ -91,7 +91,7 @@ def _relation(curve: Curve, beta: Interval, judgement: Judgement, statement: Sta
         return Relation.CONSISTENT, "inside the interval"
     if statement.direction is Direction.LAW:
         return Relation.NOT_TESTABLE, "outside the interval, but an asymptotic law sets no limit at finite P"
-    return Relation.NOT_TESTABLE, "a worst case over a class says nothing against one target"
+    return Relation.NOT_TESTABLE, "a worst case over a class sets no limit for a single target"
 
 
 def _at_least(curve: Curve, beta: Interval, statement: Statement) -> tuple[Relation, str]:
@@ -116,20 +116,22 @@ def _observed(beta: Interval, statement: Statement) -> tuple[Relation, str]:
 
 
 def evaluated(error: FloatArray, error_sem: FloatArray, bound: FloatArray) -> Relation:
-    """A bound with every constant known, such as Lip·δ(P) for the nearest neighbour, against measured errors.
+    """Compare measured errors with a bound whose constants are all known, such as Lip·δ(P) for the nearest neighbour.
 
     Args:
         error: mean error at each P, in the unit of `bound`. [K]
         error_sem: its standard error. [K]
         bound: value of the bound at each P. [K]
 
-    Violated only where an error exceeds its bound by more than three standard errors.
+    The bound is violated if an error exceeds it by more than three standard errors.
     """
     return Relation.VIOLATED if bool(np.any(error - 3 * error_sem > bound)) else Relation.CONSISTENT
 
 
-def table(fit: CurveFit, judgement: Judgement, statements: Sequence[Statement], name: str, d: float | None) -> str:
-    """One curve and all statements, as lines."""
+def bounds_table(
+    fit: CurveFit, judgement: Judgement, statements: Sequence[Statement], name: str, d: float | None
+) -> str:
+    """Return a text table of one curve, called `name`, and its relation to every statement; `d` as in `implied`."""
     beta = fit.best.beta
     one = implied(beta.value, d)
     parts = [f"{label} = {value:.3g}" for label, value in _implied_parts(one) if np.isfinite(value)]
@@ -147,12 +149,14 @@ def table(fit: CurveFit, judgement: Judgement, statements: Sequence[Statement], 
     return "\n".join(lines)
 
 
-def _implied_parts(one: Implied) -> tuple[tuple[str, float], ...]:
+def _implied_parts(one: ImpliedDimensions) -> tuple[tuple[str, float], ...]:
     return ("d_eff = 1/β", one.d_eff), ("s_eff = β·d", one.s_eff), ("Bach's subspace s = 1/β − 3", one.subspace)
 
 
-def record(fit: CurveFit, judgement: Judgement, statements: Sequence[Statement], d: float | None) -> list[Record]:
-    """The comparisons for JSON."""
+def bound_records(
+    fit: CurveFit, judgement: Judgement, statements: Sequence[Statement], d: float | None
+) -> list[Record]:
+    """Return one JSON record per statement for a fitted curve; `d` as in `implied`."""
     one = implied(fit.best.beta.value, d)
     shared: Record = {
         **dataset_and_metric(fit.curve),

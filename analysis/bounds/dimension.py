@@ -1,7 +1,7 @@
 """The dimension of the data: nearest-neighbour distances δ(P) and two estimators.
 
 Every estimator underestimates d for a manifold with a boundary or with few points; calibrate on a torus of known
-dimension before quoting a number (at d = 12 the slope of δ(P) on a cube reads 10).
+dimension before quoting a number (at d = 12 the slope of δ(P) on a cube gives 10).
 """
 
 from __future__ import annotations
@@ -21,19 +21,29 @@ class Distances:
     """Mean distance of test points to the nearest of P training points."""
 
     sizes: FloatArray
-    """P. [K]"""
+    """Numbers of training points P. [K]"""
     mean: FloatArray
     """δ(P) of each seed, in the unit of the metric. [S, K]"""
 
     @property
     def d_eff(self) -> Interval:
-        """1/slope of ln δ over ln P, t interval over seeds (of the dimension itself)."""
+        """Dimension −1/slope of ln δ over ln P, with a t interval over the seeds' dimensions."""
         slopes = lines(np.log(self.sizes), np.log(self.mean))[0]
         return t_interval(-1 / slopes)
 
 
 def neighbours(train: FloatArray, test: FloatArray, k: int = 1, box: float | None = None) -> FloatArray:
-    """Ascending distances from each test point to its k nearest training points. [T, D] → [T, k]"""
+    """Return the ascending Euclidean distances of each test point to its k nearest training points.
+
+    Args:
+        train: training points. [N, D]
+        test: test points. [T, D]
+        k: number of neighbours.
+        box: period of every coordinate (for tori); None for none.
+
+    Returns:
+        Distances. [T, k]
+    """
     tree = cKDTree(train, boxsize=None if box is None else np.full(train.shape[1], box))
     distance, _ = tree.query(test, k=[*range(1, k + 1)])
     return np.asarray(distance)
@@ -47,7 +57,7 @@ def nearest_distances(
     seed: int = 0,
     box: float | None = None,
 ) -> Distances:
-    """δ(P) in Euclidean distance between descriptors, on subsets nested in P, disjoint across seeds while they last.
+    """Measure δ(P) between descriptors on subsets nested in P, and disjoint across seeds as long as the pool lasts.
 
     Args:
         train: descriptors of the pool. [N, D]
@@ -57,7 +67,7 @@ def nearest_distances(
         seed: of the draw.
         box: period of every coordinate (for tori).
 
-    Raises ValueError where the largest size exceeds the pool.
+    Raises ValueError if the largest size exceeds the pool.
     """
     if sizes[-1] > len(train):
         raise ValueError(f"nearest_distances: size {sizes[-1]} exceeds the pool of {len(train)}")
@@ -75,7 +85,7 @@ def nearest_distances(
 
 
 def two_nn(points: FloatArray, box: float | None = None, discard: float = 0.1) -> float:
-    """TwoNN: −ln(1 − F) = d·ln(r₂/r₁) through the origin (Facco et al. 2017, Sci. Rep. 7, 12140).
+    """Estimate the dimension by TwoNN: −ln(1 − F) = d·ln(r₂/r₁) (Facco et al. 2017, Sci. Rep. 7, 12140).
 
     Args:
         points: distinct points. [N, D]
@@ -87,7 +97,10 @@ def two_nn(points: FloatArray, box: float | None = None, discard: float = 0.1) -
 
 
 def two_nn_from(first: FloatArray, second: FloatArray, discard: float = 0.1) -> float:
-    """TwoNN from the distances to the first and second neighbour; coinciding points are left out. [N], [N]"""
+    """Estimate the dimension by TwoNN from the distances to the first [N] and second [N] neighbour.
+
+    Coinciding points are left out, and a share `discard` of the largest ratios.
+    """
     good = first > 0
     ratio = np.sort(np.log(second[good] / first[good]))
     keep = int(len(ratio) * (1 - discard))
@@ -97,7 +110,9 @@ def two_nn_from(first: FloatArray, second: FloatArray, discard: float = 0.1) -> 
 
 
 def levina_bickel(points: FloatArray, k: int = 20, box: float | None = None) -> float:
-    """Maximum-likelihood dimension (Levina & Bickel 2004), inverse averaged over points (MacKay & Ghahramani 2005).
+    """Estimate the dimension by maximum likelihood (Levina & Bickel 2004).
+
+    Its inverse is averaged over points (MacKay & Ghahramani 2005).
 
     Args:
         points: distinct points. [N, D]
@@ -108,7 +123,10 @@ def levina_bickel(points: FloatArray, k: int = 20, box: float | None = None) -> 
 
 
 def levina_bickel_from(distance: FloatArray) -> float:
-    """The same from the ascending distances to k neighbours; rows with coinciding points are left out. [N, k]"""
+    """Estimate the dimension as `levina_bickel` from the ascending distances to k neighbours, shape [N, k].
+
+    Rows with coinciding points are left out; NaN if none is left.
+    """
     good = distance[:, 0] > 0
     logs = np.log(distance[good, -1:] / distance[good, :-1])
     return float(1 / logs.mean()) if logs.size else np.nan
@@ -116,7 +134,7 @@ def levina_bickel_from(distance: FloatArray) -> float:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the estimators read on a manifold of known dimension."""
+    """Estimates for a manifold of known dimension."""
 
     manifold: str
     """`torus`, `sphere` (neither has a boundary) or `cube`."""
@@ -130,8 +148,8 @@ class Calibration:
     """Levina–Bickel on the same."""
 
 
-def calibrate(n_seeds: int = 5, seed: int = 0) -> list[Calibration]:
-    """The estimators on tori and spheres, and on cubes, where edges bias all of them downwards."""
+def calibrate_estimators(n_seeds: int = 5, seed: int = 0) -> list[Calibration]:
+    """Apply the estimators to tori and spheres, and to cubes, whose edges bias all of them downwards."""
     rng = np.random.default_rng(seed)
     sizes = 32 * 2 ** np.arange(6)
     result = []
@@ -139,9 +157,9 @@ def calibrate(n_seeds: int = 5, seed: int = 0) -> list[Calibration]:
         for d in dimensions:
             box = 1.0 if manifold == "torus" else None
             train, test, points = (_draw(manifold, d, n, rng) for n in (n_seeds * int(sizes[-1]), 500, 2000))
-            found = nearest_distances(train, test, sizes, n_seeds, seed, box)
+            distances = nearest_distances(train, test, sizes, n_seeds, seed, box)
             estimates = two_nn(points, box), levina_bickel(points, box=box)
-            result.append(Calibration(manifold, d, found.d_eff, *estimates))
+            result.append(Calibration(manifold, d, distances.d_eff, *estimates))
     return result
 
 
@@ -153,13 +171,13 @@ def _draw(manifold: str, d: int, n: int, rng: np.random.Generator) -> FloatArray
 
 
 def calibration_text(rows: list[Calibration]) -> str:
-    """One line per manifold."""
+    """Return a text table of the estimates, a line per manifold."""
     lines = ["manifold   d   1/slope of δ(P)   TwoNN   Levina–Bickel"]
     for row in rows:
         half = (row.d_eff.high - row.d_eff.low) / 2
-        found = f"{row.d_eff.value:6.2f} ± {half:4.2f}"
-        lines.append(f"{row.manifold:8} {row.d:3d}   {found:>15} {row.two_nn:7.2f} {row.levina_bickel:15.2f}")
+        d_eff = f"{row.d_eff.value:6.2f} ± {half:4.2f}"
+        lines.append(f"{row.manifold:8} {row.d:3d}   {d_eff:>15} {row.two_nn:7.2f} {row.levina_bickel:15.2f}")
     lines.append(
-        "Tori and spheres have no boundary; a cube has one, and there all three read too low, the more the larger d."
+        "Tori and spheres have no boundary; a cube has one, and all three are then too low, the more so the larger d."
     )
     return "\n".join(lines)

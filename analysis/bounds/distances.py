@@ -1,4 +1,4 @@
-"""Distances of test frames to training frames, and what they say about the dimension of the data.
+"""Distances of test frames to training frames, and the dimension of the data that they imply.
 
 They come from `python -m experiments.runs.measure_distances` (`distances.parquet` in a store), from a file of frames,
 or from another program: a table with `dataset, space, P, d1` (distance to the nearest of P training frames; one row per
@@ -20,8 +20,8 @@ from analysis.fits.jsonable import Record, ends
 from analysis.fits.record import plus_minus
 from analysis.fits.uncertainty import Interval, t_interval
 
-NAME = "distances.parquet"
-"""Where a store keeps them."""
+DISTANCES_FILE = "distances.parquet"
+"""File name of the table of distances in a store."""
 REQUIRED = ("dataset", "space", "P", "d1")
 _SPACES = {
     "descriptor": "descriptor (inverse distances, sorted within each pair of elements)",
@@ -30,8 +30,8 @@ _SPACES = {
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """The dimension of one dataset in one metric; intervals over subsets, NaN where there is one."""
+class DimensionEstimate:
+    """The dimension of one dataset in one metric; intervals over subsets, NaN for a single subset."""
 
     dataset: str
     """Dataset."""
@@ -51,17 +51,17 @@ class Estimate:
     """Neighbours that Levina–Bickel used."""
 
 
-def read(path: Path) -> pd.DataFrame:
-    """The distances in a parquet or CSV file.
+def read_distances(path: Path) -> pd.DataFrame:
+    """Read a table of distances from a parquet or CSV file.
 
-    Raises InputError for a file that cannot be read, lacks a column, or holds distances that are no numbers ≥ 0.
+    Raises InputError for a file that cannot be read, lacks a column, or has a distance that is not a number ≥ 0.
     """
     try:
         frame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
     except FileNotFoundError:
         hint = (
             "python -m experiments.runs.measure_distances --store DIR writes it"
-            if path.name == NAME
+            if path.name == DISTANCES_FILE
             else "give a table"
         )
         raise InputError(f"{path}: no such file; {hint}") from None
@@ -84,15 +84,15 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def spaces(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, str, str], pd.DataFrame]]:
-    """The parts of a table of distances by dataset, test set and metric."""
+    """Yield the parts of a table of distances by dataset, test set and metric."""
     for (dataset, test_set, space), part in frame.groupby(["dataset", "test_set", "space"], sort=False, dropna=False):
         yield (str(dataset), str(test_set), str(space)), part
 
 
 def delta(part: pd.DataFrame) -> Distances:
-    """δ(P) of each subset, on the P that all subsets have.
+    """Return δ(P) of each subset, on the P that all subsets have.
 
-    Raises InputError where they have none in common.
+    Raises InputError if they have none in common.
     """
     means = part.groupby(["subset_seed", "P"])["d1"].mean().unstack("P").dropna(axis=1)
     if means.empty:
@@ -100,10 +100,17 @@ def delta(part: pd.DataFrame) -> Distances:
     return Distances(means.columns.to_numpy(dtype=float), means.to_numpy(dtype=float))
 
 
-def estimate(key: tuple[str, str, str], part: pd.DataFrame) -> Estimate:
-    """Slope of δ(P), and TwoNN and Levina–Bickel from the neighbours of the test frames at the largest P."""
-    found = delta(part)
-    largest = part[part["P"] == found.sizes[-1]]
+def estimate_dimension(key: tuple[str, str, str], part: pd.DataFrame) -> DimensionEstimate:
+    """Estimate the dimension of one dataset from its distances in one metric.
+
+    By the slope of δ(P), and by TwoNN and Levina–Bickel from the neighbours of the test frames at the largest P.
+
+    Args:
+        key: dataset, test set and metric, as `spaces` yields them.
+        part: the distances.
+    """
+    distances = delta(part)
+    largest = part[part["P"] == distances.sizes[-1]]
     columns = sorted(
         (str(name) for name in part.columns if str(name)[:1] == "d" and str(name)[1:].isdigit()),
         key=lambda name: int(name[1:]),
@@ -113,11 +120,11 @@ def estimate(key: tuple[str, str, str], part: pd.DataFrame) -> Estimate:
     two = [two_nn_from(rows[:, 0], rows[:, 1]) if len(columns) >= 2 else np.nan for rows in subsets]
     many = [levina_bickel_from(rows) if len(columns) >= 3 else np.nan for rows in subsets]
     unit = str(part["unit"].iloc[0])
-    return Estimate(*key, unit, found, t_interval(np.array(two)), t_interval(np.array(many)), len(columns))
+    return DimensionEstimate(*key, unit, distances, t_interval(np.array(two)), t_interval(np.array(many)), len(columns))
 
 
-def text(one: Estimate) -> str:
-    """An estimate in words."""
+def dimension_text(one: DimensionEstimate) -> str:
+    """Describe an estimate in lines of text."""
     sizes, means = one.distances.sizes, np.exp(np.log(np.maximum(one.distances.mean, 1e-300)).mean(axis=0))
     place = f"{one.dataset}, {one.test_set}" if one.test_set else one.dataset
     listed = ", ".join(f"{size:g}: {mean:.4g}" for size, mean in zip(sizes, means, strict=True))
@@ -125,7 +132,7 @@ def text(one: Estimate) -> str:
     if len(sizes) >= 3 and (one.distances.mean > 0).all():
         lines.append(f"  1/slope of δ(P): d_eff = {_shown(one.distances.d_eff)}")
     else:
-        lines.append("  no slope: it needs three values of P and frames that differ")
+        lines.append("  no slope: this needs three values of P and frames that differ")
     at = f"at P = {sizes[-1]:g}"
     lines.append(f"  TwoNN {at}: {_shown(one.two_nn)}")
     lines.append(f"  Levina–Bickel {at}, {one.neighbours} neighbours: {_shown(one.levina_bickel)}")
@@ -136,8 +143,8 @@ def _shown(interval: Interval) -> str:
     return plus_minus(interval.value, interval.low, interval.high)
 
 
-def record(one: Estimate) -> Record:
-    """An estimate for JSON."""
+def dimension_record(one: DimensionEstimate) -> Record:
+    """Return the JSON record of an estimate."""
     return {
         "dataset": one.dataset,
         "test_set": one.test_set,

@@ -14,15 +14,15 @@ from analysis.errors import InputError
 from experiments.data.distances import distance_table
 
 MIN_FRAMES = 100
-"""Frames below which no estimator has a range to work on."""
+"""Smallest number of frames from which a dimension is estimated."""
 TEST_FRAMES = 200
-"""Test frames at most: δ(P) is then known to a few per cent, in seconds."""
+"""Largest number of test frames: they give δ(P) to a few per cent, in seconds."""
 
 
 def read_frames(path: Path) -> tuple[FloatArray, NDArray[np.int64]]:
-    """Positions [F, N, 3] in Å and atomic numbers [N] of a file with one composition and order of atoms.
+    """Read positions [F, N, 3] in Å and atomic numbers [N] of the frames of one molecule, all in one order of atoms.
 
-    Raises InputError for anything else.
+    Raises InputError for a file that ASE cannot read, and for frames that differ in atoms or are too few.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; give extended XYZ with the frames of one molecule")
@@ -39,7 +39,9 @@ def read_frames(path: Path) -> tuple[FloatArray, NDArray[np.int64]]:
 
 
 def distances(path: Path, n_seeds: int) -> pd.DataFrame:
-    """Distances of a fifth of the frames (at most `TEST_FRAMES`) to nested subsets of the others, disjoint over seeds.
+    """Measure distances of a fifth of the frames (at most `TEST_FRAMES`) to nested subsets of the others.
+
+    Subsets are disjoint across `n_seeds` seeds. Returns a table as described in module `distances`.
 
     Raises InputError for frames that cannot be used.
     """

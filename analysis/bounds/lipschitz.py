@@ -29,12 +29,12 @@ GIVEN_IN = "aligned_rmsd"
 
 @dataclass(frozen=True)
 class LipschitzBound:
-    """One curve beside Lip·δ(P) in one metric of the frames; arrays are empty where it says nothing."""
+    """One curve beside Lip·δ(P) in one metric of the frames; arrays are empty if they cannot be compared."""
 
     space: str
     """Metric of the frames."""
     lipschitz: float
-    """Lip, in the curve's unit per unit of distance; NaN where unknown."""
+    """Lip, in the curve's unit per unit of distance; NaN if unknown."""
     estimated: bool
     """Whether Lip comes from the data."""
     unit: str
@@ -46,14 +46,14 @@ class LipschitzBound:
     bound: FloatArray
     """Lip·δ(P), in the curve's unit. [K]"""
     nearest: FloatArray
-    """Error of the nearest neighbour itself, in the curve's unit; NaN where unknown. [K]"""
+    """Error of the nearest neighbour itself, in the curve's unit; NaN if unknown. [K]"""
     relation: Relation
-    """How they stand."""
+    """Relation of the errors to the bound."""
     why: str
-    """In words."""
+    """The reason in words."""
 
 
-def compare(
+def compare_lipschitz(
     fit: CurveFit, judgement: Judgement, distances: pd.DataFrame, lipschitz: float | None = None
 ) -> list[LipschitzBound]:
     """Set the errors of a curve beside Lip·δ(P), in every metric for which its dataset has distances.
@@ -61,8 +61,8 @@ def compare(
     Args:
         fit: the curve.
         judgement: its verdict.
-        distances: a table of module `distances`, with `label_gap` where Lip is to come from the data: the difference
-            of the labels of a test frame and its nearest training frame (eV per atom, or the unit of the errors).
+        distances: a table of module `distances`, with `label_gap` if Lip is to come from the data: the difference of
+            the labels of a test frame and its nearest training frame (eV per atom, or the unit of the errors).
         lipschitz: Lip in aligned RMSD, eV per atom and Å; for that metric it replaces the estimate.
     """
     curve = fit.curve
@@ -86,17 +86,21 @@ def _compare(curve: Curve, judgement: Judgement, part: pd.DataFrame, space: str,
         )
 
     if metric not in LIPSCHITZ_LOSSES | SQUARED_LOSSES:
-        return silent("a Lipschitz energy bounds no force" if metric.startswith("force") else f"no word on {metric}")
+        return silent(
+            "a Lipschitz energy bounds no force"
+            if metric.startswith("force")
+            else f"the bound does not apply to {metric}"
+        )
     if judgement.verdict is Verdict.NOT_CONVERGED:
         return silent("training has not converged")
     if given is None and "label_gap" not in part.columns:
         return silent("Lip is unknown: the distances have no label_gap; give --lipschitz")
     sizes = np.intersect1d(curve.sizes, part["P"].to_numpy(dtype=float))
     if not len(sizes):
-        return silent("the distances are at other P")
+        return silent("the distances and the curve have no P in common")
     error, sem = _errors(curve, sizes)
     if not np.isfinite(sem).all():
-        return silent("one seed, and no error bar of the test set")
+        return silent("one seed, and the standard error of the test set is unknown")
     slope, deltas, gaps = bound_of(part, sizes, metric, given)
     bound = scale * slope * deltas
     relation = evaluated(error, sem, bound)
@@ -110,13 +114,13 @@ def _compare(curve: Curve, judgement: Judgement, part: pd.DataFrame, space: str,
 def bound_of(
     part: pd.DataFrame, sizes: FloatArray, metric: str, given: float | None = None
 ) -> tuple[float, FloatArray, FloatArray]:
-    """Lip, δ(P) and the error of the nearest neighbour itself, as means of the kind that the metric is.
+    """Return Lip, δ(P) and the error of the nearest neighbour itself, averaged in the same way as the metric.
 
     Args:
         part: distances of one dataset in one metric of the frames.
         sizes: P at which it has distances. [K]
         metric: of the errors: root mean squares for a root mean squared error, else means.
-        given: Lip; else the steepest slope in `label_gap`, NaN where there is none.
+        given: Lip; else the steepest slope in `label_gap`, NaN if there is none.
 
     Returns:
         Lip in the labels' unit over that of the distances, δ [K] and the nearest neighbour's errors [K] (NaN without
@@ -132,14 +136,14 @@ def bound_of(
 
 
 def _per(unit: str, distance: str) -> str:
-    """Unit of an error over unit of a distance: meV/Å, meV·Å for inverse distances."""
+    """Return the unit of an error per unit of a distance: meV/Å, or meV·Å for inverse distances."""
     if distance.startswith("1/"):
         return f"{unit}·{distance[2:]}"
     return f"{unit or '1'}/{distance}" if distance else unit
 
 
 def _errors(curve: Curve, sizes: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mean error and its standard error over seeds (of the test set where there is one seed). [K], [K]"""
+    """Return the mean error [K] and its standard error [K] over seeds, or over the test set for a single seed."""
     columns = np.isin(curve.sizes, sizes)
     rows = curve.error[:, columns]
     count = np.isfinite(rows).sum(axis=0)
@@ -149,7 +153,7 @@ def _errors(curve: Curve, sizes: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def _steepest(part: pd.DataFrame) -> float:
-    """The largest |Δ label|/distance; frames that coincide are left out."""
+    """Return the largest |Δ label|/distance; frames that coincide are left out."""
     apart = part[part["d1"] > 0]
     return float((apart["label_gap"] / apart["d1"]).max()) if len(apart) else 0.0
 
@@ -158,8 +162,8 @@ def _mean(values: pd.Series[float], power: int) -> float:
     return float(np.mean(values.to_numpy(dtype=float) ** power) ** (1 / power))
 
 
-def text(one: LipschitzBound) -> str:
-    """One line: the bound, its constant, and how the errors stand to it."""
+def lipschitz_text(one: LipschitzBound) -> str:
+    """Describe the bound, its constant, and its relation to the errors in one line."""
     head = f"  Lip·δ(P) [D], {one.space}"
     if not np.isfinite(one.lipschitz):
         return f"{head}: {one.relation}: {one.why}"
@@ -174,8 +178,8 @@ def text(one: LipschitzBound) -> str:
     return f"{head}, {constant} ({origin}): {one.relation}: {one.why} ({points}{shown})"
 
 
-def record(fit: CurveFit, one: LipschitzBound) -> Record:
-    """The comparison for JSON, with the keys of the other bounds."""
+def lipschitz_record(fit: CurveFit, one: LipschitzBound) -> Record:
+    """Return the JSON record of a comparison, with the same keys as those of other bounds."""
     return {
         **dataset_and_metric(fit.curve),
         "model": model(fit.curve),

@@ -1,4 +1,4 @@
-"""What theory says about exponents: each statement with its quantity, loss, direction, source and evidence.
+"""Statements of theory about exponents: each with its quantity, loss, direction, source and evidence.
 
 β is always the exponent of an error that falls as P^(−β). An upper bound on the error is a *lower* bound on β.
 """
@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class Evidence(StrEnum):
-    """Where a number comes from; it is printed beside every number."""
+    """Origin of a number; printed beside it."""
 
     READ = "R"
     """Read in the source."""
@@ -25,7 +25,7 @@ class Evidence(StrEnum):
 
 
 class Direction(StrEnum):
-    """What a statement says about β."""
+    """Kind of statement about β."""
 
     AT_LEAST = "at least"
     """An upper bound on the error: β is at least this large, asymptotically, with an unspecified constant."""
@@ -46,25 +46,25 @@ class Statement:
     beta: float
     """Exponent."""
     direction: Direction
-    """What it says about β."""
+    """Kind of statement about β."""
     quantity: str
-    """What it bounds or describes."""
+    """Quantity that it bounds or describes."""
     losses: frozenset[str]
-    """Metrics of which it speaks; empty for any."""
+    """Metrics that it applies to; empty for any."""
     source: str
     """Paper and place."""
     evidence: tuple[Evidence, ...]
     """How the exponent is known."""
     assumption: str
-    """What must be true for it to speak at all."""
+    """Assumption under which it applies."""
     constant: str = "unspecified"
-    """What is known of the constant in front."""
+    """The constant in front, as far as it is known."""
     beta_high: float = math.nan
     """Upper end for a range."""
 
     @property
     def tags(self) -> str:
-        """`[D][M]` for the output."""
+        """Evidence as it is printed: `[D][M]`."""
         return "".join(f"[{tag}]" for tag in self.evidence)
 
 
@@ -75,7 +75,7 @@ SQUARED_LOSSES = frozenset({"energy_rmse", "rmse"})
 
 
 def bach_exponent(form: str, d: float, s: float = 1, alpha: float = 1) -> float:
-    """Exponent of Bach's bound for a functional form (Bach 2017, Table 1; exponents re-derived).
+    """Return the exponent of Bach's bound for a functional form (Bach 2017, Table 1; exponents re-derived).
 
     Args:
         form: `lipschitz`, `affine`, `network`, `additive` or `subspaces`.
@@ -108,7 +108,13 @@ _BACH = {
 
 
 def bach(d: float, s: float, k: float) -> list[Statement]:
-    """Every row of Bach's table (JMLR 18(19), 2017): expected excess risk of the ideal convex network."""
+    """Return all rows of Bach's table (JMLR 18(19), 2017): expected excess risk of the ideal convex network.
+
+    Args:
+        d: dimension of the input.
+        s: dimension of the subspaces.
+        k: number of terms in the sums.
+    """
     return [
         Statement(
             name=f"Bach: {text}",
@@ -126,7 +132,9 @@ def bach(d: float, s: float, k: float) -> list[Statement]:
 
 
 def luxburg_bound(d: int, p: float, lipschitz: float = 1.0) -> float:
-    """Rademacher complexity of Lipschitz functions on [0, 1]^d at P = p (von Luxburg & Bousquet 2004, Theorem 18).
+    """Bound the Rademacher complexity of Lipschitz functions on [0, 1]^d at P = p.
+
+    Von Luxburg & Bousquet 2004, JMLR 5, Theorem 18.
 
     d ≥ 3: Lip·8·(d/(d−2))·√d·(ln2/2)^(1/d)·p^(−1/d), the leading term, valid for p ≫ 2^d only. For d = 1 and 2 the
     entropy integral 2ε + (4√2/√p)·∫_{ε/4}^{2√d} √((√d/u)^d·ln 2) du is evaluated at ε = p^(−1/2).
@@ -140,7 +148,10 @@ def luxburg_bound(d: int, p: float, lipschitz: float = 1.0) -> float:
 
 
 def luxburg(d: float) -> Statement:
-    """Uniform generalisation gap of Lipschitz functions: 1/2 for d ≤ 2 (with log P at d = 2), 1/d beyond."""
+    """Return the exponent of the uniform generalisation gap of Lipschitz functions in dimension d.
+
+    It is 1/2 for d ≤ 2 (with log P at d = 2) and 1/d beyond (von Luxburg & Bousquet 2004, JMLR 5, Theorems 17, 18).
+    """
     return Statement(
         name="von Luxburg–Bousquet: Lipschitz ball",
         beta=0.5 if d <= 2 else 1 / d,
@@ -155,13 +166,16 @@ def luxburg(d: float) -> Statement:
 
 
 def nearest_distance(d: float, p: float, density: float = 1.0) -> float:
-    """Mean distance to the nearest of p uniform points: Γ(1 + 1/d)·(V_d·ρ·p)^(−1/d), in the unit of the space."""
+    """Return the mean distance to the nearest of p uniform points: Γ(1 + 1/d)·(V_d·ρ·p)^(−1/d), ρ their `density`."""
     ball = math.pi ** (d / 2) / math.gamma(d / 2 + 1)
     return float(math.gamma(1 + 1 / d) * (ball * density * p) ** (-1 / d))
 
 
 def interpolation(d: float, smoothness: float) -> Statement:
-    """Noiseless interpolation of an s times differentiable function: s/d (s = 1: the slides' nearest neighbour)."""
+    """Return the exponent s/d of noiseless interpolation of an s times differentiable function in dimension d.
+
+    s = 1 is that of the nearest neighbour.
+    """
     return Statement(
         name=f"noiseless interpolation, s = {smoothness:g}",
         beta=smoothness / d,
@@ -176,7 +190,7 @@ def interpolation(d: float, smoothness: float) -> Statement:
 
 
 def stone(d: float, smoothness: float) -> Statement:
-    """Stone's minimax rate for noisy regression, s/(2s + d) for the root mean square."""
+    """Return Stone's minimax exponent of noisy regression, s/(2s + d) for the root mean square (Stone 1982)."""
     return Statement(
         name=f"Stone: minimax with noise, s = {smoothness:g}",
         beta=smoothness / (2 * smoothness + d),
@@ -190,17 +204,17 @@ def stone(d: float, smoothness: float) -> Statement:
 
 
 def spigler(alpha_teacher: float, alpha_student: float, d: float, *, squared: bool = True) -> float:
-    """β = min(α_T − d, 2·α_S)/d of the mean squared error of kernel teacher and student (half of it for its root).
+    """Return β = min(α_T − d, 2·α_S)/d of the mean squared error of a kernel student of a kernel teacher.
 
-    Kernel spectra fall as |k|^(−α): Laplace α = d + 1, Matérn-ν α = d + 2ν, Gauss infinite (Spigler, Geiger & Wyart
-    2020, JSTAT 124001; noiseless).
+    Half of it, for the root of that error, unless `squared`. Kernel spectra fall as |k|^(−α): Laplace α = d + 1,
+    Matérn-ν α = d + 2ν, Gauss infinite (Spigler, Geiger & Wyart 2020, JSTAT 124001; noiseless).
     """
     beta = min(alpha_teacher - d, 2 * alpha_student) / d
     return beta if squared else beta / 2
 
 
 def kernel_law(alpha_teacher: float, alpha_student: float, d: float) -> Statement:
-    """Spigler–Geiger–Wyart's law for the root mean squared (or mean absolute) error."""
+    """Return Spigler–Geiger–Wyart's law for the root mean squared (or mean absolute) error; see `spigler`."""
     return Statement(
         name="Spigler–Geiger–Wyart: kernel teacher and student",
         beta=spigler(alpha_teacher, alpha_student, d, squared=False),
@@ -222,11 +236,11 @@ HESTNESS_DOMAINS: Mapping[str, tuple[str, float]] = {
     "ImageNet cross-entropy": ("loss", 0.35),
     "speech": ("character error rate", 0.30),
 }
-"""Hestness's exponents per domain: metric, β. All [M]: from memory, only the range 0.07–0.35 was re-read."""
+"""Hestness's exponents per domain: metric, β. All [M]: from memory; only the range 0.07–0.35 was read again."""
 
 
 def hestness() -> list[Statement]:
-    """Hestness et al. 2017: the observed range, the two theoretical values they survey, and their domains."""
+    """Return the values of Hestness et al. 2017: the observed range, two theoretical ones, and those per domain."""
     source = "Hestness et al. 2017 (arXiv 1712.00409)"
 
     def row(name: str, beta: float, evidence: Evidence, quantity: str, high: float = math.nan) -> Statement:
@@ -251,6 +265,13 @@ def hestness() -> list[Statement]:
 
 
 def statements(d: float | None, s: float, k: float, smoothness: float) -> list[Statement]:
-    """All statements that can be made: without the data's dimension only those that do not need it."""
+    """Return all statements that apply; if the dimension `d` of the data is unknown, only those without it.
+
+    Args:
+        d: dimension of the data; None if unknown.
+        s: dimension of Bach's subspaces.
+        k: number of terms in Bach's sums.
+        smoothness: derivatives of the target.
+    """
     needing = [] if d is None else [*bach(d, s, k), luxburg(d), interpolation(d, smoothness), stone(d, smoothness)]
     return [*needing, *hestness()]

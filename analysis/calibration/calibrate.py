@@ -1,11 +1,11 @@
 """Does a nominal 95 % interval cover 95 %? Simulated curves with known β, and two real nested learners.
 
 Simulated: ε = a·P^(−β) + c with log noise of the choice of subset (nested: correlation √(P/P′) within a seed; or
-independent at each P), of the initial weights (independent), and of the finite test set (common to all seeds), whose
-standard error the intervals are given, as estimated from its frames: the column `error_test_sem` of a run table.
-The learners' intervals are not: at one test point their errors are independent across seeds, whose scatter shows them.
-Learners: module `learners`. What is measured is what the program quotes: the recommended of the two forms, with the
-interval of module `recommend`; beside it the intervals it is made of, and two that are in use elsewhere.
+independent at each P), of the initial weights (independent), and of the finite test set (common to all seeds). The
+intervals include the standard error of the latter, as estimated from its frames (`error_test_sem` in a run table).
+Learners: module `learners`. Their intervals do without it: at one test point their errors are independent across seeds,
+so the scatter over seeds includes them. Measured is the coverage of what the program quotes: the recommended one of the
+two forms, with the interval of module `recommend`; beside it those of both forms, and two that are in use elsewhere.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from analysis.fits.results import aicc
 from analysis.fits.uncertainty import LEVEL, combined, shared_variance, slope_weights, t_quantile
 
 ACCEPTED = (0.93, 0.97)
-"""Coverage of the default interval that counts as calibrated, where it is claimed."""
+"""Range of coverages of the default interval that count as calibrated, in scenarios that claim it."""
 TEST_FRAMES = 400
-"""Test frames of a simulated table: what the standard errors of its errors are estimated from."""
+"""Test frames of a simulated table, from which the standard errors of its errors are estimated."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Scenario:
     """One kind of table whose intervals are put to the test."""
 
     name: str
-    """What is simulated."""
+    """Description of the scenario."""
     n_seeds: int
     """Seeds S."""
     n_sizes: int
@@ -47,13 +47,13 @@ class Scenario:
     nested: bool = True
     """Subsets nest within a seed (else they are independent at each P)."""
     subset: float = 0.05
-    """Log noise of the subset."""
+    """Standard deviation of ln ε from the choice of subset."""
     init: float = 0.03
-    """Log noise of the initial weights."""
+    """Standard deviation of ln ε from the initial weights."""
     test: float = 0.01
-    """Log noise of the shared test set."""
+    """Standard deviation of ln ε from the shared test set."""
     test_correlation: float = 0.9
-    """Its correlation per octave of P (the intervals always take 0.9)."""
+    """Correlation of the latter per octave of P (the intervals always assume 0.9)."""
 
 
 @dataclass(frozen=True)
@@ -69,27 +69,27 @@ class Estimates:
 
     @classmethod
     def symmetric(cls, value: FloatArray, half: FloatArray) -> Estimates:
-        """Value ± half width. [n], [n]"""
+        """Return estimates with symmetric intervals, value [n] ± half width [n]."""
         return cls(value, value - half, value + half)
 
     @property
     def half(self) -> FloatArray:
-        """Half the width. [n]"""
+        """Half the width of the intervals, shape [n]."""
         return (self.high - self.low) / 2
 
     def holds(self, beta: float) -> NDArray[np.bool_]:
-        """Whether the interval holds β. [n]"""
+        """Return whether each interval contains β, shape [n]."""
         return np.asarray((self.low <= beta) & (beta <= self.high))
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """Share of simulated tables whose interval holds the true exponent."""
+    """Share of simulated tables whose interval contains the true exponent."""
 
     scenario: str
     """Name of the scenario."""
     method: str
-    """Which interval."""
+    """Name of the method that gives the interval."""
     coverage: float
     """Measured coverage of the nominal 95 % interval."""
     error: float
@@ -99,14 +99,14 @@ class Coverage:
     bias: float
     """Mean of β̂ − β."""
     claimed: bool
-    """Whether the default interval claims its coverage here: no floor, and no randomness shared by all seeds but that
-    of the test set."""
+    """Whether the default interval claims its coverage here: no floor, and the test set is the only randomness that
+    all seeds share."""
     floor: bool
     """Whether the curves have a floor."""
 
 
 def scenarios() -> list[Scenario]:
-    """The scenarios of the report: subsets nested or not, 3 to 5 seeds, 5 to 9 values of P, floors of 10–40 %."""
+    """Return the scenarios of the report: subsets nested or not, 3–5 seeds, 5–9 values of P, floors of 10–40 %."""
     plain = [
         Scenario(f"{'nested' if nested else 'independent'} subsets, S={s}, K={k}", s, k, nested=nested)
         for nested in (True, False)
@@ -131,7 +131,7 @@ def scenarios() -> list[Scenario]:
 
 
 def simulate(scenario: Scenario, n: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-    """ln P [K] and ln ε [n, S, K] of n tables."""
+    """Simulate n tables of a scenario: return ln P [K] and ln ε [n, S, K]."""
     sizes = 16.0 * 2.0 ** np.arange(scenario.n_sizes)
     power = sizes**-scenario.beta
     clean = power + scenario.floor_share / (1 - scenario.floor_share) * power[-1]
@@ -145,7 +145,7 @@ def simulate(scenario: Scenario, n: int, rng: np.random.Generator) -> tuple[Floa
 
 
 def standard_errors(scenario: Scenario, n: int, rng: np.random.Generator) -> FloatArray:
-    """Standard error of the test errors over the error, as `TEST_FRAMES` frames that all runs share give it. [n, K]"""
+    """Draw relative standard errors [n, K] of the test errors, as estimated from `TEST_FRAMES` shared frames."""
     frames = TEST_FRAMES - 1
     estimated = np.sqrt(rng.chisquare(frames, size=(n, 1)) / frames)
     return np.asarray(scenario.test * np.broadcast_to(estimated, (n, scenario.n_sizes)))
@@ -157,14 +157,23 @@ def _slopes(x: FloatArray, y: FloatArray) -> FloatArray:
 
 
 def seeds_t(x: FloatArray, y: FloatArray, sem: FloatArray | None = None) -> Estimates:
-    """The power law: t interval over per-seed slopes, with the noise of the test set where `sem` [n, K] is given."""
+    """Fit power laws with a t interval over per-seed slopes, including the noise of the test set if `sem` is given.
+
+    Args:
+        x: ln P. [K]
+        y: ln ε. [n, S, K]
+        sem: relative standard error of the test errors; None if unknown. [n, K]
+    """
     return _t(x, _slopes(x, y), slope_weights(x, np.ones(len(x), dtype=bool)), sem)
 
 
 def _error(
     x: FloatArray, values: FloatArray, weights: FloatArray, sem: FloatArray | None
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Standard error, degrees of freedom and half width of the mean of values [n, S] with these weights [n, K]. [n]"""
+    """Return standard error, degrees of freedom and half width, [n] each, of the mean over seeds of values [n, S].
+
+    `weights` [n, K] are their derivatives by ln ε, averaged over seeds.
+    """
     n_seeds = values.shape[1]
     variance = 0.0 if sem is None else shared_variance(x, weights, sem)
     return combined(values.std(axis=1, ddof=1) / np.sqrt(n_seeds), n_seeds - 1, variance)
@@ -175,7 +184,7 @@ def _t(x: FloatArray, values: FloatArray, weights: FloatArray, sem: FloatArray |
 
 
 def ols_means(x: FloatArray, y: FloatArray, sem: FloatArray | None = None) -> Estimates:
-    """What most papers do: least squares on the per-P means, K − 2 degrees of freedom; deaf to `sem`."""
+    """Fit power laws as most papers do: least squares on the per-P means, K − 2 degrees of freedom; ignores `sem`."""
     mean = y.mean(axis=1)
     beta = _slopes(x, mean)
     shifted = x - x.mean()
@@ -185,7 +194,7 @@ def ols_means(x: FloatArray, y: FloatArray, sem: FloatArray | None = None) -> Es
 
 
 def floor_seeds_t(x: FloatArray, y: FloatArray, sem: FloatArray | None = None) -> Estimates:
-    """The floor form within each seed, interval as that of the power law."""
+    """Fit the form with a floor within each seed; arguments and interval as for `seeds_t`."""
     rows = y.reshape(-1, len(x))
     fits = fit_floor(x, rows)
     values = fits.beta.reshape(y.shape[:2])
@@ -194,7 +203,7 @@ def floor_seeds_t(x: FloatArray, y: FloatArray, sem: FloatArray | None = None) -
 
 
 def seed_bootstrap(x: FloatArray, y: FloatArray, sem: FloatArray | None = None) -> Estimates:
-    """Percentile bootstrap over seeds: for comparison, not for use; deaf to `sem`."""
+    """Fit power laws with a percentile bootstrap over seeds: for comparison, not for use; ignores `sem`."""
     slopes = _slopes(x, y)
     n_seeds = slopes.shape[1]
     weights = np.random.default_rng(0).multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=400) / n_seeds
@@ -203,7 +212,7 @@ def seed_bootstrap(x: FloatArray, y: FloatArray, sem: FloatArray | None = None) 
 
 
 def recommended(x: FloatArray, y: FloatArray, sem: FloatArray | None = None) -> Estimates:
-    """What the program recommends, by the rule of module `recommend` for all tables at once."""
+    """Return the recommended fits, by the rule of module `recommend` for all tables at once; arguments as `seeds_t`."""
     bend = np.linalg.pinv(np.vander(x - x.mean(), 3))[0]
     error, dof, _ = _error(x, y @ bend, bend, sem)
     convexity = stats.t.sf((y @ bend).mean(axis=1) / error, np.floor(dof))
@@ -233,7 +242,7 @@ def recommended(x: FloatArray, y: FloatArray, sem: FloatArray | None = None) -> 
 
 
 def _line_fit(x: FloatArray, rows: FloatArray) -> FloatArray:
-    """Intercept and slope of every row. [n, 2]"""
+    """Return intercept and slope of every row over x by least squares: [n, K] → [n, 2]."""
     return np.asarray(np.polynomial.polynomial.polyfit(x, rows.T, 1).T)
 
 
@@ -247,11 +256,11 @@ METHODS: dict[str, Method] = {
     "power: bootstrap over seeds": seed_bootstrap,
 }
 DEFAULTS = (RECOMMENDED, POWER)
-"""What the program quotes, and the interval that it quotes for the power law: both claim their coverage."""
+"""The method that the program quotes, and that of its power law: both claim their coverage."""
 
 
-def calibrate(n: int = 4000, n_learner: int = 1000, seed: int = 0) -> list[Coverage]:
-    """Coverage of every method in every scenario (n tables each) and on the learners (n_learner tables each)."""
+def measure_coverage(n: int = 4000, n_learner: int = 1000, seed: int = 0) -> list[Coverage]:
+    """Measure the coverage of every method in every scenario (n tables each) and for the learners (n_learner each)."""
     rng = np.random.default_rng(seed)
     rows: list[Coverage] = []
     for scenario in scenarios():
@@ -273,28 +282,28 @@ def _measure(
     name: str, x: FloatArray, y: FloatArray, sem: FloatArray | None, beta: float, *, claimed: bool, floor: bool
 ) -> Iterable[Coverage]:
     for method, interval in METHODS.items():
-        found = interval(x, y, sem)
-        share = float(found.holds(beta).mean())
+        estimates = interval(x, y, sem)
+        share = float(estimates.holds(beta).mean())
         yield Coverage(
             scenario=name,
             method=method,
             coverage=share,
             error=float(np.sqrt(share * (1 - share) / len(y))),
-            half_width=float(np.median(found.half)),
-            bias=float(found.value.mean() - beta),
+            half_width=float(np.median(estimates.half)),
+            bias=float(estimates.value.mean() - beta),
             claimed=claimed,
             floor=floor,
         )
 
 
 def miscalibrated(rows: Iterable[Coverage]) -> list[Coverage]:
-    """Rows of the default intervals, where they claim their coverage, outside `ACCEPTED`."""
+    """Return the rows of the default methods that claim their coverage and lie outside `ACCEPTED`."""
     low, high = ACCEPTED
     return [row for row in rows if row.method in DEFAULTS and row.claimed and not low <= row.coverage <= high]
 
 
-def table(rows: Iterable[Coverage]) -> str:
-    """Coverage by scenario (lines) and method (columns), per cent, and the half widths of the first two."""
+def coverage_table(rows: Iterable[Coverage]) -> str:
+    """Return a text table of coverage in per cent by scenario and method, and the half widths of the first two."""
     by_scenario: dict[str, dict[str, Coverage]] = {}
     for row in rows:
         by_scenario.setdefault(row.scenario, {})[row.method] = row
@@ -311,27 +320,27 @@ def table(rows: Iterable[Coverage]) -> str:
         "* no coverage is claimed: a floor; or one teacher for all seeds: β is the exponent of the ensemble of"
     )
     lines.append(
-        "  teachers, and how far the slope of the one drawn lies from it, none of its seeds or test frames can show"
+        "  teachers, and neither seeds nor test frames show how far the slope of a single teacher lies from it"
     )
     return "\n".join(lines)
 
 
-def verdict(rows: Iterable[Coverage]) -> str:
-    """What the figures say, in words: where the default covers, and what it covers with a floor."""
+def coverage_summary(rows: Iterable[Coverage]) -> str:
+    """Summarise the coverage of the default methods without a floor, and with one, in lines of text."""
     rows = list(rows)
     accepted = f"{100 * ACCEPTED[0]:.0f}–{100 * ACCEPTED[1]:.0f} %"
-    said = [
+    lines = [
         f"outside {accepted}: {row.scenario}, {row.method}: {100 * row.coverage:.1f} ± {100 * row.error:.1f} %"
         for row in miscalibrated(rows)
     ]
     for method in DEFAULTS:
         claimed = [row for row in rows if row.method == method and row.claimed]
-        said.append(f"{method}: {_range(claimed)} without a floor")
+        lines.append(f"{method}: {_range(claimed)} without a floor")
     for method in (RECOMMENDED, FLOOR):
         floored = [row for row in rows if row.method == method and row.floor]
-        said.append(f"{method}: {_range(floored)} with a floor of 10–40 % of ε(P_max)")
+        lines.append(f"{method}: {_range(floored)} with a floor of 10–40 % of ε(P_max)")
     worst = max(row.error for row in rows if row.method == RECOMMENDED and row.claimed)
-    return "\n".join([*said, f"standard error of a coverage without a floor: at most {100 * worst:.1f} %"])
+    return "\n".join([*lines, f"standard error of a coverage without a floor: at most {100 * worst:.1f} %"])
 
 
 def _range(rows: Iterable[Coverage]) -> str:
@@ -339,6 +348,6 @@ def _range(rows: Iterable[Coverage]) -> str:
     return f"covers {min(shares):.1f}–{max(shares):.1f} %"
 
 
-def records(rows: Iterable[Coverage]) -> list[dict[str, object]]:
-    """Rows for JSON or CSV."""
+def coverage_records(rows: Iterable[Coverage]) -> list[dict[str, object]]:
+    """Return the rows as records for JSON or CSV."""
     return [asdict(row) for row in rows]

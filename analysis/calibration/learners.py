@@ -1,4 +1,4 @@
-"""Two real learners with known exponents, on training subsets that nest within a seed: what calibration is tried on.
+"""Two real learners with known exponents, on training subsets that nest within a seed, for calibration.
 
 The nearest neighbour on the 2-torus, whose mean distance falls as P^(−1/2) exactly, and a kernel interpolator (Laplace
 teacher and student on the circle, β = 1/2 for the RMSE; Spigler et al. 2019). Subsets are disjoint across seeds.
@@ -15,7 +15,7 @@ from analysis.bounds.dimension import neighbours
 def nearest_neighbour(
     n: int, rng: np.random.Generator, n_seeds: int = 5, dimension: int = 2
 ) -> tuple[FloatArray, FloatArray]:
-    """ln P [K] and ln mean nearest distance [n, S, K] on the unit torus, P = 64 … 2048; β = 1/d."""
+    """Return ln P [K] and ln of the mean nearest distance [n, S, K] on the unit torus, P = 64 … 2048; β = 1/d."""
     sizes = 64 * 2 ** np.arange(6)
     result = np.empty((n, n_seeds, len(sizes)))
     for i in range(n):
@@ -28,12 +28,12 @@ def nearest_neighbour(
 
 
 def kernel_interpolator(n: int, rng: np.random.Generator, n_seeds: int = 5) -> tuple[FloatArray, FloatArray]:
-    """ln P [K] and ln RMSE [n, S, K] of Laplace-kernel interpolation of a Laplace field on the circle; β = 1/2.
+    """Return ln P [K] and ln RMSE [n, S, K] of kernel interpolation of a Laplace field on the circle; β = 1/2.
 
-    The Laplace field is Markov, so that the interpolator between two training points depends on these two only, and
-    its squared error, averaged over teachers, is the bridge's variance u·v/(u + v), u and v the distances to the two
-    (correlation length ≫ gap). Averaged over teachers, because β is a property of the ensemble: with one teacher
-    shared by all seeds, no interval over seeds knows how that teacher differs from the next (`one_teacher`).
+    The kernel is Laplace, too. The field is Markov, so that the interpolator between two training points depends on
+    these two only, and its squared error, averaged over teachers, is the bridge's variance u·v/(u + v), u and v the
+    distances to the two (correlation length ≫ gap). It is averaged because β belongs to the ensemble: with one teacher
+    shared by all seeds, no interval over seeds includes how that teacher differs from the next (`one_teacher`).
     """
     sizes = 256 * 2 ** np.arange(5)
     result = np.empty((n, n_seeds, len(sizes)))
@@ -48,7 +48,10 @@ def kernel_interpolator(n: int, rng: np.random.Generator, n_seeds: int = 5) -> t
 
 
 def one_teacher(n: int, rng: np.random.Generator, n_seeds: int = 5) -> tuple[FloatArray, FloatArray]:
-    """The same with one drawn field for all seeds of a table: its own realised slope differs from the ensemble's."""
+    """Return the results of `kernel_interpolator` with one drawn field for all seeds of a table.
+
+    The slope of this one field differs from that of the ensemble.
+    """
     sizes = 256 * 2 ** np.arange(5)
     n_test = 2000
     result = np.empty((n, n_seeds, len(sizes)))
@@ -65,21 +68,21 @@ def one_teacher(n: int, rng: np.random.Generator, n_seeds: int = 5) -> tuple[Flo
 
 
 def _neighbours(points: FloatArray, test: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Distance to the training point below and above, on the circle of length 1. [T], [T]"""
+    """Return the distances to the training points below [T] and above [T], on the circle of length 1."""
     x, _ = _unrolled(points, points)
     index = np.searchsorted(x, test)
     return np.maximum(test - x[index - 1], 0.0), np.maximum(x[index] - test, 0.0)
 
 
 def _unrolled(points: FloatArray, values: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Points in order with the last and first repeated one turn away. [P + 2], [P + 2]"""
+    """Return sorted points and their values, the last and first repeated one turn away: [P + 2] each."""
     order = np.argsort(points)
     x, y = points[order], values[order]
     return np.r_[x[-1] - 1, x, x[0] + 1], np.r_[y[-1], y, y[0]]
 
 
 def _laplace_field(where: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Brownian bridge on the circle: the Laplace field in the limit of a long correlation length. [n]"""
+    """Draw a Brownian bridge on the circle at given points [n]: the Laplace field for a long correlation length."""
     order = np.argsort(where)
     gaps = np.diff(where[order], prepend=0.0)
     walk = np.cumsum(np.sqrt(gaps) * rng.normal(size=len(where)))

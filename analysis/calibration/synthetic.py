@@ -1,4 +1,4 @@
-"""Run tables with known answers: what calibration simulates, and what tests and figures are tried on."""
+"""Simulated run tables with known exponents, for calibration, tests and figures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from analysis.arrays import FloatArray
 
 
 def noise(rng: np.random.Generator, sizes: FloatArray, n_seeds: int, subset: float, init: float) -> FloatArray:
-    """Log noise of nested subsets: correlation √(P/P′) within a seed, plus independent init noise. [S, K]"""
+    """Draw log noise [S, K] of nested subsets: correlation √(P/P′) within a seed, plus independent noise of weights.
+
+    Args:
+        rng: source of randomness.
+        sizes: P, ascending. [K]
+        n_seeds: number of seeds S.
+        subset: standard deviation, in ln ε, from the choice of subset.
+        init: standard deviation, in ln ε, from the initial weights.
+    """
     smaller, larger = np.minimum(sizes[:, None], sizes), np.maximum(sizes[:, None], sizes)
     root = np.linalg.cholesky(np.sqrt(smaller / larger))
     draws = rng.normal(size=(n_seeds, len(sizes)))
@@ -30,10 +38,11 @@ def curve_rows(
     train_below: float | None = None,
     **columns: object,
 ) -> pd.DataFrame:
-    """Rows of one curve ε = a·P^(−β) + c with nested-subset noise.
+    """Simulate the rows of one curve ε = a·P^(−β) + c with noise of nested subsets.
 
-    `undertrained` is the log excess of the half budget at the largest P (None: no half-budget column);
-    `train_below` makes the training error approach the floor from below with that relative gap at the smallest P.
+    `undertrained` is the excess of ln ε after half the budget at the largest P (None: no such column); `train_below`
+    adds training errors that approach the floor from below, with this relative gap at the smallest P. `columns` are
+    constant columns of the rows.
     """
     grid = np.array(sizes, dtype=float)
     clean = prefactor * grid**-beta + floor
@@ -56,7 +65,7 @@ _DEMO_CELLS = {"A": (0, 1, 3), "B": (1, 1, 3), "C": (0, 3, 3), "D": (0, 3, 0)}
 
 
 def demo_table(seed: int = 0) -> pd.DataFrame:
-    """A table shaped like the demo's: linear ACE and the four cells on a molecule, the cells on the star teacher."""
+    """Simulate a table like the demo's: linear ACE and the four cells on ethanol, the cells on the star teacher."""
     rng = np.random.default_rng(seed)
     parts = _demo_ace(rng)
     for dataset, sizes, metric, unit, scale, n_seeds, betas in (

@@ -1,7 +1,7 @@
 """Bootstrap of exponents and floors over seeds, vectorised over curves and replicates, status kept for each.
 
-Resampling seeds keeps the correlation of nested subsets within a seed. Where every seed shares one test set, frames
-are resampled too (`resample_frames`), which gives the errors themselves their interval.
+Resampling seeds keeps the correlation of nested subsets within a seed. If all seeds share one test set, its frames can
+be resampled too (`resample_frames`), which gives intervals of the errors themselves.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Bootstrap:
     """How each floor fit ended, a `floor.Polish`. [C, R]"""
 
     def interval(self, values: FloatArray, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
-        """Percentile interval per curve of any of the replicate arrays. [C], [C]
+        """Return the percentile interval of replicates: [C, R] → low [C], high [C].
 
-        Percentiles over few seeds are too narrow by about √((S − 1)/S) and ignore t's tails; the t interval over
-        seeds is the default everywhere, and this is for quantities that have no value per seed.
+        Percentiles over few seeds are too narrow by about √((S − 1)/S) and ignore the tails of t. They serve for
+        quantities that have no value per seed; everything else uses the t interval over seeds.
         """
         low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=1)
         return low, high
@@ -77,12 +77,12 @@ def bootstrap(
 
 
 def resample_frames(frame_errors: FloatArray, n_replicates: int, seed: int = 0, *, squared: bool = False) -> FloatArray:
-    """Hierarchical bootstrap of mean errors over seeds and test frames.
+    """Resample mean errors over seeds and test frames (hierarchical bootstrap).
 
     The test frames are the same for every run, so one draw of frames serves all seeds and P of a replicate.
 
     Args:
-        frame_errors: error of every test frame (mean squared error where `squared`), unit or unit². [S, K, F]
+        frame_errors: error of every test frame (mean squared error if `squared`), unit or unit². [S, K, F]
         n_replicates: replicates R.
         seed: of the resampling.
         squared: take the root of the mean over frames.

@@ -7,7 +7,7 @@ D = (L 0, ν 3, edge order 0). The claim *holds* iff
     C is non-inferior to B         lower end of the one-sided 95 % bound of β_C − β_B above −0.05
     D is equivalent to A           two one-sided tests: 90 % interval of β_D − β_A within ±0.05
 
-It is *refuted* where D is equivalent to C (then body order suffices), or where the data contradict one of the four
+It is *refuted* if D is equivalent to C (then body order suffices), or if the data contradict one of the four
 conditions at the same level (an "iff" fails with any of its parts). Everything else is *undecided*; "not needed" is
 never inferred from p > 0.05. Curves that fail the training verdict decide nothing.
 """
@@ -22,11 +22,11 @@ import numpy as np
 from scipy import stats
 
 from analysis.arrays import FloatArray
-from analysis.comparisons.design import Needed, needed
+from analysis.comparisons.design import SampleSize, required_sample_size
 from analysis.comparisons.paired import EqualError, equal_error, holm, p_words, pair, slope_difference
 from analysis.curve import Curve
 from analysis.errors import InputError
-from analysis.fits.flags import Fitted, Verdict
+from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.jsonable import Record
 from analysis.fits.uncertainty import Interval
 from experiments.core.files import json_number
@@ -47,14 +47,14 @@ WEIGHT_RATIO = 1.5
 
 
 class Outcome(StrEnum):
-    """What the data say about the claim."""
+    """Outcome of the test of the claim."""
 
     HOLDS = "holds"
     """All four conditions are shown."""
     REFUTED = "refuted"
-    """D is equivalent to C, or a condition is contradicted."""
+    """D is equivalent to C, or the data contradict a condition."""
     UNDECIDED = "undecided"
-    """Neither."""
+    """The data show neither."""
 
 
 @dataclass(frozen=True)
@@ -62,17 +62,17 @@ class Condition:
     """One of the conditions, with the number that decides it."""
 
     name: str
-    """In words."""
+    """The condition in words."""
     delta: Interval
     """The difference of exponents with its 90 % interval (each end a one-sided test at 5 %)."""
     p: float
-    """p value of the condition (after Holm where it is one of two); NaN where untestable."""
+    """p value of the condition (after Holm's correction if it is one of two); NaN if untestable."""
     shown: bool
     """Whether the data show it."""
     contradicted: bool
     """Whether the data show its contrary."""
-    needed: Needed
-    """Seeds (datasets, where these are pooled) or further P that would show it."""
+    sample_size: SampleSize
+    """Seeds (datasets, if these are pooled) or further P that would show it."""
 
 
 @dataclass(frozen=True)
@@ -96,30 +96,30 @@ class Claim:
     outcome: Outcome
     """The verdict."""
     reasons: tuple[str, ...]
-    """What decides it, in words."""
+    """Reasons for the outcome, in words."""
     cautions: tuple[str, ...]
-    """What a reader must know: unmatched weights, unmatched seeds, unconverged cells."""
+    """Cautions in words: unmatched numbers of weights, cells whose convergence is unknown."""
     failed: tuple[str, ...] = ()
     """Cells whose training has not converged."""
 
 
-def claims(fits: Sequence[Fitted]) -> list[Claim]:
-    """Test the claim wherever a dataset and metric has the four cells of one architecture, depth and cutoff.
+def claims(fits: Sequence[JudgedFit]) -> list[Claim]:
+    """Test the claim on every dataset and metric with the four cells of one architecture, depth and cutoff.
 
-    Raises InputError where no place in the table has all four.
+    Raises InputError if no dataset and metric of the table has all four.
     """
-    places: dict[tuple[object, ...], list[Fitted]] = {}
+    places: dict[tuple[object, ...], list[JudgedFit]] = {}
     fixed = ("dataset", "test_set", "metric", "architecture", "group", "n_layers", "cutoff")
     for item in fits:
         places.setdefault(tuple(item[0].curve.key.get(name) for name in fixed), []).append(item)
-    found = [claim for place in places.values() if (claim := _claim(place)) is not None]
-    if not found:
+    tests = [claim for place in places.values() if (claim := _claim(place)) is not None]
+    if not tests:
         have = sorted({_names(fit.curve) for fit, _ in fits})
         raise InputError(
             "the claim needs four cells of one architecture, depth and cutoff on one dataset and metric: (L 0, nu 1), "
             f"(L 1, nu 1), (L 0, nu 3, edge_lmax ≥ 1) and (L 0, nu 3, edge_lmax 0); the table has {', '.join(have)}"
         )
-    return found
+    return tests
 
 
 def _names(curve: Curve) -> str:
@@ -128,7 +128,7 @@ def _names(curve: Curve) -> str:
 
 
 def cell_of(curve: Curve) -> str:
-    """The cell a curve belongs to, empty for none; a network without `edge_lmax` is taken to have angles."""
+    """Return the letter of a curve's cell, empty for none; a network without `edge_lmax` is taken to have angles."""
     order, nu, edge = (curve.number(name) for name in ("L", "nu", "edge_lmax"))
     if (order, nu) == (0, 1):
         return "A"
@@ -139,8 +139,8 @@ def cell_of(curve: Curve) -> str:
     return ""
 
 
-def _claim(place: Sequence[Fitted]) -> Claim | None:
-    cells: dict[str, Fitted] = {}
+def _claim(place: Sequence[JudgedFit]) -> Claim | None:
+    cells: dict[str, JudgedFit] = {}
     for item in place:
         letter = cell_of(item[0].curve)
         if letter and (letter not in cells or _edge(item) > _edge(cells[letter])):
@@ -167,12 +167,12 @@ def _claim(place: Sequence[Fitted]) -> Claim | None:
     )
 
 
-def _edge(item: Fitted) -> float:
+def _edge(item: JudgedFit) -> float:
     return item[0].curve.number("edge_lmax") or 0.0
 
 
 def _delta(curves: Mapping[str, Curve], first: str, second: str) -> tuple[Interval, FloatArray]:
-    """The difference with its 90 % interval, and ln P of the common sizes."""
+    """Return β(second) − β(first) with its 90 % interval, and ln P of the common sizes [K]."""
     matched = pair(curves[first], curves[second])
     if matched is None:
         return Interval(np.nan, np.nan, np.nan, np.nan, 0), np.empty(0)
@@ -180,11 +180,11 @@ def _delta(curves: Mapping[str, Curve], first: str, second: str) -> tuple[Interv
 
 
 def conditions_of(deltas: Deltas) -> tuple[tuple[Condition, ...], Condition]:
-    """The four conditions and what refutes the claim.
+    """Test the four conditions of the claim, and the one that refutes it; return both.
 
     Args:
         deltas: for every pair of `PAIRS` the difference β(second) − β(first) with its 90 % interval, and ln P of the
-            sizes behind it (empty: further P are no way out).
+            sizes behind it [K] (empty if further P cannot help).
     """
     raised = holm(np.array([_p_above(deltas[pair][0], 0.0) for pair in (("A", "B"), ("A", "C"))]))
     conditions = (
@@ -197,7 +197,7 @@ def conditions_of(deltas: Deltas) -> tuple[tuple[Condition, ...], Condition]:
 
 
 def _p_above(delta: Interval, threshold: float) -> float:
-    """p value of the one-sided test that the difference exceeds the threshold."""
+    """Return the p value of the one-sided t test that the difference exceeds the threshold; NaN if untestable."""
     if delta.dof < 1:
         return np.nan
     if not delta.error > 0:
@@ -213,7 +213,7 @@ def _greater(deltas: Deltas, first: str, second: str, p_holm: float) -> Conditio
         p=p_holm,
         shown=bool(p_holm < LEVEL),
         contradicted=bool(delta.high < 0),
-        needed=needed(delta, delta.value, log_p, LEVEL),
+        sample_size=required_sample_size(delta, delta.value, log_p, LEVEL),
     )
 
 
@@ -226,7 +226,7 @@ def _non_inferior(deltas: Deltas, first: str, second: str) -> Condition:
         p=p,
         shown=bool(p < LEVEL),
         contradicted=bool(delta.high < -MARGIN),
-        needed=needed(delta, delta.value + MARGIN, log_p, LEVEL),
+        sample_size=required_sample_size(delta, delta.value + MARGIN, log_p, LEVEL),
     )
 
 
@@ -240,7 +240,7 @@ def _equivalent(deltas: Deltas, first: str, second: str) -> Condition:
         p=p,
         shown=bool(p < LEVEL),
         contradicted=bool(delta.high < -MARGIN or delta.low > MARGIN),
-        needed=needed(delta, MARGIN - abs(delta.value), log_p, LEVEL),
+        sample_size=required_sample_size(delta, MARGIN - abs(delta.value), log_p, LEVEL),
     )
 
 
@@ -254,6 +254,13 @@ def _ratio(first: Curve, second: Curve) -> EqualError:
 def decide(
     conditions: Sequence[Condition], refuter: Condition, failed: Sequence[str]
 ) -> tuple[Outcome, tuple[str, ...]]:
+    """Decide the outcome of the test and give the reasons in words.
+
+    Args:
+        conditions: the four conditions of the claim.
+        refuter: the condition that refutes it.
+        failed: cells whose training has not converged; with any of them the outcome is undecided.
+    """
     if failed:
         return Outcome.UNDECIDED, (f"training has not converged in cell {', '.join(failed)}: no exponents to compare",)
     if refuter.shown:
@@ -266,7 +273,7 @@ def decide(
     return Outcome.UNDECIDED, tuple(f"not shown: {c.name}" for c in conditions if not c.shown)
 
 
-def _cautions(curves: Mapping[str, Curve], cells: Mapping[str, Fitted]) -> tuple[str, ...]:
+def _cautions(curves: Mapping[str, Curve], cells: Mapping[str, JudgedFit]) -> tuple[str, ...]:
     cautions = []
     weights = [curve.n_parameters for curve in curves.values()]
     if not all(np.isfinite(weights)):
@@ -280,8 +287,8 @@ def _cautions(curves: Mapping[str, Curve], cells: Mapping[str, Fitted]) -> tuple
     return tuple(cautions)
 
 
-def text(claim: Claim, betas: Mapping[str, str]) -> str:
-    """The outcome with the numbers that decide it, and what would decide it.
+def claim_text(claim: Claim, betas: Mapping[str, str]) -> str:
+    """Describe the outcome in lines of text: the deciding numbers, and the sample sizes that would decide the rest.
 
     Args:
         claim: the test.
@@ -298,7 +305,7 @@ def text(claim: Claim, betas: Mapping[str, str]) -> str:
 
 
 def condition_line(condition: Condition, units: str) -> str:
-    """A condition with the numbers that decide it, and how many units (seeds, datasets) would."""
+    """Describe a condition in one line: the deciding numbers, and the `units` (seeds, datasets) it needs if open."""
     state = "shown" if condition.shown else "contradicted" if condition.contradicted else "open"
     return (
         f"  {condition.name}: Δβ = {condition.delta.value:+.3f}, 90 % [{condition.delta.low:+.3f}, "
@@ -309,15 +316,15 @@ def condition_line(condition: Condition, units: str) -> str:
 def _what_would(condition: Condition, state: str, units: str) -> str:
     if state != "open":
         return ""
-    if condition.needed.seeds is None:
+    if condition.sample_size.seeds is None:
         return f"; no number of {units} would show it: the estimate itself lies on the wrong side"
-    sizes = condition.needed.sizes
-    more = f" or P = {', '.join(f'{size:g}' for size in sizes)} besides" if sizes else ""
-    return f"; {condition.needed.seeds} {units}{more} would show it if the estimate is right"
+    sizes = condition.sample_size.sizes
+    more = f" or further P = {', '.join(f'{size:g}' for size in sizes)}" if sizes else ""
+    return f"; {condition.sample_size.seeds} {units}{more} would show it if the estimate is right"
 
 
-def record(claim: Claim) -> Record:
-    """The test for JSON."""
+def claim_record(claim: Claim) -> Record:
+    """Return the JSON record of a test."""
     return {
         "dataset": claim.dataset,
         "metric": claim.metric,
@@ -341,7 +348,7 @@ def record(claim: Claim) -> Record:
 
 
 def condition_record(condition: Condition) -> Record:
-    """A condition for JSON."""
+    """Return the JSON record of a condition."""
     return {
         "name": condition.name,
         "delta_beta": json_number(condition.delta.value),
@@ -350,6 +357,6 @@ def condition_record(condition: Condition) -> Record:
         "p": json_number(condition.p),
         "shown": condition.shown,
         "contradicted": condition.contradicted,
-        "seeds_needed": condition.needed.seeds,
-        "P_needed": None if condition.needed.sizes is None else list(condition.needed.sizes),
+        "seeds_needed": condition.sample_size.seeds,
+        "P_needed": None if condition.sample_size.sizes is None else list(condition.sample_size.sizes),
     }

@@ -1,8 +1,8 @@
 """The claim over several datasets at once: differences of exponents with datasets as random effects.
 
-What one molecule shows need not hold for the next. The differences of every dataset (each over its seeds) are pooled by
-`paired.random_effects`, whose interval has one degree of freedom less than there are datasets, and put to the same
-conditions. Datasets with a cell that has not converged are left out.
+A result for one molecule need not hold for the next. The differences of every dataset (each over its seeds) are pooled
+by `paired.random_effects`, whose interval has one degree of freedom less than there are datasets, and tested for the
+same conditions. Datasets with a cell that has not converged are left out.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ class PooledClaim:
     outcome: Outcome
     """The verdict."""
     reasons: tuple[str, ...]
-    """What decides it, in words."""
+    """Reasons for the outcome, in words."""
 
 
-def pool(claims: Sequence[Claim]) -> list[PooledClaim]:
-    """The test wherever one architecture and metric has the four cells on two datasets or more."""
+def pool_claims(claims: Sequence[Claim]) -> list[PooledClaim]:
+    """Test the claim over datasets for every architecture and metric with the four cells on two datasets or more."""
     groups: dict[tuple[str, str], list[Claim]] = {}
     for claim in claims:
         groups.setdefault((claim.metric, claim.architecture), []).append(claim)
@@ -68,15 +68,15 @@ def pool(claims: Sequence[Claim]) -> list[PooledClaim]:
 
 
 def _differences(claim: Claim) -> dict[tuple[str, str], Interval] | None:
-    """The differences of one dataset; None where one has no standard error."""
-    found: dict[tuple[str, str], Interval] = {}
+    """Return the differences of `PAIRS` on one dataset; None if one of them has no standard error."""
+    differences: dict[tuple[str, str], Interval] = {}
     for one in PAIRS:
         matched = pair(claim.cells[one[0]], claim.cells[one[1]])
         delta = None if matched is None else slope_difference(matched)
         if delta is None or not delta.error > 0:
             return None
-        found[one] = delta
-    return found
+        differences[one] = delta
+    return differences
 
 
 def _pooled(metric: str, architecture: str, claims: Sequence[Claim], left_out: tuple[str, ...]) -> PooledClaim:
@@ -93,8 +93,8 @@ def _pooled(metric: str, architecture: str, claims: Sequence[Claim], left_out: t
     return PooledClaim(metric, architecture, datasets, left_out, conditions, refuter, between, outcome, reasons)
 
 
-def text(pooled: PooledClaim) -> str:
-    """The outcome with the numbers that decide it, and how many datasets would."""
+def pooled_claim_text(pooled: PooledClaim) -> str:
+    """Describe the outcome in lines of text: the deciding numbers, and the datasets that would decide the rest."""
     verb = "" if pooled.outcome is Outcome.HOLDS else "is "
     where = (
         f"over {len(pooled.datasets)} datasets ({', '.join(pooled.datasets)}), {pooled.metric}, {pooled.architecture}"
@@ -108,8 +108,8 @@ def text(pooled: PooledClaim) -> str:
     return "\n".join(lines).replace("-0.", "−0.")
 
 
-def record(pooled: PooledClaim) -> Record:
-    """The test for JSON."""
+def pooled_claim_record(pooled: PooledClaim) -> Record:
+    """Return the JSON record of a test over datasets."""
     return {
         "dataset": ", ".join(pooled.datasets),
         "datasets": list(pooled.datasets),

@@ -1,4 +1,4 @@
-"""Which differences between architectures are real: paired Δβ, Holm, power, floors and equal-error ratios, in words."""
+"""Differences between models: paired Δβ with Holm's correction, power, floors and equal-error ratios, in words."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from analysis.comparisons.paired import (
 )
 from analysis.curve import Curve
 from analysis.errors import InputError
-from analysis.fits.flags import Fitted, Verdict
+from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.jsonable import Record, dataset_and_metric, ends
 from analysis.fits.record import plus_minus, signed
 from analysis.fits.uncertainty import Interval, lines, two_sided
@@ -34,7 +34,7 @@ from analysis.table import IDENTIFYING, MATCH, RATE, TUNED
 from experiments.core.files import json_number
 
 PLACE = ("dataset", "test_set", "metric")
-"""Curves are compared within one of these; a difference across them is none of the model."""
+"""Columns that compared curves must share: a difference in one of them is not one of the model."""
 FACTORS = ("architecture", *IDENTIFYING)
 """Columns by which models differ."""
 _SIGNS = {
@@ -54,23 +54,23 @@ class Comparison:
     first: Curve
     """The reference."""
     second: Curve
-    """What is compared with it."""
+    """The curve compared with it."""
     factor: str
     """The column in which they differ."""
     common: str
-    """What they have in common, in words; factors that never vary in the table are left out."""
+    """Their common factors in words, without those that never vary in the table."""
     delta: Interval
     """β(second) − β(first)."""
     p: float
-    """Two-sided p value of no difference; NaN where untestable."""
+    """Two-sided p value of no difference; NaN if untestable."""
     p_holm: float
     """The same after Holm's correction over all pairs of this dataset and metric."""
     paired: bool
     """Whether the seeds match."""
     detectable: float
-    """Smallest |Δβ| this design finds with 80 % power."""
+    """Smallest |Δβ| that this design detects with 80 % power."""
     with_floor: Interval | None
-    """Δβ with a floor fitted in both; None where not identified."""
+    """Δβ with a floor fitted in both; None if not identified."""
     survival: Survival
     """Whether the difference survives the floor."""
     with_train_floor: float
@@ -86,19 +86,19 @@ class Family:
     """Curves of one dataset and metric that differ in one factor only, tested for a common exponent."""
 
     curves: tuple[Curve, ...]
-    """Its members, by the factor."""
+    """The curves, ordered by the factor."""
     factor: str
     """The column in which they differ."""
     common: str
-    """What they have in common, in words."""
+    """Their common factors in words."""
     f: float
     """F statistic of one exponent for all."""
     p: float
-    """Its p value; NaN where untestable."""
+    """Its p value; NaN if untestable."""
 
 
 @dataclass(frozen=True)
-class Pooled:
+class PooledDifference:
     """The same pair on several datasets, datasets as random effects."""
 
     metric: str
@@ -106,21 +106,21 @@ class Pooled:
     first: str
     """The reference in words."""
     second: str
-    """What is compared with it."""
+    """The model compared with it, in words."""
     datasets: tuple[str, ...]
-    """Where it was measured."""
+    """The datasets."""
     delta: Interval
     """Mean Δβ over datasets."""
     between: float
     """Standard deviation of Δβ between datasets."""
 
 
-def compare(fits: Sequence[Fitted], by: Sequence[str] = ()) -> list[Comparison]:
-    """All pairs of curves of one dataset, test set and metric that differ in exactly one factor.
+def compare_curves(fits: Sequence[JudgedFit], by: Sequence[str] = ()) -> list[Comparison]:
+    """Compare all pairs of curves of one dataset, test set and metric that differ in exactly one factor.
 
     Args:
         fits: fitted curves.
-        by: factors (columns) of interest; all that vary when empty. Settings (`training.max_steps`) are factors, too:
+        by: factors (columns) of interest; all that vary if empty. Settings (`training.max_steps`) are factors, too:
             a pair that differs in one has all others in common.
 
     Raises InputError for a factor that no column of the table has.
@@ -133,16 +133,16 @@ def compare(fits: Sequence[Fitted], by: Sequence[str] = ()) -> list[Comparison]:
     same = _constant(fits)
     result: list[Comparison] = []
     for place in _places(fits).values():
-        found = []
+        comparisons = []
         for one, two in combinations(place, 2):
             different = _differences(one[0].curve, two[0].curve, factors)
             if len(different) == 1 and (not by or different[0] in by):
                 ordered = sorted((one, two), key=lambda item: _rank(item[0].curve.value(different[0])))
                 compared = _compare(ordered[0], ordered[1], different[0], same)
                 if compared is not None:
-                    found.append(compared)
-        adjusted = holm(np.array([c.p for c in found]))
-        result += [_with_holm(c, float(p)) for c, p in zip(found, adjusted, strict=True)]
+                    comparisons.append(compared)
+        adjusted = holm(np.array([c.p for c in comparisons]))
+        result += [_with_holm(c, float(p)) for c, p in zip(comparisons, adjusted, strict=True)]
     return result
 
 
@@ -151,29 +151,29 @@ def _differences(one: Curve, two: Curve, factors: Sequence[str]) -> list[str]:
     if TUNED in different and RATE in different:
         different.remove(RATE)  # whether the rate is tuned is what differs
     if "channels" in different and all(curve.value(MATCH) is not None for curve in (one, two)):
-        different.remove("channels")  # they were chosen, for both to have the size of one reference
+        different.remove("channels")  # chosen so that both have the size of one reference
     if "L" in different and "edge_lmax" in different and _tied(one) and _tied(two):
         different.remove("edge_lmax")
     return different
 
 
 def _tied(curve: Curve) -> bool:
-    """Whether message order and edge order are one knob, as in NequIP as published."""
+    """Return whether message order and edge order are one setting, as in NequIP as published."""
     return curve.number("nu") is None and curve.number("edge_lmax") == curve.number("L")
 
 
-def _own(curve: Curve, factor: str) -> set[str]:
-    """The factor, and what moves with it."""
+def _factor_columns(curve: Curve, factor: str) -> set[str]:
+    """Return the factor and the columns that change with it."""
     return {factor, "edge_lmax"} if factor == "L" and _tied(curve) else {factor}
 
 
-def factors_of(fits: Sequence[Fitted], by: Sequence[str] = ()) -> tuple[str, ...]:
-    """Columns by which the models of a table can differ: identifying ones, settings, and those asked for."""
+def factors_of(fits: Sequence[JudgedFit], by: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the columns in which models of a table can differ: identifying columns, settings, and those of `by`."""
     return tuple(dict.fromkeys((*FACTORS, *(name for fit, _ in fits for name in fit.curve.settings), *by)))
 
 
-def _places(fits: Sequence[Fitted]) -> dict[tuple[object, ...], list[Fitted]]:
-    places: dict[tuple[object, ...], list[Fitted]] = {}
+def _places(fits: Sequence[JudgedFit]) -> dict[tuple[object, ...], list[JudgedFit]]:
+    places: dict[tuple[object, ...], list[JudgedFit]] = {}
     for item in fits:
         places.setdefault(tuple(item[0].curve.key.get(name) for name in PLACE), []).append(item)
     return places
@@ -183,7 +183,7 @@ def _rank(value: object) -> tuple[int, float, str]:
     return (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value))
 
 
-def _compare(one: Fitted, two: Fitted, factor: str, same: frozenset[str]) -> Comparison | None:
+def _compare(one: JudgedFit, two: JudgedFit, factor: str, same: frozenset[str]) -> Comparison | None:
     matched = pair(one[0].curve, two[0].curve)
     if matched is None:
         return None
@@ -193,7 +193,7 @@ def _compare(one: Fitted, two: Fitted, factor: str, same: frozenset[str]) -> Com
         first=one[0].curve,
         second=two[0].curve,
         factor=factor,
-        common=describe(one[0].curve, without=same | _own(one[0].curve, factor), also=one[0].curve.settings),
+        common=describe(one[0].curve, without=same | _factor_columns(one[0].curve, factor), also=one[0].curve.settings),
         delta=delta,
         p=two_sided(delta.value, delta.error, delta.dof),
         p_holm=np.nan,
@@ -211,8 +211,8 @@ def _with_holm(comparison: Comparison, p: float) -> Comparison:
     return Comparison(**{**comparison.__dict__, "p_holm": p})
 
 
-def families(fits: Sequence[Fitted], by: Sequence[str] = ()) -> list[Family]:
-    """Common-slope tests over all curves that differ in one factor only (three or more of them)."""
+def families(fits: Sequence[JudgedFit], by: Sequence[str] = ()) -> list[Family]:
+    """Test for a common exponent every three or more curves of one dataset that differ in one factor only."""
     same, factors = _constant(fits), factors_of(fits, by)
     result: list[Family] = []
     for place in _places(fits).values():
@@ -250,7 +250,7 @@ def _family(group: list[Curve], factor: str, same: frozenset[str]) -> Family:
         slopes = slopes[np.isfinite(slopes).all(axis=1)]
         if len(slopes) >= 2:
             f, p = common_slope(slopes)
-    common = describe(curves[0], without=same | _own(curves[0], factor), also=curves[0].settings)
+    common = describe(curves[0], without=same | _factor_columns(curves[0], factor), also=curves[0].settings)
     return Family(tuple(curves), factor, common, f, p)
 
 
@@ -259,8 +259,8 @@ def _rows(curve: Curve, seeds: Sequence[str]) -> np.ndarray[tuple[int, int], np.
     return np.asarray(np.where(np.isfinite(rows), rows, np.nan))
 
 
-def pool(comparisons: Sequence[Comparison]) -> list[Pooled]:
-    """Random effects over datasets for every pair that was measured on two or more."""
+def pool_differences(comparisons: Sequence[Comparison]) -> list[PooledDifference]:
+    """Pool Δβ over datasets (random effects) for every pair of models that was measured on two or more of them."""
     groups: dict[tuple[str, str, str], list[Comparison]] = {}
     for c in comparisons:
         if c.delta.error > 0:
@@ -273,12 +273,12 @@ def pool(comparisons: Sequence[Comparison]) -> list[Pooled]:
             mean, between = random_effects(
                 np.array([c.delta.value for c in group]), np.array([c.delta.error for c in group])
             )
-            result.append(Pooled(metric, first, second, datasets, mean, between))
+            result.append(PooledDifference(metric, first, second, datasets, mean, between))
     return result
 
 
-def _constant(fits: Sequence[Fitted]) -> frozenset[str]:
-    """Factors with one value throughout, which no sentence needs to repeat."""
+def _constant(fits: Sequence[JudgedFit]) -> frozenset[str]:
+    """Return the factors with one value throughout, which sentences need not repeat."""
     return frozenset(
         name
         for name in factors_of(fits)
@@ -287,7 +287,7 @@ def _constant(fits: Sequence[Fitted]) -> frozenset[str]:
 
 
 def describe(curve: Curve, without: Collection[str] = (), also: Iterable[str] = ()) -> str:
-    """The model in words, some factors left out and further columns named: `mace, ν=1, edge 3`."""
+    """Describe a model in words, without some factors and with further columns: `mace, ν=1, edge 3`."""
     parts = []
     for name in dict.fromkeys((*FACTORS, *also)):
         value = curve.value(name)
@@ -297,8 +297,8 @@ def describe(curve: Curve, without: Collection[str] = (), also: Iterable[str] = 
     return ", ".join(parts)
 
 
-def sentence(c: Comparison) -> str:
-    """One comparison in words a paper could use."""
+def comparison_sentence(c: Comparison) -> str:
+    """Describe one comparison in a sentence that could stand in a paper."""
     value = c.delta.value
     sign = _SIGNS.get(c.factor, f"{c.factor}=")
     change = f"from {sign}{_value(c.first, c.factor)} to {sign}{_value(c.second, c.factor)}"
@@ -313,7 +313,7 @@ def sentence(c: Comparison) -> str:
     else:
         text = (
             f"β {'rises' if value > 0 else 'falls'} by {size} {change} ({where}; {p_words(c.p_holm)}): "
-            f"no difference shown; this design finds one of {c.detectable:.2f} four times in five"
+            f"no difference shown; this design detects one of {c.detectable:.2f} with 80 % power"
         )
     return text + _floor_words(c) + f"; {ratio}" + _caution(c) + "."
 
@@ -324,7 +324,7 @@ def _value(curve: Curve, factor: str) -> str:
 
 
 def _floor_words(c: Comparison) -> str:
-    """Whether the difference survives a floor: fitted in both, and put at the training errors."""
+    """Describe whether the difference survives floors, fitted in both curves or set to their training errors."""
     fitted = "" if c.with_floor is None else f"Δβ = {signed(c.with_floor.value)}"
     if c.survival is Survival.SURVIVES:
         text = f"; it survives a floor in both ({fitted})"
@@ -349,18 +349,19 @@ def _caution(c: Comparison) -> str:
 
 
 def family_sentence(family: Family) -> str:
-    """A common-slope test in words."""
+    """Describe a test for a common exponent in one sentence."""
     first = family.curves[0]
     levels = ", ".join(_value(curve, family.factor) for curve in family.curves)
     where = f"{family.common}; {first.text('dataset')}, {first.text('metric')}"
     if not np.isfinite(family.p):
         return f"one exponent for {family.factor} = {levels} ({where}): no test, too few seeds or P in common."
-    said = "rejected" if family.p < 0.05 else "not rejected"
-    return f"one exponent for {family.factor} = {levels} ({where}): {said} (F = {family.f:.1f}, {p_words(family.p)})."
+    outcome = "rejected" if family.p < 0.05 else "not rejected"
+    test = f"F = {family.f:.1f}, {p_words(family.p)}"
+    return f"one exponent for {family.factor} = {levels} ({where}): {outcome} ({test})."
 
 
-def pooled_sentence(pooled: Pooled) -> str:
-    """A random-effects mean in words."""
+def pooled_sentence(pooled: PooledDifference) -> str:
+    """Describe a mean over datasets in one sentence."""
     delta = pooled.delta
     return (
         f"over {len(pooled.datasets)} datasets ({', '.join(pooled.datasets)}; {pooled.metric}), "
@@ -369,8 +370,8 @@ def pooled_sentence(pooled: Pooled) -> str:
     )
 
 
-def record(c: Comparison) -> Record:
-    """A comparison for JSON."""
+def comparison_record(c: Comparison) -> Record:
+    """Return the JSON record of a comparison."""
     return {
         **dataset_and_metric(c.first),
         "factor": c.factor,
@@ -387,7 +388,7 @@ def record(c: Comparison) -> Record:
         **ends("equal_error_ratio", c.ratio.ratio),
         "equal_error": json_number(c.ratio.error),
         "not_converged": list(c.not_converged),
-        "sentence": sentence(c),
+        "sentence": comparison_sentence(c),
     }
 
 

@@ -1,4 +1,4 @@
-"""What would decide: the seeds, or the further values of P, with which a test would show what the estimate says."""
+"""Sample sizes for the next experiment: seeds, or further values of P, with which a test would show the estimate."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ from analysis.arrays import FloatArray
 from analysis.fits.uncertainty import Interval
 
 POWER = 0.8
-"""Power at which they are counted."""
+"""Power that the sample size must reach."""
 MAX_SEEDS = 1000
-"""Beyond this a design is not a design."""
+"""Largest number of seeds considered."""
 MAX_SIZES = 12
-"""Further values of P tried: a factor 4096 on a grid of doublings."""
+"""Largest number of further values of P considered: a factor 4096 on a grid of doublings."""
 
 
 @dataclass(frozen=True)
-class Needed:
-    """What would show a condition with 80 % power if the estimate and the spread are right."""
+class SampleSize:
+    """Sample size that shows a condition with 80 % power if estimate and spread over seeds are the true ones."""
 
     seeds: int | None
-    """Seeds (or datasets); None if no number would."""
+    """Seeds (or datasets); None if no number suffices."""
     sizes: tuple[float, ...] | None
-    """Further values of P, continuing the grid, with the seeds there are; None if none would."""
+    """Further values of P that continue the grid, with the present seeds; None if none suffice."""
 
 
-def needed(delta: Interval, distance: float, log_p: FloatArray, level: float) -> Needed:
-    """Count what a one-sided t test needs.
+def required_sample_size(delta: Interval, distance: float, log_p: FloatArray, level: float) -> SampleSize:
+    """Return the sample size with which a one-sided t test shows a condition.
 
     The spread of per-seed slopes falls as 1/√Sxx, Sxx = Σ(ln P − mean)².
 
     Args:
         delta: the estimate with its standard error over seeds.
-        distance: how far inside the condition the estimate lies; not positive where it lies outside.
-        log_p: ln P of the grid; empty where more P are no way out. [K]
+        distance: distance of the estimate from the limit of the condition, positive inside it.
+        log_p: ln P of the grid; empty if further P cannot help. [K]
         level: level of the test.
     """
     if delta.dof < 1 or not np.isfinite(distance) or distance <= 0:
-        return Needed(None, None)
+        return SampleSize(None, None)
     n_seeds = delta.dof + 1
     spread = delta.error * np.sqrt(n_seeds)
     seeds = next((n for n in range(2, MAX_SEEDS + 1) if _power(distance, spread, n, level) >= POWER), None)
     if len(log_p) < 2:
-        return Needed(seeds, None)
+        return SampleSize(seeds, None)
     step = (log_p[-1] - log_p[0]) / (len(log_p) - 1)
     for more in range(1, MAX_SIZES + 1):
         further = log_p[-1] + step * np.arange(1, more + 1)
         gain = np.sqrt(_spread(log_p) / _spread(np.concatenate([log_p, further])))
         if _power(distance, spread * gain, n_seeds, level) >= POWER:
-            return Needed(seeds, tuple(float(round(p)) for p in np.exp(further)))
-    return Needed(seeds, None)
+            return SampleSize(seeds, tuple(float(round(p)) for p in np.exp(further)))
+    return SampleSize(seeds, None)
 
 
 def _power(distance: float, spread: float, n_seeds: int, level: float) -> float:

@@ -44,9 +44,9 @@ class ErrorInterval:
     high: float
     """Upper end."""
     low_frames: float
-    """Lower end over test frames alone: what a larger test set would remove."""
+    """Lower end of the interval over test frames alone, which a larger test set would narrow."""
     high_frames: float
-    """Upper end over test frames alone."""
+    """Upper end of the interval over test frames alone."""
 
 
 def error_intervals(table: RunTable, curves: list[Curve], store: Path) -> list[ErrorInterval]:
@@ -54,7 +54,7 @@ def error_intervals(table: RunTable, curves: list[Curve], store: Path) -> list[E
 
     Percentile intervals over S seeds are too narrow by about √((S − 1)/S); they are widened by its inverse.
 
-    Raises InputError where a run's frame errors are missing, or do not add up to its error in the table.
+    Raises InputError if a run's frame errors are missing, or if their mean is not its error in the table.
     """
     result: list[ErrorInterval] = []
     for curve in curves:
@@ -66,7 +66,7 @@ def error_intervals(table: RunTable, curves: list[Curve], store: Path) -> list[E
 
 
 def _frames(table: RunTable, curve: Curve, store: Path) -> FloatArray:
-    """Errors per frame in the unit of the table (squared for mean squares); complete seeds only. [S, K, F]"""
+    """Return the errors per frame of complete seeds in the unit of the table (squared for mean squares): [S, K, F]."""
     column, squared = COLUMNS[curve.text("metric")]
     rows = table.rows
     mine = np.ones(len(rows), dtype=bool)
@@ -79,7 +79,7 @@ def _frames(table: RunTable, curve: Curve, store: Path) -> FloatArray:
     for s in complete:
         row = [_read(store / runs[s, float(p)] / "frame_errors.parquet") for p in curve.sizes]
         frames.append(np.stack([_weighted(frame, column) for frame in row]))
-    values = np.stack(frames)  # [S, K, F], in eV or eV/Å (squared where `squared`)
+    values = np.stack(frames)  # [S, K, F], in eV or eV/Å (squared if `squared`)
     means = np.sqrt(values.mean(axis=2)) if squared else values.mean(axis=2)
     expected = curve.error[[curve.seeds.index(s) for s in complete]]
     factor = float(np.median(expected / means))  # the table may be in meV
@@ -96,7 +96,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _weighted(frame: pd.DataFrame, column: str) -> FloatArray:
-    """Errors per frame such that their plain mean is the metric: force components of all frames weigh the same. [F]"""
+    """Return errors per frame [F] whose plain mean is the metric: all force components have the same weight."""
     values = frame[column].to_numpy(dtype=float)
     if not column.startswith("force"):
         return values
@@ -121,8 +121,8 @@ def _intervals(curve: Curve, frames: FloatArray) -> list[ErrorInterval]:
     return result
 
 
-def table_text(intervals: list[ErrorInterval], labels: list[str]) -> str:
-    """One line per curve and P."""
+def error_table(intervals: list[ErrorInterval], labels: list[str]) -> str:
+    """Return a line of text for each interval."""
     lines = []
     for interval, label in zip(intervals, labels, strict=True):
         lines.append(
@@ -132,8 +132,8 @@ def table_text(intervals: list[ErrorInterval], labels: list[str]) -> str:
     return "\n".join(lines)
 
 
-def record(interval: ErrorInterval) -> dict[str, object]:
-    """An interval for JSON."""
+def error_record(interval: ErrorInterval) -> dict[str, object]:
+    """Return the JSON record of an interval."""
     return {
         **interval.curve.key,
         "unit": interval.curve.unit,

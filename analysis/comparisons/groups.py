@@ -1,9 +1,9 @@
-"""What a symmetry is worth: every network beside its twins of a smaller group and equal size, on the same examples.
+"""Gain from a symmetry: every network beside its twins of a smaller group and equal size, on the same examples.
 
 The data-efficiency factor is how many times fewer examples the network with the symmetry needs for the same error (an
 equal-error ratio: interpolated, no form assumed); Δβ says whether the exponent changes with it, or the prefactor alone.
-Classifiers of a few hundred examples still gain from training long after these are learned, so few of their curves pass
-the verdict. What is said of their exponents must then hold beyond what more training may change.
+Classifiers of a few hundred examples still improve with training long after they have learned these, so few of their
+curves pass the verdict. A change of β is then reported only if it survives what further training may still do.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from analysis.comparisons.paired import (
     with_more_training,
 )
 from analysis.curve import Curve
-from analysis.fits.flags import Fitted, Verdict
+from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.jsonable import Record, dataset_and_metric, ends
 from analysis.fits.record import signed
 from analysis.fits.uncertainty import Interval, two_sided
@@ -42,27 +42,27 @@ SUBGROUPS = {
     "SE(3)": {"none", "translations", "T(3)"},
     "SO+(1,3)": {"none"},
 }
-"""Smaller groups that each group holds, as they are named in the column `group`; of these a network has twins. Networks
-on grids have the rotations of the grid only, and "dilations" are a semigroup."""
+"""Subgroups of each group, as named in the column `group`; twins of a network have one of them. Networks on grids have
+the rotations of the grid only, and "dilations" are a semigroup."""
 EQUAL_SIZE = 0.2
-"""Twins have weights within this share of each other: widths are whole numbers."""
+"""Share by which the numbers of weights of twins may differ, since widths are whole numbers."""
 VAGUE = 1000.0
-"""A factor is not given where its interval holds 1 and its ends are further apart than this: nothing is known of it."""
+"""Ratio of the ends of a factor's interval above which, if it contains 1, the factor is taken as unknown."""
 WEIGHS = ("L", "model.copies")
-"""Settings of a network that its name must tell where they are more than one."""
+"""Settings of a network that its name gives if they exceed one."""
 
 
 class Exponent(StrEnum):
-    """What a symmetry does to the exponent."""
+    """Change of the exponent with a symmetry."""
 
     RISES = "rises"
     FALLS = "falls"
     UNCHANGED = "no change shown"
-    """Δβ = 0 lies in its interval."""
+    """The interval of Δβ contains 0."""
     OPEN = "open: training"
-    """It does not, but more training could undo that."""
+    """The interval of Δβ excludes 0, but more training could undo that."""
     UNKNOWN = "unknown"
-    """No interval, or not converged and nothing known of half the training."""
+    """No interval, or not converged and no errors after half the training."""
 
 
 @dataclass(frozen=True)
@@ -76,28 +76,30 @@ class Gain:
     delta: Interval
     """β(symmetric) − β(plain)."""
     half: float
-    """The same after half the schedule; NaN where not known."""
+    """Δβ after half the schedule; NaN if unknown."""
     trained: Interval
-    """`delta` where both have converged; else what more training may make of it (`with_more_training`), NaN where that
-    is not known."""
+    """`delta` if both have converged; else widened by what more training may do (`with_more_training`), NaN if that is
+    unknown."""
     p: float
-    """Two-sided p value of no difference; NaN where untestable."""
+    """Two-sided p value of no difference; NaN if untestable."""
     detectable: float
-    """Smallest |Δβ| that this design finds with 80 % power."""
+    """Smallest |Δβ| that this design detects with 80 % power."""
     factor: EqualError
     """P(plain)/P(symmetric) at equal error: the data-efficiency factor."""
     half_factor: float
-    """The same after half the schedule; NaN where there is none."""
+    """The factor after half the schedule; NaN if there is none."""
     without: tuple[float, ...]
-    """Values of P left out because some run made no error at all, which has no logarithm."""
+    """Values of P left out because some run has an error of zero, which has no logarithm."""
     not_converged: tuple[str, ...]
     """Which of the two (`plain`, `symmetric`) fail the training verdict."""
 
 
-def gains(fits: Sequence[Fitted]) -> list[Gain]:
-    """All twins in the table: curves of one dataset, test set and metric, of a group and of one inside it, with weights
-    equal within `EQUAL_SIZE` and seeds in common."""
-    found = []
+def gains(fits: Sequence[JudgedFit]) -> list[Gain]:
+    """Compare all twins in the table: curves with seeds in common, of one dataset, test set and metric.
+
+    One has a symmetry group, the other a subgroup of it, and their numbers of weights agree within `EQUAL_SIZE`.
+    """
+    result = []
     for one in fits:
         for two in fits:
             curves = one[0].curve, two[0].curve
@@ -105,12 +107,12 @@ def gains(fits: Sequence[Fitted]) -> list[Gain]:
             inside = curves[0].text("group") in SUBGROUPS.get(curves[1].text("group"), ())
             sizes = [curve.n_parameters for curve in curves]
             if places[0] == places[1] and inside and abs(np.log(sizes[1] / sizes[0])) < np.log(1 + EQUAL_SIZE):
-                made = _gain(one, two)
-                found += [] if made is None else [made]
-    return found
+                gain = _gain(one, two)
+                result += [] if gain is None else [gain]
+    return result
 
 
-def _gain(plain: Fitted, symmetric: Fitted) -> Gain | None:
+def _gain(plain: JudgedFit, symmetric: JudgedFit) -> Gain | None:
     curves = plain[0].curve, symmetric[0].curve
     sizes = np.intersect1d(curves[0].sizes, curves[1].sizes)
     zero = [float(P) for P in sizes if any((curve.error[:, curve.sizes == P] == 0).any() for curve in curves)]
@@ -137,7 +139,7 @@ def _gain(plain: Fitted, symmetric: Fitted) -> Gain | None:
 
 
 def _without(curve: Curve, sizes: Sequence[float]) -> Curve:
-    """The curve without some of its P."""
+    """Return the curve without some of its P."""
     keep = ~np.isin(curve.sizes, sizes)
     arrays = ("error", "train_error", "half_budget", "sem", "n_test")
     return replace(
@@ -149,7 +151,7 @@ def _without(curve: Curve, sizes: Sequence[float]) -> Curve:
 
 
 def exponent(gain: Gain) -> Exponent:
-    """What the intervals allow to be said."""
+    """Return the change of the exponent that the intervals show."""
     if not np.isfinite(gain.trained.low):
         return Exponent.UNKNOWN
     if excludes_zero(gain.trained):
@@ -157,8 +159,8 @@ def exponent(gain: Gain) -> Exponent:
     return Exponent.OPEN if excludes_zero(gain.delta) else Exponent.UNCHANGED
 
 
-def named(curve: Curve) -> str:
-    """`gcnn (p4)`, with what else tells twins apart."""
+def network_name(curve: Curve) -> str:
+    """Name the network of a curve with its group, and with the settings that tell twins apart: `gcnn (p4)`."""
     beside = []
     for name in WEIGHS:
         value = curve.value(name)
@@ -167,11 +169,11 @@ def named(curve: Curve) -> str:
     return f"{curve.text('architecture')} ({', '.join([curve.text('group'), *beside])})"
 
 
-def sentence(gain: Gain) -> str:
-    """One symmetry on one dataset in words, from its numbers alone."""
+def gain_sentence(gain: Gain) -> str:
+    """Describe the gain from one symmetry on one dataset in a sentence."""
     where = f"{gain.plain.text('dataset')}, {gain.plain.text('metric')}"
     weights = " and ".join(f"{curve.n_parameters:,.0f}" for curve in (gain.symmetric, gain.plain))
-    twins = f"{named(gain.symmetric)} against {named(gain.plain)}"
+    twins = f"{network_name(gain.symmetric)} against {network_name(gain.plain)}"
     text = f"{twins} ({where}; {weights} weights): {_factor(gain)}; {_beta(gain)}"
     if gain.without:
         text += f"; left out for errors of 0: P = {', '.join(f'{P:g}' for P in gain.without)}"
@@ -181,65 +183,65 @@ def sentence(gain: Gain) -> str:
 
 
 def _late(gain: Gain) -> str:
-    return " and ".join(named(getattr(gain, which)) for which in gain.not_converged)
+    return " and ".join(network_name(getattr(gain, which)) for which in gain.not_converged)
 
 
 def _factor(gain: Gain) -> str:
     ratio = gain.factor.ratio
     if np.isfinite(ratio.value):
         if ratio.low < 1 < ratio.high and ratio.high > VAGUE * ratio.low:
-            return f"no data-efficiency factor can be told: its interval is [{ratio.low:.1g}, {ratio.high:.1g}]"
+            return f"the data-efficiency factor is unknown: its interval is [{ratio.low:.1g}, {ratio.high:.1g}]"
         span = f" [{ratio.low:.2g}, {ratio.high:.2g}]" if np.isfinite(ratio.low) else ", without an interval"
         text = f"data-efficiency factor {ratio.value:.2g}{span} at an error of {gain.factor.error:.2g}"
         if gain.not_converged and np.isfinite(gain.half_factor):
             text += f" ({gain.half_factor:.2g} after half the training)"
         return text
     if gain.factor.leader == "second":
-        return f"data-efficiency factor above {gain.factor.beyond:.3g}: the twin never gets to where it starts"
+        return f"data-efficiency factor above {gain.factor.beyond:.3g}: the twin never reaches its errors"
     if gain.factor.leader == "first":
-        return f"data-efficiency factor below {1 / gain.factor.beyond:.2g}: it never gets to where the twin starts"
-    return "no data-efficiency factor: no error is common to both"
+        return f"data-efficiency factor below {1 / gain.factor.beyond:.2g}: it never reaches the errors of the twin"
+    return "no data-efficiency factor: the two curves have no error in common"
 
 
 def _beta(gain: Gain) -> str:
     delta, trained = gain.delta, gain.trained
     if not np.isfinite(delta.low):
         return f"Δβ = {signed(delta.value)}, with too few seeds for an interval"
-    found = f"Δβ = {signed(delta.value)} {span(delta)}"
+    change = f"Δβ = {signed(delta.value)} {span(delta)}"
     if gain.not_converged and np.isfinite(trained.low):
-        found += (
-            f" (not converged: {_late(gain)}; {signed(gain.half)} after half the training, and {span(trained)} where "
-            "as much again moves it as far again)"
+        change += (
+            f" (not converged: {_late(gain)}; {signed(gain.half)} after half the training, and {span(trained)} "
+            "allowing for further training)"
         )
     outcome = exponent(gain)
     if outcome is Exponent.UNKNOWN:
-        return found
+        return change
     if outcome is Exponent.OPEN:
-        return f"{found}: more training could undo it, so nothing is said about the exponent"
+        return f"{change}: more training could undo it, so no change of the exponent is reported"
     if outcome is not Exponent.UNCHANGED:
-        return f"{found}, {p_words(gain.p)}: the exponent {outcome}"
-    beside = ", one of the prefactor is" if _apart(gain.factor) else ""
-    size = f"one of {gain.detectable:.2f} would be found four times in five"
-    return f"{found}: no change of the exponent is shown{beside} ({size})"
+        return f"{change}, {p_words(gain.p)}: the exponent {outcome}"
+    beside = ", one of the prefactor is" if _differs_from_one(gain.factor) else ""
+    size = f"one of {gain.detectable:.2f} would be detected with 80 % power"
+    return f"{change}: no change of the exponent is shown{beside} ({size})"
 
 
 def span(interval: Interval) -> str:
-    """Both ends, `[−0.10, 0.20]`; a dash where there are none."""
+    """Format both ends of an interval, `[−0.10, 0.20]`; a dash if it has none."""
     return f"[{interval.low:.2f}, {interval.high:.2f}]".replace("-", "−") if np.isfinite(interval.low) else "–"
 
 
-def _apart(factor: EqualError) -> bool:
-    """Whether the interval of the factor leaves 1 out, or one of the two never gets to where the other starts."""
+def _differs_from_one(factor: EqualError) -> bool:
+    """Return whether the interval of the factor excludes 1, or one of the two never reaches the other's errors."""
     return bool(factor.ratio.low > 1 or factor.ratio.high < 1 or factor.leader)
 
 
-def record(gain: Gain) -> Record:
-    """A gain for JSON."""
+def gain_record(gain: Gain) -> Record:
+    """Return the JSON record of a gain."""
     return {
         **dataset_and_metric(gain.plain),
         "factor": "symmetry",
-        "first": named(gain.plain),
-        "second": named(gain.symmetric),
+        "first": network_name(gain.plain),
+        "second": network_name(gain.symmetric),
         "group": gain.symmetric.text("group"),
         **ends("delta_beta", gain.delta),
         "delta_beta_half_budget": json_number(gain.half),
@@ -254,5 +256,5 @@ def record(gain: Gain) -> Record:
         "leader": {"first": "plain", "second": "symmetric"}.get(gain.factor.leader),
         "without": list(gain.without),
         "not_converged": list(gain.not_converged),
-        "sentence": sentence(gain),
+        "sentence": gain_sentence(gain),
     }

@@ -1,7 +1,7 @@
-"""Two curves on the same subsets: difference of exponents, its power, its survival of a floor, and equal-error ratio.
+"""Two curves on the same subsets: difference of exponents, its power, the effect of a floor, and equal-error ratio.
 
-Runs of one seed saw the same training subsets in both curves (subsets depend on the dataset and the seed alone), so
-everything is done within a seed, on the P that both curves have, and then over seeds.
+Runs of one seed have the same training subsets in both curves (subsets depend on the dataset and the seed alone), so
+everything is computed within a seed, on the P that both curves have, and then over seeds.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from analysis.fits.uncertainty import LEVEL, Interval, lines, t_interval
 POWER = 0.8
 """Power at which a design's smallest detectable difference is quoted."""
 FLOOR_SIZES = 5
-"""Values of P below which a floor cannot be told from a slope within a seed (three parameters, two to spare)."""
+"""Number of values of P needed to tell a floor from a slope within a seed (three parameters, two to spare)."""
 
 
 class Survival(StrEnum):
-    """Whether a difference of exponents survives the floor."""
+    """Whether a difference of exponents survives floors fitted in both curves."""
 
     SURVIVES = "survives"
     """With a floor fitted in both curves the interval still excludes zero, with the same sign."""
     VANISHES = "vanishes"
-    """The plain difference excludes zero, the difference with floors does not (or turns round)."""
+    """The plain difference excludes zero, the difference with floors does not (or changes sign)."""
     NO_DIFFERENCE = "no_difference"
-    """There was no difference to survive."""
+    """The plain difference does not exclude zero."""
     NOT_TESTABLE = "not_testable"
     """Too few P or seeds, or floors that are not identified."""
 
@@ -43,7 +43,7 @@ class Pair:
     first: Curve
     """The reference."""
     second: Curve
-    """What is compared with it."""
+    """The curve compared with it."""
     log_p: FloatArray
     """ln P of the common sizes. [K]"""
     first_log: FloatArray
@@ -53,11 +53,11 @@ class Pair:
     paired: bool
     """Whether rows are matched by seed; else they are independent samples (S may differ)."""
     half: Pair | None = None
-    """The same runs after half the schedule; None where some have no such error, or made none at all."""
+    """The same runs after half the schedule; None if some have no such error, or an error of zero."""
 
 
 def pair(first: Curve, second: Curve) -> Pair | None:
-    """Match two curves; None where fewer than two sizes are common."""
+    """Cut two curves to the sizes, and if possible the seeds, that both have; None for fewer than two common sizes."""
     sizes = np.intersect1d(first.sizes, second.sizes)
     if len(sizes) < 2:
         return None
@@ -70,30 +70,33 @@ def pair(first: Curve, second: Curve) -> Pair | None:
     if paired := len(common) >= 2:
         whole = [np.array([rows[seed] for seed in common]) for rows in known]
     a, b, half_a, half_b = (logs[0][whole[0]], logs[1][whole[1]], halves[0][whole[0]], halves[1][whole[1]])
-    told = bool(np.isfinite(half_a).all() and np.isfinite(half_b).all())
-    half = Pair(first, second, np.log(sizes), half_a, half_b, paired) if told else None
+    complete = bool(np.isfinite(half_a).all() and np.isfinite(half_b).all())
+    half = Pair(first, second, np.log(sizes), half_a, half_b, paired) if complete else None
     return Pair(first, second, np.log(sizes), a, b, paired, half)
 
 
 def _logs(values: FloatArray) -> FloatArray:
-    """Logarithms, NaN where there are none."""
+    """Return natural logarithms, NaN where they do not exist."""
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log(values)
     return np.where(np.isfinite(logs), logs, np.nan)
 
 
 def slope_difference(pair: Pair, level: float = LEVEL) -> Interval:
-    """β(second) − β(first): t interval over paired seeds, Welch's where seeds do not match; NaN for single seeds."""
+    """Return β(second) − β(first) with a t interval over paired seeds; Welch's if seeds do not match.
+
+    The interval is NaN for single seeds.
+    """
     return _difference(_beta(pair.log_p, pair.first_log), _beta(pair.log_p, pair.second_log), pair.paired, level)
 
 
 def with_more_training(pair: Pair) -> Interval:
-    """From the interval of Δβ to where it is if training as long again moves every error as far again, in logarithms,
-    as the second half of the schedule did; NaN without errors after half of it.
+    """Return Δβ with an interval widened by what further training may do; NaN without errors after half the schedule.
 
-    A judgement, not a theorem: it holds where a doubling of the schedule moves Δβ at most half as far as the doubling
-    before did, for then all further ones together move it no farther than the last. What scatters from one training to
-    the next widens the interval too.
+    The interval also covers that of the errors after twice the training, if this changed every ln ε once more by as
+    much as the second half of the schedule did. It is a judgement, not a theorem: it holds if each doubling of the
+    schedule changes Δβ at most half as much as the doubling before, for then all further ones together change it by
+    no more than the last. Scatter between trainings widens the interval too.
     """
     delta, half = slope_difference(pair), pair.half
     if half is None:
@@ -104,7 +107,7 @@ def with_more_training(pair: Pair) -> Interval:
 
 
 def floor_difference(pair: Pair) -> Interval | None:
-    """The same with a floor fitted within each seed of both curves; None where that cannot be identified."""
+    """Return β(second) − β(first) with a floor fitted within each seed of both curves; None if not identified."""
     if len(pair.log_p) < FLOOR_SIZES or min(len(pair.first_log), len(pair.second_log)) < 2:
         return None
     fits = [fit_floor(pair.log_p, rows) for rows in (pair.first_log, pair.second_log)]
@@ -114,22 +117,22 @@ def floor_difference(pair: Pair) -> Interval | None:
 
 
 def train_floor_difference(pair: Pair) -> float:
-    """Δβ with each curve's floor put at its training error at the largest P, NaN without training errors.
+    """Return Δβ with each curve's floor set to its training error at the largest P; NaN without training errors.
 
-    For exact minimisers E[train] ≤ floor, so that each β so found is the least that the bracket allows.
+    For exact minimisers E[train] ≤ floor ≤ E[test], so each β is the smallest that this bracket allows.
     """
     betas = []
     for curve, rows in ((pair.first, pair.first_log), (pair.second, pair.second_log)):
         train = nanmean(curve.train_error)[-1]
         mean = np.exp(nanmean(rows))
-        if not np.isfinite(train) or train >= 0.98 * mean.min():  # nothing but floor is left: no slope to speak of
+        if not np.isfinite(train) or train >= 0.98 * mean.min():  # the rest is floor: there is no slope
             return np.nan
         betas.append(float(_beta(pair.log_p, np.log(mean - train)[None])[0]))
     return betas[1] - betas[0]
 
 
 def survival(plain: Interval, floored: Interval | None) -> Survival:
-    """Does the difference survive a floor?"""
+    """Decide from the plain difference and that with floors whether the difference survives floors."""
     if not excludes_zero(plain):
         return Survival.NO_DIFFERENCE if np.isfinite(plain.low) else Survival.NOT_TESTABLE
     if floored is None or not np.isfinite(floored.low):
@@ -139,7 +142,7 @@ def survival(plain: Interval, floored: Interval | None) -> Survival:
 
 
 def excludes_zero(interval: Interval) -> bool:
-    """Whether zero lies outside the interval (False where there is none)."""
+    """Return whether zero lies outside the interval; False if there is no interval."""
     return bool(interval.low > 0 or interval.high < 0)
 
 
@@ -162,7 +165,7 @@ def _difference(first: FloatArray, second: FloatArray, paired: bool, level: floa
 
 
 def detectable(interval: Interval, level: float = LEVEL, power: float = POWER) -> float:
-    """The smallest |Δβ| that a two-sided t test at 1 − level would have found with the given power.
+    """Return the smallest |Δβ| that a two-sided t test at level 1 − `level` detects with the given power.
 
     Solves power = P(|T'| > t) for the non-central t of the interval's degrees of freedom.
     """
@@ -188,30 +191,30 @@ class EqualError:
     """How many more training frames the first curve needs for the same error."""
 
     ratio: Interval
-    """P_first(ε)/P_second(ε); above 1 where the second is more data-efficient. NaN where no error is common."""
+    """P_first(ε)/P_second(ε); above 1 if the second is more data-efficient. NaN if no error is common."""
     error: float
     """The error ε at which they are compared, in the curves' unit: the middle of the common range, on a log scale."""
     leader: str = ""
-    """`first` or `second` where that one is better at its smallest P than the other at its largest."""
+    """`first` or `second` if that curve has a lower error at its smallest P than the other at its largest."""
     beyond: float = np.nan
-    """With a leader: how many times the frames the other needs, at the least (its P_max over the leader's P_min)."""
+    """With a leader: lower limit of the ratio, the other's P_max over the leader's P_min."""
 
     def words(self, first: str, second: str) -> str:
-        """The ratio, or why there is none, with the curves' names."""
+        """Describe the ratio, or why there is none, with the given names of the curves."""
         ratio = self.ratio
         if np.isfinite(ratio.value):
             span = f" [{ratio.low:.2g}, {ratio.high:.2g}]" if np.isfinite(ratio.low) else ""
             return f"at equal error {first} needs {ratio.value:.2g}{span} times the frames of {second}"
         if not self.leader:
-            return "no error is common to both"
+            return "the two curves have no error in common"
         ahead, behind = (first, second) if self.leader == "first" else (second, first)
-        return f"{behind} never gets to where {ahead} starts: it needs more than {self.beyond:.3g} times the frames"
+        return f"{behind} never reaches the errors of {ahead}: it needs more than {self.beyond:.3g} times the frames"
 
 
 def equal_error(pair: Pair) -> EqualError:
-    """Ratio of training-set sizes at equal error, by interpolation between neighbouring P: no form is assumed.
+    """Return the ratio of training-set sizes at equal error, interpolated between neighbouring P: no form is assumed.
 
-    Nothing is extrapolated: without a common range of errors there is no ratio, but often a leader.
+    Nothing is extrapolated: curves without a common range of errors have no ratio, but often a leader.
     """
     nothing = Interval(np.nan, np.nan, np.nan, np.nan, 0)
     means = [nanmean(rows) for rows in (pair.first_log, pair.second_log) if len(rows)]
@@ -240,16 +243,16 @@ def equal_error(pair: Pair) -> EqualError:
 
 
 def _inverse(x: FloatArray, rows: FloatArray, mean: FloatArray, level: float) -> FloatArray:
-    """ln P at which each seed reaches ln ε = level, along the segment where the mean curve first gets there. [S]"""
+    """Return ln P at which each seed reaches ln ε = level, on the segment where the mean first does: [S, K] → [S]."""
     k = int(np.argmax(mean <= level)) - 1
     k = max(k, 0)
     fall = rows[:, k] - rows[:, k + 1]
-    fall = np.where(fall > 0, fall, np.nan)  # a seed that rises here never crosses: it has no say
+    fall = np.where(fall > 0, fall, np.nan)  # a seed that rises here never crosses: left out
     return np.asarray(x[k] + (rows[:, k] - level) / fall * (x[k + 1] - x[k]))
 
 
 def holm(p_values: FloatArray) -> FloatArray:
-    """Holm's step-down adjusted p values (Holm 1979); NaN stays NaN and does not count."""
+    """Return Holm's step-down adjusted p values (Holm 1979), [M] → [M]; NaN stays NaN and does not count."""
     adjusted = np.full(len(p_values), np.nan)
     tested = np.flatnonzero(np.isfinite(p_values))
     order = tested[np.argsort(p_values[tested], kind="stable")]
@@ -261,7 +264,9 @@ def holm(p_values: FloatArray) -> FloatArray:
 
 
 def common_slope(slopes: FloatArray) -> tuple[float, float]:
-    """F and p of one exponent for all curves: two-way analysis of variance, curves by seeds, without interaction.
+    """Return F and p value of one exponent for all curves: two-way analysis of variance, curves × seeds.
+
+    There is no interaction term; NaN if the seeds do not scatter.
 
     Args:
         slopes: β of each seed (rows) in each curve (columns), at least two of each. [S, M]
@@ -279,7 +284,7 @@ def common_slope(slopes: FloatArray) -> tuple[float, float]:
 
 
 def random_effects(values: FloatArray, errors: FloatArray, level: float = LEVEL) -> tuple[Interval, float]:
-    """Mean over datasets that differ among themselves, and the standard deviation between them.
+    """Return the mean over datasets with its interval, and the standard deviation between datasets (random effects).
 
     DerSimonian & Laird's between-dataset variance with the Hartung–Knapp–Sidik–Jonkman t interval, which keeps its
     coverage for few datasets (IntHout et al. 2014).
@@ -287,6 +292,7 @@ def random_effects(values: FloatArray, errors: FloatArray, level: float = LEVEL)
     Args:
         values: an estimate per dataset. [M], M ≥ 2
         errors: its standard error. [M]
+        level: coverage of the interval.
     """
     weights = 1 / errors**2
     fixed = weights @ values / weights.sum()
@@ -302,5 +308,5 @@ def random_effects(values: FloatArray, errors: FloatArray, level: float = LEVEL)
 
 
 def p_words(p: float) -> str:
-    """A p value in words."""
+    """Format a p value: `p = 0.012`, `p < 0.001`; `no test` for NaN."""
     return "no test" if not np.isfinite(p) else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

@@ -1,4 +1,4 @@
-"""The claim: β of the four cells, and how many frames A needs for the error of each, with the verdict in the title."""
+"""Figure of the claim: β of the four cells, and equal-error ratios against A, with the outcome in the title."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from analysis.comparisons.claim import Claim, Outcome
 from analysis.figures.naming import METRIC_NAMES
 from analysis.figures.style import COLUMN_WIDTH, GRID, looks, save, style
-from analysis.fits.flags import Fitted, Verdict
+from analysis.fits.flags import JudgedFit, Verdict
 
 _CELLS = {"A": "L=0\nν=1", "B": "L=1\nν=1", "C": "L=0\nν=3", "D": "L=0\nν=3\nedge 0"}
 
 
-def draw(claims: Sequence[Claim], fits: Sequence[Fitted], stem: Path) -> list[Path]:
-    """One row per dataset and metric: β on the left, equal-error ratios on the right."""
+def draw(claims: Sequence[Claim], fits: Sequence[JudgedFit], stem: Path) -> list[Path]:
+    """Draw a row per dataset and metric: β on the left, equal-error ratios on the right; return the files written."""
     by_name = {fit.curve.name: (fit, judgement) for fit, judgement in fits}
     numbers: list[dict[str, object]] = []
     with style():
@@ -32,7 +32,7 @@ def draw(claims: Sequence[Claim], fits: Sequence[Fitted], stem: Path) -> list[Pa
         return save(figure, stem, numbers)
 
 
-def _betas(axes: Axes, claim: Claim, by_name: Mapping[str, Fitted]) -> list[dict[str, object]]:
+def _betas(axes: Axes, claim: Claim, by_name: Mapping[str, JudgedFit]) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     curves = [claim.cells[letter] for letter in "ABCD"]
     for index, (letter, curve, look) in enumerate(zip("ABCD", curves, looks(curves), strict=True)):
@@ -60,19 +60,19 @@ def _ratios(axes: Axes, claim: Claim) -> list[dict[str, object]]:
     curves = [claim.cells[letter] for letter in "ABCD"]
     colours = dict(zip("ABCD", looks(curves), strict=True))
     for index, letter in enumerate("BCD"):
-        found, look = claim.ratios[letter], colours[letter]
-        ratio = found.ratio
+        equal, look = claim.ratios[letter], colours[letter]
+        ratio = equal.ratio
         if np.isfinite(ratio.value):
             if np.isfinite(ratio.low):
                 axes.plot([index, index], [ratio.low, ratio.high], color=look.color, linewidth=1.6)
             face = "white" if {"A", letter} & set(claim.failed) else look.color
             axes.plot(index, ratio.value, look.marker, color=look.color, markerfacecolor=face, markersize=4.5)
             rows.append(_row(claim, letter, "equal_error_ratio", ratio.value, ratio.low, ratio.high))
-        elif found.leader == "second":
-            axes.plot(index, found.beyond, "^", color=look.color, markerfacecolor="white", markersize=4.5)
+        elif equal.leader == "second":
+            axes.plot(index, equal.beyond, "^", color=look.color, markerfacecolor="white", markersize=4.5)
             place: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 6}
-            axes.annotate(f"> {found.beyond:g}", (index, found.beyond), (0, -10), **place)
-            rows.append(_row(claim, letter, "equal_error_ratio_beyond", found.beyond, np.nan, np.nan))
+            axes.annotate(f"> {equal.beyond:g}", (index, equal.beyond), (0, -10), **place)
+            rows.append(_row(claim, letter, "equal_error_ratio_beyond", equal.beyond, np.nan, np.nan))
         else:
             shown: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 6, "rotation": 90, "color": "#555555"}
             behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}

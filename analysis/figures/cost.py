@@ -1,4 +1,4 @@
-"""What an error costs: errors against wall time and against the number of weights, with the Pareto fronts."""
+"""Cost of accuracy: errors against wall time and against the number of weights, with Pareto fronts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from analysis.curve import nanmean
 from analysis.figures.naming import METRIC_NAMES, display_unit, model_names
 from analysis.figures.panels import preferred
 from analysis.figures.style import COLUMN_WIDTH, Look, letters, log_axis, looks, save, style, title
-from analysis.fits.flags import Fitted, Verdict
+from analysis.fits.flags import JudgedFit, Verdict
 
 _FRONT = "Pareto front"
 
@@ -28,26 +28,26 @@ class Cost:
     """One set of axes."""
 
     title: str
-    """Dataset, and the devices where time counts."""
+    """Dataset, and the devices if the cost is time."""
     label: str
-    """What the abscissa is."""
-    fits: tuple[Fitted, ...]
+    """Label of the abscissa."""
+    fits: tuple[JudgedFit, ...]
     """Curves of one dataset and metric."""
     spent: tuple[FloatArray, ...]
-    """Mean over seeds at each P of each curve. [K] each"""
+    """Cost of each curve at each P, mean over seeds. [K] each"""
     largest_only: bool
     """Whether only the largest P that all curves have is shown (the cost does not depend on P)."""
 
 
-def costs(fits: Sequence[Fitted]) -> list[Cost]:
-    """A panel per dataset and device that has times, and one per dataset whose models differ in weights."""
+def costs(fits: Sequence[JudgedFit]) -> list[Cost]:
+    """Return a panel per dataset and device with times, and one per dataset whose models differ in weights."""
     panels = []
-    groups: dict[tuple[str, str], list[Fitted]] = {}
+    groups: dict[tuple[str, str], list[JudgedFit]] = {}
     for item in preferred(fits):
         groups.setdefault((item[0].curve.text("dataset"), item[0].curve.text("test_set")), []).append(item)
     for (dataset, _), group in groups.items():
         named = dataset.replace("_", " ")
-        by_device: dict[str, list[Fitted]] = {}
+        by_device: dict[str, list[JudgedFit]] = {}
         for item in group:
             if np.isfinite(item[0].curve.seconds).any():
                 by_device.setdefault(", ".join(sorted(item[0].curve.devices)), []).append(item)
@@ -63,14 +63,14 @@ def costs(fits: Sequence[Fitted]) -> list[Cost]:
 
 
 def front(spent: FloatArray, error: FloatArray) -> NDArray[np.int64]:
-    """Indices of the points that no other beats in both, by rising cost."""
+    """Return the indices of the points on the Pareto front of cost [N] and error [N], by rising cost."""
     order = np.lexsort((error, spent))
     best = np.minimum.accumulate(np.concatenate([[np.inf], error[order][:-1]]))
     return np.asarray(order[error[order] < best], dtype=np.int64)
 
 
 def draw(panels: Sequence[Cost], stem: Path) -> list[Path]:
-    """A row of panels for each dataset with one legend for them, into `stem`.pdf/.svg/.png and `stem`.csv."""
+    """Draw a row of panels with a legend per dataset into `stem`.pdf/.svg/.png and `stem`.csv; return the files."""
     numbers: list[dict[str, object]] = []
     rows: dict[str, list[Cost]] = {}
     for panel in panels:
@@ -86,9 +86,9 @@ def draw(panels: Sequence[Cost], stem: Path) -> list[Path]:
             axes = part.subplots(1, columns, squeeze=False)[0]
             handles: dict[str, Line2D] = {}
             for one, panel in zip(axes, row, strict=False):
-                drawn, found = _panel(one, panel, next(marks))
+                drawn, entries_of_panel = _panel(one, panel, next(marks))
                 numbers += drawn
-                handles |= found
+                handles |= entries_of_panel
             for spare in axes[len(row) :]:
                 spare.remove()
             front_line = handles.pop(_FRONT)
@@ -101,7 +101,7 @@ def _models(row: Sequence[Cost]) -> int:
 
 
 def _panel(axes: Axes, panel: Cost, mark: str) -> tuple[list[dict[str, object]], dict[str, Line2D]]:
-    """Plotted numbers, and what the legend shows by name."""
+    """Draw one panel; return the plotted numbers, and the legend's entries by name."""
     curves = [fit.curve for fit, _ in panel.fits]
     unit, factor = display_unit(curves[0].unit)
     common = set.intersection(*({float(p) for p in curve.sizes} for curve in curves))

@@ -1,7 +1,7 @@
-"""Forest plot: β of every model with its interval, beside what others observed and what theory demands.
+"""Forest plot: β of every model with its interval, beside values observed by others and bounds of theory.
 
 Theory enters with the dimension of the data as it was measured (`python -m experiments.runs.measure_distances`): Bach's
-1/(d + 3) and von Luxburg and Bousquet's 1/d are lower bounds on β in the limit of many frames, no predictions.
+1/(d + 3) and von Luxburg and Bousquet's 1/d are lower bounds on β in the limit of many frames, not predictions.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.bounds.distances import Estimate
+from analysis.bounds.distances import DimensionEstimate
 from analysis.bounds.theory import bach_exponent, hestness, luxburg
 from analysis.figures.naming import METRIC_NAMES, model_names
 from analysis.figures.panels import Panel
@@ -26,8 +26,8 @@ _BOUNDS = """dotted: lower bounds on β of energy errors at the measured dimensi
 Bach 2017 1/(d+3), von Luxburg–Bousquet 2004 1/d"""
 
 
-def draw(panels: Sequence[Panel], stem: Path, dimensions: Mapping[str, Estimate] | None = None) -> list[Path]:
-    """One row of β ± per curve, one set of axes per panel, into `stem`.pdf/.svg/.png and `stem`.csv.
+def draw(panels: Sequence[Panel], stem: Path, dimensions: Mapping[str, DimensionEstimate] | None = None) -> list[Path]:
+    """Draw a row of β ± per curve and axes per panel into `stem`.pdf/.svg/.png and `stem`.csv; return the files.
 
     Args:
         panels: curves of one dataset and architecture each.
@@ -53,7 +53,7 @@ def _dataset(panel: Panel) -> str:
     return panel.fits[0][0].curve.text("dataset")
 
 
-def _panel(axes: Axes, panel: Panel, dimension: Estimate | None) -> list[dict[str, object]]:
+def _panel(axes: Axes, panel: Panel, dimension: DimensionEstimate | None) -> list[dict[str, object]]:
     observed = hestness()[0]
     axes.axvspan(observed.beta, observed.beta_high, color="#eeeeee", zorder=0, linewidth=0)
     axes.axvline(0.0, color="#999999", linewidth=0.6, zorder=1)
@@ -80,8 +80,8 @@ def _panel(axes: Axes, panel: Panel, dimension: Estimate | None) -> list[dict[st
             axes.plot([beta.low, beta.high], [index, index], color=look.color, linewidth=1.6, zorder=2)
         face = "white" if failed else look.color
         axes.plot(beta.value, index, look.marker, color=look.color, markerfacecolor=face, markersize=4, zorder=3)
-        said = (("floor", fit.best.form is Form.POWER_FLOOR), ("not converged", failed))
-        marks = [mark for mark, holds in said if holds]
+        remarks = (("floor", fit.best.form is Form.POWER_FLOOR), ("not converged", failed))
+        marks = [mark for mark, holds in remarks if holds]
         names.append(name + (f" ({', '.join(marks)})" if marks else ""))
         rows.append(
             {

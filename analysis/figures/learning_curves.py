@@ -30,14 +30,14 @@ from analysis.fits.record import plus_minus
 from analysis.fits.results import CurveFit, Form
 
 TRAIN_ROOM = 6.0
-"""How far below the least test error the axes reach for training errors; the CSV has them all."""
+"""Factor below the smallest test error down to which axes show training errors; the CSV has all of them."""
 _TRAIN_LINE = (0, (3, 2))
 _CELLS = {"A": (0, 1, None), "B": (1, 1, None), "C": (0, 3, True), "D": (0, 3, False)}
-"""Cells of the claim: L, ν and whether edges carry angles (None: it makes no difference or is not asked)."""
+"""Cells of the claim: L, ν and whether the edge order is ≥ 1 (None: either)."""
 
 
 def draw(panels: Sequence[Panel], stem: Path, columns: int = 3) -> list[Path]:
-    """Draw panels side by side into `stem`.pdf/.svg/.png, and `stem`.csv with the plotted numbers."""
+    """Draw panels side by side into `stem`.pdf/.svg/.png, and their numbers into `stem`.csv; return the files."""
     numbers: list[dict[str, object]] = []
     with style():
         entries = max(len(panel.fits) + 2 for panel in panels)
@@ -130,7 +130,7 @@ def _rows(kind: str, sizes: FloatArray, values: FloatArray, seed: str = "") -> l
 
 
 def _face(judgement: Judgement, look: Look) -> str:
-    """Hollow markers for a curve whose training length can be behind its slope."""
+    """Return the fill colour of a curve's markers: hollow if its training has not converged."""
     return "white" if judgement.verdict is Verdict.NOT_CONVERGED else look.color
 
 
@@ -144,7 +144,7 @@ def _legend(fit: CurveFit, name: str) -> str:
 
 
 def _cells(curves: Sequence[Curve]) -> list[str]:
-    """Letters of the claim's cells, where at least three of the four are in the panel."""
+    """Return the letters of the claim's cells if at least three of the four are in the panel, else empty texts."""
     letters = [_cell(curve) for curve in curves]
     return letters if len({letter for letter in letters if letter}) >= 3 else [""] * len(curves)
 
@@ -162,7 +162,7 @@ def _cell(curve: Curve) -> str:
 
 def _decorate(axes: Axes, curves: Sequence[Curve], metric: str, unit: str, factor: float) -> None:
     size_axis(axes, [float(size) for curve in curves for size in curve.sizes])
-    # Training errors of few frames run down to nothing; the test errors are what the axes are for.
+    # Training errors on few frames approach zero; the axes are scaled for the test errors.
     floor = min(float(np.nanmin(curve.error[curve.error > 0])) for curve in curves) * factor / TRAIN_ROOM
     log_axis(axes.yaxis, floor)
     axes.set_ylabel(f"{METRIC_NAMES.get(metric, metric)} ({unit})" if unit else METRIC_NAMES.get(metric, metric))

@@ -1,4 +1,4 @@
-"""L × ν: β, and the error at one P, as two maps; a cell that has not converged is hatched."""
+"""Maps over L × ν of β and of the error at one P; a cell that has not converged is hatched."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from analysis.comparisons.claim import MARGIN
 from analysis.figures.naming import METRIC_NAMES, NAMES, display_unit
 from analysis.figures.panels import preferred
 from analysis.figures.style import COLUMN_WIDTH, cell_map, save, style, title
-from analysis.fits.flags import Fitted, Verdict
+from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.record import plus_minus
 from analysis.fits.uncertainty import t_interval
 
@@ -26,22 +26,22 @@ Cell = tuple[float, float]
 
 @dataclass(frozen=True)
 class Map:
-    """Models of one architecture on a grid of L and ν, all with one edge order where there are several."""
+    """Models of one architecture on a grid of L and ν, one edge order for each."""
 
     title: str
     """Dataset and architecture."""
-    cells: Mapping[Cell, Fitted]
-    """By (L, ν)."""
+    cells: Mapping[Cell, JudgedFit]
+    """Fitted curves by (L, ν)."""
     size: float
     """The largest P that all cells have; NaN for none."""
 
 
-def maps(fits: Sequence[Fitted]) -> list[Map]:
-    """A map for every place in the table with two values of L and of ν, at least three cells of them filled.
+def maps(fits: Sequence[JudgedFit]) -> list[Map]:
+    """Return a map for every dataset and architecture with two values of L and of ν and three cells of them or more.
 
-    Of several edge orders the largest that a cell has: cell D of the claim is no cell of this map.
+    A cell with several edge orders shows the largest; cell D of the claim is therefore not in the map.
     """
-    groups: dict[tuple[object, ...], dict[Cell, Fitted]] = {}
+    groups: dict[tuple[object, ...], dict[Cell, JudgedFit]] = {}
     for item in preferred(fits):
         curve = item[0].curve
         order, nu = curve.number("L"), curve.number("nu")
@@ -51,7 +51,7 @@ def maps(fits: Sequence[Fitted]) -> list[Map]:
         held = cells.get((order, nu))
         if held is None or (curve.number("edge_lmax") or 0) > (held[0].curve.number("edge_lmax") or 0):
             cells[order, nu] = item
-    found = []
+    result = []
     for cells in groups.values():
         orders, nus = ({cell[axis] for cell in cells} for axis in (0, 1))
         if len(orders) >= 2 and len(nus) >= 2 and len(cells) >= 3:
@@ -59,18 +59,18 @@ def maps(fits: Sequence[Fitted]) -> list[Map]:
             name = NAMES.get(first.text("architecture"), first.text("architecture"))
             common = set.intersection(*({float(p) for p in fit.curve.sizes} for fit, _ in cells.values()))
             heading = f"{first.text('dataset').replace('_', ' ')}, {name}"
-            found.append(Map(heading, cells, max(common, default=np.nan)))
-    return found
+            result.append(Map(heading, cells, max(common, default=np.nan)))
+    return result
 
 
-def draw(found: Sequence[Map], stem: Path) -> list[Path]:
-    """Two maps in a row for each place, into `stem`.pdf/.svg/.png and `stem`.csv."""
+def draw(grids: Sequence[Map], stem: Path) -> list[Path]:
+    """Draw β and error of each map side by side into `stem`.pdf/.svg/.png and `stem`.csv; return the files."""
     numbers: list[dict[str, object]] = []
     with style():
-        heights = [0.42 * len({nu for _, nu in one.cells}) + 0.85 for one in found]
+        heights = [0.42 * len({nu for _, nu in one.cells}) + 0.85 for one in grids]
         figure = Figure(figsize=(COLUMN_WIDTH, sum(heights)), layout="constrained")
-        axes = figure.subplots(len(found), 2, squeeze=False, height_ratios=heights)
-        for (left, right), one in zip(axes, found, strict=True):
+        axes = figure.subplots(len(grids), 2, squeeze=False, height_ratios=heights)
+        for (left, right), one in zip(axes, grids, strict=True):
             numbers += _exponents(left, one)
             numbers += _errors(right, one)
         return save(figure, stem, numbers)
@@ -80,7 +80,7 @@ def _exponents(axes: Axes, one: Map) -> list[dict[str, object]]:
     values = {cell: fit.best.beta for cell, (fit, _) in one.cells.items()}
     shown = {cell: plus_minus(b.value, b.low, b.high).replace(" ± ", "\n± ") for cell, b in values.items()}
     points = {cell: beta.value for cell, beta in values.items()}
-    # Differences within the claim's margin of 0.05 shall look like none.
+    # The range is at least twice the claim's margin of 0.05: smaller differences shall hardly show.
     _cells(axes, one, points, shown, Normalize(min(points.values()) - MARGIN, max(points.values()) + MARGIN))
     title(axes, one.title)
     axes.annotate("Exponent β", (0, 1.02), xycoords="axes fraction", fontsize=6.5, color="#555555")
@@ -111,8 +111,8 @@ def _errors(axes: Axes, one: Map) -> list[dict[str, object]]:
     positive = [value for value in points.values() if value > 0]
     _cells(axes, one, points, shown, LogNorm(min(positive), max(positive) * 1.001), reverse=True)
     metric = METRIC_NAMES.get(first.text("metric"), first.text("metric")).removesuffix(" per atom")
-    said = f"{metric} at P = {one.size:g}" + (f" ({unit})" if unit else "")
-    axes.annotate(said, (0, 1.02), xycoords="axes fraction", fontsize=6.5, color="#555555")
+    heading = f"{metric} at P = {one.size:g}" + (f" ({unit})" if unit else "")
+    axes.annotate(heading, (0, 1.02), xycoords="axes fraction", fontsize=6.5, color="#555555")
     return rows
 
 
@@ -125,7 +125,7 @@ def _cells(
     *,
     reverse: bool = False,
 ) -> None:
-    """Filled squares with their numbers: dark is good in both maps."""
+    """Draw filled squares with their numbers; darker is better in both maps."""
     orders, nus = (sorted({cell[axis] for cell in one.cells}) for axis in (0, 1))
     for cell, value in points.items():
         x, y = orders.index(cell[0]), nus.index(cell[1])

@@ -1,11 +1,11 @@
-"""What models and metrics are called in figures, tables and the report."""
+"""Names of models and metrics in figures, tables and the report."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
 from analysis.curve import Curve
-from analysis.fits.record import label, plain
+from analysis.fits.record import label, plain_value
 
 METRIC_NAMES = {
     "force_mae": "Force MAE",
@@ -15,7 +15,7 @@ METRIC_NAMES = {
     "error_rate": "Error rate",
     "cross_entropy": "Cross-entropy",
 }
-"""Metrics as axes and headings have them."""
+"""Names of metrics on axes and in headings."""
 NAMES = {
     "ace": "linear ACE",
     "mace": "MACE",
@@ -35,7 +35,7 @@ NAMES = {
     "lorentz": "Lorentz group network",
     "momenta": "deep sets of momenta",
 }
-"""Architectures as the field writes them."""
+"""Names of architectures as the field writes them."""
 _WORDS = {
     "L": "L={}",
     "nu": "ν={}",
@@ -48,19 +48,25 @@ _WORDS = {
 
 
 def names(curves: Sequence[Curve], factor: str = "", skip: Collection[str] = ()) -> tuple[str, ...]:
-    """Each curve by what tells it from the others: `L=0, 173 channels`."""
+    """Name each curve by the columns in which the curves differ: `L=0, 173 channels`.
+
+    Args:
+        curves: the curves, one or more.
+        factor: column that is named in any case; empty for none.
+        skip: columns that are never named.
+    """
     columns = [name for name in _WORDS if name == factor or len({curve.value(name) for curve in curves}) > 1]
     columns = [name for name in columns if name not in skip]
     settings = [name for name in curves[0].settings if len({curve.value(name) for curve in curves}) > 1]
-    shown = [[text for name in columns if (text := said(curve, name))] for curve in curves]
+    shown = [[text for name in columns if (text := column_words(curve, name))] for curve in curves]
     if len({tuple(texts) for texts in shown}) < len(shown):
         for texts, curve in zip(shown, curves, strict=True):
-            texts += [f"{name.rpartition('.')[2]}={plain(curve.value(name))}" for name in settings]
+            texts += [f"{name.rpartition('.')[2]}={plain_value(curve.value(name))}" for name in settings]
     return tuple(", ".join(texts) for texts in shown)
 
 
-def said(curve: Curve, name: str) -> str:
-    """One column in words, empty where the curve has none: `edge 3`."""
+def column_words(curve: Curve, name: str) -> str:
+    """Describe one column of a curve, `edge 3`; empty if the curve has no value there."""
     value = curve.value(name)
     if value is None or value == "":
         return ""
@@ -68,17 +74,17 @@ def said(curve: Curve, name: str) -> str:
 
 
 def architecture_name(curve: Curve) -> str:
-    """Its architecture as the field writes it."""
+    """Return the name of a curve's architecture as the field writes it."""
     return NAMES.get(curve.text("architecture"), curve.text("architecture"))
 
 
-def short(curve: Curve) -> str:
-    """The model without its architecture: `L=1 ν=3 edge 3`."""
+def short_name(curve: Curve) -> str:
+    """Name the model of a curve without its architecture: `L=1 ν=3 edge 3`."""
     return label(curve).removeprefix(curve.text("architecture")).strip()
 
 
 def model_names(curves: Sequence[Curve], *, full: bool = False) -> tuple[str, ...]:
-    """Every model by its orders, namesakes with what tells them apart; its architecture, too, if there are several.
+    """Name every model by its orders, and by its architecture if there are several; add to namesakes how they differ.
 
     Args:
         curves: of one dataset and metric.
@@ -86,24 +92,25 @@ def model_names(curves: Sequence[Curve], *, full: bool = False) -> tuple[str, ..
     """
     several = full or len({curve.text("architecture") for curve in curves}) > 1
     kinds = [architecture_name(curve) if several else "" for curve in curves]
-    found = [
-        f"{kind} {short(curve)}".strip() or architecture_name(curve) for kind, curve in zip(kinds, curves, strict=True)
+    called = [
+        f"{kind} {short_name(curve)}".strip() or architecture_name(curve)
+        for kind, curve in zip(kinds, curves, strict=True)
     ]
-    return told_apart(found, curves)
+    return distinct_names(called, curves)
 
 
-def told_apart(called: Sequence[str], curves: Sequence[Curve]) -> tuple[str, ...]:
-    """Names of curves, namesakes with what differs between them."""
-    found = list(called)
+def distinct_names(called: Sequence[str], curves: Sequence[Curve]) -> tuple[str, ...]:
+    """Add to equal names of curves the columns in which these curves differ."""
+    distinct = list(called)
     for name in {name for name in called if called.count(name) > 1}:
         alike = [i for i, other in enumerate(called) if other == name]
         for i, more in zip(alike, names([curves[i] for i in alike]), strict=True):
-            found[i] = ", ".join(text for text in (name, more) if text)
-    return tuple(found)
+            distinct[i] = ", ".join(text for text in (name, more) if text)
+    return tuple(distinct)
 
 
 def display_unit(unit: str) -> tuple[str, float]:
-    """The unit on the axes and the factor into it: eV becomes meV, everything else stays."""
+    """Return the unit used on axes and the factor into it: eV becomes meV, other units stay."""
     plain = unit.replace("/A", "/Å") if unit.endswith("/A") else unit
     if plain.startswith("eV"):
         return "m" + plain, 1000.0

@@ -1,4 +1,4 @@
-"""δ(P) and ε(P): the distance to the nearest training frame, and the errors beside what that distance allows.
+"""δ(P) and ε(P): the distance to the nearest training frame, and the errors beside the bound from that distance.
 
 Lip·δ(P) bounds the error of the nearest neighbour, and of any learner at least as good, for energies. With the
 distances come Lip and the nearest neighbour's own error (`label_gap`); kernel and nearest-neighbour models of the run
@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from analysis.arrays import FloatArray
-from analysis.bounds.distances import Estimate, estimate, spaces
+from analysis.bounds.distances import DimensionEstimate, estimate_dimension, spaces
 from analysis.bounds.lipschitz import GIVEN_IN, bound_of
 from analysis.bounds.theory import LIPSCHITZ_LOSSES, SQUARED_LOSSES
 from analysis.curve import Curve
@@ -34,50 +34,50 @@ from analysis.figures.style import (
     style,
     title,
 )
-from analysis.fits.flags import Fitted, Verdict
+from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.record import plus_minus
 from analysis.fits.uncertainty import line
 
 SPACES = (GIVEN_IN, "descriptor")
-"""Metrics of the frames in order of preference, where one must stand for a dataset."""
+"""Metrics of the frames in order of preference, if one must represent a dataset."""
 _ENERGIES = ("energy_mae", "energy_rmse")
 _WORDS = {GIVEN_IN: "aligned RMSD", "descriptor": "descriptor"}
 _BOUND, _OWN = "#222222", "#777777"
 
 
 @dataclass(frozen=True)
-class Nearest:
+class NearestData:
     """One dataset: its distances in each metric, and its curves in one metric of the errors."""
 
     dataset: str
     """Dataset."""
-    estimates: tuple[Estimate, ...]
+    estimates: tuple[DimensionEstimate, ...]
     """δ(P) in each metric of the frames."""
     part: pd.DataFrame
     """Distances in the first of them."""
-    fits: tuple[Fitted, ...]
-    """The curves, in energies where there are any: a Lipschitz energy bounds no force."""
+    fits: tuple[JudgedFit, ...]
+    """The curves, of energies if there are any, since a Lipschitz energy bounds no force."""
 
 
-def dimensions(distances: pd.DataFrame | None) -> dict[str, Estimate]:
-    """The dimension of every dataset, in the first of `SPACES` that it was measured in."""
-    found: dict[str, dict[str, Estimate]] = {}
+def dimensions(distances: pd.DataFrame | None) -> dict[str, DimensionEstimate]:
+    """Return the dimension of every dataset, in the first of `SPACES` in which it was measured."""
+    by_dataset: dict[str, dict[str, DimensionEstimate]] = {}
     if distances is not None:
         for key, part in spaces(distances):
-            found.setdefault(key[0], {}).setdefault(key[2], estimate(key, part))
-    return {dataset: min(by_space.items(), key=lambda item: _rank(item[0]))[1] for dataset, by_space in found.items()}
+            by_dataset.setdefault(key[0], {}).setdefault(key[2], estimate_dimension(key, part))
+    return {name: min(by_space.items(), key=lambda item: _rank(item[0]))[1] for name, by_space in by_dataset.items()}
 
 
 def _rank(space: str) -> int:
     return SPACES.index(space) if space in SPACES else len(SPACES)
 
 
-def nearest(fits: Sequence[Fitted], distances: pd.DataFrame) -> list[Nearest]:
-    """Every dataset that has both curves and distances."""
+def nearest(fits: Sequence[JudgedFit], distances: pd.DataFrame) -> list[NearestData]:
+    """Return the panels of every dataset that has both curves and distances."""
     parts: dict[str, list[tuple[tuple[str, str, str], pd.DataFrame]]] = {}
     for key, part in spaces(distances):
         parts.setdefault(key[0], []).append((key, part))
-    found = []
+    result = []
     for dataset, mine in parts.items():
         curves = [item for item in fits if item[0].curve.text("dataset") == dataset]
         if not curves:
@@ -88,24 +88,26 @@ def nearest(fits: Sequence[Fitted], distances: pd.DataFrame) -> list[Nearest]:
         mine.sort(key=lambda item: _rank(item[0][2]))
         first = {key[2]: (key, part) for key, part in reversed(mine)}  # of several test sets the first
         kept = sorted(first.values(), key=lambda item: _rank(item[0][2]))
-        found.append(Nearest(dataset, tuple(estimate(key, part) for key, part in kept), kept[0][1], chosen))
-    return found
+        result.append(
+            NearestData(dataset, tuple(estimate_dimension(key, part) for key, part in kept), kept[0][1], chosen)
+        )
+    return result
 
 
-def draw(found: Sequence[Nearest], stem: Path) -> list[Path]:
-    """Three panels a dataset, δ(P), ε(P) and ε over δ, into `stem`.pdf/.svg/.png and `stem`.csv."""
+def draw(datasets: Sequence[NearestData], stem: Path) -> list[Path]:
+    """Draw δ(P), ε(P) and ε over δ of each dataset into `stem`.pdf/.svg/.png and `stem`.csv; return the files."""
     numbers: list[dict[str, object]] = []
     with style():
-        entries = max(len(one.fits) + 3 for one in found)
-        figure, axes = sheet(3 * len(found), 0.78 * COLUMN_WIDTH + 0.13 * entries)
-        marks = letters(3 * len(found))
-        for index, one in enumerate(found):
+        entries = max(len(one.fits) + 3 for one in datasets)
+        figure, axes = sheet(3 * len(datasets), 0.78 * COLUMN_WIDTH + 0.13 * entries)
+        marks = letters(3 * len(datasets))
+        for index, one in enumerate(datasets):
             mine = slice(3 * index, 3 * index + 3)
             numbers += _dataset(axes[mine], one, marks[mine])
         return save(figure, stem, numbers)
 
 
-def _dataset(axes: Sequence[Axes], one: Nearest, marks: Sequence[str]) -> list[dict[str, object]]:
+def _dataset(axes: Sequence[Axes], one: NearestData, marks: Sequence[str]) -> list[dict[str, object]]:
     name = one.dataset.replace("_", " ")
     rows = [{"panel": marks[0].strip(), "dataset": one.dataset, **row} for row in _distances(axes[0], one)]
     title(axes[0], f"{marks[0]}{name}: nearest training frame")
@@ -113,7 +115,7 @@ def _dataset(axes: Sequence[Axes], one: Nearest, marks: Sequence[str]) -> list[d
     unit, factor = display_unit(curves[0].unit)
     metric = curves[0].text("metric")
     space = one.estimates[0].space
-    allowed = _allowed(one.part, metric, curves[0], factor)
+    allowed = _distance_bound(one.part, metric, curves[0], factor)
     for place, against in ((1, False), (2, True)):
         drawn = _errors(axes[place], one, allowed, factor, against=against)
         rows += [{"panel": marks[place].strip(), "dataset": one.dataset, **row, "unit": unit} for row in drawn]
@@ -125,29 +127,29 @@ def _dataset(axes: Sequence[Axes], one: Nearest, marks: Sequence[str]) -> list[d
     return rows
 
 
-def _distances(axes: Axes, one: Nearest) -> list[dict[str, object]]:
-    """δ(P) over P, each metric relative to its own smallest P, for their units differ."""
+def _distances(axes: Axes, one: NearestData) -> list[dict[str, object]]:
+    """Draw δ(P) over P; several metrics each relative to their value at the smallest P, since their units differ."""
     rows: list[dict[str, object]] = []
     handles = []
-    for index, found in enumerate(one.estimates):
+    for index, estimated in enumerate(one.estimates):
         colour, marker = HUES[index % len(HUES)], "os^D"[index % 4]
-        sizes = found.distances.sizes
-        scale = 1.0 if len(one.estimates) == 1 else float(found.distances.mean[:, 0].mean())
-        values = found.distances.mean / scale
+        sizes = estimated.distances.sizes
+        scale = 1.0 if len(one.estimates) == 1 else float(estimated.distances.mean[:, 0].mean())
+        values = estimated.distances.mean / scale
         for seed, row in enumerate(values):
             axes.plot(sizes, row, marker, color=colour, markersize=1.6, alpha=0.35, markeredgewidth=0)
-            rows += _points(f"delta, {found.space}", sizes, row, seed=str(seed))
+            rows += _points(f"delta, {estimated.space}", sizes, row, seed=str(seed))
         mean = values.mean(axis=0)
-        d = found.distances.d_eff
-        label = f"{_WORDS.get(found.space, found.space)}"
+        d = estimated.distances.d_eff
+        label = _WORDS.get(estimated.space, estimated.space)
         if (values > 0).all() and len(sizes) >= 2:
             slope, intercept = line(np.log(sizes), np.log(values).mean(axis=0))
             fitted = np.exp(intercept + slope * np.log(sizes))
             axes.plot(sizes, fitted, color=colour)
-            rows += _points(f"delta fit, {found.space}", sizes, fitted)
+            rows += _points(f"delta fit, {estimated.space}", sizes, fitted)
             label += f":  d = {plus_minus(d.value, d.low, d.high)}"
         axes.plot(sizes, mean, marker, color=colour)
-        rows += _points(f"delta mean, {found.space}", sizes, mean)
+        rows += _points(f"delta mean, {estimated.space}", sizes, mean)
         handles.append(Line2D([], [], color=colour, marker=marker, label=label))
     size_axis(axes, one.estimates[0].distances.sizes)
     log_axis(axes.yaxis)
@@ -158,8 +160,8 @@ def _distances(axes: Axes, one: Nearest) -> list[dict[str, object]]:
 
 
 @dataclass(frozen=True)
-class _Allowed:
-    """What δ(P) allows, in the unit of the axes; NaN where it says nothing."""
+class _DistanceBound:
+    """Bound from δ(P) and the nearest neighbour's errors, in the unit of the axes; NaN if there are none."""
 
     sizes: FloatArray
     delta: FloatArray
@@ -168,17 +170,19 @@ class _Allowed:
     label: str
 
 
-def _allowed(part: pd.DataFrame, metric: str, curve: Curve, factor: float) -> _Allowed:
+def _distance_bound(part: pd.DataFrame, metric: str, curve: Curve, factor: float) -> _DistanceBound:
     sizes = np.unique(part["P"].to_numpy(dtype=float))
     slope, delta, own = bound_of(part, sizes, metric)
     scale = factor * (1000.0 if curve.unit.startswith("meV") else 1.0)  # labels are in eV
     if metric not in LIPSCHITZ_LOSSES | SQUARED_LOSSES:
-        return _Allowed(sizes, delta, np.full(len(sizes), np.nan), np.full(len(sizes), np.nan), "")
-    return _Allowed(sizes, delta, scale * slope * delta, scale * own, "Lip·δ(P), Lip the steepest slope seen")
+        return _DistanceBound(sizes, delta, np.full(len(sizes), np.nan), np.full(len(sizes), np.nan), "")
+    return _DistanceBound(sizes, delta, scale * slope * delta, scale * own, "Lip·δ(P), Lip the steepest slope seen")
 
 
-def _errors(axes: Axes, one: Nearest, allowed: _Allowed, factor: float, *, against: bool) -> list[dict[str, object]]:
-    """Errors and bound over P, or over δ(P) at the P that have distances."""
+def _errors(
+    axes: Axes, one: NearestData, allowed: _DistanceBound, factor: float, *, against: bool
+) -> list[dict[str, object]]:
+    """Draw errors and bound over P, or over δ(P) if `against`, at the P that have distances."""
     rows: list[dict[str, object]] = []
     handles = []
     where: Mapping[float, float] = dict(zip(allowed.sizes, allowed.delta if against else allowed.sizes, strict=True))

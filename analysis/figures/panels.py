@@ -1,4 +1,4 @@
-"""Which curves share a set of axes: by dataset, by model, and in the arrangements of the papers' figures."""
+"""Grouping of curves that share axes: by dataset, by model, and in the arrangements of published figures."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.curve import Curve
-from analysis.figures.naming import NAMES, architecture_name, names, said, short, told_apart
-from analysis.fits.flags import Fitted
+from analysis.figures.naming import NAMES, architecture_name, column_words, distinct_names, names, short_name
+from analysis.fits.flags import JudgedFit
 
 PREFERRED = ("force_mae", "force_rmse", "energy_rmse", "energy_mae", "error_rate")
-"""Which metric stands for a dataset where one must."""
+"""Metrics in order of preference, if one must represent a dataset."""
 _SHAPE = ("n_layers", "cutoff", "group")
-"""What the curves of a series share besides dataset and architecture; named where there are several."""
+"""Columns that the curves of a series share besides dataset and architecture; named if they have several values."""
 
 
 @dataclass(frozen=True)
@@ -20,28 +20,28 @@ class Panel:
     """One set of axes."""
 
     title: str
-    """What the curves have in common."""
-    fits: tuple[Fitted, ...]
+    """Common properties of the curves."""
+    fits: tuple[JudgedFit, ...]
     """Curves of one dataset and metric."""
     names: tuple[str, ...] = ()
-    """What the legend calls each; empty: the models in full."""
+    """Name of each curve in the legend; empty: the full names of the models."""
     by: str = "model"
-    """What colours tell apart: model, architecture or group."""
+    """Column that colours tell apart: model, architecture or group."""
 
 
-def panels_by_dataset(fits: Sequence[Fitted], metric: str) -> list[Panel]:
-    """One panel per dataset (with its test set and group, where there are several) for one metric."""
+def panels_by_dataset(fits: Sequence[JudgedFit], metric: str) -> list[Panel]:
+    """Return one panel per dataset (with test set and group, if there are several) for one metric."""
     return _grouped([item for item in fits if item[0].curve.text("metric") == metric], ("dataset", "test_set", "group"))
 
 
-def panels_by_model(fits: Sequence[Fitted]) -> list[Panel]:
-    """One panel per dataset and architecture, each in the first of the preferred metrics that it has."""
+def panels_by_model(fits: Sequence[JudgedFit]) -> list[Panel]:
+    """Return one panel per dataset and architecture, each in the first of the preferred metrics that it has."""
     panels = _grouped(preferred(fits, ("dataset", "architecture")), ("dataset", "architecture", "test_set", "group"))
     return sorted(panels, key=_messages)  # models without an optimiser first, then networks; else as in the table
 
 
-def panels_by_order(fits: Sequence[Fitted]) -> list[Panel]:
-    """NequIP's figure: curves that differ in L, of architectures with one ν or none; ≥ 2 orders to a panel."""
+def panels_by_order(fits: Sequence[JudgedFit]) -> list[Panel]:
+    """Return panels as in NequIP's figure: curves by L, of architectures with at most one ν; two orders or more."""
     chosen = [
         item
         for group in _split(preferred(fits), ("dataset", "test_set", "architecture")).values()
@@ -51,8 +51,8 @@ def panels_by_order(fits: Sequence[Fitted]) -> list[Panel]:
     return _series(chosen, "L", ())
 
 
-def panels_by_correlation_and_order(fits: Sequence[Fitted]) -> list[Panel]:
-    """MACE's figure 2: curves by ν at L = 0, by L at the largest ν and at the smallest; as many as there are."""
+def panels_by_correlation_and_order(fits: Sequence[JudgedFit]) -> list[Panel]:
+    """Return panels as in MACE's figure 2: by ν at L = 0, and by L at the largest and at the smallest ν, if present."""
     panels: list[Panel] = []
     for group in _split(preferred(fits), ("dataset", "test_set", "architecture")).values():
         orders = sorted({nu for fit, _ in group if (nu := fit.curve.number("nu")) is not None})
@@ -64,46 +64,48 @@ def panels_by_correlation_and_order(fits: Sequence[Fitted]) -> list[Panel]:
     return panels
 
 
-def panels_by_architecture(fits: Sequence[Fitted]) -> list[Panel]:
-    """One panel per dataset with two architectures or more: of each the richest model."""
+def panels_by_architecture(fits: Sequence[JudgedFit]) -> list[Panel]:
+    """Return one panel per dataset with two architectures or more: the largest orders of each."""
     return _richest(fits, "architecture", ("architecture",))
 
 
-def panels_by_group(fits: Sequence[Fitted]) -> list[Panel]:
-    """One panel per dataset with two symmetry groups or more: the richest model of each architecture, group and number
-    of turned copies to learn from."""
+def panels_by_group(fits: Sequence[JudgedFit]) -> list[Panel]:
+    """Return one panel per dataset with two symmetry groups or more.
+
+    It shows the richest model (largest orders) of each architecture, group and number of rotated copies in training.
+    """
     return _richest(fits, "group", ("group", "architecture", "model.copies"))
 
 
 def rank(metric: str) -> int:
-    """Place of a metric among those that can stand for a dataset; the first stands for it."""
+    """Return the place of a metric in the order of preference; metrics that are not listed come last."""
     return PREFERRED.index(metric) if metric in PREFERRED else len(PREFERRED)
 
 
-def preferred(fits: Sequence[Fitted], place: Sequence[str] = ("dataset",)) -> list[Fitted]:
-    """The curves of each dataset in the first of the preferred metrics that it has there."""
-    chosen: list[Fitted] = []
+def preferred(fits: Sequence[JudgedFit], place: Sequence[str] = ("dataset",)) -> list[JudgedFit]:
+    """Return the curves of each dataset (or other `place`) in the first of the preferred metrics that it has."""
+    chosen: list[JudgedFit] = []
     for group in _split(fits, place).values():
         best = min((fit.curve.text("metric") for fit, _ in group), key=rank)
         chosen += [item for item in group if item[0].curve.text("metric") == best]
     return chosen
 
 
-def _split(fits: Sequence[Fitted], columns: Sequence[str]) -> dict[tuple[object, ...], list[Fitted]]:
-    groups: dict[tuple[object, ...], list[Fitted]] = {}
+def _split(fits: Sequence[JudgedFit], columns: Sequence[str]) -> dict[tuple[object, ...], list[JudgedFit]]:
+    groups: dict[tuple[object, ...], list[JudgedFit]] = {}
     for item in fits:
         groups.setdefault(tuple(item[0].curve.value(name) for name in columns), []).append(item)
     return groups
 
 
-def _where(fits: Sequence[Fitted], name: str, value: float) -> list[Fitted]:
+def _where(fits: Sequence[JudgedFit], name: str, value: float) -> list[JudgedFit]:
     return [item for item in fits if item[0].curve.number(name) == value]
 
 
-def _series(fits: Sequence[Fitted], factor: str, fixed: Sequence[str]) -> list[Panel]:
-    """Panels of curves that agree in all that tells models apart but `factor` (and channels: capacity controls).
+def _series(fits: Sequence[JudgedFit], factor: str, fixed: Sequence[str]) -> list[Panel]:
+    """Return panels of curves whose models differ only in `factor` (and in channels: capacity controls).
 
-    The edge order does not count where it is the message order, as in NequIP.
+    The edge order may differ if it always equals the message order, as in NequIP.
     """
     panels = []
     shared = ("dataset", "test_set", "architecture", *fixed, *_SHAPE)
@@ -117,7 +119,9 @@ def _series(fits: Sequence[Fitted], factor: str, fixed: Sequence[str]) -> list[P
                 continue
             ordered = sorted(part, key=lambda item: (item[0].curve.number(factor) or 0.0, _order(item)))
             first = ordered[0][0].curve
-            words = [said(first, name) for name in (*fixed, "test_set", *_SHAPE) if name in fixed or name in several]
+            words = [
+                column_words(first, name) for name in (*fixed, "test_set", *_SHAPE) if name in fixed or name in several
+            ]
             title = ", ".join([_title(first, ("dataset", "architecture")), *(text for text in words if text)])
             curves = [fit.curve for fit, _ in ordered]
             skip = {"edge_lmax"} if tied else set()
@@ -125,27 +129,27 @@ def _series(fits: Sequence[Fitted], factor: str, fixed: Sequence[str]) -> list[P
     return panels
 
 
-def _richest(fits: Sequence[Fitted], by: str, kinds: Sequence[str]) -> list[Panel]:
-    """One panel per dataset with several values of `by`; of each kind the model with the largest L, ν, edge order.
+def _richest(fits: Sequence[JudgedFit], by: str, kinds: Sequence[str]) -> list[Panel]:
+    """Return one panel per dataset with several values of `by`: of each kind the model with the largest orders.
 
-    Chosen by what the models are, not by their errors, which would flatter the kind with most models.
+    The largest L, then ν, then edge order. A choice by errors would favour the kind with the most models.
     """
     panels = []
     for group in _split(preferred(fits), ("dataset", "test_set")).values():
         if len({fit.curve.text(by) for fit, _ in group} - {""}) < 2:
             continue
         candidates = _split(group, kinds).values()
-        chosen = [max(kind, key=lambda item: _wealth(item[0].curve)) for kind in candidates]
+        chosen = [max(kind, key=lambda item: _richness(item[0].curve)) for kind in candidates]
         chosen.sort(key=lambda item: (item[0].curve.text(by), _order(item)))
-        called = [f"{_kind(fit.curve, by)} {short(fit.curve)}".strip() for fit, _ in chosen]
+        called = [f"{_kind(fit.curve, by)} {short_name(fit.curve)}".strip() for fit, _ in chosen]
         heading = _title(chosen[0][0].curve, ("dataset",))
         if any(len(kind) > 1 for kind in candidates):
             heading += ", the richest model of each"
-        panels.append(Panel(heading, tuple(chosen), told_apart(called, [fit.curve for fit, _ in chosen]), by))
+        panels.append(Panel(heading, tuple(chosen), distinct_names(called, [fit.curve for fit, _ in chosen]), by))
     return panels
 
 
-def _wealth(curve: Curve) -> tuple[float, ...]:
+def _richness(curve: Curve) -> tuple[float, ...]:
     return tuple(curve.number(name) or 0.0 for name in ("L", "nu", "edge_lmax", "n_layers", "channels"))
 
 
@@ -153,11 +157,11 @@ def _title(curve: Curve, columns: Sequence[str]) -> str:
     return ", ".join(NAMES.get(text, text.replace("_", " ")) for name in columns if (text := curve.text(name)))
 
 
-def _grouped(fits: Sequence[Fitted], columns: Sequence[str]) -> list[Panel]:
-    groups: dict[tuple[str, ...], list[Fitted]] = {}
+def _grouped(fits: Sequence[JudgedFit], columns: Sequence[str]) -> list[Panel]:
+    groups: dict[tuple[str, ...], list[JudgedFit]] = {}
     for item in fits:
         groups.setdefault(tuple(item[0].curve.text(name) for name in columns), []).append(item)
-    # Datasets and architectures are always named, test sets and groups where there are several.
+    # Datasets and architectures are always named, test sets and groups if there are several.
     named = ("dataset", "architecture")
     varying = [i for i, name in enumerate(columns) if name in named or len({key[i] for key in groups}) > 1]
     return [
@@ -170,12 +174,12 @@ def _grouped(fits: Sequence[Fitted], columns: Sequence[str]) -> list[Panel]:
 
 
 def _messages(panel: Panel) -> bool:
-    """Whether the panel's models pass messages."""
+    """Return whether some model of the panel passes messages."""
     return any(fit.curve.number("L") is not None for fit, _ in panel.fits)
 
 
-def _order(item: Fitted) -> tuple[str, float, float, float]:
-    """By ν, then L, then falling edge order for networks: the claim's cells come as A, B, C, D."""
+def _order(item: JudgedFit) -> tuple[str, float, float, float]:
+    """Return a sort key: by ν, then L, then falling edge order for networks, so that the claim's cells are in order."""
     curve = item[0].curve
     nu, order, edge = (curve.number(name) or 0.0 for name in ("nu", "L", "edge_lmax"))
     return curve.text("architecture"), nu, order, edge if curve.number("L") is None else -edge

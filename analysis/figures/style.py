@@ -49,9 +49,9 @@ _HUES = {
     (3, 3): "#AA4499",
 }
 HUES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#332288", "#56B4E9", "#882255", "#7F7F7F", "#999933")
-"""In order of use where colour tells something else than (L, ν)."""
+"""Colours in order of use if they stand for something else than (L, ν)."""
 MARKERS = ("o", "s", "^", "D", "v", "p", "h", "<", ">", "d")
-"""Those that look hollow when they are, at their size."""
+"""Markers whose hollow form is visible at their size."""
 _DASHES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (1.2, 1.4)), (0, (4, 1.2, 1, 1.2)))
 _OTHERS = ("#117733", "#88CCEE", "#DDCC77", "#AA4466", "#6699CC", "#888888")
 _MARKERS = {
@@ -127,24 +127,24 @@ class Look:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The figures' settings, for the time of drawing only."""
+    """Apply the figures' settings while the context lasts."""
     with mpl.rc_context(_SETTINGS):
         yield
 
 
 def looks(curves: Sequence[Curve], by: str = "model") -> list[Look]:
-    """How the curves of one panel are drawn.
+    """Choose colour, marker and line of each curve of a panel.
 
-    By model: colours by (L, ν), line styles by edge order (lighter shades too where one (L, ν) comes with several). By
-    another column (`architecture`, `group`), or where two curves would look the same: a hue for each of its values and
-    lighter shades of it, markers by position, so that print without colour tells them apart, too.
+    By model: colours by (L, ν), line styles by edge order (lighter shades as well if one (L, ν) comes with several). By
+    another column (`architecture`, `group`), or if two curves would look the same: a hue for each of its values with
+    lighter shades, and markers by position, so that curves differ in black and white, too.
     """
     if by == "model":
-        found = _by_model(curves)
-        if len(set(found)) == len(found):
-            return found
+        own_looks = _by_model(curves)
+        if len(set(own_looks)) == len(own_looks):
+            return own_looks
         if len({curve.text("architecture") for curve in curves}) == 1:
-            return [_variant(look, found[:index].count(look)) for index, look in enumerate(found)]
+            return [_variant(look, own_looks[:index].count(look)) for index, look in enumerate(own_looks)]
         by = "architecture"
     own = [curve.text(by) for curve in curves]
     kinds = list(dict.fromkeys(own))
@@ -158,7 +158,7 @@ def looks(curves: Sequence[Curve], by: str = "model") -> list[Look]:
 
 
 def _variant(look: Look, rank: int) -> Look:
-    """The same colour in a lighter shade with another marker and line, for namesakes (capacity controls)."""
+    """Return a lighter shade of the same colour with another marker and line, for namesakes (capacity controls)."""
     if rank == 0:
         return look
     shade = _lighten(look.color, min(0.22 * rank, 0.5))
@@ -183,7 +183,7 @@ def _by_model(curves: Sequence[Curve]) -> list[Look]:
 
 
 def _key(curve: Curve) -> tuple[int, int]:
-    """(L, ν), with L = −1 for models without messages; a message without ν holds one neighbour."""
+    """Return (L, ν), with L = −1 for models without messages and ν = 1 for messages without a correlation order."""
     order = curve.number("L")
     return (-1, int(curve.number("nu") or 0)) if order is None else (int(order), int(curve.number("nu") or 1))
 
@@ -203,14 +203,14 @@ def _lighten(color: str, share: float) -> str:
 
 
 def cell_map(share: float) -> tuple[str, str]:
-    """Fill and text colour of a cell of a map, from pale (0) to dark (1): one hue, so that lightness says it all."""
+    """Return fill and text colour of a cell of a map, from pale (0) to dark (1), in one hue."""
     red, green, blue, _ = colormaps["Blues"](0.06 + 0.86 * min(max(share, 0.0), 1.0))
     dark = 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.5
     return to_hex((red, green, blue)), "white" if dark else "#222222"
 
 
 def sheet(count: int, height: float, columns: int = 3) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels one column wide and `height` inches high, at most `columns` to a row."""
+    """Create a figure of `count` panels, one column wide and `height` inches high, at most `columns` to a row."""
     columns = min(columns, count)
     rows = math.ceil(count / columns)
     figure = Figure(figsize=(COLUMN_WIDTH * columns, height * rows), layout="constrained")
@@ -221,19 +221,19 @@ def sheet(count: int, height: float, columns: int = 3) -> tuple[Figure, list[Axe
 
 
 def letters(count: int) -> list[str]:
-    """`(a) `, `(b) ` … for the panels of a figure, nothing for a single one."""
+    """Return the letters `(a) `, `(b) ` … of the panels of a figure; an empty text for a single panel."""
     if count == 1:
         return [""]
     return [f"({chr(97 + i // 26 - 1) if i >= 26 else ''}{chr(97 + i % 26)}) " for i in range(count)]
 
 
 def title(axes: Axes, text: str, loc: Literal["left", "right"] = "left") -> None:
-    """The panel's title, broken into lines that fit one column."""
+    """Set the panel's title, broken into lines that fit one column."""
     axes.set_title("\n".join(textwrap.wrap(text, TITLE_WIDTH)), loc=loc)
 
 
 def size_axis(axes: Axes, sizes: Iterable[float]) -> None:
-    """The axis of P: logarithmic, ticks at measured values (at most eight of them)."""
+    """Make the axis of P logarithmic, with ticks at measured values (at most nine of them)."""
     axes.set_xscale("log", base=2)
     ticks = _apart(sorted(set(sizes)))
     axes.set_xticks(ticks, [f"{size:g}" for size in ticks])
@@ -245,7 +245,7 @@ def size_axis(axes: Axes, sizes: Iterable[float]) -> None:
 
 
 def _apart(values: Sequence[float]) -> list[float]:
-    """Those of ascending values whose labels have room on a logarithmic axis, the largest always among them."""
+    """Return those of ascending values whose labels have room on a logarithmic axis, always with the largest."""
     room = math.log(values[-1] / values[0]) / 8.5
     kept: list[float] = []
     for value in reversed(values):
@@ -255,7 +255,7 @@ def _apart(values: Sequence[float]) -> list[float]:
 
 
 def plain_number(value: float) -> str:
-    """A tick's number: 0.5, 200, 20k, 3M."""
+    """Format the number of a tick: 0.5, 200, 20k, 3M."""
     for scale, suffix in ((1e6, "M"), (1e3, "k")):
         if value >= max(scale, 1e4):
             return f"{value / scale:g}{suffix}"
@@ -263,7 +263,7 @@ def plain_number(value: float) -> str:
 
 
 def log_axis(axis: Axis, floor: float = 0.0) -> None:
-    """A logarithmic axis with plain numbers, from `floor` or the data's smallest value on."""
+    """Make an axis logarithmic with plain numbers, starting at `floor` or the smallest value, whichever is larger."""
     axes = axis.axes
     vertical = axis is axes.yaxis
     (axes.set_yscale if vertical else axes.set_xscale)("log")
@@ -279,14 +279,14 @@ def log_axis(axis: Axis, floor: float = 0.0) -> None:
 
 
 def rows_csv(numbers: Sequence[Mapping[str, object]]) -> str:
-    """Plotted numbers as CSV: every column that any row has, in order of appearance."""
+    """Return plotted numbers as CSV, with every column that any row has, in order of appearance."""
     return pd.DataFrame(list(numbers)).to_csv(index=False)
 
 
 def save(figure: Figure, stem: Path, numbers: Sequence[Mapping[str, object]]) -> list[Path]:
-    """Write PDF, SVG and PNG beside each other, and a CSV of the plotted numbers.
+    """Write a figure as PDF, SVG and PNG, and its plotted numbers as CSV; return the files.
 
-    Without dates, so that equal figures are equal files.
+    They contain no dates, so that equal figures are equal files.
     """
     FigureCanvasAgg(figure)
     written = []

@@ -1,4 +1,4 @@
-"""What each symmetry is worth: data-efficiency factors and changes of β, a row for each pair of twins."""
+"""Gain from each symmetry: data-efficiency factors and changes of β, a row for each pair of twins."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from analysis.comparisons.groups import Gain, named, record
+from analysis.comparisons.groups import Gain, gain_record, network_name
 from analysis.figures.panels import PREFERRED
 from analysis.figures.style import COLUMN_WIDTH, save, style
 
@@ -19,10 +19,10 @@ _EDGE = 2.0**8
 
 
 def draw(gains: Sequence[Gain], stem: Path) -> list[Path]:
-    """`stem`.pdf/.svg/.png: factors on the left, Δβ on the right, in each dataset's preferred metric; `stem`.csv: all.
+    """Draw factors on the left and Δβ on the right, in each dataset's preferred metric; return the files written.
 
-    Hollow: not converged; the thin line is then where Δβ is if as much training again moves it as far again. Factors
-    and ends of intervals beyond 256 are drawn there, at the edge.
+    These are `stem`.pdf/.svg/.png, and `stem`.csv with all metrics. Hollow markers have not converged; their thin line
+    is the interval of Δβ widened by what further training may do. Factors beyond 256 are drawn at the edge.
     """
     shown = preferred(gains)
     groups = list(dict.fromkeys(gain.symmetric.text("group") for gain in shown))
@@ -39,11 +39,11 @@ def draw(gains: Sequence[Gain], stem: Path) -> list[Path]:
                 right.plot([gain.trained.low, gain.trained.high], [row, row], color=color, linewidth=0.6, zorder=1)
             if np.isfinite(gain.delta.low):
                 right.plot([gain.delta.low, gain.delta.high], [row, row], color=color, linewidth=1.6, zorder=1)
-        names = [f"{named(g.symmetric)} / {named(g.plain)}\n{g.plain.text('dataset')}" for g in shown]
+        names = [f"{network_name(g.symmetric)} / {network_name(g.plain)}\n{g.plain.text('dataset')}" for g in shown]
         left.set_yticks(range(len(shown)), names, fontsize=6.2)
         left.set_ylim(len(shown) - 0.5, -0.5)
         left.set_xscale("log", base=2)
-        # one factor that nothing is known of would hide all others
+        # a single factor with a huge interval would hide all others
         left.set_xlim(*np.clip(left.get_xlim(), 1 / _EDGE, _EDGE))
         left.xaxis.set_major_locator(LogLocator(base=2, numticks=7))
         left.xaxis.set_major_formatter(
@@ -55,16 +55,16 @@ def draw(gains: Sequence[Gain], stem: Path) -> list[Path]:
             axes.axvline(neutral, color="#999999", linewidth=0.6, zorder=0)
             axes.grid(True, axis="x", color="#e6e6e6", linewidth=0.5)
             axes.set_xlabel(label)
-        return save(figure, stem, [record(gain) for gain in gains])
+        return save(figure, stem, [gain_record(gain) for gain in gains])
 
 
 def preferred(gains: Sequence[Gain]) -> list[Gain]:
-    """Those in the metric that stands for their dataset."""
+    """Return the gains in the preferred metric of their dataset."""
     return [gain for gain in gains if gain.plain.text("metric") == _metric(gain, gains)]
 
 
 def _metric(gain: Gain, gains: Sequence[Gain]) -> str:
-    """The preferred metric of the gain's dataset."""
+    """Return the preferred metric of the gain's dataset."""
     there = [other.plain.text("metric") for other in gains if other.plain.text("dataset") == gain.plain.text("dataset")]
     return next((metric for metric in PREFERRED if metric in there), there[0])
 

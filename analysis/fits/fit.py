@@ -4,10 +4,10 @@ Forms are fitted in log space, because run-to-run noise is multiplicative:
 
     power         ε = a·P^(−β)          β = mean of the seeds' slopes, interval t(S − 1) over seeds
     power_floor   ε = a·P^(−β) + c      c ≥ 0, fitted within each seed; β and its interval likewise over seeds
-    power_huber, bnsl_1, m4             beside them (module `forms`), the latter two from seven values of P
+    power_huber, bnsl_1, m4             for diagnosis (module `forms`), the latter two from seven values of P on
     binomial                            for error rates (module `curved`)
 
-Where the table has `error_test_sem`, the intervals of the first two also hold the noise of the shared test set.
+If the table has `error_test_sem`, the intervals of the first two include the noise of the shared test set.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from analysis.arrays import FloatArray
 from analysis.curve import Curve, nanmean
-from analysis.fits.curved import fit_binomial, fit_bnsl, fit_huber, fit_m4
 from analysis.fits.floor import FloorBatch, Polish, fit_floor
+from analysis.fits.further_forms import fit_binomial, fit_bnsl, fit_huber, fit_m4
 from analysis.fits.recommend import recommend
 from analysis.fits.results import TEST_SET, CurveFit, Fit, FitStatus, Form, aicc, by_seeds, unfitted, usable_seeds
 from analysis.fits.uncertainty import (
@@ -42,9 +42,10 @@ BOTH = (Form.POWER, Form.POWER_FLOOR)
 
 
 def fit_curve(curve: Curve, forms: tuple[Form, ...] = tuple(Form)) -> CurveFit:
-    """Fit the forms asked for (the first two always) to one curve.
+    """Fit the requested forms to one curve (`power` and `power_floor` always) and recommend one of them.
 
-    Needs two values of P (the table check sees to that); everything else degrades into statuses, never an exception.
+    Needs two values of P, which the check of the table ensures. Anything else that prevents a fit becomes its status,
+    never an exception.
     """
     finite = np.where(np.isfinite(curve.log_error), curve.log_error, np.nan)
     used = usable_seeds(finite)
@@ -120,9 +121,13 @@ def _fit_power_floor(curve: Curve, y: FloatArray, used: NDArray[np.bool_]) -> Fi
 
 
 def _over_seeds(curve: Curve, used: NDArray[np.bool_], values: FloatArray, weights: FloatArray) -> tuple[Interval, str]:
-    """Interval of the mean of the seeds' values [S], with the test set's noise where it is known; and its method.
+    """Return the interval of the mean of the seeds' values, including the test set's noise if known, and its method.
 
-    `weights` are the derivatives of each value by the seed's ln ε. [S, K]
+    Args:
+        curve: the learning curve.
+        used: seeds that entered. [S]
+        values: one estimate per seed; NaN is left out. [S]
+        weights: derivatives of each estimate by the seed's ln ε. [S, K]
     """
     interval = t_interval(values)
     variance = _test_variance(curve, used, weights[np.isfinite(values)])
@@ -131,12 +136,12 @@ def _over_seeds(curve: Curve, used: NDArray[np.bool_], values: FloatArray, weigh
 
 
 def _test_variance(curve: Curve, used: NDArray[np.bool_], weights: FloatArray) -> float:
-    """Variance from the shared test set of the mean of values with these weights [S, K]; NaN where unknown."""
+    """Return the variance from the shared test set of a mean of estimates with weights [S, K]; NaN if unknown."""
     return float(shared_variance(curve.log_sizes, weights.mean(axis=0), curve.relative_sem(used)))
 
 
 def _status(batch: FloorBatch) -> FitStatus:
-    """The worst of the seeds' statuses."""
+    """Return the worst of the seeds' statuses."""
     worst = Polish(int(batch.status.max()))
     return {
         Polish.CONVERGED: FitStatus.CONVERGED,
@@ -147,7 +152,7 @@ def _status(batch: FloorBatch) -> FitStatus:
 
 
 def _floor_ols(x: FloatArray, fit: FloorBatch, residual: FloatArray) -> Interval:
-    """Interval of β from the linearised least squares (K − 3 degrees of freedom), for curves without seeds."""
+    """Return the interval of β from linearised least squares (K − 3 degrees of freedom), for curves without seeds."""
     beta, phi = float(fit.beta[0]), float(fit.phi[0])
     dof = len(x) - 3
     shifted = x - x[-1]
@@ -177,10 +182,10 @@ def _held_out_floor(x: FloatArray, mean: FloatArray) -> float:
 
 
 def curvature(curve: Curve, used: NDArray[np.bool_]) -> tuple[float, float]:
-    """Quadratic coefficient of ln ε in ln P, and the two-sided p value of its being zero (NaN where untestable).
+    """Return the quadratic coefficient of ln ε in ln P and the two-sided p value of its being zero (NaN if untestable).
 
-    Over seeds where there are two (one coefficient each, t test that knows of the shared test set's noise), else by
-    least squares on the per-P means (K − 3 degrees of freedom).
+    With two seeds or more, a t test over one coefficient per seed that includes the shared test set's noise; else least
+    squares on the per-P means (K − 3 degrees of freedom).
     """
     x = curve.log_sizes
     y = np.where(np.isfinite(curve.log_error), curve.log_error, np.nan)
@@ -206,5 +211,5 @@ def curvature(curve: Curve, used: NDArray[np.bool_]) -> tuple[float, float]:
 
 
 def negate(interval: Interval) -> Interval:
-    """The interval of −x."""
+    """Return the interval of −x from that of x."""
     return Interval(-interval.value, -interval.high, -interval.low, interval.error, interval.dof)

@@ -1,4 +1,4 @@
-"""What a reader must know before quoting an exponent: the training verdict of the curve, and its flags."""
+"""Cautions before an exponent is quoted: the verdict on the training of the curve, and its flags."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from analysis.fits.results import TEST_SET, USABLE, CurveFit, FitStatus, Form, b
 from analysis.fits.uncertainty import line, lines, t_interval, two_sided
 
 VERDICT_FRACTION = 1 / 3
-"""β of the full and of the half schedule may differ by this fraction of β's standard error (design, "A run")."""
+"""Fraction of β's standard error by which β may differ between the full and the half schedule."""
 FEW_SIZES = 4
 """Values of P below which a curve is flagged."""
 FEW_SEEDS = 3
 """Seeds below which an interval is flagged (t(1) = 12.7: it says next to nothing)."""
 FLOOR_SHARE = 0.5
-"""Share of the error at the largest P beyond which the floor dominates."""
+"""Share of the error at the largest P above which the floor dominates."""
 FLAT_BETA = 0.02
 """|β| below which a curve is flat: a factor 1.1 in error over two decades of P."""
 DATA_LIMITED_BELOW = 1 / 3
-"""Training over test error under which a point is limited by its data (design, "A run": well under)."""
+"""Training error over test error below which a point is limited by its data."""
 TEST_NOISE = 0.02
-"""Mean relative standard error of the test errors beyond which a curve can be flagged: at 4 % an interval that leaves
-it out covers 87 % instead of 95 %."""
+"""Mean relative standard error of the test errors above which a curve can be flagged: at 4 % an interval that ignores
+it covers 87 % instead of 95 %."""
 TRAIN_MEETS_TEST = 0.75
-"""Training over test error at the largest P beyond which the gap can no longer be what keeps the test error up."""
+"""Training error over test error at the largest P above which the test error is a floor, no longer a lack of data."""
 
 
 class Verdict(StrEnum):
-    """Whether training length can be behind the exponent."""
+    """Verdict on whether the length of training may affect the exponent."""
 
     CONVERGED = "converged"
     """β does not depend on the length of training, or training is a closed form."""
@@ -50,25 +50,25 @@ class Flag(StrEnum):
     NOT_CONVERGED = "not_converged"
     """β from the full and the half schedule differ by a third of its standard error or more."""
     CONVERGENCE_UNKNOWN = "convergence_unknown"
-    """No half-budget error (or no interval) and no word on convergence."""
+    """No errors after half the budget (or no interval), and the table does not say whether runs converged."""
     TOO_SHORT = "too_short"
-    """Some runs were too short to have trained: that both budgets agree says nothing."""
+    """Some runs were too short to have trained: agreement of both budgets then means nothing."""
     LEARNED_NOTHING = "learned_nothing"
-    """At the largest P no run beats the mean of the labels: what β there is is not that of learning."""
+    """At the largest P no run beats the mean of the labels: β does not describe learning."""
     UNCONVERGED_RUNS = "unconverged_runs"
     """Some runs are marked as not converged, whatever the verdict on the slope."""
     OVERLAPPING_SUBSETS = "overlapping_subsets"
     """Subsets of different seeds share frames (P_max > pool / seeds): the seeds are not independent."""
     SHARED_SUBSETS = "shared_subsets"
-    """Several seeds used the very same subset: the interval leaves out the choice of frames."""
+    """Several seeds used the same training subset: the interval does not include the choice of frames."""
     MIXED_COMMITS = "mixed_commits"
     """Runs of different code versions."""
     MIXED_DEVICES = "mixed_devices"
     """Runs of different devices."""
     NO_SEEDS = "no_seeds"
-    """The table has no seeds: least squares on the per-P means, which takes the points for independent."""
+    """The table has no seeds: least squares on the per-P means, which treats the points as independent."""
     ONE_SEED = "one_seed"
-    """One seed: least squares on its points, which takes them for independent."""
+    """One seed: least squares on its points, which treats them as independent."""
     FEW_SEEDS = "few_seeds"
     """Fewer than three seeds."""
     FEW_P = "few_P"
@@ -76,20 +76,20 @@ class Flag(StrEnum):
     INCOMPLETE_SEEDS = "incomplete_seeds"
     """Some seeds miss some P."""
     FLOOR_DOMINATED = "floor_dominated"
-    """Most of the error at the largest P is floor: fitted, or seen as a training error that meets the test error."""
+    """Most of the error at the largest P is floor: as fitted, or because the training error equals the test error."""
     NON_MONOTONE = "non_monotone"
     """The error rises between neighbouring P beyond noise."""
     CURVATURE = "curvature"
     """ln ε is not linear in ln P beyond noise: no single exponent."""
     FORM_DEPENDENT = "form_dependent"
-    """The power law is recommended, yet with a floor the interval of β leaves the power law's β out."""
+    """The power law is recommended, yet its β lies outside the interval of the fit with a floor."""
     FLOOR_OPEN = "floor_open"
     """The seeds neither show a floor nor speak against it: the interval of β covers both forms."""
     FEW_TEST_FRAMES = "few_test_frames"
-    """The finite test set leaves noise in the errors that all seeds share, and the interval of β leaves it out or
-    comes from it for the most part: more test frames would help, more seeds would not."""
+    """The finite test set leaves noise in the errors that all seeds share, and the interval of β ignores it or consists
+    mostly of it: more test frames would help, more seeds would not."""
     ZERO_ERROR = "zero_error"
-    """Rows with an error of exactly zero were left out, which flatters nothing but biases β."""
+    """Rows with an error of exactly zero were left out, which biases β."""
 
 
 @dataclass(frozen=True)
@@ -97,26 +97,26 @@ class Judgement:
     """Verdict and flags of one curve."""
 
     verdict: Verdict
-    """Whether training length can be behind the exponent."""
+    """Whether the length of training may affect the exponent."""
     beta_half_budget: float
-    """β of the errors after half the schedule; NaN where there are none."""
+    """β of the errors after half the schedule; NaN if there are none."""
     curvature: float
     """Quadratic coefficient of ln ε in ln P; NaN for fewer than three values of P."""
     curvature_p: float
-    """Two-sided p value of the curvature being zero; NaN where it cannot be tested."""
+    """Two-sided p value of the curvature being zero; NaN if it cannot be tested."""
     flags: tuple[Flag, ...]
     """In the order of `Flag`."""
     data_limited: bool | None = None
-    """Whether the training error is under a third of the test error at every P (then more data is what would help,
-    not more training or a larger model); None where the table has no training errors."""
+    """Whether the training error is under a third of the test error at every P (then more data would help,
+    not more training or a larger model); None if the table has no training errors."""
 
 
-Fitted = tuple[CurveFit, Judgement]
-"""A fit, and what is to be thought of it."""
+JudgedFit = tuple[CurveFit, Judgement]
+"""All fits of a curve, and the judgement on them."""
 
 
 def judge(fit: CurveFit) -> Judgement:
-    """Verdict and flags of a fitted curve."""
+    """Judge a fitted curve: return its verdict on training and its flags."""
     curve = fit.curve
     verdict, beta_half = _verdict(fit)
     bend, bend_p = curvature(curve, fit.seeds_used)
@@ -159,13 +159,13 @@ def _verdict(fit: CurveFit) -> tuple[Verdict, float]:
     curve = fit.curve
     beta = fit.form(Form.POWER).beta
     both = np.isfinite(curve.half_budget) & np.isfinite(curve.error)
-    said = [value for row in curve.converged for value in row if value is not None]
+    converged = [value for row in curve.converged for value in row if value is not None]
     if both.any(axis=0).sum() < 2:
         if curve.too_short:
             return Verdict.NOT_CONVERGED, np.nan
-        if said and all(said) and len(said) == int(np.isfinite(curve.error).sum()):
+        if converged and all(converged) and len(converged) == int(np.isfinite(curve.error).sum()):
             return Verdict.CONVERGED, np.nan  # a closed form has no schedule to halve
-        return (Verdict.NOT_CONVERGED if said and not all(said) else Verdict.UNKNOWN), np.nan
+        return (Verdict.NOT_CONVERGED if converged and not all(converged) else Verdict.UNKNOWN), np.nan
     # The same runs on both sides, so that a missing half budget cannot move β by itself.
     with np.errstate(divide="ignore", invalid="ignore"):
         half = np.where(both, np.log(curve.half_budget), np.nan)
@@ -176,7 +176,7 @@ def _verdict(fit: CurveFit) -> tuple[Verdict, float]:
         beta_full = float(np.nanmean(-lines(x, full[fit.seeds_used])[0]))
     else:
         beta_half, beta_full = -line(x, nanmean(half))[0], -line(x, nanmean(full))[0]
-    # Both budgets are tested on the same frames: the noise of the test set, which `beta.error` holds, cancels.
+    # Both budgets are tested on the same frames, so the noise of the test set, which `beta.error` includes, cancels.
     per_seed = fit.form(Form.POWER).beta_per_seed
     error = t_interval(per_seed).error if len(per_seed) else beta.error
     if not np.isfinite(error):
@@ -188,9 +188,9 @@ def _verdict(fit: CurveFit) -> tuple[Verdict, float]:
 
 
 def _non_monotone(fit: CurveFit) -> bool:
-    """Some step between neighbouring P rises: one-sided t test over seeds, Bonferroni over the steps.
+    """Return whether the error rises between some neighbouring P: one-sided t tests over seeds, Bonferroni.
 
-    With one seed the step is set against the standard error of the finite test set, where the table has it.
+    With one seed a step is compared with the standard error of the finite test set, if the table has it.
     """
     curve = fit.curve
     if len(curve.sizes) < 2:
@@ -208,22 +208,22 @@ def _non_monotone(fit: CurveFit) -> bool:
     mean, sem = curve.mean_error, nanmean(curve.sem)
     rise = np.diff(mean)
     noise = np.sqrt(sem[1:] ** 2 + sem[:-1] ** 2)
-    return bool(np.any(rise > stats.norm.isf(level) * noise))  # False where the noise is unknown (NaN)
+    return bool(np.any(rise > stats.norm.isf(level) * noise))  # False if the noise is unknown (NaN)
 
 
 def _few_test_frames(fit: CurveFit) -> bool:
-    """Noisy test errors, and an interval of β that does not hold their noise, or hardly anything else."""
+    """Return whether test errors are noisy and the interval of β ignores this noise or consists mostly of it."""
     curve, best = fit.curve, fit.best
     with np.errstate(divide="ignore", invalid="ignore"):
         noise = nanmean((curve.sem / curve.error).ravel()[:, None])[0]
     seeds_variance = t_interval(best.beta_per_seed).error ** 2
     mostly = best.beta.error**2 > 2 * seeds_variance
-    return bool(noise > TEST_NOISE and (TEST_SET not in best.method or mostly))  # False where the noise is unknown
+    return bool(noise > TEST_NOISE and (TEST_SET not in best.method or mostly))  # False if the noise is unknown
 
 
 def _form_dependent(fit: CurveFit) -> bool:
     power, floored = fit.form(Form.POWER).beta, fit.form(Form.POWER_FLOOR)
-    outside = bool(power.value < floored.beta.low or power.value > floored.beta.high)  # False where there is no fit
+    outside = bool(power.value < floored.beta.low or power.value > floored.beta.high)  # False if there is no fit
     return fit.recommended is Form.POWER and floored.status in USABLE and outside
 
 

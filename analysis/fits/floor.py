@@ -41,7 +41,7 @@ class Polish(IntEnum):
     DEGENERATE = 2
     """The minimum lies at another bound (β = 0, β = BETA_MAX or φ = PHI_MAX): β is not identified."""
     MAX_ITER = 3
-    """Steps ran out before the tolerance: not usable without a look."""
+    """Steps ran out before the tolerance was met: inspect the fit before using it."""
 
 
 @dataclass(frozen=True)
@@ -63,23 +63,23 @@ class FloorBatch:
 
     @property
     def floor(self) -> FloatArray:
-        """c, in the unit of the error. [N]"""
+        """Floor c, in the unit of the error, shape [N]."""
         return np.asarray(self.phi * np.exp(self.alpha))
 
     @property
     def prefactor(self) -> FloatArray:
-        """a, in the unit of the error (error of the power-law part at P = 1). [N]"""
+        """Prefactor a (error of the power-law part at P = 1), in the unit of the error, shape [N]."""
         return np.asarray((1 - self.phi) * np.exp(self.alpha + self.beta * self.log_p_max))
 
     def log_error(self, log_p: FloatArray) -> FloatArray:
-        """ln ε at given ln P. [N, M]"""
+        """Return the fitted ln ε at given ln P: [M] → [N, M]."""
         shifted = log_p - self.log_p_max[:, None]  # [N, M]
         return np.asarray(self.alpha[:, None] + shape(shifted, self.beta[:, None], self.phi[:, None]))
 
     def weights(self, log_p: FloatArray, present: NDArray[np.bool_]) -> FloatArray:
-        """Derivative of β by ln ε at each P, to first order about the fit; zero where a point is missing. [N, K]
+        """Return the derivatives of β by ln ε at each P, linearised about the fit; zero at missing points. [N, K].
 
-        φ is held where it sits at zero; else its direction is projected out (Frisch & Waugh 1933).
+        φ is held fixed if it is zero; else its direction is projected out (Frisch & Waugh 1933).
 
         Args:
             log_p: ln P. [K]
@@ -101,12 +101,12 @@ class FloorBatch:
 
 
 def shape(shifted: FloatArray, beta: FloatArray, phi: FloatArray) -> FloatArray:
-    """ln((1 − φ)·e^(−β·shifted) + φ) with shifted = ln(P / P_max), all broadcast."""
+    """Return ln((1 − φ)·e^(−β·shifted) + φ) with shifted = ln(P / P_max); the arguments broadcast."""
     return np.asarray(np.log((1 - phi) * np.exp(-beta * shifted) + phi))
 
 
 def fit_floor(log_p: FloatArray, log_error: FloatArray) -> FloorBatch:
-    """Fit every row of `log_error` by least squares; a row may miss points (NaN) as long as three remain.
+    """Fit every row of `log_error` by least squares; a row may lack points (NaN) as long as three remain.
 
     Args:
         log_p: ln P, ascending. [K]
@@ -139,7 +139,7 @@ def _fit_complete(log_p: FloatArray, log_error: FloatArray) -> FloorBatch:
 
 @lru_cache(maxsize=64)
 def _grid(shifted: tuple[float, ...]) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Candidates (β, φ) and their centred shapes. [G], [G], [G, K]"""
+    """Return the candidates β [G] and φ [G] of the grid, and their centred shapes [G, K]."""
     beta = np.concatenate([[0.0], np.geomspace(0.02, BETA_MAX, 40)])
     phi = np.concatenate([[0.0], np.linspace(0.05, 0.9, 18), [0.95, 0.98, 0.995]])
     b, f = (grid.ravel() for grid in np.meshgrid(beta, phi, indexing="ij"))
@@ -148,7 +148,10 @@ def _grid(shifted: tuple[float, ...]) -> tuple[FloatArray, FloatArray, FloatArra
 
 
 def _search(y: FloatArray, beta: FloatArray, phi: FloatArray, table: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Best candidate of the grid per curve; ‖y − h‖² = ‖y‖² − 2·y·h + ‖h‖² needs one matrix product."""
+    """Return the best candidate of the grid for each curve y [N, K]: β [N] and φ [N].
+
+    ‖y − h‖² = ‖y‖² − 2·y·h + ‖h‖² needs one matrix product for all of them.
+    """
     centred = (y - y.mean(axis=1, keepdims=True)).astype(np.float32)  # single precision only picks the start
     half_norm = (0.5 * (table**2).sum(axis=1)).astype(np.float32)
     transposed = table.astype(np.float32).T
@@ -162,7 +165,10 @@ def _search(y: FloatArray, beta: FloatArray, phi: FloatArray, table: FloatArray)
 def _polish(
     shifted: FloatArray, y: FloatArray, beta: FloatArray, phi: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, NDArray[np.int8]]:
-    """Projected Levenberg–Marquardt on (β, φ) with α eliminated; finished curves leave the working set."""
+    """Refine (β, φ) by projected Levenberg–Marquardt steps, α eliminated; return α, β, φ, sse and status, [N] each.
+
+    Finished curves leave the working set.
+    """
     centred = y - y.mean(axis=1, keepdims=True)
     sse = np.empty(len(y))
     status = np.full(len(y), Polish.MAX_ITER, dtype=np.int8)
@@ -204,7 +210,7 @@ def _polish(
 def _linearise(
     shifted: FloatArray, centred: FloatArray, beta: FloatArray, phi: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Residual y − h [N, K] and derivatives of h by β and φ [N, 2, K], all centred over K."""
+    """Return the residuals y − h [N, K] and the derivatives of h by β and φ [N, 2, K], all centred over K."""
     growth = np.exp(-beta[:, None] * shifted)  # [N, K], ≥ 1
     total = (1 - phi[:, None]) * growth + phi[:, None]
     h = np.log(total)
@@ -218,7 +224,7 @@ def _linearise(
 def _step(
     residual: FloatArray, jacobian: FloatArray, beta: FloatArray, phi: FloatArray, damping: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Damped Gauss–Newton step [N, 2] and the norm of the projected gradient [N]."""
+    """Return the damped Gauss–Newton step [N, 2] and the norm of the projected gradient [N]."""
     gradient = np.einsum("nik,nk->ni", jacobian, residual)  # descent direction
     value = np.stack([beta, phi], axis=1)
     upper = np.array([BETA_MAX, PHI_MAX])

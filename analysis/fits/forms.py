@@ -4,7 +4,7 @@
     m4       (ε − c)/(ε₀ − ε)^α = b·P^(−β)                  Alabdulmohsin et al. 2022, M4
     power_huber   ε = a·P^(−β) with Huber's loss on the log residuals (summed, not averaged)
 
-The first two have five parameters: they serve to see a break or a plateau, seldom to quote an exponent.
+The first two have five parameters: they serve to detect a break or a plateau, seldom to quote an exponent.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HUBER_SCALE_FLOOR = 1e-3
 """Smallest residual scale, in ln ε: below it every point counts as on the line (Hoffmann et al. 2022 use δ = 1e-3)."""
 
 _FIRST, _FINALISTS, _LAST = 20, 2, 200
-"""Evaluations given to every start, how many go on, and evaluations given to these."""
+"""Evaluations for every start, number of the best starts that continue, and evaluations for these."""
 
 
 class SolverStatus(StrEnum):
@@ -36,7 +36,7 @@ class SolverStatus(StrEnum):
     BOUND_HIT = "bound_hit"
     """A parameter sits at its bound: the form has more freedom than the data can pin down."""
     MAX_ITER = "max_iter"
-    """Out of evaluations; not usable without a look."""
+    """The evaluations ran out; inspect the fit before using it."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class CurvedForm:
     starts: Callable[[FloatArray, FloatArray], list[FloatArray]]
     """Starting points from centred ln P and ln ε."""
     beta: Callable[[FloatArray], float]
-    """The exponent at large P."""
+    """The exponent of the form from θ."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,13 @@ class Solution:
 
 
 def solve(form: CurvedForm, x: FloatArray, y: FloatArray, starts: Sequence[FloatArray] | None = None) -> Solution:
-    """Least squares in log space from every start, best kept.
+    """Fit a form by least squares in log space from every start and return the best solution.
 
     Args:
         form: the form.
         x: ln P minus a constant. [K]
         y: ln ε. [K]
-        starts: starting points; the form's own when not given.
+        starts: starting points; the form's own if not given.
     """
 
     def residual(theta: FloatArray) -> FloatArray:
@@ -99,7 +99,7 @@ def solve(form: CurvedForm, x: FloatArray, y: FloatArray, starts: Sequence[Float
 
 
 def _bnsl(theta: FloatArray, x: FloatArray) -> FloatArray:
-    """θ = (ln b, c₀, c₁, ln d, ln f); (1/f)·(x − ln d) may be large, so the log is taken stably."""
+    """Return ln ε at x for θ = (ln b, c₀, c₁, ln d, ln f); (x − ln d)/f may be large, so its log is taken stably."""
     log_b, c0, c1, log_d, log_f = theta
     sharpness = np.exp(log_f)
     return np.asarray(log_b - c0 * x - c1 * sharpness * np.logaddexp(0.0, (x - log_d) / sharpness))
@@ -126,7 +126,9 @@ BNSL = CurvedForm(
 
 
 def _m4(theta: FloatArray, x: FloatArray) -> FloatArray:
-    """θ = (ln ε₀, logit(c/ε₀), ln α, β, k); ε = c + (ε₀ − c)·σ(u) with ln σ(u) − α·ln(1 − σ(u)) = k − β·x.
+    """Return ln ε at x for θ = (ln ε₀, logit(c/ε₀), ln α, β, k).
+
+    ε = c + (ε₀ − c)·σ(u), in which u solves ln σ(u) − α·ln(1 − σ(u)) = k − β·x.
 
     The left side rises with u between slopes 1 and α, so Newton's method from the asymptote converges.
     """
@@ -167,7 +169,9 @@ M4 = CurvedForm(
 
 
 def huber_line(x: FloatArray, y: FloatArray) -> tuple[float, float]:
-    """Slope and intercept under Huber's loss, its scale the normalised median absolute residual of the OLS line.
+    """Return slope and intercept of a line under Huber's loss (Huber 1981); NaN for fewer than three points.
+
+    The loss is scaled by the normalised median absolute residual of the least-squares line.
 
     Args:
         x: ln P. [K]

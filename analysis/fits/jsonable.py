@@ -1,4 +1,4 @@
-"""Parts of the records that other programs read; what is not finite is null, for JSON has no NaN."""
+"""Building blocks of JSON records; numbers that are not finite become null, since JSON has no NaN."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ Record = dict[str, object]
 
 def ends(name: str, interval: Interval | None) -> Record:
     """Return an estimate as `name` and both ends of its interval as `name_low` and `name_high`."""
-    found = (None,) * 3 if interval is None else (interval.value, interval.low, interval.high)
-    return {key: json_number(value) for key, value in zip((name, f"{name}_low", f"{name}_high"), found, strict=True)}
+    values = (None,) * 3 if interval is None else (interval.value, interval.low, interval.high)
+    return {key: json_number(value) for key, value in zip((name, f"{name}_low", f"{name}_high"), values, strict=True)}
 
 
 def dataset_and_metric(curve: Curve) -> Record:
@@ -21,5 +21,5 @@ def dataset_and_metric(curve: Curve) -> Record:
 
 
 def model(curve: Curve) -> Record:
-    """Return the values of a curve that say which model it is of."""
+    """Return the identifying columns of a curve that describe its model."""
     return {name: value for name, value in curve.key.items() if name not in ("dataset", "metric")}

@@ -1,9 +1,9 @@
-"""Which form to quote, and how sure one may be of the form itself.
+"""The choice of the form to quote, and of an interval that allows for the uncertainty of this choice.
 
-Choosing a form after a look at the data costs coverage: where there is no floor, the curves that look convex by chance
+Choosing a form after a look at the data costs coverage: if there is no floor, the curves that look convex by chance
 are those whose floor fits miss β (measured by `calibrate`: 92–94 % instead of 95 % for a 95 % interval). So the form
-of the point estimate and the interval are decided apart. Between clear evidence for a floor and none, the interval
-covers what both forms allow.
+of the point estimate and the interval are decided separately. Between clear evidence for a floor and none, the
+interval covers those of both forms.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ CLEAR = 0.001
 CONVEX = 0.025
 """Level of the same test at which the floor form gives the point estimate."""
 SUSPECT = 0.2
-"""Level of the same test at which the interval takes the floor in. Wider for one clean curve in five, by which the
-coverage without a floor stays below 97 %; in return the intervals of floored curves that pass for power laws cover
-their exponent far more often (`calibrate` prints both)."""
+"""Level of the same test at which the interval covers the floor form as well. It widens the interval of one clean
+curve in five, and the coverage without a floor stays below 97 %; in return the intervals of curves whose floor goes
+unnoticed cover their exponent far more often (`calibrate` prints both)."""
 BOTH_FORMS = ", both forms"
-"""Ends the method of an interval that covers two forms."""
+"""Suffix of the method of an interval that covers both forms."""
 FLOOR_SIZES = 5
-"""Values of P below which a floor is never considered: three parameters, and two to spare."""
+"""Number of values of P from which on a floor is considered: its three parameters, and two to spare."""
 
 Bools = NDArray[np.bool_]
 
 
 def decide(convexity_p: Any, better: Any, usable: Any, n_sizes: int) -> tuple[Bools, Bools]:
-    """Whether the floor form is quoted, and whether the interval covers both forms; for one curve or many. [n], [n]
+    """Decide whether the floor form is quoted, and whether the interval covers both forms, for n curves: [n], [n].
 
     Args:
-        convexity_p: one-sided p value over seeds of ln ε being convex in ln P; NaN where untestable. [n]
+        convexity_p: one-sided p value over seeds of ln ε being convex in ln P; NaN if untestable. [n]
         better: AICc *and* extrapolation prefer the floor form. [n]
         usable: the floor form's fit can be quoted. [n]
         n_sizes: values of P.
@@ -53,7 +53,7 @@ def decide(convexity_p: Any, better: Any, usable: Any, n_sizes: int) -> tuple[Bo
 
 
 def hull(quoted: Interval, other: Interval) -> Interval:
-    """The quoted estimate with an interval that covers both; unchanged where either has none."""
+    """Return the quoted estimate with an interval that covers both; unchanged if either has no interval."""
     low, high = min(quoted.low, other.low), max(quoted.high, other.high)
     if not (np.isfinite(quoted.low) and np.isfinite(other.low)):
         return quoted
@@ -61,12 +61,12 @@ def hull(quoted: Interval, other: Interval) -> Interval:
 
 
 def recommend(fits: Sequence[Fit], n_sizes: int, bend: float, bend_p: float) -> tuple[list[Fit], Form]:
-    """The fits, the recommended one with its interval over both forms where the floor is open, and its form.
+    """Recommend a form; return the fits and this form, its interval widened to both forms while the floor is open.
 
-    The power law is recommended, unless the floor form or M4 has the evidence. Either by AICc on the per-P means *and*
-    by the extrapolation to the largest P; or, for the floor, by a convexity that the seeds agree on: with six points
-    AICc finds a floor of 30 % in 1 % of trials, because it does not know how small the seeds' noise is. Error rates
-    are quoted from their likelihood; the other forms are for diagnosis only.
+    The power law is recommended unless there is evidence for the floor form or for M4: both AICc on the per-P means
+    *and* the extrapolation to the largest P prefer it; or, for the floor alone, the seeds agree on a convexity. (With
+    six points AICc finds a floor of 30 % in only 1 % of trials, because it does not know how small the seeds' noise
+    is.) Error rates are quoted from their likelihood; the other forms are for diagnosis only.
 
     Args:
         fits: one per form, power and power_floor among them.
@@ -90,5 +90,5 @@ def recommend(fits: Sequence[Fit], n_sizes: int, bend: float, bend_p: float) -> 
 
 
 def _better(rival: Fit, best: Fit) -> bool:
-    """By AICc and by extrapolation; False where either is NaN."""
+    """Return whether AICc and the extrapolation both prefer `rival`; False if either is NaN."""
     return rival.aicc <= best.aicc - AICC_MARGIN and rival.extrapolation_error <= best.extrapolation_error

@@ -1,4 +1,4 @@
-"""Fits as records: the JSON that other programs read and the lines that people read."""
+"""Fits of all curves as JSON records and as lines of text."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from experiments.core.files import json_number
 _SHAPE = ("group", "n_layers", "channels", "cutoff")
 
 _ASKEW = 0.1
-"""Share of the half width by which the middle of an interval may miss the estimate before both ends are printed."""
+"""Share of the half width by which an interval's middle may differ from the estimate before both ends are printed."""
 
 
 def analyse(curves: Iterable[Curve], forms: tuple[Form, ...] = tuple(Form)) -> list[tuple[CurveFit, Judgement]]:
-    """Fit the forms asked for to every curve, and judge it."""
+    """Fit the requested forms to every curve and judge each fit: verdict on training, and flags."""
     fits = [fit_curve(curve, forms) for curve in curves]
     return [(fit, judge(fit)) for fit in fits]
 
 
 def records(fit: CurveFit, judgement: Judgement) -> list[Record]:
-    """One record per fit form; numbers are JSON numbers or None, never NaN.
+    """Return one JSON record per form of a fitted curve; a number that is not finite is None.
 
-    `prefactor`, `floor` are in `unit`; β is positive where the error falls with P.
+    `prefactor` and `floor` are in `unit`; β is positive if the error falls with P.
     """
     curve = fit.curve
     shared: Record = {
@@ -41,13 +41,13 @@ def records(fit: CurveFit, judgement: Judgement) -> list[Record]:
         "metric": curve.text("metric"),
     }
     extra: Record = {
-        **{name: plain(value) for name, value in curve.key.items() if name not in shared},
+        **{name: plain_value(value) for name, value in curve.key.items() if name not in shared},
         "unit": curve.unit,
         "n_seeds": int(fit.seeds_used.sum()) if curve.has_seeds else 0,
         "n_P": len(curve.sizes),
-        "P_min": plain(float(curve.sizes[0])),
-        "P_max": plain(float(curve.sizes[-1])),
-        **{name: plain(value) for name, value in curve.settings.items()},
+        "P_min": plain_value(float(curve.sizes[0])),
+        "P_max": plain_value(float(curve.sizes[-1])),
+        **{name: plain_value(value) for name, value in curve.settings.items()},
         "verdict": str(judgement.verdict),
         "data_limited": judgement.data_limited,
         "beta_half_budget": json_number(judgement.beta_half_budget),
@@ -84,7 +84,7 @@ def _closing(one: Fit, fit: CurveFit, judgement: Judgement) -> Record:
 
 
 def label(curve: Curve) -> str:
-    """A curve in the field's words: `mace L=1 ν=3 edge 3`."""
+    """Name the model of a curve by its architecture and orders: `mace L=1 ν=3 edge 3`."""
     parts = [curve.text("architecture")]
     for name, sign in (("L", "L="), ("nu", "ν="), ("edge_lmax", "edge ")):
         value = curve.number(name)
@@ -93,8 +93,8 @@ def label(curve: Curve) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _told_apart(curve: Curve, fits: list[tuple[CurveFit, Judgement]]) -> str:
-    """Its label, with the settings that tell it from other curves of the same label: `mace L=0 (max_steps=500)`."""
+def _distinct_label(curve: Curve, fits: list[tuple[CurveFit, Judgement]]) -> str:
+    """Return a curve's label with the settings that distinguish it from namesakes: `mace L=0 (max_steps=500)`."""
     place = ("dataset", "test_set", "metric")
     same = [
         fit.curve
@@ -102,16 +102,18 @@ def _told_apart(curve: Curve, fits: list[tuple[CurveFit, Judgement]]) -> str:
         if label(fit.curve) == label(curve) and all(fit.curve.value(name) == curve.value(name) for name in place)
     ]
     varying = [name for name in (*_SHAPE, *curve.settings) if len({other.value(name) for other in same}) > 1]
-    said = [
-        f"{name.rpartition('.')[2]}={plain(curve.value(name))}" for name in varying if curve.value(name) is not None
+    settings = [
+        f"{name.rpartition('.')[2]}={plain_value(curve.value(name))}"
+        for name in varying
+        if curve.value(name) is not None
     ]
-    return f"{label(curve)} ({', '.join(said)})" if said else label(curve)
+    return f"{label(curve)} ({', '.join(settings)})" if settings else label(curve)
 
 
 def plus_minus(value: float, low: float, high: float) -> str:
-    """`0.52 ± 0.03`, the half width of the interval rounded to its last place; the bare value without an interval.
+    """Format an estimate with the half width of its interval, `0.52 ± 0.03`; only the value if it has no interval.
 
-    An interval that lies askew (it covers two forms) is spelled out: `0.47 [0.44, 0.58]`.
+    An asymmetric interval (it covers two forms) is given by both ends: `0.47 [0.44, 0.58]`; a missing value by a dash.
     """
     if not math.isfinite(value):
         return "–"
@@ -125,17 +127,20 @@ def plus_minus(value: float, low: float, high: float) -> str:
 
 
 def signed(value: float) -> str:
-    """A difference: `+0.12`, with a true minus sign."""
+    """Format a difference with its sign: `+0.12`, `−0.12` (a minus sign, not a hyphen)."""
     return f"{value:+.2f}".replace("-", "−")
 
 
 def _rounded(value: float, digits: int) -> str:
-    """With a true minus sign, and none before a zero."""
+    """Round to `digits` decimals, with a minus sign instead of a hyphen and none before a zero."""
     return f"{value:z.{digits}f}".replace("-", "−")
 
 
 def summary(fits: list[tuple[CurveFit, Judgement]]) -> str:
-    """One line per curve: dataset, metric, model, β ± half its interval, form, verdict mark and flags."""
+    """Return a text table, a line per curve: dataset, metric, model, β ± half its interval, form, P, seeds and flags.
+
+    An asterisk marks exponents of training that has not converged.
+    """
     rows: list[tuple[str, ...]] = [("dataset", "metric", "model", "β (95 %)", "form", "P", "seeds", "flags")]
     for fit, judgement in fits:
         curve, best = fit.curve, fit.best
@@ -144,7 +149,7 @@ def summary(fits: list[tuple[CurveFit, Judgement]]) -> str:
             (
                 curve.text("dataset"),
                 curve.text("metric"),
-                _told_apart(curve, fits),
+                _distinct_label(curve, fits),
                 plus_minus(best.beta.value, best.beta.low, best.beta.high) + mark,
                 str(best.form),
                 f"{curve.sizes[0]:g}–{curve.sizes[-1]:g}",
@@ -159,7 +164,7 @@ def summary(fits: list[tuple[CurveFit, Judgement]]) -> str:
 
 
 def choice(fits: list[tuple[CurveFit, Judgement]]) -> str:
-    """What the form was chosen by, one line per curve: β, AICc and extrapolation of both forms, and the regions."""
+    """Return the evidence for the chosen form, a line per curve: β, AICc and extrapolation of both forms, regions."""
     rows: list[tuple[str, ...]] = [
         ("dataset", "metric", "model", "β, power", "β, floor", "AICc", "with floor", "miss", "with floor", "regions")
     ]
@@ -170,7 +175,7 @@ def choice(fits: list[tuple[CurveFit, Judgement]]) -> str:
             (
                 curve.text("dataset"),
                 curve.text("metric"),
-                _told_apart(curve, fits),
+                _distinct_label(curve, fits),
                 *(plus_minus(one.beta.value, one.beta.low, one.beta.high) for one in both),
                 *(_shown(one.aicc, ".1f") for one in both),
                 *(_shown(one.extrapolation_error, ".3f") for one in both),
@@ -204,7 +209,8 @@ def _integer(value: float | None) -> int | float | None:
     return None if value is None else int(value) if float(value).is_integer() else value
 
 
-def plain(value: object) -> object:
+def plain_value(value: object) -> object:
+    """Return a value for JSON: whole floats as int, floats that are not finite as None, the rest unchanged."""
     if isinstance(value, float | np.floating):
         return None if not math.isfinite(value) else _integer(float(value))
     return value

@@ -1,7 +1,7 @@
-"""Where a curve is a power law: slopes between neighbouring P, and Hestness's three regions.
+"""The part of a curve that is a power law: slopes between neighbouring P, and Hestness's three regions.
 
 Hestness et al. 2017 (§5): a small-data region near the best guess, the power-law region, and the irreducible-error
-region. A step between neighbouring P counts as flat where its slope is below half the curve's steepest sustained
+region. A step between neighbouring P counts as flat if its slope is below half the curve's steepest sustained
 slope, beyond noise; flat steps at the small end are the small-data region, at the large end the floor.
 """
 
@@ -37,10 +37,10 @@ class LocalSlope:
 
 @dataclass(frozen=True)
 class Regions:
-    """Hestness's regions as ranges of P (frames); None where the curve does not show the region."""
+    """Hestness's regions as ranges of P (frames); None if the curve does not show the region."""
 
     small_data: tuple[float, float] | None
-    """Best guessing: the error does not fall yet."""
+    """Region of small data, near the best guess: the error does not fall yet."""
     power_law: tuple[float, float] | None
     """The error falls as a power of P; None for a curve that is flat throughout."""
     floor: tuple[float, float] | None
@@ -48,7 +48,12 @@ class Regions:
 
 
 def local_slopes(curve: Curve, used: NDArray[np.bool_]) -> list[LocalSlope]:
-    """Exponents between neighbouring P. [K − 1]"""
+    """Return the exponents between neighbouring P, one for each of the K − 1 steps.
+
+    Args:
+        curve: the learning curve.
+        used: seeds that enter. [S]
+    """
     x = curve.log_sizes
     y = np.where(np.isfinite(curve.log_error), curve.log_error, np.nan)
     rows = y[used] if by_seeds(curve, used) else nanmean(y)[None]
@@ -82,13 +87,13 @@ def regions(curve: Curve, used: NDArray[np.bool_]) -> Regions:
 
 
 def _steepest(curve: Curve) -> float:
-    """Largest exponent over three neighbouring P of the mean: one noisy step cannot set the scale."""
+    """Return the largest exponent over three neighbouring P of the mean: one noisy step cannot set the scale."""
     x, y = curve.log_sizes, nanmean(np.where(np.isfinite(curve.log_error), curve.log_error, np.nan))
     return max(-line(x[i : i + 3], y[i : i + 3])[0] for i in range(len(x) - 2))
 
 
 def _falls_nowhere(steps: list[LocalSlope]) -> bool:
-    """No step is significantly downhill (one-sided, Bonferroni)."""
+    """Return whether no step between neighbouring P falls significantly (one-sided t tests, Bonferroni)."""
     level = LEVEL / len(steps)
     return not any(_p_below(step.beta, 0.0, upper=True) < level for step in steps)
 
@@ -98,7 +103,7 @@ def _is_flat(slope: Interval, threshold: float, level: float) -> bool:
 
 
 def _p_below(slope: Interval, threshold: float, *, upper: bool) -> float:
-    """One-sided p value that the slope exceeds (`upper`) or stays below the threshold."""
+    """Return the p value of the one-sided t test that the slope exceeds (`upper`) or lies below the threshold."""
     if slope.dof < 1:
         return 1.0
     gap = slope.value - threshold if upper else threshold - slope.value

@@ -1,4 +1,4 @@
-"""What a fit is: forms, statuses, and the frozen results that everything downstream reads."""
+"""Types of fits: forms, statuses, and the frozen results that everything downstream reads."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from analysis.curve import Curve
 from analysis.fits.uncertainty import Interval, t_interval
 
 MIN_COMPLETE = 3
-"""Seeds that must cover every P before seeds with missing runs are left out of the exponent."""
+"""Number of seeds covering every P from which on seeds with missing runs are left out of the exponent."""
 
 TEST_SET = ", test set"
-"""Follows the method of an interval that holds the noise of the shared test set."""
+"""Suffix of the method of an interval that includes the noise of the shared test set."""
 
 
 class Form(StrEnum):
@@ -28,7 +28,7 @@ class Form(StrEnum):
     POWER_FLOOR = "power_floor"
     """ε = a·P^(−β) + c with c ≥ 0."""
     POWER_HUBER = "power_huber"
-    """ε = a·P^(−β) under Huber's loss: a row for robustness, never recommended."""
+    """ε = a·P^(−β) under Huber's loss: a check of robustness, never recommended."""
     BNSL_1 = "bnsl_1"
     """A power law with one break; β is the exponent after it. For diagnosis, never recommended."""
     M4 = "m4"
@@ -69,7 +69,7 @@ class Fit:
     form: Form
     """Which form."""
     beta: Interval
-    """Exponent β, positive where the error falls with P."""
+    """Exponent β, positive if the error falls with P."""
     prefactor: float
     """a, in the curve's unit (the error of the power-law part at P = 1); NaN for forms without one."""
     floor: float
@@ -77,22 +77,22 @@ class Fit:
     status: FitStatus
     """How the fit ended."""
     method: str
-    """Where the interval comes from: `seeds_t`, `seeds_jackknife`, `ols_means`, `likelihood` or `none`; followed by
-    `, test set` where it holds the noise of the shared test set (tables with `error_test_sem`), and by
-    `, both forms` where it covers what the power law allows with and without a floor (module `recommend`)."""
+    """Method of the interval: `seeds_t`, `seeds_jackknife`, `ols_means`, `likelihood` or `none`; followed by
+    `, test set` if it includes the noise of the shared test set (tables with `error_test_sem`), and by `, both forms`
+    if it covers the intervals of the power law with and without a floor (module `recommend`)."""
     beta_per_seed: FloatArray
-    """β of each seed that was used; empty where seeds were not fitted one by one. [≤ S]"""
+    """β of each seed that was used; empty if seeds were not fitted one by one. [≤ S]"""
     aicc: float = np.nan
-    """Corrected Akaike criterion of the fit to the per-P means of ln ε; NaN where it has no degrees of freedom left."""
+    """Corrected Akaike criterion of the fit to the per-P means of ln ε; NaN if it has no degrees of freedom left."""
     extrapolation_error: float = np.nan
     """|ln(predicted/measured)| at the largest P, fitted without it."""
     predict: Callable[[FloatArray], FloatArray] = field(default=_no_curve, repr=False, compare=False)
     """ln of the fitted error (unit: ln of the curve's unit) at given P, one row per fitted seed. [M] → [≤ S, M]"""
 
     def band(self, sizes: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Fitted error with its pointwise interval over seeds, in the curve's unit, at the given P. [M] each
+        """Return the fitted error and both ends of its pointwise interval over seeds at the given P, shape [M] each.
 
-        The interval is NaN for fewer than two fitted seeds.
+        In the curve's unit; the interval is NaN for fewer than two fitted seeds.
         """
         intervals = [t_interval(column) for column in self.predict(sizes).T]
         middle, low, high = (
@@ -120,14 +120,15 @@ class CurveFit:
         return self.form(self.recommended)
 
     def form(self, form: Form) -> Fit:
-        """The fit of one form."""
+        """Return the fit of one form."""
         return next(fit for fit in self.fits if fit.form == form)
 
 
 def usable_seeds(log_error: FloatArray) -> NDArray[np.bool_]:
-    """Seeds whose slopes are averaged: those that cover every P if there are `MIN_COMPLETE`, else all with two P. [S]
+    """Return the seeds whose slopes are averaged: [S, K] → [S].
 
-    A seed that stops early weighs as much as a complete one in the mean, with a far noisier slope.
+    These are the seeds that cover every P if there are at least `MIN_COMPLETE`, else all with two values of P: a seed
+    with few P weighs as much as a complete one in the mean, but its slope is far noisier.
     """
     present = np.isfinite(log_error)
     complete = np.asarray(present.all(axis=1))
@@ -135,20 +136,25 @@ def usable_seeds(log_error: FloatArray) -> NDArray[np.bool_]:
 
 
 def by_seeds(curve: Curve, used: NDArray[np.bool_]) -> bool:
-    """Whether an interval can come from seeds: they are real, and there are at least two."""
+    """Return whether an interval can come from seeds: the table has them, and at least two are used."""
     return curve.has_seeds and bool(used.sum() >= 2)
 
 
 def unfitted(form: Form) -> Fit:
-    """A form for which the curve has too few values of P."""
+    """Return the result of a form for which the curve has too few values of P: NaN throughout."""
     nothing = Interval(np.nan, np.nan, np.nan, np.nan, 0)
     return Fit(form, nothing, np.nan, np.nan, FitStatus.TOO_FEW_POINTS, "none", np.empty(0))
 
 
 def aicc(residual: FloatArray, n_parameters: int) -> float:
-    """Corrected Akaike criterion n·ln(RSS/n) + 2k + 2k(k+1)/(n−k−1), k counting the variance (Hurvich & Tsai 1989).
+    """Return the corrected Akaike criterion n·ln(RSS/n) + 2k + 2k(k+1)/(n−k−1) (Hurvich & Tsai 1989).
 
-    The residual variance is bounded below by round-off, so that noiseless curves compare by parameter count.
+    k counts the variance as a parameter. The residual variance is bounded below by round-off, so that noiseless curves
+    are compared by their number of parameters. NaN without degrees of freedom.
+
+    Args:
+        residual: residuals of ln ε; NaN is left out. [K]
+        n_parameters: parameters of the form.
     """
     good = residual[np.isfinite(residual)]
     n, k = len(good), n_parameters + 1

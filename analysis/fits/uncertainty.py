@@ -1,9 +1,10 @@
-"""Intervals: t over seeds and the shared test set, ordinary least squares where there is one seed.
+"""Intervals: t over seeds and the shared test set, ordinary least squares for a single seed.
 
 Training subsets nest within a seed, so a seed's errors correlate across P (about √(P/P′)); different seeds are
 independent. The unit of replication is therefore the seed: one slope per seed, and a t interval over these slopes.
-All seeds are tested on the same frames, so the noise of a finite test set shifts their slopes together, and no scatter
-over seeds shows it. It comes from the standard errors of the test errors and is added to the variance (`with_test`).
+All seeds are tested on the same frames, so the noise of a finite test set shifts their slopes together and does not
+show in their scatter. It is computed from the standard errors of the test errors and added to the variance
+(`with_test`).
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ careful choice: the noise of a slope is then 1.5 times that with 0.9 for five va
 Measured on errors per frame (MACE on methanol, 400 frames, P = 4 … 64): seed means correlate 0.85 (force MAE) and 0.7
 (energy MAE) between neighbouring P, 0.5 and 0.3 between the ends. Of a run's squared standard error, 0.55 and 0.3 are
 common to all seeds; the rest shows in their scatter and is counted twice here. Both together, the common noise of β
-was 0.5–0.6 of what independence gives, where 0.67 is taken: an interval a little too wide. It is far too wide (99 %
-for the nearest neighbour of `calibrate`) where a frame's errors are independent across seeds, and a little too narrow
-(93 % for nine values of P, five seeds and 4 % noise) where all of it is common and correlates 0.85."""
+was 0.5–0.6 of what independence gives. The intervals assume 0.67 and are thus a little too wide; far too wide (99 % for
+the nearest neighbour of `calibrate`) if a frame's errors are independent across seeds, and a little too narrow (93 %
+for nine values of P, five seeds and 4 % noise) if all of the noise is common and correlates 0.85."""
 TINY = 1e-300
 """Keeps a division by a sum of squares that is zero finite."""
 MANY = 10_000
@@ -36,7 +37,7 @@ MANY = 10_000
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its interval; `low`, `high` and `error` are NaN where nothing can be said."""
+    """An estimate with its interval; `low`, `high` and `error` are NaN if there is no interval."""
 
     value: float
     """Point estimate."""
@@ -51,10 +52,11 @@ class Interval:
 
 
 def t_interval(values: FloatArray, level: float = LEVEL) -> Interval:
-    """Mean ± t(S − 1)·sd/√S of independent values, NaN left out.
+    """Return the mean of independent values with its t interval, mean ± t(S − 1)·sd/√S; NaN is left out.
 
     Args:
         values: one value per seed. [S]
+        level: coverage of the interval.
     """
     present = values[np.isfinite(values)]
     n = len(present)
@@ -69,9 +71,9 @@ def t_interval(values: FloatArray, level: float = LEVEL) -> Interval:
 
 
 def shared_variance(x: FloatArray, weights: FloatArray, sem: FloatArray) -> FloatArray:
-    """Variance that the shared test set gives an estimate Σₖ wₖ·ln εₖ, for one or many. [...]
+    """Return the variance that the shared test set gives to estimates Σₖ wₖ·ln εₖ: [..., K] → [...].
 
-    The same for any number of seeds, since they share the frames.
+    It is the same for any number of seeds, since they share the frames.
 
     Args:
         x: ln P. [K]
@@ -84,10 +86,10 @@ def shared_variance(x: FloatArray, weights: FloatArray, sem: FloatArray) -> Floa
 
 
 def combined(error: Any, dof: int, variance: Any) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Standard error, degrees of freedom and half width for error², which has `dof`, plus a variance that is known.
+    """Return standard error, degrees of freedom and half width for a variance error² with `dof` plus a known variance.
 
     The variance of the test set counts as known, with hundreds of frames against a handful of seeds; the degrees of
-    freedom are then dof·(sum / error²)² (Satterthwaite 1946). From few seeds these are too many where the scatter comes
+    freedom are then dof·(sum / error²)² (Satterthwaite 1946). From few seeds these are too many if the scatter comes
     out small by chance. The half width is therefore at least the one without the known variance, which can only widen
     an interval: simulated with 2–1000 % of the seeds' variance, that covers 94.9–95.5 % for three seeds instead of
     92.8–95.1 %, and 94.2–95 % for five.
@@ -101,10 +103,10 @@ def combined(error: Any, dof: int, variance: Any) -> tuple[FloatArray, FloatArra
 
 
 def with_test(interval: Interval, variance: float) -> Interval:
-    """The interval of a mean over seeds with the variance of the shared test set added to that over seeds.
+    """Add the variance of the shared test set to the interval of a mean over seeds.
 
-    Unchanged where the variance is unknown (NaN), or where there is no interval. `dof` is rounded down in the result,
-    not in its interval.
+    The interval is returned unchanged if the variance is unknown (NaN) or if it has no ends. The resulting `dof` is
+    rounded down, but the interval is computed before rounding.
     """
     if interval.dof < 1 or not np.isfinite(variance):
         return interval
@@ -113,7 +115,7 @@ def with_test(interval: Interval, variance: float) -> Interval:
 
 
 def line(x: FloatArray, y: FloatArray) -> tuple[float, float]:
-    """Slope and intercept of y over x by least squares, NaN left out; NaN where fewer than two points remain."""
+    """Return slope and intercept of y over x [K] by least squares; NaN in y is left out; NaN if < 2 points remain."""
     good = np.isfinite(y)
     if good.sum() < 2:
         return np.nan, np.nan
@@ -124,22 +126,22 @@ def line(x: FloatArray, y: FloatArray) -> tuple[float, float]:
 
 
 def lines(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Slope and intercept of every row of y [S, K] over x [K]. [S], [S]"""
+    """Return slopes [S] and intercepts [S] of the rows of y [S, K] over x [K] by least squares."""
     pairs = np.array([line(x, row) for row in y]).reshape(-1, 2)
     return pairs[:, 0], pairs[:, 1]
 
 
 def slope_weights(x: FloatArray, present: NDArray[np.bool_]) -> FloatArray:
-    """Derivative of `lines`' slopes by y, zero where a point is missing. [K], [S, K] → [S, K]"""
+    """Return the derivatives of the slopes of `lines` by y [S, K], for x [K]; zero at missing points [S, K]."""
     count = np.maximum(present.sum(axis=-1, keepdims=True), 1)
     shifted = np.where(present, x - (x * present).sum(axis=-1, keepdims=True) / count, 0.0)
     return np.asarray(shifted / np.maximum((shifted**2).sum(axis=-1, keepdims=True), TINY))
 
 
 def ols_interval(x: FloatArray, y: FloatArray, level: float = LEVEL) -> Interval:
-    """Slope of y over x with the textbook t(K − 2) interval; no interval for two points.
+    """Return the slope of y over x, [K] each, with the textbook t(K − 2) interval; no interval for two points.
 
-    Only for curves without seeds: it takes the K points for independent, which nested subsets are not.
+    Only for curves without seeds: it treats the K points as independent, which errors on nested subsets are not.
     """
     good = np.isfinite(y)
     slope, intercept = line(x, y)
@@ -154,7 +156,13 @@ def ols_interval(x: FloatArray, y: FloatArray, level: float = LEVEL) -> Interval
 
 
 def jackknife_interval(value: float, left_out: FloatArray, level: float = LEVEL) -> Interval:
-    """Value ± t(S − 1)·√((S − 1)/S·Σ(vₛ − v̄)²) from the S values without one seed each (Efron & Stein 1981). [S]"""
+    """Return value ± t(S − 1)·√((S − 1)/S·Σ(vₛ − v̄)²), vₛ the estimate without seed s (Efron & Stein 1981).
+
+    Args:
+        value: the estimate from all seeds.
+        left_out: the estimates vₛ. [S]
+        level: coverage of the interval.
+    """
     n = len(left_out)
     error = float(np.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum()))
     half = t_quantile(n - 1, level) * error
@@ -162,14 +170,14 @@ def jackknife_interval(value: float, left_out: FloatArray, level: float = LEVEL)
 
 
 def t_quantile(dof: int, level: float = LEVEL) -> float:
-    """Two-sided quantile of Student's t."""
+    """Return the two-sided quantile of Student's t: a share `level` lies within ± it."""
     return float(stats.t.ppf(0.5 + level / 2, dof))
 
 
 def two_sided(value: float, error: float, dof: int) -> float:
-    """p value of a t test that the true value is zero; NaN without degrees of freedom.
+    """Return the two-sided p value of a t test that the true value is zero; NaN without degrees of freedom.
 
-    A standard error at round-off is no evidence for a value at round-off: noiseless zeros give p = 1.
+    If value and standard error are both at round-off, as for noiseless zeros, p = 1.
     """
     if not np.isfinite(error) or dof < 1:
         return np.nan

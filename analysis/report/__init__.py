@@ -1,7 +1,7 @@
-"""One HTML page that says what a run table means: self-contained, without network, for people.
+"""One self-contained HTML page with the results of a run table; it needs no network.
 
-`words` makes the sentences, `health` says what ran and where it comes from, `chart` the data of the interactive
-curves, and `page` puts them together. Everything that comes from a table is escaped.
+`words` makes the sentences, `health` lists the runs and their provenance, `chart` makes the data of the interactive
+curves, and `page` puts them together. All text from a table is escaped.
 """
 
 from analysis.report.page import page

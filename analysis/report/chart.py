@@ -13,17 +13,17 @@ from analysis.curve import Curve, nanmean
 from analysis.figures.naming import METRIC_NAMES, NAMES, display_unit, model_names
 from analysis.figures.panels import rank
 from analysis.figures.style import Look, looks
-from analysis.fits.flags import Fitted, Verdict
+from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.record import plus_minus
 from experiments.core.files import json_number
 
 GRID = 40
-"""Points of a fitted line."""
+"""Number of points of a fitted line."""
 
 
-def charts(fits: Sequence[Fitted]) -> list[dict[str, Any]]:
-    """One chart for every dataset, test set and metric, with all its curves."""
-    places: dict[tuple[str, str, str], list[Fitted]] = {}
+def charts(fits: Sequence[JudgedFit]) -> list[dict[str, Any]]:
+    """Return the data of a chart, with all its curves, for every dataset, test set and metric."""
+    places: dict[tuple[str, str, str], list[JudgedFit]] = {}
     for item in fits:
         curve = item[0].curve
         key = (curve.text("dataset"), curve.text("test_set"), curve.text("metric"))
@@ -50,7 +50,7 @@ def charts(fits: Sequence[Fitted]) -> list[dict[str, Any]]:
     return result
 
 
-def _curve(item: Fitted, look: Look, name: str, factor: float) -> dict[str, Any]:
+def _curve(item: JudgedFit, look: Look, name: str, factor: float) -> dict[str, Any]:
     fit, judgement = item
     curve, beta = fit.curve, fit.best.beta
     grid = np.geomspace(curve.sizes[0], curve.sizes[-1], GRID)
@@ -96,7 +96,7 @@ def _pairs(sizes: Sequence[float] | Any, values: Any) -> list[list[float]]:
 
 
 def script_json(value: Any) -> str:
-    """JSON without a character that could end a script element or a line of JavaScript."""
+    """Return JSON without characters that could end a script element or a line of JavaScript."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")

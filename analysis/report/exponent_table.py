@@ -1,4 +1,4 @@
-"""Exponents as a table for a paper: Markdown, LaTeX (booktabs), and the rows that the report shows."""
+"""Table of exponents for papers in Markdown and LaTeX (booktabs), and its rows for the report."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 from analysis.curve import Curve
 from analysis.figures.naming import display_unit, model_names
-from analysis.fits.flags import Fitted, Flag, Verdict
+from analysis.fits.flags import Flag, JudgedFit, Verdict
 from analysis.fits.record import plus_minus
 from analysis.fits.results import Form
 
 HEAD = ("dataset", "metric", "model", "β (95 %)", "floor", "P", "seeds", "flags")
-"""Columns."""
+"""Heads of the columns."""
 FORMS = {Form.POWER: "", Form.POWER_FLOOR: "with floor", Form.BINOMIAL: "by counts", Form.M4: "M4"}
-"""What is said of a form beside its β; nothing for a power law."""
+"""Remark on the form beside β; empty for a power law."""
 _LATE = "†"
 _NOTE = "not converged: β still moves with the length of training; not an exponent to quote"
 _LATEX = {
@@ -41,13 +41,13 @@ _LATEX = {
 
 @dataclass(frozen=True)
 class Row:
-    """One curve: what a table shows, as text, and the numbers to sort by."""
+    """Row of one curve: cells as text, and numbers to sort by."""
 
     dataset: str
     metric: str
     model: str
     beta: str
-    """β ± half its interval, or both ends where it lies askew."""
+    """β ± half its interval, or both ends of an asymmetric one."""
     value: float
     """β itself."""
     low: float
@@ -57,20 +57,20 @@ class Row:
     form: Form
     """The recommended form."""
     floor: str
-    """The fitted floor with its unit, empty for a power law."""
+    """The fitted floor with its unit; empty for a power law."""
     sizes: str
     """The range of P."""
     largest: float
     """The largest P."""
     seeds: int
-    """Seeds that entered; 0 where the table has none."""
+    """Seeds that entered; 0 if the table has none."""
     verdict: Verdict
-    """On the training."""
+    """Verdict on the training."""
     flags: tuple[Flag, ...]
     """Reasons for caution."""
 
     def cells(self) -> tuple[str, ...]:
-        """As in `HEAD`, a dagger at an exponent not to be quoted."""
+        """Return the cells in the order of `HEAD`, with a dagger at an exponent that has not converged."""
         late = _LATE if self.verdict is Verdict.NOT_CONVERGED else ""
         form = FORMS.get(self.form, str(self.form))
         beta = self.beta + late + (f" ({form})" if form else "")
@@ -78,8 +78,8 @@ class Row:
         return self.dataset, self.metric, self.model, beta, self.floor, self.sizes, str(self.seeds or "none"), flags
 
 
-def rows(fits: Sequence[Fitted]) -> list[Row]:
-    """One row per curve, in order."""
+def rows(fits: Sequence[JudgedFit]) -> list[Row]:
+    """Return one row per curve, in order."""
     places: dict[tuple[str, ...], list[Curve]] = {}
     for fit, _ in fits:
         places.setdefault(_place(fit.curve), []).append(fit.curve)
@@ -96,7 +96,7 @@ def _place(curve: Curve) -> tuple[str, ...]:
     return tuple(curve.text(name) for name in ("dataset", "test_set", "metric"))
 
 
-def _row(item: Fitted, model: str, several: bool) -> Row:
+def _row(item: JudgedFit, model: str, several: bool) -> Row:
     (fit, judgement), curve, best = item, item[0].curve, item[0].best
     floor = best.floor if best.form is Form.POWER_FLOOR and math.isfinite(best.floor) else None
     test_set = curve.text("test_set")
@@ -119,25 +119,25 @@ def _row(item: Fitted, model: str, several: bool) -> Row:
     )
 
 
-def markdown(fits: Sequence[Fitted]) -> str:
-    """A pipe table, with the note on unconverged exponents where there are any."""
-    found = rows(fits)
-    lines = [HEAD, tuple("---" for _ in HEAD), *(row.cells() for row in found)]
-    said = ["| " + " | ".join(_markdown(cell) for cell in line) + " |" for line in lines]
-    note = [f"\n{_LATE} {_NOTE}."] if any(row.verdict is Verdict.NOT_CONVERGED for row in found) else []
-    return "\n".join([*said, *note]) + "\n"
+def markdown(fits: Sequence[JudgedFit]) -> str:
+    """Return the exponents as a Markdown table, with a note if some have not converged."""
+    body = rows(fits)
+    lines = [HEAD, tuple("---" for _ in HEAD), *(row.cells() for row in body)]
+    table = ["| " + " | ".join(_markdown(cell) for cell in line) + " |" for line in lines]
+    note = [f"\n{_LATE} {_NOTE}."] if any(row.verdict is Verdict.NOT_CONVERGED for row in body) else []
+    return "\n".join([*table, *note]) + "\n"
 
 
 def _markdown(cell: str) -> str:
-    """Without what would end a cell or a row, or begin markup."""
+    """Escape whatever would end a cell or a row, or begin markup."""
     return re.sub(r"([\\|`*_<>\[\]])", r"\\\1", re.sub(r"\s+", " ", cell)) if cell != "---" else cell
 
 
-def latex(fits: Sequence[Fitted]) -> str:
-    """A tabular for `\\usepackage{booktabs}`, any text of the table escaped."""
-    found = rows(fits)
-    body = [" & ".join(_latex(cell) for cell in row.cells()) + r" \\" for row in found]
-    note = [f"% {_LATE} {_NOTE}"] if any(row.verdict is Verdict.NOT_CONVERGED for row in found) else []
+def latex(fits: Sequence[JudgedFit]) -> str:
+    """Return the exponents as a LaTeX tabular that needs the package booktabs; text of the table is escaped."""
+    curves = rows(fits)
+    body = [" & ".join(_latex(cell) for cell in row.cells()) + r" \\" for row in curves]
+    note = [f"% {_LATE} {_NOTE}"] if any(row.verdict is Verdict.NOT_CONVERGED for row in curves) else []
     head = " & ".join(_latex(name) for name in HEAD) + r" \\"
     layout = "\\begin{tabular}{" + "l" * len(HEAD) + "}"
     lines = ["% needs booktabs", *note, layout, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]

@@ -1,4 +1,4 @@
-"""What ran, what is missing, and where the numbers come from."""
+"""Runs behind a table: present, missing and failed ones, and where the numbers come from."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import numpy as np
 from analysis.curve import Curve
 from analysis.figures.naming import model_names
 from analysis.figures.panels import rank
-from analysis.fits.flags import Fitted, Verdict
+from analysis.fits.flags import JudgedFit, Verdict
 from analysis.table import RunTable
 
 SHOWN = 12
-"""Missing points of a curve that are listed; the others are counted."""
+"""Number of missing points of a curve that are listed; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -28,23 +28,23 @@ class CurveHealth:
     dataset: str
     """Dataset."""
     metric: str
-    """Metric that stands for them."""
+    """The preferred one of their metrics."""
     metrics: int
-    """Metrics that come from the same runs."""
+    """Number of metrics that come from the same runs."""
     model: str
     """Model."""
     present: int
-    """Runs that the table has."""
+    """Number of runs in the table."""
     expected: int
-    """Seeds × values of P."""
+    """Number of seeds × values of P."""
     missing: tuple[str, ...]
     """Points without a run: `P=64 seed 3`."""
     converged: int | None
-    """Runs that had converged; None where the table does not say of any."""
+    """Number of runs marked as converged; None if the table marks none either way."""
     verdict: Verdict
-    """On the slope."""
+    """Verdict on the training, from the slope of the curve."""
     notes: tuple[str, ...]
-    """What else is amiss."""
+    """Further defects, in words."""
 
 
 @dataclass(frozen=True)
@@ -52,19 +52,19 @@ class Health:
     """The runs of a table or store."""
 
     curves: tuple[CurveHealth, ...]
-    """By curve."""
+    """The runs behind each curve."""
     failed: tuple[str, ...]
     """Runs of the store that failed, with their reasons."""
     pending: tuple[str, ...]
-    """States of runs that are not done, counted."""
+    """Numbers of unfinished runs by state: `3 running`."""
     dropped: tuple[str, ...]
-    """Rows that were left out because the user asked for it, with their reasons."""
+    """Rows left out at the user's request, with their reasons."""
 
 
-def health(fits: Sequence[Fitted], table: RunTable, store: Path | None) -> Health:
-    """Gather it; only a store knows of runs that failed or are not done."""
+def health(fits: Sequence[JudgedFit], table: RunTable, store: Path | None) -> Health:
+    """Collect the state of the runs; only a store knows of runs that failed or are not done."""
     failed, pending = ((), ()) if store is None else _states(store)
-    groups: dict[tuple[object, ...], list[Fitted]] = {}
+    groups: dict[tuple[object, ...], list[JudgedFit]] = {}
     for item in fits:
         groups.setdefault(_runs(item[0].curve), []).append(item)
     chosen = [min(group, key=lambda item: rank(item[0].curve.text("metric"))) for group in groups.values()]
@@ -80,16 +80,16 @@ def health(fits: Sequence[Fitted], table: RunTable, store: Path | None) -> Healt
 
 
 def _runs(curve: Curve) -> tuple[object, ...]:
-    """What curves share that are the same runs in several metrics."""
+    """Return a key that is equal for curves of the same runs in several metrics."""
     key = tuple(value for name, value in curve.key.items() if name != "metric")
     return *key, curve.seeds, tuple(curve.sizes), np.isfinite(curve.error).tobytes()
 
 
-def _curve(item: Fitted, name: str, metrics: int) -> CurveHealth:
+def _curve(item: JudgedFit, name: str, metrics: int) -> CurveHealth:
     curve, present = item[0].curve, np.isfinite(item[0].curve.error)
-    # A table without seeds has running numbers, by which uneven P would look like holes.
+    # In a table without seeds these are running numbers, and P with fewer runs would look like holes.
     holes = [f"P={curve.sizes[k]:g} seed {curve.seeds[s]}" for s, k in zip(*np.nonzero(~present), strict=True)]
-    said = [value for row in curve.converged for value in row if value is not None]
+    converged = [value for row in curve.converged for value in row if value is not None]
     notes = (("some too short to train", curve.too_short), ("nothing learned at the largest P", curve.learned_nothing))
     return CurveHealth(
         dataset=curve.text("dataset"),
@@ -99,7 +99,7 @@ def _curve(item: Fitted, name: str, metrics: int) -> CurveHealth:
         present=int(present.sum()),
         expected=int(present.size),
         missing=tuple(holes) if curve.has_seeds else (),
-        converged=sum(said) if said else None,
+        converged=sum(converged) if converged else None,
         verdict=item[1].verdict,
         notes=tuple(text for text, holds in notes if holds),
     )
@@ -120,35 +120,35 @@ def _states(store: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def provenance(table: RunTable, source: Path, store: Path | None) -> list[tuple[str, str]]:
-    """Names and values: source with its checksum, code, devices, datasets with theirs, and this program."""
+    """Return names and values: source and datasets with checksums, code, devices, and versions of this program."""
     rows = table.rows
     digest = hashlib.sha256(source.read_bytes()).hexdigest() if source.is_file() else ""
     runs = rows["run_id"].nunique() if "run_id" in rows.columns else None
-    said = [("Source", source.name + (f", SHA-256 {digest}" if digest else " (store)"))]
-    said.append(("Rows", f"{len(rows)}" + (f" of {runs} runs" if runs is not None else "")))
+    entries = [("Source", source.name + (f", SHA-256 {digest}" if digest else " (store)"))]
+    entries.append(("Rows", f"{len(rows)}" + (f" of {runs} runs" if runs is not None else "")))
     for title, column in (("Code version", "code_version"), ("Device", "device")):
-        said.append((title, _listed(rows[column].unique()) if column in rows.columns else "not in the table"))
+        entries.append((title, _listed(rows[column].unique()) if column in rows.columns else "not in the table"))
     checksums = "dataset_sha256" in rows.columns
     for dataset, part in rows.groupby("dataset", sort=False):
         sums = _listed(part["dataset_sha256"].unique()) if checksums else ""
-        said.append((f"Dataset {dataset}", f"SHA-256 {sums}" if sums else "no checksum in the table"))
+        entries.append((f"Dataset {dataset}", f"SHA-256 {sums}" if sums else "no checksum in the table"))
     if store is not None:
-        said += _computed_with(store)
+        entries += _computed_with(store)
     names = ("equilaw", "numpy", "scipy", "pandas")
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in names)
-    said.append(("This page", f"{versions}, Python {platform.python_version()}"))
-    return said
+    entries.append(("This page", f"{versions}, Python {platform.python_version()}"))
+    return entries
 
 
 def _computed_with(store: Path) -> list[tuple[str, str]]:
-    """Versions of what computed the runs."""
+    """Return the versions of the libraries that computed the runs, as one entry; none if no result names them."""
     from experiments.runs.store import RunStore
 
-    found = dict.fromkeys(
+    versions = dict.fromkeys(
         ", ".join(f"{name} {version}" for name, version in (result.get("versions") or {}).items())
         for _, result in RunStore(store).results()
     )
-    return [("Runs computed with", "; ".join(text for text in found if text))] if any(found) else []
+    return [("Runs computed with", "; ".join(text for text in versions if text))] if any(versions) else []
 
 
 def _listed(values: Iterable[object]) -> str:

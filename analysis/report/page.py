@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from analysis.figures.naming import METRIC_NAMES
-from analysis.fits.flags import Fitted, Flag, Verdict
+from analysis.fits.flags import Flag, JudgedFit, Verdict
 from analysis.fits.record import records
 from analysis.fits.results import Form
 from analysis.report.chart import charts, script_json
@@ -26,7 +26,7 @@ from experiments.core.files import json_text
 
 HERE = Path(__file__).parent
 NAMED = 4
-"""Datasets that the title names."""
+"""Largest number of datasets named in the title."""
 VERDICTS = {
     Verdict.CONVERGED: "converged",
     Verdict.NOT_CONVERGED: "not converged",
@@ -34,14 +34,14 @@ VERDICTS = {
 }
 
 
-def page(table: RunTable, fits: Sequence[Fitted], source: Path, store: Path | None = None) -> str:
-    """The whole page.
+def page(table: RunTable, fits: Sequence[JudgedFit], source: Path, store: Path | None = None) -> str:
+    """Return the HTML of the whole page.
 
     Args:
         table: the checked run table.
         fits: its curves, fitted and judged.
         source: file or store that the table came from; its name alone is shown.
-        store: the store, where there is one: it knows of failed runs and of versions.
+        store: the store, if there is one: it knows of failed runs and of versions.
     """
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     datasets = list(dict.fromkeys(fit.curve.text("dataset") for fit, _ in fits))
@@ -62,7 +62,7 @@ def page(table: RunTable, fits: Sequence[Fitted], source: Path, store: Path | No
         "DOWNLOADS": "\n".join(_downloads(table, fits)),
     }
     template = (HERE / "page.html").read_text(encoding="utf-8")
-    return re.sub(r"\{\{([A-Z]+)\}\}", lambda found: parts[found[1]], template)
+    return re.sub(r"\{\{([A-Z]+)\}\}", lambda name: parts[name[1]], template)
 
 
 def _text(value: object) -> str:
@@ -91,12 +91,12 @@ def _answer(one: Answer) -> str:
     return f"<section><h3>{heading}</h3>{verdicts}{_list(one.sentences)}{more}</section>"
 
 
-def _together(said: Sequence[str]) -> str:
-    return f"<section><h3>All datasets together</h3>{_list(said)}</section>" if said else ""
+def _together(sentences: Sequence[str]) -> str:
+    return f"<section><h3>All datasets together</h3>{_list(sentences)}</section>" if sentences else ""
 
 
 def _row(row: Row) -> str:
-    """A row of the exponents; `data-v` is what its column sorts by."""
+    """Return a row of the table of exponents; `data-v` is the value by which its column is sorted."""
 
     def cell(shown: str, value: object = None, kind: str = "") -> str:
         key = "" if value is None else f' data-v="{_text(value)}"'
@@ -124,25 +124,25 @@ def _flag(flag: Flag) -> str:
     return f'<abbr title="{_text(FLAG_WORDS[flag])}">{_text(flag.replace("_", " "))}</abbr>'
 
 
-def _flags(fits: Sequence[Fitted]) -> str:
-    """What the flags that occur mean."""
+def _flags(fits: Sequence[JudgedFit]) -> str:
+    """Return an explanation of the flags that occur."""
     raised = {flag for _, judgement in fits for flag in judgement.flags}
-    said = [f"<dt>{flag.replace('_', ' ')}</dt><dd>{_text(FLAG_WORDS[flag])}</dd>" for flag in Flag if flag in raised]
-    return _folded("What the flags mean", f"<dl>{''.join(said)}</dl>") if said else ""
+    terms = [f"<dt>{flag.replace('_', ' ')}</dt><dd>{_text(FLAG_WORDS[flag])}</dd>" for flag in Flag if flag in raised]
+    return _folded("What the flags mean", f"<dl>{''.join(terms)}</dl>") if terms else ""
 
 
-def _health(found: Health) -> str:
-    present, expected = (sum(getattr(curve, name) for curve in found.curves) for name in ("present", "expected"))
-    lists = (("Failed runs", found.failed), ("Rows left out", found.dropped))
-    said = [f"{present} of {expected} runs of the grids are there"]
-    said += [f"{len(items)} {title.lower()}" for title, items in lists if items]
-    said += found.pending
+def _health(runs: Health) -> str:
+    present, expected = (sum(getattr(curve, name) for curve in runs.curves) for name in ("present", "expected"))
+    lists = (("Failed runs", runs.failed), ("Rows left out", runs.dropped))
+    counts = [f"{present} of {expected} runs of the grids are present"]
+    counts += [f"{len(items)} {title.lower()}" for title, items in lists if items]
+    counts += runs.pending
     shown = "".join(_folded(title, _list(items), opened=True) for title, items in lists if items)
-    body = "\n".join(_curve_health(curve) for curve in found.curves)
+    body = "\n".join(_curve_health(curve) for curve in runs.curves)
     columns = ("Model", "Dataset", "Metric", "Runs", "Converged", "Slope", "Missing")
     head = "".join(f'<th scope="col">{name}</th>' for name in columns)
     return (
-        f"<p>{_text(', '.join(said))}.</p>{shown}"
+        f"<p>{_text(', '.join(counts))}.</p>{shown}"
         '<div class="wide" tabindex="0" role="region" aria-label="Runs by curve">'
         f'<table id="health"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     )
@@ -152,7 +152,7 @@ def _curve_health(curve: CurveHealth) -> str:
     missing = ", ".join(curve.missing[:SHOWN])
     if len(curve.missing) > SHOWN:
         missing += f" and {len(curve.missing) - SHOWN} more"
-    converged = "not said" if curve.converged is None else f"{curve.converged} of {curve.present}"
+    converged = "unknown" if curve.converged is None else f"{curve.converged} of {curve.present}"
     metric = METRIC_NAMES.get(curve.metric, curve.metric)
     if curve.metrics > 1:
         metric += f" and {curve.metrics - 1} more"
@@ -164,7 +164,7 @@ def _curve_health(curve: CurveHealth) -> str:
     )
 
 
-def _downloads(table: RunTable, fits: Sequence[Fitted]) -> list[str]:
+def _downloads(table: RunTable, fits: Sequence[JudgedFit]) -> list[str]:
     entries = [entry for fit, judged in fits for entry in records(fit, judged)]
     files = (
         ("runs.csv", "text/csv", "the run table", table.rows.drop(columns="line", errors="ignore").to_csv(index=False)),

@@ -1,4 +1,4 @@
-"""The answer in sentences, generated from the fits: what can be quoted, what cannot, and why."""
+"""Sentences of the report, generated from the fits: exponents that can be quoted, those that cannot, and why."""
 
 from __future__ import annotations
 
@@ -7,18 +7,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.comparisons import claim as claim_
-from analysis.comparisons import claim_pool
-from analysis.comparisons import compare as compare_
-from analysis.comparisons.claim import Claim, Outcome
-from analysis.comparisons.compare import Comparison
-from analysis.comparisons.groups import gains, sentence
+from analysis.comparisons.claim import Claim, Outcome, claims
+from analysis.comparisons.claim_pool import pool_claims, pooled_claim_text
+from analysis.comparisons.compare import (
+    Comparison,
+    compare_curves,
+    comparison_sentence,
+    describe,
+    families,
+    family_sentence,
+    pool_differences,
+)
+from analysis.comparisons.groups import gain_sentence, gains
 from analysis.comparisons.paired import Survival, excludes_zero, p_words
 from analysis.curve import Curve
 from analysis.errors import InputError
-from analysis.figures.naming import METRIC_NAMES, architecture_name, model_names, said
+from analysis.figures.naming import METRIC_NAMES, architecture_name, column_words, model_names
 from analysis.figures.panels import preferred
-from analysis.fits.flags import Fitted, Flag, Verdict
+from analysis.fits.flags import Flag, JudgedFit, Verdict
 from analysis.fits.record import plus_minus
 from analysis.table import IDENTIFYING
 
@@ -45,7 +51,7 @@ FLAG_WORDS: Mapping[Flag, str] = {
     Flag.FEW_TEST_FRAMES: "the finite test set leaves noise that all seeds share: more test frames would help",
     Flag.ZERO_ERROR: "rows with an error of exactly zero were left out",
 }
-"""What a reader must know of each flag."""
+"""Explanation of each flag."""
 
 SPOILS = frozenset(
     {
@@ -53,39 +59,39 @@ SPOILS = frozenset(
         *(Flag.ONE_SEED, Flag.FEW_P, Flag.CURVATURE, Flag.NON_MONOTONE, Flag.FLOOR_DOMINATED),
     }
 )
-"""Flags with which an exponent is not to be quoted as it stands."""
+"""Flags with which an exponent cannot be quoted as it stands."""
 CHIEF = ("L", "nu", "edge_lmax", "architecture", "group")
-"""Factors of the question; differences in others are told after them."""
+"""Main factors, whose differences stand first; those in other factors follow."""
 SIGNIFICANT = 0.05
-"""Level of p values corrected over all comparisons of a dataset, from which a difference is told as one."""
+"""Level of p values, corrected over all comparisons of a dataset, below which a difference is reported as one."""
 SHOWN = 8
-"""Differences that are told at once; the others unfold."""
+"""Number of differences that are shown at once; the others unfold."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one dataset says, in its preferred metric."""
+    """Results on one dataset, in its preferred metric."""
 
     dataset: str
     """Dataset."""
     metric: str
     """Metric, in words."""
     verdicts: tuple[tuple[Outcome, str], ...]
-    """Outcome of the pre-registered test and its sentence, where the four cells are there."""
+    """Outcome of the pre-registered test and its sentence, if the dataset has the four cells."""
     sentences: tuple[str, ...]
-    """The answer."""
+    """The main results."""
     further: tuple[str, ...]
     """Further differences."""
 
 
-def quotable(item: Fitted) -> bool:
-    """Whether an exponent can be quoted with its interval, as it stands."""
+def quotable(item: JudgedFit) -> bool:
+    """Return whether an exponent can be quoted with its interval as it stands."""
     fit, judgement = item
     return bool(np.isfinite(fit.best.beta.low)) and not SPOILS & set(judgement.flags)
 
 
-def overview(fits: Sequence[Fitted]) -> str:
-    """How many curves there are, and how many exponents can be quoted."""
+def overview(fits: Sequence[JudgedFit]) -> str:
+    """Summarise in words how many curves there are, and how many of their exponents can be quoted."""
     good = [item for item in fits if quotable(item)]
     late = sum(judgement.verdict is Verdict.NOT_CONVERGED for _, judgement in fits)
     unknown = sum(judgement.verdict is Verdict.UNKNOWN for _, judgement in fits)
@@ -103,9 +109,9 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def answers(fits: Sequence[Fitted]) -> list[Answer]:
-    """The answer on every dataset, in order of appearance."""
-    groups: dict[tuple[str, str], list[Fitted]] = {}
+def answers(fits: Sequence[JudgedFit]) -> list[Answer]:
+    """Return the results on every dataset, in order of appearance."""
+    groups: dict[tuple[str, str], list[JudgedFit]] = {}
     for item in preferred(fits, ("dataset", "test_set")):
         groups.setdefault((item[0].curve.text("dataset"), item[0].curve.text("test_set")), []).append(item)
     return [
@@ -114,10 +120,10 @@ def answers(fits: Sequence[Fitted]) -> list[Answer]:
     ]
 
 
-def _answer(name: str, group: Sequence[Fitted]) -> Answer:
-    pairs = compare_.compare(group)
+def _answer(name: str, group: Sequence[JudgedFit]) -> Answer:
+    pairs = compare_curves(group)
     pairs.sort(key=lambda c: CHIEF.index(c.factor) if c.factor in CHIEF else len(CHIEF))
-    told = [c for c in pairs if c.factor in CHIEF and not c.not_converged and _neighbours(c, pairs)]
+    shown = [c for c in pairs if c.factor in CHIEF and not c.not_converged and _neighbours(c, pairs)]
     curves = [fit.curve for fit, _ in group]
     verdicts = tuple((test.outcome, _claim_words(test, group)) for test in _claims(group))
     metric = curves[0].text("metric")
@@ -127,18 +133,18 @@ def _answer(name: str, group: Sequence[Fitted]) -> Answer:
         verdicts=verdicts,
         sentences=(
             *_range(group),
-            *(sentence(gain) for gain in gains(group)),
-            *(_brief(c, curves) for c in told[:SHOWN]),
+            *(gain_sentence(gain) for gain in gains(group)),
+            *(_brief(c, curves) for c in shown[:SHOWN]),
         ),
         further=(
-            *(_capital(compare_.sentence(c)) for c in pairs),
-            *(_capital(compare_.family_sentence(family)) for family in compare_.families(group)),
+            *(_capital(comparison_sentence(c)) for c in pairs),
+            *(_capital(family_sentence(family)) for family in families(group)),
         ),
     )
 
 
 def _neighbours(c: Comparison, pairs: Sequence[Comparison]) -> bool:
-    """Whether no curve of the same kind lies between the two: L = 0 → 1 and 1 → 2, not 0 → 2."""
+    """Return whether no curve of the same kind lies between the two: true for L = 0 → 1 and 1 → 2, not for 0 → 2."""
     low, high = (curve.number(c.factor) for curve in (c.first, c.second))
     if low is None or high is None:
         return True
@@ -149,7 +155,7 @@ def _neighbours(c: Comparison, pairs: Sequence[Comparison]) -> bool:
 
 
 def _brief(c: Comparison, curves: Sequence[Curve]) -> str:
-    """A difference in one line: what changes, by how much, how sure, and what it is worth in frames."""
+    """Describe a difference in one line: the change of β, its uncertainty, and the equal-error ratio."""
     place, one, two = _terms(c, curves)
     half = (c.delta.high - c.delta.low) / 2
     size = plus_minus(c.delta.value, c.delta.low, c.delta.high)
@@ -162,19 +168,22 @@ def _brief(c: Comparison, curves: Sequence[Curve]) -> str:
             verb = "may rise" if c.delta.value > 0 else "may fall"
         text = f"from {one} to {two} β {verb} by {by} ({p_words(c.p_holm)}{_SURVIVAL.get(c.survival, '')})"
     else:
-        text = f"from {one} to {two} no difference of β is shown (Δβ = {size}; one of {c.detectable:.2f} would be)"
+        text = f"from {one} to {two} no difference of β is shown (Δβ = {size}; the design detects {c.detectable:.2f})"
     return _capital(f"{place}: {text}; {c.ratio.words(one, two)}." if place else f"{text}; {c.ratio.words(one, two)}.")
 
 
 def _terms(c: Comparison, curves: Sequence[Curve]) -> tuple[str, str, str]:
-    """What two curves have in common, as far as it tells them from others, and what each of them is."""
+    """Describe two curves: their common factors that distinguish them from other curves, and the factor of each."""
     alike = [curve for curve in curves if curve.text("architecture") == c.first.text("architecture")]
     varying = [name for name in IDENTIFYING if len({curve.value(name) for curve in alike}) > 1 and name != c.factor]
-    if said(c.first, "edge_lmax") != said(c.second, "edge_lmax"):  # it goes with L
+    if column_words(c.first, "edge_lmax") != column_words(c.second, "edge_lmax"):  # it goes with L
         varying = [name for name in varying if name != "edge_lmax"]
-    where = [architecture_name(c.first) if c.factor != "architecture" else "", *(said(c.first, n) for n in varying)]
+    where = [
+        architecture_name(c.first) if c.factor != "architecture" else "",
+        *(column_words(c.first, n) for n in varying),
+    ]
     place = ", ".join(text for text in where if text)
-    one, two = (said(curve, c.factor) or _level(curve, c.factor) for curve in (c.first, c.second))
+    one, two = (column_words(curve, c.factor) or _level(curve, c.factor) for curve in (c.first, c.second))
     return place, one, two
 
 
@@ -185,40 +194,40 @@ def _level(curve: Curve, factor: str) -> str:
 _SURVIVAL = {Survival.SURVIVES: ", also with a floor", Survival.VANISHES: ", not with a floor in both"}
 
 
-def pooled(fits: Sequence[Fitted]) -> list[str]:
-    """What datasets say together: the claim and the differences with datasets as random effects."""
+def pooled(fits: Sequence[JudgedFit]) -> list[str]:
+    """Describe the results over datasets as random effects: the claim and the differences."""
     chosen = preferred(fits)
-    claims = [_capital(claim_pool.text(one).split("\n")[0]) + "." for one in claim_pool.pool(_claims(chosen))]
-    pairs = compare_.compare(chosen)
+    sentences = [_capital(pooled_claim_text(one).split("\n")[0]) + "." for one in pool_claims(_claims(chosen))]
+    pairs = compare_curves(chosen)
     alike: dict[tuple[str, ...], list[Comparison]] = {}
     for c in pairs:
         if c.factor in CHIEF and not c.not_converged and _neighbours(c, pairs):
-            models = (compare_.describe(curve) for curve in (c.first, c.second))
+            models = (describe(curve) for curve in (c.first, c.second))
             alike.setdefault((c.first.text("metric"), c.factor, *models), []).append(c)
     curves = [fit.curve for fit, _ in chosen]
-    told = []
+    differences = []
     for group in alike.values():
-        for one in compare_.pool(group):
+        for one in pool_differences(group):
             delta = plus_minus(one.delta.value, one.delta.low, one.delta.high)
             place, first, second = _terms(group[0], curves)
             text = f"from {first} to {second} Δβ = {delta} over {len(one.datasets)} datasets"
             where = f"{place}: " if place else ""
-            told.append(_capital(f"{where}{text}, standard deviation between them {one.between:.2f}."))
-    return claims + told
+            differences.append(_capital(f"{where}{text}, standard deviation between them {one.between:.2f}."))
+    return sentences + differences
 
 
 def _several(groups: Mapping[tuple[str, str], object], dataset: str) -> bool:
     return sum(key[0] == dataset for key in groups) > 1
 
 
-def _claims(fits: Sequence[Fitted]) -> list[Claim]:
+def _claims(fits: Sequence[JudgedFit]) -> list[Claim]:
     try:
-        return claim_.claims(fits)
+        return claims(fits)
     except InputError:  # most tables do not have the four cells
         return []
 
 
-def _claim_words(test: Claim, group: Sequence[Fitted]) -> str:
+def _claim_words(test: Claim, group: Sequence[JudgedFit]) -> str:
     by_name = {fit.curve.name: _beta((fit, judgement)) for fit, judgement in group}
     betas = ", ".join(f"{letter} {by_name[test.cells[letter].name]}" for letter in "ABCD")
     ratios = "; ".join(
@@ -234,33 +243,33 @@ def _claim_words(test: Claim, group: Sequence[Fitted]) -> str:
     return f"{text} {_capital(ratios)}." + "".join(f" Caution: {caution}." for caution in test.cautions)
 
 
-def _range(group: Sequence[Fitted]) -> list[str]:
-    """The steepest and the shallowest exponent that can be quoted, and how many cannot."""
+def _range(group: Sequence[JudgedFit]) -> list[str]:
+    """Describe the range of exponents that can be quoted, and name the curves that have not converged."""
     good = [item for item in group if quotable(item)]
     names = dict(zip((fit.curve.name for fit, _ in group), model_names([fit.curve for fit, _ in group]), strict=True))
-    told = []
+    sentences = []
     if len(good) >= 2:
         low, high = (pick(good, key=lambda item: item[0].best.beta.value) for pick in (min, max))
-        told.append(
+        sentences.append(
             f"{'All' if len(good) == len(group) else f'{len(good)} of'} {len(group)} curves have an exponent to quote, "
             f"from {_beta(low)} "
             f"({names[low[0].curve.name]}) to {_beta(high)} ({names[high[0].curve.name]})."
         )
     elif good:
-        told.append(f"{_capital(names[good[0][0].curve.name])}: β = {_beta(good[0])}.")
+        sentences.append(f"{_capital(names[good[0][0].curve.name])}: β = {_beta(good[0])}.")
     else:
-        told.append("No exponent here can be quoted as it stands; the table below says why for each.")
+        sentences.append("No exponent here can be quoted as it stands; the table below says why for each.")
     late = [names[fit.curve.name] for fit, judgement in group if judgement.verdict is Verdict.NOT_CONVERGED]
     if late:
-        told.append(f"Not converged, and so no statement about exponents: {', '.join(late)}.")
-    return told
+        sentences.append(f"Not converged, and so no statement about exponents: {', '.join(late)}.")
+    return sentences
 
 
-def _beta(item: Fitted) -> str:
+def _beta(item: JudgedFit) -> str:
     beta = item[0].best.beta
     return plus_minus(beta.value, beta.low, beta.high)
 
 
 def _capital(text: str) -> str:
-    """The first letter large, symbols left alone."""
+    """Capitalise the first letter, unless it is a symbol such as β."""
     return text[:1].upper() + text[1:] if text[:1].isascii() else text

@@ -1,4 +1,4 @@
-"""A run table with everything that the papers' figures show, made up: known exponents, costs, groups, distances."""
+"""A run table with everything that the papers' figures show, simulated up: known exponents, costs, groups, distances."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def papers_table() -> pd.DataFrame:
     parts: list[pd.DataFrame] = []
 
     def add(beta: float, prefactor: float, **columns: Any) -> None:
-        made: dict[str, Any] = {
+        simulated: dict[str, Any] = {
             "sizes": (50, 150, 350, 550, 750, 950),
             "n_seeds": 3,
             "undertrained": 0.001,
             "train_below": 0.3,
         }
-        made |= {name: columns.pop(name) for name in ("sizes", "undertrained") if name in columns}
-        rows = curve_rows(rng, beta=beta, prefactor=prefactor, **made, **columns)
+        simulated |= {name: columns.pop(name) for name in ("sizes", "undertrained") if name in columns}
+        rows = curve_rows(rng, beta=beta, prefactor=prefactor, **simulated, **columns)
         rows["seconds"] = (5 + 0.2 * rows["P"] ** 0.5) * columns["n_parameters"] ** 0.5 / 10
         rows["run_id"] = [f"{columns['model_id']}-{p}-{s}" for p, s in zip(rows["P"], rows["seed"], strict=True)]
         parts.append(rows)

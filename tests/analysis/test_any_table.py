@@ -1,4 +1,4 @@
-"""Whatever the table: an answer, or one line that says what is wrong; never a traceback, never a NaN in the JSON."""
+"""Any table gives an answer or one line that names the mistake; never a traceback, never a NaN in the JSON."""
 
 from __future__ import annotations
 

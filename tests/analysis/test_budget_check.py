@@ -46,11 +46,11 @@ def test_from_the_sweep_to_the_sentence(
     store, out, fits = str(tmp_path / "store"), tmp_path / "compare.json", tmp_path / "fit.json"
     assert main(["compare", "--store", store, "--by", "training.max_steps", "--json", str(out)]) == 0
     assert "from training.max_steps=12 to training.max_steps=24" in capsys.readouterr().out
-    found = [entry for entry in json.loads(out.read_text()) if entry["metric"] == "force_mae"]
-    budgets = {(e["first"]["training.max_steps"], e["second"]["training.max_steps"]) for e in found}
+    comparisons = [entry for entry in json.loads(out.read_text()) if entry["metric"] == "force_mae"]
+    budgets = {(e["first"]["training.max_steps"], e["second"]["training.max_steps"]) for e in comparisons}
     assert budgets == {(12, 24), (12, 48), (24, 48)}
-    assert len(found) == 6  # at each of the two rates
-    for entry in found:
+    assert len(comparisons) == 6  # at each of the two rates
+    for entry in comparisons:
         assert entry["first"]["training.learning_rate"] == entry["second"]["training.learning_rate"]
         assert entry["first"]["model_id"] != entry["second"]["model_id"]
         assert "first" in entry["not_converged"]

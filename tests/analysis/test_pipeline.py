@@ -46,7 +46,7 @@ def test_star_teacher_floors(tmp_path: Path) -> None:
     run(*common, "nu=1")
     run("analysis", "fit", "--store", str(tmp_path / "store"), "--json", str(tmp_path / "fit.json"))
     entries = json.loads((tmp_path / "fit.json").read_text(encoding="utf-8"))
-    found = {
+    by_model = {
         (entry["nu"], entry["edge_lmax"]): entry
         for entry in entries
         if entry["recommended"] and entry["metric"] == "energy_rmse"
@@ -54,15 +54,17 @@ def test_star_teacher_floors(tmp_path: Path) -> None:
     for edge in (0, 1, 2):
         # floor² = n(n−1)/2·Σ_{l > edge} c_l²/(2l+1) with n = 4, c_l = 1 eV, l ≤ 3; five atoms; the table is in meV
         floor = 1000 * math.sqrt(6 * sum(1 / (2 * order + 1) for order in range(edge + 1, 4))) / 5
-        entry = found[2, edge]
+        entry = by_model[2, edge]
         error = entry["prefactor"] * 512 ** -entry["beta"]
         # 3 % from 1,024 test frames, and up to 5 % above the floor at P = 512, because forces weigh most in the fit
         assert error == pytest.approx(floor, rel=0.09)
         assert "floor_dominated" in entry["flags"]
         assert abs(entry["beta"]) < 0.1
     spread = 1000 * math.sqrt(6 * (1 / 3 + 1 / 5 + 1 / 7)) / 5
-    assert found[1, 3]["prefactor"] * 512 ** -found[1, 3]["beta"] == pytest.approx(spread, rel=0.09)  # ν = 1: sd(E)
-    inside = found[2, 3]
+    assert by_model[1, 3]["prefactor"] * 512 ** -by_model[1, 3]["beta"] == pytest.approx(
+        spread, rel=0.09
+    )  # ν = 1: sd(E)
+    inside = by_model[2, 3]
     assert inside["prefactor"] * 512 ** -inside["beta"] < 1e-3 * spread  # the teacher lies in the span
 
 
@@ -92,8 +94,8 @@ def test_floors_of_linear_models_on_the_star(tmp_path: Path) -> None:
     """ν = 2 keeps floor² = n(n−1)/2·Σ_{l > edge} c_l²/(2l+1), ν = 1 all of Var(E); l_max in the span leaves nothing."""
     data = {"n_neighbours": 4, "coefficients": [1.0, 1.0], "pool": 192, "test": 400, "disjoint_seeds": 2}
     models = [{"nu": 1, "edge_lmax": 2}, *({"nu": 2, "edge_lmax": edge} for edge in (0, 1, 2))]
-    found = energies(tmp_path, data, models, (48, 96), (0, 1))
-    for (nu, edge), (fit, judgement) in found.items():
+    by_model = energies(tmp_path, data, models, (48, 96), (0, 1))
+    for (nu, edge), (fit, judgement) in by_model.items():
         first = 1 if nu == 1 else int(edge or 0) + 1
         floor = 1000 * math.sqrt(6 * sum(1 / (2 * order + 1) for order in range(first, 3))) / 5  # meV per atom
         last = float(fit.curve.mean_error[-1])

@@ -34,21 +34,21 @@ def judged(path: Path, model: dict[str, Any], **training: Any) -> Judgement:
 
 
 def test_too_few_updates(tmp_path: Path) -> None:
-    found = judged(tmp_path, {**MACE, "L": 0, "nu": 2}, max_steps=12)
-    assert found.verdict is Verdict.NOT_CONVERGED
-    assert {Flag.TOO_SHORT, Flag.UNCONVERGED_RUNS} <= set(found.flags)
-    assert found.data_limited is False
+    judgement = judged(tmp_path, {**MACE, "L": 0, "nu": 2}, max_steps=12)
+    assert judgement.verdict is Verdict.NOT_CONVERGED
+    assert {Flag.TOO_SHORT, Flag.UNCONVERGED_RUNS} <= set(judgement.flags)
+    assert judgement.data_limited is False
 
 
 def test_a_network_that_sees_no_angles_is_trained_to_its_end(tmp_path: Path) -> None:
     """It has but constants to fit, so that 240 updates are plenty, and nothing to learn from."""
-    found = judged(tmp_path, {**MACE, "L": 0, "nu": 1}, max_steps=240, warmup_steps=10, learning_rate=0.02)
-    assert found.verdict is Verdict.CONVERGED
-    assert Flag.LEARNED_NOTHING in found.flags
-    assert Flag.TOO_SHORT not in found.flags
+    judgement = judged(tmp_path, {**MACE, "L": 0, "nu": 1}, max_steps=240, warmup_steps=10, learning_rate=0.02)
+    assert judgement.verdict is Verdict.CONVERGED
+    assert Flag.LEARNED_NOTHING in judgement.flags
+    assert Flag.TOO_SHORT not in judgement.flags
 
 
 def test_a_closed_form_that_sees_them_has_learned(tmp_path: Path) -> None:
-    found = judged(tmp_path, {**ACE, "nu": 2})
-    assert found.verdict is Verdict.CONVERGED
-    assert not {Flag.LEARNED_NOTHING, Flag.TOO_SHORT} & set(found.flags)
+    judgement = judged(tmp_path, {**ACE, "nu": 2})
+    assert judgement.verdict is Verdict.CONVERGED
+    assert not {Flag.LEARNED_NOTHING, Flag.TOO_SHORT} & set(judgement.flags)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.bounds.dimension import (
-    calibrate,
+    calibrate_estimators,
     calibration_text,
     levina_bickel,
     nearest_distances,
@@ -24,8 +24,8 @@ def test_torus(d: int) -> None:
     assert two_nn(points, box=1.0) == pytest.approx(d, rel=0.06)
     assert levina_bickel(points, box=1.0) == pytest.approx(d, rel=0.05)
     sizes = 64 * 2 ** np.arange(6)
-    found = nearest_distances(rng.random((12000, d)), rng.random((1500, d)), sizes, box=1.0)
-    assert found.d_eff.value == pytest.approx(d, rel=0.06)  # pre-asymptotic above d = 3 by 2–3 %
+    distances = nearest_distances(rng.random((12000, d)), rng.random((1500, d)), sizes, box=1.0)
+    assert distances.d_eff.value == pytest.approx(d, rel=0.06)  # pre-asymptotic above d = 3 by 2–3 %
 
 
 @pytest.mark.parametrize("d", [1, 2, 3, 5])
@@ -47,8 +47,8 @@ def test_sphere() -> None:
 def test_boundary_biases_a_cube_downwards() -> None:
     rng = np.random.default_rng(3)
     sizes = 64 * 2 ** np.arange(6)
-    found = nearest_distances(rng.random((12000, 8)), rng.random((1500, 8)), sizes)
-    assert 6.5 < found.d_eff.value < 7.6  # an independent computation found 7.2 for d = 8
+    distances = nearest_distances(rng.random((12000, 8)), rng.random((1500, 8)), sizes)
+    assert 6.5 < distances.d_eff.value < 7.6  # an independent computation found 7.2 for d = 8
 
 
 def test_pool_that_is_too_small_is_refused() -> None:
@@ -57,12 +57,12 @@ def test_pool_that_is_too_small_is_refused() -> None:
 
 
 def test_calibration_shows_the_bias_of_a_boundary() -> None:
-    found = {(row.manifold, row.d): row for row in calibrate()}
-    for (manifold, d), row in found.items():
+    calibrations = {(row.manifold, row.d): row for row in calibrate_estimators()}
+    for (manifold, d), row in calibrations.items():
         for value in (row.d_eff.value, row.two_nn, row.levina_bickel):
             if manifold != "cube":
                 # three standard errors of TwoNN on 2,000 points (d/√N = 2.2 % each); found within 8 %
                 assert value == pytest.approx(d, rel=0.1)
             elif d >= 5:
                 assert value < 0.94 * d
-    assert "boundary" in calibration_text(list(found.values()))
+    assert "boundary" in calibration_text(list(calibrations.values()))

@@ -45,21 +45,21 @@ def target(x: np.ndarray) -> np.ndarray:
 
 def entries(table: Path, distances: Path, out: Path) -> dict[tuple[str, str], dict[str, object]]:
     assert main(["bounds", "--table", str(table), "--distances", str(distances), "--json", str(out)]) == 0
-    found = json.loads(out.read_text(encoding="utf-8"))
-    return {(e["model"]["architecture"], e["metric"]): e for e in found if str(e["statement"]).startswith("Lip·δ(P)")}
+    records = json.loads(out.read_text(encoding="utf-8"))
+    return {(e["model"]["architecture"], e["metric"]): e for e in records if str(e["statement"]).startswith("Lip·δ(P)")}
 
 
 def test_the_nearest_neighbour_keeps_it_and_a_worse_learner_violates_it(
     measured: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = entries(*measured, tmp_path / "o.json")
-    kept, broken = found["nearest", "mae"], found["worse", "mae"]
+    compared = entries(*measured, tmp_path / "o.json")
+    kept, broken = compared["nearest", "mae"], compared["worse", "mae"]
     assert kept["relation"] == "consistent"
     slope = float(str(kept["constant"]))
     assert 0.8 * 2 * np.pi * np.sqrt(2) < slope <= 2 * np.pi * np.sqrt(2)  # below the true constant, and near it
     assert kept["error"] == pytest.approx(kept["nearest_neighbour"])
     assert broken["relation"] == "violated"
-    assert found["nearest", "force_mae"]["relation"] == "not testable"
+    assert compared["nearest", "force_mae"]["relation"] == "not testable"
     printed = capsys.readouterr().out
     assert "violated" in printed
     assert "a lower estimate" in printed
@@ -91,7 +91,7 @@ def test_without_labels_or_distances_it_says_what_is_missing(
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "text"),
     [
         (lambda frame: frame.drop(columns="d1"), "no column 'd1'"),
         (lambda frame: frame.assign(d1=-1.0), "row 1: d1"),
@@ -99,12 +99,12 @@ def test_without_labels_or_distances_it_says_what_is_missing(
     ],
 )
 def test_bad_distances_are_one_line(
-    measured: tuple[Path, Path], change: object, said: str, capsys: pytest.CaptureFixture[str]
+    measured: tuple[Path, Path], change: object, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change(pd.read_csv(measured[1])).to_csv(measured[1], index=False)  # type: ignore[operator]
     assert main(["dimension", "--distances", str(measured[1])]) == 2
     message = capsys.readouterr().err
-    assert said in message
+    assert text in message
     assert message.count("\n") == 1
 
 

@@ -13,7 +13,8 @@ from analysis.calibration.calibrate import (
     POWER,
     RECOMMENDED,
     Scenario,
-    calibrate,
+    coverage_summary,
+    measure_coverage,
     miscalibrated,
     ols_means,
     recommended,
@@ -21,7 +22,6 @@ from analysis.calibration.calibrate import (
     seeds_t,
     simulate,
     standard_errors,
-    verdict,
 )
 from analysis.calibration.learners import kernel_interpolator, nearest_neighbour
 from analysis.curve import curves
@@ -85,28 +85,28 @@ def test_choosing_the_form_costs_no_coverage(n_seeds: int, n_sizes: int) -> None
 def test_an_open_floor_is_taken_in() -> None:
     """Six P and a floor of 40 %: too few to choose the floor form each time, and the interval says so."""
     x, y = simulate(Scenario("", 5, 6, floor_share=0.4), 1000, np.random.default_rng(0))
-    found, plain = recommended(x, y), seeds_t(x, y)
-    assert found.holds(0.5).mean() > 0.85
+    estimates, plain = recommended(x, y), seeds_t(x, y)
+    assert estimates.holds(0.5).mean() > 0.85
     assert plain.holds(0.5).mean() < 0.05
-    assert np.all(found.high >= plain.high - 1e-12)  # a floor only ever raises β
+    assert np.all(estimates.high >= plain.high - 1e-12)  # a floor only ever raises β
 
 
 @pytest.mark.parametrize("learner", [nearest_neighbour, kernel_interpolator])
 def test_real_nested_learners_have_their_exponent(learner: object) -> None:
     x, y = learner(60, np.random.default_rng(0))  # type: ignore[operator]
-    found = seeds_t(x, y)
+    estimates = seeds_t(x, y)
     # both have β = 1/2 up to O(1/P_min), below 0.003 here; the mean of 60 tables is known to about 0.001
-    assert found.value.mean() == pytest.approx(0.5, abs=0.006)
-    assert int(found.holds(0.5).sum()) >= 52  # binomial(60, 0.95) falls below with probability 0.3 %
+    assert estimates.value.mean() == pytest.approx(0.5, abs=0.006)
+    assert int(estimates.holds(0.5).sum()) >= 52  # binomial(60, 0.95) falls below with probability 0.3 %
 
 
 def test_report_marks_what_it_does_not_claim() -> None:
-    rows = calibrate(n=300, n_learner=5)
+    rows = measure_coverage(n=300, n_learner=5)
     assert {row.scenario for row in miscalibrated(rows)} <= {row.scenario for row in rows if row.claimed}
     assert not any(row.claimed for row in rows if row.floor or "one teacher" in row.scenario)
-    said = verdict(rows)
-    assert "recommended (default): covers" in said
-    assert "with a floor of 10–40 %" in said
+    summary = coverage_summary(rows)
+    assert "recommended (default): covers" in summary
+    assert "with a floor of 10–40 %" in summary
 
 
 def test_recommended_method_is_what_the_program_recommends() -> None:
@@ -114,7 +114,7 @@ def test_recommended_method_is_what_the_program_recommends() -> None:
     for scenario, known in ((Scenario("", 5, 7), False), (Scenario("", 5, 7), True), (small, False), (small, True)):
         x, y = simulate(scenario, 40, np.random.default_rng(0))
         sem = standard_errors(scenario, 40, np.random.default_rng(1)) if known else None
-        found = recommended(x, y, sem)
+        estimates = recommended(x, y, sem)
         for i in range(40):
             rows = [
                 {"dataset": "a", "architecture": "b", "metric": "m", "P": np.exp(x[k]), "seed": s}
@@ -125,7 +125,7 @@ def test_recommended_method_is_what_the_program_recommends() -> None:
             ]
             (curve,) = curves(check_table(pd.DataFrame(rows), "t"))
             beta = fit_curve(curve, (Form.POWER,)).best.beta
-            expected = (found.value[i], found.low[i], found.high[i])
+            expected = (estimates.value[i], estimates.low[i], estimates.high[i])
             assert (beta.value, beta.low, beta.high) == pytest.approx(expected, rel=1e-5, abs=1e-7)
 
 

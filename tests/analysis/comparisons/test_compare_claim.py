@@ -10,8 +10,14 @@ import pytest
 
 from analysis.calibration.synthetic import curve_rows
 from analysis.comparisons import claim_pool
-from analysis.comparisons.claim import Outcome, claims, record, text
-from analysis.comparisons.compare import compare, families, family_sentence, pool, sentence
+from analysis.comparisons.claim import Outcome, claim_record, claim_text, claims
+from analysis.comparisons.compare import (
+    compare_curves,
+    comparison_sentence,
+    families,
+    family_sentence,
+    pool_differences,
+)
 from analysis.curve import curves
 from analysis.errors import InputError
 from analysis.fits.record import analyse
@@ -67,15 +73,15 @@ def test_noise_leaves_it_undecided_and_counts_the_seeds() -> None:
     (equivalence,) = [c for c in claim.conditions if c.name.startswith("D equivalent")]
     assert not equivalence.shown
     assert equivalence.p > 0.05
-    needed = equivalence.needed.seeds
+    needed = equivalence.sample_size.seeds
     assert needed is None or needed > 5
-    assert "would show it" in text(claim, dict.fromkeys("ABCD", ""))
+    assert "would show it" in claim_text(claim, dict.fromkeys("ABCD", ""))
 
 
 def test_seeds_needed_would_show_it() -> None:
     (claim,) = claims(analysed(cells({"A": 0.4, "B": 0.45, "C": 0.62, "D": 0.4}, noise=0.08)))
     first = claim.conditions[0]
-    seeds = first.needed.seeds
+    seeds = first.sample_size.seeds
     assert seeds is not None
     rng = np.random.default_rng(0)
     spread = first.delta.error * np.sqrt(first.delta.dof + 1)
@@ -99,7 +105,7 @@ def test_unmatched_weights_are_cautioned() -> None:
     frame.loc[frame["L"] == 1, "n_parameters"] = 5000
     (claim,) = claims(analysed(frame))
     assert "not matched" in claim.cautions[0]
-    assert record(claim)["outcome"] == "holds"
+    assert claim_record(claim)["outcome"] == "holds"
 
 
 def test_table_without_the_cells_is_refused() -> None:
@@ -109,32 +115,32 @@ def test_table_without_the_cells_is_refused() -> None:
 
 def test_comparisons_in_words() -> None:
     fits = analysed(cells({"A": 0.4, "B": 0.6, "C": 0.62, "D": 0.4}))
-    found = {(c.factor, c.first.number("L"), c.first.number("nu")): c for c in compare(fits)}
-    assert set(found) == {("L", 0.0, 1.0), ("nu", 0.0, 1.0), ("edge_lmax", 0.0, 3.0)}
-    by_order = found["L", 0.0, 1.0]
+    by_change = {(c.factor, c.first.number("L"), c.first.number("nu")): c for c in compare_curves(fits)}
+    assert set(by_change) == {("L", 0.0, 1.0), ("nu", 0.0, 1.0), ("edge_lmax", 0.0, 3.0)}
+    by_order = by_change["L", 0.0, 1.0]
     assert by_order.delta.low < 0.2 < by_order.delta.high
-    words = sentence(by_order)
+    words = comparison_sentence(by_order)
     assert words.startswith("β rises by 0.")
     assert "from L=0 to L=1 (mace, edge 3, ν=1; toy, force_mae; p < 0.001)" in words
-    assert [c.factor for c in compare(fits, by=["L"])] == ["L"]
+    assert [c.factor for c in compare_curves(fits, by=["L"])] == ["L"]
 
 
 def test_unknown_factor_is_refused() -> None:
     with pytest.raises(InputError, match="no such identifying column"):
-        compare(analysed(cells({"A": 0.4})), by=["colour"])
+        compare_curves(analysed(cells({"A": 0.4})), by=["colour"])
 
 
 def test_no_difference_is_not_equality() -> None:
-    words = sentence(compare(analysed(cells({"A": 0.5, "B": 0.5}, seed=3)))[0])
+    words = comparison_sentence(compare_curves(analysed(cells({"A": 0.5, "B": 0.5}, seed=3)))[0])
     assert "no difference shown" in words
-    assert "four times in five" in words
+    assert "with 80 % power" in words
 
 
 def test_several_datasets_are_pooled_as_random_effects() -> None:
     frames = [
         cells({"A": 0.4, "B": 0.4 + gain}, seed=i, dataset=f"molecule{i}") for i, gain in enumerate((0.1, 0.2, 0.3))
     ]
-    (pooled,) = pool(compare(analysed(*frames)))
+    (pooled,) = pool_differences(compare_curves(analysed(*frames)))
     assert pooled.delta.value == pytest.approx(0.2, abs=0.03)
     assert pooled.between == pytest.approx(0.1, abs=0.03)
     assert pooled.datasets == ("molecule0", "molecule1", "molecule2")
@@ -155,20 +161,20 @@ def test_claim_is_pooled_over_datasets() -> None:
     """Datasets whose gains differ: each shows its own, and only their spread says what the next would show."""
     truth = {"A": 0.4, "B": 0.6, "C": 0.62, "D": 0.4}
     frames = [cells(truth, seed=i, dataset=f"molecule{i}", noise=0.02) for i in range(6)]
-    (pooled,) = claim_pool.pool(claims(analysed(*frames)))
+    (pooled,) = claim_pool.pool_claims(claims(analysed(*frames)))
     assert pooled.outcome is Outcome.HOLDS
     assert pooled.conditions[0].delta.dof == 5
     assert pooled.conditions[0].delta.value == pytest.approx(0.2, abs=0.02)
-    words = claim_pool.text(pooled)
+    words = claim_pool.pooled_claim_text(pooled)
     assert words.startswith("over 6 datasets (molecule0, ")
     assert "standard deviation between datasets: B−A 0.0" in words
-    assert claim_pool.record(pooled)["outcome"] == "holds"
+    assert claim_pool.pooled_claim_record(pooled)["outcome"] == "holds"
     mixed = [cells({**truth, "B": 0.4 + gain}, seed=i, dataset=f"m{i}") for i, gain in enumerate((0.0, 0.4, 0.02))]
-    (torn,) = claim_pool.pool(claims(analysed(*mixed)))
+    (torn,) = claim_pool.pool_claims(claims(analysed(*mixed)))
     assert torn.outcome is not Outcome.HOLDS
     assert torn.between["A", "B"] == pytest.approx(0.22, abs=0.08)  # sd of 0, 0.4, 0.02; weights differ by noise
-    assert "datasets would show it" in claim_pool.text(torn)
-    assert torn.conditions[0].needed.sizes is None
+    assert "datasets would show it" in claim_pool.pooled_claim_text(torn)
+    assert torn.conditions[0].sample_size.sizes is None
 
 
 def test_one_dataset_or_unconverged_ones_are_not_pooled() -> None:
@@ -176,20 +182,20 @@ def test_one_dataset_or_unconverged_ones_are_not_pooled() -> None:
     whole = cells(truth)
     short = cells(truth, seed=1, dataset="short")
     short["error_half_budget"] = short["error"] * (1 + 0.002 * short["P"])
-    assert claim_pool.pool(claims(analysed(whole))) == []
-    assert claim_pool.pool(claims(analysed(whole, short))) == []
+    assert claim_pool.pool_claims(claims(analysed(whole))) == []
+    assert claim_pool.pool_claims(claims(analysed(whole, short))) == []
 
 
 def test_further_sizes_continue_the_grid_and_would_show_it() -> None:
     (claim,) = claims(analysed(cells({"A": 0.4, "B": 0.45, "C": 0.62, "D": 0.4}, noise=0.06)))
     first = claim.conditions[0]
     assert not first.shown
-    assert first.needed.sizes
-    assert first.needed.sizes[0] == 1024  # the grid is 16, 32 … 512
-    assert "or P = 1024" in text(claim, dict.fromkeys("ABCD", ""))
+    assert first.sample_size.sizes
+    assert first.sample_size.sizes[0] == 1024  # the grid is 16, 32 … 512
+    assert "or further P = 1024" in claim_text(claim, dict.fromkeys("ABCD", ""))
     # the spread of slopes falls as 1/√Sxx, so a t test on the longer grid has 80 % power
     grid = np.log([16.0 * 2**k for k in range(6)])
-    longer = np.log([*np.exp(grid), *first.needed.sizes])
+    longer = np.log([*np.exp(grid), *first.sample_size.sizes])
     error = first.delta.error * np.sqrt(((grid - grid.mean()) ** 2).sum() / ((longer - longer.mean()) ** 2).sum())
     draws = first.delta.value + error * np.sqrt(5) * np.random.default_rng(0).normal(size=(4000, 5))
     t = draws.mean(axis=1) / (draws.std(axis=1, ddof=1) / np.sqrt(5))
@@ -214,7 +220,7 @@ def test_channels_that_were_matched_to_one_reference_are_no_difference() -> None
 
     def factors(*settings: dict[str, Any]) -> list[str]:
         frames = [curve(L, channels, **more) for (L, channels), more in zip(((0, 49), (1, 32)), settings, strict=True)]
-        return [c.factor for c in compare(analysed(*frames))]
+        return [c.factor for c in compare_curves(analysed(*frames))]
 
     size = {"match.by": "weights", "match.target": 114096}
     assert factors(size, size) == ["L"]

@@ -46,9 +46,9 @@ def test_frames_alone_when_seeds_agree(tmp_path: Path) -> None:
 
 def test_seeds_widen_the_interval(tmp_path: Path) -> None:
     table = write_store(tmp_path, seed_spread=0.3)
-    found = error_intervals(table, curves(table), tmp_path)
-    assert {interval.curve.text("metric") for interval in found} == {"force_mae", "force_rmse"}
-    for interval in found:
+    intervals = error_intervals(table, curves(table), tmp_path)
+    assert {interval.curve.text("metric") for interval in intervals} == {"force_mae", "force_rmse"}
+    for interval in intervals:
         assert np.log(interval.high / interval.low) > 1.5 * np.log(interval.high_frames / interval.low_frames)
 
 

@@ -1,4 +1,4 @@
-"""What symmetries are worth, from tables whose answer is known, in numbers, words and a figure."""
+"""Gains from symmetries, from tables with known answers: numbers, sentences and a figure."""
 
 from __future__ import annotations
 
@@ -45,28 +45,30 @@ def undertrained(models: dict[str, tuple[str, float, float, int]], half: dict[st
     return frame.assign(error_half_budget=other["error"])
 
 
-def found(frame: pd.DataFrame) -> list[Gain]:
+def gains_of(frame: pd.DataFrame) -> list[Gain]:
     return gains(analyse(curves(check_table(frame, "made")), forms=(Form.POWER, Form.POWER_FLOOR, Form.BINOMIAL)))
 
 
 def test_a_prefactor_is_a_factor_of_examples() -> None:
     """Equal β = 0.5, a third of the error: nine times fewer examples, and no change of the exponent."""
-    (gain,) = found(table({"cnn": ("translations", 1.5, 0.5, 7800), "gcnn": ("p4", 0.5, 0.5, 7500)}))
+    (gain,) = gains_of(table({"cnn": ("translations", 1.5, 0.5, 7800), "gcnn": ("p4", 0.5, 0.5, 7500)}))
     assert gain.plain.text("architecture") == "cnn"
     ratio = gain.factor.ratio
     assert ratio.low < 9 < ratio.high
     assert ratio.value == pytest.approx(9, rel=0.1)
     assert gain.delta.low < 0 < gain.delta.high
-    said = groups.sentence(gain)
-    assert said.startswith("gcnn (p4) against cnn (translations) (digits_rot90, error_rate; 7,500 and 7,800 weights): ")
-    assert ": no change of the exponent is shown, one of the prefactor is (one of " in said
+    sentence = groups.gain_sentence(gain)
+    assert sentence.startswith(
+        "gcnn (p4) against cnn (translations) (digits_rot90, error_rate; 7,500 and 7,800 weights): "
+    )
+    assert ": no change of the exponent is shown, one of the prefactor is (one of " in sentence
 
 
 def test_an_exponent_is_said_to_change() -> None:
-    (gain,) = found(table({"cnn": ("translations", 1.0, 0.3, 7800), "gcnn": ("p4", 1.0, 0.6, 7500)}))
+    (gain,) = gains_of(table({"cnn": ("translations", 1.0, 0.3, 7800), "gcnn": ("p4", 1.0, 0.6, 7500)}))
     assert gain.delta.low < 0.3 < gain.delta.high
     assert gain.p < 0.001
-    assert "p < 0.001: the exponent rises" in groups.sentence(gain)
+    assert "p < 0.001: the exponent rises" in groups.gain_sentence(gain)
 
 
 TWINS = {"cnn": ("translations", 1.0, 0.3, 7800), "gcnn": ("p4", 1.0, 0.6, 7500)}
@@ -74,24 +76,24 @@ TWINS = {"cnn": ("translations", 1.0, 0.3, 7800), "gcnn": ("p4", 1.0, 0.6, 7500)
 
 def test_an_exponent_that_outlives_more_training_is_said_to_change() -> None:
     """Δβ = 0.3, 0.28 after half the training: 0.3 ± noise and 0.02 more of it are still far from none."""
-    (gain,) = found(undertrained(TWINS, {"cnn": 0.3, "gcnn": 0.58}))
+    (gain,) = gains_of(undertrained(TWINS, {"cnn": 0.3, "gcnn": 0.58}))
     assert gain.not_converged == ("symmetric",)
     assert gain.half == pytest.approx(0.28, abs=0.02)
     shift = gain.delta.value - gain.half  # noise is that of the whole schedule here: the interval moves as it is
     assert (gain.trained.low, gain.trained.high) == pytest.approx((gain.delta.low, gain.delta.high + shift))
-    said = groups.sentence(gain)
-    assert "(not converged: gcnn (p4); +0.2" in said
-    assert said.endswith("as much again moves it as far again), p < 0.001: the exponent rises.")
+    sentence = groups.gain_sentence(gain)
+    assert "(not converged: gcnn (p4); +0.2" in sentence
+    assert sentence.endswith("allowing for further training), p < 0.001: the exponent rises.")
 
 
 def test_an_exponent_that_more_training_could_undo_is_not() -> None:
     """Δβ = 0.3, and 0.65 after half the training: another such step would leave nothing."""
-    (gain,) = found(undertrained(TWINS, {"cnn": 0.0, "gcnn": 0.65}))
+    (gain,) = gains_of(undertrained(TWINS, {"cnn": 0.0, "gcnn": 0.65}))
     assert gain.trained.low < 0 < gain.delta.low
-    said = groups.sentence(gain)
-    assert said.endswith(": more training could undo it, so nothing is said about the exponent.")
-    assert "rises" not in said
-    record = groups.record(gain)
+    sentence = groups.gain_sentence(gain)
+    assert sentence.endswith(": more training could undo it, so no change of the exponent is reported.")
+    assert "rises" not in sentence
+    record = groups.gain_record(gain)
     assert record["delta_beta_half_budget"] == pytest.approx(0.65, abs=0.03)
     assert record["delta_beta_trained_low"] == gain.trained.low
 
@@ -101,7 +103,7 @@ def test_what_scatters_between_trainings_is_allowed_for_too() -> None:
     better than that."""
     frame = undertrained(TWINS, {"cnn": 0.3, "gcnn": 0.6})
     frame["error_half_budget"] *= np.exp(0.2 * np.random.default_rng(1).normal(size=len(frame)))
-    (gain,) = found(frame)
+    (gain,) = gains_of(frame)
     assert gain.not_converged
     assert gain.trained.high - gain.trained.low > 2 * (gain.delta.high - gain.delta.low)
     assert gain.trained.low <= gain.delta.low
@@ -112,20 +114,20 @@ def test_without_a_half_budget_an_unconverged_pair_says_nothing_about_exponents(
     frame = undertrained(TWINS, {"cnn": 0.3, "gcnn": 0.4})
     lost = (frame["architecture"] == "gcnn") & (frame["P"] == 16) & (frame["seed"] == 0)
     frame.loc[lost, "error_half_budget"] = np.nan
-    (gain,) = found(frame)
+    (gain,) = gains_of(frame)
     assert np.isnan(gain.half)
     assert np.isnan(gain.trained.low)
-    said = groups.sentence(gain)
-    assert "rises" not in said
-    assert said.endswith("; NOT CONVERGED: gcnn (p4), so this is no statement about exponents.")
-    json.dumps(groups.record(gain), allow_nan=False)
+    sentence = groups.gain_sentence(gain)
+    assert "rises" not in sentence
+    assert sentence.endswith("; NOT CONVERGED: gcnn (p4), so this is no statement about exponents.")
+    json.dumps(groups.gain_record(gain), allow_nan=False)
 
 
 def test_converged_twins_need_no_allowance() -> None:
-    (gain,) = found(table(TWINS))
+    (gain,) = gains_of(table(TWINS))
     assert gain.trained == gain.delta
     assert gain.half == pytest.approx(gain.delta.value), "the table's half budgets are its full ones"
-    assert "half the training" not in groups.sentence(gain)
+    assert "half the training" not in groups.gain_sentence(gain)
 
 
 def test_only_twins_are_compared() -> None:
@@ -135,36 +137,36 @@ def test_only_twins_are_compared() -> None:
         "scale_space": ("dilations", 0.7, 0.5, 7800), "harmonic": ("SE(2)", 0.4, 0.5, 8000),
         "other": ("", 1, 0.5, 7800),
     }  # fmt: skip
-    pairs = {(gain.plain.text("group"), gain.symmetric.text("group")) for gain in found(table(models))}
+    pairs = {(gain.plain.text("group"), gain.symmetric.text("group")) for gain in gains_of(table(models))}
     assert pairs == {("translations", "dilations"), ("translations", "SE(2)")}
 
 
 def test_who_never_gets_there_is_said_so() -> None:
-    (gain,) = found(table({"mlp": ("none", 1.0, 0.05, 8000), "cnn": ("translations", 0.5, 0.4, 7800)}))
-    assert "data-efficiency factor above 16: the twin never gets to where it starts" in groups.sentence(gain)
-    assert groups.record(gain)["leader"] == "symmetric"
-    (gain,) = found(table({"mlp": ("none", 1.0, 0.1, 8000), "cnn": ("translations", 0.5, 0.1, 7800)}))
-    assert ": no change of the exponent is shown, one of the prefactor is (one of " in groups.sentence(gain)
+    (gain,) = gains_of(table({"mlp": ("none", 1.0, 0.05, 8000), "cnn": ("translations", 0.5, 0.4, 7800)}))
+    assert "data-efficiency factor above 16: the twin never reaches its errors" in groups.gain_sentence(gain)
+    assert groups.gain_record(gain)["leader"] == "symmetric"
+    (gain,) = gains_of(table({"mlp": ("none", 1.0, 0.1, 8000), "cnn": ("translations", 0.5, 0.1, 7800)}))
+    assert ": no change of the exponent is shown, one of the prefactor is (one of " in groups.gain_sentence(gain)
 
 
 def test_sizes_with_no_error_at_all_are_left_out_and_named() -> None:
     frame = table({"cnn": ("translations", 1.5, 0.5, 7800), "gcnn": ("p4", 8.0, 1.7, 7500)}, n_test=500)
     assert (frame["error"] == 0).any()
-    (gain,) = found(frame)
+    (gain,) = gains_of(frame)
     assert 256.0 in gain.without
     assert np.isfinite(gain.delta.low)
-    assert "left out for errors of 0: P = " in groups.sentence(gain)
-    json.dumps(groups.record(gain), allow_nan=False)
+    assert "left out for errors of 0: P = " in groups.gain_sentence(gain)
+    json.dumps(groups.gain_record(gain), allow_nan=False)
 
 
 def test_a_factor_of_which_nothing_is_known_is_not_given() -> None:
     """Flat curves with scatter: any number of examples has the same error."""
     models = {"cnn": ("translations", 0.4, 0.05, 7800), "gcnn": ("p4", 0.4, 0.05, 7500)}
-    (gain,) = found(table(models, noise=0.1))
+    (gain,) = gains_of(table(models, noise=0.1))
     ratio = gain.factor.ratio
     assert ratio.low < 1 < ratio.high
     assert ratio.high / ratio.low > 1000
-    assert "no data-efficiency factor can be told: its interval is [" in groups.sentence(gain)
+    assert "the data-efficiency factor is unknown: its interval is [" in groups.gain_sentence(gain)
 
 
 def test_names_tell_the_order_of_messages() -> None:
@@ -172,7 +174,10 @@ def test_names_tell_the_order_of_messages() -> None:
     models = {"momenta": ("none", 1.5, 0.5, 2127), "lorentz": ("SO+(1,3)", 0.5, 0.5, 2042)}
     plain = table(models).assign(L=lambda frame: (frame["architecture"] == "lorentz").astype(int))
     second = plain[plain["architecture"] == "lorentz"].assign(L=2)
-    names = {(groups.named(gain.symmetric), groups.named(gain.plain)) for gain in found(pd.concat([plain, second]))}
+    names = {
+        (groups.network_name(gain.symmetric), groups.network_name(gain.plain))
+        for gain in gains_of(pd.concat([plain, second]))
+    }
     assert names == {("lorentz (SO+(1,3))", "momenta (none)"), ("lorentz (SO+(1,3), L 2)", "momenta (none)")}
 
 
@@ -182,7 +187,7 @@ def test_the_report_says_so() -> None:
         analyse(curves(check_table(frame, "made")), forms=(Form.POWER, Form.POWER_FLOOR, Form.BINOMIAL))
     )
     assert answer.metric == "Error rate"
-    assert any("data-efficiency factor" in said for said in answer.sentences)
+    assert any("data-efficiency factor" in sentence for sentence in answer.sentences)
 
 
 def test_compare_and_figures_have_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -192,6 +197,6 @@ def test_compare_and_figures_have_them(tmp_path: Path, capsys: pytest.CaptureFix
     assert "data-efficiency factor" in capsys.readouterr().out
     (one,) = [r for r in json.loads((tmp_path / "c.json").read_text()) if r["factor"] == "symmetry"]
     assert one["equal_error_ratio_low"] < 9 < one["equal_error_ratio_high"]
-    written = figure.draw(found(pd.read_csv(path)), tmp_path / "groups")
+    written = figure.draw(gains_of(pd.read_csv(path)), tmp_path / "groups")
     assert {p.suffix for p in written} == {".pdf", ".svg", ".png", ".csv"}
     assert pd.read_csv(tmp_path / "groups.csv")["delta_beta"].notna().all()

@@ -40,16 +40,16 @@ def curve(seed: int = 0, **settings: Any) -> Curve:
 
 
 def matched(first: Curve, second: Curve) -> Pair:
-    found = pair(first, second)
-    assert found is not None
-    return found
+    matched_pair = pair(first, second)
+    assert matched_pair is not None
+    return matched_pair
 
 
 def test_pairing_removes_what_the_subsets_share() -> None:
     # the same generator draws the same noise: only the exponents differ
-    found = matched(curve(beta=0.5, prefactor=1.0), curve(beta=0.6, prefactor=1.0))
-    delta = slope_difference(found)
-    assert found.paired
+    matched_pair = matched(curve(beta=0.5, prefactor=1.0), curve(beta=0.6, prefactor=1.0))
+    delta = slope_difference(matched_pair)
+    assert matched_pair.paired
     assert delta.value == pytest.approx(0.1, abs=1e-12)
     assert delta.error == pytest.approx(0.0, abs=1e-12)
 
@@ -64,30 +64,32 @@ def test_seeds_that_do_not_match_give_welch() -> None:
     first = curve(beta=0.5, prefactor=1.0)
     rows = curve_rows(np.random.default_rng(1), beta=0.6, prefactor=1.0, dataset="a", architecture="b", metric="m")
     second = curves(check_table(rows.assign(seed=rows["seed"] + 100), "t"))[0]
-    found = matched(first, second)
-    delta = slope_difference(found)
-    slopes = [-np.polyfit(found.log_p, rows.T, 1)[0] for rows in (found.first_log, found.second_log)]
+    matched_pair = matched(first, second)
+    delta = slope_difference(matched_pair)
+    slopes = [
+        -np.polyfit(matched_pair.log_p, rows.T, 1)[0] for rows in (matched_pair.first_log, matched_pair.second_log)
+    ]
     reference = stats.ttest_ind(slopes[1], slopes[0], equal_var=False).confidence_interval(0.95)
-    assert not found.paired
+    assert not matched_pair.paired
     assert (delta.low, delta.high) == pytest.approx((reference.low, reference.high), rel=1e-9)
 
 
 @given(left=st.floats(-0.3, 0.3), ratio=st.floats(0.0, 0.5))
 def test_more_training_gets_to_the_limit_where_doublings_halve_what_is_left(left: float, ratio: float) -> None:
     """Δβ = 0.1 + left · ratio^k after k doublings: the interval after the first holds 0.1, wherever that is."""
-    found = matched(curve(beta=0.5, prefactor=1.0), curve(beta=0.5, prefactor=1.0))
+    matched_pair = matched(curve(beta=0.5, prefactor=1.0), curve(beta=0.5, prefactor=1.0))
 
     def after(doublings: int) -> Pair:
         slope = 0.1 + left * ratio**doublings
-        return replace(found, second_log=found.first_log - slope * found.log_p)
+        return replace(matched_pair, second_log=matched_pair.first_log - slope * matched_pair.log_p)
 
     interval = with_more_training(replace(after(1), half=after(0)))
     assert interval.low - 1e-9 < 0.1 < interval.high + 1e-9
 
 
 def test_without_a_half_budget_what_more_training_does_is_unknown() -> None:
-    found = replace(matched(curve(beta=0.5, prefactor=1.0), curve(seed=1, beta=0.6, prefactor=1.0)), half=None)
-    assert np.isnan([with_more_training(found).low, with_more_training(found).high]).all()
+    matched_pair = replace(matched(curve(beta=0.5, prefactor=1.0), curve(seed=1, beta=0.6, prefactor=1.0)), half=None)
+    assert np.isnan([with_more_training(matched_pair).low, with_more_training(matched_pair).high]).all()
 
 
 def test_half_budgets_are_those_of_the_same_runs() -> None:
@@ -100,11 +102,11 @@ def test_half_budgets_are_those_of_the_same_runs() -> None:
         error=halved[1].error[1:],
         half_budget=halved[1].half_budget[1:],
     )
-    found = matched(halved[0], fewer)
-    assert found.half is not None
-    np.testing.assert_allclose(found.half.first_log - found.first_log, np.log(3))
-    np.testing.assert_allclose(found.half.second_log - found.second_log, np.log(2))
-    assert len(found.first_log) == len(first.seeds) - 1
+    matched_pair = matched(halved[0], fewer)
+    assert matched_pair.half is not None
+    np.testing.assert_allclose(matched_pair.half.first_log - matched_pair.first_log, np.log(3))
+    np.testing.assert_allclose(matched_pair.half.second_log - matched_pair.second_log, np.log(2))
+    assert len(matched_pair.first_log) == len(first.seeds) - 1
     nothing = fewer.half_budget.copy()
     nothing[0, 0] = 0.0
     assert matched(halved[0], replace(fewer, half_budget=nothing)).half is None
@@ -115,8 +117,8 @@ def test_detectable_difference_has_the_power_it_says() -> None:
     interval = t_interval(rng.normal(size=5))
     size = detectable(interval)
     sigma = interval.error * np.sqrt(5)
-    found = [excludes_zero(t_interval(size + sigma * rng.normal(size=5))) for _ in range(4000)]
-    assert np.mean(found) == pytest.approx(0.8, abs=0.02)  # binomial standard error 0.006
+    detected = [excludes_zero(t_interval(size + sigma * rng.normal(size=5))) for _ in range(4000)]
+    assert np.mean(detected) == pytest.approx(0.8, abs=0.02)  # binomial standard error 0.006
 
 
 def test_a_floor_that_fakes_a_difference_is_seen_through() -> None:
@@ -124,8 +126,8 @@ def test_a_floor_that_fakes_a_difference_is_seen_through() -> None:
     floored = curve(
         1, beta=0.6, prefactor=1.0, floor=0.02, sizes=tuple(16 * 2.0 ** np.arange(8)), subset=0.01, init=0.01
     )
-    found = matched(floored, plain)
-    delta, corrected = slope_difference(found), floor_difference(found)
+    matched_pair = matched(floored, plain)
+    delta, corrected = slope_difference(matched_pair), floor_difference(matched_pair)
     assert delta.low > 0.03
     assert corrected is not None
     assert survival(delta, corrected) is Survival.VANISHES
@@ -135,8 +137,8 @@ def test_a_real_difference_survives() -> None:
     sizes = tuple(16 * 2.0 ** np.arange(8))
     low = curve(0, beta=0.4, prefactor=1.0, floor=0.01, sizes=sizes, subset=0.01, init=0.01)
     high = curve(1, beta=0.7, prefactor=1.0, floor=0.001, sizes=sizes, subset=0.01, init=0.01)
-    found = matched(low, high)
-    assert survival(slope_difference(found), floor_difference(found)) is Survival.SURVIVES
+    matched_pair = matched(low, high)
+    assert survival(slope_difference(matched_pair), floor_difference(matched_pair)) is Survival.SURVIVES
 
 
 def test_survival_without_a_difference_or_a_floor_fit() -> None:
@@ -156,14 +158,14 @@ def test_training_error_as_floor() -> None:
         ]
         return curves(check_table(pd.DataFrame(rows), "t"))[0]
 
-    found = matched(exact(0.4, 0.05), exact(0.7, 0.01))
-    assert train_floor_difference(found) == pytest.approx(0.3, abs=1e-9)
+    matched_pair = matched(exact(0.4, 0.05), exact(0.7, 0.01))
+    assert train_floor_difference(matched_pair) == pytest.approx(0.3, abs=1e-9)
 
 
 def test_equal_error_ratio_of_a_shift_is_the_shift() -> None:
     # the second curve needs a third of the frames at every error, and the noise is the same
-    found = matched(curve(beta=0.5, prefactor=1.0), curve(beta=0.5, prefactor=3.0**-0.5))
-    ratio = equal_error(found)
+    matched_pair = matched(curve(beta=0.5, prefactor=1.0), curve(beta=0.5, prefactor=3.0**-0.5))
+    ratio = equal_error(matched_pair)
     assert ratio.ratio.value == pytest.approx(
         3.0, rel=0.1
     )  # interpolation crosses different segments, with their noise
@@ -174,7 +176,7 @@ def test_no_common_error_is_said() -> None:
     ratio = equal_error(matched(curve(beta=0.5, prefactor=1.0), curve(beta=0.5, prefactor=0.01)))
     assert np.isnan(ratio.ratio.value)
     assert (ratio.leader, ratio.beyond) == ("second", 32.0)
-    assert ratio.words("A", "B") == "A never gets to where B starts: it needs more than 32 times the frames"
+    assert ratio.words("A", "B") == "A never reaches the errors of B: it needs more than 32 times the frames"
 
 
 def test_holm_by_hand() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from analysis.calibration.synthetic import curve_rows
 from analysis.cli import main
-from analysis.comparisons.compare import Comparison, compare, families, family_sentence, sentence
+from analysis.comparisons.compare import Comparison, compare_curves, comparison_sentence, families, family_sentence
 from analysis.curve import curves
 from analysis.errors import InputError
 from analysis.figures.naming import model_names, names
@@ -39,32 +39,32 @@ SQUARE = {(steps, rate): 0.4 + 0.1 * (steps == 1000) for steps in (500, 1000, 20
 
 
 def compared(frame: pd.DataFrame, by: Sequence[str]) -> list[Comparison]:
-    return compare(analyse(curves(check_table(frame, "t", compare_by=by))), by)
+    return compare_curves(analyse(curves(check_table(frame, "t", compare_by=by))), by)
 
 
-def pairs(found: Sequence[Comparison], by: str) -> set[tuple[Any, Any]]:
-    return {(c.first.value(by), c.second.value(by)) for c in found}
+def pairs(comparisons: Sequence[Comparison], by: str) -> set[tuple[Any, Any]]:
+    return {(c.first.value(by), c.second.value(by)) for c in comparisons}
 
 
 def test_by_budget_at_equal_learning_rates() -> None:
-    found = compared(budget_check(SQUARE), [STEPS])
-    assert pairs(found, STEPS) == {(500, 1000), (500, 2000), (1000, 2000)}
-    assert all(c.first.value(RATES) == c.second.value(RATES) for c in found)
-    assert len(found) == 6
-    for c in found:
+    comparisons = compared(budget_check(SQUARE), [STEPS])
+    assert pairs(comparisons, STEPS) == {(500, 1000), (500, 2000), (1000, 2000)}
+    assert all(c.first.value(RATES) == c.second.value(RATES) for c in comparisons)
+    assert len(comparisons) == 6
+    for c in comparisons:
         expected = SQUARE[int(c.second.value(STEPS)), c.second.value(RATES)]  # type: ignore[call-overload,index]
         expected -= SQUARE[int(c.first.value(STEPS)), c.first.value(RATES)]  # type: ignore[call-overload,index]
         assert c.delta.value == pytest.approx(expected, abs=0.02)  # 0.005 of noise over ln 32 of P: some 0.003
-    words = sentence(found[0])
+    words = comparison_sentence(comparisons[0])
     assert f"from {STEPS}=500 to {STEPS}=1000" in words
     assert f"{RATES}=0.01" in words  # what they have in common, for it varies in the table
     assert "nu" not in words
 
 
 def test_by_learning_rate_at_equal_budgets() -> None:
-    found = compared(budget_check(SQUARE), [RATES])
-    assert pairs(found, RATES) == {(0.01, 0.02)}
-    assert len(found) == 3
+    comparisons = compared(budget_check(SQUARE), [RATES])
+    assert pairs(comparisons, RATES) == {(0.01, 0.02)}
+    assert len(comparisons) == 3
 
 
 def test_by_everything_that_varies() -> None:
@@ -73,17 +73,17 @@ def test_by_everything_that_varies() -> None:
 
 def test_one_exponent_for_all_budgets() -> None:
     fits = analyse(curves(check_table(budget_check(SQUARE), "t")))
-    found = families(fits, [STEPS])
-    assert [len(family.curves) for family in found] == [3, 3]
-    assert f"one exponent for {STEPS} = 500, 1000, 2000" in family_sentence(found[0])
-    assert all(family.p < 0.05 for family in found)
+    tested = families(fits, [STEPS])
+    assert [len(family.curves) for family in tested] == [3, 3]
+    assert f"one exponent for {STEPS} = 500, 1000, 2000" in family_sentence(tested[0])
+    assert all(family.p < 0.05 for family in tested)
 
 
 def test_models_are_compared_at_equal_settings() -> None:
     frame = pd.concat([budget_check(SQUARE, nu=nu) for nu in (1, 3)])
-    found = compared(frame, ["nu"])
-    assert len(found) == len(SQUARE)
-    assert all(c.first.value(name) == c.second.value(name) for c in found for name in (STEPS, RATES))
+    comparisons = compared(frame, ["nu"])
+    assert len(comparisons) == len(SQUARE)
+    assert all(c.first.value(name) == c.second.value(name) for c in comparisons for name in (STEPS, RATES))
 
 
 def test_a_tuned_rate_is_no_difference_of_its_own() -> None:
@@ -113,9 +113,9 @@ def test_numbers_in_a_csv_are_ordered_as_numbers(tmp_path: Path, capsys: pytest.
     path = tmp_path / "t.csv"
     budget_check({(500, 0.01): 0.4, (1000, 0.01): 0.6}).to_csv(path, index=False)
     assert main(["compare", "--table", str(path), "--by", STEPS]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("β rises by 0.")
-    assert f"from {STEPS}=500 to {STEPS}=1000" in said  # as texts 1000 would come first, and β would fall
+    output = capsys.readouterr().out
+    assert output.startswith("β rises by 0.")
+    assert f"from {STEPS}=500 to {STEPS}=1000" in output  # as texts 1000 would come first, and β would fall
 
 
 @pytest.mark.parametrize("name", ["P", "seed", "error", "run_id"])

@@ -27,7 +27,7 @@ from analysis.figures.naming import display_unit
 from analysis.figures.nearest import dimensions, nearest
 from analysis.figures.nearest import draw as draw_nearest
 from analysis.figures.style import HUES, MARKERS, looks, plain_number, style
-from analysis.fits.flags import Fitted
+from analysis.fits.flags import JudgedFit
 from analysis.fits.record import analyse
 from analysis.fits.results import Form
 from analysis.table import check_table
@@ -37,12 +37,12 @@ MAIN = (Form.POWER, Form.POWER_FLOOR)
 
 
 @pytest.fixture(scope="module")
-def papers() -> list[Fitted]:
+def papers() -> list[JudgedFit]:
     return analyse(curves(check_table(papers_table(), "papers")), MAIN)
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory, papers: list[Fitted]) -> Path:
+def drawn(tmp_path_factory: pytest.TempPathFactory, papers: list[JudgedFit]) -> Path:
     """Figures of a table that has the data for all of them."""
     path = tmp_path_factory.mktemp("papers")
     draw_all([item for item in papers if item[0].curve.text("dataset") == "aspirin"], path, papers_distances())
@@ -84,8 +84,8 @@ def test_claim_figure_has_the_verdicts(folder: Path) -> None:
 
 
 def test_looks_tell_curves_apart() -> None:
-    found = [curve for curve in curves(check_table(demo_table(), "demo")) if curve.text("dataset") == "ethanol"]
-    assert len({(look.color, look.marker, str(look.line)) for look in looks(found)}) == len(found)
+    ethanol = [curve for curve in curves(check_table(demo_table(), "demo")) if curve.text("dataset") == "ethanol"]
+    assert len({(look.color, look.marker, str(look.line)) for look in looks(ethanol)}) == len(ethanol)
 
 
 @pytest.mark.parametrize(
@@ -111,30 +111,30 @@ def test_figures_of_the_papers(drawn: Path, name: str) -> None:
     assert len(pd.read_csv(drawn / f"{name}.csv")) > 0
 
 
-def test_nequips_figure_has_every_order_and_both_capacity_controls(papers: list[Fitted]) -> None:
+def test_nequips_figure_has_every_order_and_both_capacity_controls(papers: list[JudgedFit]) -> None:
     water, aspirin = panels.panels_by_order(papers)
     assert water.names == ("L=0", "L=1", "L=2", "L=3")
     assert aspirin.names[:3] == ("L=0, 64 channels", "L=0, 173 channels", "L=0, 512 channels")
     assert len(set(map(str, looks([fit.curve for fit, _ in aspirin.fits])))) == 6
 
 
-def test_maces_figure_has_three_panels(papers: list[Fitted]) -> None:
-    found = panels.panels_by_correlation_and_order(papers)
-    assert [panel.title for panel in found] == ["aspirin, MACE, L=0", "aspirin, MACE, ν=3", "aspirin, MACE, ν=1"]
-    assert [panel.names for panel in found] == [("ν=1", "ν=2", "ν=3"), *[("L=0", "L=1", "L=2")] * 2]
+def test_maces_figure_has_three_panels(papers: list[JudgedFit]) -> None:
+    by_order = panels.panels_by_correlation_and_order(papers)
+    assert [panel.title for panel in by_order] == ["aspirin, MACE, L=0", "aspirin, MACE, ν=3", "aspirin, MACE, ν=1"]
+    assert [panel.names for panel in by_order] == [("ν=1", "ν=2", "ν=3"), *[("L=0", "L=1", "L=2")] * 2]
 
 
-def test_architectures_stand_by_their_richest_model(papers: list[Fitted]) -> None:
+def test_architectures_stand_by_their_richest_model(papers: list[JudgedFit]) -> None:
     (panel,) = panels.panels_by_architecture(papers)
     assert panel.names == ("linear ACE ν=2 edge 3", "MACE L=2 ν=3 edge 3", "NequIP L=3 edge 3", "TFN L=1 edge 1")
     (panel,) = panels.panels_by_group(papers)
     assert [name.partition(":")[0] for name in panel.names] == ["E(3)"] * 3 + ["SE(3)"]
 
 
-def test_groups_stand_with_and_without_copies(papers: list[Fitted]) -> None:
+def test_groups_stand_with_and_without_copies(papers: list[JudgedFit]) -> None:
     """Twins that learn from copies are curves of their own, named by that; who has rivals is said to be the richest."""
 
-    def with_copies(item: Fitted, copies: int) -> Fitted:
+    def with_copies(item: JudgedFit, copies: int) -> JudgedFit:
         fit, judgement = item
         settings = {**fit.curve.settings, "model.copies": copies}
         return replace(fit, curve=replace(fit.curve, settings=settings)), judgement
@@ -149,7 +149,7 @@ def test_groups_stand_with_and_without_copies(papers: list[Fitted]) -> None:
     assert [name.rpartition(", ")[2] for name in panel.names if name.startswith("SE(3)")] == ["copies=1", "copies=8"]
 
 
-def test_no_arrangement_is_drawn_from_one_kind_of_model(papers: list[Fitted]) -> None:
+def test_no_arrangement_is_drawn_from_one_kind_of_model(papers: list[JudgedFit]) -> None:
     alone = [item for item in papers if item[0].curve.number("L") == 1 and item[0].curve.text("dataset") == "water"]
     for arrange in (panels.panels_by_order, panels.panels_by_architecture, panels.panels_by_group):
         assert arrange(alone) == []
@@ -206,7 +206,7 @@ def test_lipschitz_bound_lies_above_the_nearest_neighbour_everywhere(drawn: Path
     )  # a straight line through the origin: Lip·δ over δ
 
 
-def test_they_are_the_same_bytes_for_the_same_table(drawn: Path, papers: list[Fitted], tmp_path: Path) -> None:
+def test_they_are_the_same_bytes_for_the_same_table(drawn: Path, papers: list[JudgedFit], tmp_path: Path) -> None:
     """(The learning curves: test_cli.py, in two processes.)"""
     fits = [item for item in papers if item[0].curve.text("dataset") == "aspirin"]
     written = exponents.draw(panels.panels_by_model(fits), tmp_path / "exponents", dimensions(papers_distances()))
@@ -257,7 +257,7 @@ def test_hollow_markers_look_hollow(marker: str) -> None:
     assert (filled & ~hollow).sum() > filled.sum() / 6
 
 
-def test_all_markers_are_among_those(papers: list[Fitted]) -> None:
+def test_all_markers_are_among_those(papers: list[JudgedFit]) -> None:
     keys = [fit.curve for fit, _ in papers]
     drawn = {look.marker for by in ("model", "architecture", "group") for look in looks(keys, by)}
     assert drawn <= set(MARKERS)

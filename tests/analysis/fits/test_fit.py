@@ -114,9 +114,9 @@ def test_weights_are_the_derivative_of_the_exponent(floor: float) -> None:
     assert bool(fitted.phi[0] > 0.01) == (floor > 0)
     step = 1e-3
     moved = fit_floor(x, np.concatenate([y + step * np.eye(7), y - step * np.eye(7)])).beta
-    found = fitted.weights(x, np.ones((1, 7), dtype=bool))[0]
+    weights = fitted.weights(x, np.ones((1, 7), dtype=bool))[0]
     # Gauss–Newton leaves out the curvature of the model times the residuals (≤ 0.02): a few per cent of the largest
-    assert found == pytest.approx((moved[:7] - moved[7:]) / (2 * step), abs=0.1 * np.abs(found).max())
+    assert weights == pytest.approx((moved[:7] - moved[7:]) / (2 * step), abs=0.1 * np.abs(weights).max())
 
 
 def test_one_seed_uses_least_squares_on_its_points() -> None:

@@ -172,8 +172,8 @@ def test_verdict_on_training_does_not_soften_with_the_test_set() -> None:
 
 
 def test_an_open_floor_is_flagged_and_inside_the_interval() -> None:
-    made = curve_rows(np.random.default_rng(3), beta=0.5, prefactor=1.0, floor=0.01, **COLUMNS)
-    (curve,) = curves(check_table(made, "synthetic"))
+    frame = curve_rows(np.random.default_rng(3), beta=0.5, prefactor=1.0, floor=0.01, **COLUMNS)
+    (curve,) = curves(check_table(frame, "synthetic"))
     fit = fit_curve(curve)
     assert Flag.FLOOR_OPEN in judge(fit).flags
     other = fit.form(Form.POWER_FLOOR if fit.recommended is Form.POWER else Form.POWER)

@@ -27,21 +27,21 @@ def curve_of(clean: Any, noise: float = 0.01) -> Curve:
     return curves(check_table(pd.DataFrame(rows), "t"))[0]
 
 
-def found(curve: Curve) -> Regions:
+def regions_of(curve: Curve) -> Regions:
     return regions(curve, fit_curve(curve).seeds_used)
 
 
 def test_plain_power_law_is_one_region() -> None:
-    assert found(curve_of(SIZES**-0.5)) == Regions(None, (8.0, 2048.0), None)
+    assert regions_of(curve_of(SIZES**-0.5)) == Regions(None, (8.0, 2048.0), None)
 
 
 def test_three_regions() -> None:
     clean = np.clip(SIZES, 32, 512) ** -0.7
-    assert found(curve_of(clean)) == Regions((8.0, 32.0), (32.0, 512.0), (512.0, 2048.0))
+    assert regions_of(curve_of(clean)) == Regions((8.0, 32.0), (32.0, 512.0), (512.0, 2048.0))
 
 
 def test_flat_curve_is_floor_throughout() -> None:
-    assert found(curve_of(np.ones_like(SIZES))) == Regions(None, None, (8.0, 2048.0))
+    assert regions_of(curve_of(np.ones_like(SIZES))) == Regions(None, None, (8.0, 2048.0))
 
 
 def test_local_slopes_are_the_exponent_of_a_power_law() -> None:

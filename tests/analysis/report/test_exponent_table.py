@@ -9,7 +9,7 @@ import pytest
 from analysis.calibration.synthetic import demo_table
 from analysis.cli import main
 from analysis.curve import curves
-from analysis.fits.flags import Fitted
+from analysis.fits.flags import JudgedFit
 from analysis.fits.record import analyse
 from analysis.fits.results import Form
 from analysis.report.exponent_table import HEAD, latex, markdown, rows
@@ -20,28 +20,28 @@ HOSTILE = r"a|b & 100% $x_1$ <script>\end{tabular} #~^"
 
 
 @pytest.fixture(scope="module")
-def fits() -> list[Fitted]:
+def fits() -> list[JudgedFit]:
     return analyse(curves(check_table(demo_table(), "demo")), (Form.POWER, Form.POWER_FLOOR))
 
 
-def test_every_curve_has_a_row_with_its_exponent(fits: list[Fitted]) -> None:
-    found = rows(fits)
-    assert [row.value for row in found] == [fit.best.beta.value for fit, _ in fits]
-    assert {row.model for row in found if row.dataset == "star"} == {
+def test_every_curve_has_a_row_with_its_exponent(fits: list[JudgedFit]) -> None:
+    table_rows = rows(fits)
+    assert [row.value for row in table_rows] == [fit.best.beta.value for fit, _ in fits]
+    assert {row.model for row in table_rows if row.dataset == "star"} == {
         *("MACE L=0 ν=1 edge 3", "MACE L=1 ν=1 edge 3", "MACE L=0 ν=3 edge 3", "MACE L=0 ν=3 edge 0")
     }
-    floored = next(row for row in found if row.form is Form.POWER_FLOOR)
+    floored = next(row for row in table_rows if row.form is Form.POWER_FLOOR)
     assert floored.floor.endswith(" meV/Å")
 
 
 def test_namesakes_are_told_apart() -> None:
-    found = rows(analyse(curves(check_table(papers_table(), "papers")), (Form.POWER, Form.POWER_FLOOR)))
-    aspirin = [row.model for row in found if row.dataset == "aspirin" and row.metric == "force_mae"]
+    table_rows = rows(analyse(curves(check_table(papers_table(), "papers")), (Form.POWER, Form.POWER_FLOOR)))
+    aspirin = [row.model for row in table_rows if row.dataset == "aspirin" and row.metric == "force_mae"]
     assert len(set(aspirin)) == len(aspirin)
     assert "NequIP L=0 edge 0, 512 channels" in aspirin
 
 
-def test_markdown_is_a_table_with_a_dagger_for_what_has_not_converged(fits: list[Fitted]) -> None:
+def test_markdown_is_a_table_with_a_dagger_for_what_has_not_converged(fits: list[JudgedFit]) -> None:
     lines = markdown(fits).splitlines()
     assert lines[0] == "| " + " | ".join(HEAD) + " |"
     assert all(line.count(" | ") == len(HEAD) - 1 for line in lines[: len(fits) + 2])
@@ -49,7 +49,7 @@ def test_markdown_is_a_table_with_a_dagger_for_what_has_not_converged(fits: list
     assert "not an exponent to quote" in lines[-1]
 
 
-def test_latex_needs_no_unicode(fits: list[Fitted]) -> None:
+def test_latex_needs_no_unicode(fits: list[JudgedFit]) -> None:
     text = latex(fits)
     body = text.partition("\\toprule")[2]
     assert body.isascii()

@@ -18,7 +18,7 @@ import pytest
 from analysis.calibration.synthetic import curve_rows, demo_table
 from analysis.cli import main
 from analysis.curve import curves
-from analysis.fits.flags import Fitted, Flag
+from analysis.fits.flags import Flag, JudgedFit
 from analysis.fits.record import analyse
 from analysis.fits.results import Form
 from analysis.report import page
@@ -32,17 +32,17 @@ MAIN = (Form.POWER, Form.POWER_FLOOR)
 HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{DATA}}\u2028&amp;"
 
 
-def fitted(frame: pd.DataFrame) -> list[Fitted]:
+def fitted(frame: pd.DataFrame) -> list[JudgedFit]:
     return analyse(curves(check_table(frame, "t")), MAIN)
 
 
 @pytest.fixture(scope="module")
-def demo() -> list[Fitted]:
+def demo() -> list[JudgedFit]:
     return fitted(demo_table())
 
 
 @pytest.fixture(scope="module")
-def html(demo: list[Fitted]) -> str:
+def html(demo: list[JudgedFit]) -> str:
     return page(check_table(demo_table(), "demo"), demo, Path("demo.csv"))
 
 
@@ -76,22 +76,22 @@ class Elements(HTMLParser):
         return [attributes for name, attributes in self.found if name == tag]
 
 
-def test_overview_counts_what_can_be_quoted(demo: list[Fitted]) -> None:
+def test_overview_counts_what_can_be_quoted(demo: list[JudgedFit]) -> None:
     good = sum(quotable(item) for item in demo)
     assert overview(demo).startswith(f"13 learning curves on 2 datasets: {good} of their exponents can be quoted")
     assert "1 curve had not converged" in overview(demo)
 
 
-def test_what_has_not_converged_is_never_part_of_a_difference(demo: list[Fitted]) -> None:
+def test_what_has_not_converged_is_never_part_of_a_difference(demo: list[JudgedFit]) -> None:
     ethanol = next(answer for answer in answers(demo) if answer.dataset == "ethanol")
     assert any("Not converged" in text and "ν=3 edge 0" in text for text in ethanol.sentences)
     assert not any("edge 0 to edge 3" in text for text in ethanol.sentences if text.startswith("MACE"))
     assert any("NOT CONVERGED" in text for text in ethanol.further)  # in full, it says so itself
 
 
-def test_verdicts_of_the_claim_are_those_of_the_test(demo: list[Fitted]) -> None:
-    said = {answer.dataset: [str(outcome) for outcome, _ in answer.verdicts] for answer in answers(demo)}
-    assert said == {"ethanol": ["undecided"], "star": ["holds"]}
+def test_verdicts_of_the_claim_are_those_of_the_test(demo: list[JudgedFit]) -> None:
+    outcomes = {answer.dataset: [str(outcome) for outcome, _ in answer.verdicts] for answer in answers(demo)}
+    assert outcomes == {"ethanol": ["undecided"], "star": ["holds"]}
 
 
 def test_differences_are_told_between_neighbours_and_with_their_certainty() -> None:
@@ -118,41 +118,41 @@ def test_health_finds_holes_and_bad_rows() -> None:
     frame.loc[3, "error"] = np.nan
     frame = frame.drop(index=[7, 8]).reset_index(drop=True)
     table = check_table(frame, "t", drop_bad=True)
-    found = health(analyse(curves(table), MAIN), table, None)
-    first = found.curves[0]
+    state = health(analyse(curves(table), MAIN), table, None)
+    first = state.curves[0]
     assert (first.present, first.expected, first.converged) == (22, 25, 22)
     assert first.missing == ("P=128 seed 0", "P=64 seed 1", "P=128 seed 1")
-    assert len(found.dropped) == 1
-    assert "must be a finite number" in found.dropped[0]
+    assert len(state.dropped) == 1
+    assert "must be a finite number" in state.dropped[0]
 
 
 def test_health_has_one_row_for_runs_in_several_metrics() -> None:
     star = demo_table().query("dataset == 'star'").assign(metric="energy_rmse")
     force = star.assign(metric="force_mae", error=2 * star["error"])
     table = check_table(pd.concat([star, force], ignore_index=True), "t")
-    found = health(analyse(curves(table), MAIN), table, None).curves
-    assert [(one.metric, one.metrics, one.present) for one in found] == [("force_mae", 2, 25)] * 4
-    assert found[0].model == "MACE L=0 ν=1 edge 3"
+    by_curve = health(analyse(curves(table), MAIN), table, None).curves
+    assert [(one.metric, one.metrics, one.present) for one in by_curve] == [("force_mae", 2, 25)] * 4
+    assert by_curve[0].model == "MACE L=0 ν=1 edge 3"
 
 
 def test_page_is_one_file_without_network(html: str) -> None:
-    made = Elements(html)
-    assert not [a for a in made.of("link") if not (a.get("href") or "").startswith("data:")]
-    assert not made.of("img") + made.of("iframe")
-    assert not [a for a in made.of("script") if "src" in a]
+    elements = Elements(html)
+    assert not [a for a in elements.of("link") if not (a.get("href") or "").startswith("data:")]
+    assert not elements.of("img") + elements.of("iframe")
+    assert not [a for a in elements.of("script") if "src" in a]
     assert "http://" not in html.replace("http://www.w3.org/2000/svg", "")  # a name, not an address
     assert "https://" not in html
-    policy = next(a["content"] for a in made.of("meta") if a.get("http-equiv") == "Content-Security-Policy")
-    script = base64.b64encode(hashlib.sha256(made.scripts[1].encode()).digest()).decode()
+    policy = next(a["content"] for a in elements.of("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    script = base64.b64encode(hashlib.sha256(elements.scripts[1].encode()).digest()).decode()
     assert f"script-src 'sha256-{script}'" in (policy or "")
     assert "unsafe" not in (policy or "")
 
 
-def test_page_is_the_same_for_the_same_table(html: str, demo: list[Fitted]) -> None:
+def test_page_is_the_same_for_the_same_table(html: str, demo: list[JudgedFit]) -> None:
     assert page(check_table(demo_table(), "demo"), demo, Path("elsewhere/demo.csv")) == html
 
 
-def test_page_says_what_the_fits_say(html: str, demo: list[Fitted]) -> None:
+def test_page_says_what_the_fits_say(html: str, demo: list[JudgedFit]) -> None:
     values = [float(value) for value in re.findall(r'<td data-v="([-0-9.e]+)" class=number>', html)]
     assert {fit.best.beta.value for fit, _ in demo} <= set(values)
     assert len(re.findall(r'<span class="state not_converged">not converged</span>', html)) == 2  # exponents, health
@@ -179,25 +179,25 @@ def test_hostile_seeds_and_units_stay_text() -> None:
 
 
 def check_hostile(frame: pd.DataFrame) -> None:
-    made = Elements(page(check_table(frame, "t"), fitted(frame), Path(HOSTILE.replace("/", "|"))))
-    assert len(made.scripts) == 2
-    assert "alert" not in made.scripts[1]
-    assert not made.of("img")
-    assert not [attributes for _, attributes in made.found if any(name.startswith("on") for name in attributes)]
-    json.loads(made.scripts[0])
+    elements = Elements(page(check_table(frame, "t"), fitted(frame), Path(HOSTILE.replace("/", "|"))))
+    assert len(elements.scripts) == 2
+    assert "alert" not in elements.scripts[1]
+    assert not elements.of("img")
+    assert not [attributes for _, attributes in elements.found if any(name.startswith("on") for name in attributes)]
+    json.loads(elements.scripts[0])
 
 
 def test_script_json_has_no_character_that_ends_a_script() -> None:
-    made = script_json({"x": HOSTILE})
-    assert not set("<>&\u2028\u2029") & set(made)
-    assert json.loads(made) == {"x": HOSTILE}
+    script = script_json({"x": HOSTILE})
+    assert not set("<>&\u2028\u2029") & set(script)
+    assert json.loads(script) == {"x": HOSTILE}
 
 
-def test_charts_hold_every_run(demo: list[Fitted]) -> None:
-    found: list[dict[str, Any]] = charts(demo)
-    points = [point["error"] for chart in found for curve in chart["curves"] for point in curve["points"]]
+def test_charts_hold_every_run(demo: list[JudgedFit]) -> None:
+    drawn: list[dict[str, Any]] = charts(demo)
+    points = [point["error"] for chart in drawn for curve in chart["curves"] for point in curve["points"]]
     assert sorted(points) == pytest.approx(sorted(1000 * demo_table()["error"]))
-    assert {chart["unit"] for chart in found} == {"meV", "meV/Å"}
+    assert {chart["unit"] for chart in drawn} == {"meV", "meV/Å"}
 
 
 def test_a_foreign_table_with_the_required_columns_alone(tmp_path: Path) -> None:

@@ -35,9 +35,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     frame["run_id"] = [f"run{index}" for index in range(len(frame))]
     frame["dataset"] = frame["dataset"].replace({"star": HOSTILE})
     table = check_table(frame, "demo")
-    made = page(table, analyse(curves(table), (Form.POWER, Form.POWER_FLOOR)), Path("demo.csv"))
+    html = page(table, analyse(curves(table), (Form.POWER, Form.POWER_FLOOR)), Path("demo.csv"))
     path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(made, encoding="utf-8")
+    path.write_text(html, encoding="utf-8")
     return path.as_uri()
 
 
@@ -112,14 +112,14 @@ def test_hovering_shows_run_seed_and_error(browser: Any, address: str) -> None:
     point = browser.find_elements("css selector", "#plot g circle")[0]  # seed 0 of linear ACE at the smallest P
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
     ActionChains(browser).move_to_element(point).perform()
-    said = browser.find_element("id", "reading").text
-    assert "linear ACE ν=1 edge 3" in said
-    assert "P = 16" in said
+    reading = browser.find_element("id", "reading").text
+    assert "linear ACE ν=1 edge 3" in reading
+    assert "P = 16" in reading
     # Seeds of one P lie close together: whichever is nearest says who it is, and truly.
-    run = re.search(r"run run(\d+)", said)
-    told = demo_table().iloc[int(run[1])] if run else None
-    assert told is None or f"seed {told['seed']}, error {1000 * told['error']:.3g}" in said
-    assert run or "mean error" in said
+    run = re.search(r"run run(\d+)", reading)
+    row = demo_table().iloc[int(run[1])] if run else None
+    assert row is None or f"seed {row['seed']}, error {1000 * row['error']:.3g}" in reading
+    assert run or "mean error" in reading
 
 
 def test_the_keyboard_reaches_everything(browser: Any, address: str) -> None:

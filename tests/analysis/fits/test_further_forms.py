@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from analysis.curve import Curve, curves
-from analysis.fits.curved import binomial_line
 from analysis.fits.fit import fit_curve
 from analysis.fits.forms import BNSL, M4, SolverStatus, huber_line, solve
+from analysis.fits.further_forms import binomial_line
 from analysis.fits.results import FitStatus, Form
 from analysis.table import check_table
 
@@ -31,19 +31,19 @@ def curve_of(log_error: Any, sizes: Any = SIZES, **columns: Any) -> Curve:
 @pytest.mark.parametrize(("c0", "c1", "log_f"), [(0.1, 0.6, -1.5), (0.8, -0.6, -0.5)])
 def test_bnsl_recovers_a_broken_power_law(c0: float, c1: float, log_f: float) -> None:
     truth = np.array([0.3, c0, c1, 0.2, log_f])
-    found = solve(BNSL, X, BNSL.predict(truth, X))
+    solution = solve(BNSL, X, BNSL.predict(truth, X))
     # the exponents far from the break; tolerance: least squares stops at 1e-8 of a cost that is zero here
-    assert BNSL.beta(found.theta) == pytest.approx(c0 + c1, abs=1e-3)
-    assert found.sse < 1e-8
-    assert found.status is SolverStatus.CONVERGED
+    assert BNSL.beta(solution.theta) == pytest.approx(c0 + c1, abs=1e-3)
+    assert solution.sse < 1e-8
+    assert solution.status is SolverStatus.CONVERGED
 
 
 @pytest.mark.parametrize("beta", [0.5, 1.2])
 def test_m4_recovers_plateau_power_law_and_floor(beta: float) -> None:
     truth = np.array([0.0, np.log(0.02 / 0.98), 0.0, beta, -1.0])
-    found = solve(M4, X, M4.predict(truth, X))
-    assert M4.beta(found.theta) == pytest.approx(beta, abs=2e-2)
-    assert found.sse < 1e-7
+    solution = solve(M4, X, M4.predict(truth, X))
+    assert M4.beta(solution.theta) == pytest.approx(beta, abs=2e-2)
+    assert solution.sse < 1e-7
 
 
 def test_m4_satisfies_its_equation() -> None:
@@ -102,8 +102,8 @@ def test_binomial_uses_zeros_that_a_logarithm_cannot() -> None:
 def test_binomial_slope_is_unbiased_with_its_own_standard_error() -> None:
     rng = np.random.default_rng(5)
     rate = 0.4 * (SIZES / SIZES[0]) ** -0.9
-    found = np.array(
+    estimates = np.array(
         [binomial_line(np.log(SIZES), rng.binomial(1000, rate).astype(float), np.full(12, 1e3)) for _ in range(500)]
     )
-    assert found[:, 1].mean() == pytest.approx(-0.9, abs=4 * 0.03 / np.sqrt(500))
-    assert found[:, 2].mean() == pytest.approx(found[:, 1].std(), rel=0.13)  # sd of 500: 3.2 %, four times that
+    assert estimates[:, 1].mean() == pytest.approx(-0.9, abs=4 * 0.03 / np.sqrt(500))
+    assert estimates[:, 2].mean() == pytest.approx(estimates[:, 1].std(), rel=0.13)  # sd of 500: 3.2 %, four times that

@@ -1,4 +1,4 @@
-"""Fits that stand beside the two main ones: Huber's power law, one break, M4 and the binomial likelihood."""
+"""Fits besides the power law and the one with a floor: Huber's loss, one break, M4 and the binomial likelihood."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ _STATUS = {
 
 
 def fit_huber(curve: Curve, used: NDArray[np.bool_]) -> Fit:
-    """The power law under Huber's loss, within each seed; β and its interval over seeds as for the plain one."""
+    """Fit the power law under Huber's loss within each seed; β and its interval over seeds as for least squares.
+
+    Args:
+        curve: the learning curve.
+        used: seeds that enter. [S]
+    """
     x, y = curve.log_sizes, _finite(curve.log_error)
     if len(x) < 3:
         return unfitted(Form.POWER_HUBER)
@@ -41,17 +46,17 @@ def fit_huber(curve: Curve, used: NDArray[np.bool_]) -> Fit:
 
 
 def fit_bnsl(curve: Curve, used: NDArray[np.bool_]) -> Fit:
-    """One break, on the per-P means; β after the break."""
+    """Fit a power law with one break (BNSL) to the per-P means of the seeds `used` [S]; β is that after the break."""
     return _fit_curved(Form.BNSL_1, BNSL, curve, used)
 
 
 def fit_m4(curve: Curve, used: NDArray[np.bool_]) -> Fit:
-    """Plateau, power law and floor, on the per-P means; β between them."""
+    """Fit M4 (plateau, power law, floor) to the per-P means of the seeds `used` [S]; β is that between them."""
     return _fit_curved(Form.M4, M4, curve, used)
 
 
 def _fit_curved(name: Form, form: CurvedForm, curve: Curve, used: NDArray[np.bool_]) -> Fit:
-    """Joint fit to the per-P means; interval from leaving out one seed at a time (three seeds or more)."""
+    """Fit a form to the per-P means, with an interval from leaving out one seed at a time (three seeds or more)."""
     y = _finite(curve.log_error)
     rows = y[used] if used.any() else y
     mean = nanmean(rows)
@@ -89,20 +94,24 @@ def _beta_without(form: CurvedForm, x: FloatArray, rows: FloatArray, seed: int, 
 
 
 def _floor(name: Form, theta: FloatArray) -> float:
-    """c = ε₀·σ(logit) for M4; the broken power law has none."""
+    """Return the floor c = ε₀·σ(logit) of M4; 0 for the broken power law."""
     return float(np.exp(theta[0]) / (1 + np.exp(-theta[1]))) if name is Form.M4 else 0.0
 
 
 def _finite(log_error: FloatArray) -> FloatArray:
-    """Zero error rates (−inf) left out: these forms work on logarithms."""
+    """Replace the −∞ of zero error rates by NaN: these forms work on logarithms."""
     return np.where(np.isfinite(log_error), log_error, np.nan)
 
 
 def fit_binomial(curve: Curve, used: NDArray[np.bool_]) -> Fit:
-    """Error rates: counts k ~ Binomial(n_test, a_s·P^(−β_s)) within each seed, by maximum likelihood.
+    """Fit error rates by maximum likelihood: counts k ~ Binomial(n_test, a_s·P^(−β_s)) within each seed s.
 
-    The logarithm of a zero rate does not exist, its likelihood does. β and its interval over seeds where there are
-    two, else from the curvature of the likelihood.
+    A rate of zero has a likelihood, though no logarithm. β and its interval come from the seeds if there are two, else
+    from the curvature of the likelihood.
+
+    Args:
+        curve: a curve of error rates with `n_test`.
+        used: seeds that enter. [S]
     """
     x = curve.log_sizes
     seeds = by_seeds(curve, used)
@@ -129,7 +138,13 @@ def fit_binomial(curve: Curve, used: NDArray[np.bool_]) -> Fit:
 
 
 def binomial_line(x: FloatArray, wrong: FloatArray, total: FloatArray) -> tuple[float, float, float]:
-    """Intercept, slope and slope's standard error of ln rate over ln P; NaN where every count is zero."""
+    """Return intercept, slope and the slope's standard error of ln rate over ln P; NaN if every count is zero.
+
+    Args:
+        x: ln P. [K]
+        wrong: number of wrong answers. [K]
+        total: number of test examples. [K]
+    """
     good = (total > 0) & np.isfinite(wrong)
     if good.sum() < 2 or not wrong[good].sum() > 0:
         return np.nan, np.nan, np.nan
