@@ -29,14 +29,12 @@ from experiments.training.member import Member
 
 @dataclass(frozen=True)
 class TaskSettings:
-    """Settings of a network that its task depends on; networks that agree in them share a task.
-
-    cutoff  of the neighbours (Å); None for networks of other examples than molecules
-    copies  rotated copies of every training example, itself included
-    """
+    """Settings of a network that its task depends on; networks that agree in them share a task."""
 
     cutoff: float | None
+    """Of the neighbours (Å); None for networks of other examples than molecules."""
     copies: int
+    """Rotated copies of every training example, itself included."""
 
 
 def task_settings(config: ModelConfig) -> TaskSettings:

@@ -1,4 +1,4 @@
-"""A run table with everything that the papers' figures show, simulated up: known exponents, costs, groups, distances."""
+"""Simulate a run table with everything that the papers' figures show: known exponents, costs, groups, distances."""
 
 from __future__ import annotations
 
