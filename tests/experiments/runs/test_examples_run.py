@@ -29,7 +29,7 @@ from experiments.interop.calculator import EquilawCalculator
 from experiments.models.networks import example_network
 from experiments.runs import evaluate
 from experiments.runs.execute import execute
-from experiments.runs.problems import problem_of
+from experiments.runs.problems import TaskSettings, problem_of
 from experiments.runs.store import WEIGHTS, RunStore
 from experiments.runs.table import run_table
 from experiments.training import checkpoint
@@ -143,7 +143,7 @@ def test_the_compiled_step_is_the_eager_one(make: Callable[..., dict[str, Any]],
     config = parse(make())
     dataset = load_any(config.data)
     problem = problem_of(dataset)
-    task, model = problem.task(1, torch.float64, torch.device("cpu")), problem.network(config.model)
+    task, model = problem.task(TaskSettings(None, 1), torch.float64, torch.device("cpu")), problem.network(config.model)
     prepared = task.prepare(np.arange(6))
     targets = task.targets([prepared], [(1.0, 1.0)])
     picked = torch.arange(4)[None]
