@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -19,26 +16,17 @@ from experiments.config.run import RunConfig, parse
 from experiments.core import files
 from experiments.core.errors import DeviceLost, InputError
 from experiments.data.dataset import AnyDataset, Dataset
-from experiments.data.load import Section, dataset_of, key_of
+from experiments.data.load import dataset_of
 from experiments.data.splits import training_subset
-from experiments.models.architectures import ModelConfig, NetworkConfig
 from experiments.regression.methods import closed_form
 from experiments.runs import trained
-from experiments.runs.capacity import features
-from experiments.runs.problems import TaskSettings, problem_of, task_settings
-from experiments.runs.result import origin, peak_memory, result_of
+from experiments.runs.result import origin, peak_memory, publish
 from experiments.runs.store import ORIGIN, WEIGHTS, Attempt, Run
-from experiments.runs.trackers import Tracking
-from experiments.tasks.evaluation import Evaluation, evaluation
-from experiments.training.arithmetic import arithmetic
-from experiments.training.checkpoint import Checkpoint
+from experiments.runs.train import train
+from experiments.tasks.evaluation import evaluation
 from experiments.training.device_errors import does_not_fit, lost_device, out_of_memory, unusable
 from experiments.training.lengthy import lengthy
-from experiments.training.member import STABLE_PHASE, Member, usable_stable_phase
-from experiments.training.memory import train_within_memory
-from experiments.training.pack import Interrupted, Pack
-from experiments.training.schedule import Schedule
-from experiments.training.step import can_compile
+from experiments.training.pack import Interrupted
 
 logger = logging.getLogger(__name__)
 Report = Callable[[Mapping[str, Any]], None]
@@ -170,8 +158,12 @@ def _compute(
             outcome[attempt.run.id] = _solve(attempt, config, dataset, stop)
         return
     place = _place(device, configs[0])
+
+    def ended(attempt: Attempt, failure: str | None) -> None:
+        outcome[attempt.run.id] = "done" if failure is None else _fail(attempt, failure)
+
     try:
-        _train(attempts, configs, dataset, place, stop, report, outcome)
+        train(attempts, configs, dataset, place, stop, report, ended)
     except (Interrupted, InputError):
         raise
     except Exception as error:
@@ -247,115 +239,8 @@ def _solve(attempt: Attempt, config: RunConfig, dataset: AnyDataset, stop: Calla
         "device": "cpu",
         "fit": dict(solution.facts),
     }
-    _publish(attempt, config, dataset, errors, None, facts)
+    publish(attempt, config, dataset, errors, None, facts)
     return "done"
-
-
-def _train(
-    attempts: Sequence[Attempt],
-    configs: Sequence[RunConfig],
-    dataset: AnyDataset,
-    device: torch.device,
-    stop: Callable[[], bool],
-    report: Report,
-    outcome: dict[str, str],
-) -> None:
-    settings, architecture = configs[0].training, configs[0].model
-    assert settings is not None
-    problem = problem_of(dataset)
-    section = key_of(configs[0].data)
-    task = _task(section, task_settings(architecture), settings.precision, device)
-    model = _network(section, architecture)
-    members = []
-    for attempt, config in zip(attempts, configs, strict=True):
-        assert config.training is not None
-        prepared = task.prepare(training_subset(dataset, config.P, config.subset_seed))
-        members.append(
-            Member(
-                name=attempt.run.id,
-                path=attempt.path,
-                earlier=list(attempt.earlier()),
-                seed=config.seed,
-                init_seed=config.init_seed,
-                settings=config.training,
-                prepared=prepared,
-                stable_phase=_stable_phase(attempt, config, dataset),
-            )
-        )
-    by_name = {a.run.id: (a, c) for a, c in zip(attempts, configs, strict=True)}
-
-    tracking, by_id = Tracking(), {member.name: member for member in members}
-
-    def on_event(event: Mapping[str, Any]) -> None:
-        attempt, config = by_name[event["run"]]
-        if config.training is not None:
-            tracking.follow(config.training.tracker, attempt.run, by_id[event["run"]].history.records)
-        report(event)
-
-    def on_end(member: Member) -> None:
-        attempt, config = by_name[member.name]
-        if member.failure is not None:
-            outcome[member.name] = _fail(attempt, member.failure)
-            return
-        assert member.weights is not None
-        assert member.full is not None
-        member.history.to_parquet(attempt.path / "history.parquet")
-        if member.settings.keep == "trunk":
-            member.save_stable_phase()
-        weights = [value for name, value in member.weights.items() if not name.startswith("constant.")]
-        facts = {
-            "n_parameters": sum(value.numel() for value in weights),
-            "n_features": features(architecture) if isinstance(architecture, NetworkConfig) else None,
-            "n_steps": member.settings.max_steps,
-            "n_updates": member.schedule.total - member.start,
-            "seconds": member.seconds,
-            "cpu_seconds": member.cpu_seconds,
-            "peak_memory": peak_memory(),
-            "device": str(device),
-        }
-        problem.save(attempt.path / WEIGHTS, task, member)
-        last = member.history.records[-1] if member.history.records else {}
-        validation = {name[8:]: error for name, error in last.items() if name.startswith("holdout_")}
-        _publish(attempt, config, dataset, member.full, member.half, facts, validation)
-        tracking.end(member.name, {f"test_{name}": error.value for name, error in member.full.test.items()})
-        outcome[member.name] = "done"
-
-    compile = settings.compile and can_compile(device)
-    with tracking, arithmetic(settings.tf32):
-        train_within_memory(members, lambda part: Pack(part, task, model, compile), stop, on_event, on_end)
-
-
-def _stable_phase(attempt: Attempt, config: RunConfig, dataset: AnyDataset) -> Checkpoint | None:
-    """Return the end of the stable phase of a run with half the budget (a quarter, …) and all else equal, or None."""
-    assert config.training is not None
-    settings = config.training
-    schedule = Schedule(settings.max_steps, settings.warmup_steps, settings.cooldown)
-    budget = settings.max_steps
-    while budget % 2 == 0 and budget > 2:
-        budget //= 2
-        smaller = replace(config, training=replace(settings, max_steps=budget))
-        run = attempt.run.sibling(smaller.run_id(dataset.sha256()))
-        stored = run.path / "checkpoint" / STABLE_PHASE
-        stable_phase = usable_stable_phase(stored, schedule) if run.result() is not None else None
-        if stable_phase is not None:
-            logger.info("continues the stable phase of run %s, from update %d", run.id, stable_phase.facts["step"])
-            return stable_phase
-    return None
-
-
-def _publish(
-    attempt: Attempt,
-    config: RunConfig,
-    dataset: AnyDataset,
-    full: Evaluation,
-    half: Evaluation | None,
-    facts: Mapping[str, Any],
-    validation: Mapping[str, float] = MappingProxyType({}),
-) -> None:
-    assert full.frames is not None
-    with files.whole(attempt.path / "frame_errors.parquet") as temporary:
-        full.frames.to_parquet(temporary)
-    attempt.publish(result_of(config, dataset, full, half, facts, validation))
 
 
 def device_of(name: str) -> torch.device:
@@ -369,16 +254,6 @@ def device_of(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
-
-
-@functools.lru_cache(maxsize=4)
-def _task(section: Section, settings: TaskSettings, precision: str, device: torch.device) -> Any:
-    return problem_of(dataset_of(dict(section))).task(settings, getattr(torch, precision), device)
-
-
-@functools.lru_cache(maxsize=16)
-def _network(section: Section, config: ModelConfig) -> Any:
-    return problem_of(dataset_of(dict(section))).network(config)
 
 
 class _Unheld(logging.FileHandler):

@@ -22,6 +22,7 @@ from experiments.core.processes import Process
 from experiments.data.dataset import AnyDataset
 from experiments.data.splits import subsets_disjoint, training_subset
 from experiments.runs.problems import problem_of
+from experiments.runs.store import Attempt
 from experiments.tasks.evaluation import Evaluation
 from experiments.training.schedule import Schedule
 
@@ -81,6 +82,22 @@ def result_of(
         "code_version": code_version(),
         "versions": versions(),
     }
+
+
+def publish(
+    attempt: Attempt,
+    config: RunConfig,
+    dataset: AnyDataset,
+    full: Evaluation,
+    half: Evaluation | None,
+    facts: Mapping[str, Any],
+    validation: Mapping[str, float] = MappingProxyType({}),
+) -> None:
+    """Write the errors of all test frames, then make this attempt's result the run's; see `result_of`."""
+    assert full.frames is not None
+    with files.whole(attempt.path / "frame_errors.parquet") as temporary:
+        full.frames.to_parquet(temporary)
+    attempt.publish(result_of(config, dataset, full, half, facts, validation))
 
 
 def _settings(config: RunConfig, dataset: AnyDataset) -> dict[str, Any]:

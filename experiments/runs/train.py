@@ -1,0 +1,177 @@
+"""The training of a pack of runs: what the store and the data know becomes members, and members become results."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from experiments.config.run import RunConfig
+from experiments.data.dataset import AnyDataset
+from experiments.data.load import Section, dataset_of, key_of
+from experiments.data.splits import training_subset
+from experiments.models.architectures import ModelConfig, NetworkConfig
+from experiments.nn.parameters import is_constant
+from experiments.runs.capacity import features
+from experiments.runs.problems import TaskSettings, problem_of, task_settings
+from experiments.runs.result import peak_memory, publish
+from experiments.runs.store import WEIGHTS, Attempt
+from experiments.runs.trackers import Tracking
+from experiments.training.arithmetic import arithmetic
+from experiments.training.checkpoint import Checkpoint
+from experiments.training.member import STABLE_PHASE, Member, usable_stable_phase
+from experiments.training.memory import train_within_memory
+from experiments.training.pack import Pack, Report
+from experiments.training.schedule import Schedule
+from experiments.training.step import can_compile
+
+logger = logging.getLogger(__name__)
+
+
+def train(
+    attempts: Sequence[Attempt],
+    configs: Sequence[RunConfig],
+    dataset: AnyDataset,
+    device: torch.device,
+    stop: Callable[[], bool],
+    report: Report,
+    ended: Callable[[Attempt, str | None], None],
+) -> None:
+    """Train the runs of a pack and publish each result as soon as the run has ended.
+
+    Args:
+        attempts: holds on the runs.
+        configs: the runs' configurations, of equal shapes and on the same data.
+        dataset: those data.
+        device: what to train on.
+        stop: returns whether to stop; called after each chunk of updates at the latest.
+        report: called with `progress` events.
+        ended: called with each run that has ended, and the reason if it failed.
+
+    Raises:
+        Interrupted: `stop()` turned true.
+    """
+    settings = configs[0].training
+    assert settings is not None
+    training = _Training(attempts, configs, dataset, device, report, ended)
+    compile = settings.compile and can_compile(device)
+
+    def pack(members: Sequence[Member]) -> Pack:
+        return Pack(members, training.task, training.model, compile)
+
+    with training.tracking, arithmetic(settings.tf32):
+        train_within_memory(training.members, pack, stop, training.on_event, training.on_end)
+
+
+class _Training:
+    """The members of a pack with the runs that they stand for; see `train` for the arguments."""
+
+    def __init__(
+        self,
+        attempts: Sequence[Attempt],
+        configs: Sequence[RunConfig],
+        dataset: AnyDataset,
+        device: torch.device,
+        report: Report,
+        ended: Callable[[Attempt, str | None], None],
+    ) -> None:
+        self.dataset = dataset
+        self.report = report
+        self.ended = ended
+        self.tracking = Tracking()
+        self.problem = problem_of(dataset)
+        first = configs[0]
+        assert first.training is not None
+        section = key_of(first.data)
+        self.task = _task(section, task_settings(first.model), first.training.precision, device)
+        self.model = _network(section, first.model)
+        self.runs = {attempt.run.id: (attempt, config) for attempt, config in zip(attempts, configs, strict=True)}
+        self.members = [self._member(attempt, config) for attempt, config in self.runs.values()]
+        self._by_name = {member.name: member for member in self.members}
+
+    def _member(self, attempt: Attempt, config: RunConfig) -> Member:
+        assert config.training is not None
+        return Member(
+            name=attempt.run.id,
+            path=attempt.path,
+            earlier=list(attempt.earlier()),
+            seed=config.seed,
+            init_seed=config.init_seed,
+            settings=config.training,
+            prepared=self.task.prepare(training_subset(self.dataset, config.P, config.subset_seed)),
+            stable_phase=_stable_phase(attempt, config, self.dataset),
+        )
+
+    def on_event(self, event: Mapping[str, Any]) -> None:
+        """Pass an event on, to the run's tracker first."""
+        attempt, config = self.runs[event["run"]]
+        if config.training is not None:
+            records = self._by_name[event["run"]].history.records
+            self.tracking.follow(config.training.tracker, attempt.run, records)
+        self.report(event)
+
+    def on_end(self, member: Member) -> None:
+        """Publish the result of a member that has ended, unless it failed."""
+        attempt, config = self.runs[member.name]
+        if member.failure is None:
+            self._publish(member, attempt, config)
+        self.ended(attempt, member.failure)
+
+    def _publish(self, member: Member, attempt: Attempt, config: RunConfig) -> None:
+        assert member.full is not None
+        member.history.to_parquet(attempt.path / "history.parquet")
+        if member.settings.keep == "trunk":
+            member.save_stable_phase()
+        self.problem.save(attempt.path / WEIGHTS, self.task, member)
+        last = member.history.records[-1] if member.history.records else {}
+        validation = {
+            name.removeprefix("holdout_"): error for name, error in last.items() if name.startswith("holdout_")
+        }
+        publish(attempt, config, self.dataset, member.full, member.half, self._facts(member, config), validation)
+        self.tracking.end(member.name, {f"test_{name}": error.value for name, error in member.full.test.items()})
+
+    def _facts(self, member: Member, config: RunConfig) -> dict[str, Any]:
+        """Return the size and the cost of a training, as `result.json` has them."""
+        assert member.weights is not None
+        return {
+            "n_parameters": sum(value.numel() for name, value in member.weights.items() if not is_constant(name)),
+            "n_features": features(config.model) if isinstance(config.model, NetworkConfig) else None,
+            "n_steps": member.settings.max_steps,
+            "n_updates": member.schedule.total - member.start,
+            "seconds": member.seconds,
+            "cpu_seconds": member.cpu_seconds,
+            "peak_memory": peak_memory(),
+            "device": str(self.task.device),
+        }
+
+
+def _stable_phase(attempt: Attempt, config: RunConfig, dataset: AnyDataset) -> Checkpoint | None:
+    """Return the end of the stable phase of a run with half the budget (a quarter, …) and all else equal, or None."""
+    assert config.training is not None
+    settings = config.training
+    schedule = Schedule(settings.max_steps, settings.warmup_steps, settings.cooldown)
+    budget = settings.max_steps
+    while budget % 2 == 0 and budget > 2:
+        budget //= 2
+        smaller = replace(config, training=replace(settings, max_steps=budget))
+        run = attempt.run.sibling(smaller.run_id(dataset.sha256()))
+        stored = run.path / "checkpoint" / STABLE_PHASE
+        stable_phase = usable_stable_phase(stored, schedule) if run.result() is not None else None
+        if stable_phase is not None:
+            logger.info("continues the stable phase of run %s, from update %d", run.id, stable_phase.facts["step"])
+            return stable_phase
+    return None
+
+
+@functools.lru_cache(maxsize=4)
+def _task(section: Section, settings: TaskSettings, precision: str, device: torch.device) -> Any:
+    return problem_of(dataset_of(dict(section))).task(settings, getattr(torch, precision), device)
+
+
+@functools.lru_cache(maxsize=16)
+def _network(section: Section, config: ModelConfig) -> Any:
+    return problem_of(dataset_of(dict(section))).network(config)
