@@ -154,6 +154,7 @@ def test_the_compiled_step_is_the_eager_one(make: Callable[..., dict[str, Any]],
         loss = task.loss(model, named, targets, task.inputs, picked, (True, True))
         return list(torch.autograd.grad(loss.sum(), list(named.values())))
 
+    gradient(*weights.values())  # once plainly, as in training: what models cache must not be a tracer's
     traced = make_fx(gradient)(*weights.values())
     doubled = [2 * value for value in weights.values()]
     for found, expected in zip(traced(*doubled), gradient(*doubled), strict=True):
