@@ -1,4 +1,4 @@
-"""Simulate a run table with everything that the papers' figures show: known exponents, costs, groups, distances."""
+"""A run table with everything that the papers' figures show, made up: known exponents, costs, groups, distances."""
 
 from __future__ import annotations
 
