@@ -9,7 +9,7 @@ and as its facts what else a prediction needs:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +56,14 @@ class Trained:
     geometry: Geometry
 
     def predict(self, frames: Frames) -> Predictions:
-        """Energies (eV) and forces (eV/Å).
+        """Energies (eV), forces (eV/Å) and, where the model gives them, virials (eV).
 
         Raises:
             InputError: see `forces` and `constants`.
         """
         self.check(frames)
         found = self.geometry(frames)
-        return Predictions(found.energies + self.constants(frames.numbers), found.forces)
+        return replace(found, energies=found.energies + self.constants(frames.numbers))
 
     def constants(self, numbers: Ints) -> Floats:
         """The part of the energies (eV) that composition explains, `[F]`, of atomic numbers `[F, N]` (0: padding).
