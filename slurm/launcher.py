@@ -24,7 +24,7 @@ from experiments.data.load import dataset_of
 from slurm.jobs.submit import Outcome
 from slurm.local import Pool, most_together, remove_old_logs, visible_gpus
 from slurm.outline import outline
-from slurm.plan import Composer, DataAbsent, PlannedRun, plan
+from slurm.plan import Composer, DataAbsent, Plan, PlannedRun, plan
 from slurm.progress import Progress
 from slurm.settings import LocalSettings, SlurmSettings
 from slurm.worker import Task
@@ -56,7 +56,7 @@ def launch_locally(
         for device in {planned.config.device for planned in made.runs}:
             device_of(device)  # before a directory is made
         run_missing(made.runs, chosen)
-    return [_returned(planned) for planned in made.runs]
+    return _returned(made, len(points))
 
 
 def dataset_if_here(section: Mapping[str, Any]) -> AnyDataset:
@@ -169,7 +169,7 @@ def launch_on_slurm(
         print("\n".join(["jobs that were submitted go on", *_ways(stores)]), file=sys.stderr)
         raise
     _judge(made.runs, outcome, chosen)
-    return [_returned(planned) for planned in made.runs]
+    return _returned(made, len(points))
 
 
 ROUNDS = 3
@@ -240,9 +240,14 @@ class Errors(dict[str, float]):
         return float(self.objective)
 
 
-def _returned(planned: PlannedRun) -> JobReturn:
-    returned = JobReturn()
-    returned.status = JobStatus.COMPLETED
-    result = planned.run.result()
-    returned.return_value = None if result is None else Errors(result)
-    return returned
+def _returned(made: Plan, points: int) -> list[JobReturn]:
+    """What came of every point, in their order: a sweeper tells its trials apart by nothing else."""
+    results = {planned.run.id: planned.run.result() for planned in made.runs}
+    answers = []
+    for number in range(points):
+        result = results.get(made.of_point.get(number, ""))
+        answer = JobReturn()
+        answer.status = JobStatus.COMPLETED
+        answer.return_value = None if result is None else Errors(result)
+        answers.append(answer)
+    return answers

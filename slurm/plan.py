@@ -79,6 +79,8 @@ class Plan:
     dropped: list[str] = field(default_factory=list)
     unnamed: list[Unnamed] = field(default_factory=list)
     """Only where data may be absent."""
+    of_point: dict[int, str] = field(default_factory=dict)
+    """Run of each point by the point's number: two points may be one run, and some have none."""
 
 
 class DataAbsent(InputError):
@@ -98,22 +100,22 @@ def plan(
     made = Plan()
     errors: dict[str, None] = {}
     configs = []
-    for point in points:
+    for number, point in enumerate(points):
         try:
             composed = compose(point)
             config = parse(composed)
             trackers.check(config)
-            configs.append((composed, config))
+            configs.append((number, composed, config))
         except LacksKnob as error:
             made.dropped.append(str(error))
         except InputError as error:
             errors[str(error)] = None
     if errors:  # before any dataset is generated for a sweep that cannot start
         raise InputError("\n".join(errors))
-    for store in {config.store for _, config in configs}:
+    for store in {config.store for _, _, config in configs}:
         files.creatable(Path(store), "store")
     seen: dict[str, None] = {}
-    for composed, config in configs:
+    for number, composed, config in configs:
         try:
             dataset = load(config.data)
             if isinstance(config.match, Match):
@@ -128,7 +130,7 @@ def plan(
             errors[str(error)] = None
             continue
         sha256 = dataset.sha256()
-        run_id = config.run_id(sha256)
+        made.of_point[number] = run_id = config.run_id(sha256)
         if run_id not in seen:
             seen[run_id] = None
             made.runs.append(PlannedRun.of(config, sha256))
