@@ -49,10 +49,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that tests/selections.txt lists."""
+    """Mark what tests/selections.txt lists, and tests on a real Slurm, which not every machine can measure."""
     marker = selections.listed()
     for item in items:
-        if name := marker.get(selections.function(item.nodeid)):
+        on_slurm = "cluster" in getattr(item, "fixturenames", ())
+        if name := marker.get(selections.function(item.nodeid), "slow" if on_slurm else None):
             item.add_marker(name)
 
 

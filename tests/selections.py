@@ -5,7 +5,8 @@
     slow   over SLOW seconds in all its cases together: left out of `make quick`
     long   over LONG seconds in one case: run by `make test-long` only
 
-A test whose cost no measurement here can know (it needs a browser, or builds its environment) is marked in its file.
+A test whose cost a machine may be unable to measure is marked without the list: in its file if it needs a browser or
+builds an environment, by its fixture `cluster` if it needs a real Slurm (tests/conftest.py).
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 LIST = Path(__file__).with_name("selections.txt")
-SLOW = 1.5
+SLOW = 1.0
 LONG = 60.0
-WAITING = 0.25
+WAITING = 0.1
 """Share of the elapsed time that counts for a test that waits instead of computing: the machine may be busy."""
 HEAD = "# Written by `make selections` (tests/selections.py). Tests that are not here are in `make quick`.\n"
 

@@ -35,7 +35,7 @@ def test_listed_tests_exist() -> None:
 
 
 def test_markers_of_measured_times() -> None:
-    costs = [("t.py::cheap", 0.4), ("t.py::many[a]", 0.8), ("t.py::many[b]", 0.8), ("t.py::minute", 61.0)]
+    costs = [("t.py::cheap", 0.4), ("t.py::many[a]", 0.7), ("t.py::many[b]", 0.7), ("t.py::minute", 61.0)]
     before = {"t.py::fixture": "slow", "t.py::minute": "slow"}
     assert selections.markers([*costs, ("t.py::fixture", 0.1)], before) == {
         "t.py::fixture": "slow", "t.py::many": "slow", "t.py::minute": "long"
