@@ -1,10 +1,11 @@
-# make env | demo | test | test-faults | bench | peers | peers-references | slurm | browser      (.venv is made where missing)
+# make env | demo | quick | test | test-long | test-faults | coverage | selections | constraints | bench | peers |
+#      peers-references | slurm | browser      (.venv is made where missing)
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: env demo test test-faults bench peers peers-references slurm browser clean
+.PHONY: env demo lint quick test test-long test-faults coverage selections constraints bench peers peers-references slurm browser clean
 
 env: $(STAMP)
 
@@ -13,7 +14,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "equilaw needs Python 3.11 or later; found $$($(PYTHON) -V). Try make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt "$$(grep '^torch==' constraints.txt)"
-	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,groups]"
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,groups,optuna]"
 	touch $@
 
 demo: env
@@ -22,14 +23,48 @@ demo: env
 	$(PY) -m analysis fit --table build/demo/runs.csv --json build/demo/fits.json
 	$(PY) -m analysis figures --table build/demo/runs.csv --out build/demo
 
-test: env
+lint: env
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -m "not faults" $(ARGS)
+
+# While working (under two minutes once mypy has its cache), before a commit, and what takes over a minute a piece.
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest
+quick: lint
+	$(PYTEST) -n 2 --dist worksteal -m "not slow and not long and not faults" $(ARGS)
+
+test: lint
+	$(PYTEST) -n 2 --dist worksteal -m "not long and not faults" $(ARGS)
+
+test-long: env
+	$(PYTEST) -n 2 --dist worksteal -m "long and not faults" $(ARGS)
 
 test-faults: env
-	OMP_NUM_THREADS=1 $(PY) -m pytest -m faults $(ARGS)
+	$(PYTEST) -m "faults" $(ARGS)
+
+# Lines of our own code that the quick tests reach.
+coverage: env
+	$(PYTEST) --cov --cov-report term:skip-covered --cov-report html:build/coverage -m "not slow and not long and not faults" $(ARGS)
+
+# Which tests are slow (tests/selections.py): measured one after another, an hour or two.
+selections: env
+	mkdir -p build && rm -f build/costs.jsonl
+	-$(PYTEST) -m "not faults" --record-costs build/costs.jsonl $(ARGS)
+	$(PY) -m tests.selections build/costs.jsonl
+
+# constraints.txt anew from pyproject.toml. Pins that still fit stay; ARGS=--upgrade raises them all but torch, whose
+# version is changed by hand. torch's own pins of CUDA's libraries are left to torch, for they depend on where it comes from.
+constraints:
+	mkdir -p build
+	test -x build/pip-tools/bin/pip-compile || $(PYTHON) -m venv build/pip-tools
+	build/pip-tools/bin/pip install --quiet --disable-pip-version-check pip-tools
+	grep '^torch==' constraints.txt > build/torch.txt
+	cp constraints.txt build/constraints.txt
+	build/pip-tools/bin/pip-compile --quiet --no-header --no-annotate --strip-extras --no-emit-options \
+		--constraint build/torch.txt --output-file build/constraints.txt \
+		--extra dev --extra groups --extra jets --extra optuna $(ARGS) pyproject.toml
+	{ echo "# Exact versions of everything (make constraints); make env installs with these."; \
+		sed -E -e 's/\+[a-z0-9.]+$$//' -e '/^(#|$$|nvidia-|cuda-|triton)/d' build/constraints.txt; } > constraints.txt
 
 bench: env
 	$(PY) -m benchmarks.analysis --out build/bench-analysis.json

@@ -24,7 +24,7 @@ from experiments.data.offline import DataNotCached, offline
 from slurm.jobs.submit import Outcome
 from slurm.local import Pool, largest_pack, remove_old_logs, visible_gpus
 from slurm.outline import outline
-from slurm.plan import Composer, DataAbsent, PlannedRun, plan
+from slurm.plan import Composer, DataAbsent, Plan, PlannedRun, plan
 from slurm.progress import Progress
 from slurm.settings import LocalSettings, SlurmSettings
 from slurm.worker import Task
@@ -65,7 +65,7 @@ def launch_locally(
         for device in {planned.config.device for planned in sweep.runs}:
             device_of(device)  # before a directory is made
         run_missing(sweep.runs, chosen)
-    return [_job_return(planned) for planned in sweep.runs]
+    return _job_returns(sweep, len(points))
 
 
 def dataset_if_here(section: Mapping[str, Any]) -> AnyDataset:
@@ -195,7 +195,7 @@ def launch_on_slurm(
         print("\n".join(["jobs that were submitted go on", *_next_commands(stores)]), file=sys.stderr)
         raise
     _raise_if_failed(sweep.runs, outcome, chosen)
-    return [_job_return(planned) for planned in sweep.runs]
+    return _job_returns(sweep, len(points))
 
 
 ROUNDS = 3
@@ -268,9 +268,14 @@ class Errors(dict[str, float]):
         return float(self.objective)
 
 
-def _job_return(planned: PlannedRun) -> JobReturn:
-    job_return = JobReturn()
-    job_return.status = JobStatus.COMPLETED
-    result = planned.run.result()
-    job_return.return_value = None if result is None else Errors(result)
-    return job_return
+def _job_returns(sweep: Plan, points: int) -> list[JobReturn]:
+    """Return the errors of every point, in order: a sweeper tells its trials apart by nothing else."""
+    results = {planned.run.id: planned.run.result() for planned in sweep.runs}
+    returns = []
+    for number in range(points):
+        result = results.get(sweep.of_point.get(number, ""))
+        job_return = JobReturn()
+        job_return.status = JobStatus.COMPLETED
+        job_return.return_value = None if result is None else Errors(result)
+        returns.append(job_return)
+    return returns

@@ -82,6 +82,8 @@ class Plan:
     """One line for each point that sets a knob its model lacks."""
     unnamed: list[UnnamedRun] = field(default_factory=list)
     """Runs whose data are absent, in a plan that starts nothing."""
+    of_point: dict[int, str] = field(default_factory=dict)
+    """Run of each point by the point's number: two points may be one run, and some have none."""
 
 
 class DataAbsent(InputError):
@@ -106,22 +108,22 @@ def plan(
     sweep = Plan()
     errors: dict[str, None] = {}
     configs = []
-    for point in points:
+    for number, point in enumerate(points):
         try:
             composed = compose(point)
             config = parse(composed)
             trackers.check(config)
-            configs.append((composed, config))
+            configs.append((number, composed, config))
         except LacksKnob as error:
             sweep.dropped.append(str(error))
         except InputError as error:
             errors[str(error)] = None
     if errors:  # before any dataset is generated for a sweep that cannot start
         raise InputError("\n".join(errors))
-    for store in {config.store for _, config in configs}:
+    for store in {config.store for _, _, config in configs}:
         files.creatable(Path(store), "store")
     seen: dict[str, None] = {}
-    for composed, config in configs:
+    for number, composed, config in configs:
         try:
             dataset = load(config.data)
             if isinstance(config.match, ChannelMatchSpec):
@@ -138,7 +140,7 @@ def plan(
             errors[str(error)] = None
             continue
         sha256 = dataset.sha256()
-        run_id = config.run_id(sha256)
+        sweep.of_point[number] = run_id = config.run_id(sha256)
         if run_id not in seen:
             seen[run_id] = None
             sweep.runs.append(PlannedRun.of(config, sha256))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from tests import selections
 
 ROOT = Path(__file__).resolve().parent.parent
 STAR = {
@@ -37,6 +40,32 @@ settings.register_profile("equilaw", deadline=None)
 settings.load_profile("equilaw")
 
 MakeConfig = Callable[..., dict[str, Any]]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """An option for `make selections`."""
+    parser.addoption("--record-costs", metavar="FILE", help="append [test, seconds] of every test to FILE, as JSON")
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what tests/selections.txt lists, and tests on a real Slurm, which not every machine can measure."""
+    marker = selections.listed()
+    for item in items:
+        on_slurm = "cluster" in getattr(item, "fixturenames", ())
+        if name := marker.get(selections.function(item.nodeid), "slow" if on_slurm else None):
+            item.add_marker(name)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Record what a test costs, with the fixtures that it is the first to use."""
+    clock = selections.Clock()
+    outcome = yield
+    if path := item.config.getoption("--record-costs"):
+        with open(path, "a") as file:
+            file.write(json.dumps([item.nodeid, clock.cost()]) + "\n")
+    return outcome
 
 
 @pytest.fixture(scope="session", autouse=True)

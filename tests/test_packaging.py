@@ -86,7 +86,7 @@ def installed(request: pytest.FixtureRequest, checkout: Path, tmp_path_factory: 
     return Installed(programs, site)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_packages_are_those_installed(installed: Installed, tmp_path: Path) -> None:
     names = [*PACKAGES, "equilaw", "hydra_plugins.equilaw"]
     code = f"import importlib, json; print(json.dumps([importlib.import_module(n).__file__ for n in {names}]))"
@@ -94,7 +94,7 @@ def test_packages_are_those_installed(installed: Installed, tmp_path: Path) -> N
     assert [place for place in places if not Path(place).is_relative_to(installed.source)] == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_files_that_are_no_modules_came_along(installed: Installed, tmp_path: Path) -> None:
     """The C++ source of the native operator, the pages of the report, geometries, and every file of conf/."""
     code = (
@@ -111,7 +111,7 @@ def test_files_that_are_no_modules_came_along(installed: Installed, tmp_path: Pa
     assert needed <= set(found)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_a_sweep_and_their_analysis_in_an_empty_directory(installed: Installed, tmp_path: Path) -> None:
     """All paths are of that directory, and nothing else is written."""
     assert installed.run(tmp_path, "equilaw", "--version").stdout.startswith("equilaw ")
@@ -129,7 +129,7 @@ def test_a_run_a_sweep_and_their_analysis_in_an_empty_directory(installed: Insta
     assert made == {"x", "x.csv", "fits.json", "x.html"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_files_of_frames_are_of_that_directory_for_workers_too(installed: Installed, tmp_path: Path) -> None:
     """A relative path in a configuration is read by the worker processes of a sweep."""
     for name, count in (("train", 12), ("test", 4)):

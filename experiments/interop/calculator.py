@@ -1,4 +1,4 @@
-"""A finished run as an ASE calculator: relaxations, vibrations and molecular dynamics with the trained model."""
+"""A finished run as an ASE calculator: relaxations (of cells, too), vibrations and molecular dynamics."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import ase
 import numpy as np
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
 
 from experiments.core.errors import InputError
 from experiments.data.dataset import Frames
@@ -19,17 +20,20 @@ from experiments.runs.store import Run
 
 
 class EquilawCalculator(Calculator):  # type: ignore[misc]
-    """Energies (eV) and forces (eV/Å) of the run in `run_directory` (`<store>/<id>`), in its own precision.
+    """Energies (eV), forces (eV/Å) and stress (eV/Å³) of the run in `run_directory` (`<store>/<id>`).
 
-    Any number of atoms of the elements that the run was trained on, also in periodic cells (without stress). Where the
-    training frames do not determine the energy of a composition, forces can be had and energies are refused.
+    Any number of atoms of the elements that the run was trained on, also in periodic cells, in the run's precision.
+    Where the training frames do not determine the energy of a composition, forces and stress can be had and energies
+    are refused. Stress is (1/V) ∂E/∂ε as ASE has it: positive where the cell is under tension, in Voigt's order xx,
+    yy, zz, yz, xz, xy.
 
     Raises:
         InputError: no such run, or not done; a run on the star teacher, whose bonds ASE's molecules do not carry. At a
             calculation: elements that the model never saw, atoms on one point, an undetermined energy.
+        PropertyNotImplementedError: stress of atoms without a periodic cell, or of a model that has no derivative.
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces"]
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
 
     def __init__(self, run_directory: str | os.PathLike[str], device: str = "cpu", **settings: Any) -> None:
         super().__init__(**settings)
@@ -52,6 +56,14 @@ class EquilawCalculator(Calculator):  # type: ignore[misc]
         self.trained.check(frames)
         predicted = self.trained.geometry(frames)
         self.results = {"forces": predicted.forces[0]}
+        bulk = bool(self.atoms.pbc.any()) and self.atoms.cell.rank == 3
+        if bulk and predicted.virials is not None:
+            self.results["stress"] = full_3x3_to_voigt_6_stress(predicted.virials[0] / self.atoms.get_volume())
+        elif "stress" in properties:
+            lacks = "this model has no derivative by strain" if bulk else f"pbc={self.atoms.pbc.tolist()}"
+            raise PropertyNotImplementedError(
+                f"stress: {lacks}; accepted: periodic atoms with three cell vectors, and a network, ace or ntk"
+            )
         try:
             energy = float(predicted.energies[0] + self.trained.constants(frames.numbers)[0])
         except InputError:

@@ -81,6 +81,16 @@ def pair_forces(gradient: Tensor, graph: Graph) -> Tensor:
     return masked.sum(2) - _SumReversed.apply(masked, graph.senders, graph.reverse, graph.mask)  # type: ignore[no-untyped-call, no-any-return]
 
 
+def atomic_virials(gradient: Tensor, vectors: Tensor, mask: Tensor) -> Tensor:
+    """Return each atom's part of ∂E/∂ε from ∂E/∂vectors, in units of E: `[..., k, 3]` → `[..., 3, 3]`, symmetric.
+
+    A strain ε of positions and cell turns every edge vector v into v + ε·v, whichever periodic image it leads to, so
+    that the derivative is exact and costs one sum over edges. `vectors` `[..., k, 3]`, `mask` `[..., k]`: see `Graph`.
+    """
+    outer = torch.einsum("...ka,...kb->...ab", gradient * mask[..., None], vectors)
+    return 0.5 * (outer + outer.mT)
+
+
 @dataclass(frozen=True)
 class Pairs:
     """Both directions of an edge as one pair: quantities equal for both are computed once.

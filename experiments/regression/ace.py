@@ -28,6 +28,7 @@ from experiments.core.arrays import Floats, Ints
 from experiments.data.dataset import Frames
 from experiments.data.neighbours import neighbours
 from experiments.models.architectures import AceConfig
+from experiments.nn.graph import atomic_virials
 from experiments.nn.radial import bessel, polynomial_cutoff
 from experiments.nn.spherical import spherical_harmonics
 from experiments.regression.ace_basis import Group, basis, most_features
@@ -127,6 +128,7 @@ class LinearAce:
         edges = max(16, atoms) * self.config.n_radial * (self.lmax + 1) ** 2
         limit = max(1, _CHUNK_BYTES // (80 * atoms * max(self.per_element, edges)))
         energies, forces = np.zeros(len(frames)), np.zeros(frames.positions.shape)
+        virials = np.zeros((len(frames), 3, 3))
         for start in range(0, len(frames), limit):
             part = slice(start, start + limit)
             near = _Neighbourhoods(frames.take(part), self.elements, self.config.cutoff)
@@ -142,7 +144,8 @@ class LinearAce:
             )
             energies[part] = energy.detach().reshape(f, n).sum(1).numpy()
             forces[part] = (gradient.sum(2) - sent).numpy()
-        return Predictions(energies, forces)
+            virials[part] = atomic_virials(gradient, vectors.detach(), near.mask).sum(1).numpy()
+        return Predictions(energies, forces, virials)
 
     def check(self, frames: Frames) -> None:
         """Raise `InputError` for elements that the model does not know and for positions that are not finite."""

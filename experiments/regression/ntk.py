@@ -21,7 +21,7 @@ from experiments.core.arrays import Floats, Ints
 from experiments.data.dataset import Dataset, Frames
 from experiments.models.architectures import NtkConfig
 from experiments.models.networks import network
-from experiments.nn.graph import pair_forces
+from experiments.nn.graph import atomic_virials, pair_forces
 from experiments.regression.closed_form import Geometry, Isolated, Solution, check_frames
 from experiments.regression.least_squares import Design, like_frames, solve
 from experiments.tasks.molecules import (
@@ -115,6 +115,7 @@ class LinearisedNetwork:
         pieces = torch.split(torch.as_tensor(coefficients), sizes)
         along = [w.reshape(self.weights[name].shape) for name, w in zip(self.names, pieces, strict=True)]
         energies, forces = np.zeros(len(frames)), np.zeros(frames.positions.shape)
+        virials = np.zeros((len(frames), 3, 3))
         limit = max(1, EVALUATION_SLOTS // (_ACTIVATIONS * split.slots))
         for start in range(0, len(frames), limit):
             chosen = np.arange(start, min(start + limit, len(frames)))
@@ -129,7 +130,9 @@ class LinearisedNetwork:
             tangent = pair_forces(gradient, graph) * graph.atoms[..., None]
             energies[chosen] = (atomic * graph.atoms).reshape(len(chosen), -1).sum(1).detach().numpy()
             forces[chosen] = tangent.reshape(len(chosen), -1, 3).detach().numpy()
-        return Predictions(energies, forces)
+            parts = atomic_virials(gradient, graph.vectors, graph.mask).detach()
+            virials[chosen] = parts.reshape(len(chosen), -1, 3, 3).sum(1).numpy()
+        return Predictions(energies, forces, virials)
 
     def _resident(self, frames: Frames) -> DeviceFrames:
         return resident(frames, self.cutoff, self.elements.tolist())

@@ -9,7 +9,7 @@ and as its facts the other terms of a prediction:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +56,14 @@ class TrainedModel:
     geometry: Geometry
 
     def predict(self, frames: Frames) -> Predictions:
-        """Predict energies (eV) and forces (eV/Å).
+        """Predict energies (eV), forces (eV/Å) and, if the model has them, virials (eV).
 
         Raises:
             InputError: see `check` and `constants`.
         """
         self.check(frames)
         geometric = self.geometry(frames)
-        return Predictions(geometric.energies + self.constants(frames.numbers), geometric.forces)
+        return replace(geometric, energies=geometric.energies + self.constants(frames.numbers))
 
     def constants(self, numbers: Ints) -> Floats:
         """Return the energies (eV) that composition explains, `[F]`, of atomic numbers `[F, N]` (0: padding).

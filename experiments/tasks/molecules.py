@@ -18,7 +18,7 @@ from experiments.core.arrays import Ints
 from experiments.data.baseline import Baseline, fit_baseline
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.shared_graph import shared_neighbours
-from experiments.nn.graph import Graph, pair_forces
+from experiments.nn.graph import Graph, atomic_virials, pair_forces
 from experiments.tasks.evaluation import Evaluation, evaluation
 from experiments.tasks.metrics import frame_errors, metrics_of
 from experiments.tasks.predictions import Predictions
@@ -228,16 +228,20 @@ class MoleculeTask:
         """
         raw = self._raw(model, params, split, np.stack(picked))
         return [
-            Predictions(run.scale * energies + run.baseline.predict(split.frames.numbers[chosen]), run.scale * forces)
-            for run, chosen, (energies, forces) in zip(runs, picked, raw, strict=True)
+            Predictions(
+                run.scale * energies + run.baseline.predict(split.frames.numbers[chosen]),
+                run.scale * forces,
+                run.scale * virials,
+            )
+            for run, chosen, (energies, forces, virials) in zip(runs, picked, raw, strict=True)
         ]
 
     def _raw(
         self, model: Network, params: Tensors, split: DeviceFrames, picked: Ints
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
+    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         p, frames = picked.shape
         chunk = max(1, EVALUATION_SLOTS // (p * split.slots))
-        energies, forces = [], []
+        energies, forces, virials = [], [], []
         for start in range(0, frames, chunk):
             index = torch.as_tensor(picked[:, start : start + chunk], device=self.device)
             graph = differentiable(pick_graph(split.tensors, index))
@@ -249,8 +253,9 @@ class MoleculeTask:
             # Sums over atoms in float64: an energy is a small difference of large sums.
             energies.append(atomic.detach().double().reshape(p, count, -1).sum(-1).cpu().numpy())
             forces.append(components.detach().double().reshape(p, count, -1, 3).cpu().numpy())
-        all_energies, all_forces = np.concatenate(energies, 1), np.concatenate(forces, 1)
-        return [(all_energies[i], all_forces[i]) for i in range(p)]
+            parts = atomic_virials(gradient, graph.vectors, graph.mask).detach()
+            virials.append(parts.double().reshape(p, count, -1, 3, 3).sum(2).cpu().numpy())
+        return list(zip(*(np.concatenate(parts, 1) for parts in (energies, forces, virials)), strict=True))
 
 
 def pick_graph(tensors: Tensors, picked: Tensor) -> Graph:
@@ -324,4 +329,4 @@ class MoleculeEvaluator:
 
 
 def _shifted(predictions: Predictions, energies: Any) -> Predictions:
-    return Predictions(predictions.energies + energies, predictions.forces)
+    return replace(predictions, energies=predictions.energies + energies)

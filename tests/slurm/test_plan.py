@@ -68,12 +68,15 @@ def test_runs_are_distinct_and_in_order(planned: Callable[..., Plan]) -> None:
 def test_different_words_for_the_same_run_are_one_run(planned: Callable[..., Plan]) -> None:
     made = planned("P=4", grids=[{"seed": [0, 1]}, {"seed": 1, "data.subset_seed": [None, 1]}, {"model.cutoff": [5]}])
     assert len(made.runs) == 2
+    first, second = (p.run.id for p in made.runs)
+    assert made.of_point == {0: first, 1: second, 2: second, 3: second, 4: first}
 
 
 def test_a_knob_that_a_model_lacks_drops_the_point_and_is_listed(planned: Callable[..., Plan]) -> None:
     made = planned("model=mace,ace", "L=0,1", "P=4", "nu=2")
     assert [(p.config.model.architecture, p.config.L) for p in made.runs] == [("mace", 0), ("mace", 1), ("ace", None)]
     assert made.dropped == ["L=1: model=ace has no L; accepted: null or 0"]
+    assert made.of_point == {number: p.run.id for number, p in enumerate(made.runs)}  # the fourth point has none
 
 
 def test_cells(planned: Callable[..., Plan]) -> None:

@@ -19,6 +19,7 @@ from analysis.table import check_table
 from tests.analysis.report.browser import chromium
 from tests.analysis.report.test_report import HOSTILE
 
+pytestmark = pytest.mark.long
 PHONE, DESKTOP = (360, 740), (1280, 900)
 
 

@@ -60,7 +60,7 @@ def test_a_runs_gradient_is_its_own(laboratory: Any) -> None:
         assert not torch.equal(one[1], other[1])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not any(shutil.which(name) for name in ("g++", "c++", "clang++")), reason="needs a C++ compiler")
 def test_compiled_is_eager(laboratory: Any) -> None:
     """To round-off of sums in another order: some thousand eps of float64, relative to the largest component."""
@@ -78,7 +78,7 @@ def test_compiled_is_eager(laboratory: Any) -> None:
             pack.state = {**pack.state, "params": pack.state["params"] * 1.01}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not any(shutil.which(name) for name in ("g++", "c++", "clang++")), reason="needs a C++ compiler")
 def test_compiled_update_is_eager(laboratory: Any) -> None:
     """Clipping (active), SOAP and the average over three updates, two runs of different rates; round-off of float64."""

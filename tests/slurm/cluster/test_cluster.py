@@ -159,6 +159,7 @@ def test_cluster_of_a_killed_test_is_stopped_by_the_next(tmp_path: Path, monkeyp
     assert sorted(p.name for p in tmp_path.iterdir()) == ["equilaw-living", "equilaw-other"]
 
 
+@pytest.mark.slow
 def test_pending_job_is_there_after_down_and_up(tmp_path: Path) -> None:
     skip_without_slurm()
     with temporary(Settings(nodes=1, exposed=True)) as cluster:
@@ -182,6 +183,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_command_line(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     skip_without_slurm()
     directory = f"/tmp/equilaw-{os.getpid()}"

@@ -232,6 +232,7 @@ def test_squeue_that_hangs_does_not_hang_us() -> None:
     assert answer.message == "squeue: no answer in 0.5 s"
 
 
+@pytest.mark.slow
 def test_database_of_a_real_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     skip_without_slurm(accounting=True)
     with temporary(Settings(nodes=1, accounting=True, exposed=True)) as cluster:

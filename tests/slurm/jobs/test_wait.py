@@ -88,8 +88,10 @@ def test_a_job_that_is_queued_again_is_not_gone(runs: list[PlannedRun], slurm: M
 
 @pytest.fixture
 def launch(runs: list[PlannedRun], slurm: MadeUp, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """The launcher with its plan made up too."""
-    monkeypatch.setattr(launcher, "plan", lambda *_: Plan(list(runs), []))
+    """The launcher with its plan made up too: a point for each run, then one without a run and the first again."""
+    numbered = {number: p.run.id for number, p in enumerate(runs)}
+    made = Plan(list(runs), [], of_point={**numbered, len(runs) + 1: runs[0].run.id})
+    monkeypatch.setattr(launcher, "plan", lambda *_: made)
     monkeypatch.setattr(launcher, "Composer", lambda *_: None)
 
     def missing(planned: Sequence[PlannedRun], settings: SlurmSettings) -> Any:
@@ -97,7 +99,7 @@ def launch(runs: list[PlannedRun], slurm: MadeUp, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(submit, "submit_missing", missing)
     nothing: Any = SimpleNamespace()
-    return lambda **settings: launch_on_slurm(nothing, nothing, [], {"pack": 1, **settings})
+    return lambda **settings: launch_on_slurm(nothing, nothing, [()] * (len(runs) + 2), {"pack": 1, **settings})
 
 
 def test_a_sweeper_gets_errors_on_the_validation_set(
@@ -112,8 +114,9 @@ def test_a_sweeper_gets_errors_on_the_validation_set(
 
     monkeypatch.setattr(wait, "wait", finish)
     returned = launch(detach=False)
-    assert [r.return_value["force_mae"] for r in returned] == [1.0, 2.0, 3.0]
-    assert [float(r.return_value) for r in returned] == [0.5, 1.0, 1.5]
+    assert returned.pop(3).return_value is None  # the others are not handed to the wrong points
+    assert [r.return_value["force_mae"] for r in returned] == [1.0, 2.0, 3.0, 1.0]
+    assert [float(r.return_value) for r in returned] == [0.5, 1.0, 1.5, 0.5]
     with pytest.raises(TypeError, match="no validation error of force_mae"):
         float(Errors({"metrics": {"force_mae": 1.0}, "primary": "force_mae"}))
 
@@ -152,4 +155,4 @@ def test_a_refusal_is_told_and_the_same_command_goes_on(launch: Callable[..., An
     with pytest.raises(RunsFailed, match=r"3 runs were not submitted; the same command submits them\nsbatch: error"):
         launch()
     slurm.refuse = ""
-    assert [r.return_value for r in launch()] == [None] * 3
+    assert [r.return_value for r in launch()] == [None] * 5
