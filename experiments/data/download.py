@@ -37,12 +37,13 @@ class RemoteFile:
     """A published file.
 
     `path` is its place under the cache directory; `urls` are tried in that order; `sha256` is its checksum in
-    hexadecimal, None where it is not known beforehand.
+    hexadecimal, None where it is not known beforehand; `others` are further places where a copy of it may lie.
     """
 
     path: str
     urls: tuple[str, ...]
     sha256: str | None = None
+    others: tuple[str, ...] = ()
 
 
 def cache_root(cache: str | None = None) -> Path:
@@ -57,13 +58,30 @@ def place(path: str) -> Path:
     return by_hand if by_hand.is_file() and not (root / path).is_file() else root / path
 
 
+def place_of(file: RemoteFile) -> Path:
+    """Where the file lies or, with no copy of it here, belongs.
+
+    Names like `train.xyz` are no set's own: where a checksum is pinned, a copy elsewhere than at `path` that has
+    another is passed over with a warning.
+    """
+    target = cache_root() / file.path
+    if not target.is_file():
+        for name in (target.name, *file.others):
+            copy = cache_root() / name
+            if copy.is_file() and file.sha256 in (None, digest_of(copy)):
+                return copy
+            if copy.is_file():
+                logger.warning("%s is passed over: its SHA-256 is not that of the published %s", copy, file.path)
+    return target
+
+
 def fetch(file: RemoteFile) -> Path:
     """The file's place on this machine, downloaded where it is missing.
 
     Raises `InputError`, in one line, for a file that cannot be had (with the place to put it by hand), that is not
     whole, or whose checksum is not the expected one.
     """
-    target = place(file.path)
+    target = place_of(file)
     if not target.exists():
         acquiring(target.name, "downloaded")
         files.writable(target.parent, "EQUILAW_DATA")
@@ -82,7 +100,7 @@ def verify(path: Path, sha256: str | None) -> str:
     stat, beside = path.stat(), path.with_name(f"{path.name}.sha256.json")
     record: Mapping[str, Any] = files.read_json(beside) or {}
     same = (record.get("size"), record.get("mtime_ns")) == (stat.st_size, stat.st_mtime_ns)
-    found = str(record["sha256"]) if same and "sha256" in record else _sha256(path)
+    found = str(record["sha256"]) if same and "sha256" in record else digest_of(path)
     wanted = sha256 or record.get("sha256") or found
     if found != wanted:
         since = "the published file" if sha256 else "when it was first read"
@@ -147,7 +165,8 @@ def _short(url: str) -> str:
     return hashlib.sha256(url.encode()).hexdigest()[:8]
 
 
-def _sha256(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -306,7 +306,7 @@ def test_command(server: Served, root: Path, capsys: pytest.CaptureFixture[str])
     assert main(["list"]) == 0
     assert "3bpa                 here" in capsys.readouterr().out
     assert main(["fetch", "rmd17"]) == 2
-    assert "equilaw: rmd17: no published set; accepted: rmd17_aspirin" in capsys.readouterr().err
+    assert "equilaw: rmd17: neither published nor generated; accepted: rmd17_aspirin" in capsys.readouterr().err
     assert main(["fetch", "rmd17_aspirin"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
