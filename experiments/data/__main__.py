@@ -67,6 +67,8 @@ def fetch(words: Sequence[str], source: Path | None = None) -> None:
     sets, made = published(), _made()
     names = [word for word in words if not word.startswith("data.")]
     overrides = [word for word in words if word.startswith("data.")]
+    if not names:
+        raise InputError(f"{overrides[0]}: accepted: names of data sets before it")
     for name in names:
         if name not in sets and name not in made:
             raise InputError(f"{name}: neither published nor generated; accepted: {', '.join([*sets, *made])}")
