@@ -23,7 +23,8 @@ def take(name: str, wanted: Sequence[RemoteFile], folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise InputError(f"--from {folder}: no such directory; accepted: one with files of {name}")
-    lacking, wrong = [], []
+    lacking: list[str] = []
+    wrong: list[str] = []
     for file in wanted:
         if place_of(file).is_file():
             continue
@@ -32,8 +33,10 @@ def take(name: str, wanted: Sequence[RemoteFile], folder: Path) -> list[Path]:
         if right:
             path, called = right[0]
             _copy(path, cache_root() / called)
+        elif copies:
+            wrong.append(str(copies[0][0]))
         else:
-            (wrong if copies else lacking).append(str(copies[0][0]) if copies else file.path)
+            lacking.append(file.path)
     places = [place_of(file) for file in wanted]
     for file, place in zip(wanted, places, strict=True):
         if place.is_file():

@@ -100,9 +100,9 @@ def atoms_of_json(path: Path) -> Iterator[tuple[ase.Atoms, str]]:
 
 def _file(element: str, name: str, short: str) -> RemoteFile:
     urls = tuple(f"{repository}/{_COMMIT}/data/{element}/{name}.json" for repository in _REPOSITORIES)
-    copies = (f"mlearn/{element}/{name}.json", f"data/{element}/{name}.json", f"{element}/{name}.json")
-    copies += (f"mlearn/{element}_{short}.xyz", f"{element}_{short}.xyz")
-    return RemoteFile(f"mlearn/{element}_{name}.json", urls, None, copies)
+    published = tuple(f"{folder}{element}/{name}.json" for folder in ("mlearn/", "data/", ""))
+    converted = tuple(f"{folder}{element}_{short}.xyz" for folder in ("mlearn/", ""))
+    return RemoteFile(f"mlearn/{element}_{name}.json", urls, None, (*published, *converted))
 
 
 def _atoms_of(path: Path, element: str) -> Iterator[tuple[ase.Atoms, str]]:

@@ -86,7 +86,8 @@ def differences(frames: Frames, pairs: int = 100) -> Floats:
     x = frames.positions - frames.positions.mean(axis=1, keepdims=True)
     distances = np.linalg.norm(x[:, :, None] - x[:, None], axis=-1).reshape(len(x), -1)
     found = []
-    for i, j in enumerate(cKDTree(distances).query(distances, k=2)[1][:, 1]):
+    nearest = np.asarray(cKDTree(distances).query(distances, k=2)[1])[:, 1]
+    for i, j in enumerate(nearest):
         left, _, right = np.linalg.svd(x[i].T @ x[j])
         handed = np.diag([1, 1, np.sign(np.linalg.det(left @ right))])
         turn = left @ handed @ right  # x[i] @ turn lies on x[j] as well as a rotation can make it
