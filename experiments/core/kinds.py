@@ -15,6 +15,8 @@ KINDS = {
     "md17": "molecules",
     "3bpa": "molecules",
     "acac": "molecules",
+    "ethanol_pbe": "molecules",
+    "mlearn": "molecules",
     "water": "molecules",
     "qm9": "molecules",
     "sphere": "points",

@@ -1,8 +1,9 @@
 """`python -m experiments.data list | fetch NAME … | info NAME [data.KEY=VALUE …]`: the datasets of this machine.
 
 `list` names all datasets and says which are on this machine; `fetch` downloads published ones (on a machine with a
-network; compute nodes then read them from `$EQUILAW_DATA`); `info` prints a summary of a dataset and writes its plots
-and the distances of test frames to training frames, which `python -m analysis dimension` and `bounds` read.
+network; compute nodes then read them from `$EQUILAW_DATA`) or copies them from a directory, and makes generated ones;
+`info` prints a summary of a dataset and writes its plots and the distances of test frames to training frames, which
+`python -m analysis dimension` and `bounds` read.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from experiments.core import command, files
 from experiments.core.errors import InputError, one_line
 from experiments.core.paths import CONF
 from experiments.data.card import TEST_FRAMES, card_of, draw
+from experiments.data.copies import take
 from experiments.data.download import cache_root
-from experiments.data.load import load
+from experiments.data.load import load, load_any, parse
 from experiments.data.published import published
 
 
@@ -52,23 +54,51 @@ def show_list() -> None:
         print(f"  {name:20} {'here   ' if dataset.cached else 'missing'}  {dataset.what}")
     print("generated or read here (data=NAME):")
     for path in sorted((CONF / "data").glob("*.yaml")):
-        if path.stem not in published() and path.stem not in ("rmd17", "md17"):
+        if path.stem not in published() and path.stem not in ("rmd17", "md17", "mlearn"):
             print(f"  {path.stem:20} {path.read_text().splitlines()[0].lstrip('# ')}")
 
 
-def fetch(names: Sequence[str]) -> None:
-    """Download the files of published datasets that are missing.
+def fetch(words: Sequence[str], source: Path | None = None) -> None:
+    """Make datasets available here: download published ones or copy them from `source`, make generated ones.
 
-    Raises `InputError` for an unknown name or a failed download.
+    Args:
+        words: names, and `data.KEY=VALUE` for the generated sets among them.
+        source: a directory that has the files of published ones; None: the network.
+
+    Raises:
+        InputError: an unknown name or key, a failed download, files that `source` lacks, what cannot be generated.
     """
-    sets = published()
+    sets, made = published(), _made()
+    names = [word for word in words if not word.startswith("data.")]
+    overrides = [word for word in words if word.startswith("data.")]
+    if not names:
+        raise InputError(f"{overrides[0]}: accepted: names of data sets before it")
     for name in names:
-        if name not in sets:
-            raise InputError(f"{name}: no published set; accepted: {', '.join(sets)}")
+        if name not in sets and name not in made:
+            raise InputError(f"{name}: neither published nor generated; accepted: {', '.join([*sets, *made])}")
+        if name in sets and overrides:
+            raise InputError(f"{overrides[0]}: {name} is published, with all its files; accepted: for generated sets")
+        if name in made and source is not None:
+            raise InputError(f"--from {source}: {name} is generated; accepted: for published sets")
+    sections = {name: section_of(name, overrides) for name in names if name in made}
+    for name, section in sections.items():  # all are looked at before the first is made: that may take hours
+        if missing := [key for key, value in section.items() if value == "???"]:
+            raise InputError(f"{name}: data.{missing[0]}: missing; accepted: data.{missing[0]}=VALUE beside the name")
+        parse(section)
     for name in names:
-        paths = sets[name].fetch_all()
+        if name in made:
+            dataset = load_any(sections[name])
+            print(f"{name}: {len(dataset.pool)} training and {len(dataset.test)} test examples, in {cache_root()}")
+            continue
+        paths = sets[name].fetch_all() if source is None else take(name, sets[name].files, source)
         folders = sorted({str(path.parent) for path in paths})
         print(f"{name}: {len(paths)} files, checked, in {', '.join(folders)}")
+
+
+def _made() -> list[str]:
+    """Names of the sets that are generated here: neither published nor a user's own files."""
+    others = {*published(), "rmd17", "md17", "mlearn", "extxyz", "ase_db"}
+    return [path.stem for path in sorted((CONF / "data").glob("*.yaml")) if path.stem not in others]
 
 
 def info(name: str, overrides: Sequence[str], out: Path, seeds: int, test_frames: int) -> None:
@@ -98,8 +128,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m experiments.data", description="The datasets of this machine.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="name all datasets, and say which are on this machine")
-    fetching = commands.add_parser("fetch", help="download published datasets")
-    fetching.add_argument("names", nargs="+", metavar="NAME")
+    fetching = commands.add_parser("fetch", help="download published datasets that are missing, make generated ones")
+    fetching.add_argument("names", nargs="+", metavar="NAME", help="as in data=NAME; data.KEY=VALUE for generated sets")
+    fetching.add_argument("--from", type=Path, dest="source", metavar="DIR", help="copy published files from there")
     asking = commands.add_parser("info", help="print a summary of a dataset; write its plots and distances")
     asking.add_argument("name", metavar="NAME", help="as in data=NAME")
     asking.add_argument("overrides", nargs="*", metavar="data.KEY=VALUE")
@@ -122,7 +153,7 @@ def _answer(given: argparse.Namespace) -> None:
     if given.command == "list":
         show_list()
     elif given.command == "fetch":
-        fetch(given.names)
+        fetch(given.names, given.source)
     else:
         for option, least in (("seeds", 1), ("test_frames", 2)):
             if getattr(given, option) < least:

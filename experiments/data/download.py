@@ -37,12 +37,13 @@ class RemoteFile:
     """A published file.
 
     `path` is relative to the cache directory; `urls` are tried in that order; `sha256` is its hexadecimal checksum,
-    None if none is published.
+    None if it is not known beforehand; `others` are further paths at which a copy of it may lie.
     """
 
     path: str
     urls: tuple[str, ...]
     sha256: str | None = None
+    others: tuple[str, ...] = ()
 
 
 def cache_root(cache: str | None = None) -> Path:
@@ -60,13 +61,30 @@ def location(path: str) -> Path:
     return by_hand if by_hand.is_file() and not (root / path).is_file() else root / path
 
 
+def place_of(file: RemoteFile) -> Path:
+    """Return where the file lies or, with no copy of it here, belongs.
+
+    Names like `train.xyz` are no set's own: where a checksum is pinned, a copy elsewhere than at `path` that has
+    another is passed over with a warning.
+    """
+    target = cache_root() / file.path
+    if not target.is_file():
+        for name in (target.name, *file.others):
+            copy = cache_root() / name
+            if copy.is_file() and file.sha256 in (None, digest_of(copy)):
+                return copy
+            if copy.is_file():
+                logger.warning("%s is passed over: its SHA-256 is not that of the published %s", copy, file.path)
+    return target
+
+
 def fetch(file: RemoteFile) -> Path:
     """Return the file's path on this machine; download it if it is missing.
 
     Raises `InputError` if the download fails (with the path to put the file at by hand), or if the checksum is not
     the expected one, as for an incomplete file.
     """
-    target = location(file.path)
+    target = place_of(file)
     if not target.exists():
         require_download(target.name, "downloaded")
         files.writable(target.parent, "EQUILAW_DATA")
@@ -86,7 +104,7 @@ def verify(path: Path, sha256: str | None) -> str:
     stat, beside = path.stat(), path.with_name(f"{path.name}.sha256.json")
     record: Mapping[str, Any] = files.read_json(beside) or {}
     same = (record.get("size"), record.get("mtime_ns")) == (stat.st_size, stat.st_mtime_ns)
-    digest = str(record["sha256"]) if same and "sha256" in record else _sha256(path)
+    digest = str(record["sha256"]) if same and "sha256" in record else digest_of(path)
     expected = sha256 or record.get("sha256") or digest
     if digest != expected:
         since = "the published file" if sha256 else "when it was first read"
@@ -151,7 +169,8 @@ def _short(url: str) -> str:
     return hashlib.sha256(url.encode()).hexdigest()[:8]
 
 
-def _sha256(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

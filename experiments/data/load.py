@@ -14,11 +14,12 @@ from experiments.data.checks import check_frames
 from experiments.data.dataset import AnyDataset, Dataset
 from experiments.data.examples import ExampleSet
 from experiments.data.sources.ase_db import AseDbConfig, ase_db
-from experiments.data.sources.botnet import AcacConfig, BpaConfig, acac, bpa
+from experiments.data.sources.botnet import AcacConfig, BpaConfig, EthanolPbeConfig, acac, bpa, ethanol_pbe
 from experiments.data.sources.digits import DigitsConfig, digits
 from experiments.data.sources.extxyz import ExtxyzConfig, extxyz
 from experiments.data.sources.jets import JetsConfig, jets
 from experiments.data.sources.md17 import Md17Config, md17
+from experiments.data.sources.mlearn import MlearnConfig, mlearn
 from experiments.data.sources.mnist1d import Mnist1dConfig, mnist1d
 from experiments.data.sources.polynomial_teacher import PolynomialTeacherConfig, polynomial
 from experiments.data.sources.qm9 import Qm9Config, qm9
@@ -33,6 +34,7 @@ from experiments.data.sources.xtb import XtbConfig, xtb
 SourceConfig = (
     XtbConfig | StarConfig | PolynomialTeacherConfig | ExtxyzConfig | AseDbConfig
     | Rmd17Config | Md17Config | BpaConfig | AcacConfig | WaterConfig | Qm9Config | SphereConfig | TorusConfig
+    | EthanolPbeConfig | MlearnConfig
     | DigitsConfig | Mnist1dConfig | TetrisConfig | VoxelsConfig | JetsConfig
 )  # fmt: skip
 SUBSETS = ("random", "farthest")
@@ -55,6 +57,8 @@ _SOURCES = {
     "md17": _Source(Md17Config, md17),
     "3bpa": _Source(BpaConfig, bpa),
     "acac": _Source(AcacConfig, acac),
+    "ethanol_pbe": _Source(EthanolPbeConfig, ethanol_pbe),
+    "mlearn": _Source(MlearnConfig, mlearn),
     "water": _Source(WaterConfig, water),
     "qm9": _Source(Qm9Config, qm9),
     "sphere": _Source(SphereConfig, sphere),

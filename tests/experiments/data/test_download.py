@@ -9,6 +9,7 @@ import os
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -138,9 +139,29 @@ def test_a_file_put_there_by_hand_is_used_and_checked(root: Path) -> None:
     root.mkdir()
     (root / "set.bin").write_bytes(CONTENT)
     assert fetch(nowhere) == root / "set.bin"
-    (root / "set.bin").write_bytes(b"another")
+    (root / "some").mkdir()
+    (root / "some" / "set.bin").write_bytes(b"another")
     with pytest.raises(InputError, match="of the published file; delete it"):
         fetch(nowhere)
+
+
+def test_copies_lie_at_other_places_and_under_other_names(
+    server: Served, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of two files of one name the one with the pinned checksum is meant; where there is none, it is downloaded."""
+    wanted = replace(remote(server), others=("folder/set.bin", "folder/other name.bin"))
+    (root / "folder").mkdir(parents=True)
+    (root / "folder" / "set.bin").write_bytes(b"of another set")
+    (root / "folder" / "other name.bin").write_bytes(CONTENT)
+    assert fetch(wanted) == root / "folder" / "other name.bin"
+    assert server.asked == []
+    (root / "folder" / "other name.bin").unlink()
+    caplog.clear()
+    assert fetch(wanted) == root / "some" / "set.bin"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{root / 'folder' / 'set.bin'} is passed over: its SHA-256 is not that of the published some/set.bin"
+    ]
+    assert (root / "folder" / "set.bin").read_bytes() == b"of another set"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -38,7 +38,7 @@ def test_shipped_sections_hold_every_key_and_the_defaults(name: str) -> None:
     assert set(section(name)) - {"source"} == set(settings.__dataclass_fields__), "no key lives in the code alone"
     required = {
         key: getattr(settings, key)
-        for key in ("train", "test", "molecule", "change")
+        for key in ("train", "test", "molecule", "change", "element")
         if isinstance(getattr(settings, key, 0), str)
     }
     if name == "liquid_water":  # molecules in a box need other settings than one molecule

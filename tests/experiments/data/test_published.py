@@ -14,8 +14,9 @@ import pytest
 
 from experiments.config.run import parse
 from experiments.core.errors import InputError
-from experiments.data.__main__ import main
+from experiments.data.__main__ import main, section_of
 from experiments.data.load import load
+from experiments.data.offline import offline
 from experiments.data.sources import botnet, md17, qm9, rmd17, water
 from experiments.runs.execute import check_data
 from tests.conftest import MakeConfig
@@ -213,11 +214,12 @@ def serve_botnet(server: Served) -> None:
     names = ["train_300K", "train_mixedT", "test_300K", "test_600K", "test_1200K", "test_dih"]
     for k, name in enumerate(names):
         server.content[f"{at}/dataset_3BPA/{name}.xyz"] = botnet_file(k)
-    for k, name in enumerate(["train_300K", "train_600K", "test_MD_300K", "test_MD_600K", "test_dihedral"]):
+    for k, name in enumerate(["train_300K", "train_600K", "test_MD_300K", "test_MD_600K"]):
         server.content[f"{at}/dataset_acac/{name}.xyz"] = botnet_file(10 + k)
     without = botnet_file(20).decode().replace(":forces:R:3", "").splitlines()
     without = [" ".join(line.split()[:4]) if line[0] in "CH" else line for line in without]
-    server.content[f"{at}/dataset_acac/test_H_transfer.xyz"] = ("\n".join(without) + "\n").encode()
+    for name in ("test_H_transfer", "test_dihedral"):
+        server.content[f"{at}/dataset_acac/{name}.xyz"] = ("\n".join(without) + "\n").encode()
     atoms = (ATOM.format(e=-1029.4889999855063, s="C") + ATOM.format(e=-13.587222780835477, s="H")).encode()
     server.content[f"{at}/dataset_3BPA/iso_atoms.xyz"] = server.content[f"{at}/dataset_acac/isolated_atoms.xyz"] = atoms
 
@@ -229,9 +231,10 @@ def test_3bpa_and_acac(server: Served) -> None:
     assert bpa.isolated_energies == {6: -1029.4889999855063, 1: -13.587222780835477}
     assert bpa.test.energies[0] == pytest.approx(-1042.5 - bpa.test.positions[0, 0, 2], abs=1e-8)
     assert not bpa.test.pbc.any()
-    acac = load({"source": "acac", "test": "H_transfer"})
-    assert not acac.test.has_forces
-    assert acac.pool.has_forces
+    for test in ("H_transfer", "dihedral"):
+        acac = load({"source": "acac", "test": test})
+        assert not acac.test.has_forces
+        assert acac.pool.has_forces
 
 
 def test_water_is_converted_from_atomic_units(server: Served) -> None:
@@ -306,7 +309,7 @@ def test_command(server: Served, root: Path, capsys: pytest.CaptureFixture[str])
     assert main(["list"]) == 0
     assert "3bpa                 here" in capsys.readouterr().out
     assert main(["fetch", "rmd17"]) == 2
-    assert "equilaw: rmd17: no published set; accepted: rmd17_aspirin" in capsys.readouterr().err
+    assert "equilaw: rmd17: neither published nor generated; accepted: rmd17_aspirin" in capsys.readouterr().err
     assert main(["fetch", "rmd17_aspirin"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
@@ -344,3 +347,33 @@ def test_training_without_forces(server: Served, make_config: MakeConfig) -> Non
     assert result["primary"] == "energy_mae"
     with pytest.raises(InputError, match=r"training\.force_weight=1: qm9_U0 has no forces; accepted: 0"):
         check_data(parse(make_config({"data": data})), load(data))
+
+
+def test_fetch_makes_generated_sets(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """So that no compute node has to: a plan finds them where they are expected."""
+    small = ["data.pool=3", "data.holdout=1", "data.test=2", "data.walkers=3", "data.surrogate=0"]
+    quick = ["data.warm_up=0", "data.pilot=500", "data.workers=1"]
+    assert main(["fetch", "molecule", "data.molecule=water", *small, *quick]) == 0
+    assert f"molecule: 3 training and 2 test examples, in {root}" in capsys.readouterr().out
+    section = section_of("molecule", ["data.molecule=water", *small, *quick])
+    with offline():
+        assert len(load(section).pool) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["molecule"], "molecule: data.molecule: missing; accepted: data.molecule=VALUE beside the name"),
+        (["star", "data.pol=4"], "data.pol: unknown key"),
+        (["star", "data.pool=0"], "data.pool=0: accepted: an integer ≥ 1"),
+        (["star", "acac", "data.pool=9"], "data.pool=9: acac is published, with all its files; accepted: for"),
+        (["star", "--from", "."], "--from .: star is generated; accepted: for published sets"),
+        (["extxyz"], "extxyz: neither published nor generated; accepted: rmd17_aspirin"),
+        (["data.pool=9"], "data.pool=9: accepted: names of data sets before it"),
+    ],
+)
+def test_what_fetch_cannot_do(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fetch", *words]) == 2
+    said = capsys.readouterr()
+    assert f"equilaw: {message}" in said.err
+    assert (said.out, said.err.count("\n")) == ("", 1)
