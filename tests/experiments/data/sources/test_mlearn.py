@@ -97,7 +97,7 @@ def test_the_published_file_is_downloaded_and_its_checksum_recorded(
         ({"structure": {}}, r"Si_training\.json, frame 1: not a frame of mlearn \(KeyError: 'lattice'\)"),
         (entry(abc=[[0.1, 0.2], [0.3, 0.4]]), "frame 1: not a frame of mlearn"),
         (entry(forces=FORCES[:1]), r"frame 1: forces of shape \(1, 3\) for 2 atoms"),
-        (entry(float("nan")), "frame 1: energy 'energy' is nan; it must be finite"),
+        (entry(float("nan")), "frame 1: energy 'energy' is nan; accepted: a finite number"),
         (entry(element="Ge"), "frame 1: holds Ge2; accepted: Si alone"),
         ([1], "frame 1: not a frame of mlearn"),
     ],
