@@ -12,6 +12,7 @@ builds an environment, by its fixture `cluster` if it needs a real Slurm (tests/
 from __future__ import annotations
 
 import json
+import re
 import resource
 import sys
 import time
@@ -71,10 +72,12 @@ def markers(costs: Iterable[tuple[str, float]], before: Mapping[str, str]) -> di
 
 
 def exists(name: str, root: Path) -> bool:
-    """Whether the repository at `root` has the test function `name`."""
-    path, *_, test = name.split("::")
+    """Whether the repository at `root` has the test: its function, or its class, which may inherit the function."""
+    path, first, *_ = name.split("::")
     file = root / path
-    return file.is_file() and f"def {test}(" in file.read_text()
+    return (
+        file.is_file() and re.search(rf"^((def|class) {first}\b|{first} =)", file.read_text(), re.MULTILINE) is not None
+    )
 
 
 def main(arguments: list[str]) -> None:
