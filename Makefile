@@ -30,8 +30,9 @@ lint: env
 
 # While working (under two minutes once mypy has its cache), before a commit, and what takes over a minute a piece.
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest
+QUICK := -m "not slow and not long and not faults"
 quick: lint
-	$(PYTEST) -n 2 --dist worksteal -m "not slow and not long and not faults" $(ARGS)
+	$(PYTEST) -n 2 --dist worksteal $(QUICK) $(ARGS)
 
 test: lint
 	$(PYTEST) -n 2 --dist worksteal -m "not long and not faults" $(ARGS)
@@ -44,12 +45,12 @@ test-faults: env
 
 # Lines of our own code that the quick tests reach.
 coverage: env
-	$(PYTEST) --cov --cov-report term:skip-covered --cov-report html:build/coverage -m "not slow and not long and not faults" $(ARGS)
+	$(PYTEST) --cov --cov-report term:skip-covered --cov-report html:build/coverage $(QUICK) $(ARGS)
 
 # Which tests are slow (tests/selections.py): measured one after another, an hour or two.
 selections: env
 	mkdir -p build && rm -f build/costs.jsonl
-	-$(PYTEST) -m "not faults" --record-costs build/costs.jsonl $(ARGS)
+	-$(PYTEST) --record-costs build/costs.jsonl -m "not faults" $(ARGS)
 	$(PY) -m tests.selections build/costs.jsonl
 
 # constraints.txt anew from pyproject.toml. Pins that still fit stay; ARGS=--upgrade raises them all but torch, whose
