@@ -68,8 +68,7 @@ constraints:
 		sed -E -e 's/\+[a-z0-9.]+$$//' -e '/^(#|$$|nvidia-|cuda-|triton)/d' build/constraints.txt; } > constraints.txt
 
 bench: env
-	$(PY) -m benchmarks.analysis --out build/bench-analysis.json
-	OMP_NUM_THREADS=1 $(PY) -m benchmarks --out build/bench.json --also build/bench-analysis.json
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks --out build/bench.json
 
 # The packages to compare with, each in an environment of its own: they need different versions of e3nn.
 PEERS := .venv-peers-mace/.installed .venv-peers-nequip/.installed

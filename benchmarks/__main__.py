@@ -5,13 +5,12 @@ of the engine against each other.
 `{name, kind, device, threads, ours_ms, peer, peer_ms, ratio}`; ratio = peer_ms / ours_ms. Rows of the kinds `step`
 and `sweep` are medians over alternating processes and have quartiles (`ratio_low`, `ratio_high`), the ratio of CPU
 times (`ratio_cpu`), which other programs on the machine disturb less, and `compile_s`, the time until our first step
-was done. With `--also` the lists of other programs' benchmarks are added to the file.
+was done.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,7 +35,6 @@ def main() -> int:
     parser.add_argument("--channels", type=int, default=32)
     parser.add_argument("--packs", nargs="*", type=int, default=[2, 4, 8], help="sizes of packs to time")
     parser.add_argument("--seconds", type=float, default=10.0, help="time for each comparison")
-    parser.add_argument("--also", nargs="*", type=Path, default=[], help="JSON lists to add to the file")
     return command.run(_measure, parser.parse_args(), failures=(InputError,))
 
 
@@ -51,8 +49,6 @@ def _measure(arguments: argparse.Namespace) -> None:
         rows.extend(new)
         files.write_json(arguments.out, rows)  # at once: a row may take minutes, and the next may be interrupted
 
-    for path in arguments.also:
-        keep(json.loads(path.read_text()))
     if "step" in arguments.kinds:
         for settings, modes in steps.cases(arguments.models, arguments.L, arguments.channels, layers, device):
             keep(steps.measure(settings, modes, arguments.seconds))

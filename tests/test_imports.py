@@ -54,13 +54,16 @@ def inside(name: str, package: str) -> bool:
 
 
 def test_importing_them_loads_no_torch() -> None:
-    """In a fresh interpreter, all at once: analysis, the store, the configuration, the readers of frames."""
+    """In a fresh interpreter, all at once: analysis, the store, the configuration, the readers of frames.
+
+    Nor statsmodels, which few commands call.
+    """
     names = [*TORCH_FREE, *modules("analysis")]
     code = (
         "import importlib, sys\n"
         f"for name in {names!r}:\n"
         "    importlib.import_module(name)\n"
-        "    heavy = [m for m in ('torch', 'e3nn') if m in sys.modules]\n"
+        "    heavy = [m for m in ('torch', 'e3nn', 'statsmodels') if m in sys.modules]\n"
         "    training = [m for m in sys.modules if m.startswith('experiments.training.')]\n"
         "    heavy += [m for m in training if m != 'experiments.training.schedule']\n"  # arithmetic
         "    assert not heavy, f'{name} imports {heavy}'\n"

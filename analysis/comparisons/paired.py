@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import stats
 
 from analysis.arrays import FloatArray
 from analysis.curve import Curve, nanmean
@@ -169,21 +169,13 @@ def detectable(interval: Interval, level: float = LEVEL, power: float = POWER) -
 
     Solves power = P(|T'| > t) for the non-central t of the interval's degrees of freedom.
     """
+    from statsmodels.stats.power import TTestPower  # here, because `--help` imports this module and needs no statistics
+
     if interval.dof < 1 or not interval.error > 0:
         return np.nan
-    return float(interval.error * _noncentrality(interval.dof, level, power))
-
-
-def _noncentrality(dof: int, level: float, power: float) -> float:
-    threshold = float(stats.t.ppf(0.5 + level / 2, dof))
-
-    def missing(shift: float) -> float:  # the far tail adds less than 1e-3 at such powers
-        return float(stats.nct.sf(threshold, dof, shift)) - power
-
-    high = threshold
-    while missing(high) < 0:
-        high += 0.5 * threshold
-    return float(optimize.brentq(missing, 0.0, high, xtol=1e-6))
+    n_samples = interval.dof + 1
+    effect = TTestPower().solve_power(nobs=n_samples, alpha=1 - level, power=power)  # difference over its spread
+    return float(interval.error * effect * np.sqrt(n_samples))
 
 
 @dataclass(frozen=True)
@@ -253,13 +245,11 @@ def _inverse(x: FloatArray, rows: FloatArray, mean: FloatArray, level: float) ->
 
 def holm(p_values: FloatArray) -> FloatArray:
     """Return Holm's step-down adjusted p values (Holm 1979), [M] → [M]; NaN stays NaN and does not count."""
-    adjusted = np.full(len(p_values), np.nan)
-    tested = np.flatnonzero(np.isfinite(p_values))
-    order = tested[np.argsort(p_values[tested], kind="stable")]
-    running = 0.0
-    for rank, index in enumerate(order):
-        running = max(running, min(1.0, (len(order) - rank) * float(p_values[index])))
-        adjusted[index] = running
+    from statsmodels.stats.multitest import multipletests  # here: see `detectable`
+
+    adjusted, tested = np.full(len(p_values), np.nan), np.isfinite(p_values)
+    if tested.any():
+        adjusted[tested] = multipletests(p_values[tested], method="holm")[1]
     return adjusted
 
 
@@ -294,17 +284,17 @@ def random_effects(values: FloatArray, errors: FloatArray, level: float = LEVEL)
         errors: its standard error. [M]
         level: coverage of the interval.
     """
-    weights = 1 / errors**2
-    fixed = weights @ values / weights.sum()
-    spread = weights @ (values - fixed) ** 2
-    scale = weights.sum() - (weights**2).sum() / weights.sum()
-    between = max(0.0, float((spread - (len(values) - 1)) / scale))
-    weights = 1 / (errors**2 + between)
-    mean = float(weights @ values / weights.sum())
-    dof = len(values) - 1
-    error = float(np.sqrt(weights @ (values - mean) ** 2 / (dof * weights.sum())))
-    half = float(stats.t.ppf(0.5 + level / 2, dof)) * error
-    return Interval(mean, mean - half, mean + half, error, dof), float(np.sqrt(between))
+    from statsmodels.stats.meta_analysis import combine_effects  # here: see `detectable`
+
+    with np.errstate(invalid="ignore"):  # takes roots of a variance between datasets that comes out negative
+        pooled = combine_effects(values, errors**2, method_re="dl", use_t=True)
+        *_, fixed, random = pooled.conf_int(alpha=1 - level)
+    if pooled.tau2 > 0:
+        mean, error, (low, high) = pooled.mean_effect_re, pooled.sd_eff_w_re_hksj, random
+    else:  # no variance between datasets: their weights are those of a fixed effect
+        mean, error, (low, high) = pooled.mean_effect_fe, pooled.sd_eff_w_fe_hksj, fixed
+    interval = Interval(float(mean), float(low), float(high), float(error), len(values) - 1)
+    return interval, float(np.sqrt(max(0.0, pooled.tau2)))
 
 
 def p_words(p: float) -> str:

@@ -19,24 +19,7 @@ FORMS = {Form.POWER: "", Form.POWER_FLOOR: "with floor", Form.BINOMIAL: "by coun
 """Remark on the form beside β; empty for a power law."""
 _LATE = "†"
 _NOTE = "not converged: β still moves with the length of training; not an exponent to quote"
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    **{char: f"\\{char}" for char in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "β": r"$\beta$",
-    "ν": r"$\nu$",
-    "ε": r"$\varepsilon$",
-    "±": r"$\pm$",
-    "−": r"$-$",
-    "–": "--",
-    "Å": r"\AA{}",
-    "·": r"$\cdot$",
-    "†": r"\textsuperscript{\dag}",
-}
+_BAR = {ord("|"): r"\textbar{}"}  # LaTeX's oldest font encoding, which is its default, has a dash in the bar's place
 
 
 @dataclass(frozen=True)
@@ -145,4 +128,8 @@ def latex(fits: Sequence[JudgedFit]) -> str:
 
 
 def _latex(cell: str) -> str:
-    return "".join(_LATEX.get(char, char) for char in re.sub(r"\s+", " ", cell))
+    from pylatexenc import latexencode  # here, for one option of one command needs it
+
+    rules = [latexencode.UnicodeToLatexConversionRule(latexencode.RULE_DICT, _BAR), "defaults"]
+    encoder = latexencode.UnicodeToLatexEncoder(conversion_rules=rules, unknown_char_warning=False)
+    return str(encoder.unicode_to_latex(re.sub(r"\s+", " ", cell)))

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 from experiments.core.errors import InputError
 from experiments.core.processes import Process
 
@@ -24,6 +26,11 @@ ABANDONED_SECONDS = 120.0
 """A temporary file of another machine is left alone for this long."""
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.ESTALE)
 """Error numbers of a full, read-only, broken or lost disk, for which no run is to blame."""
+
+
+def user_cache() -> Path:
+    """Return this user's cache folder of equilaw: `$XDG_CACHE_HOME/equilaw` or `~/.cache/equilaw` on Linux."""
+    return platformdirs.user_cache_path("equilaw", appauthor=False)
 
 
 def temporary_for(path: Path) -> Path:

@@ -21,6 +21,7 @@ from ase.units import Hartree, kcal, kJ, mol
 from experiments.core.arrays import Floats, Ints
 from experiments.core.errors import InputError
 from experiments.data.dataset import Frames
+from experiments.data.neighbours import distances
 
 logger = logging.getLogger(__name__)
 
@@ -207,26 +208,32 @@ def _distances(name: str, frames: Frames) -> Iterator[Finding]:
 
 
 def _nearest(frames: Frames) -> Iterator[Floats]:
-    """Yield, for blocks of frames, each atom's distance to the nearest one over the sum of their radii, `[f, N]`.
+    """Yield, for blocks of frames, each atom's distance to the nearest other over the sum of their radii, `[f, N]`.
 
-    Radii are covalent; inf for padding and for atoms without another.
+    Radii are covalent; inf for padding, for atoms without another, and in periodic frames beyond what a check asks for.
     """
     count, atoms = frames.numbers.shape
+    if frames.pbc.any():
+        yield _nearest_image(frames)
+        return
     block = max(1, _BLOCK // (atoms * atoms))
     for start in range(0, count, block):
         part = slice(start, start + block)
         numbers, x = frames.numbers[part], frames.positions[part]
         away = x[:, None] - x[:, :, None]  # [f, N, N, 3]
-        if frames.pbc[part].any():
-            away = _wrapped(away, frames.cells[part])
         radii = covalent_radii[numbers]
         ratio = np.sqrt(np.einsum("fijx,fijx->fij", away, away)) / (radii[:, None] + radii[:, :, None])
         none = (numbers[:, None] == 0) | (numbers[:, :, None] == 0) | np.eye(atoms, dtype=bool)
         yield np.where(none, np.inf, ratio).min(axis=2)
 
 
-def _wrapped(away: Floats, cells: Floats) -> Floats:
-    """Return differences to the nearest periodic image (exact unless cells are very skewed), `[f, N, N, 3]`."""
-    inverse = np.linalg.pinv(cells)  # zero for directions without a period
-    steps = np.round(np.einsum("fijx,fxs->fijs", away, inverse))
-    return np.asarray(away - np.einsum("fijs,fsx->fijx", steps, cells))
+def _nearest_image(frames: Frames) -> Floats:
+    """Return the same of periodic frames in cells of any shape, `[F, N]`; an atom's own images do not count."""
+    radii = covalent_radii[frames.numbers]
+    nearest = np.full(frames.numbers.shape, np.inf)
+    cutoff = max(ISOLATED, BOHR[1]) * 2 * float(radii.max())  # a larger ratio changes no finding
+    for frame, receiver, sender, distance in distances(frames, cutoff):
+        other = receiver != sender
+        f, i, j = frame[other], receiver[other], sender[other]
+        np.minimum.at(nearest, (f, i), distance[other] / (radii[f, i] + radii[f, j]))
+    return nearest

@@ -1,7 +1,7 @@
 """Downloads of published files: each is fetched once, completely or not at all, and its SHA-256 checked at every use.
 
-Files lie under the cache directory (`$EQUILAW_DATA`, else `~/.cache/equilaw`). A file that was copied there by hand
-is used and checked like a downloaded one. An interrupted download continues where it stopped. If no checksum is
+Files lie under the cache directory (`$EQUILAW_DATA`, else the user's cache folder). A file that was copied there by
+hand is used and checked like a downloaded one. An interrupted download continues where it stopped. If no checksum is
 published, that of the first download is written beside the file and checked from then on.
 """
 
@@ -49,9 +49,13 @@ class RemoteFile:
 def cache_root(cache: str | None = None) -> Path:
     """Return the directory of generated, downloaded and converted data.
 
-    `cache` if a dataset's settings give one, else `$EQUILAW_DATA`, else `~/.cache/equilaw`.
+    `cache` if a dataset's settings give one, else `$EQUILAW_DATA`, else `files.user_cache`; but a `~/.cache/equilaw`
+    that exists is always used for data, so that none is lost when `$XDG_CACHE_HOME` is elsewhere.
     """
-    return Path(cache or os.environ.get("EQUILAW_DATA") or "~/.cache/equilaw").expanduser()
+    if given := cache or os.environ.get("EQUILAW_DATA"):
+        return Path(given).expanduser()
+    existing = Path.home() / ".cache" / "equilaw"
+    return existing if existing.is_dir() else files.user_cache()
 
 
 def location(path: str) -> Path:

@@ -65,6 +65,15 @@ def neighbours(frames: Frames, cutoff: float) -> Neighbours:
     return _pad(frames, edges, cutoff)
 
 
+def distances(frames: Frames, cutoff: float) -> Iterator[tuple[Ints, Ints, Ints, Floats]]:
+    """Yield, frame by frame, frame, receiver, sender `[E]` and distance `[E]` (Å) of all pairs within `cutoff` (Å).
+
+    Every periodic image is a pair of its own, an atom's own images too. Frames without atoms are skipped.
+    """
+    for edges in _cell_list(frames, cutoff):
+        yield edges.frame, edges.receiver, edges.sender, np.linalg.norm(_vectors(frames, edges), axis=1)
+
+
 def _bonded(frames: Frames) -> _Edges:
     if frames.pbc.any():
         raise ValueError("neighbours: frames.bonds is meant for non-periodic frames; got periodic ones")
@@ -116,12 +125,17 @@ def _concatenate(parts: Iterator[_Edges]) -> _Edges:
     )
 
 
+def _vectors(frames: Frames, edges: _Edges) -> Floats:
+    """Return x_sender − x_receiver with the periodic shift, `[E, 3]` in Å."""
+    # ours, not the search's: x_j − x_i + S·cell and its opposite round to exact negatives of each other
+    ends = frames.positions[edges.frame, edges.sender] - frames.positions[edges.frame, edges.receiver]
+    return np.asarray(ends + np.einsum("es,esx->ex", edges.shift.astype(float), frames.cells[edges.frame]))
+
+
 def _pad(frames: Frames, edges: _Edges, cutoff: float) -> Neighbours:
     """Arrange flat edges in padded slots, and find the opposite of every edge by sorting."""
     count, atoms = frames.numbers.shape
-    # ours, not the search's: x_j − x_i + S·cell and its opposite round to exact negatives of each other
-    ends = frames.positions[edges.frame, edges.sender] - frames.positions[edges.frame, edges.receiver]
-    vectors = ends + np.einsum("es,esx->ex", edges.shift.astype(float), frames.cells[edges.frame])  # [E, 3]
+    vectors = _vectors(frames, edges)
     lengths = np.sqrt((vectors**2).sum(1))
     if not (lengths > 0).all():
         e = int(np.argmin(lengths))

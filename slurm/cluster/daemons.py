@@ -145,6 +145,7 @@ def running() -> Iterator[RunningProcess]:
             continue
         if tail[0] in "ZX":
             continue
+        # psutil would stop at the first empty entry, and slurmstepd, which changes its title, leaves such
         pairs = (pair.partition("=") for pair in raw.split("\0") if "=" in pair)
         process = Process(host, boot, int(entry.name), tail[19])
         yield RunningProcess(process, program, {key: value for key, _, value in pairs})

@@ -13,24 +13,19 @@ SECONDS = 5.0
 """A controller that does not answer in this time counts as unreachable."""
 
 
-def home() -> Path:
-    """Return the folder of the default cluster and of the pointer to the cluster that is up."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "equilaw"
-
-
 def default_directory() -> Path:
     """Return the default directory of `python -m slurm cluster`."""
-    return home() / "cluster"
+    return files.user_cache() / "cluster"
 
 
 def pointer() -> Path:
     """Return the path of the pointer: a file that `cluster up` writes."""
-    return home() / "cluster.json"
+    return files.user_cache() / "cluster.json"
 
 
 def point_to(slurm_conf: Path) -> None:
     """Write the pointer to the cluster with this slurm.conf."""
-    home().mkdir(parents=True, exist_ok=True)
+    files.user_cache().mkdir(parents=True, exist_ok=True)
     files.write_json(pointer(), {"slurm_conf": str(slurm_conf)})
 
 

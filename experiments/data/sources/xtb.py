@@ -58,7 +58,7 @@ class XtbConfig:
     dynamics alone); `stride` in autocorrelation times; `warm_up` and `pilot` in steps of a walker (25 to a proposal);
     `pool`, `holdout`, `test` in frames, shared among the `walkers`; `method`; with `copies` > 1 a periodic box of so
     many molecules at `density` in g/cm³, without torsion moves and surrogate. `workers` processes (None: one a core)
-    and the `cache` directory (None: EQUILAW_DATA, else ~/.cache/equilaw) do not change the frames.
+    and the `cache` directory (None: EQUILAW_DATA, else the user's) do not change the frames.
     """
 
     molecule: str = setting("ethanol", identity=False)  # the identity holds its geometry instead

@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import logging
-import os
 import platform
 import subprocess
 import tempfile
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from experiments.core.compiler import compiler
+from experiments.core.files import user_cache
 
 _LOG = logging.getLogger(__name__)
 _SOURCE = Path(__file__).with_name("sparse_product.cpp")
@@ -43,7 +43,7 @@ def _library() -> ctypes.CDLL | None:
         return None
     source = _SOURCE.read_bytes()
     digest = hashlib.sha256(source + " ".join((command, *_FLAGS, _machine())).encode()).hexdigest()[:16]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "equilaw"
+    folder = user_cache()
     target = folder / f"sparse_product-{digest}.so"
     try:
         if not target.exists():

@@ -183,6 +183,7 @@ def test_holm_by_hand() -> None:
     adjusted = holm(np.array([0.01, 0.04, np.nan, 0.03]))
     assert adjusted[[0, 1, 3]] == pytest.approx([0.03, 0.06, 0.06])  # 3·0.01; max(2·0.03, 0.04); 2·0.03
     assert np.isnan(adjusted[2])
+    assert np.isnan(holm(np.full(2, np.nan))).all()
 
 
 def test_common_slope_is_the_paired_t_test_for_two_curves() -> None:
@@ -200,3 +201,20 @@ def test_random_effects() -> None:
     reference = t_interval(values)
     assert (mean.low, mean.value, mean.high) == pytest.approx((reference.low, reference.value, reference.high))
     assert between == pytest.approx(np.sqrt(values.var(ddof=1) - 0.05**2))  # DerSimonian–Laird for equal weights
+
+
+@pytest.mark.parametrize("scale", [0.05, 1.0])  # datasets that differ; datasets that differ less than their errors
+def test_random_effects_by_hand(scale: float) -> None:
+    """DerSimonian and Laird's variance, cut at zero, with Hartung and Knapp's interval, from their formulas."""
+    values, errors = np.array([0.1, 0.3, 0.2, 0.6]), scale * np.array([1.0, 2.0, 0.5, 1.5])
+    weights = 1 / errors**2
+    spread = weights @ (values - weights @ values / weights.sum()) ** 2
+    variance = max(0.0, (spread - 3) / (weights.sum() - (weights**2).sum() / weights.sum()))
+    weights = 1 / (errors**2 + variance)
+    value = weights @ values / weights.sum()
+    half = stats.t.ppf(0.975, 3) * np.sqrt(weights @ (values - value) ** 2 / (3 * weights.sum()))
+    mean, between = random_effects(values, errors)
+    # sums of four terms of order one: round-off
+    assert (mean.low, mean.value, mean.high) == pytest.approx((value - half, value, value + half), abs=1e-12)
+    assert between == pytest.approx(np.sqrt(variance), abs=1e-12)
+    assert (variance > 0) == (scale < 1)

@@ -54,7 +54,7 @@ def test_latex_needs_no_unicode(fits: list[JudgedFit]) -> None:
     body = text.partition("\\toprule")[2]
     assert body.isascii()
     assert body.count("\\\\\n") == len(fits) + 1
-    assert r"\textsuperscript{\dag}" in body
+    assert r"{\textdagger}" in body
 
 
 def test_hostile_text_stays_in_its_cell() -> None:
@@ -67,6 +67,15 @@ def test_hostile_text_stays_in_its_cell() -> None:
     assert r"100\% \$x\_1\$" in latex(fits)
     body = latex(fits).partition("\\midrule\n")[2].partition("\\bottomrule")[0].splitlines()
     assert [line.replace(r"\&", "").count("&") for line in body] == [len(HEAD) - 1] * len(fits)
+
+
+def test_latex_of_letters_and_signs_beyond_ascii() -> None:
+    """pdflatex knows neither subscript digits nor signs such as ∞ as they stand."""
+    frame = demo_table().query("dataset == 'star'").assign(dataset="CO₂|∞ Δ é")
+    fits = analyse(curves(check_table(frame, "demo")), (Form.POWER,))
+    cells = latex(fits).partition("\\midrule\n")[2].splitlines()[0]
+    assert cells.isascii()
+    assert cells.startswith(r"CO\ensuremath{_2}\textbar{}\ensuremath{\infty} \ensuremath{\Delta} \'e &")
 
 
 def test_fit_writes_both(tmp_path: Path) -> None:

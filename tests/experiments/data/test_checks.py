@@ -8,10 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ase.data import covalent_radii
 from ase.units import Bohr, Hartree, kcal, mol
 
+from experiments.core.arrays import Floats
 from experiments.core.errors import InputError
-from experiments.data.checks import check_frames, inspect
+from experiments.data.checks import BOHR, ISOLATED, _nearest, check_frames, inspect
 from experiments.data.dataset import Frames
 from experiments.data.sources.star import StarConfig, star
 
@@ -118,3 +120,55 @@ def test_periodic_images_are_neighbours() -> None:
     )
     assert [c for c, _, _ in found(cut, cut) if c != "duplicates"] == []
     assert [c for c, _, _ in found(replace(cut, pbc=whole.pbc), whole) if c != "duplicates"] == ["distances"]
+
+
+def crystal(cell: Floats, pbc: tuple[bool, bool, bool] = (True, True, True), count: int = 20) -> Frames:
+    """Three atoms each (C, H, O), anywhere in the cell and around it."""
+    inside = np.random.default_rng(0).uniform(-1, 2, (count, 3, 3))
+    return Frames(
+        numbers=np.tile([6, 1, 8], (count, 1)),
+        positions=inside @ cell,
+        energies=np.zeros(count),
+        forces=np.zeros((count, 3, 3)),
+        cells=np.tile(cell, (count, 1, 1)),
+        pbc=np.tile(pbc, (count, 1)),
+    )
+
+
+HEXAGONAL = np.array([[3.0, 0.0, 0.0], [-1.5, 1.5 * np.sqrt(3), 0.0], [0.0, 0.0, 4.0]])
+
+
+@pytest.mark.parametrize(
+    ("cell", "pbc"),
+    [
+        (np.diag([3.0, 3.5, 4.0]), (True, True, True)),
+        (HEXAGONAL, (True, True, True)),
+        (np.array([[3.0, 0.0, 0.0], [2.6, 2.8, 0.0], [-2.2, 1.9, 3.1]]), (True, True, True)),  # triclinic
+        (HEXAGONAL, (True, True, False)),  # a layer: the third vector is no period
+    ],
+)
+def test_nearest_image_is_that_of_brute_force(cell: Floats, pbc: tuple[bool, bool, bool]) -> None:
+    frames = crystal(cell, pbc)
+    steps = np.stack(np.meshgrid(*(range(-9, 10) if p else [0] for p in pbc), indexing="ij"), axis=-1).reshape(-1, 3)
+    away = frames.positions[:, None] - frames.positions[:, :, None]  # [F, 3, 3, 3]
+    lengths = np.linalg.norm(away[:, :, :, None] + steps @ cell, axis=-1).min(axis=3)
+    radii = covalent_radii[frames.numbers[0]]
+    expected = np.where(np.eye(3, dtype=bool), np.inf, lengths / (radii + radii[:, None])).min(axis=2)
+    (nearest,) = _nearest(frames)
+    asked = expected < max(ISOLATED, BOHR[1])
+    assert asked.mean() > 0.4  # much of what checks ask for is compared
+    # coordinates of some 20 Å cancel to distances of an Å: round-off 1e-15 · 20
+    np.testing.assert_allclose(nearest[asked], expected[asked], rtol=1e-12)
+    assert (nearest[~asked] > max(ISOLATED, BOHR[1]) - 1e-9).all()
+
+
+def test_neighbours_across_the_corner_of_a_hexagonal_cell_are_seen() -> None:
+    """Half a lattice vector apart, 2 Å; the image of the rounded fractions (0.49, 0.49) is 3.4 Å away: alone."""
+    cell = np.array([[4.0, 0.0, 0.0], [2.0, 2 * np.sqrt(3), 0.0], [0.0, 0.0, 15.0]])
+    frames = replace(
+        crystal(cell, count=1),
+        numbers=np.array([[6, 6]]),
+        positions=np.array([[[0.0, 0.0, 0.0], [0.49, 0.49, 0.0]]]) @ cell,
+        forces=np.zeros((1, 2, 3)),
+    )
+    assert [c for c, _, _ in found(frames, frames) if c == "distances"] == []

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from experiments.core.errors import InputError
-from experiments.data.download import RemoteFile, fetch, unpack, verify
+from experiments.data.download import RemoteFile, cache_root, fetch, unpack, verify
 from tests.experiments.data.served import Served, serving
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB, four blocks of a download
@@ -202,3 +202,18 @@ def test_archives_that_are_cut_or_lack_a_member(server: Served) -> None:
     server.content["/cut.bin"] = whole[: len(whole) // 2]
     with pytest.raises(InputError, match=r"cut\.bin: not a complete tar archive"):
         unpack(other, ["set/a/1.bin"], "set2")
+
+
+def test_data_lie_in_the_users_cache_unless_said_otherwise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "scratch"))
+    monkeypatch.setenv("EQUILAW_DATA", "~/data")
+    assert cache_root("/given") == Path("/given")
+    assert cache_root() == tmp_path / "data"
+    monkeypatch.delenv("EQUILAW_DATA")
+    assert cache_root() == tmp_path / "scratch" / "equilaw"
+    old = tmp_path / ".cache" / "equilaw"
+    old.mkdir(parents=True)  # of before XDG_CACHE_HOME counted: its data stay in use
+    assert cache_root() == old
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_root() == old

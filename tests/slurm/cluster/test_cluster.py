@@ -298,3 +298,18 @@ def test_registry_survives_garbage(tmp_path: Path) -> None:
     assert registry.read() == {"good": me}
     registry.path.write_text("garbage")
     assert registry.read() == {}
+
+
+def test_processes_are_seen_with_program_and_environment_until_they_end() -> None:
+    mark = {"EQUILAW_TEST_MARK": str(os.getpid())}
+    with subprocess.Popen(["sleep", "60"], env={**os.environ, **mark}) as child:
+        try:
+            until(lambda: "sleep" in [seen.program for seen in marked(mark)])  # until exec it is a copy of us
+            assert [seen.process for seen in marked(mark)] == [daemons.identified(child.pid)]
+        finally:
+            child.kill()
+        until(lambda: not marked(mark))  # a zombie, for nobody has waited yet
+
+
+def marked(mark: dict[str, str]) -> list[daemons.RunningProcess]:
+    return [seen for seen in daemons.running() if mark.items() <= dict(seen.environment).items()]
