@@ -17,9 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from benchmarks import engine, steps
+from benchmarks.cells import CELLS
 from experiments.core import command, files
 from experiments.core.errors import InputError
 
@@ -32,7 +30,7 @@ def main() -> int:
     parser.add_argument("--models", nargs="+", choices=("mace", "nequip"), default=["mace", "nequip"])
     parser.add_argument("--L", nargs="+", type=int, choices=range(4), default=[0, 1, 2], help="orders of the steps")
     parser.add_argument("--layers", type=int, help="layers of the steps' networks (default: as in conf/model)")
-    parser.add_argument("--cells", nargs="+", choices=sorted(engine.CELLS), default=["A", "C"], help="cells to time")
+    parser.add_argument("--cells", nargs="+", choices=sorted(CELLS), default=["A", "C"], help="cells to time")
     parser.add_argument("--channels", type=int, default=32)
     parser.add_argument("--packs", nargs="*", type=int, default=[2, 4, 8], help="sizes of packs to time")
     parser.add_argument("--seconds", type=float, default=10.0, help="time for each comparison")
@@ -41,6 +39,10 @@ def main() -> int:
 
 
 def _measure(arguments: argparse.Namespace) -> None:
+    import torch  # takes seconds, and the help needs none of it
+
+    from benchmarks import engine, steps
+
     torch.set_num_threads(1)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     layers = {"mace": arguments.layers or 2, "nequip": arguments.layers or 3}

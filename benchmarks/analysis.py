@@ -1,4 +1,5 @@
-"""Benchmark of the bootstrap against a loop over scipy's curve_fit, for `make bench`."""
+"""Benchmarks for `make bench` that need no training: the bootstrap against a loop over scipy's curve_fit, and how
+fast commands start."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from analysis.arrays import FloatArray
 from analysis.calibration.synthetic import noise
 from analysis.comparisons.bootstrap import bootstrap
 from analysis.files import write_text
+from benchmarks import start as starts
 
 CURVES, REPLICATES, THREADS = 1000, 1000, 2
 PEER_FITS = 300
@@ -68,10 +70,10 @@ def benchmarks(
 
 def main() -> int:
     """Run the benchmark, print its rows and write them as JSON; return the exit code."""
-    parser = argparse.ArgumentParser(description="Time the bootstrap.")
+    parser = argparse.ArgumentParser(description="Time the bootstrap, and the start of commands.")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     out: Path = parser.parse_args().out
-    rows = benchmarks()
+    rows = [*benchmarks(), *starts.benchmarks()]
     for row in rows:
         print(f"{row['ours_ms']:9.0f} ms  {row['ratio']:6.0f}x  {row['name']}; beside {row['peer']}")
     out.parent.mkdir(parents=True, exist_ok=True)
