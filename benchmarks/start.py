@@ -34,7 +34,8 @@ def cpu_ms(words: Sequence[str], repeats: int) -> float:
         )  # fmt: skip
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         if ended.returncode:
-            raise RuntimeError(f"{' '.join(words)}: {(ended.stderr.splitlines() or ['no message'])[-1]}")
+            last = ended.stderr.splitlines() or ["no message"]
+            raise RuntimeError(f"{' '.join(words)}: {last[-1]}")
         taken.append(1e3 * (after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime))
     return statistics.median(taken[1:])
 
