@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from analysis import commands
 from analysis.errors import RunsFailed, UnfittableError
-from analysis.fits.results import Form
+from analysis.fits.names import Form
 from experiments.core import command
 
 _DISTANCES = "δ(P), for Lip·δ and the dimension of the data (default: the store's distances.parquet)"
-Command = Callable[[argparse.Namespace], None]
 Subparsers: TypeAlias = "argparse._SubParsersAction[command.Parser]"
 NAME = "python -m analysis"
 
@@ -24,7 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 a curve could not be fitted or a run failed, 2 bad input."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     arguments = _parser().parse_args(argv)
-    return command.run(arguments.command, arguments, NAME, failures=(UnfittableError, RunsFailed))
+    from analysis import commands  # takes a second to import, and no help needs it
+
+    return command.run(getattr(commands, arguments.command), arguments, NAME, failures=(UnfittableError, RunsFailed))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -36,25 +36,40 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add(
-    to: Subparsers, name: str, text: str, carry_out: Command, *, source: bool = True, json: bool = True
+    to: Subparsers, name: str, text: str, description: str, *, source: bool = True, json: bool = True
 ) -> argparse.ArgumentParser:
-    one = to.add_parser(name, help=text, description=carry_out.__doc__)
+    """Add the command of a name, which the function of that name in `analysis.commands` carries out."""
+    one = to.add_parser(name, help=text, description=description)
     if source:
         _add_source(one)
     if json:
         one.add_argument("--json", type=Path, metavar="OUT.json", help="write the results there")
-    one.set_defaults(command=carry_out)
+    one.set_defaults(command=name)
     return one
 
 
 def _table(to: Subparsers) -> None:
-    one = _add(to, "table", "write the run table of a store", commands.table, source=False, json=False)
+    one = _add(
+        to,
+        "table",
+        "write the run table of a store",
+        "Write the run table of a store: one row per finished run and metric.",
+        source=False,
+        json=False,
+    )
     one.add_argument("--store", type=Path, required=True, metavar="DIR", help="store of runs")
     one.add_argument("--csv", type=Path, required=True, metavar="OUT.csv", help="where to write the table")
 
 
 def _fit(to: Subparsers) -> None:
-    one = _add(to, "fit", "fit the exponents of every learning curve", commands.fit)
+    one = _add(
+        to,
+        "fit",
+        "fit the exponents of every learning curve",
+        "Fit ε = a·P^(−β), with and without a floor, and the curved forms, to every curve; print two lines per curve. "
+        "The first line gives the exponent to quote, the second the evidence by which its form was chosen. A curve "
+        "consists of the runs that differ only in P and seed.",
+    )
     one.add_argument(
         "--forms",
         nargs="+",
@@ -68,18 +83,39 @@ def _fit(to: Subparsers) -> None:
 
 
 def _report(to: Subparsers) -> None:
-    one = _add(to, "report", "write the results as one HTML page", commands.report, json=False)
+    one = _add(
+        to,
+        "report",
+        "write the results as one HTML page",
+        "Write one self-contained HTML page: the answer in sentences, interactive curves, exponents, health, "
+        "provenance. It needs no network and no other file.",
+        json=False,
+    )
     one.add_argument("--out", type=Path, required=True, metavar="FILE.html", help="where to write the page")
 
 
 def _figures(to: Subparsers) -> None:
-    one = _add(to, "figures", "draw all figures that the table has the data for", commands.figures, json=False)
+    one = _add(
+        to,
+        "figures",
+        "draw all figures that the table has the data for",
+        "Draw every figure that the table has data for, as PDF, SVG and PNG, each with a CSV of the plotted numbers. "
+        "Learning curves by model, L, ν, architecture and group; exponents; the claim; maps over L × ν; costs; "
+        "distances.",
+        json=False,
+    )
     one.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the figures")
     one.add_argument("--distances", type=Path, metavar="FILE", help=_DISTANCES)
 
 
 def _compare(to: Subparsers) -> None:
-    one = _add(to, "compare", "describe the differences of exponents between models", commands.compare)
+    one = _add(
+        to,
+        "compare",
+        "describe the differences of exponents between models",
+        "Compare curves that differ in one factor: paired Δβ with Holm's correction, floors, equal-error ratios, "
+        "power.",
+    )
     one.add_argument(
         "--by",
         action="append",
@@ -91,11 +127,22 @@ def _compare(to: Subparsers) -> None:
 
 
 def _claim(to: Subparsers) -> None:
-    _add(to, "claim", "carry out the pre-registered test of the claim", commands.claim)
+    _add(
+        to,
+        "claim",
+        "carry out the pre-registered test of the claim",
+        "Carry out the pre-registered test of the claim (cells A, B, C, D): holds, refuted or undecided, and why. On "
+        "every dataset, and with datasets as random effects if there are several.",
+    )
 
 
 def _bounds(to: Subparsers) -> None:
-    one = _add(to, "bounds", "compare exponents with the bounds of theory", commands.bounds)
+    one = _add(
+        to,
+        "bounds",
+        "compare exponents with the bounds of theory",
+        "Set every recommended β beside the bounds and laws of theory: consistent, vacuous, not testable or violated.",
+    )
     size = one.add_mutually_exclusive_group()
     size.add_argument("--d", type=_positive, metavar="D", help="dimension of the data")
     size.add_argument("--atoms", type=command.integer_from(3), metavar="N", help="atoms of one molecule: d = 3N − 6")
@@ -114,13 +161,26 @@ def _bounds(to: Subparsers) -> None:
 
 
 def _errors(to: Subparsers) -> None:
-    one = _add(to, "errors", "print intervals of the errors over seeds and test frames", commands.errors, source=False)
+    one = _add(
+        to,
+        "errors",
+        "print intervals of the errors over seeds and test frames",
+        "Bootstrap intervals of the errors themselves over seeds and test frames (needs the frame errors of a store).",
+        source=False,
+    )
     one.add_argument("--store", type=Path, required=True, metavar="DIR", help="store of runs")
     one.add_argument("--drop-bad", action="store_true", help="leave bad rows out, naming each")
 
 
 def _calibrate(to: Subparsers) -> None:
-    one = _add(to, "calibrate", "measure the coverage of the intervals", commands.calibrate, source=False)
+    one = _add(
+        to,
+        "calibrate",
+        "measure the coverage of the intervals",
+        "Measure the coverage of the nominal 95 % intervals, that of the recommended fit first. On simulated curves "
+        "of known β, and on two real nested learners.",
+        source=False,
+    )
     one.add_argument(
         "--tables",
         type=command.integer_from(2),
@@ -132,7 +192,15 @@ def _calibrate(to: Subparsers) -> None:
 
 
 def _dimension(to: Subparsers) -> None:
-    one = _add(to, "dimension", "estimate the dimension of the data", commands.dimension, source=False)
+    one = _add(
+        to,
+        "dimension",
+        "estimate the dimension of the data",
+        "Estimate the dimension of the data: slope of δ(P), TwoNN and Levina–Bickel, in two invariant metrics. Reads "
+        "a store's distances.parquet (`python -m experiments.runs.measure_distances` writes it), a table of distances "
+        "or frames; with --calibrate, shows the estimates for tori, spheres and cubes of known dimension instead.",
+        source=False,
+    )
     data = one.add_mutually_exclusive_group(required=True)
     data.add_argument("--store", type=Path, metavar="DIR", help="store of runs with its distances.parquet")
     data.add_argument("--distances", type=Path, metavar="FILE", help="table of distances, parquet or CSV")

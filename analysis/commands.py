@@ -1,4 +1,4 @@
-"""The commands of `python -m analysis`, called with their parsed arguments."""
+"""The commands of `python -m analysis`, called with their parsed arguments; `analysis.cli` has their help."""
 
 from __future__ import annotations
 
@@ -53,11 +53,7 @@ def table(arguments: argparse.Namespace) -> None:
 
 
 def fit(arguments: argparse.Namespace) -> None:
-    """Fit ε = a·P^(−β), with and without a floor, and the curved forms, to every curve; print two lines per curve.
-
-    The first line gives the exponent to quote, the second the evidence by which its form was chosen.
-    A curve consists of the runs that differ only in P and seed.
-    """
+    """Fit ε = a·P^(−β), with and without a floor, and the curved forms, to every curve; print two lines per curve."""
     loaded = _load(arguments)
     fits = analyse(curves(loaded), tuple(Form(name) for name in arguments.forms or Form))
     if arguments.json is not None:
@@ -72,10 +68,7 @@ def fit(arguments: argparse.Namespace) -> None:
 
 
 def figures(arguments: argparse.Namespace) -> None:
-    """Draw every figure that the table has data for, as PDF, SVG and PNG, each with a CSV of the plotted numbers.
-
-    Learning curves by model, L, ν, architecture and group; exponents; the claim; maps over L × ν; costs; distances.
-    """
+    """Draw every figure that the table has data for, as PDF, SVG and PNG, each with a CSV of the plotted numbers."""
     from analysis.figures.draw_all import draw_all  # matplotlib takes a second to import, and no other command needs it
 
     loaded = _load(arguments)
@@ -86,10 +79,7 @@ def figures(arguments: argparse.Namespace) -> None:
 
 
 def report(arguments: argparse.Namespace) -> None:
-    """Write one self-contained HTML page: the answer in sentences, interactive curves, exponents, health, provenance.
-
-    It needs no network and no other file.
-    """
+    """Write one self-contained HTML page: the answer in sentences, interactive curves, exponents, health, origin."""
     from analysis.report import page  # colours come from the figures, and matplotlib takes a second to import
 
     loaded = _load(arguments)
@@ -122,10 +112,7 @@ def compare(arguments: argparse.Namespace) -> None:
 
 
 def claim(arguments: argparse.Namespace) -> None:
-    """Carry out the pre-registered test of the claim (cells A, B, C, D): holds, refuted or undecided, and why.
-
-    On every dataset, and with datasets as random effects if there are several.
-    """
+    """Carry out the pre-registered test of the claim (cells A, B, C, D): holds, refuted or undecided, and why."""
     loaded = _load(arguments)
     fits = analyse(curves(loaded), forms=_MAIN)
     tests = claims(fits)
@@ -195,10 +182,7 @@ def errors(arguments: argparse.Namespace) -> None:
 
 
 def calibrate(arguments: argparse.Namespace) -> None:
-    """Measure the coverage of the nominal 95 % intervals, that of the recommended fit first.
-
-    On simulated curves of known β, and on two real nested learners.
-    """
+    """Measure the coverage of the nominal 95 % intervals, that of the recommended fit first."""
     rows = measure_coverage(arguments.tables, max(20, arguments.tables // 4), arguments.seed)
     _say(coverage_table(rows))
     _say(coverage_summary(rows))
@@ -207,11 +191,7 @@ def calibrate(arguments: argparse.Namespace) -> None:
 
 
 def dimension(arguments: argparse.Namespace) -> None:
-    """Estimate the dimension of the data: slope of δ(P), TwoNN and Levina–Bickel, in two invariant metrics.
-
-    Reads a store's distances.parquet (`python -m experiments.runs.measure_distances` writes it), a table of distances
-    or frames; with --calibrate, shows the estimates for tori, spheres and cubes of known dimension instead.
-    """
+    """Estimate the dimension of the data: slope of δ(P), TwoNN and Levina–Bickel, in two invariant metrics."""
     if arguments.calibrate:
         _say(calibration_text(calibrate_estimators()))
         return

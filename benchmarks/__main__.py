@@ -1,5 +1,5 @@
-"""Benchmarks of training (`make bench`): a training step against other packages, a sweep's throughput, and variants
-of the engine against each other.
+"""Benchmarks (`make bench`): a training step against other packages, a sweep's throughput, variants of the engine
+against each other, and the start of commands.
 
 `python -m benchmarks --out FILE.json` prints a table and writes a list of
 `{name, kind, device, threads, ours_ms, peer, peer_ms, ratio}`; ratio = peer_ms / ours_ms. Rows of the kinds `step`
@@ -16,22 +16,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from benchmarks import engine, steps
+from benchmarks.cells import CELLS
 from experiments.core import command, files
 from experiments.core.errors import InputError
+
+KINDS = ("step", "sweep", "engine", "start")
 
 
 def main() -> int:
     """Run the benchmarks of the command line; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Time training.")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
-    parser.add_argument("--kinds", nargs="+", choices=("step", "sweep", "engine"), default=["step", "sweep", "engine"])
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--models", nargs="+", choices=("mace", "nequip"), default=["mace", "nequip"])
     parser.add_argument("--L", nargs="+", type=int, choices=range(4), default=[0, 1, 2], help="orders of the steps")
     parser.add_argument("--layers", type=int, help="layers of the steps' networks (default: as in conf/model)")
-    parser.add_argument("--cells", nargs="+", choices=sorted(engine.CELLS), default=["A", "C"], help="cells to time")
+    parser.add_argument("--cells", nargs="+", choices=sorted(CELLS), default=["A", "C"], help="cells to time")
     parser.add_argument("--channels", type=int, default=32)
     parser.add_argument("--packs", nargs="*", type=int, default=[2, 4, 8], help="sizes of packs to time")
     parser.add_argument("--seconds", type=float, default=10.0, help="time for each comparison")
@@ -39,6 +39,10 @@ def main() -> int:
 
 
 def _measure(arguments: argparse.Namespace) -> None:
+    import torch  # takes seconds, and the help needs none of it
+
+    from benchmarks import engine, start, steps
+
     torch.set_num_threads(1)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     layers = {"mace": arguments.layers or 2, "nequip": arguments.layers or 3}
@@ -57,6 +61,8 @@ def _measure(arguments: argparse.Namespace) -> None:
             keep([steps.measure_two_workers(settings, arguments.seconds)])
     if "engine" in arguments.kinds:
         keep(engine.benchmarks(arguments.cells, arguments.channels, arguments.packs, arguments.seconds))
+    if "start" in arguments.kinds:
+        keep(start.benchmarks())
     if device == "cpu":
         print("GPU: not measured (none here)")
 

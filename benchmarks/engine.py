@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.cells import CELLS
 from benchmarks.ethanol import random_ethanol
 from benchmarks.rows import row, show
 from experiments.config.run import TrainingConfig
@@ -26,8 +27,6 @@ from experiments.tasks.task import Model
 from experiments.training.member import Member
 from experiments.training.pack import Pack
 
-CELLS = {"A": (0, 1, 3), "B": (1, 1, 3), "C": (0, 3, 3), "D": (0, 3, 0)}
-"""L, ν and edge order of the cells of the pre-registered test."""
 CHUNK = 10
 """Number of updates that are timed together."""
 

@@ -5,21 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import hydra
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from experiments.config.run import parse
 from experiments.core import command
 from experiments.core.errors import DeviceLost, InputError, RunsFailed, one_line
 from experiments.core.files import DISK
 from experiments.core.interrupt import StopRequest, Terminated
 from experiments.core.paths import CONF
 from experiments.core.wording import format_error, validation_error
-from experiments.runs import trackers
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 USAGE = """\
 usage: python -m experiments [-m] KEY=VALUE …
@@ -58,6 +54,11 @@ def single(config: DictConfig) -> dict[str, float] | None:
         RunsFailed: the run failed, or its device was lost.
         Stopped: a signal stopped it.
     """
+    from omegaconf import OmegaConf
+
+    from experiments.config.run import parse
+    from experiments.runs import trackers
+
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     composed = {str(key): value for key, value in plain.items()}
@@ -121,9 +122,19 @@ def main() -> int:
     command.show_warnings()
     # argparse takes KEY=VALUE arguments in one piece only; -m may stand anywhere
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
-    if not set(sys.argv[1:]) - {"-m", "--multirun"}:
+    words = [word for word in sys.argv[1:] if word not in ("-m", "--multirun")]
+    if not words:
         sys.stderr.write(USAGE)
         return 2
+    if [word for word in words if not word.startswith("hydra.")] in (["--help"], ["-h"]):
+        from experiments.config.help import help_text
+
+        print(help_text())
+        return 0
+    import hydra  # takes longer than the whole help
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the message below is ours
     try:
         hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(guarded)()

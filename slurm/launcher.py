@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus
@@ -21,13 +21,15 @@ from experiments.core.wording import counted
 from experiments.data.dataset import AnyDataset
 from experiments.data.load import dataset_of
 from experiments.data.offline import DataNotCached, offline
-from slurm.jobs.submit import Outcome
 from slurm.local import Pool, largest_pack, remove_old_logs, visible_gpus
 from slurm.outline import outline
 from slurm.plan import Composer, DataAbsent, Plan, PlannedRun, plan
 from slurm.progress import Progress
 from slurm.settings import LocalSettings, SlurmSettings
 from slurm.worker import Task
+
+if TYPE_CHECKING:
+    from slurm.jobs.submit import Outcome
 
 
 def launch_locally(

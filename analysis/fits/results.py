@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from analysis.arrays import FloatArray
 from analysis.curve import Curve
+from analysis.fits.names import Form as Form  # results have one: import it from either
 from analysis.fits.uncertainty import Interval, t_interval
 
 MIN_COMPLETE = 3
@@ -18,23 +19,6 @@ MIN_COMPLETE = 3
 
 TEST_SET = ", test set"
 """Suffix of the method of an interval that includes the noise of the shared test set."""
-
-
-class Form(StrEnum):
-    """Fit forms."""
-
-    POWER = "power"
-    """ε = a·P^(−β)."""
-    POWER_FLOOR = "power_floor"
-    """ε = a·P^(−β) + c with c ≥ 0."""
-    POWER_HUBER = "power_huber"
-    """ε = a·P^(−β) under Huber's loss: a check of robustness, never recommended."""
-    BNSL_1 = "bnsl_1"
-    """A power law with one break; β is the exponent after it. For diagnosis, never recommended."""
-    M4 = "m4"
-    """A power law between a small-data plateau and a floor; β is the exponent between them."""
-    BINOMIAL = "binomial"
-    """ε = a·P^(−β) by the likelihood of the error counts, for error rates (which can be zero)."""
 
 
 class FitStatus(StrEnum):

@@ -14,11 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 from experiments.core import command, files
 from experiments.core.errors import InputError, one_line
 from experiments.core.paths import CONF
@@ -34,6 +29,11 @@ def section_of(name: str, overrides: Sequence[str]) -> dict[str, Any]:
 
     Raises `InputError` for an unknown dataset or key.
     """
+    from hydra import compose, initialize_config_dir  # takes longer than a help, which needs none of it
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
     for word in overrides:
         if not word.startswith("data."):
             raise InputError(f"{word}: accepted: data.KEY=VALUE")

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from experiments.core.arrays import Floats, Ints
 from experiments.core.errors import InputError
@@ -16,6 +15,9 @@ from experiments.data.baseline import fit_baseline
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.distances import SPACES, comparable, distance_table
 from experiments.data.splits import training_subset
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TEST_FRAMES = 200
 """Number of evenly spaced test frames whose distances are measured: δ(P) to a few per cent, in seconds."""

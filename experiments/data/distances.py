@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial import cKDTree
-from scipy.spatial.distance import cdist
 
 from experiments.core.arrays import Floats, Ints
 from experiments.data.dataset import Frames
+
+if TYPE_CHECKING:
+    import pandas as pd  # it and scipy take half a second, and a plan of runs needs the descriptor alone
 
 SPACES = {"descriptor": "1/Å", "aligned_rmsd": "Å"}
 """Unit of each metric."""
@@ -122,6 +121,8 @@ def _alternate(a: Floats, b: Floats, order: Ints, numbers: Ints) -> Alignment:
 
 def _assign(cost: Floats, numbers: Ints) -> Ints:
     """Find the cheapest one-to-one assignment within each element: `[C, N, N]` → `[C, N]`."""
+    from scipy.optimize import linear_sum_assignment
+
     order = np.empty(cost.shape[:2], dtype=np.int64)
     for z in np.unique(numbers):
         mine = np.flatnonzero(numbers == z)
@@ -163,6 +164,8 @@ def distance_table(
         sizes: values of P.
         energies: of test `[T]` and pool `[F]` frames, eV.
     """
+    import pandas as pd
+
     far, near = descriptor(pool, numbers), descriptor(test, numbers)
     parts = []
     for seed, order in subsets.items():
@@ -179,6 +182,8 @@ def distance_table(
 
 def _query(train: Floats, test: Floats) -> tuple[Floats, Ints]:
     """Return the ascending distances to the nearest training points and their indices, `[T, ≤ 8]` each."""
+    from scipy.spatial import cKDTree
+
     distance, index = cKDTree(train).query(test, k=[*range(1, min(NEIGHBOURS, len(train)) + 1)])
     return np.asarray(distance), np.asarray(index)
 
@@ -192,6 +197,8 @@ class AlignedSearch:
 
     def __init__(self, test: Floats, train: Floats, near: Floats, far: Floats, numbers: Ints) -> None:
         """Take frames `[T, N, 3]` and `[P, N, 3]` and their sorted distances `[T, pairs]` and `[P, pairs]`, in Å."""
+        from scipy.spatial.distance import cdist
+
         self._test, self._train, self._numbers = test, train, numbers
         n = len(numbers)
         self._least = cdist(near, far) / np.sqrt(2 * n * (n - 1))  # [T, P]
@@ -218,6 +225,8 @@ class AlignedSearch:
 
 
 def _rows(space: str, size: int, seed: int, distances: Floats, gap: Floats | None) -> pd.DataFrame:
+    import pandas as pd
+
     columns: dict[str, Any] = {"space": space, "unit": SPACES[space], "P": size, "subset_seed": seed}
     columns["frame"] = np.arange(len(distances))
     for k in range(NEIGHBOURS):

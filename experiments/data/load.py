@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiments.core.errors import InputError
 from experiments.core.kinds import sources_of
@@ -13,62 +14,87 @@ from experiments.core.schema import build, check, identity_of
 from experiments.data.checks import check_frames
 from experiments.data.dataset import AnyDataset, Dataset
 from experiments.data.examples import ExampleSet
-from experiments.data.sources.ase_db import AseDbConfig, ase_db
-from experiments.data.sources.botnet import AcacConfig, BpaConfig, EthanolPbeConfig, acac, bpa, ethanol_pbe
-from experiments.data.sources.digits import DigitsConfig, digits
-from experiments.data.sources.extxyz import ExtxyzConfig, extxyz
-from experiments.data.sources.jets import JetsConfig, jets
-from experiments.data.sources.md17 import Md17Config, md17
-from experiments.data.sources.mlearn import MlearnConfig, mlearn
-from experiments.data.sources.mnist1d import Mnist1dConfig, mnist1d
-from experiments.data.sources.polynomial_teacher import PolynomialTeacherConfig, polynomial
-from experiments.data.sources.qm9 import Qm9Config, qm9
-from experiments.data.sources.rmd17 import Rmd17Config, rmd17
-from experiments.data.sources.star import StarConfig, star
-from experiments.data.sources.teachers import SphereConfig, TorusConfig, sphere, torus
-from experiments.data.sources.tetris import TetrisConfig, tetris
-from experiments.data.sources.voxels import VoxelsConfig, voxels
-from experiments.data.sources.water import WaterConfig, water
-from experiments.data.sources.xtb import XtbConfig, xtb
 
-SourceConfig = (
-    XtbConfig | StarConfig | PolynomialTeacherConfig | ExtxyzConfig | AseDbConfig
-    | Rmd17Config | Md17Config | BpaConfig | AcacConfig | WaterConfig | Qm9Config | SphereConfig | TorusConfig
-    | EthanolPbeConfig | MlearnConfig
-    | DigitsConfig | Mnist1dConfig | TetrisConfig | VoxelsConfig | JetsConfig
-)  # fmt: skip
+if TYPE_CHECKING:
+    from experiments.data.sources.ase_db import AseDbConfig
+    from experiments.data.sources.botnet import AcacConfig, BpaConfig, EthanolPbeConfig
+    from experiments.data.sources.digits import DigitsConfig
+    from experiments.data.sources.extxyz import ExtxyzConfig
+    from experiments.data.sources.jets import JetsConfig
+    from experiments.data.sources.md17 import Md17Config
+    from experiments.data.sources.mlearn import MlearnConfig
+    from experiments.data.sources.mnist1d import Mnist1dConfig
+    from experiments.data.sources.polynomial_teacher import PolynomialTeacherConfig
+    from experiments.data.sources.qm9 import Qm9Config
+    from experiments.data.sources.rmd17 import Rmd17Config
+    from experiments.data.sources.star import StarConfig
+    from experiments.data.sources.teachers import SphereConfig, TorusConfig
+    from experiments.data.sources.tetris import TetrisConfig
+    from experiments.data.sources.voxels import VoxelsConfig
+    from experiments.data.sources.water import WaterConfig
+    from experiments.data.sources.xtb import XtbConfig
+
+    SourceConfig = (
+        XtbConfig | StarConfig | PolynomialTeacherConfig | ExtxyzConfig | AseDbConfig
+        | Rmd17Config | Md17Config | BpaConfig | AcacConfig | WaterConfig | Qm9Config | SphereConfig | TorusConfig
+        | EthanolPbeConfig | MlearnConfig
+        | DigitsConfig | Mnist1dConfig | TetrisConfig | VoxelsConfig | JetsConfig
+    )  # fmt: skip
+
 SUBSETS = ("random", "farthest")
 """Methods of drawing training subsets (`data.subset`, a key of every source)."""
 
 
 @dataclass(frozen=True)
 class _Source:
-    config: type[SourceConfig]
-    make: Callable[[Any], AnyDataset]
+    """A source by names, so that only the one in use is imported: some bring libraries that take a second."""
+
+    module: str
+    """File of `experiments.data.sources`."""
+    config: str
+    """Class of the settings there."""
+    make: str
+    """Function there from settings to dataset."""
+
+    def load(self, name: str) -> Any:
+        """Return what the module calls so."""
+        return getattr(importlib.import_module(f"experiments.data.sources.{self.module}"), name)
 
 
 _SOURCES = {
-    "xtb": _Source(XtbConfig, xtb),
-    "star": _Source(StarConfig, star),
-    "polynomial": _Source(PolynomialTeacherConfig, polynomial),
-    "extxyz": _Source(ExtxyzConfig, extxyz),
-    "ase_db": _Source(AseDbConfig, ase_db),
-    "rmd17": _Source(Rmd17Config, rmd17),
-    "md17": _Source(Md17Config, md17),
-    "3bpa": _Source(BpaConfig, bpa),
-    "acac": _Source(AcacConfig, acac),
-    "ethanol_pbe": _Source(EthanolPbeConfig, ethanol_pbe),
-    "mlearn": _Source(MlearnConfig, mlearn),
-    "water": _Source(WaterConfig, water),
-    "qm9": _Source(Qm9Config, qm9),
-    "sphere": _Source(SphereConfig, sphere),
-    "torus": _Source(TorusConfig, torus),
-    "digits": _Source(DigitsConfig, digits),
-    "mnist1d": _Source(Mnist1dConfig, mnist1d),
-    "tetris": _Source(TetrisConfig, tetris),
-    "voxels": _Source(VoxelsConfig, voxels),
-    "jets": _Source(JetsConfig, jets),
+    "xtb": _Source("xtb", "XtbConfig", "xtb"),
+    "star": _Source("star", "StarConfig", "star"),
+    "polynomial": _Source("polynomial_teacher", "PolynomialTeacherConfig", "polynomial"),
+    "extxyz": _Source("extxyz", "ExtxyzConfig", "extxyz"),
+    "ase_db": _Source("ase_db", "AseDbConfig", "ase_db"),
+    "rmd17": _Source("rmd17", "Rmd17Config", "rmd17"),
+    "md17": _Source("md17", "Md17Config", "md17"),
+    "3bpa": _Source("botnet", "BpaConfig", "bpa"),
+    "acac": _Source("botnet", "AcacConfig", "acac"),
+    "ethanol_pbe": _Source("botnet", "EthanolPbeConfig", "ethanol_pbe"),
+    "mlearn": _Source("mlearn", "MlearnConfig", "mlearn"),
+    "water": _Source("water", "WaterConfig", "water"),
+    "qm9": _Source("qm9", "Qm9Config", "qm9"),
+    "sphere": _Source("teachers", "SphereConfig", "sphere"),
+    "torus": _Source("teachers", "TorusConfig", "torus"),
+    "digits": _Source("digits", "DigitsConfig", "digits"),
+    "mnist1d": _Source("mnist1d", "Mnist1dConfig", "mnist1d"),
+    "tetris": _Source("tetris", "TetrisConfig", "tetris"),
+    "voxels": _Source("voxels", "VoxelsConfig", "voxels"),
+    "jets": _Source("jets", "JetsConfig", "jets"),
 }
+
+
+def config_of(source: str) -> type[SourceConfig]:
+    """Return the class of a source's settings."""
+    config: type[SourceConfig] = _SOURCES[source].load(_SOURCES[source].config)
+    return config
+
+
+def maker_of(source: str) -> Callable[[SourceConfig], AnyDataset]:
+    """Return the function that makes a source's dataset from its settings."""
+    make: Callable[[SourceConfig], AnyDataset] = _SOURCES[source].load(_SOURCES[source].make)
+    return make
 
 
 def parse(section: Mapping[str, Any]) -> SourceConfig:
@@ -82,7 +108,7 @@ def parse(section: Mapping[str, Any]) -> SourceConfig:
     if source not in _SOURCES:
         raise InputError(f"data.source={source!r}: accepted: {', '.join(_SOURCES)}")
     check(rest.pop("subset", "random"), str, "data.subset", {"choices": SUBSETS})
-    return build(_SOURCES[source].config, rest, "data.")
+    return build(config_of(source), rest, "data.")
 
 
 def load_any(section: Mapping[str, Any]) -> AnyDataset:
@@ -91,13 +117,13 @@ def load_any(section: Mapping[str, Any]) -> AnyDataset:
     Raises `InputError` as `parse` and the source do, and if a check of the frames refuses them.
     """
     settings = parse(section)
-    dataset = _SOURCES[section["source"]].make(settings)
+    dataset = maker_of(section["source"])(settings)
     subset = section.get("subset", "random")
     if not isinstance(dataset, Dataset):
         assert isinstance(dataset, ExampleSet)
         return replace(dataset, subset=subset)
     teacher = dataset.pool.bonds is not None or dataset.pool.points is not None
-    if not isinstance(settings, ExtxyzConfig) and not teacher:  # files are checked by their own names
+    if section["source"] not in ("extxyz", "ase_db") and not teacher:  # files are checked by their own names
         names = {f"{dataset.name}, {part}": getattr(dataset, part) for part in ("pool", "holdout", "test")}
         check_frames(names, f"{dataset.name}, pool", dataset.isolated_energies)
     return replace(dataset, subset=subset)

@@ -10,7 +10,6 @@ import numpy as np
 from experiments.core.arrays import Floats
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.distances import descriptor
-from experiments.data.sampling.sampler import autocorrelation_time
 from experiments.data.splits import Split, random_split, trajectory_split
 
 COMPONENTS = 3
@@ -119,6 +118,8 @@ def _time_of(series: Floats, times: Floats) -> float:
     """Return the integrated autocorrelation time of one series at ascending `times`, in their unit."""
     if len(times) < 3 or times[-1] <= times[0]:
         return 0.0
+    from experiments.data.sampling.sampler import autocorrelation_time  # with ASE's builders of molecules, a second
+
     grid = np.linspace(times[0], times[-1], len(times))
     memory = autocorrelation_time(np.interp(grid, times, series)[None])
     return memory.tau * float(grid[1] - grid[0])

@@ -15,17 +15,13 @@ import json
 import pickle
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from experiments.config.run import jsonable
 from experiments.core import command, files
 from experiments.core.errors import InputError
-from experiments.interop import from_mace, from_nequip
-from experiments.runs import trained
-from experiments.runs.converted import ConvertedNetwork
-from experiments.runs.store import CONVERTED
+
+if TYPE_CHECKING:
+    from experiments.runs.converted import ConvertedNetwork
 
 EXPORT = "experiments.interop.export"
 
@@ -36,6 +32,10 @@ def read(path: Path) -> tuple[ConvertedNetwork, dict[str, str]]:
     Raises:
         InputError: no such file, one that cannot be read without running its code, or a network that ours cannot be.
     """
+    import torch
+
+    from experiments.interop import from_mace, from_nequip
+
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -70,6 +70,10 @@ def write(network: ConvertedNetwork, source: dict[str, str], directory: Path) ->
     Raises:
         InputError: something is there already, or the directory can't be made.
     """
+    from experiments.config.run import jsonable
+    from experiments.runs import trained
+    from experiments.runs.store import CONVERTED
+
     if directory.exists():
         raise InputError(f"--out={directory}: is there already; accepted: a new directory")
     files.creatable(directory, "--out")

@@ -16,10 +16,10 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def export_model(model: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -52,6 +52,8 @@ def sample_couplings(couplings: Tensor, order: int) -> tuple[Tensor, Tensor]:
     For l = 0 U lacks its first axis. There are as many points as determine the function, and some more to check that
     they do.
     """
+    import torch
+
     if couplings.ndim == order + 1:
         couplings = couplings[None]
     components, size, count = couplings.shape[0], couplings.shape[-2], couplings.shape[-1]
@@ -83,6 +85,8 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="a model that mace_run_train has saved (a pickle: only if trusted)")
     parser.add_argument("--out", type=Path, required=True, help="file to write")
     arguments = parser.parse_args()
+    import torch  # takes seconds, and no help needs it
+
     tensors, settings = export_model(torch.load(arguments.model, map_location="cpu", weights_only=False))
     torch.save({"tensors": tensors, "settings": json.dumps(settings)}, arguments.out)
 

@@ -15,28 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 from experiments.core import command, files
 from experiments.core.errors import InputError, one_line
 from experiments.core.kinds import kind_of, sources_of
 from experiments.core.paths import CONF
 from experiments.core.wording import format_error
-from experiments.data import load
-from experiments.data.dataset import Dataset, Frames
-from experiments.data.examples import Examples, ExampleSet
-from experiments.data.sources.ase_db import AseDbConfig, atoms_of_db
-from experiments.data.sources.extxyz import ExtxyzConfig, atoms_of_file, frames_of
 from experiments.runs.store import Run
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+    from experiments.data.dataset import Frames
+    from experiments.data.examples import Examples
     from experiments.tasks.metrics import MetricValue
 
 
@@ -46,6 +37,12 @@ def section_of(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
     Raises:
         InputError: other overrides than those of data; an unknown dataset or key.
     """
+    from hydra import compose, initialize_config_dir
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
     for word in overrides:
         if not word.startswith(("data=", "data.")):
             raise InputError(f"{word}: accepted: data=NAME and data.KEY=VALUE")
@@ -85,6 +82,11 @@ def check_kind(run: Run, section: Mapping[str, Any]) -> None:
 
 def test_frames(section: Mapping[str, Any]) -> tuple[str, Frames]:
     """Return name and frames of the section's test set; of files only that of the test frames is read."""
+    from experiments.data import load
+    from experiments.data.dataset import Dataset
+    from experiments.data.sources.ase_db import AseDbConfig, atoms_of_db
+    from experiments.data.sources.extxyz import ExtxyzConfig, atoms_of_file, frames_of
+
     settings = load.parse(section)
     if isinstance(settings, ExtxyzConfig):
         rows = atoms_of_db if isinstance(settings, AseDbConfig) else atoms_of_file
@@ -115,6 +117,8 @@ class ExternalEvaluation:
 
 def external_evaluation(run: Run, section: Mapping[str, Any], place: torch.device) -> ExternalEvaluation:
     """Evaluate the run on the section's test examples; see `evaluate`, also for errors."""
+    from experiments.data import load
+    from experiments.data.examples import ExampleSet
     from experiments.runs import trained, trained_examples
     from experiments.tasks import classification, metrics
 

@@ -13,9 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from experiments.config.run import parse
 from experiments.core import command, files
@@ -24,6 +22,9 @@ from experiments.data.card import TEST_FRAMES, subset_distances
 from experiments.data.dataset import Dataset
 from experiments.data.load import load_any
 from experiments.runs.store import RunStore
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 logger = logging.getLogger(__name__)
 NAME = "distances.parquet"
@@ -49,6 +50,8 @@ def distances_of(store: Path, test_frames: int = TEST_FRAMES) -> pd.DataFrame:
     Raises:
         InputError: no dataset is left, or two of the same name differ.
     """
+    import pandas as pd
+
     requests: dict[tuple[str, str], DistanceRequest] = {}
     for run, result in RunStore(store).results():
         key = (str(result["dataset"]), str(result["test_set"]))

@@ -17,12 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import get_args
 
 import pytest
 
 from experiments.config.run import TrainingConfig
-from experiments.data.load import SourceConfig
+from experiments.core.kinds import KINDS
+from experiments.data.load import config_of
 from experiments.models.architectures import MODELS
 from tests.golden.ids import COLUMNS, HERE, LISTS, line, path_of, planned
 
@@ -56,7 +56,7 @@ def test_runs_keep_their_names(name: str) -> None:
 
 def test_what_a_name_leaves_out_keeps_its_default() -> None:
     """Another default would give old names to other numbers, and no list would tell. A new setting is added here."""
-    classes = [*MODELS.values(), TrainingConfig, *get_args(SourceConfig)]
+    classes = [*MODELS.values(), TrainingConfig, *map(config_of, KINDS)]
     settings = [f for cls in classes for f in fields(cls)]
     assert {f"{f.name}={f.default!r}" for f in settings if f.metadata.get("since", 1) > 1} == LEFT_OUT, __doc__
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import ase
-import ase.io
 import numpy as np
 from ase.data import chemical_symbols
 
@@ -191,6 +190,8 @@ def atoms_of_file(path: str | os.PathLike[str], option: str) -> Iterator[tuple[a
 
     Raises `InputError` for a file that is missing, empty, truncated, or not extended XYZ.
     """
+    import ase.io  # with all its formats and scipy, a second
+
     where = f"{option}={os.fspath(path)}"
     try:
         text = Path(path).read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 import yaml
 
 from experiments.core.errors import InputError
-from experiments.data.load import identity, load, parse
+from experiments.core.kinds import KINDS
+from experiments.data.load import config_of, identity, load, maker_of, parse
 from experiments.data.sources.star import StarConfig, star
 from experiments.data.sources.xtb import XtbConfig
 
@@ -67,6 +69,12 @@ def test_missing_values_are_named() -> None:
         parse(section("extxyz"))
     with pytest.raises(InputError, match=r"data\.molecule"):
         load(section("molecule", molecule="unobtainium"))
+
+
+def test_every_source_is_where_the_table_says() -> None:
+    for source in KINDS:
+        assert is_dataclass(config_of(source)), source
+        assert callable(maker_of(source)), source
 
 
 def test_load_makes_the_dataset() -> None:

@@ -1,0 +1,22 @@
+"""The forms that are fitted, by the names that people give; the parser of commands loads no more than this."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Form(StrEnum):
+    """Fit forms."""
+
+    POWER = "power"
+    """ε = a·P^(−β)."""
+    POWER_FLOOR = "power_floor"
+    """ε = a·P^(−β) + c with c ≥ 0."""
+    POWER_HUBER = "power_huber"
+    """ε = a·P^(−β) under Huber's loss: a check of robustness, never recommended."""
+    BNSL_1 = "bnsl_1"
+    """A power law with one break; β is the exponent after it. For diagnosis, never recommended."""
+    M4 = "m4"
+    """A power law between a small-data plateau and a floor; β is the exponent between them."""
+    BINOMIAL = "binomial"
+    """ε = a·P^(−β) by the likelihood of the error counts, for error rates (which can be zero)."""
