@@ -129,6 +129,7 @@ def _calibrate(to: Subparsers) -> None:
         help="tables simulated per scenario (default 4000)",
     )
     one.add_argument("--seed", type=int, default=0, help="seed of the simulation (default 0)")
+    one.add_argument("--claim", action="store_true", help="rates of the outcomes of `claim` instead")
 
 
 def _dimension(to: Subparsers) -> None:
