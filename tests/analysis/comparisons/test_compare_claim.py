@@ -249,6 +249,16 @@ def test_claim_is_pooled_over_datasets() -> None:
     assert torn.decision.conditions[0].sample_size.sizes is None
 
 
+def test_cutoffs_are_pooled_apart() -> None:
+    truth = {"A": 0.4, "B": 0.6, "C": 0.6, "D": 0.4}
+    frames = [cells(truth, seed=i, dataset=f"m{i}", cutoff=cutoff) for i in range(2) for cutoff in (1.75, 5.0)]
+    pooled = claim_pool.pool_claims(claims(analysed(*frames)))
+    assert [(one.place, one.datasets) for one in pooled] == [
+        ({"cutoff": 1.75}, ("m0", "m1")),
+        ({"cutoff": 5.0}, ("m0", "m1")),
+    ]
+
+
 def test_one_dataset_or_unconverged_ones_are_not_pooled() -> None:
     truth = {"A": 0.4, "B": 0.6, "C": 0.62, "D": 0.4}
     whole = cells(truth)

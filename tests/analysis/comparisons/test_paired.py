@@ -22,6 +22,7 @@ from analysis.comparisons.paired import (
     excludes_zero,
     floor_difference,
     holm,
+    joint_floor_difference,
     pair,
     random_effects,
     slope_difference,
@@ -200,3 +201,35 @@ def test_random_effects() -> None:
     reference = t_interval(values)
     assert (mean.low, mean.value, mean.high) == pytest.approx((reference.low, reference.value, reference.high))
     assert between == pytest.approx(np.sqrt(values.var(ddof=1) - 0.05**2))  # DerSimonian–Laird for equal weights
+
+
+def test_a_floor_that_seeds_share_leaves_no_difference() -> None:
+    """One exponent, a floor in the first: the slopes differ, the exponents beside floors do not."""
+    settings: dict[str, Any] = {
+        "prefactor": 1.0,
+        "subset": 0.01,
+        "init": 0.01,
+        "sizes": (16, 32, 64, 128, 256, 512, 1024),
+    }
+    matched_pair = matched(curve(1, beta=0.6, floor=0.007, **settings), curve(2, beta=0.6, **settings))
+    assert slope_difference(matched_pair).low > 0.05
+    joint = joint_floor_difference(matched_pair)
+    assert joint.low < 0 < joint.high
+    assert joint.high - joint.low < 0.1
+    assert joint.dof == 4
+
+
+def test_seeds_that_do_not_match_are_independent_samples_of_floors() -> None:
+    one = curve(1, beta=0.6, prefactor=1.0)
+    other = replace(curve(2, beta=0.7, prefactor=1.0), seeds=("a", "b", "c", "d", "e"))
+    joint = joint_floor_difference(matched(one, other))
+    assert not matched(one, other).paired
+    assert joint.low < 0.1 < joint.high
+
+
+def test_floors_of_flat_curves_or_few_sizes_are_not_identified() -> None:
+    steep = curve(1, beta=0.6, prefactor=1.0)
+    flat = replace(steep, error=np.exp(1e-3 * steep.log_sizes) * np.ones_like(steep.error))
+    assert np.isnan(joint_floor_difference(matched(flat, steep)).value)
+    short = curve(1, beta=0.6, prefactor=1.0, sizes=(16, 32, 64, 128))
+    assert np.isnan(joint_floor_difference(matched(short, steep)).value)
