@@ -16,7 +16,7 @@ from scipy import stats
 
 from analysis.arrays import FloatArray
 from analysis.comparisons.design import SampleSize, required_sample_size
-from analysis.comparisons.paired import p_words
+from analysis.comparisons.paired import FLOOR_SIZES, p_words
 from analysis.fits.jsonable import Record
 from analysis.fits.uncertainty import Interval
 from experiments.core.files import json_number
@@ -224,14 +224,18 @@ class Condition:
         if not self.p < LEVEL:
             return "the interval leaves it open"
         if not np.isfinite(self.p_floor):
-            return "the difference may be floor: the sizes do not tell a floor from a slope"
+            few = f"fewer than {FLOOR_SIZES} sizes in common, or a flat curve"
+            return f"the difference may be floor: it cannot be told from a slope ({few})"
         return (
             f"the difference may be floor: with floors it is {self.with_floor.value:+.3f}, "
             f"90 % [{self.with_floor.low:+.3f}, {self.with_floor.high:+.3f}]"
-        )
+        ).replace("-0.", "−0.")
 
     def line(self, units: str) -> str:
-        """Describe the deciding numbers in one line, and how many `units` (seeds, datasets) it needs if open."""
+        """Describe the deciding numbers in one line, and how many `units` (seeds, datasets) it needs if open.
+
+        Nothing of the latter if `units` is empty.
+        """
         state = "shown" if self.shown else "contradicted" if self.contradicted else "open"
         power, floor = (
             f"{delta.value:+.3f}, 90 % [{delta.low:+.3f}, {delta.high:+.3f}], {p_words(p)}"
@@ -242,7 +246,7 @@ class Condition:
         return f"  {self.name}: Δβ = {power}; with floors {floor}: {state}{self._what_would(state, units)}"
 
     def _what_would(self, state: str, units: str) -> str:
-        if state != "open" or not np.isfinite(self.p_floor):
+        if state != "open" or not units or not np.isfinite(self.p_floor):
             return ""
         if self.sample_size.seeds is None:
             return f"; no number of {units} would show it: an estimate itself lies on the wrong side"
@@ -318,9 +322,10 @@ class Decision:
     """Reasons for it, in words."""
 
     def lines(self, units: str) -> list[str]:
-        """Describe the reasons and every condition in a line each; `units` are what more of would help."""
+        """Describe in a line each the reasons, the conditions and what else is shown; more `units` (seeds) may help."""
         because = [f"  because {reason}" for reason in self.reasons]
-        return because + [one.line(units) for one in (*self.conditions, *self.further)]
+        wanted = units if self.outcome is Outcome.UNDECIDED else ""
+        return because + [one.line(wanted) for one in (*self.conditions, *(one for one in self.further if one.shown))]
 
     def record(self) -> Record:
         """Return the JSON record."""

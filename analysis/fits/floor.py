@@ -26,6 +26,9 @@ BETA_MAX = 8.0
 """Largest exponent searched: four times the steepest rate any theory here names (−2 in Hestness's survey)."""
 PHI_MAX = 0.999
 """Largest floor fraction at P_max; beyond it the power-law part is below any noise."""
+FLAT = 0.02
+"""Joint exponent below which a curve counts as flat, a factor 1.1 in error over two decades of P: noise alone decides
+whether such a fit has β ≈ 0 and no floor, or any β and nothing but floor."""
 _FIELDS = ("alpha", "beta", "phi", "sse", "status", "log_p_max")
 _STEPS = 200  # flat valleys (no floor in sight, β ≈ 0) need the most; they leave the working set when done
 _CHUNK = 32_768
@@ -143,7 +146,8 @@ def joint_betas(log_p: FloatArray, log_error: FloatArray) -> FloatArray:
     fits = fit_floor(log_p, mean)
     weights = fits.weights(log_p, np.isfinite(mean))
     betas = fits.beta[:, None] + np.einsum("nsk,nk->ns", log_error - mean[:, None], weights)
-    return np.where((fits.status <= Polish.NO_FLOOR)[:, None], betas, np.nan)
+    identified = (fits.status <= Polish.NO_FLOOR) & (fits.beta >= FLAT)
+    return np.where(identified[:, None], betas, np.nan)
 
 
 def _fit_complete(log_p: FloatArray, log_error: FloatArray) -> FloorBatch:

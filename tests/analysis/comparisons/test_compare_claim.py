@@ -102,7 +102,7 @@ def test_slopes_beside_floors_hold() -> None:
 def test_sizes_that_tell_no_floor_decide_nothing() -> None:
     (claim,) = claims(analysed(cells({"A": 0.4, "B": 0.6, "C": 0.6, "D": 0.4}, sizes=SIZES[:4])))
     assert claim.outcome is Outcome.UNDECIDED
-    assert "the sizes do not tell a floor from a slope" in claim.reasons[0]
+    assert "the difference may be floor: it cannot be told from a slope" in claim.reasons[0]
     assert "with floors not identified: open" in claim_text(claim, dict.fromkeys("ABCD", ""))
 
 
