@@ -131,8 +131,9 @@ def _claim(to: Subparsers) -> None:
         to,
         "claim",
         "carry out the pre-registered test of the claim",
-        "Carry out the pre-registered test of the claim (cells A, B, C, D): holds, refuted or undecided, and why. On "
-        "every dataset, and with datasets as random effects if there are several.",
+        "Carry out the pre-registered test of the claim (cells A, B, C, D) under the power form and with floors: it "
+        "holds, is refuted, has no effect to explain or is undecided, and why. On every dataset, and with datasets as "
+        "random effects if there are several.",
     )
 
 
@@ -178,7 +179,8 @@ def _calibrate(to: Subparsers) -> None:
         "calibrate",
         "measure the coverage of the intervals",
         "Measure the coverage of the nominal 95 % intervals, that of the recommended fit first. On simulated curves "
-        "of known β, and on two real nested learners.",
+        "of known β, and on two real nested learners. With --claim: measure how often the test of the claim gives which "
+        "outcome, by seeds and sizes.",
         source=False,
     )
     one.add_argument(
@@ -189,6 +191,7 @@ def _calibrate(to: Subparsers) -> None:
         help="tables simulated per scenario (default 4000)",
     )
     one.add_argument("--seed", type=int, default=0, help="seed of the simulation (default 0)")
+    one.add_argument("--claim", action="store_true", help="rates of the outcomes of `claim` instead")
 
 
 def _dimension(to: Subparsers) -> None:

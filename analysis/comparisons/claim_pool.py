@@ -2,7 +2,7 @@
 
 A result for one molecule need not hold for the next. The differences of every dataset (each over its seeds) are pooled
 by `paired.random_effects`, whose interval has one degree of freedom less than there are datasets, and tested for the
-same conditions. Datasets with a cell that has not converged are left out.
+same conditions under both forms. Datasets with a cell that has not converged are left out.
 """
 
 from __future__ import annotations
@@ -12,19 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.arrays import FloatArray
-from analysis.comparisons.claim import (
-    PAIRS,
-    TOST,
-    Claim,
-    Condition,
-    Outcome,
-    condition_line,
-    condition_record,
-    conditions_of,
-    decide,
-)
-from analysis.comparisons.paired import pair, random_effects, slope_difference
+from analysis.comparisons.claim import METRIC, Claim, predicate
+from analysis.comparisons.conditions import PAIRS, TOST, Decision, Evidence, Outcome, decide
+from analysis.comparisons.paired import random_effects
 from analysis.fits.jsonable import Record
 from analysis.fits.uncertainty import Interval
 
@@ -41,66 +31,78 @@ class PooledClaim:
     """Datasets that entered."""
     left_out: tuple[str, ...]
     """Datasets with a cell that has not converged, or without two seeds."""
-    conditions: tuple[Condition, ...]
-    """The four conditions of the claim."""
-    refuter: Condition
-    """D equivalent to C."""
+    place: Mapping[str, object]
+    """Depth, cutoff and whatever else the cells share."""
+    decision: Decision
+    """The outcome, and what it rests on."""
     between: Mapping[tuple[str, str], float]
-    """Standard deviation of each difference between datasets."""
-    outcome: Outcome
-    """The verdict."""
-    reasons: tuple[str, ...]
-    """Reasons for the outcome, in words."""
+    """Standard deviation of each difference (power form) between datasets."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """The outcome."""
+        return self.decision.outcome
 
 
 def pool_claims(claims: Sequence[Claim]) -> list[PooledClaim]:
-    """Test the claim over datasets for every architecture and metric with the four cells on two datasets or more."""
-    groups: dict[tuple[str, str], list[Claim]] = {}
+    """Test the claim over datasets for every architecture, depth, cutoff and metric with the cells on two or more."""
+    groups: dict[tuple[object, ...], list[Claim]] = {}
     for claim in claims:
-        groups.setdefault((claim.metric, claim.architecture), []).append(claim)
+        groups.setdefault((claim.metric, claim.architecture, *claim.place.items()), []).append(claim)
     result = []
-    for (metric, architecture), group in groups.items():
-        good = [claim for claim in group if not claim.failed and _differences(claim) is not None]
+    for group in groups.values():
+        good = [claim for claim in group if not claim.failed and _has_errors(claim.evidence.power)]
         if len({claim.dataset for claim in good}) >= 2 and len({claim.dataset for claim in good}) == len(good):
-            left_out = tuple(claim.dataset for claim in group if claim not in good)
-            result.append(_pooled(metric, architecture, good, left_out))
+            result.append(_pooled(good, tuple(claim.dataset for claim in group if claim not in good)))
     return result
 
 
-def _differences(claim: Claim) -> dict[tuple[str, str], Interval] | None:
-    """Return the differences of `PAIRS` on one dataset; None if one of them has no standard error."""
-    differences: dict[tuple[str, str], Interval] = {}
-    for one in PAIRS:
-        matched = pair(claim.cells[one[0]], claim.cells[one[1]])
-        delta = None if matched is None else slope_difference(matched)
-        if delta is None or not delta.error > 0:
-            return None
-        differences[one] = delta
-    return differences
+def _has_errors(deltas: Mapping[tuple[str, str], Interval]) -> bool:
+    return all(delta.error > 0 for delta in deltas.values())
 
 
-def _pooled(metric: str, architecture: str, claims: Sequence[Claim], left_out: tuple[str, ...]) -> PooledClaim:
-    each = [differences for claim in claims if (differences := _differences(claim)) is not None]
-    deltas: dict[tuple[str, str], tuple[Interval, FloatArray]] = {}
-    between: dict[tuple[str, str], float] = {}
-    for one in PAIRS:
-        values, errors = (np.array([getattr(d[one], name) for d in each]) for name in ("value", "error"))
-        mean, between[one] = random_effects(values, errors, TOST)
-        deltas[one] = mean, np.empty(0)
-    conditions, refuter = conditions_of(deltas)
-    outcome, reasons = decide(conditions, refuter, ())
-    datasets = tuple(claim.dataset for claim in claims)
-    return PooledClaim(metric, architecture, datasets, left_out, conditions, refuter, between, outcome, reasons)
+def _pooled(claims: Sequence[Claim], left_out: tuple[str, ...]) -> PooledClaim:
+    power = {one: _over_datasets([claim.evidence.power[one] for claim in claims]) for one in PAIRS}
+    floor = {one: _over_datasets([claim.evidence.floor[one] for claim in claims]) for one in PAIRS}
+    evidence = Evidence(
+        power={one: mean for one, (mean, _) in power.items()},
+        floor={one: mean for one, (mean, _) in floor.items()},
+        log_p={one: np.empty(0) for one in PAIRS},
+    )
+    first = claims[0]
+    return PooledClaim(
+        metric=first.metric,
+        architecture=first.architecture,
+        datasets=tuple(claim.dataset for claim in claims),
+        left_out=left_out,
+        place=first.place,
+        decision=decide(evidence),
+        between={one: between for one, (_, between) in power.items()},
+    )
+
+
+def _over_datasets(deltas: Sequence[Interval]) -> tuple[Interval, float]:
+    """Return the mean over datasets and the standard deviation between them; NaN if one has no standard error."""
+    values, errors = (np.array([getattr(delta, name) for delta in deltas]) for name in ("value", "error"))
+    if not (errors > 0).all():
+        return Interval(np.nan, np.nan, np.nan, np.nan, 0), np.nan
+    return random_effects(values, errors, TOST)
 
 
 def pooled_claim_text(pooled: PooledClaim) -> str:
     """Describe the outcome in lines of text: the deciding numbers, and the datasets that would decide the rest."""
-    verb = "" if pooled.outcome is Outcome.HOLDS else "is "
-    where = (
-        f"over {len(pooled.datasets)} datasets ({', '.join(pooled.datasets)}), {pooled.metric}, {pooled.architecture}"
+    place = [f"{name} {value}" for name, value in pooled.place.items()]
+    beside = [] if pooled.metric == METRIC else [f"beside {METRIC}, which decides"]
+    where = ", ".join(
+        [
+            f"over {len(pooled.datasets)} datasets ({', '.join(pooled.datasets)})",
+            pooled.metric,
+            pooled.architecture,
+            *place,
+            *beside,
+        ]
     )
-    lines = [f"{where}: the claim {verb}{pooled.outcome.upper()}", *(f"  because {why}" for why in pooled.reasons)]
-    lines += [condition_line(condition, "datasets") for condition in (*pooled.conditions, pooled.refuter)]
+    lines = [f"{where}: the claim {predicate(pooled.outcome).upper()}", *pooled.decision.lines("datasets")]
     spread = ", ".join(f"{second}−{first} {sd:.2f}" for (first, second), sd in pooled.between.items())
     lines.append(f"  standard deviation between datasets: {spread}")
     if pooled.left_out:
@@ -116,9 +118,8 @@ def pooled_claim_record(pooled: PooledClaim) -> Record:
         "left_out": list(pooled.left_out),
         "metric": pooled.metric,
         "architecture": pooled.architecture,
-        "outcome": str(pooled.outcome),
-        "reasons": list(pooled.reasons),
-        "conditions": [condition_record(condition) for condition in pooled.conditions],
-        "refuter": condition_record(pooled.refuter),
+        **pooled.place,
+        "decides": pooled.metric == METRIC,
+        **pooled.decision.record(),
         "between": {f"{second}-{first}": sd for (first, second), sd in pooled.between.items()},
     }

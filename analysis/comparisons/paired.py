@@ -14,7 +14,7 @@ from scipy import stats
 
 from analysis.arrays import FloatArray
 from analysis.curve import Curve, nanmean
-from analysis.fits.floor import Polish, fit_floor
+from analysis.fits.floor import Polish, fit_floor, joint_betas
 from analysis.fits.uncertainty import LEVEL, Interval, lines, t_interval
 
 POWER = 0.8
@@ -114,6 +114,20 @@ def floor_difference(pair: Pair) -> Interval | None:
     if any(np.isin(fit.status, (Polish.DEGENERATE, Polish.MAX_ITER)).any() for fit in fits):
         return None
     return _difference(fits[0].beta, fits[1].beta, pair.paired, LEVEL)
+
+
+def joint_floor_difference(pair: Pair, level: float = LEVEL) -> Interval:
+    """Return β(second) − β(first) with one floor per curve that its seeds share; NaN if it is not identified.
+
+    Like `slope_difference`, with t intervals over (paired) seeds.
+    """
+    nothing = Interval(np.nan, np.nan, np.nan, np.nan, 0)
+    if len(pair.log_p) < FLOOR_SIZES or min(len(pair.first_log), len(pair.second_log)) < 2:
+        return nothing
+    first, second = (joint_betas(pair.log_p, rows[None])[0] for rows in (pair.first_log, pair.second_log))
+    if np.isnan(first).any() or np.isnan(second).any():
+        return nothing
+    return _difference(first, second, pair.paired, level)
 
 
 def train_floor_difference(pair: Pair) -> float:

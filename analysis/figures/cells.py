@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from analysis.comparisons.claim import Claim, Outcome
+from analysis.comparisons.claim import Claim, predicate
 from analysis.figures.naming import METRIC_NAMES
 from analysis.figures.style import COLUMN_WIDTH, GRID, looks, save, style
 from analysis.fits.flags import JudgedFit, Verdict
@@ -49,8 +49,7 @@ def _betas(axes: Axes, claim: Claim, by_name: Mapping[str, JudgedFit]) -> list[d
     axes.set_ylabel("Exponent β")
     axes.grid(True, axis="y", color=GRID, linewidth=0.5)
     metric = METRIC_NAMES.get(claim.metric, claim.metric)
-    verb = "" if claim.outcome is Outcome.HOLDS else "is "
-    axes.set_title(f"{claim.dataset.replace('_', ' ')}: the claim {verb}{claim.outcome}\n", loc="left")
+    axes.set_title(f"{claim.dataset.replace('_', ' ')}: the claim {predicate(claim.outcome)}\n", loc="left")
     axes.annotate(metric, (0, 1.03), xycoords="axes fraction", fontsize=6.5, color="#555555")
     return rows
 

@@ -12,7 +12,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analysis.comparisons.claim import MARGIN
+from analysis.comparisons.conditions import MARGIN
 from analysis.figures.naming import METRIC_NAMES, NAMES, display_unit
 from analysis.figures.panels import preferred
 from analysis.figures.style import COLUMN_WIDTH, cell_map, save, style, title

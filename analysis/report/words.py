@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.comparisons.claim import Claim, Outcome, claims
+from analysis.comparisons.claim import METRIC, Claim, claims, predicate
 from analysis.comparisons.claim_pool import pool_claims, pooled_claim_text
 from analysis.comparisons.compare import (
     Comparison,
@@ -18,6 +18,7 @@ from analysis.comparisons.compare import (
     family_sentence,
     pool_differences,
 )
+from analysis.comparisons.conditions import Outcome
 from analysis.comparisons.groups import gain_sentence, gains
 from analysis.comparisons.paired import Survival, excludes_zero, p_words
 from analysis.curve import Curve
@@ -236,9 +237,10 @@ def _claim_words(test: Claim, group: Sequence[JudgedFit]) -> str:
         else f"A and {letter} have no error in common"
         for letter, ratio in test.ratios.items()
     )
-    verb = "" if test.outcome is Outcome.HOLDS else "is "
+    beside = "" if test.metric == METRIC else f", beside {METRIC}, which decides"
     text = (
-        f"The claim {verb}{test.outcome} ({architecture_name(test.cells['A'])}): {'; '.join(test.reasons)}. β: {betas}."
+        f"The claim {predicate(test.outcome)} ({architecture_name(test.cells['A'])}{beside}): "
+        f"{'; '.join(test.reasons)}. β: {betas}."
     )
     return f"{text} {_capital(ratios)}." + "".join(f" Caution: {caution}." for caution in test.cautions)
 

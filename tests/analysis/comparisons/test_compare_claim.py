@@ -10,7 +10,7 @@ import pytest
 
 from analysis.calibration.synthetic import curve_rows
 from analysis.comparisons import claim_pool
-from analysis.comparisons.claim import Outcome, claim_record, claim_text, claims
+from analysis.comparisons.claim import claim_record, claim_text, claims
 from analysis.comparisons.compare import (
     compare_curves,
     comparison_sentence,
@@ -18,15 +18,30 @@ from analysis.comparisons.compare import (
     family_sentence,
     pool_differences,
 )
+from analysis.comparisons.conditions import Outcome
+from analysis.comparisons.design import required_sample_size
 from analysis.curve import curves
 from analysis.errors import InputError
+from analysis.fits.fit import BOTH
 from analysis.fits.record import analyse
 from analysis.table import check_table
 
 CELLS = {"A": (0, 1, 3), "B": (1, 1, 3), "C": (0, 3, 3), "D": (0, 3, 0)}
 
 
-def cells(betas: dict[str, float], noise: float = 0.01, seed: int = 0, **more: Any) -> pd.DataFrame:
+SIZES = (16, 32, 64, 128, 256, 512, 1024)
+
+
+def cells(
+    betas: dict[str, float],
+    noise: float = 0.01,
+    seed: int = 0,
+    floors: dict[str, float] | None = None,
+    n_seeds: int = 5,
+    sizes: tuple[float, ...] = SIZES,
+    **more: Any,
+) -> pd.DataFrame:
+    """Simulate the cells with exponents `betas` and floors in units of the power law's last error."""
     rng = np.random.default_rng(seed)
     columns: dict[str, Any] = {
         "dataset": "toy",
@@ -39,38 +54,93 @@ def cells(betas: dict[str, float], noise: float = 0.01, seed: int = 0, **more: A
     for cell, beta in betas.items():
         order, nu, edge = CELLS[cell]
         identity: dict[str, Any] = {"L": order, "nu": nu, "edge_lmax": edge, "n_parameters": 1000}
-        parts.append(curve_rows(rng, beta=beta, prefactor=1.0, subset=noise, init=noise, **identity, **columns))
+        floor = (floors or {}).get(cell, 0.0) * sizes[-1] ** -beta
+        shape: dict[str, Any] = {"sizes": sizes, "n_seeds": n_seeds, "subset": noise, "init": noise}
+        parts.append(curve_rows(rng, beta=beta, prefactor=1.0, floor=floor, **shape, **identity, **columns))
     return pd.concat(parts, ignore_index=True)
 
 
 def analysed(*frames: pd.DataFrame) -> Any:
-    return analyse(curves(check_table(pd.concat(frames, ignore_index=True), "t")))
+    table = check_table(pd.concat(frames, ignore_index=True), "t")
+    return analyse(curves(table), BOTH)  # curved forms take seconds, and nothing here rests on them
 
 
 @pytest.mark.parametrize(
     ("betas", "outcome"),
     [
-        ({"A": 0.4, "B": 0.6, "C": 0.62, "D": 0.4}, Outcome.HOLDS),
-        ({"A": 0.4, "B": 0.6, "C": 0.62, "D": 0.62}, Outcome.REFUTED),
-        ({"A": 0.4, "B": 0.6, "C": 0.5, "D": 0.4}, Outcome.REFUTED),
+        ({"A": 0.4, "B": 0.6, "C": 0.6, "D": 0.4}, Outcome.HOLDS),
+        ({"A": 0.4, "B": 0.4, "C": 0.6, "D": 0.6}, Outcome.REFUTED),
+        ({"A": 0.4, "B": 0.6, "C": 0.6, "D": 0.6}, Outcome.REFUTED),
         ({"A": 0.6, "B": 0.4, "C": 0.7, "D": 0.6}, Outcome.REFUTED),
+        ({"A": 0.5, "B": 0.5, "C": 0.5, "D": 0.5}, Outcome.NO_EFFECT),
+        ({"A": 0.4, "B": 0.6, "C": 0.5, "D": 0.4}, Outcome.UNDECIDED),  # C is inferior to B, and yet above A
+        ({"A": 0.4, "B": 0.6, "C": 0.6, "D": 0.5}, Outcome.UNDECIDED),  # D lies between A and C
     ],
 )
 def test_outcomes(betas: dict[str, float], outcome: Outcome) -> None:
-    (claim,) = claims(analysed(cells(betas)))
+    (claim,) = claims(analysed(cells(betas, noise=0.005)))
     assert claim.outcome is outcome
     assert claim.cautions == ()
 
 
+@pytest.mark.parametrize("n_seeds", [3, 5])
+def test_floors_alone_decide_nothing(n_seeds: int) -> None:
+    """One exponent for all, and floors in A and D: the plain slopes alone show all four conditions."""
+    same = dict.fromkeys("ABCD", 0.6)
+    (claim,) = claims(analysed(cells(same, floors={"A": 0.43, "D": 0.43}, n_seeds=n_seeds)))
+    assert claim.outcome is Outcome.UNDECIDED
+    assert all(one.p < 0.05 for one in claim.decision.conditions)
+    assert any("the difference may be floor" in reason for reason in claim.reasons)
+
+
+def test_slopes_beside_floors_hold() -> None:
+    betas = {"A": 0.4, "B": 0.6, "C": 0.6, "D": 0.4}
+    (claim,) = claims(analysed(cells(betas, noise=0.002, floors=dict.fromkeys("ABCD", 0.2))))
+    assert claim.outcome is Outcome.HOLDS
+
+
+def test_sizes_that_tell_no_floor_decide_nothing() -> None:
+    (claim,) = claims(analysed(cells({"A": 0.4, "B": 0.6, "C": 0.6, "D": 0.4}, sizes=SIZES[:4])))
+    assert claim.outcome is Outcome.UNDECIDED
+    assert "the difference may be floor: it cannot be told from a slope" in claim.reasons[0]
+    assert "with floors not identified: open" in claim_text(claim, dict.fromkeys("ABCD", ""))
+
+
+def test_networks_of_one_layer_never_enter() -> None:
+    betas = {"A": 0.4, "B": 0.4, "C": 0.6, "D": 0.4}
+    shallow, deep = (cells(betas, n_layers=depth) for depth in (1, 2))
+    (claim,) = claims(analysed(shallow, deep))
+    assert claim.place == {"n_layers": 2}
+    with pytest.raises(InputError, match="n_layers=1"):
+        claims(analysed(shallow))
+
+
+def test_force_mae_decides_and_others_stand_beside_it() -> None:
+    betas = {"A": 0.4, "B": 0.6, "C": 0.6, "D": 0.4}
+    tests = claims(analysed(cells(betas, metric="energy_mae"), cells(betas)))
+    assert [(test.metric, claim_record(test)["decides"]) for test in tests] == [
+        ("force_mae", True),
+        ("energy_mae", False),
+    ]
+    assert "beside force_mae, which decides" in claim_text(tests[1], dict.fromkeys("ABCD", ""))
+
+
+def test_tables_without_budgets_decide_with_one_caution() -> None:
+    frame = cells({"A": 0.4, "B": 0.6, "C": 0.6, "D": 0.4}).drop(columns="converged")
+    (claim,) = claims(analysed(frame))
+    assert claim.outcome is Outcome.HOLDS
+    assert claim.cautions == ("whether training converged is unknown (A, B, C, D)",)
+
+
 def test_body_order_that_suffices_is_named() -> None:
     (claim,) = claims(analysed(cells({"A": 0.4, "B": 0.6, "C": 0.62, "D": 0.62})))
-    assert claim.reasons == ("D equivalent to C (±0.05): body order suffices",)
+    assert claim.reasons == ("β_D > β_A and D equivalent to C (±0.05): body order suffices",)
 
 
 def test_noise_leaves_it_undecided_and_counts_the_seeds() -> None:
     (claim,) = claims(analysed(cells({"A": 0.4, "B": 0.6, "C": 0.62, "D": 0.4}, noise=0.15)))
     assert claim.outcome is Outcome.UNDECIDED
-    (equivalence,) = [c for c in claim.conditions if c.name.startswith("D equivalent")]
+    (equivalence,) = [c for c in claim.decision.conditions if c.name.startswith("D equivalent")]
     assert not equivalence.shown
     assert equivalence.p > 0.05
     needed = equivalence.sample_size.seeds
@@ -79,17 +149,19 @@ def test_noise_leaves_it_undecided_and_counts_the_seeds() -> None:
 
 
 def test_seeds_needed_would_show_it() -> None:
-    (claim,) = claims(analysed(cells({"A": 0.4, "B": 0.45, "C": 0.62, "D": 0.4}, noise=0.08)))
-    first = claim.conditions[0]
+    (claim,) = claims(analysed(cells({"A": 0.4, "B": 0.45, "C": 0.62, "D": 0.4}, noise=0.05)))
+    first = claim.decision.conditions[0]
+    assert not first.shown
     seeds = first.sample_size.seeds
     assert seeds is not None
     rng = np.random.default_rng(0)
-    spread = first.delta.error * np.sqrt(first.delta.dof + 1)
-    draws = first.delta.value + spread * rng.normal(size=(4000, seeds))
-    t = draws.mean(axis=1) / (draws.std(axis=1, ddof=1) / np.sqrt(seeds))
     from scipy import stats
 
-    assert np.mean(t > stats.t.isf(0.05, seeds - 1)) >= 0.78  # 0.80 less three binomial errors
+    for delta in (first.delta, first.with_floor):
+        spread = delta.error * np.sqrt(delta.dof + 1)
+        draws = delta.value + spread * rng.normal(size=(4000, seeds))
+        t = draws.mean(axis=1) / (draws.std(axis=1, ddof=1) / np.sqrt(seeds))
+        assert np.mean(t > stats.t.isf(0.05, seeds - 1)) >= 0.78  # 0.80 less three binomial errors
 
 
 def test_unconverged_cell_decides_nothing() -> None:
@@ -163,8 +235,8 @@ def test_claim_is_pooled_over_datasets() -> None:
     frames = [cells(truth, seed=i, dataset=f"molecule{i}", noise=0.02) for i in range(6)]
     (pooled,) = claim_pool.pool_claims(claims(analysed(*frames)))
     assert pooled.outcome is Outcome.HOLDS
-    assert pooled.conditions[0].delta.dof == 5
-    assert pooled.conditions[0].delta.value == pytest.approx(0.2, abs=0.02)
+    assert pooled.decision.conditions[0].delta.dof == 5
+    assert pooled.decision.conditions[0].delta.value == pytest.approx(0.2, abs=0.02)
     words = claim_pool.pooled_claim_text(pooled)
     assert words.startswith("over 6 datasets (molecule0, ")
     assert "standard deviation between datasets: B−A 0.0" in words
@@ -174,7 +246,17 @@ def test_claim_is_pooled_over_datasets() -> None:
     assert torn.outcome is not Outcome.HOLDS
     assert torn.between["A", "B"] == pytest.approx(0.22, abs=0.08)  # sd of 0, 0.4, 0.02; weights differ by noise
     assert "datasets would show it" in claim_pool.pooled_claim_text(torn)
-    assert torn.conditions[0].sample_size.sizes is None
+    assert torn.decision.conditions[0].sample_size.sizes is None
+
+
+def test_cutoffs_are_pooled_apart() -> None:
+    truth = {"A": 0.4, "B": 0.6, "C": 0.6, "D": 0.4}
+    frames = [cells(truth, seed=i, dataset=f"m{i}", cutoff=cutoff) for i in range(2) for cutoff in (1.75, 5.0)]
+    pooled = claim_pool.pool_claims(claims(analysed(*frames)))
+    assert [(one.place, one.datasets) for one in pooled] == [
+        ({"cutoff": 1.75}, ("m0", "m1")),
+        ({"cutoff": 5.0}, ("m0", "m1")),
+    ]
 
 
 def test_one_dataset_or_unconverged_ones_are_not_pooled() -> None:
@@ -187,15 +269,16 @@ def test_one_dataset_or_unconverged_ones_are_not_pooled() -> None:
 
 
 def test_further_sizes_continue_the_grid_and_would_show_it() -> None:
-    (claim,) = claims(analysed(cells({"A": 0.4, "B": 0.45, "C": 0.62, "D": 0.4}, noise=0.06)))
-    first = claim.conditions[0]
-    assert not first.shown
-    assert first.sample_size.sizes
-    assert first.sample_size.sizes[0] == 1024  # the grid is 16, 32 … 512
-    assert "or further P = 1024" in claim_text(claim, dict.fromkeys("ABCD", ""))
+    (claim,) = claims(analysed(cells({"A": 0.4, "B": 0.45, "C": 0.62, "D": 0.4}, noise=0.06, sizes=SIZES[:6])))
+    first = claim.decision.conditions[0]
+    assert first.p > 0.05
+    log_p = np.log(SIZES[:6])
+    further = required_sample_size(first.delta, first.delta.value, log_p, 0.05).sizes
+    assert further
+    assert further[0] == 1024  # the grid is 16, 32 … 512
     # the spread of slopes falls as 1/√Sxx, so a t test on the longer grid has 80 % power
     grid = np.log([16.0 * 2**k for k in range(6)])
-    longer = np.log([*np.exp(grid), *first.sample_size.sizes])
+    longer = np.log([*np.exp(grid), *further])
     error = first.delta.error * np.sqrt(((grid - grid.mean()) ** 2).sum() / ((longer - longer.mean()) ** 2).sum())
     draws = first.delta.value + error * np.sqrt(5) * np.random.default_rng(0).normal(size=(4000, 5))
     t = draws.mean(axis=1) / (draws.std(axis=1, ddof=1) / np.sqrt(5))

@@ -22,6 +22,7 @@ from analysis.comparisons.paired import (
     excludes_zero,
     floor_difference,
     holm,
+    joint_floor_difference,
     pair,
     random_effects,
     slope_difference,
@@ -218,3 +219,35 @@ def test_random_effects_by_hand(scale: float) -> None:
     assert (mean.low, mean.value, mean.high) == pytest.approx((value - half, value, value + half), abs=1e-12)
     assert between == pytest.approx(np.sqrt(variance), abs=1e-12)
     assert (variance > 0) == (scale < 1)
+
+
+def test_a_floor_that_seeds_share_leaves_no_difference() -> None:
+    """One exponent, a floor in the first: the slopes differ, the exponents beside floors do not."""
+    settings: dict[str, Any] = {
+        "prefactor": 1.0,
+        "subset": 0.01,
+        "init": 0.01,
+        "sizes": (16, 32, 64, 128, 256, 512, 1024),
+    }
+    matched_pair = matched(curve(1, beta=0.6, floor=0.007, **settings), curve(2, beta=0.6, **settings))
+    assert slope_difference(matched_pair).low > 0.05
+    joint = joint_floor_difference(matched_pair)
+    assert joint.low < 0 < joint.high
+    assert joint.high - joint.low < 0.1
+    assert joint.dof == 4
+
+
+def test_seeds_that_do_not_match_are_independent_samples_of_floors() -> None:
+    one = curve(1, beta=0.6, prefactor=1.0)
+    other = replace(curve(2, beta=0.7, prefactor=1.0), seeds=("a", "b", "c", "d", "e"))
+    joint = joint_floor_difference(matched(one, other))
+    assert not matched(one, other).paired
+    assert joint.low < 0.1 < joint.high
+
+
+def test_floors_of_flat_curves_or_few_sizes_are_not_identified() -> None:
+    steep = curve(1, beta=0.6, prefactor=1.0)
+    flat = replace(steep, error=np.exp(1e-3 * steep.log_sizes) * np.ones_like(steep.error))
+    assert np.isnan(joint_floor_difference(matched(flat, steep)).value)
+    short = curve(1, beta=0.6, prefactor=1.0, sizes=(16, 32, 64, 128))
+    assert np.isnan(joint_floor_difference(matched(short, steep)).value)

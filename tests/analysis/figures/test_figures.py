@@ -80,7 +80,10 @@ def test_exponents_are_those_of_the_fit(folder: Path) -> None:
 
 def test_claim_figure_has_the_verdicts(folder: Path) -> None:
     plotted = pd.read_csv(folder / "claim.csv")
-    assert dict(zip(plotted["dataset"], plotted["outcome"], strict=True)) == {"star": "holds", "ethanol": "undecided"}
+    assert dict(zip(plotted["dataset"], plotted["outcome"], strict=True)) == {
+        "star": "undecided",
+        "ethanol": "undecided",
+    }
 
 
 def test_looks_tell_curves_apart() -> None:

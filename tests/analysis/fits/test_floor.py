@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import least_squares
 
 from analysis.arrays import FloatArray
-from analysis.fits.floor import Polish, fit_floor, shape
+from analysis.fits.floor import Polish, fit_floor, joint_betas, shape
 
 SIZES = 16.0 * 2.0 ** np.arange(7)
 
@@ -59,3 +59,27 @@ def test_batch_equals_single() -> None:
     together = fit_floor(x, y)
     alone = [fit_floor(x, row[None]).beta[0] for row in y]
     assert together.beta == pytest.approx(alone, abs=1e-9)  # BLAS may order the start's sums differently
+
+
+def test_seeds_share_exponent_and_floor() -> None:
+    """The mean of the seeds' values is the joint least squares; their scatter that of estimates without one seed."""
+    x, n_seeds = np.log(SIZES), 40
+    rng = np.random.default_rng(5)
+    y = shape(x - x[-1], np.array(0.6), np.array(0.3)) + 0.02 * rng.normal(size=(n_seeds, len(x)))
+    joint = joint_betas(x, y[None])[0]
+
+    def residual(p: FloatArray) -> FloatArray:
+        return np.asarray((y - p[2:, None] - shape(x - x[-1], p[0], p[1])).ravel())
+
+    truth = least_squares(residual, np.r_[0.6, 0.3, np.zeros(n_seeds)], xtol=1e-12, ftol=1e-12, gtol=1e-12)
+    assert joint.mean() == pytest.approx(truth.x[0], abs=1e-4)  # the stopping rule of the fit
+    without = (n_seeds * y.mean(axis=0) - y) / (n_seeds - 1)
+    jackknife = np.sqrt((n_seeds - 1) * fit_floor(x, without).beta.var())
+    # the two errors differ by terms of order 1/S
+    assert joint.std(ddof=1) / np.sqrt(n_seeds) == pytest.approx(jackknife, rel=0.1)
+
+
+@pytest.mark.parametrize("beta", [-0.01, 0.0, 0.01])
+def test_a_flat_curve_has_no_joint_exponent(beta: float) -> None:
+    x = np.log(SIZES)
+    assert np.isnan(joint_betas(x, np.tile(-beta * x, (1, 3, 1)))).all()

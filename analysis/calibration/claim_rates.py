@@ -1,0 +1,156 @@
+"""How often the test of the claim gives which outcome: four simulated cells of known exponents and floors.
+
+ε = a·P^(−β) + c with the noise of module `calibrate` (5 % from nested subsets, 3 % from initial weights), drawn anew
+for every cell: networks that share their subsets have less noise in their differences. P = 16, 32, 64, …
+The rule is the program's own (`comparisons.conditions`), for all tables at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from analysis.arrays import FloatArray
+from analysis.calibration.calibrate import Scenario, simulate
+from analysis.comparisons.conditions import PAIRS, Deltas, Differences, Outcome, outcomes
+from analysis.comparisons.paired import FLOOR_SIZES
+from analysis.fits.floor import joint_betas
+
+EXPONENT = 0.5
+"""Exponent of cell A."""
+SEEDS = (3, 5, 10)
+"""Numbers of seeds S."""
+SIZES = (5, 7, 9)
+"""Numbers of values of P."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is true of the four cells."""
+
+    name: str
+    """Description."""
+    gain: Mapping[str, float]
+    """β of a cell less that of A; zero where none is given."""
+    floor: Mapping[str, float]
+    """Floor of a cell as a share of ε(P_max); zero where none is given."""
+    missing: Mapping[str, int]
+    """Cells that lack one seed in so many; two are left at least."""
+    noise: float = 1.0
+    """Noise in units of that of module `calibrate`."""
+
+
+TRUTHS = (
+    Truth("nothing differs", {}, {}, {}),
+    Truth("floors alone: 30 % in A and D", {}, {"A": 0.3, "D": 0.3}, {}),
+    Truth("B = C = A + .03, D = A", {"B": 0.03, "C": 0.03}, {}, {}),
+    Truth("B = C = A + .1, D = A", {"B": 0.1, "C": 0.1}, {}, {}),
+    Truth("B = C = A + .2, D = A", {"B": 0.2, "C": 0.2}, {}, {}),
+    Truth("the same, C and D lack a third of the seeds", {"B": 0.2, "C": 0.2}, {}, {"C": 3, "D": 3}),
+    Truth("the same, all seeds, half the noise", {"B": 0.2, "C": 0.2}, {}, {}, 0.5),
+    Truth("B = C = D = A + .2", {"B": 0.2, "C": 0.2, "D": 0.2}, {}, {}),
+)
+"""What is simulated."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Shares of the outcomes in simulated tables of one kind."""
+
+    truth: str
+    """What is true of the cells."""
+    n_seeds: int
+    """Seeds S."""
+    n_sizes: int
+    """Values of P."""
+    n_tables: int
+    """Simulated tables."""
+    holds: float
+    """Share of tables in which the claim holds."""
+    refuted: float
+    """Share in which it is refuted."""
+    no_effect: float
+    """Share in which there is no effect above the margin."""
+    undecided: float
+    """Share that stays undecided."""
+
+
+def measure_claim(n: int = 4000, seed: int = 0) -> list[Rate]:
+    """Return the rates of all outcomes for every truth, number of seeds and number of sizes, from n tables each."""
+    rng = np.random.default_rng(seed)
+    return [rate(truth, s, k, n, rng) for truth in TRUTHS for s in SEEDS for k in SIZES]
+
+
+def rate(truth: Truth, n_seeds: int, n_sizes: int, n: int, rng: np.random.Generator) -> Rate:
+    """Return the rates of the outcomes in n tables."""
+    log_p, cells = tables(truth, n_seeds, n_sizes, n, rng)
+    found = outcomes(both_forms(log_p, cells))
+    holds, refuted, no_effect, undecided = (found.count(outcome) / n for outcome in Outcome)
+    return Rate(truth.name, n_seeds, n_sizes, n, holds, refuted, no_effect, undecided)
+
+
+def tables(
+    truth: Truth, n_seeds: int, n_sizes: int, n: int, rng: np.random.Generator
+) -> tuple[FloatArray, dict[str, FloatArray]]:
+    """Simulate n tables: return ln P [K] and ln ε of every cell [n, S of the cell, K]."""
+    log_p, cells = np.empty(0), {}
+    for letter in "ABCD":
+        s = n_seeds if letter not in truth.missing else max(2, n_seeds - n_seeds // truth.missing[letter])
+        beta = EXPONENT + truth.gain.get(letter, 0.0)
+        cell = Scenario("", s, n_sizes, beta=beta, floor_share=truth.floor.get(letter, 0.0), test=0.0)
+        cell = replace(cell, subset=truth.noise * cell.subset, init=truth.noise * cell.init)
+        log_p, cells[letter] = simulate(cell, n, rng)
+    return log_p, cells
+
+
+def both_forms(log_p: FloatArray, cells: Mapping[str, FloatArray]) -> list[Deltas]:
+    """Return the differences of n tables under the power form and with floors.
+
+    Args:
+        log_p: ln P. [K]
+        cells: ln ε of the four cells, whose first seeds are matched. [n, S of the cell, K]
+    """
+    shifted = log_p - log_p.mean()
+    slopes = {letter: -(rows @ shifted) / (shifted @ shifted) for letter, rows in cells.items()}
+    joint: dict[tuple[str, int], FloatArray] = {}  # a joint fit depends on which seeds take part
+
+    def floored(letter: str, s: int) -> FloatArray:
+        if (letter, s) not in joint:
+            rows = cells[letter][:, :s]
+            known = len(log_p) >= FLOOR_SIZES
+            joint[letter, s] = joint_betas(log_p, rows) if known else np.full(rows.shape[:2], np.nan)
+        return joint[letter, s]
+
+    power, floor = {}, {}
+    for first, second in PAIRS:
+        s = min(cells[first].shape[1], cells[second].shape[1])
+        power[first, second] = _paired(slopes[second][:, :s] - slopes[first][:, :s])
+        floor[first, second] = _paired(floored(second, s) - floored(first, s))
+    return [power, floor]
+
+
+def _paired(difference: FloatArray) -> Differences:
+    """Return the mean over seeds with its standard error: [n, S] → [n] each."""
+    n, s = difference.shape
+    return Differences(difference.mean(axis=1), difference.std(axis=1, ddof=1) / np.sqrt(s), np.full(n, s - 1.0))
+
+
+def rate_table(rates: Iterable[Rate]) -> str:
+    """Return a text table of the rates in per cent."""
+    rates = list(rates)
+    width = max(len(one.truth) for one in rates) + 2
+    lines = [f"outcomes of the test of the claim, % of {rates[0].n_tables} simulated tables each"]
+    lines.append(f"{'':{width}}{'seeds':>6}{'sizes':>6}" + "".join(f"{outcome:>11}" for outcome in Outcome))
+    for one in rates:
+        shares = (one.holds, one.refuted, one.no_effect, one.undecided)
+        lines.append(
+            f"{one.truth:{width}}{one.n_seeds:6d}{one.n_sizes:6d}" + "".join(f"{100 * x:11.1f}" for x in shares)
+        )
+    return "\n".join(lines)
+
+
+def rate_records(rates: Iterable[Rate]) -> list[dict[str, object]]:
+    """Return the rates as records for JSON."""
+    return [asdict(one) for one in rates]
