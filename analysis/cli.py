@@ -179,7 +179,7 @@ def _calibrate(to: Subparsers) -> None:
         "calibrate",
         "measure the coverage of the intervals",
         "Measure the coverage of the nominal 95 % intervals, that of the recommended fit first. On simulated curves "
-        "of known β, and on two real nested learners. With --claim: measure how often the test of the claim gives which "
+        "of known β, and on two real nested learners. With --claim: measure how often the claim test gives which "
         "outcome, by seeds and sizes.",
         source=False,
     )
