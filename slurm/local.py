@@ -14,13 +14,16 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
-from experiments.core.errors import DeviceLost
+from experiments.core.errors import DeviceLost, RunsFailed
 from experiments.core.interrupt import Terminated, sigterm_raises
 from experiments.core.processes import start_time
 from experiments.core.wording import counted
+from experiments.runs.store import tail
 from slurm.worker import STOP_SECONDS, Inbox, Task, Worker
 
 POLL_SECONDS = 0.5
+STILLBORN = 5
+"""Workers that may end in a row before they are ready; then it is no accident, but the machine."""
 TRIES = 2
 """Deaths of workers over a pack after which its runs go on one by one, and then over a single run until it fails."""
 
@@ -102,6 +105,8 @@ class Pool:
         self.started = 0
         self._worked = False
         """Whether a worker found its device in order."""
+        self._stillborn = 0
+        """Workers in a row that ended before they were ready."""
         self._looked = self._counted = time.monotonic()
 
     def compute(self, planned: Sequence[Task]) -> list[Task]:
@@ -110,6 +115,7 @@ class Pool:
         Raises:
             KeyboardInterrupt: a signal; `Terminated` if it was SIGTERM.
             OSError: the disk is full, read-only or broken.
+            RunsFailed: workers cannot start on this machine; no run failed for it.
             DeviceLost: runs are left because devices were lost, or (`absent`) because there was none from the
                 beginning; all others are computed.
         """
@@ -123,7 +129,7 @@ class Pool:
                     self._hand_out()
                     self._hear()
                     self._count_silence()
-            except (KeyboardInterrupt, OSError):
+            except (KeyboardInterrupt, OSError, RunsFailed):
                 for worker in self.workers:
                     worker.stop()
                 raise
@@ -191,7 +197,8 @@ class Pool:
                 self._ended(worker, run_id, outcome)
             worker.busy = False
         elif event["event"] == "ready":
-            self._worked = True
+            self._worked = worker.ready = True
+            self._stillborn = 0
         elif event["event"] == "device":
             worker.device_lost, worker.device_absent = event["reason"], event["absent"]
         elif event["event"] == "disk":
@@ -231,6 +238,9 @@ class Pool:
             self._lost(worker, worker.device_lost)
             worker.end()
             return
+        if not worker.ready:
+            self._not_started(worker, how)
+            return
         left = []
         for planned in worker.current.values():
             run_id = planned.run.id
@@ -251,6 +261,18 @@ class Pool:
             one_by_one = " one by one" if not worker.alone and self._is_alone(left[0]) else ""
             self.listener.note(f"a worker {how}; {len(left)} of its runs go back to the queue{one_by_one}")
         worker.end()
+
+    def _not_started(self, worker: Worker, how: str) -> None:
+        """Try again after a worker ended before it was ready; its runs had no part in that, and none counts it."""
+        self.waiting[:0] = worker.current.values()
+        for run_id in worker.current:
+            self.listener.state(run_id, "queued")
+        reason = tail(worker.log)
+        worker.end()
+        self._stillborn += 1
+        if self._stillborn >= STILLBORN:
+            message = f"workers cannot start here: {self._stillborn} in a row {how}"
+            raise RunsFailed(f"{message}; the last one said: {reason}" if reason else message)
 
     def _lost(self, worker: Worker, reason: str) -> None:
         """Go on after a worker lost its device; no run fails for it."""

@@ -74,6 +74,8 @@ class Worker:
         self.silent = 0.0
         """Seconds without a sign of life while it was busy."""
         self.hung = False
+        self.ready = False
+        """Whether it said that it waits for runs."""
         self.device_lost: str | None = None
         """Why it can no longer use its device, in its own words; None while it can."""
         self.device_absent = False

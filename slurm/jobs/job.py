@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.core import files
-from experiments.core.errors import DeviceLost
+from experiments.core.errors import DeviceLost, RunsFailed
 from experiments.core.files import DISK
 from experiments.core.interrupt import StopRequest, Terminated
 from experiments.runs.store import ORIGIN, STEPS, STOPPED, Run, RunStore
@@ -296,6 +296,10 @@ def compute(
         return stopped(element, controller)
     except DeviceLost as error:
         return without_device(element, error)
+    except RunsFailed as error:
+        say(f"{error}; nothing is lost, submit the sweep again")
+        element.write(ended=time.time(), cause="workers")
+        return 1
     except OSError as error:
         if error.errno not in DISK:
             raise

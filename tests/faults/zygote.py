@@ -88,7 +88,7 @@ class ForkedWorker:
             os.dup2(stderr.fileno(), 2)
             sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115 - for its life
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            sys.argv = ["experiments.runs.worker", command[-1]]
+            sys.argv = command[2:]  # the module, the parent and the device
             return experiments.runs.worker.main()
 
         self.pid = fork(task)

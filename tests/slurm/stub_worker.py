@@ -4,7 +4,7 @@ to.
 EQUILAW_STUB is a JSON mapping of run ids to what happens when the run is reached: `die` (always), `die once`,
 `hang` (stopped, once), `hang always`, `sleep` (forever, once), `compile` (sleeps as long as a compilation),
 `fail`, `disk`, `lose` (the device) or `lose once`. Packs are written to `<store>/packs.jsonl`. With
-EQUILAW_STUB_DEVICE there is no device to begin with.
+EQUILAW_STUB_DEVICE there is no device to begin with; with EQUILAW_STUB_START it ends before it is ready.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ def first_time(run: Run) -> bool:
 def main() -> None:
     """Work until the input ends."""
     told = json.loads(os.environ.get("EQUILAW_STUB", "{}"))
+    if "EQUILAW_STUB_START" in os.environ:
+        sys.exit("ImportError: as told")
     if "EQUILAW_STUB_DEVICE" in os.environ:
         say(event="device", reason="as told", absent=True)
         sys.exit(1)

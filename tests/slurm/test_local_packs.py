@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from experiments.config.run import parse
+from experiments.core.errors import RunsFailed
 from experiments.core.interrupt import Terminated
 from experiments.data.load import dataset_of
+from slurm import worker
 from slurm.launcher import run_missing
 from slurm.local import Pool, visible_gpus
 from slurm.plan import PlannedRun
@@ -141,6 +143,23 @@ def test_a_compilation_longer_than_the_patience_is_no_hang(planned: Planned, stu
         "a worker showed no sign of life for 3 s and was killed; 1 of its runs go back to the queue"
     ]
     assert "alive" in listener.events
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_workers_that_cannot_start_end_the_sweep_and_fail_no_run(
+    planned: Planned, stubs: Stubs, monkeypatch: pytest.MonkeyPatch, slow: bool
+) -> None:
+    """A library that cannot be loaded, say; whether they have been given runs by the time they end or not."""
+    stubs({})
+    runs = [planned(seed=seed) for seed in range(3)]
+    with monkeypatch.context() as broken:
+        broken.setenv("EQUILAW_STUB_START", "1")
+        if slow:
+            broken.setattr(worker, "COMMAND", ("sh", "-c", "sleep 0.3; echo 'ImportError: as told' >&2; exit 1"))
+        with pytest.raises(RunsFailed, match=r"^workers cannot start here: 5 in a row ended with .*as told$"):
+            Pool(1, Listener(), pack=2).compute(runs)
+    assert [p.run.state() for p in runs] == ["queued"] * 3
+    assert Pool(1, Listener(), pack=2).compute(runs) == []
 
 
 def test_a_full_disk_ends_the_sweep_and_fails_no_run(planned: Planned, stubs: Stubs) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from experiments.config.run import parse
 from experiments.data.load import load
 from experiments.runs import execute as execution
-from experiments.runs import worker
+from experiments.runs import train, worker
 from experiments.runs.execute import execute
 from experiments.runs.store import Run, RunStore
 from experiments.runs.worker import Heartbeat
@@ -93,7 +93,7 @@ def test_compiling_and_evaluating_are_marked_and_the_loop_is_not(
         return False
 
     monkeypatch.setattr(step, "compiled_for", compiled_for)
-    monkeypatch.setattr(execution, "can_compile", lambda *_: True)
+    monkeypatch.setattr(train, "can_compile", lambda *_: True)
     monkeypatch.setattr(MoleculeEvaluator, "full", full)
     run = queued(make_config({"training.compile": True}))
     assert execute([run], stop, lambda event: None) == {run.id: "done"}
