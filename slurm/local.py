@@ -242,11 +242,8 @@ class Pool:
             self._not_started(worker, how)
             return
         left = []
-        for planned in worker.current.values():
+        for planned in self._unfinished(worker):
             run_id = planned.run.id
-            if planned.run.state() == "done":
-                self._settle(planned, "done")
-                continue
             (self.deaths_alone if worker.alone else self.deaths)[run_id] += 1
             if self.deaths_alone[run_id] < TRIES:
                 left.append(planned)
@@ -262,11 +259,22 @@ class Pool:
             self.listener.note(f"a worker {how}; {len(left)} of its runs go back to the queue{one_by_one}")
         worker.end()
 
+    def _unfinished(self, worker: Worker) -> list[Task]:
+        """Settle the runs of a worker that ended which are done, and return the others."""
+        unfinished = []
+        for planned in worker.current.values():
+            if planned.run.state() == "done":
+                self._settle(planned, "done")
+            else:
+                unfinished.append(planned)
+        return unfinished
+
     def _not_started(self, worker: Worker, how: str) -> None:
         """Try again after a worker ended before it was ready; its runs had no part in that, and none counts it."""
-        self.waiting[:0] = worker.current.values()
-        for run_id in worker.current:
-            self.listener.state(run_id, "queued")
+        back = self._unfinished(worker)
+        self.waiting[:0] = back
+        for planned in back:
+            self.listener.state(planned.run.id, "queued")
         reason = tail(worker.log)
         worker.end()
         self._stillborn += 1
@@ -280,11 +288,8 @@ class Pool:
         if worker.device_absent:
             self.given_up.add(worker.place)
         back: list[Task] = []
-        for planned in worker.current.values():
+        for planned in self._unfinished(worker):
             run_id = planned.run.id
-            if planned.run.state() == "done":
-                self._settle(planned, "done")
-                continue
             if not worker.device_absent:
                 (self.losses_alone if worker.alone else self.deaths)[run_id] += 1
             (self.left if self.losses_alone[run_id] >= TRIES else back).append(planned)

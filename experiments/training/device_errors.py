@@ -64,10 +64,15 @@ def unusable(device: torch.device) -> str | None:
     if device.type == "cuda" and not torch.cuda.is_available():
         return "torch finds no CUDA device here"
     try:
-        torch.ones(1, device=device).add(1).item()
+        compute_something(device)
     except Exception as error:
         return None if out_of_memory(error) else first_line(error)
     return None
+
+
+def compute_something(device: torch.device) -> None:
+    """Add numbers on a device and wait for the sum: it raises whatever is wrong with a device that torch sees."""
+    torch.ones(8, device=device).sum().item()
 
 
 def first_line(error: BaseException) -> str:

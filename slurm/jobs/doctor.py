@@ -196,10 +196,12 @@ def gpu_problem() -> str | None:
     """Add numbers on the first GPU and return the error if that fails: torch may see a GPU and have no code for it."""
     import torch
 
+    from experiments.training.device_errors import compute_something
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch writes a page on such a GPU
-            torch.ones(8, device="cuda").sum().item()
+            compute_something(torch.device("cuda"))
     except RuntimeError as error:
         do = f"; {OTHER}" if "no kernel image" in str(error) else ""
         return f"it cannot compute: {_in_one_line(str(error).partition(chr(10))[0])}{do}"

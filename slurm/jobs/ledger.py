@@ -16,7 +16,6 @@ found by its name.
 
 from __future__ import annotations
 
-import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -173,12 +172,6 @@ def exclusive(store: Path, patience: float = 600.0) -> AbstractContextManager[No
 def job_name(submission: Submission, array: int) -> str:
     """Return the unique name of an array's jobs."""
     return f"equilaw-{submission.id}-{array}"
-
-
-def submission_of(name: str) -> tuple[str, int] | None:
-    """Return the submission and the array in a job's name; None if the job is not one of ours."""
-    match = re.fullmatch(r"equilaw-(\d{8}-\d{6}-[0-9a-f]{6})-(\d+)", name)
-    return None if match is None else (match[1], int(match[2]))
 
 
 def driver_lives(submission: Submission) -> bool | None:
