@@ -14,7 +14,8 @@ from experiments.config.run import RunConfig
 from experiments.data.dataset import AnyDataset
 from experiments.data.load import Section, dataset_of, key_of
 from experiments.data.splits import training_subset
-from experiments.models.architectures import ModelConfig, NetworkConfig
+from experiments.models.contract import ModelConfig
+from experiments.models.registry import widths
 from experiments.nn.parameters import is_constant
 from experiments.runs.capacity import features
 from experiments.runs.problems import TaskSettings, problem_of, task_settings
@@ -139,7 +140,7 @@ class _Training:
         assert member.weights is not None
         return {
             "n_parameters": sum(value.numel() for name, value in member.weights.items() if not is_constant(name)),
-            "n_features": features(config.model) if isinstance(config.model, NetworkConfig) else None,
+            "n_features": features(config.model) if widths(config.model) is not None else None,
             "n_steps": member.settings.max_steps,
             "n_updates": member.schedule.total - member.start,
             "seconds": member.seconds,
