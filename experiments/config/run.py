@@ -8,15 +8,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from experiments.config.channel_match import CHOICES, KNOBS, ChannelMatch, ChannelMatchSpec, reference_of
 from experiments.config.tuned_rates import Tuned, tuned_rates
 from experiments.core import plugins
 from experiments.core.errors import InputError
-from experiments.core.kinds import kind_of
+from experiments.core.kinds import KINDS, kind_of, sources
 from experiments.core.schema import build, check, identity_of, setting
 from experiments.models.contract import ModelConfig
 from experiments.models.ntk import NtkConfig
@@ -224,7 +226,7 @@ def parse(config: Mapping[str, Any]) -> RunConfig:
     seed = check(config.get("seed"), int, "seed", SEED)
     users = plugins.folders(check(config.get("plugins"), str | None, "plugins"))
     known = models(users)
-    data = dict(section_of(config, "data"))
+    data = with_plugins(section_of(config, "data"), users)
     subset_seed = check(data.pop("subset_seed", None), int | None, "data.subset_seed", SEED)
     training_section = dict(section_of(config, "training"))
     init_seed = check(training_section.pop("init_seed", None), int | None, "training.init_seed", SEED)
@@ -252,6 +254,17 @@ def parse(config: Mapping[str, Any]) -> RunConfig:
         match=match,
         plugins=_folder_of(getattr(model, "network", model)),
     )
+
+
+def with_plugins(section: Mapping[str, Any], users: Sequence[Path]) -> dict[str, Any]:
+    """Return the data section; of a user's source with the folder of its file, so that every process finds it."""
+    data = dict(section)
+    name = str(data.get("source"))
+    if users and name not in KINDS and "plugins" not in data:
+        declared = sources({"plugins": os.pathsep.join(map(str, users))}).get(name)
+        if declared is not None:
+            data["plugins"] = str(declared.path.parents[1])
+    return data
 
 
 def _folder_of(model: ModelConfig) -> str | None:

@@ -8,6 +8,7 @@ names from literal class attributes (`architecture = "foo"`), and if a user's fi
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
 import importlib
@@ -24,7 +25,10 @@ from typing import Any
 from experiments.core.errors import InputError
 
 VARIABLE = "EQUILAW_PLUGINS"
-_LITERAL = re.compile(r"^(?:    )?(\w+)(?:: *[^=\n]+?)? = ([\"'(\[].*|True|False|None|\d+)$", re.MULTILINE)
+_CLASS = re.compile(r"^class (\w+)[^\n]*\n((?:[ \t][^\n]*\n|\n)*)", re.MULTILINE)
+_LITERAL = r"(\w+)(?:: *[^=\n]+?)? = ([\"'(\[].*|True|False|None|\d+)$"
+_IN_CLASS = re.compile(f"^    {_LITERAL}", re.MULTILINE)
+_AT_TOP = re.compile(f"^{_LITERAL}", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,14 @@ class Declaration:
     name        in configurations
     path        the file
     module      its dotted name if it is the program's own, else None
-    attributes  literal values of the file's first class (or of the file) by name
+    settings    name of the class of its settings, `CONFIG` in a user's file; empty if the file has none
+    attributes  literal values that this class (or the file) assigns, by name
     """
 
     name: str
     path: Path
     module: str | None
+    settings: str
     attributes: Mapping[str, Any]
 
     def load(self) -> ModuleType:
@@ -83,49 +89,48 @@ def announce(given: str) -> None:
 
 @functools.cache
 def own(folder: Path, package: str, key: str) -> Mapping[str, Declaration]:
-    """Return the program's own declarations of a folder by name: the files with a literal attribute `key`."""
+    """Return the program's own declarations of a folder by name: classes (or files) with a literal attribute `key`."""
     found = {}
     for path in sorted(folder.glob("*.py")):
-        attributes = _attributes(path.read_text(encoding="utf-8"))
-        if key in attributes:
+        for settings, attributes in _declared(path.read_text(encoding="utf-8"), key):
             name = str(attributes[key])
-            found[name] = Declaration(name, path, f"{package}.{path.stem}", attributes)
-    return found
+            found[name] = Declaration(name, path, f"{package}.{path.stem}", settings, attributes)
+    return dict(sorted(found.items()))
 
 
-def declarations(folder: Path, package: str, key: str, users: Sequence[Path], room: str) -> dict[str, Declaration]:
-    """Return the program's own declarations, and those of `room` in the users' folders.
+def declarations(
+    known: Mapping[str, Declaration], key: str, users: Sequence[Path], room: str
+) -> dict[str, Declaration]:
+    """Return the program's own declarations, `known`, and those of `room` in the users' folders.
 
     Raises:
         InputError: two files declare the same name.
     """
-    found = dict(own(folder, package, key))
+    found = dict(known)
     for user in users:
         for path in sorted((user / room).glob("[!_]*.py")):
-            attributes = _attributes(path.read_text(encoding="utf-8"))
-            name = str(attributes.get(key, path.stem))
+            said = next((each for _, each in _declared(path.read_text(encoding="utf-8"), key)), {})
+            name = str(said.get(key, path.stem))
             if name in found:
                 whose = "the program's own" if found[name].module is not None else found[name].path
                 raise InputError(f"{path}: {key} {name!r}: the name is taken by {whose}; accepted: another name")
-            found[name] = Declaration(name, path, None, attributes)
+            found[name] = Declaration(name, path, None, "CONFIG", said)
     return found
 
 
-def _attributes(text: str) -> dict[str, Any]:
-    """Return the literal values that a text assigns at the top of the file or of a class; of a name, the first."""
-    values: dict[str, Any] = {}
-    for name, literal in _literals(text):
-        if name not in values:
-            try:
-                values[name] = ast.literal_eval(literal)
-            except (ValueError, SyntaxError):
-                continue
-    return values
-
-
-def _literals(text: str) -> Iterator[tuple[str, str]]:
-    for match in _LITERAL.finditer(text):
-        yield match[1], match[2]
+def _declared(text: str, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every class (and the file itself, as an empty name) that assigns a literal to `key`, with all literals."""
+    blocks = [
+        ("", _AT_TOP.findall(text)),
+        *((match[1], _IN_CLASS.findall(match[2])) for match in _CLASS.finditer(text)),
+    ]
+    for name, assigned in blocks:
+        values: dict[str, Any] = {}
+        for attribute, literal in assigned:
+            with contextlib.suppress(ValueError, SyntaxError):
+                values.setdefault(attribute, ast.literal_eval(literal))
+        if key in values:
+            yield name, values
 
 
 @functools.lru_cache(maxsize=256)

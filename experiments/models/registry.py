@@ -51,7 +51,7 @@ def models(users: Sequence[Path] = ()) -> Models:
     """
     if not users:
         return MODELS
-    return Models(plugins.declarations(Path(__file__).parent, __package__ or "", "architecture", users, "models"))
+    return Models(plugins.declarations(MODELS.declared, "architecture", users, "models"))
 
 
 MODELS = Models(plugins.own(Path(__file__).parent, "experiments.models", "architecture"))
@@ -65,7 +65,7 @@ def settings_class(declared: Declaration) -> type[ModelConfig]:
         InputError: a user's file breaks the contract (`experiments.models.contract`).
     """
     module = declared.load()
-    config: Any = getattr(module, "CONFIG", None)
+    config: Any = getattr(module, declared.settings, None)
     if config in _DECLARED:
         return config  # type: ignore[no-any-return]
     if declared.module is None:

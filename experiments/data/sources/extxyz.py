@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import ase
 import numpy as np
@@ -33,6 +33,9 @@ class ExtxyzConfig:
     at most 50). `isolated_atoms` is a file with one single-atom frame for each element. `name` is the dataset's name
     in tables (None: directory and stem of the training file).
     """
+
+    source: ClassVar[str] = "extxyz"
+    kind: ClassVar[str] = "molecules"
 
     train: str = setting(identity=False)
     test: str = setting(identity=False)
@@ -295,3 +298,6 @@ def _pad(frames: Frames, atoms: int) -> Frames:
 
 def _fingerprints(frames: Frames) -> set[bytes]:
     return {n[n > 0].tobytes() + x[n > 0].tobytes() for n, x in zip(frames.numbers, frames.positions, strict=True)}
+
+
+load = extxyz
