@@ -59,8 +59,8 @@ class Declaration:
         return _load(self.path, self.path.stat().st_mtime_ns)
 
     def fault(self, text: str) -> InputError:
-        """Return the error of a file that breaks its contract."""
-        return InputError(f"{self.path}: {text}")
+        """Return the error of a file that breaks its contract, in one line."""
+        return InputError(f"{self.path}: {' '.join(text.split())}")
 
 
 def folders(given: str | None = None) -> tuple[Path, ...]:
@@ -151,5 +151,6 @@ def _load(path: Path, _: int) -> ModuleType:
         raise
     except Exception as error:
         del sys.modules[name]
-        raise InputError(f"{path}: cannot be imported: {type(error).__name__}: {error}") from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: cannot be imported: {type(error).__name__}: {reason}") from error
     return module

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from experiments.core import plugins
+from experiments.core.errors import InputError
 from experiments.core.plugins import Declaration
 from experiments.models.contract import Architecture, ModelConfig
 
@@ -116,8 +117,18 @@ def origin(config: ModelConfig) -> Declaration:
 
 
 def build(config: ModelConfig, info: Any) -> Any:
-    """Make the network (or the closed form) of these settings."""
-    return _file(config)[1].build(config, info)
+    """Make the network (or the closed form) of these settings.
+
+    Raises:
+        InputError: a user's `build` failed.
+    """
+    declared, module = _file(config)
+    try:
+        return module.build(config, info)
+    except Exception as error:
+        if declared.module is not None or isinstance(error, InputError):
+            raise
+        raise declared.fault(f"build(config, info): {type(error).__name__}: {error}") from error
 
 
 def widths(config: ModelConfig) -> Callable[[Any], Sequence[int]] | None:

@@ -5,6 +5,7 @@ This is the only place that tells kinds of datasets apart; everything from here 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from experiments.config.run import RunConfig
 from experiments.core.arrays import Ints
 from experiments.data.baseline import fit_baseline
 from experiments.data.dataset import AnyDataset, Dataset
@@ -20,6 +22,7 @@ from experiments.data.examples import ExampleSet
 from experiments.data.shared_graph import shared_neighbours
 from experiments.models.contract import ModelConfig
 from experiments.models.networks import ExampleTrainable, Trainable, example_network, network
+from experiments.models.networks.probe import examine
 from experiments.models.registry import is_network_of_molecules
 from experiments.runs import trained, trained_examples
 from experiments.tasks import classification, metrics
@@ -43,6 +46,22 @@ def task_settings(config: ModelConfig) -> TaskSettings:
     """Return the settings of a network that its task depends on."""
     cutoff = getattr(config, "cutoff", None) if is_network_of_molecules(config) else None
     return TaskSettings(cutoff, getattr(config, "copies", 1))
+
+
+def check_network(config: RunConfig, dataset: AnyDataset) -> None:
+    """Try a user's network on a few atoms; nothing is done for the program's own.
+
+    Raises:
+        InputError: its file breaks the contract (`experiments.models.networks.probe`).
+    """
+    if config.plugins is not None and isinstance(dataset, Dataset):
+        precision = "float64" if config.training is None else config.training.precision
+        _examined(getattr(config.model, "network", config.model), tuple(dataset.elements()), precision)
+
+
+@functools.lru_cache(maxsize=256)
+def _examined(model: ModelConfig, species: tuple[int, ...], precision: str) -> None:
+    examine(model, species, precision)
 
 
 def mean_neighbours(dataset: Dataset, config: Any) -> float:

@@ -15,6 +15,8 @@ from experiments.data.dataset import AnyDataset
 from experiments.data.load import Section, dataset_of, key_of
 from experiments.data.splits import training_subset
 from experiments.models.contract import ModelConfig
+from experiments.models.networks.plain import PlainNetwork
+from experiments.models.networks.probe import traceable
 from experiments.models.registry import widths
 from experiments.nn.parameters import is_constant
 from experiments.runs.capacity import features
@@ -59,13 +61,24 @@ def train(
     settings = configs[0].training
     assert settings is not None
     training = _Training(attempts, configs, dataset, device, report, ended)
-    compile = settings.compile and can_compile(device)
+    compile = settings.compile and can_compile(device) and _compilable(training.model, training.task.dtype)
 
     def pack(members: Sequence[Member]) -> Pack:
         return Pack(members, training.task, training.model, compile)
 
     with training.tracking, arithmetic(settings.tf32):
         train_within_memory(training.members, pack, stop, training.on_event, training.on_end)
+
+
+def _compilable(model: Any, dtype: torch.dtype) -> bool:
+    """Return whether a step of this network can be compiled: any, but some modules of users."""
+    if not isinstance(model, PlainNetwork) or traceable(model, dtype):
+        return True
+    logger.warning(
+        "%s is trained eagerly: some of its operations depend on values and not on shapes alone",
+        model.config.architecture,
+    )
+    return False
 
 
 class _Training:

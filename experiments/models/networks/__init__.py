@@ -48,5 +48,11 @@ def network(
 
 def example_network(config: ModelConfig, shape: tuple[int, ...], outputs: int) -> ExampleTrainable:
     """Make the network for examples of a shape, with one output per class (or a single number)."""
-    made: ExampleTrainable = build(config, ExampleInfo(shape, outputs))
-    return made
+    made = build(config, ExampleInfo(shape, outputs))
+    for name in ("init", "outputs"):
+        if not callable(getattr(made, name, None)):
+            raise origin(config).fault(
+                f"build returned {type(made).__name__} without {name}; accepted: init(seed, dtype) and "
+                "outputs(params, inputs) with an axis of packed runs (a plain module learns from molecules alone)"
+            )
+    return made  # type: ignore[no-any-return]

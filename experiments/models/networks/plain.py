@@ -70,7 +70,7 @@ class PlainNetwork:
 
     def _of_run(self, params: Mapping[str, Tensor], graph: Graph, run: int) -> Tensor:
         n = graph.atoms.shape[1]
-        out = self(_weights(params, run), *inputs_of(graph, run, 0.5 * float(self.config.cutoff)))  # type: ignore[attr-defined]
+        out = self(weights_of(params, run), *inputs_of(graph, run, 0.5 * float(self.config.cutoff)))  # type: ignore[attr-defined]
         if out.shape != (n + 1,):
             raise self.wrong(out, n + 1)
         atomic: Tensor = out[:n] * graph.atoms[run]
@@ -88,7 +88,7 @@ class PlainNetwork:
         )
 
 
-def _weights(params: Mapping[str, Tensor], run: int) -> dict[str, Tensor]:
+def weights_of(params: Mapping[str, Tensor], run: int) -> dict[str, Tensor]:
     """Return the tensors of one run by the module's own names."""
     return {
         name.removeprefix(BUFFER): value[run]
