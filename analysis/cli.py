@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from analysis.errors import RunsFailed, UnfittableError
 from analysis.fits.names import Form
-from experiments.core import command
+from experiments.core import command, plugins
 
 _DISTANCES = "δ(P), for Lip·δ and the dimension of the data (default: the store's distances.parquet)"
 Subparsers: TypeAlias = "argparse._SubParsersAction[command.Parser]"
@@ -22,9 +22,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 a curve could not be fitted or a run failed, 2 bad input."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     arguments = _parser().parse_args(argv)
+    return command.run(_answer, arguments, NAME, failures=(UnfittableError, RunsFailed))
+
+
+def _answer(arguments: argparse.Namespace) -> None:
     from analysis import commands  # takes a second to import, and no help needs it
 
-    return command.run(getattr(commands, arguments.command), arguments, NAME, failures=(UnfittableError, RunsFailed))
+    if getattr(arguments, "plugins", None) is not None:
+        plugins.announce(arguments.plugins)
+    getattr(commands, arguments.command)(arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -223,6 +229,9 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
         help="run table: dataset, architecture, metric, P, seed, error and any other columns",
     )
     source.add_argument("--store", type=Path, metavar="DIR", help="store of runs, instead of a table")
+    parser.add_argument(
+        "--plugins", metavar="DIR", help="folder with architectures and figures of your own (also: EQUILAW_PLUGINS)"
+    )
     parser.add_argument(
         "--drop-bad", action="store_true", help="leave bad rows out, naming each, instead of refusing the table"
     )
