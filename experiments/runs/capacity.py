@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -40,9 +40,10 @@ def features(config: ModelConfig) -> int:
     count = widths(config)
     if count is None:
         raise origin(config).fault("widths is missing, and match=features needs it; accepted: match=weights | null")
-    found = list(count(config))
-    if not found or not all(isinstance(width, int) and width > 0 for width in found):
-        raise origin(config).fault(f"widths returned {found!r}; accepted: integers ≥ 1, one a layer")
+    found = count(config)
+    several = isinstance(found, Sequence) and len(found) > 0
+    if not several or not all(isinstance(width, int) and width > 0 for width in found):
+        raise origin(config).fault(f"widths returned {found!r}; accepted: a list of integers ≥ 1, one for each layer")
     return max(found)
 
 
