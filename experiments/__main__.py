@@ -139,6 +139,7 @@ def main() -> int:
 
     from experiments.core import plugins
 
+    sys.argv[1:] = [command.quoted(word) for word in sys.argv[1:]]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the message below is ours
     try:
         for word in words:

@@ -19,6 +19,7 @@ from experiments.config.tuned_rates import Tuned, tuned_rates
 from experiments.core import plugins
 from experiments.core.errors import InputError
 from experiments.core.kinds import KINDS, kind_of, sources
+from experiments.core.paths import given
 from experiments.core.schema import build, check, identity_of, setting
 from experiments.models.contract import ModelConfig
 from experiments.models.ntk import NtkConfig
@@ -190,7 +191,7 @@ class RunConfig:
             },
             **({"match": self.match.as_dict()} if isinstance(self.match, ChannelMatch) else {}),
             **({"plugins": self.plugins} if self.plugins is not None else {}),
-            "store": self.store,
+            "store": os.path.abspath(self.store),
             "device": self.device,
         }
 
@@ -226,7 +227,7 @@ def parse(config: Mapping[str, Any]) -> RunConfig:
     seed = check(config.get("seed"), int, "seed", SEED)
     users = plugins.folders(check(config.get("plugins"), str | None, "plugins"))
     known = models(users)
-    data = with_plugins(section_of(config, "data"), users)
+    data = with_plugins(located(section_of(config, "data")), users)
     subset_seed = check(data.pop("subset_seed", None), int | None, "data.subset_seed", SEED)
     training_section = dict(section_of(config, "training"))
     init_seed = check(training_section.pop("init_seed", None), int | None, "training.init_seed", SEED)
@@ -248,7 +249,7 @@ def parse(config: Mapping[str, Any]) -> RunConfig:
         data=data,
         model=model,
         training=None if model.closed_form else training,
-        store=check(config.get("store"), str, "store"),
+        store=given(check(config.get("store"), str, "store")),
         device=check(config.get("device"), str, "device", {"choices": ("auto", "cpu", "cuda")}),
         tuned=tuned,
         match=match,
@@ -270,6 +271,20 @@ def with_plugins(section: Mapping[str, Any], users: Sequence[Path]) -> dict[str,
 def _folder_of(model: ModelConfig) -> str | None:
     declared = origin(model)
     return None if declared.module is not None else str(declared.path.parents[1])
+
+
+FILES = ("train", "test", "holdout", "isolated_atoms", "cache")
+"""Settings of data that are paths where a user gives files; elsewhere all but `cache` are names or numbers."""
+
+
+def located(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a data section whose files are those of the directory that the command is given in, `~` replaced.
+
+    A run is computed and evaluated from other directories too, so that relative paths would mean other files there.
+    """
+    own = ("cache",) if data.get("source") not in ("extxyz", "ase_db") else FILES
+    paths = {k: os.path.abspath(given(v)) for k, v in data.items() if k in own and isinstance(v, str) and v != "???"}
+    return {**data, **{key: path for key, path in paths.items() if data[key]}}
 
 
 def parse_match(

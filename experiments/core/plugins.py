@@ -22,6 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from experiments.core import paths
 from experiments.core.errors import InputError
 
 VARIABLE = "EQUILAW_PLUGINS"
@@ -72,7 +73,7 @@ def folders(given: str | None = None) -> tuple[Path, ...]:
     found: dict[Path, None] = {}
     for source, text in (("plugins", given), (VARIABLE, os.environ.get(VARIABLE))):
         for part in filter(None, (text or "").split(os.pathsep)):
-            path = Path(os.path.abspath(os.path.expanduser(part)))
+            path = Path(os.path.abspath(paths.given(part)))
             if not path.is_dir():
                 raise InputError(
                     f"{source}={part}: no folder is there; accepted: DIR with DIR/models/*.py, DIR/sources/*.py or "

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.on_gpu.small_networks import CASES
 from experiments.config.run import TrainingConfig
 from experiments.models.registry import MODELS
 from experiments.training.optimizers import OPTIMIZERS
 from tests.experiments.training import on_device
-from tests.experiments.training.small_networks import CASES
 
 Call = Callable[..., Any]
 OTHERS = [name for name in OPTIMIZERS if name != TrainingConfig.optimizer]
