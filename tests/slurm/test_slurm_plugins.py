@@ -18,8 +18,8 @@ def test_jobs_find_a_users_files(on_cluster: Cluster, tmp_path: Path) -> None:
     """The command names the folder by a relative path; jobs start elsewhere, and without the variable of the shell."""
     written(tmp_path)
     command = [sys.executable, "-m", "experiments", "-m", "plugins=mine", *SWEEP, "training.compile=false"]
-    launcher = ["hydra/launcher=slurm", "hydra.launcher.detach=false", "hydra.launcher.sbatch={chdir: /, export: NONE}"]
-    python = f"hydra.launcher.python='env PYTHONPATH={environment()['PYTHONPATH'].split(':')[0]} {sys.executable}'"
+    launcher = ["hydra/launcher=slurm", "hydra.launcher.detach=false", "hydra.launcher.sbatch={chdir: /}"]
+    python = f"hydra.launcher.python='env -u {VARIABLE} {sys.executable}'"
     ended = subprocess.run(
         [*command, *launcher, python], cwd=tmp_path, env={**environment(), **on_cluster.environment()},
         capture_output=True, text=True, timeout=240,
