@@ -67,8 +67,8 @@ def settings_class(declared: Declaration) -> type[ModelConfig]:
     """
     module = declared.load()
     config: Any = getattr(module, declared.settings, None)
-    if config in _DECLARED:
-        return config  # type: ignore[no-any-return]
+    if isinstance(config, type) and config in _DECLARED:
+        return config
     if declared.module is None:
         _check(declared, module, config)
     _DECLARED[config] = declared, module
