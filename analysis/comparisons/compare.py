@@ -8,12 +8,11 @@ from itertools import combinations
 
 import numpy as np
 
+from analysis.comparisons.equal_error import EqualError, equal_error
 from analysis.comparisons.paired import (
-    EqualError,
     Survival,
     common_slope,
     detectable,
-    equal_error,
     excludes_zero,
     floor_difference,
     holm,
@@ -386,7 +385,10 @@ def comparison_record(c: Comparison) -> Record:
         "floor": str(c.survival),
         "delta_beta_train_floor": json_number(c.with_train_floor),
         **ends("equal_error_ratio", c.ratio.ratio),
+        "equal_error_ratio_open_ends": list(c.ratio.open_ends),
         "equal_error": json_number(c.ratio.error),
+        "leader": c.ratio.leader or None,
+        "flat": list(c.ratio.flat),
         "not_converged": list(c.not_converged),
         "sentence": comparison_sentence(c),
     }

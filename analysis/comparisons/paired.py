@@ -1,4 +1,4 @@
-"""Two curves on the same subsets: difference of exponents, its power, the effect of a floor, and equal-error ratio.
+"""Two curves on the same subsets: difference of exponents, its power, and the effect of a floor.
 
 Runs of one seed have the same training subsets in both curves (subsets depend on the dataset and the seed alone), so
 everything is computed within a seed, on the P that both curves have, and then over seeds.
@@ -190,71 +190,6 @@ def detectable(interval: Interval, level: float = LEVEL, power: float = POWER) -
     n_samples = interval.dof + 1
     effect = TTestPower().solve_power(nobs=n_samples, alpha=1 - level, power=power)  # difference over its spread
     return float(interval.error * effect * np.sqrt(n_samples))
-
-
-@dataclass(frozen=True)
-class EqualError:
-    """How many more training frames the first curve needs for the same error."""
-
-    ratio: Interval
-    """P_first(ε)/P_second(ε); above 1 if the second is more data-efficient. NaN if no error is common."""
-    error: float
-    """The error ε at which they are compared, in the curves' unit: the middle of the common range, on a log scale."""
-    leader: str = ""
-    """`first` or `second` if that curve has a lower error at its smallest P than the other at its largest."""
-    beyond: float = np.nan
-    """With a leader: lower limit of the ratio, the other's P_max over the leader's P_min."""
-
-    def words(self, first: str, second: str) -> str:
-        """Describe the ratio, or why there is none, with the given names of the curves."""
-        ratio = self.ratio
-        if np.isfinite(ratio.value):
-            span = f" [{ratio.low:.2g}, {ratio.high:.2g}]" if np.isfinite(ratio.low) else ""
-            return f"at equal error {first} needs {ratio.value:.2g}{span} times the frames of {second}"
-        if not self.leader:
-            return "the two curves have no error in common"
-        ahead, behind = (first, second) if self.leader == "first" else (second, first)
-        return f"{behind} never reaches the errors of {ahead}: it needs more than {self.beyond:.3g} times the frames"
-
-
-def equal_error(pair: Pair) -> EqualError:
-    """Return the ratio of training-set sizes at equal error, interpolated between neighbouring P: no form is assumed.
-
-    Nothing is extrapolated: curves without a common range of errors have no ratio, but often a leader.
-    """
-    nothing = Interval(np.nan, np.nan, np.nan, np.nan, 0)
-    means = [nanmean(rows) for rows in (pair.first_log, pair.second_log) if len(rows)]
-    if len(means) < 2:
-        return EqualError(nothing, np.nan)
-    low = max(float(mean.min()) for mean in means)
-    high = min(float(mean[0]) for mean in means)
-    if not low < high:
-        span = float(np.exp(pair.log_p[-1] - pair.log_p[0]))
-        for leader, ahead, behind in (
-            ("first", pair.first_log, pair.second_log),
-            ("second", pair.second_log, pair.first_log),
-        ):
-            best = int(np.argmin(nanmean(behind)))
-            lead = _difference(ahead[:, 0], behind[:, best], pair.paired, LEVEL)
-            if lead.value > 0 and not lead.low <= 0:  # NaN for single seeds: the means decide
-                return EqualError(nothing, np.nan, leader, span)
-        return EqualError(nothing, np.nan)
-    level = (low + high) / 2
-    first = _inverse(pair.log_p, pair.first_log, means[0], level)
-    second = _inverse(pair.log_p, pair.second_log, means[1], level)
-    gap = t_interval(first - second) if pair.paired else _difference(second, first, False, LEVEL)
-    value, bottom, top = (float(np.exp(x)) for x in (gap.value, gap.low, gap.high))
-    ratio = Interval(value, bottom, top, gap.error, gap.dof)
-    return EqualError(ratio, float(np.exp(level)))
-
-
-def _inverse(x: FloatArray, rows: FloatArray, mean: FloatArray, level: float) -> FloatArray:
-    """Return ln P at which each seed reaches ln ε = level, on the segment where the mean first does: [S, K] → [S]."""
-    k = int(np.argmax(mean <= level)) - 1
-    k = max(k, 0)
-    fall = rows[:, k] - rows[:, k + 1]
-    fall = np.where(fall > 0, fall, np.nan)  # a seed that rises here never crosses: left out
-    return np.asarray(x[k] + (rows[:, k] - level) / fall * (x[k + 1] - x[k]))
 
 
 def holm(p_values: FloatArray) -> FloatArray:

@@ -231,12 +231,7 @@ def _claims(fits: Sequence[JudgedFit]) -> list[Claim]:
 def _claim_words(test: Claim, group: Sequence[JudgedFit]) -> str:
     by_name = {fit.curve.name: _beta((fit, judgement)) for fit, judgement in group}
     betas = ", ".join(f"{letter} {by_name[test.cells[letter].name]}" for letter in "ABCD")
-    ratios = "; ".join(
-        ratio.words("A", letter)
-        if ratio.leader or np.isfinite(ratio.ratio.value)
-        else f"A and {letter} have no error in common"
-        for letter, ratio in test.ratios.items()
-    )
+    ratios = "; ".join(ratio.words("A", letter) for letter, ratio in test.ratios.items())
     beside = "" if test.metric == METRIC else f", beside {METRIC}, which decides"
     text = (
         f"The claim {predicate(test.outcome)} ({architecture_name(test.cells['A'])}{beside}): "

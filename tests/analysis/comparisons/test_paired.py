@@ -18,7 +18,6 @@ from analysis.comparisons.paired import (
     Survival,
     common_slope,
     detectable,
-    equal_error,
     excludes_zero,
     floor_difference,
     holm,
@@ -161,23 +160,6 @@ def test_training_error_as_floor() -> None:
 
     matched_pair = matched(exact(0.4, 0.05), exact(0.7, 0.01))
     assert train_floor_difference(matched_pair) == pytest.approx(0.3, abs=1e-9)
-
-
-def test_equal_error_ratio_of_a_shift_is_the_shift() -> None:
-    # the second curve needs a third of the frames at every error, and the noise is the same
-    matched_pair = matched(curve(beta=0.5, prefactor=1.0), curve(beta=0.5, prefactor=3.0**-0.5))
-    ratio = equal_error(matched_pair)
-    assert ratio.ratio.value == pytest.approx(
-        3.0, rel=0.1
-    )  # interpolation crosses different segments, with their noise
-    assert ratio.ratio.low < 3.0 < ratio.ratio.high
-
-
-def test_no_common_error_is_said() -> None:
-    ratio = equal_error(matched(curve(beta=0.5, prefactor=1.0), curve(beta=0.5, prefactor=0.01)))
-    assert np.isnan(ratio.ratio.value)
-    assert (ratio.leader, ratio.beyond) == ("second", 32.0)
-    assert ratio.words("A", "B") == "A never reaches the errors of B: it needs more than 32 times the frames"
 
 
 def test_holm_by_hand() -> None:
