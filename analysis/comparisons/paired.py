@@ -15,7 +15,7 @@ from scipy import stats
 from analysis.arrays import FloatArray
 from analysis.curve import Curve, nanmean
 from analysis.fits.floor import Polish, fit_floor, joint_betas
-from analysis.fits.uncertainty import LEVEL, Interval, lines, t_interval
+from analysis.fits.uncertainty import LEVEL, Interval, lines, t_interval, t_quantile
 
 POWER = 0.8
 """Power at which a design's smallest detectable difference is quoted."""
@@ -225,8 +225,9 @@ def common_slope(slopes: FloatArray) -> tuple[float, float]:
 def random_effects(values: FloatArray, errors: FloatArray, level: float = LEVEL) -> tuple[Interval, float]:
     """Return the mean over datasets with its interval, and the standard deviation between datasets (random effects).
 
-    DerSimonian & Laird's between-dataset variance with the Hartung–Knapp–Sidik–Jonkman t interval, which keeps its
-    coverage for few datasets (IntHout et al. 2014).
+    DerSimonian & Laird's between-dataset variance with the t interval of Hartung, Knapp, Sidik and Jonkman (IntHout et
+    al. 2014), whose variance is never below the one that the errors alone give (factor max(1, q), Knapp & Hartung
+    2003): datasets that agree by chance would else give intervals that are too narrow.
 
     Args:
         values: an estimate per dataset. [M], M ≥ 2
@@ -237,12 +238,13 @@ def random_effects(values: FloatArray, errors: FloatArray, level: float = LEVEL)
 
     with np.errstate(invalid="ignore"):  # takes roots of a variance between datasets that comes out negative
         pooled = combine_effects(values, errors**2, method_re="dl", use_t=True)
-        *_, fixed, random = pooled.conf_int(alpha=1 - level)
     if pooled.tau2 > 0:
-        mean, error, (low, high) = pooled.mean_effect_re, pooled.sd_eff_w_re_hksj, random
+        mean, variance, scale = pooled.mean_effect_re, pooled.var_eff_w_re, pooled.scale_hksj_re
     else:  # no variance between datasets: their weights are those of a fixed effect
-        mean, error, (low, high) = pooled.mean_effect_fe, pooled.sd_eff_w_fe_hksj, fixed
-    interval = Interval(float(mean), float(low), float(high), float(error), len(values) - 1)
+        mean, variance, scale = pooled.mean_effect_fe, pooled.var_eff_w_fe, pooled.scale_hksj_fe
+    error = float(np.sqrt(variance * max(1.0, scale)))
+    half = t_quantile(len(values) - 1, level) * error
+    interval = Interval(float(mean), float(mean) - half, float(mean) + half, error, len(values) - 1)
     return interval, float(np.sqrt(max(0.0, pooled.tau2)))
 
 

@@ -178,7 +178,7 @@ def test_common_slope_is_the_paired_t_test_for_two_curves() -> None:
 
 
 def test_random_effects() -> None:
-    # equal errors: the mean is the plain mean and the interval the t interval of the values (HKSJ)
+    # equal errors, well below the spread: the plain mean and the t interval of the values (HKSJ)
     values = np.array([0.1, 0.3, 0.2, 0.6])
     mean, between = random_effects(values, np.full(4, 0.05))
     reference = t_interval(values)
@@ -188,19 +188,28 @@ def test_random_effects() -> None:
 
 @pytest.mark.parametrize("scale", [0.05, 1.0])  # datasets that differ; datasets that differ less than their errors
 def test_random_effects_by_hand(scale: float) -> None:
-    """DerSimonian and Laird's variance, cut at zero, with Hartung and Knapp's interval, from their formulas."""
+    """DerSimonian and Laird's variance, cut at zero, with Knapp and Hartung's max(1, q), from their formulas."""
     values, errors = np.array([0.1, 0.3, 0.2, 0.6]), scale * np.array([1.0, 2.0, 0.5, 1.5])
     weights = 1 / errors**2
     spread = weights @ (values - weights @ values / weights.sum()) ** 2
     variance = max(0.0, (spread - 3) / (weights.sum() - (weights**2).sum() / weights.sum()))
     weights = 1 / (errors**2 + variance)
     value = weights @ values / weights.sum()
-    half = stats.t.ppf(0.975, 3) * np.sqrt(weights @ (values - value) ** 2 / (3 * weights.sum()))
+    q = weights @ (values - value) ** 2 / 3
+    half = stats.t.ppf(0.975, 3) * np.sqrt(max(1.0, q) / weights.sum())
     mean, between = random_effects(values, errors)
     # sums of four terms of order one: round-off
     assert (mean.low, mean.value, mean.high) == pytest.approx((value - half, value, value + half), abs=1e-12)
     assert between == pytest.approx(np.sqrt(variance), abs=1e-12)
     assert (variance > 0) == (scale < 1)
+    assert (q < 1) == (scale == 1.0)
+
+
+def test_datasets_that_agree_by_chance_are_not_surer_than_their_errors() -> None:
+    """Three equal values: what is known of the mean is 0.1/√3, as for a fixed effect."""
+    mean, between = random_effects(np.full(3, 0.2), np.full(3, 0.1))
+    assert mean.error == pytest.approx(0.1 / np.sqrt(3))
+    assert between == 0.0
 
 
 def test_a_floor_that_seeds_share_leaves_no_difference() -> None:
