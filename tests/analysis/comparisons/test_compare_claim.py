@@ -19,7 +19,6 @@ from analysis.comparisons.compare import (
     pool_differences,
 )
 from analysis.comparisons.conditions import Outcome
-from analysis.comparisons.design import required_sample_size
 from analysis.curve import curves
 from analysis.errors import InputError
 from analysis.fits.fit import BOTH
@@ -266,23 +265,6 @@ def test_one_dataset_or_unconverged_ones_are_not_pooled() -> None:
     short["error_half_budget"] = short["error"] * (1 + 0.002 * short["P"])
     assert claim_pool.pool_claims(claims(analysed(whole))) == []
     assert claim_pool.pool_claims(claims(analysed(whole, short))) == []
-
-
-def test_further_sizes_continue_the_grid_and_would_show_it() -> None:
-    (claim,) = claims(analysed(cells({"A": 0.4, "B": 0.45, "C": 0.62, "D": 0.4}, noise=0.06, sizes=SIZES[:6])))
-    first = claim.decision.conditions[0]
-    assert first.p > 0.05
-    log_p = np.log(SIZES[:6])
-    further = required_sample_size(first.delta, first.delta.value, log_p, 0.05).sizes
-    assert further
-    assert further[0] == 1024  # the grid is 16, 32 … 512
-    # the spread of slopes falls as 1/√Sxx, so a t test on the longer grid has 80 % power
-    grid = np.log([16.0 * 2**k for k in range(6)])
-    longer = np.log([*np.exp(grid), *further])
-    error = first.delta.error * np.sqrt(((grid - grid.mean()) ** 2).sum() / ((longer - longer.mean()) ** 2).sum())
-    draws = first.delta.value + error * np.sqrt(5) * np.random.default_rng(0).normal(size=(4000, 5))
-    t = draws.mean(axis=1) / (draws.std(axis=1, ddof=1) / np.sqrt(5))
-    assert np.mean(t > 2.132) >= 0.78  # t(4) at 5 %; 0.80 less three binomial errors
 
 
 def test_channels_that_were_matched_to_one_reference_are_no_difference() -> None:
