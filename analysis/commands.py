@@ -23,6 +23,7 @@ from analysis.bounds.lipschitz import compare_lipschitz, lipschitz_record, lipsc
 from analysis.bounds.theory import kernel_law, statements
 from analysis.calibration.calibrate import coverage_records, coverage_summary, coverage_table, measure_coverage
 from analysis.calibration.claim_rates import measure_claim, rate_records, rate_table
+from analysis.calibration.designs import NOTE, SIZES, design_records, design_text, designs, from_table, given
 from analysis.comparisons.claim import claim_record, claim_text, claims
 from analysis.comparisons.claim_pool import pool_claims, pooled_claim_record, pooled_claim_text
 from analysis.comparisons.compare import (
@@ -44,7 +45,19 @@ from analysis.fits.results import CurveFit, Form
 from analysis.report.exponent_table import latex, markdown
 from analysis.table import RunTable, failed_runs, load, read_store, write_csv
 
-__all__ = ["bounds", "calibrate", "claim", "compare", "dimension", "errors", "figures", "fit", "report", "table"]
+__all__ = [
+    "bounds",
+    "calibrate",
+    "claim",
+    "compare",
+    "design",
+    "dimension",
+    "errors",
+    "figures",
+    "fit",
+    "report",
+    "table",
+]
 
 
 def table(arguments: argparse.Namespace) -> None:
@@ -131,6 +144,25 @@ def claim(arguments: argparse.Namespace) -> None:
         together = [pooled_claim_record(test) for test in pooled]
         write_json(arguments.json, [*(claim_record(test) for test in tests), *together])
     _check_complete(loaded, arguments.store)
+
+
+def design(arguments: argparse.Namespace) -> None:
+    """Say how many seeds decide a difference of exponents, an equivalence and the claim, for several numbers of P."""
+    noise = arguments.noise
+    if noise is not None and not max(noise) > 0:
+        raise InputError("--noise 0 0: without noise two seeds decide everything; give the noise of ln ε (0.05 0.03)")
+    loaded = None if noise is not None else _load(arguments)
+    sources = [given(tuple(noise))] if loaded is None else from_table(curves(loaded))
+    entries: list[dict[str, object]] = []
+    for source in sources:
+        found = designs(source, arguments.sizes or SIZES, arguments.difference, seed=arguments.seed)
+        _say(design_text(source, found, arguments.difference))
+        entries += design_records(source, found, arguments.difference)
+    _say(NOTE)
+    if arguments.json is not None:
+        write_json(arguments.json, entries)
+    if loaded is not None:
+        _check_complete(loaded, arguments.store)
 
 
 def bounds(arguments: argparse.Namespace) -> None:
