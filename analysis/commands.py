@@ -26,17 +26,10 @@ from analysis.calibration.claim_rates import measure_claim, rate_records, rate_t
 from analysis.calibration.designs import NOTE, SIZES, design_records, design_text, designs, from_table, given
 from analysis.comparisons.claim import claim_record, claim_text, claims
 from analysis.comparisons.claim_pool import pool_claims, pooled_claim_record, pooled_claim_text
-from analysis.comparisons.compare import (
-    compare_curves,
-    comparison_record,
-    comparison_sentence,
-    families,
-    family_sentence,
-    pool_differences,
-    pooled_sentence,
-)
+from analysis.comparisons.compare import compare_curves, families, pool_differences
 from analysis.comparisons.frame_errors import error_intervals, error_record, error_table
 from analysis.comparisons.groups import gain_record, gain_sentence, gains
+from analysis.comparisons.sentences import comparison_record, comparison_sentence, family_sentence, pooled_sentence
 from analysis.curve import curves
 from analysis.errors import InputError, RunsFailed, UnfittableError
 from analysis.files import write_json, write_text

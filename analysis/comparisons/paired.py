@@ -14,7 +14,7 @@ from scipy import stats
 
 from analysis.arrays import FloatArray
 from analysis.curve import Curve, nanmean
-from analysis.fits.floor import Polish, fit_floor, joint_betas
+from analysis.fits.floor import joint_betas
 from analysis.fits.uncertainty import LEVEL, Interval, lines, t_interval, t_quantile
 
 POWER = 0.8
@@ -29,7 +29,9 @@ class Survival(StrEnum):
     SURVIVES = "survives"
     """With a floor fitted in both curves the interval still excludes zero, with the same sign."""
     VANISHES = "vanishes"
-    """The plain difference excludes zero, the difference with floors does not (or changes sign)."""
+    """With floors the interval includes zero and excludes the plain difference, or the sign changes: it was floor."""
+    UNCERTAIN = "uncertain"
+    """With floors the interval includes zero and the plain difference alike: it may be floor."""
     NO_DIFFERENCE = "no_difference"
     """The plain difference does not exclude zero."""
     NOT_TESTABLE = "not_testable"
@@ -67,7 +69,8 @@ def pair(first: Curve, second: Curve) -> Pair | None:
     whole = [np.flatnonzero(np.isfinite(rows).all(axis=1)) for rows in logs]
     known = [{curve.seeds[row]: row for row in rows} for curve, rows in zip(both, whole, strict=True)]
     common = [seed for seed in known[0] if seed in known[1]] if first.has_seeds and second.has_seeds else []
-    if paired := len(common) >= 2:
+    single = len(common) == 1 == max(len(rows) for rows in whole)  # two runs on the same subsets
+    if paired := len(common) >= 2 or single:
         whole = [np.array([rows[seed] for seed in common]) for rows in known]
     a, b, half_a, half_b = (logs[0][whole[0]], logs[1][whole[1]], halves[0][whole[0]], halves[1][whole[1]])
     complete = bool(np.isfinite(half_a).all() and np.isfinite(half_b).all())
@@ -106,16 +109,6 @@ def with_more_training(pair: Pair) -> Interval:
     return replace(delta, low=min(delta.low, further.low), high=max(delta.high, further.high))
 
 
-def floor_difference(pair: Pair) -> Interval | None:
-    """Return β(second) − β(first) with a floor fitted within each seed of both curves; None if not identified."""
-    if len(pair.log_p) < FLOOR_SIZES or min(len(pair.first_log), len(pair.second_log)) < 2:
-        return None
-    fits = [fit_floor(pair.log_p, rows) for rows in (pair.first_log, pair.second_log)]
-    if any(np.isin(fit.status, (Polish.DEGENERATE, Polish.MAX_ITER)).any() for fit in fits):
-        return None
-    return _difference(fits[0].beta, fits[1].beta, pair.paired, LEVEL)
-
-
 def joint_floor_difference(pair: Pair, level: float = LEVEL) -> Interval:
     """Return β(second) − β(first) with one floor per curve that its seeds share; NaN if it is not identified.
 
@@ -145,14 +138,15 @@ def train_floor_difference(pair: Pair) -> float:
     return betas[1] - betas[0]
 
 
-def survival(plain: Interval, floored: Interval | None) -> Survival:
+def survival(plain: Interval, floored: Interval) -> Survival:
     """Decide from the plain difference and that with floors whether the difference survives floors."""
     if not excludes_zero(plain):
         return Survival.NO_DIFFERENCE if np.isfinite(plain.low) else Survival.NOT_TESTABLE
-    if floored is None or not np.isfinite(floored.low):
+    if not np.isfinite(floored.low):
         return Survival.NOT_TESTABLE
-    same = excludes_zero(floored) and np.sign(floored.value) == np.sign(plain.value)
-    return Survival.SURVIVES if same else Survival.VANISHES
+    if excludes_zero(floored):
+        return Survival.SURVIVES if np.sign(floored.value) == np.sign(plain.value) else Survival.VANISHES
+    return Survival.UNCERTAIN if floored.low <= plain.value <= floored.high else Survival.VANISHES
 
 
 def excludes_zero(interval: Interval) -> bool:
