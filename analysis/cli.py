@@ -210,7 +210,7 @@ def _calibrate(to: Subparsers) -> None:
         "measure the coverage of the intervals",
         "Measure the coverage of the nominal 95 % intervals, that of the recommended fit first. On simulated curves "
         "of known β, and on two real nested learners. With --claim: measure how often the claim test gives which "
-        "outcome, by seeds and sizes.",
+        "outcome, by seeds and sizes. With --comparisons: how often statements about two curves hold.",
         source=False,
     )
     one.add_argument(
@@ -221,7 +221,13 @@ def _calibrate(to: Subparsers) -> None:
         help="tables simulated per scenario (default 4000)",
     )
     one.add_argument("--seed", type=int, default=0, help="seed of the simulation (default 0)")
-    one.add_argument("--claim", action="store_true", help="rates of the outcomes of `claim` instead")
+    what = one.add_mutually_exclusive_group()
+    what.add_argument("--claim", action="store_true", help="rates of the outcomes of `claim` instead")
+    what.add_argument(
+        "--comparisons",
+        action="store_true",
+        help="how often equal-error ratios, means over molecules and the seeds of `design` hold, instead",
+    )
 
 
 def _dimension(to: Subparsers) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +23,7 @@ from analysis.bounds.lipschitz import compare_lipschitz, lipschitz_record, lipsc
 from analysis.bounds.theory import kernel_law, statements
 from analysis.calibration.calibrate import coverage_records, coverage_summary, coverage_table, measure_coverage
 from analysis.calibration.claim_rates import measure_claim, rate_records, rate_table
+from analysis.calibration.comparison_rates import Held, held_lines, held_records, measure_comparisons
 from analysis.calibration.designs import NOTE, SIZES, design_records, design_text, designs, from_table, given
 from analysis.comparisons.claim import claim_record, claim_text, claims
 from analysis.comparisons.claim_pool import pool_claims, pooled_claim_record, pooled_claim_text
@@ -215,8 +216,17 @@ def calibrate(arguments: argparse.Namespace) -> None:
     """Measure the coverage of the nominal 95 % intervals, that of the recommended fit first.
 
     On simulated curves of known β, and on two real nested learners. With --claim: measure how often the test of the
-    claim gives which outcome, by seeds and sizes, where the truth is known.
+    claim gives which outcome, by seeds and sizes, where the truth is known. With --comparisons: how often statements
+    about two curves hold.
     """
+    if arguments.comparisons:
+        held: list[Held] = []
+        for line in held_lines(_kept(measure_comparisons(arguments.tables, arguments.seed), held)):
+            _say(line)
+            sys.stdout.flush()
+        if arguments.json is not None:
+            write_json(arguments.json, held_records(held))
+        return
     if arguments.claim:
         rates = measure_claim(arguments.tables, arguments.seed)
         _say(rate_table(rates))
@@ -248,6 +258,13 @@ def dimension(arguments: argparse.Namespace) -> None:
     _say("Frames of a trajectory that are close in time appear as one dimension: thin them first.")
     if arguments.json is not None:
         write_json(arguments.json, [dimension_record(one) for one in estimates])
+
+
+def _kept(measured: Iterable[Held], into: list[Held]) -> Iterator[Held]:
+    """Pass on what is measured as it comes, and keep it."""
+    for one in measured:
+        into.append(one)
+        yield one
 
 
 _MAIN = (Form.POWER, Form.POWER_FLOOR, Form.BINOMIAL)
