@@ -102,7 +102,7 @@ def _floored(log_p: FloatArray, own: FloatArray, rate: FloatArray, counts: Float
 
 
 def _best(tests: Profile, log_p: FloatArray) -> FloorBatch:
-    """Return the likeliest exponents with floors: where the score crosses zero, or the plain slope if it starts below."""
+    """Return the likeliest exponents with floors: where the score crosses zero, or the plain slope."""
     beta = crossing(tests.betas, tests.scores)
     flat = tests.scores[:, 0] <= 0
     beta = np.where(flat, tests.betas[:, 0], beta)

@@ -140,13 +140,11 @@ def _fit(one: _Measured, logs: Priors, counts: Priors, forms: tuple[Form, ...], 
     measured = one.logs
     if one.counts is not None:
         found = conclude(one.counts, counts)
-        pair = [
-            make(form, one.counts, found, used, counts)
-            for make, form in ((_power, Form.BINOMIAL), (_with_floor, Form.BINOMIAL_FLOOR))
-        ]
-        fits += pair
-        if np.isfinite(pair[0].beta.value):
-            best, shown, prior, measured = _recommended(*pair, found), found, counts, one.counts
+        power = _power(Form.BINOMIAL, one.counts, found, used, counts)
+        floored = _with_floor(Form.BINOMIAL_FLOOR, one.counts, found, used, counts)
+        fits += [power, floored]
+        if np.isfinite(power.beta.value):
+            best, shown, prior, measured = _recommended(power, floored, found), found, counts, one.counts
     if Form.POWER_HUBER in forms:
         fits.append(fit_huber(curve, used.seeds))
     fits += curved
@@ -177,10 +175,9 @@ def _recommended(power: Fit, floored: Fit, found: Conclusion) -> Fit:
     if found.ends is None or not found.identified[0] or (best is power and found.high[0] == power.beta.high):
         return best  # too few sizes for a floor, or a floor is excluded
     beta = replace(best.beta, low=float(found.low[0]), high=float(found.high[0]))
-    both = bool(found.ends.power[0] and found.ends.floor[0])
-    return (
-        replace(best, beta=beta, alone=best.beta, method=best.method + BOTH_FORMS) if both else replace(best, beta=beta)
-    )
+    if found.ends.power[0] and found.ends.floor[0]:
+        return replace(best, beta=beta, alone=best.beta, method=best.method + BOTH_FORMS)
+    return replace(best, beta=beta)
 
 
 def _power(form: Form, measured: Measured, found: Conclusion, used: Used, priors: Priors) -> Fit:
@@ -293,7 +290,7 @@ def _held_out_floor(x: FloatArray, mean: FloatArray) -> float:
 
 
 def _curvature(used: Used) -> tuple[float, float]:
-    """Return the quadratic coefficient of ln ε in ln P and the two-sided p value of its being zero (NaN if untestable)."""
+    """Return the quadratic coefficient of ln ε in ln P and the two-sided p value of zero (NaN if untestable)."""
     x = used.sample.log_p
     if len(x) < 3 or not np.isfinite(used.sample.rows).all():
         return np.nan, np.nan

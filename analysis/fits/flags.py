@@ -95,8 +95,8 @@ class Flag(StrEnum):
     FORM_DEPENDENT = "form_dependent"
     """The power law is recommended though the data exclude it: too few P for a floor, or one that is not identified."""
     FLOOR_OPEN = "floor_open"
-    """The data neither show a floor nor exclude one that would matter: the interval of β covers both forms, and ends more
-    than .1 above that of the power law alone."""
+    """The data neither show a floor nor exclude one that would matter: the interval of β covers both forms, and ends
+    more than .1 above that of the power law alone."""
     FEW_TEST_FRAMES = "few_test_frames"
     """The finite test set leaves noise in the errors that all seeds share, and the interval of β ignores it or consists
     mostly of it: more test frames would help, more seeds would not."""

@@ -59,7 +59,7 @@ class CurvedForm:
 
     def predict(self, theta: FloatArray, x: FloatArray) -> FloatArray:
         """Return ln ε of one curve: θ [n], ln P − (mean ln P) [K] → [K]."""
-        return self.model(theta[None], x[None])[0][0]
+        return np.asarray(self.model(theta[None], x[None])[0][0])
 
 
 @dataclass(frozen=True)

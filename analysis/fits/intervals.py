@@ -97,7 +97,7 @@ class Floored:
 
     @property
     def usable(self) -> NDArray[np.bool_]:
-        """Whether the exponent is identified: a flat curve can be all floor. [N]"""
+        """Whether the exponent is identified, shape [N]: a flat curve can be all floor."""
         return np.asarray((self.fits.status <= Polish.NO_FLOOR) & (self.fits.beta >= FLAT))
 
 
@@ -158,7 +158,7 @@ def slope_weights(log_p: FloatArray) -> FloatArray:
 def local_window(log_p: FloatArray) -> int:
     """Return the index of the first of the last three octaves' sizes; two sizes are taken at least."""
     inside = log_p >= log_p[-1] - OCTAVES * np.log(2) - 1e-9  # round-off of a logarithm
-    return int(min(np.argmax(inside), len(log_p) - 2))
+    return min(int(np.argmax(inside)), len(log_p) - 2)
 
 
 def measure(sample: Sample) -> Measured:

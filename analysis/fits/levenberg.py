@@ -102,7 +102,7 @@ def _step(
     low: FloatArray,
     high: FloatArray,
 ) -> FloatArray:
-    """Return the damped Gauss–Newton steps; parameters at a bound that would leave it are held. [N, p]"""
+    """Return the damped Gauss–Newton steps, [N, p]; parameters at a bound that would leave it are held."""
     gradient = np.einsum("nkp,nk->np", jacobian, residual)
     normal = np.einsum("nkp,nkq->npq", jacobian, jacobian)
     held = ((theta <= low) & (gradient < 0)) | ((theta >= high) & (gradient > 0))

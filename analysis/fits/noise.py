@@ -81,7 +81,7 @@ def nested(log_p: FloatArray) -> FloatArray:
 
 
 def of_seeds(log_p: FloatArray, rows: FloatArray, pool: float = np.inf, sem: FloatArray | None = None) -> Noise:
-    """Return the noise of curves with two seeds or more: ln ε [N, S, K] without gaps; `pool` and `sem` as in `Noise`."""
+    """Return the noise of curves with two seeds or more: ln ε [N, S, K] without gaps; the rest as in `Noise`."""
     n_seeds = rows.shape[1]
     deviation = rows - rows.mean(axis=1, keepdims=True)
     covariance = np.einsum("nsi,nsj->nij", deviation, deviation) / (n_seeds - 1)

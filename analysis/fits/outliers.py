@@ -1,9 +1,9 @@
 """Single runs that lie far off: one run off by a factor of two at the largest P widens an interval sixfold.
 
 With three seeds or more, a run is compared with the mean of ln ε at its P and a line for its seed, which may well be
-better or steeper than the others. Its residual is divided by the scatter of all other residuals (externally studentised:
-Cook & Weisberg 1982, §2.2), which the run itself cannot inflate, and is then Student's t. With fewer seeds, a run is
-compared with a parabola in ln P through the runs of its own seed.
+better or steeper than the others. Its residual is divided by the scatter of all other residuals (externally
+studentised: Cook & Weisberg 1982, §2.2), which the run itself cannot inflate, and is then Student's t. With fewer
+seeds, a run is compared with a parabola in ln P through the runs of its own seed.
 """
 
 from __future__ import annotations

@@ -173,7 +173,7 @@ def ends(one: Profile, dof: FloatArray, prior: Prior, low: FloatArray, high: Flo
 
 
 def crossing(x: FloatArray, y: FloatArray) -> FloatArray:
-    """Return where y [N, G] first falls below zero, interpolated linearly; infinite if it never does; NaN is skipped."""
+    """Return where y [N, G] first falls below zero, by linear interpolation; infinite if nowhere; NaN is skipped."""
     below = y < 0  # False for NaN
     index = np.argmax(below, axis=1)
     rows, places = np.arange(len(y)), np.arange(y.shape[1])

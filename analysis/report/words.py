@@ -39,7 +39,7 @@ FLAG_WORDS: Mapping[Flag, str] = {
     Flag.SHARED_SUBSETS: "several seeds used the very same subset: the choice of frames is not in the interval",
     Flag.MIXED_COMMITS: "runs of different code versions",
     Flag.MIXED_DEVICES: "runs of different devices",
-    Flag.NO_SEEDS: "the table has no seeds: the interval comes from the sd of its means, or from the scatter about the fit",
+    Flag.NO_SEEDS: "no seeds: the interval comes from the sd of the means, or from the scatter about the fit",
     Flag.ONE_SEED: "one seed: the interval comes from the scatter about the fit, and from the other curves",
     Flag.FEW_SEEDS: "fewer than three seeds: the interval is wide, or rests on the other curves",
     Flag.FEW_P: "fewer than four values of P",
