@@ -62,6 +62,12 @@ class Curve:
     """Whether some run was too short to have trained."""
     learned_nothing: bool = False
     """Whether no run at the largest P beats the mean of the labels; False if the table does not say."""
+    pool: float = np.inf
+    """Frames of the pool from which subsets are drawn; infinite if the table does not say."""
+    error_sd: FloatArray | None = None
+    """Standard deviation of the error over the runs behind each mean, in `unit`; None for single runs. [S, K]"""
+    n_runs: FloatArray | None = None
+    """Number of these runs; None for single runs. [S, K]"""
 
     @property
     def log_sizes(self) -> FloatArray:
@@ -175,6 +181,7 @@ def _curve(key: dict[str, object], part: pd.DataFrame, table: RunTable) -> Curve
         settings={name: _single(part[name]) for name in table.settings},
         too_short="too_short" in part.columns and any(value is True for value in part["too_short"]),
         learned_nothing=_learned_nothing(part, sizes),
+        pool=_pool(part, sizes),
         lost_zeros=curve_name([np.nan if v is None else v for v in plain.values()], list(plain)) in table.zero_curves,
     )
 
@@ -213,6 +220,13 @@ def _overlapping(part: pd.DataFrame, sizes: FloatArray, n_seeds: int) -> bool | 
     if "pool_size" in part.columns and part["pool_size"].notna().any():
         return bool(sizes[-1] * n_seeds > part["pool_size"].min())
     return None
+
+
+def _pool(part: pd.DataFrame, sizes: FloatArray) -> float:
+    """Return the number of frames that subsets are drawn from; infinite if the table does not say."""
+    if "pool_size" not in part.columns or not part["pool_size"].notna().any():
+        return np.inf
+    return float(max(part["pool_size"].min(), sizes[-1]))
 
 
 def _shared(part: pd.DataFrame, seeds: tuple[str, ...]) -> bool:

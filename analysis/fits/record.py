@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from analysis.curve import Curve
-from analysis.fits.fit import fit_curve
+from analysis.fits.fit import fit_curves
 from analysis.fits.flags import Judgement, Verdict, judge
 from analysis.fits.jsonable import Record, ends
 from analysis.fits.regions import local_slopes, regions
@@ -23,8 +23,7 @@ _ASKEW = 0.1
 
 def analyse(curves: Iterable[Curve], forms: tuple[Form, ...] = tuple(Form)) -> list[tuple[CurveFit, Judgement]]:
     """Fit the requested forms to every curve and judge each fit: verdict on training, and flags."""
-    fits = [fit_curve(curve, forms) for curve in curves]
-    return [(fit, judge(fit)) for fit in fits]
+    return [(fit, judge(fit)) for fit in fit_curves(list(curves), forms)]
 
 
 def records(fit: CurveFit, judgement: Judgement) -> list[Record]:
