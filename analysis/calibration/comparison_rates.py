@@ -17,8 +17,9 @@ from analysis.calibration.calibrate import Scenario, simulate
 from analysis.comparisons.conditions import LEVEL as ONE_SIDED
 from analysis.comparisons.conditions import MARGIN
 from analysis.comparisons.design import MAX_SEEDS, POWER, NoiseLevel, condition_power, fewest
-from analysis.comparisons.equal_error import ratios, stack
+from analysis.comparisons.equal_error import ratios
 from analysis.comparisons.paired import random_effects
+from analysis.comparisons.stacked import stack
 from analysis.fits.uncertainty import LEVEL
 from experiments.core.files import json_number
 
@@ -82,7 +83,7 @@ def equal_error_coverage(n_seeds: int, beta: float, n: int, rng: np.random.Gener
     curve = replace(CURVE, n_seeds=n_seeds, beta=beta)
     log_p, first = simulate(curve, n, rng)
     second = simulate(curve, n, rng)[1] - beta * SHIFT
-    found = ratios(log_p, stack(first, second, paired=True))
+    found = ratios(log_p, stack(log_p, first, second, paired=True))
     given = ~found.flat.any(axis=1)
     holds = (found.low <= SHIFT) & (found.high >= SHIFT)
     case = f"β = {beta:g}, {n_seeds} seeds"
@@ -93,7 +94,7 @@ def flatness(n_seeds: int, n: int, rng: np.random.Generator) -> Held:
     """Return how often no ratio is given for two curves with β = 0, where none exists; else it must bound nothing."""
     curve = replace(CURVE, n_seeds=n_seeds, beta=0.0)
     log_p, first = simulate(curve, n, rng)
-    found = ratios(log_p, stack(first, simulate(curve, n, rng)[1], paired=True))
+    found = ratios(log_p, stack(log_p, first, simulate(curve, n, rng)[1], paired=True))
     return _held("flat curves have no ratio", f"{n_seeds} seeds", 1.0, 0.98, found.flat.any(axis=1).astype(float))
 
 

@@ -15,14 +15,14 @@ from enum import StrEnum
 import numpy as np
 
 from analysis.comparisons.compare import PLACE
+from analysis.comparisons.differences import Lent, lend, slope_difference, with_more_training
 from analysis.comparisons.equal_error import EqualError, equal_error
 from analysis.comparisons.paired import (
+    Pair,
     detectable,
     excludes_zero,
     p_words,
     pair,
-    slope_difference,
-    with_more_training,
 )
 from analysis.curve import Curve
 from analysis.fits.flags import JudgedFit, Verdict
@@ -98,7 +98,7 @@ def gains(fits: Sequence[JudgedFit]) -> list[Gain]:
 
     One has a symmetry group, the other a subgroup of it, and their numbers of weights agree within `EQUAL_SIZE`.
     """
-    result = []
+    found = []
     for one in fits:
         for two in fits:
             curves = one[0].curve, two[0].curve
@@ -106,19 +106,22 @@ def gains(fits: Sequence[JudgedFit]) -> list[Gain]:
             inside = curves[0].text("group") in SUBGROUPS.get(curves[1].text("group"), ())
             sizes = [curve.n_parameters for curve in curves]
             if places[0] == places[1] and inside and abs(np.log(sizes[1] / sizes[0])) < np.log(1 + EQUAL_SIZE):
-                gain = _gain(one, two)
-                result += [] if gain is None else [gain]
-    return result
+                zero = _zero(*curves)
+                both = pair(*(_without(curve, zero) for curve in curves))
+                found += [] if both is None else [(one, two, both, zero)]
+    lent = lend([both for _, _, both, _ in found])
+    return [_gain(*twins, lent) for twins in found]
 
 
-def _gain(plain: JudgedFit, symmetric: JudgedFit) -> Gain | None:
+def _zero(one: Curve, two: Curve) -> list[float]:
+    """Return the common P at which some run has an error of zero."""
+    sizes = np.intersect1d(one.sizes, two.sizes)
+    return [float(P) for P in sizes if any((curve.error[:, curve.sizes == P] == 0).any() for curve in (one, two))]
+
+
+def _gain(plain: JudgedFit, symmetric: JudgedFit, matched: Pair, zero: Sequence[float], lent: Lent) -> Gain:
     curves = plain[0].curve, symmetric[0].curve
-    sizes = np.intersect1d(curves[0].sizes, curves[1].sizes)
-    zero = [float(P) for P in sizes if any((curve.error[:, curve.sizes == P] == 0).any() for curve in curves)]
-    matched = pair(*(_without(curve, zero) for curve in curves))
-    if matched is None:
-        return None
-    delta = slope_difference(matched)
+    delta = slope_difference(matched, lent=lent)
     half = np.nan if matched.half is None else slope_difference(matched.half).value
     verdicts = (("plain", plain[1].verdict), ("symmetric", symmetric[1].verdict))
     late = tuple(name for name, verdict in verdicts if verdict is Verdict.NOT_CONVERGED)
@@ -127,10 +130,10 @@ def _gain(plain: JudgedFit, symmetric: JudgedFit) -> Gain | None:
         symmetric=curves[1],
         delta=delta,
         half=half,
-        trained=with_more_training(matched) if late else delta,
+        trained=with_more_training(matched, lent) if late else delta,
         p=two_sided(delta.value, delta.error, delta.dof),
         detectable=detectable(delta),
-        factor=equal_error(matched),
+        factor=equal_error(matched, prior=lent.curves),
         half_factor=np.nan if matched.half is None else equal_error(matched.half).ratio.value,
         without=tuple(zero),
         not_converged=late,

@@ -1,4 +1,4 @@
-"""Two curves on the same subsets: difference of exponents, its power, and the effect of a floor.
+"""Two curves cut to what both have, and what is decided from their differences: power, floors, many pairs, datasets.
 
 Runs of one seed have the same training subsets in both curves (subsets depend on the dataset and the seed alone), so
 everything is computed within a seed, on the P that both curves have, and then over seeds.
@@ -6,7 +6,7 @@ everything is computed within a seed, on the P that both curves have, and then o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
@@ -14,13 +14,12 @@ from scipy import stats
 
 from analysis.arrays import FloatArray
 from analysis.curve import Curve, nanmean
-from analysis.fits.floor import joint_betas
-from analysis.fits.uncertainty import LEVEL, Interval, lines, t_interval, t_quantile
+from analysis.fits.uncertainty import LEVEL, Interval, line, t_quantile
 
 POWER = 0.8
 """Power at which a design's smallest detectable difference is quoted."""
 FLOOR_SIZES = 5
-"""Number of values of P needed to tell a floor from a slope within a seed (three parameters, two to spare)."""
+"""Number of values of P needed to tell a floor from a slope (three parameters, two to spare)."""
 
 
 class Survival(StrEnum):
@@ -85,44 +84,6 @@ def _logs(values: FloatArray) -> FloatArray:
     return np.where(np.isfinite(logs), logs, np.nan)
 
 
-def slope_difference(pair: Pair, level: float = LEVEL) -> Interval:
-    """Return β(second) − β(first) with a t interval over paired seeds; Welch's if seeds do not match.
-
-    The interval is NaN for single seeds.
-    """
-    return _difference(_beta(pair.log_p, pair.first_log), _beta(pair.log_p, pair.second_log), pair.paired, level)
-
-
-def with_more_training(pair: Pair) -> Interval:
-    """Return Δβ with an interval widened by what further training may do; NaN without errors after half the schedule.
-
-    The interval also covers that of the errors after twice the training, if this changed every ln ε once more by as
-    much as the second half of the schedule did. It is a judgement, not a theorem: it holds if each doubling of the
-    schedule changes Δβ at most half as much as the doubling before, for then all further ones together change it by
-    no more than the last. Scatter between trainings widens the interval too.
-    """
-    delta, half = slope_difference(pair), pair.half
-    if half is None:
-        return replace(delta, low=np.nan, high=np.nan)
-    first, second = 2 * pair.first_log - half.first_log, 2 * pair.second_log - half.second_log
-    further = slope_difference(replace(pair, first_log=first, second_log=second, half=None))
-    return replace(delta, low=min(delta.low, further.low), high=max(delta.high, further.high))
-
-
-def joint_floor_difference(pair: Pair, level: float = LEVEL) -> Interval:
-    """Return β(second) − β(first) with one floor per curve that its seeds share; NaN if it is not identified.
-
-    Like `slope_difference`, with t intervals over (paired) seeds.
-    """
-    nothing = Interval(np.nan, np.nan, np.nan, np.nan, 0)
-    if len(pair.log_p) < FLOOR_SIZES or min(len(pair.first_log), len(pair.second_log)) < 2:
-        return nothing
-    first, second = (joint_betas(pair.log_p, rows[None])[0] for rows in (pair.first_log, pair.second_log))
-    if np.isnan(first).any() or np.isnan(second).any():
-        return nothing
-    return _difference(first, second, pair.paired, level)
-
-
 def train_floor_difference(pair: Pair) -> float:
     """Return Δβ with each curve's floor set to its training error at the largest P; NaN without training errors.
 
@@ -134,7 +95,7 @@ def train_floor_difference(pair: Pair) -> float:
         mean = np.exp(nanmean(rows))
         if not np.isfinite(train) or train >= 0.98 * mean.min():  # the rest is floor: there is no slope
             return np.nan
-        betas.append(float(_beta(pair.log_p, np.log(mean - train)[None])[0]))
+        betas.append(-line(pair.log_p, np.log(mean - train))[0])
     return betas[1] - betas[0]
 
 
@@ -152,24 +113,6 @@ def survival(plain: Interval, floored: Interval) -> Survival:
 def excludes_zero(interval: Interval) -> bool:
     """Return whether zero lies outside the interval; False if there is no interval."""
     return bool(interval.low > 0 or interval.high < 0)
-
-
-def _beta(x: FloatArray, rows: FloatArray) -> FloatArray:
-    return -lines(x, rows)[0] if len(rows) else np.empty(0)
-
-
-def _difference(first: FloatArray, second: FloatArray, paired: bool, level: float) -> Interval:
-    if paired:
-        return t_interval(second - first, level)
-    if min(len(first), len(second)) == 0:
-        return Interval(np.nan, np.nan, np.nan, np.nan, 0)
-    value = float(second.mean() - first.mean())
-    if min(len(first), len(second)) < 2:
-        return Interval(value, np.nan, np.nan, np.nan, 0)
-    test = stats.ttest_ind(second, first, equal_var=False)
-    interval = test.confidence_interval(level)
-    error = float(np.sqrt(first.var(ddof=1) / len(first) + second.var(ddof=1) / len(second)))
-    return Interval(value, float(interval.low), float(interval.high), error, max(1, int(test.df)))
 
 
 def detectable(interval: Interval, level: float = LEVEL, power: float = POWER) -> float:

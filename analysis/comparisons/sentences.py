@@ -83,7 +83,8 @@ def _span(interval: Interval) -> str:
 
 
 def _caution(c: Comparison) -> str:
-    unpaired = "" if c.paired or not np.isfinite(c.delta.low) else "; seeds do not match (Welch)"
+    unpaired = "; single runs: scatter from the residuals of a line" if c.single else "; seeds do not match (Welch)"
+    unpaired = unpaired if (c.single or not c.paired) and np.isfinite(c.delta.low) else ""
     if not c.not_converged:
         return unpaired
     names = [level(c.first if which == "first" else c.second, c.factor) for which in c.not_converged]
@@ -123,6 +124,9 @@ def comparison_record(c: Comparison) -> Record:
         "p": json_number(c.p),
         "p_holm": json_number(c.p_holm),
         "paired": c.paired,
+        "single_runs": c.single,
+        "dof": c.delta.dof,
+        "dof_lent": json_number(c.lent),
         "detectable": json_number(c.detectable),
         **ends("delta_beta_with_floor", c.with_floor),
         "floor": str(c.survival),
