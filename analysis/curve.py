@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -94,6 +94,19 @@ class Curve:
         """
         with np.errstate(divide="ignore", invalid="ignore"):
             return nanmean(self.sem[used] / self.error[used])
+
+    def at(self, keep: NDArray[np.bool_]) -> Curve:
+        """Return the curve at some of its sizes: [K]."""
+        arrays = ("error", "train_error", "half_budget", "sem", "n_test", "seconds", "error_sd", "n_runs")
+        whole = {name: getattr(self, name) for name in arrays}
+        values: dict[str, Any] = {name: None if array is None else array[:, keep] for name, array in whole.items()}
+        return replace(
+            self,
+            sizes=self.sizes[keep],
+            converged=tuple(tuple(v for v, k in zip(row, keep, strict=True) if k) for row in self.converged),
+            runs=tuple(tuple(v for v, k in zip(row, keep, strict=True) if k) for row in self.runs),
+            **values,
+        )
 
     @property
     def name(self) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from analysis.comparisons.differences import Lent, floor_difference, lend, slope_difference
 from analysis.comparisons.equal_error import EqualError, equal_error
+from analysis.comparisons.outlying import Outlying, outlying
 from analysis.comparisons.paired import (
     Pair,
     Survival,
@@ -76,6 +77,8 @@ class Comparison:
     """Δβ with each floor at the training error of the largest P; NaN without training errors."""
     ratio: EqualError
     """P(first)/P(second) at equal error."""
+    outlying: Outlying
+    """Runs that lie far off the two curves."""
     not_converged: tuple[str, ...]
     """Which of the two curves (`first`, `second`) fail the training verdict."""
 
@@ -220,6 +223,7 @@ def _compare(candidate: _Candidate, same: frozenset[str], lent: Lent) -> Compari
         survival=survival(delta, floored),
         with_train_floor=train_floor_difference(both),
         ratio=equal_error(both, prior=lent.curves),
+        outlying=outlying(candidate.first[0], candidate.second[0], lent),
         not_converged=tuple(name for name, verdict in verdicts if verdict is Verdict.NOT_CONVERGED),
     )
 

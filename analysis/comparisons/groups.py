@@ -9,7 +9,7 @@ curves pass the verdict. A change of β is then reported only if it survives wha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from analysis.comparisons.compare import PLACE
 from analysis.comparisons.differences import Lent, lend, slope_difference, with_more_training
 from analysis.comparisons.equal_error import EqualError, equal_error
+from analysis.comparisons.outlying import Outlying, outlying
 from analysis.comparisons.paired import (
     Pair,
     detectable,
@@ -89,6 +90,8 @@ class Gain:
     """The factor after half the schedule; NaN if there is none."""
     without: tuple[float, ...]
     """Values of P left out because some run has an error of zero, which has no logarithm."""
+    outlying: Outlying
+    """Runs that lie far off the two curves."""
     not_converged: tuple[str, ...]
     """Which of the two (`plain`, `symmetric`) fail the training verdict."""
 
@@ -107,7 +110,7 @@ def gains(fits: Sequence[JudgedFit]) -> list[Gain]:
             sizes = [curve.n_parameters for curve in curves]
             if places[0] == places[1] and inside and abs(np.log(sizes[1] / sizes[0])) < np.log(1 + EQUAL_SIZE):
                 zero = _zero(*curves)
-                both = pair(*(_without(curve, zero) for curve in curves))
+                both = pair(*(curve.at(~np.isin(curve.sizes, zero)) for curve in curves))
                 found += [] if both is None else [(one, two, both, zero)]
     lent = lend([both for _, _, both, _ in found])
     return [_gain(*twins, lent) for twins in found]
@@ -136,19 +139,8 @@ def _gain(plain: JudgedFit, symmetric: JudgedFit, matched: Pair, zero: Sequence[
         factor=equal_error(matched, prior=lent.curves),
         half_factor=np.nan if matched.half is None else equal_error(matched.half).ratio.value,
         without=tuple(zero),
+        outlying=outlying(plain[0], symmetric[0], lent),
         not_converged=late,
-    )
-
-
-def _without(curve: Curve, sizes: Sequence[float]) -> Curve:
-    """Return the curve without some of its P."""
-    keep = ~np.isin(curve.sizes, sizes)
-    arrays = ("error", "train_error", "half_budget", "sem", "n_test")
-    return replace(
-        curve,
-        sizes=curve.sizes[keep],
-        converged=tuple(tuple(v for v, k in zip(row, keep, strict=True) if k) for row in curve.converged),
-        **{name: getattr(curve, name)[:, keep] for name in arrays},
     )
 
 
@@ -179,6 +171,7 @@ def gain_sentence(gain: Gain) -> str:
     text = f"{twins} ({where}; {weights} weights): {_factor(gain)}; {_beta(gain)}"
     if gain.without:
         text += f"; left out for errors of 0: P = {', '.join(f'{P:g}' for P in gain.without)}"
+    text += gain.outlying.words({"first": network_name(gain.plain), "second": network_name(gain.symmetric)})
     if gain.not_converged and not np.isfinite(gain.trained.low):
         text += f"; NOT CONVERGED: {_late(gain)}, so this is no statement about exponents"
     return text + "."
@@ -262,6 +255,7 @@ def gain_record(gain: Gain) -> Record:
         "leader": _SIDES.get(gain.factor.leader),
         "flat": [_SIDES[which] for which in gain.factor.flat],
         "without": list(gain.without),
+        **gain.outlying.record(),
         "not_converged": list(gain.not_converged),
         "sentence": gain_sentence(gain),
     }

@@ -30,7 +30,8 @@ def comparison_sentence(c: Comparison) -> str:
             f"no difference of β is shown {change}; {p_words(c.p_holm)}): Δβ = {size}; this design detects one of "
             f"{c.detectable:.2f} with 80 % power"
         )
-    return f"{text}{_floor_words(c)}; {c.ratio.words(one, two)}{_caution(c)}."
+    off = c.outlying.words({"first": one, "second": two})
+    return f"{text}{_floor_words(c)}; {c.ratio.words(one, two)}{off}{_caution(c)}."
 
 
 def verb(c: Comparison) -> str:
@@ -136,6 +137,7 @@ def comparison_record(c: Comparison) -> Record:
         "equal_error": json_number(c.ratio.error),
         "leader": c.ratio.leader or None,
         "flat": list(c.ratio.flat),
+        **c.outlying.record(),
         "not_converged": list(c.not_converged),
         "sentence": comparison_sentence(c),
     }
