@@ -30,6 +30,9 @@ class Stacked:
     if the scatter of one is not known. [n, 2K, 2K]"""
     dofs: tuple[FloatArray, ...]
     """Degrees of freedom behind each part. [n]"""
+    most: FloatArray
+    """Degrees of freedom of all curves of the table together, which no contrast exceeds: what is lent to both curves is
+    the same. [n]"""
 
     def contrast(self, weights: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return values [n, J], covariance [n, J, J] and degrees of freedom [n, J] of contrasts.
@@ -46,7 +49,7 @@ class Stacked:
         squares = np.sum([v**2 / dof[:, None] for v, dof in zip(variances, self.dofs, strict=True)], axis=0)
         total = np.sum(variances, axis=0)
         dof = np.where(total > 0, total**2 / np.maximum(squares, TINY), np.sum(self.dofs, axis=0)[:, None])
-        return value, np.sum(parts, axis=0), dof
+        return value, np.sum(parts, axis=0), np.minimum(dof, self.most[:, None])
 
 
 def stack(
@@ -76,14 +79,15 @@ def stack(
             own[:, block != 0] = noise.covariances[0].reshape(len(mean), -1)
             found.append((own, noise.dof, rows.shape[1], block))
     d0, s0, most = prior.dof, prior.variance, prior.pooled
+    own_dofs = np.sum([dof for _, dof, _, _ in found], axis=0)
     if any((dof + d0 < 1).any() for _, dof, _, _ in found):
-        return Stacked(mean, (), ())
+        return Stacked(mean, (), (), own_dofs)
     parts, dofs = [], []
     for own, dof, n_seeds, block in found:
         lent = (d0 * s0)[:, None, None] * block
         parts.append((dof[:, None, None] * own + lent) / (dof + d0)[:, None, None] / n_seeds)
         dofs.append(np.minimum(dof + d0, np.maximum(most, dof)))
-    return Stacked(mean, tuple(parts), tuple(dofs))
+    return Stacked(mean, tuple(parts), tuple(dofs), np.maximum(most, own_dofs))
 
 
 def _covariance(rows: FloatArray) -> FloatArray:

@@ -48,7 +48,7 @@ def test_lent_degrees_of_freedom_keep_the_coverage_and_narrow_the_interval(n_see
     # pairs of a table hang together: 150 independent tables of three differences, 450, with a binomial error of 1 %
     assert covered >= 0.95 - 0.03
     ratio = np.median([(one.high - one.low) / (alone.high - alone.low) for one, alone in found])
-    assert ratio < {1: 0.95, 2: 0.6 if paired else 0.7, 3: 0.85}[n_seeds]
+    assert ratio < {1: 0.98, 2: 0.6 if paired else 0.7, 3: 0.85}[n_seeds]
 
 
 def test_without_a_table_it_is_the_t_interval_over_seeds() -> None:
