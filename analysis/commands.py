@@ -41,7 +41,6 @@ from analysis.errors import InputError, RunsFailed, UnfittableError
 from analysis.files import write_json, write_text
 from analysis.fits.record import analyse, choice, label, plus_minus, records, summary
 from analysis.fits.results import CurveFit, Form
-from analysis.report.exponent_table import latex, markdown
 from analysis.table import RunTable, failed_runs, load, read_store, write_csv
 
 __all__ = ["bounds", "calibrate", "claim", "compare", "dimension", "errors", "figures", "fit", "report", "table"]
@@ -59,9 +58,12 @@ def fit(arguments: argparse.Namespace) -> None:
     fits = analyse(curves(loaded), tuple(Form(name) for name in arguments.forms or Form))
     if arguments.json is not None:
         write_json(arguments.json, [entry for one, judged in fits for entry in records(one, judged)])
-    for path, written in ((arguments.markdown, markdown), (arguments.latex, latex)):
-        if path is not None:
-            write_text(path, written(fits))
+    if arguments.markdown is not None or arguments.latex is not None:
+        from analysis.report.exponent_table import latex, markdown  # its names are those of the figures
+
+        for path, written in ((arguments.markdown, markdown), (arguments.latex, latex)):
+            if path is not None:
+                write_text(path, written(fits))
     _say(summary(fits))
     _say("")
     _say(choice(fits))

@@ -43,7 +43,7 @@ def records(fit: CurveFit, judgement: Judgement) -> list[Record]:
     extra: Record = {
         **{name: plain_value(value) for name, value in curve.key.items() if name not in shared},
         "unit": curve.unit,
-        "n_seeds": int(fit.seeds_used.sum()) if curve.has_seeds else 0,
+        "n_seeds": int(fit.seeds_used.sum()) if curve.has_seeds else curve.n_averaged,
         "n_P": len(curve.sizes),
         "P_min": plain_value(float(curve.sizes[0])),
         "P_max": plain_value(float(curve.sizes[-1])),
@@ -80,7 +80,11 @@ def _outlier(fit: CurveFit) -> Record | None:
     if one is None:
         return None
     return {
-        "P": plain_value(one.size), "seed": one.seed, "run": one.run, "factor": one.factor, "p": one.p,
+        "P": plain_value(one.size),
+        "seed": one.seed,
+        "run": one.run,
+        "factor": one.factor,
+        "p": one.p,
         **ends("beta_without", one.beta_without),
     }
 
@@ -186,7 +190,7 @@ def summary(fits: list[tuple[CurveFit, Judgement]]) -> str:
                 interval_text(best.beta) + mark,
                 str(best.form),
                 f"{curve.sizes[0]:g}–{curve.sizes[-1]:g}",
-                str(int(fit.seeds_used.sum())) if curve.has_seeds else "none",
+                str(int(fit.seeds_used.sum()) if curve.has_seeds else curve.n_averaged or "none"),
                 " ".join(judgement.flags) or "–",
             )
         )

@@ -111,7 +111,7 @@ def _row(item: JudgedFit, model: str, several: bool) -> Row:
         floor="" if floor is None else f"{floor * factor:.3g} {unit}".strip(),
         sizes=f"{curve.sizes[0]:g}–{curve.sizes[-1]:g}",
         largest=float(curve.sizes[-1]),
-        seeds=int(fit.seeds_used.sum()) if curve.has_seeds else 0,
+        seeds=int(fit.seeds_used.sum()) if curve.has_seeds else curve.n_averaged,
         verdict=judgement.verdict,
         flags=judgement.flags,
     )
