@@ -43,7 +43,7 @@ class Curve:
     unit: str
     """Unit of the errors; empty if the table does not say."""
     has_seeds: bool
-    """Whether the table has seeds: runs of one seed then share nested training subsets."""
+    """Whether its runs have seeds (means ± sd have none): runs of one seed then share nested training subsets."""
     versions: frozenset[str] = frozenset()
     """Code versions of the runs."""
     devices: frozenset[str] = frozenset()
@@ -113,6 +113,11 @@ class Curve:
         """Name of the curve in messages."""
         return curve_name([np.nan if value is None else value for value in self.key.values()], list(self.key))
 
+    @property
+    def n_averaged(self) -> int:
+        """Median number of runs behind a mean ± sd; zero for single runs."""
+        return 0 if self.n_runs is None else int(np.nanmedian(self.n_runs))
+
     def number(self, name: str) -> float | None:
         """Return a numeric identifying column (`L`, `nu`, `edge_lmax`, ...); None if absent or empty."""
         value = self.key.get(name)
@@ -152,7 +157,9 @@ def curves(table: RunTable) -> list[Curve]:
 
 def _curve(key: dict[str, object], part: pd.DataFrame, table: RunTable) -> Curve:
     plain = {name: (None if pd.isna(value) else value) for name, value in key.items()}  # type: ignore[call-overload]
-    labels = (part["seed"] if table.has_seeds else part.groupby("P").cumcount()).astype(str)
+    means = "error_sd" in part.columns and bool(part["error_sd"].notna().any())
+    seeded = table.has_seeds and not means
+    labels = (part["seed"] if seeded else part.groupby("P").cumcount()).astype(str)
     seeds = tuple(sorted(labels.unique(), key=_seed_order))
     sizes = np.sort(part["P"].unique()).astype(float)
     row = labels.map({label: index for index, label in enumerate(seeds)}).to_numpy(dtype=int)
@@ -186,7 +193,9 @@ def _curve(key: dict[str, object], part: pd.DataFrame, table: RunTable) -> Curve
         n_parameters=float(part["n_parameters"].median()) if "n_parameters" in part.columns else np.nan,
         seconds=grid("seconds"),
         unit=str(part["unit"].iloc[0]) if "unit" in part.columns else "",
-        has_seeds=table.has_seeds,
+        has_seeds=seeded,
+        error_sd=grid("error_sd") if means else None,
+        n_runs=grid("n_runs") if means else None,
         versions=_labels(part, "code_version"),
         devices=_labels(part, "device"),
         overlapping=_overlapping(part, sizes, len(seeds)),

@@ -10,7 +10,6 @@ from scipy import special
 
 from analysis.curve import nanmean
 from analysis.fits.fit import SIGNIFICANCE
-from analysis.fits.names import WITH_FLOOR
 from analysis.fits.results import BOTH_FORMS, TEST_SET, CurveFit, FitStatus, Form, by_seeds
 from analysis.fits.uncertainty import line, lines, t_interval, two_sided
 
@@ -143,9 +142,9 @@ def judge(fit: CurveFit) -> Judgement:
         Flag.SHARED_SUBSETS: curve.shared_subsets,
         Flag.MIXED_COMMITS: len(curve.versions) > 1,
         Flag.MIXED_DEVICES: len(curve.devices) > 1,
-        Flag.NO_SEEDS: not curve.has_seeds,
+        Flag.NO_SEEDS: not curve.has_seeds and not curve.n_averaged,
         Flag.ONE_SEED: curve.has_seeds and n_seeds < 2,
-        Flag.FEW_SEEDS: curve.has_seeds and 2 <= n_seeds < FEW_SEEDS,
+        Flag.FEW_SEEDS: 2 <= (n_seeds if curve.has_seeds else curve.n_averaged) < FEW_SEEDS,
         Flag.FEW_P: len(curve.sizes) < FEW_SIZES,
         Flag.INCOMPLETE_SEEDS: curve.has_seeds and not bool(present.all()),
         Flag.FLOOR_DOMINATED: _floor_dominated(fit),
@@ -153,7 +152,7 @@ def judge(fit: CurveFit) -> Judgement:
         Flag.CURVATURE: bool(fit.curvature_p < SIGNIFICANCE),
         Flag.SLOPE_BREAK: fit.slope_change is not None and fit.slope_change.p < BREAK_LEVEL,
         Flag.OUTLYING_RUN: fit.outlier is not None,
-        Flag.FORM_DEPENDENT: fit.power_excluded and fit.recommended not in WITH_FLOOR,
+        Flag.FORM_DEPENDENT: fit.power_excluded and not fit.has_floor,
         Flag.FLOOR_OPEN: _floor_open(fit),
         Flag.FEW_TEST_FRAMES: _few_test_frames(fit),
         Flag.ZERO_ERROR: curve.lost_zeros or bool(np.any(curve.error == 0)),
@@ -253,4 +252,4 @@ def _floor_dominated(fit: CurveFit) -> bool:
     # above it cannot be: then the training labels are noisy and the test labels are not.
     bracketed = bool(TRAIN_MEETS_TEST * last < train < last / TRAIN_MEETS_TEST)  # False without training errors
     flat = not np.isfinite(train) and abs(fit.form(Form.POWER).beta.value) < FLAT_BETA
-    return bool((fitted and fit.recommended in WITH_FLOOR) or bracketed or flat)
+    return bool((fitted and fit.has_floor) or bracketed or flat)

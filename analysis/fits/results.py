@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from analysis.arrays import FloatArray
 from analysis.curve import Curve
+from analysis.fits.names import WITH_FLOOR
 from analysis.fits.names import Form as Form  # results have one: import it from either
 from analysis.fits.uncertainty import Interval, t_interval
 
@@ -166,6 +167,11 @@ class CurveFit:
     """The most significant change of slope, whether beyond noise or not; None if it cannot be tested."""
     outlier: OutlyingRun | None = None
     """A run that lies far off the others."""
+
+    @property
+    def has_floor(self) -> bool:
+        """Whether the recommended form has a floor."""
+        return self.recommended in WITH_FLOOR
 
     @property
     def best(self) -> Fit:
