@@ -63,8 +63,8 @@ class Comparison:
     """The same after Holm's correction over all pairs of this dataset and metric."""
     paired: bool
     """Whether the seeds match."""
-    single: bool
-    """Whether both are single runs: their scatter is taken from the residuals of a line."""
+    scatter: str
+    """Where the scatter is from: `seeds`; `residuals` of a line, if both are single runs; or `published` with means."""
     lent: float
     """Degrees of freedom that the other pairs of the table lend."""
     detectable: float
@@ -216,7 +216,7 @@ def _compare(candidate: _Candidate, same: frozenset[str], lent: Lent) -> Compari
         p=two_sided(delta.value, delta.error, delta.dof),
         p_holm=np.nan,
         paired=both.paired,
-        single=max(len(both.first_log), len(both.second_log)) < 2,
+        scatter=both.scatter,
         lent=lent.dof if both.paired else 0.0,
         detectable=detectable(delta),
         with_floor=floored,

@@ -16,7 +16,7 @@ import numpy as np
 
 from analysis.arrays import FloatArray
 from analysis.comparisons.paired import FLOOR_SIZES, Pair
-from analysis.comparisons.stacked import noise_of, stack
+from analysis.comparisons.stacked import noise_of, stack_of
 from analysis.fits.floor import FLAT, Polish, fit_floor
 from analysis.fits.intervals import slope_weights
 from analysis.fits.moderation import NO_PRIOR, Prior, estimate_prior, margin, quantile
@@ -85,17 +85,18 @@ def slope_difference(pair: Pair, level: float = LEVEL, lent: Lent = ALONE) -> In
     Of single runs the residuals of a line give the interval; there is none for two sizes.
     """
     if pair.paired:
-        return _slope(pair.log_p, pair.second_log - pair.first_log, lent.pairs, level)
+        return _slope(pair, lent.pairs, level)
     if min(len(pair.first_log), len(pair.second_log)) == 0:
         return _NOTHING
-    stacked = stack(pair.log_p, pair.first_log[None], pair.second_log[None], paired=False, prior=lent.curves)
+    stacked = stack_of(pair, lent.curves)
     weights = slope_weights(pair.log_p)
     value, variance, dof = stacked.contrast(np.concatenate([-weights, weights])[None])
     return _interval(value.item(), variance.item(), dof.item(), level)
 
 
-def _slope(log_p: FloatArray, rows: FloatArray, prior: Prior, level: float) -> Interval:
-    noise, weights = noise_of(log_p, rows[None]), slope_weights(log_p)
+def _slope(pair: Pair, prior: Prior, level: float) -> Interval:
+    rows, weights = pair.second_log - pair.first_log, slope_weights(pair.log_p)
+    noise = noise_of(pair.log_p, rows[None], pair.pool)
     one = margin(noise.spread(weights[None]), noise.dof, prior, level)
     value = float((rows @ weights).mean())
     error, dof, half = (float(x[0]) for x in (one.error, one.dof, one.half))
@@ -115,7 +116,7 @@ def floor_difference(pair: Pair, level: float = LEVEL, lent: Lent = ALONE) -> In
     if not ((fits.status <= Polish.NO_FLOOR) & (fits.beta >= FLAT)).all():
         return _NOTHING
     by_first, by_second = fits.weights(pair.log_p, np.isfinite(means))
-    stacked = stack(pair.log_p, pair.first_log[None], pair.second_log[None], paired=pair.paired, prior=lent.curves)
+    stacked = stack_of(pair, lent.curves)
     _, variance, dof = stacked.contrast(np.concatenate([-by_first, by_second])[None])
     return _interval(float(fits.beta[1] - fits.beta[0]), variance.item(), dof.item(), level)
 

@@ -19,7 +19,7 @@ from scipy import stats
 
 from analysis.arrays import FloatArray
 from analysis.comparisons.paired import Pair
-from analysis.comparisons.stacked import Stacked, stack
+from analysis.comparisons.stacked import Stacked, stack_of
 from analysis.fits.moderation import NO_PRIOR, Prior
 from analysis.fits.uncertainty import LEVEL, Interval
 
@@ -235,7 +235,7 @@ def equal_error(pair: Pair, level: float = LEVEL, prior: Prior = NO_PRIOR) -> Eq
     """
     if min(len(pair.first_log), len(pair.second_log)) == 0:
         return EqualError(_NOTHING, np.nan)
-    stacked = stack(pair.log_p, pair.first_log[None], pair.second_log[None], paired=pair.paired, prior=prior)
+    stacked = stack_of(pair, prior)
     if leader := _leader(pair.log_p, stacked, level):
         return EqualError(_NOTHING, np.nan, leader, float(np.exp(pair.log_p[-1] - pair.log_p[0])))
     found = ratios(pair.log_p, stacked, level)
@@ -243,7 +243,7 @@ def equal_error(pair: Pair, level: float = LEVEL, prior: Prior = NO_PRIOR) -> Eq
         flat = tuple(name for name, is_flat in zip(("first", "second"), found.flat[0], strict=True) if is_flat)
         return EqualError(_NOTHING, np.nan, flat=flat)
     value, low, high = (float(np.exp(x[0])) for x in (found.value, found.low, found.high))
-    dof = int(sum(float(part[0]) for part in stacked.dofs))
+    dof = int(min(sum(float(part[0]) for part in stacked.dofs), stacked.most[0]))
     at_end = 1e-9  # round-off of ln P
     open_ends = {"low": found.low[0] <= -found.span + at_end, "high": found.high[0] >= found.span - at_end}
     return EqualError(

@@ -55,6 +55,28 @@ class Pair:
     """Whether rows are matched by seed; else they are independent samples (S may differ)."""
     half: Pair | None = None
     """The same runs after half the schedule; None if some have no such error, or an error of zero."""
+    pool: float = np.inf
+    """Frames of the pool from which both curves' seeds draw overlapping subsets; infinite if they are disjoint or not
+    known."""
+    published: tuple[Published | None, Published | None] = (None, None)
+    """What is published of the scatter of each curve that is given by means alone."""
+
+    @property
+    def scatter(self) -> str:
+        """Where the scatter is from: `seeds`, `residuals` of a line, or `published` with the means of one curve."""
+        if any(one is not None for one in self.published):
+            return "published"
+        return "seeds" if max(len(self.first_log), len(self.second_log)) > 1 else "residuals"
+
+
+@dataclass(frozen=True)
+class Published:
+    """Standard deviations over runs that are published with their means."""
+
+    sd: FloatArray
+    """Relative standard deviation. [K]"""
+    n_runs: FloatArray
+    """Number of runs behind it, two at least. [K]"""
 
 
 def pair(first: Curve, second: Curve) -> Pair | None:
@@ -73,8 +95,20 @@ def pair(first: Curve, second: Curve) -> Pair | None:
         whole = [np.array([rows[seed] for seed in common]) for rows in known]
     a, b, half_a, half_b = (logs[0][whole[0]], logs[1][whole[1]], halves[0][whole[0]], halves[1][whole[1]])
     complete = bool(np.isfinite(half_a).all() and np.isfinite(half_b).all())
-    half = Pair(first, second, np.log(sizes), half_a, half_b, paired) if complete else None
-    return Pair(first, second, np.log(sizes), a, b, paired, half)
+    pool = min(np.inf if curve.overlapping is False else curve.pool for curve in both)
+    half = Pair(first, second, np.log(sizes), half_a, half_b, paired, pool=pool) if complete else None
+    published = (_published(first, sizes), _published(second, sizes))
+    return Pair(first, second, np.log(sizes), a, b, paired, half, pool, published)
+
+
+def _published(curve: Curve, sizes: FloatArray) -> Published | None:
+    """Return what is published of the scatter of a curve of means at some sizes [K]; None for runs of its own."""
+    if curve.error_sd is None or curve.n_runs is None or len(curve.seeds) > 1:
+        return None
+    at = np.isin(curve.sizes, sizes)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sd, n_runs = (curve.error_sd / curve.error)[0, at], curve.n_runs[0, at]
+    return Published(sd, n_runs) if np.isfinite(sd).all() and bool((n_runs >= 2).all()) else None
 
 
 def _logs(values: FloatArray) -> FloatArray:

@@ -84,8 +84,12 @@ def _span(interval: Interval) -> str:
 
 
 def _caution(c: Comparison) -> str:
-    unpaired = "; single runs: scatter from the residuals of a line" if c.single else "; seeds do not match (Welch)"
-    unpaired = unpaired if (c.single or not c.paired) and np.isfinite(c.delta.low) else ""
+    words = {
+        "residuals": "; single runs: scatter from the residuals of a line",
+        "published": "; scatter as published with the means",
+        "seeds": "" if c.paired else "; seeds do not match (Welch)",
+    }
+    unpaired = words[c.scatter] if np.isfinite(c.delta.low) else ""
     if not c.not_converged:
         return unpaired
     names = [level(c.first if which == "first" else c.second, c.factor) for which in c.not_converged]
@@ -125,7 +129,7 @@ def comparison_record(c: Comparison) -> Record:
         "p": json_number(c.p),
         "p_holm": json_number(c.p_holm),
         "paired": c.paired,
-        "single_runs": c.single,
+        "scatter": c.scatter,
         "dof": c.delta.dof,
         "dof_lent": json_number(c.lent),
         "detectable": json_number(c.detectable),

@@ -8,12 +8,14 @@ the shape [n], K sizes are common to both curves.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from analysis.arrays import FloatArray
-from analysis.fits.intervals import Sample
+from analysis.comparisons.paired import Pair, Published
+from analysis.fits.intervals import Sample, slope_weights
 from analysis.fits.moderation import NO_PRIOR, Prior
 from analysis.fits.noise import Noise, nested
 from analysis.fits.uncertainty import TINY
@@ -53,7 +55,14 @@ class Stacked:
 
 
 def stack(
-    log_p: FloatArray, first: FloatArray, second: FloatArray, *, paired: bool, prior: Prior = NO_PRIOR
+    log_p: FloatArray,
+    first: FloatArray,
+    second: FloatArray,
+    *,
+    paired: bool,
+    prior: Prior = NO_PRIOR,
+    pool: float = np.inf,
+    published: Sequence[Published | None] = (None, None),
 ) -> Stacked:
     """Return the means of n pairs of curves with their covariance.
 
@@ -63,6 +72,8 @@ def stack(
         second: ln ε of the second. [n, S₂, K]
         paired: whether rows are matched by seed.
         prior: of the variance of a curve, from the table of each pair or one for all.
+        pool: frames of the pool from which seeds draw overlapping subsets; infinite if they are disjoint.
+        published: scatter of curves that are means of several runs.
     """
     mean = np.concatenate([first.mean(axis=1), second.mean(axis=1)], axis=1)
     correlation, n_sizes = nested(log_p), len(log_p)
@@ -70,24 +81,31 @@ def stack(
     blocks[0, :n_sizes, :n_sizes] = blocks[1, n_sizes:, n_sizes:] = correlation
     if paired and first.shape[1] > 1:
         own = _covariance(np.concatenate([first, second], axis=2))
-        found = [(own, np.full(len(mean), first.shape[1] - 1.0), first.shape[1], blocks.sum(axis=0))]
+        share = _of_mean(noise_of(log_p, first, pool))
+        found = [(own, np.full(len(mean), first.shape[1] - 1.0), share, blocks.sum(axis=0))]
     else:
         found = []
-        for rows, block in zip((first, second), blocks, strict=True):
-            noise = noise_of(log_p, rows)
+        for rows, block, known in zip((first, second), blocks, published, strict=True):
+            noise = noise_of(log_p, rows, pool, known)
             own = np.zeros((len(mean), 2 * n_sizes, 2 * n_sizes))
             own[:, block != 0] = noise.covariances[0].reshape(len(mean), -1)
-            found.append((own, noise.dof, rows.shape[1], block))
+            found.append((own, noise.dof, _of_mean(noise), block))
     d0, s0, most = prior.dof, prior.variance, prior.pooled
     own_dofs = np.sum([dof for _, dof, _, _ in found], axis=0)
     if any((dof + d0 < 1).any() for _, dof, _, _ in found):
         return Stacked(mean, (), (), own_dofs)
     parts, dofs = [], []
-    for own, dof, n_seeds, block in found:
+    for own, dof, share, block in found:
         lent = (d0 * s0)[:, None, None] * block
-        parts.append((dof[:, None, None] * own + lent) / (dof + d0)[:, None, None] / n_seeds)
+        parts.append((dof[:, None, None] * own + lent) / (dof + d0)[:, None, None] * share)
         dofs.append(np.minimum(dof + d0, np.maximum(most, dof)))
     return Stacked(mean, tuple(parts), tuple(dofs), np.maximum(most, own_dofs))
+
+
+def stack_of(pair: Pair, prior: Prior = NO_PRIOR) -> Stacked:
+    """Return one pair of a table, stacked."""
+    first, second = pair.first_log[None], pair.second_log[None]
+    return stack(pair.log_p, first, second, paired=pair.paired, prior=prior, pool=pair.pool, published=pair.published)
 
 
 def _covariance(rows: FloatArray) -> FloatArray:
@@ -96,7 +114,17 @@ def _covariance(rows: FloatArray) -> FloatArray:
     return np.asarray(np.einsum("nsk,nsl->nkl", off, off) / (rows.shape[1] - 1))
 
 
-def noise_of(log_p: FloatArray, rows: FloatArray) -> Noise:
-    """Return the noise of n curves or differences of curves, [n, S, K]: from seeds, or of single runs from a line."""
+def noise_of(log_p: FloatArray, rows: FloatArray, pool: float = np.inf, published: Published | None = None) -> Noise:
+    """Return the noise of n curves or differences of curves, [n, S, K].
+
+    It is that of their seeds, of runs whose scatter is published with their mean, or of single runs about a line.
+    """
     line = np.stack([np.ones_like(log_p), log_p], axis=1)
-    return Sample(log_p, rows).noise(np.broadcast_to(line, (len(rows), *line.shape)))
+    sd, n_runs = (None, None) if published is None else (published.sd[None], published.n_runs[None])
+    return Sample(log_p, rows, pool, sd=sd, n_runs=n_runs).noise(np.broadcast_to(line, (len(rows), *line.shape)))
+
+
+def _of_mean(noise: Noise) -> float:
+    """Return the variance of a mean's slope over that of a single seed: 1/S, and more if the seeds share a pool."""
+    weights = slope_weights(noise.log_p)
+    return float(noise.spread(np.broadcast_to(weights, (len(noise.dof), len(weights)))).factor[0])

@@ -215,6 +215,17 @@ def sentence(frame: pd.DataFrame) -> str:
 def test_two_runs_of_one_seed_are_matched() -> None:
     words = sentence(cells({"A": 0.4, "B": 0.6}, n_seeds=1))
     assert "do not match" not in words
+    assert "; single runs: scatter from the residuals of a line." in words
+    assert "rises by 0.2" in words
+
+
+def test_means_with_published_deviations_are_compared() -> None:
+    frame = cells({"A": 0.4, "B": 0.6}, n_seeds=1).drop(columns="seed")
+    frame = frame.assign(error_sd=0.02 * frame["error"], n_runs=5)
+    (one,) = compare_curves(analysed(frame))
+    assert one.delta.low < 0.2 < one.delta.high
+    assert one.delta.low > 0.1
+    assert comparison_sentence(one).endswith("; scatter as published with the means.")
 
 
 def test_curves_without_common_factors_are_named_by_their_data() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,9 +15,10 @@ from hypothesis import strategies as st
 from analysis.arrays import FloatArray
 from analysis.calibration.calibrate import Scenario, simulate
 from analysis.comparisons.differences import ALONE, Lent, floor_difference, lend, slope_difference
-from analysis.comparisons.paired import Pair
-from analysis.curve import Curve
+from analysis.comparisons.paired import Pair, pair
+from analysis.curve import Curve, curves
 from analysis.fits.uncertainty import Interval, t_interval
+from analysis.table import check_table
 from tests.analysis.comparisons.test_paired import curve
 
 NAMED = [curve(beta=0.5, prefactor=1.0, L=i) for i in range(8)]
@@ -90,6 +92,40 @@ def test_floors_of_few_seeds_have_an_interval(n_seeds: int) -> None:
     assert len(known) > 0.9 * len(found)
     # 180 independent differences: binomial error 1.6 %; linearised floors cover some 90 % (docs)
     assert np.mean([one.low <= 0 <= one.high for one in known]) >= 0.85
+
+
+def test_seeds_that_share_a_whole_pool_say_less() -> None:
+    """At P_max all seeds have the same frames: their scatter does not show how another pool would differ."""
+    log_p, tables = simulated(1, 2, 5)
+    (one,) = pairs_of(log_p, list(tables[0]))
+    shared = replace(one, pool=float(np.exp(log_p[-1])))
+    here, there = slope_difference(shared), slope_difference(one)
+    assert here.value == there.value
+    assert here.high - here.low > 1.5 * (there.high - there.low)
+    floored = floor_difference(shared), floor_difference(one)
+    assert floored[0].high - floored[0].low > 1.5 * (floored[1].high - floored[1].low)
+
+
+def test_published_standard_deviations_are_the_scatter() -> None:
+    """Means ± sd (5) of two curves: the interval is close to that of the ten runs behind them."""
+    rng = np.random.default_rng(0)
+    sizes = (16, 32, 64, 128, 256, 512)
+    rows = [
+        {"dataset": "d", "architecture": name, "metric": "m", "P": P, "error": P**-0.5, "error_sd": 0.06 * P**-0.5}
+        for name in ("one", "two")
+        for P in sizes
+    ]
+    table = pd.DataFrame(rows).assign(n_runs=5)
+    table["error"] *= np.exp(0.06 / np.sqrt(5) * rng.normal(size=len(table)))
+    both = pair(*curves(check_table(table, "t")))
+    assert both is not None
+    found = slope_difference(both)
+    x = np.log(sizes)
+    independent = 0.06 * np.sqrt(2 / 5 / ((x - x.mean()) ** 2).sum())
+    assert not both.paired
+    # the runs may share subsets: then neighbouring errors move together, and a slope is less certain
+    assert independent < found.error < 1.5 * independent
+    assert found.low < 0 < found.high
 
 
 NOISE = st.tuples(st.integers(0, 10_000), st.sampled_from([1, 2, 4])).map(
