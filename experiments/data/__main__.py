@@ -125,6 +125,7 @@ def info(name: str, overrides: Sequence[str], out: Path, seeds: int, test_frames
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return exit code 0 (done) or 2 (bad input, named in one line on stderr)."""
     command.show_warnings()
+    command.draw_without_screen()
     parser = argparse.ArgumentParser(prog="python -m experiments.data", description="The datasets of this machine.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="name all datasets, and say which are on this machine")
