@@ -22,7 +22,6 @@ from analysis.figures.nearest import dimensions
 from analysis.figures.panels import Panel, panels_by_model
 from analysis.figures.style import COLUMN_WIDTH, GRID, looks, save, style, title
 from analysis.fits.flags import JudgedFit, Verdict
-from analysis.fits.results import Form
 
 NAME = "exponents"
 _BANDS = "grey: observed on other tasks (Hestness et al. 2017); dashed: 1/2"
@@ -94,7 +93,7 @@ def _panel(axes: Axes, panel: Panel, dimension: DimensionEstimate | None) -> lis
             axes.plot([beta.low, beta.high], [index, index], color=look.color, linewidth=1.6, zorder=2)
         face = "white" if failed else look.color
         axes.plot(beta.value, index, look.marker, color=look.color, markerfacecolor=face, markersize=4, zorder=3)
-        remarks = (("floor", fit.best.form is Form.POWER_FLOOR), ("not converged", failed))
+        remarks = (("floor", fit.has_floor), ("not converged", failed))
         marks = [mark for mark, holds in remarks if holds]
         names.append(name + (f" ({', '.join(marks)})" if marks else ""))
         rows.append(
