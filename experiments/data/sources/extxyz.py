@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import ase
 import numpy as np
@@ -38,6 +38,9 @@ class ExtxyzConfig:
     at most 50). `isolated_atoms` is a file with one single-atom frame for each element. `name` is the dataset's name
     in tables (None: directory and stem of the training file).
     """
+
+    source: ClassVar[str] = "extxyz"
+    kind: ClassVar[str] = "molecules"
 
     train: str = setting(identity=False)
     test: str = setting(identity=False)
@@ -192,7 +195,12 @@ def isolated_of(read: Iterator[tuple[ase.Atoms, str]], energy_key: str) -> dict[
 def write_frames(
     path: str | os.PathLike[str], frames: Frames, energy_key: str = "energy", forces_key: str = "forces"
 ) -> None:
-    """Write extended XYZ that reads back bit for bit; the file appears complete or not at all.
+    """Write extended XYZ that reads back bit for bit (`xyz_text`); the file appears complete or not at all."""
+    files.write_bytes(Path(path), xyz_text(frames, energy_key, forces_key).encode())
+
+
+def xyz_text(frames: Frames, energy_key: str = "energy", forces_key: str = "forces") -> str:
+    """Return frames as extended XYZ with all digits.
 
     ASE's writer is not used because it rounds positions and forces to eight decimals.
     """
@@ -209,7 +217,7 @@ def write_frames(
         for n in real:
             numbers = _digits(np.concatenate([frames.positions[f, n], frames.forces[f, n]]))
             lines.append(" ".join([chemical_symbols[frames.numbers[f, n]], *numbers]))
-    files.write_bytes(Path(path), "\n".join([*lines, ""]).encode())
+    return "\n".join([*lines, ""])
 
 
 def _digits(values: Floats) -> list[str]:
@@ -355,3 +363,6 @@ def _pad(frames: Frames, atoms: int) -> Frames:
         positions=np.pad(frames.positions, (*room, (0, 0))),
         forces=np.pad(frames.forces, (*room, (0, 0))),
     )
+
+
+load = extxyz
