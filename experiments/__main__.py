@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.core import command
-from experiments.core.errors import DeviceLost, InputError, RunsFailed, one_line
+from experiments.core.errors import DeviceLost, InputError, RunsFailed
 from experiments.core.files import DISK
 from experiments.core.interrupt import StopRequest, Terminated
 from experiments.core.paths import CONF
@@ -147,7 +147,9 @@ def main() -> int:
     except RunsFailed as error:
         return _say(str(error), 1)
     except (HydraException, OmegaConfBaseException) as error:
-        return _say(one_line(error), 2)
+        from experiments.config.mistakes import mistakes_of
+
+        return _say(mistakes_of(words, error), 2)
     except KeyboardInterrupt as error:
         code = 143 if isinstance(error, Terminated) else 130
         return _say("stopped, nothing is lost; the same command continues", code)

@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from experiments.core.errors import InputError
+from experiments.core.errors import InputError, Mistakes
 from experiments.core.kinds import sources_of
-from experiments.core.schema import build, check, identity_of
+from experiments.core.schema import build, identity_of
+from experiments.core.subsets import SubsetKeys
+from experiments.core.wording import did_you_mean
 from experiments.data.checks import check_frames
 from experiments.data.dataset import AnyDataset, Dataset
 from experiments.data.examples import ExampleSet
@@ -40,9 +42,6 @@ if TYPE_CHECKING:
         | EthanolPbeConfig | MlearnConfig
         | DigitsConfig | Mnist1dConfig | TetrisConfig | VoxelsConfig | JetsConfig
     )  # fmt: skip
-
-SUBSETS = ("random", "farthest")
-"""Methods of drawing training subsets (`data.subset`, a key of every source)."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +105,14 @@ def parse(section: Mapping[str, Any]) -> SourceConfig:
     rest = {key: value for key, value in section.items() if value != "???"}  # Hydra's mark of a key not given
     source = rest.pop("source", None)
     if source not in _SOURCES:
-        raise InputError(f"data.source={source!r}: accepted: {', '.join(_SOURCES)}")
-    check(rest.pop("subset", "random"), str, "data.subset", {"choices": SUBSETS})
-    return build(config_of(source), rest, "data.")
+        near = did_you_mean(str(source), _SOURCES)
+        raise InputError(f"data.source={source!r}{near}: accepted: {', '.join(_SOURCES)}")
+    mistakes = Mistakes()
+    mistakes.of(build, SubsetKeys, {"subset": rest.pop("subset")} if "subset" in rest else {}, "data.")
+    settings = mistakes.of(build, config_of(source), rest, "data.", beside=["source", "subset"])
+    mistakes.tell()
+    assert settings is not None
+    return settings
 
 
 def load_any(section: Mapping[str, Any]) -> AnyDataset:
