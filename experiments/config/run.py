@@ -47,9 +47,13 @@ class TrainingConfig:
     max_steps: int = setting(2000, low=2, high=100_000_000)
     """Updates of the full schedule T; a second complete schedule of T/2 branches off its stable phase."""
     batch_size: int = setting(8, low=1, high=65536)
+    """Frames an update."""
     optimizer: str = setting("soap", choices=("soap", "adam", "amsgrad", "muon", "schedule_free"))
+    """How the weights are updated (docs/optimizers.md)."""
     learning_rate: float = setting(4e-2, **RATES)
+    """Peak of the learning rate."""
     warmup_steps: int = setting(100, low=0)
+    """Updates over which the learning rate rises."""
     cooldown: float = setting(0.5, above=0.0, high=1.0)
     """Fraction of a schedule over which the learning rate falls to zero."""
     ema_decay: float = setting(0.99, low=0.0, high=1.0)
@@ -63,6 +67,7 @@ class TrainingConfig:
     augment: bool = setting(False, since=2)
     """Rotate every frame of every batch at random, but no test frame. For models without rotation symmetry."""
     precision: str = setting("float32", choices=("float32", "float64"))
+    """Number format of weights and gradients."""
     tf32: bool = setting(False, since=2)
     """On a GPU, compute products and convolutions with 11 of float32's 24 binary digits: faster, and equivariant only
     to that precision. No effect on a CPU."""
