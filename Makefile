@@ -1,5 +1,5 @@
-# make env | demo | settings | quick | test | test-long | test-faults | coverage | selections | constraints | bench | gpu-check |
-#      peers | peers-references | slurm | browser      (.venv is made where missing)
+# make env | demo | settings | quick | test | test-long | test-faults | coverage | selections | constraints | bench |
+#      gpu-check | peers | peers-references | slurm | browser      (.venv is made where missing)
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python

@@ -16,6 +16,7 @@ import pandas as pd
 
 from analysis.errors import InputError, RunsFailed
 from analysis.files import write_text
+from experiments.core.states import RunState
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +134,7 @@ def failed_runs(store: Path) -> list[str]:
     """Return the ids of the failed runs of a store: their points are missing from its table."""
     from experiments.runs.store import RunStore
 
-    return [run.id for run in RunStore(store).runs() if run.state() == "failed"]
+    return [run.id for run in RunStore(store).runs() if run.state() == RunState.FAILED]
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:

@@ -12,6 +12,7 @@ from experiments.core.errors import DeviceLost, InputError, RunsFailed
 from experiments.core.files import DISK
 from experiments.core.interrupt import StopRequest, Terminated
 from experiments.core.paths import CONF
+from experiments.core.states import RunOutcome
 from experiments.core.wording import format_error, validation_error
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def single(config: DictConfig) -> dict[str, float] | None:
         raise Stopped(f"stopped; the same command continues run {run.id}", stop.exit_code) from None
     except DeviceLost as error:
         raise RunsFailed(f"the device was lost ({error}); the same command continues run {run.id}") from None
-    if outcome == "taken":
+    if outcome is RunOutcome.TAKEN:
         print(f"run {run.id} is being computed by another process; its result will be in {run.path}", file=sys.stderr)
         return None
     result = run.result()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.core.errors import InputError
-from experiments.core.schema import build, setting
+from experiments.core.schema import build, read, setting
 from experiments.models.architectures import ModelConfig
 
 RULE = "the number of channels whose count is nearest to the target, the smaller of two; all else as configured"
@@ -94,10 +94,8 @@ class ChannelMatch:
             InputError: the content is something else.
         """
         try:
-            return ChannelMatch(
-                str(content["by"]), dict(content["reference"]), int(content["target"]), int(content["count"])
-            )
-        except (KeyError, TypeError, ValueError):
+            return read(ChannelMatch, content)
+        except InputError:
             raise InputError(f"match={dict(content)!r}: accepted: null | weights | features") from None
 
 

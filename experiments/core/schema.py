@@ -167,7 +167,8 @@ def _fields(cls: Any) -> dict[str, dataclasses.Field[Any]]:
 
 
 Extra = Literal["forbid", "ignore"]
-"""Treatment of keys that a dataclass lacks."""
+"""Treatment of keys that a dataclass lacks: a mistake in a configuration; those of a later version in a record, which
+may also hold numbers that are not finite."""
 
 
 @functools.cache
@@ -210,7 +211,7 @@ def core_schema_of(kind: Any, metadata: Mapping[str, Any] = NOTHING, extra: Extr
     if kind is int:
         return core.int_schema(strict=True, **limits)
     if kind is float:
-        return core.float_schema(strict=True, allow_inf_nan=False, **limits)
+        return core.float_schema(strict=True, allow_inf_nan=extra == "ignore", **limits)
     if kind in (bool, str):
         return core.bool_schema(strict=True) if kind is bool else core.str_schema(strict=True)
     return core.any_schema() if kind in (Any, object) else core.is_instance_schema(kind)

@@ -36,6 +36,7 @@ from experiments.core import files
 from experiments.core.errors import InputError
 from experiments.core.leases import LEASES, lease_lives
 from experiments.core.processes import Process
+from experiments.core.states import RunState
 
 logger = logging.getLogger(__name__)
 LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -157,7 +158,7 @@ class Run:
         # A sync takes up to ten milliseconds, and a sweep has thousands of runs: `repair` rewrites what a loss of
         # power damaged, and a run without a state is queued.
         files.write_bytes(self.path / "config.yaml", text.encode(), durable=False)
-        files.create_json(self.path / "state.json", self._record("queued"), durable=False)  # unless there is one
+        files.create_json(self.path / "state.json", self._record(RunState.QUEUED), durable=False)  # unless there is one
 
     def repair(self, config: Mapping[str, Any]) -> None:
         """Write `config.yaml` anew if it is damaged; the run's id is a hash of `config`."""
@@ -167,7 +168,7 @@ class Run:
             self._put_aside(self.path / "config.yaml", "it is written anew")
             self.create(config)
 
-    def set_state(self, state: str, **details: Any) -> None:
+    def set_state(self, state: RunState, **details: Any) -> None:
         """Record `state` for people and messages; `state` itself goes by the result and the lease."""
         path = self.path / "state.json"
         try:
@@ -183,7 +184,7 @@ class Run:
         path.rename(damaged)
 
     @staticmethod
-    def _record(state: str, **details: Any) -> dict[str, Any]:
+    def _record(state: RunState, **details: Any) -> dict[str, Any]:
         return {"state": state, "time": time.time(), "host": socket.gethostname(), "pid": os.getpid(), **details}
 
     def recorded_state(self) -> dict[str, Any]:
@@ -191,15 +192,15 @@ class Run:
         content = files.read_json(self.path / "state.json")
         return content if isinstance(content, dict) else {}
 
-    def state(self) -> str:
-        """Return done, running, failed, cancelled, interrupted (its process is gone) or queued."""
+    def state(self) -> RunState:
+        """Return the state by result and lease; if they say nothing, the recorded one."""
         if self.result() is not None:
-            return "done"
+            return RunState.DONE
         latest = self.latest_attempt()
         if latest and self._alive(latest):
-            return "running"
-        recorded = str(self.recorded_state().get("state", "queued"))
-        return "interrupted" if recorded in ("running", "done") else recorded
+            return RunState.RUNNING
+        recorded = RunState.of(self.recorded_state().get("state"))
+        return RunState.INTERRUPTED if recorded in (RunState.RUNNING, RunState.DONE) else recorded
 
     def latest_attempt(self) -> int:
         """Return the number of the latest attempt, 0 if there was none."""
@@ -276,8 +277,8 @@ class Run:
             if not self._alive(number) and not lease.is_dir():
                 lease.unlink(missing_ok=True)
         files.remove_abandoned(self.path)
-        if self.recorded_state().get("state") != "done":
-            self.set_state("done", attempt=result["attempt"])
+        if self.recorded_state().get("state") != RunState.DONE:
+            self.set_state(RunState.DONE, attempt=result["attempt"])
 
 
 class RunStore:

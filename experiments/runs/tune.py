@@ -22,6 +22,7 @@ from experiments.config.tuned_rates import path_of, problem_of, rate_settings, s
 from experiments.core import command, files
 from experiments.core.errors import InputError
 from experiments.core.schema import identity_of
+from experiments.core.states import RunState
 from experiments.runs.store import RunStore
 
 Seeds = tuple[int, int, int]
@@ -80,7 +81,7 @@ def collect(store: RunStore, metric: str | None) -> list[Model]:
         if config.training is None:
             continue
         if result is None:
-            if run.state() == "failed":
+            if run.state() == RunState.FAILED:
                 failed.append(config)
             continue
         chosen = metric or str(result.get("primary", "force_mae"))

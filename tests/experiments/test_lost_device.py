@@ -11,6 +11,7 @@ import torch
 from experiments import __main__ as command
 from experiments.config.run import parse
 from experiments.core.errors import DeviceLost
+from experiments.core.states import RunOutcome
 from experiments.data.load import dataset_of
 from experiments.runs.execute import execute
 from experiments.runs.store import Run, RunStore
@@ -42,7 +43,7 @@ def ignore(_: object) -> None:
     pass
 
 
-def compute(runs: Sequence[Run], device: str | None = "cpu") -> dict[str, str]:
+def compute(runs: Sequence[Run], device: str | None = "cpu") -> dict[str, RunOutcome]:
     return execute(runs, lambda: False, ignore, device)
 
 

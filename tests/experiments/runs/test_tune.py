@@ -14,6 +14,7 @@ import yaml
 
 from experiments.config.run import RunConfig, parse
 from experiments.core.errors import InputError
+from experiments.core.states import RunState
 from experiments.runs.store import RunStore
 from experiments.runs.tune import main, table
 
@@ -40,7 +41,7 @@ def add(store: RunStore, make_config: MakeConfig) -> Add:
         assert attempt is not None
         with attempt:
             if holdout is None:
-                run.set_state("failed", attempt=1, message="the loss is not finite")
+                run.set_state(RunState.FAILED, attempt=1, message="the loss is not finite")
             else:
                 values = {"unit": "eV/Å", "error": 1.0 / holdout, "train_error": 0.1, "holdout_error": holdout}
                 result = {"dataset": "star-3", "dataset_sha256": SHA, "code_version": "v1", "primary": "force_mae"}

@@ -11,6 +11,7 @@ import pytest
 
 from experiments.config.run import parse
 from experiments.core.errors import RunsFailed
+from experiments.core.states import RunState
 from experiments.data.load import dataset_of
 from slurm import launcher
 from slurm.jobs import submit, wait
@@ -62,7 +63,7 @@ def test_it_waits_for_results_and_names_what_is_gone(runs: list[PlannedRun], slu
         slurm.reachable = asked != 2
         if asked == 3:
             publish(runs[0])
-            runs[1].run.set_state("failed", message="a reason")
+            runs[1].run.set_state(RunState.FAILED, message="a reason")
             slurm.held = {name: set() for name in slurm.held}
         return slurm.look(names)
 
