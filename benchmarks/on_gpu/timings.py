@@ -178,8 +178,11 @@ def out_of_memory(device: torch.device, channels: int, runs: int) -> Facts:
 
 
 def peer(device: torch.device, package: str, mode: str, channels: int, site: str) -> Facts:
-    """Time a package's own training step (ethanol, batch 8, L = 1) in a process that finds it in the folder `site`."""
-    shared = {"L": 1, "channels": channels, "device": device.type, "compile_mode": mode}
+    """Time a package's own training step (ethanol, batch 8) in a process that finds it in the folder `site`.
+
+    mace-torch's is that of the packs, cell C (L = 0, ν = 3); nequip's has L = 1.
+    """
+    shared = {"L": {"mace": 0, "nequip": 1}[package], "channels": channels, "device": device.type, "compile_mode": mode}
     settings = {**(MACE if package == "mace" else NEQUIP), "n_layers": {"mace": 2, "nequip": 3}[package], **shared}
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [site, os.environ.get("PYTHONPATH")]))  # of this process
     began = time.monotonic()

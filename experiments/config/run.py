@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from experiments.config.channel_match import CHOICES, KNOBS, ChannelMatch, Chann
 from experiments.config.tuned_rates import Tuned, tuned_rates
 from experiments.core.errors import InputError, Mistakes
 from experiments.core.kinds import kind_of
+from experiments.core.paths import given
 from experiments.core.schema import build, check, identity_of, setting
 from experiments.core.subsets import MOST_SEED, SubsetKeys
 from experiments.core.wording import did_you_mean
@@ -191,7 +193,7 @@ class RunConfig:
                 "init_seed": self.init_seed,
             },
             **({"match": self.match.as_dict()} if isinstance(self.match, ChannelMatch) else {}),
-            "store": self.store,
+            "store": os.path.abspath(self.store),
             "device": self.device,
         }
 
@@ -290,11 +292,25 @@ def parse(config: Mapping[str, Any]) -> RunConfig:
         data=section,
         model=model,
         training=None if model.closed_form else settings,
-        store=keys.store,
+        store=given(keys.store),
         device=keys.device,
         tuned=tuned,
         match=match,
     )
+
+
+FILES = ("train", "test", "holdout", "isolated_atoms", "cache")
+"""Settings of data that are paths where a user gives files; elsewhere all but `cache` are names or numbers."""
+
+
+def located(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a data section whose files are those of the directory that the command is given in, `~` replaced.
+
+    A run is computed and evaluated from other directories too, so that relative paths would mean other files there.
+    """
+    own = ("cache",) if data.get("source") not in ("extxyz", "ase_db") else FILES
+    paths = {k: os.path.abspath(given(v)) for k, v in data.items() if k in own and isinstance(v, str) and v != "???"}
+    return {**data, **{key: path for key, path in paths.items() if data[key]}}
 
 
 def parse_match(config: Mapping[str, Any], model: ModelConfig) -> ChannelMatchSpec | ChannelMatch | None:
@@ -347,7 +363,7 @@ def _parse_data(config: Mapping[str, Any]) -> tuple[dict[str, Any], int | None]:
     """Return the data section without `subset_seed`, and that."""
     from experiments.data.load import parse as parse_source  # imports numpy, which no help needs
 
-    section, mistakes = dict(section_of(config, "data")), Mistakes()
+    section, mistakes = located(section_of(config, "data")), Mistakes()
     seed = {"subset_seed": section.pop("subset_seed")} if "subset_seed" in section else {}
     keys = mistakes.of(build, SubsetKeys, seed, "data.")
     mistakes.of(parse_source, section)
