@@ -98,11 +98,12 @@ def single(config: DictConfig) -> dict[str, float] | None:
     result = run.result()
     if result is None:
         raise RunsFailed(f"run {run.id} failed: {run.recorded_state().get('message')}; see {run.path}")
-    convergence = "converged" if result["converged"] else "NOT converged: raise training.max_steps"
-    print(f"{run.path}: {result.get('verdict', convergence)}")  # results of earlier versions have no verdict in words
-    for name, values in result["by_metric"].items():
-        print(f"  {name:14} {format_error(values['error'], values['unit'])}")
-    return dict(result["metrics"])
+    convergence = "converged" if result.converged else "NOT converged: raise training.max_steps"
+    print(f"{run.path}: {result.verdict or convergence}")  # results of earlier versions have no verdict in words
+    for name, values in result.by_metric.items():
+        if values.error is not None:
+            print(f"  {name:14} {format_error(values.error, values.unit)}")
+    return {name: error for name, error in result.metrics.items() if error is not None}
 
 
 def _report(event: Any) -> None:

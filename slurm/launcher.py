@@ -23,6 +23,7 @@ from experiments.core.wording import counted
 from experiments.data.dataset import AnyDataset
 from experiments.data.load import dataset_of
 from experiments.data.offline import DataNotCached, offline
+from experiments.runs.record import Result
 from slurm import requests
 from slurm.local import Pool, largest_pack, remove_old_logs, visible_gpus
 from slurm.outline import outline
@@ -139,7 +140,7 @@ def of_other_curves(planned: Sequence[PlannedRun]) -> int:
     A run's id depends on its learning rate alone, a curve's also on where the rate comes from (`training.tuned`).
     """
     done = [(p, p.run.result()) for p in planned]
-    return sum(result is not None and result.get("model_id", p.model_id) != p.model_id for p, result in done)
+    return sum(result is not None and (result.model_id or p.model_id) != p.model_id for p, result in done)
 
 
 def _by_device(planned: Sequence[PlannedRun]) -> dict[str, list[PlannedRun]]:
@@ -271,10 +272,11 @@ class Errors(dict[str, float]):
     set (a fit in closed form) has no such number.
     """
 
-    def __init__(self, result: Mapping[str, Any]) -> None:
-        super().__init__(result["metrics"])
-        self.primary = str(result.get("primary"))
-        self.objective = result.get("by_metric", {}).get(self.primary, {}).get("holdout_error")
+    def __init__(self, result: Result) -> None:
+        super().__init__({name: error for name, error in result.metrics.items() if error is not None})
+        self.primary = result.primary
+        values = result.by_metric.get(result.primary)
+        self.objective = None if values is None else values.holdout_error
 
     def __float__(self) -> float:
         if self.objective is None:

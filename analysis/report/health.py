@@ -146,7 +146,7 @@ def _computed_with(store: Path) -> list[tuple[str, str]]:
     from experiments.runs.store import RunStore
 
     versions = dict.fromkeys(
-        ", ".join(f"{name} {version}" for name, version in (result.get("versions") or {}).items())
+        ", ".join(f"{name} {version}" for name, version in result.versions.items())
         for _, result in RunStore(store).results()
     )
     return [("Runs computed with", "; ".join(text for text in versions if text))] if any(versions) else []

@@ -76,7 +76,9 @@ def build(cls: type[T], section: Mapping[str, Any], where: str, beside: Sequence
 
 
 def read(cls: type[T], content: Any, **known: Any) -> T:
-    """Return an instance of the dataclass `cls` made from JSON content; keys that it lacks are left out.
+    """Return an instance of the dataclass `cls` made from JSON content.
+
+    Keys that it lacks are left out, or kept in its field `further` if it has one.
 
     Args:
         cls: the dataclass; records inside it are dataclasses too.
@@ -166,6 +168,8 @@ def _fields(cls: Any) -> dict[str, dataclasses.Field[Any]]:
     return {f.name: f for f in dataclasses.fields(cls)}
 
 
+FURTHER = "further"
+"""Field of a record that keeps the keys that its class does not declare."""
 Extra = Literal["forbid", "ignore"]
 """Treatment of keys that a dataclass lacks: a mistake in a configuration; those of a later version in a record, which
 may also hold numbers that are not finite."""
@@ -225,8 +229,25 @@ def section_schema(cls: type, extra: Extra = "forbid") -> CoreSchema:
         name: core.typed_dict_field(core_schema_of(_hints(cls)[name], f.metadata, extra), required=required(f))
         for name, f in _fields(cls).items()
     }
-    mapping = core.typed_dict_schema(keys, extra_behavior=extra)
-    return core.no_info_after_validator_function(lambda values: cls(**values), mapping)
+    if extra == "forbid" or FURTHER not in keys:
+        mapping = core.typed_dict_schema(keys, extra_behavior=extra)
+        return core.no_info_after_validator_function(lambda values: cls(**values), mapping)
+
+    def with_further(values: dict[str, Any]) -> Any:
+        own = {name: value for name, value in values.items() if name in keys}
+        return cls(**{**own, FURTHER: {name: value for name, value in values.items() if name not in keys}})
+
+    return core.no_info_after_validator_function(with_further, core.typed_dict_schema(keys, extra_behavior="allow"))
+
+
+def as_json(record: Any) -> Any:
+    """Return a record as it is written to JSON; `read` gives it back."""
+    if dataclasses.is_dataclass(record):
+        values = {f.name: as_json(getattr(record, f.name)) for f in dataclasses.fields(record)}
+        return {**{name: value for name, value in values.items() if name != FURTHER}, **values.get(FURTHER, {})}
+    if isinstance(record, Mapping):
+        return {name: as_json(value) for name, value in record.items()}
+    return [as_json(item) for item in record] if isinstance(record, tuple | list) else record
 
 
 def required(f: dataclasses.Field[Any]) -> bool:

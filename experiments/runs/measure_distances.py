@@ -54,9 +54,9 @@ def distances_of(store: Path, test_frames: int = TEST_FRAMES) -> pd.DataFrame:
 
     requests: dict[tuple[str, str], DistanceRequest] = {}
     for run, result in RunStore(store).results():
-        key = (str(result["dataset"]), str(result["test_set"]))
-        request = requests.setdefault(key, DistanceRequest(parse(run.config()).data, str(result.get("dataset_sha256"))))
-        if request.sha256 != str(result.get("dataset_sha256")):
+        key = (str(result.dataset), str(result.test_set))
+        request = requests.setdefault(key, DistanceRequest(parse(run.config()).data, str(result.dataset_sha256)))
+        if request.sha256 != str(result.dataset_sha256):
             raise InputError(
                 f"--store {store}: runs on different data, all called {key[0]}; accepted: data with different names"
             )

@@ -160,7 +160,8 @@ def test_a_run_that_was_given_a_cpu_takes_no_gpu(runs: list[Run], monkeypatch: p
     """A job without a GPU on a node that has some: `auto` means what was asked for, not what is there."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert compute(runs) == {run.id: "done" for run in runs}
-    assert {(run.result() or {})["device"] for run in runs} == {"cpu"}
+    results = [run.result() for run in runs]
+    assert {None if result is None else result.device for result in results} == {"cpu"}
 
 
 def test_a_single_run_says_that_its_device_was_lost(

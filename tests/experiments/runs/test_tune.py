@@ -61,13 +61,13 @@ def corrupted(result: Mapping[str, Any]) -> dict[str, Any]:
     """Every error but that on the validation set is garbage, or in favour of another rate."""
     spoilt = {
         "error": -1e9,
-        "error_half_budget": "garbage",
+        "error_half_budget": 1e9,
         "train_error": None,
-        "error_test_sem": [],
-        "mean_error": {},
+        "error_test_sem": -1.0,
+        "mean_error": 0.0,
     }
     by_metric = {metric: values | spoilt for metric, values in result["by_metric"].items()}
-    return {**result, "by_metric": by_metric, "metrics": {"force_mae": -1e9}, "converged": "?"}
+    return {**result, "by_metric": by_metric, "metrics": {"force_mae": -1e9}, "converged": None}
 
 
 def test_the_smallest_mean_holdout_error_for_each_P(store: RunStore, add: Add) -> None:

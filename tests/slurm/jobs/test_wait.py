@@ -13,6 +13,7 @@ from experiments.config.run import parse
 from experiments.core.errors import RunsFailed
 from experiments.core.states import RunState
 from experiments.data.load import dataset_of
+from experiments.runs.record import Result
 from slurm import launcher
 from slurm.jobs import submit, wait
 from slurm.jobs.scheduler import Answer
@@ -119,7 +120,7 @@ def test_a_sweeper_gets_errors_on_the_validation_set(
     assert [r.return_value["force_mae"] for r in returned] == [1.0, 2.0, 3.0, 1.0]
     assert [float(r.return_value) for r in returned] == [0.5, 1.0, 1.5, 0.5]
     with pytest.raises(TypeError, match="no validation error of force_mae"):
-        float(Errors({"metrics": {"force_mae": 1.0}, "primary": "force_mae"}))
+        float(Errors(Result(attempt=1, metrics={"force_mae": 1.0})))
 
 
 def test_runs_whose_jobs_are_gone_are_submitted_again_but_not_for_ever(
