@@ -21,8 +21,8 @@ from experiments.config.run import LacksKnob, RunConfig, parse
 from experiments.core import files
 from experiments.core.errors import InputError, Mistakes, one_line
 from experiments.core.wording import did_you_mean
+from experiments.data.baseline import usable_subset
 from experiments.data.dataset import AnyDataset
-from experiments.data.splits import training_subset
 from experiments.runs import trackers
 from experiments.runs.store import Run, RunStore
 
@@ -133,7 +133,7 @@ def plan(
                 )
 
                 config = resolve_channels(composed, config, dataset)
-            training_subset(dataset, config.P, config.subset_seed)
+            usable_subset(dataset, config.P, config.subset_seed)
         except DataAbsent as error:
             sweep.unnamed.append(UnnamedRun(config, str(error)))
             continue
