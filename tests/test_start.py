@@ -11,7 +11,7 @@ from equilaw import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "e3nn", "scipy", "pandas", "matplotlib", "sklearn", "submitit", "ase.io", "pydantic")
-"""Libraries that take from a tenth of a second to four to import (of pydantic its core is enough, a fifth of that)."""
+"""Libraries that take from a tenth of a second to four to import (of pydantic its core is enough, a third of that)."""
 
 
 def modules_after(code: str, cwd: Path = ROOT) -> list[str]:

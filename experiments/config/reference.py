@@ -49,6 +49,19 @@ MEANINGS = {
 }
 """Meanings of keys that many classes have; a docstring of the class's own goes before."""
 
+HINTS = {
+    "NequipConfig": "The paper's small molecules have L=3, n_layers=5, channels=64, cutoff=4.0.",
+    "MpnnConfig": "No L, no nu. training.augment=true rotates its training frames at random.",
+    "TfnConfig": "With L ≥ 1 and three layers or more it distinguishes mirror images.",
+    "PolynomialConfig": "Nothing but the products is nonlinear. Up to nu=2 L is irrelevant.",
+    "KrrConfig": "Fitted in closed form. Frames must hold the same atoms in the same order.",
+    "NearestConfig": "Frames must hold the same atoms in the same order.",
+    "NtkConfig": "cell=… sets the network's L, nu and edge_lmax; its other settings are added: +model.n_bessel=4.",
+    "MlpConfig": "The twin of cnn.",
+    "MomentaConfig": "The twin of lorentz without its symmetry.",
+}
+"""What a user of a class has to know besides its docstring, by its name."""
+
 
 @dataclass(frozen=True)
 class Key:
@@ -97,7 +110,10 @@ def section(file: str, prefix: str, classes: Sequence[type], left_out: Collectio
     for name, key in keys.items():
         declared = {f.name: f.default for cls in classes for f in dataclasses.fields(cls) if f.default is not None}
         keys[name] = dataclasses.replace(key, meaning=key.meaning.replace("{default}", str(declared.get(name))))
-    return Section(file, prefix, paragraphs(classes[0]), tuple(keys.values()), tuple(classes), fixed, tuple(left_out))
+    hints = [HINTS[cls.__name__] for cls in classes if cls.__name__ in HINTS]
+    return Section(
+        file, prefix, (*paragraphs(classes[0]), *hints), tuple(keys.values()), tuple(classes), fixed, tuple(left_out)
+    )
 
 
 def keys_of(cls: Any) -> list[Key]:
