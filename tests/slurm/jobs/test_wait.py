@@ -40,7 +40,7 @@ def runs(make_config: MakeConfig) -> list[PlannedRun]:
 def slurm(monkeypatch: pytest.MonkeyPatch) -> MadeUp:
     made_up = MadeUp()
     monkeypatch.setattr(submit, "ask", made_up.ask)
-    monkeypatch.setattr(submit, "limits", lambda: made_up.limits)
+    monkeypatch.setattr(submit, "limits", lambda *_: made_up.limits)
     monkeypatch.setattr(wait, "POLL_SECONDS", 0.01)
     return made_up
 
