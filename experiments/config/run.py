@@ -9,19 +9,23 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from experiments.config.channel_match import CHOICES, KNOBS, ChannelMatch, ChannelMatchSpec, Reference, reference_of
 from experiments.config.tuned_rates import Tuned, tuned_rates
+from experiments.core import plugins
 from experiments.core.errors import InputError, Mistakes
-from experiments.core.kinds import kind_of
+from experiments.core.kinds import KINDS, kind_of, sources
 from experiments.core.paths import given
 from experiments.core.schema import build, check, identity_of, setting
 from experiments.core.subsets import MOST_SEED, SubsetKeys
 from experiments.core.wording import did_you_mean
-from experiments.models.architectures import MODELS, ModelConfig, NtkConfig, takes
+from experiments.models.contract import ModelConfig
+from experiments.models.ntk import NtkConfig
+from experiments.models.registry import MODELS, Models, models, origin
 
 NUMERICS_VERSION = {"data": 1, "model": 1, "training": 2}
 """Part of every run's identity as it is, and never edited: that would rename all runs (see `NUMERICS_RAISED`)."""
@@ -118,6 +122,8 @@ class RunConfig:
     """Source of the learning rate, if it was looked up."""
     match: ChannelMatchSpec | ChannelMatch | None = None
     """How the number of channels was chosen, if matched; `capacity.resolve_channels` makes it a `ChannelMatch`."""
+    plugins: str | None = None
+    """The user's folder that declares the architecture, absolute; no part of the identity."""
 
     @property
     def architecture(self) -> str:
@@ -147,11 +153,13 @@ class RunConfig:
             training["learning_rate"] = self.tuned.as_dict()["rates"]
         families = {"data", self.model.architecture, getattr(self.model, "of", "")}
         families |= set() if training is None else {"training"}
+        network = getattr(self.model, "network", self.model)
+        own = {} if network.numerics == 1 else {network.architecture: network.numerics}  # raised by a plug-in
         return {
             "data": data_sha256,
             "model": {"architecture": self.model.architecture, **identity_of(self.model)},
             "training": training,
-            "numerics": NUMERICS_VERSION | {name: n for name, n in NUMERICS_RAISED.items() if name in families},
+            "numerics": NUMERICS_VERSION | {name: n for name, n in NUMERICS_RAISED.items() if name in families} | own,
         }
 
     def model_id(self, data_sha256: str) -> str:
@@ -193,6 +201,7 @@ class RunConfig:
                 "init_seed": self.init_seed,
             },
             **({"match": self.match.as_dict()} if isinstance(self.match, ChannelMatch) else {}),
+            **({"plugins": self.plugins} if self.plugins is not None else {}),
             "store": os.path.abspath(self.store),
             "device": self.device,
         }
@@ -226,6 +235,8 @@ class RunKeys:
     reference: Reference = field(default_factory=Reference)
     store: str = setting("runs")
     """Directory of runs."""
+    plugins: str | None = setting(None)
+    """Folder of your own architectures, sources and figures: DIR/models/*.py, DIR/sources/*.py (CONTRIBUTING.md)."""
     device: str = setting("cpu", choices=("auto", "cpu", "cuda"))
     """Auto: the first GPU if there is one, else the CPU."""
 
@@ -264,9 +275,11 @@ def parse(config: Mapping[str, Any]) -> RunConfig:
     mistakes = Mistakes()
     mistakes.of(_check_names, config)
     keys = mistakes.of(build, RunKeys, {name: config.get(name) for name in CHECKED_HERE}, "")
-    data = mistakes.of(_parse_data, config)
-    model = mistakes.of(_parse_model_of, config)
-    match = None if model is None else mistakes.of(parse_match, config, model)
+    users = mistakes.of(_users_of, config) or ()
+    known = models(users)
+    data = mistakes.of(_parse_data, config, users)
+    model = mistakes.of(_parse_model_of, config, known)
+    match = None if model is None else mistakes.of(parse_match, config, model, known)
     training = mistakes.of(_parse_training_of, config)
     mistakes.tell()
     assert isinstance(keys, RunKeys)
@@ -278,7 +291,7 @@ def parse(config: Mapping[str, Any]) -> RunConfig:
     if isinstance(match, ChannelMatchSpec):  # rates are looked up for the channels that come out
         keys_of_training = dataclasses.replace(keys_of_training, tuned=None)
     settings, tuned = with_rate(settings, keys_of_training, model, section, keys.P)
-    check_kind(section, model, settings, match)
+    check_kind(section, model, settings, match, known)
     if settings.augment and model.group != "T(3)" and not model.closed_form:
         raise LacksKnob(
             f"training.augment=true: model={model.architecture} has rotation symmetry ({model.group}); accepted: false"
@@ -296,7 +309,24 @@ def parse(config: Mapping[str, Any]) -> RunConfig:
         device=keys.device,
         tuned=tuned,
         match=match,
+        plugins=_folder_of(getattr(model, "network", model)),
     )
+
+
+def with_plugins(section: Mapping[str, Any], users: Sequence[Path]) -> dict[str, Any]:
+    """Return the data section; of a user's source with the folder of its file, so that every process finds it."""
+    data = dict(section)
+    name = str(data.get("source"))
+    if users and name not in KINDS and "plugins" not in data:
+        declared = sources({"plugins": os.pathsep.join(map(str, users))}).get(name)
+        if declared is not None:
+            data["plugins"] = str(declared.path.parents[1])
+    return data
+
+
+def _folder_of(model: ModelConfig) -> str | None:
+    declared = origin(model)
+    return None if declared.module is not None else str(declared.path.parents[1])
 
 
 FILES = ("train", "test", "holdout", "isolated_atoms", "cache")
@@ -313,7 +343,9 @@ def located(data: Mapping[str, Any]) -> dict[str, Any]:
     return {**data, **{key: path for key, path in paths.items() if data[key]}}
 
 
-def parse_match(config: Mapping[str, Any], model: ModelConfig) -> ChannelMatchSpec | ChannelMatch | None:
+def parse_match(
+    config: Mapping[str, Any], model: ModelConfig, known: Models = MODELS
+) -> ChannelMatchSpec | ChannelMatch | None:
     """Read `match` and `reference`; a mapping in `match` is the outcome that an earlier run wrote down.
 
     Raises:
@@ -342,7 +374,7 @@ def parse_match(config: Mapping[str, Any], model: ModelConfig) -> ChannelMatchSp
             raise LacksKnob(f"reference.{knob}={reference[knob]}: model={model.architecture} has no {knob}")
         section[knob] = reference[knob]
     try:
-        other = parse_model(section, reference.get("L", config.get("L")), reference.get("nu", config.get("nu")))
+        other = parse_model(section, reference.get("L", config.get("L")), reference.get("nu", config.get("nu")), known)
     except InputError as error:
         raise type(error)(f"reference: {error}") from None
     return ChannelMatchSpec(by, reference, other, None)
@@ -359,11 +391,16 @@ def _check_names(config: Mapping[str, Any]) -> None:
         raise InputError("\n".join(unknown))
 
 
-def _parse_data(config: Mapping[str, Any]) -> tuple[dict[str, Any], int | None]:
+def _users_of(config: Mapping[str, Any]) -> Sequence[Path]:
+    """Return the folders of the user's own architectures and sources."""
+    return plugins.folders(check(config.get("plugins"), str | None, "plugins"))
+
+
+def _parse_data(config: Mapping[str, Any], users: Sequence[Path]) -> tuple[dict[str, Any], int | None]:
     """Return the data section without `subset_seed`, and that."""
     from experiments.data.load import parse as parse_source  # imports numpy, which no help needs
 
-    section, mistakes = located(section_of(config, "data")), Mistakes()
+    section, mistakes = with_plugins(located(section_of(config, "data")), users), Mistakes()
     seed = {"subset_seed": section.pop("subset_seed")} if "subset_seed" in section else {}
     keys = mistakes.of(build, SubsetKeys, seed, "data.")
     mistakes.of(parse_source, section)
@@ -372,8 +409,8 @@ def _parse_data(config: Mapping[str, Any]) -> tuple[dict[str, Any], int | None]:
     return section, keys.subset_seed
 
 
-def _parse_model_of(config: Mapping[str, Any]) -> ModelConfig:
-    return parse_model(section_of(config, "model"), config.get("L"), config.get("nu"))
+def _parse_model_of(config: Mapping[str, Any], known: Models) -> ModelConfig:
+    return parse_model(section_of(config, "model"), config.get("L"), config.get("nu"), known)
 
 
 def _parse_training_of(config: Mapping[str, Any]) -> tuple[TrainingConfig, TrainingKeys]:
@@ -428,17 +465,21 @@ def with_rate(
 
 
 def check_kind(
-    data: Mapping[str, Any], model: ModelConfig, training: TrainingConfig, match: ChannelMatchSpec | ChannelMatch | None
+    data: Mapping[str, Any],
+    model: ModelConfig,
+    training: TrainingConfig,
+    match: ChannelMatchSpec | ChannelMatch | None,
+    known: Models = MODELS,
 ) -> None:
     """Raise `InputError` if a model cannot learn from a source's examples, or for settings of molecules on others.
 
     Unknown sources pass: loading the data names them.
     """
     kind = kind_of(data)
-    if kind is not None and kind not in takes(model):
-        fitting = " | ".join(name for name, cls in MODELS.items() if kind in takes(cls))
+    if kind is not None and kind not in model.kinds:
+        fitting = " | ".join(name for name, cls in known.items() if kind in cls.kinds)
         raise InputError(
-            f"model={model.architecture}: learns from {' and '.join(takes(model))}, and data.source={data['source']} "
+            f"model={model.architecture}: learns from {' and '.join(model.kinds)}, and data.source={data['source']} "
             f"holds {kind}; accepted: {fitting}"
         )
     if kind not in (None, "molecules"):
@@ -456,26 +497,26 @@ def section_of(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return section
 
 
-def parse_model(section: Mapping[str, Any], L: Any, nu: Any) -> ModelConfig:
-    """Build the model's settings, with `L` and `nu` of the top level merged in."""
+def parse_model(section: Mapping[str, Any], L: Any, nu: Any, known: Models = MODELS) -> ModelConfig:
+    """Build the model's settings, with `L` and `nu` of the top level merged in; `known` are the architectures."""
     values = dict(section)
     architecture = values.pop("architecture", None)
-    if architecture not in MODELS:
-        near = did_you_mean(str(architecture), MODELS)
-        raise InputError(f"model.architecture={architecture!r}{near}: accepted: {' | '.join(MODELS)}")
-    cls = MODELS[architecture]
+    if architecture not in known:
+        near = did_you_mean(str(architecture), known)
+        raise InputError(f"model.architecture={architecture!r}{near}: accepted: {' | '.join(known)}")
+    cls = known[architecture]
     if cls is NtkConfig:
-        return _parse_linearised(values, L, nu)
+        return _parse_linearised(values, L, nu, known)
     return _parse_model(cls, values, L, nu, f"model={architecture}")
 
 
-def _parse_linearised(values: dict[str, Any], L: Any, nu: Any) -> NtkConfig:
+def _parse_linearised(values: dict[str, Any], L: Any, nu: Any, known: Models) -> NtkConfig:
     """Build a linearised network's settings; null leaves the shared ones to the network's own defaults."""
-    trained = [name for name, cls in MODELS.items() if not cls.closed_form]
+    trained = [name for name in known if known.of_molecules(name)]
     of = check(values.pop("of", None), str, "model.of", {"choices": trained})
     own: dict[str, Any] = {name: values.pop(name) for name in ("energy_weight", "force_weight") if name in values}
     given = {k: v for k, v in values.items() if v is not None or k not in NtkConfig.shared}
-    network = _parse_model(MODELS[of], given, L, nu, f"model=ntk model.of={of}")
+    network = _parse_model(known[of], given, L, nu, f"model=ntk model.of={of}")
     return build(NtkConfig, {**own, "of": of, "network": network}, "model.")
 
 

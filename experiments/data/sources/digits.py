@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,9 @@ _STREAM = 64  # keeps these draws apart from every other use of a small seed
 @dataclass(frozen=True)
 class DigitsConfig:
     """Handwritten digits of scikit-learn (pip install --editable '.[groups]'), each transformed at random."""
+
+    source: ClassVar[str] = "digits"
+    kind: ClassVar[str] = "images"
 
     change: str = setting("rotated", choices=("shifted", "rot90", "rotated", "scaled"))
     """Transformation of every digit on its canvas: shifted (by whole pixels), rot90 (rotated by a multiple of 90°,
@@ -117,3 +121,6 @@ def _fitting(canvas: int) -> float:
 
 
 _CHANGES: dict[str, Change] = {"shifted": _shifted, "rot90": _rot90, "rotated": _rotated, "scaled": _scaled}
+
+
+load = digits

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import ase
 import numpy as np
@@ -35,6 +35,9 @@ class ExtxyzConfig:
 
     Energies in eV, forces in eV/Å.
     """
+
+    source: ClassVar[str] = "extxyz"
+    kind: ClassVar[str] = "molecules"
 
     train: str = setting(identity=False)
     """File with the frames to train on."""
@@ -365,3 +368,6 @@ def _pad(frames: Frames, atoms: int) -> Frames:
         positions=np.pad(frames.positions, (*room, (0, 0))),
         forces=np.pad(frames.forces, (*room, (0, 0))),
     )
+
+
+load = extxyz

@@ -18,7 +18,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,9 @@ class JetsConfig:
 
     By PYTHIA 8 and FastJet (pip install --editable '.[jets]'), no detector.
     """
+
+    source: ClassVar[str] = "jets"
+    kind: ClassVar[str] = "momenta"
 
     settings: tuple[str, ...] = setting((
         "Beams:eCM = 14000.", "PartonLevel:MPI = off", "PhaseSpace:pTHatMin = 540.", "PhaseSpace:pTHatMax = 700.",
@@ -267,3 +270,6 @@ def _padded(jet: NDArray[np.float64], particles: int) -> NDArray[np.float32]:
     padded = np.zeros((particles, 4), np.float32)
     padded[: len(order)] = jet[order]
     return padded
+
+
+load = jets

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import ase.formula
 import numpy as np
@@ -21,6 +22,7 @@ from experiments.core.schema import setting
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.download import RemoteFile, fetch
 from experiments.data.parts import random_dataset, trajectory_dataset
+from experiments.data.published import Published, of_files
 
 KCAL_MOL = kcal / mol
 """1 kcal/mol in eV (thermochemical calorie of 4.184 J)."""
@@ -47,6 +49,9 @@ class Md17Config:
 
     data=md17_aspirin, or data=md17 data.molecule=NAME. For new work use rmd17: these labels are noisy.
     """
+
+    source: ClassVar[str] = "md17"
+    kind: ClassVar[str] = "molecules"
 
     molecule: str = setting("aspirin", choices=tuple(FORMULAS))
     """One of the ten molecules."""
@@ -132,3 +137,12 @@ def molecule_frames(numbers: Ints, positions: Floats, energies: Floats, forces: 
         cells=np.zeros((count, 3, 3)),
         pbc=np.zeros((count, 3), bool),
     )
+
+
+load = md17
+
+
+def published() -> dict[str, Published]:
+    """Return the sets to download, one file each."""
+    what = "MD17, original labels, one trajectory"
+    return {f"md17_{molecule}": of_files(what, [file_of(molecule)]) for molecule in FORMULAS}

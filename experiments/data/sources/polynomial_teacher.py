@@ -21,7 +21,7 @@ import math
 from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import combinations_with_replacement, permutations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -48,6 +48,9 @@ class PolynomialTeacherConfig:
     model=polynomial with the same ones or larger represents it exactly. n neighbours on the unit sphere about a centre,
     as data=star, which is the case nu=2.
     """
+
+    source: ClassVar[str] = "polynomial"
+    kind: ClassVar[str] = "molecules"
 
     L: int = setting(1, low=0, high=3)
     """Highest degree passed from one product to the next."""
@@ -223,3 +226,6 @@ def polynomial(config: PolynomialTeacherConfig) -> Dataset:
             "floor_of_lower_order_eV2": config.scale**2,
         },
     )
+
+
+load = polynomial

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.polynomial import legendre
@@ -30,6 +31,9 @@ class StarConfig:
 
     n neighbours on the unit sphere about a centre; E = Σ_{j<k} Σ_l c_l P_l(cos θ_jk); only centre–neighbour edges.
     """
+
+    source: ClassVar[str] = "star"
+    kind: ClassVar[str] = "molecules"
 
     n_neighbours: int = setting(4, low=2)
     """Neighbours of the centre."""
@@ -140,3 +144,6 @@ def star_frames(directions: Floats, energies: Floats, forces: Floats, noise: flo
         pbc=np.zeros((count, 3), bool),
         bonds=np.stack([np.zeros(n, np.int64), np.arange(1, n + 1)], axis=1),
     )
+
+
+load = star

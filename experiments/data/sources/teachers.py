@@ -14,7 +14,7 @@ as (cos θ, sin θ) of each angle.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -37,6 +37,9 @@ class SphereConfig:
     For model=point_kernel (matching kernel) or point_nearest. β of the RMSE = min(α_T − d, 2 α_S)/2d; α is d + 1
     (laplace), d + 3 (matern32), d + 5 (matern52), infinite (gaussian).
     """
+
+    source: ClassVar[str] = "sphere"
+    kind: ClassVar[str] = "points"
 
     dimension: int = setting(2, low=1, high=16)
     """Dimension d of the sphere S^d."""
@@ -64,6 +67,9 @@ class TorusConfig:
 
     For model=point_kernel (model.quotient=true: invariant) or point_nearest.
     """
+
+    source: ClassVar[str] = "torus"
+    kind: ClassVar[str] = "points"
 
     target: str = setting("difference", choices=("difference", "lipschitz"))
     """The function: difference: g(θ1 − θ2), c_k² ~ k^−b; β of the RMSE is (b − 1)/2 with model.quotient=true, else
@@ -173,3 +179,10 @@ def _dataset(name: str, frames: Frames, config: SphereConfig | TorusConfig) -> D
         disjoint_seeds=config.disjoint_seeds,
         provenance=provenance,
     )
+
+
+def load(config: SphereConfig | TorusConfig) -> Dataset:
+    """Load the dataset of one of the settings above."""
+    if isinstance(config, SphereConfig):
+        return sphere(config)
+    return torus(config)

@@ -6,6 +6,7 @@ Training examples show every shape in one orientation, test examples in any; poi
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -32,6 +33,9 @@ SHAPES = np.array(
 @dataclass(frozen=True)
 class TetrisConfig:
     """3D Tetris: four points in eight shapes, two of them mirror images; trained in one orientation, tested in all."""
+
+    source: ClassVar[str] = "tetris"
+    kind: ClassVar[str] = "clouds"
 
     orientations: str = setting("one", choices=("one", "all"))
     """Orientations of training examples: one (of every shape) or all (at random)."""
@@ -78,3 +82,6 @@ def _examples(config: TetrisConfig, count: int, stream: int, rotated: bool) -> E
         moved = points @ (rotation.T if rotated else np.eye(3)) + config.noise * rng.standard_normal(points.shape)
         inputs[i] = moved[rng.permutation(len(points))]
     return Examples(inputs, labels)
+
+
+load = tetris

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -36,6 +37,9 @@ class VoxelsConfig:
 
     The label is the isomer or the energy.
     """
+
+    source: ClassVar[str] = "voxels"
+    kind: ClassVar[str] = "voxels"
 
     molecules: tuple[str, ...] = setting(  # their frames are in the identity instead
         ("butadiene", "2-butyne", "methylenecyclopropane", "bicyclobutane", "cyclobutene"), identity=False
@@ -159,3 +163,6 @@ def _formula(molecules: Sequence[str]) -> str:
                 "same atoms"
             )
     return known[first]
+
+
+load = voxels

@@ -17,7 +17,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from ase.data import atomic_numbers
@@ -54,6 +54,9 @@ class XtbConfig:
 
     data=molecule data.molecule=NAME|FILE.xyz
     """
+
+    source: ClassVar[str] = "xtb"
+    kind: ClassVar[str] = "molecules"
 
     molecule: str = setting(identity=False)  # the identity holds its geometry instead
     """A common name (ethanol), a name of ASE's collection (CH3CH2OH), or an .xyz file."""
@@ -345,3 +348,6 @@ def _name(config: XtbConfig) -> str:
     box = f"_{config.copies}" if config.copies > 1 else ""
     kind = "xtb" if config.method == "GFN2-xTB" else "xtb1"
     return f"{kind}_{stem}{box}_{config.temperature:g}K"
+
+
+load = xtb

@@ -21,7 +21,8 @@ from experiments.core.kinds import KINDS
 from experiments.core.schema import build, required
 from experiments.core.subsets import SubsetKeys
 from experiments.data.load import config_of
-from experiments.models.architectures import MODELS, NtkConfig
+from experiments.models.ntk import NtkConfig
+from experiments.models.registry import MODELS
 from slurm.settings import LocalSettings, SlurmSettings
 
 KEYS = (RunKeys, Reference, TrainingConfig, TrainingKeys, SubsetKeys, LocalSettings, SlurmSettings)
