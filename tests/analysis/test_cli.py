@@ -13,6 +13,7 @@ import pytest
 
 from analysis.calibration.synthetic import curve_rows, demo_table
 from analysis.cli import main
+from experiments.core.states import RunState
 
 KEYS = {
     *("dataset", "architecture", "L", "nu", "metric", "form", "beta", "beta_low", "beta_high"),
@@ -269,7 +270,7 @@ def test_failed_runs_are_exit_1_and_named(
     failed.create({"P": 16})
     out = tmp_path / "fit.json"
     assert main(["fit", "--store", str(tmp_path), "--forms", "power", "--json", str(out)]) == 0  # queued: yet to come
-    failed.set_state("failed", message="diverged")
+    failed.set_state(RunState.FAILED, message="diverged")
     out.unlink()
     assert main(["fit", "--store", str(tmp_path), "--forms", "power", "--json", str(out)]) == 1
     assert out.exists()  # what there is is fitted
@@ -288,6 +289,6 @@ def test_store_whose_runs_all_failed_is_exit_1(tmp_path: Path, capsys: pytest.Ca
 
     failed = RunStore(tmp_path).run("0123456789ab")
     failed.create({"P": 16})
-    failed.set_state("failed", message="diverged")
+    failed.set_state(RunState.FAILED, message="diverged")
     assert main(["fit", "--store", str(tmp_path)]) == 1
     assert "failed" in capsys.readouterr().err
