@@ -180,7 +180,8 @@ def _calibrate(to: Subparsers) -> None:
         "measure the coverage of the intervals",
         "Measure the coverage of the nominal 95 % intervals, that of the recommended fit first. On simulated curves "
         "of known β, and on two real nested learners. With --claim: measure how often the claim test gives which "
-        "outcome, by seeds and sizes.",
+        "outcome, by seeds and sizes. With --training: which verdict on training falls where more training would "
+        "change β by a known amount, and what the hull covers.",
         source=False,
     )
     one.add_argument(
@@ -191,7 +192,9 @@ def _calibrate(to: Subparsers) -> None:
         help="tables simulated per scenario (default 4000)",
     )
     one.add_argument("--seed", type=int, default=0, help="seed of the simulation (default 0)")
-    one.add_argument("--claim", action="store_true", help="rates of the outcomes of `claim` instead")
+    instead = one.add_mutually_exclusive_group()
+    instead.add_argument("--claim", action="store_true", help="rates of the outcomes of `claim` instead")
+    instead.add_argument("--training", action="store_true", help="rates of the verdicts on training instead")
 
 
 def _dimension(to: Subparsers) -> None:

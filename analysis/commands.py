@@ -23,6 +23,7 @@ from analysis.bounds.lipschitz import compare_lipschitz, lipschitz_record, lipsc
 from analysis.bounds.theory import kernel_law, statements
 from analysis.calibration.calibrate import coverage_records, coverage_summary, coverage_table, measure_coverage
 from analysis.calibration.claim_rates import measure_claim, rate_records, rate_table
+from analysis.calibration.training_rates import measure_training, training_records, training_table
 from analysis.comparisons.claim import claim_record, claim_text, claims
 from analysis.comparisons.claim_pool import pool_claims, pooled_claim_record, pooled_claim_text
 from analysis.comparisons.compare import (
@@ -190,13 +191,20 @@ def calibrate(arguments: argparse.Namespace) -> None:
     """Measure the coverage of the nominal 95 % intervals, that of the recommended fit first.
 
     On simulated curves of known β, and on two real nested learners. With --claim: measure how often the test of the
-    claim gives which outcome, by seeds and sizes, where the truth is known.
+    claim gives which outcome, by seeds and sizes, where the truth is known. With --training: the same of the verdicts
+    on training, and the coverage of the hull.
     """
     if arguments.claim:
         rates = measure_claim(arguments.tables, arguments.seed)
         _say(rate_table(rates))
         if arguments.json is not None:
             write_json(arguments.json, rate_records(rates))
+        return
+    if arguments.training:
+        verdicts = measure_training(arguments.tables, arguments.seed)
+        _say(training_table(verdicts))
+        if arguments.json is not None:
+            write_json(arguments.json, training_records(verdicts))
         return
     rows = measure_coverage(arguments.tables, max(20, arguments.tables // 4), arguments.seed)
     _say(coverage_table(rows))

@@ -30,6 +30,8 @@ class Curve:
     """Training error, in `unit`; all NaN if the table has none. [S, K]"""
     half_budget: FloatArray
     """Test error after the complete schedule of half the updates, in `unit`; all NaN if there is none. [S, K]"""
+    quarter_budget: FloatArray
+    """The same after a quarter of the updates. [S, K]"""
     sem: FloatArray
     """Standard error of the test error from the finite test set, in `unit`; all NaN if unknown. [S, K]"""
     n_test: FloatArray
@@ -160,6 +162,7 @@ def _curve(key: dict[str, object], part: pd.DataFrame, table: RunTable) -> Curve
         error=grid("error"),
         train_error=grid("train_error"),
         half_budget=grid("error_half_budget"),
+        quarter_budget=grid("error_quarter_budget"),
         sem=grid("error_test_sem"),
         n_test=grid("n_test"),
         runs=tuple(map(tuple, runs)),

@@ -26,12 +26,15 @@ IDENTIFYING = ("group", "L", "edge_lmax", "nu", "n_layers", "channels", "cutoff"
 """Columns that tell models of one architecture apart if the table has no `model_id`."""
 
 NUMERIC = (
-    *("P", "error", "error_test_sem", "train_error", "error_half_budget", "L", "edge_lmax", "nu", "n_layers"),
+    *("P", "error", "error_test_sem", "train_error", "error_half_budget", "error_quarter_budget", "error_stopped"),
+    *("stopped_steps", "n_validation", "L", "edge_lmax", "nu", "n_layers"),
     *("channels", "cutoff", "n_parameters", "n_steps", "seconds", "n_test", "pool_size", "mean_error", "holdout_error"),
 )
 FLAGS = ("converged", "too_short", "learned")
 TUNED, RATE = "training.tuned", "training.learning_rate"
 """Column naming the source of a looked-up learning rate (the rate then follows from model and P), and the rate."""
+STOP = "training.stop"
+"""Protocol that a run's error is of: by `budget`, or by `validation` (then P counts the validation frames)."""
 MATCH = "match.target"
 """The size (weights or feature components) that a run's channels were chosen for."""
 
@@ -39,7 +42,8 @@ ERROR_RATES = frozenset({"error_rate", "classification_error", "misclassificatio
 """Metrics that count wrong answers: zero is accepted if `n_test` gives the number of test examples."""
 
 _MEASURED = frozenset({
-    *("line", "run_id", "error", "error_test_sem", "train_error", "error_half_budget", "seconds", "n_steps"),
+    *("line", "run_id", "error", "error_test_sem", "train_error", "error_half_budget", "error_quarter_budget"),
+    *("error_stopped", "stopped_steps", "n_validation", "verdict", "seconds", "n_steps"),
     *("mean_error", "holdout_error", "data_limited", *FLAGS),
 })  # fmt: skip
 """Results and bookkeeping: columns that differ between repetitions of one run and so do not explain a duplicate."""
@@ -173,6 +177,9 @@ def check_table(
             )
     settings = [str(name) for name in frame.columns if "." in str(name) or name in compare_by]
     rows, bad = _typed(frame, (*settings, *curve_by))
+    if STOP in rows.columns and (rows[STOP] == "validation").any():  # two protocols never share a curve
+        rows[STOP] = rows[STOP].replace("", "budget")
+        curve_by = (*curve_by, STOP)
     has_seeds = "seed" in rows.columns
     key = curve_columns(rows, curve_by)
     key = (*key, *(name for name in settings if name in compare_by and _varies(rows, name, key)))

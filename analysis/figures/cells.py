@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from analysis.comparisons.claim import Claim, predicate
 from analysis.figures.naming import METRIC_NAMES
-from analysis.figures.style import COLUMN_WIDTH, GRID, looks, save, style
+from analysis.figures.style import COLUMN_WIDTH, GRID, PALE, looks, save, style
 from analysis.fits.flags import JudgedFit, Verdict
 
 _CELLS = {"A": "L=0\nν=1", "B": "L=1\nν=1", "C": "L=0\nν=3", "D": "L=0\nν=3\nedge 0"}
@@ -39,6 +39,9 @@ def _betas(axes: Axes, claim: Claim, by_name: Mapping[str, JudgedFit]) -> list[d
         fit, judgement = by_name[curve.name]
         beta = fit.best.beta
         failed = judgement.verdict is Verdict.NOT_CONVERGED
+        trained = judgement.training.hull(beta)
+        if np.isfinite(trained).all():
+            axes.plot([index, index], trained, color=look.color, linewidth=1.6, alpha=PALE, zorder=1.5)
         if np.isfinite(beta.low):
             axes.plot([index, index], [beta.low, beta.high], color=look.color, linewidth=1.6)
         face = "white" if failed else look.color

@@ -9,10 +9,11 @@ import numpy as np
 
 from analysis.curve import Curve
 from analysis.fits.fit import fit_curve
-from analysis.fits.flags import Judgement, Verdict, judge
+from analysis.fits.flags import Judgement, judge
 from analysis.fits.jsonable import Record, ends
 from analysis.fits.regions import local_slopes, regions
 from analysis.fits.results import CurveFit, Fit, Form
+from analysis.fits.training import Verdict, pooled_kappas
 from experiments.core.files import json_number
 
 _SHAPE = ("group", "n_layers", "channels", "cutoff")
@@ -24,7 +25,8 @@ _ASKEW = 0.1
 def analyse(curves: Iterable[Curve], forms: tuple[Form, ...] = tuple(Form)) -> list[tuple[CurveFit, Judgement]]:
     """Fit the requested forms to every curve and judge each fit: verdict on training, and flags."""
     fits = [fit_curve(curve, forms) for curve in curves]
-    return [(fit, judge(fit)) for fit in fits]
+    kappas = pooled_kappas(fit.curve for fit in fits)
+    return [(fit, judge(fit, kappas)) for fit in fits]
 
 
 def records(fit: CurveFit, judgement: Judgement) -> list[Record]:
@@ -50,7 +52,8 @@ def records(fit: CurveFit, judgement: Judgement) -> list[Record]:
         **{name: plain_value(value) for name, value in curve.settings.items()},
         "verdict": str(judgement.verdict),
         "data_limited": judgement.data_limited,
-        "beta_half_budget": json_number(judgement.beta_half_budget),
+        "training_limited": judgement.training.record(),
+        "beta_half_budget": json_number(judgement.training.beta_half),
         "curvature": json_number(judgement.curvature),
         "curvature_p": json_number(judgement.curvature_p),
         "local_slopes": [
@@ -59,13 +62,16 @@ def records(fit: CurveFit, judgement: Judgement) -> list[Record]:
         ],
         "regions": {name: _range(span) for name, span in vars(regions(curve, fit.seeds_used)).items()},
     }
-    return [{**shared, **_fit_record(one), **_closing(one, fit, judgement), **extra} for one in fit.fits]
+    return [{**shared, **_fit_record(one, judgement), **_closing(one, fit, judgement), **extra} for one in fit.fits]
 
 
-def _fit_record(fit: Fit) -> Record:
+def _fit_record(fit: Fit, judgement: Judgement) -> Record:
+    low, high = judgement.training.hull(fit.beta)
     return {
         "form": str(fit.form),
         **ends("beta", fit.beta),
+        "beta_low_training": json_number(low),
+        "beta_high_training": json_number(high),
         "prefactor": json_number(fit.prefactor),
         "floor": json_number(fit.floor),
         "status": str(fit.status),
@@ -126,6 +132,11 @@ def plus_minus(value: float, low: float, high: float) -> str:
     return f"{_rounded(value, digits)} ± {_rounded(half, digits)}"
 
 
+def span(low: float, high: float) -> str:
+    """Format both ends of an interval, `[−0.10, 0.20]`; a dash if it has none."""
+    return f"[{_rounded(low, 2)}, {_rounded(high, 2)}]" if math.isfinite(low) and math.isfinite(high) else "–"
+
+
 def signed(value: float) -> str:
     """Format a difference with its sign: `+0.12`, `−0.12` (a minus sign, not a hyphen)."""
     return f"{value:+.2f}".replace("-", "−")
@@ -139,9 +150,14 @@ def _rounded(value: float, digits: int) -> str:
 def summary(fits: list[tuple[CurveFit, Judgement]]) -> str:
     """Return a text table, a line per curve: dataset, metric, model, β ± half its interval, form, P, seeds and flags.
 
-    An asterisk marks exponents of training that has not converged.
+    Beside β stands the hull of its interval and the one after all further training. An asterisk marks exponents of
+    training that has not converged; a line below each of those, and of those of which it is open, says by how much and
+    what would settle it.
     """
-    rows: list[tuple[str, ...]] = [("dataset", "metric", "model", "β (95 %)", "form", "P", "seeds", "flags")]
+    hulls = any(len(judgement.training.change) for _, judgement in fits)
+    rows: list[tuple[str, ...]] = [
+        ("dataset", "metric", "model", "β (95 %)", *(("with more training",) * hulls), "form", "P", "seeds", "flags")
+    ]
     for fit, judgement in fits:
         curve, best = fit.curve, fit.best
         mark = " *" if judgement.verdict is Verdict.NOT_CONVERGED else ""
@@ -151,6 +167,7 @@ def summary(fits: list[tuple[CurveFit, Judgement]]) -> str:
                 curve.text("metric"),
                 _distinct_label(curve, fits),
                 plus_minus(best.beta.value, best.beta.low, best.beta.high) + mark,
+                *((span(*judgement.training.hull(best.beta)) if len(judgement.training.change) else "–",) * hulls),
                 str(best.form),
                 f"{curve.sizes[0]:g}–{curve.sizes[-1]:g}",
                 str(int(fit.seeds_used.sum())) if curve.has_seeds else "none",
@@ -160,6 +177,10 @@ def summary(fits: list[tuple[CurveFit, Judgement]]) -> str:
     lines = _columns(rows)
     if any(judgement.verdict is Verdict.NOT_CONVERGED for _, judgement in fits):
         lines.append("* not converged: β still moves with the length of training; not an exponent to quote")
+    for fit, judgement in fits:
+        if words := judgement.training.words():
+            curve = fit.curve
+            lines.append(f"{curve.text('dataset')}, {curve.text('metric')}, {_distinct_label(curve, fits)}: {words}")
     return "\n".join(lines)
 
 

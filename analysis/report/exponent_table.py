@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from analysis.curve import Curve
 from analysis.figures.naming import display_unit, model_names
 from analysis.fits.flags import Flag, JudgedFit, Verdict
-from analysis.fits.record import plus_minus
+from analysis.fits.record import plus_minus, span
 from analysis.fits.results import Form
 
-HEAD = ("dataset", "metric", "model", "β (95 %)", "floor", "P", "seeds", "flags")
+HEAD = ("dataset", "metric", "model", "β (95 %)", "with more training", "floor", "P", "seeds", "flags")
 """Heads of the columns."""
 FORMS = {Form.POWER: "", Form.POWER_FLOOR: "with floor", Form.BINOMIAL: "by counts", Form.M4: "M4"}
 """Remark on the form beside β; empty for a power law."""
@@ -37,6 +37,8 @@ class Row:
     """Lower end of its interval; NaN for none."""
     high: float
     """Upper end."""
+    trained: str
+    """Both ends of the hull of that interval and the one after all further training; empty if unknown."""
     form: Form
     """The recommended form."""
     floor: str
@@ -58,7 +60,8 @@ class Row:
         form = FORMS.get(self.form, str(self.form))
         beta = self.beta + late + (f" ({form})" if form else "")
         flags = ", ".join(flag.replace("_", " ") for flag in self.flags)
-        return self.dataset, self.metric, self.model, beta, self.floor, self.sizes, str(self.seeds or "none"), flags
+        seeds, trained = str(self.seeds or "none"), self.trained or "–"
+        return self.dataset, self.metric, self.model, beta, trained, self.floor, self.sizes, seeds, flags
 
 
 def rows(fits: Sequence[JudgedFit]) -> list[Row]:
@@ -92,6 +95,7 @@ def _row(item: JudgedFit, model: str, several: bool) -> Row:
         value=best.beta.value,
         low=best.beta.low,
         high=best.beta.high,
+        trained=span(*judgement.training.hull(best.beta)) if len(judgement.training.change) else "",
         form=best.form,
         floor="" if floor is None else f"{floor * factor:.3g} {unit}".strip(),
         sizes=f"{curve.sizes[0]:g}–{curve.sizes[-1]:g}",
