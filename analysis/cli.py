@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = command.Parser(prog=NAME, description="Exponents of learning curves, from runs or from any table.")
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_table, _fit, _report, _figures, _compare, _claim, _bounds, _errors, _calibrate, _dimension):
+    for add in (_table, _fit, _report, _figures, _compare, _claim, _design, _bounds, _errors, _calibrate, _dimension):
         add(subparsers)
     return parser
 
@@ -137,6 +137,36 @@ def _claim(to: Subparsers) -> None:
     )
 
 
+def _design(to: Subparsers) -> None:
+    one = _add(
+        to,
+        "design",
+        "say how many seeds and sizes would decide it",
+        "Say how many seeds decide a difference of exponents, an equivalence and the claim, for several numbers of "
+        "sizes P: with the noise of a table, or with one given by hand.",
+        source=False,
+    )
+    source = _add_source(one)
+    source.add_argument(
+        "--noise",
+        nargs=2,
+        type=_share,
+        metavar=("SUBSET", "INIT"),
+        help="standard deviations of ln ε within a seed, from nested subsets and from initial weights (0.05 0.03)",
+    )
+    one.add_argument(
+        "--difference", type=_positive, default=0.1, metavar="D", help="difference of exponents to show (default 0.1)"
+    )
+    one.add_argument(
+        "--sizes",
+        nargs="+",
+        type=command.integer_from(2),
+        metavar="K",
+        help="numbers of sizes P (default: 5 7 9; the grid of the table goes on, or doubles from 16)",
+    )
+    one.add_argument("--seed", type=int, default=0, help="seed of the simulation of the claim (default 0)")
+
+
 def _bounds(to: Subparsers) -> None:
     one = _add(
         to,
@@ -180,8 +210,9 @@ def _calibrate(to: Subparsers) -> None:
         "measure the coverage of the intervals",
         "Measure the coverage of the nominal 95 % intervals, that of the recommended fit first. On simulated curves "
         "of known β, and on two real nested learners. With --claim: measure how often the claim test gives which "
-        "outcome, by seeds and sizes. With --training: which verdict on training falls where more training would "
-        "change β by a known amount, and what the hull covers.",
+        "outcome, by seeds and sizes. With --comparisons: how often statements about two curves hold. With --training: "
+        "which verdict on training falls where more training would change β by a known amount, and what the hull "
+        "covers.",
         source=False,
     )
     one.add_argument(
@@ -192,9 +223,14 @@ def _calibrate(to: Subparsers) -> None:
         help="tables simulated per scenario (default 4000)",
     )
     one.add_argument("--seed", type=int, default=0, help="seed of the simulation (default 0)")
-    instead = one.add_mutually_exclusive_group()
-    instead.add_argument("--claim", action="store_true", help="rates of the outcomes of `claim` instead")
-    instead.add_argument("--training", action="store_true", help="rates of the verdicts on training instead")
+    what = one.add_mutually_exclusive_group()
+    what.add_argument("--claim", action="store_true", help="rates of the outcomes of `claim` instead")
+    what.add_argument(
+        "--comparisons",
+        action="store_true",
+        help="how often equal-error ratios, means over molecules and the seeds of `design` hold, instead",
+    )
+    what.add_argument("--training", action="store_true", help="rates of the verdicts on training instead")
 
 
 def _dimension(to: Subparsers) -> None:
@@ -217,7 +253,7 @@ def _dimension(to: Subparsers) -> None:
     )
 
 
-def _add_source(parser: argparse.ArgumentParser) -> None:
+def _add_source(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--table",
@@ -236,6 +272,14 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
         metavar="COLUMN",
         help="a further column that tells curves apart (may be repeated)",
     )
+    return source
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"must be a share of the error, 0 ≤ x < 1 (0.05 for 5 %), got {text}")
+    return value
 
 
 def _positive(text: str) -> float:

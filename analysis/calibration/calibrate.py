@@ -54,6 +54,8 @@ class Scenario:
     """Standard deviation of ln ε from the shared test set."""
     test_correlation: float = 0.9
     """Correlation of the latter per octave of P (the intervals always assume 0.9)."""
+    factor: float = 2.0
+    """Ratio of neighbouring P."""
 
 
 @dataclass(frozen=True)
@@ -132,11 +134,12 @@ def scenarios() -> list[Scenario]:
 
 def simulate(scenario: Scenario, n: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
     """Simulate n tables of a scenario: return ln P [K] and ln ε [n, S, K]."""
-    sizes = 16.0 * 2.0 ** np.arange(scenario.n_sizes)
+    sizes = 16.0 * scenario.factor ** np.arange(scenario.n_sizes)
     power = sizes**-scenario.beta
     clean = power + scenario.floor_share / (1 - scenario.floor_share) * power[-1]
     shape = (n, scenario.n_seeds, scenario.n_sizes)
-    octaves = np.abs(np.arange(scenario.n_sizes)[:, None] - np.arange(scenario.n_sizes))
+    steps = np.arange(scenario.n_sizes)
+    octaves = np.abs(steps[:, None] - steps) * np.log2(scenario.factor)
     root = np.linalg.cholesky(np.sqrt(0.5) ** octaves) if scenario.nested else np.eye(scenario.n_sizes)
     shared = np.linalg.cholesky(scenario.test_correlation**octaves)
     noise = scenario.subset * rng.normal(size=shape) @ root.T + scenario.init * rng.normal(size=shape)

@@ -24,13 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.comparisons.conditions import PAIRS, TOST, Decision, Evidence, Outcome, decide
-from analysis.comparisons.paired import (
-    EqualError,
-    equal_error,
-    joint_floor_difference,
-    pair,
-    slope_difference,
-)
+from analysis.comparisons.equal_error import EqualError, equal_error
+from analysis.comparisons.paired import joint_floor_difference, pair, slope_difference
 from analysis.curve import Curve
 from analysis.errors import InputError
 from analysis.fits.flags import JudgedFit, Verdict
@@ -239,6 +234,8 @@ def claim_record(claim: Claim) -> Record:
                 "low": json_number(ratio.ratio.low),
                 "high": json_number(ratio.ratio.high),
                 "error": json_number(ratio.error),
+                "open_ends": list(ratio.open_ends),
+                "flat": list(ratio.flat),
                 "words": ratio.words("A", letter),
             }
             for letter, ratio in claim.ratios.items()

@@ -15,10 +15,9 @@ from enum import StrEnum
 import numpy as np
 
 from analysis.comparisons.compare import PLACE
+from analysis.comparisons.equal_error import EqualError, equal_error
 from analysis.comparisons.paired import (
-    EqualError,
     detectable,
-    equal_error,
     excludes_zero,
     p_words,
     pair,
@@ -46,10 +45,10 @@ SUBGROUPS = {
 the rotations of the grid only, and "dilations" are a semigroup."""
 EQUAL_SIZE = 0.2
 """Share by which the numbers of weights of twins may differ, since widths are whole numbers."""
-VAGUE = 1000.0
-"""Ratio of the ends of a factor's interval above which, if it contains 1, the factor is taken as unknown."""
 WEIGHS = ("L", "model.copies")
 """Settings of a network that its name gives if they exceed one."""
+
+_SIDES = {"first": "plain", "second": "symmetric"}
 
 
 class Exponent(StrEnum):
@@ -187,20 +186,28 @@ def _late(gain: Gain) -> str:
 
 
 def _factor(gain: Gain) -> str:
-    ratio = gain.factor.ratio
-    if np.isfinite(ratio.value):
-        if ratio.low < 1 < ratio.high and ratio.high > VAGUE * ratio.low:
-            return f"the data-efficiency factor is unknown: its interval is [{ratio.low:.1g}, {ratio.high:.1g}]"
-        span = f" [{ratio.low:.2g}, {ratio.high:.2g}]" if np.isfinite(ratio.low) else ", without an interval"
-        text = f"data-efficiency factor {ratio.value:.2g}{span} at an error of {gain.factor.error:.2g}"
+    factor = gain.factor
+    names = {"first": "the twin", "second": "the network"}
+    if factor.leader:
+        behind, ahead = ("the twin", "its errors") if factor.leader == "second" else ("it", "the errors of the twin")
+        word = "above" if factor.leader == "second" else "below"
+        return f"data-efficiency factor {word} {_bound(factor)}: {behind} never reaches {ahead}"
+    if factor.flat:
+        flat = "both curves are" if len(factor.flat) == 2 else f"the curve of {names[factor.flat[0]]} is"
+        return f"no data-efficiency factor: {flat} flat"
+    if np.isfinite(factor.ratio.value):
+        span = f" [{factor.interval}]" if factor.interval else ", without an interval"
+        text = f"data-efficiency factor {factor.ratio.value:.2g}{span} at an error of {factor.error:.2g}"
         if gain.not_converged and np.isfinite(gain.half_factor):
             text += f" ({gain.half_factor:.2g} after half the training)"
         return text
-    if gain.factor.leader == "second":
-        return f"data-efficiency factor above {gain.factor.beyond:.3g}: the twin never reaches its errors"
-    if gain.factor.leader == "first":
-        return f"data-efficiency factor below {1 / gain.factor.beyond:.2g}: it never reaches the errors of the twin"
-    return "no data-efficiency factor: the two curves have no error in common"
+    if factor.bound is None:
+        return "no data-efficiency factor: the two curves have no error in common"
+    return f"data-efficiency factor {'above' if factor.bound[0] == 'more' else 'below'} {_bound(factor)}"
+
+
+def _bound(factor: EqualError) -> str:
+    return "" if factor.bound is None else f"{factor.bound[1]:.{3 if factor.bound[0] == 'more' else 2}g}"
 
 
 def _beta(gain: Gain) -> str:
@@ -220,7 +227,7 @@ def _beta(gain: Gain) -> str:
         return f"{change}: more training could undo it, so no change of the exponent is reported"
     if outcome is not Exponent.UNCHANGED:
         return f"{change}, {p_words(gain.p)}: the exponent {outcome}"
-    beside = ", one of the prefactor is" if _differs_from_one(gain.factor) else ""
+    beside = ", one of the prefactor is" if gain.factor.differs else ""
     size = f"one of {gain.detectable:.2f} would be detected with 80 % power"
     return f"{change}: no change of the exponent is shown{beside} ({size})"
 
@@ -228,11 +235,6 @@ def _beta(gain: Gain) -> str:
 def span(interval: Interval) -> str:
     """Format both ends of an interval, `[−0.10, 0.20]`; a dash if it has none."""
     return f"[{interval.low:.2f}, {interval.high:.2f}]".replace("-", "−") if np.isfinite(interval.low) else "–"
-
-
-def _differs_from_one(factor: EqualError) -> bool:
-    """Return whether the interval of the factor excludes 1, or one of the two never reaches the other's errors."""
-    return bool(factor.ratio.low > 1 or factor.ratio.high < 1 or factor.leader)
 
 
 def gain_record(gain: Gain) -> Record:
@@ -250,10 +252,12 @@ def gain_record(gain: Gain) -> Record:
         "p": json_number(gain.p),
         "detectable": json_number(gain.detectable),
         **ends("equal_error_ratio", gain.factor.ratio),
+        "equal_error_ratio_open_ends": list(gain.factor.open_ends),
         "equal_error_ratio_half_budget": json_number(gain.half_factor),
         "equal_error": json_number(gain.factor.error),
         "beyond": json_number(gain.factor.beyond),
-        "leader": {"first": "plain", "second": "symmetric"}.get(gain.factor.leader),
+        "leader": _SIDES.get(gain.factor.leader),
+        "flat": [_SIDES[which] for which in gain.factor.flat],
         "without": list(gain.without),
         "not_converged": list(gain.not_converged),
         "sentence": gain_sentence(gain),

@@ -70,15 +70,18 @@ def _ratios(axes: Axes, claim: Claim) -> list[dict[str, object]]:
             face = "white" if {"A", letter} & set(claim.failed) else look.color
             axes.plot(index, ratio.value, look.marker, color=look.color, markerfacecolor=face, markersize=4.5)
             rows.append(_row(claim, letter, "equal_error_ratio", ratio.value, ratio.low, ratio.high))
-        elif equal.leader == "second":
-            axes.plot(index, equal.beyond, "^", color=look.color, markerfacecolor="white", markersize=4.5)
+        elif equal.bound is not None:
+            above, bound = equal.bound[0] == "more", equal.bound[1]
+            axes.plot(index, bound, "^" if above else "v", color=look.color, markerfacecolor="white", markersize=4.5)
             place: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 6}
-            axes.annotate(f"> {equal.beyond:g}", (index, equal.beyond), (0, -10), **place)
-            rows.append(_row(claim, letter, "equal_error_ratio_beyond", equal.beyond, np.nan, np.nan))
+            axes.annotate(f"{'>' if above else '<'} {bound:.3g}", (index, bound), (0, -10 if above else 5), **place)
+            kind = "equal_error_ratio_beyond" if above else "equal_error_ratio_below"
+            rows.append(_row(claim, letter, kind, bound, np.nan, np.nan))
         else:
             shown: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 6, "rotation": 90, "color": "#555555"}
             behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
-            axes.annotate("no common error", (index, 0.5), xycoords=axes.get_xaxis_transform(), bbox=behind, **shown)
+            why = "flat" if equal.flat else "no common error"
+            axes.annotate(why, (index, 0.5), xycoords=axes.get_xaxis_transform(), bbox=behind, **shown)
     axes.axhline(1.0, color="#999999", linewidth=0.6)
     axes.set_yscale("log", base=2)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

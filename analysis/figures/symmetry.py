@@ -76,9 +76,8 @@ def _factor(axes: Axes, row: int, gain: Gain, color: str, face: str) -> None:
         axes.plot(value, row, "o", color=color, markerfacecolor=face, markersize=4.5, clip_on=False)
         if np.isfinite(ratio.low):
             axes.plot([low, high], [row, row], color=color, linewidth=1.6, zorder=1)
-    elif gain.factor.leader:
-        ahead = gain.factor.leader == "second"
-        bound = gain.factor.beyond if ahead else 1 / gain.factor.beyond
+    elif gain.factor.bound is not None:
+        ahead, bound = gain.factor.bound[0] == "more", gain.factor.bound[1]
         axes.plot(bound, row, ">" if ahead else "<", color=color, markerfacecolor=face, markersize=4.5)
         axes.annotate(f"{'> ' if ahead else '< '}{bound:.3g}", (bound, row), (0, 5), textcoords="offset points",
                       ha="center", fontsize=6)  # fmt: skip
