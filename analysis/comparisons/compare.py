@@ -20,6 +20,7 @@ from analysis.comparisons.paired import (
     slope_difference,
     survival,
     train_floor_difference,
+    with_training,
 )
 from analysis.curve import Curve
 from analysis.errors import InputError
@@ -72,8 +73,12 @@ class Comparison:
     """Δβ with each floor at the training error of the largest P; NaN without training errors."""
     ratio: EqualError
     """P(first)/P(second) at equal error."""
+    trained: Interval
+    """Δβ with the hull of its interval and the one after all further training; NaN if unknown."""
     not_converged: tuple[str, ...]
     """Which of the two curves (`first`, `second`) fail the training verdict."""
+    cannot_tell: tuple[str, ...]
+    """Which of the two are too noisy for one."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +203,9 @@ def _compare(one: JudgedFit, two: JudgedFit, factor: str, same: frozenset[str]) 
         survival=survival(delta, floored),
         with_train_floor=train_floor_difference(matched),
         ratio=equal_error(matched),
+        trained=with_training(matched, one[1].training.kappa),
         not_converged=tuple(name for name, verdict in verdicts if verdict is Verdict.NOT_CONVERGED),
+        cannot_tell=tuple(name for name, verdict in verdicts if verdict is Verdict.CANNOT_TELL),
     )
 
 

@@ -15,6 +15,8 @@ from scipy import stats
 from analysis.arrays import FloatArray
 from analysis.curve import Curve, nanmean
 from analysis.fits.floor import joint_betas
+from analysis.fits.training import Kappa
+from analysis.fits.training import logs as logs_of
 from analysis.fits.uncertainty import LEVEL, Interval, lines, t_interval, t_quantile
 
 POWER = 0.8
@@ -64,8 +66,8 @@ def pair(first: Curve, second: Curve) -> Pair | None:
     if len(sizes) < 2:
         return None
     both = (first, second)
-    logs = [_logs(curve.error)[:, np.isin(curve.sizes, sizes)] for curve in both]
-    halves = [_logs(curve.half_budget)[:, np.isin(curve.sizes, sizes)] for curve in both]
+    logs = [logs_of(curve.error)[:, np.isin(curve.sizes, sizes)] for curve in both]
+    halves = [logs_of(curve.half_budget)[:, np.isin(curve.sizes, sizes)] for curve in both]
     whole = [np.flatnonzero(np.isfinite(rows).all(axis=1)) for rows in logs]
     known = [{curve.seeds[row]: row for row in rows} for curve, rows in zip(both, whole, strict=True)]
     common = [seed for seed in known[0] if seed in known[1]] if first.has_seeds and second.has_seeds else []
@@ -78,13 +80,6 @@ def pair(first: Curve, second: Curve) -> Pair | None:
     return Pair(first, second, np.log(sizes), a, b, paired, half)
 
 
-def _logs(values: FloatArray) -> FloatArray:
-    """Return natural logarithms, NaN where they do not exist."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log(values)
-    return np.where(np.isfinite(logs), logs, np.nan)
-
-
 def slope_difference(pair: Pair, level: float = LEVEL) -> Interval:
     """Return β(second) − β(first) with a t interval over paired seeds; Welch's if seeds do not match.
 
@@ -93,20 +88,34 @@ def slope_difference(pair: Pair, level: float = LEVEL) -> Interval:
     return _difference(_beta(pair.log_p, pair.first_log), _beta(pair.log_p, pair.second_log), pair.paired, level)
 
 
-def with_more_training(pair: Pair) -> Interval:
-    """Return Δβ with an interval widened by what further training may do; NaN without errors after half the schedule.
+def after_training(pair: Pair, kappa: Kappa) -> list[Pair]:
+    """Return the pair as all further training would leave it, for both ends of the range of κ and the estimate.
 
-    The interval also covers that of the errors after twice the training, if this changed every ln ε once more by as
-    much as the second half of the schedule did. It is a judgement, not a theorem: it holds if each doubling of the
-    schedule changes Δβ at most half as much as the doubling before, for then all further ones together change it by
-    no more than the last. Scatter between trainings widens the interval too.
+    By the law of the remainder (`fits.training`) at every point: ln ε falls once more by 1/(2^κ − 1) of what the second
+    half of the schedule brought. Empty without errors after half the schedule.
     """
-    delta, half = slope_difference(pair), pair.half
+    half = pair.half
     if half is None:
+        return []
+    left = {1.0 / (2.0 ** float(k) - 1.0) for k in (kappa.low, kappa.value, kappa.high)}
+    return [
+        replace(
+            pair,
+            first_log=pair.first_log + share * (pair.first_log - half.first_log),
+            second_log=pair.second_log + share * (pair.second_log - half.second_log),
+            half=None,
+        )
+        for share in sorted(left)
+    ]
+
+
+def with_training(pair: Pair, kappa: Kappa) -> Interval:
+    """Return Δβ with the hull of its interval and the one after all further training; NaN if that is unknown."""
+    delta, further = slope_difference(pair), [slope_difference(one) for one in after_training(pair, kappa)]
+    if not further:
         return replace(delta, low=np.nan, high=np.nan)
-    first, second = 2 * pair.first_log - half.first_log, 2 * pair.second_log - half.second_log
-    further = slope_difference(replace(pair, first_log=first, second_log=second, half=None))
-    return replace(delta, low=min(delta.low, further.low), high=max(delta.high, further.high))
+    low, high = min(one.low for one in (delta, *further)), max(one.high for one in (delta, *further))
+    return replace(delta, low=low, high=high)
 
 
 def joint_floor_difference(pair: Pair, level: float = LEVEL) -> Interval:
