@@ -272,6 +272,12 @@ def _add_source(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveG
         metavar="COLUMN",
         help="a further column that tells curves apart (may be repeated)",
     )
+    parser.add_argument(
+        "--stop",
+        choices=("validation",),
+        help="read every trained run's error at the schedule that is best on validation frames, and count these in P "
+        "(default: as its training.stop says)",
+    )
     return source
 
 

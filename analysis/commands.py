@@ -289,6 +289,7 @@ def _load(arguments: argparse.Namespace, compare_by: Sequence[str] = ()) -> RunT
         drop_bad=arguments.drop_bad,
         curve_by=arguments.curve_by,
         compare_by=compare_by,
+        stop=arguments.stop,
     )
 
 

@@ -16,6 +16,7 @@ import pandas as pd
 
 from analysis.errors import InputError, RunsFailed
 from analysis.files import write_text
+from analysis.protocol import BUDGET, STOP, VALIDATION, by_validation
 
 log = logging.getLogger(__name__)
 
@@ -27,14 +28,12 @@ IDENTIFYING = ("group", "L", "edge_lmax", "nu", "n_layers", "channels", "cutoff"
 
 NUMERIC = (
     *("P", "error", "error_test_sem", "train_error", "error_half_budget", "error_quarter_budget", "error_stopped"),
-    *("stopped_steps", "n_validation", "L", "edge_lmax", "nu", "n_layers"),
+    *("error_stopped_half_budget", "stopped_steps", "n_validation", "L", "edge_lmax", "nu", "n_layers"),
     *("channels", "cutoff", "n_parameters", "n_steps", "seconds", "n_test", "pool_size", "mean_error", "holdout_error"),
 )
 FLAGS = ("converged", "too_short", "learned")
 TUNED, RATE = "training.tuned", "training.learning_rate"
 """Column naming the source of a looked-up learning rate (the rate then follows from model and P), and the rate."""
-STOP = "training.stop"
-"""Protocol that a run's error is of: by `budget`, or by `validation` (then P counts the validation frames)."""
 MATCH = "match.target"
 """The size (weights or feature components) that a run's channels were chosen for."""
 
@@ -43,7 +42,7 @@ ERROR_RATES = frozenset({"error_rate", "classification_error", "misclassificatio
 
 _MEASURED = frozenset({
     *("line", "run_id", "error", "error_test_sem", "train_error", "error_half_budget", "error_quarter_budget"),
-    *("error_stopped", "stopped_steps", "n_validation", "verdict", "seconds", "n_steps"),
+    *("error_stopped", "error_stopped_half_budget", "stopped_steps", "n_validation", "verdict", "seconds", "n_steps"),
     *("mean_error", "holdout_error", "data_limited", *FLAGS),
 })  # fmt: skip
 """Results and bookkeeping: columns that differ between repetitions of one run and so do not explain a duplicate."""
@@ -177,8 +176,8 @@ def check_table(
             )
     settings = [str(name) for name in frame.columns if "." in str(name) or name in compare_by]
     rows, bad = _typed(frame, (*settings, *curve_by))
-    if STOP in rows.columns and (rows[STOP] == "validation").any():  # two protocols never share a curve
-        rows[STOP] = rows[STOP].replace("", "budget")
+    if STOP in rows.columns and (rows[STOP] == VALIDATION).any():  # two protocols never share a curve
+        rows[STOP] = rows[STOP].replace("", BUDGET)
         curve_by = (*curve_by, STOP)
     has_seeds = "seed" in rows.columns
     key = curve_columns(rows, curve_by)
@@ -215,8 +214,9 @@ def load(
     drop_bad: bool = False,
     curve_by: Sequence[str] = (),
     compare_by: Sequence[str] = (),
+    stop: str | None = None,
 ) -> RunTable:
-    """Read and check the run table from a CSV file or a store, whichever is given.
+    """Read and check the run table from a CSV file or a store, whichever is given; with `stop`, by validation.
 
     Raises InputError if neither is given, and as `read_csv`, `read_store` and `check_table` do.
     """
@@ -226,6 +226,7 @@ def load(
         frame, source = read_store(store), str(store)
     else:
         raise InputError("no run table: give --table FILE.csv or --store DIR")
+    frame = by_validation(frame, source) if stop == VALIDATION else frame
     return check_table(frame, source, drop_bad=drop_bad, curve_by=curve_by, compare_by=compare_by)
 
 

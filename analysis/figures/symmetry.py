@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis.comparisons.groups import Gain, gain_record, network_name
 from analysis.figures.panels import PREFERRED
-from analysis.figures.style import COLUMN_WIDTH, save, style
+from analysis.figures.style import COLUMN_WIDTH, PALE, save, style
 
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#882255", "#999933")
 _EDGE = 2.0**8
@@ -36,7 +36,8 @@ def draw(gains: Sequence[Gain], stem: Path) -> list[Path]:
             if np.isfinite(gain.delta.value):
                 right.plot(gain.delta.value, row, "o", color=color, markerfacecolor=face, markersize=4.5)
             if np.isfinite(gain.trained.low):
-                right.plot([gain.trained.low, gain.trained.high], [row, row], color=color, linewidth=0.6, zorder=1)
+                ends = [gain.trained.low, gain.trained.high]
+                right.plot(ends, [row, row], color=color, linewidth=1.6, alpha=PALE, zorder=1)
             if np.isfinite(gain.delta.low):
                 right.plot([gain.delta.low, gain.delta.high], [row, row], color=color, linewidth=1.6, zorder=1)
         names = [f"{network_name(g.symmetric)} / {network_name(g.plain)}\n{g.plain.text('dataset')}" for g in shown]

@@ -64,7 +64,8 @@ class TrainingConfig:
     to that precision. No effect on a CPU."""
     stop: str = setting("budget", choices=("budget", "validation"), since=2)
     """Schedule whose weights and errors are the run's: that of all T updates, or, of T, T/2 and T/4, the one with the
-    lowest error on validation frames (an eighth of P more, which count as P in tables)."""
+    lowest error on validation frames (an eighth of P more, which count as P in tables). The errors of both are in the
+    table."""
     compile: bool = setting(True)
     """Compile the whole step if a C++ compiler is found; part of the identity, for round-off differs."""
     checkpoint_seconds: float = setting(60.0, above=0.0, identity=False)

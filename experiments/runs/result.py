@@ -151,7 +151,7 @@ def _by_metric(
             "train_error": train,
             "error_half_budget": half,
             "error_quarter_budget": quarter,
-            "error_stopped": None if stopped is None else stopped.full.test[name].value,
+            **_stopped(stopped, name),
             "holdout_error": validation.get(name),
             "mean_error": mean[name],
             "converged": half is None or told == CONVERGED,
@@ -160,6 +160,13 @@ def _by_metric(
             "learned": error.value < LEARNED_BELOW * mean[name],
         }
     return by_metric
+
+
+def _stopped(stopped: Schedules | None, metric: str) -> dict[str, float | None]:
+    """Return the errors by the protocol of validation of up to T and T/2 updates; None if there are none."""
+    both = (None, None) if stopped is None else (stopped.full, stopped.half)
+    names = ("error_stopped", "error_stopped_half_budget")
+    return {name: None if one is None else one.test[metric].value for name, one in zip(names, both, strict=True)}
 
 
 def too_short(config: RunConfig) -> str | None:

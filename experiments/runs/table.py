@@ -17,13 +17,14 @@ COLUMNS = (
     "data_limited", "subsets_disjoint", "too_short", "learned", "mean_error", "holdout_error", "training.max_steps",
     "training.learning_rate", "training.optimizer", "training.batch_size", "training.tuned", "n_updates", "cpu_seconds",
     "training.augment", "n_features", "match.by", "match.target", "match_mismatch",
-    "dataset_sha256", "n_test", "model.copies", "training.stop", "error_stopped", "stopped_steps", "n_validation",
+    "dataset_sha256", "n_test", "model.copies", "training.stop", "error_stopped",
+    "error_stopped_half_budget", "stopped_steps", "n_validation",
 )  # fmt: skip
 """The columns in their order; a column that an old result lacks is empty in its rows."""
 
 ENERGIES = (
     "error", "error_test_sem", "train_error", "error_half_budget", "error_quarter_budget", "mean_error",
-    "holdout_error", "error_stopped",
+    "holdout_error", "error_stopped", "error_stopped_half_budget",
 )  # fmt: skip
 PER_METRIC = ("unit", *ENERGIES, "converged", "verdict", "data_limited", "learned")
 INTEGERS = (

@@ -14,6 +14,7 @@ import pytest
 from analysis.calibration.synthetic import curve_rows
 from analysis.cli import main
 from analysis.curve import curves
+from analysis.errors import InputError
 from analysis.fits.flags import Flag, Judgement
 from analysis.fits.record import analyse, records, summary
 from analysis.fits.training import (
@@ -29,6 +30,7 @@ from analysis.fits.training import (
     rising,
 )
 from analysis.fits.uncertainty import Interval
+from analysis.protocol import by_validation
 from analysis.table import check_table
 
 COLUMNS: dict[str, Any] = {"dataset": "toy", "architecture": "mace", "metric": "force_mae", "unit": "eV/Å"}
@@ -225,3 +227,34 @@ def test_protocols_never_share_a_curve() -> None:
     table = check_table(pd.concat([budget, stopped]), "made")
     assert [curve.key["training.stop"] for curve in curves(table)] == ["budget", "validation"]
     assert "training.stop" not in check_table(budget.assign(**{"training.stop": "budget"}), "made").curve_columns
+
+
+def test_every_run_can_be_read_by_validation() -> None:
+    """P counts the frames; closed forms stay; what has no such error is refused."""
+    rows = frame(0.0, 1.0).assign(n_validation=2, error_test_sem=0.1)
+    rows = rows.assign(error_stopped=0.5 * rows["error"], error_stopped_half_budget=0.6 * rows["error"], train_error=1)
+    closed = curve_rows(np.random.default_rng(5), beta=0.3, prefactor=1.0, **{**COLUMNS, "architecture": "ace"})
+    read = by_validation(pd.concat([rows, closed], ignore_index=True), "made")
+    table = check_table(read, "made")
+    trained, fitted = curves(table)
+    np.testing.assert_array_equal(trained.sizes, np.unique(rows["P"]) + 2)
+    plain = curves(check_table(rows, "made"))[0]
+    np.testing.assert_allclose(trained.error, 0.5 * plain.error)
+    np.testing.assert_allclose(trained.half_budget, 0.6 * plain.error)
+    np.testing.assert_allclose(trained.sem, 0.05)
+    assert np.isnan(trained.train_error).all()
+    np.testing.assert_array_equal(fitted.sizes, np.unique(closed["P"]))
+    assert trained.key["training.stop"] == "validation"
+    with pytest.raises(InputError, match="30 row\\(s\\) of made have no error_stopped"):
+        by_validation(frame(0.0, 1.0), "made")
+
+
+def test_commands_read_by_validation(tmp_path: Path) -> None:
+    path, out = tmp_path / "runs.csv", tmp_path / "fit.json"
+    rows = frame(0.0, 1.0).assign(n_validation=lambda one: one["P"] // 8)
+    rows.assign(error_stopped=rows["error"], error_stopped_half_budget=rows["error"]).to_csv(path, index=False)
+    arguments = ["fit", "--table", str(path), "--forms", "power", "--json", str(out)]
+    assert main([*arguments, "--stop", "validation"]) == 0
+    assert {entry["P_min"] for entry in json.loads(out.read_text())} == {18}
+    frame(0.0, 1.0).to_csv(path, index=False)
+    assert main([*arguments, "--stop", "validation"]) == 2
