@@ -64,6 +64,11 @@ def path(text: str) -> Path:
     return Path(given(text))
 
 
+def draw_without_screen() -> None:
+    """Let matplotlib draw to files, whatever MPLBACKEND says: notebooks export one that plain processes lack."""
+    os.environ["MPLBACKEND"] = "agg"
+
+
 def show_warnings() -> None:
     """Print log messages from warnings on to stderr, a line each with its module's name."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
