@@ -212,9 +212,9 @@ def _calibrate(to: Subparsers) -> None:
         "measure the coverage of the intervals",
         "Measure the coverage of the nominal 95 % intervals, that of the recommended fit first. On simulated curves "
         "of known β, and on two real nested learners. With --claim: measure how often the claim test gives which "
-        "outcome, by seeds and sizes. With --comparisons: how often statements about two curves hold. With --training: "
-        "which verdict on training falls where more training would change β by a known amount, and what the hull "
-        "covers.",
+        "outcome, by seeds and sizes. With --comparisons: how often statements about two curves hold. With --fits: how "
+        "often what `fit` says of a curve holds. With --training: which verdict on training falls where more training "
+        "would change β by a known amount, and what the hull covers.",
         source=False,
     )
     one.add_argument(
@@ -226,6 +226,11 @@ def _calibrate(to: Subparsers) -> None:
     )
     one.add_argument("--seed", type=int, default=0, help="seed of the simulation (default 0)")
     what = one.add_mutually_exclusive_group()
+    what.add_argument(
+        "--fits",
+        action="store_true",
+        help="how often what `fit` says holds, instead: few seeds, floors, one pool, breaks, outlying runs",
+    )
     what.add_argument("--claim", action="store_true", help="rates of the outcomes of `claim` instead")
     what.add_argument(
         "--comparisons",

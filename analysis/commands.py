@@ -25,6 +25,7 @@ from analysis.calibration.calibrate import coverage_records, coverage_summary, c
 from analysis.calibration.claim_rates import measure_claim, rate_records, rate_table
 from analysis.calibration.comparison_rates import Held, held_lines, held_records, measure_comparisons
 from analysis.calibration.designs import NOTE, SIZES, design_records, design_text, designs, from_table, given
+from analysis.calibration.fit_rates import measure_fits, missed
 from analysis.calibration.training_rates import measure_training, training_records, training_table
 from analysis.comparisons.claim import claim_record, claim_text, claims
 from analysis.comparisons.claim_pool import pool_claims, pooled_claim_record, pooled_claim_text
@@ -38,7 +39,6 @@ from analysis.files import write_json, write_text
 from analysis.fits.record import analyse, choice, label, plus_minus, records, summary
 from analysis.fits.results import CurveFit, Form
 from analysis.reading import Spelling, parse_columns
-from analysis.report.exponent_table import latex, markdown
 from analysis.table import RunTable, failed_runs, load, read_store, write_csv
 
 __all__ = [
@@ -68,9 +68,12 @@ def fit(arguments: argparse.Namespace) -> None:
     fits = analyse(curves(loaded), tuple(Form(name) for name in arguments.forms or Form))
     if arguments.json is not None:
         write_json(arguments.json, [entry for one, judged in fits for entry in records(one, judged)])
-    for path, written in ((arguments.markdown, markdown), (arguments.latex, latex)):
-        if path is not None:
-            write_text(path, written(fits))
+    if arguments.markdown is not None or arguments.latex is not None:
+        from analysis.report.exponent_table import latex, markdown  # its names are those of the figures
+
+        for path, written in ((arguments.markdown, markdown), (arguments.latex, latex)):
+            if path is not None:
+                write_text(path, written(fits))
     _say(summary(fits))
     _say("")
     _say(choice(fits))
@@ -219,13 +222,16 @@ def calibrate(arguments: argparse.Namespace) -> None:
 
     On simulated curves of known β, and on two real nested learners. With --claim: measure how often the test of the
     claim gives which outcome, by seeds and sizes, where the truth is known. With --comparisons: how often statements
-    about two curves hold. With --training: rates of the verdicts on training, and the coverage of the hull.
+    about two curves hold; with --fits: those of `fit` about one. With --training: rates of the verdicts on training,
+    and the coverage of the hull.
     """
-    if arguments.comparisons:
+    if arguments.comparisons or arguments.fits:
         held: list[Held] = []
-        for line in held_lines(_kept(measure_comparisons(arguments.tables, arguments.seed), held)):
+        measured = (measure_fits if arguments.fits else measure_comparisons)(arguments.tables, arguments.seed)
+        for line in held_lines(_kept(measured, held)):
             _say(line)
             sys.stdout.flush()
+        _say(missed(held))
         if arguments.json is not None:
             write_json(arguments.json, held_records(held))
         return

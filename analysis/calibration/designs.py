@@ -93,7 +93,8 @@ def from_table(curves: Sequence[Curve]) -> list[Source]:
 
 
 def _source(place: tuple[str, ...], group: Sequence[Curve]) -> Source | None:
-    matched = [both for one, two in combinations(group, 2) if (both := pair(one, two)) is not None and both.paired]
+    pairs = [both for one, two in combinations(group, 2) if (both := pair(one, two)) is not None]
+    matched = [both for both in pairs if both.paired and len(both.first_log) >= 2]
     if matched:
         # halved, for a pair scatters as two independent curves of the level that is returned
         parts = [(both.log_p, (both.second_log - both.first_log) / np.sqrt(2)) for both in matched]

@@ -25,8 +25,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.comparisons.conditions import PAIRS, TOST, Decision, Evidence, Outcome, decide
+from analysis.comparisons.differences import floor_difference, slope_difference
 from analysis.comparisons.equal_error import EqualError, equal_error
-from analysis.comparisons.paired import Pair, after_training, joint_floor_difference, pair, slope_difference
+from analysis.comparisons.paired import Pair, after_training, pair
 from analysis.curve import Curve
 from analysis.errors import InputError
 from analysis.fits.flags import JudgedFit, Verdict
@@ -177,16 +178,16 @@ def _edge(item: JudgedFit) -> float:
 
 def _evidence(curves: Mapping[str, Curve], kappa: Kappa | None) -> Evidence:
     """Return the differences of all pairs; with κ, also those after all further training (NaN where unknown)."""
-    matched = {one: pair(curves[one[0]], curves[one[1]]) for one in PAIRS}
+    matched = {one: _with_seeds(pair(curves[one[0]], curves[one[1]])) for one in PAIRS}
     further: list[Mapping[tuple[str, str], Interval]] = []
     if kappa is not None:
         later = {one: [] if both is None else after_training(both, kappa) for one, both in matched.items()}
         for i in range(max(1, *map(len, later.values()))):
             ends = {one: pairs[i] if i < len(pairs) else None for one, pairs in later.items()}
-            further += [_differences(ends, slope_difference), _differences(ends, joint_floor_difference)]
+            further += [_differences(ends, slope_difference), _differences(ends, floor_difference)]
     return Evidence(
         power=_differences(matched, slope_difference),
-        floor=_differences(matched, joint_floor_difference),
+        floor=_differences(matched, floor_difference),
         log_p={one: np.empty(0) if both is None else both.log_p for one, both in matched.items()},
         trained=tuple(further),
     )
@@ -197,6 +198,11 @@ def _differences(
 ) -> dict[tuple[str, str], Interval]:
     nothing = Interval(np.nan, np.nan, np.nan, np.nan, 0)
     return {one: nothing if both is None else difference(both, TOST) for one, both in pairs.items()}
+
+
+def _with_seeds(both: Pair | None) -> Pair | None:
+    """Return the pair; None for single runs: the claim rests on the scatter over seeds alone."""
+    return both if both is not None and min(len(both.first_log), len(both.second_log)) >= 2 else None
 
 
 def _ratio(first: Curve, second: Curve) -> EqualError:

@@ -8,19 +8,19 @@ from itertools import combinations
 
 import numpy as np
 
+from analysis.comparisons.differences import Lent, floor_difference, lend, slope_difference, with_training
 from analysis.comparisons.equal_error import EqualError, equal_error
+from analysis.comparisons.outlying import Outlying, outlying
 from analysis.comparisons.paired import (
+    Pair,
     Survival,
     common_slope,
     detectable,
     holm,
-    joint_floor_difference,
     pair,
     random_effects,
-    slope_difference,
     survival,
     train_floor_difference,
-    with_training,
 )
 from analysis.curve import Curve
 from analysis.errors import InputError
@@ -63,6 +63,10 @@ class Comparison:
     """The same after Holm's correction over all pairs of this dataset and metric."""
     paired: bool
     """Whether the seeds match."""
+    scatter: str
+    """Where the scatter is from: `seeds`; `residuals` of a line, if both are single runs; or `published` with means."""
+    lent: float
+    """Degrees of freedom that the other pairs of the table lend."""
     detectable: float
     """Smallest |Δβ| that this design detects with 80 % power."""
     with_floor: Interval
@@ -75,6 +79,8 @@ class Comparison:
     """P(first)/P(second) at equal error."""
     trained: Interval
     """Δβ with the hull of its interval and the one after all further training; NaN if unknown."""
+    outlying: Outlying
+    """Runs that lie far off the two curves."""
     not_converged: tuple[str, ...]
     """Which of the two curves (`first`, `second`) fail the training verdict."""
     cannot_tell: tuple[str, ...]
@@ -131,19 +137,36 @@ def compare_curves(fits: Sequence[JudgedFit], by: Sequence[str] = ()) -> list[Co
             raise InputError(f"--by {name}: no such identifying column; the table has {', '.join(sorted(known))}")
     factors = factors_of(fits, by)
     same = _constant(fits)
+    places = [_candidates(place, by, factors) for place in _places(fits).values()]
+    lent = lend([one.both for place in places for one in place])
     result: list[Comparison] = []
-    for place in _places(fits).values():
-        comparisons = []
-        for one, two in combinations(place, 2):
-            different = _differences(one[0].curve, two[0].curve, factors)
-            if len(different) == 1 and (not by or different[0] in by):
-                ordered = sorted((one, two), key=lambda item: _rank(item[0].curve.value(different[0])))
-                compared = _compare(ordered[0], ordered[1], different[0], same)
-                if compared is not None:
-                    comparisons.append(compared)
+    for place in places:
+        comparisons = [_compare(one, same, lent) for one in place]
         adjusted = holm(np.array([c.p for c in comparisons]))
         result += [_with_holm(c, float(p)) for c, p in zip(comparisons, adjusted, strict=True)]
     return result
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """Two fitted curves that differ in one factor, with what both have."""
+
+    first: JudgedFit
+    second: JudgedFit
+    factor: str
+    both: Pair
+
+
+def _candidates(place: Sequence[JudgedFit], by: Sequence[str], factors: Sequence[str]) -> list[_Candidate]:
+    found = []
+    for one, two in combinations(place, 2):
+        different = _differences(one[0].curve, two[0].curve, factors)
+        if len(different) == 1 and (not by or different[0] in by):
+            first, second = sorted((one, two), key=lambda item: _rank(item[0].curve.value(different[0])))
+            both = pair(first[0].curve, second[0].curve)
+            if both is not None:
+                found.append(_Candidate(first, second, different[0], both))
+    return found
 
 
 def _differences(one: Curve, two: Curve, factors: Sequence[str]) -> list[str]:
@@ -183,27 +206,29 @@ def _rank(value: object) -> tuple[int, float, str]:
     return (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value))
 
 
-def _compare(one: JudgedFit, two: JudgedFit, factor: str, same: frozenset[str]) -> Comparison | None:
-    matched = pair(one[0].curve, two[0].curve)
-    if matched is None:
-        return None
-    delta, floored = slope_difference(matched), joint_floor_difference(matched)
-    verdicts = (("first", one[1].verdict), ("second", two[1].verdict))
+def _compare(candidate: _Candidate, same: frozenset[str], lent: Lent) -> Comparison:
+    both, factor = candidate.both, candidate.factor
+    first = both.first
+    delta, floored = slope_difference(both, lent=lent), floor_difference(both, lent=lent)
+    verdicts = (("first", candidate.first[1].verdict), ("second", candidate.second[1].verdict))
     return Comparison(
-        first=one[0].curve,
-        second=two[0].curve,
+        first=first,
+        second=both.second,
         factor=factor,
-        common=describe(one[0].curve, without=same | _factor_columns(one[0].curve, factor), also=one[0].curve.settings),
+        common=describe(first, without=same | _factor_columns(first, factor), also=first.settings),
         delta=delta,
         p=two_sided(delta.value, delta.error, delta.dof),
         p_holm=np.nan,
-        paired=matched.paired,
+        paired=both.paired,
+        scatter=both.scatter,
+        lent=lent.dof if both.paired else 0.0,
         detectable=detectable(delta),
         with_floor=floored,
         survival=survival(delta, floored),
-        with_train_floor=train_floor_difference(matched),
-        ratio=equal_error(matched),
-        trained=with_training(matched, one[1].training.kappa),
+        with_train_floor=train_floor_difference(both),
+        ratio=equal_error(both, prior=lent.curves),
+        outlying=outlying(candidate.first[0], candidate.second[0], lent),
+        trained=with_training(both, candidate.first[1].training.kappa, lent),
         not_converged=tuple(name for name, verdict in verdicts if verdict is Verdict.NOT_CONVERGED),
         cannot_tell=tuple(name for name, verdict in verdicts if verdict is Verdict.CANNOT_TELL),
     )

@@ -19,69 +19,13 @@ from scipy import stats
 
 from analysis.arrays import FloatArray
 from analysis.comparisons.paired import Pair
-from analysis.fits.uncertainty import LEVEL, TINY, Interval
+from analysis.comparisons.stacked import Stacked, stack_of
+from analysis.fits.moderation import NO_PRIOR, Prior
+from analysis.fits.uncertainty import LEVEL, Interval
 
 FALL = 3.0
 """Fall of ln ε from P_min to P_max, in standard errors over seeds, below which a curve counts as flat."""
 _NOTHING = Interval(np.nan, np.nan, np.nan, np.nan, 0)
-
-
-@dataclass(frozen=True)
-class Stacked:
-    """Means over seeds of n pairs of curves, [first, second], with their covariance."""
-
-    mean: FloatArray
-    """Mean of ln ε. [n, 2K]"""
-    parts: tuple[FloatArray, ...]
-    """Independent contributions to the covariance of the means: one over paired seeds, else one for each curve; none
-    for single seeds. [n, 2K, 2K]"""
-    dofs: tuple[int, ...]
-    """Degrees of freedom behind each part."""
-
-    def contrast(self, weights: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return values [n, J], covariance [n, J, J] and degrees of freedom [n, J] of contrasts, weights [J, 2K].
-
-        The degrees of freedom are Welch's and Satterthwaite's, in whole numbers. Covariance and degrees are NaN where
-        there are single seeds.
-        """
-        value = self.mean @ weights.T
-        if not self.parts:
-            nothing = np.full((*value.shape, value.shape[1]), np.nan)
-            return value, nothing, nothing[..., 0]
-        parts = [weights @ part @ weights.T for part in self.parts]
-        variances = [np.diagonal(part, axis1=1, axis2=2) for part in parts]
-        squares = np.sum([v**2 / dof for v, dof in zip(variances, self.dofs, strict=True)], axis=0)
-        dof = np.sum(variances, axis=0) ** 2 / np.maximum(squares, TINY)
-        return value, np.sum(parts, axis=0), np.maximum(np.floor(dof * (1 + 1e-12)), 1.0)
-
-
-def stack(first: FloatArray, second: FloatArray, paired: bool) -> Stacked:
-    """Return the means of n pairs of curves with their covariance over seeds.
-
-    Args:
-        first: ln ε of the first curve. [n, S₁, K]
-        second: ln ε of the second. [n, S₂, K]
-        paired: whether rows are matched by seed.
-    """
-    mean = np.concatenate([first.mean(axis=1), second.mean(axis=1)], axis=1)
-    n_sizes = first.shape[2]
-    if min(first.shape[1], second.shape[1]) < 2:
-        return Stacked(mean, (), ())
-    if paired:
-        return Stacked(mean, (_covariance(np.concatenate([first, second], axis=2)),), (first.shape[1] - 1,))
-    blocks = []
-    for rows, mine in ((first, slice(0, n_sizes)), (second, slice(n_sizes, None))):
-        block = np.zeros((len(mean), 2 * n_sizes, 2 * n_sizes))
-        block[:, mine, mine] = _covariance(rows)
-        blocks.append(block)
-    return Stacked(mean, tuple(blocks), (first.shape[1] - 1, second.shape[1] - 1))
-
-
-def _covariance(rows: FloatArray) -> FloatArray:
-    """Return the covariance of the mean over seeds: [n, S, K] → [n, K, K]."""
-    n_seeds = rows.shape[1]
-    off = rows - rows.mean(axis=1, keepdims=True)
-    return np.asarray(np.einsum("nsk,nsl->nkl", off, off) / (n_seeds * (n_seeds - 1)))
 
 
 @dataclass(frozen=True)
@@ -121,7 +65,7 @@ def ratios(log_p: FloatArray, stacked: Stacked, level: float = LEVEL) -> Ratios:
     for curve in range(2):
         ends[curve, curve * n_sizes], ends[curve, (curve + 1) * n_sizes - 1] = 1.0, -1.0
     fall, fall_covariance, _ = stacked.contrast(ends)
-    noise = np.nan_to_num(np.sqrt(np.diagonal(fall_covariance, axis1=1, axis2=2)))  # unknown for single seeds
+    noise = np.nan_to_num(np.sqrt(np.diagonal(fall_covariance, axis1=1, axis2=2)))  # NaN where the scatter is not known
     low, high = _accepted(knots, gap, covariance, np.asarray(stats.t.ppf(0.5 + level / 2, dof)))
     value, segment, share = _root(knots, gap)
     known = np.isfinite(covariance).all(
@@ -281,11 +225,17 @@ class EqualError:
         return f"at equal error {first} needs {self.bound[0]} than {self.bound[1]:.2g} times the frames of {second}"
 
 
-def equal_error(pair: Pair, level: float = LEVEL) -> EqualError:
-    """Return the ratio of training-set sizes at equal error, or which curve leads, or that they are flat."""
+def equal_error(pair: Pair, level: float = LEVEL, prior: Prior = NO_PRIOR) -> EqualError:
+    """Return the ratio of training-set sizes at equal error, or which curve leads, or that they are flat.
+
+    Args:
+        pair: two curves.
+        level: coverage of the interval.
+        prior: of the variance of a curve in the table.
+    """
     if min(len(pair.first_log), len(pair.second_log)) == 0:
         return EqualError(_NOTHING, np.nan)
-    stacked = stack(pair.first_log[None], pair.second_log[None], pair.paired)
+    stacked = stack_of(pair, prior)
     if leader := _leader(pair.log_p, stacked, level):
         return EqualError(_NOTHING, np.nan, leader, float(np.exp(pair.log_p[-1] - pair.log_p[0])))
     found = ratios(pair.log_p, stacked, level)
@@ -293,7 +243,7 @@ def equal_error(pair: Pair, level: float = LEVEL) -> EqualError:
         flat = tuple(name for name, is_flat in zip(("first", "second"), found.flat[0], strict=True) if is_flat)
         return EqualError(_NOTHING, np.nan, flat=flat)
     value, low, high = (float(np.exp(x[0])) for x in (found.value, found.low, found.high))
-    dof = int(sum(stacked.dofs))
+    dof = int(min(sum(float(part[0]) for part in stacked.dofs), stacked.most[0]))
     at_end = 1e-9  # round-off of ln P
     open_ends = {"low": found.low[0] <= -found.span + at_end, "high": found.high[0] >= found.span - at_end}
     return EqualError(
@@ -304,9 +254,10 @@ def equal_error(pair: Pair, level: float = LEVEL) -> EqualError:
 
 
 def _leader(log_p: FloatArray, stacked: Stacked, level: float) -> str:
-    """Return the curve with a lower error at its smallest P than the other has anywhere; the means decide for one seed.
+    """Return the curve with a lower error at its smallest P than the other has anywhere.
 
-    With seeds the difference to the other's lowest mean must be shown by the t test of the interval.
+    The difference to the other's lowest mean must be shown by the t test of the interval; where the scatter is not
+    known, the means decide.
     """
     n_sizes = len(log_p)
     for leader, ahead, behind in (("first", 0, n_sizes), ("second", n_sizes, 0)):
@@ -315,6 +266,6 @@ def _leader(log_p: FloatArray, stacked: Stacked, level: float) -> str:
         weights[0, best], weights[0, ahead] = 1.0, -1.0
         value, covariance, dof = (part.item() for part in stacked.contrast(weights))
         lead = value - stats.t.ppf(0.5 + level / 2, dof) * np.sqrt(max(covariance, 0.0))
-        if value > 0 and not lead <= 0:  # NaN for single seeds
+        if value > 0 and not lead <= 0:  # NaN where the scatter is not known
             return leader
     return ""

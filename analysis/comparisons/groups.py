@@ -10,20 +10,21 @@ curves pass the verdict. A change of β is then reported only if the hull with w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 
 from analysis.comparisons.compare import PLACE
+from analysis.comparisons.differences import Lent, lend, slope_difference, with_training
 from analysis.comparisons.equal_error import EqualError, equal_error
+from analysis.comparisons.outlying import Outlying, outlying
 from analysis.comparisons.paired import (
+    Pair,
     detectable,
     excludes_zero,
     p_words,
     pair,
-    slope_difference,
-    with_training,
 )
 from analysis.curve import Curve
 from analysis.fits.flags import JudgedFit, Verdict
@@ -90,6 +91,8 @@ class Gain:
     """The factor after half the schedule; NaN if there is none."""
     without: tuple[float, ...]
     """Values of P left out because some run has an error of zero, which has no logarithm."""
+    outlying: Outlying
+    """Runs that lie far off the two curves."""
     not_converged: tuple[str, ...]
     """Which of the two (`plain`, `symmetric`) fail the training verdict."""
     cannot_tell: tuple[str, ...] = ()
@@ -101,7 +104,7 @@ def gains(fits: Sequence[JudgedFit]) -> list[Gain]:
 
     One has a symmetry group, the other a subgroup of it, and their numbers of weights agree within `EQUAL_SIZE`.
     """
-    result = []
+    found = []
     for one in fits:
         for two in fits:
             curves = one[0].curve, two[0].curve
@@ -109,19 +112,22 @@ def gains(fits: Sequence[JudgedFit]) -> list[Gain]:
             inside = curves[0].text("group") in SUBGROUPS.get(curves[1].text("group"), ())
             sizes = [curve.n_parameters for curve in curves]
             if places[0] == places[1] and inside and abs(np.log(sizes[1] / sizes[0])) < np.log(1 + EQUAL_SIZE):
-                gain = _gain(one, two)
-                result += [] if gain is None else [gain]
-    return result
+                zero = _zero(*curves)
+                both = pair(*(curve.at(~np.isin(curve.sizes, zero)) for curve in curves))
+                found += [] if both is None else [(one, two, both, zero)]
+    lent = lend([both for _, _, both, _ in found])
+    return [_gain(*twins, lent) for twins in found]
 
 
-def _gain(plain: JudgedFit, symmetric: JudgedFit) -> Gain | None:
+def _zero(one: Curve, two: Curve) -> list[float]:
+    """Return the common P at which some run has an error of zero."""
+    sizes = np.intersect1d(one.sizes, two.sizes)
+    return [float(P) for P in sizes if any((curve.error[:, curve.sizes == P] == 0).any() for curve in (one, two))]
+
+
+def _gain(plain: JudgedFit, symmetric: JudgedFit, matched: Pair, zero: Sequence[float], lent: Lent) -> Gain:
     curves = plain[0].curve, symmetric[0].curve
-    sizes = np.intersect1d(curves[0].sizes, curves[1].sizes)
-    zero = [float(P) for P in sizes if any((curve.error[:, curve.sizes == P] == 0).any() for curve in curves)]
-    matched = pair(*(_without(curve, zero) for curve in curves))
-    if matched is None:
-        return None
-    delta = slope_difference(matched)
+    delta = slope_difference(matched, lent=lent)
     half = np.nan if matched.half is None else slope_difference(matched.half).value
     verdicts = (("plain", plain[1].verdict), ("symmetric", symmetric[1].verdict))
     late = tuple(name for name, verdict in verdicts if verdict is Verdict.NOT_CONVERGED)
@@ -131,26 +137,15 @@ def _gain(plain: JudgedFit, symmetric: JudgedFit) -> Gain | None:
         symmetric=curves[1],
         delta=delta,
         half=half,
-        trained=with_training(matched, plain[1].training.kappa) if late or unclear else delta,
+        trained=with_training(matched, plain[1].training.kappa, lent) if late or unclear else delta,
         p=two_sided(delta.value, delta.error, delta.dof),
         detectable=detectable(delta),
-        factor=equal_error(matched),
+        factor=equal_error(matched, prior=lent.curves),
         half_factor=np.nan if matched.half is None else equal_error(matched.half).ratio.value,
         without=tuple(zero),
+        outlying=outlying(plain[0], symmetric[0], lent),
         not_converged=late,
         cannot_tell=unclear,
-    )
-
-
-def _without(curve: Curve, sizes: Sequence[float]) -> Curve:
-    """Return the curve without some of its P."""
-    keep = ~np.isin(curve.sizes, sizes)
-    arrays = ("error", "train_error", "half_budget", "quarter_budget", "sem", "n_test")
-    return replace(
-        curve,
-        sizes=curve.sizes[keep],
-        converged=tuple(tuple(v for v, k in zip(row, keep, strict=True) if k) for row in curve.converged),
-        **{name: getattr(curve, name)[:, keep] for name in arrays},
     )
 
 
@@ -181,6 +176,7 @@ def gain_sentence(gain: Gain) -> str:
     text = f"{twins} ({where}; {weights} weights): {_factor(gain)}; {_beta(gain)}"
     if gain.without:
         text += f"; left out for errors of 0: P = {', '.join(f'{P:g}' for P in gain.without)}"
+    text += gain.outlying.words({"first": network_name(gain.plain), "second": network_name(gain.symmetric)})
     if gain.not_converged and not np.isfinite(gain.trained.low):
         text += f"; NOT CONVERGED: {_late(gain)}, so this is no statement about exponents"
     return text + "."
@@ -265,6 +261,7 @@ def gain_record(gain: Gain) -> Record:
         "leader": _SIDES.get(gain.factor.leader),
         "flat": [_SIDES[which] for which in gain.factor.flat],
         "without": list(gain.without),
+        **gain.outlying.record(),
         "not_converged": list(gain.not_converged),
         "cannot_tell": list(gain.cannot_tell),
         "sentence": gain_sentence(gain),

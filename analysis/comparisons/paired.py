@@ -1,4 +1,4 @@
-"""Two curves on the same subsets: difference of exponents, its power, and the effect of a floor.
+"""Two curves cut to what both have, and what is decided from their differences: power, floors, many pairs, datasets.
 
 Runs of one seed have the same training subsets in both curves (subsets depend on the dataset and the seed alone), so
 everything is computed within a seed, on the P that both curves have, and then over seeds.
@@ -14,15 +14,14 @@ from scipy import stats
 
 from analysis.arrays import FloatArray
 from analysis.curve import Curve, nanmean
-from analysis.fits.floor import joint_betas
 from analysis.fits.training import Kappa
 from analysis.fits.training import logs as logs_of
-from analysis.fits.uncertainty import LEVEL, Interval, lines, t_interval, t_quantile
+from analysis.fits.uncertainty import LEVEL, Interval, line, t_quantile
 
 POWER = 0.8
 """Power at which a design's smallest detectable difference is quoted."""
 FLOOR_SIZES = 5
-"""Number of values of P needed to tell a floor from a slope within a seed (three parameters, two to spare)."""
+"""Number of values of P needed to tell a floor from a slope (three parameters, two to spare)."""
 
 
 class Survival(StrEnum):
@@ -58,6 +57,28 @@ class Pair:
     """Whether rows are matched by seed; else they are independent samples (S may differ)."""
     half: Pair | None = None
     """The same runs after half the schedule; None if some have no such error, or an error of zero."""
+    pool: float = np.inf
+    """Frames of the pool from which both curves' seeds draw overlapping subsets; infinite if they are disjoint or not
+    known."""
+    published: tuple[Published | None, Published | None] = (None, None)
+    """What is published of the scatter of each curve that is given by means alone."""
+
+    @property
+    def scatter(self) -> str:
+        """Where the scatter is from: `seeds`, `residuals` of a line, or `published` with the means of one curve."""
+        if any(one is not None for one in self.published):
+            return "published"
+        return "seeds" if max(len(self.first_log), len(self.second_log)) > 1 else "residuals"
+
+
+@dataclass(frozen=True)
+class Published:
+    """Standard deviations over runs that are published with their means."""
+
+    sd: FloatArray
+    """Relative standard deviation. [K]"""
+    n_runs: FloatArray
+    """Number of runs behind it, two at least. [K]"""
 
 
 def pair(first: Curve, second: Curve) -> Pair | None:
@@ -76,16 +97,20 @@ def pair(first: Curve, second: Curve) -> Pair | None:
         whole = [np.array([rows[seed] for seed in common]) for rows in known]
     a, b, half_a, half_b = (logs[0][whole[0]], logs[1][whole[1]], halves[0][whole[0]], halves[1][whole[1]])
     complete = bool(np.isfinite(half_a).all() and np.isfinite(half_b).all())
-    half = Pair(first, second, np.log(sizes), half_a, half_b, paired) if complete else None
-    return Pair(first, second, np.log(sizes), a, b, paired, half)
+    pool = min(np.inf if curve.overlapping is False else curve.pool for curve in both)
+    half = Pair(first, second, np.log(sizes), half_a, half_b, paired, pool=pool) if complete else None
+    published = (_published(first, sizes), _published(second, sizes))
+    return Pair(first, second, np.log(sizes), a, b, paired, half, pool, published)
 
 
-def slope_difference(pair: Pair, level: float = LEVEL) -> Interval:
-    """Return β(second) − β(first) with a t interval over paired seeds; Welch's if seeds do not match.
-
-    The interval is NaN for single seeds.
-    """
-    return _difference(_beta(pair.log_p, pair.first_log), _beta(pair.log_p, pair.second_log), pair.paired, level)
+def _published(curve: Curve, sizes: FloatArray) -> Published | None:
+    """Return what is published of the scatter of a curve of means at some sizes [K]; None for runs of its own."""
+    if curve.error_sd is None or curve.n_runs is None or len(curve.seeds) > 1:
+        return None
+    at = np.isin(curve.sizes, sizes)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sd, n_runs = (curve.error_sd / curve.error)[0, at], curve.n_runs[0, at]
+    return Published(sd, n_runs) if np.isfinite(sd).all() and bool((n_runs >= 2).all()) else None
 
 
 def after_training(pair: Pair, kappa: Kappa) -> list[Pair]:
@@ -109,29 +134,6 @@ def after_training(pair: Pair, kappa: Kappa) -> list[Pair]:
     ]
 
 
-def with_training(pair: Pair, kappa: Kappa) -> Interval:
-    """Return Δβ with the hull of its interval and the one after all further training; NaN if that is unknown."""
-    delta, further = slope_difference(pair), [slope_difference(one) for one in after_training(pair, kappa)]
-    if not further:
-        return replace(delta, low=np.nan, high=np.nan)
-    low, high = min(one.low for one in (delta, *further)), max(one.high for one in (delta, *further))
-    return replace(delta, low=low, high=high)
-
-
-def joint_floor_difference(pair: Pair, level: float = LEVEL) -> Interval:
-    """Return β(second) − β(first) with one floor per curve that its seeds share; NaN if it is not identified.
-
-    Like `slope_difference`, with t intervals over (paired) seeds.
-    """
-    nothing = Interval(np.nan, np.nan, np.nan, np.nan, 0)
-    if len(pair.log_p) < FLOOR_SIZES or min(len(pair.first_log), len(pair.second_log)) < 2:
-        return nothing
-    first, second = (joint_betas(pair.log_p, rows[None])[0] for rows in (pair.first_log, pair.second_log))
-    if np.isnan(first).any() or np.isnan(second).any():
-        return nothing
-    return _difference(first, second, pair.paired, level)
-
-
 def train_floor_difference(pair: Pair) -> float:
     """Return Δβ with each curve's floor set to its training error at the largest P; NaN without training errors.
 
@@ -143,7 +145,7 @@ def train_floor_difference(pair: Pair) -> float:
         mean = np.exp(nanmean(rows))
         if not np.isfinite(train) or train >= 0.98 * mean.min():  # the rest is floor: there is no slope
             return np.nan
-        betas.append(float(_beta(pair.log_p, np.log(mean - train)[None])[0]))
+        betas.append(-line(pair.log_p, np.log(mean - train))[0])
     return betas[1] - betas[0]
 
 
@@ -161,24 +163,6 @@ def survival(plain: Interval, floored: Interval) -> Survival:
 def excludes_zero(interval: Interval) -> bool:
     """Return whether zero lies outside the interval; False if there is no interval."""
     return bool(interval.low > 0 or interval.high < 0)
-
-
-def _beta(x: FloatArray, rows: FloatArray) -> FloatArray:
-    return -lines(x, rows)[0] if len(rows) else np.empty(0)
-
-
-def _difference(first: FloatArray, second: FloatArray, paired: bool, level: float) -> Interval:
-    if paired:
-        return t_interval(second - first, level)
-    if min(len(first), len(second)) == 0:
-        return Interval(np.nan, np.nan, np.nan, np.nan, 0)
-    value = float(second.mean() - first.mean())
-    if min(len(first), len(second)) < 2:
-        return Interval(value, np.nan, np.nan, np.nan, 0)
-    test = stats.ttest_ind(second, first, equal_var=False)
-    interval = test.confidence_interval(level)
-    error = float(np.sqrt(first.var(ddof=1) / len(first) + second.var(ddof=1) / len(second)))
-    return Interval(value, float(interval.low), float(interval.high), error, max(1, int(test.df)))
 
 
 def detectable(interval: Interval, level: float = LEVEL, power: float = POWER) -> float:

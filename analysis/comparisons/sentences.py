@@ -30,7 +30,8 @@ def comparison_sentence(c: Comparison) -> str:
             f"no difference of β is shown {change}; {p_words(c.p_holm)}): Δβ = {size}; this design detects one of "
             f"{c.detectable:.2f} with 80 % power"
         )
-    return f"{text}{_floor_words(c)}; {c.ratio.words(one, two)}{_caution(c)}."
+    off = c.outlying.words({"first": one, "second": two})
+    return f"{text}{_floor_words(c)}; {c.ratio.words(one, two)}{off}{_caution(c)}."
 
 
 def verb(c: Comparison) -> str:
@@ -83,7 +84,12 @@ def _span(interval: Interval) -> str:
 
 
 def _caution(c: Comparison) -> str:
-    unpaired = "" if c.paired or not np.isfinite(c.delta.low) else "; seeds do not match (Welch)"
+    words = {
+        "residuals": "; single runs: scatter from the residuals of a line",
+        "published": "; scatter as published with the means",
+        "seeds": "" if c.paired else "; seeds do not match (Welch)",
+    }
+    unpaired = words[c.scatter] if np.isfinite(c.delta.low) else ""
     late, unclear = (
         " and ".join(level(c.first if which == "first" else c.second, c.factor) for which in names)
         for names in (c.not_converged, c.cannot_tell)
@@ -129,6 +135,9 @@ def comparison_record(c: Comparison) -> Record:
         "p": json_number(c.p),
         "p_holm": json_number(c.p_holm),
         "paired": c.paired,
+        "scatter": c.scatter,
+        "dof": c.delta.dof,
+        "dof_lent": json_number(c.lent),
         "detectable": json_number(c.detectable),
         **ends("delta_beta_with_floor", c.with_floor),
         "floor": str(c.survival),
@@ -140,6 +149,7 @@ def comparison_record(c: Comparison) -> Record:
         "flat": list(c.ratio.flat),
         "delta_beta_training_low": json_number(c.trained.low),
         "delta_beta_training_high": json_number(c.trained.high),
+        **c.outlying.record(),
         "not_converged": list(c.not_converged),
         "cannot_tell": list(c.cannot_tell),
         "sentence": comparison_sentence(c),

@@ -20,7 +20,6 @@ from analysis.figures.naming import METRIC_NAMES, model_names
 from analysis.figures.panels import Panel
 from analysis.figures.style import COLUMN_WIDTH, GRID, PALE, looks, save, style, title
 from analysis.fits.flags import Verdict
-from analysis.fits.results import Form
 
 _BANDS = "grey: observed on other tasks (Hestness et al. 2017); dashed: 1/2"
 _BOUNDS = """dotted: lower bounds on β of energy errors at the measured dimension d,
@@ -84,7 +83,7 @@ def _panel(axes: Axes, panel: Panel, dimension: DimensionEstimate | None) -> lis
             axes.plot([beta.low, beta.high], [index, index], color=look.color, linewidth=1.6, zorder=2)
         face = "white" if failed else look.color
         axes.plot(beta.value, index, look.marker, color=look.color, markerfacecolor=face, markersize=4, zorder=3)
-        remarks = (("floor", fit.best.form is Form.POWER_FLOOR), ("not converged", failed))
+        remarks = (("floor", fit.has_floor), ("not converged", failed))
         marks = [mark for mark, holds in remarks if holds]
         names.append(name + (f" ({', '.join(marks)})" if marks else ""))
         rows.append(

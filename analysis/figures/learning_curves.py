@@ -27,7 +27,7 @@ from analysis.figures.style import (
 )
 from analysis.fits.flags import Judgement, Verdict
 from analysis.fits.record import plus_minus
-from analysis.fits.results import CurveFit, Form
+from analysis.fits.results import CurveFit
 
 TRAIN_ROOM = 6.0
 """Factor below the smallest test error down to which axes show training errors; the CSV has all of them."""
@@ -137,7 +137,7 @@ def _face(judgement: Judgement, look: Look) -> str:
 def _legend(fit: CurveFit, name: str) -> str:
     curve, best = fit.curve, fit.best
     text = f"{name}:  β = {plus_minus(best.beta.value, best.beta.low, best.beta.high)}"
-    if best.form is Form.POWER_FLOOR:
+    if fit.has_floor:
         unit, factor = display_unit(curve.unit)
         text += f", floor {best.floor * factor:.3g} {unit}"
     return text

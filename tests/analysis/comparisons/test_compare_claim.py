@@ -271,6 +271,17 @@ def sentence(frame: pd.DataFrame) -> str:
 def test_two_runs_of_one_seed_are_matched() -> None:
     words = sentence(cells({"A": 0.4, "B": 0.6}, n_seeds=1))
     assert "do not match" not in words
+    assert "; single runs: scatter from the residuals of a line." in words
+    assert "rises by 0.2" in words
+
+
+def test_means_with_published_deviations_are_compared() -> None:
+    frame = cells({"A": 0.4, "B": 0.6}, n_seeds=1).drop(columns="seed")
+    frame = frame.assign(error_sd=0.02 * frame["error"], n_runs=5)
+    (one,) = compare_curves(analysed(frame))
+    assert one.delta.low < 0.2 < one.delta.high
+    assert one.delta.low > 0.1
+    assert comparison_sentence(one).endswith("; scatter as published with the means.")
 
 
 def test_curves_without_common_factors_are_named_by_their_data() -> None:
@@ -299,6 +310,30 @@ def test_a_difference_that_floors_leave_as_large_has_not_vanished(plain: Any, fl
     assert ("does not survive" in comparison_sentence(found)) == (outcome is Survival.VANISHES)
     if outcome is Survival.UNCERTAIN:
         assert "with a floor in both it is no longer certain (Δβ = +0.07 [−0.03, 0.17])" in comparison_sentence(found)
+
+
+def test_a_run_that_lies_off_is_named_with_the_difference_without_it() -> None:
+    frame = cells({"A": 0.4, "B": 0.6})
+    off = (frame["L"] == 1) & (frame["seed"] == 3) & (frame["P"] == SIZES[-1])
+    frame.loc[off, "error"] *= 2
+    (c,) = compare_curves(analysed(frame))
+    (run,) = c.outlying.runs.values()
+    assert (run.seed, run.size) == ("3", 1024.0)
+    words = comparison_sentence(c)
+    assert "; OUTLYING: seed 3 at P = 1024 of L=1 (2" in words
+    assert "times the error that its curve suggests); without it Δβ = 0." in words
+    assert c.outlying.without.high - c.outlying.without.low < 0.3 * (c.delta.high - c.delta.low)
+    record = comparison_record(c)
+    assert record["delta_beta_without_outlying"] == pytest.approx(0.2, abs=0.02)
+    assert record["outlying_runs"][0]["curve"] == "second"  # type: ignore[index]
+
+
+def test_an_outlying_single_run_costs_its_size() -> None:
+    frame = cells({"A": 0.4, "B": 0.6}, n_seeds=1)
+    frame.loc[(frame["L"] == 1) & (frame["P"] == 1024), "error"] *= 2
+    (c,) = compare_curves(analysed(frame))
+    assert set(c.outlying.runs) == {"second"}
+    assert c.outlying.without.value == pytest.approx(0.2, abs=0.03)
 
 
 def test_one_of_many_only_may_rise() -> None:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from analysis.arrays import FloatArray
-from analysis.comparisons.equal_error import EqualError, equal_error, ratios, stack
+from analysis.comparisons.equal_error import EqualError, equal_error, ratios
 from analysis.comparisons.paired import Pair
+from analysis.comparisons.stacked import stack
 from analysis.curve import Curve
 from tests.analysis.comparisons.test_paired import curve, matched
 
@@ -136,7 +137,7 @@ def test_the_interval_covers(beta: float, n_seeds: int) -> None:
     rng = np.random.default_rng(1)
     shape = (2, 4000, n_seeds, len(GRID))
     first, second = -beta * GRID + 0.05 * rng.normal(size=shape)
-    found = ratios(GRID, stack(first, second - 0.7 * beta, paired=True))
+    found = ratios(GRID, stack(GRID, first, second - 0.7 * beta, paired=True))
     covered = (found.low <= 0.7) & (found.high >= 0.7)
     # exact at 95 % where one stretch is accepted, more where it is the hull of several: less three binomial errors
     assert covered.mean() >= 0.95 - 0.0104

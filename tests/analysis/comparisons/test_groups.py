@@ -160,6 +160,14 @@ def test_sizes_with_no_error_at_all_are_left_out_and_named() -> None:
     json.dumps(groups.gain_record(gain), allow_nan=False)
 
 
+def test_a_run_that_lies_off_is_named() -> None:
+    frame = table(TWINS)
+    frame.loc[(frame["architecture"] == "gcnn") & (frame["seed"] == 2) & (frame["P"] == 256), "error"] *= 2
+    (gain,) = gains_of(frame)
+    assert "; OUTLYING: seed 2 at P = 256 of gcnn (p4) (" in groups.gain_sentence(gain)
+    assert groups.gain_record(gain)["delta_beta_without_outlying"] == pytest.approx(0.3, abs=0.03)
+
+
 def test_flat_curves_have_no_factor() -> None:
     """Any number of examples has the same error."""
     models = {"cnn": ("translations", 0.4, 0.03, 7800), "gcnn": ("p4", 0.4, 0.03, 7500)}

@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from analysis.calibration.synthetic import curve_rows
+from analysis.comparisons.differences import floor_difference, slope_difference, with_training
 from analysis.comparisons.paired import (
     Pair,
     Survival,
@@ -18,13 +19,10 @@ from analysis.comparisons.paired import (
     detectable,
     excludes_zero,
     holm,
-    joint_floor_difference,
     pair,
     random_effects,
-    slope_difference,
     survival,
     train_floor_difference,
-    with_training,
 )
 from analysis.curve import Curve, curves
 from analysis.fits.training import UNTOLD, Kappa
@@ -132,7 +130,7 @@ def test_a_floor_that_fakes_a_difference_is_seen_through() -> None:
         1, beta=0.6, prefactor=1.0, floor=0.02, sizes=tuple(16 * 2.0 ** np.arange(8)), subset=0.01, init=0.01
     )
     matched_pair = matched(floored, plain)
-    delta, corrected = slope_difference(matched_pair), joint_floor_difference(matched_pair)
+    delta, corrected = slope_difference(matched_pair), floor_difference(matched_pair)
     assert delta.low > 0.03
     assert survival(delta, corrected) is Survival.VANISHES
 
@@ -142,7 +140,7 @@ def test_a_real_difference_survives() -> None:
     low = curve(0, beta=0.4, prefactor=1.0, floor=0.01, sizes=sizes, subset=0.01, init=0.01)
     high = curve(1, beta=0.7, prefactor=1.0, floor=0.001, sizes=sizes, subset=0.01, init=0.01)
     matched_pair = matched(low, high)
-    assert survival(slope_difference(matched_pair), joint_floor_difference(matched_pair)) is Survival.SURVIVES
+    assert survival(slope_difference(matched_pair), floor_difference(matched_pair)) is Survival.SURVIVES
 
 
 def test_survival_without_a_difference_or_a_floor_fit() -> None:
@@ -227,7 +225,7 @@ def test_a_floor_that_seeds_share_leaves_no_difference() -> None:
     }
     matched_pair = matched(curve(1, beta=0.6, floor=0.007, **settings), curve(2, beta=0.6, **settings))
     assert slope_difference(matched_pair).low > 0.05
-    joint = joint_floor_difference(matched_pair)
+    joint = floor_difference(matched_pair)
     assert joint.low < 0 < joint.high
     assert joint.high - joint.low < 0.1
     assert joint.dof == 4
@@ -236,7 +234,7 @@ def test_a_floor_that_seeds_share_leaves_no_difference() -> None:
 def test_seeds_that_do_not_match_are_independent_samples_of_floors() -> None:
     one = curve(1, beta=0.6, prefactor=1.0)
     other = replace(curve(2, beta=0.7, prefactor=1.0), seeds=("a", "b", "c", "d", "e"))
-    joint = joint_floor_difference(matched(one, other))
+    joint = floor_difference(matched(one, other))
     assert not matched(one, other).paired
     assert joint.low < 0.1 < joint.high
 
@@ -244,6 +242,6 @@ def test_seeds_that_do_not_match_are_independent_samples_of_floors() -> None:
 def test_floors_of_flat_curves_or_few_sizes_are_not_identified() -> None:
     steep = curve(1, beta=0.6, prefactor=1.0)
     flat = replace(steep, error=np.exp(1e-3 * steep.log_sizes) * np.ones_like(steep.error))
-    assert np.isnan(joint_floor_difference(matched(flat, steep)).value)
+    assert np.isnan(floor_difference(matched(flat, steep)).value)
     short = curve(1, beta=0.6, prefactor=1.0, sizes=(16, 32, 64, 128))
-    assert np.isnan(joint_floor_difference(matched(short, steep)).value)
+    assert np.isnan(floor_difference(matched(short, steep)).value)
