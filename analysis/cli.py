@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from analysis.errors import RunsFailed, UnfittableError
 from analysis.fits.names import Form
-from experiments.core import command
+from experiments.core import command, plugins
 
 _DISTANCES = "δ(P), for Lip·δ and the dimension of the data (default: the store's distances.parquet)"
 Subparsers: TypeAlias = "argparse._SubParsersAction[command.Parser]"
@@ -22,9 +22,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     command.draw_without_screen()
     arguments = _parser().parse_args(argv)
+    return command.run(_answer, arguments, NAME, failures=(UnfittableError, RunsFailed))
+
+
+def _answer(arguments: argparse.Namespace) -> None:
     from analysis import commands  # takes a second to import, and no help needs it
 
-    return command.run(getattr(commands, arguments.command), arguments, NAME, failures=(UnfittableError, RunsFailed))
+    if getattr(arguments, "plugins", None) is not None:
+        plugins.announce(arguments.plugins)
+    getattr(commands, arguments.command)(arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -284,6 +290,9 @@ def _add_source(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveG
     reading.add_argument("--unit", metavar="UNIT", help="unit of the errors")
     reading.add_argument(
         "--decimal", choices=[".", ","], help="decimal mark, where numbers such as 1,234 leave it open"
+    )
+    parser.add_argument(
+        "--plugins", metavar="DIR", help="folder with architectures and figures of your own (also: EQUILAW_PLUGINS)"
     )
     parser.add_argument(
         "--drop-bad", action="store_true", help="leave bad rows out, naming each, instead of refusing the table"

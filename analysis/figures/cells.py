@@ -7,26 +7,40 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from analysis.comparisons.claim import Claim, predicate
+from analysis.comparisons.claim import Claim, claims, predicate
+from analysis.errors import InputError
 from analysis.figures.naming import METRIC_NAMES
+from analysis.figures.panels import panels_by_model
 from analysis.figures.style import COLUMN_WIDTH, GRID, PALE, looks, save, style
 from analysis.fits.flags import JudgedFit, Verdict
 
+NAME = "claim"
 _CELLS = {"A": "L=0\nν=1", "B": "L=1\nν=1", "C": "L=0\nν=3", "D": "L=0\nν=3\nedge 0"}
 
 
-def draw(claims: Sequence[Claim], fits: Sequence[JudgedFit], stem: Path) -> list[Path]:
+def collect(fits: Sequence[JudgedFit], _: pd.DataFrame | None) -> tuple[Sequence[Claim], Sequence[JudgedFit]] | None:
+    """Return the tests of the claim and their curves; None if the table does not have the four cells."""
+    shown = [item for panel in panels_by_model(fits) for item in panel.fits]
+    try:
+        return claims(shown), shown
+    except InputError:
+        return None
+
+
+def draw(data: tuple[Sequence[Claim], Sequence[JudgedFit]], stem: Path) -> list[Path]:
     """Draw a row per dataset and metric: β on the left, equal-error ratios on the right; return the files written."""
+    tests, fits = data
     by_name = {fit.curve.name: (fit, judgement) for fit, judgement in fits}
     numbers: list[dict[str, object]] = []
     with style():
-        figure = Figure(figsize=(COLUMN_WIDTH, 1.9 * len(claims)), layout="constrained")
-        axes = figure.subplots(len(claims), 2, squeeze=False, width_ratios=[1.25, 1])
-        for (left, right), claim in zip(axes, claims, strict=True):
+        figure = Figure(figsize=(COLUMN_WIDTH, 1.9 * len(tests)), layout="constrained")
+        axes = figure.subplots(len(tests), 2, squeeze=False, width_ratios=[1.25, 1])
+        for (left, right), claim in zip(axes, tests, strict=True):
             numbers += _betas(left, claim, by_name)
             numbers += _ratios(right, claim)
         return save(figure, stem, numbers)

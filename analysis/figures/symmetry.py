@@ -6,16 +6,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis.comparisons.groups import Gain, gain_record, network_name
+from analysis.comparisons.groups import gains as gains_of
 from analysis.figures.panels import PREFERRED
 from analysis.figures.style import COLUMN_WIDTH, PALE, save, style
+from analysis.fits.flags import JudgedFit
 
+NAME = "groups"
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#882255", "#999933")
 _EDGE = 2.0**8
+
+
+def collect(fits: Sequence[JudgedFit], _: pd.DataFrame | None) -> list[Gain]:
+    """Return the gains from symmetries, for networks that stand beside their twins without."""
+    return gains_of(fits)
 
 
 def draw(gains: Sequence[Gain], stem: Path) -> list[Path]:

@@ -20,6 +20,7 @@ from experiments.data.load import dataset_of
 from experiments.data.splits import training_subset
 from experiments.regression.methods import closed_form
 from experiments.runs import trained
+from experiments.runs.problems import mean_neighbours
 from experiments.runs.result import origin, peak_memory, publish
 from experiments.runs.schedules import Schedules
 from experiments.runs.store import ORIGIN, WEIGHTS, Attempt, Run
@@ -226,7 +227,7 @@ def _solve(attempt: Attempt, config: RunConfig, dataset: AnyDataset, stop: Calla
     assert isinstance(dataset, Dataset)
     began, cpu = time.monotonic(), time.process_time()
     elements = dataset.elements()
-    model = closed_form(config.model, elements)
+    model = closed_form(config.model, elements, lambda: mean_neighbours(dataset, config.model))
     train = dataset.pool.take(training_subset(dataset, config.P, config.subset_seed))
     model.accept(train, dataset.test)
     solution = model.solve(train, dataset.isolated_energies, config.init_seed)
