@@ -219,7 +219,8 @@ def _calibrate(to: Subparsers) -> None:
         "Measure the coverage of the nominal 95 % intervals, that of the recommended fit first. On simulated curves "
         "of known β, and on two real nested learners. With --claim: measure how often the claim test gives which "
         "outcome, by seeds and sizes. With --comparisons: how often statements about two curves hold. With --fits: how "
-        "often what `fit` says of a curve holds.",
+        "often what `fit` says of a curve holds. With --training: which verdict on training falls where more training "
+        "would change β by a known amount, and what the hull covers.",
         source=False,
     )
     one.add_argument(
@@ -242,6 +243,7 @@ def _calibrate(to: Subparsers) -> None:
         action="store_true",
         help="how often equal-error ratios, means over molecules and the seeds of `design` hold, instead",
     )
+    what.add_argument("--training", action="store_true", help="rates of the verdicts on training instead")
 
 
 def _dimension(to: Subparsers) -> None:
@@ -301,6 +303,12 @@ def _add_source(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveG
         default=[],
         metavar="COLUMN",
         help="a further column that tells curves apart (may be repeated)",
+    )
+    parser.add_argument(
+        "--stop",
+        choices=("validation",),
+        help="read every trained run's error at the schedule that is best on validation frames, and count these in P "
+        "(default: as its training.stop says)",
     )
     return source
 

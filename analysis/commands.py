@@ -26,6 +26,7 @@ from analysis.calibration.claim_rates import measure_claim, rate_records, rate_t
 from analysis.calibration.comparison_rates import Held, held_lines, held_records, measure_comparisons
 from analysis.calibration.designs import NOTE, SIZES, design_records, design_text, designs, from_table, given
 from analysis.calibration.fit_rates import measure_fits, missed
+from analysis.calibration.training_rates import measure_training, training_records, training_table
 from analysis.comparisons.claim import claim_record, claim_text, claims
 from analysis.comparisons.claim_pool import pool_claims, pooled_claim_record, pooled_claim_text
 from analysis.comparisons.compare import compare_curves, families, pool_differences
@@ -221,7 +222,8 @@ def calibrate(arguments: argparse.Namespace) -> None:
 
     On simulated curves of known β, and on two real nested learners. With --claim: measure how often the test of the
     claim gives which outcome, by seeds and sizes, where the truth is known. With --comparisons: how often statements
-    about two curves hold; with --fits: those of `fit` about one.
+    about two curves hold; with --fits: those of `fit` about one. With --training: rates of the verdicts on training,
+    and the coverage of the hull.
     """
     if arguments.comparisons or arguments.fits:
         held: list[Held] = []
@@ -238,6 +240,12 @@ def calibrate(arguments: argparse.Namespace) -> None:
         _say(rate_table(rates))
         if arguments.json is not None:
             write_json(arguments.json, rate_records(rates))
+        return
+    if arguments.training:
+        verdicts = measure_training(arguments.tables, arguments.seed)
+        _say(training_table(verdicts))
+        if arguments.json is not None:
+            write_json(arguments.json, training_records(verdicts))
         return
     rows = measure_coverage(arguments.tables, max(20, arguments.tables // 4), arguments.seed)
     _say(coverage_table(rows))
@@ -288,6 +296,7 @@ def _load(arguments: argparse.Namespace, compare_by: Sequence[str] = ()) -> RunT
         drop_bad=arguments.drop_bad,
         curve_by=arguments.curve_by,
         compare_by=compare_by,
+        stop=arguments.stop,
         spelling=Spelling(
             columns={name: own for text in arguments.columns for name, own in parse_columns(text).items()},
             wide=arguments.wide,

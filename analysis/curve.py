@@ -30,6 +30,8 @@ class Curve:
     """Training error, in `unit`; all NaN if the table has none. [S, K]"""
     half_budget: FloatArray
     """Test error after the complete schedule of half the updates, in `unit`; all NaN if there is none. [S, K]"""
+    quarter_budget: FloatArray
+    """The same after a quarter of the updates. [S, K]"""
     sem: FloatArray
     """Standard error of the test error from the finite test set, in `unit`; all NaN if unknown. [S, K]"""
     n_test: FloatArray
@@ -97,7 +99,8 @@ class Curve:
 
     def at(self, keep: NDArray[np.bool_]) -> Curve:
         """Return the curve at some of its sizes: [K]."""
-        arrays = ("error", "train_error", "half_budget", "sem", "n_test", "seconds", "error_sd", "n_runs")
+        budgets = ("error", "half_budget", "quarter_budget")
+        arrays = (*budgets, "train_error", "sem", "n_test", "seconds", "error_sd", "n_runs")
         whole = {name: getattr(self, name) for name in arrays}
         values: dict[str, Any] = {name: None if array is None else array[:, keep] for name, array in whole.items()}
         return replace(
@@ -186,6 +189,7 @@ def _curve(key: dict[str, object], part: pd.DataFrame, table: RunTable) -> Curve
         error=grid("error"),
         train_error=grid("train_error"),
         half_budget=grid("error_half_budget"),
+        quarter_budget=grid("error_quarter_budget"),
         sem=grid("error_test_sem"),
         n_test=grid("n_test"),
         runs=tuple(map(tuple, runs)),

@@ -16,6 +16,7 @@ import pandas as pd
 from analysis.errors import InputError, RunsFailed
 from analysis.files import write_text
 from analysis.means import are_means, mark_means, split_means
+from analysis.protocol import BUDGET, STOP, VALIDATION, by_validation
 from analysis.reading import PLAIN, Spelling, read_table
 from experiments.core.states import RunState
 
@@ -28,7 +29,8 @@ IDENTIFYING = ("group", "L", "edge_lmax", "nu", "n_layers", "channels", "cutoff"
 """Columns that tell models of one architecture apart if the table has no `model_id`."""
 
 NUMERIC = (
-    *("P", "error", "error_test_sem", "train_error", "error_half_budget", "L", "edge_lmax", "nu", "n_layers"),
+    *("P", "error", "error_test_sem", "train_error", "error_half_budget", "error_quarter_budget", "error_stopped"),
+    *("error_stopped_half_budget", "stopped_steps", "n_validation", "L", "edge_lmax", "nu", "n_layers"),
     *("channels", "cutoff", "n_parameters", "n_steps", "seconds", "n_test", "pool_size", "mean_error", "holdout_error"),
     *("error_sd", "n_runs"),
 )
@@ -42,7 +44,8 @@ ERROR_RATES = frozenset({"error_rate", "classification_error", "misclassificatio
 """Metrics that count wrong answers: zero is accepted if `n_test` gives the number of test examples."""
 
 _MEASURED = frozenset({
-    *("line", "run_id", "error", "error_test_sem", "train_error", "error_half_budget", "seconds", "n_steps"),
+    *("line", "run_id", "error", "error_test_sem", "train_error", "error_half_budget", "error_quarter_budget"),
+    *("error_stopped", "error_stopped_half_budget", "stopped_steps", "n_validation", "verdict", "seconds", "n_steps"),
     *("mean_error", "holdout_error", "data_limited", "error_sd", "n_runs", *FLAGS),
 })  # fmt: skip
 """Results and bookkeeping: columns that differ between repetitions of one run and so do not explain a duplicate."""
@@ -145,6 +148,9 @@ def check_table(
     frame = _filled(frame, source)
     settings = [str(name) for name in frame.columns if "." in str(name) or name in compare_by]
     rows, bad = _typed(frame, (*settings, *curve_by))
+    if STOP in rows.columns and (rows[STOP] == VALIDATION).any():  # two protocols never share a curve
+        rows[STOP] = rows[STOP].replace("", BUDGET)
+        curve_by = (*curve_by, STOP)
     has_seeds = "seed" in rows.columns
     key = curve_columns(rows, curve_by)
     key = (*key, *(name for name in settings if name in compare_by and _varies(rows, name, key)))
@@ -192,8 +198,9 @@ def load(
     curve_by: Sequence[str] = (),
     compare_by: Sequence[str] = (),
     spelling: Spelling = PLAIN,
+    stop: str | None = None,
 ) -> RunTable:
-    """Read and check the run table from a file or a store, whichever is given.
+    """Read and check the run table from a file or a store, whichever is given; with `stop`, by validation.
 
     Raises InputError if neither is given, and as `read_table`, `read_store` and `check_table` do.
     """
@@ -203,6 +210,7 @@ def load(
         frame, source = read_store(store), str(store)
     else:
         raise InputError("no run table: give --table FILE.csv or --store DIR")
+    frame = by_validation(frame, source) if stop == VALIDATION else frame
     return check_table(frame, source, drop_bad=drop_bad, curve_by=curve_by, compare_by=compare_by)
 
 

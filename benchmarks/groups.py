@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.comparisons.groups import Gain, exponent, gains, network_name, span
+from analysis.comparisons.groups import Gain, exponent, gains, network_name
 from analysis.curve import curves
 from analysis.figures.symmetry import preferred
-from analysis.fits.record import analyse, signed
+from analysis.fits.record import analyse, signed, span
 from analysis.fits.results import Form
 from analysis.table import load
 from experiments.runs.store import RunStore
@@ -42,9 +42,9 @@ def table_of(all_gains: list[Gain]) -> str:
             gain.plain.text("dataset"),
             gain.plain.text("metric"),
             factor(gain),
-            f"{signed(gain.delta.value)} {span(gain.delta)}",
+            f"{signed(gain.delta.value)} {span(gain.delta.low, gain.delta.high)}",
             half,
-            span(gain.trained),
+            span(gain.trained.low, gain.trained.high),
             exponent(gain),
         )
         lines.append("| " + " | ".join(cells) + " |")

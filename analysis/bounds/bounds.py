@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -67,8 +67,9 @@ def implied(beta: float, d: float | None) -> ImpliedDimensions:
 
 
 def relate(fit: CurveFit, judgement: Judgement, statement: Statement) -> StatementCheck:
-    """Set the recommended β of a curve beside one statement."""
-    relation, why = _relation(fit.curve, fit.best.beta, judgement, statement)
+    """Set the recommended β of a curve, with what training may still do to it, beside one statement."""
+    low, high = judgement.training.hull(fit.best.beta)
+    relation, why = _relation(fit.curve, replace(fit.best.beta, low=low, high=high), judgement, statement)
     return StatementCheck(statement, relation, why)
 
 
@@ -135,8 +136,10 @@ def bounds_table(
     beta = fit.best.beta
     one = implied(beta.value, d)
     parts = [f"{label} = {value:.3g}" for label, value in _implied_parts(one) if np.isfinite(value)]
+    trained = judgement.training.hull(beta)
+    more = f", with more training [{trained[0]:.3f}, {trained[1]:.3f}]" if trained != (beta.low, beta.high) else ""
     lines = [
-        f"{name}: β = {beta.value:.3f} [{beta.low:.3f}, {beta.high:.3f}]",
+        f"{name}: β = {beta.value:.3f} [{beta.low:.3f}, {beta.high:.3f}]{more}",
         f"  would imply: {', '.join(parts) or 'nothing'}",
     ]
     width = max(len(statement.name) for statement in statements)
@@ -158,10 +161,13 @@ def bound_records(
 ) -> list[Record]:
     """Return one JSON record per statement for a fitted curve; `d` as in `implied`."""
     one = implied(fit.best.beta.value, d)
+    low, high = judgement.training.hull(fit.best.beta)
     shared: Record = {
         **dataset_and_metric(fit.curve),
         "model": model(fit.curve),
         **ends("beta", fit.best.beta),
+        "beta_low_training": json_number(low),
+        "beta_high_training": json_number(high),
         "implied_d_eff": json_number(one.d_eff),
         "implied_s_eff": json_number(one.s_eff),
         "implied_subspace": json_number(one.subspace),

@@ -35,12 +35,14 @@ def curve_rows(
     subset: float = 0.03,
     init: float = 0.02,
     undertrained: float | None = None,
+    kappa: float | None = None,
     train_below: float | None = None,
     **columns: object,
 ) -> pd.DataFrame:
     """Simulate the rows of one curve ε = a·P^(−β) + c with noise of nested subsets.
 
-    `undertrained` is the excess of ln ε after half the budget at the largest P (None: no such column); `train_below`
+    `undertrained` is the excess of ln ε after half the budget at the largest P (None: no such column), `kappa` the law
+    by which it was larger after a quarter (None: no such column); `train_below`
     adds training errors that approach the floor from below, with this relative gap at the smallest P. `columns` are
     constant columns of the rows.
     """
@@ -54,6 +56,8 @@ def curve_rows(
             if undertrained is not None:
                 excess = undertrained * np.log(size / grid[0]) / np.log(grid[-1] / grid[0])
                 row["error_half_budget"] = error[s, k] * np.exp(excess)
+                if kappa is not None:
+                    row["error_quarter_budget"] = error[s, k] * np.exp(excess * (1 + 2**kappa))
             if train_below is not None:
                 row["train_error"] = max(floor, 0.2 * error[s, k]) * (1 - train_below * grid[0] / size)
             rows.append(row)

@@ -12,13 +12,14 @@ a floor bends a curve and passes for a smaller exponent. In this order:
     no effect   B, C and D are each equivalent to A
     undecided   everything else
 
-"Not needed" is never inferred from p > 0.05. Curves that fail the training verdict decide nothing. The force MAE
-decides; other metrics are shown beside it. docs/claim-preregistration.md is the plan with its changes.
+"Not needed" is never inferred from p > 0.05. Curves that fail the training verdict decide nothing; if it cannot tell,
+every condition must also hold after all further training, at all ends of what that may do (`fits.training`). The force
+MAE decides; other metrics are shown beside it. docs/claim-preregistration.md is the plan with its changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,11 +27,12 @@ import numpy as np
 from analysis.comparisons.conditions import PAIRS, TOST, Decision, Evidence, Outcome, decide
 from analysis.comparisons.differences import floor_difference, slope_difference
 from analysis.comparisons.equal_error import EqualError, equal_error
-from analysis.comparisons.paired import Pair, pair
+from analysis.comparisons.paired import Pair, after_training, pair
 from analysis.curve import Curve
 from analysis.errors import InputError
 from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.jsonable import Record
+from analysis.fits.training import Kappa
 from analysis.fits.uncertainty import Interval
 from experiments.core.files import json_number
 
@@ -152,7 +154,9 @@ def _claim(place: Sequence[JudgedFit]) -> Claim | None:
     if set(cells) != set("ABCD"):
         return None
     curves = {letter: cells[letter][0].curve for letter in "ABCD"}
-    evidence = _evidence(curves)
+    kappa = cells["A"][1].training.kappa
+    unclear = [letter for letter in "ABCD" if cells[letter][1].verdict is Verdict.CANNOT_TELL]
+    evidence = _evidence(curves, kappa if unclear else None)
     failed = [letter for letter in "ABCD" if cells[letter][1].verdict is Verdict.NOT_CONVERGED]
     first = curves["A"]
     return Claim(
@@ -172,14 +176,28 @@ def _edge(item: JudgedFit) -> float:
     return item[0].curve.number("edge_lmax") or 0.0
 
 
-def _evidence(curves: Mapping[str, Curve]) -> Evidence:
-    nothing = Interval(np.nan, np.nan, np.nan, np.nan, 0)
+def _evidence(curves: Mapping[str, Curve], kappa: Kappa | None) -> Evidence:
+    """Return the differences of all pairs; with κ, also those after all further training (NaN where unknown)."""
     matched = {one: _with_seeds(pair(curves[one[0]], curves[one[1]])) for one in PAIRS}
+    further: list[Mapping[tuple[str, str], Interval]] = []
+    if kappa is not None:
+        later = {one: [] if both is None else after_training(both, kappa) for one, both in matched.items()}
+        for i in range(max(1, *map(len, later.values()))):
+            ends = {one: pairs[i] if i < len(pairs) else None for one, pairs in later.items()}
+            further += [_differences(ends, slope_difference), _differences(ends, floor_difference)]
     return Evidence(
-        power={one: nothing if both is None else slope_difference(both, TOST) for one, both in matched.items()},
-        floor={one: nothing if both is None else floor_difference(both, TOST) for one, both in matched.items()},
+        power=_differences(matched, slope_difference),
+        floor=_differences(matched, floor_difference),
         log_p={one: np.empty(0) if both is None else both.log_p for one, both in matched.items()},
+        trained=tuple(further),
     )
+
+
+def _differences(
+    pairs: Mapping[tuple[str, str], Pair | None], difference: Callable[[Pair, float], Interval]
+) -> dict[tuple[str, str], Interval]:
+    nothing = Interval(np.nan, np.nan, np.nan, np.nan, 0)
+    return {one: nothing if both is None else difference(both, TOST) for one, both in pairs.items()}
 
 
 def _with_seeds(both: Pair | None) -> Pair | None:
@@ -202,10 +220,14 @@ def _cautions(curves: Mapping[str, Curve], cells: Mapping[str, JudgedFit]) -> tu
     elif max(weights) > WEIGHT_RATIO * min(weights):
         listed = ", ".join(f"{letter} {count:g}" for letter, count in zip("ABCD", weights, strict=True))
         cautions.append(f"weights are not matched ({listed})")
-    known = (Verdict.CONVERGED, Verdict.NOT_CONVERGED)
-    unknown = [letter for letter in "ABCD" if cells[letter][1].verdict not in known]
-    if unknown:
-        cautions.append(f"whether training converged is unknown ({', '.join(unknown)})")
+    unclear, without = (
+        ", ".join(letter for letter in "ABCD" if cells[letter][1].verdict is verdict)
+        for verdict in (Verdict.CANNOT_TELL, Verdict.NONE)
+    )
+    if unclear:
+        cautions.append(f"too noisy to tell whether training converged ({unclear}): every condition must survive more")
+    if without:
+        cautions.append(f"no errors of shorter schedules, so no rule on convergence ({without})")
     return tuple(cautions)
 
 

@@ -64,10 +64,14 @@ def _has_errors(deltas: Mapping[tuple[str, str], Interval]) -> bool:
 def _pooled(claims: Sequence[Claim], left_out: tuple[str, ...]) -> PooledClaim:
     power = {one: _over_datasets([claim.evidence.power[one] for claim in claims]) for one in PAIRS}
     floor = {one: _over_datasets([claim.evidence.floor[one] for claim in claims]) for one in PAIRS}
+    ends = [_ends(claim.evidence, max(len(claim.evidence.trained) for claim in claims)) for claim in claims]
     evidence = Evidence(
         power={one: mean for one, (mean, _) in power.items()},
         floor={one: mean for one, (mean, _) in floor.items()},
         log_p={one: np.empty(0) for one in PAIRS},
+        trained=tuple(
+            {one: _over_datasets([end[one] for end in each])[0] for one in PAIRS} for each in zip(*ends, strict=True)
+        ),
     )
     first = claims[0]
     return PooledClaim(
@@ -79,6 +83,12 @@ def _pooled(claims: Sequence[Claim], left_out: tuple[str, ...]) -> PooledClaim:
         decision=decide(evidence),
         between={one: between for one, (_, between) in power.items()},
     )
+
+
+def _ends(evidence: Evidence, count: int) -> list[Mapping[tuple[str, str], Interval]]:
+    """Return `count` ends of what training may do, power and floor form in turn: the last, or the differences as is."""
+    last = evidence.trained[-2:] or (evidence.power, evidence.floor)
+    return [evidence.trained[i] if i < len(evidence.trained) else last[i % 2] for i in range(count)]
 
 
 def _over_datasets(deltas: Sequence[Interval]) -> tuple[Interval, float]:

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from analysis.comparisons.differences import Lent, floor_difference, lend, slope_difference
+from analysis.comparisons.differences import Lent, floor_difference, lend, slope_difference, with_training
 from analysis.comparisons.equal_error import EqualError, equal_error
 from analysis.comparisons.outlying import Outlying, outlying
 from analysis.comparisons.paired import (
@@ -77,10 +77,14 @@ class Comparison:
     """Δβ with each floor at the training error of the largest P; NaN without training errors."""
     ratio: EqualError
     """P(first)/P(second) at equal error."""
+    trained: Interval
+    """Δβ with the hull of its interval and the one after all further training; NaN if unknown."""
     outlying: Outlying
     """Runs that lie far off the two curves."""
     not_converged: tuple[str, ...]
     """Which of the two curves (`first`, `second`) fail the training verdict."""
+    cannot_tell: tuple[str, ...]
+    """Which of the two are too noisy for one."""
 
 
 @dataclass(frozen=True)
@@ -224,7 +228,9 @@ def _compare(candidate: _Candidate, same: frozenset[str], lent: Lent) -> Compari
         with_train_floor=train_floor_difference(both),
         ratio=equal_error(both, prior=lent.curves),
         outlying=outlying(candidate.first[0], candidate.second[0], lent),
+        trained=with_training(both, candidate.first[1].training.kappa, lent),
         not_converged=tuple(name for name, verdict in verdicts if verdict is Verdict.NOT_CONVERGED),
+        cannot_tell=tuple(name for name, verdict in verdicts if verdict is Verdict.CANNOT_TELL),
     )
 
 

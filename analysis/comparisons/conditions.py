@@ -176,6 +176,9 @@ class Evidence:
     """Under the form with a floor; NaN where it is not identified."""
     log_p: Mapping[tuple[str, str], FloatArray]
     """ln P of the sizes behind each; empty if further P cannot help. [K]"""
+    trained: tuple[Mapping[tuple[str, str], Interval], ...] = ()
+    """The differences after all further training, under both forms and at all ends of κ, if it cannot be told whether
+    that changes them: a statement must hold there, too, and so over the hull."""
 
     @property
     def forms(self) -> list[Deltas]:
@@ -183,9 +186,15 @@ class Evidence:
         return [{one: Differences.of(delta) for one, delta in form.items()} for form in (self.power, self.floor)]
 
     @property
+    def ends(self) -> list[Deltas]:
+        """The differences under both forms, and those at the ends of what training may still do."""
+        further: list[Deltas] = [{one: Differences.of(delta) for one, delta in end.items()} for end in self.trained]
+        return self.forms + further
+
+    @property
     def outcome(self) -> Outcome:
-        """The outcome of the test, if every cell has converged."""
-        return outcomes(self.forms)[0]
+        """The outcome of the test, if no cell is known to be not converged."""
+        return outcomes(self.ends)[0]
 
 
 @dataclass(frozen=True)
@@ -206,6 +215,8 @@ class Condition:
     """Whether the data show it under both forms."""
     contradicted: bool
     """Whether the data show under both forms that it fails by more than the margin."""
+    training_open: bool
+    """Whether both forms show it, and more training could undo it."""
     sample_size: SampleSize
     """Seeds (datasets, if these are pooled) or further P that would show it under both forms."""
 
@@ -221,6 +232,8 @@ class Condition:
             return "too few seeds or sizes in common"
         if self.contradicted:
             return "the data show the contrary"
+        if self.training_open:
+            return "more training could undo it"
         if not self.p < LEVEL:
             return "the interval leaves it open"
         if not np.isfinite(self.p_floor):
@@ -243,6 +256,7 @@ class Condition:
         )
         if not np.isfinite(self.p_floor):
             floor = "not identified"
+        state += ", but more training could undo it" if self.training_open else ""
         return f"  {self.name}: Δβ = {power}; with floors {floor}: {state}{self._what_would(state, units)}"
 
     def _what_would(self, state: str, units: str) -> str:
@@ -270,6 +284,7 @@ class Condition:
             },
             "shown": self.shown,
             "contradicted": self.contradicted,
+            "training_open": self.training_open,
             "seeds_needed": self.sample_size.seeds,
             "P_needed": None if self.sample_size.sizes is None else list(self.sample_size.sizes),
         }
@@ -292,8 +307,9 @@ def examine(statement: Statement, evidence: Evidence) -> Condition:
         with_floor=with_floor,
         p=p,
         p_floor=p_floor,
-        shown=bool(shown(statement, forms)[0]),
-        contradicted=bool(contradicted(statement, forms)[0]),
+        shown=bool(shown(statement, evidence.ends)[0]),
+        contradicted=bool(contradicted(statement, evidence.ends)[0]),
+        training_open=bool(shown(statement, forms)[0] and not shown(statement, evidence.ends)[0]),
         sample_size=SampleSize(seeds, sizes),
     )
 

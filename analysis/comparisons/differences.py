@@ -15,11 +15,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.arrays import FloatArray
-from analysis.comparisons.paired import FLOOR_SIZES, Pair
+from analysis.comparisons.paired import FLOOR_SIZES, Pair, after_training
 from analysis.comparisons.stacked import noise_of, stack_of
 from analysis.fits.floor import FLAT, Polish, fit_floor
 from analysis.fits.intervals import slope_weights
 from analysis.fits.moderation import NO_PRIOR, Prior, estimate_prior, margin, quantile
+from analysis.fits.training import Kappa
 from analysis.fits.uncertainty import LEVEL, Interval
 
 _NOTHING = Interval(np.nan, np.nan, np.nan, np.nan, 0)
@@ -121,20 +122,17 @@ def floor_difference(pair: Pair, level: float = LEVEL, lent: Lent = ALONE) -> In
     return _interval(float(fits.beta[1] - fits.beta[0]), variance.item(), dof.item(), level)
 
 
-def with_more_training(pair: Pair, lent: Lent = ALONE) -> Interval:
-    """Return Δβ with an interval widened by what further training may do; NaN without errors after half the schedule.
+def with_training(pair: Pair, kappa: Kappa, lent: Lent = ALONE) -> Interval:
+    """Return Δβ with the hull of its interval and the one after all further training; NaN if that is unknown.
 
-    The interval also covers that of the errors after twice the training, if this changed every ln ε once more by as
-    much as the second half of the schedule did. It is a judgement, not a theorem: it holds if each doubling of the
-    schedule changes Δβ at most half as much as the doubling before, for then all further ones together change it by
-    no more than the last. Scatter between trainings widens the interval too.
+    The latter's noise is that of two schedules, and so not what other pairs lend.
     """
-    delta, half = slope_difference(pair, lent=lent), pair.half
-    if half is None:
+    delta = slope_difference(pair, lent=lent)
+    further = [slope_difference(one) for one in after_training(pair, kappa)]
+    if not further:
         return replace(delta, low=np.nan, high=np.nan)
-    first, second = 2 * pair.first_log - half.first_log, 2 * pair.second_log - half.second_log
-    further = slope_difference(replace(pair, first_log=first, second_log=second, half=None), lent=lent)
-    return replace(delta, low=min(delta.low, further.low), high=max(delta.high, further.high))
+    low, high = min(one.low for one in (delta, *further)), max(one.high for one in (delta, *further))
+    return replace(delta, low=low, high=high)
 
 
 def _interval(value: float, variance: float, dof: float, level: float) -> Interval:

@@ -3,7 +3,8 @@
 The data-efficiency factor is how many times fewer examples the network with the symmetry needs for the same error (an
 equal-error ratio: interpolated, no form assumed); Δβ says whether the exponent changes with it, or the prefactor alone.
 Classifiers of a few hundred examples still improve with training long after they have learned these, so few of their
-curves pass the verdict. A change of β is then reported only if it survives what further training may still do.
+curves pass the verdict. A change of β is then reported only if the hull with what further training may still do
+(`fits.training`) excludes 0.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from enum import StrEnum
 import numpy as np
 
 from analysis.comparisons.compare import PLACE
-from analysis.comparisons.differences import Lent, lend, slope_difference, with_more_training
+from analysis.comparisons.differences import Lent, lend, slope_difference, with_training
 from analysis.comparisons.equal_error import EqualError, equal_error
 from analysis.comparisons.outlying import Outlying, outlying
 from analysis.comparisons.paired import (
@@ -28,7 +29,7 @@ from analysis.comparisons.paired import (
 from analysis.curve import Curve
 from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.jsonable import Record, dataset_and_metric, ends
-from analysis.fits.record import signed
+from analysis.fits.record import signed, span
 from analysis.fits.uncertainty import Interval, two_sided
 from experiments.core.files import json_number
 
@@ -78,7 +79,7 @@ class Gain:
     half: float
     """Δβ after half the schedule; NaN if unknown."""
     trained: Interval
-    """`delta` if both have converged; else widened by what more training may do (`with_more_training`), NaN if that is
+    """`delta` if both have converged; else the hull with what more training may do (`with_training`), NaN if that is
     unknown."""
     p: float
     """Two-sided p value of no difference; NaN if untestable."""
@@ -94,6 +95,8 @@ class Gain:
     """Runs that lie far off the two curves."""
     not_converged: tuple[str, ...]
     """Which of the two (`plain`, `symmetric`) fail the training verdict."""
+    cannot_tell: tuple[str, ...] = ()
+    """Which of the two are too noisy for one."""
 
 
 def gains(fits: Sequence[JudgedFit]) -> list[Gain]:
@@ -128,12 +131,13 @@ def _gain(plain: JudgedFit, symmetric: JudgedFit, matched: Pair, zero: Sequence[
     half = np.nan if matched.half is None else slope_difference(matched.half).value
     verdicts = (("plain", plain[1].verdict), ("symmetric", symmetric[1].verdict))
     late = tuple(name for name, verdict in verdicts if verdict is Verdict.NOT_CONVERGED)
+    unclear = tuple(name for name, verdict in verdicts if verdict is Verdict.CANNOT_TELL)
     return Gain(
         plain=curves[0],
         symmetric=curves[1],
         delta=delta,
         half=half,
-        trained=with_more_training(matched, lent) if late else delta,
+        trained=with_training(matched, plain[1].training.kappa, lent) if late or unclear else delta,
         p=two_sided(delta.value, delta.error, delta.dof),
         detectable=detectable(delta),
         factor=equal_error(matched, prior=lent.curves),
@@ -141,6 +145,7 @@ def _gain(plain: JudgedFit, symmetric: JudgedFit, matched: Pair, zero: Sequence[
         without=tuple(zero),
         outlying=outlying(plain[0], symmetric[0], lent),
         not_converged=late,
+        cannot_tell=unclear,
     )
 
 
@@ -181,6 +186,12 @@ def _late(gain: Gain) -> str:
     return " and ".join(network_name(getattr(gain, which)) for which in gain.not_converged)
 
 
+def _open(gain: Gain) -> str:
+    """Name what has not converged, or what is too noisy to tell; empty if both have converged."""
+    unclear = " and ".join(network_name(getattr(gain, which)) for which in gain.cannot_tell)
+    return f"not converged: {_late(gain)}" if gain.not_converged else f"too noisy to tell: {unclear}" if unclear else ""
+
+
 def _factor(gain: Gain) -> str:
     factor = gain.factor
     names = {"first": "the twin", "second": "the network"}
@@ -210,10 +221,10 @@ def _beta(gain: Gain) -> str:
     delta, trained = gain.delta, gain.trained
     if not np.isfinite(delta.low):
         return f"Δβ = {signed(delta.value)}, with too few seeds for an interval"
-    change = f"Δβ = {signed(delta.value)} {span(delta)}"
-    if gain.not_converged and np.isfinite(trained.low):
+    change = f"Δβ = {signed(delta.value)} {span(delta.low, delta.high)}"
+    if (state := _open(gain)) and np.isfinite(trained.low):
         change += (
-            f" (not converged: {_late(gain)}; {signed(gain.half)} after half the training, and {span(trained)} "
+            f" ({state}; {signed(gain.half)} after half the training, and {span(trained.low, trained.high)} "
             "allowing for further training)"
         )
     outcome = exponent(gain)
@@ -226,11 +237,6 @@ def _beta(gain: Gain) -> str:
     beside = ", one of the prefactor is" if gain.factor.differs else ""
     size = f"one of {gain.detectable:.2f} would be detected with 80 % power"
     return f"{change}: no change of the exponent is shown{beside} ({size})"
-
-
-def span(interval: Interval) -> str:
-    """Format both ends of an interval, `[−0.10, 0.20]`; a dash if it has none."""
-    return f"[{interval.low:.2f}, {interval.high:.2f}]".replace("-", "−") if np.isfinite(interval.low) else "–"
 
 
 def gain_record(gain: Gain) -> Record:
@@ -257,5 +263,6 @@ def gain_record(gain: Gain) -> Record:
         "without": list(gain.without),
         **gain.outlying.record(),
         "not_converged": list(gain.not_converged),
+        "cannot_tell": list(gain.cannot_tell),
         "sentence": gain_sentence(gain),
     }

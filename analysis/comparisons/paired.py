@@ -6,7 +6,7 @@ everything is computed within a seed, on the P that both curves have, and then o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -14,6 +14,8 @@ from scipy import stats
 
 from analysis.arrays import FloatArray
 from analysis.curve import Curve, nanmean
+from analysis.fits.training import Kappa
+from analysis.fits.training import logs as logs_of
 from analysis.fits.uncertainty import LEVEL, Interval, line, t_quantile
 
 POWER = 0.8
@@ -85,8 +87,8 @@ def pair(first: Curve, second: Curve) -> Pair | None:
     if len(sizes) < 2:
         return None
     both = (first, second)
-    logs = [_logs(curve.error)[:, np.isin(curve.sizes, sizes)] for curve in both]
-    halves = [_logs(curve.half_budget)[:, np.isin(curve.sizes, sizes)] for curve in both]
+    logs = [logs_of(curve.error)[:, np.isin(curve.sizes, sizes)] for curve in both]
+    halves = [logs_of(curve.half_budget)[:, np.isin(curve.sizes, sizes)] for curve in both]
     whole = [np.flatnonzero(np.isfinite(rows).all(axis=1)) for rows in logs]
     known = [{curve.seeds[row]: row for row in rows} for curve, rows in zip(both, whole, strict=True)]
     common = [seed for seed in known[0] if seed in known[1]] if first.has_seeds and second.has_seeds else []
@@ -111,11 +113,25 @@ def _published(curve: Curve, sizes: FloatArray) -> Published | None:
     return Published(sd, n_runs) if np.isfinite(sd).all() and bool((n_runs >= 2).all()) else None
 
 
-def _logs(values: FloatArray) -> FloatArray:
-    """Return natural logarithms, NaN where they do not exist."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log(values)
-    return np.where(np.isfinite(logs), logs, np.nan)
+def after_training(pair: Pair, kappa: Kappa) -> list[Pair]:
+    """Return the pair as all further training would leave it, for both ends of the range of κ and the estimate.
+
+    By the law of the remainder (`fits.training`) at every point: ln ε falls once more by 1/(2^κ − 1) of what the second
+    half of the schedule brought. Empty without errors after half the schedule.
+    """
+    half = pair.half
+    if half is None:
+        return []
+    left = {1.0 / (2.0 ** float(k) - 1.0) for k in (kappa.low, kappa.value, kappa.high)}
+    return [
+        replace(
+            pair,
+            first_log=pair.first_log + share * (pair.first_log - half.first_log),
+            second_log=pair.second_log + share * (pair.second_log - half.second_log),
+            half=None,
+        )
+        for share in sorted(left)
+    ]
 
 
 def train_floor_difference(pair: Pair) -> float:

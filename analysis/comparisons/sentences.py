@@ -90,10 +90,16 @@ def _caution(c: Comparison) -> str:
         "seeds": "" if c.paired else "; seeds do not match (Welch)",
     }
     unpaired = words[c.scatter] if np.isfinite(c.delta.low) else ""
-    if not c.not_converged:
-        return unpaired
-    names = [level(c.first if which == "first" else c.second, c.factor) for which in c.not_converged]
-    return f"{unpaired}; NOT CONVERGED: {' and '.join(names)}, so this is no statement about exponents"
+    late, unclear = (
+        " and ".join(level(c.first if which == "first" else c.second, c.factor) for which in names)
+        for names in (c.not_converged, c.cannot_tell)
+    )
+    hull = _span(c.trained)
+    more = f"; with further training Δβ ={hull}" if hull and (late or unclear) else ""
+    if late:
+        return f"{unpaired}{more}; NOT CONVERGED: {late}, so this is no statement about exponents"
+    undone = ", which could undo it" if hull and excludes_zero(c.delta) and not excludes_zero(c.trained) else ""
+    return f"{unpaired}{more}{undone}" + (f"; too noisy to tell whether converged: {unclear}" if unclear else "")
 
 
 def family_sentence(family: Family) -> str:
@@ -141,8 +147,11 @@ def comparison_record(c: Comparison) -> Record:
         "equal_error": json_number(c.ratio.error),
         "leader": c.ratio.leader or None,
         "flat": list(c.ratio.flat),
+        "delta_beta_training_low": json_number(c.trained.low),
+        "delta_beta_training_high": json_number(c.trained.high),
         **c.outlying.record(),
         "not_converged": list(c.not_converged),
+        "cannot_tell": list(c.cannot_tell),
         "sentence": comparison_sentence(c),
     }
 

@@ -16,7 +16,7 @@ from analysis.comparisons.claim import Claim, claims, predicate
 from analysis.errors import InputError
 from analysis.figures.naming import METRIC_NAMES
 from analysis.figures.panels import panels_by_model
-from analysis.figures.style import COLUMN_WIDTH, GRID, looks, save, style
+from analysis.figures.style import COLUMN_WIDTH, GRID, PALE, looks, save, style
 from analysis.fits.flags import JudgedFit, Verdict
 
 NAME = "claim"
@@ -53,6 +53,9 @@ def _betas(axes: Axes, claim: Claim, by_name: Mapping[str, JudgedFit]) -> list[d
         fit, judgement = by_name[curve.name]
         beta = fit.best.beta
         failed = judgement.verdict is Verdict.NOT_CONVERGED
+        trained = judgement.training.hull(beta)
+        if np.isfinite(trained).all():
+            axes.plot([index, index], trained, color=look.color, linewidth=1.6, alpha=PALE, zorder=1.5)
         if np.isfinite(beta.low):
             axes.plot([index, index], [beta.low, beta.high], color=look.color, linewidth=1.6)
         face = "white" if failed else look.color

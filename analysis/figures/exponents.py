@@ -1,5 +1,6 @@
 """Forest plot: β of every model with its interval, beside values observed by others and bounds of theory.
 
+What further training may still do adds a paler part to an interval.
 Theory enters with the dimension of the data as it was measured (`python -m experiments.runs.measure_distances`): Bach's
 1/(d + 3) and von Luxburg and Bousquet's 1/d are lower bounds on β in the limit of many frames, not predictions.
 """
@@ -20,7 +21,7 @@ from analysis.bounds.theory import bach_exponent, hestness, luxburg
 from analysis.figures.naming import METRIC_NAMES, model_names
 from analysis.figures.nearest import dimensions
 from analysis.figures.panels import Panel, panels_by_model
-from analysis.figures.style import COLUMN_WIDTH, GRID, looks, save, style, title
+from analysis.figures.style import COLUMN_WIDTH, GRID, PALE, looks, save, style, title
 from analysis.fits.flags import JudgedFit, Verdict
 
 NAME = "exponents"
@@ -89,6 +90,9 @@ def _panel(axes: Axes, panel: Panel, dimension: DimensionEstimate | None) -> lis
     ):
         beta = fit.best.beta
         failed = judgement.verdict is Verdict.NOT_CONVERGED
+        trained = judgement.training.hull(beta)
+        if np.isfinite(trained).all():  # paler: what further training may still do
+            axes.plot(trained, [index, index], color=look.color, linewidth=1.6, alpha=PALE, zorder=1.5)
         if np.isfinite(beta.low):
             axes.plot([beta.low, beta.high], [index, index], color=look.color, linewidth=1.6, zorder=2)
         face = "white" if failed else look.color
@@ -103,6 +107,8 @@ def _panel(axes: Axes, panel: Panel, dimension: DimensionEstimate | None) -> lis
                 "curve": fit.curve.name,
                 "form": str(fit.best.form),
                 **_span(beta.high, beta.low, beta.value),
+                "beta_low_training": trained[0],
+                "beta_high_training": trained[1],
                 "verdict": str(judgement.verdict),
             }
         )

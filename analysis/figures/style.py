@@ -27,6 +27,8 @@ from analysis.files import write_bytes, write_text
 COLUMN_WIDTH = 85 / 25.4
 """Width of one journal column, inches."""
 DPI = 300
+PALE = 0.35
+"""Opacity of the part of an interval that further training may add."""
 GRID = "#e6e6e6"
 TITLE_WIDTH = 46
 """Characters of a bold title that fit one column."""

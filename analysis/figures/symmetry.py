@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from analysis.comparisons.groups import Gain, gain_record, network_name
 from analysis.comparisons.groups import gains as gains_of
 from analysis.figures.panels import PREFERRED
-from analysis.figures.style import COLUMN_WIDTH, save, style
+from analysis.figures.style import COLUMN_WIDTH, PALE, save, style
 from analysis.fits.flags import JudgedFit
 
 NAME = "groups"
@@ -45,7 +45,8 @@ def draw(gains: Sequence[Gain], stem: Path) -> list[Path]:
             if np.isfinite(gain.delta.value):
                 right.plot(gain.delta.value, row, "o", color=color, markerfacecolor=face, markersize=4.5)
             if np.isfinite(gain.trained.low):
-                right.plot([gain.trained.low, gain.trained.high], [row, row], color=color, linewidth=0.6, zorder=1)
+                ends = [gain.trained.low, gain.trained.high]
+                right.plot(ends, [row, row], color=color, linewidth=1.6, alpha=PALE, zorder=1)
             if np.isfinite(gain.delta.low):
                 right.plot([gain.delta.low, gain.delta.high], [row, row], color=color, linewidth=1.6, zorder=1)
         names = [f"{network_name(g.symmetric)} / {network_name(g.plain)}\n{g.plain.text('dataset')}" for g in shown]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -11,10 +12,10 @@ from scipy import special
 from analysis.curve import nanmean
 from analysis.fits.fit import SIGNIFICANCE
 from analysis.fits.results import BOTH_FORMS, TEST_SET, CurveFit, FitStatus, Form, by_seeds
-from analysis.fits.uncertainty import line, lines, t_interval, two_sided
+from analysis.fits.training import Kappa, Training, assess, pooled_kappas
+from analysis.fits.training import Verdict as Verdict  # judgements have one: import it from either
+from analysis.fits.uncertainty import t_interval, two_sided
 
-VERDICT_FRACTION = 1 / 3
-"""Fraction of β's standard error by which β may differ between the full and the half schedule."""
 FEW_SIZES = 4
 """Values of P below which a curve is flagged."""
 FEW_SEEDS = 3
@@ -39,24 +40,17 @@ BREAK_LEVEL = 0.05
 of plain power laws of five to nine sizes."""
 
 
-class Verdict(StrEnum):
-    """Verdict on whether the length of training may affect the exponent."""
-
-    CONVERGED = "converged"
-    """β does not depend on the length of training, or training is a closed form."""
-    NOT_CONVERGED = "not_converged"
-    """β still moves with the length of training: an undertrained large P looks like a smaller exponent."""
-    UNKNOWN = "unknown"
-    """The table does not allow a verdict."""
-
-
 class Flag(StrEnum):
     """Reasons for caution, each a property of the curve as measured."""
 
     NOT_CONVERGED = "not_converged"
-    """β from the full and the half schedule differ by a third of its standard error or more."""
+    """Further training changes β by more than .02, or errors rise with training."""
+    TRAINING_OPEN = "training_open"
+    """The data are too noisy to tell whether further training changes β by more than .02."""
+    OVERFITTING = "overfitting"
+    """At some P more training raises the error, which changes β whatever training does elsewhere."""
     CONVERGENCE_UNKNOWN = "convergence_unknown"
-    """No errors after half the budget (or no interval), and the table does not say whether runs converged."""
+    """No errors of shorter schedules, and the table does not say whether runs converged."""
     TOO_SHORT = "too_short"
     """Some runs were too short to have trained: agreement of both budgets then means nothing."""
     LEARNED_NOTHING = "learned_nothing"
@@ -107,10 +101,8 @@ class Flag(StrEnum):
 class Judgement:
     """Verdict and flags of one curve."""
 
-    verdict: Verdict
-    """Whether the length of training may affect the exponent."""
-    beta_half_budget: float
-    """β of the errors after half the schedule; NaN if there are none."""
+    training: Training
+    """What further training may do to the exponent."""
     curvature: float
     """Quadratic coefficient of ln ε in ln P; NaN for fewer than three values of P."""
     curvature_p: float
@@ -121,20 +113,32 @@ class Judgement:
     """Whether the training error is under a third of the test error at every P (then more data would help,
     not more training or a larger model); None if the table has no training errors."""
 
+    @property
+    def verdict(self) -> Verdict:
+        """Whether further training may affect the exponent."""
+        return self.training.verdict
+
 
 JudgedFit = tuple[CurveFit, Judgement]
 """All fits of a curve, and the judgement on them."""
 
 
-def judge(fit: CurveFit) -> Judgement:
-    """Judge a fitted curve: return its verdict on training and its flags."""
+def judge(fit: CurveFit, kappas: Mapping[tuple[object, ...], Kappa] | None = None) -> Judgement:
+    """Judge a fitted curve: return what training may do to it, and its flags.
+
+    Args:
+        fit: the fits of the curve.
+        kappas: of the table's datasets and metrics (`pooled_kappas`); by default the curve's own.
+    """
     curve = fit.curve
-    verdict, beta_half = _verdict(fit)
+    training = assess(fit, pooled_kappas([curve]) if kappas is None else kappas)
     n_seeds = int(fit.seeds_used.sum())
     present = np.isfinite(curve.log_error)
     raised = {
-        Flag.NOT_CONVERGED: verdict is Verdict.NOT_CONVERGED,
-        Flag.CONVERGENCE_UNKNOWN: verdict is Verdict.UNKNOWN,
+        Flag.NOT_CONVERGED: training.verdict is Verdict.NOT_CONVERGED,
+        Flag.TRAINING_OPEN: training.verdict is Verdict.CANNOT_TELL,
+        Flag.OVERFITTING: bool(training.overfitting),
+        Flag.CONVERGENCE_UNKNOWN: training.verdict is Verdict.NONE and not _all_converged(fit),
         Flag.TOO_SHORT: curve.too_short,
         Flag.LEARNED_NOTHING: curve.learned_nothing,
         Flag.UNCONVERGED_RUNS: any(value is False for row in curve.converged for value in row),
@@ -158,7 +162,13 @@ def judge(fit: CurveFit) -> Judgement:
         Flag.ZERO_ERROR: curve.lost_zeros or bool(np.any(curve.error == 0)),
     }
     flags = tuple(flag for flag in Flag if raised[flag])
-    return Judgement(verdict, beta_half, fit.curvature, fit.curvature_p, flags, _data_limited(fit))
+    return Judgement(training, fit.curvature, fit.curvature_p, flags, _data_limited(fit))
+
+
+def _all_converged(fit: CurveFit) -> bool:
+    """Return whether the table marks every run as converged, as it does closed forms."""
+    known = [value for row in fit.curve.converged for value in row if value is not None]
+    return bool(known) and all(known) and len(known) == int(np.isfinite(fit.curve.error).sum())
 
 
 def _data_limited(fit: CurveFit) -> bool | None:
@@ -166,38 +176,6 @@ def _data_limited(fit: CurveFit) -> bool | None:
     if not np.isfinite(train).all():
         return None
     return bool((train < DATA_LIMITED_BELOW * test).all())
-
-
-def _verdict(fit: CurveFit) -> tuple[Verdict, float]:
-    curve = fit.curve
-    beta = fit.form(Form.POWER).beta
-    both = np.isfinite(curve.half_budget) & np.isfinite(curve.error)
-    converged = [value for row in curve.converged for value in row if value is not None]
-    if both.any(axis=0).sum() < 2:
-        if curve.too_short:
-            return Verdict.NOT_CONVERGED, np.nan
-        if converged and all(converged) and len(converged) == int(np.isfinite(curve.error).sum()):
-            return Verdict.CONVERGED, np.nan  # a closed form has no schedule to halve
-        return (Verdict.NOT_CONVERGED if converged and not all(converged) else Verdict.UNKNOWN), np.nan
-    # The same runs on both sides, so that a missing half budget cannot move β by itself.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        half = np.where(both, np.log(curve.half_budget), np.nan)
-    full = np.where(both, curve.log_error, np.nan)
-    x = curve.log_sizes
-    if by_seeds(curve, fit.seeds_used):
-        beta_half = float(np.nanmean(-lines(x, half[fit.seeds_used])[0]))
-        beta_full = float(np.nanmean(-lines(x, full[fit.seeds_used])[0]))
-    else:
-        beta_half, beta_full = -line(x, nanmean(half))[0], -line(x, nanmean(full))[0]
-    # Both budgets are tested on the same frames, so the noise of the test set, which `beta.error` includes, cancels.
-    per_seed = fit.form(Form.POWER).beta_per_seed
-    error = t_interval(per_seed).error if len(per_seed) else beta.error
-    if not np.isfinite(error):
-        return Verdict.UNKNOWN, beta_half
-    if curve.too_short:
-        return Verdict.NOT_CONVERGED, beta_half
-    stable = abs(beta_half - beta_full) < VERDICT_FRACTION * error
-    return (Verdict.CONVERGED if stable else Verdict.NOT_CONVERGED), beta_half
 
 
 def _non_monotone(fit: CurveFit) -> bool:

@@ -9,10 +9,11 @@ import numpy as np
 
 from analysis.curve import Curve
 from analysis.fits.fit import fit_curves
-from analysis.fits.flags import Judgement, Verdict, judge
+from analysis.fits.flags import Judgement, judge
 from analysis.fits.jsonable import Record, ends
 from analysis.fits.regions import local_slopes, regions
 from analysis.fits.results import CurveFit, Fit, Form
+from analysis.fits.training import Verdict, pooled_kappas
 from analysis.fits.uncertainty import MANY, Interval
 from experiments.core.files import json_number
 
@@ -24,7 +25,9 @@ _ASKEW = 0.1
 
 def analyse(curves: Iterable[Curve], forms: tuple[Form, ...] = tuple(Form)) -> list[tuple[CurveFit, Judgement]]:
     """Fit the requested forms to every curve and judge each fit: verdict on training, and flags."""
-    return [(fit, judge(fit)) for fit in fit_curves(list(curves), forms)]
+    fits = fit_curves(list(curves), forms)
+    kappas = pooled_kappas(fit.curve for fit in fits)
+    return [(fit, judge(fit, kappas)) for fit in fits]
 
 
 def records(fit: CurveFit, judgement: Judgement) -> list[Record]:
@@ -50,7 +53,8 @@ def records(fit: CurveFit, judgement: Judgement) -> list[Record]:
         **{name: plain_value(value) for name, value in curve.settings.items()},
         "verdict": str(judgement.verdict),
         "data_limited": judgement.data_limited,
-        "beta_half_budget": json_number(judgement.beta_half_budget),
+        "training_limited": judgement.training.record(),
+        "beta_half_budget": json_number(judgement.training.beta_half),
         **ends("local_beta", fit.local.beta),
         "local_P": [plain_value(fit.local.low), plain_value(fit.local.high)],
         "power_excluded": fit.power_excluded,
@@ -67,7 +71,7 @@ def records(fit: CurveFit, judgement: Judgement) -> list[Record]:
         ],
         "regions": {name: _range(span) for name, span in vars(regions(curve, fit.seeds_used)).items()},
     }
-    return [{**shared, **_fit_record(one), **_closing(one, fit, judgement), **extra} for one in fit.fits]
+    return [{**shared, **_fit_record(one, judgement), **_closing(one, fit, judgement), **extra} for one in fit.fits]
 
 
 def _break(fit: CurveFit) -> Record | None:
@@ -89,10 +93,13 @@ def _outlier(fit: CurveFit) -> Record | None:
     }
 
 
-def _fit_record(fit: Fit) -> Record:
+def _fit_record(fit: Fit, judgement: Judgement) -> Record:
+    low, high = judgement.training.hull(fit.beta)
     return {
         "form": str(fit.form),
         **ends("beta", fit.beta),
+        "beta_low_training": json_number(low),
+        "beta_high_training": json_number(high),
         "prefactor": json_number(fit.prefactor),
         "floor": json_number(fit.floor),
         "status": str(fit.status),
@@ -154,6 +161,11 @@ def plus_minus(value: float, low: float, high: float) -> str:
     return f"{_rounded(value, digits)} ± {_rounded(half, digits)}"
 
 
+def span(low: float, high: float) -> str:
+    """Format both ends of an interval, `[−0.10, 0.20]`; a dash if it has none."""
+    return f"[{_rounded(low, 2)}, {_rounded(high, 2)}]" if math.isfinite(low) and math.isfinite(high) else "–"
+
+
 def interval_text(interval: Interval) -> str:
     """Format an estimate with its interval, as `plus_minus` does."""
     return plus_minus(interval.value, interval.low, interval.high)
@@ -172,10 +184,16 @@ def _rounded(value: float, digits: int) -> str:
 def summary(fits: list[tuple[CurveFit, Judgement]]) -> str:
     """Return a text table, a line per curve: dataset, metric, model, β ± half its interval, form, P, seeds and flags.
 
-    An asterisk marks exponents of training that has not converged.
+    Beside β stands the hull of its interval and the one after all further training. An asterisk marks exponents of
+    training that has not converged; a line below each of those, and of those of which it is open, says by how much and
+    what would settle it.
     """
+    hulls = any(len(judgement.training.change) for _, judgement in fits)
     rows: list[tuple[str, ...]] = [
-        ("dataset", "metric", "model", "β, last octaves", "β (95 %)", "form", "P", "seeds", "flags")
+        (
+            *("dataset", "metric", "model", "β, last octaves", "β (95 %)", *(("with more training",) * hulls)),
+            *("form", "P", "seeds", "flags"),
+        )
     ]
     several = len({fit.curve.text("test_set") for fit, _ in fits}) > 1
     for fit, judgement in fits:
@@ -188,6 +206,7 @@ def summary(fits: list[tuple[CurveFit, Judgement]]) -> str:
                 _distinct_label(curve, fits),
                 interval_text(fit.local.beta) + mark,
                 interval_text(best.beta) + mark,
+                *((span(*judgement.training.hull(best.beta)) if len(judgement.training.change) else "–",) * hulls),
                 str(best.form),
                 f"{curve.sizes[0]:g}–{curve.sizes[-1]:g}",
                 str(int(fit.seeds_used.sum()) if curve.has_seeds else curve.n_averaged or "none"),
@@ -200,6 +219,10 @@ def summary(fits: list[tuple[CurveFit, Judgement]]) -> str:
     lines += _prior_texts(fits)
     if any(judgement.verdict is Verdict.NOT_CONVERGED for _, judgement in fits):
         lines.append("* not converged: β still moves with the length of training; not an exponent to quote")
+    for fit, judgement in fits:
+        if words := judgement.training.words():
+            curve = fit.curve
+            lines.append(f"{curve.text('dataset')}, {curve.text('metric')}, {_distinct_label(curve, fits)}: {words}")
     return "\n".join(lines)
 
 

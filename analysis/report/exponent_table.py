@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from analysis.curve import Curve
 from analysis.figures.naming import display_unit, model_names
 from analysis.fits.flags import Flag, JudgedFit, Verdict
-from analysis.fits.record import interval_text
+from analysis.fits.record import interval_text, span
 from analysis.fits.results import Form
 
-HEAD = ("dataset", "metric", "model", "β, last octaves (95 %)", "β (95 %)", "floor", "P", "seeds", "flags")
+HEAD = (
+    *("dataset", "metric", "model", "β, last octaves (95 %)", "β (95 %)", "with more training", "floor", "P", "seeds"),
+    "flags",
+)
 """Heads of the columns."""
 FORMS = {
     Form.POWER: "",
@@ -46,6 +49,8 @@ class Row:
     """Lower end of its interval; NaN for none."""
     high: float
     """Upper end."""
+    trained: str
+    """Both ends of the hull of that interval and the one after all further training; empty if unknown."""
     form: Form
     """The recommended form."""
     floor: str
@@ -69,7 +74,7 @@ class Row:
         flags = ", ".join(flag.replace("_", " ") for flag in self.flags)
         late_local = self.local + late
         return (
-            *(self.dataset, self.metric, self.model, late_local, beta, self.floor),
+            *(self.dataset, self.metric, self.model, late_local, beta, self.trained or "–", self.floor),
             *(self.sizes, str(self.seeds or "none"), flags),
         )
 
@@ -107,6 +112,7 @@ def _row(item: JudgedFit, model: str, several: bool) -> Row:
         value=best.beta.value,
         low=best.beta.low,
         high=best.beta.high,
+        trained=span(*judgement.training.hull(best.beta)) if len(judgement.training.change) else "",
         form=best.form,
         floor="" if floor is None else f"{floor * factor:.3g} {unit}".strip(),
         sizes=f"{curve.sizes[0]:g}–{curve.sizes[-1]:g}",

@@ -30,7 +30,8 @@ NAMED = 4
 VERDICTS = {
     Verdict.CONVERGED: "converged",
     Verdict.NOT_CONVERGED: "not converged",
-    Verdict.UNKNOWN: "unknown",
+    Verdict.CANNOT_TELL: "cannot tell",
+    Verdict.NONE: "no verdict",
 }
 
 
@@ -105,11 +106,12 @@ def _row(row: Row) -> str:
     metric = METRIC_NAMES.get(row.metric, row.metric)
     flags = " ".join(_flag(flag) for flag in row.flags)
     late = row.verdict is Verdict.NOT_CONVERGED
+    more = f"<br><small>with more training {_text(row.trained)}</small>" if row.trained else ""
     form = "" if row.form in (Form.POWER, Form.POWER_FLOOR) else FORMS.get(row.form, str(row.form))
     return (
         f'<tr class="{"late" if late else ""}"><th scope="row">{_text(row.model)}</th>'
         + cell(_text(row.local), row.local_value, "number")
-        + cell(_text(row.beta) + (" †" if late else ""), row.value, "number")
+        + cell(_text(row.beta) + (" †" if late else "") + more, row.value, "number")
         + cell(_text(row.dataset))
         + cell(_text(metric))
         + cell(f'<span class="state {row.verdict}">{VERDICTS[row.verdict]}</span>')

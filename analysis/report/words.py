@@ -30,6 +30,8 @@ from analysis.table import IDENTIFYING
 
 FLAG_WORDS: Mapping[Flag, str] = {
     Flag.NOT_CONVERGED: "β still moves with the length of training: an undertrained large P looks like a smaller β",
+    Flag.TRAINING_OPEN: "too noisy to tell whether more training moves β by more than 0.02: quote the hull",
+    Flag.OVERFITTING: "at some P more training raises the error, which moves β: stop by validation",
     Flag.CONVERGENCE_UNKNOWN: "the table does not say whether training had converged",
     Flag.TOO_SHORT: "some runs were too short to have trained at all",
     Flag.LEARNED_NOTHING: "at the largest P no run beats the mean of the labels",
@@ -94,14 +96,16 @@ def overview(fits: Sequence[JudgedFit]) -> str:
     """Summarise in words how many curves there are, and how many of their exponents can be quoted."""
     good = [item for item in fits if quotable(item)]
     late = sum(judgement.verdict is Verdict.NOT_CONVERGED for _, judgement in fits)
-    unknown = sum(judgement.verdict is Verdict.UNKNOWN for _, judgement in fits)
+    open_training = sum(judgement.verdict is Verdict.CANNOT_TELL for _, judgement in fits)
+    unknown = sum(Flag.CONVERGENCE_UNKNOWN in judgement.flags for _, judgement in fits)
     open_ = sum(Flag.FLOOR_OPEN in judgement.flags for _, judgement in good)
     datasets = len({fit.curve.text("dataset") for fit, _ in fits})
     text = f"{_count(len(fits), 'learning curve')} on {_count(datasets, 'dataset')}: "
     text += f"{len(good) or 'none'} of their exponents can be quoted with their intervals"
     text += f", {open_} of these with an interval that leaves a floor open" if open_ else ""
     text += f". {_count(late, 'curve')} had not converged" if late else ""
-    text += f"{'; for' if late else '. For'} {unknown} the table does not say" if unknown else ""
+    text += f"{'; of' if late else '. Of'} {open_training} it cannot be told" if open_training else ""
+    text += f"{'; for' if late or open_training else '. For'} {unknown} the table does not say" if unknown else ""
     return text + "."
 
 
@@ -257,6 +261,11 @@ def _range(group: Sequence[JudgedFit]) -> list[str]:
     late = [names[fit.curve.name] for fit, judgement in group if judgement.verdict is Verdict.NOT_CONVERGED]
     if late:
         sentences.append(f"Not converged, and so no statement about exponents: {', '.join(late)}.")
+    sentences += [
+        f"{_capital(names[fit.curve.name])}: {words}."
+        for fit, judgement in group
+        if (words := judgement.training.words())
+    ]
     return sentences
 
 

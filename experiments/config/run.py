@@ -51,7 +51,7 @@ class TrainingConfig:
     """How a network is trained; budgets are in updates, so that they do not depend on P."""
 
     max_steps: int = setting(2000, low=2, high=100_000_000)
-    """Updates of the full schedule T; a second complete schedule of T/2 branches off its stable phase."""
+    """Updates of the full schedule T; complete schedules of T/2 and T/4 branch off its stable phase."""
     batch_size: int = setting(8, low=1, high=65536)
     """Frames an update."""
     optimizer: str = setting("soap", choices=("soap", "adam", "amsgrad", "muon", "schedule_free"))
@@ -77,6 +77,10 @@ class TrainingConfig:
     tf32: bool = setting(False, since=2)
     """On a GPU, compute products and convolutions with 11 of float32's 24 binary digits: faster, and equivariant only
     to that precision. No effect on a CPU."""
+    stop: str = setting("budget", choices=("budget", "validation"), since=2)
+    """Schedule whose weights and errors are the run's: that of all T updates, or, of T, T/2 and T/4, the one with the
+    lowest error on validation frames (an eighth of P more, which count as P in tables). The errors of both are in the
+    table."""
     compile: bool = setting(True)
     """Compile the whole step if a C++ compiler is found; part of the identity, for round-off differs."""
     checkpoint_seconds: float = setting(60.0, above=0.0, identity=False)

@@ -33,6 +33,11 @@ class AnyDataset(Protocol):
         ...
 
     @property
+    def holdout(self) -> Sized:
+        """Validation examples, which never train weights; empty if there are none."""
+        ...
+
+    @property
     def test_set(self) -> str:
         """Name of the test examples in tables."""
         ...

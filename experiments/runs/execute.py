@@ -23,6 +23,7 @@ from experiments.regression.methods import closed_form
 from experiments.runs import trained
 from experiments.runs.problems import mean_neighbours
 from experiments.runs.result import origin, peak_memory, publish
+from experiments.runs.schedules import Schedules
 from experiments.runs.store import ORIGIN, WEIGHTS, Attempt, Run
 from experiments.runs.train import train
 from experiments.tasks.evaluation import evaluation
@@ -208,10 +209,12 @@ def _checked(attempt: Attempt) -> RunConfig | InputError:
 
 
 def check_data(config: RunConfig, dataset: AnyDataset) -> None:
-    """Raise `InputError` if the model would be fitted to forces that the dataset lacks.
+    """Raise `InputError` if the run needs forces or validation frames that the dataset lacks.
 
     `experiments.config.run.check_kind` has checked before, without the data, that the model takes such examples.
     """
+    if config.training is not None and config.training.stop == "validation" and len(dataset.holdout) == 0:
+        raise InputError(f"training.stop=validation: {dataset.name} has no validation frames; accepted: budget")
     if not isinstance(dataset, Dataset):
         return
     section, fitted = ("training", config.training) if config.training is not None else ("model", config.model)
@@ -243,7 +246,7 @@ def _solve(attempt: Attempt, config: RunConfig, dataset: AnyDataset, stop: Calla
         "device": "cpu",
         "fit": dict(solution.facts),
     }
-    publish(attempt, config, dataset, errors, None, facts)
+    publish(attempt, config, dataset, Schedules(errors), facts)
     return RunOutcome.DONE
 
 

@@ -143,8 +143,7 @@ class Molecules:
     def save(self, path: Path, task: Any, member: Member) -> None:
         """Write the network; see `experiments.runs.trained.save_network`."""
         assert member.weights is not None
-        assert member.full is not None
-        offset = member.full.energy_offset
+        offset = member.outcome.energy_offset
         trained.save_network(path, member.weights, task.elements, member.prepared, offset, self.dataset)
 
 

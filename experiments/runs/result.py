@@ -22,48 +22,44 @@ from experiments.core.processes import Process
 from experiments.data.dataset import AnyDataset
 from experiments.data.splits import subsets_disjoint, training_subset
 from experiments.runs.problems import problem_of
+from experiments.runs.schedules import CANNOT_TELL, CONVERGED, NOT_CONVERGED, OVERFITTING, Schedules, verdict
 from experiments.runs.store import Attempt
-from experiments.tasks.evaluation import Evaluation
-from experiments.training.schedule import Schedule
+from experiments.training.schedule import FEWEST_UPDATES, Schedule
 
-CONVERGED_WITHIN = 0.10
-"""A run counts as converged if half the budget changes its error by less than this share: over P in 16…256 a larger
-excess at the largest P alone shifts β by more than ln(1.1)/ln(16) ≈ 0.03. The verdict on a curve, which compares β from
-both budgets with β's own standard error, is the analysis's."""
-FEWEST_UPDATES = 20
-"""A budget of fewer updates is no training: the running means of SOAP's moments alone span 1/(1 − 0.95) of them."""
+SHORTEST_HALF = 20
+"""T/2 of fewer updates is no training: the running means of SOAP's moments alone span 1/(1 − 0.95) of them."""
 DATA_LIMITED_BELOW = 1 / 3
 """A run is limited by its data if its training error is under this share of its test error."""
 LEARNED_BELOW = 0.9
 """A run learned something if its test error is under this share of the input-independent baseline's. A predictor
 without any geometry can get somewhat below 1: the median beats the mean by ln 2/(2/e) = 0.94 in mean absolute error if
 labels are distributed exponentially, and on the star teacher one constant along the bonds explains forces to 0.95–0.98
-(calculated). And the verdict on convergence does not resolve gains below `CONVERGED_WITHIN`."""
+(calculated). And the verdict on convergence does not resolve gains below `schedules.CONVERGED_WITHIN`."""
 ENERGIES_ONLY = "energy_mae"
 """The primary metric of data without forces."""
-SETTINGS = ("max_steps", "learning_rate", "optimizer", "batch_size", "augment")
+SETTINGS = ("max_steps", "learning_rate", "optimizer", "batch_size", "augment", "stop")
 """Training settings that become columns of the run table, as `training.max_steps` and so on."""
 
 
 def result_of(
     config: RunConfig,
     dataset: AnyDataset,
-    full: Evaluation,
-    half: Evaluation | None,
+    errors: Schedules,
     facts: Mapping[str, Any],
     validation: Mapping[str, float] = MappingProxyType({}),
+    stopped: Schedules | None = None,
 ) -> dict[str, Any]:
     """Return the content of a run's `result.json`.
 
     Args:
         config: the run's configuration.
         dataset: the one that it learned from.
-        full: errors of the schedule of T updates.
-        half: errors of the schedule of T/2; None for a fit in closed form, which is converged by construction.
+        errors: by the run's protocol; without T/2 for a fit in closed form, which is converged by construction.
         facts: n_parameters, n_steps, seconds, device and more, copied into the result.
         validation: errors of the final weights on the validation set by metric; empty if there is no such set.
+        stopped: errors by the protocol of validation, whatever the run's own; None without validation frames.
     """
-    by_metric = _by_metric(config, dataset, full, half, validation)
+    by_metric = _by_metric(config, dataset, errors, validation, stopped)
     preferred = problem_of(dataset).primary
     primary_name = preferred if preferred in by_metric else ENERGIES_ONLY
     primary, short = by_metric[primary_name], too_short(config)
@@ -76,6 +72,8 @@ def result_of(
         "data_limited": primary["data_limited"],
         "learned": primary["learned"],
         "verdict": _verdict(primary, short),
+        "stopped_steps": None if stopped is None else stopped.steps,
+        "n_validation": 0 if stopped is None else stopped.n_validation,
         "by_metric": by_metric,
         **facts,
         **computed_with(str(facts.get("device"))),
@@ -88,16 +86,16 @@ def publish(
     attempt: Attempt,
     config: RunConfig,
     dataset: AnyDataset,
-    full: Evaluation,
-    half: Evaluation | None,
+    errors: Schedules,
     facts: Mapping[str, Any],
     validation: Mapping[str, float] = MappingProxyType({}),
+    stopped: Schedules | None = None,
 ) -> None:
     """Write the errors of all test frames, then make this attempt's result the run's; see `result_of`."""
-    assert full.frames is not None
+    assert errors.full.frames is not None
     with files.whole(attempt.path / "frame_errors.parquet") as temporary:
-        full.frames.to_parquet(temporary)
-    attempt.publish(result_of(config, dataset, full, half, facts, validation))
+        errors.full.frames.to_parquet(temporary)
+    attempt.publish(result_of(config, dataset, errors, facts, validation, stopped))
 
 
 def _settings(config: RunConfig, dataset: AnyDataset) -> dict[str, Any]:
@@ -130,34 +128,45 @@ def _settings(config: RunConfig, dataset: AnyDataset) -> dict[str, Any]:
 def _by_metric(
     config: RunConfig,
     dataset: AnyDataset,
-    full: Evaluation,
-    half: Evaluation | None,
+    errors: Schedules,
     validation: Mapping[str, float],
+    stopped: Schedules | None,
 ) -> dict[str, dict[str, Any]]:
     """Return errors and verdicts by metric, each in its `unit`; see `result_of` for the arguments."""
     short = too_short(config)
     problem, mean = problem_of(dataset), mean_errors(config, dataset)
     by_metric: dict[str, dict[str, Any]] = {}
     for name, unit in problem.units.items():
-        if name not in full.test or name not in full.train:
+        if name not in errors.full.test or name not in errors.full.train:
             continue  # test or training frames without forces
-        error, train = full.test[name], full.train[name].value
-        before = None if half is None else half.test[name].value
+        error, train = errors.full.test[name], errors.full.train[name].value
+        quarter, half = (None if one is None else one.test[name].value for one in (errors.quarter, errors.half))
         step = problem.resolution.get(name, 0.0) * (1 + 1e-9)  # neighbouring error rates count as equal
+        told = verdict((quarter, half, error.value), step)
+        told = NOT_CONVERGED if short is not None and told in (CONVERGED, CANNOT_TELL) else told
         by_metric[name] = {
             "unit": unit,
             "error": error.value,
             "error_test_sem": files.json_number(error.sem),  # a single frame has none
             "train_error": train,
-            "error_half_budget": before,
+            "error_half_budget": half,
+            "error_quarter_budget": quarter,
+            **_stopped(stopped, name),
             "holdout_error": validation.get(name),
             "mean_error": mean[name],
-            "converged": short is None
-            and (before is None or abs(before - error.value) <= max(CONVERGED_WITHIN * error.value, step)),
+            "converged": half is None or told == CONVERGED,
+            "verdict": None if config.training is None or config.training.max_steps < FEWEST_UPDATES else told,
             "data_limited": train < DATA_LIMITED_BELOW * error.value,
             "learned": error.value < LEARNED_BELOW * mean[name],
         }
     return by_metric
+
+
+def _stopped(stopped: Schedules | None, metric: str) -> dict[str, float | None]:
+    """Return the errors by the protocol of validation of up to T and T/2 updates; None if there are none."""
+    both = (None, None) if stopped is None else (stopped.full, stopped.half)
+    names = ("error_stopped", "error_stopped_half_budget")
+    return {name: None if one is None else one.test[metric].value for name, one in zip(names, both, strict=True)}
 
 
 def too_short(config: RunConfig) -> str | None:
@@ -169,8 +178,8 @@ def too_short(config: RunConfig) -> str | None:
     if settings is None:
         return None
     schedule = Schedule(settings.max_steps, settings.warmup_steps, settings.cooldown)
-    if schedule.half < FEWEST_UPDATES:
-        return f"T/2 has {schedule.half} updates, fewer than {FEWEST_UPDATES}"
+    if schedule.half < SHORTEST_HALF:
+        return f"T/2 has {schedule.half} updates, fewer than {SHORTEST_HALF}"
     if schedule.branch_point < settings.warmup_steps:
         return (
             f"T/2 cools down from update {schedule.branch_point} on, within the {settings.warmup_steps} of the warm-up"
@@ -192,7 +201,10 @@ def _verdict(primary: Mapping[str, Any], short: str | None) -> str:
     """Return one line on the training, by the primary metric."""
     if short is not None:
         return f"NOT converged, too short: {short}; raise training.max_steps"
-    convergence = "converged" if primary["converged"] else "NOT converged: raise training.max_steps"
+    convergence = {
+        CANNOT_TELL: "converged or not: cannot tell; a larger training.max_steps would",
+        OVERFITTING: "overfitting: more training raises the error; training.stop=validation",
+    }.get(primary["verdict"], "converged" if primary["converged"] else "NOT converged: raise training.max_steps")
     if primary["learned"]:
         return convergence
     worse = primary["error"] * LEARNED_BELOW > primary["mean_error"]

@@ -16,29 +16,42 @@ logger = logging.getLogger(__name__)
 COLUMNS = (
     "run_id", "model_id", "dataset", "test_set", "architecture", "group", "L", "edge_lmax", "nu", "n_layers",
     "channels", "cutoff", "P", "seed", "subset_seed", "init_seed", "metric", "unit", "error", "error_test_sem",
-    "train_error", "error_half_budget", "converged", "n_parameters", "n_steps", "seconds", "device", "code_version",
+    "train_error", "error_half_budget", "error_quarter_budget", "converged", "verdict", "n_parameters", "n_steps",
+    "seconds", "device", "code_version",
     "data_limited", "subsets_disjoint", "too_short", "learned", "mean_error", "holdout_error", "training.max_steps",
     "training.learning_rate", "training.optimizer", "training.batch_size", "training.tuned", "n_updates", "cpu_seconds",
     "training.augment", "n_features", "match.by", "match.target", "match_mismatch",
-    "dataset_sha256", "n_test", "model.copies",
+    "dataset_sha256", "n_test", "model.copies", "training.stop", "error_stopped",
+    "error_stopped_half_budget", "stopped_steps", "n_validation",
 )  # fmt: skip
 """The columns in their order; a column that an old result lacks is empty in its rows."""
 
-ENERGIES = ("error", "error_test_sem", "train_error", "error_half_budget", "mean_error", "holdout_error")
-PER_METRIC = ("unit", *ENERGIES, "converged", "data_limited", "learned")
+ENERGIES = (
+    "error", "error_test_sem", "train_error", "error_half_budget", "error_quarter_budget", "mean_error",
+    "holdout_error", "error_stopped", "error_stopped_half_budget",
+)  # fmt: skip
+PER_METRIC = ("unit", *ENERGIES, "converged", "verdict", "data_limited", "learned")
 INTEGERS = (
     "L", "edge_lmax", "nu", "n_layers", "channels", "P", "seed", "subset_seed", "init_seed", "n_parameters",
     "training.max_steps", "training.batch_size", "n_updates", "n_features", "match.target", "n_test", "model.copies",
+    "stopped_steps", "n_validation",
 )  # fmt: skip
 
 
 def rows_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return a result's rows, one a metric with the run's own columns; results are in eV, the table in meV."""
+    """Return a result's rows, one a metric with the run's own columns; results are in eV, the table in meV.
+
+    P counts the validation frames too of a run that chose its schedule by them.
+    """
     matched = result.get("match") or {}
     # the first two are settings, by which curves can be compared; the third is the outcome
     control = {"match.by": "by", "match.target": "target", "match_mismatch": "mismatch"}
     result = {**result, **{column: matched.get(key) for column, key in control.items()}}
     shared = {column: result.get(column) for column in COLUMNS if column not in (*PER_METRIC, "metric")}
+    if shared["training.max_steps"] is not None and shared["training.stop"] is None:
+        shared["training.stop"] = "budget"  # a result from before there was another
+    if shared["training.stop"] == "validation":
+        shared["P"] = result["P"] + result["n_validation"]
     rows = []
     for metric, values in result["by_metric"].items():
         own = {column: values.get(column) for column in PER_METRIC}

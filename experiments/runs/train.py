@@ -22,6 +22,7 @@ from experiments.nn.parameters import is_constant
 from experiments.runs.capacity import features
 from experiments.runs.problems import TaskSettings, problem_of, task_settings
 from experiments.runs.result import peak_memory, publish
+from experiments.runs.schedules import by_budget, by_validation
 from experiments.runs.store import WEIGHTS, Attempt
 from experiments.runs.trackers import Tracking
 from experiments.training.arithmetic import arithmetic
@@ -136,7 +137,6 @@ class _Training:
         self.ended(attempt, member.failure)
 
     def _publish(self, member: Member, attempt: Attempt, config: RunConfig) -> None:
-        assert member.full is not None
         member.history.to_parquet(attempt.path / "history.parquet")
         if member.settings.keep == "trunk":
             member.save_stable_phase()
@@ -145,8 +145,12 @@ class _Training:
         validation = {
             name.removeprefix("holdout_"): error for name, error in last.items() if name.startswith("holdout_")
         }
-        publish(attempt, config, self.dataset, member.full, member.half, self._facts(member, config), validation)
-        self.tracking.end(member.name, {f"test_{name}": error.value for name, error in member.full.test.items()})
+        stopped = by_validation(member.evaluations, member.schedule)
+        own = stopped if member.stops_by_validation else by_budget(member.evaluations, member.schedule)
+        assert own is not None  # a run that stops by validation has such frames (`check_data`)
+        publish(attempt, config, self.dataset, own, self._facts(member, config), validation, stopped)
+        shown = member.outcome.test.items()
+        self.tracking.end(member.name, {f"test_{name}": error.value for name, error in shown})
 
     def _facts(self, member: Member, config: RunConfig) -> dict[str, Any]:
         """Return the size and the cost of a training, as `result.json` has them."""
@@ -174,7 +178,9 @@ def _stable_phase(attempt: Attempt, config: RunConfig, dataset: AnyDataset) -> C
         smaller = replace(config, training=replace(settings, max_steps=budget))
         run = attempt.run.sibling(smaller.run_id(dataset.sha256()))
         stored = run.path / "checkpoint" / STABLE_PHASE
-        stable_phase = usable_stable_phase(stored, schedule) if run.result() is not None else None
+        by_validation = settings.stop == "validation"
+        done = run.result() is not None
+        stable_phase = usable_stable_phase(stored, schedule, budget, by_validation) if done else None
         if stable_phase is not None:
             logger.info("continues the stable phase of run %s, from update %d", run.id, stable_phase.facts["step"])
             return stable_phase

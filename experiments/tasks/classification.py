@@ -199,13 +199,20 @@ class _ExampleEvaluator:
 
     def full(self, weights: Mapping[str, Tensor], prepared: PreparedData) -> Any:
         """Evaluate on all test examples and on the run's training examples (themselves, not their copies)."""
-        from experiments.tasks.evaluation import Evaluation
+        from experiments.tasks.evaluation import Evaluation, stopping_frames
 
         task, dataset = self.task, self.task.dataset
         own = task.pool[torch.as_tensor(prepared.examples * task.copies, device=task.device)]
         test = self._errors(weights, prepared, task.test, dataset.test)
         train = self._errors(weights, prepared, own, dataset.pool.take(prepared.examples))
-        return Evaluation(metrics_of(test, dataset), metrics_of(train, dataset), test)
+        chosen = stopping_frames(len(prepared.examples), len(dataset.holdout))
+        stopping: float | None = None
+        if len(chosen) > 0:
+            inputs = task.validation[torch.as_tensor(chosen, device=task.device)]
+            errors = metrics_of(self._errors(weights, prepared, inputs, dataset.holdout.take(chosen)), dataset)
+            stopping = next(iter(errors.values())).value
+        ours, theirs = metrics_of(test, dataset), metrics_of(train, dataset)
+        return Evaluation(ours, theirs, test, validation=stopping, n_validation=len(chosen))
 
     def validation(self, weights: Mapping[str, Tensor], prepared: PreparedData) -> dict[str, float]:
         """Return errors on the validation set as `holdout_<metric>`; nothing if the set is empty."""

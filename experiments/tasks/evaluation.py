@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from experiments.core.arrays import Ints
 from experiments.core.schema import read
 from experiments.tasks.metrics import MetricValue, frame_errors, metrics_of
 from experiments.tasks.predictions import Predictions
@@ -20,24 +23,39 @@ class Evaluation:
     test, train    by metric
     frames         of every test frame; None after a resume
     energy_offset  constant that was added to the energies (eV an atom); see `MoleculeEvaluator`
+    validation     error on the run's own validation frames (`stopping_frames`) in the primary metric; None without any
+    n_validation   number of these frames
     """
 
     test: dict[str, MetricValue]
     train: dict[str, MetricValue]
     frames: pd.DataFrame | None = None
     energy_offset: float = 0.0
+    validation: float | None = None
+    n_validation: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the errors by metric, without those of single frames."""
-        return {
+        errors = {
             split: {name: asdict(value) for name, value in errors.items()}
             for split, errors in (("test", self.test), ("train", self.train))
         }
+        return {**errors, "validation": self.validation, "n_validation": self.n_validation}
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Evaluation:
         """Read what `to_json` returned."""
         return read(Evaluation, content)
+
+
+def stopping_frames(P: int, available: int) -> Ints:
+    """Return the validation frames by which a run of P training frames chooses its schedule, spread over all of them.
+
+    They are as many as an eighth of P, so that P with them, which counts every label that was used, grows in proportion
+    (published trainings keep a twentieth to a fifth apart), and all if there are fewer.
+    """
+    count = min(available, math.ceil(P / 8))
+    return np.arange(count) * available // max(count, 1)
 
 
 def evaluation(test: Predictions, train: Predictions, task_test: Any, task_train: Any) -> Evaluation:

@@ -19,7 +19,7 @@ from experiments.data.baseline import Baseline, fit_baseline
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.shared_graph import shared_neighbours
 from experiments.nn.graph import Graph, atomic_virials, pair_forces
-from experiments.tasks.evaluation import Evaluation, evaluation
+from experiments.tasks.evaluation import Evaluation, evaluation, stopping_frames
 from experiments.tasks.metrics import frame_errors, metrics_of
 from experiments.tasks.predictions import Predictions
 from experiments.tasks.task import Evaluator, LossTerms, LossWeights, Tensors
@@ -310,7 +310,16 @@ class MoleculeEvaluator:
             offset = float(((pool.energies - train_predictions.energies) / atoms).mean())
             train_predictions = _shifted(train_predictions, offset * atoms)
             test_predictions = _shifted(test_predictions, offset * (test.numbers > 0).sum(1))
-        return replace(evaluation(test_predictions, train_predictions, test, pool), energy_offset=offset)
+        errors = evaluation(test_predictions, train_predictions, test, pool)
+        chosen = stopping_frames(len(prepared.subset), len(task.dataset.holdout))
+        stopping = None if len(chosen) == 0 else self._stopping_error(weights, prepared, chosen)
+        return replace(errors, energy_offset=offset, validation=stopping, n_validation=len(chosen))
+
+    def _stopping_error(self, weights: Mapping[str, Tensor], prepared: PreparedData, chosen: Ints) -> float:
+        """Return the error on the validation frames `chosen`, of forces if they have any."""
+        frames = self.task.dataset.holdout.take(chosen)
+        errors = metrics_of(frame_errors(self._predict(weights, prepared, self.task.validation, chosen), frames))
+        return errors["force_mae" if "force_mae" in errors else "energy_mae"].value
 
     def validation(self, weights: Mapping[str, Tensor], prepared: PreparedData) -> dict[str, float]:
         """Return errors on the validation set as `holdout_<metric>`; nothing if the set is empty."""

@@ -49,13 +49,15 @@ class Member:
     """Wall time of its own updates; compiling, evaluations and checkpoints apart."""
     cpu_seconds: float = 0.0
     """The processor's time of the same."""
-    half: Evaluation | None = None
-    full: Evaluation | None = None
+    evaluations: dict[int, Evaluation] = field(default_factory=dict)
+    """Errors at the end of each schedule, by its updates (T/4, T/2 and T)."""
     branch_state: dict[str, Tensor] | None = None
-    """State kept at the branch point, to come back to after the branch, and at the cooldown start, for `STABLE_PHASE`;
+    """State kept at a branch point, to come back to after the branch, and at the cooldown start, for `STABLE_PHASE`;
     stored as `aside/…`."""
+    best_weights: dict[str, Tensor] | None = None
+    """With `training.stop=validation`, the weights of the best schedule so far; stored as `best/…`."""
     weights: dict[str, Tensor] | None = None
-    """Averaged parameters and constants, once it has ended."""
+    """Averaged parameters and constants that the run keeps, once it has ended."""
     failure: str | None = None
     history: History = field(init=False)
     schedule: Schedule = field(init=False)
@@ -69,19 +71,49 @@ class Member:
         """Weights of the loss's terms of energies and of forces."""
         return LossWeights(self.settings.energy_weight, self.settings.force_weight)
 
+    @property
+    def full(self) -> Evaluation | None:
+        """Errors of the whole schedule."""
+        return self.evaluations.get(self.schedule.max_steps)
+
+    @property
+    def half(self) -> Evaluation | None:
+        """Errors of the schedule of half the updates."""
+        return self.evaluations.get(self.schedule.half)
+
+    @property
+    def outcome(self) -> Evaluation:
+        """Errors of the weights that the run keeps."""
+        best = best_budget(self.evaluations) if self.stops_by_validation else None
+        return self.evaluations[self.schedule.max_steps if best is None else best]
+
+    @property
+    def stops_by_validation(self) -> bool:
+        """Whether the run's result is that of the schedule with the lowest validation error."""
+        return self.settings.stop == "validation"
+
     def restart(self) -> None:
         """Forget all progress: a pack that did not fit into memory may have left some that is in no checkpoint."""
         self.steps_done = self.start = 0
         self.seconds = self.cpu_seconds = 0.0
-        self.half = self.full = self.branch_state = self.weights = self.failure = None
+        self.evaluations = {}
+        self.branch_state = self.best_weights = self.weights = self.failure = None
         self.history.restart()
 
     def resume(self, facts: Mapping[str, Any]) -> None:
         """Set the progress to that of a checkpoint, from its `facts`."""
         self.steps_done, self.start = int(facts["clock"]), int(facts["start"])
         self.seconds, self.cpu_seconds = float(facts["seconds"]), float(facts["cpu_seconds"])
-        self.half = None if facts["half"] is None else Evaluation.from_json(facts["half"])
+        self.evaluations = evaluations_of(facts["ends"]) if "ends" in facts else self._of_two_schedules(facts["half"])
         self.history.resume(facts["history"])
+
+    def _of_two_schedules(self, half: Mapping[str, Any] | None) -> dict[int, Evaluation]:
+        """Adapt the progress of a checkpoint from before there was a schedule of T/4: what is past it goes without."""
+        first = self.schedule.branches[0]
+        if first.budget == self.schedule.quarter and self.steps_done > first.leaves:
+            skipped = first.end - first.start
+            self.steps_done, self.start = self.steps_done + skipped, self.start + skipped
+        return {} if half is None else {self.schedule.half: Evaluation.from_json(half)}
 
     def facts(self) -> dict[str, Any]:
         """Return the JSON facts of a checkpoint, which `resume` reads."""
@@ -90,33 +122,60 @@ class Member:
             "start": self.start,
             "seconds": self.seconds,
             "cpu_seconds": self.cpu_seconds,
-            "half": None if self.half is None else self.half.to_json(),
+            "ends": {budget: one.to_json() for budget, one in self.evaluations.items()},
             "history": self.history.records,
         }
 
     def continue_stable_phase(self, facts: Mapping[str, Any]) -> None:
         """Start where a run of a smaller budget left the stable phase.
 
-        If that is this run's branch point, then that run is this run's branch, and its errors are those of half the
-        budget.
+        Its schedules that are this run's, too, are not computed again; those of this run that left the stable phase
+        before and were not among them stay unknown.
         """
-        step = int(facts["step"])
-        if step == self.schedule.branch_point:
-            self.half = Evaluation.from_json(facts["full"])
-            self.steps_done = self.schedule.half
-        else:
-            self.steps_done = step
+        ends = evaluations_of(facts["ends"])
+        branches = self.schedule.branches
+        self.evaluations = {one.budget: ends[one.budget] for one in branches if one.budget in ends}
+        self.steps_done = self.schedule.stable(int(facts["step"]))
+        for one in branches:
+            if one.budget in self.evaluations:
+                self.steps_done = max(self.steps_done, one.end)
         self.start = self.steps_done
 
     def save_stable_phase(self) -> None:
         """Write the file `STABLE_PHASE` for a larger budget to continue."""
         assert self.branch_state is not None
-        assert self.full is not None
-        facts = {"step": self.schedule.decay_start(self.schedule.max_steps), "full": self.full.to_json()}
-        checkpoint.save(self.path / STABLE_PHASE, Checkpoint(self.branch_state, facts))
+        best = best_budget(self.evaluations) if self.stops_by_validation else None
+        kept = {} if best is None or self.weights is None else {f"best/{k}": v for k, v in self.weights.items()}
+        ends = {budget: one.to_json() for budget, one in self.evaluations.items()}
+        facts = {"step": self.schedule.decay_start(self.schedule.max_steps), "ends": ends, "best": best}
+        checkpoint.save(self.path / STABLE_PHASE, Checkpoint({**self.branch_state, **kept}, facts))
 
 
-def usable_stable_phase(path: Path, schedule: Schedule) -> Checkpoint | None:
-    """Load the end of a stable phase; return None if it is absent, damaged or beyond the schedule's branch point."""
+def evaluations_of(ends: Mapping[str, Any]) -> dict[int, Evaluation]:
+    """Read the errors by budget from the facts of a file."""
+    return {int(budget): Evaluation.from_json(one) for budget, one in ends.items()}
+
+
+def best_budget(evaluations: Mapping[int, Evaluation]) -> int | None:
+    """Return the updates of the schedule with the lowest validation error, the longest of equals; None if unknown."""
+    known = [(one.validation, -budget) for budget, one in evaluations.items() if one.validation is not None]
+    return -min(known)[1] if known else None
+
+
+def usable_stable_phase(path: Path, schedule: Schedule, budget: int, by_validation: bool = False) -> Checkpoint | None:
+    """Load the end of a stable phase; return None if it is absent, damaged or of no use.
+
+    Args:
+        path: the file.
+        schedule: of the run that would continue it; of no use beyond the point where its half leaves.
+        budget: updates of the run that left it.
+        by_validation: whether the run needs the weights of the best schedule so far, and that schedule is its own.
+    """
     stored = checkpoint.load(path) if path.exists() else None
-    return stored if stored is not None and stored.facts["step"] <= schedule.branch_point else None
+    if stored is None or stored.facts["step"] > schedule.branch_point:
+        return None
+    if by_validation and stored.facts.get("best") not in {one.budget for one in schedule.branches}:
+        return None
+    if "ends" in stored.facts:
+        return stored
+    return Checkpoint(stored.tensors, {**stored.facts, "ends": {str(budget): stored.facts["full"]}})

@@ -27,7 +27,7 @@ from experiments.training.device_errors import out_of_memory
 from experiments.training.flat_state import part, put, stack, take
 from experiments.training.layout import Layout
 from experiments.training.lengthy import lengthy
-from experiments.training.member import Member
+from experiments.training.member import Member, best_budget
 from experiments.training.optimizers import OPTIMIZERS
 from experiments.training.optimizers.optimizer import Optimizer
 from experiments.training.order import batches, rotations
@@ -127,10 +127,11 @@ class Pack:
             member.resume(latest.facts)
             tensors = {k: v.to(self.task.device) for k, v in latest.tensors.items()}
             member.branch_state = part(tensors, "aside") or None
-            return {k: v for k, v in tensors.items() if not k.startswith("aside/")}
+            return self._of_the_run(member, tensors)
         if member.stable_phase is not None:
             member.continue_stable_phase(member.stable_phase.facts)
-            return {k: v.to(self.task.device) for k, v in member.stable_phase.tensors.items()}
+            tensors = {k: v.to(self.task.device) for k, v in member.stable_phase.tensors.items()}
+            return self._of_the_run(member, tensors)
         drawn = {k: v.to(self.task.device) for k, v in self.model.init(member.init_seed, self.task.dtype).items()}
         params = self.layout.flat({k: v[None] for k, v in drawn.items() if not is_constant(k)})
         constants = {k: v for k, v in drawn.items() if is_constant(k)}
@@ -144,8 +145,14 @@ class Pack:
             **{f"optimizer/{k}": v[0] for k, v in memory.items()},
         }
 
+    @staticmethod
+    def _of_the_run(member: Member, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the run's state from a file's tensors, and hand the weights of its best schedule to the member."""
+        member.best_weights = part(tensors, "best") or None
+        return {k: v for k, v in tensors.items() if not k.startswith(("aside/", "best/"))}
+
     def train(self, stop: Callable[[], bool], report: Report, ended: Callable[[Member], None] = ignore) -> None:
-        """Train every member to its end, and set its evaluations (`half`, `full`) or its `failure`.
+        """Train every member to its end, and set its `evaluations` or its `failure`.
 
         Args:
             stop: returns whether to stop; called after at most `STEPS_PER_CHUNK` updates.
@@ -159,10 +166,9 @@ class Pack:
         """
         while self.active:
             for i, member in self.active:
-                at_branch_point = member.steps_done == member.schedule.branch_point and member.half is None
-                if member.branch_state is None and (
-                    at_branch_point or member.steps_done == member.schedule.cooldown_start
-                ):
+                schedule = member.schedule
+                kept_at = {*(branch.start for branch in schedule.branches), schedule.cooldown_start}
+                if member.branch_state is None and member.steps_done in kept_at:
                     member.branch_state = {
                         k: v.clone() for k, v in take(self.state, i).items()
                     }  # compaction may move it
@@ -208,7 +214,7 @@ class Pack:
         schedule = member.schedule
         interval = validation_interval(schedule)
         validation = (member.steps_done // interval + 1) * interval
-        marks = [schedule.branch_point, schedule.half, schedule.cooldown_start, schedule.total, validation]
+        marks = [*schedule.marks, validation]
         return min(STEPS_PER_CHUNK, *(mark - member.steps_done for mark in marks if mark > member.steps_done))
 
     def _checked_chunk(self, length: int) -> None:
@@ -333,27 +339,45 @@ class Pack:
 
     @lengthy()  # evaluations
     def _events(self, i: int, member: Member, report: Report) -> None:
-        """Do what is due after a chunk: evaluate, return from the branch, end the run, record and report progress."""
+        """Do what is due after a chunk: evaluate, return from a branch, end the run, record and report progress."""
         schedule = member.schedule
         if member.failure is not None:
             self.slots[i] = None
             return
-        if member.steps_done == schedule.half and member.half is None:
-            member.half = self._evaluated(self._weights(i), member)
-            assert member.branch_state is not None
-            self.state = put(self.state, i, member.branch_state)
-            member.branch_state = None
+        for branch in schedule.branches:
+            if member.steps_done == branch.end and branch.budget not in member.evaluations:
+                self._end_schedule(i, member, branch.budget)
+                assert member.branch_state is not None
+                self.state = put(self.state, i, member.branch_state)
+                member.branch_state = None
         if member.steps_done == schedule.total:
-            member.weights = {k: v.clone() for k, v in self._weights(i).items()}
-            member.full = self._evaluated(member.weights, member)
+            self._end_schedule(i, member, schedule.max_steps)
+            self._choose(i, member)
         if member.failure is not None or member.full is not None:
             self.slots[i] = None
         due = member.steps_done % validation_interval(schedule) == 0 or member.full is not None
         if member.failure is None and due:
-            errors = self.evaluator.validation(self._weights(i), member.prepared)
+            errors = self.evaluator.validation(member.weights or self._weights(i), member.prepared)
             record = {"clock": member.steps_done, "total": schedule.total, "seconds": member.seconds, **errors}
             member.history.write(record)
             report({"event": "progress", "run": member.name, **record})
+
+    def _end_schedule(self, i: int, member: Member, budget: int) -> None:
+        """Evaluate the end of a schedule, and keep its weights if they are the best so far and the run goes by that."""
+        weights = self._weights(i)
+        member.evaluations[budget] = self._evaluated(weights, member)
+        if member.stops_by_validation and best_budget(member.evaluations) == budget:
+            member.best_weights = {k: v.clone() for k, v in weights.items()}
+
+    def _choose(self, i: int, member: Member) -> None:
+        """Set the weights that the run keeps: the last ones, or those of the schedule that is best by validation."""
+        best = best_budget(member.evaluations) if member.stops_by_validation else None
+        if best is None or best == member.schedule.max_steps:
+            member.weights = {k: v.clone() for k, v in self._weights(i).items()}
+            return
+        assert member.best_weights is not None
+        member.weights = member.best_weights
+        member.evaluations[best] = self._evaluated(member.weights, member)  # errors of single frames are in no file
 
     def _evaluated(self, weights: Mapping[str, Tensor], member: Member) -> Evaluation:
         """Evaluate the member; record a failure if an error is not finite."""
@@ -386,6 +410,8 @@ class Pack:
             tensors = dict(take(self.state, i))
             if member.branch_state is not None:
                 tensors |= {f"aside/{k}": v for k, v in member.branch_state.items()}
+            if member.best_weights is not None:
+                tensors |= {f"best/{k}": v for k, v in member.best_weights.items()}
             checkpoint.save_step(member.path, member.steps_done, checkpoint.Checkpoint(tensors, member.facts()))
         self._saved = time.monotonic()
 

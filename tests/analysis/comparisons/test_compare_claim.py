@@ -75,7 +75,7 @@ def analysed(*frames: pd.DataFrame) -> Any:
     ],
 )
 def test_outcomes(betas: dict[str, float], outcome: Outcome) -> None:
-    (claim,) = claims(analysed(cells(betas, noise=0.005)))
+    (claim,) = claims(analysed(cells(betas, noise=0.005, undertrained=0.0)))
     assert claim.outcome is outcome
     assert claim.cautions == ()
 
@@ -126,7 +126,63 @@ def test_tables_without_budgets_decide_with_one_caution() -> None:
     frame = cells({"A": 0.4, "B": 0.6, "C": 0.6, "D": 0.4}).drop(columns="converged")
     (claim,) = claims(analysed(frame))
     assert claim.outcome is Outcome.HOLDS
-    assert claim.cautions == ("whether training converged is unknown (A, B, C, D)",)
+    assert claim.cautions == ("no errors of shorter schedules, so no rule on convergence (A, B, C, D)",)
+
+
+def scattered(own: float, seed: int = 2) -> pd.DataFrame:
+    """Cells of a claim that holds, whose shorter schedules scatter by `own` in ln ε and are else as good."""
+    frame = cells({"A": 0.4, "B": 0.7, "C": 0.7, "D": 0.4}, noise=0.002, seed=seed)
+    rng = np.random.default_rng(seed)
+    return frame.assign(error_half_budget=frame["error"] * np.exp(own * rng.normal(size=len(frame))))
+
+
+def test_a_claim_must_survive_what_training_may_still_do() -> None:
+    """Too noisy to tell: D would be equivalent to A as it stands, and more training could undo that; β_B > β_A by .3
+    survives it. With little noise the cells have converged, and it holds."""
+    (claim,) = claims(analysed(scattered(0.05)))
+    assert claim.failed == ()
+    assert claim.cautions == (
+        "too noisy to tell whether training converged (A, B, C, D): every condition must survive more",
+    )
+    assert claim.outcome is Outcome.UNDECIDED
+    first, *_, last = claim.decision.conditions
+    assert first.shown
+    assert not first.training_open
+    assert last.training_open
+    assert not last.shown
+    assert "not shown: D equivalent to A (±0.05) (more training could undo it)" in claim.reasons
+    assert ": open, but more training could undo it" in claim_text(claim, dict.fromkeys("ABCD", ""))
+    (quiet,) = claims(analysed(scattered(0.001)))
+    assert quiet.outcome is Outcome.HOLDS
+    assert quiet.cautions == ()
+    assert quiet.evidence.trained == ()
+
+
+def test_pooled_claims_must_survive_it_too() -> None:
+    calm, torn = (
+        [scattered(own, seed).assign(dataset=f"m{seed}") for own, seed in zip(owns, (0, 1, 2, 4), strict=True)]
+        for owns in ((0.001,) * 4, (0.08,) * 4)
+    )
+    (quiet,) = claim_pool.pool_claims(claims(analysed(*calm)))
+    (pooled,) = claim_pool.pool_claims(claims(analysed(*torn)))
+    assert quiet.outcome is Outcome.HOLDS
+    assert len(pooled.datasets) == 4
+    assert pooled.decision.conditions[0].shown  # by .3
+    assert pooled.outcome is Outcome.UNDECIDED
+    assert any("more training could undo it" in reason for reason in pooled.decision.reasons)
+
+
+def test_comparisons_say_what_training_may_still_do() -> None:
+    by_order = next(c for c in compare_curves(analysed(scattered(0.05))) if c.factor == "L")
+    assert by_order.cannot_tell == ("first", "second")
+    assert by_order.trained.low < by_order.delta.low < by_order.delta.high < by_order.trained.high
+    words = comparison_sentence(by_order)
+    assert "; with further training Δβ = [0." in words
+    assert words.endswith("; too noisy to tell whether converged: L=0 and L=1.")
+    record = comparison_record(by_order)
+    assert record["delta_beta_training_low"] == by_order.trained.low
+    quiet = next(c for c in compare_curves(analysed(scattered(0.001))) if c.factor == "L")
+    assert "further training" not in comparison_sentence(quiet)
 
 
 def test_body_order_that_suffices_is_named() -> None:

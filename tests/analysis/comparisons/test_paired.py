@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import stats
 
 from analysis.calibration.synthetic import curve_rows
-from analysis.comparisons.differences import floor_difference, slope_difference, with_more_training
+from analysis.comparisons.differences import floor_difference, slope_difference, with_training
 from analysis.comparisons.paired import (
     Pair,
     Survival,
@@ -27,6 +25,7 @@ from analysis.comparisons.paired import (
     train_floor_difference,
 )
 from analysis.curve import Curve, curves
+from analysis.fits.training import UNTOLD, Kappa
 from analysis.fits.uncertainty import Interval, t_interval
 from analysis.table import check_table
 
@@ -71,22 +70,29 @@ def test_seeds_that_do_not_match_give_welch() -> None:
     assert (delta.low, delta.high) == pytest.approx((reference.low, reference.high), rel=1e-9)
 
 
-@given(left=st.floats(-0.3, 0.3), ratio=st.floats(0.0, 0.5))
-def test_more_training_gets_to_the_limit_where_doublings_halve_what_is_left(left: float, ratio: float) -> None:
-    """Δβ = 0.1 + left · ratio^k after k doublings: the interval after the first holds 0.1, wherever that is."""
+@pytest.mark.parametrize("kappa", [0.5, 0.8, 1.0])
+@pytest.mark.parametrize("left", [-0.3, 0.01, 0.3])
+def test_more_training_gets_to_the_limit_of_the_law(left: float, kappa: float) -> None:
+    """Δβ = 0.1 + left·T^(−κ): the hull holds 0.1 and its ends are those of κ = ½ and 1, where κ is not told."""
     matched_pair = matched(curve(beta=0.5, prefactor=1.0), curve(beta=0.5, prefactor=1.0))
 
-    def after(doublings: int) -> Pair:
-        slope = 0.1 + left * ratio**doublings
+    def after(times: float) -> Pair:
+        slope = 0.1 + left * times**-kappa
         return replace(matched_pair, second_log=matched_pair.first_log - slope * matched_pair.log_p)
 
-    interval = with_more_training(replace(after(1), half=after(0)))
-    assert interval.low - 1e-9 < 0.1 < interval.high + 1e-9
+    told = Kappa(*(np.array(kappa),) * 3, np.array(True))
+    for one in (UNTOLD, told):
+        interval = with_training(replace(after(1), half=after(0.5)), one)
+        # the difference has no noise here, so the hull is that of three numbers
+        assert interval.low - 1e-9 < 0.1 < interval.high + 1e-9
+        ends = (0.1, 0.1 + left) if one is told or kappa == 0.5 else (interval.low, interval.high)
+        assert (interval.low, interval.high) == pytest.approx((min(ends), max(ends)))
 
 
 def test_without_a_half_budget_what_more_training_does_is_unknown() -> None:
     matched_pair = replace(matched(curve(beta=0.5, prefactor=1.0), curve(seed=1, beta=0.6, prefactor=1.0)), half=None)
-    assert np.isnan([with_more_training(matched_pair).low, with_more_training(matched_pair).high]).all()
+    interval = with_training(matched_pair, UNTOLD)
+    assert np.isnan([interval.low, interval.high]).all()
 
 
 def test_half_budgets_are_those_of_the_same_runs() -> None:

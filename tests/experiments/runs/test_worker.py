@@ -98,7 +98,7 @@ def test_compiling_and_evaluating_are_marked_and_the_loop_is_not(
     run = queued(make_config({"training.compile": True}))
     assert execute([run], stop, lambda event: None) == {run.id: "done"}
     assert seen["compiling"] == [True, True]  # gradient and update
-    assert seen["evaluating"] == [True, True]  # half and full budget
+    assert seen["evaluating"] == [True, True, True]  # of T/4, T/2 and T updates
     assert not any(seen["looping"])
 
 

@@ -15,9 +15,10 @@ from torch import Tensor
 from experiments.tasks.evaluation import Evaluation
 from experiments.tasks.molecules import MoleculeTask
 from experiments.tasks.task import LossWeights
+from experiments.training import checkpoint
 from experiments.training import pack as engine
 from experiments.training.layout import Layout
-from experiments.training.member import Member
+from experiments.training.member import Member, best_budget
 from experiments.training.optimizers import OPTIMIZERS
 from experiments.training.order import batches
 from experiments.training.pack import Interrupted, Pack
@@ -99,10 +100,10 @@ def test_engine_is_the_plain_loop(laboratory: Any, changes: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("steps", [24, 25])
-def test_half_budget_is_that_schedule_run_alone(
+def test_shorter_schedules_are_those_run_alone(
     laboratory: Any, precision: str, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The result at T/2, from the branch of a run of T, equals a run of max_steps=T/2 bit for bit."""
+    """The results at T/4 and T/2, from branches of a run of T, equal runs of these budgets bit for bit."""
     changes = {"max_steps": steps, "precision": precision}
     task = laboratory.task(dataclasses.replace(laboratory.settings, **changes))
     branched = laboratory.member(task, "branched")
@@ -115,11 +116,23 @@ def test_half_budget_is_that_schedule_run_alone(
 
     monkeypatch.setattr(pack.evaluator, "full", watched)
     pack.train(lambda: False, lambda event: None)
-    alone = laboratory.trained("alone", {"max_steps": steps // 2, "precision": precision})
-    assert same(seen[0], ends(alone)[0])
-    assert ends(branched)[2].test == ends(alone)[1].test
-    assert ends(branched)[2].train == ends(alone)[1].train
-    assert not same(seen[0], ends(branched)[0])
+    for weights, budget in zip(seen, (steps // 4, steps // 2), strict=False):
+        alone = laboratory.trained(f"alone{budget}", {"max_steps": budget, "precision": precision})
+        assert same(weights, ends(alone)[0])
+        assert branched.evaluations[budget].to_json() == ends(alone)[1].to_json()
+        assert not same(weights, ends(branched)[0])
+
+
+def test_branches_change_no_digit_of_the_whole_schedule(laboratory: Any, whole_runs: Any) -> None:
+    """Weights and errors of T are those of a schedule without any branch."""
+    task = laboratory.task()
+    member = laboratory.member(task, "bare")
+    pack = laboratory.pack([member], task)
+    member.schedule.__dict__["branches"] = ()  # the cached property
+    pack.train(lambda: False, lambda event: None)
+    assert list(member.evaluations) == [24]
+    assert same(ends(whole_runs())[0], member.weights)
+    assert member.evaluations[24].to_json() == ends(whole_runs())[1].to_json()
 
 
 def test_denormal_numbers_are_zero_in_updates_alone(laboratory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,8 +344,8 @@ def resumed(laboratory: Any, name: str, stops: list[int], **changes: Any) -> Mem
     return member
 
 
-TOTAL = 30  # of 24 updates with cooldown 0.5: branch point at 6, half at 12, 24 + 12 − 6 in all
-STOPS = [[1], [5], [6], [7], [11], [12], [13], [TOTAL - 1], [1, 2, 3], [6, 12], [9, 9 + 1, 20, 21]]
+TOTAL = 33  # of 24 updates with cooldown 0.5: branches of 6 updates at 3 and of 12 at 6, 24 + 3 + 6 in all
+STOPS = [[1], [3], [4], [6], [7], [9], [10], [14], [15], [16], [TOTAL - 1], [1, 2, 3], [5, 12], [4, 5, 13, 14, 24]]
 
 
 @pytest.mark.parametrize("stops", STOPS, ids=str)
@@ -340,14 +353,16 @@ STOPS = [[1], [5], [6], [7], [11], [12], [13], [TOTAL - 1], [1, 2, 3], [6, 12], 
 def test_resumed_is_uninterrupted(
     laboratory: Any, whole_runs: Any, stops: list[int], changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bit for bit, wherever it was stopped: at the branch point, on the branch, at half the budget, near the end."""
+    """Bit for bit, wherever it was stopped: at a branch point, on either branch, at its end, near the end of all."""
     monkeypatch.setattr(engine, "STEPS_PER_CHUNK", 1)
     schedule = Schedule(24, 4, 0.5)
-    assert (schedule.branch_point, schedule.half, schedule.total) == (6, 12, TOTAL)
+    assert [(one.start, one.end) for one in schedule.branches] == [(3, 6), (9, 15)]
+    assert schedule.total == TOTAL
     whole, again = whole_runs(**changes), resumed(laboratory, "again", stops, **changes)
     assert same(ends(whole)[0], ends(again)[0])
-    for one, other in zip(ends(whole)[1:], ends(again)[1:], strict=True):
-        assert json.dumps(one.to_json()) == json.dumps(other.to_json())
+    assert sorted(whole.evaluations) == [6, 12, 24]
+    errors = [{budget: e.to_json() for budget, e in m.evaluations.items()} for m in (whole, again)]
+    assert json.dumps(errors[0]) == json.dumps(errors[1])
     frames, found = ends(whole)[1].frames, ends(again)[1].frames
     assert frames is not None
     assert found is not None
@@ -355,6 +370,74 @@ def test_resumed_is_uninterrupted(
     timing = {"seconds", "loss"}  # the mean loss since the last record begins anew
     seen = [[{k: r[k] for k in r if k not in timing} for r in m.history.records] for m in (whole, again)]
     assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("stop", [2, 3, 5, 6, 8, 12, 13, 20])
+def test_a_checkpoint_of_two_schedules_goes_on(
+    laboratory: Any, whole_runs: Any, stop: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a version without T/4 left: the same weights and errors, and T/4 where its branch point is still ahead."""
+    monkeypatch.setattr(engine, "STEPS_PER_CHUNK", 1)
+    monkeypatch.setattr(Schedule, "quarter", None)
+    task = laboratory.task()
+    first = laboratory.member(task, "old")
+    interrupt(laboratory, [first], task, stop)
+    path = next(first.path.glob("step-*.safetensors"))
+    stored = checkpoint.load(path)
+    assert stored is not None
+    ended = stored.facts.pop("ends")
+    checkpoint.save(path, checkpoint.Checkpoint(stored.tensors, {**stored.facts, "half": ended.get("12")}))
+    monkeypatch.undo()
+    member = laboratory.member(task, "old", 2)
+    laboratory.pack([member], task).train(lambda: False, lambda event: None)
+    whole = whole_runs()
+    assert same(ends(whole)[0], ends(member)[0])
+    assert sorted(member.evaluations) == ([6, 12, 24] if stop <= 3 else [12, 24])
+    for budget, evaluation in member.evaluations.items():
+        assert evaluation.test == whole.evaluations[budget].test
+
+
+# --- the schedule that is best by validation
+
+
+def spoilt_ends(monkeypatch: pytest.MonkeyPatch, values: dict[int, float]) -> None:
+    """Give the ends of schedules validation errors of our own, by budget."""
+    evaluated = Pack._evaluated
+
+    def own(self: Pack, weights: Weights, member: Member) -> Evaluation:
+        branch = next((b for b in member.schedule.branches if b.end == member.steps_done), None)
+        budget = 24 if branch is None else branch.budget
+        found = dataclasses.replace(evaluated(self, weights, member), validation=values[budget])
+        return (
+            found if budget not in member.evaluations else dataclasses.replace(found, validation=min(values.values()))
+        )
+
+    monkeypatch.setattr(Pack, "_evaluated", own)
+
+
+@pytest.mark.parametrize("best", [6, 12, 24])
+@pytest.mark.parametrize("stops", [[], [8], [4, 17]])
+def test_a_run_may_keep_the_schedule_that_is_best_by_validation(
+    laboratory: Any, best: int, stops: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its weights and errors are those of that budget alone, interrupted or not; all other numbers stay."""
+    monkeypatch.setattr(engine, "STEPS_PER_CHUNK", 1)
+    alone = laboratory.trained("alone", {"max_steps": best})
+    whole = laboratory.trained("whole")
+    spoilt_ends(monkeypatch, {budget: 0.5 if budget == best else 1.0 for budget in (6, 12, 24)})
+    member = resumed(laboratory, "stopped", stops, stop="validation")
+    assert member.weights is not None
+    assert same(ends(alone)[0], member.weights)
+    assert member.outcome.test == ends(alone)[1].test
+    assert member.outcome.frames is not None
+    for budget, evaluation in whole.evaluations.items():
+        assert member.evaluations[budget].test == evaluation.test
+
+
+def test_the_longest_of_equals_is_best(laboratory: Any) -> None:
+    one = Evaluation({}, {}, validation=0.5)
+    assert best_budget({6: one, 12: one, 24: dataclasses.replace(one, validation=0.6)}) == 12
+    assert best_budget({6: Evaluation({}, {})}) is None
 
 
 def test_the_state_lies_in_memory_as_a_checkpoint_gives_it_back(laboratory: Any) -> None:

@@ -1,4 +1,4 @@
-"""Two complete schedules that share their stable phase: every factor is that of its schedule alone."""
+"""Three complete schedules that share their stable phase: every factor is that of its schedule alone."""
 
 from __future__ import annotations
 
@@ -22,37 +22,48 @@ def alone(budget: int, warmup: int, cooldown: float, step: int) -> float:
 
 
 @given(SCHEDULES)
-def test_clock_walks_trunk_branch_trunk(schedule: Schedule) -> None:
-    """The branch is the end of the short schedule; what remains is the long schedule, each step once."""
+def test_steps_walk_the_stable_phase_and_its_branches(schedule: Schedule) -> None:
+    """A branch is the end of its schedule; what remains is the long schedule, each step once."""
     counts = range(schedule.total)
-    branch = [schedule.step(c) for c in counts if schedule.on_branch(c)]
-    stable = [schedule.step(c) for c in counts if not schedule.on_branch(c)]
-    assert branch == list(range(schedule.branch_point, schedule.half))
-    assert stable == list(range(schedule.max_steps))
+    for branch in schedule.branches:
+        steps = [schedule.step(c) for c in counts if schedule.branch(c) is branch]
+        assert steps == list(range(schedule.decay_start(branch.budget), branch.budget))
+    assert [schedule.step(c) for c in counts if schedule.branch(c) is None] == list(range(schedule.max_steps))
 
 
-def both(schedule: Schedule) -> tuple[list[float], list[float]]:
-    """Factors of the short and of the long schedule, in the order of the updates."""
-    short, long = [], []
+def factors(schedule: Schedule) -> dict[int, list[float]]:
+    """Factors of every schedule by its budget: of the stable phase before it, then of its branch."""
+    found: dict[int, list[float]] = {}
+    stable: list[float] = []
     for steps_done in range(schedule.total):
-        if not schedule.on_branch(steps_done):
-            long.append(schedule.factor(steps_done))
-        if steps_done < schedule.half:
-            short.append(schedule.factor(steps_done))
-    return short, long
+        branch = schedule.branch(steps_done)
+        if branch is None:
+            stable.append(schedule.factor(steps_done))
+        else:
+            found.setdefault(branch.budget, stable[: branch.leaves]).append(schedule.factor(steps_done))
+    return {**found, schedule.max_steps: stable}
 
 
 @given(SCHEDULES)
 def test_each_schedule_is_the_definition(schedule: Schedule) -> None:
-    for factors, budget in zip(both(schedule), (schedule.half, schedule.max_steps), strict=True):
+    budgets = [budget for budget in (schedule.quarter, schedule.half) if budget is not None]
+    assert list(factors(schedule)) == [*budgets, schedule.max_steps]
+    for budget, found in factors(schedule).items():
         expected = [alone(budget, schedule.warmup, schedule.cooldown, step) for step in range(budget)]
-        assert factors == pytest.approx(expected, rel=1e-12)  # round-off of another order of operations
+        assert found == pytest.approx(expected, rel=1e-12)  # round-off of another order of operations
 
 
 @given(SCHEDULES)
-def test_the_short_one_is_bit_for_bit_that_of_half_the_budget(schedule: Schedule) -> None:
-    if schedule.half >= 2:
-        assert both(schedule)[0] == both(Schedule(schedule.half, schedule.warmup, schedule.cooldown))[1]
+def test_a_shorter_one_is_bit_for_bit_that_of_its_budget(schedule: Schedule) -> None:
+    for budget, found in factors(schedule).items():
+        if budget >= 2:
+            assert found == factors(Schedule(budget, schedule.warmup, schedule.cooldown))[budget]
+
+
+@given(st.integers(8, 100_000), st.floats(0.0, 0.5, exclude_min=True))
+def test_all_three_cost_little_more_than_the_long_one(steps: int, cooldown: float) -> None:
+    """Half of each in its decay: T + T/4 + T/8, and a rounding up of one update a branch."""
+    assert Schedule(steps, 0, cooldown).total <= 1.375 * steps + 2
 
 
 @given(SCHEDULES)
@@ -64,5 +75,13 @@ def test_rates_are_positive_and_end_low(schedule: Schedule) -> None:
 
 def test_known_values() -> None:
     schedule = Schedule(8, 2, 0.5)
-    assert (schedule.half, schedule.branch_point, schedule.total) == (4, 2, 10)
-    assert [schedule.factor(c) for c in range(10)] == [0.5, 1, 1, 0.5, 1, 1, 1, 0.75, 0.5, 0.25]
+    assert [(one.budget, one.leaves, one.start, one.end) for one in schedule.branches] == [(2, 1, 1, 2), (4, 2, 3, 5)]
+    assert (schedule.cooldown_start, schedule.total) == (7, 11)
+    assert [schedule.factor(c) for c in range(11)] == [0.5, 1, 1, 1, 0.5, 1, 1, 1, 0.75, 0.5, 0.25]
+
+
+def test_a_budget_without_a_quarter() -> None:
+    """Seven updates: T and T/2 alone, as before there was a quarter."""
+    schedule = Schedule(7, 0, 0.5)
+    assert schedule.quarter is None
+    assert [(one.budget, one.leaves, one.start, one.end) for one in schedule.branches] == [(3, 1, 1, 3)]
