@@ -56,6 +56,10 @@ class Member:
     weights: dict[str, Tensor] | None = None
     """Averaged parameters and constants, once it has ended."""
     failure: str | None = None
+    step_kind: str | None = None
+    """What made its updates: `compiled`, `eager`, or `mixed` if an interruption or another pack size changed it."""
+    step_reason: str | None = None
+    """Why a step that was to be compiled was eager."""
     history: History = field(init=False)
     schedule: Schedule = field(init=False)
 
@@ -73,6 +77,7 @@ class Member:
         self.steps_done = self.start = 0
         self.seconds = self.cpu_seconds = 0.0
         self.half = self.full = self.branch_state = self.weights = self.failure = None
+        self.step_kind = self.step_reason = None
         self.history.restart()
 
     def resume(self, facts: Mapping[str, Any]) -> None:
@@ -80,6 +85,7 @@ class Member:
         self.steps_done, self.start = int(facts["clock"]), int(facts["start"])
         self.seconds, self.cpu_seconds = float(facts["seconds"]), float(facts["cpu_seconds"])
         self.half = None if facts["half"] is None else Evaluation.from_json(facts["half"])
+        self.step_kind, self.step_reason = facts.get("step_kind"), facts.get("step_reason")  # none in older files
         self.history.resume(facts["history"])
 
     def facts(self) -> dict[str, Any]:
@@ -90,8 +96,15 @@ class Member:
             "seconds": self.seconds,
             "cpu_seconds": self.cpu_seconds,
             "half": None if self.half is None else self.half.to_json(),
+            "step_kind": self.step_kind,
+            "step_reason": self.step_reason,
             "history": self.history.records,
         }
+
+    def computed_by(self, kind: str, why: str | None) -> None:
+        """Note what makes its updates from now on; `why` it is eager although it was to be compiled, if so."""
+        self.step_kind = kind if self.step_kind in (None, kind) else "mixed"
+        self.step_reason = why or self.step_reason
 
     def continue_stable_phase(self, facts: Mapping[str, Any]) -> None:
         """Start where a run of a smaller budget left the stable phase.
