@@ -139,7 +139,7 @@ def count_by_products(chosen: Tensor) -> Tensor:
     row, place = torch.arange(n, device=chosen.device), torch.arange(k, device=chosen.device)
     within = ones @ (place[:, None] <= place).float()  # [p, n, k]
     before = (row[:, None] > row).float() @ ones.sum(2, keepdim=True)  # [p, n, 1], of the rows before
-    return (within + before).reshape(p, n * k).round().long()
+    return (within + before).reshape(p, n * k).long()
 
 
 class _ToSlots(torch.autograd.Function):
