@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.core import command
-from experiments.core.errors import DeviceLost, InputError, RunsFailed, one_line
+from experiments.core.errors import DeviceLost, InputError, RunsFailed
 from experiments.core.files import DISK
 from experiments.core.interrupt import StopRequest, Terminated
 from experiments.core.paths import CONF
+from experiments.core.states import RunOutcome
 from experiments.core.wording import format_error, validation_error
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def single(config: DictConfig) -> dict[str, float] | None:
     from experiments.data.load import dataset_of
     from experiments.runs.capacity import resolve_channels
     from experiments.runs.execute import check_data, device_of, execute
+    from experiments.runs.problems import check_network
     from experiments.runs.store import RunStore
     from experiments.training.pack import Interrupted
 
@@ -78,6 +80,7 @@ def single(config: DictConfig) -> dict[str, float] | None:
     creatable(Path(settings.store), "store")  # before a dataset is generated for it
     dataset = dataset_of(settings.data)
     check_data(settings, dataset)
+    check_network(settings, dataset)
     settings = resolve_channels(composed, settings, dataset)
     usable_subset(dataset, settings.P, settings.subset_seed)
     writable(Path(settings.store), "store")
@@ -91,17 +94,18 @@ def single(config: DictConfig) -> dict[str, float] | None:
         raise Stopped(f"stopped; the same command continues run {run.id}", stop.exit_code) from None
     except DeviceLost as error:
         raise RunsFailed(f"the device was lost ({error}); the same command continues run {run.id}") from None
-    if outcome == "taken":
+    if outcome is RunOutcome.TAKEN:
         print(f"run {run.id} is being computed by another process; its result will be in {run.path}", file=sys.stderr)
         return None
     result = run.result()
     if result is None:
         raise RunsFailed(f"run {run.id} failed: {run.recorded_state().get('message')}; see {run.path}")
-    convergence = "converged" if result["converged"] else "NOT converged: raise training.max_steps"
-    print(f"{run.path}: {result.get('verdict', convergence)}")  # results of earlier versions have no verdict in words
-    for name, values in result["by_metric"].items():
-        print(f"  {name:14} {format_error(values['error'], values['unit'])}")
-    return dict(result["metrics"])
+    convergence = "converged" if result.converged else "NOT converged: raise training.max_steps"
+    print(f"{run.path}: {result.verdict or convergence}")  # results of earlier versions have no verdict in words
+    for name, values in result.by_metric.items():
+        if values.error is not None:
+            print(f"  {name:14} {format_error(values.error, values.unit)}")
+    return {name: error for name, error in result.metrics.items() if error is not None}
 
 
 def _report(event: Any) -> None:
@@ -135,9 +139,14 @@ def main() -> int:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from experiments.core import plugins
+
     sys.argv[1:] = [command.quoted(word) for word in sys.argv[1:]]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the message below is ours
     try:
+        for word in words:
+            if word.startswith("plugins="):  # Hydra chooses groups before it reads keys, and workers inherit it
+                plugins.announce(word.partition("=")[2].strip("'\""))
         hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(guarded)()
         for problem in PROBLEMS:
             raise problem
@@ -148,7 +157,9 @@ def main() -> int:
     except RunsFailed as error:
         return _say(str(error), 1)
     except (HydraException, OmegaConfBaseException) as error:
-        return _say(one_line(error), 2)
+        from experiments.config.mistakes import mistakes_of
+
+        return _say(mistakes_of(words, error), 2)
     except KeyboardInterrupt as error:
         code = 143 if isinstance(error, Terminated) else 130
         return _say("stopped, nothing is lost; the same command continues", code)

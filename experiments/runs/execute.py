@@ -15,11 +15,13 @@ import torch
 from experiments.config.run import RunConfig, parse
 from experiments.core import files
 from experiments.core.errors import DeviceLost, InputError
+from experiments.core.states import RunOutcome, RunState
 from experiments.data.dataset import AnyDataset, Dataset
 from experiments.data.load import dataset_of
 from experiments.data.splits import training_subset
 from experiments.regression.methods import closed_form
 from experiments.runs import trained
+from experiments.runs.problems import mean_neighbours
 from experiments.runs.result import origin, peak_memory, publish
 from experiments.runs.store import ORIGIN, WEIGHTS, Attempt, Run
 from experiments.runs.train import train
@@ -32,7 +34,9 @@ logger = logging.getLogger(__name__)
 Report = Callable[[Mapping[str, Any]], None]
 
 
-def execute(runs: Sequence[Run], stop: Callable[[], bool], report: Report, device: str | None = None) -> dict[str, str]:
+def execute(
+    runs: Sequence[Run], stop: Callable[[], bool], report: Report, device: str | None = None
+) -> dict[str, RunOutcome]:
     """Compute the runs of a pack that no other process has.
 
     A run that fails does not affect the others. One that failed because its numbers were no longer finite starts afresh
@@ -46,25 +50,25 @@ def execute(runs: Sequence[Run], stop: Callable[[], bool], report: Report, devic
         device: cpu or cuda, in place of the configured one: the launcher has assigned it to this process.
 
     Returns:
-        The outcome of each run by id: done, failed, or taken (by another process).
+        The outcome of each run by id.
 
     Raises:
         Interrupted: `stop()` returned true; the checkpoints are written and the runs can be taken again.
         DeviceLost: nothing can be computed on the device any more; the runs can be taken again by a new process.
         OSError: the disk is full, read-only or broken; the runs can be taken again from their latest checkpoints.
     """
-    outcome: dict[str, str] = _Outcomes(report)
+    outcome: dict[str, RunOutcome] = _Outcomes(report)
     with ExitStack() as leases:
         taken: list[Attempt] = []
         for run in runs:
             attempt = run.claim()
             if attempt is None:
-                outcome[run.id] = "done" if run.state() == "done" else "taken"
+                outcome[run.id] = RunOutcome.DONE if run.state() == RunState.DONE else RunOutcome.TAKEN
                 continue
             leases.enter_context(attempt)
             leases.enter_context(_LogTo(attempt.path / "log.txt"))
             attempt.note(ORIGIN, origin())
-            run.set_state("running", attempt=attempt.number)
+            run.set_state(RunState.RUNNING, attempt=attempt.number)
             taken.append(attempt)
         try:
             _guarded(taken, stop, report, outcome, device)
@@ -72,19 +76,19 @@ def execute(runs: Sequence[Run], stop: Callable[[], bool], report: Report, devic
             message = "interrupted by a signal" if isinstance(error, Interrupted) else f"its device was lost: {error}"
             for attempt in taken:
                 if attempt.run.id not in outcome:
-                    attempt.run.set_state("queued", attempt=attempt.number, message=message)
+                    attempt.run.set_state(RunState.QUEUED, attempt=attempt.number, message=message)
             raise
     return outcome
 
 
-class _Outcomes(dict[str, str]):
+class _Outcomes(dict[str, RunOutcome]):
     """The outcome of each run by id, reported as it is entered."""
 
     def __init__(self, report: Report) -> None:
         super().__init__()
         self.report = report
 
-    def __setitem__(self, run_id: str, outcome: str) -> None:
+    def __setitem__(self, run_id: str, outcome: RunOutcome) -> None:
         super().__setitem__(run_id, outcome)
         self.report({"event": "ended", "run": run_id, "outcome": outcome})
 
@@ -93,7 +97,7 @@ def _guarded(
     attempts: Sequence[Attempt],
     stop: Callable[[], bool],
     report: Report,
-    outcome: dict[str, str],
+    outcome: dict[str, RunOutcome],
     device: str | None,
 ) -> None:
     """Compute all; an error in a run is recorded as a failure of that run alone."""
@@ -118,10 +122,10 @@ def _guarded(
         _guarded([attempt], stop, report, outcome, device)
 
 
-def _fail(attempt: Attempt, error: Exception | str) -> str:
+def _fail(attempt: Attempt, error: Exception | str) -> RunOutcome:
     """Record a failure; a message instead of an error means that the numbers were no longer finite."""
     if attempt.run.result() is not None:
-        return "done"
+        return RunOutcome.DONE
     if isinstance(error, Exception):
         message = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
         (attempt.path / "error.txt").write_text("".join(traceback.format_exception(error)))
@@ -131,15 +135,15 @@ def _fail(attempt: Attempt, error: Exception | str) -> str:
         message = error
         logger.error("run %s failed: %s", attempt.run.id, error)
         attempt.diverged(message)
-    attempt.run.set_state("failed", attempt=attempt.number, message=message)
-    return "failed"
+    attempt.run.set_state(RunState.FAILED, attempt=attempt.number, message=message)
+    return RunOutcome.FAILED
 
 
 def _compute(
     attempts: Sequence[Attempt],
     stop: Callable[[], bool],
     report: Report,
-    outcome: dict[str, str],
+    outcome: dict[str, RunOutcome],
     device: str | None,
 ) -> None:
     """Compute all, each entered into `outcome` as soon as it has ended."""
@@ -160,7 +164,7 @@ def _compute(
     place = _place(device, configs[0])
 
     def ended(attempt: Attempt, failure: str | None) -> None:
-        outcome[attempt.run.id] = "done" if failure is None else _fail(attempt, failure)
+        outcome[attempt.run.id] = RunOutcome.DONE if failure is None else _fail(attempt, failure)
 
     try:
         train(attempts, configs, dataset, place, stop, report, ended)
@@ -217,13 +221,13 @@ def check_data(config: RunConfig, dataset: AnyDataset) -> None:
 
 
 @lengthy()
-def _solve(attempt: Attempt, config: RunConfig, dataset: AnyDataset, stop: Callable[[], bool]) -> str:
+def _solve(attempt: Attempt, config: RunConfig, dataset: AnyDataset, stop: Callable[[], bool]) -> RunOutcome:
     if stop():
         raise Interrupted
     assert isinstance(dataset, Dataset)
     began, cpu = time.monotonic(), time.process_time()
     elements = dataset.elements()
-    model = closed_form(config.model, elements)
+    model = closed_form(config.model, elements, lambda: mean_neighbours(dataset, config.model))
     train = dataset.pool.take(training_subset(dataset, config.P, config.subset_seed))
     model.accept(train, dataset.test)
     solution = model.solve(train, dataset.isolated_energies, config.init_seed)
@@ -240,7 +244,7 @@ def _solve(attempt: Attempt, config: RunConfig, dataset: AnyDataset, stop: Calla
         "fit": dict(solution.facts),
     }
     publish(attempt, config, dataset, errors, None, facts)
-    return "done"
+    return RunOutcome.DONE
 
 
 def device_of(name: str) -> torch.device:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from experiments.core.schema import setting
 from experiments.data.cache import cached_frames
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.download import RemoteFile, fetch, verify
+from experiments.data.published import Published, of_files
 from experiments.data.sources.extxyz import read_frames, read_isolated
 
 # A fixed commit of the authors' repository, then its main branch. File names are those of the repository, whose
@@ -52,43 +53,52 @@ _READER = 1  # raise it whenever the same file gives other frames
 
 @dataclass(frozen=True)
 class BpaConfig:
-    """Settings of 3BPA.
+    """3BPA (27 atoms), ωB97X/6-31G(d): train at one temperature, test at others. Downloaded at the first use."""
 
-    `train`: frames at 300 K or at 300, 600 and 1200 K together; `test`: frames at one temperature, or dihedral scans;
-    `holdout` of the 500 training frames are set aside.
-    """
+    source: ClassVar[str] = "3bpa"
+    kind: ClassVar[str] = "molecules"
 
     train: str = setting("300K", choices=("300K", "mixedT"))
+    """The 500 training frames: at 300 K, or at 300, 600 and 1200 K (mixedT)."""
     test: str = setting("300K", choices=("300K", "600K", "1200K", "dih"))
+    """Test frames: at one temperature, or dihedral scans (dih)."""
     holdout: int = setting(50, low=0)
+    """Frames of the validation set, taken from the training frames; never trained on."""
     disjoint_seeds: int = setting(5, low=1)
 
 
 @dataclass(frozen=True)
 class AcacConfig:
-    """Settings of acetylacetone.
+    """Acetylacetone (15 atoms), PBE+D3/def2-SVP: train at one temperature, test at others.
 
-    `train`: frames at 300 K or at 600 K; `test`: frames at one temperature, a dihedral scan, or the transfer of a
-    proton (both energies only); `holdout` of the 500 training frames are set aside.
+    Downloaded at the first use.
     """
 
+    source: ClassVar[str] = "acac"
+    kind: ClassVar[str] = "molecules"
+
     train: str = setting("300K", choices=("300K", "600K"))
+    """The 500 training frames: at 300 K or at 600 K."""
     test: str = setting("MD_300K", choices=("MD_300K", "MD_600K", "dihedral", "H_transfer"))
+    """Test frames: at one temperature, a dihedral scan, or a proton that moves (H_transfer); the last two: energies
+    only."""
     holdout: int = setting(50, low=0)
+    """Frames of the validation set, taken from the training frames; never trained on."""
     disjoint_seeds: int = setting(5, low=1)
 
 
 @dataclass(frozen=True)
 class EthanolPbeConfig:
-    """Settings of ethanol at PBE/def2-SVP.
+    """Ethanol (9 atoms), PBE/def2-SVP: frames of revised MD17, scans as further tests. Downloaded at the first use."""
 
-    `test`: other frames of the same kind (MD), the hydroxyl's hydrogen taken away, or the geometry displaced along a
-    normal mode, named by its wavenumber in 1/cm (all three energies only); `holdout` frames of the 1000 training
-    frames are set aside.
-    """
+    source: ClassVar[str] = "ethanol_pbe"
+    kind: ClassVar[str] = "molecules"
 
     test: str = setting("MD", choices=("MD", "H_removal", "norm_mode_874", "norm_mode_3005"))
+    """Test frames: MD (1000 frames), the hydroxyl's hydrogen taken away (H_removal, 60), or displaced along a normal
+    mode, named by its wavenumber in 1/cm (37 and 18); the last three have energies only."""
     holdout: int = setting(50, low=0)
+    """Frames of the validation set, taken from the 1000 training frames; never trained on."""
     disjoint_seeds: int = setting(5, low=1)
 
 
@@ -166,3 +176,33 @@ def _has_forces(path: Path) -> bool:
     with open(path, encoding="utf-8", errors="replace") as stream:
         stream.readline()
         return ":forces:R:3" in stream.readline()
+
+
+def load(config: BpaConfig | AcacConfig | EthanolPbeConfig) -> Dataset:
+    """Load the dataset of one of the settings above."""
+    if isinstance(config, BpaConfig):
+        return bpa(config)
+    if isinstance(config, AcacConfig):
+        return acac(config)
+    return ethanol_pbe(config)
+
+
+def published() -> dict[str, Published]:
+    """Return the sets to download, each with all of its training and test files."""
+    bpa_parts = (("300K", "300K"), ("mixedT", "600K"), ("300K", "1200K"), ("300K", "dih"))
+    acac_parts = (("300K", "MD_300K"), ("600K", "MD_600K"), ("300K", "dihedral"), ("300K", "H_transfer"))
+    tests = ("MD", "H_removal", "norm_mode_874", "norm_mode_3005")
+    return {
+        "3bpa": of_files(
+            "3BPA at 300, 600, 1200 K and dihedral scans, 27 atoms",
+            (file for parts in bpa_parts for file in bpa_files(*parts).values()),
+        ),
+        "acac": of_files(
+            "acetylacetone at 300 and 600 K, a dihedral scan, a proton transfer",
+            (file for parts in acac_parts for file in acac_files(*parts).values()),
+        ),
+        "ethanol_pbe": of_files(
+            "ethanol of revised MD17, a bond broken, two normal modes",
+            (file for test in tests for file in ethanol_pbe_files(test).values()),
+        ),
+    }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from experiments.core.schema import setting
 from experiments.data.dataset import Dataset
 from experiments.data.download import RemoteFile, unpack
 from experiments.data.parts import dataset_of_split, random_dataset, trajectory_dataset
+from experiments.data.published import Published
 from experiments.data.sources.md17 import FORMULAS, KCAL_MOL, STEP, molecule_frames, read_npz
 from experiments.data.splits import Split
 
@@ -43,20 +45,29 @@ _HOLDOUT_STREAM = 20200707
 
 @dataclass(frozen=True)
 class Rmd17Config:
-    """Settings of revised MD17.
+    """Revised MD17: PBE/def2-SVP, 100,000 frames of each of ten molecules.
 
-    `molecule`: one of the ten. `split`: published (the authors' index split number `fold`; `holdout` of its 1000
-    training frames are set aside, the others are the pool), trajectory or random (`pool`, `holdout`, `test` in frames,
-    pool null: all that are left; `gap` between parts in correlation times, split=trajectory).
+    Downloaded at the first use (1 GB for all ten). data=rmd17_aspirin, or data=rmd17 data.molecule=NAME
     """
 
+    source: ClassVar[str] = "rmd17"
+    kind: ClassVar[str] = "molecules"
+
     molecule: str = setting("aspirin", choices=tuple(FORMULAS))
+    """One of the ten molecules."""
     split: str = setting("published", choices=("published", "trajectory", "random"))
+    """How parts are taken: published: an index split of the authors; trajectory: stretches of the trajectory, apart in
+    time; random: test frames have neighbours in time among the training frames."""
     fold: int = setting(1, low=1, high=FOLDS)
+    """Which of the five published splits (1000 training and 1000 test frames each)."""
     pool: int | None = setting(None, low=1)
+    """Frames to draw training subsets from; null: all that are left (published: 950)."""
     holdout: int = setting(50, low=0)
+    """Frames of the validation set; never trained on."""
     test: int = setting(1000, low=1)
+    """Frames of the test set (published splits: all of their 1000)."""
     gap: float = setting(5.0, low=0)
+    """Time between frames of different parts, in correlation times (split=trajectory)."""
     disjoint_seeds: int = setting(5, low=1)
 
 
@@ -115,3 +126,20 @@ def read_index(path: Path, frames: int) -> Ints:
     if len(np.unique(index)) != len(index) or not ((index >= 0) & (index < frames)).all() or len(index) == 0:
         raise InputError(f"{path}: not {len(index)} different indices below {frames}")
     return index
+
+
+load = rmd17
+
+
+def published() -> dict[str, Published]:
+    """Return the sets to download: one archive for all molecules."""
+    what = "revised MD17, PBE/def2-SVP, 100,000 frames, five index splits (1.1 GB for all ten)"
+
+    def one(molecule: str) -> Published:
+        def fetch_all() -> list[Path]:
+            path, splits = fetch_rmd17(molecule)
+            return [path, *splits.values()]
+
+        return Published(what, (ARCHIVE,), fetch_all, (f"rmd17/npz_data/rmd17_{molecule}.npz", *SPLITS.values()))
+
+    return {f"rmd17_{molecule}": one(molecule) for molecule in FORMULAS}

@@ -8,6 +8,7 @@ drawn at random.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from ase.units import Bohr, Hartree
@@ -18,6 +19,7 @@ from experiments.data.cache import cached_frames
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.download import RemoteFile, fetch, verify
 from experiments.data.parts import random_dataset
+from experiments.data.published import Published, of_files
 from experiments.data.sources.extxyz import read_frames
 
 # The authors' repository, at the commit that added the data and on its main branch. No checksum is published.
@@ -34,11 +36,20 @@ _READER = 1  # raise it whenever the same file gives other frames
 
 @dataclass(frozen=True)
 class WaterConfig:
-    """Settings of water: `pool`, `holdout`, `test` in frames (pool null: all that are left)."""
+    """Liquid water, revPBE0-D3: 1593 periodic boxes of 64 molecules (Cheng et al. 2019).
+
+    Downloaded at the first use.
+    """
+
+    source: ClassVar[str] = "water"
+    kind: ClassVar[str] = "molecules"
 
     pool: int | None = setting(None, low=1)
+    """Frames to draw training subsets from; null: all that are left (1329)."""
     holdout: int = setting(64, low=0)
+    """Frames of the validation set; never trained on."""
     test: int = setting(200, low=1)
+    """Frames of the test set, drawn at random: the set has no order in time."""
     disjoint_seeds: int = setting(5, low=1)
 
 
@@ -66,3 +77,11 @@ def _read(path: str) -> Frames:
         energies=frames.energies * Hartree,
         forces=frames.forces * (Hartree / Bohr),
     )
+
+
+load = water
+
+
+def published() -> dict[str, Published]:
+    """Return the set to download."""
+    return {"water": of_files("liquid water, revPBE0-D3, 1593 periodic boxes of 64 molecules", [FILE])}
