@@ -13,7 +13,7 @@ Nothing is downloaded, and the whole ends after the given minutes. Checks run in
 side on a GPU; a process that crashes or hangs is replaced, and costs its one row. While one process measures times the
 others wait, compilers apart. On the CPU it tells whether the checks themselves work, within a minute.
 
-The exit code is 1 if a row says FAIL or error.
+The exit code is 1 if a row says FAIL or error. `--show FILE` prints such a file as the table of docs/gpu.md.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ from typing import Any
 
 from benchmarks.on_gpu.checker import Lane, serve
 from benchmarks.on_gpu.plan import Check, lanes
+from benchmarks.on_gpu.table import markdown
 from experiments.core import command, files
+from experiments.core.errors import InputError
 
 PACKS = (64, 1, 16, 256)
 CHANNELS = 32
@@ -234,7 +236,9 @@ def main() -> int:
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
     parser.add_argument("--minutes", type=float, default=8.0, help="after which everything ends (default: 8)")
-    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    files_of = parser.add_mutually_exclusive_group(required=True)
+    files_of.add_argument("--out", type=Path, help="JSON file to write")
+    files_of.add_argument("--show", type=Path, metavar="FILE", help="print the table of such a file; check nothing")
     parser.add_argument(
         "--packs", nargs="*", type=command.integer_from(1), default=PACKS, help="sizes of packs to time"
     )
@@ -245,6 +249,13 @@ def main() -> int:
 
 
 def _main(arguments: argparse.Namespace) -> int:
+    if arguments.show is not None:
+        rows = files.read_json(arguments.show)
+        named = {"check", "architecture", "state"}
+        if not isinstance(rows, list) or not all(isinstance(row, dict) and named <= row.keys() for row in rows):
+            raise InputError(f"--show {arguments.show}: expected a file that --out wrote")
+        print(markdown(rows), end="")
+        return 0
     sites = {name: getattr(arguments, name) for name in ("mace", "nequip") if getattr(arguments, name)}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     table = check_device(arguments.device, arguments.minutes, arguments.out, arguments.packs, arguments.channels, sites)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from benchmarks.engine import pack_of, random_ethanol_dataset
 from benchmarks.on_gpu.agreement import Facts, distance, ethanol_network
@@ -28,9 +27,11 @@ from experiments.data.splits import subset
 from experiments.tasks.molecules import MoleculeTask
 from experiments.training import memory
 from experiments.training.member import Member
+from experiments.training.optimizers.soap import cholesky_qr
 from experiments.training.pack import STEPS_PER_CHUNK, Pack
 
 GB = 1e9
+REPOSITORY = Path(__file__).parents[2]
 Tell = Callable[[Facts], None]
 
 
@@ -75,10 +76,12 @@ def speed(device: torch.device, tell: Tell, name: str, channels: int, size: int)
     with tempfile.TemporaryDirectory() as folder:
         pack = pack_of(size, ethanol_network(name, channels, task), task, Path(folder), True)
         began = time.monotonic()
-        pack.bare_gradient()
+        step = pack._step()
         pack.advance(1)
         torch.cuda.synchronize(device)
-        tell({"compile_s": time.monotonic() - began})
+        tell({"compile_s": time.monotonic() - began, "step": step.kind})
+        if step.why is not None:
+            tell({"why": step.why})
         with alone():
             _timed(pack, device, tell)
 
@@ -122,21 +125,13 @@ def bases(device: torch.device, runs: int) -> Facts:
     """
     generator = torch.Generator().manual_seed(0)
     matrices = torch.randn(65 * runs, 32, 32, generator=generator).to(device)
-
-    def cholesky(columns: Tensor) -> Tensor:
-        columns = columns.double()
-        for _ in range(2):  # the second pass brings it to round-off (Yamamoto et al. 2015)
-            factor = torch.linalg.cholesky_ex(columns.mT @ columns)[0]
-            columns = torch.linalg.solve_triangular(factor, columns.mT, upper=False).mT
-        return columns
-
-    found, (expected, triangle) = cholesky(matrices), torch.linalg.qr(matrices.double())
+    found, (expected, triangle) = cholesky_qr(matrices.double()), torch.linalg.qr(matrices.double())
     signs = triangle.diagonal(dim1=-2, dim2=-1).sign()[..., None, :]
     apart = distance(found, expected * signs)
     with alone():
         times = {
             "qr_ms": milliseconds(lambda: torch.linalg.qr(matrices), device, 2),
-            "cholesky_ms": milliseconds(lambda: cholesky(matrices), device, 2),
+            "cholesky_ms": milliseconds(lambda: cholesky_qr(matrices), device, 2),
             "eigh_ms": milliseconds(lambda: torch.linalg.eigh(matrices @ matrices.mT), device, 1),
         }
     # Round-off of 1e-16 times the condition of a random matrix, which is 1e5 in the worst of 4,000.
@@ -145,6 +140,7 @@ def bases(device: torch.device, runs: int) -> Facts:
 
 def out_of_memory(device: torch.device, channels: int, runs: int) -> Facts:
     """Train more runs than a small share of the memory holds; halves of the pack must go on to the end."""
+    number = torch.cuda.current_device()  # of `device`, which need not name one; the limit is set by it
     task = MoleculeTask(random_ethanol_dataset(64), 5.0, torch.float32, device)
     model = ethanol_network("mace C", channels, task)
     settings = TrainingConfig(max_steps=8, warmup_steps=2, compile=False)
@@ -166,11 +162,11 @@ def out_of_memory(device: torch.device, channels: int, runs: int) -> Facts:
         one = torch.cuda.max_memory_allocated(device)
         torch.cuda.empty_cache()
         share = (torch.cuda.memory_reserved(device) + 10 * one) / torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, share), device)
+        torch.cuda.set_per_process_memory_fraction(min(1.0, share), number)
         try:
             memory.train_within_memory(members, build, lambda: False, lambda event: None, lambda member: None)
         finally:
-            torch.cuda.set_per_process_memory_fraction(1.0, device)
+            torch.cuda.set_per_process_memory_fraction(1.0, number)
     done = sum(member.full is not None for member in members)
     tried = sizes[4:]  # before them: ours above, and those that `memory.fitting` measures
     halved = any(second < first for first, second in pairwise(tried))
@@ -184,7 +180,8 @@ def peer(device: torch.device, package: str, mode: str, channels: int, site: str
     """
     shared = {"L": {"mace": 0, "nequip": 1}[package], "channels": channels, "device": device.type, "compile_mode": mode}
     settings = {**(MACE if package == "mace" else NEQUIP), "n_layers": {"mace": 2, "nequip": 3}[package], **shared}
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [site, os.environ.get("PYTHONPATH")]))  # of this process
+    # Nothing but its own packages: another e3nn, found before its own, is one that it does not work with.
+    os.environ["PYTHONPATH"] = os.pathsep.join([site, str(REPOSITORY)])
     began = time.monotonic()
     with Worker(Path(sys.executable), f"benchmarks.step_{package}", settings) as worker:
         ready = time.monotonic() - began

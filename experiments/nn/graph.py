@@ -117,7 +117,8 @@ def pairs_of(graph: Graph) -> Pairs:
     own = torch.arange(slots, device=device).expand(p, slots)
     reverse = graph.reverse.reshape(p, slots) - start
     first = (own < reverse) & (graph.mask.reshape(p, slots) > 0)
-    rank = first.long().cumsum(1)  # [p, slots], counts from 1
+    on_cpu = device.type == "cpu"
+    rank = first.long().cumsum(1) if on_cpu else count_by_products(first.reshape(p, n, k))  # [p, slots], from 1
     wanted = torch.arange(1, m + 1, device=device).expand(p, m).contiguous()
     slot = torch.searchsorted(rank, wanted).clamp(max=slots - 1)  # where the count reaches 1 … m
     pair = (rank.gather(1, torch.minimum(own, reverse)) - 1).clamp(min=0) + torch.arange(p, device=device)[:, None] * m
@@ -127,6 +128,20 @@ def pairs_of(graph: Graph) -> Pairs:
         valid=(wanted <= rank[:, -1:]).to(graph.mask.dtype),
         pair=pair.reshape(p, n, k),
     )
+
+
+def count_by_products(chosen: Tensor) -> Tensor:
+    """Count the true ones of `chosen` `[p, n, k]` up to each place, in order of the last two axes; int64 `[p, n·k]`.
+
+    Equal to a cumulative sum: every number that is added is at most k, and every sum below float32's 2²⁴. A GPU
+    does without a scan, for torch 2.11 cannot compile a long one next to other operations (docs/gpu.md).
+    """
+    p, n, k = chosen.shape
+    ones = chosen.float()
+    row, place = torch.arange(n, device=chosen.device), torch.arange(k, device=chosen.device)
+    within = ones @ (place[:, None] <= place).float()  # [p, n, k]
+    before = (row[:, None] > row).float() @ ones.sum(2, keepdim=True)  # [p, n, 1], of the rows before
+    return (within + before).reshape(p, n * k).long()
 
 
 class _ToSlots(torch.autograd.Function):

@@ -164,6 +164,8 @@ class _Training:
             "cpu_seconds": member.cpu_seconds,
             "peak_memory": peak_memory(),
             "device": str(self.task.device),
+            "step": member.step_kind,
+            "step_reason": member.step_reason,
         }
 
 

@@ -59,6 +59,10 @@ class Member:
     weights: dict[str, Tensor] | None = None
     """Averaged parameters and constants that the run keeps, once it has ended."""
     failure: str | None = None
+    step_kind: str | None = None
+    """What made its updates: `compiled`, `eager`, or `mixed` if an interruption or another pack size changed it."""
+    step_reason: str | None = None
+    """Why a step that was to be compiled was eager."""
     history: History = field(init=False)
     schedule: Schedule = field(init=False)
 
@@ -98,6 +102,7 @@ class Member:
         self.seconds = self.cpu_seconds = 0.0
         self.evaluations = {}
         self.branch_state = self.best_weights = self.weights = self.failure = None
+        self.step_kind = self.step_reason = None
         self.history.restart()
 
     def resume(self, facts: Mapping[str, Any]) -> None:
@@ -105,6 +110,7 @@ class Member:
         self.steps_done, self.start = int(facts["clock"]), int(facts["start"])
         self.seconds, self.cpu_seconds = float(facts["seconds"]), float(facts["cpu_seconds"])
         self.evaluations = evaluations_of(facts["ends"]) if "ends" in facts else self._of_two_schedules(facts["half"])
+        self.step_kind, self.step_reason = facts.get("step_kind"), facts.get("step_reason")  # none in older files
         self.history.resume(facts["history"])
 
     def _of_two_schedules(self, half: Mapping[str, Any] | None) -> dict[int, Evaluation]:
@@ -123,8 +129,15 @@ class Member:
             "seconds": self.seconds,
             "cpu_seconds": self.cpu_seconds,
             "ends": {budget: one.to_json() for budget, one in self.evaluations.items()},
+            "step_kind": self.step_kind,
+            "step_reason": self.step_reason,
             "history": self.history.records,
         }
+
+    def computed_by(self, kind: str, why: str | None) -> None:
+        """Note what makes its updates from now on; `why` it is eager although it was to be compiled, if so."""
+        self.step_kind = kind if self.step_kind in (None, kind) else "mixed"
+        self.step_reason = why or self.step_reason
 
     def continue_stable_phase(self, facts: Mapping[str, Any]) -> None:
         """Start where a run of a smaller budget left the stable phase.

@@ -32,15 +32,8 @@ from experiments.training.optimizers import OPTIMIZERS
 from experiments.training.optimizers.optimizer import Optimizer
 from experiments.training.order import batches, rotations
 from experiments.training.schedule import Schedule
-from experiments.training.step import (
-    Gradient,
-    LossFunction,
-    Tensors,
-    Update,
-    eager_gradient,
-    make_gradient,
-    make_update,
-)
+from experiments.training.step import LossFunction, Tensors, eager_gradient
+from experiments.training.trusted_step import Example, Step, make_step
 
 logger = logging.getLogger(__name__)
 STEPS_PER_CHUNK = 20
@@ -49,7 +42,6 @@ VALIDATIONS = 20
 """Evaluations on the validation set over a run, at equal distances, for history and progress."""
 
 Report = Callable[[Mapping[str, Any]], None]
-Step = tuple[Gradient, Update]
 
 
 class Interrupted(Exception):
@@ -132,6 +124,10 @@ class Pack:
             member.continue_stable_phase(member.stable_phase.facts)
             tensors = {k: v.to(self.task.device) for k, v in member.stable_phase.tensors.items()}
             return self._of_the_run(member, tensors)
+        return self._initial(member)
+
+    def _initial(self, member: Member) -> dict[str, Tensor]:
+        """Return the state before a member's first update."""
         drawn = {k: v.to(self.task.device) for k, v in self.model.init(member.init_seed, self.task.dtype).items()}
         params = self.layout.flat({k: v[None] for k, v in drawn.items() if not is_constant(k)})
         constants = {k: v for k, v in drawn.items() if is_constant(k)}
@@ -192,7 +188,7 @@ class Pack:
         """Return the gradient `[p, n]` on one batch: for benchmarks; `eager`, not compiled, to measure memory."""
         picked = torch.zeros((len(self.slots), self.batch_size), dtype=torch.int64, device=self.task.device)
         constants = part(self.state, "constants")
-        gradient = eager_gradient(self._loss, self.layout) if eager else self._step()[0]
+        gradient = eager_gradient(self._loss, self.layout) if eager else self._step().gradient
         return gradient(self.state["params"], constants, self.targets, self.task.inputs, picked)[1]
 
     def bare_steps(self, length: int) -> None:
@@ -237,6 +233,8 @@ class Pack:
         """Make `length` updates of every member."""
         members = self.active
         step = self._step()
+        for _, member in members:
+            member.computed_by(step.kind, step.why)
         began, began_cpu = time.monotonic(), time.process_time()
         p = len(self.slots)
         rates = np.zeros((length, p))
@@ -281,10 +279,9 @@ class Pack:
 
     def _update(self, step: Step, picked: Tensor, rate: Tensor, number: Tensor) -> Tensor:
         """Make one update of the pack and return the losses before it, `[p]`."""
-        gradient, update = step
         constants = part(self.state, "constants")
-        losses, grads = gradient(self.state["params"], constants, self.targets, self.task.inputs, picked)
-        self.state = {**self.state, **update(self.state, grads, rate, number, self.limits)}
+        losses, grads = step.gradient(self.state["params"], constants, self.targets, self.task.inputs, picked)
+        self.state = {**self.state, **step.update(self.state, grads, rate, number, self.limits)}
         return losses
 
     def _refresh(self, steps: Sequence[tuple[int, int]]) -> None:
@@ -301,23 +298,36 @@ class Pack:
         self.state = {**self.state, **{f"optimizer/{k}": v for k, v in memory.items()}}
 
     def _step(self) -> Step:
-        """Return gradient and update, traced once for each shape: runs that differ in numbers alone share them."""
-        picked = torch.zeros((len(self.slots), self.batch_size), dtype=torch.int64, device=self.task.device)
-        example = (self.state["params"], part(self.state, "constants"), self.targets, self.task.inputs, picked)
-        shapes = tuple((k, tuple(v.shape)) for group in example[1:4] for k, v in sorted(group.items()))
-        key = (self.model, shapes, tuple(picked.shape), self.compile, self.terms, self.optimizer, self.tf32)
+        """Return gradient and update, made once for each shape: runs that differ in numbers alone share them."""
+        groups = (part(self.state, "constants"), self.targets, self.task.inputs)
+        shapes = tuple((k, tuple(v.shape)) for group in groups for k, v in sorted(group.items()))
+        batch = (len(self.slots), self.batch_size)
+        key = (self.model, shapes, batch, self.compile, self.terms, self.optimizer, self.tf32)
         if key not in self.task.traced:
             began = time.monotonic()
-            gradient = make_gradient(self._loss, self.layout, self.compile, example)
-            ones = self._column(np.ones(len(self.slots)))
-            memory = {k: v for k, v in self.state.items() if not k.startswith("constants/")}
-            update = make_update(
-                self.optimizer, self.layout, self.compile, (memory, self.state["params"], ones, ones, self.limits)
+            name = type(self.model).__name__
+            self.task.traced[key] = make_step(
+                self._loss, self.optimizer, self.layout, self.compile, self._example(), name, self.tf32
             )
-            self.task.traced[key] = gradient, update
             logger.info("step ready after %.1f s", time.monotonic() - began)
         step: Step = self.task.traced[key]
         return step
+
+    def _example(self) -> Example:
+        """Return the arguments of the pack's first update, whatever has been trained since; idle slots have the first
+        run's."""
+        members = [member or self.active[0][1] for member in self.slots]
+        state = stack([self._initial(member) for member in members]) if self.compile else self.state
+        places = [batches(m.seed, len(m.prepared.subset), self.batch_size, np.zeros(1, int))[0] for m in members]
+        picked = np.stack([m.prepared.subset[place] for m, place in zip(members, places, strict=True)])
+        return Example(
+            {k: v for k, v in state.items() if not k.startswith("constants/")},
+            part(state, "constants"),
+            self.targets,
+            self.task.inputs,
+            torch.as_tensor(picked, device=self.task.device),
+            self.limits,
+        )
 
     @property
     def _loss(self) -> LossFunction:

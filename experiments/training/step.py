@@ -29,6 +29,9 @@ Update = Callable[[Tensors, Tensor, Tensor, Tensor, Tensors], dict[str, Tensor]]
 """(state, gradient [p, n], rate [p], step [p] counted from 1, limits: clip [p], ema_decay [p]) → state, with
 `params` [p, n], `ema` [p, n] and the optimiser's entries as `optimizer/name`."""
 PositionalFunction = Callable[..., tuple[Tensor, ...]]
+MIX_ORDER = "triton.mix_order_reduction"
+"""Inductor's option to sum rows and columns in one kernel, which adds padded rows to sums of columns without an error
+(pytorch #195845, torch 2.10 to 2.13 at least); from five million numbers on, as in packs."""
 
 
 def eager_gradient(loss: LossFunction, layout: Layout) -> Gradient:
@@ -138,6 +141,8 @@ def compiled_for(function: PositionalFunction, inputs: Sequence[Tensor], replaye
     if inputs[0].device.type == "cuda":
         torch.cuda.empty_cache()  # what tracing took is no use to the graph, whose memory is its own
     options: dict[str, Any] = {"triton.cudagraphs": True} if replayed else {}
+    if inputs[0].device.type == "cuda" and MIX_ORDER in torch._inductor.list_options():
+        options[MIX_ORDER] = False
     if inputs[0].device.type == "cpu":
         # One C++ file instead of one a kernel: half the time to compile, and half of what a call costs (measured).
         options = {"cpp_wrapper": True}

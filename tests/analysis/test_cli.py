@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,7 +51,7 @@ def test_fit_writes_the_contract(table: Path, tmp_path: Path, capsys: pytest.Cap
 
 
 def test_fit_names_test_sets_and_the_strength_of_the_prior(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    same = {"dataset": "3bpa", "architecture": "mace", "metric": "force_mae"}
+    same: dict[str, Any] = {"dataset": "3bpa", "architecture": "mace", "metric": "force_mae"}
     rng = np.random.default_rng(0)
     parts = [curve_rows(rng, beta=0.5, prefactor=1.0, **same, test_set=name) for name in ("300K", "600K", "1200K")]
     pd.concat(parts).to_csv(tmp_path / "t.csv", index=False)

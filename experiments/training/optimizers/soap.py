@@ -10,6 +10,9 @@ from torch import Tensor
 from experiments.training.layout import Block, Layout
 from experiments.training.optimizers.optimizer import PlainOptimizer, Tensors, along, unbiased
 
+WELL_CONDITIONED = 0.1
+"""Largest entry of QᵀQ − 1 after one pass of Cholesky QR that a second pass, which squares it, brings to
+round-off."""
 TILT = 1e-3
 """Size of the ramp in `tilted`, relative to the mean of the diagonal."""
 
@@ -113,11 +116,43 @@ def renewed_basis(gram: Tensor, basis: Tensor, first: Tensor) -> tuple[Tensor, T
     basis = torch.nan_to_num(basis)
     image = gram @ basis
     order = (basis * image).sum(-2).argsort(dim=-1, descending=True, stable=True)  # by Rayleigh quotients
-    renewed = torch.linalg.qr(image.gather(-1, order[..., None, :].expand_as(image))).Q
+    renewed = orthonormal(image.gather(-1, order[..., None, :].expand_as(image)))
     if bool(first.any()):
         full = torch.linalg.eigh(gram).eigenvectors.flip(-1)
         renewed = torch.where(along(first, renewed), full, renewed)
     return renewed, order
+
+
+def orthonormal(columns: Tensor) -> Tensor:
+    """Return orthonormal vectors with the spans of the first 1, 2, … columns of matrices `[..., n, n]`.
+
+    On a CPU by LAPACK's QR. CUDA's takes a matrix at a time (431 ms for 4,160 of 32 × 32 on an H200, and Cholesky
+    0.84 ms), so there by `cholesky_qr`. Some vectors then have the other sign; no update depends on it, in any digit.
+    """
+    return torch.linalg.qr(columns).Q if columns.device.type == "cpu" else cholesky_qr(columns)
+
+
+def cholesky_qr(columns: Tensor) -> Tensor:
+    """Return Q of the QR decomposition of matrices `[..., n, n]`, with R's diagonal positive, by Cholesky twice.
+
+    In double precision, by CholeskyQR2 (Yamamoto et al. 2015, Electronic Transactions on Numerical Analysis 44, 306),
+    whose second pass brings Q to round-off if the condition number is below 10⁸. Matrices for which it is larger are
+    decomposed by QR.
+    """
+    first, info = _cholesky_pass(columns.double())
+    eye = torch.eye(columns.shape[-1], dtype=first.dtype, device=first.device)
+    apart = (first.mT @ first - eye).abs().amax((-2, -1))
+    found, info_again = _cholesky_pass(first)
+    bad = (info != 0) | (info_again != 0) | ~(apart < WELL_CONDITIONED)  # a NaN is bad too
+    if bool(bad.any()):
+        found[bad] = torch.linalg.qr(columns[bad].double()).Q
+    return found.to(columns.dtype)
+
+
+def _cholesky_pass(columns: Tensor) -> tuple[Tensor, Tensor]:
+    """Return `columns` times the inverse of their Gram matrix's upper factor, and where there is no factor (not 0)."""
+    factor, info = torch.linalg.cholesky_ex(columns.mT @ columns)
+    return torch.linalg.solve_triangular(factor, columns.mT, upper=False).mT, info
 
 
 def tilted(gram: Tensor) -> Tensor:

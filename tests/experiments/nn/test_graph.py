@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from experiments.nn.graph import Graph, gather_senders, pair_forces, pairs_of, to_pairs, to_slots
+from experiments.nn.graph import Graph, count_by_products, gather_senders, pair_forces, pairs_of, to_pairs, to_slots
 from tests.experiments.models.clusters import graph_of, positions, species
 
 # Sums of some ten terms of order one in float64.
@@ -34,6 +34,16 @@ def test_pairs_list_every_edge_once(seed: int) -> None:
     slots = torch.nonzero(graph.mask.flatten() > 0).flatten()
     mine = pairs.pair.flatten()[slots]
     assert ((pairs.slot.flatten()[mine] == slots) | (pairs.other.flatten()[mine] == slots)).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 4, 1), (2, 1, 5), (2, 7, 6), (2, 3, 0), (1, 300, 40)])
+def test_places_are_counted_the_same_by_products(shape: tuple[int, int, int]) -> None:
+    """Of no place, of half, and of all."""
+    generator = torch.Generator().manual_seed(0)
+    for share in (0.0, 0.5, 1.0):
+        chosen = torch.rand(shape, generator=generator) < share
+        expected = chosen.reshape(shape[0], -1).long().cumsum(1)
+        assert torch.equal(count_by_products(chosen), expected)
 
 
 def test_pairs_of_a_graph_without_edges() -> None:

@@ -23,7 +23,7 @@ def example(laboratory: Any, precision: str, **changes: Any) -> tuple[Any, torch
 
 
 def evaluate(pack: Any, picked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    gradient, _ = pack._step()
+    gradient = pack._step().gradient
     constants = part(pack.state, "constants")
     found: tuple[torch.Tensor, torch.Tensor] = gradient(
         pack.state["params"], constants, pack.targets, pack.task.pool.tensors, picked
