@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from analysis.curve import Curve
 from analysis.fits.record import label, plain_value
+from experiments.core import plugins
+from experiments.core.paths import ROOT
 
 METRIC_NAMES = {
     "force_mae": "Force MAE",
@@ -16,26 +20,7 @@ METRIC_NAMES = {
     "cross_entropy": "Cross-entropy",
 }
 """Names of metrics on axes and in headings."""
-NAMES = {
-    "ace": "linear ACE",
-    "mace": "MACE",
-    "nequip": "NequIP",
-    "tfn": "TFN",
-    "krr": "kernel ridge",
-    "nearest": "nearest neighbour",
-    "ntk": "neural tangent kernel",
-    "mpnn": "MPNN",
-    "polynomial": "equivariant polynomial",
-    "mlp": "perceptron",
-    "cnn": "CNN",
-    "gcnn": "G-CNN",
-    "harmonic": "harmonic network",
-    "scale_space": "deep scale-space",
-    "steerable3d": "3D steerable CNN",
-    "lorentz": "Lorentz group network",
-    "momenta": "deep sets of momenta",
-}
-"""Names of architectures as the field writes them."""
+_MODELS = ROOT / "experiments" / "models"
 _WORDS = {
     "L": "L={}",
     "nu": "ν={}",
@@ -45,6 +30,19 @@ _WORDS = {
     "cutoff": "cutoff {} Å",
     "group": "{}",
 }
+
+
+def display_name(text: str) -> str:
+    """Return the name of an architecture as the field writes it (the `label` in its file); other texts as they are."""
+    return _labels(plugins.folders()).get(text, text)
+
+
+@functools.cache
+def _labels(users: tuple[Path, ...]) -> dict[str, str]:
+    found = plugins.declarations(
+        plugins.own(_MODELS, "experiments.models", "architecture"), "architecture", users, "models"
+    )
+    return {name: str(one.attributes.get("label", name)) for name, one in found.items()}
 
 
 def names(curves: Sequence[Curve], factor: str = "", skip: Collection[str] = ()) -> tuple[str, ...]:
@@ -75,7 +73,7 @@ def column_words(curve: Curve, name: str) -> str:
 
 def architecture_name(curve: Curve) -> str:
     """Return the name of a curve's architecture as the field writes it."""
-    return NAMES.get(curve.text("architecture"), curve.text("architecture"))
+    return display_name(curve.text("architecture"))
 
 
 def short_name(curve: Curve) -> str:

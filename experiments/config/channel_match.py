@@ -15,7 +15,7 @@ from typing import Any
 
 from experiments.core.errors import InputError
 from experiments.core.schema import build, setting
-from experiments.models.architectures import ModelConfig
+from experiments.models.contract import ModelConfig
 
 RULE = "the number of channels whose count is nearest to the target, the smaller of two; all else as configured"
 CHOICES = ("weights", "features")
