@@ -30,4 +30,4 @@ def closed_form(
                 f"build returned {type(made).__name__} without {name}; accepted: a ClosedForm "
                 "(experiments.regression.ladder)"
             )
-    return made if ladder else OneByOne(made)  # type: ignore[no-any-return]
+    return made if ladder else OneByOne(made)

@@ -25,10 +25,10 @@ from experiments.models.ntk import NtkConfig
 from experiments.models.point_kernel import PointKernelConfig
 from experiments.models.point_nearest import PointNearestConfig
 from experiments.regression import rows
-from experiments.regression.closed_form import reachable
+from experiments.regression.closed_form import Solution, reachable
 from experiments.regression.gram import GRID, GramSystem, Products, fit_gram
 from experiments.regression.gram import Path as RidgePath
-from experiments.regression.ladder import ClosedForm, Conditions, Ladder, one_solution
+from experiments.regression.ladder import ClosedForm, Conditions, Ladder, OneByOne, one_solution
 from experiments.regression.methods import closed_form
 from experiments.regression.ntk import Ntk
 from experiments.runs.trained import constants
@@ -310,3 +310,21 @@ def test_ethanol_to_the_seventh_digit() -> None:
         assert alone.solutions[0].facts["ridge"] == solution.facts["ridge"]
         error, other = (np.abs(p.forces - test.forces).mean() for p in (found, alone.predict(test)[0]))
         assert error == pytest.approx(other, rel=1e-7)
+
+
+def test_a_model_that_solves_one_set_at_a_time_has_ladders_too() -> None:
+    pool, test = molecules(12), molecules(3, seed=1)
+    nearest = MODELS["nearest"]()
+
+    class Alone:
+        """The nearest frame, one set of training frames at a time."""
+
+        accept, geometry = nearest.accept, nearest.geometry
+
+        def solve(self, frames: Frames, isolated: Any, seed: int) -> Solution:
+            return one_solution(nearest, frames, isolated, seed)
+
+    found = climbed(OneByOne(Alone()), pool, [3, 12], pool)
+    expected = climbed(nearest, pool, [3, 12], pool)
+    for one, other in zip(found.predict(test), expected.predict(test), strict=True):
+        np.testing.assert_array_equal(one.forces, other.forces)
