@@ -1,11 +1,11 @@
-# make env | demo | quick | test | test-long | test-faults | coverage | selections | constraints | bench | gpu-check |
-#      peers | peers-references | slurm | browser      (.venv is made where missing)
+# make env | demo | settings | quick | test | test-long | test-faults | coverage | selections | constraints | bench |
+#      gpu-check | peers | peers-references | slurm | browser      (.venv is made where missing)
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: env demo lint quick test test-long test-faults coverage selections constraints bench gpu-check peers peers-references slurm browser clean
+.PHONY: env demo settings lint quick test test-long test-faults coverage selections constraints bench gpu-check peers peers-references slurm browser clean
 
 env: $(STAMP)
 
@@ -22,6 +22,10 @@ demo: env
 	$(PY) -m analysis table --store build/demo/runs --csv build/demo/runs.csv
 	$(PY) -m analysis fit --table build/demo/runs.csv --json build/demo/fits.json
 	$(PY) -m analysis figures --table build/demo/runs.csv --out build/demo
+
+# Files that repeat the declared settings: conf/, docs/settings.md, docs/schema.
+settings: env
+	$(PY) -m slurm.generate
 
 lint: env
 	$(VENV)/bin/ruff check .

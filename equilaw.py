@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 from collections.abc import Sequence
 from importlib import metadata
+
+from experiments.core.wording import did_you_mean
 
 COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "run": ("experiments.__main__", (), "train one run: P=100 L=1 nu=3 seed=0"),
@@ -40,6 +41,8 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "cluster": ("slurm.cli", ("cluster",), "a real Slurm on this machine, to try things on"),
 }
 """Sub-command → module with `main()`, the words that go before the user's own, one line of help."""
+MODULES = ("experiments", "slurm", "analysis")
+"""The packages that the sub-commands belong to; each is a command of its own, `python -m NAME`."""
 USAGE = "usage: equilaw COMMAND …   (equilaw --help lists the commands, equilaw COMMAND --help explains one)"
 
 
@@ -62,9 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if name not in COMMANDS:
         if name:
-            near = difflib.get_close_matches(name, COMMANDS, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            print(f"equilaw: {name}: no such command{hint}", file=sys.stderr)
+            near = did_you_mean(name, COMMANDS) or did_you_mean(name, MODULES, "python -m ")
+            print(f"equilaw: {name}: no such command{near}", file=sys.stderr)
         print(USAGE, file=sys.stderr)
         return 2
     module, first, _ = COMMANDS[name]

@@ -17,6 +17,7 @@ from analysis.errors import InputError, RunsFailed
 from analysis.files import write_text
 from analysis.means import are_means, mark_means, split_means
 from analysis.reading import PLAIN, Spelling, read_table
+from experiments.core.states import RunState
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ def failed_runs(store: Path) -> list[str]:
     """Return the ids of the failed runs of a store: their points are missing from its table."""
     from experiments.runs.store import RunStore
 
-    return [run.id for run in RunStore(store).runs() if run.state() == "failed"]
+    return [run.id for run in RunStore(store).runs() if run.state() == RunState.FAILED]
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.core import command
-from experiments.core.errors import DeviceLost, InputError, RunsFailed, one_line
+from experiments.core.errors import DeviceLost, InputError, RunsFailed
 from experiments.core.files import DISK
 from experiments.core.interrupt import StopRequest, Terminated
 from experiments.core.paths import CONF
+from experiments.core.states import RunOutcome
 from experiments.core.wording import format_error, validation_error
 
 if TYPE_CHECKING:
@@ -93,17 +94,18 @@ def single(config: DictConfig) -> dict[str, float] | None:
         raise Stopped(f"stopped; the same command continues run {run.id}", stop.exit_code) from None
     except DeviceLost as error:
         raise RunsFailed(f"the device was lost ({error}); the same command continues run {run.id}") from None
-    if outcome == "taken":
+    if outcome is RunOutcome.TAKEN:
         print(f"run {run.id} is being computed by another process; its result will be in {run.path}", file=sys.stderr)
         return None
     result = run.result()
     if result is None:
         raise RunsFailed(f"run {run.id} failed: {run.recorded_state().get('message')}; see {run.path}")
-    convergence = "converged" if result["converged"] else "NOT converged: raise training.max_steps"
-    print(f"{run.path}: {result.get('verdict', convergence)}")  # results of earlier versions have no verdict in words
-    for name, values in result["by_metric"].items():
-        print(f"  {name:14} {format_error(values['error'], values['unit'])}")
-    return dict(result["metrics"])
+    convergence = "converged" if result.converged else "NOT converged: raise training.max_steps"
+    print(f"{run.path}: {result.verdict or convergence}")  # results of earlier versions have no verdict in words
+    for name, values in result.by_metric.items():
+        if values.error is not None:
+            print(f"  {name:14} {format_error(values.error, values.unit)}")
+    return {name: error for name, error in result.metrics.items() if error is not None}
 
 
 def _report(event: Any) -> None:
@@ -157,7 +159,9 @@ def main() -> int:
     except RunsFailed as error:
         return _say(str(error), 1)
     except (HydraException, OmegaConfBaseException) as error:
-        return _say(one_line(error), 2)
+        from experiments.config.mistakes import mistakes_of
+
+        return _say(mistakes_of(words, error), 2)
     except KeyboardInterrupt as error:
         code = 143 if isinstance(error, Terminated) else 130
         return _say("stopped, nothing is lost; the same command continues", code)

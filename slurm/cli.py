@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.core import command
+from experiments.core.states import RunState
 from slurm.cluster import command_line as cluster_cli
 from slurm.cluster.cluster import ClusterError
 from slurm.jobs import doctor
@@ -55,7 +56,7 @@ def status(arguments: argparse.Namespace) -> int:
     else:
         latest = look()
         table.console().print(table.show(latest, stores, arguments.all))
-    return 1 if latest.of("failed") or latest.of("lost") else 0
+    return 1 if latest.of(RunState.FAILED) or latest.of(RunState.LOST) else 0
 
 
 def cancel(arguments: argparse.Namespace) -> int:

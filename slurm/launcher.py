@@ -18,10 +18,12 @@ from experiments.core import files
 from experiments.core.errors import DeviceLost, RunsFailed
 from experiments.core.interrupt import sigterm_raises
 from experiments.core.schema import build
+from experiments.core.states import RunState
 from experiments.core.wording import counted
 from experiments.data.dataset import AnyDataset
 from experiments.data.load import dataset_of
 from experiments.data.offline import DataNotCached, offline
+from experiments.runs.record import Result
 from slurm import requests
 from slurm.local import Pool, remove_old_logs, visible_gpus
 from slurm.outline import outline
@@ -99,7 +101,7 @@ def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:
         p.run.create(p.config.as_dict())
     states = {p.run.id: p.run.state() for p in planned}
     for p in planned:
-        if states[p.run.id] == "done":
+        if states[p.run.id] == RunState.DONE:
             p.run.settle()  # whoever published it may have been killed right after
     if others := of_other_curves(planned):
         print(
@@ -107,8 +109,8 @@ def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:
             "set or tuned otherwise) and stay on those; give this sweep a store of its own",
             file=sys.stderr,
         )
-    given_up = [p for p in planned if states[p.run.id] == "failed" and not settings.retry]
-    missing = [p for p in planned if states[p.run.id] != "done" and p not in given_up]
+    given_up = [p for p in planned if states[p.run.id] == RunState.FAILED and not settings.retry]
+    missing = [p for p in planned if states[p.run.id] != RunState.DONE and p not in given_up]
     missing.sort(key=lambda p: p.budget)  # a larger budget continues the stable phase of a smaller one that is done
     for p in missing:
         p.run.repair(p.config.as_dict())
@@ -137,7 +139,7 @@ def of_other_curves(planned: Sequence[PlannedRun]) -> int:
     A run's id depends on its learning rate alone, a curve's also on where the rate comes from (`training.tuned`).
     """
     done = [(p, p.run.result()) for p in planned]
-    return sum(result is not None and result.get("model_id", p.model_id) != p.model_id for p, result in done)
+    return sum(result is not None and (result.model_id or p.model_id) != p.model_id for p, result in done)
 
 
 def _by_device(planned: Sequence[PlannedRun]) -> dict[str, list[PlannedRun]]:
@@ -227,7 +229,7 @@ def _print_outcome(
     print(outcome.summary().replace("submitted", "submitted" if settings.submit else "to submit"), file=out)
     for submission in outcome.submissions:
         for array in submission.arrays:
-            if array.state in ("submitted", "dry"):
+            if array.state.written:
                 seconds = [p.seconds for p in array.packs if p.seconds is not None]
                 about = f", about {max(seconds) / 60:.1f} min each" if len(seconds) == len(array.packs) else ""
                 job = "" if array.job is None else f"job {array.job}: "
@@ -250,12 +252,12 @@ def _raise_if_failed(runs: Sequence[PlannedRun], outcome: Outcome, settings: Slu
         lines.append(f"{len(outcome.left)} runs were not submitted; the same command submits them")
     lines += outcome.problems
     states = {p.run.id: p.run.state() for p in runs} if settings.submit else {}
-    failed = [p for p in runs if states.get(p.run.id) == "failed"]
+    failed = [p for p in runs if states.get(p.run.id) == RunState.FAILED]
     if failed:
         lines.append(f"{len(failed)} of {len(runs)} runs failed; run them again with hydra.launcher.retry=true")
         lines += [f"run {p.run.id}: {p.run.recorded_state().get('message', 'no message')}" for p in failed[:10]]
     if not settings.detach and settings.submit:
-        open_ = [p for p in runs if states[p.run.id] not in ("done", "failed")]
+        open_ = [p for p in runs if states[p.run.id] not in (RunState.DONE, RunState.FAILED)]
         if open_ and not outcome.left:
             lines.append(f"{len(open_)} runs ended without a result (cancelled or lost); the same command continues")
     if lines:
@@ -269,10 +271,11 @@ class Errors(dict[str, float]):
     set (a fit in closed form) has no such number.
     """
 
-    def __init__(self, result: Mapping[str, Any]) -> None:
-        super().__init__(result["metrics"])
-        self.primary = str(result.get("primary"))
-        self.objective = result.get("by_metric", {}).get(self.primary, {}).get("holdout_error")
+    def __init__(self, result: Result) -> None:
+        super().__init__({name: error for name, error in result.metrics.items() if error is not None})
+        self.primary = result.primary
+        values = result.by_metric.get(result.primary)
+        self.objective = None if values is None else values.holdout_error
 
     def __float__(self) -> float:
         if self.objective is None:

@@ -18,6 +18,7 @@ from experiments.config.run import LADDER
 from experiments.core.errors import DeviceLost, RunsFailed
 from experiments.core.interrupt import Terminated, sigterm_raises
 from experiments.core.processes import start_time
+from experiments.core.states import RunOutcome, RunState
 from experiments.core.wording import counted
 from experiments.runs.store import tail
 from slurm.worker import STOP_SECONDS, Inbox, Task, Worker
@@ -38,7 +39,7 @@ class Listener(Protocol):
         """Take an event of a worker (`progress`, `ended`, `alive`, …)."""
         ...
 
-    def state(self, run_id: str, state: str) -> None:
+    def state(self, run_id: str, state: RunState) -> None:
         """Take the new state of a run: running, done, failed, queued, or elsewhere."""
         ...
 
@@ -150,7 +151,7 @@ class Pool:
             if not worker.busy and self.waiting:
                 runs = self._choose(worker.shape)
                 for planned in runs:
-                    self.listener.state(planned.run.id, "running")
+                    self.listener.state(planned.run.id, RunState.RUNNING)
                 worker.give(runs, self._is_alone(runs[0]))
         if len(self.given_up) == self.size and not self.workers:
             self.left += self.waiting
@@ -199,10 +200,10 @@ class Pool:
             self._died(worker)
             return
         if event["event"] == "ended":
-            self._ended(worker, event["run"], event["outcome"])
+            self._ended(worker, event["run"], RunOutcome(event["outcome"]))
         elif event["event"] == "finished":
             for run_id, outcome in event["outcome"].items():
-                self._ended(worker, run_id, outcome)
+                self._ended(worker, run_id, RunOutcome(outcome))
             worker.busy = False
         elif event["event"] == "ready":
             self._worked = worker.ready = True
@@ -213,19 +214,19 @@ class Pool:
             raise OSError(event["errno"], event["reason"], event["path"] or None)
         self.listener.event(event)
 
-    def _ended(self, worker: Worker, run_id: str, outcome: str) -> None:
+    def _ended(self, worker: Worker, run_id: str, outcome: RunOutcome) -> None:
         planned = worker.current.pop(run_id, None)
         if planned is not None:
             self._settle(planned, outcome)
 
-    def _settle(self, planned: Task, outcome: str) -> None:
-        if outcome == "taken":
+    def _settle(self, planned: Task, outcome: RunOutcome) -> None:
+        if outcome is RunOutcome.TAKEN:
             self.elsewhere.append(planned)
-            self.listener.state(planned.run.id, "elsewhere")
+            self.listener.state(planned.run.id, RunState.ELSEWHERE)
             return
-        if outcome == "failed":
+        if outcome is RunOutcome.FAILED:
             self.failed.append(planned)
-        self.listener.state(planned.run.id, outcome)
+        self.listener.state(planned.run.id, RunState(outcome))
 
     def _count_silence(self) -> None:
         """Kill workers that hang. Time during which the driver itself slept (a suspended machine) does not count."""
@@ -255,12 +256,12 @@ class Pool:
             (self.deaths_alone if worker.alone else self.deaths)[run_id] += 1
             if self.deaths_alone[run_id] < TRIES:
                 left.append(planned)
-                self.listener.state(run_id, "queued")
+                self.listener.state(run_id, RunState.QUEUED)
                 continue
             log = planned.run.path / "worker.log"
             shutil.copyfile(worker.log, log)
-            planned.run.set_state("failed", message=f"its worker {how} {TRIES} times, see {log}")
-            self._settle(planned, "failed")
+            planned.run.set_state(RunState.FAILED, message=f"its worker {how} {TRIES} times, see {log}")
+            self._settle(planned, RunOutcome.FAILED)
         self.waiting[:0] = left
         if left:
             one_by_one = " one by one" if not worker.alone and self._is_alone(left[0]) else ""
@@ -271,8 +272,8 @@ class Pool:
         """Settle the runs of a worker that ended which are done, and return the others."""
         unfinished = []
         for planned in worker.current.values():
-            if planned.run.state() == "done":
-                self._settle(planned, "done")
+            if planned.run.state() == RunState.DONE:
+                self._settle(planned, RunOutcome.DONE)
             else:
                 unfinished.append(planned)
         return unfinished
@@ -282,7 +283,7 @@ class Pool:
         back = self._unfinished(worker)
         self.waiting[:0] = back
         for planned in back:
-            self.listener.state(planned.run.id, "queued")
+            self.listener.state(planned.run.id, RunState.QUEUED)
         reason = tail(worker.log)
         worker.end()
         self._stillborn += 1
@@ -301,7 +302,7 @@ class Pool:
             if not worker.device_absent:
                 (self.losses_alone if worker.alone else self.deaths)[run_id] += 1
             (self.left if self.losses_alone[run_id] >= TRIES else back).append(planned)
-            self.listener.state(run_id, "queued")
+            self.listener.state(run_id, RunState.QUEUED)
         self.waiting[:0] = back
         what = "has no device" if worker.device_absent else "lost its device"
         then = f"{counted(len(back), 'run')} back in the queue" if back else "its run is left for another time"
@@ -318,10 +319,10 @@ class Pool:
         still = []
         for planned in self.elsewhere:
             state = planned.run.state()
-            if state == "running":
+            if state == RunState.RUNNING:
                 still.append(planned)
-            elif state in ("done", "failed"):
-                self._settle(planned, state)
+            elif state.ended:
+                self._settle(planned, RunOutcome(state))
             else:
                 self.waiting.append(planned)
         self.elsewhere = still

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from experiments.config.run import RunConfig
 from experiments.core.gpu import models_here
+from experiments.core.states import RunState
 from slurm.estimate import UNKNOWN, Estimates
 from slurm.local import most_together
 from slurm.plan import PlannedRun, UnnamedRun
@@ -62,7 +63,7 @@ def outline(runs: Sequence[PlannedRun], unnamed: Sequence[UnnamedRun], pack: int
         unnamed: runs whose data are not on this machine.
         pack: most runs of a pack; None: `most_together`.
     """
-    left = [planned for planned in runs if planned.run.state() != "done"]
+    left = [planned for planned in runs if planned.run.state() != RunState.DONE]
     shapes: Counter[tuple[str, str]] = Counter((p.shape_id, p.config.device) for p in left)
     shapes.update((_shape(one.config), one.config.device) for one in unnamed)
     stores = {path: Estimates.of_store(path) for path in {planned.run.path.parent for planned in left}}

@@ -19,7 +19,8 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from experiments.config.channel_match import ChannelMatch, ChannelMatchSpec
 from experiments.config.run import LacksKnob, RunConfig, parse
 from experiments.core import files
-from experiments.core.errors import InputError, one_line
+from experiments.core.errors import InputError, Mistakes, one_line
+from experiments.core.wording import did_you_mean
 from experiments.data.baseline import usable_subset
 from experiments.data.dataset import AnyDataset
 from experiments.runs import trackers
@@ -115,9 +116,9 @@ def plan(
             trackers.check(config)
             configs.append((number, composed, config))
         except LacksKnob as error:
-            sweep.dropped.append(str(error))
+            sweep.dropped.append("; ".join(str(error).splitlines()))
         except InputError as error:
-            errors[str(error)] = None
+            errors.update(dict.fromkeys(str(error).splitlines()))
     if errors:  # before any dataset is generated for a sweep that cannot start
         raise InputError("\n".join(errors))
     for store in {config.store for _, _, config in configs}:
@@ -182,8 +183,10 @@ class Composer:
             if plain is not None and _set_plainly(plain, values):
                 return plain
             config = copy.deepcopy(base)
+            mistakes = Mistakes()
             for override in values:
-                self._set(config, override, groups)
+                mistakes.of(self._set, config, override, groups)
+            mistakes.tell()
             resolved = OmegaConf.to_container(config, resolve=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise InputError(one_line(error)) from error
@@ -216,7 +219,9 @@ class Composer:
             section = OmegaConf.select(config, key.rpartition(".")[0]) if "." in key else config
             known = ", ".join(map(str, section)) if isinstance(section, DictConfig) else ", ".join(map(str, config))
             beside = f" beside {' '.join(groups)}" if groups else ""
-            raise InputError(f"{key}: unknown key{beside}; accepted: {known}") from None
+            prefix = f"{key.rpartition('.')[0]}." if isinstance(section, DictConfig) and "." in key else ""
+            near = did_you_mean(key.removeprefix(prefix), known.split(", "), prefix)
+            raise InputError(f"{key}: unknown key{beside}{near}; accepted: {known}") from None
 
     def _base(self, groups: tuple[str, ...]) -> DictConfig:
         if groups not in self._bases:

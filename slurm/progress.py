@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from experiments.core.states import RunState
 from experiments.core.wording import validation_error
 from slurm.plan import PlannedRun
 
@@ -27,7 +28,7 @@ class Progress:
         self.states = {p.run.id: p.run.state() for p in planned}
         self.latest: dict[str, Mapping[str, Any]] = {}
         self.began = time.monotonic()
-        self.done_before = sum(state == "done" for state in self.states.values())
+        self.done_before = sum(state == RunState.DONE for state in self.states.values())
         self.console = Console(stderr=True)
         self.live: Live | None = None
         if sys.stderr.isatty():  # drawn twice a second, however many events there are
@@ -52,7 +53,7 @@ class Progress:
             self.latest[event["run"]] = event
             self._show()
 
-    def state(self, run_id: str, state: str) -> None:
+    def state(self, run_id: str, state: RunState) -> None:
         """Show the new state of a run."""
         self.states[run_id] = state
         self._show()
@@ -71,17 +72,19 @@ class Progress:
     def summary(self) -> str:
         """Return a line such as `12 of 80 runs done, 2 running, about 14 min left`."""
         counts = Counter(self.states.values())
-        text = f"{counts['done']} of {len(self.states)} runs done"
-        text += "".join(f", {counts[s]} {s}" for s in ("running", "elsewhere", "failed") if counts[s])
-        new = counts["done"] - self.done_before
-        left = len(self.states) - counts["done"] - counts["failed"]
+        text = f"{counts[RunState.DONE]} of {len(self.states)} runs done"
+        text += "".join(
+            f", {counts[s]} {s}" for s in (RunState.RUNNING, RunState.ELSEWHERE, RunState.FAILED) if counts[s]
+        )
+        new = counts[RunState.DONE] - self.done_before
+        left = len(self.states) - counts[RunState.DONE] - counts[RunState.FAILED]
         if new and left:
             minutes = (time.monotonic() - self.began) / new * left / 60
             text += f", about {minutes:.0f} min left" if minutes >= 1 else ", less than a minute left"
         return text
 
     def _print_summary(self) -> None:
-        tenth = 10 * sum(s == "done" for s in self.states.values()) // max(1, len(self.states))
+        tenth = 10 * sum(s == RunState.DONE for s in self.states.values()) // max(1, len(self.states))
         if tenth != self._printed_tenth:
             self._printed_tenth = tenth
             print(self.summary(), file=sys.stderr, flush=True)
@@ -90,7 +93,7 @@ class Progress:
         table = Table(title=self.summary(), title_justify="left", box=None)
         for column in ("run", "model", "P", "seed", "updates", "updates/s", "validation"):
             table.add_column(column, justify="left" if column in ("run", "model") else "right")
-        running = [run_id for run_id, state in self.states.items() if state == "running"]
+        running = [run_id for run_id, state in self.states.items() if state == RunState.RUNNING]
         for run_id in running[:SHOWN]:
             c, seen = self.planned[run_id].config, self.latest.get(run_id)
             name = f"{c.architecture} L={c.L} ν={c.nu}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from experiments.core.errors import InputError
@@ -33,12 +33,22 @@ REQUESTS = ("partition", "account", "qos", "constraint", "cpus", "memory", "gpus
 """Settings that ask for what a parameter of sbatch could ask for too."""
 
 
+TABLE = "{python} -m analysis table --store {store} --csv {out}/runs.csv"
+FIT = "{python} -m analysis fit --table {out}/runs.csv --json {out}/fits.json"
+FIGURES = "{python} -m analysis figures --table {out}/runs.csv --out {out}/figures"
+REPORT = "{python} -m analysis report --table {out}/runs.csv --out {out}/report.html"
+
+
+def _after_commands() -> dict[str, list[str]]:
+    return {"fit": [TABLE, FIT, FIGURES], "report": [TABLE, FIT, FIGURES, REPORT]}
+
+
 @dataclass(frozen=True)
 class LocalSettings:
-    """Settings of `hydra/launcher=local` (conf/hydra/launcher/local.yaml)."""
+    """Worker processes on this machine, one thread each."""
 
     workers: int | None = setting(None, low=1, high=4096)
-    """Worker processes; null: one per core, or one per GPU."""
+    """Number of processes; null: one per core, or one per GPU."""
     pack: int | None = setting(None, low=1, high=4096)
     """Most runs of one shape that a worker trains together; null: 1 on CPU, 4096 on a GPU, and of fits in closed form
     all that differ only in P (a ladder)."""
@@ -53,37 +63,71 @@ class LocalSettings:
 
 @dataclass(frozen=True)
 class SlurmSettings:
-    """Settings of `hydra/launcher=slurm` (conf/hydra/launcher/slurm.yaml says what each key means)."""
+    """Jobs on a Slurm cluster (slurm/README.md: the first ten minutes on a new one).
 
-    partition: str | None = setting(None)
+    Give keys as hydra.launcher.KEY=VALUE, or keep a cluster's own file beside this one:
+    conf/hydra/launcher/mycluster.yaml with "defaults: [slurm]" and its keys.
+    """
+
+    partition: str | None = setting(None, heading="Resources of a job (null: the cluster's default)")
+    """sbatch --partition."""
     account: str | None = setting(None)
+    """--account: the account to charge; null: $SBATCH_ACCOUNT or $SLURM_ACCOUNT, if the site sets it."""
     qos: str | None = setting(None)
+    """--qos."""
     constraint: str | None = setting(None)
+    """--constraint: features of nodes, as 'a100|h100'."""
     time: int | str = setting(240)
+    """--time: minutes (to 1440), or 'HH:MM:SS' or 'D-HH:MM:SS' in quotes; a job that reaches it is queued again and
+    continues."""
     memory: float | None = setting(None, above=0.0, high=1e6)
-    """GB of a job; null: learned from finished runs, else the cluster's default."""
+    """--mem, GB a job; null: learned from finished runs of the store, else the cluster's default."""
     cpus: int | None = setting(None, low=1, high=4096)
-    """null: 8 a GPU (with packs_per_gpu, their share of them, at least 2), 1 for a job on CPUs; see `cores`."""
+    """Cores a job; on CPUs each computes one run at a time, beside a GPU they compile; null: 8 a GPU (with
+    packs_per_gpu its share of them, at least 2), 1 for a job on CPUs."""
     gpus: int | None = setting(None, low=0, high=64)
+    """GPUs a job; null: one if device=cuda, else none (device=auto with gpus=1 uses it)."""
     packs_per_gpu: int = setting(1, low=1, high=64)
+    """Jobs that share a GPU, if the cluster has shard or MPS."""
     sbatch: Mapping[str, Any] | None = setting(None)
-    setup: tuple[str, ...] = setting(())
+    """Further parameters of sbatch, as {mail-user: me@example.org, exclude: 'n[1-3]'}; GPUs and memory in any spelling
+    ({gpus-per-node: 'a100:2'}, {mem-per-cpu: 2G}) in place of gpus and memory."""
+    setup: tuple[str, ...] = setting((), heading="Environment of the program in a job")
+    """Shell lines before it, as ['module load cuda', 'source ~/venv/bin/activate']."""
     container: str | None = setting(None)
+    """Command in front of python, as 'apptainer exec --nv image.sif'."""
     python: str | None = setting(None)
-    pack: int | None = setting(None, low=1, high=100_000)
+    """Interpreter in the job; null: the one that submits."""
+    pack: int | None = setting(None, low=1, high=100_000, heading="How runs become jobs")
+    """Most runs a job (if their times are unknown: that many); null: as many of one shape as fill pack_minutes, by the
+    times of finished runs; if there are none, one a core, 16 on a GPU. A ladder (closed forms that differ only in P)
+    counts as one run; with a number it is split."""
     pack_minutes: float = setting(60.0, above=0.0, high=1e5)
+    """Intended duration of a job, after its start."""
     array_parallelism: int = setting(256, low=1, high=1_000_000)
+    """Most jobs of an array that run at a time."""
     max_jobs: int | None = setting(None, low=1, high=1_000_000)
-    signal_delay: int = setting(90, low=1, high=3600)
+    """Most jobs of this sweep; null: as the cluster's limits allow (packs then grow)."""
+    signal_delay: int = setting(90, low=1, high=3600, heading="Signals and ends")
+    """Seconds before the time limit at which the job is warned (USR2); a quarter of it at most."""
     requeue: bool = setting(True)
+    """Queue the job again after a preemption, a time limit or the loss of a node."""
     max_stalls: int = setting(3, low=1, high=1000)
+    """Time limits in a row without progress in a checkpoint, after which the job gives up."""
     patience: float = setting(1800.0, low=1.0, high=1e7)
-    retry: bool = setting(False)
+    """Seconds without a heartbeat after which a worker counts as hung and is replaced."""
+    retry: bool = setting(False, heading="On the submitting machine")
+    """Run failed runs again."""
     submit: bool = setting(True)
+    """false: write the sbatch files and the plan, one line a run, and submit nothing."""
     detach: bool = setting(True)
+    """false: wait, show progress and return values to the sweeper (Optuna minimises the validation error)."""
     after: str | None = setting(None)
-    after_commands: Mapping[str, Any] = field(default_factory=dict)
+    """fit | report: a job that runs after_commands.NAME once all jobs of the sweep have ended."""
     after_sbatch: Mapping[str, Any] | None = setting(None)
+    """Parameters of that job, as {partition: cpu, time: 30}."""
+    after_commands: Mapping[str, Any] = setting(factory=_after_commands)
+    """Commands by name; {store} is the sweep's, {out} is <store>/slurm/<submission>/after."""
 
     def __post_init__(self) -> None:
         _ = self.minutes

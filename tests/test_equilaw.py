@@ -31,8 +31,14 @@ def test_bare(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_mistyped_command_names_the_nearest(word: str, near: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([word]) == 2
     first, *others = capsys.readouterr().err.splitlines()
-    assert first == f"equilaw: {word}: no such command; did you mean {near}?"
+    assert first == f"equilaw: {word}: no such command (did you mean {near}?)"
     assert others == [equilaw.USAGE]
+
+
+def test_a_package_is_no_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["analsis"]) == 2
+    (first, *_) = capsys.readouterr().err.splitlines()
+    assert first == "equilaw: analsis: no such command (did you mean python -m analysis?)"
 
 
 def test_an_unknown_command_like_none(capsys: pytest.CaptureFixture[str]) -> None:

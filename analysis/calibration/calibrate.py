@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from analysis.arrays import FloatArray
 from analysis.calibration.learners import kernel_interpolator, nearest_neighbour, one_teacher
+from analysis.calibration.progress import watched
 from analysis.fits.floor import joint_betas
 from analysis.fits.intervals import Sample, conclude, measure
 from analysis.fits.uncertainty import LEVEL, t_quantile
@@ -226,7 +227,7 @@ def measure_coverage(n: int = 4000, n_learner: int = 1000, seed: int = 0) -> lis
     """Measure the coverage of every method in every scenario (n tables each) and for the learners (n_learner each)."""
     rng = np.random.default_rng(seed)
     rows: list[Coverage] = []
-    for scenario in scenarios():
+    for scenario in watched(scenarios(), "coverage"):
         x, y = simulate(scenario, n, rng)
         sem = standard_errors(scenario, n, rng)
         floor = scenario.floor_share > 0

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 
 import numpy as np
 
 from analysis.arrays import FloatArray
 from analysis.calibration.calibrate import Scenario, simulate
+from analysis.calibration.progress import watched
 from analysis.comparisons.conditions import PAIRS, Deltas, Differences, Outcome, outcomes
 from analysis.comparisons.paired import FLOOR_SIZES
 from analysis.fits.floor import joint_betas
@@ -82,7 +84,8 @@ class Rate:
 def measure_claim(n: int = 4000, seed: int = 0) -> list[Rate]:
     """Return the rates of all outcomes for every truth, number of seeds and number of sizes, from n tables each."""
     rng = np.random.default_rng(seed)
-    return [rate(truth, s, k, n, rng) for truth in TRUTHS for s in SEEDS for k in SIZES]
+    cells = list(product(TRUTHS, SEEDS, SIZES))
+    return [rate(truth, s, k, n, rng) for truth, s, k in watched(cells, "claim")]
 
 
 def rate(truth: Truth, n_seeds: int, n_sizes: int, n: int, rng: np.random.Generator, curve: Scenario = CURVE) -> Rate:

@@ -150,13 +150,13 @@ def _fit(one: _Measured, logs: Priors, counts: Priors, forms: tuple[Form, ...], 
     fits += curved
     window = local_window(measured.sample.log_p)
     bend, bend_p = _curvature(used)
-    sizes = np.exp(measured.sample.log_p[[window, -1]])
+    last = (_size(curve, measured.sample.log_p[window]), _size(curve, measured.sample.log_p[-1]))
     return CurveFit(
         curve=curve,
         fits=tuple(best if fit.form is best.form else fit for fit in fits),
         recommended=best.form,
         seeds_used=used.seeds,
-        local=Local(float(sizes[0]), float(sizes[1]), interval(float(measured.local.value[0]), shown.local)),
+        local=Local(*last, interval(float(measured.local.value[0]), shown.local)),
         prior_dof=float(prior.power.dof[0]),
         prior_error=float(np.sqrt(prior.power.variance[0])),
         prior_curves=prior.power.curves,
@@ -164,7 +164,7 @@ def _fit(one: _Measured, logs: Priors, counts: Priors, forms: tuple[Form, ...], 
         curvature_p=bend_p,
         power_excluded=shown.ends is not None and not bool(shown.ends.power[0]),
         floor_excluded=shown.ends is not None and not bool(shown.ends.floor[0]),
-        slope_change=_break(used),
+        slope_change=_break(curve, used),
         outlier=_outlier(one),
     )
 
@@ -245,11 +245,16 @@ def _status(fits: FloorBatch) -> FitStatus:
     }[Polish(int(fits.status[0]))]
 
 
-def _break(used: Used) -> Break | None:
+def _size(curve: Curve, log_p: float) -> float:
+    """Return the P of a curve whose logarithm this is."""
+    return float(curve.sizes[np.argmin(np.abs(curve.log_sizes - log_p))])
+
+
+def _break(curve: Curve, used: Used) -> Break | None:
     found = find_breaks(used.sample.log_p, used.sample.rows, used.sample.sem)
     if used.sample.sd is not None or not np.isfinite(found.p[0]):
         return None
-    return Break(float(np.exp(found.place[0])), float(found.change[0]), float(found.p[0]))
+    return Break(_size(curve, float(found.place[0])), float(found.change[0]), float(found.p[0]))
 
 
 def _outlier(one: _Measured) -> OutlyingRun | None:

@@ -16,6 +16,7 @@ from analysis.figures.naming import model_names
 from analysis.figures.panels import rank
 from analysis.fits.flags import JudgedFit, Verdict
 from analysis.table import RunTable
+from experiments.core.states import RunState
 
 SHOWN = 12
 """Number of missing points of a curve that are listed; the others are counted."""
@@ -112,9 +113,9 @@ def _states(store: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     others: dict[str, int] = {}
     for run in RunStore(store).runs():
         state = run.state()
-        if state == "failed":
+        if state == RunState.FAILED:
             failed.append(f"{run.id}: {run.recorded_state().get('message') or 'no message'}")
-        elif state != "done":
+        elif state != RunState.DONE:
             others[state] = others.get(state, 0) + 1
     return tuple(failed), tuple(f"{count} {state}" for state, count in sorted(others.items()))
 
@@ -145,7 +146,7 @@ def _computed_with(store: Path) -> list[tuple[str, str]]:
     from experiments.runs.store import RunStore
 
     versions = dict.fromkeys(
-        ", ".join(f"{name} {version}" for name, version in (result.get("versions") or {}).items())
+        ", ".join(f"{name} {version}" for name, version in result.versions.items())
         for _, result in RunStore(store).results()
     )
     return [("Runs computed with", "; ".join(text for text in versions if text))] if any(versions) else []

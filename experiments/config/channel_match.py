@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.core.errors import InputError
-from experiments.core.schema import build, setting
+from experiments.core.schema import build, read, setting
 from experiments.models.contract import ModelConfig
 
 RULE = "the number of channels whose count is nearest to the target, the smaller of two; all else as configured"
@@ -25,15 +25,20 @@ KNOBS = ("L", "nu", "edge_lmax", "n_layers", "channels")
 
 @dataclass(frozen=True)
 class Reference:
-    """The section `reference`; null means: as in the model itself."""
+    """The model to match in size: the same one with these changes; null: as in the model itself."""
 
     L: int | None = setting(None, low=0)
+    """Its L."""
     nu: int | None = setting(None, low=1)
+    """Its nu."""
     edge_lmax: int | None = setting(None, low=0)
+    """Its edge order."""
     n_layers: int | None = setting(None, low=1)
+    """Its number of layers."""
     channels: int | None = setting(None, low=1)
+    """Its channels."""
     count: int | None = setting(None, low=1)
-    """The number itself, in place of a model that has it; another architecture's, say."""
+    """The number to match itself, in place of a model that has it; another architecture's n_parameters, say."""
 
     def given(self) -> dict[str, int]:
         """Return the keys that were set."""
@@ -89,10 +94,8 @@ class ChannelMatch:
             InputError: the content is something else.
         """
         try:
-            return ChannelMatch(
-                str(content["by"]), dict(content["reference"]), int(content["target"]), int(content["count"])
-            )
-        except (KeyError, TypeError, ValueError):
+            return read(ChannelMatch, content)
+        except InputError:
             raise InputError(f"match={dict(content)!r}: accepted: null | weights | features") from None
 
 

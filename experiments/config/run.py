@@ -10,17 +10,19 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments.config.channel_match import CHOICES, KNOBS, ChannelMatch, ChannelMatchSpec, reference_of
+from experiments.config.channel_match import CHOICES, KNOBS, ChannelMatch, ChannelMatchSpec, Reference, reference_of
 from experiments.config.tuned_rates import Tuned, tuned_rates
 from experiments.core import plugins
-from experiments.core.errors import InputError
+from experiments.core.errors import InputError, Mistakes
 from experiments.core.kinds import KINDS, kind_of, sources
 from experiments.core.paths import given
 from experiments.core.schema import build, check, identity_of, setting
+from experiments.core.subsets import MOST_SEED, SubsetKeys
+from experiments.core.wording import did_you_mean
 from experiments.models.contract import ModelConfig
 from experiments.models.ntk import NtkConfig
 from experiments.models.registry import MODELS, Models, models, origin
@@ -42,6 +44,10 @@ class LacksKnob(InputError):
     """A setting was named that the model does not have: an error for one run, a dropped point in a grid."""
 
 
+RATES: dict[str, Any] = {"above": 0.0, "high": 10.0}
+"""Range of learning rates."""
+
+
 @dataclass(frozen=True)
 class TrainingConfig:
     """How a network is trained; budgets are in updates, so that they do not depend on P."""
@@ -49,9 +55,13 @@ class TrainingConfig:
     max_steps: int = setting(2000, low=2, high=100_000_000)
     """Updates of the full schedule T; a second complete schedule of T/2 branches off its stable phase."""
     batch_size: int = setting(8, low=1, high=65536)
+    """Frames an update."""
     optimizer: str = setting("soap", choices=("soap", "adam", "amsgrad", "muon", "schedule_free"))
-    learning_rate: float = setting(4e-2, above=0.0, high=10.0)
+    """How the weights are updated (docs/optimizers.md)."""
+    learning_rate: float = setting(4e-2, **RATES)
+    """Peak of the learning rate."""
     warmup_steps: int = setting(100, low=0)
+    """Updates over which the learning rate rises."""
     cooldown: float = setting(0.5, above=0.0, high=1.0)
     """Fraction of a schedule over which the learning rate falls to zero."""
     ema_decay: float = setting(0.99, low=0.0, high=1.0)
@@ -65,6 +75,7 @@ class TrainingConfig:
     augment: bool = setting(False, since=2)
     """Rotate every frame of every batch at random, but no test frame. For models without rotation symmetry."""
     precision: str = setting("float32", choices=("float32", "float64"))
+    """Number format of weights and gradients."""
     tf32: bool = setting(False, since=2)
     """On a GPU, compute products and convolutions with 11 of float32's 24 binary digits: faster, and equivariant only
     to that precision. No effect on a CPU."""
@@ -213,10 +224,50 @@ def digest(content: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
-FACTORS = ("budget_factor", "rate_factor")
-"""Keys that multiply `training.max_steps` and `training.learning_rate`; only the products are kept."""
-SEED = {"low": 0, "high": 2**31 - 1}
-TOP_LEVEL = ("P", "L", "nu", "seed", "data", "model", "training", "match", "reference", "store", "device", "plugins")
+@dataclass(frozen=True)
+class RunKeys:
+    """The keys of a run outside its sections (conf/run.yaml)."""
+
+    P: int = setting(100, low=1)
+    """Training-set size: number of training frames."""
+    L: int | None = setting(None, low=0)
+    """Message order: highest degree passed between layers; null: the model's own."""
+    nu: int | None = setting(None, low=0)
+    """Correlation order: number of neighbour factors in a product; null: the model's own."""
+    seed: int = setting(0, low=0, high=MOST_SEED)
+    """Draws the training subset, the initial weights and the order of the batches."""
+    match: str | None = setting(None, choices=CHOICES)
+    """Choose the channels so that the model has as many weights (or features) as its reference."""
+    reference: Reference = field(default_factory=Reference)
+    store: str = setting("runs")
+    """Directory of runs."""
+    plugins: str | None = setting(None)
+    """Folder of your own architectures, sources and figures: DIR/models/*.py, DIR/sources/*.py (CONTRIBUTING.md)."""
+    device: str = setting("cpu", choices=("auto", "cpu", "cuda"))
+    """Auto: the first GPU if there is one, else the CPU."""
+
+
+@dataclass(frozen=True)
+class TrainingKeys:
+    """The keys of the section `training` that are no settings of a training, but lead to some."""
+
+    learning_rate: float | None = setting(None, **RATES)
+    """Peak; null: that of `tuned`, else {default}."""
+    budget_factor: float = setting(1.0, above=0.0)
+    """Multiplies `max_steps`; only the product is recorded."""
+    rate_factor: float = setting(1.0, above=0.0)
+    """Multiplies the learning rate; only the product is recorded."""
+    tuned: str | Mapping[str, Any] | None = setting(None)
+    """NAME of conf/tuned/NAME.yaml (or a .yaml file): the learning rate of the nearest P that was tuned there
+    (`python -m experiments.runs.tune`); an error beside an explicit learning rate."""
+    init_seed: int | None = setting(None, low=0, high=MOST_SEED)
+    """Draws the initial weights; null: the run's seed."""
+
+
+CHECKED_HERE = ("P", "seed", "store", "device")
+"""Keys of `RunKeys` whose range does not depend on other keys; a configuration must have them."""
+SECTIONS = ("data", "model", "training")
+TOP_LEVEL = (*(f.name for f in dataclasses.fields(RunKeys)), *SECTIONS)
 
 
 def parse(config: Mapping[str, Any]) -> RunConfig:
@@ -224,39 +275,44 @@ def parse(config: Mapping[str, Any]) -> RunConfig:
 
     Raises:
         LacksKnob: L, nu or another knob was named for a model that has none.
-        InputError: anything else; the message names the key, the value and what would be accepted.
+        InputError: anything else; the message has a line for each mistake, which names the key, the value and what
+            would be accepted.
     """
-    for key in config:
-        if key not in TOP_LEVEL:
-            raise InputError(f"{key}: unknown key; accepted: {', '.join(TOP_LEVEL)}")
-    P = check(config.get("P"), int, "P", {"low": 1})
-    seed = check(config.get("seed"), int, "seed", SEED)
-    users = plugins.folders(check(config.get("plugins"), str | None, "plugins"))
+    mistakes = Mistakes()
+    mistakes.of(_check_names, config)
+    keys = mistakes.of(build, RunKeys, {name: config.get(name) for name in CHECKED_HERE}, "")
+    users = mistakes.of(_users_of, config) or ()
     known = models(users)
-    data = with_plugins(located(section_of(config, "data")), users)
-    subset_seed = check(data.pop("subset_seed", None), int | None, "data.subset_seed", SEED)
-    training_section = dict(section_of(config, "training"))
-    init_seed = check(training_section.pop("init_seed", None), int | None, "training.init_seed", SEED)
-    model = parse_model(section_of(config, "model"), config.get("L"), config.get("nu"), known)
-    match = parse_match(config, model, known)
-    if isinstance(match, ChannelMatchSpec):
-        training_section["tuned"] = None  # rates are looked up for the channels that come out
-    training, tuned = parse_training(training_section, model, data, P)
-    check_kind(data, model, training, match, known)
-    if training.augment and model.group != "T(3)" and not model.closed_form:
+    data = mistakes.of(_parse_data, config, users)
+    model = mistakes.of(_parse_model_of, config, known)
+    match = None if model is None else mistakes.of(parse_match, config, model, known)
+    training = mistakes.of(_parse_training_of, config)
+    mistakes.tell()
+    assert isinstance(keys, RunKeys)
+    assert data is not None
+    assert model is not None
+    assert training is not None
+    section, subset_seed = data
+    settings, keys_of_training = training
+    if isinstance(match, ChannelMatchSpec):  # rates are looked up for the channels that come out
+        keys_of_training = dataclasses.replace(keys_of_training, tuned=None)
+    settings, tuned = with_rate(settings, keys_of_training, model, section, keys.P)
+    check_kind(section, model, settings, match, known)
+    if settings.augment and model.group != "T(3)" and not model.closed_form:
         raise LacksKnob(
             f"training.augment=true: model={model.architecture} has rotation symmetry ({model.group}); accepted: false"
         )
+    init_seed = keys_of_training.init_seed
     return RunConfig(
-        P=P,
-        seed=seed,
-        subset_seed=seed if subset_seed is None else subset_seed,
-        init_seed=seed if init_seed is None else init_seed,
-        data=data,
+        P=keys.P,
+        seed=keys.seed,
+        subset_seed=keys.seed if subset_seed is None else subset_seed,
+        init_seed=keys.seed if init_seed is None else init_seed,
+        data=section,
         model=model,
-        training=None if model.closed_form else training,
-        store=given(check(config.get("store"), str, "store")),
-        device=check(config.get("device"), str, "device", {"choices": ("auto", "cpu", "cuda")}),
+        training=None if model.closed_form else settings,
+        store=given(keys.store),
+        device=keys.device,
         tuned=tuned,
         match=match,
         plugins=_folder_of(getattr(model, "network", model)),
@@ -330,42 +386,82 @@ def parse_match(
     return ChannelMatchSpec(by, reference, other, None)
 
 
-def parse_training(
-    section: Mapping[str, Any], model: ModelConfig, data: Mapping[str, Any], P: int
+def _check_names(config: Mapping[str, Any]) -> None:
+    """Raise `InputError` for top-level keys that do not exist."""
+    unknown = [
+        f"{key}: unknown key{did_you_mean(str(key), TOP_LEVEL)}; accepted: {', '.join(TOP_LEVEL)}"
+        for key in config
+        if key not in TOP_LEVEL
+    ]
+    if unknown:
+        raise InputError("\n".join(unknown))
+
+
+def _users_of(config: Mapping[str, Any]) -> Sequence[Path]:
+    """Return the folders of the user's own architectures and sources."""
+    return plugins.folders(check(config.get("plugins"), str | None, "plugins"))
+
+
+def _parse_data(config: Mapping[str, Any], users: Sequence[Path]) -> tuple[dict[str, Any], int | None]:
+    """Return the data section without `subset_seed`, and that."""
+    from experiments.data.load import parse as parse_source  # imports numpy, which no help needs
+
+    section, mistakes = with_plugins(located(section_of(config, "data")), users), Mistakes()
+    seed = {"subset_seed": section.pop("subset_seed")} if "subset_seed" in section else {}
+    keys = mistakes.of(build, SubsetKeys, seed, "data.")
+    mistakes.of(parse_source, section)
+    mistakes.tell()
+    assert isinstance(keys, SubsetKeys)
+    return section, keys.subset_seed
+
+
+def _parse_model_of(config: Mapping[str, Any], known: Models) -> ModelConfig:
+    return parse_model(section_of(config, "model"), config.get("L"), config.get("nu"), known)
+
+
+def _parse_training_of(config: Mapping[str, Any]) -> tuple[TrainingConfig, TrainingKeys]:
+    """Return the section `training`; `with_rate` settles its learning rate and its budget."""
+    section, mistakes = section_of(config, "training"), Mistakes()
+    names = [f.name for f in dataclasses.fields(TrainingKeys)]
+    keys = mistakes.of(build, TrainingKeys, {k: v for k, v in section.items() if k in names}, "training.")
+    own = {k: v for k, v in section.items() if k not in names}
+    settings = mistakes.of(build, TrainingConfig, own, "training.", beside=names)
+    mistakes.tell()
+    assert isinstance(keys, TrainingKeys)
+    assert isinstance(settings, TrainingConfig)
+    if keys.learning_rate is not None:
+        settings = dataclasses.replace(settings, learning_rate=keys.learning_rate)
+    return settings, keys
+
+
+def with_rate(
+    training: TrainingConfig, keys: TrainingKeys, model: ModelConfig, data: Mapping[str, Any], P: int
 ) -> tuple[TrainingConfig, Tuned | None]:
     """Return the training settings with factors multiplied in, and the tuned rates if there are any.
 
-    `tuned` is the name of a file; in a configuration that was written down, the rates that were looked up there.
+    `keys.tuned` is the name of a file; in a configuration that was written down, the rates that were looked up there.
     """
-    values = dict(section)
-    tuned = values.pop("tuned", None)
-    if model.closed_form:
-        tuned = None  # no training, no rate
-    factors = {name: check(values.pop(name, 1.0), float, f"training.{name}", {"above": 0.0}) for name in FACTORS}
-    if values.get("learning_rate") is None:
-        values.pop("learning_rate", None)
-    training = build(TrainingConfig, values, "training.")
+    tuned = None if model.closed_form else keys.tuned  # no training, no rate
     rates: Tuned | None = None
     if isinstance(tuned, Mapping):
         rates = Tuned.parse(tuned)
-        if "learning_rate" in values and training.learning_rate != rates.rate(P):
+        if keys.learning_rate is not None and training.learning_rate != rates.rate(P):
             raise InputError(
                 f"training.learning_rate={training.learning_rate!r}: not the rate that training.tuned has for P={P}; "
                 f"accepted: {rates.rate(P)!r}"
             )
     elif tuned is not None:
-        name = check(tuned, str, "training.tuned")
-        if "learning_rate" in values:
+        if keys.learning_rate is not None:
             raise InputError(
-                f"training.learning_rate={training.learning_rate!r} and training.tuned={name}: two learning rates; "
+                f"training.learning_rate={training.learning_rate!r} and training.tuned={tuned}: two learning rates; "
                 "accepted: one of them, the other null (training.rate_factor multiplies a tuned rate)"
             )
         identity = {"architecture": model.architecture, **identity_of(model)}
-        rates = tuned_rates(name, data, identity, identity_of(training))
-    rates = None if rates is None else rates.times(factors["rate_factor"])
-    products = {
-        "max_steps": round(training.max_steps * factors["budget_factor"]),
-        "learning_rate": training.learning_rate * factors["rate_factor"] if rates is None else rates.rate(P),
+        rates = tuned_rates(tuned, data, identity, identity_of(training))
+    rates = None if rates is None else rates.times(keys.rate_factor)
+    products: dict[str, Any] = {
+        "max_steps": round(training.max_steps * keys.budget_factor),
+        "learning_rate": training.learning_rate * keys.rate_factor if rates is None else rates.rate(P),
     }
     fields = {f.name: f for f in dataclasses.fields(TrainingConfig)}
     hints = {"max_steps": int, "learning_rate": float}
@@ -412,7 +508,8 @@ def parse_model(section: Mapping[str, Any], L: Any, nu: Any, known: Models = MOD
     values = dict(section)
     architecture = values.pop("architecture", None)
     if architecture not in known:
-        raise InputError(f"model.architecture={architecture!r}: accepted: {' | '.join(known)}")
+        near = did_you_mean(str(architecture), known)
+        raise InputError(f"model.architecture={architecture!r}{near}: accepted: {' | '.join(known)}")
     cls = known[architecture]
     if cls is NtkConfig:
         return _parse_linearised(values, L, nu, known)
@@ -431,13 +528,24 @@ def _parse_linearised(values: dict[str, Any], L: Any, nu: Any, known: Models) ->
 
 def _parse_model(cls: type[ModelConfig], values: dict[str, Any], L: Any, nu: Any, choice: str) -> ModelConfig:
     fields = {f.name: f for f in dataclasses.fields(cls)}
+    mistakes, knobs = Mistakes(), dict[str, Any]()
     for knob, value in (("L", L), ("nu", nu)):
         if value is None:
             continue
         if knob in fields:
-            values[knob] = check(value, int, knob, fields[knob].metadata)
-        elif check(value, int, knob, {"low": 0}) != cls.lacks[knob]:
-            natural = cls.lacks[knob]
-            accepted = "null" if natural is None else f"null or {natural}"
-            raise LacksKnob(f"{knob}={value}: {choice} has no {knob}; accepted: {accepted}")
-    return build(cls, values, "model.")
+            knobs[knob] = value
+            mistakes.of(check, value, int, knob, fields[knob].metadata)
+        else:
+            mistakes.of(_check_lacking, knob, value, cls.lacks[knob], choice)
+    good = {} if mistakes.errors else knobs
+    settings = mistakes.of(build, cls, {**values, **good}, "model.")
+    mistakes.tell()
+    assert settings is not None
+    return settings
+
+
+def _check_lacking(knob: str, value: Any, natural: int | None, choice: str) -> None:
+    """Raise `InputError` if a knob that the model lacks has another value than the implied one."""
+    if check(value, int, knob, {"low": 0}) != natural:
+        accepted = "null" if natural is None else f"null or {natural}"
+        raise LacksKnob(f"{knob}={value}: {choice} has no {knob}; accepted: {accepted}")

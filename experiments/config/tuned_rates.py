@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import yaml
 
 from experiments.core.errors import InputError
 from experiments.core.paths import CONF
-from experiments.core.schema import check
+from experiments.core.schema import build, setting
 
 FOLDER = CONF / "tuned"
 NOT_THE_PROBLEM = frozenset({
@@ -38,7 +38,7 @@ class Tuned:
 
     name: str
     """Name (or path) of the file."""
-    rates: tuple[tuple[int, float], ...]
+    rates: tuple[tuple[int, float], ...] = setting(above=0)
     """P and learning rate, by ascending P; `training.rate_factor` is in them."""
 
     def rate(self, P: int) -> float:
@@ -60,14 +60,17 @@ class Tuned:
         Raises:
             InputError: the content is something else.
         """
-        name, rates = content.get("name"), content.get("rates")
-        if not (isinstance(name, str) and isinstance(rates, Sequence) and rates and set(content) == {"name", "rates"}):
-            raise InputError(f"training.tuned={dict(content)!r}: accepted: null or the name of a file in conf/tuned")
-        points = []
-        for point in rates:
-            P, rate = check(point, tuple[float, ...], "training.tuned.rates", {"above": 0.0})
-            points.append((int(P), float(rate)))
-        return Tuned(name, tuple(sorted(points)))
+        try:
+            tuned = build(Tuned, content, "training.tuned.")
+            if not tuned.rates:
+                raise InputError("no rates")
+            if not tuned.rates:
+                raise InputError("no rates")
+        except InputError:
+            raise InputError(
+                f"training.tuned={dict(content)!r}: accepted: null or the name of a file in conf/tuned"
+            ) from None
+        return Tuned(tuned.name, tuple(sorted(tuned.rates)))
 
 
 def problem_of(data: Mapping[str, Any]) -> dict[str, Any]:

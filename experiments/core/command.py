@@ -13,13 +13,16 @@ from typing import NoReturn
 
 from experiments.core.errors import InputError
 from experiments.core.paths import given
+from experiments.core.wording import did_you_mean
 
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that reports a mistake in one line and exits with code 2."""
 
     def error(self, message: str) -> NoReturn:
-        """Exit with code 2 and one line on stderr."""
+        """Exit with code 2 and one line on stderr, which names the choice nearest to a mistyped one."""
+        if match := re.search(r"invalid choice: '?([^' ]+)'? \(choose from (.*)\)", message):
+            message += did_you_mean(match[1], re.findall(r"[^', ]+", match[2]))
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 

@@ -1,13 +1,45 @@
 """Exceptions that say whose fault an error is: the user's input, a run, a device."""
 
+from __future__ import annotations
+
 import re
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from experiments.core.wording import did_you_mean
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class InputError(ValueError):
     """Bad input from the user; the message is one line that says what, where, and what would be accepted.
 
-    Commands print the message alone, without a traceback, and exit with code 2.
+    Several mistakes of one configuration are told together, each in a line of its own. Commands print the message
+    alone, without a traceback, and exit with code 2.
     """
+
+
+class Mistakes:
+    """The mistakes of a configuration, collected so that all of them are told at once."""
+
+    def __init__(self) -> None:
+        self.errors: list[InputError] = []
+
+    def of(self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T | None:
+        """Return what a function returns; None if it raises an `InputError`, which is kept."""
+        try:
+            return function(*arguments, **named)
+        except InputError as error:
+            self.errors.append(error)
+            return None
+
+    def tell(self) -> None:
+        """Raise one `InputError` with a line for each mistake, of their common class if they have one."""
+        if self.errors:
+            kinds = {type(error) for error in self.errors}
+            lines = dict.fromkeys(line for error in self.errors for line in str(error).splitlines())
+            raise (kinds.pop() if len(kinds) == 1 else InputError)("\n".join(lines))
 
 
 class RunsFailed(RuntimeError):
@@ -31,9 +63,13 @@ def one_line(error: Exception) -> str:
     text = str(error)
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'\n+Available options in '[^']+':\n((?:\t.*\n?)+)", text):
         group, option, options = match.groups()
-        return f"{group}={option}: no such choice; accepted: {' | '.join(options.split())}"
+        near = did_you_mean(option, options.split())
+        return f"{group}={option}: no such choice{near}; accepted: {' | '.join(options.split())}"
     if match := re.search(r"Could not override '([^']+)'", text):
-        return f"{match[1]}: unknown key; accepted: the keys that python -m experiments --cfg job lists"
+        from experiments.core.known_keys import known_keys
+
+        near = did_you_mean(match[1], known_keys())
+        return f"{match[1]}: unknown key{near}; accepted: the keys that python -m experiments --cfg job lists"
     if isinstance(override := getattr(error, "override", None), str):  # Hydra's parser did not understand it
         return f"{override}: {text.splitlines()[0]}; accepted: KEY=VALUE"
     lines = [line.strip() for line in text.splitlines() if line.strip()]

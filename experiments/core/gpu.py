@@ -29,14 +29,14 @@ def computed_with(device: str) -> dict[str, str | None]:
 
 
 def machine_facts() -> dict[str, Any]:
-    """Return driver, CUDA and torch versions of this machine; `gpus` lists the models of all its GPUs, used or not."""
+    """Return driver and CUDA versions of this machine; `gpus` lists the models of all its GPUs, used or not."""
     return {"gpus": models_here(), "gpu_driver": driver(), **_software()}
 
 
 def _software() -> dict[str, str | None]:
     import torch
 
-    return {"cuda": torch.version.cuda, "torch": str(torch.__version__)}
+    return {"cuda": torch.version.cuda}
 
 
 def _model(device: str) -> str | None:

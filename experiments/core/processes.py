@@ -6,10 +6,12 @@ import hashlib
 import os
 import pwd
 import socket
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from experiments.core.errors import InputError
+from experiments.core.schema import read
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,9 @@ class Process:
     @staticmethod
     def read(content: Any) -> Process | None:
         """Parse JSON content; return None if it is absent or damaged."""
-        if not isinstance(content, Mapping):
-            return None
         try:
-            return Process(str(content["host"]), str(content["boot"]), int(content["pid"]), str(content["started"]))
-        except (KeyError, TypeError, ValueError):
+            return read(Process, content)
+        except InputError:
             return None
 
     @property

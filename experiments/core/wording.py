@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 _VALIDATION_METRICS = {
@@ -32,3 +33,10 @@ def validation_error(record: Mapping[str, Any]) -> tuple[str, str]:
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun: `1 run`, `2 runs`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def did_you_mean(word: str, options: Iterable[str], prefix: str = "") -> str:
+    """Return ` (did you mean X?)`, X being `prefix` and the option nearest to a mistyped word; "" if none is near."""
+    by_lower = {option.lower(): option for option in options}
+    near = difflib.get_close_matches(word.lower(), by_lower, n=1)
+    return f" (did you mean {prefix}{by_lower[near[0]]}?)" if near else ""

@@ -18,6 +18,7 @@ from typing import Any
 from experiments.core import command, files
 from experiments.core.errors import InputError, one_line
 from experiments.core.paths import CONF
+from experiments.core.wording import did_you_mean
 from experiments.data.card import TEST_FRAMES, card_of, draw
 from experiments.data.copies import take
 from experiments.data.download import cache_root
@@ -77,7 +78,8 @@ def fetch(words: Sequence[str], source: Path | None = None) -> None:
         raise InputError(f"{overrides[0]}: accepted: names of data sets before it")
     for name in names:
         if name not in sets and name not in made:
-            raise InputError(f"{name}: neither published nor generated; accepted: {', '.join([*sets, *made])}")
+            near = did_you_mean(name, [*sets, *made])
+            raise InputError(f"{name}: neither published nor generated{near}; accepted: {', '.join([*sets, *made])}")
         if name in sets and overrides:
             raise InputError(f"{overrides[0]}: {name} is published, with all its files; accepted: for generated sets")
         if name in made and source is not None:
@@ -140,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return exit code 0 (done) or 2 (bad input, named in one line on stderr)."""
     command.show_warnings()
     command.draw_without_screen()
-    parser = argparse.ArgumentParser(prog="python -m experiments.data", description="The datasets of this machine.")
+    parser = command.Parser(prog="python -m experiments.data", description="The datasets of this machine.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="name all datasets, and say which are on this machine")
     fetching = commands.add_parser("fetch", help="download published datasets that are missing, make generated ones")

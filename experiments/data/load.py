@@ -8,18 +8,18 @@ from dataclasses import is_dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from experiments.core.errors import InputError
+from experiments.core.errors import InputError, Mistakes
 from experiments.core.kinds import KINDS, sources, sources_of
 from experiments.core.plugins import Declaration
-from experiments.core.schema import build, check, identity_of
+from experiments.core.schema import build, identity_of
+from experiments.core.subsets import SubsetKeys
+from experiments.core.wording import did_you_mean
 from experiments.data.checks import check_frames
 from experiments.data.dataset import AnyDataset, Dataset
 from experiments.data.examples import ExampleSet
 
 SourceConfig = Any
 """The settings of a source: an instance of the dataclass that its file declares."""
-SUBSETS = ("random", "farthest")
-"""Methods of drawing training subsets (`data.subset`, a key of every source)."""
 
 
 def config_of(source: str, data: Mapping[str, Any] = MappingProxyType({})) -> type[SourceConfig]:
@@ -71,9 +71,13 @@ def parse(section: Mapping[str, Any]) -> SourceConfig:
     rest.pop("plugins", None)  # where a user's source is
     known = sources(section)
     if source not in known:
-        raise InputError(f"data.source={source!r}: accepted: {', '.join(known)}")
-    check(rest.pop("subset", "random"), str, "data.subset", {"choices": SUBSETS})
-    return build(config_of(source, section), rest, "data.")
+        raise InputError(f"data.source={source!r}{did_you_mean(str(source), known)}: accepted: {', '.join(known)}")
+    mistakes = Mistakes()
+    mistakes.of(build, SubsetKeys, {"subset": rest.pop("subset")} if "subset" in rest else {}, "data.")
+    settings = mistakes.of(build, config_of(source, section), rest, "data.", beside=["source", "subset"])
+    mistakes.tell()
+    assert settings is not None
+    return settings
 
 
 def load_any(section: Mapping[str, Any]) -> AnyDataset:

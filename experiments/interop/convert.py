@@ -85,7 +85,7 @@ def write(network: ConvertedNetwork, source: dict[str, str], directory: Path) ->
 
 def main(arguments: list[str] | None = None) -> int:
     """Convert a file; return exit code 0, or 2 after one line about bad input."""
-    parser = argparse.ArgumentParser(
+    parser = command.Parser(
         prog="python -m experiments.interop.convert", description="Take over a network of mace-torch or nequip."
     )
     parser.add_argument("file", type=command.path, help=f"checkpoint of nequip-train, or a file that {EXPORT} wrote")

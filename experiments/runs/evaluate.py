@@ -193,7 +193,7 @@ def evaluate(run: Run, section: Mapping[str, Any], device: str = "cpu") -> tuple
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return exit code 0 (done) or 2 (bad input, told in one line)."""
     command.show_warnings()
-    parser = argparse.ArgumentParser(
+    parser = command.Parser(
         prog="python -m experiments.runs.evaluate", description="A finished run's errors on other test examples."
     )
     parser.add_argument("run", metavar="RUN", help="the run's directory, <store>/<id>")

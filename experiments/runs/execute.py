@@ -14,6 +14,7 @@ import torch
 from experiments.config.run import RunConfig, parse
 from experiments.core import files
 from experiments.core.errors import DeviceLost, InputError
+from experiments.core.states import RunOutcome, RunState
 from experiments.data.dataset import AnyDataset, Dataset
 from experiments.data.load import dataset_of
 from experiments.runs.climb import Rung, climb, ladders
@@ -27,7 +28,9 @@ logger = logging.getLogger(__name__)
 Report = Callable[[Mapping[str, Any]], None]
 
 
-def execute(runs: Sequence[Run], stop: Callable[[], bool], report: Report, device: str | None = None) -> dict[str, str]:
+def execute(
+    runs: Sequence[Run], stop: Callable[[], bool], report: Report, device: str | None = None
+) -> dict[str, RunOutcome]:
     """Compute the runs of a pack that no other process has.
 
     A run that fails does not affect the others. One that failed because its numbers were no longer finite starts afresh
@@ -41,25 +44,25 @@ def execute(runs: Sequence[Run], stop: Callable[[], bool], report: Report, devic
         device: cpu or cuda, in place of the configured one: the launcher has assigned it to this process.
 
     Returns:
-        The outcome of each run by id: done, failed, or taken (by another process).
+        The outcome of each run by id.
 
     Raises:
         Interrupted: `stop()` returned true; the checkpoints are written and the runs can be taken again.
         DeviceLost: nothing can be computed on the device any more; the runs can be taken again by a new process.
         OSError: the disk is full, read-only or broken; the runs can be taken again from their latest checkpoints.
     """
-    outcome: dict[str, str] = _Outcomes(report)
+    outcome: dict[str, RunOutcome] = _Outcomes(report)
     with ExitStack() as leases:
         taken: list[Attempt] = []
         for run in runs:
             attempt = run.claim()
             if attempt is None:
-                outcome[run.id] = "done" if run.state() == "done" else "taken"
+                outcome[run.id] = RunOutcome.DONE if run.state() == RunState.DONE else RunOutcome.TAKEN
                 continue
             leases.enter_context(attempt)
             leases.enter_context(_LogTo(attempt.path / "log.txt"))
             attempt.note(ORIGIN, origin())
-            run.set_state("running", attempt=attempt.number)
+            run.set_state(RunState.RUNNING, attempt=attempt.number)
             taken.append(attempt)
         try:
             _guarded(taken, stop, report, outcome, device)
@@ -67,19 +70,19 @@ def execute(runs: Sequence[Run], stop: Callable[[], bool], report: Report, devic
             message = "interrupted by a signal" if isinstance(error, Interrupted) else f"its device was lost: {error}"
             for attempt in taken:
                 if attempt.run.id not in outcome:
-                    attempt.run.set_state("queued", attempt=attempt.number, message=message)
+                    attempt.run.set_state(RunState.QUEUED, attempt=attempt.number, message=message)
             raise
     return outcome
 
 
-class _Outcomes(dict[str, str]):
+class _Outcomes(dict[str, RunOutcome]):
     """The outcome of each run by id, reported as it is entered."""
 
     def __init__(self, report: Report) -> None:
         super().__init__()
         self.report = report
 
-    def __setitem__(self, run_id: str, outcome: str) -> None:
+    def __setitem__(self, run_id: str, outcome: RunOutcome) -> None:
         super().__setitem__(run_id, outcome)
         self.report({"event": "ended", "run": run_id, "outcome": outcome})
 
@@ -88,7 +91,7 @@ def _guarded(
     attempts: Sequence[Attempt],
     stop: Callable[[], bool],
     report: Report,
-    outcome: dict[str, str],
+    outcome: dict[str, RunOutcome],
     device: str | None,
 ) -> None:
     """Compute all; an error in a run is recorded as a failure of that run alone."""
@@ -113,10 +116,10 @@ def _guarded(
         _guarded([attempt], stop, report, outcome, device)
 
 
-def _fail(attempt: Attempt, error: Exception | str) -> str:
+def _fail(attempt: Attempt, error: Exception | str) -> RunOutcome:
     """Record a failure; a message instead of an error means that the numbers were no longer finite."""
     if attempt.run.result() is not None:
-        return "done"
+        return RunOutcome.DONE
     if isinstance(error, Exception):
         message = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
         (attempt.path / "error.txt").write_text("".join(traceback.format_exception(error)))
@@ -126,15 +129,15 @@ def _fail(attempt: Attempt, error: Exception | str) -> str:
         message = error
         logger.error("run %s failed: %s", attempt.run.id, error)
         attempt.diverged(message)
-    attempt.run.set_state("failed", attempt=attempt.number, message=message)
-    return "failed"
+    attempt.run.set_state(RunState.FAILED, attempt=attempt.number, message=message)
+    return RunOutcome.FAILED
 
 
 def _compute(
     attempts: Sequence[Attempt],
     stop: Callable[[], bool],
     report: Report,
-    outcome: dict[str, str],
+    outcome: dict[str, RunOutcome],
     device: str | None,
 ) -> None:
     """Compute all, each entered into `outcome` as soon as it has ended."""
@@ -155,7 +158,7 @@ def _compute(
     place = _place(device, configs[0])
 
     def ended(attempt: Attempt, failure: str | None) -> None:
-        outcome[attempt.run.id] = "done" if failure is None else _fail(attempt, failure)
+        outcome[attempt.run.id] = RunOutcome.DONE if failure is None else _fail(attempt, failure)
 
     try:
         train(attempts, configs, dataset, place, stop, report, ended)
@@ -174,14 +177,14 @@ def _climb_all(
     dataset: Dataset,
     stop: Callable[[], bool],
     report: Report,
-    outcome: dict[str, str],
+    outcome: dict[str, RunOutcome],
 ) -> None:
     """Solve fits in closed form, ladder by ladder; what only the largest run of one asks too much of fails alone."""
     waiting = ladders(rungs, dataset)
     while waiting:
         ladder = waiting.pop(0)
         try:
-            climb(ladder, dataset, stop, report, lambda attempt: outcome.__setitem__(attempt.run.id, "done"))
+            climb(ladder, dataset, stop, report, lambda done: outcome.__setitem__(done.run.id, RunOutcome.DONE))
         except InputError as error:
             if len(ladder) == 1:
                 outcome[ladder[0][0].run.id] = _fail(ladder[0][0], error)

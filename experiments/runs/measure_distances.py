@@ -54,9 +54,9 @@ def distances_of(store: Path, test_frames: int = TEST_FRAMES) -> pd.DataFrame:
 
     requests: dict[tuple[str, str], DistanceRequest] = {}
     for run, result in RunStore(store).results():
-        key = (str(result["dataset"]), str(result["test_set"]))
-        request = requests.setdefault(key, DistanceRequest(parse(run.config()).data, str(result.get("dataset_sha256"))))
-        if request.sha256 != str(result.get("dataset_sha256")):
+        key = (str(result.dataset), str(result.test_set))
+        request = requests.setdefault(key, DistanceRequest(parse(run.config()).data, str(result.dataset_sha256)))
+        if request.sha256 != str(result.dataset_sha256):
             raise InputError(
                 f"--store {store}: runs on different data, all called {key[0]}; accepted: data with different names"
             )
@@ -85,7 +85,7 @@ def distances_of(store: Path, test_frames: int = TEST_FRAMES) -> pd.DataFrame:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return exit code 0 (done) or 2 (bad input, told in one line)."""
     command.show_warnings()
-    parser = argparse.ArgumentParser(prog="python -m experiments.runs.measure_distances", description=__doc__)
+    parser = command.Parser(prog="python -m experiments.runs.measure_distances", description=__doc__)
     parser.add_argument("--store", type=command.path, required=True, metavar="DIR", help="store of runs")
     parser.add_argument(
         "--test-frames", type=int, default=TEST_FRAMES, metavar="N", help=f"test frames used (default {TEST_FRAMES})"

@@ -37,6 +37,9 @@ from experiments.core.errors import InputError
 from experiments.core.leases import LEASES, lease_lives
 from experiments.core.paths import moved
 from experiments.core.processes import Process
+from experiments.core.schema import as_json
+from experiments.core.states import RunState
+from experiments.runs.record import VERSION, Result
 
 logger = logging.getLogger(__name__)
 LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -104,7 +107,8 @@ class Attempt:
 
     def publish(self, result: Mapping[str, Any]) -> bool:
         """Make this attempt's result the run's; return False if another attempt was first."""
-        files.write_json(self.path / "result.json", {**result, "attempt": self.number})
+        path = self.path / "result.json"
+        files.write_json(path, as_json(Result.parse({**result, "attempt": self.number, "version": VERSION}, str(path))))
         self.won = files.link_once(self.path / "result.json", self.run.path / "result.json")
         self.run.settle()
         return self.won
@@ -148,10 +152,17 @@ class Run:
         content = files.read_json(self.path / CONVERTED)
         return content if isinstance(content, dict) else None
 
-    def result(self) -> dict[str, Any] | None:
-        """Return the published result; None if there is none, or only a damaged one."""
-        content = files.read_json(self.path / "result.json")
-        return content if isinstance(content, dict) and isinstance(content.get("attempt"), int) else None
+    def result(self) -> Result | None:
+        """Return the published result; None if there is none, or only a damaged one.
+
+        Raises:
+            InputError: a later version of the program wrote it, or another program; it is not computed again.
+        """
+        path = self.path / "result.json"
+        content = files.read_json(path)
+        if not isinstance(content, dict) or not isinstance(content.get("attempt"), int):
+            return None
+        return Result.parse(content, str(path))
 
     def create(self, config: Mapping[str, Any]) -> None:
         """Make the directory with its configuration and state `queued`, unless it is there."""
@@ -162,7 +173,7 @@ class Run:
         # A sync takes up to ten milliseconds, and a sweep has thousands of runs: `repair` rewrites what a loss of
         # power damaged, and a run without a state is queued.
         files.write_bytes(self.path / "config.yaml", text.encode(), durable=False)
-        files.create_json(self.path / "state.json", self._record("queued"), durable=False)  # unless there is one
+        files.create_json(self.path / "state.json", self._record(RunState.QUEUED), durable=False)  # unless there is one
 
     def repair(self, config: Mapping[str, Any]) -> None:
         """Write `config.yaml` anew if it is damaged; the run's id is a hash of `config`."""
@@ -172,7 +183,7 @@ class Run:
             self._put_aside(self.path / "config.yaml", "it is written anew")
             self.create(config)
 
-    def set_state(self, state: str, **details: Any) -> None:
+    def set_state(self, state: RunState, **details: Any) -> None:
         """Record `state` for people and messages; `state` itself goes by the result and the lease."""
         path = self.path / "state.json"
         try:
@@ -188,7 +199,7 @@ class Run:
         path.rename(damaged)
 
     @staticmethod
-    def _record(state: str, **details: Any) -> dict[str, Any]:
+    def _record(state: RunState, **details: Any) -> dict[str, Any]:
         return {"state": state, "time": time.time(), "host": socket.gethostname(), "pid": os.getpid(), **details}
 
     def recorded_state(self) -> dict[str, Any]:
@@ -196,15 +207,15 @@ class Run:
         content = files.read_json(self.path / "state.json")
         return content if isinstance(content, dict) else {}
 
-    def state(self) -> str:
-        """Return done, running, failed, cancelled, interrupted (its process is gone) or queued."""
+    def state(self) -> RunState:
+        """Return the state by result and lease; if they say nothing, the recorded one."""
         if self.result() is not None:
-            return "done"
+            return RunState.DONE
         latest = self.latest_attempt()
         if latest and self._alive(latest):
-            return "running"
-        recorded = str(self.recorded_state().get("state", "queued"))
-        return "interrupted" if recorded in ("running", "done") else recorded
+            return RunState.RUNNING
+        recorded = RunState.of(self.recorded_state().get("state"))
+        return RunState.INTERRUPTED if recorded in (RunState.RUNNING, RunState.DONE) else recorded
 
     def latest_attempt(self) -> int:
         """Return the number of the latest attempt, 0 if there was none."""
@@ -264,7 +275,7 @@ class Run:
         result = self.result()
         if result is None:
             return
-        winner = self.path / f"attempt-{result['attempt']}"
+        winner = self.path / f"attempt-{result.attempt}"
         for name in PUBLISHED:
             if (winner / name).exists() and not (self.path / name).exists():
                 files.link_once(winner / name, self.path / name)
@@ -274,15 +285,15 @@ class Run:
                 kept.mkdir(exist_ok=True)
                 files.link_once(winner / name, kept / name)
         for number in range(1, self.latest_attempt() + 1):
-            if number == result["attempt"] or not self._alive(number):
+            if number == result.attempt or not self._alive(number):
                 for checkpoint in (self.path / f"attempt-{number}").glob(STEPS):
                     checkpoint.unlink(missing_ok=True)
             lease = self.path / f"attempt-{number}" / "alive.json"
             if not self._alive(number) and not lease.is_dir():
                 lease.unlink(missing_ok=True)
         files.remove_abandoned(self.path)
-        if self.recorded_state().get("state") != "done":
-            self.set_state("done", attempt=result["attempt"])
+        if self.recorded_state().get("state") != RunState.DONE:
+            self.set_state(RunState.DONE, attempt=result.attempt)
 
 
 class RunStore:
@@ -302,7 +313,7 @@ class RunStore:
         entries = sorted(entry.path for entry in os.scandir(self.path) if entry.is_dir())
         return [Run(Path(entry)) for entry in entries if os.path.exists(os.path.join(entry, "config.yaml"))]
 
-    def results(self) -> Iterator[tuple[Run, dict[str, Any]]]:
+    def results(self) -> Iterator[tuple[Run, Result]]:
         """Yield every finished run with its result."""
         for run in self.runs():
             result = run.result()

@@ -50,7 +50,7 @@ def rows_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _told_apart(results: Sequence[tuple[Run, dict[str, Any]]]) -> list[tuple[Run, dict[str, Any]]]:
+def _told_apart(results: Sequence[tuple[Run, Mapping[str, Any]]]) -> list[tuple[Run, Mapping[str, Any]]]:
     """Give different data of one name names of their own: a user's files are named by folder and file alone.
 
     Data that have a name by choice (`data.name`, a named set with another pool) keep it: their curves are compared.
@@ -59,7 +59,7 @@ def _told_apart(results: Sequence[tuple[Run, dict[str, Any]]]) -> list[tuple[Run
     for _, result in results:
         contents.setdefault(str(result.get("dataset")), set()).add(str(result.get("dataset_sha256")))
     several = {name for name, digests in contents.items() if len(digests) > 1}
-    told: list[tuple[Run, dict[str, Any]]] = []
+    told: list[tuple[Run, Mapping[str, Any]]] = []
     renamed: set[str] = set()
     for run, result in results:
         name = str(result.get("dataset"))

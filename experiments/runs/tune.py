@@ -22,6 +22,8 @@ from experiments.config.tuned_rates import path_of, problem_of, rate_settings, s
 from experiments.core import command, files
 from experiments.core.errors import InputError
 from experiments.core.schema import identity_of
+from experiments.core.states import RunState
+from experiments.runs.record import Result
 from experiments.runs.store import RunStore
 
 Seeds = tuple[int, int, int]
@@ -80,23 +82,23 @@ def collect(store: RunStore, metric: str | None) -> list[Model]:
         if config.training is None:
             continue
         if result is None:
-            if run.state() == "failed":
+            if run.state() == RunState.FAILED:
                 failed.append(config)
             continue
-        chosen = metric or str(result.get("primary", "force_mae"))
+        chosen = metric or result.primary
         error = validation_error(result, chosen)
         if error is None:
             continue
-        model = models.setdefault(_key(config), _model(config, str(result["dataset"]), str(result["dataset_sha256"])))
-        if model.dataset_sha256 != result["dataset_sha256"]:
+        model = models.setdefault(_key(config), _model(config, str(result.dataset), str(result.dataset_sha256)))
+        if model.dataset_sha256 != result.dataset_sha256:
             raise InputError(
                 f"{store.path}: runs on two versions of {model.dataset}; accepted: a store with one of them"
             )
         trial = model.trials.setdefault(config.P, {}).setdefault(config.training.learning_rate, Trial())
         seeds = (config.seed, config.subset_seed, config.init_seed)
         trial.errors[seeds], trial.runs[seeds] = error, run.id
-        model.metric, model.unit = chosen, str(result["by_metric"][chosen]["unit"])
-        model.versions.add(str(result["code_version"]))
+        model.metric, model.unit = chosen, result.by_metric[chosen].unit
+        model.versions.add(str(result.code_version))
     for config in failed:
         if _key(config) in models and config.P in (model := models[_key(config)]).trials and config.training:
             model.trials[config.P].setdefault(config.training.learning_rate, Trial()).failed += 1
@@ -106,16 +108,15 @@ def collect(store: RunStore, metric: str | None) -> list[Model]:
     return list(models.values())
 
 
-def validation_error(result: Mapping[str, Any], metric: str) -> float | None:
+def validation_error(result: Result, metric: str) -> float | None:
     """Return a result's error on the validation set, the only error that is read from it.
 
     Raises:
         InputError: the task has no such metric.
     """
-    if metric not in result["by_metric"]:
-        raise InputError(f"--metric {metric}: accepted: {' | '.join(result['by_metric'])}")
-    error = result["by_metric"][metric].get("holdout_error")
-    return None if error is None else float(error)
+    if metric not in result.by_metric:
+        raise InputError(f"--metric {metric}: accepted: {' | '.join(result.by_metric)}")
+    return result.by_metric[metric].holdout_error
 
 
 def _model(config: RunConfig, dataset: str, sha256: str) -> Model:
@@ -231,7 +232,7 @@ def destination(name: str | None, out: str | None) -> Path:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return exit code 0 (written) or 2 (bad input, told in one line)."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.runs.tune", description=__doc__.split("\n\n")[1])
+    parser = command.Parser(prog="python -m experiments.runs.tune", description=__doc__.split("\n\n")[1])
     parser.add_argument(
         "--store", type=command.path, required=True, metavar="DIR", help="store of the runs of +sweep=tune"
     )

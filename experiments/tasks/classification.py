@@ -20,7 +20,7 @@ from experiments.core.arrays import Floats, Ints
 from experiments.data.examples import Examples, ExampleSet
 from experiments.data.image_transforms import rotated_copies
 from experiments.tasks.metrics import MetricValue
-from experiments.tasks.task import Evaluator, Tensors
+from experiments.tasks.task import Evaluator, LossTerms, LossWeights, Tensors
 
 EVALUATION_NUMBERS = {"cpu": 1 << 14, "cuda": 1 << 18}
 """Numbers of inputs evaluated at once: bounds the memory of an evaluation. On a CPU it is what the caches hold, which
@@ -145,7 +145,7 @@ class ExampleTask:
         with_copies = (subset[:, None] * self.copies + np.arange(self.copies)).ravel()
         return PreparedData(subset, with_copies, mean, scale)
 
-    def targets(self, runs: Sequence[PreparedData], weights: Sequence[tuple[float, float]]) -> Tensors:
+    def targets(self, runs: Sequence[PreparedData], weights: Sequence[LossWeights]) -> Tensors:
         """Return the normalised labels `[p, F]` of the pool with its copies; zero outside each run's own subset."""
         classes = self.dataset.n_classes is not None
         labels = np.zeros((len(runs), len(self.pool)), np.int64 if classes else np.float64)
@@ -161,7 +161,7 @@ class ExampleTask:
         targets: Tensors,
         inputs: Tensors,
         picked: Tensor,
-        terms: tuple[bool, bool],
+        terms: LossTerms,
     ) -> Tensor:
         """Return the loss of every run `[p]`, its mean over the batch `picked` `[p, B]`; it has one term only."""
         outputs = model.outputs(params, inputs["inputs"][picked])  # [p, B, o]
@@ -170,7 +170,7 @@ class ExampleTask:
             return ((outputs[..., 0] - labels) ** 2).mean(1)
         return -outputs.log_softmax(-1).gather(2, labels[..., None])[..., 0].mean(1)
 
-    def evaluator(self, model: Network, terms: tuple[bool, bool]) -> Evaluator:
+    def evaluator(self, model: Network, terms: LossTerms) -> Evaluator:
         """Return the evaluator of runs with this model."""
         return _ExampleEvaluator(self, model)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.core.schema import read
 from experiments.tasks.metrics import MetricValue, frame_errors, metrics_of
 from experiments.tasks.predictions import Predictions
 
@@ -36,8 +37,7 @@ class Evaluation:
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Evaluation:
         """Read what `to_json` returned."""
-        test, train = ({k: MetricValue(**v) for k, v in content[split].items()} for split in ("test", "train"))
-        return Evaluation(test, train)
+        return read(Evaluation, content)
 
 
 def evaluation(test: Predictions, train: Predictions, task_test: Any, task_train: Any) -> Evaluation:

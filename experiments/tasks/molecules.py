@@ -22,7 +22,7 @@ from experiments.nn.graph import Graph, atomic_virials, pair_forces
 from experiments.tasks.evaluation import Evaluation, evaluation
 from experiments.tasks.metrics import frame_errors, metrics_of
 from experiments.tasks.predictions import Predictions
-from experiments.tasks.task import Evaluator, Tensors
+from experiments.tasks.task import Evaluator, LossTerms, LossWeights, Tensors
 
 EVALUATION_SLOTS = 32768
 """Neighbour slots evaluated at once: bounds the memory of an evaluation."""
@@ -149,11 +149,11 @@ class MoleculeTask:
         """The pool's tensors (`DeviceFrames`)."""
         return self.pool.tensors
 
-    def evaluator(self, model: Network, terms: tuple[bool, bool]) -> Evaluator:
+    def evaluator(self, model: Network, terms: LossTerms) -> Evaluator:
         """Return the evaluator; it fits the energies' constant if training on forces alone leaves it undetermined."""
-        return MoleculeEvaluator(self, model, energy_offset=not terms[0])
+        return MoleculeEvaluator(self, model, energy_offset=not terms.energy)
 
-    def targets(self, runs: Sequence[PreparedData], weights: Sequence[tuple[float, float]]) -> dict[str, Tensor]:
+    def targets(self, runs: Sequence[PreparedData], weights: Sequence[LossWeights]) -> dict[str, Tensor]:
         """Return the normalised labels of a pack.
 
         These are `energies` `[p, F]` over the pool (zero outside each run's own subset), `scale` `[p]` (eV/Å), and the
@@ -177,7 +177,7 @@ class MoleculeTask:
         targets: Tensors,
         resident: Tensors,
         picked: Tensor,
-        terms: tuple[bool, bool],
+        terms: LossTerms,
     ) -> Tensor:
         """Return the loss of every run `[p]` on its batch, in units of the force RMS squared.
 
@@ -195,16 +195,16 @@ class MoleculeTask:
         rotations = targets.get("rotations")
         if rotations is not None:
             graph = replace(graph, vectors=rotated(graph.vectors, rotations))
-        if terms[1]:
+        if terms.force:
             graph = differentiable(graph)
         atomic = model.energies(params, graph) * graph.atoms  # [p, B·N]
         loss = torch.zeros(p, dtype=self.dtype, device=picked.device)
         atoms = graph.atoms.reshape(p, batch, -1).sum(-1)  # [p, B]
-        if terms[0]:
+        if terms.energy:
             total = atomic.reshape(p, batch, -1).sum(-1)
             target = targets["energies"].gather(1, picked)
             loss = loss + energy_weight * (((total - target) / atoms) ** 2).mean(1)
-        if terms[1]:
+        if terms.force:
             (gradient,) = torch.autograd.grad(atomic.sum(), graph.vectors, create_graph=True)
             scale = targets["scale"].reshape(p, 1, 1)
             target_forces = resident["forces"][picked].reshape(p, -1, 3) / scale

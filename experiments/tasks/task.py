@@ -7,7 +7,7 @@ training frames, computes the loss on a batch, and evaluates weights.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -18,6 +18,25 @@ if TYPE_CHECKING:
     from experiments.tasks.evaluation import Evaluation
 
 Tensors = Mapping[str, Tensor]
+
+
+class LossTerms(NamedTuple):
+    """Which terms of the loss are trained on; tasks with a loss of one term ignore it."""
+
+    energy: bool
+    force: bool
+
+
+class LossWeights(NamedTuple):
+    """Weights of the terms of a run's loss (`training.energy_weight`, `training.force_weight`)."""
+
+    energy: float
+    force: float
+
+    @property
+    def trained(self) -> LossTerms:
+        """The terms whose weight is above zero."""
+        return LossTerms(self.energy > 0, self.force > 0)
 
 
 class Model(Protocol):
@@ -67,7 +86,7 @@ class Task(Protocol):
         """The pool as tensors `[F, ...]`, from which `loss` picks; shared by all runs of a pack."""
         ...
 
-    def targets(self, runs: Sequence[Any], weights: Sequence[tuple[float, float]]) -> Tensors:
+    def targets(self, runs: Sequence[Any], weights: Sequence[LossWeights]) -> Tensors:
         """Return the labels of a pack, all `[p, ...]`, normalised by each run's own training frames.
 
         The weights of the loss's two terms are among them.
@@ -81,7 +100,7 @@ class Task(Protocol):
         targets: Tensors,
         inputs: Tensors,
         picked: Tensor,
-        terms: tuple[bool, bool],
+        terms: LossTerms,
     ) -> Tensor:
         """Return the loss of every run `[p]` on its batch; traceable and twice differentiable.
 
@@ -91,10 +110,10 @@ class Task(Protocol):
             targets: from `targets`.
             inputs: the pool, from `inputs`.
             picked: `[p, B]` indices into the pool.
-            terms: which of the loss's two terms have a weight above zero.
+            terms: those of the loss whose weight is above zero.
         """
         ...
 
-    def evaluator(self, model: Any, terms: tuple[bool, bool]) -> Evaluator:
+    def evaluator(self, model: Any, terms: LossTerms) -> Evaluator:
         """Return the evaluator of runs that are trained on these terms of the loss."""
         ...

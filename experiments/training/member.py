@@ -11,6 +11,7 @@ from torch import Tensor
 
 from experiments.config.run import TrainingConfig
 from experiments.tasks.evaluation import Evaluation
+from experiments.tasks.task import LossWeights
 from experiments.training import checkpoint
 from experiments.training.checkpoint import Checkpoint
 from experiments.training.history import History
@@ -64,9 +65,9 @@ class Member:
         self.schedule = Schedule(self.settings.max_steps, self.settings.warmup_steps, self.settings.cooldown)
 
     @property
-    def weighting(self) -> tuple[float, float]:
+    def weighting(self) -> LossWeights:
         """Weights of the loss's terms of energies and of forces."""
-        return (self.settings.energy_weight, self.settings.force_weight)
+        return LossWeights(self.settings.energy_weight, self.settings.force_weight)
 
     def restart(self) -> None:
         """Forget all progress: a pack that did not fit into memory may have left some that is in no checkpoint."""

@@ -97,8 +97,7 @@ class Pack:
         self.checkpoint_seconds = shared.checkpoint_seconds
         self.optimizer: Optimizer = OPTIMIZERS[shared.optimizer]()
         self.tf32 = shared.tf32
-        energy, force = members[0].weighting
-        self.terms = (energy > 0, force > 0)
+        self.terms = members[0].weighting.trained
         self.evaluator = task.evaluator(model, self.terms)
         self.slots: list[Member | None] = list(members)
         shapes = {k: v.shape for k, v in model.init(0, task.dtype).items() if not is_constant(k)}

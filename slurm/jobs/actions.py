@@ -9,6 +9,7 @@ from pathlib import Path
 from experiments.config.run import parse
 from experiments.core.errors import InputError
 from experiments.core.schema import build
+from experiments.core.states import RunState
 from experiments.core.wording import counted
 from experiments.data.load import dataset_of
 from experiments.runs.store import Run, RunStore, tail
@@ -19,9 +20,9 @@ from slurm.jobs.status import RunStatus, survey
 from slurm.plan import PlannedRun
 from slurm.settings import SlurmSettings
 
-OPEN = ("queued", "running", "lost", "unknown")
+OPEN = (RunState.QUEUED, RunState.RUNNING, RunState.LOST, RunState.UNKNOWN)
 """States that `cancel` ends."""
-AGAIN = ("failed", "lost", "cancelled")
+AGAIN = (RunState.FAILED, RunState.LOST, RunState.CANCELLED)
 """States that `retry` takes up."""
 
 
@@ -80,7 +81,7 @@ def cancel(stores: Sequence[Path], names: Sequence[str]) -> ActionReport:
         if row.place is None:
             continue
         row.place.submission.cancelled(row.place.pack).touch()  # before scancel: a job that is ended looks for it
-        if row.job is not None and row.state != "lost":
+        if row.job is not None and row.state != RunState.LOST:
             arrays.setdefault((row.place.array.name, row.job.partition("_")[0]), set()).add(row.place.pack.index)
     for (name, job), indices in arrays.items():
         try:
@@ -90,14 +91,14 @@ def cancel(stores: Sequence[Path], names: Sequence[str]) -> ActionReport:
     cancelled, ending = 0, 0
     for row in chosen:
         run, host = RunStore(row.store).run(row.run_id), row.host or "some machine"
-        if row.place is None and (row.state == "running" or not row.why):
+        if row.place is None and (row.state == RunState.RUNNING or not row.why):
             report.problems.append(f"run {row.run_id}: it belongs to a sweep on {host}; stop that sweep (Ctrl-C)")
-        elif run.state() == "running":
+        elif run.state() == RunState.RUNNING:
             ending += 1
             if row.why:  # an orphan
                 report.problems.append(f"run {row.run_id}: {row.why}; only {host} can end it")
-        elif run.state() in ("queued", "interrupted"):
-            run.set_state("cancelled", message="cancelled by a person")
+        elif run.state() in (RunState.QUEUED, RunState.INTERRUPTED):
+            run.set_state(RunState.CANCELLED, message="cancelled by a person")
             cancelled += 1
     jobs = sum(map(len, arrays.values()))
     report.messages.append(f"{counted(cancelled, 'run')} cancelled, {counted(jobs, 'job')} ended")
@@ -113,7 +114,7 @@ def _refuse_part_of_a_job(rows: Sequence[RunStatus], chosen: Sequence[RunStatus]
     mates: dict[str, list[str]] = {}
     for row in rows:
         here = row.job is not None and (row.submission, row.job) in jobs
-        if here and row.state in ("queued", "running") and (row.store, row.run_id) not in ids:
+        if here and row.state in (RunState.QUEUED, RunState.RUNNING) and (row.store, row.run_id) not in ids:
             mates.setdefault(jobs[row.submission, row.job], []).append(row.run_id)
     for run_id, others in mates.items():
         names = f"{' '.join(others[:10])}{' …' if len(others) > 10 else ''}"
@@ -142,7 +143,7 @@ def retry(stores: Sequence[Path], names: Sequence[str]) -> ActionReport:
     for row in chosen:
         run = RunStore(row.store).run(row.run_id)
         if row.place is None:
-            run.set_state("queued", message="to be run again")
+            run.set_state(RunState.QUEUED, message="to be run again")
             at_home += 1
             continue
         try:

@@ -26,6 +26,7 @@ from experiments.core import files
 from experiments.core.errors import DeviceLost, RunsFailed
 from experiments.core.files import DISK
 from experiments.core.interrupt import StopRequest, Terminated
+from experiments.core.states import RunState, StopCause
 from experiments.runs.store import ORIGIN, STEPS, STOPPED, Run, RunStore
 from slurm.jobs.commands import SlurmError, ask
 from slurm.jobs.script import REQUEUE
@@ -68,8 +69,8 @@ def ask_controller(name: str) -> JobState | None:
     return JobState(facts.get("JobState", ""), restarts, preempted, end - time.time())
 
 
-def cause_of(answer: JobState | None, restarts: int, cancelled: bool, seconds_left: float, warning: float) -> str:
-    """Return why the scheduler stops us: cancelled, preemption, timeout, requeued (by Slurm or a person), or signal.
+def cause_of(answer: JobState | None, restarts: int, cancelled: bool, seconds_left: float, warning: float) -> StopCause:
+    """Return why the scheduler stops us.
 
     Args:
         answer: of the controller.
@@ -80,18 +81,18 @@ def cause_of(answer: JobState | None, restarts: int, cancelled: bool, seconds_le
     """
     near = seconds_left <= warning + NEAR_SECONDS
     if cancelled:
-        return "cancelled"
+        return StopCause.CANCELLED
     if answer is None:
-        return "timeout" if near else "signal"
+        return StopCause.TIMEOUT if near else StopCause.SIGNAL
     if answer.restarts > restarts:
-        return "requeued"
+        return StopCause.REQUEUED
     if answer.preempted or answer.state == "PREEMPTED":
-        return "preemption"
+        return StopCause.PREEMPTION
     if answer.state == "NODE_FAIL":
-        return "requeued"
+        return StopCause.REQUEUED
     if answer.state not in ("RUNNING", "SUSPENDED", "CONFIGURING"):  # COMPLETING hides why it ends
-        return "timeout" if near or answer.state == "TIMEOUT" else "cancelled"
-    return "timeout" if near else "signal"
+        return StopCause.TIMEOUT if near or answer.state == "TIMEOUT" else StopCause.CANCELLED
+    return StopCause.TIMEOUT if near else StopCause.SIGNAL
 
 
 class Log:
@@ -103,10 +104,10 @@ class Log:
     def event(self, event: Mapping[str, Any]) -> None:
         """Ignore the event: progress is in the run directories."""
 
-    def state(self, run_id: str, state: str) -> None:
+    def state(self, run_id: str, state: RunState) -> None:
         """Write the new state of a run, with the number of runs left if it has ended."""
-        self.left -= state in ("done", "failed")
-        say(f"run {run_id}: {state}" + (f"; {self.left} left" if state in ("done", "failed") else ""))
+        self.left -= state.ended
+        say(f"run {run_id}: {state}" + (f"; {self.left} left" if state.ended else ""))
 
     def note(self, text: str) -> None:
         """Write a line."""
@@ -162,11 +163,11 @@ class Element:
 
     def left(self) -> list[AssignedRun]:
         """Return the runs that are neither done nor failed nor cancelled."""
-        return [a for a in self.assigned if a.run.state() not in ("done", "failed", "cancelled")]
+        return [a for a in self.assigned if a.run.state() not in (RunState.DONE, RunState.FAILED, RunState.CANCELLED)]
 
     def failed(self) -> list[AssignedRun]:
         """Return the runs that failed, in this start or an earlier one."""
-        return [a for a in self.assigned if a.run.state() == "failed"]
+        return [a for a in self.assigned if a.run.state() == RunState.FAILED]
 
     def write(self, **how: Any) -> None:
         """Record this start and, with further entries, how it ended."""
@@ -181,7 +182,7 @@ class Element:
         furthest = (max(map(_update, a.run.path.glob(f"attempt-*/{STEPS}")), default=0) for a in left)
         return [len(self.assigned) - len(left), sum(furthest)]
 
-    def stalls(self, progress: list[int], cause: str = "timeout") -> int:
+    def stalls(self, progress: list[int], cause: StopCause = StopCause.TIMEOUT) -> int:
         """Count the starts in a row, with this one, that ended by the same `cause` with the same `progress`."""
         count = 1
         for earlier in sorted(self._starts(), key=lambda s: s.get("began", 0.0), reverse=True):
@@ -226,20 +227,20 @@ def stopped(element: Element, controller: Callable[[str], JobState | None]) -> i
     say(f"stopped: {cause}; {len(element.left())} of {len(element.assigned)} runs are left")
     if not element.left():
         return 1 if element.failed() else 0
-    if cause == "cancelled":
+    if cause == StopCause.CANCELLED:
         for assigned in element.left():
-            if assigned.run.state() != "running":  # elsewhere
-                assigned.run.set_state("cancelled", message="its job was cancelled")
+            if assigned.run.state() != RunState.RUNNING:  # elsewhere
+                assigned.run.set_state(RunState.CANCELLED, message="its job was cancelled")
         return 143
-    if cause == "timeout" and element.stalls(progress) >= element.content["max_stalls"]:
+    if cause == StopCause.TIMEOUT and element.stalls(progress) >= element.content["max_stalls"]:
         limit = f"{element.content['minutes']} min"
         message = (
             f"no update was kept in {element.content['max_stalls']} time limits of {limit} in a row; "
             "raise hydra.launcher.time, then hydra.launcher.retry=true"
         )
         for assigned in element.left():
-            if assigned.run.state() != "running":
-                assigned.run.set_state("failed", message=message)
+            if assigned.run.state() != RunState.RUNNING:
+                assigned.run.set_state(RunState.FAILED, message=message)
         say(message)
         return 1
     return REQUEUE if element.content["requeue"] else 143
@@ -248,8 +249,8 @@ def stopped(element: Element, controller: Callable[[str], JobState | None]) -> i
 def without_device(element: Element, problem: DeviceLost) -> int:
     """Record that this job's device is lost, and return the exit code. Its runs stay as they are; none has failed."""
     progress = element.progress()
-    again = element.content["requeue"] and element.stalls(progress, "device") < element.content["max_stalls"]
-    element.write(ended=time.time(), cause="device", progress=progress)
+    again = element.content["requeue"] and element.stalls(progress, StopCause.DEVICE) < element.content["max_stalls"]
+    element.write(ended=time.time(), cause=StopCause.DEVICE, progress=progress)
     if problem.absent:
         say(f"node {socket.gethostname()} has no GPU for this job: {problem}; python -m slurm doctor --device cuda")
         return 1
@@ -307,7 +308,7 @@ def compute(
         element.write(ended=time.time(), cause="disk")
         return 1
     failed = element.failed()
-    element.write(ended=time.time(), cause="failed" if failed else "done")
+    element.write(ended=time.time(), cause=StopCause.FAILED if failed else StopCause.DONE)
     for assigned in failed:
         say(f"run {assigned.run.id} failed: {assigned.run.recorded_state().get('message', 'no message')}")
     return 1 if failed else 0

@@ -25,15 +25,15 @@ from pathlib import Path
 from typing import Any
 
 from experiments.core import files
+from experiments.core.errors import InputError
 from experiments.core.leases import exclusive as exclusively
 from experiments.core.processes import Process, user_name
+from experiments.core.schema import read
+from experiments.core.states import ArrayState
 
 FOLDER = "slurm"
 FILE = "submission.json"
 VERSION = 1
-STATES = ("planned", "submitted", "refused", "dry")
-"""States of a job array: written down, and not known to be submitted; submitted; refused by sbatch; not to be
-submitted."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,7 @@ class JobArray:
 
     name: str
     """Unique job name: `equilaw-<submission>-<array>`."""
-    state: str
-    """One of `STATES`."""
+    state: ArrayState
     script: str
     """The sbatch file, relative to the submission."""
     log: str
@@ -102,7 +101,7 @@ class Submission:
     @property
     def dry(self) -> bool:
         """Whether it was only written, never to be submitted."""
-        return all(array.state == "dry" for array in self.arrays)
+        return all(array.state == ArrayState.DRY for array in self.arrays)
 
     def elements(self) -> Iterator[tuple[JobArray, Pack]]:
         """Yield every pack with its array."""
@@ -129,17 +128,9 @@ class Submission:
     @staticmethod
     def read(path: Path) -> Submission | None:
         """Read a submission from its directory; return None if there is none or it is damaged."""
-        content = files.read_json(path / FILE)
         try:
-            arrays = tuple(
-                JobArray(**{**array, "packs": tuple(Pack(**{**p, "runs": tuple(p["runs"])}) for p in array["packs"])})
-                for array in content["arrays"]
-            )
-            driver = Process(**content["driver"])
-            names = ("id", "created", "user", "cluster", "settings", "after")
-            known = {name: content[name] for name in names}
-            return Submission(path=path, driver=driver, arrays=arrays, command=tuple(content["command"]), **known)
-        except (KeyError, TypeError, AttributeError):
+            return read(Submission, files.read_json(path / FILE), path=path)
+        except InputError:
             return None
 
 

@@ -19,12 +19,21 @@ from typing import Any
 
 from experiments.core.errors import InputError
 from experiments.core.processes import start_time
+from experiments.core.states import ArrayState, RunState
 from experiments.runs.store import Run, RunStore, tail
 from slurm.jobs import scheduler
 from slurm.jobs.ledger import JobArray, Pack, Submission, driver_lives, submissions
 from slurm.jobs.scheduler import Answer, Job, Key
 
-STATES = ("running", "queued", "failed", "lost", "unknown", "cancelled", "done")
+STATES = (
+    RunState.RUNNING,
+    RunState.QUEUED,
+    RunState.FAILED,
+    RunState.LOST,
+    RunState.UNKNOWN,
+    RunState.CANCELLED,
+    RunState.DONE,
+)
 """States of runs, in the order of the table. Unknown: the scheduler does not answer."""
 LOG_LINE = 200
 """Most characters of a log's line in a message."""
@@ -56,8 +65,7 @@ class RunStatus:
 
     run_id: str
     store: str
-    state: str
-    """One of `STATES`."""
+    state: RunState
     why: str = ""
     """One line: what a queued run waits for, why one failed or is lost."""
     architecture: str | None = None
@@ -96,18 +104,18 @@ class Survey:
     runs: tuple[RunStatus, ...]
     scheduler: Answer
 
-    def counts(self) -> Counter[str]:
+    def counts(self) -> Counter[RunState]:
         """Count the runs by state."""
         return Counter(run.state for run in self.runs)
 
-    def of(self, state: str) -> list[RunStatus]:
+    def of(self, state: RunState) -> list[RunStatus]:
         """Return the runs in a state."""
         return [run for run in self.runs if run.state == state]
 
     @property
     def ended(self) -> bool:
         """Whether no run will change its state by itself."""
-        return not any(run.state in ("running", "queued", "unknown") for run in self.runs)
+        return not any(run.state in (RunState.RUNNING, RunState.QUEUED, RunState.UNKNOWN) for run in self.runs)
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,7 @@ class _RunDirectory:
     """A run directory as it was when it was read."""
 
     run: Run
-    state: str
+    state: RunState
     """The state that `experiments.runs.store.Run.state` returned."""
     places: Sequence[Place]
     """Elements of job arrays that it was sent to, latest first."""
@@ -124,7 +132,7 @@ class _RunDirectory:
 
     @property
     def settled(self) -> bool:
-        return self.state in ("done", "running", "failed")
+        return self.state in (RunState.DONE, RunState.RUNNING, RunState.FAILED)
 
 
 @dataclass(frozen=True)
@@ -223,53 +231,53 @@ def _status(directory: _RunDirectory, slurm: _Slurm) -> RunStatus:
     run, places = directory.run, directory.places
     place = next((p for p in places if slurm.holds(p)), places[0] if places else None)
     state, why = directory.state, ""
-    if state == "failed":
+    if state == RunState.FAILED:
         why = _why_failed(run)
-    elif state == "running":
+    elif state == RunState.RUNNING:
         if place is not None and slurm.reaches(place) and not slurm.holds(place):
             why = f"job {place.job} is gone, but the process goes on"
-    elif state != "done":
+    elif state != RunState.DONE:
         state, why = _elsewhere(directory, place, slurm) if place is not None else _local(directory)
     row = RunStatus(run.id, str(run.path.parent), state, why, **_headline(run))
     if place is not None:
         job, log = slurm.job(place), None if place.log is None else str(place.log)
         known = place.job if job is None else job.id
         row = replace(row, job=known, submission=place.submission.id, log=log, place=place)
-    return row if state == "done" else replace(row, **_progress(run, state))
+    return row if state == RunState.DONE else replace(row, **_progress(run, state))
 
 
-def _local(directory: _RunDirectory) -> tuple[str, str]:
+def _local(directory: _RunDirectory) -> tuple[RunState, str]:
     """Return the state of a run that is in no ledger and that no process computes, and why."""
-    if directory.state == "cancelled":
-        return "cancelled", ""
+    if directory.state == RunState.CANCELLED:
+        return RunState.CANCELLED, ""
     if directory.driven:
-        return "queued", ""
+        return RunState.QUEUED, ""
     recorded = directory.run.recorded_state()
-    if directory.state == "interrupted":
-        return "lost", f"its process on {recorded.get('host', 'some machine')} is gone"
+    if directory.state == RunState.INTERRUPTED:
+        return RunState.LOST, f"its process on {recorded.get('host', 'some machine')} is gone"
     message = str(recorded.get("message", ""))
     waiting = "no driver works on it" if directory.driven is False else "whether a driver works on it is unknown here"
-    return "queued", f"{message}; {waiting}" if message else waiting
+    return RunState.QUEUED, f"{message}; {waiting}" if message else waiting
 
 
-def _elsewhere(directory: _RunDirectory, place: Place, slurm: _Slurm) -> tuple[str, str]:
+def _elsewhere(directory: _RunDirectory, place: Place, slurm: _Slurm) -> tuple[RunState, str]:
     """Return the state of a run that was sent to a cluster and that no process computes, and why."""
     if place.submission.cancelled(place.pack).exists():
-        return "cancelled", "its job is being ended" if slurm.holds(place) else ""
+        return RunState.CANCELLED, "its job is being ended" if slurm.holds(place) else ""
     job = slurm.job(place)
     if job is not None and job.held:
-        return "queued", _waits_for(job)
-    if directory.state == "cancelled":
-        return "cancelled", ""
-    if place.array.state == "refused":
-        return "lost", f"sbatch refused it: {place.array.message}"
+        return RunState.QUEUED, _waits_for(job)
+    if directory.state == RunState.CANCELLED:
+        return RunState.CANCELLED, ""
+    if place.array.state == ArrayState.REFUSED:
+        return RunState.LOST, f"sbatch refused it: {place.array.message}"
     if not slurm.reaches(place):
-        return "unknown", slurm.why_not(place)
+        return RunState.UNKNOWN, slurm.why_not(place)
     if place.array.job is None and job is None:
         if driver_lives(place.submission):
-            return "queued", "it is being submitted"
-        return "lost", "its driver ended before it was submitted"
-    return "lost", _how_lost(place, slurm.ended(place))
+            return RunState.QUEUED, "it is being submitted"
+        return RunState.LOST, "its driver ended before it was submitted"
+    return RunState.LOST, _how_lost(place, slurm.ended(place))
 
 
 def _waits_for(job: Job) -> str:
@@ -327,7 +335,7 @@ def _progress(run: Run, state: str) -> dict[str, Any]:
             progress["updates"], progress["total"] = int(last["clock"]), int(last["total"])
             errors = {k.removeprefix("holdout_"): float(v) for k, v in last.items() if k.startswith("holdout_")}
             progress["errors"] = errors
-            if state == "running" and last["clock"] > first["clock"]:
+            if state == RunState.RUNNING and last["clock"] > first["clock"]:
                 pace = (last["seconds"] - first["seconds"]) / (last["clock"] - first["clock"])
                 progress["seconds_left"] = pace * (last["total"] - last["clock"])
             break

@@ -13,6 +13,7 @@ from typing import Any
 
 from experiments.core import files
 from experiments.core.errors import InputError
+from experiments.core.states import ArrayState, RunState
 from experiments.core.wording import counted
 from slurm import requests
 from slurm.estimate import Estimates
@@ -54,7 +55,7 @@ class Outcome:
     def summary(self) -> str:
         """Return a line such as `80 runs: 12 done, 8 queued or running, 60 submitted in 6 jobs`."""
         total = sum(map(len, (self.done, self.joined, self.failed, self.submitted, self.left)))
-        jobs = sum(len(a.packs) for s in self.submissions for a in s.arrays if a.state in ("submitted", "dry"))
+        jobs = sum(len(a.packs) for s in self.submissions for a in s.arrays if a.state.written)
         parts = [f"{len(self.submitted)} submitted in {counted(jobs, 'job')}"]
         counts = (("done", self.done), ("queued or running", self.joined), ("failed", self.failed))
         parts = [f"{len(runs)} {name}" for name, runs in counts if runs] + parts
@@ -109,8 +110,8 @@ def submit_missing(planned: Sequence[PlannedRun], settings: SlurmSettings, look:
                         p.run.create(p.config.as_dict())
                         continue
                     p.run.repair(p.config.as_dict())
-                    if p.run.recorded_state().get("state") in ("failed", "cancelled"):
-                        p.run.set_state("queued", message="submitted again")
+                    if RunState.of(p.run.recorded_state().get("state")) in (RunState.FAILED, RunState.CANCELLED):
+                        p.run.set_state(RunState.QUEUED, message="submitted again")
             packs = _packs(path, missing, kinds, settings)
             room = min(x for x in (settings.max_jobs, allowed.jobs, len(packs)) if x is not None)
             if settings.submit and not room:
@@ -125,7 +126,7 @@ def submit_missing(planned: Sequence[PlannedRun], settings: SlurmSettings, look:
             by_id = {p.run.id: p for p in missing}
             for array, element in submission.elements():
                 runs = [by_id[run_id] for run_id in element.runs]
-                (outcome.submitted if array.state in ("submitted", "dry") else outcome.left).extend(runs)
+                (outcome.submitted if array.state.written else outcome.left).extend(runs)
     return outcome
 
 
@@ -153,17 +154,17 @@ def _missing(
 ) -> list[PlannedRun]:
     """Return the runs to submit, and sort the others into `outcome`."""
     states = {p.run.id: p.run.state() for p in planned}
-    open_ids = {run_id for run_id, state in states.items() if state not in ("done", "failed")}
+    open_ids = {run_id for run_id, state in states.items() if not state.ended}
     live = _live(store, open_ids, cluster, look, outcome) if open_ids else set()
     missing = []
     for p in planned:
         state = states[p.run.id]
-        if state == "done":
+        if state == RunState.DONE:
             p.run.settle()  # whoever published it may have been killed right after
             outcome.done.append(p)
-        elif state == "failed" and not retry:
+        elif state == RunState.FAILED and not retry:
             outcome.failed.append(p)
-        elif state == "running" or p.run.id in live:
+        elif state == RunState.RUNNING or p.run.id in live:
             outcome.joined.append(p)
         else:
             missing.append(p)
@@ -186,7 +187,7 @@ def _live(store: Path, run_ids: set[str], cluster: str, look: Look, outcome: Out
             )
             continue
         mine.append(submission)
-    names = tuple(array.name for s in mine for array in s.arrays if array.state in ("planned", "submitted"))
+    names = tuple(array.name for s in mine for array in s.arrays if array.state.may_have_jobs)
     answer = look(names)
     if not answer.reachable:
         raise SlurmError(answer.message)
@@ -199,7 +200,7 @@ def _live(store: Path, run_ids: set[str], cluster: str, look: Look, outcome: Out
                 live.update(run_ids.intersection(element.runs))
         for array in submission.arrays:  # its driver was killed between sbatch and writing down the id
             if array.job is None and array.name in jobs:
-                submission = submission.with_array(replace(array, job=jobs[array.name], state="submitted"))
+                submission = submission.with_array(replace(array, job=jobs[array.name], state=ArrayState.SUBMITTED))
     return live
 
 
@@ -239,7 +240,7 @@ def _written(
             cores = settings.cores(kind)
             text = array_script(submission.path, name, settings, len(chosen), cores, gres[kind], memory, number)
             files.write_bytes(submission.path / script, text.encode())
-            state = "planned" if settings.submit else "dry"
+            state = ArrayState.PLANNED if settings.submit else ArrayState.DRY
             arrays.append(JobArray(name, state, script, "logs/%A_%a.log", elements))
     submission = replace(submission, arrays=tuple(arrays))
     submission.write()
@@ -289,7 +290,7 @@ def _submitted(submission: Submission, look: Look, outcome: Outcome) -> Submissi
     """Hand the arrays to sbatch one by one, none after a refusal, and return the submission with their states."""
     for array in submission.arrays:
         if outcome.problems:
-            submission = submission.with_array(replace(array, state="refused", message="not tried"))
+            submission = submission.with_array(replace(array, state=ArrayState.REFUSED, message="not tried"))
             continue
         try:
             job = _sbatch(submission.path / array.script)
@@ -301,9 +302,9 @@ def _submitted(submission: Submission, look: Look, outcome: Outcome) -> Submissi
                 continue
         except SlurmError as error:
             outcome.problems.append(str(error))
-            submission = submission.with_array(replace(array, state="refused", message=str(error)))
+            submission = submission.with_array(replace(array, state=ArrayState.REFUSED, message=str(error)))
             continue
-        submission = submission.with_array(replace(array, state="submitted", job=job))
+        submission = submission.with_array(replace(array, state=ArrayState.SUBMITTED, job=job))
     return submission
 
 

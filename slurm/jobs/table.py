@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from experiments.core.states import RunState
 from experiments.core.wording import counted
 from slurm.jobs.status import STATES, RunStatus, Survey
 
@@ -50,10 +51,10 @@ def show(survey: Survey, stores: Sequence[str], everything: bool = False) -> Ren
         table.add_column(column, justify="right" if right else "left", no_wrap=not last, overflow="fold")
     for state in STATES:
         rows = survey.of(state)
-        shown = rows if everything else rows[:SHOWN] if state != "done" else []
+        shown = rows if everything else rows[:SHOWN] if state != RunState.DONE else []
         for run in shown:
             table.add_row(*(Text(cell) for cell in _cells(run)))
-        if state != "done" and len(rows) > len(shown):
+        if state != RunState.DONE and len(rows) > len(shown):
             table.add_row("", f"and {len(rows) - len(shown)} more {state} (--all)")
     if table.row_count:
         parts.append(table)
@@ -66,18 +67,18 @@ def advice(survey: Survey, stores: Sequence[str]) -> list[str]:
     where = " ".join(f"--store {shlex.quote(store)}" for store in stores)
     counts = survey.counts()
     lines = []
-    if counts["failed"]:
-        first = survey.of("failed")[0].run_id
+    if counts[RunState.FAILED]:
+        first = survey.of(RunState.FAILED)[0].run_id
         lines.append(
             f"failed: python -m slurm logs {first} {where} shows why; python -m slurm retry {where} runs them again"
         )
-    if counts["lost"]:
+    if counts[RunState.LOST]:
         lines.append(
             f"lost: python -m slurm retry {where} goes on from the last checkpoints; so does the sweep's command"
         )
-    if counts["cancelled"]:
+    if counts[RunState.CANCELLED]:
         lines.append("cancelled: python -m slurm retry RUN or the sweep's command takes them up again")
-    if any(run.state == "queued" and run.job is None and run.why for run in survey.runs):
+    if any(run.state == RunState.QUEUED and run.job is None and run.why for run in survey.runs):
         lines.append("queued, but no driver works on it: start the sweep again")
     return lines
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from experiments.core.states import RunState
 from experiments.runs.store import read_history
 from slurm.jobs import ledger
 from slurm.jobs.scheduler import Answer, look
@@ -17,7 +18,7 @@ ASK_SECONDS = 15.0
 """Seconds between questions to the controller, which other users ask too."""
 GONE_AFTER = 2
 """Answers in a row without a run's job after which it counts as gone (its result may be a moment late)."""
-ENDED = ("done", "failed", "cancelled")
+ENDED = (RunState.DONE, RunState.FAILED, RunState.CANCELLED)
 
 
 def wait(
@@ -46,7 +47,7 @@ def wait(
                 del left[run_id]
         if not left:
             return []
-        _show(progress, [p for p in left.values() if states[p.run.id] == "running"][:SHOWN])
+        _show(progress, [p for p in left.values() if states[p.run.id] == RunState.RUNNING][:SHOWN])
         if time.monotonic() - asked >= ask_seconds:
             asked = time.monotonic()
             held, answer = _held(list(left.values()), look)
@@ -55,7 +56,7 @@ def wait(
                     progress.note(f"{answer.message}; running jobs go on")
             else:
                 for run_id in left:
-                    here = run_id in held or states[run_id] == "running"
+                    here = run_id in held or states[run_id] == RunState.RUNNING
                     absent[run_id] = 0 if here else absent.get(run_id, 0) + 1
                 if all(absent[run_id] >= GONE_AFTER for run_id in left):
                     return list(left.values())
@@ -70,7 +71,7 @@ def _held(planned: Sequence[PlannedRun], look: Callable[[Sequence[str]], Answer]
     for store in {str(p.run.path.parent) for p in planned}:
         for submission in ledger.submissions(Path(store)):
             for array, pack in submission.elements():
-                if array.state in ("planned", "submitted") and ids.intersection(pack.runs):
+                if array.state.may_have_jobs and ids.intersection(pack.runs):
                     packs[array.name, pack.index] = pack.runs
     answer = look(tuple(dict.fromkeys(name for name, _ in packs)))
     held = (packs.get(key, ()) for key, job in answer.jobs.items() if job.held)

@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.calibration.synthetic import curve_rows, demo_table
 from analysis.cli import main
+from experiments.core.states import RunState
 
 KEYS = {
     *("dataset", "architecture", "L", "nu", "metric", "form", "beta", "beta_low", "beta_high"),
@@ -45,6 +47,40 @@ def test_fit_writes_the_contract(table: Path, tmp_path: Path, capsys: pytest.Cap
     assert "AICc" in printed  # both numbers behind the choice are shown
     assert "miss" in printed
     assert "power law 16–512" in printed
+
+
+def test_fit_names_test_sets_and_the_strength_of_the_prior(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    same = {"dataset": "3bpa", "architecture": "mace", "metric": "force_mae"}
+    rng = np.random.default_rng(0)
+    parts = [curve_rows(rng, beta=0.5, prefactor=1.0, **same, test_set=name) for name in ("300K", "600K", "1200K")]
+    pd.concat(parts).to_csv(tmp_path / "t.csv", index=False)
+    assert (
+        main(["fit", "--table", str(tmp_path / "t.csv"), "--forms", "power", "--json", str(tmp_path / "o.json")]) == 0
+    )
+    printed = capsys.readouterr().out
+    assert all(f"3bpa ({name})" in printed for name in ("300K", "600K", "1200K"))
+    assert "intervals of force_mae: the variances of 3 curves lend" in printed
+    entries = json.loads((tmp_path / "o.json").read_text())
+    best = next(entry for entry in entries if entry["recommended"])
+    assert best["local_P"] == [64, 512]
+    assert best["local_beta_low"] < best["local_beta"] < best["local_beta_high"]
+    assert best["interval"].startswith("seeds_t, moderated")
+    assert best["beta_alone_high"] <= best["beta_high"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_error_rates_of_zero_raise_no_warning(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    same = {"dataset": "a", "architecture": "b", "metric": "error_rate", "n_test": 50}
+    sizes = 16 * 2 ** np.arange(8)
+    rows = [
+        {**same, "P": P, "seed": seed, "error": rng.binomial(50, 2 / P) / 50}
+        for seed in range(3)
+        for P in sizes.tolist()
+    ]
+    assert sum(row["error"] == 0 for row in rows) > 3
+    pd.DataFrame(rows).to_csv(tmp_path / "t.csv", index=False)
+    assert main(["fit", "--table", str(tmp_path / "t.csv")]) == 0
 
 
 def test_fit_is_robust_on_the_smallest_tables(tmp_path: Path) -> None:
@@ -234,7 +270,7 @@ def test_failed_runs_are_exit_1_and_named(
     failed.create({"P": 16})
     out = tmp_path / "fit.json"
     assert main(["fit", "--store", str(tmp_path), "--forms", "power", "--json", str(out)]) == 0  # queued: yet to come
-    failed.set_state("failed", message="diverged")
+    failed.set_state(RunState.FAILED, message="diverged")
     out.unlink()
     assert main(["fit", "--store", str(tmp_path), "--forms", "power", "--json", str(out)]) == 1
     assert out.exists()  # what there is is fitted
@@ -253,6 +289,6 @@ def test_store_whose_runs_all_failed_is_exit_1(tmp_path: Path, capsys: pytest.Ca
 
     failed = RunStore(tmp_path).run("0123456789ab")
     failed.create({"P": 16})
-    failed.set_state("failed", message="diverged")
+    failed.set_state(RunState.FAILED, message="diverged")
     assert main(["fit", "--store", str(tmp_path)]) == 1
     assert "failed" in capsys.readouterr().err

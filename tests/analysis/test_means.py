@@ -13,8 +13,7 @@ from analysis.fits.fit import fit_curve
 from analysis.fits.flags import Flag, judge
 from analysis.fits.intervals import Sample, conclude, measure
 from analysis.fits.results import Form
-from analysis.reading import read_table
-from analysis.table import check_table
+from analysis.table import load
 
 ERRORS = ("30.0 ± 1.1 (5)", "21.3 +/- 0.8 (n=5)", "15.2±0.5(5)", "10.4 ± .4 (5)", "7.5e0 +- 0.3 ( 5 )")
 SIZES = (10, 20, 40, 80, 160)
@@ -27,7 +26,7 @@ def read(tmp_path: Path, errors: tuple[str, ...] = ERRORS, seeds: bool = True) -
     )
     rows = [f"a,b,force_mae,{P},{cell}{error}" for P, error in zip(SIZES, errors, strict=True)]
     path.write_text("\n".join([head, *rows]), encoding="utf-8")
-    return curves(check_table(read_table(path), "t.csv"))
+    return curves(load(path, None))
 
 
 @pytest.mark.parametrize("seeds", [True, False])

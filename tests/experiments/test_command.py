@@ -26,10 +26,26 @@ BAD: list[tuple[list[str], str]] = [
     (["P=61"], "P=61: the pool holds 60 frames; accepted: an integer from 1 to 60"),
     (["P=many"], "P='many': accepted: an integer ≥ 1"),
     (["-m", "L=0,9", "nu=2,x"], "L=9: accepted: an integer from 0 to 3"),
-    (["model=nequip2"], "model=nequip2: no such choice; accepted: "),
+    (["model=nequip2"], "model=nequip2: no such choice (did you mean nequip?); accepted: "),
     (["training.max_stepz=3"], "training.max_stepz: unknown key"),
     (["-m", "P=61,4"], "P=61: the pool holds 60 frames"),
 ]
+MANY = ["model=mcae", "training.max_step=3", "data.n_neighbors=4", "L=7", "nu=0"]
+"""Two of Hydra's mistakes, one of the data's, two of the model's, which is the default one."""
+
+
+@pytest.mark.parametrize("more", [[], ["-m", "seed=0,-1"]], ids=["run", "sweep"])
+def test_all_mistakes_of_a_command_line_come_at_once(root: Path, tmp_path: Path, more: list[str]) -> None:
+    ended = command(root, "data=star", f"store={tmp_path / 'store'}", *MANY, *more)
+    assert ended.returncode == 2
+    subjects = sorted(line.removeprefix("equilaw: ").split(": ")[0] for line in ended.stderr.splitlines())
+    assert subjects == sorted(
+        [word if word.startswith(("model", "L", "nu")) else word.split("=")[0] for word in MANY]
+        + (["seed=-1"] if more else [])
+    )
+    assert "(did you mean mace?)" in ended.stderr
+    assert "(did you mean training.max_steps?)" in ended.stderr
+    assert "(did you mean data.n_neighbours?)" in ended.stderr
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD, ids=[" ".join(a) for a, _ in BAD])

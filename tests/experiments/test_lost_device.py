@@ -11,6 +11,7 @@ import torch
 from experiments import __main__ as command
 from experiments.config.run import parse
 from experiments.core.errors import DeviceLost
+from experiments.core.states import RunOutcome
 from experiments.data.load import dataset_of
 from experiments.runs.execute import execute
 from experiments.runs.store import Run, RunStore
@@ -42,7 +43,7 @@ def ignore(_: object) -> None:
     pass
 
 
-def compute(runs: Sequence[Run], device: str | None = "cpu") -> dict[str, str]:
+def compute(runs: Sequence[Run], device: str | None = "cpu") -> dict[str, RunOutcome]:
     return execute(runs, lambda: False, ignore, device)
 
 
@@ -159,7 +160,8 @@ def test_a_run_that_was_given_a_cpu_takes_no_gpu(runs: list[Run], monkeypatch: p
     """A job without a GPU on a node that has some: `auto` means what was asked for, not what is there."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert compute(runs) == {run.id: "done" for run in runs}
-    assert {(run.result() or {})["device"] for run in runs} == {"cpu"}
+    results = [run.result() for run in runs]
+    assert {None if result is None else result.device for result in results} == {"cpu"}
 
 
 def test_a_single_run_says_that_its_device_was_lost(

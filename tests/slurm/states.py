@@ -9,6 +9,7 @@ from typing import Any
 
 from experiments.core import files
 from experiments.core.processes import Process
+from experiments.core.states import ArrayState, RunState
 from experiments.runs.store import Run, RunStore
 from slurm.jobs import ledger
 from slurm.jobs.ledger import JobArray, Pack, Submission
@@ -28,7 +29,7 @@ class Store:
         """A run with a recorded state."""
         run = RunStore(self.path).run(name)
         run.create(self.config)
-        run.set_state(state, **details)
+        run.set_state(RunState(state), **details)
         return run
 
     def claimed(self, name: str, alive: bool) -> Run:
@@ -36,7 +37,7 @@ class Store:
         run = self.run(name)
         attempt = run.claim()
         assert attempt is not None
-        run.set_state("running", attempt=attempt.number)
+        run.set_state(RunState.RUNNING, attempt=attempt.number)
         if not alive:
             files.write_json(attempt.path / "alive.json", vars(replace(Process.this(), started="1")))
         return run
@@ -46,7 +47,9 @@ class Store:
         cluster = changes.pop("cluster", HERE)
         made = ledger.new(self.path, cluster, {}, ["python"])
         elements = tuple(Pack(i, f"packs/0-{i}.json", runs) for i, runs in enumerate(packs))
-        array = JobArray(ledger.job_name(made, 0), "submitted", "array-0.sh", "logs/%A_%a.log", elements, job="7")
+        array = JobArray(
+            ledger.job_name(made, 0), ArrayState.SUBMITTED, "array-0.sh", "logs/%A_%a.log", elements, job="7"
+        )
         driver = changes.pop("driver", made.driver)
         made = replace(made, arrays=(replace(array, **changes),), driver=driver)
         made.write()

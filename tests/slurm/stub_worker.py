@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+from experiments.core.states import RunState
 from experiments.runs import worker
 from experiments.runs.store import ORIGIN, Run
 from experiments.training.lengthy import lengthy
@@ -72,12 +73,12 @@ def main() -> None:
                     with lengthy():
                         time.sleep(COMPILE_SECONDS)
                 if what == "fail":
-                    run.set_state("failed", message="ValueError: as told")
+                    run.set_state(RunState.FAILED, message="ValueError: as told")
                     outcome[run.id] = "failed"
                     say(event="ended", run=run.id, outcome="failed")
                     continue
                 if what == "lose" or (what == "lose once" and first_time(run)):
-                    run.set_state("queued", message="its device was lost: CUDA error: as told")
+                    run.set_state(RunState.QUEUED, message="its device was lost: CUDA error: as told")
                     say(event="device", reason="CUDA error: as told", absent=False)
                     sys.exit(1)
                 if what == "disk":

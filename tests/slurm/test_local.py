@@ -14,6 +14,7 @@ import pytest
 
 from experiments.config.run import parse
 from experiments.core.errors import RunsFailed
+from experiments.core.states import RunState
 from experiments.data.load import dataset_of
 from slurm.launcher import run_missing
 from slurm.local import Pool
@@ -126,7 +127,7 @@ def test_what_is_done_starts_no_worker_but_is_settled(
     assert attempt is not None
     with attempt:
         attempt.publish({"metrics": {}})
-    one.run.set_state("running")  # as if killed before it was settled
+    one.run.set_state(RunState.RUNNING)  # as if killed before it was settled
 
     def refuse(*arguments: Any, **keywords: Any) -> None:
         raise AssertionError("a worker was started")

@@ -209,12 +209,15 @@ def test_composed_as_hydra_does(loader: ConfigLoader, master: Master, seed: int)
 @pytest.mark.parametrize(
     ("point", "message"),
     [
-        (["model=nequip2"], "model=nequip2: no such choice; accepted: "),
+        (["model=nequip2"], "model=nequip2: no such choice (did you mean nequip?); accepted: "),
         (["data=nothing"], "data=nothing: no such choice; accepted: "),
         (["modle.channels=3"], "modle.channels: unknown key; accepted: data, model, training, P, L"),
-        (["model.chanels=3"], "model.chanels: unknown key; accepted: architecture, edge_lmax"),
+        (
+            ["model.chanels=3"],
+            "model.chanels: unknown key (did you mean model.channels?); accepted: architecture",
+        ),
         (["model=ace", "model.channels=3"], "model.channels: unknown key beside model=ace; accepted: architecture"),
-        (["Pp=3"], "Pp: unknown key; accepted: "),
+        (["Pp=3"], "Pp: unknown key (did you mean P?); accepted: "),
         (["P=[1"], "P=[1: "),
         (["seed=${nothing}"], "nothing"),
     ],
@@ -225,6 +228,12 @@ def test_bad_points_have_one_line(loader: ConfigLoader, master: Master, point: l
         Composer(loader, master())(point)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_all_unknown_keys_of_a_point_come_at_once(loader: ConfigLoader, master: Master) -> None:
+    with pytest.raises(InputError) as error:
+        Composer(loader, master())(["model.chanels=3", "P=4", "Pp=3"])
+    assert [line.split(":")[0] for line in str(error.value).splitlines()] == ["model.chanels", "Pp"]
 
 
 @pytest.mark.parametrize("name", sorted(p.stem for p in (Path(__file__).parents[2] / "conf" / "sweep").glob("*.yaml")))

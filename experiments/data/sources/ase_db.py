@@ -20,7 +20,10 @@ from experiments.data.sources.extxyz import ExtxyzConfig, dataset_of_files
 
 @dataclass(frozen=True)
 class AseDbConfig(ExtxyzConfig):
-    """The settings of `experiments.data.sources.extxyz.ExtxyzConfig`, for files that `ase.db` reads."""
+    """Your own frames in a database of ASE: data=ase_db data.train=FILE data.test=FILE.
+
+    Energies in eV, forces in eV/Å.
+    """
 
     source: ClassVar[str] = "ase_db"
     kind: ClassVar[str] = "molecules"

@@ -53,52 +53,52 @@ _READER = 1  # raise it whenever the same file gives other frames
 
 @dataclass(frozen=True)
 class BpaConfig:
-    """Settings of 3BPA.
-
-    `train`: frames at 300 K or at 300, 600 and 1200 K together; `test`: frames at one temperature, or dihedral scans;
-    `holdout` of the 500 training frames are set aside.
-    """
+    """3BPA (27 atoms), ωB97X/6-31G(d): train at one temperature, test at others. Downloaded at the first use."""
 
     source: ClassVar[str] = "3bpa"
     kind: ClassVar[str] = "molecules"
 
     train: str = setting("300K", choices=("300K", "mixedT"))
+    """The 500 training frames: at 300 K, or at 300, 600 and 1200 K (mixedT)."""
     test: str = setting("300K", choices=("300K", "600K", "1200K", "dih"))
+    """Test frames: at one temperature, or dihedral scans (dih)."""
     holdout: int = setting(50, low=0)
+    """Frames of the validation set, taken from the training frames; never trained on."""
     disjoint_seeds: int = setting(5, low=1)
 
 
 @dataclass(frozen=True)
 class AcacConfig:
-    """Settings of acetylacetone.
+    """Acetylacetone (15 atoms), PBE+D3/def2-SVP: train at one temperature, test at others.
 
-    `train`: frames at 300 K or at 600 K; `test`: frames at one temperature, a dihedral scan, or the transfer of a
-    proton (both energies only); `holdout` of the 500 training frames are set aside.
+    Downloaded at the first use.
     """
 
     source: ClassVar[str] = "acac"
     kind: ClassVar[str] = "molecules"
 
     train: str = setting("300K", choices=("300K", "600K"))
+    """The 500 training frames: at 300 K or at 600 K."""
     test: str = setting("MD_300K", choices=("MD_300K", "MD_600K", "dihedral", "H_transfer"))
+    """Test frames: at one temperature, a dihedral scan, or a proton that moves (H_transfer); the last two: energies
+    only."""
     holdout: int = setting(50, low=0)
+    """Frames of the validation set, taken from the training frames; never trained on."""
     disjoint_seeds: int = setting(5, low=1)
 
 
 @dataclass(frozen=True)
 class EthanolPbeConfig:
-    """Settings of ethanol at PBE/def2-SVP.
-
-    `test`: other frames of the same kind (MD), the hydroxyl's hydrogen taken away, or the geometry displaced along a
-    normal mode, named by its wavenumber in 1/cm (all three energies only); `holdout` frames of the 1000 training
-    frames are set aside.
-    """
+    """Ethanol (9 atoms), PBE/def2-SVP: frames of revised MD17, scans as further tests. Downloaded at the first use."""
 
     source: ClassVar[str] = "ethanol_pbe"
     kind: ClassVar[str] = "molecules"
 
     test: str = setting("MD", choices=("MD", "H_removal", "norm_mode_874", "norm_mode_3005"))
+    """Test frames: MD (1000 frames), the hydroxyl's hydrogen taken away (H_removal, 60), or displaced along a normal
+    mode, named by its wavenumber in 1/cm (37 and 18); the last three have energies only."""
     holdout: int = setting(50, low=0)
+    """Frames of the validation set, taken from the 1000 training frames; never trained on."""
     disjoint_seeds: int = setting(5, low=1)
 
 

@@ -30,21 +30,22 @@ _STREAM = 64  # keeps these draws apart from every other use of a small seed
 
 @dataclass(frozen=True)
 class DigitsConfig:
-    """Settings of the digits.
-
-    `change`: the transformation of every digit on its canvas of `canvas`² pixels: shifted (by whole pixels, within the
-    canvas), rot90 (rotated by a multiple of 90°, exactly), rotated (by any angle), scaled (between its own size and
-    the canvas's, evenly in the logarithm). `holdout` and `test` count images; the rest of the 1,797 is the pool.
-    """
+    """Handwritten digits of scikit-learn (pip install --editable '.[groups]'), each transformed at random."""
 
     source: ClassVar[str] = "digits"
     kind: ClassVar[str] = "images"
 
     change: str = setting("rotated", choices=("shifted", "rot90", "rotated", "scaled"))
+    """Transformation of every digit on its canvas: shifted (by whole pixels), rot90 (rotated by a multiple of 90°,
+    exactly), rotated (by any angle), scaled (between its own size and the canvas's, evenly in the logarithm)."""
     canvas: int = setting(16, low=SIDE, high=64)
+    """Pixels of a side of the canvas; digits have 8."""
     holdout: int = setting(97, low=1)
+    """Images of the validation set; never trained on."""
     test: int = setting(500, low=1)
+    """Images of the test set; the rest of the 1,797 is the pool."""
     seed: int = setting(0, low=0)
+    """Seed of the transformation of each image, and of the choice of test images."""
     disjoint_seeds: int = setting(5, low=1)
 
     def __post_init__(self) -> None:

@@ -31,25 +31,30 @@ _HOLDOUT_STREAM = 20220207  # keeps the choice of the holdout apart from every o
 
 @dataclass(frozen=True)
 class ExtxyzConfig:
-    """Files in extended XYZ; energies in eV under `energy_key`, forces in eV/Å under `forces_key` (None: there are
-    none, train with `training.force_weight=0`).
+    """Your own frames in extended XYZ: data=extxyz data.train=FILE data.test=FILE.
 
-    `holdout` is a file or None; if None, `holdout_frames` of the training file are set aside (None: a tenth of it,
-    at most 50). `isolated_atoms` is a file with one single-atom frame for each element. `name` is the dataset's name
-    in tables (None: directory and stem of the training file).
+    Energies in eV, forces in eV/Å.
     """
 
     source: ClassVar[str] = "extxyz"
     kind: ClassVar[str] = "molecules"
 
     train: str = setting(identity=False)
+    """File with the frames to train on."""
     test: str = setting(identity=False)
+    """File with the test frames, the same for every run."""
     holdout: str | None = setting(None, identity=False)
+    """File with the validation frames; null: taken from the training file."""
     holdout_frames: int | None = setting(None, low=1)
+    """Number of validation frames taken from the training file; null: a tenth of it, at most 50."""
     isolated_atoms: str | None = setting(None, identity=False)
+    """File with one single-atom frame for each element; null: least squares over compositions."""
     energy_key: str = setting("energy")
+    """Name of the energy (eV) in the files."""
     forces_key: str | None = setting("forces")
+    """Name of the forces (eV/Å) in the files; null: there are none (train with training.force_weight=0)."""
     name: str | None = setting(None)
+    """Name of the dataset in tables; null: directory and stem of the training file."""
     disjoint_seeds: int = setting(5, low=1)
 
     def __post_init__(self) -> None:

@@ -41,11 +41,9 @@ BATCH = 50
 
 @dataclass(frozen=True)
 class JetsConfig:
-    """Settings of the jets.
+    """Jets of top quarks (class 1) and of light quarks (0), generated once on this machine and cached.
 
-    `settings`, `top` and `light`: lines for PYTHIA, for both kinds of jets and for each; `radius` of jets; windows of
-    the transverse momentum `pt` (GeV) and of |η|; `particles`: number in an example, hardest first; the rest counts
-    jets. `workers` processes and the `cache` directory do not change the jets.
+    By PYTHIA 8 and FastJet (pip install --editable '.[jets]'), no detector.
     """
 
     source: ClassVar[str] = "jets"
@@ -54,18 +52,29 @@ class JetsConfig:
     settings: tuple[str, ...] = setting((
         "Beams:eCM = 14000.", "PartonLevel:MPI = off", "PhaseSpace:pTHatMin = 540.", "PhaseSpace:pTHatMax = 700.",
     ))  # fmt: skip
+    """Lines for PYTHIA, for both kinds of events."""
     top: tuple[str, ...] = setting((
         "Top:gg2ttbar = on", "Top:qqbar2ttbar = on", "24:onMode = off", "24:onIfAny = 1 2 3 4 5",
     ))  # fmt: skip
+    """Further lines for top quarks, whose W bosons decay to quarks."""
     light: tuple[str, ...] = setting(("HardQCD:qq2qq = on",))
+    """Further lines for light quarks."""
     radius: float = setting(0.8, above=0.0, high=2.0)
+    """Radius of the jets (anti-k_T); a top's three quarks lie within it."""
     pt: tuple[float, ...] = setting((550.0, 650.0), above=0.0)
+    """Window of a jet's transverse momentum in GeV."""
     eta: float = setting(2.0, above=0.0)
+    """Largest |η| of a jet."""
     particles: int = setting(24, low=1, high=200)
+    """Particles kept of a jet, hardest first."""
     pool: int = setting(12000, low=1)
+    """Jets to draw training subsets from."""
     holdout: int = setting(500, low=1)
+    """Jets of the validation set; never trained on."""
     test: int = setting(4000, low=1)
+    """Jets of the test set."""
     seed: int = setting(0, low=0, high=10_000)
+    """Seed of PYTHIA."""
     disjoint_seeds: int = setting(5, low=1)
     workers: int | None = setting(None, low=1, identity=False)
     cache: str | None = setting(None, identity=False)

@@ -45,22 +45,27 @@ KEYS = ("z", "R", "E", "F")
 
 @dataclass(frozen=True)
 class Md17Config:
-    """Settings of MD17.
+    """MD17, with its original labels: DFT trajectories of ten molecules. Downloaded at the first use.
 
-    `molecule`: one of the ten; `split`: trajectory or random; `pool`, `holdout`, `test` in frames (pool null: all
-    that are left); `gap` between frames of different parts in correlation times of the slowest of energy and geometry
-    (split=trajectory).
+    data=md17_aspirin, or data=md17 data.molecule=NAME. For new work use rmd17: these labels are noisy.
     """
 
     source: ClassVar[str] = "md17"
     kind: ClassVar[str] = "molecules"
 
     molecule: str = setting("aspirin", choices=tuple(FORMULAS))
+    """One of the ten molecules."""
     split: str = setting("trajectory", choices=("trajectory", "random"))
+    """How parts are taken: trajectory: stretches of the trajectory, apart in time; random: test frames have neighbours
+    in time among the training frames."""
     pool: int | None = setting(10240, low=1)
+    """Frames to draw training subsets from; null: all that are left."""
     holdout: int = setting(64, low=0)
+    """Frames of the validation set; never trained on."""
     test: int = setting(1000, low=1)
+    """Frames of the test set."""
     gap: float = setting(5.0, low=0)
+    """Time between frames of different parts, in correlation times (split=trajectory)."""
     disjoint_seeds: int = setting(5, low=1)
 
 

@@ -39,13 +39,18 @@ _HOLDOUT_STREAM = 20190621
 
 @dataclass(frozen=True)
 class MlearnConfig:
-    """`element`: one of the six; `holdout` of the two hundred or so training frames are set aside."""
+    """Crystals in PBE: dynamics, vacancies, strains, surfaces; periodic frames of up to 108 atoms.
+
+    Downloaded at the first use. data=mlearn_si, or data=mlearn data.element=Si
+    """
 
     source: ClassVar[str] = "mlearn"
     kind: ClassVar[str] = "molecules"
 
     element: str = setting("Si", choices=ELEMENTS)
+    """The element; 214 training and 25 test frames of Si, the others have about as many."""
     holdout: int = setting(20, low=0)
+    """Frames of the validation set, taken from the training frames; never trained on."""
     disjoint_seeds: int = setting(5, low=1)
 
 

@@ -19,15 +19,19 @@ from experiments.data.examples import Examples, ExampleSet
 
 @dataclass(frozen=True)
 class Mnist1dConfig:
-    """Counts of curves, in total a multiple of ten (equally many of every digit), and the generator's `seed`."""
+    """MNIST-1D (arXiv 2011.14439): ten noisy curves, shifted around a circle (pip install --editable '.[groups]')."""
 
     source: ClassVar[str] = "mnist1d"
     kind: ClassVar[str] = "series"
 
     pool: int = setting(4000, low=1)
+    """Curves to draw training subsets from."""
     holdout: int = setting(100, low=1)
+    """Curves of the validation set; never trained on."""
     test: int = setting(900, low=1)
+    """Curves of the test set; all sets together a multiple of ten (equally many of every digit)."""
     seed: int = setting(42, low=0, high=2**32 - 1)
+    """Seed of the generator; 42 is the authors'."""
     disjoint_seeds: int = setting(5, low=1)
 
     def __post_init__(self) -> None:

@@ -43,27 +43,37 @@ _INDEPENDENT = 1e-6
 
 @dataclass(frozen=True)
 class PolynomialTeacherConfig:
-    """Settings of the polynomial teacher.
+    """The polynomial teacher: a seeded invariant polynomial of known L, ν and edge order.
 
-    `scale`: sd (eV) of the energy's part with ν different neighbours; `teacher_seed`: of the polynomial; `noise`: sd
-    of Gaussian noise on the labels of pool and holdout, in eV on energies and in eV/Å on every force component (test
-    labels stay exact); `seed`: of the directions; the rest counts frames.
+    model=polynomial with the same ones or larger represents it exactly. n neighbours on the unit sphere about a centre,
+    as data=star, which is the case nu=2.
     """
 
     source: ClassVar[str] = "polynomial"
     kind: ClassVar[str] = "molecules"
 
     L: int = setting(1, low=0, high=3)
+    """Highest degree passed from one product to the next."""
     nu: int = setting(3, low=2, high=4)
+    """Neighbour factors of the polynomial."""
     edge_lmax: int = setting(2, low=1, high=3)
+    """Highest degree of the factors; nu=3 needs L ≥ 1 and edge_lmax ≥ 2, nu=4 needs L ≥ 1."""
     n_neighbours: int = setting(4, low=2)
+    """Neighbours of the centre, at least nu; the data have 2n − 3 dimensions."""
     scale: float = setting(1.0, above=0.0)
+    """Standard deviation in eV of the part of the energy that no model of fewer neighbour factors can represent."""
     teacher_seed: int = setting(0, low=0)
+    """Seed of the polynomial."""
     noise: float = setting(0.0, low=0)
+    """Standard deviation of Gaussian noise on pool and holdout labels, eV and eV/Å; test labels stay exact."""
     pool: int = setting(5120, low=1)
+    """Frames to draw training subsets from."""
     holdout: int = setting(256, low=1)
+    """Frames of the validation set; never trained on."""
     test: int = setting(1024, low=1)
+    """Frames of the test set."""
     seed: int = setting(0, low=0)
+    """Seed of the directions (and of the noise)."""
     disjoint_seeds: int = setting(5, low=1)
 
     def __post_init__(self) -> None:

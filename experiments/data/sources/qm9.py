@@ -52,19 +52,22 @@ _READER = 1  # raise it whenever the same files give other frames
 
 @dataclass(frozen=True)
 class Qm9Config:
-    """Settings of QM9.
+    """QM9: energies of 130,831 relaxed molecules at B3LYP/6-31G(2df,p). Downloaded at the first use.
 
-    `property`: energy at 0 K (U0), at 298.15 K (U), enthalpy (H) or free energy (G); `pool`, `holdout`, `test` in
-    molecules (pool null: all that are left).
+    There are no forces: data=qm9 training.force_weight=0
     """
 
     source: ClassVar[str] = "qm9"
     kind: ClassVar[str] = "molecules"
 
     property: str = setting("U0", choices=tuple(_COLUMNS))
+    """The label: energy at 0 K (U0), at 298.15 K (U), enthalpy (H), free energy (G)."""
     pool: int | None = setting(20480, low=1)
+    """Molecules to draw training subsets from; null: all that are left."""
     holdout: int = setting(256, low=0)
+    """Molecules of the validation set; never trained on."""
     test: int = setting(2000, low=1)
+    """Molecules of the test set."""
     disjoint_seeds: int = setting(5, low=1)
 
 

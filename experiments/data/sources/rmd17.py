@@ -45,23 +45,29 @@ _HOLDOUT_STREAM = 20200707
 
 @dataclass(frozen=True)
 class Rmd17Config:
-    """Settings of revised MD17.
+    """Revised MD17: PBE/def2-SVP, 100,000 frames of each of ten molecules.
 
-    `molecule`: one of the ten. `split`: published (the authors' index split number `fold`; `holdout` of its 1000
-    training frames are set aside, the others are the pool), trajectory or random (`pool`, `holdout`, `test` in frames,
-    pool null: all that are left; `gap` between parts in correlation times, split=trajectory).
+    Downloaded at the first use (1 GB for all ten). data=rmd17_aspirin, or data=rmd17 data.molecule=NAME
     """
 
     source: ClassVar[str] = "rmd17"
     kind: ClassVar[str] = "molecules"
 
     molecule: str = setting("aspirin", choices=tuple(FORMULAS))
+    """One of the ten molecules."""
     split: str = setting("published", choices=("published", "trajectory", "random"))
+    """How parts are taken: published: an index split of the authors; trajectory: stretches of the trajectory, apart in
+    time; random: test frames have neighbours in time among the training frames."""
     fold: int = setting(1, low=1, high=FOLDS)
+    """Which of the five published splits (1000 training and 1000 test frames each)."""
     pool: int | None = setting(None, low=1)
+    """Frames to draw training subsets from; null: all that are left (published: 950)."""
     holdout: int = setting(50, low=0)
+    """Frames of the validation set; never trained on."""
     test: int = setting(1000, low=1)
+    """Frames of the test set (published splits: all of their 1000)."""
     gap: float = setting(5.0, low=0)
+    """Time between frames of different parts, in correlation times (split=trajectory)."""
     disjoint_seeds: int = setting(5, low=1)
 
 

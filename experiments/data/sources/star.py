@@ -27,22 +27,28 @@ RADIUS = 1.0  # Å
 
 @dataclass(frozen=True)
 class StarConfig:
-    """Settings of the star teacher.
+    """The star teacher: a task whose answer for L, ν and the edge order is known. Computed on the fly.
 
-    `coefficients`: c_1 … c_lmax in eV; `noise`: sd of Gaussian noise on the labels of pool and holdout, in eV on
-    energies and in eV/Å on every force component (test labels stay exact); the rest counts frames.
+    n neighbours on the unit sphere about a centre; E = Σ_{j<k} Σ_l c_l P_l(cos θ_jk); only centre–neighbour edges.
     """
 
     source: ClassVar[str] = "star"
     kind: ClassVar[str] = "molecules"
 
     n_neighbours: int = setting(4, low=2)
-    coefficients: tuple[float, ...] = (1.0, 1.0, 1.0)
+    """Neighbours of the centre."""
+    coefficients: tuple[float, ...] = setting((1.0, 1.0, 1.0))
+    """c_1, c_2, … in eV; their number is the highest order l."""
     noise: float = setting(0.0, low=0)
+    """Standard deviation of Gaussian noise on pool and holdout labels, eV and eV/Å; test labels stay exact."""
     pool: int = setting(5120, low=1)
+    """Frames to draw training subsets from."""
     holdout: int = setting(256, low=1)
+    """Frames of the validation set; never trained on."""
     test: int = setting(1024, low=1)
+    """Frames of the test set."""
     seed: int = setting(0, low=0)
+    """Seed of the directions (and of the noise)."""
     disjoint_seeds: int = setting(5, low=1)
 
     def __post_init__(self) -> None:

@@ -32,46 +32,65 @@ _READER = 1  # raise it whenever the same settings give other frames
 
 @dataclass(frozen=True)
 class SphereConfig:
-    """Settings of the field on a sphere.
+    """A Gaussian field on a sphere: a teacher whose β is known.
 
-    `dimension` d of the sphere S^d; `kernel` and `length` (radius 1) of the Gaussian field; `noise`: sd on the labels
-    of pool and holdout (test labels stay exact; the field has variance 1); the rest counts points.
+    For model=point_kernel (matching kernel) or point_nearest. β of the RMSE = min(α_T − d, 2 α_S)/2d; α is d + 1
+    (laplace), d + 3 (matern32), d + 5 (matern52), infinite (gaussian).
     """
 
     source: ClassVar[str] = "sphere"
     kind: ClassVar[str] = "points"
 
     dimension: int = setting(2, low=1, high=16)
+    """Dimension d of the sphere S^d."""
     kernel: str = setting("laplace", choices=tuple(SMOOTHNESS))
+    """Kernel of the Gaussian field."""
     length: float = setting(3.0, above=0.0)
+    """Length of the kernel; the sphere has radius 1. Shorter ones reach their β at larger P."""
     noise: float = setting(0.0, low=0.0)
+    """Standard deviation of Gaussian noise on pool and holdout labels; test labels stay exact, the field has variance
+    1."""
     pool: int = setting(2560, low=1, high=20000)
+    """Points to draw training subsets from."""
     holdout: int = setting(64, low=0)
+    """Points of the validation set; never trained on."""
     test: int = setting(1024, low=1, high=20000)
+    """Points of the test set."""
     seed: int = setting(0, low=0)
+    """Seed of points, target and noise; β of a single draw scatters by about a tenth: average over some."""
     disjoint_seeds: int = setting(5, low=1)
 
 
 @dataclass(frozen=True)
 class TorusConfig:
-    """Settings of the functions on a torus.
+    """Functions on a torus whose β is known.
 
-    `target`: difference or lipschitz (see `experiments.data.sources.teachers`); `dimension` d of the torus T^d (2 for
-    the difference); `decay`: b of the difference; `centres`: number of them (lipschitz); the rest as for the sphere.
+    For model=point_kernel (model.quotient=true: invariant) or point_nearest.
     """
 
     source: ClassVar[str] = "torus"
     kind: ClassVar[str] = "points"
 
     target: str = setting("difference", choices=("difference", "lipschitz"))
+    """The function: difference: g(θ1 − θ2), c_k² ~ k^−b; β of the RMSE is (b − 1)/2 with model.quotient=true, else
+    (b − 1)/4 (unless the kernel saturates); lipschitz: distance to the nearest of some centres, β of the nearest
+    neighbour is 1/d."""
     dimension: int = setting(2, low=1, high=16)
+    """Dimension d of the torus T^d (2 for the difference)."""
     decay: float = setting(3.0, above=1.0, high=10.0)
+    """b of target=difference."""
     centres: int = setting(8, low=1)
+    """Number of centres of target=lipschitz."""
     noise: float = setting(0.0, low=0.0)
+    """Standard deviation of Gaussian noise on pool and holdout labels; test labels stay exact."""
     pool: int = setting(5120, low=1)
+    """Points to draw training subsets from."""
     holdout: int = setting(64, low=0)
+    """Points of the validation set; never trained on."""
     test: int = setting(1024, low=1)
+    """Points of the test set."""
     seed: int = setting(0, low=0)
+    """Seed of points, target and noise; β of a single draw scatters by about a tenth: average over some."""
     disjoint_seeds: int = setting(5, low=1)
 
     def __post_init__(self) -> None:

@@ -32,21 +32,23 @@ SHAPES = np.array(
 
 @dataclass(frozen=True)
 class TetrisConfig:
-    """Settings of Tetris.
-
-    `orientations` of training examples: one (of every shape) or all (at random, as those of the test always are);
-    `noise`: standard deviation of every coordinate in edges; the rest counts examples.
-    """
+    """3D Tetris: four points in eight shapes, two of them mirror images; trained in one orientation, tested in all."""
 
     source: ClassVar[str] = "tetris"
     kind: ClassVar[str] = "clouds"
 
     orientations: str = setting("one", choices=("one", "all"))
+    """Orientations of training examples: one (of every shape) or all (at random)."""
     noise: float = setting(0.1, low=0.0, high=1.0)
+    """Standard deviation of every coordinate, in edges of a cube."""
     pool: int = setting(1280, low=1)
+    """Examples to draw training subsets from."""
     holdout: int = setting(64, low=1)
+    """Examples of the validation set; never trained on."""
     test: int = setting(800, low=1)
+    """Examples of the test set."""
     seed: int = setting(0, low=0)
+    """Seed of shapes, rotations and noise."""
     disjoint_seeds: int = setting(5, low=1)
 
 

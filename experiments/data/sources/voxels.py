@@ -33,14 +33,9 @@ _STREAM = 512  # keeps these rotations apart from every other use of a small see
 
 @dataclass(frozen=True)
 class VoxelsConfig:
-    """Settings of the grids.
+    """Densities on a grid of isomers (GFN2-xTB frames, as data=molecule), rotated at random.
 
-    `molecules`: isomers, each by a name or an .xyz file; `target`: molecule (its class) or energy (per atom). `side`
-    voxels of `spacing` Å in each direction about a molecule's centre, Gaussians of standard deviation `width` Å (atoms
-    outside of the grid are cut off); `turned`: each frame is rotated at random, else left as it is; `noise`: standard
-    deviation of white noise on every voxel, in units of an atom's height. `pool`, `holdout` and `test` count frames of
-    all molecules together, equally many of each (to one frame). The rest as in
-    `experiments.data.sources.xtb.XtbConfig`.
+    The label is the isomer or the energy.
     """
 
     source: ClassVar[str] = "voxels"
@@ -49,18 +44,31 @@ class VoxelsConfig:
     molecules: tuple[str, ...] = setting(  # their frames are in the identity instead
         ("butadiene", "2-butyne", "methylenecyclopropane", "bicyclobutane", "cyclobutene"), identity=False
     )
+    """Isomers: common names, names of ASE's collection, or .xyz files."""
     target: str = setting("molecule", choices=("molecule", "energy"))
+    """The label: molecule: classes; energy: eV per atom (then a single molecule is allowed)."""
     side: int = setting(8, low=4, high=64)
+    """Voxels in each direction."""
     spacing: float = setting(0.9, above=0.0)
+    """Side of a voxel in Å; atoms outside of the grid are cut off."""
     width: float = setting(0.5, above=0.0)
+    """Standard deviation of an atom's Gaussian in Å."""
     turned: bool = setting(True)
+    """Rotate each frame at random; false: leave it as it is."""
     noise: float = setting(0.0, low=0.0)
+    """Standard deviation of white noise on every voxel, in units of an atom's height."""
     temperature: float = setting(300.0, above=0)
+    """Temperature in K."""
     pool: int = setting(1280, low=1)
+    """Frames of all molecules to draw training subsets from, equally many of each (to one frame)."""
     holdout: int = setting(65, low=1)
+    """Frames of the validation set; never trained on."""
     test: int = setting(400, low=1)
+    """Frames of the test set, from walkers of their own."""
     walkers: int = setting(8, low=3)
+    """Independent chains of each molecule."""
     seed: int = setting(0, low=0)
+    """Seed of the chains and of the rotations."""
     disjoint_seeds: int = setting(5, low=1)
     workers: int | None = setting(None, low=1, identity=False)
     cache: str | None = setting(None, identity=False)

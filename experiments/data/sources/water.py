@@ -36,14 +36,20 @@ _READER = 1  # raise it whenever the same file gives other frames
 
 @dataclass(frozen=True)
 class WaterConfig:
-    """Settings of water: `pool`, `holdout`, `test` in frames (pool null: all that are left)."""
+    """Liquid water, revPBE0-D3: 1593 periodic boxes of 64 molecules (Cheng et al. 2019).
+
+    Downloaded at the first use.
+    """
 
     source: ClassVar[str] = "water"
     kind: ClassVar[str] = "molecules"
 
     pool: int | None = setting(None, low=1)
+    """Frames to draw training subsets from; null: all that are left (1329)."""
     holdout: int = setting(64, low=0)
+    """Frames of the validation set; never trained on."""
     test: int = setting(200, low=1)
+    """Frames of the test set, drawn at random: the set has no order in time."""
     disjoint_seeds: int = setting(5, low=1)
 
 

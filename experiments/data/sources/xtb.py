@@ -50,40 +50,53 @@ _POOR = 0.05
 
 @dataclass(frozen=True)
 class XtbConfig:
-    """Settings of the sampling.
+    """Any molecule, in thermal motion, labelled by GFN2-xTB: generated once on this machine and cached.
 
-    `molecule`: a name or an .xyz file; `charge` in e; `temperature` in K; `timestep` in fs; `friction` in 1/fs;
-    `hydrogen_mass` in u in the dynamics (None: the true one; positions do not depend on it); a torsion move every
-    `torsion_every` steps (0: never); `surrogate`: number of frames that the surrogate is fitted to (0: Langevin
-    dynamics alone); `stride` in autocorrelation times; `warm_up` and `pilot` in steps of a walker (25 to a proposal);
-    `pool`, `holdout`, `test` in frames, shared among the `walkers`; `method`; with `copies` > 1 a periodic box of so
-    many molecules at `density` in g/cm³, without torsion moves and surrogate. `workers` processes (None: one a core)
-    and the `cache` directory (None: EQUILAW_DATA, else the user's) do not change the frames.
+    data=molecule data.molecule=NAME|FILE.xyz
     """
 
     source: ClassVar[str] = "xtb"
     kind: ClassVar[str] = "molecules"
 
-    molecule: str = setting("ethanol", identity=False)  # the identity holds its geometry instead
+    molecule: str = setting(identity=False)  # the identity holds its geometry instead
+    """A common name (ethanol), a name of ASE's collection (CH3CH2OH), or an .xyz file."""
     charge: int = setting(0)
+    """Total charge in e."""
     temperature: float = setting(500.0, above=0)
+    """Temperature in K."""
     timestep: float = setting(1.0, above=0, high=5)
+    """Time step in fs."""
     friction: float = setting(0.1, above=0)
+    """Friction of the Langevin dynamics in 1/fs; so strong that a vibration forgets its energy within 10 fs."""
     hydrogen_mass: float | None = setting(None, above=0, high=50, since=2)
+    """Mass of hydrogen in the dynamics in u; null: 1.008. Positions do not depend on masses; heavy ones allow 2 fs."""
     torsion_every: int = setting(2, low=0)
+    """Steps between Metropolis moves that rotate a bond by a random angle; 0: never."""
     surrogate: int = setting(192, low=0)
+    """Frames to fit a cheap potential to, whose proposals xTB accepts or rejects; 0: Langevin dynamics alone."""
     stride: float = setting(5.0, above=0)
+    """Distance of frames in autocorrelation times of the slowest of energy and dihedrals."""
     warm_up: int = setting(500, low=0)
+    """Steps of a walker before anything counts (a proposal counts as 25)."""
     pilot: int = setting(2000, low=500)
+    """Steps of a walker to measure the autocorrelation times on; doubled while too short."""
     pool: int = setting(1280, low=1)
+    """Frames to draw training subsets from."""
     holdout: int = setting(64, low=1)
+    """Frames of the validation set; never trained on."""
     test: int = setting(400, low=1)
+    """Frames of the test set, from walkers of their own."""
     walkers: int = setting(16, low=3)
+    """Independent chains that share the work."""
     seed: int = setting(0, low=0)
+    """Seed of the chains."""
     disjoint_seeds: int = setting(5, low=1)
     method: str = setting("GFN2-xTB", choices=("GFN2-xTB", "GFN1-xTB"), since=2)
+    """Method of the labels and of the dynamics."""
     copies: int = setting(1, low=1, high=256, since=2)
+    """Number of molecules; more than one: a periodic box of them, without torsion moves and surrogate."""
     density: float = setting(1.0, above=0, high=25, since=2)
+    """Density of the box in g/cm³."""
     workers: int | None = setting(None, low=1, identity=False)
     cache: str | None = setting(None, identity=False)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.calibration.synthetic import curve_rows
 from analysis.curve import Curve, curves
 from analysis.fits.fit import fit_curve
 from analysis.fits.regions import Regions, local_slopes, regions
@@ -49,3 +50,21 @@ def test_local_slopes_are_the_exponent_of_a_power_law() -> None:
     slopes = local_slopes(curve, fit_curve(curve).seeds_used)
     assert [step.beta.value for step in slopes] == pytest.approx([0.4] * 8, rel=1e-9)
     assert (slopes[0].low, slopes[0].high) == (8.0, 16.0)
+
+
+def test_two_seeds_are_enough_to_see_that_a_power_law_falls() -> None:
+    """No single step of two noisy seeds is significant, but the curve as a whole is."""
+    for seed in range(30):
+        frame = curve_rows(
+            np.random.default_rng(seed),
+            beta=0.5,
+            prefactor=1.0,
+            n_seeds=2,
+            subset=0.05,
+            init=0.03,
+            dataset="a",
+            architecture="b",
+            metric="m",
+        )
+        (curve,) = curves(check_table(frame, "t"))
+        assert regions_of(curve).power_law is not None

@@ -26,6 +26,7 @@ from analysis.report.chart import charts, script_json
 from analysis.report.health import health
 from analysis.report.words import FLAG_WORDS, SPOILS, answers, overview, pooled, quotable
 from analysis.table import check_table
+from experiments.core.states import RunState
 from tests.analysis.tables import papers_table
 
 MAIN = (Form.POWER, Form.POWER_FLOOR)
@@ -227,7 +228,7 @@ def test_failed_runs_of_a_store_are_in_the_report(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(experiments.runs.table, "run_table", lambda store: demo_table().query("dataset == 'star'"))
     failed = RunStore(tmp_path / "runs").run("0123456789ab")
     failed.create({"P": 16})
-    failed.set_state("failed", message="loss <b>diverged</b>")
+    failed.set_state(RunState.FAILED, message="loss <b>diverged</b>")
     RunStore(tmp_path / "runs").run("ba9876543210").create({"P": 32})
     assert main(["report", "--store", str(tmp_path / "runs"), "--out", str(tmp_path / "r.html")]) == 1
     text = (tmp_path / "r.html").read_text(encoding="utf-8")

@@ -73,3 +73,17 @@ def test_an_integer_out_of_range_is_refused_in_one_line(text: str, capsys: pytes
         parser.parse_args([f"--seeds={text}"])
     expected = f"x: argument --seeds: must be an integer ≥ 2, got {text} (see x --help)\n"
     assert capsys.readouterr().err == expected
+
+
+def test_a_mistyped_choice_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = command.Parser(prog="x")
+    commands = parser.add_subparsers(metavar="COMMAND")
+    for name in ("fit", "figures", "table"):
+        commands.add_parser(name)
+    for word, hint in (("figurs", " (did you mean figures?)"), ("zzz", "")):
+        with pytest.raises(SystemExit) as ended:
+            parser.parse_args([word])
+        assert ended.value.code == 2
+        said = capsys.readouterr().err
+        assert said.endswith(f"){hint} (see x --help)\n"), said
+        assert said.count("\n") == 1

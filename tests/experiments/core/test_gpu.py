@@ -43,8 +43,8 @@ def test_a_run_on_a_gpu(driver_says: Callable[..., None], monkeypatch: pytest.Mo
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: {"cuda:0": "NVIDIA H200"}[device])
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     found = gpu.computed_with("cuda:0")
-    assert found == {"gpu": "NVIDIA H200", "gpu_driver": "535.129.03", "cuda": "13.0", "torch": torch.__version__}
-    on_cpu = {"gpu": None, "gpu_driver": None, "cuda": "13.0", "torch": torch.__version__}
+    assert found == {"gpu": "NVIDIA H200", "gpu_driver": "535.129.03", "cuda": "13.0"}
+    on_cpu = {"gpu": None, "gpu_driver": None, "cuda": "13.0"}
     assert gpu.computed_with("cpu") == on_cpu  # of the same machine
 
 
@@ -90,7 +90,7 @@ def test_the_models_of_a_machine(driver_says: Callable[..., None]) -> None:
 
 
 def test_a_machine(driver_says: Callable[..., None]) -> None:
-    software = {"cuda": torch.version.cuda, "torch": torch.__version__}
+    software = {"cuda": torch.version.cuda}
     assert gpu.machine_facts() == {"gpus": [], "gpu_driver": None, **software}
     driver_says(OPEN, "NVIDIA H200")
     assert gpu.machine_facts() == {"gpus": ["NVIDIA H200"], "gpu_driver": "580.65.06", **software}

@@ -68,7 +68,7 @@ def test_groups_of_hydra_have_a_users_options(mine: Path) -> None:
             compose("config", ["model=radical"])
     assert composed["model"] == {"architecture": "radial", "cutoff": 3.0, "channels": 5}
     assert composed["data"]["source"] == "morse"
-    run = parse({key: value for key, value in composed.items() if key != "hydra"})
+    run = parse({str(key): value for key, value in composed.items() if key != "hydra"})
     assert (run.architecture, run.plugins, run.data["plugins"]) == ("radial", str(mine), str(mine))
     assert kinds.kind_of(run.data) == "molecules"
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.core.errors import InputError, one_line
-from experiments.core.schema import build, check, describe, identity_of, setting
+from experiments.core.schema import build, check, describe, identity_of, read, setting
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("kind", ["soap"], "s.kind=['soap']: accepted: soap | adam"),
     ("sizes", "64", "s.sizes='64': accepted: a list, each an integer ≥ 1"),
     ("sizes", 64, "s.sizes=64: accepted: a list, each an integer ≥ 1"),
-    ("sizes", [64, 0], "s.sizes=0: accepted: an integer ≥ 1"),
+    ("sizes", [64, 0], "s.sizes[1]=0: accepted: an integer ≥ 1"),
     ("limit", 0, "s.limit=0: accepted: an integer ≥ 1 or null"),
     ("limit", "none", "s.limit='none': accepted: an integer ≥ 1 or null"),
     ("on", 1, "s.on=1: accepted: true or false"),
@@ -65,6 +68,46 @@ def test_bad_value_has_one_line(key: str, value: Any, message: str) -> None:
         build(Settings, {key: value}, "s.")
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
+
+
+def test_all_mistakes_come_at_once() -> None:
+    with pytest.raises(InputError) as error:
+        build(Settings, {"count": 0, "sizes": [0, 1, -1], "cuont": 1, "zzz": 2, "on": True}, "s.")
+    accepted = "accepted: count, share, kind, sizes, limit, on, where, later"
+    assert str(error.value).splitlines() == [
+        "s.count=0: accepted: an integer from 1 to 9",
+        "s.sizes[0]=0: accepted: an integer ≥ 1",
+        "s.sizes[2]=-1: accepted: an integer ≥ 1",
+        f"s.cuont: unknown key (did you mean s.count?); {accepted}",
+        f"s.zzz: unknown key; {accepted}",
+    ]
+
+
+@dataclass(frozen=True)
+class Part:
+    name: str
+    numbers: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Record:
+    path: str
+    parts: tuple[Part, ...]
+    facts: Mapping[str, Any] | None = None
+
+
+def test_a_record_reads_back_as_itself_with_keys_of_later_versions_left_out() -> None:
+    record = Record("here", (Part("a", (1, 2)), Part("b")), {"x": [1, None]})
+    content = json.loads(json.dumps(dataclasses.asdict(record)))
+    del content["path"]
+    content["parts"][0]["later"] = 3
+    assert read(Record, {**content, "later": 1}, path="here") == record
+
+
+@pytest.mark.parametrize("content", [None, [], {}, {"parts": None}, {"parts": [{"name": 3}]}, {"parts": [{}]}])
+def test_a_damaged_record_is_refused(content: Any) -> None:
+    with pytest.raises(InputError):
+        read(Record, content, path="here")
 
 
 def test_missing_key() -> None:
@@ -104,6 +147,9 @@ def test_identity_leaves_out_what_changes_no_number_and_later_keys_at_their_defa
 def test_one_line_of_a_library_error() -> None:
     group = "In 'config': Could not find 'data/foo'\n\nAvailable options in 'data':\n\tethanol\n\tstar\nConfig search"
     assert one_line(ValueError(group)) == "data=foo: no such choice; accepted: ethanol | star"
+    near = one_line(ValueError(group.replace("foo", "ethanl")))
+    assert near == "data=ethanl: no such choice (did you mean ethanol?); accepted: ethanol | star"
+    assert "(did you mean training.max_steps?)" in one_line(ValueError("Could not override 'training.max_step'."))
     assert one_line(ValueError("Could not override 'modle.x'.\nKey 'modle' is not in struct")).startswith("modle.x: un")
     assert one_line(ValueError("a\n    full_key: a.b\n    object_type=dict\n\nb")) == "a; b"
     assert one_line(ValueError("")) == "ValueError"

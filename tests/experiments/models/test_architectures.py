@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from experiments.config.run import LacksKnob, parse, parse_model
+from experiments.config.run import LacksKnob, parse
 from experiments.core.errors import InputError
 from experiments.models.registry import MODELS
 from experiments.runs import evaluate
@@ -122,14 +122,6 @@ def test_every_setting_is_part_of_the_identity(make: Callable[..., dict[str, Any
     assert len(ids) == 1 + len(CHANGES[name])
     listed = {key.removeprefix("model.") for key in CHANGES[name]} - {"L", "nu"} | {"architecture"}
     assert set(yaml.safe_load((root / "conf" / "model" / f"{name}.yaml").read_text())) == listed
-
-
-@pytest.mark.parametrize("name", sorted(MODELS))
-def test_the_file_of_an_architecture_has_its_defaults(name: str, root: Path) -> None:
-    """conf/model and the dataclass say the same."""
-    section = yaml.safe_load((root / "conf" / "model" / f"{name}.yaml").read_text())
-    assert section["architecture"] == name
-    assert parse_model(section, None, None) == MODELS[name]()
 
 
 BAD: list[tuple[str, str, Any, str]] = [

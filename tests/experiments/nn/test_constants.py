@@ -14,7 +14,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from benchmarks.on_gpu.small_networks import CASES
 from experiments.nn.constants import Constant
-from experiments.tasks.task import Tensors
+from experiments.tasks.task import LossTerms, LossWeights, Tensors
 from experiments.training.layout import Layout
 from experiments.training.step import eager_gradient
 
@@ -75,10 +75,10 @@ def traced_gradient(name: str) -> tuple[GraphModule, tuple[Any, ...], tuple[Tens
     drawn = {key: value[None] for key, value in model.init(0, torch.float32).items()}
     constants = {key: drawn.pop(key) for key in list(drawn) if key.startswith("constant.")}
     layout = Layout({key: value.shape[1:] for key, value in drawn.items()})
-    targets = task.targets([task.prepare(np.arange(4))], [(1.0, 1.0)])
+    targets = task.targets([task.prepare(np.arange(4))], [LossWeights(1.0, 1.0)])
 
     def loss(params: Tensors, targets: Tensors, inputs: Tensors, picked: Tensor) -> Tensor:
-        found: Tensor = task.loss(model, params, targets, inputs, picked, (True, True))
+        found: Tensor = task.loss(model, params, targets, inputs, picked, LossTerms(True, True))
         return found
 
     gradient = eager_gradient(loss, layout)

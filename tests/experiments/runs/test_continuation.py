@@ -10,6 +10,7 @@ import pytest
 from experiments.config.run import parse
 from experiments.data.load import dataset_of
 from experiments.runs.execute import execute
+from experiments.runs.record import Result
 from experiments.runs.store import Run, RunStore
 from tests.conftest import MakeConfig
 
@@ -23,7 +24,7 @@ def computed(make_config: MakeConfig, store: Path, **changes: Any) -> Run:
     return run
 
 
-def result(run: Run) -> dict[str, Any]:
+def result(run: Run) -> Result:
     found = run.result()
     assert found is not None
     return found

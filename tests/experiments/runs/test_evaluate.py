@@ -170,7 +170,7 @@ def test_points(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["data=digits_rotated"], "equilaw: data.source=digits: holds images, and "),
         (["P=3"], "equilaw: P=3: accepted: data=NAME and data.KEY=VALUE"),
-        (["data=nowhere"], "equilaw: data=nowhere: no such choice; accepted: "),
+        (["data=nowhere"], "equilaw: data=nowhere: no such choice (did you mean sphere?); accepted: "),
         (["data.tset=a.xyz"], "equilaw: data.tset: unknown key (did you mean data.test?)"),
         (["data=extxyz"], "equilaw: data.test: missing; accepted: a text"),
         (["data=extxyz", "data.test=/none.xyz"], "equilaw: data.test=/none.xyz: no such file"),

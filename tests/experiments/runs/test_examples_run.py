@@ -32,6 +32,7 @@ from experiments.runs.execute import execute
 from experiments.runs.problems import TaskSettings, problem_of
 from experiments.runs.store import WEIGHTS, RunStore
 from experiments.runs.table import run_table
+from experiments.tasks.task import LossTerms, LossWeights
 from experiments.training import checkpoint
 from experiments.training.pack import Interrupted
 from tests.conftest import TRAINING
@@ -145,13 +146,13 @@ def test_the_compiled_step_is_the_eager_one(make: Callable[..., dict[str, Any]],
     problem = problem_of(dataset)
     task, model = problem.task(TaskSettings(None, 1), torch.float64, torch.device("cpu")), problem.network(config.model)
     prepared = task.prepare(np.arange(6))
-    targets = task.targets([prepared], [(1.0, 1.0)])
+    targets = task.targets([prepared], [LossWeights(1.0, 1.0)])
     picked = torch.arange(4)[None]
     weights = {name: value[None] for name, value in model.init(0, torch.float64).items()}
 
     def gradient(*values: torch.Tensor) -> list[torch.Tensor]:
         named = {k: v.detach().requires_grad_() for k, v in zip(weights, values, strict=True)}
-        loss = task.loss(model, named, targets, task.inputs, picked, (True, True))
+        loss = task.loss(model, named, targets, task.inputs, picked, LossTerms(True, True))
         return list(torch.autograd.grad(loss.sum(), list(named.values())))
 
     gradient(*weights.values())  # once plainly, as in training: what models cache must not be a tracer's

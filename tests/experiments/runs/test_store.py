@@ -19,6 +19,7 @@ from experiments.core import files, leases
 from experiments.core.errors import InputError
 from experiments.core.leases import LEASE_SECONDS
 from experiments.core.processes import Process
+from experiments.core.states import RunState
 from experiments.runs import store as runs
 from experiments.runs.store import Attempt, Run, RunStore, read_history, tail
 
@@ -143,7 +144,7 @@ def test_lease_is_renewed_while_held(run: Run, monkeypatch: pytest.MonkeyPatch) 
 
 def test_dead_process_is_taken_over(run: Run) -> None:
     abandon(run, dead_process())
-    run.set_state("running")
+    run.set_state(RunState.RUNNING)
     assert run.state() == "interrupted"
     attempt = run.claim()
     assert attempt is not None
@@ -255,7 +256,7 @@ def test_settle_after_a_crash_behind_the_link(run: Run) -> None:
     files.write_json(attempt.path / "result.json", {**RESULT, "attempt": attempt.number})
     files.link_once(attempt.path / "result.json", run.path / "result.json")
     (attempt.path / "alive.json").unlink()
-    run.set_state("running")
+    run.set_state(RunState.RUNNING)
     assert run.state() == "done"
     for _ in range(2):  # repeating it is harmless
         assert run.claim() is None
@@ -323,7 +324,7 @@ def test_state(run: Run, recorded: str | None, process: str | None, result: bool
     elif recorded == "garbage":
         (run.path / "state.json").write_bytes(b'{"state": "done", "ti\xff')
     else:
-        run.set_state(recorded)
+        run.set_state(RunState(recorded))
     if process:
         abandon(run, Process.this() if process == "alive" else dead_process())
     if result:
@@ -339,7 +340,7 @@ def test_garbage_lease_is_no_lease(run: Run, garbage: bytes) -> None:
 
 
 def test_create_keeps_what_another_driver_did(run: Run) -> None:
-    run.set_state("failed", message="why")
+    run.set_state(RunState.FAILED, message="why")
     run.create({"P": 9})
     (run.path / "config.yaml").unlink()  # two drivers at once: both saw none
     run.create({"P": 8, "seed": 0})
@@ -394,3 +395,8 @@ def test_logs_and_histories_are_read_as_far_as_they_go(tmp_path: Path) -> None:
     path.write_text('{"clock": 1}\n{"clock": 2}\n{"clo')
     assert read_history(path) == [{"clock": 1}, {"clock": 2}]
     assert tail(path, 2) == '{"clock": 2}\n{"clo'
+
+
+def test_a_state_of_a_later_version_counts_as_none(run: Run) -> None:
+    (run.path / "state.json").write_text('{"state": "hibernating"}')
+    assert run.state() is RunState.QUEUED

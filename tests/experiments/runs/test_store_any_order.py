@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from experiments.core import files
+from experiments.core.states import RunState
 from experiments.runs.store import Attempt, Run
 
 RESULT = {"metrics": {"force_mae": 0.25}, "converged": True}
@@ -62,8 +63,8 @@ class Store(RuleBasedStateMachine):
         self.orphans.append(attempt)
 
     @precondition(lambda self: self.living)
-    @rule(state=st.sampled_from(["failed", "queued"]))
-    def leave(self, state: str) -> None:
+    @rule(state=st.sampled_from([RunState.FAILED, RunState.QUEUED]))
+    def leave(self, state: RunState) -> None:
         attempt = self.living.pop()
         self.run.set_state(state)
         (attempt.path / "alive.json").unlink()

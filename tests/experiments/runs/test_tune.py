@@ -14,6 +14,7 @@ import yaml
 
 from experiments.config.run import RunConfig, parse
 from experiments.core.errors import InputError
+from experiments.core.states import RunState
 from experiments.runs.store import RunStore
 from experiments.runs.tune import main, table
 
@@ -40,7 +41,7 @@ def add(store: RunStore, make_config: MakeConfig) -> Add:
         assert attempt is not None
         with attempt:
             if holdout is None:
-                run.set_state("failed", attempt=1, message="the loss is not finite")
+                run.set_state(RunState.FAILED, attempt=1, message="the loss is not finite")
             else:
                 values = {"unit": "eV/Å", "error": 1.0 / holdout, "train_error": 0.1, "holdout_error": holdout}
                 result = {"dataset": "star-3", "dataset_sha256": SHA, "code_version": "v1", "primary": "force_mae"}
@@ -60,13 +61,13 @@ def corrupted(result: Mapping[str, Any]) -> dict[str, Any]:
     """Every error but that on the validation set is garbage, or in favour of another rate."""
     spoilt = {
         "error": -1e9,
-        "error_half_budget": "garbage",
+        "error_half_budget": 1e9,
         "train_error": None,
-        "error_test_sem": [],
-        "mean_error": {},
+        "error_test_sem": -1.0,
+        "mean_error": 0.0,
     }
     by_metric = {metric: values | spoilt for metric, values in result["by_metric"].items()}
-    return {**result, "by_metric": by_metric, "metrics": {"force_mae": -1e9}, "converged": "?"}
+    return {**result, "by_metric": by_metric, "metrics": {"force_mae": -1e9}, "converged": None}
 
 
 def test_the_smallest_mean_holdout_error_for_each_P(store: RunStore, add: Add) -> None:

@@ -16,6 +16,7 @@ from experiments.models.networks import example_network
 from experiments.runs.problems import LabelledExamples
 from experiments.tasks import classification as tasks
 from experiments.tasks.classification import ExampleTask
+from experiments.tasks.task import LossTerms, LossWeights
 
 CPU = torch.device("cpu")
 
@@ -89,8 +90,8 @@ def test_loss_and_predictions_say_the_same(n_classes: int | None) -> None:
     weights = [model.init(seed, torch.float64) for seed in (0, 1)]
     packed = {name: torch.stack([w[name] for w in weights]) for name in weights[0]}
     picked = torch.as_tensor(np.stack([run.subset for run in runs]))
-    targets = task.targets(runs, [(1.0, 1.0)] * 2)
-    loss = task.loss(model, packed, targets, task.inputs, picked, (True, True))
+    targets = task.targets(runs, [LossWeights(1.0, 1.0)] * 2)
+    loss = task.loss(model, packed, targets, task.inputs, picked, LossTerms(True, True))
     for i, run in enumerate(runs):
         own = made.pool.take(run.examples)
         predicted = task.predict(model, weights[i], run, torch.as_tensor(own.inputs, dtype=torch.float64))
@@ -125,7 +126,7 @@ def test_labels_of_others_change_nothing(copies: int) -> None:
         run = task.prepare(subset)
         assert len(run.subset) == 3 * copies
         assert np.array_equal(task.pool[run.subset[::copies]].numpy(), made.pool.inputs[subset].astype(np.float64))
-        targets.append(task.targets([run], [(1.0, 1.0)])["labels"])
+        targets.append(task.targets([run], [LossWeights(1.0, 1.0)])["labels"])
     assert torch.equal(*targets)
     assert np.array_equal(targets[0][0][run.subset], np.repeat(made.pool.labels[subset], copies))
 
@@ -138,6 +139,6 @@ def test_training_errors_are_of_the_examples_themselves() -> None:
     for copies in (1, 4):
         task = ExampleTask(made, copies, torch.float64, CPU)
         run = task.prepare(np.array([7, 2, 11]))
-        found.append(task.evaluator(model, (True, True)).full(weights, run))
+        found.append(task.evaluator(model, LossTerms(True, True)).full(weights, run))
     assert found[0].train == found[1].train
     assert found[0].test == found[1].test

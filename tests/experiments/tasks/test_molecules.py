@@ -16,6 +16,7 @@ from experiments.data.dataset import Dataset, Frames
 from experiments.nn.graph import Graph
 from experiments.tasks import molecules
 from experiments.tasks.molecules import MoleculeTask, pick_graph
+from experiments.tasks.task import LossTerms, LossWeights
 
 Tensors = Mapping[str, Tensor]
 CPU = torch.device("cpu")
@@ -85,8 +86,9 @@ def test_loss_is_the_definition(task: MoleculeTask, weights: tuple[float, float]
     subsets = [np.array([0, 1, 3]), np.array([2, 4, 5])]
     prepared = [task.prepare(s) for s in subsets]
     picked = torch.tensor([[0, 3, 0], [2, 5, 4]])
-    terms = (weights[0] > 0, weights[1] > 0)
-    found = task.loss(Springs(), PARAMS, task.targets(prepared, [weights] * 2), task.pool.tensors, picked, terms)
+    both = LossWeights(*weights)
+    targets = task.targets(prepared, [both] * 2)
+    found = task.loss(Springs(), PARAMS, targets, task.pool.tensors, picked, both.trained)
     pool = task.dataset.pool
     for run in range(2):
         a, k = float(PARAMS["a"][run]), float(PARAMS["k"][run])
@@ -147,8 +149,8 @@ def test_padding_does_not_count(task: MoleculeTask) -> None:
         prepared = t.prepare(np.array([0, 1, 3]))
         one = {name: value[:1] for name, value in PARAMS.items()}
         picked = torch.tensor([[0, 1, 3]])
-        targets = t.targets([prepared], [(1.0, 1.0)])
-        losses.append(t.loss(Springs(), one, targets, t.pool.tensors, picked, (True, True)).item())
+        targets = t.targets([prepared], [LossWeights(1.0, 1.0)])
+        losses.append(t.loss(Springs(), one, targets, t.pool.tensors, picked, LossTerms(True, True)).item())
     assert losses[0] == pytest.approx(losses[1], rel=1e-13)
 
 

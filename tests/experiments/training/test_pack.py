@@ -14,6 +14,7 @@ from torch import Tensor
 
 from experiments.tasks.evaluation import Evaluation
 from experiments.tasks.molecules import MoleculeTask
+from experiments.tasks.task import LossWeights
 from experiments.training import pack as engine
 from experiments.training.layout import Layout
 from experiments.training.member import Member
@@ -54,8 +55,8 @@ def plain_training(laboratory: Any, member: Any, task: MoleculeTask, budget: int
     layout = Layout({name: drawn[name].shape for name in names})
     params = layout.flat({name: drawn[name][None] for name in names})
     constants = {"constant.inverse_neighbours": torch.tensor([member.prepared.inverse_neighbours], dtype=task.dtype)}
-    targets = task.targets([member.prepared], [(settings.energy_weight, settings.force_weight)])
-    terms = (settings.energy_weight > 0, settings.force_weight > 0)
+    weights = LossWeights(settings.energy_weight, settings.force_weight)
+    targets, terms = task.targets([member.prepared], [weights]), weights.trained
     gradient = eager_gradient(
         lambda params, targets, resident, picked: task.loss(laboratory.model, params, targets, resident, picked, terms),
         layout,

@@ -12,6 +12,7 @@ import pytest
 from experiments.config.run import parse
 from experiments.core import files
 from experiments.core.interrupt import StopRequest
+from experiments.core.states import RunState
 from experiments.data.load import dataset_of
 from experiments.runs.store import STOPPED, Run, RunStore
 from slurm.jobs import job
@@ -131,8 +132,8 @@ def test_a_cancelled_element_is_not_requeued(element: Callable[..., Element], ru
 
 
 def test_cancelled_and_failed_runs_are_passed_over(element: Callable[..., Element], runs: list[Run]) -> None:
-    runs[0].set_state("cancelled")
-    runs[1].set_state("failed", message="before")
+    runs[0].set_state(RunState.CANCELLED)
+    runs[1].set_state(RunState.FAILED, message="before")
     assert compute(element(), never) == 1
     assert [run.state() for run in runs] == ["cancelled", "failed", "done"]
 

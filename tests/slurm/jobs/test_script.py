@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from analysis import cli
 from experiments.core.errors import InputError
@@ -119,17 +119,6 @@ def test_the_batch_script_requeues_its_own_element(
 
 
 # --- settings
-
-
-def test_the_file_of_settings_is_the_defaults(root: Path, master: Any) -> None:
-    """conf/hydra/launcher/slurm.yaml names every setting, with the default that the class has."""
-    composed: DictConfig = master("hydra/launcher=slurm")
-    assert composed.hydra.launcher._target_ == "hydra_plugins.equilaw.SlurmLauncher"
-    content = yaml.safe_load((root / "conf/hydra/launcher/slurm.yaml").read_text())
-    del content["_target_"]
-    built = build(SlurmSettings, content, "hydra.launcher.")
-    assert set(content) == set(SlurmSettings.__dataclass_fields__)
-    assert {k for k in content if getattr(built, k) != getattr(SlurmSettings(), k)} == {"after_commands"}
 
 
 def test_commands_of_the_job_afterwards_are_commands(root: Path) -> None:

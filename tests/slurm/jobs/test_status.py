@@ -11,6 +11,7 @@ import pytest
 
 from experiments.core import files
 from experiments.core.processes import Process
+from experiments.core.states import ArrayState, RunState
 from slurm.jobs import table
 from slurm.jobs.scheduler import Job
 from slurm.jobs.status import RunStatus, survey
@@ -59,9 +60,9 @@ def test_failure_with_its_reason_in_one_line(store: Store, slurm: Slurm) -> None
     assert (one(store).state, one(store).why) == ("failed", "ValueError: two lines")
     (run.path / "attempt-1").mkdir()
     (run.path / "attempt-1" / "error.txt").write_text("Traceback\n  File\nKeyError: 'x'\n")
-    run.set_state("failed", attempt=1)
+    run.set_state(RunState.FAILED, attempt=1)
     assert one(store).why == "KeyError: 'x'"
-    run.set_state("failed")
+    run.set_state(RunState.FAILED)
     assert one(store).why == "no message"
 
 
@@ -156,7 +157,7 @@ def test_driver_that_died_or_was_refused_while_submitting(store: Store, slurm: S
     slurm.job(sent, 0, "PENDING")  # sbatch got through all the same
     assert (one(store).state, one(store).job) == ("queued", "7_0")
     slurm.jobs.clear()
-    sent.with_array(replace(sent.arrays[0], state="refused", message="sbatch: Invalid partition"))
+    sent.with_array(replace(sent.arrays[0], state=ArrayState.REFUSED, message="sbatch: Invalid partition"))
     assert (one(store).state, one(store).why) == ("lost", "sbatch refused it: sbatch: Invalid partition")
 
 

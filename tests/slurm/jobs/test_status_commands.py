@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from experiments.core import files
+from experiments.core.states import RunState
 from slurm.cli import main
 from slurm.jobs import scheduler, table
 from slurm.jobs.commands import SlurmError
@@ -64,7 +65,7 @@ def test_watch_ends_when_nothing_moves(
 
 def test_logs(store: Store, slurm: Slurm, capsys: pytest.CaptureFixture[str]) -> None:
     run = store.claimed("abc", alive=False)
-    run.set_state("failed", attempt=1, message="KeyError: 'x'")
+    run.set_state(RunState.FAILED, attempt=1, message="KeyError: 'x'")
     (run.path / "attempt-1" / "log.txt").write_text("".join(f"line {i}\n" for i in range(9)))
     (run.path / "attempt-1" / "error.txt").write_text("Traceback\nKeyError: 'x'\n")
     sent = store.sent(("abc",))

@@ -16,6 +16,7 @@ import pytest
 from experiments.config.run import parse
 from experiments.core import files
 from experiments.core.errors import InputError
+from experiments.core.states import ArrayState, RunState
 from experiments.data.load import dataset_of
 from experiments.runs.store import RunStore
 from experiments.training.schedule import Schedule
@@ -84,7 +85,7 @@ def test_what_is_queued_running_done_or_failed_is_not_submitted_again(planned: P
     with attempts[0]:
         with attempts[1]:
             attempts[1].publish({"metrics": {}})
-        failed.run.set_state("failed", message="a reason")
+        failed.run.set_state(RunState.FAILED, message="a reason")
         outcome = submit_missing([queued, running, done, failed, fresh], ONE_EACH, slurm.look)
         assert ids(outcome.joined) == ids([queued, running])
         assert (ids(outcome.done), ids(outcome.failed)) == (ids([done]), ids([failed]))
@@ -106,7 +107,7 @@ def test_a_run_whose_job_is_gone_is_submitted_again(planned: Planned, slurm: Mad
     assert ids(again.submitted) == ids([runs[0], runs[2]])
     cancelled = outcome.submissions[0].cancelled(outcome.submissions[0].arrays[0].packs[1])
     cancelled.touch()
-    runs[1].run.set_state("cancelled")
+    runs[1].run.set_state(RunState.CANCELLED)
     assert ids(submit_missing(runs, ONE_EACH, slurm.look).submitted) == ids([runs[1]])
     assert runs[1].run.state() == "queued"
 
@@ -167,7 +168,7 @@ def test_a_driver_killed_between_sbatch_and_the_ledger(planned: Planned, slurm: 
     one = planned()
     outcome = submit_missing([one], ONE_EACH, slurm.look)
     (submission,) = outcome.submissions
-    submission.with_array(replace(submission.arrays[0], state="planned", job=None))
+    submission.with_array(replace(submission.arrays[0], state=ArrayState.PLANNED, job=None))
     assert submit_missing([one], ONE_EACH, slurm.look).submitted == []
     (found,) = ledger.submissions(tmp_path / "store")
     assert (found.arrays[0].state, found.arrays[0].job) == ("submitted", "100")

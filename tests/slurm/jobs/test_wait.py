@@ -11,7 +11,9 @@ import pytest
 
 from experiments.config.run import parse
 from experiments.core.errors import RunsFailed
+from experiments.core.states import RunState
 from experiments.data.load import dataset_of
+from experiments.runs.record import Result
 from slurm import launcher
 from slurm.jobs import submit, wait
 from slurm.jobs.scheduler import Answer
@@ -38,7 +40,7 @@ def runs(make_config: MakeConfig) -> list[PlannedRun]:
 def slurm(monkeypatch: pytest.MonkeyPatch) -> MadeUp:
     made_up = MadeUp()
     monkeypatch.setattr(submit, "ask", made_up.ask)
-    monkeypatch.setattr(submit, "limits", lambda: made_up.limits)
+    monkeypatch.setattr(submit, "limits", lambda *_: made_up.limits)
     monkeypatch.setattr(wait, "POLL_SECONDS", 0.01)
     return made_up
 
@@ -62,7 +64,7 @@ def test_it_waits_for_results_and_names_what_is_gone(runs: list[PlannedRun], slu
         slurm.reachable = asked != 2
         if asked == 3:
             publish(runs[0])
-            runs[1].run.set_state("failed", message="a reason")
+            runs[1].run.set_state(RunState.FAILED, message="a reason")
             slurm.held = {name: set() for name in slurm.held}
         return slurm.look(names)
 
@@ -118,7 +120,7 @@ def test_a_sweeper_gets_errors_on_the_validation_set(
     assert [r.return_value["force_mae"] for r in returned] == [1.0, 2.0, 3.0, 1.0]
     assert [float(r.return_value) for r in returned] == [0.5, 1.0, 1.5, 0.5]
     with pytest.raises(TypeError, match="no validation error of force_mae"):
-        float(Errors({"metrics": {"force_mae": 1.0}, "primary": "force_mae"}))
+        float(Errors(Result(attempt=1, metrics={"force_mae": 1.0})))
 
 
 def test_runs_whose_jobs_are_gone_are_submitted_again_but_not_for_ever(

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
 from experiments.core.errors import InputError
 from experiments.core.schema import build
@@ -92,12 +91,3 @@ def test_bad_input_has_one_line() -> None:
     with pytest.raises(InputError) as error:
         load.parse({"source": "jets", "pt": [650.0, 550.0]})
     assert str(error.value).startswith("data: pt=[650.0, 550.0]: accepted: a smallest and a largest transverse")
-
-
-@pytest.mark.parametrize("name", ["digits_rotated", "mnist1d", "tetris", "voxels", "jets"])
-def test_the_file_of_a_source_has_its_defaults(name: str, root: Path) -> None:
-    """conf/data and the dataclass say the same."""
-    section = yaml.safe_load((root / "conf" / "data" / f"{name}.yaml").read_text())
-    source = section.pop("source")
-    del section["subset_seed"]
-    assert load.parse({"source": source, **section}) == load.parse({"source": source})

@@ -305,7 +305,7 @@ def test_the_directory_depends_on_content_only(tmp_path: Path) -> None:
 
 @given(pool=st.integers(1, 2000), holdout=st.integers(1, 100), test=st.integers(1, 500), walkers=st.integers(3, 64))
 def test_walkers_are_dealt_out(pool: int, holdout: int, test: int, walkers: int) -> None:
-    shares = deal(XtbConfig(pool=pool, holdout=holdout, test=test, walkers=walkers))
+    shares = deal(XtbConfig(molecule="water", pool=pool, holdout=holdout, test=test, walkers=walkers))
     assert {name: sum(share) for name, share in shares.items()} == {"test": test, "holdout": holdout, "pool": pool}
     assert sum(map(len, shares.values())) <= walkers
     assert min(min(share) for share in shares.values()) >= 1
@@ -315,7 +315,7 @@ def test_walkers_are_dealt_out(pool: int, holdout: int, test: int, walkers: int)
     ("pool", "holdout", "test", "walkers"), [(1280, 64, 400, 16), (640, 40, 200, 8), (2560, 64, 400, 64)]
 )
 def test_no_walker_lags_behind(pool: int, holdout: int, test: int, walkers: int) -> None:
-    shares = deal(XtbConfig(pool=pool, holdout=holdout, test=test, walkers=walkers))
+    shares = deal(XtbConfig(molecule="water", pool=pool, holdout=holdout, test=test, walkers=walkers))
     assert max(max(share) for share in shares.values()) <= 1.5 * (pool + holdout + test) / walkers
 
 
