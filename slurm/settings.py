@@ -50,7 +50,8 @@ class LocalSettings:
     workers: int | None = setting(None, low=1, high=4096)
     """Number of processes; null: one per core, or one per GPU."""
     pack: int | None = setting(None, low=1, high=4096)
-    """Most runs of one shape that a worker trains together; null: 1 on CPU, 4096 on a GPU."""
+    """Most runs of one shape that a worker trains together; null: 1 on CPU, 4096 on a GPU, and of fits in closed form
+    all that differ only in P (a ladder)."""
     patience: float = setting(1800.0, low=1.0, high=1e7)
     """Seconds without a sign of life after which a worker counts as hung and is replaced. Compiling, evaluating and
     solving show it (each for two hours at most), loading or generating data does not."""
@@ -99,7 +100,8 @@ class SlurmSettings:
     """Interpreter in the job; null: the one that submits."""
     pack: int | None = setting(None, low=1, high=100_000, heading="How runs become jobs")
     """Most runs a job (if their times are unknown: that many); null: as many of one shape as fill pack_minutes, by the
-    times of finished runs; if there are none, one a core, 16 on a GPU."""
+    times of finished runs; if there are none, one a core, 16 on a GPU. A ladder (closed forms that differ only in P)
+    counts as one run; with a number it is split."""
     pack_minutes: float = setting(60.0, above=0.0, high=1e5)
     """Intended duration of a job, after its start."""
     array_parallelism: int = setting(256, low=1, high=1_000_000)

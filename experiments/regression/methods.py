@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from experiments.models.contract import ModelConfig, MoleculeInfo
 from experiments.models.registry import build, origin
-from experiments.regression.closed_form import ClosedForm
+from experiments.regression.ladder import ClosedForm, OneByOne
 
 
 def closed_form(
@@ -23,10 +23,11 @@ def closed_form(
         InputError: a user's file returns something that cannot be fitted.
     """
     made = build(config, MoleculeInfo(elements, neighbours))
-    for name in ("accept", "solve", "geometry"):
+    ladder = callable(getattr(made, "ladder", None))
+    for name in ("accept", "ladder" if ladder else "solve", "geometry"):
         if origin(config).module is None and not callable(getattr(made, name, None)):
             raise origin(config).fault(
                 f"build returned {type(made).__name__} without {name}; accepted: a ClosedForm "
-                "(experiments.regression.closed_form)"
+                "(experiments.regression.ladder)"
             )
-    return made  # type: ignore[no-any-return]
+    return made if ladder else OneByOne(made)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -18,17 +17,11 @@ from experiments.core.errors import DeviceLost, InputError
 from experiments.core.states import RunOutcome, RunState
 from experiments.data.dataset import AnyDataset, Dataset
 from experiments.data.load import dataset_of
-from experiments.data.splits import training_subset
-from experiments.regression.methods import closed_form
-from experiments.runs import trained
-from experiments.runs.problems import mean_neighbours
-from experiments.runs.result import origin, peak_memory, publish
-from experiments.runs.schedules import Schedules
-from experiments.runs.store import ORIGIN, WEIGHTS, Attempt, Run
+from experiments.runs.climb import Rung, climb, ladders
+from experiments.runs.result import origin
+from experiments.runs.store import ORIGIN, Attempt, Run
 from experiments.runs.train import train
-from experiments.tasks.evaluation import evaluation
 from experiments.training.device_errors import does_not_fit, lost_device, out_of_memory, unusable
-from experiments.training.lengthy import lengthy
 from experiments.training.pack import Interrupted
 
 logger = logging.getLogger(__name__)
@@ -159,8 +152,8 @@ def _compute(
     dataset = dataset_of(configs[0].data)
     check_data(configs[0], dataset)
     if configs[0].model.closed_form:
-        for attempt, config in zip(attempts, configs, strict=True):
-            outcome[attempt.run.id] = _solve(attempt, config, dataset, stop)
+        assert isinstance(dataset, Dataset)
+        _climb_all(list(zip(attempts, configs, strict=True)), dataset, stop, report, outcome)
         return
     place = _place(device, configs[0])
 
@@ -177,6 +170,26 @@ def _compute(
         if out_of_memory(error):
             raise InputError(does_not_fit(error, place)) from error
         raise
+
+
+def _climb_all(
+    rungs: Sequence[Rung],
+    dataset: Dataset,
+    stop: Callable[[], bool],
+    report: Report,
+    outcome: dict[str, RunOutcome],
+) -> None:
+    """Solve fits in closed form, ladder by ladder; what only the largest run of one asks too much of fails alone."""
+    waiting = ladders(rungs, dataset)
+    while waiting:
+        ladder = waiting.pop(0)
+        try:
+            climb(ladder, dataset, stop, report, lambda done: outcome.__setitem__(done.run.id, RunOutcome.DONE))
+        except InputError as error:
+            if len(ladder) == 1:
+                outcome[ladder[0][0].run.id] = _fail(ladder[0][0], error)
+            else:
+                waiting[:0] = [ladder[:-1], ladder[-1:]]
 
 
 def _place(given: str | None, config: RunConfig) -> torch.device:
@@ -221,33 +234,6 @@ def check_data(config: RunConfig, dataset: AnyDataset) -> None:
     weight = getattr(fitted, "force_weight", 0.0)
     if weight > 0 and not dataset.pool.has_forces:
         raise InputError(f"{section}.force_weight={weight:g}: {dataset.name} has no forces; accepted: 0")
-
-
-@lengthy()
-def _solve(attempt: Attempt, config: RunConfig, dataset: AnyDataset, stop: Callable[[], bool]) -> RunOutcome:
-    if stop():
-        raise Interrupted
-    assert isinstance(dataset, Dataset)
-    began, cpu = time.monotonic(), time.process_time()
-    elements = dataset.elements()
-    model = closed_form(config.model, elements, lambda: mean_neighbours(dataset, config.model))
-    train = dataset.pool.take(training_subset(dataset, config.P, config.subset_seed))
-    model.accept(train, dataset.test)
-    solution = model.solve(train, dataset.isolated_energies, config.init_seed)
-    predict = trained.solved(model, solution, elements, dataset).predict
-    errors = evaluation(predict(dataset.test), predict(train), dataset.test, train)
-    trained.save_solution(attempt.path / WEIGHTS, solution, elements, dataset)
-    facts = {
-        "n_parameters": solution.n_parameters,
-        "n_steps": None,
-        "seconds": time.monotonic() - began,
-        "cpu_seconds": time.process_time() - cpu,
-        "peak_memory": peak_memory(),
-        "device": "cpu",
-        "fit": dict(solution.facts),
-    }
-    publish(attempt, config, dataset, Schedules(errors), facts)
-    return RunOutcome.DONE
 
 
 def device_of(name: str) -> torch.device:
