@@ -6,14 +6,15 @@ import functools
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from experiments.core.errors import InputError
 from experiments.core.kinds import sources_of
 from experiments.core.schema import build, check, identity_of
 from experiments.data.checks import check_frames
-from experiments.data.dataset import AnyDataset, Dataset
-from experiments.data.examples import ExampleSet
+from experiments.data.dataset import AnyDataset, Dataset, Frames
+from experiments.data.examples import Examples, ExampleSet
+from experiments.data.splits import fixed_choice
 
 if TYPE_CHECKING:
     from experiments.data.sources.ase_db import AseDbConfig
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 SUBSETS = ("random", "farthest")
 """Methods of drawing training subsets (`data.subset`, a key of every source)."""
+SHARED = ("subset", "test_frames")
+"""Keys of every source, beside its own settings."""
 
 
 @dataclass(frozen=True)
@@ -100,14 +103,15 @@ def maker_of(source: str) -> Callable[[SourceConfig], AnyDataset]:
 def parse(section: Mapping[str, Any]) -> SourceConfig:
     """Check a data section and return its settings; nothing is read or generated.
 
-    `section` holds `source`, that source's own keys, and `subset`. Raises `InputError` for an unknown source or key,
-    a missing key, a wrong type, or a value out of range.
+    `section` holds `source`, that source's own keys, and those of `SHARED`. Raises `InputError` for an unknown source
+    or key, a missing key, a wrong type, or a value out of range.
     """
     rest = {key: value for key, value in section.items() if value != "???"}  # Hydra's mark of a key not given
     source = rest.pop("source", None)
     if source not in _SOURCES:
         raise InputError(f"data.source={source!r}: accepted: {', '.join(_SOURCES)}")
     check(rest.pop("subset", "random"), str, "data.subset", {"choices": SUBSETS})
+    check(rest.pop("test_frames", None), int | None, "data.test_frames", {"low": 1})
     return build(config_of(source), rest, "data.")
 
 
@@ -121,12 +125,29 @@ def load_any(section: Mapping[str, Any]) -> AnyDataset:
     subset = section.get("subset", "random")
     if not isinstance(dataset, Dataset):
         assert isinstance(dataset, ExampleSet)
-        return replace(dataset, subset=subset)
+        return replace(dataset, subset=subset, test=chosen_test(section, dataset.test))
     teacher = dataset.pool.bonds is not None or dataset.pool.points is not None
     if section["source"] not in ("extxyz", "ase_db") and not teacher:  # files are checked by their own names
         names = {f"{dataset.name}, {part}": getattr(dataset, part) for part in ("pool", "holdout", "test")}
         check_frames(names, f"{dataset.name}, pool", dataset.isolated_energies)
-    return replace(dataset, subset=subset)
+    return replace(dataset, subset=subset, test=chosen_test(section, dataset.test))
+
+
+TestSet = TypeVar("TestSet", Frames, Examples)
+
+
+def chosen_test(section: Mapping[str, Any], test: TestSet) -> TestSet:
+    """Return the test examples that `data.test_frames` asks for, in their order; null: all of them.
+
+    The choice depends on the two numbers alone, so that all runs share it, and a smaller one lies in a larger one.
+    Raises `InputError` if there are fewer.
+    """
+    wanted = section.get("test_frames")
+    if wanted is None or wanted == len(test):
+        return test
+    if wanted > len(test):
+        raise InputError(f"data.test_frames={wanted}: accepted: an integer from 1 to {len(test)} or null")
+    return test.take(fixed_choice(len(test), wanted))
 
 
 def load(section: Mapping[str, Any]) -> Dataset:
@@ -143,6 +164,8 @@ def identity(section: Mapping[str, Any]) -> dict[str, Any]:
     chosen = {"source": section.get("source"), **identity_of(parse(section))}
     if section.get("subset", "random") != "random":  # the key was added later: ids without it must not change
         chosen["subset"] = section["subset"]
+    if section.get("test_frames") is not None:  # so was this one
+        chosen["test_frames"] = section["test_frames"]
     return chosen
 
 
