@@ -16,6 +16,7 @@ KINDS = {
     "3bpa": "molecules",
     "acac": "molecules",
     "ethanol_pbe": "molecules",
+    "ethanol_small": "molecules",
     "mlearn": "molecules",
     "water": "molecules",
     "qm9": "molecules",

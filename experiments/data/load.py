@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from experiments.data.sources.ase_db import AseDbConfig
     from experiments.data.sources.botnet import AcacConfig, BpaConfig, EthanolPbeConfig
     from experiments.data.sources.digits import DigitsConfig
+    from experiments.data.sources.ethanol_small import EthanolSmallConfig
     from experiments.data.sources.extxyz import ExtxyzConfig
     from experiments.data.sources.jets import JetsConfig
     from experiments.data.sources.md17 import Md17Config
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     SourceConfig = (
         XtbConfig | StarConfig | PolynomialTeacherConfig | ExtxyzConfig | AseDbConfig
         | Rmd17Config | Md17Config | BpaConfig | AcacConfig | WaterConfig | Qm9Config | SphereConfig | TorusConfig
-        | EthanolPbeConfig | MlearnConfig
+        | EthanolPbeConfig | MlearnConfig | EthanolSmallConfig
         | DigitsConfig | Mnist1dConfig | TetrisConfig | VoxelsConfig | JetsConfig
     )  # fmt: skip
 
@@ -75,6 +76,7 @@ _SOURCES = {
     "3bpa": _Source("botnet", "BpaConfig", "bpa"),
     "acac": _Source("botnet", "AcacConfig", "acac"),
     "ethanol_pbe": _Source("botnet", "EthanolPbeConfig", "ethanol_pbe"),
+    "ethanol_small": _Source("ethanol_small", "EthanolSmallConfig", "ethanol_small"),
     "mlearn": _Source("mlearn", "MlearnConfig", "mlearn"),
     "water": _Source("water", "WaterConfig", "water"),
     "qm9": _Source("qm9", "Qm9Config", "qm9"),
