@@ -33,7 +33,7 @@ PENALTIES = 10.0 ** np.arange(-13.0, 0.5, 0.5)
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Eigenvalues `[n]`, descending, eigenvectors `[n, n]` in columns, and the labels' power in each, as a share `[n]`."""
+    """Eigenvalues `[n]`, descending; eigenvectors `[n, n]`, columns; the share of the labels' power in each `[n]`."""
 
     values: Floats
     vectors: Floats

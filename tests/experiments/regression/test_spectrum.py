@@ -83,7 +83,7 @@ def test_directions_decide_where_only_they_differ() -> None:
     rng = np.random.default_rng(1)
     n = 96
     vectors = [np.linalg.qr(rng.normal(size=(n, n)))[0] for _ in range(2)]
-    values: Floats = np.arange(1, n + 1) ** -2.0
+    values: Floats = np.arange(1, n + 1, dtype=np.float64) ** -2
     labels = vectors[0][:, :6] @ rng.normal(size=6)
     spectra = [Spectrum(values, v, (v.T @ labels) ** 2 / (labels @ labels)) for v in vectors]
     assert spectra[0].outside[6] < 1e-20 < 0.5 < spectra[1].outside[6]
