@@ -23,7 +23,6 @@ NAMES = {
     "tfn": "TFN",
     "krr": "kernel ridge",
     "nearest": "nearest neighbour",
-    "ntk": "neural tangent kernel",
     "mpnn": "MPNN",
     "polynomial": "equivariant polynomial",
     "mlp": "perceptron",
@@ -36,6 +35,8 @@ NAMES = {
     "momenta": "deep sets of momenta",
 }
 """Names of architectures as the field writes them."""
+LINEARISED = "ntk-"
+"""What precedes the name of a network that is linearised around its initial weights (its neural tangent kernel)."""
 _WORDS = {
     "L": "L={}",
     "nu": "ν={}",
@@ -75,7 +76,9 @@ def column_words(curve: Curve, name: str) -> str:
 
 def architecture_name(curve: Curve) -> str:
     """Return the name of a curve's architecture as the field writes it."""
-    return NAMES.get(curve.text("architecture"), curve.text("architecture"))
+    name = curve.text("architecture")
+    linearised, plain = name.startswith(LINEARISED), name.removeprefix(LINEARISED)
+    return ("linearised " if linearised else "") + NAMES.get(plain, plain)
 
 
 def short_name(curve: Curve) -> str:
