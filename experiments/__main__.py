@@ -109,7 +109,9 @@ def _report(event: Any) -> None:
         return
     name, error = validation_error(event)
     shown = f"  validation {name} {error}" if name else ""
-    line = f"update {event['clock']}/{event['total']}  {event['seconds']:.0f} s{shown}"
+    # of a fit in closed form it is the share of its one pass that is done
+    done = f"{event['share']:.0%}" if "share" in event else f"update {event['clock']}/{event['total']}"
+    line = f"{done}  {event['seconds']:.0f} s{shown}"
     print(line, file=sys.stderr, end="\r" if sys.stderr.isatty() else "\n", flush=True)
 
 

@@ -21,7 +21,7 @@ from experiments.core.wording import counted
 from experiments.data.dataset import AnyDataset
 from experiments.data.load import dataset_of
 from experiments.data.offline import DataNotCached, offline
-from slurm.local import Pool, largest_pack, remove_old_logs, visible_gpus
+from slurm.local import Pool, remove_old_logs, visible_gpus
 from slurm.outline import outline
 from slurm.plan import Composer, DataAbsent, Plan, PlannedRun, plan
 from slurm.progress import Progress
@@ -114,10 +114,9 @@ def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:
     lost: list[str] = []
     with Progress(planned) as progress:
         for kind, runs in _by_device(missing).items():
-            pack = settings.pack or largest_pack(kind)
             places = [{"CUDA_VISIBLE_DEVICES": name} for name in visible_gpus()] if kind == "cuda" else [{}]
             workers = settings.workers or (len(places) if kind == "cuda" else len(os.sched_getaffinity(0)))
-            pool = Pool(min(workers, len(runs)), progress, pack, settings.patience, places, device=kind)
+            pool = Pool(min(workers, len(runs)), progress, settings.pack, settings.patience, places, device=kind)
             try:
                 failures += pool.compute(runs)
             except DeviceLost as error:

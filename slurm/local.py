@@ -14,6 +14,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
+from experiments.config.run import LADDER
 from experiments.core.errors import DeviceLost, RunsFailed
 from experiments.core.interrupt import Terminated, sigterm_raises
 from experiments.core.processes import start_time
@@ -24,6 +25,8 @@ from slurm.worker import STOP_SECONDS, Inbox, Task, Worker
 POLL_SECONDS = 0.5
 STILLBORN = 5
 """Workers that may end in a row before they are ready; then it is no accident, but the machine."""
+WHOLE = 1_000_000
+"""More runs than any ladder has."""
 TRIES = 2
 """Deaths of workers over a pack after which its runs go on one by one, and then over a single run until it fails."""
 
@@ -58,7 +61,7 @@ class Pool:
     Args:
         size: number of workers.
         listener: receiver of events, states and notes.
-        pack: most runs handed to a worker at a time; they have one shape.
+        pack: most runs handed to a worker at a time; they have one shape. None: `most_together`.
         patience: seconds without a sign of life after which a busy worker counts as hung. Compiling, evaluating and
             solving show it (each for two hours at most), loading or generating data does not.
         environments: variables of the worker in each place (which GPU it has); none beside the driver's own by default.
@@ -71,7 +74,7 @@ class Pool:
         self,
         size: int,
         listener: Listener,
-        pack: int = 1,
+        pack: int | None = 1,
         patience: float = 1800.0,
         environments: Sequence[Mapping[str, str]] = ({},),
         stop: Callable[[], bool] | None = None,
@@ -162,7 +165,10 @@ class Pool:
             self.workers.append(Worker(self.inbox, place, log, environment, self.device))
 
     def _is_alone(self, planned: Task) -> bool:
-        return self.pack == 1 or self.deaths[planned.run.id] >= TRIES
+        return self._most(planned) == 1 or self.deaths[planned.run.id] >= TRIES
+
+    def _most(self, planned: Task) -> int:
+        return most_together(planned.shape_id, self.device or "cpu") if self.pack is None else self.pack
 
     def _choose(self, compiled: str | None) -> list[Task]:
         """Take a fair share of runs from the queue, of the shape `compiled` or else of one that no worker is at."""
@@ -176,7 +182,9 @@ class Pool:
         else:
             free = self.size - sum(w.busy for w in self.workers)
             share = math.ceil(len(self.waiting) / max(1, free))  # no worker stays idle while another has it all
-            chosen = [p for p in of_shape if not self._is_alone(p)][: min(self.pack, share)]
+            most = self._most(of_shape[0])
+            whole = is_ladder(shape) and self.pack is None  # cheaper than its parts on several workers
+            chosen = [p for p in of_shape if not self._is_alone(p)][: most if whole else min(most, share)]
         ids = {p.run.id for p in chosen}
         self.waiting = [p for p in self.waiting if p.run.id not in ids]
         return chosen
@@ -317,6 +325,16 @@ class Pool:
             else:
                 self.waiting.append(planned)
         self.elsewhere = still
+
+
+def is_ladder(shape_id: str) -> bool:
+    """Return whether runs of this shape are a ladder (`RunConfig.shape_id`)."""
+    return shape_id.startswith(LADDER)
+
+
+def most_together(shape_id: str, device: str) -> int:
+    """Return the default for the most runs of a shape that a worker computes together: a ladder is whole."""
+    return WHOLE if is_ladder(shape_id) else largest_pack(device)
 
 
 def largest_pack(device: str) -> int:

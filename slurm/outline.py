@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from experiments.config.run import RunConfig
 from experiments.core.gpu import models_here
 from slurm.estimate import UNKNOWN, Estimates
-from slurm.local import largest_pack
+from slurm.local import most_together
 from slurm.plan import PlannedRun, UnnamedRun
 
 HOURS = {"cuda": "GPU hours", "cpu": "core hours"}
@@ -60,7 +60,7 @@ def outline(runs: Sequence[PlannedRun], unnamed: Sequence[UnnamedRun], pack: int
     Args:
         runs: distinct runs of the sweep.
         unnamed: runs whose data are not on this machine.
-        pack: most runs of a pack; None: `largest_pack` of the device.
+        pack: most runs of a pack; None: `most_together`.
     """
     left = [planned for planned in runs if planned.run.state() != "done"]
     shapes: Counter[tuple[str, str]] = Counter((p.shape_id, p.config.device) for p in left)
@@ -84,7 +84,9 @@ def outline(runs: Sequence[PlannedRun], unnamed: Sequence[UnnamedRun], pack: int
         runs=len(runs) + len(unnamed),
         unnamed=len(unnamed),
         done=len(runs) - len(left),
-        packs=sum(math.ceil(count / (pack or largest_pack(device))) for (_, device), count in shapes.items()),
+        packs=sum(
+            math.ceil(count / (pack or most_together(shape, device))) for (shape, device), count in shapes.items()
+        ),
         hours=hours,
         unknown=unknown,
         basis=tuple(basis or reasons),

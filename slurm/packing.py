@@ -1,4 +1,7 @@
-"""Packs of runs: runs of one shape that one job computes, as many as fill the time that a job should take."""
+"""Packs of runs: runs of one shape that one job computes, as many as fill the time that a job should take.
+
+A ladder is never divided, for its runs are solved in one pass.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from slurm.estimate import Estimate
+from slurm.local import is_ladder
 from slurm.plan import PlannedRun
 
 UNKNOWN_ON_GPU = 16
@@ -18,6 +22,9 @@ COMPILE_GB = 0.5
 """Memory of a process that compiles kernels for a GPU, one a core: torch loaded is 0.3 GB (measured), the rest is for
 Triton and ptxas at work (estimated). What a finished run recorded is the memory of its worker alone."""
 GB = 1e9
+
+Unit = list[tuple[PlannedRun, Estimate]]
+"""Runs that one worker computes in one go, with their costs."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ def pack(
     most: int | None = None,
     room: float = 0.0,
 ) -> list[PlannedPack]:
-    """Divide runs for devices of one kind into packs of one shape each, in order.
+    """Divide runs for devices of one kind into packs of one shape each, in order; ladders of one curve count as one.
 
     Args:
         runs: each with its cost.
@@ -55,38 +62,56 @@ def pack(
         wanted_seconds: time that a job should take.
         most: most runs of a pack; None: as many as fill the time. A run of unknown time counts as a share of the job:
             1 in `most`, else one a worker on CPUs and 1 in 16 on a GPU. A job that turns out too long goes on where
-            its time limit stopped it.
+            its time limit stopped it. A ladder (fits in closed form that differ only in P) counts as one run and is
+            never divided, unless this is given.
         room: GB of a job beside the memory of its workers.
     """
-    shapes: dict[str, list[tuple[PlannedRun, Estimate]]] = {}
-    for planned, cost in runs:
-        shapes.setdefault(planned.shape_id, []).append((planned, cost))
+    shapes: dict[str, list[Unit]] = {}
+    for unit in _units(runs, whole=most is None):
+        planned = unit[0][0]
+        shapes.setdefault(planned.model_id if is_ladder(planned.shape_id) else planned.shape_id, []).append(unit)
     packs = []
     for members in shapes.values():
-        known = [cost.seconds for _, cost in members if cost.seconds is not None]
+        known = [seconds for unit in members if (seconds := _seconds(unit)) is not None]
         unknown_seconds = None if not known else sum(known) / len(known)
         per_job = most or (workers if kind == "cpu" else UNKNOWN_ON_GPU)
-        share = wanted_seconds * workers / per_job  # of the time of a job, for a run whose time is unknown
-        chosen: list[tuple[PlannedRun, Estimate]] = []
+        share = wanted_seconds * workers / per_job  # of the time of a job, for a unit whose time is unknown
+        chosen: list[Unit] = []
         used = 0.0
-        for planned, cost in members:
-            needs = next(s for s in (cost.seconds, unknown_seconds, share) if s is not None)
+        for unit in members:
+            needs = next(s for s in (_seconds(unit), unknown_seconds, share) if s is not None)
             full = used + needs > wanted_seconds * workers * (1 + 1e-9) or (most is not None and len(chosen) >= most)
             if chosen and full:
                 packs.append(_planned_pack(chosen, kind, workers, room))
                 chosen, used = [], 0.0
-            chosen.append((planned, cost))
+            chosen.append(unit)
             used += needs
         packs.append(_planned_pack(chosen, kind, workers, room))
     return packs
 
 
-def _planned_pack(members: Sequence[tuple[PlannedRun, Estimate]], kind: str, workers: int, room: float) -> PlannedPack:
-    seconds = [cost.seconds for _, cost in members]
+def _units(runs: Sequence[tuple[PlannedRun, Estimate]], whole: bool) -> list[Unit]:
+    """Return what one worker computes in one go: single runs, and ladders if they stay `whole`."""
+    units: dict[str, Unit] = {}
+    for planned, cost in runs:
+        together = whole and is_ladder(planned.shape_id)
+        units.setdefault(planned.shape_id if together else planned.run.id, []).append((planned, cost))
+    return list(units.values())
+
+
+def _seconds(unit: Unit) -> float | None:
+    """Return the time of a unit; a ladder's runs have shares of one pass, so that they add up. None: unknown."""
+    known = [cost.seconds for _, cost in unit if cost.seconds is not None]
+    return sum(known) if len(known) == len(unit) else None
+
+
+def _planned_pack(units: Sequence[Unit], kind: str, workers: int, room: float) -> PlannedPack:
+    seconds = [_seconds(unit) for unit in units]
     known = [s for s in seconds if s is not None]
     total = max(sum(known) / workers, max(known)) if len(known) == len(seconds) else None
+    members = [member for unit in units for member in unit]
     sizes = [cost.memory for _, cost in members if cost.memory is not None]
-    at_once = min(workers, len(members))
+    at_once = min(workers, len(units))
     memory = MEMORY_MARGIN * max(sizes) * at_once / GB + room if len(sizes) == len(members) else None
     return PlannedPack(tuple(planned for planned, _ in members), kind, total, memory)
 

@@ -97,6 +97,9 @@ class Progress:
             if seen is None:
                 table.add_row(run_id, name, str(c.P), str(c.seed), "starting", "", "")
                 continue
+            if "share" in seen:  # of the one pass that a ladder is
+                table.add_row(run_id, name, str(c.P), str(c.seed), f"{100 * seen['share']:.0f} %", "", "")
+                continue
             speed = seen["clock"] / seen["seconds"] if seen["seconds"] else 0.0
             _, shown = validation_error(seen)
             table.add_row(

@@ -36,7 +36,8 @@ class LocalSettings:
     workers: int | None = setting(None, low=1, high=4096)
     """Worker processes; null: one per core, or one per GPU."""
     pack: int | None = setting(None, low=1, high=4096)
-    """Most runs of one shape that a worker trains together; null: 1 on CPU, 4096 on a GPU."""
+    """Most runs of one shape that a worker trains together; null: 1 on CPU, 4096 on a GPU, and of fits in closed form
+    all that differ only in P (a ladder)."""
     patience: float = setting(1800.0, low=1.0, high=1e7)
     """Seconds without a sign of life after which a worker counts as hung and is replaced. Compiling, evaluating and
     solving show it (each for two hours at most), loading or generating data does not."""

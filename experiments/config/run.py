@@ -21,12 +21,14 @@ from experiments.models.architectures import MODELS, ModelConfig, NtkConfig, tak
 
 NUMERICS_VERSION = {"data": 1, "model": 1, "training": 2}
 """Part of every run's identity as it is, and never edited: that would rename all runs (see `NUMERICS_RAISED`)."""
-NUMERICS_RAISED: dict[str, int] = {}
+NUMERICS_RAISED: dict[str, int] = {"ntk": 2, "ace": 2, "krr": 2}
 """Versions, by family, of numerics that no longer give the numbers of the first release; golden tests say when.
 
 A family is `data` (all runs are renamed), `training` (trained ones), or an architecture (its own, and linearised
 networks of it). Put it here with 2 (`training`: 3) the first time and count on from there: `{"mace": 2}`.
 """
+LADDER = "ladder-"
+"""Beginning of the `RunConfig.shape_id` of runs that are solved in one pass, for the largest P of them."""
 assert set(NUMERICS_RAISED) <= {"data", "training", *MODELS}, "a number of no family would rename nothing"
 
 
@@ -152,11 +154,15 @@ class RunConfig:
         return digest({**resolved.model_identity(data_sha256), **seeds})
 
     def shape_id(self, data_sha256: str) -> str:
-        """Return twelve hex digits shared by the runs that can train in one pack.
+        """Return a name shared by the runs that can be computed in one pack.
 
-        Such runs differ in P, seeds and numbers that enter the arithmetic, not in shapes or operations.
+        Runs that train together differ in P, seeds and numbers that enter the arithmetic, not in shapes or operations.
+        Fits in closed form that are a ladder differ in P alone; their name begins with `LADDER`.
         """
         identity = self.model_identity(data_sha256)
+        if self.model.closed_form:
+            seeds = {"seed": self.seed, "subset_seed": self.subset_seed, "init_seed": self.init_seed}
+            return LADDER + digest({**identity, **seeds, "device": self.device})
         if self.training is not None:
             discrete = {k: v for k, v in identity["training"].items() if k not in CONTINUOUS}
             terms = [self.training.energy_weight > 0, self.training.force_weight > 0]

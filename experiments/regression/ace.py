@@ -32,16 +32,41 @@ from experiments.nn.graph import atomic_virials
 from experiments.nn.radial import bessel, polynomial_cutoff
 from experiments.nn.spherical import spherical_harmonics
 from experiments.regression.ace_basis import Group, basis, most_features
-from experiments.regression.closed_form import Geometry, Isolated, Solution, check_frames
-from experiments.regression.least_squares import Design, check_memory, like_frames, solve
+from experiments.regression.closed_form import Geometry, check_frames
+from experiments.regression.ladder import Conditions, Ladder
+from experiments.regression.least_squares import solve_ladder
+from experiments.regression.rows import Plan
 from experiments.tasks.predictions import Predictions
 
 _CHUNK_BYTES = 2**27
 """Memory of the force rows of one chunk of frames (a single frame may need more)."""
-_SMALLER = "a smaller P, nu, model.edge_lmax or model.n_radial"
+_SMALLER = "a smaller nu, model.edge_lmax or model.n_radial"
 """Changes that take less memory, for messages."""
 _CUTOFF_POWER = 2
 _RADIAL_NODES = 400  # Gauss–Legendre nodes: products of 2 × 32 Bessel functions have fewer than 70 oscillations
+
+
+@dataclass(frozen=True)
+class Design:
+    """Predictions of the features for some frames, per unit of each coefficient.
+
+    frames    `[F]`           which frames of those asked for
+    energies  `[F, M]`        eV, summed over atoms
+    forces    `[F, N, 3, M]`  −∂/∂x of it in 1/Å; zero on padding
+    """
+
+    frames: Ints
+    energies: Floats
+    forces: Floats
+
+
+def like_frames(frames: Frames, most: int) -> Iterator[Ints]:
+    """Yield numbers of frames with the same row of atomic numbers, at most `most` at a time; together all `frames`."""
+    _, kind = np.unique(frames.numbers, axis=0, return_inverse=True)
+    for k in range(int(kind.max(initial=-1)) + 1):
+        same = np.flatnonzero(kind.reshape(-1) == k)
+        for start in range(0, len(same), most):
+            yield same[start : start + most]
 
 
 @cache
@@ -106,12 +131,25 @@ class LinearAce:
             InputError: elements that the model does not know, or positions that are not finite.
         """
         self.check(frames)
-        for chosen in like_frames(frames, max(1, int(_CHUNK_BYTES / self._frame_bytes(frames, self.size)))):
+        for chosen in like_frames(frames, self.frames_at_once(frames)):
             yield self._design(frames.take(chosen), chosen)
 
-    def chunk_bytes(self, frames: Frames) -> float:
-        """Return the peak memory (bytes) of making a piece of the design matrix: the piece, its projection, parts."""
+    def frames_at_once(self, frames: Frames) -> int:
+        """Return the number of frames whose rows are made at a time."""
+        return max(1, int(_CHUNK_BYTES / self._frame_bytes(frames, self.size)))
+
+    def fill_bytes(self, frames: Frames) -> float:
+        """Return the peak memory (bytes) of making so many rows: a piece of the design matrix and its parts."""
         return 4 * max(float(_CHUNK_BYTES), self._frame_bytes(frames, self.size))
+
+    def fill(self, frames: Frames, directions: Floats, energies: Floats, forces: Floats | None) -> None:
+        """Write rows of the design matrix; see `experiments.regression.rows.LinearModel`."""
+        for part in self.chunks(frames):
+            energies[part.frames] = part.energies
+            if forces is not None:
+                f, r, n, _ = directions[part.frames].shape
+                onto = directions[part.frames].reshape(f, r, 3 * n)
+                forces[part.frames] = onto @ part.forces.reshape(f, 3 * n, self.size)
 
     def _frame_bytes(self, frames: Frames, size: int) -> float:
         atoms = frames.numbers.shape[1]
@@ -146,6 +184,10 @@ class LinearAce:
             forces[part] = (gradient.sum(2) - sent).numpy()
             virials[part] = atomic_virials(gradient, vectors.detach(), near.mask).sum(1).numpy()
         return Predictions(energies, forces, virials)
+
+    def predict_all(self, coefficients: Floats, frames: Frames) -> list[Predictions]:
+        """Predict for coefficients `[V, M]`, one after the other."""
+        return [self.predict(one, frames) for one in coefficients]
 
     def check(self, frames: Frames) -> None:
         """Raise `InputError` for elements that the model does not know and for positions that are not finite."""
@@ -238,13 +280,15 @@ class Ace(LinearAce):
         self.check(test)
         c = self.config
         most = len(self.elements) * most_features(len(self.elements), c.n_radial, c.edge_lmax, c.nu)
-        check_memory(train, most, 4 * self._frame_bytes(train, most), c.force_weight, _SMALLER)
+        frame_bytes = self._frame_bytes(train, most)
+        batch, weights = max(1, int(_CHUNK_BYTES / frame_bytes)), (c.energy_weight, c.force_weight)
+        if len(train):
+            Plan.for_size(train, [len(train)], most, batch, 4 * max(_CHUNK_BYTES, frame_bytes), weights, _SMALLER)
 
-    def solve(self, frames: Frames, isolated: Isolated, seed: int) -> Solution:
+    def ladder(self, frames: Frames, sizes: Sequence[int], conditions: Conditions) -> Ladder:
         """Fit by least squares; nothing is random."""
-        config = self.config
-        fitted = solve(self, frames, config.energy_weight, config.force_weight, isolated, smaller=_SMALLER)
-        return fitted.solution()
+        weights = (self.config.energy_weight, self.config.force_weight)
+        return solve_ladder(self, frames, sizes, weights, conditions, _SMALLER)
 
     def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:
         """Return the function that predicts from the coefficients."""

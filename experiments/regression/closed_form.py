@@ -1,4 +1,4 @@
-"""Shared parts of models that are fitted in closed form, without an optimiser: their interface, their labels' weights.
+"""Shared parts of models that are fitted in closed form, without an optimiser: solutions, labels' weights, memory.
 
 Loss, as for networks: energy_weight · mean over frames of (ΔE per atom)² + force_weight · mean over components of
 ΔF², with E in eV, F in eV/Å (the units of the force RMS × 1 Å and of the force RMS, which cancel here). A model
@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -57,30 +57,6 @@ class Solution:
     per_atom: Floats
     n_parameters: int
     facts: Mapping[str, Any] = field(default_factory=dict)
-
-
-class ClosedForm(Protocol):
-    """A closed-form model; made of its settings and the ascending atomic numbers."""
-
-    def accept(self, train: Frames, test: Frames) -> None:
-        """Raise `InputError` for frames that the model cannot learn from or predict, before anything long begins."""
-        ...
-
-    def solve(self, frames: Frames, isolated: Isolated, seed: int) -> Solution:
-        """Fit all of `frames`; `seed` draws the random parts of the model (initial weights), if any.
-
-        Raises:
-            InputError: no frames or atoms, labels that are not finite, no weight, frames that the model is not made
-                for, more memory than there is.
-        """
-        ...
-
-    def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:
-        """Return the function that predicts from a solution's `tensors`.
-
-        It raises `InputError` for frames that the model is not made for.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -211,23 +187,30 @@ def _formula(numbers: Ints) -> str:
     return " ".join(chemical_symbols[int(z)] for z in numbers)
 
 
-def require_memory(needed: float, what: str, accepted: str) -> None:
+def require_memory(needed: Callable[[int], float], P: int, what: str, smaller: str = "") -> None:
     """Raise `InputError` for a computation that does not fit into memory, before it allocates any.
 
     Args:
-        needed: bytes at the peak.
+        needed: bytes at the peak for a number of training frames, growing with it.
+        P: the number of training frames.
         what: the objects that take them, for the message.
-        accepted: a change that takes less, for the message.
+        smaller: other changes that take less, for the message.
 
     Raises:
         InputError: this machine has less.
     """
     free = free_memory()
-    if needed > free:
-        raise InputError(
-            f"{what}: needs about {needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free; "
-            f"accepted: {accepted}"
-        )
+    if needed(P) <= free:
+        return
+    low, high = 0, P  # fits, does not fit
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if needed(middle) <= free else (low, middle)
+    accepted = " or ".join(part for part in (f"P={low} or fewer" if low else "", smaller) if part)
+    raise InputError(
+        f"P={P}: {what}: needs about {needed(P) / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free; "
+        f"accepted: {accepted or 'a machine with more memory'}"
+    )
 
 
 def free_memory() -> float:

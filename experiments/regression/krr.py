@@ -14,8 +14,8 @@ CH2, …), under which the energy is exactly invariant.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import networkx as nx
@@ -31,9 +31,9 @@ from experiments.core.kernels import matern52, pair_permutations, pair_slopes
 from experiments.data.dataset import Frames
 from experiments.data.sampling.molecule import BONDED_ON_AVERAGE, bonds
 from experiments.models.architectures import KrrConfig
+from experiments.regression.choice import constants
 from experiments.regression.closed_form import (
     Geometry,
-    Isolated,
     Labels,
     Solution,
     check_labels,
@@ -41,11 +41,12 @@ from experiments.regression.closed_form import (
     reachable,
     require_memory,
 )
-from experiments.regression.ridge import KernelProblem, RidgeFit, fit_kernel
+from experiments.regression.gram import SMALLEST_ALONE, GramSystem, Path, fit_gram
+from experiments.regression.ladder import MADE, SOLVED, Conditions, Ladder, predict_apart, solution_facts
 from experiments.tasks.predictions import Predictions
 
 LENGTHS = tuple(2.0**k for k in range(7))
-"""Length scales tried, in units of the root mean square distance between training descriptors. On rMD17 ethanol at
+"""Length scales tried, in units of the root mean square distance between descriptors of the pool. On rMD17 ethanol at
 P = 48 the error is flat from the third on (77 to 79 meV/Å), and beyond the last one round-off begins to show."""
 CHOOSING_FRAMES = 48
 """Training frames that choose the length scale (it hardly moves with P); all of them choose λ."""
@@ -163,65 +164,99 @@ class Krr:
         one_molecule(train, numbers, "krr")
         one_molecule(test, numbers, "krr")
 
-    def solve(self, frames: Frames, isolated: Isolated, seed: int) -> Solution:
+    def ladder(self, frames: Frames, sizes: Sequence[int], conditions: Conditions) -> Ladder:
         """Fit; the length scale is chosen by leaving out frames, each length with its own best λ. Nothing is random."""
         config = self.config
         check_labels(frames)
         self.accept(frames, frames)
-        labels = Labels.of(frames, self.elements, isolated, config.energy_weight, config.force_weight)
         numbers = frames.numbers[0][frames.numbers[0] > 0]
         f, n = len(frames), len(numbers)
-        x = frames.positions[:, :n]
         permutations = bond_permutations(frames) if config.symmetrise else np.arange(n)[None]
-        size = f * (3 * n + 1 if config.force_weight > 0 else 1)
         require_memory(
-            # the matrix, rotated, its eigenvectors and LAPACK's work space of two more; slopes of all permutations
-            8.0 * (6 * size**2 + 4 * f * len(permutations) * n * (n - 1) / 2 * 3 * n),
-            f"{size} labels in a kernel",
-            "a smaller P",
+            # the matrix in two orders, a leading block to be factorised; slopes of all permutations
+            lambda P: (
+                8.0 * (3 * (P * (3 * n * (config.force_weight > 0) + 1)) ** 2)
+                + 8.0 * 4 * P * len(permutations) * n * (n - 1) / 2 * 3 * n
+            ),
+            f,
+            f"{f * (3 * n * (config.force_weight > 0) + 1)} labels in a kernel",
         )
-        q, slopes = inverse_distances(x)
-        onto, informative = reachable(x, np.zeros(f, dtype=bool))  # [F, 3n, r], [F]
-        if config.force_weight == 0:
-            onto, informative = onto[:, :, :0], 0 * informative
-        rows = _Rows(
-            Centres(q, slopes @ onto, pair_permutations(permutations)),
-            (onto.transpose(0, 2, 1) @ frames.forces[:, :n].reshape(f, 3 * n, 1))[..., 0],
-            informative,
-            labels,
-        )
-        length = self._length(rows) if config.length is None else config.length
-        fitted = rows.fit(Radial(config.kernel, length))
-        forces, energies = np.split(fitted.coefficients * rows.weights(), [rows.force_y.size])
-        along = (rows.centres.j @ forces.reshape(f, -1, 1))[..., 0]  # [F, D]: all that predictions need of the forces
+        rows = _Rows.of(frames, permutations, config)
+        watch = conditions.watch
+        lengths = dict.fromkeys(sizes, config.length)
+        if config.length is None:
+            lengths = self._lengths(rows.first(CHOOSING_FRAMES), sizes, conditions.sample(frames), watch)
+        solutions: dict[int, Solution] = {}
+        system = None
+        for number, length in enumerate(sorted({v for v in lengths.values() if v is not None})):
+            own = sorted(P for P in set(sizes) if lengths[P] == length)
+            watch(MADE + (SOLVED - MADE) * number / len(sizes))
+            system = rows.first(own[-1]).system(Radial(config.kernel, length))
+            path = Path(system, smallest=SMALLEST_ALONE, tick=lambda: watch(MADE))
+            for P in own:
+                solutions[P] = self._solution(rows.first(P), frames.take(slice(0, P)), path, length, conditions)
+        ordered = [solutions[P] for P in sizes]
+
+        def predict(others: Frames) -> list[Predictions]:
+            return predict_apart(self, ordered, others, conditions)
+
+        return Ladder(ordered, predict, [None] * len(sizes), system)
+
+    def _solution(self, rows: _Rows, frames: Frames, path: Path, length: float, conditions: Conditions) -> Solution:
+        config, f = self.config, len(frames)
+        labels = Labels.of(frames, self.elements, conditions.isolated, config.energy_weight, config.force_weight)
+        fit = fit_gram(path, f)
+        weight = labels.energy_weight
+        rest = (labels.energies * weight - rows.by_kind(fit.fitted)[1]) if weight.any() else np.zeros(f)
+        intercepts = constants(labels.counts * weight[:, None], rest)
+        forces, energies = rows.by_kind(fit.dual)
+        along = (rows.centres.j @ (forces * labels.force_weight)[..., None])[
+            ..., 0
+        ]  # [F, D]: all that predictions need
         tensors = {
-            "numbers": torch.as_tensor(numbers),
-            "descriptors": torch.as_tensor(q),
-            "energies": torch.as_tensor(energies),
+            "numbers": torch.as_tensor(frames.numbers[0][frames.numbers[0] > 0]),
+            "descriptors": torch.as_tensor(rows.centres.q),
+            "energies": torch.as_tensor(energies * weight),
             "slopes": torch.as_tensor(along),
-            "permutations": torch.as_tensor(permutations),
+            "permutations": torch.as_tensor(rows.permutations),
             "length": torch.tensor(length, dtype=torch.float64),
         }
-        predicted = self.geometry(tensors)(frames).energies
+        ridge, effective, _, criterion = fit.choice.facts
         facts = {
             "length": length,
-            "ridge": files.json_number(fitted.ridge),
-            "effective_parameters": fitted.effective_parameters,
-            "criterion": fitted.criterion,
-            "rows": rows.count,
-            "permutations": len(permutations),
+            "ridge": files.json_number(ridge),
+            "effective_parameters": effective,
+            "criterion": criterion,
+            "rows": path.system.rows(f),
+            "ridge_at_floor": fit.choice.at_floor,
+            "permutations": len(rows.permutations),
+            **solution_facts(path.system, f),
         }
-        per_atom = labels.per_atom(fitted.unpenalised, predicted)
-        return Solution(tensors, labels.baseline, per_atom, len(fitted.coefficients), facts)
+        predicted = labels.energies if weight.any() else self.geometry(tensors)(frames).energies
+        return Solution(tensors, labels.baseline, labels.per_atom(intercepts, predicted), len(fit.dual), facts)
 
-    def _length(self, rows: _Rows) -> float:
-        """Return the length scale (1/Å) of the least score."""
-        spread = pdist(rows.centres.q)
-        unit = float(np.sqrt((spread**2).mean())) if len(spread) else float(np.linalg.norm(rows.centres.q))
-        some = rows.first(CHOOSING_FRAMES)
+    def _lengths(
+        self, some: _Rows, sizes: Sequence[int], sample: Frames, watch: Callable[[float], None]
+    ) -> dict[int, float | None]:
+        """Return the length scale (1/Å) of the least score of every size, by its first frames.
+
+        Lengths are multiples of the spread of descriptors in the pool: the same for all sizes.
+        """
+        n = len(some.atoms)
+        like = (sample.numbers[:, :n] == some.atoms).all(1)
+        q = inverse_distances(sample.positions[like, :n])[0] if like.any() else some.centres.q
+        spread = pdist(q)
+        unit = float(np.sqrt((spread**2).mean())) if len(spread) else float(np.linalg.norm(q))
         lengths = [factor * (unit or 1.0) for factor in LENGTHS]
-        scores = [some.fit(Radial(self.config.kernel, length)).score for length in lengths]
-        return lengths[int(np.argmin(scores))]
+        scores: dict[int, list[float]] = {P: [] for P in sizes}
+        for number, length in enumerate(lengths):
+            watch(MADE * number / len(lengths))
+            path = Path(
+                some.system(Radial(self.config.kernel, length)), smallest=SMALLEST_ALONE, tick=lambda: watch(MADE / 2)
+            )
+            for P in sorted(scores):
+                scores[P].append(fit_gram(path, min(P, some.count)).choice.facts[2])
+        return {P: lengths[int(np.argmin(of_size))] for P, of_size in scores.items()}
 
     def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:
         """Return E(q) = Σ_j α_j k − g Δᵀv_j over training frames and permutations, with its exact gradient."""
@@ -255,41 +290,76 @@ class Krr:
 
 @dataclass(frozen=True)
 class _Rows:
-    """A kernel's rows with their labels: `force_y` `[F, r]` in eV/Å, of which `informative` `[F]` count."""
+    """A kernel's rows with their labels: `force_y` `[F, r]` in eV/Å; `labels` weigh them.
+
+    atoms `[N]` atomic numbers, permutations `[S, N]` of them.
+    """
 
     centres: Centres
     force_y: Floats
-    informative: Ints
     labels: Labels
+    atoms: Ints
+    permutations: Ints
+
+    @staticmethod
+    def of(frames: Frames, permutations: Ints, config: KrrConfig) -> _Rows:
+        """Make the rows of frames of one molecule."""
+        atoms = frames.numbers[0][frames.numbers[0] > 0]
+        f, n = len(frames), len(atoms)
+        x = frames.positions[:, :n]
+        q, slopes = inverse_distances(x)
+        onto = reachable(x, np.zeros(f, dtype=bool))[0]  # [F, 3n, r]
+        if config.force_weight == 0:
+            onto = onto[:, :, :0]
+        labels = Labels.of(frames, np.unique(atoms), None, config.energy_weight, config.force_weight)
+        forces = (
+            np.zeros((f, 0))
+            if config.force_weight == 0
+            else ((onto.transpose(0, 2, 1) @ frames.forces[:, :n].reshape(f, 3 * n, 1))[..., 0])
+        )
+        return _Rows(Centres(q, slopes @ onto, pair_permutations(permutations)), forces, labels, atoms, permutations)
 
     @property
     def count(self) -> int:
-        """Number of informative labels."""
-        return int(self.informative.sum()) + int((self.labels.energy_weight > 0).sum())
+        """Number of frames."""
+        return len(self.force_y)
 
-    def weights(self) -> Floats:
-        """Return the factor of every row, `[F·r + F]`."""
-        return np.concatenate([np.full(self.force_y.size, self.labels.force_weight), self.labels.energy_weight])
+    @property
+    def _starts(self) -> Ints:
+        """First row of every frame: its forces, then its energy if energies are fitted."""
+        each = self.force_y.shape[1] + bool(self.labels.energy_weight.any())
+        starts: Ints = np.arange(self.count + 1) * each
+        return starts
 
     def first(self, count: int) -> _Rows:
-        """Return the rows of the first `count` frames, with their weights."""
+        """Return the rows of the first `count` frames; one molecule has the same weights whatever their number."""
         c, own = self.centres, self.labels
         labels = Labels(
             own.baseline, own.counts[:count], own.energies[:count], own.energy_weight[:count], own.force_weight
         )
-        return _Rows(Centres(c.q[:count], c.j[:count], c.pairs), self.force_y[:count], self.informative[:count], labels)
+        centres = Centres(c.q[:count], c.j[:count], c.pairs)
+        return replace(self, centres=centres, force_y=self.force_y[:count], labels=labels)
 
-    def fit(self, radial: Radial, ridge: float | None = None) -> RidgeFit:
-        """Fit with the λ of the least score, or with `ridge`."""
-        weights, labels = self.weights(), self.labels
-        gram = self.centres.gram(radial)
-        gram *= weights[:, None]
-        gram *= weights
-        problem = KernelProblem(
-            gram,
-            self.force_y * labels.force_weight,
-            labels.energies * labels.energy_weight,
-            labels.counts * labels.energy_weight[:, None],
-            self.count,
-        )
-        return fit_kernel(problem, ridge=ridge)
+    def system(self, radial: Radial) -> GramSystem:
+        """Return the products of the weighted rows, frame after frame."""
+        f, r = self.force_y.shape
+        own = self.labels
+        each = r + bool(own.energy_weight.any())
+        order = np.empty((f, each), dtype=np.int64)
+        order[:, :r] = np.arange(f * r).reshape(f, r)
+        order[:, r:] = f * r + np.arange(f)[:, None]
+        weights, y = np.empty((f, each)), np.empty((f, each))
+        weights[:, :r], weights[:, r:] = own.force_weight, own.energy_weight[:, None]
+        y[:, :r], y[:, r:] = self.force_y, own.energies[:, None]
+        unpenalised = np.zeros((f, each, own.counts.shape[1]))
+        unpenalised[:, r:] = (own.counts * own.energy_weight[:, None])[:, None]
+        gram = self.centres.gram(radial)[np.ix_(order.ravel(), order.ravel())]
+        gram *= weights.reshape(-1, 1)
+        gram *= weights.reshape(-1)
+        return GramSystem(gram, (y * weights).ravel(), unpenalised.reshape(f * each, -1), self._starts)
+
+    def by_kind(self, values: Floats) -> tuple[Floats, Floats]:
+        """Split numbers of the rows into those of forces `[F, r]` and of energies `[F]` (zero if there are none)."""
+        f, r = self.force_y.shape
+        own = values.reshape(f, -1)
+        return own[:, :r], own[:, r] if own.shape[1] > r else np.zeros(f)

@@ -1,74 +1,29 @@
-"""Models linear in their coefficients, fitted by regularised least squares: linear ACE, linearised networks."""
+"""Models linear in their coefficients, fitted by regularised least squares: linear ACE, linearised networks.
+
+Every size of a ladder is a leading block of the same rows (`experiments.regression.rows`), and is solved by products of
+rows or of columns, whichever is cheaper for it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 
 from experiments.core import files
-from experiments.core.arrays import Floats, Ints
+from experiments.core.arrays import Floats
 from experiments.data.baseline import Baseline, composition
 from experiments.data.dataset import Frames
-from experiments.regression.closed_form import Isolated, Labels, Solution, check_labels, reachable, require_memory
-from experiments.regression.ridge import Criterion, ForceRows, RidgeProblem, fit_ridge, in_dual
+from experiments.regression.choice import Criterion, RidgeFit, constants
+from experiments.regression.closed_form import Isolated, Labels, Solution, check_labels
+from experiments.regression.gram import GramSystem, Path, Products, fit_gram
+from experiments.regression.ladder import MADE, SOLVED, Conditions, Ladder, solution_facts
+from experiments.regression.ridge import RidgeProblem, Sums, fit_columns
+from experiments.regression.rows import LinearModel, Plan, Rows
 from experiments.tasks.predictions import Predictions
-
-_HELD_BYTES = 2**31
-"""Force rows kept in memory between passes of a fit by XᵀX; larger ones are computed again in each pass."""
-
-
-def like_frames(frames: Frames, most: int) -> Iterator[Ints]:
-    """Yield numbers of frames with the same row of atomic numbers, at most `most` at a time; together all `frames`."""
-    _, kind = np.unique(frames.numbers, axis=0, return_inverse=True)
-    for k in range(int(kind.max(initial=-1)) + 1):
-        same = np.flatnonzero(kind.reshape(-1) == k)
-        for start in range(0, len(same), most):
-            yield same[start : start + most]
-
-
-@dataclass(frozen=True)
-class Design:
-    """Predictions of a linear model for some frames, per unit of each coefficient.
-
-    frames    `[F]`           which frames of those asked for
-    energies  `[F, M]`        eV, summed over atoms
-    forces    `[F, N, 3, M]`  −∂/∂x of it in 1/Å; zero on padding
-    """
-
-    frames: Ints
-    energies: Floats
-    forces: Floats
-
-
-class LinearModel(Protocol):
-    """A model whose energies and forces are linear in `size` coefficients."""
-
-    elements: Ints
-
-    @property
-    def size(self) -> int:
-        """Number of coefficients M."""
-        ...
-
-    def check(self, frames: Frames) -> None:
-        """Raise `InputError` for elements that the model does not know and for positions that are not finite."""
-        ...
-
-    def chunks(self, frames: Frames) -> Iterator[Design]:
-        """Yield the design matrix in pieces of bounded memory, each of frames with the same row of atomic numbers."""
-        ...
-
-    def chunk_bytes(self, frames: Frames) -> float:
-        """Return the peak memory (bytes) of making a piece."""
-        ...
-
-    def predict(self, coefficients: Floats, frames: Frames) -> Predictions:
-        """Predict energies (eV, without intercept) and forces (eV/Å) from coefficients `[M]`; makes no force rows."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -76,7 +31,8 @@ class LinearFit:
     """A fitted linear model.
 
     coefficients `[M]`; energy of composition n is baseline(n) + n·`per_atom` `[s]` (eV) on top of the features.
-    ridge, effective_parameters, score, criterion: see `RidgeFit`; rows: number of informative labels.
+    ridge, effective_parameters, score, criterion, at_floor: see `RidgeFit`; rows: number of informative labels; more:
+    entries for the run's result.
     """
 
     model: LinearModel
@@ -88,10 +44,12 @@ class LinearFit:
     score: float
     criterion: str
     rows: int
+    at_floor: bool = False
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     def predict(self, frames: Frames) -> Predictions:
         """Predict energies (eV) and forces (eV/Å) of any frames of the known elements."""
-        predicted = self.model.predict(self.coefficients, frames)
+        (predicted,) = self.model.predict_all(self.coefficients[None], frames)
         constant = (
             self.baseline.predict(frames.numbers) + composition(frames.numbers, self.model.elements) @ self.per_atom
         )
@@ -104,6 +62,8 @@ class LinearFit:
             "effective_parameters": self.effective_parameters,
             "criterion": self.criterion,
             "rows": self.rows,
+            "ridge_at_floor": self.at_floor,
+            **self.more,
         }
         tensors = {"coefficients": torch.as_tensor(self.coefficients)}
         return Solution(tensors, self.baseline, self.per_atom, self.model.size, facts)
@@ -116,11 +76,11 @@ def solve(
     force_weight: float,
     isolated: Isolated = None,
     *,
-    smaller: str = "a smaller P",
+    smaller: str = "",
     criterion: Criterion = "frames",
     ridge: float | None = None,
 ) -> LinearFit:
-    """Fit a linear model to all of `frames`.
+    """Fit a linear model to all of `frames`; see `solve_ladder`.
 
     Args:
         model: gives the design matrix.
@@ -131,105 +91,167 @@ def solve(
         smaller: a change that takes less memory, for the message.
         criterion: score that chooses the ridge parameter.
         ridge: λ over the largest eigenvalue, in place of the chosen one.
+    """
+    weights, sizes = (energy_weight, force_weight), [len(frames)]
+    pass_ = _Pass(model, frames, sizes, weights, Conditions(isolated), smaller, criterion, ridge)
+    return pass_.fits()[0]
+
+
+def solve_ladder(
+    model: LinearModel,
+    frames: Frames,
+    sizes: Sequence[int],
+    weights: tuple[float, float],
+    conditions: Conditions,
+    smaller: str,
+) -> Ladder:
+    """Fit a linear model to the first P of `frames` for every P of `sizes`.
+
+    Args:
+        model: gives the design matrix.
+        frames: the training frames of the largest P.
+        sizes: the numbers of training frames.
+        weights: of the energies and of the forces in the loss.
+        conditions: free atoms, and whom to tell of progress.
+        smaller: a change that takes less memory beside a smaller P, for the message.
 
     Raises:
         InputError: no frames or atoms, labels that are not finite, elements the model does not know, no weight, more
             memory than there is.
     """
-    check_labels(frames)
-    model.check(frames)
-    labels = Labels.of(frames, model.elements, isolated, energy_weight, force_weight)
-    check_memory(frames, model.size, model.chunk_bytes(frames), force_weight, smaller)
-    rows = _Rows(model, frames, labels.force_weight)
-    problem = RidgeProblem(
-        energy_x=rows.energies * labels.energy_weight[:, None],
-        energy_y=labels.energies * labels.energy_weight,
-        unpenalised=labels.counts * labels.energy_weight[:, None],
-        force_rows=rows,
-        rows=(len(frames) if energy_weight > 0 else 0) + rows.informative,
-    )
-    fitted = fit_ridge(problem, criterion, ridge)
-    return LinearFit(
-        model,
-        fitted.coefficients,
-        labels.baseline,
-        labels.per_atom(fitted.unpenalised, rows.energies @ fitted.coefficients),
-        fitted.ridge,
-        fitted.effective_parameters,
-        fitted.score,
-        fitted.criterion,
-        problem.rows,
+    pass_ = _Pass(model, frames, sizes, weights, conditions, smaller)
+    fits = pass_.fits()
+    coefficients = np.stack([fit.coefficients for fit in fits])
+    return Ladder(
+        [fit.solution() for fit in fits],
+        lambda others: predict_in_pieces(model, coefficients, others, conditions.watch),
+        pass_.train,
+        pass_.system,
     )
 
 
-def check_memory(frames: Frames, m: int, chunk_bytes: float, force_weight: float, smaller: str) -> None:
-    """Raise `InputError` if a fit does not fit into memory: see `_dual` and `_primal` of
-    `experiments.regression.ridge`.
-
-    Args:
-        frames: the training frames.
-        m: number of coefficients.
-        chunk_bytes: see `LinearModel`.
-        force_weight: as for `solve`.
-        smaller: as for `solve`.
-
-    Raises:
-        InputError: this machine has less.
-    """
-    components = int((frames.numbers > 0).sum()) * 3 if force_weight > 0 else 0
-    rows = components + len(frames)
-    held = 8.0 * components * m
-    energies = 2 * 8.0 * len(frames) * m
-    if in_dual(rows, m):
-        decomposed = rows
-    else:
-        held, decomposed = (held if held <= _HELD_BYTES else 0.0), m
-    # the matrix, its eigenvectors, and LAPACK's work space of two more
-    peak = energies + held + max(4 * 8.0 * decomposed**2, chunk_bytes if components else 0.0)
-    require_memory(peak, f"{rows} labels and {m} coefficients", smaller)
+def predict_in_pieces(
+    model: LinearModel, coefficients: Floats, frames: Frames, watch: Callable[[float], None]
+) -> list[Predictions]:
+    """Predict like `predict_all`, telling of progress from `SOLVED` on."""
+    size = 8 * model.frames_at_once(frames)
+    pieces = []
+    for start in range(0, max(1, len(frames)), size):
+        watch(SOLVED + (1 - SOLVED) * start / max(1, len(frames)))
+        pieces.append(model.predict_all(coefficients, frames.take(slice(start, start + size))))
+    return [_joined([piece[v] for piece in pieces]) for v in range(len(coefficients))]
 
 
-class _Rows:
-    """Energy rows of all frames, and force rows in passes: from memory if they fit, else computed again in each pass.
+def _joined(parts: Sequence[Predictions]) -> Predictions:
+    virials = [part.virials for part in parts if part.virials is not None]
+    return Predictions(
+        np.concatenate([part.energies for part in parts]),
+        np.concatenate([part.forces for part in parts]),
+        np.concatenate(virials) if len(virials) == len(parts) else None,
+    )
 
-    energies     `[F, M]`
-    informative  number of force rows that an invariant energy can reach
+
+class _Pass:
+    """One pass over a ladder; see `solve_ladder` for the arguments.
+
+    system  products of the rows of the largest size that is solved by them; None: there is none
+    train   predictions on the training frames of every size, where the rows give them
     """
 
-    def __init__(self, model: LinearModel, frames: Frames, force_weight: float) -> None:
-        self.model, self.frames, self.force_weight = model, frames, force_weight
-        self.energies = np.zeros((len(frames), model.size))
-        self.informative = 0
-        # by XXᵀ all rows are needed at once
-        hold = in_dual(frames.forces.size + len(frames), model.size)
-        hold = hold or 8 * frames.forces.size * model.size <= _HELD_BYTES
-        self.held: list[ForceRows] | None = None
-        held = []
-        for part in model.chunks(frames):
-            self.energies[part.frames] = part.energies
-            if force_weight == 0:
-                continue
-            rows, informative = self._force_rows(part)
-            self.informative += informative
-            if hold:
-                held.append(rows)
-        if hold or force_weight == 0:
-            self.held = held
+    def __init__(
+        self,
+        model: LinearModel,
+        frames: Frames,
+        sizes: Sequence[int],
+        weights: tuple[float, float],
+        conditions: Conditions,
+        smaller: str = "",
+        criterion: Criterion = "frames",
+        ridge: float | None = None,
+    ) -> None:
+        check_labels(frames)
+        model.check(frames)
+        self.sizes, self.criterion, self.ridge, self.conditions = list(sizes), criterion, ridge, conditions
+        self.energies_too, self.forces_too = weights[0] > 0, weights[1] > 0
+        self.labels = {
+            P: Labels.of(frames.take(slice(0, P)), model.elements, conditions.isolated, *weights) for P in sizes
+        }
+        plan = Plan.of(frames, sizes, model, weights, smaller)
+        self.rows = Rows(model, frames, self.labels[max(sizes)], plan, self.energies_too, conditions.watch)
+        self.dual = sorted(P for P in set(sizes) if plan.in_dual(P))
+        self.system: GramSystem | None = None
+        self.train: list[Predictions | None] = []
 
-    def __call__(self) -> Iterator[ForceRows]:
-        if self.held is not None:
-            yield from self.held
-        else:
-            for part in self.model.chunks(self.frames):
-                yield self._force_rows(part)[0]
+    def fits(self) -> list[LinearFit]:
+        """Solve every size, the smaller ones first."""
+        found: dict[int, LinearFit] = {}
+        predictions: dict[int, Predictions | None] = {}
+        if self.dual:
+            self.system = self.rows.system(self.dual[-1])
+        path = None if self.system is None else self._path(self.system)
+        sums, done = None, 0
+        for number, P in enumerate(sorted(set(self.sizes))):
+            self.conditions.watch(MADE + (SOLVED - MADE) * number / len(self.sizes))
+            if path is not None and P in self.dual:
+                found[P], predictions[P] = self._by_rows(path, P)
+            else:
+                zero = Sums.zero(self.rows.model.size) if sums is None else sums
+                sums, done = zero.plus(self.rows.force_rows(P, done)), P
+                found[P], predictions[P] = self._by_columns(P, sums), None
+        self.train = [predictions[P] for P in self.sizes]
+        return [found[P] for P in self.sizes]
 
-    def _force_rows(self, part: Design) -> tuple[ForceRows, int]:
-        chosen = self.frames.take(part.frames)
-        real = chosen.numbers[0] > 0  # a chunk has the same atoms throughout
-        f, n = len(chosen), int(real.sum())
-        if n == 0:
-            return ForceRows(part.frames, np.zeros((f, 0, self.model.size)), np.zeros((f, 0))), 0
-        onto, counts = reachable(chosen.positions[:, real], np.asarray(chosen.pbc.any(1)))  # [f, 3n, r], [f]
-        x = onto.transpose(0, 2, 1) @ part.forces[:, real].reshape(f, 3 * n, -1)
-        y = onto.transpose(0, 2, 1) @ chosen.forces[:, real].reshape(f, 3 * n, 1)
-        return ForceRows(part.frames, x * self.force_weight, y[..., 0] * self.force_weight), int(counts.sum())
+    def _path(self, system: GramSystem) -> Path:
+        return Path(system, self.criterion, tick=lambda: self.conditions.watch(MADE))
+
+    def _by_rows(self, path: Path, P: int) -> tuple[LinearFit, Predictions | None]:
+        rows, labels, system = self.rows, self.labels[P], path.system
+        n = system.rows(P)
+        scale = rows.scale(labels, P)  # [n]: 1 unless compositions differ
+        if (scale != 1).any():
+            gram = system.block(P) * scale[:, None] * scale
+            path = self._path(GramSystem(gram, system.labels[:n] * scale, *rows.borders(P, scale)))
+        products = Products(
+            lambda alpha: rows.combine(alpha * scale[: len(alpha), None]),
+            lambda w, count: rows.apply(w, count) * scale[:count, None],
+        )
+        fit = fit_gram(path, P, self.ridge, products)
+        assert fit.coefficients is not None
+        fitted = fit.fitted / scale
+        geometry = rows.geometry(fitted, P)
+        if not self.energies_too:
+            geometry = Predictions(rows.energies[:P] @ fit.coefficients, geometry.forces)
+        weight = labels.energy_weight
+        intercepts = constants(labels.counts * weight[:, None], (labels.energies - geometry.energies) * weight)
+        more = solution_facts(path.system, P)
+        ridge_fit = RidgeFit(fit.coefficients, intercepts, *fit.choice.facts, fit.choice.at_floor)
+        return self._fit(P, ridge_fit, geometry.energies, more), geometry if self.forces_too else None
+
+    def _by_columns(self, P: int, sums: Sums) -> LinearFit:
+        labels, rows = self.labels[P], self.rows
+        problem = RidgeProblem(
+            energy_x=rows.energies[:P] * labels.energy_weight[:, None],
+            energy_y=labels.energies * labels.energy_weight,
+            unpenalised=labels.counts * labels.energy_weight[:, None],
+            force_rows=lambda: rows.force_rows(P),
+            rows=rows.count(P),
+        )
+        fitted = fit_columns(problem, self.criterion, self.ridge, sums)
+        return self._fit(P, fitted, rows.energies[:P] @ fitted.coefficients, {})
+
+    def _fit(self, P: int, fitted: RidgeFit, energies: Floats, more: Mapping[str, Any]) -> LinearFit:
+        labels = self.labels[P]
+        per_atom = labels.per_atom(fitted.unpenalised, energies)
+        return LinearFit(
+            self.rows.model,
+            fitted.coefficients,
+            labels.baseline,
+            per_atom,
+            fitted.ridge,
+            fitted.effective_parameters,
+            fitted.score,
+            fitted.criterion,
+            self.rows.count(P),
+            fitted.at_floor,
+            more,
+        )

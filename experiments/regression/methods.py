@@ -15,8 +15,8 @@ from experiments.models.architectures import (
     PointNearestConfig,
 )
 from experiments.regression.ace import Ace
-from experiments.regression.closed_form import ClosedForm
 from experiments.regression.krr import Krr
+from experiments.regression.ladder import ClosedForm
 from experiments.regression.nearest import Nearest
 from experiments.regression.ntk import Ntk
 from experiments.regression.points import PointKernel, PointNearest

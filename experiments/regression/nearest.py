@@ -20,7 +20,8 @@ from experiments.data.baseline import fit_baseline
 from experiments.data.dataset import Frames
 from experiments.data.distances import AlignedSearch, align, descriptor
 from experiments.models.architectures import NearestConfig
-from experiments.regression.closed_form import Geometry, Isolated, Solution, check_labels, one_molecule
+from experiments.regression.closed_form import Geometry, Solution, check_labels, one_molecule
+from experiments.regression.ladder import Conditions, Ladder, predict_apart
 from experiments.tasks.predictions import Predictions
 
 
@@ -37,19 +38,27 @@ class Nearest:
         one_molecule(train, numbers, "nearest")
         one_molecule(test, numbers, "nearest")
 
-    def solve(self, frames: Frames, isolated: Isolated, seed: int) -> Solution:
-        """Store all frames."""
+    def ladder(self, frames: Frames, sizes: Sequence[int], conditions: Conditions) -> Ladder:
+        """Store the first P frames for every P."""
         check_labels(frames)
         self.accept(frames, frames)
-        baseline = fit_baseline(frames.numbers, frames.energies, isolated)
         real = frames.numbers[0] > 0
-        tensors = {
-            "numbers": torch.as_tensor(frames.numbers[0][real]),
-            "positions": torch.as_tensor(frames.positions[:, real]),
-            "energies": torch.as_tensor(frames.energies - baseline.predict(frames.numbers)),
-            "forces": torch.as_tensor(frames.forces[:, real]),
-        }
-        return Solution(tensors, baseline, np.zeros(len(self.elements)), n_parameters=0)
+        solutions = []
+        for P in sizes:
+            own = frames.take(slice(0, P))
+            baseline = fit_baseline(own.numbers, own.energies, conditions.isolated)
+            tensors = {
+                "numbers": torch.as_tensor(own.numbers[0][real]),
+                "positions": torch.as_tensor(own.positions[:, real]),
+                "energies": torch.as_tensor(own.energies - baseline.predict(own.numbers)),
+                "forces": torch.as_tensor(own.forces[:, real]),
+            }
+            solutions.append(Solution(tensors, baseline, np.zeros(len(self.elements)), n_parameters=0))
+
+        def predict(others: Frames) -> list[Predictions]:
+            return predict_apart(self, solutions, others, conditions)
+
+        return Ladder(solutions, predict, [None] * len(sizes))
 
     def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:
         """Return the function that looks up the labels of the nearest frame in `tensors`."""

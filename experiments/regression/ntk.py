@@ -11,7 +11,8 @@ Weights have unit variance and the network divides by the root of every fan-in, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,10 +23,10 @@ from experiments.data.dataset import Dataset, Frames
 from experiments.models.architectures import NtkConfig
 from experiments.models.networks import network
 from experiments.nn.graph import atomic_virials, pair_forces
-from experiments.regression.closed_form import Geometry, Isolated, Solution, check_frames
-from experiments.regression.least_squares import Design, like_frames, solve
+from experiments.regression.closed_form import Geometry, check_frames
+from experiments.regression.ladder import Conditions, Ladder
+from experiments.regression.least_squares import solve_ladder
 from experiments.tasks.molecules import (
-    EVALUATION_SLOTS,
     DeviceFrames,
     MoleculeTask,
     Network,
@@ -34,10 +35,12 @@ from experiments.tasks.molecules import (
 )
 from experiments.tasks.predictions import Predictions
 
-_CHUNK_BYTES = 2**27
-"""Memory of the rows of one chunk of frames (a single frame may need more)."""
-_ACTIVATIONS = 8
-"""Copies of a network's activations at an edge that two derivatives keep."""
+_MOST_FRAMES = 32
+"""Frames that share a pass; with more, nothing is gained (1.26 s for 32 frames of ethanol together, 6.0 s by twos)."""
+_SLOTS = 2560
+"""Neighbour slots that share a pass, unless a single frame has more: bounds the memory."""
+_WIDEST = 8192
+"""Most numbers at a slot that all activations and derivatives of a network of common width keep."""
 
 
 class LinearisedNetwork:
@@ -58,81 +61,100 @@ class LinearisedNetwork:
         """Raise `InputError` for elements that the model does not know and for positions that are not finite."""
         check_frames(frames, self.elements)
 
-    def chunk_bytes(self, frames: Frames) -> float:
-        """Return the peak memory (bytes) of making a piece: weights, gradients, rows, projected rows."""
-        return 5 * max(float(_CHUNK_BYTES), self._frame_bytes(frames))
+    def frames_at_once(self, frames: Frames) -> int:
+        """Return the number of frames that share a pass: overhead of graph nodes is small, and so is the memory."""
+        return max(1, min(_MOST_FRAMES, _SLOTS // max(1, self._slots(frames))))
 
-    def _frame_bytes(self, frames: Frames) -> float:
-        return float(8 * 3 * frames.numbers.shape[1] * self.size)
+    def fill_bytes(self, frames: Frames) -> float:
+        """Return the memory (bytes) of a pass: activations of the network and their derivatives at all slots."""
+        width = self.size / 30  # numbers at a slot and derivative, with room: measured on MACE with 8 to 64 channels
+        at_once = self.frames_at_once(frames)
+        return 8.0 * at_once * (self._slots(frames) * min(width, _WIDEST) + 3 * self.size)
 
-    def chunks(self, frames: Frames) -> Iterator[Design]:
-        """Yield the design matrix in pieces of bounded memory, each of frames with the same row of atomic numbers."""
-        self.check(frames)
-        atoms = frames.numbers.shape[1]
+    def _slots(self, frames: Frames) -> int:
+        """Return the neighbour slots of the largest of some of the frames."""
+        some = frames.take(np.linspace(0, len(frames) - 1, min(8, len(frames))).round().astype(np.int64))
+        return self._resident(some).slots if len(some) else 1
+
+    def fill(self, frames: Frames, directions: Floats, energies: Floats, forces: Floats | None) -> None:
+        """Write rows ∂E/∂θ and ∂F/∂θ along directions; see `experiments.regression.rows.LinearModel`.
+
+        A pack has one entry a frame, each with weights of its own (of stride 0: none is copied). Its forces are made
+        once, with their graph, and one more derivative is taken for each direction.
+        """
+        params = {name: value.expand(len(frames), *value.shape).detach() for name, value in self.weights.items()}
+        params = {name: value.requires_grad_(name in self.names) for name, value in params.items()}
         split = self._resident(frames)
-        limit = max(1, int(_CHUNK_BYTES / self._frame_bytes(frames)))
-        limit = max(1, min(limit, EVALUATION_SLOTS // (_ACTIVATIONS * 3 * atoms * split.slots)))
-        for chosen in like_frames(frames, limit):
-            forces = self._force_rows(split, np.repeat(chosen, 3 * atoms), atoms)
-            yield Design(chosen, self._energy_rows(split, chosen), forces.reshape(len(chosen), atoms, 3, -1))
-
-    def _energy_rows(self, split: DeviceFrames, chosen: Ints) -> Floats:
-        """Return ∂E/∂θ of every frame, `[p, M]`: a pack in which each frame has weights of its own."""
-        params = self._packed(len(chosen))
-        graph = pick_graph(split.tensors, torch.as_tensor(chosen)[:, None])
-        energies = self.model.energies(params, graph) * graph.atoms
-        return self._rows(energies.sum(), params)
-
-    def _force_rows(self, split: DeviceFrames, copies: Ints, atoms: int) -> Floats:
-        """Return ∂F/∂θ `[p, M]` of one copy of a frame after the other, each for another component of the forces."""
-        params = self._packed(len(copies))
-        graph = differentiable(pick_graph(split.tensors, torch.as_tensor(copies)[:, None]))
-        energies = self.model.energies(params, graph) * graph.atoms
-        (gradient,) = torch.autograd.grad(energies.sum(), graph.vectors, create_graph=True)
-        forces = pair_forces(gradient, graph) * graph.atoms[..., None]  # [p, N, 3]
-        own = torch.arange(len(copies)) % (3 * atoms)
-        return self._rows(forces.flatten(1).gather(1, own[:, None]).sum(), params)
-
-    def _packed(self, copies: int) -> dict[str, Tensor]:
-        packed = {name: value.expand(copies, *value.shape).clone() for name, value in self.weights.items()}
-        return {name: value.requires_grad_(name in self.names) for name, value in packed.items()}
-
-    def _rows(self, total: Tensor, params: Mapping[str, Tensor]) -> Floats:
+        graph = differentiable(pick_graph(split.tensors, torch.arange(len(frames))[:, None]))
+        total = (self.model.energies(params, graph) * graph.atoms).sum()
         wanted = [params[name] for name in self.names]
-        if not total.requires_grad:  # a frame without edges
-            return np.zeros((len(wanted[0]), self.size))
-        gradients = torch.autograd.grad(total, wanted, materialize_grads=True)
-        return torch.cat([slope.flatten(1) for slope in gradients], 1).numpy()
+        if not total.requires_grad:  # frames without edges
+            energies[:] = 0.0
+            if forces is not None:
+                forces[:] = 0.0
+            return
+        if forces is None:
+            self._write(torch.autograd.grad(total, wanted, materialize_grads=True), energies)
+            return
+        gradient, *slopes = torch.autograd.grad(
+            total, [graph.vectors, *wanted], create_graph=True, materialize_grads=True
+        )
+        self._write(slopes, energies)
+        tangent = pair_forces(gradient, graph) * graph.atoms[..., None]  # [f, N, 3]
+        onto = torch.as_tensor(directions)
+        r = onto.shape[1]
+        for k in range(r):
+            along = (tangent * onto[:, k]).sum()
+            if along.requires_grad:
+                found = torch.autograd.grad(along, wanted, retain_graph=k + 1 < r, materialize_grads=True)
+                self._write(found, forces[:, k])
+            else:
+                forces[:, k] = 0.0
 
-    def predict(self, coefficients: Floats, frames: Frames) -> Predictions:
-        """Predict energies (eV, without intercept) and forces (eV/Å) from coefficients `[M]`; makes no rows.
+    def _write(self, slopes: Sequence[Tensor], out: Floats) -> None:
+        """Write derivatives by every weight, each `[f, ...]`, side by side into `[f, M]`."""
+        start = 0
+        for slope in slopes:
+            flat = slope.detach().flatten(1).numpy()
+            out[:, start : start + flat.shape[1]] = flat
+            start += flat.shape[1]
 
-        Σ_k w_k ∂E/∂θ_k is the derivative of Σ_k w_k ∂(Σ_i u_i e_i)/∂θ_k with respect to the weights u of the atoms.
+    def predict_all(self, coefficients: Floats, frames: Frames) -> list[Predictions]:
+        """Predict energies (eV, without intercept) and forces (eV/Å) from coefficients `[V, M]`; makes no rows.
+
+        Σ_k w_k ∂E/∂θ_k is the derivative of Σ_k w_k ∂(Σ_i u_i e_i)/∂θ_k with respect to the weights u of the atoms. The
+        inner derivative serves all V.
         """
         self.check(frames)
         split = self._resident(frames)
         sizes = [self.weights[name].numel() for name in self.names]
-        pieces = torch.split(torch.as_tensor(coefficients), sizes)
-        along = [w.reshape(self.weights[name].shape) for name, w in zip(self.names, pieces, strict=True)]
-        energies, forces = np.zeros(len(frames)), np.zeros(frames.positions.shape)
-        virials = np.zeros((len(frames), 3, 3))
-        limit = max(1, EVALUATION_SLOTS // (_ACTIVATIONS * split.slots))
+        pieces = torch.split(torch.as_tensor(coefficients), sizes, 1)
+        along = [w.reshape(-1, *self.weights[name].shape) for name, w in zip(self.names, pieces, strict=True)]
+        count, shape = len(coefficients), frames.positions.shape
+        energies, forces = np.zeros((count, len(frames))), np.zeros((count, *shape))
+        virials = np.zeros((count, len(frames), 3, 3))
+        limit = self.frames_at_once(frames)
         for start in range(0, len(frames), limit):
             chosen = np.arange(start, min(start + limit, len(frames)))
-            params = self._packed(1)
+            params = {name: value[None].detach() for name, value in self.weights.items()}
+            params = {name: value.requires_grad_(name in self.names) for name, value in params.items()}
             graph = differentiable(pick_graph(split.tensors, torch.as_tensor(chosen)[None]))
             share = graph.atoms.clone().requires_grad_(True)
             total = (self.model.energies(params, graph) * share).sum()
             wanted = [params[name] for name in self.names]
             slopes = torch.autograd.grad(total, wanted, create_graph=True, materialize_grads=True)
-            linear = sum(((s[0] * w).sum() for s, w in zip(slopes, along, strict=True)), torch.zeros(()).double())
-            atomic, gradient = torch.autograd.grad(linear, (share, graph.vectors), materialize_grads=True)
-            tangent = pair_forces(gradient, graph) * graph.atoms[..., None]
-            energies[chosen] = (atomic * graph.atoms).reshape(len(chosen), -1).sum(1).detach().numpy()
-            forces[chosen] = tangent.reshape(len(chosen), -1, 3).detach().numpy()
-            parts = atomic_virials(gradient, graph.vectors, graph.mask).detach()
-            virials[chosen] = parts.reshape(len(chosen), -1, 3, 3).sum(1).numpy()
-        return Predictions(energies, forces, virials)
+            for v in range(count):
+                terms = [(slope[0] * w[v]).sum() for slope, w in zip(slopes, along, strict=True)]
+                linear = sum(terms, torch.zeros((), dtype=torch.float64))
+                atomic, gradient = torch.autograd.grad(
+                    linear, (share, graph.vectors), retain_graph=v + 1 < count, materialize_grads=True
+                )
+                tangent = pair_forces(gradient, graph) * graph.atoms[..., None]
+                energies[v, chosen] = (atomic * graph.atoms).reshape(len(chosen), -1).sum(1).detach().numpy()
+                forces[v, chosen] = tangent.reshape(len(chosen), -1, 3).detach().numpy()
+                parts = atomic_virials(gradient, graph.vectors, graph.mask).detach()
+                virials[v, chosen] = parts.reshape(len(chosen), -1, 3, 3).sum(1).numpy()
+        return [Predictions(*each) for each in zip(energies, forces, virials, strict=True)]
 
     def _resident(self, frames: Frames) -> DeviceFrames:
         return resident(frames, self.cutoff, self.elements.tolist())
@@ -162,7 +184,7 @@ class Ntk:
         return LinearisedNetwork(self.network, weights, self.elements, self.config.cutoff)
 
     def initial(self, frames: Frames, seed: int) -> dict[str, Tensor]:
-        """Draw initial weights, with the mean number of neighbours in the training `frames`."""
+        """Draw initial weights, with the mean number of neighbours in `frames`, which must not depend on P."""
         tensors = resident(frames, self.config.cutoff, self.elements).tensors
         weights = self.network.init(seed, torch.float64)
         constant = "constant.inverse_neighbours"
@@ -170,17 +192,18 @@ class Ntk:
             weights[constant] = tensors["atoms"].sum() / tensors["mask"].sum().clamp(min=1.0)
         return weights
 
-    def solve(self, frames: Frames, isolated: Isolated, seed: int) -> Solution:
-        """Fit by least squares, around the initial weights of `seed`."""
-        config, weights = self.config, self.initial(frames, seed)
-        model = self.linearised(weights)
-        smaller = "a smaller P or model.channels"
-        fitted = solve(model, frames, config.energy_weight, config.force_weight, isolated, smaller=smaller).solution()
-        tensors = {**fitted.tensors, **{f"initial.{name}": value for name, value in weights.items()}}
-        return Solution(tensors, fitted.baseline, fitted.per_atom, fitted.n_parameters, fitted.facts)
+    def ladder(self, frames: Frames, sizes: Sequence[int], conditions: Conditions) -> Ladder:
+        """Fit by least squares, around the initial weights of the seed."""
+        config, weights = self.config, self.initial(conditions.sample(frames), conditions.seed)
+        fit_weights = (config.energy_weight, config.force_weight)
+        smaller = "a smaller model.channels"
+        found = solve_ladder(self.linearised(weights), frames, sizes, fit_weights, conditions, smaller)
+        stored = {f"initial.{name}": value for name, value in weights.items()}
+        solutions = [replace(one, tensors={**one.tensors, **stored}) for one in found.solutions]
+        return replace(found, solutions=solutions)
 
     def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:
         """Return the function that predicts from the coefficients, around the stored initial weights."""
         stored = {name.removeprefix("initial."): value for name, value in tensors.items() if name != "coefficients"}
         model, coefficients = self.linearised(stored), tensors["coefficients"].numpy()
-        return lambda frames: model.predict(coefficients, frames)
+        return lambda frames: model.predict_all(coefficients[None], frames)[0]

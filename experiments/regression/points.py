@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import lapack, solve_triangular
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -16,7 +16,8 @@ from experiments.core.kernels import kernel_matrix
 from experiments.data.baseline import Baseline
 from experiments.data.dataset import Frames
 from experiments.models.architectures import PointKernelConfig, PointNearestConfig
-from experiments.regression.closed_form import Geometry, Isolated, Solution
+from experiments.regression.closed_form import Geometry, Solution, require_memory
+from experiments.regression.ladder import MADE, SOLVED, Conditions, Ladder, predict_apart
 from experiments.tasks.predictions import Predictions
 
 _JITTER = 1e-12  # relative to k(0) = 1: Cholesky needs it for a matrix that is positive only to round-off
@@ -69,23 +70,40 @@ class PointKernel:
         for frames in (train, test):
             self._seen(frames)
 
-    def solve(self, frames: Frames, isolated: Isolated, seed: int) -> Solution:
-        """Solve (K + ridge) a = y.
+    def ladder(self, frames: Frames, sizes: Sequence[int], conditions: Conditions) -> Ladder:
+        """Solve (K + ridge) a = y for the first P points: the leading block of one Cholesky factor.
 
         Raises:
             InputError: the kernel matrix is singular to round-off.
         """
-        x = self._seen(frames)
+        x, y = self._seen(frames), frames.energies
+        require_memory(lambda P: 3 * 8.0 * P**2, len(x), f"a kernel of {len(x)} points")
         matrix = kernel_matrix(self.config.kernel, x, x, self.config.length)
         matrix[np.diag_indices(len(x))] += self.config.ridge + _JITTER
-        try:
-            weights = cho_solve(cho_factor(matrix, lower=True, overwrite_a=True), frames.energies)
-        except np.linalg.LinAlgError:
+        conditions.watch(MADE)
+        lower, singular = lapack.dpotrf(matrix.T, lower=1, clean=0, overwrite_a=1)
+        if 0 < singular <= max(sizes):
             raise InputError(
-                f"model.length={self.config.length:g}: the {self.config.kernel} kernel of {len(x)} points is singular "
-                "to round-off; accepted: a smaller length, or model.ridge > 0"
-            ) from None
-        return solution({"points": x, "weights": weights}, self.elements, len(x))
+                f"P={max(sizes)}: model.length={self.config.length:g}: the {self.config.kernel} kernel of "
+                f"{len(x)} points is singular to round-off; accepted: P={singular - 1} or fewer, a smaller length, or "
+                "model.ridge > 0"
+            )
+        conditions.watch(SOLVED)
+        solutions = []
+        for P in sizes:
+            half = solve_triangular(lower[:P, :P], y[:P], lower=True)
+            weights = solve_triangular(lower[:P, :P], half, lower=True, trans=1)
+            solutions.append(solution({"points": x[:P], "weights": weights}, self.elements, P))
+
+        def predict(others: Frames) -> list[Predictions]:
+            points = check_dimension(self._seen(others), x)
+            cross = kernel_matrix(self.config.kernel, points, x, self.config.length)
+            return [
+                predictions(others, cross[:, :P] @ one.tensors["weights"].numpy())
+                for P, one in zip(sizes, solutions, strict=True)
+            ]
+
+        return Ladder(solutions, predict, [None] * len(sizes))
 
     def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:
         """Return the regression function."""
@@ -118,9 +136,15 @@ class PointNearest:
         """Raise `InputError` for frames of atoms."""
         points_of(train), points_of(test)
 
-    def solve(self, frames: Frames, isolated: Isolated, seed: int) -> Solution:
-        """Store all points."""
-        return solution({"points": points_of(frames), "labels": frames.energies}, self.elements, 0)
+    def ladder(self, frames: Frames, sizes: Sequence[int], conditions: Conditions) -> Ladder:
+        """Store the first P points for every P."""
+        x, y = points_of(frames), frames.energies
+        solutions = [solution({"points": x[:P], "labels": y[:P]}, self.elements, 0) for P in sizes]
+
+        def predict(others: Frames) -> list[Predictions]:
+            return predict_apart(self, solutions, others, conditions)
+
+        return Ladder(solutions, predict, [None] * len(sizes))
 
     def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:
         """Return the function that looks up the label of the nearest point in `tensors`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -17,15 +16,11 @@ from experiments.core import files
 from experiments.core.errors import DeviceLost, InputError
 from experiments.data.dataset import AnyDataset, Dataset
 from experiments.data.load import dataset_of
-from experiments.data.splits import training_subset
-from experiments.regression.methods import closed_form
-from experiments.runs import trained
-from experiments.runs.result import origin, peak_memory, publish
-from experiments.runs.store import ORIGIN, WEIGHTS, Attempt, Run
+from experiments.runs.climb import climb, ladders
+from experiments.runs.result import origin
+from experiments.runs.store import ORIGIN, Attempt, Run
 from experiments.runs.train import train
-from experiments.tasks.evaluation import evaluation
 from experiments.training.device_errors import does_not_fit, lost_device, out_of_memory, unusable
-from experiments.training.lengthy import lengthy
 from experiments.training.pack import Interrupted
 
 logger = logging.getLogger(__name__)
@@ -154,8 +149,9 @@ def _compute(
     dataset = dataset_of(configs[0].data)
     check_data(configs[0], dataset)
     if configs[0].model.closed_form:
-        for attempt, config in zip(attempts, configs, strict=True):
-            outcome[attempt.run.id] = _solve(attempt, config, dataset, stop)
+        assert isinstance(dataset, Dataset)
+        for rungs in ladders(list(zip(attempts, configs, strict=True)), dataset):
+            climb(rungs, dataset, stop, report, lambda attempt: outcome.__setitem__(attempt.run.id, "done"))
         return
     place = _place(device, configs[0])
 
@@ -214,33 +210,6 @@ def check_data(config: RunConfig, dataset: AnyDataset) -> None:
     weight = getattr(fitted, "force_weight", 0.0)
     if weight > 0 and not dataset.pool.has_forces:
         raise InputError(f"{section}.force_weight={weight:g}: {dataset.name} has no forces; accepted: 0")
-
-
-@lengthy()
-def _solve(attempt: Attempt, config: RunConfig, dataset: AnyDataset, stop: Callable[[], bool]) -> str:
-    if stop():
-        raise Interrupted
-    assert isinstance(dataset, Dataset)
-    began, cpu = time.monotonic(), time.process_time()
-    elements = dataset.elements()
-    model = closed_form(config.model, elements)
-    train = dataset.pool.take(training_subset(dataset, config.P, config.subset_seed))
-    model.accept(train, dataset.test)
-    solution = model.solve(train, dataset.isolated_energies, config.init_seed)
-    predict = trained.solved(model, solution, elements, dataset).predict
-    errors = evaluation(predict(dataset.test), predict(train), dataset.test, train)
-    trained.save_solution(attempt.path / WEIGHTS, solution, elements, dataset)
-    facts = {
-        "n_parameters": solution.n_parameters,
-        "n_steps": None,
-        "seconds": time.monotonic() - began,
-        "cpu_seconds": time.process_time() - cpu,
-        "peak_memory": peak_memory(),
-        "device": "cpu",
-        "fit": dict(solution.facts),
-    }
-    publish(attempt, config, dataset, errors, None, facts)
-    return "done"
 
 
 def device_of(name: str) -> torch.device:

@@ -25,7 +25,8 @@ from experiments.data.baseline import Baseline, composition
 from experiments.data.dataset import Dataset, Frames
 from experiments.models.architectures import NetworkConfig
 from experiments.models.networks import network
-from experiments.regression.closed_form import ClosedForm, Geometry, Solution
+from experiments.regression.closed_form import Geometry, Solution
+from experiments.regression.ladder import ClosedForm
 from experiments.regression.methods import closed_form
 from experiments.runs.converted import ConvertedNetwork
 from experiments.runs.store import WEIGHTS, Run
@@ -110,6 +111,17 @@ def solved(model: ClosedForm, solution: Solution, elements: Sequence[int], datas
     bonded = dataset.pool.bonds is not None
     geometry = model.geometry(solution.tensors)
     return TrainedModel(np.array(elements, dtype=np.int64), solution.baseline, solution.per_atom, bonded, geometry)
+
+
+def constants(solution: Solution, elements: Sequence[int], frames: Frames) -> Floats:
+    """Return the energies (eV) that composition explains in a solution, `[F]`; see `TrainedModel.constants`."""
+    known = np.array(elements, dtype=np.int64)
+    return TrainedModel(known, solution.baseline, solution.per_atom, False, _nothing).constants(frames.numbers)
+
+
+def _nothing(frames: Frames) -> Predictions:
+    """Predict zero."""
+    return Predictions(np.zeros(len(frames)), np.zeros(frames.positions.shape))
 
 
 def save_converted(directory: Path, network: ConvertedNetwork) -> None:

@@ -33,6 +33,13 @@ def lengthy() -> Iterator[None]:
         _until = before  # such work may lie within such work
 
 
+def go_on() -> None:
+    """Start the time of the work at hand anew: it has just shown that it does not hang."""
+    global _until
+    if at_work():
+        _until = time.monotonic() + LONGEST_SECONDS
+
+
 def at_work() -> bool:
     """Return whether the main thread is inside `lengthy`, and has been for at most `LONGEST_SECONDS`."""
     return time.monotonic() < _until

@@ -29,7 +29,7 @@ from experiments.core.interrupt import StopRequest, Terminated
 from experiments.runs.store import ORIGIN, STEPS, STOPPED, Run, RunStore
 from slurm.jobs.commands import SlurmError, ask
 from slurm.jobs.script import REQUEUE
-from slurm.local import Pool, largest_pack, visible_gpus
+from slurm.local import Pool, visible_gpus
 from slurm.worker import STOP_SECONDS
 
 NEAR_SECONDS = 60.0
@@ -288,7 +288,7 @@ def compute(
     gpus = visible_gpus() if kind == "cuda" else []
     places = environments(gpus, content.get("cores")) or [{}]
     workers = max(1, min(len(gpus) or content["workers"], len(left)))
-    pool = Pool(workers, Log(len(left)), largest_pack(kind), content["patience"], places, stop, kind)
+    pool = Pool(workers, Log(len(left)), None, content["patience"], places, stop, kind)
     pool.stop_seconds = min(STOP_SECONDS, content["warning_seconds"] / 2)  # the rest is for asking to be requeued
     try:
         pool.compute(left)

@@ -16,8 +16,9 @@ from experiments.data.sources.extxyz import read_frames
 from experiments.data.sources.star import StarConfig, energy_variance, star
 from experiments.data.splits import subset
 from experiments.models.architectures import AceConfig
-from experiments.regression import least_squares
+from experiments.regression import least_squares, rows
 from experiments.regression.ace import Ace, LinearAce
+from experiments.regression.ladder import one_solution
 from experiments.regression.least_squares import LinearFit
 from experiments.runs.trained import solved
 from experiments.tasks.evaluation import evaluation
@@ -141,7 +142,7 @@ def test_projection_of_rigid_motions_changes_nothing(monkeypatch: pytest.MonkeyP
         f, n, _ = positions.shape
         return np.tile(np.eye(3 * n), (f, 1, 1)), np.full(f, 3 * n)
 
-    monkeypatch.setattr(least_squares, "reachable", all_directions)
+    monkeypatch.setattr(rows, "reachable", all_directions)
     plain = solve(model, frames, ridge=1e-6)
     here, there = fast.predict(frames), plain.predict(frames)
     np.testing.assert_allclose(here.forces, there.forces, atol=1e-8)  # 1e-16 / ridge, times labels of order 1
@@ -154,8 +155,13 @@ def test_rows_computed_again_give_the_same_fit(frames: int, monkeypatch: pytest.
     rng = np.random.default_rng(3)
     data = replace(data, energies=rng.normal(size=frames), forces=rng.normal(size=data.forces.shape))
     held = solve(ace(2, 0), data)
-    monkeypatch.setattr(least_squares, "_HELD_BYTES", 0)
     monkeypatch.setattr("experiments.regression.ace._CHUNK_BYTES", 1)
+    plan = rows.Plan.for_size
+
+    def short(*arguments: Any) -> rows.Plan:
+        return replace(plan(*arguments), held=False, tile=4)
+
+    monkeypatch.setattr(rows.Plan, "for_size", staticmethod(short))
     again = solve(ace(2, 0), data)
     assert again.ridge == held.ridge
     # only the order of sums differs: 1e-16 over the ridge parameter
@@ -237,7 +243,7 @@ def test_a_run_reports_its_errors_on_test_and_training_frames(stars: Dataset) ->
     config = AceConfig(nu=2, edge_lmax=2, n_radial=2, cutoff=4.0)
     chosen = subset(len(stars.pool), 50, 0, 5)
     model, train = Ace(config, stars.elements()), stars.pool.take(chosen)
-    solution = model.solve(train, None, 0)
+    solution = one_solution(model, train, None, 0)
     assert solution.n_parameters == LinearAce(config, STAR_ELEMENTS).size
     predict = solved(model, solution, stars.elements(), stars).predict
     found = evaluation(predict(stars.test), predict(train), stars.test, train)

@@ -216,8 +216,8 @@ def test_one_molecule_is_said_before_anything_is_solved(
     write_frames(tmp_path / "other.xyz", dataclasses.replace(frames, numbers=frames.numbers[:, ::-1].copy()))
     data = {"source": "extxyz", "train": str(folder / "train.xyz"), "test": str(tmp_path / "other.xyz")}
     run = queued(make_config({"model": model, "L": None, "nu": None, "data": data}))
-    monkeypatch.delattr("experiments.regression.krr.Krr.solve")
-    monkeypatch.delattr("experiments.regression.nearest.Nearest.solve")
+    monkeypatch.delattr("experiments.regression.krr.Krr.ladder")
+    monkeypatch.delattr("experiments.regression.nearest.Nearest.ladder")
     assert execute([run], lambda: False, lambda event: None) == {run.id: "failed"}
     said = run.recorded_state()["message"]
     assert said.startswith(f"frame 0 holds H H H H O C: model={model['architecture']} compares frames of one molecule")

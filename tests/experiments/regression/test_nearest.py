@@ -14,6 +14,7 @@ from experiments.core.errors import InputError
 from experiments.data.dataset import Frames
 from experiments.data.distances import aligned_rmsd, descriptor
 from experiments.models.architectures import NearestConfig
+from experiments.regression.ladder import one_solution
 from experiments.regression.nearest import SEARCHES, Nearest
 from experiments.tasks.predictions import Predictions
 from tests.experiments.regression.test_krr import molecules
@@ -23,7 +24,7 @@ METRICS = pytest.mark.parametrize("metric", ["descriptor", "aligned_rmsd"])
 
 def predicted(train: Frames, frames: Frames, metric: str) -> Predictions:
     model = Nearest(NearestConfig(metric=metric), sorted(set(train.numbers.ravel().tolist())))
-    solution = model.solve(train, None, 0)
+    solution = one_solution(model, train, None, 0)
     assert not solution.per_atom.any()
     found = model.geometry(solution.tensors)(frames)
     return Predictions(found.energies + solution.baseline.predict(frames.numbers), found.forces)

@@ -9,18 +9,9 @@ import numpy as np
 import pytest
 
 from experiments.core.arrays import Floats
-from experiments.regression.ridge import (
-    LARGEST,
-    SMALLEST,
-    STEP,
-    ForceRows,
-    KernelProblem,
-    RidgeProblem,
-    fit_kernel,
-    fit_ridge,
-)
-
-GRID = 10.0 ** np.arange(SMALLEST, LARGEST + STEP / 2, STEP)
+from experiments.regression.choice import Criterion, RidgeFit, constants
+from experiments.regression.gram import GRID, GramSystem, Path, Products, fit_gram
+from experiments.regression.ridge import ForceRows, RidgeProblem, fit_columns
 
 
 @dataclass(frozen=True)
@@ -56,6 +47,33 @@ def random_problem(frames: int, per_frame: int, m: int, d: int = 1, seed: int = 
         np.concatenate([np.arange(frames), np.repeat(np.arange(frames), per_frame)]),
     )
     return problem, rows
+
+
+def by_rows(problem: RidgeProblem, criterion: Criterion = "frames", ridge: float | None = None) -> RidgeFit:
+    """Solve by products of rows, frame after frame."""
+    frames, m = problem.energy_x.shape
+    parts = list(problem.force_rows())
+    r = parts[0].y.shape[1] if parts else 0
+    x, y = np.empty((frames, r + 1, m)), np.empty((frames, r + 1))
+    for part in parts:
+        x[part.frames, :r], y[part.frames, :r] = part.x, part.y
+    x[:, r], y[:, r] = problem.energy_x, problem.energy_y
+    u = np.zeros((frames, r + 1, problem.unpenalised.shape[1]))
+    u[:, r] = problem.unpenalised
+    flat = x.reshape(-1, m)
+    starts = np.arange(frames + 1) * (r + 1)
+    system = GramSystem(flat @ flat.T, y.ravel(), u.reshape(-1, u.shape[2]), starts)
+    products = Products(lambda a: flat[: len(a)].T @ a, lambda w, n: flat[:n] @ w)
+    fit = fit_gram(Path(system, criterion), frames, ridge, products)
+    assert fit.coefficients is not None
+    rest = problem.energy_y - fit.fitted.reshape(frames, r + 1)[:, r]
+    return RidgeFit(fit.coefficients, constants(problem.unpenalised, rest), *fit.choice.facts, fit.choice.at_floor)
+
+
+def fit_ridge(problem: RidgeProblem, criterion: Criterion = "frames", ridge: float | None = None) -> RidgeFit:
+    """Solve by the smaller of the two matrices."""
+    fewer_rows = problem.rows <= problem.energy_x.shape[1]
+    return (by_rows if fewer_rows else fit_columns)(problem, criterion, ridge)
 
 
 def largest(rows: Rows) -> float:
@@ -129,9 +147,12 @@ def test_gcv_is_that_of_the_hat_matrix(shape: tuple[int, int, int]) -> None:
         rest = y - hat @ y
         scores.append((rest @ rest / n) / (1 - np.trace(hat) / n) ** 2)
     assert fit.criterion == "gcv"
-    # both formulas lose 1e-16 / λ, and λ may be 1e-12; where the score is flat any λ will do
-    assert fit.score == pytest.approx(min(scores), rel=1e-3)
-    assert scores[int(np.argmin(np.abs(GRID - fit.ridge)))] == pytest.approx(min(scores), rel=1e-3)
+    # this formula loses 1e-16 / λ; where the score is flat any λ will do
+    kept = [score for score, ridge in zip(scores, GRID, strict=True) if ridge > 0.9e-12]
+    assert fit.score <= min(kept) * (1 + 1e-3)
+    if fit.ridge > 0.9e-12:
+        assert fit.score == pytest.approx(min(kept), rel=1e-3)
+        assert scores[int(np.argmin(np.abs(GRID - fit.ridge)))] == pytest.approx(min(kept), rel=1e-3)
 
 
 def test_both_forms_give_one_answer() -> None:
@@ -212,26 +233,3 @@ def test_nothing_to_learn() -> None:
     assert featureless.effective_parameters == 1
     alone = fit_ridge(RidgeProblem(x[:1], np.ones(1), np.ones((1, 1)), list, 1))
     np.testing.assert_allclose(x[:1] @ alone.coefficients + alone.unpenalised, 1.0)
-
-
-@pytest.mark.parametrize(("frames", "per_frame", "m"), [(20, 3, 200), (20, 3, 30), (1, 5, 40), (6, 0, 9)])
-def test_products_of_rows_give_the_fit_of_the_rows(frames: int, per_frame: int, m: int) -> None:
-    """The same λ, score and predictions, whether the rows are known or only their products."""
-    problem, rows = random_problem(frames, per_frame, m)
-    x = np.concatenate([rows.x[frames:], rows.x[:frames]])  # forces first
-    kernel = KernelProblem(
-        x @ x.T,
-        rows.y[frames:].reshape(frames, per_frame),
-        problem.energy_y,
-        problem.unpenalised,
-        problem.rows,
-    )
-    plain, found = fit_ridge(problem), fit_kernel(kernel)
-    assert (found.ridge, found.criterion) == (plain.ridge, plain.criterion)
-    # round-off over the penalty chosen, at least 1e-6 here
-    assert found.score == pytest.approx(plain.score, rel=1e-6)
-    assert found.effective_parameters == pytest.approx(plain.effective_parameters, rel=1e-6)
-    np.testing.assert_allclose(
-        x.T @ found.coefficients, plain.coefficients, atol=1e-6 * np.abs(plain.coefficients).max()
-    )
-    np.testing.assert_allclose(found.unpenalised, plain.unpenalised, rtol=1e-6)

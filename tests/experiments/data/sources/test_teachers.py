@@ -21,6 +21,7 @@ from experiments.data.sources.teachers import SphereConfig, TorusConfig, sphere,
 from experiments.data.splits import training_subset
 from experiments.models.architectures import PointKernelConfig, PointNearestConfig
 from experiments.regression import points
+from experiments.regression.ladder import one_solution
 from experiments.regression.methods import closed_form
 from tests.conftest import MakeConfig
 
@@ -44,7 +45,7 @@ def exponent(teachers: Sequence[Dataset], student: Student) -> float:
         for k, P in enumerate(SIZES):
             model = closed_form(student, [1])
             train = dataset.pool.take(training_subset(dataset, P, 0))
-            predict = model.geometry(model.solve(train, None, 0).tensors)
+            predict = model.geometry(one_solution(model, train, None, 0).tensors)
             error = predict(dataset.test).energies - dataset.test.energies
             logs[k] += np.log(np.sqrt((error**2).mean())) / len(teachers)
     return -float(np.polyfit(np.log(SIZES), logs, 1)[0])
@@ -125,7 +126,7 @@ def test_what_cannot_be_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     many = sphere(SphereConfig(pool=100, test=5)).pool
     monkeypatch.setattr(points, "_JITTER", 0.0)
     with pytest.raises(InputError, match=r"model\.length=20: the gaussian kernel of 100 points is singular"):
-        closed_form(PointKernelConfig(kernel="gaussian", length=20.0), [1]).solve(many, None, 0)
+        one_solution(closed_form(PointKernelConfig(kernel="gaussian", length=20.0), [1]), many, None, 0)
     with pytest.raises(InputError, match="dimension=3: the difference of two angles has dimension 2"):
         TorusConfig(dimension=3)
     made = sphere(SphereConfig(pool=20, test=5))

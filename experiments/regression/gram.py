@@ -1,0 +1,415 @@
+"""Ridge regression by products of rows, for every leading number of frames of one Gram matrix (a ladder).
+
+    α, γ = argmin over Xᵀα and γ of Σ_f |y_f − X_f Xᵀα − U_f γ|² + λ|Xᵀα|²,   K = XXᵀ
+
+Rows are ordered frame by frame, so that the first P frames are a leading block. The intercepts U are not penalised;
+they border the system instead of rotating its rows, which would mix frames:
+
+    N = (K + λ)⁻¹,   A = N − N U (UᵀNU)⁻¹ UᵀN,   α = A y,   a frame left out: e_f = A_ff⁻¹ (A y)_f
+
+(Cook & Weisberg 1982, eq. 2.2.8, in blocks; γ is refitted too). N = GᵀG with the inverse Cholesky factor G = L⁻¹, and
+every leading block of G belongs to the run on those frames: one factorisation at one λ serves all sizes.
+
+*The choice of λ* is the least score of frames left out on a grid of half decades relative to the largest eigenvalue of
+the block without its intercepts. For few rows all of the grid is tried; above, a walk goes downhill from the choice
+for half as many frames, three or four factorisations a size. The choice depends on a run's own frames alone.
+
+*Round-off.* K is rounded at 1e-16 of its largest eigenvalue, so λ stays above `SMALLEST`; coefficients are refined with
+residuals from the rows themselves (`Products`), which lose only the square root of that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.linalg import lapack
+from scipy.sparse.linalg import LinearOperator, eigsh
+
+from experiments.core.arrays import Floats, Ints
+from experiments.regression.choice import FALLING, Choice, Criterion, generalised_score, orthonormal
+
+SMALLEST, LARGEST, STEP = -14.0, 2.0, 0.5
+"""Range and step of log₁₀(λ / largest eigenvalue): below, round-off of the Gram matrix is more than a percent of λ."""
+SMALLEST_ALONE = -12.0
+"""The same where only the Gram matrix is known: without rows, solutions cannot be refined."""
+GRID = 10.0 ** np.arange(SMALLEST, LARGEST + STEP / 2, STEP)
+EXHAUSTIVE, EXHAUSTIVE_ROWS = 4, 400
+"""Most frames, and most rows, for which every λ of the grid is tried: scores of few frames have several minima."""
+FAR_ROWS = 1500
+"""Most rows for which the walk looks two steps ahead, not one: it is cheap there."""
+FLAT = 1e-6
+"""Relative gain of the score for which a smaller λ is worth taking: less is round-off where λ no longer matters."""
+_REFINEMENTS = 4
+_REFINED = 1e-9
+"""Residual of the linear system, relative to that of the fit (λα), at which refinement ends."""
+_BLOCK = 512
+"""Columns handled at a time where only a triangle is stored."""
+_DENSE = 64
+"""Largest size whose top eigenvalue is taken from all of them."""
+
+
+@dataclass(frozen=True)
+class Products:
+    """The rows behind a Gram matrix, for residuals that lose no digits to it.
+
+    combine  α `[n, V]` of the leading n rows → Xᵀα `[M, V]`
+    apply    `[M, V]` and the number n of leading rows → X w `[n, V]`
+    """
+
+    combine: Callable[[Floats], Floats]
+    apply: Callable[[Floats, int], Floats]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What one factor tells of the fit on some leading frames.
+
+    errors  `[n]` y_f minus the prediction of a fit without frame f, zero for rows that cannot be left out
+    score   mean square of the errors a row, in the units of the labels squared
+    dual    `[n]` coefficients α of the rows
+    trace   effective number of parameters: trace of the hat matrix, the intercepts included
+    """
+
+    errors: Floats
+    score: float
+    dual: Floats
+    trace: float
+
+
+class GramSystem:
+    """A Gram matrix with its labels; see the module's docstring.
+
+    The matrix is kept in the upper triangle of its array, and the lower one is where the largest block is factorised:
+    a factor of all frames is valid until the next one is made.
+    """
+
+    def __init__(
+        self, gram: Floats, labels: Floats, unpenalised: Floats, starts: Ints, informative: Ints | None = None
+    ) -> None:
+        """Take over the matrix `gram` `[n, n]` (both triangles, overwritten later).
+
+        Args:
+            gram: products of the weighted rows.
+            labels: weighted labels of the rows, `[n]`.
+            unpenalised: columns of the intercepts, `[n, d]`.
+            starts: first row of every frame and the number of rows, `[F + 1]`.
+            informative: rows of every frame that are not zero, `[F]`; None: all.
+        """
+        self._gram = np.asfortranarray(gram.T)  # symmetric: the transpose of a C array is free
+        self._diagonal = gram.diagonal().copy()
+        self.labels = labels
+        self.unpenalised = unpenalised
+        self.starts = starts
+        self.informative = np.diff(starts) if informative is None else informative
+        self._tops: dict[int, float] = {}
+
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        return len(self.starts) - 1
+
+    def rows(self, frames: int) -> int:
+        """Return the number of rows of the first `frames` frames."""
+        return int(self.starts[frames])
+
+    def intercepts(self, frames: int) -> Floats:
+        """Return an orthonormal basis `[n, d']` of the unpenalised columns of the first frames."""
+        return orthonormal(self.unpenalised[: self.rows(frames)])
+
+    def block(self, frames: int) -> Floats:
+        """Return a copy of the Gram matrix of the first frames, `[n, n]`."""
+        n = self.rows(frames)
+        upper = np.triu(self._gram[:n, :n], 1)
+        full = upper + upper.T
+        full[np.diag_indices(n)] = self._diagonal[:n]
+        return full
+
+    def centred(self, frames: int) -> tuple[Floats, Floats]:
+        """Return Gram matrix `[n, n]` and labels `[n]` of the first frames with the intercepts projected out."""
+        q = self.intercepts(frames)
+        gram, y = self.block(frames), self.labels[: self.rows(frames)]
+        if q.shape[1]:
+            gram -= q @ (q.T @ gram)
+            gram -= (gram @ q) @ q.T
+        return gram, y - q @ (q.T @ y)
+
+    def product(self, vectors: Floats) -> Floats:
+        """Multiply the leading block by `[n]` or `[n, V]`, from the stored triangle."""
+        n = len(vectors)
+        total = np.zeros(vectors.shape)
+        for start in range(0, n, _BLOCK):
+            end = min(n, start + _BLOCK)
+            above = self._gram[:start, start:end]
+            total[:start] += above @ vectors[start:end]
+            own = np.triu(self._gram[start:end, start:end], 1)
+            own = own + own.T
+            own[np.diag_indices(end - start)] = self._diagonal[start:end]
+            total[start:end] += above.T @ vectors[:start] + own @ vectors[start:end]
+        return total
+
+    def top(self, frames: int) -> float:
+        """Return the largest eigenvalue of the first frames' block without what the intercepts explain."""
+        if frames not in self._tops:
+            self._tops[frames] = self._top(frames)
+        return self._tops[frames]
+
+    def _top(self, frames: int) -> float:
+        n = self.rows(frames)
+        if n <= _DENSE:
+            return max(0.0, float(np.linalg.eigvalsh(self.centred(frames)[0])[-1])) if n else 0.0
+        q = self.intercepts(frames)
+
+        def centred(v: Floats) -> Floats:
+            v = v.ravel()
+            w = self.product(v - q @ (q.T @ v))
+            return np.asarray(w - q @ (q.T @ w))
+
+        if not centred(start := np.random.default_rng(0).normal(size=n)).any():
+            return 0.0
+        operator = LinearOperator((n, n), matvec=centred, dtype=np.float64)
+        # converged to round-off: λ is a multiple of it, and must not depend on where the iteration began
+        return max(0.0, float(eigsh(operator, 1, v0=start, return_eigenvectors=False, tol=1e-13)[0]))
+
+    def factor(self, penalty: float, frames: int | None = None) -> Factor:
+        """Factorise the block of the first `frames` (None: all) plus `penalty` (> 0, absolute).
+
+        Raises:
+            LinAlgError: the penalty is below the matrix's round-off.
+        """
+        n = self.rows(self.frames if frames is None else frames)
+        whole = n == len(self._gram)
+        lower = self._gram if whole else np.empty((n, n), order="F")
+        for start in range(0, n, _BLOCK):
+            end = min(n, start + _BLOCK)
+            if end < n:
+                lower[end:, start:end] = self._gram[start:end, end:n].T
+            corner = np.triu(self._gram[start:end, start:end], 1)
+            if whole:
+                lower[start:end, start:end] = corner + corner.T
+            else:
+                lower[start:end, start:end] = corner.T
+        lower[np.diag_indices(n)] = self._diagonal[:n] + penalty
+        found, problem = lapack.dpotrf(lower, lower=1, clean=0, overwrite_a=1)
+        if problem == 0:
+            found, problem = lapack.dtrtri(found, lower=1, overwrite_c=1)
+        if problem != 0:
+            raise np.linalg.LinAlgError(f"a matrix of {n} rows is not positive at a penalty of {penalty:g}")
+        return Factor(self, found, penalty)
+
+
+class Factor:
+    """The inverse Cholesky factor G of a leading block plus its penalty: (K + λ)⁻¹ = GᵀG, in the lower triangle."""
+
+    def __init__(self, system: GramSystem, lower: Floats, penalty: float) -> None:
+        self.system = system
+        self.penalty = penalty
+        self._lower = lower
+
+    def solve(self, right: Floats) -> Floats:
+        """Return (K + λ)⁻¹ times `[n, V]`, n being the rows of some leading frames."""
+        n = len(right)
+        half = np.zeros(right.shape)
+        for start in range(0, n, _BLOCK):
+            end = min(n, start + _BLOCK)
+            own = np.tril(self._lower[start:end, start:end])
+            half[start:end] = self._lower[start:end, :start] @ right[:start] + own @ right[start:end]
+        found = np.empty(right.shape)
+        for start in range(0, n, _BLOCK):
+            end = min(n, start + _BLOCK)
+            own = np.tril(self._lower[start:end, start:end])
+            found[start:end] = own.T @ half[start:end] + self._lower[end:n, start:end].T @ half[end:]
+        return found
+
+    def bordered(self, right: Floats, q: Floats) -> Floats:
+        """Return A times `[n, V]`: the inverse with the intercepts `q` `[n, d]` fitted too."""
+        both = self.solve(np.concatenate([right, q], 1))
+        values, border = both[:, : right.shape[1]], both[:, right.shape[1] :]
+        return np.asarray(values - border @ np.linalg.solve(q.T @ border, q.T @ values))
+
+    def left_out(self, frames: int | None = None) -> LeftOut:
+        """Return errors of left-out frames, coefficients and trace of the fit on the first `frames` (None: all)."""
+        system = self.system
+        frames = system.frames if frames is None else frames
+        n, starts, penalty = system.rows(frames), system.starts, self.penalty
+        q, y = system.intercepts(frames), system.labels[:n]
+        both = self.solve(np.concatenate([y[:, None], q], 1))
+        values, border = both[:, 0], both[:, 1:]
+        inner = np.linalg.inv(q.T @ border)  # [d, d], of a positive matrix with eigenvalues up to 1/λ
+        dual = values - border @ (inner @ (q.T @ values))
+        # a row that alone determines a part of the intercepts: without it that part is unknown
+        alone = (q**2).sum(1) > 1 - 1e-9
+        dual[alone] = 0.0
+        errors = np.zeros(n)
+        trace = 0.0
+        for f in range(frames):
+            own = slice(int(starts[f]), int(starts[f + 1]))
+            b = own.stop - own.start
+            if b == 0:
+                continue
+            column = self._lower[own.start : n, own]  # G is lower triangular: rows from the frame's own on
+            first = np.tril(column[:b])
+            square = first.T @ first + column[b:].T @ column[b:]
+            square -= border[own] @ inner @ border[own].T
+            skip = alone[own]
+            square[skip], square[:, skip] = 0.0, 0.0
+            trace += b - penalty * float(square.trace())
+            square[skip, skip] = 1.0
+            errors[own] = np.linalg.solve(square, dual[own])
+        informative = max(1, int(system.informative[:frames].sum()) - q.shape[1])
+        return LeftOut(errors, float(errors @ errors) / informative, dual, trace)
+
+
+@dataclass
+class Path:
+    """The chosen λ by number of frames, kept for the sizes of a ladder: indices into `GRID`."""
+
+    system: GramSystem
+    criterion: Criterion = "frames"
+    smallest: float = SMALLEST
+    """log₁₀ of the least λ over the largest eigenvalue."""
+    tick: Callable[[], None] = lambda: None
+    """Called before every factorisation; it may raise to stop."""
+    chosen: dict[int, int] = field(default_factory=dict)
+    tried: dict[int, dict[int, LeftOut | None]] = field(default_factory=dict)
+    """By number of frames, then by index: None where the matrix was not positive."""
+    by_rows: dict[int, float] = field(default_factory=dict)
+    """Least score of generalised cross-validation by number of frames, where that chose λ."""
+
+    @property
+    def lowest(self) -> int:
+        """Index of the least λ."""
+        return len(GRID) - 1 - round((LARGEST - self.smallest) / STEP)
+
+    def choose(self, frames: int) -> int:
+        """Return the index of λ for the first `frames` frames."""
+        if frames not in self.chosen:
+            self.chosen[frames] = self._chosen(frames)
+            self.tried = {frames: self.tried.get(frames, {})}
+        return self.chosen[frames]
+
+    def _chosen(self, frames: int) -> int:
+        if frames < 2 or self.criterion == "gcv":
+            return self._by_rows(frames)
+        lowest = self.lowest
+        rows = self.system.rows(frames)
+        if frames <= EXHAUSTIVE or rows <= EXHAUSTIVE_ROWS:
+            best = len(GRID) - 1
+            for index in reversed(range(lowest, len(GRID))):
+                if self._better(frames, index, best):
+                    best = index
+            return best
+        index = max(lowest, self.choose(frames // 2))
+        steps = (1, 2) if rows <= FAR_ROWS else (1,)
+        while True:
+            down = next((s for s in steps if index - s >= lowest and self._better(frames, index - s, index)), None)
+            if down is None:
+                break
+            index -= down
+        while True:
+            up = [s for s in steps if index + s < len(GRID) and not self._better(frames, index, index + s)]
+            if not up:
+                return index
+            index += up[0]
+
+    def _better(self, frames: int, smaller: int, larger: int) -> bool:
+        """Return whether the smaller λ has a score that is lower by more than round-off."""
+        return self.score(frames, smaller) < self.score(frames, larger) * (1 - FLAT)
+
+    def score(self, frames: int, index: int) -> float:
+        """Return the score of a λ of the grid; infinite below round-off."""
+        found = self.at(frames, index)
+        return np.inf if found is None else found.score
+
+    def at(self, frames: int, index: int) -> LeftOut | None:
+        """Return what the factor at a λ of the grid tells; computed once while this size is at hand."""
+        known = self.tried.setdefault(frames, {})
+        if index not in known:
+            self.tick()
+            try:
+                known[index] = self.system.factor(self.system.top(frames) * GRID[index], frames).left_out(frames)
+            except np.linalg.LinAlgError:
+                known[index] = None
+        return known[index]
+
+    def _by_rows(self, frames: int) -> int:
+        """Choose by generalised cross-validation, for a single frame or by the user's wish."""
+        gram, y = self.system.centred(frames)
+        values, vectors = np.linalg.eigh(gram)
+        informative = max(1, int(self.system.informative[:frames].sum()) - self.system.intercepts(frames).shape[1])
+        penalties = self.system.top(frames) * GRID[self.lowest :]
+        zero = len(values) - informative  # directions of the intercepts and zero rows
+        scores = generalised_score(values[zero:].clip(0.0), (vectors.T @ y)[zero:], informative, penalties)
+        best = int(np.argmin(scores[::-1]))
+        self.by_rows[frames] = float(scores[::-1][best])
+        return len(GRID) - 1 - best
+
+
+@dataclass(frozen=True)
+class GramFit:
+    """A fit on the first frames: `dual` `[n]`, `fitted` `[n]` (X Xᵀα) and, with rows, `coefficients` `[M]`."""
+
+    dual: Floats
+    fitted: Floats
+    coefficients: Floats | None
+    choice: Choice
+
+
+def fit_gram(path: Path, frames: int, ridge: float | None = None, products: Products | None = None) -> GramFit:
+    """Fit the first `frames` frames with λ = `ridge` × the largest eigenvalue if given, else with the least score."""
+    system = path.system
+    n, q = system.rows(frames), system.intercepts(frames)
+    y = system.labels[:n]
+    informative = max(1, int(system.informative[:frames].sum()) - q.shape[1])
+    rest = y - q @ (q.T @ y)
+    used: str = "given" if ridge is not None else "gcv" if frames < 2 else path.criterion
+    top = system.top(frames)
+    if top == 0.0 or not rest.any():
+        nothing = Choice(None, (np.inf, float(q.shape[1]), float(rest @ rest) / informative, used), False)
+        size = None if products is None else products.combine(np.zeros((n, 1)))[:, 0]
+        return GramFit(np.zeros(n), np.zeros(n), size, nothing)
+    floor = False
+    if ridge is None:
+        index = path.choose(frames)
+        ridge, found = float(GRID[index]), path.at(frames, index)
+        assert found is not None
+        score = path.by_rows.get(frames, found.score)
+        lowest = index == path.lowest or path.at(frames, index - 1) is None
+        floor = used == "frames" and index + 1 < len(GRID) and lowest
+        floor = floor and found.score < path.score(frames, index + 1) * (1 - FALLING)
+    else:
+        found, score = system.factor(top * ridge, frames).left_out(frames), np.nan
+    penalty = top * ridge
+    dual, fitted, coefficients = _refined(system, found.dual, penalty, q, products, frames)
+    return GramFit(dual, fitted, coefficients, Choice(penalty, (ridge, found.trace, score, used), floor))
+
+
+def _refined(
+    system: GramSystem, dual: Floats, penalty: float, q: Floats, products: Products | None, frames: int
+) -> tuple[Floats, Floats, Floats | None]:
+    """Return α, XXᵀα and Xᵀα, with α refined until its system is solved to round-off of the rows."""
+    n = len(dual)
+    y = system.labels[:n]
+    factor: Factor | None = None
+
+    def evaluated(alpha: Floats) -> tuple[Floats, Floats | None]:
+        if products is None:
+            return system.product(alpha), None
+        w = products.combine(alpha[:, None])
+        return products.apply(w, n)[:, 0], w[:, 0]
+
+    fitted, w = evaluated(dual)
+    before = np.inf
+    for _ in range(_REFINEMENTS):
+        rest = y - fitted - penalty * dual
+        rest -= q @ (q.T @ rest)
+        size = float(np.linalg.norm(rest))
+        if size <= _REFINED * penalty * float(np.linalg.norm(dual)) or size > 0.5 * before:
+            break
+        before = size
+        if factor is None:
+            factor = system.factor(penalty, frames)
+        dual = dual + factor.bordered(rest[:, None], q)[:, 0]
+        fitted, w = evaluated(dual)
+    return dual, fitted, w

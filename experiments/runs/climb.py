@@ -1,0 +1,142 @@
+"""The ladders of closed forms: runs that differ only in P are solved in one pass, and each is published as its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from experiments.config.run import RunConfig
+from experiments.data.dataset import Dataset
+from experiments.data.splits import training_subset
+from experiments.regression.ladder import Conditions
+from experiments.regression.methods import closed_form
+from experiments.runs import trained
+from experiments.runs.result import peak_memory, publish
+from experiments.runs.store import WEIGHTS, Attempt
+from experiments.tasks.evaluation import evaluation
+from experiments.training.lengthy import go_on, lengthy
+from experiments.training.pack import Interrupted
+
+Report = Callable[[Mapping[str, Any]], None]
+PROGRESS_SECONDS = 1.0
+"""Time between reports of progress."""
+Rung = tuple[Attempt, RunConfig]
+
+
+def ladders(rungs: Sequence[Rung], dataset: Dataset) -> list[list[Rung]]:
+    """Divide runs of one model into ladders: by seeds, and so that the frames of a smaller P are a larger one's first.
+
+    Each is ordered by P.
+    """
+    by_seeds: dict[tuple[int, int, int], list[Rung]] = {}
+    for rung in sorted(rungs, key=lambda one: one[1].P):
+        config = rung[1]
+        by_seeds.setdefault((config.seed, config.subset_seed, config.init_seed), []).append(rung)
+    found = []
+    for members in by_seeds.values():
+        largest = members[-1][1]
+        order = training_subset(dataset, largest.P, largest.subset_seed)
+        nested: list[Rung] = []
+        for rung in members:
+            own = training_subset(dataset, rung[1].P, rung[1].subset_seed)
+            if np.array_equal(own, order[: len(own)]):
+                nested.append(rung)
+            else:
+                found.append([rung])
+        found.append(nested)
+    return found
+
+
+@lengthy()
+def climb(
+    rungs: Sequence[Rung],
+    dataset: Dataset,
+    stop: Callable[[], bool],
+    report: Report,
+    ended: Callable[[Attempt], None],
+) -> None:
+    """Solve the runs of a ladder in one pass over its largest P, and publish each result.
+
+    Args:
+        rungs: runs with their configurations, ordered by P (`ladders`).
+        dataset: their data.
+        stop: returns whether to stop; called between pieces of work.
+        report: called with `progress` events about once a second.
+        ended: called with each run as soon as its result is published.
+
+    Raises:
+        Interrupted: `stop()` turned true; what is published stays, the rest is solved again.
+        InputError: see `ClosedForm`.
+    """
+    clock = _Clock()
+    left = {attempt.run.id: None for attempt, _ in rungs}
+    told = -np.inf
+
+    def watch(share: float) -> None:
+        nonlocal told
+        if stop():
+            raise Interrupted
+        go_on()
+        if time.monotonic() - told >= PROGRESS_SECONDS:
+            told = time.monotonic()
+            for run_id in left:
+                report({"event": "progress", "run": run_id, "share": share, "seconds": clock.seconds})
+
+    watch(0.0)
+    largest, elements = rungs[-1][1], dataset.elements()
+    model = closed_form(largest.model, elements)
+    frames = dataset.pool.take(training_subset(dataset, largest.P, largest.subset_seed))
+    model.accept(frames, dataset.test)
+    conditions = Conditions(dataset.isolated_energies, largest.init_seed, dataset.pool, watch)
+    sizes = [config.P for _, config in rungs]
+    ladder = model.ladder(frames, sizes, conditions)
+    tests = ladder.predict(dataset.test)
+    shared = clock.lap()
+    for number, (attempt, config) in enumerate(rungs):
+        watch(1.0)
+        solution, train = ladder.solutions[number], frames.take(slice(0, config.P))
+        geometry = ladder.train[number]
+        if geometry is None:
+            geometry = model.geometry(solution.tensors)(train)
+        on_train, on_test = (
+            replace(one, energies=one.energies + trained.constants(solution, elements, others))
+            for one, others in ((geometry, train), (tests[number], dataset.test))
+        )
+        errors = evaluation(on_test, on_train, dataset.test, train)
+        trained.save_solution(attempt.path / WEIGHTS, solution, elements, dataset)
+        own, part = clock.lap(), config.P / sum(sizes)
+        facts = {
+            "n_parameters": solution.n_parameters,
+            "n_steps": None,
+            "seconds": own[0] + shared[0] * part,
+            "cpu_seconds": own[1] + shared[1] * part,
+            "peak_memory": peak_memory(),
+            "device": "cpu",
+            "fit": dict(solution.facts),
+            "ladder": {"sizes": sizes, "cpu_seconds": shared[1]},
+        }
+        publish(attempt, config, dataset, errors, None, facts)
+        del left[attempt.run.id]
+        ended(attempt)
+
+
+class _Clock:
+    """Wall time and CPU time (s) of a pass, and of its parts."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._last = self._began, time.process_time()
+
+    @property
+    def seconds(self) -> float:
+        """Wall time since the beginning."""
+        return time.monotonic() - self._began
+
+    def lap(self) -> tuple[float, float]:
+        """Return the wall time and the CPU time since the last lap."""
+        before, self._last = self._last, (time.monotonic(), time.process_time())
+        return self._last[0] - before[0], self._last[1] - before[1]
