@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "docs" / "linearised.md").read_text(encoding="utf-8")
-SMALL = ["L=0,1", "P=2,4", "seed=0,1", "model.channels=2", "data.test_frames=4", "+model.radial_hidden=[4]"]
+SMALL = ["L=0,1", "P=2,4,8", "seed=0,1", "model.channels=2", "data.test_frames=4", "+model.radial_hidden=[4]"]
 
 
 def test_commands_run_in_their_order(tmp_path: Path) -> None:

@@ -79,6 +79,10 @@ class FrameRows:
         """Return the rows of `frames`, in that order."""
         return np.concatenate([np.arange(self.starts[f], self.starts[f + 1]) for f in frames])
 
+    def same(self, other: FrameRows) -> bool:
+        """Whether the rows of another model are of the same kinds in the same places."""
+        return np.array_equal(self.starts, other.starts) and np.array_equal(self.forces, other.forces)
+
 
 def exchanged(directions: Spectrum, values: Spectrum) -> Floats:
     """Return the Gram matrix `[n, n]` with the eigenvectors of one spectrum and the eigenvalues of the other."""
