@@ -29,7 +29,10 @@ NUMERIC = (
     *("P", "error", "error_test_sem", "train_error", "error_half_budget", "L", "edge_lmax", "nu", "n_layers"),
     *("channels", "cutoff", "n_parameters", "n_steps", "seconds", "n_test", "pool_size", "mean_error", "holdout_error"),
 )
-FLAGS = ("converged", "too_short", "learned")
+AT_FLOOR = "ridge_at_floor"
+"""Column of fits whose ridge parameter would be smaller if the arithmetic had more digits: their errors are too large,
+and a curve with them bends for that reason alone."""
+FLAGS = ("converged", "too_short", "learned", AT_FLOOR)
 TUNED, RATE = "training.tuned", "training.learning_rate"
 """Column naming the source of a looked-up learning rate (the rate then follows from model and P), and the rate."""
 MATCH = "match.target"
@@ -71,7 +74,7 @@ class RunTable:
     settings: tuple[str, ...] = ()
     """Further columns by which curves may be compared: settings of a run (`group.key`), and those asked for."""
     dropped: tuple[BadRow, ...] = ()
-    """Rows left out because the user asked for it."""
+    """Rows left out because the user asked for it, and those whose ridge parameter is at its floor."""
     lost_curves: tuple[str, ...] = ()
     """Curves that had rows in the source, none of them usable."""
     zero_curves: frozenset[str] = frozenset()
@@ -186,6 +189,10 @@ def check_table(
         raise InputError(f"{source}: {_summary(bad)}; correct the table or pass --drop-bad to leave such rows out")
     for line, reason in sorted(bad.items()):
         log.warning("%s, line %d dropped: %s", source, line, reason)
+    floored = _at_floor(rows, bad)
+    for line in floored:
+        log.warning("%s, line %d left out: %s", source, line, FLOORED)
+    bad |= dict.fromkeys(floored, FLOORED)
     good = rows[~rows["line"].isin(list(bad))].reset_index(drop=True)
     if good.empty:
         raise InputError(f"{source}: {_summary(bad)}; no usable row is left")
@@ -296,6 +303,16 @@ def _seed(cell: object) -> str:
         return ""
     text = str(cell).strip()
     return text[:-2] if text.endswith(".0") else text
+
+
+FLOORED = "its ridge parameter is at the floor of the arithmetic"
+
+
+def _at_floor(rows: pd.DataFrame, bad: dict[int, str]) -> list[int]:
+    if AT_FLOOR not in rows.columns:
+        return []
+    lines = rows.loc[[value is True for value in rows[AT_FLOOR]], "line"]
+    return [int(line) for line in lines if int(line) not in bad]
 
 
 def _zero_rows(rows: pd.DataFrame, bad: dict[int, str]) -> list[int]:

@@ -341,9 +341,9 @@ class Path:
         penalties = self.system.top(frames) * GRID[self.lowest :]
         zero = len(values) - informative  # directions of the intercepts and zero rows
         scores = generalised_score(values[zero:].clip(0.0), (vectors.T @ y)[zero:], informative, penalties)
-        best = int(np.argmin(scores[::-1]))
-        self.by_rows[frames] = float(scores[::-1][best])
-        return len(GRID) - 1 - best
+        best = int(np.flatnonzero(scores <= scores.min() * (1 + FLAT))[-1])  # of equals the strongest
+        self.by_rows[frames] = float(scores[best])
+        return self.lowest + best
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ COLUMNS = (
     "data_limited", "subsets_disjoint", "too_short", "learned", "mean_error", "holdout_error", "training.max_steps",
     "training.learning_rate", "training.optimizer", "training.batch_size", "training.tuned", "n_updates", "cpu_seconds",
     "training.augment", "n_features", "match.by", "match.target", "match_mismatch",
-    "dataset_sha256", "n_test", "model.copies",
+    "dataset_sha256", "n_test", "model.copies", "ridge_at_floor",
 )  # fmt: skip
 """The columns in their order; a column that an old result lacks is empty in its rows."""
 
@@ -33,7 +33,8 @@ def rows_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     matched = result.get("match") or {}
     # the first two are settings, by which curves can be compared; the third is the outcome
     control = {"match.by": "by", "match.target": "target", "match_mismatch": "mismatch"}
-    result = {**result, **{column: matched.get(key) for column, key in control.items()}}
+    at_floor = (result.get("fit") or {}).get("ridge_at_floor")
+    result = {**result, "ridge_at_floor": at_floor, **{column: matched.get(key) for column, key in control.items()}}
     shared = {column: result.get(column) for column in COLUMNS if column not in (*PER_METRIC, "metric")}
     rows = []
     for metric, values in result["by_metric"].items():
