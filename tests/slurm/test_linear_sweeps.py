@@ -36,6 +36,27 @@ def test_a_shipped_sweep_is_closed_form_on_the_shipped_frames_and_open_to_others
     assert len(other) == len(made) / len(sizes)
 
 
+def test_the_demo_needs_no_network_no_generation_and_no_compiler() -> None:
+    """It has the cells of the claim and NequIP's L linearised, over a factor of 16 in P and four seeds at least."""
+    made = runs("demo")
+    assert {run.config.data["source"] for run in made} == {"ethanol_small"}
+    assert not any(run.config.training.compile for run in made if run.config.training is not None)
+    linearised = [run for run in made if run.config.model.closed_form]
+    for name, expected in (
+        ("ntk-mace", {(0, 1, 3), (1, 1, 3), (0, 3, 3), (0, 3, 0)}),
+        ("ntk-nequip", {(0, None, 0), (1, None, 1), (2, None, 2)}),
+    ):
+        mine = [run for run in linearised if run.config.architecture == name]
+        assert {orders(run) for run in mine} == expected
+        sizes = {run.config.P for run in mine}
+        assert max(sizes) / min(sizes) >= 16
+        assert len({run.config.seed for run in mine}) >= 4
+    trained = [run for run in made if not run.config.model.closed_form]
+    assert {orders(run) for run in trained} == {(0, 1, 3), (0, 3, 3)}
+    beside = {(run.config.P, run.config.seed) for run in linearised if run.config.architecture == "ntk-mace"}
+    assert {(run.config.P, run.config.seed) for run in trained} <= beside
+
+
 def orders(run: PlannedRun) -> tuple[Any, ...]:
     return run.config.L, run.config.nu, getattr(run.config.model, "edge_lmax", None)
 
