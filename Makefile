@@ -1,11 +1,11 @@
-# make env | demo | quick | test | test-long | test-faults | coverage | selections | constraints | bench | peers |
-#      peers-references | slurm | browser      (.venv is made where missing)
+# make env | demo | quick | test | test-long | test-faults | coverage | selections | constraints | bench | gpu-check |
+#      peers | peers-references | slurm | browser      (.venv is made where missing)
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: env demo lint quick test test-long test-faults coverage selections constraints bench peers peers-references slurm browser clean
+.PHONY: env demo lint quick test test-long test-faults coverage selections constraints bench gpu-check peers peers-references slurm browser clean
 
 env: $(STAMP)
 
@@ -71,6 +71,10 @@ constraints:
 
 bench: env
 	OMP_NUM_THREADS=1 $(PY) -m benchmarks --out build/bench.json
+
+# On a machine with a GPU: is training correct there, and how fast? ARGS="--minutes 4", "--device cpu", …
+gpu-check: env
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.gpu_check --out build/gpu_check.json $(ARGS)
 
 # The packages to compare with, each in an environment of its own: they need different versions of e3nn.
 PEERS := .venv-peers-mace/.installed .venv-peers-nequip/.installed

@@ -6,7 +6,6 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TypeAlias
 
 from analysis.errors import RunsFailed, UnfittableError
@@ -21,6 +20,7 @@ NAME = "python -m analysis"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 a curve could not be fitted or a run failed, 2 bad input."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    command.draw_without_screen()
     arguments = _parser().parse_args(argv)
     from analysis import commands  # takes a second to import, and no help needs it
 
@@ -43,7 +43,7 @@ def _add(
     if source:
         _add_source(one)
     if json:
-        one.add_argument("--json", type=Path, metavar="OUT.json", help="write the results there")
+        one.add_argument("--json", type=command.path, metavar="OUT.json", help="write the results there")
     one.set_defaults(command=name)
     return one
 
@@ -57,8 +57,8 @@ def _table(to: Subparsers) -> None:
         source=False,
         json=False,
     )
-    one.add_argument("--store", type=Path, required=True, metavar="DIR", help="store of runs")
-    one.add_argument("--csv", type=Path, required=True, metavar="OUT.csv", help="where to write the table")
+    one.add_argument("--store", type=command.path, required=True, metavar="DIR", help="store of runs")
+    one.add_argument("--csv", type=command.path, required=True, metavar="OUT.csv", help="where to write the table")
 
 
 def _fit(to: Subparsers) -> None:
@@ -79,7 +79,9 @@ def _fit(to: Subparsers) -> None:
         "fraction of a second per curve)",
     )
     for name, text in (("markdown", "Markdown"), ("latex", "LaTeX (booktabs)")):
-        one.add_argument(f"--{name}", type=Path, metavar="OUT", help=f"write the exponents there as a table in {text}")
+        one.add_argument(
+            f"--{name}", type=command.path, metavar="OUT", help=f"write the exponents there as a table in {text}"
+        )
 
 
 def _report(to: Subparsers) -> None:
@@ -91,7 +93,7 @@ def _report(to: Subparsers) -> None:
         "provenance. It needs no network and no other file.",
         json=False,
     )
-    one.add_argument("--out", type=Path, required=True, metavar="FILE.html", help="where to write the page")
+    one.add_argument("--out", type=command.path, required=True, metavar="FILE.html", help="where to write the page")
 
 
 def _figures(to: Subparsers) -> None:
@@ -104,8 +106,8 @@ def _figures(to: Subparsers) -> None:
         "distances.",
         json=False,
     )
-    one.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the figures")
-    one.add_argument("--distances", type=Path, metavar="FILE", help=_DISTANCES)
+    one.add_argument("--out", type=command.path, required=True, metavar="DIR", help="folder for the figures")
+    one.add_argument("--distances", type=command.path, metavar="FILE", help=_DISTANCES)
 
 
 def _compare(to: Subparsers) -> None:
@@ -152,7 +154,7 @@ def _bounds(to: Subparsers) -> None:
     one.add_argument("--smoothness", type=_positive, default=1.0, help="derivatives of the target (default 1)")
     one.add_argument("--alpha-teacher", type=_positive, metavar="A", help="spectral exponent of a kernel teacher")
     one.add_argument("--alpha-student", type=_positive, metavar="A", help="spectral exponent of a kernel student")
-    one.add_argument("--distances", type=Path, metavar="FILE", help=_DISTANCES)
+    one.add_argument("--distances", type=command.path, metavar="FILE", help=_DISTANCES)
     one.add_argument(
         "--lipschitz",
         type=_positive,
@@ -169,7 +171,7 @@ def _errors(to: Subparsers) -> None:
         "Bootstrap intervals of the errors themselves over seeds and test frames (needs the frame errors of a store).",
         source=False,
     )
-    one.add_argument("--store", type=Path, required=True, metavar="DIR", help="store of runs")
+    one.add_argument("--store", type=command.path, required=True, metavar="DIR", help="store of runs")
     one.add_argument("--drop-bad", action="store_true", help="leave bad rows out, naming each")
 
 
@@ -205,9 +207,9 @@ def _dimension(to: Subparsers) -> None:
         source=False,
     )
     data = one.add_mutually_exclusive_group(required=True)
-    data.add_argument("--store", type=Path, metavar="DIR", help="store of runs with its distances.parquet")
-    data.add_argument("--distances", type=Path, metavar="FILE", help="table of distances, parquet or CSV")
-    data.add_argument("--frames", type=Path, metavar="FILE", help="frames of one molecule (extended XYZ)")
+    data.add_argument("--store", type=command.path, metavar="DIR", help="store of runs with its distances.parquet")
+    data.add_argument("--distances", type=command.path, metavar="FILE", help="table of distances, parquet or CSV")
+    data.add_argument("--frames", type=command.path, metavar="FILE", help="frames of one molecule (extended XYZ)")
     data.add_argument("--calibrate", action="store_true", help="show the estimates for tori, spheres and cubes")
     one.add_argument(
         "--seeds", type=command.integer_from(2), default=5, metavar="S", help="subsets of the frames (default 5)"
@@ -233,11 +235,27 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--table",
-        type=Path,
+        type=command.path,
         metavar="T.csv",
-        help="run table: dataset, architecture, metric, P, seed, error and any other columns",
+        help="run table: dataset, architecture, metric, P, seed, error and any other columns; CSV with any separator, "
+        "JSON lines or Parquet",
     )
-    source.add_argument("--store", type=Path, metavar="DIR", help="store of runs, instead of a table")
+    source.add_argument("--store", type=command.path, metavar="DIR", help="store of runs, instead of a table")
+    reading = parser.add_argument_group("tables as they are written")
+    reading.add_argument(
+        "--columns",
+        action="append",
+        default=[],
+        metavar="COLUMN=NAME,…",
+        help="names in the table, as P=n_train,error=MAE; error=1-accuracy turns a score into an error",
+    )
+    reading.add_argument(
+        "--wide", action="store_true", help="a column a model, or a row a model and a column a training-set size"
+    )
+    reading.add_argument("--unit", metavar="UNIT", help="unit of the errors")
+    reading.add_argument(
+        "--decimal", choices=[".", ","], help="decimal mark, where numbers such as 1,234 leave it open"
+    )
     parser.add_argument(
         "--drop-bad", action="store_true", help="leave bad rows out, naming each, instead of refusing the table"
     )

@@ -52,6 +52,7 @@ from analysis.errors import InputError, RunsFailed, UnfittableError
 from analysis.files import write_json, write_text
 from analysis.fits.record import analyse, choice, label, plus_minus, records, summary
 from analysis.fits.results import CurveFit, Form
+from analysis.reading import Spelling, parse_columns
 from analysis.report.exponent_table import latex, markdown
 from analysis.table import RunTable, failed_runs, load, read_store, write_csv
 
@@ -292,6 +293,12 @@ def _load(arguments: argparse.Namespace, compare_by: Sequence[str] = ()) -> RunT
         drop_bad=arguments.drop_bad,
         curve_by=arguments.curve_by,
         compare_by=compare_by,
+        spelling=Spelling(
+            columns={name: own for text in arguments.columns for name, own in parse_columns(text).items()},
+            wide=arguments.wide,
+            unit=arguments.unit,
+            decimal=arguments.decimal,
+        ),
     )
 
 

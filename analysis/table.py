@@ -5,7 +5,6 @@ A bad row is named by its line and refused, or dropped when the user says so; no
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import pandas as pd
 
 from analysis.errors import InputError, RunsFailed
 from analysis.files import write_text
+from analysis.reading import PLAIN, Spelling, read_table
 
 log = logging.getLogger(__name__)
 
@@ -81,39 +81,6 @@ class RunTable:
     """Curves (by `curve_name`) that lost rows whose error was exactly zero."""
 
 
-def read_csv(path: Path) -> pd.DataFrame:
-    """Read a run table as text cells, with the line of each row in column `line`.
-
-    Raises InputError for a missing, unreadable, empty or ragged file.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream)
-            header = [name.strip() for name in next(reader, [])]
-            cells: list[list[str]] = []
-            lines: list[int] = []
-            for row in reader:
-                if not any(cell.strip() for cell in row):
-                    continue
-                if len(row) != len(header):
-                    raise InputError(
-                        f"{path}, line {reader.line_num}: {len(row)} cells, but the header names {len(header)} columns"
-                    )
-                cells.append([cell.strip() for cell in row])
-                lines.append(reader.line_num)
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the table ({error.strerror or error}); give a CSV file") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a CSV text file in UTF-8 ({error})") from error
-    repeated = sorted({name for name in header if header.count(name) > 1})
-    if repeated:
-        raise InputError(f"{path}: column {repeated[0]!r} appears twice in the header; names must be distinct")
-    if not cells:
-        raise InputError(f"{path}: the table has no rows; expected a header with {', '.join(REQUIRED)}, seed and rows")
-    frame = pd.DataFrame(cells, columns=header, dtype=object)
-    return frame.assign(line=lines)
-
-
 def read_store(store: Path) -> pd.DataFrame:
     """Read the run table of a store of runs; `line` counts its rows from 2, as in its CSV.
 
@@ -167,7 +134,8 @@ def check_table(
     if missing:
         raise InputError(
             f"{source}: no column {missing[0]!r}; a run table needs {', '.join(REQUIRED)} and seed "
-            f"(found: {', '.join(str(name) for name in frame.columns if name != 'line')})"
+            f"(found: {', '.join(str(name) for name in frame.columns if name != 'line')}; "
+            f"--columns {missing[0]}=NAME takes another column for it)"
         )
     for name in compare_by:
         if name in _WITHIN:
@@ -215,13 +183,14 @@ def load(
     drop_bad: bool = False,
     curve_by: Sequence[str] = (),
     compare_by: Sequence[str] = (),
+    spelling: Spelling = PLAIN,
 ) -> RunTable:
-    """Read and check the run table from a CSV file or a store, whichever is given.
+    """Read and check the run table from a file or a store, whichever is given.
 
-    Raises InputError if neither is given, and as `read_csv`, `read_store` and `check_table` do.
+    Raises InputError if neither is given, and as `read_table`, `read_store` and `check_table` do.
     """
     if table is not None:
-        frame, source = read_csv(table), str(table)
+        frame, source = read_table(table, spelling), str(table)
     elif store is not None:
         frame, source = read_store(store), str(store)
     else:

@@ -1,11 +1,13 @@
 """Benchmarks (`make bench`): a training step against other packages, a sweep's throughput, variants of the engine
-against each other, and the start of commands.
+against each other, ladders of closed forms against their runs, the start of commands, and what a GPU does
+(`benchmarks.gpu_check`, whose rows go into a file of their own beside it; without a GPU its figures read
+"not measured").
 
 `python -m benchmarks --out FILE.json` prints a table and writes a list of
 `{name, kind, device, threads, ours_ms, peer, peer_ms, ratio}`; ratio = peer_ms / ours_ms. Rows of the kinds `step`
 and `sweep` are medians over alternating processes and have quartiles (`ratio_low`, `ratio_high`), the ratio of CPU
 times (`ratio_cpu`), which other programs on the machine disturb less, and `compile_s`, the time until our first step
-was done.
+was done. Rows of the kind `ladder` are CPU times.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from benchmarks.cells import CELLS
 from experiments.core import command, files
 from experiments.core.errors import InputError
 
-KINDS = ("step", "sweep", "engine", "start")
+KINDS = ("step", "sweep", "engine", "ladder", "start", "gpu")
 
 
 def main() -> int:
@@ -41,7 +43,7 @@ def main() -> int:
 def _measure(arguments: argparse.Namespace) -> None:
     import torch  # takes seconds, and the help needs none of it
 
-    from benchmarks import engine, start, steps
+    from benchmarks import engine, gpu_check, ladder, start, steps
 
     torch.set_num_threads(1)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -61,10 +63,15 @@ def _measure(arguments: argparse.Namespace) -> None:
             keep([steps.measure_two_workers(settings, arguments.seconds)])
     if "engine" in arguments.kinds:
         keep(engine.benchmarks(arguments.cells, arguments.channels, arguments.packs, arguments.seconds))
+    if "ladder" in arguments.kinds:
+        keep(ladder.benchmarks())
     if "start" in arguments.kinds:
         keep(start.benchmarks())
-    if device == "cpu":
-        print("GPU: not measured (none here)")
+    if "gpu" in arguments.kinds:
+        if device == "cuda":
+            gpu_check.check_device("cuda", 8.0, arguments.out.with_name("gpu_check.json"))
+        else:
+            gpu_check.nothing_measured()
 
 
 if __name__ == "__main__":

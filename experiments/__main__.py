@@ -137,6 +137,7 @@ def main() -> int:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    sys.argv[1:] = [command.quoted(word) for word in sys.argv[1:]]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the message below is ours
     try:
         hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(guarded)()

@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         one.set_defaults(command=carry_out)
         one.add_argument(
             "--store",
-            type=Path,
+            type=command.path,
             nargs="+",
             action="extend",
             metavar="DIR",

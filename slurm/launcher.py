@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
 import sys
@@ -21,6 +22,7 @@ from experiments.core.wording import counted
 from experiments.data.dataset import AnyDataset
 from experiments.data.load import dataset_of
 from experiments.data.offline import DataNotCached, offline
+from slurm import requests
 from slurm.local import Pool, remove_old_logs, visible_gpus
 from slurm.outline import outline
 from slurm.plan import Composer, DataAbsent, Plan, PlannedRun, plan
@@ -170,7 +172,9 @@ def launch_on_slurm(
     from slurm.jobs import submit, wait
     from slurm.jobs.commands import SlurmError
 
-    chosen = build(SlurmSettings, settings, "hydra.launcher.")
+    chosen, notes = with_site_defaults(build(SlurmSettings, settings, "hydra.launcher."))
+    for note in notes:
+        print(note, file=sys.stderr)
     sweep = plan(Composer(loader, master), points, dataset_of)
     for line in dict.fromkeys(sweep.dropped):
         print(f"left out: {line}", file=sys.stderr)
@@ -197,6 +201,13 @@ def launch_on_slurm(
         raise
     _raise_if_failed(sweep.runs, outcome, chosen)
     return _job_returns(sweep, len(points))
+
+
+def with_site_defaults(settings: SlurmSettings) -> tuple[SlurmSettings, list[str]]:
+    """Return the settings with what the site's variables give where the user gave nothing, and a note on each."""
+    plain = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
+    found, notes = requests.exported(plain, os.environ)
+    return dataclasses.replace(settings, **found), notes
 
 
 ROUNDS = 3

@@ -9,6 +9,7 @@ from typing import Any
 
 from experiments.core.errors import InputError
 from experiments.core.schema import setting
+from slurm import requests
 
 MOST_MINUTES = 1440
 """Longest time limit given as a number: YAML reads 4:00:00 without quotes as 14400, and nobody means ten days."""
@@ -27,6 +28,9 @@ OURS = {
     "open-mode": "append", "dependency": "after", "cpus-per-task": "cpus", "ntasks": "cpus", "nodes": "1",
 }  # fmt: skip
 """Parameters of sbatch that the setting `sbatch` must not replace → what sets them."""
+
+REQUESTS = ("partition", "account", "qos", "constraint", "cpus", "memory", "gpus", "packs_per_gpu")
+"""Settings that ask for what a parameter of sbatch could ask for too."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ class SlurmSettings:
         for name in self.sbatch or {}:
             if name.replace("_", "-") in OURS:
                 raise InputError(f"sbatch.{name}: set by the launcher; accepted: {OURS[name.replace('_', '-')]}")
+        requests.check(self.sbatch, {name: getattr(self, name) for name in REQUESTS})
         if self.packs_per_gpu > 1 and self.gpus not in (None, 1):
             raise InputError(f"packs_per_gpu={self.packs_per_gpu}, gpus={self.gpus}: accepted: gpus=1 (or null)")
         if self.after is not None and self.after not in self.after_commands:
@@ -99,7 +104,12 @@ class SlurmSettings:
             return 1
         if self.packs_per_gpu > 1:
             return max(FEWEST_CORES_PER_GPU, -(-CORES_PER_GPU // self.packs_per_gpu))
-        return CORES_PER_GPU * (self.gpus or 1)
+        return CORES_PER_GPU * (self.gpus_of_a_job or 1)
+
+    @property
+    def gpus_of_a_job(self) -> int | None:
+        """GPUs of a job by `gpus`, or by the user's own parameters of sbatch; None if nobody asks for any."""
+        return self.gpus if self.gpus is not None else requests.gpu_count(self.sbatch) or None
 
     @property
     def minutes(self) -> int:

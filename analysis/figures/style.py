@@ -79,6 +79,7 @@ _EDGE_MARKERS = {(-1, 1): "o", (-1, 2): "^", (-1, 3): "<", 2: "s", 1: "D", 0: "v
 _SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # shipped with matplotlib: the same glyphs on every machine
     "font.size": 7.0,
+    "text.parse_math": False,  # names hold $, _ and ^ as they are
     "axes.labelsize": 7.5,
     "axes.titlesize": 8.0,
     "axes.titleweight": "bold",
@@ -128,7 +129,9 @@ class Look:
 @contextmanager
 def style() -> Iterator[None]:
     """Apply the figures' settings while the context lasts."""
-    with mpl.rc_context(_SETTINGS):
+    with mpl.rc_context():
+        mpl.rcdefaults()  # a user's matplotlibrc (text.usetex, other fonts) changes no figure
+        mpl.rcParams.update(_SETTINGS)
         yield
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from experiments.config.channel_match import CHOICES, KNOBS, ChannelMatch, Chann
 from experiments.config.tuned_rates import Tuned, tuned_rates
 from experiments.core.errors import InputError
 from experiments.core.kinds import kind_of
+from experiments.core.paths import given
 from experiments.core.schema import build, check, identity_of, setting
 from experiments.models.architectures import MODELS, ModelConfig, NtkConfig, takes
 
@@ -184,7 +186,7 @@ class RunConfig:
                 "init_seed": self.init_seed,
             },
             **({"match": self.match.as_dict()} if isinstance(self.match, ChannelMatch) else {}),
-            "store": self.store,
+            "store": os.path.abspath(self.store),
             "device": self.device,
         }
 
@@ -226,7 +228,7 @@ def parse(config: Mapping[str, Any]) -> RunConfig:
             raise InputError(f"{key}: unknown key; accepted: {', '.join(TOP_LEVEL)}")
     P = check(config.get("P"), int, "P", {"low": 1})
     seed = check(config.get("seed"), int, "seed", SEED)
-    data = dict(section_of(config, "data"))
+    data = located(section_of(config, "data"))
     subset_seed = check(data.pop("subset_seed", None), int | None, "data.subset_seed", SEED)
     training_section = dict(section_of(config, "training"))
     init_seed = check(training_section.pop("init_seed", None), int | None, "training.init_seed", SEED)
@@ -248,11 +250,25 @@ def parse(config: Mapping[str, Any]) -> RunConfig:
         data=data,
         model=model,
         training=None if model.closed_form else training,
-        store=check(config.get("store"), str, "store"),
+        store=given(check(config.get("store"), str, "store")),
         device=check(config.get("device"), str, "device", {"choices": ("auto", "cpu", "cuda")}),
         tuned=tuned,
         match=match,
     )
+
+
+FILES = ("train", "test", "holdout", "isolated_atoms", "cache")
+"""Settings of data that are paths where a user gives files; elsewhere all but `cache` are names or numbers."""
+
+
+def located(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a data section whose files are those of the directory that the command is given in, `~` replaced.
+
+    A run is computed and evaluated from other directories too, so that relative paths would mean other files there.
+    """
+    own = ("cache",) if data.get("source") not in ("extxyz", "ase_db") else FILES
+    paths = {k: os.path.abspath(given(v)) for k, v in data.items() if k in own and isinstance(v, str) and v != "???"}
+    return {**data, **{key: path for key, path in paths.items() if data[key]}}
 
 
 def parse_match(config: Mapping[str, Any], model: ModelConfig) -> ChannelMatchSpec | ChannelMatch | None:

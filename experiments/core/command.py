@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from experiments.core.errors import InputError
+from experiments.core.paths import given
 
 
 class Parser(argparse.ArgumentParser):
@@ -33,6 +36,37 @@ def integer_from(least: int) -> Callable[[str], int]:
         return value
 
     return read
+
+
+def quoted(word: str) -> str:
+    """Return an override KEY=VALUE that Hydra reads: a value that is not of its grammar becomes a text in quotes.
+
+    Shells take the user's own quotes away, so that `store=~/runs` and `data.train="my data/train.xyz"` arrive bare.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    key, sign, value = word.partition("=")
+    if not sign or not re.fullmatch(r"[+~]{0,2}[\w./@:-]+", key):
+        return word
+    try:
+        OverridesParser.create().parse_override(word)
+    except HydraException:
+        # Hydra takes backslashes literally unless they stand before a quote
+        escaped = re.sub(r"(\\*)'", lambda found: 2 * found[1] + "\\'", value)
+        trailing = len(escaped) - len(escaped.rstrip("\\"))
+        return f"{key}='{escaped}{trailing * chr(92)}'"
+    return word
+
+
+def path(text: str) -> Path:
+    """Return an argument's type: a path as the user means it, `~` and `$VARIABLES` replaced."""
+    return Path(given(text))
+
+
+def draw_without_screen() -> None:
+    """Let matplotlib draw to files, whatever MPLBACKEND says: notebooks export one that plain processes lack."""
+    os.environ["MPLBACKEND"] = "agg"
 
 
 def show_warnings() -> None:

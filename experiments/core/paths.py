@@ -21,3 +21,22 @@ def importable() -> dict[str, str]:
         return {}
     others = os.environ.get("PYTHONPATH")
     return {"PYTHONPATH": os.pathsep.join([str(ROOT), *([others] if others else [])])}
+
+
+def given(text: str) -> str:
+    """Return a path as the user means it: `~` and `$VARIABLES` replaced, otherwise as it was typed.
+
+    A variable that is not set stays, so that a message about the file shows it.
+    """
+    return os.path.expandvars(os.path.expanduser(text))
+
+
+def moved(file: str, old: str, new: str) -> str:
+    """Return where a file is after a folder went from `old` to `new`, together with what lies near it.
+
+    The file itself if it is still there, or if nothing is at its new place. All paths are absolute.
+    """
+    if os.path.exists(file) or not os.path.isabs(old):
+        return file
+    there = os.path.normpath(os.path.join(new, os.path.relpath(file, old)))
+    return there if os.path.exists(there) else file

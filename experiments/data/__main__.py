@@ -125,17 +125,20 @@ def info(name: str, overrides: Sequence[str], out: Path, seeds: int, test_frames
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return exit code 0 (done) or 2 (bad input, named in one line on stderr)."""
     command.show_warnings()
+    command.draw_without_screen()
     parser = argparse.ArgumentParser(prog="python -m experiments.data", description="The datasets of this machine.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="name all datasets, and say which are on this machine")
     fetching = commands.add_parser("fetch", help="download published datasets that are missing, make generated ones")
     fetching.add_argument("names", nargs="+", metavar="NAME", help="as in data=NAME; data.KEY=VALUE for generated sets")
-    fetching.add_argument("--from", type=Path, dest="source", metavar="DIR", help="copy published files from there")
+    fetching.add_argument(
+        "--from", type=command.path, dest="source", metavar="DIR", help="copy published files from there"
+    )
     asking = commands.add_parser("info", help="print a summary of a dataset; write its plots and distances")
     asking.add_argument("name", metavar="NAME", help="as in data=NAME")
     asking.add_argument("overrides", nargs="*", metavar="data.KEY=VALUE")
     asking.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder for card.png and distances.parquet (default info/NAME)"
+        "--out", type=command.path, metavar="DIR", help="folder for card.png and distances.parquet (default info/NAME)"
     )
     asking.add_argument("--seeds", type=int, default=3, metavar="N", help="training subsets to measure (default 3)")
     asking.add_argument(

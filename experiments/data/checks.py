@@ -2,8 +2,10 @@
 
 elements    refused   a test frame holds an element that no training frame has
 energies    refused   energies far from those of the free atoms, or of atoms in Hartree, kcal/mol or kJ/mol
+energies    warned    energies that are all equal; two zeros of energy
 duplicates  warned    test frames that are training frames too, to 1e-6 Å
-forces      warned    single forces of more than ten times the RMS; an RMS that is no thermal force in eV/Å
+forces      warned    all zero; single forces of more than ten times the RMS; an RMS that is no thermal force in eV/Å
+units       warned    energies that do not change as the forces say (`experiments.data.units`)
 distances   warned    atoms without a neighbour, atoms on top of each other, bond lengths as in Bohr
 """
 
@@ -22,6 +24,7 @@ from experiments.core.arrays import Floats, Ints
 from experiments.core.errors import InputError
 from experiments.data.dataset import Frames
 from experiments.data.neighbours import distances
+from experiments.data.units import doubt, slope_of
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +37,10 @@ BINDING = 50.0
 ISOLATED, OVERLAP, BOHR = 2.0, 0.5, (1.6, 2.2)
 """Distance to the nearest atom over the sum of the covalent radii: beyond, an atom is alone; below, it overlaps; as a
 median within the last range, lengths look like Bohr (1.89 per Å)."""
+NOBLE = (2, 10, 18, 36, 54, 86)
+"""Atoms that form no covalent bonds: their distances say nothing of units."""
+SIDE, GAP = 3, 10.0
+"""Frames on each side of a gap in energy, and gap over the wider side's range, that make two zeros of energy."""
 _TOTAL = {
     1: -13.6,
     6: -1029.5,
@@ -101,7 +108,7 @@ def _elements(parts: Mapping[str, Frames], train: str) -> Iterator[Finding]:
 
 def _duplicates(parts: Mapping[str, Frames], train: str) -> Iterator[Finding]:
     first: dict[bytes, int] = {}
-    for f, mark in enumerate(_marks(parts[train])):
+    for f, mark in enumerate(marks(parts[train])):
         first.setdefault(mark, f)
     repeated = len(parts[train]) - len(first)
     if repeated:
@@ -109,7 +116,7 @@ def _duplicates(parts: Mapping[str, Frames], train: str) -> Iterator[Finding]:
     for name, frames in parts.items():
         if name == train:
             continue
-        same = [(f, first[mark]) for f, mark in enumerate(_marks(frames)) if mark in first]
+        same = [(f, first[mark]) for f, mark in enumerate(marks(frames)) if mark in first]
         if same:
             f, g = same[0]
             yield Finding(
@@ -120,12 +127,13 @@ def _duplicates(parts: Mapping[str, Frames], train: str) -> Iterator[Finding]:
             )
 
 
-def _marks(frames: Frames) -> Iterator[bytes]:
-    """Yield a key of each frame: equal if two frames have the same atoms at the same positions, to 1e-6 Å."""
+def marks(frames: Frames) -> Iterator[bytes]:
+    """Yield a key of each frame: equal for the same atoms in any order, positions and cell, to 1e-6 Å."""
     rounded = np.round(frames.positions * 1e6).astype(np.int64)
-    for numbers, positions in zip(frames.numbers, rounded, strict=True):
-        real = numbers > 0
-        yield numbers[real].tobytes() + positions[real].tobytes()
+    cells = np.round(frames.cells * 1e6).astype(np.int64)
+    for numbers, positions, cell, pbc in zip(frames.numbers, rounded, cells, frames.pbc, strict=True):
+        atoms = np.column_stack([numbers, positions])[numbers > 0]
+        yield atoms[np.lexsort(atoms.T[::-1])].tobytes() + cell.tobytes() + pbc.tobytes()
 
 
 def _energies(name: str, frames: Frames, isolated: Mapping[int, float] | None) -> Iterator[Finding]:
@@ -146,6 +154,36 @@ def _energies(name: str, frames: Frames, isolated: Mapping[int, float] | None) -
         for unit, factor in _UNITS.items():
             if abs(ratio * factor - 1) < 0.01:
                 yield Finding("energies", True, f"{name}: its energies are in {unit} by all signs; accepted: eV")
+    yield from _zeros_of_energy(name, frames)
+
+
+def _zeros_of_energy(name: str, frames: Frames) -> Iterator[Finding]:
+    """Find energies that are one number, and those of one composition in two groups far from each other."""
+    groups: dict[bytes, list[int]] = {}
+    for f, numbers in enumerate(frames.numbers):
+        groups.setdefault(np.sort(numbers[numbers > 0]).tobytes(), []).append(f)
+    for chosen in groups.values():
+        if len(chosen) < 2 * SIDE:
+            continue
+        order = np.array(chosen)[np.argsort(frames.energies[chosen])]
+        energies = frames.energies[order]
+        if energies[0] == energies[-1] and len(set(marks(frames.take(order)))) > 1:
+            yield Finding(
+                "energies",
+                False,
+                f"{name}: all {len(order)} energies of one composition are {energies[0]:g} eV: labels?",
+            )
+            continue
+        cut = SIDE + int(np.argmax(np.diff(energies)[SIDE - 1 : len(energies) - SIDE]))
+        gap, sides = energies[cut] - energies[cut - 1], (energies[:cut], energies[cut:])
+        if gap > GAP * max(float(np.ptp(side)) for side in sides) > 0:
+            yield Finding(
+                "energies",
+                False,
+                f"{name}: energies of one composition lie in two groups {gap:.4g} eV apart, {cut} frames below "
+                f"(frame {order[0]}, …) and {len(order) - cut} above (frame {order[-1]}, …), each within "
+                f"{max(float(np.ptp(side)) for side in sides):.3g} eV: two zeros of energy?",
+            )
 
 
 def _sum(numbers: Ints, energies: Mapping[int, float]) -> Floats:
@@ -160,7 +198,17 @@ def _forces(name: str, frames: Frames) -> Iterator[Finding]:
     sizes = np.where(real, np.linalg.norm(frames.forces, axis=2), 0.0)
     rms = float(np.sqrt((sizes[real] ** 2).mean() / 3))
     if rms == 0:
+        if (real.sum(1) > 1).any():
+            yield Finding(
+                "forces",
+                False,
+                f"{name}: all forces are zero; if they were never written, data.forces_key=null says so",
+            )
         return
+    slope = slope_of(frames)
+    unit = None if slope is None else doubt(slope, int(real[0].sum()))
+    if unit is not None:
+        yield Finding("units", False, f"{name}: {unit}?")
     if not THERMAL[0] < rms < THERMAL[1]:
         yield Finding(
             "forces",
@@ -186,7 +234,7 @@ def _distances(name: str, frames: Frames) -> Iterator[Finding]:
     if nearest.size == 0:
         return
     real = frames.numbers > 0
-    several = real & (real.sum(1, keepdims=True) > 1)
+    several = real & (real.sum(1, keepdims=True) > 1) & ~np.isin(frames.numbers, NOBLE)
     if not several.any():
         return
     median = float(np.median(nearest[several]))

@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from experiments.core import files
+from experiments.core import files, paths
 from experiments.core.errors import InputError
 from experiments.core.leases import exclusive
 from experiments.data.offline import require_download
@@ -53,7 +53,7 @@ def cache_root(cache: str | None = None) -> Path:
     that exists is always used for data, so that none is lost when `$XDG_CACHE_HOME` is elsewhere.
     """
     if given := cache or os.environ.get("EQUILAW_DATA"):
-        return Path(given).expanduser()
+        return Path(paths.given(given))
     existing = Path.home() / ".cache" / "equilaw"
     return existing if existing.is_dir() else files.user_cache()
 

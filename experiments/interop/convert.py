@@ -88,8 +88,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.interop.convert", description="Take over a network of mace-torch or nequip."
     )
-    parser.add_argument("file", type=Path, help=f"checkpoint of nequip-train, or a file that {EXPORT} wrote")
-    parser.add_argument("--out", type=Path, required=True, help="directory to make, to be used like a finished run's")
+    parser.add_argument("file", type=command.path, help=f"checkpoint of nequip-train, or a file that {EXPORT} wrote")
+    parser.add_argument(
+        "--out", type=command.path, required=True, help="directory to make, to be used like a finished run's"
+    )
     return command.run(_convert, parser.parse_args(arguments))
 
 

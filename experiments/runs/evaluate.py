@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.config.run import located
 from experiments.core import command, files
 from experiments.core.errors import InputError, one_line
 from experiments.core.kinds import kind_of, sources_of
@@ -43,6 +44,7 @@ def section_of(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    overrides = [command.quoted(word) for word in overrides]
     for word in overrides:
         if not word.startswith(("data=", "data.")):
             raise InputError(f"{word}: accepted: data=NAME and data.KEY=VALUE")
@@ -68,7 +70,7 @@ def section_of(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
         section.pop("test_frames", None)  # all, as where the key is absent
     if section.get("source") in ("extxyz", "ase_db") and section.get("train") == "???":
         section["train"] = ""  # not read
-    return {str(key): value for key, value in section.items()}
+    return located({str(key): value for key, value in section.items()})
 
 
 def check_kind(run: Run, section: Mapping[str, Any]) -> None:
@@ -201,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "overrides", metavar="data=NAME data.KEY=VALUE", nargs="*",
         help="the dataset whose test examples count, as for python -m experiments; without data=NAME the run's own",
     )  # fmt: skip
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the errors to FILE too")
+    parser.add_argument("--json", metavar="FILE", type=command.path, help="write the errors to FILE too")
     parser.add_argument("--device", default="cpu", choices=("auto", "cpu", "cuda"))
     return command.run(_evaluate, parser.parse_intermixed_args(arguments))
 

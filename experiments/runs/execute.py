@@ -16,7 +16,7 @@ from experiments.core import files
 from experiments.core.errors import DeviceLost, InputError
 from experiments.data.dataset import AnyDataset, Dataset
 from experiments.data.load import dataset_of
-from experiments.runs.climb import climb, ladders
+from experiments.runs.climb import Rung, climb, ladders
 from experiments.runs.result import origin
 from experiments.runs.store import ORIGIN, Attempt, Run
 from experiments.runs.train import train
@@ -150,8 +150,7 @@ def _compute(
     check_data(configs[0], dataset)
     if configs[0].model.closed_form:
         assert isinstance(dataset, Dataset)
-        for rungs in ladders(list(zip(attempts, configs, strict=True)), dataset):
-            climb(rungs, dataset, stop, report, lambda attempt: outcome.__setitem__(attempt.run.id, "done"))
+        _climb_all(list(zip(attempts, configs, strict=True)), dataset, stop, report, outcome)
         return
     place = _place(device, configs[0])
 
@@ -168,6 +167,26 @@ def _compute(
         if out_of_memory(error):
             raise InputError(does_not_fit(error, place)) from error
         raise
+
+
+def _climb_all(
+    rungs: Sequence[Rung],
+    dataset: Dataset,
+    stop: Callable[[], bool],
+    report: Report,
+    outcome: dict[str, str],
+) -> None:
+    """Solve fits in closed form, ladder by ladder; what only the largest run of one asks too much of fails alone."""
+    waiting = ladders(rungs, dataset)
+    while waiting:
+        ladder = waiting.pop(0)
+        try:
+            climb(ladder, dataset, stop, report, lambda attempt: outcome.__setitem__(attempt.run.id, "done"))
+        except InputError as error:
+            if len(ladder) == 1:
+                outcome[ladder[0][0].run.id] = _fail(ladder[0][0], error)
+            else:
+                waiting[:0] = [ladder[:-1], ladder[-1:]]
 
 
 def _place(given: str | None, config: RunConfig) -> torch.device:

@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return exit code 0 (done) or 2 (bad input, told in one line)."""
     command.show_warnings()
     parser = argparse.ArgumentParser(prog="python -m experiments.runs.measure_distances", description=__doc__)
-    parser.add_argument("--store", type=Path, required=True, metavar="DIR", help="store of runs")
+    parser.add_argument("--store", type=command.path, required=True, metavar="DIR", help="store of runs")
     parser.add_argument(
         "--test-frames", type=int, default=TEST_FRAMES, metavar="N", help=f"test frames used (default {TEST_FRAMES})"
     )

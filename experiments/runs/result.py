@@ -201,14 +201,23 @@ def _verdict(primary: Mapping[str, Any], short: str | None) -> str:
 
 @functools.cache
 def code_version() -> str:
-    """Return the commit (with `-dirty` if files differ from it), or the package's version outside a checkout."""
+    """Return the commit (with `-dirty` if files differ from it), the package's version outside a checkout, or `unknown`
+    for files that were merely copied.
+    """
     if not (ROOT / ".git").exists():  # installed; a repository around it is somebody else's
-        return metadata.version("equilaw")
+        return _installed_version()
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
+        return _installed_version()
+
+
+def _installed_version() -> str:
+    try:
         return metadata.version("equilaw")
+    except metadata.PackageNotFoundError:
+        return "unknown"
 
 
 @functools.cache

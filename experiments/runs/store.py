@@ -35,6 +35,7 @@ import yaml
 from experiments.core import files
 from experiments.core.errors import InputError
 from experiments.core.leases import LEASES, lease_lives
+from experiments.core.paths import moved
 from experiments.core.processes import Process
 
 logger = logging.getLogger(__name__)
@@ -125,7 +126,7 @@ class Run:
         return Run(self.path.parent / run_id)
 
     def config(self) -> dict[str, Any]:
-        """Return the resolved configuration.
+        """Return the resolved configuration; of data files that are gone, the place beside the store if they moved too.
 
         Raises:
             InputError: the file is damaged.
@@ -136,6 +137,10 @@ class Run:
             content = None
         if not isinstance(content, dict):
             raise InputError(f"{self.path / 'config.yaml'} is damaged; delete the directory and start the run again")
+        data, old, new = content.get("data"), str(content.get("store", "")), os.path.abspath(self.path.parent)
+        if isinstance(data, dict) and old != new:
+            files_ = {k: moved(v, old, new) for k, v in data.items() if isinstance(v, str) and os.path.isabs(v)}
+            content["data"] = {**data, **files_}
         return content
 
     def converted(self) -> dict[str, Any] | None:

@@ -232,7 +232,9 @@ def destination(name: str | None, out: str | None) -> Path:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return exit code 0 (written) or 2 (bad input, told in one line)."""
     parser = argparse.ArgumentParser(prog="python -m experiments.runs.tune", description=__doc__.split("\n\n")[1])
-    parser.add_argument("--store", type=Path, required=True, metavar="DIR", help="store of the runs of +sweep=tune")
+    parser.add_argument(
+        "--store", type=command.path, required=True, metavar="DIR", help="store of the runs of +sweep=tune"
+    )
     parser.add_argument("--name", metavar="NAME", help="training.tuned=NAME uses it; written to conf/tuned/NAME.yaml")
     parser.add_argument("--out", metavar="FILE.yaml", help="write there instead; training.tuned=FILE.yaml uses it")
     parser.add_argument("--metric", metavar="METRIC", help="validation error to go by (default: the primary one)")

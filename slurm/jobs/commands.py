@@ -24,10 +24,19 @@ SHOWN = 3
 """Most lines of a command's complaint in a message: there may be one for each of a thousand jobs."""
 
 
+FOREIGN = ("SBATCH_", "SQUEUE_", "SACCT_", "SINFO_", "SCANCEL_", "SALLOC_", "SRUN_", "SLURM_", "SLURMD_", "SLURMSTEPD_")
+"""Beginnings of variables that Slurm's commands read."""
+
+
 @functools.cache
 def environment() -> dict[str, str]:
-    """Return the environment for Slurm's commands: ours, without a surrounding job's variables, with `SLURM_CONF`."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SBATCH_", "SQUEUE_", "SLURM_JOB", "SLURM_ARRAY"))}
+    """Return the environment for Slurm's commands: ours, without variables that change what they do or print.
+
+    sbatch hands its environment on to the job. Inside an allocation that holds the outer job's limits, which srun in
+    the new job would take for its own (SLURM_MEM_PER_CPU, SLURM_GPUS_PER_TASK, SLURM_EXPORT_ENV=NONE, …). Only
+    SLURM_CONF stays, which says what cluster there is.
+    """
+    kept = {k: v for k, v in os.environ.items() if k == "SLURM_CONF" or not k.startswith(FOREIGN)}
     conf = pointer.slurm_conf()
     return {**kept, "SLURM_TIME_FORMAT": "standard", **({} if conf is None else {"SLURM_CONF": conf})}
 

@@ -236,7 +236,7 @@ def check_slurm(asked: bool) -> Finding:
         return Finding(mark, "slurm", f"sbatch is not on the path; {do}")
     try:
         version = ask("sbatch", "--version", seconds=SECONDS).strip()
-        cluster = limits(functools.partial(ask, seconds=SECONDS))
+        cluster = limits(ask=functools.partial(ask, seconds=SECONDS))
     except SlurmError as error:
         return Finding(mark, "slurm", f"sbatch is here, but {error}; is SLURM_CONF right, and does the controller run?")
     return Finding(

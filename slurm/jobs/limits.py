@@ -23,8 +23,12 @@ class Limits:
     """Elements that may still be submitted; None: no limit is known."""
 
 
-def limits(ask: Ask = ask) -> Limits:
+def limits(account: str | None = None, ask: Ask = ask) -> Limits:
     """Ask the controller, and the accounting if there is one, for this user's limits.
+
+    Args:
+        account: that the jobs are charged to; None: any of the user's.
+        ask: calls a command of Slurm.
 
     Raises:
         SlurmError: the controller does not answer.
@@ -33,21 +37,30 @@ def limits(ask: Ask = ask) -> Limits:
     most = [int(config["MaxJobCount"])] if config.get("MaxJobCount", "").isdigit() else []
     if "slurmdbd" in config.get("AccountingStorageType", ""):
         try:
-            rows = ask("sacctmgr", "-nP", "show", "assoc", "where", "user=" + user(ask), "format=MaxSubmitJobs")
-            most += [int(row) for row in rows.split() if row.isdigit()]
+            asked = ("sacctmgr", "-nP", "show", "assoc", "where", "user=" + user(ask), "format=Account,MaxSubmitJobs")
+            rows = [row.strip().partition("|") for row in ask(*asked).splitlines() if "|" in row]
+            mine = [most_jobs for name, _, most_jobs in rows if account in (None, name)]
+            # a user of several accounts, one of them closed (0), still has the others
+            if mine and all(most_jobs.isdigit() for most_jobs in mine):
+                most.append(max(int(most_jobs) for most_jobs in mine))
         except SlurmError:
             pass  # sbatch will refuse what is too much
     size = config.get("MaxArraySize", "")
     return Limits(
         cluster=config.get("ClusterName", "unknown"),
         array_size=max(1, int(size) if size.isdigit() else 1001),
-        jobs=max(0, min(most) - len(ask("squeue", "--me", "-h", "-r", "-o", "%i").split())) if most else None,
+        jobs=max(0, min(most) - len(_ids(ask("squeue", "--me", "-h", "-r", "-o", "%i")))) if most else None,
     )
 
 
 def user(ask: Ask = ask) -> str:
     """Return the calling user's name."""
     return ask("id", "-un").strip()
+
+
+def _ids(output: str) -> list[str]:
+    """Return the lines that are job ids; sites print banners beside them."""
+    return [line for line in output.splitlines() if re.match(r"\s*\d+(_|$|\s*$)", line)]
 
 
 def part_of_gpu(packs_per_gpu: int, partition: str | None, ask: Ask = ask) -> str:

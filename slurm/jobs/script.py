@@ -19,6 +19,7 @@ from typing import Any
 import submitit
 
 from experiments.core.errors import InputError
+from slurm.requests import flags
 from slurm.settings import SlurmSettings
 
 REQUEUE = 85
@@ -90,7 +91,7 @@ def array_script(
         "output": str(folder.resolve() / "logs" / "%A_%a.log"),
         "signal": f"USR2@{settings.warning_seconds}",  # to the steps
         ("requeue" if settings.requeue else "no-requeue"): True,
-        **{key.replace("_", "-"): value for key, value in (settings.sbatch or {}).items()},
+        **flags(settings.sbatch),
     }
     return _text(
         folder, settings, command + AGAIN.format(requeue=REQUEUE), count,
@@ -117,7 +118,7 @@ def after_script(folder: Path, name: str, settings: SlurmSettings, commands: Seq
     container = "" if settings.container is None else f"{settings.container} "
     lines = ["failed=0", *(f"{container}{command} || failed=1" for command in commands), "exit $failed"]
     own: dict[str, Any] = {"time": 60, "partition": settings.partition, "account": settings.account}
-    own.update({key.replace("_", "-"): value for key, value in (settings.after_sbatch or {}).items()})
+    own.update(flags(settings.after_sbatch))
     return _text(
         folder, settings, "\n".join(lines), 1, job_name=name, extra={
             "output": str(folder.resolve() / "logs" / "after-%A.log"), "qos": settings.qos,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 from experiments.core import files
 from experiments.core.errors import InputError
 from experiments.core.wording import counted
+from slurm import requests
 from slurm.estimate import Estimates
 from slurm.gpu_models import asked_for
 from slurm.jobs import ledger
@@ -25,6 +28,10 @@ from slurm.plan import PlannedRun
 from slurm.settings import SlurmSettings
 
 Look = Callable[[Sequence[str]], Answer]
+BUSY = re.compile("[Ss]ocket timed out|temporarily u|try again|Unable to contact slurm contr|Connection re(fus|s)e")
+"""Complaints of sbatch that pass: a controller under load or starting. None of them leaves a job behind."""
+BUSY_PAUSES = (2.0, 8.0, 30.0)
+"""Seconds before each further attempt."""
 
 
 @dataclass
@@ -64,7 +71,7 @@ def kind_of(planned: PlannedRun, settings: SlurmSettings) -> str:
     device = planned.config.device
     if device == "cuda" and settings.gpus == 0:
         raise InputError("device=cuda and hydra.launcher.gpus=0: accepted: gpus=1 (or null), or device=cpu")
-    return "cuda" if device == "cuda" or (device == "auto" and settings.gpus) else "cpu"
+    return "cuda" if device == "cuda" or (device == "auto" and settings.gpus_of_a_job) else "cpu"
 
 
 def submit_missing(planned: Sequence[PlannedRun], settings: SlurmSettings, look: Look = look) -> Outcome:
@@ -124,7 +131,7 @@ def submit_missing(planned: Sequence[PlannedRun], settings: SlurmSettings, look:
 
 def _limits(settings: SlurmSettings) -> Limits:
     try:
-        return limits()
+        return limits(settings.account)
     except SlurmError:
         if settings.submit:
             raise
@@ -133,6 +140,8 @@ def _limits(settings: SlurmSettings) -> Limits:
 
 def _gres(kinds: Any, settings: SlurmSettings) -> dict[str, str | None]:
     """Return the generic resources (`--gres`) of jobs for each kind of device."""
+    if requests.gpu_flags(settings.sbatch):
+        return {"cpu": None, "cuda": None}  # the user's own parameters of sbatch ask for them
     on_gpu = f"gpu:{settings.gpus or 1}"
     if settings.packs_per_gpu > 1 and "cuda" in set(kinds):
         on_gpu = part_of_gpu(settings.packs_per_gpu, settings.partition)
@@ -201,7 +210,7 @@ def _packs(
     packs = []
     for kind in dict.fromkeys(kinds.values()):
         costs = [(p, estimates.of(p.config, p.data_sha256, kind, gpus)) for p in missing if kinds[p.run.id] == kind]
-        workers = settings.cores(kind) if kind == "cpu" else max(1, settings.gpus or 1)
+        workers = settings.cores(kind) if kind == "cpu" else max(1, settings.gpus_of_a_job or 1)
         room = COMPILE_GB * settings.cores(kind) if kind == "cuda" else 0.0
         packs += pack(costs, kind, workers, 60 * settings.pack_minutes, settings.pack, room)
     return packs
@@ -239,10 +248,11 @@ def _written(
 
 def _alike(packs: Sequence[PlannedPack], settings: SlurmSettings) -> dict[tuple[str, float | None], list[PlannedPack]]:
     """Group packs that can share an array, by kind of device and GB (a power of two, so that groups are few)."""
+    own = set(requests.MEMORY) & requests.flags(settings.sbatch).keys()
     groups: dict[tuple[str, float | None], list[PlannedPack]] = {}
     for planned in packs:
         memory = settings.memory
-        if memory is None and planned.memory is not None:
+        if memory is None and planned.memory is not None and not own:
             memory = 1.0
             while memory < planned.memory:
                 memory *= 2
@@ -282,7 +292,7 @@ def _submitted(submission: Submission, look: Look, outcome: Outcome) -> Submissi
             submission = submission.with_array(replace(array, state="refused", message="not tried"))
             continue
         try:
-            job = ask("sbatch", "--parsable", str(submission.path / array.script)).strip().partition(";")[0]
+            job = _sbatch(submission.path / array.script)
         except NoAnswer as error:  # it may have got through: only its name tells
             job = next((job.array for job in look((array.name,)).jobs.values()), "")
             if not job:
@@ -295,6 +305,31 @@ def _submitted(submission: Submission, look: Look, outcome: Outcome) -> Submissi
             continue
         submission = submission.with_array(replace(array, state="submitted", job=job))
     return submission
+
+
+def _sbatch(script: Path) -> str:
+    """Submit a script and return the job's id; a controller that is busy is asked again, ever later.
+
+    Sites print banners around the id, so only a line of the form `number` or `number;cluster` counts.
+
+    Raises:
+        NoAnswer: sbatch did not end in time.
+        SlurmError: sbatch refused, stayed busy, or gave no id.
+    """
+    for pause in (*BUSY_PAUSES, None):
+        try:
+            said = ask("sbatch", "--parsable", str(script))
+            break
+        except NoAnswer:
+            raise
+        except SlurmError as error:
+            if pause is None or not BUSY.search(str(error)):
+                raise
+            time.sleep(pause)
+    ids = [match[1] for line in said.splitlines() if (match := re.fullmatch(r"(\d+)(;\S+)?", line.strip()))]
+    if not ids:
+        raise SlurmError(f"sbatch: said no job id, but {said.strip()[:80]!r}")
+    return ids[-1]
 
 
 def submit_after(outcome: Outcome, settings: SlurmSettings) -> None:
@@ -316,7 +351,7 @@ def submit_after(outcome: Outcome, settings: SlurmSettings) -> None:
         after = {"name": name, "script": "after.sh", "log": "logs/after-%A.log", "commands": commands, "job": None}
         if not submission.dry:
             try:
-                after["job"] = ask("sbatch", "--parsable", str(submission.path / "after.sh")).strip().partition(";")[0]
+                after["job"] = _sbatch(submission.path / "after.sh")
             except SlurmError as error:
                 outcome.problems.append(f"hydra.launcher.after={settings.after}: {error}")
         changed = replace(submission, after=after)

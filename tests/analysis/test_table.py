@@ -9,7 +9,8 @@ import pytest
 
 from analysis.curve import curves
 from analysis.errors import InputError
-from analysis.table import RunTable, check_table, read_csv
+from analysis.reading import read_table as read_csv
+from analysis.table import RunTable, check_table
 
 HEADER = "dataset,architecture,metric,P,seed,error"
 GOOD = ["ethanol,mace,force_mae,16,0,0.2", "ethanol,mace,force_mae,32,0,0.1"]
@@ -119,7 +120,7 @@ def test_unusable_files(tmp_path: Path, text: str, message: str) -> None:
 def test_missing_file_and_binary_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read"):
         read_csv(tmp_path / "none.csv")
-    (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00\x81")
+    (tmp_path / "binary.csv").write_bytes(b"\x81\xff\x00")
     with pytest.raises(InputError, match="not a CSV"):
         read_csv(tmp_path / "binary.csv")
 

@@ -20,6 +20,7 @@ from slurm.launcher import run_missing
 from slurm.local import Pool, visible_gpus
 from slurm.plan import PlannedRun
 from slurm.settings import LocalSettings
+from tests.conftest import ACE
 
 MakeConfig = Callable[..., dict[str, Any]]
 
@@ -73,6 +74,18 @@ def test_packs_have_one_shape_and_at_most_their_size(planned: Planned, stubs: St
     assert all(len({shapes[i] for i in pack}) == 1 for pack in given)
     # The worker finishes the shape that it has compiled before it begins another.
     assert [shapes[pack[0]] for pack in given] == [shapes[given[0][0]]] * 2 + [shapes[given[-1][0]]] * 2
+
+
+def test_a_worker_gets_a_whole_ladder(planned: Planned, stubs: Stubs) -> None:
+    """Fits in closed form that differ only in P, with a worker to spare; `pack=1` splits them, as does a small pack."""
+    runs = [planned(model=dict(ACE), L=None, seed=seed, P=P) for P in (4, 8, 12) for seed in (0, 1)]
+    assert Pool(3, Listener(), pack=None).compute(runs) == []
+    ladders = {frozenset(p.run.id for p in runs if p.config.seed == seed) for seed in (0, 1)}
+    assert {frozenset(given) for given in packs(runs[0])} == ladders
+    assert len(packs(runs[0])) == 2
+    again = [planned(model=dict(ACE), L=None, seed=seed, P=P) for P in (5, 9, 13) for seed in (0, 1)]
+    assert Pool(3, Listener(), pack=1).compute(again) == []
+    assert [len(given) for given in packs(runs[0])[2:]] == [1] * 6
 
 
 def test_workers_get_fair_shares(planned: Planned, stubs: Stubs) -> None:

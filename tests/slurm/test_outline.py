@@ -17,6 +17,7 @@ from slurm.estimate import Estimates
 from slurm.grid import expand
 from slurm.outline import outline
 from slurm.plan import Composer, DataAbsent, PlannedRun, plan
+from tests.conftest import ACE
 
 MakeConfig = Callable[..., dict[str, Any]]
 
@@ -54,6 +55,11 @@ def test_packs_are_of_one_shape_and_hours_unknown_where_nothing_has_run(planned:
     assert (found.runs, found.done, found.packs, found.unknown) == (6, 0, 4, 6)  # 3 runs of a shape in packs of 2
     assert outline(runs, []).packs == 2
     assert "hours: unknown" in found.text()
+
+
+def test_a_ladder_counts_as_one_pack(planned: Callable[..., PlannedRun]) -> None:
+    runs = [planned(model=dict(ACE), L=None, P=P, seed=seed) for P in (4, 8, 12) for seed in (0, 1)]
+    assert (outline(runs, []).packs, outline(runs, [], pack=1).packs) == (2, 6)
 
 
 def test_hours_are_those_of_an_update_times_the_updates(

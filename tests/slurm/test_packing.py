@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.config.run import RunConfig, parse
+from experiments.config.run import LADDER, RunConfig, parse
 from experiments.models.architectures import MaceConfig
 from experiments.runs.store import Run
 from experiments.training.schedule import Schedule
@@ -201,3 +201,19 @@ def test_closed_form_grows_with_P(make_config: MakeConfig) -> None:
 def test_results_that_others_wrote_teach_nothing(config: RunConfig, damage: dict[str, Any]) -> None:
     assert Estimates([{**result_of(config, 10.0), **damage}]).of(config, "data", "cpu") == UNKNOWN
     assert Estimates([{}]).of(config, "data", "cpu") == UNKNOWN
+
+
+def test_a_ladder_is_one_pack_unless_it_is_split(config: RunConfig) -> None:
+    """Four ladders of three runs of one curve; shares of a pass add up, and jobs are filled with whole ladders."""
+    shapes = [f"{LADDER}{number}" for number in range(4)]
+    runs = [(made(config, 3 * n + i, shape), costing(20.0)) for n, shape in enumerate(shapes) for i in range(3)]
+    packs = pack(runs, "cpu", workers=1, wanted_seconds=130.0)
+    assert [[p.shape_id for p in packed.runs] for packed in packs] == [
+        [shape for shape in pair for _ in range(3)] for pair in (shapes[:2], shapes[2:])
+    ]
+    assert [packed.seconds for packed in packs] == [120.0, 120.0]
+    assert sizes(pack(runs, "cpu", workers=1, wanted_seconds=10.0)) == [3] * 4
+    assert sizes(pack(runs, "cpu", workers=1, wanted_seconds=1e9, most=1)) == [1] * 12
+    unknown = [(planned, UNKNOWN) for planned, _ in runs]
+    assert sizes(pack(unknown, "cpu", workers=2, wanted_seconds=1.0)) == [6, 6]  # a ladder a worker
+    assert pack(runs, "cpu", workers=4, wanted_seconds=60.0)[0].seconds == 60.0  # one worker solves a ladder

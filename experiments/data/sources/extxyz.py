@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import logging
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,8 +21,10 @@ from experiments.core import files
 from experiments.core.arrays import Floats
 from experiments.core.errors import InputError
 from experiments.core.schema import setting
-from experiments.data.checks import check_frames
+from experiments.data.checks import check_frames, marks
 from experiments.data.dataset import Dataset, Frames
+
+logger = logging.getLogger(__name__)
 
 _HOLDOUT_STREAM = 20220207  # keeps the choice of the holdout apart from every other use of a small seed
 
@@ -61,8 +66,13 @@ def dataset_of_files(
     """Build the dataset of files that `atoms_of(path, option)` reads, a generator of frames and their locations."""
     keys = (config.energy_key, config.forces_key)
 
+    free: dict[int, float] = {}
+
     def read(path: str, option: str) -> Frames:
-        return frames_of(atoms_of(path, option), *keys)
+        molecules, alone = _without_free_atoms(atoms_of(path, option), f"{option}={path}")
+        if option == "data.train":
+            free.update(isolated_of(iter(alone), keys[0]))
+        return frames_of(iter(molecules), *keys)
 
     train, test = read(config.train, "data.train"), read(config.test, "data.test")
     if config.holdout is not None:
@@ -76,8 +86,8 @@ def dataset_of_files(
             )
         order = np.random.default_rng([_HOLDOUT_STREAM, len(train)]).permutation(len(train))
         pool, holdout = train.take(np.sort(order[count:])), train.take(np.sort(order[:count]))
-    shared = len(_fingerprints(train) & _fingerprints(test))
-    isolated = None
+    shared = len(set(marks(train)) & set(marks(test)))
+    isolated = free or None
     if config.isolated_atoms is not None:
         isolated = isolated_of(atoms_of(config.isolated_atoms, "data.isolated_atoms"), keys[0])
     names = {f"data.train={config.train}": train, f"data.test={config.test}": test}
@@ -119,6 +129,32 @@ def read_frames(
     shape, for numbers that are not finite, and for periodic directions without volume.
     """
     return frames_of(atoms_of_file(path, option), energy_key, forces_key)
+
+
+def _without_free_atoms(
+    read: Iterator[tuple[ase.Atoms, str]], where: str
+) -> tuple[list[tuple[ase.Atoms, str]], list[tuple[ase.Atoms, str]]]:
+    """Split frames of a file into those to learn from and free atoms, whose energies are a baseline (as in MACE, GAP).
+
+    A free atom is a frame of one atom that is not periodic: it has no geometry to learn. Raises `InputError` where
+    nothing else is left.
+    """
+    molecules: list[tuple[ase.Atoms, str]] = []
+    alone: list[tuple[ase.Atoms, str]] = []
+    for atoms, here in read:
+        (alone if len(atoms) == 1 and not atoms.pbc.any() else molecules).append((atoms, here))
+    if not molecules:
+        raise InputError(f"{where}: holds nothing but free atoms; accepted: frames of several atoms")
+    if alone:
+        names = ", ".join(dict.fromkeys(str(atoms.symbols) for atoms, _ in alone))
+        logger.warning(
+            "%s: %d frames of one free atom (%s) are no examples to learn from; those of data.train give the energies "
+            "of free atoms, as data.isolated_atoms=FILE would",
+            where,
+            len(alone),
+            names,
+        )
+    return molecules, alone
 
 
 def frames_of(read: Iterator[tuple[ase.Atoms, str]], energy_key: str, forces_key: str | None) -> Frames:
@@ -193,13 +229,8 @@ def atoms_of_file(path: str | os.PathLike[str], option: str) -> Iterator[tuple[a
     import ase.io  # with all its formats and scipy, a second
 
     where = f"{option}={os.fspath(path)}"
-    try:
-        text = Path(path).read_text()
-    except FileNotFoundError:
-        raise InputError(f"{where}: no such file; accepted: an extended XYZ file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{where}: cannot be read as text ({error}); accepted: an extended XYZ file") from None
-    lines = text.splitlines(keepends=True)
+    # only \n and \r\n end a line; Python's splitlines would also end it at U+2028, U+0085 and form feeds
+    lines = [f"{line}\n" for line in _text(Path(path), where).replace("\r\n", "\n").split("\n")]
     while lines and not lines[-1].strip():
         lines.pop()
     if not lines:
@@ -219,10 +250,43 @@ def atoms_of_file(path: str | os.PathLike[str], option: str) -> Iterator[tuple[a
         try:
             atoms = ase.io.read(io.StringIO("".join(block)), format="extxyz")
         except Exception as error:  # ASE raises whatever its parser stumbles on
+            label = error.args[0] if isinstance(error, KeyError) and error.args else None
+            if label in (firsts := [line.split()[0] if line.split() else "" for line in block[2:]]):
+                hint = " (isotopes are written as their element: H)" if label in ("D", "T") else ""
+                raise InputError(
+                    f"{here}: atom {firsts.index(label)} is {label!r}, no chemical symbol; accepted: H, He, Li, …{hint}"
+                ) from None
             reason = " ".join(str(error).split())
             raise InputError(f"{here}: not extended XYZ ({type(error).__name__}: {reason})") from None
         yield atoms, here
         start, frame = start + count + 2, frame + 1
+
+
+_BINARY = {
+    b"\x89HDF": "HDF5, which is not read",
+    b"SQLite format 3": "a database of ASE: data=ase_db",
+    b"PK\x03\x04": "NumPy's .npz: data=md17 or data=rmd17 read the published ones",
+    b"- of Ulm": "a trajectory of ASE; write it as extended XYZ (ase convert FILE.traj FILE.xyz)",
+    b"\xfd7zXZ": "compressed by xz; unpack it",
+    b"BZh": "compressed by bzip2; unpack it",
+}
+"""What files of other formats begin with, and the source or command for them."""
+
+
+def _text(path: Path, where: str) -> str:
+    """Return the text of a file, unpacked if it is compressed by gzip (by content, whatever its name)."""
+    try:
+        content = path.read_bytes()
+        if content[:2] == b"\x1f\x8b":
+            content = gzip.decompress(content)
+        for start, what in _BINARY.items():
+            if content.startswith(start):
+                raise InputError(f"{where}: is {what}; accepted: an extended XYZ file")
+        return content.decode("utf-8-sig")  # with or without a byte-order mark
+    except FileNotFoundError:
+        raise InputError(f"{where}: no such file; accepted: an extended XYZ file") from None
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise InputError(f"{where}: cannot be read as text ({error}); accepted: an extended XYZ file") from None
 
 
 def _label(atoms: ase.Atoms, key: str) -> Any:
@@ -291,7 +355,3 @@ def _pad(frames: Frames, atoms: int) -> Frames:
         positions=np.pad(frames.positions, (*room, (0, 0))),
         forces=np.pad(frames.forces, (*room, (0, 0))),
     )
-
-
-def _fingerprints(frames: Frames) -> set[bytes]:
-    return {n[n > 0].tobytes() + x[n > 0].tobytes() for n, x in zip(frames.numbers, frames.positions, strict=True)}

@@ -172,3 +172,42 @@ def test_neighbours_across_the_corner_of_a_hexagonal_cell_are_seen() -> None:
         forces=np.zeros((1, 2, 3)),
     )
     assert [c for c, _, _ in found(frames, frames) if c == "distances"] == []
+
+
+def test_a_frame_is_known_in_another_order_of_atoms_but_not_in_another_cell() -> None:
+    train, test = water(0), water(1)
+    test.positions[7] = train.positions[12][[0, 2, 1]]
+    assert found(train, test)[0][2].startswith("1 frames of TEST are also in TRAIN: frame 7 is frame 12")
+    cells = np.eye(3) * np.linspace(4, 5, 40)[:, None, None]
+    train = replace(train, positions=np.zeros((40, 3, 3)) + WATER, cells=cells, pbc=np.ones((40, 3), bool))
+    assert [check for check, _, _ in found(train, replace(train, cells=cells + 0.01))] == []
+    assert [check for check, _, _ in found(train, train)] == ["duplicates"]
+
+
+def test_labels_that_were_never_written_are_named() -> None:
+    flat = replace(water(0), forces=np.zeros((40, 3, 3)))
+    (finding,) = found(flat, water(1))
+    assert finding[0] == "forces"
+    assert "TRAIN: all forces are zero" in finding[2]
+    assert "data.forces_key=null" in finding[2]
+    constant = replace(water(0), energies=np.full(40, -2078.0))
+    (finding,) = found(constant, water(1))
+    assert finding[0] == "energies"
+    assert "all 40 energies of one composition are -2078 eV" in finding[2]
+
+
+def test_two_zeros_of_energy_are_named_and_a_wide_spread_is_not() -> None:
+    shifted = water(0)
+    shifted.energies[[3, 5, 8, 20]] += 27.0
+    (finding,) = found(shifted, water(1))
+    assert finding[0] == "energies"
+    assert "36 frames below" in finding[2]
+    assert "4 above" in finding[2]
+    wide = replace(water(0), energies=-2078 + np.random.default_rng(0).exponential(3.0, 40))
+    assert found(wide, water(1)) == []
+
+
+def test_noble_gases_have_no_covalent_bonds() -> None:
+    argon = replace(water(0), numbers=np.full((40, 3), 18), positions=WATER / 0.76 * 1.87 + 0.0 * water(0).positions)
+    argon = replace(argon, positions=argon.positions + 1e-3 * water(0).positions)
+    assert [check for check, _, _ in found(argon, argon) if check == "distances"] == []

@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from benchmarks.on_gpu.small_networks import CASES
 from experiments.nn.constants import Constant
 from experiments.tasks.task import Tensors
 from experiments.training.layout import Layout
 from experiments.training.step import eager_gradient
-from tests.experiments.training.small_networks import CASES
 
 VALUE = torch.tensor([1.0, 1 / 3], dtype=torch.float64)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from experiments.core import files
 from experiments.data.load import dataset_of
 from experiments.data.sources.star import StarConfig, star
 from experiments.data.splits import subset
+from experiments.runs import result
 from experiments.runs.execute import execute
 from experiments.runs.result import mean_errors, too_short
 from experiments.runs.store import RunStore, read_history
@@ -155,3 +157,14 @@ def test_the_mean_predictor_by_hand(make_config: MakeConfig) -> None:
         "energy_rmse": np.sqrt((off**2).mean()),
     }
     assert mean_errors(config, dataset) == pytest.approx(expected, rel=1e-12)  # sums in another order
+
+
+def test_copied_files_have_no_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither a checkout nor installed: a run is computed all the same."""
+
+    def not_installed(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(result, "ROOT", tmp_path)
+    monkeypatch.setattr(metadata, "version", not_installed)
+    assert result.code_version.__wrapped__() == "unknown"

@@ -9,18 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.config.run import TrainingConfig
-from experiments.data.splits import subset
+from benchmarks.on_gpu import small_trainings
 from experiments.tasks import classification
 from experiments.training import pack as engine
-from experiments.training.member import STABLE_PHASE, Member
-from experiments.training.pack import Interrupted, Pack
 from tests.experiments import pretended_device
 from tests.experiments.pretended_device import Copies, Meeting
-from tests.experiments.training.small_networks import CASES, POOL
-
-BUDGETS = (12, 8)
-"""The second run ends first, so that the pack is compacted; bases of SOAP are renewed once on the way (after 10)."""
 
 
 def prepare() -> None:
@@ -32,63 +25,15 @@ def prepare() -> None:
     classification.EVALUATION_NUMBERS[pretended_device.NAME] = 200
 
 
-def started(name: str, path: Path, place: str, attempt: int, **changes: Any) -> tuple[Pack, list[Member]]:
-    """A pack of two runs of the network `name` on a device, from their latest checkpoints below `path`."""
-    task = CASES[name].task(torch.float64, torch.device(place))
-    members = []
-    for seed, budget in enumerate(BUDGETS):
-        earlier = [path / f"{seed}-{number}" for number in range(attempt, 0, -1)]
-        earlier[0].mkdir(parents=True)
-        own = {"max_steps": budget, "warmup_steps": 2, "batch_size": 2, "compile": False, "precision": "float64"}
-        settings = TrainingConfig(**{**own, **changes})
-        prepared = task.prepare(subset(POOL, 6, seed, 1))
-        members.append(Member(str(seed), earlier[0], earlier, seed, seed, settings, prepared))
-    return Pack(members, task, CASES[name].network(task), compile=False), members
-
-
 def trained(name: str, path: Path, place: str, stop: int | None = None, **changes: Any) -> list[dict[str, Any]]:
-    """Train two runs to their end, interrupted and resumed after `stop` steps.
-
-    Return of each its errors, the devices of its weights, and the steps done when it resumed.
-    """
-    attempt = 1
-    if stop is not None:
-        pack, interrupted = started(name, path, place, attempt, **changes)
-        try:
-            pack.train(lambda: interrupted[0].steps_done >= stop, lambda event: None)
-        except Interrupted:
-            attempt = 2
-    pack, members = started(name, path, place, attempt, **changes)
-    resumed_at = [member.steps_done for member in members]
-    pack.train(lambda: False, lambda event: None)
-    found = []
-    for member, steps_done in zip(members, resumed_at, strict=True):
-        assert member.failure is None, member.failure
-        assert member.weights is not None
-        member.save_stable_phase()
-        places = sorted({str(value.device) for value in member.weights.values()})
-        whole = (member.path / STABLE_PHASE).exists()
-        found.append({"errors": errors(member), "places": places, "resumed": steps_done, "stable_phase": whole})
-    return found
-
-
-def errors(member: Member) -> dict[str, float]:
-    """Everything that was measured, on test, training and validation frames, by name."""
-    assert member.full is not None
-    assert member.half is not None
-    found: dict[str, float] = {}
-    for text, evaluation in (("full", member.full), ("half", member.half)):
-        for split, values in (("test", evaluation.test), ("train", evaluation.train)):
-            found |= {f"{text} {split} {metric}": value.value for metric, value in values.items()}
-    for record in member.history.records:
-        found |= {f"{record['clock']} {k}": v for k, v in record.items() if k.startswith("holdout")}
-    return found
+    """Train two runs to their end on a device (`small_trainings.trained`)."""
+    return small_trainings.trained(name, path, torch.device(place), stop, **changes)
 
 
 def copies(name: str, path: Path, **changes: Any) -> list[tuple[int, int]]:
     """Copies to the device and to the host in one update and in three more, each with what comes before and behind
     them, after a first update."""
-    pack, _ = started(name, path, f"{pretended_device.NAME}:0", 1, **changes)
+    pack, _ = small_trainings.started(name, path, torch.device(f"{pretended_device.NAME}:0"), **changes)
     pack.bare_steps(1)
     found = []
     for updates in (1, 3):

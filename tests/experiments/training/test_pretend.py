@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from benchmarks.on_gpu.small_networks import CASES
 from experiments.config.run import TrainingConfig
 from experiments.models.architectures import MODELS
 from experiments.models.networks import EXAMPLE_NETWORKS, NETWORKS
 from experiments.training.optimizers import OPTIMIZERS
 from tests.experiments.training import on_device
-from tests.experiments.training.small_networks import CASES
 
 Call = Callable[..., Any]
 OTHERS = [name for name in OPTIMIZERS if name != TrainingConfig.optimizer]

@@ -240,12 +240,12 @@ CONFIG += "MaxArraySize            = 1001\nMaxJobCount             = 10000\n"
 
 def test_limits_of_a_cluster() -> None:
     ask = answers(scontrol=CONFIG.format(storage="none"), squeue="1_0\n1_1\n", id="me\n")
-    found = limits(ask)
+    found = limits(ask=ask)
     assert (found.cluster, found.array_size, found.jobs) == ("mini", 1001, 9998)
-    ask = answers(scontrol=CONFIG.format(storage="slurmdbd"), squeue="1_0\n", id="me\n", sacctmgr="\n50\n20\n")
-    assert limits(ask).jobs == 19
+    ask = answers(scontrol=CONFIG.format(storage="slurmdbd"), squeue="1_0\n", id="me\n", sacctmgr="a|50\nb|20\n")
+    assert limits("b", ask).jobs == 19
     ask = answers(scontrol=CONFIG.format(storage="slurmdbd"), squeue="", id="me\n")  # the database is down
-    assert limits(ask).jobs == 10000
+    assert limits(ask=ask).jobs == 10000
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def slurm(monkeypatch: pytest.MonkeyPatch) -> MadeUp:
     """In place of the real one."""
     made_up = MadeUp()
     monkeypatch.setattr(submit, "ask", made_up.ask)
-    monkeypatch.setattr(submit, "limits", lambda: made_up.limits)
+    monkeypatch.setattr(submit, "limits", lambda _: made_up.limits)
     return made_up
 
 
@@ -288,7 +288,7 @@ def _drive(run: PlannedRun, folder: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(submit, "ask", ask)
-        patch.setattr(submit, "limits", lambda: made_up.limits)
+        patch.setattr(submit, "limits", lambda _: made_up.limits)
         submit_missing([run], ONE_EACH, look)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -95,7 +96,7 @@ BAD = {
     "truncated": (FRAME + FRAME[: FRAME.index("O 0.0")], r"frame 1 \(line 5\): truncated, 1 of 2 atoms"),
     "cut_in_a_line": (FRAME + FRAME[:-12], r"frame 1 \(line 5\): not extended XYZ"),
     "not_a_number": (FRAME.replace("0.3\nO", "x\nO"), "frame 0 .*not extended XYZ"),
-    "unknown_element": (FRAME.replace("O 0.0", "Qq 0.0"), "frame 0 .*not extended XYZ.*Qq"),
+    "unknown_element": (FRAME.replace("O 0.0", "Qq 0.0"), "frame 0 .*atom 1 is .Qq., no chemical symbol"),
     "no_energy": (
         FRAME.replace("energy", "E_dft"),
         r"frame 0 .*no energy 'energy' \(data.energy_key\).*has: E_dft, forces",
@@ -213,3 +214,53 @@ def test_rmd17_ethanol() -> None:
 def test_3bpa(name: str) -> None:
     frames = read_frames(SHARED / "3bpa" / f"{name}.xyz")
     assert frames.forces.shape == (500, 27, 3)
+
+
+def test_free_atoms_among_the_training_frames_are_a_baseline_and_no_examples(
+    write: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    free = "1\nProperties=species:S:1:pos:R:3:forces:R:3 energy={} config_type=IsolatedAtom\n{} 0 0 0 0 0 0\n"
+    molecules = "".join(FRAME.replace("1.0", f"1.0{i}") for i in range(8))
+    train = write(free.format(-0.5, "H") + molecules + free.format(-0.75, "O"), "train.xyz")
+    test = write("".join(FRAME.replace("1.0", f"1.1{i}") for i in range(4)) + free.format(-9.0, "H"), "test.xyz")
+    made = extxyz(ExtxyzConfig(train=str(train), test=str(test)))
+    assert len(made.pool) + len(made.holdout) == 8
+    assert len(made.test) == 4
+    assert made.isolated_energies == {1: -0.5, 8: -0.75}
+    assert "2 frames of one free atom (H, O) are no examples" in caplog.text
+    plain = extxyz(ExtxyzConfig(train=str(write(molecules, "plain.xyz")), test=str(test)))
+    assert plain.pool.sha256() == made.pool.sha256()
+    assert plain.isolated_energies is None
+    with pytest.raises(InputError, match=r"nothing but free atoms; accepted: frames of several atoms"):
+        extxyz(ExtxyzConfig(train=str(write(free.format(-0.5, "H"), "free.xyz")), test=str(test)))
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u0085", "\x0c", "\x1c"])
+def test_only_newlines_end_a_line(write: Callable[[str], Path], mark: str) -> None:
+    text = FRAME.replace("energy=", f'note="a{mark}b" energy=')
+    assert len(read_frames(write(text + text))) == 2
+    assert len(read_frames(write((text + text).replace("\n", "\r\n")))) == 2
+
+
+def test_files_are_known_by_content_whatever_their_name(tmp_path: Path) -> None:
+    packed = tmp_path / "frames.xyz"
+    packed.write_bytes(gzip.compress(FRAME.encode()))
+    assert len(read_frames(packed)) == 1
+    packed.write_bytes(gzip.compress(FRAME.encode())[:-12])
+    with pytest.raises(InputError, match="cannot be read as text"):
+        read_frames(packed)
+    marked = tmp_path / "bom.xyz"
+    marked.write_bytes(b"\xef\xbb\xbf" + FRAME.encode())
+    assert len(read_frames(marked)) == 1
+    ase.io.write(tmp_path / "a.db", ase.Atoms("H"), format="db")
+    np.savez(tmp_path / "a.npz", x=np.zeros(3))
+    ase.io.write(tmp_path / "a.traj", ase.Atoms("H"), format="traj")
+    for name, hint in (("a.db", "data=ase_db"), ("a.npz", "data=md17"), ("a.traj", "ase convert")):
+        with pytest.raises(InputError, match=hint):
+            read_frames((tmp_path / name).rename(tmp_path / "other.xyz"))
+
+
+@pytest.mark.parametrize("label", ["D", "H1", "8", "X7"])
+def test_a_label_that_is_no_element_is_named_with_its_atom(write: Callable[[str], Path], label: str) -> None:
+    with pytest.raises(InputError, match=rf"frame 0 \(line 1\): atom 1 is '{label}', no chemical symbol"):
+        read_frames(write(FRAME.replace("O 0.0", f"{label} 0.0")))

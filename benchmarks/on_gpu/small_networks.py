@@ -33,14 +33,14 @@ class Case:
     settings: dict[str, Any]
 
     def task(self, dtype: torch.dtype, device: torch.device) -> Any:
-        """The task, its data on `device`."""
+        """Make the task, its data on `device`."""
         if self.kind == "molecules":
             made = star(StarConfig(n_neighbours=3, coefficients=(1.0, 0.5), pool=POOL, holdout=2, test=4))
             return MoleculeTask(made, CUTOFF, dtype, device)
         return ExampleTask(_examples(self.kind), 1, dtype, device)
 
     def network(self, task: Any) -> Any:
-        """The network for that task."""
+        """Make the network for that task."""
         settings = {**self.settings, "cutoff": CUTOFF} if self.kind == "molecules" else self.settings
         config: Any = build(MODELS[self.architecture], settings, "model.")
         if self.kind == "molecules":

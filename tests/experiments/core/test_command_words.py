@@ -1,0 +1,63 @@
+"""Words of the command line mean what the user typed: paths of any letters, `~` and variables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiments.core.command import path, quoted
+from experiments.core.paths import moved
+
+PARSER = OverridesParser.create()
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["P=16,32", "store=runs", "L=null", "data.train=a/b.xyz", "model.radial_hidden=[16,16]", "-m", "+sweep=demo",
+     "seed=range(5)", "store='~/runs'", "~model.nu", "hydra/launcher=slurm", "--help", "training.tuned=null"],
+)  # fmt: skip
+def test_words_that_hydra_reads_stay(word: str) -> None:
+    assert quoted(word) == word
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["~/runs", "my data (v2)/a.xyz", "T=300K/a", "Müller/a", "run#1", "set[1]/a", "it's", "a\\'b ü", "ü\\", "a: b"],
+)
+def test_paths_of_any_letters_arrive_as_typed(value: str) -> None:
+    assert PARSER.parse_override(quoted(f"store={value}")).value() == value
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(st.characters(blacklist_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=12))
+def test_any_text_parses_once_quoted(value: str) -> None:
+    word = quoted(f"data.train={value}")
+    parsed = PARSER.parse_override(word)
+    if word != f"data.train={value}":
+        assert parsed.value() == value
+
+
+def test_home_and_variables_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("SCRATCH", "/scratch/me")
+    assert path("~/runs") == Path("/home/somebody/runs")
+    assert path("$SCRATCH/runs") == Path("/scratch/me/runs")
+    assert path("${SCRATCH}/a~b") == Path("/scratch/me/a~b")
+    assert path("$NOT_SET/runs") == Path("$NOT_SET/runs")
+
+
+def test_files_that_moved_with_their_store_are_found(tmp_path: Path) -> None:
+    old, new = tmp_path / "old" / "runs", tmp_path / "new" / "place" / "runs"
+    new.mkdir(parents=True)
+    (new.parent / "train.xyz").touch()
+    file = str(old.parent / "train.xyz")
+    assert moved(file, str(old), str(new)) == str(new.parent / "train.xyz")
+    assert moved(str(old.parent / "other.xyz"), str(old), str(new)) == str(old.parent / "other.xyz")
+    old.parent.mkdir(exist_ok=True)
+    Path(file).touch()
+    assert moved(file, str(old), str(new)) == file
+    assert moved("train.xyz", "runs", str(new)) == "train.xyz"

@@ -1,0 +1,126 @@
+"""Requests to sbatch in every spelling: one line for each thing, the user's own where there is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.core.errors import InputError
+from slurm.jobs.commands import SlurmError
+from slurm.jobs.limits import limits
+from slurm.jobs.script import array_script
+from slurm.launcher import with_site_defaults
+from slurm.requests import flags, gpu_count
+from slurm.settings import SlurmSettings
+
+
+def lines(folder: Path, sbatch: dict[str, Any]) -> set[str]:
+    text = array_script(folder, "name", SlurmSettings(sbatch=sbatch), 1, 1, None, None, 0)
+    return {line.removeprefix("#SBATCH --") for line in text.splitlines() if line.startswith("#SBATCH --")}
+
+
+def test_flags_that_are_false_or_empty(tmp_path: Path) -> None:
+    assert flags({"exclusive": False, "mail_user": None, "contiguous": "", "hold": True, "nice": 0}) == {
+        "contiguous": True, "hold": True, "nice": 0,
+    }  # fmt: skip
+    assert not any(line.startswith("exclusive") for line in lines(tmp_path, {"exclusive": False}))
+    assert "exclusive" in lines(tmp_path, {"exclusive": ""})
+
+
+@pytest.mark.parametrize(
+    ("sbatch", "count"),
+    [
+        ({"gres": "gpu"}, 1), ({"gres": "gpu:2"}, 2), ({"gres": "gpu:a100"}, 1), ({"gres": "gpu:a100:4"}, 4),
+        ({"gres": "lustre:1,gpu:h100:2"}, 2), ({"gres": "shard:3"}, 3), ({"gres": "gpu:1g.5gb:1"}, 1),
+        ({"gres": "lustre:4"}, 0), ({"gpus": 2}, 2), ({"gpus": "a100:2"}, 2), ({"gpus_per_node": "v100:2"}, 2),
+        ({"gpus-per-task": 1}, 1), ({"tres-per-node": "gres/gpu:a100:2"}, 2), ({"tres-per-task": "cpu:4"}, 0),
+        ({"gpus": False}, 0), ({"tres-per-job": "gres/gpu=2"}, 2), ({}, 0),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_gpus_in_every_spelling(sbatch: dict[str, Any], count: int) -> None:
+    settings = SlurmSettings(sbatch=sbatch)
+    assert gpu_count(sbatch) == count
+    assert settings.gpus_of_a_job == (count or None)
+    assert settings.cores("cuda") == 8 * max(1, count)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sbatch": {"mem": "4G", "mem-per-cpu": "1G"}}, "sbatch.mem beside sbatch.mem-per-cpu: accepted: one of them"),
+        ({"sbatch": {"mem_per_gpu": "4G"}, "memory": 8.0}, "sbatch.mem-per-gpu beside hydra.launcher.memory=8.0"),
+        ({"sbatch": {"gres": "gpu:1", "gpus": 1}}, "accepted: one of them"),
+        ({"sbatch": {"gpus-per-node": 2}, "gpus": 1}, "sbatch.gpus-per-node beside hydra.launcher.gpus=1"),
+        ({"sbatch": {"gpus": 1}, "packs_per_gpu": 2}, "accepted: packs_per_gpu=1"),
+        ({"sbatch": {"time": "1:00:00"}}, "accepted: hydra.launcher.time"),
+        ({"sbatch": {"account": "a"}, "account": "b"}, "sbatch.account beside hydra.launcher.account=b"),
+        ({"sbatch": {"p": "gpu"}}, "sbatch.p: accepted: long names"),
+    ],
+)
+def test_what_is_asked_for_twice_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message.replace(".", r"\.")):
+        SlurmSettings(**settings)
+
+
+def test_defaults_that_a_site_exports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SBATCH_ACCOUNT", "proj1")
+    monkeypatch.setenv("SLURM_ACCOUNT", "proj2")
+    monkeypatch.setenv("SBATCH_PARTITION", "long")
+    monkeypatch.setenv("SBATCH_EXCLUSIVE", "1")
+    settings, notes = with_site_defaults(SlurmSettings(partition="gpu"))
+    assert (settings.account, settings.partition) == ("proj1", "gpu")
+    assert notes == [
+        "account=proj1, from $SBATCH_ACCOUNT; hydra.launcher.account= replaces it",
+        "not used: $SBATCH_EXCLUSIVE; hydra.launcher.sbatch={NAME: VALUE} asks sbatch for more",
+    ]
+    assert with_site_defaults(SlurmSettings(sbatch={"account": "mine"}))[0].account is None
+
+
+@pytest.mark.parametrize(
+    ("account", "rows", "most"),
+    [(None, "closed|0\nopen|50\n", 47), ("closed", "closed|0\nopen|50\n", 0), (None, "a|\nb|50\n", 97), (None, "", 97),
+     (None, "** Welcome **\na|20\n", 17)],
+)  # fmt: skip
+def test_limits_of_several_accounts(account: str | None, rows: str, most: int) -> None:
+    def ask(*command: str, **_: Any) -> str:
+        match command[0]:
+            case "scontrol":
+                return "** Welcome **\nMaxJobCount = 100\nAccountingStorageType = accounting_storage/slurmdbd\n"
+            case "sacctmgr":
+                return rows
+            case "squeue":
+                return "** Welcome to 3 clusters **\n41\n42_1\n42_2\n"
+        return "me\n"
+
+    assert limits(account, ask).jobs == most
+
+
+def test_a_busy_controller_is_asked_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from slurm.jobs import submit
+
+    monkeypatch.setattr(submit, "BUSY_PAUSES", (0.0, 0.0))
+    answers: list[str | SlurmError] = [
+        SlurmError("sbatch: error: Socket timed out on send/recv operation"),
+        "** Hi **\n7;c\n",
+    ]
+
+    def ask(*_: str) -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, SlurmError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(submit, "ask", ask)
+    assert submit._sbatch(tmp_path) == "7"
+    answers[:] = [SlurmError("sbatch: error: Invalid account")]
+    with pytest.raises(SlurmError, match="Invalid account"):
+        submit._sbatch(tmp_path)
+    answers[:] = [SlurmError("Slurm temporarily unable to accept job, sleeping and retrying")] * 3
+    with pytest.raises(SlurmError, match="temporarily"):
+        submit._sbatch(tmp_path)
+    answers[:] = ["no id here"]
+    with pytest.raises(SlurmError, match="said no job id, but 'no id here'"):
+        submit._sbatch(tmp_path)
