@@ -226,8 +226,8 @@ def _spectrum(to: Subparsers) -> None:
         "exponents from left-out frames at every P, and exponents with the spectra of models exchanged.",
         source=False,
     )
-    one.add_argument("--store", type=Path, required=True, metavar="DIR", help="store of runs")
-    one.add_argument("--out", type=Path, metavar="DIR", help="draw them there")
+    one.add_argument("--store", type=command.path, required=True, metavar="DIR", help="store of runs")
+    one.add_argument("--out", type=command.path, metavar="DIR", help="draw them there")
     one.add_argument("--drop-bad", action="store_true", help="leave bad rows out, naming each")
 
 
