@@ -142,6 +142,7 @@ def check_table(
             raise InputError(
                 f"--by {name}: differs between the runs of a curve; accepted: a column that models differ in"
             )
+    frame = _filled(frame, source)
     settings = [str(name) for name in frame.columns if "." in str(name) or name in compare_by]
     rows, bad = _typed(frame, (*settings, *curve_by))
     has_seeds = "seed" in rows.columns
@@ -174,6 +175,16 @@ def check_table(
         lost_curves=tuple(sorted(names_before - left)),
         zero_curves=frozenset(_names(rows[rows["line"].isin(zero)], key)) & left,
     )
+
+
+def _filled(frame: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Return the rows with an error of a table that `experiments.data ladder` made and somebody is filling in."""
+    if "subset_sha256" not in frame.columns:
+        return frame
+    empty = frame["error"].isna() | (frame["error"].astype(str).str.strip() == "")
+    if empty.any():
+        log.warning("%s: %d of %d rows have no error yet and are left out", source, int(empty.sum()), len(frame))
+    return frame[~empty]
 
 
 def load(

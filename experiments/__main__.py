@@ -67,8 +67,8 @@ def single(config: DictConfig) -> dict[str, float] | None:
     import torch
 
     from experiments.core.files import creatable, writable
+    from experiments.data.baseline import usable_subset
     from experiments.data.load import dataset_of
-    from experiments.data.splits import training_subset
     from experiments.runs.capacity import resolve_channels
     from experiments.runs.execute import check_data, device_of, execute
     from experiments.runs.store import RunStore
@@ -79,7 +79,7 @@ def single(config: DictConfig) -> dict[str, float] | None:
     dataset = dataset_of(settings.data)
     check_data(settings, dataset)
     settings = resolve_channels(composed, settings, dataset)
-    training_subset(dataset, settings.P, settings.subset_seed)
+    usable_subset(dataset, settings.P, settings.subset_seed)
     writable(Path(settings.store), "store")
     run = RunStore(settings.store).run(settings.run_id(dataset.sha256()))
     run.create(settings.as_dict())

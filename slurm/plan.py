@@ -20,8 +20,8 @@ from experiments.config.channel_match import ChannelMatch, ChannelMatchSpec
 from experiments.config.run import LacksKnob, RunConfig, parse
 from experiments.core import files
 from experiments.core.errors import InputError, one_line
+from experiments.data.baseline import usable_subset
 from experiments.data.dataset import AnyDataset
-from experiments.data.splits import training_subset
 from experiments.runs import trackers
 from experiments.runs.store import Run, RunStore
 
@@ -132,7 +132,7 @@ def plan(
                 )
 
                 config = resolve_channels(composed, config, dataset)
-            training_subset(dataset, config.P, config.subset_seed)
+            usable_subset(dataset, config.P, config.subset_seed)
         except DataAbsent as error:
             sweep.unnamed.append(UnnamedRun(config, str(error)))
             continue

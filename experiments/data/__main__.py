@@ -1,16 +1,17 @@
-"""`python -m experiments.data list | fetch NAME … | info NAME [data.KEY=VALUE …]`: the datasets of this machine.
+"""`python -m experiments.data list | fetch NAME … | info NAME … | ladder NAME …`: the datasets of this machine.
 
 `list` names all datasets and says which are on this machine; `fetch` downloads published ones (on a machine with a
 network; compute nodes then read them from `$EQUILAW_DATA`) or copies them from a directory, and makes generated ones;
 `info` prints a summary of a dataset and writes its plots and the distances of test frames to training frames, which
-`python -m analysis dimension` and `bounds` read.
+`python -m analysis dimension` and `bounds` read; `ladder` writes the training subsets for networks of other packages.
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from experiments.core.paths import CONF
 from experiments.data.card import TEST_FRAMES, card_of, draw
 from experiments.data.copies import take
 from experiments.data.download import cache_root
+from experiments.data.handout import write_subsets
 from experiments.data.load import load, load_any, parse
 from experiments.data.published import published
 
@@ -122,6 +124,18 @@ def info(name: str, overrides: Sequence[str], out: Path, seeds: int, test_frames
     print(f"written: {', '.join(written)}")
 
 
+def ladder(name: str, overrides: Sequence[str], sizes: Sequence[int], seeds: Sequence[int], out: Path) -> None:
+    """Write the training subsets of a dataset for networks of other packages (`experiments.data.handout`)."""
+    files.writable(out, "--out")
+    dataset = load(section_of(name, overrides))
+    if not dataset.pool.has_forces:
+        raise InputError(f"{name}: has no forces; accepted: frames with energies and forces")
+    written = write_subsets(dataset, sizes, seeds, out)
+    print(f"{out}: {len(sizes) * len(seeds)} subsets of {dataset.name}, {len(written)} files")
+    print(f"train on each, write its test error into {written[-1]} and fit:")
+    print(f"  python -m analysis fit --table {shlex.quote(str(written[-1]))}")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return exit code 0 (done) or 2 (bad input, named in one line on stderr)."""
     command.show_warnings()
@@ -144,12 +158,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asking.add_argument(
         "--test-frames", type=int, default=TEST_FRAMES, metavar="N", help=f"test frames to use (default {TEST_FRAMES})"
     )
+    handing = commands.add_parser("ladder", help="write training subsets and a table to fill, for other packages")
+    handing.add_argument("name", metavar="NAME", help="as in data=NAME")
+    handing.add_argument("overrides", nargs="*", metavar="data.KEY=VALUE")
+    handing.add_argument("--P", type=_integers(1), required=True, metavar="N,…", help="training-set sizes")
+    handing.add_argument(
+        "--seeds", type=_integers(0), default=[0, 1, 2], metavar="S,…", help="of subsets (default 0,1,2)"
+    )
+    handing.add_argument("--out", type=command.path, required=True, metavar="DIR", help="folder for the files")
     given, rest = parser.parse_known_args(arguments)
-    if given.command != "info" or any(word.startswith("-") for word in rest):
+    if given.command not in ("info", "ladder") or any(word.startswith("-") for word in rest):
         parser.parse_args(arguments)  # parse_known_args is for overrides between options; any other rest is an error
     else:
         given.overrides += rest
     return command.run(_answer, given)
+
+
+def _integers(least: int) -> Callable[[str], list[int]]:
+    """Return an argument's type: distinct integers ≥ `least`, ascending, separated by commas."""
+    read = command.integer_from(least)
+    return lambda text: sorted({read(part) for part in text.split(",")})
 
 
 def _answer(given: argparse.Namespace) -> None:
@@ -157,6 +185,8 @@ def _answer(given: argparse.Namespace) -> None:
         show_list()
     elif given.command == "fetch":
         fetch(given.names, given.source)
+    elif given.command == "ladder":
+        ladder(given.name, given.overrides, given.P, given.seeds, given.out)
     else:
         for option, least in (("seeds", 1), ("test_frames", 2)):
             if getattr(given, option) < least:

@@ -8,6 +8,7 @@ squares.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 
 from experiments.core.arrays import Floats, Ints
 from experiments.core.errors import InputError
+from experiments.data.dataset import AnyDataset, Dataset
+from experiments.data.splits import training_subset
 
 
 @dataclass(frozen=True)
@@ -107,3 +110,53 @@ def composition(numbers: Ints, elements: Ints) -> Floats:
 
 def _formula(elements: Ints, counts: Floats) -> str:
     return "".join(f"{chemical_symbols[z]}{int(n)}" for z, n in zip(elements, counts, strict=True) if n)
+
+
+def usable_subset(dataset: AnyDataset, P: int, subset_seed: int) -> Ints:
+    """Return the training subset (`splits.training_subset`) if it determines the energy baseline of all frames.
+
+    Asked before a sweep starts, of every P and seed. Raises `InputError` naming P, seed and what the subset lacks.
+    """
+    chosen = training_subset(dataset, P, subset_seed)
+    if not isinstance(dataset, Dataset) or dataset.isolated_energies is not None:
+        return chosen
+    of_pool, others, elements = _compositions(_Key(dataset))
+    used = of_pool[chosen]
+    used = used[np.r_[True, (used[1:] != used[:-1]).any(1)]]
+    where = f"P={P}, seed={subset_seed}: the training frames"
+    accepted = "accepted: larger P, or data.isolated_atoms=FILE with the energies of free atoms"
+    lacking = [chemical_symbols[z] for z in elements[(used.sum(0) == 0) & (others.sum(0) > 0)]]
+    if lacking:
+        raise InputError(f"{where} hold no {', '.join(lacking)}, which other frames do; {accepted}")
+    if (used == used[0]).all():
+        outside = others[(others != used[0]).any(1)]
+    else:
+        rank = np.linalg.matrix_rank(used)
+        outside = others[[np.linalg.matrix_rank(np.vstack([used, one])) > rank for one in others]]
+    if len(outside):
+        formula = _formula(elements, outside[0])
+        raise InputError(f"{where} do not determine the energy baseline of {formula}; {accepted}")
+    return chosen
+
+
+class _Key:
+    """A dataset hashed by identity, so that its compositions are counted once for all runs of a sweep."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __hash__(self) -> int:
+        return id(self.dataset)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self.dataset is other.dataset
+
+
+@functools.lru_cache(maxsize=4)
+def _compositions(key: _Key) -> tuple[Floats, Floats, Ints]:
+    """Return counts `[pool, s]` of each element, those `[n, s]` of what is to be predicted, and the elements `[s]`."""
+    dataset = key.dataset
+    elements = np.array(dataset.elements())
+    predicted = [composition(part.numbers, elements) for part in (dataset.holdout, dataset.test) if len(part)]
+    distinct = np.unique(np.concatenate([*predicted, np.zeros((0, len(elements)))]), axis=0)
+    return composition(dataset.pool.numbers, elements), distinct, elements

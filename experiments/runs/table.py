@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from experiments.runs.store import RunStore
+from experiments.core.errors import InputError
+from experiments.runs.store import Run, RunStore
+
+logger = logging.getLogger(__name__)
 
 COLUMNS = (
     "run_id", "model_id", "dataset", "test_set", "architecture", "group", "L", "edge_lmax", "nu", "n_layers",
@@ -46,9 +50,44 @@ def rows_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
+def _told_apart(results: Sequence[tuple[Run, dict[str, Any]]]) -> list[tuple[Run, dict[str, Any]]]:
+    """Give different data of one name names of their own: a user's files are named by folder and file alone.
+
+    Data that have a name by choice (`data.name`, a named set with another pool) keep it: their curves are compared.
+    """
+    contents: dict[str, set[str]] = {}
+    for _, result in results:
+        contents.setdefault(str(result.get("dataset")), set()).add(str(result.get("dataset_sha256")))
+    several = {name for name, digests in contents.items() if len(digests) > 1}
+    told: list[tuple[Run, dict[str, Any]]] = []
+    renamed: set[str] = set()
+    for run, result in results:
+        name = str(result.get("dataset"))
+        if name in several and _named_by_its_file(run):
+            renamed.add(name)
+            result = {**result, "dataset": f"{name}@{str(result.get('dataset_sha256'))[:6]}"}
+        told.append((run, result))
+    for name in sorted(renamed):
+        logger.warning(
+            "%s names %d different sets of data; their names get the first digits of their content's hash (data.name=… "
+            "names them better)",
+            name,
+            len(contents[name]),
+        )
+    return told
+
+
+def _named_by_its_file(run: Run) -> bool:
+    try:
+        data = run.config().get("data")
+    except InputError:
+        return False
+    return isinstance(data, dict) and data.get("source") in ("extxyz", "ase_db") and not data.get("name")
+
+
 def run_table(store: RunStore) -> pd.DataFrame:
     """Return the rows of all finished runs of a store, ordered by curve, P, seed and metric."""
-    rows = [row for _, result in store.results() for row in rows_of(result)]
+    rows = [row for _, result in _told_apart(list(store.results())) for row in rows_of(result)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     for column in (*INTEGERS, "n_steps"):
         table[column] = table[column].astype("Int64")  # nullable: a model without L has none

@@ -192,7 +192,12 @@ def isolated_of(read: Iterator[tuple[ase.Atoms, str]], energy_key: str) -> dict[
 def write_frames(
     path: str | os.PathLike[str], frames: Frames, energy_key: str = "energy", forces_key: str = "forces"
 ) -> None:
-    """Write extended XYZ that reads back bit for bit; the file appears complete or not at all.
+    """Write extended XYZ that reads back bit for bit (`xyz_text`); the file appears complete or not at all."""
+    files.write_bytes(Path(path), xyz_text(frames, energy_key, forces_key).encode())
+
+
+def xyz_text(frames: Frames, energy_key: str = "energy", forces_key: str = "forces") -> str:
+    """Return frames as extended XYZ with all digits.
 
     ASE's writer is not used because it rounds positions and forces to eight decimals.
     """
@@ -209,7 +214,7 @@ def write_frames(
         for n in real:
             numbers = _digits(np.concatenate([frames.positions[f, n], frames.forces[f, n]]))
             lines.append(" ".join([chemical_symbols[frames.numbers[f, n]], *numbers]))
-    files.write_bytes(Path(path), "\n".join([*lines, ""]).encode())
+    return "\n".join([*lines, ""])
 
 
 def _digits(values: Floats) -> list[str]:
