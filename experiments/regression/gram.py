@@ -41,7 +41,7 @@ FAR_ROWS = 1500
 """Most rows for which the walk looks two steps ahead, not one: it is cheap there."""
 FLAT = 1e-6
 """Relative gain of the score for which a smaller λ is worth taking: less is round-off where λ no longer matters."""
-_REFINEMENTS = 4
+_REFINEMENTS = 10
 _REFINED = 1e-9
 """Residual of the linear system, relative to that of the fit (λα), at which refinement ends."""
 _BLOCK = 512

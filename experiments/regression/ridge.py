@@ -12,7 +12,7 @@ with the hat matrix H of the whole fit the residuals of a frame left out are (1 
 eq. 2.2.8, in blocks; γ is refitted too), and one eigendecomposition serves all λ.
 
 The smaller of XᵀX (here) and XXᵀ (`experiments.regression.gram`) is decomposed. Forming XᵀX squares the condition
-number, so that eigenvalues below ~1e-15 of the largest are noise: λ never goes under 1e-12 of the largest here, and the
+number, so that eigenvalues below ~1e-15 of the largest are noise: λ never goes under 1e-14 of the largest, and the
 solution is refined with residuals from X itself.
 """
 
@@ -24,7 +24,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiments.core.arrays import Floats, Ints
-from experiments.regression import gram
 from experiments.regression.choice import (
     FALLING,
     Choice,
@@ -34,12 +33,14 @@ from experiments.regression.choice import (
     generalised_score,
     orthonormal,
 )
+from experiments.regression.gram import GRID
 
-SMALLEST = -12.0
-"""log₁₀ of the smallest λ / largest eigenvalue where XᵀX is decomposed; `experiments.regression.gram` has the rest."""
 DUAL_WHILE = 1.4
 """Rows over columns up to which XXᵀ is the cheaper one (measured on linearised networks)."""
-_REFINEMENTS = 4
+_REFINEMENTS = 20
+"""Most refinements of a solution: at λ = 1e-14 of the largest eigenvalue each gains about one digit."""
+_REFINED = 1e-12
+"""Relative step at which refinement ends."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def _choose(
     if top == 0.0 or spectrum.squares == 0.0:
         return Choice(None, (np.inf, float(intercepts), spectrum.squares / informative, used))
     score_of = _gcv if used == "gcv" else _frames_left_out
-    grid = gram.GRID[gram.GRID > 0.9 * 10.0**SMALLEST] if ridge is None else np.array([ridge])
+    grid = GRID if ridge is None else np.array([ridge])
     scores = score_of(spectrum, informative, top * grid) if used != "given" else np.array([np.nan])
     best = len(grid) - 1 - int(np.argmin(scores[::-1]))  # of equals the strongest
     ridge = float(grid[best])
@@ -198,12 +199,19 @@ def _decomposed(problem: RidgeProblem, q: Floats, sums: Sums | None) -> _Spectru
 
     def solve(penalty: float) -> Floats:
         w = vectors @ (reached / (values + penalty))
+        before = np.inf
         for _ in range(_REFINEMENTS):
             gradient = energy_x.T @ (energy_y - energy_x @ w) - penalty * w
             for part in problem.force_rows():
                 x = part.x.reshape(-1, m)
                 gradient += x.T @ (part.y.reshape(-1) - x @ w)
-            w = w + vectors @ ((vectors.T @ gradient) / (values + penalty))
+            step = vectors @ ((vectors.T @ gradient) / (values + penalty))
+            size = float(np.linalg.norm(step))
+            if size > 0.7 * before:
+                break  # round-off of the residuals themselves
+            w, before = w + step, size
+            if size <= _REFINED * float(np.linalg.norm(w)):
+                break
         return np.asarray(w)
 
     return _Spectrum(values, projections, reached, squares, blocks, solve)

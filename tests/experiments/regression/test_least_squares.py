@@ -70,8 +70,8 @@ def rms(values: Floats) -> float:
 def test_teacher_in_the_span_is_learned_to_round_off(weights: tuple[float, float]) -> None:
     """As many labels as coefficients, and the error falls from percents to round-off.
 
-    λ stops at 1e-12 of the largest eigenvalue of XᵀX, so a direction of the features that is 1e-6 as strong as the
-    strongest is learned by half: errors of 1e-6 of the labels' spread remain, and ten times more where the
+    λ stops at 1e-14 of the largest eigenvalue of XᵀX, so a direction of the features that is 1e-7 as strong as the
+    strongest is learned by half: errors of 1e-7 of the labels' spread remain, and ten times more where the
     labels are energies alone.
     """
     teacher = ace(2, 1, energy_weight=weights[0], force_weight=weights[1])
@@ -79,7 +79,7 @@ def test_teacher_in_the_span_is_learned_to_round_off(weights: tuple[float, float
     pool, test = (labelled(molecules(n, [6, 8, 1, 1], seed), teacher, w) for n, seed in ((300, 0), (50, 1)))
     solution = solve(teacher, pool)
     found = solution.predict(test)
-    tolerance = 1e-5 if weights[1] else 1e-4
+    tolerance = 1e-6 if weights[1] else 1e-5
     assert rms(found.forces - test.forces) < tolerance * rms(test.forces)
     assert rms(found.energies - test.energies) < tolerance * float(np.std(test.energies))
     assert np.std(test.energies) > 0.1
@@ -217,7 +217,7 @@ def test_diatomics_with_one_force_each() -> None:
         solution = solve(teacher, frames.take(np.arange(count)))
         assert solution.rows == count
         # one function of the distance, of three radial ones
-        assert 2.5 < solution.effective_parameters < 3.001
+        assert 2.5 < solution.effective_parameters < 3.01  # nine zero eigenvalues are 1e-16 beside λ of 1e-14
         assert rms(solution.predict(frames).forces - frames.forces) < 1e-4 * rms(frames.forces)
 
 

@@ -14,8 +14,10 @@ import pytest
 
 from experiments.config.run import parse
 from experiments.core.errors import InputError
+from experiments.data.dataset import Frames
 from experiments.data.load import dataset_of
 from experiments.regression import ntk, rows
+from experiments.regression.ladder import Conditions, Ladder
 from experiments.runs.climb import ladders
 from experiments.runs.execute import execute
 from experiments.runs.store import Run
@@ -76,9 +78,12 @@ def test_a_ladder_is_one_pass_and_every_run_its_own(
 ) -> None:
     passes: list[list[int]] = []
     ladder = ntk.Ntk.ladder
-    monkeypatch.setattr(
-        ntk.Ntk, "ladder", lambda self, f, sizes, c: (passes.append(list(sizes)), ladder(self, f, sizes, c))[1]
-    )
+
+    def counted(self: ntk.Ntk, frames: Frames, sizes: Sequence[int], conditions: Conditions) -> Ladder:
+        passes.append(list(sizes))
+        return ladder(self, frames, sizes, conditions)
+
+    monkeypatch.setattr(ntk.Ntk, "ladder", counted)
     events: list[Mapping[str, Any]] = []
     runs = runs_of(tmp_path, "store")
     outcome = execute(runs[::-1], never, events.append)
