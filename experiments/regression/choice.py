@@ -13,6 +13,8 @@ Criterion = Literal["frames", "gcv"]
 FALLING = 1e-2
 """Relative gain of the score over the last step to the smallest λ from which on the floor counts as binding: 0.5 % of
 the error."""
+RECOVERED = 1e-10
+"""Score over the mean square of the labels below which they count as learned, whatever λ could do: errors of 1e-5."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Choice:
 
     penalty   λ itself; None: nothing to learn, or nothing to learn it from
     facts     ridge, effective_parameters, score and criterion of `RidgeFit`
-    at_floor  λ is the smallest that round-off allows, and the score still fell there
+    at_floor  λ is the smallest that round-off allows, the score still fell there, and labels are not learned yet
     """
 
     penalty: float | None
@@ -47,6 +49,17 @@ class RidgeFit:
     score: float
     criterion: str
     at_floor: bool = False
+
+
+def binds(score: float, before: float, squares: float) -> bool:
+    """Return whether the smallest λ there is, of this `score`, is too large for the labels.
+
+    Args:
+        score: at the smallest λ.
+        before: at the next larger one.
+        squares: mean square of the labels.
+    """
+    return bool(score < before * (1 - FALLING) and score > RECOVERED * squares)
 
 
 def orthonormal(columns: Floats) -> Floats:

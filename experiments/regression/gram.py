@@ -28,7 +28,7 @@ from scipy.linalg import lapack
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from experiments.core.arrays import Floats, Ints
-from experiments.regression.choice import FALLING, Choice, Criterion, generalised_score, orthonormal
+from experiments.regression.choice import Choice, Criterion, binds, generalised_score, orthonormal
 
 SMALLEST, LARGEST, STEP = -14.0, 2.0, 0.5
 """Range and step of log₁₀(λ / largest eigenvalue): below, round-off of the Gram matrix is more than a percent of λ."""
@@ -377,7 +377,7 @@ def fit_gram(path: Path, frames: int, ridge: float | None = None, products: Prod
         score = path.by_rows.get(frames, found.score)
         lowest = index == path.lowest or path.at(frames, index - 1) is None
         floor = used == "frames" and index + 1 < len(GRID) and lowest
-        floor = floor and found.score < path.score(frames, index + 1) * (1 - FALLING)
+        floor = floor and binds(found.score, path.score(frames, index + 1), float(rest @ rest) / informative)
     else:
         found, score = system.factor(top * ridge, frames).left_out(frames), np.nan
     penalty = top * ridge

@@ -1,7 +1,7 @@
 """Ladders: the runs of one closed-form model that differ only in P, solved in one pass.
 
 Subsets are nested in P, so the training frames of a smaller P are the first P of the largest one's. A closed form
-(`experiments.regression.closed_form.ClosedForm`) is asked for all sizes at once and answers with a `Ladder`: one
+(`ClosedForm`) is asked for all sizes at once and answers with a `Ladder`: one
 solution a size, and a function that predicts with all of them together. Each solution is that of a run by itself:
 nothing about it depends on which other sizes the ladder has.
 

@@ -25,10 +25,10 @@ import numpy as np
 
 from experiments.core.arrays import Floats, Ints
 from experiments.regression.choice import (
-    FALLING,
     Choice,
     Criterion,
     RidgeFit,
+    binds,
     constants,
     generalised_score,
     orthonormal,
@@ -147,7 +147,7 @@ def _choose(
     best = len(grid) - 1 - int(np.argmin(scores[::-1]))  # of equals the strongest
     ridge = float(grid[best])
     shrunk = spectrum.values / (spectrum.values + top * ridge)
-    floor = used == "frames" and best == 0 and bool(scores[0] < scores[1] * (1 - FALLING))
+    floor = used == "frames" and best == 0 and binds(scores[0], scores[1], spectrum.squares / informative)
     return Choice(top * ridge, (ridge, float(shrunk.sum()) + intercepts, float(scores[best]), used), floor)
 
 

@@ -146,3 +146,24 @@ def test_table_without_seeds_takes_rows_as_replicates() -> None:
     (curve,) = curves(check_table(frame, "t"))
     assert not curve.has_seeds
     assert curve.error.tolist() == [[4.0, 2.0], [5.0, 3.0]]
+
+
+def test_runs_whose_ridge_is_at_its_floor_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    """Their errors are the arithmetic's; the others make the curve, and nothing has to be asked for."""
+    frame = pd.DataFrame(
+        {
+            "dataset": "a",
+            "architecture": "ntk-mace",
+            "metric": "m",
+            "P": [8, 16, 32, 64],
+            "seed": "0",
+            "error": [4.0, 3.0, 2.0, 1.9],
+            "ridge_at_floor": ["False", "", "False", "True"],
+        }
+    )
+    table = check_table(frame, "t")
+    (curve,) = curves(table)
+    assert curve.sizes.tolist() == [8, 16, 32]
+    assert [row.line for row in table.dropped] == [5]
+    assert "ridge" in table.dropped[0].reason
+    assert "line 5 left out" in caplog.text

@@ -20,7 +20,8 @@ from experiments.regression import ntk, rows
 from experiments.regression.ladder import Conditions, Ladder
 from experiments.runs.climb import ladders
 from experiments.runs.execute import execute
-from experiments.runs.store import Run
+from experiments.runs.store import Run, RunStore
+from experiments.runs.table import run_table
 from experiments.training import lengthy
 from experiments.training.pack import Interrupted
 from tests.experiments.finished import configuration, queued
@@ -100,6 +101,9 @@ def test_a_ladder_is_one_pass_and_every_run_its_own(
     # the shares of the pass add up to it; what each run has beside it is its own publication
     assert sum(result["cpu_seconds"] for result in results) >= shared * (1 - 1e-9)
     assert all(result["cpu_seconds"] >= shared * P / sum(SIZES) for P, result in zip(SIZES, results, strict=True))
+    table = run_table(RunStore(tmp_path / "store"))
+    floors = {run.id: (run.result() or {})["fit"]["ridge_at_floor"] for run in runs}
+    assert dict(zip(table["run_id"], table["ridge_at_floor"], strict=True)) == floors
     assert {event["run"] for event in events if event["event"] == "progress"} == {run.id for run in runs}
     assert all(0 <= event["share"] <= 1 for event in events if event["event"] == "progress")
 

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from experiments.config.run import parse
 from experiments.data.load import load
-from experiments.runs import execute as execution
-from experiments.runs import train, worker
+from experiments.runs import climb, train, worker
 from experiments.runs.execute import execute
 from experiments.runs.store import Run, RunStore
 from experiments.runs.worker import Heartbeat
@@ -110,7 +109,7 @@ def test_solving_is_marked(make_config: MakeConfig, monkeypatch: pytest.MonkeyPa
         seen.append(at_work())
         return evaluate(*arguments)
 
-    monkeypatch.setattr(execution, "evaluation", marked_evaluation)
+    monkeypatch.setattr(climb, "evaluation", marked_evaluation)
     run = queued(make_config(model="ace"))
     assert execute([run], lambda: False, lambda event: None) == {run.id: "done"}
     assert seen == [True]
