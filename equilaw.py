@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "fit": ("analysis.cli", ("fit",), "fit exponents of every learning curve"),
     "compare": ("analysis.cli", ("compare",), "compare exponents of models, in words"),
     "claim": ("analysis.cli", ("claim",), "the pre-registered test of the claim"),
+    "design": ("analysis.cli", ("design",), "how many seeds and sizes would decide it"),
     "bounds": ("analysis.cli", ("bounds",), "exponents beside the bounds of theory"),
     "dimension": ("analysis.cli", ("dimension",), "dimension of the data"),
     "errors": ("analysis.cli", ("errors",), "intervals of errors over seeds and test frames"),

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from analysis.errors import RunsFailed, UnfittableError
 from analysis.fits.names import Form
-from experiments.core import command
+from experiments.core import command, plugins
 
 _DISTANCES = "δ(P), for Lip·δ and the dimension of the data (default: the store's distances.parquet)"
 Subparsers: TypeAlias = "argparse._SubParsersAction[command.Parser]"
@@ -22,15 +22,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     command.draw_without_screen()
     arguments = _parser().parse_args(argv)
+    return command.run(_answer, arguments, NAME, failures=(UnfittableError, RunsFailed))
+
+
+def _answer(arguments: argparse.Namespace) -> None:
     from analysis import commands  # takes a second to import, and no help needs it
 
-    return command.run(getattr(commands, arguments.command), arguments, NAME, failures=(UnfittableError, RunsFailed))
+    if getattr(arguments, "plugins", None) is not None:
+        plugins.announce(arguments.plugins)
+    getattr(commands, arguments.command)(arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = command.Parser(prog=NAME, description="Exponents of learning curves, from runs or from any table.")
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_table, _fit, _report, _figures, _compare, _claim, _bounds, _errors, _calibrate, _dimension, _spectrum):
+    for add in (
+        _table, _fit, _report, _figures, _compare, _claim, _design, _bounds, _errors, _calibrate, _dimension, _spectrum
+    ):  # fmt: skip
         add(subparsers)
     return parser
 
@@ -139,6 +147,36 @@ def _claim(to: Subparsers) -> None:
     )
 
 
+def _design(to: Subparsers) -> None:
+    one = _add(
+        to,
+        "design",
+        "say how many seeds and sizes would decide it",
+        "Say how many seeds decide a difference of exponents, an equivalence and the claim, for several numbers of "
+        "sizes P: with the noise of a table, or with one given by hand.",
+        source=False,
+    )
+    source = _add_source(one)
+    source.add_argument(
+        "--noise",
+        nargs=2,
+        type=_share,
+        metavar=("SUBSET", "INIT"),
+        help="standard deviations of ln ε within a seed, from nested subsets and from initial weights (0.05 0.03)",
+    )
+    one.add_argument(
+        "--difference", type=_positive, default=0.1, metavar="D", help="difference of exponents to show (default 0.1)"
+    )
+    one.add_argument(
+        "--sizes",
+        nargs="+",
+        type=command.integer_from(2),
+        metavar="K",
+        help="numbers of sizes P (default: 5 7 9; the grid of the table goes on, or doubles from 16)",
+    )
+    one.add_argument("--seed", type=int, default=0, help="seed of the simulation of the claim (default 0)")
+
+
 def _bounds(to: Subparsers) -> None:
     one = _add(
         to,
@@ -182,7 +220,8 @@ def _calibrate(to: Subparsers) -> None:
         "measure the coverage of the intervals",
         "Measure the coverage of the nominal 95 % intervals, that of the recommended fit first. On simulated curves "
         "of known β, and on two real nested learners. With --claim: measure how often the claim test gives which "
-        "outcome, by seeds and sizes.",
+        "outcome, by seeds and sizes. With --comparisons: how often statements about two curves hold. With --fits: how "
+        "often what `fit` says of a curve holds.",
         source=False,
     )
     one.add_argument(
@@ -193,7 +232,18 @@ def _calibrate(to: Subparsers) -> None:
         help="tables simulated per scenario (default 4000)",
     )
     one.add_argument("--seed", type=int, default=0, help="seed of the simulation (default 0)")
-    one.add_argument("--claim", action="store_true", help="rates of the outcomes of `claim` instead")
+    what = one.add_mutually_exclusive_group()
+    what.add_argument(
+        "--fits",
+        action="store_true",
+        help="how often what `fit` says holds, instead: few seeds, floors, one pool, breaks, outlying runs",
+    )
+    what.add_argument("--claim", action="store_true", help="rates of the outcomes of `claim` instead")
+    what.add_argument(
+        "--comparisons",
+        action="store_true",
+        help="how often equal-error ratios, means over molecules and the seeds of `design` hold, instead",
+    )
 
 
 def _dimension(to: Subparsers) -> None:
@@ -231,7 +281,7 @@ def _spectrum(to: Subparsers) -> None:
     one.add_argument("--drop-bad", action="store_true", help="leave bad rows out, naming each")
 
 
-def _add_source(parser: argparse.ArgumentParser) -> None:
+def _add_source(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--table",
@@ -257,6 +307,9 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
         "--decimal", choices=[".", ","], help="decimal mark, where numbers such as 1,234 leave it open"
     )
     parser.add_argument(
+        "--plugins", metavar="DIR", help="folder with architectures and figures of your own (also: EQUILAW_PLUGINS)"
+    )
+    parser.add_argument(
         "--drop-bad", action="store_true", help="leave bad rows out, naming each, instead of refusing the table"
     )
     parser.add_argument(
@@ -266,6 +319,14 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
         metavar="COLUMN",
         help="a further column that tells curves apart (may be repeated)",
     )
+    return source
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"must be a share of the error, 0 ≤ x < 1 (0.05 for 5 %), got {text}")
+    return value
 
 
 def _positive(text: str) -> float:

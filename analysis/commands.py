@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -34,26 +34,21 @@ from analysis.bounds.lipschitz import compare_lipschitz, lipschitz_record, lipsc
 from analysis.bounds.theory import kernel_law, statements
 from analysis.calibration.calibrate import coverage_records, coverage_summary, coverage_table, measure_coverage
 from analysis.calibration.claim_rates import measure_claim, rate_records, rate_table
+from analysis.calibration.comparison_rates import Held, held_lines, held_records, measure_comparisons
+from analysis.calibration.designs import NOTE, SIZES, design_records, design_text, designs, from_table, given
+from analysis.calibration.fit_rates import measure_fits, missed
 from analysis.comparisons.claim import claim_record, claim_text, claims
 from analysis.comparisons.claim_pool import pool_claims, pooled_claim_record, pooled_claim_text
-from analysis.comparisons.compare import (
-    compare_curves,
-    comparison_record,
-    comparison_sentence,
-    families,
-    family_sentence,
-    pool_differences,
-    pooled_sentence,
-)
+from analysis.comparisons.compare import compare_curves, families, pool_differences
 from analysis.comparisons.frame_errors import error_intervals, error_record, error_table
 from analysis.comparisons.groups import gain_record, gain_sentence, gains
+from analysis.comparisons.sentences import comparison_record, comparison_sentence, family_sentence, pooled_sentence
 from analysis.curve import curves
 from analysis.errors import InputError, RunsFailed, UnfittableError
 from analysis.files import write_json, write_text
 from analysis.fits.record import analyse, choice, label, plus_minus, records, summary
 from analysis.fits.results import CurveFit, Form
 from analysis.reading import Spelling, parse_columns
-from analysis.report.exponent_table import latex, markdown
 from analysis.table import RunTable, failed_runs, load, read_store, write_csv
 
 __all__ = [
@@ -61,6 +56,7 @@ __all__ = [
     "calibrate",
     "claim",
     "compare",
+    "design",
     "dimension",
     "errors",
     "figures",
@@ -83,9 +79,12 @@ def fit(arguments: argparse.Namespace) -> None:
     fits = analyse(curves(loaded), tuple(Form(name) for name in arguments.forms or Form))
     if arguments.json is not None:
         write_json(arguments.json, [entry for one, judged in fits for entry in records(one, judged)])
-    for path, written in ((arguments.markdown, markdown), (arguments.latex, latex)):
-        if path is not None:
-            write_text(path, written(fits))
+    if arguments.markdown is not None or arguments.latex is not None:
+        from analysis.report.exponent_table import latex, markdown  # its names are those of the figures
+
+        for path, written in ((arguments.markdown, markdown), (arguments.latex, latex)):
+            if path is not None:
+                write_text(path, written(fits))
     _say(summary(fits))
     _say("")
     _say(choice(fits))
@@ -155,6 +154,25 @@ def claim(arguments: argparse.Namespace) -> None:
         together = [pooled_claim_record(test) for test in pooled]
         write_json(arguments.json, [*(claim_record(test) for test in tests), *together])
     _check_complete(loaded, arguments.store)
+
+
+def design(arguments: argparse.Namespace) -> None:
+    """Say how many seeds decide a difference of exponents, an equivalence and the claim, for several numbers of P."""
+    noise = arguments.noise
+    if noise is not None and not max(noise) > 0:
+        raise InputError("--noise 0 0: without noise two seeds decide everything; give the noise of ln ε (0.05 0.03)")
+    loaded = None if noise is not None else _load(arguments)
+    sources = [given(tuple(noise))] if loaded is None else from_table(curves(loaded))
+    entries: list[dict[str, object]] = []
+    for source in sources:
+        found = designs(source, arguments.sizes or SIZES, arguments.difference, seed=arguments.seed)
+        _say(design_text(source, found, arguments.difference))
+        entries += design_records(source, found, arguments.difference)
+    _say(NOTE)
+    if arguments.json is not None:
+        write_json(arguments.json, entries)
+    if loaded is not None:
+        _check_complete(loaded, arguments.store)
 
 
 def bounds(arguments: argparse.Namespace) -> None:
@@ -243,8 +261,19 @@ def calibrate(arguments: argparse.Namespace) -> None:
     """Measure the coverage of the nominal 95 % intervals, that of the recommended fit first.
 
     On simulated curves of known β, and on two real nested learners. With --claim: measure how often the test of the
-    claim gives which outcome, by seeds and sizes, where the truth is known.
+    claim gives which outcome, by seeds and sizes, where the truth is known. With --comparisons: how often statements
+    about two curves hold; with --fits: those of `fit` about one.
     """
+    if arguments.comparisons or arguments.fits:
+        held: list[Held] = []
+        measured = (measure_fits if arguments.fits else measure_comparisons)(arguments.tables, arguments.seed)
+        for line in held_lines(_kept(measured, held)):
+            _say(line)
+            sys.stdout.flush()
+        _say(missed(held))
+        if arguments.json is not None:
+            write_json(arguments.json, held_records(held))
+        return
     if arguments.claim:
         rates = measure_claim(arguments.tables, arguments.seed)
         _say(rate_table(rates))
@@ -276,6 +305,13 @@ def dimension(arguments: argparse.Namespace) -> None:
     _say("Frames of a trajectory that are close in time appear as one dimension: thin them first.")
     if arguments.json is not None:
         write_json(arguments.json, [dimension_record(one) for one in estimates])
+
+
+def _kept(measured: Iterable[Held], into: list[Held]) -> Iterator[Held]:
+    """Pass on what is measured as it comes, and keep it."""
+    for one in measured:
+        into.append(one)
+        yield one
 
 
 _MAIN = (Form.POWER, Form.POWER_FLOOR, Form.BINOMIAL)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ class Curve:
     unit: str
     """Unit of the errors; empty if the table does not say."""
     has_seeds: bool
-    """Whether the table has seeds: runs of one seed then share nested training subsets."""
+    """Whether its runs have seeds (means ± sd have none): runs of one seed then share nested training subsets."""
     versions: frozenset[str] = frozenset()
     """Code versions of the runs."""
     devices: frozenset[str] = frozenset()
@@ -62,6 +62,12 @@ class Curve:
     """Whether some run was too short to have trained."""
     learned_nothing: bool = False
     """Whether no run at the largest P beats the mean of the labels; False if the table does not say."""
+    pool: float = np.inf
+    """Frames of the pool from which subsets are drawn; infinite if the table does not say."""
+    error_sd: FloatArray | None = None
+    """Standard deviation of the error over the runs behind each mean, in `unit`; None for single runs. [S, K]"""
+    n_runs: FloatArray | None = None
+    """Number of these runs; None for single runs. [S, K]"""
 
     @property
     def log_sizes(self) -> FloatArray:
@@ -89,10 +95,28 @@ class Curve:
         with np.errstate(divide="ignore", invalid="ignore"):
             return nanmean(self.sem[used] / self.error[used])
 
+    def at(self, keep: NDArray[np.bool_]) -> Curve:
+        """Return the curve at some of its sizes: [K]."""
+        arrays = ("error", "train_error", "half_budget", "sem", "n_test", "seconds", "error_sd", "n_runs")
+        whole = {name: getattr(self, name) for name in arrays}
+        values: dict[str, Any] = {name: None if array is None else array[:, keep] for name, array in whole.items()}
+        return replace(
+            self,
+            sizes=self.sizes[keep],
+            converged=tuple(tuple(v for v, k in zip(row, keep, strict=True) if k) for row in self.converged),
+            runs=tuple(tuple(v for v, k in zip(row, keep, strict=True) if k) for row in self.runs),
+            **values,
+        )
+
     @property
     def name(self) -> str:
         """Name of the curve in messages."""
         return curve_name([np.nan if value is None else value for value in self.key.values()], list(self.key))
+
+    @property
+    def n_averaged(self) -> int:
+        """Median number of runs behind a mean ± sd; zero for single runs."""
+        return 0 if self.n_runs is None else int(np.nanmedian(self.n_runs))
 
     def number(self, name: str) -> float | None:
         """Return a numeric identifying column (`L`, `nu`, `edge_lmax`, ...); None if absent or empty."""
@@ -133,7 +157,9 @@ def curves(table: RunTable) -> list[Curve]:
 
 def _curve(key: dict[str, object], part: pd.DataFrame, table: RunTable) -> Curve:
     plain = {name: (None if pd.isna(value) else value) for name, value in key.items()}  # type: ignore[call-overload]
-    labels = (part["seed"] if table.has_seeds else part.groupby("P").cumcount()).astype(str)
+    means = "error_sd" in part.columns and bool(part["error_sd"].notna().any())
+    seeded = table.has_seeds and not means
+    labels = (part["seed"] if seeded else part.groupby("P").cumcount()).astype(str)
     seeds = tuple(sorted(labels.unique(), key=_seed_order))
     sizes = np.sort(part["P"].unique()).astype(float)
     row = labels.map({label: index for index, label in enumerate(seeds)}).to_numpy(dtype=int)
@@ -167,7 +193,9 @@ def _curve(key: dict[str, object], part: pd.DataFrame, table: RunTable) -> Curve
         n_parameters=float(part["n_parameters"].median()) if "n_parameters" in part.columns else np.nan,
         seconds=grid("seconds"),
         unit=str(part["unit"].iloc[0]) if "unit" in part.columns else "",
-        has_seeds=table.has_seeds,
+        has_seeds=seeded,
+        error_sd=grid("error_sd") if means else None,
+        n_runs=grid("n_runs") if means else None,
         versions=_labels(part, "code_version"),
         devices=_labels(part, "device"),
         overlapping=_overlapping(part, sizes, len(seeds)),
@@ -175,6 +203,7 @@ def _curve(key: dict[str, object], part: pd.DataFrame, table: RunTable) -> Curve
         settings={name: _single(part[name]) for name in table.settings},
         too_short="too_short" in part.columns and any(value is True for value in part["too_short"]),
         learned_nothing=_learned_nothing(part, sizes),
+        pool=_pool(part, sizes),
         lost_zeros=curve_name([np.nan if v is None else v for v in plain.values()], list(plain)) in table.zero_curves,
     )
 
@@ -213,6 +242,13 @@ def _overlapping(part: pd.DataFrame, sizes: FloatArray, n_seeds: int) -> bool | 
     if "pool_size" in part.columns and part["pool_size"].notna().any():
         return bool(sizes[-1] * n_seeds > part["pool_size"].min())
     return None
+
+
+def _pool(part: pd.DataFrame, sizes: FloatArray) -> float:
+    """Return the number of frames that subsets are drawn from; infinite if the table does not say."""
+    if "pool_size" not in part.columns or not part["pool_size"].notna().any():
+        return np.inf
+    return float(max(part["pool_size"].min(), sizes[-1]))
 
 
 def _shared(part: pd.DataFrame, seeds: tuple[str, ...]) -> bool:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from analysis.errors import InputError, RunsFailed
 from analysis.files import write_text
+from analysis.means import are_means, mark_means, split_means
 from analysis.reading import PLAIN, Spelling, read_table
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ IDENTIFYING = ("group", "L", "edge_lmax", "nu", "n_layers", "channels", "cutoff"
 NUMERIC = (
     *("P", "error", "error_test_sem", "train_error", "error_half_budget", "L", "edge_lmax", "nu", "n_layers"),
     *("channels", "cutoff", "n_parameters", "n_steps", "seconds", "n_test", "pool_size", "mean_error", "holdout_error"),
+    *("error_sd", "n_runs"),
 )
 AT_FLOOR = "ridge_at_floor"
 """Column of fits whose ridge parameter would be smaller if the arithmetic had more digits: their errors are too large,
@@ -43,7 +45,7 @@ ERROR_RATES = frozenset({"error_rate", "classification_error", "misclassificatio
 
 _MEASURED = frozenset({
     *("line", "run_id", "error", "error_test_sem", "train_error", "error_half_budget", "seconds", "n_steps"),
-    *("mean_error", "holdout_error", "data_limited", *FLAGS),
+    *("mean_error", "holdout_error", "data_limited", "error_sd", "n_runs", *FLAGS),
 })  # fmt: skip
 """Results and bookkeeping: columns that differ between repetitions of one run and so do not explain a duplicate."""
 _WITHIN = _MEASURED | {"P", "seed", "subset_seed", "init_seed", "subsets_disjoint"}
@@ -151,6 +153,7 @@ def check_table(
     names_before = set(_names(rows, key))
     zero = _zero_rows(rows, bad)
     _mark_values(rows, bad)
+    mark_means(rows, bad, key)
     _mark_units(rows, bad)
     _mark_duplicates(rows, bad, key, has_seeds)
     _mark_single_p(rows, bad, key)
@@ -250,6 +253,7 @@ def _typed(frame: pd.DataFrame, settings: Sequence[str] = ()) -> tuple[pd.DataFr
     if "line" not in rows.columns:
         rows["line"] = np.arange(len(rows)) + 2
     bad: dict[int, str] = {}
+    rows = split_means(rows)
     for name in rows.columns.intersection(list(NUMERIC)):
         text = rows[name]
         values = pd.to_numeric(text, errors="coerce")
@@ -261,7 +265,7 @@ def _typed(frame: pd.DataFrame, settings: Sequence[str] = ()) -> tuple[pd.DataFr
         rows[name] = [_flag(cell) for cell in rows[name]]
     if "seed" in rows.columns:
         rows["seed"] = [_seed(cell) for cell in rows["seed"]]
-        for line in rows.loc[rows["seed"] == "", "line"]:
+        for line in rows.loc[(rows["seed"] == "") & ~are_means(rows), "line"]:
             bad.setdefault(int(line), "seed is empty")
     for name in rows.columns.difference([*NUMERIC, *FLAGS, "seed", "line"]):
         cells = rows[name].astype(object)

@@ -20,8 +20,8 @@ from benchmarks.rows import row, show
 from experiments.config.run import TrainingConfig
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.splits import subset
-from experiments.models.architectures import MaceConfig
-from experiments.models.mace import Mace
+from experiments.models.mace import MaceConfig
+from experiments.models.networks.mace import Mace
 from experiments.tasks.molecules import MoleculeTask
 from experiments.tasks.task import Model
 from experiments.training.member import Member

@@ -24,10 +24,12 @@ HEADS = ("network / twin", "data", "metric", "factor", "Δβ", "half", "more", "
 
 def factor(gain: Gain) -> str:
     """Return the data-efficiency factor with its interval, or a bound of it."""
-    ratio, beyond = gain.factor.ratio, gain.factor.beyond
-    if np.isfinite(ratio.value):
-        return f"{ratio.value:.2g} [{ratio.low:.2g}, {ratio.high:.2g}]"
-    return {"second": f"> {beyond:.3g}", "first": f"< {1 / beyond:.2g}"}.get(gain.factor.leader, "–")
+    one = gain.factor
+    if np.isfinite(one.ratio.value):
+        return f"{one.ratio.value:.2g} [{one.interval.replace('less than', '<').replace('more than', '>')}]"
+    if one.bound is None:
+        return "flat" if one.flat else "–"
+    return f"> {one.bound[1]:.3g}" if one.bound[0] == "more" else f"< {one.bound[1]:.2g}"
 
 
 def table_of(all_gains: list[Gain]) -> str:

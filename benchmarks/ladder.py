@@ -19,7 +19,7 @@ from experiments.config.run import parse
 from experiments.data.dataset import Frames
 from experiments.data.load import dataset_of
 from experiments.data.sources.extxyz import write_frames
-from experiments.models.architectures import MaceConfig
+from experiments.models.mace import MaceConfig
 from experiments.runs.execute import execute
 from experiments.runs.store import Run, RunStore
 

@@ -12,8 +12,9 @@ import torch
 from benchmarks.engine import pack_of, random_ethanol_dataset
 from benchmarks.serve import Steps, serve
 from experiments.core.schema import build
-from experiments.models.architectures import MODELS, ModelConfig
+from experiments.models.contract import ModelConfig
 from experiments.models.networks import network
+from experiments.models.registry import MODELS
 from experiments.runs.capacity import weights
 from experiments.tasks.molecules import MoleculeTask
 

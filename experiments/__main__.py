@@ -71,6 +71,7 @@ def single(config: DictConfig) -> dict[str, float] | None:
     from experiments.data.load import dataset_of
     from experiments.runs.capacity import resolve_channels
     from experiments.runs.execute import check_data, device_of, execute
+    from experiments.runs.problems import check_network
     from experiments.runs.store import RunStore
     from experiments.training.pack import Interrupted
 
@@ -78,6 +79,7 @@ def single(config: DictConfig) -> dict[str, float] | None:
     creatable(Path(settings.store), "store")  # before a dataset is generated for it
     dataset = dataset_of(settings.data)
     check_data(settings, dataset)
+    check_network(settings, dataset)
     settings = resolve_channels(composed, settings, dataset)
     usable_subset(dataset, settings.P, settings.subset_seed)
     writable(Path(settings.store), "store")
@@ -137,9 +139,14 @@ def main() -> int:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from experiments.core import plugins
+
     sys.argv[1:] = [command.quoted(word) for word in sys.argv[1:]]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the message below is ours
     try:
+        for word in words:
+            if word.startswith("plugins="):  # Hydra chooses groups before it reads keys, and workers inherit it
+                plugins.announce(word.partition("=")[2].strip("'\""))
         hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(guarded)()
         for problem in PROBLEMS:
             raise problem

@@ -1,12 +1,20 @@
-"""Hydra's plugins: the sweeper and the launchers. Hydra finds them in this namespace only; they call `slurm`."""
+"""Hydra's plugins: the sweeper, the launchers, and the groups that a user's folder adds to.
+
+Hydra finds them in this namespace only; they call `slurm` and `experiments.config`.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.object_type import ObjectType
 from hydra.core.utils import JobReturn
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
@@ -64,3 +72,57 @@ class SlurmLauncher(LocalLauncher):
         assert isinstance(plain, dict)
         settings = {str(key): value for key, value in plain.items()}
         return launch_on_slurm(self.hydra_context.config_loader, self.config, job_overrides, settings)
+
+
+class UserGroups(ConfigSource):
+    """The architectures and sources of a user's folder (`plugins=DIR`) as options of `model` and `data`."""
+
+    @staticmethod
+    def scheme() -> str:
+        """Return what paths of this source begin with."""
+        return "plugins"
+
+    def available(self) -> bool:
+        """Return True: without a folder it has no options."""
+        return True
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Return the section of an option (`experiments.config.user_groups`)."""
+        from experiments.config.user_groups import section
+
+        group, name = _split(config_path)
+        return ConfigResult(
+            self.provider, f"plugins://{config_path}", OmegaConf.create(section(group, name)), {"package": None}
+        )
+
+    def is_group(self, config_path: str) -> bool:
+        """Return whether it has options of this group."""
+        return bool(self.list(config_path.rstrip("/"), None))
+
+    def is_config(self, config_path: str) -> bool:
+        """Return whether it has this option."""
+        group, name = _split(config_path)
+        return name in self.list(group, None)
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """Return the options of a group."""
+        from experiments.core.plugins import VARIABLE
+
+        if results_filter == ObjectType.GROUP or not os.environ.get(VARIABLE):
+            return []
+        from experiments.config.user_groups import options
+
+        return sorted(options(config_path))
+
+
+class UserGroupsSearchPath(SearchPathPlugin):
+    """Makes Hydra look there too."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Add the source behind all others."""
+        search_path.append(provider="plugins", path="plugins://")
+
+
+def _split(config_path: str) -> tuple[str, str]:
+    group, _, name = config_path.removesuffix(".yaml").rpartition("/")
+    return group, name

@@ -126,6 +126,10 @@ def plan(
     for number, composed, config in configs:
         try:
             dataset = load(config.data)
+            if config.plugins is not None:
+                from experiments.runs.problems import check_network  # builds it with torch
+
+                check_network(config, dataset)
             if isinstance(config.match, ChannelMatchSpec):
                 from experiments.runs.capacity import (
                     resolve_channels,  # counts weights with torch, whose import takes seconds

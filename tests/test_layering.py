@@ -81,12 +81,18 @@ def circle(root: Path, packages: Sequence[str]) -> list[str]:
 
 
 def doubles(root: Path, package: str) -> dict[str, list[str]]:
-    """Map each base name that several modules of a package share to these modules."""
+    """Map each base name that several modules of a package share to these modules.
+
+    A file of `experiments.models` declares an architecture (its settings, its name), and the network or the method of
+    that name may be in a file of the same name elsewhere; neither counts.
+    """
     found = defaultdict(list)
     for name, path in modules(root, [package]).items():
         if not path.stem.startswith("__"):
             found[path.stem].append(name)
-    return {base: names for base, names in found.items() if len(names) > 1}
+    return {
+        base: names for base, names in found.items() if len(names) > 1 and f"experiments.models.{base}" not in names
+    }
 
 
 PACKAGES = sorted({room.partition(".")[0] for room in ROOMS})

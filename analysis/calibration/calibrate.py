@@ -15,14 +15,12 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from analysis.arrays import FloatArray
 from analysis.calibration.learners import kernel_interpolator, nearest_neighbour, one_teacher
-from analysis.fits.floor import Polish, fit_floor
-from analysis.fits.recommend import AICC_MARGIN, decide
-from analysis.fits.results import aicc
-from analysis.fits.uncertainty import LEVEL, combined, shared_variance, slope_weights, t_quantile
+from analysis.fits.floor import joint_betas
+from analysis.fits.intervals import Sample, conclude, measure
+from analysis.fits.uncertainty import LEVEL, t_quantile
 
 ACCEPTED = (0.93, 0.97)
 """Range of coverages of the default interval that count as calibrated, in scenarios that claim it."""
@@ -54,6 +52,8 @@ class Scenario:
     """Standard deviation of ln ε from the shared test set."""
     test_correlation: float = 0.9
     """Correlation of the latter per octave of P (the intervals always assume 0.9)."""
+    factor: float = 2.0
+    """Ratio of neighbouring P."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,13 @@ class Estimates:
     def symmetric(cls, value: FloatArray, half: FloatArray) -> Estimates:
         """Return estimates with symmetric intervals, value [n] ± half width [n]."""
         return cls(value, value - half, value + half)
+
+    @classmethod
+    def of_seeds(cls, values: FloatArray) -> Estimates:
+        """Return the means over seeds of values [n, S] with t intervals."""
+        n_seeds = values.shape[1]
+        half = t_quantile(n_seeds - 1) * values.std(axis=1, ddof=1) / np.sqrt(n_seeds)
+        return cls.symmetric(values.mean(axis=1), half)
 
     @property
     def half(self) -> FloatArray:
@@ -132,11 +139,12 @@ def scenarios() -> list[Scenario]:
 
 def simulate(scenario: Scenario, n: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
     """Simulate n tables of a scenario: return ln P [K] and ln ε [n, S, K]."""
-    sizes = 16.0 * 2.0 ** np.arange(scenario.n_sizes)
+    sizes = 16.0 * scenario.factor ** np.arange(scenario.n_sizes)
     power = sizes**-scenario.beta
     clean = power + scenario.floor_share / (1 - scenario.floor_share) * power[-1]
     shape = (n, scenario.n_seeds, scenario.n_sizes)
-    octaves = np.abs(np.arange(scenario.n_sizes)[:, None] - np.arange(scenario.n_sizes))
+    steps = np.arange(scenario.n_sizes)
+    octaves = np.abs(steps[:, None] - steps) * np.log2(scenario.factor)
     root = np.linalg.cholesky(np.sqrt(0.5) ** octaves) if scenario.nested else np.eye(scenario.n_sizes)
     shared = np.linalg.cholesky(scenario.test_correlation**octaves)
     noise = scenario.subset * rng.normal(size=shape) @ root.T + scenario.init * rng.normal(size=shape)
@@ -164,23 +172,8 @@ def seeds_t(x: FloatArray, y: FloatArray, sem: FloatArray | None = None) -> Esti
         y: ln ε. [n, S, K]
         sem: relative standard error of the test errors; None if unknown. [n, K]
     """
-    return _t(x, _slopes(x, y), slope_weights(x, np.ones(len(x), dtype=bool)), sem)
-
-
-def _error(
-    x: FloatArray, values: FloatArray, weights: FloatArray, sem: FloatArray | None
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return standard error, degrees of freedom and half width, [n] each, of the mean over seeds of values [n, S].
-
-    `weights` [n, K] are their derivatives by ln ε, averaged over seeds.
-    """
-    n_seeds = values.shape[1]
-    variance = 0.0 if sem is None else shared_variance(x, weights, sem)
-    return combined(values.std(axis=1, ddof=1) / np.sqrt(n_seeds), n_seeds - 1, variance)
-
-
-def _t(x: FloatArray, values: FloatArray, weights: FloatArray, sem: FloatArray | None) -> Estimates:
-    return Estimates.symmetric(values.mean(axis=1), _error(x, values, weights, sem)[2])
+    one = measure(Sample(x, y, sem=sem))
+    return Estimates.symmetric(one.power.value, conclude(one).power.half)
 
 
 def ols_means(x: FloatArray, y: FloatArray, sem: FloatArray | None = None) -> Estimates:
@@ -193,13 +186,12 @@ def ols_means(x: FloatArray, y: FloatArray, sem: FloatArray | None = None) -> Es
     return Estimates.symmetric(beta, t_quantile(len(x) - 2) * error)
 
 
-def floor_seeds_t(x: FloatArray, y: FloatArray, sem: FloatArray | None = None) -> Estimates:
-    """Fit the form with a floor within each seed; arguments and interval as for `seeds_t`."""
-    rows = y.reshape(-1, len(x))
-    fits = fit_floor(x, rows)
-    values = fits.beta.reshape(y.shape[:2])
-    weights = fits.weights(x, np.isfinite(rows)).reshape(y.shape).mean(axis=1)
-    return _t(x, values, weights, sem)
+def floor_joint_t(x: FloatArray, y: FloatArray, sem: FloatArray | None = None) -> Estimates:
+    """Fit the form with a floor that the seeds share, with a t interval linearised about the fit; ignores `sem`.
+
+    `claim` rests on it: differences of exponents come from each seed's share in the joint fit.
+    """
+    return Estimates.of_seeds(joint_betas(x, y))
 
 
 def seed_bootstrap(x: FloatArray, y: FloatArray, sem: FloatArray | None = None) -> Estimates:
@@ -212,46 +204,17 @@ def seed_bootstrap(x: FloatArray, y: FloatArray, sem: FloatArray | None = None) 
 
 
 def recommended(x: FloatArray, y: FloatArray, sem: FloatArray | None = None) -> Estimates:
-    """Return the recommended fits, by the rule of module `recommend` for all tables at once; arguments as `seeds_t`."""
-    bend = np.linalg.pinv(np.vander(x - x.mean(), 3))[0]
-    error, dof, _ = _error(x, y @ bend, bend, sem)
-    convexity = stats.t.sf((y @ bend).mean(axis=1) / error, np.floor(dof))
-    means = y.mean(axis=1)
-    power, floored = _line_fit(x, means), fit_floor(x, means)
-    shorter, before = _line_fit(x[:-1], means[:, :-1]), fit_floor(x[:-1], means[:, :-1])
-    aiccs = [
-        np.array([aicc(row, n) for row in means - fitted])
-        for n, fitted in ((2, power[:, :1] + power[:, 1:] * x), (3, floored.log_error(x)))
-    ]
-    misses = [
-        np.abs(means[:, -1] - predicted)
-        for predicted in (shorter[:, 0] + shorter[:, 1] * x[-1], before.log_error(x[-1:])[:, 0])
-    ]
-    each = fit_floor(x, y.reshape(-1, len(x))).status.reshape(y.shape[:2])
-    usable = (each <= Polish.NO_FLOOR).all(axis=1)
-    better = (aiccs[1] <= aiccs[0] - AICC_MARGIN) & (misses[1] <= misses[0])
-    chosen, both = decide(convexity, better, usable, len(x))
-    plain, corrected = seeds_t(x, y, sem), floor_seeds_t(x, y, sem)
-    low = np.where(chosen, corrected.low, plain.low)
-    high = np.where(chosen, corrected.high, plain.high)
-    return Estimates(
-        np.where(chosen, corrected.value, plain.value),
-        np.where(both, np.minimum(plain.low, corrected.low), low),
-        np.where(both, np.maximum(plain.high, corrected.high), high),
-    )
-
-
-def _line_fit(x: FloatArray, rows: FloatArray) -> FloatArray:
-    """Return intercept and slope of every row over x by least squares: [n, K] → [n, 2]."""
-    return np.asarray(np.polynomial.polynomial.polyfit(x, rows.T, 1).T)
+    """Return what `fit` recommends for curves that stand alone; arguments as for `seeds_t`."""
+    found = conclude(measure(Sample(x, y, sem=sem)))
+    return Estimates(found.value, found.low, found.high)
 
 
 Method = Callable[[FloatArray, FloatArray, FloatArray | None], Estimates]
-POWER, FLOOR, RECOMMENDED = "power: t over seeds", "power_floor: t over seeds", "recommended (default)"
+POWER, FLOOR, RECOMMENDED = "power: t over seeds", "power_floor: t over joint fits", "recommended (default)"
 METHODS: dict[str, Method] = {
     RECOMMENDED: recommended,
     POWER: seeds_t,
-    FLOOR: floor_seeds_t,
+    FLOOR: floor_joint_t,
     "power: OLS on per-P means": ols_means,
     "power: bootstrap over seeds": seed_bootstrap,
 }

@@ -20,6 +20,8 @@ from analysis.fits.floor import joint_betas
 
 EXPONENT = 0.5
 """Exponent of cell A."""
+CURVE = Scenario("", 1, 1, test=0.0)
+"""Noise and ratio of neighbouring P of the cells."""
 SEEDS = (3, 5, 10)
 """Numbers of seeds S."""
 SIZES = (5, 7, 9)
@@ -83,24 +85,30 @@ def measure_claim(n: int = 4000, seed: int = 0) -> list[Rate]:
     return [rate(truth, s, k, n, rng) for truth in TRUTHS for s in SEEDS for k in SIZES]
 
 
-def rate(truth: Truth, n_seeds: int, n_sizes: int, n: int, rng: np.random.Generator) -> Rate:
-    """Return the rates of the outcomes in n tables."""
-    log_p, cells = tables(truth, n_seeds, n_sizes, n, rng)
+def rate(truth: Truth, n_seeds: int, n_sizes: int, n: int, rng: np.random.Generator, curve: Scenario = CURVE) -> Rate:
+    """Return the rates of the outcomes in n tables, whose curves have the noise and the ratio of P of `curve`."""
+    log_p, cells = tables(truth, n_seeds, n_sizes, n, rng, curve)
     found = outcomes(both_forms(log_p, cells))
     holds, refuted, no_effect, undecided = (found.count(outcome) / n for outcome in Outcome)
     return Rate(truth.name, n_seeds, n_sizes, n, holds, refuted, no_effect, undecided)
 
 
 def tables(
-    truth: Truth, n_seeds: int, n_sizes: int, n: int, rng: np.random.Generator
+    truth: Truth, n_seeds: int, n_sizes: int, n: int, rng: np.random.Generator, curve: Scenario = CURVE
 ) -> tuple[FloatArray, dict[str, FloatArray]]:
     """Simulate n tables: return ln P [K] and ln ε of every cell [n, S of the cell, K]."""
     log_p, cells = np.empty(0), {}
     for letter in "ABCD":
         s = n_seeds if letter not in truth.missing else max(2, n_seeds - n_seeds // truth.missing[letter])
-        beta = EXPONENT + truth.gain.get(letter, 0.0)
-        cell = Scenario("", s, n_sizes, beta=beta, floor_share=truth.floor.get(letter, 0.0), test=0.0)
-        cell = replace(cell, subset=truth.noise * cell.subset, init=truth.noise * cell.init)
+        cell = replace(
+            curve,
+            n_seeds=s,
+            n_sizes=n_sizes,
+            beta=EXPONENT + truth.gain.get(letter, 0.0),
+            floor_share=truth.floor.get(letter, 0.0),
+            subset=truth.noise * curve.subset,
+            init=truth.noise * curve.init,
+        )
         log_p, cells[letter] = simulate(cell, n, rng)
     return log_p, cells
 

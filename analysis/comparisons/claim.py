@@ -24,13 +24,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.comparisons.conditions import PAIRS, TOST, Decision, Evidence, Outcome, decide
-from analysis.comparisons.paired import (
-    EqualError,
-    equal_error,
-    joint_floor_difference,
-    pair,
-    slope_difference,
-)
+from analysis.comparisons.differences import floor_difference, slope_difference
+from analysis.comparisons.equal_error import EqualError, equal_error
+from analysis.comparisons.paired import Pair, pair
 from analysis.curve import Curve
 from analysis.errors import InputError
 from analysis.fits.flags import JudgedFit, Verdict
@@ -178,12 +174,17 @@ def _edge(item: JudgedFit) -> float:
 
 def _evidence(curves: Mapping[str, Curve]) -> Evidence:
     nothing = Interval(np.nan, np.nan, np.nan, np.nan, 0)
-    matched = {one: pair(curves[one[0]], curves[one[1]]) for one in PAIRS}
+    matched = {one: _with_seeds(pair(curves[one[0]], curves[one[1]])) for one in PAIRS}
     return Evidence(
         power={one: nothing if both is None else slope_difference(both, TOST) for one, both in matched.items()},
-        floor={one: nothing if both is None else joint_floor_difference(both, TOST) for one, both in matched.items()},
+        floor={one: nothing if both is None else floor_difference(both, TOST) for one, both in matched.items()},
         log_p={one: np.empty(0) if both is None else both.log_p for one, both in matched.items()},
     )
+
+
+def _with_seeds(both: Pair | None) -> Pair | None:
+    """Return the pair; None for single runs: the claim rests on the scatter over seeds alone."""
+    return both if both is not None and min(len(both.first_log), len(both.second_log)) >= 2 else None
 
 
 def _ratio(first: Curve, second: Curve) -> EqualError:
@@ -239,6 +240,8 @@ def claim_record(claim: Claim) -> Record:
                 "low": json_number(ratio.ratio.low),
                 "high": json_number(ratio.ratio.high),
                 "error": json_number(ratio.error),
+                "open_ends": list(ratio.open_ends),
+                "flat": list(ratio.flat),
                 "words": ratio.words("A", letter),
             }
             for letter, ratio in claim.ratios.items()

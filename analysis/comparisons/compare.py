@@ -1,4 +1,4 @@
-"""Differences between models: paired Δβ with Holm's correction, power, floors and equal-error ratios, in words."""
+"""Differences between models: paired Δβ with Holm's correction, power, floors and equal-error ratios."""
 
 from __future__ import annotations
 
@@ -8,36 +8,31 @@ from itertools import combinations
 
 import numpy as np
 
+from analysis.comparisons.differences import Lent, floor_difference, lend, slope_difference
+from analysis.comparisons.equal_error import EqualError, equal_error
+from analysis.comparisons.outlying import Outlying, outlying
 from analysis.comparisons.paired import (
-    EqualError,
+    Pair,
     Survival,
     common_slope,
     detectable,
-    equal_error,
-    excludes_zero,
-    floor_difference,
     holm,
-    p_words,
     pair,
     random_effects,
-    slope_difference,
     survival,
     train_floor_difference,
 )
 from analysis.curve import Curve
 from analysis.errors import InputError
 from analysis.fits.flags import JudgedFit, Verdict
-from analysis.fits.jsonable import Record, dataset_and_metric, ends
-from analysis.fits.record import plus_minus, signed
 from analysis.fits.uncertainty import Interval, lines, two_sided
 from analysis.table import IDENTIFYING, MATCH, RATE, TUNED
-from experiments.core.files import json_number
 
 PLACE = ("dataset", "test_set", "metric")
 """Columns that compared curves must share: a difference in one of them is not one of the model."""
 FACTORS = ("architecture", *IDENTIFYING)
 """Columns by which models differ."""
-_SIGNS = {
+SIGNS = {
     "L": "L=",
     "nu": "ν=",
     "edge_lmax": "edge ",
@@ -45,6 +40,7 @@ _SIGNS = {
     "channels": "channels=",
     "cutoff": "r_cut=",
 }
+"""How sentences write the factors that have a letter of their own."""
 
 
 @dataclass(frozen=True)
@@ -67,16 +63,22 @@ class Comparison:
     """The same after Holm's correction over all pairs of this dataset and metric."""
     paired: bool
     """Whether the seeds match."""
+    scatter: str
+    """Where the scatter is from: `seeds`; `residuals` of a line, if both are single runs; or `published` with means."""
+    lent: float
+    """Degrees of freedom that the other pairs of the table lend."""
     detectable: float
     """Smallest |Δβ| that this design detects with 80 % power."""
-    with_floor: Interval | None
-    """Δβ with a floor fitted in both; None if not identified."""
+    with_floor: Interval
+    """Δβ with a floor fitted in both, shared by the seeds of each; NaN if not identified."""
     survival: Survival
     """Whether the difference survives the floor."""
     with_train_floor: float
     """Δβ with each floor at the training error of the largest P; NaN without training errors."""
     ratio: EqualError
     """P(first)/P(second) at equal error."""
+    outlying: Outlying
+    """Runs that lie far off the two curves."""
     not_converged: tuple[str, ...]
     """Which of the two curves (`first`, `second`) fail the training verdict."""
 
@@ -131,19 +133,36 @@ def compare_curves(fits: Sequence[JudgedFit], by: Sequence[str] = ()) -> list[Co
             raise InputError(f"--by {name}: no such identifying column; the table has {', '.join(sorted(known))}")
     factors = factors_of(fits, by)
     same = _constant(fits)
+    places = [_candidates(place, by, factors) for place in _places(fits).values()]
+    lent = lend([one.both for place in places for one in place])
     result: list[Comparison] = []
-    for place in _places(fits).values():
-        comparisons = []
-        for one, two in combinations(place, 2):
-            different = _differences(one[0].curve, two[0].curve, factors)
-            if len(different) == 1 and (not by or different[0] in by):
-                ordered = sorted((one, two), key=lambda item: _rank(item[0].curve.value(different[0])))
-                compared = _compare(ordered[0], ordered[1], different[0], same)
-                if compared is not None:
-                    comparisons.append(compared)
+    for place in places:
+        comparisons = [_compare(one, same, lent) for one in place]
         adjusted = holm(np.array([c.p for c in comparisons]))
         result += [_with_holm(c, float(p)) for c, p in zip(comparisons, adjusted, strict=True)]
     return result
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """Two fitted curves that differ in one factor, with what both have."""
+
+    first: JudgedFit
+    second: JudgedFit
+    factor: str
+    both: Pair
+
+
+def _candidates(place: Sequence[JudgedFit], by: Sequence[str], factors: Sequence[str]) -> list[_Candidate]:
+    found = []
+    for one, two in combinations(place, 2):
+        different = _differences(one[0].curve, two[0].curve, factors)
+        if len(different) == 1 and (not by or different[0] in by):
+            first, second = sorted((one, two), key=lambda item: _rank(item[0].curve.value(different[0])))
+            both = pair(first[0].curve, second[0].curve)
+            if both is not None:
+                found.append(_Candidate(first, second, different[0], both))
+    return found
 
 
 def _differences(one: Curve, two: Curve, factors: Sequence[str]) -> list[str]:
@@ -183,26 +202,28 @@ def _rank(value: object) -> tuple[int, float, str]:
     return (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value))
 
 
-def _compare(one: JudgedFit, two: JudgedFit, factor: str, same: frozenset[str]) -> Comparison | None:
-    matched = pair(one[0].curve, two[0].curve)
-    if matched is None:
-        return None
-    delta, floored = slope_difference(matched), floor_difference(matched)
-    verdicts = (("first", one[1].verdict), ("second", two[1].verdict))
+def _compare(candidate: _Candidate, same: frozenset[str], lent: Lent) -> Comparison:
+    both, factor = candidate.both, candidate.factor
+    first = both.first
+    delta, floored = slope_difference(both, lent=lent), floor_difference(both, lent=lent)
+    verdicts = (("first", candidate.first[1].verdict), ("second", candidate.second[1].verdict))
     return Comparison(
-        first=one[0].curve,
-        second=two[0].curve,
+        first=first,
+        second=both.second,
         factor=factor,
-        common=describe(one[0].curve, without=same | _factor_columns(one[0].curve, factor), also=one[0].curve.settings),
+        common=describe(first, without=same | _factor_columns(first, factor), also=first.settings),
         delta=delta,
         p=two_sided(delta.value, delta.error, delta.dof),
         p_holm=np.nan,
-        paired=matched.paired,
+        paired=both.paired,
+        scatter=both.scatter,
+        lent=lent.dof if both.paired else 0.0,
         detectable=detectable(delta),
         with_floor=floored,
         survival=survival(delta, floored),
-        with_train_floor=train_floor_difference(matched),
-        ratio=equal_error(matched),
+        with_train_floor=train_floor_difference(both),
+        ratio=equal_error(both, prior=lent.curves),
+        outlying=outlying(candidate.first[0], candidate.second[0], lent),
         not_converged=tuple(name for name, verdict in verdicts if verdict is Verdict.NOT_CONVERGED),
     )
 
@@ -293,105 +314,5 @@ def describe(curve: Curve, without: Collection[str] = (), also: Iterable[str] = 
         value = curve.value(name)
         if name not in without and value is not None and value != "":
             text = f"{value:g}" if isinstance(value, float) else str(value)
-            parts.append(text if name in ("architecture", "group") else f"{_SIGNS.get(name, name + '=')}{text}")
+            parts.append(text if name in ("architecture", "group") else f"{SIGNS.get(name, name + '=')}{text}")
     return ", ".join(parts)
-
-
-def comparison_sentence(c: Comparison) -> str:
-    """Describe one comparison in a sentence that could stand in a paper."""
-    value = c.delta.value
-    sign = _SIGNS.get(c.factor, f"{c.factor}=")
-    change = f"from {sign}{_value(c.first, c.factor)} to {sign}{_value(c.second, c.factor)}"
-    where = f"{c.common}; {c.first.text('dataset')}, {c.first.text('metric')}"
-    half = (c.delta.high - c.delta.low) / 2
-    ratio = c.ratio.words(sign + _value(c.first, c.factor), sign + _value(c.second, c.factor))
-    size = plus_minus(abs(value), abs(value) - half, abs(value) + half)
-    if not np.isfinite(half):
-        text = f"β differs by {signed(value)} {change} ({where}), with too few seeds for an interval"
-    elif excludes_zero(c.delta):
-        text = f"β {'rises' if value > 0 else 'falls'} by {size} {change} ({where}; {p_words(c.p_holm)})"
-    else:
-        text = (
-            f"β {'rises' if value > 0 else 'falls'} by {size} {change} ({where}; {p_words(c.p_holm)}): "
-            f"no difference shown; this design detects one of {c.detectable:.2f} with 80 % power"
-        )
-    return text + _floor_words(c) + f"; {ratio}" + _caution(c) + "."
-
-
-def _value(curve: Curve, factor: str) -> str:
-    value = curve.value(factor)
-    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _floor_words(c: Comparison) -> str:
-    """Describe whether the difference survives floors, fitted in both curves or set to their training errors."""
-    fitted = "" if c.with_floor is None else f"Δβ = {signed(c.with_floor.value)}"
-    if c.survival is Survival.SURVIVES:
-        text = f"; it survives a floor in both ({fitted})"
-    elif c.survival is Survival.VANISHES:
-        text = f"; with a floor in both it does not survive ({fitted})"
-    elif not excludes_zero(c.delta):
-        text = f"; with a floor in both {fitted}" if fitted else ""
-    else:
-        text = "; whether it survives a floor cannot be tested here"
-    if not np.isfinite(c.with_train_floor):
-        return text
-    return f"{text}; with the floors at the training errors Δβ = {signed(c.with_train_floor)}"
-
-
-def _caution(c: Comparison) -> str:
-    unpaired = "" if c.paired else "; seeds do not match (Welch)"
-    if not c.not_converged:
-        return unpaired
-    sign = _SIGNS.get(c.factor, f"{c.factor}=")
-    names = [sign + _value(c.first if which == "first" else c.second, c.factor) for which in c.not_converged]
-    return f"{unpaired}; NOT CONVERGED: {' and '.join(names)}, so this is no statement about exponents"
-
-
-def family_sentence(family: Family) -> str:
-    """Describe a test for a common exponent in one sentence."""
-    first = family.curves[0]
-    levels = ", ".join(_value(curve, family.factor) for curve in family.curves)
-    where = f"{family.common}; {first.text('dataset')}, {first.text('metric')}"
-    if not np.isfinite(family.p):
-        return f"one exponent for {family.factor} = {levels} ({where}): no test, too few seeds or P in common."
-    outcome = "rejected" if family.p < 0.05 else "not rejected"
-    test = f"F = {family.f:.1f}, {p_words(family.p)}"
-    return f"one exponent for {family.factor} = {levels} ({where}): {outcome} ({test})."
-
-
-def pooled_sentence(pooled: PooledDifference) -> str:
-    """Describe a mean over datasets in one sentence."""
-    delta = pooled.delta
-    return (
-        f"over {len(pooled.datasets)} datasets ({', '.join(pooled.datasets)}; {pooled.metric}), "
-        f"{pooled.second} against {pooled.first}: Δβ = {plus_minus(delta.value, delta.low, delta.high)}, "
-        f"standard deviation between datasets {pooled.between:.2f}."
-    )
-
-
-def comparison_record(c: Comparison) -> Record:
-    """Return the JSON record of a comparison."""
-    return {
-        **dataset_and_metric(c.first),
-        "factor": c.factor,
-        "first": _settings(c.first),
-        "second": _settings(c.second),
-        **ends("delta_beta", c.delta),
-        "p": json_number(c.p),
-        "p_holm": json_number(c.p_holm),
-        "paired": c.paired,
-        "detectable": json_number(c.detectable),
-        **ends("delta_beta_with_floor", c.with_floor),
-        "floor": str(c.survival),
-        "delta_beta_train_floor": json_number(c.with_train_floor),
-        **ends("equal_error_ratio", c.ratio.ratio),
-        "equal_error": json_number(c.ratio.error),
-        "not_converged": list(c.not_converged),
-        "sentence": comparison_sentence(c),
-    }
-
-
-def _settings(curve: Curve) -> Record:
-    values = {**curve.settings, **curve.key}
-    return {name: json_number(value) if isinstance(value, float) else value for name, value in values.items()}

@@ -281,8 +281,8 @@ def examine(statement: Statement, evidence: Evidence) -> Condition:
     forms = evidence.forms
     p, p_floor = (float(p_values(statement, deltas)[0]) for deltas in forms)
     delta, with_floor = evidence.power[pair], evidence.floor[pair]
-    floored = required_sample_size(with_floor, _distance(statement, with_floor), np.empty(0), LEVEL)
-    plain = required_sample_size(delta, _distance(statement, delta), evidence.log_p[pair], LEVEL)
+    floored = required_sample_size(with_floor, _distances(statement, with_floor), np.empty(0), LEVEL)
+    plain = required_sample_size(delta, _distances(statement, delta), evidence.log_p[pair], LEVEL)
     seeds = None if plain.seeds is None or floored.seeds is None else max(plain.seeds, floored.seeds)
     # How much further P sharpen an exponent beside a floor depends on the floor: they are named for slopes alone.
     sizes = plain.sizes if p_floor < LEVEL else None
@@ -298,13 +298,13 @@ def examine(statement: Statement, evidence: Evidence) -> Condition:
     )
 
 
-def _distance(statement: Statement, delta: Interval) -> float:
-    """Return the distance of the estimate from the limit of the statement, positive inside it."""
+def _distances(statement: Statement, delta: Interval) -> tuple[float, float]:
+    """Return the distances of the estimate from both limits of the statement, positive inside them."""
     return {
-        Kind.GREATER: delta.value,
-        Kind.NON_INFERIOR: delta.value + MARGIN,
-        Kind.EQUIVALENT: MARGIN - abs(delta.value),
-        Kind.BELOW: -MARGIN - delta.value,
+        Kind.GREATER: (delta.value, np.inf),
+        Kind.NON_INFERIOR: (delta.value + MARGIN, np.inf),
+        Kind.EQUIVALENT: (MARGIN + delta.value, MARGIN - delta.value),
+        Kind.BELOW: (np.inf, -MARGIN - delta.value),
     }[statement.kind]
 
 

@@ -1,11 +1,18 @@
-"""Sample sizes for the next experiment: seeds, or further values of P, with which a test would show the estimate."""
+"""Sample sizes for the next experiment: seeds, or further values of P, with which a test would show the estimate.
+
+Slopes of single seeds scatter with the noise of ln ε, whose covariance over sizes is a²R + b²I: training subsets nest
+within a seed, so that the errors correlate as Rᵢⱼ = √(Pᵢ/Pⱼ), Pᵢ ≤ Pⱼ, and initial weights add independent noise. Since
+neighbouring errors move together, further P sharpen a slope less than independent points would.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 from analysis.arrays import FloatArray
 from analysis.fits.uncertainty import Interval
@@ -19,6 +26,47 @@ MAX_SIZES = 12
 
 
 @dataclass(frozen=True)
+class NoiseLevel:
+    """Noise of ln ε within a seed, as standard deviations at every P."""
+
+    subset: float
+    """From the choice of nested training subsets."""
+    init: float
+    """From initial weights, independent at every P."""
+
+    def covariance(self, log_p: FloatArray) -> FloatArray:
+        """Return the covariance of ln ε of one seed over sizes: ln P [K] → [K, K]."""
+        correlation = np.exp(-np.abs(log_p[:, None] - log_p) / 2)
+        return np.asarray(self.subset**2 * correlation + self.init**2 * np.eye(len(log_p)))
+
+    def slope_error(self, log_p: FloatArray) -> float:
+        """Return the standard deviation of the slope of one seed, for ln P [K]."""
+        shifted = log_p - log_p.mean()
+        weights = shifted / (shifted @ shifted)
+        return float(np.sqrt(weights @ self.covariance(log_p) @ weights))
+
+
+NESTED = NoiseLevel(1.0, 0.0)
+"""All noise from nested subsets, from which further P gain the least: the careful choice where shares are not known."""
+
+
+def fit_noise(parts: Sequence[tuple[FloatArray, FloatArray]]) -> NoiseLevel:
+    """Return the noise level that fits the scatter over seeds of several curves, by non-negative least squares.
+
+    Args:
+        parts: ln P [K] and ln ε [S, K] without gaps of every curve, S ≥ 2.
+    """
+    columns, values = [], []
+    for log_p, rows in parts:
+        weight = np.sqrt(len(rows) - 1)
+        off = rows - rows.mean(axis=0)
+        columns.append(weight * np.stack([NoiseLevel(*unit).covariance(log_p).ravel() for unit in ((1, 0), (0, 1))]))
+        values.append(weight * (off.T @ off / (len(rows) - 1)).ravel())
+    squares, _ = optimize.nnls(np.concatenate(columns, axis=1).T, np.concatenate(values))
+    return NoiseLevel(*(float(np.sqrt(square)) for square in squares))
+
+
+@dataclass(frozen=True)
 class SampleSize:
     """Sample size that shows a condition with 80 % power if estimate and spread over seeds are the true ones."""
 
@@ -28,39 +76,66 @@ class SampleSize:
     """Further values of P that continue the grid, with the present seeds; None if none suffice."""
 
 
-def required_sample_size(delta: Interval, distance: float, log_p: FloatArray, level: float) -> SampleSize:
-    """Return the sample size with which a one-sided t test shows a condition.
-
-    The spread of per-seed slopes falls as 1/√Sxx, Sxx = Σ(ln P − mean)².
+def required_sample_size(
+    delta: Interval, distances: tuple[float, float], log_p: FloatArray, level: float, noise: NoiseLevel = NESTED
+) -> SampleSize:
+    """Return the sample size with which one-sided t tests show a condition.
 
     Args:
         delta: the estimate with its standard error over seeds.
-        distance: distance of the estimate from the limit of the condition, positive inside it.
+        distances: distances of the estimate from the lower and the upper limit of the condition, positive inside it;
+            infinite where there is none.
         log_p: ln P of the grid; empty if further P cannot help. [K]
-        level: level of the test.
+        level: level of each test.
+        noise: shares of the noise, which say what further P bring.
     """
-    if delta.dof < 1 or not np.isfinite(distance) or distance <= 0:
+    if delta.dof < 1 or not min(distances) > 0:
         return SampleSize(None, None)
     n_seeds = delta.dof + 1
     spread = delta.error * np.sqrt(n_seeds)
-    seeds = next((n for n in range(2, MAX_SEEDS + 1) if _power(distance, spread, n, level) >= POWER), None)
+    seeds = fewest(lambda n: condition_power(distances, spread, n, level) >= POWER, 2, MAX_SEEDS)
     if len(log_p) < 2:
         return SampleSize(seeds, None)
     step = (log_p[-1] - log_p[0]) / (len(log_p) - 1)
     for more in range(1, MAX_SIZES + 1):
-        further = log_p[-1] + step * np.arange(1, more + 1)
-        gain = np.sqrt(_spread(log_p) / _spread(np.concatenate([log_p, further])))
-        if _power(distance, spread * gain, n_seeds, level) >= POWER:
-            return SampleSize(seeds, tuple(float(round(p)) for p in np.exp(further)))
+        longer = np.concatenate([log_p, log_p[-1] + step * np.arange(1, more + 1)])
+        gain = noise.slope_error(longer) / noise.slope_error(log_p)
+        if condition_power(distances, spread * gain, n_seeds, level) >= POWER:
+            return SampleSize(seeds, tuple(float(round(p)) for p in np.exp(longer[len(log_p) :])))
     return SampleSize(seeds, None)
 
 
-def _power(distance: float, spread: float, n_seeds: int, level: float) -> float:
+def fewest(suffices: Callable[[int], bool], low: int, high: int) -> int | None:
+    """Return the smallest number from `low` to `high` that suffices, as every larger one does; None if none does."""
+    if not suffices(high):
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if suffices(middle) else (middle + 1, high)
+    return high
+
+
+def condition_power(distances: tuple[float, float], spread: float, n_seeds: int, level: float) -> float:
+    """Return the probability that one-sided t tests over seeds exclude both limits of a condition.
+
+    An equivalence needs both: P(−m + t·s < d̂ < m − t·s), averaged over the estimate s of the standard error (as for
+    the two one-sided tests of Schuirmann 1987); a limit that is infinite leaves the power of a single t test.
+
+    Args:
+        distances: true distances from the lower and the upper limit.
+        spread: true standard deviation over seeds.
+        n_seeds: seeds, at least two.
+        level: level of each test.
+    """
     if spread <= 0:
         return 1.0
-    threshold = stats.t.isf(level, n_seeds - 1)
-    return float(stats.nct.sf(threshold, n_seeds - 1, min(distance / spread * np.sqrt(n_seeds), 30.0)))
+    scaled = np.array(distances) / spread * np.sqrt(n_seeds)
+    threshold = stats.t.isf(level, n_seeds - 1) * _chi(n_seeds - 1)
+    inside = stats.norm.cdf(scaled[1] - threshold) - stats.norm.cdf(threshold - scaled[0])
+    return float(np.maximum(inside, 0.0).mean())
 
 
-def _spread(log_p: FloatArray) -> float:
-    return float(((log_p - log_p.mean()) ** 2).sum())
+@lru_cache(maxsize=4096)
+def _chi(dof: int, n_nodes: int = 500) -> FloatArray:
+    """Return equally likely values of s/σ, √(χ²(dof)/dof) at the middles of `n_nodes` equal shares."""
+    return np.asarray(np.sqrt(stats.chi2.ppf((np.arange(n_nodes) + 0.5) / n_nodes, dof) / dof))

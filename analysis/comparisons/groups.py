@@ -9,21 +9,21 @@ curves pass the verdict. A change of β is then reported only if it survives wha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 
 from analysis.comparisons.compare import PLACE
+from analysis.comparisons.differences import Lent, lend, slope_difference, with_more_training
+from analysis.comparisons.equal_error import EqualError, equal_error
+from analysis.comparisons.outlying import Outlying, outlying
 from analysis.comparisons.paired import (
-    EqualError,
+    Pair,
     detectable,
-    equal_error,
     excludes_zero,
     p_words,
     pair,
-    slope_difference,
-    with_more_training,
 )
 from analysis.curve import Curve
 from analysis.fits.flags import JudgedFit, Verdict
@@ -46,10 +46,10 @@ SUBGROUPS = {
 the rotations of the grid only, and "dilations" are a semigroup."""
 EQUAL_SIZE = 0.2
 """Share by which the numbers of weights of twins may differ, since widths are whole numbers."""
-VAGUE = 1000.0
-"""Ratio of the ends of a factor's interval above which, if it contains 1, the factor is taken as unknown."""
 WEIGHS = ("L", "model.copies")
 """Settings of a network that its name gives if they exceed one."""
+
+_SIDES = {"first": "plain", "second": "symmetric"}
 
 
 class Exponent(StrEnum):
@@ -90,6 +90,8 @@ class Gain:
     """The factor after half the schedule; NaN if there is none."""
     without: tuple[float, ...]
     """Values of P left out because some run has an error of zero, which has no logarithm."""
+    outlying: Outlying
+    """Runs that lie far off the two curves."""
     not_converged: tuple[str, ...]
     """Which of the two (`plain`, `symmetric`) fail the training verdict."""
 
@@ -99,7 +101,7 @@ def gains(fits: Sequence[JudgedFit]) -> list[Gain]:
 
     One has a symmetry group, the other a subgroup of it, and their numbers of weights agree within `EQUAL_SIZE`.
     """
-    result = []
+    found = []
     for one in fits:
         for two in fits:
             curves = one[0].curve, two[0].curve
@@ -107,19 +109,22 @@ def gains(fits: Sequence[JudgedFit]) -> list[Gain]:
             inside = curves[0].text("group") in SUBGROUPS.get(curves[1].text("group"), ())
             sizes = [curve.n_parameters for curve in curves]
             if places[0] == places[1] and inside and abs(np.log(sizes[1] / sizes[0])) < np.log(1 + EQUAL_SIZE):
-                gain = _gain(one, two)
-                result += [] if gain is None else [gain]
-    return result
+                zero = _zero(*curves)
+                both = pair(*(curve.at(~np.isin(curve.sizes, zero)) for curve in curves))
+                found += [] if both is None else [(one, two, both, zero)]
+    lent = lend([both for _, _, both, _ in found])
+    return [_gain(*twins, lent) for twins in found]
 
 
-def _gain(plain: JudgedFit, symmetric: JudgedFit) -> Gain | None:
+def _zero(one: Curve, two: Curve) -> list[float]:
+    """Return the common P at which some run has an error of zero."""
+    sizes = np.intersect1d(one.sizes, two.sizes)
+    return [float(P) for P in sizes if any((curve.error[:, curve.sizes == P] == 0).any() for curve in (one, two))]
+
+
+def _gain(plain: JudgedFit, symmetric: JudgedFit, matched: Pair, zero: Sequence[float], lent: Lent) -> Gain:
     curves = plain[0].curve, symmetric[0].curve
-    sizes = np.intersect1d(curves[0].sizes, curves[1].sizes)
-    zero = [float(P) for P in sizes if any((curve.error[:, curve.sizes == P] == 0).any() for curve in curves)]
-    matched = pair(*(_without(curve, zero) for curve in curves))
-    if matched is None:
-        return None
-    delta = slope_difference(matched)
+    delta = slope_difference(matched, lent=lent)
     half = np.nan if matched.half is None else slope_difference(matched.half).value
     verdicts = (("plain", plain[1].verdict), ("symmetric", symmetric[1].verdict))
     late = tuple(name for name, verdict in verdicts if verdict is Verdict.NOT_CONVERGED)
@@ -128,25 +133,14 @@ def _gain(plain: JudgedFit, symmetric: JudgedFit) -> Gain | None:
         symmetric=curves[1],
         delta=delta,
         half=half,
-        trained=with_more_training(matched) if late else delta,
+        trained=with_more_training(matched, lent) if late else delta,
         p=two_sided(delta.value, delta.error, delta.dof),
         detectable=detectable(delta),
-        factor=equal_error(matched),
+        factor=equal_error(matched, prior=lent.curves),
         half_factor=np.nan if matched.half is None else equal_error(matched.half).ratio.value,
         without=tuple(zero),
+        outlying=outlying(plain[0], symmetric[0], lent),
         not_converged=late,
-    )
-
-
-def _without(curve: Curve, sizes: Sequence[float]) -> Curve:
-    """Return the curve without some of its P."""
-    keep = ~np.isin(curve.sizes, sizes)
-    arrays = ("error", "train_error", "half_budget", "sem", "n_test")
-    return replace(
-        curve,
-        sizes=curve.sizes[keep],
-        converged=tuple(tuple(v for v, k in zip(row, keep, strict=True) if k) for row in curve.converged),
-        **{name: getattr(curve, name)[:, keep] for name in arrays},
     )
 
 
@@ -177,6 +171,7 @@ def gain_sentence(gain: Gain) -> str:
     text = f"{twins} ({where}; {weights} weights): {_factor(gain)}; {_beta(gain)}"
     if gain.without:
         text += f"; left out for errors of 0: P = {', '.join(f'{P:g}' for P in gain.without)}"
+    text += gain.outlying.words({"first": network_name(gain.plain), "second": network_name(gain.symmetric)})
     if gain.not_converged and not np.isfinite(gain.trained.low):
         text += f"; NOT CONVERGED: {_late(gain)}, so this is no statement about exponents"
     return text + "."
@@ -187,20 +182,28 @@ def _late(gain: Gain) -> str:
 
 
 def _factor(gain: Gain) -> str:
-    ratio = gain.factor.ratio
-    if np.isfinite(ratio.value):
-        if ratio.low < 1 < ratio.high and ratio.high > VAGUE * ratio.low:
-            return f"the data-efficiency factor is unknown: its interval is [{ratio.low:.1g}, {ratio.high:.1g}]"
-        span = f" [{ratio.low:.2g}, {ratio.high:.2g}]" if np.isfinite(ratio.low) else ", without an interval"
-        text = f"data-efficiency factor {ratio.value:.2g}{span} at an error of {gain.factor.error:.2g}"
+    factor = gain.factor
+    names = {"first": "the twin", "second": "the network"}
+    if factor.leader:
+        behind, ahead = ("the twin", "its errors") if factor.leader == "second" else ("it", "the errors of the twin")
+        word = "above" if factor.leader == "second" else "below"
+        return f"data-efficiency factor {word} {_bound(factor)}: {behind} never reaches {ahead}"
+    if factor.flat:
+        flat = "both curves are" if len(factor.flat) == 2 else f"the curve of {names[factor.flat[0]]} is"
+        return f"no data-efficiency factor: {flat} flat"
+    if np.isfinite(factor.ratio.value):
+        span = f" [{factor.interval}]" if factor.interval else ", without an interval"
+        text = f"data-efficiency factor {factor.ratio.value:.2g}{span} at an error of {factor.error:.2g}"
         if gain.not_converged and np.isfinite(gain.half_factor):
             text += f" ({gain.half_factor:.2g} after half the training)"
         return text
-    if gain.factor.leader == "second":
-        return f"data-efficiency factor above {gain.factor.beyond:.3g}: the twin never reaches its errors"
-    if gain.factor.leader == "first":
-        return f"data-efficiency factor below {1 / gain.factor.beyond:.2g}: it never reaches the errors of the twin"
-    return "no data-efficiency factor: the two curves have no error in common"
+    if factor.bound is None:
+        return "no data-efficiency factor: the two curves have no error in common"
+    return f"data-efficiency factor {'above' if factor.bound[0] == 'more' else 'below'} {_bound(factor)}"
+
+
+def _bound(factor: EqualError) -> str:
+    return "" if factor.bound is None else f"{factor.bound[1]:.{3 if factor.bound[0] == 'more' else 2}g}"
 
 
 def _beta(gain: Gain) -> str:
@@ -220,7 +223,7 @@ def _beta(gain: Gain) -> str:
         return f"{change}: more training could undo it, so no change of the exponent is reported"
     if outcome is not Exponent.UNCHANGED:
         return f"{change}, {p_words(gain.p)}: the exponent {outcome}"
-    beside = ", one of the prefactor is" if _differs_from_one(gain.factor) else ""
+    beside = ", one of the prefactor is" if gain.factor.differs else ""
     size = f"one of {gain.detectable:.2f} would be detected with 80 % power"
     return f"{change}: no change of the exponent is shown{beside} ({size})"
 
@@ -228,11 +231,6 @@ def _beta(gain: Gain) -> str:
 def span(interval: Interval) -> str:
     """Format both ends of an interval, `[−0.10, 0.20]`; a dash if it has none."""
     return f"[{interval.low:.2f}, {interval.high:.2f}]".replace("-", "−") if np.isfinite(interval.low) else "–"
-
-
-def _differs_from_one(factor: EqualError) -> bool:
-    """Return whether the interval of the factor excludes 1, or one of the two never reaches the other's errors."""
-    return bool(factor.ratio.low > 1 or factor.ratio.high < 1 or factor.leader)
 
 
 def gain_record(gain: Gain) -> Record:
@@ -250,11 +248,14 @@ def gain_record(gain: Gain) -> Record:
         "p": json_number(gain.p),
         "detectable": json_number(gain.detectable),
         **ends("equal_error_ratio", gain.factor.ratio),
+        "equal_error_ratio_open_ends": list(gain.factor.open_ends),
         "equal_error_ratio_half_budget": json_number(gain.half_factor),
         "equal_error": json_number(gain.factor.error),
         "beyond": json_number(gain.factor.beyond),
-        "leader": {"first": "plain", "second": "symmetric"}.get(gain.factor.leader),
+        "leader": _SIDES.get(gain.factor.leader),
+        "flat": [_SIDES[which] for which in gain.factor.flat],
         "without": list(gain.without),
+        **gain.outlying.record(),
         "not_converged": list(gain.not_converged),
         "sentence": gain_sentence(gain),
     }

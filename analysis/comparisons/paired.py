@@ -1,4 +1,4 @@
-"""Two curves on the same subsets: difference of exponents, its power, the effect of a floor, and equal-error ratio.
+"""Two curves cut to what both have, and what is decided from their differences: power, floors, many pairs, datasets.
 
 Runs of one seed have the same training subsets in both curves (subsets depend on the dataset and the seed alone), so
 everything is computed within a seed, on the P that both curves have, and then over seeds.
@@ -6,7 +6,7 @@ everything is computed within a seed, on the P that both curves have, and then o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
@@ -14,13 +14,12 @@ from scipy import stats
 
 from analysis.arrays import FloatArray
 from analysis.curve import Curve, nanmean
-from analysis.fits.floor import Polish, fit_floor, joint_betas
-from analysis.fits.uncertainty import LEVEL, Interval, lines, t_interval
+from analysis.fits.uncertainty import LEVEL, Interval, line, t_quantile
 
 POWER = 0.8
 """Power at which a design's smallest detectable difference is quoted."""
 FLOOR_SIZES = 5
-"""Number of values of P needed to tell a floor from a slope within a seed (three parameters, two to spare)."""
+"""Number of values of P needed to tell a floor from a slope (three parameters, two to spare)."""
 
 
 class Survival(StrEnum):
@@ -29,7 +28,9 @@ class Survival(StrEnum):
     SURVIVES = "survives"
     """With a floor fitted in both curves the interval still excludes zero, with the same sign."""
     VANISHES = "vanishes"
-    """The plain difference excludes zero, the difference with floors does not (or changes sign)."""
+    """With floors the interval includes zero and excludes the plain difference, or the sign changes: it was floor."""
+    UNCERTAIN = "uncertain"
+    """With floors the interval includes zero and the plain difference alike: it may be floor."""
     NO_DIFFERENCE = "no_difference"
     """The plain difference does not exclude zero."""
     NOT_TESTABLE = "not_testable"
@@ -54,6 +55,28 @@ class Pair:
     """Whether rows are matched by seed; else they are independent samples (S may differ)."""
     half: Pair | None = None
     """The same runs after half the schedule; None if some have no such error, or an error of zero."""
+    pool: float = np.inf
+    """Frames of the pool from which both curves' seeds draw overlapping subsets; infinite if they are disjoint or not
+    known."""
+    published: tuple[Published | None, Published | None] = (None, None)
+    """What is published of the scatter of each curve that is given by means alone."""
+
+    @property
+    def scatter(self) -> str:
+        """Where the scatter is from: `seeds`, `residuals` of a line, or `published` with the means of one curve."""
+        if any(one is not None for one in self.published):
+            return "published"
+        return "seeds" if max(len(self.first_log), len(self.second_log)) > 1 else "residuals"
+
+
+@dataclass(frozen=True)
+class Published:
+    """Standard deviations over runs that are published with their means."""
+
+    sd: FloatArray
+    """Relative standard deviation. [K]"""
+    n_runs: FloatArray
+    """Number of runs behind it, two at least. [K]"""
 
 
 def pair(first: Curve, second: Curve) -> Pair | None:
@@ -67,12 +90,25 @@ def pair(first: Curve, second: Curve) -> Pair | None:
     whole = [np.flatnonzero(np.isfinite(rows).all(axis=1)) for rows in logs]
     known = [{curve.seeds[row]: row for row in rows} for curve, rows in zip(both, whole, strict=True)]
     common = [seed for seed in known[0] if seed in known[1]] if first.has_seeds and second.has_seeds else []
-    if paired := len(common) >= 2:
+    single = len(common) == 1 == max(len(rows) for rows in whole)  # two runs on the same subsets
+    if paired := len(common) >= 2 or single:
         whole = [np.array([rows[seed] for seed in common]) for rows in known]
     a, b, half_a, half_b = (logs[0][whole[0]], logs[1][whole[1]], halves[0][whole[0]], halves[1][whole[1]])
     complete = bool(np.isfinite(half_a).all() and np.isfinite(half_b).all())
-    half = Pair(first, second, np.log(sizes), half_a, half_b, paired) if complete else None
-    return Pair(first, second, np.log(sizes), a, b, paired, half)
+    pool = min(np.inf if curve.overlapping is False else curve.pool for curve in both)
+    half = Pair(first, second, np.log(sizes), half_a, half_b, paired, pool=pool) if complete else None
+    published = (_published(first, sizes), _published(second, sizes))
+    return Pair(first, second, np.log(sizes), a, b, paired, half, pool, published)
+
+
+def _published(curve: Curve, sizes: FloatArray) -> Published | None:
+    """Return what is published of the scatter of a curve of means at some sizes [K]; None for runs of its own."""
+    if curve.error_sd is None or curve.n_runs is None or len(curve.seeds) > 1:
+        return None
+    at = np.isin(curve.sizes, sizes)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sd, n_runs = (curve.error_sd / curve.error)[0, at], curve.n_runs[0, at]
+    return Published(sd, n_runs) if np.isfinite(sd).all() and bool((n_runs >= 2).all()) else None
 
 
 def _logs(values: FloatArray) -> FloatArray:
@@ -80,54 +116,6 @@ def _logs(values: FloatArray) -> FloatArray:
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log(values)
     return np.where(np.isfinite(logs), logs, np.nan)
-
-
-def slope_difference(pair: Pair, level: float = LEVEL) -> Interval:
-    """Return β(second) − β(first) with a t interval over paired seeds; Welch's if seeds do not match.
-
-    The interval is NaN for single seeds.
-    """
-    return _difference(_beta(pair.log_p, pair.first_log), _beta(pair.log_p, pair.second_log), pair.paired, level)
-
-
-def with_more_training(pair: Pair) -> Interval:
-    """Return Δβ with an interval widened by what further training may do; NaN without errors after half the schedule.
-
-    The interval also covers that of the errors after twice the training, if this changed every ln ε once more by as
-    much as the second half of the schedule did. It is a judgement, not a theorem: it holds if each doubling of the
-    schedule changes Δβ at most half as much as the doubling before, for then all further ones together change it by
-    no more than the last. Scatter between trainings widens the interval too.
-    """
-    delta, half = slope_difference(pair), pair.half
-    if half is None:
-        return replace(delta, low=np.nan, high=np.nan)
-    first, second = 2 * pair.first_log - half.first_log, 2 * pair.second_log - half.second_log
-    further = slope_difference(replace(pair, first_log=first, second_log=second, half=None))
-    return replace(delta, low=min(delta.low, further.low), high=max(delta.high, further.high))
-
-
-def floor_difference(pair: Pair) -> Interval | None:
-    """Return β(second) − β(first) with a floor fitted within each seed of both curves; None if not identified."""
-    if len(pair.log_p) < FLOOR_SIZES or min(len(pair.first_log), len(pair.second_log)) < 2:
-        return None
-    fits = [fit_floor(pair.log_p, rows) for rows in (pair.first_log, pair.second_log)]
-    if any(np.isin(fit.status, (Polish.DEGENERATE, Polish.MAX_ITER)).any() for fit in fits):
-        return None
-    return _difference(fits[0].beta, fits[1].beta, pair.paired, LEVEL)
-
-
-def joint_floor_difference(pair: Pair, level: float = LEVEL) -> Interval:
-    """Return β(second) − β(first) with one floor per curve that its seeds share; NaN if it is not identified.
-
-    Like `slope_difference`, with t intervals over (paired) seeds.
-    """
-    nothing = Interval(np.nan, np.nan, np.nan, np.nan, 0)
-    if len(pair.log_p) < FLOOR_SIZES or min(len(pair.first_log), len(pair.second_log)) < 2:
-        return nothing
-    first, second = (joint_betas(pair.log_p, rows[None])[0] for rows in (pair.first_log, pair.second_log))
-    if np.isnan(first).any() or np.isnan(second).any():
-        return nothing
-    return _difference(first, second, pair.paired, level)
 
 
 def train_floor_difference(pair: Pair) -> float:
@@ -141,41 +129,24 @@ def train_floor_difference(pair: Pair) -> float:
         mean = np.exp(nanmean(rows))
         if not np.isfinite(train) or train >= 0.98 * mean.min():  # the rest is floor: there is no slope
             return np.nan
-        betas.append(float(_beta(pair.log_p, np.log(mean - train)[None])[0]))
+        betas.append(-line(pair.log_p, np.log(mean - train))[0])
     return betas[1] - betas[0]
 
 
-def survival(plain: Interval, floored: Interval | None) -> Survival:
+def survival(plain: Interval, floored: Interval) -> Survival:
     """Decide from the plain difference and that with floors whether the difference survives floors."""
     if not excludes_zero(plain):
         return Survival.NO_DIFFERENCE if np.isfinite(plain.low) else Survival.NOT_TESTABLE
-    if floored is None or not np.isfinite(floored.low):
+    if not np.isfinite(floored.low):
         return Survival.NOT_TESTABLE
-    same = excludes_zero(floored) and np.sign(floored.value) == np.sign(plain.value)
-    return Survival.SURVIVES if same else Survival.VANISHES
+    if excludes_zero(floored):
+        return Survival.SURVIVES if np.sign(floored.value) == np.sign(plain.value) else Survival.VANISHES
+    return Survival.UNCERTAIN if floored.low <= plain.value <= floored.high else Survival.VANISHES
 
 
 def excludes_zero(interval: Interval) -> bool:
     """Return whether zero lies outside the interval; False if there is no interval."""
     return bool(interval.low > 0 or interval.high < 0)
-
-
-def _beta(x: FloatArray, rows: FloatArray) -> FloatArray:
-    return -lines(x, rows)[0] if len(rows) else np.empty(0)
-
-
-def _difference(first: FloatArray, second: FloatArray, paired: bool, level: float) -> Interval:
-    if paired:
-        return t_interval(second - first, level)
-    if min(len(first), len(second)) == 0:
-        return Interval(np.nan, np.nan, np.nan, np.nan, 0)
-    value = float(second.mean() - first.mean())
-    if min(len(first), len(second)) < 2:
-        return Interval(value, np.nan, np.nan, np.nan, 0)
-    test = stats.ttest_ind(second, first, equal_var=False)
-    interval = test.confidence_interval(level)
-    error = float(np.sqrt(first.var(ddof=1) / len(first) + second.var(ddof=1) / len(second)))
-    return Interval(value, float(interval.low), float(interval.high), error, max(1, int(test.df)))
 
 
 def detectable(interval: Interval, level: float = LEVEL, power: float = POWER) -> float:
@@ -190,71 +161,6 @@ def detectable(interval: Interval, level: float = LEVEL, power: float = POWER) -
     n_samples = interval.dof + 1
     effect = TTestPower().solve_power(nobs=n_samples, alpha=1 - level, power=power)  # difference over its spread
     return float(interval.error * effect * np.sqrt(n_samples))
-
-
-@dataclass(frozen=True)
-class EqualError:
-    """How many more training frames the first curve needs for the same error."""
-
-    ratio: Interval
-    """P_first(ε)/P_second(ε); above 1 if the second is more data-efficient. NaN if no error is common."""
-    error: float
-    """The error ε at which they are compared, in the curves' unit: the middle of the common range, on a log scale."""
-    leader: str = ""
-    """`first` or `second` if that curve has a lower error at its smallest P than the other at its largest."""
-    beyond: float = np.nan
-    """With a leader: lower limit of the ratio, the other's P_max over the leader's P_min."""
-
-    def words(self, first: str, second: str) -> str:
-        """Describe the ratio, or why there is none, with the given names of the curves."""
-        ratio = self.ratio
-        if np.isfinite(ratio.value):
-            span = f" [{ratio.low:.2g}, {ratio.high:.2g}]" if np.isfinite(ratio.low) else ""
-            return f"at equal error {first} needs {ratio.value:.2g}{span} times the frames of {second}"
-        if not self.leader:
-            return "the two curves have no error in common"
-        ahead, behind = (first, second) if self.leader == "first" else (second, first)
-        return f"{behind} never reaches the errors of {ahead}: it needs more than {self.beyond:.3g} times the frames"
-
-
-def equal_error(pair: Pair) -> EqualError:
-    """Return the ratio of training-set sizes at equal error, interpolated between neighbouring P: no form is assumed.
-
-    Nothing is extrapolated: curves without a common range of errors have no ratio, but often a leader.
-    """
-    nothing = Interval(np.nan, np.nan, np.nan, np.nan, 0)
-    means = [nanmean(rows) for rows in (pair.first_log, pair.second_log) if len(rows)]
-    if len(means) < 2:
-        return EqualError(nothing, np.nan)
-    low = max(float(mean.min()) for mean in means)
-    high = min(float(mean[0]) for mean in means)
-    if not low < high:
-        span = float(np.exp(pair.log_p[-1] - pair.log_p[0]))
-        for leader, ahead, behind in (
-            ("first", pair.first_log, pair.second_log),
-            ("second", pair.second_log, pair.first_log),
-        ):
-            best = int(np.argmin(nanmean(behind)))
-            lead = _difference(ahead[:, 0], behind[:, best], pair.paired, LEVEL)
-            if lead.value > 0 and not lead.low <= 0:  # NaN for single seeds: the means decide
-                return EqualError(nothing, np.nan, leader, span)
-        return EqualError(nothing, np.nan)
-    level = (low + high) / 2
-    first = _inverse(pair.log_p, pair.first_log, means[0], level)
-    second = _inverse(pair.log_p, pair.second_log, means[1], level)
-    gap = t_interval(first - second) if pair.paired else _difference(second, first, False, LEVEL)
-    value, bottom, top = (float(np.exp(x)) for x in (gap.value, gap.low, gap.high))
-    ratio = Interval(value, bottom, top, gap.error, gap.dof)
-    return EqualError(ratio, float(np.exp(level)))
-
-
-def _inverse(x: FloatArray, rows: FloatArray, mean: FloatArray, level: float) -> FloatArray:
-    """Return ln P at which each seed reaches ln ε = level, on the segment where the mean first does: [S, K] → [S]."""
-    k = int(np.argmax(mean <= level)) - 1
-    k = max(k, 0)
-    fall = rows[:, k] - rows[:, k + 1]
-    fall = np.where(fall > 0, fall, np.nan)  # a seed that rises here never crosses: left out
-    return np.asarray(x[k] + (rows[:, k] - level) / fall * (x[k + 1] - x[k]))
 
 
 def holm(p_values: FloatArray) -> FloatArray:
@@ -290,8 +196,9 @@ def common_slope(slopes: FloatArray) -> tuple[float, float]:
 def random_effects(values: FloatArray, errors: FloatArray, level: float = LEVEL) -> tuple[Interval, float]:
     """Return the mean over datasets with its interval, and the standard deviation between datasets (random effects).
 
-    DerSimonian & Laird's between-dataset variance with the Hartung–Knapp–Sidik–Jonkman t interval, which keeps its
-    coverage for few datasets (IntHout et al. 2014).
+    DerSimonian & Laird's between-dataset variance with the t interval of Hartung, Knapp, Sidik and Jonkman (IntHout et
+    al. 2014), whose variance is never below the one that the errors alone give (factor max(1, q), Knapp & Hartung
+    2003): datasets that agree by chance would else give intervals that are too narrow.
 
     Args:
         values: an estimate per dataset. [M], M ≥ 2
@@ -302,12 +209,13 @@ def random_effects(values: FloatArray, errors: FloatArray, level: float = LEVEL)
 
     with np.errstate(invalid="ignore"):  # takes roots of a variance between datasets that comes out negative
         pooled = combine_effects(values, errors**2, method_re="dl", use_t=True)
-        *_, fixed, random = pooled.conf_int(alpha=1 - level)
     if pooled.tau2 > 0:
-        mean, error, (low, high) = pooled.mean_effect_re, pooled.sd_eff_w_re_hksj, random
+        mean, variance, scale = pooled.mean_effect_re, pooled.var_eff_w_re, pooled.scale_hksj_re
     else:  # no variance between datasets: their weights are those of a fixed effect
-        mean, error, (low, high) = pooled.mean_effect_fe, pooled.sd_eff_w_fe_hksj, fixed
-    interval = Interval(float(mean), float(low), float(high), float(error), len(values) - 1)
+        mean, variance, scale = pooled.mean_effect_fe, pooled.var_eff_w_fe, pooled.scale_hksj_fe
+    error = float(np.sqrt(variance * max(1.0, scale)))
+    half = t_quantile(len(values) - 1, level) * error
+    interval = Interval(float(mean), float(mean) - half, float(mean) + half, error, len(values) - 1)
     return interval, float(np.sqrt(max(0.0, pooled.tau2)))
 
 

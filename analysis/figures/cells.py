@@ -7,26 +7,40 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from analysis.comparisons.claim import Claim, predicate
+from analysis.comparisons.claim import Claim, claims, predicate
+from analysis.errors import InputError
 from analysis.figures.naming import METRIC_NAMES
+from analysis.figures.panels import panels_by_model
 from analysis.figures.style import COLUMN_WIDTH, GRID, looks, save, style
 from analysis.fits.flags import JudgedFit, Verdict
 
+NAME = "claim"
 _CELLS = {"A": "L=0\nν=1", "B": "L=1\nν=1", "C": "L=0\nν=3", "D": "L=0\nν=3\nedge 0"}
 
 
-def draw(claims: Sequence[Claim], fits: Sequence[JudgedFit], stem: Path) -> list[Path]:
+def collect(fits: Sequence[JudgedFit], _: pd.DataFrame | None) -> tuple[Sequence[Claim], Sequence[JudgedFit]] | None:
+    """Return the tests of the claim and their curves; None if the table does not have the four cells."""
+    shown = [item for panel in panels_by_model(fits) for item in panel.fits]
+    try:
+        return claims(shown), shown
+    except InputError:
+        return None
+
+
+def draw(data: tuple[Sequence[Claim], Sequence[JudgedFit]], stem: Path) -> list[Path]:
     """Draw a row per dataset and metric: β on the left, equal-error ratios on the right; return the files written."""
+    tests, fits = data
     by_name = {fit.curve.name: (fit, judgement) for fit, judgement in fits}
     numbers: list[dict[str, object]] = []
     with style():
-        figure = Figure(figsize=(COLUMN_WIDTH, 1.9 * len(claims)), layout="constrained")
-        axes = figure.subplots(len(claims), 2, squeeze=False, width_ratios=[1.25, 1])
-        for (left, right), claim in zip(axes, claims, strict=True):
+        figure = Figure(figsize=(COLUMN_WIDTH, 1.9 * len(tests)), layout="constrained")
+        axes = figure.subplots(len(tests), 2, squeeze=False, width_ratios=[1.25, 1])
+        for (left, right), claim in zip(axes, tests, strict=True):
             numbers += _betas(left, claim, by_name)
             numbers += _ratios(right, claim)
         return save(figure, stem, numbers)
@@ -67,15 +81,18 @@ def _ratios(axes: Axes, claim: Claim) -> list[dict[str, object]]:
             face = "white" if {"A", letter} & set(claim.failed) else look.color
             axes.plot(index, ratio.value, look.marker, color=look.color, markerfacecolor=face, markersize=4.5)
             rows.append(_row(claim, letter, "equal_error_ratio", ratio.value, ratio.low, ratio.high))
-        elif equal.leader == "second":
-            axes.plot(index, equal.beyond, "^", color=look.color, markerfacecolor="white", markersize=4.5)
+        elif equal.bound is not None:
+            above, bound = equal.bound[0] == "more", equal.bound[1]
+            axes.plot(index, bound, "^" if above else "v", color=look.color, markerfacecolor="white", markersize=4.5)
             place: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 6}
-            axes.annotate(f"> {equal.beyond:g}", (index, equal.beyond), (0, -10), **place)
-            rows.append(_row(claim, letter, "equal_error_ratio_beyond", equal.beyond, np.nan, np.nan))
+            axes.annotate(f"{'>' if above else '<'} {bound:.3g}", (index, bound), (0, -10 if above else 5), **place)
+            kind = "equal_error_ratio_beyond" if above else "equal_error_ratio_below"
+            rows.append(_row(claim, letter, kind, bound, np.nan, np.nan))
         else:
             shown: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 6, "rotation": 90, "color": "#555555"}
             behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
-            axes.annotate("no common error", (index, 0.5), xycoords=axes.get_xaxis_transform(), bbox=behind, **shown)
+            why = "flat" if equal.flat else "no common error"
+            axes.annotate(why, (index, 0.5), xycoords=axes.get_xaxis_transform(), bbox=behind, **shown)
     axes.axhline(1.0, color="#999999", linewidth=0.6)
     axes.set_yscale("log", base=2)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

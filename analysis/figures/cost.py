@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -20,6 +21,7 @@ from analysis.figures.panels import preferred
 from analysis.figures.style import COLUMN_WIDTH, Look, letters, log_axis, looks, save, style, title
 from analysis.fits.flags import JudgedFit, Verdict
 
+NAME = "cost"
 _FRONT = "Pareto front"
 
 
@@ -67,6 +69,11 @@ def front(spent: FloatArray, error: FloatArray) -> NDArray[np.int64]:
     order = np.lexsort((error, spent))
     best = np.minimum.accumulate(np.concatenate([[np.inf], error[order][:-1]]))
     return np.asarray(order[error[order] < best], dtype=np.int64)
+
+
+def collect(fits: Sequence[JudgedFit], _: pd.DataFrame | None) -> list[Cost]:
+    """Return its panels."""
+    return costs(fits)
 
 
 def draw(panels: Sequence[Cost], stem: Path) -> list[Path]:

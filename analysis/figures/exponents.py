@@ -7,35 +7,48 @@ Theory enters with the dimension of the data as it was measured (`python -m expe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.bounds.distances import DimensionEstimate
 from analysis.bounds.theory import bach_exponent, hestness, luxburg
 from analysis.figures.naming import METRIC_NAMES, model_names
-from analysis.figures.panels import Panel
+from analysis.figures.nearest import dimensions
+from analysis.figures.panels import Panel, panels_by_model
 from analysis.figures.style import COLUMN_WIDTH, GRID, looks, save, style, title
-from analysis.fits.flags import Verdict
-from analysis.fits.results import Form
+from analysis.fits.flags import JudgedFit, Verdict
 
+NAME = "exponents"
 _BANDS = "grey: observed on other tasks (Hestness et al. 2017); dashed: 1/2"
 _BOUNDS = """dotted: lower bounds on β of energy errors at the measured dimension d,
 Bach 2017 1/(d+3), von Luxburg–Bousquet 2004 1/d"""
 
 
-def draw(panels: Sequence[Panel], stem: Path, dimensions: Mapping[str, DimensionEstimate] | None = None) -> list[Path]:
-    """Draw a row of β ± per curve and axes per panel into `stem`.pdf/.svg/.png and `stem`.csv; return the files.
+@dataclass(frozen=True)
+class Exponents:
+    """What the figure shows."""
 
-    Args:
-        panels: curves of one dataset and architecture each.
-        stem: path without suffix.
-        dimensions: the dimension of the data by dataset, as far as it was measured.
-    """
+    panels: Sequence[Panel]
+    """Curves of one dataset and architecture each."""
+    dimensions: Mapping[str, DimensionEstimate]
+    """The dimension of the data by dataset, as far as it was measured."""
+
+
+def collect(fits: Sequence[JudgedFit], distances: pd.DataFrame | None) -> Exponents:
+    """Return the exponents of all curves."""
+    return Exponents(panels_by_model(fits), dimensions(distances))
+
+
+def draw(data: Exponents, stem: Path) -> list[Path]:
+    """Draw a row of β ± per curve and axes per panel into `stem`.pdf/.svg/.png and `stem`.csv; return the files."""
+    panels = data.panels
     numbers: list[dict[str, object]] = []
-    measured = dimensions or {}
+    measured = data.dimensions
     notes = [_BANDS, *([_BOUNDS] if any(_dataset(panel) in measured for panel in panels) else [])]
     with style():
         counts = [len(panel.fits) for panel in panels]
@@ -80,7 +93,7 @@ def _panel(axes: Axes, panel: Panel, dimension: DimensionEstimate | None) -> lis
             axes.plot([beta.low, beta.high], [index, index], color=look.color, linewidth=1.6, zorder=2)
         face = "white" if failed else look.color
         axes.plot(beta.value, index, look.marker, color=look.color, markerfacecolor=face, markersize=4, zorder=3)
-        remarks = (("floor", fit.best.form is Form.POWER_FLOOR), ("not converged", failed))
+        remarks = (("floor", fit.has_floor), ("not converged", failed))
         marks = [mark for mark, holds in remarks if holds]
         names.append(name + (f" ({', '.join(marks)})" if marks else ""))
         rows.append(

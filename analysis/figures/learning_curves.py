@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from analysis.arrays import FloatArray
 from analysis.curve import Curve, nanmean
 from analysis.figures.naming import METRIC_NAMES, display_unit, model_names
-from analysis.figures.panels import Panel
+from analysis.figures.panels import (
+    Panel,
+    panels_by_architecture,
+    panels_by_correlation_and_order,
+    panels_by_dataset,
+    panels_by_group,
+    panels_by_model,
+    panels_by_order,
+)
 from analysis.figures.style import (
     COLUMN_WIDTH,
     Look,
@@ -25,10 +36,18 @@ from analysis.figures.style import (
     style,
     title,
 )
-from analysis.fits.flags import Judgement, Verdict
+from analysis.fits.flags import JudgedFit, Judgement, Verdict
 from analysis.fits.record import plus_minus
-from analysis.fits.results import CurveFit, Form
+from analysis.fits.results import CurveFit
 
+NAME = "learning_curves"
+ARRANGED = {
+    "by_L": panels_by_order,
+    "by_nu_and_L": panels_by_correlation_and_order,
+    "by_architecture": panels_by_architecture,
+    "by_group": panels_by_group,
+}
+"""Arrangements of published figures, by file name; drawn if the table has such curves."""
 TRAIN_ROOM = 6.0
 """Factor below the smallest test error down to which axes show training errors; the CSV has all of them."""
 _TRAIN_LINE = (0, (3, 2))
@@ -36,7 +55,43 @@ _CELLS = {"A": (0, 1, None), "B": (1, 1, None), "C": (0, 3, True), "D": (0, 3, F
 """Cells of the claim: L, ν and whether the edge order is ≥ 1 (None: either)."""
 
 
-def draw(panels: Sequence[Panel], stem: Path, columns: int = 3) -> list[Path]:
+@dataclass(frozen=True)
+class Sheet:
+    """Panels of one file."""
+
+    name: str
+    panels: Sequence[Panel]
+    columns: int = 3
+    """Panels side by side."""
+
+
+def collect(fits: Sequence[JudgedFit], _: pd.DataFrame | None) -> list[Sheet]:
+    """Return the learning curves in every arrangement that the table has curves for.
+
+    `learning_curves` has a panel per dataset and architecture, `learning_curves_<metric>` one per dataset; `by_L`
+    (NequIP's figure), `by_nu_and_L` (MACE's figure 2), `by_architecture` and `by_group` the same curves side by side.
+    """
+    sheets = [Sheet(NAME, panels_by_model(fits))]
+    metrics = dict.fromkeys(fit.curve.text("metric") for fit, _ in fits)
+    sheets += [Sheet(f"{NAME}_{_slug(metric)}", panels_by_dataset(fits, metric)) for metric in metrics]
+    for name, arrange in ARRANGED.items():
+        if arranged := arrange(fits):
+            of_dataset = Counter(panel.fits[0][0].curve.text("dataset") for panel in arranged)
+            columns = min(3, max(of_dataset.values())) if name == "by_nu_and_L" else 3  # a row for each dataset
+            sheets.append(Sheet(name, arranged, columns))
+    return sheets
+
+
+def _slug(name: str) -> str:
+    return "".join(char if char.isalnum() else "_" for char in name)
+
+
+def draw(data: Sequence[Sheet], stem: Path) -> list[Path]:
+    """Draw every sheet into a file of its own name beside `stem`; return the files."""
+    return [path for sheet in data for path in _draw(sheet.panels, stem.with_name(sheet.name), sheet.columns)]
+
+
+def _draw(panels: Sequence[Panel], stem: Path, columns: int) -> list[Path]:
     """Draw panels side by side into `stem`.pdf/.svg/.png, and their numbers into `stem`.csv; return the files."""
     numbers: list[dict[str, object]] = []
     with style():
@@ -137,7 +192,7 @@ def _face(judgement: Judgement, look: Look) -> str:
 def _legend(fit: CurveFit, name: str) -> str:
     curve, best = fit.curve, fit.best
     text = f"{name}:  β = {plus_minus(best.beta.value, best.beta.low, best.beta.high)}"
-    if best.form is Form.POWER_FLOOR:
+    if fit.has_floor:
         unit, factor = display_unit(curve.unit)
         text += f", floor {best.floor * factor:.3g} {unit}"
     return text

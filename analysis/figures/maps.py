@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from analysis.comparisons.conditions import MARGIN
-from analysis.figures.naming import METRIC_NAMES, NAMES, display_unit
+from analysis.figures.naming import METRIC_NAMES, display_name, display_unit
 from analysis.figures.panels import preferred
 from analysis.figures.style import COLUMN_WIDTH, cell_map, save, style, title
 from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.record import plus_minus
 from analysis.fits.uncertainty import t_interval
 
+NAME = "map"
 _PLACE = ("dataset", "test_set", "architecture", "group", "n_layers", "cutoff", "channels")
 Cell = tuple[float, float]
 
@@ -56,11 +58,16 @@ def maps(fits: Sequence[JudgedFit]) -> list[Map]:
         orders, nus = ({cell[axis] for cell in cells} for axis in (0, 1))
         if len(orders) >= 2 and len(nus) >= 2 and len(cells) >= 3:
             first = next(iter(cells.values()))[0].curve
-            name = NAMES.get(first.text("architecture"), first.text("architecture"))
+            name = display_name(first.text("architecture"))
             common = set.intersection(*({float(p) for p in fit.curve.sizes} for fit, _ in cells.values()))
             heading = f"{first.text('dataset').replace('_', ' ')}, {name}"
             result.append(Map(heading, cells, max(common, default=np.nan)))
     return result
+
+
+def collect(fits: Sequence[JudgedFit], _: pd.DataFrame | None) -> list[Map]:
+    """Return its panels."""
+    return maps(fits)
 
 
 def draw(grids: Sequence[Map], stem: Path) -> list[Path]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from analysis.curve import Curve
 from analysis.fits.record import label, plain_value
+from experiments.core import plugins
+from experiments.core.paths import ROOT
 
 METRIC_NAMES = {
     "force_mae": "Force MAE",
@@ -16,25 +20,7 @@ METRIC_NAMES = {
     "cross_entropy": "Cross-entropy",
 }
 """Names of metrics on axes and in headings."""
-NAMES = {
-    "ace": "linear ACE",
-    "mace": "MACE",
-    "nequip": "NequIP",
-    "tfn": "TFN",
-    "krr": "kernel ridge",
-    "nearest": "nearest neighbour",
-    "mpnn": "MPNN",
-    "polynomial": "equivariant polynomial",
-    "mlp": "perceptron",
-    "cnn": "CNN",
-    "gcnn": "G-CNN",
-    "harmonic": "harmonic network",
-    "scale_space": "deep scale-space",
-    "steerable3d": "3D steerable CNN",
-    "lorentz": "Lorentz group network",
-    "momenta": "deep sets of momenta",
-}
-"""Names of architectures as the field writes them."""
+_MODELS = ROOT / "experiments" / "models"
 LINEARISED = "ntk-"
 """What precedes the name of a network that is linearised around its initial weights (its neural tangent kernel)."""
 _WORDS = {
@@ -46,6 +32,19 @@ _WORDS = {
     "cutoff": "cutoff {} Å",
     "group": "{}",
 }
+
+
+def display_name(text: str) -> str:
+    """Return the name of an architecture as the field writes it (the `label` in its file); other texts as they are."""
+    return _labels(plugins.folders()).get(text, text)
+
+
+@functools.cache
+def _labels(users: tuple[Path, ...]) -> dict[str, str]:
+    found = plugins.declarations(
+        plugins.own(_MODELS, "experiments.models", "architecture"), "architecture", users, "models"
+    )
+    return {name: str(one.attributes.get("label", name)) for name, one in found.items()}
 
 
 def names(curves: Sequence[Curve], factor: str = "", skip: Collection[str] = ()) -> tuple[str, ...]:
@@ -77,8 +76,8 @@ def column_words(curve: Curve, name: str) -> str:
 def architecture_name(curve: Curve) -> str:
     """Return the name of a curve's architecture as the field writes it."""
     name = curve.text("architecture")
-    linearised, plain = name.startswith(LINEARISED), name.removeprefix(LINEARISED)
-    return ("linearised " if linearised else "") + NAMES.get(plain, plain)
+    linearised = "linearised " if name.startswith(LINEARISED) else ""
+    return linearised + display_name(name.removeprefix(LINEARISED))
 
 
 def short_name(curve: Curve) -> str:

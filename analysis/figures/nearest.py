@@ -38,6 +38,7 @@ from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.record import plus_minus
 from analysis.fits.uncertainty import line
 
+NAME = "nearest"
 SPACES = (GIVEN_IN, "descriptor")
 """Metrics of the frames in order of preference, if one must represent a dataset."""
 _ENERGIES = ("energy_mae", "energy_rmse")
@@ -92,6 +93,11 @@ def nearest(fits: Sequence[JudgedFit], distances: pd.DataFrame) -> list[NearestD
             NearestData(dataset, tuple(estimate_dimension(key, part) for key, part in kept), kept[0][1], chosen)
         )
     return result
+
+
+def collect(fits: Sequence[JudgedFit], distances: pd.DataFrame | None) -> list[NearestData]:
+    """Return its panels; none without distances."""
+    return [] if distances is None else nearest(fits, distances)
 
 
 def draw(datasets: Sequence[NearestData], stem: Path) -> list[Path]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.curve import Curve
-from analysis.figures.naming import NAMES, architecture_name, column_words, distinct_names, names, short_name
+from analysis.figures.naming import architecture_name, column_words, display_name, distinct_names, names, short_name
 from analysis.fits.flags import JudgedFit
 
 PREFERRED = ("force_mae", "force_rmse", "energy_rmse", "energy_mae", "error_rate")
@@ -154,7 +154,7 @@ def _richness(curve: Curve) -> tuple[float, ...]:
 
 
 def _title(curve: Curve, columns: Sequence[str]) -> str:
-    return ", ".join(NAMES.get(text, text.replace("_", " ")) for name in columns if (text := curve.text(name)))
+    return ", ".join(display_name(text).replace("_", " ") for name in columns if (text := curve.text(name)))
 
 
 def _grouped(fits: Sequence[JudgedFit], columns: Sequence[str]) -> list[Panel]:
@@ -166,7 +166,7 @@ def _grouped(fits: Sequence[JudgedFit], columns: Sequence[str]) -> list[Panel]:
     varying = [i for i, name in enumerate(columns) if name in named or len({key[i] for key in groups}) > 1]
     return [
         Panel(
-            ", ".join(NAMES.get(key[i], key[i].replace("_", " ")) for i in varying if key[i]),
+            ", ".join(display_name(key[i]).replace("_", " ") for i in varying if key[i]),
             tuple(sorted(group, key=_order)),
         )
         for key, group in groups.items()

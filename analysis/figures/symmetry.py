@@ -6,16 +6,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis.comparisons.groups import Gain, gain_record, network_name
+from analysis.comparisons.groups import gains as gains_of
 from analysis.figures.panels import PREFERRED
 from analysis.figures.style import COLUMN_WIDTH, save, style
+from analysis.fits.flags import JudgedFit
 
+NAME = "groups"
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#882255", "#999933")
 _EDGE = 2.0**8
+
+
+def collect(fits: Sequence[JudgedFit], _: pd.DataFrame | None) -> list[Gain]:
+    """Return the gains from symmetries, for networks that stand beside their twins without."""
+    return gains_of(fits)
 
 
 def draw(gains: Sequence[Gain], stem: Path) -> list[Path]:
@@ -76,9 +85,8 @@ def _factor(axes: Axes, row: int, gain: Gain, color: str, face: str) -> None:
         axes.plot(value, row, "o", color=color, markerfacecolor=face, markersize=4.5, clip_on=False)
         if np.isfinite(ratio.low):
             axes.plot([low, high], [row, row], color=color, linewidth=1.6, zorder=1)
-    elif gain.factor.leader:
-        ahead = gain.factor.leader == "second"
-        bound = gain.factor.beyond if ahead else 1 / gain.factor.beyond
+    elif gain.factor.bound is not None:
+        ahead, bound = gain.factor.bound[0] == "more", gain.factor.bound[1]
         axes.plot(bound, row, ">" if ahead else "<", color=color, markerfacecolor=face, markersize=4.5)
         axes.annotate(f"{'> ' if ahead else '< '}{bound:.3g}", (bound, row), (0, 5), textcoords="offset points",
                       ha="center", fontsize=6)  # fmt: skip

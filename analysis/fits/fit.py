@@ -1,38 +1,61 @@
-"""Exponents of one learning curve: every form that can be fitted, one of them recommended.
+"""Exponents of the learning curves of a table: every form that can be fitted, one of them recommended.
 
 Forms are fitted in log space, because run-to-run noise is multiplicative:
 
-    power         ε = a·P^(−β)          β = mean of the seeds' slopes, interval t(S − 1) over seeds
-    power_floor   ε = a·P^(−β) + c      c ≥ 0, fitted within each seed; β and its interval likewise over seeds
-    power_huber, bnsl_1, m4             for diagnosis (module `forms`), the latter two from seven values of P on
-    binomial                            for error rates (module `curved`)
+    power         ε = a·P^(−β)          β = mean of the seeds' slopes
+    power_floor   ε = a·P^(−β) + c      c ≥ 0; the seeds share β and c, each has its own prefactor
+    binomial, binomial_floor            the same two by the likelihood of counts, for error rates (module `binomial`)
+    power_huber, bnsl_1, m4             for diagnosis only (modules `forms`, `further_forms`)
 
-If the table has `error_test_sem`, the intervals of the first two include the noise of the shared test set.
+Intervals come from the scatter over seeds, shrunk towards that of the other curves of the metric (`moderation`), and
+allow for nested subsets, a pool that seeds share and the noise of the shared test set (`noise`). The recommended
+interval covers both forms unless one of them is excluded (`profile`); the form with a floor gives the estimate where
+the plain power law is excluded.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
 import numpy as np
-from numpy.typing import NDArray
 
 from analysis.arrays import FloatArray
-from analysis.curve import Curve, nanmean
+from analysis.curve import Curve
+from analysis.fits.binomial import measure_counts
+from analysis.fits.breaks import find_breaks
 from analysis.fits.floor import FloorBatch, Polish, fit_floor
-from analysis.fits.further_forms import fit_binomial, fit_bnsl, fit_huber, fit_m4
-from analysis.fits.recommend import recommend
-from analysis.fits.results import TEST_SET, CurveFit, Fit, FitStatus, Form, aicc, by_seeds, unfitted, usable_seeds
-from analysis.fits.uncertainty import (
-    Interval,
-    line,
-    lines,
-    ols_interval,
-    shared_variance,
-    slope_weights,
-    t_interval,
-    t_quantile,
-    two_sided,
-    with_test,
+from analysis.fits.further_forms import CURVED, fit_curved, fit_huber
+from analysis.fits.intervals import (
+    Conclusion,
+    Floored,
+    Measured,
+    Priors,
+    conclude,
+    interval,
+    local_window,
+    measure,
+    priors_of,
 )
+from analysis.fits.moderation import NO_PRIOR, Prior, margin
+from analysis.fits.outliers import find_outlier
+from analysis.fits.results import (
+    BOTH_FORMS,
+    MODERATED,
+    TEST_SET,
+    Break,
+    CurveFit,
+    Fit,
+    FitStatus,
+    Form,
+    Local,
+    OutlyingRun,
+    aicc,
+    by_seeds,
+    unfitted,
+)
+from analysis.fits.sample import Used, sample_of
+from analysis.fits.uncertainty import Interval, line, two_sided
 from analysis.table import ERROR_RATES
 
 SIGNIFICANCE = 0.01
@@ -41,138 +64,223 @@ BOTH = (Form.POWER, Form.POWER_FLOOR)
 """The two forms that every comparison rests on."""
 
 
+@dataclass(frozen=True)
+class _Measured:
+    """What one curve says by itself."""
+
+    curve: Curve
+    used: Used
+    logs: Measured
+    """By the logarithms of its errors."""
+    counts: Measured | None
+    """By the counts behind its error rates; None for other metrics."""
+
+
 def fit_curve(curve: Curve, forms: tuple[Form, ...] = tuple(Form)) -> CurveFit:
-    """Fit the requested forms to one curve (`power` and `power_floor` always) and recommend one of them.
+    """Fit one curve that stands alone; arguments and result as for `fit_curves`."""
+    return fit_curves([curve], forms)[0]
 
-    Needs two values of P, which the check of the table ensures. Anything else that prevents a fit becomes its status,
-    never an exception.
+
+def fit_curves(curves: Sequence[Curve], forms: tuple[Form, ...] = tuple(Form)) -> list[CurveFit]:
+    """Fit the curves of a table and recommend a form for each.
+
+    Power law and floor are always fitted, those of error rates also by counts; of the forms for diagnosis those asked
+    for. A curve needs two values of P, which the check of the table ensures. Anything else that prevents a fit becomes
+    its status, never an exception.
     """
-    finite = np.where(np.isfinite(curve.log_error), curve.log_error, np.nan)
-    used = usable_seeds(finite)
-    power, floored = _fit_power(curve, finite, used), _fit_power_floor(curve, finite, used)
+    measured = [_measure(curve) for curve in curves]
+    logs, counts = {}, {}
+    for metric in {curve.text("metric") for curve in curves}:
+        alike = [one for one in measured if one.curve.text("metric") == metric]
+        logs[metric] = priors_of([one.logs for one in alike])
+        counts[metric] = priors_of([one.counts for one in alike if one.counts is not None])
+    curved = [fit_curved(form, [(one.curve, one.used.seeds) for one in measured]) for form in CURVED if form in forms]
+    result = []
+    for i, one in enumerate(measured):
+        metric = one.curve.text("metric")
+        result.append(_fit(one, logs[metric], counts[metric], forms, [fits[i] for fits in curved]))
+    return result
+
+
+def _measure(curve: Curve) -> _Measured:
+    used = sample_of(curve)
+    if len(used.sample.log_p) < 2:  # hardly an error rate above zero
+        blank = np.zeros((1, 1, 2))
+        used = replace(used, sample=replace(used.sample, log_p=curve.log_sizes[:2], rows=np.full_like(blank, np.nan)))
+    counts = None
+    if curve.text("metric") in ERROR_RATES and bool(np.isfinite(curve.n_test).any()):
+        rows = used.seeds if by_seeds(curve, used.seeds) else np.ones_like(used.seeds)
+        known = np.isfinite(curve.n_test[rows]) & np.isfinite(curve.error[rows])
+        total = np.where(known, curve.n_test[rows], 0.0)
+        there = total.sum(axis=0) > 0
+        wrong = np.where(known, curve.error[rows], 0.0) * total
+        if wrong.any() and there.sum() >= 2:
+            if not by_seeds(curve, used.seeds):
+                wrong, total = wrong.sum(axis=0, keepdims=True), total.sum(axis=0, keepdims=True)
+            counts = measure_counts(curve.log_sizes[there], wrong[None][..., there], total[None][..., there])
+    return _Measured(curve, used, measure(used.sample), counts)
+
+
+def _fit(one: _Measured, logs: Priors, counts: Priors, forms: tuple[Form, ...], curved: Sequence[Fit]) -> CurveFit:
+    curve, used = one.curve, one.used
+    found = conclude(one.logs, logs)
+    x, mean = used.sample.log_p, used.sample.mean[0]
+    power = _power(Form.POWER, one.logs, found, used, logs)
+    slope, level = line(x, mean)
+    power = replace(power, aicc=aicc(mean - level - slope * x, 2), extrapolation_error=_held_out_power(x, mean))
+    floored = _with_floor(Form.POWER_FLOOR, one.logs, found, used, logs)
+    if one.logs.floored is not None:
+        floored = replace(
+            floored,
+            aicc=aicc(mean - one.logs.floored.fits.log_error(x)[0], 3),
+            extrapolation_error=_held_out_floor(x, mean),
+        )
     fits = [power, floored]
-    for form, fitter in ((Form.POWER_HUBER, fit_huber), (Form.BNSL_1, fit_bnsl), (Form.M4, fit_m4)):
-        if form in forms:
-            fits.append(fitter(curve, used))
-    counts = curve.text("metric") in ERROR_RATES and bool(np.isfinite(curve.n_test).any())
-    if counts and Form.BINOMIAL in forms:
-        fits.append(fit_binomial(curve, used if used.sum() >= 2 else np.ones_like(used)))
-    fits, recommended = recommend(fits, len(curve.sizes), *curvature(curve, used))
-    return CurveFit(curve, tuple(fits), recommended, used)
+    best, shown, prior = _recommended(power, floored, found), found, logs
+    measured = one.logs
+    if one.counts is not None:
+        found = conclude(one.counts, counts)
+        power = _power(Form.BINOMIAL, one.counts, found, used, counts)
+        floored = _with_floor(Form.BINOMIAL_FLOOR, one.counts, found, used, counts)
+        fits += [power, floored]
+        if np.isfinite(power.beta.value):
+            best, shown, prior, measured = _recommended(power, floored, found), found, counts, one.counts
+    if Form.POWER_HUBER in forms:
+        fits.append(fit_huber(curve, used.seeds))
+    fits += curved
+    window = local_window(measured.sample.log_p)
+    bend, bend_p = _curvature(used)
+    sizes = np.exp(measured.sample.log_p[[window, -1]])
+    return CurveFit(
+        curve=curve,
+        fits=tuple(best if fit.form is best.form else fit for fit in fits),
+        recommended=best.form,
+        seeds_used=used.seeds,
+        local=Local(float(sizes[0]), float(sizes[1]), interval(float(measured.local.value[0]), shown.local)),
+        prior_dof=float(prior.power.dof[0]),
+        prior_error=float(np.sqrt(prior.power.variance[0])),
+        prior_curves=prior.power.curves,
+        curvature=bend,
+        curvature_p=bend_p,
+        power_excluded=shown.ends is not None and not bool(shown.ends.power[0]),
+        floor_excluded=shown.ends is not None and not bool(shown.ends.floor[0]),
+        slope_change=_break(used),
+        outlier=_outlier(one),
+    )
 
 
-def _fit_power(curve: Curve, y: FloatArray, used: NDArray[np.bool_]) -> Fit:
-    x = curve.log_sizes
-    mean = nanmean(y[used] if used.any() else y)
-    if by_seeds(curve, used):
-        slopes, intercepts = lines(x, y[used])
-        weights = slope_weights(x, np.isfinite(y[used]))
-        (beta, method), per_seed = _over_seeds(curve, used, -slopes, weights), -slopes
-    else:
-        slope, intercept = line(x, mean)
-        slopes, intercepts = np.array([slope]), np.array([intercept])
-        beta, method, per_seed = negate(ols_interval(x, mean)), "ols_means", np.empty(0)
-    log_a = float(np.nanmean(intercepts))
-    slope, intercept = line(x, mean)
-    residual = mean - intercept - slope * x
+def _recommended(power: Fit, floored: Fit, found: Conclusion) -> Fit:
+    """Return the form to quote, with the interval that covers both forms unless one is excluded."""
+    best = floored if found.floor[0] else power
+    if found.ends is None or not found.identified[0] or (best is power and found.high[0] == power.beta.high):
+        return best  # too few sizes for a floor, or a floor is excluded
+    beta = replace(best.beta, low=float(found.low[0]), high=float(found.high[0]))
+    if found.ends.power[0] and found.ends.floor[0]:
+        return replace(best, beta=beta, alone=best.beta, method=best.method + BOTH_FORMS)
+    return replace(best, beta=beta)
+
+
+def _power(form: Form, measured: Measured, found: Conclusion, used: Used, priors: Priors) -> Fit:
+    x, rows = measured.sample.log_p, measured.sample.rows[0]
+    slopes = -measured.power.per_seed[0]
+    levels = rows.mean(axis=1) - slopes * x.mean() if len(rows) == len(slopes) else rows.mean() - slopes * x.mean()
+    beta = interval(float(measured.power.value[0]), found.power)
     return Fit(
-        form=Form.POWER,
+        form=form,
         beta=beta,
-        prefactor=float(np.exp(log_a)),
+        prefactor=float(np.exp(np.mean(levels))),
         floor=0.0,
-        status=FitStatus.CONVERGED,
-        method=method,
-        beta_per_seed=per_seed,
-        aicc=aicc(residual, 2),
-        extrapolation_error=_held_out_power(x, mean),
-        predict=lambda sizes: intercepts[:, None] + slopes[:, None] * np.log(sizes),
+        status=FitStatus.CONVERGED if np.isfinite(beta.value) else FitStatus.DEGENERATE,
+        method=_method(used, beta, priors.power, measured.power.spread.known),
+        beta_per_seed=-slopes if used.source == "seeds_t" else np.empty(0),
+        predict=lambda sizes: levels[:, None] + slopes[:, None] * np.log(sizes),
     )
 
 
-def _fit_power_floor(curve: Curve, y: FloatArray, used: NDArray[np.bool_]) -> Fit:
-    x = curve.log_sizes
-    mean = nanmean(y[used] if used.any() else y)
-    good = np.isfinite(mean)
-    if good.sum() < 4:
-        return unfitted(Form.POWER_FLOOR)
-    joint = fit_floor(x[good], mean[good][None])
-    residual = mean[good] - joint.log_error(x[good])[0]
-    if by_seeds(curve, used) and (np.isfinite(y[used]).sum(axis=1) >= 4).sum() >= 2:
-        rows = y[used]
-        rows = rows[np.isfinite(rows).sum(axis=1) >= 4]
-        batch = fit_floor(x, rows)
-        weights = batch.weights(x, np.isfinite(rows))
-        (beta, method), per_seed = _over_seeds(curve, used, batch.beta, weights), batch.beta
-    else:
-        batch = joint
-        beta, method, per_seed = _floor_ols(x[good], joint, residual), "ols_means", np.empty(0)
+def _with_floor(form: Form, measured: Measured, found: Conclusion, used: Used, priors: Priors) -> Fit:
+    floored = measured.floored
+    if floored is None:
+        return unfitted(form)
+    fits, value = floored.fits, float(floored.fits.beta[0])
+    beta = Interval(value, np.nan, np.nan, np.nan, 0)
+    ends = found.ends
+    if found.identified[0] and ends is not None:
+        error = np.sqrt(floored.spread.variance * floored.spread.factor)
+        beta = Interval(value, float(ends.low[0]), float(ends.high[0]), float(error[0]), int(floored.dof[0]))
     return Fit(
-        form=Form.POWER_FLOOR,
+        form=form,
         beta=beta,
-        prefactor=float(np.exp(np.log(batch.prefactor).mean())),
-        floor=float(batch.floor.mean()),
-        status=_status(batch),
-        method=method,
-        beta_per_seed=per_seed,
-        aicc=aicc(residual, 3),
-        extrapolation_error=_held_out_floor(x[good], mean[good]),
-        predict=lambda sizes: batch.log_error(np.log(sizes)),
+        prefactor=float(fits.prefactor[0]),
+        floor=float(fits.floor[0]),
+        status=_status(fits),
+        method=_method(used, beta, priors.floored, floored.spread.known),
+        beta_per_seed=floored.per_seed[0] if used.source == "seeds_t" else np.empty(0),
+        predict=lambda sizes: _seed_curves(floored, measured, np.log(sizes)),
     )
 
 
-def _over_seeds(curve: Curve, used: NDArray[np.bool_], values: FloatArray, weights: FloatArray) -> tuple[Interval, str]:
-    """Return the interval of the mean of the seeds' values, including the test set's noise if known, and its method.
-
-    Args:
-        curve: the learning curve.
-        used: seeds that entered. [S]
-        values: one estimate per seed; NaN is left out. [S]
-        weights: derivatives of each estimate by the seed's ln ε. [S, K]
-    """
-    interval = t_interval(values)
-    variance = _test_variance(curve, used, weights[np.isfinite(values)])
-    known = interval.dof >= 1 and np.isfinite(variance)
-    return with_test(interval, variance), "seeds_t" + (TEST_SET if known else "")
+def _seed_curves(floored: Floored, measured: Measured, log_p: FloatArray) -> FloatArray:
+    """Return ln of the fitted error at ln P [M] for each seed [S, M]: common floor, own exponent and prefactor."""
+    fits, rows = floored.fits, measured.sample.rows[0]
+    betas = np.maximum(floored.per_seed[0], 0.0)
+    shifted = log_p - fits.log_p_max[0]
+    level = rows.mean(axis=1) - rows.mean() if len(rows) == len(betas) else np.zeros(len(betas))
+    phi = fits.phi[0]
+    shape = np.log((1 - phi) * np.exp(-betas[:, None] * shifted) + phi)
+    return np.asarray(fits.alpha[0] + level[:, None] + shape)
 
 
-def _test_variance(curve: Curve, used: NDArray[np.bool_], weights: FloatArray) -> float:
-    """Return the variance from the shared test set of a mean of estimates with weights [S, K]; NaN if unknown."""
-    return float(shared_variance(curve.log_sizes, weights.mean(axis=0), curve.relative_sem(used)))
+def _method(used: Used, beta: Interval, prior: Prior, known: FloatArray) -> str:
+    if not np.isfinite(beta.low):
+        return "none"
+    return used.source + (MODERATED if prior.dof[0] > 0 else "") + (TEST_SET if np.isfinite(known[0]) else "")
 
 
-def _status(batch: FloorBatch) -> FitStatus:
-    """Return the worst of the seeds' statuses."""
-    worst = Polish(int(batch.status.max()))
+def _status(fits: FloorBatch) -> FitStatus:
     return {
         Polish.CONVERGED: FitStatus.CONVERGED,
         Polish.NO_FLOOR: FitStatus.NO_FLOOR,
         Polish.DEGENERATE: FitStatus.DEGENERATE,
         Polish.MAX_ITER: FitStatus.MAX_ITER,
-    }[worst]
+    }[Polish(int(fits.status[0]))]
 
 
-def _floor_ols(x: FloatArray, fit: FloorBatch, residual: FloatArray) -> Interval:
-    """Return the interval of β from linearised least squares (K − 3 degrees of freedom), for curves without seeds."""
-    beta, phi = float(fit.beta[0]), float(fit.phi[0])
-    dof = len(x) - 3
-    shifted = x - x[-1]
-    growth = np.exp(-beta * shifted)
-    total = (1 - phi) * growth + phi
-    jacobian = np.stack([np.ones_like(x), -shifted * (1 - phi) * growth / total, (1 - growth) / total], axis=1)
-    normal = jacobian.T @ jacobian
-    if dof < 1 or np.linalg.cond(normal) > 1e12:
-        return Interval(beta, np.nan, np.nan, np.nan, 0)
-    error = float(np.sqrt(np.linalg.inv(normal)[1, 1] * (residual @ residual) / dof))
-    half = t_quantile(dof) * error
-    return Interval(beta, beta - half, beta + half, error, dof)
+def _break(used: Used) -> Break | None:
+    found = find_breaks(used.sample.log_p, used.sample.rows, used.sample.sem)
+    if used.sample.sd is not None or not np.isfinite(found.p[0]):
+        return None
+    return Break(float(np.exp(found.place[0])), float(found.change[0]), float(found.p[0]))
+
+
+def _outlier(one: _Measured) -> OutlyingRun | None:
+    curve, used = one.curve, one.used
+    if used.sample.sd is not None or (used.source != "seeds_t" and len(curve.seeds) > 1):
+        return None
+    rows = np.where(np.isfinite(curve.log_error), curve.log_error, np.nan)[used.seeds][:, used.sizes]
+    found = find_outlier(used.sample.log_p, rows) if len(rows) else None
+    if found is None:
+        return None
+    seed = int(np.flatnonzero(used.seeds)[found.seed])
+    size = int(np.flatnonzero(used.sizes)[found.size])
+    error = curve.error.copy()
+    error[seed, size] = np.nan
+    without = sample_of(replace(curve, error=error))
+    measured = measure(without.sample)
+    return OutlyingRun(
+        size=float(curve.sizes[size]),
+        seed=curve.seeds[seed] if curve.has_seeds else "",
+        run=curve.runs[seed][size] if curve.runs else "",
+        factor=found.factor,
+        p=found.p,
+        beta_without=interval(float(measured.power.value[0]), measured.power.margin(NO_PRIOR)),
+    )
 
 
 def _held_out_power(x: FloatArray, mean: FloatArray) -> float:
-    good = np.isfinite(mean)
-    if good.sum() < 3:
+    if len(x) < 3:
         return np.nan
-    slope, intercept = line(x[good][:-1], mean[good][:-1])
-    return float(abs(intercept + slope * x[good][-1] - mean[good][-1]))
+    slope, intercept = line(x[:-1], mean[:-1])
+    return float(abs(intercept + slope * x[-1] - mean[-1]))
 
 
 def _held_out_floor(x: FloatArray, mean: FloatArray) -> float:
@@ -181,35 +289,14 @@ def _held_out_floor(x: FloatArray, mean: FloatArray) -> float:
     return float(abs(fit_floor(x[:-1], mean[None, :-1]).log_error(x[-1:])[0, 0] - mean[-1]))
 
 
-def curvature(curve: Curve, used: NDArray[np.bool_]) -> tuple[float, float]:
-    """Return the quadratic coefficient of ln ε in ln P and the two-sided p value of its being zero (NaN if untestable).
-
-    With two seeds or more, a t test over one coefficient per seed that includes the shared test set's noise; else least
-    squares on the per-P means (K − 3 degrees of freedom).
-    """
-    x = curve.log_sizes
-    y = np.where(np.isfinite(curve.log_error), curve.log_error, np.nan)
-    y = y[used] if used.any() else y
-    if by_seeds(curve, used) and len(x) >= 3:
-        complete = y[np.isfinite(y).all(axis=1)]
-        if len(complete) >= 2:
-            weights = np.linalg.pinv(np.vander(x - x.mean(), 3))[0]
-            bend = with_test(t_interval(complete @ weights), _test_variance(curve, used, weights[None]))
-            return bend.value, two_sided(bend.value, bend.error, bend.dof)
-    mean = nanmean(y)
-    good = np.isfinite(mean)
-    n = int(good.sum())
-    if n < 3:
+def _curvature(used: Used) -> tuple[float, float]:
+    """Return the quadratic coefficient of ln ε in ln P and the two-sided p value of zero (NaN if untestable)."""
+    x = used.sample.log_p
+    if len(x) < 3 or not np.isfinite(used.sample.rows).all():
         return np.nan, np.nan
-    design = np.vander(x[good] - x[good].mean(), 3)
-    solution, *_ = np.linalg.lstsq(design, mean[good], rcond=None)
-    residual = mean[good] - design @ solution
-    if n == 3:
-        return float(solution[0]), np.nan
-    error = float(np.sqrt(np.linalg.inv(design.T @ design)[0, 0] * (residual @ residual) / (n - 3)))
-    return float(solution[0]), two_sided(float(solution[0]), error, n - 3)
-
-
-def negate(interval: Interval) -> Interval:
-    """Return the interval of −x from that of x."""
-    return Interval(-interval.value, -interval.high, -interval.low, interval.error, interval.dof)
+    design = np.vander(x - x.mean(), 3)
+    weights = np.linalg.pinv(design)[0]
+    value = float(used.sample.mean[0] @ weights)
+    noise = used.sample.noise(design[None])
+    one = interval(value, margin(noise.spread(weights[None]), noise.dof, NO_PRIOR))
+    return value, two_sided(value, one.error, one.dof)

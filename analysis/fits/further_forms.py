@@ -1,17 +1,22 @@
-"""Fits besides the power law and the one with a floor: Huber's loss, one break, M4 and the binomial likelihood."""
+"""Fits for diagnosis, never recommended: Huber's loss, one break (BNSL) and M4, for all curves of a table at once."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from analysis.arrays import FloatArray
 from analysis.curve import Curve, nanmean
-from analysis.fits.forms import BNSL, M4, CurvedForm, Solution, SolverStatus, huber_line, solve
+from analysis.fits.forms import BNSL, M4, CurvedForm, Solution, SolverStatus, Task, huber_lines, solve_all
 from analysis.fits.results import Fit, FitStatus, Form, aicc, by_seeds, unfitted
 from analysis.fits.uncertainty import Interval, jackknife_interval, t_interval
 
+Item = tuple[Curve, NDArray[np.bool_]]
+"""A curve and the seeds of it that enter. [S]"""
+CURVED = {Form.BNSL_1: BNSL, Form.M4: M4}
+"""The forms with five parameters. β of BNSL is that after the break, β of M4 that between plateau and floor."""
 _STATUS = {
     SolverStatus.CONVERGED: FitStatus.CONVERGED,
     SolverStatus.BOUND_HIT: FitStatus.BOUND_HIT,
@@ -29,14 +34,12 @@ def fit_huber(curve: Curve, used: NDArray[np.bool_]) -> Fit:
     x, y = curve.log_sizes, _finite(curve.log_error)
     if len(x) < 3:
         return unfitted(Form.POWER_HUBER)
-    rows = y[used] if by_seeds(curve, used) else nanmean(y)[None]
-    pairs = np.array([huber_line(x, row) for row in rows])
-    slopes, levels = pairs[:, 0], pairs[:, 1]
     seeds = by_seeds(curve, used)
+    slopes, levels = huber_lines(x, y[used] if seeds else nanmean(y)[None])
     return Fit(
         form=Form.POWER_HUBER,
         beta=t_interval(-slopes),
-        prefactor=float(np.exp(np.nanmean(levels))),
+        prefactor=float(np.exp(nanmean(levels[:, None])[0])),
         floor=0.0,
         status=FitStatus.CONVERGED,
         method="seeds_t" if seeds else "none",
@@ -45,34 +48,45 @@ def fit_huber(curve: Curve, used: NDArray[np.bool_]) -> Fit:
     )
 
 
-def fit_bnsl(curve: Curve, used: NDArray[np.bool_]) -> Fit:
-    """Fit a power law with one break (BNSL) to the per-P means of the seeds `used` [S]; β is that after the break."""
-    return _fit_curved(Form.BNSL_1, BNSL, curve, used)
+def fit_curved(name: Form, items: Sequence[Item]) -> list[Fit]:
+    """Fit a form of `CURVED` to the per-P means of every curve, with an interval from leaving out one seed at a time.
+
+    The interval takes three seeds, and a fit inside its bounds: β at a bound is not worth one.
+    """
+    form = CURVED[name]
+    means = [_means(*item) for item in items]
+    whole = [i for i, (x, _, _) in enumerate(means) if len(x) >= form.n_parameters + 2]  # AICc takes the variance, too
+    best = dict(zip(whole, _solve(form, [means[i][:2] for i in whole]), strict=True))
+    short = dict(zip(whole, _solve(form, [(means[i][0][:-1], means[i][1][:-1]) for i in whole]), strict=True))
+    left_out: dict[int, list[Task]] = {}
+    for i in whole:
+        curve, used = items[i]
+        rows = means[i][2]
+        if best[i].status is SolverStatus.CONVERGED and by_seeds(curve, used) and len(rows) >= 3:
+            left_out[i] = [_without(means[i][0], rows, s, best[i]) for s in range(len(rows))]
+    jackknife = iter(solve_all(form, [task for tasks in left_out.values() for task in tasks]))
+    betas = {i: np.array([form.beta(next(jackknife).theta) for _ in tasks]) for i, tasks in left_out.items()}
+    return [
+        _fit(name, form, means[i], best[i], short[i], betas.get(i)) if i in best else unfitted(name)
+        for i in range(len(items))
+    ]
 
 
-def fit_m4(curve: Curve, used: NDArray[np.bool_]) -> Fit:
-    """Fit M4 (plateau, power law, floor) to the per-P means of the seeds `used` [S]; β is that between them."""
-    return _fit_curved(Form.M4, M4, curve, used)
-
-
-def _fit_curved(name: Form, form: CurvedForm, curve: Curve, used: NDArray[np.bool_]) -> Fit:
-    """Fit a form to the per-P means, with an interval from leaving out one seed at a time (three seeds or more)."""
-    y = _finite(curve.log_error)
-    rows = y[used] if used.any() else y
-    mean = nanmean(rows)
-    good = np.isfinite(mean)
-    if good.sum() < form.n_parameters + 2:  # AICc with the variance needs one more than that
-        return unfitted(name)
-    centre = float(curve.log_sizes[good].mean())
-    x = curve.log_sizes[good] - centre
-    best = solve(form, x, mean[good])
-    beta, method = Interval(form.beta(best.theta), np.nan, np.nan, np.nan, 0), "none"
-    usable = best.status is SolverStatus.CONVERGED  # β of a form at its bounds is not worth an interval
-    if usable and by_seeds(curve, used) and len(rows) >= 3:
-        left_out = np.array([_beta_without(form, x, rows[:, good], s, best) for s in range(len(rows))])
-        beta, method = jackknife_interval(form.beta(best.theta), left_out), "seeds_jackknife"
-    held_out = solve(form, x[:-1], mean[good][:-1])
-    predicted = float(form.predict(held_out.theta, x[-1:])[0])
+def _fit(
+    name: Form,
+    form: CurvedForm,
+    means: tuple[FloatArray, FloatArray, FloatArray],
+    best: Solution,
+    short: Solution,
+    left_out: FloatArray | None,
+) -> Fit:
+    x, mean, _ = means
+    centre = float(x.mean())
+    value = form.beta(best.theta)
+    beta, method = Interval(value, np.nan, np.nan, np.nan, 0), "none"
+    if left_out is not None:
+        beta, method = jackknife_interval(value, left_out), "seeds_jackknife"
+    predicted = float(form.predict(short.theta, x[-1:] - float(x[:-1].mean()))[0])
     return Fit(
         form=name,
         beta=beta,
@@ -81,16 +95,30 @@ def _fit_curved(name: Form, form: CurvedForm, curve: Curve, used: NDArray[np.boo
         status=_STATUS[best.status],
         method=method,
         beta_per_seed=np.empty(0),
-        aicc=aicc(mean[good] - form.predict(best.theta, x), form.n_parameters),
-        extrapolation_error=abs(predicted - float(mean[good][-1])),
+        aicc=aicc(mean - form.predict(best.theta, x - centre), form.n_parameters),
+        extrapolation_error=abs(predicted - float(mean[-1])),
         predict=lambda sizes: form.predict(best.theta, np.log(sizes) - centre)[None],
     )
 
 
-def _beta_without(form: CurvedForm, x: FloatArray, rows: FloatArray, seed: int, best: Solution) -> float:
+def _means(curve: Curve, used: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return ln P [K], the means of ln ε over seeds [K] and the seeds' own [S, K], of the sizes that have any."""
+    y = _finite(curve.log_error)
+    rows = y[used] if used.any() else y
+    mean = nanmean(rows)
+    good = np.isfinite(mean)
+    return curve.log_sizes[good], mean[good], rows[:, good]
+
+
+def _solve(form: CurvedForm, curves: Sequence[tuple[FloatArray, FloatArray]]) -> list[Solution]:
+    centred = [(x - x.mean(), y) for x, y in curves]
+    return solve_all(form, [(x, y, form.starts(x, y)) for x, y in centred])
+
+
+def _without(x: FloatArray, rows: FloatArray, seed: int, best: Solution) -> Task:
     mean = nanmean(np.delete(rows, seed, axis=0))
     good = np.isfinite(mean)
-    return form.beta(solve(form, x[good], mean[good], starts=[best.theta]).theta)
+    return (x - x.mean())[good], mean[good], [best.theta]
 
 
 def _floor(name: Form, theta: FloatArray) -> float:
@@ -101,68 +129,3 @@ def _floor(name: Form, theta: FloatArray) -> float:
 def _finite(log_error: FloatArray) -> FloatArray:
     """Replace the −∞ of zero error rates by NaN: these forms work on logarithms."""
     return np.where(np.isfinite(log_error), log_error, np.nan)
-
-
-def fit_binomial(curve: Curve, used: NDArray[np.bool_]) -> Fit:
-    """Fit error rates by maximum likelihood: counts k ~ Binomial(n_test, a_s·P^(−β_s)) within each seed s.
-
-    A rate of zero has a likelihood, though no logarithm. β and its interval come from the seeds if there are two, else
-    from the curvature of the likelihood.
-
-    Args:
-        curve: a curve of error rates with `n_test`.
-        used: seeds that enter. [S]
-    """
-    x = curve.log_sizes
-    seeds = by_seeds(curve, used)
-    wrong, total = curve.error * curve.n_test, curve.n_test
-    if seeds:
-        pairs = np.array([binomial_line(x, w, n) for w, n in zip(wrong[used], total[used], strict=True)])
-        beta = t_interval(-pairs[:, 1])
-    else:
-        pairs = np.array([binomial_line(x, np.nansum(wrong, axis=0), np.nansum(total, axis=0))])
-        half = 1.959964 * float(pairs[0, 2])  # normal quantile: a likelihood interval
-        value = -float(pairs[0, 1])
-        beta = Interval(value, value - half, value + half, float(pairs[0, 2]), 0)
-    levels, slopes = pairs[:, 0], pairs[:, 1]
-    return Fit(
-        form=Form.BINOMIAL,
-        beta=beta,
-        prefactor=float(np.exp(levels.mean())),
-        floor=0.0,
-        status=FitStatus.CONVERGED if np.isfinite(pairs).all() else FitStatus.DEGENERATE,
-        method="seeds_t" if seeds else "likelihood",
-        beta_per_seed=-slopes if seeds else np.empty(0),
-        predict=lambda sizes: levels[:, None] + slopes[:, None] * np.log(sizes),
-    )
-
-
-def binomial_line(x: FloatArray, wrong: FloatArray, total: FloatArray) -> tuple[float, float, float]:
-    """Return intercept, slope and the slope's standard error of ln rate over ln P; NaN if every count is zero.
-
-    Args:
-        x: ln P. [K]
-        wrong: number of wrong answers. [K]
-        total: number of test examples. [K]
-    """
-    good = (total > 0) & np.isfinite(wrong)
-    if good.sum() < 2 or not wrong[good].sum() > 0:
-        return np.nan, np.nan, np.nan
-    centre = x[good].mean()
-    shifted, k, n = x[good] - centre, wrong[good], total[good]
-
-    def loss(theta: FloatArray) -> tuple[float, FloatArray]:
-        log_rate = np.minimum(theta[0] + theta[1] * shifted, -1e-9)
-        rate = np.exp(log_rate)
-        value = -float(k @ log_rate + (n - k) @ np.log1p(-rate))
-        slope = -(k - (n - k) * rate / (1 - rate))
-        return value, np.array([slope.sum(), slope @ shifted])
-
-    start = np.array([np.log(k.sum() / n.sum()), 0.0])
-    result = minimize(loss, start, jac=True, method="BFGS")
-    rate = np.exp(np.minimum(result.x[0] + result.x[1] * shifted, -1e-9))
-    weight = n * rate / (1 - rate)  # Fisher information of ln rate
-    design = np.stack([np.ones_like(shifted), shifted], axis=1)
-    covariance = np.linalg.pinv(design.T @ (weight[:, None] * design))
-    slope = float(result.x[1])
-    return float(result.x[0] - slope * centre), slope, float(np.sqrt(covariance[1, 1]))

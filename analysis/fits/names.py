@@ -17,6 +17,15 @@ class Form(StrEnum):
     BNSL_1 = "bnsl_1"
     """A power law with one break; β is the exponent after it. For diagnosis, never recommended."""
     M4 = "m4"
-    """A power law between a small-data plateau and a floor; β is the exponent between them."""
+    """A power law between a small-data plateau and a floor; β is the exponent between them, and no slope of the curve.
+    For diagnosis, never recommended."""
     BINOMIAL = "binomial"
     """ε = a·P^(−β) by the likelihood of the error counts, for error rates (which can be zero)."""
+    BINOMIAL_FLOOR = "binomial_floor"
+    """ε = a·P^(−β) + c by the likelihood of the error counts: c is an error rate that no amount of data removes."""
+
+
+WITH_FLOOR = frozenset({Form.POWER_FLOOR, Form.BINOMIAL_FLOOR})
+"""Forms with a floor that can be recommended."""
+DIAGNOSTIC = (Form.POWER_HUBER, Form.BNSL_1, Form.M4)
+"""Forms that are never recommended."""

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from analysis.curve import Curve
-from analysis.fits.fit import fit_curve
+from analysis.fits.fit import fit_curves
 from analysis.fits.flags import Judgement, Verdict, judge
 from analysis.fits.jsonable import Record, ends
 from analysis.fits.regions import local_slopes, regions
 from analysis.fits.results import CurveFit, Fit, Form
+from analysis.fits.uncertainty import MANY, Interval
 from experiments.core.files import json_number
 
 _SHAPE = ("group", "n_layers", "channels", "cutoff")
@@ -23,8 +24,7 @@ _ASKEW = 0.1
 
 def analyse(curves: Iterable[Curve], forms: tuple[Form, ...] = tuple(Form)) -> list[tuple[CurveFit, Judgement]]:
     """Fit the requested forms to every curve and judge each fit: verdict on training, and flags."""
-    fits = [fit_curve(curve, forms) for curve in curves]
-    return [(fit, judge(fit)) for fit in fits]
+    return [(fit, judge(fit)) for fit in fit_curves(list(curves), forms)]
 
 
 def records(fit: CurveFit, judgement: Judgement) -> list[Record]:
@@ -43,7 +43,7 @@ def records(fit: CurveFit, judgement: Judgement) -> list[Record]:
     extra: Record = {
         **{name: plain_value(value) for name, value in curve.key.items() if name not in shared},
         "unit": curve.unit,
-        "n_seeds": int(fit.seeds_used.sum()) if curve.has_seeds else 0,
+        "n_seeds": int(fit.seeds_used.sum()) if curve.has_seeds else curve.n_averaged,
         "n_P": len(curve.sizes),
         "P_min": plain_value(float(curve.sizes[0])),
         "P_max": plain_value(float(curve.sizes[-1])),
@@ -51,6 +51,14 @@ def records(fit: CurveFit, judgement: Judgement) -> list[Record]:
         "verdict": str(judgement.verdict),
         "data_limited": judgement.data_limited,
         "beta_half_budget": json_number(judgement.beta_half_budget),
+        **ends("local_beta", fit.local.beta),
+        "local_P": [plain_value(fit.local.low), plain_value(fit.local.high)],
+        "power_excluded": fit.power_excluded,
+        "floor_excluded": fit.floor_excluded,
+        "prior_dof": json_number(fit.prior_dof),
+        "prior_curves": fit.prior_curves,
+        "slope_change": _break(fit),
+        "outlying_run": _outlier(fit),
         "curvature": json_number(judgement.curvature),
         "curvature_p": json_number(judgement.curvature_p),
         "local_slopes": [
@@ -60,6 +68,25 @@ def records(fit: CurveFit, judgement: Judgement) -> list[Record]:
         "regions": {name: _range(span) for name, span in vars(regions(curve, fit.seeds_used)).items()},
     }
     return [{**shared, **_fit_record(one), **_closing(one, fit, judgement), **extra} for one in fit.fits]
+
+
+def _break(fit: CurveFit) -> Record | None:
+    one = fit.slope_change
+    return None if one is None else {"P": plain_value(one.size), "change": json_number(one.change), "p": one.p}
+
+
+def _outlier(fit: CurveFit) -> Record | None:
+    one = fit.outlier
+    if one is None:
+        return None
+    return {
+        "P": plain_value(one.size),
+        "seed": one.seed,
+        "run": one.run,
+        "factor": one.factor,
+        "p": one.p,
+        **ends("beta_without", one.beta_without),
+    }
 
 
 def _fit_record(fit: Fit) -> Record:
@@ -78,6 +105,7 @@ def _closing(one: Fit, fit: CurveFit, judgement: Judgement) -> Record:
         "recommended": one.form == fit.recommended,
         "beta_error": json_number(one.beta.error),
         "interval": one.method,
+        **ends("beta_alone", one.beta if one.alone is None else one.alone),
         "aicc": json_number(one.aicc),
         "extrapolation_error": json_number(one.extrapolation_error),
     }
@@ -126,6 +154,11 @@ def plus_minus(value: float, low: float, high: float) -> str:
     return f"{_rounded(value, digits)} ± {_rounded(half, digits)}"
 
 
+def interval_text(interval: Interval) -> str:
+    """Format an estimate with its interval, as `plus_minus` does."""
+    return plus_minus(interval.value, interval.low, interval.high)
+
+
 def signed(value: float) -> str:
     """Format a difference with its sign: `+0.12`, `−0.12` (a minus sign, not a hyphen)."""
     return f"{value:+.2f}".replace("-", "−")
@@ -141,26 +174,61 @@ def summary(fits: list[tuple[CurveFit, Judgement]]) -> str:
 
     An asterisk marks exponents of training that has not converged.
     """
-    rows: list[tuple[str, ...]] = [("dataset", "metric", "model", "β (95 %)", "form", "P", "seeds", "flags")]
+    rows: list[tuple[str, ...]] = [
+        ("dataset", "metric", "model", "β, last octaves", "β (95 %)", "form", "P", "seeds", "flags")
+    ]
+    several = len({fit.curve.text("test_set") for fit, _ in fits}) > 1
     for fit, judgement in fits:
         curve, best = fit.curve, fit.best
         mark = " *" if judgement.verdict is Verdict.NOT_CONVERGED else ""
         rows.append(
             (
-                curve.text("dataset"),
+                _place(curve, several),
                 curve.text("metric"),
                 _distinct_label(curve, fits),
-                plus_minus(best.beta.value, best.beta.low, best.beta.high) + mark,
+                interval_text(fit.local.beta) + mark,
+                interval_text(best.beta) + mark,
                 str(best.form),
                 f"{curve.sizes[0]:g}–{curve.sizes[-1]:g}",
-                str(int(fit.seeds_used.sum())) if curve.has_seeds else "none",
+                str(int(fit.seeds_used.sum()) if curve.has_seeds else curve.n_averaged or "none"),
                 " ".join(judgement.flags) or "–",
             )
         )
     lines = _columns(rows)
+    lines.append("β, last octaves: slope over the largest three octaves of P, whatever the form")
+    lines += [text for fit, _ in fits if (text := _outlier_text(fit, fits))]
+    lines += _prior_texts(fits)
     if any(judgement.verdict is Verdict.NOT_CONVERGED for _, judgement in fits):
         lines.append("* not converged: β still moves with the length of training; not an exponent to quote")
     return "\n".join(lines)
+
+
+def _place(curve: Curve, several: bool) -> str:
+    """Return dataset and, if the table has several, test set."""
+    test_set = curve.text("test_set")
+    return f"{curve.text('dataset')} ({test_set})" if several and test_set else curve.text("dataset")
+
+
+def _outlier_text(fit: CurveFit, fits: list[tuple[CurveFit, Judgement]]) -> str:
+    one = fit.outlier
+    if one is None:
+        return ""
+    name = ", ".join(part for part in (f"seed {one.seed}" if one.seed else "", f"P = {one.size:g}", one.run) if part)
+    return (
+        f"outlying run: {_place(fit.curve, True)}, {fit.curve.text('metric')}, {_distinct_label(fit.curve, fits)}, "
+        f"{name}: {one.factor:.2g} times the error that the others suggest; "
+        f"without it β = {interval_text(one.beta_without)} as a power law"
+    )
+
+
+def _prior_texts(fits: list[tuple[CurveFit, Judgement]]) -> list[str]:
+    """Return a line for each metric whose curves lend each other degrees of freedom."""
+    found = {fit.curve.text("metric"): fit for fit, _ in fits if fit.prior_dof > 0}
+    return [
+        f"intervals of {metric}: the variances of {fit.prior_curves} curves lend "
+        f"{'all their' if fit.prior_dof >= MANY else f'{fit.prior_dof:.1f}'} degrees of freedom to each (moderated t)"
+        for metric, fit in found.items()
+    ]
 
 
 def choice(fits: list[tuple[CurveFit, Judgement]]) -> str:
@@ -168,15 +236,18 @@ def choice(fits: list[tuple[CurveFit, Judgement]]) -> str:
     rows: list[tuple[str, ...]] = [
         ("dataset", "metric", "model", "β, power", "β, floor", "AICc", "with floor", "miss", "with floor", "regions")
     ]
+    several = len({fit.curve.text("test_set") for fit, _ in fits}) > 1
     for fit, _ in fits:
         curve = fit.curve
-        both = [fit.form(form) for form in (Form.POWER, Form.POWER_FLOOR)]
+        counts = fit.recommended in (Form.BINOMIAL, Form.BINOMIAL_FLOOR)
+        forms = (Form.BINOMIAL, Form.BINOMIAL_FLOOR) if counts else (Form.POWER, Form.POWER_FLOOR)
+        both = [fit.form(form) for form in forms]
         rows.append(
             (
-                curve.text("dataset"),
+                _place(curve, several),
                 curve.text("metric"),
                 _distinct_label(curve, fits),
-                *(plus_minus(one.beta.value, one.beta.low, one.beta.high) for one in both),
+                *(interval_text(one.beta if one.alone is None else one.alone) for one in both),
                 *(_shown(one.aicc, ".1f") for one in both),
                 *(_shown(one.extrapolation_error, ".3f") for one in both),
                 _regions(fit),

@@ -11,10 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from analysis.curve import Curve, nanmean
+from analysis.fits.breaks import within
+from analysis.fits.intervals import interval, slope_weights
+from analysis.fits.moderation import NO_PRIOR, margin
 from analysis.fits.results import by_seeds
+from analysis.fits.sample import fill
 from analysis.fits.uncertainty import Interval, line, t_interval
 
 FLAT_SHARE = 0.5
@@ -71,7 +75,7 @@ def regions(curve: Curve, used: NDArray[np.bool_]) -> Regions:
     if len(steps) < 3 or not by_seeds(curve, used):
         return Regions(None, whole, None)
     steepest = _steepest(curve)
-    if steepest <= 0 or _falls_nowhere(steps):
+    if steepest <= 0 or (_falls_nowhere(steps) and not _falls(curve, used)):
         return Regions(None, None, whole)
     flat = [_is_flat(step.beta, FLAT_SHARE * steepest, LEVEL / len(steps)) for step in steps]
     start = next((i for i, is_flat in enumerate(flat) if not is_flat), len(flat))
@@ -98,6 +102,17 @@ def _falls_nowhere(steps: list[LocalSlope]) -> bool:
     return not any(_p_below(step.beta, 0.0, upper=True) < level for step in steps)
 
 
+def _falls(curve: Curve, used: NDArray[np.bool_]) -> bool:
+    """Return whether the curve as a whole falls: steps of few seeds are too noisy to show it one by one."""
+    rows = np.where(np.isfinite(curve.log_error), curve.log_error, np.nan)[used]
+    good = np.isfinite(rows).any(axis=0)
+    whole, _ = fill(rows[:, good])
+    weights = slope_weights(curve.log_sizes[good])
+    noise = within(curve.log_sizes[good], whole[None])
+    one = interval(float(whole.mean(axis=0) @ weights), margin(noise.spread(weights[None]), noise.dof, NO_PRIOR))
+    return _p_below(one, 0.0, upper=True) < LEVEL
+
+
 def _is_flat(slope: Interval, threshold: float, level: float) -> bool:
     return _p_below(slope, threshold, upper=False) < level
 
@@ -109,4 +124,4 @@ def _p_below(slope: Interval, threshold: float, *, upper: bool) -> float:
     gap = slope.value - threshold if upper else threshold - slope.value
     if slope.error <= 1e-12:
         return 0.0 if gap > 1e-9 else 1.0
-    return float(stats.t.sf(gap / slope.error, slope.dof))
+    return float(special.stdtr(slope.dof, -gap / slope.error))

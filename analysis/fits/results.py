@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from analysis.arrays import FloatArray
 from analysis.curve import Curve
+from analysis.fits.names import WITH_FLOOR
 from analysis.fits.names import Form as Form  # results have one: import it from either
 from analysis.fits.uncertainty import Interval, t_interval
 
@@ -19,6 +20,10 @@ MIN_COMPLETE = 3
 
 TEST_SET = ", test set"
 """Suffix of the method of an interval that includes the noise of the shared test set."""
+MODERATED = ", moderated"
+"""Suffix of the method of an interval whose variance is shrunk towards that of the table's other curves."""
+BOTH_FORMS = ", both forms"
+"""Suffix of the method of an interval that covers the power law with and without a floor."""
 
 
 class FitStatus(StrEnum):
@@ -61,15 +66,18 @@ class Fit:
     status: FitStatus
     """How the fit ended."""
     method: str
-    """Method of the interval: `seeds_t`, `seeds_jackknife`, `ols_means`, `likelihood` or `none`; followed by
-    `, test set` if it includes the noise of the shared test set (tables with `error_test_sem`), and by `, both forms`
-    if it covers the intervals of the power law with and without a floor (module `recommend`)."""
+    """Method of the interval: `seeds_t`, `means_sd` (from published standard deviations, or runs without names of
+    seeds), `one_run` (from residuals), `seeds_jackknife` or `none`; followed by `, moderated` if the table's other
+    curves lend degrees of freedom (module `moderation`), by `, test set` if it includes the noise of the shared test
+    set (tables with `error_test_sem`), and by `, both forms` if it covers the power law with and without a floor."""
     beta_per_seed: FloatArray
     """β of each seed that was used; empty if seeds were not fitted one by one. [≤ S]"""
     aicc: float = np.nan
     """Corrected Akaike criterion of the fit to the per-P means of ln ε; NaN if it has no degrees of freedom left."""
     extrapolation_error: float = np.nan
     """|ln(predicted/measured)| at the largest P, fitted without it."""
+    alone: Interval | None = None
+    """β with the interval under this form alone, if `beta` covers another form as well; None if it does not."""
     predict: Callable[[FloatArray], FloatArray] = field(default=_no_curve, repr=False, compare=False)
     """ln of the fitted error (unit: ln of the curve's unit) at given P, one row per fitted seed. [M] → [≤ S, M]"""
 
@@ -86,6 +94,48 @@ class Fit:
 
 
 @dataclass(frozen=True)
+class Local:
+    """The exponent over the last octaves, which needs no form."""
+
+    low: float
+    """Smallest P that enters, frames."""
+    high: float
+    """Largest P."""
+    beta: Interval
+    """Least-squares slope over these P."""
+
+
+@dataclass(frozen=True)
+class Break:
+    """The most significant change of slope."""
+
+    size: float
+    """P at which the slope changes, frames."""
+    change: float
+    """β above it less β below."""
+    p: float
+    """p value, corrected for the number of places."""
+
+
+@dataclass(frozen=True)
+class OutlyingRun:
+    """A run that lies far off the others of its curve."""
+
+    size: float
+    """Its P, frames."""
+    seed: str
+    """Its seed; empty if the table has none."""
+    run: str
+    """Its name; empty if the table has none."""
+    factor: float
+    """Its error over the one that the other runs suggest."""
+    p: float
+    """p value, corrected for the number of runs."""
+    beta_without: Interval
+    """β of the plain power law without it."""
+
+
+@dataclass(frozen=True)
 class CurveFit:
     """All fits of one curve."""
 
@@ -97,6 +147,31 @@ class CurveFit:
     """The form to quote."""
     seeds_used: NDArray[np.bool_]
     """Which seeds entered. [S]"""
+    local: Local
+    """The exponent over the last octaves."""
+    prior_dof: float = 0.0
+    """Degrees of freedom that the table's other curves lend to β of the power law; zero without them."""
+    prior_error: float = 0.0
+    """Standard deviation of ln ε that they suggest, as if it all came from nested subsets."""
+    prior_curves: int = 0
+    """Number of curves behind it."""
+    curvature: float = np.nan
+    """Quadratic coefficient of ln ε in ln P; NaN for fewer than three values of P."""
+    curvature_p: float = np.nan
+    """Two-sided p value of the curvature being zero; NaN if it cannot be tested."""
+    power_excluded: bool = False
+    """Whether the data exclude the plain power law: they are convex beyond noise."""
+    floor_excluded: bool = False
+    """Whether they exclude a floor: they are concave beyond noise."""
+    slope_change: Break | None = None
+    """The most significant change of slope, whether beyond noise or not; None if it cannot be tested."""
+    outlier: OutlyingRun | None = None
+    """A run that lies far off the others."""
+
+    @property
+    def has_floor(self) -> bool:
+        """Whether the recommended form has a floor."""
+        return self.recommended in WITH_FLOOR
 
     @property
     def best(self) -> Fit:

@@ -1,20 +1,18 @@
-"""Intervals: t over seeds and the shared test set, ordinary least squares for a single seed.
+"""Intervals: t over seeds, the jackknife, and the variance of the shared test set.
 
 Training subsets nest within a seed, so a seed's errors correlate across P (about √(P/P′)); different seeds are
 independent. The unit of replication is therefore the seed: one slope per seed, and a t interval over these slopes.
 All seeds are tested on the same frames, so the noise of a finite test set shifts their slopes together and does not
-show in their scatter. It is computed from the standard errors of the test errors and added to the variance
-(`with_test`).
+show in their scatter. It is computed from the standard errors of the test errors and added to the variance (module
+`moderation`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from analysis.arrays import FloatArray
 
@@ -85,35 +83,6 @@ def shared_variance(x: FloatArray, weights: FloatArray, sem: FloatArray) -> Floa
     return np.asarray(((scaled @ correlation) * scaled).sum(axis=-1))
 
 
-def combined(error: Any, dof: int, variance: Any) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return standard error, degrees of freedom and half width for a variance error² with `dof` plus a known variance.
-
-    The variance of the test set counts as known, with hundreds of frames against a handful of seeds; the degrees of
-    freedom are then dof·(sum / error²)² (Satterthwaite 1946). From few seeds these are too many if the scatter comes
-    out small by chance. The half width is therefore at least the one without the known variance, which can only widen
-    an interval: simulated with 2–1000 % of the seeds' variance, that covers 94.9–95.5 % for three seeds instead of
-    92.8–95.1 %, and 94.2–95 % for five.
-    """
-    total = np.square(error) + variance
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(total > 0, total / np.square(error), 1.0)
-    known = np.asarray(np.minimum(dof * ratio**2, MANY))
-    half = np.maximum(stats.t.ppf(0.5 + LEVEL / 2, known) * np.sqrt(total), t_quantile(dof) * error)
-    return np.sqrt(total), known, np.asarray(half)
-
-
-def with_test(interval: Interval, variance: float) -> Interval:
-    """Add the variance of the shared test set to the interval of a mean over seeds.
-
-    The interval is returned unchanged if the variance is unknown (NaN) or if it has no ends. The resulting `dof` is
-    rounded down, but the interval is computed before rounding.
-    """
-    if interval.dof < 1 or not np.isfinite(variance):
-        return interval
-    error, dof, half = (float(value) for value in combined(interval.error, interval.dof, variance))
-    return Interval(interval.value, interval.value - half, interval.value + half, error, int(dof))
-
-
 def line(x: FloatArray, y: FloatArray) -> tuple[float, float]:
     """Return slope and intercept of y over x [K] by least squares; NaN in y is left out; NaN if < 2 points remain."""
     good = np.isfinite(y)
@@ -129,30 +98,6 @@ def lines(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return slopes [S] and intercepts [S] of the rows of y [S, K] over x [K] by least squares."""
     pairs = np.array([line(x, row) for row in y]).reshape(-1, 2)
     return pairs[:, 0], pairs[:, 1]
-
-
-def slope_weights(x: FloatArray, present: NDArray[np.bool_]) -> FloatArray:
-    """Return the derivatives of the slopes of `lines` by y [S, K], for x [K]; zero at missing points [S, K]."""
-    count = np.maximum(present.sum(axis=-1, keepdims=True), 1)
-    shifted = np.where(present, x - (x * present).sum(axis=-1, keepdims=True) / count, 0.0)
-    return np.asarray(shifted / np.maximum((shifted**2).sum(axis=-1, keepdims=True), TINY))
-
-
-def ols_interval(x: FloatArray, y: FloatArray, level: float = LEVEL) -> Interval:
-    """Return the slope of y over x, [K] each, with the textbook t(K − 2) interval; no interval for two points.
-
-    Only for curves without seeds: it treats the K points as independent, which errors on nested subsets are not.
-    """
-    good = np.isfinite(y)
-    slope, intercept = line(x, y)
-    n = int(good.sum())
-    if n < 3:
-        return Interval(slope, np.nan, np.nan, np.nan, 0)
-    residual = y[good] - intercept - slope * x[good]
-    spread = float(((x[good] - x[good].mean()) ** 2).sum())
-    error = float(np.sqrt(residual @ residual / (n - 2) / spread))
-    half = t_quantile(n - 2, level) * error
-    return Interval(slope, slope - half, slope + half, error, n - 2)
 
 
 def jackknife_interval(value: float, left_out: FloatArray, level: float = LEVEL) -> Interval:
@@ -171,7 +116,7 @@ def jackknife_interval(value: float, left_out: FloatArray, level: float = LEVEL)
 
 def t_quantile(dof: int, level: float = LEVEL) -> float:
     """Return the two-sided quantile of Student's t: a share `level` lies within ± it."""
-    return float(stats.t.ppf(0.5 + level / 2, dof))
+    return float(special.stdtrit(dof, 0.5 + level / 2))
 
 
 def two_sided(value: float, error: float, dof: int) -> float:
@@ -183,4 +128,4 @@ def two_sided(value: float, error: float, dof: int) -> float:
         return np.nan
     if error <= 1e-10 * (1 + abs(value)):
         return 1.0 if abs(value) < 1e-8 else 0.0
-    return float(2 * stats.t.sf(abs(value) / error, dof))
+    return float(2 * special.stdtr(dof, -abs(value) / error))

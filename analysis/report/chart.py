@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from analysis.curve import Curve, nanmean
-from analysis.figures.naming import METRIC_NAMES, NAMES, display_unit, model_names
+from analysis.figures.naming import METRIC_NAMES, display_name, display_unit, model_names
 from analysis.figures.panels import rank
 from analysis.figures.style import Look, looks
 from analysis.fits.flags import JudgedFit, Verdict
@@ -58,7 +58,7 @@ def _curve(item: JudgedFit, look: Look, name: str, factor: float) -> dict[str, A
     architecture = curve.text("architecture")
     return {
         "name": name,
-        "architecture": NAMES.get(architecture, architecture),
+        "architecture": display_name(architecture),
         "beta": plus_minus(beta.value, beta.low, beta.high),
         "late": judgement.verdict is Verdict.NOT_CONVERGED,
         "color": look.color,

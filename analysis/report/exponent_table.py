@@ -10,12 +10,17 @@ from dataclasses import dataclass
 from analysis.curve import Curve
 from analysis.figures.naming import display_unit, model_names
 from analysis.fits.flags import Flag, JudgedFit, Verdict
-from analysis.fits.record import plus_minus
+from analysis.fits.record import interval_text
 from analysis.fits.results import Form
 
-HEAD = ("dataset", "metric", "model", "β (95 %)", "floor", "P", "seeds", "flags")
+HEAD = ("dataset", "metric", "model", "β, last octaves (95 %)", "β (95 %)", "floor", "P", "seeds", "flags")
 """Heads of the columns."""
-FORMS = {Form.POWER: "", Form.POWER_FLOOR: "with floor", Form.BINOMIAL: "by counts", Form.M4: "M4"}
+FORMS = {
+    Form.POWER: "",
+    Form.POWER_FLOOR: "with floor",
+    Form.BINOMIAL: "by counts",
+    Form.BINOMIAL_FLOOR: "by counts, with floor",
+}
 """Remark on the form beside β; empty for a power law."""
 _LATE = "†"
 _NOTE = "not converged: β still moves with the length of training; not an exponent to quote"
@@ -29,6 +34,10 @@ class Row:
     dataset: str
     metric: str
     model: str
+    local: str
+    """β over the last three octaves of P, which needs no form."""
+    local_value: float
+    """The same as a number."""
     beta: str
     """β ± half its interval, or both ends of an asymmetric one."""
     value: float
@@ -58,7 +67,11 @@ class Row:
         form = FORMS.get(self.form, str(self.form))
         beta = self.beta + late + (f" ({form})" if form else "")
         flags = ", ".join(flag.replace("_", " ") for flag in self.flags)
-        return self.dataset, self.metric, self.model, beta, self.floor, self.sizes, str(self.seeds or "none"), flags
+        late_local = self.local + late
+        return (
+            *(self.dataset, self.metric, self.model, late_local, beta, self.floor),
+            *(self.sizes, str(self.seeds or "none"), flags),
+        )
 
 
 def rows(fits: Sequence[JudgedFit]) -> list[Row]:
@@ -81,14 +94,16 @@ def _place(curve: Curve) -> tuple[str, ...]:
 
 def _row(item: JudgedFit, model: str, several: bool) -> Row:
     (fit, judgement), curve, best = item, item[0].curve, item[0].best
-    floor = best.floor if best.form is Form.POWER_FLOOR and math.isfinite(best.floor) else None
+    floor = best.floor if fit.has_floor and math.isfinite(best.floor) else None
     test_set = curve.text("test_set")
     unit, factor = display_unit(curve.unit)
     return Row(
         dataset=f"{curve.text('dataset')} ({test_set})" if several and test_set else curve.text("dataset"),
         metric=curve.text("metric"),
         model=model,
-        beta=plus_minus(best.beta.value, best.beta.low, best.beta.high),
+        local=interval_text(fit.local.beta),
+        local_value=fit.local.beta.value,
+        beta=interval_text(best.beta),
         value=best.beta.value,
         low=best.beta.low,
         high=best.beta.high,
@@ -96,7 +111,7 @@ def _row(item: JudgedFit, model: str, several: bool) -> Row:
         floor="" if floor is None else f"{floor * factor:.3g} {unit}".strip(),
         sizes=f"{curve.sizes[0]:g}–{curve.sizes[-1]:g}",
         largest=float(curve.sizes[-1]),
-        seeds=int(fit.seeds_used.sum()) if curve.has_seeds else 0,
+        seeds=int(fit.seeds_used.sum()) if curve.has_seeds else curve.n_averaged,
         verdict=judgement.verdict,
         flags=judgement.flags,
     )

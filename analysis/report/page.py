@@ -128,6 +128,7 @@ def _row(row: Row) -> str:
     form = "" if row.form in (Form.POWER, Form.POWER_FLOOR) else FORMS.get(row.form, str(row.form))
     return (
         f'<tr class="{"late" if late else ""}"><th scope="row">{_text(row.model)}</th>'
+        + cell(_text(row.local), row.local_value, "number")
         + cell(_text(row.beta) + (" †" if late else ""), row.value, "number")
         + cell(_text(row.dataset))
         + cell(_text(metric))

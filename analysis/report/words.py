@@ -12,15 +12,14 @@ from analysis.comparisons.claim_pool import pool_claims, pooled_claim_text
 from analysis.comparisons.compare import (
     Comparison,
     compare_curves,
-    comparison_sentence,
     describe,
     families,
-    family_sentence,
     pool_differences,
 )
 from analysis.comparisons.conditions import Outcome
 from analysis.comparisons.groups import gain_sentence, gains
 from analysis.comparisons.paired import Survival, excludes_zero, p_words
+from analysis.comparisons.sentences import comparison_sentence, family_sentence, verb
 from analysis.curve import Curve
 from analysis.errors import InputError
 from analysis.figures.naming import METRIC_NAMES, architecture_name, column_words, model_names
@@ -39,16 +38,18 @@ FLAG_WORDS: Mapping[Flag, str] = {
     Flag.SHARED_SUBSETS: "several seeds used the very same subset: the choice of frames is not in the interval",
     Flag.MIXED_COMMITS: "runs of different code versions",
     Flag.MIXED_DEVICES: "runs of different devices",
-    Flag.NO_SEEDS: "the table has no seeds: the interval takes the points for independent",
-    Flag.ONE_SEED: "one seed: the interval takes its points for independent",
-    Flag.FEW_SEEDS: "fewer than three seeds: the interval says next to nothing",
+    Flag.NO_SEEDS: "no seeds: the interval comes from the sd of the means, or from the scatter about the fit",
+    Flag.ONE_SEED: "one seed: the interval comes from the scatter about the fit, and from the other curves",
+    Flag.FEW_SEEDS: "fewer than three seeds: the interval is wide, or rests on the other curves",
     Flag.FEW_P: "fewer than four values of P",
     Flag.INCOMPLETE_SEEDS: "some seeds miss some P",
     Flag.FLOOR_DOMINATED: "most of the error at the largest P is floor",
     Flag.NON_MONOTONE: "the error rises between neighbouring P beyond noise",
     Flag.CURVATURE: "the curve bends on log–log axes beyond noise: no single exponent",
-    Flag.FORM_DEPENDENT: "with a floor, the interval leaves the power law's β out",
-    Flag.FLOOR_OPEN: "the seeds neither show nor exclude a floor: the interval covers both forms",
+    Flag.SLOPE_BREAK: "the slope changes at some P beyond noise: quote the exponent of the last octaves",
+    Flag.OUTLYING_RUN: "one run lies far off the others: it alone may decide the exponent",
+    Flag.FORM_DEPENDENT: "the power law is excluded, but a floor cannot be quoted",
+    Flag.FLOOR_OPEN: "the data neither show nor exclude a floor, with which β may be larger by more than 0.1",
     Flag.FEW_TEST_FRAMES: "the finite test set leaves noise that all seeds share: more test frames would help",
     Flag.ZERO_ERROR: "rows with an error of exactly zero were left out",
 }
@@ -63,8 +64,6 @@ SPOILS = frozenset(
 """Flags with which an exponent cannot be quoted as it stands."""
 CHIEF = ("L", "nu", "edge_lmax", "architecture", "group")
 """Main factors, whose differences stand first; those in other factors follow."""
-SIGNIFICANT = 0.05
-"""Level of p values, corrected over all comparisons of a dataset, below which a difference is reported as one."""
 SHOWN = 8
 """Number of differences that are shown at once; the others unfold."""
 
@@ -158,16 +157,11 @@ def _neighbours(c: Comparison, pairs: Sequence[Comparison]) -> bool:
 def _brief(c: Comparison, curves: Sequence[Curve]) -> str:
     """Describe a difference in one line: the change of β, its uncertainty, and the equal-error ratio."""
     place, one, two = _terms(c, curves)
-    half = (c.delta.high - c.delta.low) / 2
     size = plus_minus(c.delta.value, c.delta.low, c.delta.high)
-    if not np.isfinite(half):
+    if not np.isfinite(c.delta.low):
         text = f"from {one} to {two} β changes by {size}, with too few seeds for an interval"
     elif excludes_zero(c.delta):
-        verb = "rises" if c.delta.value > 0 else "falls"
-        by = plus_minus(abs(c.delta.value), abs(c.delta.value) - half, abs(c.delta.value) + half)
-        if not c.p_holm < SIGNIFICANT:  # its own interval excludes zero, but it is one of many
-            verb = "may rise" if c.delta.value > 0 else "may fall"
-        text = f"from {one} to {two} β {verb} by {by} ({p_words(c.p_holm)}{_SURVIVAL.get(c.survival, '')})"
+        text = f"from {one} to {two} β {verb(c)} ({p_words(c.p_holm)}{_SURVIVAL.get(c.survival, '')})"
     else:
         text = f"from {one} to {two} no difference of β is shown (Δβ = {size}; the design detects {c.detectable:.2f})"
     return _capital(f"{place}: {text}; {c.ratio.words(one, two)}." if place else f"{text}; {c.ratio.words(one, two)}.")
@@ -192,7 +186,11 @@ def _level(curve: Curve, factor: str) -> str:
     return architecture_name(curve) if factor == "architecture" else str(curve.value(factor))
 
 
-_SURVIVAL = {Survival.SURVIVES: ", also with a floor", Survival.VANISHES: ", not with a floor in both"}
+_SURVIVAL = {
+    Survival.SURVIVES: ", also with a floor",
+    Survival.VANISHES: ", not with a floor in both",
+    Survival.UNCERTAIN: ", not for certain with a floor in both",
+}
 
 
 def pooled(fits: Sequence[JudgedFit]) -> list[str]:
@@ -231,12 +229,7 @@ def _claims(fits: Sequence[JudgedFit]) -> list[Claim]:
 def _claim_words(test: Claim, group: Sequence[JudgedFit]) -> str:
     by_name = {fit.curve.name: _beta((fit, judgement)) for fit, judgement in group}
     betas = ", ".join(f"{letter} {by_name[test.cells[letter].name]}" for letter in "ABCD")
-    ratios = "; ".join(
-        ratio.words("A", letter)
-        if ratio.leader or np.isfinite(ratio.ratio.value)
-        else f"A and {letter} have no error in common"
-        for letter, ratio in test.ratios.items()
-    )
+    ratios = "; ".join(ratio.words("A", letter) for letter, ratio in test.ratios.items())
     beside = "" if test.metric == METRIC else f", beside {METRIC}, which decides"
     text = (
         f"The claim {predicate(test.outcome)} ({architecture_name(test.cells['A'])}{beside}): "

@@ -16,8 +16,8 @@ from benchmarks.on_gpu.plan import ETHANOL
 from benchmarks.on_gpu.small_trainings import started, trained
 from benchmarks.on_gpu.solitude import beside
 from experiments.core.schema import build
-from experiments.models.architectures import MODELS
 from experiments.models.networks import Trainable, network
+from experiments.models.registry import MODELS
 from experiments.tasks.molecules import MoleculeTask
 from experiments.training.flat_state import part
 from experiments.training.pack import Pack

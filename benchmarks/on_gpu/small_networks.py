@@ -11,8 +11,8 @@ import torch
 from experiments.core.schema import build
 from experiments.data.examples import Examples, ExampleSet
 from experiments.data.sources.star import StarConfig, star
-from experiments.models.architectures import MODELS
 from experiments.models.networks import example_network, network
+from experiments.models.registry import MODELS
 from experiments.tasks.classification import ExampleTask
 from experiments.tasks.molecules import MoleculeTask
 

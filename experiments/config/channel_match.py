@@ -16,7 +16,8 @@ from typing import Any
 
 from experiments.core.errors import InputError
 from experiments.core.schema import build, setting
-from experiments.models.architectures import ModelConfig, NtkConfig
+from experiments.models.contract import ModelConfig
+from experiments.models.ntk import NtkConfig
 
 RULE = "the number of channels whose count is nearest to the target, the smaller of two; all else as configured"
 CHOICES = ("weights", "features")

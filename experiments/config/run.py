@@ -9,17 +9,21 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from experiments.config.channel_match import CHOICES, KNOBS, ChannelMatch, ChannelMatchSpec, network_of, reference_of
 from experiments.config.tuned_rates import Tuned, tuned_rates
+from experiments.core import plugins
 from experiments.core.errors import InputError
-from experiments.core.kinds import kind_of
+from experiments.core.kinds import KINDS, kind_of, sources
 from experiments.core.paths import given
 from experiments.core.schema import build, check, identity_of, setting
-from experiments.models.architectures import MODELS, ModelConfig, NtkConfig, takes
+from experiments.models.contract import ModelConfig
+from experiments.models.ntk import NtkConfig
+from experiments.models.registry import MODELS, Models, models, origin
 
 NUMERICS_VERSION = {"data": 1, "model": 1, "training": 2}
 """Part of every run's identity as it is, and never edited: that would rename all runs (see `NUMERICS_RAISED`)."""
@@ -109,6 +113,8 @@ class RunConfig:
     """Source of the learning rate, if it was looked up."""
     match: ChannelMatchSpec | ChannelMatch | None = None
     """How the number of channels was chosen, if matched; `capacity.resolve_channels` makes it a `ChannelMatch`."""
+    plugins: str | None = None
+    """The user's folder that declares the architecture, absolute; no part of the identity."""
 
     @property
     def architecture(self) -> str:
@@ -138,11 +144,13 @@ class RunConfig:
             training["learning_rate"] = self.tuned.as_dict()["rates"]
         families = {"data", self.model.architecture, getattr(self.model, "of", "")}
         families |= set() if training is None else {"training"}
+        network = getattr(self.model, "network", self.model)
+        own = {} if network.numerics == 1 else {network.architecture: network.numerics}  # raised by a plug-in
         return {
             "data": data_sha256,
             "model": {"architecture": self.model.architecture, **identity_of(self.model)},
             "training": training,
-            "numerics": NUMERICS_VERSION | {name: n for name, n in NUMERICS_RAISED.items() if name in families},
+            "numerics": NUMERICS_VERSION | {name: n for name, n in NUMERICS_RAISED.items() if name in families} | own,
         }
 
     def model_id(self, data_sha256: str) -> str:
@@ -186,6 +194,7 @@ class RunConfig:
                 "init_seed": self.init_seed,
             },
             **({"match": self.match.as_dict()} if isinstance(self.match, ChannelMatch) else {}),
+            **({"plugins": self.plugins} if self.plugins is not None else {}),
             "store": os.path.abspath(self.store),
             "device": self.device,
         }
@@ -213,7 +222,7 @@ def digest(content: Any) -> str:
 FACTORS = ("budget_factor", "rate_factor")
 """Keys that multiply `training.max_steps` and `training.learning_rate`; only the products are kept."""
 SEED = {"low": 0, "high": 2**31 - 1}
-TOP_LEVEL = ("P", "L", "nu", "seed", "data", "model", "training", "match", "reference", "store", "device")
+TOP_LEVEL = ("P", "L", "nu", "seed", "data", "model", "training", "match", "reference", "store", "device", "plugins")
 
 
 def parse(config: Mapping[str, Any]) -> RunConfig:
@@ -228,16 +237,18 @@ def parse(config: Mapping[str, Any]) -> RunConfig:
             raise InputError(f"{key}: unknown key; accepted: {', '.join(TOP_LEVEL)}")
     P = check(config.get("P"), int, "P", {"low": 1})
     seed = check(config.get("seed"), int, "seed", SEED)
-    data = located(section_of(config, "data"))
+    users = plugins.folders(check(config.get("plugins"), str | None, "plugins"))
+    known = models(users)
+    data = with_plugins(located(section_of(config, "data")), users)
     subset_seed = check(data.pop("subset_seed", None), int | None, "data.subset_seed", SEED)
     training_section = dict(section_of(config, "training"))
     init_seed = check(training_section.pop("init_seed", None), int | None, "training.init_seed", SEED)
-    model = parse_model(section_of(config, "model"), config.get("L"), config.get("nu"))
-    match = parse_match(config, model)
+    model = parse_model(section_of(config, "model"), config.get("L"), config.get("nu"), known)
+    match = parse_match(config, model, known)
     if isinstance(match, ChannelMatchSpec):
         training_section["tuned"] = None  # rates are looked up for the channels that come out
     training, tuned = parse_training(training_section, model, data, P)
-    check_kind(data, model, training, match)
+    check_kind(data, model, training, match, known)
     if training.augment and model.group != "T(3)" and not model.closed_form:
         raise LacksKnob(
             f"training.augment=true: model={model.architecture} has rotation symmetry ({model.group}); accepted: false"
@@ -254,7 +265,24 @@ def parse(config: Mapping[str, Any]) -> RunConfig:
         device=check(config.get("device"), str, "device", {"choices": ("auto", "cpu", "cuda")}),
         tuned=tuned,
         match=match,
+        plugins=_folder_of(getattr(model, "network", model)),
     )
+
+
+def with_plugins(section: Mapping[str, Any], users: Sequence[Path]) -> dict[str, Any]:
+    """Return the data section; of a user's source with the folder of its file, so that every process finds it."""
+    data = dict(section)
+    name = str(data.get("source"))
+    if users and name not in KINDS and "plugins" not in data:
+        declared = sources({"plugins": os.pathsep.join(map(str, users))}).get(name)
+        if declared is not None:
+            data["plugins"] = str(declared.path.parents[1])
+    return data
+
+
+def _folder_of(model: ModelConfig) -> str | None:
+    declared = origin(model)
+    return None if declared.module is not None else str(declared.path.parents[1])
 
 
 FILES = ("train", "test", "holdout", "isolated_atoms", "cache")
@@ -271,7 +299,9 @@ def located(data: Mapping[str, Any]) -> dict[str, Any]:
     return {**data, **{key: path for key, path in paths.items() if data[key]}}
 
 
-def parse_match(config: Mapping[str, Any], model: ModelConfig) -> ChannelMatchSpec | ChannelMatch | None:
+def parse_match(
+    config: Mapping[str, Any], model: ModelConfig, known: Models = MODELS
+) -> ChannelMatchSpec | ChannelMatch | None:
     """Read `match` and `reference`; a mapping in `match` is the outcome that an earlier run wrote down.
 
     Raises:
@@ -300,7 +330,7 @@ def parse_match(config: Mapping[str, Any], model: ModelConfig) -> ChannelMatchSp
             raise LacksKnob(f"reference.{knob}={reference[knob]}: model={model.architecture} has no {knob}")
         section[knob] = reference[knob]
     try:
-        other = parse_model(section, reference.get("L", config.get("L")), reference.get("nu", config.get("nu")))
+        other = parse_model(section, reference.get("L", config.get("L")), reference.get("nu", config.get("nu")), known)
     except InputError as error:
         raise type(error)(f"reference: {error}") from None
     return ChannelMatchSpec(by, reference, other, None)
@@ -351,17 +381,21 @@ def parse_training(
 
 
 def check_kind(
-    data: Mapping[str, Any], model: ModelConfig, training: TrainingConfig, match: ChannelMatchSpec | ChannelMatch | None
+    data: Mapping[str, Any],
+    model: ModelConfig,
+    training: TrainingConfig,
+    match: ChannelMatchSpec | ChannelMatch | None,
+    known: Models = MODELS,
 ) -> None:
     """Raise `InputError` if a model cannot learn from a source's examples, or for settings of molecules on others.
 
     Unknown sources pass: loading the data names them.
     """
     kind = kind_of(data)
-    if kind is not None and kind not in takes(model):
-        fitting = " | ".join(name for name, cls in MODELS.items() if kind in takes(cls))
+    if kind is not None and kind not in model.kinds:
+        fitting = " | ".join(name for name, cls in known.items() if kind in cls.kinds)
         raise InputError(
-            f"model={model.architecture}: learns from {' and '.join(takes(model))}, and data.source={data['source']} "
+            f"model={model.architecture}: learns from {' and '.join(model.kinds)}, and data.source={data['source']} "
             f"holds {kind}; accepted: {fitting}"
         )
     if kind not in (None, "molecules"):
@@ -379,25 +413,25 @@ def section_of(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return section
 
 
-def parse_model(section: Mapping[str, Any], L: Any, nu: Any) -> ModelConfig:
-    """Build the model's settings, with `L` and `nu` of the top level merged in."""
+def parse_model(section: Mapping[str, Any], L: Any, nu: Any, known: Models = MODELS) -> ModelConfig:
+    """Build the model's settings, with `L` and `nu` of the top level merged in; `known` are the architectures."""
     values = dict(section)
     architecture = values.pop("architecture", None)
-    if architecture not in MODELS:
-        raise InputError(f"model.architecture={architecture!r}: accepted: {' | '.join(MODELS)}")
-    cls = MODELS[architecture]
+    if architecture not in known:
+        raise InputError(f"model.architecture={architecture!r}: accepted: {' | '.join(known)}")
+    cls = known[architecture]
     if cls is NtkConfig:
-        return _parse_linearised(values, L, nu)
+        return _parse_linearised(values, L, nu, known)
     return _parse_model(cls, values, L, nu, f"model={architecture}")
 
 
-def _parse_linearised(values: dict[str, Any], L: Any, nu: Any) -> NtkConfig:
+def _parse_linearised(values: dict[str, Any], L: Any, nu: Any, known: Models) -> NtkConfig:
     """Build a linearised network's settings; null leaves the shared ones to the network's own defaults."""
-    trained = [name for name, cls in MODELS.items() if not cls.closed_form]
+    trained = [name for name in known if known.of_molecules(name)]
     of = check(values.pop("of", None), str, "model.of", {"choices": trained})
     own: dict[str, Any] = {name: values.pop(name) for name in ("energy_weight", "force_weight") if name in values}
     given = {k: v for k, v in values.items() if v is not None or k not in NtkConfig.shared}
-    network = _parse_model(MODELS[of], given, L, nu, f"model=ntk model.of={of}")
+    network = _parse_model(known[of], given, L, nu, f"model=ntk model.of={of}")
     return build(NtkConfig, {**own, "of": of, "network": network}, "model.")
 
 

@@ -121,6 +121,8 @@ def usable_subset(dataset: AnyDataset, P: int, subset_seed: int) -> Ints:
     if not isinstance(dataset, Dataset) or dataset.isolated_energies is not None:
         return chosen
     of_pool, others, elements = _compositions(_Key(dataset))
+    if len(others) == 0:
+        return chosen
     used = of_pool[chosen]
     used = used[np.r_[True, (used[1:] != used[:-1]).any(1)]]
     where = f"P={P}, seed={subset_seed}: the training frames"
@@ -156,7 +158,8 @@ class _Key:
 def _compositions(key: _Key) -> tuple[Floats, Floats, Ints]:
     """Return counts `[pool, s]` of each element, those `[n, s]` of what is to be predicted, and the elements `[s]`."""
     dataset = key.dataset
-    elements = np.array(dataset.elements())
+    numbers = np.concatenate([part.numbers.ravel() for part in (dataset.pool, dataset.holdout, dataset.test)])
+    elements = np.unique(numbers[numbers > 0]).astype(np.int64)
     predicted = [composition(part.numbers, elements) for part in (dataset.holdout, dataset.test) if len(part)]
     distinct = np.unique(np.concatenate([*predicted, np.zeros((0, len(elements)))]), axis=0)
     return composition(dataset.pool.numbers, elements), distinct, elements

@@ -3,103 +3,64 @@
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import is_dataclass, replace
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 from experiments.core.errors import InputError
-from experiments.core.kinds import sources_of
+from experiments.core.kinds import KINDS, sources, sources_of
+from experiments.core.plugins import Declaration
 from experiments.core.schema import build, check, identity_of
 from experiments.data.checks import check_frames
 from experiments.data.dataset import AnyDataset, Dataset, Frames
 from experiments.data.examples import Examples, ExampleSet
 from experiments.data.splits import fixed_choice
 
-if TYPE_CHECKING:
-    from experiments.data.sources.ase_db import AseDbConfig
-    from experiments.data.sources.botnet import AcacConfig, BpaConfig, EthanolPbeConfig
-    from experiments.data.sources.digits import DigitsConfig
-    from experiments.data.sources.ethanol_small import EthanolSmallConfig
-    from experiments.data.sources.extxyz import ExtxyzConfig
-    from experiments.data.sources.jets import JetsConfig
-    from experiments.data.sources.md17 import Md17Config
-    from experiments.data.sources.mlearn import MlearnConfig
-    from experiments.data.sources.mnist1d import Mnist1dConfig
-    from experiments.data.sources.polynomial_teacher import PolynomialTeacherConfig
-    from experiments.data.sources.qm9 import Qm9Config
-    from experiments.data.sources.rmd17 import Rmd17Config
-    from experiments.data.sources.star import StarConfig
-    from experiments.data.sources.teachers import SphereConfig, TorusConfig
-    from experiments.data.sources.tetris import TetrisConfig
-    from experiments.data.sources.voxels import VoxelsConfig
-    from experiments.data.sources.water import WaterConfig
-    from experiments.data.sources.xtb import XtbConfig
-
-    SourceConfig = (
-        XtbConfig | StarConfig | PolynomialTeacherConfig | ExtxyzConfig | AseDbConfig
-        | Rmd17Config | Md17Config | BpaConfig | AcacConfig | WaterConfig | Qm9Config | SphereConfig | TorusConfig
-        | EthanolPbeConfig | MlearnConfig | EthanolSmallConfig
-        | DigitsConfig | Mnist1dConfig | TetrisConfig | VoxelsConfig | JetsConfig
-    )  # fmt: skip
-
+SourceConfig = Any
+"""The settings of a source: an instance of the dataclass that its file declares."""
 SUBSETS = ("random", "farthest")
 """Methods of drawing training subsets (`data.subset`, a key of every source)."""
 SHARED = ("subset", "test_frames")
 """Keys of every source, beside its own settings."""
 
 
-@dataclass(frozen=True)
-class _Source:
-    """A source by names, so that only the one in use is imported: some bring libraries that take a second."""
+def config_of(source: str, data: Mapping[str, Any] = MappingProxyType({})) -> type[SourceConfig]:
+    """Return the class of a source's settings; `data`, its section, says where a user's file is.
 
-    module: str
-    """File of `experiments.data.sources`."""
-    config: str
-    """Class of the settings there."""
-    make: str
-    """Function there from settings to dataset."""
-
-    def load(self, name: str) -> Any:
-        """Return what the module calls so."""
-        return getattr(importlib.import_module(f"experiments.data.sources.{self.module}"), name)
+    Raises:
+        InputError: a user's file breaks the contract (`experiments.data.sources`).
+    """
+    declared = sources(data)[source]
+    module = declared.load()
+    config: Any = getattr(module, declared.settings, None)
+    if declared.module is None:
+        _check_source(declared, module, config)
+    return config  # type: ignore[no-any-return]
 
 
-_SOURCES = {
-    "xtb": _Source("xtb", "XtbConfig", "xtb"),
-    "star": _Source("star", "StarConfig", "star"),
-    "polynomial": _Source("polynomial_teacher", "PolynomialTeacherConfig", "polynomial"),
-    "extxyz": _Source("extxyz", "ExtxyzConfig", "extxyz"),
-    "ase_db": _Source("ase_db", "AseDbConfig", "ase_db"),
-    "rmd17": _Source("rmd17", "Rmd17Config", "rmd17"),
-    "md17": _Source("md17", "Md17Config", "md17"),
-    "3bpa": _Source("botnet", "BpaConfig", "bpa"),
-    "acac": _Source("botnet", "AcacConfig", "acac"),
-    "ethanol_pbe": _Source("botnet", "EthanolPbeConfig", "ethanol_pbe"),
-    "ethanol_small": _Source("ethanol_small", "EthanolSmallConfig", "ethanol_small"),
-    "mlearn": _Source("mlearn", "MlearnConfig", "mlearn"),
-    "water": _Source("water", "WaterConfig", "water"),
-    "qm9": _Source("qm9", "Qm9Config", "qm9"),
-    "sphere": _Source("teachers", "SphereConfig", "sphere"),
-    "torus": _Source("teachers", "TorusConfig", "torus"),
-    "digits": _Source("digits", "DigitsConfig", "digits"),
-    "mnist1d": _Source("mnist1d", "Mnist1dConfig", "mnist1d"),
-    "tetris": _Source("tetris", "TetrisConfig", "tetris"),
-    "voxels": _Source("voxels", "VoxelsConfig", "voxels"),
-    "jets": _Source("jets", "JetsConfig", "jets"),
-}
-
-
-def config_of(source: str) -> type[SourceConfig]:
-    """Return the class of a source's settings."""
-    config: type[SourceConfig] = _SOURCES[source].load(_SOURCES[source].config)
-    return config
-
-
-def maker_of(source: str) -> Callable[[SourceConfig], AnyDataset]:
+def maker_of(source: str, data: Mapping[str, Any] = MappingProxyType({})) -> Callable[[SourceConfig], AnyDataset]:
     """Return the function that makes a source's dataset from its settings."""
-    make: Callable[[SourceConfig], AnyDataset] = _SOURCES[source].load(_SOURCES[source].make)
+    make: Callable[[SourceConfig], AnyDataset] = sources(data)[source].load().load
     return make
+
+
+def _check_source(declared: Declaration, module: Any, config: Any) -> None:
+    """Raise `InputError` for the first piece of the contract that a user's file lacks."""
+    if not _is_dataclass(config):
+        raise declared.fault(f"CONFIG={config!r}: accepted: a frozen dataclass of settings")
+    if getattr(config, "source", None) != declared.name:
+        found = getattr(config, "source", None)
+        raise declared.fault(f"CONFIG.source={found!r}: accepted: the file's name, or a text in its own line")
+    kinds = tuple(dict.fromkeys(KINDS.values()))
+    if getattr(config, "kind", None) not in kinds:
+        raise declared.fault(f"CONFIG.kind={getattr(config, 'kind', None)!r}: accepted: {' | '.join(kinds)}")
+    if not callable(getattr(module, "load", None)):
+        raise declared.fault("load is missing; accepted: a function load(config) that returns a Dataset or ExampleSet")
+
+
+def _is_dataclass(value: Any) -> bool:
+    return isinstance(value, type) and is_dataclass(value)
 
 
 def parse(section: Mapping[str, Any]) -> SourceConfig:
@@ -110,11 +71,13 @@ def parse(section: Mapping[str, Any]) -> SourceConfig:
     """
     rest = {key: value for key, value in section.items() if value != "???"}  # Hydra's mark of a key not given
     source = rest.pop("source", None)
-    if source not in _SOURCES:
-        raise InputError(f"data.source={source!r}: accepted: {', '.join(_SOURCES)}")
+    rest.pop("plugins", None)  # where a user's source is
+    known = sources(section)
+    if source not in known:
+        raise InputError(f"data.source={source!r}: accepted: {', '.join(known)}")
     check(rest.pop("subset", "random"), str, "data.subset", {"choices": SUBSETS})
     check(rest.pop("test_frames", None), int | None, "data.test_frames", {"low": 1})
-    return build(config_of(source), rest, "data.")
+    return build(config_of(source, section), rest, "data.")
 
 
 def load_any(section: Mapping[str, Any]) -> AnyDataset:
@@ -123,10 +86,12 @@ def load_any(section: Mapping[str, Any]) -> AnyDataset:
     Raises `InputError` as `parse` and the source do, and if a check of the frames refuses them.
     """
     settings = parse(section)
-    dataset = maker_of(section["source"])(settings)
+    dataset = maker_of(section["source"], section)(settings)
     subset = section.get("subset", "random")
     if not isinstance(dataset, Dataset):
-        assert isinstance(dataset, ExampleSet)
+        if not isinstance(dataset, ExampleSet):
+            declared = sources(section)[section["source"]]
+            raise declared.fault(f"load returned {type(dataset).__name__}; accepted: Dataset | ExampleSet")
         return replace(dataset, subset=subset, test=chosen_test(section, dataset.test))
     teacher = dataset.pool.bonds is not None or dataset.pool.points is not None
     if section["source"] not in ("extxyz", "ase_db") and not teacher:  # files are checked by their own names

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from experiments.core.errors import InputError
 from experiments.core.schema import build
-from experiments.models.architectures import MaceConfig
-from experiments.models.mace import Mace
+from experiments.models.mace import MaceConfig
+from experiments.models.networks.mace import Mace
 from experiments.nn.contraction import Term, couplings
 from experiments.runs.converted import ConvertedNetwork, named, shaped
 

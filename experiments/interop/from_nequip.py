@@ -14,8 +14,8 @@ from torch import Tensor
 
 from experiments.core.errors import InputError
 from experiments.core.schema import build
-from experiments.models.architectures import NequipConfig
-from experiments.models.nequip import Nequip
+from experiments.models.nequip import NequipConfig
+from experiments.models.networks.nequip import Nequip
 from experiments.nn.gate import SCALAR, gated, name_of
 from experiments.nn.radial import silu_scale
 from experiments.runs.converted import ConvertedNetwork, named, shaped

@@ -24,6 +24,7 @@ class Graph:
     mask      `[p, n, k]`     1 where the slot holds an edge, else 0 (the dtype of `vectors`)
     species   `[p, n]`        index of the element in the dataset's list of elements (int64)
     atoms     `[p, n]`        1 for an atom, 0 for padding (the dtype of `vectors`)
+    frames    `[p, n]`        index of an atom's frame in its batch (int64); None: all atoms belong to one
     """
 
     vectors: Tensor
@@ -32,6 +33,7 @@ class Graph:
     mask: Tensor
     species: Tensor
     atoms: Tensor
+    frames: Tensor | None = None
 
 
 class _Gather(torch.autograd.Function):

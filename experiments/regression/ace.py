@@ -27,7 +27,7 @@ from torch import Tensor
 from experiments.core.arrays import Floats, Ints
 from experiments.data.dataset import Frames
 from experiments.data.neighbours import neighbours
-from experiments.models.architectures import AceConfig
+from experiments.models.ace import AceConfig
 from experiments.nn.graph import atomic_virials
 from experiments.nn.radial import bessel, polynomial_cutoff
 from experiments.nn.spherical import spherical_harmonics

@@ -30,7 +30,7 @@ from experiments.core.errors import InputError
 from experiments.core.kernels import matern52, pair_permutations, pair_slopes
 from experiments.data.dataset import Frames
 from experiments.data.sampling.molecule import BONDED_ON_AVERAGE, bonds
-from experiments.models.architectures import KrrConfig
+from experiments.models.krr import KrrConfig
 from experiments.regression.choice import constants
 from experiments.regression.closed_form import (
     Geometry,

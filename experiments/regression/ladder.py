@@ -123,6 +123,45 @@ def one_solution(model: ClosedForm, frames: Frames, isolated: Isolated, seed: in
     return model.ladder(frames, [len(frames)], Conditions(isolated, seed)).solutions[0]
 
 
+class SolvedAlone(Protocol):
+    """A closed form that knows no ladders: it solves one set of training frames at a time."""
+
+    def accept(self, train: Frames, test: Frames) -> None:
+        """See `ClosedForm`."""
+        ...
+
+    def solve(self, frames: Frames, isolated: Isolated, seed: int) -> Solution:
+        """Fit all of `frames`; `seed` draws the random parts of the model, if any."""
+        ...
+
+    def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:
+        """See `ClosedForm`."""
+        ...
+
+
+class OneByOne:
+    """A `SolvedAlone` as a closed form: the sizes of a ladder are solved one after the other."""
+
+    def __init__(self, model: SolvedAlone) -> None:
+        self.model = model
+
+    def accept(self, train: Frames, test: Frames) -> None:
+        """Raise `InputError` for frames that the model cannot learn from or predict."""
+        self.model.accept(train, test)
+
+    def ladder(self, frames: Frames, sizes: Sequence[int], conditions: Conditions) -> Ladder:
+        """Fit the first P of `frames` for every P of `sizes`."""
+        solutions = []
+        for number, P in enumerate(sizes):
+            conditions.watch(SOLVED * number / len(sizes))
+            solutions.append(self.model.solve(frames.take(slice(0, P)), conditions.isolated, conditions.seed))
+        return Ladder(solutions, lambda others: predict_apart(self, solutions, others, conditions), [None] * len(sizes))
+
+    def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:
+        """Return the function that predicts from a solution's `tensors`."""
+        return self.model.geometry(tensors)
+
+
 def predict_apart(
     model: ClosedForm, solutions: Sequence[Solution], frames: Frames, conditions: Conditions
 ) -> list[Predictions]:

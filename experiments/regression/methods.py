@@ -1,37 +1,33 @@
-"""The closed-form model of every configuration: the only place that lists them."""
+"""The closed-form model of every configuration whose `closed_form` is true."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from experiments.models.architectures import (
-    AceConfig,
-    KrrConfig,
-    ModelConfig,
-    NearestConfig,
-    NtkConfig,
-    PointKernelConfig,
-    PointNearestConfig,
-)
-from experiments.regression.ace import Ace
-from experiments.regression.krr import Krr
-from experiments.regression.ladder import ClosedForm
-from experiments.regression.nearest import Nearest
-from experiments.regression.ntk import Ntk
-from experiments.regression.points import PointKernel, PointNearest
-
-CLOSED_FORMS: dict[type[ModelConfig], Callable[[Any, Sequence[int]], ClosedForm]] = {
-    AceConfig: Ace,
-    KrrConfig: Krr,
-    NearestConfig: Nearest,
-    NtkConfig: Ntk,
-    PointKernelConfig: PointKernel,
-    PointNearestConfig: PointNearest,
-}
-"""Model by settings class; called with the settings and the ascending atomic numbers."""
+from experiments.models.contract import ModelConfig, MoleculeInfo
+from experiments.models.registry import build, origin
+from experiments.regression.ladder import ClosedForm, OneByOne
 
 
-def closed_form(config: ModelConfig, elements: Sequence[int]) -> ClosedForm:
-    """Make the model of an architecture whose `closed_form` is true."""
-    return CLOSED_FORMS[type(config)](config, elements)
+def closed_form(
+    config: ModelConfig, elements: Sequence[int], neighbours: float | Callable[[], float] | None = None
+) -> ClosedForm:
+    """Make the model of an architecture that is fitted in closed form.
+
+    Args:
+        config: its settings.
+        elements: ascending atomic numbers.
+        neighbours: mean number of neighbours of an atom, or what counts them; a linearised plain module asks for it.
+
+    Raises:
+        InputError: a user's file returns something that cannot be fitted.
+    """
+    made = build(config, MoleculeInfo(elements, neighbours))
+    ladder = callable(getattr(made, "ladder", None))
+    for name in ("accept", "ladder" if ladder else "solve", "geometry"):
+        if origin(config).module is None and not callable(getattr(made, name, None)):
+            raise origin(config).fault(
+                f"build returned {type(made).__name__} without {name}; accepted: a ClosedForm "
+                "(experiments.regression.ladder)"
+            )
+    return made if ladder else OneByOne(made)  # type: ignore[no-any-return]

@@ -11,7 +11,7 @@ Weights have unit variance and the network divides by the root of every fan-in, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,8 +20,8 @@ from torch import Tensor
 
 from experiments.core.arrays import Floats, Ints
 from experiments.data.dataset import Dataset, Frames
-from experiments.models.architectures import NtkConfig
 from experiments.models.networks import network
+from experiments.models.ntk import NtkConfig
 from experiments.nn.graph import atomic_virials, pair_forces
 from experiments.regression.closed_form import Geometry, check_frames
 from experiments.regression.ladder import Conditions, Ladder
@@ -170,10 +170,12 @@ def resident(frames: Frames, cutoff: float, elements: Sequence[int]) -> DeviceFr
 class Ntk:
     """A linearised network as a closed-form model."""
 
-    def __init__(self, config: NtkConfig, elements: Sequence[int]) -> None:
+    def __init__(
+        self, config: NtkConfig, elements: Sequence[int], neighbours: Callable[[], float] | None = None
+    ) -> None:
         self.config = config
         self.elements = list(elements)
-        self.network = network(config.network, len(self.elements))
+        self.network = network(config.network, self.elements, neighbours)
 
     def accept(self, train: Frames, test: Frames) -> None:
         """Raise `InputError` for unknown elements and positions that are not finite."""

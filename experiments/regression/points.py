@@ -15,7 +15,8 @@ from experiments.core.errors import InputError
 from experiments.core.kernels import kernel_matrix
 from experiments.data.baseline import Baseline
 from experiments.data.dataset import Frames
-from experiments.models.architectures import PointKernelConfig, PointNearestConfig
+from experiments.models.point_kernel import PointKernelConfig
+from experiments.models.point_nearest import PointNearestConfig
 from experiments.regression.closed_form import Geometry, Solution, require_memory
 from experiments.regression.ladder import MADE, SOLVED, Conditions, Ladder, predict_apart
 from experiments.tasks.predictions import Predictions

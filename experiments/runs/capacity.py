@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,50 +13,38 @@ from experiments.config.channel_match import ChannelMatch, ChannelMatchSpec, net
 from experiments.config.run import RunConfig, parse, section_of_model
 from experiments.core.errors import InputError
 from experiments.data.dataset import AnyDataset, Dataset
-from experiments.models import mace, nequip, polynomial, tfn
-from experiments.models.architectures import (
-    MaceConfig,
-    ModelConfig,
-    MpnnConfig,
-    NequipConfig,
-    PolynomialConfig,
-    TfnConfig,
-)
+from experiments.models.contract import ModelConfig
 from experiments.models.networks import network
+from experiments.models.registry import origin, widths
 from experiments.nn.parameters import is_constant
 
+MOST = 4096
+"""Most channels that a match chooses if the setting has no end of its own."""
 NEAR = 0.1
 """Largest relative mismatch of the nearest number of channels that counts as a match."""
 
 
 @functools.lru_cache(maxsize=256)
-def weights(config: ModelConfig, n_species: int) -> int:
-    """Count the trained weights."""
-    drawn = network(config, n_species).init(0, torch.float32)
+def weights(config: ModelConfig, species: int | tuple[int, ...]) -> int:
+    """Count the trained weights of a network of molecules of these elements (or of so many)."""
+    drawn = network(config, species, neighbours=1.0).init(0, torch.float32)
     return sum(value.numel() for name, value in drawn.items() if not is_constant(name))
 
 
-def features(config: Any) -> int:
-    """Count the components of an atom's features in the layer with the most: Σ (2l+1)·channels.
+def features(config: ModelConfig) -> int:
+    """Count the components of an atom's features in the layer with the most (`widths` of the architecture's file).
 
-    The sum is over the features that a layer takes from the one before it (of polynomials: those that a product takes,
-    densities included). Features that never reach the energy count only if they are computed (`prune=none` of NequIP).
+    Raises:
+        InputError: the file has no `widths`, or it returns something else than positive integers.
     """
-    return _COMPONENTS[type(config)](config) * int(config.channels)
-
-
-def _most(layers: list[tuple[int, ...]]) -> int:
-    """Return Σ (2l+1) of the layer with the most, given the degrees; the first layer's own input, scalars, is 1."""
-    return max([1, *(sum(2 * degree + 1 for degree in degrees) for degrees in layers)])
-
-
-_COMPONENTS: dict[type[ModelConfig], Callable[[Any], int]] = {
-    MaceConfig: lambda c: _most([layer.inputs for layer in mace.plan(c)[1:]]),
-    NequipConfig: lambda c: _most([tuple(degree for degree, _ in layer.inputs) for layer in nequip.plan(c)[1:]]),
-    TfnConfig: lambda c: _most([layer.inputs for layer in tfn.plan(c)[1:]]),
-    PolynomialConfig: lambda c: _most([product.inputs for product in polynomial.plan(c)]),
-    MpnnConfig: lambda c: 1,
-}
+    count = widths(config)
+    if count is None:
+        raise origin(config).fault("widths is missing, and match=features needs it; accepted: match=weights | null")
+    found = count(config)
+    several = isinstance(found, Sequence) and len(found) > 0
+    if not several or not all(isinstance(width, int) and width > 0 for width in found):
+        raise origin(config).fault(f"widths returned {found!r}; accepted: a list of integers ≥ 1, one for each layer")
+    return max(found)
 
 
 def resolve_channels(composed: Mapping[str, Any], config: RunConfig, dataset: AnyDataset) -> RunConfig:
@@ -75,20 +63,22 @@ def resolve_channels(composed: Mapping[str, Any], config: RunConfig, dataset: An
     assert isinstance(dataset, Dataset)  # `match` of other data is refused in parsing
     reference = config.match.model
     match = dataclasses.replace(config.match, model=None if reference is None else network_of(reference))
-    chosen, record = match_channels(network_of(config.model), match, len(dataset.elements()))
+    chosen, record = match_channels(network_of(config.model), match, tuple(dataset.elements()))
     section, knobs = section_of_model(with_network(config.model, chosen))
     return parse({**composed, **knobs, "model": section, "match": record.as_dict(), "reference": None})
 
 
-def match_channels(model: ModelConfig, match: ChannelMatchSpec, n_species: int) -> tuple[ModelConfig, ChannelMatch]:
+def match_channels(
+    model: ModelConfig, match: ChannelMatchSpec, species: int | tuple[int, ...]
+) -> tuple[ModelConfig, ChannelMatch]:
     """Return the model with match_channels channels, and the count reached; see `channel_match.RULE`.
 
     Raises:
-        InputError: no number of channels comes within `NEAR` of the target.
+        InputError: no number of channels comes within `NEAR` of the target, or the count is no quadratic in them.
     """
 
     def count(config: ModelConfig) -> int:
-        return weights(config, n_species) if match.by == "weights" else features(config)
+        return weights(config, species) if match.by == "weights" else features(config)
 
     target = match.count if match.model is None else count(match.model)
     assert target is not None
@@ -100,7 +90,7 @@ def match_channels(model: ModelConfig, match: ChannelMatchSpec, n_species: int) 
         return one + n * (two - one) + n * (n - 1) // 2 * (three - 2 * two + one)
 
     field = next(f for f in dataclasses.fields(model) if f.name == "channels")
-    low, high = 1, int(field.metadata["high"])
+    low, high = 1, int(field.metadata.get("high", MOST))
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if expected(middle) >= target else (middle, high)
@@ -112,7 +102,10 @@ def match_channels(model: ModelConfig, match: ChannelMatchSpec, n_species: int) 
             f"comes to is {reached.count}, with {channels} channels; accepted: a reference within {NEAR:.0%} of that"
         )
     wide = _wide(model, channels)
-    assert count(wide) == reached.count, "the number of weights is no quadratic in the channels"
+    if count(wide) != reached.count:
+        raise origin(model).fault(
+            f"match={match.by}: the number of {match.by} is no quadratic in the channels; accepted: match=null"
+        )
     return wide, reached
 
 

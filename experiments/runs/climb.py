@@ -15,6 +15,7 @@ from experiments.data.splits import training_subset
 from experiments.regression.ladder import Conditions
 from experiments.regression.methods import closed_form
 from experiments.runs import trained
+from experiments.runs.problems import mean_neighbours
 from experiments.runs.result import peak_memory, publish
 from experiments.runs.store import WEIGHTS, Attempt
 from experiments.tasks.evaluation import evaluation
@@ -91,7 +92,7 @@ def climb(
 
     watch(0.0)
     largest, elements = rungs[-1][1], dataset.elements()
-    model = closed_form(largest.model, elements)
+    model = closed_form(largest.model, elements, lambda: mean_neighbours(dataset, largest.model))
     frames = dataset.pool.take(training_subset(dataset, largest.P, largest.subset_seed))
     model.accept(frames, dataset.test)
     conditions = Conditions(dataset.isolated_energies, largest.init_seed, dataset.pool, watch)

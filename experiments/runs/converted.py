@@ -9,7 +9,7 @@ from torch import Tensor
 
 from experiments.core.arrays import Floats
 from experiments.core.errors import InputError
-from experiments.models.architectures import ModelConfig
+from experiments.models.contract import ModelConfig
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.config.run import located
-from experiments.core import command, files
+from experiments.core import command, files, plugins
 from experiments.core.errors import InputError, one_line
 from experiments.core.kinds import kind_of, sources_of
 from experiments.core.paths import CONF
@@ -215,6 +215,8 @@ def _evaluate(given: argparse.Namespace) -> None:
     run = Run(Path(os.path.abspath(given.run)))
     if run.converted() is None and not (run.path / "config.yaml").exists():
         raise InputError(f"{given.run}: no run is there; accepted: <store>/<id> of a run that is done")
+    if run.converted() is None and run.config().get("plugins") is not None:
+        plugins.announce(run.config()["plugins"])  # data=NAME may be a source beside the run's architecture
     written, path = evaluate(run, section_of(run, given.overrides), given.device)
     if given.json is not None:
         files.writable(given.json.absolute().parent, "--json")

@@ -5,6 +5,7 @@ This is the only place that tells kinds of datasets apart; everything from here 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,16 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from experiments.config.run import RunConfig
 from experiments.core.arrays import Ints
 from experiments.data.baseline import fit_baseline
 from experiments.data.dataset import AnyDataset, Dataset
 from experiments.data.examples import ExampleSet
-from experiments.models.architectures import ModelConfig, NetworkConfig
+from experiments.data.shared_graph import shared_neighbours
+from experiments.models.contract import ModelConfig
 from experiments.models.networks import ExampleTrainable, Trainable, example_network, network
+from experiments.models.networks.probe import examine
+from experiments.models.registry import is_network_of_molecules
 from experiments.runs import trained, trained_examples
 from experiments.tasks import classification, metrics
 from experiments.tasks.classification import ExampleTask
@@ -39,8 +44,34 @@ class TaskSettings:
 
 def task_settings(config: ModelConfig) -> TaskSettings:
     """Return the settings of a network that its task depends on."""
-    cutoff = config.cutoff if isinstance(config, NetworkConfig) else None
+    cutoff = getattr(config, "cutoff", None) if is_network_of_molecules(config) else None
     return TaskSettings(cutoff, getattr(config, "copies", 1))
+
+
+def check_network(config: RunConfig, dataset: AnyDataset) -> None:
+    """Try a user's network on a few atoms; nothing is done for the program's own.
+
+    Raises:
+        InputError: its file breaks the contract (`experiments.models.networks.probe`).
+    """
+    if config.plugins is not None and isinstance(dataset, Dataset):
+        precision = "float64" if config.training is None else config.training.precision
+        _examined(getattr(config.model, "network", config.model), tuple(dataset.elements()), precision)
+
+
+@functools.lru_cache(maxsize=256)
+def _examined(model: ModelConfig, species: tuple[int, ...], precision: str) -> None:
+    examine(model, species, precision)
+
+
+def mean_neighbours(dataset: Dataset, config: Any) -> float:
+    """Return the mean number of neighbours of an atom of the pool within the model's cutoff.
+
+    Geometry alone, so no label of a frame that a run does not train on enters. All runs of a curve share it: a constant
+    that changed with P would be one more difference between its points. It is rounded to what single precision holds.
+    """
+    mask = shared_neighbours(dataset.pool, config.cutoff).mask
+    return float(np.float32(mask.sum() / (dataset.pool.numbers > 0).sum()))
 
 
 class Problem(Protocol):
@@ -107,7 +138,7 @@ class Molecules:
 
     def network(self, config: ModelConfig) -> Trainable:
         """Return a network of atomic energies."""
-        return network(config, len(self.dataset.elements()))
+        return network(config, self.dataset.elements(), lambda: mean_neighbours(self.dataset, config))
 
     def save(self, path: Path, task: Any, member: Member) -> None:
         """Write the network; see `experiments.runs.trained.save_network`."""

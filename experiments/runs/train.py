@@ -14,7 +14,10 @@ from experiments.config.run import RunConfig
 from experiments.data.dataset import AnyDataset
 from experiments.data.load import Section, dataset_of, key_of
 from experiments.data.splits import training_subset
-from experiments.models.architectures import ModelConfig, NetworkConfig
+from experiments.models.contract import ModelConfig
+from experiments.models.networks.plain import PlainNetwork
+from experiments.models.networks.probe import traceable
+from experiments.models.registry import widths
 from experiments.nn.parameters import is_constant
 from experiments.runs.capacity import features
 from experiments.runs.problems import TaskSettings, problem_of, task_settings
@@ -58,13 +61,24 @@ def train(
     settings = configs[0].training
     assert settings is not None
     training = _Training(attempts, configs, dataset, device, report, ended)
-    compile = settings.compile and can_compile(device)
+    compile = settings.compile and can_compile(device) and _compilable(training.model, training.task.dtype)
 
     def pack(members: Sequence[Member]) -> Pack:
         return Pack(members, training.task, training.model, compile)
 
     with training.tracking, arithmetic(settings.tf32):
         train_within_memory(training.members, pack, stop, training.on_event, training.on_end)
+
+
+def _compilable(model: Any, dtype: torch.dtype) -> bool:
+    """Return whether a step of this network can be compiled: any, but some modules of users."""
+    if not isinstance(model, PlainNetwork) or traceable(model, dtype):
+        return True
+    logger.warning(
+        "%s is trained eagerly: some of its operations depend on values and not on shapes alone",
+        model.config.architecture,
+    )
+    return False
 
 
 class _Training:
@@ -139,7 +153,7 @@ class _Training:
         assert member.weights is not None
         return {
             "n_parameters": sum(value.numel() for name, value in member.weights.items() if not is_constant(name)),
-            "n_features": features(config.model) if isinstance(config.model, NetworkConfig) else None,
+            "n_features": features(config.model) if widths(config.model) is not None else None,
             "n_steps": member.settings.max_steps,
             "n_updates": member.schedule.total - member.start,
             "seconds": member.seconds,

@@ -23,8 +23,8 @@ from experiments.core.arrays import Floats, Ints
 from experiments.core.errors import InputError
 from experiments.data.baseline import Baseline, composition
 from experiments.data.dataset import Dataset, Frames
-from experiments.models.architectures import NetworkConfig
 from experiments.models.networks import network
+from experiments.models.networks.plain import NEIGHBOURS
 from experiments.regression.closed_form import Geometry, Solution
 from experiments.regression.ladder import ClosedForm
 from experiments.regression.methods import closed_form
@@ -150,14 +150,14 @@ def load(run: Run, device: torch.device) -> TrainedModel:
     elements = np.array(facts["elements"], dtype=np.int64)
     if converted is not None:
         model = parse_model(converted["model"], None, None)
-        assert isinstance(model, NetworkConfig)
         geometry = _network(model, converted["precision"], False, elements, stored, device)
     else:
         config = parse(run.config())
         if config.training is None:
-            geometry = closed_form(config.model, elements.tolist()).geometry(stored.tensors)
+            neighbours = stored.tensors.get(f"initial.{NEIGHBOURS}")
+            known = None if neighbours is None else neighbours.item()
+            geometry = closed_form(config.model, elements.tolist(), known).geometry(stored.tensors)
         else:
-            assert isinstance(config.model, NetworkConfig)
             precision, tf32 = config.training.precision, config.training.tf32
             geometry = _network(config.model, precision, tf32, elements, stored, device)
     return TrainedModel(
@@ -184,14 +184,15 @@ def stored_of(run: Run) -> checkpoint.Checkpoint:
 
 
 def _network(
-    config: NetworkConfig,
+    config: Any,
     precision: str,
     tf32: bool,
     elements: Ints,
     stored: checkpoint.Checkpoint,
     device: torch.device,
 ) -> Geometry:
-    model = network(config, len(elements))
+    neighbours = stored.tensors.get(NEIGHBOURS)
+    model = network(config, elements.tolist(), None if neighbours is None else neighbours.item())
     params = {name: value.to(device)[None] for name, value in stored.tensors.items()}
     dtype = getattr(torch, precision)
     bare = Baseline(elements, np.zeros(len(elements)))

@@ -270,6 +270,7 @@ def pick_graph(tensors: Tensors, picked: Tensor) -> Graph:
         mask=tensors["mask"][picked].reshape(p, batch * atoms, slots),
         species=tensors["species"][picked].reshape(p, batch * atoms),
         atoms=tensors["atoms"][picked].reshape(p, batch * atoms),
+        frames=torch.arange(batch, device=picked.device).repeat_interleave(atoms).expand(p, batch * atoms),
     )
 
 
@@ -281,8 +282,7 @@ def rotated(vectors: Tensor, rotations: Tensor) -> Tensor:
 
 def differentiable(graph: Graph) -> Graph:
     """Return the graph with vectors that gradients can be taken with respect to."""
-    vectors = graph.vectors.detach().requires_grad_(True)
-    return Graph(vectors, graph.senders, graph.reverse, graph.mask, graph.species, graph.atoms)
+    return replace(graph, vectors=graph.vectors.detach().requires_grad_(True))
 
 
 class MoleculeEvaluator:

@@ -8,7 +8,8 @@ import pytest
 
 from benchmarks import steps
 from benchmarks.step_ours import config_of, prepare
-from experiments.models.architectures import MaceConfig, NequipConfig
+from experiments.models.mace import MaceConfig
+from experiments.models.nequip import NequipConfig
 
 LAYERS = {"mace": 2, "nequip": 3}
 

@@ -30,7 +30,7 @@ from omegaconf import OmegaConf
 from experiments.data.dataset import AnyDataset, Dataset, Frames
 from experiments.data.load import dataset_of, identity
 from experiments.data.sources import md17
-from experiments.models.architectures import MODELS, takes
+from experiments.models.registry import MODELS
 from slurm.grid import expand
 from slurm.plan import Composer, PlannedRun, plan
 
@@ -42,7 +42,14 @@ FORMULAS = {**md17.FORMULAS, "ethanol_small": md17.FORMULAS["ethanol"]}
 """Elements of sets whose name, molecule or source it is."""
 POOL = 2048
 """Frames of a stand-in, more than any shipped sweep trains on; a name does not depend on it."""
-MOLECULAR = ",".join(name for name, settings in MODELS.items() if "molecules" in takes(settings))
+FIRST = ("mace", "nequip", "tfn", "polynomial", "mpnn", "ace", "krr", "nearest", "ntk")
+"""Architectures in the order of the lists; later ones follow by name."""
+MOLECULAR = ",".join(
+    sorted(
+        (name for name, settings in MODELS.items() if "molecules" in settings.kinds),
+        key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name),
+    )
+)
 REAL: Mapping[str, list[str]] = {
     "data_star": [f"model={MOLECULAR}", "data=star", "data.n_neighbours=3", "data.coefficients=[1.0]", "data.pool=40"],
     "data_files": [

@@ -23,7 +23,7 @@ import pytest
 from experiments.config.run import TrainingConfig
 from experiments.core.kinds import KINDS
 from experiments.data.load import config_of
-from experiments.models.architectures import MODELS
+from experiments.models.registry import MODELS
 from tests.golden.ids import COLUMNS, HERE, LISTS, line, path_of, planned
 
 LEFT_OUT = {

@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from experiments.config.run import TrainingConfig
-from experiments.models.architectures import MODELS, takes
-from experiments.models.networks import NETWORKS, example_network, network
+from experiments.models.networks import example_network, network
+from experiments.models.registry import MODELS
 from tests.conftest import MACE, TRAINING
 from tests.experiments.finished import finished
 from tests.experiments.models.clusters import graph_of, positions, species
@@ -58,13 +58,13 @@ def errors(path: Path, **sections: Any) -> float:
 @pytest.mark.parametrize("name", [name for name, settings in MODELS.items() if not settings.closed_form])
 def test_untrained_networks(name: str) -> None:
     settings = MODELS[name]()
-    if type(settings) in NETWORKS:
+    if MODELS.of_molecules(name):
         made = network(settings, 3)
         weights = {key: value[None] for key, value in made.init(0, torch.float64).items()}
         weights["constant.inverse_neighbours"] = torch.full((1,), 0.2, dtype=torch.float64)
         found = made.energies(weights, graph_of(positions(0, 1, 2, 6), species(0, 1, 2, 6), 5.0))
     else:
-        kind = next(kind for kind in SHAPES if kind in takes(settings))
+        kind = next(kind for kind in SHAPES if kind in settings.kinds)
         other = example_network(settings, SHAPES[kind], 3)
         weights = {key: value[None] for key, value in other.init(0, torch.float64).items()}
         found = other.outputs(weights, torch.as_tensor(np.random.default_rng(0).random((1, 4, *SHAPES[kind]))))
@@ -74,7 +74,7 @@ def test_untrained_networks(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, settings in MODELS.items() if settings.closed_form])
 def test_fits(name: str, tmp_path: Path) -> None:
-    data = FILES if "molecules" in takes(MODELS[name]) else SPHERE
+    data = FILES if "molecules" in MODELS[name].kinds else SPHERE
     model = {"architecture": name, **({"of": "mace"} if name == "ntk" else {})}
     # least squares amplify round-off: other BLAS kernels moved krr by 2e-7
     assert errors(tmp_path, data=data, model=model) == pytest.approx(FITTED.get(name), rel=1e-5), __doc__

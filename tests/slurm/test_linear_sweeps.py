@@ -9,7 +9,8 @@ import pytest
 
 from experiments.config.channel_match import ChannelMatch
 from experiments.data.load import dataset_of
-from experiments.models.architectures import MODELS, NtkConfig
+from experiments.models.ntk import NtkConfig
+from experiments.models.registry import MODELS
 from experiments.runs.execute import execute
 from slurm.plan import PlannedRun
 from tests.golden.ids import runs_of
@@ -75,7 +76,7 @@ def test_what_is_compared() -> None:
 
 
 def takes_molecules(cls: Any) -> bool:
-    return getattr(cls, "takes", ("molecules",))[0] == "molecules"
+    return "molecules" in cls.kinds
 
 
 def test_the_claims_cells_have_equal_weights_at_every_depth_and_cutoff() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.config.run import LADDER, RunConfig, parse
-from experiments.models.architectures import MaceConfig
+from experiments.models.mace import MaceConfig
 from experiments.runs.store import Run
 from experiments.training.schedule import Schedule
 from slurm.estimate import UNKNOWN, Estimate, Estimates

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import ase
 import numpy as np
@@ -20,6 +21,9 @@ from experiments.data.sources.extxyz import ExtxyzConfig, dataset_of_files
 @dataclass(frozen=True)
 class AseDbConfig(ExtxyzConfig):
     """The settings of `experiments.data.sources.extxyz.ExtxyzConfig`, for files that `ase.db` reads."""
+
+    source: ClassVar[str] = "ase_db"
+    kind: ClassVar[str] = "molecules"
 
 
 def ase_db(config: AseDbConfig) -> Dataset:
@@ -54,3 +58,6 @@ def atoms_of_db(path: str, option: str) -> Iterator[tuple[ase.Atoms, str]]:
         raise InputError(f"{where}: not a database of ASE ({type(error).__name__}: {reason})") from None
     if count == 0:
         raise InputError(f"{where}: holds no rows; accepted: at least one")
+
+
+load = ase_db

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from experiments.core.schema import setting
 from experiments.data.cache import cached_frames
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.download import RemoteFile, fetch, verify
+from experiments.data.published import Published, of_files
 from experiments.data.sources.extxyz import read_frames, read_isolated
 
 # A fixed commit of the authors' repository, then its main branch. File names are those of the repository, whose
@@ -58,6 +59,9 @@ class BpaConfig:
     `holdout` of the 500 training frames are set aside.
     """
 
+    source: ClassVar[str] = "3bpa"
+    kind: ClassVar[str] = "molecules"
+
     train: str = setting("300K", choices=("300K", "mixedT"))
     test: str = setting("300K", choices=("300K", "600K", "1200K", "dih"))
     holdout: int = setting(50, low=0)
@@ -71,6 +75,9 @@ class AcacConfig:
     `train`: frames at 300 K or at 600 K; `test`: frames at one temperature, a dihedral scan, or the transfer of a
     proton (both energies only); `holdout` of the 500 training frames are set aside.
     """
+
+    source: ClassVar[str] = "acac"
+    kind: ClassVar[str] = "molecules"
 
     train: str = setting("300K", choices=("300K", "600K"))
     test: str = setting("MD_300K", choices=("MD_300K", "MD_600K", "dihedral", "H_transfer"))
@@ -86,6 +93,9 @@ class EthanolPbeConfig:
     normal mode, named by its wavenumber in 1/cm (all three energies only); `holdout` frames of the 1000 training
     frames are set aside.
     """
+
+    source: ClassVar[str] = "ethanol_pbe"
+    kind: ClassVar[str] = "molecules"
 
     test: str = setting("MD", choices=("MD", "H_removal", "norm_mode_874", "norm_mode_3005"))
     holdout: int = setting(50, low=0)
@@ -166,3 +176,33 @@ def _has_forces(path: Path) -> bool:
     with open(path, encoding="utf-8", errors="replace") as stream:
         stream.readline()
         return ":forces:R:3" in stream.readline()
+
+
+def load(config: BpaConfig | AcacConfig | EthanolPbeConfig) -> Dataset:
+    """Load the dataset of one of the settings above."""
+    if isinstance(config, BpaConfig):
+        return bpa(config)
+    if isinstance(config, AcacConfig):
+        return acac(config)
+    return ethanol_pbe(config)
+
+
+def published() -> dict[str, Published]:
+    """Return the sets to download, each with all of its training and test files."""
+    bpa_parts = (("300K", "300K"), ("mixedT", "600K"), ("300K", "1200K"), ("300K", "dih"))
+    acac_parts = (("300K", "MD_300K"), ("600K", "MD_600K"), ("300K", "dihedral"), ("300K", "H_transfer"))
+    tests = ("MD", "H_removal", "norm_mode_874", "norm_mode_3005")
+    return {
+        "3bpa": of_files(
+            "3BPA at 300, 600, 1200 K and dihedral scans, 27 atoms",
+            (file for parts in bpa_parts for file in bpa_files(*parts).values()),
+        ),
+        "acac": of_files(
+            "acetylacetone at 300 and 600 K, a dihedral scan, a proton transfer",
+            (file for parts in acac_parts for file in acac_files(*parts).values()),
+        ),
+        "ethanol_pbe": of_files(
+            "ethanol of revised MD17, a bond broken, two normal modes",
+            (file for test in tests for file in ethanol_pbe_files(test).values()),
+        ),
+    }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,9 @@ class DigitsConfig:
     canvas), rot90 (rotated by a multiple of 90°, exactly), rotated (by any angle), scaled (between its own size and
     the canvas's, evenly in the logarithm). `holdout` and `test` count images; the rest of the 1,797 is the pool.
     """
+
+    source: ClassVar[str] = "digits"
+    kind: ClassVar[str] = "images"
 
     change: str = setting("rotated", choices=("shifted", "rot90", "rotated", "scaled"))
     canvas: int = setting(16, low=SIDE, high=64)
@@ -116,3 +120,6 @@ def _fitting(canvas: int) -> float:
 
 
 _CHANGES: dict[str, Change] = {"shifted": _shifted, "rot90": _rot90, "rotated": _rotated, "scaled": _scaled}
+
+
+load = digits

@@ -10,6 +10,7 @@ import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -26,6 +27,9 @@ in eV/Å; `parts` `[3]`, how many frames are pool, holdout and test, in this ord
 @dataclass(frozen=True)
 class EthanolSmallConfig:
     """Its parts are fixed: 1,280 frames to train on, 64 of the validation set, 400 test frames."""
+
+    source: ClassVar[str] = "ethanol_small"
+    kind: ClassVar[str] = "molecules"
 
     disjoint_seeds: int = setting(5, low=1)
 
@@ -60,3 +64,6 @@ def ethanol_small(config: EthanolSmallConfig) -> Dataset:
         disjoint_seeds=config.disjoint_seeds,
         provenance=json.loads(str(content["provenance"])),
     )
+
+
+load = ethanol_small

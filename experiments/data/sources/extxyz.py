@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import ase
 import numpy as np
@@ -38,6 +38,9 @@ class ExtxyzConfig:
     at most 50). `isolated_atoms` is a file with one single-atom frame for each element. `name` is the dataset's name
     in tables (None: directory and stem of the training file).
     """
+
+    source: ClassVar[str] = "extxyz"
+    kind: ClassVar[str] = "molecules"
 
     train: str = setting(identity=False)
     test: str = setting(identity=False)
@@ -360,3 +363,6 @@ def _pad(frames: Frames, atoms: int) -> Frames:
         positions=np.pad(frames.positions, (*room, (0, 0))),
         forces=np.pad(frames.forces, (*room, (0, 0))),
     )
+
+
+load = extxyz

@@ -18,7 +18,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,9 @@ class JetsConfig:
     the transverse momentum `pt` (GeV) and of |η|; `particles`: number in an example, hardest first; the rest counts
     jets. `workers` processes and the `cache` directory do not change the jets.
     """
+
+    source: ClassVar[str] = "jets"
+    kind: ClassVar[str] = "momenta"
 
     settings: tuple[str, ...] = setting((
         "Beams:eCM = 14000.", "PartonLevel:MPI = off", "PhaseSpace:pTHatMin = 540.", "PhaseSpace:pTHatMax = 700.",
@@ -258,3 +261,6 @@ def _padded(jet: NDArray[np.float64], particles: int) -> NDArray[np.float32]:
     padded = np.zeros((particles, 4), np.float32)
     padded[: len(order)] = jet[order]
     return padded
+
+
+load = jets

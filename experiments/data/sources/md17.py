@@ -9,6 +9,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import ase.formula
 import numpy as np
@@ -21,6 +22,7 @@ from experiments.core.schema import setting
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.download import RemoteFile, fetch
 from experiments.data.parts import random_dataset, trajectory_dataset
+from experiments.data.published import Published, of_files
 
 KCAL_MOL = kcal / mol
 """1 kcal/mol in eV (thermochemical calorie of 4.184 J)."""
@@ -49,6 +51,9 @@ class Md17Config:
     that are left); `gap` between frames of different parts in correlation times of the slowest of energy and geometry
     (split=trajectory).
     """
+
+    source: ClassVar[str] = "md17"
+    kind: ClassVar[str] = "molecules"
 
     molecule: str = setting("aspirin", choices=tuple(FORMULAS))
     split: str = setting("trajectory", choices=("trajectory", "random"))
@@ -127,3 +132,12 @@ def molecule_frames(numbers: Ints, positions: Floats, energies: Floats, forces: 
         cells=np.zeros((count, 3, 3)),
         pbc=np.zeros((count, 3), bool),
     )
+
+
+load = md17
+
+
+def published() -> dict[str, Published]:
+    """Return the sets to download, one file each."""
+    what = "MD17, original labels, one trajectory"
+    return {f"md17_{molecule}": of_files(what, [file_of(molecule)]) for molecule in FORMULAS}

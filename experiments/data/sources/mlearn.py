@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import ase
 import numpy as np
@@ -21,6 +21,7 @@ from experiments.core.errors import InputError
 from experiments.core.schema import setting
 from experiments.data.dataset import Dataset
 from experiments.data.download import RemoteFile, fetch
+from experiments.data.published import Published, of_files
 from experiments.data.sources.extxyz import atoms_of_file, frames_of
 
 ELEMENTS = ("Si", "Li", "Ge", "Mo", "Cu", "Ni")
@@ -39,6 +40,9 @@ _HOLDOUT_STREAM = 20190621
 @dataclass(frozen=True)
 class MlearnConfig:
     """`element`: one of the six; `holdout` of the two hundred or so training frames are set aside."""
+
+    source: ClassVar[str] = "mlearn"
+    kind: ClassVar[str] = "molecules"
 
     element: str = setting("Si", choices=ELEMENTS)
     holdout: int = setting(20, low=0)
@@ -124,3 +128,12 @@ def _atoms(structure: Any) -> ase.Atoms:
 def _rounded(values: Floats) -> Floats:
     """To `_DIGITS` decimals, in the way in which text that has as many is read."""
     return np.array([float(f"{value:.{_DIGITS}f}") for value in values.ravel()]).reshape(values.shape)
+
+
+load = mlearn
+
+
+def published() -> dict[str, Published]:
+    """Return the sets to download, one of each element."""
+    what = "crystals of {}, PBE, the published split"
+    return {f"mlearn_{one.lower()}": of_files(what.format(one), files_of(one).values()) for one in ELEMENTS}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from experiments.data.examples import Examples, ExampleSet
 @dataclass(frozen=True)
 class Mnist1dConfig:
     """Counts of curves, in total a multiple of ten (equally many of every digit), and the generator's `seed`."""
+
+    source: ClassVar[str] = "mnist1d"
+    kind: ClassVar[str] = "series"
 
     pool: int = setting(4000, low=1)
     holdout: int = setting(100, low=1)
@@ -66,3 +70,6 @@ def mnist1d(config: Mnist1dConfig) -> ExampleSet:
         disjoint_seeds=config.disjoint_seeds,
         provenance={"source": "mnist1d", **asdict(config)},
     )
+
+
+load = mnist1d

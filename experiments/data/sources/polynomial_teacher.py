@@ -21,7 +21,7 @@ import math
 from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import combinations_with_replacement, permutations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -49,6 +49,9 @@ class PolynomialTeacherConfig:
     of Gaussian noise on the labels of pool and holdout, in eV on energies and in eV/Å on every force component (test
     labels stay exact); `seed`: of the directions; the rest counts frames.
     """
+
+    source: ClassVar[str] = "polynomial"
+    kind: ClassVar[str] = "molecules"
 
     L: int = setting(1, low=0, high=3)
     nu: int = setting(3, low=2, high=4)
@@ -213,3 +216,6 @@ def polynomial(config: PolynomialTeacherConfig) -> Dataset:
             "floor_of_lower_order_eV2": config.scale**2,
         },
     )
+
+
+load = polynomial

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import takewhile
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from ase.data import atomic_numbers
@@ -23,6 +24,7 @@ from experiments.data.cache import cached_frames
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.download import RemoteFile, fetch, verify
 from experiments.data.parts import random_dataset
+from experiments.data.published import Published, of_files
 
 # Figshare collection 978904; the checksums are those of TensorFlow Datasets (datasets/qm9/checksums.tsv).
 ARCHIVE = RemoteFile(
@@ -55,6 +57,9 @@ class Qm9Config:
     `property`: energy at 0 K (U0), at 298.15 K (U), enthalpy (H) or free energy (G); `pool`, `holdout`, `test` in
     molecules (pool null: all that are left).
     """
+
+    source: ClassVar[str] = "qm9"
+    kind: ClassVar[str] = "molecules"
 
     property: str = setting("U0", choices=tuple(_COLUMNS))
     pool: int | None = setting(20480, low=1)
@@ -139,3 +144,11 @@ def _molecules(archive: Path, column: int) -> Iterator[tuple[int, float, list[in
         raise InputError(
             f"{archive}: not a complete archive ({error}); delete it to have it downloaded again"
         ) from None
+
+
+load = qm9
+
+
+def published() -> dict[str, Published]:
+    """Return the set to download."""
+    return {"qm9": of_files("130,831 relaxed molecules, energies only", [ARCHIVE, UNCHARACTERIZED])}

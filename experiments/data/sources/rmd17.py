@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from experiments.core.schema import setting
 from experiments.data.dataset import Dataset
 from experiments.data.download import RemoteFile, unpack
 from experiments.data.parts import dataset_of_split, random_dataset, trajectory_dataset
+from experiments.data.published import Published
 from experiments.data.sources.md17 import FORMULAS, KCAL_MOL, STEP, molecule_frames, read_npz
 from experiments.data.splits import Split
 
@@ -49,6 +51,9 @@ class Rmd17Config:
     training frames are set aside, the others are the pool), trajectory or random (`pool`, `holdout`, `test` in frames,
     pool null: all that are left; `gap` between parts in correlation times, split=trajectory).
     """
+
+    source: ClassVar[str] = "rmd17"
+    kind: ClassVar[str] = "molecules"
 
     molecule: str = setting("aspirin", choices=tuple(FORMULAS))
     split: str = setting("published", choices=("published", "trajectory", "random"))
@@ -115,3 +120,20 @@ def read_index(path: Path, frames: int) -> Ints:
     if len(np.unique(index)) != len(index) or not ((index >= 0) & (index < frames)).all() or len(index) == 0:
         raise InputError(f"{path}: not {len(index)} different indices below {frames}")
     return index
+
+
+load = rmd17
+
+
+def published() -> dict[str, Published]:
+    """Return the sets to download: one archive for all molecules."""
+    what = "revised MD17, PBE/def2-SVP, 100,000 frames, five index splits (1.1 GB for all ten)"
+
+    def one(molecule: str) -> Published:
+        def fetch_all() -> list[Path]:
+            path, splits = fetch_rmd17(molecule)
+            return [path, *splits.values()]
+
+        return Published(what, (ARCHIVE,), fetch_all, (f"rmd17/npz_data/rmd17_{molecule}.npz", *SPLITS.values()))
+
+    return {f"rmd17_{molecule}": one(molecule) for molecule in FORMULAS}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.polynomial import legendre
@@ -31,6 +32,9 @@ class StarConfig:
     `coefficients`: c_1 … c_lmax in eV; `noise`: sd of Gaussian noise on the labels of pool and holdout, in eV on
     energies and in eV/Å on every force component (test labels stay exact); the rest counts frames.
     """
+
+    source: ClassVar[str] = "star"
+    kind: ClassVar[str] = "molecules"
 
     n_neighbours: int = setting(4, low=2)
     coefficients: tuple[float, ...] = (1.0, 1.0, 1.0)
@@ -134,3 +138,6 @@ def star_frames(directions: Floats, energies: Floats, forces: Floats, noise: flo
         pbc=np.zeros((count, 3), bool),
         bonds=np.stack([np.zeros(n, np.int64), np.arange(1, n + 1)], axis=1),
     )
+
+
+load = star

@@ -14,7 +14,7 @@ as (cos θ, sin θ) of each angle.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -38,6 +38,9 @@ class SphereConfig:
     of pool and holdout (test labels stay exact; the field has variance 1); the rest counts points.
     """
 
+    source: ClassVar[str] = "sphere"
+    kind: ClassVar[str] = "points"
+
     dimension: int = setting(2, low=1, high=16)
     kernel: str = setting("laplace", choices=tuple(SMOOTHNESS))
     length: float = setting(3.0, above=0.0)
@@ -56,6 +59,9 @@ class TorusConfig:
     `target`: difference or lipschitz (see `experiments.data.sources.teachers`); `dimension` d of the torus T^d (2 for
     the difference); `decay`: b of the difference; `centres`: number of them (lipschitz); the rest as for the sphere.
     """
+
+    source: ClassVar[str] = "torus"
+    kind: ClassVar[str] = "points"
 
     target: str = setting("difference", choices=("difference", "lipschitz"))
     dimension: int = setting(2, low=1, high=16)
@@ -154,3 +160,10 @@ def _dataset(name: str, frames: Frames, config: SphereConfig | TorusConfig) -> D
         disjoint_seeds=config.disjoint_seeds,
         provenance=provenance,
     )
+
+
+def load(config: SphereConfig | TorusConfig) -> Dataset:
+    """Load the dataset of one of the settings above."""
+    if isinstance(config, SphereConfig):
+        return sphere(config)
+    return torus(config)

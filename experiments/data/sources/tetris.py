@@ -6,6 +6,7 @@ Training examples show every shape in one orientation, test examples in any; poi
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -36,6 +37,9 @@ class TetrisConfig:
     `orientations` of training examples: one (of every shape) or all (at random, as those of the test always are);
     `noise`: standard deviation of every coordinate in edges; the rest counts examples.
     """
+
+    source: ClassVar[str] = "tetris"
+    kind: ClassVar[str] = "clouds"
 
     orientations: str = setting("one", choices=("one", "all"))
     noise: float = setting(0.1, low=0.0, high=1.0)
@@ -76,3 +80,6 @@ def _examples(config: TetrisConfig, count: int, stream: int, rotated: bool) -> E
         moved = points @ (rotation.T if rotated else np.eye(3)) + config.noise * rng.standard_normal(points.shape)
         inputs[i] = moved[rng.permutation(len(points))]
     return Examples(inputs, labels)
+
+
+load = tetris

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -41,6 +42,9 @@ class VoxelsConfig:
     all molecules together, equally many of each (to one frame). The rest as in
     `experiments.data.sources.xtb.XtbConfig`.
     """
+
+    source: ClassVar[str] = "voxels"
+    kind: ClassVar[str] = "voxels"
 
     molecules: tuple[str, ...] = setting(  # their frames are in the identity instead
         ("butadiene", "2-butyne", "methylenecyclopropane", "bicyclobutane", "cyclobutene"), identity=False
@@ -151,3 +155,6 @@ def _formula(molecules: Sequence[str]) -> str:
                 "same atoms"
             )
     return known[first]
+
+
+load = voxels

@@ -8,6 +8,7 @@ drawn at random.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from ase.units import Bohr, Hartree
@@ -18,6 +19,7 @@ from experiments.data.cache import cached_frames
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.download import RemoteFile, fetch, verify
 from experiments.data.parts import random_dataset
+from experiments.data.published import Published, of_files
 from experiments.data.sources.extxyz import read_frames
 
 # The authors' repository, at the commit that added the data and on its main branch. No checksum is published.
@@ -35,6 +37,9 @@ _READER = 1  # raise it whenever the same file gives other frames
 @dataclass(frozen=True)
 class WaterConfig:
     """Settings of water: `pool`, `holdout`, `test` in frames (pool null: all that are left)."""
+
+    source: ClassVar[str] = "water"
+    kind: ClassVar[str] = "molecules"
 
     pool: int | None = setting(None, low=1)
     holdout: int = setting(64, low=0)
@@ -66,3 +71,11 @@ def _read(path: str) -> Frames:
         energies=frames.energies * Hartree,
         forces=frames.forces * (Hartree / Bohr),
     )
+
+
+load = water
+
+
+def published() -> dict[str, Published]:
+    """Return the set to download."""
+    return {"water": of_files("liquid water, revPBE0-D3, 1593 periodic boxes of 64 molecules", [FILE])}

@@ -17,7 +17,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from ase.data import atomic_numbers
@@ -60,6 +60,9 @@ class XtbConfig:
     many molecules at `density` in g/cm³, without torsion moves and surrogate. `workers` processes (None: one a core)
     and the `cache` directory (None: EQUILAW_DATA, else the user's) do not change the frames.
     """
+
+    source: ClassVar[str] = "xtb"
+    kind: ClassVar[str] = "molecules"
 
     molecule: str = setting("ethanol", identity=False)  # the identity holds its geometry instead
     charge: int = setting(0)
@@ -332,3 +335,6 @@ def _name(config: XtbConfig) -> str:
     box = f"_{config.copies}" if config.copies > 1 else ""
     kind = "xtb" if config.method == "GFN2-xTB" else "xtb1"
     return f"{kind}_{stem}{box}_{config.temperature:g}K"
+
+
+load = xtb

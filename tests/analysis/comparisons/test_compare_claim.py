@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,19 +12,15 @@ import pytest
 from analysis.calibration.synthetic import curve_rows
 from analysis.comparisons import claim_pool
 from analysis.comparisons.claim import claim_record, claim_text, claims
-from analysis.comparisons.compare import (
-    compare_curves,
-    comparison_sentence,
-    families,
-    family_sentence,
-    pool_differences,
-)
+from analysis.comparisons.compare import compare_curves, families, pool_differences
 from analysis.comparisons.conditions import Outcome
-from analysis.comparisons.design import required_sample_size
+from analysis.comparisons.paired import Survival, survival
+from analysis.comparisons.sentences import comparison_record, comparison_sentence, family_sentence
 from analysis.curve import curves
 from analysis.errors import InputError
 from analysis.fits.fit import BOTH
 from analysis.fits.record import analyse
+from analysis.fits.uncertainty import Interval
 from analysis.table import check_table
 
 CELLS = {"A": (0, 1, 3), "B": (1, 1, 3), "C": (0, 3, 3), "D": (0, 3, 0)}
@@ -204,8 +201,89 @@ def test_unknown_factor_is_refused() -> None:
 
 def test_no_difference_is_not_equality() -> None:
     words = comparison_sentence(compare_curves(analysed(cells({"A": 0.5, "B": 0.5}, seed=3)))[0])
-    assert "no difference shown" in words
+    assert words.startswith("no difference of β is shown from L=0 to L=1 (mace")
     assert "with 80 % power" in words
+    assert "rises" not in words
+    assert "falls" not in words
+
+
+def sentence(frame: pd.DataFrame) -> str:
+    (one,) = compare_curves(analysed(frame))
+    return comparison_sentence(one)
+
+
+def test_two_runs_of_one_seed_are_matched() -> None:
+    words = sentence(cells({"A": 0.4, "B": 0.6}, n_seeds=1))
+    assert "do not match" not in words
+    assert "; single runs: scatter from the residuals of a line." in words
+    assert "rises by 0.2" in words
+
+
+def test_means_with_published_deviations_are_compared() -> None:
+    frame = cells({"A": 0.4, "B": 0.6}, n_seeds=1).drop(columns="seed")
+    frame = frame.assign(error_sd=0.02 * frame["error"], n_runs=5)
+    (one,) = compare_curves(analysed(frame))
+    assert one.delta.low < 0.2 < one.delta.high
+    assert one.delta.low > 0.1
+    assert comparison_sentence(one).endswith("; scatter as published with the means.")
+
+
+def test_curves_without_common_factors_are_named_by_their_data() -> None:
+    frame = cells({"A": 0.4, "B": 0.6}).drop(columns=["L", "nu", "edge_lmax", "n_parameters"])
+    frame["architecture"] = ["one", "two"] * (len(frame) // 2)
+    frame["seed"] = np.arange(len(frame)) // 2 % 5
+    frame["P"] = np.repeat(SIZES, 10)
+    frame["error"] = frame["P"] ** -0.5
+    assert "from architecture=one to architecture=two (toy, force_mae; " in sentence(frame)
+
+
+@pytest.mark.parametrize(
+    ("plain", "floored", "outcome"),
+    [
+        ((0.058, 0.02, 0.1), (0.07, -0.03, 0.17), Survival.UNCERTAIN),
+        ((0.058, 0.02, 0.1), (0.01, -0.03, 0.05), Survival.VANISHES),
+        ((0.058, 0.02, 0.1), (-0.2, -0.3, -0.1), Survival.VANISHES),
+        ((0.058, 0.02, 0.1), (0.2, 0.1, 0.3), Survival.SURVIVES),
+    ],
+)
+def test_a_difference_that_floors_leave_as_large_has_not_vanished(plain: Any, floored: Any, outcome: Survival) -> None:
+    (c,) = compare_curves(analysed(cells({"A": 0.4, "B": 0.6})))
+    one, two = (Interval(value, low, high, 0.02, 4) for value, low, high in (plain, floored))
+    found = replace(c, delta=one, with_floor=two, survival=survival(one, two))
+    assert found.survival is outcome
+    assert ("does not survive" in comparison_sentence(found)) == (outcome is Survival.VANISHES)
+    if outcome is Survival.UNCERTAIN:
+        assert "with a floor in both it is no longer certain (Δβ = +0.07 [−0.03, 0.17])" in comparison_sentence(found)
+
+
+def test_a_run_that_lies_off_is_named_with_the_difference_without_it() -> None:
+    frame = cells({"A": 0.4, "B": 0.6})
+    off = (frame["L"] == 1) & (frame["seed"] == 3) & (frame["P"] == SIZES[-1])
+    frame.loc[off, "error"] *= 2
+    (c,) = compare_curves(analysed(frame))
+    (run,) = c.outlying.runs.values()
+    assert (run.seed, run.size) == ("3", 1024.0)
+    words = comparison_sentence(c)
+    assert "; OUTLYING: seed 3 at P = 1024 of L=1 (2" in words
+    assert "times the error that its curve suggests); without it Δβ = 0." in words
+    assert c.outlying.without.high - c.outlying.without.low < 0.3 * (c.delta.high - c.delta.low)
+    record = comparison_record(c)
+    assert record["delta_beta_without_outlying"] == pytest.approx(0.2, abs=0.02)
+    assert record["outlying_runs"][0]["curve"] == "second"  # type: ignore[index]
+
+
+def test_an_outlying_single_run_costs_its_size() -> None:
+    frame = cells({"A": 0.4, "B": 0.6}, n_seeds=1)
+    frame.loc[(frame["L"] == 1) & (frame["P"] == 1024), "error"] *= 2
+    (c,) = compare_curves(analysed(frame))
+    assert set(c.outlying.runs) == {"second"}
+    assert c.outlying.without.value == pytest.approx(0.2, abs=0.03)
+
+
+def test_one_of_many_only_may_rise() -> None:
+    (c,) = compare_curves(analysed(cells({"A": 0.4, "B": 0.6})))
+    assert comparison_sentence(c).startswith("β rises by 0.")
+    assert comparison_sentence(replace(c, p_holm=0.2)).startswith("β may rise by 0.")
 
 
 def test_several_datasets_are_pooled_as_random_effects() -> None:
@@ -266,23 +344,6 @@ def test_one_dataset_or_unconverged_ones_are_not_pooled() -> None:
     short["error_half_budget"] = short["error"] * (1 + 0.002 * short["P"])
     assert claim_pool.pool_claims(claims(analysed(whole))) == []
     assert claim_pool.pool_claims(claims(analysed(whole, short))) == []
-
-
-def test_further_sizes_continue_the_grid_and_would_show_it() -> None:
-    (claim,) = claims(analysed(cells({"A": 0.4, "B": 0.45, "C": 0.62, "D": 0.4}, noise=0.06, sizes=SIZES[:6])))
-    first = claim.decision.conditions[0]
-    assert first.p > 0.05
-    log_p = np.log(SIZES[:6])
-    further = required_sample_size(first.delta, first.delta.value, log_p, 0.05).sizes
-    assert further
-    assert further[0] == 1024  # the grid is 16, 32 … 512
-    # the spread of slopes falls as 1/√Sxx, so a t test on the longer grid has 80 % power
-    grid = np.log([16.0 * 2**k for k in range(6)])
-    longer = np.log([*np.exp(grid), *further])
-    error = first.delta.error * np.sqrt(((grid - grid.mean()) ** 2).sum() / ((longer - longer.mean()) ** 2).sum())
-    draws = first.delta.value + error * np.sqrt(5) * np.random.default_rng(0).normal(size=(4000, 5))
-    t = draws.mean(axis=1) / (draws.std(axis=1, ddof=1) / np.sqrt(5))
-    assert np.mean(t > 2.132) >= 0.78  # t(4) at 5 %; 0.80 less three binomial errors
 
 
 def test_channels_that_were_matched_to_one_reference_are_no_difference() -> None:

@@ -159,14 +159,21 @@ def test_sizes_with_no_error_at_all_are_left_out_and_named() -> None:
     json.dumps(groups.gain_record(gain), allow_nan=False)
 
 
-def test_a_factor_of_which_nothing_is_known_is_not_given() -> None:
-    """Flat curves with scatter: any number of examples has the same error."""
-    models = {"cnn": ("translations", 0.4, 0.05, 7800), "gcnn": ("p4", 0.4, 0.05, 7500)}
+def test_a_run_that_lies_off_is_named() -> None:
+    frame = table(TWINS)
+    frame.loc[(frame["architecture"] == "gcnn") & (frame["seed"] == 2) & (frame["P"] == 256), "error"] *= 2
+    (gain,) = gains_of(frame)
+    assert "; OUTLYING: seed 2 at P = 256 of gcnn (p4) (" in groups.gain_sentence(gain)
+    assert groups.gain_record(gain)["delta_beta_without_outlying"] == pytest.approx(0.3, abs=0.03)
+
+
+def test_flat_curves_have_no_factor() -> None:
+    """Any number of examples has the same error."""
+    models = {"cnn": ("translations", 0.4, 0.03, 7800), "gcnn": ("p4", 0.4, 0.03, 7500)}
     (gain,) = gains_of(table(models, noise=0.1))
-    ratio = gain.factor.ratio
-    assert ratio.low < 1 < ratio.high
-    assert ratio.high / ratio.low > 1000
-    assert "the data-efficiency factor is unknown: its interval is [" in groups.gain_sentence(gain)
+    assert np.isnan(gain.factor.ratio.value)
+    assert ": no data-efficiency factor: both curves are flat" in groups.gain_sentence(gain)
+    assert groups.gain_record(gain)["flat"] == ["plain", "symmetric"]
 
 
 def test_names_tell_the_order_of_messages() -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from analysis.calibration.synthetic import curve_rows
 from analysis.cli import main
-from analysis.comparisons.compare import Comparison, compare_curves, comparison_sentence, families, family_sentence
+from analysis.comparisons.compare import Comparison, compare_curves, families
+from analysis.comparisons.sentences import comparison_sentence, family_sentence
 from analysis.curve import curves
 from analysis.errors import InputError
 from analysis.figures.naming import model_names, names

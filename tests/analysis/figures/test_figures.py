@@ -24,8 +24,8 @@ from analysis.figures.draw_all import draw_all
 from analysis.figures.maps import draw as draw_maps
 from analysis.figures.maps import maps
 from analysis.figures.naming import display_unit
-from analysis.figures.nearest import dimensions, nearest
 from analysis.figures.nearest import draw as draw_nearest
+from analysis.figures.nearest import nearest
 from analysis.figures.style import HUES, MARKERS, looks, plain_number, style
 from analysis.fits.flags import JudgedFit
 from analysis.fits.record import analyse
@@ -212,7 +212,7 @@ def test_lipschitz_bound_lies_above_the_nearest_neighbour_everywhere(drawn: Path
 def test_they_are_the_same_bytes_for_the_same_table(drawn: Path, papers: list[JudgedFit], tmp_path: Path) -> None:
     """(The learning curves: test_cli.py, in two processes.)"""
     fits = [item for item in papers if item[0].curve.text("dataset") == "aspirin"]
-    written = exponents.draw(panels.panels_by_model(fits), tmp_path / "exponents", dimensions(papers_distances()))
+    written = exponents.draw(exponents.collect(fits, papers_distances()), tmp_path / "exponents")
     written += draw_maps(maps(fits), tmp_path / "map") + draw_costs(costs(fits), tmp_path / "cost")
     written += draw_nearest(nearest(fits, papers_distances()), tmp_path / "nearest")
     assert {path.name: path.read_bytes() == (drawn / path.name).read_bytes() for path in written} == {

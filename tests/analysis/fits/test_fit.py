@@ -14,8 +14,10 @@ from analysis.calibration.synthetic import curve_rows
 from analysis.curve import Curve, curves
 from analysis.fits.fit import fit_curve
 from analysis.fits.floor import fit_floor
+from analysis.fits.moderation import NO_PRIOR, margin
+from analysis.fits.noise import Spread
 from analysis.fits.results import FitStatus, Form
-from analysis.fits.uncertainty import MANY, Interval, t_quantile, with_test
+from analysis.fits.uncertainty import MANY, t_quantile
 from analysis.table import check_table
 
 COLUMNS: dict[str, Any] = {"dataset": "toy", "architecture": "mace", "metric": "force_mae", "unit": "eV/Å"}
@@ -87,10 +89,11 @@ def test_interval_holds_the_noise_of_the_shared_test_set() -> None:
 
 @given(st.floats(1e-6, 10), st.integers(1, 9), st.floats(0, 100))
 def test_a_known_variance_never_narrows_an_interval(error: float, dof: int, variance: float) -> None:
-    wide = with_test(Interval(0.5, 0.5 - t_quantile(dof) * error, 0.5 + t_quantile(dof) * error, error, dof), variance)
+    spread = Spread(*(np.array([number]) for number in (error**2, 1.0, 1.0, variance)))
+    (half,) = margin(spread, np.array([float(dof)]), NO_PRIOR).half
     # relative round-off of the quantile, over the value that the ends are offset by
-    assert wide.high - 0.5 >= t_quantile(dof) * error - 1e-12
-    assert wide.high - 0.5 >= 1.9599 * np.sqrt(variance) - 1e-12  # the normal quantile for the known part alone
+    assert half >= t_quantile(dof) * error - 1e-12
+    assert half >= 1.9599 * np.sqrt(variance) - 1e-12  # the normal quantile for the known part alone
 
 
 def test_an_exact_test_set_leaves_the_interval_alone() -> None:
@@ -119,14 +122,23 @@ def test_weights_are_the_derivative_of_the_exponent(floor: float) -> None:
     assert weights == pytest.approx((moved[:7] - moved[7:]) / (2 * step), abs=0.1 * np.abs(weights).max())
 
 
-def test_one_seed_uses_least_squares_on_its_points() -> None:
+def test_one_seed_has_the_interval_of_nested_subsets() -> None:
+    """Generalised variances of least squares under R = √(P/P′), written out; three times that of independent points."""
     rows = curve_rows(np.random.default_rng(1), beta=0.5, prefactor=1.0, n_seeds=1, **COLUMNS)
-    fit = fit_curve(one_curve(rows)).best
-    assert fit.method == "ols_means"
-    x, y = np.log(rows["P"]), np.log(rows["error"])
+    fit = fit_curve(one_curve(rows)).form(Form.POWER)
+    assert fit.method.startswith("one_run")
+    x, y = np.log(rows["P"].to_numpy()), np.log(rows["error"].to_numpy())
+    design = np.stack([np.ones_like(x), x], axis=1)
+    correlation = np.exp(-np.abs(x[:, None] - x) / 2)
+    inverse = np.linalg.inv(design.T @ design)
+    project = np.eye(len(x)) - design @ inverse @ design.T
+    variance = (y @ project @ y) / np.trace(project @ correlation)
+    expected = np.sqrt(variance * (inverse @ design.T @ correlation @ design @ inverse)[1, 1])
     slope, covariance = np.polyfit(x, y, 1, cov=True)
-    assert fit.beta.value == pytest.approx(-slope[0], rel=1e-10)
-    assert fit.beta.error == pytest.approx(np.sqrt(covariance[0, 0]), rel=1e-10)
+    beta = fit.beta if fit.alone is None else fit.alone
+    assert beta.value == pytest.approx(-slope[0], rel=1e-10)
+    assert beta.error == pytest.approx(expected, rel=1e-10)
+    assert beta.error > 1.5 * np.sqrt(covariance[0, 0])
 
 
 def test_two_sizes_one_seed_has_no_interval_and_no_floor() -> None:

@@ -21,7 +21,10 @@ from hypothesis import strategies as st
 from experiments.config import run as configuration
 from experiments.config.run import LacksKnob, RunConfig, TrainingConfig, digest, parse
 from experiments.core.errors import InputError
-from experiments.models.architectures import MODELS, MaceConfig, NequipConfig, NtkConfig
+from experiments.models.mace import MaceConfig
+from experiments.models.nequip import NequipConfig
+from experiments.models.ntk import NtkConfig
+from experiments.models.registry import MODELS
 
 MakeConfig = Callable[..., dict[str, Any]]
 SHA = "0" * 64
@@ -48,7 +51,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("Seed", 0, "Seed: unknown key; accepted: P, L, nu, seed"),
     ("data", "star", "data='star': accepted: one of the files in conf/data/"),
     ("model", None, "model=None: accepted: one of the files in conf/model/"),
-    ("model.architecture", "nequip2", "model.architecture='nequip2': accepted: mace | nequip | tfn"),
+    ("model.architecture", "nequip2", "model.architecture='nequip2': accepted: ace | cnn | gcnn | harmonic"),
     ("model.chanels", 3, "model.chanels: unknown key (did you mean model.channels?)"),
     ("model.edge_lmax", 9, "model.edge_lmax=9: accepted: an integer from 0 to 3"),
     ("training.max_steps", 1, "training.max_steps=1: accepted: an integer from 2 to"),

@@ -309,7 +309,7 @@ def test_command(server: Served, root: Path, capsys: pytest.CaptureFixture[str])
     assert main(["list"]) == 0
     assert "3bpa                 here" in capsys.readouterr().out
     assert main(["fetch", "rmd17"]) == 2
-    assert "equilaw: rmd17: neither published nor generated; accepted: rmd17_aspirin" in capsys.readouterr().err
+    assert "equilaw: rmd17: neither published nor generated; accepted: 3bpa, acac" in capsys.readouterr().err
     assert main(["fetch", "rmd17_aspirin"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
@@ -368,7 +368,7 @@ def test_fetch_makes_generated_sets(root: Path, capsys: pytest.CaptureFixture[st
         (["star", "data.pool=0"], "data.pool=0: accepted: an integer ≥ 1"),
         (["star", "acac", "data.pool=9"], "data.pool=9: acac is published, with all its files; accepted: for"),
         (["star", "--from", "."], "--from .: star is generated; accepted: for published sets"),
-        (["extxyz"], "extxyz: neither published nor generated; accepted: rmd17_aspirin"),
+        (["extxyz"], "extxyz: neither published nor generated; accepted: 3bpa, acac"),
         (["data.pool=9"], "data.pool=9: accepted: names of data sets before it"),
     ],
 )

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from experiments.core.errors import InputError
 from experiments.interop.from_nequip import nequip_weights
-from experiments.models.architectures import NequipConfig
-from experiments.models.nequip import Nequip
+from experiments.models.nequip import NequipConfig
+from experiments.models.networks.nequip import Nequip
 from experiments.nn.graph import pair_forces
 from tests.experiments.models.clusters import graph_of
 

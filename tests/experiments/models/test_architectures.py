@@ -16,7 +16,7 @@ import yaml
 
 from experiments.config.run import LacksKnob, parse, parse_model
 from experiments.core.errors import InputError
-from experiments.models.architectures import MODELS
+from experiments.models.registry import MODELS
 from experiments.runs import evaluate
 from experiments.runs.execute import execute
 from experiments.runs.store import Run, RunStore

@@ -14,18 +14,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from experiments.data.image_transforms import transform_image
-from experiments.models import harmonic
-from experiments.models.cnn import Cnn
-from experiments.models.gcnn import Gcnn, point_group
-from experiments.models.group_architectures import (
-    CnnConfig,
-    GcnnConfig,
-    HarmonicConfig,
-    MlpConfig,
-    ScaleSpaceConfig,
-)
-from experiments.models.networks import EXAMPLE_NETWORKS, example_network
-from experiments.models.scale_space import ScaleSpace, blur
+from experiments.models.cnn import CnnConfig
+from experiments.models.gcnn import GcnnConfig
+from experiments.models.harmonic import HarmonicConfig
+from experiments.models.mlp import MlpConfig
+from experiments.models.networks import example_network, harmonic
+from experiments.models.networks.cnn import Cnn
+from experiments.models.networks.gcnn import Gcnn, point_group
+from experiments.models.networks.scale_space import ScaleSpace, blur
+from experiments.models.scale_space import ScaleSpaceConfig
 from experiments.nn.grid import CENTRE, VARIATION, averaged, correlate
 from experiments.nn.radial import scaled_silu
 
@@ -286,8 +283,9 @@ def test_blurs_are_a_semigroup_and_lifting_is_not_exact() -> None:
 
 
 def test_every_network_takes_what_it_says() -> None:
-    from experiments.models.architectures import MODELS, takes
+    from experiments.models.registry import MODELS
 
-    for config in EXAMPLE_NETWORKS:
-        assert set(takes(config)) - {"molecules"}
-    assert takes(MODELS["mace"]) == ("molecules",)
+    for name, config in MODELS.items():
+        if not config.closed_form and not MODELS.of_molecules(name):
+            assert set(config.kinds) - {"molecules"}
+    assert MODELS["mace"].kinds == ("molecules",)

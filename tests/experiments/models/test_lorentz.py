@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from scipy.linalg import expm
 from torch import Tensor
 
-from experiments.models.group_architectures import LorentzConfig, MomentaConfig
-from experiments.models.lorentz import METRIC, Lorentz, at_rest, dual_of
-from experiments.models.momenta import Momenta
+from experiments.models.lorentz import LorentzConfig
+from experiments.models.momenta import MomentaConfig
+from experiments.models.networks.lorentz import METRIC, Lorentz, at_rest, dual_of
+from experiments.models.networks.momenta import Momenta
 from experiments.nn.radial import scaled_silu
 from tests.experiments.models.test_grid_networks import assert_same, drawn
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from experiments.models.architectures import MaceConfig
-from experiments.models.mace import Mace
+from experiments.models.mace import MaceConfig
+from experiments.models.networks.mace import Mace
 from experiments.nn.graph import Graph, pair_forces
 from experiments.nn.native import sparse
 from tests.experiments.models.clusters import graph_of, positions, species

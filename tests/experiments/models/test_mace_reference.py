@@ -13,8 +13,8 @@ from e3nn.nn import FullyConnectedNet
 from torch import Tensor
 from torch.nn.functional import silu
 
-from experiments.models.architectures import MaceConfig
-from experiments.models.mace import Layer, Mace
+from experiments.models.mace import MaceConfig
+from experiments.models.networks.mace import Layer, Mace
 from experiments.nn.contraction import couplings
 from tests.experiments.models.clusters import graph_of, positions, species
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.models.architectures import NequipConfig
-from experiments.models.nequip import Nequip
+from experiments.models.nequip import NequipConfig
+from experiments.models.networks.nequip import Nequip
 from experiments.nn.gate import SCALAR, gate, name_of
 from tests.experiments.models.test_networks import ROUND_OFF, example, nequip, packed
 

@@ -14,8 +14,8 @@ from e3nn.nn import Gate
 from torch import Tensor
 from torch.nn.functional import silu
 
-from experiments.models.architectures import NequipConfig
-from experiments.models.nequip import Layer, Nequip, couple
+from experiments.models.nequip import NequipConfig
+from experiments.models.networks.nequip import Layer, Nequip, couple
 from experiments.nn.gate import SCALAR, Irrep, gated, name_of
 from tests.experiments.models.clusters import positions, species
 from tests.experiments.models.reference import Weights, same

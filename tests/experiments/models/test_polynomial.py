@@ -14,8 +14,9 @@ from experiments.config.run import TrainingConfig
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.sources.polynomial_teacher import PolynomialTeacherConfig, polynomial
 from experiments.data.splits import subset
-from experiments.models.architectures import AceConfig, PolynomialConfig
-from experiments.models.polynomial import Polynomial
+from experiments.models.ace import AceConfig
+from experiments.models.networks.polynomial import Polynomial
+from experiments.models.polynomial import PolynomialConfig
 from experiments.regression.ace import LinearAce
 from experiments.tasks.molecules import MoleculeTask, PreparedData
 from experiments.training.member import Member

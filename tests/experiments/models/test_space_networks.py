@@ -15,12 +15,13 @@ from torch import Tensor
 
 from experiments.data.sources.tetris import SHAPES, TetrisConfig, tetris
 from experiments.data.sources.voxels import VoxelsConfig, density
-from experiments.models.architectures import TfnConfig
-from experiments.models.clouds import complete_graph
-from experiments.models.cnn import Cnn
-from experiments.models.group_architectures import CnnConfig, Steerable3dConfig
+from experiments.models.cnn import CnnConfig
 from experiments.models.networks import example_network
-from experiments.models.steerable3d import Steerable3d, kernels
+from experiments.models.networks.clouds import complete_graph
+from experiments.models.networks.cnn import Cnn
+from experiments.models.networks.steerable3d import Steerable3d, kernels
+from experiments.models.steerable3d import Steerable3dConfig
+from experiments.models.tfn import TfnConfig
 from experiments.nn.grid import normalized
 from tests.experiments.models.test_grid_networks import assert_same, drawn, images
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.models.tfn import Tfn
+from experiments.models.networks.tfn import Tfn
 from tests.experiments.models.test_mace import rotated, rotations
 from tests.experiments.models.test_networks import ROUND_OFF, example, packed, tfn
 

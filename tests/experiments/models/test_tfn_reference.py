@@ -11,8 +11,8 @@ from e3nn import o3
 from e3nn.math import normalize2mom
 from torch import Tensor
 
-from experiments.models.architectures import TfnConfig
-from experiments.models.tfn import Tfn
+from experiments.models.networks.tfn import Tfn
+from experiments.models.tfn import TfnConfig
 from tests.experiments.models.clusters import positions, species
 from tests.experiments.models.reference import Slow, Weights, same
 

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from experiments.core.arrays import Floats
 from experiments.core.errors import InputError
 from experiments.data.dataset import Frames
-from experiments.models.architectures import AceConfig
+from experiments.models.ace import AceConfig
 from experiments.regression.ace import Ace, LinearAce, radial_functions
 from experiments.regression.ace_basis import basis, most_features
 

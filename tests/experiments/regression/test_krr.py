@@ -19,7 +19,7 @@ from experiments.data.dataset import Frames
 from experiments.data.sources.extxyz import read_frames
 from experiments.data.sources.star import StarConfig, star
 from experiments.data.splits import subset
-from experiments.models.architectures import KrrConfig
+from experiments.models.krr import KrrConfig
 from experiments.regression.closed_form import Geometry
 from experiments.regression.krr import LENGTHS, Centres, Krr, Radial, bond_permutations, inverse_distances
 from experiments.regression.ladder import one_solution

@@ -17,15 +17,13 @@ from experiments.core.errors import InputError
 from experiments.data.dataset import Frames
 from experiments.data.sources.extxyz import read_frames
 from experiments.data.sources.star import StarConfig, star
-from experiments.models.architectures import (
-    AceConfig,
-    KrrConfig,
-    MaceConfig,
-    NearestConfig,
-    NtkConfig,
-    PointKernelConfig,
-    PointNearestConfig,
-)
+from experiments.models.ace import AceConfig
+from experiments.models.krr import KrrConfig
+from experiments.models.mace import MaceConfig
+from experiments.models.nearest import NearestConfig
+from experiments.models.ntk import NtkConfig
+from experiments.models.point_kernel import PointKernelConfig
+from experiments.models.point_nearest import PointNearestConfig
 from experiments.regression import rows
 from experiments.regression.closed_form import reachable
 from experiments.regression.gram import GRID, GramSystem, Products, fit_gram

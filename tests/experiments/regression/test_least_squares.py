@@ -15,7 +15,7 @@ from experiments.data.dataset import Dataset, Frames
 from experiments.data.sources.extxyz import read_frames
 from experiments.data.sources.star import StarConfig, energy_variance, star
 from experiments.data.splits import subset
-from experiments.models.architectures import AceConfig
+from experiments.models.ace import AceConfig
 from experiments.regression import least_squares, rows
 from experiments.regression.ace import Ace, LinearAce
 from experiments.regression.ladder import one_solution

@@ -19,8 +19,11 @@ from experiments.config.run import LacksKnob, parse
 from experiments.core.errors import InputError
 from experiments.data.sources.extxyz import write_frames
 from experiments.interop.calculator import EquilawCalculator
-from experiments.models.architectures import MODELS, MaceConfig, NequipConfig, NtkConfig
-from experiments.regression.methods import CLOSED_FORMS
+from experiments.models.mace import MaceConfig
+from experiments.models.nequip import NequipConfig
+from experiments.models.ntk import NtkConfig
+from experiments.models.registry import MODELS
+from experiments.regression.methods import closed_form
 from experiments.runs import evaluate
 from experiments.runs.execute import execute
 from experiments.runs.store import Run, RunStore
@@ -39,7 +42,9 @@ NTK = {
 
 
 def test_every_one_is_registered() -> None:
-    assert set(CLOSED_FORMS) == {config for config in MODELS.values() if config.closed_form}
+    for settings in MODELS.values():
+        if settings.closed_form:
+            assert closed_form(settings(), [1, 6])
 
 
 @pytest.mark.parametrize("model", [KRR, NEAREST], ids=["krr", "nearest"])
@@ -87,8 +92,8 @@ def test_a_linearised_network_reads_back_and_identifies_itself(make_config: Make
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
-    ({**NTK, "of": "ace"}, "model.of='ace': accepted: mace | nequip | tfn"),
-    ({**NTK, "of": None}, "model.of=None: accepted: mace | nequip | tfn"),
+    ({**NTK, "of": "ace"}, "model.of='ace': accepted: mace | mpnn | nequip | polynomial | tfn"),
+    ({**NTK, "of": None}, "model.of=None: accepted: mace | mpnn | nequip | polynomial | tfn"),
     ({**NTK, "chanels": 3}, "model.chanels: unknown key (did you mean model.channels?)"),
     ({**NTK, "channels": 0}, "model.channels=0: accepted: an integer from 1 to 1024"),
     ({**NTK, "energy_weight": -1.0}, "model.energy_weight=-1.0: accepted: a number ≥ 0"),

@@ -13,7 +13,7 @@ from experiments.core.arrays import Floats
 from experiments.core.errors import InputError
 from experiments.data.dataset import Frames
 from experiments.data.distances import aligned_rmsd, descriptor
-from experiments.models.architectures import NearestConfig
+from experiments.models.nearest import NearestConfig
 from experiments.regression.ladder import one_solution
 from experiments.regression.nearest import SEARCHES, Nearest
 from experiments.tasks.predictions import Predictions

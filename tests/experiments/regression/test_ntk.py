@@ -15,8 +15,12 @@ from torch import Tensor
 from experiments.core.arrays import Floats
 from experiments.core.errors import InputError
 from experiments.data.dataset import Frames
-from experiments.models.architectures import MaceConfig, NequipConfig, NetworkConfig, NtkConfig, TfnConfig
+from experiments.models.contract import NetworkConfig
+from experiments.models.mace import MaceConfig
+from experiments.models.nequip import NequipConfig
 from experiments.models.networks import network
+from experiments.models.ntk import NtkConfig
+from experiments.models.tfn import TfnConfig
 from experiments.nn.graph import Graph
 from experiments.nn.radial import bessel, polynomial_cutoff
 from experiments.regression import least_squares, ridge, rows

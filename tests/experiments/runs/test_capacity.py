@@ -13,16 +13,14 @@ from experiments.config.channel_match import ChannelMatch, ChannelMatchSpec
 from experiments.config.run import LacksKnob, RunConfig, parse
 from experiments.core.errors import InputError
 from experiments.data.load import dataset_of
-from experiments.models.architectures import (
-    MaceConfig,
-    ModelConfig,
-    MpnnConfig,
-    NequipConfig,
-    NtkConfig,
-    PolynomialConfig,
-    TfnConfig,
-)
-from experiments.models.networks import NETWORKS
+from experiments.models.contract import ModelConfig
+from experiments.models.mace import MaceConfig
+from experiments.models.mpnn import MpnnConfig
+from experiments.models.nequip import NequipConfig
+from experiments.models.ntk import NtkConfig
+from experiments.models.polynomial import PolynomialConfig
+from experiments.models.registry import MODELS
+from experiments.models.tfn import TfnConfig
 from experiments.runs.capacity import features, match_channels, resolve_channels, weights
 from experiments.runs.execute import execute
 from experiments.runs.store import RunStore
@@ -65,7 +63,7 @@ SMALL: dict[str, ModelConfig] = {
 
 
 def test_every_trained_architecture_is_here() -> None:
-    assert {type(model) for model in SMALL.values()} == set(NETWORKS)
+    assert {type(model) for model in SMALL.values()} == {MODELS[name] for name in MODELS if MODELS.of_molecules(name)}
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -10,7 +10,8 @@ import torch
 from scipy.special import log_softmax
 
 from experiments.data.examples import Examples, ExampleSet
-from experiments.models.group_architectures import CnnConfig, MlpConfig
+from experiments.models.cnn import CnnConfig
+from experiments.models.mlp import MlpConfig
 from experiments.models.networks import example_network
 from experiments.runs.problems import LabelledExamples
 from experiments.tasks import classification as tasks

@@ -15,8 +15,8 @@ from experiments.config.run import TrainingConfig
 from experiments.data.dataset import Dataset
 from experiments.data.sources.star import StarConfig, star
 from experiments.data.splits import subset
-from experiments.models.architectures import MaceConfig
-from experiments.models.mace import Mace
+from experiments.models.mace import MaceConfig
+from experiments.models.networks.mace import Mace
 from experiments.tasks.molecules import MoleculeTask
 from experiments.training.member import Member
 from experiments.training.pack import Pack

@@ -16,8 +16,8 @@ from experiments.config.run import LacksKnob, TrainingConfig, parse
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.sources.star import StarConfig, star
 from experiments.data.splits import subset
-from experiments.models.architectures import MpnnConfig
-from experiments.models.mpnn import Mpnn
+from experiments.models.mpnn import MpnnConfig
+from experiments.models.networks.mpnn import Mpnn
 from experiments.tasks.molecules import MoleculeTask
 from experiments.training.member import Member
 from experiments.training.order import rotations

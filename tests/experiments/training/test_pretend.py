@@ -12,8 +12,7 @@ import pytest
 
 from benchmarks.on_gpu.small_networks import CASES
 from experiments.config.run import TrainingConfig
-from experiments.models.architectures import MODELS
-from experiments.models.networks import EXAMPLE_NETWORKS, NETWORKS
+from experiments.models.registry import MODELS
 from experiments.training.optimizers import OPTIMIZERS
 from tests.experiments.training import on_device
 
@@ -45,8 +44,8 @@ def compare(call: Call, name: str, path: Path, **changes: Any) -> None:
 def test_every_trained_network_has_a_case() -> None:
     molecules = {case.architecture for case in CASES.values() if case.kind == "molecules"}
     others = {case.architecture for case in CASES.values() if case.kind != "molecules"}
-    assert molecules == {config.architecture for config in NETWORKS}
-    assert others == {config.architecture for config in EXAMPLE_NETWORKS}
+    assert molecules == {name for name in MODELS if MODELS.of_molecules(name)}
+    assert others == {name for name, c in MODELS.items() if not c.closed_form and set(c.kinds) - {"molecules"}}
     assert molecules | others == {name for name, config in MODELS.items() if not config.closed_form}
 
 

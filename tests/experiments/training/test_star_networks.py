@@ -12,8 +12,9 @@ from experiments.config.run import TrainingConfig
 from experiments.data.dataset import Dataset
 from experiments.data.sources.star import StarConfig, star
 from experiments.data.splits import subset
-from experiments.models.architectures import NequipConfig, TfnConfig
+from experiments.models.nequip import NequipConfig
 from experiments.models.networks import network
+from experiments.models.tfn import TfnConfig
 from experiments.tasks.molecules import MoleculeTask
 from experiments.training.member import Member
 from experiments.training.pack import Pack

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from experiments.core.compiler import warn
-from experiments.models.mace import Mace
+from experiments.models.networks.mace import Mace
 from experiments.nn.native import sparse
 from experiments.training.flat_state import part
 from experiments.training.step import can_compile, eager_update, make_update

@@ -7,7 +7,6 @@ import hashlib
 import numpy as np
 import pytest
 
-from experiments.core import kinds
 from experiments.core.errors import InputError
 from experiments.data import load
 from experiments.data.image_transforms import rotated_copies, transform_image
@@ -93,7 +92,3 @@ def test_bad_input_has_one_line() -> None:
         with pytest.raises(InputError) as error:
             load.parse({"source": "digits", **section})
         assert str(error.value) == message
-
-
-def test_every_source_says_what_it_holds() -> None:
-    assert set(kinds.KINDS) == set(load._SOURCES)

@@ -27,7 +27,7 @@ from experiments.data.sources.polynomial_teacher import (
     teacher,
 )
 from experiments.data.sources.star import star_energy, uniform_directions
-from experiments.models.architectures import AceConfig
+from experiments.models.ace import AceConfig
 from experiments.nn.couplings import coupling_blocks
 from experiments.regression.ace import LinearAce
 from tests.experiments.regression.test_least_squares import solve

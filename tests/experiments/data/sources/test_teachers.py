@@ -19,7 +19,8 @@ from experiments.core.kernels import known_exponent
 from experiments.data.dataset import Dataset
 from experiments.data.sources.teachers import SphereConfig, TorusConfig, sphere, torus
 from experiments.data.splits import training_subset
-from experiments.models.architectures import PointKernelConfig, PointNearestConfig
+from experiments.models.point_kernel import PointKernelConfig
+from experiments.models.point_nearest import PointNearestConfig
 from experiments.regression import points
 from experiments.regression.ladder import one_solution
 from experiments.regression.methods import closed_form

@@ -1,0 +1,219 @@
+"""How many seeds and sizes decide what: a difference of exponents, an equivalence, and the claim.
+
+The noise of ln ε within a seed is given, or taken from the scatter over seeds in a table: there from the differences of
+curves on the same subsets, if any are, since what the subsets share cancels. Differences and equivalences of power laws
+follow from it by the power of their t tests (`comparisons.design`); the claim needs simulations (`claim_rates`), which
+decide under both forms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from analysis.arrays import FloatArray
+from analysis.calibration.calibrate import Scenario
+from analysis.calibration.claim_rates import Truth, rate
+from analysis.comparisons.conditions import LEVEL, MARGIN
+from analysis.comparisons.design import MAX_SEEDS, POWER, NoiseLevel, condition_power, fewest, fit_noise
+from analysis.comparisons.paired import FLOOR_SIZES, detectable, pair
+from analysis.curve import Curve
+from analysis.errors import InputError
+from analysis.fits.jsonable import Record
+from analysis.fits.uncertainty import Interval
+
+SEEDS = (3, 5, 10)
+"""Numbers of seeds for which the smallest difference is named."""
+SIZES = (5, 7, 9)
+"""Numbers of sizes, if none are asked for."""
+MOST = 32
+"""Largest number of seeds for which the claim is simulated."""
+TABLES = 2000
+"""Tables simulated for each number of seeds: the power is known within 2 %, two standard errors."""
+START = 16.0
+"""Smallest P of a design without a table."""
+PLACE = ("dataset", "test_set", "metric")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Noise for which designs are sought."""
+
+    name: str
+    """Dataset and metric, or empty."""
+    noise: NoiseLevel
+    """Noise of ln ε of one curve; two curves have independent noise of this size."""
+    origin: str
+    """Where it comes from, in words."""
+    start: float
+    """Smallest P."""
+    factor: float
+    """Ratio of neighbouring P."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a number of sizes needs."""
+
+    sizes: tuple[float, ...]
+    """The values of P."""
+    spread: float
+    """Standard deviation over seeds of Δβ of two curves."""
+    difference: int | None
+    """Seeds that show a difference of the size asked for; None if more than `MAX_SEEDS`."""
+    equivalence: int | None
+    """Seeds that show that equal exponents are equivalent."""
+    claim: int | None
+    """Seeds with which the claim holds where it is true; None if more than `MOST`."""
+    smallest: tuple[float, ...]
+    """Smallest differences that `SEEDS` seeds show."""
+
+
+def given(noise: tuple[float, float]) -> Source:
+    """Return a source of a noise given by hand: from nested subsets, and from initial weights."""
+    return Source("", NoiseLevel(*noise), "as given", START, 2.0)
+
+
+def from_table(curves: Sequence[Curve]) -> list[Source]:
+    """Return the noise of every dataset, test set and metric with two seeds in a curve.
+
+    Raises InputError if there is none.
+    """
+    places: dict[tuple[str, ...], list[Curve]] = {}
+    for curve in curves:
+        places.setdefault(tuple(curve.text(name) for name in PLACE), []).append(curve)
+    found = [_source(place, group) for place, group in places.items()]
+    sources = [one for one in found if one is not None]
+    if not sources:
+        raise InputError("no curve of the table has two seeds with all P: give the noise of ln ε, --noise SUBSET INIT")
+    return sources
+
+
+def _source(place: tuple[str, ...], group: Sequence[Curve]) -> Source | None:
+    pairs = [both for one, two in combinations(group, 2) if (both := pair(one, two)) is not None]
+    matched = [both for both in pairs if both.paired and len(both.first_log) >= 2]
+    if matched:
+        # halved, for a pair scatters as two independent curves of the level that is returned
+        parts = [(both.log_p, (both.second_log - both.first_log) / np.sqrt(2)) for both in matched]
+        origin = f"from {len(matched)} pair{'s' * (len(matched) > 1)} of curves on the same subsets"
+    else:
+        parts = [one for curve in group if (one := _complete(curve)) is not None]
+        origin = f"from {len(parts)} curve{'s' * (len(parts) > 1)}; none share their subsets with another"
+    if not parts:
+        return None
+    longest = max((log_p for log_p, _ in parts), key=len)
+    factor = float(np.exp((longest[-1] - longest[0]) / (len(longest) - 1)))
+    name = ", ".join(text for text in place if text)
+    return Source(name, fit_noise(parts), origin, float(np.exp(longest[0])), factor)
+
+
+def _complete(curve: Curve) -> tuple[FloatArray, FloatArray] | None:
+    """Return ln P and ln ε of the seeds with all P; None if fewer than two."""
+    rows = curve.log_error[np.isfinite(curve.log_error).all(axis=1)]
+    return (curve.log_sizes, rows) if curve.has_seeds and len(rows) >= 2 and len(curve.sizes) >= 2 else None
+
+
+def designs(
+    source: Source, n_sizes: Sequence[int], difference: float, *, n_tables: int = TABLES, seed: int = 0
+) -> list[Design]:
+    """Return what is needed for each number of sizes.
+
+    Args:
+        source: the noise.
+        n_sizes: numbers of sizes, each at least two.
+        difference: of exponents; in the claim, that of B and C from A.
+        n_tables: tables simulated for each number of seeds.
+        seed: of the simulation.
+    """
+    return [_design(source, k, difference, n_tables, seed) for k in n_sizes]
+
+
+def _design(source: Source, n_sizes: int, difference: float, n_tables: int, seed: int) -> Design:
+    log_p = np.log(source.start) + np.log(source.factor) * np.arange(n_sizes)
+    spread = float(np.sqrt(2) * source.noise.slope_error(log_p))
+
+    def needed(distances: tuple[float, float], level: float) -> int | None:
+        return fewest(lambda n: condition_power(distances, spread, n, level) >= POWER, 2, MAX_SEEDS)
+
+    return Design(
+        sizes=tuple(float(round(p)) for p in np.exp(log_p)),
+        spread=spread,
+        difference=needed((difference, np.inf), LEVEL / 2),  # two-sided
+        equivalence=needed((MARGIN, MARGIN), LEVEL),
+        claim=_claim(source, n_sizes, difference, n_tables, seed),
+        smallest=tuple(detectable(Interval(0.0, np.nan, np.nan, spread / np.sqrt(n), n - 1)) for n in SEEDS),
+    )
+
+
+def _claim(source: Source, n_sizes: int, difference: float, n_tables: int, seed: int) -> int | None:
+    """Return the seeds with which the claim holds in 80 % of tables with B = C = A + difference and D = A."""
+    if n_sizes < FLOOR_SIZES:
+        return None  # a floor cannot be told from a slope
+    truth = Truth("", {"B": difference, "C": difference}, {}, {})
+    noise = source.noise
+    curve = Scenario("", 1, 1, subset=noise.subset, init=noise.init, test=0.0, factor=source.factor)
+
+    def holds(n_seeds: int) -> bool:
+        rng = np.random.default_rng(seed)  # the same draws for every number of seeds
+        return rate(truth, n_seeds, n_sizes, n_tables, rng, curve).holds >= POWER
+
+    return fewest(holds, 2, MOST)
+
+
+def design_text(source: Source, found: Sequence[Design], difference: float) -> str:
+    """Describe the designs in lines of text."""
+    noise = source.noise
+    parts = f"{100 * noise.subset:.2g} % from nested subsets and {100 * noise.init:.2g} % from initial weights"
+    lines = [f"{source.name + ': ' if source.name else ''}noise of ln ε within a seed {parts} ({source.origin})"]
+    kinds = (f"difference of {difference:g}", f"equivalence ±{MARGIN:g}", "claim")
+    heads = ("sizes", "P", "sd of Δβ", *kinds, *(f"{n} seeds" for n in SEEDS))
+    rows: list[tuple[str, ...]] = [heads]
+    for one in found:
+        counts = (
+            _count(one.difference, MAX_SEEDS),
+            _count(one.equivalence, MAX_SEEDS),
+            "–" if len(one.sizes) < FLOOR_SIZES else _count(one.claim, MOST),
+        )
+        smallest = (f"{x:.2g}" for x in one.smallest)
+        span = f"{one.sizes[0]:g} … {one.sizes[-1]:g}"
+        rows.append((str(len(one.sizes)), span, f"{one.spread:.2g}", *counts, *smallest))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
+    lines += ["  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(lines)
+
+
+NOTE = (
+    "difference, equivalence, claim: seeds with which it is shown with 80 % power at 5 % (difference two-sided, power "
+    "law; equivalence of equal exponents; the claim with B = C = A + difference and D = A, under both forms, "
+    f"simulated up to {MOST} seeds, – with fewer than {FLOOR_SIZES} sizes). Last columns: the smallest difference that "
+    "so many seeds show."
+)
+"""What the columns of `design_text` mean."""
+
+
+def _count(seeds: int | None, most: int) -> str:
+    return f"over {most}" if seeds is None else str(seeds)
+
+
+def design_records(source: Source, found: Sequence[Design], difference: float) -> list[Record]:
+    """Return a JSON record for each number of sizes."""
+    return [
+        {
+            "source": source.name or None,
+            "noise_subset": source.noise.subset,
+            "noise_init": source.noise.init,
+            "P": list(one.sizes),
+            "delta_beta_sd": one.spread,
+            "difference": difference,
+            "margin": MARGIN,
+            "power": POWER,
+            "seeds_difference": one.difference,
+            "seeds_equivalence": one.equivalence,
+            "seeds_claim": one.claim,
+            "smallest_difference": {str(n): value for n, value in zip(SEEDS, one.smallest, strict=True)},
+        }
+        for one in found
+    ]

@@ -1,0 +1,145 @@
+"""Differences of exponents of two curves, whose intervals the other curves of the table may narrow.
+
+Few seeds say little of their own scatter: with two, a t interval is five times as wide as with five. The pairs of a
+table have similar noise, however, and lend each other degrees of freedom (moderated t: Smyth 2004, module
+`analysis.fits.moderation`). Pairs that share curves are not independent: of M curves that hang together by pairs, M − 1
+differences do not follow from the others, and no interval has more degrees of freedom than these. A pair of single
+runs, which has no scatter over seeds, takes it from the residuals of a line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from analysis.arrays import FloatArray
+from analysis.comparisons.paired import FLOOR_SIZES, Pair
+from analysis.comparisons.stacked import noise_of, stack_of
+from analysis.fits.floor import FLAT, Polish, fit_floor
+from analysis.fits.intervals import slope_weights
+from analysis.fits.moderation import NO_PRIOR, Prior, estimate_prior, margin, quantile
+from analysis.fits.uncertainty import LEVEL, Interval
+
+_NOTHING = Interval(np.nan, np.nan, np.nan, np.nan, 0)
+
+
+@dataclass(frozen=True)
+class Lent:
+    """What the pairs of a table say of the variance in any of them."""
+
+    pairs: Prior = NO_PRIOR
+    """Of the difference of two curves with matched seeds."""
+    curves: Prior = NO_PRIOR
+    """Of a single curve."""
+
+    @property
+    def dof(self) -> float:
+        """Degrees of freedom that a pair with matched seeds gains."""
+        return float(np.minimum(self.pairs.dof, self.pairs.pooled)[0])
+
+
+ALONE = Lent()
+"""For a pair that stands alone."""
+
+
+def lend(pairs: Sequence[Pair]) -> Lent:
+    """Return what pairs of one table say of the variance in any of them."""
+    matched = [one for one in pairs if one.paired]
+    curves: dict[str, tuple[FloatArray, FloatArray]] = {}
+    for one in pairs:
+        for curve, rows in ((one.first, one.first_log), (one.second, one.second_log)):
+            curves.setdefault(curve.name, (one.log_p, rows))
+    by_pair = _prior([(one.log_p, one.second_log - one.first_log) for one in matched])
+    if np.isfinite(by_pair.pooled[0]):
+        share = _independent(matched) / len(matched)
+        by_pair = replace(by_pair, pooled=np.maximum(1.0, by_pair.pooled * share))
+    return Lent(by_pair, _prior(list(curves.values())))
+
+
+def _prior(parts: Sequence[tuple[FloatArray, FloatArray]]) -> Prior:
+    """Estimate the prior from ln P [K] and ln ε, or its difference, [S, K] of several curves or pairs."""
+    found = [relative_variance(log_p, rows[None]) for log_p, rows in parts if len(rows)]
+    return estimate_prior(*(np.array(column).T for column in zip(*found, strict=True))) if found else NO_PRIOR
+
+
+def relative_variance(log_p: FloatArray, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the variance of slopes, relative to nested noise of one, and its degrees of freedom: [N, S, K] → [N]."""
+    noise, weights = noise_of(log_p, rows), slope_weights(log_p)
+    spread = noise.spread(np.broadcast_to(weights, (len(rows), len(weights))))
+    return spread.variance / spread.scale, noise.dof
+
+
+def _independent(pairs: Sequence[Pair]) -> int:
+    """Return how many of the differences of pairs do not follow from the others: curves less groups of them."""
+    import networkx as nx  # here, because `--help` imports this module and needs no graphs
+
+    graph = nx.Graph((one.first.name, one.second.name) for one in pairs)
+    return int(graph.number_of_nodes() - nx.number_connected_components(graph))
+
+
+def slope_difference(pair: Pair, level: float = LEVEL, lent: Lent = ALONE) -> Interval:
+    """Return β(second) − β(first) with a (moderated) t interval over paired seeds; Welch's if seeds do not match.
+
+    Of single runs the residuals of a line give the interval; there is none for two sizes.
+    """
+    if pair.paired:
+        return _slope(pair, lent.pairs, level)
+    if min(len(pair.first_log), len(pair.second_log)) == 0:
+        return _NOTHING
+    stacked = stack_of(pair, lent.curves)
+    weights = slope_weights(pair.log_p)
+    value, variance, dof = stacked.contrast(np.concatenate([-weights, weights])[None])
+    return _interval(value.item(), variance.item(), dof.item(), level)
+
+
+def _slope(pair: Pair, prior: Prior, level: float) -> Interval:
+    rows, weights = pair.second_log - pair.first_log, slope_weights(pair.log_p)
+    noise = noise_of(pair.log_p, rows[None], pair.pool)
+    one = margin(noise.spread(weights[None]), noise.dof, prior, level)
+    value = float((rows @ weights).mean())
+    error, dof, half = (float(x[0]) for x in (one.error, one.dof, one.half))
+    return Interval(value, value - half, value + half, error, int(dof) if np.isfinite(dof) else 0)
+
+
+def floor_difference(pair: Pair, level: float = LEVEL, lent: Lent = ALONE) -> Interval:
+    """Return β(second) − β(first) with one floor per curve that its seeds share; NaN if it is not identified.
+
+    The exponents are those of least-squares fits to the means of ln ε over seeds, with a prefactor for each seed, and
+    the interval is that of the contrast by which they depend on these means, linearised about the fits.
+    """
+    if len(pair.log_p) < FLOOR_SIZES or min(len(pair.first_log), len(pair.second_log)) == 0:
+        return _NOTHING
+    means = np.stack([pair.first_log.mean(axis=0), pair.second_log.mean(axis=0)])
+    fits = fit_floor(pair.log_p, means)
+    if not ((fits.status <= Polish.NO_FLOOR) & (fits.beta >= FLAT)).all():
+        return _NOTHING
+    by_first, by_second = fits.weights(pair.log_p, np.isfinite(means))
+    stacked = stack_of(pair, lent.curves)
+    _, variance, dof = stacked.contrast(np.concatenate([-by_first, by_second])[None])
+    return _interval(float(fits.beta[1] - fits.beta[0]), variance.item(), dof.item(), level)
+
+
+def with_more_training(pair: Pair, lent: Lent = ALONE) -> Interval:
+    """Return Δβ with an interval widened by what further training may do; NaN without errors after half the schedule.
+
+    The interval also covers that of the errors after twice the training, if this changed every ln ε once more by as
+    much as the second half of the schedule did. It is a judgement, not a theorem: it holds if each doubling of the
+    schedule changes Δβ at most half as much as the doubling before, for then all further ones together change it by
+    no more than the last. Scatter between trainings widens the interval too.
+    """
+    delta, half = slope_difference(pair, lent=lent), pair.half
+    if half is None:
+        return replace(delta, low=np.nan, high=np.nan)
+    first, second = 2 * pair.first_log - half.first_log, 2 * pair.second_log - half.second_log
+    further = slope_difference(replace(pair, first_log=first, second_log=second, half=None), lent=lent)
+    return replace(delta, low=min(delta.low, further.low), high=max(delta.high, further.high))
+
+
+def _interval(value: float, variance: float, dof: float, level: float) -> Interval:
+    if not np.isfinite(variance):
+        return Interval(value, np.nan, np.nan, np.nan, 0)
+    error = float(np.sqrt(variance))
+    half = float(quantile(np.array(dof), level)) * error
+    return Interval(value, value - half, value + half, error, max(1, int(dof)))
