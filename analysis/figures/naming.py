@@ -36,7 +36,8 @@ _WORDS = {
 
 def display_name(text: str) -> str:
     """Return the name of an architecture as the field writes it (the `label` in its file); other texts as they are."""
-    return _labels(plugins.folders()).get(text, text)
+    linearised, plain = text.startswith(LINEARISED), text.removeprefix(LINEARISED)
+    return ("linearised " if linearised else "") + _labels(plugins.folders()).get(plain, plain)
 
 
 @functools.cache
@@ -75,9 +76,7 @@ def column_words(curve: Curve, name: str) -> str:
 
 def architecture_name(curve: Curve) -> str:
     """Return the name of a curve's architecture as the field writes it."""
-    name = curve.text("architecture")
-    linearised = "linearised " if name.startswith(LINEARISED) else ""
-    return linearised + display_name(name.removeprefix(LINEARISED))
+    return display_name(curve.text("architecture"))
 
 
 def short_name(curve: Curve) -> str:

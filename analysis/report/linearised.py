@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.comparisons.paired import Pair, excludes_zero, pair, slope_difference
+from analysis.comparisons.paired import Pair, excludes_zero, pair
 from analysis.curve import Curve
 from analysis.figures.naming import LINEARISED, METRIC_NAMES, architecture_name, display_unit, short_name
 from analysis.figures.panels import preferred
@@ -97,9 +97,10 @@ def _alike(linear: Curve, trained: Curve) -> bool:
 
 def _row(both: Pair, converged: bool) -> SideBySide:
     trained = both.second
-    betas = [t_interval(-lines(both.log_p, rows)[0]) for rows in (both.first_log, both.second_log)]
+    slopes = [-lines(both.log_p, rows)[0] for rows in (both.first_log, both.second_log)]  # of the same seeds
+    betas = [t_interval(one) for one in slopes]
     shown = [plus_minus(beta.value, beta.low, beta.high) for beta in betas]
-    delta = slope_difference(both)
+    delta = t_interval(slopes[1] - slopes[0])
     sizes = np.exp(both.log_p).round()
     unit, factor = display_unit(trained.unit)
     ends = [factor * float(np.exp(rows[:, -1].mean())) for rows in (both.first_log, both.second_log)]
