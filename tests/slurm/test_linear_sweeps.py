@@ -98,12 +98,12 @@ def test_the_claims_cells_have_equal_weights_at_every_depth_and_cutoff() -> None
 def test_of_one_layer_cells_a_and_b_are_one_network(tmp_path: Path) -> None:
     """The known answer: no message leaves a single layer, so L changes nothing, whatever the data."""
     made = runs(
-        "claim_linear", "model.n_layers=1", "model.cutoff=5.0", "cell=A,B,C", "P=4", "seed=0", "reference.channels=3",
+        "claim_linear", "model.n_layers=1", "model.cutoff=5.0", "cell=A,B,C", "P=12", "seed=0", "reference.channels=4",
         "data.test_frames=6", f"store={tmp_path}",
     )  # fmt: skip
-    for run in made:
+    for run in made:  # of different shapes: each by itself
         run.run.create(run.config.as_dict())
-    assert execute([run.run for run in made], lambda: False, lambda event: None) == {r.run.id: "done" for r in made}
+        assert execute([run.run], lambda: False, lambda event: None) == {run.run.id: "done"}
     errors = {}
     for run in made:
         assert isinstance(run.config.model, NtkConfig)
