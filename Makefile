@@ -19,9 +19,11 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: env
 	$(PY) -m experiments +sweep=demo
-	$(PY) -m analysis table --store build/demo/runs --csv build/demo/runs.csv
+	$(PY) -m analysis table --store build/demo/store --csv build/demo/runs.csv
 	$(PY) -m analysis fit --table build/demo/runs.csv --json build/demo/fits.json
 	$(PY) -m analysis figures --table build/demo/runs.csv --out build/demo
+	$(PY) -m analysis claim --table build/demo/runs.csv --json build/demo/claim.json
+	$(PY) -m analysis report --store build/demo/store --out build/demo/report.html
 
 # Files that repeat the declared settings: conf/, docs/settings.md, docs/schema.
 settings: env

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "bounds": ("analysis.cli", ("bounds",), "exponents beside the bounds of theory"),
     "dimension": ("analysis.cli", ("dimension",), "dimension of the data"),
     "errors": ("analysis.cli", ("errors",), "intervals of errors over seeds and test frames"),
+    "spectrum": ("analysis.cli", ("spectrum",), "why exponents of closed forms differ: labels and kernels' directions"),
     "calibrate": ("analysis.cli", ("calibrate",), "coverage of the intervals"),
     "figures": ("analysis.cli", ("figures",), "draw all figures that a table has the data for"),
     "report": ("analysis.cli", ("report",), "write one HTML page that people read"),

@@ -36,7 +36,9 @@ def _answer(arguments: argparse.Namespace) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = command.Parser(prog=NAME, description="Exponents of learning curves, from runs or from any table.")
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_table, _fit, _report, _figures, _compare, _claim, _design, _bounds, _errors, _calibrate, _dimension):
+    for add in (
+        _table, _fit, _report, _figures, _compare, _claim, _design, _bounds, _errors, _calibrate, _dimension, _spectrum
+    ):  # fmt: skip
         add(subparsers)
     return parser
 
@@ -264,6 +266,21 @@ def _dimension(to: Subparsers) -> None:
     one.add_argument(
         "--seeds", type=command.integer_from(2), default=5, metavar="S", help="subsets of the frames (default 5)"
     )
+
+
+def _spectrum(to: Subparsers) -> None:
+    one = _add(
+        to,
+        "spectrum",
+        "show which share of the labels each kernel's directions hold",
+        "Why exponents of closed forms differ: the labels' power outside the first k directions of each kernel, from "
+        "the store's results; and, once `python -m experiments.runs.measure_spectra` has measured them, local "
+        "exponents from left-out frames at every P, and exponents with the spectra of models exchanged.",
+        source=False,
+    )
+    one.add_argument("--store", type=command.path, required=True, metavar="DIR", help="store of runs")
+    one.add_argument("--out", type=command.path, metavar="DIR", help="draw them there")
+    one.add_argument("--drop-bad", action="store_true", help="leave bad rows out, naming each")
 
 
 def _add_source(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:

@@ -19,6 +19,17 @@ from analysis.bounds.distances import (
     read_distances,
     spaces,
 )
+from analysis.bounds.label_power import (
+    exchange_record,
+    exchange_text,
+    exchanges,
+    label_powers,
+    local_exponents,
+    local_record,
+    power_record,
+    power_text,
+    read_spectra,
+)
 from analysis.bounds.lipschitz import compare_lipschitz, lipschitz_record, lipschitz_text
 from analysis.bounds.theory import kernel_law, statements
 from analysis.calibration.calibrate import coverage_records, coverage_summary, coverage_table, measure_coverage
@@ -52,6 +63,7 @@ __all__ = [
     "figures",
     "fit",
     "report",
+    "spectrum",
     "table",
 ]
 
@@ -214,6 +226,35 @@ def errors(arguments: argparse.Namespace) -> None:
     _say(error_table(intervals, names))
     if arguments.json is not None:
         write_json(arguments.json, [error_record(interval) for interval in intervals])
+    _check_complete(loaded, arguments.store)
+
+
+def spectrum(arguments: argparse.Namespace) -> None:
+    """Show how much of the labels lies outside each kernel's first directions, and what an exchange of spectra does."""
+    loaded = load(None, arguments.store, drop_bad=arguments.drop_bad)
+    powers = label_powers(analyse(curves(loaded), forms=_MAIN), arguments.store)
+    more = read_spectra(arguments.store)
+    local, swaps = local_exponents(powers, more), exchanges(powers, more)
+    for dataset in dict.fromkeys(power.curve.text("dataset") for power in powers):
+        mine = [power for power in powers if power.curve.text("dataset") == dataset]
+        _say(power_text(mine))
+        swap = next((one for one in swaps if one.dataset == dataset), None)
+        if swap is not None:
+            _say(exchange_text(swap))
+        if arguments.out is not None:
+            from analysis.figures.spectrum_panels import draw  # matplotlib takes a second to import
+
+            own = [one for one in local if one.curve.text("dataset") == dataset]
+            for path in draw(mine, own, swap, arguments.out / f"spectrum_{dataset}"):
+                _say(str(path))
+    if not local and not swaps:
+        _say(
+            "Local exponents at every P, and what decides β, directions or eigenvalues, need a measurement: "
+            f"python -m experiments.runs.measure_spectra --store {arguments.store}"
+        )
+    if arguments.json is not None:
+        entries = [power_record(one) for one in powers]
+        write_json(arguments.json, [*entries, *map(local_record, local), *map(exchange_record, swaps)])
     _check_complete(loaded, arguments.store)
 
 

@@ -78,8 +78,6 @@ def adapted(command: str, folder: Path) -> list[str]:
             words.append("model.channels=8")
         words = [word for word in words if word != "data=star"]
         words += [] if "data=extxyz" in words else SMALL_STAR
-    elif "+sweep=demo" in words:  # its molecule takes minutes to generate: the plan of its other grids
-        words += [*SMALL_STAR]
     return words
 
 

@@ -21,6 +21,8 @@ METRIC_NAMES = {
 }
 """Names of metrics on axes and in headings."""
 _MODELS = ROOT / "experiments" / "models"
+LINEARISED = "ntk-"
+"""What precedes the name of a network that is linearised around its initial weights (its neural tangent kernel)."""
 _WORDS = {
     "L": "L={}",
     "nu": "ν={}",
@@ -34,7 +36,8 @@ _WORDS = {
 
 def display_name(text: str) -> str:
     """Return the name of an architecture as the field writes it (the `label` in its file); other texts as they are."""
-    return _labels(plugins.folders()).get(text, text)
+    linearised, plain = text.startswith(LINEARISED), text.removeprefix(LINEARISED)
+    return ("linearised " if linearised else "") + _labels(plugins.folders()).get(plain, plain)
 
 
 @functools.cache

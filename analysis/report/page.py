@@ -20,6 +20,7 @@ from analysis.fits.results import Form
 from analysis.report.chart import charts, script_json
 from analysis.report.exponent_table import FORMS, Row, latex, markdown, rows
 from analysis.report.health import SHOWN, CurveHealth, Health, health, provenance
+from analysis.report.linearised import HEAD, SideBySide, not_trained, side_by_side
 from analysis.report.words import FLAG_WORDS, Answer, answers, overview, pooled
 from analysis.table import RunTable
 from experiments.core.files import json_text
@@ -54,6 +55,7 @@ def page(table: RunTable, fits: Sequence[JudgedFit], source: Path, store: Path |
         "DATA": script_json(charts(fits)),
         "OVERVIEW": _text(overview(fits)),
         "ANSWERS": "\n".join(_answer(one) for one in answers(fits)) + _together(pooled(fits)),
+        "LINEARISED": _linearised(side_by_side(fits), not_trained(fits)),
         "EXPONENTS": "\n".join(_row(row) for row in rows(fits)),
         "FLAGS": _flags(fits),
         "HEALTH": _health(health(fits, table, store)),
@@ -94,6 +96,24 @@ def _answer(one: Answer) -> str:
 
 def _together(sentences: Sequence[str]) -> str:
     return f"<section><h3>All datasets together</h3>{_list(sentences)}</section>" if sentences else ""
+
+
+def _linearised(table: Sequence[SideBySide], missing: Sequence[str]) -> str:
+    """Return the section on linearised networks; empty if there are none."""
+    if not table and not missing:
+        return ""
+    shown = ""
+    if table:
+        head = "".join(f'<th scope="col">{_text(name)}</th>' for name in HEAD)
+        body = "".join(f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in row.cells())}</tr>" for row in table)
+        late = "" if all(row.converged for row in table) else " † not converged."
+        shown = (
+            "<p>Power laws over the P and seeds, and so the subsets, that both have. The errors are first the "
+            f"linearised and then the trained network's.{late}</p>"
+            '<div class="wide" tabindex="0" role="region" aria-label="Linearised and trained networks">'
+            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        )
+    return f"<section><h3>Linearised and trained networks</h3>{shown}{_list(missing) if missing else ''}</section>"
 
 
 def _row(row: Row) -> str:

@@ -1,5 +1,6 @@
 """Capacity controls: `match=weights|features` asks for as many channels as give a model the size of its reference.
 
+The channels of a linearised network (`model=ntk`) are those of the network that it linearises.
 The reference is the same model with other knobs (`reference.L=1`), or a number (`reference.count`). NequIP's paper
 has two such controls, both at L = 0 and both matched to its network of L = 1 alone; here every L can be matched.
 Torch-free: sizes depend on the number of elements in the data, and `experiments.runs.capacity` counts them once that
@@ -16,11 +17,25 @@ from typing import Any
 from experiments.core.errors import InputError
 from experiments.core.schema import build, read, setting
 from experiments.models.contract import ModelConfig
+from experiments.models.ntk import NtkConfig
 
 RULE = "the number of channels whose count is nearest to the target, the smaller of two; all else as configured"
 CHOICES = ("weights", "features")
 KNOBS = ("L", "nu", "edge_lmax", "n_layers", "channels")
 """Settings in which the reference may differ from the model."""
+
+
+def network_of(model: ModelConfig) -> ModelConfig:
+    """Return the model whose channels are chosen and counted: of a linearised network, the network."""
+    return model.network if isinstance(model, NtkConfig) else model
+
+
+def with_network(model: ModelConfig, network: Any) -> ModelConfig:
+    """Return `model` with another network in the place of `network_of(model)`."""
+    if isinstance(model, NtkConfig):
+        return dataclasses.replace(model, network=network)
+    chosen: ModelConfig = network
+    return chosen
 
 
 @dataclass(frozen=True)

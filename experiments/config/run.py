@@ -14,7 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments.config.channel_match import CHOICES, KNOBS, ChannelMatch, ChannelMatchSpec, Reference, reference_of
+from experiments.config.channel_match import (
+    CHOICES,
+    KNOBS,
+    ChannelMatch,
+    ChannelMatchSpec,
+    Reference,
+    network_of,
+    reference_of,
+)
 from experiments.config.tuned_rates import Tuned, tuned_rates
 from experiments.core import plugins
 from experiments.core.errors import InputError, Mistakes
@@ -196,15 +204,13 @@ class RunConfig:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the resolved configuration as it is written to `config.yaml`; `parse` reads it back."""
-        model = {"architecture": self.model.architecture, **dataclasses.asdict(self.model)}
-        model |= model.pop("network", {})  # a linearised network's settings stand beside its own
-        knobs = {knob: model.pop(knob, None) for knob in ("L", "nu")}
+        model, knobs = section_of_model(self.model)
         return {
             "P": self.P,
             **knobs,
             "seed": self.seed,
             "data": {**self.data, "subset_seed": self.subset_seed},
-            "model": jsonable(model),
+            "model": model,
             "training": {
                 **({} if self.training is None else jsonable(dataclasses.asdict(self.training))),
                 **({} if self.tuned is None else {"tuned": self.tuned.as_dict()}),
@@ -215,6 +221,14 @@ class RunConfig:
             "store": os.path.abspath(self.store),
             "device": self.device,
         }
+
+
+def section_of_model(model: ModelConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the section `model` of a configuration and the knobs of its top level; `parse_model` reads them back."""
+    section = {"architecture": model.architecture, **dataclasses.asdict(model)}
+    section |= section.pop("network", {})  # a linearised network's settings stand beside its own
+    knobs = {knob: section.pop(knob, None) for knob in ("L", "nu")}
+    return jsonable(section), knobs
 
 
 def jsonable(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -370,7 +384,7 @@ def parse_match(
         if reference:
             raise InputError(f"reference.{next(iter(reference))} without match; accepted: match=weights|features")
         return None
-    fields = {f.name for f in dataclasses.fields(model)}
+    fields = {f.name for f in dataclasses.fields(network_of(model))}
     if "channels" not in fields:
         raise LacksKnob(f"match={by}: model={model.architecture} has no channels to choose; accepted: null")
     if ("count" in reference) == any(knob in reference for knob in KNOBS):

@@ -21,7 +21,8 @@ from experiments.core.schema import build, setting
 
 FOLDER = CONF / "tuned"
 NOT_THE_PROBLEM = frozenset({
-    "pool", "holdout", "holdout_frames", "test", "seed", "subset_seed", "disjoint_seeds", "walkers", "workers", "cache",
+    "pool", "holdout", "holdout_frames", "test", "test_frames", "seed", "subset_seed", "disjoint_seeds", "walkers",
+    "workers", "cache",
 })  # fmt: skip
 """Keys of a data section that choose frames, their number or how they are made, but do not change the problem."""
 NOT_THE_RATE = frozenset({"learning_rate", "max_steps", "warmup_steps", "precision", "compile"})

@@ -1,4 +1,4 @@
-"""The keys that every data section has besides those of its source: which subset of the pool trains."""
+"""The keys that every data section has besides those of its source: which subset trains, how many frames test."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ MOST_SEED = 2**31 - 1
 
 @dataclass(frozen=True)
 class SubsetKeys:
-    """The choice of training subsets."""
+    """The choice of training subsets and test frames."""
 
     subset: str = setting("random", choices=SUBSETS)
     """How subsets are drawn: random, or farthest (each next frame the one farthest from those taken)."""
     subset_seed: int | None = setting(None, low=0, high=MOST_SEED)
     """Which subset of the pool trains; null: the run's seed."""
+    test_frames: int | None = setting(None, low=1, since=2)
+    """Test frames to use, a fixed choice of them, the same for every run; null: all."""

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from experiments.core.errors import InputError, Mistakes
 from experiments.core.kinds import KINDS, sources, sources_of
@@ -15,11 +15,14 @@ from experiments.core.schema import build, identity_of
 from experiments.core.subsets import SubsetKeys
 from experiments.core.wording import did_you_mean
 from experiments.data.checks import check_frames
-from experiments.data.dataset import AnyDataset, Dataset
-from experiments.data.examples import ExampleSet
+from experiments.data.dataset import AnyDataset, Dataset, Frames
+from experiments.data.examples import Examples, ExampleSet
+from experiments.data.splits import fixed_choice
 
 SourceConfig = Any
 """The settings of a source: an instance of the dataclass that its file declares."""
+SHARED = ("subset", "test_frames")
+"""Keys of every source, beside its own settings."""
 
 
 def config_of(source: str, data: Mapping[str, Any] = MappingProxyType({})) -> type[SourceConfig]:
@@ -63,8 +66,8 @@ def _is_dataclass(value: Any) -> bool:
 def parse(section: Mapping[str, Any]) -> SourceConfig:
     """Check a data section and return its settings; nothing is read or generated.
 
-    `section` holds `source`, that source's own keys, and `subset`. Raises `InputError` for an unknown source or key,
-    a missing key, a wrong type, or a value out of range.
+    `section` holds `source`, that source's own keys, and those of `SHARED`. Raises `InputError` for an unknown source
+    or key, a missing key, a wrong type, or a value out of range.
     """
     rest = {key: value for key, value in section.items() if value != "???"}  # Hydra's mark of a key not given
     source = rest.pop("source", None)
@@ -73,8 +76,8 @@ def parse(section: Mapping[str, Any]) -> SourceConfig:
     if source not in known:
         raise InputError(f"data.source={source!r}{did_you_mean(str(source), known)}: accepted: {', '.join(known)}")
     mistakes = Mistakes()
-    mistakes.of(build, SubsetKeys, {"subset": rest.pop("subset")} if "subset" in rest else {}, "data.")
-    settings = mistakes.of(build, config_of(source, section), rest, "data.", beside=["source", "subset"])
+    mistakes.of(build, SubsetKeys, {key: rest.pop(key) for key in SHARED if key in rest}, "data.")
+    settings = mistakes.of(build, config_of(source, section), rest, "data.", beside=["source", *SHARED])
     mistakes.tell()
     assert settings is not None
     return settings
@@ -92,12 +95,29 @@ def load_any(section: Mapping[str, Any]) -> AnyDataset:
         if not isinstance(dataset, ExampleSet):
             declared = sources(section)[section["source"]]
             raise declared.fault(f"load returned {type(dataset).__name__}; accepted: Dataset | ExampleSet")
-        return replace(dataset, subset=subset)
+        return replace(dataset, subset=subset, test=chosen_test(section, dataset.test))
     teacher = dataset.pool.bonds is not None or dataset.pool.points is not None
     if section["source"] not in ("extxyz", "ase_db") and not teacher:  # files are checked by their own names
         names = {f"{dataset.name}, {part}": getattr(dataset, part) for part in ("pool", "holdout", "test")}
         check_frames(names, f"{dataset.name}, pool", dataset.isolated_energies)
-    return replace(dataset, subset=subset)
+    return replace(dataset, subset=subset, test=chosen_test(section, dataset.test))
+
+
+TestSet = TypeVar("TestSet", Frames, Examples)
+
+
+def chosen_test(section: Mapping[str, Any], test: TestSet) -> TestSet:
+    """Return the test examples that `data.test_frames` asks for, in their order; null: all of them.
+
+    The choice depends on the two numbers alone, so that all runs share it, and a smaller one lies in a larger one.
+    Raises `InputError` if there are fewer.
+    """
+    wanted = section.get("test_frames")
+    if wanted is None or wanted == len(test):
+        return test
+    if wanted > len(test):
+        raise InputError(f"data.test_frames={wanted}: accepted: an integer from 1 to {len(test)} or null")
+    return test.take(fixed_choice(len(test), wanted))
 
 
 def load(section: Mapping[str, Any]) -> Dataset:
@@ -114,6 +134,8 @@ def identity(section: Mapping[str, Any]) -> dict[str, Any]:
     chosen = {"source": section.get("source"), **identity_of(parse(section))}
     if section.get("subset", "random") != "random":  # the key was added later: ids without it must not change
         chosen["subset"] = section["subset"]
+    if section.get("test_frames") is not None:  # so was this one
+        chosen["test_frames"] = section["test_frames"]
     return chosen
 
 

@@ -18,6 +18,7 @@ from experiments.data.distances import comparable, descriptor
 
 _STREAM = 20220713  # keeps these permutations apart from every other use of a small seed
 _SPLIT_STREAM = 20201124
+_TEST_STREAM = 20260111
 _WINDOWS = 10
 
 
@@ -65,6 +66,12 @@ def _check(pool_size: int, P: int, subset_seed: int, disjoint_seeds: int) -> Non
         raise InputError(f"data.subset_seed={subset_seed}: accepted: an integer ≥ 0")
     if disjoint_seeds < 1:
         raise InputError(f"data.disjoint_seeds={disjoint_seeds}: accepted: an integer ≥ 1")
+
+
+def fixed_choice(count: int, wanted: int) -> Ints:
+    """Return indices `[wanted]` into `count` examples, ascending; a function of the arguments, nested in `wanted`."""
+    order = np.random.default_rng([_TEST_STREAM, count]).permutation(count)
+    return np.sort(order[:wanted]).astype(np.int64)
 
 
 class _DatasetKey:

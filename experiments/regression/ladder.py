@@ -42,6 +42,7 @@ from torch import Tensor
 from experiments.data.dataset import Frames
 from experiments.regression.closed_form import Geometry, Isolated, Solution
 from experiments.regression.gram import GramSystem
+from experiments.regression.spectrum import MOST_ROWS, kept_facts, spectrum_of
 from experiments.tasks.predictions import Predictions
 
 SAMPLE = 256
@@ -173,5 +174,10 @@ def predict_apart(
 
 
 def solution_facts(system: GramSystem, frames: int) -> Mapping[str, Any]:
-    """Return more entries of `fit` in the result of the run on the first `frames` frames of `system`."""
-    return {}
+    """Return more entries of `fit` in the result of the run on the first `frames` frames of `system`.
+
+    These are its spectrum and the labels' power in it, up to `spectrum.MOST_ROWS` rows.
+    """
+    if system.rows(frames) > MOST_ROWS:
+        return {}
+    return {"spectrum": kept_facts(spectrum_of(*system.centred(frames)))}

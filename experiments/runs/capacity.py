@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from experiments.config.channel_match import ChannelMatch, ChannelMatchSpec
-from experiments.config.run import RunConfig, jsonable, parse
+from experiments.config.channel_match import ChannelMatch, ChannelMatchSpec, network_of, with_network
+from experiments.config.run import RunConfig, parse, section_of_model
 from experiments.core.errors import InputError
 from experiments.data.dataset import AnyDataset, Dataset
 from experiments.models.contract import ModelConfig
@@ -61,9 +61,10 @@ def resolve_channels(composed: Mapping[str, Any], config: RunConfig, dataset: An
     if not isinstance(config.match, ChannelMatchSpec):
         return config
     assert isinstance(dataset, Dataset)  # `match` of other data is refused in parsing
-    model, record = match_channels(config.model, config.match, tuple(dataset.elements()))
-    section = {"architecture": model.architecture, **jsonable(dataclasses.asdict(model))}
-    knobs = {knob: section.pop(knob, None) for knob in ("L", "nu")}
+    reference = config.match.model
+    match = dataclasses.replace(config.match, model=None if reference is None else network_of(reference))
+    chosen, record = match_channels(network_of(config.model), match, tuple(dataset.elements()))
+    section, knobs = section_of_model(with_network(config.model, chosen))
     return parse({**composed, **knobs, "model": section, "match": record.as_dict(), "reference": None})
 
 

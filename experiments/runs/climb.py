@@ -12,6 +12,7 @@ import numpy as np
 from experiments.config.run import RunConfig
 from experiments.data.dataset import Dataset
 from experiments.data.splits import training_subset
+from experiments.models.contract import ModelConfig
 from experiments.regression.ladder import Conditions
 from experiments.regression.methods import closed_form
 from experiments.runs import trained
@@ -30,19 +31,19 @@ Rung = tuple[Attempt, RunConfig]
 
 
 def ladders(rungs: Sequence[Rung], dataset: Dataset) -> list[list[Rung]]:
-    """Divide runs of one model into ladders: by seeds, and so that the frames of a smaller P are a larger one's first.
+    """Divide runs into ladders: by model and seeds, and so that the frames of a smaller P are a larger one's first.
 
     Each is ordered by P. A run of more frames than there are is a ladder of its own, which fails.
     """
-    by_seeds: dict[tuple[int, int, int], list[Rung]] = {}
+    alike: dict[tuple[ModelConfig, int, int, int], list[Rung]] = {}
     found, pool = [], len(dataset.pool)
     for rung in sorted(rungs, key=lambda one: one[1].P):
         config = rung[1]
         if pool < config.P:
             found.append([rung])
             continue
-        by_seeds.setdefault((config.seed, config.subset_seed, config.init_seed), []).append(rung)
-    for members in by_seeds.values():
+        alike.setdefault((config.model, config.seed, config.subset_seed, config.init_seed), []).append(rung)
+    for members in alike.values():
         largest = members[-1][1]
         order = training_subset(dataset, largest.P, largest.subset_seed)
         nested: list[Rung] = []

@@ -66,6 +66,8 @@ def section_of(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
     assert isinstance(section, dict)
     for key in ("subset", "subset_seed"):  # choose training frames
         section.pop(key, None)
+    if section.get("test_frames") is None:
+        section.pop("test_frames", None)  # all, as where the key is absent
     if section.get("source") in ("extxyz", "ase_db") and section.get("train") == "???":
         section["train"] = ""  # not read
     return located({str(key): value for key, value in section.items()})
@@ -93,7 +95,7 @@ def test_frames(section: Mapping[str, Any]) -> tuple[str, Frames]:
     if isinstance(settings, ExtxyzConfig):
         rows = atoms_of_db if isinstance(settings, AseDbConfig) else atoms_of_file
         frames = frames_of(rows(settings.test, "data.test"), settings.energy_key, settings.forces_key)
-        return Path(settings.test).stem, frames
+        return Path(settings.test).stem, load.chosen_test(section, frames)
     dataset = load.load_any(section)
     assert isinstance(dataset, Dataset)  # by its kind
     return dataset.test_set, dataset.test

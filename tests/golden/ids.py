@@ -29,7 +29,7 @@ from omegaconf import OmegaConf
 
 from experiments.data.dataset import AnyDataset, Dataset, Frames
 from experiments.data.load import dataset_of, identity
-from experiments.data.sources.md17 import FORMULAS
+from experiments.data.sources import md17
 from experiments.models.registry import MODELS
 from slurm.grid import expand
 from slurm.plan import Composer, PlannedRun, plan
@@ -38,6 +38,8 @@ HERE = Path(__file__).parent
 CONF = HERE.parents[1] / "conf"
 SWEEPS = tuple(sorted(path.stem for path in (CONF / "sweep").glob("*.yaml")))
 COLUMNS = ("run_id", "model_id", "architecture", "L", "nu", "P", "seed", "channels")
+FORMULAS = {**md17.FORMULAS, "ethanol_small": md17.FORMULAS["ethanol"]}
+"""Elements of sets whose name, molecule or source it is."""
 POOL = 2048
 """Frames of a stand-in, more than any shipped sweep trains on; a name does not depend on it."""
 FIRST = ("mace", "nequip", "tfn", "polynomial", "mpnn", "ace", "krr", "nearest", "ntk")
@@ -74,7 +76,7 @@ class StandIn(Dataset):
         return StandIn(
             str(section["source"]), nothing, nothing, nothing,
             digest=hashlib.sha256(content.encode()).hexdigest(),
-            formula=FORMULAS.get(str(section.get("molecule"))),
+            formula=FORMULAS.get(str(section.get("molecule", section["source"]))),
         )  # fmt: skip
 
     def elements(self) -> list[int]:
@@ -90,11 +92,12 @@ class StandIn(Dataset):
 def planned(name: str) -> list[PlannedRun]:
     """The runs of a list (of `LISTS`), in the order of the plan."""
     if name in REAL:
-        return _planned([*REAL[name], "P=4,8", "seed=0,1"], [], dataset_of)
-    return _planned([], [f"+sweep={name}"], StandIn.of)
+        return runs_of([*REAL[name], "P=4,8", "seed=0,1"], [], dataset_of)
+    return runs_of([], [f"+sweep={name}"], StandIn.of)
 
 
-def _planned(arguments: list[str], own: list[str], load: Callable[[Mapping[str, Any]], AnyDataset]) -> list[PlannedRun]:
+def runs_of(arguments: list[str], own: list[str], load: Callable[[Mapping[str, Any]], AnyDataset]) -> list[PlannedRun]:
+    """The runs of a command line: what sweeps, and what every point has (`+sweep=NAME`), on the data of `load`."""
     with _loader() as loader:
         master = loader.load_configuration("config", own, run_mode=RunMode.MULTIRUN)
         grids: Any = OmegaConf.to_container(master.hydra.sweeper.grids)

@@ -74,6 +74,47 @@ def test_values_arrive_as_they_were_written(grid: dict[str, Any], expected: list
     assert [values(p) for p in expand([], from_yaml)] == expected
 
 
+def seeds_by_size(points: list[list[str]]) -> dict[int, list[int]]:
+    """The seeds of every P."""
+    found: dict[int, list[int]] = {}
+    for point in map(values, points):
+        found.setdefault(point["P"], []).append(point["seed"])
+    return found
+
+
+@pytest.mark.parametrize("quoted", [False, True])
+def test_more_seeds_where_the_variance_is(quoted: bool) -> None:
+    """From the command line, from a grid's text and from its list; other keys vary as ever."""
+    text = "8..16:0..3,32:1,64..128:0..1"
+    expected = {8: [0, 1, 2, 3], 16: [0, 1, 2, 3], 32: [1], 64: [0, 1], 128: [0, 1]}
+    given = f"seed='{text}'" if quoted else f"seed={text}"
+    assert seeds_by_size(expand(["P=8,16,32,64,128", given], [])) == expected
+    for own in (text, text.split(",")):
+        grid = {"L": [0, 1], "P": [8, 16, 32, 64, 128], "seed": own}
+        points = [values(point) for point in expand([], [grid])]
+        for L in (0, 1):
+            assert [(p["P"], p["seed"]) for p in points if p["L"] == L] == [
+                (P, s) for P in expected for s in expected[P]
+            ]
+    assert seeds_by_size(expand(["P=8,32", "seed=8..64:0,8:5..6"], [])) == {8: [0, 5, 6], 32: [0]}
+    assert seeds_by_size(expand(["P=8,32", "seed=0..2"], [])) == {8: [0, 1, 2], 32: [0, 1, 2]}
+    assert [values(p)["seed"] for p in expand(["seed=0..2"], [])] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["P=8,64", "seed=8..32:0..3"], r"seed=8\.\.32:0\.\.3: no seed for P=64; accepted: a part for every P"),
+        (["P=8", "seed=8:a..b"], "seed=8:a..b: accepted: parts like 8:0"),
+        (["P=8", "seed=8:3..0"], "no seed for P=8"),
+        (["seed=8:0..3"], "seed=8:0..3: gives seeds by P; accepted: beside P="),
+    ],
+)
+def test_bad_seeds_by_size(arguments: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        expand(arguments, [])
+
+
 SIZES = st.dictionaries(
     st.sampled_from(["P", "L", "nu"]), st.sets(st.integers(0, 99), min_size=1, max_size=3).map(list)
 )

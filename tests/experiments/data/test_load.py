@@ -13,7 +13,7 @@ import yaml
 
 from experiments.core.errors import InputError
 from experiments.core.kinds import KINDS
-from experiments.data.load import config_of, identity, load, maker_of, parse
+from experiments.data.load import SHARED, config_of, identity, load, maker_of, parse
 from experiments.data.sources.star import StarConfig, star
 from experiments.data.sources.xtb import XtbConfig
 
@@ -28,7 +28,8 @@ def section(name: str, **changes: object) -> dict[str, Any]:
         if parent != "_self_":
             content = section(parent) | content
     content.pop("subset_seed", None)
-    content.pop("subset", None)
+    for shared in SHARED:
+        content.pop(shared, None)
     return content | changes
 
 
@@ -57,6 +58,8 @@ def test_shipped_sections_hold_every_key_and_the_defaults(name: str) -> None:
         ({"pool": "many"}, r"data\.pool='many'"),
         ({"noise": True}, r"data\.noise=True"),
         ({"coefficients": 3.0}, r"data\.coefficients=3\.0"),
+        ({"test_frames": 0}, r"data\.test_frames=0: accepted: an integer ≥ 1 or null"),
+        ({"test_frames": "all"}, r"data\.test_frames='all'"),
     ],
 )
 def test_bad_sections(changed: dict[str, object], message: str) -> None:
@@ -81,6 +84,23 @@ def test_load_makes_the_dataset() -> None:
     small = {"pool": 20, "holdout": 3, "test": 4, "coefficients": [1, 0.5]}
     dataset = load(section("star", **small))
     assert dataset.sha256() == star(StarConfig(pool=20, holdout=3, test=4, coefficients=(1.0, 0.5))).sha256()
+
+
+def test_some_test_frames() -> None:
+    """A fixed choice, nested, in the order of the frames; what trains stays, and all of them are the set itself."""
+    small = {"pool": 20, "holdout": 3, "test": 9, "coefficients": [1.0]}
+    whole, five, three = (load(section("star", test_frames=n, **small)) for n in (None, 5, 3))
+    rows = [whole.test.positions[:, 1, 0].tolist().index(x) for x in five.test.positions[:, 1, 0]]
+    assert rows == sorted(set(rows))
+    assert len(five.test) == 5
+    assert set(three.test.energies) < set(five.test.energies)
+    assert five.pool.sha256() == whole.pool.sha256()
+    assert five.sha256() != whole.sha256()
+    assert load(section("star", test_frames=9, **small)).sha256() == whole.sha256()
+    with pytest.raises(InputError, match=r"data\.test_frames=10: accepted: an integer from 1 to 9 or null"):
+        load(section("star", test_frames=10, **small))
+    assert identity(section("star", test_frames=None)) == identity(section("star"))
+    assert identity(section("star", test_frames=5)) != identity(section("star"))
 
 
 def test_identity_leaves_out_what_does_not_change_the_frames() -> None:

@@ -17,6 +17,7 @@ from experiments.models.contract import ModelConfig
 from experiments.models.mace import MaceConfig
 from experiments.models.mpnn import MpnnConfig
 from experiments.models.nequip import NequipConfig
+from experiments.models.ntk import NtkConfig
 from experiments.models.polynomial import PolynomialConfig
 from experiments.models.registry import MODELS
 from experiments.models.tfn import TfnConfig
@@ -150,6 +151,26 @@ def test_a_tuned_rate_is_looked_up_for_the_channels_that_come_out(make_config: M
         chosen(config)
 
 
+@pytest.mark.parametrize("by", ["weights", "features"])
+def test_a_linearised_network_has_the_channels_of_its_network(make_config: MakeConfig, by: str) -> None:
+    """The same match as of the network itself, and the same run as one that names these channels."""
+    changes: dict[str, Any] = {"match": by, "reference": {"L": 1, "channels": 6}, "L": 0, "model.n_layers": 2}
+    plain = chosen(make_config(changes))
+    assert isinstance(plain.match, ChannelMatch)
+    linearised = make_config(changes)
+    linearised["model"] |= {"architecture": "ntk", "of": "mace", "energy_weight": 0.5}
+    made = chosen(linearised)
+    assert isinstance(made.model, NtkConfig)
+    assert made.model.network == plain.model
+    assert made.model.energy_weight == 0.5
+    assert made.match == plain.match
+    assert made.match.target == (24 if by == "features" else plain.match.target)
+    assert parse(yaml.safe_load(yaml.safe_dump(made.as_dict()))) == made
+    named = make_config({"L": 0, "model.n_layers": 2, "model.channels": made.model.channels})
+    named["model"] |= {"architecture": "ntk", "of": "mace", "energy_weight": 0.5}
+    assert parse(named).run_id("0") == made.run_id("0")
+
+
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"match": "width"}, r"match='width': accepted: null \| weights \| features"),
     ({"match": "weights"}, r"match=weights: accepted: one or more of reference\.L, .*, or reference\.count alone"),
@@ -187,10 +208,14 @@ def test_what_a_model_lacks_drops_the_point(
         parse(config)
 
 
-def test_a_finished_run_records_its_match(make_config: MakeConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize("architecture", ["mace", "ntk"])
+def test_a_finished_run_records_its_match(make_config: MakeConfig, tmp_path: Path, architecture: str) -> None:
     store = RunStore(tmp_path / "store")
+    of = {"architecture": "ntk", "of": "mace"} if architecture == "ntk" else {}
     for changes in ({"match": "weights", "reference": {"L": 1}, "L": 0}, {"L": 0}):
-        made = chosen(make_config({**changes, "model.n_layers": 2}))
+        config = make_config({**changes, "model.n_layers": 2})
+        config["model"] |= of
+        made = chosen(config)
         run = store.run(made.run_id(dataset_of(made.data).sha256()))
         run.create(made.as_dict())
         assert execute([run], lambda: False, lambda event: None) == {run.id: "done"}
@@ -198,7 +223,7 @@ def test_a_finished_run_records_its_match(make_config: MakeConfig, tmp_path: Pat
     row = table.loc["weights"]
     assert row["n_parameters"] == round(row["match.target"] * (1 + row["match_mismatch"]))
     assert abs(row["match_mismatch"]) < 0.1
-    assert row["n_features"] == row["channels"]
+    assert architecture == "ntk" or row["n_features"] == row["channels"]
     assert table["match.target"].isna().sum() == 1
     result = store.run(str(row["run_id"])).result()
     assert result is not None

@@ -58,6 +58,13 @@ def numbers(run: Run) -> dict[str, Any]:
     return {**errors, "ridge": result["fit"]["ridge"], "P": result["P"]}
 
 
+def result_of(run: Run) -> Mapping[str, Any]:
+    """The result of a run that is done."""
+    found = run.result()
+    assert found is not None
+    return found
+
+
 def agree(one: Run, other: Run) -> None:
     """Assert that two runs have the same numbers: 1e-7 for the order of sums, with the same ridge parameter."""
     assert one.id == other.id
@@ -95,14 +102,14 @@ def test_a_ladder_is_one_pass_and_every_run_its_own(
         assert run.id == alone[P].id
         assert (run.path / "frame_errors.parquet").exists()
         assert (run.path / "checkpoint" / "model.safetensors").exists()
-    results = [run.result() or {} for run in runs]
+    results = [result_of(run) for run in runs]
     shared = results[0]["ladder"]["cpu_seconds"]
     assert all(result["ladder"] == {"sizes": list(SIZES), "cpu_seconds": shared} for result in results)
     # the shares of the pass add up to it; what each run has beside it is its own publication
     assert sum(result["cpu_seconds"] for result in results) >= shared * (1 - 1e-9)
     assert all(result["cpu_seconds"] >= shared * P / sum(SIZES) for P, result in zip(SIZES, results, strict=True))
     table = run_table(RunStore(tmp_path / "store"))
-    floors = {run.id: (run.result() or {})["fit"]["ridge_at_floor"] for run in runs}
+    floors = {run.id: result_of(run)["fit"]["ridge_at_floor"] for run in runs}
     assert dict(zip(table["run_id"], table["ridge_at_floor"], strict=True)) == floors
     assert {event["run"] for event in events if event["event"] == "progress"} == {run.id for run in runs}
     assert all(0 <= event["share"] <= 1 for event in events if event["event"] == "progress")
@@ -115,7 +122,7 @@ def test_only_what_is_missing_is_solved(tmp_path: Path, alone: dict[int, Run]) -
     before = (runs[2].path / "result.json").read_bytes()
     assert execute(runs, never, ignore) == {run.id: "done" for run in runs}
     assert (runs[2].path / "result.json").read_bytes() == before
-    assert (runs[0].result() or {})["ladder"]["sizes"] == list(SIZES[:2])
+    assert result_of(runs[0])["ladder"]["sizes"] == list(SIZES[:2])
     for P, run in zip(SIZES, runs, strict=True):
         agree(run, alone[P])
 
@@ -199,7 +206,7 @@ def test_a_ladder_that_fails_fails_for_the_run_that_it_cannot(
     assert message == "P=61: the pool holds 54 frames; accepted: an integer from 1 to 54"
     for P, run in zip(SIZES, runs, strict=False):
         agree(run, alone[P])
-        assert (run.result() or {})["ladder"]["sizes"] == list(SIZES)
+        assert result_of(run)["ladder"]["sizes"] == list(SIZES)
     plan = rows.Plan.for_size
 
     def short(frames: Any, sizes: Sequence[int], *rest: Any) -> rows.Plan:
@@ -211,7 +218,7 @@ def test_a_ladder_that_fails_fails_for_the_run_that_it_cannot(
     runs = runs_of(tmp_path, "short")
     outcome = execute(runs, never, ignore)
     assert [outcome[run.id] for run in runs] == ["done", "done", "failed"]
-    assert [(run.result() or {})["ladder"]["sizes"] for run in runs[:2]] == [list(SIZES[:2])] * 2
+    assert [result_of(run)["ladder"]["sizes"] for run in runs[:2]] == [list(SIZES[:2])] * 2
 
 
 def test_ladders_are_of_one_seed_and_nested(tmp_path: Path) -> None:

@@ -49,8 +49,15 @@ def command(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int
 
 @pytest.mark.parametrize(
     ("model", "changes"),
-    [("mace", {}), ("mace", SINGLE), ("mace", FORCES), ("ace", {}), ("ace", {"model.energy_weight": 0.0})],
-    ids=["mace", "float32", "forces alone", "ace", "ace of forces alone"],
+    [
+        ("mace", {}),
+        ("mace", SINGLE),
+        ("mace", FORCES),
+        ("ace", {}),
+        ("ace", {"model.energy_weight": 0.0}),
+        ("ace", {"data.test_frames": 4}),
+    ],
+    ids=["mace", "float32", "forces alone", "ace", "ace of forces alone", "some frames"],
 )
 def test_the_runs_own_frames_give_its_own_result(
     folder: Path, capsys: pytest.CaptureFixture[str], model: str, changes: dict[str, Any]
@@ -74,6 +81,8 @@ def test_the_runs_own_frames_give_its_own_result(
     shown = [f"  {name:14} {1000 * error:10.3f} m" for name, error in found["metrics"].items()]
     assert [line[: line.index("eV")] for line in out[1:]] == shown
     assert str(path) in out[0]
+    assert len(pd.read_parquet(run.path / "frame_errors.parquet")) == result["n_test"] == found["frames"]
+    assert result["n_test"] == changes.get("data.test_frames", 15)
     frames = pd.read_parquet(path.with_suffix(".frame_errors.parquet"))
     own = pd.read_parquet(run.path / "frame_errors.parquet")
     assert list(frames.columns) == list(own.columns)
