@@ -154,7 +154,7 @@ def test_page_is_the_same_for_the_same_table(html: str, demo: list[JudgedFit]) -
 
 
 def test_page_says_what_the_fits_say(html: str, demo: list[JudgedFit]) -> None:
-    values = [float(value) for value in re.findall(r'<td data-v="([-0-9.e]+)" class=number>', html)]
+    values = [float(value) for value in re.findall(r'<td data-v="([-0-9.e]+)" class="number">', html)]
     assert {fit.best.beta.value for fit, _ in demo} <= set(values)
     assert len(re.findall(r'<span class="state not_converged">not converged</span>', html)) == 2  # exponents, health
 
