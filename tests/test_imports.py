@@ -13,7 +13,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 TORCH_FREE = (
     "experiments.models.contract", "experiments.models.registry", "experiments.core.plugins",
-    "experiments.config.run", "experiments.config.channel_match",
+    "experiments.config.run", "experiments.config.parse", "experiments.config.training",
+    "experiments.config.channel_match",
     "experiments.data.sources.polynomial_teacher", "experiments.data.load", "experiments.core.schema",
     "experiments.core.errors", "experiments.core.files", "experiments.core.processes", "experiments.core.leases",
     "experiments.core.command", "experiments.runs.store", "experiments.runs.table", "experiments.core.interrupt",
