@@ -6,7 +6,7 @@ A bad row is named by its line and refused, or dropped when the user says so; no
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -168,9 +168,11 @@ def check_table(
         raise InputError(f"{source}: {_summary(bad)}; correct the table or pass --drop-bad to leave such rows out")
     for line, reason in sorted(bad.items()):
         log.warning("%s, line %d dropped: %s", source, line, reason)
-    floored = _at_floor(rows, bad)
+    floored, kept = _at_floor(rows, bad, key)
     for line in floored:
         log.warning("%s, line %d left out: %s", source, line, FLOORED)
+    if kept:
+        log.warning("%s: %s, kept: fewer than two P would be left of %s", source, FLOORED, "; ".join(kept))
     bad |= dict.fromkeys(floored, FLOORED)
     good = rows[~rows["line"].isin(list(bad))].reset_index(drop=True)
     if good.empty:
@@ -301,11 +303,23 @@ def _seed(cell: object) -> str:
 FLOORED = "its ridge parameter is at the floor of the arithmetic"
 
 
-def _at_floor(rows: pd.DataFrame, bad: dict[int, str]) -> list[int]:
+def _at_floor(rows: pd.DataFrame, bad: Mapping[int, str], key: Sequence[str]) -> tuple[list[int], list[str]]:
+    """Return the lines to leave out, of runs whose ridge is at its floor, and the curves that keep theirs.
+
+    A curve keeps them if fewer than two P would be left: its errors are those of the arithmetic throughout.
+    """
     if AT_FLOOR not in rows.columns:
-        return []
-    lines = rows.loc[[value is True for value in rows[AT_FLOOR]], "line"]
-    return [int(line) for line in lines if int(line) not in bad]
+        return [], []
+    good = rows[~rows["line"].isin(list(bad))]
+    lines: list[int] = []
+    kept: list[str] = []
+    for values, part in good.groupby(list(key), dropna=False, sort=False):
+        floor = part[AT_FLOOR].map(lambda value: value is True)
+        if floor.any() and part.loc[~floor, "P"].nunique() < 2:
+            kept.append(curve_name(values, key))
+        else:
+            lines += [int(line) for line in part.loc[floor, "line"]]
+    return sorted(lines), kept
 
 
 def _zero_rows(rows: pd.DataFrame, bad: dict[int, str]) -> list[int]:

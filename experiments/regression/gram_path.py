@@ -32,6 +32,8 @@ FLAT = 1e-6
 """Relative gain of the score for which a smaller λ is worth taking: less is round-off where λ no longer matters."""
 _REFINEMENTS = 10
 _REFINED = 1e-9
+_DECOMPOSED = 1500
+"""Rows whose eigenvalues take a fraction of a second."""
 """Residual of the linear system, relative to that of the fit (λα), at which refinement ends."""
 
 
@@ -164,11 +166,25 @@ def fit_gram(path: Path, frames: int, ridge: float | None = None, products: Prod
         lowest = index == path.lowest or path.at(frames, index - 1) is None
         floor = used == "frames" and index + 1 < len(GRID) and lowest
         floor = floor and binds(found.score, path.score(frames, index + 1), float(rest @ rest) / informative)
+        floor = floor and _goes_on(system, frames, top * ridge)
     else:
         found, score = system.factor(top * ridge, frames).left_out(frames), np.nan
     penalty = top * ridge
     dual, fitted, coefficients = _refined(system, found.dual, penalty, q, products, frames)
     return GramFit(dual, fitted, coefficients, Choice(penalty, (ridge, found.trace, score, used), floor))
+
+
+def _goes_on(system: GramSystem, frames: int, penalty: float) -> bool:
+    """Return whether eigenvalues come down to the smallest λ, so that a smaller one would keep more of them.
+
+    Where they end far above it, as with fewer features than labels, nothing is between them and round-off, which is
+    within ten times the smallest λ. Of more rows than are quickly decomposed it is taken for granted.
+    """
+    gram, _ = system.centred(frames)
+    if len(gram) > _DECOMPOSED:
+        return True
+    values = np.linalg.eigvalsh(gram)
+    return bool(((values > 30 * penalty) & (values < 1e4 * penalty)).any())
 
 
 def _refined(

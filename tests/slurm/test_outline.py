@@ -76,13 +76,13 @@ def test_hours_are_those_of_an_update_times_the_updates(
     monkeypatch.setattr(RunStore, "results", results)
     monkeypatch.setattr("slurm.outline.models_here", list)
     found = outline([*runs, other], [])
-    # T = 1000 and the branch of T/2 = 500, which leaves the stable phase at 250: 1250 updates at 0.1 s, for two runs.
-    assert found.hours == {"cuda": pytest.approx(2 * 125 / 3600)}
+    # T = 1000 and the branches of T/2 and T/4, with half of each in its decay: 1375 updates at 0.1 s, for two runs.
+    assert found.hours == {"cuda": pytest.approx(2 * 137.5 / 3600)}
     assert found.unknown == 1  # nothing has run on a CPU
     basis = "1 finished runs of this shape on GPUs whose model is not recorded"
     assert f"GPU hours, by the time per update of {basis} in the store" in found.text()
     assert found.text().endswith("unknown for 1 runs")
-    assert Estimates.of_store(Path("nowhere")).of(runs[0].config, "d", "cuda").seconds == pytest.approx(125)
+    assert Estimates.of_store(Path("nowhere")).of(runs[0].config, "d", "cuda").seconds == pytest.approx(137.5)
 
 
 def test_hours_are_those_of_this_machines_gpus(

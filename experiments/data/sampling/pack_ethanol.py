@@ -28,7 +28,7 @@ _OF_THIS_MACHINE = ("directory", "sha256")
 def pack(path: Path) -> None:
     """Write the packed file; raises `InputError` as `xtb` does."""
     files.writable(path.absolute().parent, "FILE")
-    dataset = xtb(XtbConfig())
+    dataset = xtb(XtbConfig("ethanol"))
     parts = (dataset.pool, dataset.holdout, dataset.test)
     positions = np.concatenate([part.positions for part in parts]).astype(np.float32)
     numbers = dataset.pool.numbers[0]

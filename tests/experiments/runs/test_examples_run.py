@@ -96,9 +96,9 @@ def test_identity_holds_what_counts_and_no_more(make: Callable[..., dict[str, An
     ("changes", "message"),
     [
         ({"model": {"architecture": "mace"}, "L": 0},
-         "model=mace: learns from molecules, and data.source=digits holds images; accepted: mlp | cnn | "),
+         "model=mace: learns from molecules, and data.source=digits holds images; accepted: cnn | gcnn | "),
         ({"data": {"source": "star", "subset_seed": None}},
-         "model=cnn: learns from series and images and voxels, and data.source=star holds molecules; accepted: mace"),
+         "model=cnn: learns from series and images and voxels, and data.source=star holds molecules; accepted: ace | "),
         ({"model.kernel": 4}, "model: kernel=4: accepted: an odd number of pixels, which has a centre"),
         ({"L": 1}, "L=1: model=cnn has no L; accepted: null or 0"),
         ({"training.augment": True}, "training.augment=true: rotates molecules; accepted: false"),

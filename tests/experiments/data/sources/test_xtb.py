@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -222,7 +223,7 @@ if __name__ == "__main__":
 
 
 def generating(cache: Path) -> subprocess.Popen[str]:
-    settings = {key: getattr(WATER, key) for key in WATER.__dataclass_fields__} | {"cache": str(cache)}
+    settings = {**dataclasses.asdict(WATER), "cache": str(cache)}
     return subprocess.Popen(
         [sys.executable, "-c", GENERATE, repr(settings)],
         cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
