@@ -37,7 +37,9 @@ class Spread:
         """Return those at one index [N] of the second axis."""
         rows = np.arange(len(index))
         dof = None if self.dof is None else self.dof[rows, index]
-        return Spread(*(values[rows, index] for values in (self.variance, self.scale, self.factor, self.known)), dof)
+        return Spread(
+            *(values[rows, index] for values in (self.variance, self.scale, self.factor, self.known)), dof=dof
+        )
 
 
 @dataclass(frozen=True)

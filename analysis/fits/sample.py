@@ -43,7 +43,7 @@ def sample_of(curve: Curve) -> Used:
         sem = nanmean((curve.sem / curve.error)[used] if used.any() else curve.sem / curve.error)[sizes]
     known = sem[None] if np.isfinite(sem).all() and len(sem) else None
     pool = np.inf if curve.overlapping is False else curve.pool
-    entered = np.isfinite(logs[:, sizes]).any(axis=1)
+    entered = np.asarray(np.isfinite(logs[:, sizes]).any(axis=1))
     runs = logs[entered][:, sizes]
     count = np.isfinite(runs).sum(axis=0)
     if curve.has_seeds and used.any() and len(count) and count.max() >= 2:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 
 from analysis.arrays import FloatArray
 from analysis.calibration.synthetic import curve_rows
@@ -29,7 +30,7 @@ WIDE = np.array([[True] * 5] * 3 + [[True, True, False, False, False]] * 4)
 """Three seeds with every P, four with the two smallest alone."""
 
 
-def scatter(present: FloatArray, n: int, noise: FloatArray, seed: int = 0) -> FloatArray:
+def scatter(present: NDArray[np.bool_], n: int, noise: FloatArray, seed: int = 0) -> FloatArray:
     """ln ε of n curves with β = 0.5, noise [K] of nested subsets and half as much of weights: [n, S, K], with gaps."""
     rng = np.random.default_rng(seed)
     shape = (n, *present.shape)
@@ -37,10 +38,10 @@ def scatter(present: FloatArray, n: int, noise: FloatArray, seed: int = 0) -> Fl
     return np.where(present, -0.5 * X + noise * own, np.nan)
 
 
-def frame(further: int = 4, at: int = 2, n_seeds: int = 3, **columns: object) -> pd.DataFrame:
+def frame(further: int = 4, at: int = 2, n_seeds: int = 3) -> pd.DataFrame:
     rows = curve_rows(
         np.random.default_rng(3), beta=0.5, prefactor=1.0, sizes=(8, 16, 32, 64, 128), n_seeds=n_seeds + further,
-        subset=0.05, init=0.03, dataset="d", architecture="mace", metric="force_mae", unit="eV/Å", **columns,
+        subset=0.05, init=0.03, dataset="d", architecture="mace", metric="force_mae", unit="eV/Å",
     )  # fmt: skip
     smallest = sorted(set(rows["P"]))[:at]
     return rows[(rows["seed"] < n_seeds) | rows["P"].isin(smallest)]
@@ -64,15 +65,17 @@ def test_complete_seeds_have_their_plain_means_and_covariance(rows: FloatArray, 
     assert uneven.dof[told] == pytest.approx(3.0, rel=1e-6)
 
 
-@given(arrays(bool, (4, 5)), arrays(float, 5, elements=st.floats(-1, 1)))
+@given(arrays(np.bool_, (4, 5)), arrays(float, 5, elements=st.floats(-1, 1)))
 @settings(deadline=None)
-def test_means_are_unbiased_and_no_worse_than_any_part_of_the_runs(present: FloatArray, weights: FloatArray) -> None:
+def test_means_are_unbiased_and_no_worse_than_any_part_of_the_runs(
+    present: NDArray[np.bool_], weights: FloatArray
+) -> None:
     present[0] = True
     every = best_weights(X, present)
     assert every.sum(axis=0) == pytest.approx(np.eye(5), abs=1e-9)
     assert not every.transpose(0, 2, 1)[~present].any()
 
-    def variance(rows: FloatArray) -> float:
+    def variance(rows: NDArray[np.bool_]) -> float:
         return float(sum(weights @ one @ working(X) @ one.T @ weights for one in best_weights(X, rows)))
 
     assert variance(present) <= variance(present[:-1]) + 1e-12  # Gauss and Markov: a run less is never better
