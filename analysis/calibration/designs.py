@@ -222,11 +222,8 @@ def design_text(source: Source, found: Sequence[Design], difference: float) -> s
 
 def further_text(found: Sequence[Design], further: tuple[int, int]) -> str:
     """Say in lines of text what further seeds at the smallest P do to the interval of β of one curve."""
-    more = (
-        f"{further[0]} more at the {further[1]} smallest P"
-        if further[1] > 1
-        else f"{further[0]} more at the smallest P"
-    )
+    seeds, at = further
+    more = f"{seeds} more at the {f'{at} ' if at > 1 else ''}smallest P"
     lines = [f"half the 95 % interval of β of one curve (power law), with all P → with {more}, noise equal at all P:"]
     for one in found:
         pairs = zip(SEEDS, one.half_width, one.half_width_further, strict=True)

@@ -95,7 +95,6 @@ def cases() -> list[Case]:
     found += [
         Case(f"8 curves, {_name(s, 7)}, floor 30%", _curve(s, 7, floor_share=0.3), WITH_FLOOR, 8) for s in (1, 2, 3)
     ]
-    found += _uneven_cases()
     found += [Case(f"{_name(s, 7)}, P_max = pool", _curve(s, 7), WITH_FLOOR, pooled=True) for s in (2, 3, 5, 10)]
     found += [Case(f"{_name(5, 7)}, floor 10%, P_max = pool", _curve(5, 7, floor_share=0.1), WITH_FLOOR, pooled=True)]
     found += [Case(_name(1, k), _curve(1, k), SINGLE) for k in (4, 5, 7, 9)]
@@ -118,7 +117,7 @@ def cases() -> list[Case]:
         for s in (1, 3, 5)
         for floor in (0.0, 0.02, 0.1)
     ]
-    return found
+    return found + _uneven_cases()
 
 
 def _uneven_cases() -> list[Case]:

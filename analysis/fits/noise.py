@@ -36,10 +36,9 @@ class Spread:
     def at(self, index: NDArray[np.int_]) -> Spread:
         """Return those at one index [N] of the second axis."""
         rows = np.arange(len(index))
-        dof = None if self.dof is None else self.dof[rows, index]
-        return Spread(
-            *(values[rows, index] for values in (self.variance, self.scale, self.factor, self.known)), dof=dof
-        )
+        whole = (self.variance, self.scale, self.factor, self.known)
+        variance, scale, factor, known = (values[rows, index] for values in whole)
+        return Spread(variance, scale, factor, known, None if self.dof is None else self.dof[rows, index])
 
 
 @dataclass(frozen=True)

@@ -67,9 +67,8 @@ def test_seeds_and_differences_have_the_power_that_they_claim(n_sizes: int) -> N
 
 @pytest.mark.parametrize(("further", "at"), [(0, 0), (4, 2)])
 def test_intervals_are_as_wide_as_they_are_said_to_be(further: int, at: int) -> None:
-    log_p, rows = simulate(
-        Scenario("", 3 + further, 5, subset=0.05, init=0.03, test=0.0), 4000, np.random.default_rng(0)
-    )
+    truth = Scenario("", 3 + further, 5, subset=NOISE[0], init=NOISE[1], test=0.0)
+    log_p, rows = simulate(truth, 4000, np.random.default_rng(0))
     runs = rows.copy()
     runs[:, 3:, at:] = np.nan
     noise = of_runs(log_p, runs)
@@ -87,7 +86,7 @@ def test_further_seeds_are_told_or_refused(tmp_path: Path, capsys: pytest.Captur
     before, after = entry["half_width"]["3"], entry["half_width_further"]["3"]
     assert after < 0.8 * before
     assert f"4 sizes: 3 seeds {before:.2g} → {after:.2g};" in capsys.readouterr().out
-    assert main([*words[:7], "--further", "4", "4"]) == 2
+    assert main([*words[:6], "--further", "4", "4"]) == 2
     assert "--further 4 4" in capsys.readouterr().err
 
 
