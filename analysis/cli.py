@@ -174,6 +174,13 @@ def _design(to: Subparsers) -> None:
         metavar="K",
         help="numbers of sizes P (default: 5 7 9; the grid of the table goes on, or doubles from 16)",
     )
+    one.add_argument(
+        "--further",
+        nargs=2,
+        type=command.integer_from(1),
+        metavar=("SEEDS", "K"),
+        help="also say what so many further seeds at the K smallest P do to the interval of β",
+    )
     one.add_argument("--seed", type=int, default=0, help="seed of the simulation of the claim (default 0)")
 
 

@@ -35,7 +35,16 @@ from analysis.bounds.theory import kernel_law, statements
 from analysis.calibration.calibrate import coverage_records, coverage_summary, coverage_table, measure_coverage
 from analysis.calibration.claim_rates import measure_claim, rate_records, rate_table
 from analysis.calibration.comparison_rates import Held, held_lines, held_records, measure_comparisons
-from analysis.calibration.designs import NOTE, SIZES, design_records, design_text, designs, from_table, given
+from analysis.calibration.designs import (
+    NOTE,
+    SIZES,
+    design_records,
+    design_text,
+    designs,
+    from_table,
+    further_text,
+    given,
+)
 from analysis.calibration.fit_rates import measure_fits, missed
 from analysis.calibration.training_rates import measure_training, training_records, training_table
 from analysis.comparisons.claim import claim_record, claim_text, claims
@@ -166,8 +175,11 @@ def design(arguments: argparse.Namespace) -> None:
     sources = [given(tuple(noise))] if loaded is None else from_table(curves(loaded))
     entries: list[dict[str, object]] = []
     for source in sources:
-        found = designs(source, arguments.sizes or SIZES, arguments.difference, seed=arguments.seed)
+        further = tuple(arguments.further) if arguments.further is not None else None
+        found = designs(source, arguments.sizes or SIZES, arguments.difference, further=further, seed=arguments.seed)
         _say(design_text(source, found, arguments.difference))
+        if further is not None:
+            _say(further_text(found, further))
         entries += design_records(source, found, arguments.difference)
     _say(NOTE)
     if arguments.json is not None:

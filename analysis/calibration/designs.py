@@ -18,7 +18,15 @@ from analysis.arrays import FloatArray
 from analysis.calibration.calibrate import Scenario
 from analysis.calibration.claim_rates import Truth, rate
 from analysis.comparisons.conditions import LEVEL, MARGIN
-from analysis.comparisons.design import MAX_SEEDS, POWER, NoiseLevel, condition_power, fewest, fit_noise
+from analysis.comparisons.design import (
+    MAX_SEEDS,
+    POWER,
+    NoiseLevel,
+    condition_power,
+    fewest,
+    fit_noise,
+    slope_half_width,
+)
 from analysis.comparisons.paired import FLOOR_SIZES, detectable, pair
 from analysis.curve import Curve
 from analysis.errors import InputError
@@ -52,6 +60,8 @@ class Source:
     """Smallest P."""
     factor: float
     """Ratio of neighbouring P."""
+    own: NoiseLevel
+    """Noise of a single curve, with what curves on the same subsets share."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +80,15 @@ class Design:
     """Seeds with which the claim holds where it is true; None if more than `MOST`."""
     smallest: tuple[float, ...]
     """Smallest differences that `SEEDS` seeds show."""
+    half_width: tuple[float, ...] = ()
+    """Half the 95 % interval of β of one curve of `SEEDS` seeds; empty if no further seeds are asked for."""
+    half_width_further: tuple[float, ...] = ()
+    """The same with further seeds at the smallest P."""
 
 
 def given(noise: tuple[float, float]) -> Source:
     """Return a source of a noise given by hand: from nested subsets, and from initial weights."""
-    return Source("", NoiseLevel(*noise), "as given", START, 2.0)
+    return Source("", NoiseLevel(*noise), "as given", START, 2.0, NoiseLevel(*noise))
 
 
 def from_table(curves: Sequence[Curve]) -> list[Source]:
@@ -95,19 +109,20 @@ def from_table(curves: Sequence[Curve]) -> list[Source]:
 def _source(place: tuple[str, ...], group: Sequence[Curve]) -> Source | None:
     pairs = [both for one, two in combinations(group, 2) if (both := pair(one, two)) is not None]
     matched = [both for both in pairs if both.paired and len(both.first_log) >= 2]
+    single = [one for curve in group if (one := _complete(curve)) is not None]
     if matched:
         # halved, for a pair scatters as two independent curves of the level that is returned
         parts = [(both.log_p, (both.second_log - both.first_log) / np.sqrt(2)) for both in matched]
         origin = f"from {len(matched)} pair{'s' * (len(matched) > 1)} of curves on the same subsets"
     else:
-        parts = [one for curve in group if (one := _complete(curve)) is not None]
+        parts = single
         origin = f"from {len(parts)} curve{'s' * (len(parts) > 1)}; none share their subsets with another"
     if not parts:
         return None
     longest = max((log_p for log_p, _ in parts), key=len)
     factor = float(np.exp((longest[-1] - longest[0]) / (len(longest) - 1)))
     name = ", ".join(text for text in place if text)
-    return Source(name, fit_noise(parts), origin, float(np.exp(longest[0])), factor)
+    return Source(name, fit_noise(parts), origin, float(np.exp(longest[0])), factor, fit_noise(single or parts))
 
 
 def _complete(curve: Curve) -> tuple[FloatArray, FloatArray] | None:
@@ -117,7 +132,13 @@ def _complete(curve: Curve) -> tuple[FloatArray, FloatArray] | None:
 
 
 def designs(
-    source: Source, n_sizes: Sequence[int], difference: float, *, n_tables: int = TABLES, seed: int = 0
+    source: Source,
+    n_sizes: Sequence[int],
+    difference: float,
+    *,
+    further: tuple[int, int] | None = None,
+    n_tables: int = TABLES,
+    seed: int = 0,
 ) -> list[Design]:
     """Return what is needed for each number of sizes.
 
@@ -125,13 +146,23 @@ def designs(
         source: the noise.
         n_sizes: numbers of sizes, each at least two.
         difference: of exponents; in the claim, that of B and C from A.
+        further: further seeds, and the number of smallest sizes at which they have their runs.
         n_tables: tables simulated for each number of seeds.
         seed: of the simulation.
+
+    Raises InputError if the further seeds would have all sizes.
     """
-    return [_design(source, k, difference, n_tables, seed) for k in n_sizes]
+    if further is not None and further[1] >= min(n_sizes):
+        raise InputError(
+            f"--further {further[0]} {further[1]}: seeds with {further[1]} of {min(n_sizes)} sizes are complete; "
+            f"expected fewer sizes than --sizes"
+        )
+    return [_design(source, k, difference, further, n_tables, seed) for k in n_sizes]
 
 
-def _design(source: Source, n_sizes: int, difference: float, n_tables: int, seed: int) -> Design:
+def _design(
+    source: Source, n_sizes: int, difference: float, further: tuple[int, int] | None, n_tables: int, seed: int
+) -> Design:
     log_p = np.log(source.start) + np.log(source.factor) * np.arange(n_sizes)
     spread = float(np.sqrt(2) * source.noise.slope_error(log_p))
 
@@ -145,6 +176,10 @@ def _design(source: Source, n_sizes: int, difference: float, n_tables: int, seed
         equivalence=needed((MARGIN, MARGIN), LEVEL),
         claim=_claim(source, n_sizes, difference, n_tables, seed),
         smallest=tuple(detectable(Interval(0.0, np.nan, np.nan, spread / np.sqrt(n), n - 1)) for n in SEEDS),
+        half_width=() if further is None else tuple(slope_half_width(log_p, n, source.own) for n in SEEDS),
+        half_width_further=()
+        if further is None
+        else tuple(slope_half_width(log_p, n, source.own, *further) for n in SEEDS),
     )
 
 
@@ -185,6 +220,17 @@ def design_text(source: Source, found: Sequence[Design], difference: float) -> s
     return "\n".join(lines)
 
 
+def further_text(found: Sequence[Design], further: tuple[int, int]) -> str:
+    """Say in lines of text what further seeds at the smallest P do to the interval of β of one curve."""
+    seeds, at = further
+    more = f"{seeds} more at the {f'{at} ' if at > 1 else ''}smallest P"
+    lines = [f"half the 95 % interval of β of one curve (power law), with all P → with {more}, noise equal at all P:"]
+    for one in found:
+        pairs = zip(SEEDS, one.half_width, one.half_width_further, strict=True)
+        lines.append(f"  {len(one.sizes)} sizes: " + "; ".join(f"{n} seeds {a:.2g} → {b:.2g}" for n, a, b in pairs))
+    return "\n".join(lines)
+
+
 NOTE = (
     "difference, equivalence, claim: seeds with which it is shown with 80 % power at 5 % (difference two-sided, power "
     "law; equivalence of equal exponents; the claim with B = C = A + difference and D = A, under both forms, "
@@ -214,6 +260,8 @@ def design_records(source: Source, found: Sequence[Design], difference: float) -
             "seeds_equivalence": one.equivalence,
             "seeds_claim": one.claim,
             "smallest_difference": {str(n): value for n, value in zip(SEEDS, one.smallest, strict=True)},
+            "half_width": dict(zip(map(str, SEEDS), one.half_width, strict=False)) or None,
+            "half_width_further": dict(zip(map(str, SEEDS), one.half_width_further, strict=False)) or None,
         }
         for one in found
     ]

@@ -8,7 +8,7 @@ recommended form, and of the slope over the last three octaves, whose truth is t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from analysis.fits.intervals import (
     local_window,
     measure,
     priors_of,
+    sample_of_runs,
     slope_weights,
 )
 from analysis.fits.noise import nested
@@ -69,6 +70,12 @@ class Case:
     """Only means ± sd over the seeds are known."""
     counted: bool = False
     """Errors are error rates, with the Bayes error as floor: `floor_share` is then this error itself."""
+    further: int = 0
+    """Further seeds that have the `at` smallest sizes alone."""
+    at: int = 0
+    """Number of these sizes."""
+    falling: float = 0.0
+    """Exponent with which the noise of ln ε falls with P; it is that of `curve` in the geometric middle."""
 
 
 def cases() -> list[Case]:
@@ -110,7 +117,22 @@ def cases() -> list[Case]:
         for s in (1, 3, 5)
         for floor in (0.0, 0.02, 0.1)
     ]
-    return found
+    return found + _uneven_cases()
+
+
+def _uneven_cases() -> list[Case]:
+    """Return curves with more seeds at small P."""
+
+    def case(words: str, curve: Scenario, further: int, at: int, falling: float = 0.0, curves: int = 1) -> Case:
+        least = WITH_FLOOR if curve.floor_share else PLAIN
+        name = f"{words}{_name(curve.n_seeds, curve.n_sizes)}, {further} more at {at} P"
+        return Case(name, curve, least, curves, further=further, at=at, falling=falling)
+
+    grid = [(1, 5, 3, 1), (2, 5, 4, 2), (3, 5, 4, 2), (4, 4, 4, 2), (4, 7, 4, 3)]
+    found = [case("", _curve(s, k), more, at) for s, k, more, at in grid]
+    found += [case("floor 30%, ", _curve(4, 7, floor_share=0.3), 4, 3)]
+    found += [case("noise ∝ P^−0.3, ", _curve(s, k), more, at, 0.3) for s, k, more, at in grid]
+    return [*found, case("8 curves, ", _curve(3, 7), 4, 3, curves=8)]
 
 
 def _name(n_seeds: int, n_sizes: int) -> str:
@@ -142,7 +164,7 @@ def coverage(case: Case, n: int, rng: np.random.Generator) -> list[Held]:
         found, one, truth = _block(case, min(tables, n - start), rng)
         hits.append(((found.low <= case.curve.beta) & (case.curve.beta <= found.high)).astype(float))
         local.append((np.abs(one.local.value - truth) <= found.local.half).astype(float))
-    least = SINGLE if case.curve.n_seeds == 1 else WITH_FLOOR if case.pooled else PLAIN
+    least = SINGLE if case.curve.n_seeds == 1 and not case.further else WITH_FLOOR if case.pooled else PLAIN
     return [
         _held("β is covered", case.name, LEVEL, case.least, np.concatenate(hits)),
         _held("last octaves are covered", case.name, LEVEL, least, np.concatenate(local)),
@@ -164,7 +186,8 @@ def _block(case: Case, tables: int, rng: np.random.Generator) -> tuple[Conclusio
         if case.pooled:
             rows = _clean(curve, log_p) + _pooled_noise(curve, log_p, n, rng)
         else:
-            log_p, rows = simulate(curve, n, rng)
+            log_p, rows = simulate(replace(curve, n_seeds=curve.n_seeds + case.further), n, rng)
+            scale = scale * np.exp(-case.falling * (log_p - log_p.mean()))
             rows = _clean(curve, log_p) + scale * (rows - _clean(curve, log_p))
             sem = standard_errors(curve, n, rng) * scale[:, 0]
         clean = np.exp(_clean(curve, log_p))
@@ -177,6 +200,10 @@ def _block(case: Case, tables: int, rng: np.random.Generator) -> tuple[Conclusio
 
 def _sample(case: Case, log_p: FloatArray, rows: FloatArray, sem: FloatArray | None) -> Sample:
     pool = float(np.exp(log_p[-1])) if case.pooled else np.inf
+    if case.further:
+        runs = rows.copy()
+        runs[:, case.curve.n_seeds :, case.at :] = np.nan
+        return sample_of_runs(log_p, runs, rows[:, : case.curve.n_seeds], pool, sem)
     if not case.summarised:
         return Sample(log_p, rows, pool, sem)
     counts = np.full((len(rows), len(log_p)), float(rows.shape[1]))

@@ -15,7 +15,10 @@ import numpy as np
 from scipy import optimize, stats
 
 from analysis.arrays import FloatArray
-from analysis.fits.uncertainty import Interval
+from analysis.fits.intervals import slope_weights
+from analysis.fits.uncertainty import LEVEL as INTERVAL
+from analysis.fits.uncertainty import Interval, t_quantile
+from analysis.fits.uneven import best_weights, of_runs
 
 POWER = 0.8
 """Power that the sample size must reach."""
@@ -103,6 +106,24 @@ def required_sample_size(
         if condition_power(distances, spread * gain, n_seeds, level) >= POWER:
             return SampleSize(seeds, tuple(float(round(p)) for p in np.exp(longer[len(log_p) :])))
     return SampleSize(seeds, None)
+
+
+def slope_half_width(log_p: FloatArray, n_seeds: int, noise: NoiseLevel, further: int = 0, at: int = 0) -> float:
+    """Return half the 95 % interval of β of a curve, power law, as the root of its mean square; NaN for one run each P.
+
+    Args:
+        log_p: ln P. [K]
+        n_seeds: seeds with every P.
+        noise: of ln ε.
+        further: further seeds.
+        at: number of the smallest P at which these have their runs.
+    """
+    present = np.arange(len(log_p)) < np.where(np.arange(n_seeds + further) < n_seeds, len(log_p), at)[:, None]
+    weights = slope_weights(log_p)
+    terms = weights @ best_weights(log_p, present)  # [S, K]
+    variance = float(np.einsum("sk,kl,sl->", terms, noise.covariance(log_p), terms))
+    known = of_runs(log_p, np.where(present, 0.0, np.nan)[None]).dof
+    return t_quantile(float(known[0]), INTERVAL) * float(np.sqrt(variance)) if known[0] > 0 else np.nan
 
 
 def fewest(suffices: Callable[[int], bool], low: int, high: int) -> int | None:

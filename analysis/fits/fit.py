@@ -60,6 +60,8 @@ from analysis.table import ERROR_RATES
 
 SIGNIFICANCE = 0.01
 """Level of the tests behind flags: one false alarm in a hundred curves each."""
+COUNTED = (Form.BINOMIAL, Form.BINOMIAL_FLOOR)
+"""The same two by counts, from seeds with every P alone."""
 BOTH = (Form.POWER, Form.POWER_FLOOR)
 """The two forms that every comparison rests on."""
 
@@ -156,6 +158,7 @@ def _fit(one: _Measured, logs: Priors, counts: Priors, forms: tuple[Form, ...], 
         fits=tuple(best if fit.form is best.form else fit for fit in fits),
         recommended=best.form,
         seeds_used=used.seeds,
+        seeds=_seeds(curve, used, best.form),
         local=Local(*last, interval(float(measured.local.value[0]), shown.local)),
         prior_dof=float(prior.power.dof[0]),
         prior_error=float(np.sqrt(prior.power.variance[0])),
@@ -245,6 +248,16 @@ def _status(fits: FloorBatch) -> FitStatus:
     }[Polish(int(fits.status[0]))]
 
 
+def _seeds(curve: Curve, used: Used, form: Form) -> tuple[int, int]:
+    """Return the fewest and the most seeds at a P from which the exponent of this form comes."""
+    if not curve.has_seeds:
+        return (curve.n_averaged,) * 2
+    if used.source != "seeds_t" or form in COUNTED:
+        return (int(used.seeds.sum()),) * 2
+    count = np.isfinite(curve.log_error[used.entered][:, used.sizes]).sum(axis=0)
+    return int(count.min()), int(count.max())
+
+
 def _size(curve: Curve, log_p: float) -> float:
     """Return the P of a curve whose logarithm this is."""
     return float(curve.sizes[np.argmin(np.abs(curve.log_sizes - log_p))])
@@ -261,11 +274,11 @@ def _outlier(one: _Measured) -> OutlyingRun | None:
     curve, used = one.curve, one.used
     if used.sample.sd is not None or (used.source != "seeds_t" and len(curve.seeds) > 1):
         return None
-    rows = np.where(np.isfinite(curve.log_error), curve.log_error, np.nan)[used.seeds][:, used.sizes]
+    rows = np.where(np.isfinite(curve.log_error), curve.log_error, np.nan)[used.entered][:, used.sizes]
     found = find_outlier(used.sample.log_p, rows) if len(rows) else None
     if found is None:
         return None
-    seed = int(np.flatnonzero(used.seeds)[found.seed])
+    seed = int(np.flatnonzero(used.entered)[found.seed])
     size = int(np.flatnonzero(used.sizes)[found.size])
     error = curve.error.copy()
     error[seed, size] = np.nan

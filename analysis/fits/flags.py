@@ -71,11 +71,11 @@ class Flag(StrEnum):
     ONE_SEED = "one_seed"
     """One seed: least squares on its points, which treats them as independent."""
     FEW_SEEDS = "few_seeds"
-    """Fewer than three seeds."""
+    """Fewer than three seeds at some P."""
     FEW_P = "few_P"
     """Fewer than four values of P."""
     INCOMPLETE_SEEDS = "incomplete_seeds"
-    """Some seeds miss some P."""
+    """Some seeds miss some P: their runs enter the means of the others."""
     FLOOR_DOMINATED = "floor_dominated"
     """Most of the error at the largest P is floor: as fitted, or because the training error equals the test error."""
     NON_MONOTONE = "non_monotone"
@@ -133,7 +133,6 @@ def judge(fit: CurveFit, kappas: Mapping[tuple[object, ...], Kappa] | None = Non
     """
     curve = fit.curve
     training = assess(fit, pooled_kappas([curve]) if kappas is None else kappas)
-    n_seeds = int(fit.seeds_used.sum())
     present = np.isfinite(curve.log_error)
     raised = {
         Flag.NOT_CONVERGED: training.verdict is Verdict.NOT_CONVERGED,
@@ -148,8 +147,8 @@ def judge(fit: CurveFit, kappas: Mapping[tuple[object, ...], Kappa] | None = Non
         Flag.MIXED_COMMITS: len(curve.versions) > 1,
         Flag.MIXED_DEVICES: len(curve.devices) > 1,
         Flag.NO_SEEDS: not curve.has_seeds and not curve.n_averaged,
-        Flag.ONE_SEED: curve.has_seeds and n_seeds < 2,
-        Flag.FEW_SEEDS: 2 <= (n_seeds if curve.has_seeds else curve.n_averaged) < FEW_SEEDS,
+        Flag.ONE_SEED: curve.has_seeds and fit.seeds[1] < 2,
+        Flag.FEW_SEEDS: fit.seeds[1] >= 2 and fit.seeds[0] < FEW_SEEDS,
         Flag.FEW_P: len(curve.sizes) < FEW_SIZES,
         Flag.INCOMPLETE_SEEDS: curve.has_seeds and not bool(present.all()),
         Flag.FLOOR_DOMINATED: _floor_dominated(fit),

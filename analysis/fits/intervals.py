@@ -19,6 +19,7 @@ from analysis.fits.moderation import NO_PRIOR, Margin, Prior, estimate_prior, ma
 from analysis.fits.noise import Noise, Spread, of_residuals, of_seeds, of_summaries
 from analysis.fits.profile import Ends, Profile, ends, profile
 from analysis.fits.uncertainty import LEVEL, Interval
+from analysis.fits.uneven import best_means, of_runs
 
 FLOOR_SIZES = 5
 """Number of values of P from which on a floor can be recommended: its three parameters, and two to spare."""
@@ -44,6 +45,9 @@ class Sample:
     """Relative standard deviation over the runs behind each mean, for rows that are means. [N, K]"""
     n_runs: FloatArray | None = None
     """Number of these runs, two at least. [N, K]"""
+    runs: FloatArray | None = None
+    """ln ε of all seeds, NaN where one has no run, if seeds differ in their sizes; the mean of `rows` is then that of
+    all runs. [N, S', K]"""
 
     @property
     def mean(self) -> FloatArray:
@@ -54,9 +58,31 @@ class Sample:
         """Return the noise; with a single seed from the residuals of a fit with the derivatives `design` [N, K, p]."""
         if self.sd is not None and self.n_runs is not None:
             return of_summaries(self.log_p, self.sd, self.n_runs, self.sem)
+        if self.runs is not None:
+            return of_runs(self.log_p, self.runs, self.pool, self.sem)
         if self.rows.shape[1] > 1:
             return of_seeds(self.log_p, self.rows, self.pool, self.sem)
         return of_residuals(self.log_p, self.rows[:, 0], design, self.sem)
+
+
+def sample_of_runs(
+    log_p: FloatArray,
+    runs: FloatArray,
+    rows: FloatArray,
+    pool: float = np.inf,
+    sem: FloatArray | None = None,
+) -> Sample:
+    """Return the sample of curves whose seeds differ in their sizes.
+
+    Args:
+        log_p: ln P. [K]
+        runs: ln ε, NaN where a run is missing; the N curves lack the same. [N, S', K]
+        rows: ln ε without gaps of some seeds, which stand for all once they are moved to the mean of all. [N, S, K]
+        pool: as in `Sample`.
+        sem: as in `Sample`.
+    """
+    moved = rows + (best_means(log_p, runs) - rows.mean(axis=1))[:, None]
+    return Sample(log_p, moved, pool, sem, runs=runs)
 
 
 @dataclass(frozen=True)
@@ -176,7 +202,7 @@ def measure(sample: Sample) -> Measured:
 
 def _linear(sample: Sample, weights: FloatArray, noise: Noise) -> Linear:
     spread = noise.spread(np.broadcast_to(weights, (len(sample.rows), len(weights))))
-    return Linear(sample.rows @ weights, spread, noise.dof)
+    return Linear(sample.rows @ weights, spread, noise.dof if spread.dof is None else spread.dof)
 
 
 def _floored(sample: Sample, power: Linear) -> Floored:
@@ -186,7 +212,8 @@ def _floored(sample: Sample, power: Linear) -> Floored:
     tests = profile(sample.log_p, mean, power.value, noise)
     weights = fits.weights(sample.log_p, np.isfinite(mean))
     per_seed = fits.beta[:, None] + np.einsum("nsk,nk->ns", sample.rows - mean[:, None], weights)
-    return Floored(fits, per_seed, tests, tests.spread.at(np.zeros(len(mean), dtype=int)), noise.dof)
+    plain = tests.spread.at(np.zeros(len(mean), dtype=int))
+    return Floored(fits, per_seed, tests, plain, noise.dof if plain.dof is None else plain.dof)
 
 
 def _floor_design(log_p: FloatArray, fits: FloorBatch) -> FloatArray:

@@ -99,12 +99,14 @@ def margin(spread: Spread, dof: FloatArray, prior: Prior, level: float = LEVEL) 
 
     Args:
         spread: variances of the estimates.
-        dof: degrees of freedom of the curve's own variance. [N]
+        dof: degrees of freedom of the curve's own variance, unless `spread` has them for each estimate. [N]
         prior: of the table of each curve, or one for all.
         level: coverage of the interval.
     """
     shape = (-1,) + (1,) * (spread.variance.ndim - 1)
     d, d0, s0, most = (values.reshape(shape) for values in (dof, prior.dof, prior.variance, prior.pooled))
+    if spread.dof is not None:
+        d = spread.dof
     total = np.broadcast_to(d + d0, spread.variance.shape)
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = (d0 * s0 * spread.scale + d * spread.variance) / total * spread.factor

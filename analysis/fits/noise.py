@@ -30,11 +30,15 @@ class Spread:
     """Variance of the mean over seeds divided by that of a single seed: 1/S, and more if the seeds share a pool."""
     known: FloatArray
     """Variance from the shared test set; NaN if unknown."""
+    dof: FloatArray | None = None
+    """Degrees of freedom of each, where they differ between estimates; None if those of the noise hold for all."""
 
     def at(self, index: NDArray[np.int_]) -> Spread:
         """Return those at one index [N] of the second axis."""
         rows = np.arange(len(index))
-        return Spread(*(values[rows, index] for values in (self.variance, self.scale, self.factor, self.known)))
+        whole = (self.variance, self.scale, self.factor, self.known)
+        variance, scale, factor, known = (values[rows, index] for values in whole)
+        return Spread(variance, scale, factor, known, None if self.dof is None else self.dof[rows, index])
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Noise:
         pool. What they share has the covariance Q = √(PP′)/N, and what scatters R − Q; if all scatter comes from the
         choice of frames, the mean over seeds has the variance s²·(1/S + wᵀQw / wᵀ(R − Q)w).
         """
-        scale = _form(weights, nested(self.log_p))
+        scale = form(weights, nested(self.log_p))
         variance = np.maximum.reduce([_each(weights, one) for one in self.covariances])
         factor = np.full(scale.shape, 1 / self.n_seeds)
         if np.isfinite(self.pool) and self.n_seeds > 1:
@@ -132,7 +136,7 @@ def of_summaries(log_p: FloatArray, sd: FloatArray, n_runs: FloatArray, sem: Flo
     return Noise(log_p, (outer * correlation, outer * np.eye(len(log_p))), dof, float(n_mean), sem=sem)
 
 
-def _form(weights: FloatArray, matrix: FloatArray) -> FloatArray:
+def form(weights: FloatArray, matrix: FloatArray) -> FloatArray:
     """Return wᵀAw for weights [..., K] and one matrix [K, K]."""
     return np.asarray(((weights @ matrix) * weights).sum(axis=-1))
 

@@ -46,7 +46,8 @@ def records(fit: CurveFit, judgement: Judgement) -> list[Record]:
     extra: Record = {
         **{name: plain_value(value) for name, value in curve.key.items() if name not in shared},
         "unit": curve.unit,
-        "n_seeds": int(fit.seeds_used.sum()) if curve.has_seeds else curve.n_averaged,
+        "n_seeds": fit.seeds[0],
+        "n_seeds_most": fit.seeds[1],
         "n_P": len(curve.sizes),
         "P_min": plain_value(float(curve.sizes[0])),
         "P_max": plain_value(float(curve.sizes[-1])),
@@ -209,7 +210,7 @@ def summary(fits: list[tuple[CurveFit, Judgement]]) -> str:
                 *((span(*judgement.training.hull(best.beta)) if len(judgement.training.change) else "–",) * hulls),
                 str(best.form),
                 f"{curve.sizes[0]:g}–{curve.sizes[-1]:g}",
-                str(int(fit.seeds_used.sum()) if curve.has_seeds else curve.n_averaged or "none"),
+                fit.seeds_text if fit.seeds[1] else "none",
                 " ".join(judgement.flags) or "–",
             )
         )

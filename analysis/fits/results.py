@@ -146,9 +146,11 @@ class CurveFit:
     recommended: Form
     """The form to quote."""
     seeds_used: NDArray[np.bool_]
-    """Which seeds entered. [S]"""
+    """Seeds whose own slopes are told: those with every P if there are two, else all with two values of P. [S]"""
     local: Local
     """The exponent over the last octaves."""
+    seeds: tuple[int, int]
+    """Fewest and most seeds at a P behind the exponent; runs behind means ± sd; zero for means alone."""
     prior_dof: float = 0.0
     """Degrees of freedom that the table's other curves lend to β of the power law; zero without them."""
     prior_error: float = 0.0
@@ -169,6 +171,11 @@ class CurveFit:
     """A run that lies far off the others."""
 
     @property
+    def seeds_text(self) -> str:
+        """Number of seeds in words: `4`, or `4–8` if seeds differ in their sizes."""
+        return span_text(*self.seeds)
+
+    @property
     def has_floor(self) -> bool:
         """Whether the recommended form has a floor."""
         return self.recommended in WITH_FLOOR
@@ -183,11 +190,16 @@ class CurveFit:
         return next(fit for fit in self.fits if fit.form == form)
 
 
-def usable_seeds(log_error: FloatArray) -> NDArray[np.bool_]:
-    """Return the seeds whose slopes are averaged: [S, K] → [S].
+def span_text(fewest: int, most: int) -> str:
+    """Return a range of numbers, or the number if both ends are equal."""
+    return f"{fewest}" if fewest == most else f"{fewest}–{most}"
 
-    These are the seeds that cover every P if there are at least `MIN_COMPLETE`, else all with two values of P: a seed
-    with few P weighs as much as a complete one in the mean, but its slope is far noisier.
+
+def usable_seeds(log_error: FloatArray) -> NDArray[np.bool_]:
+    """Return the seeds whose own slopes are told: [S, K] → [S].
+
+    These are the seeds that cover every P if there are at least `MIN_COMPLETE`, else all with two values of P: the
+    slope of a seed with few P is far noisier. Its runs enter the means of their P (module `uneven`).
     """
     present = np.isfinite(log_error)
     complete = np.asarray(present.all(axis=1))

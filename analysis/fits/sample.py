@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from analysis.arrays import FloatArray
 from analysis.curve import Curve, nanmean
-from analysis.fits.intervals import Sample
-from analysis.fits.results import by_seeds, usable_seeds
+from analysis.fits.intervals import Sample, sample_of_runs
+from analysis.fits.results import usable_seeds
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Used:
     """The part of a curve that enters its fits."""
 
     seeds: NDArray[np.bool_]
-    """Seeds that enter. [S]"""
+    """Seeds whose own slopes are told: those with every P if there are enough of them. [S]"""
     sizes: NDArray[np.bool_]
     """Sizes at which one of them has a run with an error above zero. [K]"""
     sample: Sample
@@ -26,7 +26,9 @@ class Used:
     source: str
     """Where intervals come from: `seeds_t`, `means_sd` or `one_run`."""
     filled: float
-    """Share of the errors that are filled in."""
+    """Share of the errors of `seeds` that are filled in."""
+    entered: NDArray[np.bool_]
+    """Seeds of which some run enters the means. [S]"""
 
 
 def sample_of(curve: Curve) -> Used:
@@ -40,15 +42,24 @@ def sample_of(curve: Curve) -> Used:
     with np.errstate(divide="ignore", invalid="ignore"):
         sem = nanmean((curve.sem / curve.error)[used] if used.any() else curve.sem / curve.error)[sizes]
     known = sem[None] if np.isfinite(sem).all() and len(sem) else None
-    if by_seeds(curve, used):
+    pool = np.inf if curve.overlapping is False else curve.pool
+    entered = np.asarray(np.isfinite(logs[:, sizes]).any(axis=1))
+    runs = logs[entered][:, sizes]
+    count = np.isfinite(runs).sum(axis=0)
+    if curve.has_seeds and used.any() and len(count) and count.max() >= 2:
         whole, share = fill(rows)
-        pool = np.inf if curve.overlapping is False else curve.pool
-        return Used(used, sizes, Sample(x, whole[None], pool, known), "seeds_t", share)
+        if np.isfinite(runs).all():
+            sample = Sample(x, whole[None], pool, known)
+        else:
+            sample = sample_of_runs(x, runs[None], whole[None], pool, known)
+        return Used(used, sizes, sample, "seeds_t", share, entered)
     mean = nanmean(rows)
     sd, n = _summaries(curve, rows, sizes)
     if len(sd) and np.isfinite(sd).all() and bool((n >= 2).all()):
-        return Used(used, sizes, Sample(x, mean[None, None], sem=known, sd=sd[None], n_runs=n[None]), "means_sd", 0.0)
-    return Used(used, sizes, Sample(x, mean[None, None], sem=known), "one_run", 0.0)
+        return Used(
+            used, sizes, Sample(x, mean[None, None], sem=known, sd=sd[None], n_runs=n[None]), "means_sd", 0.0, used
+        )
+    return Used(used, sizes, Sample(x, mean[None, None], sem=known), "one_run", 0.0, used)
 
 
 def _summaries(curve: Curve, rows: FloatArray, sizes: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:

@@ -114,7 +114,7 @@ def jackknife_interval(value: float, left_out: FloatArray, level: float = LEVEL)
     return Interval(value, value - half, value + half, error, n - 1)
 
 
-def t_quantile(dof: int, level: float = LEVEL) -> float:
+def t_quantile(dof: float, level: float = LEVEL) -> float:
     """Return the two-sided quantile of Student's t: a share `level` lies within ± it."""
     return float(special.stdtrit(dof, 0.5 + level / 2))
 

@@ -60,7 +60,9 @@ class Row:
     largest: float
     """The largest P."""
     seeds: int
-    """Seeds that entered; 0 if the table has none."""
+    """Fewest seeds at a P that entered; 0 if the table has none."""
+    seeds_text: str
+    """The same with the most, if seeds differ in their sizes: `4–8`; `none` without seeds."""
     verdict: Verdict
     """Verdict on the training."""
     flags: tuple[Flag, ...]
@@ -75,7 +77,7 @@ class Row:
         late_local = self.local + late
         return (
             *(self.dataset, self.metric, self.model, late_local, beta, self.trained or "–", self.floor),
-            *(self.sizes, str(self.seeds or "none"), flags),
+            *(self.sizes, self.seeds_text, flags),
         )
 
 
@@ -117,7 +119,8 @@ def _row(item: JudgedFit, model: str, several: bool) -> Row:
         floor="" if floor is None else f"{floor * factor:.3g} {unit}".strip(),
         sizes=f"{curve.sizes[0]:g}–{curve.sizes[-1]:g}",
         largest=float(curve.sizes[-1]),
-        seeds=int(fit.seeds_used.sum()) if curve.has_seeds else curve.n_averaged,
+        seeds=fit.seeds[0],
+        seeds_text=fit.seeds_text if fit.seeds[1] else "none",
         verdict=judgement.verdict,
         flags=judgement.flags,
     )

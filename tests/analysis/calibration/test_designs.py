@@ -16,7 +16,11 @@ from analysis.calibration.claim_rates import Truth, rate
 from analysis.calibration.designs import SEEDS, designs, from_table, given
 from analysis.calibration.synthetic import curve_rows
 from analysis.cli import main
+from analysis.comparisons.design import NoiseLevel, slope_half_width
 from analysis.curve import curves
+from analysis.fits.intervals import slope_weights
+from analysis.fits.moderation import NO_PRIOR, margin
+from analysis.fits.uneven import of_runs
 from analysis.table import check_table
 
 NOISE = (0.05, 0.03)
@@ -59,6 +63,31 @@ def test_seeds_and_differences_have_the_power_that_they_claim(n_sizes: int) -> N
         assert as_said >= 0.8 - ERRORS
     for n_seeds, smallest in zip(SEEDS, found.smallest, strict=True):
         assert differs(deltas(n_seeds, n_sizes, smallest)) == pytest.approx(0.8, abs=ERRORS)
+
+
+@pytest.mark.parametrize(("further", "at"), [(0, 0), (4, 2)])
+def test_intervals_are_as_wide_as_they_are_said_to_be(further: int, at: int) -> None:
+    truth = Scenario("", 3 + further, 5, subset=NOISE[0], init=NOISE[1], test=0.0)
+    log_p, rows = simulate(truth, 4000, np.random.default_rng(0))
+    runs = rows.copy()
+    runs[:, 3:, at:] = np.nan
+    noise = of_runs(log_p, runs)
+    spread = noise.spread(np.broadcast_to(slope_weights(log_p), (len(runs), 5)))
+    width = np.sqrt((margin(spread, noise.dof, NO_PRIOR).half ** 2).mean())
+    # variances of 4,000 tables are known within 1.6 %; subsets have 0.74 of them, where 2/3 are assumed
+    assert slope_half_width(log_p, 3, NoiseLevel(*NOISE), further, at) == pytest.approx(width, rel=0.04)
+
+
+def test_further_seeds_are_told_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "d.json"
+    words = ["design", "--noise", "0.02", "0.01", "--sizes", "4", "--further", "4", "2", "--json", str(out)]
+    assert main(words) == 0
+    (entry,) = json.loads(out.read_text(encoding="utf-8"))
+    before, after = entry["half_width"]["3"], entry["half_width_further"]["3"]
+    assert after < 0.8 * before
+    assert f"4 sizes: 3 seeds {before:.2g} → {after:.2g};" in capsys.readouterr().out
+    assert main([*words[:6], "--further", "4", "4"]) == 2
+    assert "--further 4 4" in capsys.readouterr().err
 
 
 def test_the_claim_holds_with_the_seeds_named() -> None:

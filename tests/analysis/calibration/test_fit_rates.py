@@ -36,6 +36,12 @@ def test_a_case_in_small() -> None:
     assert local.measured > 0.9
 
 
+def test_more_seeds_at_small_p_in_small() -> None:
+    case = Case("", Scenario("", 3, 5), 0.93, further=4, at=2)
+    alone = coverage(case, 400, np.random.default_rng(0))
+    assert min(one.measured for one in alone) > 0.917  # three binomial errors of 400 tables below 95 %
+
+
 def test_cases_are_told_apart() -> None:
     names = [case.name for case in cases()]
     assert len(set(names)) == len(names)

@@ -148,11 +148,13 @@ def test_two_sizes_one_seed_has_no_interval_and_no_floor() -> None:
     assert fit.form(Form.POWER_FLOOR).status is FitStatus.TOO_FEW_POINTS
 
 
-def test_seed_with_missing_runs_stays_out_when_three_are_complete() -> None:
+def test_seed_with_missing_runs_enters_the_means_of_those_it_has() -> None:
     rows = curve_rows(np.random.default_rng(2), beta=0.5, prefactor=1.0, n_seeds=4, **COLUMNS)
     cut = rows[~((rows["seed"] == 3) & (rows["P"] > 32))]
-    without = fit_curve(one_curve(rows[rows["seed"] < 3])).best.beta
-    assert fit_curve(one_curve(cut)).best.beta == without
+    without, fit = fit_curve(one_curve(rows[rows["seed"] < 3])), fit_curve(one_curve(cut))
+    assert fit.seeds == (3, 4)
+    assert list(fit.seeds_used) == [True, True, True, False]
+    assert fit.form(Form.POWER).beta.value != without.form(Form.POWER).beta.value
 
 
 def test_interval_covers_with_nested_subsets() -> None:

@@ -1,0 +1,132 @@
+"""Curves whose sizes have different seeds: means of ln ε for each P from all runs, and their noise.
+
+Seeds may be many at small P, where noise is large and runs are cheap, and few at large P. The mean for each P is the
+best linear unbiased one (Aitken 1936) if the runs of a seed correlate as `working` says: a seed that lacks some P then
+tells of the level of the others' subsets where both have runs, and further runs never make an estimate worse. With all
+runs these are plain means. What is fitted to them weighs all P alike, so that β means the same slope as of a curve with
+all runs.
+
+An estimate Σₖ wₖ·μₖ is a sum over independent seeds, Σₛ wᵀLₛyₛ. Its variance comes from the scatter of the terms about
+what the means predict, Σₛ (wᵀLₛ(yₛ − μ))² (a sandwich: Liang & Zeger 1986), divided by the share of the variance that
+this has on average under the working correlation (Bell & McCaffrey 2002). This pools the scatter of all P in
+proportion to what they contribute. Its degrees of freedom are those of the quadratic form (Satterthwaite 1946), for
+each estimate its own: few where it rests on P with few runs. For complete seeds this is their sample covariance with
+S − 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.arrays import FloatArray
+from analysis.fits.noise import Noise, Spread, form, nested
+from analysis.fits.uncertainty import TINY
+
+NESTED_SHARE = 2 / 3
+"""Share of the variance of ln ε from nested subsets in the working correlation; initial weights have the rest. On pools
+of DFT ethanol it was 0.57 and 0.68 (docs/linearised.md). It decides efficiency, and how scatter at one P stands for
+that at another; the scatter itself is measured."""
+_NOTHING = 1e-9
+"""Share of its variance below which scatter says nothing of an estimate: round-off of the projections."""
+
+
+def working(log_p: FloatArray) -> FloatArray:
+    """Return the assumed correlation of the runs of a seed: ln P [K] → [K, K]."""
+    return np.asarray(NESTED_SHARE * nested(log_p) + (1 - NESTED_SHARE) * np.eye(len(log_p)))
+
+
+def best_weights(log_p: FloatArray, present: NDArray[np.bool_]) -> FloatArray:
+    """Return L with the best means μ = Σₛ Lₛyₛ; its columns are zero where a run is missing.
+
+    Args:
+        log_p: ln P. [K]
+        present: which runs there are, one at least for each P. [S, K]
+
+    Returns:
+        [S, K, K]
+    """
+    correlation = working(log_p)
+    precision = np.zeros((*present.shape, present.shape[1]))
+    for s, there in enumerate(present):
+        precision[s][np.ix_(there, there)] = np.linalg.inv(correlation[np.ix_(there, there)])
+    return np.asarray(np.linalg.solve(precision.sum(axis=0), precision))
+
+
+def best_means(log_p: FloatArray, runs: FloatArray) -> FloatArray:
+    """Return the best means of curves that lack the same runs: ln ε [N, S, K], NaN where one is missing → [N, K]."""
+    present = np.isfinite(runs[0])
+    return np.asarray(np.einsum("skl,nsl->nk", best_weights(log_p, present), np.where(present, runs, 0.0)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnevenNoise(Noise):
+    """Noise of N curves that lack the same runs; `covariances` hold the scatter Σₛ of terms of the best means."""
+
+    mean: FloatArray
+    """Covariance of the best means under the working correlation. [K, K]"""
+    terms: FloatArray
+    """Covariances of pairs of seeds' terms, one for each kind of pair. [C, K, K]"""
+    count: NDArray[np.int_]
+    """Number of pairs of each kind. [C]"""
+    same: NDArray[np.bool_]
+    """Whether the pair is a seed and itself. [C]"""
+
+    def spread(self, weights: FloatArray) -> Spread:
+        """Return the variance of Σₖ wₖ·ln εₖ, with its own degrees of freedom: weights [N, ..., K]."""
+        one = super().spread(weights)
+        shape = (-1,) + (1,) * (weights.ndim - 1)
+        terms = np.stack([form(weights, pair) for pair in self.terms])  # [C, N, ...]
+        count = self.count.reshape(shape)
+        expected = (count * terms * self.same.reshape(shape)).sum(axis=0)
+        square = (count * terms**2).sum(axis=0)
+        unit, mean = form(weights, working(self.log_p)), form(weights, self.mean)
+        told = expected > _NOTHING * mean
+        single = np.where(told, one.variance * unit / np.where(told, expected, 1.0), 0.0)
+        dof = np.where(told, expected**2 / np.maximum(square, TINY), 0.0)
+        shared = one.factor - 1 / self.n_seeds  # of a pool, whose choice no number of runs averages out
+        return replace(one, variance=single, factor=mean / np.maximum(unit, TINY) + shared, dof=dof)
+
+
+def of_runs(log_p: FloatArray, runs: FloatArray, pool: float = np.inf, sem: FloatArray | None = None) -> Noise:
+    """Return the noise of curves that lack the same runs.
+
+    Args:
+        log_p: ln P. [K]
+        runs: ln ε, NaN where a run is missing; one run at least for each P. [N, S, K]
+        pool: as in `Noise`.
+        sem: as in `Noise`. [N, K]
+    """
+    present = np.isfinite(runs[0])
+    n_seeds, n_sizes = present.shape
+    weights, correlation = best_weights(log_p, present), working(log_p)
+    deviation = np.where(present, runs - best_means(log_p, runs)[:, None], 0.0)
+    moved = np.einsum("skl,nsl->nsk", weights, deviation)
+    scatter = np.einsum("nsk,nsl->nkl", moved, moved)
+    # term s, as a sum over the runs of all seeds t: (δ − L at the runs that s has) times theirs
+    own = np.eye(n_seeds)[:, :, None, None] * weights[:, None]
+    parts = own - np.einsum("skl,tlm->stkm", weights, weights)  # [S, S, K, K]
+    _, pattern = np.unique(present, axis=0, return_inverse=True)
+    pattern = pattern.ravel()
+    kinds = 2 * (pattern[:, None] * n_seeds + pattern) + np.eye(n_seeds, dtype=int)
+    _, first, count = np.unique(kinds.ravel(), return_index=True, return_counts=True)
+    pairs = [divmod(int(index), n_seeds) for index in first]
+    terms = [np.einsum("tkl,lm,tjm->kj", parts[s], correlation, parts[t]) for s, t in pairs]
+    line = log_p - log_p.mean()
+    noise = UnevenNoise(
+        log_p,
+        (scatter,),
+        np.zeros(len(runs)),
+        float(present.sum(axis=0).mean()),
+        pool,
+        sem,
+        mean=np.einsum("skl,lm,sjm->kj", weights, correlation, weights),
+        terms=np.stack(terms),
+        count=count,
+        same=np.array([s == t for s, t in pairs]),
+    )
+    dof = noise.spread(np.broadcast_to(line, (len(runs), n_sizes))).dof
+    assert dof is not None
+    return replace(noise, dof=dof)
