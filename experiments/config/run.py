@@ -363,7 +363,8 @@ def located(data: Mapping[str, Any]) -> dict[str, Any]:
     A run is computed and evaluated from other directories too, so that relative paths would mean other files there.
     """
     own = ("cache",) if data.get("source") not in ("extxyz", "ase_db") else FILES
-    paths = {k: os.path.abspath(given(v)) for k, v in data.items() if k in own and isinstance(v, str) and v != "???"}
+    named = {k: str(v) for k, v in data.items() if k in own and type(v) in (str, int)}  # a file's name may be a number
+    paths = {k: os.path.abspath(given(v)) for k, v in named.items() if v != "???"}
     return {**data, **{key: path for key, path in paths.items() if data[key]}}
 
 

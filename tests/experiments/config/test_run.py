@@ -47,7 +47,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("data.subset_seed", -1, "data.subset_seed=-1: accepted: an integer from 0"),
     ("training.init_seed", "a", "training.init_seed='a': accepted: an integer from 0"),
     ("device", "tpu", "device='tpu': accepted: auto | cpu | cuda"),
-    ("store", 3, "store=3: accepted: a text"),
+    ("store", 3.5, "store=3.5: accepted: a text"),
     ("Seed", 0, "Seed: unknown key (did you mean seed?); accepted: P, L, nu, seed"),
     ("data", "star", "data='star': accepted: one of the files in conf/data/"),
     ("model", None, "model=None: accepted: one of the files in conf/model/"),
