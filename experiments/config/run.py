@@ -26,7 +26,7 @@ from experiments.config.channel_match import (
 from experiments.config.tuned_rates import Tuned, tuned_rates
 from experiments.core import plugins
 from experiments.core.errors import InputError, Mistakes
-from experiments.core.kinds import KINDS, kind_of, sources
+from experiments.core.kinds import KINDS, kind_of, sources, surely_periodic
 from experiments.core.paths import given
 from experiments.core.schema import build, check, identity_of, setting
 from experiments.core.subsets import MOST_SEED, SubsetKeys
@@ -506,6 +506,11 @@ def check_kind(
         raise InputError(
             f"model={model.architecture}: learns from {' and '.join(model.kinds)}, and data.source={data['source']} "
             f"holds {kind}; accepted: {fitting}"
+        )
+    if not getattr(model, "takes_periodic", True) and surely_periodic(data):  # said before hours of reading or making
+        raise InputError(
+            f"model={model.architecture}: compares frames of one molecule, and those of data.source={data['source']} "
+            "are periodic; accepted: frames without a cell, or another model"
         )
     if kind not in (None, "molecules"):
         if training.augment:

@@ -261,3 +261,15 @@ def test_the_shipped_model_sections_are_valid_and_hold_no_other_key(architecture
     if architecture == "ntk":  # the network's own settings stand beside it
         known |= set(NtkConfig.shared)
     assert set(shipped) <= known
+
+
+@pytest.mark.parametrize("data", [{"source": "water"}, {"source": "mlearn"}, {"source": "xtb", "copies": 4}])
+@pytest.mark.parametrize("architecture", ["krr", "nearest"])
+def test_periodic_sources_are_refused_before_they_are_read(
+    make_config: MakeConfig, data: dict[str, Any], architecture: str
+) -> None:
+    one = {"L": None, "nu": None, "model": {"architecture": architecture}}
+    with pytest.raises(InputError, match=f"^model={architecture}: .* data.source={data['source']} are periodic"):
+        parse(make_config({"data": data, **one}))
+    parse(make_config({"data": {"source": "xtb", "molecule": "water"}, **one}))
+    parse(make_config({"data": data}, model="ace"))
