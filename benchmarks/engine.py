@@ -17,7 +17,7 @@ import torch
 from benchmarks.cells import CELLS
 from benchmarks.ethanol import random_ethanol
 from benchmarks.rows import row, show
-from experiments.config.run import TrainingConfig
+from experiments.config.training import TrainingConfig
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.splits import subset
 from experiments.models.mace import MaceConfig

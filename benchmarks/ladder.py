@@ -15,7 +15,7 @@ import torch
 from benchmarks.cells import CELLS
 from benchmarks.ethanol import random_ethanol
 from benchmarks.rows import row, show
-from experiments.config.run import parse
+from experiments.config.parse import parse
 from experiments.data.dataset import Frames
 from experiments.data.load import dataset_of
 from experiments.data.sources.extxyz import write_frames

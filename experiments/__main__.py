@@ -57,7 +57,7 @@ def single(config: DictConfig) -> dict[str, float] | None:
     """
     from omegaconf import OmegaConf
 
-    from experiments.config.run import parse
+    from experiments.config.parse import parse
     from experiments.runs import trackers
 
     plain = OmegaConf.to_container(config, resolve=True)

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.config.reference import Key, Section, json_schema, page_of, section, yaml_of
-from experiments.config.run import RunKeys, TrainingConfig, TrainingKeys
+from experiments.config.run import RunKeys
+from experiments.config.training import TrainingConfig, TrainingKeys
 from experiments.core import command
 from experiments.core.kinds import KINDS
 from experiments.core.paths import ROOT

@@ -17,7 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from experiments.config.channel_match import ChannelMatch, ChannelMatchSpec
-from experiments.config.run import LacksKnob, RunConfig, parse
+from experiments.config.parse import LacksKnob, parse
+from experiments.config.run import RunConfig
 from experiments.core import files
 from experiments.core.errors import InputError, Mistakes, one_line
 from experiments.core.wording import did_you_mean

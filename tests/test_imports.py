@@ -13,7 +13,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 TORCH_FREE = (
     "experiments.models.contract", "experiments.models.registry", "experiments.core.plugins",
-    "experiments.config.run", "experiments.config.channel_match",
+    "experiments.config.run", "experiments.config.parse", "experiments.config.training",
+    "experiments.config.channel_match",
     "experiments.data.sources.polynomial_teacher", "experiments.data.load", "experiments.core.schema",
     "experiments.core.errors", "experiments.core.files", "experiments.core.processes", "experiments.core.leases",
     "experiments.core.command", "experiments.runs.store", "experiments.runs.table", "experiments.core.interrupt",
@@ -84,7 +85,8 @@ def test_analysis_knows_runs_and_nothing_that_trains(path: Path) -> None:
     """Torch nowhere, also not inside a function; of experiments only what reads a store."""
     allowed = [
         f"experiments.{name}" for name in (
-            "runs.store", "core.errors", "runs.table", "core.files", "core.command", "core.paths", "core.plugins"
+            "runs.store", "core.errors", "core.states", "runs.table", "core.files", "core.command", "core.paths",
+            "core.plugins",
         )
     ]  # fmt: skip
     allowed += ["experiments.data.distances"]  # metrics between frames, for a file of frames

@@ -16,7 +16,7 @@ import numpy as np
 
 from analysis.arrays import FloatArray
 from analysis.calibration.calibrate import Scenario, seeds_t, simulate
-from analysis.fits.training import estimate_kappa, gain_pairs, hull, remainder, rising
+from analysis.fits.remainder import estimate_kappa, gain_pairs, hull, remainder, rising
 
 BETA = 0.5
 """Exponent after all training."""

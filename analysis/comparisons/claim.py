@@ -32,7 +32,7 @@ from analysis.curve import Curve
 from analysis.errors import InputError
 from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.jsonable import Record
-from analysis.fits.training import Kappa
+from analysis.fits.remainder import Kappa
 from analysis.fits.uncertainty import Interval
 from experiments.core.files import json_number
 

@@ -254,6 +254,8 @@ class Condition:
             f"{delta.value:+.3f}, 90 % [{delta.low:+.3f}, {delta.high:+.3f}], {p_words(p)}"
             for delta, p in ((self.delta, self.p), (self.with_floor, self.p_floor))
         )
+        if not np.isfinite(self.p):
+            return f"  {self.name}: {self.why_open}: open"
         if not np.isfinite(self.p_floor):
             floor = "not identified"
         state += ", but more training could undo it" if self.training_open else ""

@@ -20,7 +20,7 @@ from analysis.comparisons.stacked import noise_of, stack_of
 from analysis.fits.floor import FLAT, Polish, fit_floor
 from analysis.fits.intervals import slope_weights
 from analysis.fits.moderation import NO_PRIOR, Prior, estimate_prior, margin, quantile
-from analysis.fits.training import Kappa
+from analysis.fits.remainder import Kappa
 from analysis.fits.uncertainty import LEVEL, Interval
 
 _NOTHING = Interval(np.nan, np.nan, np.nan, np.nan, 0)

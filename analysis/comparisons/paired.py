@@ -14,7 +14,7 @@ from scipy import stats
 
 from analysis.arrays import FloatArray
 from analysis.curve import Curve, nanmean
-from analysis.fits.training import Kappa
+from analysis.fits.remainder import Kappa
 from analysis.fits.training import logs as logs_of
 from analysis.fits.uncertainty import LEVEL, Interval, line, t_quantile
 

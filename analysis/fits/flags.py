@@ -11,8 +11,9 @@ from scipy import special
 
 from analysis.curve import nanmean
 from analysis.fits.fit import SIGNIFICANCE
+from analysis.fits.remainder import Kappa
 from analysis.fits.results import BOTH_FORMS, TEST_SET, CurveFit, FitStatus, Form, by_seeds
-from analysis.fits.training import Kappa, Training, assess, pooled_kappas
+from analysis.fits.training import Training, assess, pooled_kappas
 from analysis.fits.training import Verdict as Verdict  # judgements have one: import it from either
 from analysis.fits.uncertainty import t_interval, two_sided
 

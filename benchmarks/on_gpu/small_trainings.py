@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from benchmarks.on_gpu.small_networks import CASES, POOL
-from experiments.config.run import TrainingConfig
+from experiments.config.training import TrainingConfig
 from experiments.data.splits import subset
 from experiments.training.member import STABLE_PHASE, Member
 from experiments.training.pack import Interrupted, Pack

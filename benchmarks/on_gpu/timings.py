@@ -20,7 +20,7 @@ from benchmarks.on_gpu.agreement import Facts, distance, ethanol_network
 from benchmarks.on_gpu.solitude import alone, beside
 from benchmarks.steps import MACE, NEQUIP
 from benchmarks.turns import Worker
-from experiments.config.run import TrainingConfig
+from experiments.config.training import TrainingConfig
 from experiments.core.compiler import lacking
 from experiments.core.gpu import driver
 from experiments.data.splits import subset

@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.config.run import parse
+from experiments.config.parse import parse
 from experiments.core.errors import InputError, one_line
 from experiments.core.paths import CONF
 

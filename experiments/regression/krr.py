@@ -41,7 +41,8 @@ from experiments.regression.closed_form import (
     reachable,
     require_memory,
 )
-from experiments.regression.gram import SMALLEST_ALONE, GramSystem, Path, fit_gram
+from experiments.regression.gram import GramSystem
+from experiments.regression.gram_path import SMALLEST_ALONE, Path, fit_gram
 from experiments.regression.ladder import MADE, SOLVED, Conditions, Ladder, predict_apart, solution_facts
 from experiments.tasks.predictions import Predictions
 

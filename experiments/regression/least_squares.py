@@ -19,7 +19,8 @@ from experiments.data.baseline import Baseline, composition
 from experiments.data.dataset import Frames
 from experiments.regression.choice import Criterion, RidgeFit, constants
 from experiments.regression.closed_form import Isolated, Labels, Solution, check_labels
-from experiments.regression.gram import GramSystem, Path, Products, fit_gram
+from experiments.regression.gram import GramSystem
+from experiments.regression.gram_path import Path, Products, fit_gram
 from experiments.regression.ladder import MADE, SOLVED, Conditions, Ladder, solution_facts
 from experiments.regression.ridge import RidgeProblem, Sums, fit_columns
 from experiments.regression.rows import LinearModel, Plan, Rows

@@ -33,7 +33,7 @@ from experiments.regression.choice import (
     generalised_score,
     orthonormal,
 )
-from experiments.regression.gram import GRID
+from experiments.regression.gram_path import GRID
 
 DUAL_WHILE = 1.4
 """Rows over columns up to which XXᵀ is the cheaper one (measured on linearised networks)."""

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from experiments.config.channel_match import ChannelMatch, ChannelMatchSpec, network_of, with_network
-from experiments.config.run import RunConfig, parse, section_of_model
+from experiments.config.parse import parse
+from experiments.config.run import RunConfig, section_of_model
 from experiments.core.errors import InputError
 from experiments.data.dataset import AnyDataset, Dataset
 from experiments.models.contract import ModelConfig

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.config.run import located
+from experiments.config.parse import located
 from experiments.core import command, files, plugins
 from experiments.core.errors import InputError, one_line
 from experiments.core.kinds import kind_of, sources_of

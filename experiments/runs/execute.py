@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from experiments.config.run import RunConfig, parse
+from experiments.config.parse import parse
+from experiments.config.run import RunConfig
 from experiments.core import files
 from experiments.core.errors import DeviceLost, InputError
 from experiments.core.states import RunOutcome, RunState
@@ -224,7 +225,7 @@ def _checked(attempt: Attempt) -> RunConfig | InputError:
 def check_data(config: RunConfig, dataset: AnyDataset) -> None:
     """Raise `InputError` if the run needs forces or validation frames that the dataset lacks.
 
-    `experiments.config.run.check_kind` has checked before, without the data, that the model takes such examples.
+    `experiments.config.parse.check_kind` has checked before, without the data, that the model takes such examples.
     """
     if config.training is not None and config.training.stop == "validation" and len(dataset.holdout) == 0:
         raise InputError(f"training.stop=validation: {dataset.name} has no validation frames; accepted: budget")

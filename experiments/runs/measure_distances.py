@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.config.run import parse
+from experiments.config.parse import parse
 from experiments.core import command, files
 from experiments.core.errors import InputError
 from experiments.data.card import TEST_FRAMES, subset_distances

@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.config.run import RunConfig, parse
+from experiments.config.parse import parse
+from experiments.config.run import RunConfig
 from experiments.core import command, files
 from experiments.core.arrays import Floats
 from experiments.core.errors import InputError

@@ -18,7 +18,7 @@ import torch
 from ase.data import chemical_symbols
 from torch import Tensor
 
-from experiments.config.run import parse, parse_model
+from experiments.config.parse import parse, parse_model
 from experiments.core.arrays import Floats, Ints
 from experiments.core.errors import InputError
 from experiments.data.baseline import Baseline, composition

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from experiments.config.run import parse
+from experiments.config.parse import parse
 from experiments.core.errors import InputError
 from experiments.data.examples import ExampleSet
 from experiments.models.networks import example_network

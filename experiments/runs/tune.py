@@ -17,7 +17,8 @@ from typing import Any
 
 import yaml
 
-from experiments.config.run import RunConfig, jsonable, parse
+from experiments.config.parse import parse
+from experiments.config.run import RunConfig, jsonable
 from experiments.config.tuned_rates import path_of, problem_of, rate_settings, short_name
 from experiments.core import command, files
 from experiments.core.errors import InputError

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from experiments.config.run import TrainingConfig
+from experiments.config.training import TrainingConfig
 from experiments.tasks.evaluation import Evaluation
 from experiments.tasks.task import LossWeights
 from experiments.training import checkpoint

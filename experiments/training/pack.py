@@ -11,8 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,11 +22,13 @@ from experiments.nn.parameters import is_constant
 from experiments.tasks.evaluation import Evaluation
 from experiments.tasks.task import Model, Task
 from experiments.training import checkpoint
+from experiments.training.arithmetic import denormals_are_zero
 from experiments.training.device_errors import out_of_memory
 from experiments.training.flat_state import part, put, stack, take
 from experiments.training.layout import Layout
 from experiments.training.lengthy import lengthy
 from experiments.training.member import Member, best_budget
+from experiments.training.member_state import Beginnings, checkpoint_of
 from experiments.training.optimizers import OPTIMIZERS
 from experiments.training.optimizers.optimizer import Optimizer
 from experiments.training.order import batches, rotations
@@ -50,20 +51,6 @@ class Interrupted(Exception):
 
 class TooLarge(Exception):
     """The device's memory does not hold this pack; every run's checkpoint is written."""
-
-
-@contextmanager
-def denormals_are_zero() -> Iterator[None]:
-    """Treat numbers below the normal range (1e-38 in single precision) as zero inside the context.
-
-    Gradients of memorised training data get that small, and processors are slow there (1,600 updates on 20 digits took
-    177 s instead of 32).
-    """
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)  # data elsewhere keep all digits, and so their checksums
 
 
 def ignore(_: Member) -> None:
@@ -94,7 +81,8 @@ class Pack:
         self.slots: list[Member | None] = list(members)
         shapes = {k: v.shape for k, v in model.init(0, task.dtype).items() if not is_constant(k)}
         self.layout = Layout(shapes)
-        self.state = stack([self._start(member) for member in members])
+        self.beginnings = Beginnings(task, model, self.layout, self.optimizer)
+        self.state = stack([self.beginnings.of(member) for member in members])
         self.targets = dict(task.targets([m.prepared for m in members], [m.weighting for m in members]))
         self.augment = shared.augment
         if self.augment:
@@ -110,42 +98,6 @@ class Pack:
     def active(self) -> list[tuple[int, Member]]:
         """Members still training, each with its place in the pack."""
         return [(i, m) for i, m in enumerate(self.slots) if m is not None]
-
-    def _start(self, member: Member) -> dict[str, Tensor]:
-        """Return a member's state: its latest checkpoint's, another run's stable phase's, or an initial one."""
-        latest = checkpoint.latest(member.earlier)
-        member.restart()
-        if latest is not None:
-            member.resume(latest.facts)
-            tensors = {k: v.to(self.task.device) for k, v in latest.tensors.items()}
-            member.branch_state = part(tensors, "aside") or None
-            return self._of_the_run(member, tensors)
-        if member.stable_phase is not None:
-            member.continue_stable_phase(member.stable_phase.facts)
-            tensors = {k: v.to(self.task.device) for k, v in member.stable_phase.tensors.items()}
-            return self._of_the_run(member, tensors)
-        return self._initial(member)
-
-    def _initial(self, member: Member) -> dict[str, Tensor]:
-        """Return the state before a member's first update."""
-        drawn = {k: v.to(self.task.device) for k, v in self.model.init(member.init_seed, self.task.dtype).items()}
-        params = self.layout.flat({k: v[None] for k, v in drawn.items() if not is_constant(k)})
-        constants = {k: v for k, v in drawn.items() if is_constant(k)}
-        for name, value in member.prepared.constants.items():
-            constants[name] = torch.tensor(value, dtype=self.task.dtype, device=self.task.device)
-        memory = self.optimizer.init(self.layout, params)
-        return {
-            "params": params[0],
-            "ema": params[0].clone(),
-            **{f"constants/{k}": v for k, v in constants.items()},
-            **{f"optimizer/{k}": v[0] for k, v in memory.items()},
-        }
-
-    @staticmethod
-    def _of_the_run(member: Member, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the run's state from a file's tensors, and hand the weights of its best schedule to the member."""
-        member.best_weights = part(tensors, "best") or None
-        return {k: v for k, v in tensors.items() if not k.startswith(("aside/", "best/"))}
 
     def train(self, stop: Callable[[], bool], report: Report, ended: Callable[[Member], None] = ignore) -> None:
         """Train every member to its end, and set its `evaluations` or its `failure`.
@@ -317,7 +269,7 @@ class Pack:
         """Return the arguments of the pack's first update, whatever has been trained since; idle slots have the first
         run's."""
         members = [member or self.active[0][1] for member in self.slots]
-        state = stack([self._initial(member) for member in members]) if self.compile else self.state
+        state = stack([self.beginnings.initial(member) for member in members]) if self.compile else self.state
         places = [batches(m.seed, len(m.prepared.subset), self.batch_size, np.zeros(1, int))[0] for m in members]
         picked = np.stack([m.prepared.subset[place] for m, place in zip(members, places, strict=True)])
         return Example(
@@ -417,12 +369,7 @@ class Pack:
     def save(self) -> None:
         """Write a checkpoint of every member."""
         for i, member in self.active:
-            tensors = dict(take(self.state, i))
-            if member.branch_state is not None:
-                tensors |= {f"aside/{k}": v for k, v in member.branch_state.items()}
-            if member.best_weights is not None:
-                tensors |= {f"best/{k}": v for k, v in member.best_weights.items()}
-            checkpoint.save_step(member.path, member.steps_done, checkpoint.Checkpoint(tensors, member.facts()))
+            checkpoint.save_step(member.path, member.steps_done, checkpoint_of(member, take(self.state, i)))
         self._saved = time.monotonic()
 
 

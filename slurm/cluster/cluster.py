@@ -9,7 +9,7 @@ import subprocess
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from experiments.core import files
@@ -29,6 +29,7 @@ from slurm.cluster.configuration import (
     own_address,
     write,
 )
+from slurm.cluster.state import Status, is_healthy
 
 MARK = "EQUILAW_CLUSTER"
 """Environment variable of every daemon, with the cluster's name; steps that daemons start inherit it, jobs do not."""
@@ -42,39 +43,10 @@ START_SECONDS = 90.0
 STOP_SECONDS = 10.0
 JOB_SECONDS = 5.0
 """Time that jobs get after a SIGTERM when the cluster goes down."""
-HEALTHY = ("IDLE", "MIXED", "ALLOCATED", "COMPLETING")
 
 
 class ClusterError(RuntimeError):
     """A daemon or a command of the cluster failed; the message is one line, with the log if there is one."""
-
-
-@dataclass(frozen=True)
-class Status:
-    """The state of a cluster."""
-
-    directory: Path
-    state: str
-    """absent, down, half-dead or up."""
-    dead: tuple[str, ...]
-    """Daemons that should be running and are not."""
-    nodes: dict[str, str]
-    """Slurm's state of each node; empty if the controller does not answer."""
-    jobs: int
-    accounting: bool
-
-    def line(self) -> str:
-        """Describe the state in one line."""
-        if self.state == "absent":
-            return f"no cluster in {self.directory}; python -m slurm cluster up makes one"
-        with_ = "with" if self.accounting else "without"
-        text = f"cluster {self.directory}: {self.state}"
-        if self.dead and self.state != "down":
-            text += f" ({', '.join(self.dead)} not running; python -m slurm cluster up starts what is missing)"
-        if self.nodes:
-            text += ", nodes " + ", ".join(f"{name} {state.lower()}" for name, state in self.nodes.items())
-            text += f", {self.jobs} {'job' if self.jobs == 1 else 'jobs'}"
-        return f"{text}, {with_} accounting"
 
 
 class Cluster:
@@ -163,7 +135,7 @@ class Cluster:
                 files.write_json(self.directory / "cluster.json", content)
                 self._made, self.made_as = True, self.settings
             started = [name for name in self._daemon_names() if self._start(name, address)]
-            if lame := [name for name in self.nodes if name in started or not _healthy(self.node_states().get(name))]:
+            if lame := [name for name in self.nodes if name in started or not is_healthy(self.node_states().get(name))]:
                 self._update_node(",".join(lame), "resume", check=False)
             if not daemons.wait(self._is_ready, START_SECONDS):
                 states = ", ".join(f"{name} {state.lower()}" for name, state in self.node_states().items())
@@ -205,7 +177,7 @@ class Cluster:
             return Status(self.directory, "down", dead, {}, 0, self.settings.accounting)
         nodes = self.node_states()
         jobs = len(self.run("squeue", "--noheader", "--array", check=False).splitlines()) if nodes else 0
-        lame = not nodes or not all(map(_healthy, nodes.values()))
+        lame = not nodes or not all(map(is_healthy, nodes.values()))
         state = "half-dead" if dead or lame else "up"
         return Status(self.directory, state, dead, nodes, jobs, self.settings.accounting)
 
@@ -241,7 +213,7 @@ class Cluster:
         with self._alone():
             self._start(node, own_address(self.settings.exposed))
         self._update_node(node, "resume", check=False)
-        if not daemons.wait(lambda: _healthy(self.node_states().get(node)), START_SECONDS):
+        if not daemons.wait(lambda: is_healthy(self.node_states().get(node)), START_SECONDS):
             raise ClusterError(f"{node} is {self.node_states().get(node)}; see {self.layout.log(node)}")
 
     def stop_daemon(self, name: str, number: int = signal.SIGTERM) -> None:
@@ -368,7 +340,7 @@ class Cluster:
 
     def _is_ready(self) -> bool:
         states = self.node_states()
-        return all(_healthy(states.get(name)) for name in self.nodes)
+        return all(is_healthy(states.get(name)) for name in self.nodes)
 
     def _processes(self) -> list[daemons.RunningProcess]:
         """Return all processes of this cluster: daemons and steps by our variable, jobs by Slurm's."""
@@ -378,11 +350,6 @@ class Cluster:
             for running in daemons.running()
             if name in (running.environment.get(MARK), running.environment.get("SLURM_CLUSTER_NAME"))
         ]
-
-
-def _healthy(state: str | None) -> bool:
-    """Return whether a node in this state takes jobs; a star means that it does not respond."""
-    return state is not None and state.startswith(HEALTHY) and not state.endswith("*")
 
 
 def _recorded(directory: Path) -> tuple[Layout, Settings] | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from experiments.config.run import parse
+from experiments.config.parse import parse
 from experiments.core.errors import InputError
 from experiments.core.schema import build
 from experiments.core.states import RunState

@@ -19,7 +19,7 @@ from analysis.fits.flags import Flag, Judgement
 from analysis.fits.record import analyse
 from analysis.fits.results import CurveFit, FitStatus, Form
 from analysis.table import check_table, read_store
-from experiments.config.run import parse
+from experiments.config.parse import parse
 from experiments.data.load import dataset_of
 from experiments.runs.execute import execute
 from experiments.runs.store import RunStore

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.config.run import parse
+from experiments.config.parse import parse
 from experiments.data.dataset import Frames
 from experiments.data.load import dataset_of
 from experiments.data.sources.extxyz import write_frames

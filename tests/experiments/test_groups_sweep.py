@@ -15,7 +15,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from analysis.comparisons.groups import EQUAL_SIZE, SUBGROUPS
-from experiments.config.run import RunConfig, parse
+from experiments.config.parse import parse
+from experiments.config.run import RunConfig
 from experiments.core.kinds import KINDS
 from experiments.data.load import dataset_of
 from experiments.data.splits import subset

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from experiments import __main__ as command
-from experiments.config.run import parse
+from experiments.config.parse import parse
 from experiments.core.errors import DeviceLost
 from experiments.core.states import RunOutcome
 from experiments.data.load import dataset_of

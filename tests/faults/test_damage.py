@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.config.run import parse
+from experiments.config.parse import parse
 from experiments.core import files
 from experiments.core.processes import Process, start_time
 from experiments.data.load import load

@@ -21,7 +21,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from experiments.config.run import parse
+from experiments.config.parse import parse
 from experiments.core import files
 from experiments.core.processes import Process, start_time
 from experiments.data.load import load

@@ -20,7 +20,7 @@ from dataclasses import fields
 
 import pytest
 
-from experiments.config.run import TrainingConfig
+from experiments.config.training import TrainingConfig
 from experiments.core.kinds import KINDS
 from experiments.data.load import config_of
 from experiments.models.registry import MODELS

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.config.run import TrainingConfig
+from experiments.config.training import TrainingConfig
 from experiments.models.networks import example_network, network
 from experiments.models.registry import MODELS
 from tests.conftest import MACE, TRAINING

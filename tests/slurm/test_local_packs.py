@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from experiments.config.run import parse
+from experiments.config.parse import parse
 from experiments.core.errors import RunsFailed
 from experiments.core.interrupt import Terminated
 from experiments.data.load import dataset_of

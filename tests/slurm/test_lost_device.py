@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.config.run import parse
+from experiments.config.parse import parse
 from experiments.core import files
 from experiments.core.errors import DeviceLost, RunsFailed
 from experiments.data.load import dataset_of

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from experiments.config.run import parse
+from experiments.config.parse import parse
 from experiments.config.tuned_rates import Tuned
 from experiments.runs.store import RunStore
 from slurm.launcher import of_other_curves

@@ -11,7 +11,8 @@ import pytest
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
-from experiments.config.run import RunConfig, parse
+from experiments.config.parse import parse
+from experiments.config.run import RunConfig
 from experiments.runs.store import RunStore
 from slurm.estimate import Estimates
 from slurm.grid import expand

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.config.run import LADDER, RunConfig, parse
+from experiments.config.parse import parse
+from experiments.config.run import LADDER, RunConfig
 from experiments.models.mace import MaceConfig
 from experiments.runs.store import Run
 from experiments.training.schedule import Schedule

@@ -13,7 +13,7 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.config.channel_match import ChannelMatch
-from experiments.config.run import LacksKnob, parse
+from experiments.config.parse import LacksKnob, parse
 from experiments.core.errors import InputError
 from experiments.data.dataset import AnyDataset, Frames
 from experiments.data.load import load

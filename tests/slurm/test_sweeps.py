@@ -11,7 +11,8 @@ import torch
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.config.run import RunConfig, parse
+from experiments.config.parse import parse
+from experiments.config.run import RunConfig
 from experiments.models.networks import network
 from slurm.grid import expand
 from slurm.plan import Composer

@@ -25,7 +25,7 @@ from analysis.comparisons.paired import (
     train_floor_difference,
 )
 from analysis.curve import Curve, curves
-from analysis.fits.training import UNTOLD, Kappa
+from analysis.fits.remainder import UNTOLD, Kappa
 from analysis.fits.uncertainty import Interval, t_interval
 from analysis.table import check_table
 

@@ -17,18 +17,8 @@ from analysis.curve import curves
 from analysis.errors import InputError
 from analysis.fits.flags import Flag, Judgement
 from analysis.fits.record import analyse, records, summary
-from analysis.fits.training import (
-    SLOWEST,
-    UNTOLD,
-    Kappa,
-    Verdict,
-    estimate_kappa,
-    gain_pairs,
-    hull,
-    pooled_kappas,
-    remainder,
-    rising,
-)
+from analysis.fits.remainder import SLOWEST, UNTOLD, Kappa, estimate_kappa, gain_pairs, hull, remainder, rising
+from analysis.fits.training import Verdict, pooled_kappas
 from analysis.fits.uncertainty import Interval
 from analysis.protocol import by_validation
 from analysis.table import check_table

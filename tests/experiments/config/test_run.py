@@ -19,7 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.config import run as configuration
-from experiments.config.run import LacksKnob, RunConfig, TrainingConfig, digest, parse
+from experiments.config.parse import LacksKnob, parse
+from experiments.config.run import RunConfig, digest
+from experiments.config.training import TrainingConfig
 from experiments.core.errors import InputError
 from experiments.models.mace import MaceConfig
 from experiments.models.nequip import NequipConfig
@@ -239,7 +241,7 @@ def test_a_later_process_finds_the_same_ids(make_config: MakeConfig, root: Path)
     """Hash seeds and dictionary orders differ between processes."""
     config = make_config()
     shuffled = {key: config[key] for key in reversed(config)}
-    code = "import json, sys; from experiments.config.run import parse; "
+    code = "import json, sys; from experiments.config.parse import parse; "
     code += "print(parse(json.load(sys.stdin)).run_id('0' * 64))"
     found = subprocess.run(
         [sys.executable, "-c", code], input=json.dumps(shuffled), capture_output=True, text=True, cwd=root, check=True,
@@ -251,7 +253,7 @@ def test_a_later_process_finds_the_same_ids(make_config: MakeConfig, root: Path)
 def test_the_shipped_training_section_holds_every_setting() -> None:
     """A key that is not there could be given with a plus sign only."""
     shipped = yaml.safe_load((Path(__file__).parents[3] / "conf" / "training" / "default.yaml").read_text())
-    assert {f.name for f in dataclasses.fields(configuration.TrainingConfig)} <= set(shipped)
+    assert {f.name for f in dataclasses.fields(TrainingConfig)} <= set(shipped)
 
 
 @pytest.mark.parametrize("architecture", MODELS)

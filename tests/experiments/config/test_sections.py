@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from experiments.config.channel_match import Reference
-from experiments.config.run import RunKeys, TrainingConfig, TrainingKeys, jsonable
+from experiments.config.run import RunKeys, jsonable
+from experiments.config.training import TrainingConfig, TrainingKeys
 from experiments.core.errors import InputError
 from experiments.core.kinds import KINDS
 from experiments.core.schema import build, required

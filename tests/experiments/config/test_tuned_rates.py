@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.config import tuned_rates as tuned_module
-from experiments.config.run import parse
+from experiments.config.parse import parse
 from experiments.config.tuned_rates import Tuned, problem_of
 from experiments.core.errors import InputError
 from experiments.core.schema import identity_of

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from analysis.errors import InputError
 from analysis.figures.draw_all import draw_all, figures
 from analysis.figures.naming import display_name
-from experiments.config.run import parse
+from experiments.config.parse import parse
 from experiments.core import kinds, plugins
 from experiments.core.paths import CONF, ROOT
 from experiments.data.dataset import Dataset

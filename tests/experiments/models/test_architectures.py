@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from experiments.config.run import LacksKnob, parse
+from experiments.config.parse import LacksKnob, parse
 from experiments.core.errors import InputError
 from experiments.models.registry import MODELS
 from experiments.runs import evaluate

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from experiments.config.channel_match import ChannelMatchSpec
-from experiments.config.run import parse
+from experiments.config.parse import parse
 from experiments.core import plugins
 from experiments.core.errors import InputError
 from experiments.data.dataset import Dataset, Frames

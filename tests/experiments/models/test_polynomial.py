@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.config.run import TrainingConfig
+from experiments.config.training import TrainingConfig
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.sources.polynomial_teacher import PolynomialTeacherConfig, polynomial
 from experiments.data.splits import subset

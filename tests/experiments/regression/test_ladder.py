@@ -26,8 +26,9 @@ from experiments.models.point_kernel import PointKernelConfig
 from experiments.models.point_nearest import PointNearestConfig
 from experiments.regression import rows
 from experiments.regression.closed_form import Solution, reachable
-from experiments.regression.gram import GRID, GramSystem, Products, fit_gram
-from experiments.regression.gram import Path as RidgePath
+from experiments.regression.gram import GramSystem
+from experiments.regression.gram_path import GRID, Products, fit_gram
+from experiments.regression.gram_path import Path as RidgePath
 from experiments.regression.ladder import ClosedForm, Conditions, Ladder, OneByOne, one_solution
 from experiments.regression.methods import closed_form
 from experiments.regression.ntk import Ntk

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import yaml
 
-from experiments.config.run import LacksKnob, parse
+from experiments.config.parse import LacksKnob, parse
 from experiments.core.errors import InputError
 from experiments.data.sources.extxyz import write_frames
 from experiments.interop.calculator import EquilawCalculator

@@ -10,7 +10,8 @@ import pytest
 
 from experiments.core.arrays import Floats
 from experiments.regression.choice import Criterion, RidgeFit, constants
-from experiments.regression.gram import GRID, GramSystem, Path, Products, fit_gram
+from experiments.regression.gram import GramSystem
+from experiments.regression.gram_path import GRID, Path, Products, fit_gram
 from experiments.regression.ridge import ForceRows, RidgeProblem, fit_columns
 
 

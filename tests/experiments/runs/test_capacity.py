@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from experiments.config.channel_match import ChannelMatch, ChannelMatchSpec
-from experiments.config.run import LacksKnob, RunConfig, parse
+from experiments.config.parse import LacksKnob, parse
+from experiments.config.run import RunConfig
 from experiments.core.errors import InputError
 from experiments.data.load import dataset_of
 from experiments.models.contract import ModelConfig

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from experiments.config.run import parse
+from experiments.config.parse import parse
 from experiments.data.load import dataset_of
 from experiments.runs.execute import execute
 from experiments.runs.record import Result

@@ -18,7 +18,7 @@ from analysis.curve import curves
 from analysis.fits.record import analyse
 from analysis.fits.results import Form
 from analysis.table import check_table
-from experiments.config.run import parse
+from experiments.config.parse import parse
 from experiments.core.errors import InputError
 from experiments.data.examples import Examples
 from experiments.data.load import load_any

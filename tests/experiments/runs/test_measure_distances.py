@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.config.run import parse
+from experiments.config.parse import parse
 from experiments.data.load import dataset_of, load
 from experiments.data.splits import subset
 from experiments.runs.execute import execute

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from analysis.cli import main as analysis
-from experiments.config.run import parse
+from experiments.config.parse import parse
 from experiments.core.arrays import Floats
 from experiments.data.load import dataset_of
 from experiments.regression.gram import GramSystem

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.config.run import parse
+from experiments.config.parse import parse
 from experiments.core import files
 from experiments.data.load import dataset_of
 from experiments.data.sources.star import StarConfig, star

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.config.run import parse
+from experiments.config.parse import parse
 from experiments.core.errors import InputError
 from experiments.data.dataset import Dataset
 from experiments.data.load import dataset_of

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,14 +17,7 @@ from experiments.core.states import RunState
 from experiments.runs.store import Attempt, Run
 
 RESULT = {"metrics": {"force_mae": 0.25}, "converged": True}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_power_cut() -> Iterator[None]:
-    """No test cuts the power, and syncing takes four fifths of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda handle: None)
-        yield
+pytestmark = pytest.mark.usefixtures("no_power_cut")
 
 
 class Store(RuleBasedStateMachine):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,21 +15,7 @@ from experiments.core.leases import LEASES
 from experiments.runs.store import Attempt, Run, RunStore, read_history
 
 RESULT = {"metrics": {"force_mae": 0.25}, "converged": True}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_power_cut() -> Iterator[None]:
-    """No test cuts the power, and syncing takes four fifths of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda handle: None)
-        yield
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    made = RunStore(tmp_path / "store").run("0123456789ab")
-    made.create({"P": 8, "seed": 0})
-    return made
+pytestmark = pytest.mark.usefixtures("no_power_cut")
 
 
 def attempt(run: Run, *counts: int) -> Attempt:

@@ -14,7 +14,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from experiments.__main__ import single
-from experiments.config.run import RunConfig, parse
+from experiments.config.parse import parse
+from experiments.config.run import RunConfig
 from experiments.core.errors import InputError
 from experiments.data.dataset import Dataset
 from experiments.runs import trackers

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from experiments.config.run import RunConfig, parse
+from experiments.config.parse import parse
+from experiments.config.run import RunConfig
 from experiments.core.errors import InputError
 from experiments.core.states import RunState
 from experiments.runs.store import RunStore

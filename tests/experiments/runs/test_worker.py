@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from experiments.config.run import parse
+from experiments.config.parse import parse
 from experiments.data.load import load
 from experiments.runs import climb, train, worker
 from experiments.runs.execute import execute

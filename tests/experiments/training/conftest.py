@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.config.run import TrainingConfig
+from experiments.config.training import TrainingConfig
 from experiments.data.dataset import Dataset
 from experiments.data.sources.star import StarConfig, star
 from experiments.data.splits import subset

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from experiments.config.run import LacksKnob, TrainingConfig, parse
+from experiments.config.parse import LacksKnob, parse
+from experiments.config.training import TrainingConfig
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.sources.star import StarConfig, star
 from experiments.data.splits import subset

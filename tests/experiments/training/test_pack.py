@@ -1,4 +1,4 @@
-"""The engine against a plain loop, packs against their runs, and interruptions against none."""
+"""The engine against a plain loop, and packs against their runs."""
 
 from __future__ import annotations
 
@@ -15,35 +15,15 @@ from torch import Tensor
 from experiments.tasks.evaluation import Evaluation
 from experiments.tasks.molecules import MoleculeTask
 from experiments.tasks.task import LossWeights
-from experiments.training import checkpoint
 from experiments.training import pack as engine
 from experiments.training.layout import Layout
 from experiments.training.member import Member, best_budget
 from experiments.training.optimizers import OPTIMIZERS
 from experiments.training.order import batches
-from experiments.training.pack import Interrupted, Pack
+from experiments.training.pack import Pack
 from experiments.training.schedule import Schedule
 from experiments.training.step import eager_gradient
-
-Weights = dict[str, Tensor]
-
-
-def same(a: Weights, b: Weights) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def distance(a: Weights, b: Weights) -> float:
-    """Largest difference of two weights, relative to the largest weight."""
-    scale = max(float(w.abs().max()) for w in a.values())
-    return max(float((a[name] - b[name]).abs().max()) for name in a) / scale
-
-
-def ends(member: Member) -> tuple[Weights, Evaluation, Evaluation]:
-    assert member.failure is None
-    assert member.weights is not None
-    assert member.full is not None
-    assert member.half is not None
-    return member.weights, member.full, member.half
+from tests.experiments.training.ends import TOTAL, Weights, distance, ends, interrupt, same
 
 
 def plain_training(laboratory: Any, member: Any, task: MoleculeTask, budget: int, **changes: Any) -> Weights:
@@ -326,132 +306,10 @@ def test_members_at_different_clocks(laboratory: Any, monkeypatch: pytest.Monkey
         assert distance(ends(member)[0], ends(alone)[0]) < 1e-12  # round-off, see the pack of three
 
 
-# --- interruptions
-
-
-def interrupt(laboratory: Any, members: list[Member], task: MoleculeTask, steps_done: int, **changes: Any) -> None:
-    """Train until the first member has done `steps_done` updates, then stop."""
-    with pytest.raises(Interrupted):
-        laboratory.pack(members, task, **changes).train(lambda: members[0].steps_done == steps_done, lambda event: None)
-
-
-def resumed(laboratory: Any, name: str, stops: list[int], **changes: Any) -> Member:
-    task = laboratory.task(dataclasses.replace(laboratory.settings, **changes))
-    for attempt, stop in enumerate(stops, 1):
-        interrupt(laboratory, [laboratory.member(task, name, attempt)], task, stop, **changes)
-    member: Member = laboratory.member(task, name, len(stops) + 1)
-    laboratory.pack([member], task, **changes).train(lambda: False, lambda event: None)
-    return member
-
-
-TOTAL = 33  # of 24 updates with cooldown 0.5: branches of 6 updates at 3 and of 12 at 6, 24 + 3 + 6 in all
-STOPS = [[1], [3], [4], [6], [7], [9], [10], [14], [15], [16], [TOTAL - 1], [1, 2, 3], [5, 12], [4, 5, 13, 14, 24]]
-
-
-@pytest.mark.parametrize("stops", STOPS, ids=str)
-@pytest.mark.parametrize("changes", [{}, {"precision": "float32", "optimizer": "adam"}], ids=["soap64", "adam32"])
-def test_resumed_is_uninterrupted(
-    laboratory: Any, whole_runs: Any, stops: list[int], changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Bit for bit, wherever it was stopped: at a branch point, on either branch, at its end, near the end of all."""
-    monkeypatch.setattr(engine, "STEPS_PER_CHUNK", 1)
-    schedule = Schedule(24, 4, 0.5)
-    assert [(one.start, one.end) for one in schedule.branches] == [(3, 6), (9, 15)]
-    assert schedule.total == TOTAL
-    whole, again = whole_runs(**changes), resumed(laboratory, "again", stops, **changes)
-    assert same(ends(whole)[0], ends(again)[0])
-    assert sorted(whole.evaluations) == [6, 12, 24]
-    errors = [{budget: e.to_json() for budget, e in m.evaluations.items()} for m in (whole, again)]
-    assert json.dumps(errors[0]) == json.dumps(errors[1])
-    frames, found = ends(whole)[1].frames, ends(again)[1].frames
-    assert frames is not None
-    assert found is not None
-    assert frames.equals(found)
-    timing = {"seconds", "loss"}  # the mean loss since the last record begins anew
-    seen = [[{k: r[k] for k in r if k not in timing} for r in m.history.records] for m in (whole, again)]
-    assert seen[0] == seen[1]
-
-
-@pytest.mark.parametrize("stop", [2, 3, 5, 6, 8, 12, 13, 20])
-def test_a_checkpoint_of_two_schedules_goes_on(
-    laboratory: Any, whole_runs: Any, stop: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What a version without T/4 left: the same weights and errors, and T/4 where its branch point is still ahead."""
-    monkeypatch.setattr(engine, "STEPS_PER_CHUNK", 1)
-    monkeypatch.setattr(Schedule, "quarter", None)
-    task = laboratory.task()
-    first = laboratory.member(task, "old")
-    interrupt(laboratory, [first], task, stop)
-    path = next(first.path.glob("step-*.safetensors"))
-    stored = checkpoint.load(path)
-    assert stored is not None
-    ended = stored.facts.pop("ends")
-    checkpoint.save(path, checkpoint.Checkpoint(stored.tensors, {**stored.facts, "half": ended.get("12")}))
-    monkeypatch.undo()
-    member = laboratory.member(task, "old", 2)
-    laboratory.pack([member], task).train(lambda: False, lambda event: None)
-    whole = whole_runs()
-    assert same(ends(whole)[0], ends(member)[0])
-    assert sorted(member.evaluations) == ([6, 12, 24] if stop <= 3 else [12, 24])
-    for budget, evaluation in member.evaluations.items():
-        assert evaluation.test == whole.evaluations[budget].test
-
-
-# --- the schedule that is best by validation
-
-
-def spoilt_ends(monkeypatch: pytest.MonkeyPatch, values: dict[int, float]) -> None:
-    """Give the ends of schedules validation errors of our own, by budget."""
-    evaluated = Pack._evaluated
-
-    def own(self: Pack, weights: Weights, member: Member) -> Evaluation:
-        branch = next((b for b in member.schedule.branches if b.end == member.steps_done), None)
-        budget = 24 if branch is None else branch.budget
-        found = dataclasses.replace(evaluated(self, weights, member), validation=values[budget])
-        return (
-            found if budget not in member.evaluations else dataclasses.replace(found, validation=min(values.values()))
-        )
-
-    monkeypatch.setattr(Pack, "_evaluated", own)
-
-
-@pytest.mark.parametrize("best", [6, 12, 24])
-@pytest.mark.parametrize("stops", [[], [8], [4, 17]])
-def test_a_run_may_keep_the_schedule_that_is_best_by_validation(
-    laboratory: Any, best: int, stops: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its weights and errors are those of that budget alone, interrupted or not; all other numbers stay."""
-    monkeypatch.setattr(engine, "STEPS_PER_CHUNK", 1)
-    alone = laboratory.trained("alone", {"max_steps": best})
-    whole = laboratory.trained("whole")
-    spoilt_ends(monkeypatch, {budget: 0.5 if budget == best else 1.0 for budget in (6, 12, 24)})
-    member = resumed(laboratory, "stopped", stops, stop="validation")
-    assert member.weights is not None
-    assert same(ends(alone)[0], member.weights)
-    assert member.outcome.test == ends(alone)[1].test
-    assert member.outcome.frames is not None
-    for budget, evaluation in whole.evaluations.items():
-        assert member.evaluations[budget].test == evaluation.test
-
-
 def test_the_longest_of_equals_is_best(laboratory: Any) -> None:
     one = Evaluation({}, {}, validation=0.5)
     assert best_budget({6: one, 12: one, 24: dataclasses.replace(one, validation=0.6)}) == 12
     assert best_budget({6: Evaluation({}, {})}) is None
-
-
-def test_the_state_lies_in_memory_as_a_checkpoint_gives_it_back(laboratory: Any) -> None:
-    """Products along other strides round differently: in float32 a resumed run then differed in the last digits."""
-    task = laboratory.task()
-    pack, seen = laboratory.pack([laboratory.member(task, f"m{i}", seed=i) for i in range(2)], task), []
-
-    def look() -> bool:
-        seen.append([name for name, value in pack.state.items() if not value.is_contiguous()])
-        return False
-
-    pack.train(look, lambda event: None)
-    assert len(seen) > 3
-    assert not any(seen)
 
 
 def test_legs_do_not_change_numbers(laboratory: Any, whole_runs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -467,25 +325,6 @@ def test_a_stop_at_the_very_end_throws_nothing_away(laboratory: Any) -> None:
     member = laboratory.member(task, "a")
     laboratory.pack([member], task).train(lambda: member.steps_done == TOTAL, lambda event: None)
     ends(member)
-
-
-def test_damaged_latest_checkpoint_costs_time_only(
-    laboratory: Any, whole_runs: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(engine, "STEPS_PER_CHUNK", 1)
-    whole = whole_runs()
-    task = laboratory.task()
-    interrupt(laboratory, [laboratory.member(task, "a", 1)], task, 8)
-    interrupt(laboratory, [laboratory.member(task, "a", 2)], task, 15)
-    latest = laboratory.path / "a" / "attempt-2" / "step-000000015.safetensors"
-    latest.write_bytes(latest.read_bytes()[: latest.stat().st_size // 2])
-    member = laboratory.member(task, "a", 3)
-    pack = laboratory.pack([member], task)
-    assert member.steps_done == 8
-    assert "step-000000015.safetensors is damaged" in caplog.text
-    assert "going on without it" in caplog.text
-    pack.train(lambda: False, lambda event: None)
-    assert same(ends(whole)[0], ends(member)[0])
 
 
 def test_checkpoints_by_the_clock_on_the_wall(laboratory: Any) -> None:

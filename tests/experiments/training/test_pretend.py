@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks.on_gpu.small_networks import CASES
-from experiments.config.run import TrainingConfig
+from experiments.config.training import TrainingConfig
 from experiments.models.registry import MODELS
 from experiments.training.optimizers import OPTIMIZERS
 from tests.experiments.training import on_device

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.config.run import TrainingConfig
+from experiments.config.training import TrainingConfig
 from experiments.data.dataset import Dataset
 from experiments.data.sources.star import StarConfig, star
 from experiments.data.splits import subset

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from experiments.config.run import parse
+from experiments.config.parse import parse
 from experiments.core import files
 from experiments.core.interrupt import StopRequest
 from experiments.core.states import RunState

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from experiments.config.run import parse
+from experiments.config.parse import parse
 from experiments.core import files
 from experiments.core.errors import InputError
 from experiments.core.states import ArrayState, RunState

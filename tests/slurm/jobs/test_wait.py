@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from experiments.config.run import parse
+from experiments.config.parse import parse
 from experiments.core.errors import RunsFailed
 from experiments.core.states import RunState
 from experiments.data.load import dataset_of

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.config.run import parse
+from experiments.config.parse import parse
 from experiments.core.errors import InputError
 from experiments.core.kernels import known_exponent
 from experiments.data.dataset import Dataset

@@ -1,0 +1,201 @@
+"""The choice of λ on a ladder of leading blocks of a Gram matrix (`experiments.regression.gram`), and the fit with it.
+
+*The choice of λ* is the least score of frames left out on a grid of half decades relative to the largest eigenvalue of
+the block without its intercepts. For few rows all of the grid is tried; above, a walk goes downhill from the choice
+for half as many frames, three or four factorisations a size. The choice depends on a run's own frames alone.
+
+*Round-off.* K is rounded at 1e-16 of its largest eigenvalue, so λ stays above `SMALLEST`; coefficients are refined with
+residuals from the rows themselves (`Products`), which lose only the square root of that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from experiments.core.arrays import Floats
+from experiments.regression.choice import Choice, Criterion, binds, generalised_score
+from experiments.regression.gram import Factor, GramSystem, LeftOut
+
+SMALLEST, LARGEST, STEP = -14.0, 2.0, 0.5
+"""Range and step of log₁₀(λ / largest eigenvalue): below, round-off of the Gram matrix is more than a percent of λ."""
+SMALLEST_ALONE = -12.0
+"""The same where only the Gram matrix is known: without rows, solutions cannot be refined."""
+GRID = 10.0 ** np.arange(SMALLEST, LARGEST + STEP / 2, STEP)
+EXHAUSTIVE, EXHAUSTIVE_ROWS = 4, 400
+"""Most frames, and most rows, for which every λ of the grid is tried: scores of few frames have several minima."""
+FAR_ROWS = 1500
+"""Most rows for which the walk looks two steps ahead, not one: it is cheap there."""
+FLAT = 1e-6
+"""Relative gain of the score for which a smaller λ is worth taking: less is round-off where λ no longer matters."""
+_REFINEMENTS = 10
+_REFINED = 1e-9
+"""Residual of the linear system, relative to that of the fit (λα), at which refinement ends."""
+
+
+@dataclass(frozen=True)
+class Products:
+    """The rows behind a Gram matrix, for residuals that lose no digits to it.
+
+    combine  α `[n, V]` of the leading n rows → Xᵀα `[M, V]`
+    apply    `[M, V]` and the number n of leading rows → X w `[n, V]`
+    """
+
+    combine: Callable[[Floats], Floats]
+    apply: Callable[[Floats, int], Floats]
+
+
+@dataclass
+class Path:
+    """The chosen λ by number of frames, kept for the sizes of a ladder: indices into `GRID`."""
+
+    system: GramSystem
+    criterion: Criterion = "frames"
+    smallest: float = SMALLEST
+    """log₁₀ of the least λ over the largest eigenvalue."""
+    tick: Callable[[], None] = lambda: None
+    """Called before every factorisation; it may raise to stop."""
+    chosen: dict[int, int] = field(default_factory=dict)
+    tried: dict[int, dict[int, LeftOut | None]] = field(default_factory=dict)
+    """By number of frames, then by index: None where the matrix was not positive."""
+    by_rows: dict[int, float] = field(default_factory=dict)
+    """Least score of generalised cross-validation by number of frames, where that chose λ."""
+
+    @property
+    def lowest(self) -> int:
+        """Index of the least λ."""
+        return len(GRID) - 1 - round((LARGEST - self.smallest) / STEP)
+
+    def choose(self, frames: int) -> int:
+        """Return the index of λ for the first `frames` frames."""
+        if frames not in self.chosen:
+            self.chosen[frames] = self._chosen(frames)
+            self.tried = {frames: self.tried.get(frames, {})}
+        return self.chosen[frames]
+
+    def _chosen(self, frames: int) -> int:
+        if frames < 2 or self.criterion == "gcv":
+            return self._by_rows(frames)
+        lowest = self.lowest
+        rows = self.system.rows(frames)
+        if frames <= EXHAUSTIVE or rows <= EXHAUSTIVE_ROWS:
+            best = len(GRID) - 1
+            for index in reversed(range(lowest, len(GRID))):
+                if self._better(frames, index, best):
+                    best = index
+            return best
+        index = max(lowest, self.choose(frames // 2))
+        steps = (1, 2) if rows <= FAR_ROWS else (1,)
+        while True:
+            down = next((s for s in steps if index - s >= lowest and self._better(frames, index - s, index)), None)
+            if down is None:
+                break
+            index -= down
+        while True:
+            up = [s for s in steps if index + s < len(GRID) and not self._better(frames, index, index + s)]
+            if not up:
+                return index
+            index += up[0]
+
+    def _better(self, frames: int, smaller: int, larger: int) -> bool:
+        """Return whether the smaller λ has a score that is lower by more than round-off."""
+        return self.score(frames, smaller) < self.score(frames, larger) * (1 - FLAT)
+
+    def score(self, frames: int, index: int) -> float:
+        """Return the score of a λ of the grid; infinite below round-off."""
+        found = self.at(frames, index)
+        return np.inf if found is None else found.score
+
+    def at(self, frames: int, index: int) -> LeftOut | None:
+        """Return what the factor at a λ of the grid tells; computed once while this size is at hand."""
+        known = self.tried.setdefault(frames, {})
+        if index not in known:
+            self.tick()
+            try:
+                known[index] = self.system.factor(self.system.top(frames) * GRID[index], frames).left_out(frames)
+            except np.linalg.LinAlgError:
+                known[index] = None
+        return known[index]
+
+    def _by_rows(self, frames: int) -> int:
+        """Choose by generalised cross-validation, for a single frame or by the user's wish."""
+        gram, y = self.system.centred(frames)
+        values, vectors = np.linalg.eigh(gram)
+        informative = max(1, int(self.system.informative[:frames].sum()) - self.system.intercepts(frames).shape[1])
+        penalties = self.system.top(frames) * GRID[self.lowest :]
+        zero = len(values) - informative  # directions of the intercepts and zero rows
+        scores = generalised_score(values[zero:].clip(0.0), (vectors.T @ y)[zero:], informative, penalties)
+        best = int(np.flatnonzero(scores <= scores.min() * (1 + FLAT))[-1])  # of equals the strongest
+        self.by_rows[frames] = float(scores[best])
+        return self.lowest + best
+
+
+@dataclass(frozen=True)
+class GramFit:
+    """A fit on the first frames: `dual` `[n]`, `fitted` `[n]` (X Xᵀα) and, with rows, `coefficients` `[M]`."""
+
+    dual: Floats
+    fitted: Floats
+    coefficients: Floats | None
+    choice: Choice
+
+
+def fit_gram(path: Path, frames: int, ridge: float | None = None, products: Products | None = None) -> GramFit:
+    """Fit the first `frames` frames with λ = `ridge` × the largest eigenvalue if given, else with the least score."""
+    system = path.system
+    n, q = system.rows(frames), system.intercepts(frames)
+    y = system.labels[:n]
+    informative = max(1, int(system.informative[:frames].sum()) - q.shape[1])
+    rest = y - q @ (q.T @ y)
+    used: str = "given" if ridge is not None else "gcv" if frames < 2 else path.criterion
+    top = system.top(frames)
+    if top == 0.0 or not rest.any():
+        nothing = Choice(None, (np.inf, float(q.shape[1]), float(rest @ rest) / informative, used), False)
+        size = None if products is None else products.combine(np.zeros((n, 1)))[:, 0]
+        return GramFit(np.zeros(n), np.zeros(n), size, nothing)
+    floor = False
+    if ridge is None:
+        index = path.choose(frames)
+        ridge, found = float(GRID[index]), path.at(frames, index)
+        assert found is not None
+        score = path.by_rows.get(frames, found.score)
+        lowest = index == path.lowest or path.at(frames, index - 1) is None
+        floor = used == "frames" and index + 1 < len(GRID) and lowest
+        floor = floor and binds(found.score, path.score(frames, index + 1), float(rest @ rest) / informative)
+    else:
+        found, score = system.factor(top * ridge, frames).left_out(frames), np.nan
+    penalty = top * ridge
+    dual, fitted, coefficients = _refined(system, found.dual, penalty, q, products, frames)
+    return GramFit(dual, fitted, coefficients, Choice(penalty, (ridge, found.trace, score, used), floor))
+
+
+def _refined(
+    system: GramSystem, dual: Floats, penalty: float, q: Floats, products: Products | None, frames: int
+) -> tuple[Floats, Floats, Floats | None]:
+    """Return α, XXᵀα and Xᵀα, with α refined until its system is solved to round-off of the rows."""
+    n = len(dual)
+    y = system.labels[:n]
+    factor: Factor | None = None
+
+    def evaluated(alpha: Floats) -> tuple[Floats, Floats | None]:
+        if products is None:
+            return system.product(alpha), None
+        w = products.combine(alpha[:, None])
+        return products.apply(w, n)[:, 0], w[:, 0]
+
+    fitted, w = evaluated(dual)
+    before = np.inf
+    for _ in range(_REFINEMENTS):
+        rest = y - fitted - penalty * dual
+        rest -= q @ (q.T @ rest)
+        size = float(np.linalg.norm(rest))
+        if size <= _REFINED * penalty * float(np.linalg.norm(dual)) or size > 0.5 * before:
+            break
+        before = size
+        if factor is None:
+            factor = system.factor(penalty, frames)
+        dual = dual + factor.bordered(rest[:, None], q)[:, 0]
+        fitted, w = evaluated(dual)
+    return dual, fitted, w

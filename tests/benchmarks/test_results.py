@@ -1,0 +1,31 @@
+"""Pages of docs/results say what the program says of their tables today."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import results
+
+WRITTEN = sorted(path.parent.name for path in results.FOLDER.glob("*/runs.csv"))
+
+
+def test_every_folder_with_a_table_is_a_section() -> None:
+    assert WRITTEN
+    assert set(WRITTEN) <= set(results.SECTIONS)
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_page_and_table_agree(name: str) -> None:
+    folder = results.FOLDER / name
+    assert (folder / "README.md").read_text(encoding="utf-8") == results.page(name, folder / "runs.csv")
+    assert (folder / "learning_curves.png").exists()
+
+
+def test_a_section_without_runs_says_what_computes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(results, "FOLDER", tmp_path)
+    assert results.main(["claim_acac"]) == 2
+    assert "accepted: --store DIR with the runs of +sweep=claim_linear data=acac" in capsys.readouterr().err
