@@ -40,7 +40,7 @@ class Expected:
 
 
 FORCES = r"force_mae +772\.154 meV/Å"
-EXPECTED = {
+EXPECTED = {  # the code is that of the last command: `find` has no folder "~" to find in 26
     "01-relative-path-sweep": Expected(0, {"^1 of 1 runs done": 1}),
     "04-evaluate-from-elsewhere": Expected(
         0, {r"772\.154": 2}, replaced=("experiments.evaluate", "experiments.runs.evaluate")
@@ -61,7 +61,7 @@ EXPECTED = {
     "23-closed-pipe": Expected(0, {r"\A.*\n\Z": 1}),
     "24-curve-by-is-not-shown": Expected(0, {"mace, optimizer=adam ": 2, "mace, optimizer=sgd ": 2, "^[1-9]$": 1}),
     "25-NA-in-optional-columns": Expected(0, {r" 0\.51 \[": 1}, "bad row"),
-    "26-tilde-in-store": Expected(0, {FORCES: 2, "^exit 0$": 1, "^home/runs$": 1}, "^~"),
+    "26-tilde-in-store": Expected(1, {FORCES: 2, "^exit 0$": 1, "^home/runs$": 1}, "^~"),
     "28-special-characters-in-paths": Expected(0, {FORCES: 5}),
     "31-numbers-where-texts-are-meant": Expected(0, {"1 to submit": 1, "^2024/[0-9a-f]{12}: converged": 1}),
     "32-semicolons-and-decimal-commas": Expected(0, {r" 0\.51 \[": 3}),
@@ -72,7 +72,7 @@ EXPECTED = {
     "38-line-separators-in-comments": Expected(0, {"force_mae": 1}),
     "40-false-and-empty-sbatch-flags": Expected(0, {"^#SBATCH --exclusive$": 1}, "exclusive="),
     "42-gres-beside-gpus-per-node": Expected(0, {"^#SBATCH --gpus-per-node=a100:2$": 1}, "^#SBATCH --gres"),
-    "44-argon-lengths-in-Bohr": Expected(0, {"force_mae": 1}, "Bohr"),
+    "44-argon-lengths-in-Bohr": Expected(0, {"force_mae": 1}, r"lengths in Bohr\?"),
 }  # fmt: skip
 """The runs of 06 need not have the numbers of its `expected`, which are of an earlier schedule of training."""
 LONG = {"05-same-folder-and-file-name": Expected(2, {"no two curves of one dataset": 1}, "rises|falls")}

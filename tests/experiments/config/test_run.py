@@ -265,7 +265,9 @@ def test_the_shipped_model_sections_are_valid_and_hold_no_other_key(architecture
     assert set(shipped) <= known
 
 
-@pytest.mark.parametrize("data", [{"source": "water"}, {"source": "mlearn"}, {"source": "xtb", "copies": 4}])
+@pytest.mark.parametrize(
+    "data", [{"source": "water"}, {"source": "mlearn"}, {"source": "xtb", "molecule": "water", "copies": 4}]
+)
 @pytest.mark.parametrize("architecture", ["krr", "nearest"])
 def test_periodic_sources_are_refused_before_they_are_read(
     make_config: MakeConfig, data: dict[str, Any], architecture: str
