@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Sequence
 from importlib import metadata
+from pathlib import Path
 
+from experiments.core.command import say, spell_out
+from experiments.core.paths import ROOT
 from experiments.core.wording import did_you_mean
 
 COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
@@ -56,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The module's exit code; 0 after help and version; 2, with usage on standard error, without a known sub-command.
     """
+    spell_out()
     words = list(sys.argv[1:] if argv is None else argv)
     name = words[0] if words else ""
     if name in ("-h", "--help", "help"):
@@ -71,9 +76,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(USAGE, file=sys.stderr)
         return 2
     module, first, _ = COMMANDS[name]
+    package = module.partition(".")[0]
+    if (other := _hidden_by(package)) is not None:
+        say(f"{other}: hides this program's own package {package!r}; accepted: a PYTHONPATH without that folder")
+        return 2
     sys.argv = [f"equilaw {name}", *first, *words[1:]]  # Hydra and the parsers read it
     code: int = importlib.import_module(module).main()
     return code
+
+
+def _hidden_by(package: str) -> str | None:
+    """Return where another package of this name lies that Python finds first; None if it finds the program's own."""
+    found = importlib.util.find_spec(package)
+    places = [] if found is None else [*(found.submodule_search_locations or []), str(found.origin)]
+    return None if not places or Path(places[0]).resolve() == ROOT / package else places[0]
 
 
 if __name__ == "__main__":

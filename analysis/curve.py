@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.arrays import FloatArray
-from analysis.table import RATE, TUNED, RunTable, curve_name
+from analysis.table import RATE, STANDARD, TUNED, RunTable, curve_name
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,11 @@ class Curve:
     def name(self) -> str:
         """Name of the curve in messages."""
         return curve_name([np.nan if value is None else value for value in self.key.values()], list(self.key))
+
+    @property
+    def told_apart_by(self) -> tuple[str, ...]:
+        """Further columns of its key: those of --curve-by, and the protocol in tables of two."""
+        return tuple(name for name in self.key if name not in STANDARD)
 
     @property
     def n_averaged(self) -> int:

@@ -46,6 +46,9 @@ MATCH = "match.target"
 ERROR_RATES = frozenset({"error_rate", "classification_error", "misclassification_rate", "top1_error", "top5_error"})
 """Metrics that count wrong answers: zero is accepted if `n_test` gives the number of test examples."""
 
+STANDARD = frozenset({"dataset", "architecture", "test_set", *IDENTIFYING, "model_id", "metric"})
+"""Columns that name a curve without being asked to."""
+
 _MEASURED = frozenset({
     *("line", "run_id", "error", "error_test_sem", "train_error", "error_half_budget", "error_quarter_budget"),
     *("error_stopped", "error_stopped_half_budget", "stopped_steps", "n_validation", "verdict", "seconds", "n_steps"),

@@ -125,6 +125,7 @@ def main() -> int:
     Returns:
         The exit code: 0: done, 1: a run failed, 2: bad input (told in one line), 128 + n: stopped by signal n.
     """
+    command.spell_out()
     command.show_warnings()
     # argparse takes KEY=VALUE arguments in one piece only; -m may stand anywhere
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
@@ -137,6 +138,8 @@ def main() -> int:
 
         print(help_text())
         return 0
+    if strange := next((word for word in words if _undecoded(word)), None):
+        return _say(f"{strange}: letters that the locale ({sys.getfilesystemencoding()}) lacks; set PYTHONUTF8=1", 2)
     import hydra  # takes longer than the whole help
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -171,6 +174,11 @@ def main() -> int:
         where = f"{error.filename or 'a file'}: {os.strerror(error.errno)}"
         return _say(f"{where}; nothing is lost, the same command continues", 1)
     return 0
+
+
+def _undecoded(word: str) -> bool:
+    """Return whether a word of the command line has bytes that are no letters in this locale."""
+    return any("\udc80" <= letter <= "\udcff" for letter in word)
 
 
 def _say(message: str, code: int) -> int:

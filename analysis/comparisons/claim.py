@@ -79,9 +79,9 @@ class Claim:
 
     @property
     def place(self) -> dict[str, object]:
-        """Values of the columns in `PLACE` that the table has."""
-        key = self.cells["A"].key
-        return {name: key[name] for name in PLACE if key.get(name) not in (None, "")}
+        """Values of the columns in `PLACE`, and of further ones that tell curves apart, that the table has."""
+        first = self.cells["A"]
+        return {name: first.key[name] for name in _place(first) if first.key.get(name) not in (None, "")}
 
     @property
     def where(self) -> str:
@@ -112,10 +112,11 @@ def claims(fits: Sequence[JudgedFit]) -> list[Claim]:
     Raises InputError if no dataset and metric of the table has all four.
     """
     places: dict[tuple[object, ...], list[JudgedFit]] = {}
-    fixed = ("dataset", "metric", "architecture", *PLACE)
     for item in fits:
-        if item[0].curve.number("n_layers") != 1:
-            places.setdefault(tuple(item[0].curve.key.get(name) for name in fixed), []).append(item)
+        curve = item[0].curve
+        if curve.number("n_layers") != 1:
+            fixed = ("dataset", "metric", "architecture", *_place(curve))
+            places.setdefault(tuple(curve.key.get(name) for name in fixed), []).append(item)
     tests = [claim for place in places.values() if (claim := _claim(place)) is not None]
     if not tests:
         have = sorted({_names(fit.curve) for fit, _ in fits})
@@ -125,6 +126,10 @@ def claims(fits: Sequence[JudgedFit]) -> list[Claim]:
             f"the table has {', '.join(have)}"
         )
     return sorted(tests, key=lambda test: test.metric != METRIC)
+
+
+def _place(curve: Curve) -> tuple[str, ...]:
+    return (*PLACE, *curve.told_apart_by)
 
 
 def _names(curve: Curve) -> str:

@@ -18,7 +18,7 @@ from analysis.figures.naming import METRIC_NAMES, display_name, display_unit
 from analysis.figures.panels import preferred
 from analysis.figures.style import COLUMN_WIDTH, cell_map, save, style, title
 from analysis.fits.flags import JudgedFit, Verdict
-from analysis.fits.record import plus_minus
+from analysis.fits.record import plus_minus, setting_words
 from analysis.fits.uncertainty import t_interval
 
 NAME = "map"
@@ -49,7 +49,8 @@ def maps(fits: Sequence[JudgedFit]) -> list[Map]:
         order, nu = curve.number("L"), curve.number("nu")
         if order is None or nu is None:
             continue
-        cells = groups.setdefault(tuple(curve.value(name) for name in _PLACE), {})
+        place = (*_PLACE, *curve.told_apart_by)
+        cells = groups.setdefault(tuple(curve.value(name) for name in place), {})
         held = cells.get((order, nu))
         if held is None or (curve.number("edge_lmax") or 0) > (held[0].curve.number("edge_lmax") or 0):
             cells[order, nu] = item
@@ -60,7 +61,7 @@ def maps(fits: Sequence[JudgedFit]) -> list[Map]:
             first = next(iter(cells.values()))[0].curve
             name = display_name(first.text("architecture"))
             common = set.intersection(*({float(p) for p in fit.curve.sizes} for fit, _ in cells.values()))
-            heading = f"{first.text('dataset').replace('_', ' ')}, {name}"
+            heading = ", ".join([first.text("dataset").replace("_", " "), name, *setting_words(first)])
             result.append(Map(heading, cells, max(common, default=np.nan)))
     return result
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from analysis.curve import Curve
-from analysis.fits.record import label, plain_value
+from analysis.fits.record import orders, plain_value, setting_words
 from experiments.core import plugins
 from experiments.core.paths import ROOT
 
@@ -59,7 +59,11 @@ def names(curves: Sequence[Curve], factor: str = "", skip: Collection[str] = ())
     columns = [name for name in _WORDS if name == factor or len({curve.value(name) for curve in curves}) > 1]
     columns = [name for name in columns if name not in skip]
     settings = [name for name in curves[0].settings if len({curve.value(name) for curve in curves}) > 1]
-    shown = [[text for name in columns if (text := column_words(curve, name))] for curve in curves]
+    asked = [name for name in curves[0].told_apart_by if len({curve.value(name) for curve in curves}) > 1]
+    shown = [
+        [*(text for name in columns if (text := column_words(curve, name))), *setting_words(curve, asked)]
+        for curve in curves
+    ]
     if len({tuple(texts) for texts in shown}) < len(shown):
         for texts, curve in zip(shown, curves, strict=True):
             texts += [f"{name.rpartition('.')[2]}={plain_value(curve.value(name))}" for name in settings]
@@ -81,7 +85,7 @@ def architecture_name(curve: Curve) -> str:
 
 def short_name(curve: Curve) -> str:
     """Name the model of a curve without its architecture: `L=1 ν=3 edge 3`."""
-    return label(curve).removeprefix(curve.text("architecture")).strip()
+    return orders(curve)
 
 
 def model_names(curves: Sequence[Curve], *, full: bool = False) -> tuple[str, ...]:

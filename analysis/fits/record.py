@@ -120,13 +120,27 @@ def _closing(one: Fit, fit: CurveFit, judgement: Judgement) -> Record:
 
 
 def label(curve: Curve) -> str:
-    """Name the model of a curve by its architecture and orders: `mace L=1 ν=3 edge 3`."""
-    parts = [curve.text("architecture")]
+    """Name the model of a curve: `mace L=1 ν=3 edge 3`, and by columns of --curve-by: `mace L=1, optimizer=adam`."""
+    return ", ".join([f"{curve.text('architecture')} {orders(curve)}".strip(), *setting_words(curve)])
+
+
+def orders(curve: Curve) -> str:
+    """Name the orders of a curve's model: `L=1 ν=3 edge 3`."""
+    parts = []
     for name, sign in (("L", "L="), ("nu", "ν="), ("edge_lmax", "edge ")):
         value = curve.number(name)
         if value is not None:
             parts.append(f"{sign}{value:g}")
-    return " ".join(part for part in parts if part)
+    return " ".join(parts)
+
+
+def setting_words(curve: Curve, names: Sequence[str] | None = None) -> list[str]:
+    """Describe settings of a curve, by default those that tell it apart: `optimizer=adam`; empty cells are left out."""
+    return [
+        f"{name.rpartition('.')[2]}={plain_value(value)}"
+        for name in (curve.told_apart_by if names is None else names)
+        if (value := curve.value(name)) is not None and value != ""
+    ]
 
 
 def _distinct_label(curve: Curve, fits: list[tuple[CurveFit, Judgement]]) -> str:
@@ -138,11 +152,7 @@ def _distinct_label(curve: Curve, fits: list[tuple[CurveFit, Judgement]]) -> str
         if label(fit.curve) == label(curve) and all(fit.curve.value(name) == curve.value(name) for name in place)
     ]
     varying = [name for name in (*_SHAPE, *curve.settings) if len({other.value(name) for other in same}) > 1]
-    settings = [
-        f"{name.rpartition('.')[2]}={plain_value(curve.value(name))}"
-        for name in varying
-        if curve.value(name) is not None
-    ]
+    settings = setting_words(curve, varying)
     return f"{label(curve)} ({', '.join(settings)})" if settings else label(curve)
 
 

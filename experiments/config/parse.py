@@ -24,7 +24,7 @@ from experiments.config.training import TrainingConfig, TrainingKeys
 from experiments.config.tuned_rates import Tuned, tuned_rates
 from experiments.core import plugins
 from experiments.core.errors import InputError, Mistakes
-from experiments.core.kinds import KINDS, kind_of, sources
+from experiments.core.kinds import KINDS, kind_of, sources, surely_periodic
 from experiments.core.paths import given
 from experiments.core.schema import build, check, identity_of
 from experiments.core.subsets import SubsetKeys
@@ -118,7 +118,8 @@ def located(data: Mapping[str, Any]) -> dict[str, Any]:
     A run is computed and evaluated from other directories too, so that relative paths would mean other files there.
     """
     own = ("cache",) if data.get("source") not in ("extxyz", "ase_db") else FILES
-    paths = {k: os.path.abspath(given(v)) for k, v in data.items() if k in own and isinstance(v, str) and v != "???"}
+    named = {k: str(v) for k, v in data.items() if k in own and type(v) in (str, int)}  # a file's name may be a number
+    paths = {k: os.path.abspath(given(v)) for k, v in named.items() if v != "???"}
     return {**data, **{key: path for key, path in paths.items() if data[key]}}
 
 
@@ -260,6 +261,11 @@ def check_kind(
         raise InputError(
             f"model={model.architecture}: learns from {' and '.join(model.kinds)}, and data.source={data['source']} "
             f"holds {kind}; accepted: {fitting}"
+        )
+    if not getattr(model, "takes_periodic", True) and surely_periodic(data):  # said before hours of reading or making
+        raise InputError(
+            f"model={model.architecture}: compares frames of one molecule, and those of data.source={data['source']} "
+            "are periodic; accepted: frames without a cell, or another model"
         )
     if kind not in (None, "molecules"):
         if training.augment:

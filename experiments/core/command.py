@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import codecs
+import io
 import logging
 import os
 import re
 import sys
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from experiments.core.errors import InputError
 from experiments.core.paths import given
@@ -17,7 +20,11 @@ from experiments.core.wording import did_you_mean
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that reports a mistake in one line and exits with code 2."""
+    """An argument parser that reports a mistake in one line and exits with code 2, on any terminal."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        spell_out()
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2 and one line on stderr, which names the choice nearest to a mistyped one."""
@@ -41,10 +48,18 @@ def integer_from(least: int) -> Callable[[str], int]:
     return read
 
 
+TEXTS = frozenset({
+    *("store", "plugins", "data.name", "data.train", "data.test", "data.holdout"),
+    *(f"hydra.launcher.{name}" for name in ("account", "partition", "qos", "constraint", "python")),
+})  # fmt: skip
+"""Settings that are texts, whatever they look like: store=2024.10 is no number."""
+
+
 def quoted(word: str) -> str:
     """Return an override KEY=VALUE that Hydra reads: a value that is not of its grammar becomes a text in quotes.
 
-    Shells take the user's own quotes away, so that `store=~/runs` and `data.train="my data/train.xyz"` arrive bare.
+    So does a number where a text is meant (`TEXTS`), for Hydra would not keep its spelling. Shells take the user's own
+    quotes away, so that `store=~/runs` and `data.train="my data/train.xyz"` arrive bare.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
@@ -53,8 +68,12 @@ def quoted(word: str) -> str:
     if not sign or not re.fullmatch(r"[+~]{0,2}[\w./@:-]+", key):
         return word
     try:
-        OverridesParser.create().parse_override(word)
+        parsed = OverridesParser.create().parse_override(word)
+        number = not parsed.is_sweep_override() and type(parsed.value()) in (int, float)
+        as_text = number and key.lstrip("+~") in TEXTS
     except HydraException:
+        as_text = True
+    if as_text:
         # Hydra takes backslashes literally unless they stand before a quote
         escaped = re.sub(r"(\\*)'", lambda found: 2 * found[1] + "\\'", value)
         trailing = len(escaped) - len(escaped.rstrip("\\"))
@@ -70,6 +89,28 @@ def path(text: str) -> Path:
 def draw_without_screen() -> None:
     """Let matplotlib draw to files, whatever MPLBACKEND says: notebooks export one that plain processes lack."""
     os.environ["MPLBACKEND"] = "agg"
+
+
+SPELLED = {
+    "±": "+/-", "β": "beta", "ν": "nu", "δ": "delta", "ε": "error", "Δ": "d", "κ": "kappa", "−": "-", "–": "-",
+    "—": "-", "×": "x", "·": "*", "…": "...", "≥": ">=", "≤": "<=", "→": "->", "√": "sqrt", "∞": "inf", "†": "+",
+}  # fmt: skip
+"""Signs in output, and how a terminal without them shows them."""
+
+
+def spell_out() -> None:
+    """Let stdout and stderr print what their encoding lacks in other letters, instead of raising UnicodeEncodeError."""
+    codecs.register_error("spelled", _spelled)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what stands in for them in tests and notebooks holds any letter
+            stream.reconfigure(errors="spelled")
+
+
+def _spelled(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    letters = (SPELLED.get(c) or unicodedata.normalize("NFKD", c) for c in error.object[error.start : error.end])
+    plain = ("".join(x if x.isascii() else "" for x in letter) or "?" for letter in letters)
+    return "".join(plain), error.end
 
 
 def show_warnings() -> None:

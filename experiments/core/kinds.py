@@ -36,6 +36,17 @@ def kind_of(data: Mapping[str, Any]) -> str | None:
     return None if declared is None else str(declared.attributes.get("kind"))
 
 
+def surely_periodic(data: Mapping[str, Any]) -> bool:
+    """Return whether all frames of a data section are periodic, as far as its source says so (files do not).
+
+    The source's class attribute `periodic` is true, or names the setting that makes them so where it exceeds one.
+    """
+    declared = sources(data).get(str(data.get("source")))
+    said = None if declared is None else declared.attributes.get("periodic")
+    copies = data.get(said) if isinstance(said, str) else None
+    return said is True or (isinstance(copies, int) and copies > 1)
+
+
 def sources_of(kind: str) -> str:
     """List the program's own sources of a kind, for messages."""
     return ", ".join(source for source, held in KINDS.items() if held == kind)

@@ -153,7 +153,9 @@ def _value_lines(
     if items and listed is not None:
         of = typing.get_args(listed)[0]
         return [f"{where}[{n}]={value[n]!r}: accepted: {describe(of, metadata)}" for n in dict.fromkeys(items)]
-    return [f"{where}={value!r}: accepted: {describe(kind, metadata)}"]
+    text = isinstance(value, float | bool) and str in (kind, *typing.get_args(kind)) and not metadata.get("choices")
+    hint = f"; a text that looks like another value: {where}=\"'{value}'\"" if text else ""
+    return [f"{where}={value!r}: accepted: {describe(kind, metadata)}{hint}"]
 
 
 @functools.cache
@@ -216,9 +218,20 @@ def core_schema_of(kind: Any, metadata: Mapping[str, Any] = NOTHING, extra: Extr
         return core.int_schema(strict=True, **limits)
     if kind is float:
         return core.float_schema(strict=True, allow_inf_nan=extra == "ignore", **limits)
-    if kind in (bool, str):
-        return core.bool_schema(strict=True) if kind is bool else core.str_schema(strict=True)
+    if kind is bool:
+        return core.bool_schema(strict=True)
+    if kind is str:
+        text = core.str_schema(strict=True)
+        return text if extra == "ignore" else core.no_info_before_validator_function(_as_text, text)
     return core.any_schema() if kind in (Any, object) else core.is_instance_schema(kind)
+
+
+def _as_text(value: Any) -> Any:
+    """Return an integer where a text is meant as that text (`account=12345`); other values as they are.
+
+    A number with a fraction or an exponent has lost its spelling (2024.10 is 2024.1) and stays one, which is refused.
+    """
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def section_schema(cls: type, extra: Extra = "forbid") -> CoreSchema:

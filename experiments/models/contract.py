@@ -68,6 +68,8 @@ class Architecture:
     closed_form: ClassVar[bool] = False
     kinds: ClassVar[tuple[str, ...]] = ("molecules",)
     lacks: ClassVar[Lacks] = {}
+    takes_periodic: ClassVar[bool] = True
+    """Whether it learns from periodic frames; methods that compare frames of one molecule do not."""
     numerics: ClassVar[int] = 1
     """To be raised when a plug-in computes other numbers from the same settings: it renames its runs."""
 

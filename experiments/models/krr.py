@@ -18,6 +18,7 @@ class KrrConfig(Architecture):
     closed_form: ClassVar[bool] = True
     group: ClassVar[str] = "E(3)"
     lacks: ClassVar[Lacks] = {"L": None, "nu": None}
+    takes_periodic: ClassVar[bool] = False
 
     kernel: str = setting("matern52", choices=("matern52", "gaussian"))
     length: float | None = setting(None, above=0.0)

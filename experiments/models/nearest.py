@@ -18,6 +18,7 @@ class NearestConfig(Architecture):
     closed_form: ClassVar[bool] = True
     group: ClassVar[str] = "E(3)"
     lacks: ClassVar[Lacks] = {"L": None, "nu": None}
+    takes_periodic: ClassVar[bool] = False
 
     metric: str = setting("descriptor", choices=("descriptor", "aligned_rmsd"))
     """See `experiments.data.distances`."""

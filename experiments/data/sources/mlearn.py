@@ -46,6 +46,7 @@ class MlearnConfig:
 
     source: ClassVar[str] = "mlearn"
     kind: ClassVar[str] = "molecules"
+    periodic: ClassVar[bool] = True
 
     element: str = setting("Si", choices=ELEMENTS)
     """The element; 214 training and 25 test frames of Si, the others have about as many."""

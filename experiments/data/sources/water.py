@@ -43,6 +43,7 @@ class WaterConfig:
 
     source: ClassVar[str] = "water"
     kind: ClassVar[str] = "molecules"
+    periodic: ClassVar[bool] = True
 
     pool: int | None = setting(None, low=1)
     """Frames to draw training subsets from; null: all that are left (1329)."""

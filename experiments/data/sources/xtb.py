@@ -57,6 +57,7 @@ class XtbConfig:
 
     source: ClassVar[str] = "xtb"
     kind: ClassVar[str] = "molecules"
+    periodic: ClassVar[str] = "copies"
 
     molecule: str = setting(identity=False)  # the identity holds its geometry instead
     """A common name (ethanol), a name of ASE's collection (CH3CH2OH), or an .xyz file."""

@@ -49,7 +49,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("data.subset_seed", -1, "data.subset_seed=-1: accepted: an integer from 0"),
     ("training.init_seed", "a", "training.init_seed='a': accepted: an integer from 0"),
     ("device", "tpu", "device='tpu': accepted: auto | cpu | cuda"),
-    ("store", 3, "store=3: accepted: a text"),
+    ("store", 3.5, "store=3.5: accepted: a text"),
     ("Seed", 0, "Seed: unknown key (did you mean seed?); accepted: P, L, nu, seed"),
     ("data", "star", "data='star': accepted: one of the files in conf/data/"),
     ("model", None, "model=None: accepted: one of the files in conf/model/"),
@@ -263,3 +263,17 @@ def test_the_shipped_model_sections_are_valid_and_hold_no_other_key(architecture
     if architecture == "ntk":  # the network's own settings stand beside it
         known |= set(NtkConfig.shared)
     assert set(shipped) <= known
+
+
+@pytest.mark.parametrize(
+    "data", [{"source": "water"}, {"source": "mlearn"}, {"source": "xtb", "molecule": "water", "copies": 4}]
+)
+@pytest.mark.parametrize("architecture", ["krr", "nearest"])
+def test_periodic_sources_are_refused_before_they_are_read(
+    make_config: MakeConfig, data: dict[str, Any], architecture: str
+) -> None:
+    one = {"L": None, "nu": None, "model": {"architecture": architecture}}
+    with pytest.raises(InputError, match=f"^model={architecture}: .* data.source={data['source']} are periodic"):
+        parse(make_config({"data": data, **one}))
+    parse(make_config({"data": {"source": "xtb", "molecule": "water"}, **one}))
+    parse(make_config({"data": data}, model="ace"))

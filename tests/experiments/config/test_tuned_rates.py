@@ -100,7 +100,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"training.learning_rate": 0.01}, "training.learning_rate=0.01 and training.tuned=star: two learning rates"),
     ({"training.tuned": "other"}, "training.tuned=other: no file "),
     ({"training.tuned": "../star"}, "training.tuned='../star': accepted: a name in conf/tuned"),
-    ({"training.tuned": 3}, "training.tuned=3: accepted: a text"),
+    ({"training.tuned": 3.5}, "training.tuned=3.5: accepted: a text"),
     ({"training.tuned": {"rates": []}}, "training.tuned={'rates': []}: accepted: null or the name"),
     (
         {"nu": 1},

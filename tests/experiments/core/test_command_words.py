@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.core.command import path, quoted
+from experiments.core.command import path, quoted, spell_out
 from experiments.core.paths import moved
 
 PARSER = OverridesParser.create()
@@ -30,6 +31,14 @@ def test_words_that_hydra_reads_stay(word: str) -> None:
 )
 def test_paths_of_any_letters_arrive_as_typed(value: str) -> None:
     assert PARSER.parse_override(quoted(f"store={value}")).value() == value
+
+
+@pytest.mark.parametrize("value", ["2024", "2024.10", "1_000", "1e5", "+5"])
+def test_numbers_stay_as_typed_where_texts_are_meant(value: str) -> None:
+    assert PARSER.parse_override(quoted(f"store={value}")).value() == value
+    assert PARSER.parse_override(quoted(f"+hydra.launcher.account={value}")).value() == value
+    assert quoted(f"P={value}") == f"P={value}"
+    assert quoted(f"store={value},runs") == f"store={value},runs"  # a sweep
 
 
 @settings(max_examples=200, deadline=None)
@@ -61,3 +70,13 @@ def test_files_that_moved_with_their_store_are_found(tmp_path: Path) -> None:
     Path(file).touch()
     assert moved(file, str(old), str(new)) == file
     assert moved("train.xyz", "runs", str(new)) == "train.xyz"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_any_terminal_can_show_any_letter(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(shown, encoding))
+    spell_out()
+    print("é β ± Å 水", flush=True)
+    spelled = {"ascii": "e beta +/- A ?", "latin-1": "é beta ± Å ?", "utf-8": "é β ± Å 水"}[encoding]
+    assert shown.getvalue().decode(encoding) == spelled + "\n"

@@ -27,6 +27,8 @@ class Settings:
     on: bool = setting(True)
     where: str = setting("here", identity=False)
     later: int = setting(7, since=2)
+    account: str | None = setting(None)
+    minutes: int | str = setting(240)
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,16 @@ BAD: list[tuple[str, Any, str]] = [
     ("limit", "none", "s.limit='none': accepted: an integer ≥ 1 or null"),
     ("on", 1, "s.on=1: accepted: true or false"),
     ("on", "true", "s.on='true': accepted: true or false"),
+    (
+        "account",
+        2024.1,
+        "s.account=2024.1: accepted: a text or null; a text that looks like another value: s.account=\"'2024.1'\"",
+    ),
+    (
+        "account",
+        True,
+        "s.account=True: accepted: a text or null; a text that looks like another value: s.account=\"'True'\"",
+    ),
     ("cuont", 3, "s.cuont: unknown key (did you mean s.count?); accepted: count, share, kind"),
     ("zzz", 3, "s.zzz: unknown key; accepted: count, share, kind"),
 ]
@@ -70,10 +82,18 @@ def test_bad_value_has_one_line(key: str, value: Any, message: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_integers_are_taken_as_texts_where_texts_are_meant() -> None:
+    assert build(Settings, {"account": 12345, "where": 2024, "minutes": 30}, "s.") == Settings(
+        account="12345", where="2024", minutes=30
+    )
+    with pytest.raises(InputError):
+        read(Settings, {"where": 2024})  # a record is as it was written
+
+
 def test_all_mistakes_come_at_once() -> None:
     with pytest.raises(InputError) as error:
         build(Settings, {"count": 0, "sizes": [0, 1, -1], "cuont": 1, "zzz": 2, "on": True}, "s.")
-    accepted = "accepted: count, share, kind, sizes, limit, on, where, later"
+    accepted = "accepted: count, share, kind, sizes, limit, on, where, later, account, minutes"
     assert str(error.value).splitlines() == [
         "s.count=0: accepted: an integer from 1 to 9",
         "s.sizes[0]=0: accepted: an integer ≥ 1",
