@@ -49,7 +49,7 @@ def integer_from(least: int) -> Callable[[str], int]:
 
 
 TEXTS = frozenset({
-    *("store", "plugins", "data.name", "data.train", "data.test", "data.holdout"),
+    *("store", "plugins", "data.name"),  # not data.train, test, holdout: elsewhere they are numbers of frames
     *(f"hydra.launcher.{name}" for name in ("account", "partition", "qos", "constraint", "python")),
 })  # fmt: skip
 """Settings that are texts, whatever they look like: store=2024.10 is no number."""
