@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from experiments.core.arrays import Floats, Ints
 from experiments.core.errors import InputError
-from experiments.data.dataset import AnyDataset, Dataset
+from experiments.data.dataset import AnyDataset, ByIdentity, Dataset
 from experiments.data.splits import training_subset
 
 
@@ -120,7 +120,7 @@ def usable_subset(dataset: AnyDataset, P: int, subset_seed: int) -> Ints:
     chosen = training_subset(dataset, P, subset_seed)
     if not isinstance(dataset, Dataset) or dataset.isolated_energies is not None:
         return chosen
-    of_pool, others, elements = _compositions(_Key(dataset))
+    of_pool, others, elements = _compositions(ByIdentity(dataset))
     if len(others) == 0:
         return chosen
     used = of_pool[chosen]
@@ -141,21 +141,8 @@ def usable_subset(dataset: AnyDataset, P: int, subset_seed: int) -> Ints:
     return chosen
 
 
-class _Key:
-    """A dataset hashed by identity, so that its compositions are counted once for all runs of a sweep."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
-
-    def __hash__(self) -> int:
-        return id(self.dataset)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self.dataset is other.dataset
-
-
 @functools.lru_cache(maxsize=4)
-def _compositions(key: _Key) -> tuple[Floats, Floats, Ints]:
+def _compositions(key: ByIdentity) -> tuple[Floats, Floats, Ints]:
     """Return counts `[pool, s]` of each element, those `[n, s]` of what is to be predicted, and the elements `[s]`."""
     dataset = key.dataset
     numbers = np.concatenate([part.numbers.ravel() for part in (dataset.pool, dataset.holdout, dataset.test)])

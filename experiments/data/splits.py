@@ -13,7 +13,7 @@ import numpy as np
 
 from experiments.core.arrays import Floats, Ints
 from experiments.core.errors import InputError
-from experiments.data.dataset import AnyDataset, Dataset
+from experiments.data.dataset import AnyDataset, ByIdentity, Dataset
 from experiments.data.distances import comparable, descriptor
 
 _STREAM = 20220713  # keeps these permutations apart from every other use of a small seed
@@ -74,26 +74,13 @@ def fixed_choice(count: int, wanted: int) -> Ints:
     return np.sort(order[:wanted]).astype(np.int64)
 
 
-class _DatasetKey:
-    """A dataset hashed by identity, so that `lru_cache` computes an order once for all P of a process."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
-
-    def __hash__(self) -> int:
-        return id(self.dataset)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _DatasetKey) and other.dataset is self.dataset
-
-
 def _farthest(dataset: Dataset, subset_seed: int, P: int) -> Ints:
     count = 1 << (P - 1).bit_length()  # the next power of two, so that a grid of P costs little more than its last
-    return _farthest_order(_DatasetKey(dataset), subset_seed, min(count, len(dataset.pool)))[:P]
+    return _farthest_order(ByIdentity(dataset), subset_seed, min(count, len(dataset.pool)))[:P]
 
 
 @functools.lru_cache(maxsize=16)
-def _farthest_order(key: _DatasetKey, subset_seed: int, count: int) -> Ints:
+def _farthest_order(key: ByIdentity, subset_seed: int, count: int) -> Ints:
     """Return the first `count` frames in farthest-point order, `[count]`.
 
     The seed starts with the first frame of its random permutation, then always takes the frame farthest from those
