@@ -124,6 +124,11 @@ def _decoded(path: Path, content: bytes) -> str:
         raise InputError(f"{path}: not a CSV text file in UTF-8 ({error})") from error
 
 
+def _lines(text: str) -> list[str]:
+    """Return the lines of a text; Python's splitlines would also end them at U+2028, U+0085 and form feeds."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
 def _of_frame(path: Path, frame: pd.DataFrame) -> tuple[list[str], Cells]:
     text = frame.astype(object).where(frame.notna(), "")
     rows = text.itertuples(index=False, name=None)
@@ -138,7 +143,7 @@ def _scalar(value: object) -> object:
 
 def _json_lines(path: Path, content: bytes) -> tuple[list[str], Cells]:
     records: list[tuple[int, dict[str, object]]] = []
-    for line, text in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
+    for line, text in enumerate(_lines(content.decode("utf-8", "replace")), 1):
         if text.strip():
             try:
                 record = json.loads(text)
@@ -157,7 +162,7 @@ def _json_text(value: object) -> str:
 
 def _separated(path: Path, text: str) -> tuple[list[str], Cells, str]:
     """Split text at the separator that gives most columns with equally long rows."""
-    lines = text.splitlines()
+    lines = _lines(text)
     if lines and (said := re.fullmatch(r"sep=(.)\s*", lines[0])):
         separators: Sequence[str] = (said[1],)
         lines[0] = ""

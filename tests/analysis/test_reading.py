@@ -195,3 +195,15 @@ def test_names_are_drawn_as_they_are_whatever_matplotlib_was_told(tmp_path: Path
         assert ended.returncode == 0, ended.stderr
         assert "Traceback" not in ended.stderr
     assert list((tmp_path / "figures").glob("*.png"))
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u0085", "\x0c"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_only_newlines_end_a_line(tmp_path: Path, mark: str, end: str) -> None:
+    table, lines = tmp_path / "t.csv", tmp_path / "t.jsonl"
+    table.write_bytes(written().replace("mol", f"a{mark}b").replace("\n", end).encode())
+    assert rows(table) == PLAIN
+    assert set(read_table(table)["dataset"]) == {f"a{mark}b"}
+    records = [dict(zip(HEADER, [f"a{mark}b", *row[1:]], strict=True)) for row in ROWS]
+    lines.write_bytes(end.join(json.dumps(record, ensure_ascii=False) for record in records).encode())
+    assert rows(lines) == PLAIN
