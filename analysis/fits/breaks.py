@@ -66,21 +66,3 @@ def find_breaks(log_p: FloatArray, rows: FloatArray, sem: FloatArray | None = No
     best = np.argmin(np.where(np.isnan(p), np.inf, p), axis=1)
     each = np.arange(n)
     return Breaks(log_p[1:-1][best], changes[each, best], np.minimum(1.0, p[each, best] * (n_sizes - 2)))
-
-
-def within(log_p: FloatArray, rows: FloatArray, sem: FloatArray | None = None) -> Noise:
-    """Return the noise of single runs from what lines for each seed leave of their deviations from the mean.
-
-    Two seeds have K − 2 degrees of freedom of it instead of one, fewer for the correlation of nested subsets; it does
-    not hold that seeds differ in slope by more than such noise. Arguments as for `find_breaks`, two seeds or more.
-    """
-    n, n_seeds, n_sizes = rows.shape
-    correlation = nested(log_p)
-    basis, _ = np.linalg.qr(np.stack([np.ones_like(log_p), log_p], axis=1))
-    projector = np.eye(n_sizes) - basis @ basis.T
-    left = (rows - rows.mean(axis=1, keepdims=True)) @ projector
-    mixed = projector @ correlation
-    trace = float(np.trace(mixed))
-    variance = (left**2).sum(axis=(1, 2)) / ((n_seeds - 1) * trace)
-    dof = np.full(n, (n_seeds - 1) * trace**2 / float(np.einsum("ij,ji->", mixed, mixed)))
-    return Noise(log_p, (variance[:, None, None] * correlation,), dof, n_seeds, sem=sem)

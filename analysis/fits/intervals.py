@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from analysis.arrays import FloatArray
 from analysis.fits.floor import FLAT, FloorBatch, Polish, fit_floor
 from analysis.fits.moderation import NO_PRIOR, Margin, Prior, estimate_prior, margin
-from analysis.fits.noise import Noise, Spread, of_residuals, of_seeds, of_summaries
+from analysis.fits.noise import Noise, Spread, of_residuals, of_seeds, of_summaries, within
 from analysis.fits.profile import Ends, Profile, ends, profile
 from analysis.fits.uncertainty import LEVEL, Interval
 from analysis.fits.uneven import best_means, of_runs
@@ -140,6 +140,15 @@ class Measured:
     floored: Floored | None
     """With a floor; None for fewer than `FEWEST_SIZES` values of P."""
 
+    @property
+    def scatter(self) -> tuple[FloatArray, FloatArray]:
+        """Variance of the runs about lines of their seeds, and its degrees of freedom, zero for one seed: [N] each."""
+        rows = self.sample.rows
+        if rows.shape[1] < 2 or rows.shape[2] < 3:
+            return np.zeros(len(rows)), np.zeros(len(rows))
+        noise = within(self.sample.log_p, rows)
+        return noise.covariances[0][:, 0, 0], noise.dof
+
 
 @dataclass(frozen=True)
 class Priors:
@@ -255,6 +264,10 @@ def priors_of(measured: Sequence[Measured], curves: int = 1) -> Priors:
         measured: curves of one table (each with N = 1), or one item with N = T·M curves of T tables.
         curves: number M of curves of a table in one item; 1 for a single table given as several items.
     """
+    shape = (-1, curves) if curves > 1 else (1, -1)
+
+    columns = zip(*(one.scatter for one in measured), strict=True)
+    variance, freedom = (np.concatenate(column).reshape(shape) for column in columns)
 
     def prior(parts: Sequence[Linear | Floored]) -> Prior:
         if not parts:
@@ -262,8 +275,7 @@ def priors_of(measured: Sequence[Measured], curves: int = 1) -> Priors:
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = np.concatenate([part.spread.variance / part.spread.scale for part in parts])
         dof = np.concatenate([part.dof for part in parts])
-        shape = (-1, curves) if curves > 1 else (1, -1)
-        found = estimate_prior(ratio.reshape(shape), dof.reshape(shape))
+        found = estimate_prior(ratio.reshape(shape), dof.reshape(shape), (variance, freedom))
         if curves == 1:
             return found
         return replace(

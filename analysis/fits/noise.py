@@ -92,6 +92,29 @@ def of_seeds(log_p: FloatArray, rows: FloatArray, pool: float = np.inf, sem: Flo
     return Noise(log_p, (covariance,), np.full(len(rows), n_seeds - 1.0), n_seeds, pool, sem)
 
 
+def within(log_p: FloatArray, rows: FloatArray, sem: FloatArray | None = None) -> Noise:
+    """Return the noise of single runs from what lines for each seed leave of their deviations from the mean.
+
+    Two seeds have K − 2 degrees of freedom of it instead of one, fewer for the correlation of nested subsets; it does
+    not hold that seeds differ in slope by more than such noise.
+
+    Args:
+        log_p: ln P. [K]
+        rows: ln ε without gaps, two seeds or more. [N, S, K]
+        sem: as in `Noise`.
+    """
+    n, n_seeds, n_sizes = rows.shape
+    correlation = nested(log_p)
+    basis, _ = np.linalg.qr(np.stack([np.ones_like(log_p), log_p], axis=1))
+    projector = np.eye(n_sizes) - basis @ basis.T
+    left = (rows - rows.mean(axis=1, keepdims=True)) @ projector
+    mixed = projector @ correlation
+    trace = float(np.trace(mixed))
+    variance = (left**2).sum(axis=(1, 2)) / ((n_seeds - 1) * trace)
+    dof = np.full(n, (n_seeds - 1) * trace**2 / float(np.einsum("ij,ji->", mixed, mixed)))
+    return Noise(log_p, (variance[:, None, None] * correlation,), dof, n_seeds, sem=sem)
+
+
 def of_residuals(log_p: FloatArray, y: FloatArray, design: FloatArray, sem: FloatArray | None = None) -> Noise:
     """Return the noise of curves of one seed from the residuals of a fit.
 
