@@ -264,8 +264,9 @@ def priors_of(measured: Sequence[Measured], curves: int = 1) -> Priors:
         measured: curves of one table (each with N = 1), or one item with N = T·M curves of T tables.
         curves: number M of curves of a table in one item; 1 for a single table given as several items.
     """
+    if not measured:
+        return Priors()
     shape = (-1, curves) if curves > 1 else (1, -1)
-
     columns = zip(*(one.scatter for one in measured), strict=True)
     variance, freedom = (np.concatenate(column).reshape(shape) for column in columns)
 
