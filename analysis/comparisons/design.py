@@ -18,7 +18,7 @@ from analysis.arrays import FloatArray
 from analysis.fits.intervals import slope_weights
 from analysis.fits.uncertainty import LEVEL as INTERVAL
 from analysis.fits.uncertainty import Interval, t_quantile
-from analysis.fits.uneven import best_weights, of_runs
+from analysis.fits.uneven import best_weights, of_runs, working
 
 POWER = 0.8
 """Power that the sample size must reach."""
@@ -120,7 +120,7 @@ def slope_half_width(log_p: FloatArray, n_seeds: int, noise: NoiseLevel, further
     """
     present = np.arange(len(log_p)) < np.where(np.arange(n_seeds + further) < n_seeds, len(log_p), at)[:, None]
     weights = slope_weights(log_p)
-    terms = weights @ best_weights(log_p, present)  # [S, K]
+    terms = weights @ best_weights(working(log_p), present)  # [S, K]
     variance = float(np.einsum("sk,kl,sl->", terms, noise.covariance(log_p), terms))
     known = of_runs(log_p, np.where(present, 0.0, np.nan)[None]).dof
     return t_quantile(float(known[0]), INTERVAL) * float(np.sqrt(variance)) if known[0] > 0 else np.nan

@@ -2,9 +2,10 @@
 
 The means over seeds are fitted by a line with a hinge at each inner size in turn, by generalised least squares (Aitken
 1936). The noise of a run correlates over P as `working_noise` says and falls as P^(−f). Its variance comes from what
-the hinge leaves of the mean and from what lines of their own leave of the seeds' deviations, with K − 3 + (S − 1)(K − 2)
-degrees of freedom. The curves of a table have one f, the likeliest (restricted likelihood: Patterson & Thompson 1971)
-about what is usual, and lend each other variance (module `moderation`). Bonferroni's correction over the places.
+the hinge leaves of the mean and from what lines of their own leave of the seeds' deviations; these have K − 3 and
+(S − 1)(K − 2) degrees of freedom. The curves of a table have one f, the likeliest (restricted likelihood: Patterson &
+Thompson 1971) about what is usual, and lend each other variance (module `moderation`). Bonferroni's correction over
+the places.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from analysis.fits.moderation import NO_PRIOR, Margin, Prior, estimate_prior, ma
 from analysis.fits.noise import Noise, Spread, of_residuals, of_seeds, of_summaries, within
 from analysis.fits.profile import Ends, Profile, ends, profile
 from analysis.fits.uncertainty import LEVEL, Interval
-from analysis.fits.uneven import best_means, of_runs
+from analysis.fits.uneven import best_means, of_runs, working
 
 FLOOR_SIZES = 5
 """Number of values of P from which on a floor can be recommended: its three parameters, and two to spare."""
@@ -81,7 +81,7 @@ def sample_of_runs(
         pool: as in `Sample`.
         sem: as in `Sample`.
     """
-    moved = rows + (best_means(log_p, runs) - rows.mean(axis=1))[:, None]
+    moved = rows + (best_means(working(log_p), runs) - rows.mean(axis=1))[:, None]
     return Sample(log_p, moved, pool, sem, runs=runs)
 
 

@@ -67,16 +67,23 @@ class Noise:
         choice of frames, the mean over seeds has the variance s²·(1/S + wᵀQw / wᵀ(R − Q)w).
         """
         scale = form(weights, nested(self.log_p))
-        variance = np.maximum.reduce([_each(weights, one) for one in self.covariances])
+        variance = np.maximum.reduce([form_each(weights, one) for one in self.covariances])
         factor = np.full(scale.shape, 1 / self.n_seeds)
-        if np.isfinite(self.pool) and self.n_seeds > 1:
-            common = (weights @ np.exp(self.log_p / 2)) ** 2 / self.pool
-            factor = factor + common / np.maximum(scale - common, TINY)
+        if self.n_seeds > 1:
+            factor = factor + pool_share(self.log_p, weights, self.pool)
         known = np.full(scale.shape, np.nan)
         if self.sem is not None:
             sem = self.sem.reshape(len(self.sem), *(1,) * (weights.ndim - 2), -1)
             known = shared_variance(self.log_p, weights, sem)
         return Spread(variance, scale, factor, known)
+
+
+def pool_share(log_p: FloatArray, weights: FloatArray, pool: float) -> FloatArray:
+    """Return wᵀQw / wᵀ(R − Q)w of `Noise.spread`, zero without a pool: weights [..., K] → [...]."""
+    if not np.isfinite(pool):
+        return np.zeros(weights.shape[:-1])
+    common = (weights @ np.exp(log_p / 2)) ** 2 / pool
+    return np.asarray(common / np.maximum(form(weights, nested(log_p)) - common, TINY))
 
 
 def nested(log_p: FloatArray) -> FloatArray:
@@ -164,7 +171,7 @@ def form(weights: FloatArray, matrix: FloatArray) -> FloatArray:
     return np.asarray(((weights @ matrix) * weights).sum(axis=-1))
 
 
-def _each(weights: FloatArray, matrices: FloatArray) -> FloatArray:
+def form_each(weights: FloatArray, matrices: FloatArray) -> FloatArray:
     """Return wᵀAw for weights [N, ..., K] and a matrix for each curve [N, K, K]."""
     flat = weights.reshape(len(weights), -1, weights.shape[-1])
     return np.asarray(((flat @ matrices) * flat).sum(axis=-1).reshape(weights.shape[:-1]))
