@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.arrays import FloatArray
@@ -18,14 +19,15 @@ from analysis.calibration.calibrate import Scenario, simulate
 from analysis.comparisons.conditions import LEVEL as ONE_SIDED
 from analysis.comparisons.conditions import MARGIN
 from analysis.comparisons.design import MAX_SEEDS, POWER, NoiseLevel, condition_power, fewest
-from analysis.comparisons.differences import relative_variance
+from analysis.comparisons.differences import relative_variance, uneven_spread
 from analysis.comparisons.equal_error import ratios
 from analysis.comparisons.paired import random_effects
-from analysis.comparisons.stacked import Stacked, noise_of, stack
+from analysis.comparisons.stacked import Stacked, both_uneven, correlations, noise_of, stack
 from analysis.fits.floor import FLAT, Polish, fit_floor
 from analysis.fits.intervals import slope_weights
-from analysis.fits.moderation import Prior, estimate_prior, margin, quantile
+from analysis.fits.moderation import NO_PRIOR, Prior, estimate_prior, margin, quantile
 from analysis.fits.uncertainty import LEVEL
+from analysis.fits.uneven import best_means, working
 from experiments.core.files import json_number
 
 CURVE = Scenario("", 1, 7, test=0.0)
@@ -38,6 +40,36 @@ FLOOR = 0.3
 """Floor of the second curve of each pair as a share of its error at P_max, where floors are fitted."""
 MOLECULES = 5
 """Datasets of the means over molecules."""
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """Seeds that differ in their sizes."""
+
+    seeds: int
+    """Seeds with all sizes."""
+    further: int
+    """Further seeds."""
+    at: int
+    """Number of the smallest sizes that these have."""
+    falling: float = 0.0
+    """Exponent with which the noise of ln ε falls with P, unchanged in the geometric middle."""
+
+    @property
+    def name(self) -> str:
+        """Description."""
+        falls = f", noise ∝ P^−{self.falling:g}" if self.falling else ""
+        return f"{_seeds(self.seeds)}, {self.further} more at {self.at} P{falls}"
+
+    def cut(self, rows: FloatArray) -> FloatArray:
+        """Return runs [..., S, K] with NaN where the further seeds have none."""
+        rows = rows.copy()
+        rows[..., self.seeds :, self.at :] = np.nan
+        return rows
+
+
+GAPS = (Gaps(1, 3, 1), Gaps(2, 4, 2), Gaps(4, 4, 3))
+"""What is simulated."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +112,13 @@ def measure_comparisons(n: int = 4000, seed: int = 0) -> Iterator[Held]:
     for n_seeds in (3, 5):
         for spread in (0.0, 0.5, 1.0, 2.0):
             yield molecule_coverage(n_seeds, spread, n, rng)
+    for gaps in GAPS:
+        for falling in (0.0, 0.3):
+            yield from slope_coverage(gaps.seeds, 0.0, n, rng, replace(gaps, falling=falling))
+            yield floor_coverage(gaps.seeds, n, rng, replace(gaps, falling=falling))
+            yield equal_error_coverage(gaps.seeds, 0.6, n, rng, replace(gaps, falling=falling))
+        for shared in (0.0, 0.5, 0.9):
+            yield from lopsided_coverage(gaps, shared, n, rng)
     for difference in (0.03, 0.06):
         yield difference_power(difference, n, rng)
     for noise in (0.5, 1.0):
@@ -93,13 +132,23 @@ def _held(statement: str, case: str, nominal: float, least: float, holds: FloatA
 
 
 def _tables(
-    n_seeds: int, n: int, rng: np.random.Generator, *, beta: float = 0.5, unequal: float = 0.0
+    n_seeds: int,
+    n: int,
+    rng: np.random.Generator,
+    *,
+    beta: float = 0.5,
+    unequal: float = 0.0,
+    gaps: Gaps | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Return ln P [K] and ln ε of the curves of n tables [n, M, S, K], whose noise differs by a factor e^(±unequal)."""
-    log_p, rows = simulate(replace(CURVE, n_seeds=n_seeds, beta=beta), n * CURVES, rng)
+    further = 0 if gaps is None else gaps.further
+    log_p, rows = simulate(replace(CURVE, n_seeds=n_seeds + further, beta=beta), n * CURVES, rng)
     clean = -beta * log_p
-    noise = (rows - clean).reshape(n, CURVES, n_seeds, -1) * np.exp(unequal * rng.normal(size=(n, CURVES, 1, 1)))
-    return log_p, clean + noise
+    noise = (rows - clean).reshape(n, CURVES, n_seeds + further, -1)
+    noise = noise * np.exp(unequal * rng.normal(size=(n, CURVES, 1, 1)))
+    if gaps is None:
+        return log_p, clean + noise
+    return log_p, gaps.cut(clean + noise * np.exp(-gaps.falling * (log_p - log_p.mean())))
 
 
 def table_prior(log_p: FloatArray, rows: FloatArray, share: float = 1.0) -> Prior:
@@ -113,22 +162,53 @@ def table_prior(log_p: FloatArray, rows: FloatArray, share: float = 1.0) -> Prio
     return replace(prior, pooled=share * prior.pooled)
 
 
-def slope_coverage(n_seeds: int, unequal: float, n: int, rng: np.random.Generator) -> Iterator[Held]:
+def slope_coverage(
+    n_seeds: int, unequal: float, n: int, rng: np.random.Generator, gaps: Gaps | None = None
+) -> Iterator[Held]:
     """Measure how often Δβ of a table's pairs holds the true one: seeds matched, and not."""
-    log_p, curves = _tables(n_seeds, n, rng, unequal=unequal)
+    log_p, curves = _tables(n_seeds, n, rng, unequal=unequal, gaps=gaps)
     pairs = list(combinations(range(CURVES), 2))
     rows = np.stack([curves[:, j] - curves[:, i] for i, j in pairs], axis=1)
     prior = table_prior(log_p, rows, (CURVES - 1) / len(pairs))
     first = rows[:, 0]
     noise, weights = noise_of(log_p, first), slope_weights(log_p)
     half = margin(noise.spread(np.broadcast_to(weights, (n, len(weights)))), noise.dof, prior).half
-    case = f"{_seeds(n_seeds)}, {CURVES} curves{', of unequal noise' if unequal else ''}"
-    least = 0.9 if n_seeds == 1 else 0.93
-    covers = np.abs((first @ weights).mean(axis=1)) <= half
+    case = f"{_name(n_seeds, gaps)}, {CURVES} curves{', of unequal noise' if unequal else ''}"
+    least = 0.9 if n_seeds == 1 and gaps is None else 0.93
+    covers = np.abs(best_means(working(log_p), first) @ weights) <= half
     yield _held("Δβ, seeds matched", case, LEVEL, least, covers.astype(float))
     stacked = stack(log_p, curves[:, 0], curves[:, 1], paired=False, prior=table_prior(log_p, curves))
     holds = _contrast_holds(stacked, np.concatenate([-weights, weights])[None, None], 0.0)
     yield _held("Δβ, seeds not matched", case, LEVEL, least, holds)
+
+
+def lopsided_coverage(gaps: Gaps, shared: float, n: int, rng: np.random.Generator) -> Iterator[Held]:
+    """Measure how often Δβ holds the true one if one curve alone has further seeds, without and with a floor in it.
+
+    The curves share a part of the variance of their noise, as networks on the same subsets do.
+    """
+    log_p, curves = _tables(gaps.seeds, n, rng, gaps=replace(gaps, at=CURVE.n_sizes))
+    clean = -0.5 * log_p
+    first, second, common = (curves[:, i] - clean for i in range(3))
+    first, second = (np.sqrt(shared) * common + np.sqrt(1 - shared) * own for own in (first, second))
+    second[:, gaps.seeds :] = np.nan
+    first = gaps.cut(first)
+    case = f"{gaps.name} of one curve, {shared:.0%} shared"
+    weights = slope_weights(log_p)
+    rho = correlations(first, second)
+    plain, floored, known = np.zeros(n), np.zeros(n), np.zeros(n, dtype=bool)
+    lift = np.log(np.exp(clean) + FLOOR / (1 - FLOOR) * np.exp(clean[-1]))
+    for value in np.unique(rho):
+        of = rho == value
+        stacked = stack(log_p, first[of] + clean, second[of] + clean, paired=True)
+        _, uneven = both_uneven(log_p, first[of], second[of])
+        spread, dof = uneven_spread(log_p, uneven)
+        gap = stacked.mean @ np.concatenate([-weights, weights])
+        plain[of] = np.abs(gap) <= margin(spread, dof, NO_PRIOR).half
+        stacked = stack(log_p, first[of] + lift, second[of] + clean, paired=True)
+        known[of], floored[of] = _floored_holds(log_p, stacked)
+    yield _held("Δβ, seeds matched", case, LEVEL, 0.93, plain)
+    yield _held("Δβ beside floors", case, LEVEL, 0.88, floored[known], float(known.mean()))
 
 
 def _contrast_holds(stacked: Stacked, weights: FloatArray, truth: FloatArray | float) -> FloatArray:
@@ -137,34 +217,39 @@ def _contrast_holds(stacked: Stacked, weights: FloatArray, truth: FloatArray | f
     return (np.abs(value - truth) <= quantile(dof, LEVEL) * np.sqrt(variance)).astype(float)
 
 
-def floor_coverage(n_seeds: int, n: int, rng: np.random.Generator) -> Held:
+def floor_coverage(n_seeds: int, n: int, rng: np.random.Generator, gaps: Gaps | None = None) -> Held:
     """Return how often Δβ beside floors holds the true one, 0, where the second curve has a floor of 30 %."""
-    log_p, curves = _tables(n_seeds, n, rng)
+    log_p, curves = _tables(n_seeds, n, rng, gaps=gaps)
     clean = -0.5 * log_p
     floored = np.log(np.exp(clean) + FLOOR / (1 - FLOOR) * np.exp(clean[-1]))
     curves[:, 1] += floored - clean
-    means = curves[:, :2].mean(axis=2)
-    fits = [fit_floor(log_p, means[:, i]) for i in range(2)]
-    known = np.logical_and.reduce([(one.status <= Polish.NO_FLOOR) & (one.beta >= FLAT) for one in fits])
-    by_first, by_second = (one.weights(log_p, np.isfinite(means[:, i])) for i, one in enumerate(fits))
     stacked = stack(log_p, curves[:, 0], curves[:, 1], paired=True, prior=table_prior(log_p, curves))
-    weights = np.concatenate([-by_first, by_second], axis=1)[:, None]
-    # The contrast is linearised about the fits: its own value is not the estimate, whose distance from 0 counts.
-    linear = stacked.contrast(weights)[0][:, 0]
-    holds = _contrast_holds(stacked, weights, linear - (fits[1].beta - fits[0].beta))
-    case = f"{_seeds(n_seeds)}, floor of {FLOOR:.0%} in one"
+    known, holds = _floored_holds(log_p, stacked)
+    case = f"{_name(n_seeds, gaps)}, floor of {FLOOR:.0%} in one"
     return _held("Δβ beside floors", case, LEVEL, 0.88, holds[known], float(known.mean()))
 
 
-def equal_error_coverage(n_seeds: int, beta: float, n: int, rng: np.random.Generator) -> Held:
+def _floored_holds(log_p: FloatArray, stacked: Stacked) -> tuple[NDArray[np.bool_], FloatArray]:
+    """Return whether Δβ beside floors is given, and 1 where its interval holds 0, else 0: [n] each."""
+    means = np.split(stacked.mean, 2, axis=1)
+    fits = [fit_floor(log_p, mean) for mean in means]
+    known = np.logical_and.reduce([(one.status <= Polish.NO_FLOOR) & (one.beta >= FLAT) for one in fits])
+    by_first, by_second = (one.weights(log_p, np.isfinite(mean)) for one, mean in zip(fits, means, strict=True))
+    weights = np.concatenate([-by_first, by_second], axis=1)[:, None]
+    # The contrast is linearised about the fits: its own value is not the estimate, whose distance from 0 counts.
+    linear = stacked.contrast(weights)[0][:, 0]
+    return known, _contrast_holds(stacked, weights, linear - (fits[1].beta - fits[0].beta))
+
+
+def equal_error_coverage(n_seeds: int, beta: float, n: int, rng: np.random.Generator, gaps: Gaps | None = None) -> Held:
     """Return how often the interval of an equal-error ratio holds 2, where one is given: the curves are not flat."""
-    log_p, curves = _tables(n_seeds, n, rng, beta=beta)
+    log_p, curves = _tables(n_seeds, n, rng, beta=beta, gaps=gaps)
     curves[:, 1] -= beta * SHIFT
     found = ratios(log_p, stack(log_p, curves[:, 0], curves[:, 1], paired=True, prior=table_prior(log_p, curves)))
     given = ~found.flat.any(axis=1)
     holds = (found.low <= SHIFT) & (found.high >= SHIFT)
-    case = f"β = {beta:g}, {_seeds(n_seeds)}"
-    least = 0.9 if n_seeds == 1 else 0.93
+    case = f"β = {beta:g}, {_name(n_seeds, gaps)}"
+    least = 0.9 if n_seeds == 1 and gaps is None else 0.93
     return _held("equal-error ratio", case, LEVEL, least, holds[given].astype(float), float(given.mean()))
 
 
@@ -177,6 +262,10 @@ def flatness(n_seeds: int, n: int, rng: np.random.Generator) -> Held:
 
 def _seeds(n_seeds: int) -> str:
     return f"{n_seeds} seed{'s' * (n_seeds > 1)}"
+
+
+def _name(n_seeds: int, gaps: Gaps | None) -> str:
+    return _seeds(n_seeds) if gaps is None else gaps.name
 
 
 def molecule_coverage(n_seeds: int, spread: float, n: int, rng: np.random.Generator) -> Held:

@@ -71,17 +71,21 @@ class UnevenPart:
         d0, s0, most = (one[:, None] for one in (self.prior.dof, self.prior.variance, self.prior.pooled))
         total = found.dof + d0
         with np.errstate(divide="ignore", invalid="ignore"):
-            factor = found.mean / found.unit + self.shared
-            variance = (found.dof * found.single + d0 * s0 * form(mine, self.block)) / total * factor
-        variance = np.where(found.unit <= TINY, 0.0, np.where(total >= 1, variance, np.nan))
-        # Correlations between contrasts are those of the scatter; their variances are corrected one by one.
+            factor = np.where(found.unit > TINY, found.mean / found.unit + self.shared, 0.0)
+            share = np.where(total >= 1, factor / total, np.where(found.unit > TINY, np.nan, 0.0))
+        # Variances are corrected for every contrast by itself; correlations between contrasts are those of the scatter.
         scatter = mine @ self.uneven.scatter @ np.swapaxes(mine, -1, -2)
-        size = np.sqrt(np.maximum(np.diagonal(scatter, axis1=1, axis2=2), TINY))
-        ends = np.sqrt(variance) / size
-        covariance = scatter * ends[:, :, None] * ends[:, None]
-        each = np.arange(covariance.shape[1])
-        covariance[:, each, each] = variance
+        shown = np.maximum(np.diagonal(scatter, axis1=1, axis2=2), TINY)
+        scatter = scatter * _outer(found.dof * found.single / shown)
+        lent = (d0 * s0)[..., None] * (mine @ self.block @ np.swapaxes(mine, -1, -2))
+        covariance = (scatter + lent) * _outer(share)
         return covariance, np.minimum(total, np.maximum(most, found.dof))
+
+
+def _outer(squares: FloatArray) -> FloatArray:
+    """Return √(aⱼ·aₖ): [n, J] → [n, J, J]."""
+    root = np.sqrt(squares)
+    return np.asarray(root[:, :, None] * root[:, None])
 
 
 @dataclass(frozen=True)
