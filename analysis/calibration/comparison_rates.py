@@ -11,21 +11,20 @@ from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.arrays import FloatArray
 from analysis.calibration.calibrate import Scenario, simulate
+from analysis.calibration.gaps import Gaps, floored, uneven_differences
 from analysis.comparisons.conditions import LEVEL as ONE_SIDED
-from analysis.comparisons.conditions import MARGIN
-from analysis.comparisons.design import MAX_SEEDS, POWER, NoiseLevel, condition_power, fewest
-from analysis.comparisons.differences import relative_variance, uneven_spread
+from analysis.comparisons.conditions import MARGIN, Differences
+from analysis.comparisons.design import MAX_SEEDS, POWER, NoiseLevel, condition_power, fewest, fewest_with_further
+from analysis.comparisons.differences import relative_variance
 from analysis.comparisons.equal_error import ratios
 from analysis.comparisons.paired import random_effects
-from analysis.comparisons.stacked import Stacked, both_uneven, correlations, noise_of, stack
-from analysis.fits.floor import FLAT, Polish, fit_floor
+from analysis.comparisons.stacked import Stacked, noise_of, stack
 from analysis.fits.intervals import slope_weights
-from analysis.fits.moderation import NO_PRIOR, Prior, estimate_prior, margin, quantile
+from analysis.fits.moderation import Prior, estimate_prior, margin, quantile
 from analysis.fits.uncertainty import LEVEL
 from analysis.fits.uneven import best_means, working
 from experiments.core.files import json_number
@@ -40,32 +39,6 @@ FLOOR = 0.3
 """Floor of the second curve of each pair as a share of its error at P_max, where floors are fitted."""
 MOLECULES = 5
 """Datasets of the means over molecules."""
-
-
-@dataclass(frozen=True)
-class Gaps:
-    """Seeds that differ in their sizes."""
-
-    seeds: int
-    """Seeds with all sizes."""
-    further: int
-    """Further seeds."""
-    at: int
-    """Number of the smallest sizes that these have."""
-    falling: float = 0.0
-    """Exponent with which the noise of ln ε falls with P, unchanged in the geometric middle."""
-
-    @property
-    def name(self) -> str:
-        """Description."""
-        falls = f", noise ∝ P^−{self.falling:g}" if self.falling else ""
-        return f"{_seeds(self.seeds)}, {self.further} more at {self.at} P{falls}"
-
-    def cut(self, rows: FloatArray) -> FloatArray:
-        """Return runs [..., S, K] with NaN where the further seeds have none."""
-        rows = rows.copy()
-        rows[..., self.seeds :, self.at :] = np.nan
-        return rows
 
 
 GAPS = (Gaps(1, 3, 1), Gaps(2, 4, 2), Gaps(4, 4, 3))
@@ -112,17 +85,18 @@ def measure_comparisons(n: int = 4000, seed: int = 0) -> Iterator[Held]:
     for n_seeds in (3, 5):
         for spread in (0.0, 0.5, 1.0, 2.0):
             yield molecule_coverage(n_seeds, spread, n, rng)
+    for difference in (0.03, 0.06):
+        yield difference_power(difference, n, rng)
+    for noise in (0.5, 1.0):
+        yield equivalence_power(noise, n, rng)
     for gaps in GAPS:
         for falling in (0.0, 0.3):
             yield from slope_coverage(gaps.seeds, 0.0, n, rng, replace(gaps, falling=falling))
             yield floor_coverage(gaps.seeds, n, rng, replace(gaps, falling=falling))
             yield equal_error_coverage(gaps.seeds, 0.6, n, rng, replace(gaps, falling=falling))
-        for shared in (0.0, 0.5, 0.9):
+        for shared in (0.0, 0.5, 0.9) if gaps.seeds > 1 else ():
             yield from lopsided_coverage(gaps, shared, n, rng)
-    for difference in (0.03, 0.06):
-        yield difference_power(difference, n, rng)
-    for noise in (0.5, 1.0):
-        yield equivalence_power(noise, n, rng)
+    yield difference_power_further(0.06, n, rng)
 
 
 def _held(statement: str, case: str, nominal: float, least: float, holds: FloatArray, made: float = 1.0) -> Held:
@@ -194,21 +168,22 @@ def lopsided_coverage(gaps: Gaps, shared: float, n: int, rng: np.random.Generato
     second[:, gaps.seeds :] = np.nan
     first = gaps.cut(first)
     case = f"{gaps.name} of one curve, {shared:.0%} shared"
-    weights = slope_weights(log_p)
-    rho = correlations(first, second)
-    plain, floored, known = np.zeros(n), np.zeros(n), np.zeros(n, dtype=bool)
     lift = np.log(np.exp(clean) + FLOOR / (1 - FLOOR) * np.exp(clean[-1]))
-    for value in np.unique(rho):
-        of = rho == value
-        stacked = stack(log_p, first[of] + clean, second[of] + clean, paired=True)
-        _, uneven = both_uneven(log_p, first[of], second[of])
-        spread, dof = uneven_spread(log_p, uneven)
-        gap = stacked.mean @ np.concatenate([-weights, weights])
-        plain[of] = np.abs(gap) <= margin(spread, dof, NO_PRIOR).half
-        stacked = stack(log_p, first[of] + lift, second[of] + clean, paired=True)
-        known[of], floored[of] = _floored_holds(log_p, stacked)
-    yield _held("Δβ, seeds matched", case, LEVEL, 0.93, plain)
-    yield _held("Δβ beside floors", case, LEVEL, 0.88, floored[known], float(known.mean()))
+    plain = uneven_differences(log_p, first + clean, second + clean)[0]
+    beside = uneven_differences(log_p, first + lift, second + clean)[1]
+    yield _held("Δβ, seeds matched", case, LEVEL, 0.93, _holds(plain))
+    yield _held("Δβ beside floors", case, LEVEL, 0.88, *_given(beside))
+
+
+def _given(found: Differences) -> tuple[FloatArray, float]:
+    """Return what `_holds` says of the differences that are given, and their share."""
+    known = np.isfinite(found.value)
+    return _holds(found)[known], float(known.mean())
+
+
+def _holds(found: Differences) -> FloatArray:
+    """Return 1 where the interval of a difference holds 0, else 0: [n]."""
+    return (np.abs(found.value) <= quantile(found.dof, LEVEL) * found.error).astype(float)
 
 
 def _contrast_holds(stacked: Stacked, weights: FloatArray, truth: FloatArray | float) -> FloatArray:
@@ -221,24 +196,10 @@ def floor_coverage(n_seeds: int, n: int, rng: np.random.Generator, gaps: Gaps | 
     """Return how often Δβ beside floors holds the true one, 0, where the second curve has a floor of 30 %."""
     log_p, curves = _tables(n_seeds, n, rng, gaps=gaps)
     clean = -0.5 * log_p
-    floored = np.log(np.exp(clean) + FLOOR / (1 - FLOOR) * np.exp(clean[-1]))
-    curves[:, 1] += floored - clean
+    curves[:, 1] += np.log(np.exp(clean) + FLOOR / (1 - FLOOR) * np.exp(clean[-1])) - clean
     stacked = stack(log_p, curves[:, 0], curves[:, 1], paired=True, prior=table_prior(log_p, curves))
-    known, holds = _floored_holds(log_p, stacked)
     case = f"{_name(n_seeds, gaps)}, floor of {FLOOR:.0%} in one"
-    return _held("Δβ beside floors", case, LEVEL, 0.88, holds[known], float(known.mean()))
-
-
-def _floored_holds(log_p: FloatArray, stacked: Stacked) -> tuple[NDArray[np.bool_], FloatArray]:
-    """Return whether Δβ beside floors is given, and 1 where its interval holds 0, else 0: [n] each."""
-    means = np.split(stacked.mean, 2, axis=1)
-    fits = [fit_floor(log_p, mean) for mean in means]
-    known = np.logical_and.reduce([(one.status <= Polish.NO_FLOOR) & (one.beta >= FLAT) for one in fits])
-    by_first, by_second = (one.weights(log_p, np.isfinite(mean)) for one, mean in zip(fits, means, strict=True))
-    weights = np.concatenate([-by_first, by_second], axis=1)[:, None]
-    # The contrast is linearised about the fits: its own value is not the estimate, whose distance from 0 counts.
-    linear = stacked.contrast(weights)[0][:, 0]
-    return known, _contrast_holds(stacked, weights, linear - (fits[1].beta - fits[0].beta))
+    return _held("Δβ beside floors", case, LEVEL, 0.88, *_given(floored(log_p, stacked)))
 
 
 def equal_error_coverage(n_seeds: int, beta: float, n: int, rng: np.random.Generator, gaps: Gaps | None = None) -> Held:
@@ -294,6 +255,20 @@ def difference_power(difference: float, n: int, rng: np.random.Generator) -> Hel
     seeds, deltas = _designed((difference, np.inf), ONE_SIDED / 2, 1.0, n, rng)
     shown = np.abs(_t(deltas + difference)) > stats.t.isf(ONE_SIDED / 2, seeds - 1)
     return _held("difference is shown", f"Δβ = {difference:g}, {seeds} seeds", POWER, POWER, shown.astype(float))
+
+
+def difference_power_further(difference: float, n: int, rng: np.random.Generator) -> Held:
+    """Return how often a difference is shown with as many seeds as `design` names beside four more at two sizes."""
+    gaps = Gaps(_designed((difference, np.inf), ONE_SIDED / 2, 1.0, 1, rng)[0], 4, 2)
+    log_p, _ = simulate(CURVE, 1, rng)
+    noise = NoiseLevel(CURVE.subset, CURVE.init)
+    further = (gaps.further, gaps.at)
+    seeds = fewest_with_further(log_p, noise, further, (difference, np.inf), ONE_SIDED / 2, gaps.seeds)
+    gaps = replace(gaps, seeds=seeds)
+    both = [gaps.cut(simulate(replace(CURVE, n_seeds=seeds + gaps.further), n, rng)[1]) for _ in range(2)]
+    found = uneven_differences(log_p, *both)[0]
+    shown = np.abs(found.value + difference) > quantile(found.dof, 1 - ONE_SIDED) * found.error
+    return _held("difference is shown", f"Δβ = {difference:g}, {gaps.name}", POWER, POWER, shown.astype(float))
 
 
 def equivalence_power(noise: float, n: int, rng: np.random.Generator) -> Held:

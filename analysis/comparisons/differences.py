@@ -130,7 +130,7 @@ def _slope(pair: Pair, prior: Prior, level: float) -> Interval:
     first, second = (part @ slope_weights(pair.log_p) for part in np.split(stack_of(pair).mean[0], 2))
     value = float(second - first)
     error, dof, half = (float(x[0]) for x in (one.error, one.dof, one.half))
-    return Interval(value, value - half, value + half, error, int(dof) if np.isfinite(dof) else 0)
+    return Interval(value, value - half, value + half, error, dof if np.isfinite(dof) else 0.0)
 
 
 def floor_difference(pair: Pair, level: float = LEVEL, lent: Lent = ALONE) -> Interval:
@@ -169,4 +169,4 @@ def _interval(value: float, variance: float, dof: float, level: float) -> Interv
         return Interval(value, np.nan, np.nan, np.nan, 0)
     error = float(np.sqrt(max(variance, 0.0)))  # round-off, where there is no noise
     half = float(quantile(np.array(dof), level)) * error
-    return Interval(value, value - half, value + half, error, max(1, int(dof)))
+    return Interval(value, value - half, value + half, error, dof)

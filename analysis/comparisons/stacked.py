@@ -22,7 +22,7 @@ from analysis.arrays import FloatArray
 from analysis.comparisons.paired import Pair, Published
 from analysis.fits.intervals import Sample, slope_weights
 from analysis.fits.moderation import NO_PRIOR, Prior
-from analysis.fits.noise import Noise, form, nested, pool_share
+from analysis.fits.noise import Noise, nested, pool_share
 from analysis.fits.uncertainty import TINY
 from analysis.fits.uneven import Uneven, of_runs, scatter_of, working
 

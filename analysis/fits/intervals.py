@@ -296,7 +296,7 @@ def priors_of(measured: Sequence[Measured], curves: int = 1) -> Priors:
 def interval(value: float, one: Margin) -> Interval:
     """Return an estimate with its margin, of one curve."""
     error, dof, half = (float(np.ravel(values)[0]) for values in (one.error, one.dof, one.half))
-    return Interval(value, value - half, value + half, error, int(dof) if np.isfinite(dof) else 0)
+    return Interval(value, value - half, value + half, error, dof if np.isfinite(dof) else 0.0)
 
 
 def slope_of_one(log_p: FloatArray, y: FloatArray, prior: Prior = NO_PRIOR, level: float = LEVEL) -> Interval:

@@ -115,9 +115,11 @@ def scatter_of(correlation: FloatArray, runs: FloatArray) -> tuple[FloatArray, U
     weights = best_weights(correlation, present)
     means = np.einsum("skl,nsl->nk", weights, np.where(present, runs, 0.0))
     moved = np.einsum("skl,nsl->nsk", weights, np.where(present, runs - means[:, None], 0.0))
+
     # term s, as a sum over the runs of all seeds t: (δ − L at the runs that s has) times theirs
-    own = np.eye(n_seeds)[:, :, None, None] * weights[:, None]
-    parts = own - np.einsum("skl,tlm->stkm", weights, weights)  # [S, S, D, D]
+    def part(s: int) -> FloatArray:  # [S, D, D]
+        return np.asarray((np.arange(n_seeds) == s)[:, None, None] * weights[s] - weights[s] @ weights)
+
     _, pattern = np.unique(present, axis=0, return_inverse=True)
     pattern = pattern.ravel()
     kinds = 2 * (pattern[:, None] * n_seeds + pattern) + np.eye(n_seeds, dtype=int)
@@ -127,7 +129,7 @@ def scatter_of(correlation: FloatArray, runs: FloatArray) -> tuple[FloatArray, U
         scatter=np.einsum("nsk,nsl->nkl", moved, moved),
         correlation=correlation,
         mean=np.einsum("skl,lm,sjm->kj", weights, correlation, weights),
-        terms=np.stack([np.einsum("tkl,lm,tjm->kj", parts[s], correlation, parts[t]) for s, t in pairs]),
+        terms=np.stack([np.einsum("tkl,tjl->kj", part(s) @ correlation, part(t)) for s, t in pairs]),
         count=count,
         same=np.array([s == t for s, t in pairs]),
     )
