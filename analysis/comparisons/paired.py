@@ -109,10 +109,7 @@ def pair(first: Curve, second: Curve) -> Pair | None:
     if len(sizes) < 2:
         return None
     both = (first, second)
-    logs, halves = (
-        [logs_of(values)[:, np.isin(curve.sizes, sizes)] for curve, values in zip(both, kind, strict=True)]
-        for kind in ((first.error, second.error), (first.half_budget, second.half_budget))
-    )
+    logs, halves = zip(*(_logs(curve, sizes) for curve in both), strict=True)
     whole = [np.flatnonzero(np.isfinite(rows).all(axis=1)) for rows in logs]
     known = [{curve.seeds[row]: row for row in rows} for curve, rows in zip(both, whole, strict=True)]
     seeded = first.has_seeds and second.has_seeds
@@ -136,6 +133,18 @@ def pair(first: Curve, second: Curve) -> Pair | None:
             before = None  # some runs lack the shorter schedule: the complete seeds tell what training does
     half = replace(found, first_log=half_a, second_log=half_b, published=(None, None), runs=before)
     return found if half.empty else replace(found, half=half)
+
+
+def _logs(curve: Curve, sizes: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return ln ε after the whole and half the schedule at some sizes, NaN where a run is missing: [S, K] each.
+
+    A seed with an error of zero, which has no logarithm, leaves as a whole: without that run alone its slope would be
+    too small.
+    """
+    at = np.isin(curve.sizes, sizes)
+    zero = (curve.error[:, at] == 0).any(axis=1, keepdims=True)
+    whole, half = (np.where(zero, np.nan, logs_of(values[:, at])) for values in (curve.error, curve.half_budget))
+    return whole, half
 
 
 def _all_runs(
