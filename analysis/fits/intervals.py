@@ -196,16 +196,25 @@ def local_window(log_p: FloatArray) -> int:
     return min(int(np.argmax(inside)), len(log_p) - 2)
 
 
+def power_law(sample: Sample) -> Linear:
+    """Return the plain slopes of curves."""
+    return _linear(sample, slope_weights(sample.log_p), sample.noise(_line_design(sample)))
+
+
+def _line_design(sample: Sample) -> FloatArray:
+    x = sample.log_p
+    return np.broadcast_to(np.stack([np.ones_like(x), x], axis=1), (len(sample.rows), len(x), 2))
+
+
 def measure(sample: Sample) -> Measured:
     """Return what curves say by themselves."""
-    x, n = sample.log_p, len(sample.rows)
-    line = np.broadcast_to(np.stack([np.ones_like(x), x], axis=1), (n, len(x), 2))
+    x = sample.log_p
     start = local_window(x)
     last = np.concatenate([np.zeros(start), slope_weights(x[start:])])
-    power = _linear(sample, slope_weights(x), sample.noise(line))
+    power = power_law(sample)
     floored = _floored(sample, power) if len(x) >= FEWEST_SIZES else None
     # With four sizes the form with a floor leaves residuals that say nothing.
-    bent = line if floored is None or len(x) < FLOOR_SIZES else _floor_design(x, floored.fits)
+    bent = _line_design(sample) if floored is None or len(x) < FLOOR_SIZES else _floor_design(x, floored.fits)
     return Measured(sample, power, _linear(sample, last, sample.noise(bent)), floored)
 
 
