@@ -307,11 +307,11 @@ def _t(values: FloatArray) -> FloatArray:
 
 def held_lines(measured: Iterable[Held]) -> Iterator[str]:
     """Describe every measurement in a line of text, as it comes, under a line of heads."""
-    yield f"{'statement':28}{'case':52}{'nominal':>8}{'least':>7}{'measured':>10}{'±':>6}{'made':>7}"
+    yield f"{'statement':28}{'case':60}{'nominal':>8}{'least':>7}{'measured':>10}{'±':>6}{'made':>7}"
     for one in measured:
         numbers = (f"{100 * x:.1f}" for x in (one.nominal, one.least, one.measured, one.error, one.made))
         cells = "".join(f"{number:>{width}}" for number, width in zip(numbers, (8, 7, 10, 6, 7), strict=True))
-        yield f"{one.statement:28}{one.case:52}{cells}{'' if one.met else '  MISSED'}"
+        yield f"{one.statement:28}{one.case:60}{cells}{'' if one.met else '  MISSED'}"
 
 
 def held_records(measured: Iterable[Held]) -> list[dict[str, object]]:
