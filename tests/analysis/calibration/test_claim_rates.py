@@ -42,7 +42,7 @@ def test_many_seeds_and_sizes_find_the_truth() -> None:
 
 
 def test_further_seeds_at_small_p_decide_more_and_err_no_more_often() -> None:
-    """Noise that falls with P is large where they are: 4,000 tables give 22 and 37 % at five seeds and seven sizes."""
+    """Noise that falls with P is large where they are: 500 tables give 11 and 21 % at five seeds and seven sizes."""
     alone, more = (rates(name, 5, 7) for name in ("B = C = A + .2, noise ∝ P^−0.3", "the same, 4 more seeds at 2 P"))
     assert more.holds > alone.holds
     for name in ("floors alone, 4 more seeds at 2 P", "nothing differs, 4 more seeds at 2 P"):
