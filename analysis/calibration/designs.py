@@ -85,7 +85,7 @@ class Design:
     """Half the 95 % interval of β of one curve of `SEEDS` seeds; empty if no further seeds are asked for."""
     half_width_further: tuple[float, ...] = ()
     """The same with further seeds at the smallest P."""
-    with_further: tuple[int | None, int | None, int | None] = (None, None, None)
+    with_further: tuple[int | None, ...] = ()
     """Seeds with every P that show difference, equivalence and claim if there are further seeds at the smallest P."""
 
 
@@ -295,7 +295,7 @@ def design_records(source: Source, found: Sequence[Design], difference: float) -
             "seeds_equivalence": one.equivalence,
             "seeds_claim": one.claim,
             "smallest_difference": {str(n): value for n, value in zip(SEEDS, one.smallest, strict=True)},
-            "seeds_with_further": dict(zip(("difference", "equivalence", "claim"), one.with_further, strict=True))
+            "seeds_with_further": dict(zip(("difference", "equivalence", "claim"), one.with_further, strict=False))
             if one.half_width
             else None,
             "half_width": dict(zip(map(str, SEEDS), one.half_width, strict=False)) or None,

@@ -148,7 +148,8 @@ def stack(
     n, n_sizes, slope = len(first), len(log_p), slope_weights(log_p)
     blocks = np.zeros((2, 2 * n_sizes, 2 * n_sizes))
     blocks[0, :n_sizes, :n_sizes] = blocks[1, n_sizes:, n_sizes:] = nested(log_p)
-    prior = Prior(*(np.broadcast_to(one, n) for one in (prior.dof, prior.variance, prior.pooled)))
+    d0, s0, pooled = (np.broadcast_to(one, n) for one in (prior.dof, prior.variance, prior.pooled))
+    prior = Prior(d0, s0, pooled)
     shared = float(pool_share(log_p, slope, pool))
     columns = (slice(0, n_sizes), slice(n_sizes, 2 * n_sizes))
     parts: list[Part | UnevenPart] = []
@@ -217,7 +218,7 @@ def correlations(first: FloatArray, second: FloatArray) -> FloatArray:
     one, two = (np.where(known, rows - (rows.sum(axis=1) / count)[:, None], 0.0) for rows in (one, two))
     size = np.sqrt((one**2).sum(axis=(1, 2)) * (two**2).sum(axis=(1, 2)))
     rho = (one * two).sum(axis=(1, 2)) / np.maximum(size, TINY)
-    return CORRELATIONS[np.argmin(np.abs(rho[:, None] - CORRELATIONS), axis=1)]
+    return np.asarray(CORRELATIONS[np.argmin(np.abs(rho[:, None] - CORRELATIONS), axis=1)])
 
 
 def stack_of(pair: Pair, prior: Prior = NO_PRIOR) -> Stacked:

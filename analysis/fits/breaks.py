@@ -155,7 +155,8 @@ def conclude_breaks(measured: Sequence[Hinges], curves: int = 1) -> list[Breaks]
     variance = np.concatenate([one.variance[each, fall].min(axis=1) * one.dof / max(one.dof - 1, 1) for one in tested])
     dof = np.concatenate([np.full(len(one.variance), one.dof - 1) for one in tested])  # the place is fitted, too
     prior = estimate_prior(variance.reshape(shape), dof.reshape(shape))
-    prior = Prior(*(np.repeat(part, curves) for part in (prior.dof, prior.variance, prior.pooled)))
+    d0, s0, pooled = (np.repeat(part, curves) for part in (prior.dof, prior.variance, prior.pooled))
+    prior = Prior(d0, s0, pooled)
     return [_conclude(one, fall, prior, price) if one.dof else _untested(one) for one in measured]
 
 
