@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.arrays import FloatArray
 from analysis.curve import Curve, nanmean
+from analysis.errors import InputError
 from analysis.figures.naming import METRIC_NAMES, display_unit, model_names
 from analysis.figures.panels import (
     Panel,
@@ -93,14 +96,35 @@ def draw(data: Sequence[Sheet], stem: Path) -> list[Path]:
 
 def _draw(panels: Sequence[Panel], stem: Path, columns: int) -> list[Path]:
     """Draw panels side by side into `stem`.pdf/.svg/.png, and their numbers into `stem`.csv; return the files."""
-    numbers: list[dict[str, object]] = []
     with style():
-        entries = max(len(panel.fits) + 2 for panel in panels)
-        height = 0.80 * COLUMN_WIDTH + 0.13 * entries  # axes, then one legend line per curve
-        figure, axes = sheet(len(panels), height, columns)
-        for one, panel, mark in zip(axes, panels, letters(len(panels)), strict=True):
-            numbers += _panel(one, panel, mark)
-        return save(figure, stem, numbers)
+        made, numbers = _drawn(panels, columns)
+        return save(made, stem, numbers)
+
+
+def figure(fits: Sequence[JudgedFit]) -> Figure:
+    """Return curves as a figure with one panel per dataset and metric.
+
+    Raises InputError if there is no curve.
+    """
+    metrics = dict.fromkeys(fit.curve.text("metric") for fit, _ in fits)
+    panels = [panel for metric in metrics for panel in panels_by_dataset(fits, metric)]
+    if not panels:
+        raise InputError("no curves: nothing to draw")
+    with style():
+        made, _ = _drawn(panels, columns=3)
+        FigureCanvasAgg(made).draw()  # lays it out while the style lasts
+    return made
+
+
+def _drawn(panels: Sequence[Panel], columns: int) -> tuple[Figure, list[dict[str, object]]]:
+    """Return panels side by side, in the current style, and the numbers in them."""
+    numbers: list[dict[str, object]] = []
+    entries = max(len(panel.fits) + 2 for panel in panels)
+    height = 0.80 * COLUMN_WIDTH + 0.13 * entries  # axes, then one legend line per curve
+    made, axes = sheet(len(panels), height, columns)
+    for one, panel, mark in zip(axes, panels, letters(len(panels)), strict=True):
+        numbers += _panel(one, panel, mark)
+    return made, numbers
 
 
 def _panel(axes: Axes, panel: Panel, letter: str) -> list[dict[str, object]]:

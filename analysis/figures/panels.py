@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from analysis.curve import Curve
 from analysis.figures.naming import architecture_name, column_words, display_name, distinct_names, names, short_name
 from analysis.fits.flags import JudgedFit
+from analysis.selection import rank
 
-PREFERRED = ("force_mae", "force_rmse", "energy_rmse", "energy_mae", "error_rate")
-"""Metrics in order of preference, if one must represent a dataset."""
 _SHAPE = ("n_layers", "cutoff", "group")
 """Columns that the curves of a series share besides dataset and architecture; named if they have several values."""
 
@@ -75,11 +74,6 @@ def panels_by_group(fits: Sequence[JudgedFit]) -> list[Panel]:
     It shows the richest model (largest orders) of each architecture, group and number of rotated copies in training.
     """
     return _richest(fits, "group", ("group", "architecture", "model.copies"))
-
-
-def rank(metric: str) -> int:
-    """Return the place of a metric in the order of preference; metrics that are not listed come last."""
-    return PREFERRED.index(metric) if metric in PREFERRED else len(PREFERRED)
 
 
 def preferred(fits: Sequence[JudgedFit], place: Sequence[str] = ("dataset",)) -> list[JudgedFit]:
