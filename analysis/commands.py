@@ -60,8 +60,8 @@ from analysis.files import write_json, write_text
 from analysis.fits.flags import JudgedFit
 from analysis.fits.record import analyse, choice, label, plus_minus, records, summary
 from analysis.fits.results import CurveFit, Form
+from analysis.fits.selection import ALL, Selection
 from analysis.reading import Spelling, parse_columns
-from analysis.selection import ALL, Selection
 from analysis.table import RunTable, failed_runs, load, read_store, write_csv
 
 __all__ = [

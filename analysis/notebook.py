@@ -36,8 +36,8 @@ from analysis.errors import InputError
 from analysis.fits.flags import JudgedFit
 from analysis.fits.record import analyse, interval_text, records, summary
 from analysis.fits.results import Form
+from analysis.fits.selection import ALL, Selection
 from analysis.reading import Spelling
-from analysis.selection import ALL, Selection
 from analysis.table import RunTable, check_table
 from analysis.table import load as load_table
 

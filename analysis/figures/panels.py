@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from analysis.curve import Curve
 from analysis.figures.naming import architecture_name, column_words, display_name, distinct_names, names, short_name
 from analysis.fits.flags import JudgedFit
-from analysis.selection import rank
+from analysis.fits.selection import rank
 
 _SHAPE = ("n_layers", "cutoff", "group")
 """Columns that the curves of a series share besides dataset and architecture; named if they have several values."""

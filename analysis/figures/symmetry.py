@@ -15,7 +15,7 @@ from analysis.comparisons.groups import Gain, gain_record, network_name
 from analysis.comparisons.groups import gains as gains_of
 from analysis.figures.style import COLUMN_WIDTH, PALE, save, style
 from analysis.fits.flags import JudgedFit
-from analysis.selection import rank
+from analysis.fits.selection import rank
 
 NAME = "groups"
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#882255", "#999933")

@@ -14,7 +14,7 @@ from analysis.figures.naming import METRIC_NAMES, display_name, display_unit, mo
 from analysis.figures.style import Look, looks
 from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.record import plus_minus
-from analysis.selection import rank
+from analysis.fits.selection import rank
 from experiments.core.files import json_number
 
 GRID = 40

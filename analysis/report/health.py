@@ -14,7 +14,7 @@ import numpy as np
 from analysis.curve import Curve
 from analysis.figures.naming import model_names
 from analysis.fits.flags import JudgedFit, Verdict
-from analysis.selection import rank
+from analysis.fits.selection import rank
 from analysis.table import RunTable
 from experiments.core.states import RunState
 

@@ -11,7 +11,7 @@ import pytest
 import analysis
 from analysis import cli, notebook
 from analysis.errors import InputError
-from analysis.selection import main_metrics
+from analysis.fits.selection import main_metrics
 
 METRICS = {"energy_mae": 0.3, "force_mae": 0.6}
 
