@@ -45,27 +45,27 @@ _LINEAR = (
 )
 SECTIONS: dict[str, Section] = {
     f"{name}_{data}": section
-    for data, words in {
-        "ethanol_pbe": "ethanol (PBE, molecular dynamics at 500 K)",
-        "acac": "acetylacetone (PBE, trained and tested at 300 K)",
+    for data, (words, sizes) in {
+        "ethanol_pbe": ("ethanol (PBE, molecular dynamics at 500 K)", ""),
+        "acac": ("acetylacetone (PBE, trained and tested at 300 K)", " P=4,8,16,32,64"),
     }.items()
     for name, section in {
         "claim": Section(
             f"The claim on {words}",
-            f"+sweep=claim_linear data={data} model.n_layers=2 model.cutoff=5.0 seed=0,1,2,3,4",
+            f"+sweep=claim_linear data={data} model.n_layers=2 model.cutoff=5.0{sizes} seed=0,1,2,3,4",
             _LINEAR + "Cells A–D of the [pre-registration](../../claim-preregistration.md), two layers, 5 Å, as many "
             "weights as cell C with 16 channels, five seeds.",
             claim=True,
         ),
         "nequip": Section(
             f"NequIP by L on {words}",
-            f"+sweep=nequip_linear data={data}",
+            f"+sweep=nequip_linear data={data}{sizes}",
             _LINEAR + "Batzner et al. 2022 found that equivariant features (L ≥ 1) make errors fall faster with P.",
             by="L",
         ),
         "mace": Section(
             f"MACE by ν and L on {words}",
-            f"+sweep=mace_linear data={data}",
+            f"+sweep=mace_linear data={data}{sizes}",
             _LINEAR + "Batatia et al. 2022 found that products of higher order ν steepen the curves of invariant "
             "messages, and that L then shifts them.",
         ),
