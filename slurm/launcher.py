@@ -71,6 +71,9 @@ def launch_locally(
         for device in {planned.config.device for planned in sweep.runs}:
             device_of(device)  # before a directory is made
         run_missing(sweep.runs, chosen)
+        for store in sorted({str(p.run.path.parent) for p in sweep.runs}):
+            where = shlex.quote(store)
+            print(f"look:   python -m analysis report --store {where} --out report.html", file=sys.stderr)
     return _job_returns(sweep, len(points))
 
 
@@ -116,11 +119,12 @@ def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:
         p.run.repair(p.config.as_dict())
     failures: list[Task] = list(given_up)
     lost: list[str] = []
-    with Progress(planned) as progress:
+    with Progress(planned, workers=1) as progress:
         for kind, runs in _by_device(missing).items():
             places = [{"CUDA_VISIBLE_DEVICES": name} for name in visible_gpus()] if kind == "cuda" else [{}]
             workers = settings.workers or (len(places) if kind == "cuda" else len(os.sched_getaffinity(0)))
-            pool = Pool(min(workers, len(runs)), progress, settings.pack, settings.patience, places, device=kind)
+            progress.workers = min(workers, len(runs))
+            pool = Pool(progress.workers, progress, settings.pack, settings.patience, places, device=kind)
             try:
                 failures += pool.compute(runs)
             except DeviceLost as error:
