@@ -39,6 +39,17 @@ class Section:
     """Column to compare by; empty: whatever differs."""
 
 
+INDEX = """# Results
+
+Each page is written from its run table by `python -m benchmarks.results NAME`, and a test fails where the two differ.
+Processor times are of an x86-64 server core with AVX2, shared with other work.
+
+| page | what was computed |
+|---|---|"""
+OTHERS = (
+    "| [groups](../groups.md) | what symmetry groups are worth, on images, points, voxels and jets |",
+    "| [gpu](../gpu.md) | checks of the program on one GPU |",
+)
 _LINEAR = (
     "Networks linearised around their initial weights, without an optimiser: a hypothesis about trained ones "
     "([docs/linearised.md](../../linearised.md)). **Not trained yet.** "
@@ -126,7 +137,19 @@ def write(name: str, store: Path | None) -> Path:
         figure = Path(drawn) / "learning_curves.png"
         (folder / "learning_curves.png").write_bytes(figure.read_bytes())
     (folder / "README.md").write_text(page(name, table), encoding="utf-8")
+    (FOLDER / "README.md").write_text(index(), encoding="utf-8")
     return folder / "README.md"
+
+
+def index() -> str:
+    """Return the page that lists the sections with a table."""
+    rows = []
+    for name, section in SECTIONS.items():
+        if (FOLDER / name / "runs.csv").exists():
+            runs = pd.read_csv(FOLDER / name / "runs.csv").drop_duplicates("run_id")
+            size = f"P = {runs['P'].min()}…{runs['P'].max()}, {runs['seed'].nunique()} seeds, {len(runs)} runs"
+            rows.append(f"| [{name}]({name}/README.md) | {section.heading}: linearised networks, {size} |")
+    return "\n".join([INDEX, *rows, *OTHERS, ""])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
