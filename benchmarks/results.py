@@ -46,6 +46,10 @@ Processor times are of an x86-64 server core with AVX2, shared with other work.
 
 | page | what was computed |
 |---|---|"""
+FOUND = """## What was found so far
+
+In the program's own words, force MAE. All of it is about networks linearised around their initial weights: a hypothesis
+about trained ones."""
 OTHERS = (
     "| [groups](../groups.md) | what symmetry groups are worth, on images, points, voxels and jets |",
     "| [gpu](../gpu.md) | checks of the program on one GPU |",
@@ -149,7 +153,20 @@ def index() -> str:
             runs = pd.read_csv(FOLDER / name / "runs.csv").drop_duplicates("run_id")
             size = f"P = {runs['P'].min()}…{runs['P'].max()}, {runs['seed'].nunique()} seeds, {len(runs)} runs"
             rows.append(f"| [{name}]({name}/README.md) | {section.heading}: linearised networks, {size} |")
-    return "\n".join([INDEX, *rows, *OTHERS, ""])
+    found = [line for name in SECTIONS if (FOLDER / name / "runs.csv").exists() for line in said_first(name)]
+    return "\n".join([INDEX, *rows, *OTHERS, "", FOUND, "", *found, ""])
+
+
+def said_first(name: str) -> list[str]:
+    """Return what the program says first of a section: outcome and exponents of the claim, or tests of one exponent."""
+    table = str(FOLDER / name / "runs.csv")
+    if SECTIONS[name].claim:
+        told = said("claim", "--table", table).splitlines()[:2]
+    else:
+        told = [
+            line for line in said("compare", "--sentence", "--table", table).splitlines() if line.startswith("one ")
+        ]
+    return [f"- [{name}]({name}/README.md): {line.strip()}" for line in told]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
