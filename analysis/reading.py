@@ -7,10 +7,12 @@ row. What is read otherwise than it stands there is said in a log message; what 
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import logging
 import re
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +50,8 @@ _SPACES = (" ", "'", "\u202f", "\xa0")
 _GROUPED = {mark: re.compile(rf"{_DIGITS}(?:{re.escape(mark)}\d\d\d)+") for mark in (",", ".", *_SPACES)}
 _FRACTION = re.compile(r"[+-]?\d*\.\d+(e[+-]?\d+)?", re.IGNORECASE)
 _PERCENT = re.compile(r"(.*\d)\s*%")
+_SHOWN = 100
+"""Most characters of another library's complaint."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ def read_table(path: Path, spelling: Spelling = PLAIN) -> pd.DataFrame:
     """
     content = _content(path)
     if content[:4] == b"PAR1":
-        header, cells = _of_frame(path, pd.read_parquet(io.BytesIO(content)))
+        header, cells = _of_frame(path, _parquet(path, content))
         comma = False
     elif content.lstrip()[:1] == b"{":
         header, cells = _json_lines(path, content)
@@ -110,9 +114,13 @@ def read_table(path: Path, spelling: Spelling = PLAIN) -> pd.DataFrame:
 
 
 def _content(path: Path) -> bytes:
+    """Return a table's bytes, unpacked if it is compressed by gzip."""
     try:
-        return path.read_bytes()
-    except OSError as error:
+        content = path.read_bytes()
+        return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+    except (EOFError, zlib.error) as error:
+        raise InputError(f"{path}: compressed by gzip and damaged ({error}); unpack it, or write it again") from None
+    except OSError as error:  # BadGzipFile among them
         raise InputError(f"{path}: cannot read the table ({error.strerror or error}); give a CSV file") from error
 
 
@@ -127,6 +135,14 @@ def _decoded(path: Path, content: bytes) -> str:
 def _lines(text: str) -> list[str]:
     """Return the lines of a text; Python's splitlines would also end them at U+2028, U+0085 and form feeds."""
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def _parquet(path: Path, content: bytes) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(io.BytesIO(content))
+    except Exception as error:  # pyarrow raises whatever a damaged file lets it stumble on
+        reason = " ".join(str(error).split())[:_SHOWN]
+        raise InputError(f"{path}: a Parquet file that cannot be read ({reason}); write it again, or as CSV") from None
 
 
 def _of_frame(path: Path, frame: pd.DataFrame) -> tuple[list[str], Cells]:
@@ -147,7 +163,7 @@ def _json_lines(path: Path, content: bytes) -> tuple[list[str], Cells]:
         if text.strip():
             try:
                 record = json.loads(text)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InputError(f"{path}, line {line}: not JSON ({error}); accepted: one object a line") from None
             if not isinstance(record, dict):
                 raise InputError(f"{path}, line {line}: accepted: one JSON object a line, with its columns")

@@ -53,6 +53,8 @@ TEXTS = frozenset({
     *(f"hydra.launcher.{name}" for name in ("account", "partition", "qos", "constraint", "python")),
 })  # fmt: skip
 """Settings that are texts, whatever they look like: store=2024.10 is no number."""
+GROUPS = frozenset({"cell", "data", "model", "training", "sweep", "hydra/launcher", "hydra/sweeper"})
+"""Keys whose value is the name of a file; Hydra has no message for a number there."""
 
 
 def quoted(word: str) -> str:
@@ -69,8 +71,8 @@ def quoted(word: str) -> str:
         return word
     try:
         parsed = OverridesParser.create().parse_override(word)
-        number = not parsed.is_sweep_override() and type(parsed.value()) in (int, float)
-        as_text = number and key.lstrip("+~") in TEXTS
+        kind, bare = None if parsed.is_sweep_override() else type(parsed.value()), key.lstrip("+~")
+        as_text = (kind in (int, float) and bare in TEXTS) or (kind in (int, float, bool, dict) and bare in GROUPS)
     except HydraException:
         as_text = True
     if as_text:
@@ -143,8 +145,7 @@ def run(
         2: bad input; 130: Ctrl-C.
     """
     try:
-        code = command(arguments) or 0
-        sys.stdout.flush()
+        return read_or_not(lambda: command(arguments) or 0)
     except failures as error:
         say(error, name)
         return 1
@@ -153,7 +154,18 @@ def run(
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def read_or_not(command: Callable[[], int]) -> int:
+    """Carry out a command, see its output off, and return its code; 1 if the reader of the output has gone (`head`)."""
+    try:
+        code = command()
+        sys.stdout.flush()
+        return code
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
-        return 1
-    return code
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
+            return 1
+        raise  # of another pipe

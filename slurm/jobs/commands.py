@@ -51,6 +51,7 @@ def ask(*command: str, seconds: float = SECONDS, cwd: Path | None = None) -> str
     try:
         ended = subprocess.run(
             command, env=environment(), cwd=cwd, capture_output=True, text=True, timeout=seconds, check=False,
+            errors="replace",  # banners of sites are in any encoding
             stdin=subprocess.DEVNULL, start_new_session=True,  # a Ctrl-C in the terminal is ours to handle
         )  # fmt: skip
     except subprocess.TimeoutExpired:

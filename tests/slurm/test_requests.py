@@ -55,6 +55,7 @@ def test_gpus_in_every_spelling(sbatch: dict[str, Any], count: int) -> None:
         ({"sbatch": {"gres": "gpu:1", "gpus": 1}}, "accepted: one of them"),
         ({"sbatch": {"gpus-per-node": 2}, "gpus": 1}, "sbatch.gpus-per-node beside hydra.launcher.gpus=1"),
         ({"sbatch": {"gpus": 1}, "packs_per_gpu": 2}, "accepted: packs_per_gpu=1"),
+        ({"sbatch": {"gpus": 1, "cpus-per-gpu": 2}}, "sbatch.cpus-per-gpu: set by the launcher; accepted: cpus"),
         ({"sbatch": {"time": "1:00:00"}}, "accepted: hydra.launcher.time"),
         ({"sbatch": {"account": "a"}, "account": "b"}, "sbatch.account beside hydra.launcher.account=b"),
         ({"sbatch": {"p": "gpu"}}, "sbatch.p: accepted: long names"),

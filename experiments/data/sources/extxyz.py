@@ -26,6 +26,10 @@ from experiments.data.dataset import Dataset, Frames
 
 logger = logging.getLogger(__name__)
 
+LARGEST = 1e11
+"""Magnitude (Å, eV, eV/Å) that no frame reaches; much beyond it, sums and rounded positions overflow."""
+SHOWN = 80
+"""Most characters of the file in a message."""
 _HOLDOUT_STREAM = 20220207  # keeps the choice of the holdout apart from every other use of a small seed
 
 
@@ -73,7 +77,6 @@ def dataset_of_files(
 ) -> Dataset:
     """Build the dataset of files that `atoms_of(path, option)` reads, a generator of frames and their locations."""
     keys = (config.energy_key, config.forces_key)
-
     free: dict[int, float] = {}
 
     def read(path: str, option: str) -> Frames:
@@ -260,6 +263,7 @@ def atoms_of_file(path: str | os.PathLike[str], option: str) -> Iterator[tuple[a
         block = lines[start : start + count + 2]
         if len(block) < count + 2:
             raise InputError(f"{here}: truncated, {max(0, len(block) - 2)} of {count} atoms are there")
+        _check_columns(block, here)
         try:
             atoms = ase.io.read(io.StringIO("".join(block)), format="extxyz")
         except Exception as error:  # ASE raises whatever its parser stumbles on
@@ -273,6 +277,27 @@ def atoms_of_file(path: str | os.PathLike[str], option: str) -> Iterator[tuple[a
             raise InputError(f"{here}: not extended XYZ ({type(error).__name__}: {reason})") from None
         yield atoms, here
         start, frame = start + count + 2, frame + 1
+
+
+_PROPERTIES = re.compile(r"""(?:^|\s)Properties\s*=\s*["']?([^\s"']+)""")
+
+
+def _check_columns(block: list[str], here: str) -> None:
+    """Raise `InputError` for an atom whose line has not the columns that `Properties` names; ASE passes over others.
+
+    A blank within a number would shift all that follow, and 10⁴⁰ named columns would be made.
+    """
+    named = _PROPERTIES.search(block[1])
+    counts = [] if named is None else named[1].split(":")[2::3]
+    if named is None or not all(count.isascii() and count.isdigit() for count in counts):
+        return
+    columns = sum(int(count[:SHOWN]) for count in counts)
+    found = [len(line.split()) for line in block[2:]]
+    for n, count in enumerate(found):
+        if count < columns or (count > columns and count != found[0]):
+            raise InputError(
+                f"{here}: atom {n} has {count} columns; accepted: {columns}, as Properties={named[1][:SHOWN]} says"
+            )
 
 
 _BINARY = {
@@ -321,8 +346,8 @@ def _energy(atoms: ase.Atoms, key: str, where: str) -> float:
         raise InputError(f"{where}: no energy {key!r} (data.energy_key); the frame has: {_names(atoms)}")
     if isinstance(value, (bool, np.bool_, str)) or np.ndim(value) != 0:
         raise InputError(f"{where}: energy {key!r} is {value!r}; accepted: one number in eV")
-    if not np.isfinite(value):
-        raise InputError(f"{where}: energy {key!r} is {value}; accepted: a finite number")
+    if not abs(value) < LARGEST:  # nor is NaN
+        raise InputError(f"{where}: energy {key!r} is {value}; accepted: a finite number below {LARGEST:g} eV")
     return float(value)
 
 
@@ -338,14 +363,16 @@ def _one_frame(atoms: ase.Atoms, energy_key: str, forces_key: str | None, where:
             f"accepted: {len(atoms)} × 3 numbers in eV/Å"
         )
     for name, values in (("positions", atoms.positions), (f"forces {forces_key!r}", forces)):
-        if not np.isfinite(values).all():
-            n = int(np.argmin(np.isfinite(values).all(1)))
-            raise InputError(f"{where}: {name} of atom {n} are {values[n].tolist()}; accepted: finite numbers")
+        if not (good := np.abs(values) < LARGEST).all():  # false for NaN too
+            n = int(np.argmin(good.all(1)))
+            raise InputError(
+                f"{where}: {name} of atom {n} are {values[n].tolist()}; accepted: finite numbers below {LARGEST:g}"
+            )
     if (atoms.numbers < 1).any():
         raise InputError(f"{where}: atom {int(np.argmin(atoms.numbers))} is of no element; accepted: chemical symbols")
     cell = np.where(atoms.pbc[:, None], np.asarray(atoms.cell), 0.0)
     directions = cell[atoms.pbc]
-    if not np.isfinite(cell).all() or np.linalg.matrix_rank(directions) < len(directions):
+    if not (np.abs(cell) < LARGEST).all() or np.linalg.matrix_rank(directions) < len(directions):
         raise InputError(f"{where}: pbc={atoms.pbc.tolist()}; accepted: as many independent vectors in Lattice")
     return Frames(
         numbers=atoms.numbers[None].astype(np.int64),
