@@ -20,6 +20,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.errors import InputError
+from analysis.files import as_meant
 
 log = logging.getLogger(__name__)
 
@@ -205,7 +206,7 @@ def _rows(lines: list[str], separator: str) -> tuple[list[str], Cells, str]:
     try:
         for row in reader:
             if any(cell.strip() for cell in row):
-                found.append((reader.line_num, [cell.strip() for cell in row]))
+                found.append((reader.line_num, [as_meant(cell.strip()) for cell in row]))
     except csv.Error:
         return [], [], separator
     return (found[0][1] if found else []), found[1:], separator

@@ -72,7 +72,10 @@ def quoted(word: str) -> str:
     try:
         parsed = OverridesParser.create().parse_override(word)
         kind, bare = None if parsed.is_sweep_override() else type(parsed.value()), key.lstrip("+~")
-        as_text = (kind in (int, float) and bare in TEXTS) or (kind in (int, float, bool, dict) and bare in GROUPS)
+        as_text = (kind in (int, float) and bare in TEXTS) or (
+            kind in (int, float, bool, dict, list) and bare in GROUPS
+        )
+        as_text |= kind is type(None) and bare in ("hydra/launcher", "hydra/sweeper")  # others may be left out
     except HydraException:
         as_text = True
     if as_text:

@@ -34,10 +34,11 @@ def user_cache() -> Path:
 
     A user without a home (in a container, say) has one in the folder of temporary files.
     """
-    folder = platformdirs.user_cache_path("equilaw", appauthor=False)
-    if folder.parts[:1] == ("~",):  # what `~` stands for is not known, and a folder of that name is not meant
-        return Path(tempfile.gettempdir()) / f"equilaw-{os.geteuid()}"
-    return folder
+    try:
+        folder = platformdirs.user_cache_path("equilaw", appauthor=False)
+    except RuntimeError:  # nobody knows what `~` stands for
+        folder = Path("~")
+    return folder if folder.is_absolute() else Path(tempfile.gettempdir()) / f"equilaw-{os.geteuid()}"
 
 
 def temporary_for(path: Path) -> Path:

@@ -41,7 +41,9 @@ def mutate(content: bytes, draw: random.Random, words: tuple[bytes, ...]) -> byt
         words: what a word of the file may be replaced by.
     """
     for _ in range(draw.choice((1, 1, 1, 1, 2, 3))):
-        content = draw.choices(MUTATIONS, WEIGHTS)[0](content, draw) if draw.random() < 0.8 else _word(content, draw, words)
+        content = (
+            draw.choices(MUTATIONS, WEIGHTS)[0](content, draw) if draw.random() < 0.8 else _word(content, draw, words)
+        )
     return content
 
 
@@ -178,5 +180,7 @@ def campaign(name: str, cases: int, folder: Path, case: Callable[[random.Random,
             wrong.append(f"case {number}: {type(error).__name__}: {said} ({Path(last.filename).name}:{last.lineno})")
     print(f"{name}: {cases} cases: {', '.join(f'{count} {word}' for word, count in sorted(counts.items()))}")
     shown = "\n".join(wrong[:20])
-    assert not wrong, f"{len(wrong)} of {cases} cases of {name}; {ONE}=NUMBER repeats one (input: {folder}/NUMBER):\n{shown}"
+    assert not wrong, (
+        f"{len(wrong)} of {cases} cases of {name}; {ONE}=NUMBER repeats one (input: {folder}/NUMBER):\n{shown}"
+    )
     return counts

@@ -134,7 +134,7 @@ def test_names_that_yaml_would_read_otherwise_are_in_quotes() -> None:
 def test_a_database_that_does_not_answer_leaves_the_partitions() -> None:
     site = read(answers(assoc="!sacctmgr: no"))
     assert site.accounts is None
-    assert settings_of(site)[0]== {"partition": "gpu", "time": "4:00:00"}  # Slurm chooses the account
+    assert settings_of(site)[0] == {"partition": "gpu", "time": "4:00:00"}  # Slurm chooses the account
 
 
 @pytest.mark.parametrize(
