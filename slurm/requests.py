@@ -57,6 +57,15 @@ def gpu_count(sbatch: Mapping[str, Any] | None) -> int:
     return most
 
 
+def lifted(sbatch: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return parameters of sbatch for which the launcher has settings of its own, and the others.
+
+    Whoever asks for an account by `sbatch={account: …}` means it for the job afterwards and for limits too.
+    """
+    own = {name: str(value) for name, value in flags(sbatch).items() if name in EXPORTED}
+    return own, {name: value for name, value in (sbatch or {}).items() if name.replace("_", "-") not in own}
+
+
 def check(sbatch: Mapping[str, Any] | None, given: Mapping[str, Any]) -> None:
     """Raise `InputError` where one thing is asked for twice.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from slurm.jobs.commands import SlurmError, ask
@@ -83,12 +84,11 @@ def read(ask: Ask = ask) -> Site:
     resources = _resources(ask("sinfo", "-h", "-o", "%R|%G"))
     lines = ask("scontrol", "show", "partition", "-o").splitlines()
     partitions = tuple(_partition(line, resources) for line in lines if line.startswith("PartitionName="))
-    accounts, default, preempting = None, "", {}
+    accounts: tuple[Account, ...] | None = None
+    default, preempting = "", dict[str, str]()
     if "slurmdbd" in config.get("AccountingStorageType", ""):
-        try:
+        with suppress(SlurmError):  # the controller goes on without its database, and so do its users
             accounts, default, preempting = _accounting(ask)
-        except SlurmError:
-            pass  # the controller goes on without its database, and so do its users
     enforced = config.get("AccountingStorageEnforce", "none").lower()
     kind = config.get("PreemptType", "").rpartition("/")[2]
     return Site(

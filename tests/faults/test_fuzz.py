@@ -12,17 +12,16 @@ import io
 import json
 import random
 import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from hydra import initialize_config_dir
+import yaml
+from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -58,7 +57,7 @@ KEYS = (
 def molecule(draw: random.Random, frames: int, periodic: bool) -> bytes:
     """Return the text of frames of water, some with a free atom, as people write them."""
     lines = []
-    for number in range(frames):
+    for _ in range(frames):
         x = [[draw.uniform(-0.1, 0.1) + shift for shift in at] for at in ([0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0])]
         energy = -14.2 + draw.uniform(0, 0.3)
         cell = 'Lattice="6.0 0 0 0 6.0 0 0 0 6.0" pbc="T T T" ' if periodic else 'pbc="F F F" '
@@ -210,34 +209,20 @@ GROUPS = ("data", "model", "training", "sweep", "hydra/launcher", "hydra/sweeper
 def keys() -> list[str]:
     """Every key of the default run and of some others, and keys that do not exist."""
     found: dict[str, None] = {}
-    with hydra() as compose:
-        for words in ([], ["model=ntk"], ["model=krr", "data=ethanol_small"], ["data=star", "model=ace"]):
-            config = compose(words)
-            for key, value in config.items():
-                found[key] = None
-                if isinstance(value, dict):
-                    found.update(dict.fromkeys(f"{key}.{inner}" for inner in value))
+    for words in ([], ["model=ntk"], ["model=krr", "data=ethanol_small"], ["data=star", "model=ace"]):
+        for key, value in composed(words).items():
+            found[key] = None
+            found.update(dict.fromkeys(f"{key}.{inner}" for inner in (value if isinstance(value, dict) else ())))
     return [*found, *GROUPS, *GROUPS, "p", "L.x", "P.x", "modle.channels", "nope", "data.nope", "reference.L", "match"]
 
 
-@contextlib.contextmanager
-def hydra() -> Iterator[Callable[[list[str]], dict[str, Any]]]:
-    """Compose the configuration of a run as `python -m experiments` does, without its process."""
+def composed(words: list[str]) -> dict[str, Any]:
+    """Return the configuration of a run as `python -m experiments` composes it, without its process."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-
-        def compose(words: list[str]) -> dict[str, Any]:
-            composed = loader.load_configuration("config", words, run_mode=RunMode.RUN)
-            with composed.unlocked() if hasattr(composed, "unlocked") else contextlib.nullcontext():
-                plain = {key: composed._get_node(key) for key in composed if key != "hydra"}
-            return {
-                str(k): OmegaConf.to_container(v, resolve=True) if OmegaConf.is_config(v) else composed[k]
-                for k, v in plain.items()
-            }
-
-        yield compose
-    GlobalHydra.instance().clear()
+        content = OmegaConf.to_container(compose("config", words), resolve=True)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
 
 
 def words_of(draw: random.Random, keys: list[str]) -> list[str]:
@@ -259,8 +244,7 @@ def configuration_case(draw: random.Random, keys: list[str]) -> str:
         return settings_case(draw)
     quoted = [command.quoted(word) for word in words]
     try:
-        with hydra() as compose:
-            config = parse(compose(quoted))
+        config = parse(composed(quoted))
     except InputError as error:
         one_line(str(error))
         return "refused"
@@ -276,8 +260,6 @@ def configuration_case(draw: random.Random, keys: list[str]) -> str:
 
 def settings_case(draw: random.Random) -> str:
     """A launcher's settings, with values as YAML reads them."""
-    import yaml
-
     cls: Any = draw.choice((SlurmSettings, LocalSettings))
     names = [field.name for field in dataclasses.fields(cls)]
     section: dict[str, Any] = {}

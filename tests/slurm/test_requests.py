@@ -77,7 +77,8 @@ def test_defaults_that_a_site_exports(monkeypatch: pytest.MonkeyPatch) -> None:
         "account=proj1, from $SBATCH_ACCOUNT; hydra.launcher.account= replaces it",
         "not used: $SBATCH_EXCLUSIVE; hydra.launcher.sbatch={NAME: VALUE} asks sbatch for more",
     ]
-    assert with_site_defaults(SlurmSettings(sbatch={"account": "mine"}))[0].account is None
+    mine = with_site_defaults(SlurmSettings(sbatch={"account": "mine", "mail-type": "FAIL"}))[0]
+    assert (mine.account, mine.sbatch) == ("mine", {"mail-type": "FAIL"})  # for limits and the job afterwards too
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,6 @@ from experiments.data.checks import check_frames, marks
 from experiments.data.dataset import Dataset, Frames
 
 logger = logging.getLogger(__name__)
-
 LARGEST = 1e11
 """Magnitude (Å, eV, eV/Å) that no frame reaches; much beyond it, sums and rounded positions overflow."""
 SHOWN = 80
@@ -263,6 +262,7 @@ def atoms_of_file(path: str | os.PathLike[str], option: str) -> Iterator[tuple[a
         block = lines[start : start + count + 2]
         if len(block) < count + 2:
             raise InputError(f"{here}: truncated, {max(0, len(block) - 2)} of {count} atoms are there")
+        block[1] = _KEYS.sub(lambda key: f"{key[1]}{'pbc' if key[2].lower() == 'pbc' else key[2].title()}", block[1])
         _check_columns(block, here)
         try:
             atoms = ase.io.read(io.StringIO("".join(block)), format="extxyz")
@@ -279,6 +279,8 @@ def atoms_of_file(path: str | os.PathLike[str], option: str) -> Iterator[tuple[a
         start, frame = start + count + 2, frame + 1
 
 
+_KEYS = re.compile(r"(^|\s)(lattice|properties|pbc)(?=\s*=)", re.IGNORECASE)
+"""Keys that some programs (GPUMD) write in small letters; ASE would take them for labels, and the cell for none."""
 _PROPERTIES = re.compile(r"""(?:^|\s)Properties\s*=\s*["']?([^\s"']+)""")
 
 
@@ -295,9 +297,8 @@ def _check_columns(block: list[str], here: str) -> None:
     found = [len(line.split()) for line in block[2:]]
     for n, count in enumerate(found):
         if count < columns or (count > columns and count != found[0]):
-            raise InputError(
-                f"{here}: atom {n} has {count} columns; accepted: {columns}, as Properties={named[1][:SHOWN]} says"
-            )
+            said = f"as Properties={named[1][:SHOWN]} says"
+            raise InputError(f"{here}: atom {n} has {count} columns; accepted: {columns}, {said}")
 
 
 _BINARY = {
@@ -365,9 +366,8 @@ def _one_frame(atoms: ase.Atoms, energy_key: str, forces_key: str | None, where:
     for name, values in (("positions", atoms.positions), (f"forces {forces_key!r}", forces)):
         if not (good := np.abs(values) < LARGEST).all():  # false for NaN too
             n = int(np.argmin(good.all(1)))
-            raise InputError(
-                f"{where}: {name} of atom {n} are {values[n].tolist()}; accepted: finite numbers below {LARGEST:g}"
-            )
+            found = values[n].tolist()
+            raise InputError(f"{where}: {name} of atom {n} are {found}; accepted: finite numbers below {LARGEST:g}")
     if (atoms.numbers < 1).any():
         raise InputError(f"{where}: atom {int(np.argmin(atoms.numbers))} is of no element; accepted: chemical symbols")
     cell = np.where(atoms.pbc[:, None], np.asarray(atoms.cell), 0.0)
