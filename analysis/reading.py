@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -96,8 +97,8 @@ def read_table(path: Path, spelling: Spelling = PLAIN) -> pd.DataFrame:
     if content[:4] == b"PAR1":
         header, cells = _of_frame(path, _parquet(path, content))
         comma = False
-    elif content.lstrip()[:1] == b"{":
-        header, cells = _json_lines(path, content)
+    elif (text := content.removeprefix(b"\xef\xbb\xbf")).lstrip()[:1] in (b"{", b"["):
+        header, cells = _json_records(path, text.decode("utf-8", "replace"))
         comma = False
     else:
         header, cells, separator = _separated(path, _decoded(path, content))
@@ -160,19 +161,27 @@ def _scalar(value: object) -> object:
     return value.item() if hasattr(value, "item") else value
 
 
-def _json_lines(path: Path, content: bytes) -> tuple[list[str], Cells]:
-    records: list[tuple[int, dict[str, object]]] = []
-    for line, text in enumerate(_lines(content.decode("utf-8", "replace")), 1):
-        if text.strip():
-            try:
-                record = json.loads(text)
-            except (ValueError, RecursionError) as error:
-                raise InputError(f"{path}, line {line}: not JSON ({error}); accepted: one object a line") from None
-            if not isinstance(record, dict):
-                raise InputError(f"{path}, line {line}: accepted: one JSON object a line, with its columns")
-            records.append((line, record))
+def _json_records(path: Path, text: str) -> tuple[list[str], Cells]:
+    """Return header and rows of JSON lines, or of one list of records, which are then counted from 1."""
+    if text.lstrip().startswith("["):
+        try:
+            records = list(enumerate(json.loads(text), 1))
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}: not JSON ({error}); accepted: a list of objects, or one object a line") from None
+    else:
+        records = [(line, _record(path, line, one)) for line, one in enumerate(_lines(text), 1) if one.strip()]
+    for line, record in records:
+        if not isinstance(record, dict):
+            raise InputError(f"{path}, line {line}: accepted: one JSON object a line, with its columns")
     header = list(dict.fromkeys(str(name) for _, record in records for name in record))
     return header, [(line, [_json_text(record.get(name)) for name in header]) for line, record in records]
+
+
+def _record(path: Path, line: int, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}, line {line}: not JSON ({error}); accepted: one object a line") from None
 
 
 def _json_text(value: object) -> str:

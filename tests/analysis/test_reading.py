@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import gzip
+import io
 import json
 import logging
 import os
@@ -216,9 +216,19 @@ def test_a_table_may_be_packed(tmp_path: Path) -> None:
     assert rows(path) == PLAIN
 
 
+@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b"\n "])
+def test_a_list_of_records_is_a_table(tmp_path: Path, before: bytes) -> None:
+    """As `DataFrame.to_json(orient="records")` writes it."""
+    path = tmp_path / "t.json"
+    path.write_bytes(before + json.dumps([dict(zip(HEADER, row, strict=True)) for row in ROWS]).encode())
+    assert rows(path) == PLAIN
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (b"[1, 2]", "line 1: accepted: one JSON object a line"),
+        (b'[{"P": 8}', "not JSON"),
         (b"PAR1" + bytes(40), "a Parquet file that cannot be read"),
         (gzip.compress(b"P,error\n")[:-6], "compressed by gzip and damaged"),
         (b"\x1f\x8bnonsense", "cannot read the table|compressed by gzip and damaged"),
