@@ -86,7 +86,6 @@ def profile(site: Site, device: str, environment: Mapping[str, str]) -> Profile:
         others = [p.name for p in site.partitions if p.up and p.name != partition.name]
         if others:
             made.remarks["partition"] = f"or {', '.join(others)}"
-        _add_gpus(partition, device, made)
     if account is not None:
         made.settings["account"] = _yaml(account.name)
         others = [a.name for a in site.accounts or () if not a.closed and a.name != account.name]
@@ -95,12 +94,13 @@ def profile(site: Site, device: str, environment: Mapping[str, str]) -> Profile:
         _add_qos(partition, account, made)
     standard = SlurmSettings().minutes
     longest = standard if partition is None or partition.minutes is None else partition.minutes
-    made.settings["time"] = f"'{_spelled(min(standard, longest))}'"
+    made.settings["time"] = f"'{_spelled(max(1, min(standard, longest)))}'"
     if partition is not None and site.preemptible(partition):
         made.remarks["time"] = "preempted jobs are queued again and go on from their checkpoints"
+    gpu, remark = ("", "anything else that sbatch knows") if partition is None else _gpus(partition, device, made)
     made.hints += [
         "setup: ['module load python/3.11', 'source ~/equilaw/.venv/bin/activate']   # shell lines before the program",
-        "sbatch: {mail-user: me@example.org, mail-type: FAIL}                        # anything else that sbatch knows",
+        f"sbatch: {{{gpu}mail-user: me@example.org, mail-type: FAIL}}   # {remark}",
     ]
     return made
 
@@ -142,18 +142,19 @@ def _fits(partition: Partition, account: Account) -> bool:
     return open_ and here and account.name not in partition.denied and bool(allowed)
 
 
-def _add_gpus(partition: Partition, device: str, made: Profile) -> None:
+def _gpus(partition: Partition, device: str, made: Profile) -> tuple[str, str]:
+    """Return an example of a parameter of sbatch for GPUs of one type, and a remark; hint at how GPUs are shared."""
     if device == "cpu" or not partition.gpus:
-        return
-    names = [name for name in partition.gpus if name]
-    if names:
-        types = counted(len(names), "type") + f" of GPU: {', '.join(names)}"
-        made.hints.append(f"sbatch: {{gpus-per-node: '{names[0]}:1'}}   # {types}; without it jobs take any")
+        return "", "anything else that sbatch knows"
     total = sum(partition.gpus.values())
-    for name, count in partition.parts.items():
-        if count // total > 1:
-            made.hints.append(f"packs_per_gpu: {count // total}   # jobs that share a GPU by {name}, at most")
-            return
+    shared = next(((name, count // total) for name, count in partition.parts.items() if count // total > 1), None)
+    if shared is not None:
+        made.hints.append(f"packs_per_gpu: {shared[1]}   # jobs that share a GPU by {shared[0]}, at most")
+    names = [name for name in partition.gpus if name]
+    if not names:
+        return "", "anything else that sbatch knows"
+    types = f"{counted(len(names), 'type')} of GPU: {', '.join(names)}"
+    return f"gpus-per-node: '{names[0]}:1', ", f"{types}; jobs that name none take any"
 
 
 def _add_qos(partition: Partition | None, account: Account, made: Profile) -> None:

@@ -134,9 +134,11 @@ def _resources(output: str) -> dict[str, tuple[dict[str, int], dict[str, int]]]:
         of_node: dict[str, int] = {}
         for entry in re.sub(r"\([^)]*\)", "", text).split(","):  # (S:0-1): the sockets that a GPU is at
             name, *kind, number = entry.split(":") if ":" in entry else (entry, "1")
-            if name == "gpu" and number.isdigit():
+            if not number.isdigit() or int(number) == 0:
+                continue
+            if name == "gpu":
                 gpus[":".join(kind)] = max(int(number), gpus.get(":".join(kind), 0))
-            elif name in ("shard", "mps") and number.isdigit():
+            elif name in ("shard", "mps"):
                 of_node[name] = of_node.get(name, 0) + int(number)
         for name, count in of_node.items():
             parts[name] = max(count, parts.get(name, 0))

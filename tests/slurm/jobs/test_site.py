@@ -91,7 +91,8 @@ def test_the_file_names_an_open_account_and_a_partition_with_gpus() -> None:
     assert content == {"partition": "gpu", "account": "phys", "time": "4:00:00"}
     assert "# or short, scavenge\n" in text
     assert "# or chem\n" in text
-    assert "# sbatch: {gpus-per-node: 'a100:1'}   # 2 types of GPU: a100, h100" in text
+    assert "# sbatch: {gpus-per-node: 'a100:1', mail-user: me@example.org" in text
+    assert "# 2 types of GPU: a100, h100; jobs that name none take any\n" in text
 
 
 def test_the_file_for_cpus_has_the_time_that_the_partition_allows() -> None:
