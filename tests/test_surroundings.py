@@ -87,7 +87,7 @@ def test_a_user_without_a_home_has_a_cache(monkeypatch: pytest.MonkeyPatch, tmp_
 def test_commands_need_no_home_and_no_cache(tmp_path: Path) -> None:
     """As of service accounts, or on a read-only disk: nothing can be made in /proc, by nobody."""
     demo_table().to_csv(tmp_path / "t.csv", index=False)
-    nowhere = {name: "/proc/nowhere" for name in ("HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR", "EQUILAW_DATA")}
+    nowhere = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR", "EQUILAW_DATA"), "/proc/nowhere")
     run = ["data=ethanol_small", "model=mace", "P=4", "L=0", "nu=1", "seed=0", "model.channels=2", "model.n_layers=1"]
     for words in (
         ["-m", "analysis", "fit", "--table", "t.csv", "--forms", "power"],

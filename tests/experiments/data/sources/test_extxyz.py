@@ -94,7 +94,7 @@ BAD = {
     "not_xyz": ("hello\nworld\n", r"frame 0 \(line 1\): expected the number of atoms, got 'hello'"),
     "zero_atoms": (FRAME + "0\n\n", r"frame 1 \(line 5\): expected the number of atoms, got '0'"),
     "truncated": (FRAME + FRAME[: FRAME.index("O 0.0")], r"frame 1 \(line 5\): truncated, 1 of 2 atoms"),
-    "cut_in_a_line": (FRAME + FRAME[:-12], r"frame 1 \(line 5\): not extended XYZ"),
+    "cut_in_a_line": (FRAME + FRAME[:-12], r"frame 1 \(line 5\): atom 1 has 5 columns; accepted: 7"),
     "not_a_number": (FRAME.replace("0.3\nO", "x\nO"), "frame 0 .*not extended XYZ"),
     "unknown_element": (FRAME.replace("O 0.0", "Qq 0.0"), "frame 0 .*atom 1 is .Qq., no chemical symbol"),
     "no_energy": (
