@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from experiments.core.errors import InputError
-from slurm.jobs.commands import SlurmError
+from slurm.jobs.commands import SlurmError, ask
 from slurm.jobs.limits import limits
 from slurm.jobs.script import array_script
 from slurm.launcher import with_site_defaults
@@ -126,3 +126,20 @@ def test_a_busy_controller_is_asked_again(monkeypatch: pytest.MonkeyPatch, tmp_p
     answers[:] = ["no id here"]
     with pytest.raises(SlurmError, match="said no job id, but 'no id here'"):
         submit._sbatch(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "error",
+    ["sbatch: error: Batch job submission failed: Invalid account", "slurm_load_jobs error: Socket timed out on send"],
+)
+def test_a_banner_does_not_hide_what_slurm_says(tmp_path: Path, error: str) -> None:
+    """In any encoding, and longer than what a message shows."""
+    command = tmp_path / "sbatch"
+    banner = "".join(f"echo '** Willkommen {n}' >&2; printf '\\374\\n' >&2\n" for n in range(5))
+    command.write_text(f"#!/bin/sh\n{banner}echo '{error}' >&2\nexit 1\n")
+    command.chmod(0o755)
+    with pytest.raises(SlurmError) as raised:
+        ask(str(command), "job.sh")
+    assert str(raised.value) == f"{command}: {error}"
+    command.write_text("#!/bin/sh\nprintf '** gr\\374n **\\n12\\n'\n")
+    assert ask(str(command)).splitlines()[1] == "12"
