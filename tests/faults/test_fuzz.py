@@ -22,6 +22,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -34,6 +35,8 @@ from experiments.core.errors import InputError
 from experiments.core.paths import CONF
 from experiments.core.schema import build
 from experiments.data.sources.extxyz import ExtxyzConfig, extxyz, read_frames, write_frames
+from slurm.grid import expand
+from slurm.plan import Composer
 from slurm.settings import LocalSettings, SlurmSettings
 from tests.faults.fuzzing import campaign, mutate
 
@@ -197,9 +200,10 @@ VALUES = (
     "..", "/", "/dev/null", "x" * 300, "@", "+", "2024-01-01", "1:30",
 )  # fmt: skip
 GOOD = (
-    "P=16", "seed=1", "L=0", "nu=2", "model=nequip", "model=krr L=null nu=null", "data=star", "data=ethanol_small",
-    "model.channels=8", "training.max_steps=50", "training.batch_size=2", "device=cpu", "data.subset_seed=3",
-    "model.cutoff=4", "training.tuned=null", "match=weights reference.channels=16", "training.init_seed=7", "cell=A",
+    "P=16", "seed=1", "P=16,32 seed=0,1", "seed=8:0..3,16:0 P=8,16", "L=0,1", "model=mace,nequip", "L=0", "nu=2",
+    "model=nequip", "model=krr L=null nu=null", "data=star", "data=ethanol_small", "model.channels=8", "device=cpu",
+    "training.max_steps=50", "training.batch_size=2", "data.subset_seed=3", "model.cutoff=4", "training.tuned=null",
+    "match=weights reference.channels=16", "training.init_seed=7", "cell=A",
 )  # fmt: skip
 """Overrides that are right by themselves."""
 GROUPS = ("data", "model", "training", "sweep", "hydra/launcher", "hydra/sweeper")
@@ -225,6 +229,15 @@ def composed(words: list[str]) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
+def swept(words: list[str]) -> list[dict[str, Any]]:
+    """Return the first configurations of a sweep, as `python -m experiments -m` composes them."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        compose_point = Composer(loader, loader.load_configuration("config", words, run_mode=RunMode.MULTIRUN))
+        return [compose_point(point) for point in expand(words, [])[:3]]
+
+
 def words_of(draw: random.Random, keys: list[str]) -> list[str]:
     """Return a few words of a command line, right ones among them."""
     words = [word for _ in range(draw.randrange(3)) for word in draw.choice(GOOD).split()]
@@ -244,17 +257,16 @@ def configuration_case(draw: random.Random, keys: list[str]) -> str:
         return settings_case(draw)
     quoted = [command.quoted(word) for word in words]
     try:
-        config = parse(composed(quoted))
+        contents = swept(quoted) if draw.random() < 0.4 else [composed(quoted)]
+        for config in map(parse, contents):
+            if not isinstance(config.match, ChannelMatchSpec):  # it has no name before its channels are known
+                assert parse(config.as_dict()).run_id("0" * 64) == config.run_id("0" * 64), words
     except InputError as error:
         one_line(str(error))
         return "refused"
     except (HydraException, OmegaConfBaseException) as error:
         one_line(mistakes_of(quoted, error))
         return "refused by Hydra"
-    if isinstance(config.match, ChannelMatchSpec):  # it has no name before its channels are known
-        return "accepted"
-    again = parse(config.as_dict())
-    assert again.run_id("0" * 64) == config.run_id("0" * 64), words
     return "accepted"
 
 
