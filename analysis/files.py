@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -39,11 +40,15 @@ def csv_text(frame: pd.DataFrame) -> str:
 
     A text that spreadsheets take for a formula (`=1+1`, `@x`) has an apostrophe before it; `as_meant` takes it away.
     """
-    texts = frame.apply(lambda column: column.map(_shielded) if column.dtype.kind in "OUT" else column)
-    return texts.rename(columns=_shielded).to_csv(index=False)
+    texts = frame.copy()
+    for name in frame.columns:
+        if frame[name].dtype.kind == "O":
+            texts[name] = [_shielded(cell) for cell in frame[name]]
+    texts.columns = pd.Index([_shielded(name) for name in frame.columns])
+    return texts.to_csv(index=False)
 
 
-def _shielded(cell: object) -> object:
+def _shielded(cell: Any) -> Any:
     return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
 
 

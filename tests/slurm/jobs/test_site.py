@@ -78,7 +78,7 @@ def test_a_site_is_read_past_its_banners() -> None:
         ("old", False, False, 1440),
     ]  # fmt: skip
     gpu = site.partitions[1]
-    assert (gpu.gpus, gpu.parts, gpu.accounts) == ({"a100": 4, "h100": 8}, {"shard": 16}, {"phys", "chem"})
+    assert (gpu.gpus, gpu.parts, gpu.accounts) == ({"a100": 4, "h100": 8}, {"shard": 16}, frozenset({"phys", "chem"}))
     assert [site.preemptible(p) for p in site.partitions[:3]] == [False, False, True]
     assert [(a.name, a.closed, a.partitions) for a in site.accounts or ()] == [
         ("closed", True, frozenset()), ("phys", False, frozenset()), ("chem", False, frozenset({"gpu"})),
