@@ -19,6 +19,7 @@ from analysis.means import are_means, mark_means, split_means
 from analysis.protocol import BUDGET, STOP, VALIDATION, by_validation
 from analysis.reading import PLAIN, Spelling, read_table
 from experiments.core.states import RunState
+from experiments.core.wording import per_atom
 
 log = logging.getLogger(__name__)
 
@@ -154,6 +155,8 @@ def check_table(
     frame = _filled(frame, source)
     settings = [str(name) for name in frame.columns if "." in str(name) or name in compare_by]
     rows, bad = _typed(frame, (*settings, *curve_by))
+    if "unit" in rows.columns:
+        rows["unit"] = [per_atom(*both) for both in zip(rows["metric"], rows["unit"], strict=True)]
     if STOP in rows.columns and (rows[STOP] == VALIDATION).any():  # two protocols never share a curve
         rows[STOP] = rows[STOP].replace("", BUDGET)
         curve_by = (*curve_by, STOP)

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.core.errors import InputError
+from experiments.core.wording import per_atom
 from experiments.runs.store import Run, RunStore
 
 logger = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ COLUMNS = (
     "training.learning_rate", "training.optimizer", "training.batch_size", "training.tuned", "n_updates", "cpu_seconds",
     "training.augment", "n_features", "match.by", "match.target", "match_mismatch",
     "dataset_sha256", "n_test", "model.copies", "ridge_at_floor", "training.stop", "error_stopped",
-    "error_stopped_half_budget", "stopped_steps", "n_validation",
+    "error_stopped_half_budget", "stopped_steps", "n_validation", "n_atoms",
 )  # fmt: skip
 """The columns in their order; a column that an old result lacks is empty in its rows."""
 
@@ -34,12 +35,12 @@ PER_METRIC = ("unit", *ENERGIES, "converged", "verdict", "data_limited", "learne
 INTEGERS = (
     "L", "edge_lmax", "nu", "n_layers", "channels", "P", "seed", "subset_seed", "init_seed", "n_parameters",
     "training.max_steps", "training.batch_size", "n_updates", "n_features", "match.target", "n_test", "model.copies",
-    "stopped_steps", "n_validation",
+    "stopped_steps", "n_validation", "n_atoms",
 )  # fmt: skip
 
 
 def rows_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return a result's rows, one a metric with the run's own columns; results are in eV, the table in meV.
+    """Return a result's rows, one a metric with the run's own columns; results are in eV, the table in meV (energies an atom).
 
     P counts the validation frames too of a run that chose its schedule by them.
     """
@@ -56,6 +57,7 @@ def rows_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for metric, values in result["by_metric"].items():
         own = {column: values.get(column) for column in PER_METRIC}
+        own["unit"] = per_atom(metric, own["unit"])
         if own["unit"].startswith("eV"):
             own["unit"] = f"m{own['unit']}"
             own |= {column: None if own[column] is None else 1000 * own[column] for column in ENERGIES}
