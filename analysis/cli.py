@@ -115,6 +115,13 @@ def _figures(to: Subparsers) -> None:
         json=False,
     )
     one.add_argument("--out", type=command.path, required=True, metavar="DIR", help="folder for the figures")
+    one.add_argument(
+        "--reference",
+        type=command.path,
+        metavar="POINTS.csv",
+        help="published points to mark (dataset, model, P, metric, value, unit, source); `published`: those that come "
+        "with the program",
+    )
     one.add_argument("--distances", type=command.path, metavar="FILE", help=_DISTANCES)
 
 
@@ -131,8 +138,8 @@ def _compare(to: Subparsers) -> None:
         action="append",
         default=[],
         metavar="COLUMN",
-        help="factor to compare by: L, nu, training.max_steps or any other column in which models differ (may be "
-        "repeated; default: every factor that varies)",
+        help="factor to compare by: L, nu, n_radial, training.max_steps or any other setting in which models differ (may "
+        "be repeated; default: every factor that varies)",
     )
 
 

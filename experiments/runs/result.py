@@ -19,11 +19,12 @@ from experiments.core import files
 from experiments.core.gpu import computed_with, machine_facts
 from experiments.core.paths import ROOT
 from experiments.core.processes import Process
-from experiments.data.dataset import AnyDataset
+from experiments.data.dataset import AnyDataset, Dataset
 from experiments.data.splits import subsets_disjoint, training_subset
 from experiments.runs.problems import problem_of
 from experiments.runs.schedules import CANNOT_TELL, CONVERGED, NOT_CONVERGED, OVERFITTING, Schedules, verdict
 from experiments.runs.store import Attempt
+from experiments.runs.table import setting_columns
 from experiments.training.schedule import FEWEST_UPDATES, Schedule
 
 SHORTEST_HALF = 20
@@ -39,8 +40,6 @@ AT_FLOOR_FROM = 0.75
 """Training error over test error from which a fit in closed form sits on its floor, as the analysis has it for curves."""
 ENERGIES_ONLY = "energy_mae"
 """The primary metric of data without forces."""
-SETTINGS = ("max_steps", "learning_rate", "optimizer", "batch_size", "augment", "stop")
-"""Training settings that become columns of the run table, as `training.max_steps` and so on."""
 
 
 def result_of(
@@ -73,6 +72,7 @@ def result_of(
         "too_short": short is not None,
         "data_limited": primary["data_limited"],
         "learned": primary["learned"],
+        **_weights(config, dataset),
         "verdict": _solved(primary, facts) if fitted else _verdict(primary, short),
         "stopped_steps": None if stopped is None else stopped.steps,
         "n_validation": 0 if stopped is None else stopped.n_validation,
@@ -120,12 +120,24 @@ def _settings(config: RunConfig, dataset: AnyDataset) -> dict[str, Any]:
         "seed": config.seed,
         "subset_seed": config.subset_seed,
         "init_seed": config.init_seed,
-        **{f"training.{name}": getattr(config.training, name, None) for name in SETTINGS},
-        "model.copies": getattr(config.model, "copies", None),
+        **setting_columns(config.as_dict()),
         "training.tuned": None if config.tuned is None else config.tuned.name,
         "match": config.match.as_dict() if isinstance(config.match, ChannelMatch) else None,
         "subsets_disjoint": subsets_disjoint(len(dataset.pool), config.P, config.subset_seed, dataset.disjoint_seeds),
     }
+
+
+def _weights(config: RunConfig, dataset: AnyDataset) -> dict[str, Any]:
+    """Return the weights that stood in the loss, of frames of atoms: of the energy per atom, the mean over frames."""
+    settings: Any = config.model if config.training is None else config.training
+    if not isinstance(dataset, Dataset) or not hasattr(settings, "energy_weight"):
+        return {}
+    atoms = (dataset.pool.take(training_subset(dataset, config.P, config.subset_seed)).numbers > 0).sum(1)
+    given = settings.energy_weight
+    weights = {"energy": float(atoms.mean()) if given is None else given, "force": settings.force_weight}
+    late = getattr(settings, "late_energy_weight", None)
+    rule = "atoms" if given is None else "given"
+    return {"loss_weights": {**weights, "energy_rule": rule, **({} if late is None else {"late_energy": late})}}
 
 
 def _by_metric(
