@@ -38,8 +38,8 @@ class TrainingConfig:
     clip: float = setting(10.0, above=0.0)
     """Largest norm of a run's gradient; longer ones are shortened to it."""
     energy_weight: float | None = setting(None, low=0.0)
-    """Weight of the squared error of the energy per atom, in units of (force RMS × 1 Å)²; null: each frame's number of
-    atoms, as if errors of atomic energies were independent (docs/training.md)."""
+    """Weight of the squared error of the energy per atom, in units of (force RMS × 1 Å)²; null: a third of each frame's
+    number of atoms, with which an energy counts as much as one force component (docs/training.md)."""
     late_energy_weight: float | None = setting(None, low=0.0, since=2)
     """Another `energy_weight` while the learning rate falls, as a second stage of training; null: the same."""
     force_weight: float = setting(1.0, low=0.0)

@@ -2,7 +2,8 @@
 
 Loss, as for networks: energy_weight · mean over frames of (ΔE per atom)² + force_weight · mean over components of
 ΔF², with E in eV, F in eV/Å (the units of the force RMS × 1 Å and of the force RMS, which cancel here). Without an
-energy_weight each frame's is its number of atoms, so that an energy does not drown in the forces of a large cell. A model
+energy_weight each frame's is a third of its number of atoms: an energy counts as much as one force component, instead of
+drowning in those of a large cell, and less in larger cells, as the sum of independent errors of atoms does. A model
 makes its other choices by leaving out training frames (`experiments.regression.ridge`): P counts every label used.
 
 Forces of non-periodic molecules have six directions a frame that no invariant energy can reach (net force and
@@ -39,7 +40,7 @@ _GROUP_MEMORY = (
 Isolated = Mapping[int, float] | None
 """Energies of free atoms in eV by atomic number, for the baseline, if they are known."""
 Weights = tuple[float | None, float]
-"""Of energies (None: each frame's number of atoms) and of forces in the loss."""
+"""Of energies (None: a third of each frame's number of atoms) and of forces in the loss."""
 Geometry = Callable[[Frames], Predictions]
 """Function of frames that returns energies (eV) without the part that composition explains, and forces (eV/Å)."""
 
@@ -97,7 +98,7 @@ class Labels:
             baseline,
             counts,
             frames.energies - baseline.predict(frames.numbers),
-            np.sqrt((atoms if energy_weight is None else energy_weight) * 3 * atoms.sum() / len(frames)) / atoms,
+            np.sqrt((atoms / 3 if energy_weight is None else energy_weight) * 3 * atoms.sum() / len(frames)) / atoms,
             float(np.sqrt(force_weight)),
         )
 

@@ -86,7 +86,7 @@ def solve(
     Args:
         model: gives the design matrix.
         frames: the training frames.
-        energy_weight: weight of the energies in the loss; None: each frame's number of atoms.
+        energy_weight: weight of the energies in the loss; None: a third of each frame's number of atoms.
         force_weight: weight of the forces in the loss.
         isolated: energies of free atoms in eV, for the baseline.
         smaller: a change that takes less memory, for the message.

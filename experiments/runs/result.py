@@ -134,7 +134,7 @@ def _weights(config: RunConfig, dataset: AnyDataset) -> dict[str, Any]:
         return {}
     atoms = (dataset.pool.take(training_subset(dataset, config.P, config.subset_seed)).numbers > 0).sum(1)
     given = settings.energy_weight
-    weights = {"energy": float(atoms.mean()) if given is None else given, "force": settings.force_weight}
+    weights = {"energy": float(atoms.mean()) / 3 if given is None else given, "force": settings.force_weight}
     late = getattr(settings, "late_energy_weight", None)
     rule = "atoms" if given is None else "given"
     return {"loss_weights": {**weights, "energy_rule": rule, **({} if late is None else {"late_energy": late})}}

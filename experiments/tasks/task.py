@@ -37,8 +37,8 @@ class LossWeights(NamedTuple):
 
     @staticmethod
     def of(energy: float | None, force: float) -> LossWeights:
-        """Return the weights of settings; without one of the energy it is the number of atoms."""
-        return LossWeights(1.0 if energy is None else energy, force, energy is None)
+        """Return the weights of settings; without one of the energy it is a third of the number of atoms."""
+        return LossWeights(1 / 3 if energy is None else energy, force, energy is None)
 
 
 class Model(Protocol):
