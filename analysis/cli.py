@@ -138,8 +138,8 @@ def _compare(to: Subparsers) -> None:
         action="append",
         default=[],
         metavar="COLUMN",
-        help="factor to compare by: L, nu, n_radial, training.max_steps or any other setting in which models differ (may "
-        "be repeated; default: every factor that varies)",
+        help="factor to compare by: L, nu, n_radial, training.max_steps or any other setting that differs (may be "
+        "repeated; default: every factor that varies)",
     )
 
 

@@ -105,8 +105,8 @@ def fit(arguments: argparse.Namespace) -> None:
 
 def figures(arguments: argparse.Namespace) -> None:
     """Draw every figure that the table has data for, as PDF, SVG and PNG, each with a CSV of the plotted numbers."""
-    from analysis.figures.references import matching, read_references
     from analysis.figures.draw_all import draw_all  # matplotlib takes a second to import, and no other command needs it
+    from analysis.figures.references import matching, read_references
 
     loaded = _load(arguments)
     measured = _distances(arguments.distances, arguments.store)

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.files import write_text
 from analysis.figures.references import PUBLISHED, Reference, read_references
+from analysis.files import write_text
 from experiments.core import command
 from experiments.core.errors import InputError
 from experiments.core.paths import ROOT
@@ -152,8 +152,8 @@ def page(record: pd.DataFrame) -> str:
     missing = [name for name in ROWS if name not in set(record["row"])]
     texts = [
         "# Errors beside published ones",
-        "Written by `make parity` (`python -m benchmarks.parity`). Mean absolute errors on the published test frames; E "
-        "of a whole frame in meV where papers print it so, else per atom. Ours with the program's defaults; processor "
+        "Written by `make parity` (`python -m benchmarks.parity`). Mean absolute errors on the published test frames; "
+        "E of a whole frame in meV where papers print it so, else per atom. Ours with the program's defaults; processor "
         "time of one run on one core of a shared x86-64 server with AVX2. Ratio: ours over published. ‡: the source "
         "quotes another group's number.",
         "\n".join(lines(record)),
@@ -183,7 +183,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return 0, or 2 for bad input."""
     command.show_warnings()
     parser = command.Parser(prog="python -m benchmarks.parity", description="Errors beside published ones.")
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)} (default: all but those of hours)")
+    parser.add_argument(
+        "rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)} (default: all but those of hours)"
+    )
     parser.add_argument("--small", action="store_true", help=f"only {', '.join(SMALL)}")
     parser.add_argument("--store", type=command.path, default=ROOT / "build" / "parity", metavar="DIR")
     parser.add_argument("--record", type=command.path, default=RECORD, metavar="FILE", help="measured errors (CSV)")

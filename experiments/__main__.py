@@ -104,7 +104,8 @@ def single(config: DictConfig) -> dict[str, float] | None:
     print(f"{run.path}: {result.verdict or convergence}")  # results of earlier versions have no verdict in words
     for name, values in result.by_metric.items():
         if values.error is not None:
-            print(f"  {name:14} {format_error(values.error, per_atom(name, values.unit), result.get("n_atoms"))}")
+            error = format_error(values.error, per_atom(name, values.unit), result.get("n_atoms"))
+            print(f"  {name:14} {error}")
     return {name: error for name, error in result.metrics.items() if error is not None}
 
 

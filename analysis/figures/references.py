@@ -95,10 +95,14 @@ def _reference(row: pd.Series[str], where: str) -> Reference:
     atoms = int(_positive(row["atoms"], f"{where}: atoms")) if row["atoms"] else None
     if row["metric"] in ("energy_mae", "energy_rmse"):
         if unit == "meV":
-            raise InputError(f"{where}: unit {row['unit']!r} of {row['metric']}; accepted: meV/atom, or meV/frame with atoms")
+            raise InputError(
+                f"{where}: unit {row['unit']!r} of {row['metric']}; accepted: meV/atom, or meV/frame with atoms"
+            )
         if unit.endswith(_PER_FRAME):
             if atoms is None:
-                raise InputError(f"{where}: unit {row['unit']!r} without atoms; accepted: the atoms of a frame, or meV/atom")
+                raise InputError(
+                    f"{where}: unit {row['unit']!r} without atoms; accepted: the atoms of a frame, or meV/atom"
+                )
             unit, factor = unit.replace(_PER_FRAME, "/atom"), factor / atoms
     return Reference(
         datasets=tuple(name.strip() for name in row["dataset"].split("|")),

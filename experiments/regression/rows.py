@@ -83,9 +83,7 @@ class Plan:
         return in_dual(int(self.rows[P]), self.columns)
 
     @staticmethod
-    def of(
-        frames: Frames, sizes: Sequence[int], model: LinearModel, weights: Weights, smaller: str = ""
-    ) -> Plan:
+    def of(frames: Frames, sizes: Sequence[int], model: LinearModel, weights: Weights, smaller: str = "") -> Plan:
         """Plan a ladder.
 
         Raises:

@@ -37,7 +37,7 @@ without any geometry can get somewhat below 1: the median beats the mean by ln 2
 labels are distributed exponentially, and on the star teacher one constant along the bonds explains forces to 0.95–0.98
 (calculated). And the verdict on convergence does not resolve gains below `schedules.CONVERGED_WITHIN`."""
 AT_FLOOR_FROM = 0.75
-"""Training error over test error from which a fit in closed form sits on its floor, as the analysis has it for curves."""
+"""Training error over test error from which a fit in closed form sits on its floor (for curves: `analysis`)."""
 ENERGIES_ONLY = "energy_mae"
 """The primary metric of data without forces."""
 
@@ -228,7 +228,7 @@ def _solved(primary: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     if facts.get("fit", {}).get("ridge_at_floor"):
         text = "solved, at the floor of the arithmetic: the error is larger than the model's own"
     elif primary["train_error"] >= AT_FLOOR_FROM * primary["error"]:
-        text = "solved, at its floor: it errs on its training frames as on others; a larger model would help, not more data"
+        text = "solved, at its floor: training and test frames err alike; a larger model would help, not more data"
     else:
         text = "solved in closed form"
     return text + _learned_nothing(primary)

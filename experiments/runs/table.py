@@ -62,7 +62,7 @@ def setting_columns(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def rows_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return a result's rows, one a metric with the run's own columns; results are in eV, the table in meV (energies an atom).
+    """Return a result's rows, one a metric with the run's own columns; results are in eV, the table in meV.
 
     P counts the validation frames too of a run that chose its schedule by them.
     """

@@ -29,9 +29,7 @@ SHAPES: dict[str, tuple[int, ...]] = {"images": (1, 8, 8), "series": (1, 24), "v
 OPTIMIZERS = {f.name: f.metadata["choices"] for f in fields(TrainingConfig)}["optimizer"]
 FILES = {"source": "extxyz", "train": str(HERE / "train.xyz"), "test": str(HERE / "test.xyz")}
 SPHERE = {"source": "sphere", "pool": 40, "holdout": 4, "test": 16}
-UNWEIGHT = {"energy_weight": 1.0}
-"""Of every frame's energy: the numbers of the first release, which had no other default."""
-TRAINED = {
+UNTRAINED = {
     "mace": 0.0914775864882, "nequip": 0.0435875095303, "tfn": 1.59008069207, "polynomial": 1.447596243,
     "mpnn": 13.4164985263, "mlp": 0.551735814858, "cnn": 1.17016973096, "gcnn": 0.185577803335,
     "harmonic": 13.5554648785, "scale_space": 0.269031640979, "steerable3d": 4.86396875037,
