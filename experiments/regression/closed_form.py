@@ -3,8 +3,9 @@
 Loss, as for networks: energy_weight · mean over frames of (ΔE per atom)² + force_weight · mean over components of
 ΔF², with E in eV, F in eV/Å (the units of the force RMS × 1 Å and of the force RMS, which cancel here). Without an
 energy_weight each frame's is a third of its number of atoms: an energy counts as much as one force component,
-instead of drowning in those of a large cell, and less in larger cells, as sums of independent errors of atoms do. A model
-makes its other choices by leaving out training frames (`experiments.regression.ridge`): P counts every label used.
+instead of drowning in those of a large cell, and less in larger cells, as sums of independent errors of atoms do.
+A model makes its other choices by leaving out training frames (`experiments.regression.ridge`): P counts every label
+used.
 
 Forces of non-periodic molecules have six directions a frame that no invariant energy can reach (net force and
 torque). They are projected out: half the rows of a small molecule less, exactly the same fit.

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import parity
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 def record(**errors: float) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from experiments.regression.ace import LinearAce
 from experiments.regression.closed_form import Labels
 from tests.experiments.finished import finished, molecules
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "rmd17_ethanol"
+SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "rmd17_ethanol"
 
 
 def frames(*kinds: tuple[int, ...]) -> Frames:
