@@ -154,8 +154,8 @@ def page(record: pd.DataFrame) -> str:
         "# Errors beside published ones",
         "Written by `make parity` (`python -m benchmarks.parity`). Mean absolute errors on the published test frames; "
         "E of a whole frame in meV where papers print it so, else per atom. Ours with the program's defaults; "
-        "processor time of one run on one core of a shared x86-64 server with AVX2. Ratio: ours over published. ‡: the source "
-        "quotes another group's number.",
+        "processor time of one run on one core of a shared x86-64 server with AVX2. Ratio: ours over published. ‡: the "
+        "source quotes another group's number.",
         "\n".join(lines(record)),
     ]
     if missing:
