@@ -1,4 +1,4 @@
-"""Settings that tell curves apart are columns of the run table, and factors to compare by; closed forms are "solved"."""
+"""Settings that tell curves apart are columns of the run table and factors to compare by; closed forms are solved."""
 
 from __future__ import annotations
 
