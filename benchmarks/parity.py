@@ -13,9 +13,11 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -81,6 +83,10 @@ ROWS: dict[str, Row] = {
     ),
 }  # fmt: skip
 SMALL = ("ace_50", "krr_50")
+REMARK = """Written by `make parity` (`python -m benchmarks.parity`). Mean absolute errors on the published test frames;
+E of a whole frame in meV where all have one size, as papers print it, else per atom. Ours with the program's defaults;
+processor time of one run on one core of a shared x86-64 server with AVX2. Ratio: ours over published. ‡: the source
+quotes another group's number. "Not found": no published number could be opened."""
 
 
 def compute(name: str, store: Path) -> pd.DataFrame:
@@ -113,37 +119,33 @@ def with_rows(record: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
 
 
 def lines(record: pd.DataFrame) -> Iterator[str]:
-    """Yield the lines of the table in Markdown; energies are those of a frame where papers print them so."""
+    """Yield the lines of the table in Markdown; energies are those of a frame where all frames have one size."""
     references = read_references(PUBLISHED)
+    measured = {(one["row"], one["metric"]): one for one in record.to_dict("records")}
     yield "| frames | ours | P | | ours | published | ratio | CPU |"
     yield "|---|---|---|---|---|---|---|---|"
     for name, row in ROWS.items():
-        own = record[record["row"] == name]
         for metric in METRICS:
-            peer = row.published(references, metric)
-            runs = own[own["metric"] == metric]
-            if peer is None and (runs.empty or own.empty) and metric == METRICS[0]:
-                continue  # nothing to say of its energies
-            yield _line(row, metric, None if runs.empty else runs.iloc[0], peer)
+            run, peer = measured.get((name, metric)), row.published(references, metric)
+            if run is not None or peer is not None or metric != "energy_mae":  # else there is nothing to say
+                yield _line(row, metric, run, peer)
 
 
-def _line(row: Row, metric: str, run: pd.Series[object] | None, peer: Reference | None) -> str:
-    atoms = peer.atoms if peer is not None and metric == METRICS[0] else None
-    if atoms is None and metric == METRICS[0] and run is not None and pd.notna(run["n_atoms"]):
-        atoms = int(str(run["n_atoms"]).split(".")[0])
-    scale, unit = (atoms, "meV") if atoms else (1, "meV/atom" if metric == METRICS[0] else "meV/Å")
-    published, ratio = "not found", "–"
+def _line(row: Row, metric: str, run: Mapping[Hashable, Any] | None, peer: Reference | None) -> str:
+    kind, scale, unit = "F", 1, "meV/Å"
+    if metric == "energy_mae":
+        atoms = peer.atoms if peer is not None else None if run is None or pd.isna(run["n_atoms"]) else run["n_atoms"]
+        kind, scale, unit = ("E", int(atoms), "meV") if atoms else ("E", 1, "meV/atom")
+    ours, published, ratio, spent = "not measured", "not found", "–", "–"
     if peer is not None:
-        published = f"{peer.value * scale:.3g} ({peer.model}{'' if peer.P == row.P else f', P = {peer.P:g}'})"
-        published += " ‡" if peer.second_hand else ""
-    ours, spent = "not measured", "–"
+        size = "" if peer.P == row.P else f", P = {peer.P:g}"
+        published = f"{peer.value * scale:.3g} ({peer.model}{size})" + (" ‡" if peer.second_hand else "")
     if run is not None:
-        error, seconds = float(str(run["error"])), float(str(run["cpu_seconds"]))
-        ours = f"{error * scale:.3g}" + (f", {run['seeds']} seeds" if run["seeds"] != 1 else "")
-        ratio = f"{error / peer.value:.2f}" if peer is not None else "–"
+        seconds = run["cpu_seconds"]
+        ours = f"{run['error'] * scale:.3g}" + (f", {run['seeds']} seeds" if run["seeds"] > 1 else "")
+        ratio = "–" if peer is None else f"{run['error'] / peer.value:.2f}"
         spent = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
     model = f"`{row.words}`" + (f" ({row.remark})" if row.remark else "")
-    kind = "E" if metric == METRICS[0] else "F"
     return f"| {row.data} | {model} | {row.P} | {kind}, {unit} | {ours} | {published} | {ratio} | {spent} |"
 
 
@@ -152,10 +154,7 @@ def page(record: pd.DataFrame) -> str:
     missing = [name for name in ROWS if name not in set(record["row"])]
     texts = [
         "# Errors beside published ones",
-        "Written by `make parity` (`python -m benchmarks.parity`). Mean absolute errors on the published test frames; "
-        "E of a whole frame in meV where papers print it so, else per atom. Ours with the program's defaults; "
-        "processor time of one run on one core of a shared x86-64 server with AVX2. Ratio: ours over published. ‡: the "
-        "source quotes another group's number.",
+        textwrap.fill(REMARK, 120),
         "\n".join(lines(record)),
     ]
     if missing:
@@ -166,8 +165,8 @@ def page(record: pd.DataFrame) -> str:
     comments = [text[2:] for text in PUBLISHED.read_text(encoding="utf-8").splitlines() if text.startswith("# ")]
     texts += [
         "## Published points",
-        "[analysis/figures/published.csv](../analysis/figures/published.csv) holds them; `python -m analysis figures "
-        "--reference published` marks them on figures.",
+        "[analysis/figures/published.csv](../analysis/figures/published.csv) holds them; `--reference published` of\n"
+        "`python -m analysis figures` marks them on figures.",
         "\n".join(f"- {source} ({read})" for source, read in sources),
         "\n".join(comments[comments.index(next(t for t in comments if t.startswith("Not opened"))) :]),
     ]

@@ -20,7 +20,7 @@ def record(**errors: float) -> pd.DataFrame:
     )
 
 
-def test_energies_are_those_of_a_frame_where_papers_print_them_so() -> None:
+def test_energies_are_those_of_a_frame_where_all_have_one_size() -> None:
     lines = list(parity.lines(record(energy=2.0, force=86.0)))
     energy, force = (next(line for line in lines if f"| 50 | {kind}" in line) for kind in ("E, meV", "F, meV/Å"))
     assert "| E, meV | 18 | 8.6 (linear ACE) ‡ | 2.09 | 30 s |" in energy  # 2 meV an atom, nine atoms, over 8.6
