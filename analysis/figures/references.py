@@ -85,7 +85,7 @@ def read_references(path: Path) -> list[Reference]:
     missing = [name for name in NEEDED if name not in frame.columns]
     if missing:
         raise InputError(f"{path}: no column {missing[0]!r}; a table of published points needs {', '.join(NEEDED)}")
-    cells = frame.reindex(columns=[*COLUMNS, "line"]).fillna("").astype(str)
+    cells = frame.reindex(columns=[*COLUMNS, "line"]).astype(object).fillna("").astype(str)
     return [_reference(row, f"{path}, line {row['line']}") for _, row in cells.iterrows()]
 
 

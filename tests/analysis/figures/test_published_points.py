@@ -61,13 +61,14 @@ def test_marks_stand_beside_the_curves_and_change_nothing(tmp_path: Path) -> Non
         "aspirin,published KRR,1000,energy_mae,6.1,meV/frame,Somebody 2021,21,",
         "water,elsewhere,1000,force_mae,5,meV/Å,Nobody,,",
     )
-    command = ["figures", "--table", str(tmp_path / "runs.csv"), "--out"]
-    assert main([*command, str(tmp_path / "plain")]) == 0
-    assert main([*command, str(tmp_path / "marked"), "--reference", str(points(tmp_path, *rows))]) == 0
-    for name, model, value in (("force", "published ACE ‡", 17.9), ("energy", "published KRR", 6.1 / 21)):
-        plain, marked = (
-            pd.read_csv(tmp_path / folder / f"learning_curves_{name}_mae.csv") for folder in ("plain", "marked")
-        )
+    for metric, model, value in (("force_mae", "published ACE ‡", 17.9), ("energy_mae", "published KRR", 6.1 / 21)):
+        drawn = []
+        for name, more in (("plain", []), ("marked", ["--reference", str(points(tmp_path, *rows))])):
+            out = tmp_path / metric / name
+            words = ["figures", "--table", str(tmp_path / "runs.csv"), "--metric", metric, "--out", str(out)]
+            assert main([*words, *more]) == 0
+            drawn.append(pd.read_csv(out / f"learning_curves_{metric}.csv"))
+        plain, marked = drawn
         shown = marked[marked["kind"] == "published"]
         assert shown[["model", "P", "error", "source"]].values.tolist() == [
             [model, 1000.0, pytest.approx(value), "Somebody 2021"]
