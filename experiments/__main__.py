@@ -13,7 +13,7 @@ from experiments.core.files import DISK
 from experiments.core.interrupt import StopRequest, Terminated
 from experiments.core.paths import CONF
 from experiments.core.states import RunOutcome
-from experiments.core.wording import format_error, validation_error
+from experiments.core.wording import format_error, per_atom, validation_error
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -104,7 +104,8 @@ def single(config: DictConfig) -> dict[str, float] | None:
     print(f"{run.path}: {result.verdict or convergence}")  # results of earlier versions have no verdict in words
     for name, values in result.by_metric.items():
         if values.error is not None:
-            print(f"  {name:14} {format_error(values.error, values.unit)}")
+            error = format_error(values.error, per_atom(name, values.unit), result.get("n_atoms"))
+            print(f"  {name:14} {error}")
     return {name: error for name, error in result.metrics.items() if error is not None}
 
 

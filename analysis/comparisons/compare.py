@@ -33,6 +33,8 @@ PLACE = ("dataset", "test_set", "metric", STOP)
 """Columns that compared curves must share: a difference in one of them is not one of the model."""
 FACTORS = ("architecture", *IDENTIFYING)
 """Columns by which models differ."""
+MODEL = "model."
+"""Beginning of columns of a model's own settings."""
 SIGNS = {
     "L": "L=",
     "nu": "ν=",
@@ -172,6 +174,8 @@ def _candidates(place: Sequence[JudgedFit], by: Sequence[str], factors: Sequence
 
 def _differences(one: Curve, two: Curve, factors: Sequence[str]) -> list[str]:
     different = [name for name in factors if one.value(name) != two.value(name)]
+    if "architecture" in different:
+        different = [name for name in different if not name.startswith(MODEL)]
     if TUNED in different and RATE in different:
         different.remove(RATE)  # whether the rate is tuned is what differs
     if "channels" in different and all(curve.value(MATCH) is not None for curve in (one, two)):
@@ -187,7 +191,9 @@ def _tied(curve: Curve) -> bool:
 
 
 def _factor_columns(curve: Curve, factor: str) -> set[str]:
-    """Return the factor and the columns that change with it."""
+    """Return the factor and the columns that change with it: a model's settings are part of its architecture."""
+    if factor == "architecture":
+        return {factor, *(name for name in curve.settings if name.startswith(MODEL))}
     return {factor, "edge_lmax"} if factor == "L" and _tied(curve) else {factor}
 
 
@@ -249,10 +255,11 @@ def families(fits: Sequence[JudgedFit], by: Sequence[str] = ()) -> list[Family]:
             groups: dict[tuple[object, ...], list[Curve]] = {}
             for fit, _ in place:
                 tied = factor == "L" and _tied(fit.curve)
+                own = _factor_columns(fit.curve, "architecture") if factor == "architecture" else {factor}
                 rest = tuple(
                     "tied" if tied and name == "edge_lmax" else fit.curve.value(name)
                     for name in factors
-                    if name != factor
+                    if name not in own
                 )
                 groups.setdefault(rest, []).append(fit.curve)
             result += [

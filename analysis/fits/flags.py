@@ -124,6 +124,11 @@ JudgedFit = tuple[CurveFit, Judgement]
 """All fits of a curve, and the judgement on them."""
 
 
+def on_floor(item: JudgedFit) -> bool:
+    """Return whether a curve without a training to converge, as of closed forms, is mostly floor: never "converged"."""
+    return item[1].verdict is Verdict.NONE and Flag.FLOOR_DOMINATED in item[1].flags
+
+
 def judge(fit: CurveFit, kappas: Mapping[tuple[object, ...], Kappa] | None = None) -> Judgement:
     """Judge a fitted curve: return what training may do to it, and its flags.
 
