@@ -32,9 +32,9 @@ FLAT = 1e-6
 """Relative gain of the score for which a smaller λ is worth taking: less is round-off where λ no longer matters."""
 _REFINEMENTS = 10
 _REFINED = 1e-9
+"""Residual of the linear system, relative to that of the fit (λα), at which refinement ends."""
 _DECOMPOSED = 1500
 """Rows whose eigenvalues take a fraction of a second."""
-"""Residual of the linear system, relative to that of the fit (λα), at which refinement ends."""
 
 
 @dataclass(frozen=True)
@@ -180,10 +180,9 @@ def _goes_on(system: GramSystem, frames: int, penalty: float) -> bool:
     Where they end far above it, as with fewer features than labels, nothing is between them and round-off, which is
     within ten times the smallest λ. Of more rows than are quickly decomposed it is taken for granted.
     """
-    gram, _ = system.centred(frames)
-    if len(gram) > _DECOMPOSED:
+    if system.rows(frames) > _DECOMPOSED:
         return True
-    values = np.linalg.eigvalsh(gram)
+    values = np.linalg.eigvalsh(system.centred(frames)[0])
     return bool(((values > 30 * penalty) & (values < 1e4 * penalty)).any())
 
 
