@@ -131,7 +131,7 @@ class Plan:
             n, m, x = float(made[P]), columns, 8.0 * columns * float(made[min(P, tile)])
             if not in_dual(int(rows[P]), m):
                 return 8.0 * (4.0 * m**2 + 3 * P * m) + fill_bytes + x
-            kept, copied = 8.0 * (n**2 + P * m) + fill_bytes, 8.0 * max((second * n) ** 2, SCRATCH * n)
+            kept, copied = 8.0 * (n**2 + P * m) + fill_bytes, 8.0 * ((second * n) ** 2 + SCRATCH * n)
             at_once = 8.0 * m * float(made[min(P, batch)])
             return kept + (x + copied if tile >= P else max(x + at_once, copied))  # tiles go before factors come
 
