@@ -26,7 +26,7 @@ from experiments.tasks.predictions import Predictions
 
 _SHARE = 0.9
 """Share of the free memory that a plan counts on: allocators keep some of what is given back."""
-_AMPLE, _MORE = 7.6e9, 1.3
+_AMPLE, _MORE = 7.6e9, 1.1
 """Rows stay in memory up to so many bytes in all, or so many times what is needed without them. Of larger matrices the
 factors cost most, not rows, and other processes need memory too."""
 
@@ -124,7 +124,7 @@ class Plan:
         made: Ints = np.concatenate([[0], np.cumsum(np.maximum(components - rigid, 0) + 1)])
         largest = max(sizes)
         others = [P for P in set(sizes) - {largest} if in_dual(int(rows[P]), columns)]
-        second = made[max([largest // 2, *others])] / made[largest]  # copied out of the matrix to be factorised
+        second = float(made[max([largest // 2, *others])] / made[largest])  # copied out of the matrix to be factorised
 
         def peak(P: int, tile: int) -> float:
             """Return the bytes that are needed if rows of so many frames are in memory at a time."""
@@ -301,11 +301,12 @@ class Rows:
             x = np.empty((own.stop - own.start, self.model.size))
             for start, end in self._ranges(last, first):
                 self._compute(start, end, x[self.starts[start] - own.start : self.starts[end] - own.start])
-            gram[own, own] = x @ x.T
+            np.matmul(x, x.T, out=gram[own, own])  # syrk, without a matrix beside
             for start, end, block in self._blocks(frames, last):
                 rows = slice(int(self.starts[start]), int(self.starts[end]))
                 gram[rows, own] = block @ x.T
                 gram[own, rows] = gram[rows, own].T
+            del x  # before the next tile's
         return gram
 
     def combine(self, alpha: Floats) -> Floats:

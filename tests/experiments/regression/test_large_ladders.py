@@ -102,7 +102,7 @@ def test_the_first_directions_are_those_of_the_whole_matrix(monkeypatch: pytest.
 
 def test_facts_of_many_rows_are_those_of_few(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run keeps its spectrum whatever its number of rows; the first directions by either way agree."""
-    frames, model = molecules(24, scatter=0.1), Ntk(NtkConfig(network=NETWORK), [1, 6, 8])
+    frames, model = molecules(24, scatter=0.1), Ntk(NtkConfig(network=replace(NETWORK, channels=8)), [1, 6, 8])
     (whole,) = model.ladder(frames, [24], Conditions()).solutions
     monkeypatch.setattr(ladders, "WHOLE_ROWS", 100)
     monkeypatch.setattr(spectrum, "DIRECTIONS", 40)
