@@ -27,8 +27,8 @@ from experiments.tasks.predictions import Predictions
 _SHARE = 0.9
 """Share of the free memory that a plan counts on: allocators keep some of what is given back."""
 _AMPLE, _MORE = 7.6e9, 1.1
-"""Rows stay in memory up to so many bytes in all, or so many times what is needed without them. Of larger matrices the
-factors cost most, not rows, and other processes need memory too."""
+"""Rows whose products are solved stay in memory up to so many bytes in all, or so many times what is needed without
+them: factors of such matrices cost most, not rows, and other processes need memory too."""
 
 
 class LinearModel(Protocol):
@@ -137,7 +137,9 @@ class Plan:
 
         what = f"{rows[largest]} labels and {columns} coefficients"
         require_memory(lambda P: peak(P, batch) / _SHARE, largest, what, smaller)
-        allowed = min(_SHARE * closed_form.free_memory(), max(_AMPLE, _MORE * peak(largest, batch)))
+        allowed = _SHARE * closed_form.free_memory()
+        if in_dual(int(rows[largest]), columns):  # products of columns go over the rows many times
+            allowed = min(allowed, max(_AMPLE, _MORE * peak(largest, batch)))
         tile = largest
         while tile > batch and peak(largest, tile) > allowed:
             tile = max(batch, tile - batch)
