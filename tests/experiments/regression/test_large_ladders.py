@@ -35,27 +35,27 @@ def planned(P: int, free: float, monkeypatch: pytest.MonkeyPatch) -> rows.Plan:
 
 
 def test_large_ladders_leave_memory_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """1,024 frames of ethanol take under 8 GB however much is free, 512 keep their rows; twice as many have tiles."""
+    """1,024 frames of ethanol take under 8 GB however much is free, 512 keep their rows; larger ones have tiles."""
     largest = planned(1024, 1e12, monkeypatch)
     assert not largest.held
     assert largest.bytes < 8e9
     assert largest.tile >= 256  # rows are made less than three times
     assert planned(512, 1e12, monkeypatch).held
-    assert planned(2048, 1e12, monkeypatch).tile >= 512
-    scarce = planned(1024, 7.2e9, monkeypatch)
-    assert scarce.bytes <= 0.9 * 7.2e9
+    assert 512 <= planned(1536, 1e12, monkeypatch).tile < 1536
+    scarce = planned(1024, 7.6e9, monkeypatch)
+    assert scarce.bytes <= 0.9 * 7.6e9
     assert scarce.tile < largest.tile
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5])
 def test_a_plan_bounds_the_arrays(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that numpy allocates, with rows held and in tiles, at every size of the ladder."""
-    frames, model = molecules(96, scatter=0.1), Ntk(NtkConfig(network=replace(NETWORK, channels=8)), [1, 6, 8])
+    frames, model = molecules(64, scatter=0.1), Ntk(NtkConfig(network=replace(NETWORK, channels=8)), [1, 6, 8])
     monkeypatch.setattr("experiments.regression.ntk._MOST_FRAMES", 8)
     monkeypatch.setattr(rows, "SCRATCH", 0)  # no part of these rows' spectra
     monkeypatch.setattr(ladders, "solution_facts", lambda system, P: {})
     monkeypatch.setattr("experiments.regression.least_squares.solution_facts", lambda system, P: {})
-    network, sizes = model.linearised(model.initial(frames, 0)), [24, 96]
+    network, sizes = model.linearised(model.initial(frames, 0)), [16, 64]
     whole = rows.Plan.of(frames, sizes, network, (1.0, 1.0))
     assert whole.held
     monkeypatch.setattr(rows, "_AMPLE", share * whole.bytes)
@@ -66,7 +66,7 @@ def test_a_plan_bounds_the_arrays(share: float, monkeypatch: pytest.MonkeyPatch)
         made = rows.Rows(
             network, frames, Labels.of(frames, network.elements, None, 1.0, 1.0), plan, True, lambda s: None
         )
-        system = made.system(96)
+        system = made.system(64)
         path = Path(system)
         for P in sizes:
             fit_gram(path, P, products=Products(made.combine, made.apply))
@@ -110,9 +110,12 @@ def test_facts_of_many_rows_are_those_of_few(monkeypatch: pytest.MonkeyPatch) ->
     (part,) = model.ladder(frames, [24], Conditions()).solutions
     kept, other = part.facts["spectrum"], whole.facts["spectrum"]
     assert max(kept["k"]) < 40 < max(other["k"])
+    common = sorted(set(kept["k"]) & set(other["k"]))
+    assert len(common) > 8
     for name in ("eigenvalues", "outside"):
-        expected = np.interp(np.log(kept["k"]), np.log(other["k"]), np.log(other[name]))
-        np.testing.assert_allclose(np.log(kept[name]), expected, atol=0.3)  # other k are kept: between them a line
+        found, expected = (dict(zip(one["k"], one[name], strict=True)) for one in (kept, other))
+        # eigenvalues fall by a thousand from the 20th to the 80th direction
+        np.testing.assert_allclose([found[k] for k in common], [expected[k] for k in common], rtol=1e-2)
 
 
 def test_labels_in_the_span_are_learned() -> None:
