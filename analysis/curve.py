@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from analysis.arrays import FloatArray
 from analysis.table import RATE, STANDARD, TUNED, RunTable, curve_name
 
+FEWEST_UPDATES = 8
+"""Updates of a run below which errors of shorter schedules say nothing of training."""
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -68,6 +71,8 @@ class Curve:
     """Frames of the pool from which subsets are drawn; infinite if the table does not say."""
     error_sd: FloatArray | None = None
     """Standard deviation of the error over the runs behind each mean, in `unit`; None for single runs. [S, K]"""
+    cpu_seconds: FloatArray | None = None
+    """Processor time of each run, s; None if the table does not say. [S, K]"""
     n_runs: FloatArray | None = None
     """Number of these runs; None for single runs. [S, K]"""
 
@@ -100,7 +105,7 @@ class Curve:
     def at(self, keep: NDArray[np.bool_]) -> Curve:
         """Return the curve at some of its sizes: [K]."""
         budgets = ("error", "half_budget", "quarter_budget")
-        arrays = (*budgets, "train_error", "sem", "n_test", "seconds", "error_sd", "n_runs")
+        arrays = (*budgets, "train_error", "sem", "n_test", "seconds", "cpu_seconds", "error_sd", "n_runs")
         whole = {name: getattr(self, name) for name in arrays}
         values: dict[str, Any] = {name: None if array is None else array[:, keep] for name, array in whole.items()}
         return replace(
@@ -179,6 +184,9 @@ def _curve(key: dict[str, object], part: pd.DataFrame, table: RunTable) -> Curve
             values[row, column] = part[name].to_numpy(dtype=float)
         return values
 
+    def shorter(name: str) -> FloatArray:
+        return np.where(grid("n_steps") < FEWEST_UPDATES, np.nan, grid(name))
+
     converged: list[list[bool | None]] = [[None] * len(sizes) for _ in seeds]
     if "converged" in part.columns:
         for s, k, value in zip(row, column, part["converged"], strict=True):
@@ -193,8 +201,8 @@ def _curve(key: dict[str, object], part: pd.DataFrame, table: RunTable) -> Curve
         seeds=seeds,
         error=grid("error"),
         train_error=grid("train_error"),
-        half_budget=grid("error_half_budget"),
-        quarter_budget=grid("error_quarter_budget"),
+        half_budget=shorter("error_half_budget"),
+        quarter_budget=shorter("error_quarter_budget"),
         sem=grid("error_test_sem"),
         n_test=grid("n_test"),
         runs=tuple(map(tuple, runs)),
@@ -205,6 +213,7 @@ def _curve(key: dict[str, object], part: pd.DataFrame, table: RunTable) -> Curve
         has_seeds=seeded,
         error_sd=grid("error_sd") if means else None,
         n_runs=grid("n_runs") if means else None,
+        cpu_seconds=grid("cpu_seconds") if "cpu_seconds" in part.columns else None,
         versions=_labels(part, "code_version"),
         devices=_labels(part, "device"),
         overlapping=_overlapping(part, sizes, len(seeds)),
