@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.errors import InputError, RunsFailed
-from analysis.files import write_text
+from analysis.files import csv_text, write_text
 from analysis.means import are_means, mark_means, split_means
 from analysis.protocol import BUDGET, STOP, VALIDATION, by_validation
 from analysis.reading import PLAIN, Spelling, read_table
@@ -128,7 +128,7 @@ def failed_runs(store: Path) -> list[str]:
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
     """Write a run table (without the bookkeeping column `line`), whole or not at all."""
-    write_text(path, frame.drop(columns="line", errors="ignore").to_csv(index=False))
+    write_text(path, csv_text(frame.drop(columns="line", errors="ignore")))
 
 
 def check_table(

@@ -126,6 +126,10 @@ def main() -> int:
         The exit code: 0: done, 1: a run failed, 2: bad input (told in one line), 128 + n: stopped by signal n.
     """
     command.spell_out()
+    return command.read_or_not(_main)
+
+
+def _main() -> int:
     command.show_warnings()
     # argparse takes KEY=VALUE arguments in one piece only; -m may stand anywhere
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
@@ -170,7 +174,7 @@ def main() -> int:
         return _say("stopped, nothing is lost; the same command continues", code)
     except OSError as error:
         if error.errno not in DISK:
-            raise
+            raise  # a pipe whose reader has gone among them
         where = f"{error.filename or 'a file'}: {os.strerror(error.errno)}"
         return _say(f"{where}; nothing is lost, the same command continues", 1)
     return 0
