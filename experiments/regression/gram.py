@@ -14,6 +14,7 @@ every leading block of G belongs to the run on those frames: one factorisation a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,6 +103,16 @@ class GramSystem:
             gram -= (gram @ q) @ q.T
         return gram, y - q @ (q.T @ y)
 
+    def centred_product(self, frames: int) -> tuple[Callable[[Floats], Floats], Floats]:
+        """Return the product with `[n]` or `[n, V]` of the matrix of `centred`, which is not made, and its labels."""
+        q, y = self.intercepts(frames), self.labels[: self.rows(frames)]
+
+        def product(vectors: Floats) -> Floats:
+            found = self.product(vectors - q @ (q.T @ vectors))
+            return np.asarray(found - q @ (q.T @ found))
+
+        return product, y - q @ (q.T @ y)
+
     def product(self, vectors: Floats) -> Floats:
         """Multiply the leading block by `[n]` or `[n, V]`, from the stored triangle."""
         n = len(vectors)
@@ -126,16 +137,10 @@ class GramSystem:
         n = self.rows(frames)
         if n <= _DENSE:
             return max(0.0, float(np.linalg.eigvalsh(self.centred(frames)[0])[-1])) if n else 0.0
-        q = self.intercepts(frames)
-
-        def centred(v: Floats) -> Floats:
-            v = v.ravel()
-            w = self.product(v - q @ (q.T @ v))
-            return np.asarray(w - q @ (q.T @ w))
-
-        if not centred(start := np.random.default_rng(0).normal(size=n)).any():
+        product, _ = self.centred_product(frames)
+        if not product(start := np.random.default_rng(0).normal(size=n)).any():
             return 0.0
-        operator = LinearOperator((n, n), matvec=centred, dtype=np.float64)
+        operator = LinearOperator((n, n), matvec=lambda v: product(v.ravel()), dtype=np.float64)
         # converged to round-off: λ is a multiple of it, and must not depend on where the iteration began
         return max(0.0, float(eigsh(operator, 1, v0=start, return_eigenvectors=False, tol=1e-13)[0]))
 

@@ -32,9 +32,9 @@ FLAT = 1e-6
 """Relative gain of the score for which a smaller λ is worth taking: less is round-off where λ no longer matters."""
 _REFINEMENTS = 10
 _REFINED = 1e-9
+"""Residual of the linear system, relative to that of the fit (λα), at which refinement ends."""
 _DECOMPOSED = 1500
 """Rows whose eigenvalues take a fraction of a second."""
-"""Residual of the linear system, relative to that of the fit (λα), at which refinement ends."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ class Path:
     """By number of frames, then by index: None where the matrix was not positive."""
     by_rows: dict[int, float] = field(default_factory=dict)
     """Least score of generalised cross-validation by number of frames, where that chose λ."""
+    _last: tuple[int, float, Factor] | None = None
+    """Frames, λ and the factor that was made last: the only one that is valid."""
 
     @property
     def lowest(self) -> int:
@@ -114,12 +116,19 @@ class Path:
         """Return what the factor at a λ of the grid tells; computed once while this size is at hand."""
         known = self.tried.setdefault(frames, {})
         if index not in known:
-            self.tick()
             try:
-                known[index] = self.system.factor(self.system.top(frames) * GRID[index], frames).left_out(frames)
+                known[index] = self.factor(frames, self.system.top(frames) * GRID[index]).left_out(frames)
             except np.linalg.LinAlgError:
                 known[index] = None
         return known[index]
+
+    def factor(self, frames: int, penalty: float) -> Factor:
+        """Return the factor of the first frames at an absolute λ: the last one again, if it is that."""
+        if self._last is None or self._last[:2] != (frames, penalty):
+            self.tick()
+            self._last = None  # its memory goes first
+            self._last = frames, penalty, self.system.factor(penalty, frames)
+        return self._last[2]
 
     def _by_rows(self, frames: int) -> int:
         """Choose by generalised cross-validation, for a single frame or by the user's wish."""
@@ -168,9 +177,9 @@ def fit_gram(path: Path, frames: int, ridge: float | None = None, products: Prod
         floor = floor and binds(found.score, path.score(frames, index + 1), float(rest @ rest) / informative)
         floor = floor and _goes_on(system, frames, top * ridge)
     else:
-        found, score = system.factor(top * ridge, frames).left_out(frames), np.nan
+        found, score = path.factor(frames, top * ridge).left_out(frames), np.nan
     penalty = top * ridge
-    dual, fitted, coefficients = _refined(system, found.dual, penalty, q, products, frames)
+    dual, fitted, coefficients = _refined(path, found.dual, penalty, q, products, frames)
     return GramFit(dual, fitted, coefficients, Choice(penalty, (ridge, found.trace, score, used), floor))
 
 
@@ -180,20 +189,18 @@ def _goes_on(system: GramSystem, frames: int, penalty: float) -> bool:
     Where they end far above it, as with fewer features than labels, nothing is between them and round-off, which is
     within ten times the smallest λ. Of more rows than are quickly decomposed it is taken for granted.
     """
-    gram, _ = system.centred(frames)
-    if len(gram) > _DECOMPOSED:
+    if system.rows(frames) > _DECOMPOSED:
         return True
-    values = np.linalg.eigvalsh(gram)
+    values = np.linalg.eigvalsh(system.centred(frames)[0])
     return bool(((values > 30 * penalty) & (values < 1e4 * penalty)).any())
 
 
 def _refined(
-    system: GramSystem, dual: Floats, penalty: float, q: Floats, products: Products | None, frames: int
+    path: Path, dual: Floats, penalty: float, q: Floats, products: Products | None, frames: int
 ) -> tuple[Floats, Floats, Floats | None]:
     """Return α, XXᵀα and Xᵀα, with α refined until its system is solved to round-off of the rows."""
-    n = len(dual)
+    n, system = len(dual), path.system
     y = system.labels[:n]
-    factor: Factor | None = None
 
     def evaluated(alpha: Floats) -> tuple[Floats, Floats | None]:
         if products is None:
@@ -210,8 +217,6 @@ def _refined(
         if size <= _REFINED * penalty * float(np.linalg.norm(dual)) or size > 0.5 * before:
             break
         before = size
-        if factor is None:
-            factor = system.factor(penalty, frames)
-        dual = dual + factor.bordered(rest[:, None], q)[:, 0]
+        dual = dual + path.factor(frames, penalty).bordered(rest[:, None], q)[:, 0]
         fitted, w = evaluated(dual)
     return dual, fitted, w

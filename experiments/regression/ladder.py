@@ -42,7 +42,7 @@ from torch import Tensor
 from experiments.data.dataset import Frames
 from experiments.regression.closed_form import Geometry, Isolated, Solution
 from experiments.regression.gram import GramSystem
-from experiments.regression.spectrum import MOST_ROWS, kept_facts, spectrum_of
+from experiments.regression.spectrum import WHOLE_ROWS, kept_facts, leading_spectrum, spectrum_of
 from experiments.tasks.predictions import Predictions
 
 SAMPLE = 256
@@ -176,8 +176,8 @@ def predict_apart(
 def solution_facts(system: GramSystem, frames: int) -> Mapping[str, Any]:
     """Return more entries of `fit` in the result of the run on the first `frames` frames of `system`.
 
-    These are its spectrum and the labels' power in it, up to `spectrum.MOST_ROWS` rows.
+    These are its spectrum and the labels' power in it, of many rows the first directions.
     """
-    if system.rows(frames) > MOST_ROWS:
-        return {}
-    return {"spectrum": kept_facts(spectrum_of(*system.centred(frames)))}
+    if system.rows(frames) <= WHOLE_ROWS:
+        return {"spectrum": kept_facts(spectrum_of(*system.centred(frames)))}
+    return {"spectrum": kept_facts(leading_spectrum(*system.centred_product(frames)))}

@@ -1,7 +1,8 @@
 """The rows of a ladder: design matrix of a linear model on its frames, frame after frame, and what of it memory holds.
 
-The rows of the largest P are computed once; every smaller P is a leading block of them. They are held in memory if that
-is large enough; otherwise the Gram matrix is gathered from tiles of frames, and rows are computed again where needed.
+The rows of the largest P are computed once; every smaller P is a leading block of them. They are held in memory if
+they take a moderate part of it; otherwise the Gram matrix is gathered from tiles of frames, and rows are computed again
+where needed.
 """
 
 from __future__ import annotations
@@ -20,10 +21,14 @@ from experiments.regression.closed_form import Labels, Weights, reachable, requi
 from experiments.regression.gram import GramSystem
 from experiments.regression.ladder import MADE
 from experiments.regression.ridge import ForceRows, in_dual
+from experiments.regression.spectrum import SCRATCH
 from experiments.tasks.predictions import Predictions
 
 _SHARE = 0.9
 """Share of the free memory that a plan counts on: allocators keep some of what is given back."""
+_AMPLE, _MORE = 7.6e9, 1.1
+"""Rows whose products are solved stay in memory up to so many bytes in all, or so many times what is needed without
+them: factors of such matrices cost most, not rows, and other processes need memory too."""
 
 
 class LinearModel(Protocol):
@@ -70,6 +75,8 @@ class Plan:
 
     batch  frames whose rows are computed at a time
     held   whether all rows stay in memory; else the Gram matrix is gathered from tiles of `tile` frames
+    rows   labels of the first P frames, `[F + 1]`; rows that no invariant energy can reach are not made
+    bytes  expected at the peak, for arrays
     """
 
     batch: int
@@ -77,6 +84,7 @@ class Plan:
     tile: int
     rows: Ints
     columns: int
+    bytes: float
 
     def in_dual(self, P: int) -> bool:
         """Return whether P training frames are solved by products of rows."""
@@ -108,29 +116,33 @@ class Plan:
         Raises:
             InputError: see `of`.
         """
-        per_frame = (3 * (frames.numbers > 0).sum(1) if weights[1] > 0 else 0) + np.ones(len(frames), np.int64)
-        rows: Ints = np.concatenate([[0], np.cumsum(per_frame)])
+        components = 3 * (frames.numbers > 0).sum(1) if weights[1] > 0 else np.zeros(len(frames), np.int64)
+        rows: Ints = np.concatenate([[0], np.cumsum(components + 1)])
+        rigid = np.where(frames.pbc.any(1), 3, 5)  # of molecules that are not on a line even 6
+        made: Ints = np.concatenate([[0], np.cumsum(np.maximum(components - rigid, 0) + 1)])
         largest = max(sizes)
-        others = [rows[P] for P in set(sizes) - {largest} if in_dual(int(rows[P]), columns)]
-        second = max([rows[largest // 2], *others]) / rows[largest]  # copied out of the matrix to be factorised
+        others = [P for P in set(sizes) - {largest} if in_dual(int(rows[P]), columns)]
+        second = float(made[max([largest // 2, *others])] / made[largest])  # copied out of the matrix to be factorised
 
-        def fixed(P: int) -> float:
-            """Return the bytes of all but the rows."""
-            n = float(rows[P])
-            matrix = n**2 * (1 + min(1.0, second) ** 2) if in_dual(int(n), columns) else 4.0 * columns**2
-            return 8.0 * matrix + 3 * 8.0 * P * columns + fill_bytes
-
-        def tiled(P: int, tile: int) -> float:
-            return (fixed(P) + 8.0 * columns * float(rows[min(P, tile)])) / _SHARE
+        def peak(P: int, tile: int) -> float:
+            """Return the bytes that are needed if rows of so many frames are in memory at a time."""
+            n, m, x = float(made[P]), columns, 8.0 * columns * float(made[min(P, tile)])
+            if not in_dual(int(rows[P]), m):
+                return 8.0 * (4.0 * m**2 + 3 * P * m) + fill_bytes + x
+            kept, copied = 8.0 * (n**2 + P * m) + fill_bytes, 8.0 * ((second * n) ** 2 + SCRATCH * n)
+            at_once = 8.0 * m * float(made[min(P, batch)])
+            return kept + (x + copied if tile >= P else max(x + at_once, copied))  # tiles go before factors come
 
         what = f"{rows[largest]} labels and {columns} coefficients"
-        require_memory(lambda P: tiled(P, batch), largest, what, smaller)
-        free = closed_form.free_memory()
-        held = tiled(largest, largest) <= free
+        require_memory(lambda P: peak(P, batch) / _SHARE, largest, what, smaller)
+        allowed = _SHARE * closed_form.free_memory()
+        if in_dual(int(rows[largest]), columns):  # products of columns go over the rows many times
+            allowed = min(allowed, max(_AMPLE, _MORE * peak(largest, batch)))
         tile = largest
-        while tile > batch and tiled(largest, tile) > free:
-            tile -= batch
-        return Plan(batch, held, max(tile, batch), rows, columns)
+        while tile > batch and peak(largest, tile) > allowed:
+            tile = max(batch, tile - batch)
+        held = tile == largest and peak(largest, tile) <= allowed
+        return Plan(batch, held, tile, rows, columns, peak(largest, tile))
 
 
 class Rows:
@@ -289,11 +301,12 @@ class Rows:
             x = np.empty((own.stop - own.start, self.model.size))
             for start, end in self._ranges(last, first):
                 self._compute(start, end, x[self.starts[start] - own.start : self.starts[end] - own.start])
-            gram[own, own] = x @ x.T
+            np.matmul(x, x.T, out=gram[own, own])  # syrk, without a matrix beside
             for start, end, block in self._blocks(frames, last):
                 rows = slice(int(self.starts[start]), int(self.starts[end]))
                 gram[rows, own] = block @ x.T
                 gram[own, rows] = gram[rows, own].T
+            del x  # before the next tile's
         return gram
 
     def combine(self, alpha: Floats) -> Floats:

@@ -177,6 +177,21 @@ def test_stopped_anywhere_and_resumed(tmp_path: Path, alone: dict[int, Run]) -> 
     assert kept[-3:] == [0, 1, 2]  # between publications
 
 
+def test_in_tiles_stopped_and_resumed(tmp_path: Path, alone: dict[int, Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same while rows do not stay in memory and are made again wherever they are needed."""
+    monkeypatch.setattr(rows, "_AMPLE", 0.0)
+    monkeypatch.setattr(rows, "_MORE", 1.0)
+    monkeypatch.setattr(ntk, "_MOST_FRAMES", 8)
+    total = ticks(tmp_path)
+    for share in (0.2, 0.7):
+        runs = runs_of(tmp_path, f"store{share}")
+        with pytest.raises(Interrupted):
+            execute(runs, stopping(round(share * total), lambda: True), ignore)
+        assert execute(runs, never, ignore) == {run.id: "done" for run in runs}
+        for P, run in zip(SIZES, runs, strict=True):
+            agree(run, alone[P])
+
+
 @pytest.mark.parametrize("share", [0.1, 0.6, 1.0])
 def test_killed_and_resumed(tmp_path: Path, alone: dict[int, Run], share: float) -> None:
     at = max(1, round(share * ticks(tmp_path)))
