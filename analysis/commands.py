@@ -60,7 +60,7 @@ from analysis.files import write_json, write_text
 from analysis.fits.record import analyse, choice, label, plus_minus, records, summary
 from analysis.fits.results import CurveFit, Form
 from analysis.forecasts.forecast import Outlook, chosen, outlook
-from analysis.forecasts.record import (
+from analysis.forecasts.output import (
     forecast_lines,
     forecast_records,
     heading,

@@ -205,3 +205,21 @@ def test_text_has_contrast_and_controls_have_names(browser: Any, address: str) -
     assert all(b - a <= 1 for a, b in pairwise(levels))
     ids = browser.execute_script("return [...document.querySelectorAll('[id]')].map(e => e.id)")
     assert len(ids) == len(set(ids))
+
+
+def test_calculator_gives_errors_and_frames(browser: Any, address: str) -> None:
+    page = opened(browser, address, DESKTOP)
+    answer = page.find_element("css selector", "#forecast-answer")
+    frames, error = (page.find_element("css selector", f"#{name}") for name in ("frames", "error"))
+    largest = page.execute_script(
+        "return JSON.parse(document.getElementById('data').textContent)[0].curves[0].mean.at(-1)[0]"
+    )
+    frames.send_keys(str(int(2 * largest)))
+    found = re.search(r"frames: error ([\d.]+)", answer.text)
+    assert found, answer.text
+    error.send_keys(found[1])
+    assert frames.get_attribute("value") == ""
+    back = re.search(r": ([\d,. ]+) frames, 95 %", answer.text)
+    assert back, answer.text
+    # both numbers are printed with three digits
+    assert float(back[1].replace(",", "").replace(" ", "")) == pytest.approx(2 * largest, rel=0.05)
