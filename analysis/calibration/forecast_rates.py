@@ -50,6 +50,10 @@ CURVES = Path(__file__).parent / "forecast_curves.parquet"
 KEY = ("source", "dataset", "test_set", "architecture", "model_id", "metric")
 CAPPED = 0.99
 """Share of errors that the cap of the upper end lets through."""
+LEAST_CAP = 3.0
+"""Least cap: the difference of two equal errors exceeds 3 = 2.1·√2 standard deviations of their noise in one of 50."""
+MANY_DATASETS = 20
+"""Datasets from which on factors may narrow the mixture's intervals; those of fewer only widen them."""
 NEAR = 0.35
 """Octaves by which a held-out size may miss a horizon of one, two or three octaves."""
 TARGETS: Mapping[str, Mapping[int, tuple[float, float]]] = {
@@ -138,11 +142,12 @@ def held_out(curve: Curve) -> Iterator[dict[str, object]]:
             if nearest not in OCTAVES or abs(octaves - nearest) > (NEAR if kind != RATE else 0.1):
                 continue
             cut = curve.at(np.arange(len(curve.sizes)) <= first)
-            if last < len(curve.sizes) - 1 and (outlook(cut).refused or outlook(cut).caution):
+            seen = outlook(cut)
+            if last < len(curve.sizes) - 1 and (seen.refused or seen.caution):
                 continue  # too short only because it was cut off before its last size but one
             shared = {"source": curve.text("source"), "kind": kind, "dataset": curve.text("dataset")}
             shared |= {"curve": curve.name, "octave": nearest, "octaves": octaves}
-            yield {**shared, "target": MEAN, **_outcome(outlook(cut), outlook(curve.at(_only(curve, last))), MEAN)}
+            yield {**shared, "target": MEAN, **_outcome(seen, outlook(curve.at(_only(curve, last))), MEAN)}
             if len(curve.seeds) > 1:
                 kept, new = _seeds(cut, slice(-1)), _seeds(curve.at(_only(curve, last)), slice(-1, None))
                 yield {**shared, "target": RUN, **_outcome(outlook(kept), outlook(new), RUN)}
@@ -175,23 +180,29 @@ def _outcome(cut: Outlook, there: Outlook, target: str) -> dict[str, object]:
 
 
 def fit_sides(cases: pd.DataFrame) -> Sides:
-    """Return the factors of one kind of metric and target: quantiles of what would have been needed."""
+    """Return the factors of one kind of metric and target: quantiles of what would have been needed.
+
+    A horizon that no curve has keeps the factors of the one before: the file of factors counts its forecasts.
+    """
     low: dict[int, list[float]] = {level: [] for level in LEVELS}
     high: dict[int, list[float]] = {level: [] for level in LEVELS}
-    caps = []
+    caps: list[float] = []
+    least = 0.1 if cases["dataset"].nunique() >= MANY_DATASETS else 1.0
     for octave in OCTAVES:
         part = cases[(cases["octave"] == octave) & ~cases["refused"]]
         if part.empty:
-            raise ValueError(f"fit_sides: no curve has a size {octave} octaves beyond the others")
+            for values in (*low.values(), *high.values(), caps):
+                values.append(values[-1] if values else LEAST_CAP if values is caps else 1.0)
+            continue
         quantiles, truth = _quantiles(part), part["truth"].to_numpy()
         rise = (truth - part["last"].to_numpy()) / part["noise"].to_numpy()
-        caps.append(max(_quantile(rise, CAPPED), 1.0))
+        caps.append(max(_quantile(rise, CAPPED), LEAST_CAP))
         for i, level in enumerate(LEVELS):
             below = (quantiles[0] - truth) / (quantiles[0] - quantiles[1 + 2 * i])
             above = (truth - quantiles[0]) / (quantiles[2 + 2 * i] - quantiles[0])
             above = np.where(rise > caps[-1], np.inf, above)
-            low[level].append(max(_quantile(below, 0.5 + level / 200), 0.1))
-            high[level].append(max(_quantile(above, 0.5 + level / 200), 0.1))
+            low[level].append(max(_quantile(below, 0.5 + level / 200), least))
+            high[level].append(max(_quantile(above, 0.5 + level / 200), least))
     return Sides(
         {level: np.array(values) for level, values in low.items()},
         {level: np.array(values) for level, values in high.items()},

@@ -233,7 +233,7 @@ def summary_of(curve: Curve) -> tuple[FloatArray, FloatArray, Noise]:
     middle = int(np.median(runs)) if len(runs) else 1
     if freedom <= 0 or not squares.sum() > 0:
         return curve.log_sizes[good], y[good], Noise(max(middle, 1), np.nan, 0.0)
-    # Errors on nested subsets correlate over P: neighbouring sizes count as one and a half.
+    # Errors on nested subsets correlate over P: K sizes count as K/2 independent ones.
     return curve.log_sizes[good], y[good], Noise(middle, float(np.sqrt(squares.sum() / freedom)), freedom / 2)
 
 
