@@ -333,6 +333,8 @@ def calibrate(arguments: argparse.Namespace) -> None:
         if arguments.json is not None:
             write_json(arguments.json, held_records(held))
         return
+    if arguments.write is not None and not arguments.forecast:
+        raise InputError(f"--write {arguments.write}: goes with --forecast alone")
     if arguments.forecast:
         text, entries = forecast_rates(arguments.write)
         _say(text)

@@ -59,7 +59,7 @@ def reach_record(curve: Curve, one: Reach) -> Record:
 
 def heading(curve: Curve) -> str:
     """Name a curve and its largest P in one line."""
-    unit = f" in {curve.unit}" if curve.unit else ""
+    unit = f" in {curve.unit}" if curve.unit not in ("", "1") else ""
     place = ", ".join(text for text in (curve.text("dataset"), curve.text("test_set")) if text)
     last = f"P = {curve.sizes[-1]:g}: {curve.mean_error[-1]:.3g}"
     return f"{place}  {curve.text('metric')}{unit}  {label(curve)} (measured up to {last})"
