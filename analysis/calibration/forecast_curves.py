@@ -54,9 +54,9 @@ def of_lcdb(path: Path) -> pd.DataFrame:
             kept.append(part.assign(order=order))
     rows = pd.concat(kept)
     rank = rows.groupby("openmlid")["order"].rank(method="dense")
-    rows = rows[rank <= LEARNERS]
-    return rows.assign(
-        dataset="openml" + rows["openmlid"].astype(str), architecture=rows["learner"], P=rows["size_train"],
+    chosen: pd.DataFrame = rows[rank <= LEARNERS]
+    return chosen.assign(
+        dataset="openml" + chosen["openmlid"].astype(str), architecture=chosen["learner"], P=chosen["size_train"],
         metric="error_rate", test_set="", model_id="",
     )  # fmt: skip
 

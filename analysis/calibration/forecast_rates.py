@@ -145,7 +145,7 @@ def held_out(curve: Curve) -> Iterator[dict[str, object]]:
             seen = outlook(cut)
             if last < len(curve.sizes) - 1 and (seen.refused or seen.caution):
                 continue  # too short only because it was cut off before its last size but one
-            shared = {"source": curve.text("source"), "kind": kind, "dataset": curve.text("dataset")}
+            shared: dict[str, object] = {"source": curve.text("source"), "kind": kind, "dataset": curve.text("dataset")}
             shared |= {"curve": curve.name, "octave": nearest, "octaves": octaves}
             yield {**shared, "target": MEAN, **_outcome(seen, outlook(curve.at(_only(curve, last))), MEAN)}
             if len(curve.seeds) > 1:

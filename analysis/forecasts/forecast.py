@@ -114,13 +114,15 @@ class Outlook:
             for i in np.flatnonzero(possible):
                 reasons[i] = self._caution(float(octaves[i])) or limit
                 calibrated[i] = not self._caution(float(octaves[i]))
-        return Forecast(sizes, *ends, tuple(calibrated), tuple(reasons))
+        median, low_80, high_80, low_95, high_95, run_low_95, run_high_95 = ends
+        return Forecast(
+            sizes, median, low_80, high_80, low_95, high_95, run_low_95, run_high_95, tuple(calibrated), tuple(reasons)
+        )
 
     def reach(self, target: float) -> Reach:
         """Return the sizes at which an error in the curve's unit is reached, up to `FARTHEST` octaves beyond P_max."""
-        nothing = (np.nan,) * 3
         if self.refused:
-            return Reach(target, *nothing, False, self.refused)
+            return Reach(target, np.nan, np.nan, np.nan, False, self.refused)
         last, wanted = self.log_error[-1], np.log(target)
         if wanted >= last:
             p = float(np.exp(np.interp(-wanted, np.maximum.accumulate(-self.log_error), self.log_p)))
@@ -128,16 +130,16 @@ class Outlook:
         sizes = self.curve.sizes[-1] * 2 ** (np.arange(int(FARTHEST * STEPS) + 1) / STEPS)
         mixture = self._mixture(sizes)
         mean = self._band(mixture, sizes, MEAN)
-        found = [_first(sizes, values, wanted) for values in (mean.median, mean.low[95], mean.high[95])]
-        if np.isfinite(found[0]):
-            caution = self._caution(float(self.octaves(np.array(found[:1]))[0]))
-            return Reach(target, *found, not caution, caution)
+        median, low, high = (_first(sizes, ends, wanted) for ends in (mean.median, mean.low[95], mean.high[95]))
+        if np.isfinite(median):
+            caution = self._caution(float(self.octaves(np.array([median]))[0]))
+            return Reach(target, median, low, high, not caution, caution)
         above = float(mixture.weight[mixture.asymptote > wanted].sum())
         far = f"not within {2**FARTHEST:g} times the largest P"
         if above > LIKELY or self.limit():
             far = f"more data will not get there: {100 * above:.0f} % probability that the floor lies above"
             far += f"; {self._what_would()}"
-        return Reach(target, *found, False, far)
+        return Reach(target, median, low, high, False, far)
 
     def limit(self) -> str:
         """Say that and why more data hardly help, if eight times the data leave the median above `FLAT` of the error.

@@ -33,7 +33,7 @@ STEEP = 0.6
 """Scale of the prior of β, exp(−β/STEEP): published exponents lie below one (Hestness et al. 2017)."""
 DRIFTS = np.array([0.01, 0.03, 0.06, 0.1])
 """Standard deviations of the drift of the local exponent over one unit of ln P. Larger ones widen the intervals of all
-curves for the sake of few, which the factors do at less cost: on LCDB, up to 0.3 made those at ×8 wider by a quarter."""
+curves for the sake of few, which the factors do at less cost: up to 0.3 made those of LCDB at ×8 wider by 16 %."""
 NOISES = np.geomspace(0.004, 0.4, 9)
 """Relative noise of a curve without seeds."""
 AROUND = np.array([0.6, 0.8, 1.0, 1.25, 1.6])

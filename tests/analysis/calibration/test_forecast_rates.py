@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,13 @@ def cases(sd: float, n: int = 2000, kind: str = RATE) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     parts = []
     for octave in OCTAVES:
-        shared = {"source": "lcdb", "kind": kind, "target": MEAN, "octave": octave, "octaves": float(octave)}
+        shared: dict[str, Any] = {
+            "source": "lcdb",
+            "kind": kind,
+            "target": MEAN,
+            "octave": octave,
+            "octaves": float(octave),
+        }
         shared |= {"refused": False, "q0": 0.0, "q1": -1.2816, "q2": 1.2816, "q3": -1.96, "q4": 1.96}
         truth = sd * rng.normal(size=n)
         names = [f"openml{i % 40}" for i in range(n)]

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,11 +23,17 @@ from analysis.table import check_table
 SIZES = (16, 32, 64, 128, 256)
 
 
-def rows(floor: float = 0.0, **more: object) -> pd.DataFrame:
-    columns = {"dataset": "d", "architecture": "mace", "metric": "force_mae", "unit": "meV/Å", "converged": True}
+def rows(floor: float = 0.0) -> pd.DataFrame:
+    columns: dict[str, Any] = {
+        "dataset": "d",
+        "architecture": "mace",
+        "metric": "force_mae",
+        "unit": "meV/Å",
+        "converged": True,
+    }
     frame = curve_rows(np.random.default_rng(0), beta=0.5, prefactor=100.0, sizes=SIZES, **columns)
     frame["error"] = frame["error"] + floor
-    return frame.assign(**more)
+    return frame
 
 
 def curve(frame: pd.DataFrame) -> Curve:
@@ -58,8 +65,10 @@ def test_what_cannot_be_forecast_says_why() -> None:
     refused = outlook(curve(short[short["P"] <= 32])).at([64])
     assert np.isnan(refused.median[0])
     assert "2 sizes" in refused.reasons[0]
-    near = outlook(curve(short[short["P"].isin([64, 128])].assign(P=lambda t: t["P"]))).at([256])
+    near = outlook(curve(short[short["P"].isin([64, 128, 256])].assign(P=lambda t: 256 - 256 // t["P"]))).at([512])
+    assert np.isfinite(near.median[0])  # P = 252, 254, 255
     assert not near.calibrated[0]
+    assert "span" in near.reasons[0]
 
 
 def test_unconverged_curves_are_not_calibrated() -> None:
