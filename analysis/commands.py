@@ -227,7 +227,7 @@ def _forecast(one: Outlook, arguments: argparse.Namespace) -> list[dict[str, obj
         entries += forecast_records(one.curve, found, run=arguments.new_run)
     if arguments.target:
         reach = one.reach(in_unit(arguments.target, one.curve.unit))
-        _say(reach_line(reach))
+        _say(reach_line(reach, one.curve.unit))
         entries.append(reach_record(one.curve, reach))
     return entries
 

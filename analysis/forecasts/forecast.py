@@ -32,8 +32,8 @@ STEPS = 8
 """Steps an octave in which sizes are searched."""
 FLAT = 0.9
 """Share of the last error above which the median at eight times the data counts as flat."""
-LIKELY = 0.5
-"""Probability that the floor lies above a target from which on the target is called out of reach."""
+LIKELY, SURE = 0.5, 0.95
+"""Probabilities that the floor lies above a target from which on it is called probably and surely out of reach."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,8 @@ class Outlook:
         above = float(mixture.weight[mixture.asymptote > wanted].sum())
         far = f"not within {2**FARTHEST:g} times the largest P"
         if above > LIKELY or self.limit():
-            far = f"more data will not get there: {100 * above:.0f} % probability that the floor lies above"
+            surely = "will" if above > SURE else "will probably"
+            far = f"more data {surely} not get there: {100 * above:.0f} % probability that the floor lies above"
             far += f"; {self._what_would()}"
         return Reach(target, median, low, high, False, far)
 

@@ -80,12 +80,13 @@ def forecast_lines(one: Forecast, *, run: bool) -> list[str]:
     return lines
 
 
-def reach_line(one: Reach) -> str:
-    """Describe the sizes to a target in a line."""
+def reach_line(one: Reach, unit: str) -> str:
+    """Describe the sizes to a target, in the curve's unit, in a line."""
+    error = f"error {one.target:g} {unit}".rstrip()
     if not np.isfinite(one.median):
-        return f"  error {one.target:g}: not within reach ({one.reason})"
+        return f"  {error}: not within reach ({one.reason})"
     low, high = (f"{end:.3g}" if np.isfinite(end) else "not within reach" for end in (one.low_95, one.high_95))
-    text = f"  error {one.target:g}: about {one.median:.3g} frames, 95 % [{low}, {high}]"
+    text = f"  {error}: about {one.median:.3g} frames, 95 % [{low}, {high}]"
     return text + (f"  ({one.reason})" if one.reason else "")
 
 

@@ -96,7 +96,7 @@ def test_a_floor_says_what_would_help(share: float, words: str) -> None:
     frame["train_error"] = frame["error"] * share
     reach = outlook(curve(frame)).reach(20.0)
     assert np.isnan(reach.median)
-    assert "more data will not get there" in reach.reason
+    assert re.search("more data will (probably )?not get there", reach.reason)
     assert words in reach.reason
 
 
