@@ -215,17 +215,13 @@ class GroupEffect:
     """How it is known."""
 
 
-def group_effects(d: float | None, *, periodic: bool = False) -> list[GroupEffect]:
+def group_effects(d: float | None) -> list[GroupEffect]:
     """Return what building in a group may change: the prefactor for a finite one, the dimension for a continuous one.
 
     Args:
-        d: dimension of the data before the quotient; None if unknown.
-        periodic: whether the frames are periodic, so that translations alone remain of the motions.
+        d: dimension of the data after translations and rotations, as everywhere here; None if unknown.
     """
-    less = 3 if periodic else 6
-    change = f"d → d − {less}"
-    if d is not None and d > less:
-        change += f" ({d:g} → {d - less:g}: 1/d from {1 / d:.3f} to {1 / (d - less):.3f})"
+    change = "" if d is None else f": d from {d + 6:g} to {d:g}, 1/d from {1 / (d + 6):.3f} to {1 / d:.3f}"
     return [
         GroupEffect(
             "finite (permutations, inversion)",
@@ -234,8 +230,8 @@ def group_effects(d: float | None, *, periodic: bool = False) -> list[GroupEffec
             Evidence.READ,
         ),
         GroupEffect(
-            "continuous (" + ("translations" if periodic else "translations and rotations") + ")",
-            f"the dimension, {change}; and the prefactor, by the volume of the quotient",
+            "continuous (translations, rotations)",
+            f"the dimension, by 6 (3 in a periodic box: translations alone){change}; and the prefactor, by a volume",
             "Tahmasebi & Jegelka 2023 (arXiv 2303.14269), abstract",
             Evidence.READ,
         ),
