@@ -53,7 +53,7 @@ CAPPED = 0.99
 LEAST_CAP = 3.0
 """Least cap: the difference of two equal errors exceeds 3 = 2.1·√2 standard deviations of their noise in one of 50."""
 MANY_DATASETS = 20
-"""Datasets from which on factors may narrow the mixture's intervals; those of fewer only widen them."""
+"""Datasets from which on factors may narrow the mixture's intervals, and shrink as the horizon grows."""
 NEAR = 0.35
 """Octaves by which a held-out size may miss a horizon of one, two or three octaves."""
 TARGETS: Mapping[str, Mapping[int, tuple[float, float]]] = {
@@ -203,10 +203,14 @@ def fit_sides(cases: pd.DataFrame) -> Sides:
             above = np.where(rise > caps[-1], np.inf, above)
             low[level].append(max(_quantile(below, 0.5 + level / 200), least))
             high[level].append(max(_quantile(above, 0.5 + level / 200), least))
+
+    def rising(values: list[float]) -> FloatArray:
+        return np.asarray(np.array(values) if least < 1 else np.maximum.accumulate(values))
+
     return Sides(
-        {level: np.array(values) for level, values in low.items()},
-        {level: np.array(values) for level, values in high.items()},
-        np.array(caps),
+        {level: rising(values) for level, values in low.items()},
+        {level: rising(values) for level, values in high.items()},
+        rising(caps),
     )
 
 

@@ -23,7 +23,7 @@ from analysis.forecasts.factors import OCTAVES
 from analysis.forecasts.forecast import Forecast, outlook
 
 NAME = "forecast"
-MOST = 6
+MOST = 3
 """Curves of a panel: those with the smallest errors, as more fans hide each other."""
 STEPS = 4
 """Points of a fan for each octave."""
@@ -91,7 +91,7 @@ def _panel(axes: Axes, fan: Fan, mark: str) -> list[dict[str, object]]:
             for i, p in enumerate(ahead.sizes)
         ]
     handles.append(Patch(color="#777777", alpha=0.3, linewidth=0, label="80 and 95 % of the mean over seeds"))
-    size_axis(axes, [float(curve.sizes[-1]) * factor for curve in curves for factor in (0.125, 1, 2, 4, 8)])
+    size_axis(axes, [float(p) for curve in curves for p in (*curve.sizes, *(curve.sizes[-1] * 2 ** np.array(OCTAVES)))])
     log_axis(axes.yaxis)
     axes.set_ylabel(f"{metric} ({unit})" if unit else metric)
     title(axes, mark + place)
