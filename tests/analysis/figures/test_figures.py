@@ -202,7 +202,7 @@ def test_fans_start_at_the_last_point_and_widen(drawn: Path) -> None:
         last = part.loc[part["kind"] == "measured", "P"].max()
         assert ahead["P"].iloc[0] == pytest.approx(last), name
         assert ahead["P"].iloc[-1] == pytest.approx(8 * last), name
-        width = np.log(ahead["high_95"] / ahead["low_95"]).to_numpy()
+        width = np.log(ahead["high_95"].to_numpy() / ahead["low_95"].to_numpy())
         assert width[-1] > width[0], name
 
 
