@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -137,12 +136,3 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "the table has mace, ace" in capsys.readouterr().err
     assert main(["forecast", "--table", str(path), "--metric", "energy_mae"]) == 2
     assert main(["forecast", "--table", str(path), "--target", "20", "kcal"]) == 2
-
-
-def test_commands_of_the_docs_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (Path(__file__).parents[3] / "docs" / "forecasts.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
-    rows().to_csv(tmp_path / "runs.csv", index=False)
-    monkeypatch.chdir(tmp_path)
-    for line in block.splitlines():
-        assert main(shlex.split(line, comments=True)[3:]) == 0
