@@ -26,9 +26,10 @@ from analysis.curve import Curve
 from analysis.errors import InputError
 from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.uncertainty import Interval, lines, two_sided
+from analysis.protocol import STOP
 from analysis.table import IDENTIFYING, MATCH, RATE, TUNED
 
-PLACE = ("dataset", "test_set", "metric")
+PLACE = ("dataset", "test_set", "metric", STOP)
 """Columns that compared curves must share: a difference in one of them is not one of the model."""
 FACTORS = ("architecture", *IDENTIFYING)
 """Columns by which models differ."""
@@ -191,8 +192,9 @@ def _factor_columns(curve: Curve, factor: str) -> set[str]:
 
 
 def factors_of(fits: Sequence[JudgedFit], by: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the columns in which models of a table can differ: identifying columns, settings, and those of `by`."""
-    return tuple(dict.fromkeys((*FACTORS, *(name for fit, _ in fits for name in fit.curve.settings), *by)))
+    """Return the columns in which models can differ: identifying and further ones, settings, and those of `by`."""
+    further = (name for fit, _ in fits for name in (*fit.curve.told_apart_by, *fit.curve.settings))
+    return tuple(name for name in dict.fromkeys((*FACTORS, *further, *by)) if name not in PLACE)
 
 
 def _places(fits: Sequence[JudgedFit]) -> dict[tuple[object, ...], list[JudgedFit]]:
@@ -291,7 +293,8 @@ def pool_differences(comparisons: Sequence[Comparison]) -> list[PooledDifference
     groups: dict[tuple[str, str, str], list[Comparison]] = {}
     for c in comparisons:
         if c.delta.error > 0:
-            first, second = (describe(curve, also=(c.factor,)) for curve in (c.first, c.second))
+            also = (c.factor, *c.first.told_apart_by)
+            first, second = (describe(curve, also=also) for curve in (c.first, c.second))
             groups.setdefault((c.first.text("metric"), first, second), []).append(c)
     result = []
     for (metric, first, second), group in groups.items():
