@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "compare": ("analysis.cli", ("compare",), "compare exponents of models, in words"),
     "claim": ("analysis.cli", ("claim",), "the pre-registered test of the claim"),
     "design": ("analysis.cli", ("design",), "how many seeds and sizes would decide it"),
+    "forecast": ("analysis.cli", ("forecast",), "errors at larger P, and the frames to an error"),
     "bounds": ("analysis.cli", ("bounds",), "exponents beside the bounds of theory"),
     "dimension": ("analysis.cli", ("dimension",), "dimension of the data"),
     "errors": ("analysis.cli", ("errors",), "intervals of errors over seeds and test frames"),

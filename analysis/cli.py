@@ -37,7 +37,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = command.Parser(prog=NAME, description="Exponents of learning curves, from runs or from any table.")
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for add in (
-        _table, _fit, _report, _figures, _compare, _claim, _design, _bounds, _errors, _calibrate, _dimension, _spectrum
+        _table, _fit, _report, _figures, _compare, _claim, _design, _forecast, _bounds, _errors, _calibrate, _dimension,
+        _spectrum,
     ):  # fmt: skip
         add(subparsers)
     return parser
@@ -196,6 +197,30 @@ def _design(to: Subparsers) -> None:
     one.add_argument("--seed", type=int, default=0, help="seed of the simulation of the claim (default 0)")
 
 
+def _forecast(to: Subparsers) -> None:
+    one = _add(
+        to,
+        "forecast",
+        "forecast errors at larger P, and the frames to an error",
+        "Forecast the error of every curve at larger training-set sizes, and the number of frames to an error, with 80 "
+        "and 95 % intervals: of the mean over the curve's seeds, or of a single new run. How often they hold is "
+        "measured up to eight times the largest P (calibrate --forecast); beyond, they are marked.",
+    )
+    one.add_argument(
+        "--at",
+        nargs="+",
+        type=command.integer_from(1),
+        metavar="P",
+        help="training-set sizes (default, without --target: 2, 4 and 8 times the largest of each curve)",
+    )
+    one.add_argument(
+        "--target", nargs="+", metavar=("ERROR", "UNIT"), help="an error to reach, in the table's unit or as 20 meV/Å"
+    )
+    one.add_argument("--metric", metavar="METRIC", help="default: force_mae, else the first of the table")
+    one.add_argument("--model", metavar="MODEL", help="an architecture, a model_id, or a name as `fit` prints it")
+    one.add_argument("--new-run", action="store_true", help="also the interval of a single new run")
+
+
 def _bounds(to: Subparsers) -> None:
     one = _add(
         to,
@@ -242,7 +267,8 @@ def _calibrate(to: Subparsers) -> None:
         "of known β, and on two real nested learners. With --claim: measure how often the claim test gives which "
         "outcome, by seeds and sizes. With --comparisons: how often statements about two curves hold. With --fits: how "
         "often what `fit` says of a curve holds. With --training: which verdict on training falls where more training "
-        "would change β by a known amount, and what the hull covers.",
+        "would change β by a known amount, and what the hull covers. With --forecast: how often forecasts hold on real "
+        "learning curves whose largest P are held out.",
         source=False,
     )
     one.add_argument(
@@ -266,6 +292,17 @@ def _calibrate(to: Subparsers) -> None:
         help="how often equal-error ratios, means over molecules and the seeds of `design` hold, instead",
     )
     what.add_argument("--training", action="store_true", help="rates of the verdicts on training instead")
+    what.add_argument(
+        "--forecast",
+        action="store_true",
+        help="how often intervals of forecasts hold on the learning curves that ship with the program, instead",
+    )
+    one.add_argument(
+        "--write",
+        type=command.path,
+        metavar="FILE",
+        help="with --forecast: write the factors of intervals there, fitted on all these curves",
+    )
 
 
 def _dimension(to: Subparsers) -> None:

@@ -32,7 +32,7 @@ from analysis.bounds.label_power import (
     read_spectra,
 )
 from analysis.bounds.lipschitz import compare_lipschitz, lipschitz_record, lipschitz_text
-from analysis.bounds.theory import kernel_law, statements
+from analysis.bounds.theory import group_text, kernel_law, statements
 from analysis.calibration.calibrate import coverage_records, coverage_summary, coverage_table, measure_coverage
 from analysis.calibration.claim_rates import measure_claim, rate_records, rate_table
 from analysis.calibration.comparison_rates import Held, held_lines, held_records, measure_comparisons
@@ -47,6 +47,7 @@ from analysis.calibration.designs import (
     given,
 )
 from analysis.calibration.fit_rates import measure_fits, missed
+from analysis.calibration.forecast_rates import forecast_rates
 from analysis.calibration.training_rates import measure_training, training_records, training_table
 from analysis.comparisons.claim import claim_record, claim_text, claims
 from analysis.comparisons.claim_pool import pool_claims, pooled_claim_record, pooled_claim_text
@@ -62,6 +63,15 @@ from analysis.fits.flags import JudgedFit
 from analysis.fits.record import analyse, choice, label, plus_minus, records, summary
 from analysis.fits.results import CurveFit, Form
 from analysis.fits.selection import ALL, Selection
+from analysis.forecasts.forecast import Outlook, chosen, outlook
+from analysis.forecasts.output import (
+    forecast_lines,
+    forecast_records,
+    heading,
+    in_unit,
+    reach_line,
+    reach_record,
+)
 from analysis.reading import Spelling, parse_columns
 from analysis.table import RunTable, failed_runs, load, read_store, setting_column, write_csv
 
@@ -76,6 +86,7 @@ __all__ = [
     "errors",
     "figures",
     "fit",
+    "forecast",
     "report",
     "spectrum",
     "table",
@@ -204,6 +215,39 @@ def design(arguments: argparse.Namespace) -> None:
         _check_complete(loaded, arguments.store)
 
 
+def forecast(arguments: argparse.Namespace) -> None:
+    """Forecast the errors of every curve at larger P, and the frames to an error, with intervals."""
+    loaded = _load(arguments)
+    entries: list[dict[str, object]] = []
+    possible = False
+    for curve in chosen(curves(loaded), arguments.metric, arguments.model):
+        one = outlook(curve)
+        possible |= not one.refused
+        _say(heading(curve))
+        entries += _forecast(one, arguments)
+    if arguments.json is not None:
+        write_json(arguments.json, entries)
+    if not possible:
+        raise UnfittableError("no curve could be forecast: the reasons are above")
+    _check_complete(loaded, arguments.store)
+
+
+def _forecast(one: Outlook, arguments: argparse.Namespace) -> list[dict[str, object]]:
+    """Print the forecasts of one curve and return their records."""
+    entries: list[dict[str, object]] = []
+    sizes = arguments.at or ([] if arguments.target else [one.curve.sizes[-1] * factor for factor in (2, 4, 8)])
+    if len(sizes):
+        found = one.at(sizes)
+        for line in forecast_lines(found, run=arguments.new_run):
+            _say(line)
+        entries += forecast_records(one.curve, found, run=arguments.new_run)
+    if arguments.target:
+        reach = one.reach(in_unit(arguments.target, one.curve.unit))
+        _say(reach_line(reach, one.curve.unit))
+        entries.append(reach_record(one.curve, reach))
+    return entries
+
+
 def bounds(arguments: argparse.Namespace) -> None:
     """Set every recommended β beside the bounds and laws of theory: consistent, vacuous, not testable or violated."""
     loaded = _load(arguments)
@@ -226,6 +270,7 @@ def bounds(arguments: argparse.Namespace) -> None:
         for compared in [] if measured is None else compare_lipschitz(one, judged, measured, arguments.lipschitz):
             _say(lipschitz_text(compared))
             entries.append(lipschitz_record(one, compared))
+    _say(group_text(d))
     _say("[M] from memory, not checked against the source; [R] read; [R2] read second-hand; [D] derived here.")
     if d is None:
         _say("Bach, von Luxburg–Bousquet, interpolation and Stone need the dimension of the data: --d or --atoms.")
@@ -292,7 +337,7 @@ def calibrate(arguments: argparse.Namespace) -> None:
     On simulated curves of known β, and on two real nested learners. With --claim: measure how often the test of the
     claim gives which outcome, by seeds and sizes, where the truth is known. With --comparisons: how often statements
     about two curves hold; with --fits: those of `fit` about one. With --training: rates of the verdicts on training,
-    and the coverage of the hull.
+    and the coverage of the hull. With --forecast: coverage of forecasts on real learning curves.
     """
     if arguments.comparisons or arguments.fits:
         held: list[Held] = []
@@ -303,6 +348,14 @@ def calibrate(arguments: argparse.Namespace) -> None:
         _say(missed(held))
         if arguments.json is not None:
             write_json(arguments.json, held_records(held))
+        return
+    if arguments.write is not None and not arguments.forecast:
+        raise InputError(f"--write {arguments.write}: goes with --forecast alone")
+    if arguments.forecast:
+        text, entries = forecast_rates(arguments.write)
+        _say(text)
+        if arguments.json is not None:
+            write_json(arguments.json, entries)
         return
     if arguments.claim:
         rates = measure_claim(arguments.tables, arguments.seed)

@@ -78,7 +78,7 @@ def adapted(command: str, folder: Path) -> list[str]:
     """The command for this test: our interpreter, files in `folder`, small budgets for what trains."""
     program, *words = shlex.split(command)
     words = [sys.executable, *([] if program == "python" else ["-m", "equilaw"]), *words]
-    names = {"runs.csv", "fits.json", "figures", "train.xyz", "test.xyz", "runs", "tuning", "card"}
+    names = {"runs.csv", "fits.json", "forecast.json", "figures", "train.xyz", "test.xyz", "runs", "tuning", "card"}
     names |= {"report.html", "exponents.md", "exponents.tex"}
     for i, word in list(enumerate(words))[4:]:  # past the command's own name, which may be a file's too
         key, equals, value = word.rpartition("=")

@@ -20,8 +20,9 @@ ROOMS = (
     "experiments.__main__",
     "slurm.cluster", "slurm", "slurm.jobs", "slurm.launcher", "slurm.cli", "slurm.__main__",
     "hydra_plugins",
-    "analysis", "analysis.fits", "analysis.comparisons", "analysis.bounds", "analysis.calibration", "analysis.figures",
-    "analysis.report", "analysis.notebook", "analysis.commands", "analysis.cli", "analysis.__main__",
+    "analysis", "analysis.fits", "analysis.comparisons", "analysis.bounds", "analysis.forecasts",
+    "analysis.calibration", "analysis.figures", "analysis.report", "analysis.notebook", "analysis.commands",
+    "analysis.cli", "analysis.__main__",
     "benchmarks",
 )  # fmt: skip
 """From the ground up: packages, and modules that lie in a package and above its sub-packages. A module belongs to the

@@ -104,7 +104,7 @@ def _at_least(curve: Curve, beta: Interval, statement: Statement) -> tuple[Relat
             Relation.VACUOUS,
             f"demands a fall by {100 * (1 - fall):.0f} % over P = {curve.sizes[0]:g}–{curve.sizes[-1]:g}",
         )
-    return Relation.CONSISTENT, "β is not smaller"
+    return Relation.CONSISTENT, "not below the bound"
 
 
 def _observed(beta: Interval, statement: Statement) -> tuple[Relation, str]:

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.bounds.distances import DimensionEstimate
-from analysis.bounds.theory import bach_exponent, hestness, luxburg
+from analysis.bounds.theory import LIPSCHITZ_LOSSES, bach_exponent, hestness, luxburg
 from analysis.figures.naming import METRIC_NAMES, model_names
 from analysis.figures.nearest import dimensions
 from analysis.figures.panels import Panel, panels_by_model
@@ -26,8 +26,8 @@ from analysis.fits.flags import JudgedFit, Verdict
 
 NAME = "exponents"
 _BANDS = "grey: observed on other tasks (Hestness et al. 2017); dashed: 1/2"
-_BOUNDS = """dotted: lower bounds on β of energy errors at the measured dimension d,
-Bach 2017 1/(d+3), von Luxburg–Bousquet 2004 1/d"""
+_BOUNDS = """dotted: lower bounds on β of energy errors at the measured dimension d: Bach 2017 1/(d+3), and
+1/d, the slope of Lip·δ(P) and of von Luxburg–Bousquet 2004; a bound can be exceeded, not confirmed"""
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,12 @@ def _panel(axes: Axes, panel: Panel, dimension: DimensionEstimate | None) -> lis
         {**place, "kind": "reference", "curve": "1/2", "beta": 0.5},
     ]
     note = ""
+    bound = np.nan
     if dimension is not None and (d := dimension.distances.d_eff.value) > 0:
         for name, value in (("Bach 1/(d+3)", bach_exponent("lipschitz", d)), ("1/d", luxburg(d).beta)):
             axes.axvline(value, color="#D55E00", linewidth=0.8, linestyle=(0, (1, 1.2)), zorder=1)
             rows.append({**place, "kind": "bound", "curve": f"{name}, d = {d:.3g}", "beta": value})
+            bound = max(bound, value) if np.isfinite(bound) else value
         note = f" (d = {d:.1f})"
     curves = [fit.curve for fit, _ in panel.fits]
     names = []
@@ -97,7 +99,9 @@ def _panel(axes: Axes, panel: Panel, dimension: DimensionEstimate | None) -> lis
             axes.plot([beta.low, beta.high], [index, index], color=look.color, linewidth=1.6, zorder=2)
         face = "white" if failed else look.color
         axes.plot(beta.value, index, look.marker, color=look.color, markerfacecolor=face, markersize=4, zorder=3)
-        remarks = (("floor", fit.has_floor), ("not converged", failed))
+        lipschitz = fit.curve.text("metric") in LIPSCHITZ_LOSSES
+        above = lipschitz and bool(min(beta.low, trained[0]) > bound)
+        remarks = (("floor", fit.has_floor), ("not converged", failed), ("above the bounds", above and not failed))
         marks = [mark for mark, holds in remarks if holds]
         names.append(name + (f" ({', '.join(marks)})" if marks else ""))
         rows.append(

@@ -13,10 +13,13 @@ from analysis.curve import Curve, nanmean
 from analysis.figures.naming import METRIC_NAMES, display_name, display_unit, model_names
 from analysis.figures.style import Look, looks
 from analysis.fits.flags import JudgedFit, Verdict, on_floor
-from analysis.fits.record import plus_minus
+from analysis.fits.record import label, plus_minus
 from analysis.fits.selection import rank
+from analysis.forecasts.forecast import FARTHEST, outlook
 from experiments.core.files import json_number
 
+STEPS = 2
+"""Points of a forecast for each octave."""
 GRID = 40
 """Number of points of a fitted line."""
 
@@ -70,7 +73,38 @@ def _curve(item: JudgedFit, look: Look, name: str, factor: float) -> dict[str, A
         "fit": _pairs(grid, middle),
         "low": _pairs(grid, low),
         "high": _pairs(grid, high),
+        **_ahead(curve, factor),
     }
+
+
+def _ahead(curve: Curve, factor: float) -> dict[str, Any]:
+    """Return the forecasts of a curve: (P, median, low, high) with 95 % intervals, or none and the reason."""
+    one = outlook(curve)
+    sizes = curve.sizes[-1] * 2 ** (np.arange(1, STEPS * FARTHEST + 1) / STEPS)
+    found = one.at(sizes)
+    columns = zip(sizes, found.median, found.low_95, found.high_95, strict=True)
+    points = [[float(p), *(float(f"{value * factor:.4g}") for value in values)] for p, *values in columns]
+    refused = not np.isfinite(found.median).any()
+    return {
+        "ahead": [] if refused else points,
+        "calibrated": max((float(p) for p, known in zip(sizes, found.calibrated, strict=True) if known), default=0.0),
+        "limit": found.reasons[0],
+    }
+
+
+def forecast_rows(fits: Sequence[JudgedFit]) -> list[list[str]]:
+    """Return the cells of the table of forecasts: model, dataset, metric, error at 2, 4 and 8 times P, remark."""
+    result = []
+    for fit, _ in fits:
+        curve = fit.curve
+        unit, factor = display_unit(curve.unit)
+        found = outlook(curve).at([float(curve.sizes[-1]) * times for times in (2, 4, 8)])
+        metric = METRIC_NAMES.get(curve.text("metric"), curve.text("metric"))
+        ends = zip(found.median * factor, found.low_95 * factor, found.high_95 * factor, strict=True)
+        cells = [f"{value:.3g} [{low:.3g}, {high:.3g}]" if np.isfinite(value) else "–" for value, low, high in ends]
+        where = f"{metric} ({unit})" if unit else metric
+        result.append([label(curve), curve.text("dataset"), where, *cells, found.reasons[0]])
+    return result
 
 
 def _points(curve: Curve, factor: float, told: bool) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from analysis.files import csv_text
 from analysis.fits.flags import Flag, JudgedFit, Verdict
 from analysis.fits.record import records
 from analysis.fits.results import Form
-from analysis.report.chart import charts, script_json
+from analysis.report.chart import charts, forecast_rows, script_json
 from analysis.report.exponent_table import FORMS, latex, markdown, rows
 from analysis.report.health import SHOWN, CurveHealth, Health, health, provenance
 from analysis.report.linearised import HEAD, not_trained, side_by_side
@@ -67,6 +67,7 @@ def page(table: RunTable, fits: Sequence[JudgedFit], source: Path, store: Path |
         side_by_side_head=HEAD,
         not_trained=not_trained(fits),
         exponents=rows(fits),
+        forecasts=forecast_rows(fits),
         raised=[flag for flag in Flag if flag in flagged],
         flag_words=FLAG_WORDS,
         forms={form: words for form, words in FORMS.items() if form not in (Form.POWER, Form.POWER_FLOOR)},

@@ -239,7 +239,20 @@ def test_dimension_refuses_what_it_cannot_use(tmp_path: Path, capsys: pytest.Cap
 
 @pytest.mark.parametrize(
     "command",
-    ["", "table", "fit", "figures", "report", "compare", "claim", "design", "bounds", "calibrate", "dimension"],
+    [
+        "",
+        "table",
+        "fit",
+        "figures",
+        "report",
+        "compare",
+        "claim",
+        "design",
+        "forecast",
+        "bounds",
+        "calibrate",
+        "dimension",
+    ],
 )
 def test_help_of_every_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:

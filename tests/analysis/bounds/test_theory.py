@@ -10,19 +10,23 @@ import pytest
 
 from analysis.bounds.bounds import Relation, evaluated, implied, relate
 from analysis.bounds.theory import (
+    Direction,
     Evidence,
     Statement,
     bach,
     bach_exponent,
+    group_effects,
     hestness,
     interpolation,
     kernel_law,
     luxburg,
     luxburg_bound,
+    luxburg_exact,
     nearest_distance,
     spigler,
     statements,
     stone,
+    variation_space,
 )
 from analysis.calibration.synthetic import curve_rows
 from analysis.curve import curves
@@ -88,13 +92,34 @@ def test_other_rates() -> None:
     assert nearest_distance(2, 100) == pytest.approx(0.05)  # 1/(2√(ρP)) in the plane
 
 
-def test_numbers_from_memory_are_marked() -> None:
+def test_tags_say_what_was_read() -> None:
     rows = hestness()
     assert (rows[0].beta, rows[0].beta_high) == (0.07, 0.35)
-    assert rows[0].tags == "[R]"
-    assert all(row.evidence == (Evidence.MEMORY,) for row in rows[3:])
-    assert all(Evidence.MEMORY in row.evidence for row in bach(3, 1, 1))
+    assert [row.tags for row in rows] == ["[R]", "[R2]", "[R2]"]  # exponents per domain were never read: not printed
+    assert all(row.evidence == (Evidence.READ,) for row in bach(3, 1, 1))
+    assert (luxburg(3).tags, luxburg(1).tags) == ("[R]", "[D]")
+    assert (stone(3, 1).tags, kernel_law(2, 2, 1).tags) == ("[R2]", "[R]")
+    assert not any(Evidence.MEMORY in row.evidence for row in statements(21, 1, 1, 1))
     assert not any(name.startswith("Bach") for name in (row.name for row in statements(None, 1, 1, 1)))
+
+
+def test_the_rate_of_the_lipschitz_ball_cannot_be_improved() -> None:
+    assert luxburg_exact(57).beta == luxburg(57).beta
+    assert luxburg_exact(57).direction is Direction.BEST_WORST_CASE
+
+
+def test_yang_and_zhou_exceed_bach_for_squared_loss() -> None:
+    for d in (3, 21, 57):
+        assert variation_space(d).beta == pytest.approx((d + 3) / (4 * d + 6))
+        assert variation_space(d).beta > bach_exponent("lipschitz", d)
+
+
+def test_a_continuous_group_lowers_the_dimension_and_a_finite_one_the_prefactor() -> None:
+    finite, continuous, high_dimensional = group_effects(57)
+    assert "β stays" in finite.changes
+    assert "d from 63 to 57" in continuous.changes  # aspirin: 21 atoms
+    assert "by 6 (3 in a periodic box" in continuous.changes
+    assert "not |G|" in high_dimensional.changes
 
 
 def related(statement: Statement, metric: str = "energy_mae", beta: float = 0.5, **more: Any) -> Relation:

@@ -100,7 +100,7 @@ def test_units_on_the_axes(unit: str, shown: str, factor: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["by_L", "by_nu_and_L", "by_architecture", "by_group", "exponents", "map", "cost", "nearest"]
+    "name", ["by_L", "by_nu_and_L", "by_architecture", "by_group", "exponents", "map", "cost", "nearest", "forecast"]
 )
 def test_figures_of_the_papers(drawn: Path, name: str) -> None:
     """All are drawn, one column wide per panel, with their fonts inside and nothing that dates them."""
@@ -201,6 +201,17 @@ def estimate_of(distances: pd.DataFrame, space: str) -> float:
     means = part.groupby(["subset_seed", "P"])["d1"].mean().unstack("P")
     slopes = [np.polyfit(np.log(means.columns.to_numpy(float)), np.log(row), 1)[0] for row in means.to_numpy(float)]
     return float(np.mean([-1 / slope for slope in slopes]))
+
+
+def test_fans_start_at_the_last_point_and_widen(drawn: Path) -> None:
+    plotted = pd.read_csv(drawn / "forecast.csv")
+    for (_, name), part in plotted.groupby(["panel", "curve"]):
+        ahead = part[part["kind"] == "forecast"].sort_values("P")
+        last = part.loc[part["kind"] == "measured", "P"].max()
+        assert ahead["P"].iloc[0] == pytest.approx(last), name
+        assert ahead["P"].iloc[-1] == pytest.approx(8 * last), name
+        width = np.log(ahead["high_95"].to_numpy() / ahead["low_95"].to_numpy())
+        assert width[-1] > width[0], name
 
 
 def test_lipschitz_bound_lies_above_the_nearest_neighbour_everywhere(drawn: Path) -> None:

@@ -18,9 +18,11 @@ import pytest
 from analysis.calibration.synthetic import curve_rows, demo_table
 from analysis.cli import main
 from analysis.curve import curves
+from analysis.figures.naming import display_unit
 from analysis.fits.flags import Flag, JudgedFit
 from analysis.fits.record import analyse
 from analysis.fits.results import Form
+from analysis.forecasts.forecast import outlook
 from analysis.report import page
 from analysis.report.chart import charts, script_json
 from analysis.report.health import health
@@ -157,6 +159,20 @@ def test_page_says_what_the_fits_say(html: str, demo: list[JudgedFit]) -> None:
     values = [float(value) for value in re.findall(r'<td data-v="([-0-9.e]+)" class="number">', html)]
     assert {fit.best.beta.value for fit, _ in demo} <= set(values)
     assert len(re.findall(r'<span class="state not_converged">not converged</span>', html)) == 2  # exponents, health
+
+
+def test_forecasts_stand_in_the_page_without_its_script(html: str, demo: list[JudgedFit]) -> None:
+    fit, _ = demo[0]
+    found = outlook(fit.curve).at(fit.curve.sizes[-1:] * 2)
+    _, factor = display_unit(fit.curve.unit)
+    values = (float(ends[0]) * factor for ends in (found.median, found.low_95, found.high_95))
+    assert "<td>{:.3g} [{:.3g}, {:.3g}]</td>".format(*values) in html
+    for chart in charts(demo):
+        for curve in chart["curves"]:
+            sizes = [point[0] for point in curve["ahead"]]
+            assert sizes == sorted(sizes)
+            assert sizes[-1] == pytest.approx(64 * curve["mean"][-1][0])
+            assert curve["calibrated"] in (0.0, pytest.approx(8 * curve["mean"][-1][0]))
 
 
 def test_downloads_are_the_table_and_the_fits(html: str) -> None:

@@ -205,3 +205,23 @@ def test_text_has_contrast_and_controls_have_names(browser: Any, address: str) -
     assert all(b - a <= 1 for a, b in pairwise(levels))
     ids = browser.execute_script("return [...document.querySelectorAll('[id]')].map(e => e.id)")
     assert len(ids) == len(set(ids))
+
+
+def test_calculator_gives_errors_and_frames(browser: Any, address: str) -> None:
+    page = opened(browser, address, DESKTOP)
+    answer = page.find_element("css selector", "#forecast-answer")
+    frames, error = (page.find_element("css selector", f"#{name}") for name in ("frames", "error"))
+    largest = page.execute_script(
+        "return JSON.parse(document.getElementById('data').textContent)[0].curves[0].mean.at(-1)[0]"
+    )
+    frames.send_keys(str(int(2 * largest)))
+    found = re.search(r"frames: error ([\d.]+)", answer.text)
+    assert found, answer.text
+    error.send_keys(found[1])
+    assert frames.get_attribute("value") == ""
+    back = re.search(r": ([\d.]+) frames, 95 %", answer.text)
+    assert back, answer.text
+    frames.send_keys(back[1])
+    again = re.search(r"frames: error ([\d.]+)", answer.text)
+    assert again, answer.text
+    assert float(again[1]) == pytest.approx(float(found[1]), rel=0.01)  # numbers are printed with three digits

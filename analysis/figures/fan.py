@@ -1,0 +1,99 @@
+"""Forecasts: every curve of a dataset beyond its last point, with its 80 and 95 % intervals up to eight times the data.
+
+The fan is that of the mean over the curve's seeds (`analysis forecast`); a curve that is not forecast has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from analysis.figures.naming import METRIC_NAMES, display_unit, model_names
+from analysis.figures.panels import preferred
+from analysis.figures.style import COLUMN_WIDTH, letters, log_axis, looks, save, sheet, size_axis, style, title
+from analysis.fits.flags import JudgedFit
+from analysis.forecasts.factors import OCTAVES
+from analysis.forecasts.forecast import Forecast, outlook
+
+NAME = "forecast"
+MOST = 3
+"""Curves of a panel: those with the smallest errors, as more fans hide each other."""
+STEPS = 4
+"""Points of a fan for each octave."""
+
+
+@dataclass(frozen=True)
+class Fan:
+    """One set of axes: curves of one dataset, with their forecasts."""
+
+    fits: Sequence[JudgedFit]
+    """Curves of one dataset, test set and metric."""
+    forecasts: Sequence[Forecast]
+    """Of each."""
+
+
+def collect(fits: Sequence[JudgedFit], _: pd.DataFrame | None) -> list[Fan]:
+    """Return a panel for each dataset and test set that has a curve to forecast, in its preferred metric."""
+    groups: dict[tuple[str, str], list[JudgedFit]] = {}
+    for item in preferred(fits, ("dataset", "test_set")):
+        groups.setdefault((item[0].curve.text("dataset"), item[0].curve.text("test_set")), []).append(item)
+    fans = []
+    for group in groups.values():
+        best = sorted(group, key=lambda item: float(item[0].curve.mean_error[-1]))[:MOST]
+        ahead = [outlook(fit.curve) for fit, _ in best]
+        if any(not one.refused for one in ahead):
+            steps = 2 ** (np.arange(OCTAVES[-1] * STEPS + 1) / STEPS)
+            sizes = [one.curve.sizes[-1] * np.maximum(steps, 1 + 1e-9) for one in ahead]  # P_max itself is measured
+            fans.append(Fan(best, [one.at(own) for one, own in zip(ahead, sizes, strict=True)]))
+    return fans
+
+
+def draw(fans: Sequence[Fan], stem: Path) -> list[Path]:
+    """Draw the panels into `stem`.pdf/.svg/.png and the numbers into `stem`.csv; return the files."""
+    numbers: list[dict[str, object]] = []
+    with style():
+        height = 0.80 * COLUMN_WIDTH + 0.13 * (max(len(fan.fits) for fan in fans) + 2)
+        figure, axes = sheet(len(fans), height)
+        for one, fan, mark in zip(axes, fans, letters(len(fans)), strict=True):
+            numbers += _panel(one, fan, mark)
+        return save(figure, stem, numbers)
+
+
+def _panel(axes: Axes, fan: Fan, mark: str) -> list[dict[str, object]]:
+    curves = [fit.curve for fit, _ in fan.fits]
+    unit, factor = display_unit(curves[0].unit)
+    metric = METRIC_NAMES.get(curves[0].text("metric"), curves[0].text("metric"))
+    place = " ".join(text for text in (curves[0].text("dataset"), curves[0].text("test_set")) if text)
+    rows: list[dict[str, object]] = []
+    handles: list[Line2D | Patch] = []
+    for curve, look, name, ahead in zip(curves, looks(curves), model_names(curves), fan.forecasts, strict=True):
+        axes.plot(curve.sizes, curve.mean_error * factor, look.marker, color=look.color, markersize=3.4, zorder=3)
+        for low, high, alpha in ((ahead.low_95, ahead.high_95, 0.13), (ahead.low_80, ahead.high_80, 0.22)):
+            axes.fill_between(ahead.sizes, low * factor, high * factor, color=look.color, alpha=alpha, linewidth=0)
+        axes.plot(ahead.sizes, ahead.median * factor, color=look.color, linestyle=look.line, zorder=2)
+        handles.append(Line2D([], [], color=look.color, marker=look.marker, linestyle=look.line, label=name))
+        shared = {"panel": mark + place, "curve": curve.name, "metric": curves[0].text("metric"), "unit": unit}
+        rows += [
+            {**shared, "kind": "measured", "P": float(p), "error": float(value * factor)}
+            for p, value in zip(curve.sizes, curve.mean_error, strict=True)
+        ]
+        ends = ("low_80", "high_80", "low_95", "high_95")
+        rows += [
+            {**shared, "kind": "forecast", "P": float(p), "error": float(ahead.median[i] * factor)}
+            | {name: float(getattr(ahead, name)[i] * factor) for name in ends}
+            for i, p in enumerate(ahead.sizes)
+        ]
+    handles.append(Patch(color="#777777", alpha=0.3, linewidth=0, label="80 and 95 % of the mean over seeds"))
+    size_axis(axes, [float(p) for curve in curves for p in (*curve.sizes, *(curve.sizes[-1] * 2 ** np.array(OCTAVES)))])
+    log_axis(axes.yaxis)
+    axes.set_ylabel(f"{metric} ({unit})" if unit else metric)
+    title(axes, mark + place)
+    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    return rows
