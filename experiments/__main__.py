@@ -67,9 +67,12 @@ def single(config: DictConfig) -> dict[str, float] | None:
     trackers.check(settings)
     import torch
 
+    from experiments.core import files
     from experiments.core.files import creatable, writable
     from experiments.data.baseline import usable_subset
+    from experiments.data.dataset import Dataset
     from experiments.data.load import dataset_of
+    from experiments.runs import evaluations
     from experiments.runs.capacity import resolve_channels
     from experiments.runs.execute import check_data, device_of, execute
     from experiments.runs.problems import check_network
@@ -105,6 +108,13 @@ def single(config: DictConfig) -> dict[str, float] | None:
     for name, values in result.by_metric.items():
         if values.error is not None:
             print(f"  {name:14} {format_error(values.error, values.unit)}")
+    tests = dataset.further_sha256 if isinstance(dataset, Dataset) else {}
+    for test_set, sha256 in tests.items():
+        content = files.read_json(evaluations.path_of(run, test_set, sha256)) or {}
+        for name, error in content.get("by_metric", {}).items():
+            print(f"  {name:14} {format_error(error['error'], error['unit'])}  {test_set}")
+    if lacking := evaluations.lacking(run, tests):
+        raise RunsFailed(f"run {run.id} is done, but lacks errors on {', '.join(lacking)}; the same command tries again")
     return {name: error for name, error in result.metrics.items() if error is not None}
 
 

@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -23,9 +24,13 @@ from experiments.core import files
 from experiments.core.errors import InputError, Mistakes, one_line
 from experiments.core.wording import did_you_mean
 from experiments.data.baseline import usable_subset
-from experiments.data.dataset import AnyDataset
+from experiments.data.dataset import AnyDataset, Dataset
 from experiments.runs import trackers
+from experiments.runs.evaluations import lacking
 from experiments.runs.store import Run, RunStore
+
+
+NO_TESTS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -38,12 +43,19 @@ class PlannedRun:
     shape_id: str
     """Shared by the runs that can train in one pack."""
     data_sha256: str
+    tests: Mapping[str, str] = NO_TESTS
+    """Digest of the content of each further test set, by name."""
 
     @staticmethod
-    def of(config: RunConfig, data_sha256: str) -> PlannedRun:
-        """Return the run of a configuration on the dataset with this digest."""
+    def of(config: RunConfig, data_sha256: str, tests: Mapping[str, str] = NO_TESTS) -> PlannedRun:
+        """Return the run of a configuration on the dataset with this digest, and with these further test sets."""
         run = RunStore(config.store).run(config.run_id(data_sha256))
-        return PlannedRun(config, config.model_id(data_sha256), run, config.shape_id(data_sha256), data_sha256)
+        return PlannedRun(config, config.model_id(data_sha256), run, config.shape_id(data_sha256), data_sha256, tests)
+
+    @property
+    def lacks_tests(self) -> list[str]:
+        """Names of the test sets that the run, which is done, has no errors on."""
+        return lacking(self.run, self.tests)
 
     @property
     def budget(self) -> int:
@@ -149,7 +161,8 @@ def plan(
         sweep.of_point[number] = run_id = config.run_id(sha256)
         if run_id not in seen:
             seen[run_id] = None
-            sweep.runs.append(PlannedRun.of(config, sha256))
+            tests = dataset.further_sha256 if isinstance(dataset, Dataset) else NO_TESTS
+            sweep.runs.append(PlannedRun.of(config, sha256, tests))
     if errors:
         raise InputError("\n".join(errors))
     return sweep
