@@ -114,7 +114,9 @@ def single(config: DictConfig) -> dict[str, float] | None:
         for name, error in content.get("by_metric", {}).items():
             print(f"  {name:14} {format_error(error['error'], error['unit'])}  {test_set}")
     if lacking := evaluations.lacking(run, tests):
-        raise RunsFailed(f"run {run.id} is done, but lacks errors on {', '.join(lacking)}; the same command tries again")
+        raise RunsFailed(
+            f"run {run.id} is done, but lacks errors on {', '.join(lacking)}; the same command tries again"
+        )
     return {name: error for name, error in result.metrics.items() if error is not None}
 
 
@@ -138,7 +140,7 @@ def main() -> int:
     command.spell_out()
     command.show_warnings()
     # argparse takes KEY=VALUE arguments in one piece only; -m may stand anywhere
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
+    sys.argv[1:] = sorted(command.joined(sys.argv[1:]), key=lambda word: word not in ("-m", "--multirun"))
     words = [word for word in sys.argv[1:] if word not in ("-m", "--multirun")]
     if not words:
         sys.stderr.write(USAGE)

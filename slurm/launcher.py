@@ -129,7 +129,8 @@ def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:
                 problems.append(f"the GPU was lost, {error}; no result is lost, the same command continues")
     if untested := [p for p in planned if p.lacks_tests and p.run.state() == RunState.DONE]:
         names = ", ".join(dict.fromkeys(name for p in untested for name in p.lacks_tests))
-        problems.append(f"{len(untested)} runs are done, but lack errors on {names}; {untested[0].run.path}/log.txt says why")
+        logs = untested[0].run.path.parent / "workers"
+        problems.append(f"{len(untested)} runs are done, but lack errors on {names}; see {logs}")
     if failures or problems:
         reasons = [f"run {p.run.id}: {p.run.recorded_state().get('message', 'no message')}" for p in failures]
         hint = "; run them again with hydra.launcher.retry=true" if given_up else ""

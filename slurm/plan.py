@@ -7,7 +7,6 @@ import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -30,9 +29,6 @@ from experiments.runs.evaluations import lacking
 from experiments.runs.store import Run, RunStore
 
 
-NO_TESTS: Mapping[str, str] = MappingProxyType({})
-
-
 @dataclass(frozen=True)
 class PlannedRun:
     """A run of the sweep with its place in the store."""
@@ -43,14 +39,15 @@ class PlannedRun:
     shape_id: str
     """Shared by the runs that can train in one pack."""
     data_sha256: str
-    tests: Mapping[str, str] = NO_TESTS
+    tests: Mapping[str, str] = field(default_factory=dict)
     """Digest of the content of each further test set, by name."""
 
     @staticmethod
-    def of(config: RunConfig, data_sha256: str, tests: Mapping[str, str] = NO_TESTS) -> PlannedRun:
+    def of(config: RunConfig, data_sha256: str, tests: Mapping[str, str] | None = None) -> PlannedRun:
         """Return the run of a configuration on the dataset with this digest, and with these further test sets."""
         run = RunStore(config.store).run(config.run_id(data_sha256))
-        return PlannedRun(config, config.model_id(data_sha256), run, config.shape_id(data_sha256), data_sha256, tests)
+        shape_id = config.shape_id(data_sha256)
+        return PlannedRun(config, config.model_id(data_sha256), run, shape_id, data_sha256, tests or {})
 
     @property
     def lacks_tests(self) -> list[str]:
@@ -161,7 +158,7 @@ def plan(
         sweep.of_point[number] = run_id = config.run_id(sha256)
         if run_id not in seen:
             seen[run_id] = None
-            tests = dataset.further_sha256 if isinstance(dataset, Dataset) else NO_TESTS
+            tests = dataset.further_sha256 if isinstance(dataset, Dataset) else None
             sweep.runs.append(PlannedRun.of(config, sha256, tests))
     if errors:
         raise InputError("\n".join(errors))

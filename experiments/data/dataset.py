@@ -117,7 +117,8 @@ class Dataset:
 
     `isolated_energies` maps atomic numbers to the energies of the free atoms in eV, if known. `disjoint_seeds` is the
     number of seeds whose subsets do not overlap (while P ≤ pool / disjoint_seeds), and `subset` the method of drawing
-    them (`experiments.data.splits.training_subset`). `further` are more test sets by name, which change no run's number.
+    them (`experiments.data.splits.training_subset`). `further` are more test sets by name, which change no
+    run's number.
     """
 
     name: str

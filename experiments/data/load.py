@@ -126,7 +126,7 @@ def _further_tests(named: Mapping[str, Mapping[str, Any]], dataset: Dataset) -> 
     """Read further test sets and check them as the first one was; one that is the first itself is left out."""
     further = {}
     for name, section in named.items():
-        frames = test_frames(section, f"data.tests.{name}")
+        frames = read_test(section, f"data.tests.{name}")
         if name == dataset.test_set and frames.sha256() == dataset.test.sha256():
             continue
         if name == dataset.test_set:
@@ -138,7 +138,7 @@ def _further_tests(named: Mapping[str, Mapping[str, Any]], dataset: Dataset) -> 
     return further
 
 
-def test_frames(section: Mapping[str, Any], option: str = "data.test") -> Frames:
+def read_test(section: Mapping[str, Any], option: str = "data.test") -> Frames:
     """Return the test frames of a section of molecules; of files only that of the test frames is read.
 
     Args:

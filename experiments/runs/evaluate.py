@@ -45,7 +45,7 @@ def section_of(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    overrides = [command.quoted(word) for word in overrides]
+    overrides = [command.quoted(word) for word in command.joined(overrides)]
     for word in overrides:
         if not word.startswith(("data=", "data.")):
             raise InputError(f"{word}: accepted: data=NAME and data.KEY=VALUE")
@@ -97,7 +97,7 @@ def external_evaluation(run: Run, section: Mapping[str, Any], place: torch.devic
     check_kind(run, section)
     if "n_classes" not in stored.facts:
         if isinstance(load.parse(section), ExtxyzConfig):  # what did not train need not be there
-            return external.of_frames(run, Path(section["test"]).stem, load.test_frames(section), place)
+            return external.of_frames(run, Path(section["test"]).stem, load.read_test(section), place)
         dataset = load.load_any(section)
         assert isinstance(dataset, Dataset)  # by its kind
         return external.of_frames(run, dataset.test_set, dataset.test, place)
@@ -178,7 +178,7 @@ def _frames(section: tuple[tuple[str, Any], ...], option: str) -> Frames:
     from experiments.data import load
     from experiments.data.checks import check_frames
 
-    frames = load.test_frames(dict(section), option)
+    frames = load.read_test(dict(section), option)
     check_frames({option: frames}, option)
     return frames
 
@@ -209,10 +209,10 @@ def _evaluate(given: argparse.Namespace) -> None:
     runs = [run] if is_run else [run for run, _ in RunStore(run.path).results()]
     if not runs:
         raise InputError(f"{given.run}: no run is there; accepted: <store>/<id> of a run that is done, or a store")
-    further = [word for word in given.overrides if word.startswith("data.tests")]
+    words = command.joined(given.overrides)
+    further = [word for word in words if word.startswith("data.tests=")]
     if not is_run or further:
-        if len(given.overrides) > len(further):
-            other = next(word for word in given.overrides if word not in further)
+        if other := next((word for word in words if word not in further), None):
             raise InputError(f"{other}: accepted for all runs of a store, and beside data.tests: data.tests alone")
         contents: Any = _evaluate_all(runs, given)
     else:
@@ -252,7 +252,9 @@ def _evaluate_all(runs: Sequence[Run], given: argparse.Namespace) -> list[dict[s
     if not contents and not reasons:
         print(f"{given.run}: nothing is lacking")
     if reasons:
-        lines = (reason + (f" ({count} of {len(runs)} runs)" if len(runs) > 1 else "") for reason, count in reasons.items())
+        lines = (
+            reason + (f" ({count} of {len(runs)} runs)" if len(runs) > 1 else "") for reason, count in reasons.items()
+        )
         raise InputError("\n".join(lines))
     return contents
 

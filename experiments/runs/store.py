@@ -176,7 +176,7 @@ class Run:
         files.create_json(self.path / "state.json", self._record(RunState.QUEUED), durable=False)  # unless there is one
 
     def _add_tests(self, tests: Mapping[str, str] | None) -> None:
-        """Add test sets to the configuration: they are no part of the identity (`repair` is for one that is damaged)."""
+        """Add test sets to the configuration: they are no part of the identity. `repair` mends a damaged one."""
         if not tests:
             return
         try:

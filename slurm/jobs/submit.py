@@ -104,7 +104,7 @@ def submit_missing(planned: Sequence[PlannedRun], settings: SlurmSettings, look:
             missing = _missing(path, members, allowed.cluster, settings.retry, look, outcome)
             if untested := sum(bool(p.lacks_tests) for p in outcome.done if str(p.run.path.parent) == store):
                 outcome.notes.append(
-                    f"{untested} of the runs that are done lack errors on further test sets; evaluate them, no job does: "
+                    f"{untested} of the runs that are done lack errors on further test sets, for which no job is sent: "
                     f"python -m experiments.runs.evaluate {shlex.quote(store)}"
                 )
             if not missing:

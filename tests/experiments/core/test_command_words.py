@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.core.command import path, quoted, spell_out
+from experiments.core.command import joined, path, quoted, spell_out
 from experiments.core.paths import moved
 
 PARSER = OverridesParser.create()
@@ -39,6 +39,27 @@ def test_numbers_stay_as_typed_where_texts_are_meant(value: str) -> None:
     assert PARSER.parse_override(quoted(f"+hydra.launcher.account={value}")).value() == value
     assert quoted(f"P={value}") == f"P={value}"
     assert quoted(f"store={value},runs") == f"store={value},runs"  # a sweep
+
+
+@pytest.mark.parametrize(
+    ("words", "whole"),
+    [
+        (["P=16,", "32", "L=0"], ["P=16, 32", "L=0"]),
+        (["P=16,", "32,", "64"], ["P=16, 32, 64"]),
+        (
+            ["data.tests={600K:", "a.xyz,", "hot:", "b.xyz}", "seed=0"],
+            ["data.tests={600K: a.xyz, hot: b.xyz}", "seed=0"],
+        ),
+        (["model.radial_hidden=[32,", "32]"], ["model.radial_hidden=[32, 32]"]),
+        (["P=choice(16", ",32)"], ["P=choice(16 ,32)"]),
+        (["store=a,", "L=0"], ["store=a,", "L=0"]),  # the next word is an override
+        (["-m", "P=16", "32"], ["-m", "P=16", "32"]),  # what 32 is nobody knows
+        (["store=a (b", "c"], ["store=a (b", "c"]),  # a bracket in a path opens no list
+        (["P=16,", "--help"], ["P=16,", "--help"]),
+    ],
+)
+def test_values_that_the_shell_took_apart_are_whole_again(words: list[str], whole: list[str]) -> None:
+    assert joined(words) == whole
 
 
 @settings(max_examples=200, deadline=None)

@@ -67,7 +67,8 @@ def test_a_set_added_to_a_finished_run_trains_nothing(tmp_path: Path, hot: str) 
     assert (run.path / "result.json").read_bytes() == before
     assert run.latest_attempt() == 1
     assert set(rows(run)["test_set"]) == {"test", "600K"}
-    at_once = finished(configuration(tmp_path / "other", "mace", {"data.tests": {"600K": hot}}) | {"store": str(tmp_path)})
+    changes = {"data.tests": {"600K": hot}, "store": str(tmp_path / "other")}
+    at_once = finished(configuration(tmp_path, "mace", changes))
     assert errors_of(run, "600K") == pytest.approx(errors_of(at_once, "600K"), rel=1e-9)  # as above
 
 
@@ -114,7 +115,7 @@ def test_the_first_set_under_its_own_name_is_not_counted_twice(tmp_path: Path, h
     own = run.config()["data"]["test"]
     evaluate.evaluate_further(run, evaluate.section_of(run, [f"data.tests={{test:{own},hot:{hot}}}"]))
     assert sorted(rows(run)["test_set"].unique()) == ["hot", "test"]
-    with pytest.raises(InputError, match="test is the name of data.test, which has other frames"):
+    with pytest.raises(InputError, match=r"test is the name of data.test, which has other frames"):
         evaluate.evaluate_further(run, evaluate.section_of(run, [f"data.tests={{test:{hot}}}"]))
     section = parse(configuration(tmp_path, "ace", {"data.tests": {"test": own}})).data
     assert not dataset_of(section).further  # type: ignore[attr-defined]  # frames of atoms
@@ -156,7 +157,7 @@ def test_sets_are_refused_before_anything_is_trained(
 
 def test_sources_without_named_sets_say_so(tmp_path: Path) -> None:
     data = {"source": "star", "n_neighbours": 3, "tests": {"far": "x"}}
-    with pytest.raises(InputError, match="data.tests: unknown key"):
+    with pytest.raises(InputError, match=r"data.tests: unknown key"):
         parse(configuration(tmp_path, "ace", {"data": data}))
 
 
