@@ -77,6 +77,13 @@ def panels_by_group(fits: Sequence[JudgedFit]) -> list[Panel]:
     return _richest(fits, "group", ("group", "architecture", "model.copies"))
 
 
+def panels_by_test_set(fits: Sequence[JudgedFit]) -> list[Panel]:
+    """Return a panel per test set of each dataset with several: the same models, in and out of their domain."""
+    datasets = _split(preferred(fits, ("dataset", "test_set")), ("dataset",)).values()
+    several = [group for group in datasets if len({fit.curve.text("test_set") for fit, _ in group}) > 1]
+    return _grouped([item for group in several for item in group], ("dataset", "test_set"))
+
+
 def rank(metric: str) -> int:
     """Return the place of a metric in the order of preference; metrics that are not listed come last."""
     return PREFERRED.index(metric) if metric in PREFERRED else len(PREFERRED)

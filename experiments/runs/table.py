@@ -140,11 +140,16 @@ def _on_further_tests(results: Sequence[tuple[Run, Mapping[str, Any]]]) -> list[
     return kept
 
 
-def run_table(store: RunStore) -> pd.DataFrame:
-    """Return the rows of all finished runs of a store, ordered by curve, P, seed and metric."""
-    results = _told_apart(list(store.results()))
-    rows = [row for _, result in [*results, *_on_further_tests(results)] for row in rows_of(result)]
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
+def run_table(*stores: RunStore) -> pd.DataFrame:
+    """Return the rows of all finished runs, ordered by curve, P, seed and metric; `store` names one of several stores."""
+    results = _told_apart([one for store in stores for one in store.results()])
+    owner = {"store": ""} if len(stores) > 1 else {}
+    rows = [
+        {**row, **{name: str(run.path.parent) for name in owner}}
+        for run, result in [*results, *_on_further_tests(results)]
+        for row in rows_of(result)
+    ]
+    table = pd.DataFrame(rows, columns=[*COLUMNS, *owner])
     for column in (*INTEGERS, "n_steps"):
         table[column] = table[column].astype("Int64")  # nullable: a model without L has none
     order = ["dataset", "architecture", "L", "nu", "edge_lmax", "model_id", "P", "seed", "metric"]
