@@ -141,7 +141,7 @@ def _on_further_tests(results: Sequence[tuple[Run, Mapping[str, Any]]]) -> list[
 
 
 def run_table(*stores: RunStore) -> pd.DataFrame:
-    """Return the rows of all finished runs, ordered by curve, P, seed and metric; `store` names one of several stores."""
+    """Return the rows of all finished runs, ordered by curve, P, seed and metric; `store` if several."""
     results = _told_apart([one for store in stores for one in store.results()])
     owner = {"store": ""} if len(stores) > 1 else {}
     rows = [

@@ -206,9 +206,11 @@ def published() -> dict[str, Published]:
         "acac": of_files(
             "acetylacetone at 300 and 600 K, a dihedral scan, a proton transfer",
             (file for parts in acac_parts for file in acac_files(*parts).values()),
+            verified=True,
         ),
         "ethanol_pbe": of_files(
             "ethanol of revised MD17, a bond broken, two normal modes",
             (file for test in tests for file in ethanol_pbe_files(test).values()),
+            verified=True,
         ),
     }

@@ -279,7 +279,8 @@ def atoms_of_file(path: str | os.PathLike[str], option: str) -> Iterator[tuple[a
 _BINARY = {
     b"\x89HDF": "HDF5, which is not read",
     b"SQLite format 3": "a database of ASE: data=ase_db",
-    b"PK\x03\x04": "NumPy's .npz: data=md17 or data=rmd17 read the published ones",
+    b"PK\x03\x04": "NumPy's .npz; a molecule's file of MD17 or rMD17 is read by data=md17_NAME or data=rmd17_NAME "
+    "from $EQUILAW_DATA/md17/ or $EQUILAW_DATA/rmd17/npz_data/ (alone: data.split=trajectory or random)",
     b"- of Ulm": "a trajectory of ASE; write it as extended XYZ (ase convert FILE.traj FILE.xyz)",
     b"\xfd7zXZ": "compressed by xz; unpack it",
     b"BZh": "compressed by bzip2; unpack it",
