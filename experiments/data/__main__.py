@@ -27,7 +27,6 @@ from experiments.data.handout import write_subsets
 from experiments.data.load import load, load_any, parse
 from experiments.data.published import published
 
-
 logger = logging.getLogger(__name__)
 
 
