@@ -66,7 +66,8 @@ def read_sources(
     starts, frames, start = [], [], 0
     for name, frame in parts:
         starts.append((start, name))
-        frames.append(frame.assign(**{STORE: name, "line": frame["line"] + start}))
+        frames.append(frame.assign(line=frame["line"] + start))
+        frames[-1][STORE] = name
         start = int(frames[-1]["line"].max())
     together = pd.concat(frames, ignore_index=True)
     _warn_of_other_data(together)
@@ -82,9 +83,7 @@ def _warn_of_other_data(frame: pd.DataFrame) -> None:
         digests = {str(source): frozenset(rows[DATA].astype(str)) for source, rows in known.groupby(STORE, sort=False)}
         if len(set(digests.values())) > 1:
             shown = "; ".join(f"{source}: {', '.join(sorted(d[:6] for d in own))}" for source, own in digests.items())
-            log.warning(
-                "%s is the name of different data (%s by %s): compare its curves with care", dataset, DATA, shown
-            )
+            log.warning("%s is the name of different data (%s: %s): compare its curves with care", dataset, DATA, shown)
 
 
 def read_store(*stores: Path) -> pd.DataFrame:

@@ -29,8 +29,8 @@ def write_subsets(dataset: Dataset, sizes: Sequence[int], seeds: Sequence[int], 
     """Write nested training subsets, validation and test frames, and a run table to fill in.
 
     `<out>/seed-S/P-N.xyz` (extended XYZ, eV and eV/Å), `validation.xyz`, `test.xyz`, `test-NAME.xyz` for each of
-    `data.tests`; `subsets.csv`: each file with its SHA-256 and the frames' numbers in the pool; `runs.csv`: a row a file and metric, which `analysis fit` reads once
-    some are filled.
+    `data.tests`; `subsets.csv`: each file with its SHA-256 and the frames' numbers in the pool; `runs.csv`: a row a
+    file, test set and metric, which `analysis fit` reads once some are filled.
 
     Args:
         dataset: frames with forces.
