@@ -40,7 +40,7 @@ SIGNS = {
     "n_layers": "layers=",
     "channels": "channels=",
     "cutoff": "r_cut=",
-    "test_set": "tested on ",
+    "test_set": "test set ",
 }
 """How sentences write the factors that have a letter of their own."""
 

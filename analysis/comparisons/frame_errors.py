@@ -63,11 +63,12 @@ def error_intervals(table: RunTable, curves: list[Curve], *stores: Path) -> list
     """
     result: list[ErrorInterval] = []
     for curve in curves:
-        if curve.text("metric") in COLUMNS and curve.has_seeds and len(curve.seeds) >= 2:
+        complete = int(np.isfinite(curve.error).all(axis=1).sum())
+        if curve.text("metric") in COLUMNS and curve.has_seeds and complete >= 2:
             result += _intervals(curve, _frames(table, curve, stores))
     if not result:
         raise InputError(
-            f"{', '.join(map(str, stores))}: no curve with two seeds and a metric among {', '.join(COLUMNS)}"
+            f"{', '.join(map(str, stores))}: no curve with two seeds at all P and a metric among {', '.join(COLUMNS)}"
         )
     return result
 
