@@ -18,6 +18,9 @@ FOLDER = "evaluations"
 DIGITS = 12
 """Digits of the content's hash in a file's name."""
 FRAME_ERRORS = ".frame_errors.parquet"
+FURTHER_TESTS = "further_tests"
+"""Entry of a result: by name of the test sets that were named before a training, their digest and by metric the errors
+of its shorter schedules."""
 
 
 def path_of(run: Run, test_set: str, sha256: str) -> Path:

@@ -15,8 +15,9 @@ from experiments.data.baseline import Baseline
 from experiments.data.dataset import Dataset, Frames
 from experiments.data.examples import Examples, ExampleSet
 from experiments.runs import trained, trained_examples
-from experiments.runs.evaluations import FRAME_ERRORS, is_on_axis, lacking, path_of
+from experiments.runs.evaluations import FRAME_ERRORS, FURTHER_TESTS, is_on_axis, lacking, path_of
 from experiments.runs.result import DATA_LIMITED_BELOW, LEARNED_BELOW, code_version, versions
+from experiments.runs.schedules import CANNOT_TELL, CONVERGED, NOT_CONVERGED, verdict
 from experiments.runs.store import Run
 from experiments.tasks import classification, metrics
 from experiments.tasks.metrics import MetricValue
@@ -104,7 +105,7 @@ def write(
         "frames": len(evaluation.test),
         "data": None if data is None else dict(data),
         "metrics": {metric: error.value for metric, error in evaluation.errors.items()},
-        "by_metric": _by_metric(run, evaluation),
+        "by_metric": _by_metric(run, evaluation, sha256),
         "device": str(place),
         "code_version": code_version(),
         "versions": versions(),
@@ -116,28 +117,37 @@ def write(
     return written
 
 
-def _by_metric(run: Run, evaluation: ExternalEvaluation) -> dict[str, dict[str, Any]]:
-    """Return the errors by metric as a result has them.
+def _by_metric(run: Run, evaluation: ExternalEvaluation, sha256: str) -> dict[str, dict[str, Any]]:
+    """Return the errors by metric as a result has them; what does not depend on the test set is the run's own.
 
-    What does not depend on the test set is the run's own. Errors of shorter schedules are not known: their weights are
-    not kept.
+    Errors of shorter schedules are known if the set was named before the training: their weights are not kept.
     """
     result = run.result()
     own = {} if result is None else result.by_metric
+    named = {} if result is None else (result.further.get(FURTHER_TESTS) or {}).get(evaluation.name, {})
+    shorter = named.get("by_metric", {}) if named.get("sha256") == sha256 else {}
     by_metric: dict[str, dict[str, Any]] = {}
     for metric, unit in evaluation.units.items():
         if metric not in evaluation.errors:
             continue
         error, mean, known = evaluation.errors[metric], evaluation.mean.get(metric), own.get(metric)
         train = None if known is None else known.train_error
+        half, quarter = (shorter.get(metric, {}).get(f"error_{one}_budget") for one in ("half", "quarter"))
+        told = verdict((quarter, half, error.value))
+        if result is not None and result.further.get("too_short") and told in (CONVERGED, CANNOT_TELL):
+            told = NOT_CONVERGED
+        converged = None if result is None else result.converged if known is None else known.converged
         by_metric[metric] = {
             "unit": unit,
             "error": error.value,
             "error_test_sem": files.json_number(error.sem),  # a single frame has none
             "train_error": train,
+            "error_half_budget": half,
+            "error_quarter_budget": quarter,
             "holdout_error": None if known is None else known.holdout_error,
             "mean_error": mean,
-            "converged": None if result is None else result.converged if known is None else known.converged,
+            "converged": converged if told is None else told == CONVERGED,
+            "verdict": None if known is None or known.further.get("verdict") is None else told,
             "data_limited": None if train is None else train < DATA_LIMITED_BELOW * error.value,
             "learned": None if mean is None else error.value < LEARNED_BELOW * mean,
         }
