@@ -60,7 +60,9 @@ def section_of(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
                 )
             composed = OmegaConf.create(run.config()["data"])
             for override in OverridesParser.create().parse_overrides(list(overrides)):
-                OmegaConf.update(composed, override.key_or_group.removeprefix("data."), override.value())
+                key = override.key_or_group.removeprefix("data.")
+                # only the sets that are named now: files of others may be gone
+                OmegaConf.update(composed, key, override.value(), merge=key != "tests")
         section = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(one_line(error)) from None

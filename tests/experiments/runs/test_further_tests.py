@@ -100,6 +100,7 @@ def test_a_store_is_evaluated_later(tmp_path: Path, hot: str, capsys: pytest.Cap
     assert capsys.readouterr().out.count("on the 12 examples of 600K") == 2
     assert evaluate.main([store]) == 0  # the runs keep the names
     assert "nothing is lacking" in capsys.readouterr().out
+    assert set(runs[0].config()["data"]["tests"]) == {"600K"}
     assert sorted(rows(runs[0])["test_set"].unique()) == ["600K", "test"]
     assert evaluate.main([store, "data.energy_key=e"]) == 2
     assert evaluate.main([store, "data.tests={600K:/no.xyz}"]) == 2
