@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -206,7 +207,7 @@ def _evaluate(given: argparse.Namespace) -> None:
     import torch
 
     torch.set_num_threads(1)  # as in training
-    run = Run(command.path(given.run).absolute())
+    run = Run(Path(os.path.abspath(command.path(given.run))))
     is_run = run.converted() is not None or (run.path / "config.yaml").exists()
     runs = [run] if is_run else [run for run, _ in RunStore(run.path).results()]
     if not runs:
