@@ -62,11 +62,11 @@ def _table(to: Subparsers) -> None:
         to,
         "table",
         "write the run table of a store",
-        "Write the run table of a store: one row per finished run and metric.",
+        "Write the run table of a store: one row per finished run, test set and metric.",
         source=False,
         json=False,
     )
-    one.add_argument("--store", type=command.path, required=True, metavar="DIR", help="store of runs")
+    _add_stores(one)
     one.add_argument("--csv", type=command.path, required=True, metavar="OUT.csv", help="where to write the table")
 
 
@@ -169,13 +169,14 @@ def _design(to: Subparsers) -> None:
         "sizes P: with the noise of a table, or with one given by hand.",
         source=False,
     )
-    source = _add_source(one)
-    source.add_argument(
+    _add_source(one)
+    one.add_argument(
         "--noise",
         nargs=2,
         type=_share,
         metavar=("SUBSET", "INIT"),
-        help="standard deviations of ln ε within a seed, from nested subsets and from initial weights (0.05 0.03)",
+        help="standard deviations of ln ε within a seed, from nested subsets and from initial weights (0.05 0.03), "
+        "instead of a table",
     )
     one.add_argument(
         "--difference", type=_positive, default=0.1, metavar="D", help="difference of exponents to show (default 0.1)"
@@ -254,7 +255,7 @@ def _errors(to: Subparsers) -> None:
         "Bootstrap intervals of the errors themselves over seeds and test frames (needs the frame errors of a store).",
         source=False,
     )
-    one.add_argument("--store", type=command.path, required=True, metavar="DIR", help="store of runs")
+    _add_stores(one)
     one.add_argument("--drop-bad", action="store_true", help="leave bad rows out, naming each")
 
 
@@ -316,7 +317,10 @@ def _dimension(to: Subparsers) -> None:
         source=False,
     )
     data = one.add_mutually_exclusive_group(required=True)
-    data.add_argument("--store", type=command.path, metavar="DIR", help="store of runs with its distances.parquet")
+    data.add_argument(
+        "--store", type=command.path, action="append", metavar="DIR",
+        help="store of runs with its distances.parquet (may be repeated)",
+    )  # fmt: skip
     data.add_argument("--distances", type=command.path, metavar="FILE", help="table of distances, parquet or CSV")
     data.add_argument("--frames", type=command.path, metavar="FILE", help="frames of one molecule (extended XYZ)")
     data.add_argument("--calibrate", action="store_true", help="show the estimates for tori, spheres and cubes")
@@ -335,21 +339,36 @@ def _spectrum(to: Subparsers) -> None:
         "exponents from left-out frames at every P, and exponents with the spectra of models exchanged.",
         source=False,
     )
-    one.add_argument("--store", type=command.path, required=True, metavar="DIR", help="store of runs")
+    _add_stores(one)
     one.add_argument("--out", type=command.path, metavar="DIR", help="draw them there")
     one.add_argument("--drop-bad", action="store_true", help="leave bad rows out, naming each")
 
 
-def _add_source(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument(
+def _add_stores(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--store", type=command.path, action="append", required=True, metavar="DIR",
+        help="store of runs (may be repeated: one analysis of all)",
+    )  # fmt: skip
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--table",
         type=command.path,
+        action="append",
+        default=[],
         metavar="T.csv",
         help="run table: dataset, architecture, metric, P, seed, error and any other columns; CSV with any separator, "
-        "JSON lines or Parquet",
+        "JSON lines or Parquet (may be repeated)",
     )
-    source.add_argument("--store", type=command.path, metavar="DIR", help="store of runs, instead of a table")
+    parser.add_argument(
+        "--store",
+        type=command.path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="store of runs, instead of a table or beside it (may be repeated)",
+    )
     reading = parser.add_argument_group("tables as they are written")
     reading.add_argument(
         "--columns",
@@ -384,7 +403,6 @@ def _add_source(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveG
         help="read every trained run's error at the schedule that is best on validation frames, and count these in P "
         "(default: as its training.stop says)",
     )
-    return source
 
 
 def _add_selection(parser: argparse.ArgumentParser, *, main: bool = True) -> None:

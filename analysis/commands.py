@@ -60,7 +60,16 @@ from analysis.curve import curves
 from analysis.errors import InputError, RunsFailed, UnfittableError
 from analysis.files import write_json, write_text
 from analysis.fits.flags import JudgedFit
-from analysis.fits.record import analyse, choice, label, plus_minus, records, summary
+from analysis.fits.record import (
+    analyse,
+    choice,
+    label,
+    place_of,
+    plus_minus,
+    records,
+    several_test_sets,
+    summary,
+)
 from analysis.fits.results import CurveFit, Form
 from analysis.fits.selection import ALL, Selection
 from analysis.forecasts.forecast import Outlook, chosen, outlook
@@ -73,7 +82,8 @@ from analysis.forecasts.output import (
     reach_record,
 )
 from analysis.reading import Spelling, parse_columns
-from analysis.table import RunTable, failed_runs, load, read_store, setting_column, write_csv
+from analysis.sources import failed_runs, read_store
+from analysis.table import RunTable, load, setting_column, write_csv
 
 log = logging.getLogger(__name__)
 __all__ = [
@@ -95,7 +105,7 @@ __all__ = [
 
 def table(arguments: argparse.Namespace) -> None:
     """Write the run table of a store: one row per finished run and metric."""
-    write_csv(read_store(arguments.store), arguments.csv)
+    write_csv(read_store(*dict.fromkeys(arguments.store)), arguments.csv)
     _check_failed(arguments.store)
 
 
@@ -140,7 +150,7 @@ def report(arguments: argparse.Namespace) -> None:
 
     loaded = _load(arguments)
     fits = _fitted(arguments, loaded, metrics=(ALL,))  # the page opens on the main one
-    write_text(arguments.out, page(loaded, fits, arguments.table or arguments.store, arguments.store))
+    write_text(arguments.out, page(loaded, fits, *arguments.table, *arguments.store, stores=arguments.store))
     _say(str(arguments.out))
     _check_complete(loaded, arguments.store)
 
@@ -196,6 +206,8 @@ def claim(arguments: argparse.Namespace) -> None:
 def design(arguments: argparse.Namespace) -> None:
     """Say how many seeds decide a difference of exponents, an equivalence and the claim, for several numbers of P."""
     noise = arguments.noise
+    if noise is not None and (arguments.table or arguments.store):
+        raise InputError("--noise beside --table or --store: accepted: one of them")
     if noise is not None and not max(noise) > 0:
         raise InputError("--noise 0 0: without noise two seeds decide everything; give the noise of ln ε (0.05 0.03)")
     loaded = None if noise is not None else _load(arguments)
@@ -263,8 +275,10 @@ def bounds(arguments: argparse.Namespace) -> None:
     if arguments.lipschitz is not None and measured is None:
         raise InputError("--lipschitz needs δ(P): give --distances FILE")
     entries: list[dict[str, object]] = []
-    for one, judged in _fitted(arguments, loaded):
-        name = f"{one.curve.text('dataset')}, {one.curve.text('metric')}, {label(one.curve)}"
+    fits = _fitted(arguments, loaded)
+    several = several_test_sets([one.curve for one, _ in fits])
+    for one, judged in fits:
+        name = f"{place_of(one.curve, several)}, {one.curve.text('metric')}, {label(one.curve)}"
         _say(bounds_table(one, judged, stated, name, d))
         entries += bound_records(one, judged, stated, d)
         for compared in [] if measured is None else compare_lipschitz(one, judged, measured, arguments.lipschitz):
@@ -284,18 +298,25 @@ def bounds(arguments: argparse.Namespace) -> None:
     _check_complete(loaded, arguments.store)
 
 
-def _distances(path: Path | None, store: Path | None) -> pd.DataFrame | None:
-    """Read the table of distances at `path`, or else the one in the store; None if there is neither."""
-    if path is None and store is not None and (store / DISTANCES_FILE).exists():
-        path = store / DISTANCES_FILE
-    return None if path is None else read_distances(path)
+def _distances(path: Path | None, stores: Sequence[Path]) -> pd.DataFrame | None:
+    """Read the table of distances at `path`, or else those in the stores; None if there are none."""
+    in_stores = [store / DISTANCES_FILE for store in stores if (store / DISTANCES_FILE).exists()]
+    paths = in_stores if path is None else [path]
+    return _all_distances(paths) if paths else None
+
+
+def _all_distances(paths: Iterable[Path]) -> pd.DataFrame:
+    """Read one table of distances, or several as one."""
+    frames = [read_distances(path) for path in dict.fromkeys(paths)]
+    return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True).drop_duplicates(ignore_index=True)
 
 
 def errors(arguments: argparse.Namespace) -> None:
     """Bootstrap intervals of the errors themselves over seeds and test frames (needs the frame errors of a store)."""
     loaded = load(None, arguments.store, drop_bad=arguments.drop_bad)
-    intervals = error_intervals(loaded, curves(loaded), arguments.store)
-    names = [f"{i.curve.text('dataset')}  {i.curve.text('metric')}  {label(i.curve)}" for i in intervals]
+    intervals = error_intervals(loaded, curves(loaded), *arguments.store)
+    several = several_test_sets([one.curve for one in intervals])
+    names = [f"{place_of(i.curve, several)}  {i.curve.text('metric')}  {label(i.curve)}" for i in intervals]
     _say(error_table(intervals, names))
     if arguments.json is not None:
         write_json(arguments.json, [error_record(interval) for interval in intervals])
@@ -305,8 +326,8 @@ def errors(arguments: argparse.Namespace) -> None:
 def spectrum(arguments: argparse.Namespace) -> None:
     """Show how much of the labels lies outside each kernel's first directions, and what an exchange of spectra does."""
     loaded = load(None, arguments.store, drop_bad=arguments.drop_bad)
-    powers = label_powers(analyse(curves(loaded), forms=_MAIN), arguments.store)
-    more = read_spectra(arguments.store)
+    powers = label_powers(analyse(curves(loaded), forms=_MAIN), *arguments.store)
+    more = read_spectra(*arguments.store)
     local, swaps = local_exponents(powers, more), exchanges(powers, more)
     for dataset in dict.fromkeys(power.curve.text("dataset") for power in powers):
         mine = [power for power in powers if power.curve.text("dataset") == dataset]
@@ -323,7 +344,7 @@ def spectrum(arguments: argparse.Namespace) -> None:
     if not local and not swaps:
         _say(
             "Local exponents at every P, and what decides β, directions or eigenvalues, need a measurement: "
-            f"python -m experiments.runs.measure_spectra --store {arguments.store}"
+            f"python -m experiments.runs.measure_spectra --store {arguments.store[0]}"
         )
     if arguments.json is not None:
         entries = [power_record(one) for one in powers]
@@ -386,7 +407,8 @@ def dimension(arguments: argparse.Namespace) -> None:
 
         frame = of_frames(arguments.frames, arguments.seeds)
     else:
-        frame = read_distances(arguments.distances or arguments.store / DISTANCES_FILE)
+        stores = [store / DISTANCES_FILE for store in arguments.store or ()]
+        frame = _all_distances(stores or [arguments.distances])
     estimates = [estimate_dimension(key, part) for key, part in spaces(frame)]
     for one in estimates:
         _say(dimension_text(one))
@@ -458,17 +480,21 @@ def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
-def _check_complete(loaded: RunTable, store: Path | None) -> None:
-    """Raise an error if a curve had no usable row (UnfittableError) or runs of the store failed (RunsFailed)."""
+def _check_complete(loaded: RunTable, stores: Sequence[Path]) -> None:
+    """Raise an error if a curve had no usable row (UnfittableError) or runs of the stores failed (RunsFailed)."""
     if loaded.lost_curves:
         raise UnfittableError(
             f"{len(loaded.lost_curves)} curve(s) had no usable rows and could not be fitted: "
             f"{'; '.join(loaded.lost_curves)}"
         )
-    _check_failed(store)
+    _check_failed(stores)
 
 
-def _check_failed(store: Path | None) -> None:
-    failed = [] if store is None else failed_runs(store)
-    if failed:
-        raise RunsFailed(f"{store}: {len(failed)} run(s) failed, so their points are missing: {', '.join(failed)}")
+def _check_failed(stores: Sequence[Path]) -> None:
+    lines = [
+        f"{store}: {len(failed)} run(s) failed, so their points are missing: {', '.join(failed)}"
+        for store in dict.fromkeys(stores)
+        if (failed := failed_runs(store))
+    ]
+    if lines:
+        raise RunsFailed("\n".join(lines))

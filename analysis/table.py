@@ -6,19 +6,19 @@ A bad row is named by its line and refused, or dropped when the user says so; no
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from analysis.errors import InputError, RunsFailed
+from analysis.errors import InputError
 from analysis.files import csv_text, write_text
 from analysis.means import are_means, mark_means, split_means
-from analysis.protocol import BUDGET, STOP, VALIDATION, by_validation
-from analysis.reading import PLAIN, Spelling, read_table
-from experiments.core.states import RunState
+from analysis.protocol import BUDGET, STOP, VALIDATION
+from analysis.reading import PLAIN, Spelling
+from analysis.sources import DATA, STORE, read_sources
 from experiments.core.wording import per_atom
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ STANDARD = frozenset({"dataset", "architecture", "test_set", *IDENTIFYING, "mode
 """Columns that name a curve without being asked to."""
 
 _MEASURED = frozenset({
-    *("line", "run_id", "error", "error_test_sem", "train_error", "error_half_budget", "error_quarter_budget"),
+    *("line", "run_id", STORE, "error", "error_test_sem", "train_error", "error_half_budget", "error_quarter_budget"),
     *("error_stopped", "error_stopped_half_budget", "stopped_steps", "n_validation", "verdict", "seconds"),
     *("cpu_seconds", "n_steps", "mean_error", "holdout_error", "data_limited", "error_sd", "n_runs", *FLAGS),
 })  # fmt: skip
@@ -70,6 +70,8 @@ _MEASURED = frozenset({
 _WITHIN = _MEASURED | {"P", "seed", "subset_seed", "init_seed", "subsets_disjoint"}
 """Columns that differ within one curve."""
 _TRUE, _FALSE = frozenset({"true", "1", "1.0", "yes"}), frozenset({"false", "0", "0.0", "no"})
+SAME = 1e-6
+"""Relative difference up to which the errors of one run in two sources are one: tables are written with six digits."""
 _SHOWN = 5  # bad rows spelled out in a message; the rest are counted
 
 
@@ -80,6 +82,8 @@ class BadRow:
     line: int
     """Line of the CSV (the header is line 1); row number + 1 for a table that came from a store."""
     reason: str
+    place: str
+    """The line in words, with the source if there are several."""
 
 
 @dataclass(frozen=True)
@@ -102,34 +106,13 @@ class RunTable:
     """Curves (by `curve_name`) that lost rows whose error was exactly zero."""
 
 
-def read_store(store: Path) -> pd.DataFrame:
-    """Read the run table of a store of runs; `line` counts its rows from 2, as in its CSV.
-
-    Raises InputError for a missing store or one without a finished run, RunsFailed if all its runs have failed.
-    """
-    if not store.is_dir():
-        raise InputError(f"{store}: no such store; give a directory of runs")
-    from experiments.runs.store import RunStore  # only a store needs the other room
-    from experiments.runs.table import run_table
-
-    frame = run_table(RunStore(store))
-    if frame.empty and (failed := failed_runs(store)):
-        raise RunsFailed(f"{store}: all {len(failed)} run(s) that ended have failed, so there is no table")
-    if frame.empty:
-        raise InputError(f"{store}: no finished run in this store, so there is no table")
-    return frame.assign(line=np.arange(len(frame)) + 2)
-
-
-def failed_runs(store: Path) -> list[str]:
-    """Return the ids of the failed runs of a store: their points are missing from its table."""
-    from experiments.runs.store import RunStore
-
-    return [run.id for run in RunStore(store).runs() if run.state() == RunState.FAILED]
-
-
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
     """Write a run table (without the bookkeeping column `line`), whole or not at all."""
     write_text(path, csv_text(frame.drop(columns="line", errors="ignore")))
+
+
+def _line(line: int) -> str:
+    return f"line {line}"
 
 
 def check_table(
@@ -139,6 +122,7 @@ def check_table(
     drop_bad: bool = False,
     curve_by: Sequence[str] = (),
     compare_by: Sequence[str] = (),
+    place: Callable[[int], str] = _line,
 ) -> RunTable:
     """Type, validate and group a raw run table.
 
@@ -148,6 +132,7 @@ def check_table(
         drop_bad: leave bad rows out (and log each) instead of refusing the table.
         curve_by: further columns that tell curves apart.
         compare_by: columns to compare curves by; one that varies within curves tells them apart, too.
+        place: says in messages where the row of a line is.
 
     Raises InputError for missing columns, for bad rows when not dropping, and when no row is left.
     """
@@ -180,21 +165,27 @@ def check_table(
     _mark_values(rows, bad)
     mark_means(rows, bad, key)
     _mark_units(rows, bad)
-    _mark_duplicates(rows, bad, key, has_seeds)
+    _mark_other_data(rows, bad, key, place)
+    repeated = _mark_duplicates(rows, bad, key, has_seeds, place)
+    if repeated:
+        log.warning("%s: %d rows are in several of them, and are counted once", source, len(repeated))
+        rows = rows[~rows["line"].isin(repeated)]
     _mark_single_p(rows, bad, key)
     if bad and not drop_bad:
-        raise InputError(f"{source}: {_summary(bad)}; correct the table or pass --drop-bad to leave such rows out")
+        raise InputError(
+            f"{source}: {_summary(bad, place)}; correct the table or pass --drop-bad to leave such rows out"
+        )
     for line, reason in sorted(bad.items()):
-        log.warning("%s, line %d dropped: %s", source, line, reason)
+        log.warning("%s, %s dropped: %s", source, place(line), reason)
     floored, kept = _at_floor(rows, bad, key)
     for line in floored:
-        log.warning("%s, line %d left out: %s", source, line, FLOORED)
+        log.warning("%s, %s left out: %s", source, place(line), FLOORED)
     if kept:
         log.warning("%s: %s, kept: fewer than two P would be left of %s", source, FLOORED, "; ".join(kept))
     bad |= dict.fromkeys(floored, FLOORED)
     good = rows[~rows["line"].isin(list(bad))].reset_index(drop=True)
     if good.empty:
-        raise InputError(f"{source}: {_summary(bad)}; no usable row is left")
+        raise InputError(f"{source}: {_summary(bad, place)}; no usable row is left")
     left = set(_names(good, key))
     return RunTable(
         rows=good,
@@ -203,7 +194,7 @@ def check_table(
         settings=tuple(
             name for name in settings if name not in key and not (name.startswith("model.") and _same(good, name))
         ),
-        dropped=tuple(BadRow(line, reason) for line, reason in sorted(bad.items())),
+        dropped=tuple(BadRow(line, reason, place(line)) for line, reason in sorted(bad.items())),
         lost_curves=tuple(sorted(names_before - left)),
         zero_curves=frozenset(_names(rows[rows["line"].isin(zero)], key)) & left,
     )
@@ -220,8 +211,8 @@ def _filled(frame: pd.DataFrame, source: str) -> pd.DataFrame:
 
 
 def load(
-    table: Path | None,
-    store: Path | None,
+    table: Path | Sequence[Path] | None,
+    store: Path | Sequence[Path] | None,
     *,
     drop_bad: bool = False,
     curve_by: Sequence[str] = (),
@@ -229,18 +220,15 @@ def load(
     spelling: Spelling = PLAIN,
     stop: str | None = None,
 ) -> RunTable:
-    """Read and check the run table from a file or a store, whichever is given; with `stop`, by validation.
+    """Read and check the run table from files and stores, one or several; with `stop`, by validation.
 
-    Raises InputError if neither is given, and as `read_table`, `read_store` and `check_table` do.
+    Raises InputError if none is given, and as `read_sources` and `check_table` do.
     """
-    if table is not None:
-        frame, source = read_table(table, spelling), str(table)
-    elif store is not None:
-        frame, source = read_store(store), str(store)
-    else:
-        raise InputError("no run table: give --table FILE.csv or --store DIR")
-    frame = by_validation(frame, source) if stop == VALIDATION else frame
-    return check_table(frame, source, drop_bad=drop_bad, curve_by=curve_by, compare_by=compare_by)
+    tables, stores = (() if x is None else (x,) if isinstance(x, Path) else tuple(x) for x in (table, store))
+    sources = read_sources(tables, stores, spelling, stop)
+    return check_table(
+        sources.frame, sources.name, drop_bad=drop_bad, curve_by=curve_by, compare_by=compare_by, place=sources.place
+    )
 
 
 def curve_columns(rows: pd.DataFrame, curve_by: Sequence[str] = ()) -> tuple[str, ...]:
@@ -388,19 +376,49 @@ def _mark_units(rows: pd.DataFrame, bad: dict[int, str]) -> None:
                     bad.setdefault(int(line), f"unit is {unit!r}, but most of {dataset}/{metric} is in {common!r}")
 
 
-def _mark_duplicates(rows: pd.DataFrame, bad: dict[int, str], key: Sequence[str], has_seeds: bool) -> None:
-    if not has_seeds:
+def _mark_other_data(rows: pd.DataFrame, bad: dict[int, str], key: Sequence[str], place: Callable[[int], str]) -> None:
+    """Mark rows of a curve whose data, by their digest, are others than those of its first row in another source."""
+    if not {STORE, DATA} <= set(rows.columns):
         return
+    known = rows[~rows["line"].isin(list(bad)) & (rows[DATA] != "")]
+    for _, part in known.groupby(list(key), dropna=False, sort=False):
+        first = part.iloc[0]
+        for line in part.loc[(part[DATA] != first[DATA]) & (part[STORE] != first[STORE]), "line"]:
+            bad.setdefault(
+                int(line), f"{first['dataset']} is other data here than in {place(int(first['line']))} ({DATA})"
+            )
+
+
+def _mark_duplicates(
+    rows: pd.DataFrame, bad: dict[int, str], key: Sequence[str], has_seeds: bool, place: Callable[[int], str]
+) -> list[int]:
+    """Mark second runs of one point; return the lines of rows that another source has too, with the same error."""
+    if not has_seeds:
+        return []
     good = rows[~rows["line"].isin(list(bad))]
+    several = STORE in rows.columns
+    repeated: list[int] = []
     for _, part in good.groupby([*key, "P", "seed"], dropna=False, sort=False):
-        if len(part) > 1:
-            first = part.iloc[0]
-            varying = [str(name) for name in part.columns if name not in _MEASURED and part[name].nunique() > 1]
-            hint = f" (they differ in {', '.join(varying)}: --curve-by)" if varying else ""
-            for line in part["line"].iloc[1:]:
-                bad.setdefault(
-                    int(line), f"same curve, P={first['P']:g} and seed={first['seed']} as line {first['line']}{hint}"
-                )
+        if len(part) == 1:
+            continue
+        first = part.iloc[0]
+        varying = [str(name) for name in part.columns if name not in _MEASURED and part[name].nunique() > 1]
+        hint = f" (they differ in {', '.join(varying)}: --curve-by)" if varying else ""
+        for line, error, source in zip(
+            part["line"], part["error"], part[STORE] if several else part["line"], strict=True
+        ):
+            if line == first["line"]:
+                continue
+            other = several and source != first[STORE]
+            if other and np.isclose(error, first["error"], rtol=SAME, atol=0):
+                repeated.append(int(line))
+                continue
+            there = place(int(first["line"]))
+            conflict = f"; error {error:g} here, {first['error']:g} there" if other else ""
+            bad.setdefault(
+                int(line), f"same curve, P={first['P']:g} and seed={first['seed']} as {there}{conflict}{hint}"
+            )
+    return repeated
 
 
 def _mark_single_p(rows: pd.DataFrame, bad: dict[int, str], key: Sequence[str]) -> None:
@@ -411,7 +429,7 @@ def _mark_single_p(rows: pd.DataFrame, bad: dict[int, str], key: Sequence[str]) 
                 bad.setdefault(int(line), f"its curve has only P={part['P'].iloc[0]:g}; a curve needs two values of P")
 
 
-def _summary(bad: dict[int, str]) -> str:
-    shown = [f"line {line}: {reason}" for line, reason in sorted(bad.items())[:_SHOWN]]
+def _summary(bad: dict[int, str], place: Callable[[int], str]) -> str:
+    shown = [f"{place(line)}: {reason}" for line, reason in sorted(bad.items())[:_SHOWN]]
     more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
     return f"{len(bad)} bad row{'s' if len(bad) > 1 else ''} ({'; '.join(shown)}{more})"

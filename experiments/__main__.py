@@ -67,9 +67,12 @@ def single(config: DictConfig) -> dict[str, float] | None:
     trackers.check(settings)
     import torch
 
+    from experiments.core import files
     from experiments.core.files import creatable, writable
     from experiments.data.baseline import usable_subset
+    from experiments.data.dataset import Dataset
     from experiments.data.load import dataset_of
+    from experiments.runs import evaluations
     from experiments.runs.capacity import resolve_channels
     from experiments.runs.execute import check_data, device_of, execute
     from experiments.runs.problems import check_network
@@ -106,6 +109,16 @@ def single(config: DictConfig) -> dict[str, float] | None:
         if values.error is not None:
             error = format_error(values.error, per_atom(name, values.unit), result.get("n_atoms"))
             print(f"  {name:14} {error}")
+    tests = dataset.further_sha256 if isinstance(dataset, Dataset) else {}
+    for test_set, sha256 in tests.items():
+        content = files.read_json(evaluations.path_of(run, test_set, sha256)) or {}
+        for name, error in content.get("by_metric", {}).items():
+            shown = format_error(error["error"], per_atom(name, error["unit"]), content.get("n_atoms"))
+            print(f"  {name:14} {shown}  {test_set}")
+    if lacking := evaluations.lacking(run, tests):
+        raise RunsFailed(
+            f"run {run.id} is done, but lacks errors on {', '.join(lacking)}; the same command tries again"
+        )
     return {name: error for name, error in result.metrics.items() if error is not None}
 
 
@@ -133,7 +146,7 @@ def main() -> int:
 def _main() -> int:
     command.show_warnings()
     # argparse takes KEY=VALUE arguments in one piece only; -m may stand anywhere
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
+    sys.argv[1:] = sorted(command.joined(sys.argv[1:]), key=lambda word: word not in ("-m", "--multirun"))
     words = [word for word in sys.argv[1:] if word not in ("-m", "--multirun")]
     if not words:
         sys.stderr.write(USAGE)

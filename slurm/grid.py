@@ -98,6 +98,10 @@ def _choices(override: Override) -> list[str]:
     """Return one override for each of its values: `P=16,32` → `P=16`, `P=32`."""
     if override.is_delete():
         raise InputError(f"{override.input_line}: a sweep cannot delete a key; accepted: key=value,value…")
+    if override.is_interval_sweep():
+        raise InputError(
+            f"{override.input_line}: an interval is for a search (hydra/sweeper=optuna); accepted: values, with commas"
+        )
     key = override.get_key_element()
     if override.is_sweep_override():
         choices = [f"{key}={value}" for value in itertools.islice(override.sweep_string_iterator(), MOST + 1)]

@@ -122,10 +122,11 @@ def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:
     given_up = [p for p in planned if states[p.run.id] == RunState.FAILED and not settings.retry]
     missing = [p for p in planned if states[p.run.id] != RunState.DONE and p not in given_up]
     missing.sort(key=lambda p: p.budget)  # a larger budget continues the stable phase of a smaller one that is done
+    missing += [p for p in planned if states[p.run.id] == RunState.DONE and p.lacks_tests]
     for p in missing:
         p.run.repair(p.config.as_dict())
     failures: list[Task] = list(given_up)
-    lost: list[str] = []
+    problems: list[str] = []
     with Progress(planned, workers=1) as progress:
         for kind, runs in _by_device(missing).items():
             places = [{"CUDA_VISIBLE_DEVICES": name} for name in visible_gpus()] if kind == "cuda" else [{}]
@@ -136,12 +137,16 @@ def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:
                 failures += pool.compute(runs)
             except DeviceLost as error:
                 failures += pool.failed
-                lost.append(f"the GPU was lost, {error}; no result is lost, the same command continues")
-    if failures or lost:
+                problems.append(f"the GPU was lost, {error}; no result is lost, the same command continues")
+    if untested := [p for p in planned if p.lacks_tests and p.run.state() == RunState.DONE]:
+        names = ", ".join(dict.fromkeys(name for p in untested for name in p.lacks_tests))
+        logs = untested[0].run.path.parent / "workers"
+        problems.append(f"{len(untested)} runs are done, but lack errors on {names}; see {logs}")
+    if failures or problems:
         reasons = [f"run {p.run.id}: {p.run.recorded_state().get('message', 'no message')}" for p in failures]
         hint = "; run them again with hydra.launcher.retry=true" if given_up else ""
         heading = [f"{len(failures)} of {len(planned)} runs failed{hint}"] if failures else []
-        raise RunsFailed("\n".join([*lost, *heading, *reasons[:10]]))
+        raise RunsFailed("\n".join([*problems, *heading, *reasons[:10]]))
 
 
 def of_other_curves(planned: Sequence[PlannedRun]) -> int:

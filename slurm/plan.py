@@ -23,8 +23,9 @@ from experiments.core import files
 from experiments.core.errors import InputError, Mistakes, one_line
 from experiments.core.wording import did_you_mean
 from experiments.data.baseline import usable_subset
-from experiments.data.dataset import AnyDataset
+from experiments.data.dataset import AnyDataset, Dataset
 from experiments.runs import trackers
+from experiments.runs.evaluations import lacking
 from experiments.runs.store import Run, RunStore
 
 
@@ -38,12 +39,20 @@ class PlannedRun:
     shape_id: str
     """Shared by the runs that can train in one pack."""
     data_sha256: str
+    tests: Mapping[str, str] = field(default_factory=dict)
+    """Digest of the content of each further test set, by name."""
 
     @staticmethod
-    def of(config: RunConfig, data_sha256: str) -> PlannedRun:
-        """Return the run of a configuration on the dataset with this digest."""
+    def of(config: RunConfig, data_sha256: str, tests: Mapping[str, str] | None = None) -> PlannedRun:
+        """Return the run of a configuration on the dataset with this digest, and with these further test sets."""
         run = RunStore(config.store).run(config.run_id(data_sha256))
-        return PlannedRun(config, config.model_id(data_sha256), run, config.shape_id(data_sha256), data_sha256)
+        shape_id = config.shape_id(data_sha256)
+        return PlannedRun(config, config.model_id(data_sha256), run, shape_id, data_sha256, tests or {})
+
+    @property
+    def lacks_tests(self) -> list[str]:
+        """Names of the test sets that the run, which is done, has no errors on."""
+        return lacking(self.run, self.tests)
 
     @property
     def budget(self) -> int:
@@ -149,7 +158,8 @@ def plan(
         sweep.of_point[number] = run_id = config.run_id(sha256)
         if run_id not in seen:
             seen[run_id] = None
-            sweep.runs.append(PlannedRun.of(config, sha256))
+            tests = dataset.further_sha256 if isinstance(dataset, Dataset) else None
+            sweep.runs.append(PlannedRun.of(config, sha256, tests))
     if errors:
         raise InputError("\n".join(errors))
     return sweep

@@ -26,7 +26,7 @@ def test_commands_run_in_their_order(tmp_path: Path) -> None:
     environment = {**os.environ, "EQUILAW_DATA": str(tmp_path / "data"), "PYTHONPATH": str(ROOT)}
     blocks = re.findall(r"```sh\n(.*?)```", PAGE, flags=re.DOTALL)
     commands = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
-    assert len(commands) == 7
+    assert len(commands) == 8
     for command in commands:
         runs = [path.name for path in (tmp_path / "runs").glob("[0-9a-f]*")]
         words = [str(COPIES) if word == "DIR" else word for word in shlex.split(command)]

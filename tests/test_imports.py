@@ -85,8 +85,8 @@ def test_analysis_knows_runs_and_nothing_that_trains(path: Path) -> None:
     """Torch nowhere, also not inside a function; of experiments only what reads a store."""
     allowed = [
         f"experiments.{name}" for name in (
-            "runs.store", "core.errors", "core.states", "runs.table", "core.files", "core.command", "core.paths",
-            "core.plugins", "core.wording",
+            "runs.store", "runs.evaluations", "core.errors", "core.states", "runs.table", "core.files", "core.command",
+            "core.paths", "core.plugins", "core.wording",
         )
     ]  # fmt: skip
     allowed += ["experiments.data.distances"]  # metrics between frames, for a file of frames

@@ -21,6 +21,7 @@ from analysis.fits.flags import JudgedFit
 from analysis.fits.jsonable import Record, dataset_and_metric, ends, model
 from analysis.fits.record import label, plus_minus
 from analysis.fits.uncertainty import Interval, line, t_interval
+from analysis.sources import run_file
 from experiments.core.files import read_json
 
 SPECTRA_FILE = "spectra.json"
@@ -102,15 +103,16 @@ class Exchange:
         return float(np.ptp(self.mean, axis=0).max())
 
 
-def label_powers(fits: Sequence[JudgedFit], store: Path) -> list[LabelPower]:
+def label_powers(fits: Sequence[JudgedFit], *stores: Path) -> list[LabelPower]:
     """Return the spectra of all curves that keep some, one metric a model.
 
-    Raises InputError if no run of the store keeps a spectrum.
+    Raises InputError if no run of the stores keeps a spectrum.
     """
-    found = [power for item in _one_metric(fits) if (power := _power(item, store)) is not None]
+    found = [power for item in _one_metric(fits) if (power := _power(item, stores)) is not None]
     if not found:
+        names = ", ".join(map(str, stores))
         raise InputError(
-            f"{store}: no run keeps a spectrum; they come with model=ntk (and krr, ace) solved by products of rows"
+            f"{names}: no run keeps a spectrum; they come with model=ntk (and krr, ace) solved by products of rows"
         )
     return found
 
@@ -121,10 +123,10 @@ def _one_metric(fits: Sequence[JudgedFit]) -> list[JudgedFit]:
     return [item for item in fits if item[0].curve.text("metric") == metric]
 
 
-def _power(item: JudgedFit, store: Path) -> LabelPower | None:
+def _power(item: JudgedFit, stores: Sequence[Path]) -> LabelPower | None:
     curve = item[0].curve
     for column in reversed(range(len(curve.sizes))):
-        kept = [_kept(store, runs[column]) for runs in curve.runs if runs[column]]
+        kept = [_kept(run_file(stores, runs[column], "result.json")) for runs in curve.runs if runs[column]]
         spectra = tuple(one for one in kept if one is not None)
         if spectra:
             size = int(curve.sizes[column])
@@ -133,8 +135,8 @@ def _power(item: JudgedFit, store: Path) -> LabelPower | None:
     return None
 
 
-def _kept(store: Path, run: str) -> tuple[FloatArray, FloatArray, FloatArray] | None:
-    result = read_json(store / run / "result.json")
+def _kept(path: Path) -> tuple[FloatArray, FloatArray, FloatArray] | None:
+    result = read_json(path)
     spectrum = ((result or {}).get("fit") or {}).get("spectrum") or {}
     arrays = tuple(np.array(spectrum.get(name, []), dtype=float) for name in ("k", "eigenvalues", "outside"))
     return (arrays[0], arrays[1], arrays[2]) if len(arrays[0]) > 1 else None
@@ -151,10 +153,11 @@ def _tail(spectrum: tuple[FloatArray, FloatArray, FloatArray], span: tuple[float
     return -line(x, np.interp(x, np.log(k[good]), np.log(outside[good])))[0]
 
 
-def read_spectra(store: Path) -> Mapping[str, Any]:
-    """Return what `experiments.runs.measure_spectra` wrote, empty lists if it has not run."""
-    content = read_json(store / SPECTRA_FILE)
-    return content if isinstance(content, dict) else {"left_out": [], "exchanges": []}
+def read_spectra(*stores: Path) -> Mapping[str, Any]:
+    """Return what `experiments.runs.measure_spectra` wrote into the stores, empty lists if it has not run."""
+    contents = [read_json(store / SPECTRA_FILE) for store in stores]
+    known = [content for content in contents if isinstance(content, dict)]
+    return {name: [one for content in known for one in content[name]] for name in ("left_out", "exchanges")}
 
 
 def local_exponents(powers: Sequence[LabelPower], content: Mapping[str, Any]) -> list[LocalExponents]:

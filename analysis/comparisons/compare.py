@@ -29,7 +29,8 @@ from analysis.fits.uncertainty import Interval, lines, two_sided
 from analysis.protocol import STOP
 from analysis.table import IDENTIFYING, MATCH, RATE, TUNED
 
-PLACE = ("dataset", "test_set", "metric", STOP)
+TEST_SET = "test_set"
+PLACE = ("dataset", TEST_SET, "metric", STOP)
 """Columns that compared curves must share: a difference in one of them is not one of the model."""
 FACTORS = ("architecture", *IDENTIFYING)
 """Columns by which models differ."""
@@ -42,6 +43,7 @@ SIGNS = {
     "n_layers": "layers=",
     "channels": "channels=",
     "cutoff": "r_cut=",
+    "test_set": "test set ",
 }
 """How sentences write the factors that have a letter of their own."""
 
@@ -130,7 +132,7 @@ def compare_curves(fits: Sequence[JudgedFit], by: Sequence[str] = ()) -> list[Co
     Args:
         fits: fitted curves.
         by: factors (columns) of interest; all that vary if empty. Settings (`training.max_steps`) are factors, too:
-            a pair that differs in one has all others in common.
+            a pair that differs in one has all others in common. With `test_set`, models are compared with themselves.
 
     Raises InputError for a factor that no column of the table has.
     """
@@ -140,7 +142,7 @@ def compare_curves(fits: Sequence[JudgedFit], by: Sequence[str] = ()) -> list[Co
             raise InputError(f"--by {name}: no such identifying column; the table has {', '.join(sorted(known))}")
     factors = factors_of(fits, by)
     same = _constant(fits)
-    places = [_candidates(place, by, factors) for place in _places(fits).values()]
+    places = [_candidates(place, by, factors) for place in _places(fits, by).values()]
     lent = lend([one.both for place in places for one in place])
     result: list[Comparison] = []
     for place in places:
@@ -203,10 +205,10 @@ def factors_of(fits: Sequence[JudgedFit], by: Sequence[str] = ()) -> tuple[str, 
     return tuple(name for name in dict.fromkeys((*FACTORS, *further, *by)) if name not in PLACE)
 
 
-def _places(fits: Sequence[JudgedFit]) -> dict[tuple[object, ...], list[JudgedFit]]:
+def _places(fits: Sequence[JudgedFit], by: Sequence[str] = ()) -> dict[tuple[object, ...], list[JudgedFit]]:
     places: dict[tuple[object, ...], list[JudgedFit]] = {}
     for item in fits:
-        places.setdefault(tuple(item[0].curve.key.get(name) for name in PLACE), []).append(item)
+        places.setdefault(tuple(item[0].curve.key.get(name) for name in PLACE if name not in by), []).append(item)
     return places
 
 
@@ -223,7 +225,7 @@ def _compare(candidate: _Candidate, same: frozenset[str], lent: Lent) -> Compari
         first=first,
         second=both.second,
         factor=factor,
-        common=describe(first, without=same | _factor_columns(first, factor), also=first.settings),
+        common=describe(first, without=same | _factor_columns(first, factor), also=(TEST_SET, *first.settings)),
         delta=delta,
         p=two_sided(delta.value, delta.error, delta.dof),
         p_holm=np.nan,
@@ -250,7 +252,7 @@ def families(fits: Sequence[JudgedFit], by: Sequence[str] = ()) -> list[Family]:
     """Test for a common exponent every three or more curves of one dataset that differ in one factor only."""
     same, factors = _constant(fits), factors_of(fits, by)
     result: list[Family] = []
-    for place in _places(fits).values():
+    for place in _places(fits, by).values():
         for factor in by or factors:
             groups: dict[tuple[object, ...], list[Curve]] = {}
             for fit, _ in place:
@@ -286,7 +288,8 @@ def _family(group: list[Curve], factor: str, same: frozenset[str]) -> Family:
         slopes = slopes[np.isfinite(slopes).all(axis=1)]
         if len(slopes) >= 2:
             f, p = common_slope(slopes)
-    common = describe(curves[0], without=same | _factor_columns(curves[0], factor), also=curves[0].settings)
+    without = same | _factor_columns(curves[0], factor)
+    common = describe(curves[0], without=without, also=(TEST_SET, *curves[0].settings))
     return Family(tuple(curves), factor, common, f, p)
 
 
@@ -298,9 +301,11 @@ def _rows(curve: Curve, seeds: Sequence[str]) -> np.ndarray[tuple[int, int], np.
 def pool_differences(comparisons: Sequence[Comparison]) -> list[PooledDifference]:
     """Pool Δβ over datasets (random effects) for every pair of models that was measured on two or more of them."""
     groups: dict[tuple[str, str, str], list[Comparison]] = {}
+    tests = {(c.first.text("dataset"), c.first.text(TEST_SET)) for c in comparisons}
+    several = len(tests) > len({dataset for dataset, _ in tests})  # else each dataset's own, whatever its name
     for c in comparisons:
         if c.delta.error > 0:
-            also = (c.factor, *c.first.told_apart_by)
+            also = (c.factor, *c.first.told_apart_by, *((TEST_SET,) if several else ()))
             first, second = (describe(curve, also=also) for curve in (c.first, c.second))
             groups.setdefault((c.first.text("metric"), first, second), []).append(c)
     result = []
@@ -318,7 +323,7 @@ def _constant(fits: Sequence[JudgedFit]) -> frozenset[str]:
     """Return the factors with one value throughout, which sentences need not repeat."""
     return frozenset(
         name
-        for name in factors_of(fits)
+        for name in (*factors_of(fits), TEST_SET)
         if name != "architecture" and len({fit.curve.value(name) for fit, _ in fits}) == 1
     )
 

@@ -6,6 +6,8 @@ because the forces within a frame are correlated, and the same draw serves every
 
 from __future__ import annotations
 
+import glob
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +18,10 @@ from analysis.arrays import FloatArray
 from analysis.comparisons.bootstrap import resample_frames
 from analysis.curve import Curve, nanmean
 from analysis.errors import InputError
+from analysis.sources import run_file
 from analysis.table import RunTable
+from experiments.core.files import read_json
+from experiments.runs.evaluations import DIGITS, FOLDER
 
 COLUMNS = {
     "force_mae": ("force_mae", False),
@@ -49,7 +54,7 @@ class ErrorInterval:
     """Upper end of the interval over test frames alone."""
 
 
-def error_intervals(table: RunTable, curves: list[Curve], store: Path) -> list[ErrorInterval]:
+def error_intervals(table: RunTable, curves: list[Curve], *stores: Path) -> list[ErrorInterval]:
     """Bootstrap every curve whose metric has errors per frame.
 
     Percentile intervals over S seeds are too narrow by about √((S − 1)/S); they are widened by its inverse.
@@ -58,14 +63,17 @@ def error_intervals(table: RunTable, curves: list[Curve], store: Path) -> list[E
     """
     result: list[ErrorInterval] = []
     for curve in curves:
-        if curve.text("metric") in COLUMNS and curve.has_seeds and len(curve.seeds) >= 2:
-            result += _intervals(curve, _frames(table, curve, store))
+        complete = int(np.isfinite(curve.error).all(axis=1).sum())
+        if curve.text("metric") in COLUMNS and curve.has_seeds and complete >= 2:
+            result += _intervals(curve, _frames(table, curve, stores))
     if not result:
-        raise InputError(f"{store}: no curve with two seeds and a metric among {', '.join(COLUMNS)}")
+        raise InputError(
+            f"{', '.join(map(str, stores))}: no curve with two seeds at all P and a metric among {', '.join(COLUMNS)}"
+        )
     return result
 
 
-def _frames(table: RunTable, curve: Curve, store: Path) -> FloatArray:
+def _frames(table: RunTable, curve: Curve, stores: Sequence[Path]) -> FloatArray:
     """Return the errors per frame of complete seeds in the unit of the table (squared for mean squares): [S, K, F]."""
     column, squared = COLUMNS[curve.text("metric")]
     rows = table.rows
@@ -77,15 +85,25 @@ def _frames(table: RunTable, curve: Curve, store: Path) -> FloatArray:
     complete = [s for s, row in zip(curve.seeds, curve.error, strict=True) if np.isfinite(row).all()]
     frames = []
     for s in complete:
-        row = [_read(store / runs[s, float(p)] / "frame_errors.parquet") for p in curve.sizes]
+        row = [_read(_file(stores, runs[s, float(p)], curve.text("test_set"))) for p in curve.sizes]
         frames.append(np.stack([_weighted(frame, column) for frame in row]))
     values = np.stack(frames)  # [S, K, F], in eV or eV/Å (squared if `squared`)
     means = np.sqrt(values.mean(axis=2)) if squared else values.mean(axis=2)
     expected = curve.error[[curve.seeds.index(s) for s in complete]]
     factor = float(np.median(expected / means))  # the table may be in meV
     if not np.allclose(means * factor, expected, rtol=1e-4):
-        raise InputError(f"{store}: the frame errors of {curve.name} do not add up to the errors in the run table")
+        raise InputError(f"{stores[0]}: the frame errors of {curve.name} do not add up to the errors in the run table")
     return values * (factor**2 if squared else factor)
+
+
+def _file(stores: Sequence[Path], run: str, test_set: str) -> Path:
+    """Return the file of a run's errors per frame: on its own test set, or on a further one of that name."""
+    own = run_file(stores, run, "frame_errors.parquet")
+    name, _, digest = test_set.partition("@")
+    pattern = f"{glob.escape(name)}-{digest}{'?' * (DIGITS - len(digest))}.{own.name}"
+    further = sorted(own.parent.glob(f"{FOLDER}/{pattern}"))
+    result = read_json(own.parent / "result.json") if further else {}
+    return further[0] if further and (result or {}).get("test_set") != test_set else own
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -27,6 +27,7 @@ from analysis.figures.panels import (
     panels_by_group,
     panels_by_model,
     panels_by_order,
+    panels_by_test_set,
 )
 from analysis.figures.references import Reference, draw_marks, legend_lines, mark_rows, matching
 from analysis.figures.style import (
@@ -51,6 +52,7 @@ ARRANGED = {
     "by_nu_and_L": panels_by_correlation_and_order,
     "by_architecture": panels_by_architecture,
     "by_group": panels_by_group,
+    "by_test_set": panels_by_test_set,
 }
 """Arrangements of published figures, by file name; drawn if the table has such curves."""
 TRAIN_ROOM = 6.0
@@ -80,7 +82,8 @@ def collect(fits: Sequence[JudgedFit], _: pd.DataFrame | None) -> list[Sheet]:
     """Return the learning curves in every arrangement that the table has curves for.
 
     `learning_curves` has a panel per dataset and architecture, `learning_curves_<metric>` one per dataset; `by_L`
-    (NequIP's figure), `by_nu_and_L` (MACE's figure 2), `by_architecture` and `by_group` the same curves side by side.
+    (NequIP's figure), `by_nu_and_L` (MACE's figure 2), `by_architecture`, `by_group` and `by_test_set` the same curves
+    side by side.
     """
     sheets = [Sheet(NAME, panels_by_model(fits))]
     metrics = dict.fromkeys(fit.curve.text("metric") for fit, _ in fits)
@@ -88,7 +91,8 @@ def collect(fits: Sequence[JudgedFit], _: pd.DataFrame | None) -> list[Sheet]:
     for name, arrange in ARRANGED.items():
         if arranged := arrange(fits):
             of_dataset = Counter(panel.fits[0][0].curve.text("dataset") for panel in arranged)
-            columns = min(3, max(of_dataset.values())) if name == "by_nu_and_L" else 3  # a row for each dataset
+            rows = name in ("by_nu_and_L", "by_test_set")  # one for each dataset
+            columns = min(3, max(of_dataset.values())) if rows else 3
             sheets.append(Sheet(name, arranged, columns))
     return sheets
 

@@ -86,6 +86,13 @@ def panels_by_group(fits: Sequence[JudgedFit]) -> list[Panel]:
     return _best_of_each(fits, "group", ("group", "architecture", "model.copies"))
 
 
+def panels_by_test_set(fits: Sequence[JudgedFit]) -> list[Panel]:
+    """Return a panel per test set of each dataset with several: the same models, in and out of their domain."""
+    datasets = _split(preferred(fits, ("dataset", "test_set")), ("dataset",)).values()
+    several = [group for group in datasets if len({fit.curve.text("test_set") for fit, _ in group}) > 1]
+    return _grouped([item for group in several for item in group], ("dataset", "test_set"))
+
+
 def preferred(fits: Sequence[JudgedFit], place: Sequence[str] = ("dataset",)) -> list[JudgedFit]:
     """Return the curves of each dataset (or other `place`) in the first of the preferred metrics that it has."""
     chosen: list[JudgedFit] = []

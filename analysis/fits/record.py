@@ -206,13 +206,13 @@ def summary(fits: list[tuple[CurveFit, Judgement]]) -> str:
             *("form", "P", "seeds", "flags"),
         )
     ]
-    several = len({fit.curve.text("test_set") for fit, _ in fits}) > 1
+    several = several_test_sets([fit.curve for fit, _ in fits])
     for fit, judgement in fits:
         curve, best = fit.curve, fit.best
         mark = " *" if judgement.verdict is Verdict.NOT_CONVERGED else ""
         rows.append(
             (
-                _place(curve, several),
+                place_of(curve, several),
                 curve.text("metric"),
                 _distinct_label(curve, fits),
                 interval_text(fit.local.beta) + mark,
@@ -233,11 +233,16 @@ def summary(fits: list[tuple[CurveFit, Judgement]]) -> str:
     for fit, judgement in fits:
         if words := judgement.training.words():
             curve = fit.curve
-            lines.append(f"{curve.text('dataset')}, {curve.text('metric')}, {_distinct_label(curve, fits)}: {words}")
+            lines.append(f"{place_of(curve, several)}, {curve.text('metric')}, {_distinct_label(curve, fits)}: {words}")
     return "\n".join(lines)
 
 
-def _place(curve: Curve, several: bool) -> str:
+def several_test_sets(curves: Sequence[Curve]) -> bool:
+    """Return whether curves have different test sets, which are then to be named."""
+    return len({curve.text("test_set") for curve in curves}) > 1
+
+
+def place_of(curve: Curve, several: bool) -> str:
     """Return dataset and, if the table has several, test set."""
     test_set = curve.text("test_set")
     return f"{curve.text('dataset')} ({test_set})" if several and test_set else curve.text("dataset")
@@ -249,7 +254,7 @@ def _outlier_text(fit: CurveFit, fits: list[tuple[CurveFit, Judgement]]) -> str:
         return ""
     name = ", ".join(part for part in (f"seed {one.seed}" if one.seed else "", f"P = {one.size:g}", one.run) if part)
     return (
-        f"outlying run: {_place(fit.curve, True)}, {fit.curve.text('metric')}, {_distinct_label(fit.curve, fits)}, "
+        f"outlying run: {place_of(fit.curve, True)}, {fit.curve.text('metric')}, {_distinct_label(fit.curve, fits)}, "
         f"{name}: {one.factor:.2g} times the error that the others suggest; "
         f"without it β = {interval_text(one.beta_without)} as a power law"
     )
@@ -270,7 +275,7 @@ def choice(fits: list[tuple[CurveFit, Judgement]]) -> str:
     rows: list[tuple[str, ...]] = [
         ("dataset", "metric", "model", "β, power", "β, floor", "AICc", "with floor", "miss", "with floor", "regions")
     ]
-    several = len({fit.curve.text("test_set") for fit, _ in fits}) > 1
+    several = several_test_sets([fit.curve for fit, _ in fits])
     for fit, _ in fits:
         curve = fit.curve
         counts = fit.recommended in (Form.BINOMIAL, Form.BINOMIAL_FLOOR)
@@ -278,7 +283,7 @@ def choice(fits: list[tuple[CurveFit, Judgement]]) -> str:
         both = [fit.form(form) for form in forms]
         rows.append(
             (
-                _place(curve, several),
+                place_of(curve, several),
                 curve.text("metric"),
                 _distinct_label(curve, fits),
                 *(interval_text(one.beta if one.alone is None else one.alone) for one in both),

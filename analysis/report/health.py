@@ -62,9 +62,9 @@ class Health:
     """Rows left out at the user's request, with their reasons."""
 
 
-def health(fits: Sequence[JudgedFit], table: RunTable, store: Path | None) -> Health:
+def health(fits: Sequence[JudgedFit], table: RunTable, *stores: Path) -> Health:
     """Collect the state of the runs; only a store knows of runs that failed or are not done."""
-    failed, pending = ((), ()) if store is None else _states(store)
+    failed, pending = _states(stores)
     groups: dict[tuple[object, ...], list[JudgedFit]] = {}
     for item in fits:
         groups.setdefault(_runs(item[0].curve), []).append(item)
@@ -76,7 +76,7 @@ def health(fits: Sequence[JudgedFit], table: RunTable, store: Path | None) -> He
         ),
         failed=failed,
         pending=pending,
-        dropped=tuple(f"line {row.line}: {row.reason}" for row in table.dropped),
+        dropped=tuple(f"{row.place}: {row.reason}" for row in table.dropped),
     )
 
 
@@ -111,12 +111,12 @@ def _curve(item: JudgedFit, name: str, metrics: int) -> CurveHealth:
     )
 
 
-def _states(store: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _states(stores: Sequence[Path]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     from experiments.runs.store import RunStore  # only a store needs the other room
 
     failed: list[str] = []
     others: dict[str, int] = {}
-    for run in RunStore(store).runs():
+    for run in (run for store in stores for run in RunStore(store).runs()):
         state = run.state()
         if state == RunState.FAILED:
             failed.append(f"{run.id}: {run.recorded_state().get('message') or 'no message'}")
@@ -125,12 +125,14 @@ def _states(store: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(failed), tuple(f"{count} {state}" for state, count in sorted(others.items()))
 
 
-def provenance(table: RunTable, source: Path, store: Path | None) -> list[tuple[str, str]]:
-    """Return names and values: source and datasets with checksums, code, devices, and versions of this program."""
+def provenance(table: RunTable, sources: Sequence[Path], stores: Sequence[Path]) -> list[tuple[str, str]]:
+    """Return names and values: sources and datasets with checksums, code, devices, and versions of this program."""
     rows = table.rows
-    digest = hashlib.sha256(source.read_bytes()).hexdigest() if source.is_file() else ""
     runs = rows["run_id"].nunique() if "run_id" in rows.columns else None
-    entries = [("Source", source.name + (f", SHA-256 {digest}" if digest else " (store)"))]
+    entries = []
+    for source in sources:
+        digest = hashlib.sha256(source.read_bytes()).hexdigest() if source.is_file() else ""
+        entries.append(("Source", source.name + (f", SHA-256 {digest}" if digest else " (store)")))
     entries.append(("Rows", f"{len(rows)}" + (f" of {runs} runs" if runs is not None else "")))
     for title, column in (("Code version", "code_version"), ("Device", "device")):
         entries.append((title, _listed(rows[column].unique()) if column in rows.columns else "not in the table"))
@@ -138,20 +140,20 @@ def provenance(table: RunTable, source: Path, store: Path | None) -> list[tuple[
     for dataset, part in rows.groupby("dataset", sort=False):
         sums = _listed(part["dataset_sha256"].unique()) if checksums else ""
         entries.append((f"Dataset {dataset}", f"SHA-256 {sums}" if sums else "no checksum in the table"))
-    if store is not None:
-        entries += _computed_with(store)
+    entries += _computed_with(stores)
     names = ("equilaw", "numpy", "scipy", "pandas")
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in names)
     entries.append(("This page", f"{versions}, Python {platform.python_version()}"))
     return entries
 
 
-def _computed_with(store: Path) -> list[tuple[str, str]]:
+def _computed_with(stores: Sequence[Path]) -> list[tuple[str, str]]:
     """Return the versions of the libraries that computed the runs, as one entry; none if no result names them."""
     from experiments.runs.store import RunStore
 
     versions = dict.fromkeys(
         ", ".join(f"{name} {version}" for name, version in result.versions.items())
+        for store in stores
         for _, result in RunStore(store).results()
     )
     return [("Runs computed with", "; ".join(text for text in versions if text))] if any(versions) else []

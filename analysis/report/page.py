@@ -37,19 +37,19 @@ VERDICTS = {
 }
 
 
-def page(table: RunTable, fits: Sequence[JudgedFit], source: Path, store: Path | None = None) -> str:
+def page(table: RunTable, fits: Sequence[JudgedFit], *sources: Path, stores: Sequence[Path] = ()) -> str:
     """Return the HTML of the whole page.
 
     Args:
         table: the checked run table.
         fits: its curves, fitted and judged.
-        source: file or store that the table came from; its name alone is shown.
-        store: the store, if there is one: it knows of failed runs and of versions.
+        sources: files and stores that the table came from; their names alone are shown.
+        stores: the stores among them: they know of failed runs and of versions.
     """
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     datasets = list(dict.fromkeys(fit.curve.text("dataset") for fit, _ in fits))
     flagged = {flag for _, judgement in fits for flag in judgement.flags}
-    runs = health(fits, table, store)
+    runs = health(fits, table, *stores)
     left_out = [pair for pair in (("Failed runs", runs.failed), ("Rows left out", runs.dropped)) if pair[1]]
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -77,7 +77,7 @@ def page(table: RunTable, fits: Sequence[JudgedFit], source: Path, store: Path |
         left_out=left_out,
         curves=runs.curves,
         missing=_missing,
-        provenance=provenance(table, source, store),
+        provenance=provenance(table, sources, stores),
         downloads=_downloads(table, fits),
     )
 

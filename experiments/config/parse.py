@@ -120,7 +120,11 @@ def located(data: Mapping[str, Any]) -> dict[str, Any]:
     own = ("cache",) if data.get("source") not in ("extxyz", "ase_db") else FILES
     named = {k: str(v) for k, v in data.items() if k in own and type(v) in (str, int)}  # a file's name may be a number
     paths = {k: os.path.abspath(given(v)) for k, v in named.items() if v != "???"}
-    return {**data, **{key: path for key, path in paths.items() if data[key]}}
+    located: dict[str, Any] = {**data, **{key: path for key, path in paths.items() if data[key]}}
+    if isinstance(tests := data.get("tests"), Mapping):  # names and files may look like numbers
+        files = own == FILES
+        located["tests"] = {str(k): os.path.abspath(given(str(v))) if files else v for k, v in tests.items()}
+    return located
 
 
 def parse_match(

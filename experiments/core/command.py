@@ -11,7 +11,7 @@ import re
 import select
 import sys
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -58,6 +58,34 @@ GROUPS = frozenset({"cell", "data", "model", "training", "sweep", "hydra/launche
 """Keys whose value is the name of a file; Hydra has no message for a number there."""
 
 
+_OVERRIDE = re.compile(r"([+~]{0,2}[\w./@:-]+)=(.*)", re.DOTALL)
+
+
+def joined(words: Sequence[str]) -> list[str]:
+    """Return a command line's words, with those put together that the shell took apart at a space within a value.
+
+    `P=16, 32` and `data.tests={600K: FILE}` arrive as two words each: a value goes on after a comma, and until its
+    brackets are closed, with any word that is neither an override nor an option.
+    """
+    whole: list[str] = []
+    for word in words:
+        if whole and _goes_on(whole[-1]) and not _OVERRIDE.fullmatch(word) and not word.startswith("-"):
+            whole[-1] += f" {word}"
+        else:
+            whole.append(word)
+    return whole
+
+
+def _goes_on(word: str) -> bool:
+    """Return whether the value of an override ends with a comma, or within a list, a mapping or a function."""
+    parsed = _OVERRIDE.fullmatch(word)
+    if parsed is None:
+        return False
+    value = parsed[2]
+    opened = sum(map(value.count, "[{(")) - sum(map(value.count, ")}]"))
+    return value.endswith(",") or (opened > 0 and re.match(r"\w*[\[{(]", value) is not None)
+
+
 def quoted(word: str) -> str:
     """Return an override KEY=VALUE that Hydra reads: a value that is not of its grammar becomes a text in quotes.
 
@@ -67,9 +95,10 @@ def quoted(word: str) -> str:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    key, sign, value = word.partition("=")
-    if not sign or not re.fullmatch(r"[+~]{0,2}[\w./@:-]+", key):
+    override = _OVERRIDE.fullmatch(word)
+    if override is None:
         return word
+    key, value = override.groups()
     try:
         parsed = OverridesParser.create().parse_override(word)
         kind, bare = None if parsed.is_sweep_override() else type(parsed.value()), key.lstrip("+~")

@@ -155,6 +155,8 @@ def _value_lines(
         return [f"{where}[{n}]={value[n]!r}: accepted: {describe(of, metadata)}" for n in dict.fromkeys(items)]
     text = isinstance(value, float | bool) and str in (kind, *typing.get_args(kind)) and not metadata.get("choices")
     hint = f"; a text that looks like another value: {where}=\"'{value}'\"" if text else ""
+    if listed is not None and isinstance(value, str) and value[:1] == "[":
+        hint = f"; a list has no quotes of its own: {where}={value}"
     return [f"{where}={value!r}: accepted: {describe(kind, metadata)}{hint}"]
 
 

@@ -9,6 +9,7 @@ network; compute nodes then read them from `$EQUILAW_DATA`) or copies them from 
 from __future__ import annotations
 
 import argparse
+import logging
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -25,6 +26,8 @@ from experiments.data.download import cache_root
 from experiments.data.handout import write_subsets
 from experiments.data.load import load, load_any, parse
 from experiments.data.published import published
+
+logger = logging.getLogger(__name__)
 
 
 def section_of(name: str, overrides: Sequence[str]) -> dict[str, Any]:
@@ -54,7 +57,9 @@ def show_list() -> None:
     """Print every dataset: published ones and whether their files are here, then generated ones and user files."""
     print(f"published, in {cache_root()}:")
     for name, dataset in published().items():
-        print(f"  {name:20} {'here   ' if dataset.cached else 'missing'}  {dataset.what}")
+        mark = "" if dataset.verified else " [unverified]"
+        print(f"  {name:20} {'here   ' if dataset.cached else 'missing'}  {dataset.what}{mark}")
+    print("  [unverified]: the reader was tried with files made in the published form, not with all published files")
     print("generated or read here (data=NAME):")
     for path in sorted((CONF / "data").glob("*.yaml")):
         if path.stem not in published() and path.stem not in ("rmd17", "md17", "mlearn"):
@@ -97,6 +102,8 @@ def fetch(words: Sequence[str], source: Path | None = None) -> None:
         paths = sets[name].fetch_all() if source is None else take(name, sets[name].files, source)
         folders = sorted({str(path.parent) for path in paths})
         print(f"{name}: {len(paths)} files, checked, in {', '.join(folders)}")
+        if not sets[name].verified:
+            logger.warning("%s: unverified: its reader was not tried with all published files; look at `info`", name)
 
 
 def _made() -> list[str]:

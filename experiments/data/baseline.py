@@ -145,8 +145,9 @@ def usable_subset(dataset: AnyDataset, P: int, subset_seed: int) -> Ints:
 def _compositions(key: ByIdentity) -> tuple[Floats, Floats, Ints]:
     """Return counts `[pool, s]` of each element, those `[n, s]` of what is to be predicted, and the elements `[s]`."""
     dataset = key.dataset
-    numbers = np.concatenate([part.numbers.ravel() for part in (dataset.pool, dataset.holdout, dataset.test)])
+    others = (dataset.holdout, dataset.test, *dataset.further.values())
+    numbers = np.concatenate([part.numbers.ravel() for part in (dataset.pool, *others)])
     elements = np.unique(numbers[numbers > 0]).astype(np.int64)
-    predicted = [composition(part.numbers, elements) for part in (dataset.holdout, dataset.test) if len(part)]
+    predicted = [composition(part.numbers, elements) for part in others if len(part)]
     distinct = np.unique(np.concatenate([*predicted, np.zeros((0, len(elements)))]), axis=0)
     return composition(dataset.pool.numbers, elements), distinct, elements

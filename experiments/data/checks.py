@@ -12,7 +12,7 @@ distances   warned    atoms without a neighbour, atoms on top of each other, bon
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
@@ -67,9 +67,14 @@ class Finding:
     message: str
 
 
-def check_frames(parts: Mapping[str, Frames], train: str, isolated: Mapping[int, float] | None = None) -> None:
+def check_frames(
+    parts: Mapping[str, Frames],
+    train: str,
+    isolated: Mapping[int, float] | None = None,
+    known: Collection[str] = (),
+) -> None:
     """Log the findings of `inspect` as warnings, or raise `InputError` for the first one that refuses the data."""
-    findings = inspect(parts, train, isolated)
+    findings = inspect(parts, train, isolated, known)
     for finding in findings:
         if finding.refused:
             raise InputError(finding.message)
@@ -77,17 +82,26 @@ def check_frames(parts: Mapping[str, Frames], train: str, isolated: Mapping[int,
         logger.warning("%s", finding.message)
 
 
-def inspect(parts: Mapping[str, Frames], train: str, isolated: Mapping[int, float] | None = None) -> list[Finding]:
+def inspect(
+    parts: Mapping[str, Frames],
+    train: str,
+    isolated: Mapping[int, float] | None = None,
+    known: Collection[str] = (),
+) -> list[Finding]:
     """Return the findings of all checks.
 
     Args:
         parts: frames by the name that messages give them; empty parts are skipped.
         train: name of the part that training subsets are drawn from.
         isolated: energies of free atoms in eV by atomic number, if known.
+        known: names of parts that were looked at before; the others are compared with them.
     """
     present = {name: frames for name, frames in parts.items() if len(frames)}
-    findings = [*_elements(present, train), *_duplicates(present, train)]
+    findings = [*_elements(present, train), *(() if train in known else _repeated(train, parts[train]))]
+    findings += _duplicates(present, train)
     for name, frames in present.items():
+        if name in known:
+            continue
         findings += [*_energies(name, frames, isolated), *_distances(name, frames)]
         if frames.has_forces:
             findings += _forces(name, frames)
@@ -106,13 +120,16 @@ def _elements(parts: Mapping[str, Frames], train: str) -> Iterator[Finding]:
             )
 
 
+def _repeated(name: str, frames: Frames) -> Iterator[Finding]:
+    repeated = len(frames) - len(set(marks(frames)))
+    if repeated:
+        yield Finding("duplicates", False, f"{name}: {repeated} of {len(frames)} frames repeat others of it")
+
+
 def _duplicates(parts: Mapping[str, Frames], train: str) -> Iterator[Finding]:
     first: dict[bytes, int] = {}
     for f, mark in enumerate(marks(parts[train])):
         first.setdefault(mark, f)
-    repeated = len(parts[train]) - len(first)
-    if repeated:
-        yield Finding("duplicates", False, f"{train}: {repeated} of {len(parts[train])} frames repeat others of it")
     for name, frames in parts.items():
         if name == train:
             continue

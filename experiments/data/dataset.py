@@ -123,7 +123,8 @@ class Dataset:
 
     `isolated_energies` maps atomic numbers to the energies of the free atoms in eV, if known. `disjoint_seeds` is the
     number of seeds whose subsets do not overlap (while P ≤ pool / disjoint_seeds), and `subset` the method of drawing
-    them (`experiments.data.splits.training_subset`).
+    them (`experiments.data.splits.training_subset`). `further` are more test sets by name, which change no
+    run's number.
     """
 
     name: str
@@ -135,6 +136,7 @@ class Dataset:
     disjoint_seeds: int = 5
     subset: str = "random"
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    further: Mapping[str, Frames] = field(default_factory=dict)
 
     def elements(self) -> list[int]:
         """Return the atomic numbers of all its frames, ascending."""
@@ -144,6 +146,11 @@ class Dataset:
     def sha256(self) -> str:
         """Return the hex digest of everything in the data that can change a run's result."""
         return self._digest
+
+    @functools.cached_property
+    def further_sha256(self) -> Mapping[str, str]:
+        """The digest of the content of each further test set, by name."""
+        return {name: frames.sha256() for name, frames in self.further.items()}
 
     @functools.cached_property
     def _digest(self) -> str:

@@ -28,9 +28,9 @@ METRICS = {"force_mae": "meV/Å", "energy_mae": "meV/atom"}
 def write_subsets(dataset: Dataset, sizes: Sequence[int], seeds: Sequence[int], out: Path) -> list[Path]:
     """Write nested training subsets, validation and test frames, and a run table to fill in.
 
-    `<out>/seed-S/P-N.xyz` (extended XYZ, eV and eV/Å), `validation.xyz`, `test.xyz`; `subsets.csv`: each file with its
-    SHA-256 and the frames' numbers in the pool; `runs.csv`: a row a file and metric, which `analysis fit` reads once
-    some are filled.
+    `<out>/seed-S/P-N.xyz` (extended XYZ, eV and eV/Å), `validation.xyz`, `test.xyz`, `test-NAME.xyz` for each of
+    `data.tests`; `subsets.csv`: each file with its SHA-256 and the frames' numbers in the pool; `runs.csv`: a row a
+    file, test set and metric, which `analysis fit` reads once some are filled.
 
     Args:
         dataset: frames with forces.
@@ -46,6 +46,7 @@ def write_subsets(dataset: Dataset, sizes: Sequence[int], seeds: Sequence[int], 
     """
     chosen = {(seed, P): usable_subset(dataset, P, seed) for seed in seeds for P in sorted(sizes)}
     parts = {out / "validation.xyz": dataset.holdout, out / "test.xyz": dataset.test}
+    parts |= {out / f"test-{name}.xyz": frames for name, frames in dataset.further.items()}
     parts |= {_file(out, seed, P): dataset.pool.take(index) for (seed, P), index in chosen.items()}
     written = {path: _place(path, xyz_text(frames)) for path, frames in parts.items() if len(frames)}
     subsets = [
@@ -56,7 +57,8 @@ def write_subsets(dataset: Dataset, sizes: Sequence[int], seeds: Sequence[int], 
     table, sha256 = out / "runs.csv", dataset.sha256()
     if not table.exists():  # somebody may have begun to fill it in
         rows = [
-            (dataset.name, dataset.test_set, "", metric, unit, P, seed, "", sha256, digest)
+            (dataset.name, test_set, "", metric, unit, P, seed, "", sha256, digest)
+            for test_set in (dataset.test_set, *dataset.further)
             for metric, unit in METRICS.items()
             for _, seed, P, digest, _ in subsets
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass, replace
 from types import MappingProxyType
@@ -23,6 +24,8 @@ SourceConfig = Any
 """The settings of a source: an instance of the dataclass that its file declares."""
 SHARED = ("subset", "test_frames")
 """Keys of every source, beside its own settings."""
+TESTS = "tests"
+"""Key of the further test sets by name, of sources that have it: they are evaluated, and change no run's number."""
 
 
 def config_of(source: str, data: Mapping[str, Any] = MappingProxyType({})) -> type[SourceConfig]:
@@ -88,6 +91,8 @@ def load_any(section: Mapping[str, Any]) -> AnyDataset:
 
     Raises `InputError` as `parse` and the source do, and if a check of the frames refuses them.
     """
+    named = further_sections(section)
+    section = {key: value for key, value in section.items() if key != TESTS}
     settings = parse(section)
     dataset = maker_of(section["source"], section)(settings)
     subset = section.get("subset", "random")
@@ -100,7 +105,65 @@ def load_any(section: Mapping[str, Any]) -> AnyDataset:
     if section["source"] not in ("extxyz", "ase_db") and not teacher:  # files are checked by their own names
         names = {f"{dataset.name}, {part}": getattr(dataset, part) for part in ("pool", "holdout", "test")}
         check_frames(names, f"{dataset.name}, pool", dataset.isolated_energies)
-    return replace(dataset, subset=subset, test=chosen_test(section, dataset.test))
+    dataset = replace(dataset, subset=subset, test=chosen_test(section, dataset.test))
+    return replace(dataset, further=_further_tests(named, dataset)) if named else dataset
+
+
+def further_sections(section: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return by name of each further test set (`data.tests`) the data section whose `test` it is.
+
+    Raises `InputError` for a name that cannot be a file's.
+    """
+    named = dict(section.get(TESTS) or {})
+    for name in named:
+        if not re.fullmatch(r"\w[\w .+-]*", str(name)):
+            raise InputError(f"data.tests: {name!r}: accepted: a name of letters, digits, spaces, '_', '.', '+', '-'")
+    own = {key: value for key, value in section.items() if key != TESTS}
+    return {str(name): {**own, "test": value} for name, value in named.items()}
+
+
+def _further_tests(named: Mapping[str, Mapping[str, Any]], dataset: Dataset) -> dict[str, Frames]:
+    """Read further test sets and check them as the first one was; one that is the first itself is left out."""
+    further = {}
+    for name, section in named.items():
+        frames = read_test(section, f"data.tests.{name}")
+        if name == dataset.test_set and frames.sha256() == dataset.test.sha256():
+            continue
+        if name == dataset.test_set:
+            raise InputError(f"data.tests: {name} is the name of data.test, which has other frames; accepted: another")
+        pool = f"{dataset.name}, pool"
+        parts = {pool: dataset.pool, f"data.tests.{name}={section['test']}": frames}
+        check_frames(parts, pool, dataset.isolated_energies, known=(pool,))
+        further[name] = frames
+    return further
+
+
+def read_test(section: Mapping[str, Any], option: str = "data.test") -> Frames:
+    """Return the test frames of a section of molecules; of files only that of the test frames is read.
+
+    Args:
+        section: a data section; its `test_frames` is the most of a further test set, which may have fewer.
+        option: the setting to name in messages.
+
+    Raises:
+        InputError: see `load_any`.
+    """
+    from experiments.data.sources.ase_db import AseDbConfig, atoms_of_db
+    from experiments.data.sources.extxyz import ExtxyzConfig, atoms_of_file, frames_of, molecules_of
+
+    try:
+        settings = parse(section)
+        if isinstance(settings, ExtxyzConfig):
+            rows = (atoms_of_db if isinstance(settings, AseDbConfig) else atoms_of_file)(settings.test, option)
+            molecules, alone = molecules_of(rows, f"{option}={settings.test}")
+            test = frames_of(iter(molecules or alone), settings.energy_key, settings.forces_key)
+        else:
+            test = load({key: value for key, value in section.items() if key != "test_frames"}).test
+    except InputError as error:
+        raise InputError(re.sub(r"^data\.test\b", option, str(error))) from None
+    if option != "data.test" and (section.get("test_frames") or 0) > len(test):
+        return test
+    return chosen_test(section, test)
 
 
 TestSet = TypeVar("TestSet", Frames, Examples)
@@ -145,7 +208,13 @@ Section = tuple[tuple[str, Any], ...]
 
 def key_of(section: Mapping[str, Any]) -> Section:
     """Convert a section to its hashable form; `dict` converts it back, with tuples in place of lists."""
-    return tuple(sorted((name, tuple(v) if isinstance(v, list) else v) for name, v in section.items()))
+    return tuple(sorted((name, _hashable(value)) for name, value in section.items()))
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return tuple(sorted(value.items()))
+    return tuple(value) if isinstance(value, list) else value
 
 
 def dataset_of(section: Mapping[str, Any]) -> AnyDataset:
@@ -155,4 +224,5 @@ def dataset_of(section: Mapping[str, Any]) -> AnyDataset:
 
 @functools.lru_cache(maxsize=4)
 def _dataset(section: Section) -> AnyDataset:
-    return load_any({key: list(value) if isinstance(value, tuple) else value for key, value in section})
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in section}
+    return load_any({**plain, TESTS: dict(plain[TESTS])} if plain.get(TESTS) else plain)

@@ -18,13 +18,15 @@ class Published:
     """A published dataset.
 
     `what` describes it in one line; `files` are published; `unpacked` are the members needed of an archive, relative to
-    the cache directory; `fetch_all` downloads the missing ones and returns all that is needed.
+    the cache directory; `fetch_all` downloads the missing ones and returns all that is needed. `verified`: the reader
+    was tried with the published files, and not only with files made in their form.
     """
 
     what: str
     files: tuple[RemoteFile, ...]
     fetch_all: Callable[[], list[Path]]
     unpacked: tuple[str, ...] = ()
+    verified: bool = False
 
     @property
     def cached(self) -> bool:
@@ -34,10 +36,10 @@ class Published:
         return all(place_of(file).exists() for file in self.files)
 
 
-def of_files(what: str, files: Iterable[RemoteFile]) -> Published:
+def of_files(what: str, files: Iterable[RemoteFile], verified: bool = False) -> Published:
     """Return a dataset of these files, each named once."""
     distinct = tuple({file.path: file for file in files}.values())
-    return Published(what, distinct, lambda: [fetch(file) for file in distinct])
+    return Published(what, distinct, lambda: [fetch(file) for file in distinct], verified=verified)
 
 
 def published() -> dict[str, Published]:

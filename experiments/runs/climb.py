@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from experiments.config.run import RunConfig
 from experiments.data.dataset import Dataset
@@ -16,6 +17,7 @@ from experiments.models.contract import ModelConfig
 from experiments.regression.ladder import Conditions
 from experiments.regression.methods import closed_form
 from experiments.runs import trained
+from experiments.runs.external import of_predictions, write
 from experiments.runs.problems import mean_neighbours
 from experiments.runs.result import peak_memory, publish
 from experiments.runs.schedules import Schedules
@@ -96,11 +98,13 @@ def climb(
     largest, elements = rungs[-1][1], dataset.elements()
     model = closed_form(largest.model, elements, lambda: mean_neighbours(dataset, largest.model))
     frames = dataset.pool.take(training_subset(dataset, largest.P, largest.subset_seed))
-    model.accept(frames, dataset.test)
+    for others in (dataset.test, *dataset.further.values()):
+        model.accept(frames, others)
     conditions = Conditions(dataset.isolated_energies, largest.init_seed, dataset.pool, watch)
     sizes = [config.P for _, config in rungs]
     ladder = model.ladder(frames, sizes, conditions)
     tests = ladder.predict(dataset.test)
+    further = {name: ladder.predict(others) for name, others in dataset.further.items()}
     shared = clock.lap()
     for number, (attempt, config) in enumerate(rungs):
         watch(1.0)
@@ -126,6 +130,11 @@ def climb(
             "ladder": {"sizes": sizes, "cpu_seconds": shared[1]},
         }
         publish(attempt, config, dataset, Schedules(errors), facts)
+        for name, predicted in further.items():
+            others = dataset.further[name]
+            energies = predicted[number].energies + trained.constants(solution, elements, others)
+            on_others = of_predictions(name, replace(predicted[number], energies=energies), others, solution.baseline)
+            write(attempt.run, on_others, torch.device("cpu"), axis=True)
         del left[attempt.run.id]
         ended(attempt)
 

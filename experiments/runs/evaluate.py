@@ -1,6 +1,9 @@
 """`python -m experiments.runs.evaluate RUN [data=NAME data.KEY=VALUE …]`: a finished run's errors on other test
 examples, of the kind that it learned from (frames of atoms, images, voxels, jets, …).
 
+With `data.tests={NAME: FILE, …}`, of a run or of all runs of a store, named sets become rows of the run table, with
+curves of their own, as if they had been named when the runs were computed; a store alone gets what its runs still lack.
+
 Errors go to `<RUN>/evaluations/<test set>-<digest of them>.json` and `….frame_errors.parquet`; the run's own
 result stays as it is.
 """
@@ -8,10 +11,10 @@ result stays as it is.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +24,14 @@ from experiments.core.errors import InputError, one_line
 from experiments.core.kinds import kind_of, sources_of
 from experiments.core.paths import CONF
 from experiments.core.wording import format_error
-from experiments.runs.store import Run
+from experiments.runs.evaluations import FOLDER, lacking, path_of
+from experiments.runs.store import Run, RunStore
 
 if TYPE_CHECKING:
-    import pandas as pd
     import torch
 
     from experiments.data.dataset import Frames
-    from experiments.data.examples import Examples
-    from experiments.tasks.metrics import MetricValue
+    from experiments.runs.external import ExternalEvaluation
 
 
 def section_of(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
@@ -44,7 +46,7 @@ def section_of(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    overrides = [command.quoted(word) for word in overrides]
+    overrides = [command.quoted(word) for word in command.joined(overrides)]
     for word in overrides:
         if not word.startswith(("data=", "data.")):
             raise InputError(f"{word}: accepted: data=NAME and data.KEY=VALUE")
@@ -59,7 +61,9 @@ def section_of(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
                 )
             composed = OmegaConf.create(run.config()["data"])
             for override in OverridesParser.create().parse_overrides(list(overrides)):
-                OmegaConf.update(composed, override.key_or_group.removeprefix("data."), override.value())
+                key = override.key_or_group.removeprefix("data.")
+                # only the sets that are named now: files of others may be gone
+                OmegaConf.update(composed, key, override.value(), merge=key != "tests")
         section = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(one_line(error)) from None
@@ -84,61 +88,25 @@ def check_kind(run: Run, section: Mapping[str, Any]) -> None:
         )
 
 
-def test_frames(section: Mapping[str, Any]) -> tuple[str, Frames]:
-    """Return name and frames of the section's test set; of files only that of the test frames is read."""
-    from experiments.data import load
-    from experiments.data.dataset import Dataset
-    from experiments.data.sources.ase_db import AseDbConfig, atoms_of_db
-    from experiments.data.sources.extxyz import ExtxyzConfig, atoms_of_file, frames_of
-
-    settings = load.parse(section)
-    if isinstance(settings, ExtxyzConfig):
-        rows = atoms_of_db if isinstance(settings, AseDbConfig) else atoms_of_file
-        frames = frames_of(rows(settings.test, "data.test"), settings.energy_key, settings.forces_key)
-        return Path(settings.test).stem, load.chosen_test(section, frames)
-    dataset = load.load_any(section)
-    assert isinstance(dataset, Dataset)  # by its kind
-    return dataset.test_set, dataset.test
-
-
-@dataclass(frozen=True)
-class ExternalEvaluation:
-    """Errors of a finished run on a test set.
-
-    name        of the test set
-    test        its examples
-    by_example  one row an example
-    errors      by metric
-    units       by metric
-    """
-
-    name: str
-    test: Frames | Examples
-    by_example: pd.DataFrame
-    errors: Mapping[str, MetricValue]
-    units: Mapping[str, str]
-
-
 def external_evaluation(run: Run, section: Mapping[str, Any], place: torch.device) -> ExternalEvaluation:
     """Evaluate the run on the section's test examples; see `evaluate`, also for errors."""
     from experiments.data import load
+    from experiments.data.dataset import Dataset
     from experiments.data.examples import ExampleSet
-    from experiments.runs import trained, trained_examples
-    from experiments.tasks import classification, metrics
+    from experiments.data.sources.extxyz import ExtxyzConfig
+    from experiments.runs import external, trained
 
     stored = trained.stored_of(run)
     check_kind(run, section)
     if "n_classes" not in stored.facts:
-        model = trained.load(run, place)
-        name, frames = test_frames(section)
-        by_frame = metrics.frame_errors(model.predict(frames), frames)
-        return ExternalEvaluation(name, frames, by_frame, metrics.metrics_of(by_frame), metrics.UNITS)
-    network = trained_examples.load(run, place)
-    dataset = load.load_any(section)
-    assert isinstance(dataset, ExampleSet)  # by its kind
-    by_example = network.errors(dataset)
-    errors, units = classification.metrics_of(by_example, dataset), classification.units_of(dataset)
-    return ExternalEvaluation(f"{dataset.name}_{dataset.test_set}", dataset.test, by_example, errors, units)
+        if isinstance(load.parse(section), ExtxyzConfig):  # what did not train need not be there
+            return external.of_frames(run, Path(section["test"]).stem, load.read_test(section), place)
+        dataset = load.load_any(section)
+        assert isinstance(dataset, Dataset)  # by its kind
+        return external.of_frames(run, dataset.test_set, dataset.test, place)
+    examples = load.load_any(section)
+    assert isinstance(examples, ExampleSet)  # by its kind
+    return external.of_examples(run, examples, place)
 
 
 def evaluate(run: Run, section: Mapping[str, Any], device: str = "cpu") -> tuple[dict[str, Any], Path]:
@@ -157,40 +125,65 @@ def evaluate(run: Run, section: Mapping[str, Any], device: str = "cpu") -> tuple
             classes that the model was not trained on, or labels that it can't be compared with; the run's directory
             can't be written to.
     """
+    from experiments.runs import external
     from experiments.runs.execute import device_of
-    from experiments.runs.result import code_version, versions
 
     place = device_of(device)
-    directory = run.path / "evaluations"
     evaluation = external_evaluation(run, section, place)
-    files.writable(directory, "RUN/evaluations")
-    sha256 = evaluation.test.sha256()
-    written = {
-        "run_id": run.id,
-        "test_set": evaluation.name,
-        "test_sha256": sha256,
-        "frames": len(evaluation.test),
-        "n_atoms": getattr(evaluation.test, "atoms_each", None),
-        "data": dict(section),
-        "metrics": {metric: error.value for metric, error in evaluation.errors.items()},
-        "by_metric": {
-            metric: {
-                "unit": unit,
-                "error": evaluation.errors[metric].value,
-                "error_test_sem": files.json_number(evaluation.errors[metric].sem),
-            }
-            for metric, unit in evaluation.units.items()
-            if metric in evaluation.errors
-        },
-        "device": str(place),
-        "code_version": code_version(),
-        "versions": versions(),
-    }
-    path = directory / f"{evaluation.name}-{sha256[:12]}.json"
-    with files.whole(path.with_suffix(".frame_errors.parquet")) as temporary:
-        evaluation.by_example.to_parquet(temporary)
-    files.write_json(path, written)
-    return written, path
+    files.writable(run.path / FOLDER, f"RUN/{FOLDER}")
+    written = external.write(run, evaluation, place, data=section)
+    return written, path_of(run, evaluation.name, written["test_sha256"])
+
+
+def evaluate_further(run: Run, section: Mapping[str, Any], device: str = "cpu") -> list[dict[str, Any]]:
+    """Evaluate the run on those of the section's `tests` that it lacks; they are rows of the run table from then on.
+
+    Args:
+        run: a finished run on molecules; its configuration keeps the names and files.
+        section: the section `data`.
+        device: auto, cpu or cuda.
+
+    Returns:
+        The contents of the files that were written, one a set.
+
+    Raises:
+        InputError: see `evaluate`; or a set has the name of the run's own one, and other frames.
+    """
+    from experiments.data import load
+    from experiments.runs import external, trained
+    from experiments.runs.execute import device_of
+
+    place, result = device_of(device), run.result()
+    trained.stored_of(run)
+    check_kind(run, section)
+    written = []
+    for name, one in load.further_sections(section).items():
+        frames = _frames(load.key_of(one), f"data.tests.{name}")
+        if result is not None and name == result.test_set:
+            if frames.sha256() == _frames(load.key_of(_without_tests(section)), "data.test").sha256():
+                continue
+            raise InputError(f"data.tests: {name} is the name of data.test, which has other frames; accepted: another")
+        if lacking(run, {name: frames.sha256()}):
+            files.writable(run.path / FOLDER, f"RUN/{FOLDER}")
+            errors = external.of_frames(run, name, frames, place)
+            written.append(external.write(run, errors, place, axis=True, data=one))
+    run.create({"data": {"tests": dict(section.get("tests") or {})}})
+    return written
+
+
+def _without_tests(section: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in section.items() if key != "tests"}
+
+
+@functools.lru_cache(maxsize=32)
+def _frames(section: tuple[tuple[str, Any], ...], option: str) -> Frames:
+    """Return the frames of a test set, read and checked once for all runs of a store."""
+    from experiments.data import load
+    from experiments.data.checks import check_frames
+
+    frames = load.read_test(dict(section), option)
+    check_frames({option: frames}, option)
+    return frames
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -199,10 +192,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = command.Parser(
         prog="python -m experiments.runs.evaluate", description="A finished run's errors on other test examples."
     )
-    parser.add_argument("run", metavar="RUN", help="the run's directory, <store>/<id>")
+    parser.add_argument("run", metavar="RUN", help="the run's directory, <store>/<id>; or a store: all its runs")
     parser.add_argument(
         "overrides", metavar="data=NAME data.KEY=VALUE", nargs="*",
-        help="the dataset whose test examples count, as for python -m experiments; without data=NAME the run's own",
+        help="the dataset whose test examples count, as for python -m experiments; without data=NAME the run's own. "
+        "data.tests={NAME: FILE, …}: named test sets, whose errors become rows of the run table",
     )  # fmt: skip
     parser.add_argument("--json", metavar="FILE", type=command.path, help="write the errors to FILE too")
     parser.add_argument("--device", default="cpu", choices=("auto", "cpu", "cuda"))
@@ -213,16 +207,68 @@ def _evaluate(given: argparse.Namespace) -> None:
     import torch
 
     torch.set_num_threads(1)  # as in training
-    run = Run(Path(os.path.abspath(given.run)))
-    if run.converted() is None and not (run.path / "config.yaml").exists():
-        raise InputError(f"{given.run}: no run is there; accepted: <store>/<id> of a run that is done")
-    if run.converted() is None and run.config().get("plugins") is not None:
-        plugins.announce(run.config()["plugins"])  # data=NAME may be a source beside the run's architecture
-    written, path = evaluate(run, section_of(run, given.overrides), given.device)
+    run = Run(Path(os.path.abspath(command.path(given.run))))
+    is_run = run.converted() is not None or (run.path / "config.yaml").exists()
+    runs = [run] if is_run else [run for run, _ in RunStore(run.path).results()]
+    if not runs:
+        raise InputError(f"{given.run}: no run is there; accepted: <store>/<id> of a run that is done, or a store")
+    words = command.joined(given.overrides)
+    further = [word for word in words if word.startswith("data.tests=")]
+    if not is_run or further:
+        if other := next((word for word in words if word not in further), None):
+            raise InputError(f"{other}: accepted for all runs of a store, and beside data.tests: data.tests alone")
+        contents: Any = _evaluate_all(runs, given)
+    else:
+        _announce_plugins(run)  # data=NAME may be a source beside the run's architecture
+        written, path = evaluate(run, section_of(run, given.overrides), given.device)
+        _print(given.run, written, path)
+        contents = written
     if given.json is not None:
         files.writable(given.json.absolute().parent, "--json")
-        files.write_json(given.json, written)
-    print(f"{given.run} on the {written['frames']} examples of {written['test_set']}: {path}")
+        files.write_json(given.json, contents)
+
+
+def _evaluate_all(runs: Sequence[Run], given: argparse.Namespace) -> list[dict[str, Any]]:
+    """Evaluate runs on named test sets; print each result, and go on after a run that cannot predict one.
+
+    Raises:
+        InputError: no set is named, or some runs could not be evaluated: a line for each reason.
+    """
+    contents: list[dict[str, Any]] = []
+    reasons: dict[str, int] = {}
+    named = False
+    for run in runs:
+        _announce_plugins(run)
+        section = section_of(run, given.overrides)
+        named |= bool(section.get("tests"))
+        try:
+            found = evaluate_further(run, section, given.device)
+        except InputError as error:
+            reasons[str(error)] = reasons.get(str(error), 0) + 1
+            continue
+        for written in found:
+            _print(run.path, written, path_of(run, written["test_set"], written["test_sha256"]))
+            sys.stdout.flush()
+        contents += found
+    if not named:
+        raise InputError(f"{given.run}: its runs name no further test sets; accepted: data.tests={{NAME: FILE, …}}")
+    if not contents and not reasons:
+        print(f"{given.run}: nothing is lacking")
+    if reasons:
+        lines = (
+            reason + (f" ({count} of {len(runs)} runs)" if len(runs) > 1 else "") for reason, count in reasons.items()
+        )
+        raise InputError("\n".join(lines))
+    return contents
+
+
+def _announce_plugins(run: Run) -> None:
+    if run.converted() is None and run.config().get("plugins") is not None:
+        plugins.announce(run.config()["plugins"])
+
+
+def _print(run: object, written: Mapping[str, Any], path: Path) -> None:
+    print(f"{run} on the {written['frames']} examples of {written['test_set']}: {path}")
     for name, values in written["by_metric"].items():
         print(f"  {name:14} {format_error(values['error'], values['unit'], written['n_atoms'])}")
 

@@ -17,8 +17,9 @@ from experiments.core import files
 from experiments.core.errors import DeviceLost, InputError
 from experiments.core.states import RunOutcome, RunState
 from experiments.data.dataset import AnyDataset, Dataset
-from experiments.data.load import dataset_of
+from experiments.data.load import TESTS, dataset_of
 from experiments.runs.climb import Rung, climb, ladders
+from experiments.runs.external import evaluate_lacking
 from experiments.runs.result import origin
 from experiments.runs.store import ORIGIN, Attempt, Run
 from experiments.runs.train import train
@@ -58,7 +59,10 @@ def execute(
         for run in runs:
             attempt = run.claim()
             if attempt is None:
-                outcome[run.id] = RunOutcome.DONE if run.state() == RunState.DONE else RunOutcome.TAKEN
+                done = run.state() == RunState.DONE
+                if done:
+                    _evaluate_lacking(run, None, device)
+                outcome[run.id] = RunOutcome.DONE if done else RunOutcome.TAKEN
                 continue
             leases.enter_context(attempt)
             leases.enter_context(_LogTo(attempt.path / "log.txt"))
@@ -159,6 +163,8 @@ def _compute(
     place = _place(device, configs[0])
 
     def ended(attempt: Attempt, failure: str | None) -> None:
+        if failure is None:
+            _evaluate_lacking(attempt.run, dataset, device)
         outcome[attempt.run.id] = RunOutcome.DONE if failure is None else _fail(attempt, failure)
 
     try:
@@ -191,6 +197,25 @@ def _climb_all(
                 outcome[ladder[0][0].run.id] = _fail(ladder[0][0], error)
             else:
                 waiting[:0] = [ladder[:-1], ladder[-1:]]
+
+
+def _evaluate_lacking(run: Run, dataset: AnyDataset | None, device: str | None) -> None:
+    """Evaluate a run that is done on the test sets that it lacks; what prevents that is logged, for the run is done."""
+    try:
+        if dataset is None:
+            data = run.config()["data"]
+            if not data.get(TESTS):
+                return
+            dataset = dataset_of(parse(run.config()).data)
+        if isinstance(dataset, Dataset) and dataset.further:
+            evaluate_lacking(run, dataset, _place(device, parse(run.config())))
+    except (DeviceLost, Interrupted):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in files.DISK:
+            raise
+        known = isinstance(error, InputError)
+        logger.error("run %s is done, but lacks errors on further test sets: %s", run.id, error, exc_info=not known)
 
 
 def _place(given: str | None, config: RunConfig) -> torch.device:

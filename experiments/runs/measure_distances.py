@@ -20,7 +20,7 @@ from experiments.core import command, files
 from experiments.core.errors import InputError
 from experiments.data.card import TEST_FRAMES, subset_distances
 from experiments.data.dataset import Dataset
-from experiments.data.load import load_any
+from experiments.data.load import further_sections, load_any
 from experiments.runs.store import RunStore
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class DistanceRequest:
     section: Mapping[str, Any]
     """Data section of the runs' configuration."""
     sha256: str
-    """Digest of the data's content."""
+    """Digest of the data's content, and the file or name of a further test set."""
     sizes: set[int] = field(default_factory=set)
     seeds: set[int] = field(default_factory=set)
 
@@ -54,14 +54,17 @@ def distances_of(store: Path, test_frames: int = TEST_FRAMES) -> pd.DataFrame:
 
     requests: dict[tuple[str, str], DistanceRequest] = {}
     for run, result in RunStore(store).results():
-        key = (str(result.dataset), str(result.test_set))
-        request = requests.setdefault(key, DistanceRequest(parse(run.config()).data, str(result.dataset_sha256)))
-        if request.sha256 != str(result.dataset_sha256):
-            raise InputError(
-                f"--store {store}: runs on different data, all called {key[0]}; accepted: data with different names"
-            )
-        request.sizes.add(int(result["P"]))
-        request.seeds.add(int(result["subset_seed"]))
+        data = parse(run.config()).data
+        for test_set, section in {**further_sections(data), str(result.test_set): data}.items():
+            key = (str(result.dataset), test_set)
+            sha256 = str(result.dataset_sha256) + ("" if section is data else f", tested on {section['test']}")
+            request = requests.setdefault(key, DistanceRequest(section, sha256))
+            if request.sha256 != sha256:
+                raise InputError(
+                    f"--store {store}: runs on different data, all called {key[0]}; accepted: data with different names"
+                )
+            request.sizes.add(int(result["P"]))
+            request.seeds.add(int(result["subset_seed"]))
     if not requests:
         raise InputError(f"--store {store}: no finished run in it; accepted: a store with finished runs")
     parts = []

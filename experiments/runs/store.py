@@ -143,8 +143,7 @@ class Run:
             raise InputError(f"{self.path / 'config.yaml'} is damaged; delete the directory and start the run again")
         data, old, new = content.get("data"), str(content.get("store", "")), os.path.abspath(self.path.parent)
         if isinstance(data, dict) and old != new:
-            files_ = {k: moved(v, old, new) for k, v in data.items() if isinstance(v, str) and os.path.isabs(v)}
-            content["data"] = {**data, **files_}
+            content["data"] = {k: _moved(v, old, new) for k, v in data.items()}
         return content
 
     def converted(self) -> dict[str, Any] | None:
@@ -165,8 +164,9 @@ class Run:
         return Result.parse(content, str(path))
 
     def create(self, config: Mapping[str, Any]) -> None:
-        """Make the directory with its configuration and state `queued`, unless it is there."""
+        """Make the directory with its configuration and state `queued`; if it is there, add its new test sets."""
         if (self.path / "config.yaml").exists():
+            self._add_tests((config.get("data") or {}).get("tests"))
             return
         self.path.mkdir(parents=True, exist_ok=True)
         text = yaml.dump(dict(config), Dumper=DUMPER, sort_keys=False, allow_unicode=True)
@@ -174,6 +174,21 @@ class Run:
         # power damaged, and a run without a state is queued.
         files.write_bytes(self.path / "config.yaml", text.encode(), durable=False)
         files.create_json(self.path / "state.json", self._record(RunState.QUEUED), durable=False)  # unless there is one
+
+    def _add_tests(self, tests: Mapping[str, str] | None) -> None:
+        """Add test sets to the configuration: they are no part of the identity. `repair` mends a damaged one."""
+        if not tests:
+            return
+        try:
+            content = self.config()
+        except InputError:
+            return
+        known = content["data"].get("tests") or {}
+        if known == {**known, **tests}:
+            return
+        content["data"]["tests"] = {**known, **tests}
+        text = yaml.dump(content, Dumper=DUMPER, sort_keys=False, allow_unicode=True)
+        files.write_bytes(self.path / "config.yaml", text.encode())
 
     def repair(self, config: Mapping[str, Any]) -> None:
         """Write `config.yaml` anew if it is damaged; the run's id is a hash of `config`."""
@@ -294,6 +309,13 @@ class Run:
         files.remove_abandoned(self.path)
         if self.recorded_state().get("state") != RunState.DONE:
             self.set_state(RunState.DONE, attempt=result.attempt)
+
+
+def _moved(value: Any, old: str, new: str) -> Any:
+    """Return a setting of data; if it is an absolute path, or several by name, where `paths.moved` finds them."""
+    if isinstance(value, Mapping):
+        return {name: _moved(one, old, new) for name, one in value.items()}
+    return moved(value, old, new) if isinstance(value, str) and os.path.isabs(value) else value
 
 
 class RunStore:

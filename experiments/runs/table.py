@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -13,6 +14,7 @@ import pandas as pd
 from experiments.config.training import TrainingConfig
 from experiments.core.errors import InputError
 from experiments.core.wording import per_atom
+from experiments.runs.evaluations import on_axis
 from experiments.runs.store import Run, RunStore
 
 logger = logging.getLogger(__name__)
@@ -133,11 +135,57 @@ def _with_settings(run: Run, result: Mapping[str, Any]) -> Mapping[str, Any]:
         return result
 
 
-def run_table(store: RunStore) -> pd.DataFrame:
-    """Return the rows of all finished runs of a store, ordered by curve, P, seed and metric."""
-    rows = [row for run, result in _told_apart(list(store.results())) for row in rows_of(_with_settings(run, result))]
-    further = sorted({name for row in rows for name in row} - set(COLUMNS))
-    table = pd.DataFrame(rows, columns=[*COLUMNS, *further])
+def _on_further_tests(results: Sequence[tuple[Run, Mapping[str, Any]]]) -> list[tuple[Run, Mapping[str, Any]]]:
+    """Return the results on further test sets (`data.tests`), each in the form of its run's own.
+
+    Sets of one name and different frames get names of their own. A curve that has such a set at one P alone, for not
+    all of its runs were evaluated, is left out of it.
+    """
+    found = [(run, result, one) for run, result in results for one in on_axis(run)]
+    contents: dict[tuple[str, str], set[str]] = {}
+    for _, result, one in found:
+        contents.setdefault((str(result["dataset"]), one["test_set"]), set()).add(one["test_sha256"])
+    runs = Counter(str(result["model_id"]) for _, result in results)
+    curves: dict[tuple[str, str, str], list[tuple[Run, dict[str, Any]]]] = {}
+    for run, result, one in found:
+        name, sha256 = one["test_set"], one["test_sha256"]
+        several = len(contents[str(result["dataset"]), name]) > 1
+        own = {"test_set": f"{name}@{sha256[:6]}" if several else name, "n_test": one["frames"]}
+        curve = curves.setdefault((str(result["dataset"]), own["test_set"], str(result["model_id"])), [])
+        curve.append((run, {**result, **own, "by_metric": one["by_metric"]}))
+    for (dataset, name), digests in contents.items():
+        if len(digests) > 1:
+            logger.warning(
+                "%s: %s names %d different test sets; their names get the first digits of their content's hash",
+                dataset, name, len(digests),
+            )  # fmt: skip
+    kept: list[tuple[Run, Mapping[str, Any]]] = []
+    for (dataset, name, model_id), curve in curves.items():
+        if len(curve) < runs[model_id]:
+            alone = len({result["P"] for _, result in curve}) < 2
+            logger.warning(
+                "%s, test set %s: %d of %d runs of curve %s were evaluated%s; python -m experiments.runs.evaluate %s "
+                "evaluates the others",
+                dataset, name, len(curve), runs[model_id], model_id, ", which is left out" if alone else "",
+                curve[0][0].path.parent,
+            )  # fmt: skip
+            if alone:
+                continue
+        kept += curve
+    return kept
+
+
+def run_table(*stores: RunStore) -> pd.DataFrame:
+    """Return the rows of all finished runs, ordered by curve, P, seed and metric; `store` if several."""
+    results = _told_apart([one for store in stores for one in store.results()])
+    owner = {"store": ""} if len(stores) > 1 else {}
+    rows = [
+        {**row, **{name: str(run.path.parent) for name in owner}}
+        for run, result in [*results, *_on_further_tests(results)]
+        for row in rows_of(_with_settings(run, result))
+    ]
+    further = sorted({name for row in rows for name in row} - {*COLUMNS, *owner})
+    table = pd.DataFrame(rows, columns=[*COLUMNS, *owner, *further])
     for column in (*INTEGERS, "n_steps"):
         table[column] = table[column].astype("Int64")  # nullable: a model without L has none
     order = ["dataset", "architecture", "L", "nu", "edge_lmax", "model_id", "P", "seed", "metric"]

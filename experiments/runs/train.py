@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from experiments.config.run import RunConfig
-from experiments.data.dataset import AnyDataset
+from experiments.data.dataset import AnyDataset, Dataset
 from experiments.data.load import Section, dataset_of, key_of
 from experiments.data.splits import training_subset
 from experiments.models.contract import ModelConfig
@@ -20,9 +20,10 @@ from experiments.models.networks.probe import traceable
 from experiments.models.registry import widths
 from experiments.nn.parameters import is_constant
 from experiments.runs.capacity import features
+from experiments.runs.evaluations import FURTHER_TESTS
 from experiments.runs.problems import TaskSettings, problem_of, task_settings
 from experiments.runs.result import peak_memory, publish
-from experiments.runs.schedules import by_budget, by_validation
+from experiments.runs.schedules import Schedules, by_budget, by_validation
 from experiments.runs.store import WEIGHTS, Attempt
 from experiments.runs.trackers import Tracking
 from experiments.training.arithmetic import arithmetic
@@ -148,7 +149,8 @@ class _Training:
         stopped = by_validation(member.evaluations, member.schedule)
         own = stopped if member.stops_by_validation else by_budget(member.evaluations, member.schedule)
         assert own is not None  # a run that stops by validation has such frames (`check_data`)
-        publish(attempt, config, self.dataset, own, self._facts(member, config), validation, stopped)
+        facts = {**self._facts(member, config), **_shorter_on_further_tests(own, self.dataset)}
+        publish(attempt, config, self.dataset, own, facts, validation, stopped)
         shown = member.outcome.test.items()
         self.tracking.end(member.name, {f"test_{name}": error.value for name, error in shown})
 
@@ -167,6 +169,28 @@ class _Training:
             "step": member.step_kind,
             "step_reason": member.step_reason,
         }
+
+
+def _shorter_on_further_tests(errors: Schedules, dataset: AnyDataset) -> dict[str, Any]:
+    """Return the errors of T/2 and T/4 on further test sets, for `result.json`: their weights are not kept."""
+    if not isinstance(dataset, Dataset) or not errors.full.further:
+        return {}
+    shorter = {"error_half_budget": errors.half, "error_quarter_budget": errors.quarter}
+    return {
+        FURTHER_TESTS: {
+            name: {
+                "sha256": dataset.further_sha256[name],
+                "by_metric": {
+                    metric: {
+                        column: one.further[name][metric].value if one is not None and name in one.further else None
+                        for column, one in shorter.items()
+                    }
+                    for metric in of_full
+                },
+            }
+            for name, of_full in errors.full.further.items()
+        }
+    }
 
 
 def _stable_phase(attempt: Attempt, config: RunConfig, dataset: AnyDataset) -> Checkpoint | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ class Evaluation:
     energy_offset  constant that was added to the energies (eV an atom); see `MoleculeEvaluator`
     validation     error on the run's own validation frames (`stopping_frames`) in the primary metric; None without any
     n_validation   number of these frames
+    further        by name of further test sets, errors by metric
     """
 
     test: dict[str, MetricValue]
@@ -33,19 +34,28 @@ class Evaluation:
     energy_offset: float = 0.0
     validation: float | None = None
     n_validation: int = 0
+    further: dict[str, dict[str, MetricValue]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the errors by metric, without those of single frames."""
-        errors = {
-            split: {name: asdict(value) for name, value in errors.items()}
-            for split, errors in (("test", self.test), ("train", self.train))
+        content: dict[str, Any] = {
+            "test": _json(self.test),
+            "train": _json(self.train),
+            "validation": self.validation,
+            "n_validation": self.n_validation,
         }
-        return {**errors, "validation": self.validation, "n_validation": self.n_validation}
+        if self.further:
+            content["further"] = {name: _json(errors) for name, errors in self.further.items()}
+        return content
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Evaluation:
         """Read what `to_json` returned."""
         return read(Evaluation, content)
+
+
+def _json(errors: Mapping[str, MetricValue]) -> dict[str, Any]:
+    return {name: asdict(value) for name, value in errors.items()}
 
 
 def stopping_frames(P: int, available: int) -> Ints:

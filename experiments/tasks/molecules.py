@@ -101,6 +101,7 @@ class MoleculeTask:
         splits = (dataset.pool, dataset.holdout, dataset.test)
         self.elements = dataset.elements() if elements is None else list(elements)
         self.pool, self.validation, self.test = (self._on_device(frames) for frames in splits)
+        self.further = {name: self._on_device(frames) for name, frames in dataset.further.items()}
         self.traced: dict[Any, Any] = {}
 
     def _on_device(self, frames: Frames) -> DeviceFrames:
@@ -136,7 +137,7 @@ class MoleculeTask:
         frames = self.dataset.pool.take(subset)
         real = frames.numbers > 0
         baseline = fit_baseline(frames.numbers, frames.energies, self.dataset.isolated_energies)
-        for others in (self.dataset.holdout, self.dataset.test):
+        for others in (self.dataset.holdout, self.dataset.test, *self.dataset.further.values()):
             baseline.predict(others.numbers)  # raises before training rather than after it
         scale = float(np.sqrt((frames.forces[real] ** 2).mean())) if frames.has_forces else 0.0
         if scale == 0.0:
@@ -301,21 +302,32 @@ class MoleculeEvaluator:
         self.energy_offset = energy_offset
 
     def full(self, weights: Mapping[str, Tensor], prepared: PreparedData) -> Evaluation:
-        """Evaluate on all test frames and on the run's training frames."""
+        """Evaluate on all test frames, those of further test sets, and on the run's training frames."""
         task = self.task
         pool, test = task.dataset.pool.take(prepared.subset), task.dataset.test
         train_predictions = self._predict(weights, prepared, task.pool, prepared.subset)
         test_predictions = self._predict(weights, prepared, task.test, np.arange(len(test)))
+        further = {
+            name: self._predict(weights, prepared, split, np.arange(len(split.frames)))
+            for name, split in task.further.items()
+        }
         offset = 0.0
         if self.energy_offset:
             atoms = (pool.numbers > 0).sum(1)
             offset = float(((pool.energies - train_predictions.energies) / atoms).mean())
             train_predictions = _shifted(train_predictions, offset * atoms)
             test_predictions = _shifted(test_predictions, offset * (test.numbers > 0).sum(1))
+            further = {
+                name: _shifted(predicted, offset * (task.dataset.further[name].numbers > 0).sum(1))
+                for name, predicted in further.items()
+            }
         errors = evaluation(test_predictions, train_predictions, test, pool)
         chosen = stopping_frames(len(prepared.subset), len(task.dataset.holdout))
         stopping = None if len(chosen) == 0 else self._stopping_error(weights, prepared, chosen)
-        return replace(errors, energy_offset=offset, validation=stopping, n_validation=len(chosen))
+        on_further = {
+            name: metrics_of(frame_errors(predicted, task.dataset.further[name])) for name, predicted in further.items()
+        }
+        return replace(errors, energy_offset=offset, validation=stopping, n_validation=len(chosen), further=on_further)
 
     def _stopping_error(self, weights: Mapping[str, Tensor], prepared: PreparedData, chosen: Ints) -> float:
         """Return the error on the validation frames `chosen`, of forces if they have any."""

@@ -102,12 +102,18 @@ def submit_missing(planned: Sequence[PlannedRun], settings: SlurmSettings, look:
         files.writable(path, "store")
         with ledger.exclusive(path):
             missing = _missing(path, members, allowed.cluster, settings.retry, look, outcome)
+            if untested := sum(bool(p.lacks_tests) for p in outcome.done if str(p.run.path.parent) == store):
+                outcome.notes.append(
+                    f"{untested} of the runs that are done lack errors on further test sets, for which no job is sent: "
+                    f"python -m experiments.runs.evaluate {shlex.quote(store)}"
+                )
             if not missing:
                 continue
             if settings.submit:
                 for p in missing:
-                    if not (p.run.path / "config.yaml").exists():
-                        p.run.create(p.config.as_dict())
+                    known = (p.run.path / "config.yaml").exists()
+                    p.run.create(p.config.as_dict())
+                    if not known:
                         continue
                     p.run.repair(p.config.as_dict())
                     if RunState.of(p.run.recorded_state().get("state")) in (RunState.FAILED, RunState.CANCELLED):
@@ -162,6 +168,8 @@ def _missing(
         if state == RunState.DONE:
             p.run.settle()  # whoever published it may have been killed right after
             outcome.done.append(p)
+            if p.lacks_tests:
+                p.run.create(p.config.as_dict())
         elif state == RunState.FAILED and not retry:
             outcome.failed.append(p)
         elif state == RunState.RUNNING or p.run.id in live:

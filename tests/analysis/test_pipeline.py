@@ -18,7 +18,8 @@ from analysis.curve import curves
 from analysis.fits.flags import Flag, Judgement
 from analysis.fits.record import analyse
 from analysis.fits.results import CurveFit, FitStatus, Form
-from analysis.table import check_table, read_store
+from analysis.sources import read_store
+from analysis.table import check_table
 from experiments.config.parse import parse
 from experiments.data.load import dataset_of
 from experiments.runs.execute import execute

@@ -141,3 +141,14 @@ def test_deleting_is_refused() -> None:
 def test_sweeps_that_nobody_means_are_refused_at_once(words: list[str]) -> None:
     with pytest.raises(InputError, match="accepted: at most 1000000"):
         expand(words, [])
+
+
+def test_an_interval_is_for_a_search() -> None:
+    with pytest.raises(InputError, match=r"learning_rate=interval\(1e-4,1e-2\): an interval is for a search"):
+        expand(["training.learning_rate=interval(1e-4,1e-2)"], [])
+
+
+def test_lists_are_swept_with_commas_between_them() -> None:
+    assert expand(["model.radial_hidden=[32,32],[64, 64]"], []) == [
+        ["model.radial_hidden=[32,32]"], ["model.radial_hidden=[64,64]"]
+    ]  # fmt: skip

@@ -62,6 +62,8 @@ class BpaConfig:
     """The 500 training frames: at 300 K, or at 300, 600 and 1200 K (mixedT)."""
     test: str = setting("300K", choices=("300K", "600K", "1200K", "dih"))
     """Test frames: at one temperature, or dihedral scans (dih)."""
+    tests: Mapping[str, str] | None = setting(None, identity=False)
+    """Further test sets, {NAME: TEST, …}, TEST being one that test accepts: each has its own errors and curves."""
     holdout: int = setting(50, low=0)
     """Frames of the validation set, taken from the training frames; never trained on."""
     disjoint_seeds: int = setting(5, low=1)
@@ -82,6 +84,8 @@ class AcacConfig:
     test: str = setting("MD_300K", choices=("MD_300K", "MD_600K", "dihedral", "H_transfer"))
     """Test frames: at one temperature, a dihedral scan, or a proton that moves (H_transfer); the last two: energies
     only."""
+    tests: Mapping[str, str] | None = setting(None, identity=False)
+    """Further test sets, {NAME: TEST, …}, TEST being one that test accepts: each has its own errors and curves."""
     holdout: int = setting(50, low=0)
     """Frames of the validation set, taken from the training frames; never trained on."""
     disjoint_seeds: int = setting(5, low=1)
@@ -97,6 +101,8 @@ class EthanolPbeConfig:
     test: str = setting("MD", choices=("MD", "H_removal", "norm_mode_874", "norm_mode_3005"))
     """Test frames: MD (1000 frames), the hydroxyl's hydrogen taken away (H_removal, 60), or displaced along a normal
     mode, named by its wavenumber in 1/cm (37 and 18); the last three have energies only."""
+    tests: Mapping[str, str] | None = setting(None, identity=False)
+    """Further test sets, {NAME: TEST, …}, TEST being one that test accepts: each has its own errors and curves."""
     holdout: int = setting(50, low=0)
     """Frames of the validation set, taken from the 1000 training frames; never trained on."""
     disjoint_seeds: int = setting(5, low=1)
@@ -200,9 +206,11 @@ def published() -> dict[str, Published]:
         "acac": of_files(
             "acetylacetone at 300 and 600 K, a dihedral scan, a proton transfer",
             (file for parts in acac_parts for file in acac_files(*parts).values()),
+            verified=True,
         ),
         "ethanol_pbe": of_files(
             "ethanol of revised MD17, a bond broken, two normal modes",
             (file for test in tests for file in ethanol_pbe_files(test).values()),
+            verified=True,
         ),
     }

@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -58,6 +58,8 @@ class ExtxyzConfig:
     """Name of the forces (eV/Å) in the files; null: there are none (train with training.force_weight=0)."""
     name: str | None = setting(None)
     """Name of the dataset in tables; null: directory and stem of the training file."""
+    tests: Mapping[str, str] | None = setting(None, identity=False)
+    """Further test sets, {NAME: FILE, …}: each has its own errors and curves; they may be added to finished runs."""
     disjoint_seeds: int = setting(5, low=1)
 
     def __post_init__(self) -> None:
@@ -79,7 +81,9 @@ def dataset_of_files(
     free: dict[int, float] = {}
 
     def read(path: str, option: str) -> Frames:
-        molecules, alone = _without_free_atoms(atoms_of(path, option), f"{option}={path}")
+        molecules, alone = molecules_of(atoms_of(path, option), f"{option}={path}")
+        if not molecules:
+            raise InputError(f"{option}={path}: holds nothing but free atoms; accepted: frames of several atoms")
         if option == "data.train":
             free.update(isolated_of(iter(alone), keys[0]))
         return frames_of(iter(molecules), *keys)
@@ -141,21 +145,18 @@ def read_frames(
     return frames_of(atoms_of_file(path, option), energy_key, forces_key)
 
 
-def _without_free_atoms(
+def molecules_of(
     read: Iterator[tuple[ase.Atoms, str]], where: str
 ) -> tuple[list[tuple[ase.Atoms, str]], list[tuple[ase.Atoms, str]]]:
     """Split frames of a file into those to learn from and free atoms, whose energies are a baseline (as in MACE, GAP).
 
-    A free atom is a frame of one atom that is not periodic: it has no geometry to learn. Raises `InputError` where
-    nothing else is left.
+    A free atom is a frame of one atom that is not periodic: it has no geometry to learn.
     """
     molecules: list[tuple[ase.Atoms, str]] = []
     alone: list[tuple[ase.Atoms, str]] = []
     for atoms, here in read:
         (alone if len(atoms) == 1 and not atoms.pbc.any() else molecules).append((atoms, here))
-    if not molecules:
-        raise InputError(f"{where}: holds nothing but free atoms; accepted: frames of several atoms")
-    if alone:
+    if alone and molecules:
         names = ", ".join(dict.fromkeys(str(atoms.symbols) for atoms, _ in alone))
         logger.warning(
             "%s: %d frames of one free atom (%s) are no examples to learn from; those of data.train give the energies "
@@ -304,7 +305,8 @@ def _check_columns(block: list[str], here: str) -> None:
 _BINARY = {
     b"\x89HDF": "HDF5, which is not read",
     b"SQLite format 3": "a database of ASE: data=ase_db",
-    b"PK\x03\x04": "NumPy's .npz: data=md17 or data=rmd17 read the published ones",
+    b"PK\x03\x04": "NumPy's .npz; a molecule's file of MD17 or rMD17 is read by data=md17_NAME or data=rmd17_NAME "
+    "from $EQUILAW_DATA/md17/ or $EQUILAW_DATA/rmd17/npz_data/ (alone: data.split=trajectory or random)",
     b"- of Ulm": "a trajectory of ASE; write it as extended XYZ (ase convert FILE.traj FILE.xyz)",
     b"\xfd7zXZ": "compressed by xz; unpack it",
     b"BZh": "compressed by bzip2; unpack it",

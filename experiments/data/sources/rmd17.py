@@ -76,7 +76,7 @@ def rmd17(config: Rmd17Config) -> Dataset:
 
     Raises `InputError` if the download fails, a file cannot be read, or there are too few frames for the parts.
     """
-    path, splits = fetch_rmd17(config.molecule)
+    path, splits = fetch_rmd17(config.molecule, config.split == "published")
     numbers, positions, energies, forces = read_npz(path, KEYS, config.molecule)
     frames = molecule_frames(numbers, positions, energies * KCAL_MOL, forces * KCAL_MOL)
     name, provenance = f"rmd17_{config.molecule}", {"source": "rmd17", "file": path.name, **asdict(config)}
@@ -103,15 +103,17 @@ def rmd17(config: Rmd17Config) -> Dataset:
     return trajectory_dataset(name, frames, times, config.gap, config, provenance)
 
 
-def fetch_rmd17(molecule: str) -> tuple[Path, dict[tuple[str, int], Path]]:
-    """Return the molecule's file, and those of the index splits by part and fold.
+def fetch_rmd17(molecule: str, splits: bool = True) -> tuple[Path, dict[tuple[str, int], Path]]:
+    """Return the molecule's file and, if wanted, those of the index splits by part and fold.
 
-    The archive of all molecules is downloaded and unpacked at the first use, which takes minutes.
+    The archive of all molecules is downloaded and unpacked at the first use, which takes minutes. Without splits the
+    molecule's file alone will do.
     """
     data = {name: f"rmd17/npz_data/rmd17_{name}.npz" for name in FORMULAS}
-    wanted = [data[molecule], *SPLITS.values()]
-    paths = unpack(ARCHIVE, wanted, "rmd17", also=[name for name in data.values() if name not in wanted])
-    return paths[data[molecule]], {key: paths[name] for key, name in SPLITS.items()}
+    members = [*data.values(), *SPLITS.values()]
+    wanted = [data[molecule], *(SPLITS.values() if splits else ())]
+    paths = unpack(ARCHIVE, wanted, "rmd17", also=[name for name in members if name not in wanted])
+    return paths[data[molecule]], {key: paths[name] for key, name in SPLITS.items() if splits}
 
 
 def read_index(path: Path, frames: int) -> Ints:

@@ -121,7 +121,7 @@ def test_health_finds_holes_and_bad_rows() -> None:
     frame.loc[3, "error"] = np.nan
     frame = frame.drop(index=[7, 8]).reset_index(drop=True)
     table = check_table(frame, "t", drop_bad=True)
-    state = health(analyse(curves(table), MAIN), table, None)
+    state = health(analyse(curves(table), MAIN), table)
     first = state.curves[0]
     assert (first.present, first.expected, first.converged) == (22, 25, 22)
     assert first.missing == ("P=128 seed 0", "P=64 seed 1", "P=128 seed 1")
@@ -133,7 +133,7 @@ def test_health_has_one_row_for_runs_in_several_metrics() -> None:
     star = demo_table().query("dataset == 'star'").assign(metric="energy_rmse")
     force = star.assign(metric="force_mae", error=2 * star["error"])
     table = check_table(pd.concat([star, force], ignore_index=True), "t")
-    by_curve = health(analyse(curves(table), MAIN), table, None).curves
+    by_curve = health(analyse(curves(table), MAIN), table).curves
     assert [(one.metric, one.metrics, one.present) for one in by_curve] == [("force_mae", 2, 25)] * 4
     assert by_curve[0].model == "MACE L=0 ν=1 edge 3"
 

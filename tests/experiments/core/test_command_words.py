@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.core.command import path, quoted, spell_out
+from experiments.core.command import joined, path, quoted, spell_out
 from experiments.core.paths import moved
 
 PARSER = OverridesParser.create()
@@ -48,6 +48,27 @@ def test_groups_are_chosen_by_names(value: str) -> None:
     assert quoted("cell=null") == "cell=null"
     assert quoted("model=ace,mace") == "model=ace,mace"
     assert quoted("hydra/launcher=null") == "hydra/launcher='null'"
+
+
+@pytest.mark.parametrize(
+    ("words", "whole"),
+    [
+        (["P=16,", "32", "L=0"], ["P=16, 32", "L=0"]),
+        (["P=16,", "32,", "64"], ["P=16, 32, 64"]),
+        (
+            ["data.tests={600K:", "a.xyz,", "hot:", "b.xyz}", "seed=0"],
+            ["data.tests={600K: a.xyz, hot: b.xyz}", "seed=0"],
+        ),
+        (["model.radial_hidden=[32,", "32]"], ["model.radial_hidden=[32, 32]"]),
+        (["P=choice(16", ",32)"], ["P=choice(16 ,32)"]),
+        (["store=a,", "L=0"], ["store=a,", "L=0"]),  # the next word is an override
+        (["-m", "P=16", "32"], ["-m", "P=16", "32"]),  # what 32 is nobody knows
+        (["store=a (b", "c"], ["store=a (b", "c"]),  # a bracket in a path opens no list
+        (["P=16,", "--help"], ["P=16,", "--help"]),
+    ],
+)
+def test_values_that_the_shell_took_apart_are_whole_again(words: list[str], whole: list[str]) -> None:
+    assert joined(words) == whole
 
 
 @settings(max_examples=200, deadline=None)

@@ -53,6 +53,11 @@ BAD: list[tuple[str, Any, str]] = [
     ("kind", 1, "s.kind=1: accepted: soap | adam"),
     ("kind", ["soap"], "s.kind=['soap']: accepted: soap | adam"),
     ("sizes", "64", "s.sizes='64': accepted: a list, each an integer ≥ 1"),
+    (
+        "sizes",
+        "[32,32]",
+        "s.sizes='[32,32]': accepted: a list, each an integer ≥ 1; a list has no quotes of its own: s.sizes=[32,32]",
+    ),
     ("sizes", 64, "s.sizes=64: accepted: a list, each an integer ≥ 1"),
     ("sizes", [64, 0], "s.sizes[1]=0: accepted: an integer ≥ 1"),
     ("limit", 0, "s.limit=0: accepted: an integer ≥ 1 or null"),

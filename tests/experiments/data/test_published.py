@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -129,6 +130,19 @@ def test_rmd17_in_its_published_splits(server: Served, root: Path) -> None:
         seen.append(dataset.sha256())
     assert seen[0] != seen[1]
     assert len(server.asked) == 1, "the archive is fetched once for all"
+
+
+def test_a_molecules_file_alone_will_do_without_published_splits(server: Served, root: Path) -> None:
+    """Somebody has one member of the archive: nothing is asked of the network for splits that need no more."""
+    serve_rmd17(server)
+    section = {"source": "rmd17", "molecule": "ethanol", "split": "random", "pool": 200, "test": 100, "holdout": 20}
+    whole = load(section)
+    shutil.rmtree(root / "rmd17" / "splits")
+    (root / "rmd17" / "rmd17.tar.bz2").unlink()
+    server.content.clear()
+    assert load(section).sha256() == whole.sha256()
+    with pytest.raises(InputError, match=r"rmd17\.tar\.bz2"):
+        load({"source": "rmd17", "molecule": "ethanol"})
 
 
 def test_a_trajectory_is_split_apart_in_time(server: Served) -> None:
@@ -307,7 +321,12 @@ def test_command(server: Served, root: Path, capsys: pytest.CaptureFixture[str])
     assert main(["fetch", "3bpa"]) == 0
     assert "3bpa: 7 files, checked" in capsys.readouterr().out
     assert main(["list"]) == 0
-    assert "3bpa                 here" in capsys.readouterr().out
+    listed = capsys.readouterr().out
+    assert "3bpa                 here" in listed
+    marks = {line.split()[0]: line.endswith("[unverified]") for line in listed.splitlines() if line.startswith("  ")}
+    assert marks["md17_ethanol"]
+    assert marks["3bpa"]  # its training files were tried, its test files were not
+    assert not marks["acac"]
     assert main(["fetch", "rmd17"]) == 2
     assert "equilaw: rmd17: neither published nor generated; accepted: 3bpa, acac" in capsys.readouterr().err
     assert main(["fetch", "rmd17_aspirin"]) == 2

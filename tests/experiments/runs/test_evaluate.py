@@ -196,7 +196,7 @@ def test_runs_that_cannot_predict(
 ) -> None:
     accepted = "accepted: <store>/<id> of a run that is done"
     code, _, err = command(capsys, tmp_path / "nothing")
-    assert (code, err) == (2, [f"equilaw: {tmp_path}/nothing: no run is there; {accepted}"])
+    assert (code, err) == (2, [f"equilaw: {tmp_path}/nothing: no run is there; {accepted}, or a store"])
     run = queued(configuration(tmp_path, "mace"))
     code, _, err = command(capsys, run.path)
     assert (code, err) == (2, [f"equilaw: {run.path}: the run is queued; {accepted}"])

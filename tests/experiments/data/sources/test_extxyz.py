@@ -255,7 +255,7 @@ def test_files_are_known_by_content_whatever_their_name(tmp_path: Path) -> None:
     ase.io.write(tmp_path / "a.db", ase.Atoms("H"), format="db")
     np.savez(tmp_path / "a.npz", x=np.zeros(3))
     ase.io.write(tmp_path / "a.traj", ase.Atoms("H"), format="traj")
-    for name, hint in (("a.db", "data=ase_db"), ("a.npz", "data=md17"), ("a.traj", "ase convert")):
+    for name, hint in (("a.db", "data=ase_db"), ("a.npz", "data=rmd17_NAME"), ("a.traj", "ase convert")):
         with pytest.raises(InputError, match=hint):
             read_frames((tmp_path / name).rename(tmp_path / "other.xyz"))
 
