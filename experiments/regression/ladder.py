@@ -51,6 +51,9 @@ SAMPLE = 256
 MADE, SOLVED = 0.4, 0.7
 """Shares of a ladder's work done when its rows are made and when it is solved, for displays of progress."""
 
+Watch = Callable[[float], None]
+"""Hears of the share of a pass that is done; it may raise to stop."""
+
 
 @dataclass(frozen=True)
 class Ladder:
@@ -72,6 +75,25 @@ def _ignore(share: float) -> None:
     """Hear of progress and do nothing."""
 
 
+class Work:
+    """The work of a part of a pass, told of as the share of the whole pass that is done.
+
+    A closed form estimates the operations of what it is about to do, and calls this with those just done, between
+    pieces of bounded size: 2 m n k for a product of matrices, `cholesky.work` for a factorisation.
+    """
+
+    def __init__(self, watch: Watch, total: float, first: float = 0.0, last: float = SOLVED) -> None:
+        """Prepare to tell `watch` of shares from `first` to `last` during about `total` operations."""
+        self._watch, self._total, self._first, self._last = watch, total, first, last
+        self._done = 0.0
+
+    def __call__(self, operations: float) -> None:
+        """Tell of so many operations more; may raise to stop."""
+        self._done += operations
+        share = min(1.0, self._done / self._total) if self._total > 0 else 1.0
+        self._watch(self._first + (self._last - self._first) * share)
+
+
 @dataclass(frozen=True)
 class Conditions:
     """What a ladder is solved with besides its frames; nothing here depends on P.
@@ -86,7 +108,7 @@ class Conditions:
     isolated: Isolated = None
     seed: int = 0
     pool: Frames | None = None
-    watch: Callable[[float], None] = _ignore
+    watch: Watch = _ignore
 
     def sample(self, frames: Frames) -> Frames:
         """Return at most `SAMPLE` frames of the pool (without one: of `frames`), evenly spaced."""

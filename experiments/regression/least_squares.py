@@ -203,7 +203,7 @@ class _Pass:
         return [found[P] for P in self.sizes]
 
     def _path(self, system: GramSystem) -> Path:
-        return Path(system, self.criterion, tick=lambda: self.conditions.watch(MADE))
+        return Path(system, self.criterion, tick=lambda operations: self.conditions.watch(MADE))
 
     def _by_rows(self, path: Path, P: int) -> tuple[LinearFit, Predictions | None]:
         rows, labels, system = self.rows, self.labels[P], path.system
