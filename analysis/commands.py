@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -60,6 +61,8 @@ from analysis.fits.record import analyse, choice, label, plus_minus, records, su
 from analysis.fits.results import CurveFit, Form
 from analysis.reading import Spelling, parse_columns
 from analysis.table import RunTable, failed_runs, load, read_store, write_csv
+
+log = logging.getLogger(__name__)
 
 __all__ = [
     "bounds",
@@ -374,6 +377,9 @@ def _check_complete(loaded: RunTable, store: Path | None) -> None:
 
 
 def _check_failed(store: Path | None) -> None:
-    failed = [] if store is None else failed_runs(store)
-    if failed:
+    if store is None:
+        return
+    if refused := failed_runs(store, refused=True):
+        log.warning("%s: %d run(s) were refused, so their points are missing: %s", store, len(refused), ", ".join(refused))
+    if failed := failed_runs(store):
         raise RunsFailed(f"{store}: {len(failed)} run(s) failed, so their points are missing: {', '.join(failed)}")

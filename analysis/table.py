@@ -108,11 +108,16 @@ def read_store(store: Path) -> pd.DataFrame:
     return frame.assign(line=np.arange(len(frame)) + 2)
 
 
-def failed_runs(store: Path) -> list[str]:
-    """Return the ids of the failed runs of a store: their points are missing from its table."""
+def failed_runs(store: Path, refused: bool = False) -> list[str]:
+    """Return the ids of the failed runs of a store: their points are missing from its table.
+
+    Runs that were `refused` (more frames or memory than there is) are listed apart: they fail again whenever they are
+    asked for, and no result is in doubt for that.
+    """
     from experiments.runs.store import RunStore
 
-    return [run.id for run in RunStore(store).runs() if run.state() == RunState.FAILED]
+    failed = [run for run in RunStore(store).runs() if run.state() == RunState.FAILED]
+    return [run.id for run in failed if bool(run.recorded_state().get("refused")) == refused]
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:

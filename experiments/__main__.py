@@ -13,10 +13,14 @@ from experiments.core.files import DISK
 from experiments.core.interrupt import StopRequest, Terminated
 from experiments.core.paths import CONF
 from experiments.core.states import RunOutcome
-from experiments.core.wording import format_error, validation_error
+from experiments.core.wording import duration, format_error, validation_error
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from experiments.config.run import RunConfig
+    from experiments.runs.record import Result
+    from experiments.runs.store import Run
 
 USAGE = """\
 usage: python -m experiments [-m] KEY=VALUE …
@@ -65,6 +69,8 @@ def single(config: DictConfig) -> dict[str, float] | None:
     composed = {str(key): value for key, value in plain.items()}
     settings = parse(composed)
     trackers.check(settings)
+    if (finished := _finished(settings)) is not None:
+        return _answer(*finished)
     import torch
 
     from experiments.core.files import creatable, writable
@@ -82,7 +88,7 @@ def single(config: DictConfig) -> dict[str, float] | None:
     check_data(settings, dataset)
     check_network(settings, dataset)
     settings = resolve_channels(composed, settings, dataset)
-    usable_subset(dataset, settings.P, settings.subset_seed)
+    usable_subset(dataset, settings.P, settings.subset_seed, settings.model.closed_form)
     writable(Path(settings.store), "store")
     run = RunStore(settings.store).run(settings.run_id(dataset.sha256()))
     run.create(settings.as_dict())
@@ -100,6 +106,24 @@ def single(config: DictConfig) -> dict[str, float] | None:
     result = run.result()
     if result is None:
         raise RunsFailed(f"run {run.id} failed: {run.recorded_state().get('message')}; see {run.path}")
+    return _answer(run, result)
+
+
+def _finished(settings: RunConfig) -> tuple[Run, Result] | None:
+    """Return the run with its result if it is done; without torch, whose import takes longer than all else here."""
+    from experiments.config.channel_match import ChannelMatchSpec
+    from experiments.data.load import dataset_of
+    from experiments.runs.store import RunStore
+
+    if isinstance(settings.match, ChannelMatchSpec) or not Path(settings.store).is_dir():
+        return None  # weights are counted with torch; a new store has no runs
+    run = RunStore(settings.store).run(settings.run_id(dataset_of(settings.data).sha256()))
+    result = run.result()
+    return None if result is None else (run, result)
+
+
+def _answer(run: Run, result: Result) -> dict[str, float]:
+    """Print the errors of a finished run and return them in eV and eV/Å."""
     convergence = "converged" if result.converged else "NOT converged: raise training.max_steps"
     print(f"{run.path}: {result.verdict or convergence}")  # results of earlier versions have no verdict in words
     for name, values in result.by_metric.items():
@@ -115,6 +139,8 @@ def _report(event: Any) -> None:
     shown = f"  validation {name} {error}" if name else ""
     # of a fit in closed form it is the share of its one pass that is done
     done = f"{event['share']:.0%}" if "share" in event else f"update {event['clock']}/{event['total']}"
+    left = event.get("seconds_left")
+    shown += "" if left is None else f", about {duration(left)} left"
     line = f"{done}  {event['seconds']:.0f} s{shown}"
     print(line, file=sys.stderr, end="\r" if sys.stderr.isatty() else "\n", flush=True)
 

@@ -13,9 +13,9 @@ from typing import Protocol
 
 import numpy as np
 
+from experiments.core import memory
 from experiments.core.arrays import Floats, Ints
 from experiments.data.dataset import Frames
-from experiments.regression import closed_form
 from experiments.regression.closed_form import Labels, reachable, require_memory
 from experiments.regression.gram import GramSystem
 from experiments.regression.ladder import MADE
@@ -23,7 +23,7 @@ from experiments.regression.ridge import ForceRows, in_dual
 from experiments.tasks.predictions import Predictions
 
 _SHARE = 0.9
-"""Share of the free memory that a plan counts on: allocators keep some of what is given back."""
+"""Share of the memory that a plan counts on: allocators keep some of what is given back."""
 
 
 class LinearModel(Protocol):
@@ -127,10 +127,10 @@ class Plan:
 
         what = f"{rows[largest]} labels and {columns} coefficients"
         require_memory(lambda P: tiled(P, batch), largest, what, smaller)
-        free = closed_form.free_memory()
-        held = tiled(largest, largest) <= free
+        limit = memory.memory_limit()
+        held = tiled(largest, largest) <= limit
         tile = largest
-        while tile > batch and tiled(largest, tile) > free:
+        while tile > batch and tiled(largest, tile) > limit:
             tile -= batch
         return Plan(batch, held, max(tile, batch), rows, columns)
 

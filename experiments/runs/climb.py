@@ -19,14 +19,18 @@ from experiments.runs import trained
 from experiments.runs.problems import mean_neighbours
 from experiments.runs.result import peak_memory, publish
 from experiments.runs.schedules import Schedules
-from experiments.runs.store import WEIGHTS, Attempt
+from experiments.runs.store import PROGRESS, WEIGHTS, Attempt
 from experiments.tasks.evaluation import evaluation
 from experiments.training.lengthy import go_on, lengthy
 from experiments.training.pack import Interrupted
 
 Report = Callable[[Mapping[str, Any]], None]
-PROGRESS_SECONDS = 1.0
-"""Time between reports of progress."""
+PROGRESS_SECONDS, NOTED_SECONDS = 1.0, 5.0
+"""Time between reports of progress, and between those that are written into the runs' directories."""
+_FITTED = 0.95
+"""Share of a pass at which its last predictions are made; publication is the rest."""
+_TELLS_SHARE, _TELLS_SECONDS = 0.02, 2.0
+"""Progress and time from which on the time left can be told."""
 Rung = tuple[Attempt, RunConfig]
 
 
@@ -36,19 +40,19 @@ def ladders(rungs: Sequence[Rung], dataset: Dataset) -> list[list[Rung]]:
     Each is ordered by P. A run of more frames than there are is a ladder of its own, which fails.
     """
     alike: dict[tuple[ModelConfig, int, int, int], list[Rung]] = {}
-    found, pool = [], len(dataset.pool)
+    found, most = [], len(dataset.pool) + len(dataset.holdout)
     for rung in sorted(rungs, key=lambda one: one[1].P):
         config = rung[1]
-        if pool < config.P:
+        if most < config.P:
             found.append([rung])
             continue
         alike.setdefault((config.model, config.seed, config.subset_seed, config.init_seed), []).append(rung)
     for members in alike.values():
         largest = members[-1][1]
-        order = training_subset(dataset, largest.P, largest.subset_seed)
+        order = training_subset(dataset, largest.P, largest.subset_seed, closed_form=True)
         nested: list[Rung] = []
         for rung in members:
-            own = training_subset(dataset, rung[1].P, rung[1].subset_seed)
+            own = training_subset(dataset, rung[1].P, rung[1].subset_seed, closed_form=True)
             if np.array_equal(own, order[: len(own)]):
                 nested.append(rung)
             else:
@@ -79,31 +83,38 @@ def climb(
         InputError: see `ClosedForm`.
     """
     clock = _Clock()
-    left = {attempt.run.id: None for attempt, _ in rungs}
-    told = -np.inf
+    left = {attempt.run.id: attempt for attempt, _ in rungs}
+    told = noted = -np.inf
 
     def watch(share: float) -> None:
-        nonlocal told
+        nonlocal told, noted
         if stop():
             raise Interrupted
         go_on()
-        if time.monotonic() - told >= PROGRESS_SECONDS:
-            told = time.monotonic()
-            for run_id in left:
-                report({"event": "progress", "run": run_id, "share": share, "seconds": clock.seconds})
+        now = time.monotonic()
+        if now - told < PROGRESS_SECONDS:
+            return
+        told, record = now, progress(share, clock.seconds)
+        for run_id, attempt in left.items():
+            report({"event": "progress", "run": run_id, **record})
+            if now - noted >= NOTED_SECONDS:
+                attempt.note(PROGRESS, record)
+        noted = now if now - noted >= NOTED_SECONDS else noted
 
     watch(0.0)
     largest, elements = rungs[-1][1], dataset.elements()
     model = closed_form(largest.model, elements, lambda: mean_neighbours(dataset, largest.model))
-    frames = dataset.pool.take(training_subset(dataset, largest.P, largest.subset_seed))
+    frames = dataset.labelled.take(training_subset(dataset, largest.P, largest.subset_seed, closed_form=True))
     model.accept(frames, dataset.test)
-    conditions = Conditions(dataset.isolated_energies, largest.init_seed, dataset.pool, watch)
+    conditions = Conditions(
+        dataset.isolated_energies, largest.init_seed, dataset.pool, lambda share: watch(_FITTED * share)
+    )
     sizes = [config.P for _, config in rungs]
     ladder = model.ladder(frames, sizes, conditions)
     tests = ladder.predict(dataset.test)
     shared = clock.lap()
     for number, (attempt, config) in enumerate(rungs):
-        watch(1.0)
+        watch(_FITTED + (1 - _FITTED) * number / len(rungs))
         solution, train = ladder.solutions[number], frames.take(slice(0, config.P))
         geometry = ladder.train[number]
         if geometry is None:
@@ -128,6 +139,15 @@ def climb(
         publish(attempt, config, dataset, Schedules(errors), facts)
         del left[attempt.run.id]
         ended(attempt)
+
+
+def progress(share: float, seconds: float) -> dict[str, float | None]:
+    """Return a record of progress: the share that is done, the time it took, and the time left at that speed.
+
+    The last is None at the beginning, which tells nothing of it.
+    """
+    left = None if share < _TELLS_SHARE or seconds < _TELLS_SECONDS else seconds * (1 - share) / share
+    return {"share": share, "seconds": seconds, "seconds_left": left}
 
 
 class _Clock:

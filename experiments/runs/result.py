@@ -194,7 +194,8 @@ def mean_errors(config: RunConfig, dataset: AnyDataset) -> dict[str, float]:
 
     Of molecules (eV per atom, eV/Å) it predicts zero forces and the energy that composition explains.
     """
-    return problem_of(dataset).mean_errors(training_subset(dataset, config.P, config.subset_seed))
+    chosen = training_subset(dataset, config.P, config.subset_seed, config.model.closed_form)
+    return problem_of(dataset).mean_errors(chosen)
 
 
 def _verdict(primary: Mapping[str, Any], short: str | None) -> str:
