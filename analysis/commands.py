@@ -380,6 +380,8 @@ def _check_failed(store: Path | None) -> None:
     if store is None:
         return
     if refused := failed_runs(store, refused=True):
-        log.warning("%s: %d run(s) were refused, so their points are missing: %s", store, len(refused), ", ".join(refused))
+        log.warning(
+            "%s: %d run(s) were refused, so their points are missing: %s", store, len(refused), ", ".join(refused)
+        )
     if failed := failed_runs(store):
         raise RunsFailed(f"{store}: {len(failed)} run(s) failed, so their points are missing: {', '.join(failed)}")

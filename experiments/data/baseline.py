@@ -143,7 +143,7 @@ def usable_subset(dataset: AnyDataset, P: int, subset_seed: int, closed_form: bo
 
 @functools.lru_cache(maxsize=4)
 def _compositions(key: ByIdentity) -> tuple[Floats, Floats, Ints]:
-    """Return counts of elements in pool and validation set `[F, s]`, in what is predicted `[n, s]`, and the elements."""
+    """Return counts of elements in pool and validation set `[F, s]`, in what is predicted `[n, s]`, and elements."""
     dataset = key.dataset
     numbers = np.concatenate([part.numbers.ravel() for part in (dataset.pool, dataset.holdout, dataset.test)])
     elements = np.unique(numbers[numbers > 0]).astype(np.int64)

@@ -56,10 +56,11 @@ def _too_few(dataset: AnyDataset, closed_form: bool) -> str:
         return f"{text}; accepted: an integer from 1 to {pool + more}"
     facts: Mapping[str, Any] = getattr(dataset, "provenance", {})
     own = facts.get("holdout")  # a number of frames, or a user's file of them
+    cut = isinstance(own, int) and facts.get("pool") is None  # from the same frames as the pool
     key = f"data.holdout={own}" if isinstance(own, str) else "data.holdout"
-    if facts.get("source") in ("extxyz", "ase_db") and own is None:
-        key = "data.holdout_frames"
-    fewer = "" if isinstance(own, str) or isinstance(facts.get("pool"), int) else f", or a smaller {key}"
+    if own is None and facts.get("source") in ("extxyz", "ase_db"):
+        cut, key = True, "data.holdout_frames"
+    fewer = f", or a smaller {key}" if cut else ""
     return f"{text}, and {more} are set aside for validation ({key}); accepted: an integer from 1 to {pool}{fewer}"
 
 

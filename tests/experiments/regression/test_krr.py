@@ -21,9 +21,11 @@ from experiments.data.sources.extxyz import read_frames
 from experiments.data.sources.star import StarConfig, star
 from experiments.data.splits import subset
 from experiments.models.krr import KrrConfig
+from experiments.regression.cholesky import Tick, silent
 from experiments.regression.closed_form import Geometry
+from experiments.regression.gram import Factor, GramSystem
 from experiments.regression.krr import LENGTHS, Centres, Krr, Radial, bond_permutations, inverse_distances
-from experiments.regression.ladder import one_solution
+from experiments.regression.ladder import Conditions, one_solution
 from experiments.tasks.predictions import Predictions
 
 ETHANOL = Path(__file__).parents[3] / "../shared/data/rmd17_ethanol"
@@ -133,7 +135,7 @@ def test_products_of_rows_are_derivatives_of_the_symmetrised_kernel(kernel: str)
 def test_equals_the_dense_system(weights: tuple[float, float]) -> None:
     """The weighted, penalised problem with a free constant, solved as one linear system of all 3N force rows."""
     frames = molecules(5)
-    model_settings = {"energy_weight": weights[0], "force_weight": weights[1], "length": 0.4}
+    model_settings = {"energy_weight": weights[0], "force_weight": weights[1], "length": 0.4, "kernel": "matern52"}
     predict, solution = solved(frames, **model_settings)
     permutations = pair_permutations(bond_permutations(frames))
     q, slopes = inverse_distances(frames.positions)
@@ -227,6 +229,33 @@ def test_permutations_that_keep_the_bonds() -> None:
         bond_permutations(star(StarConfig(n_neighbours=6, pool=2, holdout=1, test=1)).pool)
 
 
+def test_larger_sizes_share_one_factorisation_and_each_is_as_if_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.regression.krr.RIDGE_FRAMES", 8)
+    whole: list[int] = []
+    factor = GramSystem.factor
+
+    def counted(system: GramSystem, penalty: float, frames: int | None = None, tick: Tick = silent) -> Factor:
+        whole.append(system.rows(system.frames if frames is None else frames))
+        return factor(system, penalty, frames, tick)
+
+    frames, test, model = molecules(24), molecules(5, seed=1), Krr(KrrConfig(length=0.4), [1, 6, 8])
+    shares: list[float] = []
+    monkeypatch.setattr(GramSystem, "factor", counted)
+    sizes = [6, 12, 20, 24]
+    ladder = model.ladder(frames, sizes, Conditions(watch=shares.append))
+    assert [n for n in whole if n > 8 * 13] == [24 * 13]
+    assert shares == sorted(shares)
+    assert shares[-1] > 0.4  # of SOLVED, 0.7: choices of λ are only expected to take so long
+    for P, solution, predicted in zip(sizes, ladder.solutions, ladder.predict(test), strict=True):
+        own = one_solution(model, frames.take(slice(0, P)), None, 0)
+        assert own.facts["ridge"] == pytest.approx(solution.facts["ridge"], rel=1e-9)
+        alone = model.geometry(own.tensors)(test)
+        # forces are below 1 eV/Å, and round-off of the matrix over λ, 1e-16 over some 1e-9, is what they may differ by
+        np.testing.assert_allclose(alone.forces, predicted.forces, atol=1e-6)
+    penalties = {P: s.facts["ridge"] * ladder.system.top(P) for P, s in zip(sizes, ladder.solutions, strict=True)}
+    assert penalties[12] == pytest.approx(penalties[24], rel=1e-9)
+
+
 def test_length_scale_is_found() -> None:
     """Energies and forces drawn from the process itself: the scale of the draw, within a step of the grid."""
     frames = molecules(16, scatter=0.2)
@@ -237,7 +266,7 @@ def test_length_scale_is_found() -> None:
         values, vectors = np.linalg.eigh(gram)
         drawn = vectors @ (np.sqrt(values.clip(0)) * np.random.default_rng(0).normal(size=len(values)))
         labelled = replace(frames, forces=drawn[:-16].reshape(16, 6, 3), energies=drawn[-16:] - 3000)
-        _, solution = solved(labelled)
+        _, solution = solved(labelled, kernel="matern52")
         assert factor / 2 <= solution.facts["length"] / unit <= factor * 2
     assert min(LENGTHS) < 2 < 16 < max(LENGTHS)
 
