@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from experiments.core import memory
+from experiments.core import machine_memory
 from experiments.core.arrays import Floats, Ints
 from experiments.core.errors import InputError
 from experiments.data.baseline import Baseline, composition, fit_baseline
@@ -195,9 +195,9 @@ def require_memory(needed: Callable[[int], float], P: int, what: str, smaller: s
     Raises:
         InputError: this machine, or the job, has less.
     """
-    limit = memory.memory_limit()
+    limit = machine_memory.memory_limit()
     if needed(P) <= limit:
-        now = memory.free_memory()
+        now = machine_memory.free_memory()
         if now is not None and now < needed(P):
             logger.warning(
                 "P=%d: needs about %.1f GiB of memory; %.1f GiB are free now", P, needed(P) / 2**30, now / 2**30

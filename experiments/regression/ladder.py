@@ -48,6 +48,8 @@ from experiments.tasks.predictions import Predictions
 SAMPLE = 256
 """Frames of the pool that scale the inputs of a model; enough for a mean over atoms to a percent."""
 
+PIECE = 250
+"""Frames that are predicted between two looks at whether to stop."""
 MADE, SOLVED = 0.4, 0.7
 """Shares of a ladder's work done when its rows are made and when it is solved, for displays of progress."""
 
@@ -190,8 +192,12 @@ def predict_apart(
     """Predict with one solution after the other, for models that share nothing between them."""
     found = []
     for number, one in enumerate(solutions):
-        conditions.watch(SOLVED + (1 - SOLVED) * number / len(solutions))
-        found.append(model.geometry(one.tensors)(frames))
+        geometry, parts = model.geometry(one.tensors), []
+        for start in range(0, max(1, len(frames)), PIECE):
+            done = number + start / max(1, len(frames))
+            conditions.watch(SOLVED + (1 - SOLVED) * done / len(solutions))
+            parts.append(geometry(frames.take(slice(start, start + PIECE))))
+        found.append(Predictions.joined(parts))
     return found
 
 

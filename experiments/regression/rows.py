@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from experiments.core import memory
+from experiments.core import machine_memory
 from experiments.core.arrays import Floats, Ints
 from experiments.data.dataset import Frames
 from experiments.regression.closed_form import Labels, reachable, require_memory
@@ -127,7 +127,7 @@ class Plan:
 
         what = f"{rows[largest]} labels and {columns} coefficients"
         require_memory(lambda P: tiled(P, batch), largest, what, smaller)
-        limit = memory.memory_limit()
+        limit = machine_memory.memory_limit()
         held = tiled(largest, largest) <= limit
         tile = largest
         while tile > batch and tiled(largest, tile) > limit:

@@ -84,23 +84,7 @@ def climb(
     """
     clock = _Clock()
     left = {attempt.run.id: attempt for attempt, _ in rungs}
-    told = noted = -np.inf
-
-    def watch(share: float) -> None:
-        nonlocal told, noted
-        if stop():
-            raise Interrupted
-        go_on()
-        now = time.monotonic()
-        if now - told < PROGRESS_SECONDS:
-            return
-        told, record = now, progress(share, clock.seconds)
-        for run_id, attempt in left.items():
-            report({"event": "progress", "run": run_id, **record})
-            if now - noted >= NOTED_SECONDS:
-                attempt.note(PROGRESS, record)
-        noted = now if now - noted >= NOTED_SECONDS else noted
-
+    watch = _Watcher(left, clock, stop, report)
     watch(0.0)
     largest, elements = rungs[-1][1], dataset.elements()
     model = closed_form(largest.model, elements, lambda: mean_neighbours(dataset, largest.model))
@@ -148,6 +132,32 @@ def progress(share: float, seconds: float) -> dict[str, float | None]:
     """
     left = None if share < _TELLS_SHARE or seconds < _TELLS_SECONDS else seconds * (1 - share) / share
     return {"share": share, "seconds": seconds, "seconds_left": left}
+
+
+class _Watcher:
+    """Hears of the share of a pass that is done: looks whether to stop, and tells of progress now and then."""
+
+    def __init__(self, runs: Mapping[str, Attempt], clock: _Clock, stop: Callable[[], bool], report: Report) -> None:
+        """Watch over `runs`, those of the pass that are not published yet."""
+        self.runs, self.clock, self.stop, self.report = runs, clock, stop, report
+        self._share, self._told, self._noted = 0.0, -np.inf, -np.inf
+
+    def __call__(self, share: float) -> None:
+        """Raise `Interrupted` if the work has to stop."""
+        if self.stop():
+            raise Interrupted
+        go_on()
+        now = time.monotonic()
+        self._share = max(self._share, share)  # an estimate of work may prove too small, and then stands still
+        if now - self._told < PROGRESS_SECONDS:
+            return
+        self._told, record = now, progress(self._share, self.clock.seconds)
+        note = now - self._noted >= NOTED_SECONDS
+        for run_id, attempt in self.runs.items():
+            self.report({"event": "progress", "run": run_id, **record})
+            if note:
+                attempt.note(PROGRESS, record)
+        self._noted = now if note else self._noted
 
 
 class _Clock:

@@ -299,7 +299,7 @@ def test_refuses_other_molecules_and_more_than_memory(monkeypatch: pytest.Monkey
     predict, _ = solved(molecules(3))
     with pytest.raises(InputError, match=r"frame 0 holds H C O H H H: model=krr"):
         predict(replace(molecules(1), numbers=np.array([[1, 6, 8, 1, 1, 1]])))
-    monkeypatch.setattr("experiments.core.memory.memory_limit", lambda: 2.0**29 + 2.0**20)
+    monkeypatch.setattr("experiments.core.machine_memory.memory_limit", lambda: 2.0**29 + 2.0**20)
     with pytest.raises(InputError, match=r"^P=30: 390 labels in a kernel: needs about .* accepted: P=\d+ or fewer$"):
         solved(molecules(30))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.core import memory
+from experiments.core import machine_memory
 
 VARIABLES = ("SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU", "SLURM_CPUS_ON_NODE")
 MACHINE = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
@@ -16,17 +16,17 @@ MACHINE = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 @pytest.fixture
 def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make an empty folder of control groups and forget the job."""
-    monkeypatch.setattr(memory, "_GROUPS", tmp_path)
-    monkeypatch.setattr(memory, "_OWN_GROUPS", tmp_path / "own")
+    monkeypatch.setattr(machine_memory, "_GROUPS", tmp_path)
+    monkeypatch.setattr(machine_memory, "_OWN_GROUPS", tmp_path / "own")
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     return tmp_path
 
 
 def test_the_machine_has_it_all(groups: Path) -> None:
-    assert memory.memory_limit() == MACHINE
+    assert machine_memory.memory_limit() == MACHINE
     (groups / "memory.max").write_text("max\n")
-    assert memory.memory_limit() == MACHINE
+    assert machine_memory.memory_limit() == MACHINE
 
 
 def test_the_least_limit_of_the_groups_around_it_counts(groups: Path) -> None:
@@ -35,11 +35,11 @@ def test_the_least_limit_of_the_groups_around_it_counts(groups: Path) -> None:
     (job / "step_0").mkdir(parents=True)
     (job / "step_0/memory.max").write_text("max\n")
     (job / "memory.max").write_text("1048576\n")
-    assert memory.memory_limit() == 2.0**20
+    assert machine_memory.memory_limit() == 2.0**20
     (groups / "own").write_text("5:cpu:/other\n4:memory:/job_8\n")
     (groups / "memory/job_8").mkdir(parents=True)
     (groups / "memory/job_8/memory.limit_in_bytes").write_text("4096\n")
-    assert memory.memory_limit() == 4096
+    assert machine_memory.memory_limit() == 4096
 
 
 @pytest.mark.parametrize(
@@ -56,4 +56,4 @@ def test_a_jobs_limit(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert memory.memory_limit() == (MACHINE if mebibytes is None else mebibytes * 2.0**20)
+    assert machine_memory.memory_limit() == (MACHINE if mebibytes is None else mebibytes * 2.0**20)
