@@ -209,11 +209,11 @@ class Krr:
         if config.length is None:
             lengths = self._lengths(few, sizes, conditions.sample(frames), tick)
         solutions: dict[int, Solution] = {}
-        system = None
+        system, path = None, None
         own_sizes = {length: sorted({P for P in sizes if lengths[P] == length}) for length in set(lengths.values())}
         for length, own in sorted(own_sizes.items(), key=lambda item: item[1][-1]):  # the largest P last
             assert length is not None
-            system = None  # its memory is used again
+            system, path = None, None  # their memory is used again
             system = rows.first(own[-1]).system(Radial(config.kernel, length), tick)
             path = Path(system, smallest=SMALLEST_ALONE, tick=tick, choosing=RIDGE_FRAMES)
             for P in own:
@@ -228,7 +228,13 @@ class Krr:
     def _solution(self, rows: _Rows, frames: Frames, path: Path, length: float, conditions: Conditions) -> Solution:
         config, f = self.config, len(frames)
         labels = Labels.of(frames, self.elements, conditions.isolated, config.energy_weight, config.force_weight)
-        fit = fit_gram(path, f)
+        try:
+            fit = fit_gram(path, f)
+        except np.linalg.LinAlgError as error:
+            raise InputError(
+                f"P={f}: the kernel of its frames is singular to round-off at the ridge of the first {RIDGE_FRAMES}; "
+                "accepted: a smaller P, or a smaller model.length"
+            ) from error
         weight = labels.energy_weight
         rest = (labels.energies * weight - rows.by_kind(fit.fitted)[1]) if weight.any() else np.zeros(f)
         intercepts = constants(labels.counts * weight[:, None], rest)

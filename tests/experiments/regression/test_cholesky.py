@@ -7,6 +7,7 @@ import pytest
 
 from experiments.core.arrays import Floats
 from experiments.regression import cholesky
+from experiments.regression.gram import GramSystem
 
 
 def positive(n: int) -> Floats:
@@ -34,6 +35,20 @@ def test_the_work_told_is_the_work_announced(monkeypatch: pytest.MonkeyPatch) ->
     told: list[float] = []
     cholesky.invert(positive(200), told.append)
     assert sum(told) == pytest.approx(cholesky.work(200), rel=0.1)  # panels of 4 of 200 count whole: a few per cent
+
+
+def test_a_gram_system_reads_one_triangle() -> None:
+    gram, labels = positive(12), np.arange(12.0)
+    torn = np.ascontiguousarray(gram)
+    torn[np.triu_indices(12, 1)] = np.nan
+    one, other = (GramSystem(g, labels, np.ones((12, 1)), np.arange(5) * 3) for g in (gram.copy(), torn))
+    np.testing.assert_array_equal(one.block(4), other.block(4))
+    np.testing.assert_array_equal(one.product(labels[:9]), other.product(labels[:9]))
+    assert one.top(3) == other.top(3)
+    for frames in (3, 4):
+        np.testing.assert_array_equal(
+            one.factor(0.1, frames).left_out(frames).errors, other.factor(0.1, frames).left_out(frames).errors
+        )
 
 
 def test_a_matrix_that_is_not_positive(monkeypatch: pytest.MonkeyPatch) -> None:
