@@ -55,8 +55,9 @@ CHOOSING_FRAMES = 48
 RIDGE_FRAMES = 256
 """Training frames that choose λ."""
 MOST_PERMUTATIONS = 256
-_SLOWER = 8.0
-"""Speed of a factorisation over that of `Centres.gram`, measured on ethanol."""
+_SLOWER, _PREDICTED = 8.0, 450.0
+"""Speed of a factorisation over that of `Centres.gram`, and its operations in the time that a prediction takes for each
+number of a descriptor, permutation, training frame and frame; both measured on ethanol."""
 _CHUNK_BYTES = 2**27
 _OTHER_BYTES = 2.0**29
 """Memory of the program itself, of predictions, and of panels of a factorisation."""
@@ -204,7 +205,10 @@ class Krr:
         few = rows.first(CHOOSING_FRAMES)
         search = len(LENGTHS) * (few.work + expected_work({min(P, few.count) for P in sizes}, few.starts))
         solving = rows.work + expected_work(sizes, rows.starts, RIDGE_FRAMES)
-        tick = Work(conditions.watch, solving + search * (config.length is None))
+        total = solving + search * (config.length is None)
+        predicting = _PREDICTED * rows.centres.q.shape[1] * len(permutations) * sum(sizes) * conditions.tests
+        solved = total / (total + predicting)
+        tick = Work(conditions.watch, total, last=solved)
         lengths = dict.fromkeys(sizes, config.length)
         if config.length is None:
             lengths = self._lengths(few, sizes, conditions.sample(frames), tick)
@@ -221,7 +225,7 @@ class Krr:
         ordered = [solutions[P] for P in sizes]
 
         def predict(others: Frames) -> list[Predictions]:
-            return predict_apart(self, ordered, others, conditions)
+            return predict_apart(self, ordered, others, conditions, solved)
 
         return Ladder(ordered, predict, [None] * len(sizes), system)
 

@@ -105,12 +105,14 @@ class Conditions:
     pool      frames from which inputs are scaled (without their labels): all that runs may train on. None: the
               training frames
     watch     called with the share of the work that is done, between pieces of bounded size; it may raise to stop
+    tests     frames that will be predicted, for estimates of that share
     """
 
     isolated: Isolated = None
     seed: int = 0
     pool: Frames | None = None
     watch: Watch = _ignore
+    tests: int = 1000
 
     def sample(self, frames: Frames) -> Frames:
         """Return at most `SAMPLE` frames of the pool (without one: of `frames`), evenly spaced."""
@@ -187,15 +189,18 @@ class OneByOne:
 
 
 def predict_apart(
-    model: ClosedForm, solutions: Sequence[Solution], frames: Frames, conditions: Conditions
+    model: ClosedForm, solutions: Sequence[Solution], frames: Frames, conditions: Conditions, solved: float = SOLVED
 ) -> list[Predictions]:
-    """Predict with one solution after the other, for models that share nothing between them."""
+    """Predict with one solution after the other, for models that share nothing between them.
+
+    `solved` is the share of the pass that is done before.
+    """
     found = []
     for number, one in enumerate(solutions):
         geometry, parts = model.geometry(one.tensors), []
         for start in range(0, max(1, len(frames)), PIECE):
             done = number + start / max(1, len(frames))
-            conditions.watch(SOLVED + (1 - SOLVED) * done / len(solutions))
+            conditions.watch(solved + (1 - solved) * done / len(solutions))
             parts.append(geometry(frames.take(slice(start, start + PIECE))))
         found.append(Predictions.joined(parts))
     return found

@@ -91,7 +91,11 @@ def climb(
     frames = dataset.labelled.take(training_subset(dataset, largest.P, largest.subset_seed, closed_form=True))
     model.accept(frames, dataset.test)
     conditions = Conditions(
-        dataset.isolated_energies, largest.init_seed, dataset.pool, lambda share: watch(_FITTED * share)
+        dataset.isolated_energies,
+        largest.init_seed,
+        dataset.pool,
+        lambda share: watch(_FITTED * share),
+        len(dataset.test),
     )
     sizes = [config.P for _, config in rungs]
     ladder = model.ladder(frames, sizes, conditions)

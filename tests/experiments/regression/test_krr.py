@@ -242,10 +242,10 @@ def test_larger_sizes_share_one_factorisation_and_each_is_as_if_alone(monkeypatc
     shares: list[float] = []
     monkeypatch.setattr(GramSystem, "factor", counted)
     sizes = [6, 12, 20, 24]
-    ladder = model.ladder(frames, sizes, Conditions(watch=shares.append))
+    ladder = model.ladder(frames, sizes, Conditions(watch=shares.append, tests=5))
     assert [n for n in whole if n > 8 * 13] == [24 * 13]
     assert shares == sorted(shares)
-    assert shares[-1] > 0.4  # of SOLVED, 0.7: choices of λ are only expected to take so long
+    assert shares[-1] > 0.4  # choices of λ are only expected to take so long as they may
     for P, solution, predicted in zip(sizes, ladder.solutions, ladder.predict(test), strict=True):
         own = one_solution(model, frames.take(slice(0, P)), None, 0)
         assert own.facts["ridge"] == pytest.approx(solution.facts["ridge"], rel=1e-9)
