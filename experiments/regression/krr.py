@@ -213,7 +213,8 @@ class Krr:
         if config.length is None:
             lengths = self._lengths(few, sizes, conditions.sample(frames), tick)
         solutions: dict[int, Solution] = {}
-        system, path = None, None
+        system: GramSystem | None = None
+        path: Path | None = None
         own_sizes = {length: sorted({P for P in sizes if lengths[P] == length}) for length in set(lengths.values())}
         for length, own in sorted(own_sizes.items(), key=lambda item: item[1][-1]):  # the largest P last
             assert length is not None
