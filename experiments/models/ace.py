@@ -24,8 +24,9 @@ class AceConfig(Architecture):
     n_radial: int = setting(8, low=1, high=32)
     cutoff: float = setting(5.0, above=0.0, high=50.0)
     """Cutoff radius in Å."""
-    energy_weight: float = setting(1.0, low=0.0)
-    """Weight of the energy per atom, in units of the force RMS × 1 Å, beside forces."""
+    energy_weight: float | None = setting(None, low=0.0)
+    """Weight of the energy per atom, in units of the force RMS × 1 Å, beside forces; null: a third of each frame's
+    number of atoms, with which an energy counts as much as one force component."""
     force_weight: float = setting(1.0, low=0.0)
 
 
