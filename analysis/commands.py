@@ -86,6 +86,7 @@ from analysis.sources import failed_runs, read_store
 from analysis.table import RunTable, load, setting_column, write_csv
 
 log = logging.getLogger(__name__)
+
 __all__ = [
     "bounds",
     "calibrate",
@@ -491,10 +492,13 @@ def _check_complete(loaded: RunTable, stores: Sequence[Path]) -> None:
 
 
 def _check_failed(stores: Sequence[Path]) -> None:
-    lines = [
-        f"{store}: {len(failed)} run(s) failed, so their points are missing: {', '.join(failed)}"
-        for store in dict.fromkeys(stores)
-        if (failed := failed_runs(store))
-    ]
+    lines = []
+    for store in dict.fromkeys(stores):
+        if refused := failed_runs(store, refused=True):
+            log.warning(
+                "%s: %d run(s) were refused, so their points are missing: %s", store, len(refused), ", ".join(refused)
+            )
+        if failed := failed_runs(store):
+            lines.append(f"{store}: {len(failed)} run(s) failed, so their points are missing: {', '.join(failed)}")
     if lines:
         raise RunsFailed("\n".join(lines))

@@ -108,11 +108,16 @@ def read_store(*stores: Path) -> pd.DataFrame:
     return frame.assign(line=frame.groupby(owner, sort=False).cumcount().to_numpy(dtype=np.int64) + 2)
 
 
-def failed_runs(*stores: Path) -> list[str]:
-    """Return the ids of the failed runs of stores: their points are missing from the table."""
+def failed_runs(*stores: Path, refused: bool = False) -> list[str]:
+    """Return the ids of the failed runs of stores: their points are missing from the table.
+
+    Runs that were `refused` (more frames or memory than there is) are listed apart: they fail again whenever they are
+    asked for, and no result is in doubt for that.
+    """
     from experiments.runs.store import RunStore
 
-    return [run.id for store in stores for run in RunStore(store).runs() if run.state() == RunState.FAILED]
+    failed = [run for store in stores for run in RunStore(store).runs() if run.state() == RunState.FAILED]
+    return [run.id for run in failed if bool(run.recorded_state().get("refused")) == refused]
 
 
 def run_file(stores: Sequence[Path], run: str, name: str) -> Path:

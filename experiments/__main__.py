@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,14 @@ from experiments.core.files import DISK
 from experiments.core.interrupt import StopRequest, Terminated
 from experiments.core.paths import CONF
 from experiments.core.states import RunOutcome
-from experiments.core.wording import format_error, per_atom, validation_error
+from experiments.core.wording import duration, format_error, per_atom, validation_error
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from experiments.config.run import RunConfig
+    from experiments.runs.record import Result
+    from experiments.runs.store import Run
 
 USAGE = """\
 usage: python -m experiments [-m] KEY=VALUE …
@@ -65,14 +70,13 @@ def single(config: DictConfig) -> dict[str, float] | None:
     composed = {str(key): value for key, value in plain.items()}
     settings = parse(composed)
     trackers.check(settings)
+    if (finished := _finished(settings)) is not None:
+        return _answer(*finished)
     import torch
 
-    from experiments.core import files
     from experiments.core.files import creatable, writable
     from experiments.data.baseline import usable_subset
-    from experiments.data.dataset import Dataset
     from experiments.data.load import dataset_of
-    from experiments.runs import evaluations
     from experiments.runs.capacity import resolve_channels
     from experiments.runs.execute import check_data, device_of, execute
     from experiments.runs.problems import check_network
@@ -85,7 +89,7 @@ def single(config: DictConfig) -> dict[str, float] | None:
     check_data(settings, dataset)
     check_network(settings, dataset)
     settings = resolve_channels(composed, settings, dataset)
-    usable_subset(dataset, settings.P, settings.subset_seed)
+    usable_subset(dataset, settings.P, settings.subset_seed, settings.model.closed_form)
     writable(Path(settings.store), "store")
     run = RunStore(settings.store).run(settings.run_id(dataset.sha256()))
     run.create(settings.as_dict())
@@ -103,13 +107,45 @@ def single(config: DictConfig) -> dict[str, float] | None:
     result = run.result()
     if result is None:
         raise RunsFailed(f"run {run.id} failed: {run.recorded_state().get('message')}; see {run.path}")
+    return _answer(run, result, _further(dataset))
+
+
+def _finished(settings: RunConfig) -> tuple[Run, Result, Mapping[str, str]] | None:
+    """Return the run, its result and further test sets if it is done; without torch, which takes longer to import."""
+    from experiments.config.channel_match import ChannelMatchSpec
+    from experiments.data.load import dataset_of
+    from experiments.runs import evaluations
+    from experiments.runs.store import RunStore
+
+    if isinstance(settings.match, ChannelMatchSpec) or not Path(settings.store).is_dir():
+        return None  # weights are counted with torch; a new store has no runs
+    dataset = dataset_of(settings.data)
+    run = RunStore(settings.store).run(settings.run_id(dataset.sha256()))
+    result, tests = run.result(), _further(dataset)
+    return None if result is None or evaluations.lacking(run, tests) else (run, result, tests)
+
+
+def _further(dataset: object) -> Mapping[str, str]:
+    """Return the digests of a dataset's further test sets by name."""
+    from experiments.data.dataset import Dataset
+
+    return dataset.further_sha256 if isinstance(dataset, Dataset) else {}
+
+
+def _answer(run: Run, result: Result, tests: Mapping[str, str]) -> dict[str, float]:
+    """Print the errors of a finished run, on all its test sets, and return its own in eV and eV/Å.
+
+    Raises RunsFailed if one of `tests` could not be evaluated.
+    """
+    from experiments.core import files
+    from experiments.runs import evaluations
+
     convergence = "converged" if result.converged else "NOT converged: raise training.max_steps"
     print(f"{run.path}: {result.verdict or convergence}")  # results of earlier versions have no verdict in words
     for name, values in result.by_metric.items():
         if values.error is not None:
             error = format_error(values.error, per_atom(name, values.unit), result.get("n_atoms"))
             print(f"  {name:14} {error}")
-    tests = dataset.further_sha256 if isinstance(dataset, Dataset) else {}
     for test_set, sha256 in tests.items():
         content = files.read_json(evaluations.path_of(run, test_set, sha256)) or {}
         for name, error in content.get("by_metric", {}).items():
@@ -129,6 +165,8 @@ def _report(event: Any) -> None:
     shown = f"  validation {name} {error}" if name else ""
     # of a fit in closed form it is the share of its one pass that is done
     done = f"{event['share']:.0%}" if "share" in event else f"update {event['clock']}/{event['total']}"
+    left = event.get("seconds_left")
+    shown += "" if left is None else f", about {duration(left)} left"
     line = f"{done}  {event['seconds']:.0f} s{shown}"
     print(line, file=sys.stderr, end="\r" if sys.stderr.isatty() else "\n", flush=True)
 

@@ -147,7 +147,7 @@ def plan(
                 )
 
                 config = resolve_channels(composed, config, dataset)
-            usable_subset(dataset, config.P, config.subset_seed)
+            usable_subset(dataset, config.P, config.subset_seed, config.model.closed_form)
         except DataAbsent as error:
             sweep.unnamed.append(UnnamedRun(config, str(error)))
             continue

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from experiments.core.spoken import Spoken
 from experiments.core.states import RunState
-from experiments.core.wording import validation_error
+from experiments.core.wording import duration, validation_error
 from slurm.estimate import Estimates
 from slurm.plan import PlannedRun
 
@@ -113,7 +113,9 @@ class Progress:
                 table.add_row(run_id, name, str(c.P), str(c.seed), "starting", "", "")
                 continue
             if "share" in seen:  # of the one pass that a ladder is
-                table.add_row(run_id, name, str(c.P), str(c.seed), f"{100 * seen['share']:.0f} %", "", "")
+                left = seen.get("seconds_left")
+                told = "" if left is None else f"about {duration(left)} left"
+                table.add_row(run_id, name, str(c.P), str(c.seed), f"{seen['share']:.0%}", "", told)
                 continue
             speed = seen["clock"] / seen["seconds"] if seen["seconds"] else 0.0
             _, shown = validation_error(seen)

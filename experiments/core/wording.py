@@ -44,6 +44,13 @@ def validation_error(record: Mapping[str, Any]) -> tuple[str, str]:
     return "", ""
 
 
+def duration(seconds: float) -> str:
+    """Return seconds in a readable unit: `40 s`, `12 min`, `3.5 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun: `1 run`, `2 runs`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -112,18 +112,18 @@ def _formula(elements: Ints, counts: Floats) -> str:
     return "".join(f"{chemical_symbols[z]}{int(n)}" for z, n in zip(elements, counts, strict=True) if n)
 
 
-def usable_subset(dataset: AnyDataset, P: int, subset_seed: int) -> Ints:
+def usable_subset(dataset: AnyDataset, P: int, subset_seed: int, closed_form: bool = False) -> Ints:
     """Return the training subset (`splits.training_subset`) if it determines the energy baseline of all frames.
 
     Asked before a sweep starts, of every P and seed. Raises `InputError` naming P, seed and what the subset lacks.
     """
-    chosen = training_subset(dataset, P, subset_seed)
+    chosen = training_subset(dataset, P, subset_seed, closed_form)
     if not isinstance(dataset, Dataset) or dataset.isolated_energies is not None:
         return chosen
-    of_pool, others, elements = _compositions(ByIdentity(dataset))
+    of_labelled, others, elements = _compositions(ByIdentity(dataset))
     if len(others) == 0:
         return chosen
-    used = of_pool[chosen]
+    used = of_labelled[chosen]
     used = used[np.r_[True, (used[1:] != used[:-1]).any(1)]]
     where = f"P={P}, seed={subset_seed}: the training frames"
     accepted = "accepted: larger P, or data.isolated_atoms=FILE with the energies of free atoms"
@@ -143,11 +143,12 @@ def usable_subset(dataset: AnyDataset, P: int, subset_seed: int) -> Ints:
 
 @functools.lru_cache(maxsize=4)
 def _compositions(key: ByIdentity) -> tuple[Floats, Floats, Ints]:
-    """Return counts `[pool, s]` of each element, those `[n, s]` of what is to be predicted, and the elements `[s]`."""
+    """Return counts of elements in pool and validation set `[F, s]`, in what is predicted `[n, s]`, and elements."""
     dataset = key.dataset
     others = (dataset.holdout, dataset.test, *dataset.further.values())
     numbers = np.concatenate([part.numbers.ravel() for part in (dataset.pool, *others)])
     elements = np.unique(numbers[numbers > 0]).astype(np.int64)
     predicted = [composition(part.numbers, elements) for part in others if len(part)]
     distinct = np.unique(np.concatenate([*predicted, np.zeros((0, len(elements)))]), axis=0)
-    return composition(dataset.pool.numbers, elements), distinct, elements
+    of_labelled = np.concatenate([composition(part.numbers, elements) for part in (dataset.pool, dataset.holdout)])
+    return of_labelled, distinct, elements

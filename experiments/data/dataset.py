@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterable, Mapping, Sized
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -111,6 +111,28 @@ class Frames:
             self.cells[index], self.pbc[index], self.bonds, None if self.points is None else self.points[index],
         )  # fmt: skip
 
+    def joined(self, others: Frames) -> Frames:
+        """Return these frames and then `others`, which have the same bonds."""
+        atoms = max(self.numbers.shape[1], others.numbers.shape[1])
+        one, two = self.padded(atoms), others.padded(atoms)
+        points = None if one.points is None or two.points is None else np.concatenate([one.points, two.points])
+        return Frames(
+            np.concatenate([one.numbers, two.numbers]), np.concatenate([one.positions, two.positions]),
+            np.concatenate([one.energies, two.energies]), np.concatenate([one.forces, two.forces]),
+            np.concatenate([one.cells, two.cells]), np.concatenate([one.pbc, two.pbc]), one.bonds, points,
+        )  # fmt: skip
+
+    def padded(self, atoms: int) -> Frames:
+        """Return the frames padded to so many atoms."""
+        extra = atoms - self.numbers.shape[1]
+        if extra == 0:
+            return self
+        room = ((0, 0), (0, extra))
+        numbers, vectors = np.pad(self.numbers, room), (*room, (0, 0))
+        return replace(
+            self, numbers=numbers, positions=np.pad(self.positions, vectors), forces=np.pad(self.forces, vectors)
+        )
+
     def sha256(self) -> str:
         """Return the hex digest of the content: equal only if every number of every frame is equal."""
         arrays = [self.numbers, self.positions, self.energies, self.forces, self.cells, self.pbc, self.bonds]
@@ -137,6 +159,11 @@ class Dataset:
     subset: str = "random"
     provenance: Mapping[str, Any] = field(default_factory=dict)
     further: Mapping[str, Frames] = field(default_factory=dict)
+
+    @functools.cached_property
+    def labelled(self) -> Frames:
+        """All frames that a fit in closed form may train on: the pool, then the validation set."""
+        return self.pool.joined(self.holdout)
 
     def elements(self) -> list[int]:
         """Return the atomic numbers of all its frames, ascending."""

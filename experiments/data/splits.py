@@ -7,7 +7,9 @@ subset: nested in P within a seed, and disjoint across seeds while the pool is l
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,21 +21,47 @@ from experiments.data.distances import comparable, descriptor
 _STREAM = 20220713  # keeps these permutations apart from every other use of a small seed
 _SPLIT_STREAM = 20201124
 _TEST_STREAM = 20260111
+_VALIDATION_STREAM = 20261130
 _WINDOWS = 10
 
 
-def training_subset(dataset: AnyDataset, P: int, subset_seed: int) -> Ints:
+def training_subset(dataset: AnyDataset, P: int, subset_seed: int, closed_form: bool = False) -> Ints:
     """Return indices `[P]` into the pool of `dataset`, drawn by its method (`data.subset`).
 
-    Raises `InputError` if P exceeds the pool, and if the method does not apply to such frames.
+    A fit in closed form has no use for validation frames: above the pool they train it too, with indices from the
+    pool's size on (`Dataset.labelled`). Smaller subsets are the same for all models.
+
+    Raises `InputError` if P exceeds these frames, and if the method does not apply to such frames.
     """
-    pool = len(dataset.pool)
+    pool, more = len(dataset.pool), len(dataset.holdout)
+    if closed_form and pool < P <= pool + more and subset_seed >= 0:
+        last = pool + np.random.default_rng([_VALIDATION_STREAM, subset_seed]).permutation(more)
+        return np.concatenate([training_subset(dataset, pool, subset_seed), last])[:P]
+    if pool < P:
+        raise InputError(f"P={P}: {_too_few(dataset, closed_form)}")
     if dataset.subset == "random":
         return subset(pool, P, subset_seed, dataset.disjoint_seeds)
     _check(pool, P, subset_seed, dataset.disjoint_seeds)
     if not isinstance(dataset, Dataset):
         raise InputError(f"data.subset={dataset.subset}: needs frames of one molecule, not periodic; accepted: random")
     return _farthest(dataset, subset_seed, P)
+
+
+def _too_few(dataset: AnyDataset, closed_form: bool) -> str:
+    """Return in words how many frames there are to train on, what others are for, and how to change it."""
+    pool, more = len(dataset.pool), len(dataset.holdout)
+    text = f"the pool holds {pool} frames"
+    if closed_form or more == 0:
+        text += f" and the validation set, which closed forms train on too, {more}" if more else ""
+        return f"{text}; accepted: an integer from 1 to {pool + more}"
+    facts: Mapping[str, Any] = getattr(dataset, "provenance", {})
+    own = facts.get("holdout")  # a number of frames, or a user's file of them
+    cut = isinstance(own, int) and facts.get("pool") is None  # from the same frames as the pool
+    key = f"data.holdout={own}" if isinstance(own, str) else "data.holdout"
+    if own is None and facts.get("source") in ("extxyz", "ase_db"):
+        cut, key = True, "data.holdout_frames"
+    fewer = f", or a smaller {key}" if cut else ""
+    return f"{text}, and {more} are set aside for validation ({key}); accepted: an integer from 1 to {pool}{fewer}"
 
 
 def subset(pool_size: int, P: int, subset_seed: int, disjoint_seeds: int) -> Ints:
@@ -55,7 +83,7 @@ def subset(pool_size: int, P: int, subset_seed: int, disjoint_seeds: int) -> Int
 
 def subsets_disjoint(pool_size: int, P: int, subset_seed: int, disjoint_seeds: int) -> bool:
     """Return whether this subset shares no frame with those of the other seeds 0 … disjoint_seeds − 1 at this P."""
-    _check(pool_size, P, subset_seed, disjoint_seeds)
+    _check(pool_size, min(P, pool_size), subset_seed, disjoint_seeds)
     return subset_seed < disjoint_seeds and pool_size // disjoint_seeds >= P
 
 

@@ -20,7 +20,7 @@ class KrrConfig(Architecture):
     lacks: ClassVar[Lacks] = {"L": None, "nu": None}
     takes_periodic: ClassVar[bool] = False
 
-    kernel: str = setting("matern52", choices=("matern52", "gaussian"))
+    kernel: str = setting("gaussian", choices=("gaussian", "matern52"))
     length: float | None = setting(None, above=0.0)
     """Length scale in 1/Å; null: chosen by leaving out training frames."""
     symmetrise: bool = setting(True)

@@ -13,30 +13,26 @@ torque). They are projected out: half the rows of a small molecule less, exactly
 
 from __future__ import annotations
 
-import os
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from experiments.core import machine_memory
 from experiments.core.arrays import Floats, Ints
 from experiments.core.errors import InputError
 from experiments.data.baseline import Baseline, composition, fit_baseline
 from experiments.data.dataset import Frames
 from experiments.tasks.predictions import Predictions
 
+logger = logging.getLogger(__name__)
+
 _INERTIA = 1e-4
 """A direction in which atoms move by less than this (relative to the largest) under rotations counts as none: linear
 molecules have two rotations. Their rows would be round-off."""
-_GROUPS = Path("/sys/fs/cgroup")
-_GROUP_MEMORY = (
-    ("memory.max", "memory.current"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-)
-"""Limit and use of a control group's memory, in version 2 and 1."""
 
 Isolated = Mapping[int, float] | None
 """Energies of free atoms in eV by atomic number, for the baseline, if they are known."""
@@ -204,33 +200,22 @@ def require_memory(needed: Callable[[int], float], P: int, what: str, smaller: s
         smaller: other changes that take less, for the message.
 
     Raises:
-        InputError: this machine has less.
+        InputError: this machine, or the job, has less.
     """
-    free = free_memory()
-    if needed(P) <= free:
+    limit = machine_memory.memory_limit()
+    if needed(P) <= limit:
+        now = machine_memory.free_memory()
+        if now is not None and now < needed(P):
+            logger.warning(
+                "P=%d: needs about %.1f GiB of memory; %.1f GiB are free now", P, needed(P) / 2**30, now / 2**30
+            )
         return
     low, high = 0, P  # fits, does not fit
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if needed(middle) <= free else (low, middle)
+        low, high = (middle, high) if needed(middle) <= limit else (low, middle)
     accepted = " or ".join(part for part in (f"P={low} or fewer" if low else "", smaller) if part)
     raise InputError(
-        f"P={P}: {what}: needs about {needed(P) / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free; "
-        f"accepted: {accepted or 'a machine with more memory'}"
+        f"P={P}: {what}: needs about {needed(P) / 2**30:.1f} GiB of memory, and this machine or job has "
+        f"{limit / 2**30:.1f} GiB; accepted: {accepted or 'a machine with more memory'}"
     )
-
-
-def free_memory() -> float:
-    """Return the bytes that this process may still take: the machine's, or the rest of its control group's limit."""
-    limits = [float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))]
-    try:
-        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        limits.append(1024.0 * int(lines["MemAvailable"].split()[0]))
-    except (OSError, KeyError, ValueError):
-        pass  # no Linux: all of the machine's memory counts as free
-    for limit, used in _GROUP_MEMORY:
-        try:
-            limits.append(float((_GROUPS / limit).read_text()) - float((_GROUPS / used).read_text()))
-        except (OSError, ValueError):
-            continue  # no such group, or "max": no limit
-    return max(0.0, min(limits))

@@ -18,10 +18,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import lapack
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from experiments.core.arrays import Floats, Ints
+from experiments.regression import cholesky
 from experiments.regression.choice import orthonormal
 
 _BLOCK = 512
@@ -56,10 +56,10 @@ class GramSystem:
     def __init__(
         self, gram: Floats, labels: Floats, unpenalised: Floats, starts: Ints, informative: Ints | None = None
     ) -> None:
-        """Take over the matrix `gram` `[n, n]` (both triangles, overwritten later).
+        """Take over the matrix `gram` `[n, n]`.
 
         Args:
-            gram: products of the weighted rows.
+            gram: products of the weighted rows, of which only the lower triangle is read; the other is overwritten.
             labels: weighted labels of the rows, `[n]`.
             unpenalised: columns of the intercepts, `[n, d]`.
             starts: first row of every frame and the number of rows, `[F + 1]`.
@@ -89,8 +89,8 @@ class GramSystem:
     def block(self, frames: int) -> Floats:
         """Return a copy of the Gram matrix of the first frames, `[n, n]`."""
         n = self.rows(frames)
-        upper = np.triu(self._gram[:n, :n], 1)
-        full = upper + upper.T
+        full = np.triu(self._gram[:n, :n], 1)
+        full += full.T
         full[np.diag_indices(n)] = self._diagonal[:n]
         return full
 
@@ -144,8 +144,10 @@ class GramSystem:
         # converged to round-off: λ is a multiple of it, and must not depend on where the iteration began
         return max(0.0, float(eigsh(operator, 1, v0=start, return_eigenvectors=False, tol=1e-13)[0]))
 
-    def factor(self, penalty: float, frames: int | None = None) -> Factor:
+    def factor(self, penalty: float, frames: int | None = None, tick: cholesky.Tick = cholesky.silent) -> Factor:
         """Factorise the block of the first `frames` (None: all) plus `penalty` (> 0, absolute).
+
+        Of all frames it is done in place; a smaller block is copied. `tick` hears of the work (`cholesky.work`).
 
         Raises:
             LinAlgError: the penalty is below the matrix's round-off.
@@ -163,12 +165,8 @@ class GramSystem:
             else:
                 lower[start:end, start:end] = corner.T
         lower[np.diag_indices(n)] = self._diagonal[:n] + penalty
-        found, problem = lapack.dpotrf(lower, lower=1, clean=0, overwrite_a=1)
-        if problem == 0:
-            found, problem = lapack.dtrtri(found, lower=1, overwrite_c=1)
-        if problem != 0:
-            raise np.linalg.LinAlgError(f"a matrix of {n} rows is not positive at a penalty of {penalty:g}")
-        return Factor(self, found, penalty)
+        cholesky.invert(lower, tick)
+        return Factor(self, lower, penalty)
 
 
 class Factor:

@@ -2,7 +2,9 @@
 
 *The choice of λ* is the least score of frames left out on a grid of half decades relative to the largest eigenvalue of
 the block without its intercepts. For few rows all of the grid is tried; above, a walk goes downhill from the choice
-for half as many frames, three or four factorisations a size. The choice depends on a run's own frames alone.
+for half as many frames, three or four factorisations a size. The choice depends on a run's own frames alone. With
+`Path.choosing`, that many first frames choose for all larger sizes, which share one factorisation at one absolute λ:
+the noise of labels over the variance of the kernel, which λ stands for, does not depend on the number of frames.
 
 *Round-off.* K is rounded at 1e-16 of its largest eigenvalue, so λ stays above `SMALLEST`; coefficients are refined with
 residuals from the rows themselves (`Products`), which lose only the square root of that.
@@ -10,13 +12,14 @@ residuals from the rows themselves (`Products`), which lose only the square root
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from experiments.core.arrays import Floats
-from experiments.regression.choice import Choice, Criterion, binds, generalised_score
+from experiments.core.arrays import Floats, Ints
+from experiments.regression import cholesky
+from experiments.regression.choice import RECOVERED, Choice, Criterion, binds, generalised_score
 from experiments.regression.gram import Factor, GramSystem, LeftOut
 
 SMALLEST, LARGEST, STEP = -14.0, 2.0, 0.5
@@ -28,6 +31,8 @@ EXHAUSTIVE, EXHAUSTIVE_ROWS = 4, 400
 """Most frames, and most rows, for which every λ of the grid is tried: scores of few frames have several minima."""
 FAR_ROWS = 1500
 """Most rows for which the walk looks two steps ahead, not one: it is cheap there."""
+FACTORISATIONS = 4
+"""Those of a walk, as a rule: for estimates of work."""
 FLAT = 1e-6
 """Relative gain of the score for which a smaller λ is worth taking: less is round-off where λ no longer matters."""
 _REFINEMENTS = 10
@@ -57,8 +62,10 @@ class Path:
     criterion: Criterion = "frames"
     smallest: float = SMALLEST
     """log₁₀ of the least λ over the largest eigenvalue."""
-    tick: Callable[[], None] = lambda: None
-    """Called before every factorisation; it may raise to stop."""
+    tick: cholesky.Tick = cholesky.silent
+    """Hears of the work of factorisations; it may raise to stop."""
+    choosing: int | None = None
+    """Frames that choose λ for every larger size too; None: each size chooses its own."""
     chosen: dict[int, int] = field(default_factory=dict)
     tried: dict[int, dict[int, LeftOut | None]] = field(default_factory=dict)
     """By number of frames, then by index: None where the matrix was not positive."""
@@ -66,6 +73,8 @@ class Path:
     """Least score of generalised cross-validation by number of frames, where that chose λ."""
     _last: tuple[int, float, Factor] | None = None
     """Frames, λ and the factor that was made last: the only one that is valid."""
+    common: Factor | None = None
+    """The factor of all frames that sizes above `choosing` share."""
 
     @property
     def lowest(self) -> int:
@@ -125,10 +134,31 @@ class Path:
     def factor(self, frames: int, penalty: float) -> Factor:
         """Return the factor of the first frames at an absolute λ: the last one again, if it is that."""
         if self._last is None or self._last[:2] != (frames, penalty):
-            self.tick()
             self._last = None  # its memory goes first
-            self._last = frames, penalty, self.system.factor(penalty, frames)
+            self._last = frames, penalty, self.system.factor(penalty, frames, self.tick)
         return self._last[2]
+
+    def shared(self, penalty: float) -> Factor:
+        """Return the factor of all frames at `penalty`, made once for the sizes above `choosing`.
+
+        Raises:
+            LinAlgError: the penalty is below the matrix's round-off.
+        """
+        if self.common is None or self.common.penalty != penalty:
+            self.common = self.system.factor(penalty, tick=self.tick)
+        return self.common
+
+    def binds(self, frames: int) -> bool:
+        """Return whether the λ chosen for the first frames would be smaller if the arithmetic had more digits."""
+        index = self.choose(frames)
+        found = self.at(frames, index)
+        assert found is not None
+        lowest = index == self.lowest or self.at(frames, index - 1) is None
+        if frames < 2 or self.criterion == "gcv" or index + 1 == len(GRID) or not lowest:
+            return False
+        squares = _squares(self.system, frames)
+        penalty = self.system.top(frames) * GRID[index]
+        return binds(found.score, self.score(frames, index + 1), squares) and _goes_on(self.system, frames, penalty)
 
     def _by_rows(self, frames: int) -> int:
         """Choose by generalised cross-validation, for a single frame or by the user's wish."""
@@ -141,6 +171,24 @@ class Path:
         best = int(np.flatnonzero(scores <= scores.min() * (1 + FLAT))[-1])  # of equals the strongest
         self.by_rows[frames] = float(scores[best])
         return self.lowest + best
+
+
+def expected_work(sizes: Collection[int], starts: Ints, choosing: int | None = None) -> float:
+    """Return about as many operations (`cholesky.work`) as fits of some sizes tell `Path.tick` of.
+
+    Args:
+        sizes: numbers of frames.
+        starts: first row of every frame, and the number of rows.
+        choosing: see `Path`.
+    """
+    alone = {P for P in sizes if choosing is None or choosing >= P}
+    total = 0.0
+    if choosing is not None and (larger := set(sizes) - alone):
+        alone.add(choosing)
+        total = cholesky.work(float(starts[max(larger)]))
+    for n in (float(starts[P]) for P in alone):
+        total += cholesky.work(n) * (len(GRID) if n <= EXHAUSTIVE_ROWS else FACTORISATIONS)
+    return total
 
 
 @dataclass(frozen=True)
@@ -157,30 +205,37 @@ def fit_gram(path: Path, frames: int, ridge: float | None = None, products: Prod
     """Fit the first `frames` frames with λ = `ridge` × the largest eigenvalue if given, else with the least score."""
     system = path.system
     n, q = system.rows(frames), system.intercepts(frames)
-    y = system.labels[:n]
-    informative = max(1, int(system.informative[:frames].sum()) - q.shape[1])
-    rest = y - q @ (q.T @ y)
     used: str = "given" if ridge is not None else "gcv" if frames < 2 else path.criterion
-    top = system.top(frames)
-    if top == 0.0 or not rest.any():
-        nothing = Choice(None, (np.inf, float(q.shape[1]), float(rest @ rest) / informative, used), False)
+    top, squares = system.top(frames), _squares(system, frames)
+    if top == 0.0 or squares == 0.0:
+        nothing = Choice(None, (np.inf, float(q.shape[1]), squares, used), False)
         size = None if products is None else products.combine(np.zeros((n, 1)))[:, 0]
         return GramFit(np.zeros(n), np.zeros(n), size, nothing)
-    floor = False
-    if ridge is None:
-        index = path.choose(frames)
-        ridge, found = float(GRID[index]), path.at(frames, index)
-        assert found is not None
-        score = path.by_rows.get(frames, found.score)
-        lowest = index == path.lowest or path.at(frames, index - 1) is None
-        floor = used == "frames" and index + 1 < len(GRID) and lowest
-        floor = floor and binds(found.score, path.score(frames, index + 1), float(rest @ rest) / informative)
-        floor = floor and _goes_on(system, frames, top * ridge)
+    floor, factor = False, None
+    if ridge is not None:
+        factor = path.factor(frames, top * ridge)
+        found, score = factor.left_out(frames), np.nan
+    elif path.choosing is not None and frames > path.choosing:
+        factor = path.shared(system.top(path.choosing) * float(GRID[path.choose(path.choosing)]))
+        ridge, found = factor.penalty / top, factor.left_out(frames)
+        score = found.score
+        floor = path.binds(path.choosing) and score > RECOVERED * squares
     else:
-        found, score = path.factor(frames, top * ridge).left_out(frames), np.nan
-    penalty = top * ridge
-    dual, fitted, coefficients = _refined(path, found.dual, penalty, q, products, frames)
+        index = path.choose(frames)
+        ridge, tried = float(GRID[index]), path.at(frames, index)
+        assert tried is not None
+        found, score = tried, path.by_rows.get(frames, tried.score)
+        floor = path.binds(frames)
+    penalty = top * ridge if factor is None else factor.penalty
+    dual, fitted, coefficients = _refined(path, found.dual, penalty, q, products, frames, factor)
     return GramFit(dual, fitted, coefficients, Choice(penalty, (ridge, found.trace, score, used), floor))
+
+
+def _squares(system: GramSystem, frames: int) -> float:
+    """Return the mean square of the labels of the first frames without what the intercepts explain."""
+    q, y = system.intercepts(frames), system.labels[: system.rows(frames)]
+    rest = y - q @ (q.T @ y)
+    return float(rest @ rest) / max(1, int(system.informative[:frames].sum()) - q.shape[1])
 
 
 def _goes_on(system: GramSystem, frames: int, penalty: float) -> bool:
@@ -196,9 +251,12 @@ def _goes_on(system: GramSystem, frames: int, penalty: float) -> bool:
 
 
 def _refined(
-    path: Path, dual: Floats, penalty: float, q: Floats, products: Products | None, frames: int
+    path: Path, dual: Floats, penalty: float, q: Floats, products: Products | None, frames: int, factor: Factor | None
 ) -> tuple[Floats, Floats, Floats | None]:
-    """Return α, XXᵀα and Xᵀα, with α refined until its system is solved to round-off of the rows."""
+    """Return α, XXᵀα and Xᵀα, with α refined until its system is solved to round-off of the rows.
+
+    `factor` is one at this penalty, if it is at hand.
+    """
     n, system = len(dual), path.system
     y = system.labels[:n]
 
@@ -217,6 +275,8 @@ def _refined(
         if size <= _REFINED * penalty * float(np.linalg.norm(dual)) or size > 0.5 * before:
             break
         before = size
-        dual = dual + path.factor(frames, penalty).bordered(rest[:, None], q)[:, 0]
+        if factor is None:
+            factor = path.factor(frames, penalty)
+        dual = dual + factor.bordered(rest[:, None], q)[:, 0]
         fitted, w = evaluated(dual)
     return dual, fitted, w

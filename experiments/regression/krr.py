@@ -14,7 +14,7 @@ CH2, …), under which the energy is exactly invariant.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -32,6 +32,7 @@ from experiments.data.dataset import Frames
 from experiments.data.sampling.molecule import BONDED_ON_AVERAGE, bonds
 from experiments.models.krr import KrrConfig
 from experiments.regression.choice import constants
+from experiments.regression.cholesky import Tick, silent
 from experiments.regression.closed_form import (
     Geometry,
     Labels,
@@ -42,17 +43,24 @@ from experiments.regression.closed_form import (
     require_memory,
 )
 from experiments.regression.gram import GramSystem
-from experiments.regression.gram_path import SMALLEST_ALONE, Path, fit_gram
-from experiments.regression.ladder import MADE, SOLVED, Conditions, Ladder, predict_apart, solution_facts
+from experiments.regression.gram_path import SMALLEST_ALONE, Path, expected_work, fit_gram
+from experiments.regression.ladder import Conditions, Ladder, Work, predict_apart, solution_facts
 from experiments.tasks.predictions import Predictions
 
 LENGTHS = tuple(2.0**k for k in range(7))
 """Length scales tried, in units of the root mean square distance between descriptors of the pool. On rMD17 ethanol at
 P = 48 the error is flat from the third on (77 to 79 meV/Å), and beyond the last one round-off begins to show."""
 CHOOSING_FRAMES = 48
-"""Training frames that choose the length scale (it hardly moves with P); all of them choose λ."""
+"""Training frames that choose the length scale (it hardly moves with P)."""
+RIDGE_FRAMES = 256
+"""Training frames that choose λ."""
 MOST_PERMUTATIONS = 256
+_SLOWER, _PREDICTED = 8.0, 450.0
+"""Speed of a factorisation over that of `Centres.gram`, and its operations in the time that a prediction takes for each
+number of a descriptor, permutation, training frame and frame; both measured on ethanol."""
 _CHUNK_BYTES = 2**27
+_OTHER_BYTES = 2.0**29
+"""Memory of the program itself, of predictions, and of panels of a factorisation."""
 
 
 @dataclass(frozen=True)
@@ -130,26 +138,44 @@ class Centres:
     j: Floats
     pairs: Ints
 
-    def gram(self, radial: Radial) -> Floats:
-        """Return the products of all rows, forces (−∂/∂x along their directions) first: `[F·r + F, F·r + F]`."""
+    def gram(self, radial: Radial, energies: bool = True, tick: Tick = silent) -> Floats:
+        """Return the lower triangle of the products of all rows, frame after frame: `[F·(r + 1), F·(r + 1)]`.
+
+        A frame's rows are its forces (−∂/∂x along their directions), then its energy unless `energies` is false. What
+        is above the frames' diagonal blocks is not written.
+        """
         f, d, r = self.j.shape
-        s = len(self.pairs)
-        gram = np.empty((f * r + f, f * r + f))
+        s, each = len(self.pairs), r + energies
+        gram = np.empty((f * each, f * each))
         moved = self.q[:, self.pairs]  # [F, S, D]
         slopes = np.ascontiguousarray(self.j[:, self.pairs])  # [F, S, D, r]
         flat = slopes.reshape(f, s, d * r)
-        for i in range(f):  # a row of blocks; 2r + … numbers for each permutation of each frame
-            delta = self.q[i] - moved
-            k, g, h = radial(np.sqrt((delta**2).sum(2)))  # [F, S]
-            along = (delta[:, :, None] @ slopes)[:, :, 0]  # Δᵀ J′ [F, S, r]
-            pulled = (g[:, None] @ flat).reshape(f, d, r) - delta.transpose(0, 2, 1) @ (h[..., None] * along)
-            block = self.j[i].T @ pulled  # [F, r, r]
-            rows = slice(i * r, (i + 1) * r)
-            gram[rows, : f * r] = block.transpose(1, 0, 2).reshape(r, f * r) / s
-            gram[rows, f * r :] = self.j[i].T @ (g[..., None] * delta).sum(1).T / s
-            gram[f * r + i, : f * r] = -(g[..., None] * along).sum(1).reshape(-1) / s
-            gram[f * r + i, f * r :] = k.sum(1) / s
+        for i in range(f):  # a row of blocks; 2r + … numbers for each permutation of each frame before it
+            n = i + 1
+            delta = self.q[i] - moved[:n]
+            k, g, h = radial(np.sqrt((delta**2).sum(2)))  # [n, S]
+            along = (delta[:, :, None] @ slopes[:n])[:, :, 0]  # Δᵀ J′ [n, S, r]
+            pulled = (g[:, None] @ flat[:n]).reshape(n, d, r) - delta.transpose(0, 2, 1) @ (h[..., None] * along)
+            rows = gram[i * each : n * each, : n * each].reshape(each, n, each)  # a view: columns by frame
+            rows[:r, :, :r] = (self.j[i].T @ pulled).transpose(1, 0, 2) / s
+            if energies:
+                rows[:r, :, r] = self.j[i].T @ (g[..., None] * delta).sum(1).T / s
+                rows[r, :, :r] = -(g[..., None] * along).sum(1) / s
+                rows[r, :, r] = k.sum(1) / s
+            tick(self.pair_work * n)
         return gram
+
+    @property
+    def pair_work(self) -> float:
+        """Operations that a pair of frames costs, of a factorisation that takes as long."""
+        _, d, r = self.j.shape
+        return _SLOWER * 2.0 * d * r * (3 * len(self.pairs) + r)
+
+    @property
+    def moved_bytes(self) -> float:
+        """Bytes a frame of what `gram` makes for all permutations."""
+        _, d, r = self.j.shape
+        return 8.0 * d * (len(self.pairs) * (3 * r + 6) + 3 * r)
 
 
 class Krr:
@@ -173,40 +199,47 @@ class Krr:
         numbers = frames.numbers[0][frames.numbers[0] > 0]
         f, n = len(frames), len(numbers)
         permutations = bond_permutations(frames) if config.symmetrise else np.arange(n)[None]
-        require_memory(
-            # the matrix in two orders, a leading block to be factorised; slopes of all permutations
-            lambda P: (
-                8.0 * (3 * (P * (3 * n * (config.force_weight > 0) + 1)) ** 2)
-                + 8.0 * 4 * P * len(permutations) * n * (n - 1) / 2 * 3 * n
-            ),
-            f,
-            f"{f * (3 * n * (config.force_weight > 0) + 1)} labels in a kernel",
-        )
         rows = _Rows.of(frames, permutations, config)
-        watch = conditions.watch
+        count = rows.starts[1]
+        require_memory(lambda P: _bytes(P, int(count), rows.centres, sizes), f, f"{f * count} labels in a kernel")
+        few = rows.first(CHOOSING_FRAMES)
+        search = len(LENGTHS) * (few.work + expected_work({min(P, few.count) for P in sizes}, few.starts))
+        solving = rows.work + expected_work(sizes, rows.starts, RIDGE_FRAMES)
+        total = solving + search * (config.length is None)
+        predicting = _PREDICTED * rows.centres.q.shape[1] * len(permutations) * sum(sizes) * conditions.tests
+        solved = total / (total + predicting)
+        tick = Work(conditions.watch, total, last=solved)
         lengths = dict.fromkeys(sizes, config.length)
         if config.length is None:
-            lengths = self._lengths(rows.first(CHOOSING_FRAMES), sizes, conditions.sample(frames), watch)
+            lengths = self._lengths(few, sizes, conditions.sample(frames), tick)
         solutions: dict[int, Solution] = {}
-        system = None
-        for number, length in enumerate(sorted({v for v in lengths.values() if v is not None})):
-            own = sorted(P for P in set(sizes) if lengths[P] == length)
-            watch(MADE + (SOLVED - MADE) * number / len(sizes))
-            system = rows.first(own[-1]).system(Radial(config.kernel, length))
-            path = Path(system, smallest=SMALLEST_ALONE, tick=lambda: watch(MADE))
+        system: GramSystem | None = None
+        path: Path | None = None
+        own_sizes = {length: sorted({P for P in sizes if lengths[P] == length}) for length in set(lengths.values())}
+        for length, own in sorted(own_sizes.items(), key=lambda item: item[1][-1]):  # the largest P last
+            assert length is not None
+            system, path = None, None  # their memory is used again
+            system = rows.first(own[-1]).system(Radial(config.kernel, length), tick)
+            path = Path(system, smallest=SMALLEST_ALONE, tick=tick, choosing=RIDGE_FRAMES)
             for P in own:
                 solutions[P] = self._solution(rows.first(P), frames.take(slice(0, P)), path, length, conditions)
         ordered = [solutions[P] for P in sizes]
 
         def predict(others: Frames) -> list[Predictions]:
-            return predict_apart(self, ordered, others, conditions)
+            return predict_apart(self, ordered, others, conditions, solved)
 
         return Ladder(ordered, predict, [None] * len(sizes), system)
 
     def _solution(self, rows: _Rows, frames: Frames, path: Path, length: float, conditions: Conditions) -> Solution:
         config, f = self.config, len(frames)
         labels = Labels.of(frames, self.elements, conditions.isolated, config.energy_weight, config.force_weight)
-        fit = fit_gram(path, f)
+        try:
+            fit = fit_gram(path, f)
+        except np.linalg.LinAlgError as error:
+            raise InputError(
+                f"P={f}: the kernel of its frames is singular to round-off at the ridge of the first {RIDGE_FRAMES}; "
+                "accepted: a smaller P, or a smaller model.length"
+            ) from error
         weight = labels.energy_weight
         rest = (labels.energies * weight - rows.by_kind(fit.fitted)[1]) if weight.any() else np.zeros(f)
         intercepts = constants(labels.counts * weight[:, None], rest)
@@ -236,9 +269,7 @@ class Krr:
         predicted = labels.energies if weight.any() else self.geometry(tensors)(frames).energies
         return Solution(tensors, labels.baseline, labels.per_atom(intercepts, predicted), len(fit.dual), facts)
 
-    def _lengths(
-        self, some: _Rows, sizes: Sequence[int], sample: Frames, watch: Callable[[float], None]
-    ) -> dict[int, float | None]:
+    def _lengths(self, some: _Rows, sizes: Sequence[int], sample: Frames, tick: Tick) -> dict[int, float | None]:
         """Return the length scale (1/Å) of the least score of every size, by its first frames.
 
         Lengths are multiples of the spread of descriptors in the pool: the same for all sizes.
@@ -250,11 +281,8 @@ class Krr:
         unit = float(np.sqrt((spread**2).mean())) if len(spread) else float(np.linalg.norm(q))
         lengths = [factor * (unit or 1.0) for factor in LENGTHS]
         scores: dict[int, list[float]] = {P: [] for P in sizes}
-        for number, length in enumerate(lengths):
-            watch(MADE * number / len(lengths))
-            path = Path(
-                some.system(Radial(self.config.kernel, length)), smallest=SMALLEST_ALONE, tick=lambda: watch(MADE / 2)
-            )
+        for length in lengths:
+            path = Path(some.system(Radial(self.config.kernel, length), tick), smallest=SMALLEST_ALONE, tick=tick)
             for P in sorted(scores):
                 scores[P].append(fit_gram(path, min(P, some.count)).choice.facts[2])
         return {P: lengths[int(np.argmin(of_size))] for P, of_size in scores.items()}
@@ -287,6 +315,15 @@ class Krr:
             return Predictions(energies, forces)
 
         return predict
+
+
+def _bytes(P: int, each: int, centres: Centres, sizes: Sequence[int]) -> float:
+    """Return the memory (bytes) of a ladder with the first P frames of `centres`, each of so many rows.
+
+    The matrix is factorised in place; blocks of smaller sizes that choose their own λ are copied for that.
+    """
+    alone = min(P, RIDGE_FRAMES) if P > RIDGE_FRAMES else max([size for size in sizes if size < P] or [P // 2])
+    return 8.0 * each**2 * (float(P) ** 2 + 3.0 * float(alone) ** 2) + P * centres.moved_bytes + _OTHER_BYTES
 
 
 @dataclass(frozen=True)
@@ -326,7 +363,12 @@ class _Rows:
         return len(self.force_y)
 
     @property
-    def _starts(self) -> Ints:
+    def work(self) -> float:
+        """Operations that the products of all rows take (`Centres.gram`)."""
+        return self.centres.pair_work * self.count * (self.count + 1) / 2
+
+    @property
+    def starts(self) -> Ints:
         """First row of every frame: its forces, then its energy if energies are fitted."""
         each = self.force_y.shape[1] + bool(self.labels.energy_weight.any())
         starts: Ints = np.arange(self.count + 1) * each
@@ -341,23 +383,22 @@ class _Rows:
         centres = Centres(c.q[:count], c.j[:count], c.pairs)
         return replace(self, centres=centres, force_y=self.force_y[:count], labels=labels)
 
-    def system(self, radial: Radial) -> GramSystem:
+    def system(self, radial: Radial, tick: Tick) -> GramSystem:
         """Return the products of the weighted rows, frame after frame."""
         f, r = self.force_y.shape
         own = self.labels
         each = r + bool(own.energy_weight.any())
-        order = np.empty((f, each), dtype=np.int64)
-        order[:, :r] = np.arange(f * r).reshape(f, r)
-        order[:, r:] = f * r + np.arange(f)[:, None]
         weights, y = np.empty((f, each)), np.empty((f, each))
         weights[:, :r], weights[:, r:] = own.force_weight, own.energy_weight[:, None]
         y[:, :r], y[:, r:] = self.force_y, own.energies[:, None]
         unpenalised = np.zeros((f, each, own.counts.shape[1]))
         unpenalised[:, r:] = (own.counts * own.energy_weight[:, None])[:, None]
-        gram = self.centres.gram(radial)[np.ix_(order.ravel(), order.ravel())]
-        gram *= weights.reshape(-1, 1)
-        gram *= weights.reshape(-1)
-        return GramSystem(gram, (y * weights).ravel(), unpenalised.reshape(f * each, -1), self._starts)
+        gram = self.centres.gram(radial, each > r, tick)
+        for i, own_weights in enumerate(weights):  # what is right of the diagonal block is not there
+            rows = gram[i * each : (i + 1) * each, : (i + 1) * each]
+            rows *= own_weights[:, None]
+            rows *= weights[: i + 1].reshape(-1)
+        return GramSystem(gram, (y * weights).ravel(), unpenalised.reshape(f * each, -1), self.starts)
 
     def by_kind(self, values: Floats) -> tuple[Floats, Floats]:
         """Split numbers of the rows into those of forces `[F, r]` and of energies `[F]` (zero if there are none)."""

@@ -48,8 +48,13 @@ from experiments.tasks.predictions import Predictions
 SAMPLE = 256
 """Frames of the pool that scale the inputs of a model; enough for a mean over atoms to a percent."""
 
+PIECE = 250
+"""Frames that are predicted between two looks at whether to stop."""
 MADE, SOLVED = 0.4, 0.7
 """Shares of a ladder's work done when its rows are made and when it is solved, for displays of progress."""
+
+Watch = Callable[[float], None]
+"""Hears of the share of a pass that is done; it may raise to stop."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,25 @@ def _ignore(share: float) -> None:
     """Hear of progress and do nothing."""
 
 
+class Work:
+    """The work of a part of a pass, told of as the share of the whole pass that is done.
+
+    A closed form estimates the operations of what it is about to do, and calls this with those just done, between
+    pieces of bounded size: 2 m n k for a product of matrices, `cholesky.work` for a factorisation.
+    """
+
+    def __init__(self, watch: Watch, total: float, first: float = 0.0, last: float = SOLVED) -> None:
+        """Prepare to tell `watch` of shares from `first` to `last` during about `total` operations."""
+        self._watch, self._total, self._first, self._last = watch, total, first, last
+        self._done = 0.0
+
+    def __call__(self, operations: float) -> None:
+        """Tell of so many operations more; may raise to stop."""
+        self._done += operations
+        share = min(1.0, self._done / self._total) if self._total > 0 else 1.0
+        self._watch(self._first + (self._last - self._first) * share)
+
+
 @dataclass(frozen=True)
 class Conditions:
     """What a ladder is solved with besides its frames; nothing here depends on P.
@@ -81,12 +105,14 @@ class Conditions:
     pool      frames from which inputs are scaled (without their labels): all that runs may train on. None: the
               training frames
     watch     called with the share of the work that is done, between pieces of bounded size; it may raise to stop
+    tests     frames that will be predicted, for estimates of that share
     """
 
     isolated: Isolated = None
     seed: int = 0
     pool: Frames | None = None
-    watch: Callable[[float], None] = _ignore
+    watch: Watch = _ignore
+    tests: int = 1000
 
     def sample(self, frames: Frames) -> Frames:
         """Return at most `SAMPLE` frames of the pool (without one: of `frames`), evenly spaced."""
@@ -163,13 +189,20 @@ class OneByOne:
 
 
 def predict_apart(
-    model: ClosedForm, solutions: Sequence[Solution], frames: Frames, conditions: Conditions
+    model: ClosedForm, solutions: Sequence[Solution], frames: Frames, conditions: Conditions, solved: float = SOLVED
 ) -> list[Predictions]:
-    """Predict with one solution after the other, for models that share nothing between them."""
+    """Predict with one solution after the other, for models that share nothing between them.
+
+    `solved` is the share of the pass that is done before.
+    """
     found = []
     for number, one in enumerate(solutions):
-        conditions.watch(SOLVED + (1 - SOLVED) * number / len(solutions))
-        found.append(model.geometry(one.tensors)(frames))
+        geometry, parts = model.geometry(one.tensors), []
+        for start in range(0, max(1, len(frames)), PIECE):
+            done = number + start / max(1, len(frames))
+            conditions.watch(solved + (1 - solved) * done / len(solutions))
+            parts.append(geometry(frames.take(slice(start, start + PIECE))))
+        found.append(Predictions.joined(parts))
     return found
 
 

@@ -20,8 +20,8 @@ from experiments.data.dataset import Frames
 from experiments.regression.choice import Criterion, RidgeFit, constants
 from experiments.regression.closed_form import Isolated, Labels, Solution, Weights, check_labels
 from experiments.regression.gram import GramSystem
-from experiments.regression.gram_path import Path, Products, fit_gram
-from experiments.regression.ladder import MADE, SOLVED, Conditions, Ladder, solution_facts
+from experiments.regression.gram_path import Path, Products, expected_work, fit_gram
+from experiments.regression.ladder import MADE, SOLVED, Conditions, Ladder, Work, solution_facts
 from experiments.regression.ridge import RidgeProblem, Sums, fit_columns
 from experiments.regression.rows import LinearModel, Plan, Rows
 from experiments.tasks.predictions import Predictions
@@ -140,16 +140,7 @@ def predict_in_pieces(
     for start in range(0, max(1, len(frames)), size):
         watch(SOLVED + (1 - SOLVED) * start / max(1, len(frames)))
         pieces.append(model.predict_all(coefficients, frames.take(slice(start, start + size))))
-    return [_joined([piece[v] for piece in pieces]) for v in range(len(coefficients))]
-
-
-def _joined(parts: Sequence[Predictions]) -> Predictions:
-    virials = [part.virials for part in parts if part.virials is not None]
-    return Predictions(
-        np.concatenate([part.energies for part in parts]),
-        np.concatenate([part.forces for part in parts]),
-        np.concatenate(virials) if len(virials) == len(parts) else None,
-    )
+    return [Predictions.joined([piece[v] for piece in pieces]) for v in range(len(coefficients))]
 
 
 class _Pass:
@@ -180,6 +171,7 @@ class _Pass:
         plan = Plan.of(frames, sizes, model, weights, smaller)
         self.rows = Rows(model, frames, self.labels[max(sizes)], plan, self.energies_too, conditions.watch)
         self.dual = sorted(P for P in set(sizes) if plan.in_dual(P))
+        self._tick = Work(conditions.watch, expected_work(self.dual, self.rows.starts), MADE, SOLVED)
         self.system: GramSystem | None = None
         self.train: list[Predictions | None] = []
 
@@ -192,7 +184,8 @@ class _Pass:
         path = None if self.system is None else self._path(self.system)
         sums, done = None, 0
         for number, P in enumerate(sorted(set(self.sizes))):
-            self.conditions.watch(MADE + (SOLVED - MADE) * number / len(self.sizes))
+            if P not in self.dual:
+                self.conditions.watch(MADE + (SOLVED - MADE) * number / len(self.sizes))
             if path is not None and P in self.dual:
                 found[P], predictions[P] = self._by_rows(path, P)
             else:
@@ -203,7 +196,7 @@ class _Pass:
         return [found[P] for P in self.sizes]
 
     def _path(self, system: GramSystem) -> Path:
-        return Path(system, self.criterion, tick=lambda: self.conditions.watch(MADE))
+        return Path(system, self.criterion, tick=self._tick)
 
     def _by_rows(self, path: Path, P: int) -> tuple[LinearFit, Predictions | None]:
         rows, labels, system = self.rows, self.labels[P], path.system

@@ -14,9 +14,9 @@ from typing import Protocol
 
 import numpy as np
 
+from experiments.core import machine_memory
 from experiments.core.arrays import Floats, Ints
 from experiments.data.dataset import Frames
-from experiments.regression import closed_form
 from experiments.regression.closed_form import Labels, Weights, reachable, require_memory
 from experiments.regression.gram import GramSystem
 from experiments.regression.ladder import MADE
@@ -25,7 +25,7 @@ from experiments.regression.spectrum import SCRATCH
 from experiments.tasks.predictions import Predictions
 
 _SHARE = 0.9
-"""Share of the free memory that a plan counts on: allocators keep some of what is given back."""
+"""Share of the memory that a plan counts on: allocators keep some of what is given back."""
 _AMPLE, _MORE = 7.6e9, 1.1
 """Rows whose products are solved stay in memory up to so many bytes in all, or so many times what is needed without
 them: factors of such matrices cost most, not rows, and other processes need memory too."""
@@ -135,7 +135,7 @@ class Plan:
 
         what = f"{rows[largest]} labels and {columns} coefficients"
         require_memory(lambda P: peak(P, batch) / _SHARE, largest, what, smaller)
-        allowed = _SHARE * closed_form.free_memory()
+        allowed = _SHARE * machine_memory.memory_limit()
         if in_dual(int(rows[largest]), columns):  # products of columns go over the rows many times
             allowed = min(allowed, max(_AMPLE, _MORE * peak(largest, batch)))
         tile = largest

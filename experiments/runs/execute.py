@@ -134,7 +134,8 @@ def _fail(attempt: Attempt, error: Exception | str) -> RunOutcome:
         message = error
         logger.error("run %s failed: %s", attempt.run.id, error)
         attempt.diverged(message)
-    attempt.run.set_state(RunState.FAILED, attempt=attempt.number, message=message)
+    refused = {"refused": True} if isinstance(error, InputError) else {}
+    attempt.run.set_state(RunState.FAILED, attempt=attempt.number, message=message, **refused)
     return RunOutcome.FAILED
 
 

@@ -95,7 +95,7 @@ def system_of(ladder: StoredLadder) -> GramSystem | None:
     """Return the Gram matrix of the frames of the largest P; None if the model is not solved by products of rows."""
     config, dataset = ladder.largest, dataset_of(ladder.largest.data)
     assert isinstance(dataset, Dataset)
-    frames = dataset.pool.take(training_subset(dataset, config.P, config.subset_seed))
+    frames = dataset.labelled.take(training_subset(dataset, config.P, config.subset_seed, closed_form=True))
     conditions = Conditions(dataset.isolated_energies, config.init_seed, dataset.pool)
     return closed_form(config.model, dataset.elements()).ladder(frames, [config.P], conditions).system
 
@@ -144,8 +144,8 @@ def _components(ladder: StoredLadder, P: int) -> int:
     """Return the number of force components of the first P training frames."""
     dataset = dataset_of(ladder.largest.data)
     assert isinstance(dataset, Dataset)
-    chosen = training_subset(dataset, P, ladder.largest.subset_seed)
-    return int(3 * (dataset.pool.numbers[chosen] > 0).sum())
+    chosen = training_subset(dataset, P, ladder.largest.subset_seed, closed_form=True)
+    return int(3 * (dataset.labelled.numbers[chosen] > 0).sum())
 
 
 def force_rows(system: GramSystem) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -96,7 +96,7 @@ class Problem(Protocol):
         """Return the test errors by metric of the input-independent baseline.
 
         Args:
-            chosen: indices `[P]` of the training examples in the pool.
+            chosen: indices `[P]` of the training examples (`splits.training_subset`).
         """
         ...
 
@@ -125,7 +125,7 @@ class Molecules:
 
     def mean_errors(self, chosen: Ints) -> dict[str, float]:
         """Return the test errors of zero forces and the energies that composition explains (eV per atom, eV/Å)."""
-        train, test = self.dataset.pool.take(chosen), self.dataset.test
+        train, test = self.dataset.labelled.take(chosen), self.dataset.test
         baseline = fit_baseline(train.numbers, train.energies, self.dataset.isolated_energies)
         predicted = Predictions(baseline.predict(test.numbers), np.zeros_like(test.forces))
         errors = metrics.metrics_of(metrics.frame_errors(predicted, test))

@@ -132,7 +132,8 @@ def _weights(config: RunConfig, dataset: AnyDataset) -> dict[str, Any]:
     settings: Any = config.model if config.training is None else config.training
     if not isinstance(dataset, Dataset) or not hasattr(settings, "energy_weight"):
         return {}
-    atoms = (dataset.pool.take(training_subset(dataset, config.P, config.subset_seed)).numbers > 0).sum(1)
+    chosen = training_subset(dataset, config.P, config.subset_seed, config.model.closed_form)
+    atoms = (dataset.labelled.take(chosen).numbers > 0).sum(1)
     given = settings.energy_weight
     weights = {"energy": float(atoms.mean()) / 3 if given is None else given, "force": settings.force_weight}
     late = getattr(settings, "late_energy_weight", None)
@@ -209,7 +210,8 @@ def mean_errors(config: RunConfig, dataset: AnyDataset) -> dict[str, float]:
 
     Of molecules (eV per atom, eV/Å) it predicts zero forces and the energy that composition explains.
     """
-    return problem_of(dataset).mean_errors(training_subset(dataset, config.P, config.subset_seed))
+    chosen = training_subset(dataset, config.P, config.subset_seed, config.model.closed_form)
+    return problem_of(dataset).mean_errors(chosen)
 
 
 def _verdict(primary: Mapping[str, Any], short: str | None) -> str:

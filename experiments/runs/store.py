@@ -53,6 +53,8 @@ CONVERTED = "converted.json"
 """Replaces configuration and result if the network is another package's (`experiments.interop.convert`)."""
 DIVERGED = "diverged.json"
 ORIGIN = "origin.json"
+PROGRESS = "progress.json"
+"""Of a fit in closed form that is under way: `share` of its pass that is done, `seconds` so far, `seconds_left`."""
 STOPPED = "stopped.json"
 STEPS = "step-*.safetensors"
 KEPT = 2

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from experiments.core.arrays import Floats
 
@@ -15,3 +18,13 @@ class Predictions:
     energies: Floats
     forces: Floats
     virials: Floats | None = None
+
+    @staticmethod
+    def joined(parts: Sequence[Predictions]) -> Predictions:
+        """Return the predictions of some frames and of those after them as one."""
+        virials = [part.virials for part in parts if part.virials is not None]
+        return Predictions(
+            np.concatenate([part.energies for part in parts]),
+            np.concatenate([part.forces for part in parts]),
+            np.concatenate(virials) if len(virials) == len(parts) else None,
+        )

@@ -17,10 +17,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from experiments.core import files
 from experiments.core.errors import InputError
 from experiments.core.processes import start_time
 from experiments.core.states import ArrayState, RunState
-from experiments.runs.store import Run, RunStore, tail
+from experiments.runs.store import PROGRESS, Run, RunStore, tail
 from slurm.jobs import scheduler
 from slurm.jobs.ledger import JobArray, Pack, Submission, driver_lives, submissions
 from slurm.jobs.scheduler import Answer, Job, Key
@@ -77,6 +78,8 @@ class RunStatus:
     """Updates of the optimiser made so far (of all attempts)."""
     total: int | None = None
     """Updates that it will have made."""
+    share: float | None = None
+    """Share that is done of the pass of a fit in closed form."""
     errors: Mapping[str, float] = field(default_factory=dict)
     """Latest errors on the validation set, eV and eV/Å: `{"force_mae": 0.012}`."""
     seconds_left: float | None = None
@@ -329,6 +332,8 @@ def _progress(run: Run, state: str) -> dict[str, Any]:
     latest = run.latest_attempt()
     recorded = run.recorded_state()
     progress: dict[str, Any] = {"attempt": latest, "host": recorded.get("host") if latest else None}
+    if state == RunState.RUNNING and (of_pass := files.read_json(run.path / f"attempt-{latest}" / PROGRESS)):
+        return {**progress, "share": of_pass.get("share"), "seconds_left": of_pass.get("seconds_left")}
     for number in range(latest, 0, -1):
         try:
             first, last = _ends(run.path / f"attempt-{number}" / "history.jsonl")

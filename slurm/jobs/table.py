@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.core.states import RunState
-from experiments.core.wording import counted
+from experiments.core.wording import counted, duration
 from slurm.jobs.status import STATES, RunStatus, Survey
 
 SHOWN = 20
@@ -87,6 +87,7 @@ def _cells(run: RunStatus) -> tuple[str, ...]:
     model = "?" if run.architecture is None else run.architecture
     model += "".join(f" {name}={value}" for name, value in (("L", run.L), ("ν", run.nu)) if value is not None)
     updates = "" if run.updates is None else f"{run.updates}/{run.total}"
+    updates = updates if run.share is None else f"{run.share:.0%}"
     left = "" if run.seconds_left is None else duration(run.seconds_left)
     P, seed = ("" if value is None else str(value) for value in (run.P, run.seed))
     return run.run_id, model, P, seed, run.state, updates, _error(run), left, run.job or "", run.why
@@ -97,13 +98,6 @@ def _error(run: RunStatus) -> str:
         if metric in run.errors:
             return f"{1000 * run.errors[metric]:.3g} {unit}"
     return ""
-
-
-def duration(seconds: float) -> str:
-    """Return seconds in a readable unit: `40 s`, `12 min`, `3.5 h`."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def console() -> Console:

@@ -293,6 +293,24 @@ def test_failed_runs_are_exit_1_and_named(
     assert (tmp_path / "t.csv").exists()
 
 
+def test_refused_runs_are_named_and_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import experiments.runs.table
+    from experiments.runs.store import RunStore
+
+    monkeypatch.setattr(experiments.runs.table, "run_table", lambda store: demo_table())
+    refused = RunStore(tmp_path).run("0123456789ab")
+    refused.create({"P": 1000})
+    refused.set_state(RunState.FAILED, message="P=1000: needs more memory", refused=True)
+    assert main(["table", "--store", str(tmp_path), "--csv", str(tmp_path / "t.csv")]) == 0
+    assert "1 run(s) were refused, so their points are missing: 0123456789ab" in caplog.text
+    other = RunStore(tmp_path).run("ba9876543210")
+    other.create({"P": 16})
+    other.set_state(RunState.FAILED, message="diverged")
+    assert main(["table", "--store", str(tmp_path), "--csv", str(tmp_path / "t.csv")]) == 1
+
+
 def test_store_without_a_finished_run_is_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "--store", str(tmp_path)]) == 2
     assert "no finished run" in capsys.readouterr().err

@@ -116,7 +116,10 @@ def test_all_errors_at_once_each_once_and_before_data(planned: Callable[..., Pla
 
 
 def test_P_beyond_the_pool(planned: Callable[..., Plan], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^P=61: the pool holds 60 frames; accepted: an integer from 1 to 60$"):
+    with pytest.raises(
+        InputError,
+        match=r"^P=61: the pool holds 60 frames, and \d+ are .* \(data.holdout\); accepted: an integer from 1 to 60$",
+    ):
         planned("P=4,61", "seed=0,1")
     assert not (tmp_path / "store").exists()
 

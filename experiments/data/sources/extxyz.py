@@ -9,7 +9,7 @@ import os
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -112,9 +112,9 @@ def dataset_of_files(
     path = Path(config.train).resolve()
     return Dataset(
         name=config.name or f"{path.parent.name}_{path.stem}",
-        pool=_pad(pool, atoms),
-        holdout=_pad(holdout, atoms),
-        test=_pad(test, atoms),
+        pool=pool.padded(atoms),
+        holdout=holdout.padded(atoms),
+        test=test.padded(atoms),
         test_set=Path(config.test).stem,
         isolated_energies=isolated,
         disjoint_seeds=config.disjoint_seeds,
@@ -172,7 +172,7 @@ def frames_of(read: Iterator[tuple[ase.Atoms, str]], energy_key: str, forces_key
     """Convert ASE's atoms, each with its location for messages, to frames (see `read_frames`)."""
     parts = [_one_frame(atoms, energy_key, forces_key, where) for atoms, where in read]
     atoms = max(part.numbers.shape[1] for part in parts)
-    padded = [_pad(part, atoms) for part in parts]
+    padded = [part.padded(atoms) for part in parts]
     names = ("numbers", "positions", "energies", "forces", "cells", "pbc")
     return Frames(*(np.concatenate([getattr(part, name) for part in padded]) for name in names))
 
@@ -383,19 +383,6 @@ def _one_frame(atoms: ase.Atoms, energy_key: str, forces_key: str | None, where:
         forces=forces[None].astype(np.float64) if forces_key is not None else np.full((1, len(atoms), 3), np.nan),
         cells=cell[None].astype(np.float64),
         pbc=atoms.pbc[None].astype(bool),
-    )
-
-
-def _pad(frames: Frames, atoms: int) -> Frames:
-    extra = atoms - frames.numbers.shape[1]
-    if extra == 0:
-        return frames
-    room = ((0, 0), (0, extra))
-    return replace(
-        frames,
-        numbers=np.pad(frames.numbers, room),
-        positions=np.pad(frames.positions, (*room, (0, 0))),
-        forces=np.pad(frames.forces, (*room, (0, 0))),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,6 +61,50 @@ def test_beyond_the_group() -> None:
 
 def test_the_whole_pool() -> None:
     assert sorted(subset(17, 17, 3, 5).tolist()) == list(range(17))
+
+
+def labelled(pool: int, validation: int, **changes: Any) -> Dataset:
+    """Make a dataset of single atoms, `pool` and `validation` of them."""
+    n = pool + validation
+    places = np.zeros((n, 1, 3))
+    frames = Frames(
+        np.ones((n, 1), np.int64), places, np.arange(n) * 1.0, places, np.zeros((n, 3, 3)), places[:, 0] > 0
+    )
+    first = frames.take(slice(0, pool))
+    return Dataset("atoms", first, frames.take(slice(pool, None)), first.take(slice(0, 1)), **changes)
+
+
+@given(pool=st.integers(1, 60), validation=st.integers(0, 20), seed=SEEDS, data=st.data())
+def test_closed_forms_train_on_the_validation_frames_after_the_pool(
+    pool: int, validation: int, seed: int, data: st.DataObject
+) -> None:
+    made = labelled(pool, validation)
+    whole = training_subset(made, pool + validation, seed, closed_form=True)
+    assert sorted(made.labelled.energies[whole].tolist()) == list(range(pool + validation))
+    P = data.draw(st.integers(1, pool + validation))
+    np.testing.assert_array_equal(training_subset(made, P, seed, closed_form=True), whole[:P])
+    np.testing.assert_array_equal(training_subset(made, min(P, pool), seed), whole[: min(P, pool)])
+
+
+@pytest.mark.parametrize(
+    ("provenance", "key", "fewer"),
+    [
+        ({"source": "extxyz", "holdout": None}, "data.holdout_frames", ", or a smaller data.holdout_frames"),
+        ({"source": "extxyz", "holdout": "v.xyz"}, "data.holdout=v.xyz", ""),
+        ({"source": "acac", "holdout": 4}, "data.holdout", ", or a smaller data.holdout"),
+        ({"source": "md17", "holdout": 4, "pool": 36}, "data.holdout", ""),
+    ],
+)
+def test_who_asks_for_too_many_learns_what_others_are_for(provenance: dict[str, Any], key: str, fewer: str) -> None:
+    made = labelled(36, 4, provenance=provenance)
+    with pytest.raises(InputError) as refused:
+        training_subset(made, 40, 0)
+    assert str(refused.value) == (
+        f"P=40: the pool holds 36 frames, and 4 are set aside for validation ({key}); "
+        f"accepted: an integer from 1 to 36{fewer}"
+    )
+    with pytest.raises(InputError, match=r"^P=41: the pool holds 36 frames and the validation set, .* from 1 to 40$"):
+        training_subset(made, 41, 0, closed_form=True)
 
 
 def test_stays_what_it_was() -> None:

@@ -102,7 +102,7 @@ def test_refuses_more_than_memory_before_features_are_listed(monkeypatch: pytest
     """Ten million features of an atom would take minutes to list."""
     ace = Ace(AceConfig(nu=4, edge_lmax=3, n_radial=32), ELEMENTS)
     frames = molecules(40, [6, 8, 1, 1])
-    monkeypatch.setattr("experiments.regression.closed_form.free_memory", lambda: 2.0**32)
+    monkeypatch.setattr("experiments.core.machine_memory.memory_limit", lambda: 2.0**32)
     with pytest.raises(
         InputError, match=r"^P=40: 520 labels and \d+ coefficients: needs about .* accepted: a smaller nu, mod"
     ):

@@ -13,6 +13,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from experiments.core.arrays import Floats, Ints
 from experiments.core.errors import InputError
 from experiments.core.kernels import pair_permutations
 from experiments.data.dataset import Frames
@@ -20,9 +21,11 @@ from experiments.data.sources.extxyz import read_frames
 from experiments.data.sources.star import StarConfig, star
 from experiments.data.splits import subset
 from experiments.models.krr import KrrConfig
+from experiments.regression.cholesky import Tick, silent
 from experiments.regression.closed_form import Geometry
+from experiments.regression.gram import Factor, GramSystem
 from experiments.regression.krr import LENGTHS, Centres, Krr, Radial, bond_permutations, inverse_distances
-from experiments.regression.ladder import one_solution
+from experiments.regression.ladder import Conditions, one_solution
 from experiments.tasks.predictions import Predictions
 
 ETHANOL = Path(__file__).parents[3] / "../shared/data/rmd17_ethanol"
@@ -81,6 +84,15 @@ def test_derivatives_of_the_kernel(kernel: str) -> None:
         assert value[0] == pytest.approx(value[1], rel=1e-7)
 
 
+def products(q: Floats, slopes: Floats, permutations: Ints, radial: Radial) -> Floats:
+    """Return the products of all rows, both triangles, the forces of all frames first."""
+    lower = np.tril(Centres(q, slopes, permutations).gram(radial))
+    frames, _, r = slopes.shape
+    rows = np.arange(frames * (r + 1)).reshape(frames, r + 1)
+    order = np.concatenate([rows[:, :r].ravel(), rows[:, r]])
+    return np.asarray((lower + np.tril(lower, -1).T)[np.ix_(order, order)])
+
+
 @KERNELS
 def test_products_of_rows_are_derivatives_of_the_symmetrised_kernel(kernel: str) -> None:
     """⟨−∂_i, −∂_j⟩ of (1/S) Σ_P k(x, Px′) by automatic differentiation, for three frames."""
@@ -88,7 +100,7 @@ def test_products_of_rows_are_derivatives_of_the_symmetrised_kernel(kernel: str)
     permutations = bond_permutations(frames)
     length = 0.5
     q, slopes = inverse_distances(frames.positions)
-    found = Centres(q, slopes, pair_permutations(permutations)).gram(Radial(kernel, length))
+    found = products(q, slopes, pair_permutations(permutations), Radial(kernel, length))
     i, j = np.triu_indices(6, 1)
 
     def product(x: Tensor, y: Tensor) -> Tensor:
@@ -116,7 +128,6 @@ def test_products_of_rows_are_derivatives_of_the_symmetrised_kernel(kernel: str)
                 (found[rows, columns], mixed.reshape(18, 18)),
             ):
                 np.testing.assert_allclose(mine, other.detach().numpy(), atol=1e-12)  # round-off of numbers below 10
-    np.testing.assert_allclose(found, found.T, atol=1e-12)
     assert np.linalg.eigvalsh(found).min() > -1e-10
 
 
@@ -124,11 +135,11 @@ def test_products_of_rows_are_derivatives_of_the_symmetrised_kernel(kernel: str)
 def test_equals_the_dense_system(weights: tuple[float, float]) -> None:
     """The weighted, penalised problem with a free constant, solved as one linear system of all 3N force rows."""
     frames = molecules(5)
-    model_settings = {"energy_weight": weights[0], "force_weight": weights[1], "length": 0.4}
+    model_settings = {"energy_weight": weights[0], "force_weight": weights[1], "length": 0.4, "kernel": "matern52"}
     predict, solution = solved(frames, **model_settings)
     permutations = pair_permutations(bond_permutations(frames))
     q, slopes = inverse_distances(frames.positions)
-    gram = Centres(q, slopes, permutations).gram(Radial("matern52", 0.4))
+    gram = products(q, slopes, permutations, Radial("matern52", 0.4))
     w = np.concatenate([np.full(90, weights[1] ** 0.5), np.full(5, (weights[0] * 3 * 6) ** 0.5 / 6)])
     keep = w > 0
     gram, w = (gram * w[:, None] * w)[np.ix_(keep, keep)], w[keep]
@@ -142,8 +153,8 @@ def test_equals_the_dense_system(weights: tuple[float, float]) -> None:
     dual = np.linalg.solve(system, np.concatenate([y, np.zeros(border)]))
     test = molecules(4, seed=1)
     far, steep = inverse_distances(test.positions)
-    both = Centres(np.concatenate([q, far]), np.concatenate([slopes, steep]), permutations)
-    cross = both.gram(Radial("matern52", 0.4))
+    both = np.concatenate([q, far]), np.concatenate([slopes, steep])
+    cross = products(*both, permutations, Radial("matern52", 0.4))
     rows = np.concatenate([np.arange(90), np.arange(162, 167)])[keep]
     forces = cross[90:162][:, rows] @ (dual[: len(y)] * w)
     energies = cross[167:][:, rows] @ (dual[: len(y)] * w)
@@ -218,17 +229,44 @@ def test_permutations_that_keep_the_bonds() -> None:
         bond_permutations(star(StarConfig(n_neighbours=6, pool=2, holdout=1, test=1)).pool)
 
 
+def test_larger_sizes_share_one_factorisation_and_each_is_as_if_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.regression.krr.RIDGE_FRAMES", 8)
+    whole: list[int] = []
+    factor = GramSystem.factor
+
+    def counted(system: GramSystem, penalty: float, frames: int | None = None, tick: Tick = silent) -> Factor:
+        whole.append(system.rows(system.frames if frames is None else frames))
+        return factor(system, penalty, frames, tick)
+
+    frames, test, model = molecules(24), molecules(5, seed=1), Krr(KrrConfig(length=0.4), [1, 6, 8])
+    shares: list[float] = []
+    monkeypatch.setattr(GramSystem, "factor", counted)
+    sizes = [6, 12, 20, 24]
+    ladder = model.ladder(frames, sizes, Conditions(watch=shares.append, tests=5))
+    assert [n for n in whole if n > 8 * 13] == [24 * 13]
+    assert shares == sorted(shares)
+    assert shares[-1] > 0.4  # choices of λ are only expected to take so long as they may
+    for P, solution, predicted in zip(sizes, ladder.solutions, ladder.predict(test), strict=True):
+        own = one_solution(model, frames.take(slice(0, P)), None, 0)
+        assert own.facts["ridge"] == pytest.approx(solution.facts["ridge"], rel=1e-9)
+        alone = model.geometry(own.tensors)(test)
+        # forces are below 1 eV/Å, and round-off of the matrix over λ, 1e-16 over some 1e-9, is what they may differ by
+        np.testing.assert_allclose(alone.forces, predicted.forces, atol=1e-6)
+    penalties = {P: s.facts["ridge"] * ladder.system.top(P) for P, s in zip(sizes, ladder.solutions, strict=True)}
+    assert penalties[12] == pytest.approx(penalties[24], rel=1e-9)
+
+
 def test_length_scale_is_found() -> None:
     """Energies and forces drawn from the process itself: the scale of the draw, within a step of the grid."""
     frames = molecules(16, scatter=0.2)
     q, slopes = inverse_distances(frames.positions)
     unit = float(np.sqrt(((q[:, None] - q) ** 2).sum(2)[np.triu_indices(16, 1)].mean()))
     for factor in (2.0, 16.0):
-        gram = Centres(q, slopes, pair_permutations(bond_permutations(frames))).gram(Radial("matern52", factor * unit))
+        gram = products(q, slopes, pair_permutations(bond_permutations(frames)), Radial("matern52", factor * unit))
         values, vectors = np.linalg.eigh(gram)
         drawn = vectors @ (np.sqrt(values.clip(0)) * np.random.default_rng(0).normal(size=len(values)))
         labelled = replace(frames, forces=drawn[:-16].reshape(16, 6, 3), energies=drawn[-16:] - 3000)
-        _, solution = solved(labelled)
+        _, solution = solved(labelled, kernel="matern52")
         assert factor / 2 <= solution.facts["length"] / unit <= factor * 2
     assert min(LENGTHS) < 2 < 16 < max(LENGTHS)
 
@@ -261,8 +299,8 @@ def test_refuses_other_molecules_and_more_than_memory(monkeypatch: pytest.Monkey
     predict, _ = solved(molecules(3))
     with pytest.raises(InputError, match=r"frame 0 holds H C O H H H: model=krr"):
         predict(replace(molecules(1), numbers=np.array([[1, 6, 8, 1, 1, 1]])))
-    monkeypatch.setattr("experiments.regression.closed_form.free_memory", lambda: 2.0**18)
-    with pytest.raises(InputError, match=r"^P=30: 570 labels in a kernel: needs about .* accepted: P=\d or fewer$"):
+    monkeypatch.setattr("experiments.core.machine_memory.memory_limit", lambda: 2.0**29 + 2.0**20)
+    with pytest.raises(InputError, match=r"^P=30: 390 labels in a kernel: needs about .* accepted: P=\d+ or fewer$"):
         solved(molecules(30))
 
 

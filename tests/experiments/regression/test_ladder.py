@@ -136,9 +136,9 @@ def test_memory_decides_what_is_held_and_what_is_refused(monkeypatch: pytest.Mon
     def plan(P: int) -> rows.Plan:
         return rows.Plan.of(frames, [P], network, (1.0, 1.0))
 
-    monkeypatch.setattr("experiments.regression.closed_form.free_memory", lambda: 2.0**40)
+    monkeypatch.setattr("experiments.core.machine_memory.memory_limit", lambda: 2.0**40)
     assert plan(64).held
-    monkeypatch.setattr("experiments.regression.closed_form.free_memory", lambda: 2.0**25)
+    monkeypatch.setattr("experiments.core.machine_memory.memory_limit", lambda: 2.0**25)
     with pytest.raises(InputError, match=r"^P=64: 1216 labels and \d+ coefficients: needs about ") as refused:
         plan(64)
     assert "\n" not in str(refused.value)

@@ -98,7 +98,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({**NTK, "channels": 0}, "model.channels=0: accepted: an integer from 1 to 1024"),
     ({**NTK, "energy_weight": -1.0}, "model.energy_weight=-1.0: accepted: a number ≥ 0"),
     ({**NTK, "network": {}}, "model.network: unknown key"),
-    ({**KRR, "kernel": "rbf"}, "model.kernel='rbf': accepted: matern52 | gaussian"),
+    ({**KRR, "kernel": "rbf"}, "model.kernel='rbf': accepted: gaussian | matern52"),
     ({**KRR, "length": 0.0}, "model.length=0.0: accepted: a number > 0 or null"),
     ({**NEAREST, "metric": "soap"}, "model.metric='soap': accepted: descriptor | aligned_rmsd"),
 ]

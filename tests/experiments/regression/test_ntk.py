@@ -238,7 +238,7 @@ def test_atoms_without_neighbours(name: str) -> None:
 def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     frames = molecules(30)
     ntk = Ntk(NtkConfig(), ELEMENTS)
-    monkeypatch.setattr("experiments.regression.closed_form.free_memory", lambda: 2.0**28)
+    monkeypatch.setattr("experiments.core.machine_memory.memory_limit", lambda: 2.0**28)
     with pytest.raises(
         InputError,
         match=r"^P=30: 570 labels and \d+ coefficients: needs .* accepted: P=\d+ or fewer or a smaller model.channels$",

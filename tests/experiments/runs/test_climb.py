@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,9 +19,9 @@ from experiments.data.dataset import Frames
 from experiments.data.load import dataset_of
 from experiments.regression import ntk, rows
 from experiments.regression.ladder import Conditions, Ladder
-from experiments.runs.climb import ladders
+from experiments.runs.climb import ladders, progress
 from experiments.runs.execute import execute
-from experiments.runs.store import Run, RunStore
+from experiments.runs.store import PROGRESS, Run, RunStore
 from experiments.runs.table import run_table
 from experiments.training import lengthy
 from experiments.training.pack import Interrupted
@@ -113,6 +114,7 @@ def test_a_ladder_is_one_pass_and_every_run_its_own(
     assert dict(zip(table["run_id"], table["ridge_at_floor"], strict=True)) == floors
     assert {event["run"] for event in events if event["event"] == "progress"} == {run.id for run in runs}
     assert all(0 <= event["share"] <= 1 for event in events if event["event"] == "progress")
+    assert all((run.path / "attempt-1" / PROGRESS).exists() for run in runs)  # for `status`
 
 
 def test_only_what_is_missing_is_solved(tmp_path: Path, alone: dict[int, Run]) -> None:
@@ -218,7 +220,9 @@ def test_a_ladder_that_fails_fails_for_the_run_that_it_cannot(
     outcome = execute(runs, never, ignore)
     assert [outcome[run.id] for run in runs] == ["done", "done", "done", "failed"]
     message = runs[-1].recorded_state()["message"]
-    assert message == "P=61: the pool holds 54 frames; accepted: an integer from 1 to 54"
+    assert re.match(
+        r"P=61: the pool holds 54 frames and the validation set, .*; accepted: an integer from 1 to 60$", message
+    )
     for P, run in zip(SIZES, runs, strict=False):
         agree(run, alone[P])
         assert result_of(run)["ladder"]["sizes"] == list(SIZES)
@@ -247,6 +251,20 @@ def test_ladders_are_of_one_seed_and_nested(tmp_path: Path) -> None:
     shapes = {run.id: config.shape_id("0" * 64) for run, config in rungs}
     assert len(set(shapes.values())) == 2
     assert all(shape.startswith("ladder-") for shape in shapes.values())
+
+
+def test_time_left_goes_by_the_share_that_is_done() -> None:
+    assert progress(0.25, 30.0) == {"share": 0.25, "seconds": 30.0, "seconds_left": 90.0}
+    assert progress(0.001, 30.0)["seconds_left"] is None  # the beginning tells nothing
+    assert progress(1.0, 30.0)["seconds_left"] == 0.0
+
+
+def test_the_whole_pool_and_the_validation_frames_train_a_closed_form(tmp_path: Path) -> None:
+    """All 60 frames of the file; the runs of fewer keep theirs."""
+    runs = runs_of(tmp_path, "store", (40, 60))
+    assert execute(runs, never, ignore) == {run.id: "done" for run in runs}
+    assert [result_of(run)["ladder"]["sizes"] for run in runs] == [[40, 60]] * 2
+    assert not result_of(runs[1])["subsets_disjoint"]
 
 
 def test_work_shows_that_it_lives(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from experiments.core import files
 from experiments.core.processes import Process
 from experiments.core.states import ArrayState, RunState
+from experiments.runs.store import PROGRESS
 from slurm.jobs import table
 from slurm.jobs.scheduler import Job
 from slurm.jobs.status import RunStatus, survey
@@ -39,6 +40,15 @@ def test_running_is_a_living_process(store: Store, slurm: Slurm) -> None:
     assert (row.updates, row.total, row.errors) == (30, 100, {"force_mae": 0.01})
     assert row.seconds_left == pytest.approx(35.0)  # 70 updates at half a second each
     assert (row.architecture, row.L, row.nu, row.P, row.seed) == ("mace", 1, 2, 8, 0)
+
+
+def test_a_fit_in_closed_form_tells_the_share_that_is_done(store: Store, slurm: Slurm) -> None:
+    run = store.claimed("a", alive=True)
+    files.write_json(run.path / "attempt-1" / PROGRESS, {"share": 0.25, "seconds": 30.0, "seconds_left": 90.0})
+    row = one(store)
+    assert (row.share, row.seconds_left) == (0.25, 90.0)
+    cells = table._cells(row)
+    assert (cells[5], cells[7]) == ("25%", "90 s")
 
 
 def test_progress_of_an_earlier_attempt_counts_until_there_is_more(store: Store, slurm: Slurm) -> None:
