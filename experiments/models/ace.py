@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from experiments.core.errors import InputError
 from experiments.core.schema import setting
 from experiments.models.contract import Architecture, Lacks, fitted
 
@@ -19,14 +20,26 @@ class AceConfig(Architecture):
     group: ClassVar[str] = "E(3)"
     lacks: ClassVar[Lacks] = {"L": 0}
 
-    nu: int = setting(2, low=1, high=4)
-    edge_lmax: int = setting(3, low=0, high=3)
-    n_radial: int = setting(8, low=1, high=32)
+    nu: int = setting(3, low=1, high=4)
+    edge_lmax: int = setting(6, low=0, high=8)
+    n_radial: int = setting(12, low=1, high=32)
+    degree: tuple[int, ...] | None = setting((12, 12, 10, 8), low=0, high=64, since=2)
+    """Highest total degree, Σ(n−1) + Σl over the factors, of products of one, two, … factors, a number for each. null:
+    every n and l up to two factors, from three on Σ(n−1) < n_radial/2 (with edge_lmax=3, n_radial=8 and smoothness=0 the
+    basis of earlier releases)."""
+    smoothness: float = setting(1.0, low=0.0, high=8.0, since=2)
+    """Power p of the smoothness prior: columns are multiplied by (1 + Σ(n−1)² + Σl²)^(−p/2); 0: none."""
     cutoff: float = setting(5.0, above=0.0, high=50.0)
     """Cutoff radius in Å."""
     energy_weight: float = setting(1.0, low=0.0)
     """Weight of the energy per atom, in units of the force RMS × 1 Å, beside forces."""
     force_weight: float = setting(1.0, low=0.0)
+
+    def __post_init__(self) -> None:
+        if self.degree is not None and len(self.degree) < self.nu:
+            raise InputError(
+                f"model.degree={list(self.degree)}: nu={self.nu} takes {self.nu} numbers, one for each number of factors"
+            )
 
 
 CONFIG = AceConfig
