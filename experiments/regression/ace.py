@@ -40,7 +40,7 @@ from experiments.tasks.predictions import Predictions
 
 _CHUNK_BYTES = 2**27
 """Memory of the force rows of one chunk of frames (a single frame may need more)."""
-_SMALLER = "a smaller nu, model.edge_lmax or model.n_radial"
+_SMALLER = "a smaller nu or smaller model.degree"
 """Changes that take less memory, for messages."""
 _CUTOFF_POWER = 2
 _RADIAL_NODES = 400  # Gauss–Legendre nodes: products of 2 × 32 Bessel functions have fewer than 70 oscillations
@@ -247,9 +247,7 @@ class LinearAce:
                     None if forces is None else forces[:, :, own],
                 )
         scales = torch.as_tensor(self.scales)
-        return Design(
-            chosen, energies.mul_(scales).numpy(), None if forces is None else forces.mul_(scales).numpy()
-        )
+        return Design(chosen, energies.mul_(scales).numpy(), None if forces is None else forces.mul_(scales).numpy())
 
     def _moved(self, near: _Neighbourhoods, directions: Tensor) -> Tensor:
         """Differentiate the densities along directions of motion `[f, r, N, 3]`: `[f, i, r, c, lm]`."""

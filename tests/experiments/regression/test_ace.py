@@ -114,7 +114,8 @@ def test_refuses_more_than_memory_before_features_are_listed(monkeypatch: pytest
     frames = molecules(40, [6, 8, 1, 1])
     monkeypatch.setattr("experiments.regression.closed_form.free_memory", lambda: 2.0**32)
     with pytest.raises(
-        InputError, match=r"^P=40: 520 labels and \d+ coefficients: needs about .* accepted: a smaller nu, mod"
+        InputError,
+        match=r"^P=40: 520 labels and \d+ coefficients: needs about .* accepted: a smaller nu or sm",
     ):
         ace.accept(frames, frames)
     assert "groups" not in vars(ace)
