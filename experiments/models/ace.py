@@ -13,7 +13,7 @@ from experiments.models.contract import Architecture, Lacks, fitted
 @dataclass(frozen=True)
 class AceConfig(Architecture):
     """Linear ACE, Drautz 2019 (doi 10.1103/PhysRevB.99.014104), up to a total degree as in Kovács et al. 2021 (doi
-    10.1021/acs.jctc.1c00647), fitted in closed form."""
+    10.1021/acs.jctc.1c00647), fitted in closed form. `nu` is 3 unless it is given."""
 
     architecture: ClassVar[str] = "ace"
     label: ClassVar[str] = "linear ACE"

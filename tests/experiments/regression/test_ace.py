@@ -19,7 +19,7 @@ from experiments.models.ace import AceConfig
 from experiments.regression.ace import Ace, LinearAce, radial_functions
 from experiments.regression.ace_basis import Truncation, basis, most_features
 
-CELLS = [(1, 0), (1, 2), (2, 0), (2, 3), (3, 2), (4, 1)]
+CELLS = [(1, 0), (1, 2), (2, 0), (2, 3), (2, 6), (3, 2), (4, 1), (3, 4)]
 ELEMENTS = (1, 6, 8)
 # float64 sums of up to 1e3 terms of order 1e2: 1e-16 × 1e5, with room for cancellation
 ROUND_OFF = 1e-10
@@ -51,6 +51,10 @@ def config(nu: int, edge_lmax: int, n_radial: int = 3, cutoff: float = 4.0) -> A
 
 
 def model(nu: int, edge_lmax: int, n_radial: int = 3, cutoff: float = 4.0) -> LinearAce:
+    """Return all products; with an edge order above 3, those up to a total degree."""
+    if edge_lmax > 3:
+        settings = AceConfig(nu=nu, edge_lmax=edge_lmax, n_radial=5, cutoff=cutoff, degree=(4, 12, 8, 6)[:nu])
+        return LinearAce(settings, ELEMENTS)
     return LinearAce(config(nu, edge_lmax, n_radial, cutoff), ELEMENTS)
 
 
@@ -58,27 +62,32 @@ def coefficients(ace: LinearAce, seed: int = 0) -> Floats:
     return np.random.default_rng(seed).normal(size=ace.size)
 
 
-def count(n_channels: int, lmax: int, order: int) -> int:
-    """Count the O(3) scalars in Sym^order(ℝ^channels ⊗ (D_0 ⊕ … ⊕ D_lmax)), from characters alone.
+def count(n_species: int, kept: Truncation, order: int, top: int) -> int:
+    """Count the O(3) scalars of total degree ≤ `top` in Sym^order of all channels, from characters alone.
 
-    By Newton's identity and the class measure (1 − cos θ)/π of SO(3); the trapezoid rule is exact for trigonometric
+    The density is a sum of D_l of degree n−1+l. Characters are polynomials in t, whose powers count the degree, made by
+    Newton's identity; the class measure of SO(3) is (1 − cos θ)/π; the trapezoid rule is exact for trigonometric
     polynomials.
     """
     theta = 2 * np.pi * np.arange(128) / 128
     total = 0.0
     for sign in (1, -1):
-        power = {
-            k: n_channels
-            * sum(
-                sign ** (k * degree) * (1 + 2 * sum((np.cos(m * k * theta) for m in range(1, degree + 1)), 0 * theta))
-                for degree in range(lmax + 1)
-            )
-            for k in range(1, order + 1)
-        }
-        h = [np.ones_like(theta)]
+        power = {k: np.zeros((top + 1, len(theta))) for k in range(1, order + 1)}
+        for k, terms in power.items():
+            for n in range(kept.n_radial):
+                for degree in range(kept.lmax + 1):
+                    if k * (n + degree) <= top:
+                        character = 1 + 2 * sum((np.cos(m * k * theta) for m in range(1, degree + 1)), 0 * theta)
+                        terms[k * (n + degree)] += n_species * sign ** (k * degree) * character
+        h = [np.zeros_like(power[1])]
+        h[0][0] = 1.0
         for n in range(1, order + 1):
-            h.append(sum(power[k] * h[n - k] for k in range(1, n + 1)) / n)
-        total += float(np.mean((1 - np.cos(theta)) * h[order])) / 2
+            following = np.zeros_like(h[0])
+            for k in range(1, n + 1):
+                for d in range(top + 1):
+                    following[d:] += power[k][d] * h[n - k][: top + 1 - d] / n
+            h.append(following)
+        total += float(np.mean((1 - np.cos(theta)) * h[order].sum(0))) / 2
     assert total == pytest.approx(round(total), abs=1e-7)
     return round(total)
 
@@ -90,7 +99,42 @@ def test_number_of_features_is_that_of_the_invariants(n_channels: int, lmax: int
     sizes = dict.fromkeys(range(1, 5), 0)
     for group in basis(n_channels, Truncation(1, lmax, 4)):
         sizes[len(group.degrees)] += group.size
-    assert sizes == {order: count(n_channels, lmax, order) for order in sizes}
+    kept = Truncation(1, lmax, 4)
+    assert sizes == {order: count(n_channels, kept, order, order * lmax) for order in sizes}
+
+
+@pytest.mark.parametrize("kept", [Truncation(6, 6, 4, (5, 6, 5, 4)), Truncation(3, 2, 3, (1, 5, 7))])
+def test_every_invariant_up_to_the_total_degree_is_a_feature(kept: Truncation) -> None:
+    assert kept.degrees is not None
+    sizes = dict.fromkeys(range(1, kept.nu + 1), 0)
+    for group in basis(2, kept):
+        sizes[len(group.degrees)] += group.size
+        degree = (group.channels % kept.n_radial).sum(1) + sum(group.degrees)
+        assert int(degree.max()) <= kept.degrees[len(group.degrees) - 1]
+    assert sizes == {order: count(2, kept, order, kept.degrees[order - 1]) for order in sizes}
+
+
+def test_a_degree_for_every_number_of_factors() -> None:
+    with pytest.raises(InputError, match=r"^model.degree=\[4, 4\]: accepted: null or 3 numbers for nu=3, one for "):
+        AceConfig(nu=3, degree=(4, 4))
+    assert LinearAce(AceConfig(nu=2, degree=(4, 4)), ELEMENTS).lmax == 2
+
+
+def test_rougher_features_have_smaller_columns() -> None:
+    """A prior variance of (1 + Σ(n−1)² + Σl²)^−p; with p = 0 every column is as it is."""
+    settings = AceConfig(nu=3, n_radial=4, cutoff=4.0, degree=(3, 4, 3), smoothness=2.0)
+    plain, smooth = LinearAce(replace(settings, smoothness=0.0), ELEMENTS), LinearAce(settings, ELEMENTS)
+    expected = []
+    for group in smooth.groups:
+        for channels in group.channels.tolist():
+            rough = sum((c % 4) ** 2 for c in channels) + sum(degree**2 for degree in group.degrees)
+            expected += [1 / (1 + rough)] * group.coupling.shape[-1]
+    frames = molecules(2, [6, 8, 1, 1])
+    one, other = plain.design(frames), smooth.design(frames)
+    np.testing.assert_allclose(other.energies, one.energies * np.tile(expected, 3), rtol=1e-12)
+    assert one.forces is not None
+    assert other.forces is not None
+    np.testing.assert_allclose(other.forces, one.forces * np.tile(expected, 3), rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +238,7 @@ def test_design_matrix_is_that_of_plain_sums(nu: int, lmax: int, degree: tuple[i
 
 def test_four_factors_span_the_products_of_dot_products() -> None:
     """Of four vectors a, b, c, d: (a·b)(c·d), its two siblings and nothing else are of degree 1 in each."""
-    groups = [g for g in basis(4, 1, 1, 4) if g.degrees == (1, 1, 1, 1)]
+    groups = [g for g in basis(4, Truncation(1, 1, 4)) if g.degrees == (1, 1, 1, 1)]
     (coupling,) = [g.coupling for g in groups for row in g.channels.tolist() if len(set(row)) == 4]
     eye = torch.eye(3, dtype=torch.float64)
     known = torch.stack([torch.einsum(f"{pairs}->ijkl", eye, eye) for pairs in ("ij,kl", "ik,jl", "il,jk")])
