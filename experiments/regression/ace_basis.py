@@ -1,8 +1,9 @@
 """Features of linear ACE: products of channels of the neighbour density, each unordered set once.
 
-Features of one and two factors take all pairs of radial functions; from three factors on only those with
-Σ(n−1) < n_radial/2 (n from 1), for their number grows as the power k of the channels. See
-experiments/regression/ace.py.
+Their number grows as the power k of the channels, so products are taken up to a total degree Σ(n−1) + Σl over their
+factors (n from 1), a number for each k: Kovács et al. 2021 (doi 10.1021/acs.jctc.1c00647), Dusson et al. 2022
+(arXiv 1911.03550). Without one, all pairs of radial functions are taken, and from three factors on those with
+Σ(n−1) < n_radial/2. See experiments/regression/ace.py.
 """
 
 from __future__ import annotations
