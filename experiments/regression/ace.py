@@ -10,9 +10,9 @@ with C the couplings to degree 0 and even Σl (no pseudo-scalars). Each unordere
 couplings that are symmetric in equal factors, so that no feature is a copy of others. Products include the terms
 in which two factors are the same neighbour, as the density trick has it.
 
-Which features there are: experiments/regression/ace_basis.py. Columns are multiplied by the prior standard deviations of
-their coefficients, (1 + Σ(n−1)² + Σl²)^(−p/2) with p = `smoothness`: rough features have to be asked for more loudly, as
-by the smoothness priors of ACEpotentials.jl (Witt et al. 2023, J. Chem. Phys. 159, 164101).
+Which features there are: experiments/regression/ace_basis.py. Columns are multiplied by the prior standard deviations
+of their coefficients, (1 + Σ(n−1)² + Σl²)^(−p/2) with p = `smoothness`: features that vary fast get small
+coefficients, as with the smoothness priors of ACEpotentials.jl (Witt et al. 2023, J. Chem. Phys. 159, 164101).
 """
 
 from __future__ import annotations
