@@ -90,6 +90,7 @@ def _fit(to: Subparsers) -> None:
         one.add_argument(
             f"--{name}", type=command.path, metavar="OUT", help=f"write the exponents there as a table in {text}"
         )
+    _add_selection(one)
 
 
 def _report(to: Subparsers) -> None:
@@ -102,6 +103,7 @@ def _report(to: Subparsers) -> None:
         json=False,
     )
     one.add_argument("--out", type=command.path, required=True, metavar="FILE.html", help="where to write the page")
+    _add_selection(one, main=False)
 
 
 def _figures(to: Subparsers) -> None:
@@ -115,6 +117,7 @@ def _figures(to: Subparsers) -> None:
         json=False,
     )
     one.add_argument("--out", type=command.path, required=True, metavar="DIR", help="folder for the figures")
+    _add_selection(one)
     one.add_argument("--distances", type=command.path, metavar="FILE", help=_DISTANCES)
 
 
@@ -134,6 +137,8 @@ def _compare(to: Subparsers) -> None:
         help="factor to compare by: L, nu, training.max_steps or any other column in which models differ (may be "
         "repeated; default: every factor that varies)",
     )
+    one.add_argument("--sentence", action="store_true", help="only the sentences, for a paper, without the table")
+    _add_selection(one)
 
 
 def _claim(to: Subparsers) -> None:
@@ -206,6 +211,7 @@ def _bounds(to: Subparsers) -> None:
         metavar="LIP",
         help="Lip in eV per atom and Å of aligned RMSD (default: from data)",
     )
+    _add_selection(one)
 
 
 def _errors(to: Subparsers) -> None:
@@ -335,6 +341,19 @@ def _add_source(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveG
         "(default: as its training.stop says)",
     )
     return source
+
+
+def _add_selection(parser: argparse.ArgumentParser, *, main: bool = True) -> None:
+    """Add the options that choose curves; without them, all are taken, or those of the main metric alone."""
+    default = "the main one of each dataset, as force_mae" if main else "all"
+    chosen = parser.add_argument_group("which curves (each option may be repeated)")
+    for name, text in (
+        ("metric", f"metric, or all (default: {default})"),
+        ("dataset", "dataset"),
+        ("model", "an architecture, or words of a model's name as printed: mace, 'mace L=1'"),
+        ("test-set", "test set"),
+    ):
+        chosen.add_argument(f"--{name}", action="append", default=[], metavar=name.upper(), help=text)
 
 
 def _share(text: str) -> float:

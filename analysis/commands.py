@@ -50,14 +50,17 @@ from analysis.calibration.training_rates import measure_training, training_recor
 from analysis.comparisons.claim import claim_record, claim_text, claims
 from analysis.comparisons.claim_pool import pool_claims, pooled_claim_record, pooled_claim_text
 from analysis.comparisons.compare import compare_curves, families, pool_differences
+from analysis.comparisons.comparison_table import comparison_table
 from analysis.comparisons.frame_errors import error_intervals, error_record, error_table
 from analysis.comparisons.groups import gain_record, gain_sentence, gains
 from analysis.comparisons.sentences import comparison_record, comparison_sentence, family_sentence, pooled_sentence
 from analysis.curve import curves
 from analysis.errors import InputError, RunsFailed, UnfittableError
 from analysis.files import write_json, write_text
+from analysis.fits.flags import JudgedFit
 from analysis.fits.record import analyse, choice, label, plus_minus, records, summary
 from analysis.fits.results import CurveFit, Form
+from analysis.fits.selection import ALL, Selection
 from analysis.reading import Spelling, parse_columns
 from analysis.table import RunTable, failed_runs, load, read_store, write_csv
 
@@ -86,7 +89,7 @@ def table(arguments: argparse.Namespace) -> None:
 def fit(arguments: argparse.Namespace) -> None:
     """Fit ε = a·P^(−β), with and without a floor, and the curved forms, to every curve; print two lines per curve."""
     loaded = _load(arguments)
-    fits = analyse(curves(loaded), tuple(Form(name) for name in arguments.forms or Form))
+    fits = _fitted(arguments, loaded, forms=tuple(Form(name) for name in arguments.forms or Form))
     if arguments.json is not None:
         write_json(arguments.json, [entry for one, judged in fits for entry in records(one, judged)])
     if arguments.markdown is not None or arguments.latex is not None:
@@ -98,6 +101,7 @@ def fit(arguments: argparse.Namespace) -> None:
     _say(summary(fits))
     _say("")
     _say(choice(fits))
+    _say_left_out(arguments, loaded)
     _check_complete(loaded, arguments.store)
 
 
@@ -107,7 +111,7 @@ def figures(arguments: argparse.Namespace) -> None:
 
     loaded = _load(arguments)
     measured = _distances(arguments.distances, arguments.store)
-    for path in draw_all(analyse(curves(loaded), forms=_MAIN), arguments.out, measured):
+    for path in draw_all(_fitted(arguments, loaded), arguments.out, measured):
         _say(str(path))
     _check_complete(loaded, arguments.store)
 
@@ -117,7 +121,7 @@ def report(arguments: argparse.Namespace) -> None:
     from analysis.report import page  # colours come from the figures, and matplotlib takes a second to import
 
     loaded = _load(arguments)
-    fits = analyse(curves(loaded), forms=_MAIN)
+    fits = _fitted(arguments, loaded, metrics=(ALL,))  # the page opens on the main one
     write_text(arguments.out, page(loaded, fits, arguments.table or arguments.store, arguments.store))
     _say(str(arguments.out))
     _check_complete(loaded, arguments.store)
@@ -126,11 +130,14 @@ def report(arguments: argparse.Namespace) -> None:
 def compare(arguments: argparse.Namespace) -> None:
     """Compare curves that differ in one factor: paired Δβ with Holm's correction, floors, equal-error ratios, power."""
     loaded = _load(arguments, compare_by=arguments.by)
-    fits = analyse(curves(loaded), forms=_MAIN)
+    fits = _fitted(arguments, loaded)
     pairs = compare_curves(fits, arguments.by)
     symmetries = [] if arguments.by else gains(fits)
     if not pairs and not symmetries:
         raise InputError("no two curves of one dataset and metric differ in exactly one factor: nothing to compare")
+    if pairs and not arguments.sentence:
+        _say(comparison_table(pairs))
+        _say("")
     for pair in pairs:
         _say(comparison_sentence(pair))
     for family in families(fits, arguments.by):
@@ -139,6 +146,7 @@ def compare(arguments: argparse.Namespace) -> None:
         _say(pooled_sentence(pooled))
     for gain in symmetries:
         _say(gain_sentence(gain))
+    _say_left_out(arguments, loaded)
     if arguments.json is not None:
         beside = [gain_record(gain) for gain in symmetries]
         write_json(arguments.json, [*(comparison_record(pair) for pair in pairs), *beside])
@@ -203,7 +211,7 @@ def bounds(arguments: argparse.Namespace) -> None:
     if arguments.lipschitz is not None and measured is None:
         raise InputError("--lipschitz needs δ(P): give --distances FILE")
     entries: list[dict[str, object]] = []
-    for one, judged in analyse(curves(loaded), forms=_MAIN):
+    for one, judged in _fitted(arguments, loaded):
         name = f"{one.curve.text('dataset')}, {one.curve.text('metric')}, {label(one.curve)}"
         _say(bounds_table(one, judged, stated, name, d))
         entries += bound_records(one, judged, stated, d)
@@ -357,6 +365,32 @@ def _load(arguments: argparse.Namespace, compare_by: Sequence[str] = ()) -> RunT
             decimal=arguments.decimal,
         ),
     )
+
+
+def _fitted(
+    arguments: argparse.Namespace,
+    loaded: RunTable,
+    forms: tuple[Form, ...] = _MAIN,
+    metrics: tuple[str, ...] = (),
+) -> list[JudgedFit]:
+    """Fit the curves asked for; without --metric those of `metrics`, empty: of the main metric of each dataset."""
+    asked = _asked(arguments, metrics)
+    return asked.of_models(analyse(asked.of_metrics(curves(loaded)), forms))
+
+
+def _asked(arguments: argparse.Namespace, metrics: tuple[str, ...] = ()) -> Selection:
+    return Selection(
+        metric=tuple(arguments.metric) or metrics,
+        dataset=tuple(arguments.dataset),
+        model=tuple(arguments.model),
+        test_set=tuple(arguments.test_set),
+    )
+
+
+def _say_left_out(arguments: argparse.Namespace, loaded: RunTable) -> None:
+    """Say which metrics of the table would be shown if they were asked for."""
+    if left_out := _asked(arguments).left_out(curves(loaded)):
+        _say(left_out)
 
 
 def _say(text: str) -> None:

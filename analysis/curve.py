@@ -68,6 +68,8 @@ class Curve:
     """Frames of the pool from which subsets are drawn; infinite if the table does not say."""
     error_sd: FloatArray | None = None
     """Standard deviation of the error over the runs behind each mean, in `unit`; None for single runs. [S, K]"""
+    cpu_seconds: FloatArray | None = None
+    """Processor time of each run, s; None if the table does not say. [S, K]"""
     n_runs: FloatArray | None = None
     """Number of these runs; None for single runs. [S, K]"""
 
@@ -100,7 +102,7 @@ class Curve:
     def at(self, keep: NDArray[np.bool_]) -> Curve:
         """Return the curve at some of its sizes: [K]."""
         budgets = ("error", "half_budget", "quarter_budget")
-        arrays = (*budgets, "train_error", "sem", "n_test", "seconds", "error_sd", "n_runs")
+        arrays = (*budgets, "train_error", "sem", "n_test", "seconds", "cpu_seconds", "error_sd", "n_runs")
         whole = {name: getattr(self, name) for name in arrays}
         values: dict[str, Any] = {name: None if array is None else array[:, keep] for name, array in whole.items()}
         return replace(
@@ -205,6 +207,7 @@ def _curve(key: dict[str, object], part: pd.DataFrame, table: RunTable) -> Curve
         has_seeds=seeded,
         error_sd=grid("error_sd") if means else None,
         n_runs=grid("n_runs") if means else None,
+        cpu_seconds=grid("cpu_seconds") if "cpu_seconds" in part.columns else None,
         versions=_labels(part, "code_version"),
         devices=_labels(part, "device"),
         overlapping=_overlapping(part, sizes, len(seeds)),

@@ -31,7 +31,18 @@ IDENTIFYING = ("group", "L", "edge_lmax", "nu", "n_layers", "channels", "cutoff"
 NUMERIC = (
     *("P", "error", "error_test_sem", "train_error", "error_half_budget", "error_quarter_budget", "error_stopped"),
     *("error_stopped_half_budget", "stopped_steps", "n_validation", "L", "edge_lmax", "nu", "n_layers"),
-    *("channels", "cutoff", "n_parameters", "n_steps", "seconds", "n_test", "pool_size", "mean_error", "holdout_error"),
+    *(
+        "channels",
+        "cutoff",
+        "n_parameters",
+        "n_steps",
+        "seconds",
+        "cpu_seconds",
+        "n_test",
+        "pool_size",
+        "mean_error",
+        "holdout_error",
+    ),
     *("error_sd", "n_runs"),
 )
 AT_FLOOR = "ridge_at_floor"
@@ -51,8 +62,8 @@ STANDARD = frozenset({"dataset", "architecture", "test_set", *IDENTIFYING, "mode
 
 _MEASURED = frozenset({
     *("line", "run_id", "error", "error_test_sem", "train_error", "error_half_budget", "error_quarter_budget"),
-    *("error_stopped", "error_stopped_half_budget", "stopped_steps", "n_validation", "verdict", "seconds", "n_steps"),
-    *("mean_error", "holdout_error", "data_limited", "error_sd", "n_runs", *FLAGS),
+    *("error_stopped", "error_stopped_half_budget", "stopped_steps", "n_validation", "verdict", "seconds"),
+    *("cpu_seconds", "n_steps", "mean_error", "holdout_error", "data_limited", "error_sd", "n_runs", *FLAGS),
 })  # fmt: skip
 """Results and bookkeeping: columns that differ between repetitions of one run and so do not explain a duplicate."""
 _WITHIN = _MEASURED | {"P", "seed", "subset_seed", "init_seed", "subsets_disjoint"}

@@ -1,4 +1,4 @@
-"""Print the table of docs/groups.md from the store of `+sweep=groups`: a row for each pair of twins, and the CPU time.
+"""Print the table of docs/groups.md from the runs of `+sweep=groups`: a row for each pair of twins, and the CPU time.
 
 Each dataset is in its preferred metric; numbers and words are those of `python -m analysis compare`.
 """
@@ -6,19 +6,23 @@ Each dataset is in its preferred metric; numbers and words are those of `python 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from analysis.comparisons.groups import Gain, exponent, gains, network_name
 from analysis.curve import curves
 from analysis.figures.symmetry import preferred
 from analysis.fits.record import analyse, signed, span
 from analysis.fits.results import Form
-from analysis.table import load
-from experiments.runs.store import RunStore
-from experiments.runs.table import run_table
+from analysis.table import load, read_store, write_csv
+from experiments.core import command
+from experiments.core.paths import ROOT
 
+TABLE = ROOT / "docs" / "results" / "groups" / "runs.csv"
+"""The runs behind docs/groups.md."""
 HEADS = ("network / twin", "data", "metric", "factor", "Δβ", "half", "more", "exponent")
 
 
@@ -51,21 +55,32 @@ def table_of(all_gains: list[Gain]) -> str:
     return "\n".join(lines)
 
 
-def time_of(store: Path) -> str:
+def time_of(runs: pd.DataFrame) -> str:
     """Return the number of runs and the processor time of all their updates, as text."""
-    runs = run_table(RunStore(store)).drop_duplicates("run_id")
+    runs = runs.drop_duplicates("run_id")
     return f"{len(runs)} runs, {runs['cpu_seconds'].sum() / 60:.0f} minutes of processor time in updates"
 
 
-def main() -> None:
-    """Print the table and the time for the store of the command line."""
-    parser = argparse.ArgumentParser(description="Table of symmetries from the store of +sweep=groups.")
-    parser.add_argument("--store", type=Path, default=Path("groups"))
-    store = parser.parse_args().store
-    fits = analyse(curves(load(None, store)), forms=(Form.POWER, Form.POWER_FLOOR, Form.BINOMIAL))
-    print(table_of(gains(fits)))
-    print(f"\n{time_of(store)}")
+def text_of(table: Path) -> str:
+    """Return the table of gains and the time, from a run table."""
+    loaded = load(table, None)
+    fits = analyse(curves(loaded), forms=(Form.POWER, Form.POWER_FLOOR, Form.BINOMIAL))
+    return f"{table_of(gains(fits))}\n\n{time_of(loaded.rows)}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table and the time; return exit code 0 or 2 (bad input, told in one line)."""
+    parser = command.Parser(prog="python -m benchmarks.groups", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--table", type=command.path, default=TABLE, metavar="T.csv", help="run table (default: ours)")
+    parser.add_argument("--store", type=command.path, metavar="DIR", help="write the table from this store first")
+
+    def answer(given: argparse.Namespace) -> None:
+        if given.store is not None:
+            write_csv(read_store(given.store).dropna(axis="columns", how="all"), given.table)
+        print(text_of(given.table))
+
+    return command.run(answer, parser.parse_args(arguments))
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

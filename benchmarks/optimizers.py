@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from experiments.runs.store import RunStore
-from experiments.runs.table import run_table
+from analysis.table import read_store
+from experiments.core import command
 
 KEYS = ["dataset", "P"]
 OPTIMIZER, RATE, STEPS = "training.optimizer", "training.learning_rate", "training.max_steps"
@@ -79,14 +80,19 @@ def table_of(runs: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Print the table for the store of the command line."""
-    parser = argparse.ArgumentParser(description="Table of optimisers from the store of +sweep=optimizers.")
-    parser.add_argument("--store", type=Path, default=Path("optimizers"))
-    parser.add_argument("--metric", default="force_mae")
-    arguments = parser.parse_args()
-    print(table_of(chosen(run_table(RunStore(arguments.store)), arguments.metric)))
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table for a store; return exit code 0 or 2 (bad input, told in one line)."""
+    parser = command.Parser(prog="python -m benchmarks.optimizers", description=__doc__.split("\n\n")[0])
+    parser.add_argument(
+        "--store", type=command.path, default=Path("optimizers"), metavar="DIR", help="store of the sweep"
+    )
+    parser.add_argument("--metric", default="force_mae", help="metric (default: force_mae)")
+
+    def answer(given: argparse.Namespace) -> None:
+        print(table_of(chosen(read_store(given.store), given.metric)))
+
+    return command.run(answer, parser.parse_args(arguments))
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

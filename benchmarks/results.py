@@ -39,33 +39,48 @@ class Section:
     """Column to compare by; empty: whatever differs."""
 
 
+INDEX = """# Results
+
+Each page is written from its run table by `python -m benchmarks.results NAME`, and a test fails where the two differ.
+Processor times are of an x86-64 server core with AVX2, shared with other work.
+
+| page | what was computed |
+|---|---|"""
+FOUND = """## What was found so far
+
+In the program's own words, force MAE. All of it is about networks linearised around their initial weights: a hypothesis
+about trained ones."""
+OTHERS = (
+    "| [groups](../groups.md) | what symmetry groups are worth, on images, points, voxels and jets |",
+    "| [gpu](../gpu.md) | checks of the program on one GPU |",
+)
 _LINEAR = (
     "Networks linearised around their initial weights, without an optimiser: a hypothesis about trained ones "
     "([docs/linearised.md](../../linearised.md)). **Not trained yet.** "
 )
 SECTIONS: dict[str, Section] = {
     f"{name}_{data}": section
-    for data, words in {
-        "ethanol_pbe": "ethanol (PBE, molecular dynamics at 500 K)",
-        "acac": "acetylacetone (PBE, trained and tested at 300 K)",
+    for data, (words, sizes) in {
+        "ethanol_pbe": ("ethanol (PBE, molecular dynamics at 500 K)", ""),
+        "acac": ("acetylacetone (PBE, trained and tested at 300 K)", " P=4,8,16,32,64"),
     }.items()
     for name, section in {
         "claim": Section(
             f"The claim on {words}",
-            f"+sweep=claim_linear data={data} model.n_layers=2 model.cutoff=5.0 seed=0,1,2,3,4",
+            f"+sweep=claim_linear data={data} model.n_layers=2 model.cutoff=5.0{sizes} seed=0,1,2,3,4",
             _LINEAR + "Cells A–D of the [pre-registration](../../claim-preregistration.md), two layers, 5 Å, as many "
             "weights as cell C with 16 channels, five seeds.",
             claim=True,
         ),
         "nequip": Section(
             f"NequIP by L on {words}",
-            f"+sweep=nequip_linear data={data}",
+            f"+sweep=nequip_linear data={data}{sizes}",
             _LINEAR + "Batzner et al. 2022 found that equivariant features (L ≥ 1) make errors fall faster with P.",
             by="L",
         ),
         "mace": Section(
             f"MACE by ν and L on {words}",
-            f"+sweep=mace_linear data={data}",
+            f"+sweep=mace_linear data={data}{sizes}",
             _LINEAR + "Batatia et al. 2022 found that products of higher order ν steepen the curves of invariant "
             "messages, and that L then shifts them.",
         ),
@@ -126,7 +141,32 @@ def write(name: str, store: Path | None) -> Path:
         figure = Path(drawn) / "learning_curves.png"
         (folder / "learning_curves.png").write_bytes(figure.read_bytes())
     (folder / "README.md").write_text(page(name, table), encoding="utf-8")
+    (FOLDER / "README.md").write_text(index(), encoding="utf-8")
     return folder / "README.md"
+
+
+def index() -> str:
+    """Return the page that lists the sections with a table."""
+    rows = []
+    for name, section in SECTIONS.items():
+        if (FOLDER / name / "runs.csv").exists():
+            runs = pd.read_csv(FOLDER / name / "runs.csv").drop_duplicates("run_id")
+            size = f"P = {runs['P'].min()}…{runs['P'].max()}, {runs['seed'].nunique()} seeds, {len(runs)} runs"
+            rows.append(f"| [{name}]({name}/README.md) | {section.heading}: linearised networks, {size} |")
+    found = [line for name in SECTIONS if (FOLDER / name / "runs.csv").exists() for line in said_first(name)]
+    return "\n".join([INDEX, *rows, *OTHERS, "", FOUND, "", *found, ""])
+
+
+def said_first(name: str) -> list[str]:
+    """Return what the program says first of a section: outcome and exponents of the claim, or tests of one exponent."""
+    table = str(FOLDER / name / "runs.csv")
+    if SECTIONS[name].claim:
+        told = said("claim", "--table", table).splitlines()[:2]
+    else:
+        told = [
+            line for line in said("compare", "--sentence", "--table", table).splitlines() if line.startswith("one ")
+        ]
+    return [f"- [{name}]({name}/README.md): {line.strip()}" for line in told]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

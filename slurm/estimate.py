@@ -58,7 +58,7 @@ class Estimates:
         self._models: dict[str | None, None] = {}
         """GPU models of the runs learned from, None for those that did not record theirs."""
         for result in results:
-            self._learn(result)
+            self.learn(result)
 
     @staticmethod
     def of_store(store: Path) -> Estimates:
@@ -66,7 +66,8 @@ class Estimates:
         results = (result for _, result in RunStore(store).results())
         return Estimates(itertools.islice(results, LOOKED_AT))
 
-    def _learn(self, result: Mapping[str, Any]) -> None:
+    def learn(self, result: Mapping[str, Any]) -> None:
+        """Learn from one more finished run; a record of an earlier version's that lacks the settings tells nothing."""
         try:
             kind = str(result["device"]).partition(":")[0]
             shape = tuple(result[name] for name in SHAPE)

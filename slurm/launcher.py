@@ -15,7 +15,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
 from experiments.core import files
-from experiments.core.errors import DeviceLost, RunsFailed
+from experiments.core.errors import DeviceLost, InputError, RunsFailed
 from experiments.core.interrupt import sigterm_raises
 from experiments.core.schema import build
 from experiments.core.states import RunState
@@ -70,8 +70,18 @@ def launch_locally(
 
         for device in {planned.config.device for planned in sweep.runs}:
             device_of(device)  # before a directory is made
+        refuse_longer(sweep.runs, chosen)
         run_missing(sweep.runs, chosen)
+        for store in sorted({str(p.run.path.parent) for p in sweep.runs}):
+            where = shlex.quote(store)
+            print(f"look:   python -m analysis report --store {where} --out report.html", file=sys.stderr)
     return _job_returns(sweep, len(points))
+
+
+def refuse_longer(runs: Sequence[PlannedRun], settings: LocalSettings | SlurmSettings) -> None:
+    """Raise InputError for a sweep that is known to take more than `hydra.launcher.max_hours`."""
+    if settings.max_hours is not None and (excess := outline(runs, [], settings.pack).over(settings.max_hours)):
+        raise InputError(excess)
 
 
 def dataset_if_here(section: Mapping[str, Any]) -> AnyDataset:
@@ -116,11 +126,12 @@ def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:
         p.run.repair(p.config.as_dict())
     failures: list[Task] = list(given_up)
     lost: list[str] = []
-    with Progress(planned) as progress:
+    with Progress(planned, workers=1) as progress:
         for kind, runs in _by_device(missing).items():
             places = [{"CUDA_VISIBLE_DEVICES": name} for name in visible_gpus()] if kind == "cuda" else [{}]
             workers = settings.workers or (len(places) if kind == "cuda" else len(os.sched_getaffinity(0)))
-            pool = Pool(min(workers, len(runs)), progress, settings.pack, settings.patience, places, device=kind)
+            progress.workers = min(workers, len(runs))
+            pool = Pool(progress.workers, progress, settings.pack, settings.patience, places, device=kind)
             try:
                 failures += pool.compute(runs)
             except DeviceLost as error:
@@ -182,6 +193,7 @@ def launch_on_slurm(
         print(f"left out: {line}", file=sys.stderr)
     for p in sweep.runs:
         submit.kind_of(p, chosen)
+    refuse_longer(sweep.runs, chosen)
     stores = sorted({str(p.run.path.parent) for p in sweep.runs})
     gone: list[PlannedRun] = []
     try:

@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from experiments.config.run import RunConfig
 from experiments.core.gpu import models_here
 from experiments.core.states import RunState
-from slurm.estimate import UNKNOWN, Estimates
+from experiments.core.wording import counted
+from slurm.estimate import UNKNOWN, Estimate, Estimates
 from slurm.local import most_together
 from slurm.plan import PlannedRun, UnnamedRun
 
 HOURS = {"cuda": "GPU hours", "cpu": "core hours"}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Runs of a sweep that are left and have one shape."""
+
+    name: str
+    """The model in words."""
+    kind: str
+    """Kind of device, cuda or cpu."""
+    runs: int
+    """Number of runs."""
+    hours: float
+    """Hours of those whose time can be estimated."""
+    unknown: int
+    """Number of the others."""
+    basis: str
+    """What the time was learned from, or why it is unknown."""
+
+    def text(self) -> str:
+        """Describe the shape in one line."""
+        left = f"{self.hours:.2g} {HOURS.get(self.kind, self.kind)}" if self.unknown < self.runs else "unknown"
+        also = f", unknown for {self.unknown}" if 0 < self.unknown < self.runs else ""
+        return f"  {self.name}: {counted(self.runs, 'run')}, {left}{also} ({self.basis})"
 
 
 @dataclass(frozen=True)
@@ -36,9 +61,21 @@ class Outline:
     basis: tuple[str, ...]
     """The finished runs that the hours were learned from, in words. If no hours are known, the reasons; none if the
     reason is that no run like these has finished."""
+    shapes: tuple[Shape, ...] = ()
+    """The same by shape."""
+
+    def over(self, most: float | None) -> str:
+        """Return why the sweep takes more than so many hours, in one line; empty if it does not, as far as is known."""
+        total = sum(self.hours.values())
+        if most is None or total <= most:
+            return ""
+        return (
+            f"hydra.launcher.max_hours={most:g}: the {self.runs - self.done} runs that are left take about {total:.3g} "
+            f"hours, by {'; '.join(self.basis)}; give more hours, or a smaller sweep"
+        )
 
     def text(self) -> str:
-        """Describe the sweep in one line or two."""
+        """Describe the sweep: its size, its hours, and those of each shape if there are several."""
         left = self.runs - self.done
         head = f"{self.runs} runs, {self.done} done, {left} left in {self.packs} packs"
         if self.unnamed:
@@ -50,7 +87,8 @@ class Outline:
             return f"{head}\nhours: unknown; {reasons}"
         hours = " and ".join(f"{value:.3g} {HOURS.get(kind, kind)}" for kind, value in self.hours.items())
         known = f"estimated {hours}, by the time per update of {'; '.join(self.basis)} in the store"
-        return f"{head}\n{known}" + (f"; unknown for {self.unknown} runs" if self.unknown else "")
+        each = [shape.text() for shape in self.shapes] if len(self.shapes) > 1 else []
+        return "\n".join([head, *each, known + (f"; unknown for {self.unknown} runs" if self.unknown else "")])
 
 
 def outline(runs: Sequence[PlannedRun], unnamed: Sequence[UnnamedRun], pack: int | None = None) -> Outline:
@@ -71,10 +109,12 @@ def outline(runs: Sequence[PlannedRun], unnamed: Sequence[UnnamedRun], pack: int
     hours: dict[str, float] = {}
     basis: dict[str, None] = {}
     reasons: dict[str, None] = {}
+    each: dict[tuple[str, str], list[tuple[PlannedRun, Estimate]]] = defaultdict(list)
     unknown = len(unnamed)
     for planned in left:
         kind = "cuda" if planned.config.device == "auto" else planned.config.device
         cost = stores[planned.run.path.parent].of(planned.config, planned.data_sha256, kind, gpus)
+        each[planned.shape_id, kind].append((planned, cost))
         if cost.seconds is None:
             unknown += 1
             reasons |= {} if cost == UNKNOWN else {cost.basis: None}
@@ -91,6 +131,22 @@ def outline(runs: Sequence[PlannedRun], unnamed: Sequence[UnnamedRun], pack: int
         hours=hours,
         unknown=unknown,
         basis=tuple(basis or reasons),
+        shapes=tuple(_of_shape(kind, costs) for (_, kind), costs in each.items()),
+    )
+
+
+def _of_shape(kind: str, costs: Sequence[tuple[PlannedRun, Estimate]]) -> Shape:
+    config = costs[0][0].config
+    orders = "".join(f" {sign}={value}" for sign, value in (("L", config.L), ("ν", config.nu)) if value is not None)
+    channels = getattr(config.model, "channels", None)
+    known = [cost for _, cost in costs if cost.seconds is not None]
+    return Shape(
+        name=f"{config.architecture}{orders}" + (f", {channels} channels" if channels else ""),
+        kind=kind,
+        runs=len(costs),
+        hours=sum(cost.seconds or 0.0 for cost in known) / 3600,
+        unknown=len(costs) - len(known),
+        basis=(known or [costs[0][1]])[0].basis,
     )
 
 

@@ -12,8 +12,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from experiments.core.spoken import Spoken
 from experiments.core.states import RunState
 from experiments.core.wording import validation_error
+from slurm.estimate import Estimates
 from slurm.plan import PlannedRun
 
 SHOWN = 20
@@ -21,9 +23,14 @@ SHOWN = 20
 
 
 class Progress:
-    """A live table in a terminal; one line per ten percent elsewhere (a log file)."""
+    """A live table in a terminal; elsewhere (a log file) a line at every ten percent and at least every half minute.
 
-    def __init__(self, planned: Sequence[PlannedRun]) -> None:
+    Args:
+        planned: the runs.
+        workers: processes that compute them, by which the time left is told; None: others than this program's.
+    """
+
+    def __init__(self, planned: Sequence[PlannedRun], workers: int | None = None) -> None:
         self.planned = {p.run.id: p for p in planned}
         self.states = {p.run.id: p.run.state() for p in planned}
         self.latest: dict[str, Mapping[str, Any]] = {}
@@ -33,30 +40,27 @@ class Progress:
         self.live: Live | None = None
         if sys.stderr.isatty():  # drawn twice a second, however many events there are
             self.live = Live(get_renderable=self._table, console=self.console, refresh_per_second=2)
-        self._printed_tenth = -1
+        self.workers = workers
+        self._costs = Estimates(result for p in planned if (result := p.run.result()) is not None)
+        self._spoken = Spoken(self.summary, self._stage)
 
     def __enter__(self) -> Progress:
-        if self.live:
-            self.live.__enter__()
-        else:
-            self._print_summary()
+        (self.live or self._spoken).__enter__()
         return self
 
     def __exit__(self, *arguments: Any) -> None:
-        self._show()
-        if self.live:
-            self.live.__exit__(*arguments)
+        (self.live or self._spoken).__exit__(*arguments)
 
     def event(self, event: Mapping[str, Any]) -> None:
         """Show a worker's `progress` event in the row of its run; ignore other events."""
         if event["event"] == "progress":
             self.latest[event["run"]] = event
-            self._show()
 
     def state(self, run_id: str, state: RunState) -> None:
         """Show the new state of a run."""
         self.states[run_id] = state
-        self._show()
+        if state == RunState.DONE and (result := self.planned[run_id].run.result()) is not None:
+            self._costs.learn(result)
 
     def note(self, text: str) -> None:
         """Print a line that stays."""
@@ -65,10 +69,6 @@ class Progress:
         else:
             print(f"equilaw: {text}", file=sys.stderr, flush=True)
 
-    def _show(self) -> None:
-        if not self.live:
-            self._print_summary()
-
     def summary(self) -> str:
         """Return a line such as `12 of 80 runs done, 2 running, about 14 min left`."""
         counts = Counter(self.states.values())
@@ -76,18 +76,30 @@ class Progress:
         text += "".join(
             f", {counts[s]} {s}" for s in (RunState.RUNNING, RunState.ELSEWHERE, RunState.FAILED) if counts[s]
         )
-        new = counts[RunState.DONE] - self.done_before
         left = len(self.states) - counts[RunState.DONE] - counts[RunState.FAILED]
-        if new and left:
-            minutes = (time.monotonic() - self.began) / new * left / 60
-            text += f", about {minutes:.0f} min left" if minutes >= 1 else ", less than a minute left"
-        return text
+        return text + (self._time_left(counts[RunState.DONE] - self.done_before, left) if left else "")
 
-    def _print_summary(self) -> None:
-        tenth = 10 * sum(s == RunState.DONE for s in self.states.values()) // max(1, len(self.states))
-        if tenth != self._printed_tenth:
-            self._printed_tenth = tenth
-            print(self.summary(), file=sys.stderr, flush=True)
+    def _time_left(self, new: int, left: int) -> str:
+        """Describe the time left by finished runs of the same kind; with workers elsewhere, by the pace so far."""
+        if self.workers is None:
+            return f", about {_duration((time.monotonic() - self.began) / new * left)} left" if new else ""
+        known, unknown = 0.0, 0
+        for run_id, state in list(self.states.items()):
+            if state in (RunState.DONE, RunState.FAILED):
+                continue
+            planned, seen = self.planned[run_id], self.latest.get(run_id, {})
+            share = seen["share"] if "share" in seen else seen["clock"] / seen["total"] if seen.get("total") else 0.0
+            kind = "cpu" if planned.config.device == "cpu" else "cuda"
+            cost = self._costs.of(planned.config, planned.data_sha256, kind).seconds
+            if cost is None and kind == "cuda":  # device=auto may have become a CPU
+                cost = self._costs.of(planned.config, planned.data_sha256, "cpu").seconds
+            known, unknown = known + (1 - share) * (cost or 0.0), unknown + (cost is None)
+        if not known:
+            return ""
+        return f", {'at least' if unknown else 'about'} {_duration(known / max(1, min(self.workers, left)))} left"
+
+    def _stage(self) -> int:
+        return 10 * sum(s == RunState.DONE for s in self.states.values()) // max(1, len(self.states))
 
     def _table(self) -> Table:
         table = Table(title=self.summary(), title_justify="left", box=None)
@@ -111,3 +123,7 @@ class Progress:
         if len(running) > SHOWN:
             table.caption = f"and {len(running) - SHOWN} more"
         return table
+
+
+def _duration(seconds: float) -> str:
+    return "a minute" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -57,6 +57,9 @@ class LocalSettings:
     solving show it (each for two hours at most), loading or generating data does not."""
     retry: bool = setting(False)
     """Run failed runs again."""
+    max_hours: float | None = setting(None, low=0.0)
+    """Most hours that the sweep may take on one core (on GPUs: on one), by the times of finished runs; a sweep known to
+    take more is refused before it starts. null: any."""
     submit: bool = setting(True)
     """false: print the plan, one line a run, and start nothing."""
 
@@ -118,6 +121,9 @@ class SlurmSettings:
     """Seconds without a heartbeat after which a worker counts as hung and is replaced."""
     retry: bool = setting(False, heading="On the submitting machine")
     """Run failed runs again."""
+    max_hours: float | None = setting(None, low=0.0)
+    """Most hours that the sweep may take on one core (on GPUs: on one), by the times of finished runs; a sweep known to
+    take more is refused before it starts. null: any."""
     submit: bool = setting(True)
     """false: write the sbatch files and the plan, one line a run, and submit nothing."""
     detach: bool = setting(True)

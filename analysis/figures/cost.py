@@ -15,8 +15,8 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from analysis.arrays import FloatArray
-from analysis.curve import nanmean
-from analysis.figures.naming import METRIC_NAMES, display_unit, model_names
+from analysis.curve import Curve, nanmean
+from analysis.figures.naming import METRIC_NAMES, dataset_name, display_unit, model_names
 from analysis.figures.panels import preferred
 from analysis.figures.style import COLUMN_WIDTH, Look, letters, log_axis, looks, save, style, title
 from analysis.fits.flags import JudgedFit, Verdict
@@ -48,20 +48,28 @@ def costs(fits: Sequence[JudgedFit]) -> list[Cost]:
     for item in preferred(fits):
         groups.setdefault((item[0].curve.text("dataset"), item[0].curve.text("test_set")), []).append(item)
     for (dataset, _), group in groups.items():
-        named = dataset.replace("_", " ")
+        named = dataset_name(dataset)
         by_device: dict[str, list[JudgedFit]] = {}
         for item in group:
-            if np.isfinite(item[0].curve.seconds).any():
+            if np.isfinite(_seconds(item[0].curve)[0]).any():
                 by_device.setdefault(", ".join(sorted(item[0].curve.devices)), []).append(item)
         for device, mine in by_device.items():
-            spent = tuple(nanmean(fit.curve.seconds) for fit, _ in mine)
+            spent = tuple(nanmean(_seconds(fit.curve)[0]) for fit, _ in mine)
+            label = "Processor time" if all(_seconds(fit.curve)[1] for fit, _ in mine) else "Wall time"
             where = f"{named}, {device}" if device else named
-            panels.append(Cost(where, "Wall time of a run (s)", tuple(mine), spent, False))
+            panels.append(Cost(where, f"{label} of a run (s)", tuple(mine), spent, False))
         weighed = [item for item in group if np.isfinite(item[0].curve.n_parameters)]
         if len({item[0].curve.n_parameters for item in weighed}) > 1:
             spent = tuple(np.full(len(fit.curve.sizes), fit.curve.n_parameters) for fit, _ in weighed)
             panels.append(Cost(named, "Number of weights", tuple(weighed), spent, True))
     return panels
+
+
+def _seconds(curve: Curve) -> tuple[FloatArray, bool]:
+    """Return the time that each run took, s, and whether it is processor time: on a GPU that would say little."""
+    if curve.cpu_seconds is None or not np.isfinite(curve.cpu_seconds).any() or curve.devices != {"cpu"}:
+        return curve.seconds, False
+    return curve.cpu_seconds, True
 
 
 def front(spent: FloatArray, error: FloatArray) -> NDArray[np.int64]:

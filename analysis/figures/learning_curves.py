@@ -10,11 +10,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from scipy.optimize import isotonic_regression
 
 from analysis.arrays import FloatArray
 from analysis.curve import Curve, nanmean
-from analysis.figures.naming import METRIC_NAMES, display_unit, model_names
+from analysis.errors import InputError
+from analysis.figures.naming import METRIC_NAMES, display_unit, model_names, names
 from analysis.figures.panels import (
     Panel,
     panels_by_architecture,
@@ -50,6 +54,10 @@ ARRANGED = {
 """Arrangements of published figures, by file name; drawn if the table has such curves."""
 TRAIN_ROOM = 6.0
 """Factor below the smallest test error down to which axes show training errors; the CSV has all of them."""
+_LINE = 7.0
+"""Points between the names of curves whose ends lie close."""
+_AXES_HEIGHT = 2.0
+"""Height of a panel's axes, inches, within a tenth."""
 _TRAIN_LINE = (0, (3, 2))
 _CELLS = {"A": (0, 1, None), "B": (1, 1, None), "C": (0, 3, True), "D": (0, 3, False)}
 """Cells of the claim: L, ν and whether the edge order is ≥ 1 (None: either)."""
@@ -93,14 +101,35 @@ def draw(data: Sequence[Sheet], stem: Path) -> list[Path]:
 
 def _draw(panels: Sequence[Panel], stem: Path, columns: int) -> list[Path]:
     """Draw panels side by side into `stem`.pdf/.svg/.png, and their numbers into `stem`.csv; return the files."""
-    numbers: list[dict[str, object]] = []
     with style():
-        entries = max(len(panel.fits) + 2 for panel in panels)
-        height = 0.80 * COLUMN_WIDTH + 0.13 * entries  # axes, then one legend line per curve
-        figure, axes = sheet(len(panels), height, columns)
-        for one, panel, mark in zip(axes, panels, letters(len(panels)), strict=True):
-            numbers += _panel(one, panel, mark)
-        return save(figure, stem, numbers)
+        made, numbers = _drawn(panels, columns)
+        return save(made, stem, numbers)
+
+
+def figure(fits: Sequence[JudgedFit]) -> Figure:
+    """Return curves as a figure with one panel per dataset and metric.
+
+    Raises InputError if there is no curve.
+    """
+    metrics = dict.fromkeys(fit.curve.text("metric") for fit, _ in fits)
+    panels = [panel for metric in metrics for panel in panels_by_dataset(fits, metric)]
+    if not panels:
+        raise InputError("no curves: nothing to draw")
+    with style():
+        made, _ = _drawn(panels, columns=3)
+        FigureCanvasAgg(made).draw()  # lays it out while the style lasts
+    return made
+
+
+def _drawn(panels: Sequence[Panel], columns: int) -> tuple[Figure, list[dict[str, object]]]:
+    """Return panels side by side, in the current style, and the numbers in them."""
+    numbers: list[dict[str, object]] = []
+    entries = max(len(panel.fits) + 2 for panel in panels)
+    height = 0.80 * COLUMN_WIDTH + 0.13 * entries  # axes, then one legend line per curve
+    made, axes = sheet(len(panels), height, columns)
+    for one, panel, mark in zip(axes, panels, letters(len(panels)), strict=True):
+        numbers += _panel(one, panel, mark)
+    return made, numbers
 
 
 def _panel(axes: Axes, panel: Panel, letter: str) -> list[dict[str, object]]:
@@ -143,9 +172,36 @@ def _panel(axes: Axes, panel: Panel, letter: str) -> list[dict[str, object]]:
             Line2D([], [], color="#777777", alpha=0.8, linewidth=0.8, linestyle=_TRAIN_LINE, label="training error")
         )
     _decorate(axes, curves, metric, unit, factor)
+    _label_ends(axes, panel, [cell or name for cell, name in zip(cells, _short(panel, called), strict=True)], factor)
     title(axes, letter + panel.title)
     axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1, borderaxespad=0.0)
     return numbers
+
+
+def _short(panel: Panel, called: Sequence[str]) -> Sequence[str]:
+    """Return the shortest names that tell a panel's curves apart; those of the legend if these are no longer."""
+    shortest = names([fit.curve for fit, _ in panel.fits])
+    return [min(pair, key=len) if pair[0] else pair[1] for pair in zip(shortest, called, strict=True)]
+
+
+def _label_ends(axes: Axes, panel: Panel, called: Sequence[str], factor: float) -> None:
+    """Write a curve's name beside its last mean, in its colour; names are moved apart where they would overlap."""
+    if len(called) == 1:
+        return
+    last = [float(fit.curve.mean_error[-1] * factor) for fit, _ in panel.fits]
+    order = sorted(range(len(last)), key=last.__getitem__)
+    low, high = (float(np.log(value)) for value in axes.get_ylim())
+    room = _LINE / (_AXES_HEIGHT * 72) * (high - low)
+    steps = room * np.arange(len(order))
+    # Least squares of the moves under the condition that neighbours are `room` apart.
+    places = isotonic_regression(np.log([last[i] for i in order]) - steps).x + steps
+    places -= max(0.0, float(places[-1]) - high)
+    colours = [look.color for look in looks([fit.curve for fit, _ in panel.fits], panel.by)]
+    for i, place in zip(order, places, strict=True):
+        axes.annotate(
+            called[i], (1.0, float(np.exp(place))), (3, 0), xycoords=("axes fraction", "data"),
+            textcoords="offset points", va="center", fontsize=5.6, color=colours[i], annotation_clip=False,
+        )  # fmt: skip
 
 
 def _curve(axes: Axes, fit: CurveFit, judgement: Judgement, look: Look, factor: float) -> list[dict[str, object]]:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from analysis.comparisons.conditions import MARGIN
-from analysis.figures.naming import METRIC_NAMES, display_name, display_unit
+from analysis.figures.naming import METRIC_NAMES, dataset_name, display_name, display_unit
 from analysis.figures.panels import preferred
 from analysis.figures.style import COLUMN_WIDTH, cell_map, save, style, title
 from analysis.fits.flags import JudgedFit, Verdict
@@ -61,7 +61,7 @@ def maps(fits: Sequence[JudgedFit]) -> list[Map]:
             first = next(iter(cells.values()))[0].curve
             name = display_name(first.text("architecture"))
             common = set.intersection(*({float(p) for p in fit.curve.sizes} for fit, _ in cells.values()))
-            heading = ", ".join([first.text("dataset").replace("_", " "), name, *setting_words(first)])
+            heading = ", ".join([dataset_name(first.text("dataset")), name, *setting_words(first)])
             result.append(Map(heading, cells, max(common, default=np.nan)))
     return result
 
@@ -86,7 +86,10 @@ def draw(grids: Sequence[Map], stem: Path) -> list[Path]:
 
 def _exponents(axes: Axes, one: Map) -> list[dict[str, object]]:
     values = {cell: fit.best.beta for cell, (fit, _) in one.cells.items()}
-    shown = {cell: plus_minus(b.value, b.low, b.high).replace(" ± ", "\n± ") for cell, b in values.items()}
+    shown = {
+        cell: plus_minus(b.value, b.low, b.high).replace(" ± ", "\n± ").replace(" [", "\n[")
+        for cell, b in values.items()
+    }
     points = {cell: beta.value for cell, beta in values.items()}
     # The range is at least twice the claim's margin of 0.05: smaller differences shall hardly show.
     _cells(axes, one, points, shown, Normalize(min(points.values()) - MARGIN, max(points.values()) + MARGIN))
@@ -151,7 +154,8 @@ def _cells(
             )
         )
         box = {"facecolor": colour, "edgecolor": "none", "pad": 0.8} if failed else None
-        axes.annotate(shown[cell], (x, y), ha="center", va="center", color=text, fontsize=6.4, bbox=box)
+        size = 6.4 if "[" not in shown[cell] else 15.5 / len(orders) ** 1.1  # both ends of an interval must fit a cell
+        axes.annotate(shown[cell], (x, y), ha="center", va="center", color=text, fontsize=min(6.4, size), bbox=box)
     axes.set_xlim(-0.5, len(orders) - 0.5)
     axes.set_ylim(-0.5, len(nus) - 0.5)
     axes.set_xticks(range(len(orders)), [f"L={value:g}" for value in orders])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -38,6 +39,29 @@ def display_name(text: str) -> str:
     """Return the name of an architecture as the field writes it (the `label` in its file); other texts as they are."""
     linearised, plain = text.startswith(LINEARISED), text.removeprefix(LINEARISED)
     return ("linearised " if linearised else "") + _labels(plugins.folders()).get(plain, plain)
+
+
+_DATASETS = (
+    (r"rmd17_(\w+?)(?:_train)?", "{}, PBE (rMD17)"),
+    (r"md17_(\w+?)(?:_train)?", "{}, PBE + vdW (MD17)"),
+    (r"ethanol_pbe", "ethanol, PBE"),
+    (r"ethanol_small", "ethanol, GFN2-xTB"),
+    (r"acac(?:_(\d+)K)?", "acetylacetone, PBE + D3, {} K"),
+    (r"3bpa(?:_(\d+)K)?", "3BPA, ωB97X, {} K"),
+    (r"mlearn_([a-z]{1,2})", "{} (mlearn)"),
+    (r"qm9(?:_\w+)?", "QM9"),
+)
+"""Names of published sets in tables, and what the field calls them; braces stand for the bracketed part."""
+
+
+def dataset_name(text: str) -> str:
+    """Return the name of a dataset as the field writes it, `Ethanol, PBE (rMD17)`; of others their own in words."""
+    for pattern, words in _DATASETS:
+        if found := re.fullmatch(pattern, text):
+            part = (found.groups() or ("",))[0] or ""
+            named = words.format(part.replace("_", " ")).removesuffix(",  K")
+            return named[:1].upper() + named[1:]
+    return text.replace("_", " ")
 
 
 @functools.cache

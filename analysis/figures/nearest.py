@@ -21,7 +21,7 @@ from analysis.bounds.distances import DimensionEstimate, estimate_dimension, spa
 from analysis.bounds.lipschitz import GIVEN_IN, bound_of
 from analysis.bounds.theory import LIPSCHITZ_LOSSES, SQUARED_LOSSES
 from analysis.curve import Curve
-from analysis.figures.naming import METRIC_NAMES, display_unit, model_names
+from analysis.figures.naming import METRIC_NAMES, dataset_name, display_unit, model_names
 from analysis.figures.style import (
     COLUMN_WIDTH,
     HUES,
@@ -114,7 +114,7 @@ def draw(datasets: Sequence[NearestData], stem: Path) -> list[Path]:
 
 
 def _dataset(axes: Sequence[Axes], one: NearestData, marks: Sequence[str]) -> list[dict[str, object]]:
-    name = one.dataset.replace("_", " ")
+    name = dataset_name(one.dataset)
     rows = [{"panel": marks[0].strip(), "dataset": one.dataset, **row} for row in _distances(axes[0], one)]
     title(axes[0], f"{marks[0]}{name}: nearest training frame")
     curves = [fit.curve for fit, _ in one.fits]

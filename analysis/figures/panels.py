@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.curve import Curve
-from analysis.figures.naming import architecture_name, column_words, display_name, distinct_names, names, short_name
-from analysis.fits.flags import JudgedFit
+import numpy as np
 
-PREFERRED = ("force_mae", "force_rmse", "energy_rmse", "energy_mae", "error_rate")
-"""Metrics in order of preference, if one must represent a dataset."""
+from analysis.curve import Curve
+from analysis.figures.naming import (
+    architecture_name,
+    column_words,
+    dataset_name,
+    display_name,
+    distinct_names,
+    names,
+    short_name,
+)
+from analysis.fits.flags import JudgedFit
+from analysis.fits.selection import rank
+
 _SHAPE = ("n_layers", "cutoff", "group")
 """Columns that the curves of a series share besides dataset and architecture; named if they have several values."""
 
@@ -65,21 +74,16 @@ def panels_by_correlation_and_order(fits: Sequence[JudgedFit]) -> list[Panel]:
 
 
 def panels_by_architecture(fits: Sequence[JudgedFit]) -> list[Panel]:
-    """Return one panel per dataset with two architectures or more: the largest orders of each."""
-    return _richest(fits, "architecture", ("architecture",))
+    """Return one panel per dataset with two architectures or more: the model with the least error of each."""
+    return _best_of_each(fits, "architecture", ("architecture",))
 
 
 def panels_by_group(fits: Sequence[JudgedFit]) -> list[Panel]:
     """Return one panel per dataset with two symmetry groups or more.
 
-    It shows the richest model (largest orders) of each architecture, group and number of rotated copies in training.
+    It shows the model with the least error of each architecture, group and number of rotated copies in training.
     """
-    return _richest(fits, "group", ("group", "architecture", "model.copies"))
-
-
-def rank(metric: str) -> int:
-    """Return the place of a metric in the order of preference; metrics that are not listed come last."""
-    return PREFERRED.index(metric) if metric in PREFERRED else len(PREFERRED)
+    return _best_of_each(fits, "group", ("group", "architecture", "model.copies"))
 
 
 def preferred(fits: Sequence[JudgedFit], place: Sequence[str] = ("dataset",)) -> list[JudgedFit]:
@@ -129,32 +133,43 @@ def _series(fits: Sequence[JudgedFit], factor: str, fixed: Sequence[str]) -> lis
     return panels
 
 
-def _richest(fits: Sequence[JudgedFit], by: str, kinds: Sequence[str]) -> list[Panel]:
-    """Return one panel per dataset with several values of `by`: of each kind the model with the largest orders.
+def _best_of_each(fits: Sequence[JudgedFit], by: str, kinds: Sequence[str]) -> list[Panel]:
+    """Return one panel per dataset with several values of `by`: of each kind the model with the least error.
 
-    The largest L, then ν, then edge order. A choice by errors would favour the kind with the most models.
+    At the largest P that all curves of the kind have; the title says that it was chosen so.
     """
     panels = []
     for group in _split(preferred(fits), ("dataset", "test_set")).values():
         if len({fit.curve.text(by) for fit, _ in group} - {""}) < 2:
             continue
         candidates = _split(group, kinds).values()
-        chosen = [max(kind, key=lambda item: _richness(item[0].curve)) for kind in candidates]
+        chosen = [_best(kind) for kind in candidates]
         chosen.sort(key=lambda item: (item[0].curve.text(by), _order(item)))
         called = [f"{_kind(fit.curve, by)} {short_name(fit.curve)}".strip() for fit, _ in chosen]
         heading = _title(chosen[0][0].curve, ("dataset",))
         if any(len(kind) > 1 for kind in candidates):
-            heading += ", the richest model of each"
+            heading += ", the best model of each"
         panels.append(Panel(heading, tuple(chosen), distinct_names(called, [fit.curve for fit, _ in chosen]), by))
     return panels
 
 
-def _richness(curve: Curve) -> tuple[float, ...]:
-    return tuple(curve.number(name) or 0.0 for name in ("L", "nu", "edge_lmax", "n_layers", "channels"))
+def _best(kind: Sequence[JudgedFit]) -> JudgedFit:
+    """Return the curve with the least mean error at the largest P that all have; at their own last P without one."""
+    common = max(set.intersection(*({float(p) for p in fit.curve.sizes} for fit, _ in kind)), default=None)
+
+    def error(item: JudgedFit) -> float:
+        curve = item[0].curve
+        return float(curve.mean_error[-1 if common is None else int(np.searchsorted(curve.sizes, common))])
+
+    return min(kind, key=error)
 
 
 def _title(curve: Curve, columns: Sequence[str]) -> str:
-    return ", ".join(display_name(text).replace("_", " ") for name in columns if (text := curve.text(name)))
+    return ", ".join(_words(name, text) for name in columns if (text := curve.text(name)))
+
+
+def _words(column: str, text: str) -> str:
+    return dataset_name(text) if column == "dataset" else display_name(text).replace("_", " ")
 
 
 def _grouped(fits: Sequence[JudgedFit], columns: Sequence[str]) -> list[Panel]:
@@ -166,7 +181,7 @@ def _grouped(fits: Sequence[JudgedFit], columns: Sequence[str]) -> list[Panel]:
     varying = [i for i, name in enumerate(columns) if name in named or len({key[i] for key in groups}) > 1]
     return [
         Panel(
-            ", ".join(display_name(key[i]).replace("_", " ") for i in varying if key[i]),
+            ", ".join(_words(columns[i], key[i]) for i in varying if key[i]),
             tuple(sorted(group, key=_order)),
         )
         for key, group in groups.items()

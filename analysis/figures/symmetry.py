@@ -13,9 +13,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis.comparisons.groups import Gain, gain_record, network_name
 from analysis.comparisons.groups import gains as gains_of
-from analysis.figures.panels import PREFERRED
 from analysis.figures.style import COLUMN_WIDTH, PALE, save, style
 from analysis.fits.flags import JudgedFit
+from analysis.fits.selection import rank
 
 NAME = "groups"
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#882255", "#999933")
@@ -76,7 +76,7 @@ def preferred(gains: Sequence[Gain]) -> list[Gain]:
 def _metric(gain: Gain, gains: Sequence[Gain]) -> str:
     """Return the preferred metric of the gain's dataset."""
     there = [other.plain.text("metric") for other in gains if other.plain.text("dataset") == gain.plain.text("dataset")]
-    return next((metric for metric in PREFERRED if metric in there), there[0])
+    return min(there, key=rank)
 
 
 def _factor(axes: Axes, row: int, gain: Gain, color: str, face: str) -> None:

@@ -224,7 +224,7 @@ def summary(fits: list[tuple[CurveFit, Judgement]]) -> str:
                 " ".join(judgement.flags) or "–",
             )
         )
-    lines = _columns(rows)
+    lines = text_columns(rows)
     lines.append("β, last octaves: slope over the largest three octaves of P, whatever the form")
     lines += [text for fit, _ in fits if (text := _outlier_text(fit, fits))]
     lines += _prior_texts(fits)
@@ -288,7 +288,7 @@ def choice(fits: list[tuple[CurveFit, Judgement]]) -> str:
             )
         )
     note = "miss: |ln(predicted/measured)| at the largest P, fitted without it; lower is better, as for AICc"
-    return "\n".join([*_columns(rows), note])
+    return "\n".join([*text_columns(rows), note])
 
 
 def _regions(fit: CurveFit) -> str:
@@ -301,7 +301,8 @@ def _shown(value: float, form: str) -> str:
     return f"{value:{form}}".replace("-", "−") if math.isfinite(value) else "–"
 
 
-def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
+def text_columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return the lines of a table of texts, its columns aligned."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 

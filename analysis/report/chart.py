@@ -11,10 +11,10 @@ import numpy as np
 
 from analysis.curve import Curve, nanmean
 from analysis.figures.naming import METRIC_NAMES, display_name, display_unit, model_names
-from analysis.figures.panels import rank
 from analysis.figures.style import Look, looks
 from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.record import plus_minus
+from analysis.fits.selection import rank
 from experiments.core.files import json_number
 
 GRID = 40

@@ -13,8 +13,8 @@ import numpy as np
 
 from analysis.curve import Curve
 from analysis.figures.naming import model_names
-from analysis.figures.panels import rank
 from analysis.fits.flags import JudgedFit, Verdict
+from analysis.fits.selection import rank
 from analysis.table import RunTable
 from experiments.core.states import RunState
 

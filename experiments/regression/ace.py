@@ -54,12 +54,12 @@ class Design:
 
     frames    `[F]`        which frames of those asked for
     energies  `[F, M]`     eV, summed over atoms
-    forces    `[F, r, M]`  −∂/∂x of it in 1/Å along r directions; None: not asked for
+    forces    `[F, r, M]`  −∂/∂x of it in 1/Å along r directions; r = 0: not asked for
     """
 
     frames: Ints
     energies: Floats
-    forces: Floats | None
+    forces: Floats
 
 
 def like_frames(frames: Frames, most: int) -> Iterator[Ints]:
@@ -97,8 +97,8 @@ class LinearAce:
     def __init__(self, config: AceConfig, elements: Sequence[int]) -> None:
         self.config = config
         self.elements = np.array(sorted(set(elements)), dtype=np.int64)
-        # highest degree that is built: with one factor, only l = 0 makes a scalar
         self.kept = Truncation(config.n_radial, config.edge_lmax, config.nu, config.degree)
+        # highest degree that is built: with one factor, only l = 0 makes a scalar
         self.lmax = max(max(ls) for order in range(1, config.nu + 1) for ls in self.kept.multidegrees(order))
         self._known: dict[tuple[int, int], _Prefixes] = {}
 
@@ -249,7 +249,8 @@ class LinearAce:
                     None if forces is None else forces[:, :, own],
                 )
         scales = torch.as_tensor(self.scales)
-        return Design(chosen, energies.mul_(scales).numpy(), None if forces is None else forces.mul_(scales).numpy())
+        slopes = energies.new_zeros(len(frames), 0, self.size) if forces is None else forces.mul_(scales)
+        return Design(chosen, energies.mul_(scales).numpy(), slopes.numpy())
 
     def _moved(self, near: _Neighbourhoods, directions: Tensor) -> Tensor:
         """Differentiate the densities along directions of motion `[f, r, N, 3]`: `[f, i, r, c, lm]`."""

@@ -8,7 +8,8 @@ import pytest
 
 from benchmarks import results
 
-WRITTEN = sorted(path.parent.name for path in results.FOLDER.glob("*/runs.csv"))
+WRITTEN = sorted({path.parent.name for path in results.FOLDER.glob("*/runs.csv")} - {"groups"})
+"""Sections; the groups have a page of their own, docs/groups.md."""
 
 
 def test_every_folder_with_a_table_is_a_section() -> None:
@@ -21,6 +22,12 @@ def test_page_and_table_agree(name: str) -> None:
     folder = results.FOLDER / name
     assert (folder / "README.md").read_text(encoding="utf-8") == results.page(name, folder / "runs.csv")
     assert (folder / "learning_curves.png").exists()
+
+
+def test_the_index_lists_every_section_with_a_table() -> None:
+    text = (results.FOLDER / "README.md").read_text(encoding="utf-8")
+    assert text == results.index()
+    assert all(f"({name}/README.md)" in text for name in WRITTEN)
 
 
 def test_a_section_without_runs_says_what_computes_it(

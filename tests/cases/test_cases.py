@@ -41,7 +41,7 @@ class Expected:
 
 FORCES = r"force_mae +772\.154 meV/Å"
 EXPECTED = {  # the code is that of the last command: `find` has no folder "~" to find in 26
-    "01-relative-path-sweep": Expected(0, {"^1 of 1 runs done": 1}),
+    "01-relative-path-sweep": Expected(0, {"1 of 1 runs done$": 1}),
     "04-evaluate-from-elsewhere": Expected(
         0, {r"772\.154": 2}, replaced=("experiments.evaluate", "experiments.runs.evaluate")
     ),

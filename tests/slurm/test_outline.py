@@ -85,6 +85,22 @@ def test_hours_are_those_of_an_update_times_the_updates(
     assert Estimates.of_store(Path("nowhere")).of(runs[0].config, "d", "cuda").seconds == pytest.approx(137.5)
 
 
+def test_each_shape_says_what_it_costs_and_a_sweep_can_be_capped(
+    planned: Callable[..., PlannedRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [planned(L=L, seed=seed) for L in (0, 1) for seed in (0, 1)]
+    known = finished(runs[0].config) | {"run_id": "elsewhere"}
+    monkeypatch.setattr(RunStore, "results", lambda store: iter([(planned(L=0, seed=9).run, known)]))
+    monkeypatch.setattr("slurm.outline.models_here", list)
+    found = outline(runs, [])
+    lines = found.text().splitlines()
+    assert lines[1].startswith("  mace L=0 ν=2, ")
+    assert "2 runs, 0.076 GPU hours (1 finished runs of this shape" in lines[1]
+    assert "(1 finished runs of mace" in lines[2]  # another shape: by its architecture
+    assert found.over(None) == found.over(1.0) == ""
+    assert found.over(0.1).startswith("hydra.launcher.max_hours=0.1: the 4 runs that are left take about 0.153 hours")
+
+
 def test_hours_are_those_of_this_machines_gpus(
     planned: Callable[..., PlannedRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,7 @@ from experiments.core import files
 from experiments.core.arrays import Floats
 from experiments.core.errors import InputError
 from experiments.core.paths import importable
+from experiments.core.spoken import Spoken
 from experiments.data.sampling.sampler import State
 
 logger = logging.getLogger(__name__)
@@ -98,9 +99,19 @@ class Crew:
             console=console,
             disable=not console.is_terminal,
         )
+        self._spoken = None if console.is_terminal else Spoken(self._said, self._stage)
+
+    def _said(self) -> str:
+        task = self._progress.tasks[-1] if self._progress.tasks else None
+        return f"{self._title}: starting" if task is None else f"{task.description}, {task.percentage:.0f} %"
+
+    def _stage(self) -> str:
+        return self._progress.tasks[-1].description if self._progress.tasks else ""
 
     def __enter__(self) -> Crew:
         self._progress.start()
+        if self._spoken is not None:
+            self._spoken.__enter__()
         return self
 
     def __exit__(
@@ -110,6 +121,8 @@ class Crew:
             process.kill()
         for process in self._processes:
             process.communicate()
+        if self._spoken is not None:
+            self._spoken.__exit__()
         self._progress.stop()
 
     def run(self, task: str, arguments: Sequence[tuple[int, ...]], steps: int) -> None:

@@ -127,15 +127,23 @@ def test_maces_figure_has_three_panels(papers: list[JudgedFit]) -> None:
     assert [panel.names for panel in by_order] == [("ν=1", "ν=2", "ν=3"), *[("L=0", "L=1", "L=2")] * 2]
 
 
-def test_architectures_stand_by_their_richest_model(papers: list[JudgedFit]) -> None:
+def test_architectures_stand_by_their_best_model(papers: list[JudgedFit]) -> None:
     (panel,) = panels.panels_by_architecture(papers)
     assert panel.names == ("linear ACE ν=2 edge 3", "MACE L=2 ν=3 edge 3", "NequIP L=3 edge 3", "TFN L=1 edge 1")
     (panel,) = panels.panels_by_group(papers)
     assert [name.partition(":")[0] for name in panel.names] == ["E(3)"] * 3 + ["SE(3)"]
+    worse = [
+        (replace(fit, curve=replace(fit.curve, error=fit.curve.error * 9)), judgement)
+        if fit.curve.text("architecture") == "mace" and fit.curve.number("L") == 2
+        else (fit, judgement)
+        for fit, judgement in papers
+    ]
+    (panel,) = panels.panels_by_architecture(worse)
+    assert "MACE L=1 ν=3 edge 3" in panel.names
 
 
 def test_groups_stand_with_and_without_copies(papers: list[JudgedFit]) -> None:
-    """Twins that learn from copies are curves of their own, named by that; who has rivals is said to be the richest."""
+    """Twins that learn from copies are curves of their own, named by that; who has rivals is said to be the best."""
 
     def with_copies(item: JudgedFit, copies: int) -> JudgedFit:
         fit, judgement = item
@@ -144,11 +152,11 @@ def test_groups_stand_with_and_without_copies(papers: list[JudgedFit]) -> None:
 
     aspirin = [item for item in papers if item[0].curve.text("dataset") == "aspirin"]
     (plain,) = panels.panels_by_group(aspirin)
-    assert plain.title.endswith(", the richest model of each")
+    assert plain.title.endswith(", the best model of each")
     tfn = [item for item in aspirin if item[0].curve.text("architecture") == "tfn"][:1]
     ace = [item for item in aspirin if item[0].curve.text("architecture") == "ace"][:1]
     (panel,) = panels.panels_by_group([*ace, *(with_copies(tfn[0], copies) for copies in (1, 8))])
-    assert "richest" not in panel.title
+    assert "best" not in panel.title
     assert [name.rpartition(", ")[2] for name in panel.names if name.startswith("SE(3)")] == ["copies=1", "copies=8"]
 
 

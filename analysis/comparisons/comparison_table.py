@@ -1,0 +1,59 @@
+"""Comparisons as one table: what differs, the change of β, whether it is shown, and what it is worth in frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from analysis.comparisons.compare import Comparison
+from analysis.comparisons.paired import Survival, excludes_zero
+from analysis.comparisons.sentences import SIGNIFICANT, level
+from analysis.fits.record import label, signed, span, text_columns
+
+HEAD = ("dataset", "metric", "model", "compared", "Δβ (95 %)", "p (Holm)", "shown", "frames needed, first / second")
+"""Heads of the columns."""
+
+
+def comparison_rows(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
+    """Return one row of texts for each comparison, in the order of `HEAD`."""
+    return [
+        (
+            c.first.text("dataset"),
+            c.first.text("metric"),
+            c.common or label(c.first),
+            f"{level(c.first, c.factor)} → {level(c.second, c.factor)}",
+            f"{signed(c.delta.value)} {span(c.delta.low, c.delta.high)}",
+            "–" if np.isnan(c.p_holm) else "<0.001" if c.p_holm < 0.001 else f"{c.p_holm:.3f}",
+            _shown(c),
+            _frames(c),
+        )
+        for c in comparisons
+    ]
+
+
+def _shown(c: Comparison) -> str:
+    """Say in a word or two whether a difference is shown: beyond chance, with floors, and with more training."""
+    if c.not_converged:
+        return "not converged"
+    if not (excludes_zero(c.delta) and c.p_holm < SIGNIFICANT):
+        return "no"
+    word = "rises" if c.delta.value > 0 else "falls"
+    if np.isfinite(c.trained.low) and not excludes_zero(c.trained):
+        return f"{word}, open: training"
+    return word if c.survival is Survival.SURVIVES else f"{word}, open: floor"
+
+
+def _frames(c: Comparison) -> str:
+    """Write the ratio of frames at equal error, with its interval; a limit where only that is known; else a dash."""
+    ratio = c.ratio
+    if np.isfinite(ratio.ratio.value):
+        return f"{ratio.ratio.value:.2g} [{ratio.interval}]" if ratio.interval else f"{ratio.ratio.value:.2g}"
+    if ratio.bound is not None:
+        return f"{'>' if ratio.bound[0] == 'more' else '<'} {ratio.bound[1]:.3g}"
+    return "flat" if ratio.flat else "–"
+
+
+def comparison_table(comparisons: Sequence[Comparison]) -> str:
+    """Return the table of all comparisons as text."""
+    return "\n".join(text_columns([HEAD, *comparison_rows(comparisons)]))
