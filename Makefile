@@ -1,11 +1,11 @@
 # make env | demo | settings | quick | test | test-long | test-faults | coverage | selections | constraints | bench |
-#      gpu-check | peers | peers-references | slurm | browser      (.venv is made where missing)
+#      parity | gpu-check | peers | peers-references | slurm | browser      (.venv is made where missing)
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: env demo settings lint quick test test-long test-faults coverage selections constraints bench gpu-check peers peers-references slurm browser clean
+.PHONY: env demo settings lint quick test test-long test-faults coverage selections constraints bench parity gpu-check peers peers-references slurm browser clean
 
 env: $(STAMP)
 
@@ -75,6 +75,10 @@ constraints:
 
 bench: env
 	OMP_NUM_THREADS=1 $(PY) -m benchmarks --out build/bench.json
+
+# Errors beside published ones, on the same frames (docs/parity.md). ARGS=--small, or the names of rows.
+parity: env
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.parity $(ARGS)
 
 # On a machine with a GPU: is training correct there, and how fast? ARGS="--minutes 4", "--device cpu", …
 gpu-check: env

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from experiments.core.command import say, spell_out
+from experiments.core.command import read_or_not, say, spell_out
 from experiments.core.paths import ROOT
 from experiments.core.wording import did_you_mean
 
@@ -61,7 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         The module's exit code; 0 after help and version; 2, with usage on standard error, without a known sub-command.
     """
     spell_out()
-    words = list(sys.argv[1:] if argv is None else argv)
+    return read_or_not(lambda: _main(list(sys.argv[1:] if argv is None else argv)))
+
+
+def _main(words: list[str]) -> int:
     name = words[0] if words else ""
     if name in ("-h", "--help", "help"):
         print(USAGE, *(f"  {command:10} {text}" for command, (_, _, text) in COMMANDS.items()), sep="\n")

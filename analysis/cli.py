@@ -118,6 +118,13 @@ def _figures(to: Subparsers) -> None:
     )
     one.add_argument("--out", type=command.path, required=True, metavar="DIR", help="folder for the figures")
     _add_selection(one)
+    one.add_argument(
+        "--reference",
+        type=command.path,
+        metavar="POINTS.csv",
+        help="published points to mark (dataset, model, P, metric, value, unit, source); `published`: those that come "
+        "with the program",
+    )
     one.add_argument("--distances", type=command.path, metavar="FILE", help=_DISTANCES)
 
 
@@ -134,7 +141,7 @@ def _compare(to: Subparsers) -> None:
         action="append",
         default=[],
         metavar="COLUMN",
-        help="factor to compare by: L, nu, training.max_steps or any other column in which models differ (may be "
+        help="factor to compare by: L, nu, n_radial, training.max_steps or any other setting that differs (may be "
         "repeated; default: every factor that varies)",
     )
     one.add_argument("--sentence", action="store_true", help="only the sentences, for a paper, without the table")

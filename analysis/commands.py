@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -62,8 +63,9 @@ from analysis.fits.record import analyse, choice, label, plus_minus, records, su
 from analysis.fits.results import CurveFit, Form
 from analysis.fits.selection import ALL, Selection
 from analysis.reading import Spelling, parse_columns
-from analysis.table import RunTable, failed_runs, load, read_store, write_csv
+from analysis.table import RunTable, failed_runs, load, read_store, setting_column, write_csv
 
+log = logging.getLogger(__name__)
 __all__ = [
     "bounds",
     "calibrate",
@@ -108,10 +110,15 @@ def fit(arguments: argparse.Namespace) -> None:
 def figures(arguments: argparse.Namespace) -> None:
     """Draw every figure that the table has data for, as PDF, SVG and PNG, each with a CSV of the plotted numbers."""
     from analysis.figures.draw_all import draw_all  # matplotlib takes a second to import, and no other command needs it
+    from analysis.figures.references import matching, read_references
 
     loaded = _load(arguments)
     measured = _distances(arguments.distances, arguments.store)
-    for path in draw_all(_fitted(arguments, loaded), arguments.out, measured):
+    points = [] if arguments.reference is None else read_references(arguments.reference)
+    fits = _fitted(arguments, loaded)
+    if points and not any(matching(points, fit.curve) for fit, _ in fits):
+        log.warning("%s: no point of these datasets, metrics and units", arguments.reference)
+    for path in draw_all(fits, arguments.out, measured, points):
         _say(str(path))
     _check_complete(loaded, arguments.store)
 
@@ -130,9 +137,10 @@ def report(arguments: argparse.Namespace) -> None:
 def compare(arguments: argparse.Namespace) -> None:
     """Compare curves that differ in one factor: paired Δβ with Holm's correction, floors, equal-error ratios, power."""
     loaded = _load(arguments, compare_by=arguments.by)
+    by = [setting_column(name, loaded.rows.columns) for name in arguments.by]
     fits = _fitted(arguments, loaded)
-    pairs = compare_curves(fits, arguments.by)
-    symmetries = [] if arguments.by else gains(fits)
+    pairs = compare_curves(fits, by)
+    symmetries = [] if by else gains(fits)
     if not pairs and not symmetries:
         raise InputError("no two curves of one dataset and metric differ in exactly one factor: nothing to compare")
     if pairs and not arguments.sentence:
@@ -140,7 +148,7 @@ def compare(arguments: argparse.Namespace) -> None:
         _say("")
     for pair in pairs:
         _say(comparison_sentence(pair))
-    for family in families(fits, arguments.by):
+    for family in families(fits, by):
         _say(family_sentence(family))
     for pooled in pool_differences(pairs):
         _say(pooled_sentence(pooled))

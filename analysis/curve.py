@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from analysis.arrays import FloatArray
 from analysis.table import RATE, STANDARD, TUNED, RunTable, curve_name
 
+FEWEST_UPDATES = 8
+"""Updates of a run below which errors of shorter schedules say nothing of training."""
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -181,6 +184,9 @@ def _curve(key: dict[str, object], part: pd.DataFrame, table: RunTable) -> Curve
             values[row, column] = part[name].to_numpy(dtype=float)
         return values
 
+    def shorter(name: str) -> FloatArray:
+        return np.where(grid("n_steps") < FEWEST_UPDATES, np.nan, grid(name))
+
     converged: list[list[bool | None]] = [[None] * len(sizes) for _ in seeds]
     if "converged" in part.columns:
         for s, k, value in zip(row, column, part["converged"], strict=True):
@@ -195,8 +201,8 @@ def _curve(key: dict[str, object], part: pd.DataFrame, table: RunTable) -> Curve
         seeds=seeds,
         error=grid("error"),
         train_error=grid("train_error"),
-        half_budget=grid("error_half_budget"),
-        quarter_budget=grid("error_quarter_budget"),
+        half_budget=shorter("error_half_budget"),
+        quarter_budget=shorter("error_quarter_budget"),
         sem=grid("error_test_sem"),
         n_test=grid("n_test"),
         runs=tuple(map(tuple, runs)),

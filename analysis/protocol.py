@@ -21,7 +21,8 @@ def by_validation(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     Its P counts the validation frames, too. Standard errors of the test set keep their share of the error; training
     errors of that schedule are in no table. Rows without errors of shorter schedules (closed forms) stay as they are.
 
-    Raises InputError if trained runs have no such error: earlier versions, or data without validation frames.
+    Raises InputError if trained runs have no such error (earlier versions, or data without validation frames), or no
+    number of validation frames.
     """
     rows = frame.copy()
     numbers = {
@@ -35,6 +36,11 @@ def by_validation(frame: pd.DataFrame, source: str) -> pd.DataFrame:
         raise InputError(
             f"--stop {VALIDATION}: {int(unknown.sum())} row(s) of {source} have no error_stopped (runs of an earlier "
             "version, or data without validation frames)"
+        )
+    uncounted = int((changed & numbers["n_validation"].isna()).sum())
+    if uncounted:
+        raise InputError(
+            f"--stop {VALIDATION}: {uncounted} row(s) of {source} have no n_validation, which P must count"
         )
     values = {
         "P": numbers["P"] + numbers["n_validation"],

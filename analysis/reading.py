@@ -7,17 +7,21 @@ row. What is read otherwise than it stands there is said in a log message; what 
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import logging
 import re
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from analysis.errors import InputError
+from analysis.files import as_meant
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +52,8 @@ _SPACES = (" ", "'", "\u202f", "\xa0")
 _GROUPED = {mark: re.compile(rf"{_DIGITS}(?:{re.escape(mark)}\d\d\d)+") for mark in (",", ".", *_SPACES)}
 _FRACTION = re.compile(r"[+-]?\d*\.\d+(e[+-]?\d+)?", re.IGNORECASE)
 _PERCENT = re.compile(r"(.*\d)\s*%")
+_SHOWN = 100
+"""Most characters of another library's complaint."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +95,10 @@ def read_table(path: Path, spelling: Spelling = PLAIN) -> pd.DataFrame:
     """
     content = _content(path)
     if content[:4] == b"PAR1":
-        header, cells = _of_frame(path, pd.read_parquet(io.BytesIO(content)))
+        header, cells = _of_frame(path, _parquet(path, content))
         comma = False
-    elif content.lstrip()[:1] == b"{":
-        header, cells = _json_lines(path, content)
+    elif (text := content.removeprefix(b"\xef\xbb\xbf")).lstrip()[:1] in (b"{", b"["):
+        header, cells = _json_records(path, text.decode("utf-8", "replace"))
         comma = False
     else:
         header, cells, separator = _separated(path, _decoded(path, content))
@@ -110,13 +116,19 @@ def read_table(path: Path, spelling: Spelling = PLAIN) -> pd.DataFrame:
 
 
 def _content(path: Path) -> bytes:
+    """Return a table's bytes, unpacked if it is compressed by gzip."""
     try:
-        return path.read_bytes()
-    except OSError as error:
+        content = path.read_bytes()
+        return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+    except (EOFError, zlib.error) as error:
+        raise InputError(f"{path}: compressed by gzip and damaged ({error}); unpack it, or write it again") from None
+    except OSError as error:  # BadGzipFile among them
         raise InputError(f"{path}: cannot read the table ({error.strerror or error}); give a CSV file") from error
 
 
 def _decoded(path: Path, content: bytes) -> str:
+    if content[:2] == b"PK" or content[:4] == b"\xd0\xcf\x11\xe0":
+        raise InputError(f"{path}: a workbook or an archive; accepted: the table in it saved as CSV")
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
         return content.decode(encoding)
@@ -127,6 +139,14 @@ def _decoded(path: Path, content: bytes) -> str:
 def _lines(text: str) -> list[str]:
     """Return the lines of a text; Python's splitlines would also end them at U+2028, U+0085 and form feeds."""
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def _parquet(path: Path, content: bytes) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(io.BytesIO(content))
+    except Exception as error:  # pyarrow raises whatever a damaged file lets it stumble on
+        reason = " ".join(str(error).split())[:_SHOWN]
+        raise InputError(f"{path}: a Parquet file that cannot be read ({reason}); write it again, or as CSV") from None
 
 
 def _of_frame(path: Path, frame: pd.DataFrame) -> tuple[list[str], Cells]:
@@ -141,19 +161,27 @@ def _scalar(value: object) -> object:
     return value.item() if hasattr(value, "item") else value
 
 
-def _json_lines(path: Path, content: bytes) -> tuple[list[str], Cells]:
-    records: list[tuple[int, dict[str, object]]] = []
-    for line, text in enumerate(_lines(content.decode("utf-8", "replace")), 1):
-        if text.strip():
-            try:
-                record = json.loads(text)
-            except ValueError as error:
-                raise InputError(f"{path}, line {line}: not JSON ({error}); accepted: one object a line") from None
-            if not isinstance(record, dict):
-                raise InputError(f"{path}, line {line}: accepted: one JSON object a line, with its columns")
-            records.append((line, record))
+def _json_records(path: Path, text: str) -> tuple[list[str], Cells]:
+    """Return header and rows of JSON lines, or of one list of records, which are then counted from 1."""
+    if text.lstrip().startswith("["):
+        try:
+            records = list(enumerate(json.loads(text), 1))
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}: not JSON ({error}); accepted: a list of objects, or one object a line") from None
+    else:
+        records = [(line, _record(path, line, one)) for line, one in enumerate(_lines(text), 1) if one.strip()]
+    for line, record in records:
+        if not isinstance(record, dict):
+            raise InputError(f"{path}, line {line}: accepted: one JSON object a line, with its columns")
     header = list(dict.fromkeys(str(name) for _, record in records for name in record))
     return header, [(line, [_json_text(record.get(name)) for name in header]) for line, record in records]
+
+
+def _record(path: Path, line: int, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}, line {line}: not JSON ({error}); accepted: one object a line") from None
 
 
 def _json_text(value: object) -> str:
@@ -189,7 +217,7 @@ def _rows(lines: list[str], separator: str) -> tuple[list[str], Cells, str]:
     try:
         for row in reader:
             if any(cell.strip() for cell in row):
-                found.append((reader.line_num, [cell.strip() for cell in row]))
+                found.append((reader.line_num, [as_meant(cell.strip()) for cell in row]))
     except csv.Error:
         return [], [], separator
     return (found[0][1] if found else []), found[1:], separator

@@ -6,7 +6,7 @@ A bad row is named by its line and refused, or dropped when the user says so; no
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 
 from analysis.errors import InputError, RunsFailed
-from analysis.files import write_text
+from analysis.files import csv_text, write_text
 from analysis.means import are_means, mark_means, split_means
 from analysis.protocol import BUDGET, STOP, VALIDATION, by_validation
 from analysis.reading import PLAIN, Spelling, read_table
 from experiments.core.states import RunState
+from experiments.core.wording import per_atom
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ def failed_runs(store: Path) -> list[str]:
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
     """Write a run table (without the bookkeeping column `line`), whole or not at all."""
-    write_text(path, frame.drop(columns="line", errors="ignore").to_csv(index=False))
+    write_text(path, csv_text(frame.drop(columns="line", errors="ignore")))
 
 
 def check_table(
@@ -163,8 +164,11 @@ def check_table(
                 f"--by {name}: differs between the runs of a curve; accepted: a column that models differ in"
             )
     frame = _filled(frame, source)
+    compare_by = [setting_column(name, frame.columns) for name in compare_by]
     settings = [str(name) for name in frame.columns if "." in str(name) or name in compare_by]
     rows, bad = _typed(frame, (*settings, *curve_by))
+    if "unit" in rows.columns:
+        rows["unit"] = [per_atom(*both) for both in zip(rows["metric"], rows["unit"], strict=True)]
     if STOP in rows.columns and (rows[STOP] == VALIDATION).any():  # two protocols never share a curve
         rows[STOP] = rows[STOP].replace("", BUDGET)
         curve_by = (*curve_by, STOP)
@@ -196,7 +200,9 @@ def check_table(
         rows=good,
         curve_columns=key,
         has_seeds=has_seeds,
-        settings=tuple(name for name in settings if name not in key),
+        settings=tuple(
+            name for name in settings if name not in key and not (name.startswith("model.") and _same(good, name))
+        ),
         dropped=tuple(BadRow(line, reason) for line, reason in sorted(bad.items())),
         lost_curves=tuple(sorted(names_before - left)),
         zero_curves=frozenset(_names(rows[rows["line"].isin(zero)], key)) & left,
@@ -242,6 +248,15 @@ def curve_columns(rows: pd.DataFrame, curve_by: Sequence[str] = ()) -> tuple[str
     optional = ["test_set", *IDENTIFYING, "model_id"] if "model_id" in rows.columns else ["test_set", *IDENTIFYING]
     wanted = ["dataset", "architecture", *optional, "metric", *curve_by]
     return tuple(dict.fromkeys(name for name in wanted if name in rows.columns))
+
+
+def setting_column(name: str, columns: Iterable[object]) -> str:
+    """Return the column of a setting that may be named without its section: `n_radial` is `model.n_radial`."""
+    return next((full for full in (name, f"model.{name}", f"training.{name}") if full in set(columns)), name)
+
+
+def _same(rows: pd.DataFrame, name: str) -> bool:
+    return rows[name].nunique(dropna=False) < 2
 
 
 def _varies(rows: pd.DataFrame, name: str, key: Sequence[str]) -> bool:

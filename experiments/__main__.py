@@ -13,7 +13,7 @@ from experiments.core.files import DISK
 from experiments.core.interrupt import StopRequest, Terminated
 from experiments.core.paths import CONF
 from experiments.core.states import RunOutcome
-from experiments.core.wording import format_error, validation_error
+from experiments.core.wording import format_error, per_atom, validation_error
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -104,7 +104,8 @@ def single(config: DictConfig) -> dict[str, float] | None:
     print(f"{run.path}: {result.verdict or convergence}")  # results of earlier versions have no verdict in words
     for name, values in result.by_metric.items():
         if values.error is not None:
-            print(f"  {name:14} {format_error(values.error, values.unit)}")
+            error = format_error(values.error, per_atom(name, values.unit), result.get("n_atoms"))
+            print(f"  {name:14} {error}")
     return {name: error for name, error in result.metrics.items() if error is not None}
 
 
@@ -126,6 +127,10 @@ def main() -> int:
         The exit code: 0: done, 1: a run failed, 2: bad input (told in one line), 128 + n: stopped by signal n.
     """
     command.spell_out()
+    return command.read_or_not(_main)
+
+
+def _main() -> int:
     command.show_warnings()
     # argparse takes KEY=VALUE arguments in one piece only; -m may stand anywhere
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
@@ -170,7 +175,7 @@ def main() -> int:
         return _say("stopped, nothing is lost; the same command continues", code)
     except OSError as error:
         if error.errno not in DISK:
-            raise
+            raise  # a pipe whose reader has gone among them
         where = f"{error.filename or 'a file'}: {os.strerror(error.errno)}"
         return _say(f"{where}; nothing is lost, the same command continues", 1)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -12,6 +13,8 @@ from hydra.core.override_parser.types import Override
 
 from experiments.core.errors import InputError
 
+MOST = 1_000_000
+"""Most points of a sweep; nobody means more, and they would fill the memory before any run started."""
 _PART = re.compile(r"(?:(\d+)(?:\.\.(\d+))?:)?(\d+)(?:\.\.(\d+))?")
 """A part of seeds by P: `8:0..3`, `32..128:0`, or `0..3` for every P."""
 
@@ -35,6 +38,8 @@ def expand(arguments: Sequence[str], grids: Sequence[Mapping[str, Any]]) -> list
         own = [_text(key, value) for key, value in grid.items() if key not in given]
         chosen = [*_parse(own), *given.values()]
         options = [_choices(override) for override in chosen if not override.is_hydra_override()]
+        if (count := math.prod(map(len, options))) > MOST:
+            raise InputError(f"the sweep has {count} points; accepted: at most {MOST}")
         for point in _points(options):
             points[tuple(point)] = None
     return [[*fixed, *point] for point in points]
@@ -95,5 +100,8 @@ def _choices(override: Override) -> list[str]:
         raise InputError(f"{override.input_line}: a sweep cannot delete a key; accepted: key=value,value…")
     key = override.get_key_element()
     if override.is_sweep_override():
-        return [f"{key}={value}" for value in override.sweep_string_iterator()]
+        choices = [f"{key}={value}" for value in itertools.islice(override.sweep_string_iterator(), MOST + 1)]
+        if len(choices) > MOST:
+            raise InputError(f"{override.input_line}: accepted: at most {MOST} values")
+        return choices
     return [f"{key}={override.get_value_element_as_str()}"]

@@ -218,7 +218,12 @@ def launch_on_slurm(
 
 
 def with_site_defaults(settings: SlurmSettings) -> tuple[SlurmSettings, list[str]]:
-    """Return the settings with what the site's variables give where the user gave nothing, and a note on each."""
+    """Return the settings with what the site's variables give where the user gave nothing, and a note on each.
+
+    The user may have given them as parameters of sbatch, too.
+    """
+    own, others = requests.lifted(settings.sbatch)
+    settings = dataclasses.replace(settings, **own, sbatch=others or None)
     plain = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
     found, notes = requests.exported(plain, os.environ)
     return dataclasses.replace(settings, **found), notes

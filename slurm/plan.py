@@ -226,7 +226,10 @@ class Composer:
 
     def _base(self, groups: tuple[str, ...]) -> DictConfig:
         if groups not in self._bases:
-            composed = self.loader.load_sweep_config(self.master, list(groups))
+            try:
+                composed = self.loader.load_sweep_config(self.master, list(groups))
+            except ValueError as error:  # Hydra's, for a number or a mapping in place of a name
+                raise InputError(f"{' '.join(groups)}: {one_line(error)}; accepted: names of files in conf/") from None
             OmegaConf.set_struct(composed, False)
             composed.pop("hydra", None)
             OmegaConf.set_struct(composed, True)

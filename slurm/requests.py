@@ -21,9 +21,8 @@ GPUS = (
 """Flags that can ask for GPUs; those of the second row name the resource in their value, `gpu:a100:2`."""
 SETTINGS = {
     "partition": "partition", "account": "account", "qos": "qos", "constraint": "constraint", "time": "time",
-    "cpus-per-gpu": "cpus", "nodelist": None,
 }  # fmt: skip
-"""Flags of sbatch → the launcher's own setting for the same thing (None: it has none)."""
+"""Flags of sbatch → the launcher's own setting for the same thing."""
 EXPORTED = {"account": ("SBATCH_ACCOUNT", "SLURM_ACCOUNT"), "partition": ("SBATCH_PARTITION",), "qos": ("SBATCH_QOS",),
             "constraint": ("SBATCH_CONSTRAINT",)}  # fmt: skip
 """Settings of the launcher → variables in which sites tell users to keep them; the first that is set holds."""
@@ -58,6 +57,15 @@ def gpu_count(sbatch: Mapping[str, Any] | None) -> int:
     return most
 
 
+def lifted(sbatch: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return parameters of sbatch for which the launcher has settings of its own, and the others.
+
+    Whoever asks for an account by `sbatch={account: …}` means it for the job afterwards and for limits too.
+    """
+    own = {name: str(value) for name, value in flags(sbatch).items() if name in EXPORTED}
+    return own, {name: value for name, value in (sbatch or {}).items() if name.replace("_", "-") not in own}
+
+
 def check(sbatch: Mapping[str, Any] | None, given: Mapping[str, Any]) -> None:
     """Raise `InputError` where one thing is asked for twice.
 
@@ -72,7 +80,7 @@ def check(sbatch: Mapping[str, Any] | None, given: Mapping[str, Any]) -> None:
     for name, setting in SETTINGS.items():
         if name == "time" and name in named:
             raise InputError("sbatch.time: the launcher warns jobs before it; accepted: hydra.launcher.time")
-        if setting is not None and name in named and given.get(setting) is not None:
+        if name in named and given.get(setting) is not None:
             raise InputError(f"sbatch.{name} beside hydra.launcher.{setting}={given[setting]}: accepted: one of them")
     for names, setting in ((MEMORY, "memory"), (tuple(gpu_flags(sbatch)), "gpus")):
         both = [name for name in names if name in named]

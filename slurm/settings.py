@@ -25,7 +25,8 @@ FEWEST_CORES_PER_GPU = 2
 OURS = {
     "array": "array_parallelism", "job-name": "no other name: the ledger finds jobs by it", "signal": "signal_delay",
     "output": "<store>/slurm/<submission>/logs", "error": "<store>/slurm/<submission>/logs", "requeue": "requeue",
-    "open-mode": "append", "dependency": "after", "cpus-per-task": "cpus", "ntasks": "cpus", "nodes": "1",
+    "open-mode": "append", "dependency": "after", "cpus-per-task": "cpus", "cpus-per-gpu": "cpus", "ntasks": "cpus",
+    "nodes": "1",
 }  # fmt: skip
 """Parameters of sbatch that the setting `sbatch` must not replace → what sets them."""
 

@@ -86,7 +86,7 @@ def test_analysis_knows_runs_and_nothing_that_trains(path: Path) -> None:
     allowed = [
         f"experiments.{name}" for name in (
             "runs.store", "core.errors", "core.states", "runs.table", "core.files", "core.command", "core.paths",
-            "core.plugins",
+            "core.plugins", "core.wording",
         )
     ]  # fmt: skip
     allowed += ["experiments.data.distances"]  # metrics between frames, for a file of frames

@@ -20,7 +20,8 @@ from analysis.arrays import FloatArray
 from analysis.calibration.learners import kernel_interpolator, nearest_neighbour, one_teacher
 from analysis.calibration.progress import watched
 from analysis.fits.floor import joint_betas
-from analysis.fits.intervals import Sample, conclude, measure
+from analysis.fits.intervals import Sample, conclude, measure, power_law
+from analysis.fits.moderation import NO_PRIOR
 from analysis.fits.uncertainty import LEVEL, t_quantile
 
 ACCEPTED = (0.93, 0.97)
@@ -173,8 +174,8 @@ def seeds_t(x: FloatArray, y: FloatArray, sem: FloatArray | None = None) -> Esti
         y: ln ε. [n, S, K]
         sem: relative standard error of the test errors; None if unknown. [n, K]
     """
-    one = measure(Sample(x, y, sem=sem))
-    return Estimates.symmetric(one.power.value, conclude(one).power.half)
+    one = power_law(Sample(x, y, sem=sem))
+    return Estimates.symmetric(one.value, one.margin(NO_PRIOR).half)
 
 
 def ols_means(x: FloatArray, y: FloatArray, sem: FloatArray | None = None) -> Estimates:

@@ -15,6 +15,7 @@ import numpy as np
 
 from analysis.arrays import FloatArray
 from analysis.calibration.calibrate import Scenario, simulate
+from analysis.calibration.gaps import Gaps, uneven_differences
 from analysis.calibration.progress import watched
 from analysis.comparisons.conditions import PAIRS, Deltas, Differences, Outcome, outcomes
 from analysis.comparisons.paired import FLOOR_SIZES
@@ -44,6 +45,12 @@ class Truth:
     """Cells that lack one seed in so many; two are left at least."""
     noise: float = 1.0
     """Noise in units of that of module `calibrate`."""
+    further: int = 0
+    """Further seeds of every cell."""
+    at: int = 0
+    """Number of the smallest sizes that these have."""
+    falling: float = 0.0
+    """Exponent with which the noise of ln ε falls with P, unchanged in the geometric middle."""
 
 
 TRUTHS = (
@@ -55,6 +62,11 @@ TRUTHS = (
     Truth("the same, C and D lack a third of the seeds", {"B": 0.2, "C": 0.2}, {}, {"C": 3, "D": 3}),
     Truth("the same, all seeds, half the noise", {"B": 0.2, "C": 0.2}, {}, {}, 0.5),
     Truth("B = C = D = A + .2", {"B": 0.2, "C": 0.2, "D": 0.2}, {}, {}),
+    Truth("nothing differs, 4 more seeds at 2 P", {}, {}, {}, further=4, at=2),
+    Truth("floors alone, 4 more seeds at 2 P", {}, {"A": 0.3, "D": 0.3}, {}, further=4, at=2),
+    Truth("B = C = A + .2, 4 more seeds at 2 P", {"B": 0.2, "C": 0.2}, {}, {}, further=4, at=2),
+    Truth("B = C = A + .2, noise ∝ P^−0.3", {"B": 0.2, "C": 0.2}, {}, {}, falling=0.3),
+    Truth("the same, 4 more seeds at 2 P", {"B": 0.2, "C": 0.2}, {}, {}, further=4, at=2, falling=0.3),
 )
 """What is simulated."""
 
@@ -99,20 +111,25 @@ def rate(truth: Truth, n_seeds: int, n_sizes: int, n: int, rng: np.random.Genera
 def tables(
     truth: Truth, n_seeds: int, n_sizes: int, n: int, rng: np.random.Generator, curve: Scenario = CURVE
 ) -> tuple[FloatArray, dict[str, FloatArray]]:
-    """Simulate n tables: return ln P [K] and ln ε of every cell [n, S of the cell, K]."""
+    """Simulate n tables: return ln P [K] and ln ε of every cell [n, S, K], NaN where a run is missing."""
     log_p, cells = np.empty(0), {}
     for letter in "ABCD":
         s = n_seeds if letter not in truth.missing else max(2, n_seeds - n_seeds // truth.missing[letter])
         cell = replace(
             curve,
-            n_seeds=s,
+            n_seeds=n_seeds + truth.further,
             n_sizes=n_sizes,
             beta=EXPONENT + truth.gain.get(letter, 0.0),
             floor_share=truth.floor.get(letter, 0.0),
             subset=truth.noise * curve.subset,
             init=truth.noise * curve.init,
         )
-        log_p, cells[letter] = simulate(cell, n, rng)
+        log_p, rows = simulate(cell, n, rng)
+        if truth.falling:
+            clean = simulate(replace(cell, n_seeds=1, subset=0.0, init=0.0), 1, rng)[1]
+            rows = clean + (rows - clean) * np.exp(-truth.falling * (log_p - log_p.mean()))
+        rows[:, s:n_seeds] = np.nan
+        cells[letter] = Gaps(n_seeds, truth.further, truth.at).cut(rows)
     return log_p, cells
 
 
@@ -121,24 +138,22 @@ def both_forms(log_p: FloatArray, cells: Mapping[str, FloatArray]) -> list[Delta
 
     Args:
         log_p: ln P. [K]
-        cells: ln ε of the four cells, whose first seeds are matched. [n, S of the cell, K]
+        cells: ln ε of the four cells, rows matched by seed, NaN where a run is missing. [n, S, K]
     """
     shifted = log_p - log_p.mean()
     slopes = {letter: -(rows @ shifted) / (shifted @ shifted) for letter, rows in cells.items()}
-    joint: dict[tuple[str, int], FloatArray] = {}  # a joint fit depends on which seeds take part
-
-    def floored(letter: str, s: int) -> FloatArray:
-        if (letter, s) not in joint:
-            rows = cells[letter][:, :s]
-            known = len(log_p) >= FLOOR_SIZES
-            joint[letter, s] = joint_betas(log_p, rows) if known else np.full(rows.shape[:2], np.nan)
-        return joint[letter, s]
-
+    complete = not any(np.isnan(rows).any() for rows in cells.values())
+    if complete and len(log_p) >= FLOOR_SIZES:
+        joint = {letter: joint_betas(log_p, rows) for letter, rows in cells.items()}
+    else:
+        joint = {letter: np.full_like(one, np.nan) for letter, one in slopes.items()}
     power, floor = {}, {}
     for first, second in PAIRS:
-        s = min(cells[first].shape[1], cells[second].shape[1])
-        power[first, second] = _paired(slopes[second][:, :s] - slopes[first][:, :s])
-        floor[first, second] = _paired(floored(second, s) - floored(first, s))
+        if complete:
+            power[first, second] = _paired(slopes[second] - slopes[first])
+            floor[first, second] = _paired(joint[second] - joint[first])
+        else:
+            power[first, second], floor[first, second] = uneven_differences(log_p, cells[first], cells[second])
     return [power, floor]
 
 

@@ -9,7 +9,7 @@ decide under both forms.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -24,6 +24,7 @@ from analysis.comparisons.design import (
     NoiseLevel,
     condition_power,
     fewest,
+    fewest_with_further,
     fit_noise,
     slope_half_width,
 )
@@ -84,6 +85,8 @@ class Design:
     """Half the 95 % interval of β of one curve of `SEEDS` seeds; empty if no further seeds are asked for."""
     half_width_further: tuple[float, ...] = ()
     """The same with further seeds at the smallest P."""
+    with_further: tuple[int | None, ...] = ()
+    """Seeds with every P that show difference, equivalence and claim if there are further seeds at the smallest P."""
 
 
 def given(noise: tuple[float, float]) -> Source:
@@ -169,25 +172,46 @@ def _design(
     def needed(distances: tuple[float, float], level: float) -> int | None:
         return fewest(lambda n: condition_power(distances, spread, n, level) >= POWER, 2, MAX_SEEDS)
 
-    return Design(
+    tests = (((difference, np.inf), LEVEL / 2), ((MARGIN, MARGIN), LEVEL))  # the former two-sided
+    plain = tuple(needed(*test) for test in tests)
+    claim = _claim(source, n_sizes, difference, n_tables, seed)
+    found = Design(
         sizes=tuple(float(round(p)) for p in np.exp(log_p)),
         spread=spread,
-        difference=needed((difference, np.inf), LEVEL / 2),  # two-sided
-        equivalence=needed((MARGIN, MARGIN), LEVEL),
-        claim=_claim(source, n_sizes, difference, n_tables, seed),
+        difference=plain[0],
+        equivalence=plain[1],
+        claim=claim,
         smallest=tuple(detectable(Interval(0.0, np.nan, np.nan, spread / np.sqrt(n), n - 1)) for n in SEEDS),
-        half_width=() if further is None else tuple(slope_half_width(log_p, n, source.own) for n in SEEDS),
-        half_width_further=()
-        if further is None
-        else tuple(slope_half_width(log_p, n, source.own, *further) for n in SEEDS),
+    )
+    if further is None:
+        return found
+    return replace(
+        found,
+        half_width=tuple(slope_half_width(log_p, n, source.own) for n in SEEDS),
+        half_width_further=tuple(slope_half_width(log_p, n, source.own, *further) for n in SEEDS),
+        with_further=(
+            *(
+                seeds and fewest_with_further(log_p, source.noise, further, *test, seeds)
+                for test, seeds in zip(tests, plain, strict=True)
+            ),
+            None if claim is None else _claim(source, n_sizes, difference, n_tables, seed, further, claim),
+        ),
     )
 
 
-def _claim(source: Source, n_sizes: int, difference: float, n_tables: int, seed: int) -> int | None:
+def _claim(
+    source: Source,
+    n_sizes: int,
+    difference: float,
+    n_tables: int,
+    seed: int,
+    further: tuple[int, int] = (0, 0),
+    most: int = MOST,
+) -> int | None:
     """Return the seeds with which the claim holds in 80 % of tables with B = C = A + difference and D = A."""
     if n_sizes < FLOOR_SIZES:
         return None  # a floor cannot be told from a slope
-    truth = Truth("", {"B": difference, "C": difference}, {}, {})
+    truth = Truth("", {"B": difference, "C": difference}, {}, {}, further=further[0], at=further[1])
     noise = source.noise
     curve = Scenario("", 1, 1, subset=noise.subset, init=noise.init, test=0.0, factor=source.factor)
 
@@ -195,7 +219,7 @@ def _claim(source: Source, n_sizes: int, difference: float, n_tables: int, seed:
         rng = np.random.default_rng(seed)  # the same draws for every number of seeds
         return rate(truth, n_seeds, n_sizes, n_tables, rng, curve).holds >= POWER
 
-    return fewest(holds, 2, MOST)
+    return fewest(holds, 2, most)
 
 
 def design_text(source: Source, found: Sequence[Design], difference: float) -> str:
@@ -228,6 +252,17 @@ def further_text(found: Sequence[Design], further: tuple[int, int]) -> str:
     for one in found:
         pairs = zip(SEEDS, one.half_width, one.half_width_further, strict=True)
         lines.append(f"  {len(one.sizes)} sizes: " + "; ".join(f"{n} seeds {a:.2g} → {b:.2g}" for n, a, b in pairs))
+    lines.append(f"seeds with all P that show it, alone → with {more} of every curve:")
+    for one in found:
+        alone = (one.difference, one.equivalence, one.claim)
+        limits = (MAX_SEEDS, MAX_SEEDS, MOST)
+        kinds = zip(("difference", "equivalence", "claim"), alone, one.with_further, limits, strict=True)
+        told = (
+            f"{kind} {_count(a, most)}" + ("" if a is None else f" → {_count(b, most)}")
+            for kind, a, b, most in kinds
+            if kind != "claim" or len(one.sizes) >= FLOOR_SIZES
+        )
+        lines.append(f"  {len(one.sizes)} sizes: " + "; ".join(told))
     return "\n".join(lines)
 
 
@@ -260,6 +295,9 @@ def design_records(source: Source, found: Sequence[Design], difference: float) -
             "seeds_equivalence": one.equivalence,
             "seeds_claim": one.claim,
             "smallest_difference": {str(n): value for n, value in zip(SEEDS, one.smallest, strict=True)},
+            "seeds_with_further": dict(zip(("difference", "equivalence", "claim"), one.with_further, strict=False))
+            if one.half_width
+            else None,
             "half_width": dict(zip(map(str, SEEDS), one.half_width, strict=False)) or None,
             "half_width_further": dict(zip(map(str, SEEDS), one.half_width_further, strict=False)) or None,
         }

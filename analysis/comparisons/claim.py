@@ -207,7 +207,7 @@ def _differences(
 
 def _with_seeds(both: Pair | None) -> Pair | None:
     """Return the pair; None for single runs: the claim rests on the scatter over seeds alone."""
-    return both if both is not None and min(len(both.first_log), len(both.second_log)) >= 2 else None
+    return both if both is not None and min(both.most_runs) >= 2 else None
 
 
 def _ratio(first: Curve, second: Curve) -> EqualError:

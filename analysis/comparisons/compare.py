@@ -26,12 +26,15 @@ from analysis.curve import Curve
 from analysis.errors import InputError
 from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.uncertainty import Interval, lines, two_sided
+from analysis.protocol import STOP
 from analysis.table import IDENTIFYING, MATCH, RATE, TUNED
 
-PLACE = ("dataset", "test_set", "metric")
+PLACE = ("dataset", "test_set", "metric", STOP)
 """Columns that compared curves must share: a difference in one of them is not one of the model."""
 FACTORS = ("architecture", *IDENTIFYING)
 """Columns by which models differ."""
+MODEL = "model."
+"""Beginning of columns of a model's own settings."""
 SIGNS = {
     "L": "L=",
     "nu": "ν=",
@@ -171,6 +174,8 @@ def _candidates(place: Sequence[JudgedFit], by: Sequence[str], factors: Sequence
 
 def _differences(one: Curve, two: Curve, factors: Sequence[str]) -> list[str]:
     different = [name for name in factors if one.value(name) != two.value(name)]
+    if "architecture" in different:
+        different = [name for name in different if not name.startswith(MODEL)]
     if TUNED in different and RATE in different:
         different.remove(RATE)  # whether the rate is tuned is what differs
     if "channels" in different and all(curve.value(MATCH) is not None for curve in (one, two)):
@@ -186,13 +191,16 @@ def _tied(curve: Curve) -> bool:
 
 
 def _factor_columns(curve: Curve, factor: str) -> set[str]:
-    """Return the factor and the columns that change with it."""
+    """Return the factor and the columns that change with it: a model's settings are part of its architecture."""
+    if factor == "architecture":
+        return {factor, *(name for name in curve.settings if name.startswith(MODEL))}
     return {factor, "edge_lmax"} if factor == "L" and _tied(curve) else {factor}
 
 
 def factors_of(fits: Sequence[JudgedFit], by: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the columns in which models of a table can differ: identifying columns, settings, and those of `by`."""
-    return tuple(dict.fromkeys((*FACTORS, *(name for fit, _ in fits for name in fit.curve.settings), *by)))
+    """Return the columns in which models can differ: identifying and further ones, settings, and those of `by`."""
+    further = (name for fit, _ in fits for name in (*fit.curve.told_apart_by, *fit.curve.settings))
+    return tuple(name for name in dict.fromkeys((*FACTORS, *further, *by)) if name not in PLACE)
 
 
 def _places(fits: Sequence[JudgedFit]) -> dict[tuple[object, ...], list[JudgedFit]]:
@@ -247,10 +255,11 @@ def families(fits: Sequence[JudgedFit], by: Sequence[str] = ()) -> list[Family]:
             groups: dict[tuple[object, ...], list[Curve]] = {}
             for fit, _ in place:
                 tied = factor == "L" and _tied(fit.curve)
+                own = _factor_columns(fit.curve, "architecture") if factor == "architecture" else {factor}
                 rest = tuple(
                     "tied" if tied and name == "edge_lmax" else fit.curve.value(name)
                     for name in factors
-                    if name != factor
+                    if name not in own
                 )
                 groups.setdefault(rest, []).append(fit.curve)
             result += [
@@ -291,7 +300,8 @@ def pool_differences(comparisons: Sequence[Comparison]) -> list[PooledDifference
     groups: dict[tuple[str, str, str], list[Comparison]] = {}
     for c in comparisons:
         if c.delta.error > 0:
-            first, second = (describe(curve, also=(c.factor,)) for curve in (c.first, c.second))
+            also = (c.factor, *c.first.told_apart_by)
+            first, second = (describe(curve, also=also) for curve in (c.first, c.second))
             groups.setdefault((c.first.text("metric"), first, second), []).append(c)
     result = []
     for (metric, first, second), group in groups.items():

@@ -18,7 +18,7 @@ from analysis.arrays import FloatArray
 from analysis.fits.intervals import slope_weights
 from analysis.fits.uncertainty import LEVEL as INTERVAL
 from analysis.fits.uncertainty import Interval, t_quantile
-from analysis.fits.uneven import best_weights, of_runs
+from analysis.fits.uneven import best_weights, of_runs, working
 
 POWER = 0.8
 """Power that the sample size must reach."""
@@ -111,6 +111,17 @@ def required_sample_size(
 def slope_half_width(log_p: FloatArray, n_seeds: int, noise: NoiseLevel, further: int = 0, at: int = 0) -> float:
     """Return half the 95 % interval of β of a curve, power law, as the root of its mean square; NaN for one run each P.
 
+    Arguments as for `slope_scatter`.
+    """
+    error, dof = slope_scatter(log_p, n_seeds, noise, further, at)
+    return t_quantile(dof, INTERVAL) * error if dof > 0 else np.nan
+
+
+def slope_scatter(
+    log_p: FloatArray, n_seeds: int, noise: NoiseLevel, further: int = 0, at: int = 0
+) -> tuple[float, float]:
+    """Return the standard deviation of β of a curve, power law, and the degrees of freedom that tell it.
+
     Args:
         log_p: ln P. [K]
         n_seeds: seeds with every P.
@@ -119,11 +130,10 @@ def slope_half_width(log_p: FloatArray, n_seeds: int, noise: NoiseLevel, further
         at: number of the smallest P at which these have their runs.
     """
     present = np.arange(len(log_p)) < np.where(np.arange(n_seeds + further) < n_seeds, len(log_p), at)[:, None]
-    weights = slope_weights(log_p)
-    terms = weights @ best_weights(log_p, present)  # [S, K]
+    terms = slope_weights(log_p) @ best_weights(working(log_p), present)  # [S, K]
     variance = float(np.einsum("sk,kl,sl->", terms, noise.covariance(log_p), terms))
     known = of_runs(log_p, np.where(present, 0.0, np.nan)[None]).dof
-    return t_quantile(float(known[0]), INTERVAL) * float(np.sqrt(variance)) if known[0] > 0 else np.nan
+    return float(np.sqrt(variance)), float(known[0])
 
 
 def fewest(suffices: Callable[[int], bool], low: int, high: int) -> int | None:
@@ -136,11 +146,8 @@ def fewest(suffices: Callable[[int], bool], low: int, high: int) -> int | None:
     return high
 
 
-def condition_power(distances: tuple[float, float], spread: float, n_seeds: int, level: float) -> float:
+def condition_power(distances: tuple[float, float], spread: float, n_seeds: float, level: float) -> float:
     """Return the probability that one-sided t tests over seeds exclude both limits of a condition.
-
-    An equivalence needs both: P(−m + t·s < d̂ < m − t·s), averaged over the estimate s of the standard error (as for
-    the two one-sided tests of Schuirmann 1987); a limit that is infinite leaves the power of a single t test.
 
     Args:
         distances: true distances from the lower and the upper limit.
@@ -148,15 +155,50 @@ def condition_power(distances: tuple[float, float], spread: float, n_seeds: int,
         n_seeds: seeds, at least two.
         level: level of each test.
     """
-    if spread <= 0:
+    return power(distances, spread / np.sqrt(n_seeds), n_seeds - 1, level)
+
+
+def power(distances: tuple[float, float], error: float, dof: float, level: float) -> float:
+    """Return the same for an estimate with the true standard error `error`, which `dof` degrees of freedom tell.
+
+    An equivalence needs both: P(−m + t·s < d̂ < m − t·s), averaged over the estimate s of the standard error (as for
+    the two one-sided tests of Schuirmann 1987); a limit that is infinite leaves the power of a single t test.
+    """
+    if error <= 0:
         return 1.0
-    scaled = np.array(distances) / spread * np.sqrt(n_seeds)
-    threshold = stats.t.isf(level, n_seeds - 1) * _chi(n_seeds - 1)
+    scaled = np.array(distances) / error
+    threshold = stats.t.isf(level, dof) * _chi(dof)
     inside = stats.norm.cdf(scaled[1] - threshold) - stats.norm.cdf(threshold - scaled[0])
     return float(np.maximum(inside, 0.0).mean())
 
 
+def fewest_with_further(
+    log_p: FloatArray,
+    noise: NoiseLevel,
+    further: tuple[int, int],
+    distances: tuple[float, float],
+    level: float,
+    most: int,
+) -> int:
+    """Return the seeds with every P that show a condition on Δβ if further seeds help.
+
+    Args:
+        log_p: ln P. [K]
+        noise: of ln ε of one curve; two have independent noise of this size.
+        further: further seeds, and the number of the smallest P at which they have their runs.
+        distances: as for `power`.
+        level: level of each test.
+        most: seeds that show it without the further ones.
+    """
+
+    def suffices(n_seeds: int) -> bool:
+        error, dof = slope_scatter(log_p, n_seeds, noise, *further)
+        return power(distances, np.sqrt(2) * error, dof, level) >= POWER
+
+    return fewest(suffices, 2, most) or most
+
+
 @lru_cache(maxsize=4096)
-def _chi(dof: int, n_nodes: int = 500) -> FloatArray:
+def _chi(dof: float, n_nodes: int = 500) -> FloatArray:
     """Return equally likely values of s/σ, √(χ²(dof)/dof) at the middles of `n_nodes` equal shares."""
     return np.asarray(np.sqrt(stats.chi2.ppf((np.arange(n_nodes) + 0.5) / n_nodes, dof) / dof))

@@ -233,7 +233,7 @@ def equal_error(pair: Pair, level: float = LEVEL, prior: Prior = NO_PRIOR) -> Eq
         level: coverage of the interval.
         prior: of the variance of a curve in the table.
     """
-    if min(len(pair.first_log), len(pair.second_log)) == 0:
+    if pair.empty:
         return EqualError(_NOTHING, np.nan)
     stacked = stack_of(pair, prior)
     if leader := _leader(pair.log_p, stacked, level):
@@ -243,11 +243,10 @@ def equal_error(pair: Pair, level: float = LEVEL, prior: Prior = NO_PRIOR) -> Eq
         flat = tuple(name for name, is_flat in zip(("first", "second"), found.flat[0], strict=True) if is_flat)
         return EqualError(_NOTHING, np.nan, flat=flat)
     value, low, high = (float(np.exp(x[0])) for x in (found.value, found.low, found.high))
-    dof = int(min(sum(float(part[0]) for part in stacked.dofs), stacked.most[0]))
     at_end = 1e-9  # round-off of ln P
     open_ends = {"low": found.low[0] <= -found.span + at_end, "high": found.high[0] >= found.span - at_end}
     return EqualError(
-        ratio=Interval(value, low, high, float(found.error[0]), dof),
+        ratio=Interval(value, low, high, float(found.error[0]), int(stacked.dof[0])),
         error=float(np.exp(found.log_error[0])),
         open_ends=tuple(name for name, is_open in open_ends.items() if is_open),
     )

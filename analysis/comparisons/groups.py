@@ -108,7 +108,7 @@ def gains(fits: Sequence[JudgedFit]) -> list[Gain]:
     for one in fits:
         for two in fits:
             curves = one[0].curve, two[0].curve
-            places = [tuple(curve.key.get(name) for name in PLACE) for curve in curves]
+            places = [tuple(curve.key.get(name) for name in (*PLACE, *curve.told_apart_by)) for curve in curves]
             inside = curves[0].text("group") in SUBGROUPS.get(curves[1].text("group"), ())
             sizes = [curve.n_parameters for curve in curves]
             if places[0] == places[1] and inside and abs(np.log(sizes[1] / sizes[0])) < np.log(1 + EQUAL_SIZE):

@@ -1,15 +1,18 @@
 """Two curves cut to what both have, and what is decided from their differences: power, floors, many pairs, datasets.
 
 Runs of one seed have the same training subsets in both curves (subsets depend on the dataset and the seed alone), so
-everything is computed within a seed, on the P that both curves have, and then over seeds.
+everything is computed within a seed, on the P that both curves have, and then over seeds. Where seeds differ in their P
+or curves in their seeds, all runs count (module `stacked`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from analysis.arrays import FloatArray
@@ -62,13 +65,32 @@ class Pair:
     known."""
     published: tuple[Published | None, Published | None] = (None, None)
     """What is published of the scatter of each curve that is given by means alone."""
+    runs: tuple[FloatArray, FloatArray] | None = None
+    """ln ε of all seeds of both curves, NaN where a run is missing, if there are more runs than those of the common
+    complete seeds; rows are matched if these are. [S', K] each"""
+
+    @property
+    def rows(self) -> tuple[FloatArray, FloatArray]:
+        """What the means of both curves come from: all runs, or those of the common complete seeds, [S, K] each."""
+        return (self.first_log, self.second_log) if self.runs is None else self.runs
+
+    @property
+    def empty(self) -> bool:
+        """Whether a curve has no mean for some P."""
+        return not all(np.isfinite(rows).any(axis=0).all() for rows in self.rows)
+
+    @property
+    def most_runs(self) -> tuple[int, int]:
+        """The most runs of each curve at a P; with one there is no scatter over seeds."""
+        first, second = (int(np.isfinite(rows).sum(axis=0).max(initial=0)) for rows in self.rows)
+        return first, second
 
     @property
     def scatter(self) -> str:
         """Where the scatter is from: `seeds`, `residuals` of a line, or `published` with the means of one curve."""
         if any(one is not None for one in self.published):
             return "published"
-        return "seeds" if max(len(self.first_log), len(self.second_log)) > 1 else "residuals"
+        return "seeds" if max(map(len, self.rows)) > 1 else "residuals"
 
 
 @dataclass(frozen=True)
@@ -87,20 +109,78 @@ def pair(first: Curve, second: Curve) -> Pair | None:
     if len(sizes) < 2:
         return None
     both = (first, second)
-    logs = [logs_of(curve.error)[:, np.isin(curve.sizes, sizes)] for curve in both]
-    halves = [logs_of(curve.half_budget)[:, np.isin(curve.sizes, sizes)] for curve in both]
+    logs, halves = zip(*(_logs(curve, sizes) for curve in both), strict=True)
     whole = [np.flatnonzero(np.isfinite(rows).all(axis=1)) for rows in logs]
     known = [{curve.seeds[row]: row for row in rows} for curve, rows in zip(both, whole, strict=True)]
-    common = [seed for seed in known[0] if seed in known[1]] if first.has_seeds and second.has_seeds else []
+    seeded = first.has_seeds and second.has_seeds
+    common = [seed for seed in known[0] if seed in known[1]] if seeded else []
     single = len(common) == 1 == max(len(rows) for rows in whole)  # two runs on the same subsets
-    if paired := len(common) >= 2 or single:
-        whole = [np.array([rows[seed] for seed in common]) for rows in known]
+    runs, matched = _all_runs(both, logs) if seeded else (None, False)
+    if runs is not None and not matched and single:
+        runs = None  # further runs of one curve, which nothing tells from the noise of the other
+    if paired := (matched if runs is not None else len(common) >= 2 or single):
+        whole = [np.array([rows[seed] for seed in common], dtype=int) for rows in known]
     a, b, half_a, half_b = (logs[0][whole[0]], logs[1][whole[1]], halves[0][whole[0]], halves[1][whole[1]])
-    complete = bool(np.isfinite(half_a).all() and np.isfinite(half_b).all())
     pool = min(np.inf if curve.overlapping is False else curve.pool for curve in both)
-    half = Pair(first, second, np.log(sizes), half_a, half_b, paired, pool=pool) if complete else None
     published = (_published(first, sizes), _published(second, sizes))
-    return Pair(first, second, np.log(sizes), a, b, paired, half, pool, published)
+    found = Pair(first, second, np.log(sizes), a, b, paired, None, pool, published, runs)
+    if not (np.isfinite(half_a).all() and np.isfinite(half_b).all()):
+        return found
+    before = None if runs is None else _arranged(both, halves, _seeds_of(both, logs), matched)
+    if runs is not None and before is not None:
+        gaps = [np.isfinite(now) & ~np.isfinite(then) for now, then in zip(runs, before, strict=True)]
+        if any(gap.any() for gap in gaps):
+            before = None  # some runs lack the shorter schedule: the complete seeds tell what training does
+    half = replace(found, first_log=half_a, second_log=half_b, published=(None, None), runs=before)
+    return found if half.empty else replace(found, half=half)
+
+
+def _logs(curve: Curve, sizes: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return ln ε after the whole and half the schedule at some sizes, NaN where a run is missing: [S, K] each.
+
+    A seed with an error of zero, which has no logarithm, leaves as a whole: without that run alone its slope would be
+    too small.
+    """
+    at = np.isin(curve.sizes, sizes)
+    zero = (curve.error[:, at] == 0).any(axis=1, keepdims=True)
+    whole, half = (np.where(zero, np.nan, logs_of(values[:, at])) for values in (curve.error, curve.half_budget))
+    return whole, half
+
+
+def _all_runs(
+    both: tuple[Curve, Curve], logs: Sequence[FloatArray]
+) -> tuple[tuple[FloatArray, FloatArray] | None, bool]:
+    """Return all runs of two curves with seeds, and whether their rows are matched: they share two seeds or more.
+
+    None for the runs if no gaps tell them from those of the common complete seeds, or a curve has none at some P.
+    """
+    seeds = _seeds_of(both, logs)
+    matched = len(set(seeds[0]) & set(seeds[1])) >= 2
+    runs = _arranged(both, logs, seeds, matched)
+    there = [np.isfinite(rows) for rows in runs]
+    if all(one.all() for one in there) or not all(one.any(axis=0).all() for one in there):
+        return None, matched
+    return runs, matched
+
+
+def _seeds_of(both: tuple[Curve, Curve], logs: Sequence[FloatArray]) -> list[list[str]]:
+    """Return the seeds of both curves that have a run."""
+    return [
+        [seed for seed, row in zip(curve.seeds, rows, strict=True) if np.isfinite(row).any()]
+        for curve, rows in zip(both, logs, strict=True)
+    ]
+
+
+def _arranged(
+    both: tuple[Curve, Curve], logs: Sequence[FloatArray], seeds: Sequence[Sequence[str]], matched: bool
+) -> tuple[FloatArray, FloatArray]:
+    """Return the runs of both curves, with a row for each seed of either if they are matched, else of its own."""
+    either = dict.fromkeys((*seeds[0], *seeds[1]))
+    first, second = (
+        pd.DataFrame(rows, index=curve.seeds).reindex(list(either) if matched else own).to_numpy()
+        for curve, rows, own in zip(both, logs, seeds, strict=True)
+    )
+    return first, second
 
 
 def _published(curve: Curve, sizes: FloatArray) -> Published | None:
@@ -123,15 +203,18 @@ def after_training(pair: Pair, kappa: Kappa) -> list[Pair]:
     if half is None:
         return []
     left = {1.0 / (2.0 ** float(k) - 1.0) for k in (kappa.low, kappa.value, kappa.high)}
-    return [
-        replace(
-            pair,
-            first_log=pair.first_log + share * (pair.first_log - half.first_log),
-            second_log=pair.second_log + share * (pair.second_log - half.second_log),
-            half=None,
-        )
-        for share in sorted(left)
-    ]
+
+    def later(now: FloatArray, before: FloatArray, share: float) -> FloatArray:
+        return now + share * (now - before)
+
+    result = []
+    for share in sorted(left):
+        runs = None
+        if pair.runs is not None and half.runs is not None:
+            runs = (later(pair.runs[0], half.runs[0], share), later(pair.runs[1], half.runs[1], share))
+        first, second = later(pair.first_log, half.first_log, share), later(pair.second_log, half.second_log, share)
+        result.append(replace(pair, first_log=first, second_log=second, half=None, runs=runs))
+    return result
 
 
 def train_floor_difference(pair: Pair) -> float:
@@ -140,7 +223,7 @@ def train_floor_difference(pair: Pair) -> float:
     For exact minimisers E[train] ≤ floor ≤ E[test], so each β is the smallest that this bracket allows.
     """
     betas = []
-    for curve, rows in ((pair.first, pair.first_log), (pair.second, pair.second_log)):
+    for curve, rows in zip((pair.first, pair.second), pair.rows, strict=True):
         train = nanmean(curve.train_error)[-1]
         mean = np.exp(nanmean(rows))
         if not np.isfinite(train) or train >= 0.98 * mean.min():  # the rest is floor: there is no slope

@@ -10,6 +10,7 @@ from analysis.curve import Curve
 from analysis.fits.jsonable import Record, dataset_and_metric, ends
 from analysis.fits.record import plus_minus, signed
 from analysis.fits.uncertainty import Interval
+from analysis.protocol import STOP
 from experiments.core.files import json_number
 
 SIGNIFICANT = 0.05
@@ -57,7 +58,10 @@ def _value(curve: Curve, factor: str) -> str:
 
 
 def _where(common: str, curve: Curve) -> str:
-    place = f"{curve.text('dataset')}, {curve.text('metric')}"
+    stop = f"stop={curve.text(STOP)}" if curve.text(STOP) else ""
+    place = ", ".join(
+        text for text in (*(curve.text(name) for name in ("dataset", "test_set", "metric")), stop) if text
+    )
     return f"{common}; {place}" if common else place
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.figures.references import Reference
 from analysis.fits.flags import JudgedFit
 from experiments.core import plugins
 from experiments.core.plugins import Declaration
@@ -22,13 +23,19 @@ def figures() -> list[Declaration]:
     return list(plugins.declarations(own, "NAME", plugins.folders(), "figures").values())
 
 
-def draw_all(fits: Sequence[JudgedFit], folder: Path, distances: pd.DataFrame | None = None) -> list[Path]:
+def draw_all(
+    fits: Sequence[JudgedFit],
+    folder: Path,
+    distances: pd.DataFrame | None = None,
+    references: Sequence[Reference] = (),
+) -> list[Path]:
     """Draw every figure that the fitted curves have data for; return the files written.
 
     Args:
         fits: the curves.
         folder: for the files.
         distances: the table of module `analysis.bounds.distances`, if there is one.
+        references: published points to show beside the curves.
 
     Raises:
         InputError: a user's figure breaks the contract (`analysis.figures`), before any is drawn, or fails.
@@ -42,6 +49,8 @@ def draw_all(fits: Sequence[JudgedFit], folder: Path, distances: pd.DataFrame | 
         module = one.load()
         try:
             data = module.collect(fits, distances)
+            if data and references and hasattr(module, "with_references"):
+                data = module.with_references(data, references)
             written += module.draw(data, folder / module.NAME) if data else []
         except Exception as error:
             if one.module is not None:

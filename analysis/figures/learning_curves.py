@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from analysis.figures.panels import (
     panels_by_model,
     panels_by_order,
 )
+from analysis.figures.references import Reference, draw_marks, legend_lines, mark_rows, matching
 from analysis.figures.style import (
     COLUMN_WIDTH,
     Look,
@@ -71,6 +72,8 @@ class Sheet:
     panels: Sequence[Panel]
     columns: int = 3
     """Panels side by side."""
+    references: Sequence[Reference] = ()
+    """Published points; a panel shows those of its frames, metric and unit."""
 
 
 def collect(fits: Sequence[JudgedFit], _: pd.DataFrame | None) -> list[Sheet]:
@@ -90,19 +93,24 @@ def collect(fits: Sequence[JudgedFit], _: pd.DataFrame | None) -> list[Sheet]:
     return sheets
 
 
+def with_references(sheets: Sequence[Sheet], references: Sequence[Reference]) -> list[Sheet]:
+    """Return the sheets with published points: marks alone, whose legend names model and source."""
+    return [replace(one, references=references) for one in sheets]
+
+
 def _slug(name: str) -> str:
     return "".join(char if char.isalnum() else "_" for char in name)
 
 
 def draw(data: Sequence[Sheet], stem: Path) -> list[Path]:
     """Draw every sheet into a file of its own name beside `stem`; return the files."""
-    return [path for sheet in data for path in _draw(sheet.panels, stem.with_name(sheet.name), sheet.columns)]
+    return [path for one in data for path in _draw(one, stem.with_name(one.name))]
 
 
-def _draw(panels: Sequence[Panel], stem: Path, columns: int) -> list[Path]:
+def _draw(data: Sheet, stem: Path) -> list[Path]:
     """Draw panels side by side into `stem`.pdf/.svg/.png, and their numbers into `stem`.csv; return the files."""
     with style():
-        made, numbers = _drawn(panels, columns)
+        made, numbers = _drawn(data.panels, data.columns, data.references)
         return save(made, stem, numbers)
 
 
@@ -121,21 +129,23 @@ def figure(fits: Sequence[JudgedFit]) -> Figure:
     return made
 
 
-def _drawn(panels: Sequence[Panel], columns: int) -> tuple[Figure, list[dict[str, object]]]:
+def _drawn(
+    panels: Sequence[Panel], columns: int, references: Sequence[Reference] = ()
+) -> tuple[Figure, list[dict[str, object]]]:
     """Return panels side by side, in the current style, and the numbers in them."""
     numbers: list[dict[str, object]] = []
-    entries = max(len(panel.fits) + 2 for panel in panels)
+    shown = [(panel, matching(references, panel.fits[0][0].curve)) for panel in panels]
+    entries = max(len(panel.fits) + 2 + legend_lines(marks) for panel, marks in shown)
     height = 0.80 * COLUMN_WIDTH + 0.13 * entries  # axes, then one legend line per curve
     made, axes = sheet(len(panels), height, columns)
-    for one, panel, mark in zip(axes, panels, letters(len(panels)), strict=True):
-        numbers += _panel(one, panel, mark)
+    for one, (panel, marks), mark in zip(axes, shown, letters(len(panels)), strict=True):
+        numbers += _panel(one, panel, mark, marks)
     return made, numbers
 
 
-def _panel(axes: Axes, panel: Panel, letter: str) -> list[dict[str, object]]:
+def _panel(axes: Axes, panel: Panel, letter: str, marks: Sequence[Reference]) -> list[dict[str, object]]:
     curves = [fit.curve for fit, _ in panel.fits]
     unit, factor = display_unit(curves[0].unit)
-    metric = curves[0].text("metric")
     numbers: list[dict[str, object]] = []
     handles: list[Line2D] = []
     cells = _cells(curves)
@@ -171,7 +181,9 @@ def _panel(axes: Axes, panel: Panel, letter: str) -> list[dict[str, object]]:
         handles.append(
             Line2D([], [], color="#777777", alpha=0.8, linewidth=0.8, linestyle=_TRAIN_LINE, label="training error")
         )
-    _decorate(axes, curves, metric, unit, factor)
+    numbers += [{"panel": letter + panel.title, "curve": "", "unit": unit, **row} for row in mark_rows(marks)]
+    handles += draw_marks(axes, marks)
+    _decorate(axes, curves, marks, unit, factor)
     _label_ends(axes, panel, [cell or name for cell, name in zip(cells, _short(panel, called), strict=True)], factor)
     title(axes, letter + panel.title)
     axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1, borderaxespad=0.0)
@@ -271,9 +283,10 @@ def _cell(curve: Curve) -> str:
     return ""
 
 
-def _decorate(axes: Axes, curves: Sequence[Curve], metric: str, unit: str, factor: float) -> None:
-    size_axis(axes, [float(size) for curve in curves for size in curve.sizes])
+def _decorate(axes: Axes, curves: Sequence[Curve], marks: Sequence[Reference], unit: str, factor: float) -> None:
+    metric = curves[0].text("metric")
+    size_axis(axes, [*(float(size) for curve in curves for size in curve.sizes), *(one.P for one in marks)])
     # Training errors on few frames approach zero; the axes are scaled for the test errors.
     floor = min(float(np.nanmin(curve.error[curve.error > 0])) for curve in curves) * factor / TRAIN_ROOM
-    log_axis(axes.yaxis, floor)
+    log_axis(axes.yaxis, min([floor, *(one.value / TRAIN_ROOM for one in marks)]))
     axes.set_ylabel(f"{METRIC_NAMES.get(metric, metric)} ({unit})" if unit else METRIC_NAMES.get(metric, metric))

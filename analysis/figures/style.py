@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from analysis.curve import Curve
-from analysis.files import write_bytes, write_text
+from analysis.files import csv_text, write_bytes, write_text
 
 COLUMN_WIDTH = 85 / 25.4
 """Width of one journal column, inches."""
@@ -285,7 +285,7 @@ def log_axis(axis: Axis, floor: float = 0.0) -> None:
 
 def rows_csv(numbers: Sequence[Mapping[str, object]]) -> str:
     """Return plotted numbers as CSV, with every column that any row has, in order of appearance."""
-    return pd.DataFrame(list(numbers)).to_csv(index=False)
+    return csv_text(pd.DataFrame(list(numbers)))
 
 
 def save(figure: Figure, stem: Path, numbers: Sequence[Mapping[str, object]]) -> list[Path]:

@@ -23,7 +23,7 @@ import numpy as np
 from analysis.arrays import FloatArray
 from analysis.curve import Curve
 from analysis.fits.binomial import measure_counts
-from analysis.fits.breaks import find_breaks
+from analysis.fits.breaks import Breaks, Hinges, conclude_breaks, measure_hinges
 from analysis.fits.floor import FloorBatch, Polish, fit_floor
 from analysis.fits.further_forms import CURVED, fit_curved, fit_huber
 from analysis.fits.intervals import (
@@ -76,6 +76,8 @@ class _Measured:
     """By the logarithms of its errors."""
     counts: Measured | None
     """By the counts behind its error rates; None for other metrics."""
+    hinges: Hinges
+    """What it says of changes of slope."""
 
 
 def fit_curve(curve: Curve, forms: tuple[Form, ...] = tuple(Form)) -> CurveFit:
@@ -91,17 +93,18 @@ def fit_curves(curves: Sequence[Curve], forms: tuple[Form, ...] = tuple(Form)) -
     its status, never an exception.
     """
     measured = [_measure(curve) for curve in curves]
-    logs, counts = {}, {}
-    for metric in {curve.text("metric") for curve in curves}:
-        alike = [one for one in measured if one.curve.text("metric") == metric]
-        logs[metric] = priors_of([one.logs for one in alike])
-        counts[metric] = priors_of([one.counts for one in alike if one.counts is not None])
     curved = [fit_curved(form, [(one.curve, one.used.seeds) for one in measured]) for form in CURVED if form in forms]
-    result = []
-    for i, one in enumerate(measured):
-        metric = one.curve.text("metric")
-        result.append(_fit(one, logs[metric], counts[metric], forms, [fits[i] for fits in curved]))
-    return result
+    metrics = [curve.text("metric") for curve in curves]
+    result: dict[int, CurveFit] = {}
+    for metric in dict.fromkeys(metrics):
+        places = [i for i, name in enumerate(metrics) if name == metric]
+        alike = [measured[i] for i in places]
+        logs = priors_of([one.logs for one in alike])
+        counts = priors_of([one.counts for one in alike if one.counts is not None])
+        changes = conclude_breaks([one.hinges for one in alike])
+        for i, one, change in zip(places, alike, changes, strict=True):
+            result[i] = _fit(one, logs, counts, forms, [fits[i] for fits in curved], change)
+    return [result[i] for i in range(len(curves))]
 
 
 def _measure(curve: Curve) -> _Measured:
@@ -120,10 +123,19 @@ def _measure(curve: Curve) -> _Measured:
             if not by_seeds(curve, used.seeds):
                 wrong, total = wrong.sum(axis=0, keepdims=True), total.sum(axis=0, keepdims=True)
             counts = measure_counts(curve.log_sizes[there], wrong[None][..., there], total[None][..., there])
-    return _Measured(curve, used, measure(used.sample), counts)
+    sample = used.sample
+    runs = sample.rows if sample.sd is None else np.full_like(sample.rows, np.nan)  # means ± sd are not tested
+    return _Measured(curve, used, measure(sample), counts, measure_hinges(sample.log_p, runs, sample.sem))
 
 
-def _fit(one: _Measured, logs: Priors, counts: Priors, forms: tuple[Form, ...], curved: Sequence[Fit]) -> CurveFit:
+def _fit(
+    one: _Measured,
+    logs: Priors,
+    counts: Priors,
+    forms: tuple[Form, ...],
+    curved: Sequence[Fit],
+    change: Breaks,
+) -> CurveFit:
     curve, used = one.curve, one.used
     found = conclude(one.logs, logs)
     x, mean = used.sample.log_p, used.sample.mean[0]
@@ -167,7 +179,7 @@ def _fit(one: _Measured, logs: Priors, counts: Priors, forms: tuple[Form, ...], 
         curvature_p=bend_p,
         power_excluded=shown.ends is not None and not bool(shown.ends.power[0]),
         floor_excluded=shown.ends is not None and not bool(shown.ends.floor[0]),
-        slope_change=_break(curve, used),
+        slope_change=_break(curve, change),
         outlier=_outlier(one),
     )
 
@@ -263,9 +275,8 @@ def _size(curve: Curve, log_p: float) -> float:
     return float(curve.sizes[np.argmin(np.abs(curve.log_sizes - log_p))])
 
 
-def _break(curve: Curve, used: Used) -> Break | None:
-    found = find_breaks(used.sample.log_p, used.sample.rows, used.sample.sem)
-    if used.sample.sd is not None or not np.isfinite(found.p[0]):
+def _break(curve: Curve, found: Breaks) -> Break | None:
+    if not np.isfinite(found.p[0]):
         return None
     return Break(_size(curve, float(found.place[0])), float(found.change[0]), float(found.p[0]))
 

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from analysis.arrays import FloatArray
 from analysis.fits.floor import FLAT, FloorBatch, Polish, fit_floor
 from analysis.fits.moderation import NO_PRIOR, Margin, Prior, estimate_prior, margin
-from analysis.fits.noise import Noise, Spread, of_residuals, of_seeds, of_summaries
+from analysis.fits.noise import Noise, Spread, of_residuals, of_seeds, of_summaries, within
 from analysis.fits.profile import Ends, Profile, ends, profile
 from analysis.fits.uncertainty import LEVEL, Interval
-from analysis.fits.uneven import best_means, of_runs
+from analysis.fits.uneven import best_means, of_runs, working
 
 FLOOR_SIZES = 5
 """Number of values of P from which on a floor can be recommended: its three parameters, and two to spare."""
@@ -81,7 +81,7 @@ def sample_of_runs(
         pool: as in `Sample`.
         sem: as in `Sample`.
     """
-    moved = rows + (best_means(log_p, runs) - rows.mean(axis=1))[:, None]
+    moved = rows + (best_means(working(log_p), runs) - rows.mean(axis=1))[:, None]
     return Sample(log_p, moved, pool, sem, runs=runs)
 
 
@@ -140,6 +140,15 @@ class Measured:
     floored: Floored | None
     """With a floor; None for fewer than `FEWEST_SIZES` values of P."""
 
+    @property
+    def scatter(self) -> tuple[FloatArray, FloatArray]:
+        """Variance of the runs about lines of their seeds, and its degrees of freedom, zero for one seed: [N] each."""
+        rows = self.sample.rows
+        if rows.shape[1] < 2 or rows.shape[2] < 3:
+            return np.zeros(len(rows)), np.zeros(len(rows))
+        noise = within(self.sample.log_p, rows)
+        return noise.covariances[0][:, 0, 0], noise.dof
+
 
 @dataclass(frozen=True)
 class Priors:
@@ -187,16 +196,25 @@ def local_window(log_p: FloatArray) -> int:
     return min(int(np.argmax(inside)), len(log_p) - 2)
 
 
+def power_law(sample: Sample) -> Linear:
+    """Return the plain slopes of curves."""
+    return _linear(sample, slope_weights(sample.log_p), sample.noise(_line_design(sample)))
+
+
+def _line_design(sample: Sample) -> FloatArray:
+    x = sample.log_p
+    return np.broadcast_to(np.stack([np.ones_like(x), x], axis=1), (len(sample.rows), len(x), 2))
+
+
 def measure(sample: Sample) -> Measured:
     """Return what curves say by themselves."""
-    x, n = sample.log_p, len(sample.rows)
-    line = np.broadcast_to(np.stack([np.ones_like(x), x], axis=1), (n, len(x), 2))
+    x = sample.log_p
     start = local_window(x)
     last = np.concatenate([np.zeros(start), slope_weights(x[start:])])
-    power = _linear(sample, slope_weights(x), sample.noise(line))
+    power = power_law(sample)
     floored = _floored(sample, power) if len(x) >= FEWEST_SIZES else None
     # With four sizes the form with a floor leaves residuals that say nothing.
-    bent = line if floored is None or len(x) < FLOOR_SIZES else _floor_design(x, floored.fits)
+    bent = _line_design(sample) if floored is None or len(x) < FLOOR_SIZES else _floor_design(x, floored.fits)
     return Measured(sample, power, _linear(sample, last, sample.noise(bent)), floored)
 
 
@@ -255,6 +273,11 @@ def priors_of(measured: Sequence[Measured], curves: int = 1) -> Priors:
         measured: curves of one table (each with N = 1), or one item with N = T·M curves of T tables.
         curves: number M of curves of a table in one item; 1 for a single table given as several items.
     """
+    if not measured:
+        return Priors()
+    shape = (-1, curves) if curves > 1 else (1, -1)
+    columns = zip(*(one.scatter for one in measured), strict=True)
+    variance, freedom = (np.concatenate(column).reshape(shape) for column in columns)
 
     def prior(parts: Sequence[Linear | Floored]) -> Prior:
         if not parts:
@@ -262,8 +285,7 @@ def priors_of(measured: Sequence[Measured], curves: int = 1) -> Priors:
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = np.concatenate([part.spread.variance / part.spread.scale for part in parts])
         dof = np.concatenate([part.dof for part in parts])
-        shape = (-1, curves) if curves > 1 else (1, -1)
-        found = estimate_prior(ratio.reshape(shape), dof.reshape(shape))
+        found = estimate_prior(ratio.reshape(shape), dof.reshape(shape), (variance, freedom))
         if curves == 1:
             return found
         return replace(
@@ -283,7 +305,7 @@ def priors_of(measured: Sequence[Measured], curves: int = 1) -> Priors:
 def interval(value: float, one: Margin) -> Interval:
     """Return an estimate with its margin, of one curve."""
     error, dof, half = (float(np.ravel(values)[0]) for values in (one.error, one.dof, one.half))
-    return Interval(value, value - half, value + half, error, int(dof) if np.isfinite(dof) else 0)
+    return Interval(value, value - half, value + half, error, dof if np.isfinite(dof) else 0.0)
 
 
 def slope_of_one(log_p: FloatArray, y: FloatArray, prior: Prior = NO_PRIOR, level: float = LEVEL) -> Interval:

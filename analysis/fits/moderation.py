@@ -4,6 +4,10 @@ The variances of M curves scatter about a common value: σ² ~ d₀·s₀²/χ²
 are estimated from the logarithms of the curves' own variances (Smyth 2004, §6.2). A curve with the variance s² of d
 degrees of freedom then has (d₀·s₀² + d·s²)/(d₀ + d) with d₀ + d, at most those of all curves together. Curves that
 differ in their noise make d₀ small, and nothing is shrunk. A curve of one seed has no variance of its own.
+
+Two seeds give a slope one degree of freedom, with which eight curves hardly tell d₀: equal noise and such as differs by
+a factor of two look alike. What lines leave of the seeds' runs has more degrees of freedom and differs between curves
+as the noise does. The smaller of both d₀ counts.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 from analysis.arrays import FloatArray
@@ -39,7 +44,9 @@ NO_PRIOR = Prior(np.zeros(1), np.zeros(1), np.full(1, np.inf))
 """The prior of a curve that stands alone."""
 
 
-def estimate_prior(variance: FloatArray, dof: FloatArray) -> Prior:
+def estimate_prior(
+    variance: FloatArray, dof: FloatArray, scatter: tuple[FloatArray, FloatArray] | None = None
+) -> Prior:
     """Estimate the prior of T tables of M curves each (Smyth 2004, §6.2).
 
     Curves without noise or without degrees of freedom do not count; from fewer than `FEWEST` there is no prior.
@@ -47,15 +54,14 @@ def estimate_prior(variance: FloatArray, dof: FloatArray) -> Prior:
     Args:
         variance: the curves' variances over their scales. [T, M]
         dof: their degrees of freedom. [T, M]
+        scatter: variance of the runs about lines of their seeds, and its degrees of freedom, zero where there is none;
+            it tells how far the curves' noise differs, not its size. [T, M'] each
     """
-    counts = (dof > 0) & (variance > 1e-24)  # round-off of ln ε, squared
+    counts = _counted(variance, dof)
     n = counts.sum(axis=1)
-    half = np.where(counts, dof, 2.0) / 2
-    logs = np.log(np.where(counts, variance, 1.0)) - special.digamma(half) + np.log(half)
-    many = np.maximum(n, 2)
-    mean = np.where(counts, logs, 0.0).sum(axis=1) / np.maximum(n, 1)
-    excess = np.where(counts, (logs - mean[:, None]) ** 2, 0.0).sum(axis=1) / (many - 1)
-    excess = excess - np.where(counts, special.polygamma(1, half), 0.0).sum(axis=1) / np.maximum(n, 1)
+    mean, excess = _logs(variance, dof)
+    if scatter is not None:
+        excess = np.where(_counted(*scatter).sum(axis=1) >= FEWEST, np.maximum(excess, _logs(*scatter)[1]), excess)
     strength = np.where(excess > 0, 2 * inverse_trigamma(np.maximum(excess, 1e-8)), float(MANY))
     strength = np.minimum(strength, MANY)
     own = np.exp(mean + special.digamma(strength / 2) - np.log(strength / 2))
@@ -66,6 +72,22 @@ def estimate_prior(variance: FloatArray, dof: FloatArray) -> Prior:
         np.where(enough, np.where(counts, dof, 0.0).sum(axis=1), np.inf),
         int(n.max(initial=0)),
     )
+
+
+def _counted(variance: FloatArray, dof: FloatArray) -> NDArray[np.bool_]:
+    """Return which curves say something of their noise, [T, M]."""
+    return np.asarray((dof > 0) & (variance > 1e-24))  # round-off of ln ε, squared
+
+
+def _logs(variance: FloatArray, dof: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the mean of ln σ̂² less its bias, and how much more it varies than chance explains: [T, M] → [T] each."""
+    counts = _counted(variance, dof)
+    n = counts.sum(axis=1)
+    half = np.where(counts, dof, 2.0) / 2
+    logs = np.log(np.where(counts, variance, 1.0)) - special.digamma(half) + np.log(half)
+    mean = np.where(counts, logs, 0.0).sum(axis=1) / np.maximum(n, 1)
+    excess = np.where(counts, (logs - mean[:, None]) ** 2, 0.0).sum(axis=1) / (np.maximum(n, 2) - 1)
+    return mean, excess - np.where(counts, special.polygamma(1, half), 0.0).sum(axis=1) / np.maximum(n, 1)
 
 
 def inverse_trigamma(y: FloatArray) -> FloatArray:

@@ -67,16 +67,23 @@ class Noise:
         choice of frames, the mean over seeds has the variance s²·(1/S + wᵀQw / wᵀ(R − Q)w).
         """
         scale = form(weights, nested(self.log_p))
-        variance = np.maximum.reduce([_each(weights, one) for one in self.covariances])
+        variance = np.maximum.reduce([form_each(weights, one) for one in self.covariances])
         factor = np.full(scale.shape, 1 / self.n_seeds)
-        if np.isfinite(self.pool) and self.n_seeds > 1:
-            common = (weights @ np.exp(self.log_p / 2)) ** 2 / self.pool
-            factor = factor + common / np.maximum(scale - common, TINY)
+        if self.n_seeds > 1:
+            factor = factor + pool_share(self.log_p, weights, self.pool)
         known = np.full(scale.shape, np.nan)
         if self.sem is not None:
             sem = self.sem.reshape(len(self.sem), *(1,) * (weights.ndim - 2), -1)
             known = shared_variance(self.log_p, weights, sem)
         return Spread(variance, scale, factor, known)
+
+
+def pool_share(log_p: FloatArray, weights: FloatArray, pool: float) -> FloatArray:
+    """Return wᵀQw / wᵀ(R − Q)w of `Noise.spread`, zero without a pool: weights [..., K] → [...]."""
+    if not np.isfinite(pool):
+        return np.zeros(weights.shape[:-1])
+    common = (weights @ np.exp(log_p / 2)) ** 2 / pool
+    return np.asarray(common / np.maximum(form(weights, nested(log_p)) - common, TINY))
 
 
 def nested(log_p: FloatArray) -> FloatArray:
@@ -90,6 +97,29 @@ def of_seeds(log_p: FloatArray, rows: FloatArray, pool: float = np.inf, sem: Flo
     deviation = rows - rows.mean(axis=1, keepdims=True)
     covariance = np.einsum("nsi,nsj->nij", deviation, deviation) / (n_seeds - 1)
     return Noise(log_p, (covariance,), np.full(len(rows), n_seeds - 1.0), n_seeds, pool, sem)
+
+
+def within(log_p: FloatArray, rows: FloatArray, sem: FloatArray | None = None) -> Noise:
+    """Return the noise of single runs from what lines for each seed leave of their deviations from the mean.
+
+    Two seeds have K − 2 degrees of freedom of it instead of one, fewer for the correlation of nested subsets; it does
+    not hold that seeds differ in slope by more than such noise.
+
+    Args:
+        log_p: ln P. [K]
+        rows: ln ε without gaps, two seeds or more. [N, S, K]
+        sem: as in `Noise`.
+    """
+    n, n_seeds, n_sizes = rows.shape
+    correlation = nested(log_p)
+    basis, _ = np.linalg.qr(np.stack([np.ones_like(log_p), log_p], axis=1))
+    projector = np.eye(n_sizes) - basis @ basis.T
+    left = (rows - rows.mean(axis=1, keepdims=True)) @ projector
+    mixed = projector @ correlation
+    trace = float(np.trace(mixed))
+    variance = (left**2).sum(axis=(1, 2)) / ((n_seeds - 1) * trace)
+    dof = np.full(n, (n_seeds - 1) * trace**2 / float(np.einsum("ij,ji->", mixed, mixed)))
+    return Noise(log_p, (variance[:, None, None] * correlation,), dof, n_seeds, sem=sem)
 
 
 def of_residuals(log_p: FloatArray, y: FloatArray, design: FloatArray, sem: FloatArray | None = None) -> Noise:
@@ -141,7 +171,7 @@ def form(weights: FloatArray, matrix: FloatArray) -> FloatArray:
     return np.asarray(((weights @ matrix) * weights).sum(axis=-1))
 
 
-def _each(weights: FloatArray, matrices: FloatArray) -> FloatArray:
+def form_each(weights: FloatArray, matrices: FloatArray) -> FloatArray:
     """Return wᵀAw for weights [N, ..., K] and a matrix for each curve [N, K, K]."""
     flat = weights.reshape(len(weights), -1, weights.shape[-1])
     return np.asarray(((flat @ matrices) * flat).sum(axis=-1).reshape(weights.shape[:-1]))

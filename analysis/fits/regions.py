@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from scipy import special
 
 from analysis.curve import Curve, nanmean
-from analysis.fits.breaks import within
 from analysis.fits.intervals import interval, slope_weights
 from analysis.fits.moderation import NO_PRIOR, margin
+from analysis.fits.noise import within
 from analysis.fits.results import by_seeds
 from analysis.fits.sample import fill
 from analysis.fits.uncertainty import Interval, line, t_interval

@@ -45,8 +45,8 @@ class Interval:
     """Upper end."""
     error: float
     """Standard error."""
-    dof: int
-    """Degrees of freedom behind it."""
+    dof: float
+    """Degrees of freedom behind it, not always a whole number."""
 
 
 def t_interval(values: FloatArray, level: float = LEVEL) -> Interval:
@@ -119,7 +119,7 @@ def t_quantile(dof: float, level: float = LEVEL) -> float:
     return float(special.stdtrit(dof, 0.5 + level / 2))
 
 
-def two_sided(value: float, error: float, dof: int) -> float:
+def two_sided(value: float, error: float, dof: float) -> float:
     """Return the two-sided p value of a t test that the true value is zero; NaN without degrees of freedom.
 
     If value and standard error are both at round-off, as for noiseless zeros, p = 1.

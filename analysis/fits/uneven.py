@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.arrays import FloatArray
-from analysis.fits.noise import Noise, Spread, form, nested
+from analysis.fits.noise import Noise, Spread, form, form_each, nested
 from analysis.fits.uncertainty import TINY
 
 NESTED_SHARE = 2 / 3
@@ -38,56 +38,116 @@ def working(log_p: FloatArray) -> FloatArray:
     return np.asarray(NESTED_SHARE * nested(log_p) + (1 - NESTED_SHARE) * np.eye(len(log_p)))
 
 
-def best_weights(log_p: FloatArray, present: NDArray[np.bool_]) -> FloatArray:
+def best_weights(correlation: FloatArray, present: NDArray[np.bool_]) -> FloatArray:
     """Return L with the best means μ = Σₛ Lₛyₛ; its columns are zero where a run is missing.
 
     Args:
-        log_p: ln P. [K]
-        present: which runs there are, one at least for each P. [S, K]
+        correlation: assumed correlation of the runs of a seed. [D, D]
+        present: which runs there are, one at least in each column. [S, D]
 
     Returns:
-        [S, K, K]
+        [S, D, D]
     """
-    correlation = working(log_p)
     precision = np.zeros((*present.shape, present.shape[1]))
     for s, there in enumerate(present):
         precision[s][np.ix_(there, there)] = np.linalg.inv(correlation[np.ix_(there, there)])
     return np.asarray(np.linalg.solve(precision.sum(axis=0), precision))
 
 
-def best_means(log_p: FloatArray, runs: FloatArray) -> FloatArray:
-    """Return the best means of curves that lack the same runs: ln ε [N, S, K], NaN where one is missing → [N, K]."""
+def best_means(correlation: FloatArray, runs: FloatArray) -> FloatArray:
+    """Return the best means of curves that lack the same runs: ln ε [N, S, D], NaN where one is missing → [N, D]."""
     present = np.isfinite(runs[0])
-    return np.asarray(np.einsum("skl,nsl->nk", best_weights(log_p, present), np.where(present, runs, 0.0)))
+    return np.asarray(np.einsum("skl,nsl->nk", best_weights(correlation, present), np.where(present, runs, 0.0)))
 
 
-@dataclass(frozen=True, kw_only=True)
-class UnevenNoise(Noise):
-    """Noise of N curves that lack the same runs; `covariances` hold the scatter Σₛ of terms of the best means."""
+@dataclass(frozen=True)
+class Moments:
+    """Variances of estimates Σₖ wₖ·μₖ; arrays [N, ...] as the weights without their last axis, or [...]."""
 
+    single: FloatArray
+    """Variance with the runs of a single complete seed, as the scatter shows it; zero if it cannot."""
+    unit: FloatArray
+    """The same under the working correlation."""
     mean: FloatArray
-    """Covariance of the best means under the working correlation. [K, K]"""
+    """Variance of the estimate from all seeds under the working correlation."""
+    dof: FloatArray
+    """Degrees of freedom; zero if the scatter says nothing."""
+
+
+@dataclass(frozen=True)
+class Uneven:
+    """The scatter of N sets of runs that lack the same runs, about their best means."""
+
+    scatter: FloatArray
+    """Sum over seeds of the squared terms of the best means. [N, D, D]"""
+    correlation: FloatArray
+    """Working correlation. [D, D]"""
+    mean: FloatArray
+    """Covariance of the best means under it. [D, D]"""
     terms: FloatArray
-    """Covariances of pairs of seeds' terms, one for each kind of pair. [C, K, K]"""
+    """Covariances of pairs of seeds' terms, one for each kind of pair. [C, D, D]"""
     count: NDArray[np.int_]
     """Number of pairs of each kind. [C]"""
     same: NDArray[np.bool_]
     """Whether the pair is a seed and itself. [C]"""
 
-    def spread(self, weights: FloatArray) -> Spread:
-        """Return the variance of Σₖ wₖ·ln εₖ, with its own degrees of freedom: weights [N, ..., K]."""
-        one = super().spread(weights)
+    def moments(self, weights: FloatArray) -> Moments:
+        """Return the variances of estimates: weights [N, ..., D]."""
         shape = (-1,) + (1,) * (weights.ndim - 1)
         terms = np.stack([form(weights, pair) for pair in self.terms])  # [C, N, ...]
         count = self.count.reshape(shape)
         expected = (count * terms * self.same.reshape(shape)).sum(axis=0)
         square = (count * terms**2).sum(axis=0)
-        unit, mean = form(weights, working(self.log_p)), form(weights, self.mean)
+        unit, mean = form(weights, self.correlation), form(weights, self.mean)
         told = expected > _NOTHING * mean
-        single = np.where(told, one.variance * unit / np.where(told, expected, 1.0), 0.0)
-        dof = np.where(told, expected**2 / np.maximum(square, TINY), 0.0)
+        shown = form_each(weights, self.scatter)
+        single = np.where(told, shown * unit / np.where(told, expected, 1.0), 0.0)
+        return Moments(single, unit, mean, np.where(told, expected**2 / np.maximum(square, TINY), 0.0))
+
+
+def scatter_of(correlation: FloatArray, runs: FloatArray) -> tuple[FloatArray, Uneven]:
+    """Return the best means [N, D] of runs [N, S, D], NaN where one is missing, and the scatter about them.
+
+    The N sets lack the same runs; each column has one at least.
+    """
+    present = np.isfinite(runs[0])
+    n_seeds = len(present)
+    weights = best_weights(correlation, present)
+    means = np.einsum("skl,nsl->nk", weights, np.where(present, runs, 0.0))
+    moved = np.einsum("skl,nsl->nsk", weights, np.where(present, runs - means[:, None], 0.0))
+
+    # term s, as a sum over the runs of all seeds t: (δ − L at the runs that s has) times theirs
+    def part(s: int) -> FloatArray:  # [S, D, D]
+        return np.asarray((np.arange(n_seeds) == s)[:, None, None] * weights[s] - weights[s] @ weights)
+
+    _, pattern = np.unique(present, axis=0, return_inverse=True)
+    pattern = pattern.ravel()
+    kinds = 2 * (pattern[:, None] * n_seeds + pattern) + np.eye(n_seeds, dtype=int)
+    _, first, count = np.unique(kinds.ravel(), return_index=True, return_counts=True)
+    pairs = [divmod(int(index), n_seeds) for index in first]
+    return means, Uneven(
+        scatter=np.einsum("nsk,nsl->nkl", moved, moved),
+        correlation=correlation,
+        mean=np.einsum("skl,lm,sjm->kj", weights, correlation, weights),
+        terms=np.stack([np.einsum("tkl,tjl->kj", part(s) @ correlation, part(t)) for s, t in pairs]),
+        count=count,
+        same=np.array([s == t for s, t in pairs]),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnevenNoise(Noise):
+    """Noise of N curves that lack the same runs."""
+
+    uneven: Uneven
+    """Their scatter."""
+
+    def spread(self, weights: FloatArray) -> Spread:
+        """Return the variance of Σₖ wₖ·ln εₖ, with its own degrees of freedom: weights [N, ..., K]."""
+        one, found = super().spread(weights), self.uneven.moments(weights)
         shared = one.factor - 1 / self.n_seeds  # of a pool, whose choice no number of runs averages out
-        return replace(one, variance=single, factor=mean / np.maximum(unit, TINY) + shared, dof=dof)
+        factor = found.mean / np.maximum(found.unit, TINY) + shared
+        return replace(one, variance=found.single, factor=factor, dof=found.dof)
 
 
 def of_runs(log_p: FloatArray, runs: FloatArray, pool: float = np.inf, sem: FloatArray | None = None) -> Noise:
@@ -99,34 +159,7 @@ def of_runs(log_p: FloatArray, runs: FloatArray, pool: float = np.inf, sem: Floa
         pool: as in `Noise`.
         sem: as in `Noise`. [N, K]
     """
-    present = np.isfinite(runs[0])
-    n_seeds, n_sizes = present.shape
-    weights, correlation = best_weights(log_p, present), working(log_p)
-    deviation = np.where(present, runs - best_means(log_p, runs)[:, None], 0.0)
-    moved = np.einsum("skl,nsl->nsk", weights, deviation)
-    scatter = np.einsum("nsk,nsl->nkl", moved, moved)
-    # term s, as a sum over the runs of all seeds t: (δ − L at the runs that s has) times theirs
-    own = np.eye(n_seeds)[:, :, None, None] * weights[:, None]
-    parts = own - np.einsum("skl,tlm->stkm", weights, weights)  # [S, S, K, K]
-    _, pattern = np.unique(present, axis=0, return_inverse=True)
-    pattern = pattern.ravel()
-    kinds = 2 * (pattern[:, None] * n_seeds + pattern) + np.eye(n_seeds, dtype=int)
-    _, first, count = np.unique(kinds.ravel(), return_index=True, return_counts=True)
-    pairs = [divmod(int(index), n_seeds) for index in first]
-    terms = [np.einsum("tkl,lm,tjm->kj", parts[s], correlation, parts[t]) for s, t in pairs]
-    line = log_p - log_p.mean()
-    noise = UnevenNoise(
-        log_p,
-        (scatter,),
-        np.zeros(len(runs)),
-        float(present.sum(axis=0).mean()),
-        pool,
-        sem,
-        mean=np.einsum("skl,lm,sjm->kj", weights, correlation, weights),
-        terms=np.stack(terms),
-        count=count,
-        same=np.array([s == t for s, t in pairs]),
-    )
-    dof = noise.spread(np.broadcast_to(line, (len(runs), n_sizes))).dof
-    assert dof is not None
-    return replace(noise, dof=dof)
+    _, uneven = scatter_of(working(log_p), runs)
+    line = np.broadcast_to(log_p - log_p.mean(), (len(runs), len(log_p)))
+    n_seeds = float(np.isfinite(runs[0]).sum(axis=0).mean())
+    return UnevenNoise(log_p, (uneven.scatter,), uneven.moments(line).dof, n_seeds, pool, sem, uneven=uneven)

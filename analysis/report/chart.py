@@ -12,7 +12,7 @@ import numpy as np
 from analysis.curve import Curve, nanmean
 from analysis.figures.naming import METRIC_NAMES, display_name, display_unit, model_names
 from analysis.figures.style import Look, looks
-from analysis.fits.flags import JudgedFit, Verdict
+from analysis.fits.flags import JudgedFit, Verdict, on_floor
 from analysis.fits.record import plus_minus
 from analysis.fits.selection import rank
 from experiments.core.files import json_number
@@ -64,7 +64,7 @@ def _curve(item: JudgedFit, look: Look, name: str, factor: float) -> dict[str, A
         "color": look.color,
         "marker": look.marker,
         "dash": [] if isinstance(look.line, str) else list(look.line[1]),
-        "points": _points(curve, factor),
+        "points": _points(curve, factor, told=not on_floor(item)),
         "mean": _pairs(curve.sizes, curve.mean_error * factor),
         "train": _pairs(curve.sizes, nanmean(curve.train_error) * factor),
         "fit": _pairs(grid, middle),
@@ -73,7 +73,7 @@ def _curve(item: JudgedFit, look: Look, name: str, factor: float) -> dict[str, A
     }
 
 
-def _points(curve: Curve, factor: float) -> list[dict[str, Any]]:
+def _points(curve: Curve, factor: float, told: bool) -> list[dict[str, Any]]:
     points = []
     for s, seed in enumerate(curve.seeds):
         for k, size in enumerate(curve.sizes):
@@ -85,7 +85,7 @@ def _points(curve: Curve, factor: float) -> list[dict[str, Any]]:
                         "run": curve.runs[s][k] if curve.runs else "",
                         "error": float(curve.error[s, k] * factor),
                         "train": json_number(float(curve.train_error[s, k] * factor)),
-                        "converged": curve.converged[s][k],
+                        "converged": curve.converged[s][k] if told else None,
                     }
                 )
     return points

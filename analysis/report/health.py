@@ -13,7 +13,7 @@ import numpy as np
 
 from analysis.curve import Curve
 from analysis.figures.naming import model_names
-from analysis.fits.flags import JudgedFit, Verdict
+from analysis.fits.flags import JudgedFit, Verdict, on_floor
 from analysis.fits.selection import rank
 from analysis.table import RunTable
 from experiments.core.states import RunState
@@ -91,7 +91,12 @@ def _curve(item: JudgedFit, name: str, metrics: int) -> CurveHealth:
     # In a table without seeds these are running numbers, and P with fewer runs would look like holes.
     holes = [f"P={curve.sizes[k]:g} seed {curve.seeds[s]}" for s, k in zip(*np.nonzero(~present), strict=True)]
     converged = [value for row in curve.converged for value in row if value is not None]
-    notes = (("some too short to train", curve.too_short), ("nothing learned at the largest P", curve.learned_nothing))
+    floor = on_floor(item)
+    notes = (
+        ("most of the error is floor", floor),
+        ("some too short to train", curve.too_short),
+        ("nothing learned at the largest P", curve.learned_nothing),
+    )
     return CurveHealth(
         dataset=curve.text("dataset"),
         metric=curve.text("metric"),
@@ -100,7 +105,7 @@ def _curve(item: JudgedFit, name: str, metrics: int) -> CurveHealth:
         present=int(present.sum()),
         expected=int(present.size),
         missing=tuple(holes) if curve.has_seeds else (),
-        converged=sum(converged) if converged else None,
+        converged=sum(converged) if converged and not floor else None,
         verdict=item[1].verdict,
         notes=tuple(text for text, holds in notes if holds),
     )

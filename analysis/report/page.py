@@ -14,6 +14,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from analysis.figures.naming import METRIC_NAMES
+from analysis.files import csv_text
 from analysis.fits.flags import Flag, JudgedFit, Verdict
 from analysis.fits.record import records
 from analysis.fits.results import Form
@@ -104,7 +105,7 @@ def _downloads(table: RunTable, fits: Sequence[JudgedFit]) -> list[tuple[str, st
     """Return name, media type, description and content (base64) of each file that the page holds."""
     entries = [entry for fit, judged in fits for entry in records(fit, judged)]
     files = (
-        ("runs.csv", "text/csv", "the run table", table.rows.drop(columns="line", errors="ignore").to_csv(index=False)),
+        ("runs.csv", "text/csv", "the run table", csv_text(table.rows.drop(columns="line", errors="ignore"))),
         ("fits.json", "application/json", "every fit of every curve", json_text(entries)),
         ("exponents.md", "text/markdown", "exponents, Markdown", markdown(fits)),
         ("exponents.tex", "text/x-tex", "exponents, LaTeX", latex(fits)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -12,8 +13,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.config.parse import parse
+from experiments.core.command import quoted
 from experiments.core.errors import InputError, one_line
 from experiments.core.paths import CONF
+
+MOST = 100
+"""Most values of a sweep that are looked at."""
 
 
 def mistakes_of(words: Sequence[str], first: Exception) -> str:
@@ -57,7 +62,8 @@ def _choices(word: str) -> list[str]:
     try:
         (override,) = OverridesParser.create().parse_overrides([word])
         if override.is_sweep_override():
-            return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()] or [word]
+            values = islice(override.sweep_string_iterator(), MOST)
+            return [quoted(f"{override.get_key_element()}={value}") for value in values] or [word]
     except HydraException:
         pass
     return [word]

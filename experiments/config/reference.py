@@ -41,7 +41,7 @@ MEANINGS = {
     "n_radial": "Radial functions.",
     "radial_hidden": "Hidden layers of the radial network.",
     "readout_hidden": "Hidden layer of the last readout.",
-    "energy_weight": "Weight of the energy per atom, in units of the force RMS × 1 Å.",
+    "energy_weight": "Weight of the energy per atom, in units of the force RMS × 1 Å; null: a third of the atoms.",
     "force_weight": "Weight of the forces, in units of the force RMS.",
     "disjoint_seeds": "So many seeds draw disjoint subsets, while P ≤ pool / disjoint_seeds.",
     "workers": "Processes; null: one a core. Does not change the data.",

@@ -114,8 +114,7 @@ class RunConfig:
             return LADDER + digest({**identity, **seeds, "device": self.device})
         if self.training is not None:
             discrete = {k: v for k, v in identity["training"].items() if k not in CONTINUOUS}
-            terms = [self.training.energy_weight > 0, self.training.force_weight > 0]
-            identity["training"] = {**discrete, "terms": terms}
+            identity["training"] = {**discrete, "terms": list(self.training.terms)}
         return digest({**identity, "device": self.device})
 
     def as_dict(self) -> dict[str, Any]:

@@ -37,8 +37,11 @@ class TrainingConfig:
     """Errors are those of the exponential moving average of the weights; 0 switches it off."""
     clip: float = setting(10.0, above=0.0)
     """Largest norm of a run's gradient; longer ones are shortened to it."""
-    energy_weight: float = setting(1.0, low=0.0)
-    """Weight of the squared error of the energy per atom, in units of (force RMS × 1 Å)²."""
+    energy_weight: float | None = setting(None, low=0.0)
+    """Weight of the squared error of the energy per atom, in units of (force RMS × 1 Å)²; null: a third of each frame's
+    number of atoms, with which an energy counts as much as one force component (docs/training.md)."""
+    late_energy_weight: float | None = setting(None, low=0.0, since=2)
+    """Another `energy_weight` while the learning rate falls, as a second stage of training; null: the same."""
     force_weight: float = setting(1.0, low=0.0)
     """Weight of the mean squared error of a force component, in units of (force RMS)²."""
     augment: bool = setting(False, since=2)
@@ -62,20 +65,29 @@ class TrainingConfig:
     """State that a finished run keeps: its weights; with `trunk` also the state from which twice the budget goes on."""
 
     def __post_init__(self) -> None:
-        if self.energy_weight == 0 and self.force_weight == 0:
+        if not self.terms[0] and not self.terms[1]:
             raise InputError("energy_weight=0 and force_weight=0: nothing to train on; one of them must be > 0")
+        if self.late_energy_weight is not None and self.energy_weight == 0 and self.force_weight == 0:
+            raise InputError("energy_weight=0 and force_weight=0 until the learning rate falls: nothing to train on")
         if self.ema_decay == 1:
             raise InputError("ema_decay=1.0: the average would never move; accepted: 0 ≤ ema_decay < 1")
         if self.tf32 and self.precision != "float32":
             raise InputError(f"tf32=true: a way to compute with float32, not {self.precision}; accepted: false")
 
+    @property
+    def terms(self) -> tuple[bool, bool]:
+        """Whether energies and whether forces are trained on, at least while the learning rate falls."""
+        energies = any(weight != 0 for weight in (self.energy_weight, self.late_energy_weight or 0))
+        return energies, self.force_weight > 0
+
 
 CONTINUOUS = (
-    "max_steps", "learning_rate", "warmup_steps", "cooldown", "ema_decay", "clip", "energy_weight", "force_weight"
+    "max_steps", "learning_rate", "warmup_steps", "cooldown", "ema_decay", "clip", "energy_weight",
+    "late_energy_weight", "force_weight",
 )  # fmt: skip
 """Training settings in which the runs of one pack may differ."""
 
-WEIGHTS = ("energy_weight", "force_weight")
+WEIGHTS = ("energy_weight", "late_energy_weight", "force_weight")
 """Training settings for molecules only."""
 
 

@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import re
+import select
 import sys
 import unicodedata
 from collections.abc import Callable
@@ -53,6 +54,8 @@ TEXTS = frozenset({
     *(f"hydra.launcher.{name}" for name in ("account", "partition", "qos", "constraint", "python")),
 })  # fmt: skip
 """Settings that are texts, whatever they look like: store=2024.10 is no number."""
+GROUPS = frozenset({"cell", "data", "model", "training", "sweep", "hydra/launcher", "hydra/sweeper"})
+"""Keys whose value is the name of a file; Hydra has no message for a number there."""
 
 
 def quoted(word: str) -> str:
@@ -69,8 +72,11 @@ def quoted(word: str) -> str:
         return word
     try:
         parsed = OverridesParser.create().parse_override(word)
-        number = not parsed.is_sweep_override() and type(parsed.value()) in (int, float)
-        as_text = number and key.lstrip("+~") in TEXTS
+        kind, bare = None if parsed.is_sweep_override() else type(parsed.value()), key.lstrip("+~")
+        as_text = (kind in (int, float) and bare in TEXTS) or (
+            kind in (int, float, bool, dict, list) and bare in GROUPS
+        )
+        as_text |= kind is type(None) and bare in ("hydra/launcher", "hydra/sweeper")  # others may be left out
     except HydraException:
         as_text = True
     if as_text:
@@ -143,8 +149,7 @@ def run(
         2: bad input; 130: Ctrl-C.
     """
     try:
-        code = command(arguments) or 0
-        sys.stdout.flush()
+        return read_or_not(lambda: command(arguments) or 0)
     except failures as error:
         say(error, name)
         return 1
@@ -153,7 +158,18 @@ def run(
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def read_or_not(command: Callable[[], int]) -> int:
+    """Carry out a command, see its output off, and return its code; 1 if the reader of the output has gone (`head`)."""
+    try:
+        code = command()
+        sys.stdout.flush()
+        return code
     except BrokenPipeError:
+        output = select.poll()
+        output.register(sys.stdout.fileno(), 0)
+        if not any(event & select.POLLERR for _, event in output.poll(0)):
+            raise  # the reader of another pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
         return 1
-    return code

@@ -68,10 +68,15 @@ def one_line(error: Exception) -> str:
     if match := re.search(r"Could not override '([^']+)'", text):
         from experiments.core.known_keys import known_keys
 
-        near = did_you_mean(match[1], known_keys())
-        return f"{match[1]}: unknown key{near}; accepted: the keys that python -m experiments --cfg job lists"
+        if match[1] in (known := known_keys()):
+            what = f"no key of the chosen {match[1].partition('.')[0]}, but of others"
+        else:
+            what = f"unknown key{did_you_mean(match[1], known)}"
+        return f"{match[1]}: {what}; accepted: the keys that python -m experiments --cfg job lists"
     if isinstance(override := getattr(error, "override", None), str):  # Hydra's parser did not understand it
-        return f"{override}: {text.splitlines()[0]}; accepted: KEY=VALUE"
+        reason = next(iter(text.splitlines()), "")
+        reason = "not understood" if reason.startswith("LexerNoViableAlt") else reason  # of the parser's own making
+        return f"{override}: {reason}; accepted: KEY=VALUE"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     useful = [line for line in lines if not line.startswith(("full_key:", "object_type=", "reference_type=", "See "))]
     return "; ".join(useful) or type(error).__name__

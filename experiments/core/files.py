@@ -8,6 +8,7 @@ import json
 import math
 import os
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -29,8 +30,15 @@ DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.E
 
 
 def user_cache() -> Path:
-    """Return this user's cache folder of equilaw: `$XDG_CACHE_HOME/equilaw` or `~/.cache/equilaw` on Linux."""
-    return platformdirs.user_cache_path("equilaw", appauthor=False)
+    """Return this user's cache folder of equilaw: `$XDG_CACHE_HOME/equilaw` or `~/.cache/equilaw` on Linux.
+
+    A user without a home (in a container, say) has one in the folder of temporary files.
+    """
+    try:
+        folder = platformdirs.user_cache_path("equilaw", appauthor=False)
+    except RuntimeError:  # nobody knows what `~` stands for
+        folder = Path("~")
+    return folder if folder.is_absolute() else Path(tempfile.gettempdir()) / f"equilaw-{os.geteuid()}"
 
 
 def temporary_for(path: Path) -> Path:

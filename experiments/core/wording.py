@@ -9,14 +9,28 @@ from typing import Any
 _VALIDATION_METRICS = {
     "force_mae": ("forces", "eV/Å"),
     "error_rate": ("error rate", ""),
-    "energy_mae": ("energies", "eV"),
+    "energy_mae": ("energies", "eV/atom"),
 }
 """Metrics on the validation set with name and unit; the first that a history record has is shown."""
 
 
-def format_error(value: float, unit: str) -> str:
-    """Format energies and forces in meV and meV/Å, other numbers in their unit."""
-    return f"{1000 * value:10.3f} m{unit}" if unit.startswith("eV") else f"{value:10.4f} {unit}".rstrip()
+def format_error(value: float, unit: str, atoms: int | None = None) -> str:
+    """Format energies and forces in meV/atom and meV/Å, other numbers in their unit.
+
+    Args:
+        value: in `unit`.
+        unit: eV/atom, eV/Å or another.
+        atoms: of every frame, if all have as many: the error of a whole frame, which papers quote, then stands beside.
+    """
+    if not unit.startswith("eV"):
+        return f"{value:10.4f} {unit}".rstrip()
+    frame = f"  ({1000 * value * atoms:.3f} meV a frame of {atoms} atoms)" if atoms and unit.endswith("/atom") else ""
+    return f"{1000 * value:10.3f} m{unit}{frame}"
+
+
+def per_atom(metric: str, unit: str) -> str:
+    """Return the unit of a metric; energies that say eV or meV, as in earlier results, are per atom."""
+    return f"{unit}/atom" if metric in ("energy_mae", "energy_rmse") and unit in ("eV", "meV") else unit
 
 
 def validation_error(record: Mapping[str, Any]) -> tuple[str, str]:

@@ -98,6 +98,12 @@ class Frames:
         """Whether any forces are known."""
         return len(self) == 0 or not bool(np.isnan(self.forces[self.numbers > 0]).all())
 
+    @property
+    def atoms_each(self) -> int | None:
+        """Number of atoms of every frame; None if frames differ in it, or are not about atoms."""
+        counts = np.unique((self.numbers > 0).sum(1))
+        return int(counts[0]) if len(counts) == 1 and self.points is None else None
+
     def take(self, index: Ints | slice) -> Frames:
         """Return the frames at `index`, in that order."""
         return Frames(

@@ -54,7 +54,7 @@ def cache_root(cache: str | None = None) -> Path:
     """
     if given := cache or os.environ.get("EQUILAW_DATA"):
         return Path(paths.given(given))
-    existing = Path.home() / ".cache" / "equilaw"
+    existing = Path(os.path.expanduser("~/.cache/equilaw"))  # Path.home() raises for a user without one
     return existing if existing.is_dir() else files.user_cache()
 
 

@@ -25,8 +25,9 @@ class KrrConfig(Architecture):
     """Length scale in 1/Å; null: chosen by leaving out training frames."""
     symmetrise: bool = setting(True)
     """Average over the permutations of like atoms that keep the molecule's bonds."""
-    energy_weight: float = setting(1.0, low=0.0)
-    """Weight of the energy per atom, in units of the force RMS × 1 Å, beside forces."""
+    energy_weight: float | None = setting(None, low=0.0)
+    """Weight of the energy per atom, in units of the force RMS × 1 Å, beside forces; null: a third of each frame's
+    number of atoms, with which an energy counts as much as one force component."""
     force_weight: float = setting(1.0, low=0.0)
 
 

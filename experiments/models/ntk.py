@@ -29,8 +29,9 @@ class NtkConfig(Architecture):
     of: str = setting("mace")
     network: Any = field(default_factory=MaceConfig)
     """Settings of the network (`NetworkConfig`)."""
-    energy_weight: float = setting(1.0, low=0.0)
-    """Weight of the energy per atom, in units of the force RMS × 1 Å, beside forces."""
+    energy_weight: float | None = setting(None, low=0.0)
+    """Weight of the energy per atom, in units of the force RMS × 1 Å, beside forces; null: a third of each frame's
+    number of atoms, with which an energy counts as much as one force component."""
     force_weight: float = setting(1.0, low=0.0)
 
     @property

@@ -1,8 +1,11 @@
 """Shared parts of models that are fitted in closed form, without an optimiser: solutions, labels' weights, memory.
 
 Loss, as for networks: energy_weight · mean over frames of (ΔE per atom)² + force_weight · mean over components of
-ΔF², with E in eV, F in eV/Å (the units of the force RMS × 1 Å and of the force RMS, which cancel here). A model
-makes its other choices by leaving out training frames (`experiments.regression.ridge`): P counts every label used.
+ΔF², with E in eV, F in eV/Å (the units of the force RMS × 1 Å and of the force RMS, which cancel here). Without an
+energy_weight each frame's is a third of its number of atoms: an energy counts as much as one force component,
+instead of drowning in those of a large cell, and less in larger cells, as sums of independent errors of atoms do.
+A model makes its other choices by leaving out training frames (`experiments.regression.ridge`): P counts every label
+used.
 
 Forces of non-periodic molecules have six directions a frame that no invariant energy can reach (net force and
 torque). They are projected out: half the rows of a small molecule less, exactly the same fit.
@@ -37,6 +40,8 @@ _GROUP_MEMORY = (
 
 Isolated = Mapping[int, float] | None
 """Energies of free atoms in eV by atomic number, for the baseline, if they are known."""
+Weights = tuple[float | None, float]
+"""Of energies (None: a third of each frame's number of atoms) and of forces in the loss."""
 Geometry = Callable[[Frames], Predictions]
 """Function of frames that returns energies (eV) without the part that composition explains, and forces (eV/Å)."""
 
@@ -77,8 +82,10 @@ class Labels:
     force_weight: float
 
     @staticmethod
-    def of(frames: Frames, elements: Ints, isolated: Isolated, energy_weight: float, force_weight: float) -> Labels:
-        """Make the rows of all `frames` (`check_labels`), with the weights of the loss.
+    def of(
+        frames: Frames, elements: Ints, isolated: Isolated, energy_weight: float | None, force_weight: float
+    ) -> Labels:
+        """Make the rows of all `frames` (`check_labels`), with the weights of the loss (None: see the module's).
 
         Raises:
             InputError: no weight.
@@ -92,7 +99,7 @@ class Labels:
             baseline,
             counts,
             frames.energies - baseline.predict(frames.numbers),
-            np.sqrt(energy_weight * 3 * atoms.sum() / len(frames)) / atoms,
+            np.sqrt((atoms / 3 if energy_weight is None else energy_weight) * 3 * atoms.sum() / len(frames)) / atoms,
             float(np.sqrt(force_weight)),
         )
 

@@ -18,7 +18,7 @@ from experiments.core.arrays import Floats
 from experiments.data.baseline import Baseline, composition
 from experiments.data.dataset import Frames
 from experiments.regression.choice import Criterion, RidgeFit, constants
-from experiments.regression.closed_form import Isolated, Labels, Solution, check_labels
+from experiments.regression.closed_form import Isolated, Labels, Solution, Weights, check_labels
 from experiments.regression.gram import GramSystem
 from experiments.regression.gram_path import Path, Products, fit_gram
 from experiments.regression.ladder import MADE, SOLVED, Conditions, Ladder, solution_facts
@@ -73,7 +73,7 @@ class LinearFit:
 def solve(
     model: LinearModel,
     frames: Frames,
-    energy_weight: float,
+    energy_weight: float | None,
     force_weight: float,
     isolated: Isolated = None,
     *,
@@ -86,7 +86,7 @@ def solve(
     Args:
         model: gives the design matrix.
         frames: the training frames.
-        energy_weight: weight of the energies in the loss.
+        energy_weight: weight of the energies in the loss; None: a third of each frame's number of atoms.
         force_weight: weight of the forces in the loss.
         isolated: energies of free atoms in eV, for the baseline.
         smaller: a change that takes less memory, for the message.
@@ -102,7 +102,7 @@ def solve_ladder(
     model: LinearModel,
     frames: Frames,
     sizes: Sequence[int],
-    weights: tuple[float, float],
+    weights: Weights,
     conditions: Conditions,
     smaller: str,
 ) -> Ladder:
@@ -164,7 +164,7 @@ class _Pass:
         model: LinearModel,
         frames: Frames,
         sizes: Sequence[int],
-        weights: tuple[float, float],
+        weights: Weights,
         conditions: Conditions,
         smaller: str = "",
         criterion: Criterion = "frames",
@@ -173,7 +173,7 @@ class _Pass:
         check_labels(frames)
         model.check(frames)
         self.sizes, self.criterion, self.ridge, self.conditions = list(sizes), criterion, ridge, conditions
-        self.energies_too, self.forces_too = weights[0] > 0, weights[1] > 0
+        self.energies_too, self.forces_too = weights[0] != 0, weights[1] > 0
         self.labels = {
             P: Labels.of(frames.take(slice(0, P)), model.elements, conditions.isolated, *weights) for P in sizes
         }

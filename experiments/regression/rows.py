@@ -16,7 +16,7 @@ import numpy as np
 from experiments.core.arrays import Floats, Ints
 from experiments.data.dataset import Frames
 from experiments.regression import closed_form
-from experiments.regression.closed_form import Labels, reachable, require_memory
+from experiments.regression.closed_form import Labels, Weights, reachable, require_memory
 from experiments.regression.gram import GramSystem
 from experiments.regression.ladder import MADE
 from experiments.regression.ridge import ForceRows, in_dual
@@ -83,9 +83,7 @@ class Plan:
         return in_dual(int(self.rows[P]), self.columns)
 
     @staticmethod
-    def of(
-        frames: Frames, sizes: Sequence[int], model: LinearModel, weights: tuple[float, float], smaller: str = ""
-    ) -> Plan:
+    def of(frames: Frames, sizes: Sequence[int], model: LinearModel, weights: Weights, smaller: str = "") -> Plan:
         """Plan a ladder.
 
         Raises:
@@ -102,7 +100,7 @@ class Plan:
         columns: int,
         batch: int,
         fill_bytes: float,
-        weights: tuple[float, float],
+        weights: Weights,
         smaller: str,
     ) -> Plan:
         """Plan a ladder of models with so many `columns`; `batch`, `fill_bytes`: see `LinearModel`.

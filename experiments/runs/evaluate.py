@@ -170,6 +170,7 @@ def evaluate(run: Run, section: Mapping[str, Any], device: str = "cpu") -> tuple
         "test_set": evaluation.name,
         "test_sha256": sha256,
         "frames": len(evaluation.test),
+        "n_atoms": getattr(evaluation.test, "atoms_each", None),
         "data": dict(section),
         "metrics": {metric: error.value for metric, error in evaluation.errors.items()},
         "by_metric": {
@@ -223,7 +224,7 @@ def _evaluate(given: argparse.Namespace) -> None:
         files.write_json(given.json, written)
     print(f"{given.run} on the {written['frames']} examples of {written['test_set']}: {path}")
     for name, values in written["by_metric"].items():
-        print(f"  {name:14} {format_error(values['error'], values['unit'])}")
+        print(f"  {name:14} {format_error(values['error'], values['unit'], written['n_atoms'])}")
 
 
 if __name__ == "__main__":

@@ -19,11 +19,12 @@ from experiments.core import files
 from experiments.core.gpu import computed_with, machine_facts
 from experiments.core.paths import ROOT
 from experiments.core.processes import Process
-from experiments.data.dataset import AnyDataset
+from experiments.data.dataset import AnyDataset, Dataset
 from experiments.data.splits import subsets_disjoint, training_subset
 from experiments.runs.problems import problem_of
 from experiments.runs.schedules import CANNOT_TELL, CONVERGED, NOT_CONVERGED, OVERFITTING, Schedules, verdict
 from experiments.runs.store import Attempt
+from experiments.runs.table import setting_columns
 from experiments.training.schedule import FEWEST_UPDATES, Schedule
 
 SHORTEST_HALF = 20
@@ -35,10 +36,10 @@ LEARNED_BELOW = 0.9
 without any geometry can get somewhat below 1: the median beats the mean by ln 2/(2/e) = 0.94 in mean absolute error if
 labels are distributed exponentially, and on the star teacher one constant along the bonds explains forces to 0.95–0.98
 (calculated). And the verdict on convergence does not resolve gains below `schedules.CONVERGED_WITHIN`."""
+AT_FLOOR_FROM = 0.75
+"""Training error over test error from which a fit in closed form sits on its floor (for curves: `analysis`)."""
 ENERGIES_ONLY = "energy_mae"
 """The primary metric of data without forces."""
-SETTINGS = ("max_steps", "learning_rate", "optimizer", "batch_size", "augment", "stop")
-"""Training settings that become columns of the run table, as `training.max_steps` and so on."""
 
 
 def result_of(
@@ -60,7 +61,7 @@ def result_of(
         stopped: errors by the protocol of validation, whatever the run's own; None without validation frames.
     """
     by_metric = _by_metric(config, dataset, errors, validation, stopped)
-    preferred = problem_of(dataset).primary
+    preferred, fitted = problem_of(dataset).primary, config.training is None
     primary_name = preferred if preferred in by_metric else ENERGIES_ONLY
     primary, short = by_metric[primary_name], too_short(config)
     return {
@@ -71,7 +72,8 @@ def result_of(
         "too_short": short is not None,
         "data_limited": primary["data_limited"],
         "learned": primary["learned"],
-        "verdict": _verdict(primary, short),
+        **_weights(config, dataset),
+        "verdict": _solved(primary, facts) if fitted else _verdict(primary, short),
         "stopped_steps": None if stopped is None else stopped.steps,
         "n_validation": 0 if stopped is None else stopped.n_validation,
         "by_metric": by_metric,
@@ -108,6 +110,7 @@ def _settings(config: RunConfig, dataset: AnyDataset) -> dict[str, Any]:
         "dataset_sha256": sha256,
         "test_set": dataset.test_set,
         "n_test": len(dataset.test),
+        "n_atoms": getattr(dataset.test, "atoms_each", None),
         "architecture": config.architecture,
         "group": config.model.group,
         "L": config.L,
@@ -117,12 +120,24 @@ def _settings(config: RunConfig, dataset: AnyDataset) -> dict[str, Any]:
         "seed": config.seed,
         "subset_seed": config.subset_seed,
         "init_seed": config.init_seed,
-        **{f"training.{name}": getattr(config.training, name, None) for name in SETTINGS},
-        "model.copies": getattr(config.model, "copies", None),
+        **setting_columns(config.as_dict()),
         "training.tuned": None if config.tuned is None else config.tuned.name,
         "match": config.match.as_dict() if isinstance(config.match, ChannelMatch) else None,
         "subsets_disjoint": subsets_disjoint(len(dataset.pool), config.P, config.subset_seed, dataset.disjoint_seeds),
     }
+
+
+def _weights(config: RunConfig, dataset: AnyDataset) -> dict[str, Any]:
+    """Return the weights that stood in the loss, of frames of atoms: of the energy per atom, the mean over frames."""
+    settings: Any = config.model if config.training is None else config.training
+    if not isinstance(dataset, Dataset) or not hasattr(settings, "energy_weight"):
+        return {}
+    atoms = (dataset.pool.take(training_subset(dataset, config.P, config.subset_seed)).numbers > 0).sum(1)
+    given = settings.energy_weight
+    weights = {"energy": float(atoms.mean()) / 3 if given is None else given, "force": settings.force_weight}
+    late = getattr(settings, "late_energy_weight", None)
+    rule = "atoms" if given is None else "given"
+    return {"loss_weights": {**weights, "energy_rule": rule, **({} if late is None else {"late_energy": late})}}
 
 
 def _by_metric(
@@ -205,10 +220,26 @@ def _verdict(primary: Mapping[str, Any], short: str | None) -> str:
         CANNOT_TELL: "converged or not: cannot tell; a larger training.max_steps would",
         OVERFITTING: "overfitting: more training raises the error; training.stop=validation",
     }.get(primary["verdict"], "converged" if primary["converged"] else "NOT converged: raise training.max_steps")
+    return convergence + _learned_nothing(primary)
+
+
+def _solved(primary: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    """Return one line on a fit in closed form, which has no training to converge but may sit on a floor."""
+    if facts.get("fit", {}).get("ridge_at_floor"):
+        text = "solved, at the floor of the arithmetic: the error is larger than the model's own"
+    elif primary["train_error"] >= AT_FLOOR_FROM * primary["error"]:
+        text = "solved, at its floor: training and test frames err alike; a larger model would help, not more data"
+    else:
+        text = "solved in closed form"
+    return text + _learned_nothing(primary)
+
+
+def _learned_nothing(primary: Mapping[str, Any]) -> str:
+    """Return a warning for a run that is no better than the input-independent baseline; else nothing."""
     if primary["learned"]:
-        return convergence
+        return ""
     worse = primary["error"] * LEARNED_BELOW > primary["mean_error"]
-    return f"{convergence}; learned nothing: {'worse than' if worse else 'as good as'} the mean"
+    return f"; learned nothing: {'worse than' if worse else 'as good as'} the mean"
 
 
 @functools.cache

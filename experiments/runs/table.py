@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import pandas as pd
 
+from experiments.config.training import TrainingConfig
 from experiments.core.errors import InputError
+from experiments.core.wording import per_atom
 from experiments.runs.store import Run, RunStore
 
 logger = logging.getLogger(__name__)
@@ -22,9 +26,10 @@ COLUMNS = (
     "training.learning_rate", "training.optimizer", "training.batch_size", "training.tuned", "n_updates", "cpu_seconds",
     "training.augment", "n_features", "match.by", "match.target", "match_mismatch",
     "dataset_sha256", "n_test", "model.copies", "ridge_at_floor", "training.stop", "error_stopped",
-    "error_stopped_half_budget", "stopped_steps", "n_validation",
+    "error_stopped_half_budget", "stopped_steps", "n_validation", "n_atoms",
 )  # fmt: skip
-"""The columns in their order; a column that an old result lacks is empty in its rows."""
+"""The columns in their order; a column that an old result lacks is empty in its rows. After them come all further
+settings of the models and of the training (`setting_columns`), by name."""
 
 ENERGIES = (
     "error", "error_test_sem", "train_error", "error_half_budget", "error_quarter_budget", "mean_error",
@@ -34,8 +39,26 @@ PER_METRIC = ("unit", *ENERGIES, "converged", "verdict", "data_limited", "learne
 INTEGERS = (
     "L", "edge_lmax", "nu", "n_layers", "channels", "P", "seed", "subset_seed", "init_seed", "n_parameters",
     "training.max_steps", "training.batch_size", "n_updates", "n_features", "match.target", "n_test", "model.copies",
-    "stopped_steps", "n_validation",
+    "stopped_steps", "n_validation", "n_atoms",
 )  # fmt: skip
+
+COLUMNS_OF_OWN = frozenset({"architecture", "of", "edge_lmax", "n_layers", "channels", "cutoff", "init_seed", "tuned"})
+"""Settings in columns without a section's name, or in one of their outcome."""
+
+
+def setting_columns(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return every setting that may distinguish two curves, by column: `model.kernel`, `training.ema_decay`.
+
+    Args:
+        content: a run's resolved configuration, as `config.yaml` has it; lists become text.
+    """
+    left_out = COLUMNS_OF_OWN | {f.name for f in fields(TrainingConfig) if not f.metadata["identity"]}
+    return {
+        f"{section}.{name}": json.dumps(value) if isinstance(value, list) else value
+        for section in ("model", "training")
+        for name, value in (content.get(section) or {}).items()
+        if name not in left_out
+    }
 
 
 def rows_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -48,7 +71,8 @@ def rows_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     control = {"match.by": "by", "match.target": "target", "match_mismatch": "mismatch"}
     at_floor = (result.get("fit") or {}).get("ridge_at_floor")
     result = {**result, "ridge_at_floor": at_floor, **{column: matched.get(key) for column, key in control.items()}}
-    shared = {column: result.get(column) for column in COLUMNS if column not in (*PER_METRIC, "metric")}
+    further = [name for name in result if name.startswith(("model.", "training.")) and name not in COLUMNS]
+    shared = {column: result.get(column) for column in (*COLUMNS, *further) if column not in (*PER_METRIC, "metric")}
     if shared["training.max_steps"] is not None and shared["training.stop"] is None:
         shared["training.stop"] = "budget"  # a result from before there was another
     if shared["training.stop"] == "validation":
@@ -56,6 +80,7 @@ def rows_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for metric, values in result["by_metric"].items():
         own = {column: values.get(column) for column in PER_METRIC}
+        own["unit"] = per_atom(metric, own["unit"])
         if own["unit"].startswith("eV"):
             own["unit"] = f"m{own['unit']}"
             own |= {column: None if own[column] is None else 1000 * own[column] for column in ENERGIES}
@@ -98,10 +123,21 @@ def _named_by_its_file(run: Run) -> bool:
     return isinstance(data, dict) and data.get("source") in ("extxyz", "ase_db") and not data.get("name")
 
 
+def _with_settings(run: Run, result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the result with all its settings; earlier ones stand in the run's configuration alone."""
+    if any(name.startswith("model.") and name not in COLUMNS for name in result):
+        return result
+    try:
+        return {**setting_columns(run.config()), **result}
+    except InputError:  # a converted network, or a damaged file
+        return result
+
+
 def run_table(store: RunStore) -> pd.DataFrame:
     """Return the rows of all finished runs of a store, ordered by curve, P, seed and metric."""
-    rows = [row for _, result in _told_apart(list(store.results())) for row in rows_of(result)]
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    rows = [row for run, result in _told_apart(list(store.results())) for row in rows_of(_with_settings(run, result))]
+    further = sorted({name for row in rows for name in row} - set(COLUMNS))
+    table = pd.DataFrame(rows, columns=[*COLUMNS, *further])
     for column in (*INTEGERS, "n_steps"):
         table[column] = table[column].astype("Int64")  # nullable: a model without L has none
     order = ["dataset", "architecture", "L", "nu", "edge_lmax", "model_id", "P", "seed", "metric"]

@@ -12,7 +12,7 @@ from experiments.core.arrays import Floats
 from experiments.data.dataset import Frames
 from experiments.tasks.predictions import Predictions
 
-UNITS = {"force_mae": "eV/Å", "force_rmse": "eV/Å", "energy_mae": "eV", "energy_rmse": "eV"}
+UNITS = {"force_mae": "eV/Å", "force_rmse": "eV/Å", "energy_mae": "eV/atom", "energy_rmse": "eV/atom"}
 """Force errors are over components; energy errors are per atom."""
 
 

@@ -157,7 +157,8 @@ class MoleculeTask:
         """Return the normalised labels of a pack.
 
         These are `energies` `[p, F]` over the pool (zero outside each run's own subset), `scale` `[p]` (eV/Å), and the
-        `weights` `[p, 2]` of the loss's terms, of the energy per atom and of the forces (both in units of the RMS).
+        `weights` `[p, 3]` of the loss's terms (`LossWeights`), of the energy per atom and of the forces (both in units
+        of the RMS).
         """
         energies = np.zeros((len(runs), len(self.dataset.pool)))
         for row, run in zip(energies, runs, strict=True):
@@ -167,7 +168,7 @@ class MoleculeTask:
         return {
             "energies": torch.as_tensor(energies, dtype=self.dtype, device=self.device),
             "scale": torch.as_tensor(scales, dtype=self.dtype, device=self.device),
-            "weights": torch.as_tensor(weights, dtype=self.dtype, device=self.device).reshape(len(runs), 2),
+            "weights": torch.as_tensor(weights, dtype=self.dtype, device=self.device).reshape(len(runs), 3),
         }
 
     def loss(
@@ -189,7 +190,7 @@ class MoleculeTask:
             picked: `[p, B]` indices into the pool.
             terms: whether energies and whether forces are trained on.
         """
-        energy_weight, force_weight = targets["weights"].unbind(1)
+        energy_weight, force_weight, by_atoms = targets["weights"].unbind(1)
         p, batch = picked.shape
         graph = pick_graph(resident, picked)
         rotations = targets.get("rotations")
@@ -203,7 +204,8 @@ class MoleculeTask:
         if terms.energy:
             total = atomic.reshape(p, batch, -1).sum(-1)
             target = targets["energies"].gather(1, picked)
-            loss = loss + energy_weight * (((total - target) / atoms) ** 2).mean(1)
+            of_frame = torch.where(by_atoms[:, None] > 0, atoms, torch.ones_like(atoms))
+            loss = loss + energy_weight * (of_frame * ((total - target) / atoms) ** 2).mean(1)
         if terms.force:
             (gradient,) = torch.autograd.grad(atomic.sum(), graph.vectors, create_graph=True)
             scale = targets["scale"].reshape(p, 1, 1)

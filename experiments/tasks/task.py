@@ -32,11 +32,13 @@ class LossWeights(NamedTuple):
 
     energy: float
     force: float
+    by_atoms: bool = False
+    """Whether the weight of a frame's energy is `energy` times its number of atoms."""
 
-    @property
-    def trained(self) -> LossTerms:
-        """The terms whose weight is above zero."""
-        return LossTerms(self.energy > 0, self.force > 0)
+    @staticmethod
+    def of(energy: float | None, force: float) -> LossWeights:
+        """Return the weights of settings; without one of the energy it is a third of the number of atoms."""
+        return LossWeights(1 / 3 if energy is None else energy, force, energy is None)
 
 
 class Model(Protocol):

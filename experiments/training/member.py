@@ -72,8 +72,15 @@ class Member:
 
     @property
     def weighting(self) -> LossWeights:
-        """Weights of the loss's terms of energies and of forces."""
-        return LossWeights(self.settings.energy_weight, self.settings.force_weight)
+        """Weights of the loss's terms of energies and of forces, until the learning rate falls."""
+        return LossWeights.of(self.settings.energy_weight, self.settings.force_weight)
+
+    def weighting_at(self, steps_done: int) -> LossWeights:
+        """Return the weights of the update after `steps_done` others."""
+        late = self.settings.late_energy_weight
+        if late is None or not self.schedule.decays(steps_done):
+            return self.weighting
+        return LossWeights.of(late, self.settings.force_weight)
 
     @property
     def full(self) -> Evaluation | None:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from experiments.nn.parameters import is_constant
 from experiments.tasks.evaluation import Evaluation
-from experiments.tasks.task import Model, Task
+from experiments.tasks.task import LossTerms, Model, Task
 from experiments.training import checkpoint
 from experiments.training.arithmetic import denormals_are_zero
 from experiments.training.device_errors import out_of_memory
@@ -76,7 +76,7 @@ class Pack:
         self.checkpoint_seconds = shared.checkpoint_seconds
         self.optimizer: Optimizer = OPTIMIZERS[shared.optimizer]()
         self.tf32 = shared.tf32
-        self.terms = members[0].weighting.trained
+        self.terms = LossTerms(*members[0].settings.terms)
         self.evaluator = task.evaluator(model, self.terms)
         self.slots: list[Member | None] = list(members)
         shapes = {k: v.shape for k, v in model.init(0, task.dtype).items() if not is_constant(k)}
@@ -192,6 +192,7 @@ class Pack:
         rates = np.zeros((length, p))
         steps = np.ones((length, p))
         picked = np.zeros((length, p, self.batch_size), dtype=np.int64)
+        weights = np.tile(self.targets["weights"].cpu().numpy(), (length, 1, 1)) if self._staged else None
         drawn = np.tile(np.eye(3), (length, p, self.batch_size, 1, 1)) if self.augment else None
         for i, member in members:
             counts = range(member.steps_done, member.steps_done + length)
@@ -201,15 +202,20 @@ class Pack:
             steps[:, i] = places + 1
             subset = member.prepared.subset
             picked[:, i] = subset[batches(member.seed, len(subset), self.batch_size, places)]
+            if weights is not None:
+                weights[:, i] = [member.weighting_at(c) for c in counts]
             if drawn is not None:
                 drawn[:, i] = rotations(member.seed, self.batch_size, places)
         rate_steps, number_steps = self._column(rates), self._column(steps)
         picked_steps = torch.as_tensor(picked, device=self.task.device)
+        weight_steps = None if weights is None else self._column(weights)
         rotation_steps = None if drawn is None else self._column(drawn)
         # A compiled gradient's outputs live in memory that its next call overwrites (a replayed CUDA graph).
         losses = torch.empty((length, p), dtype=self.task.dtype, device=self.task.device)
         with denormals_are_zero():
             for j in range(length):
+                if weight_steps is not None:
+                    self.targets["weights"] = weight_steps[j]
                 if rotation_steps is not None:
                     self.targets["rotations"] = rotation_steps[j]
                 losses[j] = self._update(step, picked_steps[j], rate_steps[j], number_steps[j])
@@ -225,6 +231,12 @@ class Pack:
             if not np.isfinite(all_losses[:, i]).all():
                 where = member.steps_done - length + int(np.argmin(np.isfinite(all_losses[:, i])))
                 member.failure = f"the loss is not finite at update {where}; {self._advice(member)}"
+
+    @property
+    def _staged(self) -> bool:
+        """Whether the loss's weights change in some run's schedule; only molecules have any."""
+        staged = any(member.settings.late_energy_weight is not None for _, member in self.active)
+        return staged and "weights" in self.targets
 
     def _column(self, values: Any) -> Tensor:
         return torch.as_tensor(values, dtype=self.task.dtype, device=self.task.device)

@@ -114,6 +114,11 @@ class Schedule:
         step, start = self.step(steps_done), self.decay_start(budget)
         return self.rise(steps_done) * (1.0 if step < start else (budget - step) / (budget - start))
 
+    def decays(self, steps_done: int) -> bool:
+        """Return whether the update after `steps_done` others is one in which the learning rate falls."""
+        branch = self.branch(steps_done)
+        return self.step(steps_done) >= self.decay_start(self.max_steps if branch is None else branch.budget)
+
     def rise(self, steps_done: int) -> float:
         """Return the factor of the warm-up alone: the learning rate of an optimiser that does not anneal."""
         return min(1.0, (self.step(steps_done) + 1) / self.warmup) if self.warmup else 1.0

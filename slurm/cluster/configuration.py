@@ -34,6 +34,8 @@ class Settings:
     nodes: int = 4
     gpus: int = 2
     """Pretended GPUs of a node."""
+    gpu_types: Mapping[str, int] = field(default_factory=dict)
+    """How many of them are of which type (`a100`, or a part of a GPU, `1g.5gb`); none: GPUs have no type."""
     shards: int = 8
     """Parts of a node's GPUs (`shard`) that jobs may ask for."""
     cpus: int = 8
@@ -173,7 +175,7 @@ def slurm_conf(layout: Layout, settings: Settings, address: str) -> str:
         text.append(
             f"NodeName={name} NodeHostname={short_hostname()} NodeAddr={address} "
             f"Port={layout.port + FIRST_NODE + number} CPUs={settings.cpus} RealMemory={settings.memory} "
-            f"Gres=gpu:{settings.gpus},shard:{settings.shards} State=UNKNOWN"
+            f"Gres={','.join(_gpus(settings))},shard:{settings.shards} State=UNKNOWN"
         )
     text.append(
         f"PartitionName=gpu Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE "
@@ -252,11 +254,19 @@ def _accounting(layout: Layout, settings: Settings, address: str) -> dict[str, s
     }
 
 
+def _gpus(settings: Settings) -> list[str]:
+    """Return a node's GPUs as slurm.conf has them, one entry a type."""
+    return [f"gpu:{name}:{count}" for name, count in settings.gpu_types.items()] or [f"gpu:{settings.gpus}"]
+
+
 def _gres_conf(layout: Layout, settings: Settings) -> str:
-    files = layout.path("dev", f"nvidia[0-{settings.gpus - 1}]")
     lines = []
     for name in node_names(settings):
-        lines.append(f"NodeName={name} Name=gpu File={files}")
+        first = 0
+        for gpu_type, count in (settings.gpu_types or {"": settings.gpus}).items():
+            files = layout.path("dev", f"nvidia[{first}-{first + count - 1}]")
+            lines.append(f"NodeName={name} Name=gpu {f'Type={gpu_type} ' if gpu_type else ''}File={files}")
+            first += count
         lines.append(f"NodeName={name} Name=shard Count={settings.shards}")
     return "\n".join(lines) + "\n"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def ask(*command: str, seconds: float = SECONDS, cwd: Path | None = None) -> str
     try:
         ended = subprocess.run(
             command, env=environment(), cwd=cwd, capture_output=True, text=True, timeout=seconds, check=False,
+            errors="replace",  # banners of sites are in any encoding
             stdin=subprocess.DEVNULL, start_new_session=True,  # a Ctrl-C in the terminal is ours to handle
         )  # fmt: skip
     except subprocess.TimeoutExpired:
@@ -58,7 +60,9 @@ def ask(*command: str, seconds: float = SECONDS, cwd: Path | None = None) -> str
     except OSError as error:
         raise SlurmError(f"{command[0]}: {error.strerror or error}") from None
     if ended.returncode:
-        lines = [line.strip() for line in ended.stderr.splitlines() if line.strip()]
+        said = [line.strip() for line in ended.stderr.splitlines() if line.strip()]
+        # sites print banners before it, which may be longer than what is shown
+        lines = [line for line in said if re.search(rf"\berror\b|^{re.escape(command[0])}:", line)] or said
         why = "; ".join([*lines[:SHOWN], *([f"and {len(lines) - SHOWN} lines more"] if len(lines) > SHOWN else [])])
         raise SlurmError(f"{command[0]}: {why or f'exit code {ended.returncode}'}")
     return ended.stdout

@@ -23,6 +23,8 @@ from experiments.core.errors import InputError
 from experiments.core.wording import counted
 from slurm.jobs.commands import SlurmError, ask, environment
 from slurm.jobs.limits import limits
+from slurm.jobs.profile import PLACE, describe, profile
+from slurm.jobs.site import read
 
 SECONDS = 10.0
 """Time limit of each command."""
@@ -109,7 +111,9 @@ def examine(device: str, slurm: bool, store: Path | None) -> Iterator[Finding]:
         yield from check_device(device, torch)
         kind = "cpu" if device == "cpu" or (device == "auto" and not torch.gpus) else "cuda"
         yield from check_compiler(kind, device)
-    yield check_slurm(slurm)
+    yield (found := check_slurm(slurm))
+    if found.mark == "ok":
+        yield from check_site(device, slurm)
     yield check_store(store)
 
 
@@ -242,6 +246,27 @@ def check_slurm(asked: bool) -> Finding:
     return Finding(
         "ok", "slurm", f"{version}, cluster {cluster.cluster}, arrays of up to {cluster.array_size} elements"
     )
+
+
+def check_site(device: str, asked: bool) -> Iterator[Finding]:
+    """Yield what the cluster offers this user, what he lacks, and the file of settings to write for it.
+
+    Args:
+        device: `auto`, `cpu` or `cuda`: of the trainings that the file is for.
+        asked: whether a cluster is asked for; what jobs lack is a fault then.
+    """
+    try:
+        site = read(functools.partial(ask, seconds=SECONDS))
+    except SlurmError as error:
+        yield Finding("absent", "site", f"{error}; partitions and accounts are not known")
+        return
+    for what, text in describe(site):
+        yield Finding("ok", what, text)
+    chosen = profile(site, device, os.environ)
+    for text in chosen.missing:
+        yield Finding("fault" if asked else "absent", "site", text)
+    if site.partitions and not chosen.missing:
+        yield Finding("ok", "settings", f"for this cluster, to write into {PLACE}:\n\n{chosen.text()}")
 
 
 def check_store(asked: Path | None) -> Finding:

@@ -33,7 +33,7 @@ def limits(account: str | None = None, ask: Ask = ask) -> Limits:
     Raises:
         SlurmError: the controller does not answer.
     """
-    config = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", ask("scontrol", "show", "config"), re.MULTILINE))
+    config = configuration(ask)
     most = [int(config["MaxJobCount"])] if config.get("MaxJobCount", "").isdigit() else []
     if "slurmdbd" in config.get("AccountingStorageType", ""):
         try:
@@ -51,6 +51,15 @@ def limits(account: str | None = None, ask: Ask = ask) -> Limits:
         array_size=max(1, int(size) if size.isdigit() else 1001),
         jobs=max(0, min(most) - len(_ids(ask("squeue", "--me", "-h", "-r", "-o", "%i")))) if most else None,
     )
+
+
+def configuration(ask: Ask = ask) -> dict[str, str]:
+    """Return the controller's configuration by key; sites print banners around it, and values may be empty.
+
+    Raises:
+        SlurmError: the controller does not answer.
+    """
+    return dict(re.findall(r"^(\w+)[ \t]*=[ \t]*(.*?)[ \t]*$", ask("scontrol", "show", "config"), re.MULTILINE))
 
 
 def user(ask: Ask = ask) -> str:

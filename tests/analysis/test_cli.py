@@ -173,7 +173,7 @@ def test_figures_are_deterministic_and_hold_what_they_plot(tmp_path: Path) -> No
     assert first == second
     assert {f"learning_curves.{suffix}" for suffix in ("pdf", "svg", "png", "csv")} <= set(first)
     plotted = pd.read_csv(tmp_path / "one" / "learning_curves.csv")
-    assert set(plotted["unit"]) == {"meV", "meV/Å"}
+    assert set(plotted["unit"]) == {"meV/atom", "meV/Å"}
     source = pd.read_csv(table)
     points = plotted[plotted["kind"] == "seed"]
     assert sorted(points["error"]) == pytest.approx(sorted(source["error"] * 1000), rel=1e-12)

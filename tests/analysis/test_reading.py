@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import logging
@@ -207,3 +208,36 @@ def test_only_newlines_end_a_line(tmp_path: Path, mark: str, end: str) -> None:
     records = [dict(zip(HEADER, [f"a{mark}b", *row[1:]], strict=True)) for row in ROWS]
     lines.write_bytes(end.join(json.dumps(record, ensure_ascii=False) for record in records).encode())
     assert rows(lines) == PLAIN
+
+
+def test_a_table_may_be_packed(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv.gz"
+    path.write_bytes(gzip.compress(written().encode()))
+    assert rows(path) == PLAIN
+
+
+@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b"\n "])
+def test_a_list_of_records_is_a_table(tmp_path: Path, before: bytes) -> None:
+    """As `DataFrame.to_json(orient="records")` writes it."""
+    path = tmp_path / "t.json"
+    path.write_bytes(before + json.dumps([dict(zip(HEADER, row, strict=True)) for row in ROWS]).encode())
+    assert rows(path) == PLAIN
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[1, 2]", "line 1: accepted: one JSON object a line"),
+        (b'[{"P": 8}', "not JSON"),
+        (b"PAR1" + bytes(40), "a Parquet file that cannot be read"),
+        (gzip.compress(b"P,error\n")[:-6], "compressed by gzip and damaged"),
+        (b"\x1f\x8bnonsense", "cannot read the table|compressed by gzip and damaged"),
+        (b"PK\x03\x04", "a workbook or an archive; accepted: the table in it saved as CSV"),
+        (b'{"P": ' + b"[" * 100_000, "line 1: not JSON"),
+    ],
+)
+def test_damaged_tables_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_table(path)

@@ -87,6 +87,13 @@ def test_mixed_units_name_the_minority(tmp_path: Path) -> None:
         read(tmp_path, rows, HEADER + ",unit")
 
 
+def test_energies_of_earlier_tables_are_per_atom_too(tmp_path: Path) -> None:
+    """`meV` is what tables once called meV/atom; other metrics and units stay as they are."""
+    rows = ["d,mace,energy_mae,8,0,2.0,meV", "d,mace,energy_mae,16,0,1.0,meV/atom", "d,mace,force_mae,8,0,3.0,meV/Å"]
+    table = read(tmp_path, [*rows, "d,mace,force_mae,16,0,2.0,meV/Å"], HEADER + ",unit")
+    assert table.rows["unit"].tolist() == ["meV/atom", "meV/atom", "meV/Å", "meV/Å"]
+
+
 def test_lost_curves_and_zeros_are_remembered(tmp_path: Path) -> None:
     rows = [*GOOD, "ethanol,mace,force_mae,64,0,0", "water,mace,force_mae,64,0,0.1"]
     table = read(tmp_path, rows, drop_bad=True)

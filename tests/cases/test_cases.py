@@ -63,7 +63,7 @@ EXPECTED = {  # the code is that of the last command: `find` has no folder "~" t
     "25-NA-in-optional-columns": Expected(0, {r" 0\.51 \[": 1}, "bad row"),
     "26-tilde-in-store": Expected(1, {FORCES: 2, "^exit 0$": 1, "^home/runs$": 1}, "^~"),
     "28-special-characters-in-paths": Expected(0, {FORCES: 5}),
-    "31-numbers-where-texts-are-meant": Expected(0, {"1 to submit": 1, "^2024/[0-9a-f]{12}: converged": 1}),
+    "31-numbers-where-texts-are-meant": Expected(0, {"1 to submit": 1, "^2024/[0-9a-f]{12}: solved": 1}),
     "32-semicolons-and-decimal-commas": Expected(0, {r" 0\.51 \[": 3}),
     "34-species-that-are-no-elements": Expected(2, {"frame 0 .*no chemical symbol": 3}),
     "35-several-compositions-at-small-P": Expected(

@@ -135,3 +135,9 @@ def test_an_empty_choice_is_refused() -> None:
 def test_deleting_is_refused() -> None:
     with pytest.raises(InputError, match=r"~P: a sweep cannot delete a key; accepted: key=value"):
         expand(["~P"], [])
+
+
+@pytest.mark.parametrize("words", [["P=range(1,1000000000)"], ["P=range(1,2000)", "seed=range(0,2000)"]])
+def test_sweeps_that_nobody_means_are_refused_at_once(words: list[str]) -> None:
+    with pytest.raises(InputError, match="accepted: at most 1000000"):
+        expand(words, [])

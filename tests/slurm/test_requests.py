@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from experiments.core.errors import InputError
-from slurm.jobs.commands import SlurmError
+from slurm.jobs.commands import SlurmError, ask
 from slurm.jobs.limits import limits
 from slurm.jobs.script import array_script
 from slurm.launcher import with_site_defaults
@@ -55,6 +55,7 @@ def test_gpus_in_every_spelling(sbatch: dict[str, Any], count: int) -> None:
         ({"sbatch": {"gres": "gpu:1", "gpus": 1}}, "accepted: one of them"),
         ({"sbatch": {"gpus-per-node": 2}, "gpus": 1}, "sbatch.gpus-per-node beside hydra.launcher.gpus=1"),
         ({"sbatch": {"gpus": 1}, "packs_per_gpu": 2}, "accepted: packs_per_gpu=1"),
+        ({"sbatch": {"gpus": 1, "cpus-per-gpu": 2}}, "sbatch.cpus-per-gpu: set by the launcher; accepted: cpus"),
         ({"sbatch": {"time": "1:00:00"}}, "accepted: hydra.launcher.time"),
         ({"sbatch": {"account": "a"}, "account": "b"}, "sbatch.account beside hydra.launcher.account=b"),
         ({"sbatch": {"p": "gpu"}}, "sbatch.p: accepted: long names"),
@@ -76,7 +77,8 @@ def test_defaults_that_a_site_exports(monkeypatch: pytest.MonkeyPatch) -> None:
         "account=proj1, from $SBATCH_ACCOUNT; hydra.launcher.account= replaces it",
         "not used: $SBATCH_EXCLUSIVE; hydra.launcher.sbatch={NAME: VALUE} asks sbatch for more",
     ]
-    assert with_site_defaults(SlurmSettings(sbatch={"account": "mine"}))[0].account is None
+    mine = with_site_defaults(SlurmSettings(sbatch={"account": "mine", "mail-type": "FAIL"}))[0]
+    assert (mine.account, mine.sbatch) == ("mine", {"mail-type": "FAIL"})  # for limits and the job afterwards too
 
 
 @pytest.mark.parametrize(
@@ -124,3 +126,20 @@ def test_a_busy_controller_is_asked_again(monkeypatch: pytest.MonkeyPatch, tmp_p
     answers[:] = ["no id here"]
     with pytest.raises(SlurmError, match="said no job id, but 'no id here'"):
         submit._sbatch(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "error",
+    ["sbatch: error: Batch job submission failed: Invalid account", "slurm_load_jobs error: Socket timed out on send"],
+)
+def test_a_banner_does_not_hide_what_slurm_says(tmp_path: Path, error: str) -> None:
+    """In any encoding, and longer than what a message shows."""
+    command = tmp_path / "sbatch"
+    banner = "".join(f"echo '** Willkommen {n}' >&2; printf '\\374\\n' >&2\n" for n in range(5))
+    command.write_text(f"#!/bin/sh\n{banner}echo '{error}' >&2\nexit 1\n")
+    command.chmod(0o755)
+    with pytest.raises(SlurmError) as raised:
+        ask(str(command), "job.sh")
+    assert str(raised.value) == f"{command}: {error}"
+    command.write_text("#!/bin/sh\nprintf '** gr\\374n **\\n12\\n'\n")
+    assert ask(str(command)).splitlines()[1] == "12"

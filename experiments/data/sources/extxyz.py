@@ -25,7 +25,10 @@ from experiments.data.checks import check_frames, marks
 from experiments.data.dataset import Dataset, Frames
 
 logger = logging.getLogger(__name__)
-
+LARGEST = 1e11
+"""Magnitude (Å, eV, eV/Å) that no frame reaches; much beyond it, sums and rounded positions overflow."""
+SHOWN = 80
+"""Most characters of the file in a message."""
 _HOLDOUT_STREAM = 20220207  # keeps the choice of the holdout apart from every other use of a small seed
 
 
@@ -73,7 +76,6 @@ def dataset_of_files(
 ) -> Dataset:
     """Build the dataset of files that `atoms_of(path, option)` reads, a generator of frames and their locations."""
     keys = (config.energy_key, config.forces_key)
-
     free: dict[int, float] = {}
 
     def read(path: str, option: str) -> Frames:
@@ -260,6 +262,8 @@ def atoms_of_file(path: str | os.PathLike[str], option: str) -> Iterator[tuple[a
         block = lines[start : start + count + 2]
         if len(block) < count + 2:
             raise InputError(f"{here}: truncated, {max(0, len(block) - 2)} of {count} atoms are there")
+        block[1] = _KEYS.sub(lambda key: f"{key[1]}{'pbc' if key[2].lower() == 'pbc' else key[2].title()}", block[1])
+        _check_columns(block, here)
         try:
             atoms = ase.io.read(io.StringIO("".join(block)), format="extxyz")
         except Exception as error:  # ASE raises whatever its parser stumbles on
@@ -273,6 +277,28 @@ def atoms_of_file(path: str | os.PathLike[str], option: str) -> Iterator[tuple[a
             raise InputError(f"{here}: not extended XYZ ({type(error).__name__}: {reason})") from None
         yield atoms, here
         start, frame = start + count + 2, frame + 1
+
+
+_KEYS = re.compile(r"(^|\s)(lattice|properties|pbc)(?=\s*=)", re.IGNORECASE)
+"""Keys that some programs (GPUMD) write in small letters; ASE would take them for labels, and the cell for none."""
+_PROPERTIES = re.compile(r"""(?:^|\s)Properties\s*=\s*["']?([^\s"']+)""")
+
+
+def _check_columns(block: list[str], here: str) -> None:
+    """Raise `InputError` for an atom whose line has not the columns that `Properties` names; ASE passes over others.
+
+    A blank within a number would shift all that follow, and 10⁴⁰ named columns would be made.
+    """
+    named = _PROPERTIES.search(block[1])
+    counts = [] if named is None else named[1].split(":")[2::3]
+    if named is None or not all(count.isascii() and count.isdigit() for count in counts):
+        return
+    columns = sum(int(count[:SHOWN]) for count in counts)
+    found = [len(line.split()) for line in block[2:]]
+    for n, count in enumerate(found):
+        if count < columns or (count > columns and count != found[0]):
+            said = f"as Properties={named[1][:SHOWN]} says"
+            raise InputError(f"{here}: atom {n} has {count} columns; accepted: {columns}, {said}")
 
 
 _BINARY = {
@@ -321,8 +347,8 @@ def _energy(atoms: ase.Atoms, key: str, where: str) -> float:
         raise InputError(f"{where}: no energy {key!r} (data.energy_key); the frame has: {_names(atoms)}")
     if isinstance(value, (bool, np.bool_, str)) or np.ndim(value) != 0:
         raise InputError(f"{where}: energy {key!r} is {value!r}; accepted: one number in eV")
-    if not np.isfinite(value):
-        raise InputError(f"{where}: energy {key!r} is {value}; accepted: a finite number")
+    if not abs(value) < LARGEST:  # nor is NaN
+        raise InputError(f"{where}: energy {key!r} is {value}; accepted: a finite number below {LARGEST:g} eV")
     return float(value)
 
 
@@ -338,14 +364,15 @@ def _one_frame(atoms: ase.Atoms, energy_key: str, forces_key: str | None, where:
             f"accepted: {len(atoms)} × 3 numbers in eV/Å"
         )
     for name, values in (("positions", atoms.positions), (f"forces {forces_key!r}", forces)):
-        if not np.isfinite(values).all():
-            n = int(np.argmin(np.isfinite(values).all(1)))
-            raise InputError(f"{where}: {name} of atom {n} are {values[n].tolist()}; accepted: finite numbers")
+        if not (good := np.abs(values) < LARGEST).all():  # false for NaN too
+            n = int(np.argmin(good.all(1)))
+            found = values[n].tolist()
+            raise InputError(f"{where}: {name} of atom {n} are {found}; accepted: finite numbers below {LARGEST:g}")
     if (atoms.numbers < 1).any():
         raise InputError(f"{where}: atom {int(np.argmin(atoms.numbers))} is of no element; accepted: chemical symbols")
     cell = np.where(atoms.pbc[:, None], np.asarray(atoms.cell), 0.0)
     directions = cell[atoms.pbc]
-    if not np.isfinite(cell).all() or np.linalg.matrix_rank(directions) < len(directions):
+    if not (np.abs(cell) < LARGEST).all() or np.linalg.matrix_rank(directions) < len(directions):
         raise InputError(f"{where}: pbc={atoms.pbc.tolist()}; accepted: as many independent vectors in Lattice")
     return Frames(
         numbers=atoms.numbers[None].astype(np.int64),

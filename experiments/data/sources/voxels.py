@@ -106,7 +106,7 @@ def voxels(config: VoxelsConfig) -> ExampleSet:
         test=grid_examples(datasets, "test", config),
         n_classes=len(datasets) if classes else None,
         quantity="" if classes else "energy",
-        unit="" if classes else "eV",
+        unit="" if classes else "eV/atom",
         disjoint_seeds=config.disjoint_seeds,
         provenance={"source": "voxels", **asdict(config), "frames": [dict(data.provenance) for data in datasets]},
     )

@@ -14,12 +14,13 @@ from analysis.arrays import FloatArray
 from analysis.calibration.calibrate import Scenario, simulate
 from analysis.calibration.claim_rates import Truth, rate
 from analysis.calibration.designs import SEEDS, designs, from_table, given
+from analysis.calibration.gaps import Gaps, uneven_differences
 from analysis.calibration.synthetic import curve_rows
 from analysis.cli import main
-from analysis.comparisons.design import NoiseLevel, slope_half_width
+from analysis.comparisons.design import NoiseLevel, fewest_with_further, slope_half_width
 from analysis.curve import curves
 from analysis.fits.intervals import slope_weights
-from analysis.fits.moderation import NO_PRIOR, margin
+from analysis.fits.moderation import NO_PRIOR, margin, quantile
 from analysis.fits.uneven import of_runs
 from analysis.table import check_table
 
@@ -85,9 +86,29 @@ def test_further_seeds_are_told_or_refused(tmp_path: Path, capsys: pytest.Captur
     (entry,) = json.loads(out.read_text(encoding="utf-8"))
     before, after = entry["half_width"]["3"], entry["half_width_further"]["3"]
     assert after < 0.8 * before
-    assert f"4 sizes: 3 seeds {before:.2g} → {after:.2g};" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"4 sizes: 3 seeds {before:.2g} → {after:.2g};" in printed
+    alone = entry["seeds_equivalence"]
+    with_further = entry["seeds_with_further"]
+    assert 2 <= with_further["equivalence"] <= alone
+    assert with_further["claim"] is None  # four sizes tell no floor
+    assert f"equivalence {alone} → {with_further['equivalence']}" in printed
     assert main([*words[:6], "--further", "4", "4"]) == 2
     assert "--further 4 4" in capsys.readouterr().err
+
+
+def test_seeds_beside_further_ones_show_the_difference() -> None:
+    """As many as are named, and not one less, show Δβ = .06 with 80 % power; simulated by what `compare` does."""
+    noise, log_p = NoiseLevel(*NOISE), np.log(16.0 * 2.0 ** np.arange(5))
+    named = fewest_with_further(log_p, noise, (4, 2), (0.06, np.inf), 0.025, 20)
+    shown = []
+    for n_seeds in (named - 1, named):
+        cut, rng = Gaps(n_seeds, 4, 2).cut, np.random.default_rng(n_seeds)
+        truth = Scenario("", n_seeds + 4, 5, subset=NOISE[0], init=NOISE[1], test=0.0)
+        found = uneven_differences(log_p, *(cut(simulate(truth, 2000, rng)[1]) for _ in range(2)))[0]
+        shown.append(np.mean(np.abs(found.value + 0.06) > quantile(found.dof) * found.error))
+    assert shown[0] < 0.8 + 2 * ERRORS  # three binomial errors of 2,000 tables
+    assert shown[1] >= 0.8 - 2 * ERRORS
 
 
 def test_the_claim_holds_with_the_seeds_named() -> None:

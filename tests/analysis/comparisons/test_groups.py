@@ -75,10 +75,10 @@ TWINS = {"cnn": ("translations", 1.0, 0.3, 7800), "gcnn": ("p4", 1.0, 0.6, 7500)
 
 
 def test_an_exponent_that_outlives_more_training_is_said_to_change() -> None:
-    """Δβ = 0.3, 0.28 after half the training: 0.3 ± noise and 0.05 more of it, if κ is ½, are still far from none."""
-    (gain,) = gains_of(undertrained(TWINS, {"cnn": 0.3, "gcnn": 0.58}))
-    assert (gain.not_converged, gain.cannot_tell) == ((), ("symmetric",))  # .02 to .05 are left
-    assert gain.half == pytest.approx(0.28, abs=0.02)
+    """Δβ = 0.3, 0.283 after half the training: 0.3 ± noise and 0.04 more of it, if κ is ½, are still far from none."""
+    (gain,) = gains_of(undertrained(TWINS, {"cnn": 0.3, "gcnn": 0.583}))
+    assert (gain.not_converged, gain.cannot_tell) == ((), ("symmetric",))  # .017 to .041 are left, .02 may be
+    assert gain.half == pytest.approx(0.283, abs=0.02)
     shift = gain.delta.value - gain.half  # noise is that of the whole schedule here: the interval moves as it is
     left = shift / (np.sqrt(2) - 1)
     assert (gain.trained.low, gain.trained.high) == pytest.approx((gain.delta.low, gain.delta.high + left))

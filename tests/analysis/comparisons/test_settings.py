@@ -136,3 +136,21 @@ def test_legends_name_what_tells_models_apart_and_nothing_else() -> None:
     frame = check_table(budget_check({(500, 0.01): 0.4, (1000, 0.01): 0.5}), "t")
     assert model_names(curves(frame)) == ("L=0 ν=3, max_steps=500", "L=0 ν=3, max_steps=1000")
     assert names(curves(frame)) == ("max_steps=500", "max_steps=1000")
+
+
+def test_protocols_and_further_columns_are_never_mixed() -> None:
+    """Two curves by L, each by budget and by validation: only pairs of one protocol differ in one factor."""
+    frame = pd.concat([budget_check({(500, 0.01): beta}, L=order) for order, beta in ((0, 0.4), (1, 0.6))])
+    frame["model_id"] = frame["L"].astype(str)
+    stopped = frame.assign(error=frame["error"] * 0.9, **{"training.stop": "validation"})
+    both = pd.concat([frame.assign(**{"training.stop": "budget"}), stopped], ignore_index=True)
+    found = compare_curves(analyse(curves(check_table(both, "t"))))
+    assert len(found) == 2
+    assert {c.first.text("training.stop") for c in found} == {"budget", "validation"}
+    assert all(c.first.text("training.stop") == c.second.text("training.stop") for c in found)
+    assert "stop=validation" in comparison_sentence(found[1])
+    further = pd.concat([frame.assign(lab="a"), stopped.drop(columns="training.stop").assign(lab="b")])
+    found = compare_curves(analyse(curves(check_table(further, "t", curve_by=["lab"]))))
+    assert sorted((c.factor, str(c.first.value("lab")), str(c.second.value("lab"))) for c in found) == [
+        ("L", "a", "a"), ("L", "b", "b"), ("lab", "a", "b"), ("lab", "a", "b"),
+    ]  # fmt: skip

@@ -11,9 +11,9 @@ from analysis.arrays import FloatArray
 from analysis.calibration.synthetic import curve_rows
 from analysis.cli import main
 from analysis.curve import curves
-from analysis.fits.breaks import find_breaks
+from analysis.fits.breaks import conclude_breaks, find_breaks, measure_hinges
 from analysis.fits.fit import fit_curve
-from analysis.fits.flags import Flag, judge
+from analysis.fits.flags import BREAK_LEVEL, Flag, judge
 from analysis.fits.outliers import find_outlier
 from analysis.table import check_table
 
@@ -41,6 +41,32 @@ def test_power_laws_have_no_break() -> None:
         assert np.mean(find_breaks(X, power_laws(500, n_seeds)).p < 0.05) < 0.08
     exact = find_breaks(X, -0.5 * X[None, None])
     assert not exact.p[0] < 0.05
+
+
+def test_noise_that_falls_with_p_is_not_taken_for_a_break() -> None:
+    rng = np.random.default_rng(2)
+    noise = 0.05 * rng.normal(size=(400, 3, 8)) * np.exp(-0.3 * (X - X.mean()))
+    # a level of 4 %; three binomial errors of 400 curves are 2.9 %
+    assert np.mean(find_breaks(X, -0.5 * X + noise).p < BREAK_LEVEL) < 0.07
+
+
+def test_curves_of_a_table_lend_their_noise() -> None:
+    """Two seeds of eight curves find more of the weak breaks than two seeds alone, and no more where there is none."""
+    rows = power_laws(400, 2)
+    broken = rows - 0.12 * np.maximum(X - X[4], 0.0)
+    alone, together = (np.mean(find_breaks(X, broken, curves=m).p < BREAK_LEVEL) for m in (1, 8))
+    assert together > alone
+    assert np.mean(find_breaks(X, rows, curves=8).p < BREAK_LEVEL) < 0.07
+
+
+def test_a_table_of_unlike_curves_is_tested_as_one() -> None:
+    """Curves of other sizes and seeds enter with what they say; those that cannot be tested stay without a break."""
+    parts = [measure_hinges(X, power_laws(1, 3)), measure_hinges(X[:5], power_laws(1, 1)[..., :5])]
+    short = measure_hinges(X[:3], power_laws(1, 3)[..., :3])
+    found = conclude_breaks([parts[0], short, parts[1]])
+    assert [bool(np.isfinite(one.p[0])) for one in found] == [True, False, True]
+    assert all(one.p[0] <= 1 for one in (found[0], found[2]))
+    assert conclude_breaks([]) == []
 
 
 def test_a_run_that_is_off_is_named() -> None:

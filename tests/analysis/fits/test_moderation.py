@@ -55,6 +55,16 @@ def test_unlike_curves_lend_little() -> None:
     assert found.dof[0] < 1
 
 
+def test_the_scatter_of_runs_tells_how_far_curves_differ() -> None:
+    """Eight variances of one degree of freedom that are alike by chance are not pooled if the runs' scatter differs."""
+    alike, one = np.full((1, 8), 0.04), np.ones((1, 8))
+    unlike = 0.04 * np.exp(1.5 * np.linspace(-1, 1, 8))[None]
+    pooled, apart = (estimate_prior(alike, one, (scatter, 30 * one)) for scatter in (alike, unlike))
+    assert pooled.dof[0] == MANY
+    assert apart.dof[0] < 10
+    assert estimate_prior(alike, one, (unlike, 0 * one)).dof[0] == MANY  # single runs have no such scatter
+
+
 def test_a_curve_without_noise_of_its_own_borrows_that_of_others() -> None:
     prior = Prior(np.array([5.0]), np.array([0.01]), np.array([20.0]))
     one = margin(spread(0.0, 1), np.array([0.0]), prior)

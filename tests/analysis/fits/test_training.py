@@ -219,6 +219,14 @@ def test_protocols_never_share_a_curve() -> None:
     assert "training.stop" not in check_table(budget.assign(**{"training.stop": "budget"}), "made").curve_columns
 
 
+def test_a_few_updates_say_nothing_of_training() -> None:
+    rows = frame(0.0, 1.0)
+    for steps, expected in ((7, False), (8, True)):
+        (curve,) = curves(check_table(rows.assign(n_steps=steps), "made"))
+        told = [np.isfinite(errors).any() for errors in (curve.half_budget, curve.quarter_budget)]
+        assert told == [expected, expected]
+
+
 def test_every_run_can_be_read_by_validation() -> None:
     """P counts the frames; closed forms stay; what has no such error is refused."""
     rows = frame(0.0, 1.0).assign(n_validation=2, error_test_sem=0.1)
@@ -237,6 +245,8 @@ def test_every_run_can_be_read_by_validation() -> None:
     assert trained.key["training.stop"] == "validation"
     with pytest.raises(InputError, match="30 row\\(s\\) of made have no error_stopped"):
         by_validation(frame(0.0, 1.0), "made")
+    with pytest.raises(InputError, match="no n_validation"):
+        by_validation(frame(0.0, 1.0).assign(error_stopped=1.0), "made")
 
 
 def test_commands_read_by_validation(tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ def test_charts_hold_every_run(demo: list[JudgedFit]) -> None:
     drawn: list[dict[str, Any]] = charts(demo)
     points = [point["error"] for chart in drawn for curve in chart["curves"] for point in curve["points"]]
     assert sorted(points) == pytest.approx(sorted(1000 * demo_table()["error"]))
-    assert {chart["unit"] for chart in drawn} == {"meV", "meV/Å"}
+    assert {chart["unit"] for chart in drawn} == {"meV/atom", "meV/Å"}
 
 
 def test_a_foreign_table_with_the_required_columns_alone(tmp_path: Path) -> None:

@@ -78,6 +78,9 @@ def test_bad_input_has_one_line(make_config: MakeConfig, key: str, value: Any, m
 def test_nothing_to_train_on(make_config: MakeConfig) -> None:
     with pytest.raises(InputError, match="nothing to train on"):
         parse(make_config({"training.energy_weight": 0.0, "training.force_weight": 0.0}))
+    late = {"training.energy_weight": 0.0, "training.force_weight": 0.0, "training.late_energy_weight": 1.0}
+    with pytest.raises(InputError, match="until the learning rate falls: nothing to train on"):
+        parse(make_config(late))
 
 
 def test_knob_that_a_model_lacks(make_config: MakeConfig) -> None:
@@ -113,6 +116,7 @@ CHANGES: list[tuple[str, Any]] = [
     ("training.max_steps", 26), ("training.batch_size", 5), ("training.optimizer", "adam"),
     ("training.learning_rate", 1e-3), ("training.warmup_steps", 5), ("training.cooldown", 0.4),
     ("training.ema_decay", 0.5), ("training.clip", 1.0), ("training.energy_weight", 0.5),
+    ("training.energy_weight", None), ("training.late_energy_weight", 9.0),
     ("training.force_weight", 0.5), ("training.precision", "float32"), ("training.compile", True),
 ]  # fmt: skip
 POOLED = {"P", "seed", "data.subset_seed", "training.init_seed"}

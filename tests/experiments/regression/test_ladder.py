@@ -213,7 +213,7 @@ def test_left_out_errors_are_those_of_fits_without_the_frame() -> None:
     directions = onto.transpose(0, 2, 1).reshape(9, -1, 6, 3)
     energies, forces = np.empty((9, network.size)), np.empty((9, 12, network.size))
     network.fill(frames, directions, energies, forces)
-    weight = np.sqrt(3 * 6) / 6  # of an energy beside 18 force components
+    weight = 1.0  # by default an energy counts as much as one force component
     x = np.concatenate([forces, weight * energies[:, None]], 1)
     y = np.concatenate(
         [

@@ -176,7 +176,7 @@ def test_voxels_regress_energies_of_frames(
     assert result is not None
     assert result["primary"] == "energy_mae"
     assert {name: values["unit"] for name, values in result["by_metric"].items()} == {
-        "energy_mae": "eV", "energy_rmse": "eV"
+        "energy_mae": "eV/atom", "energy_rmse": "eV/atom"
     }  # fmt: skip
     mean = frames.pool.energies[subset(40, 20, 0, 5)].mean()
     expected = np.abs(frames.test.energies - mean).mean() / 5  # five atoms

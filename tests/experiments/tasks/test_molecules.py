@@ -77,18 +77,20 @@ def task() -> MoleculeTask:
 PARAMS = {"a": torch.tensor([0.3, -0.2], dtype=torch.float64), "k": torch.tensor([0.1, 0.7], dtype=torch.float64)}
 
 
-@pytest.mark.parametrize("weights", [(1.0, 0.0), (0.0, 1.0), (0.25, 3.0)])
-def test_loss_is_the_definition(task: MoleculeTask, weights: tuple[float, float]) -> None:
+@pytest.mark.parametrize("weights", [(1.0, 0.0), (0.0, 1.0), (0.25, 3.0), (None, 3.0)])
+def test_loss_is_the_definition(task: MoleculeTask, weights: tuple[float | None, float]) -> None:
     """Energy: mean over frames of (ΔE/atoms)²; forces: mean over the components of real atoms; in units of the scale.
+
+    Without a weight of the energy, each frame's is a third of its atoms.
 
     A batch of two runs, each with its own subset, scale and baseline; frames of several sizes, one frame twice.
     """
     subsets = [np.array([0, 1, 3]), np.array([2, 4, 5])]
     prepared = [task.prepare(s) for s in subsets]
     picked = torch.tensor([[0, 3, 0], [2, 5, 4]])
-    both = LossWeights(*weights)
+    both, terms = LossWeights.of(*weights), LossTerms(weights[0] != 0, weights[1] != 0)
     targets = task.targets(prepared, [both] * 2)
-    found = task.loss(Springs(), PARAMS, targets, task.pool.tensors, picked, both.trained)
+    found = task.loss(Springs(), PARAMS, targets, task.pool.tensors, picked, terms)
     pool = task.dataset.pool
     for run in range(2):
         a, k = float(PARAMS["a"][run]), float(PARAMS["k"][run])
@@ -99,10 +101,10 @@ def test_loss_is_the_definition(task: MoleculeTask, weights: tuple[float, float]
             target = (pool.energies[f] - prepared[run].baseline.predict(pool.numbers[f : f + 1])[0]) / prepared[
                 run
             ].scale
-            energy.append(((E - target) / atoms) ** 2)
+            energy.append((atoms / 3 if weights[0] is None else weights[0]) * ((E - target) / atoms) ** 2)
             squares += float(((F[:atoms] - pool.forces[f, :atoms] / prepared[run].scale) ** 2).sum())
             components += 3 * atoms
-        expected = weights[0] * float(np.mean(energy)) + weights[1] * squares / components
+        expected = float(np.mean(energy)) + weights[1] * squares / components
         assert float(found[run].detach()) == pytest.approx(expected, rel=1e-12)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from experiments.tasks.evaluation import Evaluation
 from experiments.tasks.molecules import MoleculeTask
-from experiments.tasks.task import LossWeights
+from experiments.tasks.task import LossTerms, LossWeights
 from experiments.training import pack as engine
 from experiments.training.layout import Layout
 from experiments.training.member import Member, best_budget
@@ -36,8 +36,10 @@ def plain_training(laboratory: Any, member: Any, task: MoleculeTask, budget: int
     layout = Layout({name: drawn[name].shape for name in names})
     params = layout.flat({name: drawn[name][None] for name in names})
     constants = {"constant.inverse_neighbours": torch.tensor([member.prepared.inverse_neighbours], dtype=task.dtype)}
-    weights = LossWeights(settings.energy_weight, settings.force_weight)
-    targets, terms = task.targets([member.prepared], [weights]), weights.trained
+    early, terms = LossWeights.of(settings.energy_weight, settings.force_weight), LossTerms(*settings.terms)
+    late = early
+    if settings.late_energy_weight is not None:
+        late = LossWeights.of(settings.late_energy_weight, settings.force_weight)
     gradient = eager_gradient(
         lambda params, targets, resident, picked: task.loss(laboratory.model, params, targets, resident, picked, terms),
         layout,
@@ -51,6 +53,7 @@ def plain_training(laboratory: Any, member: Any, task: MoleculeTask, budget: int
         assert schedule.max_steps == budget
         place = batches(member.seed, len(member.prepared.subset), settings.batch_size, np.array([step]))
         picked = torch.as_tensor(member.prepared.subset[place])
+        targets = task.targets([member.prepared], [early if step < start else late])
         _, grads = gradient(params, constants, targets, task.pool.tensors, picked)
         grads = grads * torch.clamp(settings.clip / (grads.norm(dim=1) + 1e-12), max=1.0)[:, None]
         number = torch.tensor([step + 1.0], dtype=task.dtype)
@@ -68,7 +71,14 @@ def plain_training(laboratory: Any, member: Any, task: MoleculeTask, budget: int
 # --- what is trained
 
 
-@pytest.mark.parametrize("changes", [{}, {"optimizer": "adam", "ema_decay": 0.0, "clip": 0.05, "cooldown": 0.3}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"optimizer": "adam", "ema_decay": 0.0, "clip": 0.05, "cooldown": 0.3},
+        {"energy_weight": None, "late_energy_weight": 50.0},
+    ],
+)
 def test_engine_is_the_plain_loop(laboratory: Any, changes: dict[str, Any]) -> None:
     """Weights of the full schedule, with a branch, chunks and a state kept at the branch point in between."""
     task = laboratory.task()
@@ -208,7 +218,7 @@ def test_members_with_settings_of_their_own(laboratory: Any) -> None:
     own: list[dict[str, Any]] = [
         {"max_steps": 20, "warmup_steps": 2},
         {"max_steps": 33, "cooldown": 0.3, "clip": 0.05, "learning_rate": 1e-3},
-        {"ema_decay": 0.5, "energy_weight": 3.0, "force_weight": 0.2},
+        {"ema_decay": 0.5, "energy_weight": 3.0, "force_weight": 0.2, "late_energy_weight": 9.0},
     ]
     task = laboratory.task()
     members = [laboratory.member(task, f"m{i}", seed=i, optimizer="adam", **wanted) for i, wanted in enumerate(own)]

@@ -94,7 +94,7 @@ BAD = {
     "not_xyz": ("hello\nworld\n", r"frame 0 \(line 1\): expected the number of atoms, got 'hello'"),
     "zero_atoms": (FRAME + "0\n\n", r"frame 1 \(line 5\): expected the number of atoms, got '0'"),
     "truncated": (FRAME + FRAME[: FRAME.index("O 0.0")], r"frame 1 \(line 5\): truncated, 1 of 2 atoms"),
-    "cut_in_a_line": (FRAME + FRAME[:-12], r"frame 1 \(line 5\): not extended XYZ"),
+    "cut_in_a_line": (FRAME + FRAME[:-12], r"frame 1 \(line 5\): atom 1 has 5 columns; accepted: 7"),
     "not_a_number": (FRAME.replace("0.3\nO", "x\nO"), "frame 0 .*not extended XYZ"),
     "unknown_element": (FRAME.replace("O 0.0", "Qq 0.0"), "frame 0 .*atom 1 is .Qq., no chemical symbol"),
     "no_energy": (
@@ -264,3 +264,33 @@ def test_files_are_known_by_content_whatever_their_name(tmp_path: Path) -> None:
 def test_a_label_that_is_no_element_is_named_with_its_atom(write: Callable[[str], Path], label: str) -> None:
     with pytest.raises(InputError, match=rf"frame 0 \(line 1\): atom 1 is '{label}', no chemical symbol"):
         read_frames(write(FRAME.replace("O 0.0", f"{label} 0.0")))
+
+
+@pytest.mark.parametrize("lattice", ["lattice", "LATTICE", "Lattice"])
+def test_keys_in_other_letters_are_meant(write: Callable[..., Path], lattice: str) -> None:
+    """As GPUMD writes them; ASE alone would take the cell for a label, and the frames for molecules."""
+    text = FRAME.replace("Properties", "properties").replace('pbc="F F F"', f'{lattice}="5 0 0 0 5 0 0 0 5"')
+    frames = read_frames(write(text))
+    assert frames.pbc.all()
+    assert np.array_equal(frames.cells[0], 5 * np.eye(3))
+    assert frames.forces[0, 1].tolist() == [-0.1, -0.2, -0.3]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("0.1 0.2 0.3", "0.1 0.2", r"frame 0 \(line 1\): atom 0 has 6 columns; accepted: 7, as Properties=species"),
+        ("-0.1 -0.2", "-0. 1 -0.2", r"atom 1 has 8 columns; accepted: 7"),  # a blank in a number shifts the others
+        ("forces:R:3", f"forces:R:{10**40}", "atom 0 has 7 columns; accepted: 10{39}4, as "),  # ASE would make them all
+        ("1.0 -0.1", "1e300 -0.1", "positions of atom 1 are .*; accepted: finite numbers below 1e[+]11"),
+        ("energy=-1.5", "energy=1e300", "energy 'energy' is 1e[+]300; accepted: a finite number below 1e[+]11 eV"),
+    ],
+)
+def test_columns_and_numbers_that_cannot_be(write: Callable[..., Path], old: str, new: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_frames(write(FRAME.replace(old, new)))
+
+
+def test_further_columns_of_all_atoms_are_passed_over(write: Callable[..., Path]) -> None:
+    text = FRAME.replace("0.1 0.2 0.3", "0.1 0.2 0.3 9").replace("-0.1 -0.2 -0.3", "-0.1 -0.2 -0.3 9")
+    assert read_frames(write(text)).forces[0, 0].tolist() == [0.1, 0.2, 0.3]

@@ -70,7 +70,7 @@ def test_both_targets_see_the_same_densities(asked: list[XtbConfig]) -> None:
     classes, energies = (voxels.voxels(replace(SMALL, target=target)) for target in ("molecule", "energy"))
     np.testing.assert_array_equal(classes.pool.inputs, energies.pool.inputs)
     assert energies.n_classes is None
-    assert energies.unit == "eV"
+    assert energies.unit == "eV/atom"
     expected = [(-10.0 * len(ISOMERS[i % 2]) - i // 2) / 9 for i in range(21)]  # nine atoms
     np.testing.assert_allclose(energies.pool.labels, expected)
 
