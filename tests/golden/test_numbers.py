@@ -92,5 +92,5 @@ def test_training(name: str, tmp_path: Path) -> None:
 
 def test_linear_ace_of_earlier_releases(tmp_path: Path) -> None:
     """Its basis is still there, with the number that its defaults had."""
-    model = {"architecture": "ace", "edge_lmax": 3, "n_radial": 8, "degree": None, "smoothness": 0.0}
+    model = {"architecture": "ace", "edge_lmax": 3, "n_radial": 8, "degree": None, "smoothness": 0.0, **WEIGHT}
     assert errors(tmp_path, data=FILES, nu=2, model=model) == pytest.approx(0.0557146992745, rel=1e-5)
