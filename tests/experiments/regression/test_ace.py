@@ -216,8 +216,8 @@ def test_design_matrix_is_that_of_plain_sums(nu: int, lmax: int, degree: tuple[i
         for group in ace.groups:
             for channels in group.channels.tolist():
                 product = group.coupling
-                for channel, degree in zip(channels, group.degrees, strict=True):
-                    product = torch.tensordot(density[channel, degree**2 : (degree + 1) ** 2], product, 1)
+                for channel, own_l in zip(channels, group.degrees, strict=True):
+                    product = torch.tensordot(density[channel, own_l**2 : (own_l + 1) ** 2], product, 1)
                 for value in product:
                     own = energies[elements.index(int(centre))]
                     own[column] = own[column] + value
