@@ -34,8 +34,10 @@ TEST_NOISE = 0.02
 it covers 87 % instead of 95 %."""
 TRAIN_MEETS_TEST = 0.75
 """Training error over test error at the largest P above which the test error is a floor, no longer a lack of data."""
-
-
+FIXED_BASES = ("ace",)
+"""Architectures that are linear in features which no setting of the training changes."""
+LIMITED = "training and test error meet: the basis is the limit: raise nu or the degree"
+"""Explanation of `Flag.BASIS_LIMIT`."""
 BREAK_LEVEL = 0.04
 """Level of the test of a change of slope, Bonferroni over its places. Its noise is assumed in part: `calibrate --fits`
 finds one in up to 5 % of plain power laws, in up to 10 % if all noise is from subsets or it falls with P."""
@@ -78,6 +80,8 @@ class Flag(StrEnum):
     """Some seeds miss some P: their runs enter the means of the others."""
     FLOOR_DOMINATED = "floor_dominated"
     """Most of the error at the largest P is floor: as fitted, or because the training error equals the test error."""
+    BASIS_LIMIT = "basis_limit"
+    """The basis is exhausted: a linear model of fixed features fits its training labels no better than new ones."""
     NON_MONOTONE = "non_monotone"
     """The error rises between neighbouring P beyond noise."""
     CURVATURE = "curvature"
@@ -157,6 +161,7 @@ def judge(fit: CurveFit, kappas: Mapping[tuple[object, ...], Kappa] | None = Non
         Flag.FEW_P: len(curve.sizes) < FEW_SIZES,
         Flag.INCOMPLETE_SEEDS: curve.has_seeds and not bool(present.all()),
         Flag.FLOOR_DOMINATED: _floor_dominated(fit),
+        Flag.BASIS_LIMIT: curve.text("architecture") in FIXED_BASES and _train_meets_test(fit),
         Flag.NON_MONOTONE: _non_monotone(fit),
         Flag.CURVATURE: bool(fit.curvature_p < SIGNIFICANCE),
         Flag.SLOPE_BREAK: fit.slope_change is not None and fit.slope_change.p < BREAK_LEVEL,
@@ -230,9 +235,16 @@ def _floor_dominated(fit: CurveFit) -> bool:
     floored = fit.form(Form.POWER_FLOOR)
     last = float(curve.mean_error[-1])
     fitted = floored.status is FitStatus.CONVERGED and floored.floor > FLOOR_SHARE * last
-    train = nanmean(curve.train_error)[-1]
-    # For exact minimisers E[train] ≤ floor ≤ E[test]: a training error that meets the test error is a floor. One well
-    # above it cannot be: then the training labels are noisy and the test labels are not.
-    bracketed = bool(TRAIN_MEETS_TEST * last < train < last / TRAIN_MEETS_TEST)  # False without training errors
-    flat = not np.isfinite(train) and abs(fit.form(Form.POWER).beta.value) < FLAT_BETA
-    return bool((fitted and fit.has_floor) or bracketed or flat)
+    untold = not np.isfinite(nanmean(curve.train_error)[-1])
+    flat = untold and abs(fit.form(Form.POWER).beta.value) < FLAT_BETA
+    return bool((fitted and fit.has_floor) or _train_meets_test(fit) or flat)
+
+
+def _train_meets_test(fit: CurveFit) -> bool:
+    """Return whether the training error at the largest P is that of new data; False without training errors.
+
+    For exact minimisers E[train] ≤ floor ≤ E[test]: a training error that meets the test error is a floor. One well
+    above it cannot be: then the training labels are noisy and the test labels are not.
+    """
+    last, train = float(fit.curve.mean_error[-1]), nanmean(fit.curve.train_error)[-1]
+    return bool(TRAIN_MEETS_TEST * last < train < last / TRAIN_MEETS_TEST)

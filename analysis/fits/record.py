@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.curve import Curve
 from analysis.fits.fit import fit_curves
-from analysis.fits.flags import Judgement, judge
+from analysis.fits.flags import LIMITED, Flag, Judgement, judge
 from analysis.fits.jsonable import Record, ends
 from analysis.fits.regions import local_slopes, regions
 from analysis.fits.results import CurveFit, Fit, Form
@@ -231,7 +231,7 @@ def summary(fits: list[tuple[CurveFit, Judgement]]) -> str:
     if any(judgement.verdict is Verdict.NOT_CONVERGED for _, judgement in fits):
         lines.append("* not converged: β still moves with the length of training; not an exponent to quote")
     for fit, judgement in fits:
-        if words := judgement.training.words():
+        if words := LIMITED if Flag.BASIS_LIMIT in judgement.flags else judgement.training.words():
             curve = fit.curve
             lines.append(f"{place_of(curve, several)}, {curve.text('metric')}, {_distinct_label(curve, fits)}: {words}")
     return "\n".join(lines)

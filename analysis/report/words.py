@@ -24,7 +24,7 @@ from analysis.curve import Curve
 from analysis.errors import InputError
 from analysis.figures.naming import METRIC_NAMES, architecture_name, column_words, model_names
 from analysis.figures.panels import preferred
-from analysis.fits.flags import Flag, JudgedFit, Verdict
+from analysis.fits.flags import LIMITED, Flag, JudgedFit, Verdict
 from analysis.fits.record import plus_minus
 from analysis.table import IDENTIFYING
 
@@ -46,6 +46,7 @@ FLAG_WORDS: Mapping[Flag, str] = {
     Flag.FEW_P: "fewer than four values of P",
     Flag.INCOMPLETE_SEEDS: "some seeds miss some P",
     Flag.FLOOR_DOMINATED: "most of the error at the largest P is floor",
+    Flag.BASIS_LIMIT: LIMITED,
     Flag.NON_MONOTONE: "the error rises between neighbouring P beyond noise",
     Flag.CURVATURE: "the curve bends on log–log axes beyond noise: no single exponent",
     Flag.SLOPE_BREAK: "the slope changes at some P beyond noise: quote the exponent of the last octaves",
@@ -61,6 +62,7 @@ SPOILS = frozenset(
     {
         *(Flag.NOT_CONVERGED, Flag.CONVERGENCE_UNKNOWN, Flag.TOO_SHORT, Flag.LEARNED_NOTHING, Flag.NO_SEEDS),
         *(Flag.ONE_SEED, Flag.FEW_P, Flag.CURVATURE, Flag.NON_MONOTONE, Flag.FLOOR_DOMINATED),
+        Flag.BASIS_LIMIT,
     }
 )
 """Flags with which an exponent cannot be quoted as it stands."""

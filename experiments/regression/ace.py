@@ -10,7 +10,9 @@ with C the couplings to degree 0 and even Σl (no pseudo-scalars). Each unordere
 couplings that are symmetric in equal factors, so that no feature is a copy of others. Products include the terms
 in which two factors are the same neighbour, as the density trick has it.
 
-Which features there are: experiments/regression/ace_basis.py.
+Which features there are: experiments/regression/ace_basis.py. Columns are multiplied by the prior standard deviations
+of their coefficients, (1 + Σ(n−1)² + Σl²)^(−p/2) with p = `smoothness`: features that vary fast get small
+coefficients, as with the smoothness priors of ACEpotentials.jl (Witt et al. 2023, J. Chem. Phys. 159, 164101).
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from experiments.models.ace import AceConfig
 from experiments.nn.graph import atomic_virials
 from experiments.nn.radial import bessel, polynomial_cutoff
 from experiments.nn.spherical import spherical_harmonics
-from experiments.regression.ace_basis import Group, basis, most_features
+from experiments.regression.ace_basis import Group, Truncation, basis, most_features
 from experiments.regression.closed_form import Geometry, check_frames
 from experiments.regression.ladder import Conditions, Ladder
 from experiments.regression.least_squares import solve_ladder
@@ -40,7 +42,7 @@ from experiments.tasks.predictions import Predictions
 
 _CHUNK_BYTES = 2**27
 """Memory of the force rows of one chunk of frames (a single frame may need more)."""
-_SMALLER = "a smaller nu, model.edge_lmax or model.n_radial"
+_SMALLER = "a smaller nu or smaller model.degree"
 """Changes that take less memory, for messages."""
 _CUTOFF_POWER = 2
 _RADIAL_NODES = 400  # Gauss–Legendre nodes: products of 2 × 32 Bessel functions have fewer than 70 oscillations
@@ -50,9 +52,9 @@ _RADIAL_NODES = 400  # Gauss–Legendre nodes: products of 2 × 32 Bessel functi
 class Design:
     """Predictions of the features for some frames, per unit of each coefficient.
 
-    frames    `[F]`           which frames of those asked for
-    energies  `[F, M]`        eV, summed over atoms
-    forces    `[F, N, 3, M]`  −∂/∂x of it in 1/Å; zero on padding
+    frames    `[F]`        which frames of those asked for
+    energies  `[F, M]`     eV, summed over atoms
+    forces    `[F, r, M]`  −∂/∂x of it in 1/Å along r directions; r = 0: not asked for
     """
 
     frames: Ints
@@ -95,14 +97,15 @@ class LinearAce:
     def __init__(self, config: AceConfig, elements: Sequence[int]) -> None:
         self.config = config
         self.elements = np.array(sorted(set(elements)), dtype=np.int64)
+        self.kept = Truncation(config.n_radial, config.edge_lmax, config.nu, config.degree)
         # highest degree that is built: with one factor, only l = 0 makes a scalar
-        self.lmax = config.edge_lmax if config.nu > 1 else 0
+        self.lmax = max(max(ls) for order in range(1, config.nu + 1) for ls in self.kept.multidegrees(order))
         self._known: dict[tuple[int, int], _Prefixes] = {}
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The features, listed on first use: for many it takes seconds."""
-        return basis(len(self.elements), self.config.n_radial, self.config.edge_lmax, self.config.nu)
+        return basis(len(self.elements), self.kept)
 
     @cached_property
     def per_element(self) -> int:
@@ -114,25 +117,33 @@ class LinearAce:
         """Number of coefficients."""
         return self.per_element * len(self.elements)
 
-    def design(self, frames: Frames) -> Design:
-        """Return the design matrix of all frames at once; use `chunks` if that is too large."""
-        parts = list(self.chunks(frames))
-        order = np.argsort(np.concatenate([part.frames for part in parts]), kind="stable")
-        return Design(
-            np.arange(len(frames)),
-            np.concatenate([part.energies for part in parts])[order],
-            np.concatenate([part.forces for part in parts])[order],
-        )
+    @cached_property
+    def scales(self) -> Floats:
+        """Return the factor of every column `[M]`: the prior standard deviation of its coefficient."""
+        own = np.concatenate([group.smoothness(self.config.n_radial) for group in self.groups])
+        return np.tile(own ** (-self.config.smoothness / 2), len(self.elements))
 
-    def chunks(self, frames: Frames) -> Iterator[Design]:
+    def design(self, frames: Frames) -> Design:
+        """Return the design matrix of all frames at once, its forces along every coordinate `[F, 3N, M]`."""
+        n = frames.numbers.shape[1]
+        directions = np.broadcast_to(np.eye(3 * n).reshape(3 * n, n, 3), (len(frames), 3 * n, n, 3))
+        energies, forces = np.zeros((len(frames), self.size)), np.zeros((len(frames), 3 * n, self.size))
+        self.fill(frames, directions, energies, forces)
+        return Design(np.arange(len(frames)), energies, forces)
+
+    def chunks(self, frames: Frames, directions: Floats | None) -> Iterator[Design]:
         """Yield the design matrix in pieces of bounded memory, each of frames with the same row of atomic numbers.
+
+        Args:
+            frames: the frames.
+            directions: of forces, `[F, r, N, 3]`; None: energies alone.
 
         Raises:
             InputError: elements that the model does not know, or positions that are not finite.
         """
         self.check(frames)
         for chosen in like_frames(frames, self.frames_at_once(frames)):
-            yield self._design(frames.take(chosen), chosen)
+            yield self._design(frames.take(chosen), chosen, None if directions is None else directions[chosen])
 
     def frames_at_once(self, frames: Frames) -> int:
         """Return the number of frames whose rows are made at a time."""
@@ -144,12 +155,10 @@ class LinearAce:
 
     def fill(self, frames: Frames, directions: Floats, energies: Floats, forces: Floats | None) -> None:
         """Write rows of the design matrix; see `experiments.regression.rows.LinearModel`."""
-        for part in self.chunks(frames):
+        for part in self.chunks(frames, None if forces is None else directions):
             energies[part.frames] = part.energies
             if forces is not None:
-                f, r, n, _ = directions[part.frames].shape
-                onto = directions[part.frames].reshape(f, r, 3 * n)
-                forces[part.frames] = onto @ part.forces.reshape(f, 3 * n, self.size)
+                forces[part.frames] = part.forces
 
     def _frame_bytes(self, frames: Frames, size: int) -> float:
         atoms = frames.numbers.shape[1]
@@ -160,7 +169,7 @@ class LinearAce:
     def predict(self, coefficients: Floats, frames: Frames) -> Predictions:
         """Predict energies (eV, without intercept) and forces (eV/Å) from coefficients `[M]`; makes no force rows."""
         self.check(frames)
-        weights = torch.as_tensor(coefficients).reshape(len(self.elements), self.per_element)
+        weights = torch.as_tensor(coefficients * self.scales).reshape(len(self.elements), self.per_element)
         # features of an atom, or functions of its edges, and the copies of autograd: about ten numbers each
         atoms = frames.numbers.shape[1]
         edges = max(16, atoms) * self.config.n_radial * (self.lmax + 1) ** 2
@@ -220,54 +229,79 @@ class LinearAce:
             self._known[key] = _Prefixes.of(torch.cat([channels[:, :left_out], channels[:, left_out + 1 :]], 1))
         return self._known[key]
 
-    def _design(self, frames: Frames, chosen: Ints) -> Design:
+    def _design(self, frames: Frames, chosen: Ints, directions: Floats | None) -> Design:
         near = _Neighbourhoods(frames, self.elements, self.config.cutoff)
-        f, n = near.species.shape
-        edge, slopes = near.vectors, []
-        for axis in range(3):  # ∂φ/∂v by forward differentiation: three directions instead of n·lm outputs
-            direction = torch.zeros_like(near.vectors)
-            direction[..., axis] = 1.0
-            both = torch.func.jvp(self._edge_functions, (near.vectors,), (direction,))
-            edge = both[0]
-            slopes.append(both[1])
+        edge, moved = self._edge_functions(near.vectors), None
+        energies = torch.zeros(len(frames), self.size, dtype=torch.float64)
+        forces = None
+        if directions is not None:
+            moved = self._moved(near, torch.as_tensor(np.ascontiguousarray(directions)))
+            forces = torch.zeros(len(frames), directions.shape[1], self.size, dtype=torch.float64)
         density = self._density(edge, near)  # [f, i, c, lm]
-        # ∂A_i/∂x_a: an edge moves its sender, and its receiver the other way
-        by_slot = torch.stack(slopes, -3) * near.mask[..., None, None, None]  # [f, i, k, x, n, lm]
-        moved = torch.einsum("fika,fiks,fikxnm->fsnaxim", near.senders, near.senders_species, by_slot)
-        own = torch.arange(n)
-        moved[:, :, :, own, :, own] -= torch.einsum("fiks,fikxnm->ifsnxm", near.senders_species, by_slot)
-        moved = moved.reshape(f, -1, 3 * n, n, by_slot.shape[-1])  # [f, c, (a x), i, lm]
-        energies = torch.zeros(f, self.size, dtype=torch.float64)
-        forces = torch.zeros(f, 3 * n, self.size, dtype=torch.float64)
         for s in range(len(self.elements)):
             atoms = torch.nonzero(near.species[0] == s)[:, 0]  # the same in every frame of the chunk
             if len(atoms):
-                columns = slice(s * self.per_element, (s + 1) * self.per_element)
-                self._centre(density[:, atoms], moved[:, :, :, atoms], energies[:, columns], forces[:, :, columns])
-        return Design(chosen, energies.numpy(), forces.reshape(f, n, 3, self.size).numpy())
+                own = slice(s * self.per_element, (s + 1) * self.per_element)
+                self._centre(
+                    density[:, atoms],
+                    None if moved is None else moved[:, atoms],
+                    energies[:, own],
+                    None if forces is None else forces[:, :, own],
+                )
+        scales = torch.as_tensor(self.scales)
+        slopes = energies.new_zeros(len(frames), 0, self.size) if forces is None else forces.mul_(scales)
+        return Design(chosen, energies.mul_(scales).numpy(), slopes.numpy())
 
-    def _centre(self, density: Tensor, moved: Tensor, energies: Tensor, forces: Tensor) -> None:
-        """Write Σ_i B `[f, M_s]` and −∂/∂x `[f, (a x), M_s]` of the centres of one element."""
+    def _moved(self, near: _Neighbourhoods, directions: Tensor) -> Tensor:
+        """Differentiate the densities along directions of motion `[f, r, N, 3]`: `[f, i, r, c, lm]`."""
+        slopes = []
+        for axis in range(3):  # ∂φ/∂v by forward differentiation: three directions instead of n·lm outputs
+            direction = torch.zeros_like(near.vectors)
+            direction[..., axis] = 1.0
+            slopes.append(torch.func.jvp(self._edge_functions, (near.vectors,), (direction,))[1])
+        by_slot = torch.stack(slopes, 3) * near.mask[..., None, None, None]  # [f, i, k, x, n, lm]
+        f, i, k = near.index.shape
+        r = directions.shape[1]
+        # an edge grows by the motion of its sender less that of its receiver
+        at = near.index.reshape(f, 1, i * k, 1).expand(-1, r, -1, 3)
+        grown = torch.gather(directions, 2, at).reshape(f, r, i, k, 3) - directions[:, :, :, None]
+        grown = grown.permute(0, 2, 1, 3, 4).flatten(3)  # [f, i, r, (k x)]
+        parts = []
+        for s in range(len(self.elements)):
+            own = by_slot * near.senders_species[..., s, None, None, None]
+            parts.append(grown @ own.reshape(f, i, 3 * k, -1))
+        return torch.stack(parts, 3).reshape(f, i, r, -1, by_slot.shape[-1])
+
+    def _centre(self, density: Tensor, moved: Tensor | None, energies: Tensor, forces: Tensor | None) -> None:
+        """Write Σ_i B `[f, M_s]` and its negative slopes `[f, r, M_s]` for the centres of one element.
+
+        A feature's slope is Σ over its factors of (∂B/∂A)·(slope of A): products of matrices over centres and m.
+        """
         f, i = density.shape[:2]
         atoms = density.flatten(0, 1)
-        by_degree = [
-            moved[..., degree**2 : (degree + 1) ** 2].flatten(3) for degree in range(self.lmax + 1)
-        ]  # [f, c, (a x), (i m)]
+        by_degree = []
+        if moved is not None:
+            harmonics = [moved[..., degree**2 : (degree + 1) ** 2] for degree in range(self.lmax + 1)]
+            by_degree = [part.permute(0, 3, 1, 4, 2).flatten(2, 3) for part in harmonics]  # [f, c, (i m), r]
         start = 0
         for number, group in enumerate(self.groups):
             t, p = len(group.channels), group.coupling.shape[-1]
-            for q, degree in enumerate(group.degrees):
+            slope = None if forces is None else torch.zeros(f, t, p, forces.shape[1], dtype=torch.float64)
+            for q, degree in enumerate(group.degrees if slope is not None else group.degrees[:1]):
                 degrees = group.degrees[:q] + group.degrees[q + 1 :]
                 coupling = torch.movedim(group.coupling, q, -2)
                 partial = _contract(atoms, degrees, self._prefixes(number, q), coupling)  # ∂B/∂A_q [i, t, m, p]
                 if q == 0:
                     value = (partial * _harmonic(atoms, degree)[:, group.channels[:, 0], :, None]).sum(2)
                     energies[:, start : start + t * p] = value.reshape(f, i, t * p).sum(1)
-                partial = partial.reshape(f, i, t, 2 * degree + 1, p).permute(0, 1, 3, 2, 4).flatten(1, 2)
-                for channel in sorted(set(group.channels[:, q].tolist())):
-                    rows = torch.nonzero(group.channels[:, q] == channel)[:, 0]
-                    where = (start + rows[:, None] * p + torch.arange(p)).flatten()
-                    forces[:, :, where] -= by_degree[degree][:, channel] @ partial[:, :, rows].flatten(2)
+                if slope is None:
+                    continue
+                partial = partial.reshape(f, i, t, 2 * degree + 1, p).permute(0, 2, 4, 1, 3).flatten(3)
+                for channel, rows in group.of_channel(q):  # [f, (t p), (i m)] @ [f, (i m), r]
+                    part = partial[:, rows].flatten(1, 2) @ by_degree[degree][:, channel]
+                    slope.index_add_(1, rows, part.reshape(f, len(rows), p, -1))
+            if slope is not None and forces is not None:
+                forces[:, :, start : start + t * p] = -slope.flatten(1, 2).transpose(1, 2)
             start += t * p
 
 
@@ -279,7 +313,7 @@ class Ace(LinearAce):
         self.check(train)
         self.check(test)
         c = self.config
-        most = len(self.elements) * most_features(len(self.elements), c.n_radial, c.edge_lmax, c.nu)
+        most = len(self.elements) * most_features(len(self.elements), self.kept)
         frame_bytes = self._frame_bytes(train, most)
         batch, weights = max(1, int(_CHUNK_BYTES / frame_bytes)), (c.energy_weight, c.force_weight)
         if len(train):
@@ -299,21 +333,19 @@ class Ace(LinearAce):
 class _Neighbourhoods:
     """Neighbours of a chunk as tensors.
 
-    vectors `[f, i, k, 3]`; mask, index `[f, i, k]`; species `[f, i]` (−1 for padding); senders `[f, i, k, a]`
-    and senders_species `[f, i, k, s]` are one-hot, zero where masked.
+    vectors `[f, i, k, 3]`; mask, index `[f, i, k]`; species `[f, i]` (−1 for padding); senders_species
+    `[f, i, k, s]` is one-hot, zero where masked.
     """
 
     vectors: Tensor
     mask: Tensor
     index: Tensor
     species: Tensor
-    senders: Tensor
     senders_species: Tensor
 
     def __init__(self, frames: Frames, elements: Ints, cutoff: float) -> None:
         near = neighbours(frames, cutoff)
         species = np.where(frames.numbers > 0, np.searchsorted(elements, frames.numbers), -1)
-        senders = (near.index[..., None] == np.arange(frames.numbers.shape[1])) & near.mask[..., None]
         sent = np.take_along_axis(species[:, None, :], near.index.reshape(len(frames), 1, -1), 2)
         one_hot = (sent.reshape(near.index.shape)[..., None] == np.arange(len(elements))) & near.mask[..., None]
         for name, array, dtype in (
@@ -321,7 +353,6 @@ class _Neighbourhoods:
             ("mask", near.mask, torch.float64),
             ("index", near.index, torch.int64),
             ("species", species, torch.int64),
-            ("senders", senders, torch.float64),
             ("senders_species", one_hot, torch.float64),
         ):
             object.__setattr__(self, name, torch.as_tensor(array, dtype=dtype))

@@ -1,8 +1,9 @@
 """Features of linear ACE: products of channels of the neighbour density, each unordered set once.
 
-Features of one and two factors take all pairs of radial functions; from three factors on only those with
-Σ(n−1) < n_radial/2 (n from 1), for their number grows as the power k of the channels. See
-experiments/regression/ace.py.
+Their number grows as the power k of the channels, so products are taken up to a total degree Σ(n−1) + Σl over their
+factors (n from 1), a number for each k: Kovács et al. 2021 (doi 10.1021/acs.jctc.1c00647), Dusson et al. 2022
+(arXiv 1911.03550). Without one, all pairs of radial functions are taken, and from three factors on those with
+Σ(n−1) < n_radial/2. See experiments/regression/ace.py.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from experiments.core.arrays import Floats
 from experiments.nn.couplings import coupling_basis
 
 
@@ -37,16 +39,57 @@ class Group:
         """Number of features."""
         return self.channels.shape[0] * self.coupling.shape[-1]
 
+    def of_channel(self, factor: int) -> list[tuple[int, Tensor]]:
+        """List the channels that a factor takes, each with its rows of `channels`."""
+        own = self.channels[:, factor]
+        return [(int(channel), torch.nonzero(own == channel)[:, 0]) for channel in torch.unique(own)]
+
+    def smoothness(self, n_radial: int) -> Floats:
+        """Return 1 + Σ (n−1)² + Σ l² over the factors of every feature: how fast it varies, `[size]`."""
+        radial = (self.channels % n_radial).square().sum(1)
+        own = 1 + radial + sum(degree**2 for degree in self.degrees)
+        return own.repeat_interleave(self.coupling.shape[-1]).numpy().astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Truncation:
+    """Which products are features: n from 1 to `n_radial` and l up to `lmax` in every factor, up to `nu` factors.
+
+    degrees  the largest Σ(n−1) + Σl of one, two, … factors (total degree); None: only that of n counts, and only from
+             three factors on, where Σ(n−1) < n_radial/2
+    """
+
+    n_radial: int
+    lmax: int
+    nu: int
+    degrees: tuple[int, ...] | None = None
+
+    def multidegrees(self, order: int) -> list[tuple[int, ...]]:
+        """List the degrees l of the factors of products of so many; no pseudo-scalars, whose sum is odd."""
+        top = self.lmax if order > 1 else 0
+        if self.degrees is not None:
+            top = min(top, self.degrees[order - 1] // 2)  # two factors have it at least: of one alone is no scalar
+        found = combinations_with_replacement(range(top + 1), order)
+        return [ls for ls in found if sum(ls) % 2 == 0 and ls[-1] <= sum(ls[:-1]) and self.radial(ls) >= 0]
+
+    def radial(self, ls: tuple[int, ...]) -> int:
+        """Return the largest Σ(n−1) of products of these degrees."""
+        order = len(ls)
+        whole = order * (self.n_radial - 1)
+        if self.degrees is not None:
+            return min(whole, self.degrees[order - 1] - sum(ls))
+        return whole if order <= 2 else (self.n_radial - 1) // 2
+
 
 @cache
-def basis(n_species: int, n_radial: int, edge_lmax: int, nu: int) -> tuple[Group, ...]:
+def basis(n_species: int, kept: Truncation) -> tuple[Group, ...]:
     """List all features of an atom, by number of factors, then degrees, then channels (c = species·n_radial + n)."""
     groups = []
-    radial = [c % n_radial for c in range(n_species * n_radial)]
-    for order in range(1, nu + 1):
-        for degrees in _degrees(edge_lmax, order):
+    radial = [c % kept.n_radial for c in range(n_species * kept.n_radial)]
+    for order in range(1, kept.nu + 1):
+        for degrees in kept.multidegrees(order):
             patterns: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
-            for channels in _channels(_runs(degrees), radial, _budget(order, n_radial)):
+            for channels in _channels(_runs(degrees), radial, kept.radial(degrees)):
                 alike = tuple(
                     next(j for j in range(i + 1) if (channels[j], degrees[j]) == (channels[i], degrees[i]))
                     for i in range(order)
@@ -60,39 +103,29 @@ def basis(n_species: int, n_radial: int, edge_lmax: int, nu: int) -> tuple[Group
 
 
 @cache
-def most_features(n_species: int, n_radial: int, edge_lmax: int, nu: int) -> int:
+def most_features(n_species: int, kept: Truncation) -> int:
     """Bound the number of features of an atom from above without listing them: all channels count as different."""
     total = 0
-    for order in range(1, nu + 1):
-        top = min(_budget(order, n_radial), order * (n_radial - 1))
+    for order in range(1, kept.nu + 1):
+        top = max((kept.radial(degrees) for degrees in kept.multidegrees(order)), default=0)
         # multisets[k][s]: k channels with Σ(n−1) = s, by generating functions; a channel may be taken again
         multisets = np.zeros((order + 1, top + 1))
         multisets[0, 0] = 1
-        for n in range(n_radial):
+        for n in range(min(kept.n_radial, top + 1)):
             for _ in range(n_species):
                 for k in range(1, order + 1):
-                    multisets[k, n:] += multisets[k - 1, : top + 1 - n] if n <= top else 0
-        for degrees in _degrees(edge_lmax, order):
+                    multisets[k, n:] += multisets[k - 1, : top + 1 - n]
+        for degrees in kept.multidegrees(order):
             ways = np.array([1.0])
             for run in _runs(degrees):
-                ways = np.convolve(ways, multisets[run])[: top + 1]
+                ways = np.convolve(ways, multisets[run])[: kept.radial(degrees) + 1]
             total += round(ways.sum()) * coupling_basis(degrees, 0, tuple(range(order))).shape[-1]
     return total
-
-
-def _degrees(edge_lmax: int, order: int) -> list[tuple[int, ...]]:
-    """List the degrees of the factors, those that make no pseudo-scalar."""
-    return [d for d in combinations_with_replacement(range(edge_lmax + 1), order) if sum(d) % 2 == 0]
 
 
 def _runs(degrees: tuple[int, ...]) -> list[int]:
     """Count how many factors share each degree."""
     return [len(list(same)) for _, same in groupby(degrees)]
-
-
-def _budget(order: int, n_radial: int) -> int:
-    """Return the largest Σ(n−1) of a product."""
-    return order * n_radial if order <= 2 else (n_radial - 1) // 2
 
 
 def _channels(runs: Sequence[int], radial: Sequence[int], budget: int) -> Iterator[tuple[int, ...]]:

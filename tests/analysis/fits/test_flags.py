@@ -12,6 +12,7 @@ from analysis.calibration.synthetic import curve_rows
 from analysis.curve import curves
 from analysis.fits.fit import fit_curve
 from analysis.fits.flags import Flag, Judgement, Verdict, judge
+from analysis.fits.record import summary
 from analysis.fits.results import Form
 from analysis.table import check_table
 
@@ -129,6 +130,17 @@ def test_pool_large_enough_for_disjoint_seeds_is_not_flagged() -> None:
 def test_training_error_at_the_test_error_is_a_floor() -> None:
     frame = rows().assign(train_error=lambda f: 0.9 * f["error"])
     assert Flag.FLOOR_DOMINATED in verdict(frame).flags
+
+
+def test_training_error_at_the_test_error_is_the_limit_of_a_fixed_basis() -> None:
+    """Of linear ACE alone: a network's features are learned, and further training may change them."""
+    frame = rows(architecture="ace").assign(train_error=lambda f: 0.9 * f["error"])
+    assert Flag.BASIS_LIMIT in verdict(frame).flags
+    (curve,) = curves(check_table(frame, "synthetic"))
+    fit = fit_curve(curve)
+    assert "the basis is the limit: raise nu or the degree" in summary([(fit, judge(fit))])
+    assert Flag.BASIS_LIMIT not in verdict(frame.assign(train_error=lambda f: 0.5 * f["error"])).flags
+    assert Flag.BASIS_LIMIT not in verdict(frame.assign(architecture="mace")).flags
 
 
 def test_dropped_zero_is_flagged() -> None:

@@ -17,9 +17,9 @@ from experiments.core.errors import InputError
 from experiments.data.dataset import Frames
 from experiments.models.ace import AceConfig
 from experiments.regression.ace import Ace, LinearAce, radial_functions
-from experiments.regression.ace_basis import basis, most_features
+from experiments.regression.ace_basis import Truncation, basis, most_features
 
-CELLS = [(1, 0), (1, 2), (2, 0), (2, 3), (3, 2), (4, 1)]
+CELLS = [(1, 0), (1, 2), (2, 0), (2, 3), (2, 6), (3, 2), (4, 1), (3, 4)]
 ELEMENTS = (1, 6, 8)
 # float64 sums of up to 1e3 terms of order 1e2: 1e-16 × 1e5, with room for cancellation
 ROUND_OFF = 1e-10
@@ -45,35 +45,49 @@ def molecules(count: int, numbers: list[int], seed: int = 0, spread: float = 1.1
     )
 
 
+def config(nu: int, edge_lmax: int, n_radial: int = 3, cutoff: float = 4.0) -> AceConfig:
+    """Settings of all products, not up to a total degree."""
+    return AceConfig(nu=nu, edge_lmax=edge_lmax, n_radial=n_radial, cutoff=cutoff, degree=None)
+
+
 def model(nu: int, edge_lmax: int, n_radial: int = 3, cutoff: float = 4.0) -> LinearAce:
-    return LinearAce(AceConfig(nu=nu, edge_lmax=edge_lmax, n_radial=n_radial, cutoff=cutoff), ELEMENTS)
+    """Return all products; with an edge order above 3, those up to a total degree."""
+    if edge_lmax > 3:
+        settings = AceConfig(nu=nu, edge_lmax=edge_lmax, n_radial=5, cutoff=cutoff, degree=(4, 12, 8, 6)[:nu])
+        return LinearAce(settings, ELEMENTS)
+    return LinearAce(config(nu, edge_lmax, n_radial, cutoff), ELEMENTS)
 
 
 def coefficients(ace: LinearAce, seed: int = 0) -> Floats:
     return np.random.default_rng(seed).normal(size=ace.size)
 
 
-def count(n_channels: int, lmax: int, order: int) -> int:
-    """Count the O(3) scalars in Sym^order(ℝ^channels ⊗ (D_0 ⊕ … ⊕ D_lmax)), from characters alone.
+def count(n_species: int, kept: Truncation, order: int, top: int) -> int:
+    """Count the O(3) scalars of total degree ≤ `top` in Sym^order of all channels, from characters alone.
 
-    By Newton's identity and the class measure (1 − cos θ)/π of SO(3); the trapezoid rule is exact for trigonometric
+    The density is a sum of D_l of degree n−1+l. Characters are polynomials in t, whose powers count the degree, made by
+    Newton's identity; the class measure of SO(3) is (1 − cos θ)/π; the trapezoid rule is exact for trigonometric
     polynomials.
     """
     theta = 2 * np.pi * np.arange(128) / 128
     total = 0.0
     for sign in (1, -1):
-        power = {
-            k: n_channels
-            * sum(
-                sign ** (k * degree) * (1 + 2 * sum((np.cos(m * k * theta) for m in range(1, degree + 1)), 0 * theta))
-                for degree in range(lmax + 1)
-            )
-            for k in range(1, order + 1)
-        }
-        h = [np.ones_like(theta)]
+        power = {k: np.zeros((top + 1, len(theta))) for k in range(1, order + 1)}
+        for k, terms in power.items():
+            for n in range(kept.n_radial):
+                for degree in range(kept.lmax + 1):
+                    if k * (n + degree) <= top:
+                        character = 1 + 2 * sum((np.cos(m * k * theta) for m in range(1, degree + 1)), 0 * theta)
+                        terms[k * (n + degree)] += n_species * sign ** (k * degree) * character
+        h = [np.zeros_like(power[1])]
+        h[0][0] = 1.0
         for n in range(1, order + 1):
-            h.append(sum(power[k] * h[n - k] for k in range(1, n + 1)) / n)
-        total += float(np.mean((1 - np.cos(theta)) * h[order])) / 2
+            following = np.zeros_like(h[0])
+            for k in range(1, n + 1):
+                for d in range(top + 1):
+                    following[d:] += power[k][d] * h[n - k][: top + 1 - d] / n
+            h.append(following)
+        total += float(np.mean((1 - np.cos(theta)) * h[order].sum(0))) / 2
     assert total == pytest.approx(round(total), abs=1e-7)
     return round(total)
 
@@ -83,28 +97,67 @@ def count(n_channels: int, lmax: int, order: int) -> int:
 def test_number_of_features_is_that_of_the_invariants(n_channels: int, lmax: int) -> None:
     """With one radial function nothing is truncated, and different channels are different features."""
     sizes = dict.fromkeys(range(1, 5), 0)
-    for group in basis(n_channels, 1, lmax, 4):
+    for group in basis(n_channels, Truncation(1, lmax, 4)):
         sizes[len(group.degrees)] += group.size
-    assert sizes == {order: count(n_channels, lmax, order) for order in sizes}
+    kept = Truncation(1, lmax, 4)
+    assert sizes == {order: count(n_channels, kept, order, order * lmax) for order in sizes}
+
+
+@pytest.mark.parametrize("kept", [Truncation(6, 6, 4, (5, 6, 5, 4)), Truncation(3, 2, 3, (1, 5, 7))])
+def test_every_invariant_up_to_the_total_degree_is_a_feature(kept: Truncation) -> None:
+    assert kept.degrees is not None
+    sizes = dict.fromkeys(range(1, kept.nu + 1), 0)
+    for group in basis(2, kept):
+        sizes[len(group.degrees)] += group.size
+        degree = (group.channels % kept.n_radial).sum(1) + sum(group.degrees)
+        assert int(degree.max()) <= kept.degrees[len(group.degrees) - 1]
+    assert sizes == {order: count(2, kept, order, kept.degrees[order - 1]) for order in sizes}
+
+
+def test_a_degree_for_every_number_of_factors() -> None:
+    with pytest.raises(InputError, match=r"^model.degree=\[4, 4\]: accepted: null or 3 numbers for nu=3, one for "):
+        AceConfig(nu=3, degree=(4, 4))
+    assert LinearAce(AceConfig(nu=2, degree=(4, 4)), ELEMENTS).lmax == 2
+
+
+def test_rougher_features_have_smaller_columns() -> None:
+    """A prior variance of (1 + Σ(n−1)² + Σl²)^−p; with p = 0 every column is as it is."""
+    settings = AceConfig(nu=3, n_radial=4, cutoff=4.0, degree=(3, 4, 3), smoothness=2.0)
+    plain, smooth = LinearAce(replace(settings, smoothness=0.0), ELEMENTS), LinearAce(settings, ELEMENTS)
+    expected = []
+    for group in smooth.groups:
+        for channels in group.channels.tolist():
+            rough = sum((c % 4) ** 2 for c in channels) + sum(degree**2 for degree in group.degrees)
+            expected += [1 / (1 + rough)] * group.coupling.shape[-1]
+    frames = molecules(2, [6, 8, 1, 1])
+    one, other = plain.design(frames), smooth.design(frames)
+    np.testing.assert_allclose(other.energies, one.energies * np.tile(expected, 3), rtol=1e-12)
+    np.testing.assert_allclose(other.forces, one.forces * np.tile(expected, 3), rtol=1e-12)
 
 
 @pytest.mark.parametrize(
-    ("n_species", "n_radial", "lmax", "nu"), [(1, 5, 2, 4), (2, 4, 1, 4), (3, 3, 3, 3), (2, 8, 0, 2)]
+    ("n_species", "kept"),
+    [
+        *((1, Truncation(5, 2, 4)), (2, Truncation(4, 1, 4)), (3, Truncation(3, 3, 3)), (2, Truncation(8, 0, 2))),
+        *((2, Truncation(9, 4, 4, (8, 8, 6, 4))), (3, Truncation(4, 6, 3, (5, 9, 7)))),
+    ],
 )
-def test_size_is_known_before_features_are_listed(n_species: int, n_radial: int, lmax: int, nu: int) -> None:
+def test_size_is_known_before_features_are_listed(n_species: int, kept: Truncation) -> None:
     """Exactly where no two factors can be equal, as with one factor; else a little above."""
-    exact = sum(group.size for group in basis(n_species, n_radial, lmax, nu))
-    assert exact <= most_features(n_species, n_radial, lmax, nu) < 1.6 * exact
-    assert most_features(n_species, n_radial, lmax, 1) == n_species * n_radial
+    exact = sum(group.size for group in basis(n_species, kept))
+    assert exact <= most_features(n_species, kept) < 1.6 * exact
+    first = kept.n_radial if kept.degrees is None else min(kept.n_radial, kept.degrees[0] + 1)
+    assert most_features(n_species, replace(kept, nu=1)) == n_species * first
 
 
 def test_refuses_more_than_memory_before_features_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten million features of an atom would take minutes to list."""
-    ace = Ace(AceConfig(nu=4, edge_lmax=3, n_radial=32), ELEMENTS)
+    ace = Ace(config(4, 3, n_radial=32, cutoff=5.0), ELEMENTS)
     frames = molecules(40, [6, 8, 1, 1])
     monkeypatch.setattr("experiments.core.machine_memory.memory_limit", lambda: 2.0**32)
     with pytest.raises(
-        InputError, match=r"^P=40: 520 labels and \d+ coefficients: needs about .* accepted: a smaller nu, mod"
+        InputError,
+        match=r"^P=40: 520 labels and \d+ coefficients: needs about .* accepted: a smaller nu or sm",
     ):
         ace.accept(frames, frames)
     assert "groups" not in vars(ace)
@@ -119,7 +172,7 @@ def test_one_and_two_factors_keep_all_radial_pairs() -> None:
 @pytest.mark.parametrize(("nu", "lmax", "n_radial"), [(1, 0, 4), (2, 2, 3), (3, 2, 2), (3, 1, 4)])
 def test_features_are_linearly_independent(nu: int, lmax: int, n_radial: int) -> None:
     """A carbon among hydrogens: as many independent energies as features of carbon that see hydrogen."""
-    ace = LinearAce(AceConfig(nu=nu, edge_lmax=lmax, n_radial=n_radial, cutoff=4.0), (1, 6))
+    ace = LinearAce(config(nu, lmax, n_radial), (1, 6))
     seen = [(g.channels < n_radial).all(1).repeat_interleave(g.coupling.shape[-1]).numpy() for g in ace.groups]
     columns = np.flatnonzero(np.concatenate(seen)) + ace.per_element
     energies = ace.design(molecules(2 * len(columns), [6, *[1] * 6])).energies[:, columns]
@@ -135,15 +188,17 @@ def test_prediction_is_the_design_matrix_times_coefficients(nu: int, lmax: int) 
     design, w = ace.design(frames), coefficients(ace)
     predicted = ace.predict(w, frames)
     np.testing.assert_allclose(design.energies @ w, predicted.energies, atol=ROUND_OFF)
-    np.testing.assert_allclose(design.forces @ w, predicted.forces, atol=ROUND_OFF)
+    np.testing.assert_allclose(design.forces @ w, predicted.forces.reshape(5, -1), atol=ROUND_OFF)
 
 
-@pytest.mark.parametrize(("nu", "lmax"), [(3, 2), (4, 1), (4, 2)])
-def test_design_matrix_is_that_of_plain_sums(nu: int, lmax: int) -> None:
+@pytest.mark.parametrize(
+    ("nu", "lmax", "degree"), [(3, 2, None), (4, 1, None), (4, 2, None), (3, 4, (5, 8, 6)), (4, 3, (2, 6, 5, 4))]
+)
+def test_design_matrix_is_that_of_plain_sums(nu: int, lmax: int, degree: tuple[int, ...] | None) -> None:
     """Every feature from sums over neighbours and one product of all factors, its forces by automatic differentiation;
     harmonics from e3nn."""
     elements = (1, 6)
-    ace = LinearAce(AceConfig(nu=nu, edge_lmax=lmax, n_radial=2, cutoff=4.0), elements)
+    ace = LinearAce(AceConfig(nu=nu, edge_lmax=lmax, n_radial=2, cutoff=4.0, degree=degree), elements)
     frames = molecules(1, [6, 1, 1])
     x = torch.tensor(frames.positions[0], requires_grad=True)
     energies = [[torch.zeros((), dtype=torch.float64)] * ace.per_element for _ in elements]
@@ -161,14 +216,14 @@ def test_design_matrix_is_that_of_plain_sums(nu: int, lmax: int) -> None:
         for group in ace.groups:
             for channels in group.channels.tolist():
                 product = group.coupling
-                for channel, degree in zip(channels, group.degrees, strict=True):
-                    product = torch.tensordot(density[channel, degree**2 : (degree + 1) ** 2], product, 1)
+                for channel, own_l in zip(channels, group.degrees, strict=True):
+                    product = torch.tensordot(density[channel, own_l**2 : (own_l + 1) ** 2], product, 1)
                 for value in product:
                     own = energies[elements.index(int(centre))]
                     own[column] = own[column] + value
                     column += 1
         assert column == ace.per_element
-    plain = torch.stack([value for own in energies for value in own])
+    plain = torch.stack([value for own in energies for value in own]) * torch.as_tensor(ace.scales)
     design = ace.design(frames)
     np.testing.assert_allclose(design.energies[0], plain.detach().numpy(), atol=ROUND_OFF)
     some = np.random.default_rng(0).choice(ace.size, size=min(40, ace.size), replace=False)
@@ -176,12 +231,12 @@ def test_design_matrix_is_that_of_plain_sums(nu: int, lmax: int) -> None:
         slope = torch.zeros_like(x)
         if plain[m].requires_grad:
             (slope,) = torch.autograd.grad(plain[m], x, retain_graph=True)
-        np.testing.assert_allclose(design.forces[0, :, :, m], -slope.numpy(), atol=ROUND_OFF)
+        np.testing.assert_allclose(design.forces[0, :, m], -slope.flatten().numpy(), atol=ROUND_OFF)
 
 
 def test_four_factors_span_the_products_of_dot_products() -> None:
     """Of four vectors a, b, c, d: (a·b)(c·d), its two siblings and nothing else are of degree 1 in each."""
-    groups = [g for g in basis(4, 1, 1, 4) if g.degrees == (1, 1, 1, 1)]
+    groups = [g for g in basis(4, Truncation(1, 1, 4)) if g.degrees == (1, 1, 1, 1)]
     (coupling,) = [g.coupling for g in groups for row in g.channels.tolist() if len(set(row)) == 4]
     eye = torch.eye(3, dtype=torch.float64)
     known = torch.stack([torch.einsum(f"{pairs}->ijkl", eye, eye) for pairs in ("ij,kl", "ik,jl", "il,jk")])
@@ -209,7 +264,7 @@ def test_forces_are_minus_the_gradient(nu: int, lmax: int, periodic: bool) -> No
     # error of central differences: step²/6 × third derivative (≲ 1e3 × force) = 2e-6 of the largest force
     np.testing.assert_allclose(numeric, exact, atol=1e-5 * np.abs(exact).max())
     assert np.abs(exact).max() > 0.1
-    np.testing.assert_allclose(ace.design(frames).forces @ w, exact.reshape(1, 4, 3), atol=ROUND_OFF)
+    np.testing.assert_allclose(ace.design(frames).forces @ w, exact.reshape(1, 12), atol=ROUND_OFF)
 
 
 @settings(max_examples=15, deadline=None)
@@ -290,12 +345,12 @@ def test_padding_mixed_compositions_and_chunks(nu: int, lmax: int, monkeypatch: 
     np.testing.assert_allclose(design.energies[::2], alone[0].energies, atol=ROUND_OFF)
     np.testing.assert_allclose(design.forces[::2], alone[0].forces, atol=ROUND_OFF)
     np.testing.assert_allclose(design.energies[1::2], alone[1].energies, atol=ROUND_OFF)
-    np.testing.assert_allclose(design.forces[1::2, :3], alone[1].forces, atol=ROUND_OFF)
-    assert not design.forces[1::2, 3].any()
+    np.testing.assert_allclose(design.forces[1::2, :9], alone[1].forces, atol=ROUND_OFF)
+    assert not design.forces[1::2, 9:].any()
     w = coefficients(ace)
-    np.testing.assert_allclose(ace.predict(w, mixed).forces, design.forces @ w, atol=ROUND_OFF)
+    np.testing.assert_allclose(ace.predict(w, mixed).forces.reshape(6, -1), design.forces @ w, atol=ROUND_OFF)
     monkeypatch.setattr("experiments.regression.ace._CHUNK_BYTES", 1)
-    assert len(list(ace.chunks(mixed))) == 6
+    assert len(list(ace.chunks(mixed, None))) == 6
     np.testing.assert_allclose(ace.design(mixed).forces, design.forces, atol=ROUND_OFF)
     np.testing.assert_allclose(ace.predict(w, mixed).energies, design.energies @ w, atol=ROUND_OFF)
 
