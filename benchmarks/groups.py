@@ -17,7 +17,8 @@ from analysis.curve import curves
 from analysis.figures.symmetry import preferred
 from analysis.fits.record import analyse, signed, span
 from analysis.fits.results import Form
-from analysis.table import load, read_store, write_csv
+from analysis.sources import read_store
+from analysis.table import load, write_csv
 from experiments.core import command
 from experiments.core.paths import ROOT
 

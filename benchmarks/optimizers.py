@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.table import read_store
+from analysis.sources import read_store
 from experiments.core import command
 
 KEYS = ["dataset", "P"]

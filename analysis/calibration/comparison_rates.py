@@ -131,8 +131,8 @@ def table_prior(log_p: FloatArray, rows: FloatArray, share: float = 1.0) -> Prio
     `share` of their degrees of freedom are those of differences that do not follow from others.
     """
     n, m = rows.shape[:2]
-    found = relative_variance(log_p, rows.reshape(n * m, *rows.shape[2:]))
-    prior = estimate_prior(*(column.reshape(n, m) for column in found))
+    variance, dof = relative_variance(log_p, rows.reshape(n * m, *rows.shape[2:]))
+    prior = estimate_prior(variance.reshape(n, m), dof.reshape(n, m))
     return replace(prior, pooled=share * prior.pooled)
 
 

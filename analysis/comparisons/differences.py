@@ -62,9 +62,10 @@ def lend(pairs: Sequence[Pair]) -> Lent:
     return Lent(by_pair, estimate_prior(*_columns([relative_variance(log_p, rows[None]) for log_p, rows in known])))
 
 
-def _columns(found: Sequence[tuple[FloatArray, FloatArray]]) -> list[FloatArray]:
+def _columns(found: Sequence[tuple[FloatArray, FloatArray]]) -> tuple[FloatArray, FloatArray]:
     """Return variances and degrees of freedom [1] each of M curves as those of one table: [1, M] each."""
-    return [np.array([float(one[i][0]) for one in found])[None] for i in range(2)]
+    variance, dof = (np.array([float(one[i][0]) for one in found])[None] for i in range(2))
+    return variance, dof
 
 
 def relative_variance(log_p: FloatArray, rows: FloatArray) -> tuple[FloatArray, FloatArray]:

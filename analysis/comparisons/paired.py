@@ -177,7 +177,7 @@ def _arranged(
     """Return the runs of both curves, with a row for each seed of either if they are matched, else of its own."""
     either = dict.fromkeys((*seeds[0], *seeds[1]))
     first, second = (
-        pd.DataFrame(rows, index=curve.seeds).reindex(list(either) if matched else own).to_numpy()
+        pd.DataFrame(rows, index=curve.seeds).reindex(list(either if matched else own)).to_numpy()
         for curve, rows, own in zip(both, logs, seeds, strict=True)
     )
     return first, second

@@ -129,7 +129,7 @@ def figure(fits: Sequence[JudgedFit]) -> Figure:
         raise InputError("no curves: nothing to draw")
     with style():
         made, _ = _drawn(panels, columns=3)
-        FigureCanvasAgg(made).draw()  # lays it out while the style lasts
+        FigureCanvasAgg(made).draw()  # type: ignore[no-untyped-call]  # lays it out while the style lasts
     return made
 
 

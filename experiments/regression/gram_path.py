@@ -235,7 +235,8 @@ def _squares(system: GramSystem, frames: int) -> float:
     """Return the mean square of the labels of the first frames without what the intercepts explain."""
     q, y = system.intercepts(frames), system.labels[: system.rows(frames)]
     rest = y - q @ (q.T @ y)
-    return float(rest @ rest) / max(1, int(system.informative[:frames].sum()) - q.shape[1])
+    informative = max(1, int(system.informative[:frames].sum()) - q.shape[1])
+    return float(rest @ rest) / informative
 
 
 def _goes_on(system: GramSystem, frames: int, penalty: float) -> bool:

@@ -169,13 +169,13 @@ class Centres:
     def pair_work(self) -> float:
         """Operations that a pair of frames costs, of a factorisation that takes as long."""
         _, d, r = self.j.shape
-        return _SLOWER * 2.0 * d * r * (3 * len(self.pairs) + r)
+        return float(_SLOWER * 2.0 * d * r * (3 * len(self.pairs) + r))
 
     @property
     def moved_bytes(self) -> float:
         """Bytes a frame of what `gram` makes for all permutations."""
         _, d, r = self.j.shape
-        return 8.0 * d * (len(self.pairs) * (3 * r + 6) + 3 * r)
+        return float(8.0 * d * (len(self.pairs) * (3 * r + 6) + 3 * r))
 
 
 class Krr:

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 import analysis
-from analysis import cli, notebook
+from analysis import cli
+from analysis.comparisons.comparison_table import HEAD, comparison_rows
 from analysis.errors import InputError
 from analysis.fits.selection import main_metrics
 
@@ -86,8 +87,8 @@ def test_python_gives_what_the_commands_print(
 
 def test_a_difference_that_is_not_shown_is_not_called_a_rise(frame: pd.DataFrame) -> None:
     alike = frame.assign(error=[100 * p**-0.5 * np.exp(0.1 * np.sin(97 * i)) for i, p in enumerate(frame["P"])])
-    for one in notebook.comparison_rows(analysis.compare(alike)):
-        assert one[notebook.HEAD.index("shown")] == "no"
+    for one in comparison_rows(analysis.compare(alike)):
+        assert one[HEAD.index("shown")] == "no"
 
 
 def test_results_show_themselves_in_a_notebook(frame: pd.DataFrame) -> None:

@@ -40,7 +40,7 @@ FITTED = {
     "ace": 0.0554794767848, "krr": 0.358406998390, "nearest": 1.60758274828, "ntk": 0.107529653854,
     "point_kernel": 1.66951258745, "point_nearest": 1.49064566479,
 }  # fmt: skip
-WEIGHT = {"energy_weight": 1.0}
+WEIGHT: dict[str, object] = {"energy_weight": 1.0}
 """Of every frame's energy: the numbers of the first release, which had no other default."""
 TRAINED = {
     "soap": 2.70945274689, "adam": 2.44840310242, "amsgrad": 2.44839876398, "muon": 3.21372539897,
@@ -77,7 +77,7 @@ def test_untrained_networks(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name, settings in MODELS.items() if settings.closed_form])
 def test_fits(name: str, tmp_path: Path) -> None:
     data = FILES if "molecules" in MODELS[name].kinds else SPHERE
-    own = {"ace": WEIGHT, "krr": WEIGHT, "ntk": {**WEIGHT, "of": "mace"}}
+    own: dict[str, dict[str, object]] = {"ace": WEIGHT, "krr": WEIGHT, "ntk": {**WEIGHT, "of": "mace"}}
     model = {"architecture": name, **own.get(name, {})}
     # least squares amplify round-off: other BLAS kernels moved krr by 2e-7
     assert errors(tmp_path, data=data, model=model) == pytest.approx(FITTED.get(name), rel=1e-5), __doc__

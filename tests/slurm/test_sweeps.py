@@ -62,6 +62,7 @@ def test_nequips_networks_are_the_published_ones(curves: Curves) -> None:
         sizes[config.L, getattr(config.model, "channels", 0)] = count
         assert config.training is not None
         assert (config.training.batch_size, config.training.learning_rate) == (5, 0.01)
+        assert config.training.energy_weight is not None
         # E : F = 1 : 1000 on the energy of 21 atoms, here per atom
         assert config.training.energy_weight / config.training.force_weight == pytest.approx(21**2 / 1000)
     assert sizes == {

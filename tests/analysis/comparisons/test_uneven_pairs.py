@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from analysis.arrays import FloatArray
-from analysis.calibration.comparison_rates import Gaps, floor_coverage, lopsided_coverage, slope_coverage
-from analysis.calibration.gaps import uneven_differences
+from analysis.calibration.comparison_rates import floor_coverage, lopsided_coverage, slope_coverage
+from analysis.calibration.gaps import Gaps, uneven_differences
 from analysis.calibration.synthetic import curve_rows
 from analysis.cli import main
 from analysis.comparisons.differences import floor_difference, lend, slope_difference, with_training
@@ -32,7 +32,7 @@ def frame(beta: float, seed: int, n_seeds: int = 8, complete: int = 4, at: int =
     """Rows of a curve: seeds from `complete` on have the `at` smallest sizes alone."""
     rows = curve_rows(
         np.random.default_rng(seed), beta=beta, prefactor=1.0, sizes=SIZES, n_seeds=n_seeds, subset=0.05, init=0.03,
-        **{"dataset": "d", "architecture": "mace", "metric": "force_mae", **columns},
+        **{"dataset": "d", "architecture": "mace", "metric": "force_mae", **columns},  # type: ignore[arg-type]
     )  # fmt: skip
     return rows[(rows["seed"] < complete) | (rows["P"] <= SIZES[at - 1])]
 
@@ -84,7 +84,8 @@ def test_the_difference_is_that_of_the_quoted_exponents() -> None:
 def test_further_seeds_narrow_the_interval() -> None:
     """On average over tables, for slopes, floors and ratios; each with the seeds that have all sizes alone."""
     kinds = (slope_difference, floor_difference, lambda one: equal_error(one).ratio)
-    all_runs, alone = [], []
+    all_runs: list[list[float]] = []
+    alone: list[list[float]] = []
     for i in range(20):
         pair_of = curve(0.5, 2 * i), curve(0.6, 2 * i + 1)
         for one, kept in ((both(*pair_of), all_runs), (both(*map(complete_alone, pair_of)), alone)):

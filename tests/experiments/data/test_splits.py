@@ -68,7 +68,7 @@ def labelled(pool: int, validation: int, **changes: Any) -> Dataset:
     n = pool + validation
     places = np.zeros((n, 1, 3))
     frames = Frames(
-        np.ones((n, 1), np.int64), places, np.arange(n) * 1.0, places, np.zeros((n, 3, 3)), places[:, 0] > 0
+        np.ones((n, 1), np.int64), places, np.arange(n, dtype=np.float64), places, np.zeros((n, 3, 3)), places[:, 0] > 0
     )
     first = frames.take(slice(0, pool))
     return Dataset("atoms", first, frames.take(slice(pool, None)), first.take(slice(0, 1)), **changes)

@@ -252,6 +252,7 @@ def test_larger_sizes_share_one_factorisation_and_each_is_as_if_alone(monkeypatc
         alone = model.geometry(own.tensors)(test)
         # forces are below 1 eV/Å, and round-off of the matrix over λ, 1e-16 over some 1e-9, is what they may differ by
         np.testing.assert_allclose(alone.forces, predicted.forces, atol=1e-6)
+    assert ladder.system is not None
     penalties = {P: s.facts["ridge"] * ladder.system.top(P) for P, s in zip(sizes, ladder.solutions, strict=True)}
     assert penalties[12] == pytest.approx(penalties[24], rel=1e-9)
 

@@ -44,7 +44,7 @@ def test_a_named_set_has_rows_of_its_own_and_the_run_its_old_name(tmp_path: Path
     run = finished(configuration(tmp_path, model, {"data.tests": {"600K": hot}}))
     assert run.id == queued(plain).id
     table = rows(run).set_index(["test_set", "metric"])
-    assert set(table.index.levels[0]) == {"test", "600K"}
+    assert set(table.index.get_level_values(0)) == {"test", "600K"}
     one_off, _ = evaluate.evaluate(run, evaluate.section_of(run, [f"data.test={hot}"]))
     for metric, error in one_off["metrics"].items():
         row, own = table.loc[("600K", metric)], table.loc[("test", metric)]

@@ -152,7 +152,7 @@ def test_span_does_not_depend_on_the_order_of_degrees_in_a_chain() -> None:
     assert [len(span((2, 2, 3, 3), L)) for L in range(4)] == [0, 0, 3, 3]
 
 
-def ace(nu: int, edge_lmax: int, **weights: float) -> LinearAce:
+def ace(nu: int, edge_lmax: int, **weights: Any) -> LinearAce:
     # three radial functions: what ACE needs to make their derivatives vanish at 1 Å (the teacher knows no distance)
     return LinearAce(AceConfig(nu=nu, edge_lmax=edge_lmax, n_radial=3, cutoff=4.0, **weights), (1, 6))
 
