@@ -1,7 +1,7 @@
 """Analysis of learning curves: from a run table to exponents with intervals, comparisons, bounds and figures.
 
 Imports neither torch nor the models: the run table is all it needs. In Python, `from analysis import load, fit,
-compare, claim, plot` (module `analysis.notebook`; docs/python.md).
+compare, claim, forecast, plot` (module `analysis.notebook`; docs/python.md).
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from analysis.notebook import claim, compare, fit, load, plot
+    from analysis.notebook import claim, compare, fit, forecast, load, plot
 
-__all__ = ["claim", "compare", "fit", "load", "plot"]
+__all__ = ["claim", "compare", "fit", "forecast", "load", "plot"]
 
 
 def __getattr__(name: str) -> object:

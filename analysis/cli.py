@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TypeAlias
 
+from analysis.cli_options import add_selection, add_source, add_stores, positive, share
 from analysis.errors import RunsFailed, UnfittableError
 from analysis.fits.names import Form
 from experiments.core import command, plugins
@@ -26,11 +27,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _answer(arguments: argparse.Namespace) -> None:
-    from analysis import commands  # takes a second to import, and no help needs it
+    from analysis.commands import of_curves  # takes a second to import, and no help needs it
 
     if getattr(arguments, "plugins", None) is not None:
         plugins.announce(arguments.plugins)
-    getattr(commands, arguments.command)(arguments)
+    answer = getattr(of_curves, arguments.command, None)
+    if answer is None:
+        from analysis.commands import of_method
+
+        answer = getattr(of_method, arguments.command)
+    answer(arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,7 +56,7 @@ def _add(
     """Add the command of a name, which the function of that name in `analysis.commands` carries out."""
     one = to.add_parser(name, help=text, description=description)
     if source:
-        _add_source(one)
+        add_source(one)
     if json:
         one.add_argument("--json", type=command.path, metavar="OUT.json", help="write the results there")
     one.set_defaults(command=name)
@@ -66,7 +72,7 @@ def _table(to: Subparsers) -> None:
         source=False,
         json=False,
     )
-    _add_stores(one)
+    add_stores(one)
     one.add_argument("--csv", type=command.path, required=True, metavar="OUT.csv", help="where to write the table")
 
 
@@ -91,7 +97,7 @@ def _fit(to: Subparsers) -> None:
         one.add_argument(
             f"--{name}", type=command.path, metavar="OUT", help=f"write the exponents there as a table in {text}"
         )
-    _add_selection(one)
+    add_selection(one)
 
 
 def _report(to: Subparsers) -> None:
@@ -104,7 +110,7 @@ def _report(to: Subparsers) -> None:
         json=False,
     )
     one.add_argument("--out", type=command.path, required=True, metavar="FILE.html", help="where to write the page")
-    _add_selection(one, main=False)
+    add_selection(one, main=False)
 
 
 def _figures(to: Subparsers) -> None:
@@ -118,7 +124,7 @@ def _figures(to: Subparsers) -> None:
         json=False,
     )
     one.add_argument("--out", type=command.path, required=True, metavar="DIR", help="folder for the figures")
-    _add_selection(one)
+    add_selection(one)
     one.add_argument(
         "--reference",
         type=command.path,
@@ -146,7 +152,7 @@ def _compare(to: Subparsers) -> None:
         "repeated; default: every factor that varies)",
     )
     one.add_argument("--sentence", action="store_true", help="only the sentences, for a paper, without the table")
-    _add_selection(one)
+    add_selection(one)
 
 
 def _claim(to: Subparsers) -> None:
@@ -169,17 +175,17 @@ def _design(to: Subparsers) -> None:
         "sizes P: with the noise of a table, or with one given by hand.",
         source=False,
     )
-    _add_source(one)
+    add_source(one)
     one.add_argument(
         "--noise",
         nargs=2,
-        type=_share,
+        type=share,
         metavar=("SUBSET", "INIT"),
         help="standard deviations of ln ε within a seed, from nested subsets and from initial weights (0.05 0.03), "
         "instead of a table",
     )
     one.add_argument(
-        "--difference", type=_positive, default=0.1, metavar="D", help="difference of exponents to show (default 0.1)"
+        "--difference", type=positive, default=0.1, metavar="D", help="difference of exponents to show (default 0.1)"
     )
     one.add_argument(
         "--sizes",
@@ -217,9 +223,8 @@ def _forecast(to: Subparsers) -> None:
     one.add_argument(
         "--target", nargs="+", metavar=("ERROR", "UNIT"), help="an error to reach, in the table's unit or as 20 meV/Å"
     )
-    one.add_argument("--metric", metavar="METRIC", help="default: force_mae, else the first of the table")
-    one.add_argument("--model", metavar="MODEL", help="an architecture, a model_id, or a name as `fit` prints it")
     one.add_argument("--new-run", action="store_true", help="also the interval of a single new run")
+    add_selection(one)
 
 
 def _bounds(to: Subparsers) -> None:
@@ -230,21 +235,21 @@ def _bounds(to: Subparsers) -> None:
         "Set every recommended β beside the bounds and laws of theory: consistent, vacuous, not testable or violated.",
     )
     size = one.add_mutually_exclusive_group()
-    size.add_argument("--d", type=_positive, metavar="D", help="dimension of the data")
+    size.add_argument("--d", type=positive, metavar="D", help="dimension of the data")
     size.add_argument("--atoms", type=command.integer_from(3), metavar="N", help="atoms of one molecule: d = 3N − 6")
-    one.add_argument("--s", type=_positive, default=1.0, help="dimension of Bach's subspaces (default 1)")
-    one.add_argument("--k", type=_positive, default=1.0, help="number of terms in Bach's sums (default 1)")
-    one.add_argument("--smoothness", type=_positive, default=1.0, help="derivatives of the target (default 1)")
-    one.add_argument("--alpha-teacher", type=_positive, metavar="A", help="spectral exponent of a kernel teacher")
-    one.add_argument("--alpha-student", type=_positive, metavar="A", help="spectral exponent of a kernel student")
+    one.add_argument("--s", type=positive, default=1.0, help="dimension of Bach's subspaces (default 1)")
+    one.add_argument("--k", type=positive, default=1.0, help="number of terms in Bach's sums (default 1)")
+    one.add_argument("--smoothness", type=positive, default=1.0, help="derivatives of the target (default 1)")
+    one.add_argument("--alpha-teacher", type=positive, metavar="A", help="spectral exponent of a kernel teacher")
+    one.add_argument("--alpha-student", type=positive, metavar="A", help="spectral exponent of a kernel student")
     one.add_argument("--distances", type=command.path, metavar="FILE", help=_DISTANCES)
     one.add_argument(
         "--lipschitz",
-        type=_positive,
+        type=positive,
         metavar="LIP",
         help="Lip in eV per atom and Å of aligned RMSD (default: from data)",
     )
-    _add_selection(one)
+    add_selection(one)
 
 
 def _errors(to: Subparsers) -> None:
@@ -255,7 +260,7 @@ def _errors(to: Subparsers) -> None:
         "Bootstrap intervals of the errors themselves over seeds and test frames (needs the frame errors of a store).",
         source=False,
     )
-    _add_stores(one)
+    add_stores(one)
     one.add_argument("--drop-bad", action="store_true", help="leave bad rows out, naming each")
 
 
@@ -339,94 +344,6 @@ def _spectrum(to: Subparsers) -> None:
         "exponents from left-out frames at every P, and exponents with the spectra of models exchanged.",
         source=False,
     )
-    _add_stores(one)
+    add_stores(one)
     one.add_argument("--out", type=command.path, metavar="DIR", help="draw them there")
     one.add_argument("--drop-bad", action="store_true", help="leave bad rows out, naming each")
-
-
-def _add_stores(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--store", type=command.path, action="append", required=True, metavar="DIR",
-        help="store of runs (may be repeated: one analysis of all)",
-    )  # fmt: skip
-
-
-def _add_source(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--table",
-        type=command.path,
-        action="append",
-        default=[],
-        metavar="T.csv",
-        help="run table: dataset, architecture, metric, P, seed, error and any other columns; CSV with any separator, "
-        "JSON lines or Parquet (may be repeated)",
-    )
-    parser.add_argument(
-        "--store",
-        type=command.path,
-        action="append",
-        default=[],
-        metavar="DIR",
-        help="store of runs, instead of a table or beside it (may be repeated)",
-    )
-    reading = parser.add_argument_group("tables as they are written")
-    reading.add_argument(
-        "--columns",
-        action="append",
-        default=[],
-        metavar="COLUMN=NAME,…",
-        help="names in the table, as P=n_train,error=MAE; error=1-accuracy turns a score into an error",
-    )
-    reading.add_argument(
-        "--wide", action="store_true", help="a column a model, or a row a model and a column a training-set size"
-    )
-    reading.add_argument("--unit", metavar="UNIT", help="unit of the errors")
-    reading.add_argument(
-        "--decimal", choices=[".", ","], help="decimal mark, where numbers such as 1,234 leave it open"
-    )
-    parser.add_argument(
-        "--plugins", metavar="DIR", help="folder with architectures and figures of your own (also: EQUILAW_PLUGINS)"
-    )
-    parser.add_argument(
-        "--drop-bad", action="store_true", help="leave bad rows out, naming each, instead of refusing the table"
-    )
-    parser.add_argument(
-        "--curve-by",
-        action="append",
-        default=[],
-        metavar="COLUMN",
-        help="a further column that tells curves apart (may be repeated)",
-    )
-    parser.add_argument(
-        "--stop",
-        choices=("validation",),
-        help="read every trained run's error at the schedule that is best on validation frames, and count these in P "
-        "(default: as its training.stop says)",
-    )
-
-
-def _add_selection(parser: argparse.ArgumentParser, *, main: bool = True) -> None:
-    """Add the options that choose curves; without them, all are taken, or those of the main metric alone."""
-    default = "the main one of each dataset, as force_mae" if main else "all"
-    chosen = parser.add_argument_group("which curves (each option may be repeated)")
-    for name, text in (
-        ("metric", f"metric, or all (default: {default})"),
-        ("dataset", "dataset"),
-        ("model", "an architecture, or words of a model's name as printed: mace, 'mace L=1'"),
-        ("test-set", "test set"),
-    ):
-        chosen.add_argument(f"--{name}", action="append", default=[], metavar=name.upper(), help=text)
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"must be a share of the error, 0 ≤ x < 1 (0.05 for 5 %), got {text}")
-    return value
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number > 0, got {text}")
-    return value

@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.arrays import FloatArray
-from analysis.table import RATE, STANDARD, TUNED, RunTable, curve_name
+from analysis.columns import RATE, STANDARD, TUNED, curve_name
+from analysis.table import RunTable
 
 FEWEST_UPDATES = 8
 """Updates of a run below which errors of shorter schedules say nothing of training."""

@@ -1,4 +1,4 @@
-"""The analysis from Python, for notebooks: `from analysis import load, fit, compare, claim, plot`.
+"""The analysis from Python, for notebooks: `from analysis import load, fit, compare, claim, forecast, plot`.
 
 Every function takes a DataFrame, a table (path), a store (path of its folder) or what `load` or `fit` returned:
 
@@ -37,6 +37,8 @@ from analysis.fits.flags import JudgedFit
 from analysis.fits.record import analyse, interval_text, records, summary
 from analysis.fits.results import Form
 from analysis.fits.selection import ALL, Selection
+from analysis.forecasts.forecast import Outlook, outlook
+from analysis.forecasts.output import forecast_lines, forecast_records, heading, reach_record
 from analysis.reading import Spelling
 from analysis.table import RunTable, check_table
 from analysis.table import load as load_table
@@ -199,6 +201,40 @@ class Claims(Sequence[Claim]):
         )
 
 
+@dataclass(frozen=True, repr=False)
+class Forecasts:
+    """What can be said about curves beyond their largest P."""
+
+    outlooks: tuple[Outlook, ...]
+    """One a curve."""
+
+    def __len__(self) -> int:
+        """Return the number of curves."""
+        return len(self.outlooks)
+
+    def at(self, sizes: Sequence[float], *, new_run: bool = False) -> pd.DataFrame:
+        """Return a row a curve and size: the error, with 80 and 95 % intervals (columns as in JSON).
+
+        Args:
+            sizes: training-set sizes, frames.
+            new_run: with the intervals of a single new run as well.
+        """
+        found = [(one.curve, one.at(sizes)) for one in self.outlooks]
+        return pd.DataFrame([row for curve, one in found for row in forecast_records(curve, one, run=new_run)])
+
+    def reach(self, error: float) -> pd.DataFrame:
+        """Return a row a curve: the frames to an error (in the curve's unit), with intervals."""
+        return pd.DataFrame([reach_record(one.curve, one.reach(error)) for one in self.outlooks])
+
+    def __repr__(self) -> str:
+        """Return what `forecast` prints for 2, 4 and 8 times the largest P."""
+        lines: list[str] = []
+        for one in self.outlooks:
+            sizes = [float(one.curve.sizes[-1]) * factor for factor in (2, 4, 8)]
+            lines += [heading(one.curve), *forecast_lines(one.at(sizes), run=False)]
+        return "\n".join(lines)
+
+
 Source: TypeAlias = "pd.DataFrame | str | Path | Runs | Fits"
 """Where curves come from: a DataFrame, the path of a table or of a store, or what `load` or `fit` returned."""
 
@@ -282,6 +318,20 @@ def claim(source: Source) -> Claims:
     """Carry out the pre-registered test of the claim on the cells A, B, C and D, for every metric."""
     fits = fit(source, metric=ALL)
     return Claims(tuple(claims(fits.fits)), {one.curve.name: interval_text(one.best.beta) for one, _ in fits})
+
+
+def forecast(source: Source, **chosen: Words) -> Forecasts:
+    """Forecast errors at larger P, and the frames to an error, with intervals whose coverage is measured.
+
+    Args:
+        source: the runs or their fits.
+        chosen: metric, dataset, model and test_set as of `fit`.
+    """
+    if isinstance(source, Fits):
+        return Forecasts(tuple(outlook(one.curve) for one, _ in fit(source, **chosen)))
+    runs = source if isinstance(source, Runs) else load(source)
+    asked = Selection(**{name: _words(given) for name, given in chosen.items()})
+    return Forecasts(tuple(outlook(curve) for curve in asked.of_curves(curves(runs.table))))
 
 
 def plot(source: Source, **chosen: Words) -> Figure:

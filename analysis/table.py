@@ -6,73 +6,45 @@ A bad row is named by its line and refused, or dropped when the user says so; no
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from analysis.columns import (
+    FALSE,
+    FLAGS,
+    IDENTIFYING,
+    NUMERIC,
+    RATE,
+    REQUIRED,
+    TRUE,
+    TUNED,
+    WITHIN,
+    curve_name,
+)
 from analysis.errors import InputError
 from analysis.files import csv_text, write_text
 from analysis.means import are_means, mark_means, split_means
 from analysis.protocol import BUDGET, STOP, VALIDATION
 from analysis.reading import PLAIN, Spelling
-from analysis.sources import DATA, STORE, read_sources
+from analysis.row_checks import (
+    FLOORED,
+    at_floor,
+    mark_duplicates,
+    mark_other_data,
+    mark_single_p,
+    mark_units,
+    mark_values,
+    summary,
+    zero_rows,
+)
+from analysis.sources import read_sources
 from experiments.core.wording import per_atom
 
 log = logging.getLogger(__name__)
-
-REQUIRED = ("dataset", "architecture", "metric", "P", "error")
-"""Columns without which there is no learning curve (`seed` may be absent: a table without seeds is flagged)."""
-
-IDENTIFYING = ("group", "L", "edge_lmax", "nu", "n_layers", "channels", "cutoff")
-"""Columns that tell models of one architecture apart if the table has no `model_id`."""
-
-NUMERIC = (
-    *("P", "error", "error_test_sem", "train_error", "error_half_budget", "error_quarter_budget", "error_stopped"),
-    *("error_stopped_half_budget", "stopped_steps", "n_validation", "L", "edge_lmax", "nu", "n_layers"),
-    *(
-        "channels",
-        "cutoff",
-        "n_parameters",
-        "n_steps",
-        "seconds",
-        "cpu_seconds",
-        "n_test",
-        "pool_size",
-        "mean_error",
-        "holdout_error",
-    ),
-    *("error_sd", "n_runs"),
-)
-AT_FLOOR = "ridge_at_floor"
-"""Column of fits whose ridge parameter would be smaller if the arithmetic had more digits: their errors are too large,
-and a curve with them bends for that reason alone."""
-FLAGS = ("converged", "too_short", "learned", AT_FLOOR)
-TUNED, RATE = "training.tuned", "training.learning_rate"
-"""Column naming the source of a looked-up learning rate (the rate then follows from model and P), and the rate."""
-MATCH = "match.target"
-"""The size (weights or feature components) that a run's channels were chosen for."""
-
-ERROR_RATES = frozenset({"error_rate", "classification_error", "misclassification_rate", "top1_error", "top5_error"})
-"""Metrics that count wrong answers: zero is accepted if `n_test` gives the number of test examples."""
-
-STANDARD = frozenset({"dataset", "architecture", "test_set", *IDENTIFYING, "model_id", "metric"})
-"""Columns that name a curve without being asked to."""
-
-_MEASURED = frozenset({
-    *("line", "run_id", STORE, "error", "error_test_sem", "train_error", "error_half_budget", "error_quarter_budget"),
-    *("error_stopped", "error_stopped_half_budget", "stopped_steps", "n_validation", "verdict", "seconds"),
-    *("cpu_seconds", "n_steps", "mean_error", "holdout_error", "data_limited", "error_sd", "n_runs", *FLAGS),
-})  # fmt: skip
-"""Results and bookkeeping: columns that differ between repetitions of one run and so do not explain a duplicate."""
-_WITHIN = _MEASURED | {"P", "seed", "subset_seed", "init_seed", "subsets_disjoint"}
-"""Columns that differ within one curve."""
-_TRUE, _FALSE = frozenset({"true", "1", "1.0", "yes"}), frozenset({"false", "0", "0.0", "no"})
-SAME = 1e-6
-"""Relative difference up to which the errors of one run in two sources are one: tables are written with six digits."""
-_SHOWN = 5  # bad rows spelled out in a message; the rest are counted
 
 
 @dataclass(frozen=True)
@@ -144,7 +116,7 @@ def check_table(
             f"--columns {missing[0]}=NAME takes another column for it)"
         )
     for name in compare_by:
-        if name in _WITHIN:
+        if name in WITHIN:
             raise InputError(
                 f"--by {name}: differs between the runs of a curve; accepted: a column that models differ in"
             )
@@ -161,23 +133,23 @@ def check_table(
     key = curve_columns(rows, curve_by)
     key = (*key, *(name for name in settings if name in compare_by and _varies(rows, name, key)))
     names_before = set(_names(rows, key))
-    zero = _zero_rows(rows, bad)
-    _mark_values(rows, bad)
+    zero = zero_rows(rows, bad)
+    mark_values(rows, bad)
     mark_means(rows, bad, key)
-    _mark_units(rows, bad)
-    _mark_other_data(rows, bad, key, place)
-    repeated = _mark_duplicates(rows, bad, key, has_seeds, place)
+    mark_units(rows, bad)
+    mark_other_data(rows, bad, key, place)
+    repeated = mark_duplicates(rows, bad, key, has_seeds, place)
     if repeated:
         log.warning("%s: %d rows are in several of them, and are counted once", source, len(repeated))
         rows = rows[~rows["line"].isin(repeated)]
-    _mark_single_p(rows, bad, key)
+    mark_single_p(rows, bad, key)
     if bad and not drop_bad:
         raise InputError(
-            f"{source}: {_summary(bad, place)}; correct the table or pass --drop-bad to leave such rows out"
+            f"{source}: {summary(bad, place)}; correct the table or pass --drop-bad to leave such rows out"
         )
     for line, reason in sorted(bad.items()):
         log.warning("%s, %s dropped: %s", source, place(line), reason)
-    floored, kept = _at_floor(rows, bad, key)
+    floored, kept = at_floor(rows, bad, key)
     for line in floored:
         log.warning("%s, %s left out: %s", source, place(line), FLOORED)
     if kept:
@@ -185,7 +157,7 @@ def check_table(
     bad |= dict.fromkeys(floored, FLOORED)
     good = rows[~rows["line"].isin(list(bad))].reset_index(drop=True)
     if good.empty:
-        raise InputError(f"{source}: {_summary(bad, place)}; no usable row is left")
+        raise InputError(f"{source}: {summary(bad, place)}; no usable row is left")
     left = set(_names(good, key))
     return RunTable(
         rows=good,
@@ -255,19 +227,6 @@ def _varies(rows: pd.DataFrame, name: str, key: Sequence[str]) -> bool:
     return bool((own.groupby(list(key), dropna=False)[name].nunique(dropna=False) > 1).any())
 
 
-def curve_name(values: Sequence[object], columns: Sequence[str]) -> str:
-    """Name a curve in messages by its identifying columns: `dataset=…, architecture=…`, without empty cells."""
-    return ", ".join(
-        f"{name}={_plain(value)}"
-        for name, value in zip(columns, values, strict=True)
-        if not pd.isna(value) and value != ""  # type: ignore[call-overload]  # cells are scalars
-    )
-
-
-def _plain(value: object) -> object:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
 def _names(rows: pd.DataFrame, key: Sequence[str]) -> list[str]:
     return [curve_name(values, key) for values in rows[list(key)].drop_duplicates().itertuples(index=False, name=None)]
 
@@ -306,7 +265,7 @@ def _typed(frame: pd.DataFrame, settings: Sequence[str] = ()) -> tuple[pd.DataFr
 
 def _flag(cell: object) -> bool | None:
     text = str(cell).strip().lower()
-    return True if text in _TRUE else False if text in _FALSE else None
+    return True if text in TRUE else False if text in FALSE else None
 
 
 def _seed(cell: object) -> str:
@@ -315,121 +274,3 @@ def _seed(cell: object) -> str:
         return ""
     text = str(cell).strip()
     return text[:-2] if text.endswith(".0") else text
-
-
-FLOORED = "its ridge parameter is at the floor of the arithmetic"
-
-
-def _at_floor(rows: pd.DataFrame, bad: Mapping[int, str], key: Sequence[str]) -> tuple[list[int], list[str]]:
-    """Return the lines to leave out, of runs whose ridge is at its floor, and the curves that keep theirs.
-
-    A curve keeps them if fewer than two P would be left: its errors are those of the arithmetic throughout.
-    """
-    if AT_FLOOR not in rows.columns:
-        return [], []
-    good = rows[~rows["line"].isin(list(bad))]
-    lines: list[int] = []
-    kept: list[str] = []
-    for values, part in good.groupby(list(key), dropna=False, sort=False):
-        floor = part[AT_FLOOR].map(lambda value: value is True)
-        if floor.any() and part.loc[~floor, "P"].nunique() < 2:
-            kept.append(curve_name(values, key))
-        else:
-            lines += [int(line) for line in part.loc[floor, "line"]]
-    return sorted(lines), kept
-
-
-def _zero_rows(rows: pd.DataFrame, bad: dict[int, str]) -> list[int]:
-    zero = (rows["error"] == 0) & ~_counts(rows) & ~rows["line"].isin(list(bad))
-    return [int(line) for line in rows.loc[zero, "line"]]
-
-
-def _counts(rows: pd.DataFrame) -> pd.Series[bool]:
-    """Return which rows are error rates with a known number of test examples, for which an error of zero is valid."""
-    rate = rows["metric"].isin(ERROR_RATES)
-    return rate & (rows["n_test"] > 0) if "n_test" in rows.columns else rate & False
-
-
-def _mark_values(rows: pd.DataFrame, bad: dict[int, str]) -> None:
-    counts = _counts(rows)
-    for line, size, error, rate in zip(rows["line"], rows["P"], rows["error"], counts, strict=True):
-        if not np.isfinite(size) or size <= 0:
-            bad.setdefault(int(line), f"P is {size:g}, must be a number > 0")
-        elif not np.isfinite(error):
-            bad.setdefault(int(line), f"error is {error:g}, must be a finite number > 0")
-        elif error < 0 or (error == 0 and not rate):
-            bad.setdefault(int(line), f"error is {error:g}, must be > 0 (zero only for error rates with n_test)")
-        elif rate and error > 1:
-            bad.setdefault(int(line), f"error rate is {error:g}, must lie in [0, 1]")
-
-
-def _mark_units(rows: pd.DataFrame, bad: dict[int, str]) -> None:
-    if "unit" not in rows.columns:
-        return
-    good = rows[~rows["line"].isin(list(bad))]
-    for (dataset, metric), part in good.groupby(["dataset", "metric"], sort=False):
-        counts = part["unit"].value_counts()
-        if len(counts) > 1:
-            common = counts.index[0]
-            for line, unit in zip(part["line"], part["unit"], strict=True):
-                if unit != common:
-                    bad.setdefault(int(line), f"unit is {unit!r}, but most of {dataset}/{metric} is in {common!r}")
-
-
-def _mark_other_data(rows: pd.DataFrame, bad: dict[int, str], key: Sequence[str], place: Callable[[int], str]) -> None:
-    """Mark rows of a curve whose data, by their digest, are others than those of its first row in another source."""
-    if not {STORE, DATA} <= set(rows.columns):
-        return
-    known = rows[~rows["line"].isin(list(bad)) & (rows[DATA] != "")]
-    for _, part in known.groupby(list(key), dropna=False, sort=False):
-        first = part.iloc[0]
-        for line in part.loc[(part[DATA] != first[DATA]) & (part[STORE] != first[STORE]), "line"]:
-            bad.setdefault(
-                int(line), f"{first['dataset']} is other data here than in {place(int(first['line']))} ({DATA})"
-            )
-
-
-def _mark_duplicates(
-    rows: pd.DataFrame, bad: dict[int, str], key: Sequence[str], has_seeds: bool, place: Callable[[int], str]
-) -> list[int]:
-    """Mark second runs of one point; return the lines of rows that another source has too, with the same error."""
-    if not has_seeds:
-        return []
-    good = rows[~rows["line"].isin(list(bad))]
-    several = STORE in rows.columns
-    repeated: list[int] = []
-    for _, part in good.groupby([*key, "P", "seed"], dropna=False, sort=False):
-        if len(part) == 1:
-            continue
-        first = part.iloc[0]
-        varying = [str(name) for name in part.columns if name not in _MEASURED and part[name].nunique() > 1]
-        hint = f" (they differ in {', '.join(varying)}: --curve-by)" if varying else ""
-        for line, error, source in zip(
-            part["line"], part["error"], part[STORE] if several else part["line"], strict=True
-        ):
-            if line == first["line"]:
-                continue
-            other = several and source != first[STORE]
-            if other and np.isclose(error, first["error"], rtol=SAME, atol=0):
-                repeated.append(int(line))
-                continue
-            there = place(int(first["line"]))
-            conflict = f"; error {error:g} here, {first['error']:g} there" if other else ""
-            bad.setdefault(
-                int(line), f"same curve, P={first['P']:g} and seed={first['seed']} as {there}{conflict}{hint}"
-            )
-    return repeated
-
-
-def _mark_single_p(rows: pd.DataFrame, bad: dict[int, str], key: Sequence[str]) -> None:
-    good = rows[~rows["line"].isin(list(bad))]
-    for _, part in good.groupby(list(key), dropna=False, sort=False):
-        if part["P"].nunique() < 2:
-            for line in part["line"]:
-                bad.setdefault(int(line), f"its curve has only P={part['P'].iloc[0]:g}; a curve needs two values of P")
-
-
-def _summary(bad: dict[int, str], place: Callable[[int], str]) -> str:
-    shown = [f"{place(line)}: {reason}" for line, reason in sorted(bad.items())[:_SHOWN]]
-    more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-    return f"{len(bad)} bad row{'s' if len(bad) > 1 else ''} ({'; '.join(shown)}{more})"

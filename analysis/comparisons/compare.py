@@ -8,6 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
+from analysis.columns import IDENTIFYING, MATCH, RATE, TUNED
 from analysis.comparisons.differences import Lent, floor_difference, lend, slope_difference, with_training
 from analysis.comparisons.equal_error import EqualError, equal_error
 from analysis.comparisons.outlying import Outlying, outlying
@@ -27,7 +28,6 @@ from analysis.errors import InputError
 from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.uncertainty import Interval, lines, two_sided
 from analysis.protocol import STOP
-from analysis.table import IDENTIFYING, MATCH, RATE, TUNED
 
 TEST_SET = "test_set"
 PLACE = ("dataset", TEST_SET, "metric", STOP)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.arrays import FloatArray
+from analysis.columns import ERROR_RATES
 from analysis.curve import Curve
 from analysis.fits.binomial import measure_counts
 from analysis.fits.breaks import Breaks, Hinges, conclude_breaks, measure_hinges
@@ -56,7 +57,6 @@ from analysis.fits.results import (
 )
 from analysis.fits.sample import Used, sample_of
 from analysis.fits.uncertainty import Interval, line, two_sided
-from analysis.table import ERROR_RATES
 
 SIGNIFICANCE = 0.01
 """Level of the tests behind flags: one false alarm in a hundred curves each."""

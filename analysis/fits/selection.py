@@ -64,7 +64,14 @@ class Selection:
 
         Raises InputError for a name that no curve has, or if no curve has all that is asked for.
         """
-        kept = [fit.curve for fit, _ in fits]
+        kept = {id(curve) for curve in self._of_models([fit.curve for fit, _ in fits])}
+        return [item for item in fits if id(item[0].curve) in kept]
+
+    def of_curves(self, curves: Sequence[Curve]) -> list[Curve]:
+        """Return the curves asked for, of all that is asked for; raises as `of_metrics` and `of_models` do."""
+        return self._of_models(self.of_metrics(curves))
+
+    def _of_models(self, kept: list[Curve]) -> list[Curve]:
         if self.dataset:
             kept = _having("--dataset", self.dataset, kept, "dataset")
         if self.test_set:
@@ -75,8 +82,7 @@ class Selection:
                 if not any(_is_called(curve, text) for curve in kept):
                     raise InputError(f"--model {text}: no curve of it; the table has {'; '.join(known)}")
             kept = [curve for curve in kept if any(_is_called(curve, text) for text in self.model)]
-        names = {id(curve) for curve in kept}
-        return [item for item in fits if id(item[0].curve) in names]
+        return kept
 
     def left_out(self, curves: Sequence[Curve]) -> str:
         """Return a line that names the metrics of the table that are not shown unless asked for; empty if none."""

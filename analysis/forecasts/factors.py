@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.arrays import FloatArray
-from analysis.table import ERROR_RATES
+from analysis.columns import ERROR_RATES
 
 FILE = Path(__file__).parent.parent / "calibration" / "forecast_factors.json"
 OCTAVES = (1, 2, 3)

@@ -16,9 +16,7 @@ import numpy as np
 
 from analysis.arrays import FloatArray
 from analysis.curve import Curve, nanmean
-from analysis.errors import InputError
 from analysis.fits.flags import TRAIN_MEETS_TEST
-from analysis.fits.record import label
 from analysis.forecasts.factors import MEAN, OCTAVES, RATE, RUN, Band, band, kind_of, quantile_levels, shipped
 from analysis.forecasts.mixture import Mixture, Noise, predict
 
@@ -181,31 +179,6 @@ class Outlook:
         if octaves > OCTAVES[-1] + 1e-9:  # round-off of a logarithm
             return f"uncalibrated: {octaves:.1f} octaves beyond the largest P; calibrated up to {OCTAVES[-1]}"
         return self.caution
-
-
-def chosen(found: Sequence[Curve], metric: str | None = None, model: str | None = None) -> list[Curve]:
-    """Return the curves of one metric, and of one model if it is given.
-
-    Args:
-        found: curves, one at least.
-        metric: by default force_mae, else that of the first curve.
-        model: an architecture, a model_id, or a label as `fit` prints it.
-
-    Raises:
-        InputError: no curve has this metric, or is of this model.
-    """
-    metrics = list(dict.fromkeys(curve.text("metric") for curve in found))
-    wanted = metric or ("force_mae" if "force_mae" in metrics else metrics[0])
-    if wanted not in metrics:
-        raise InputError(f"--metric {wanted}: no curve has it; the table has {', '.join(metrics)}")
-    alike = [curve for curve in found if curve.text("metric") == wanted]
-    if model is None:
-        return alike
-    named = [curve for curve in alike if model in (curve.text("architecture"), curve.text("model_id"), label(curve))]
-    if not named:
-        labels = ", ".join(dict.fromkeys(map(label, alike)))
-        raise InputError(f"--model {model}: no curve of {wanted} is of it; the table has {labels}")
-    return named
 
 
 def outlook(curve: Curve) -> Outlook:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.columns import IDENTIFYING
 from analysis.comparisons.claim import METRIC, Claim, claims, predicate
 from analysis.comparisons.claim_pool import pool_claims, pooled_claim_text
 from analysis.comparisons.compare import (
@@ -26,7 +27,6 @@ from analysis.figures.naming import METRIC_NAMES, architecture_name, column_word
 from analysis.figures.panels import preferred
 from analysis.fits.flags import LIMITED, Flag, JudgedFit, Verdict
 from analysis.fits.record import plus_minus
-from analysis.table import IDENTIFYING
 
 FLAG_WORDS: Mapping[Flag, str] = {
     Flag.NOT_CONVERGED: "β still moves with the length of training: an undertrained large P looks like a smaller β",

@@ -236,7 +236,7 @@ def _squares(system: GramSystem, frames: int) -> float:
     q, y = system.intercepts(frames), system.labels[: system.rows(frames)]
     rest = y - q @ (q.T @ y)
     informative = max(1, int(system.informative[:frames].sum()) - q.shape[1])
-    return float(rest @ rest) / informative
+    return float(float(rest @ rest) / informative)
 
 
 def _goes_on(system: GramSystem, frames: int, penalty: float) -> bool:

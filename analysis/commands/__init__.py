@@ -1,0 +1,1 @@
+"""The commands of `python -m analysis`, called with their parsed arguments; `analysis.cli` has their help."""
