@@ -31,6 +31,8 @@ Cells = list[tuple[int, list[str]]]
 SEPARATORS = (",", ";", "\t", "|")
 MISSING = frozenset({"na", "n/a", "#n/a", "nan", "none", "null", "-", "--", "—", "–", "."})
 """Cells, in lower case, that stand for a missing value."""
+NO_GROUP = "none"
+"""Symmetry group of a network that has none, in the column `group`."""
 ALIASES: dict[str, tuple[str, ...]] = {
     "P": ("p", "n_train", "ntrain", "train_size", "training_size", "n_samples", "num_train", "trainset_size", "n"),
     "error": ("error", "test_error", "mae", "rmse", "mse", "test_mae", "test_rmse", "loss", "test_loss", "value"),
@@ -108,7 +110,11 @@ def read_table(path: Path, spelling: Spelling = PLAIN) -> pd.DataFrame:
         raise InputError(f"{path}: column {repeated[0]!r} appears twice in the header; names must be distinct")
     if not cells:
         raise InputError(f"{path}: the table has no rows; expected a header with P, error, architecture and rows")
-    read = [(line, [_cell(cell, comma) for cell in row]) for line, row in cells]
+    trivial = {i for i, name in enumerate(header) if name == "group"}  # of networks without a symmetry it is "none"
+    read = [
+        (line, [cell if i in trivial and cell == NO_GROUP else _cell(cell, comma) for i, cell in enumerate(row)])
+        for line, row in cells
+    ]
     if spelling.wide:
         header, read = _long(path, header, read, spelling)
     frame = pd.DataFrame([row for _, row in read], columns=header, dtype=object)

@@ -241,3 +241,15 @@ def test_damaged_tables_are_refused(tmp_path: Path, content: bytes, message: str
     path.write_bytes(content)
     with pytest.raises(InputError, match=message):
         read_table(path)
+
+
+def test_the_group_of_a_network_without_symmetry_is_none_and_not_missing(tmp_path: Path) -> None:
+    """A store says so, too: without it such twins were compared from stores and not from their tables."""
+    rows = [
+        f"d,{name},{group},error_rate,{P},0,{1 / P}"
+        for name, group in (("mlp", "none"), ("cnn", "NA"))
+        for P in (8, 16)
+    ]
+    path = tmp_path / "runs.csv"
+    path.write_text("\n".join(["dataset,architecture,group,metric,P,seed,error", *rows]) + "\n")
+    assert read_table(path)["group"].tolist() == ["none", "none", "", ""]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import results
+from benchmarks import groups, results
+from experiments.core.paths import ROOT
 
 WRITTEN = sorted({path.parent.name for path in results.FOLDER.glob("*/runs.csv")} - {"groups"})
 """Sections; the groups have a page of their own, docs/groups.md."""
@@ -36,3 +37,14 @@ def test_a_section_without_runs_says_what_computes_it(
     monkeypatch.setattr(results, "FOLDER", tmp_path)
     assert results.main(["claim_acac"]) == 2
     assert "accepted: --store DIR with the runs of +sweep=claim_linear data=acac" in capsys.readouterr().err
+
+
+def test_the_page_on_groups_has_the_table_of_its_runs() -> None:
+    page = (ROOT / "docs" / "groups.md").read_text(encoding="utf-8")
+    assert groups.text_of(groups.TABLE) in page
+    assert "mlp (none)" in page  # networks without a symmetry are there, too
+
+
+def test_a_missing_table_of_groups_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert groups.main(["--table", str(tmp_path / "no.csv")]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
