@@ -275,6 +275,50 @@
     forecast();
   }
 
+  // The chart as it is drawn, with the page's own look written into it, and its points as a table.
+  function drawn() {
+    const svg = plot.querySelector("svg"), copy = svg.cloneNode(true);
+    copy.setAttribute("xmlns", SVG);
+    const from = svg.querySelectorAll("*");
+    copy.querySelectorAll("*").forEach((node, index) => {
+      const look = getComputedStyle(from[index]);
+      for (const name of ["fill", "stroke", "stroke-width", "font-family", "font-size", "opacity"])
+        node.setAttribute(name, look.getPropertyValue(name));
+    });
+    return new XMLSerializer().serializeToString(copy);
+  }
+
+  function offer(name, address) {
+    const link = document.createElement("a");
+    link.download = name;
+    link.href = address;
+    link.click();
+  }
+
+  const named = (ending) => `${chosen().title.replace(/[^\p{L}\p{N}]+/gu, "_")}.${ending}`;
+  const asAddress = (kind, text) => `data:${kind};charset=utf-8,${encodeURIComponent(text)}`;
+
+  function savePicture() {
+    const image = new Image(), svg = plot.querySelector("svg"), zoom = 3;
+    const [name, width, height] = [named("png"), svg.clientWidth, svg.clientHeight];
+    image.addEventListener("load", () => {
+      const canvas = document.createElement("canvas");
+      [canvas.width, canvas.height] = [zoom * width, zoom * height];
+      const context = canvas.getContext("2d");
+      context.fillStyle = "#ffffff";
+      context.fillRect(0, 0, canvas.width, canvas.height);
+      context.drawImage(image, 0, 0, canvas.width, canvas.height);
+      offer(name, canvas.toDataURL("image/png"));
+    });
+    image.src = asAddress("image/svg+xml", drawn());
+  }
+
+  function points() {
+    const cell = (value) => /[",\n]/.test(String(value)) ? `"${String(value).replaceAll('"', '""')}"` : String(value ?? "");
+    const rows = shown(chosen()).flatMap((curve) => curve.points.map((one) => [curve.name, one.P, one.seed, one.error, one.train]));
+    return [["model", "P", "seed", "error", "train_error"], ...rows].map((row) => row.map(cell).join(",")).join("\n") + "\n";
+  }
+
   function change() {
     architectures();
     list();
@@ -318,6 +362,9 @@
     byId("controls").hidden = byId("figure").hidden = false;
     byId("controls").addEventListener("submit", (event) => event.preventDefault());
     which.addEventListener("change", change);
+    byId("save-svg").addEventListener("click", () => offer(named("svg"), asAddress("image/svg+xml", drawn())));
+    byId("save-png").addEventListener("click", savePicture);
+    byId("save-csv").addEventListener("click", () => offer(named("csv"), asAddress("text/csv", points())));
     byId("calculator").hidden = false;
     byId("calculator").addEventListener("submit", (event) => event.preventDefault());
     of.addEventListener("change", forecast);

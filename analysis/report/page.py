@@ -18,11 +18,12 @@ from analysis.files import csv_text
 from analysis.fits.flags import Flag, JudgedFit, Verdict
 from analysis.fits.record import records
 from analysis.fits.results import Form
+from analysis.fits.selection import rank
 from analysis.report.chart import charts, forecast_rows, script_json
 from analysis.report.exponent_table import FORMS, latex, markdown, rows
 from analysis.report.health import SHOWN, CurveHealth, Health, health, provenance
 from analysis.report.linearised import HEAD, not_trained, side_by_side
-from analysis.report.words import FLAG_WORDS, answers, overview, pooled
+from analysis.report.words import FLAG_WORDS, SPOILS, answers, overview, pooled, quotable
 from analysis.table import RunTable
 from experiments.core.files import json_text
 
@@ -49,6 +50,7 @@ def page(table: RunTable, fits: Sequence[JudgedFit], *sources: Path, stores: Seq
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     datasets = list(dict.fromkeys(fit.curve.text("dataset") for fit, _ in fits))
     flagged = {flag for _, judgement in fits for flag in judgement.flags}
+    ordered = sorted(fits, key=lambda item: rank(item[0].curve.text("metric")))
     runs = health(fits, table, *stores)
     left_out = [pair for pair in (("Failed runs", runs.failed), ("Rows left out", runs.dropped)) if pair[1]]
     environment = Environment(
@@ -66,7 +68,8 @@ def page(table: RunTable, fits: Sequence[JudgedFit], *sources: Path, stores: Seq
         side_by_side=side_by_side(fits),
         side_by_side_head=HEAD,
         not_trained=not_trained(fits),
-        exponents=rows(fits),
+        exponents=list(zip(rows(ordered), map(quotable, ordered), strict=True)),
+        spoils=SPOILS,
         forecasts=forecast_rows(fits),
         raised=[flag for flag in Flag if flag in flagged],
         flag_words=FLAG_WORDS,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -225,3 +227,26 @@ def test_calculator_gives_errors_and_frames(browser: Any, address: str) -> None:
     again = re.search(r"frames: error ([\d.]+)", answer.text)
     assert again, answer.text
     assert float(again[1]) == pytest.approx(float(found[1]), rel=0.01)  # numbers are printed with three digits
+
+
+def test_the_chart_can_be_saved(browser: Any, address: str) -> None:
+    """Each button makes a link with the chart as it is shown: a picture, a drawing, a row for each run."""
+    browser.execute_script(
+        "window.saved = []; "
+        "HTMLAnchorElement.prototype.click = function () { window.saved.push([this.download, this.href]); };"
+    )
+    for name in ("svg", "csv", "png"):
+        browser.find_element("css selector", f"#save-{name}").click()
+    for _ in range(50):
+        saved = dict(browser.execute_script("return window.saved"))
+        if len(saved) == 3:
+            break
+        time.sleep(0.1)
+    endings = {name.rpartition(".")[2]: href for name, href in saved.items()}
+    assert set(endings) == {"svg", "csv", "png"}
+    assert endings["png"].startswith("data:image/png;base64,")
+    assert len(endings["png"]) > 10_000  # an empty canvas of this size is smaller
+    assert "%3Csvg" in endings["svg"]
+    rows = unquote(endings["csv"].partition(",")[2]).splitlines()
+    assert rows[0] == "model,P,seed,error,train_error"
+    assert len(rows) > 100
