@@ -249,7 +249,7 @@ def _bounds(to: Subparsers) -> None:
         metavar="LIP",
         help="Lip in eV per atom and Å of aligned RMSD (default: from data)",
     )
-    add_selection(one)
+    add_selection(one, main=False)
 
 
 def _errors(to: Subparsers) -> None:

@@ -17,8 +17,7 @@ from analysis.curve import curves
 from analysis.figures.symmetry import preferred
 from analysis.fits.record import analyse, signed, span
 from analysis.fits.results import Form
-from analysis.sources import read_store
-from analysis.table import load, write_csv
+from analysis.table import load
 from experiments.core import command
 from experiments.core.paths import ROOT
 
@@ -62,9 +61,9 @@ def time_of(runs: pd.DataFrame) -> str:
     return f"{len(runs)} runs, {runs['cpu_seconds'].sum() / 60:.0f} minutes of processor time in updates"
 
 
-def text_of(table: Path) -> str:
-    """Return the table of gains and the time, from a run table."""
-    loaded = load(table, None)
+def text_of(table: Path | None, store: Path | None = None) -> str:
+    """Return the table of gains and the time, from a run table or a store."""
+    loaded = load([] if table is None else [table], [] if store is None else [store])
     fits = analyse(curves(loaded), forms=(Form.POWER, Form.POWER_FLOOR, Form.BINOMIAL))
     return f"{table_of(gains(fits))}\n\n{time_of(loaded.rows)}"
 
@@ -72,13 +71,12 @@ def text_of(table: Path) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table and the time; return exit code 0 or 2 (bad input, told in one line)."""
     parser = command.Parser(prog="python -m benchmarks.groups", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--table", type=command.path, default=TABLE, metavar="T.csv", help="run table (default: ours)")
-    parser.add_argument("--store", type=command.path, metavar="DIR", help="write the table from this store first")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--table", type=command.path, default=TABLE, metavar="T.csv", help="run table (default: ours)")
+    source.add_argument("--store", type=command.path, metavar="DIR", help="store of runs, instead of a table")
 
     def answer(given: argparse.Namespace) -> None:
-        if given.store is not None:
-            write_csv(read_store(given.store).dropna(axis="columns", how="all"), given.table)
-        print(text_of(given.table))
+        print(text_of(given.table) if given.store is None else text_of(None, given.store))
 
     return command.run(answer, parser.parse_args(arguments))
 

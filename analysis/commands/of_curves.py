@@ -205,7 +205,7 @@ def bounds(arguments: argparse.Namespace) -> None:
     if arguments.lipschitz is not None and measured is None:
         raise InputError("--lipschitz needs δ(P): give --distances FILE")
     entries: list[dict[str, object]] = []
-    fits = fitted(arguments, loaded)
+    fits = fitted(arguments, loaded, metrics=(ALL,))  # Lip·δ(P) bounds energies
     several = several_test_sets([one.curve for one, _ in fits])
     for one, judged in fits:
         name = f"{place_of(one.curve, several)}, {one.curve.text('metric')}, {label(one.curve)}"

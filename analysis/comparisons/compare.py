@@ -202,7 +202,7 @@ def _factor_columns(curve: Curve, factor: str) -> set[str]:
 def factors_of(fits: Sequence[JudgedFit], by: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the columns in which models can differ: identifying and further ones, settings, and those of `by`."""
     further = (name for fit, _ in fits for name in (*fit.curve.told_apart_by, *fit.curve.settings))
-    return tuple(name for name in dict.fromkeys((*FACTORS, *further, *by)) if name not in PLACE)
+    return tuple(name for name in dict.fromkeys((*FACTORS, *further, *by)) if name not in PLACE or name in by)
 
 
 def _places(fits: Sequence[JudgedFit], by: Sequence[str] = ()) -> dict[tuple[object, ...], list[JudgedFit]]:

@@ -270,7 +270,7 @@ class LinearAce:
         for s in range(len(self.elements)):
             own = by_slot * near.senders_species[..., s, None, None, None]
             parts.append(grown @ own.reshape(f, i, 3 * k, -1))
-        return torch.stack(parts, 3).reshape(f, i, r, -1, by_slot.shape[-1])
+        return torch.stack(parts, 3).reshape(f, i, r, len(parts) * by_slot.shape[-2], by_slot.shape[-1])
 
     def _centre(self, density: Tensor, moved: Tensor | None, energies: Tensor, forces: Tensor | None) -> None:
         """Write Σ_i B `[f, M_s]` and its negative slopes `[f, r, M_s]` for the centres of one element.

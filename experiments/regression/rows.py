@@ -17,6 +17,7 @@ import numpy as np
 from experiments.core import machine_memory
 from experiments.core.arrays import Floats, Ints
 from experiments.data.dataset import Frames
+from experiments.regression import cholesky
 from experiments.regression.closed_form import Labels, Weights, reachable, require_memory
 from experiments.regression.gram import GramSystem
 from experiments.regression.ladder import MADE
@@ -24,6 +25,8 @@ from experiments.regression.ridge import ForceRows, in_dual
 from experiments.regression.spectrum import SCRATCH
 from experiments.tasks.predictions import Predictions
 
+_PANELS = 2
+"""Panels of columns that a factorisation in place needs beside its matrix."""
 _SHARE = 0.9
 """Share of the memory that a plan counts on: allocators keep some of what is given back."""
 _AMPLE, _MORE = 7.6e9, 1.1
@@ -129,7 +132,8 @@ class Plan:
             n, m, x = float(made[P]), columns, 8.0 * columns * float(made[min(P, tile)])
             if not in_dual(int(rows[P]), m):
                 return 8.0 * (4.0 * m**2 + 3 * P * m) + fill_bytes + x
-            kept, copied = 8.0 * (n**2 + P * m) + fill_bytes, 8.0 * ((second * n) ** 2 + SCRATCH * n)
+            kept = 8.0 * (n**2 + P * m) + fill_bytes
+            copied = 8.0 * ((second * n) ** 2 + (SCRATCH + _PANELS * min(n, cholesky.BLOCK)) * n)
             at_once = 8.0 * m * float(made[min(P, batch)])
             return kept + (x + copied if tile >= P else max(x + at_once, copied))  # tiles go before factors come
 

@@ -99,7 +99,7 @@ def test_results_show_themselves_in_a_notebook(frame: pd.DataFrame) -> None:
     assert "β (95 %)" in fits._repr_html_()
     assert "shown" in analysis.compare(fits)._repr_html_()
     figure = fits.plot()
-    assert sorted(axes.get_title(loc="left") for axes in figure.axes) == ["(a) ethanol", "(b) qm9"]
+    assert sorted(axes.get_title(loc="left") for axes in figure.axes) == ["(a) ethanol", "(b) QM9"]
     assert "energy_mae" in repr(fits.select(dataset="qm9"))
     assert fits[:1].to_frame()["recommended"].all()
     assert len(fits.to_frame(forms=True)) == 2 * len(fits)

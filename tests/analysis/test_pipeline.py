@@ -44,7 +44,7 @@ def test_star_teacher_floors(tmp_path: Path) -> None:
     store = f"store={tmp_path / 'store'}"
     common = ("experiments", "-m", "data=star", "model=ace", "P=64,512", "seed=0", store)
     run(*common, "nu=2", "model.edge_lmax=0,1,2,3")
-    run(*common, "nu=1")
+    run(*common, "nu=1", "model.edge_lmax=3")
     fitted = ("--metric", "energy_rmse", "--json", str(tmp_path / "fit.json"))
     run("analysis", "fit", "--store", str(tmp_path / "store"), *fitted)
     entries = json.loads((tmp_path / "fit.json").read_text(encoding="utf-8"))

@@ -113,7 +113,7 @@ def test_any_other_column_with_or_without_a_model_id() -> None:
 def test_numbers_in_a_csv_are_ordered_as_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "t.csv"
     budget_check({(500, 0.01): 0.4, (1000, 0.01): 0.6}).to_csv(path, index=False)
-    assert main(["compare", "--table", str(path), "--by", STEPS]) == 0
+    assert main(["compare", "--table", str(path), "--by", STEPS, "--sentence"]) == 0
     output = capsys.readouterr().out
     assert output.startswith("β rises by 0.")
     assert f"from {STEPS}=500 to {STEPS}=1000" in output  # as texts 1000 would come first, and β would fall

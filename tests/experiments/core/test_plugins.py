@@ -48,7 +48,7 @@ def test_the_programs_own_say_what_they_are() -> None:
         assert (config_of(name).source, config_of(name).kind) == (name, kinds.KINDS[name])
         assert callable(maker_of(name))
     assert {figure.name for figure in figures()} == {
-        "claim", "cost", "exponents", "groups", "learning_curves", "map", "nearest"
+        "claim", "cost", "exponents", "forecast", "groups", "learning_curves", "map", "nearest"
     }  # fmt: skip
 
 
