@@ -34,8 +34,8 @@ from analysis.comparisons.sentences import comparison_record, comparison_sentenc
 from analysis.curve import curves
 from analysis.errors import InputError
 from analysis.fits.flags import JudgedFit
+from analysis.fits.names import MAIN_FORMS
 from analysis.fits.record import analyse, interval_text, records, summary
-from analysis.fits.results import Form
 from analysis.fits.selection import ALL, Selection
 from analysis.forecasts.forecast import Outlook, outlook
 from analysis.forecasts.output import forecast_lines, forecast_records, heading, reach_record
@@ -293,8 +293,7 @@ def fit(source: Source, *, metric: Words = (), dataset: Words = (), model: Words
         return source.select(metric=metric or ALL, dataset=dataset, model=model, test_set=test_set)
     runs = source if isinstance(source, Runs) else load(source)
     asked = Selection(*map(_words, (metric, dataset, model, test_set)))
-    forms = (Form.POWER, Form.POWER_FLOOR, Form.BINOMIAL)
-    return Fits(tuple(asked.of_models(analyse(asked.of_metrics(curves(runs.table)), forms))))
+    return Fits(tuple(asked.of_models(analyse(asked.of_metrics(curves(runs.table)), MAIN_FORMS))))
 
 
 def compare(source: Source, *, by: Words = (), **chosen: Words) -> Comparisons:

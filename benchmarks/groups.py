@@ -15,8 +15,8 @@ import pandas as pd
 from analysis.comparisons.groups import Gain, exponent, gains, network_name
 from analysis.curve import curves
 from analysis.figures.symmetry import preferred
+from analysis.fits.names import MAIN_FORMS
 from analysis.fits.record import analyse, signed, span
-from analysis.fits.results import Form
 from analysis.table import load
 from experiments.core import command
 from experiments.core.paths import ROOT
@@ -64,7 +64,7 @@ def time_of(runs: pd.DataFrame) -> str:
 def text_of(table: Path | None, store: Path | None = None) -> str:
     """Return the table of gains and the time, from a run table or a store."""
     loaded = load([] if table is None else [table], [] if store is None else [store])
-    fits = analyse(curves(loaded), forms=(Form.POWER, Form.POWER_FLOOR, Form.BINOMIAL))
+    fits = analyse(curves(loaded), forms=MAIN_FORMS)
     return f"{table_of(gains(fits))}\n\n{time_of(loaded.rows)}"
 
 

@@ -41,7 +41,8 @@ class Progress:
         if sys.stderr.isatty():  # drawn twice a second, however many events there are
             self.live = Live(get_renderable=self._table, console=self.console, refresh_per_second=2)
         self.workers = workers
-        self._costs = Estimates(result for p in planned if (result := p.run.result()) is not None)
+        finished = planned if workers is not None else ()  # results are read only where they tell the time left
+        self._costs = Estimates(result for p in finished if (result := p.run.result()) is not None)
         self._spoken = Spoken(self.summary, self._stage)
 
     def __enter__(self) -> Progress:
@@ -59,7 +60,9 @@ class Progress:
     def state(self, run_id: str, state: RunState) -> None:
         """Show the new state of a run."""
         self.states[run_id] = state
-        if state == RunState.DONE and (result := self.planned[run_id].run.result()) is not None:
+        if self.workers is None or state != RunState.DONE:
+            return
+        if (result := self.planned[run_id].run.result()) is not None:
             self._costs.learn(result)
 
     def note(self, text: str) -> None:
@@ -82,7 +85,7 @@ class Progress:
     def _time_left(self, new: int, left: int) -> str:
         """Describe the time left by finished runs of the same kind; with workers elsewhere, by the pace so far."""
         if self.workers is None:
-            return f", about {_duration((time.monotonic() - self.began) / new * left)} left" if new else ""
+            return f", about {duration((time.monotonic() - self.began) / new * left)} left" if new else ""
         known, unknown = 0.0, 0
         for run_id, state in list(self.states.items()):
             if state in (RunState.DONE, RunState.FAILED):
@@ -96,7 +99,7 @@ class Progress:
             known, unknown = known + (1 - share) * (cost or 0.0), unknown + (cost is None)
         if not known:
             return ""
-        return f", {'at least' if unknown else 'about'} {_duration(known / max(1, min(self.workers, left)))} left"
+        return f", {'at least' if unknown else 'about'} {duration(known / max(1, min(self.workers, left)))} left"
 
     def _stage(self) -> int:
         return 10 * sum(s == RunState.DONE for s in self.states.values()) // max(1, len(self.states))
@@ -125,7 +128,3 @@ class Progress:
         if len(running) > SHOWN:
             table.caption = f"and {len(running) - SHOWN} more"
         return table
-
-
-def _duration(seconds: float) -> str:
-    return "a minute" if seconds < 90 else f"{seconds / 60:.0f} min"

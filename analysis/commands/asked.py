@@ -17,18 +17,16 @@ from analysis.bounds.distances import (
 from analysis.curve import curves
 from analysis.errors import RunsFailed, UnfittableError
 from analysis.fits.flags import JudgedFit
+from analysis.fits.names import MAIN_FORMS, Form
 from analysis.fits.record import (
     analyse,
 )
-from analysis.fits.results import Form
 from analysis.fits.selection import Selection
 from analysis.reading import Spelling, parse_columns
 from analysis.sources import failed_runs
 from analysis.table import RunTable, load
 
 log = logging.getLogger(__name__)
-MAIN_FORMS = (Form.POWER, Form.POWER_FLOOR, Form.BINOMIAL)
-"""Forms that every command fits; `fit` has more."""
 
 
 def load_asked(arguments: argparse.Namespace, compare_by: Sequence[str] = ()) -> RunTable:

@@ -9,7 +9,6 @@ from analysis.bounds.bounds import bound_records, bounds_table
 from analysis.bounds.lipschitz import compare_lipschitz, lipschitz_record, lipschitz_text
 from analysis.bounds.theory import group_text, kernel_law, statements
 from analysis.commands.asked import (
-    MAIN_FORMS,
     check_complete,
     check_failed,
     distances_of,
@@ -29,6 +28,7 @@ from analysis.comparisons.sentences import comparison_record, comparison_sentenc
 from analysis.curve import curves
 from analysis.errors import InputError, UnfittableError
 from analysis.files import write_json, write_text
+from analysis.fits.names import MAIN_FORMS
 from analysis.fits.record import (
     analyse,
     choice,

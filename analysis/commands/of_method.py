@@ -42,7 +42,6 @@ from analysis.calibration.fit_rates import measure_fits, missed
 from analysis.calibration.forecast_rates import forecast_rates
 from analysis.calibration.training_rates import measure_training, training_records, training_table
 from analysis.commands.asked import (
-    MAIN_FORMS,
     check_complete,
     load_asked,
     read_all_distances,
@@ -51,9 +50,9 @@ from analysis.commands.asked import (
 from analysis.curve import curves
 from analysis.errors import InputError
 from analysis.files import write_json
-from analysis.fits.record import (
-    analyse,
-)
+from analysis.fits.jsonable import Record
+from analysis.fits.names import MAIN_FORMS
+from analysis.fits.record import analyse
 from analysis.table import load
 
 
@@ -118,41 +117,30 @@ def calibrate(arguments: argparse.Namespace) -> None:
     about two curves hold; with --fits: those of `fit` about one. With --training: rates of the verdicts on training,
     and the coverage of the hull. With --forecast: coverage of forecasts on real learning curves.
     """
+    if arguments.write is not None and not arguments.forecast:
+        raise InputError(f"--write {arguments.write}: goes with --forecast alone")
+    entries: list[Record]
     if arguments.comparisons or arguments.fits:
         held: list[Held] = []
         measured = (measure_fits if arguments.fits else measure_comparisons)(arguments.tables, arguments.seed)
         for line in held_lines(_kept(measured, held)):
             say(line)
             sys.stdout.flush()
-        say(missed(held))
-        if arguments.json is not None:
-            write_json(arguments.json, held_records(held))
-        return
-    if arguments.write is not None and not arguments.forecast:
-        raise InputError(f"--write {arguments.write}: goes with --forecast alone")
-    if arguments.forecast:
+        text, entries = missed(held), held_records(held)
+    elif arguments.forecast:
         text, entries = forecast_rates(arguments.write)
-        say(text)
-        if arguments.json is not None:
-            write_json(arguments.json, entries)
-        return
-    if arguments.claim:
+    elif arguments.claim:
         rates = measure_claim(arguments.tables, arguments.seed)
-        say(rate_table(rates))
-        if arguments.json is not None:
-            write_json(arguments.json, rate_records(rates))
-        return
-    if arguments.training:
+        text, entries = rate_table(rates), rate_records(rates)
+    elif arguments.training:
         verdicts = measure_training(arguments.tables, arguments.seed)
-        say(training_table(verdicts))
-        if arguments.json is not None:
-            write_json(arguments.json, training_records(verdicts))
-        return
-    rows = measure_coverage(arguments.tables, max(20, arguments.tables // 4), arguments.seed)
-    say(coverage_table(rows))
-    say(coverage_summary(rows))
+        text, entries = training_table(verdicts), training_records(verdicts)
+    else:
+        rows = measure_coverage(arguments.tables, max(20, arguments.tables // 4), arguments.seed)
+        text, entries = f"{coverage_table(rows)}\n{coverage_summary(rows)}", coverage_records(rows)
+    say(text)
     if arguments.json is not None:
-        write_json(arguments.json, coverage_records(rows))
+        write_json(arguments.json, entries)
 
 
 def dimension(arguments: argparse.Namespace) -> None:

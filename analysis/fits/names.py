@@ -29,3 +29,6 @@ WITH_FLOOR = frozenset({Form.POWER_FLOOR, Form.BINOMIAL_FLOOR})
 """Forms with a floor that can be recommended."""
 DIAGNOSTIC = (Form.POWER_HUBER, Form.BNSL_1, Form.M4)
 """Forms that are never recommended."""
+
+MAIN_FORMS = (Form.POWER, Form.POWER_FLOOR, Form.BINOMIAL)
+"""Forms that every answer rests on; `fit` has more, for comparison."""
