@@ -16,9 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 
-import networkx as nx
 import numpy as np
 import torch
 from scipy.spatial.distance import pdist
@@ -27,9 +25,8 @@ from torch import Tensor
 from experiments.core import files
 from experiments.core.arrays import Floats, Ints
 from experiments.core.errors import InputError
-from experiments.core.kernels import matern52, pair_permutations, pair_slopes
+from experiments.core.kernels import matern52, pair_permutations
 from experiments.data.dataset import Frames
-from experiments.data.sampling.molecule import BONDED_ON_AVERAGE, bonds
 from experiments.models.krr import KrrConfig
 from experiments.regression.choice import constants
 from experiments.regression.cholesky import Tick, silent
@@ -42,6 +39,7 @@ from experiments.regression.closed_form import (
     reachable,
     require_memory,
 )
+from experiments.regression.descriptor import bond_permutations, inverse_distances
 from experiments.regression.gram import GramSystem
 from experiments.regression.gram_path import SMALLEST_ALONE, Path, expected_work, fit_gram
 from experiments.regression.ladder import Conditions, Ladder, Work, predict_apart, solution_facts
@@ -54,7 +52,6 @@ CHOOSING_FRAMES = 48
 """Training frames that choose the length scale (it hardly moves with P)."""
 RIDGE_FRAMES = 256
 """Training frames that choose λ."""
-MOST_PERMUTATIONS = 256
 _SLOWER, _PREDICTED = 8.0, 450.0
 """Speed of a factorisation over that of `Centres.gram`, and its operations in the time that a prediction takes for each
 number of a descriptor, permutation, training frame and frame; both measured on ethanol."""
@@ -79,50 +76,6 @@ class Radial:
         k, decay = matern52(scaled)
         g = 5 / (3 * self.length**2) * decay
         return k, (1 + scaled) * g, 5 / self.length**2 * g
-
-
-def inverse_distances(positions: Floats) -> tuple[Floats, Floats]:
-    """Return the descriptor and its slopes: `[F, N, 3]` Å → 1/r `[F, D]` in 1/Å, ∂q/∂x `[F, D, 3N]`; D = N(N−1)/2.
-
-    Raises:
-        InputError: two atoms on one point.
-    """
-    n = positions.shape[1]
-    i, j = np.triu_indices(n, 1)
-    away = positions[:, i] - positions[:, j]
-    r = np.linalg.norm(away, axis=2)
-    if not (r > 0).all():
-        frame, pair = np.argwhere(r == 0)[0]
-        raise InputError(
-            f"frame {frame}: atoms {i[pair]} and {j[pair]} lie on the same point; accepted: atoms that are apart"
-        )
-    return 1 / r, pair_slopes(away / r[..., None] ** 3, n)
-
-
-def bond_permutations(frames: Frames) -> Ints:
-    """List the renumberings of like atoms `[S, N]` that keep the bonds of the molecule; they form a group.
-
-    Bonds are those that the frames list, or pairs whose mean distance over the frames is that of a covalent bond.
-
-    Raises:
-        InputError: there are more than `MOST_PERMUTATIONS`.
-    """
-    numbers = frames.numbers[0][frames.numbers[0] > 0]
-    graph = nx.Graph()
-    graph.add_nodes_from((n, {"z": int(z)}) for n, z in enumerate(numbers))
-    if frames.bonds is not None:
-        graph.add_edges_from(frames.bonds.tolist())
-    else:
-        bonded = bonds(numbers, frames.positions[:, : len(numbers)], BONDED_ON_AVERAGE)
-        graph.add_edges_from(np.argwhere(np.triu(bonded)).tolist())
-    matcher = nx.isomorphism.GraphMatcher(graph, graph, node_match=lambda a, b: a["z"] == b["z"])
-    permutations = list(islice(matcher.isomorphisms_iter(), MOST_PERMUTATIONS + 1))
-    if len(permutations) > MOST_PERMUTATIONS:
-        raise InputError(
-            f"model.symmetrise=true: more than {MOST_PERMUTATIONS} permutations keep the molecule's bonds; "
-            "accepted: model.symmetrise=false"
-        )
-    return np.array(sorted([p[n] for n in range(len(numbers))] for p in permutations), dtype=np.int64)
 
 
 @dataclass(frozen=True)

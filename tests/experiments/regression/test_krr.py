@@ -23,8 +23,9 @@ from experiments.data.splits import subset
 from experiments.models.krr import KrrConfig
 from experiments.regression.cholesky import Tick, silent
 from experiments.regression.closed_form import Geometry
+from experiments.regression.descriptor import bond_permutations, inverse_distances
 from experiments.regression.gram import Factor, GramSystem
-from experiments.regression.krr import LENGTHS, Centres, Krr, Radial, bond_permutations, inverse_distances
+from experiments.regression.krr import LENGTHS, Centres, Krr, Radial
 from experiments.regression.ladder import Conditions, one_solution
 from experiments.tasks.predictions import Predictions
 
