@@ -159,6 +159,8 @@ def _answer(run: Run, result: Result, tests: Mapping[str, str]) -> dict[str, flo
 
 
 def _report(event: Any) -> None:
+    if event["event"] == "step":
+        command.say(event["text"])
     if event["event"] != "progress":
         return
     name, error = validation_error(event)

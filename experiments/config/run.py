@@ -114,7 +114,8 @@ class RunConfig:
             return LADDER + digest({**identity, **seeds, "device": self.device})
         if self.training is not None:
             discrete = {k: v for k, v in identity["training"].items() if k not in CONTINUOUS}
-            identity["training"] = {**discrete, "terms": list(self.training.terms)}
+            own = {"terms": list(self.training.terms), "compile": self.training.compiles}
+            identity["training"] = {**discrete, **own}
         return digest({**identity, "device": self.device})
 
     def as_dict(self) -> dict[str, Any]:

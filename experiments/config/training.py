@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from experiments.config.compiling import REPAID
 from experiments.core.errors import InputError
 from experiments.core.schema import setting
 from experiments.core.subsets import MOST_SEED
@@ -55,8 +56,9 @@ class TrainingConfig:
     """Schedule whose weights and errors are the run's: that of all T updates, or, of T, T/2 and T/4, the one with the
     lowest error on validation frames (an eighth of P more, which count as P in tables). The errors of both are in the
     table."""
-    compile: bool = setting(True)
-    """Compile the whole step if a C++ compiler is found; part of the identity, for round-off differs."""
+    compile: Literal["auto"] | bool = setting("auto", alike={"auto": True})
+    """Compile the whole step if a C++ compiler is found; auto: from `max_steps=1500` on, which repay the time that it
+    takes. Part of the identity, for round-off differs; auto is there what true is."""
     checkpoint_seconds: float = setting(60.0, above=0.0, identity=False)
     """Wall time between checkpoints in seconds, the most that a kill can cost."""
     tracker: str | None = setting(None, choices=("tensorboard", "mlflow", "wandb"), identity=False)
@@ -73,6 +75,12 @@ class TrainingConfig:
             raise InputError("ema_decay=1.0: the average would never move; accepted: 0 ≤ ema_decay < 1")
         if self.tf32 and self.precision != "float32":
             raise InputError(f"tf32=true: a way to compute with float32, not {self.precision}; accepted: false")
+
+    @property
+    def compiles(self) -> bool:
+        """Whether the step is to be compiled: known from the settings alone, so that a run's digits do not depend on what
+        lies in a cache, or on other runs."""
+        return self.max_steps >= REPAID if self.compile == "auto" else self.compile
 
     @property
     def terms(self) -> tuple[bool, bool]:

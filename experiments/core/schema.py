@@ -34,6 +34,7 @@ def setting(
     choices: Sequence[Any] | None = None,
     identity: bool = True,
     since: int = 1,
+    alike: Mapping[Any, Any] | None = None,
     heading: str | None = None,
 ) -> Any:
     """Declare a dataclass field with its default and range.
@@ -48,11 +49,12 @@ def setting(
         identity: whether a change of the value can change a run's number (then it is part of the run's identity).
         since: 1 for keys of the first release; later keys enter the identity only when they differ from the
             default, so that a new key does not orphan old runs.
+        alike: values that enter the identity as another one.
         heading: line above this field and those that follow, in the generated file and reference page.
     """
     metadata = {
         "low": low, "high": high, "above": above, "choices": choices, "identity": identity, "since": since,
-        "heading": heading,
+        "alike": tuple((alike or {}).items()), "heading": heading,
     }  # fmt: skip
     return dataclasses.field(default=default, default_factory=factory, metadata=metadata)
 
@@ -204,6 +206,8 @@ def core_schema_of(kind: Any, metadata: Mapping[str, Any] = NOTHING, extra: Extr
         return core.nullable_schema(one) if type(None) in arguments else one
     if metadata.get("choices") is not None and kind is str:
         return core.literal_schema(list(metadata["choices"]))
+    if origin is Literal:
+        return core.literal_schema(list(arguments))
     if origin is tuple:
         items = [core_schema_of(a, metadata, extra) for a in arguments if a is not Ellipsis]
         return core.tuple_schema(items, variadic_item_index=0 if Ellipsis in arguments else None)
@@ -278,6 +282,8 @@ def describe(kind: Any, metadata: Mapping[str, Any] = types.MappingProxyType({})
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         return " or ".join("null" if a is type(None) else describe(a, metadata) for a in arguments)
+    if origin is Literal:
+        return " | ".join(map(str, arguments))
     if origin is tuple:
         return f"a list, each {describe(arguments[0], metadata)}"
     if origin is Mapping:
@@ -312,5 +318,6 @@ def identity_of(settings: Any) -> dict[str, Any]:
             continue
         if dataclasses.is_dataclass(value):
             value = identity_of(value)
+        value = next((other for one, other in f.metadata.get("alike", ()) if one == value), value)
         chosen[f.name] = list(value) if isinstance(value, tuple) else value
     return chosen

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from experiments.config.compiling import in_words
 from experiments.config.run import RunConfig
 from experiments.data.dataset import AnyDataset, Dataset
 from experiments.data.load import Section, dataset_of, key_of
@@ -63,13 +64,18 @@ def train(
     settings = configs[0].training
     assert settings is not None
     training = _Training(attempts, configs, dataset, device, report, ended)
-    compile = settings.compile and can_compile(device) and _compilable(training.model, training.task.dtype)
-
-    def pack(members: Sequence[Member]) -> Pack:
-        return Pack(members, training.task, training.model, compile)
-
+    by_kind: dict[bool, list[Member]] = {}
+    for member in training.members:
+        by_kind.setdefault(member.compiles, []).append(member)
     with training.tracking, arithmetic(settings.tf32):
-        train_within_memory(training.members, pack, stop, training.on_event, training.on_end)
+        for asked, members in by_kind.items():
+            compile = asked and can_compile(device) and _compilable(training.model, training.task.dtype)
+            report({"event": "step", "text": in_words(compile, members[0].settings.compiles)})
+
+            def pack(members: Sequence[Member], compile: bool = compile) -> Pack:
+                return Pack(members, training.task, training.model, compile)
+
+            train_within_memory(members, pack, stop, training.on_event, training.on_end)
 
 
 def _compilable(model: Any, dtype: torch.dtype) -> bool:

@@ -131,11 +131,6 @@ class ExampleTask:
     def _on_device(self, inputs: np.ndarray[Any, Any]) -> Tensor:
         return torch.as_tensor(inputs, dtype=self.dtype, device=self.device)
 
-    @property
-    def inputs(self) -> Tensors:
-        """The pool `[F, ...]`, every example followed by its rotated copies."""
-        return {"inputs": self.pool}
-
     def prepare(self, subset: Ints) -> PreparedData:
         """Return what a run derives from its own training examples (indices `[P]` into the pool) and no others."""
         labels = self.dataset.pool.labels[subset]
@@ -154,18 +149,13 @@ class ExampleTask:
             row[run.subset] = own if classes else (own - run.mean) / run.scale
         return {"labels": torch.as_tensor(labels, dtype=None if classes else self.dtype, device=self.device)}
 
-    def loss(
-        self,
-        model: Network,
-        params: Tensors,
-        targets: Tensors,
-        inputs: Tensors,
-        picked: Tensor,
-        terms: LossTerms,
-    ) -> Tensor:
-        """Return the loss of every run `[p]`, its mean over the batch `picked` `[p, B]`; it has one term only."""
-        outputs = model.outputs(params, inputs["inputs"][picked])  # [p, B, o]
-        labels = targets["labels"].gather(1, picked)
+    def batch(self, targets: Tensors, picked: Tensor) -> Tensors:
+        """Return the `inputs` `[p, B, ...]` and `labels` `[p, B]` of the examples `picked` `[p, B]` from the pool."""
+        return {"inputs": self.pool[picked], "labels": targets["labels"].gather(1, picked)}
+
+    def loss(self, model: Network, params: Tensors, batch: Tensors, terms: LossTerms) -> Tensor:
+        """Return the loss of every run `[p]`, its mean over the batch from `batch`; it has one term only."""
+        outputs, labels = model.outputs(params, batch["inputs"]), batch["labels"]  # [p, B, o], [p, B]
         if self.dataset.n_classes is None:
             return ((outputs[..., 0] - labels) ** 2).mean(1)
         return -outputs.log_softmax(-1).gather(2, labels[..., None])[..., 0].mean(1)

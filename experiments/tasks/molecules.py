@@ -145,11 +145,6 @@ class MoleculeTask:
         edges = self.pool.tensors["mask"][torch.as_tensor(subset, device=self.device)].sum().item()
         return PreparedData(subset, baseline, scale, float(real.sum() / max(edges, 1.0)))
 
-    @property
-    def inputs(self) -> Tensors:
-        """The pool's tensors (`DeviceFrames`)."""
-        return self.pool.tensors
-
     def evaluator(self, model: Network, terms: LossTerms) -> Evaluator:
         """Return the evaluator; it fits the energies' constant if training on forces alone leaves it undetermined."""
         return MoleculeEvaluator(self, model, energy_offset=not terms.energy)
@@ -172,45 +167,44 @@ class MoleculeTask:
             "weights": torch.as_tensor(weights, dtype=self.dtype, device=self.device).reshape(len(runs), 3),
         }
 
-    def loss(
-        self,
-        model: Network,
-        params: Tensors,
-        targets: Tensors,
-        resident: Tensors,
-        picked: Tensor,
-        terms: LossTerms,
-    ) -> Tensor:
+    def batch(self, targets: Tensors, picked: Tensor) -> Tensors:
+        """Return the tensors of `DeviceFrames` `[p, B, ...]` and the targets of the frames `picked` `[p, B]`.
+
+        Args:
+            targets: from `targets`; what concerns a run and no frame stays as it is.
+            picked: indices into the pool.
+        """
+        frames = {name: tensor[picked] for name, tensor in self.pool.tensors.items()}
+        return {**frames, **targets, "energies": targets["energies"].gather(1, picked)}
+
+    def loss(self, model: Network, params: Tensors, batch: Tensors, terms: LossTerms) -> Tensor:
         """Return the loss of every run `[p]` on its batch, in units of the force RMS squared.
 
         Args:
             model: the network of all runs.
             params: of all runs, `[p, ...]`.
-            targets: from `targets`; `rotations` `[p, B, 3, 3]` among them rotate the batch's frames and their forces.
-            resident: the pool's tensors, from `inputs`.
-            picked: `[p, B]` indices into the pool.
+            batch: from `batch`; `rotations` `[p, B, 3, 3]` in it rotate the frames and their forces.
             terms: whether energies and whether forces are trained on.
         """
-        energy_weight, force_weight, by_atoms = targets["weights"].unbind(1)
-        p, batch = picked.shape
-        graph = pick_graph(resident, picked)
-        rotations = targets.get("rotations")
+        energy_weight, force_weight, by_atoms = batch["weights"].unbind(1)
+        p, frames = batch["energies"].shape
+        graph = graph_of(batch)
+        rotations = batch.get("rotations")
         if rotations is not None:
             graph = replace(graph, vectors=rotated(graph.vectors, rotations))
         if terms.force:
             graph = differentiable(graph)
         atomic = model.energies(params, graph) * graph.atoms  # [p, B·N]
-        loss = torch.zeros(p, dtype=self.dtype, device=picked.device)
-        atoms = graph.atoms.reshape(p, batch, -1).sum(-1)  # [p, B]
+        loss = torch.zeros(p, dtype=self.dtype, device=atomic.device)
+        atoms = graph.atoms.reshape(p, frames, -1).sum(-1)  # [p, B]
         if terms.energy:
-            total = atomic.reshape(p, batch, -1).sum(-1)
-            target = targets["energies"].gather(1, picked)
+            total = atomic.reshape(p, frames, -1).sum(-1)
             of_frame = torch.where(by_atoms[:, None] > 0, atoms, torch.ones_like(atoms))
-            loss = loss + energy_weight * (of_frame * ((total - target) / atoms) ** 2).mean(1)
+            loss = loss + energy_weight * (of_frame * ((total - batch["energies"]) / atoms) ** 2).mean(1)
         if terms.force:
             (gradient,) = torch.autograd.grad(atomic.sum(), graph.vectors, create_graph=True)
-            scale = targets["scale"].reshape(p, 1, 1)
-            target_forces = resident["forces"][picked].reshape(p, -1, 3) / scale
+            scale = batch["scale"].reshape(p, 1, 1)
+            target_forces = batch["forces"].reshape(p, -1, 3) / scale
             if rotations is not None:
                 target_forces = rotated(target_forces, rotations)
             error = (pair_forces(gradient, graph) - target_forces) * graph.atoms[..., None]
@@ -262,18 +256,23 @@ class MoleculeTask:
 
 
 def pick_graph(tensors: Tensors, picked: Tensor) -> Graph:
-    """Build the graph of the frames `picked` `[p, B]`: frames side by side, with indices global to the pack."""
-    p, batch = picked.shape
-    atoms, slots = tensors["index"].shape[1:]
-    place = torch.arange(p * batch, device=picked.device).reshape(p, batch, 1, 1)
+    """Build the graph of the frames `picked` `[p, B]` of a split: see `graph_of`."""
+    return graph_of({name: tensors[name][picked] for name in tensors if name != "forces"})
+
+
+def graph_of(frames: Tensors) -> Graph:
+    """Build the graph of frames `[p, B, ...]` side by side, with indices global to the pack."""
+    p, batch, atoms, slots = frames["index"].shape
+    device = frames["index"].device
+    place = torch.arange(p * batch, device=device).reshape(p, batch, 1, 1)
     return Graph(
-        vectors=tensors["vectors"][picked].reshape(p, batch * atoms, slots, 3),
-        senders=(tensors["index"][picked] + place * atoms).reshape(p, batch * atoms, slots),
-        reverse=(tensors["reverse"][picked] + place * (atoms * slots)).reshape(p, batch * atoms, slots),
-        mask=tensors["mask"][picked].reshape(p, batch * atoms, slots),
-        species=tensors["species"][picked].reshape(p, batch * atoms),
-        atoms=tensors["atoms"][picked].reshape(p, batch * atoms),
-        frames=torch.arange(batch, device=picked.device).repeat_interleave(atoms).expand(p, batch * atoms),
+        vectors=frames["vectors"].reshape(p, batch * atoms, slots, 3),
+        senders=(frames["index"] + place * atoms).reshape(p, batch * atoms, slots),
+        reverse=(frames["reverse"] + place * (atoms * slots)).reshape(p, batch * atoms, slots),
+        mask=frames["mask"].reshape(p, batch * atoms, slots),
+        species=frames["species"].reshape(p, batch * atoms),
+        atoms=frames["atoms"].reshape(p, batch * atoms),
+        frames=torch.arange(batch, device=device).repeat_interleave(atoms).expand(p, batch * atoms),
     )
 
 

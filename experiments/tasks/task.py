@@ -83,11 +83,6 @@ class Task(Protocol):
     traced: dict[Any, Any]
     """Compiled functions that the engine keeps for as long as the task lives."""
 
-    @property
-    def inputs(self) -> Tensors:
-        """The pool as tensors `[F, ...]`, from which `loss` picks; shared by all runs of a pack."""
-        ...
-
     def targets(self, runs: Sequence[Any], weights: Sequence[LossWeights]) -> Tensors:
         """Return the labels of a pack, all `[p, ...]`, normalised by each run's own training frames.
 
@@ -95,23 +90,24 @@ class Task(Protocol):
         """
         ...
 
-    def loss(
-        self,
-        model: Any,
-        params: Tensors,
-        targets: Tensors,
-        inputs: Tensors,
-        picked: Tensor,
-        terms: LossTerms,
-    ) -> Tensor:
+    def batch(self, targets: Tensors, picked: Tensor) -> Tensors:
+        """Return what `loss` needs of a batch: of the pool and of `targets` the frames that are picked.
+
+        No shape of it depends on the length of the pool, so that a step that is compiled for it serves other data too.
+
+        Args:
+            targets: from `targets`.
+            picked: `[p, B]` indices into the pool.
+        """
+        ...
+
+    def loss(self, model: Any, params: Tensors, batch: Tensors, terms: LossTerms) -> Tensor:
         """Return the loss of every run `[p]` on its batch; traceable and twice differentiable.
 
         Args:
             model: the network of all runs.
             params: of all runs, `[p, ...]`.
-            targets: from `targets`.
-            inputs: the pool, from `inputs`.
-            picked: `[p, B]` indices into the pool.
+            batch: from `batch`.
             terms: those of the loss whose weight is above zero.
         """
         ...

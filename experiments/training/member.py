@@ -71,6 +71,13 @@ class Member:
         self.schedule = Schedule(self.settings.max_steps, self.settings.warmup_steps, self.settings.cooldown)
 
     @property
+    def compiles(self) -> bool:
+        """Whether its step is to be compiled: as it was before an interruption, else by its settings."""
+        latest = checkpoint.latest(self.earlier)
+        begun = None if latest is None else latest.facts.get("step_kind")  # none in older files
+        return begun == "compiled" if begun in ("compiled", "eager") else self.settings.compiles
+
+    @property
     def weighting(self) -> LossWeights:
         """Weights of the loss's terms of energies and of forces, until the learning rate falls."""
         return LossWeights.of(self.settings.energy_weight, self.settings.force_weight)

@@ -141,7 +141,7 @@ class Pack:
         picked = torch.zeros((len(self.slots), self.batch_size), dtype=torch.int64, device=self.task.device)
         constants = part(self.state, "constants")
         gradient = eager_gradient(self._loss, self.layout) if eager else self._step().gradient
-        return gradient(self.state["params"], constants, self.targets, self.task.inputs, picked)[1]
+        return gradient(self.state["params"], constants, self.task.batch(self.targets, picked))[1]
 
     def bare_steps(self, length: int) -> None:
         """Make only the traced steps of `length` updates, on one batch at rate 0: for benchmarks of the overhead."""
@@ -244,7 +244,9 @@ class Pack:
     def _update(self, step: Step, picked: Tensor, rate: Tensor, number: Tensor) -> Tensor:
         """Make one update of the pack and return the losses before it, `[p]`."""
         constants = part(self.state, "constants")
-        losses, grads = step.gradient(self.state["params"], constants, self.targets, self.task.inputs, picked)
+        # Outside of the compiled step, whose shapes are then none of the data's.
+        batch = self.task.batch(self.targets, picked)
+        losses, grads = step.gradient(self.state["params"], constants, batch)
         self.state = {**self.state, **step.update(self.state, grads, rate, number, self.limits)}
         return losses
 
@@ -263,8 +265,8 @@ class Pack:
 
     def _step(self) -> Step:
         """Return gradient and update, made once for each shape: runs that differ in numbers alone share them."""
-        groups = (part(self.state, "constants"), self.targets, self.task.inputs)
-        shapes = tuple((k, tuple(v.shape)) for group in groups for k, v in sorted(group.items()))
+        constants = part(self.state, "constants")
+        shapes = tuple((k, tuple(v.shape)) for group in (constants, self.targets) for k, v in sorted(group.items()))
         batch = (len(self.slots), self.batch_size)
         key = (self.model, shapes, batch, self.compile, self.terms, self.optimizer, self.tf32)
         if key not in self.task.traced:
@@ -287,9 +289,7 @@ class Pack:
         return Example(
             {k: v for k, v in state.items() if not k.startswith("constants/")},
             part(state, "constants"),
-            self.targets,
-            self.task.inputs,
-            torch.as_tensor(picked, device=self.task.device),
+            self.task.batch(self.targets, torch.as_tensor(picked, device=self.task.device)),
             self.limits,
         )
 
@@ -298,8 +298,8 @@ class Pack:
         """The loss of a batch; it must not refer to this pack, for the task keeps the compiled step for later ones."""
         task, model, terms = self.task, self.model, self.terms
 
-        def loss(params: Tensors, targets: Tensors, resident: Tensors, picked: Tensor) -> Tensor:
-            return task.loss(model, params, targets, resident, picked, terms)
+        def loss(params: Tensors, batch: Tensors) -> Tensor:
+            return task.loss(model, params, batch, terms)
 
         return loss
 

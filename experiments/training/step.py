@@ -8,6 +8,7 @@ compile; as ordinary operations they would cost half as much time as the gradien
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,15 +17,17 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from experiments.core.compiler import compiler, lacking, warn
+from experiments.training import inductor
 from experiments.training.layout import Layout
 from experiments.training.lengthy import lengthy
 from experiments.training.optimizers.optimizer import Optimizer, along
 
+logger = logging.getLogger(__name__)
 Tensors = Mapping[str, Tensor]
-LossFunction = Callable[[Tensors, Tensors, Tensors, Tensor], Tensor]
-"""(parameters, targets, resident tensors, picked [p, B]) → loss [p]."""
-Gradient = Callable[[Tensor, Tensors, Tensors, Tensors, Tensor], tuple[Tensor, Tensor]]
-"""(parameters [p, n], constants, targets, resident tensors, picked [p, B]) → loss [p], gradient [p, n]."""
+LossFunction = Callable[[Tensors, Tensors], Tensor]
+"""(parameters and constants, batch) → loss [p]."""
+Gradient = Callable[[Tensor, Tensors, Tensors], tuple[Tensor, Tensor]]
+"""(parameters [p, n], constants, batch) → loss [p], gradient [p, n]; see `Task.batch`."""
 Update = Callable[[Tensors, Tensor, Tensor, Tensor, Tensors], dict[str, Tensor]]
 """(state, gradient [p, n], rate [p], step [p] counted from 1, limits: clip [p], ema_decay [p]) → state, with
 `params` [p, n], `ema` [p, n] and the optimiser's entries as `optimizer/name`."""
@@ -37,12 +40,10 @@ MIX_ORDER = "triton.mix_order_reduction"
 def eager_gradient(loss: LossFunction, layout: Layout) -> Gradient:
     """Return the gradient as ordinary torch operations."""
 
-    def gradient(
-        flat: Tensor, constants: Tensors, targets: Tensors, resident: Tensors, picked: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def gradient(flat: Tensor, constants: Tensors, batch: Tensors) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             params = {name: value.detach().requires_grad_(True) for name, value in layout.named(flat).items()}
-            losses = loss({**params, **constants}, targets, resident, picked)  # [p]
+            losses = loss({**params, **constants}, batch)  # [p]
             # The loss is summed over the pack: a run's parameters enter its own term only.
             grads = torch.autograd.grad(losses.sum(), list(params.values()), materialize_grads=True)
         return losses.detach(), layout.flat(dict(zip(params, (g.detach() for g in grads), strict=True)))
@@ -52,34 +53,29 @@ def eager_gradient(loss: LossFunction, layout: Layout) -> Gradient:
 
 @lengthy()
 def make_gradient(
-    loss: LossFunction,
-    layout: Layout,
-    compile: bool,
-    example: tuple[Tensor, Tensors, Tensors, Tensors, Tensor],
+    loss: LossFunction, layout: Layout, compile: bool, example: tuple[Tensor, Tensors, Tensors]
 ) -> Gradient:
     """Return the gradient; if `compile` is set, compiled for the shapes of `example`, the arguments of a call."""
     eager = eager_gradient(loss, layout)
     if not compile:
         return eager
-    flat, *groups, picked = example
+    flat, *groups = example
     keys = [sorted(tensors) for tensors in groups]
 
     def listed(*tensors: Tensor) -> tuple[Tensor, ...]:
         rest = iter(tensors[1:])
-        named = [{k: next(rest) for k in names} for names in keys]
-        return eager(tensors[0], named[0], named[1], named[2], next(rest))
+        constants, batch = ({name: next(rest) for name in names} for names in keys)
+        return eager(tensors[0], constants, batch)
 
-    def arguments(flat: Tensor, groups: Sequence[Tensors], picked: Tensor) -> list[Tensor]:
-        return [flat, *(tensors[k] for tensors, names in zip(groups, keys, strict=True) for k in names), picked]
+    def arguments(flat: Tensor, *groups: Tensors) -> list[Tensor]:
+        return [flat, *(tensors[k] for tensors, names in zip(groups, keys, strict=True) for k in names)]
 
-    inputs = arguments(flat, groups, picked)
+    inputs = arguments(flat, *groups)
     listed(*inputs)  # once plainly: what models cache must not be a tracer's
     compiled = compiled_for(listed, inputs, replayed=True)
 
-    def call(
-        flat: Tensor, constants: Tensors, targets: Tensors, resident: Tensors, picked: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        losses, gradient = compiled(*arguments(flat, [constants, targets, resident], picked))
+    def call(flat: Tensor, constants: Tensors, batch: Tensors) -> tuple[Tensor, Tensor]:
+        losses, gradient = compiled(*arguments(flat, constants, batch))
         return losses, gradient
 
     return call
@@ -137,6 +133,14 @@ def compiled_for(function: PositionalFunction, inputs: Sequence[Tensor], replaye
         replayed: on a GPU, replay the kernels as one CUDA graph: its outputs last only until the next call.
     """
     distinct = [tensor.clone() for tensor in inputs]  # one given twice would be traced, and guarded, as one
+    if inputs[0].device.type == "cpu":
+        try:
+            compiled = inductor.compiled(function, distinct)
+            compiled(*distinct)
+        except Exception as error:
+            logger.info("compiled by torch.compile instead, which takes longer: %s", error)
+        else:
+            return compiled
     traced = make_fx(function)(*distinct)
     if inputs[0].device.type == "cuda":
         torch.cuda.empty_cache()  # what tracing took is no use to the graph, whose memory is its own

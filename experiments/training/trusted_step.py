@@ -47,23 +47,19 @@ class Example:
     Args:
         state: parameters, averages and optimiser state of all runs, and `constants` by name.
         constants: of the networks.
-        targets: of the loss.
-        resident: tensors of the data.
-        picked: frames of a batch, `[p, B]`.
+        batch: what the loss needs of the frames (`Task.batch`).
         limits: `clip` and `ema_decay`, `[p]`.
     """
 
     state: Tensors
     constants: Tensors
-    targets: Tensors
-    resident: Tensors
-    picked: Tensor
+    batch: Tensors
     limits: Tensors
 
     @property
-    def gradient(self) -> tuple[Tensor, Tensors, Tensors, Tensors, Tensor]:
+    def gradient(self) -> tuple[Tensor, Tensors, Tensors]:
         """Arguments of `Gradient`."""
-        return self.state["params"], self.constants, self.targets, self.resident, self.picked
+        return self.state["params"], self.constants, self.batch
 
     def update(self, grads: Tensor) -> tuple[Tensors, Tensor, Tensor, Tensor, Tensors]:
         """Return the arguments of `Update` for a gradient `[p, n]`, at rate 1: round-off hides no change."""
@@ -109,7 +105,7 @@ def make_step(
     """
     if not compile:
         return Step(make_gradient(loss, layout, False, example.gradient), eager_update(optimizer, layout), "eager")
-    device = example.picked.device
+    device = example.limits["clip"].device
     eager = Step(eager_gradient(loss, layout), eager_update(optimizer, layout), "eager")
     # Before the compiled one exists: its memory on a GPU and that of an eager gradient need not fit side by side.
     losses, grads = eager.gradient(*example.gradient)

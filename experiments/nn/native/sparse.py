@@ -6,11 +6,8 @@ Without a C++ compiler, `available` is False and callers take their plain torch 
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import logging
-import platform
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -19,21 +16,11 @@ import torch
 from torch import Tensor
 
 from experiments.core.compiler import compiler
-from experiments.core.files import user_cache
+from experiments.nn.native import build
 
 _LOG = logging.getLogger(__name__)
-_SOURCE = Path(__file__).with_name("sparse_product.cpp")
-_FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-shared")
+SOURCE = Path(__file__).with_name("sparse_product.cpp")
 _MAX_FACTORS = 6
-
-
-def _machine() -> str:
-    """Return the CPU features that -march=native depends on: unequal machines often share a cache."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return "".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
 
 
 @cache
@@ -41,20 +28,8 @@ def _library() -> ctypes.CDLL | None:
     command = compiler()
     if command is None:
         return None
-    source = _SOURCE.read_bytes()
-    digest = hashlib.sha256(source + " ".join((command, *_FLAGS, _machine())).encode()).hexdigest()[:16]
-    folder = user_cache()
-    target = folder / f"sparse_product-{digest}.so"
     try:
-        if not target.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(
-                dir=folder
-            ) as scratch:  # renamed when complete: many workers start at once
-                built = Path(scratch) / target.name
-                subprocess.run([command, *_FLAGS, "-o", str(built), str(_SOURCE)], check=True, capture_output=True)
-                built.replace(target)
-        return ctypes.CDLL(str(target))
+        return ctypes.CDLL(str(build.library(command, SOURCE)))
     except (OSError, subprocess.CalledProcessError) as error:
         _LOG.warning("the C++ inner loop could not be built (%s): symmetric contractions take the slow path", error)
         return None

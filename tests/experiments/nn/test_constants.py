@@ -77,12 +77,12 @@ def traced_gradient(name: str) -> tuple[GraphModule, tuple[Any, ...], tuple[Tens
     layout = Layout({key: value.shape[1:] for key, value in drawn.items()})
     targets = task.targets([task.prepare(np.arange(4))], [LossWeights(1.0, 1.0)])
 
-    def loss(params: Tensors, targets: Tensors, inputs: Tensors, picked: Tensor) -> Tensor:
-        found: Tensor = task.loss(model, params, targets, inputs, picked, LossTerms(True, True))
+    def loss(params: Tensors, batch: Tensors) -> Tensor:
+        found: Tensor = task.loss(model, params, batch, LossTerms(True, True))
         return found
 
     gradient = eager_gradient(loss, layout)
-    arguments = (layout.flat(drawn), constants, targets, dict(task.inputs), torch.tensor([[0, 1]]))
+    arguments = (layout.flat(drawn), constants, dict(task.batch(targets, torch.tensor([[0, 1]]))))
     plain = gradient(*arguments)  # before it is traced, as in the engine
     return make_fx(gradient)(*arguments), arguments, plain
 

@@ -152,7 +152,7 @@ def test_the_compiled_step_is_the_eager_one(make: Callable[..., dict[str, Any]],
 
     def gradient(*values: torch.Tensor) -> list[torch.Tensor]:
         named = {k: v.detach().requires_grad_() for k, v in zip(weights, values, strict=True)}
-        loss = task.loss(model, named, targets, task.inputs, picked, LossTerms(True, True))
+        loss = task.loss(model, named, task.batch(targets, picked), LossTerms(True, True))
         return list(torch.autograd.grad(loss.sum(), list(named.values())))
 
     gradient(*weights.values())  # once plainly, as in training: what models cache must not be a tracer's

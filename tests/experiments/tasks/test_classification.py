@@ -91,7 +91,7 @@ def test_loss_and_predictions_say_the_same(n_classes: int | None) -> None:
     packed = {name: torch.stack([w[name] for w in weights]) for name in weights[0]}
     picked = torch.as_tensor(np.stack([run.subset for run in runs]))
     targets = task.targets(runs, [LossWeights(1.0, 1.0)] * 2)
-    loss = task.loss(model, packed, targets, task.inputs, picked, LossTerms(True, True))
+    loss = task.loss(model, packed, task.batch(targets, picked), LossTerms(True, True))
     for i, run in enumerate(runs):
         own = made.pool.take(run.examples)
         predicted = task.predict(model, weights[i], run, torch.as_tensor(own.inputs, dtype=torch.float64))

@@ -90,7 +90,7 @@ def test_loss_is_the_definition(task: MoleculeTask, weights: tuple[float | None,
     picked = torch.tensor([[0, 3, 0], [2, 5, 4]])
     both, terms = LossWeights.of(*weights), LossTerms(weights[0] != 0, weights[1] != 0)
     targets = task.targets(prepared, [both] * 2)
-    found = task.loss(Springs(), PARAMS, targets, task.pool.tensors, picked, terms)
+    found = task.loss(Springs(), PARAMS, task.batch(targets, picked), terms)
     pool = task.dataset.pool
     for run in range(2):
         a, k = float(PARAMS["a"][run]), float(PARAMS["k"][run])
@@ -152,7 +152,7 @@ def test_padding_does_not_count(task: MoleculeTask) -> None:
         one = {name: value[:1] for name, value in PARAMS.items()}
         picked = torch.tensor([[0, 1, 3]])
         targets = t.targets([prepared], [LossWeights(1.0, 1.0)])
-        losses.append(t.loss(Springs(), one, targets, t.pool.tensors, picked, LossTerms(True, True)).item())
+        losses.append(t.loss(Springs(), one, t.batch(targets, picked), LossTerms(True, True)).item())
     assert losses[0] == pytest.approx(losses[1], rel=1e-13)
 
 

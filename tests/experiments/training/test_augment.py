@@ -91,14 +91,14 @@ def test_the_loss_is_that_of_rotated_frames(dataset: Dataset) -> None:
     prepared, picked = task.prepare(np.arange(8)), torch.tensor([[2, 5]])
     targets = dict(task.targets([prepared], [LossWeights(1.0, 1.0)]))
     drawn = rotations(0, 2, np.array([3]))
-    plain = task.loss(model, params, targets, task.inputs, picked, LossTerms(True, True))
+    plain = task.loss(model, params, task.batch(targets, picked), LossTerms(True, True))
     targets["rotations"] = torch.as_tensor(drawn)
-    found = task.loss(model, params, targets, task.inputs, picked, LossTerms(True, True))
+    found = task.loss(model, params, task.batch(targets, picked), LossTerms(True, True))
     by_hand = []
     for place, frame in enumerate((2, 5)):
         other = task_of(dataclasses.replace(dataset, pool=rotated_frames(dataset.pool, drawn[0, place])))
         own = other.targets([prepared], [LossWeights(1.0, 1.0)])
-        by_hand.append(other.loss(model, params, own, other.inputs, torch.tensor([[frame]]), LossTerms(True, True)))
+        by_hand.append(other.loss(model, params, other.batch(own, torch.tensor([[frame]])), LossTerms(True, True)))
     expected = torch.stack(by_hand).mean()
     assert abs(found - expected) < 1e-12 * expected
     assert abs(found - plain) > 1e-3 * plain

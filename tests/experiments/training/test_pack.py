@@ -40,10 +40,7 @@ def plain_training(laboratory: Any, member: Any, task: MoleculeTask, budget: int
     late = early
     if settings.late_energy_weight is not None:
         late = LossWeights.of(settings.late_energy_weight, settings.force_weight)
-    gradient = eager_gradient(
-        lambda params, targets, resident, picked: task.loss(laboratory.model, params, targets, resident, picked, terms),
-        layout,
-    )
+    gradient = eager_gradient(lambda params, batch: task.loss(laboratory.model, params, batch, terms), layout)
     memory, average = optimizer.init(layout, params), params.clone()
     yes = torch.ones(1, dtype=torch.bool)
     for step in range(budget):
@@ -54,7 +51,7 @@ def plain_training(laboratory: Any, member: Any, task: MoleculeTask, budget: int
         place = batches(member.seed, len(member.prepared.subset), settings.batch_size, np.array([step]))
         picked = torch.as_tensor(member.prepared.subset[place])
         targets = task.targets([member.prepared], [early if step < start else late])
-        _, grads = gradient(params, constants, targets, task.pool.tensors, picked)
+        _, grads = gradient(params, constants, task.batch(targets, picked))
         grads = grads * torch.clamp(settings.clip / (grads.norm(dim=1) + 1e-12), max=1.0)[:, None]
         number = torch.tensor([step + 1.0], dtype=task.dtype)
         rates = torch.tensor([rate], dtype=task.dtype)

@@ -1,0 +1,44 @@
+"""When the step of a training is compiled, and what it costs, in words: a rule of settings alone, torch-free.
+
+A run's digits depend on how its step was made. So the choice must be known before the run, and must not depend on what
+lies in a cache, what other runs there are, or what a machine is like.
+"""
+
+from __future__ import annotations
+
+REPAID = 1500
+"""Updates (`max_steps`) that repay the compilation of their step. Time to compile and time saved are both in proportion
+to the number of a step's operations, so that what balances them depends little on the network: about 2,000 updates
+(docs/speed.md), which the three schedules of 1,500 are. Other runs of a curve have the compiled step for nothing."""
+TAKES = "about a minute of one core"
+"""Time to compile a step (docs/speed.md)."""
+
+
+def in_words(compiled: bool, settings_say: bool) -> str:
+    """Return in one line what makes a training's updates, and how long it takes until they begin.
+
+    Args:
+        compiled: whether the step is compiled.
+        settings_say: whether it would be by the settings (`TrainingConfig.compiles`).
+    """
+    if compiled:
+        return f"the step is compiled before the first update, in {TAKES}; runs of this shape then start in seconds"
+    if settings_say:
+        return "the step is not compiled, as before the interruption or for what it lacks"
+    return f"the step is not compiled, which takes {TAKES} and pays from training.max_steps={REPAID} on"
+
+
+def of_a_sweep(shapes: int, eager: int) -> str:
+    """Return in one line what a sweep compiles, and what that costs; empty if nothing is trained.
+
+    Args:
+        shapes: shapes that are compiled.
+        eager: runs whose step is not.
+    """
+    parts = []
+    if shapes:
+        number = "1 shape is" if shapes == 1 else f"{shapes} shapes are"
+        parts.append(f"{number} compiled, once a machine, in {TAKES}{'' if shapes == 1 else ' each'}")
+    if eager:
+        parts.append(f"{'1 run is' if eager == 1 else f'{eager} runs are'} trained without")
+    return "; ".join(parts)
