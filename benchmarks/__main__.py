@@ -7,7 +7,7 @@ against each other, ladders of closed forms against their runs, the start of com
 `{name, kind, device, threads, ours_ms, peer, peer_ms, ratio}`; ratio = peer_ms / ours_ms. Rows of the kinds `step`
 and `sweep` are medians over alternating processes and have quartiles (`ratio_low`, `ratio_high`), the ratio of CPU
 times (`ratio_cpu`), which other programs on the machine disturb less, and `compile_s`, the time until our first step
-was done. Rows of the kind `ladder` are CPU times.
+was done. Rows of the kinds `ladder`, `compile` and `start` are CPU times.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks.cells import CELLS
 from experiments.core import command, files
 from experiments.core.errors import InputError
 
-KINDS = ("step", "sweep", "engine", "ladder", "start", "gpu")
+KINDS = ("step", "sweep", "engine", "compile", "ladder", "start", "gpu")
 
 
 def main() -> int:
@@ -43,7 +43,8 @@ def main() -> int:
 def _measure(arguments: argparse.Namespace) -> None:
     import torch  # takes seconds, and the help needs none of it
 
-    from benchmarks import engine, gpu_check, ladder, start, steps
+    from benchmarks.rows import show
+    from benchmarks import compiling, engine, gpu_check, ladder, start, steps
 
     torch.set_num_threads(1)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -63,6 +64,11 @@ def _measure(arguments: argparse.Namespace) -> None:
             keep([steps.measure_two_workers(settings, arguments.seconds)])
     if "engine" in arguments.kinds:
         keep(engine.benchmarks(arguments.cells, arguments.channels, arguments.packs, arguments.seconds))
+    if "compile" in arguments.kinds:
+        for settings, _ in steps.cases(arguments.models, arguments.L, arguments.channels, layers, "cpu"):
+            measured = compiling.measure(settings, arguments.seconds)
+            show(measured)
+            keep(measured)
     if "ladder" in arguments.kinds:
         keep(ladder.benchmarks())
     if "start" in arguments.kinds:

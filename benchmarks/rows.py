@@ -30,4 +30,5 @@ def show(rows: Sequence[Mapping[str, Any]]) -> None:
         )
         extra += f"  (ready after {r['compile_s']:.0f} s)" if "compile_s" in r else ""
         extra += "".join(f"  ({r[key] / 1e6:.1f} MB: {key})" for key in r if key.endswith("_bytes_a_run"))
+        extra += f"  (repaid by {r['repaid_by']:.0f} updates)" if "repaid_by" in r else ""
         print(f"{r['ours_ms']:9.3f} ms  {r['ratio']:6.2f}x  {r['name']}; beside {r['peer']}{extra}", flush=True)

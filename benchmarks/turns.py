@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import IO, Any, Protocol, Self
 
 import numpy as np
@@ -19,6 +19,7 @@ import numpy as np
 from experiments.core.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
+NONE: Mapping[str, str] = MappingProxyType({})
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -37,15 +38,19 @@ class Worker:
         python: an interpreter whose environment has the module's dependencies.
         module: the module that calls `serve`.
         settings: for the module's `prepare`.
+        variables: of its environment, beside those of this process.
 
     Raises:
         InputError: the process ended; the message has its last line.
     """
 
-    def __init__(self, python: Path, module: str, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, python: Path, module: str, settings: Mapping[str, Any], variables: Mapping[str, str] = NONE
+    ) -> None:
         threads = str(settings["threads"])
         # e3nn 0.4 reads its tables with a pickle, which torch ≥ 2.6 does only when told to
         environment = {**os.environ, **dict.fromkeys(THREADS, threads), "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+        environment |= variables
         self.log: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed with the process
         reading, writing = os.pipe()
         self.answers = os.fdopen(reading)

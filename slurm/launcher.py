@@ -26,7 +26,7 @@ from experiments.data.offline import DataNotCached, offline
 from experiments.runs.record import Result
 from slurm import requests
 from slurm.local import Pool, remove_old_logs, visible_gpus
-from slurm.outline import outline
+from slurm.outline import compiling, outline
 from slurm.plan import Composer, DataAbsent, Plan, PlannedRun, plan
 from slurm.progress import Progress
 from slurm.settings import LocalSettings, SlurmSettings
@@ -122,6 +122,8 @@ def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:
     given_up = [p for p in planned if states[p.run.id] == RunState.FAILED and not settings.retry]
     missing = [p for p in planned if states[p.run.id] != RunState.DONE and p not in given_up]
     missing.sort(key=lambda p: p.budget)  # a larger budget continues the stable phase of a smaller one that is done
+    if text := compiling(missing):
+        print(text, file=sys.stderr)
     missing += [p for p in planned if states[p.run.id] == RunState.DONE and p.lacks_tests]
     for p in missing:
         p.run.repair(p.config.as_dict())

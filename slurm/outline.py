@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from experiments.config.compiling import of_a_sweep
 from experiments.config.run import RunConfig
 from experiments.core.gpu import models_here
 from experiments.core.states import RunState
@@ -63,6 +64,8 @@ class Outline:
     reason is that no run like these has finished."""
     shapes: tuple[Shape, ...] = ()
     """The same by shape."""
+    compiling: str = ""
+    """What is compiled for the runs that are left, and what that costs, in one line; empty if none of them trains."""
 
     def over(self, most: float | None) -> str:
         """Return why the sweep takes more than so many hours, in one line; empty if it does not, as far as is known."""
@@ -82,6 +85,7 @@ class Outline:
             head += f"; the data of {self.unnamed} are not on this machine, so they have no id yet"
         if not left:
             return head
+        head = "\n".join(filter(None, [head, self.compiling]))
         if not self.hours:
             reasons = "; ".join(self.basis) or "no run like these has finished in the store"
             return f"{head}\nhours: unknown; {reasons}"
@@ -132,7 +136,18 @@ def outline(runs: Sequence[PlannedRun], unnamed: Sequence[UnnamedRun], pack: int
         unknown=unknown,
         basis=tuple(basis or reasons),
         shapes=tuple(_of_shape(kind, costs) for (_, kind), costs in each.items()),
+        compiling=compiling(left, unnamed),
     )
+
+
+def compiling(runs: Sequence[PlannedRun], unnamed: Sequence[UnnamedRun] = ()) -> str:
+    """Return in one line what is compiled for these runs, and what that costs; empty if none of them is trained."""
+    named = [(p.config, p.shape_id, p.data_sha256) for p in runs]
+    others = [(one.config, _shape(one.config), str(one.config.data)) for one in unnamed]
+    trained = [(*one, one[0].training.compiles) for one in (*named, *others) if one[0].training is not None]
+    compiled = [(shape, data) for _, shape, data, compiles in trained if compiles]
+    shapes, datasets = ({one[i] for one in compiled} for i in (0, 1))
+    return of_a_sweep(len(shapes), len(datasets), len(trained) - len(compiled))
 
 
 def _of_shape(kind: str, costs: Sequence[tuple[PlannedRun, Estimate]]) -> Shape:

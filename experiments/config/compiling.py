@@ -6,6 +6,8 @@ lies in a cache, what other runs there are, or what a machine is like.
 
 from __future__ import annotations
 
+from experiments.core.wording import counted
+
 REPAID = 1500
 """Updates (`max_steps`) that repay the compilation of their step. Time to compile and time saved are both in proportion
 to the number of a step's operations, so that what balances them depends little on the network: about 2,000 updates
@@ -28,17 +30,19 @@ def in_words(compiled: bool, settings_say: bool) -> str:
     return f"the step is not compiled, which takes {TAKES} and pays from training.max_steps={REPAID} on"
 
 
-def of_a_sweep(shapes: int, eager: int) -> str:
+def of_a_sweep(shapes: int, datasets: int, eager: int) -> str:
     """Return in one line what a sweep compiles, and what that costs; empty if nothing is trained.
 
     Args:
         shapes: shapes that are compiled.
-        eager: runs whose step is not.
+        datasets: data sets of their runs; those with equal numbers of atoms and neighbours share shapes.
+        eager: runs whose step is not compiled.
     """
     parts = []
     if shapes:
-        number = "1 shape is" if shapes == 1 else f"{shapes} shapes are"
-        parts.append(f"{number} compiled, once a machine, in {TAKES}{'' if shapes == 1 else ' each'}")
+        most = "at most " if datasets > 1 else ""
+        each = "" if shapes == 1 else " each"
+        parts.append(f"compiles {most}{counted(shapes, 'shape')}, once a machine, in {TAKES}{each}")
     if eager:
-        parts.append(f"{'1 run is' if eager == 1 else f'{eager} runs are'} trained without")
+        parts.append(f"trains {counted(eager, 'run')} without compiling, which pays from max_steps={REPAID} on")
     return "; ".join(parts)

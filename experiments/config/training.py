@@ -57,8 +57,8 @@ class TrainingConfig:
     lowest error on validation frames (an eighth of P more, which count as P in tables). The errors of both are in the
     table."""
     compile: Literal["auto"] | bool = setting("auto", alike={"auto": True})
-    """Compile the whole step if a C++ compiler is found; auto: from `max_steps=1500` on, which repay the time that it
-    takes. Part of the identity, for round-off differs; auto is there what true is."""
+    """Compile the whole step if a C++ compiler is found; auto: if `max_steps` is at least 1500, which repays the
+    minute that it takes. Part of the identity, for round-off differs, auto as true."""
     checkpoint_seconds: float = setting(60.0, above=0.0, identity=False)
     """Wall time between checkpoints in seconds, the most that a kill can cost."""
     tracker: str | None = setting(None, choices=("tensorboard", "mlflow", "wandb"), identity=False)

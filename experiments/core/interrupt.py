@@ -11,12 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from experiments.core.compiler import stop_compiling
+
 ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 """Signals that ask to stop: TERM of a scheduler or shell, Ctrl-C, and the warning that submitit asks Slurm for."""
 
 
 class StopRequest:
-    """Callable that returns whether a signal asked to stop; a second Ctrl-C interrupts at once."""
+    """Callable that returns whether a signal asked to stop; a second Ctrl-C, or one while a step is compiled,
+    interrupts at once."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -31,6 +34,7 @@ class StopRequest:
         if self.signal == signal.SIGINT == number:
             raise KeyboardInterrupt
         self.signal = number
+        stop_compiling()
 
     def __call__(self) -> bool:
         """Return whether a signal asked to stop."""

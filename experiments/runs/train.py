@@ -200,7 +200,10 @@ def _shorter_on_further_tests(errors: Schedules, dataset: AnyDataset) -> dict[st
 
 
 def _stable_phase(attempt: Attempt, config: RunConfig, dataset: AnyDataset) -> Checkpoint | None:
-    """Return the end of the stable phase of a run with half the budget (a quarter, …) and all else equal, or None."""
+    """Return the end of the stable phase of a run with half the budget (a quarter, …) and all else equal, or None.
+
+    A run whose step is compiled goes on from compiled ones only, so that its digits are the same without them.
+    """
     assert config.training is not None
     settings = config.training
     schedule = Schedule(settings.max_steps, settings.warmup_steps, settings.cooldown)
@@ -208,6 +211,9 @@ def _stable_phase(attempt: Attempt, config: RunConfig, dataset: AnyDataset) -> C
     while budget % 2 == 0 and budget > 2:
         budget //= 2
         smaller = replace(config, training=replace(settings, max_steps=budget))
+        assert smaller.training is not None
+        if smaller.training.compiles != settings.compiles:
+            return None
         run = attempt.run.sibling(smaller.run_id(dataset.sha256()))
         stored = run.path / "checkpoint" / STABLE_PHASE
         by_validation = settings.stop == "validation"

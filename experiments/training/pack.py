@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from experiments.core.compiler import Stopped, compiling
 from experiments.nn.parameters import is_constant
 from experiments.tasks.evaluation import Evaluation
 from experiments.tasks.task import LossTerms, Model, Task
@@ -272,9 +273,14 @@ class Pack:
         if key not in self.task.traced:
             began = time.monotonic()
             name = type(self.model).__name__
-            self.task.traced[key] = make_step(
-                self._loss, self.optimizer, self.layout, self.compile, self._example(), name, self.tf32
-            )
+            try:
+                with compiling():
+                    self.task.traced[key] = make_step(
+                        self._loss, self.optimizer, self.layout, self.compile, self._example(), name, self.tf32
+                    )
+            except Stopped:
+                self.save()
+                raise Interrupted from None
             logger.info("step ready after %.1f s", time.monotonic() - began)
         step: Step = self.task.traced[key]
         return step

@@ -54,7 +54,7 @@ class Laboratory:
             member.schedule = Schedule(
                 member.settings.max_steps, member.settings.warmup_steps, member.settings.cooldown
             )
-        return Pack(members, task, self.model, compile=members[0].settings.compile)
+        return Pack(members, task, self.model, compile=members[0].settings.compiles)
 
     def trained(self, name: str, changes: dict[str, Any] | None = None, **member: Any) -> Member:
         """A pack of one, trained to its end."""

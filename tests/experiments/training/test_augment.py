@@ -126,7 +126,7 @@ def member(task: MoleculeTask, path: Path, seed: int = 0, attempt: int = 1, **ch
 def train(
     task: MoleculeTask, members: list[Member], stop: Callable[[], bool] = lambda: False
 ) -> list[dict[str, Tensor]]:
-    Pack(members, task, Mpnn(MPNN, 2), compile=members[0].settings.compile).train(stop, lambda event: None)
+    Pack(members, task, Mpnn(MPNN, 2), compile=members[0].settings.compiles).train(stop, lambda event: None)
     assert all(m.weights is not None for m in members)
     return [dict(m.weights or {}) for m in members]
 
