@@ -48,9 +48,7 @@ def gradient_of(pack: Pack) -> tuple[Tensor, Tensor]:
     chosen = np.arange(count).reshape(len(pack.slots), pack.batch_size) % 8
     picked = torch.as_tensor(chosen, device=pack.task.device)
     gradient = eager_gradient(pack._loss, pack.layout)
-    return gradient(
-        pack.state["params"], part(pack.state, "constants"), pack.task.batch(pack.targets, picked)
-    )
+    return gradient(pack.state["params"], part(pack.state, "constants"), pack.task.batch(pack.targets, picked))
 
 
 def quantities(pack: Pack) -> dict[str, Tensor]:

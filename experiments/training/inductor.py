@@ -56,7 +56,7 @@ def compiled(function: PositionalFunction, inputs: Sequence[Tensor]) -> Position
 
     with _lean(), torch.no_grad():
         graph = make_fx(function, decomposition_table=select_decomp_table())(*inputs)
-        _without_places(graph)
+        without_places(graph)
         graph.graph.eliminate_dead_code()
         graph.graph = fx_graph_cse(graph.graph)
         held = _constants_as_inputs(graph)
@@ -75,7 +75,7 @@ def compiled(function: PositionalFunction, inputs: Sequence[Tensor]) -> Position
     return call
 
 
-def _without_places(traced: GraphModule) -> None:
+def without_places(traced: GraphModule) -> None:
     """Replace operations in place by ordinary ones.
 
     Raises:

@@ -16,7 +16,7 @@ from experiments.config.run import RunConfig
 from experiments.runs.store import RunStore
 from slurm.estimate import Estimates
 from slurm.grid import expand
-from slurm.outline import outline
+from slurm.outline import compiling, outline
 from slurm.plan import Composer, DataAbsent, PlannedRun, plan
 from tests.conftest import ACE
 
@@ -56,6 +56,22 @@ def test_packs_are_of_one_shape_and_hours_unknown_where_nothing_has_run(planned:
     assert (found.runs, found.done, found.packs, found.unknown) == (6, 0, 4, 6)  # 3 runs of a shape in packs of 2
     assert outline(runs, []).packs == 2
     assert "hours: unknown" in found.text()
+
+
+def test_shapes_that_are_compiled_are_counted(planned: Callable[..., PlannedRun]) -> None:
+    """Of runs that differ in P and seed there is one; short runs are not compiled, and fits have no step."""
+    long = {"training.max_steps": 1500, "training.compile": "auto"}
+    runs = [planned(L=L, seed=seed, P=P, **long) for L in (0, 1) for seed in (0, 1) for P in (4, 8)]
+    short = [planned(L=0, seed=seed, **{**long, "training.max_steps": 100}) for seed in (0, 1, 2)]
+    fits = [planned(model=dict(ACE), L=None)]
+    assert "\ncompiles 2 shapes, once a machine, in about a minute of one core each\n" in outline(runs, []).text()
+    assert compiling([*runs[:4], *short, *fits]) == (
+        "compiles 1 shape, once a machine, in about a minute of one core; "
+        "trains 3 runs without compiling, which pays from max_steps=1500 on"
+    )
+    other = dataclasses.replace(runs[0], data_sha256="e", shape_id="other")
+    assert compiling([runs[0], other]).startswith("compiles at most 2 shapes")
+    assert compiling(fits) == ""
 
 
 def test_a_ladder_counts_as_one_pack(planned: Callable[..., PlannedRun]) -> None:

@@ -150,6 +150,25 @@ def test_tf32_is_part_of_the_identity_where_it_is_on(make_config: MakeConfig) ->
         assert name(on, SHA) != name(base, SHA)
 
 
+@pytest.mark.parametrize(("updates", "compiles"), [(1499, False), (1500, True)])
+def test_auto_is_true_by_name_and_compiles_what_repays_it(
+    make_config: MakeConfig, updates: int, compiles: bool
+) -> None:
+    """Packs are of one kind of step, whatever the settings that lead to it."""
+    auto, yes, no = (
+        parse(make_config({"training.max_steps": updates, "training.compile": value}))
+        for value in ("auto", True, False)
+    )
+    assert auto.training is not None
+    assert auto.training.compiles == compiles
+    assert auto.run_id(SHA) == yes.run_id(SHA) != no.run_id(SHA)
+    assert auto.model_id(SHA) == yes.model_id(SHA)
+    assert (auto.shape_id(SHA) == yes.shape_id(SHA)) == compiles
+    assert auto.shape_id(SHA) != no.shape_id(SHA)
+    other = parse(make_config({"training.max_steps": 1500 if updates < 1500 else 1499, "training.compile": "auto"}))
+    assert other.shape_id(SHA) != auto.shape_id(SHA)
+
+
 def test_every_setting_is_in_one_of_the_lists(make_config: MakeConfig) -> None:
     """A new key must say here whether it changes numbers."""
     config = make_config()

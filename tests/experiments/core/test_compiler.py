@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import shutil
+import signal
+import subprocess
 import sysconfig
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,8 @@ import torch
 
 from experiments.core import compiler
 from experiments.core.compiler import lacking
+from experiments.core.interrupt import ASKING, StopRequest
+from experiments.core.processes import start_time
 from experiments.training.step import can_compile
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
@@ -140,3 +146,34 @@ def test_can_compile_where_no_gpu_is_seen_does_not_judge_it(node: Break, monkeyp
 def test_can_compile_on_no_other_device(node: Break, caplog: pytest.LogCaptureFixture) -> None:
     assert not can_compile(torch.device("mps"))
     assert "training eagerly on mps, several times slower (mps: compiled for cpu and cuda only)" in caplog.text
+
+
+SLEEPERS = ["sh", "-c", "sleep 60 & echo ready; wait"]
+"""A driver that, as g++, has started a process of its own."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_compilation_with_all_its_processes(number: int) -> None:
+    """Otherwise it is noted, and training asks for it."""
+    before = {one: signal.getsignal(one) for one in ASKING}
+    stop = StopRequest().install()
+    driver = subprocess.Popen(SLEEPERS, stdout=subprocess.PIPE, text=True)
+    try:
+        assert driver.stdout is not None
+        driver.stdout.readline()
+        (child,) = Path(f"/proc/{driver.pid}/task/{driver.pid}/children").read_text().split()
+        started = start_time(int(child))
+        with compiler.compiling(), pytest.raises(compiler.Stopped):
+            os.kill(os.getpid(), number)
+            driver.wait()
+        assert stop()
+        driver.wait(timeout=30)
+        while start_time(int(child)) == started:
+            time.sleep(0.01)
+        stop.signal = None
+        os.kill(os.getpid(), number)  # now that nothing is compiled
+        assert stop()
+    finally:
+        driver.kill()
+        for one, handler in before.items():
+            signal.signal(one, handler)

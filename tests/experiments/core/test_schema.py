@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -29,6 +29,7 @@ class Settings:
     later: int = setting(7, since=2)
     account: str | None = setting(None)
     minutes: int | str = setting(240)
+    choose: Literal["auto"] | bool = setting("auto", alike={"auto": True})
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ BAD: list[tuple[str, Any, str]] = [
     ("limit", 0, "s.limit=0: accepted: an integer ≥ 1 or null"),
     ("limit", "none", "s.limit='none': accepted: an integer ≥ 1 or null"),
     ("on", 1, "s.on=1: accepted: true or false"),
+    ("choose", "never", "s.choose='never': accepted: auto or true or false"),
+    ("choose", 1, "s.choose=1: accepted: auto or true or false"),
     ("on", "true", "s.on='true': accepted: true or false"),
     (
         "account",
@@ -98,7 +101,7 @@ def test_integers_are_taken_as_texts_where_texts_are_meant() -> None:
 def test_all_mistakes_come_at_once() -> None:
     with pytest.raises(InputError) as error:
         build(Settings, {"count": 0, "sizes": [0, 1, -1], "cuont": 1, "zzz": 2, "on": True}, "s.")
-    accepted = "accepted: count, share, kind, sizes, limit, on, where, later, account, minutes"
+    accepted = "accepted: count, share, kind, sizes, limit, on, where, later, account, minutes, choose"
     assert str(error.value).splitlines() == [
         "s.count=0: accepted: an integer from 1 to 9",
         "s.sizes[0]=0: accepted: an integer ≥ 1",
@@ -167,6 +170,8 @@ def test_identity_leaves_out_what_changes_no_number_and_later_keys_at_their_defa
     assert identity_of(Settings(later=8)) == {**base, "later": 8}
     assert identity_of(Settings(sizes=(64, 65))) != base
     assert base["sizes"] == [64, 64]  # as JSON has it
+    assert base["choose"] is identity_of(Settings(choose=True))["choose"] is True
+    assert identity_of(Settings(choose=False))["choose"] is False
 
 
 def test_one_line_of_a_library_error() -> None:

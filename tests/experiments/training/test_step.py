@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shutil
 from typing import Any
 
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_leaves
 
 from experiments.core.compiler import warn
 from experiments.models.networks.mace import Mace
 from experiments.nn.native import sparse
 from experiments.training.flat_state import part
-from experiments.training.step import can_compile, eager_update, make_update
+from experiments.training.step import can_compile, eager_gradient, eager_update, make_update
 
 
 def example(laboratory: Any, precision: str, **changes: Any) -> tuple[Any, torch.Tensor]:
@@ -26,7 +29,7 @@ def evaluate(pack: Any, picked: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
     gradient = pack._step().gradient
     constants = part(pack.state, "constants")
     found: tuple[torch.Tensor, torch.Tensor] = gradient(
-        pack.state["params"], constants, pack.targets, pack.task.pool.tensors, picked
+        pack.state["params"], constants, pack.task.batch(pack.targets, picked)
     )
     return found
 
@@ -62,8 +65,9 @@ def test_a_runs_gradient_is_its_own(laboratory: Any) -> None:
 
 @pytest.mark.long
 @pytest.mark.skipif(not any(shutil.which(name) for name in ("g++", "c++", "clang++")), reason="needs a C++ compiler")
-def test_compiled_is_eager(laboratory: Any) -> None:
+def test_compiled_is_eager(laboratory: Any, caplog: pytest.LogCaptureFixture) -> None:
     """To round-off of sums in another order: some thousand eps of float64, relative to the largest component."""
+    caplog.set_level(logging.INFO)
     config = dataclasses.replace(laboratory.model.config, n_layers=1, nu=1, L=0, channels=2)
     laboratory.model = Mace(config, 2)  # the least that has everything: compiling is what takes the time
     tolerance = 1e-12
@@ -76,6 +80,7 @@ def test_compiled_is_eager(laboratory: Any) -> None:
         assert float((found - gradient).abs().max()) < tolerance * float(gradient.abs().max())
         for pack in (eager, compiled):
             pack.state = {**pack.state, "params": pack.state["params"] * 1.01}
+    assert "by torch.compile instead" not in caplog.text
 
 
 @pytest.mark.long
@@ -98,6 +103,23 @@ def test_compiled_update_is_eager(laboratory: Any) -> None:
     for name in found:
         torch.testing.assert_close(found[name], slow[name], rtol=0, atol=1e-12)
     assert float((found["params"] - state["params"]).abs().max()) > 0.01
+
+
+def test_the_pools_length_is_in_no_shape(laboratory: Any) -> None:
+    """What is compiled for one data set serves another of equal atoms and neighbours, whatever its frames and labels."""
+    traces = []
+    for frames in (60, 50):
+        laboratory.dataset = dataclasses.replace(
+            laboratory.dataset, pool=laboratory.dataset.pool.take(slice(0, frames))
+        )
+        pack, _ = example(laboratory, "float64")
+        gradient, arguments = eager_gradient(pack._loss, pack.layout), pack._example().gradient
+        gradient(*arguments)
+        traced = make_fx(gradient)(*arguments)
+        shapes = [tensor.shape for tensor in tree_leaves(arguments)]
+        assert not any(frames in shape for shape in shapes)
+        traces.append((traced.code, shapes))
+    assert traces[0] == traces[1]
 
 
 def test_without_a_compiler_there_is_a_warning(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +13,7 @@ from torch import Tensor
 from torch._inductor.exc import InductorError
 
 from experiments.core.compiler import warn
+from experiments.core.interrupt import ASKING, StopRequest
 from experiments.training import step
 from experiments.training.checkpoint import latest
 from experiments.training.member import Member
@@ -163,6 +166,47 @@ def test_a_resumed_run_says_what_computed_it(laboratory: Any, monkeypatch: pytes
     assert found.step_kind == "mixed"
     assert found.step_reason is not None
     assert "its compiler failed" in found.step_reason
+
+
+@pytest.mark.parametrize("begun", ["compiled", "eager"])
+def test_a_resumed_run_goes_on_with_the_step_that_it_began_with(
+    laboratory: Any, monkeypatch: pytest.MonkeyPatch, begun: str
+) -> None:
+    """Whatever the settings say now, for the digits are those of the step."""
+    compile_as(monkeypatch, same, same)
+    task = laboratory.task()
+    first = laboratory.member(task, "m", compile=begun == "compiled")
+    assert first.compiles == (begun == "compiled")
+    with pytest.raises(Interrupted):
+        laboratory.pack([first], task, compile=first.compiles).train(lambda: True, lambda event: None)
+    again = laboratory.member(task, "m", attempt=2, compile=begun != "compiled")
+    assert again.compiles == (begun == "compiled")
+    assert laboratory.member(task, "new", compile="auto").compiles is False
+    assert laboratory.member(task, "new", compile="auto", max_steps=1500).compiles is True
+
+
+def test_a_signal_while_compiling_ends_it(laboratory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a checkpoint, as elsewhere; the updates so far are in it."""
+
+    def endless(*_: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("the compilation went on")
+
+    monkeypatch.setattr(step, "compiled_for", endless)
+    task = laboratory.task()
+    member = laboratory.member(task, "m")
+    before = {number: signal.getsignal(number) for number in ASKING}
+    stop = StopRequest().install()
+    try:
+        with pytest.raises(Interrupted):
+            laboratory.pack([member], task, compile=True).train(stop, lambda event: None)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert stop.exit_code == 128 + signal.SIGTERM
+    kept = latest([laboratory.path / "m" / "attempt-1"])
+    assert kept is not None
+    assert kept.facts["clock"] == 0
 
 
 def test_distance_is_the_worst_runs() -> None:
