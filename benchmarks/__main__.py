@@ -43,8 +43,8 @@ def main() -> int:
 def _measure(arguments: argparse.Namespace) -> None:
     import torch  # takes seconds, and the help needs none of it
 
-    from benchmarks.rows import show
     from benchmarks import compiling, engine, gpu_check, ladder, start, steps
+    from benchmarks.rows import show
 
     torch.set_num_threads(1)
     device = "cuda" if torch.cuda.is_available() else "cpu"

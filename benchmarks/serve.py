@@ -1,7 +1,8 @@
 """A process that takes training steps on request and reports their time.
 
 It answers through a pipe of its own, because libraries print on standard output, with one JSON object a line: first
-`{"compile_s": …, "start_cpu_s": …, …}` (its compilers' processor time included) when it is ready, then for every line `n` that it reads `{"wall_s": …, "cpu_s": …}` of n steps.
+`{"compile_s": …, "start_cpu_s": …, …}` (the latter with its compilers' processor time) when it is ready, then for every
+line `n` that it reads `{"wall_s": …, "cpu_s": …}` of n steps.
 It needs only Python, because it runs in other packages' environments too.
 """
 

@@ -78,8 +78,7 @@ class TrainingConfig:
 
     @property
     def compiles(self) -> bool:
-        """Whether the step is to be compiled: known from the settings alone, so that a run's digits do not depend on what
-        lies in a cache, or on other runs."""
+        """Whether the step is to be compiled: known from the settings alone (`experiments.config.compiling`)."""
         return self.max_steps >= REPAID if self.compile == "auto" else self.compile
 
     @property

@@ -15,7 +15,6 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
-from unittest import mock
 
 import sympy
 import torch
@@ -53,6 +52,8 @@ def compiled(function: PositionalFunction, inputs: Sequence[Tensor]) -> Position
     from torch._guards import TracingContext, tracing
     from torch._inductor import compile_fx
     from torch._inductor.decomposition import select_decomp_table
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
     with _lean(), torch.no_grad():
         graph = make_fx(function, decomposition_table=select_decomp_table())(*inputs)
@@ -60,7 +61,8 @@ def compiled(function: PositionalFunction, inputs: Sequence[Tensor]) -> Position
         graph.graph.eliminate_dead_code()
         graph.graph = fx_graph_cse(graph.graph)
         held = _constants_as_inputs(graph)
-        fake = torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True)
+        # Inductor keeps in its cache what it compiled where there could be symbolic shapes; there are none.
+        fake = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv(), static_shapes=True)
         with tracing(TracingContext(fake)):
             examples = [fake.from_tensor(tensor) for tensor in (*inputs, *held)]
             compile_fx.fake_tensor_prop(graph, examples, True)  # the passes read shapes
@@ -139,14 +141,32 @@ def _lean() -> Iterator[None]:
     from torch._inductor import config, cpu_vec_isa
     from torch._inductor.codegen import cpp
 
-    options = {**OPTIONS, "aot_inductor.custom_ops_to_c_shims": shim.declarations()}
+    shims = shim.declarations()
+    options = {
+        **OPTIONS,
+        "aot_inductor.custom_ops_to_c_shims": shims,
+        # The cache's key cannot hold an operator; what is declared for it stands there instead.
+        "_cache_config_ignore_prefix": [*config._cache_config_ignore_prefix, "aot_inductor.custom_ops_to_c_shims"],
+        "aot_inductor.metadata": {str(operator): lines[0] for operator, lines in shims.items()},
+    }
     with ExitStack() as stack:
         stack.enter_context(config.patch(options))
-        stack.enter_context(mock.patch.object(cpu_vec_isa.VecISA, "check_build", lambda isa, code: True))
-        stack.enter_context(mock.patch.object(cpp, "stride_at_vec_range", stride_of(cpp.stride_at_vec_range)))
+        stack.enter_context(_replaced(cpu_vec_isa.VecISA, "check_build", lambda isa, code: True))
+        stack.enter_context(_replaced(cpp, "stride_at_vec_range", stride_of(cpp.stride_at_vec_range)))
         stack.callback(gc.enable if gc.isenabled() else gc.disable)
         gc.disable()  # hundreds of thousands of nodes, none of them garbage: searched again and again
         yield
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, new: Any) -> Iterator[None]:
+    """Replace a class's or module's function inside the context."""
+    before = getattr(owner, name)
+    setattr(owner, name, new)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
 
 
 def stride_of(general: Callable[..., Any]) -> Callable[..., Any]:
@@ -156,7 +176,7 @@ def stride_of(general: Callable[..., Any]) -> Callable[..., Any]:
     simplifies a difference symbolically, is left out: 14 of 24 seconds of code generation were spent there.
     """
 
-    @functools.lru_cache(maxsize=None)
+    @functools.cache
     def stride(index: sympy.Expr, variable: sympy.Symbol, vec_length: int | None = None) -> Any:
         found = linear_stride(index, variable)
         return general(index, variable, vec_length) if found is None else found

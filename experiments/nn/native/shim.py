@@ -17,8 +17,9 @@ from experiments.nn.native import build, sparse
 _LOG = logging.getLogger(__name__)
 _SOURCE = Path(__file__).with_name("sparse_product_shim.cpp")
 _DECLARATION = (
-    "AOTITorchError aoti_torch_cpu_sparse_product(const AtenTensorHandle* arguments, int64_t n, AtenTensorHandle pairs, "
-    "AtenTensorHandle index, AtenTensorHandle coefficient, AtenTensorHandle offset, AtenTensorHandle* out)"
+    "AOTITorchError aoti_torch_cpu_sparse_product(const AtenTensorHandle* arguments, int64_t n, "
+    "AtenTensorHandle pairs, AtenTensorHandle index, AtenTensorHandle coefficient, AtenTensorHandle offset, "
+    "AtenTensorHandle* out)"
 )
 
 

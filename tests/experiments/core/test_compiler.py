@@ -164,8 +164,7 @@ def test_a_signal_ends_a_compilation_with_all_its_processes(number: int) -> None
         (child,) = Path(f"/proc/{driver.pid}/task/{driver.pid}/children").read_text().split()
         started = start_time(int(child))
         with compiler.compiling(), pytest.raises(compiler.Stopped):
-            os.kill(os.getpid(), number)
-            driver.wait()
+            signal.raise_signal(number)
         assert stop()
         driver.wait(timeout=30)
         while start_time(int(child)) == started:

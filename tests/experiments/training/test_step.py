@@ -106,7 +106,7 @@ def test_compiled_update_is_eager(laboratory: Any) -> None:
 
 
 def test_the_pools_length_is_in_no_shape(laboratory: Any) -> None:
-    """What is compiled for one data set serves another of equal atoms and neighbours, whatever its frames and labels."""
+    """What is compiled for one data set serves another of equal atoms and neighbours, whatever its frames."""
     traces = []
     for frames in (60, 50):
         laboratory.dataset = dataclasses.replace(
