@@ -3,6 +3,7 @@ the updates that repay a compilation (`experiments.config.compiling`)."""
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Mapping
 from typing import Any
@@ -10,18 +11,19 @@ from typing import Any
 from benchmarks.turns import Worker, own_python, summarise, time_in_turns
 
 
-def measure(settings: Mapping[str, Any], seconds: float) -> list[dict[str, Any]]:
-    """Start a training of `benchmarks.step_ours` three times, and time compiled and eager steps in turns.
+def measure(settings: Mapping[str, Any], seconds: float, module: str = "benchmarks.step_ours") -> list[dict[str, Any]]:
+    """Start a training three times, and time compiled and eager steps in turns.
 
     Args:
         settings: of the network (`benchmarks.steps.cases`).
         seconds: to time steps for.
+        module: takes the steps.
 
     Returns:
         A row for a cold start and one for a warm one, beside an eager start; `repaid_by` in the first is the number of
-        updates after which compiling has saved the processor time that it took.
+        updates after which compiling has saved the processor time that it took, and `step` has the times of steps.
     """
-    module, python = "benchmarks.step_ours", own_python()
+    python = own_python()
     with tempfile.TemporaryDirectory() as cache:
         place = {"TORCHINDUCTOR_CACHE_DIR": cache}
         with Worker(python, module, settings, place) as cold:
@@ -31,7 +33,7 @@ def measure(settings: Mapping[str, Any], seconds: float) -> list[dict[str, Any]]
             Worker(python, module, {**settings, "compile": False}) as eager,
         ):
             steps = summarise(time_in_turns(warm, eager, seconds))
-    saved = steps["ours_ms"] * (steps["ratio_cpu"] - 1)
+    saved = steps["peer_cpu_ms"] - steps["ours_cpu_ms"]
     starts = {name: 1e3 * worker.facts["start_cpu_s"] for name, worker in (("cold", cold), ("warm", warm))}
     started = 1e3 * eager.facts["start_cpu_s"]
     what = f"{settings['architecture']} L={settings['L']}, {settings['channels']} channels, ethanol"
@@ -43,6 +45,5 @@ def measure(settings: Mapping[str, Any], seconds: float) -> list[dict[str, Any]]
         }
         for name, words in (("cold", "nothing in the cache"), ("warm", "the shape in the cache"))
     ]  # fmt: skip
-    rows[0]["repaid_by"] = (starts["cold"] - started) / saved
-    rows[0]["step_ratio"] = steps["ratio_cpu"]
+    rows[0] |= {"repaid_by": (starts["cold"] - started) / saved if saved > 0 else math.inf, "step": steps}
     return rows

@@ -144,10 +144,11 @@ def compiling(runs: Sequence[PlannedRun], unnamed: Sequence[UnnamedRun] = ()) ->
     """Return in one line what is compiled for these runs, and what that costs; empty if none of them is trained."""
     named = [(p.config, p.shape_id, p.data_sha256) for p in runs]
     others = [(one.config, _shape(one.config), str(one.config.data)) for one in unnamed]
-    trained = [(*one, one[0].training.compiles) for one in (*named, *others) if one[0].training is not None]
-    compiled = [(shape, data) for _, shape, data, compiles in trained if compiles]
+    trained = [(one[0].training, *one[1:]) for one in (*named, *others) if one[0].training is not None]
+    compiled = [(shape, data) for settings, shape, data in trained if settings.compiles]
     shapes, datasets = ({one[i] for one in compiled} for i in (0, 1))
-    return of_a_sweep(len(shapes), len(datasets), len(trained) - len(compiled))
+    short = sum(settings.compile == "auto" and not settings.compiles for settings, _, _ in trained)
+    return of_a_sweep(len(shapes), len(datasets), short)
 
 
 def _of_shape(kind: str, costs: Sequence[tuple[PlannedRun, Estimate]]) -> Shape:

@@ -30,19 +30,19 @@ def in_words(compiled: bool, settings_say: bool) -> str:
     return f"the step is not compiled, which takes {TAKES} and pays from training.max_steps={REPAID} on"
 
 
-def of_a_sweep(shapes: int, datasets: int, eager: int) -> str:
-    """Return in one line what a sweep compiles, and what that costs; empty if nothing is trained.
+def of_a_sweep(shapes: int, datasets: int, short: int) -> str:
+    """Return in one line what a sweep compiles, and what that costs; empty if there is nothing to say.
 
     Args:
         shapes: shapes that are compiled.
         datasets: data sets of their runs; those with equal numbers of atoms and neighbours share shapes.
-        eager: runs whose step is not compiled.
+        short: runs whose step is not compiled because they have too few updates.
     """
     parts = []
     if shapes:
         most = "at most " if datasets > 1 else ""
         each = "" if shapes == 1 else " each"
         parts.append(f"compiles {most}{counted(shapes, 'shape')}, once a machine, in {TAKES}{each}")
-    if eager:
-        parts.append(f"trains {counted(eager, 'run')} without compiling, which pays from max_steps={REPAID} on")
+    if short:
+        parts.append(f"trains {counted(short, 'run')} without compiling, which pays from max_steps={REPAID} on")
     return "; ".join(parts)

@@ -123,7 +123,7 @@ def _constants_as_inputs(traced: GraphModule) -> list[Tensor]:
 
     Inductor writes the addresses of what a graph holds into the code, which would then differ from process to process.
     """
-    held = []
+    held: list[Tensor] = []
     last = [node for node in traced.graph.nodes if node.op == "placeholder"][-1]
     for node in [node for node in traced.graph.nodes if node.op == "get_attr"]:
         with traced.graph.inserting_after(last):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import turns
+from benchmarks import compiling, turns
 from benchmarks.turns import Turn, Worker, WorkerPair, own_python, peer_python, summarise, time_in_turns
 from experiments.core.errors import InputError
 
@@ -50,6 +50,18 @@ def test_the_ratio_is_the_median_of_the_turns() -> None:
 def test_a_process_that_ends_says_why() -> None:
     with pytest.raises(InputError, match=f"{FAKE}: ended: no such element"):
         Worker(own_python(), FAKE, {"threads": 1, "error": "no such element"})
+
+
+def test_starts_of_compiled_and_eager_steps() -> None:
+    """Each in a process of its own; what compiling saves is eager steps' processor time less compiled ones'."""
+    settings = {"architecture": "fake", "L": 0, "channels": 1, "threads": 1, "device": "cpu", "seconds": 0.01}
+    cold, warm = compiling.measure(settings, 0.0, FAKE)
+    assert cold["name"].endswith("nothing in the cache")
+    assert warm["name"].endswith("the shape in the cache")
+    assert cold["peer_ms"] == warm["peer_ms"] > 0
+    saved = cold["step"]["peer_cpu_ms"] - cold["step"]["ours_cpu_ms"]
+    assert saved > 5  # an eager step works for 10 ms, a compiled one sleeps
+    assert cold["repaid_by"] == (cold["ours_ms"] - cold["peer_ms"]) / saved
 
 
 def test_a_package_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -188,7 +188,7 @@ def test_a_resumed_run_goes_on_with_the_step_that_it_began_with(
 def test_a_signal_while_compiling_ends_it(laboratory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a checkpoint, as elsewhere; the updates so far are in it."""
 
-    def endless(*_: Any) -> Any:
+    def endless(*_: Any, **__: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("the compilation went on")
 
