@@ -22,7 +22,7 @@ from benchmarks.cells import CELLS
 from experiments.core import command, files
 from experiments.core.errors import InputError
 
-KINDS = ("step", "sweep", "engine", "compile", "ladder", "start", "gpu")
+KINDS = ("step", "sweep", "engine", "compile", "roofline", "ladder", "start", "gpu")
 
 
 def main() -> int:
@@ -43,7 +43,7 @@ def main() -> int:
 def _measure(arguments: argparse.Namespace) -> None:
     import torch  # takes seconds, and the help needs none of it
 
-    from benchmarks import compiling, engine, gpu_check, ladder, start, steps
+    from benchmarks import compiling, engine, gpu_check, ladder, roofline, start, steps
     from benchmarks.rows import show
 
     torch.set_num_threads(1)
@@ -69,6 +69,11 @@ def _measure(arguments: argparse.Namespace) -> None:
             measured = compiling.measure(settings, arguments.seconds)
             show(measured)
             keep(measured)
+    if "roofline" in arguments.kinds:
+        for settings, _ in steps.cases(arguments.models, arguments.L, arguments.channels, layers, "cpu"):
+            counted = roofline.measure(settings)
+            roofline.show(counted)
+            keep(counted)
     if "ladder" in arguments.kinds:
         keep(ladder.benchmarks())
     if "start" in arguments.kinds:
