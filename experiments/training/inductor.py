@@ -19,8 +19,10 @@ from typing import Any
 import sympy
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from experiments.nn.native import shim
 
@@ -52,23 +54,23 @@ def compiled(function: PositionalFunction, inputs: Sequence[Tensor]) -> Position
     from torch._guards import TracingContext, tracing
     from torch._inductor import compile_fx
     from torch._inductor.decomposition import select_decomp_table
-    from torch._subclasses.fake_tensor import FakeTensorMode
-    from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-    with _lean(), torch.no_grad():
-        graph = make_fx(function, decomposition_table=select_decomp_table())(*inputs)
+    # Inductor keeps in its cache what it compiled where there could be symbolic shapes; there are none.
+    fake = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv(), static_shapes=True)
+    with _lean(), torch.no_grad(), tracing(TracingContext(fake)):
+        examples = [fake.from_tensor(tensor) for tensor in inputs]
+        trace = make_fx(function, select_decomp_table(), tracing_mode="fake", _allow_non_fake_inputs=True)
+        graph = trace(*examples)
         without_places(graph)
         graph.graph.eliminate_dead_code()
         graph.graph = fx_graph_cse(graph.graph)
-        held = _constants_as_inputs(graph)
-        # Inductor keeps in its cache what it compiled where there could be symbolic shapes; there are none.
-        fake = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv(), static_shapes=True)
-        with tracing(TracingContext(fake)):
-            examples = [fake.from_tensor(tensor) for tensor in (*inputs, *held)]
-            compile_fx.fake_tensor_prop(graph, examples, True)  # the passes read shapes
+        held = _constants_as_inputs(graph, fake)
+        examples += [fake.from_tensor(tensor) for tensor in held]
+        import os
+
+        if not os.environ.get("NOJOINT"):
             compile_fx._recursive_joint_graph_passes(graph)
-            compile_fx.fake_tensor_prop(graph, examples, True)
-            run = compile_fx.compile_fx_inner(graph, examples, cpp_wrapper=True, is_inference=True, graph_id=0)
+        run = compile_fx.compile_fx_inner(graph, examples, cpp_wrapper=True, is_inference=True, graph_id=0)
 
     def call(*tensors: Tensor) -> tuple[Tensor, ...]:
         with torch.no_grad():
@@ -118,7 +120,7 @@ def _shares(node: Node) -> bool:
     return schema is None or any(returned.alias_info is not None for returned in schema.returns)
 
 
-def _constants_as_inputs(traced: GraphModule) -> list[Tensor]:
+def _constants_as_inputs(traced: GraphModule, fake: FakeTensorMode) -> list[Tensor]:
     """Make the tensors that the graph holds its last inputs, and return them.
 
     Inductor writes the addresses of what a graph holds into the code, which would then differ from process to process.
@@ -129,6 +131,7 @@ def _constants_as_inputs(traced: GraphModule) -> list[Tensor]:
         with traced.graph.inserting_after(last):
             last = traced.graph.placeholder(f"held{len(held)}")
         held.append(getattr(traced, node.target))
+        last.meta["val"] = fake.from_tensor(held[-1])
         node.replace_all_uses_with(last)
         traced.graph.erase_node(node)
     traced.recompile()

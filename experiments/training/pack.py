@@ -94,6 +94,7 @@ class Pack:
             "ema_decay": self._column([m.settings.ema_decay for m in members]),
         }
         self._saved = time.monotonic()
+        self._stop: Callable[[], bool] = lambda: False
 
     @property
     def active(self) -> list[tuple[int, Member]]:
@@ -113,6 +114,7 @@ class Pack:
             TooLarge: out of memory during an update of a pack of two or more; each of its runs has a checkpoint of the
                 last whole chunk of updates. Out of memory at any other time raises the error itself.
         """
+        self._stop = stop
         while self.active:
             for i, member in self.active:
                 schedule = member.schedule
@@ -274,6 +276,8 @@ class Pack:
             began = time.monotonic()
             name = type(self.model).__name__
             try:
+                if self.compile and self._stop():  # asked while nobody asked
+                    raise Stopped
                 with compiling():
                     self.task.traced[key] = make_step(
                         self._loss, self.optimizer, self.layout, self.compile, self._example(), name, self.tf32

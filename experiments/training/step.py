@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from experiments.core.compiler import compiler, lacking, warn
-from experiments.training import inductor
 from experiments.training.layout import Layout
 from experiments.training.lengthy import lengthy
 from experiments.training.optimizers.optimizer import Optimizer, along
+
+if TYPE_CHECKING:
+    from experiments.training.inductor import PositionalFunction
 
 logger = logging.getLogger(__name__)
 Tensors = Mapping[str, Tensor]
@@ -31,7 +33,6 @@ Gradient = Callable[[Tensor, Tensors, Tensors], tuple[Tensor, Tensor]]
 Update = Callable[[Tensors, Tensor, Tensor, Tensor, Tensors], dict[str, Tensor]]
 """(state, gradient [p, n], rate [p], step [p] counted from 1, limits: clip [p], ema_decay [p]) → state, with
 `params` [p, n], `ema` [p, n] and the optimiser's entries as `optimizer/name`."""
-PositionalFunction = Callable[..., tuple[Tensor, ...]]
 MIX_ORDER = "triton.mix_order_reduction"
 """Inductor's option to sum rows and columns in one kernel, which adds padded rows to sums of columns without an error
 (pytorch #195845, torch 2.10 to 2.13 at least); from five million numbers on, as in packs."""
@@ -134,13 +135,15 @@ def compiled_for(function: PositionalFunction, inputs: Sequence[Tensor], replaye
     """
     distinct = [tensor.clone() for tensor in inputs]  # one given twice would be traced, and guarded, as one
     if inputs[0].device.type == "cpu":
+        from experiments.training import inductor  # takes a second to import, which eager trainings need not wait for
+
         try:
-            compiled = inductor.compiled(function, distinct)
-            compiled(*distinct)
-        except Exception as error:
+            run = inductor.compiled(function, distinct)
+            run(*distinct)
+        except Exception as error:  # anything that another release of torch may raise
             logger.info("compiled by torch.compile instead, which takes longer: %s", error)
         else:
-            return compiled
+            return run
     traced = make_fx(function)(*distinct)
     if inputs[0].device.type == "cuda":
         torch.cuda.empty_cache()  # what tracing took is no use to the graph, whose memory is its own

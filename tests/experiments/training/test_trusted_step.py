@@ -16,6 +16,7 @@ from experiments.core.compiler import warn
 from experiments.core.interrupt import ASKING, StopRequest
 from experiments.training import step
 from experiments.training.checkpoint import latest
+from experiments.training.inductor import PositionalFunction
 from experiments.training.member import Member
 from experiments.training.pack import Interrupted
 from experiments.training.trusted_step import TOLERANCE, distance
@@ -31,9 +32,7 @@ def _every_warning() -> None:
 def compile_as(monkeypatch: pytest.MonkeyPatch, gradient: Changed, update: Changed) -> None:
     """Let a compiler change what it compiles: outputs of gradient and update go through these functions."""
 
-    def compiled_for(
-        function: step.PositionalFunction, inputs: Sequence[Tensor], replayed: bool
-    ) -> step.PositionalFunction:
+    def compiled_for(function: PositionalFunction, inputs: Sequence[Tensor], replayed: bool) -> PositionalFunction:
         change = gradient if replayed else update
         return lambda *tensors: change(*function(*tensors))
 
@@ -152,7 +151,8 @@ def test_a_resumed_run_says_what_computed_it(laboratory: Any, monkeypatch: pytes
     def attempt(number: int, stop: bool) -> Member:
         task = laboratory.task()
         member: Member = laboratory.member(task, "m", attempt=number)
-        laboratory.pack([member], task, compile=True).train(lambda: stop, lambda event: None)
+        asked = iter([False, stop])  # before the compilation, and after the first chunk of updates
+        laboratory.pack([member], task, compile=True).train(lambda: next(asked, stop), lambda event: None)
         return member
 
     compile_as(monkeypatch, same, same)
@@ -178,7 +178,8 @@ def test_a_resumed_run_goes_on_with_the_step_that_it_began_with(
     first = laboratory.member(task, "m", compile=begun == "compiled")
     assert first.compiles == (begun == "compiled")
     with pytest.raises(Interrupted):
-        laboratory.pack([first], task, compile=first.compiles).train(lambda: True, lambda event: None)
+        asked = iter([False] if first.compiles else [])
+        laboratory.pack([first], task, compile=first.compiles).train(lambda: next(asked, True), lambda event: None)
     again = laboratory.member(task, "m", attempt=2, compile=begun != "compiled")
     assert again.compiles == (begun == "compiled")
     assert laboratory.member(task, "new", compile="auto").compiles is False
@@ -204,6 +205,8 @@ def test_a_signal_while_compiling_ends_it(laboratory: Any, monkeypatch: pytest.M
         for number, handler in before.items():
             signal.signal(number, handler)
     assert stop.exit_code == 128 + signal.SIGTERM
+    with pytest.raises(Interrupted):  # and one that came before begins none
+        laboratory.pack([laboratory.member(task, "other")], task, compile=True).train(stop, lambda event: None)
     kept = latest([laboratory.path / "m" / "attempt-1"])
     assert kept is not None
     assert kept.facts["clock"] == 0
