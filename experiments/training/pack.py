@@ -276,7 +276,7 @@ class Pack:
             began = time.monotonic()
             name = type(self.model).__name__
             try:
-                if self.compile and self._stop():  # asked while nobody asked
+                if self.compile and self._stop():  # nothing has asked since training began
                     raise Stopped
                 with compiling():
                     self.task.traced[key] = make_step(

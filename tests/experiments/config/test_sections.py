@@ -42,6 +42,8 @@ def good(kind: Any, metadata: Mapping[str, Any]) -> st.SearchStrategy[Any]:
         return st.one_of([good(argument, metadata) for argument in arguments])
     if kind is type(None):
         return st.none()
+    if origin is typing.Literal:
+        return st.sampled_from(arguments)
     if metadata.get("choices"):
         return st.sampled_from(list(metadata["choices"]))
     if origin is tuple:

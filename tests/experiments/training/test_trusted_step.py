@@ -177,8 +177,8 @@ def test_a_resumed_run_goes_on_with_the_step_that_it_began_with(
     task = laboratory.task()
     first = laboratory.member(task, "m", compile=begun == "compiled")
     assert first.compiles == (begun == "compiled")
+    asked = iter([False] if first.compiles else [])
     with pytest.raises(Interrupted):
-        asked = iter([False] if first.compiles else [])
         laboratory.pack([first], task, compile=first.compiles).train(lambda: next(asked, True), lambda event: None)
     again = laboratory.member(task, "m", attempt=2, compile=begun != "compiled")
     assert again.compiles == (begun == "compiled")
