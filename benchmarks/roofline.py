@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +33,7 @@ SHOWN = 5
 """Operations that a row names, those that take the most time eagerly."""
 
 
-class Counted(TorchDispatchMode):
+class Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts what is computed inside the context, by operation: seconds, floating-point operations, bytes.
 
     An operation without a rule of its own counts as one floating-point operation for each number that it returns, a
@@ -41,8 +41,8 @@ class Counted(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self.seconds: Counter[str] = Counter()
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self.operations: Counter[str] = Counter()
         self.bytes: Counter[str] = Counter()
 
@@ -159,7 +159,7 @@ def _kernels(counted: Counted, speed: float, bandwidth: float) -> list[dict[str,
             "share": taken / whole,
             "of_bound": max(counted.operations[name] / speed, counted.bytes[name] / bandwidth) / taken,
         }
-        for name, taken in counted.seconds.most_common(SHOWN)
+        for name, taken in sorted(counted.seconds.items(), key=lambda one: -one[1])[:SHOWN]
     ]
 
 

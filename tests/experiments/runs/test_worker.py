@@ -21,6 +21,7 @@ from experiments.tasks.evaluation import evaluation
 from experiments.tasks.molecules import MoleculeEvaluator
 from experiments.training import lengthy as marked
 from experiments.training import step
+from experiments.training.inductor import PositionalFunction
 from experiments.training.lengthy import at_work, lengthy
 
 MakeConfig = Callable[..., dict[str, Any]]
@@ -77,9 +78,7 @@ def test_compiling_and_evaluating_are_marked_and_the_loop_is_not(
     seen: dict[str, list[bool]] = {"compiling": [], "evaluating": [], "looping": []}
     evaluate = MoleculeEvaluator.full
 
-    def compiled_for(
-        function: step.PositionalFunction, inputs: Sequence[Tensor], replayed: bool
-    ) -> step.PositionalFunction:
+    def compiled_for(function: PositionalFunction, inputs: Sequence[Tensor], replayed: bool) -> PositionalFunction:
         seen["compiling"].append(at_work())
         return function
 
