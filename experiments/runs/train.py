@@ -70,7 +70,8 @@ def train(
     with training.tracking, arithmetic(settings.tf32):
         for asked, members in by_kind.items():
             compile = asked and can_compile(device) and _compilable(training.model, training.task.dtype)
-            report({"event": "step", "text": in_words(compile, members[0].settings.compiles)})
+            if settings.compile is not False or compile:
+                report({"event": "step", "text": in_words(compile, members[0].settings.compiles)})
 
             def pack(members: Sequence[Member], compile: bool = compile) -> Pack:
                 return Pack(members, training.task, training.model, compile)

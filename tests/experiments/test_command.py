@@ -61,6 +61,18 @@ def test_bad_input(tiny_arguments: list[str], root: Path, tmp_path: Path, argume
     assert not (tmp_path / "store").exists()
 
 
+def test_a_short_run_is_eager_and_says_so(tiny_arguments: list[str], root: Path, tmp_path: Path) -> None:
+    """Nothing is compiled, and the result has the kind of its step."""
+    ended = command(root, *tiny_arguments, f"store={tmp_path / 'store'}", "P=4", "training.compile=auto")
+    assert ended.returncode == 0, ended.stderr
+    assert [line for line in ended.stderr.splitlines() if line.startswith("equilaw: ")] == [
+        "equilaw: the step is not compiled, which takes about a minute of one core and pays from "
+        "training.max_steps=1500 on"
+    ]
+    ((_, result),) = RunStore(tmp_path / "store").results()
+    assert result.get("step") == "eager"
+
+
 def test_a_finished_run_is_answered_without_torch(root: Path, tmp_path: Path) -> None:
     """Its import takes longer than all else that the answer needs."""
     data = configuration(tmp_path, "ace")["data"]
