@@ -48,9 +48,9 @@ class Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call an operation, and count it."""
-        began = time.perf_counter()
+        began = time.process_time()
         out = func(*args, **(kwargs or {}))
-        seconds = time.perf_counter() - began
+        seconds = time.process_time() - began
         name = str(func.overloadpacket).removeprefix("aten.")
         self.seconds[name] += seconds
         if not any(returned.alias_info is not None for returned in func._schema.returns):
@@ -101,7 +101,7 @@ def measure(settings: Mapping[str, Any], repeats: int = 30, compile: bool = True
 
     Args:
         settings: of the network (`benchmarks.steps.cases`).
-        repeats: of a step whose median time is taken.
+        repeats: of a step, whose median time is taken, and of its operations.
         compile: whether the steps that are timed are compiled.
     """
     speed, bandwidth = core_speed()
@@ -127,8 +127,9 @@ def measure(settings: Mapping[str, Any], repeats: int = 30, compile: bool = True
             taken = statistics.median(seconds(timed) for _ in range(repeats))
             eager()
             with Counted() as counted:
-                eager()
-            work, least = sum(counted.operations.values()), moved(tensors)
+                for _ in range(repeats):
+                    eager()
+            work, least = sum(counted.operations.values()) // repeats, moved(tensors)
             bound = max(work / speed, least / bandwidth)
             rows.append(
                 {
