@@ -24,6 +24,7 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
+from experiments.core.compiler import Stopped
 from experiments.nn.native import shim
 
 PositionalFunction = Callable[..., tuple[Tensor, ...]]
@@ -165,7 +166,11 @@ def _lean() -> Iterator[None]:
         stack.enter_context(_replaced(cpp, "stride_at_vec_range", stride_of(cpp.stride_at_vec_range)))
         stack.callback(gc.enable if gc.isenabled() else gc.disable)
         gc.disable()  # hundreds of thousands of nodes, none of them garbage: searched again and again
-        yield
+        try:
+            yield
+        except Stopped:
+            gc.freeze()  # the process is about to end: what is left of the compilation need not be searched for garbage
+            raise
 
 
 @contextmanager
