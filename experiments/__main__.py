@@ -220,7 +220,7 @@ def _main() -> int:
     except (HydraException, OmegaConfBaseException) as error:
         from experiments.config.mistakes import mistakes_of
 
-        return _say(mistakes_of(words, error), 2)
+        return _say(mistakes_of([command.quoted(word) for word in words], error), 2)
     except KeyboardInterrupt as error:
         code = 143 if isinstance(error, Terminated) else 130
         return _say("stopped, nothing is lost; the same command continues", code)
