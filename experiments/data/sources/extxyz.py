@@ -330,7 +330,7 @@ def _text(path: Path, where: str) -> str:
         raise InputError(f"{where}: cannot be read as text ({error}); accepted: an extended XYZ file") from None
 
 
-def _label(atoms: ase.Atoms, key: str) -> Any:
+def label_of(atoms: ase.Atoms, key: str) -> Any:
     """Return a label by its name in the file; ASE moves names that it knows, such as 'energy', into a calculator."""
     for labels in (atoms.info, atoms.arrays, {} if atoms.calc is None else atoms.calc.results):
         if key in labels:
@@ -338,15 +338,16 @@ def _label(atoms: ase.Atoms, key: str) -> Any:
     return None
 
 
-def _names(atoms: ase.Atoms) -> str:
+def names_of(atoms: ase.Atoms) -> str:
+    """Return the names of all labels of a frame, for messages."""
     results = () if atoms.calc is None else atoms.calc.results
     return ", ".join(sorted({*atoms.info, *atoms.arrays, *results} - {"numbers", "positions"})) or "none"
 
 
 def _energy(atoms: ase.Atoms, key: str, where: str) -> float:
-    value = _label(atoms, key)
+    value = label_of(atoms, key)
     if value is None:
-        raise InputError(f"{where}: no energy {key!r} (data.energy_key); the frame has: {_names(atoms)}")
+        raise InputError(f"{where}: no energy {key!r} (data.energy_key); the frame has: {names_of(atoms)}")
     if isinstance(value, (bool, np.bool_, str)) or np.ndim(value) != 0:
         raise InputError(f"{where}: energy {key!r} is {value!r}; accepted: one number in eV")
     if not abs(value) < LARGEST:  # nor is NaN
@@ -356,9 +357,9 @@ def _energy(atoms: ase.Atoms, key: str, where: str) -> float:
 
 def _one_frame(atoms: ase.Atoms, energy_key: str, forces_key: str | None, where: str) -> Frames:
     energy = _energy(atoms, energy_key, where)
-    forces = np.zeros((len(atoms), 3)) if forces_key is None else _label(atoms, forces_key)
+    forces = np.zeros((len(atoms), 3)) if forces_key is None else label_of(atoms, forces_key)
     if forces is None:
-        raise InputError(f"{where}: no forces {forces_key!r} (data.forces_key); the frame has: {_names(atoms)}")
+        raise InputError(f"{where}: no forces {forces_key!r} (data.forces_key); the frame has: {names_of(atoms)}")
     forces = np.asarray(forces)
     if forces.shape != (len(atoms), 3) or forces.dtype.kind not in "fi":
         raise InputError(
