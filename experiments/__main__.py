@@ -34,9 +34,11 @@ usage: python -m experiments [-m] KEY=VALUE …
 
 def guarded(config: DictConfig) -> dict[str, float] | None:
     """Run `single` and keep its errors for `main` (Hydra would print a line of its own before each)."""
+    from omegaconf.errors import OmegaConfBaseException
+
     try:
         return single(config)
-    except (InputError, RunsFailed, Stopped) as problem:
+    except (InputError, RunsFailed, Stopped, OmegaConfBaseException) as problem:
         PROBLEMS.append(problem)
         return None
 
@@ -74,11 +76,11 @@ def single(config: DictConfig) -> dict[str, float] | None:
         return _answer(*finished)
     import torch
 
+    from experiments.config.suits import check_run
     from experiments.core.files import creatable, writable
-    from experiments.data.baseline import usable_subset
     from experiments.data.load import dataset_of
     from experiments.runs.capacity import resolve_channels
-    from experiments.runs.execute import check_data, device_of, execute
+    from experiments.runs.execute import device_of, execute
     from experiments.runs.problems import check_network
     from experiments.runs.store import RunStore
     from experiments.training.pack import Interrupted
@@ -86,10 +88,9 @@ def single(config: DictConfig) -> dict[str, float] | None:
     device_of(settings.device)
     creatable(Path(settings.store), "store")  # before a dataset is generated for it
     dataset = dataset_of(settings.data)
-    check_data(settings, dataset)
     check_network(settings, dataset)
     settings = resolve_channels(composed, settings, dataset)
-    usable_subset(dataset, settings.P, settings.subset_seed, settings.model.closed_form)
+    check_run(settings, dataset)
     writable(Path(settings.store), "store")
     run = RunStore(settings.store).run(settings.run_id(dataset.sha256()))
     run.create(settings.as_dict())

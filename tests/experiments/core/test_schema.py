@@ -178,3 +178,5 @@ def test_one_line_of_a_library_error() -> None:
     assert one_line(ValueError("Could not override 'modle.x'.\nKey 'modle' is not in struct")).startswith("modle.x: un")
     assert one_line(ValueError("a\n    full_key: a.b\n    object_type=dict\n\nb")) == "a; b"
     assert one_line(ValueError("")) == "ValueError"
+    lost = one_line(ValueError("Interpolation key 'DATA' not found\n    full_key: \n    object_type=dict"))
+    assert lost == "${DATA}: no such key; accepted: a key, as ${P}; an environment variable is $DATA"
