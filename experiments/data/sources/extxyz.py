@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import logging
@@ -253,6 +254,9 @@ def atoms_of_file(path: str | os.PathLike[str], option: str) -> Iterator[tuple[a
         raise InputError(f"{where}: holds no frames; accepted: at least one")
     start = frame = 0
     while start < len(lines):
+        if not lines[start].strip():  # some leave a blank line between frames
+            start += 1
+            continue
         here = f"{where}, frame {frame} (line {start + 1})"
         try:
             count = int(lines[start])
@@ -305,11 +309,13 @@ def _check_columns(block: list[str], here: str) -> None:
 _BINARY = {
     b"\x89HDF": "HDF5, which is not read",
     b"SQLite format 3": "a database of ASE: data=ase_db",
+    b'{"': "JSON; a database of ASE in that format is read by data=ase_db",
     b"PK\x03\x04": "NumPy's .npz; a molecule's file of MD17 or rMD17 is read by data=md17_NAME or data=rmd17_NAME "
     "from $EQUILAW_DATA/md17/ or $EQUILAW_DATA/rmd17/npz_data/ (alone: data.split=trajectory or random)",
     b"- of Ulm": "a trajectory of ASE; write it as extended XYZ (ase convert FILE.traj FILE.xyz)",
     b"\xfd7zXZ": "compressed by xz; unpack it",
     b"BZh": "compressed by bzip2; unpack it",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd; unpack it",
 }
 """What files of other formats begin with, and the source or command for them."""
 
@@ -320,10 +326,13 @@ def _text(path: Path, where: str) -> str:
         content = path.read_bytes()
         if content[:2] == b"\x1f\x8b":
             content = gzip.decompress(content)
+        if content[257:262] == b"ustar" or (content[:2] == b"PK" and b".npy" not in content[:SHOWN]):
+            raise InputError(f"{where}: is an archive; unpack it; accepted: an extended XYZ file")
         for start, what in _BINARY.items():
             if content.startswith(start):
                 raise InputError(f"{where}: is {what}; accepted: an extended XYZ file")
-        return content.decode("utf-8-sig")  # with or without a byte-order mark
+        utf16 = content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        return content.decode("utf-16" if utf16 else "utf-8-sig")  # with or without a byte-order mark
     except FileNotFoundError:
         raise InputError(f"{where}: no such file; accepted: an extended XYZ file") from None
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
