@@ -195,6 +195,8 @@ def _main() -> int:
 
         print(help_text())
         return 0
+    if strange := next((word for word in sys.argv[1:] if _unknown_option(word)), None):
+        return _say(f"{strange}: no such option; accepted: KEY=VALUE, as P=16, and -m for a sweep of several values", 2)
     if strange := next((word for word in words if _undecoded(word)), None):
         return _say(f"{strange}: letters that the locale ({sys.getfilesystemencoding()}) lacks; set PYTHONUTF8=1", 2)
     import hydra  # takes longer than the whole help
@@ -231,6 +233,15 @@ def _main() -> int:
         where = f"{error.filename or 'a file'}: {os.strerror(error.errno)}"
         return _say(f"{where}; nothing is lost, the same command continues", 1)
     return 0
+
+
+def _unknown_option(word: str) -> bool:
+    """Return whether a word of the command line looks like an option, and is none of Hydra's."""
+    from hydra._internal.utils import get_args_parser
+
+    name = word.partition("=")[0]
+    known = get_args_parser()._option_string_actions
+    return name.startswith("-") and name not in known and not any(option.startswith(name) for option in known)
 
 
 def _undecoded(word: str) -> bool:

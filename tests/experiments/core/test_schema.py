@@ -169,6 +169,17 @@ def test_identity_leaves_out_what_changes_no_number_and_later_keys_at_their_defa
     assert base["sizes"] == [64, 64]  # as JSON has it
 
 
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [(16.0, "; here P=16"), ("8,16,", "; a sweep: -m P=8,16"), ("16,", "; here P=16"),
+     ([8, 16], "; a sweep: -m P=8,16"), ("8-16", ""), (1.5, ""), ([8, "x"], ""), ("a,", "")],
+)  # fmt: skip
+def test_the_spelling_of_a_number_is_shown(value: object, hint: str) -> None:
+    with pytest.raises(InputError) as error:
+        check(value, int, "P", {"low": 1})
+    assert str(error.value) == f"P={value!r}: accepted: an integer ≥ 1{hint}"
+
+
 def test_one_line_of_a_library_error() -> None:
     group = "In 'config': Could not find 'data/foo'\n\nAvailable options in 'data':\n\tethanol\n\tstar\nConfig search"
     assert one_line(ValueError(group)) == "data=foo: no such choice; accepted: ethanol | star"

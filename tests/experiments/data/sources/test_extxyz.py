@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import tarfile
 import zipfile
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
