@@ -125,7 +125,8 @@ def test_a_table_in_markdown(tmp_path: Path, ruler: str) -> None:
 
 def test_columns_aligned_by_blanks(tmp_path: Path) -> None:
     path = tmp_path / "t.txt"
-    path.write_text("\n".join("  " + "".join(f"{cell!s:14}" for cell in row) for row in [HEADER, *ROWS]))
+    table: list[list[object]] = [[*HEADER], *ROWS]
+    path.write_text("\n".join("  " + "".join(f"{cell!s:14}" for cell in row) for row in table))
     assert rows(path) == PLAIN
     path.write_text("P error\n8 0.5 0.1\n")
     with pytest.raises(InputError, match="line 2: 3 cells, but the header names 2 columns"):
