@@ -42,6 +42,10 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "seed": ("seed", "repeat", "replicate", "trial", "rep"),
 }
 """Column of a run table → other names that people give it, in lower case, best first."""
+ONE_MODEL = frozenset({
+    "P", "error", "seed", "dataset", "metric", "unit", "test_set", "error_sd", "n_runs", "n_test", "line",
+})  # fmt: skip
+"""Columns of a table of one network: no others that could tell two apart."""
 LARGER_IS_BETTER = frozenset({
     "accuracy", "acc", "r2", "r²", "rsquared", "auc", "auroc", "auprc", "pearsonr", "pearson", "spearmanr", "spearman",
     "f1", "precision", "recall", "ap", "map", "iou", "score", "correlation", "concordance", "mcc", "kappa", "ndcg",
@@ -53,6 +57,8 @@ _COMMA = re.compile(r"[+-]?(\d*,\d+)(e[+-]?\d+)?", re.IGNORECASE)
 _SPACES = (" ", "'", "\u202f", "\xa0")
 _GROUPED = {mark: re.compile(rf"{_DIGITS}(?:{re.escape(mark)}\d\d\d)+") for mark in (",", ".", *_SPACES)}
 _FRACTION = re.compile(r"[+-]?\d*\.\d+(e[+-]?\d+)?", re.IGNORECASE)
+_RULER = re.compile(r"^[ \t]*\|?[ \t]*:?-+:?[ \t]*(\|[ \t]*:?-+:?[ \t]*)+\|?[ \t]*\r?$", re.MULTILINE)
+"""Line below the header of a table in Markdown."""
 _PERCENT = re.compile(r"(.*\d)\s*%")
 _SHOWN = 100
 """Most characters of another library's complaint."""
@@ -88,8 +94,8 @@ def parse_columns(text: str) -> dict[str, str]:
 def read_table(path: Path, spelling: Spelling = PLAIN) -> pd.DataFrame:
     """Read a run table as text cells, with the line of each row in column `line`.
 
-    Reads text with any of `SEPARATORS`, decimal points or commas, comments (#), blank lines and byte-order marks; JSON
-    lines; Parquet.
+    Reads text with any of `SEPARATORS` or aligned by blanks, tables in Markdown, decimal points or commas, comments
+    (#), blank lines and byte-order marks; JSON: lines, a list of records, columns; Parquet.
 
     Raises:
         InputError: a file that is missing, unreadable, empty or ragged; columns that are not there; numbers that can be
@@ -168,7 +174,9 @@ def _scalar(value: object) -> object:
 
 
 def _json_records(path: Path, text: str) -> tuple[list[str], Cells]:
-    """Return header and rows of JSON lines, or of one list of records, which are then counted from 1."""
+    """Return header and rows of JSON lines, of one list of records, which are then counted from 1, or of columns."""
+    if (frame := _json_columns(text)) is not None:
+        return _of_frame(path, frame)
     if text.lstrip().startswith("["):
         try:
             records = list(enumerate(json.loads(text), 1))
@@ -181,6 +189,21 @@ def _json_records(path: Path, text: str) -> tuple[list[str], Cells]:
             raise InputError(f"{path}, line {line}: accepted: one JSON object a line, with its columns")
     header = list(dict.fromkeys(str(name) for _, record in records for name in record))
     return header, [(line, [_json_text(record.get(name)) for name in header]) for line, record in records]
+
+
+def _json_columns(text: str) -> pd.DataFrame | None:
+    """Return the table of one object that holds columns, in any of pandas' forms (`DataFrame.to_json`); or None."""
+    try:
+        content = json.loads(text)
+        if not isinstance(content, dict) or not all(isinstance(value, dict | list) for value in content.values()):
+            return None
+        if set(content) <= {"columns", "index", "data"} >= {"columns", "data"}:  # orient="split"
+            return pd.DataFrame(content["data"], columns=content["columns"])
+        if set(content) == {"schema", "data"}:  # orient="table"
+            return pd.DataFrame(content["data"]).drop(columns="index", errors="ignore")
+        return pd.DataFrame(content)
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 def _record(path: Path, line: int, text: str) -> Any:
@@ -202,7 +225,9 @@ def _separated(path: Path, text: str) -> tuple[list[str], Cells, str]:
         lines[0] = ""
     else:
         header = next((line for line in lines if line.strip() and not line.lstrip().startswith("#")), "")
-        separators = [mark for mark in SEPARATORS if mark in header] or [","]
+        separators = [mark for mark in SEPARATORS if mark in header] or [" " if len(header.split()) > 1 else ","]
+        if _RULER.search(text):
+            lines, separators = [_cut(line) for line in lines], ["|"]
     tried = [_rows(lines, separator) for separator in separators]
     even = [found for found in tried if len({len(row) for _, row in found[1]} | {len(found[0])}) == 1]
     names, cells, separator = max(even or tried, key=lambda found: len(found[0]))
@@ -215,15 +240,21 @@ def _separated(path: Path, text: str) -> tuple[list[str], Cells, str]:
     return names, cells, separator
 
 
+def _cut(line: str) -> str:
+    """Return a row of a table in Markdown without the bars at its ends; the ruler below the header is left out."""
+    return "" if _RULER.match(line) else line.strip().removeprefix("|").removesuffix("|")
+
+
 def _rows(lines: list[str], separator: str) -> tuple[list[str], Cells, str]:
     """Return header and rows; lines are numbered from 1, blank ones and comments (#) are left out."""
     kept = ("" if line.lstrip().startswith("#") else line + "\n" for line in lines)
-    reader = csv.reader(kept, delimiter=separator)
+    reader = csv.reader(kept, delimiter=separator, skipinitialspace=separator == " ")
     found: Cells = []
     try:
         for row in reader:
             if any(cell.strip() for cell in row):
-                found.append((reader.line_num, [as_meant(cell.strip()) for cell in row]))
+                meant = [as_meant(cell.strip()) for cell in row]
+                found.append((reader.line_num, [cell for cell in meant if cell] if separator == " " else meant))
     except csv.Error:
         return [], [], separator
     return (found[0][1] if found else []), found[1:], separator
@@ -315,12 +346,12 @@ def _named(path: Path, frame: pd.DataFrame, spelling: Spelling) -> pd.DataFrame:
                 _complement(path, line, cell) for line, cell in zip(frame["line"], frame[own[2:]], strict=True)
             ]
             frame = frame.drop(columns=own[2:])
-    error = given.get("error", "")
-    for column, value in (
-        ("metric", f"{error[2:]} error" if error.startswith("1-") else error),
-        ("dataset", path.stem),
-    ):
-        if column not in frame.columns and value and {"P", "error"} <= set(frame.columns):
+    error = given.get("error", "error")
+    names = {"metric": f"{error[2:]} error" if error.startswith("1-") else error, "dataset": path.stem}
+    if set(frame.columns) <= ONE_MODEL:  # else another column may tell networks apart, whose curves would be one
+        names["architecture"] = path.stem
+    for column, value in names.items():
+        if column not in frame.columns and {"P", "error"} <= set(frame.columns):
             frame[column] = value
             said.append(f"{column} is {value!r}, for the table names none")
     if said:

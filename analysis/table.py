@@ -157,7 +157,8 @@ def check_table(
     bad |= dict.fromkeys(floored, FLOORED)
     good = rows[~rows["line"].isin(list(bad))].reset_index(drop=True)
     if good.empty:
-        raise InputError(f"{source}: {summary(bad, place)}; no usable row is left")
+        why = f"{summary(bad, place)}; no usable row is left" if bad else "no row has an error yet"
+        raise InputError(f"{source}: {why}")
     left = set(_names(good, key))
     return RunTable(
         rows=good,

@@ -34,9 +34,11 @@ usage: python -m experiments [-m] KEY=VALUE …
 
 def guarded(config: DictConfig) -> dict[str, float] | None:
     """Run `single` and keep its errors for `main` (Hydra would print a line of its own before each)."""
+    from omegaconf.errors import OmegaConfBaseException
+
     try:
         return single(config)
-    except (InputError, RunsFailed, Stopped) as problem:
+    except (InputError, RunsFailed, Stopped, OmegaConfBaseException) as problem:
         PROBLEMS.append(problem)
         return None
 
@@ -74,11 +76,11 @@ def single(config: DictConfig) -> dict[str, float] | None:
         return _answer(*finished)
     import torch
 
+    from experiments.config.suits import check_run
     from experiments.core.files import creatable, writable
-    from experiments.data.baseline import usable_subset
     from experiments.data.load import dataset_of
     from experiments.runs.capacity import resolve_channels
-    from experiments.runs.execute import check_data, device_of, execute
+    from experiments.runs.execute import device_of, execute
     from experiments.runs.problems import check_network
     from experiments.runs.store import RunStore
     from experiments.training.pack import Interrupted
@@ -86,10 +88,9 @@ def single(config: DictConfig) -> dict[str, float] | None:
     device_of(settings.device)
     creatable(Path(settings.store), "store")  # before a dataset is generated for it
     dataset = dataset_of(settings.data)
-    check_data(settings, dataset)
     check_network(settings, dataset)
     settings = resolve_channels(composed, settings, dataset)
-    usable_subset(dataset, settings.P, settings.subset_seed, settings.model.closed_form)
+    check_run(settings, dataset)
     writable(Path(settings.store), "store")
     run = RunStore(settings.store).run(settings.run_id(dataset.sha256()))
     run.create(settings.as_dict())
@@ -196,6 +197,8 @@ def _main() -> int:
 
         print(help_text())
         return 0
+    if strange := next((word for word in sys.argv[1:] if _unknown_option(word)), None):
+        return _say(f"{strange}: no such option; accepted: KEY=VALUE, as P=16, and -m for a sweep of several values", 2)
     if strange := next((word for word in words if _undecoded(word)), None):
         return _say(f"{strange}: letters that the locale ({sys.getfilesystemencoding()}) lacks; set PYTHONUTF8=1", 2)
     import hydra  # takes longer than the whole help
@@ -222,7 +225,7 @@ def _main() -> int:
     except (HydraException, OmegaConfBaseException) as error:
         from experiments.config.mistakes import mistakes_of
 
-        return _say(mistakes_of(words, error), 2)
+        return _say(mistakes_of([command.quoted(word) for word in words], error), 2)
     except KeyboardInterrupt as error:
         code = 143 if isinstance(error, Terminated) else 130
         return _say("stopped, nothing is lost; the same command continues", code)
@@ -232,6 +235,15 @@ def _main() -> int:
         where = f"{error.filename or 'a file'}: {os.strerror(error.errno)}"
         return _say(f"{where}; nothing is lost, the same command continues", 1)
     return 0
+
+
+def _unknown_option(word: str) -> bool:
+    """Return whether a word of the command line looks like an option, and is none of Hydra's."""
+    from hydra._internal.utils import get_args_parser
+
+    name = word.partition("=")[0]
+    known = get_args_parser()._option_string_actions
+    return name.startswith("-") and name not in known and not any(option.startswith(name) for option in known)
 
 
 def _undecoded(word: str) -> bool:

@@ -19,10 +19,11 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from experiments.config.channel_match import ChannelMatch, ChannelMatchSpec
 from experiments.config.parse import LacksKnob, parse
 from experiments.config.run import RunConfig
+from experiments.config.suits import check_run
 from experiments.core import files
+from experiments.core.command import quoted
 from experiments.core.errors import InputError, Mistakes, one_line
 from experiments.core.wording import did_you_mean
-from experiments.data.baseline import usable_subset
 from experiments.data.dataset import AnyDataset, Dataset
 from experiments.runs import trackers
 from experiments.runs.evaluations import lacking
@@ -147,7 +148,7 @@ def plan(
                 )
 
                 config = resolve_channels(composed, config, dataset)
-            usable_subset(dataset, config.P, config.subset_seed, config.model.closed_form)
+            check_run(config, dataset)
         except DataAbsent as error:
             sweep.unnamed.append(UnnamedRun(config, str(error)))
             continue
@@ -236,10 +237,7 @@ class Composer:
 
     def _base(self, groups: tuple[str, ...]) -> DictConfig:
         if groups not in self._bases:
-            try:
-                composed = self.loader.load_sweep_config(self.master, list(groups))
-            except ValueError as error:  # Hydra's, for a number or a mapping in place of a name
-                raise InputError(f"{' '.join(groups)}: {one_line(error)}; accepted: names of files in conf/") from None
+            composed = self.loader.load_sweep_config(self.master, list(map(quoted, groups)))
             OmegaConf.set_struct(composed, False)
             composed.pop("hydra", None)
             OmegaConf.set_struct(composed, True)

@@ -29,13 +29,30 @@ EXPORTED = {"account": ("SBATCH_ACCOUNT", "SLURM_ACCOUNT"), "partition": ("SBATC
 _GPU = re.compile(r"(?:^|[,/])(?:gres[/:])?(?:gpu|shard|mps)\b", re.IGNORECASE)
 
 
-def flags(sbatch: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return sbatch's parameters by their long names with `-`, without those that are null or false.
+def long_name(name: str) -> str:
+    """Return the name of a parameter as sbatch has it: `mem_per_cpu` and `--mem-per-cpu` are `mem-per-cpu`."""
+    return name.removeprefix("--").replace("_", "-")
 
-    True and an empty text are flags without a value (`--exclusive`).
+
+def flags(sbatch: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return sbatch's parameters by their long names, without those that are null or false.
+
+    True and an empty text are flags without a value (`--exclusive`); a list is one value with commas.
     """
-    kept = {name.replace("_", "-"): v for name, v in (sbatch or {}).items() if v is not None and v is not False}
+    kept = {long_name(name): v for name, v in (sbatch or {}).items() if v is not None and v is not False}
+    kept = {name: ",".join(map(str, v)) if isinstance(v, list | tuple) else v for name, v in kept.items()}
     return {name: True if value == "" else value for name, value in kept.items()}
+
+
+def check_text(sbatch: Mapping[str, Any] | None, setting: str = "sbatch") -> None:
+    """Raise `InputError` for names and values that are no line of an sbatch file."""
+    for name, value in (sbatch or {}).items():
+        if re.fullmatch(r"(--)?[a-z][a-z0-9_-]+", name) is None:
+            raise InputError(f"{setting}.{name}: accepted: long names, as {{mail-user: me@example.org}}")
+        if isinstance(value, Mapping) or not str(value).isprintable():
+            raise InputError(
+                f"{setting}.{name}={value!r}: accepted: a text of one line, a number, a list, true or false"
+            )
 
 
 def gpu_flags(sbatch: Mapping[str, Any] | None) -> dict[str, str]:
@@ -63,7 +80,7 @@ def lifted(sbatch: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, 
     Whoever asks for an account by `sbatch={account: …}` means it for the job afterwards and for limits too.
     """
     own = {name: str(value) for name, value in flags(sbatch).items() if name in EXPORTED}
-    return own, {name: value for name, value in (sbatch or {}).items() if name.replace("_", "-") not in own}
+    return own, {name: value for name, value in (sbatch or {}).items() if long_name(name) not in own}
 
 
 def check(sbatch: Mapping[str, Any] | None, given: Mapping[str, Any]) -> None:
@@ -73,10 +90,8 @@ def check(sbatch: Mapping[str, Any] | None, given: Mapping[str, Any]) -> None:
         sbatch: the user's parameters of sbatch.
         given: the launcher's settings by name; null where they are not set.
     """
+    check_text(sbatch)
     named = flags(sbatch)
-    for name in sbatch or {}:
-        if len(name) == 1:
-            raise InputError(f"sbatch.{name}: accepted: long names, as {{mail-user: me@example.org}}")
     for name, setting in SETTINGS.items():
         if name == "time" and name in named:
             raise InputError("sbatch.time: the launcher warns jobs before it; accepted: hydra.launcher.time")

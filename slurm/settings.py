@@ -26,7 +26,8 @@ OURS = {
     "array": "array_parallelism", "job-name": "no other name: the ledger finds jobs by it", "signal": "signal_delay",
     "output": "<store>/slurm/<submission>/logs", "error": "<store>/slurm/<submission>/logs", "requeue": "requeue",
     "open-mode": "append", "dependency": "after", "cpus-per-task": "cpus", "cpus-per-gpu": "cpus", "ntasks": "cpus",
-    "nodes": "1",
+    "nodes": "1", "no-requeue": "requeue=false", "wrap": "setup", "test-only": "submit=false", "wait": "detach=false",
+    "parsable": "sbatch's own answer",
 }  # fmt: skip
 """Parameters of sbatch that the setting `sbatch` must not replace → what sets them."""
 
@@ -139,9 +140,10 @@ class SlurmSettings:
     def __post_init__(self) -> None:
         _ = self.minutes
         for name in self.sbatch or {}:
-            if name.replace("_", "-") in OURS:
-                raise InputError(f"sbatch.{name}: set by the launcher; accepted: {OURS[name.replace('_', '-')]}")
+            if (long := requests.long_name(name)) in OURS:
+                raise InputError(f"sbatch.{name}: set by the launcher; accepted: {OURS[long]}")
         requests.check(self.sbatch, {name: getattr(self, name) for name in REQUESTS})
+        requests.check_text(self.after_sbatch, "after_sbatch")
         if self.packs_per_gpu > 1 and self.gpus not in (None, 1):
             raise InputError(f"packs_per_gpu={self.packs_per_gpu}, gpus={self.gpus}: accepted: gpus=1 (or null)")
         if self.after is not None and self.after not in self.after_commands:

@@ -24,7 +24,7 @@ from experiments.config.training import TrainingConfig, TrainingKeys
 from experiments.config.tuned_rates import Tuned, tuned_rates
 from experiments.core import plugins
 from experiments.core.errors import InputError, Mistakes
-from experiments.core.kinds import KINDS, kind_of, sources, surely_periodic
+from experiments.core.kinds import FILE_SOURCES, KINDS, is_test_file, kind_of, sources, surely_periodic
 from experiments.core.paths import given
 from experiments.core.schema import build, check, identity_of
 from experiments.core.subsets import SubsetKeys
@@ -117,13 +117,14 @@ def located(data: Mapping[str, Any]) -> dict[str, Any]:
 
     A run is computed and evaluated from other directories too, so that relative paths would mean other files there.
     """
-    own = ("cache",) if data.get("source") not in ("extxyz", "ase_db") else FILES
+    own = FILES if data.get("source") in FILE_SOURCES else ("cache",)
     named = {k: str(v) for k, v in data.items() if k in own and type(v) in (str, int)}  # a file's name may be a number
     paths = {k: os.path.abspath(given(v)) for k, v in named.items() if v != "???"}
     located: dict[str, Any] = {**data, **{key: path for key, path in paths.items() if data[key]}}
     if isinstance(tests := data.get("tests"), Mapping):  # names and files may look like numbers
-        files = own == FILES
-        located["tests"] = {str(k): os.path.abspath(given(str(v))) if files else v for k, v in tests.items()}
+        located["tests"] = {
+            str(k): os.path.abspath(given(str(v))) if is_test_file(data, v) else v for k, v in tests.items()
+        }
     return located
 
 

@@ -101,11 +101,12 @@ def quoted(word: str) -> str:
     key, value = override.groups()
     try:
         parsed = OverridesParser.create().parse_override(word)
-        kind, bare = None if parsed.is_sweep_override() else type(parsed.value()), key.lstrip("+~")
+        kind = None if parsed.is_sweep_override() else type(parsed.value())
+        bare = key.lstrip("+~").partition("@")[0]  # a group may name its place: data@data
         as_text = (kind in (int, float) and bare in TEXTS) or (
             kind in (int, float, bool, dict, list) and bare in GROUPS
         )
-        as_text |= kind is type(None) and bare in ("hydra/launcher", "hydra/sweeper")  # others may be left out
+        as_text |= kind is type(None) and bare in GROUPS and not key.startswith("~")  # ~data=null leaves data out
     except HydraException:
         as_text = True
     if as_text:

@@ -77,6 +77,10 @@ def one_line(error: Exception) -> str:
         reason = next(iter(text.splitlines()), "")
         reason = "not understood" if reason.startswith("LexerNoViableAlt") else reason  # of the parser's own making
         return f"{override}: {reason}; accepted: KEY=VALUE"
+    if match := re.search(r"Interpolation key '([^']+)' not found", text):
+        key, name = getattr(error, "full_key", None), match[1]
+        where = f"{key}: " if key else ""
+        return f"{where}${{{name}}}: no such key; accepted: a key, as ${{P}}; an environment variable is ${name}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     useful = [line for line in lines if not line.startswith(("full_key:", "object_type=", "reference_type=", "See "))]
     return "; ".join(useful) or type(error).__name__

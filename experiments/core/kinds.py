@@ -5,6 +5,7 @@ Found by a scan of the sources' files, which imports none of them: some bring li
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,27 @@ def kind_of(data: Mapping[str, Any]) -> str | None:
         return KINDS[name]
     declared = sources(data).get(name)
     return None if declared is None else str(declared.attributes.get("kind"))
+
+
+FILE_SOURCES = ("extxyz", "ase_db")
+"""Sources of a user's own files."""
+
+
+def varied_by_tests(data: Mapping[str, Any]) -> str | None:
+    """Return the setting that the values of `data.tests` are of, beside files; None: they are files alone."""
+    declared = sources(data).get(str(data.get("source")))
+    said = None if declared is None else declared.attributes.get("tests_vary")
+    return said if isinstance(said, str) else None
+
+
+def is_test_file(data: Mapping[str, Any], value: object) -> bool:
+    """Return whether a value of `data.tests` is a file, and not a value of the source's own setting (`tests_vary`).
+
+    Where the source has such a setting, a file has an ending: `scan.xyz`.
+    """
+    if data.get("source") in FILE_SOURCES or varied_by_tests(data) is None:
+        return True
+    return isinstance(value, str) and re.search(r"\.[A-Za-z]\w*$", value) is not None
 
 
 def surely_periodic(data: Mapping[str, Any]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -159,7 +160,21 @@ def _value_lines(
     hint = f"; a text that looks like another value: {where}=\"'{value}'\"" if text else ""
     if listed is not None and isinstance(value, str) and value[:1] == "[":
         hint = f"; a list has no quotes of its own: {where}={value}"
-    return [f"{where}={value!r}: accepted: {describe(kind, metadata)}{hint}"]
+    return [f"{where}={value!r}: accepted: {describe(kind, metadata)}{hint or _spelled(kind, value, where)}"]
+
+
+def _spelled(kind: Any, value: Any, where: str) -> str:
+    """Show how a number is spelled that was given as a fraction, a list or with a comma too many; or return nothing."""
+    if not {int, float} & {kind, *typing.get_args(kind)}:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return f"; here {where}={int(value)}"
+    texts = [part.strip() for part in value.split(",")] if isinstance(value, str) else []
+    numbers = [str(item) for item in value] if isinstance(value, list | tuple) else [text for text in texts if text]
+    if numbers and len(texts) != 1 and all(re.fullmatch(r"-?\d+(\.\d+)?", number) for number in numbers):
+        given = f"{where}={','.join(numbers)}"
+        return f"; a sweep: -m {given}" if len(numbers) > 1 else f"; here {given}"
+    return ""
 
 
 @functools.cache

@@ -40,12 +40,13 @@ def section_of(name: str, overrides: Sequence[str]) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    for word in overrides:
+    words = [command.quoted(word) for word in command.joined([f"data={name}", *overrides])]
+    for word in words[1:]:
         if not word.startswith("data."):
             raise InputError(f"{word}: accepted: data.KEY=VALUE")
     try:
         with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-            section = OmegaConf.to_container(compose("config", [f"data={name}", *overrides]).data, resolve=True)
+            section = OmegaConf.to_container(compose("config", words).data, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(one_line(error)) from None
     assert isinstance(section, dict)

@@ -2,7 +2,7 @@
 
 elements    refused   a test frame holds an element that no training frame has
 energies    refused   energies far from those of the free atoms, or of atoms in Hartree, kcal/mol or kJ/mol
-energies    warned    energies that are all equal; two zeros of energy
+energies    warned    energies that are all equal; two zeros of energy, in a file or between files
 duplicates  warned    test frames that are training frames too, to 1e-6 Å
 forces      warned    all zero; single forces of more than ten times the RMS; an RMS that is no thermal force in eV/Å
 units       warned    energies that do not change as the forces say (`experiments.data.units`)
@@ -98,13 +98,15 @@ def inspect(
     """
     present = {name: frames for name, frames in parts.items() if len(frames)}
     findings = [*_elements(present, train), *(() if train in known else _repeated(train, parts[train]))]
-    findings += _duplicates(present, train)
+    findings += [*_duplicates(present, train), *_zeros_of_files(present, train)]
     for name, frames in present.items():
         if name in known:
             continue
-        findings += [*_energies(name, frames, isolated), *_distances(name, frames)]
-        if frames.has_forces:
-            findings += _forces(name, frames)
+        energies = list(_energies(name, frames, isolated))
+        findings += [*energies, *_distances(name, frames)]
+        if frames.has_forces:  # steps between two zeros of energy say nothing of units
+            zeros = any(not one.refused for one in energies)
+            findings += [one for one in _forces(name, frames) if not zeros or one.check != "units"]
     return findings
 
 
@@ -176,10 +178,7 @@ def _energies(name: str, frames: Frames, isolated: Mapping[int, float] | None) -
 
 def _zeros_of_energy(name: str, frames: Frames) -> Iterator[Finding]:
     """Find energies that are one number, and those of one composition in two groups far from each other."""
-    groups: dict[bytes, list[int]] = {}
-    for f, numbers in enumerate(frames.numbers):
-        groups.setdefault(np.sort(numbers[numbers > 0]).tobytes(), []).append(f)
-    for chosen in groups.values():
+    for chosen in _by_composition(frames).values():
         if len(chosen) < 2 * SIDE:
             continue
         order = np.array(chosen)[np.argsort(frames.energies[chosen])]
@@ -201,6 +200,33 @@ def _zeros_of_energy(name: str, frames: Frames) -> Iterator[Finding]:
                 f"(frame {order[0]}, …) and {len(order) - cut} above (frame {order[-1]}, …), each within "
                 f"{max(float(np.ptp(side)) for side in sides):.3g} eV: two zeros of energy?",
             )
+
+
+def _zeros_of_files(parts: Mapping[str, Frames], train: str) -> Iterator[Finding]:
+    """Find a part whose energies lie far from those of the training frames of the same composition."""
+    trained = _by_composition(parts[train])
+    for name, frames in parts.items():
+        for composition, chosen in _by_composition(frames).items() if name != train else ():
+            sides = parts[train].energies[trained.get(composition, [])], frames.energies[chosen]
+            if min(map(len, sides)) < SIDE:
+                continue
+            low, high = sorted(sides, key=lambda side: float(side.min()))
+            gap, within = float(high.min() - low.max()), max(float(np.ptp(side)) for side in sides)
+            if gap > GAP * within > 0:
+                yield Finding(
+                    "energies",
+                    False,
+                    f"{name}: energies of one composition are {gap:.4g} eV from those of {train}, each within "
+                    f"{within:.3g} eV: two zeros of energy?",
+                )
+
+
+def _by_composition(frames: Frames) -> dict[bytes, list[int]]:
+    """Return the indices of frames by their atoms in any order."""
+    groups: dict[bytes, list[int]] = {}
+    for f, numbers in enumerate(frames.numbers):
+        groups.setdefault(np.sort(numbers[numbers > 0]).tobytes(), []).append(f)
+    return groups
 
 
 def _sum(numbers: Ints, energies: Mapping[int, float]) -> Floats:
@@ -302,3 +328,29 @@ def _nearest_image(frames: Frames) -> Floats:
         f, i, j = frame[other], receiver[other], sender[other]
         np.minimum.at(nearest, (f, i), distance[other] / (radii[f, i] + radii[f, j]))
     return nearest
+
+
+def one_molecule(frames: Frames, numbers: Ints, model: str) -> None:
+    """Raise `InputError` unless every frame has the atoms `numbers` `[N]` in this order and no period."""
+    if frames.pbc.any():
+        raise InputError(
+            f"frame {int(np.argmax(frames.pbc.any(1)))} is periodic: model={model} compares frames of one molecule; "
+            "accepted: frames without a cell, or another model"
+        )
+    real = frames.numbers > 0
+    for f in np.flatnonzero(~_same_atoms(frames.numbers, numbers)):
+        raise InputError(
+            f"frame {f} holds {_formula(frames.numbers[f][real[f]])}: model={model} compares frames of one molecule; "
+            f"accepted: {_formula(numbers)}, the atoms of the training frames in their order"
+        )
+
+
+def _same_atoms(padded: Ints, numbers: Ints) -> np.ndarray:
+    n = len(numbers)
+    if padded.shape[1] < n:
+        return np.zeros(len(padded), dtype=bool)
+    return np.asarray((padded[:, :n] == numbers).all(1) & (padded[:, n:] == 0).all(1))
+
+
+def _formula(numbers: Ints) -> str:
+    return " ".join(chemical_symbols[int(z)] for z in numbers)

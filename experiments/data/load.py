@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass, replace
@@ -10,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from experiments.core.errors import InputError, Mistakes
-from experiments.core.kinds import KINDS, sources, sources_of
+from experiments.core.kinds import FILE_SOURCES, KINDS, is_test_file, sources, sources_of, varied_by_tests
 from experiments.core.plugins import Declaration
 from experiments.core.schema import build, identity_of
 from experiments.core.subsets import SubsetKeys
@@ -19,6 +20,8 @@ from experiments.data.checks import check_frames
 from experiments.data.dataset import AnyDataset, Dataset, Frames
 from experiments.data.examples import Examples, ExampleSet
 from experiments.data.splits import fixed_choice
+
+logger = logging.getLogger(__name__)
 
 SourceConfig = Any
 """The settings of a source: an instance of the dataclass that its file declares."""
@@ -102,7 +105,7 @@ def load_any(section: Mapping[str, Any]) -> AnyDataset:
             raise declared.fault(f"load returned {type(dataset).__name__}; accepted: Dataset | ExampleSet")
         return replace(dataset, subset=subset, test=chosen_test(section, dataset.test))
     teacher = dataset.pool.bonds is not None or dataset.pool.points is not None
-    if section["source"] not in ("extxyz", "ase_db") and not teacher:  # files are checked by their own names
+    if section["source"] not in FILE_SOURCES and not teacher:  # files are checked by their own names
         names = {f"{dataset.name}, {part}": getattr(dataset, part) for part in ("pool", "holdout", "test")}
         check_frames(names, f"{dataset.name}, pool", dataset.isolated_energies)
     dataset = replace(dataset, subset=subset, test=chosen_test(section, dataset.test))
@@ -110,16 +113,30 @@ def load_any(section: Mapping[str, Any]) -> AnyDataset:
 
 
 def further_sections(section: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return by name of each further test set (`data.tests`) the data section whose `test` it is.
+    """Return by name of each further test set (`data.tests`) the data section whose test frames it is.
 
     Raises `InputError` for a name that cannot be a file's.
     """
-    named = dict(section.get(TESTS) or {})
+    named = section.get(TESTS) or {}
+    if not isinstance(named, Mapping):
+        raise InputError(f"data.tests={named!r}: accepted: names with values, {{NAME: FILE, …}}")
     for name in named:
         if not re.fullmatch(r"\w[\w .+-]*", str(name)):
             raise InputError(f"data.tests: {name!r}: accepted: a name of letters, digits, spaces, '_', '.', '+', '-'")
     own = {key: value for key, value in section.items() if key != TESTS}
-    return {str(name): {**own, "test": value} for name, value in named.items()}
+    return {str(name): _section_of_test(own, value) for name, value in named.items()}
+
+
+def _section_of_test(own: Mapping[str, Any], value: object) -> dict[str, Any]:
+    """Return the section of a further test set: of a file, or the dataset's own with another value."""
+    if own["source"] in FILE_SOURCES:
+        return {**own, "test": value}
+    if is_test_file(own, value):
+        chosen = {"test_frames": own["test_frames"]} if own.get("test_frames") is not None else {}
+        return {"source": "extxyz", "train": value, "test": value, **chosen}  # the test frames alone are read
+    if (varied := varied_by_tests(own)) == "test":
+        return {**own, "test": value}
+    return {**own, str(varied): value, "pool": 1, "holdout": 1}  # the least beside the test frames
 
 
 def _further_tests(named: Mapping[str, Mapping[str, Any]], dataset: Dataset) -> dict[str, Frames]:
@@ -132,7 +149,7 @@ def _further_tests(named: Mapping[str, Mapping[str, Any]], dataset: Dataset) -> 
         if name == dataset.test_set:
             raise InputError(f"data.tests: {name} is the name of data.test, which has other frames; accepted: another")
         pool = f"{dataset.name}, pool"
-        parts = {pool: dataset.pool, f"data.tests.{name}={section['test']}": frames}
+        parts = {pool: dataset.pool, f"data.tests.{name}": frames}
         check_frames(parts, pool, dataset.isolated_energies, known=(pool,))
         further[name] = frames
     return further
@@ -149,18 +166,30 @@ def read_test(section: Mapping[str, Any], option: str = "data.test") -> Frames:
         InputError: see `load_any`.
     """
     from experiments.data.sources.ase_db import AseDbConfig, atoms_of_db
-    from experiments.data.sources.extxyz import ExtxyzConfig, atoms_of_file, frames_of, molecules_of
+    from experiments.data.sources.extxyz import ExtxyzConfig, atoms_of_file, frames_of, label_of, molecules_of, names_of
 
     try:
         settings = parse(section)
         if isinstance(settings, ExtxyzConfig):
-            rows = (atoms_of_db if isinstance(settings, AseDbConfig) else atoms_of_file)(settings.test, option)
-            molecules, alone = molecules_of(rows, f"{option}={settings.test}")
-            test = frames_of(iter(molecules or alone), settings.energy_key, settings.forces_key)
+            where, forces = f"{option}={settings.test}", settings.forces_key
+            read = (atoms_of_db if isinstance(settings, AseDbConfig) else atoms_of_file)(settings.test, option)
+            molecules, alone = molecules_of(read, where)
+            rows = molecules or alone
+            if option != "data.test" and forces and all(label_of(atoms, forces) is None for atoms, _ in rows):
+                found = names_of(rows[0][0])
+                logger.warning(
+                    "%s: no forces %r in it (it has: %s), so it has energy errors alone", where, forces, found
+                )
+                forces = None  # as many scans are published
+            test = frames_of(iter(rows), settings.energy_key, forces)
         else:
             test = load({key: value for key, value in section.items() if key != "test_frames"}).test
     except InputError as error:
-        raise InputError(re.sub(r"^data\.test\b", option, str(error))) from None
+        if option == "data.test":
+            raise
+        said, wrong = re.subn(rf"^data\.{varied_by_tests(section) or 'test'}\b(?!\.)", option, str(error))
+        or_file = ", or a file of extended XYZ, FILE.xyz" if wrong and section["source"] not in FILE_SOURCES else ""
+        raise InputError(said + or_file) from None
     if option != "data.test" and (section.get("test_frames") or 0) > len(test):
         return test
     return chosen_test(section, test)

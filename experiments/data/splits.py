@@ -15,6 +15,7 @@ import numpy as np
 
 from experiments.core.arrays import Floats, Ints
 from experiments.core.errors import InputError
+from experiments.core.kinds import FILE_SOURCES
 from experiments.data.dataset import AnyDataset, ByIdentity, Dataset
 from experiments.data.distances import comparable, descriptor
 
@@ -58,7 +59,7 @@ def _too_few(dataset: AnyDataset, closed_form: bool) -> str:
     own = facts.get("holdout")  # a number of frames, or a user's file of them
     cut = isinstance(own, int) and facts.get("pool") is None  # from the same frames as the pool
     key = f"data.holdout={own}" if isinstance(own, str) else "data.holdout"
-    if own is None and facts.get("source") in ("extxyz", "ase_db"):
+    if own is None and facts.get("source") in FILE_SOURCES:
         cut, key = True, "data.holdout_frames"
     fewer = f", or a smaller {key}" if cut else ""
     return f"{text}, and {more} are set aside for validation ({key}); accepted: an integer from 1 to {pool}{fewer}"

@@ -22,7 +22,10 @@ FRAMES = 500
 PAIRS = 48
 """Nearest pairs that give the factor."""
 AGREE = 0.9
-"""Least correlation of both sides: below it the frames are too far apart, or labels too noisy, to say anything."""
+"""Least correlation of both sides: below it the frames are too far apart, or labels too noisy, to name a unit."""
+NEAR, UNRELATED = 0.25, 0.6
+"""Å (RMS over the atoms) and correlation: frames as near as this have one of 0.93 and more (ethanol, 3BPA,
+acetylacetone); 0.3 and less where energies are of other frames, 0.4 where x and y of the forces are exchanged."""
 FAR = 1.3
 """Factor between both sides that is no scatter: on MD of ethanol, 3BPA and acetylacetone it is 0.94 to 1.06."""
 _NEAR = 0.15  # relative distance at which a known factor names the units; known ones are further apart than twice this
@@ -30,11 +33,12 @@ _NEAR = 0.15  # relative distance at which a known factor names the units; known
 
 @dataclass(frozen=True)
 class Slope:
-    """Energy difference over −force·step, by near pairs of frames: their `factor`, `correlation` and number."""
+    """Energy difference over −force·step, by near pairs of frames: `factor`, `correlation`, number, longest step."""
 
     factor: float
     correlation: float
     pairs: int
+    step: float
 
 
 def slope_of(frames: Frames) -> Slope | None:
@@ -54,16 +58,21 @@ def slope_of(frames: Frames) -> Slope | None:
     correlation = float(change @ work / np.sqrt((change @ change) * (work @ work)))
     # the geometric mean of both regressions: neither side is free of scatter
     factor = float(np.sign(correlation) * np.sqrt((change @ change) / (work @ work)))
-    return Slope(factor, correlation, len(sides))
+    return Slope(factor, correlation, len(sides), float(sides[-1, 0]))
 
 
 def doubt(slope: Slope, atoms: int) -> str | None:
-    """Say what units a factor speaks of; None where energies and forces belong together.
+    """Say what units a factor speaks of, or that labels are unrelated; None where energies and forces agree.
 
     Args:
         slope: the factor.
         atoms: atoms of a frame, for energies per atom.
     """
+    if abs(slope.correlation) < UNRELATED and slope.step < NEAR:
+        return (
+            f"energy differences do not follow −force·step over {slope.pairs} near pairs of frames (correlation "
+            f"{slope.correlation:.2f}, steps up to {slope.step:.2f} Å): labels of other frames or other atoms"
+        )
     if abs(slope.correlation) < AGREE:
         return None
     if slope.factor > 0 and 1 / FAR < slope.factor < FAR:

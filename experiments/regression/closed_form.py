@@ -162,34 +162,6 @@ def check_frames(frames: Frames, elements: Sequence[int] | Ints) -> None:
         raise InputError(f"frame {f}, atom {n}: its position is not finite; accepted: numbers in Å")
 
 
-def one_molecule(frames: Frames, numbers: Ints, model: str) -> None:
-    """Raise `InputError` unless every frame has the atoms `numbers` `[N]` in this order and no period."""
-    if frames.pbc.any():
-        raise InputError(
-            f"frame {int(np.argmax(frames.pbc.any(1)))} is periodic: model={model} compares frames of one molecule; "
-            "accepted: frames without a cell, or another model"
-        )
-    real = frames.numbers > 0
-    for f in np.flatnonzero(~_same_atoms(frames.numbers, numbers)):
-        raise InputError(
-            f"frame {f} holds {_formula(frames.numbers[f][real[f]])}: model={model} compares frames of one molecule; "
-            f"accepted: {_formula(numbers)}, the atoms of the training frames in their order"
-        )
-
-
-def _same_atoms(padded: Ints, numbers: Ints) -> np.ndarray:
-    n = len(numbers)
-    if padded.shape[1] < n:
-        return np.zeros(len(padded), dtype=bool)
-    return np.asarray((padded[:, :n] == numbers).all(1) & (padded[:, n:] == 0).all(1))
-
-
-def _formula(numbers: Ints) -> str:
-    from ase.data import chemical_symbols
-
-    return " ".join(chemical_symbols[int(z)] for z in numbers)
-
-
 def require_memory(needed: Callable[[int], float], P: int, what: str, smaller: str = "") -> None:
     """Raise `InputError` for a computation that does not fit into memory, before it allocates any.
 

@@ -26,6 +26,7 @@ from experiments.core import files
 from experiments.core.arrays import Floats, Ints
 from experiments.core.errors import InputError
 from experiments.core.kernels import matern52, pair_permutations
+from experiments.data.checks import one_molecule
 from experiments.data.dataset import Frames
 from experiments.models.krr import KrrConfig
 from experiments.regression.choice import constants
@@ -35,7 +36,6 @@ from experiments.regression.closed_form import (
     Labels,
     Solution,
     check_labels,
-    one_molecule,
     reachable,
     require_memory,
 )

@@ -17,10 +17,11 @@ from torch import Tensor
 
 from experiments.core.arrays import Floats, Ints
 from experiments.data.baseline import fit_baseline
+from experiments.data.checks import one_molecule
 from experiments.data.dataset import Frames
 from experiments.data.distances import AlignedSearch, align, descriptor
 from experiments.models.nearest import NearestConfig
-from experiments.regression.closed_form import Geometry, Solution, check_labels, one_molecule
+from experiments.regression.closed_form import Geometry, Solution, check_labels
 from experiments.regression.ladder import Conditions, Ladder, predict_apart
 from experiments.tasks.predictions import Predictions
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.config.parse import located
 from experiments.core import command, files, plugins
 from experiments.core.errors import InputError, one_line
-from experiments.core.kinds import kind_of, sources_of
+from experiments.core.kinds import FILE_SOURCES, kind_of, sources_of
 from experiments.core.paths import CONF
 from experiments.core.wording import format_error
 from experiments.runs.evaluations import FOLDER, lacking, path_of
@@ -72,7 +72,7 @@ def section_of(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
         section.pop(key, None)
     if section.get("test_frames") is None:
         section.pop("test_frames", None)  # all, as where the key is absent
-    if section.get("source") in ("extxyz", "ase_db") and section.get("train") == "???":
+    if section.get("source") in FILE_SOURCES and section.get("train") == "???":
         section["train"] = ""  # not read
     return located({str(key): value for key, value in section.items()})
 

@@ -13,6 +13,7 @@ import torch
 
 from experiments.config.parse import parse
 from experiments.config.run import RunConfig
+from experiments.config.suits import check_data
 from experiments.core import files
 from experiments.core.errors import DeviceLost, InputError
 from experiments.core.states import RunOutcome, RunState
@@ -246,21 +247,6 @@ def _checked(attempt: Attempt) -> RunConfig | InputError:
         f"run {attempt.run.id}: its data or the meaning of its configuration changed since it was queued "
         f"(now {run_id}); accepted: start the sweep again"
     )
-
-
-def check_data(config: RunConfig, dataset: AnyDataset) -> None:
-    """Raise `InputError` if the run needs forces or validation frames that the dataset lacks.
-
-    `experiments.config.parse.check_kind` has checked before, without the data, that the model takes such examples.
-    """
-    if config.training is not None and config.training.stop == "validation" and len(dataset.holdout) == 0:
-        raise InputError(f"training.stop=validation: {dataset.name} has no validation frames; accepted: budget")
-    if not isinstance(dataset, Dataset):
-        return
-    section, fitted = ("training", config.training) if config.training is not None else ("model", config.model)
-    weight = getattr(fitted, "force_weight", 0.0)
-    if weight > 0 and not dataset.pool.has_forces:
-        raise InputError(f"{section}.force_weight={weight:g}: {dataset.name} has no forces; accepted: 0")
 
 
 def device_of(name: str) -> torch.device:

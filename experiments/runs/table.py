@@ -13,6 +13,7 @@ import pandas as pd
 
 from experiments.config.training import TrainingConfig
 from experiments.core.errors import InputError
+from experiments.core.kinds import FILE_SOURCES
 from experiments.core.wording import per_atom
 from experiments.runs.evaluations import on_axis
 from experiments.runs.store import Run, RunStore
@@ -122,7 +123,7 @@ def _named_by_its_file(run: Run) -> bool:
         data = run.config().get("data")
     except InputError:
         return False
-    return isinstance(data, dict) and data.get("source") in ("extxyz", "ase_db") and not data.get("name")
+    return isinstance(data, dict) and data.get("source") in FILE_SOURCES and not data.get("name")
 
 
 def _with_settings(run: Run, result: Mapping[str, Any]) -> Mapping[str, Any]:

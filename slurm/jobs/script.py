@@ -96,8 +96,9 @@ def array_script(
     return _text(
         folder, settings, command + AGAIN.format(requeue=REQUEUE), count,
         job_name=name, time=settings.minutes, cpus_per_task=cores, ntasks_per_node=1, nodes=1,
-        partition=settings.partition, account=settings.account, qos=settings.qos, constraint=settings.constraint,
-        gres=gres, mem=None if memory is None else f"{max(1, round(memory * 1e9 / 2**20))}M",
+        partition=settings.partition or None, account=settings.account or None, qos=settings.qos or None,
+        constraint=settings.constraint or None, gres=gres,
+        mem=None if memory is None else f"{max(1, round(memory * 1e9 / 2**20))}M",
         array_parallelism=settings.array_parallelism, extra=extra,
     )  # fmt: skip
 

@@ -106,6 +106,45 @@ def test_json_lines_and_parquet(tmp_path: Path) -> None:
         read_table(lines)
 
 
+@pytest.mark.parametrize("form", ["columns", "split", "records", "table", "list"])
+def test_json_as_pandas_writes_it(tmp_path: Path, form: str) -> None:
+    frame, path = pd.DataFrame(ROWS, columns=HEADER), tmp_path / "t.json"
+    path.write_text(json.dumps(frame.to_dict("list")) if form == "list" else frame.to_json(orient=form))  # type: ignore[call-overload]
+    assert rows(path) == PLAIN
+
+
+@pytest.mark.parametrize("ruler", ["|---|:--|--:|:-:|----|--|", "--|--|--|--|--|--"])
+def test_a_table_in_markdown(tmp_path: Path, ruler: str) -> None:
+    head, *body = written("|").splitlines()
+    bar = "| " if ruler.startswith("|") else ""
+    path = tmp_path / "README.md"
+    path.write_text("\n".join([bar + head + bar, ruler, *(bar + row + bar for row in body)]) + "\n")
+    assert rows(path) == PLAIN
+    assert read_table(path)["line"].iloc[0] == 3
+
+
+def test_columns_aligned_by_blanks(tmp_path: Path) -> None:
+    path = tmp_path / "t.txt"
+    table: list[list[object]] = [[*HEADER], *ROWS]
+    path.write_text("\n".join("  " + "".join(f"{cell!s:14}" for cell in row) for row in table))
+    assert rows(path) == PLAIN
+    path.write_text("P error\n8 0.5 0.1\n")
+    with pytest.raises(InputError, match="line 2: 3 cells, but the header names 2 columns"):
+        read_table(path)
+
+
+def test_a_table_of_one_network_needs_no_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "ethanol.csv"
+    path.write_text("P,error\n8,0.5\n64,0.25\n")
+    with caplog.at_level(logging.WARNING):
+        table = check_table(read_table(path), "t").rows
+    assert table[["dataset", "architecture", "metric"]].values.tolist() == 2 * [["ethanol", "ethanol", "error"]]
+    assert "architecture is 'ethanol', for the table names none" in caplog.text
+    path.write_text("net,P,error\na,8,0.5\nb,64,0.25\n")  # two networks, whose curves would be one
+    with pytest.raises(InputError, match="no column 'architecture'"):
+        check_table(read_table(path), "t")
+
+
 def test_other_names_of_columns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "ethanol.csv"
     path.write_text("Model,n_train,trial,MAE\nmace,16,0,0.5\nmace,64,0,0.25\n")

@@ -112,7 +112,7 @@ def test_zero_error_rate_with_a_test_count_is_data(tmp_path: Path) -> None:
     [
         ("", "no rows"),
         (HEADER + "\n", "no rows"),
-        ("dataset,metric,P,seed,error\na,b,1,0,1\n", "no column 'architecture'"),
+        ("dataset,metric,P,seed,error,net\na,b,1,0,1,c\n", "no column 'architecture'"),
         (HEADER + ",P\n" + GOOD[0] + ",1\n", "appears twice"),
         (HEADER + "\n" + GOOD[0] + ",7\n", "line 2: 7 cells"),
     ],

@@ -29,6 +29,9 @@ BAD: list[tuple[list[str], str]] = [
     (["-m", "L=0,9", "nu=2,x"], "L=9: accepted: an integer from 0 to 3"),
     (["model=nequip2"], "model=nequip2: no such choice (did you mean nequip?); accepted: "),
     (["training.max_stepz=3"], "training.max_stepz: unknown key"),
+    (["--P", "8"], "--P: no such option; accepted: KEY=VALUE, as P=16, and -m for a sweep of several values"),
+    (["store=${HOME}/runs"], "store: ${HOME}: no such key; accepted: a key, as ${P}; an environment variable is $HOME"),
+    (["data=null", "model=nequip2"], "data=null: no such choice; accepted: "),
     (["-m", "P=61,4"], "P=61: the pool holds 60 frames"),
 ]
 MANY = ["model=mcae", "training.max_step=3", "data.n_neighbors=4", "L=7", "nu=0"]

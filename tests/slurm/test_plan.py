@@ -223,7 +223,9 @@ def test_composed_as_hydra_does(loader: ConfigLoader, master: Master, seed: int)
         (["Pp=3"], "Pp: unknown key (did you mean P?); accepted: "),
         (["P=[1"], "P=[1: "),
         (["seed=${nothing}"], "nothing"),
-        (["model=0.5"], "model=0.5: Config group override must be a string or a list. Got float; accepted: names of"),
+        (["model=0.5"], "model=0.5: no such choice; accepted: "),
+        (["data=null"], "data=null: no such choice; accepted: "),
+        (["model=[1]"], "model=[1]: no such choice; accepted: "),
     ],
     ids=str,
 )

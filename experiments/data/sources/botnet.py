@@ -8,11 +8,12 @@ The published training and test files are kept as they are. Scans have energies 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from ase.geometry import get_dihedrals
 
 from experiments.core.errors import InputError
 from experiments.core.schema import setting
@@ -50,6 +51,13 @@ _FOLDERS = {"dataset_3BPA": "3bpa", "dataset_acac": "acac", "dataset_ethanol": "
 _SPLIT = "split"
 _SPLIT_FRAMES = 100  # of the 500 training frames: 400 stay for training and validation
 _HOLDOUT_STREAM = 20220513
+_BETA = (1, 5, 13, 14)
+"""Atoms of the middle one of 3BPA's three dihedral angles, β, by the README of `dataset_3BPA`; the second of the
+angles that each frame of the training files has beside its energy."""
+_BETAS = (120, 150, 180)
+"""Values of β in degrees, held fixed while the scans of the other two were optimised."""
+_APART = 5.0
+"""Degrees: a sixth of the distance of two slices."""
 _READER = 1  # raise it whenever the same file gives other frames
 
 
@@ -59,14 +67,18 @@ class BpaConfig:
 
     source: ClassVar[str] = "3bpa"
     kind: ClassVar[str] = "molecules"
+    tests_vary: ClassVar[str] = "test"
 
     train: str = setting("300K", choices=("300K", "mixedT"))
     """The 500 training frames: at 300 K, or at 300, 600 and 1200 K (mixedT)."""
-    test: str = setting("300K", choices=("300K", "600K", "1200K", "dih", "split"))
-    """Test frames: at one temperature, dihedral scans (dih), or 100 of the training frames, set aside (split): for
-    curves without the test files."""
+    test: str = setting(
+        "300K", choices=("300K", "600K", "1200K", "dih", *(f"dih_beta{beta}" for beta in _BETAS), "split")
+    )
+    """Test frames: at one temperature, all dihedral scans (dih), the slice at one dihedral angle β in degrees, or 100
+    of the training frames, set aside (split): for curves without the test files."""
     tests: Mapping[str, str] | None = setting(None, identity=False)
-    """Further test sets, {NAME: TEST, …}, TEST being one that test accepts: each has its own errors and curves."""
+    """Further test sets, {NAME: TEST, …}, TEST being one that test accepts, or a FILE of extended XYZ: each has its own
+    errors and curves."""
     holdout: int = setting(50, low=0)
     """Frames of the validation set, taken from the training frames; never trained on."""
     disjoint_seeds: int = setting(5, low=1)
@@ -81,6 +93,7 @@ class AcacConfig:
 
     source: ClassVar[str] = "acac"
     kind: ClassVar[str] = "molecules"
+    tests_vary: ClassVar[str] = "test"
 
     train: str = setting("300K", choices=("300K", "600K"))
     """The 500 training frames: at 300 K or at 600 K."""
@@ -88,7 +101,8 @@ class AcacConfig:
     """Test frames: at one temperature, a dihedral scan, or a proton that moves (H_transfer); the last two: energies
     only."""
     tests: Mapping[str, str] | None = setting(None, identity=False)
-    """Further test sets, {NAME: TEST, …}, TEST being one that test accepts: each has its own errors and curves."""
+    """Further test sets, {NAME: TEST, …}, TEST being one that test accepts, or a FILE of extended XYZ: each has its own
+    errors and curves."""
     holdout: int = setting(50, low=0)
     """Frames of the validation set, taken from the training frames; never trained on."""
     disjoint_seeds: int = setting(5, low=1)
@@ -100,12 +114,14 @@ class EthanolPbeConfig:
 
     source: ClassVar[str] = "ethanol_pbe"
     kind: ClassVar[str] = "molecules"
+    tests_vary: ClassVar[str] = "test"
 
     test: str = setting("MD", choices=("MD", "H_removal", "norm_mode_874", "norm_mode_3005"))
     """Test frames: MD (1000 frames), the hydroxyl's hydrogen taken away (H_removal, 60), or displaced along a normal
     mode, named by its wavenumber in 1/cm (37 and 18); the last three have energies only."""
     tests: Mapping[str, str] | None = setting(None, identity=False)
-    """Further test sets, {NAME: TEST, …}, TEST being one that test accepts: each has its own errors and curves."""
+    """Further test sets, {NAME: TEST, …}, TEST being one that test accepts, or a FILE of extended XYZ: each has its own
+    errors and curves."""
     holdout: int = setting(50, low=0)
     """Frames of the validation set, taken from the 1000 training frames; never trained on."""
     disjoint_seeds: int = setting(5, low=1)
@@ -113,7 +129,7 @@ class EthanolPbeConfig:
 
 def bpa_files(train: str, test: str) -> dict[str, RemoteFile]:
     """Return the files of 3BPA by part: train, test (unless split off the training frames), isolated."""
-    tests = {} if test == _SPLIT else {"test": f"test_{test}"}
+    tests = {} if test == _SPLIT else {"test": f"test_{test.partition('_beta')[0]}"}  # slices lie in one file
     return _files("dataset_3BPA", {"train": f"train_{train}", **tests, "isolated": "iso_atoms"})
 
 
@@ -129,7 +145,9 @@ def ethanol_pbe_files(test: str) -> dict[str, RemoteFile]:
 
 def bpa(config: BpaConfig) -> Dataset:
     """Load 3BPA, downloading it at the first use. Raises `InputError` if that fails or a file cannot be read."""
-    return _dataset("3bpa", f"3bpa_{config.train}", bpa_files(config.train, config.test), config)
+    dataset = _dataset("3bpa", f"3bpa_{config.train}", bpa_files(config.train, config.test), config)
+    beta = config.test.partition("_beta")[2]
+    return replace(dataset, test=_slice(dataset.test, int(beta))) if beta else dataset
 
 
 def acac(config: AcacConfig) -> Dataset:
@@ -140,6 +158,24 @@ def acac(config: AcacConfig) -> Dataset:
 def ethanol_pbe(config: EthanolPbeConfig) -> Dataset:
     """Load ethanol at PBE/def2-SVP; see `acac`."""
     return _dataset("ethanol_pbe", "ethanol_pbe", ethanol_pbe_files(config.test), config)
+
+
+def _slice(scans: Frames, beta: int) -> Frames:
+    """Return the frames of 3BPA's scans at one β, in degrees; a frame and its mirror image have the same.
+
+    Raises `InputError` for a frame that is in none of the slices.
+    """
+    bonds = np.diff(scans.positions[:, _BETA], axis=1).swapaxes(0, 1)
+    turned = get_dihedrals(*bonds)
+    angles = np.minimum(turned, 360 - turned)
+    nearest = np.array(_BETAS)[np.abs(angles[:, None] - _BETAS).argmin(1)]
+    if (off := np.abs(angles - nearest) > _APART).any():
+        f = int(off.argmax())
+        raise InputError(
+            f"dataset_3BPA/test_dih.xyz, frame {f}: β is {angles[f]:.1f}°, of none of the slices at "
+            f"{', '.join(map(str, _BETAS))}; accepted: data.test=dih, or the published file"
+        )
+    return scans.take(np.flatnonzero(nearest == beta))
 
 
 def _files(folder: str, names: Mapping[str, str]) -> dict[str, RemoteFile]:

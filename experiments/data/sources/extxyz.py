@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import logging
@@ -253,6 +254,9 @@ def atoms_of_file(path: str | os.PathLike[str], option: str) -> Iterator[tuple[a
         raise InputError(f"{where}: holds no frames; accepted: at least one")
     start = frame = 0
     while start < len(lines):
+        if not lines[start].strip():  # some leave a blank line between frames
+            start += 1
+            continue
         here = f"{where}, frame {frame} (line {start + 1})"
         try:
             count = int(lines[start])
@@ -305,11 +309,13 @@ def _check_columns(block: list[str], here: str) -> None:
 _BINARY = {
     b"\x89HDF": "HDF5, which is not read",
     b"SQLite format 3": "a database of ASE: data=ase_db",
+    b'{"': "JSON; a database of ASE in that format is read by data=ase_db",
     b"PK\x03\x04": "NumPy's .npz; a molecule's file of MD17 or rMD17 is read by data=md17_NAME or data=rmd17_NAME "
     "from $EQUILAW_DATA/md17/ or $EQUILAW_DATA/rmd17/npz_data/ (alone: data.split=trajectory or random)",
     b"- of Ulm": "a trajectory of ASE; write it as extended XYZ (ase convert FILE.traj FILE.xyz)",
     b"\xfd7zXZ": "compressed by xz; unpack it",
     b"BZh": "compressed by bzip2; unpack it",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd; unpack it",
 }
 """What files of other formats begin with, and the source or command for them."""
 
@@ -320,17 +326,20 @@ def _text(path: Path, where: str) -> str:
         content = path.read_bytes()
         if content[:2] == b"\x1f\x8b":
             content = gzip.decompress(content)
+        if content[257:262] == b"ustar" or (content[:2] == b"PK" and b".npy" not in content[:SHOWN]):
+            raise InputError(f"{where}: is an archive; unpack it; accepted: an extended XYZ file")
         for start, what in _BINARY.items():
             if content.startswith(start):
                 raise InputError(f"{where}: is {what}; accepted: an extended XYZ file")
-        return content.decode("utf-8-sig")  # with or without a byte-order mark
+        utf16 = content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        return content.decode("utf-16" if utf16 else "utf-8-sig")  # with or without a byte-order mark
     except FileNotFoundError:
         raise InputError(f"{where}: no such file; accepted: an extended XYZ file") from None
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(f"{where}: cannot be read as text ({error}); accepted: an extended XYZ file") from None
 
 
-def _label(atoms: ase.Atoms, key: str) -> Any:
+def label_of(atoms: ase.Atoms, key: str) -> Any:
     """Return a label by its name in the file; ASE moves names that it knows, such as 'energy', into a calculator."""
     for labels in (atoms.info, atoms.arrays, {} if atoms.calc is None else atoms.calc.results):
         if key in labels:
@@ -338,15 +347,16 @@ def _label(atoms: ase.Atoms, key: str) -> Any:
     return None
 
 
-def _names(atoms: ase.Atoms) -> str:
+def names_of(atoms: ase.Atoms) -> str:
+    """Return the names of all labels of a frame, for messages."""
     results = () if atoms.calc is None else atoms.calc.results
     return ", ".join(sorted({*atoms.info, *atoms.arrays, *results} - {"numbers", "positions"})) or "none"
 
 
 def _energy(atoms: ase.Atoms, key: str, where: str) -> float:
-    value = _label(atoms, key)
+    value = label_of(atoms, key)
     if value is None:
-        raise InputError(f"{where}: no energy {key!r} (data.energy_key); the frame has: {_names(atoms)}")
+        raise InputError(f"{where}: no energy {key!r} (data.energy_key); the frame has: {names_of(atoms)}")
     if isinstance(value, (bool, np.bool_, str)) or np.ndim(value) != 0:
         raise InputError(f"{where}: energy {key!r} is {value!r}; accepted: one number in eV")
     if not abs(value) < LARGEST:  # nor is NaN
@@ -356,9 +366,9 @@ def _energy(atoms: ase.Atoms, key: str, where: str) -> float:
 
 def _one_frame(atoms: ase.Atoms, energy_key: str, forces_key: str | None, where: str) -> Frames:
     energy = _energy(atoms, energy_key, where)
-    forces = np.zeros((len(atoms), 3)) if forces_key is None else _label(atoms, forces_key)
+    forces = np.zeros((len(atoms), 3)) if forces_key is None else label_of(atoms, forces_key)
     if forces is None:
-        raise InputError(f"{where}: no forces {forces_key!r} (data.forces_key); the frame has: {_names(atoms)}")
+        raise InputError(f"{where}: no forces {forces_key!r} (data.forces_key); the frame has: {names_of(atoms)}")
     forces = np.asarray(forces)
     if forces.shape != (len(atoms), 3) or forces.dtype.kind not in "fi":
         raise InputError(

@@ -7,6 +7,7 @@ two are never mixed: their files have different keys, and each reader refuses th
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -66,6 +67,8 @@ class Md17Config:
     """Frames of the test set."""
     gap: float = setting(5.0, low=0)
     """Time between frames of different parts, in correlation times (split=trajectory)."""
+    tests: Mapping[str, str] | None = setting(None, identity=False)
+    """Further test sets, {NAME: FILE, …}, of extended XYZ in eV and eV/Å: each has its own errors and curves."""
     disjoint_seeds: int = setting(5, low=1)
 
 

@@ -8,7 +8,7 @@ files are JSON with pymatgen's structures, in eV, Å and eV/Å; copies in extend
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -52,6 +52,8 @@ class MlearnConfig:
     """The element; 214 training and 25 test frames of Si, the others have about as many."""
     holdout: int = setting(20, low=0)
     """Frames of the validation set, taken from the training frames; never trained on."""
+    tests: Mapping[str, str] | None = setting(None, identity=False)
+    """Further test sets, {NAME: FILE, …}, of extended XYZ in eV and eV/Å: each has its own errors and curves."""
     disjoint_seeds: int = setting(5, low=1)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -68,6 +68,8 @@ class Qm9Config:
     """Molecules of the validation set; never trained on."""
     test: int = setting(2000, low=1)
     """Molecules of the test set."""
+    tests: Mapping[str, str] | None = setting(None, identity=False)
+    """Further test sets, {NAME: FILE, …}, of extended XYZ in eV and eV/Å: each has its own errors and curves."""
     disjoint_seeds: int = setting(5, low=1)
 
 

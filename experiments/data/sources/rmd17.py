@@ -7,6 +7,7 @@ of 1000 + 1000 frames and warn against training on more than 1000: frames are co
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -68,6 +69,8 @@ class Rmd17Config:
     """Frames of the test set (published splits: all of their 1000)."""
     gap: float = setting(5.0, low=0)
     """Time between frames of different parts, in correlation times (split=trajectory)."""
+    tests: Mapping[str, str] | None = setting(None, identity=False)
+    """Further test sets, {NAME: FILE, …}, of extended XYZ in eV and eV/Å: each has its own errors and curves."""
     disjoint_seeds: int = setting(5, low=1)
 
 

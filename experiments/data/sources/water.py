@@ -7,6 +7,7 @@ drawn at random.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import ClassVar
 
@@ -51,6 +52,8 @@ class WaterConfig:
     """Frames of the validation set; never trained on."""
     test: int = setting(200, low=1)
     """Frames of the test set, drawn at random: the set has no order in time."""
+    tests: Mapping[str, str] | None = setting(None, identity=False)
+    """Further test sets, {NAME: FILE, …}, of extended XYZ in eV and eV/Å: each has its own errors and curves."""
     disjoint_seeds: int = setting(5, low=1)
 
 

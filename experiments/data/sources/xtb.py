@@ -58,6 +58,7 @@ class XtbConfig:
     source: ClassVar[str] = "xtb"
     kind: ClassVar[str] = "molecules"
     periodic: ClassVar[str] = "copies"
+    tests_vary: ClassVar[str] = "temperature"
 
     molecule: str = setting(identity=False)  # the identity holds its geometry instead
     """A common name (ethanol), a name of ASE's collection (CH3CH2OH), or an .xyz file."""
@@ -98,6 +99,9 @@ class XtbConfig:
     """Number of molecules; more than one: a periodic box of them, without torsion moves and surrogate."""
     density: float = setting(1.0, above=0, high=25, since=2)
     """Density of the box in g/cm³."""
+    tests: Mapping[str, float | str] | None = setting(None, identity=False)
+    """Further test sets, {NAME: KELVIN, …}, generated at other temperatures, or {NAME: FILE, …} of extended XYZ in eV
+    and eV/Å: each has its own errors and curves."""
     workers: int | None = setting(None, low=1, identity=False)
     cache: str | None = setting(None, identity=False)
 

@@ -41,13 +41,13 @@ def test_numbers_stay_as_typed_where_texts_are_meant(value: str) -> None:
     assert quoted(f"store={value},runs") == f"store={value},runs"  # a sweep
 
 
-@pytest.mark.parametrize("value", ["0.5", "3", "true", "[a,null]", "{a: 1}"])
+@pytest.mark.parametrize("value", ["0.5", "3", "true", "null", "[a,null]", "{a: 1}"])
 def test_groups_are_chosen_by_names(value: str) -> None:
     """Hydra raises a ValueError or a TypeError for others, and has no message for users."""
     assert PARSER.parse_override(quoted(f"model={value}")).value() == value
-    assert quoted("cell=null") == "cell=null"
+    assert quoted(f"model@x={value}") == f"model@x='{value}'"
+    assert quoted("~cell=null") == "~cell=null"  # leaves the group out
     assert quoted("model=ace,mace") == "model=ace,mace"
-    assert quoted("hydra/launcher=null") == "hydra/launcher='null'"
 
 
 @pytest.mark.parametrize(

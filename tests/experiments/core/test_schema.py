@@ -174,6 +174,17 @@ def test_identity_leaves_out_what_changes_no_number_and_later_keys_at_their_defa
     assert identity_of(Settings(choose=False))["choose"] is False
 
 
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [(16.0, "; here P=16"), ("8,16,", "; a sweep: -m P=8,16"), ("16,", "; here P=16"),
+     ([8, 16], "; a sweep: -m P=8,16"), ("8-16", ""), (1.5, ""), ([8, "x"], ""), ("a,", "")],
+)  # fmt: skip
+def test_the_spelling_of_a_number_is_shown(value: object, hint: str) -> None:
+    with pytest.raises(InputError) as error:
+        check(value, int, "P", {"low": 1})
+    assert str(error.value) == f"P={value!r}: accepted: an integer ≥ 1{hint}"
+
+
 def test_one_line_of_a_library_error() -> None:
     group = "In 'config': Could not find 'data/foo'\n\nAvailable options in 'data':\n\tethanol\n\tstar\nConfig search"
     assert one_line(ValueError(group)) == "data=foo: no such choice; accepted: ethanol | star"
@@ -183,3 +194,5 @@ def test_one_line_of_a_library_error() -> None:
     assert one_line(ValueError("Could not override 'modle.x'.\nKey 'modle' is not in struct")).startswith("modle.x: un")
     assert one_line(ValueError("a\n    full_key: a.b\n    object_type=dict\n\nb")) == "a; b"
     assert one_line(ValueError("")) == "ValueError"
+    lost = one_line(ValueError("Interpolation key 'DATA' not found\n    full_key: \n    object_type=dict"))
+    assert lost == "${DATA}: no such key; accepted: a key, as ${P}; an environment variable is $DATA"

@@ -46,6 +46,8 @@ def test_the_table_is_fitted_as_far_as_it_is_filled(out: Path, capsys: pytest.Ca
     table = out / "runs.csv"
     rows = list(csv.DictReader(table.open()))
     assert len(rows) == 12
+    assert cli.main(["fit", "--table", str(table)]) == 2
+    assert "runs.csv: no row has an error yet" in capsys.readouterr().err
     for row in rows:
         if row["metric"] == "force_mae":
             row |= {"architecture": "mine", "error": str(100 * int(row["P"]) ** -0.5 * (1 + 0.01 * int(row["seed"])))}
@@ -74,6 +76,7 @@ def test_a_folder_with_other_files_is_left_alone(out: Path, capsys: pytest.Captu
     ("words", "message"),
     [
         (("ladder", "star", "data.pool=40", "--P", "41"), "P=41: the pool holds 40 frames"),
+        (("ladder", "null", "--P", "4"), "data=null: no such choice; accepted: "),
         (("ladder", "sphere", "--P", "4"), "has no forces; accepted: frames with energies and forces"),
     ],
 )

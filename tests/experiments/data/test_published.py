@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from experiments.config.parse import parse
+from experiments.config.suits import check_data
 from experiments.core.errors import InputError
 from experiments.data.__main__ import main, section_of
 from experiments.data.load import load
 from experiments.data.offline import offline
 from experiments.data.sources import botnet, md17, qm9, rmd17, water
-from experiments.runs.execute import check_data
 from tests.conftest import MakeConfig
 from tests.experiments.data.served import Served, serving
 from tests.experiments.finished import finished

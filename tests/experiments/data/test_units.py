@@ -14,34 +14,24 @@ from experiments.data.checks import inspect
 from experiments.data.dataset import Frames
 from experiments.data.sources.extxyz import read_frames
 from experiments.data.units import doubt, slope_of
+from tests.experiments.data.springs import tied
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 CORNERS = np.array([[0.0, 0.0, 0.0], [1.1, 0.0, 0.0], [0.0, 1.2, 0.0], [0.0, 0.0, 1.3]])
-PAIRS = np.triu_indices(4, 1)
-STIFFNESS = 20.0
-"""eV/Å²."""
 
 
 def tetrahedra(seed: int, count: int = 80, turned: bool = True) -> Frames:
     """Four atoms with a spring between any two, in thermal motion, each frame turned and moved at random."""
     rng = np.random.default_rng(seed)
     x = CORNERS + 0.05 * rng.standard_normal((count, 4, 3))
-    i, j = PAIRS
-    rest = np.linalg.norm(CORNERS[i] - CORNERS[j], axis=1)
-    away = x[:, j] - x[:, i]
-    length = np.linalg.norm(away, axis=2)
-    pull = STIFFNESS * (length - rest)[..., None] * away / length[..., None]
-    forces = np.zeros_like(x)
-    for pair in range(len(i)):
-        forces[:, i[pair]] += pull[:, pair]
-        forces[:, j[pair]] -= pull[:, pair]
+    energies, forces = tied(x, CORNERS)
     if turned:
         for f, turn in enumerate(Rotation.random(count, rng=rng).as_matrix()):
             x[f], forces[f] = x[f] @ turn.T + rng.standard_normal(3), forces[f] @ turn.T
     return Frames(
         numbers=np.tile([6, 1, 1, 1], (count, 1)),
         positions=x,
-        energies=STIFFNESS / 2 * ((length - rest) ** 2).sum(1) - 900,
+        energies=energies - 900,
         forces=forces,
         cells=np.zeros((count, 3, 3)),
         pbc=np.zeros((count, 3), bool),
@@ -94,12 +84,20 @@ def test_units_that_belong_together_give_no_finding_here() -> None:
         assert findings(replace(sound, energies=sound.energies / unit, forces=sound.forces / unit)) == []
 
 
-def test_labels_without_relation_say_nothing() -> None:
-    rng = np.random.default_rng(0)
-    noise = replace(tetrahedra(3), energies=rng.standard_normal(80), forces=rng.standard_normal((80, 4, 3)))
-    slope = slope_of(noise)
+@pytest.mark.parametrize("what", ["energies of other frames", "forces of other atoms", "exchanged axes"])
+def test_labels_without_relation_are_named_and_far_frames_are_not(what: str) -> None:
+    rng, sound = np.random.default_rng(0), tetrahedra(3)
+    unrelated = {
+        "energies of other frames": replace(sound, energies=rng.permutation(sound.energies)),
+        "forces of other atoms": replace(sound, forces=sound.forces[:, ::-1]),
+        "exchanged axes": replace(sound, forces=sound.forces[..., [1, 0, 2]]),
+    }[what]
+    (said,) = findings(unrelated)
+    assert "do not follow −force·step" in said
+    assert "labels of other frames or other atoms?" in said
+    slope = slope_of(unrelated)
     assert slope is not None
-    assert doubt(slope, 4) is None
+    assert doubt(replace(slope, step=1.0), 4) is None  # too far apart to say anything
     assert slope_of(tetrahedra(3, count=5)) is None
     assert slope_of(replace(tetrahedra(3), forces=np.zeros((80, 4, 3)))) is None
 

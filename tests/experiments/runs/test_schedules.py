@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.config.parse import parse
+from experiments.config.suits import check_data
 from experiments.core.errors import InputError
 from experiments.data.dataset import Dataset
 from experiments.data.load import dataset_of
-from experiments.runs.execute import check_data, execute
+from experiments.runs.execute import execute
 from experiments.runs.schedules import Schedules, by_budget, by_validation, verdict
 from experiments.runs.store import RunStore
 from experiments.runs.table import rows_of, run_table

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import logging
+import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -250,12 +252,22 @@ def test_files_are_known_by_content_whatever_their_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read as text"):
         read_frames(packed)
     marked = tmp_path / "bom.xyz"
-    marked.write_bytes(b"\xef\xbb\xbf" + FRAME.encode())
-    assert len(read_frames(marked)) == 1
+    for content in (b"\xef\xbb\xbf" + FRAME.encode(), FRAME.encode("utf-16"), ("\n\n" + FRAME + "\n").encode()):
+        marked.write_bytes(content)
+        assert len(read_frames(marked)) == 1
+    marked.write_text(FRAME + "\n" + FRAME)
+    assert len(read_frames(marked)) == 2
     ase.io.write(tmp_path / "a.db", ase.Atoms("H"), format="db")
     np.savez(tmp_path / "a.npz", x=np.zeros(3))
     ase.io.write(tmp_path / "a.traj", ase.Atoms("H"), format="traj")
-    for name, hint in (("a.db", "data=ase_db"), ("a.npz", "data=rmd17_NAME"), ("a.traj", "ase convert")):
+    ase.io.write(tmp_path / "a.json", ase.Atoms("H"), format="json")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive, tarfile.open(tmp_path / "a.tar.gz", "w:gz") as tar:
+        archive.write(marked)
+        tar.add(marked)
+    for name, hint in (
+        ("a.db", "data=ase_db"), ("a.npz", "data=rmd17_NAME"), ("a.traj", "ase convert"), ("a.json", "data=ase_db"),
+        ("a.zip", "is an archive; unpack it"), ("a.tar.gz", "is an archive; unpack it"),
+    ):  # fmt: skip
         with pytest.raises(InputError, match=hint):
             read_frames((tmp_path / name).rename(tmp_path / "other.xyz"))
 
