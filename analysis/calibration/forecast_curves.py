@@ -101,7 +101,7 @@ def _gather(arguments: argparse.Namespace) -> None:
     if arguments.out.exists():
         kept = pd.read_parquet(arguments.out)
         given = {part["source"].iloc[0] for part in parts}
-        parts.append(kept[~kept["source"].isin(given)].astype({name: str for name in (*KEY, "seed")}))
+        parts.append(kept[~kept["source"].isin(given)].astype(dict.fromkeys((*KEY, "seed"), str)))
     rows = pd.concat([part[[*KEY, "P", "seed", "error"]] for part in parts], ignore_index=True)
     rows = rows.astype({**dict.fromkeys((*KEY, "seed"), "category"), "P": "int32", "error": "float32"})
     rows["source"] = rows["source"].cat.reorder_categories([name for name in SOURCES if name in set(rows["source"])])

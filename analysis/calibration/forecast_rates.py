@@ -198,7 +198,7 @@ def fit_sides(cases: pd.DataFrame) -> Sides:
         return factors_of(cases, 0.0)
 
     def score(fall: float) -> FloatArray:
-        """Return the mean score by octave and level. [O · 2]"""
+        """Return the mean score by octave and level, [O · 2]."""
         parts = [_scores(found[folds == k], factors_of(found[folds != k], fall)) for k in sorted(folds.unique())]
         return pd.concat(parts).groupby("octave").mean().to_numpy(dtype=float).ravel()
 
