@@ -286,8 +286,8 @@ def _quantiles(part: pd.DataFrame) -> FloatArray:
 
 
 def _bands(cases: pd.DataFrame, sides: Sides) -> Band:
-    columns = (cases[name].to_numpy(dtype=float) for name in ("octaves", "last", "noise"))
-    return band(_quantiles(cases), *columns, sides)
+    octaves, last, noise = (cases[name].to_numpy(dtype=float) for name in ("octaves", "last", "noise"))
+    return band(_quantiles(cases), octaves, last, noise, sides)
 
 
 def first_half(dataset: str) -> bool:
