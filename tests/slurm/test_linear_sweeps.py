@@ -46,7 +46,7 @@ def test_curves_that_forecasts_are_calibrated_on_are_cheap_and_long() -> None:
         curves.setdefault((f"{data['source']} {data.get('element', '')}", run.model_id), set()).add(run.config.P)
     assert all(len(sizes) >= 7 for sizes in curves.values())
     assert len(curves) >= 30  # of energies and of forces: sixty
-    assert len({dataset for dataset, _ in curves}) == 5
+    assert len({dataset for dataset, _ in curves}) == 6
 
 
 def test_the_demo_needs_no_network_no_generation_and_no_compiler() -> None:
