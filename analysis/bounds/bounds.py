@@ -9,7 +9,7 @@ from enum import StrEnum
 import numpy as np
 
 from analysis.arrays import FloatArray
-from analysis.bounds.theory import Direction, Statement
+from analysis.bounds.theory import Direction, Statement, group_effects
 from analysis.curve import Curve
 from analysis.fits.flags import Judgement, Verdict
 from analysis.fits.jsonable import Record, dataset_and_metric, ends, model
@@ -191,3 +191,21 @@ def bound_records(
             }
         )
     return rows
+
+
+def group_records(d: float | None) -> list[Record]:
+    """Return one JSON record per statement on what a symmetry group may change; `d` as in `implied`."""
+    return [
+        {
+            "statement": f"symmetry group: {one.group}",
+            "direction": "may change",
+            "quantity": one.quantity,
+            "assumption": one.changes,
+            "d": d,
+            "source": one.source,
+            "evidence": [str(one.evidence)],
+            "relation": str(Relation.NOT_TESTABLE),
+            "why": "about models with and without the group, not about one curve",
+        }
+        for one in group_effects(d)
+    ]

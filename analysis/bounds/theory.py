@@ -209,6 +209,8 @@ class GroupEffect:
     """Kind of group."""
     changes: str
     """What it may change."""
+    quantity: str
+    """Which of both that is: `prefactor`, or `dimension and prefactor`."""
     source: str
     """Paper."""
     evidence: Evidence
@@ -226,18 +228,21 @@ def group_effects(d: float | None) -> list[GroupEffect]:
         GroupEffect(
             "finite (permutations, inversion)",
             "the prefactor: as if with |G| times the data, at fixed d and large P; β stays",
+            "prefactor",
             "Tahmasebi & Jegelka 2023 (arXiv 2303.14269), abstract",
             Evidence.READ,
         ),
         GroupEffect(
             "continuous (translations, rotations)",
             f"the dimension, by 6 (3 in a periodic box: translations alone){change}; and the prefactor, by a volume",
+            "dimension and prefactor",
             "Tahmasebi & Jegelka 2023 (arXiv 2303.14269), abstract",
             Evidence.READ,
         ),
         GroupEffect(
             "either, at P polynomial in a large d",
             "d^α times fewer data, α ≤ 1 the group's degeneracy: not |G| times fewer",
+            "prefactor",
             "Mei, Misiakiewicz & Montanari 2021 (PMLR 134), Definition 1, Table 1",
             Evidence.READ,
         ),

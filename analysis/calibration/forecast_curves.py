@@ -1,9 +1,10 @@
 """Gather the learning curves that forecasts are calibrated on into the file that ships with the program.
 
-    python -m analysis.calibration.forecast_curves --lcdb DIR/lcdb/database-accuracy.csv --table published=vita.csv
+    python -m analysis.calibration.forecast_curves --lcdb DIR/lcdb/database-accuracy.csv --runs published=vita.csv
+    python -m analysis.calibration.forecast_curves --runs closed_forms=build/forecast/runs
 
-LCDB 1 (Mohr et al. 2022) comes with the Python package `lcdb` 0.1.0 (MIT licence). Tables are run tables as all
-commands read them (`python -m analysis table` writes that of a store), with the name of their source.
+LCDB 1 (Mohr et al. 2022) comes with the Python package `lcdb` 0.1.0 (MIT licence). Own runs are a run table as all
+commands read it, or a store, with the name of their source. Sources that are not given keep their curves.
 """
 
 from __future__ import annotations
@@ -61,10 +62,13 @@ def of_lcdb(path: Path) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def of_table(path: Path) -> pd.DataFrame:
-    """Return the learning curves of a run table; one model's variants are told apart by `model_id` or `variant`."""
-    by = ["variant"] if "variant" in path.read_text(encoding="utf-8").split("\n", 1)[0].split(",") else []
-    loaded = load(path, None, curve_by=by)
+def of_runs(path: Path) -> pd.DataFrame:
+    """Return the curves of a run table or a store; one model's variants are told apart by `model_id` or `variant`."""
+    if path.is_dir():
+        loaded = load(None, path)
+    else:
+        by = ["variant"] if "variant" in path.read_text(encoding="utf-8").split("\n", 1)[0].split(",") else []
+        loaded = load(path, None, curve_by=by)
     rows = loaded.rows.copy()
     names = [name for name in loaded.curve_columns if name not in ("dataset", "test_set", "metric", "architecture")]
     rows["model_id"] = [" ".join(map(str, values)) for values in rows[names].itertuples(index=False)]
@@ -78,22 +82,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Gather the curves and write them; return the exit code."""
     parser = command.Parser(prog="python -m analysis.calibration.forecast_curves", description=__doc__)
     parser.add_argument("--lcdb", type=command.path, metavar="CSV", help="database-accuracy.csv of the package lcdb")
-    parser.add_argument("--table", action="append", default=[], metavar="SOURCE=CSV", help=f"of {', '.join(SOURCES)}")
+    parser.add_argument(
+        "--runs", action="append", default=[], metavar="SOURCE=PATH", help=f"table or store of {', '.join(SOURCES)}"
+    )
     parser.add_argument("--out", type=command.path, default=CURVES, metavar="PARQUET", help="default: what ships")
     return command.run(_gather, parser.parse_args(argv), parser.prog)
 
 
 def _gather(arguments: argparse.Namespace) -> None:
     parts = [] if arguments.lcdb is None else [of_lcdb(arguments.lcdb).assign(source="lcdb")]
-    for text in arguments.table:
+    for text in arguments.runs:
         source, _, path = text.partition("=")
-        if source not in SOURCES or not path:
-            raise InputError(f"--table {text}: accepted: SOURCE=CSV, SOURCE one of {', '.join(SOURCES)}")
-        parts.append(of_table(Path(path)).assign(source=source))
+        if source not in SOURCES or not Path(path).exists() or not path:
+            raise InputError(f"--runs {text}: accepted: SOURCE=PATH of what exists, SOURCE one of {', '.join(SOURCES)}")
+        parts.append(of_runs(Path(path)).assign(source=source))
     if not parts:
-        raise InputError("no curves: give --lcdb or --table")
+        raise InputError("no curves: give --lcdb or --runs")
+    if arguments.out.exists():
+        kept = pd.read_parquet(arguments.out)
+        given = {part["source"].iloc[0] for part in parts}
+        parts.append(kept[~kept["source"].isin(given)].astype(dict.fromkeys((*KEY, "seed"), str)))
     rows = pd.concat([part[[*KEY, "P", "seed", "error"]] for part in parts], ignore_index=True)
     rows = rows.astype({**dict.fromkeys((*KEY, "seed"), "category"), "P": "int32", "error": "float32"})
+    rows["source"] = rows["source"].cat.reorder_categories([name for name in SOURCES if name in set(rows["source"])])
+    rows = rows.sort_values("source", kind="stable")
     write_bytes(arguments.out, rows.to_parquet(index=False, compression="zstd"))
     count = rows.drop_duplicates(list(KEY)).groupby("source", observed=True).size()
     sys.stdout.write(", ".join(f"{source}: {n} curves" for source, n in count.items()) + "\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 
-from analysis.bounds.bounds import bound_records, bounds_table
+from analysis.bounds.bounds import bound_records, bounds_table, group_records
 from analysis.bounds.lipschitz import compare_lipschitz, lipschitz_record, lipschitz_text
 from analysis.bounds.theory import group_text, kernel_law, statements
 from analysis.commands.asked import (
@@ -224,7 +224,7 @@ def bounds(arguments: argparse.Namespace) -> None:
             "python -m experiments.runs.measure_distances --store DIR."
         )
     if arguments.json is not None:
-        write_json(arguments.json, entries)
+        write_json(arguments.json, [*entries, *group_records(d)])
     check_complete(loaded, arguments.store)
 
 

@@ -2,11 +2,13 @@
 
 What further training may still do adds a paler part to an interval.
 Theory enters with the dimension of the data as it was measured (`python -m experiments.runs.measure_distances`): Bach's
-1/(d + 3) and von Luxburg and Bousquet's 1/d are lower bounds on β in the limit of many frames, not predictions.
+1/(d + 3) and von Luxburg and Bousquet's 1/d are lower bounds on β in the limit of many frames, not predictions. Below,
+the energy errors themselves stand beside Lip·δ(P), which bounds them at every P.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +18,25 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.bounds.bounds import Relation
 from analysis.bounds.distances import DimensionEstimate
-from analysis.bounds.theory import LIPSCHITZ_LOSSES, bach_exponent, hestness, luxburg
-from analysis.figures.naming import METRIC_NAMES, model_names
-from analysis.figures.nearest import dimensions
+from analysis.bounds.lipschitz import compare_lipschitz
+from analysis.bounds.theory import LIPSCHITZ_LOSSES, SQUARED_LOSSES, bach_exponent, hestness, luxburg
+from analysis.figures import nearest
+from analysis.figures.naming import METRIC_NAMES, dataset_name, model_names
+from analysis.figures.nearest import NearestData
 from analysis.figures.panels import Panel, panels_by_model
 from analysis.figures.style import COLUMN_WIDTH, GRID, PALE, looks, save, style, title
 from analysis.fits.flags import JudgedFit, Verdict
 
 NAME = "exponents"
-_BANDS = "grey: observed on other tasks (Hestness et al. 2017); dashed: 1/2"
-_BOUNDS = """dotted: lower bounds on β of energy errors at the measured dimension d: Bach 2017 1/(d+3), and
-1/d, the slope of Lip·δ(P) and of von Luxburg–Bousquet 2004; a bound can be exceeded, not confirmed"""
+_BANDS = "Grey: observed on other tasks (Hestness et al. 2017). Dashed: 1/2."
+_BOUNDS = (
+    "Dotted: lower bounds on β of energy errors at the measured dimension d, beside forces for scale alone: 1/(d + 3) "
+    "(Bach 2017), and 1/d, the slope of Lip·δ(P) (von Luxburg–Bousquet 2004). A bound can be exceeded, not confirmed."
+)
+_WRAP = 60
+"""Characters of a note that fit one column."""
 
 
 @dataclass(frozen=True)
@@ -38,29 +47,68 @@ class Exponents:
     """Curves of one dataset and architecture each."""
     dimensions: Mapping[str, DimensionEstimate]
     """The dimension of the data by dataset, as far as it was measured."""
+    energies: Sequence[NearestData]
+    """Energy errors and distances of the datasets that have both."""
 
 
 def collect(fits: Sequence[JudgedFit], distances: pd.DataFrame | None) -> Exponents:
     """Return the exponents of all curves."""
-    return Exponents(panels_by_model(fits), dimensions(distances))
+    energies = [one for one in nearest.collect(fits, distances) if _bounded(one.fits[0])]
+    return Exponents(panels_by_model(fits), nearest.dimensions(distances), energies)
+
+
+def _bounded(item: JudgedFit) -> bool:
+    return item[0].curve.text("metric") in LIPSCHITZ_LOSSES | SQUARED_LOSSES
 
 
 def draw(data: Exponents, stem: Path) -> list[Path]:
-    """Draw a row of β ± per curve and axes per panel into `stem`.pdf/.svg/.png and `stem`.csv; return the files."""
+    """Draw a row of β ± per curve, axes per panel, and ε(P) under Lip·δ(P) into `stem`.*; return the files."""
     panels = data.panels
     numbers: list[dict[str, object]] = []
     measured = data.dimensions
     notes = [_BANDS, *([_BOUNDS] if any(_dataset(panel) in measured for panel in panels) else [])]
+    note = "\n".join(textwrap.fill(text, _WRAP) for text in notes)
     with style():
         counts = [len(panel.fits) for panel in panels]
-        height = 0.62 * len(panels) + 0.17 * sum(counts) + 0.4 + 0.12 * "\n".join(notes).count("\n")
-        figure = Figure(figsize=(COLUMN_WIDTH, height), layout="constrained")
-        axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True, height_ratios=[n + 1.6 for n in counts])
+        heights = [0.62 * len(panels) + 0.17 * sum(counts) + 0.4 + 0.14 * note.count("\n")]
+        heights += [0.95 * COLUMN_WIDTH + 0.14 * (len(one.fits) + 2) for one in data.energies]
+        figure = Figure(figsize=(COLUMN_WIDTH, sum(heights)), layout="constrained")
+        forest, *below = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+        axes = forest.subplots(len(panels), 1, squeeze=False, sharex=True, height_ratios=[n + 1.6 for n in counts])
         for one, panel in zip(axes[:, 0], panels, strict=True):
             numbers += _panel(one, panel, measured.get(_dataset(panel)))
         axes[-1, 0].set_xlabel("Exponent β")
-        figure.supxlabel("\n".join(notes), fontsize="medium")  # wider than the axes: centred below the whole figure
+        forest.supxlabel(note, fontsize="medium")  # wider than the axes: centred below all of them
+        for part, beside in zip(below, data.energies, strict=True):
+            numbers += _under_bound(part.subplots(), beside)
         return save(figure, stem, numbers)
+
+
+def _under_bound(axes: Axes, one: NearestData) -> list[dict[str, object]]:
+    """Draw ε(P) and Lip·δ(P), and say on which side of it the errors lie."""
+    d = one.estimates[0].distances.d_eff.value
+    rows = [{**row, "panel": f"{one.dataset}: Lip·δ(P)"} for row in nearest.draw_errors(axes, one)]
+    words = _sides(one)
+    axes.set_title(textwrap.fill(words, _WRAP), fontsize="medium", fontweight="normal", loc="left")
+    axes.annotate(f"d = {d:.1f}", (0.97, 0.95), xycoords="axes fraction", ha="right", va="top", fontsize="medium")
+    return rows
+
+
+def _sides(one: NearestData) -> str:
+    """Say on which side of Lip·δ(P) the errors of every curve lie; a curve below it confirms nothing."""
+    names = model_names([fit.curve for fit, _ in one.fits])
+    compared = [
+        (name, found)
+        for name, (fit, judged) in zip(names, one.fits, strict=True)
+        for found in compare_lipschitz(fit, judged, one.part)
+    ]
+    above = [name for name, found in compared if found.relation is Relation.VIOLATED]
+    place = f"{dataset_name(one.dataset)}: "
+    if above:
+        return f"{place}above Lip·δ(P), and so worse than the nearest neighbour can be: {', '.join(above)}"
+    if any(found.relation is Relation.CONSISTENT for _, found in compared):
+        return f"{place}no errors above Lip·δ(P), which bounds them but does not say how far below they lie"
+    return f"{place}errors and Lip·δ(P), not comparable ({'; '.join(dict.fromkeys(f.why for _, f in compared))})"
 
 
 def _dataset(panel: Panel) -> str:

@@ -78,7 +78,9 @@ def _panel(axes: Axes, fan: Fan, mark: str) -> list[dict[str, object]]:
         for low, high, alpha in ((ahead.low_95, ahead.high_95, 0.13), (ahead.low_80, ahead.high_80, 0.22)):
             axes.fill_between(ahead.sizes, low * factor, high * factor, color=look.color, alpha=alpha, linewidth=0)
         axes.plot(ahead.sizes, ahead.median * factor, color=look.color, linestyle=look.line, zorder=2)
-        handles.append(Line2D([], [], color=look.color, marker=look.marker, linestyle=look.line, label=name))
+        sure = not np.isfinite(ahead.median).any() or any(ahead.calibrated)
+        label = name if sure else f"{name} (not calibrated)"
+        handles.append(Line2D([], [], color=look.color, marker=look.marker, linestyle=look.line, label=label))
         shared = {"panel": mark + place, "curve": curve.name, "metric": curves[0].text("metric"), "unit": unit}
         rows += [
             {**shared, "kind": "measured", "P": float(p), "error": float(value * factor)}

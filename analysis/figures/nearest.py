@@ -117,20 +117,26 @@ def _dataset(axes: Sequence[Axes], one: NearestData, marks: Sequence[str]) -> li
     name = dataset_name(one.dataset)
     rows = [{"panel": marks[0].strip(), "dataset": one.dataset, **row} for row in _distances(axes[0], one)]
     title(axes[0], f"{marks[0]}{name}: nearest training frame")
-    curves = [fit.curve for fit, _ in one.fits]
-    unit, factor = display_unit(curves[0].unit)
-    metric = curves[0].text("metric")
     space = one.estimates[0].space
-    allowed = _distance_bound(one.part, metric, curves[0], factor)
     for place, against in ((1, False), (2, True)):
-        drawn = _errors(axes[place], one, allowed, factor, against=against)
-        rows += [{"panel": marks[place].strip(), "dataset": one.dataset, **row, "unit": unit} for row in drawn]
-        text = METRIC_NAMES.get(metric, metric)
-        axes[place].set_ylabel(f"{text} ({unit})" if unit else text)
+        drawn = draw_errors(axes[place], one, against=against)
+        rows += [{"panel": marks[place].strip(), "dataset": one.dataset, **row} for row in drawn]
     title(axes[1], f"{marks[1]}{name}: errors, and what δ(P) allows")
     title(axes[2], f"{marks[2]}{name}: errors over the distance")
     axes[2].set_xlabel(f"Mean distance to the nearest frame δ ({one.estimates[0].unit or _WORDS.get(space, space)})")
     return rows
+
+
+def draw_errors(axes: Axes, one: NearestData, *, against: bool = False) -> list[dict[str, object]]:
+    """Draw errors and Lip·δ(P) over P, or over δ(P) if `against`; return the numbers plotted."""
+    curves = [fit.curve for fit, _ in one.fits]
+    unit, factor = display_unit(curves[0].unit)
+    metric = curves[0].text("metric")
+    allowed = _distance_bound(one.part, metric, curves[0], factor)
+    rows = _errors(axes, one, allowed, factor, against=against)
+    text = METRIC_NAMES.get(metric, metric)
+    axes.set_ylabel(f"{text} ({unit})" if unit else text)
+    return [{**row, "unit": unit} for row in rows]
 
 
 def _distances(axes: Axes, one: NearestData) -> list[dict[str, object]]:

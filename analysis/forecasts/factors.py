@@ -39,6 +39,16 @@ class Sides:
     """Level → factors on the part above. [3]"""
     cap: FloatArray
     """How many standard deviations of the noise above the last error an interval ends at most. [3]"""
+    fall: float = 0.0
+    """By how much both sides widen for each unit by which ln ε is forecast to fall below the last error."""
+
+    def spread(self, median: FloatArray, last: float | FloatArray) -> FloatArray:
+        """Return what distances from the median are multiplied by before the factors: 1 + `fall`·(last − median)₊.
+
+        Curves that are forecast to fall far err by more than the mixture says: with intervals locally weighted in this
+        way (Lei et al. 2018), those of flat curves need not be as wide as theirs.
+        """
+        return 1 + self.fall * np.maximum(last - median, 0.0)
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,7 @@ def shipped() -> Mapping[tuple[str, str], Sides]:
             {level: np.array(sides["low"][str(level)]) for level in LEVELS},
             {level: np.array(sides["high"][str(level)]) for level in LEVELS},
             np.array(sides["cap"]),
+            float(sides["fall"]),
         )
         for kind, targets in json.loads(FILE.read_text(encoding="utf-8"))["factors"].items()
         for target, sides in targets.items()
@@ -92,12 +103,13 @@ def band(
         sides: the factors.
     """
     median = quantiles[0]
+    spread = sides.spread(median, last)
     cap = np.maximum(last + np.interp(octaves, OCTAVES, sides.cap) * noise, median)
     low, high = {}, {}
     for i, level in enumerate(LEVELS):
-        below, above = quantiles[1 + 2 * i], quantiles[2 + 2 * i]
-        low[level] = median - np.interp(octaves, OCTAVES, sides.low[level]) * (median - below)
-        high[level] = np.minimum(median + np.interp(octaves, OCTAVES, sides.high[level]) * (above - median), cap)
+        below, above = spread * (median - quantiles[1 + 2 * i]), spread * (quantiles[2 + 2 * i] - median)
+        low[level] = median - np.interp(octaves, OCTAVES, sides.low[level]) * below
+        high[level] = np.minimum(median + np.interp(octaves, OCTAVES, sides.high[level]) * above, cap)
     for wide, narrow in zip(LEVELS[1:], LEVELS, strict=False):  # each side has its own factor
         low[wide], high[wide] = np.minimum(low[wide], low[narrow]), np.maximum(high[wide], high[narrow])
     return Band(median, low, high)

@@ -237,7 +237,7 @@
   function interpolate(points, x, from, to) { // the first place where `from` passes x; null if it never does
     for (let i = 1; i < points.length; i++) {
       const [a, b] = [Math.log(points[i - 1][from]), Math.log(points[i][from])];
-      const share = a === b ? 0 : (Math.log(x) - a) / (b - a);
+      const share = a === b ? (Math.log(x) === a ? 0 : -1) : (Math.log(x) - a) / (b - a);
       if (share >= 0 && share <= 1) return Math.exp((1 - share) * Math.log(points[i - 1][to]) + share * Math.log(points[i][to]));
     }
     return null;
@@ -248,20 +248,22 @@
     const unit = chart.unit ? ` ${chart.unit}` : "";
     const last = curve.mean[curve.mean.length - 1];
     const points = [[last[0], last[1], last[1], last[1]], ...curve.ahead];
-    const shown = (value) => (value === null ? "not within reach" : number(value));
+    const farthest = number(points[points.length - 1][0]);
+    const shown = (value) => (value === null ? `more than ${farthest}` : number(value));
     const beyond = (p) => (p > curve.calibrated * 1.001 ? " (uncalibrated)" : "");
     const parts = [];
     if (!curve.ahead.length) parts.push("No forecast");
     else if (frames.value && Number(frames.value) > 0) {
       const at = Number(frames.value), found = [1, 2, 3].map((to) => interpolate(points, at, 0, to));
-      parts.push(found[0] === null ? `${number(at)} frames lie outside ${number(last[0])} to ${number(points[points.length - 1][0])}`
+      parts.push(found[0] === null ? `${number(at)} frames lie outside ${number(last[0])} to ${farthest}`
         : `${number(at)} frames: error ${number(found[0])}${unit}, 95 % ${number(found[1])} to ${number(found[2])}${beyond(at)}`);
     } else if (error.value && Number(error.value) > 0) {
       const goal = Number(error.value), found = [1, 2, 3].map((from) => interpolate(points, goal, from, 0));
       parts.push(goal >= last[1] ? "The measured errors reach it"
+        : found.every((value) => value === null) ? `Error ${number(goal)}${unit}: more than ${farthest} frames`
         : `Error ${number(goal)}${unit}: ${shown(found[0])} frames, 95 % ${shown(found[1])} to ${shown(found[2])}${beyond(found[0] ?? 0)}`);
     }
-    if (curve.limit) parts.push(curve.limit);
+    if (curve.limit) parts.push(curve.limit[0].toUpperCase() + curve.limit.slice(1));
     answer.textContent = parts.join(". ");
   }
 

@@ -194,7 +194,11 @@ def test_compare_claim_and_bounds_speak(table: Path, tmp_path: Path, capsys: pyt
     assert "[M] from memory" in printed
     assert "match" not in printed
     allowed = {"consistent", "vacuous", "not testable", "violated"}
-    assert {entry["relation"] for entry in json.loads(out.read_text(encoding="utf-8"))} <= allowed
+    entries = json.loads(out.read_text(encoding="utf-8"))
+    assert {entry["relation"] for entry in entries} <= allowed
+    groups = {entry["statement"]: entry for entry in entries if entry["statement"].startswith("symmetry group")}
+    assert [entry["quantity"] for entry in groups.values()] == ["prefactor", "dimension and prefactor", "prefactor"]
+    assert "d from 27 to 21" in groups["symmetry group: continuous (translations, rotations)"]["assumption"]
 
 
 def test_calibrate_reports_every_method(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from experiments.models.ntk import NtkConfig
 from experiments.models.registry import MODELS
 from experiments.runs.execute import execute
 from slurm.plan import PlannedRun
-from tests.golden.ids import runs_of
+from tests.golden.ids import StandIn, runs_of
 
 NAMES = ("nequip_linear", "mace_linear", "claim_linear", "architectures_linear")
 
@@ -35,6 +35,18 @@ def test_a_shipped_sweep_is_closed_form_on_the_shipped_frames_and_open_to_others
     other = runs(name, "data=star", "data.pool=640", "data.test=9", "data.holdout=1", "data.test_frames=null", "P=2")
     assert {run.config.data["source"] for run in other} == {"star"}
     assert len(other) == len(made) / len(sizes)
+
+
+def test_curves_that_forecasts_are_calibrated_on_are_cheap_and_long() -> None:
+    """No optimiser, one seed, seven sizes and more, and datasets enough that each can be left out of the fit."""
+    curves: dict[tuple[str, str], set[int]] = {}
+    for run in runs_of([], ["+sweep=forecast"], StandIn.of):
+        assert run.config.model.closed_form
+        data = run.config.data
+        curves.setdefault((f"{data['source']} {data.get('element', '')}", run.model_id), set()).add(run.config.P)
+    assert all(len(sizes) >= 7 for sizes in curves.values())
+    assert len(curves) >= 30  # of energies and of forces: sixty
+    assert len({dataset for dataset, _ in curves}) == 6
 
 
 def test_the_demo_needs_no_network_no_generation_and_no_compiler() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.calibration import forecast_rates
+from analysis.calibration import forecast_curves, forecast_rates
 from analysis.calibration.forecast_rates import SOURCES, fit_sides, held_out, judge, rates_text, read_curves
 from analysis.forecasts.factors import FILE, LEVELS, MEAN, OCTAVES, OTHER, RATE, RUN, shipped
 
@@ -28,9 +29,9 @@ def cases(sd: float, n: int = 2000, kind: str = RATE) -> pd.DataFrame:
         }
         shared |= {"refused": False, "q0": 0.0, "q1": -1.2816, "q2": 1.2816, "q3": -1.96, "q4": 1.96}
         truth = sd * rng.normal(size=n)
-        names = [f"openml{i % 40}" for i in range(n)]
+        names = [f"openml{i % 200}" for i in range(n)]
         part = pd.DataFrame({"truth": truth, "dataset": names, "curve": [f"c{i}" for i in range(n)]})
-        parts.append(part.assign(**shared, last=5.0, noise=1.0))
+        parts.append(part.assign(**shared, last=0.0, noise=1.0))
     return pd.concat(parts)
 
 
@@ -47,8 +48,47 @@ def test_calibrated_intervals_cover_the_other_half() -> None:
         assert rate.covered[95] / rate.n == pytest.approx(0.95, abs=0.025)  # four standard errors of 1,000
         assert rate.covered[80] / rate.n == pytest.approx(0.80, abs=0.05)
         assert rate.raw / rate.n < 0.6
-    assert "missed" in rates_text(rates, (0, 10))  # ×/÷ e^(3 · 1.96) is far too wide
+    assert "missed" in rates_text(rates, (0, 10))  # intervals of e^(3 · 1.96) are far too wide
     assert "missed: refused" in rates_text([], (5, 10))
+
+
+def test_steep_curves_get_wider_intervals() -> None:
+    """Where errors grow with the forecast fall, so do intervals, and both steep and flat curves are covered."""
+    steep = cases(1.0)
+    steep["last"] = np.tile([0.0, 3.0], len(steep) // 2)
+    steep["truth"] *= 1 + steep["last"] / 2
+    sides = fit_sides(steep)
+    assert sides.fall == 0.5
+    for _, part in steep[steep["octave"] == 1].groupby("last"):
+        rate = forecast_rates._rate("some", MEAN, 1, [(part, sides)])
+        assert rate.covered[95] / rate.n == pytest.approx(0.95, abs=0.03)  # four standard errors of 1,000
+    plain = forecast_rates._rate("all", MEAN, 1, [(steep, forecast_rates.factors_of(steep, 0.0))])
+    assert forecast_rates._rate("all", MEAN, 1, [(steep, sides)]).factor < plain.factor
+
+
+def test_datasets_count_not_their_curves() -> None:
+    names = np.array([f"set{i}" for i in range(24)] + ["set23"] * 500)
+    scores = np.array([*range(24), *[23] * 500], dtype=float)
+    # 80 % of 24 datasets and one unseen: ½ + .8 · (25/24)/2 = .917 of 24, exactly 22
+    assert forecast_rates._of_new_dataset(scores, names, 0.8) == 21
+    assert forecast_rates._of_new_dataset(scores[:24], names[:24], 0.8) == 21
+    assert forecast_rates._of_new_dataset(scores[:19], names[:19], 0.8) == 17  # few: curves count, ⌈20 · .9⌉
+
+
+def test_gathering_keeps_the_sources_that_are_not_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def gather(source: str, error: float) -> int:
+        table = tmp_path / "runs.csv"
+        rows = "".join(f"ethanol,ace,energy_mae,{size},0,{error / size}\n" for size in (4, 8, 16))
+        table.write_text("dataset,architecture,metric,P,seed,error\n" + rows)
+        return forecast_curves.main(["--runs", f"{source}={table}", "--out", str(tmp_path / "curves.parquet")])
+
+    assert gather("published", 1.0) == gather("closed_forms", 2.0) == gather("published", 3.0) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "published: 1 curves, closed_forms: 1 curves"
+    found = {curve.text("source"): curve for curve in read_curves(tmp_path / "curves.parquet")}
+    assert found["published"].mean_error[0] == pytest.approx(0.75)  # 3/4, the later one
+    assert found["closed_forms"].mean_error[0] == pytest.approx(0.5)
+    assert gather("elsewhere", 1.0) == 2
+    assert "--runs elsewhere=" in capsys.readouterr().err
 
 
 def test_curves_that_ship_are_public_or_own() -> None:

@@ -195,6 +195,21 @@ def test_bounds_in_the_forest_plot_are_those_of_the_measured_dimension(drawn: Pa
     assert sorted(bounds["beta"]) == pytest.approx(sorted([1 / d, 1 / (d + 3)]))
 
 
+def test_energy_errors_stand_under_the_bound_at_every_size(drawn: Path, papers: list[JudgedFit]) -> None:
+    """The curve of Lip·δ(P) is that of the figure `nearest`, and the words beside it are one-sided."""
+    plotted, other = pd.read_csv(drawn / "exponents.csv"), pd.read_csv(drawn / "nearest.csv")
+    bound = plotted[(plotted["panel"] == "aspirin: Lip·δ(P)") & (plotted["kind"] == "bound")]
+    expected = other[(other["panel"] == "(b)") & (other["kind"] == "bound")]
+    assert bound["P"].tolist() == expected["P"].tolist()
+    assert bound["value"].tolist() == expected["value"].tolist()
+    fits = [item for item in papers if item[0].curve.text("dataset") == "aspirin"]
+    gaps = papers_distances()
+    (energies,) = exponents.collect(fits, gaps).energies
+    assert "no errors above Lip·δ(P)" in exponents._sides(energies)
+    (energies,) = exponents.collect(fits, gaps.assign(label_gap=gaps["label_gap"] / 100)).energies
+    assert "worse than the nearest neighbour can be: " in exponents._sides(energies)
+
+
 def estimate_of(distances: pd.DataFrame, space: str) -> float:
     """The dimension by an independent route: a straight line through ln of the means over subsets, one by one."""
     part = distances[distances["space"] == space]

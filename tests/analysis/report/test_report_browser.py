@@ -229,6 +229,14 @@ def test_calculator_gives_errors_and_frames(browser: Any, address: str) -> None:
     assert float(again[1]) == pytest.approx(float(found[1]), rel=0.01)  # numbers are printed with three digits
 
 
+def test_calculator_says_what_is_out_of_reach(browser: Any, address: str) -> None:
+    """Far below every interval, also where its upper end is level, no number of frames is named but the farthest."""
+    page = opened(browser, address, DESKTOP)
+    page.find_element("css selector", "#error").send_keys("1e-9")
+    answer = page.find_element("css selector", "#forecast-answer").text
+    assert re.match(r"Error 1e-9[^:]*: more than \d+ frames(\.|$)", answer), answer
+
+
 def test_the_chart_can_be_saved(browser: Any, address: str) -> None:
     """Each button makes a link with the chart as it is shown: a picture, a drawing, a row for each run."""
     browser.execute_script(
