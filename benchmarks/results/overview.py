@@ -1,0 +1,74 @@
+"""The list of all sections: which have a page, what it says first, and what was not run, with its core hours."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from benchmarks.results import costs
+from benchmarks.results.outstanding import Place, labels_of
+from benchmarks.results.merged_table import read
+from benchmarks.results.pages import wanted
+from benchmarks.results.sections import SECTIONS, Part
+
+PARTS: dict[Part, str] = {
+    "papers": "The papers' figures",
+    "claim": "The claim",
+    "trained": "Trained beside linearised",
+    "architectures": "Architectures",
+    "groups": "Symmetry groups",
+}
+HEAD = """# Results
+
+Each page is written from its run table by `make results` (`python -m benchmarks.results`), and a test fails where the two
+differ. Processor times are of an x86-64 server core with AVX2, shared with other work."""
+FIRST = {"claim": 2, "papers": 3, "trained": 3, "architectures": 3, "groups": 0}
+"""Most sentences of a page that the list repeats."""
+
+
+def overview(place: Place) -> str:
+    """Return the page, from the tables and pages of the sections."""
+    texts = [HEAD]
+    for part, words in PARTS.items():
+        names = [name for name in place.sections() if SECTIONS[name].part == part]
+        rows = [_row(name, place) for name in names if place.table(name).exists()]
+        if rows:
+            texts += [f"## {words}", "\n".join(["| page | what was computed |", "|---|---|", *rows])]
+        found = [line for name in names if place.table(name).exists() for line in first(name, place)]
+        if found:
+            texts += ["In the program's own words, force MAE:", "\n".join(found)]
+    if missing := _missing(place):
+        texts += ["## Not run", "Core hours are told from the tables that are here.", "\n".join(missing)]
+    return "\n\n".join(texts) + "\n"
+
+
+def first(name: str, place: Place) -> list[str]:
+    """Return the sentences of a section's page that answer its question, each with a link to the page."""
+    lines = (place.tables / name / "README.md").read_text(encoding="utf-8").splitlines()
+    if SECTIONS[name].part == "claim":
+        at = next((number for number, line in enumerate(lines) if ": the claim " in line), len(lines))
+        told = lines[at : at + 2]
+    else:
+        told = [line for line in lines if line.startswith("one exponent ")]
+    return [f"- [{name}]({name}/README.md): {line.strip()}" for line in told[: FIRST[SECTIONS[name].part]]]
+
+
+def _row(name: str, place: Place) -> str:
+    section = SECTIONS[name]
+    runs = pd.read_csv(place.table(name), low_memory=False).drop_duplicates("run_id")
+    kind = "linearised networks, " if section.linearised else ""
+    size = f"{kind}P = {runs['P'].min()}…{runs['P'].max()}, {runs['seed'].nunique()} seeds, {len(runs)} runs"
+    lacking = len(wanted(name, place).keys() - labels_of(read(place.table(name))))
+    left = f"; {lacking} runs not run yet" if lacking else ""
+    return f"| [{name}]({name}/README.md) | {section.heading}: {size}{left} |"
+
+
+def _missing(place: Place) -> list[str]:
+    """Return a line for each section without a table."""
+    known = costs.of_all(place.tables)
+    lines = []
+    for name in place.sections():
+        if not place.table(name).exists():
+            configs = list(wanted(name, place).values())
+            hours = costs.told(*known.hours(configs, SECTIONS[name].data))
+            lines.append(f"- {SECTIONS[name].heading}: {len(configs)} runs, {hours} (`make results ARGS={name}`)")
+    return lines

@@ -1,0 +1,141 @@
+"""The page of a section, written from its run table: what `fit`, `compare` and `claim` say of it, and its figure.
+
+Every sentence with a number is a command's; a test fails where page and table differ.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import shlex
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+
+from analysis import cli
+from analysis.errors import InputError
+from benchmarks.results import merged_table
+from benchmarks.results.costs import Costs, told
+from benchmarks.results.outstanding import Label, Place, label, labels_of
+from benchmarks.results.sections import SECTIONS, Section
+from experiments.config.run import RunConfig
+from slurm.from_words import configs_of
+
+LINEARISED = (
+    "Networks linearised around their initial weights, without an optimiser: a hypothesis about trained ones "
+    "([docs/linearised.md](../../linearised.md)). {trained}"
+)
+FIGURE = "learning_curves.png"
+
+
+def said(*words: str) -> str:
+    """Return what a command of `analysis` prints on standard output.
+
+    Raises:
+        InputError: it ended with another exit code than 0.
+    """
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        code = cli.main(list(words))
+    if code:
+        raise InputError(f"python -m analysis {' '.join(words)}: exit code {code}")
+    return out.getvalue().rstrip()
+
+
+def page(name: str, place: Place) -> str:
+    """Return a section's page, from its run table."""
+    section, table = SECTIONS[name], place.table(name)
+    runs = pd.read_csv(table, low_memory=False).drop_duplicates("run_id")
+    sizes = ", ".join(str(size) for size in sorted(runs["P"].unique()))
+    size = f"{len(runs)} runs, P = {sizes}, {runs['seed'].nunique()} seeds"
+    sweeps = "\n".join(f"python -m experiments -m {words}" for words in place.sweeps(section))
+    blocks = [
+        f"`python -m analysis {' '.join(words)} --table runs.csv`\n\n```text\n"
+        f"{said(words[0], '--table', str(table), *words[1:])}\n```"
+        for words in _commands(section)
+    ]
+    trained = "trained_ethanol_pbe" if section.data == "ethanol_pbe" else ""
+    beside = place.table(trained).exists() if trained else False
+    standing = f"Trained networks stand in [{trained}](../{trained}/README.md)." if beside else "**Not trained yet.**"
+    texts = [
+        f"# {section.heading}",
+        section.remark,
+        LINEARISED.format(trained=standing) if section.linearised else "",
+        f"**The papers.** {section.paper}" if section.paper else "",
+        f"**This table.** {size}, {runs['cpu_seconds'].sum() / 60:.0f} processor minutes: [runs.csv](runs.csv). "
+        f"`make results ARGS={name}` computes what it lacks of",
+        f"```\n{sweeps}\n```",
+        not_run(name, place),
+        f"**What would overturn it.** {section.overturned_by}",
+        f"![Learning curves]({FIGURE})",
+        *blocks,
+    ]
+    return "\n\n".join(text for text in texts if text) + "\n"
+
+
+def _commands(section: Section) -> list[list[str]]:
+    compare = ["compare", "--by", section.by] if section.by else ["compare"]
+    return [*([["claim"]] if section.part == "claim" else []), ["fit"], compare]
+
+
+def not_run(name: str, place: Place) -> str:
+    """Return what of a section's sweeps its table lacks, by model, with core hours told from the table itself."""
+    section = SECTIONS[name]
+    known = labels_of(merged_table.read(place.table(name)))
+    left = [config for one, config in wanted(name, place).items() if one not in known]
+    if not left:
+        return ""
+    costs = Costs([place.table(name)])
+    models: dict[str, list[RunConfig]] = {}
+    for config in left:
+        models.setdefault(_model(config), []).append(config)
+    lines = [
+        f"- {model}: {_sizes(configs)}, {told(*costs.hours(configs, section.data))}"
+        for model, configs in models.items()
+    ]
+    return "\n".join(["**Not run yet.**", "", *lines])
+
+
+def wanted(name: str, place: Place) -> dict[Label, RunConfig]:
+    """Return all runs of a section by label, also those for later; needs neither data nor tuned rates."""
+    section = SECTIONS[name]
+    everything = dict.fromkeys([*place.sweeps(section), *(() if place.quick else section.later)])
+    return {
+        label(config): config
+        for words in everything
+        for config in _configs(words.replace(f"training.tuned={name}", ""))
+    }
+
+
+_configs = functools.cache(lambda words: configs_of(shlex.split(words)))
+
+
+def _model(config: RunConfig) -> str:
+    own = {
+        "L": config.L,
+        "ν": config.nu,
+        "edge": getattr(config.model, "edge_lmax", None),
+        "layers": getattr(config.model, "n_layers", None),
+        "updates": None if config.training is None else config.training.max_steps,
+    }
+    return " ".join([config.architecture, *(f"{key} {value}" for key, value in own.items() if value is not None)])
+
+
+def _sizes(configs: list[RunConfig]) -> str:
+    sizes = sorted({config.P for config in configs})
+    return f"P = {', '.join(map(str, sizes))} ({len(configs)} runs)"
+
+
+def write(name: str, place: Place) -> Path | None:
+    """Write a section's figure and page, and return the page; None if it has no table yet."""
+    folder, table = place.tables / name, place.table(name)
+    if not table.exists():
+        return None
+    with tempfile.TemporaryDirectory() as drawn:
+        said("figures", "--table", str(table), "--out", drawn)
+        (folder / FIGURE).write_bytes((Path(drawn) / FIGURE).read_bytes())
+    path = folder / "README.md"
+    path.write_text(page(name, place), encoding="utf-8")
+    return path
