@@ -12,7 +12,7 @@ import pandas as pd
 from benchmarks.results.sections import DATA, SECTIONS
 from experiments.config.run import RunConfig
 
-Key = tuple[str, float | None, float | None, float | None]
+Key = tuple[str | float | None, ...]
 """Architecture, L, ν and edge order."""
 ATOMS = {name: data.atoms for data in DATA.values() for name in data.tables}
 """Atoms of a frame by the dataset's name in tables."""

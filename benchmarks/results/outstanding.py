@@ -142,11 +142,8 @@ def gained(table: pd.DataFrame, config: RunConfig) -> bool:
         return True
     budgets = pd.to_numeric(table["training.max_steps"])
     same = label(replace(config, seed=0, training=None))
-    rows = table[
-        [one == same for one in _labels(table, seeds=False)]
-        & (budgets < config.training.max_steps)
-        & (table["metric"] == "force_mae")
-    ]
+    alike = pd.Series([one == same for one in _labels(table, seeds=False)], index=table.index)
+    rows = table[alike & (budgets < config.training.max_steps) & (table["metric"] == "force_mae")]
     if rows.empty:
         return True
     rows = rows[budgets[rows.index] == budgets[rows.index].max()]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from benchmarks.results import costs
-from benchmarks.results.outstanding import Place, labels_of
 from benchmarks.results.merged_table import read
+from benchmarks.results.outstanding import Place, labels_of
 from benchmarks.results.pages import wanted
 from benchmarks.results.sections import SECTIONS, Part
 
@@ -19,8 +19,8 @@ PARTS: dict[Part, str] = {
 }
 HEAD = """# Results
 
-Each page is written from its run table by `make results` (`python -m benchmarks.results`), and a test fails where the two
-differ. Processor times are of an x86-64 server core with AVX2, shared with other work."""
+Each page is written from its run table by `make results` (`python -m benchmarks.results`), and a test fails where the
+two differ. Processor times are of an x86-64 server core with AVX2, shared with other work."""
 FIRST = {"claim": 2, "papers": 3, "trained": 3, "architectures": 3, "groups": 0}
 """Most sentences of a page that the list repeats."""
 
@@ -37,7 +37,9 @@ def overview(place: Place) -> str:
         if found:
             texts += ["In the program's own words, force MAE:", "\n".join(found)]
     if missing := _missing(place):
-        texts += ["## Not run", "Core hours are told from the tables that are here.", "\n".join(missing)]
+        head = ["| section | runs | core hours |", "|---|---|---|"]
+        told = "Core hours are told from the tables that are here; `make results ARGS=SECTION` computes one."
+        texts += ["## Not run", told, "\n".join([*head, *missing])]
     return "\n\n".join(texts) + "\n"
 
 
@@ -63,12 +65,12 @@ def _row(name: str, place: Place) -> str:
 
 
 def _missing(place: Place) -> list[str]:
-    """Return a line for each section without a table."""
+    """Return a row for each section without a table."""
     known = costs.of_all(place.tables)
     lines = []
     for name in place.sections():
         if not place.table(name).exists():
             configs = list(wanted(name, place).values())
-            hours = costs.told(*known.hours(configs, SECTIONS[name].data))
-            lines.append(f"- {SECTIONS[name].heading}: {len(configs)} runs, {hours} (`make results ARGS={name}`)")
+            hours = costs.told(*known.hours(configs, SECTIONS[name].data)).replace("core hours unknown", "unknown")
+            lines.append(f"| {name} | {len(configs)} | {hours.replace(' core hours', '')} |")
     return lines

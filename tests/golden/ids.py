@@ -21,7 +21,7 @@ import ase.formula
 import numpy as np
 from ase.data import atomic_numbers
 
-from experiments.data.dataset import AnyDataset, Dataset, Frames
+from experiments.data.dataset import Dataset, Frames
 from experiments.data.load import dataset_of, identity
 from experiments.data.sources import md17
 from experiments.models.registry import MODELS
