@@ -3,9 +3,10 @@
     python -m benchmarks.results [SECTION …] [--list] [--quick] [--later] [--pages] [--store DIR] [--out DIR]
 
 Prints the core hours before anything starts. A section is one page, or a part with all of its sections (papers, claim,
-trained, architectures, groups); without names all of them. Runs that a section's `runs.csv` has are done, by their ids,
-even where the store is gone; new ones are added to it as they finish. Stopped at any moment, the same command goes on.
-Data that cannot be had are skipped by name.
+trained, architectures, symmetry); without names all of them. Runs that a section's `runs.csv` has are done, by their
+ids, even where the store is gone; new ones are added to it as they finish. Stopped at any moment, the same command goes on.
+Data that cannot be had are skipped by name. `forecasts` and `theory` are pages made of the tables of the others; what
+all of them say together stands in `found.md` beside the folder.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.files import write_text
-from benchmarks.results import costs, overview, pages
+from benchmarks.results import costs, found, overview, pages, tested_forecasts, theory_page
 from benchmarks.results.outstanding import Place, compute, outstanding
 from benchmarks.results.sections import SECTIONS, chosen
 from experiments.core import command
@@ -24,6 +25,8 @@ from experiments.core.errors import InputError, RunsFailed
 from experiments.core.paths import ROOT
 from experiments.core.wording import did_you_mean
 
+DERIVED = (tested_forecasts.NAME, theory_page.NAME)
+"""Pages that are made of the tables of others, without runs."""
 FOLDER = ROOT / "docs" / "results"
 BUILD = ROOT / "build" / "results"
 
@@ -45,28 +48,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(given: argparse.Namespace) -> None:
     place = place_of(given)
-    known = {*SECTIONS, *overview.PARTS}
+    known = {*SECTIONS, *overview.PARTS, *DERIVED}
     if unknown := next((name for name in given.names if name not in known), None):
         near = did_you_mean(unknown, sorted(known))
         raise InputError(f"SECTION {unknown}: no such section{near}; accepted: those of --list")
     names = [name for name in chosen(given.names) if name in place.sections()]
+    derived = [name for name in DERIVED if not given.names or name in given.names]
     failures: list[str] = []
-    if not given.pages:
-        left = _say_hours(names, place)
-        if given.list:
-            return
-        for name in left:
-            try:
-                for reason in compute(name, place, given.workers):
-                    print(f"skipped {name}: {reason}", flush=True)
-            except RunsFailed as error:
-                failures.append(f"{name}: {error}")
-            finally:  # a section that was stopped half-way has a page of what it has
-                pages.write(name, place)
-    for name in names:
-        if path := pages.write(name, place):
-            print(path, flush=True)
+    left = [] if given.pages else _say_hours(names, place)
+    if given.list:
+        return
+    for name in names if given.pages else left:
+        try:
+            for reason in [] if given.pages else compute(name, place, given.workers):
+                print(f"skipped {name}: {reason}", flush=True)
+        except RunsFailed as error:
+            failures.append(f"{name}: {error}")
+        finally:  # a section that was stopped half-way has a page of what it has
+            if path := pages.write(name, place):
+                print(path, flush=True)
+    if theory_page.NAME in derived:
+        for reason in theory_page.measure(place):
+            print(f"skipped {theory_page.NAME}: {reason}", flush=True)
+    for written in (module.write(place) for module in (tested_forecasts, theory_page) if module.NAME in derived):
+        if written is not None:
+            print(written, flush=True)
     write_text(place.tables / "README.md", overview.overview(place))
+    print(found.write(place), flush=True)
     if failures:
         raise RunsFailed("\n".join(failures))
 

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.results import merged_table
-from benchmarks.results.sections import SECTIONS, Section
+from benchmarks.results.sections import DATA, SECTIONS, Section
 from experiments.config.run import RunConfig
 from experiments.config.tuned_rates import path_of
 from experiments.core.errors import InputError, RunsFailed
@@ -84,7 +84,7 @@ def outstanding(name: str, place: Place) -> Outstanding:
             continue
         planned = plan_of(shlex.split(words), _here)
         own = _lacking(planned.runs, known)
-        unnamed = [one.config for one in planned.unnamed if label(one.config) not in labels]
+        unnamed = [one.config for one in planned.unnamed if not is_there(one.config, labels)]
         found.left += [*(one.config for one in own), *unnamed]
         found.wanted += len(planned.runs) + len(planned.unnamed)
         found.absent |= {one.reason: None for one in planned.unnamed}
@@ -158,9 +158,18 @@ def label(config: RunConfig) -> Label:
     return (config.architecture, *map(_value, (config.L, config.nu, *own, config.P, config.seed, steps)))
 
 
-def labels_of(table: pd.DataFrame) -> set[Label]:
-    """Return the labels of the runs of a table."""
-    return set(_labels(table)) if len(table) else set()
+def labels_of(table: pd.DataFrame) -> dict[Label, set[str]]:
+    """Return the test sets of every run of a table, by the run's label."""
+    found: dict[Label, set[str]] = {}
+    for one, test_set in zip(_labels(table), table["test_set"], strict=True):
+        found.setdefault(one, set()).add(test_set)
+    return found
+
+
+def is_there(config: RunConfig, labels: Mapping[Label, set[str]]) -> bool:
+    """Return whether a table with these labels has a run, on its further test sets too."""
+    known = labels.get(label(config))
+    return known is not None and set(config.data.get("tests") or ()) <= known
 
 
 def _labels(table: pd.DataFrame, seeds: bool = True) -> list[Label]:
@@ -202,6 +211,12 @@ def _here(section: Mapping[str, Any]) -> AnyDataset:
     """Load a dataset that is on this machine; raise `DataAbsent` for any other."""
     with offline():
         return _had(section)
+
+
+def load_here(name: str) -> AnyDataset:
+    """Load a dataset of `DATA`, as its sections have it; raise `DataAbsent` if it is not on this machine."""
+    own = configs_of([*shlex.split(DATA[name].overrides), "model=nearest", "P=1", "seed=0"])
+    return _here(own[0].data)
 
 
 def _tunings(name: str, place: Place) -> list[str]:

@@ -18,7 +18,7 @@ from analysis import cli
 from analysis.errors import InputError
 from benchmarks.results import merged_table
 from benchmarks.results.costs import Costs, told
-from benchmarks.results.outstanding import Label, Place, label, labels_of
+from benchmarks.results.outstanding import Label, Place, is_there, label, labels_of
 from benchmarks.results.sections import SECTIONS, Section
 from experiments.config.run import RunConfig
 from slurm.from_words import configs_of
@@ -77,16 +77,19 @@ def page(name: str, place: Place) -> str:
 
 def _commands(section: Section) -> list[list[str]]:
     compare = ["compare", "--by", section.by] if section.by else ["compare"]
-    if section.part == "groups":
+    if section.part == "symmetry":
         return [compare]  # exponents of curves that are not converged say little by themselves
     return [*([["claim"]] if section.part == "claim" else []), ["fit"], compare]
 
 
 def not_run(name: str, place: Place) -> str:
-    """Return what of a section's sweeps its table lacks, by model, with core hours told from the table itself."""
+    """Return what of a section's sweeps its table lacks, by model, with core hours told from the table itself.
+
+    A run that lacks one of its test sets is counted: its network is gone with the store.
+    """
     section = SECTIONS[name]
     known = labels_of(merged_table.read(place.table(name)))
-    left = [config for one, config in wanted(name, place).items() if one not in known]
+    left = [config for config in wanted(name, place).values() if not is_there(config, known)]
     if not left:
         return ""
     costs = Costs([place.table(name)])

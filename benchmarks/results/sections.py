@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Part = Literal["papers", "claim", "trained", "architectures", "groups"]
+Part = Literal["papers", "claim", "trained", "architectures", "symmetry"]
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ _TAHMASEBI = (
 )
 _LONGER = "Longer training: most of these curves are not converged."
 _GROUPS = Section(
-    part="groups",
+    part="symmetry",
     data="",
     heading="Symmetry groups",
     sweeps=("+sweep=groups",),
@@ -239,7 +239,7 @@ _GROUPS = Section(
     linearised=False,
 )
 _CONTROL = Section(
-    part="groups",
+    part="symmetry",
     data="digits_shifted",
     heading="A wrong group as control: rotations and mirrors for digits that stand upright",
     sweeps=("+sweep=groups_control",),
