@@ -4,9 +4,9 @@
 
 Prints the core hours before anything starts. A section is one page, or a part with all of its sections (papers, claim,
 trained, architectures, symmetry); without names all of them. Runs that a section's `runs.csv` has are done, by their
-ids, even where the store is gone; new ones are added to it as they finish. Stopped at any moment, the same command goes on.
-Data that cannot be had are skipped by name. `forecasts` and `theory` are pages made of the tables of the others; what
-all of them say together stands in `found.md` beside the folder.
+ids, even where the store is gone; new ones are added to it as they finish. Stopped at any moment, the same command goes
+on. Data that cannot be had are skipped by name. `forecasts`, `theory` and `claim_all` are pages made of the tables of
+the others; what all of them say together stands in `found.md` beside the folder.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.files import write_text
-from benchmarks.results import costs, found, overview, pages, tested_forecasts, theory_page
+from benchmarks.results import beside, costs, found, overview, pages, tested_forecasts, theory_page
 from benchmarks.results.outstanding import Place, compute, outstanding
 from benchmarks.results.sections import SECTIONS, chosen
 from experiments.core import command
@@ -25,8 +25,12 @@ from experiments.core.errors import InputError, RunsFailed
 from experiments.core.paths import ROOT
 from experiments.core.wording import did_you_mean
 
-DERIVED = (tested_forecasts.NAME, theory_page.NAME)
-"""Pages that are made of the tables of others, without runs."""
+DERIVED = {
+    tested_forecasts.NAME: tested_forecasts.write,
+    theory_page.NAME: theory_page.write,
+    beside.POOLED: beside.write_pooled,
+}
+"""What writes the pages that are made of the tables of others, without runs."""
 FOLDER = ROOT / "docs" / "results"
 BUILD = ROOT / "build" / "results"
 
@@ -70,8 +74,8 @@ def _run(given: argparse.Namespace) -> None:
     if theory_page.NAME in derived:
         for reason in theory_page.measure(place):
             print(f"skipped {theory_page.NAME}: {reason}", flush=True)
-    for written in (module.write(place) for module in (tested_forecasts, theory_page) if module.NAME in derived):
-        if written is not None:
+    for name in derived:
+        if (written := DERIVED[name](place)) is not None:
             print(written, flush=True)
     write_text(place.tables / "README.md", overview.overview(place))
     print(found.write(place), flush=True)

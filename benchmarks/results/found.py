@@ -7,6 +7,7 @@ contradicts is the headline.
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,13 @@ from pathlib import Path
 from analysis.files import write_text
 from benchmarks.results.outstanding import Place
 from benchmarks.results.sections import DATA
+from experiments.core.paths import ROOT
 
 TRIALS = {"ethanol_pbe": "A .37, B .58, C .64, D .37", "acac": "A .47, B .67, C .72, D .52"}
 """First trials of this project, before the rules on floors: plain slopes, three seeds, P ≤ 64 and P ≤ 32."""
+README = ROOT / "README.md"
+BEGINS, ENDS = "<!-- make results writes this -->\n", "\n<!-- until here -->"
+"""What stands around `sentence` in README.md."""
 CONTRADICTED, HOLDS, OPEN, NOT_SHOWN = "**contradicted**", "holds", "open: floor", "not shown"
 
 
@@ -49,8 +54,8 @@ SAID = (
 HEAD = """# What was found
 
 What affects the data efficiency of equivariant networks? These are this program's answers so far, force MAE. A
-linearised network learns no features: its exponent β is a hypothesis about the trained one. Every number is from the page
-that it links to, which names the command that computed it; `make results` computes what is missing and writes this page.
+linearised network learns no features: its exponent β is a hypothesis about the trained one. Every number is from the
+page that it links to, which names the command that computed it; `make results` computes what is missing.
 """
 LIMITS = """## Limits
 
@@ -131,9 +136,9 @@ def page(place: Place) -> str:
     held = [row for row in claims if "| is undecided |" not in row]
     headline = contradicted or ["No statement of a paper about exponents is contradicted by a table here."]
     if claims:
-        of = f"of {len(claims)} registered tests of the claim {len(held)} are decided"
         headline.append(
-            f"The first trials met all conditions of the claim by plain slopes; with floors, as registered, {of}."
+            "The first trials of this project met all conditions of the claim by plain slopes. Tested as registered, "
+            f"with floors, the claim is decided in {len(held)} of {len(claims)} tables."
         )
     parts = [
         HEAD,
@@ -154,6 +159,18 @@ def page(place: Place) -> str:
     return text.replace("(results/", f"({place.tables.name}/")
 
 
+def sentence(place: Place) -> str:
+    """Return the first words of README.md: what its figure shows, in numbers; empty without the table."""
+    lines = _page("claim_ethanol_pbe", place).splitlines()
+    at = next((number for number, line in enumerate(lines) if ": the claim " in line), None)
+    if at is None:
+        return ""
+    told = lines[at].rpartition("the claim ")[2].lower()
+    betas = lines[at + 1].strip().removeprefix("β: ")
+    text = f"Their exponents β are {betas}; tested as registered, with floors, the claim {told}."
+    return "\n".join(textwrap.wrap(text, 120))
+
+
 def _trained(place: Place) -> str:
     if _page("trained_ethanol_pbe", place):
         return "Trained networks: one molecule ([linearised beside trained](results/trained_ethanol_pbe/README.md))."
@@ -161,7 +178,11 @@ def _trained(place: Place) -> str:
 
 
 def write(place: Place) -> Path:
-    """Write the page beside the folder of results."""
+    """Write the page beside the folder of results, and, for docs/results, the first sentence of README.md."""
     path = place.tables.parent / "found.md"
     write_text(path, page(place))
+    if place.tables == README.parent / "docs" / "results":
+        text = README.read_text(encoding="utf-8")
+        before, rest = text.split(BEGINS)
+        write_text(README, f"{before}{BEGINS}{sentence(place)}{ENDS}{rest.split(ENDS)[1]}")
     return path

@@ -17,6 +17,7 @@ import pandas as pd
 from analysis import cli
 from analysis.errors import InputError
 from benchmarks.results import merged_table
+from benchmarks.results.beside import cost_table, trained_table
 from benchmarks.results.costs import Costs, told
 from benchmarks.results.outstanding import Label, Place, is_there, label, labels_of
 from benchmarks.results.sections import SECTIONS, Section
@@ -70,6 +71,8 @@ def page(name: str, place: Place) -> str:
         not_run(name, place),
         f"**What would overturn it.** {section.overturned_by}",
         f"![Learning curves]({FIGURE})",
+        trained_table(name, place) if section.part == "trained" else "",
+        cost_table(table) if section.part == "architectures" else "",
         *blocks,
     ]
     return "\n\n".join(text for text in texts if text) + "\n"

@@ -26,12 +26,11 @@ METRICS = ("force_mae", "energy_mae")
 HEAD = """# Forecasts that were tested
 
 Every curve of the tables here was cut at a quarter of its largest P and forecast as `python -m analysis forecast` does;
-beside it stands what then came. `make results ARGS="forecasts --pages"` writes this page.
-"""
+beside it stands what then came. `make results ARGS="forecasts --pages"` writes this page."""
 LIMITS = """The forecasts are of the mean over a curve's seeds. The factors that widen their intervals come from curves
-of other learners and of potentials, some of these molecules among them: rates by factors of all other datasets are those
-of `python -m analysis calibrate --forecast` ([docs/forecasts.md](../../forecasts.md)). Curves of one dataset share their
-training subsets, so they err together. What would overturn this: curves of trained networks, of which none is here."""
+of other learners and of potentials, some of these molecules among them: `python -m analysis calibrate --forecast`
+prints rates by factors of all other datasets ([docs/forecasts.md](../../forecasts.md)). Curves of one dataset share
+their training subsets, so they err together. What would overturn this: curves of trained networks, and larger P."""
 
 
 @dataclass(frozen=True)
