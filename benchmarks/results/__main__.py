@@ -92,7 +92,7 @@ def place_of(given: argparse.Namespace) -> Place:
 
 def _say_hours(names: Sequence[str], place: Place) -> list[str]:
     """Print what each section lacks with its core hours, and the sum; return the sections that lack anything."""
-    known, total, lacking = costs.of_all(place.tables), [0.0, 0], []
+    known, total, lacking = costs.of_all(FOLDER), [0.0, 0], []
     for name in names:
         found = outstanding(name, place)
         if not found.wanted:

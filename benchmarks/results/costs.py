@@ -23,7 +23,7 @@ class Costs:
 
     One pass of a linearised network over P frames of N atoms takes time in proportion to P·N² (derivatives of 3N rows,
     and their products with those of all others) and to its layers; of a trained one an update takes N and its layers.
-    Across two datasets this is right within a factor of 1.5 (`tests/benchmarks/test_results.py` compares), across
+    Across two datasets this is right within a factor of two (`tests/benchmarks/test_results.py` compares), across
     depths it is a guess.
     """
 

@@ -134,7 +134,7 @@ def compute(name: str, place: Place, workers: int | None) -> list[str]:
 def gained(table: pd.DataFrame, config: RunConfig) -> bool:
     """Return whether a larger budget is called for: the largest smaller one in the table still gained.
 
-    That is, in half of its runs of this model and P or more, the schedule of all its updates was the best on validation
+    That is, in half of its runs of this model and P, the schedule of all its updates was the best on validation
     frames (`stopped_steps`). Without runs of a smaller budget there is nothing to wait for.
     """
     assert config.training is not None

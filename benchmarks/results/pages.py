@@ -19,7 +19,7 @@ from analysis.errors import InputError
 from benchmarks.results import merged_table
 from benchmarks.results.beside import cost_table, trained_table
 from benchmarks.results.costs import Costs, told
-from benchmarks.results.outstanding import Label, Place, is_there, label, labels_of
+from benchmarks.results.outstanding import Label, Place, gained, is_there, label, labels_of
 from benchmarks.results.sections import SECTIONS, Section
 from experiments.config.run import RunConfig
 from slurm.from_words import configs_of
@@ -91,8 +91,11 @@ def not_run(name: str, place: Place) -> str:
     A run that lacks one of its test sets is counted: its network is gone with the store.
     """
     section = SECTIONS[name]
-    known = labels_of(merged_table.read(place.table(name)))
+    table = merged_table.read(place.table(name))
+    known = labels_of(table)
     left = [config for config in wanted(name, place).values() if not is_there(config, known)]
+    if section.only_gaining:
+        left = [config for config in left if gained(table, config)]
     if not left:
         return ""
     costs = Costs([place.table(name)])

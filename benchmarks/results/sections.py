@@ -179,8 +179,9 @@ def _trained() -> Section:
     mace = "data=ethanol_pbe model=mace cell=A,B,C,D match=weights data.test_frames=250"
     mace += " reference.L=0 reference.nu=3 reference.edge_lmax=3 reference.channels=16"
     nequip = "data=ethanol_pbe model=nequip L=0,1 model.channels=16 data.test_frames=250"
-    seeds = "P=16,32,64,128 seed=0,1,2 training.tuned=trained_ethanol_pbe"
-    rates = "P=16,128 seed=0 training.max_steps=4000 training.learning_rate=5e-3,1e-2,2e-2,4e-2"
+    seeds = "P=16,32,64,128 seed=0,1,2 training.energy_weight=1.0 training.tuned=trained_ethanol_pbe"
+    rates = "P=16,128 seed=0 training.energy_weight=1.0 training.max_steps=4000"
+    rates += " training.learning_rate=5e-3,1e-2,2e-2,4e-2"
     return Section(
         part="trained",
         data="ethanol_pbe",

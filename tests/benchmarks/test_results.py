@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,20 @@ import pytest
 
 from benchmarks import groups
 from benchmarks.results import __main__ as results
-from benchmarks.results import costs, merged_table, outstanding, overview, pages
+from benchmarks.results import (
+    beside,
+    costs,
+    found,
+    merged_table,
+    outstanding,
+    overview,
+    pages,
+    tested_forecasts,
+    theory_page,
+)
 from benchmarks.results.outstanding import Place
 from benchmarks.results.sections import DATA, SECTIONS, chosen
+from experiments.config import tuned_rates
 from experiments.core.errors import InputError
 from experiments.core.paths import ROOT
 from experiments.data.dataset import AnyDataset
@@ -49,6 +61,70 @@ def test_the_list_names_every_section() -> None:
     assert text == overview.overview(COMMITTED)
     for name in SECTIONS:
         assert (f"({name}/README.md)" if name in WRITTEN else f"| {name} |") in text
+
+
+def test_pages_made_of_the_tables_of_others_agree_with_them() -> None:
+    folder = results.FOLDER
+    told = tested_forecasts.page(tested_forecasts.tested(COMMITTED))
+    assert (folder / tested_forecasts.NAME / "README.md").read_text(encoding="utf-8") == told
+    assert (folder / theory_page.NAME / "README.md").read_text(encoding="utf-8") == theory_page.page(COMMITTED)
+    assert (folder / beside.POOLED / "README.md").read_text(encoding="utf-8") == beside.pooled_page(COMMITTED)
+
+
+def test_what_was_found_is_what_the_pages_say() -> None:
+    """One page of at most 60 lines; the README begins with a sentence of it."""
+    text = (ROOT / "docs" / "found.md").read_text(encoding="utf-8")
+    assert text == found.page(COMMITTED)
+    assert len(text.splitlines()) <= 60
+    assert f"{found.BEGINS}{found.sentence(COMMITTED)}{found.ENDS}" in found.README.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("shown", "steeper", "verdict"),
+    [
+        ("rises", True, "holds"),
+        ("falls", True, found.CONTRADICTED),
+        ("rises", False, found.CONTRADICTED),
+        ("no", True, "not shown"),
+        ("no", False, "no difference shown"),
+        ("rises, open: floor", False, "rises, open: floor"),
+        ("rises, open: floor", True, "rises, open: floor"),
+        ("not converged", True, "not converged"),
+    ],
+)
+def test_a_paper_is_contradicted_by_what_is_shown_alone(shown: str, steeper: bool, verdict: str) -> None:
+    said = found.Said("", "", "mace", "", "", steeper)
+    assert found.outcome(said, ("+0.10", shown)) == f"{verdict} (Δβ +0.10)"
+
+
+def test_a_contradiction_is_the_headline(tmp_path: Path) -> None:
+    folder = tmp_path / "results" / "nequip_acac"
+    folder.mkdir(parents=True)
+    row = "acac_300K  force_mae  ntk-nequip  L=1 → L=3  +0.20 [0.10, 0.30]  <0.001  rises  1.7 [1.5, 2.1]"
+    (folder / "README.md").write_text(row, encoding="utf-8")
+    text = found.page(Place(tmp_path / "results", tmp_path))
+    first = next(line for line in text.splitlines() if line.startswith("- "))
+    assert "contradict NequIP's paper: it says that L = 3 is as steep as L = 1, and β changes by +0.20" in first
+
+
+def test_trained_networks_stand_beside_linearised_ones(tmp_path: Path) -> None:
+    """β of both over the common sizes and seeds, and the difference; the rest is said not to be trained yet."""
+    place = Place(tmp_path, tmp_path)
+    for name in ("claim_ethanol_pbe", "trained_ethanol_pbe"):
+        (tmp_path / name).mkdir()
+    linear = pd.read_csv(COMMITTED.table("claim_ethanol_pbe"))
+    linear.to_csv(place.table("claim_ethanol_pbe"), index=False)
+    trained = linear[(linear["nu"] == 3) & (linear["edge_lmax"] == 3)].copy()
+    trained["run_id"] += "t"
+    trained["model_id"] += "t"
+    trained["architecture"] = "mace"
+    trained["error"] *= (trained["P"] / 8) ** -0.25  # steeper by a quarter
+    trained.to_csv(place.table("trained_ethanol_pbe"), index=False)
+    text = beside.trained_table("trained_ethanol_pbe", place)
+    rows = [line for line in text.splitlines() if line.startswith("| ethanol_pbe, ")]
+    assert len(rows) == 1
+    assert "| 0.25 " in rows[0]
+    assert "Not trained yet: " in text
 
 
 def test_a_part_stands_for_its_sections() -> None:
@@ -144,6 +220,29 @@ def test_a_larger_budget_only_where_the_smaller_one_still_gained() -> None:
     assert all(outstanding.gained(table.iloc[:0], one) for one in configs)
 
 
+def test_rates_are_tuned_first_and_larger_budgets_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tuning sweep, its file, then the budgets one after the other; what no longer gains is not trained on."""
+    own = "data=star data.pool=60 data.holdout=8 data.test=16 model=mace nu=2 L=0 model.channels=2 model.n_layers=1"
+    own += " model.edge_lmax=1 model.radial_hidden=[4] training.compile=false training.warmup_steps=4 seed=0"
+    section = replace(
+        SECTIONS["trained_ethanol_pbe"],
+        tuned=f"+sweep=tune {own} P=8 training.max_steps=16 training.learning_rate=1e-2,4e-2",
+        sweeps=tuple(f"{own} P=8,16 training.max_steps={budget} training.tuned=trial" for budget in (16, 32)),
+    )
+    monkeypatch.setitem(SECTIONS, "trial", section)  # type: ignore[arg-type]
+    monkeypatch.setattr(tuned_rates, "FOLDER", tmp_path)
+    place = Place(tmp_path / "tables", tmp_path / "stores")
+    found = outstanding.outstanding("trial", place)
+    assert (len(found.left), found.wanted) == (6, 6)
+    monkeypatch.setattr(outstanding, "gained", lambda table, config: config.P == 8 or config.training.max_steps == 16)
+    assert outstanding.compute("trial", place, 1) == []
+    assert (tmp_path / "trial.yaml").exists()
+    table = merged_table.read(place.table("trial")).drop_duplicates("run_id")
+    assert sorted(zip(table["P"], table["training.max_steps"], strict=True)) == [("16", "16"), ("8", "16"), ("8", "32")]
+    assert set(table["training.learning_rate"]) <= {"0.01", "0.04"}
+    assert [one.P for one in outstanding.outstanding("trial", place).left] == [16]
+
+
 def test_costs_of_one_dataset_tell_those_of_another() -> None:
     """Within a factor of two for all runs of a sweep together: an estimate of hours, not of minutes."""
     for kind in ("nequip", "mace"):
@@ -185,7 +284,8 @@ def test_make_results_quick(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert {SECTIONS[name].part for name in place.sections()} == set(overview.PARTS)
     for name in place.sections():
         assert not outstanding.outstanding(name, place).left
-        assert (place.tables / name / "README.md").exists()
+    for name in (*results.DERIVED, *place.sections()):
+        assert (place.tables / name / "README.md").exists() or name == beside.POOLED  # one dataset: nothing to pool
 
 
 def test_the_page_on_groups_has_the_table_of_its_runs() -> None:
