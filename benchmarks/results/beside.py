@@ -73,12 +73,12 @@ def pooled_page(place: Place) -> str:
         for test in claims(analyse(_of_metric(_on_own_test_set(name, place)), MAIN_FORMS))
     ]
     words = "\n\n".join(pooled_claim_text(one) for one in pool_claims(tests))
-    tables = " ".join(f"--table {name}/runs.csv" for name in names)
+    tables = ", ".join(f"[{name}](../{name}/runs.csv)" for name in names)
     return "\n\n".join([
         "# The claim over datasets",
         "Datasets as random effects (Hartung–Knapp–Sidik–Jonkman), force MAE, each on its first test set; "
         "linearised networks: a hypothesis about trained ones. Few datasets leave wide intervals.",
-        f"`python -m analysis claim {tables}`",
+        f'`make results ARGS="{POOLED} --pages"` reads {tables}.',
         f"```text\n{words or 'nothing to pool'}\n```",
     ]) + "\n"  # fmt: skip
 

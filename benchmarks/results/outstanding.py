@@ -26,7 +26,7 @@ from slurm.launcher import run_missing
 from slurm.plan import DataAbsent, Plan, PlannedRun
 from slurm.settings import LocalSettings
 
-MERGE_SECONDS = 10.0
+MERGE_SECONDS = 30.0
 """Least time between two additions to a table: reading a store takes a second."""
 Label = tuple[object, ...]
 

@@ -20,7 +20,17 @@ PARTS: dict[Part, str] = {
 HEAD = """# Results
 
 Each page is written from its run table by `make results` (`python -m benchmarks.results`), and a test fails where the
-two differ. Processor times are of an x86-64 server core with AVX2, shared with other work."""
+two differ. Processor times are of an x86-64 server core with AVX2, shared with other work. What all of it says
+together: [what was found](../found.md)."""
+OTHERS = {
+    "claim_all/README.md": "the claim over datasets, as random effects",
+    "forecasts/README.md": "forecasts of cut curves, and what then came",
+    "theory/README.md": "distances to the nearest frame, the dimension of the data, bounds of theory",
+    "../groups.md": "what symmetry groups are worth, on images, points, voxels and jets",
+    "../parity.md": "errors beside published ones: a network that misses them has no exponent worth quoting",
+    "../gpu.md": "checks of the program on one GPU",
+}
+"""Pages that are made of these tables, or stand beside them."""
 FIRST = {"claim": 2, "papers": 3, "trained": 3, "architectures": 3, "symmetry": 0}
 """Most sentences of a page that the list repeats."""
 
@@ -36,6 +46,9 @@ def overview(place: Place) -> str:
         found = [line for name in names if place.table(name).exists() for line in first(name, place)]
         if found:
             texts += ["In the program's own words, force MAE:", "\n".join(found)]
+    beside = [f"- [{path}]({path}): {words}" for path, words in OTHERS.items() if (place.tables / path).exists()]
+    if beside:
+        texts += ["## Beside them", "\n".join(beside)]
     if missing := _missing(place):
         head = ["| section | runs | core hours |", "|---|---|---|"]
         told = "Core hours are told from the tables that are here; `make results ARGS=SECTION` computes one."
@@ -61,7 +74,7 @@ def _row(name: str, place: Place) -> str:
     size = f"{kind}P = {runs['P'].min()}…{runs['P'].max()}, {runs['seed'].nunique()} seeds, {len(runs)} runs"
     known = labels_of(read(place.table(name)))
     lacking = sum(not is_there(config, known) for config in wanted(name, place).values())
-    left = f"; {lacking} runs not run yet" if lacking else ""
+    left = f"; {lacking} runs, or further test sets of runs, not yet" if lacking else ""
     return f"| [{name}]({name}/README.md) | {section.heading}: {size}{left} |"
 
 

@@ -101,7 +101,8 @@ def not_run(name: str, place: Place) -> str:
     costs = Costs([place.table(name)])
     models: dict[str, list[RunConfig]] = {}
     for config in left:
-        models.setdefault(_model(config), []).append(config)
+        again = f", tested on {', '.join(config.data['tests'])}" if label(config) in known else ""
+        models.setdefault(f"{_model(config)}{again}", []).append(config)
     lines = [
         f"- {model}: {_sizes(configs)}, {told(*costs.hours(configs, section.data))}"
         for model, configs in models.items()

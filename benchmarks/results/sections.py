@@ -41,7 +41,7 @@ DATA: Mapping[str, Data] = {
     ),
     "3bpa": Data(
         "3BPA (ωB97X, 300 K; 400 of the published training frames as pool, the other 100 as test)",
-        "data=3bpa data.test=held_out data.holdout=0 data.test_frames=null", "2,4,8,16,32,64", 27, ("3bpa_300K",),
+        "data=3bpa data.test=split data.holdout=0 data.test_frames=null", "2,4,8,16,32,64", 27, ("3bpa_300K",),
     ),
     "mlearn_si": Data(
         "silicon (PBE; crystals, vacancies, surfaces)",

@@ -123,7 +123,7 @@ def test_trained_networks_stand_beside_linearised_ones(tmp_path: Path) -> None:
     text = beside.trained_table("trained_ethanol_pbe", place)
     rows = [line for line in text.splitlines() if line.startswith("| ethanol_pbe, ")]
     assert len(rows) == 1
-    assert "| 0.25 " in rows[0]
+    assert "| 0.250 ± 0.000 |" in rows[0]
     assert "Not trained yet: " in text
 
 

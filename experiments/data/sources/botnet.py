@@ -48,8 +48,6 @@ _SHA256 = {
 _FOLDERS = {"dataset_3BPA": "3bpa", "dataset_acac": "acac", "dataset_ethanol": "rmd17_ethanol"}
 """Folders of the repository, and what copies of them are called."""
 _HOLDOUT_STREAM = 20220513
-HELD_OUT, HELD_OUT_FRAMES = "held_out", 100
-"""Name and number of the training frames that serve as test frames."""
 _READER = 1  # raise it whenever the same file gives other frames
 
 
@@ -62,9 +60,8 @@ class BpaConfig:
 
     train: str = setting("300K", choices=("300K", "mixedT"))
     """The 500 training frames: at 300 K, or at 300, 600 and 1200 K (mixedT)."""
-    test: str = setting("300K", choices=("300K", "600K", "1200K", "dih", "held_out"))
-    """Test frames: at one temperature, or dihedral scans (dih); held_out: 100 of the training frames, never trained on,
-    where the test files are not at hand."""
+    test: str = setting("300K", choices=("300K", "600K", "1200K", "dih"))
+    """Test frames: at one temperature, or dihedral scans (dih)."""
     tests: Mapping[str, str] | None = setting(None, identity=False)
     """Further test sets, {NAME: TEST, …}, TEST being one that test accepts: each has its own errors and curves."""
     holdout: int = setting(50, low=0)
@@ -113,8 +110,7 @@ class EthanolPbeConfig:
 
 def bpa_files(train: str, test: str) -> dict[str, RemoteFile]:
     """Return the files of 3BPA by part: train, test, isolated."""
-    test_file = f"train_{train}" if test == HELD_OUT else f"test_{test}"
-    return _files("dataset_3BPA", {"train": f"train_{train}", "test": test_file, "isolated": "iso_atoms"})
+    return _files("dataset_3BPA", {"train": f"train_{train}", "test": f"test_{test}", "isolated": "iso_atoms"})
 
 
 def acac_files(train: str, test: str) -> dict[str, RemoteFile]:
@@ -157,11 +153,9 @@ def _dataset(
     source: str, name: str, remote: Mapping[str, RemoteFile], config: BpaConfig | AcacConfig | EthanolPbeConfig
 ) -> Dataset:
     train, test = (_read(source, remote[part]) for part in ("train", "test"))
+    if config.holdout >= len(train):
+        raise InputError(f"data.holdout={config.holdout}: there are {len(train)} training frames; accepted: fewer")
     order = np.random.default_rng([_HOLDOUT_STREAM, len(train)]).permutation(len(train))
-    if config.test == HELD_OUT:
-        order, test = order[:-HELD_OUT_FRAMES], train.take(np.sort(order[-HELD_OUT_FRAMES:]))
-    if config.holdout >= len(order):
-        raise InputError(f"data.holdout={config.holdout}: there are {len(order)} training frames; accepted: fewer")
     provenance: dict[str, Any] = {"source": source, **asdict(config)}
     return Dataset(
         name=name,
