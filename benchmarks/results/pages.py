@@ -10,6 +10,7 @@ import functools
 import io
 import shlex
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -126,7 +127,15 @@ def wanted(name: str, place: Place) -> dict[Label, RunConfig]:
     }
 
 
-_configs = functools.cache(lambda words: configs_of(shlex.split(words)))
+@functools.cache
+def _configs(words: str) -> list[RunConfig]:
+    """Return the points of a sweep. Those of one seed are composed, which takes milliseconds a point, and repeated."""
+    split = shlex.split(words)
+    seeds = next((word for word in split if word.startswith("seed=")), "seed=").removeprefix("seed=").split(",")
+    if not all(seed.isdigit() for seed in seeds):
+        return configs_of(split)
+    of_one = configs_of([f"seed={seeds[0]}" if word.startswith("seed=") else word for word in split])
+    return [replace(one, seed=int(seed)) for seed in seeds for one in of_one]
 
 
 def _model(config: RunConfig) -> str:

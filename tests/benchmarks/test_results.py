@@ -229,7 +229,7 @@ def test_rates_are_tuned_first_and_larger_budgets_wait(tmp_path: Path, monkeypat
         tuned=f"+sweep=tune {own} P=8 training.max_steps=16 training.learning_rate=1e-2,4e-2",
         sweeps=tuple(f"{own} P=8,16 training.max_steps={budget} training.tuned=trial" for budget in (16, 32)),
     )
-    monkeypatch.setitem(SECTIONS, "trial", section)  # type: ignore[arg-type]
+    monkeypatch.setitem(SECTIONS, "trial", section)
     monkeypatch.setattr(tuned_rates, "FOLDER", tmp_path)
     place = Place(tmp_path / "tables", tmp_path / "stores")
     found = outstanding.outstanding("trial", place)
