@@ -109,7 +109,9 @@ def _over_datasets(deltas: Sequence[Interval]) -> tuple[Interval, float]:
 
 def pooled_claim_text(pooled: PooledClaim) -> str:
     """Describe the outcome in lines of text: the deciding numbers, and the datasets that would decide the rest."""
-    place = [f"{name} {value}" for name, value in pooled.place.items()]
+    place = [
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in pooled.place.items()
+    ]
     beside = [] if pooled.metric == METRIC else [f"beside {METRIC}, which decides"]
     where = ", ".join(
         [
