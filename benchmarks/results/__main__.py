@@ -68,6 +68,9 @@ def _run(given: argparse.Namespace) -> None:
                 print(f"skipped {name}: {reason}", flush=True)
         except RunsFailed as error:
             failures.append(f"{name}: {error}")
+        except KeyboardInterrupt:
+            command.say(f"stopped; what is done is in the table, and the page of {name} is written from it (seconds)")
+            raise
         finally:  # a section that was stopped half-way has a page of what it has
             if path := pages.write(name, place):
                 print(path, flush=True)

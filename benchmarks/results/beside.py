@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.comparisons.claim import METRIC, claims
+from analysis.comparisons.claim import METRIC, Claim, claims
 from analysis.comparisons.claim_pool import pool_claims, pooled_claim_text
 from analysis.curve import Curve, curves
+from analysis.errors import InputError
 from analysis.files import write_text
 from analysis.fits.names import MAIN_FORMS
 from analysis.fits.record import analyse
@@ -65,13 +66,7 @@ def pooled_page(place: Place) -> str:
     names = [name for name in place.sections() if SECTIONS[name].part == "claim" and place.table(name).exists()]
     if len({SECTIONS[name].data for name in names}) < 2:
         return ""
-    tests = [
-        test
-        for data in DATA
-        for name in names
-        if SECTIONS[name].data == data
-        for test in claims(analyse(_of_metric(_on_own_test_set(name, place)), MAIN_FORMS))
-    ]
+    tests = [test for data in DATA for name in names if SECTIONS[name].data == data for test in _claims(name, place)]
     words = "\n\n".join(pooled_claim_text(one) for one in pool_claims(tests))
     tables = ", ".join(f"[{name}](../{name}/runs.csv)" for name in names)
     return "\n\n".join([
@@ -91,6 +86,14 @@ def write_pooled(place: Place) -> Path | None:
     path = place.tables / POOLED / "README.md"
     write_text(path, text)
     return path
+
+
+def _claims(name: str, place: Place) -> list[Claim]:
+    """Return the tests of the claim of a table; none where cells are still missing."""
+    try:
+        return claims(analyse(_of_metric(_on_own_test_set(name, place)), MAIN_FORMS))
+    except InputError:
+        return []
 
 
 def _of_metric(found: Sequence[Curve]) -> list[Curve]:

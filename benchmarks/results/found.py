@@ -14,6 +14,7 @@ from pathlib import Path
 
 from analysis.files import write_text
 from benchmarks.results.outstanding import Place
+from benchmarks.results.pages import outcome_of_claim
 from benchmarks.results.sections import DATA
 from experiments.core.paths import ROOT
 
@@ -104,11 +105,9 @@ def _claims(place: Place) -> list[str]:
     for data in DATA:
         for ending, depth in (("", "2, 5 Å"), ("_depth3", "3, 5 Å"), ("_depth4", "4, 5 Å"), ("_bonds", "2, short")):
             name = f"claim_{data}{ending}"
-            lines = _page(name, place).splitlines()
-            at = next((number for number, line in enumerate(lines) if ": the claim " in line), None)
-            if at is not None:
-                told = lines[at].rpartition("the claim ")[2].lower()
-                betas = lines[at + 1].strip().removeprefix("β: ")
+            if words := outcome_of_claim(_page(name, place)):
+                told = words[0].rpartition("the claim ")[2].lower()
+                betas = words[1].removeprefix("β: ")
                 trial = TRIALS.get(data, "–") if not ending else "–"
                 rows.append(f"| [{name}](results/{name}/README.md) | {depth} | {told} | {betas} | {trial} |")
     return rows
@@ -161,12 +160,10 @@ def page(place: Place) -> str:
 
 def sentence(place: Place) -> str:
     """Return the first words of README.md: what its figure shows, in numbers; empty without the table."""
-    lines = _page("claim_ethanol_pbe", place).splitlines()
-    at = next((number for number, line in enumerate(lines) if ": the claim " in line), None)
-    if at is None:
+    words = outcome_of_claim(_page("claim_ethanol_pbe", place))
+    if words is None:
         return ""
-    told = lines[at].rpartition("the claim ")[2].lower()
-    betas = lines[at + 1].strip().removeprefix("β: ")
+    told, betas = words[0].rpartition("the claim ")[2].lower(), words[1].removeprefix("β: ")
     text = f"Their exponents β are {betas}; tested as registered, with floors, the claim {told}."
     return "\n".join(textwrap.wrap(text, 120))
 

@@ -7,7 +7,7 @@ import pandas as pd
 from benchmarks.results import costs
 from benchmarks.results.merged_table import read
 from benchmarks.results.outstanding import Place, is_there, labels_of
-from benchmarks.results.pages import wanted
+from benchmarks.results.pages import outcome_of_claim, wanted
 from benchmarks.results.sections import SECTIONS, Part
 
 PARTS: dict[Part, str] = {
@@ -58,12 +58,11 @@ def overview(place: Place) -> str:
 
 def first(name: str, place: Place) -> list[str]:
     """Return the sentences of a section's page that answer its question, each with a link to the page."""
-    lines = (place.tables / name / "README.md").read_text(encoding="utf-8").splitlines()
+    text = (place.tables / name / "README.md").read_text(encoding="utf-8")
     if SECTIONS[name].part == "claim":
-        at = next((number for number, line in enumerate(lines) if ": the claim " in line), len(lines))
-        told = lines[at : at + 2]
+        told = list(outcome_of_claim(text) or ())
     else:
-        told = [line for line in lines if line.startswith("one exponent ")]
+        told = [line for line in text.splitlines() if line.startswith("one exponent ")]
     return [f"- [{name}]({name}/README.md): {line.strip()}" for line in told[: FIRST[SECTIONS[name].part]]]
 
 

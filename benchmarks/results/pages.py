@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import re
 import shlex
 import tempfile
 from dataclasses import replace
@@ -36,14 +37,23 @@ def said(*words: str) -> str:
     """Return what a command of `analysis` prints on standard output.
 
     Raises:
-        InputError: it ended with another exit code than 0.
+        InputError: it refused the table, as it does one of a section that has hardly begun; the message is its own.
     """
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
+    out, problem = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(problem):
         code = cli.main(list(words))
     if code:
-        raise InputError(f"python -m analysis {' '.join(words)}: exit code {code}")
+        raise InputError(problem.getvalue().strip() or f"exit code {code}")
     return out.getvalue().rstrip()
+
+
+def _block(words: list[str], table: Path) -> str:
+    """Return a command with what it prints, or with why it refuses the table."""
+    try:
+        text = said(words[0], "--table", str(table), *words[1:])
+    except InputError as error:
+        text = str(error).replace(str(table), "runs.csv")
+    return f"`python -m analysis {' '.join(words)} --table runs.csv`\n\n```text\n{text}\n```"
 
 
 def page(name: str, place: Place) -> str:
@@ -53,11 +63,7 @@ def page(name: str, place: Place) -> str:
     sizes = ", ".join(str(size) for size in sorted(runs["P"].unique()))
     size = f"{len(runs)} runs, P = {sizes}, {runs['seed'].nunique()} seeds"
     sweeps = "\n".join(f"python -m experiments -m {words}" for words in place.sweeps(section))
-    blocks = [
-        f"`python -m analysis {' '.join(words)} --table runs.csv`\n\n```text\n"
-        f"{said(words[0], '--table', str(table), *words[1:])}\n```"
-        for words in _commands(section)
-    ]
+    blocks = [_block(words, table) for words in _commands(section)]
     trained = "trained_ethanol_pbe" if section.data == "ethanol_pbe" else ""
     beside = place.table(trained).exists() if trained else False
     standing = f"Trained networks stand in [{trained}](../{trained}/README.md)." if beside else "**Not trained yet.**"
@@ -71,12 +77,18 @@ def page(name: str, place: Place) -> str:
         f"```\n{sweeps}\n```",
         not_run(name, place),
         f"**What would overturn it.** {section.overturned_by}",
-        f"![Learning curves]({FIGURE})",
+        f"![Learning curves]({FIGURE})" if (table.parent / FIGURE).exists() else "",
         trained_table(name, place) if section.part == "trained" else "",
         cost_table(table) if section.part == "architectures" else "",
         *blocks,
     ]
     return "\n\n".join(text for text in texts if text) + "\n"
+
+
+def outcome_of_claim(text: str) -> tuple[str, str] | None:
+    """Return the first outcome of a page on the claim and the line of exponents below it; None where it was refused."""
+    found = re.search(r"^(\S.*: the claim [A-Z].*)\n\s*(β: .*)$", text, flags=re.MULTILINE)
+    return (found[1], found[2]) if found else None
 
 
 def _commands(section: Section) -> list[list[str]]:
@@ -129,13 +141,15 @@ def wanted(name: str, place: Place) -> dict[Label, RunConfig]:
 
 @functools.cache
 def _configs(words: str) -> list[RunConfig]:
-    """Return the points of a sweep. Those of one seed are composed, which takes milliseconds a point, and repeated."""
+    """Return the points of a sweep: those of one P and seed are composed, which takes 20 ms a point, and repeated."""
     split = shlex.split(words)
-    seeds = next((word for word in split if word.startswith("seed=")), "seed=").removeprefix("seed=").split(",")
-    if not all(seed.isdigit() for seed in seeds):
+    given = {key: values.split(",") for key, _, values in (word.partition("=") for word in split)}
+    sizes, seeds = given.get("P", []), given.get("seed", [])
+    if not (sizes and seeds and all(text.isdigit() for text in (*sizes, *seeds))):
         return configs_of(split)
-    of_one = configs_of([f"seed={seeds[0]}" if word.startswith("seed=") else word for word in split])
-    return [replace(one, seed=int(seed)) for seed in seeds for one in of_one]
+    one = {f"P={','.join(sizes)}": f"P={sizes[0]}", f"seed={','.join(seeds)}": f"seed={seeds[0]}"}
+    of_one = configs_of([one.get(word, word) for word in split])
+    return [replace(config, P=int(size), seed=int(seed)) for config in of_one for size in sizes for seed in seeds]
 
 
 def _model(config: RunConfig) -> str:
@@ -160,8 +174,10 @@ def write(name: str, place: Place) -> Path | None:
     if not table.exists():
         return None
     with tempfile.TemporaryDirectory() as drawn:
-        said("figures", "--table", str(table), "--out", drawn)
-        (folder / FIGURE).write_bytes((Path(drawn) / FIGURE).read_bytes())
+        with contextlib.suppress(InputError):  # the page has the reason beside the other commands
+            said("figures", "--table", str(table), "--out", drawn)
+        if (figure := Path(drawn) / FIGURE).exists():
+            (folder / FIGURE).write_bytes(figure.read_bytes())
     path = folder / "README.md"
     path.write_text(page(name, place), encoding="utf-8")
     return path

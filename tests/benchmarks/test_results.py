@@ -202,6 +202,21 @@ def test_absent_data_are_skipped_by_name(
     assert f"skipped {SMALL}: ethanol_small: no network" in capsys.readouterr().out
 
 
+def test_a_section_that_has_hardly_begun_has_a_page(tmp_path: Path) -> None:
+    """With cell A alone the claim is refused: the page says so, and the next section is not held up."""
+    place = Place(tmp_path, tmp_path)
+    table = merged_table.read(COMMITTED.table("claim_acac"))
+    path = place.table("claim_acac")
+    path.parent.mkdir()
+    table[(table["nu"] == "1") & (table["L"] == "0") & (table["seed"] == "0")].to_csv(path, index=False)
+    page = pages.write("claim_acac", place)
+    assert page is not None
+    text = page.read_text(encoding="utf-8")
+    assert "the claim needs four cells" in text
+    assert "**Not run yet.**" in text
+    assert text == pages.page("claim_acac", place)
+
+
 def test_a_larger_budget_only_where_the_smaller_one_still_gained() -> None:
     words = "data=ethanol_small model=mace cell=A,C P=16,32 seed=0,1 training.max_steps=400"
     configs = configs_of(shlex.split(words))
