@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from analysis.comparisons.claim import METRIC, Claim, claims
 from analysis.comparisons.claim_pool import pool_claims, pooled_claim_text
+from analysis.comparisons.equal_error import equal_error
+from analysis.comparisons.paired import pair
 from analysis.curve import Curve, curves
 from analysis.errors import InputError
 from analysis.files import write_text
 from analysis.fits.names import MAIN_FORMS
-from analysis.fits.record import analyse
+from analysis.fits.record import analyse, label
 from analysis.report.linearised import HEAD, not_trained, side_by_side
 from analysis.table import load
 from benchmarks.results.outstanding import Place
@@ -40,25 +43,42 @@ def trained_table(name: str, place: Place) -> str:
 
 
 def cost_table(table: Path) -> str:
-    """Return what each model of a table costs and reaches at the largest P: weights, processor seconds, force MAE."""
-    frame = pd.read_csv(table, low_memory=False)
-    rows = frame[(frame["P"] == frame["P"].max()) & (frame["metric"] == METRIC)]
-    rows = rows[rows["test_set"] == rows["test_set"].iloc[0]]
+    """Return what each model of a table costs at the largest P, its force MAE there, and the frames that it needs.
+
+    Frames needed are those for the same error as the model with the lowest error at the largest P, over that model's.
+    """
+    loaded = load([table], [])
+    found = _of_metric(curves(loaded))
+    best = min(found, key=lambda one: float(one.mean_error[-1]))
+    largest = loaded.rows[loaded.rows["P"] == loaded.rows["P"].max()]
     lines = [
-        f"**Costs at P = {frame['P'].max()}**, means over seeds; a ladder's time is shared among its sizes.",
+        f"**Costs at P = {best.sizes[-1]:g}**, means over seeds; a ladder's time is shared among its sizes. Frames "
+        f"needed: for the same error, over those of {_name(best)}.",
         "",
-        f"| model | weights | processor s | force MAE ({rows['unit'].iloc[0]}) |",
-        "|---|---|---|---|",
+        f"| model | weights | processor s | force MAE ({best.unit}) | frames needed |",
+        "|---|---|---|---|---|",
     ]
-    for key, own in rows.groupby(["architecture", "L", "nu", "edge_lmax"], sort=False, dropna=False):
-        orders = [
-            f"{sign}={value:g}" for sign, value in zip(("L", "ν", "edge "), key[1:], strict=True) if pd.notna(value)
-        ]
-        weights = own["n_parameters"].mean()
+    for one in found:
+        own = largest[largest["model_id"] == one.text("model_id")]
+        weights = pd.to_numeric(own["n_parameters"]).mean()
         shown = f"{weights:.0f}" if pd.notna(weights) else "–"
-        name = " ".join([str(key[0]), *orders]).replace("edge =", "edge ")
-        lines.append(f"| {name} | {shown} | {own['cpu_seconds'].mean():.2g} | {own['error'].mean():.3g} |")
+        seconds = pd.to_numeric(own["cpu_seconds"]).mean()
+        lines.append(f"| {_name(one)} | {shown} | {seconds:.2g} | {one.mean_error[-1]:.3g} | {_frames(one, best)} |")
     return "\n".join(lines)
+
+
+def _name(curve: Curve) -> str:
+    return " ".join(dict.fromkeys((curve.text("architecture"), *label(curve).split())))
+
+
+def _frames(curve: Curve, best: Curve) -> str:
+    both = None if curve is best else pair(curve, best)
+    if both is None:
+        return "1" if curve is best else "–"
+    ratio = equal_error(both)
+    if np.isfinite(ratio.ratio.value):
+        return f"{ratio.ratio.value:.2g} [{ratio.interval}]"
+    return f"{ratio.bound[0]} than {ratio.bound[1]:.2g}" if ratio.bound else "–"
 
 
 def pooled_page(place: Place) -> str:

@@ -107,6 +107,15 @@ def test_a_contradiction_is_the_headline(tmp_path: Path) -> None:
     assert "contradict NequIP's paper: it says that L = 3 is as steep as L = 1, and β changes by +0.20" in first
 
 
+def test_costs_and_frames_needed_stand_beside_each_other() -> None:
+    """Every model once; the best needs its own frames, and one that errs more, more of them."""
+    lines = beside.cost_table(COMMITTED.table("mace_acac")).splitlines()[4:]
+    rows = {cells[1].strip(): cells[5].strip() for cells in (line.split("|") for line in lines)}
+    assert len(rows) == len(lines) == 7
+    assert [model for model, frames in rows.items() if frames == "1"] == ["ntk-mace L=2 ν=3 edge 3"]
+    assert float(rows["ntk-mace L=0 ν=1 edge 3"].split()[0]) > 1.5
+
+
 def test_trained_networks_stand_beside_linearised_ones(tmp_path: Path) -> None:
     """β of both over the common sizes and seeds, and the difference; the rest is said not to be trained yet."""
     place = Place(tmp_path, tmp_path)
@@ -145,7 +154,7 @@ def test_sweeps_are_valid_and_fit_their_data(name: str) -> None:
     for words in [*section.sweeps, *section.later]:
         configs = configs_of(shlex.split(words.replace(f"training.tuned={name}", "")))
         assert configs
-        if section.data:
+        if section.data in DATA:
             own = DATA[section.data].overrides.split()[0].removeprefix("data=")
             assert own in (str(configs[0].data["source"]), *map(str, configs[0].data.values())) or own == "mlearn_si"
     for words in section.quick:
