@@ -173,11 +173,17 @@ def write(name: str, place: Place) -> Path | None:
     folder, table = place.tables / name, place.table(name)
     if not table.exists():
         return None
+    if SECTIONS[name].part != "symmetry":  # whose many panels would take megabytes
+        _draw(folder, table)
+    path = folder / "README.md"
+    path.write_text(page(name, place), encoding="utf-8")
+    return path
+
+
+def _draw(folder: Path, table: Path) -> None:
+    """Write the figure of a table's learning curves into a section's folder."""
     with tempfile.TemporaryDirectory() as drawn:
         with contextlib.suppress(InputError):  # the page has the reason beside the other commands
             said("figures", "--table", str(table), "--out", drawn)
         if (figure := Path(drawn) / FIGURE).exists():
             (folder / FIGURE).write_bytes(figure.read_bytes())
-    path = folder / "README.md"
-    path.write_text(page(name, place), encoding="utf-8")
-    return path
