@@ -12,14 +12,14 @@ from experiments.data.load import dataset_of
 from experiments.models.ntk import NtkConfig
 from experiments.models.registry import MODELS
 from experiments.runs.execute import execute
+from slurm.from_words import plan_of
 from slurm.plan import PlannedRun
-from tests.golden.ids import runs_of
 
 NAMES = ("nequip_linear", "mace_linear", "claim_linear", "architectures_linear")
 
 
 def runs(name: str, *arguments: str) -> list[PlannedRun]:
-    return runs_of(list(arguments), [f"+sweep={name}"], dataset_of)
+    return plan_of([f"+sweep={name}", *arguments], dataset_of).runs
 
 
 @pytest.mark.parametrize("name", NAMES)
