@@ -201,7 +201,7 @@ def _trained() -> Section:
         overturned_by="Larger budgets where the hull is wide, more channels, a second molecule (not measured).",
         linearised=False,
         quick=(
-            "data=ethanol_small data.test_frames=100 model=mace cell=A,C model.channels=4 P=8,16,32 seed=0,1 "
+            "data=ethanol_small data.test_frames=250 model=mace cell=A,C model.channels=4 P=8,16,32 seed=0,1 "
             "training.max_steps=200 training.compile=false",
         ),
     )  # fmt: skip
