@@ -1,11 +1,11 @@
 # make env | demo | settings | quick | test | test-long | test-faults | coverage | selections | constraints | bench |
-#      parity | gpu-check | peers | peers-references | slurm | browser      (.venv is made where missing)
+#      parity | results | gpu-check | peers | peers-references | slurm | browser      (.venv is made where missing)
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: env demo settings lint quick test test-long test-faults coverage selections constraints bench parity gpu-check peers peers-references slurm browser clean
+.PHONY: env demo settings lint quick test test-long test-faults coverage selections constraints bench parity results gpu-check peers peers-references slurm browser clean
 
 env: $(STAMP)
 
@@ -36,9 +36,9 @@ lint: env
 
 # While working (under two minutes once mypy has its cache), before a commit, and what takes over a minute a piece.
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest
-QUICK := -m "not slow and not long and not faults"
+QUICK_TESTS := -m "not slow and not long and not faults"
 quick: lint
-	$(PYTEST) -n 2 --dist worksteal $(QUICK) $(ARGS)
+	$(PYTEST) -n 2 --dist worksteal $(QUICK_TESTS) $(ARGS)
 
 test: lint
 	$(PYTEST) -n 2 --dist worksteal -m "not long and not faults" $(ARGS)
@@ -51,7 +51,7 @@ test-faults: env
 
 # Lines of our own code that the quick tests reach.
 coverage: env
-	$(PYTEST) --cov --cov-report term:skip-covered --cov-report html:build/coverage $(QUICK) $(ARGS)
+	$(PYTEST) --cov --cov-report term:skip-covered --cov-report html:build/coverage $(QUICK_TESTS) $(ARGS)
 
 # Which tests are slow (tests/selections.py): measured one after another, an hour or two.
 selections: env
@@ -79,6 +79,11 @@ bench: env
 # Errors beside published ones, on the same frames (docs/parity.md). ARGS=--small, or the names of rows.
 parity: env
 	OMP_NUM_THREADS=1 $(PY) -m benchmarks.parity $(ARGS)
+
+# What docs/results lacks, and its pages. ARGS=--list says with how many core hours; ARGS="claim --later", names of
+# sections, …; QUICK=1: reduced grids on data that come along, into build/results/quick.
+results: env
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.results $(if $(QUICK),--quick) $(ARGS)
 
 # On a machine with a GPU: is training correct there, and how fast? ARGS="--minutes 4", "--device cpu", …
 gpu-check: env

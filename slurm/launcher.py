@@ -6,7 +6,7 @@ import dataclasses
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,8 +97,15 @@ def dataset_if_here(section: Mapping[str, Any]) -> AnyDataset:
         raise DataAbsent(str(error)) from None
 
 
-def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:
+def run_missing(
+    planned: Sequence[PlannedRun], settings: LocalSettings, ended: Callable[[str], None] | None = None
+) -> None:
     """Compute every run that is not done.
+
+    Args:
+        planned: the runs.
+        settings: of the workers.
+        ended: called with the id of each run that is done, after its result is published.
 
     Raises:
         RunsFailed: runs failed, now or (without `retry`) before, or the GPU was lost; all others are done.
@@ -129,7 +136,7 @@ def run_missing(planned: Sequence[PlannedRun], settings: LocalSettings) -> None:
         p.run.repair(p.config.as_dict())
     failures: list[Task] = list(given_up)
     problems: list[str] = []
-    with Progress(planned, workers=1) as progress:
+    with Progress(planned, workers=1, ended=ended) as progress:
         for kind, runs in _by_device(missing).items():
             places = [{"CUDA_VISIBLE_DEVICES": name} for name in visible_gpus()] if kind == "cuda" else [{}]
             workers = settings.workers or (len(places) if kind == "cuda" else len(os.sched_getaffinity(0)))

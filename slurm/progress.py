@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -28,9 +28,15 @@ class Progress:
     Args:
         planned: the runs.
         workers: processes that compute them, by which the time left is told; None: others than this program's.
+        ended: called with the id of each run that is done.
     """
 
-    def __init__(self, planned: Sequence[PlannedRun], workers: int | None = None) -> None:
+    def __init__(
+        self,
+        planned: Sequence[PlannedRun],
+        workers: int | None = None,
+        ended: Callable[[str], None] | None = None,
+    ) -> None:
         self.planned = {p.run.id: p for p in planned}
         self.states = {p.run.id: p.run.state() for p in planned}
         self.latest: dict[str, Mapping[str, Any]] = {}
@@ -40,7 +46,7 @@ class Progress:
         self.live: Live | None = None
         if sys.stderr.isatty():  # drawn twice a second, however many events there are
             self.live = Live(get_renderable=self._table, console=self.console, refresh_per_second=2)
-        self.workers = workers
+        self.workers, self.ended = workers, ended
         finished = planned if workers is not None else ()  # results are read only where they tell the time left
         self._costs = Estimates(result for p in finished if (result := p.run.result()) is not None)
         self._spoken = Spoken(self.summary, self._stage)
@@ -64,6 +70,8 @@ class Progress:
             return
         if (result := self.planned[run_id].run.result()) is not None:
             self._costs.learn(result)
+        if self.ended is not None:
+            self.ended(run_id)
 
     def note(self, text: str) -> None:
         """Print a line that stays."""

@@ -12,7 +12,7 @@ from tests import selections
 from tests.conftest import ROOT
 
 _MAKEFILE = (ROOT / "Makefile").read_text()
-_QUICK = re.search(r'^QUICK := -m "(.*)"$', _MAKEFILE, flags=re.MULTILINE)
+_QUICK = re.search(r'^QUICK_TESTS := -m "(.*)"$', _MAKEFILE, flags=re.MULTILINE)
 assert _QUICK
 _LINES = re.findall(r'^([a-z-]+): \w+\n\t\$\(PYTEST\).* -m "([^"]+)"', _MAKEFILE, flags=re.MULTILINE)
 TARGETS: dict[str, str] = {**dict(_LINES), "quick": _QUICK[1]}

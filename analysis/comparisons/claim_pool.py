@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.comparisons.claim import METRIC, Claim, predicate
+from analysis.comparisons.compare import TEST_SET
 from analysis.comparisons.conditions import PAIRS, TOST, Decision, Evidence, Outcome, decide
 from analysis.comparisons.paired import random_effects
 from analysis.fits.jsonable import Record
@@ -45,10 +46,17 @@ class PooledClaim:
 
 
 def pool_claims(claims: Sequence[Claim]) -> list[PooledClaim]:
-    """Test the claim over datasets for every architecture, depth, cutoff and metric with the cells on two or more."""
+    """Test the claim over datasets for every architecture, depth, cutoff and metric with the cells on two or more.
+
+    Where each dataset has one test set, whatever its name, that is the dataset's own; else test sets of one name are
+    pooled.
+    """
+    tests = {(claim.dataset, claim.place.get(TEST_SET)) for claim in claims}
+    own = len(tests) == len({dataset for dataset, _ in tests})
     groups: dict[tuple[object, ...], list[Claim]] = {}
     for claim in claims:
-        groups.setdefault((claim.metric, claim.architecture, *claim.place.items()), []).append(claim)
+        place = [item for item in claim.place.items() if not (own and item[0] == TEST_SET)]
+        groups.setdefault((claim.metric, claim.architecture, *place), []).append(claim)
     result = []
     for group in groups.values():
         good = [claim for claim in group if not claim.failed and _has_errors(claim.evidence.power)]
@@ -79,7 +87,7 @@ def _pooled(claims: Sequence[Claim], left_out: tuple[str, ...]) -> PooledClaim:
         architecture=first.architecture,
         datasets=tuple(claim.dataset for claim in claims),
         left_out=left_out,
-        place=first.place,
+        place={name: value for name, value in first.place.items() if all(c.place.get(name) == value for c in claims)},
         decision=decide(evidence),
         between={one: between for one, (_, between) in power.items()},
     )
@@ -101,7 +109,9 @@ def _over_datasets(deltas: Sequence[Interval]) -> tuple[Interval, float]:
 
 def pooled_claim_text(pooled: PooledClaim) -> str:
     """Describe the outcome in lines of text: the deciding numbers, and the datasets that would decide the rest."""
-    place = [f"{name} {value}" for name, value in pooled.place.items()]
+    place = [
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in pooled.place.items()
+    ]
     beside = [] if pooled.metric == METRIC else [f"beside {METRIC}, which decides"]
     where = ", ".join(
         [

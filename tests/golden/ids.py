@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,18 +20,13 @@ from typing import Any
 import ase.formula
 import numpy as np
 from ase.data import atomic_numbers
-from hydra import initialize_config_dir
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.global_hydra import GlobalHydra
-from hydra.types import RunMode
-from omegaconf import OmegaConf
 
-from experiments.data.dataset import AnyDataset, Dataset, Frames
+from experiments.data.dataset import Dataset, Frames
 from experiments.data.load import dataset_of, identity
 from experiments.data.sources import md17
 from experiments.models.registry import MODELS
-from slurm.grid import expand
-from slurm.plan import Composer, PlannedRun, plan
+from slurm.from_words import plan_of
+from slurm.plan import PlannedRun
 
 HERE = Path(__file__).parent
 CONF = HERE.parents[1] / "conf"
@@ -92,25 +86,8 @@ class StandIn(Dataset):
 def planned(name: str) -> list[PlannedRun]:
     """The runs of a list (of `LISTS`), in the order of the plan."""
     if name in REAL:
-        return runs_of([*REAL[name], "P=4,8", "seed=0,1"], [], dataset_of)
-    return runs_of([], [f"+sweep={name}"], StandIn.of)
-
-
-def runs_of(arguments: list[str], own: list[str], load: Callable[[Mapping[str, Any]], AnyDataset]) -> list[PlannedRun]:
-    """The runs of a command line: what sweeps, and what every point has (`+sweep=NAME`), on the data of `load`."""
-    with _loader() as loader:
-        master = loader.load_configuration("config", own, run_mode=RunMode.MULTIRUN)
-        grids: Any = OmegaConf.to_container(master.hydra.sweeper.grids)
-        return plan(Composer(loader, master), expand([*own, *arguments], grids), load).runs
-
-
-@contextmanager
-def _loader() -> Iterator[ConfigLoader]:
-    """The loader as `python -m experiments` has it."""
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        yield GlobalHydra.instance().config_loader()
-    GlobalHydra.instance().clear()
+        return plan_of([*REAL[name], "P=4,8", "seed=0,1"], dataset_of).runs
+    return plan_of([f"+sweep={name}"], StandIn.of).runs
 
 
 def line(run: PlannedRun) -> str:

@@ -12,14 +12,15 @@ from experiments.data.load import dataset_of
 from experiments.models.ntk import NtkConfig
 from experiments.models.registry import MODELS
 from experiments.runs.execute import execute
+from slurm.from_words import plan_of
 from slurm.plan import PlannedRun
-from tests.golden.ids import StandIn, runs_of
+from tests.golden.ids import StandIn
 
 NAMES = ("nequip_linear", "mace_linear", "claim_linear", "architectures_linear")
 
 
 def runs(name: str, *arguments: str) -> list[PlannedRun]:
-    return runs_of(list(arguments), [f"+sweep={name}"], dataset_of)
+    return plan_of([f"+sweep={name}", *arguments], dataset_of).runs
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -40,7 +41,7 @@ def test_a_shipped_sweep_is_closed_form_on_the_shipped_frames_and_open_to_others
 def test_curves_that_forecasts_are_calibrated_on_are_cheap_and_long() -> None:
     """No optimiser, one seed, seven sizes and more, and datasets enough that each can be left out of the fit."""
     curves: dict[tuple[str, str], set[int]] = {}
-    for run in runs_of([], ["+sweep=forecast"], StandIn.of):
+    for run in plan_of(["+sweep=forecast"], StandIn.of).runs:
         assert run.config.model.closed_form
         data = run.config.data
         curves.setdefault((f"{data['source']} {data.get('element', '')}", run.model_id), set()).add(run.config.P)

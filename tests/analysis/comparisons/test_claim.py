@@ -198,6 +198,16 @@ def test_cutoffs_are_pooled_apart() -> None:
     ]
 
 
+def test_a_datasets_own_test_set_is_pooled_whatever_its_name() -> None:
+    """Of sets that call theirs MD and MD_300K, as published ones do; several of a dataset are told apart by name."""
+    truth = {"A": 0.4, "B": 0.6, "C": 0.6, "D": 0.4}
+    frames = [cells(truth, seed=i, dataset=f"m{i}", test_set=name) for i, name in enumerate(("MD", "MD_300K"))]
+    (pooled,) = claim_pool.pool_claims(claims(analysed(*frames)))
+    assert (pooled.datasets, dict(pooled.place)) == (("m0", "m1"), {})
+    more = cells(truth, seed=2, dataset="m1", test_set="MD_600K")
+    assert claim_pool.pool_claims(claims(analysed(*frames, more))) == []
+
+
 def test_one_dataset_or_unconverged_ones_are_not_pooled() -> None:
     truth = {"A": 0.4, "B": 0.6, "C": 0.62, "D": 0.4}
     whole = cells(truth)

@@ -1,0 +1,1 @@
+"""Compute and write docs/results: `python -m benchmarks.results` (`make results`)."""

@@ -1,0 +1,125 @@
+"""What stands beside the commands' words: trained networks beside linearised ones, costs, datasets together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.comparisons.claim import METRIC, Claim, claims
+from analysis.comparisons.claim_pool import pool_claims, pooled_claim_text
+from analysis.comparisons.equal_error import equal_error
+from analysis.comparisons.paired import pair
+from analysis.curve import Curve, curves
+from analysis.errors import InputError
+from analysis.files import write_text
+from analysis.fits.names import MAIN_FORMS
+from analysis.fits.record import analyse, label
+from analysis.report.linearised import HEAD, not_trained, side_by_side
+from analysis.table import load
+from benchmarks.results.outstanding import Place
+from benchmarks.results.sections import DATA, SECTIONS
+
+POOLED = "claim_all"
+"""Folder of the page on the claim over datasets."""
+WORDS = """Both exponents are over the sizes and seeds in common. What feature learning does to an exponent is the
+difference; † : the training had not converged, or nobody knows, and then the trained exponent is that of its budget."""
+
+
+def trained_table(name: str, place: Place) -> str:
+    """Return β linearised | β trained | difference, force MAE, for a section of trained networks.
+
+    The linearised ones are those of the sections on the claim and on NequIP for the same dataset.
+    """
+    data = "ethanol_small" if place.quick else SECTIONS[name].data
+    tables = [place.table(one) for one in (name, f"claim_{data}", f"nequip_{data}") if place.table(one).exists()]
+    fits = analyse(_of_metric(curves(load(tables, []))), MAIN_FORMS)
+    rows = side_by_side(fits)
+    lines = [f"| {' | '.join(HEAD)} |", "|---" * len(HEAD) + "|", *(f"| {' | '.join(row.cells())} |" for row in rows)]
+    parts = ["**Linearised beside trained.**", "\n".join(lines) if rows else "No common sizes and seeds yet.", WORDS]
+    return "\n\n".join([*parts, *not_trained(fits)])
+
+
+def cost_table(table: Path) -> str:
+    """Return what each model of a table costs at the largest P, its force MAE there, and the frames that it needs.
+
+    Frames needed are those for the same error as the model with the lowest error at the largest P, over that model's.
+    """
+    loaded = load([table], [])
+    found = _of_metric(curves(loaded))
+    best = min(found, key=lambda one: float(one.mean_error[-1]))
+    largest = loaded.rows[loaded.rows["P"] == loaded.rows["P"].max()]
+    lines = [
+        f"**Costs at P = {best.sizes[-1]:g}**, means over seeds; a ladder's time is shared among its sizes. Frames "
+        f"needed: for the same error, over those of {_name(best)}.",
+        "",
+        f"| model | weights | processor s | force MAE ({best.unit}) | frames needed |",
+        "|---|---|---|---|---|",
+    ]
+    for one in found:
+        own = largest[largest["model_id"] == one.text("model_id")]
+        weights = pd.to_numeric(own["n_parameters"]).mean()
+        shown = f"{weights:.0f}" if pd.notna(weights) else "–"
+        seconds = pd.to_numeric(own["cpu_seconds"]).mean()
+        lines.append(f"| {_name(one)} | {shown} | {seconds:.2g} | {one.mean_error[-1]:.3g} | {_frames(one, best)} |")
+    return "\n".join(lines)
+
+
+def _name(curve: Curve) -> str:
+    return " ".join(dict.fromkeys((curve.text("architecture"), *label(curve).split())))
+
+
+def _frames(curve: Curve, best: Curve) -> str:
+    both = None if curve is best else pair(curve, best)
+    if both is None:
+        return "1" if curve is best else "–"
+    ratio = equal_error(both)
+    if np.isfinite(ratio.ratio.value):
+        return f"{ratio.ratio.value:.2g} [{ratio.interval}]"
+    return f"{ratio.bound[0]} than {ratio.bound[1]:.2g}" if ratio.bound else "–"
+
+
+def pooled_page(place: Place) -> str:
+    """Return the page on the claim over datasets, as random effects; empty for fewer than two tables."""
+    names = [name for name in place.sections() if SECTIONS[name].part == "claim" and place.table(name).exists()]
+    if len({SECTIONS[name].data for name in names}) < 2:
+        return ""
+    tests = [test for data in DATA for name in names if SECTIONS[name].data == data for test in _claims(name, place)]
+    words = "\n\n".join(pooled_claim_text(one) for one in pool_claims(tests))
+    tables = ", ".join(f"[{name}](../{name}/runs.csv)" for name in names)
+    return "\n\n".join([
+        "# The claim over datasets",
+        "Datasets as random effects (Hartung–Knapp–Sidik–Jonkman), force MAE, each on its first test set; "
+        "linearised networks: a hypothesis about trained ones. Few datasets leave wide intervals.",
+        f'`make results ARGS="{POOLED} --pages"` reads {tables}.',
+        f"```text\n{words or 'nothing to pool'}\n```",
+    ]) + "\n"  # fmt: skip
+
+
+def write_pooled(place: Place) -> Path | None:
+    """Write the page on the claim over datasets; return it, or None if there is nothing to pool."""
+    text = pooled_page(place)
+    if not text:
+        return None
+    path = place.tables / POOLED / "README.md"
+    write_text(path, text)
+    return path
+
+
+def _claims(name: str, place: Place) -> list[Claim]:
+    """Return the tests of the claim of a table; none where cells are still missing."""
+    try:
+        return claims(analyse(_of_metric(_on_own_test_set(name, place)), MAIN_FORMS))
+    except InputError:
+        return []
+
+
+def _of_metric(found: Sequence[Curve]) -> list[Curve]:
+    return [one for one in found if one.text("metric") == METRIC]
+
+
+def _on_own_test_set(name: str, place: Place) -> list[Curve]:
+    found = curves(load([place.table(name)], []))
+    return [one for one in found if one.text("test_set") == found[0].text("test_set")]

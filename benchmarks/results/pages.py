@@ -1,0 +1,189 @@
+"""The page of a section, written from its run table: what `fit`, `compare` and `claim` say of it, and its figure.
+
+Every sentence with a number is a command's; a test fails where page and table differ.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import re
+import shlex
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from analysis import cli
+from analysis.errors import InputError
+from benchmarks.results import merged_table
+from benchmarks.results.beside import cost_table, trained_table
+from benchmarks.results.costs import Costs, told
+from benchmarks.results.outstanding import Label, Place, gained, is_there, label, labels_of
+from benchmarks.results.sections import SECTIONS, Section
+from experiments.config.run import RunConfig
+from slurm.from_words import configs_of
+
+LINEARISED = (
+    "Networks linearised around their initial weights, without an optimiser: a hypothesis about trained ones "
+    "([docs/linearised.md](../../linearised.md)). {trained}"
+)
+FIGURE = "learning_curves.png"
+
+
+def said(*words: str) -> str:
+    """Return what a command of `analysis` prints on standard output.
+
+    Raises:
+        InputError: it refused the table, as it does one of a section that has hardly begun; the message is its own.
+    """
+    out, problem = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(problem):
+        code = cli.main(list(words))
+    if code:
+        raise InputError(problem.getvalue().strip() or f"exit code {code}")
+    return out.getvalue().rstrip()
+
+
+def _block(words: list[str], table: Path) -> str:
+    """Return a command with what it prints, or with why it refuses the table."""
+    try:
+        text = said(words[0], "--table", str(table), *words[1:])
+    except InputError as error:
+        text = str(error).replace(str(table), "runs.csv")
+    return f"`python -m analysis {' '.join(words)} --table runs.csv`\n\n```text\n{text}\n```"
+
+
+def page(name: str, place: Place) -> str:
+    """Return a section's page, from its run table."""
+    section, table = SECTIONS[name], place.table(name)
+    runs = pd.read_csv(table, low_memory=False).drop_duplicates("run_id")
+    sizes = ", ".join(str(size) for size in sorted(runs["P"].unique()))
+    size = f"{len(runs)} runs, P = {sizes}, {runs['seed'].nunique()} seeds"
+    sweeps = "\n".join(f"python -m experiments -m {words}" for words in place.sweeps(section))
+    blocks = [_block(words, table) for words in _commands(section)]
+    trained = "trained_ethanol_pbe" if section.data == "ethanol_pbe" else ""
+    beside = place.table(trained).exists() if trained else False
+    standing = f"Trained networks stand in [{trained}](../{trained}/README.md)." if beside else "**Not trained yet.**"
+    texts = [
+        f"# {section.heading}",
+        section.remark,
+        LINEARISED.format(trained=standing) if section.linearised else "",
+        f"**The papers.** {section.paper}" if section.paper else "",
+        f"**This table.** {size}, {runs['cpu_seconds'].sum() / 60:.0f} processor minutes: [runs.csv](runs.csv). "
+        f"`make results ARGS={name}` computes what it lacks of",
+        f"```\n{sweeps}\n```",
+        not_run(name, place),
+        f"**What would overturn it.** {section.overturned_by}",
+        f"![Learning curves]({FIGURE})" if (table.parent / FIGURE).exists() else "",
+        trained_table(name, place) if section.part == "trained" else "",
+        cost_table(table) if section.part == "architectures" else "",
+        *blocks,
+    ]
+    return "\n\n".join(text for text in texts if text) + "\n"
+
+
+def outcome_of_claim(text: str) -> tuple[str, str] | None:
+    """Return the first outcome of a page on the claim and the line of exponents below it; None where it was refused."""
+    found = re.search(r"^(\S.*: the claim [A-Z].*)\n\s*(β: .*)$", text, flags=re.MULTILINE)
+    return (found[1], found[2]) if found else None
+
+
+def _commands(section: Section) -> list[list[str]]:
+    compare = ["compare", "--by", section.by] if section.by else ["compare"]
+    if section.part == "symmetry":
+        return [compare]  # exponents of curves that are not converged say little by themselves
+    return [*([["claim"]] if section.part == "claim" else []), ["fit"], compare]
+
+
+def not_run(name: str, place: Place) -> str:
+    """Return what of a section's sweeps its table lacks, by model, with core hours told from the table itself.
+
+    A run that lacks one of its test sets is counted: its network is gone with the store.
+    """
+    section = SECTIONS[name]
+    table = merged_table.read(place.table(name))
+    known = labels_of(table)
+    left = [config for config in wanted(name, place).values() if not is_there(config, known)]
+    if section.only_gaining:
+        left = [config for config in left if gained(table, config)]
+    if not left:
+        return ""
+    costs = Costs([place.table(name)])
+    models: dict[str, list[RunConfig]] = {}
+    for config in left:
+        again = f", tested on {', '.join(config.data['tests'])}" if label(config) in known else ""
+        models.setdefault(f"{_model(config)}{again}", []).append(config)
+    lines = [
+        f"- {model}: {_sizes(configs)}, {told(*costs.hours(configs, section.data))}"
+        for model, configs in models.items()
+    ]
+    return "\n".join(["**Not run yet.**", "", *lines])
+
+
+def wanted(name: str, place: Place) -> dict[Label, RunConfig]:
+    """Return all runs of a section by label, also those for later; needs neither data nor tuned rates.
+
+    None of a section of several datasets: labels do not tell these apart.
+    """
+    section = SECTIONS[name]
+    if not section.data:
+        return {}
+    everything = dict.fromkeys([*place.sweeps(section), *(() if place.quick else section.later)])
+    return {
+        label(config): config
+        for words in everything
+        for config in _configs(words.replace(f"training.tuned={name}", ""))
+    }
+
+
+@functools.cache
+def _configs(words: str) -> list[RunConfig]:
+    """Return the points of a sweep: those of one P and seed are composed, which takes 20 ms a point, and repeated."""
+    split = shlex.split(words)
+    given = {key: values.split(",") for key, _, values in (word.partition("=") for word in split)}
+    sizes, seeds = given.get("P", []), given.get("seed", [])
+    if not (sizes and seeds and all(text.isdigit() for text in (*sizes, *seeds))):
+        return configs_of(split)
+    one = {f"P={','.join(sizes)}": f"P={sizes[0]}", f"seed={','.join(seeds)}": f"seed={seeds[0]}"}
+    of_one = configs_of([one.get(word, word) for word in split])
+    return [replace(config, P=int(size), seed=int(seed)) for config in of_one for size in sizes for seed in seeds]
+
+
+def _model(config: RunConfig) -> str:
+    own = {
+        "L": config.L,
+        "ν": config.nu,
+        "edge": getattr(config.model, "edge_lmax", None),
+        "layers": getattr(config.model, "n_layers", None),
+        "updates": None if config.training is None else config.training.max_steps,
+    }
+    return " ".join([config.architecture, *(f"{key} {value}" for key, value in own.items() if value is not None)])
+
+
+def _sizes(configs: list[RunConfig]) -> str:
+    sizes = sorted({config.P for config in configs})
+    return f"P = {', '.join(map(str, sizes))} ({len(configs)} runs)"
+
+
+def write(name: str, place: Place) -> Path | None:
+    """Write a section's figure and page, and return the page; None if it has no table yet."""
+    folder, table = place.tables / name, place.table(name)
+    if not table.exists():
+        return None
+    if SECTIONS[name].part != "symmetry":  # whose many panels would take megabytes
+        _draw(folder, table)
+    path = folder / "README.md"
+    path.write_text(page(name, place), encoding="utf-8")
+    return path
+
+
+def _draw(folder: Path, table: Path) -> None:
+    """Write the figure of a table's learning curves into a section's folder."""
+    with tempfile.TemporaryDirectory() as drawn:
+        with contextlib.suppress(InputError):  # the page has the reason beside the other commands
+            said("figures", "--table", str(table), "--out", drawn)
+        if (figure := Path(drawn) / FIGURE).exists():
+            (folder / FIGURE).write_bytes(figure.read_bytes())
