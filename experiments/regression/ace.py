@@ -143,7 +143,9 @@ class LinearAce:
         """
         self.check(frames)
         for chosen in like_frames(frames, self.frames_at_once(frames)):
-            yield self._design(frames.take(chosen), chosen, None if directions is None else directions[chosen])
+            width = max(1, int((frames.numbers[chosen[0]] > 0).sum()))  # other frames may be larger
+            own = None if directions is None else directions[chosen, :, :width]
+            yield self._design(frames.take(chosen).padded(width), chosen, own)
 
     def frames_at_once(self, frames: Frames) -> int:
         """Return the number of frames whose rows are made at a time."""
@@ -204,10 +206,14 @@ class LinearAce:
 
     def _edge_functions(self, vectors: Tensor) -> Tensor:
         """Evaluate φ = R_n(r) Y_lm(r̂) of edge vectors: `[..., 3]` → `[..., n, (lmax+1)²]`."""
+        radial, harmonics = self._edge_factors(vectors)
+        return radial[..., :, None] * harmonics[..., None, :]
+
+    def _edge_factors(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate R_n(r) and Y_lm(r̂) of edge vectors: `[..., 3]` → `[..., n]`, `[..., (lmax+1)²]`."""
         distance = vectors.square().sum(-1).sqrt()
         harmonics = spherical_harmonics(self.lmax, vectors / distance[..., None])
-        radial = radial_functions(distance, self.config.cutoff, self.config.n_radial)
-        return radial[..., :, None] * harmonics[..., None, :]
+        return radial_functions(distance, self.config.cutoff, self.config.n_radial), harmonics
 
     def _density(self, edge: Tensor, near: _Neighbourhoods) -> Tensor:
         """Sum over neighbours to the density A: φ `[f, i, k, n, lm]` → `[f, i, c, lm]`."""
@@ -258,19 +264,22 @@ class LinearAce:
         for axis in range(3):  # ∂φ/∂v by forward differentiation: three directions instead of n·lm outputs
             direction = torch.zeros_like(near.vectors)
             direction[..., axis] = 1.0
-            slopes.append(torch.func.jvp(self._edge_functions, (near.vectors,), (direction,))[1])
-        by_slot = torch.stack(slopes, 3) * near.mask[..., None, None, None]  # [f, i, k, x, n, lm]
+            (radial, harmonics), (dr, dy) = torch.func.jvp(self._edge_factors, (near.vectors,), (direction,))
+            slope = dr[..., :, None] * harmonics[..., None, :]
+            slopes.append(slope.addcmul_(radial[..., :, None], dy[..., None, :]))
+        by_slot = torch.stack(slopes, 3)  # [f, i, k, x, n, lm]
         f, i, k = near.index.shape
         r = directions.shape[1]
         # an edge grows by the motion of its sender less that of its receiver
         at = near.index.reshape(f, 1, i * k, 1).expand(-1, r, -1, 3)
         grown = torch.gather(directions, 2, at).reshape(f, r, i, k, 3) - directions[:, :, :, None]
-        grown = grown.permute(0, 2, 1, 3, 4).flatten(3)  # [f, i, r, (k x)]
+        grown = grown.permute(0, 2, 1, 3, 4)  # [f, i, r, k, x]
+        flat = by_slot.reshape(f, i, 3 * k, -1)
         parts = []
-        for s in range(len(self.elements)):
-            own = by_slot * near.senders_species[..., s, None, None, None]
-            parts.append(grown @ own.reshape(f, i, 3 * k, -1))
-        return torch.stack(parts, 3).reshape(f, i, r, len(parts) * by_slot.shape[-2], by_slot.shape[-1])
+        for s in range(len(self.elements)):  # zero in masked slots
+            parts.append((grown * near.senders_species[:, :, None, :, s, None]).flatten(3) @ flat)
+        joined = parts[0] if len(parts) == 1 else torch.stack(parts, 3)
+        return joined.reshape(f, i, r, len(parts) * by_slot.shape[-2], by_slot.shape[-1])
 
     def _centre(self, density: Tensor, moved: Tensor | None, energies: Tensor, forces: Tensor | None) -> None:
         """Write Σ_i B `[f, M_s]` and its negative slopes `[f, r, M_s]` for the centres of one element.
