@@ -83,7 +83,7 @@ class Progress:
         return text + (self._time_left(counts[RunState.DONE] - self.done_before, left) if left else "")
 
     def _time_left(self, new: int, left: int) -> str:
-        """Describe the time left: of passes under way by their own pace, of the others by finished runs of the same kind.
+        """Describe the time left by what passes under way tell of it, and by finished runs of the same kind.
 
         With workers elsewhere, by the pace so far.
         """

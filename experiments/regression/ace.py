@@ -44,6 +44,9 @@ _CHUNK_BYTES = 2**27
 """Memory of the force rows of one chunk of frames (a single frame may need more)."""
 _SMALLER = "a smaller nu or smaller model.degree"
 """Changes that take less memory, for messages."""
+_WALKED = 2**13
+"""Most rows for which λ is sought by factorising all of them a few times; above, it goes on as from a quarter to a
+half of the frames (`Path.walked`)."""
 _CUTOFF_POWER = 2
 _RADIAL_NODES = 400  # Gauss–Legendre nodes: products of 2 × 32 Bessel functions have fewer than 70 oscillations
 
@@ -275,9 +278,8 @@ class LinearAce:
         grown = torch.gather(directions, 2, at).reshape(f, r, i, k, 3) - directions[:, :, :, None]
         grown = grown.permute(0, 2, 1, 3, 4)  # [f, i, r, k, x]
         flat = by_slot.reshape(f, i, 3 * k, -1)
-        parts = []
-        for s in range(len(self.elements)):  # zero in masked slots
-            parts.append((grown * near.senders_species[:, :, None, :, s, None]).flatten(3) @ flat)
+        own = near.senders_species[:, :, None, :, None]  # [f, i, 1, k, 1, s], zero in masked slots
+        parts = [(grown * own[..., s]).flatten(3) @ flat for s in range(len(self.elements))]
         joined = parts[0] if len(parts) == 1 else torch.stack(parts, 3)
         return joined.reshape(f, i, r, len(parts) * by_slot.shape[-2], by_slot.shape[-1])
 
@@ -331,7 +333,7 @@ class Ace(LinearAce):
     def ladder(self, frames: Frames, sizes: Sequence[int], conditions: Conditions) -> Ladder:
         """Fit by least squares; nothing is random."""
         weights = (self.config.energy_weight, self.config.force_weight)
-        return solve_ladder(self, frames, sizes, weights, conditions, _SMALLER)
+        return solve_ladder(self, frames, sizes, weights, conditions, _SMALLER, _WALKED)
 
     def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:
         """Return the function that predicts from the coefficients."""
