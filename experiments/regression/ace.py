@@ -33,11 +33,19 @@ from experiments.models.ace import AceConfig
 from experiments.nn.graph import atomic_virials
 from experiments.nn.radial import bessel, polynomial_cutoff
 from experiments.nn.spherical import spherical_harmonics
-from experiments.regression.ace_basis import Group, Truncation, basis, most_features
+from experiments.regression.ace_basis import (
+    Group,
+    Prefixes,
+    Truncation,
+    basis,
+    contract,
+    harmonic,
+    most_features,
+)
 from experiments.regression.closed_form import Geometry, check_frames
 from experiments.regression.ladder import Conditions, Ladder
 from experiments.regression.least_squares import solve_ladder
-from experiments.regression.rows import Plan
+from experiments.regression.rows import NUMBER_WORK, Plan
 from experiments.tasks.predictions import Predictions
 
 _CHUNK_BYTES = 2**27
@@ -47,6 +55,8 @@ _SMALLER = "a smaller nu or smaller model.degree"
 _WALKED = 2**13
 """Most rows for which λ is sought by factorising all of them a few times; above, it goes on as from a quarter to a
 half of the frames (`Path.walked`)."""
+_SLOPE_WORK = 4.0
+"""Operations of a factorisation in the time of one of a density's slopes, which takes memory more than arithmetic."""
 _CUTOFF_POWER = 2
 _RADIAL_NODES = 400  # Gauss–Legendre nodes: products of 2 × 32 Bessel functions have fewer than 70 oscillations
 
@@ -103,7 +113,7 @@ class LinearAce:
         self.kept = Truncation(config.n_radial, config.edge_lmax, config.nu, config.degree)
         # highest degree that is built: with one factor, only l = 0 makes a scalar
         self.lmax = max(max(ls) for order in range(1, config.nu + 1) for ls in self.kept.multidegrees(order))
-        self._known: dict[tuple[int, int], _Prefixes] = {}
+        self._known: dict[tuple[int, int], Prefixes] = {}
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -157,6 +167,13 @@ class LinearAce:
     def fill_bytes(self, frames: Frames) -> float:
         """Return the peak memory (bytes) of making so many rows: a piece of the design matrix and its parts."""
         return 4 * max(float(_CHUNK_BYTES), self._frame_bytes(frames, self.size))
+
+    def number_work(self, frames: Frames) -> float:
+        """See `experiments.regression.rows.LinearModel`; in large cells the slopes of densities take most of it."""
+        one = frames.take(slice(len(frames) // 2, len(frames) // 2 + 1))
+        edges = int(neighbours(one, self.config.cutoff).mask.sum())
+        slopes = 6.0 * edges * len(self.elements) * self.config.n_radial * (self.lmax + 1) ** 2
+        return NUMBER_WORK + _SLOPE_WORK * slopes / self.size
 
     def fill(self, frames: Frames, directions: Floats, energies: Floats, forces: Floats | None) -> None:
         """Write rows of the design matrix; see `experiments.regression.rows.LinearModel`."""
@@ -225,17 +242,17 @@ class LinearAce:
     def _features(self, density: Tensor) -> Iterator[Tensor]:
         """Yield the features B of every group: A `[i, c, lm]` → `[i, t, p]`."""
         for number, group in enumerate(self.groups):
-            last = _harmonic(density, group.degrees[-1])[:, group.channels[:, -1]]  # [i, t, m]
+            last = harmonic(density, group.degrees[-1])[:, group.channels[:, -1]]  # [i, t, m]
             prefixes = self._prefixes(number, len(group.degrees) - 1)
-            partial = _contract(density, group.degrees[:-1], prefixes, group.coupling)
+            partial = contract(density, group.degrees[:-1], prefixes, group.coupling)
             yield (partial * last[..., None]).sum(2)
 
-    def _prefixes(self, number: int, left_out: int) -> _Prefixes:
+    def _prefixes(self, number: int, left_out: int) -> Prefixes:
         """Return the prefixes of a group's factors except one; cached, since finding them is slow."""
         key = (number, left_out)
         if key not in self._known:
             channels = self.groups[number].channels
-            self._known[key] = _Prefixes.of(torch.cat([channels[:, :left_out], channels[:, left_out + 1 :]], 1))
+            self._known[key] = Prefixes.of(torch.cat([channels[:, :left_out], channels[:, left_out + 1 :]], 1))
         return self._known[key]
 
     def _design(self, frames: Frames, chosen: Ints, directions: Floats | None) -> Design:
@@ -267,7 +284,8 @@ class LinearAce:
         for axis in range(3):  # ∂φ/∂v by forward differentiation: three directions instead of n·lm outputs
             direction = torch.zeros_like(near.vectors)
             direction[..., axis] = 1.0
-            (radial, harmonics), (dr, dy) = torch.func.jvp(self._edge_factors, (near.vectors,), (direction,))
+            found = torch.func.jvp(self._edge_factors, (near.vectors,), (direction,))
+            (radial, harmonics), (dr, dy) = found[0], found[1]
             slope = dr[..., :, None] * harmonics[..., None, :]
             slopes.append(slope.addcmul_(radial[..., :, None], dy[..., None, :]))
         by_slot = torch.stack(slopes, 3)  # [f, i, k, x, n, lm]
@@ -301,9 +319,9 @@ class LinearAce:
             for q, degree in enumerate(group.degrees if slope is not None else group.degrees[:1]):
                 degrees = group.degrees[:q] + group.degrees[q + 1 :]
                 coupling = torch.movedim(group.coupling, q, -2)
-                partial = _contract(atoms, degrees, self._prefixes(number, q), coupling)  # ∂B/∂A_q [i, t, m, p]
+                partial = contract(atoms, degrees, self._prefixes(number, q), coupling)  # ∂B/∂A_q [i, t, m, p]
                 if q == 0:
-                    value = (partial * _harmonic(atoms, degree)[:, group.channels[:, 0], :, None]).sum(2)
+                    value = (partial * harmonic(atoms, degree)[:, group.channels[:, 0], :, None]).sum(2)
                     energies[:, start : start + t * p] = value.reshape(f, i, t * p).sum(1)
                 if slope is None:
                     continue
@@ -367,43 +385,3 @@ class _Neighbourhoods:
             ("senders_species", one_hot, torch.float64),
         ):
             object.__setattr__(self, name, torch.as_tensor(array, dtype=dtype))
-
-
-def _harmonic(density: Tensor, degree: int) -> Tensor:
-    return density[..., degree**2 : (degree + 1) ** 2]
-
-
-@dataclass(frozen=True)
-class _Prefixes:
-    """The distinct prefixes of rows of channels `[t, k]`, which many features share.
-
-    steps  for each of the k factors its channel `[b]` in every prefix, and the prefix before it `[b]`
-    rows   `[t]` which of the last ones each row is
-    """
-
-    steps: tuple[tuple[Tensor, Tensor], ...]
-    rows: Tensor
-
-    @staticmethod
-    def of(channels: Tensor) -> _Prefixes:
-        """Find the prefixes of all rows."""
-        steps = []
-        rows = torch.zeros(len(channels), dtype=torch.int64)
-        for j in range(channels.shape[1]):
-            prefixes, new = torch.unique(channels[:, : j + 1], dim=0, return_inverse=True)
-            parent = torch.zeros(len(prefixes), dtype=torch.int64)
-            parent[new] = rows
-            steps.append((prefixes[:, -1], parent))
-            rows = new
-        return _Prefixes(tuple(steps), rows)
-
-
-def _contract(density: Tensor, degrees: tuple[int, ...], prefixes: _Prefixes, coupling: Tensor) -> Tensor:
-    """Contract the coupling with all factors but the last: A `[i, c, lm]` → `[i, t, m_last, p]`."""
-    partial = coupling[None, None]  # [i, prefixes, m, …, m_last, p]
-    for j, (degree, (channel, parent)) in enumerate(zip(degrees, prefixes.steps, strict=True)):
-        factor = _harmonic(density, degree)[:, channel]  # [i, prefixes, m]
-        before = partial.expand(density.shape[0], *partial.shape[1:])[:, parent] if j else partial
-        partial = torch.einsum("ibm,ibm...->ib...", factor, before.expand(*factor.shape[:2], *before.shape[2:]))
-    rows = prefixes.rows
-    return partial[:, rows] if degrees else partial.expand(density.shape[0], len(rows), *coupling.shape)

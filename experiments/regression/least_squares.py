@@ -23,7 +23,7 @@ from experiments.regression.gram import GramSystem
 from experiments.regression.gram_path import Path, Products, expected_work, fit_gram
 from experiments.regression.ladder import Conditions, Ladder, Watch, Work, solution_facts
 from experiments.regression.ridge import RidgeProblem, Sums, columns_work, fit_columns
-from experiments.regression.rows import NUMBER_WORK, LinearModel, Plan, Rows
+from experiments.regression.rows import LinearModel, Plan, Rows
 from experiments.regression.spectrum import facts_work
 from experiments.tasks.predictions import Predictions
 
@@ -179,13 +179,11 @@ class _Pass:
         plan = Plan.of(frames, sizes, model, weights, smaller)
         self.dual = sorted(P for P in set(sizes) if plan.in_dual(P))
         made = {P: float(plan.made[P]) for P in set(sizes)}
-        solving = (
-            plan.work()
-            + expected_work(self.dual, plan.made, walked=walked)
-            + sum(facts_work(made[P]) for P in self.dual)
-        )
+        number_work = model.number_work(frames)
+        solving = plan.work(number_work) + expected_work(self.dual, plan.made, walked=walked)
+        solving += sum(facts_work(made[P]) for P in self.dual)
         solving += sum(columns_work(made[P], P, model.size) for P in set(sizes) - set(self.dual))
-        predicting = _PREDICTED * NUMBER_WORK * model.size * len(sizes) * conditions.tests
+        predicting = _PREDICTED * number_work * model.size * len(sizes) * conditions.tests
         self.solved = solving / (solving + predicting)
         self._tick = Work(conditions.watch, solving, last=self.solved)
         self.rows = Rows(model, frames, self.labels[max(sizes)], plan, self.energies_too, self._tick)

@@ -29,8 +29,8 @@ _PANELS = 2
 _SHARE = 0.9
 """Share of the memory that a plan counts on: allocators keep some of what is given back."""
 NUMBER_WORK = 2000.0
-"""Operations of a factorisation in the time that a number of a row takes to make: 55 to 105 ns on one core of a shared
-x86-64 server with AVX2, for linearised networks and linear ACE of ethanol."""
+"""`LinearModel.number_work` of linearised networks and linear ACE of ethanol: 55 to 105 ns on one core of a shared
+x86-64 server with AVX2."""
 _AGAIN = 4
 """Times that rows which are not held are made again for residuals."""
 _AT_ONCE = 4096
@@ -60,6 +60,10 @@ class LinearModel(Protocol):
 
     def fill_bytes(self, frames: Frames) -> float:
         """Return the memory (bytes) that `fill` takes for so many frames beside what it writes to."""
+        ...
+
+    def number_work(self, frames: Frames) -> float:
+        """Return the operations of a factorisation in the time that `fill` takes for a number of such frames' rows."""
         ...
 
     def fill(self, frames: Frames, directions: Floats, energies: Floats, forces: Floats | None) -> None:
@@ -156,13 +160,13 @@ class Plan:
         held = tile == largest and peak(largest, tile) <= allowed
         return Plan(batch, held, tile, rows, made, columns, peak(largest, tile))
 
-    def work(self) -> float:
-        """Return about as many operations as `Rows` tells of: making them, and their products."""
+    def work(self, number_work: float) -> float:
+        """Return about as many operations as `Rows` tells of: making them, and their products; see `LinearModel`."""
         frames = len(self.made) - 1
         n, m = float(self.made[-1]), float(self.columns)
         dual = self.in_dual(frames)
         times = 1.0 if self.held else _AGAIN + ((-(-frames // self.tile) + 1) / 2 if dual else 1.0)
-        return NUMBER_WORK * n * m * times + (n**2 * m if dual else 0.0)
+        return number_work * n * m * times + (n**2 * m if dual else 0.0)
 
 
 class Rows:
@@ -183,6 +187,7 @@ class Rows:
     ) -> None:
         self.model, self.frames, self.labels, self.plan, self.tick = model, frames, labels, plan, tick
         self.energies_too = energies_too
+        self._number_work = model.number_work(frames)
         self.directions = self._directions()
         self.starts: Ints = np.concatenate([[0], np.cumsum([len(d) + energies_too for d in self.directions])])
         self.energies = np.empty((len(frames), model.size))
@@ -233,7 +238,7 @@ class Rows:
         energies = self.energies[first:last]
         forces = whole[:, :most] if self.labels.force_weight > 0 else None
         self.model.fill(self.frames.take(slice(first, last)), directions, energies, forces)
-        self.tick(NUMBER_WORK * m * float(self.starts[last] - self.starts[first]))
+        self.tick(self._number_work * m * float(self.starts[last] - self.starts[first]))
         if forces is not None and self.labels.force_weight != 1:
             forces *= self.labels.force_weight
         if self.energies_too:
