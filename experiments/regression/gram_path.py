@@ -169,12 +169,12 @@ class Path:
         index = self.choose(frames)
         found = self.at(frames, index)
         assert found is not None
-        if self.walked is not None and self.system.rows(frames) > self.walked:
-            return False  # there is no second λ to compare with
+        squares = _squares(self.system, frames)
+        if self.walked is not None and self.system.rows(frames) > self.walked:  # no second λ to compare with
+            return index == self.lowest and found.score > RECOVERED * squares
         lowest = index == self.lowest or self.at(frames, index - 1) is None
         if frames < 2 or self.criterion == "gcv" or index + 1 == len(GRID) or not lowest:
             return False
-        squares = _squares(self.system, frames)
         penalty = self.system.top(frames) * GRID[index]
         return binds(found.score, self.score(frames, index + 1), squares) and _goes_on(self.system, frames, penalty)
 
