@@ -91,23 +91,31 @@ class Progress:
         return text + (self._time_left(counts[RunState.DONE] - self.done_before, left) if left else "")
 
     def _time_left(self, new: int, left: int) -> str:
-        """Describe the time left by finished runs of the same kind; with workers elsewhere, by the pace so far."""
+        """Describe the time left by what passes under way tell of it, and by finished runs of the same kind.
+
+        With workers elsewhere, by the pace so far.
+        """
         if self.workers is None:
             return f", about {duration((time.monotonic() - self.began) / new * left)} left" if new else ""
         known, unknown = 0.0, 0
+        passes: set[float] = set()  # the runs of a ladder share one pass, and tell the same time
         for run_id, state in list(self.states.items()):
             if state in (RunState.DONE, RunState.FAILED):
                 continue
             planned, seen = self.planned[run_id], self.latest.get(run_id, {})
+            if seen.get("seconds_left") is not None:
+                passes.add(seen["seconds_left"])
+                continue
             share = seen["share"] if "share" in seen else seen["clock"] / seen["total"] if seen.get("total") else 0.0
             kind = "cpu" if planned.config.device == "cpu" else "cuda"
             cost = self._costs.of(planned.config, planned.data_sha256, kind).seconds
             if cost is None and kind == "cuda":  # device=auto may have become a CPU
                 cost = self._costs.of(planned.config, planned.data_sha256, "cpu").seconds
             known, unknown = known + (1 - share) * (cost or 0.0), unknown + (cost is None)
-        if not known:
+        if not known and not passes:
             return ""
-        return f", {'at least' if unknown else 'about'} {duration(known / max(1, min(self.workers, left)))} left"
+        seconds = max([*passes, (known + sum(passes)) / max(1, min(self.workers, left))])
+        return f", {'at least' if unknown else 'about'} {duration(seconds)} left"
 
     def _stage(self) -> int:
         return 10 * sum(s == RunState.DONE for s in self.states.values()) // max(1, len(self.states))

@@ -123,10 +123,13 @@ class Frames:
         )  # fmt: skip
 
     def padded(self, atoms: int) -> Frames:
-        """Return the frames padded to so many atoms."""
+        """Return the frames padded to so many atoms, or without as much of their padding."""
         extra = atoms - self.numbers.shape[1]
         if extra == 0:
             return self
+        if extra < 0:
+            one, two, three = self.numbers[:, :atoms], self.positions[:, :atoms], self.forces[:, :atoms]
+            return replace(self, numbers=one, positions=two, forces=three)
         room = ((0, 0), (0, extra))
         numbers, vectors = np.pad(self.numbers, room), (*room, (0, 0))
         return replace(

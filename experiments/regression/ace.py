@@ -33,17 +33,30 @@ from experiments.models.ace import AceConfig
 from experiments.nn.graph import atomic_virials
 from experiments.nn.radial import bessel, polynomial_cutoff
 from experiments.nn.spherical import spherical_harmonics
-from experiments.regression.ace_basis import Group, Truncation, basis, most_features
+from experiments.regression.ace_basis import (
+    Group,
+    Prefixes,
+    Truncation,
+    basis,
+    contract,
+    harmonic,
+    most_features,
+)
 from experiments.regression.closed_form import Geometry, check_frames
 from experiments.regression.ladder import Conditions, Ladder
 from experiments.regression.least_squares import solve_ladder
-from experiments.regression.rows import Plan
+from experiments.regression.rows import NUMBER_WORK, Plan
 from experiments.tasks.predictions import Predictions
 
 _CHUNK_BYTES = 2**27
 """Memory of the force rows of one chunk of frames (a single frame may need more)."""
 _SMALLER = "a smaller nu or smaller model.degree"
 """Changes that take less memory, for messages."""
+_WALKED = 2**13
+"""Most rows for which λ is sought by factorising all of them a few times; above, it goes on as from a quarter to a
+half of the frames (`Path.walked`)."""
+_SLOPE_WORK = 4.0
+"""Operations of a factorisation in the time of one of a density's slopes, which takes memory more than arithmetic."""
 _CUTOFF_POWER = 2
 _RADIAL_NODES = 400  # Gauss–Legendre nodes: products of 2 × 32 Bessel functions have fewer than 70 oscillations
 
@@ -100,7 +113,7 @@ class LinearAce:
         self.kept = Truncation(config.n_radial, config.edge_lmax, config.nu, config.degree)
         # highest degree that is built: with one factor, only l = 0 makes a scalar
         self.lmax = max(max(ls) for order in range(1, config.nu + 1) for ls in self.kept.multidegrees(order))
-        self._known: dict[tuple[int, int], _Prefixes] = {}
+        self._known: dict[tuple[int, int], Prefixes] = {}
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -143,7 +156,9 @@ class LinearAce:
         """
         self.check(frames)
         for chosen in like_frames(frames, self.frames_at_once(frames)):
-            yield self._design(frames.take(chosen), chosen, None if directions is None else directions[chosen])
+            width = max(1, int((frames.numbers[chosen[0]] > 0).sum()))  # other frames may be larger
+            own = None if directions is None else directions[chosen, :, :width]
+            yield self._design(frames.take(chosen).padded(width), chosen, own)
 
     def frames_at_once(self, frames: Frames) -> int:
         """Return the number of frames whose rows are made at a time."""
@@ -152,6 +167,13 @@ class LinearAce:
     def fill_bytes(self, frames: Frames) -> float:
         """Return the peak memory (bytes) of making so many rows: a piece of the design matrix and its parts."""
         return 4 * max(float(_CHUNK_BYTES), self._frame_bytes(frames, self.size))
+
+    def number_work(self, frames: Frames) -> float:
+        """See `experiments.regression.rows.LinearModel`; in large cells the slopes of densities take most of it."""
+        one = frames.take(slice(len(frames) // 2, len(frames) // 2 + 1))
+        edges = int(neighbours(one, self.config.cutoff).mask.sum())
+        slopes = 6.0 * edges * len(self.elements) * self.config.n_radial * (self.lmax + 1) ** 2
+        return NUMBER_WORK + _SLOPE_WORK * slopes / self.size
 
     def fill(self, frames: Frames, directions: Floats, energies: Floats, forces: Floats | None) -> None:
         """Write rows of the design matrix; see `experiments.regression.rows.LinearModel`."""
@@ -204,10 +226,14 @@ class LinearAce:
 
     def _edge_functions(self, vectors: Tensor) -> Tensor:
         """Evaluate φ = R_n(r) Y_lm(r̂) of edge vectors: `[..., 3]` → `[..., n, (lmax+1)²]`."""
+        radial, harmonics = self._edge_factors(vectors)
+        return radial[..., :, None] * harmonics[..., None, :]
+
+    def _edge_factors(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate R_n(r) and Y_lm(r̂) of edge vectors: `[..., 3]` → `[..., n]`, `[..., (lmax+1)²]`."""
         distance = vectors.square().sum(-1).sqrt()
         harmonics = spherical_harmonics(self.lmax, vectors / distance[..., None])
-        radial = radial_functions(distance, self.config.cutoff, self.config.n_radial)
-        return radial[..., :, None] * harmonics[..., None, :]
+        return radial_functions(distance, self.config.cutoff, self.config.n_radial), harmonics
 
     def _density(self, edge: Tensor, near: _Neighbourhoods) -> Tensor:
         """Sum over neighbours to the density A: φ `[f, i, k, n, lm]` → `[f, i, c, lm]`."""
@@ -216,17 +242,17 @@ class LinearAce:
     def _features(self, density: Tensor) -> Iterator[Tensor]:
         """Yield the features B of every group: A `[i, c, lm]` → `[i, t, p]`."""
         for number, group in enumerate(self.groups):
-            last = _harmonic(density, group.degrees[-1])[:, group.channels[:, -1]]  # [i, t, m]
+            last = harmonic(density, group.degrees[-1])[:, group.channels[:, -1]]  # [i, t, m]
             prefixes = self._prefixes(number, len(group.degrees) - 1)
-            partial = _contract(density, group.degrees[:-1], prefixes, group.coupling)
+            partial = contract(density, group.degrees[:-1], prefixes, group.coupling)
             yield (partial * last[..., None]).sum(2)
 
-    def _prefixes(self, number: int, left_out: int) -> _Prefixes:
+    def _prefixes(self, number: int, left_out: int) -> Prefixes:
         """Return the prefixes of a group's factors except one; cached, since finding them is slow."""
         key = (number, left_out)
         if key not in self._known:
             channels = self.groups[number].channels
-            self._known[key] = _Prefixes.of(torch.cat([channels[:, :left_out], channels[:, left_out + 1 :]], 1))
+            self._known[key] = Prefixes.of(torch.cat([channels[:, :left_out], channels[:, left_out + 1 :]], 1))
         return self._known[key]
 
     def _design(self, frames: Frames, chosen: Ints, directions: Floats | None) -> Design:
@@ -258,19 +284,22 @@ class LinearAce:
         for axis in range(3):  # ∂φ/∂v by forward differentiation: three directions instead of n·lm outputs
             direction = torch.zeros_like(near.vectors)
             direction[..., axis] = 1.0
-            slopes.append(torch.func.jvp(self._edge_functions, (near.vectors,), (direction,))[1])
-        by_slot = torch.stack(slopes, 3) * near.mask[..., None, None, None]  # [f, i, k, x, n, lm]
+            found = torch.func.jvp(self._edge_factors, (near.vectors,), (direction,))
+            (radial, harmonics), (dr, dy) = found[0], found[1]
+            slope = dr[..., :, None] * harmonics[..., None, :]
+            slopes.append(slope.addcmul_(radial[..., :, None], dy[..., None, :]))
+        by_slot = torch.stack(slopes, 3)  # [f, i, k, x, n, lm]
         f, i, k = near.index.shape
         r = directions.shape[1]
         # an edge grows by the motion of its sender less that of its receiver
         at = near.index.reshape(f, 1, i * k, 1).expand(-1, r, -1, 3)
         grown = torch.gather(directions, 2, at).reshape(f, r, i, k, 3) - directions[:, :, :, None]
-        grown = grown.permute(0, 2, 1, 3, 4).flatten(3)  # [f, i, r, (k x)]
-        parts = []
-        for s in range(len(self.elements)):
-            own = by_slot * near.senders_species[..., s, None, None, None]
-            parts.append(grown @ own.reshape(f, i, 3 * k, -1))
-        return torch.stack(parts, 3).reshape(f, i, r, len(parts) * by_slot.shape[-2], by_slot.shape[-1])
+        grown = grown.permute(0, 2, 1, 3, 4)  # [f, i, r, k, x]
+        flat = by_slot.reshape(f, i, 3 * k, -1)
+        own = near.senders_species[:, :, None, :, None]  # [f, i, 1, k, 1, s], zero in masked slots
+        parts = [(grown * own[..., s]).flatten(3) @ flat for s in range(len(self.elements))]
+        joined = parts[0] if len(parts) == 1 else torch.stack(parts, 3)
+        return joined.reshape(f, i, r, len(parts) * by_slot.shape[-2], by_slot.shape[-1])
 
     def _centre(self, density: Tensor, moved: Tensor | None, energies: Tensor, forces: Tensor | None) -> None:
         """Write Σ_i B `[f, M_s]` and its negative slopes `[f, r, M_s]` for the centres of one element.
@@ -290,9 +319,9 @@ class LinearAce:
             for q, degree in enumerate(group.degrees if slope is not None else group.degrees[:1]):
                 degrees = group.degrees[:q] + group.degrees[q + 1 :]
                 coupling = torch.movedim(group.coupling, q, -2)
-                partial = _contract(atoms, degrees, self._prefixes(number, q), coupling)  # ∂B/∂A_q [i, t, m, p]
+                partial = contract(atoms, degrees, self._prefixes(number, q), coupling)  # ∂B/∂A_q [i, t, m, p]
                 if q == 0:
-                    value = (partial * _harmonic(atoms, degree)[:, group.channels[:, 0], :, None]).sum(2)
+                    value = (partial * harmonic(atoms, degree)[:, group.channels[:, 0], :, None]).sum(2)
                     energies[:, start : start + t * p] = value.reshape(f, i, t * p).sum(1)
                 if slope is None:
                     continue
@@ -322,7 +351,7 @@ class Ace(LinearAce):
     def ladder(self, frames: Frames, sizes: Sequence[int], conditions: Conditions) -> Ladder:
         """Fit by least squares; nothing is random."""
         weights = (self.config.energy_weight, self.config.force_weight)
-        return solve_ladder(self, frames, sizes, weights, conditions, _SMALLER)
+        return solve_ladder(self, frames, sizes, weights, conditions, _SMALLER, _WALKED)
 
     def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:
         """Return the function that predicts from the coefficients."""
@@ -356,43 +385,3 @@ class _Neighbourhoods:
             ("senders_species", one_hot, torch.float64),
         ):
             object.__setattr__(self, name, torch.as_tensor(array, dtype=dtype))
-
-
-def _harmonic(density: Tensor, degree: int) -> Tensor:
-    return density[..., degree**2 : (degree + 1) ** 2]
-
-
-@dataclass(frozen=True)
-class _Prefixes:
-    """The distinct prefixes of rows of channels `[t, k]`, which many features share.
-
-    steps  for each of the k factors its channel `[b]` in every prefix, and the prefix before it `[b]`
-    rows   `[t]` which of the last ones each row is
-    """
-
-    steps: tuple[tuple[Tensor, Tensor], ...]
-    rows: Tensor
-
-    @staticmethod
-    def of(channels: Tensor) -> _Prefixes:
-        """Find the prefixes of all rows."""
-        steps = []
-        rows = torch.zeros(len(channels), dtype=torch.int64)
-        for j in range(channels.shape[1]):
-            prefixes, new = torch.unique(channels[:, : j + 1], dim=0, return_inverse=True)
-            parent = torch.zeros(len(prefixes), dtype=torch.int64)
-            parent[new] = rows
-            steps.append((prefixes[:, -1], parent))
-            rows = new
-        return _Prefixes(tuple(steps), rows)
-
-
-def _contract(density: Tensor, degrees: tuple[int, ...], prefixes: _Prefixes, coupling: Tensor) -> Tensor:
-    """Contract the coupling with all factors but the last: A `[i, c, lm]` → `[i, t, m_last, p]`."""
-    partial = coupling[None, None]  # [i, prefixes, m, …, m_last, p]
-    for j, (degree, (channel, parent)) in enumerate(zip(degrees, prefixes.steps, strict=True)):
-        factor = _harmonic(density, degree)[:, channel]  # [i, prefixes, m]
-        before = partial.expand(density.shape[0], *partial.shape[1:])[:, parent] if j else partial
-        partial = torch.einsum("ibm,ibm...->ib...", factor, before.expand(*factor.shape[:2], *before.shape[2:]))
-    rows = prefixes.rows
-    return partial[:, rows] if degrees else partial.expand(density.shape[0], len(rows), *coupling.shape)

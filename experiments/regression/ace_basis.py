@@ -143,3 +143,44 @@ def _channels(runs: Sequence[int], radial: Sequence[int], budget: int) -> Iterat
                 yield from longer((*chosen, c), left - radial[c])
 
     return longer((), budget)
+
+
+def harmonic(density: Tensor, degree: int) -> Tensor:
+    """Return the part of one degree of A: `[..., lm]` → `[..., 2·degree+1]`."""
+    return density[..., degree**2 : (degree + 1) ** 2]
+
+
+@dataclass(frozen=True)
+class Prefixes:
+    """The distinct prefixes of rows of channels `[t, k]`, which many features share.
+
+    steps  for each of the k factors its channel `[b]` in every prefix, and the prefix before it `[b]`
+    rows   `[t]` which of the last ones each row is
+    """
+
+    steps: tuple[tuple[Tensor, Tensor], ...]
+    rows: Tensor
+
+    @staticmethod
+    def of(channels: Tensor) -> Prefixes:
+        """Find the prefixes of all rows."""
+        steps = []
+        rows = torch.zeros(len(channels), dtype=torch.int64)
+        for j in range(channels.shape[1]):
+            prefixes, new = torch.unique(channels[:, : j + 1], dim=0, return_inverse=True)
+            parent = torch.zeros(len(prefixes), dtype=torch.int64)
+            parent[new] = rows
+            steps.append((prefixes[:, -1], parent))
+            rows = new
+        return Prefixes(tuple(steps), rows)
+
+
+def contract(density: Tensor, degrees: tuple[int, ...], prefixes: Prefixes, coupling: Tensor) -> Tensor:
+    """Contract the coupling with all factors but the last: A `[i, c, lm]` → `[i, t, m_last, p]`."""
+    partial = coupling[None, None]  # [i, prefixes, m, …, m_last, p]
+    for j, (degree, (channel, parent)) in enumerate(zip(degrees, prefixes.steps, strict=True)):
+        factor = harmonic(density, degree)[:, channel]  # [i, prefixes, m]
+        before = partial.expand(density.shape[0], *partial.shape[1:])[:, parent] if j else partial
+        partial = torch.einsum("ibm,ibm...->ib...", factor, before.expand(*factor.shape[:2], *before.shape[2:]))
+    rows = prefixes.rows
+    return partial[:, rows] if degrees else partial.expand(density.shape[0], len(rows), *coupling.shape)

@@ -103,18 +103,20 @@ class GramSystem:
             gram -= (gram @ q) @ q.T
         return gram, y - q @ (q.T @ y)
 
-    def centred_product(self, frames: int) -> tuple[Callable[[Floats], Floats], Floats]:
+    def centred_product(
+        self, frames: int, tick: cholesky.Tick = cholesky.silent
+    ) -> tuple[Callable[[Floats], Floats], Floats]:
         """Return the product with `[n]` or `[n, V]` of the matrix of `centred`, which is not made, and its labels."""
         q, y = self.intercepts(frames), self.labels[: self.rows(frames)]
 
         def product(vectors: Floats) -> Floats:
-            found = self.product(vectors - q @ (q.T @ vectors))
+            found = self.product(vectors - q @ (q.T @ vectors), tick)
             return np.asarray(found - q @ (q.T @ found))
 
         return product, y - q @ (q.T @ y)
 
-    def product(self, vectors: Floats) -> Floats:
-        """Multiply the leading block by `[n]` or `[n, V]`, from the stored triangle."""
+    def product(self, vectors: Floats, tick: cholesky.Tick = cholesky.silent) -> Floats:
+        """Multiply the leading block by `[n]` or `[n, V]`, from the stored triangle; `tick` hears of the operations."""
         n = len(vectors)
         total = np.zeros(vectors.shape)
         for start in range(0, n, _BLOCK):
@@ -125,6 +127,7 @@ class GramSystem:
             own = own + own.T
             own[np.diag_indices(end - start)] = self._diagonal[start:end]
             total[start:end] += above.T @ vectors[:start] + own @ vectors[start:end]
+            tick(2.0 * (start + end) * (end - start) * (vectors.size // n))
         return total
 
     def top(self, frames: int) -> float:

@@ -5,6 +5,8 @@ the block without its intercepts. For few rows all of the grid is tried; above, 
 for half as many frames, three or four factorisations a size. The choice depends on a run's own frames alone. With
 `Path.choosing`, that many first frames choose for all larger sizes, which share one factorisation at one absolute λ:
 the noise of labels over the variance of the kernel, which λ stands for, does not depend on the number of frames.
+Where the model's own error stands for noise and falls with the number of frames, λ is extrapolated instead
+(`Path.walked`): a factorisation of the largest size takes longer than all else.
 
 *Round-off.* K is rounded at 1e-16 of its largest eigenvalue, so λ stays above `SMALLEST`; coefficients are refined with
 residuals from the rows themselves (`Products`), which lose only the square root of that.
@@ -33,6 +35,8 @@ FAR_ROWS = 1500
 """Most rows for which the walk looks two steps ahead, not one: it is cheap there."""
 FACTORISATIONS = 4
 """Those of a walk, as a rule: for estimates of work."""
+_FURTHEST = 2
+"""Steps of the grid that λ may fall from one size to twice as many frames, where it is extrapolated."""
 FLAT = 1e-6
 """Relative gain of the score for which a smaller λ is worth taking: less is round-off where λ no longer matters."""
 _REFINEMENTS = 10
@@ -66,6 +70,9 @@ class Path:
     """Hears of the work of factorisations; it may raise to stop."""
     choosing: int | None = None
     """Frames that choose λ for every larger size too; None: each size chooses its own."""
+    walked: int | None = None
+    """Most rows for which a walk finds λ; larger sizes go on from that of a half as it went from a quarter to a half,
+    by up to `_FURTHEST` steps down. None: a walk at every size."""
     chosen: dict[int, int] = field(default_factory=dict)
     tried: dict[int, dict[int, LeftOut | None]] = field(default_factory=dict)
     """By number of frames, then by index: None where the matrix was not positive."""
@@ -100,6 +107,9 @@ class Path:
                     best = index
             return best
         index = max(lowest, self.choose(frames // 2))
+        if self.walked is not None and rows > self.walked:
+            step = self.choose(frames // 4) - index
+            return self._positive(frames, max(lowest, index - min(max(step, 0), _FURTHEST)))
         steps = (1, 2) if rows <= FAR_ROWS else (1,)
         while True:
             down = next((s for s in steps if index - s >= lowest and self._better(frames, index - s, index)), None)
@@ -111,6 +121,12 @@ class Path:
             if not up:
                 return index
             index += up[0]
+
+    def _positive(self, frames: int, index: int) -> int:
+        """Return the first index from `index` up at which the matrix can be factorised."""
+        while self.at(frames, index) is None and index + 1 < len(GRID):
+            index += 1
+        return index
 
     def _better(self, frames: int, smaller: int, larger: int) -> bool:
         """Return whether the smaller λ has a score that is lower by more than round-off."""
@@ -153,10 +169,12 @@ class Path:
         index = self.choose(frames)
         found = self.at(frames, index)
         assert found is not None
+        squares = _squares(self.system, frames)
+        if self.walked is not None and self.system.rows(frames) > self.walked:  # no second λ to compare with
+            return index == self.lowest and found.score > RECOVERED * squares
         lowest = index == self.lowest or self.at(frames, index - 1) is None
         if frames < 2 or self.criterion == "gcv" or index + 1 == len(GRID) or not lowest:
             return False
-        squares = _squares(self.system, frames)
         penalty = self.system.top(frames) * GRID[index]
         return binds(found.score, self.score(frames, index + 1), squares) and _goes_on(self.system, frames, penalty)
 
@@ -173,21 +191,29 @@ class Path:
         return self.lowest + best
 
 
-def expected_work(sizes: Collection[int], starts: Ints, choosing: int | None = None) -> float:
+def expected_work(
+    sizes: Collection[int], starts: Ints, choosing: int | None = None, walked: int | None = None
+) -> float:
     """Return about as many operations (`cholesky.work`) as fits of some sizes tell `Path.tick` of.
 
     Args:
         sizes: numbers of frames.
         starts: first row of every frame, and the number of rows.
         choosing: see `Path`.
+        walked: see `Path`.
     """
     alone = {P for P in sizes if choosing is None or choosing >= P}
     total = 0.0
     if choosing is not None and (larger := set(sizes) - alone):
         alone.add(choosing)
         total = cholesky.work(float(starts[max(larger)]))
-    for n in (float(starts[P]) for P in alone):
-        total += cholesky.work(n) * (len(GRID) if n <= EXHAUSTIVE_ROWS else FACTORISATIONS)
+    for P in alone:
+        n = float(starts[P])
+        walk = len(GRID) if n <= EXHAUSTIVE_ROWS else FACTORISATIONS
+        if walked is not None and n > walked:
+            total += cholesky.work(n) + walk * cholesky.work(float(starts[P // 2]))
+        else:
+            total += walk * cholesky.work(n)
     return total
 
 

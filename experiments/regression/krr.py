@@ -43,6 +43,7 @@ from experiments.regression.descriptor import bond_permutations, inverse_distanc
 from experiments.regression.gram import GramSystem
 from experiments.regression.gram_path import SMALLEST_ALONE, Path, expected_work, fit_gram
 from experiments.regression.ladder import Conditions, Ladder, Work, predict_apart, solution_facts
+from experiments.regression.spectrum import facts_work
 from experiments.tasks.predictions import Predictions
 
 LENGTHS = tuple(2.0**k for k in range(7))
@@ -158,6 +159,7 @@ class Krr:
         few = rows.first(CHOOSING_FRAMES)
         search = len(LENGTHS) * (few.work + expected_work({min(P, few.count) for P in sizes}, few.starts))
         solving = rows.work + expected_work(sizes, rows.starts, RIDGE_FRAMES)
+        solving += sum(facts_work(float(rows.starts[P])) for P in sizes)
         total = solving + search * (config.length is None)
         predicting = _PREDICTED * rows.centres.q.shape[1] * len(permutations) * sum(sizes) * conditions.tests
         solved = total / (total + predicting)
@@ -217,7 +219,7 @@ class Krr:
             "rows": path.system.rows(f),
             "ridge_at_floor": fit.choice.at_floor,
             "permutations": len(rows.permutations),
-            **solution_facts(path.system, f),
+            **solution_facts(path.system, f, path.tick),
         }
         predicted = labels.energies if weight.any() else self.geometry(tensors)(frames).energies
         return Solution(tensors, labels.baseline, labels.per_atom(intercepts, predicted), len(fit.dual), facts)

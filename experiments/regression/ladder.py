@@ -40,6 +40,7 @@ import numpy as np
 from torch import Tensor
 
 from experiments.data.dataset import Frames
+from experiments.regression.cholesky import Tick, silent
 from experiments.regression.closed_form import Geometry, Isolated, Solution
 from experiments.regression.gram import GramSystem
 from experiments.regression.spectrum import WHOLE_ROWS, kept_facts, leading_spectrum, spectrum_of
@@ -206,11 +207,12 @@ def predict_apart(
     return found
 
 
-def solution_facts(system: GramSystem, frames: int) -> Mapping[str, Any]:
+def solution_facts(system: GramSystem, frames: int, tick: Tick = silent) -> Mapping[str, Any]:
     """Return more entries of `fit` in the result of the run on the first `frames` frames of `system`.
 
-    These are its spectrum and the labels' power in it, of many rows the first directions.
+    These are its spectrum and the labels' power in it, of many rows the first directions; `tick` hears of
+    `spectrum.facts_work`.
     """
     if system.rows(frames) <= WHOLE_ROWS:
         return {"spectrum": kept_facts(spectrum_of(*system.centred(frames)))}
-    return {"spectrum": kept_facts(leading_spectrum(*system.centred_product(frames)))}
+    return {"spectrum": kept_facts(leading_spectrum(*system.centred_product(frames, tick)))}

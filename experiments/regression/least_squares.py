@@ -6,7 +6,7 @@ rows or of columns, whichever is cheaper for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,10 +21,14 @@ from experiments.regression.choice import Criterion, RidgeFit, constants
 from experiments.regression.closed_form import Isolated, Labels, Solution, Weights, check_labels
 from experiments.regression.gram import GramSystem
 from experiments.regression.gram_path import Path, Products, expected_work, fit_gram
-from experiments.regression.ladder import MADE, SOLVED, Conditions, Ladder, Work, solution_facts
-from experiments.regression.ridge import RidgeProblem, Sums, fit_columns
+from experiments.regression.ladder import Conditions, Ladder, Watch, Work, solution_facts
+from experiments.regression.ridge import RidgeProblem, Sums, columns_work, fit_columns
 from experiments.regression.rows import LinearModel, Plan, Rows
+from experiments.regression.spectrum import facts_work
 from experiments.tasks.predictions import Predictions
+
+_PREDICTED = 3.0
+"""Numbers of a row that are made in the time that a prediction takes for each coefficient and frame."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,7 @@ def solve_ladder(
     weights: Weights,
     conditions: Conditions,
     smaller: str,
+    walked: int | None = None,
 ) -> Ladder:
     """Fit a linear model to the first P of `frames` for every P of `sizes`.
 
@@ -115,30 +120,31 @@ def solve_ladder(
         weights: of the energies and of the forces in the loss.
         conditions: free atoms, and whom to tell of progress.
         smaller: a change that takes less memory beside a smaller P, for the message.
+        walked: most rows for which λ is sought by a walk (`Path.walked`).
 
     Raises:
         InputError: no frames or atoms, labels that are not finite, elements the model does not know, no weight, more
             memory than there is.
     """
-    pass_ = _Pass(model, frames, sizes, weights, conditions, smaller)
+    pass_ = _Pass(model, frames, sizes, weights, conditions, smaller, walked=walked)
     fits = pass_.fits()
     coefficients = np.stack([fit.coefficients for fit in fits])
     return Ladder(
         [fit.solution() for fit in fits],
-        lambda others: predict_in_pieces(model, coefficients, others, conditions.watch),
+        lambda others: predict_in_pieces(model, coefficients, others, conditions.watch, pass_.solved),
         pass_.train,
         pass_.system,
     )
 
 
 def predict_in_pieces(
-    model: LinearModel, coefficients: Floats, frames: Frames, watch: Callable[[float], None]
+    model: LinearModel, coefficients: Floats, frames: Frames, watch: Watch, solved: float
 ) -> list[Predictions]:
-    """Predict like `predict_all`, telling of progress from `SOLVED` on."""
+    """Predict like `predict_all`, telling of progress from the share `solved` on."""
     size = 8 * model.frames_at_once(frames)
     pieces = []
     for start in range(0, max(1, len(frames)), size):
-        watch(SOLVED + (1 - SOLVED) * start / max(1, len(frames)))
+        watch(solved + (1 - solved) * start / max(1, len(frames)))
         pieces.append(model.predict_all(coefficients, frames.take(slice(start, start + size))))
     return [Predictions.joined([piece[v] for piece in pieces]) for v in range(len(coefficients))]
 
@@ -148,6 +154,7 @@ class _Pass:
 
     system  products of the rows of the largest size that is solved by them; None: there is none
     train   predictions on the training frames of every size, where the rows give them
+    solved  share of the work that is done when every size is solved; the rest is predictions
     """
 
     def __init__(
@@ -160,18 +167,26 @@ class _Pass:
         smaller: str = "",
         criterion: Criterion = "frames",
         ridge: float | None = None,
+        walked: int | None = None,
     ) -> None:
         check_labels(frames)
         model.check(frames)
-        self.sizes, self.criterion, self.ridge, self.conditions = list(sizes), criterion, ridge, conditions
+        self.sizes, self.criterion, self.ridge, self.walked = list(sizes), criterion, ridge, walked
         self.energies_too, self.forces_too = weights[0] != 0, weights[1] > 0
         self.labels = {
             P: Labels.of(frames.take(slice(0, P)), model.elements, conditions.isolated, *weights) for P in sizes
         }
         plan = Plan.of(frames, sizes, model, weights, smaller)
-        self.rows = Rows(model, frames, self.labels[max(sizes)], plan, self.energies_too, conditions.watch)
         self.dual = sorted(P for P in set(sizes) if plan.in_dual(P))
-        self._tick = Work(conditions.watch, expected_work(self.dual, self.rows.starts), MADE, SOLVED)
+        made = {P: float(plan.made[P]) for P in set(sizes)}
+        number_work = model.number_work(frames)
+        solving = plan.work(number_work) + expected_work(self.dual, plan.made, walked=walked)
+        solving += sum(facts_work(made[P]) for P in self.dual)
+        solving += sum(columns_work(made[P], P, model.size) for P in set(sizes) - set(self.dual))
+        predicting = _PREDICTED * number_work * model.size * len(sizes) * conditions.tests
+        self.solved = solving / (solving + predicting)
+        self._tick = Work(conditions.watch, solving, last=self.solved)
+        self.rows = Rows(model, frames, self.labels[max(sizes)], plan, self.energies_too, self._tick)
         self.system: GramSystem | None = None
         self.train: list[Predictions | None] = []
 
@@ -183,9 +198,7 @@ class _Pass:
             self.system = self.rows.system(self.dual[-1])
         path = None if self.system is None else self._path(self.system)
         sums, done = None, 0
-        for number, P in enumerate(sorted(set(self.sizes))):
-            if P not in self.dual:
-                self.conditions.watch(MADE + (SOLVED - MADE) * number / len(self.sizes))
+        for P in sorted(set(self.sizes)):
             if path is not None and P in self.dual:
                 found[P], predictions[P] = self._by_rows(path, P)
             else:
@@ -196,7 +209,7 @@ class _Pass:
         return [found[P] for P in self.sizes]
 
     def _path(self, system: GramSystem) -> Path:
-        return Path(system, self.criterion, tick=self._tick)
+        return Path(system, self.criterion, tick=self._tick, walked=self.walked)
 
     def _by_rows(self, path: Path, P: int) -> tuple[LinearFit, Predictions | None]:
         rows, labels, system = self.rows, self.labels[P], path.system
@@ -217,7 +230,7 @@ class _Pass:
             geometry = Predictions(rows.energies[:P] @ fit.coefficients, geometry.forces)
         weight = labels.energy_weight
         intercepts = constants(labels.counts * weight[:, None], (labels.energies - geometry.energies) * weight)
-        more = solution_facts(path.system, P)
+        more = solution_facts(path.system, P, self._tick)
         ridge_fit = RidgeFit(fit.coefficients, intercepts, *fit.choice.facts, fit.choice.at_floor)
         return self._fit(P, ridge_fit, geometry.energies, more), geometry if self.forces_too else None
 
@@ -230,7 +243,7 @@ class _Pass:
             force_rows=lambda: rows.force_rows(P),
             rows=rows.count(P),
         )
-        fitted = fit_columns(problem, self.criterion, self.ridge, sums)
+        fitted = fit_columns(problem, self.criterion, self.ridge, sums, self._tick)
         return self._fit(P, fitted, rows.energies[:P] @ fitted.coefficients, {})
 
     def _fit(self, P: int, fitted: RidgeFit, energies: Floats, more: Mapping[str, Any]) -> LinearFit:

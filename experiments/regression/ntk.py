@@ -26,6 +26,7 @@ from experiments.nn.graph import atomic_virials, pair_forces
 from experiments.regression.closed_form import Geometry, check_frames
 from experiments.regression.ladder import Conditions, Ladder
 from experiments.regression.least_squares import solve_ladder
+from experiments.regression.rows import NUMBER_WORK
 from experiments.tasks.molecules import (
     DeviceFrames,
     MoleculeTask,
@@ -71,6 +72,10 @@ class LinearisedNetwork:
         width = min(self.size / 5, _WIDEST)
         at_once = self.frames_at_once(frames)
         return 8.0 * at_once * (self._slots(frames) * width + 3 * self.size)
+
+    def number_work(self, frames: Frames) -> float:
+        """See `experiments.regression.rows.LinearModel`."""
+        return NUMBER_WORK
 
     def _slots(self, frames: Frames) -> int:
         """Return the neighbour slots of the largest of some of the frames."""

@@ -33,6 +33,7 @@ from experiments.regression.choice import (
     generalised_score,
     orthonormal,
 )
+from experiments.regression.cholesky import Tick, silent
 from experiments.regression.gram_path import GRID
 
 DUAL_WHILE = 1.4
@@ -117,16 +118,28 @@ def in_dual(rows: int, columns: int) -> bool:
     return rows <= DUAL_WHILE * columns
 
 
+def columns_work(rows: float, frames: float, columns: float) -> float:
+    """Return about as many operations as a fit of so many rows and columns by XᵀX takes, sums over the rows included.
+
+    The rows in the basis of its eigenvectors, products of a frame's rows for every λ, and the decomposition.
+    """
+    return 3.0 * rows * columns**2 + 2.0 * len(GRID) * rows * (rows / frames) * columns + 25.0 * columns**3
+
+
 def fit_columns(
-    problem: RidgeProblem, criterion: Criterion = "frames", ridge: float | None = None, sums: Sums | None = None
+    problem: RidgeProblem,
+    criterion: Criterion = "frames",
+    ridge: float | None = None,
+    sums: Sums | None = None,
+    tick: Tick = silent,
 ) -> RidgeFit:
     """Solve by XᵀX with λ = `ridge` × the largest eigenvalue if given, else with the λ of the least score.
 
     Leaving out frames needs two of them: with one, rows are left out instead (GCV). `sums` are those over the force
-    rows, if they are known.
+    rows, if they are known; `tick` hears of `columns_work`.
     """
     q = orthonormal(problem.unpenalised)  # [F, d']
-    spectrum = _decomposed(problem, q, sums)
+    spectrum = _decomposed(problem, q, sums, tick)
     chosen = _choose(spectrum, len(problem.energy_y), problem.rows, q.shape[1], criterion, ridge)
     found = np.zeros(problem.energy_x.shape[1]) if chosen.penalty is None else spectrum.solve(chosen.penalty)
     rest = problem.energy_y - problem.energy_x @ found
@@ -173,7 +186,7 @@ def _frames_left_out(spectrum: _Spectrum, rows: int, penalties: Floats) -> Float
     return total / rows
 
 
-def _decomposed(problem: RidgeProblem, q: Floats, sums: Sums | None) -> _Spectrum:
+def _decomposed(problem: RidgeProblem, q: Floats, sums: Sums | None, tick: Tick) -> _Spectrum:
     """Decompose XᵀX, gathered in passes over the rows."""
     frames, m = problem.energy_x.shape
     energy_x = problem.energy_x - q @ (q.T @ problem.energy_x)
@@ -182,6 +195,7 @@ def _decomposed(problem: RidgeProblem, q: Floats, sums: Sums | None) -> _Spectru
     moment, squares = sums.moment + energy_x.T @ energy_y, sums.squares + float(energy_y @ energy_y)
     values, vectors = np.linalg.eigh(sums.gram + energy_x.T @ energy_x)
     values = values.clip(0.0)
+    tick(problem.rows * float(m) ** 2 + 25.0 * float(m) ** 3)
     reached = vectors.T @ moment  # √value × projection of y on the left singular vector
     safe = values > 1e-14 * values.max(initial=0.0)
     projections = np.where(safe, reached / np.sqrt(np.where(safe, values, 1.0)), 0.0)
@@ -196,6 +210,7 @@ def _decomposed(problem: RidgeProblem, q: Floats, sums: Sums | None) -> _Spectru
             unpenalised[:, r, r] = (q[part.frames] ** 2).sum(1)
             residual = np.concatenate([part.y, energy_y[part.frames, None]], 1)
             yield basis, unpenalised, residual, _counts(part.frames, r, q)
+            tick(2.0 * c * (r + 1) * m * (m + len(GRID) * (r + 1)))
 
     def solve(penalty: float) -> Floats:
         w = vectors @ (reached / (values + penalty))

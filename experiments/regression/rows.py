@@ -7,7 +7,7 @@ where needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -20,7 +20,6 @@ from experiments.data.dataset import Frames
 from experiments.regression import cholesky
 from experiments.regression.closed_form import Labels, Weights, reachable, require_memory
 from experiments.regression.gram import GramSystem
-from experiments.regression.ladder import MADE
 from experiments.regression.ridge import ForceRows, in_dual
 from experiments.regression.spectrum import SCRATCH
 from experiments.tasks.predictions import Predictions
@@ -29,6 +28,13 @@ _PANELS = 2
 """Panels of columns that a factorisation in place needs beside its matrix."""
 _SHARE = 0.9
 """Share of the memory that a plan counts on: allocators keep some of what is given back."""
+NUMBER_WORK = 2000.0
+"""`LinearModel.number_work` of linearised networks and linear ACE of ethanol: 55 to 105 ns on one core of a shared
+x86-64 server with AVX2."""
+_AGAIN = 4
+"""Times that rows which are not held are made again for residuals."""
+_AT_ONCE = 4096
+"""Rows whose products are one call of BLAS, which ends in seconds."""
 _AMPLE, _MORE = 7.6e9, 1.1
 """Rows whose products are solved stay in memory up to so many bytes in all, or so many times what is needed without
 them: factors of such matrices cost most, not rows, and other processes need memory too."""
@@ -56,6 +62,10 @@ class LinearModel(Protocol):
         """Return the memory (bytes) that `fill` takes for so many frames beside what it writes to."""
         ...
 
+    def number_work(self, frames: Frames) -> float:
+        """Return the operations of a factorisation in the time that `fill` takes for a number of such frames' rows."""
+        ...
+
     def fill(self, frames: Frames, directions: Floats, energies: Floats, forces: Floats | None) -> None:
         """Write rows of the design matrix, per unit of each coefficient.
 
@@ -78,7 +88,8 @@ class Plan:
 
     batch  frames whose rows are computed at a time
     held   whether all rows stay in memory; else the Gram matrix is gathered from tiles of `tile` frames
-    rows   labels of the first P frames, `[F + 1]`; rows that no invariant energy can reach are not made
+    rows   labels of the first P frames, `[F + 1]`
+    made   rows of them, `[F + 1]`; those that no invariant energy can reach are not made
     bytes  expected at the peak, for arrays
     """
 
@@ -86,6 +97,7 @@ class Plan:
     held: bool
     tile: int
     rows: Ints
+    made: Ints
     columns: int
     bytes: float
 
@@ -146,7 +158,15 @@ class Plan:
         while tile > batch and peak(largest, tile) > allowed:
             tile = max(batch, tile - batch)
         held = tile == largest and peak(largest, tile) <= allowed
-        return Plan(batch, held, tile, rows, columns, peak(largest, tile))
+        return Plan(batch, held, tile, rows, made, columns, peak(largest, tile))
+
+    def work(self, number_work: float) -> float:
+        """Return about as many operations as `Rows` tells of: making them, and their products; see `LinearModel`."""
+        frames = len(self.made) - 1
+        n, m = float(self.made[-1]), float(self.columns)
+        dual = self.in_dual(frames)
+        times = 1.0 if self.held else _AGAIN + ((-(-frames // self.tile) + 1) / 2 if dual else 1.0)
+        return number_work * n * m * times + (n**2 * m if dual else 0.0)
 
 
 class Rows:
@@ -163,14 +183,14 @@ class Rows:
         labels: Labels,
         plan: Plan,
         energies_too: bool,
-        watch: Callable[[float], None],
+        tick: cholesky.Tick,
     ) -> None:
-        self.model, self.frames, self.labels, self.plan, self.watch = model, frames, labels, plan, watch
+        self.model, self.frames, self.labels, self.plan, self.tick = model, frames, labels, plan, tick
         self.energies_too = energies_too
+        self._number_work = model.number_work(frames)
         self.directions = self._directions()
         self.starts: Ints = np.concatenate([[0], np.cumsum([len(d) + energies_too for d in self.directions])])
         self.energies = np.empty((len(frames), model.size))
-        self._made = 0
         self.held: Floats | None = None
         if plan.held:
             self.held = np.empty((int(self.starts[-1]), model.size))
@@ -204,8 +224,6 @@ class Rows:
 
     def _compute(self, first: int, last: int, out: Floats | None = None) -> Floats:
         """Return the rows of a range of frames, written to `out` if given."""
-        self.watch(MADE * min(1.0, self._made / len(self.frames)))
-        self._made += last - first
         own = self.directions[first:last]
         most = max(map(len, own))
         uniform = min(map(len, own)) == most
@@ -220,6 +238,7 @@ class Rows:
         energies = self.energies[first:last]
         forces = whole[:, :most] if self.labels.force_weight > 0 else None
         self.model.fill(self.frames.take(slice(first, last)), directions, energies, forces)
+        self.tick(self._number_work * m * float(self.starts[last] - self.starts[first]))
         if forces is not None and self.labels.force_weight != 1:
             forces *= self.labels.force_weight
         if self.energies_too:
@@ -293,9 +312,22 @@ class Rows:
     def system(self, frames: int) -> GramSystem:
         """Return the products of the rows of the first frames."""
         n = self.count(frames)
-        held = self.held
-        gram = self._gathered(frames) if held is None else held[:n] @ held[:n].T  # numpy calls syrk: half the work
+        gram = self._gathered(frames) if self.held is None else self._products(self.held[:n])
         return GramSystem(gram, self.targets[:n], *self.borders(frames, np.ones(n)))
+
+    def _products(self, x: Floats) -> Floats:
+        """Return the lower triangle of x xᵀ; of many rows in pieces."""
+        n, m = x.shape
+        if n <= _AT_ONCE:
+            gram = x @ x.T  # numpy calls syrk: half the work
+            self.tick(float(n) ** 2 * m)
+            return np.asarray(gram)
+        gram = np.empty((n, n))
+        for start in range(0, n, cholesky.BLOCK):
+            end = min(n, start + cholesky.BLOCK)
+            np.matmul(x[start:end], x[:end].T, out=gram[start:end, :end])
+            self.tick(float(start + end) * (end - start) * m)
+        return gram
 
     def _gathered(self, frames: int) -> Floats:
         n = self.count(frames)
@@ -306,10 +338,12 @@ class Rows:
             for start, end in self._ranges(last, first):
                 self._compute(start, end, x[self.starts[start] - own.start : self.starts[end] - own.start])
             np.matmul(x, x.T, out=gram[own, own])  # syrk, without a matrix beside
+            self.tick(float(len(x)) ** 2 * self.model.size)
             for start, end, block in self._blocks(frames, last):
                 rows = slice(int(self.starts[start]), int(self.starts[end]))
                 gram[rows, own] = block @ x.T
                 gram[own, rows] = gram[rows, own].T
+                self.tick(2.0 * len(block) * len(x) * self.model.size)
             del x  # before the next tile's
         return gram
 

@@ -50,6 +50,18 @@ def test_time_left_is_of_finished_runs_of_the_same_shape(progress: Progress) -> 
     assert progress.summary().endswith("1 running, 1 failed, about 25 min left")
 
 
+def test_a_pass_of_several_runs_tells_its_own_time_left_once(progress: Progress) -> None:
+    for number in (0, 1):  # two runs of one ladder
+        progress.state(f"{number:012x}", RunState.RUNNING)
+        progress.event(
+            {"event": "progress", "run": f"{number:012x}", "share": 0.25, "seconds": 400.0, "seconds_left": 1200.0}
+        )
+    assert progress.summary() == "0 of 5 runs done, 2 running, at least 20 min left"
+    progress._costs.learn(result_of(progress.planned[f"{2:012x}"].config, 1800.0))
+    progress.states[f"{4:012x}"] = RunState.FAILED
+    assert progress.summary().endswith(", about 40 min left")  # 20 min and two runs of 30 min on two workers
+
+
 def test_a_log_gets_lines_with_the_time_of_day(progress: Progress, capsys: pytest.CaptureFixture[str]) -> None:
     with progress:
         for number in range(5):

@@ -11,11 +11,15 @@ import pytest
 
 from experiments.core.arrays import Floats
 from experiments.data.dataset import Frames
+from experiments.models.ace import AceConfig
 from experiments.models.mace import MaceConfig
 from experiments.models.ntk import NtkConfig
+from experiments.regression import cholesky, ridge, rows, spectrum
 from experiments.regression import ladder as ladders
-from experiments.regression import rows, spectrum
+from experiments.regression.ace import Ace
+from experiments.regression.cholesky import Tick
 from experiments.regression.closed_form import Labels
+from experiments.regression.gram import Factor, GramSystem
 from experiments.regression.gram_path import Path, Products, fit_gram
 from experiments.regression.ladder import Conditions
 from experiments.regression.ntk import Ntk
@@ -53,8 +57,8 @@ def test_a_plan_bounds_the_arrays(share: float, monkeypatch: pytest.MonkeyPatch)
     frames, model = molecules(64, scatter=0.1), Ntk(NtkConfig(network=replace(NETWORK, channels=8)), [1, 6, 8])
     monkeypatch.setattr("experiments.regression.ntk._MOST_FRAMES", 8)
     monkeypatch.setattr(rows, "SCRATCH", 0)  # no part of these rows' spectra
-    monkeypatch.setattr(ladders, "solution_facts", lambda system, P: {})
-    monkeypatch.setattr("experiments.regression.least_squares.solution_facts", lambda system, P: {})
+    monkeypatch.setattr(ladders, "solution_facts", lambda *arguments: {})
+    monkeypatch.setattr("experiments.regression.least_squares.solution_facts", lambda *arguments: {})
     network, sizes = model.linearised(model.initial(frames, 0)), [16, 64]
     whole = rows.Plan.of(frames, sizes, network, (1.0, 1.0))
     assert whole.held
@@ -132,3 +136,63 @@ def test_labels_in_the_span_are_learned() -> None:
     # 24 frames have 312 rows, more than the directions that smooth functions of six atoms have to 1e-7, the root of λ
     assert all_rows < 1e-4
     assert few > 100 * all_rows
+
+
+def linear_ace(frames: int) -> tuple[Ace, Frames]:
+    """A small linear ACE, and frames of a molecule with labels of a smooth kernel's draw."""
+    return Ace(AceConfig(nu=2, edge_lmax=2, n_radial=3, degree=None, cutoff=4.0), [1, 6, 8]), molecules(frames)
+
+
+@pytest.mark.parametrize(("frames", "in_dual", "leap"), [(12, True, 0.4), (80, False, 0.6)])
+def test_shares_of_progress_follow_the_work(
+    frames: int, in_dual: bool, leap: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows, products in pieces, factors and predictions are all told of; an eigendecomposition is one leap."""
+    monkeypatch.setattr(rows, "_AT_ONCE", 8)
+    monkeypatch.setattr(cholesky, "BLOCK", 16)
+    monkeypatch.setattr("experiments.regression.ace._CHUNK_BYTES", 2**16)
+    model, pool = linear_ace(frames)
+    assert in_dual == ridge.in_dual(frames * 13, model.size)
+    shares: list[float] = []
+    ladder = model.ladder(pool, [frames], Conditions(watch=shares.append, tests=10))
+    solved = shares[-1]
+    ladder.predict(molecules(10, seed=1))
+    assert shares == sorted(shares)
+    assert 0.3 < solved < 1.0
+    assert shares[-1] >= solved
+    assert len(shares) > 10
+    assert max(np.diff(shares)) < leap
+
+
+def test_products_in_pieces_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, frames = linear_ace(12)
+    labels = Labels.of(frames, model.elements, None, 1.0, 1.0)
+    plan = rows.Plan.of(frames, [12], model, (1.0, 1.0))
+    made = rows.Rows(model, frames, labels, plan, True, cholesky.silent)
+    whole = made.system(12).block(12)
+    monkeypatch.setattr(rows, "_AT_ONCE", 8)
+    monkeypatch.setattr(cholesky, "BLOCK", 16)
+    # sums of `size` products in another order
+    np.testing.assert_allclose(made.system(12).block(12), whole, atol=1e-14 * model.size * whole.max())
+
+
+def test_the_ridge_of_many_rows_goes_on_as_it_went(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One factorisation of all rows, with λ from a quarter and a half of the frames."""
+    model, frames = linear_ace(64)
+    labels = Labels.of(frames, model.elements, None, 1.0, 1.0)
+    made = rows.Rows(model, frames, labels, rows.Plan.of(frames, [64], model, (1.0, 1.0)), True, cholesky.silent)
+    system = made.system(64)
+    whole: list[int] = []
+    factor = GramSystem.factor
+
+    def counted(system: GramSystem, penalty: float, frames: int | None = None, tick: Tick = cholesky.silent) -> Factor:
+        whole.append(system.rows(system.frames if frames is None else frames))
+        return factor(system, penalty, frames, tick)
+
+    monkeypatch.setattr(GramSystem, "factor", counted)
+    path = Path(system, walked=system.rows(40))
+    quarter, half, chosen = path.choose(16), path.choose(32), path.choose(64)
+    assert chosen == max(path.lowest, half - min(max(quarter - half, 0), 2))
+    fit_gram(path, 64, products=Products(made.combine, made.apply))
+    assert whole.count(system.rows(64)) == 1
+    assert whole.count(system.rows(32)) > 1  # that walk has steps
