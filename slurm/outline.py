@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from experiments.config.run import RunConfig
-from experiments.core.gpu import models_here
+from experiments.core.gpu import models_here, visible
 from experiments.core.states import RunState
 from experiments.core.wording import counted
 from slurm.estimate import UNKNOWN, Estimate, Estimates
@@ -91,28 +91,39 @@ class Outline:
         return "\n".join([head, *each, known + (f"; unknown for {self.unknown} runs" if self.unknown else "")])
 
 
-def outline(runs: Sequence[PlannedRun], unnamed: Sequence[UnnamedRun], pack: int | None = None) -> Outline:
+def outline(
+    runs: Sequence[PlannedRun],
+    unnamed: Sequence[UnnamedRun],
+    pack: int | None = None,
+    auto: str | None = None,
+    gpus: Sequence[str] | None = None,
+) -> Outline:
     """Count runs and packs, and estimate their hours from the finished runs of the stores (`slurm.estimate`).
-
-    Hours on a GPU are those of this machine's GPU model.
 
     Args:
         runs: distinct runs of the sweep.
         unnamed: runs whose data are not on this machine.
         pack: most runs of a pack; None: `most_together`.
+        auto: kind of device, cuda or cpu, that `device=auto` will be; None: the one that this machine has.
+        gpus: names of the GPU model on which the runs will be computed; None: this machine's.
     """
+    auto = auto or ("cuda" if visible() else "cpu")
+    gpus = models_here() if gpus is None else gpus
+
+    def kind_of(config: RunConfig) -> str:
+        return auto if config.device == "auto" else config.device
+
     left = [planned for planned in runs if planned.run.state() != RunState.DONE]
-    shapes: Counter[tuple[str, str]] = Counter((p.shape_id, p.config.device) for p in left)
-    shapes.update((_shape(one.config), one.config.device) for one in unnamed)
+    shapes: Counter[tuple[str, str]] = Counter((p.shape_id, kind_of(p.config)) for p in left)
+    shapes.update((_shape(one.config), kind_of(one.config)) for one in unnamed)
     stores = {path: Estimates.of_store(path) for path in {planned.run.path.parent for planned in left}}
-    gpus = models_here()
     hours: dict[str, float] = {}
     basis: dict[str, None] = {}
     reasons: dict[str, None] = {}
     each: dict[tuple[str, str], list[tuple[PlannedRun, Estimate]]] = defaultdict(list)
     unknown = len(unnamed)
     for planned in left:
-        kind = "cuda" if planned.config.device == "auto" else planned.config.device
+        kind = kind_of(planned.config)
         cost = stores[planned.run.path.parent].of(planned.config, planned.data_sha256, kind, gpus)
         each[planned.shape_id, kind].append((planned, cost))
         if cost.seconds is None:

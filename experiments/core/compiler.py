@@ -9,10 +9,16 @@ import importlib
 import logging
 import os
 import shutil
+import signal
 import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from experiments.core.interrupt import Abandoned, abandonable
+from experiments.core.processes import descendants
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +46,24 @@ def cxx() -> str | None:
 def warn(message: str) -> None:
     """Log a warning, once per process: everything that needs a compiler asks for it."""
     logger.warning(message)
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Let a request to stop end a compilation at once, and the compilers that it started with it.
+
+    Raises:
+        Abandoned: a request came, before or inside.
+    """
+    before = descendants(os.getpid())
+    try:
+        with abandonable():
+            yield
+    except Abandoned:
+        for pid in descendants(os.getpid()) - before:  # g++ would leave cc1plus behind
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        raise
 
 
 def lacking(device: torch.device) -> dict[str, str]:

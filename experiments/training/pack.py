@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from experiments.core.compiler import compiling
+from experiments.core.interrupt import Abandoned
 from experiments.nn.parameters import is_constant
 from experiments.tasks.evaluation import Evaluation
 from experiments.tasks.task import LossTerms, Model, Task
@@ -120,7 +122,11 @@ class Pack:
                     member.branch_state = {
                         k: v.clone() for k, v in take(self.state, i).items()
                     }  # compaction may move it
-            self._checked_chunk(min(self._until_event(member) for _, member in self.active))
+            try:
+                self._checked_chunk(min(self._until_event(member) for _, member in self.active))
+            except Abandoned:  # while compiling, which comes before the first update of a chunk
+                self.save()
+                raise Interrupted from None
             for i, member in self.active:
                 self._events(i, member, report)
                 if self.slots[i] is None:
@@ -270,9 +276,10 @@ class Pack:
         if key not in self.task.traced:
             began = time.monotonic()
             name = type(self.model).__name__
-            self.task.traced[key] = make_step(
-                self._loss, self.optimizer, self.layout, self.compile, self._example(), name, self.tf32
-            )
+            with compiling():
+                self.task.traced[key] = make_step(
+                    self._loss, self.optimizer, self.layout, self.compile, self._example(), name, self.tf32
+                )
             logger.info("step ready after %.1f s", time.monotonic() - began)
         step: Step = self.task.traced[key]
         return step
@@ -311,7 +318,7 @@ class Pack:
         named = {k: v[0] for k, v in self.layout.named(evaluated).items()}
         return {**named, **part(state, "constants")}
 
-    @lengthy()  # evaluations
+    @lengthy("evaluating")
     def _events(self, i: int, member: Member, report: Report) -> None:
         """Do what is due after a chunk: evaluate, return from a branch, end the run, record and report progress."""
         schedule = member.schedule

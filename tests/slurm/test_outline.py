@@ -131,3 +131,19 @@ def test_a_plan_goes_on_without_data_only_where_it_may(
     matched = expand([f"store={tmp_path / 's'}", "data=star", "L=0,1", "match=weights", "reference.L=1"], [])
     made = plan(Composer(loader, master()), matched, absent)  # nobody knows their channels yet
     assert "2 runs, 0 done, 2 left in 2 packs" in outline(made.runs, made.unnamed).text()
+
+
+def test_hours_of_auto_are_those_of_the_device_it_will_be(
+    planned: Callable[..., PlannedRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = planned(device="auto")
+    result = {**finished(run.config), "device": "cpu"}
+    monkeypatch.setattr(RunStore, "results", lambda store: iter([(planned(L=0, seed=1).run, result)]))
+    monkeypatch.setattr("slurm.outline.visible", lambda: False)
+    found = outline([run], [])
+    assert found.hours == {"cpu": pytest.approx(137.5 / 3600)}
+    assert "core hours" in found.text()
+    assert found.over(0.01) != ""
+    assert outline([run], [], auto="cuda").hours == {}
+    monkeypatch.setattr("slurm.outline.visible", lambda: True)
+    assert outline([run], []).hours == {}
