@@ -28,7 +28,7 @@ from slurm import requests
 from slurm.gpu_models import asked_for
 from slurm.local import Pool, remove_old_logs, visible_gpus
 from slurm.outline import Outline, outline
-from slurm.plan import Composer, DataAbsent, Plan, PlannedRun, plan
+from slurm.plan import Composer, DataAbsent, Plan, PlannedRun, UnnamedRun, plan
 from slurm.progress import Progress
 from slurm.settings import LocalSettings, SlurmSettings
 from slurm.worker import Task

@@ -155,7 +155,8 @@ class Pool:
         """Tell who pressed Ctrl-C that it was heard, unless all workers end at once (those that compile do)."""
         if isinstance(error, KeyboardInterrupt) and not isinstance(error, Terminated):
             until = time.monotonic() + ANSWER_SECONDS
-            if not all([worker.ends(until - time.monotonic()) for worker in self.workers]):
+            ended = [worker.ends(until - time.monotonic()) for worker in self.workers]
+            if not all(ended):
                 self.listener.note(STOPPING)
 
     def _end_workers(self) -> None:

@@ -117,7 +117,8 @@ class Progress:
 
     def _stage(self) -> object:
         """Return what gets a line as soon as it changes: every ten percent, and the first run in each phase."""
-        return len(self._phases_seen), 10 * sum(s == RunState.DONE for s in self.states.values()) // max(1, len(self.states))
+        done = sum(state == RunState.DONE for state in self.states.values())
+        return len(self._phases_seen), 10 * done // max(1, len(self.states))
 
     def _table(self) -> Table:
         table = Table(title=self.summary(), title_justify="left", box=None)

@@ -15,12 +15,13 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from analysis.figures.naming import METRIC_NAMES, display_unit, model_names
+from analysis.figures.naming import METRIC_NAMES, model_names
 from analysis.figures.panels import preferred
 from analysis.figures.style import COLUMN_WIDTH, letters, log_axis, looks, save, sheet, size_axis, style, title
 from analysis.fits.flags import JudgedFit
 from analysis.forecasts.factors import OCTAVES
 from analysis.forecasts.forecast import Forecast, outlook
+from analysis.spelling import display_unit
 
 NAME = "forecast"
 MOST = 3

@@ -18,7 +18,7 @@ from scipy.optimize import isotonic_regression
 from analysis.arrays import FloatArray
 from analysis.curve import Curve, nanmean
 from analysis.errors import InputError
-from analysis.figures.naming import METRIC_NAMES, display_unit, model_names, names
+from analysis.figures.naming import METRIC_NAMES, model_names, names
 from analysis.figures.panels import (
     Panel,
     panels_by_architecture,
@@ -45,6 +45,7 @@ from analysis.figures.style import (
 from analysis.fits.flags import JudgedFit, Judgement, Verdict
 from analysis.fits.record import plus_minus
 from analysis.fits.results import CurveFit
+from analysis.spelling import display_unit
 
 NAME = "learning_curves"
 ARRANGED = {

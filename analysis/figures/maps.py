@@ -14,12 +14,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from analysis.comparisons.conditions import MARGIN
-from analysis.figures.naming import METRIC_NAMES, dataset_name, display_name, display_unit
+from analysis.figures.naming import METRIC_NAMES
 from analysis.figures.panels import preferred
 from analysis.figures.style import COLUMN_WIDTH, cell_map, save, style, title
 from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.record import plus_minus, setting_words
 from analysis.fits.uncertainty import t_interval
+from analysis.spelling import dataset_name, display_name, display_unit
 
 NAME = "map"
 _PLACE = ("dataset", "test_set", "architecture", "group", "n_layers", "cutoff", "channels")

@@ -15,6 +15,7 @@ from analysis.fits.regions import local_slopes, regions
 from analysis.fits.results import CurveFit, Fit, Form
 from analysis.fits.training import Verdict, pooled_kappas
 from analysis.fits.uncertainty import MANY, Interval
+from analysis.spelling import dataset_words, display_name
 from experiments.core.files import json_number
 
 _SHAPE = ("group", "n_layers", "channels", "cutoff")
@@ -120,8 +121,16 @@ def _closing(one: Fit, fit: CurveFit, judgement: Judgement) -> Record:
 
 
 def label(curve: Curve) -> str:
-    """Name the model of a curve: `mace L=1 ν=3 edge 3`, and by columns of --curve-by: `mace L=1, optimizer=adam`."""
+    """Name the model of a curve by its keys, for programs: `ntk-mace L=1 ν=3`; people read `title`.
+
+    Columns of --curve-by follow: `mace L=1, optimizer=adam`.
+    """
     return ", ".join([f"{curve.text('architecture')} {orders(curve)}".strip(), *setting_words(curve)])
+
+
+def title(curve: Curve) -> str:
+    """Name the model of a curve as the field writes it: `linearised MACE L=1 ν=3 edge 3`."""
+    return ", ".join([f"{display_name(curve.text('architecture'))} {orders(curve)}".strip(), *setting_words(curve)])
 
 
 def orders(curve: Curve) -> str:
@@ -153,7 +162,7 @@ def _distinct_label(curve: Curve, fits: list[tuple[CurveFit, Judgement]]) -> str
     ]
     varying = [name for name in (*_SHAPE, *curve.settings) if len({other.value(name) for other in same}) > 1]
     settings = setting_words(curve, varying)
-    return f"{label(curve)} ({', '.join(settings)})" if settings else label(curve)
+    return f"{title(curve)} ({', '.join(settings)})" if settings else title(curve)
 
 
 def plus_minus(value: float, low: float, high: float) -> str:
@@ -245,7 +254,8 @@ def several_test_sets(curves: Sequence[Curve]) -> bool:
 def place_of(curve: Curve, several: bool) -> str:
     """Return dataset and, if the table has several, test set."""
     test_set = curve.text("test_set")
-    return f"{curve.text('dataset')} ({test_set})" if several and test_set else curve.text("dataset")
+    dataset = dataset_words(curve.text("dataset"))
+    return f"{dataset} ({test_set})" if several and test_set else dataset
 
 
 def _outlier_text(fit: CurveFit, fits: list[tuple[CurveFit, Judgement]]) -> str:

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from analysis.curve import Curve, nanmean
-from analysis.figures.naming import METRIC_NAMES, display_name, display_unit, model_names
+from analysis.figures.naming import METRIC_NAMES, model_names
 from analysis.figures.style import Look, looks
 from analysis.fits.flags import JudgedFit, Verdict, on_floor
-from analysis.fits.record import label, plus_minus
+from analysis.fits.record import plus_minus, title
 from analysis.fits.selection import rank
 from analysis.forecasts.forecast import FARTHEST, outlook
+from analysis.spelling import dataset_words, display_name, display_unit
 from experiments.core.files import json_number
 
 STEPS = 2
@@ -103,7 +104,7 @@ def forecast_rows(fits: Sequence[JudgedFit]) -> list[list[str]]:
         ends = zip(found.median * factor, found.low_95 * factor, found.high_95 * factor, strict=True)
         cells = [f"{value:.3g} [{low:.3g}, {high:.3g}]" if np.isfinite(value) else "–" for value, low, high in ends]
         where = f"{metric} ({unit})" if unit else metric
-        result.append([label(curve), curve.text("dataset"), where, *cells, found.reasons[0]])
+        result.append([title(curve), dataset_words(curve.text("dataset")), where, *cells, found.reasons[0]])
     return result
 
 

@@ -9,11 +9,12 @@ import numpy as np
 
 from analysis.comparisons.paired import Pair, excludes_zero, pair
 from analysis.curve import Curve
-from analysis.figures.naming import LINEARISED, METRIC_NAMES, architecture_name, display_unit, short_name
+from analysis.figures.naming import METRIC_NAMES, architecture_name, short_name
 from analysis.figures.panels import preferred
 from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.record import plus_minus
 from analysis.fits.uncertainty import lines, t_interval
+from analysis.spelling import LINEARISED, display_unit
 
 SAME = ("dataset", "test_set", "metric", "group", "L", "nu", "edge_lmax", "n_layers", "cutoff")
 """Columns in which a linearised network equals the trained one that it stands for; channels may differ."""

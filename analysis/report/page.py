@@ -24,6 +24,7 @@ from analysis.report.exponent_table import FORMS, latex, markdown, rows
 from analysis.report.health import SHOWN, CurveHealth, Health, health, provenance
 from analysis.report.linearised import HEAD, not_trained, side_by_side
 from analysis.report.words import FLAG_WORDS, SPOILS, answers, overview, pooled, quotable
+from analysis.spelling import dataset_words
 from analysis.table import RunTable
 from experiments.core.files import json_text
 
@@ -48,7 +49,7 @@ def page(table: RunTable, fits: Sequence[JudgedFit], *sources: Path, stores: Seq
         stores: the stores among them: they know of failed runs and of versions.
     """
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    datasets = list(dict.fromkeys(fit.curve.text("dataset") for fit, _ in fits))
+    datasets = list(dict.fromkeys(dataset_words(fit.curve.text("dataset")) for fit, _ in fits))
     flagged = {flag for _, judgement in fits for flag in judgement.flags}
     ordered = sorted(fits, key=lambda item: rank(item[0].curve.text("metric")))
     runs = health(fits, table, *stores)

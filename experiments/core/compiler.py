@@ -5,6 +5,7 @@ The native inner loop is built with the same C++ compiler.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import os
@@ -63,6 +64,7 @@ def compiling() -> Iterator[None]:
         for pid in descendants(os.getpid()) - before:  # g++ would leave cc1plus behind
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        gc.freeze()  # the process ends now, and collecting what a compiler leaves would take it seconds
         raise
 
 

@@ -23,13 +23,13 @@ from analysis.figures.cost import draw as draw_costs
 from analysis.figures.draw_all import draw_all
 from analysis.figures.maps import draw as draw_maps
 from analysis.figures.maps import maps
-from analysis.figures.naming import display_unit
 from analysis.figures.nearest import draw as draw_nearest
 from analysis.figures.nearest import nearest
 from analysis.figures.style import HUES, MARKERS, looks, plain_number, style
 from analysis.fits.flags import JudgedFit
 from analysis.fits.record import analyse
 from analysis.fits.results import Form
+from analysis.spelling import display_unit
 from analysis.table import check_table
 from tests.analysis.tables import papers_distances, papers_table
 

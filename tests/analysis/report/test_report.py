@@ -18,7 +18,6 @@ import pytest
 from analysis.calibration.synthetic import curve_rows, demo_table
 from analysis.cli import main
 from analysis.curve import curves
-from analysis.figures.naming import display_unit
 from analysis.fits.flags import Flag, JudgedFit
 from analysis.fits.record import analyse
 from analysis.fits.results import Form
@@ -27,6 +26,7 @@ from analysis.report import page
 from analysis.report.chart import charts, script_json
 from analysis.report.health import health
 from analysis.report.words import FLAG_WORDS, SPOILS, answers, overview, pooled, quotable
+from analysis.spelling import display_unit
 from analysis.table import check_table
 from experiments.core.states import RunState
 from tests.analysis.tables import papers_table
