@@ -16,9 +16,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from analysis.figures.naming import METRIC_NAMES
 from analysis.files import csv_text
 from analysis.fits.flags import Flag, JudgedFit, Verdict
+from analysis.fits.points import HEAD as HEAD_OF_POINTS
+from analysis.fits.points import point_rows, single_points
 from analysis.fits.record import records
 from analysis.fits.results import Form
-from analysis.fits.selection import rank
+from analysis.fits.selection import Selection, rank
 from analysis.report.chart import charts, forecast_rows, script_json
 from analysis.report.exponent_table import FORMS, latex, markdown, rows
 from analysis.report.health import SHOWN, CurveHealth, Health, health, provenance
@@ -72,6 +74,8 @@ def page(table: RunTable, fits: Sequence[JudgedFit], *sources: Path, stores: Seq
         exponents=list(zip(rows(ordered), map(quotable, ordered), strict=True)),
         spoils=SPOILS,
         forecasts=forecast_rows(fits),
+        points=point_rows(Selection().of_metrics(single_points(table))),
+        points_head=HEAD_OF_POINTS,
         raised=[flag for flag in Flag if flag in flagged],
         flag_words=FLAG_WORDS,
         forms={form: words for form, words in FORMS.items() if form not in (Form.POWER, Form.POWER_FLOOR)},

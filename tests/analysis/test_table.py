@@ -67,7 +67,6 @@ def test_curve_by_splits_on_request(tmp_path: Path) -> None:
         ("ethanol,mace,force_mae,,0,0.1", "P is nan"),
         ("ethanol,mace,force_mae,64,,0.1", "seed is empty"),
         ("ethanol,mace,force_mae,32,0,0.1", "as line 3"),
-        ("water,mace,force_mae,64,0,0.1", "only P=64"),
     ],
 )
 def test_bad_rows_are_named_refused_and_droppable(tmp_path: Path, row: str, reason: str) -> None:

@@ -55,17 +55,22 @@ def test_compilers_end_with_the_compilation(tmp_path: object) -> None:
     """A compiler starts others (g++: cc1plus), which outlive it; what was there before goes on."""
     earlier = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
-        with pytest.raises(Abandoned), compiling():
-            subprocess.Popen(["sh", "-c", "sleep 60 & sleep 60; true"])
-            while len(descendants(os.getpid())) < 4:  # the earlier one, the shell, and what it started
-                time.sleep(0.01)
-            signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Abandoned):
+            _stopped_compilation()
         while len(left := _alive()) > 1:  # those that were killed end in their own time; a miss ends at the timeout
             time.sleep(0.01)
         assert left == {earlier.pid}
     finally:
         earlier.kill()
         earlier.wait()
+
+
+def _stopped_compilation() -> None:
+    with compiling():
+        subprocess.Popen(["sh", "-c", "sleep 60 & sleep 60; true"])
+        while len(descendants(os.getpid())) < 4:  # an earlier one, the shell, and what it started
+            time.sleep(0.01)
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _alive() -> set[int]:

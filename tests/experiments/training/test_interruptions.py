@@ -117,9 +117,11 @@ def test_a_stop_while_compiling_costs_the_compilation_only(
         raise Abandoned
 
     member = laboratory.member(laboratory.task(), "a", 2)
-    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+    pack = laboratory.pack([member], laboratory.task())
+    with monkeypatch.context() as patch:
         patch.setattr(engine, "make_step", abandoned)
-        laboratory.pack([member], laboratory.task()).train(lambda: False, lambda event: None)
+        with pytest.raises(Interrupted):
+            pack.train(lambda: False, lambda event: None)
     task = laboratory.task()
     member = laboratory.member(task, "a", 3)
     pack = laboratory.pack([member], task)
