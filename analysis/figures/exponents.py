@@ -22,7 +22,8 @@ from analysis.figures.naming import METRIC_NAMES, model_names
 from analysis.figures.nearest import dimensions
 from analysis.figures.panels import Panel, panels_by_model
 from analysis.figures.style import COLUMN_WIDTH, GRID, PALE, looks, save, style, title
-from analysis.fits.flags import JudgedFit, Verdict
+from analysis.fits.flags import JudgedFit, Verdict, misses
+from analysis.spelling import dataset_name
 
 NAME = "exponents"
 _BANDS = "grey: observed on other tasks (Hestness et al. 2017); dashed: 1/2"
@@ -35,14 +36,27 @@ class Exponents:
     """What the figure shows."""
 
     panels: Sequence[Panel]
-    """Curves of one dataset and architecture each."""
+    """Curves of one dataset and metric each."""
     dimensions: Mapping[str, DimensionEstimate]
     """The dimension of the data by dataset, as far as it was measured."""
 
 
 def collect(fits: Sequence[JudgedFit], distances: pd.DataFrame | None) -> Exponents:
     """Return the exponents of all curves."""
-    return Exponents(panels_by_model(fits), dimensions(distances))
+    groups: dict[tuple[str, ...], list[Panel]] = {}
+    for panel in panels_by_model(fits):
+        curve = panel.fits[0][0].curve
+        groups.setdefault(tuple(curve.text(name) for name in ("dataset", "test_set", "metric")), []).append(panel)
+    return Exponents([_together(group) for group in groups.values()], dimensions(distances))
+
+
+def _together(panels: Sequence[Panel]) -> Panel:
+    """Return the panels of one dataset and metric as one, with a row for each curve."""
+    if len(panels) == 1:
+        return panels[0]
+    fits = tuple(item for panel in panels for item in panel.fits)
+    curves = [fit.curve for fit, _ in fits]
+    return Panel(dataset_name(curves[0].text("dataset")), fits, model_names(curves))
 
 
 def draw(data: Exponents, stem: Path) -> list[Path]:
@@ -88,7 +102,7 @@ def _panel(axes: Axes, panel: Panel, dimension: DimensionEstimate | None) -> lis
     curves = [fit.curve for fit, _ in panel.fits]
     names = []
     for index, ((fit, judgement), look, name) in enumerate(
-        zip(panel.fits, looks(curves), model_names(curves), strict=True)
+        zip(panel.fits, looks(curves), panel.names or model_names(curves), strict=True)
     ):
         beta = fit.best.beta
         failed = judgement.verdict is Verdict.NOT_CONVERGED
@@ -101,7 +115,12 @@ def _panel(axes: Axes, panel: Panel, dimension: DimensionEstimate | None) -> lis
         axes.plot(beta.value, index, look.marker, color=look.color, markerfacecolor=face, markersize=4, zorder=3)
         lipschitz = fit.curve.text("metric") in LIPSCHITZ_LOSSES
         above = lipschitz and bool(min(beta.low, trained[0]) > bound)
-        remarks = (("floor", fit.has_floor), ("not converged", failed), ("above the bounds", above and not failed))
+        remarks = (
+            ("floor", fit.has_floor),
+            ("no power law", misses((fit, judgement))),
+            ("not converged", failed),
+            ("above the bounds", above and not failed),
+        )
         marks = [mark for mark, holds in remarks if holds]
         names.append(name + (f" ({', '.join(marks)})" if marks else ""))
         rows.append(

@@ -21,7 +21,7 @@ from analysis.figures.style import COLUMN_WIDTH, letters, log_axis, looks, save,
 from analysis.fits.flags import JudgedFit
 from analysis.forecasts.factors import OCTAVES
 from analysis.forecasts.forecast import Forecast, outlook
-from analysis.spelling import display_unit
+from analysis.spelling import dataset_name, display_unit
 
 NAME = "forecast"
 MOST = 3
@@ -71,7 +71,7 @@ def _panel(axes: Axes, fan: Fan, mark: str) -> list[dict[str, object]]:
     curves = [fit.curve for fit, _ in fan.fits]
     unit, factor = display_unit(curves[0].unit)
     metric = METRIC_NAMES.get(curves[0].text("metric"), curves[0].text("metric"))
-    place = " ".join(text for text in (curves[0].text("dataset"), curves[0].text("test_set")) if text)
+    place = ", ".join(text for text in (dataset_name(curves[0].text("dataset")), curves[0].text("test_set")) if text)
     rows: list[dict[str, object]] = []
     handles: list[Line2D | Patch] = []
     for curve, look, name, ahead in zip(curves, looks(curves), model_names(curves), fan.forecasts, strict=True):

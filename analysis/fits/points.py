@@ -23,7 +23,7 @@ def single_points(table: RunTable) -> list[Curve]:
 
 def point_rows(points: Sequence[Curve]) -> list[tuple[str, ...]]:
     """Return one row of texts a curve, in the order of `HEAD`; the error is the mean over seeds."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     several = several_test_sets(points)
     for curve in points:
         unit, factor = display_unit(curve.unit)
