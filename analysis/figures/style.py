@@ -32,7 +32,7 @@ PALE = 0.35
 GRID = "#e6e6e6"
 NARROWEST = 1.5
 """Least ratio of the ends of a logarithmic axis."""
-TITLE_WIDTH = 46
+TITLE_WIDTH = 42
 """Characters of a bold title that fit one column."""
 
 # Okabe & Ito's colours (2008), which stay apart in the common kinds of colour blindness, and two of Paul Tol's.

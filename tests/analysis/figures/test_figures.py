@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,10 +38,11 @@ from tests.analysis.tables import papers_distances, papers_table
 def test_a_curve_that_bends_is_no_power_law(tmp_path: Path) -> None:
     """It gets no line with an exponent, but its points, joined."""
     rng = np.random.default_rng(0)
-    rows = [
+    laws: dict[str, Callable[[float], float]] = {"bent": lambda x: -0.25 * x**2, "straight": lambda x: -0.5 * x}
+    rows: list[dict[str, object]] = [
         {"dataset": "d", "architecture": name, "metric": "force_mae", "unit": "eV/A", "P": P, "seed": seed}
         | {"error": float(np.exp(law(np.log(P / 8)) + 0.02 * rng.normal()))}
-        for name, law in (("bent", lambda x: -0.25 * x**2), ("straight", lambda x: -0.5 * x))
+        for name, law in laws.items()
         for P in (8, 16, 32, 64, 128)
         for seed in range(4)
     ]
