@@ -22,6 +22,7 @@ from analysis.fits.jsonable import Record, dataset_and_metric, ends, model
 from analysis.fits.record import plus_minus, title
 from analysis.fits.uncertainty import Interval, line, t_interval
 from analysis.sources import run_file
+from analysis.spelling import dataset_words
 from experiments.core.files import read_json
 
 SPECTRA_FILE = "spectra.json"
@@ -210,7 +211,7 @@ def power_text(powers: Sequence[LabelPower]) -> str:
         )
     first, metric = powers[0], powers[0].curve.text("metric")
     head = (
-        f"{first.curve.text('dataset')}, {metric}: exponent of 1 − C(k), the labels' power outside the kernel's first "
+        f"{dataset_words(first.curve.text('dataset'))}, {metric}: exponent of 1 − C(k), the labels' power outside the kernel's first "
         f"k directions, over k = {first.span[0]:g} … {first.span[1]:g} (P = {first.size}, {len(first.spectra)} seeds)"
     )
     return "\n".join([head, *lines, f"  {power_sentence(powers)}"])
@@ -246,7 +247,7 @@ def exchange_text(exchange: Exchange) -> str:
     ]
     sizes = f"P = {exchange.sizes[0]} … {exchange.sizes[-1]}"
     head = (
-        f"{exchange.dataset}: β with the eigenvectors of a row's model and the eigenvalues of a column's "
+        f"{dataset_words(exchange.dataset)}: β with the eigenvectors of a row's model and the eigenvalues of a column's "
         f"(exact, {sizes} of {exchange.frames} frames, {exchange.beta.shape[2]} subsets, best ridge; columns as rows)"
     )
     return "\n".join([head, *rows, f"  {exchange_sentence(exchange)}"])
