@@ -29,6 +29,7 @@ from slurm.gpu_models import asked_for
 from slurm.local import Pool, remove_old_logs, visible_gpus
 from slurm.outline import Outline, outline
 from slurm.plan import Composer, DataAbsent, Plan, PlannedRun, UnnamedRun, plan
+from slurm.probe import probe
 from slurm.progress import Progress
 from slurm.settings import LocalSettings, SlurmSettings
 from slurm.worker import Task
@@ -93,7 +94,7 @@ def _outline(
 ) -> Outline:
     """Return the size of a sweep on the devices that the launcher gives its runs."""
     if isinstance(settings, LocalSettings):
-        return outline(runs, unnamed, settings.pack)
+        return outline(runs, unnamed, settings.pack, probe=probe if settings.probe and not settings.submit else None)
     return outline(runs, unnamed, settings.pack, "cuda" if settings.gpus_of_a_job else "cpu", asked_for(settings))
 
 

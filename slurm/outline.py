@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from experiments.config.run import RunConfig
@@ -97,6 +97,7 @@ def outline(
     pack: int | None = None,
     auto: str | None = None,
     gpus: Sequence[str] | None = None,
+    probe: Callable[[RunConfig, str], Estimate] | None = None,
 ) -> Outline:
     """Count runs and packs, and estimate their hours from the finished runs of the stores (`slurm.estimate`).
 
@@ -106,6 +107,8 @@ def outline(
         pack: most runs of a pack; None: `most_together`.
         auto: kind of device, cuda or cpu, that `device=auto` will be; None: the one that this machine has.
         gpus: names of the GPU model on which the runs will be computed; None: this machine's.
+        probe: measures what a run costs, of a configuration and the digest of its data; asked once for each shape whose
+            cost no finished run tells, about its largest P.
     """
     auto = auto or ("cuda" if visible() else "cpu")
     gpus = models_here() if gpus is None else gpus
@@ -121,10 +124,18 @@ def outline(
     basis: dict[str, None] = {}
     reasons: dict[str, None] = {}
     each: dict[tuple[str, str], list[tuple[PlannedRun, Estimate]]] = defaultdict(list)
+    probed: dict[str, tuple[int, Estimate]] = {}
     unknown = len(unnamed)
     for planned in left:
         kind = kind_of(planned.config)
         cost = stores[planned.run.path.parent].of(planned.config, planned.data_sha256, kind, gpus)
+        if cost.seconds is None and probe is not None:
+            if planned.shape_id not in probed:
+                largest = max((p for p in left if p.shape_id == planned.shape_id), key=lambda p: p.config.P)
+                probed[planned.shape_id] = largest.config.P, probe(largest.config, largest.data_sha256)
+            size, cost = probed[planned.shape_id]
+            if planned.config.training is None and cost.seconds is not None:  # a fit costs at least in proportion to P
+                cost = replace(cost, seconds=cost.seconds * planned.config.P / size)
         each[planned.shape_id, kind].append((planned, cost))
         if cost.seconds is None:
             unknown += 1

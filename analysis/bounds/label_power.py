@@ -211,8 +211,9 @@ def power_text(powers: Sequence[LabelPower]) -> str:
         )
     first, metric = powers[0], powers[0].curve.text("metric")
     head = (
-        f"{dataset_words(first.curve.text('dataset'))}, {metric}: exponent of 1 − C(k), the labels' power outside the kernel's first "
-        f"k directions, over k = {first.span[0]:g} … {first.span[1]:g} (P = {first.size}, {len(first.spectra)} seeds)"
+        f"{dataset_words(first.curve.text('dataset'))}, {metric}: exponent of 1 − C(k), the labels' power outside the "
+        f"kernel's first k directions, over k = {first.span[0]:g} … {first.span[1]:g} "
+        f"(P = {first.size}, {len(first.spectra)} seeds)"
     )
     return "\n".join([head, *lines, f"  {power_sentence(powers)}"])
 
@@ -247,8 +248,9 @@ def exchange_text(exchange: Exchange) -> str:
     ]
     sizes = f"P = {exchange.sizes[0]} … {exchange.sizes[-1]}"
     head = (
-        f"{dataset_words(exchange.dataset)}: β with the eigenvectors of a row's model and the eigenvalues of a column's "
-        f"(exact, {sizes} of {exchange.frames} frames, {exchange.beta.shape[2]} subsets, best ridge; columns as rows)"
+        f"{dataset_words(exchange.dataset)}: β with the eigenvectors of a row's model and the eigenvalues of a "
+        f"column's (exact, {sizes} of {exchange.frames} frames, {exchange.beta.shape[2]} subsets, best ridge; "
+        "columns as rows)"
     )
     return "\n".join([head, *rows, f"  {exchange_sentence(exchange)}"])
 

@@ -20,6 +20,8 @@ from experiments.core.files import json_number
 
 _SHAPE = ("group", "n_layers", "channels", "cutoff")
 
+UNTOLD = 3.0
+"""Half width from which on an interval says nothing of an exponent: all that were ever measured fit into it twice."""
 _ASKEW = 0.1
 """Share of the half width by which an interval's middle may differ from the estimate before both ends are printed."""
 
@@ -168,13 +170,16 @@ def _distinct_label(curve: Curve, fits: list[tuple[CurveFit, Judgement]]) -> str
 def plus_minus(value: float, low: float, high: float) -> str:
     """Format an estimate with the half width of its interval, `0.52 ± 0.03`; only the value if it has no interval.
 
-    An asymmetric interval (it covers two forms) is given by both ends: `0.47 [0.44, 0.58]`; a missing value by a dash.
+    An asymmetric interval (it covers two forms) is given by both ends: `0.47 [0.44, 0.58]`; a missing value by a dash;
+    one that is wider than any exponent (`UNTOLD`) says nothing, and so `not determined`.
     """
     if not math.isfinite(value):
         return "–"
     if not (math.isfinite(low) and math.isfinite(high)):
         return _rounded(value, 2)
     half = (high - low) / 2
+    if half > UNTOLD:
+        return "not determined"
     digits = 2 if half >= 0.005 else 3
     if abs(low + high - 2 * value) > _ASKEW * half:
         return f"{_rounded(value, digits)} [{_rounded(low, digits)}, {_rounded(high, digits)}]"

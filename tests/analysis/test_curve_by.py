@@ -62,7 +62,8 @@ def test_report_and_figures_name_both(table: Path, tmp_path: Path) -> None:
         assert f"optimizer={name}" in drawn
 
 
-def test_cells_of_a_claim_and_of_a_map_are_of_one_value() -> None:
+def test_cells_of_a_claim_and_of_a_map_are_of_one_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analysis.figures.maps.FEWEST_CELLS", 3)
     rng = np.random.default_rng(0)
     cells = {(0, 1, 3): 0.4, (1, 1, 3): 0.6, (0, 3, 3): 0.6, (0, 3, 0): 0.4}
     same: dict[str, Any] = {"dataset": "mol", "architecture": "mace", "metric": "force_mae", "converged": True}

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from experiments.config.parse import parse
 from experiments.config.run import RunConfig
 from experiments.runs.store import RunStore
-from slurm.estimate import Estimates
+from slurm.estimate import Estimate, Estimates
 from slurm.grid import expand
 from slurm.outline import outline
 from slurm.plan import Composer, DataAbsent, PlannedRun, plan
@@ -147,3 +147,20 @@ def test_hours_of_auto_are_those_of_the_device_it_will_be(
     assert outline([run], [], auto="cuda").hours == {}
     monkeypatch.setattr("slurm.outline.visible", lambda: True)
     assert outline([run], []).hours == {}
+
+
+def test_a_probe_tells_what_no_finished_run_does(planned: Callable[..., PlannedRun]) -> None:
+    """Once for each shape, at its largest P; fits in closed form cost less at smaller ones."""
+    asked: list[tuple[str, int]] = []
+
+    def probe(config: RunConfig, sha256: str) -> Estimate:
+        asked.append((config.architecture, config.P))
+        return Estimate(3600.0, None, "a probe")
+
+    runs = [planned(device="cpu", P=P) for P in (4, 8)]
+    runs += [planned(device="cpu", model=dict(ACE), L=None, P=P) for P in (4, 8)]
+    found = outline(runs, [], probe=probe)
+    assert sorted(asked) == [("ace", 8), ("mace", 8)]
+    assert found.hours == {"cpu": pytest.approx(3.5)}
+    assert found.unknown == 0
+    assert outline(runs, []).hours == {}
