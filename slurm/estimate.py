@@ -41,6 +41,10 @@ class Estimate:
 UNKNOWN = Estimate(None, None, "nothing like it has finished")
 
 
+PROBE = "a probe"
+"""Beginning of the basis of an estimate that no finished run, but a short computation tells (`slurm.probe`)."""
+
+
 class Estimates:
     """Costs of runs by architecture, shape, batch, kind of device and GPU model.
 

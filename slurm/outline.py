@@ -11,7 +11,7 @@ from experiments.config.run import RunConfig
 from experiments.core.gpu import models_here, visible
 from experiments.core.states import RunState
 from experiments.core.wording import counted
-from slurm.estimate import UNKNOWN, Estimate, Estimates
+from slurm.estimate import PROBE, UNKNOWN, Estimate, Estimates
 from slurm.local import most_together
 from slurm.plan import PlannedRun, UnnamedRun
 
@@ -86,7 +86,9 @@ class Outline:
             reasons = "; ".join(self.basis) or "no run like these has finished in the store"
             return f"{head}\nhours: unknown; {reasons}"
         hours = " and ".join(f"{value:.3g} {HOURS.get(kind, kind)}" for kind, value in self.hours.items())
-        known = f"estimated {hours}, by the time per update of {'; '.join(self.basis)} in the store"
+        told = "; ".join(one for one in self.basis if not one.startswith(PROBE))
+        sources = [f"the time per update of {told} in the store"] if told else []
+        known = f"estimated {hours}, by {'; '.join([*sources, *(one for one in self.basis if one.startswith(PROBE))])}"
         each = [shape.text() for shape in self.shapes] if len(self.shapes) > 1 else []
         return "\n".join([head, *each, known + (f"; unknown for {self.unknown} runs" if self.unknown else "")])
 

@@ -12,7 +12,7 @@ from typing import Any
 from experiments.config.run import RunConfig
 from experiments.runs.store import RunStore
 from experiments.training.schedule import Schedule
-from slurm.estimate import UNKNOWN, Estimate
+from slurm.estimate import PROBE, UNKNOWN, Estimate
 
 SECONDS = 30.0
 """Time for one shape; a first chunk of updates, or a piece of a fit, that takes longer is waited for."""
@@ -40,16 +40,16 @@ def probe(config: RunConfig, data_sha256: str, seconds: float = SECONDS) -> Esti
         with suppress(Interrupted):
             execute([run], lambda: time.monotonic() >= until, lambda event: _note(seen, event))
         if (result := run.result()) is not None:
-            return Estimate(float(result["seconds"]), None, "a probe")
+            return Estimate(float(result["seconds"]), None, PROBE)
         if training is None:
             share = seen.get("share")
-            return Estimate(seen["seconds"] / share, None, f"a probe of {seconds:g} s") if share else UNKNOWN
+            return Estimate(seen["seconds"] / share, None, f"{PROBE} of {seconds:g} s") if share else UNKNOWN
         latest = checkpoint.latest(path for path in run.path.glob("attempt-*"))
         if latest is None or not latest.facts["clock"]:
             return UNKNOWN
         updates = Schedule(training.max_steps, training.warmup_steps, training.cooldown).total
         cost = float(latest.facts["seconds"]) / int(latest.facts["clock"]) * updates
-        return Estimate(cost, None, f"a probe of {seconds:g} s, eager: less where a step is compiled")
+        return Estimate(cost, None, f"{PROBE} of {seconds:g} s, eager: less where a step is compiled")
 
 
 def _note(seen: dict[str, Any], event: Mapping[str, Any]) -> None:

@@ -180,11 +180,11 @@ def test_flat_curves_have_no_factor() -> None:
 def test_names_tell_the_order_of_messages() -> None:
     """Where it is more than one; nothing where a network has none."""
     models = {"momenta": ("none", 1.5, 0.5, 2127), "lorentz": ("SO+(1,3)", 0.5, 0.5, 2042)}
-    momenta = table(models).assign(L=lambda frame: (frame["architecture"] == "lorentz").astype(int))
-    second = momenta[momenta["architecture"] == "lorentz"].assign(L=2)
+    plain = table(models).assign(L=lambda frame: (frame["architecture"] == "lorentz").astype(int))
+    second = plain[plain["architecture"] == "lorentz"].assign(L=2)
     names = {
-        (groups.network_name(gain.symmetric), groups.network_name(gain.momenta))
-        for gain in gains_of(pd.concat([momenta, second]))
+        (groups.network_name(gain.symmetric), groups.network_name(gain.plain))
+        for gain in gains_of(pd.concat([plain, second]))
     }
     momenta = "deep sets of momenta (none)"
     assert names == {(f"Lorentz group network (SO+(1,3){order})", momenta) for order in ("", ", L 2")}
