@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Mapping
@@ -102,6 +103,7 @@ def single(config: DictConfig) -> dict[str, float] | None:
         with Spoken(shown.text, shown.stage):
             outcome = execute([run], stop, shown.report)[run.id]
     except Interrupted:
+        gc.freeze()  # collecting what a compiler leaves behind would take the end of the process seconds
         raise Stopped(f"{STOPPED} run {run.id}", stop.exit_code) from None
     except DeviceLost as error:
         raise RunsFailed(f"the device was lost ({error}); the same command continues run {run.id}") from None

@@ -5,7 +5,6 @@ The native inner loop is built with the same C++ compiler.
 
 from __future__ import annotations
 
-import gc
 import importlib
 import logging
 import os
@@ -17,9 +16,6 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from experiments.core.interrupt import Abandoned, abandonable
-from experiments.core.processes import descendants
 
 if TYPE_CHECKING:
     import torch
@@ -49,23 +45,55 @@ def warn(message: str) -> None:
     logger.warning(message)
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal asked to stop while a step was compiled; no compiler is left."""
+
+
+_at_work = False
+
+
 @contextmanager
 def compiling() -> Iterator[None]:
-    """Let a request to stop end a compilation at once, and the compilers that it started with it.
+    """Mark the main thread as compiling: a signal that asks to stop then ends it at once (`stop_compiling`).
+
+    Elsewhere training asks after some updates whether to stop; a compilation would go on for minutes.
+    """
+    global _at_work
+    before, _at_work = _at_work, True
+    try:
+        yield
+    finally:
+        _at_work = before
+
+
+def stop_compiling() -> None:
+    """End what the main thread compiles and every compiler that it has started; do nothing if it compiles nothing.
+
+    For the handler of a signal.
 
     Raises:
-        Abandoned: a request came, before or inside.
+        Stopped: it was compiling.
     """
-    before = descendants(os.getpid())
-    try:
-        with abandonable():
-            yield
-    except Abandoned:
-        for pid in descendants(os.getpid()) - before:  # g++ would leave cc1plus behind
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        gc.freeze()  # the process ends now, and collecting what a compiler leaves would take it seconds
-        raise
+    if _at_work:
+        end_descendants()
+        raise Stopped
+
+
+def end_descendants() -> None:
+    """Ask every process that this one has started to end, and those that they have started, all at once.
+
+    A compiler's driver does not pass on that it was ended: its parts would go on for a minute.
+    """
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError, ValueError):  # it ended meanwhile
+            parents[int(entry.parent.name)] = int(entry.read_text().rpartition(")")[2].split()[1])
+    ours = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
+        ours |= more
+    for pid in ours - {os.getpid()}:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
 
 
 def lacking(device: torch.device) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Signals that ask to stop: a run finishes its step, writes a checkpoint and ends; a driver passes it on.
 
-Work of which nothing is kept anyway (loading data, compiling) ends at once: it is marked with `abandonable`.
+Work of which nothing is kept anyway ends at once: compiling (`experiments.core.compiler.compiling`), and loading data
+and fitting, which are marked with `abandonable`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from experiments.core.compiler import stop_compiling
 
 ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 """Signals that ask to stop: TERM of a scheduler or shell, Ctrl-C, and the warning that submitit asks Slurm for."""
@@ -53,6 +56,7 @@ class StopRequest:
         if self.signal == signal.SIGINT == number:
             raise KeyboardInterrupt
         self.signal = number
+        stop_compiling()
         if StopRequest.abandonable:
             raise Abandoned
         if self.answer is not None and number == signal.SIGINT:

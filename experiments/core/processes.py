@@ -71,24 +71,6 @@ def start_time(pid: int) -> str:
     return "" if tail[0] in "ZX" else tail[19]
 
 
-def descendants(ancestor: int) -> set[int]:
-    """Return the pids of the processes that a process started, and those that they started; empty without /proc."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(stat.read_text().rpartition(")")[2].split()[1])
-        except OSError:  # it has just ended
-            continue
-        children.setdefault(parent, []).append(int(stat.parent.name))
-    found: set[int] = set()
-    waiting = [ancestor]
-    while waiting:
-        new = children.get(waiting.pop(), [])
-        found.update(new)
-        waiting += new
-    return found
-
-
 def user_name() -> str:
     """Return the user's name as Slurm has it: that of the process, not `LOGNAME`, which su keeps."""
     try:

@@ -13,6 +13,7 @@ input ends, at a signal (after writing checkpoints), and when its parent is gone
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -119,6 +120,7 @@ def main() -> int:
         try:
             outcome = execute([Run(Path(path)) for path in paths], alive, say, device)
         except Interrupted:
+            gc.freeze()  # collecting what a compiler leaves behind would take the end of the process seconds
             break
         except DeviceLost as error:
             lost(str(error), error.absent)

@@ -18,8 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.core.compiler import compiling
-from experiments.core.interrupt import Abandoned
+from experiments.core.compiler import Stopped, compiling
 from experiments.nn.parameters import is_constant
 from experiments.tasks.evaluation import Evaluation
 from experiments.tasks.task import LossTerms, Model, Task
@@ -95,6 +94,7 @@ class Pack:
             "ema_decay": self._column([m.settings.ema_decay for m in members]),
         }
         self._saved = time.monotonic()
+        self._stop: Callable[[], bool] = lambda: False
 
     @property
     def active(self) -> list[tuple[int, Member]]:
@@ -114,6 +114,7 @@ class Pack:
             TooLarge: out of memory during an update of a pack of two or more; each of its runs has a checkpoint of the
                 last whole chunk of updates. Out of memory at any other time raises the error itself.
         """
+        self._stop = stop
         while self.active:
             for i, member in self.active:
                 schedule = member.schedule
@@ -122,11 +123,7 @@ class Pack:
                     member.branch_state = {
                         k: v.clone() for k, v in take(self.state, i).items()
                     }  # compaction may move it
-            try:
-                self._checked_chunk(min(self._until_event(member) for _, member in self.active))
-            except Abandoned:  # while compiling, which comes before the first update of a chunk
-                self.save()
-                raise Interrupted from None
+            self._checked_chunk(min(self._until_event(member) for _, member in self.active))
             for i, member in self.active:
                 self._events(i, member, report)
                 if self.slots[i] is None:
@@ -276,10 +273,16 @@ class Pack:
         if key not in self.task.traced:
             began = time.monotonic()
             name = type(self.model).__name__
-            with compiling():
-                self.task.traced[key] = make_step(
-                    self._loss, self.optimizer, self.layout, self.compile, self._example(), name, self.tf32
-                )
+            try:
+                if self.compile and self._stop():  # nothing has asked since training began
+                    raise Stopped
+                with compiling():
+                    self.task.traced[key] = make_step(
+                        self._loss, self.optimizer, self.layout, self.compile, self._example(), name, self.tf32
+                    )
+            except Stopped:
+                self.save()
+                raise Interrupted from None
             logger.info("step ready after %.1f s", time.monotonic() - began)
         step: Step = self.task.traced[key]
         return step

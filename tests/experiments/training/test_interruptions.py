@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from experiments.core.interrupt import Abandoned
+from experiments.core.compiler import Stopped
 from experiments.tasks.evaluation import Evaluation
 from experiments.training import checkpoint
 from experiments.training import pack as engine
@@ -114,7 +114,7 @@ def test_a_stop_while_compiling_costs_the_compilation_only(
         interrupt(laboratory, [laboratory.member(task, "a", 1)], task, before)
 
     def abandoned(*_: object) -> None:
-        raise Abandoned
+        raise Stopped
 
     member = laboratory.member(laboratory.task(), "a", 2)
     pack = laboratory.pack([member], laboratory.task())
