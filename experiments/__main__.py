@@ -173,6 +173,8 @@ class _Shown:
 
     def report(self, event: Any) -> None:
         """Take an event of the run."""
+        if event["event"] == "step":
+            command.say(event["text"])
         if event["event"] != "progress":
             return
         name, error = validation_error(event)
