@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -164,3 +166,14 @@ def test_a_probe_tells_what_no_finished_run_does(planned: Callable[..., PlannedR
     assert found.hours == {"cpu": pytest.approx(3.5)}
     assert found.unknown == 0
     assert outline(runs, []).hours == {}
+
+
+def test_a_plan_in_one_command(root: Path, tmp_path: Path) -> None:
+    words = ["data=star", "data.pool=320", "P=4,8", "L=0", f"store={tmp_path / 'runs'}"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "slurm", "plan", *words], cwd=root, capture_output=True, text=True, timeout=300
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert len(ended.stdout.splitlines()) == 2
+    assert "2 runs, 0 done, 2 left" in ended.stderr
+    assert not (tmp_path / "runs").exists()
