@@ -170,6 +170,7 @@ class _Shown:
     def __init__(self) -> None:
         self._line = ""
         self._steps = 0.0
+        self._begun = False
 
     def report(self, event: Any) -> None:
         """Take an event of the run."""
@@ -188,12 +189,18 @@ class _Shown:
 
     def text(self) -> str:
         """Return the phase and the latest progress."""
-        return ": ".join(filter(None, (phase() or "training", self._line)))
+        return ": ".join(filter(None, (self._phase(), self._line)))
 
     def stage(self) -> object:
-        """Return what is told of as soon as it changes; evaluations are short, and many."""
+        """Return what is told of as soon as it changes."""
+        return self._phase(), self._steps
+
+    def _phase(self) -> str:
         at = phase()
-        return "training" if at == "evaluating" else at, self._steps
+        self._begun |= at is not None
+        if at == "evaluating" or (at is None and self._begun):
+            return "training"  # evaluations are short, and many
+        return at or "starting"
 
 
 def main() -> int:
