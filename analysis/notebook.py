@@ -69,6 +69,10 @@ class Runs:
         """Say what the table holds."""
         rows = self.table.rows
         dropped = f", {len(self.table.dropped)} rows dropped" if self.table.dropped else ""
+        if alone := len(self.table.single):
+            dropped += f", {alone} rows of curves with one P so far"
+        if rows.empty:
+            return f"no curve with two P{dropped}"
         return (
             f"{len(rows)} rows: {', '.join(rows['dataset'].unique())}; {', '.join(rows['architecture'].unique())}; "
             f"{', '.join(rows['metric'].unique())}; P = {rows['P'].min():g}–{rows['P'].max():g}{dropped}"

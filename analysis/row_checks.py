@@ -124,13 +124,11 @@ def mark_duplicates(
     return repeated
 
 
-def mark_single_p(rows: pd.DataFrame, bad: dict[int, str], key: Sequence[str]) -> None:
-    """Mark rows of curves with a single P."""
+def single_p(rows: pd.DataFrame, bad: Mapping[int, str], key: Sequence[str]) -> list[int]:
+    """Return the lines of curves with a single P: nothing is wrong with them, but no curve goes through one point."""
     good = rows[~rows["line"].isin(list(bad))]
-    for _, part in good.groupby(list(key), dropna=False, sort=False):
-        if part["P"].nunique() < 2:
-            for line in part["line"]:
-                bad.setdefault(int(line), f"its curve has only P={part['P'].iloc[0]:g}; a curve needs two values of P")
+    parts = (part for _, part in good.groupby(list(key), dropna=False, sort=False))
+    return [int(line) for part in parts if part["P"].nunique() < 2 for line in part["line"]]
 
 
 def summary(bad: dict[int, str], place: Callable[[int], str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,18 +31,22 @@ class Sources:
     frame   rows; with several sources `store` names each row's, and `line` (int) counts on from one to the next
     name    of all sources, for messages
     starts  number before the first `line` of each source, and its name
+    stores  names of the sources that are stores, whose rows are runs and no lines of a file
     """
 
     frame: pd.DataFrame
     name: str
     starts: tuple[tuple[int, str], ...] = ()
+    stores: frozenset[str] = frozenset()
 
     def place(self, line: int) -> str:
-        """Return where a row is, in words: its line, and with several sources its file or store."""
-        if len(self.starts) < 2:
-            return f"line {line}"
-        start, name = max(one for one in self.starts if one[0] < line)
-        return f"{name}, line {line - start}"
+        """Return where a row is, in words: its line or run, and with several sources its file or store."""
+        start, name = max((one for one in self.starts if one[0] < line), default=(0, self.name))
+        where = f"line {line - start}"
+        if name in self.stores and "run_id" in self.frame.columns:
+            row = self.frame[self.frame["line"] == line].iloc[0]
+            where = f"run {row['run_id']} ({row['metric']})"
+        return where if len(self.starts) < 2 else f"{name}, {where}"
 
 
 def read_sources(
@@ -62,7 +67,7 @@ def read_sources(
     if stop == VALIDATION:
         parts = [(name, by_validation(frame, name)) for name, frame in parts]
     if len(parts) == 1:
-        return Sources(parts[0][1], parts[0][0])
+        return Sources(parts[0][1], parts[0][0], stores=frozenset(map(str, stores)))
     starts, frames, start = [], [], 0
     for name, frame in parts:
         starts.append((start, name))
@@ -71,7 +76,7 @@ def read_sources(
         start = int(frames[-1]["line"].max())
     together = pd.concat(frames, ignore_index=True)
     _warn_of_other_data(together)
-    return Sources(together, ", ".join(name for name, _ in parts), tuple(starts))
+    return Sources(together, ", ".join(name for name, _ in parts), tuple(starts), frozenset(map(str, stores)))
 
 
 def _warn_of_other_data(frame: pd.DataFrame) -> None:
@@ -118,6 +123,15 @@ def failed_runs(*stores: Path, refused: bool = False) -> list[str]:
 
     failed = [run for store in stores for run in RunStore(store).runs() if run.state() == RunState.FAILED]
     return [run.id for run in failed if bool(run.recorded_state().get("refused")) == refused]
+
+
+def unfinished_runs(*stores: Path) -> list[str]:
+    """Return numbers of the runs of stores that are neither done nor failed, by state: `3 running`, `9 queued`."""
+    from experiments.runs.store import RunStore
+
+    ended = (RunState.DONE, RunState.FAILED)
+    counts = Counter(state for store in stores for run in RunStore(store).runs() if (state := run.state()) not in ended)
+    return [f"{count} {state}" for state, count in sorted(counts.items())]
 
 
 def run_file(stores: Sequence[Path], run: str, name: str) -> Path:

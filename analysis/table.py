@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +35,9 @@ from analysis.row_checks import (
     at_floor,
     mark_duplicates,
     mark_other_data,
-    mark_single_p,
     mark_units,
     mark_values,
+    single_p,
     summary,
     zero_rows,
 )
@@ -74,6 +74,8 @@ class RunTable:
     """Rows left out because the user asked for it, and those whose ridge parameter is at its floor."""
     lost_curves: tuple[str, ...] = ()
     """Curves that had rows in the source, none of them usable."""
+    single: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Good rows of curves that have one P so far, which are not fitted: a curve needs two."""
     zero_curves: frozenset[str] = frozenset()
     """Curves (by `curve_name`) that lost rows whose error was exactly zero."""
 
@@ -105,6 +107,8 @@ def check_table(
         curve_by: further columns that tell curves apart.
         compare_by: columns to compare curves by; one that varies within curves tells them apart, too.
         place: says in messages where the row of a line is.
+
+    Curves with a single P so far are set aside (`RunTable.single`), whatever `drop_bad` says.
 
     Raises InputError for missing columns, for bad rows when not dropping, and when no row is left.
     """
@@ -142,11 +146,12 @@ def check_table(
     if repeated:
         log.warning("%s: %d rows are in several of them, and are counted once", source, len(repeated))
         rows = rows[~rows["line"].isin(repeated)]
-    mark_single_p(rows, bad, key)
     if bad and not drop_bad:
         raise InputError(
             f"{source}: {summary(bad, place)}; correct the table or pass --drop-bad to leave such rows out"
         )
+    alone = single_p(rows, bad, key)
+    single, rows = (rows[rows["line"].isin(alone) == chosen].reset_index(drop=True) for chosen in (True, False))
     for line, reason in sorted(bad.items()):
         log.warning("%s, %s dropped: %s", source, place(line), reason)
     floored, kept = at_floor(rows, bad, key)
@@ -156,10 +161,10 @@ def check_table(
         log.warning("%s: %s, kept: fewer than two P would be left of %s", source, FLOORED, "; ".join(kept))
     bad |= dict.fromkeys(floored, FLOORED)
     good = rows[~rows["line"].isin(list(bad))].reset_index(drop=True)
-    if good.empty:
+    if good.empty and single.empty:
         why = f"{summary(bad, place)}; no usable row is left" if bad else "no row has an error yet"
         raise InputError(f"{source}: {why}")
-    left = set(_names(good, key))
+    left = {*_names(good, key), *_names(single, key)}
     return RunTable(
         rows=good,
         curve_columns=key,
@@ -169,6 +174,7 @@ def check_table(
         ),
         dropped=tuple(BadRow(line, reason, place(line)) for line, reason in sorted(bad.items())),
         lost_curves=tuple(sorted(names_before - left)),
+        single=single,
         zero_curves=frozenset(_names(rows[rows["line"].isin(zero)], key)) & left,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Mapping
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from experiments.core import command
 from experiments.core.errors import DeviceLost, InputError, RunsFailed
 from experiments.core.files import DISK
-from experiments.core.interrupt import StopRequest, Terminated
+from experiments.core.interrupt import STOPPED, STOPPING, StopRequest, Terminated
 from experiments.core.paths import CONF
+from experiments.core.spoken import Spoken
 from experiments.core.states import RunOutcome
 from experiments.core.wording import duration, format_error, per_atom, validation_error
+from experiments.training.lengthy import phase
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -94,12 +97,15 @@ def single(config: DictConfig) -> dict[str, float] | None:
     writable(Path(settings.store), "store")
     run = RunStore(settings.store).run(settings.run_id(dataset.sha256()))
     run.create(settings.as_dict())
-    stop = StopRequest().install()  # not before: a signal ends the generation of data at once
+    stop = StopRequest(STOPPING).install()  # not before: a signal ends the generation of data at once
     torch.set_num_threads(1)  # networks this small gain nothing from more (measured)
+    shown = _Shown()
     try:
-        outcome = execute([run], stop, _report)[run.id]
+        with Spoken(shown.text, shown.stage):
+            outcome = execute([run], stop, shown.report)[run.id]
     except Interrupted:
-        raise Stopped(f"stopped; the same command continues run {run.id}", stop.exit_code) from None
+        gc.freeze()  # collecting what a compiler leaves behind would take the end of the process seconds
+        raise Stopped(f"{STOPPED} run {run.id}", stop.exit_code) from None
     except DeviceLost as error:
         raise RunsFailed(f"the device was lost ({error}); the same command continues run {run.id}") from None
     if outcome is RunOutcome.TAKEN:
@@ -159,19 +165,43 @@ def _answer(run: Run, result: Result, tests: Mapping[str, str]) -> dict[str, flo
     return {name: error for name, error in result.metrics.items() if error is not None}
 
 
-def _report(event: Any) -> None:
-    if event["event"] == "step":
-        command.say(event["text"])
-    if event["event"] != "progress":
-        return
-    name, error = validation_error(event)
-    shown = f"  validation {name} {error}" if name else ""
-    # of a fit in closed form it is the share of its one pass that is done
-    done = f"{event['share']:.0%}" if "share" in event else f"update {event['clock']}/{event['total']}"
-    left = event.get("seconds_left")
-    shown += "" if left is None else f", about {duration(left)} left"
-    line = f"{done}  {event['seconds']:.0f} s{shown}"
-    print(line, file=sys.stderr, end="\r" if sys.stderr.isatty() else "\n", flush=True)
+class _Shown:
+    """What is told of a run under way: its phase, or how far its training or its fit is."""
+
+    def __init__(self) -> None:
+        self._line = ""
+        self._steps = 0.0
+        self._begun = False
+
+    def report(self, event: Any) -> None:
+        """Take an event of the run."""
+        if event["event"] == "step":
+            command.say(event["text"])
+        if event["event"] != "progress":
+            return
+        name, error = validation_error(event)
+        # of a fit in closed form it is the share of its one pass that is done
+        done = f"{event['share']:.0%}" if "share" in event else f"update {event['clock']}/{event['total']}"
+        left = event.get("seconds_left")
+        shown = [done, f"{event['seconds']:.0f} s", f"validation {name} {error}" if name else ""]
+        shown.append("" if left is None else f"about {duration(left)} left")
+        self._line = ", ".join(filter(None, shown))
+        self._steps = int(10 * event["share"]) if "share" in event else event["clock"]
+
+    def text(self) -> str:
+        """Return the phase and the latest progress."""
+        return ": ".join(filter(None, (self._phase(), self._line)))
+
+    def stage(self) -> object:
+        """Return what is told of as soon as it changes."""
+        return self._phase(), self._steps
+
+    def _phase(self) -> str:
+        at = phase()
+        self._begun |= at is not None
+        if at == "evaluating" or (at is None and self._begun):
+            return "training"  # evaluations are short, and many
+        return at or "starting"
 
 
 def main() -> int:
@@ -181,7 +211,10 @@ def main() -> int:
         The exit code: 0: done, 1: a run failed, 2: bad input (told in one line), 128 + n: stopped by signal n.
     """
     command.spell_out()
-    return command.read_or_not(_main)
+    try:
+        return command.read_or_not(_main)
+    except KeyboardInterrupt as error:
+        return _say(STOPPED, 143 if isinstance(error, Terminated) else 130)
 
 
 def _main() -> int:
@@ -226,9 +259,6 @@ def _main() -> int:
         from experiments.config.mistakes import mistakes_of
 
         return _say(mistakes_of([command.quoted(word) for word in words], error), 2)
-    except KeyboardInterrupt as error:
-        code = 143 if isinstance(error, Terminated) else 130
-        return _say("stopped, nothing is lost; the same command continues", code)
     except OSError as error:
         if error.errno not in DISK:
             raise  # a pipe whose reader has gone among them

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,6 +35,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "store" in arguments and not arguments.store:
         arguments.store = [Path("runs")]
     return command.run(arguments.command, arguments, NAME, failures=(ClusterError, SlurmError))
+
+
+def plan(arguments: argparse.Namespace) -> int:
+    """Print the runs of a sweep and what they will cost, and start nothing."""
+    from experiments.__main__ import main as experiments
+
+    probe = ["hydra.launcher.probe=true"] if arguments.probe else []
+    sys.argv = ["python -m experiments", "-m", *arguments.word, "hydra.launcher.submit=false", *probe]
+    return experiments()
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -124,6 +134,13 @@ def _parser() -> argparse.ArgumentParser:
     of_logs = add("logs", "print the last lines of the logs of a run and of its job", logs)
     of_logs.add_argument("run", metavar="RUN", help="beginning of a run's id")
     of_logs.add_argument("--lines", type=int, default=40, metavar="N", help="lines of each log (default 40)")
+    text = "print the runs of a sweep, its packs and its hours by shape, and start nothing"
+    of_plan = commands.add_parser("plan", help=text, description=text)
+    of_plan.set_defaults(command=plan)
+    of_plan.add_argument(
+        "--probe", action="store_true", help="compute shapes of unknown cost for half a minute each, eager"
+    )
+    of_plan.add_argument("word", nargs="+", metavar="KEY=VALUE", help="as of `python -m experiments -m`")
     cluster = commands.add_parser("cluster", help="run a real Slurm on this machine, to try things on")
     cluster_cli.add_to(cluster)
     text = "check whether this machine has what a sweep needs: torch, GPU, compiler, Slurm, a place for runs"

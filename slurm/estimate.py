@@ -41,6 +41,10 @@ class Estimate:
 UNKNOWN = Estimate(None, None, "nothing like it has finished")
 
 
+PROBE = "a probe"
+"""Beginning of the basis of an estimate that no finished run, but a short computation tells (`slurm.probe`)."""
+
+
 class Estimates:
     """Costs of runs by architecture, shape, batch, kind of device and GPU model.
 
@@ -73,8 +77,9 @@ class Estimates:
             shape = tuple(result[name] for name in SHAPE)
             model = result.get("gpu") if kind == "cuda" else None
             place = (kind, model if isinstance(model, str) else None)
-            exact = (result["architecture"], place, result["dataset_sha256"], shape, result["training.batch_size"])
             seconds, updates, P = float(result["seconds"]), result.get("n_updates"), int(result["P"])
+            batch = result["training.batch_size"] if updates else None  # a fit in closed form has none
+            exact = (result["architecture"], place, result["dataset_sha256"], shape, batch)
         except (KeyError, TypeError, ValueError):
             return  # an earlier version's, or another program's
         if not (math.isfinite(seconds) and seconds > 0):

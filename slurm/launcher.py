@@ -25,9 +25,11 @@ from experiments.data.load import dataset_of
 from experiments.data.offline import DataNotCached, offline
 from experiments.runs.record import Result
 from slurm import requests
+from slurm.gpu_models import asked_for
 from slurm.local import Pool, remove_old_logs, visible_gpus
-from slurm.outline import compiling, outline
-from slurm.plan import Composer, DataAbsent, Plan, PlannedRun, plan
+from slurm.outline import Outline, compiling, outline
+from slurm.plan import Composer, DataAbsent, Plan, PlannedRun, UnnamedRun, plan
+from slurm.probe import probe
 from slurm.progress import Progress
 from slurm.settings import LocalSettings, SlurmSettings
 from slurm.worker import Task
@@ -57,14 +59,10 @@ def launch_locally(
     chosen = build(LocalSettings, settings, "hydra.launcher.")
     with sigterm_raises():
         sweep = plan(Composer(loader, master), points, dataset_of if chosen.submit else dataset_if_here)
-        for line in dict.fromkeys(sweep.dropped):
-            print(f"left out: {line}", file=sys.stderr)
+        _tell_left_out(sweep)
         if not chosen.submit:
-            for line in [*(p.line() for p in sweep.runs), *(one.line() for one in sweep.unnamed)]:
-                print(line)
-            for reason in dict.fromkeys(one.reason for one in sweep.unnamed):
-                print(f"no data: {reason}", file=sys.stderr)
-            print(outline(sweep.runs, sweep.unnamed, chosen.pack).text(), file=sys.stderr)
+            _print_runs(sweep)
+            print(_outline(sweep.runs, sweep.unnamed, chosen).text(), file=sys.stderr)
             return []
         from experiments.runs.execute import device_of
 
@@ -78,9 +76,31 @@ def launch_locally(
     return _job_returns(sweep, len(points))
 
 
+def _tell_left_out(sweep: Plan) -> None:
+    for line in dict.fromkeys(sweep.dropped):
+        print(f"left out: {line}", file=sys.stderr)
+
+
+def _print_runs(sweep: Plan) -> None:
+    """Print the runs of a sweep that is not started, and on standard error why some have no data."""
+    for line in [*(p.line() for p in sweep.runs), *(one.line() for one in sweep.unnamed)]:
+        print(line)
+    for reason in dict.fromkeys(one.reason for one in sweep.unnamed):
+        print(f"no data: {reason}", file=sys.stderr)
+
+
+def _outline(
+    runs: Sequence[PlannedRun], unnamed: Sequence[UnnamedRun], settings: LocalSettings | SlurmSettings
+) -> Outline:
+    """Return the size of a sweep on the devices that the launcher gives its runs."""
+    if isinstance(settings, LocalSettings):
+        return outline(runs, unnamed, settings.pack, probe=probe if settings.probe and not settings.submit else None)
+    return outline(runs, unnamed, settings.pack, "cuda" if settings.gpus_of_a_job else "cpu", asked_for(settings))
+
+
 def refuse_longer(runs: Sequence[PlannedRun], settings: LocalSettings | SlurmSettings) -> None:
     """Raise InputError for a sweep that is known to take more than `hydra.launcher.max_hours`."""
-    if settings.max_hours is not None and (excess := outline(runs, [], settings.pack).over(settings.max_hours)):
+    if settings.max_hours is not None and (excess := _outline(runs, [], settings).over(settings.max_hours)):
         raise InputError(excess)
 
 
@@ -202,9 +222,10 @@ def launch_on_slurm(
     chosen, notes = with_site_defaults(build(SlurmSettings, settings, "hydra.launcher."))
     for note in notes:
         print(note, file=sys.stderr)
-    sweep = plan(Composer(loader, master), points, dataset_of)
-    for line in dict.fromkeys(sweep.dropped):
-        print(f"left out: {line}", file=sys.stderr)
+    sweep = plan(Composer(loader, master), points, dataset_of if chosen.submit else dataset_if_here)
+    _tell_left_out(sweep)
+    if not chosen.submit:
+        _print_runs(sweep)
     for p in sweep.runs:
         submit.kind_of(p, chosen)
     refuse_longer(sweep.runs, chosen)
@@ -215,7 +236,11 @@ def launch_on_slurm(
             outcome = submit.submit_missing(gone or sweep.runs, chosen)
             if round == 0:
                 submit.submit_after(outcome, chosen)
-                _print_outcome(sweep.runs, outcome, chosen, stores)
+                _print_outcome(outcome, chosen, stores)
+                if not chosen.submit:
+                    jobs = sum(len(array.packs) for one in outcome.submissions for array in one.arrays)
+                    size = dataclasses.replace(_outline(sweep.runs, sweep.unnamed, chosen), packs=jobs)
+                    print(size.text(), file=sys.stderr)
             if chosen.detach or not chosen.submit:
                 break
             with Progress(sweep.runs) as progress:
@@ -247,13 +272,8 @@ ROUNDS = 3
 """Most times that a run is submitted while a driver waits for it, if its job is gone or the cluster had no room."""
 
 
-def _print_outcome(
-    runs: Sequence[PlannedRun], outcome: Outcome, settings: SlurmSettings, stores: Sequence[str]
-) -> None:
+def _print_outcome(outcome: Outcome, settings: SlurmSettings, stores: Sequence[str]) -> None:
     """Print what was submitted, and the commands to go on with."""
-    if not settings.submit:
-        for planned in runs:
-            print(planned.line())
     for note in outcome.notes:
         print(note, file=sys.stderr)
     out = sys.stdout if settings.submit else sys.stderr

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from experiments.config.run import LADDER
 from experiments.core.errors import DeviceLost, RunsFailed
-from experiments.core.interrupt import Terminated, sigterm_raises
+from experiments.core.interrupt import STOPPING, Terminated, sigterm_raises
 from experiments.core.processes import start_time
 from experiments.core.states import RunOutcome, RunState
 from experiments.core.wording import counted
@@ -24,6 +24,8 @@ from experiments.runs.store import tail
 from slurm.worker import STOP_SECONDS, Inbox, Task, Worker
 
 POLL_SECONDS = 0.5
+ANSWER_SECONDS = 0.7
+"""Longest time between Ctrl-C and an answer."""
 STILLBORN = 5
 """Workers that may end in a row before they are ready; then it is no accident, but the machine."""
 WHOLE = 1_000_000
@@ -63,8 +65,8 @@ class Pool:
         size: number of workers.
         listener: receiver of events, states and notes.
         pack: most runs handed to a worker at a time; they have one shape. None: `most_together`.
-        patience: seconds without a sign of life after which a busy worker counts as hung. Compiling, evaluating and
-            solving show it (each for two hours at most), loading or generating data does not.
+        patience: seconds without a sign of life after which a busy worker counts as hung. Loading data, compiling,
+            evaluating and fitting show it, each for two hours at most.
         environments: variables of the worker in each place (which GPU it has); none beside the driver's own by default.
         stop: called twice a second; True stops the pool. For callers that handle signals; without it SIGTERM stops.
         device: kind of device of the workers, cpu or cuda, whatever the runs ask for; None: what they ask for. On a GPU
@@ -133,18 +135,40 @@ class Pool:
                     self._hand_out()
                     self._hear()
                     self._count_silence()
-            except (KeyboardInterrupt, OSError, RunsFailed):
+            except (KeyboardInterrupt, OSError, RunsFailed) as error:
                 for worker in self.workers:
                     worker.stop()
+                try:
+                    self._answer(error)
+                except KeyboardInterrupt:
+                    self.stop_seconds = 0.0
+                    raise
                 raise
             finally:
-                until = time.monotonic() + self.stop_seconds  # for all of them together
-                for worker in self.workers:
-                    worker.end(until - time.monotonic())
+                self._end_workers()
         if self.left:
             never = len(self.given_up) == self.size and not self._worked
             raise DeviceLost(f"{counted(len(self.left), 'run')} left: {'; '.join(self.losses)}", absent=never)
         return self.failed
+
+    def _answer(self, error: BaseException) -> None:
+        """Tell who pressed Ctrl-C that it was heard, unless all workers end at once (those that compile do)."""
+        if isinstance(error, KeyboardInterrupt) and not isinstance(error, Terminated):
+            until = time.monotonic() + ANSWER_SECONDS
+            ended = [worker.ends(until - time.monotonic()) for worker in self.workers]
+            if not all(ended):
+                self.listener.note(STOPPING)
+
+    def _end_workers(self) -> None:
+        """Wait until the workers have ended, `stop_seconds` for all of them together; a second signal kills them."""
+        until = time.monotonic() + self.stop_seconds
+        try:
+            for worker in self.workers:
+                worker.end(until - time.monotonic())
+        except KeyboardInterrupt:
+            for worker in self.workers:
+                worker.end(0.0)
+            raise
 
     def _hand_out(self) -> None:
         for worker in self.workers:
@@ -205,6 +229,10 @@ class Pool:
             for run_id, outcome in event["outcome"].items():
                 self._ended(worker, run_id, RunOutcome(outcome))
             worker.busy = False
+        elif event["event"] == "alive" and event.get("phase") != worker.phase:
+            worker.phase = event.get("phase")
+            for run_id in worker.current:
+                self.listener.event({"event": "phase", "run": run_id, "phase": worker.phase})
         elif event["event"] == "ready":
             self._worked = worker.ready = True
             self._stillborn = 0

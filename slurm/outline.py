@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from experiments.config.compiling import of_a_sweep
 from experiments.config.run import RunConfig
-from experiments.core.gpu import models_here
+from experiments.core.gpu import models_here, visible
 from experiments.core.states import RunState
 from experiments.core.wording import counted
-from slurm.estimate import UNKNOWN, Estimate, Estimates
+from slurm.estimate import PROBE, UNKNOWN, Estimate, Estimates
 from slurm.local import most_together
 from slurm.plan import PlannedRun, UnnamedRun
 
@@ -90,34 +90,58 @@ class Outline:
             reasons = "; ".join(self.basis) or "no run like these has finished in the store"
             return f"{head}\nhours: unknown; {reasons}"
         hours = " and ".join(f"{value:.3g} {HOURS.get(kind, kind)}" for kind, value in self.hours.items())
-        known = f"estimated {hours}, by the time per update of {'; '.join(self.basis)} in the store"
+        told = "; ".join(one for one in self.basis if not one.startswith(PROBE))
+        sources = [f"the time per update of {told} in the store"] if told else []
+        known = f"estimated {hours}, by {'; '.join([*sources, *(one for one in self.basis if one.startswith(PROBE))])}"
         each = [shape.text() for shape in self.shapes] if len(self.shapes) > 1 else []
         return "\n".join([head, *each, known + (f"; unknown for {self.unknown} runs" if self.unknown else "")])
 
 
-def outline(runs: Sequence[PlannedRun], unnamed: Sequence[UnnamedRun], pack: int | None = None) -> Outline:
+def outline(
+    runs: Sequence[PlannedRun],
+    unnamed: Sequence[UnnamedRun],
+    pack: int | None = None,
+    auto: str | None = None,
+    gpus: Sequence[str] | None = None,
+    probe: Callable[[RunConfig, str], Estimate] | None = None,
+) -> Outline:
     """Count runs and packs, and estimate their hours from the finished runs of the stores (`slurm.estimate`).
-
-    Hours on a GPU are those of this machine's GPU model.
 
     Args:
         runs: distinct runs of the sweep.
         unnamed: runs whose data are not on this machine.
         pack: most runs of a pack; None: `most_together`.
+        auto: kind of device, cuda or cpu, that `device=auto` will be; None: the one that this machine has.
+        gpus: names of the GPU model on which the runs will be computed; None: this machine's.
+        probe: measures what a run costs, of a configuration and the digest of its data; asked once for each shape whose
+            cost no finished run tells, about its largest P.
     """
+    auto = auto or ("cuda" if visible() else "cpu")
+    gpus = models_here() if gpus is None else gpus
+
+    def kind_of(config: RunConfig) -> str:
+        return auto if config.device == "auto" else config.device
+
     left = [planned for planned in runs if planned.run.state() != RunState.DONE]
-    shapes: Counter[tuple[str, str]] = Counter((p.shape_id, p.config.device) for p in left)
-    shapes.update((_shape(one.config), one.config.device) for one in unnamed)
+    shapes: Counter[tuple[str, str]] = Counter((p.shape_id, kind_of(p.config)) for p in left)
+    shapes.update((_shape(one.config), kind_of(one.config)) for one in unnamed)
     stores = {path: Estimates.of_store(path) for path in {planned.run.path.parent for planned in left}}
-    gpus = models_here()
     hours: dict[str, float] = {}
     basis: dict[str, None] = {}
     reasons: dict[str, None] = {}
     each: dict[tuple[str, str], list[tuple[PlannedRun, Estimate]]] = defaultdict(list)
+    probed: dict[str, tuple[int, Estimate]] = {}
     unknown = len(unnamed)
     for planned in left:
-        kind = "cuda" if planned.config.device == "auto" else planned.config.device
+        kind = kind_of(planned.config)
         cost = stores[planned.run.path.parent].of(planned.config, planned.data_sha256, kind, gpus)
+        if cost.seconds is None and probe is not None:
+            if planned.shape_id not in probed:
+                largest = max((p for p in left if p.shape_id == planned.shape_id), key=lambda p: p.config.P)
+                probed[planned.shape_id] = largest.config.P, probe(largest.config, largest.data_sha256)
+            size, cost = probed[planned.shape_id]
+            if planned.config.training is None and cost.seconds is not None:  # a fit costs at least in proportion to P
+                cost = replace(cost, seconds=cost.seconds * planned.config.P / size)
         each[planned.shape_id, kind].append((planned, cost))
         if cost.seconds is None:
             unknown += 1

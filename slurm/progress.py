@@ -40,6 +40,9 @@ class Progress:
         self.planned = {p.run.id: p for p in planned}
         self.states = {p.run.id: p.run.state() for p in planned}
         self.latest: dict[str, Mapping[str, Any]] = {}
+        self.phases: dict[str, str] = {}
+        """What each run is at: loading data, compiling, training, fitting, evaluating."""
+        self._phases_seen: set[str] = set()
         self.began = time.monotonic()
         self.done_before = sum(state == RunState.DONE for state in self.states.values())
         self.console = Console(stderr=True)
@@ -59,9 +62,12 @@ class Progress:
         (self.live or self._spoken).__exit__(*arguments)
 
     def event(self, event: Mapping[str, Any]) -> None:
-        """Show a worker's `progress` event in the row of its run; ignore other events."""
+        """Show a worker's `progress` or `phase` event in the row of its run; ignore other events."""
         if event["event"] == "progress":
             self.latest[event["run"]] = event
+        elif event["event"] == "phase":
+            self.phases[event["run"]] = event["phase"]
+            self._phases_seen.add(event["phase"])
 
     def state(self, run_id: str, state: RunState) -> None:
         """Show the new state of a run."""
@@ -84,11 +90,19 @@ class Progress:
         """Return a line such as `12 of 80 runs done, 2 running, about 14 min left`."""
         counts = Counter(self.states.values())
         text = f"{counts[RunState.DONE]} of {len(self.states)} runs done"
-        text += "".join(
-            f", {counts[s]} {s}" for s in (RunState.RUNNING, RunState.ELSEWHERE, RunState.FAILED) if counts[s]
-        )
+        for state in (RunState.RUNNING, RunState.ELSEWHERE, RunState.FAILED):
+            if counts[state]:
+                text += f", {counts[state]} {state}" + (self._at() if state == RunState.RUNNING else "")
         left = len(self.states) - counts[RunState.DONE] - counts[RunState.FAILED]
         return text + (self._time_left(counts[RunState.DONE] - self.done_before, left) if left else "")
+
+    def _at(self) -> str:
+        """Describe the phases of running runs: ` (1 compiling, 1 training)`; empty while none is known."""
+        running = [run_id for run_id, state in list(self.states.items()) if state == RunState.RUNNING]
+        at = Counter(self.phases.get(run_id, "starting") for run_id in running)
+        if len(at) == 1 and "starting" not in at:
+            return f" ({next(iter(at))})"
+        return "" if set(at) == {"starting"} else f" ({', '.join(f'{n} {name}' for name, n in sorted(at.items()))})"
 
     def _time_left(self, new: int, left: int) -> str:
         """Describe the time left by what passes under way tell of it, and by finished runs of the same kind.
@@ -117,8 +131,10 @@ class Progress:
         seconds = max([*passes, (known + sum(passes)) / max(1, min(self.workers, left))])
         return f", {'at least' if unknown else 'about'} {duration(seconds)} left"
 
-    def _stage(self) -> int:
-        return 10 * sum(s == RunState.DONE for s in self.states.values()) // max(1, len(self.states))
+    def _stage(self) -> object:
+        """Return what gets a line as soon as it changes: every ten percent, and the first run in each phase."""
+        done = sum(state == RunState.DONE for state in self.states.values())
+        return len(self._phases_seen), 10 * done // max(1, len(self.states))
 
     def _table(self) -> Table:
         table = Table(title=self.summary(), title_justify="left", box=None)
@@ -129,7 +145,7 @@ class Progress:
             c, seen = self.planned[run_id].config, self.latest.get(run_id)
             name = f"{c.architecture} L={c.L} ν={c.nu}"
             if seen is None:
-                table.add_row(run_id, name, str(c.P), str(c.seed), "starting", "", "")
+                table.add_row(run_id, name, str(c.P), str(c.seed), self.phases.get(run_id, "starting"), "", "")
                 continue
             if "share" in seen:  # of the one pass that a ladder is
                 left = seen.get("seconds_left")

@@ -55,8 +55,8 @@ class LocalSettings:
     """Most runs of one shape that a worker trains together; null: 1 on CPU, 4096 on a GPU, and of fits in closed form
     all that differ only in P (a ladder)."""
     patience: float = setting(1800.0, low=1.0, high=1e7)
-    """Seconds without a sign of life after which a worker counts as hung and is replaced. Compiling, evaluating and
-    solving show it (each for two hours at most), loading or generating data does not."""
+    """Seconds without a sign of life after which a worker counts as hung and is replaced. Loading data, compiling,
+    evaluating and fitting show it (each for two hours at most)."""
     retry: bool = setting(False)
     """Run failed runs again."""
     max_hours: float | None = setting(None, low=0.0)
@@ -64,6 +64,8 @@ class LocalSettings:
     take more is refused before it starts. null: any."""
     submit: bool = setting(True)
     """false: print the plan, one line a run, and start nothing."""
+    probe: bool = setting(False)
+    """With submit=false: compute each shape whose time no finished run tells for half a minute, and keep nothing."""
 
 
 @dataclass(frozen=True)

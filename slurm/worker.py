@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -71,6 +72,8 @@ class Worker:
         """Runs of its pack that have not ended, by id."""
         self.shape: str | None = None
         """The shape of its last runs, whose kernels it has compiled."""
+        self.phase: str | None = None
+        """What it last said it was at with its runs."""
         self.silent = 0.0
         """Seconds without a sign of life while it was busy."""
         self.hung = False
@@ -97,7 +100,7 @@ class Worker:
     def give(self, runs: Sequence[Task], alone: bool) -> None:
         """Send it a pack: runs of one shape. `alone`: see the attribute."""
         assert self.process.stdin is not None
-        self.busy, self.alone, self.silent = True, alone, 0.0
+        self.busy, self.alone, self.silent, self.phase = True, alone, 0.0, None
         self.current, self.shape = {p.run.id: p for p in runs}, runs[0].shape_id
         try:
             self.process.stdin.write(json.dumps([str(p.run.path.resolve()) for p in runs]) + "\n")
@@ -113,7 +116,21 @@ class Worker:
     def kill(self) -> None:
         """End a worker that no longer shows that it lives; its end arrives in the inbox."""
         self.hung = True
-        self.process.kill()
+        self._kill()
+
+    def _kill(self) -> None:
+        """Kill it with the compilers that it started: its process group is its own (`start_new_session`)."""
+        if self.process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+
+    def ends(self, seconds: float) -> bool:
+        """Return whether it ends within `seconds`."""
+        try:
+            self.process.wait(max(0.0, seconds))
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def end(self, seconds: float = STOP_SECONDS) -> None:
         """Wait until it ends, and kill it after `seconds`; delete its log, for its runs have logs of their own."""
@@ -122,10 +139,8 @@ class Worker:
                 self.process.stdin.close()
         except BrokenPipeError:
             pass
-        try:
-            self.process.wait(max(0.0, seconds))
-        except subprocess.TimeoutExpired:
-            self.process.kill()
+        if not self.ends(seconds):
+            self._kill()
             self.process.wait()
         self.log.unlink(missing_ok=True)
 

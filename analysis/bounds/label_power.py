@@ -19,9 +19,10 @@ from analysis.curve import Curve
 from analysis.errors import InputError
 from analysis.fits.flags import JudgedFit
 from analysis.fits.jsonable import Record, dataset_and_metric, ends, model
-from analysis.fits.record import label, plus_minus
+from analysis.fits.record import plus_minus, title
 from analysis.fits.uncertainty import Interval, line, t_interval
 from analysis.sources import run_file
+from analysis.spelling import dataset_words
 from experiments.core.files import read_json
 
 SPECTRA_FILE = "spectra.json"
@@ -205,13 +206,14 @@ def power_text(powers: Sequence[LabelPower]) -> str:
     for power in sorted(powers, key=lambda one: -one.tail.value):
         beta = power.fit[0].best.beta
         lines.append(
-            f"  {label(power.curve):32} tail {plus_minus(power.tail.value, power.tail.low, power.tail.high):13} "
+            f"  {title(power.curve):32} tail {plus_minus(power.tail.value, power.tail.low, power.tail.high):13} "
             f"half {power.tail.value / 2:.2f}   β {plus_minus(beta.value, beta.low, beta.high)}"
         )
     first, metric = powers[0], powers[0].curve.text("metric")
     head = (
-        f"{first.curve.text('dataset')}, {metric}: exponent of 1 − C(k), the labels' power outside the kernel's first "
-        f"k directions, over k = {first.span[0]:g} … {first.span[1]:g} (P = {first.size}, {len(first.spectra)} seeds)"
+        f"{dataset_words(first.curve.text('dataset'))}, {metric}: exponent of 1 − C(k), the labels' power outside the "
+        f"kernel's first k directions, over k = {first.span[0]:g} … {first.span[1]:g} "
+        f"(P = {first.size}, {len(first.spectra)} seeds)"
     )
     return "\n".join([head, *lines, f"  {power_sentence(powers)}"])
 
@@ -231,14 +233,14 @@ def power_sentence(powers: Sequence[LabelPower]) -> str:
     agree = sum((tails[i] - tails[j]) * (betas[i] - betas[j]) > 0 for i, j in pairs)
     fast, slow = known[int(tails.argmax())], known[int(tails.argmin())]
     return (
-        f"{text}. Here fastest for {label(fast.curve)}, slowest for {label(slow.curve)}; β ranks {agree} of "
+        f"{text}. Here fastest for {title(fast.curve)}, slowest for {title(slow.curve)}; β ranks {agree} of "
         f"{len(pairs)} pairs in the same order. It ranks models on the same frames and is no estimate of β."
     )
 
 
 def exchange_text(exchange: Exchange) -> str:
     """Return the matrix of β and the sentence that it adds up to."""
-    names = [label(curve) for curve in exchange.curves]
+    names = [title(curve) for curve in exchange.curves]
     width = max(map(len, names)) + 2
     rows = [
         f"  {name:{width}}" + "".join(f"{beta:8.2f}" for beta in row)
@@ -246,8 +248,9 @@ def exchange_text(exchange: Exchange) -> str:
     ]
     sizes = f"P = {exchange.sizes[0]} … {exchange.sizes[-1]}"
     head = (
-        f"{exchange.dataset}: β with the eigenvectors of a row's model and the eigenvalues of a column's "
-        f"(exact, {sizes} of {exchange.frames} frames, {exchange.beta.shape[2]} subsets, best ridge; columns as rows)"
+        f"{dataset_words(exchange.dataset)}: β with the eigenvectors of a row's model and the eigenvalues of a "
+        f"column's (exact, {sizes} of {exchange.frames} frames, {exchange.beta.shape[2]} subsets, best ridge; "
+        "columns as rows)"
     )
     return "\n".join([head, *rows, f"  {exchange_sentence(exchange)}"])
 

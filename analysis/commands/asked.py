@@ -18,12 +18,11 @@ from analysis.curve import curves
 from analysis.errors import RunsFailed, UnfittableError
 from analysis.fits.flags import JudgedFit
 from analysis.fits.names import MAIN_FORMS, Form
-from analysis.fits.record import (
-    analyse,
-)
+from analysis.fits.points import points_table, single_points
+from analysis.fits.record import analyse, title
 from analysis.fits.selection import Selection
 from analysis.reading import Spelling, parse_columns
-from analysis.sources import failed_runs
+from analysis.sources import failed_runs, unfinished_runs
 from analysis.table import RunTable, load
 
 log = logging.getLogger(__name__)
@@ -45,6 +44,14 @@ def load_asked(arguments: argparse.Namespace, compare_by: Sequence[str] = ()) ->
             decimal=arguments.decimal,
         ),
     )
+
+
+def check_any(arguments: argparse.Namespace, loaded: RunTable) -> None:
+    """Print the points there are and raise UnfittableError if no curve has two P yet, as of a single run."""
+    if loaded.rows.empty:
+        say(points_table(selection_of(arguments).of_curves(single_points(loaded))))
+        check_failed(arguments.store)
+        raise UnfittableError("no curve has two P yet, and a curve needs two: the points so far are above")
 
 
 def fitted(
@@ -80,7 +87,18 @@ def say(text: str) -> None:
 
 
 def check_complete(loaded: RunTable, stores: Sequence[Path]) -> None:
-    """Raise an error if a curve had no usable row (UnfittableError) or runs of the stores failed (RunsFailed)."""
+    """Say what is missing so far; raise an error if a curve had no usable row, or if runs of the stores failed.
+
+    Raises:
+        UnfittableError: a curve had rows, none of them usable.
+        RunsFailed: runs failed.
+    """
+    if not loaded.rows.empty and (waiting := single_points(loaded)):
+        names = "; ".join(dict.fromkeys(f"{title(curve)} (P = {curve.sizes[0]:g})" for curve in waiting))
+        log.warning("left out, since a curve needs two P: %s", names)
+    for store in dict.fromkeys(stores):
+        if unfinished := unfinished_runs(store):
+            log.warning("%s: %s, so their points are missing", store, ", ".join(unfinished))
     if loaded.lost_curves:
         raise UnfittableError(
             f"{len(loaded.lost_curves)} curve(s) had no usable rows and could not be fitted: "

@@ -9,6 +9,7 @@ from analysis.bounds.bounds import bound_records, bounds_table, group_records
 from analysis.bounds.lipschitz import compare_lipschitz, lipschitz_record, lipschitz_text
 from analysis.bounds.theory import group_text, kernel_law, statements
 from analysis.commands.asked import (
+    check_any,
     check_complete,
     check_failed,
     distances_of,
@@ -32,12 +33,12 @@ from analysis.fits.names import MAIN_FORMS
 from analysis.fits.record import (
     analyse,
     choice,
-    label,
     place_of,
     plus_minus,
     records,
     several_test_sets,
     summary,
+    title,
 )
 from analysis.fits.results import CurveFit, Form
 from analysis.fits.selection import ALL
@@ -65,6 +66,7 @@ def table(arguments: argparse.Namespace) -> None:
 def fit(arguments: argparse.Namespace) -> None:
     """Fit ε = a·P^(−β), with and without a floor, and the curved forms, to every curve; print two lines per curve."""
     loaded = load_asked(arguments)
+    check_any(arguments, loaded)
     fits = fitted(arguments, loaded, forms=tuple(Form(name) for name in arguments.forms or Form))
     if arguments.json is not None:
         write_json(arguments.json, [entry for one, judged in fits for entry in records(one, judged)])
@@ -87,6 +89,7 @@ def figures(arguments: argparse.Namespace) -> None:
     from analysis.figures.references import matching, read_references
 
     loaded = load_asked(arguments)
+    check_any(arguments, loaded)
     measured = distances_of(arguments.distances, arguments.store)
     points = [] if arguments.reference is None else read_references(arguments.reference)
     fits = fitted(arguments, loaded)
@@ -111,6 +114,7 @@ def report(arguments: argparse.Namespace) -> None:
 def compare(arguments: argparse.Namespace) -> None:
     """Compare curves that differ in one factor: paired Δβ with Holm's correction, floors, equal-error ratios, power."""
     loaded = load_asked(arguments, compare_by=arguments.by)
+    check_any(arguments, loaded)
     by = [setting_column(name, loaded.rows.columns) for name in arguments.by]
     fits = fitted(arguments, loaded)
     pairs = compare_curves(fits, by)
@@ -142,6 +146,7 @@ def claim(arguments: argparse.Namespace) -> None:
     effects if there are several.
     """
     loaded = load_asked(arguments)
+    check_any(arguments, loaded)
     fits = analyse(curves(loaded), forms=MAIN_FORMS)
     tests = claims(fits)
     betas = {one.curve.name: _beta(one) for one, _ in fits}
@@ -159,6 +164,7 @@ def claim(arguments: argparse.Namespace) -> None:
 def forecast(arguments: argparse.Namespace) -> None:
     """Forecast the errors of every curve at larger P, and the frames to an error, with intervals."""
     loaded = load_asked(arguments)
+    check_any(arguments, loaded)
     entries: list[dict[str, object]] = []
     possible = False
     for curve in selection_of(arguments).of_curves(curves(loaded)):
@@ -193,6 +199,7 @@ def _forecast(one: Outlook, arguments: argparse.Namespace) -> list[dict[str, obj
 def bounds(arguments: argparse.Namespace) -> None:
     """Set every recommended β beside the bounds and laws of theory: consistent, vacuous, not testable or violated."""
     loaded = load_asked(arguments)
+    check_any(arguments, loaded)
     d = arguments.d if arguments.atoms is None else float(3 * arguments.atoms - 6)
     stated = statements(d, arguments.s, arguments.k, arguments.smoothness)
     if arguments.alpha_teacher is not None:
@@ -208,7 +215,7 @@ def bounds(arguments: argparse.Namespace) -> None:
     fits = fitted(arguments, loaded, metrics=(ALL,))  # Lip·δ(P) bounds energies
     several = several_test_sets([one.curve for one, _ in fits])
     for one, judged in fits:
-        name = f"{place_of(one.curve, several)}, {one.curve.text('metric')}, {label(one.curve)}"
+        name = f"{place_of(one.curve, several)}, {one.curve.text('metric')}, {title(one.curve)}"
         say(bounds_table(one, judged, stated, name, d))
         entries += bound_records(one, judged, stated, d)
         for compared in [] if measured is None else compare_lipschitz(one, judged, measured, arguments.lipschitz):
@@ -233,7 +240,7 @@ def errors(arguments: argparse.Namespace) -> None:
     loaded = load(None, arguments.store, drop_bad=arguments.drop_bad)
     intervals = error_intervals(loaded, curves(loaded), *arguments.store)
     several = several_test_sets([one.curve for one in intervals])
-    names = [f"{place_of(i.curve, several)}  {i.curve.text('metric')}  {label(i.curve)}" for i in intervals]
+    names = [f"{place_of(i.curve, several)}  {i.curve.text('metric')}  {title(i.curve)}" for i in intervals]
     say(error_table(intervals, names))
     if arguments.json is not None:
         write_json(arguments.json, [error_record(interval) for interval in intervals])

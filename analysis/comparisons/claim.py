@@ -34,6 +34,7 @@ from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.jsonable import Record
 from analysis.fits.remainder import Kappa
 from analysis.fits.uncertainty import Interval
+from analysis.spelling import dataset_words, display_name
 from experiments.core.files import json_number
 
 METRIC = "force_mae"
@@ -91,7 +92,7 @@ class Claim:
             for name, value in self.place.items()
         )
         beside = () if self.metric == METRIC else (f"beside {METRIC}, which decides",)
-        return ", ".join((self.dataset, self.metric, self.architecture, *values, *beside))
+        return ", ".join((dataset_words(self.dataset), self.metric, display_name(self.architecture), *values, *beside))
 
 
 def predicate(outcome: Outcome) -> str:

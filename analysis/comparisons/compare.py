@@ -28,6 +28,7 @@ from analysis.errors import InputError
 from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.uncertainty import Interval, lines, two_sided
 from analysis.protocol import STOP
+from analysis.spelling import display_name
 
 TEST_SET = "test_set"
 PLACE = ("dataset", TEST_SET, "metric", STOP)
@@ -329,11 +330,12 @@ def _constant(fits: Sequence[JudgedFit]) -> frozenset[str]:
 
 
 def describe(curve: Curve, without: Collection[str] = (), also: Iterable[str] = ()) -> str:
-    """Describe a model in words, without some factors and with further columns: `mace, ν=1, edge 3`."""
+    """Describe a model in words, without some factors and with further columns: `MACE, ν=1, edge 3`."""
     parts = []
     for name in dict.fromkeys((*FACTORS, *also)):
         value = curve.value(name)
         if name not in without and value is not None and value != "":
             text = f"{value:g}" if isinstance(value, float) else str(value)
+            text = display_name(text) if name == "architecture" else text
             parts.append(text if name in ("architecture", "group") else f"{SIGNS.get(name, name + '=')}{text}")
     return ", ".join(parts)

@@ -9,7 +9,8 @@ import numpy as np
 from analysis.comparisons.compare import Comparison
 from analysis.comparisons.paired import Survival, excludes_zero
 from analysis.comparisons.sentences import SIGNIFICANT, level
-from analysis.fits.record import label, signed, span, text_columns
+from analysis.fits.record import signed, span, text_columns, title
+from analysis.spelling import dataset_words
 
 HEAD = ("dataset", "metric", "model", "compared", "Δβ (95 %)", "p (Holm)", "shown", "frames needed, first / second")
 """Heads of the columns."""
@@ -19,9 +20,9 @@ def comparison_rows(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
     """Return one row of texts for each comparison, in the order of `HEAD`."""
     return [
         (
-            c.first.text("dataset"),
+            dataset_words(c.first.text("dataset")),
             c.first.text("metric"),
-            c.common or label(c.first),
+            c.common or title(c.first),
             f"{level(c.first, c.factor)} → {level(c.second, c.factor)}",
             f"{signed(c.delta.value)} {span(c.delta.low, c.delta.high)}",
             "–" if np.isnan(c.p_holm) else "<0.001" if c.p_holm < 0.001 else f"{c.p_holm:.3f}",

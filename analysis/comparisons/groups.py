@@ -31,6 +31,7 @@ from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.jsonable import Record, dataset_and_metric, ends
 from analysis.fits.record import signed, span
 from analysis.fits.uncertainty import Interval, two_sided
+from analysis.spelling import dataset_words, display_name
 from experiments.core.files import json_number
 
 SUBGROUPS = {
@@ -165,12 +166,12 @@ def network_name(curve: Curve) -> str:
         value = curve.value(name)
         if isinstance(value, int | float) and value > 1:
             beside.append(f"{name.rpartition('.')[2]} {value:g}")
-    return f"{curve.text('architecture')} ({', '.join([curve.text('group'), *beside])})"
+    return f"{display_name(curve.text('architecture'))} ({', '.join([curve.text('group'), *beside])})"
 
 
 def gain_sentence(gain: Gain) -> str:
     """Describe the gain from one symmetry on one dataset in a sentence."""
-    where = f"{gain.plain.text('dataset')}, {gain.plain.text('metric')}"
+    where = f"{dataset_words(gain.plain.text('dataset'))}, {gain.plain.text('metric')}"
     weights = " and ".join(f"{curve.n_parameters:,.0f}" for curve in (gain.symmetric, gain.plain))
     twins = f"{network_name(gain.symmetric)} against {network_name(gain.plain)}"
     text = f"{twins} ({where}; {weights} weights): {_factor(gain)}; {_beta(gain)}"

@@ -11,6 +11,7 @@ from analysis.fits.jsonable import Record, dataset_and_metric, ends
 from analysis.fits.record import plus_minus, signed
 from analysis.fits.uncertainty import Interval
 from analysis.protocol import STOP
+from analysis.spelling import dataset_words, display_name
 from experiments.core.files import json_number
 
 SIGNIFICANT = 0.05
@@ -54,14 +55,15 @@ def level(curve: Curve, factor: str) -> str:
 
 def _value(curve: Curve, factor: str) -> str:
     value = curve.value(factor)
+    if factor == "architecture":
+        return display_name(str(value))
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _where(common: str, curve: Curve) -> str:
     stop = f"stop={curve.text(STOP)}" if curve.text(STOP) else ""
-    place = ", ".join(
-        text for text in (*(curve.text(name) for name in ("dataset", "test_set", "metric")), stop) if text
-    )
+    dataset = dataset_words(curve.text("dataset"))
+    place = ", ".join(text for text in (dataset, curve.text("test_set"), curve.text("metric"), stop) if text)
     return f"{common}; {place}" if common else place
 
 

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from analysis.arrays import FloatArray
 from analysis.curve import Curve, nanmean
-from analysis.figures.naming import METRIC_NAMES, dataset_name, display_unit, model_names
+from analysis.figures.naming import METRIC_NAMES, model_names
 from analysis.figures.panels import preferred
 from analysis.figures.style import COLUMN_WIDTH, Look, letters, log_axis, looks, save, style, title
 from analysis.fits.flags import JudgedFit, Verdict
+from analysis.spelling import dataset_name, display_unit
 
 NAME = "cost"
 _FRONT = "Pareto front"

@@ -23,11 +23,12 @@ from analysis.bounds.distances import DimensionEstimate
 from analysis.bounds.lipschitz import compare_lipschitz
 from analysis.bounds.theory import LIPSCHITZ_LOSSES, SQUARED_LOSSES, bach_exponent, hestness, luxburg
 from analysis.figures import nearest
-from analysis.figures.naming import METRIC_NAMES, dataset_name, model_names
+from analysis.figures.naming import METRIC_NAMES, model_names
 from analysis.figures.nearest import NearestData
 from analysis.figures.panels import Panel, panels_by_model
 from analysis.figures.style import COLUMN_WIDTH, GRID, PALE, looks, save, style, title
-from analysis.fits.flags import JudgedFit, Verdict
+from analysis.fits.flags import JudgedFit, Verdict, misses
+from analysis.spelling import dataset_name
 
 NAME = "exponents"
 _BANDS = "Grey: observed on other tasks (Hestness et al. 2017). Dashed: 1/2."
@@ -44,7 +45,7 @@ class Exponents:
     """What the figure shows."""
 
     panels: Sequence[Panel]
-    """Curves of one dataset and architecture each."""
+    """Curves of one dataset and metric each."""
     dimensions: Mapping[str, DimensionEstimate]
     """The dimension of the data by dataset, as far as it was measured."""
     energies: Sequence[NearestData]
@@ -53,12 +54,25 @@ class Exponents:
 
 def collect(fits: Sequence[JudgedFit], distances: pd.DataFrame | None) -> Exponents:
     """Return the exponents of all curves."""
+    groups: dict[tuple[str, ...], list[Panel]] = {}
+    for panel in panels_by_model(fits):
+        curve = panel.fits[0][0].curve
+        groups.setdefault(tuple(curve.text(name) for name in ("dataset", "test_set", "metric")), []).append(panel)
     energies = [one for one in nearest.collect(fits, distances) if _bounded(one.fits[0])]
-    return Exponents(panels_by_model(fits), nearest.dimensions(distances), energies)
+    return Exponents([_together(group) for group in groups.values()], nearest.dimensions(distances), energies)
 
 
 def _bounded(item: JudgedFit) -> bool:
     return item[0].curve.text("metric") in LIPSCHITZ_LOSSES | SQUARED_LOSSES
+
+
+def _together(panels: Sequence[Panel]) -> Panel:
+    """Return the panels of one dataset and metric as one, with a row for each curve."""
+    if len(panels) == 1:
+        return panels[0]
+    fits = tuple(item for panel in panels for item in panel.fits)
+    curves = [fit.curve for fit, _ in fits]
+    return Panel(dataset_name(curves[0].text("dataset")), fits, model_names(curves))
 
 
 def draw(data: Exponents, stem: Path) -> list[Path]:
@@ -136,7 +150,7 @@ def _panel(axes: Axes, panel: Panel, dimension: DimensionEstimate | None) -> lis
     curves = [fit.curve for fit, _ in panel.fits]
     names = []
     for index, ((fit, judgement), look, name) in enumerate(
-        zip(panel.fits, looks(curves), model_names(curves), strict=True)
+        zip(panel.fits, looks(curves), panel.names or model_names(curves), strict=True)
     ):
         beta = fit.best.beta
         failed = judgement.verdict is Verdict.NOT_CONVERGED
@@ -149,7 +163,12 @@ def _panel(axes: Axes, panel: Panel, dimension: DimensionEstimate | None) -> lis
         axes.plot(beta.value, index, look.marker, color=look.color, markerfacecolor=face, markersize=4, zorder=3)
         lipschitz = fit.curve.text("metric") in LIPSCHITZ_LOSSES
         above = lipschitz and bool(min(beta.low, trained[0]) > bound)
-        remarks = (("floor", fit.has_floor), ("not converged", failed), ("above the bounds", above and not failed))
+        remarks = (
+            ("floor", fit.has_floor),
+            ("no power law", misses((fit, judgement))),
+            ("not converged", failed),
+            ("above the bounds", above and not failed),
+        )
         marks = [mark for mark, holds in remarks if holds]
         names.append(name + (f" ({', '.join(marks)})" if marks else ""))
         rows.append(

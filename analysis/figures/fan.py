@@ -15,12 +15,13 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from analysis.figures.naming import METRIC_NAMES, display_unit, model_names
+from analysis.figures.naming import METRIC_NAMES, model_names
 from analysis.figures.panels import preferred
 from analysis.figures.style import COLUMN_WIDTH, letters, log_axis, looks, save, sheet, size_axis, style, title
 from analysis.fits.flags import JudgedFit
 from analysis.forecasts.factors import OCTAVES
 from analysis.forecasts.forecast import Forecast, outlook
+from analysis.spelling import dataset_name, display_unit
 
 NAME = "forecast"
 MOST = 3
@@ -70,7 +71,7 @@ def _panel(axes: Axes, fan: Fan, mark: str) -> list[dict[str, object]]:
     curves = [fit.curve for fit, _ in fan.fits]
     unit, factor = display_unit(curves[0].unit)
     metric = METRIC_NAMES.get(curves[0].text("metric"), curves[0].text("metric"))
-    place = " ".join(text for text in (curves[0].text("dataset"), curves[0].text("test_set")) if text)
+    place = ", ".join(text for text in (dataset_name(curves[0].text("dataset")), curves[0].text("test_set")) if text)
     rows: list[dict[str, object]] = []
     handles: list[Line2D | Patch] = []
     for curve, look, name, ahead in zip(curves, looks(curves), model_names(curves), fan.forecasts, strict=True):

@@ -18,7 +18,7 @@ from scipy.optimize import isotonic_regression
 from analysis.arrays import FloatArray
 from analysis.curve import Curve, nanmean
 from analysis.errors import InputError
-from analysis.figures.naming import METRIC_NAMES, display_unit, model_names, names
+from analysis.figures.naming import METRIC_NAMES, model_names, names
 from analysis.figures.panels import (
     Panel,
     panels_by_architecture,
@@ -42,9 +42,10 @@ from analysis.figures.style import (
     style,
     title,
 )
-from analysis.fits.flags import JudgedFit, Judgement, Verdict
+from analysis.fits.flags import JudgedFit, Judgement, Verdict, misses
 from analysis.fits.record import plus_minus
 from analysis.fits.results import CurveFit
+from analysis.spelling import display_unit
 
 NAME = "learning_curves"
 ARRANGED = {
@@ -81,13 +82,20 @@ class Sheet:
 def collect(fits: Sequence[JudgedFit], _: pd.DataFrame | None) -> list[Sheet]:
     """Return the learning curves in every arrangement that the table has curves for.
 
-    `learning_curves` has a panel per dataset and architecture, `learning_curves_<metric>` one per dataset; `by_L`
+    `learning_curves` has a panel per dataset and architecture, `learning_curves_<metric>` one per dataset if these are
+    others; `by_L`
     (NequIP's figure), `by_nu_and_L` (MACE's figure 2), `by_architecture`, `by_group` and `by_test_set` the same curves
     side by side.
     """
     sheets = [Sheet(NAME, panels_by_model(fits))]
     metrics = dict.fromkeys(fit.curve.text("metric") for fit, _ in fits)
-    sheets += [Sheet(f"{NAME}_{_slug(metric)}", panels_by_dataset(fits, metric)) for metric in metrics]
+    by_metric = {metric: panels_by_dataset(fits, metric) for metric in metrics}
+    held = [{fit.curve.name for fit, _ in panel.fits} for panel in sheets[0].panels]
+    sheets += [
+        Sheet(f"{NAME}_{_slug(metric)}", panels)
+        for metric, panels in by_metric.items()
+        if [{fit.curve.name for fit, _ in panel.fits} for panel in panels] != held  # the same picture twice
+    ]
     for name, arrange in ARRANGED.items():
         if arranged := arrange(fits):
             of_dataset = Counter(panel.fits[0][0].curve.text("dataset") for panel in arranged)
@@ -156,7 +164,7 @@ def _panel(axes: Axes, panel: Panel, letter: str, marks: Sequence[Reference]) ->
     called = panel.names or model_names(curves)
     for (fit, judgement), look, cell, model in zip(panel.fits, looks(curves, panel.by), cells, called, strict=True):
         drawn = _curve(axes, fit, judgement, look, factor)
-        name = _legend(fit, f"{cell}  {model}".strip())
+        name = _legend((fit, judgement), f"{cell}  {model}".strip())
         numbers += [{"panel": letter + panel.title, "curve": fit.curve.name, "unit": unit, **row} for row in drawn]
         handles.append(
             Line2D(
@@ -226,7 +234,7 @@ def _curve(axes: Axes, fit: CurveFit, judgement: Judgement, look: Look, factor: 
     face = _face(judgement, look)
     for seed, errors in zip(curve.seeds, curve.error * factor, strict=True):
         axes.plot(
-            curve.sizes, errors, look.marker, color=look.color, markersize=1.6, alpha=0.35, markeredgewidth=0, zorder=2
+            curve.sizes, errors, look.marker, color=look.color, markersize=2.0, alpha=0.5, markeredgewidth=0, zorder=3.5
         )
         rows += _rows("seed", curve.sizes, errors, seed=seed)
     mean = curve.mean_error * factor
@@ -234,16 +242,20 @@ def _curve(axes: Axes, fit: CurveFit, judgement: Judgement, look: Look, factor: 
         curve.sizes, mean, look.marker, color=look.color, markerfacecolor=face, markeredgecolor=look.color, zorder=4
     )
     rows += _rows("mean", curve.sizes, mean)
-    grid = np.geomspace(curve.sizes[0], curve.sizes[-1], 60)
-    middle, low, high = (values * factor for values in fit.best.band(grid))
-    axes.plot(grid, middle, color=look.color, linestyle=look.line, zorder=3)
-    rows += _rows("fit", grid, middle)
-    if np.isfinite(low).all():
-        axes.fill_between(grid, low, high, color=look.color, alpha=0.16, linewidth=0, zorder=1)
-        rows += [*_rows("fit_low", grid, low), *_rows("fit_high", grid, high)]
+    if misses((fit, judgement)):
+        axes.plot(curve.sizes, mean, color=look.color, linestyle=look.line, linewidth=0.6, zorder=3)
+    else:
+        grid = np.geomspace(curve.sizes[0], curve.sizes[-1], 60)
+        middle, low, high = (values * factor for values in fit.best.band(grid))
+        axes.plot(grid, middle, color=look.color, linestyle=look.line, zorder=3)
+        rows += _rows("fit", grid, middle)
+        if np.isfinite(low).all():
+            axes.fill_between(grid, low, high, color=look.color, alpha=0.16, linewidth=0, zorder=1)
+            rows += [*_rows("fit_low", grid, low), *_rows("fit_high", grid, high)]
     train = np.exp(nanmean(np.log(np.where(curve.train_error > 0, curve.train_error, np.nan)))) * factor
     if np.isfinite(train).any():
-        axes.plot(curve.sizes, train, color=look.color, linestyle=_TRAIN_LINE, linewidth=0.8, alpha=0.55, zorder=1)
+        seen = np.where(train * TRAIN_ROOM < np.nanmin(mean), np.nan, train)  # no line that plunges out of the axes
+        axes.plot(curve.sizes, seen, color=look.color, linestyle=_TRAIN_LINE, linewidth=0.8, alpha=0.55, zorder=1)
         rows += _rows("train_mean", curve.sizes, train)
     return rows
 
@@ -261,8 +273,10 @@ def _face(judgement: Judgement, look: Look) -> str:
     return "white" if judgement.verdict is Verdict.NOT_CONVERGED else look.color
 
 
-def _legend(fit: CurveFit, name: str) -> str:
-    curve, best = fit.curve, fit.best
+def _legend(item: JudgedFit, name: str) -> str:
+    (fit, _), curve, best = item, item[0].curve, item[0].best
+    if misses(item):
+        return f"{name}:  no power law"
     text = f"{name}:  β = {plus_minus(best.beta.value, best.beta.low, best.beta.high)}"
     if fit.has_floor:
         unit, factor = display_unit(curve.unit)

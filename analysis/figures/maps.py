@@ -14,14 +14,17 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from analysis.comparisons.conditions import MARGIN
-from analysis.figures.naming import METRIC_NAMES, dataset_name, display_name, display_unit
+from analysis.figures.naming import METRIC_NAMES
 from analysis.figures.panels import preferred
 from analysis.figures.style import COLUMN_WIDTH, cell_map, save, style, title
 from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.record import plus_minus, setting_words
 from analysis.fits.uncertainty import t_interval
+from analysis.spelling import dataset_name, display_name, display_unit
 
 NAME = "map"
+FEWEST_CELLS = 5
+"""Fewer cells are read better in the table that `fit` prints."""
 _PLACE = ("dataset", "test_set", "architecture", "group", "n_layers", "cutoff", "channels")
 Cell = tuple[float, float]
 
@@ -39,7 +42,7 @@ class Map:
 
 
 def maps(fits: Sequence[JudgedFit]) -> list[Map]:
-    """Return a map for every dataset and architecture with two values of L and of ν and three cells of them or more.
+    """Return a map for every dataset and architecture with two values of L and of ν, and enough cells for a picture.
 
     A cell with several edge orders shows the largest; cell D of the claim is therefore not in the map.
     """
@@ -57,7 +60,7 @@ def maps(fits: Sequence[JudgedFit]) -> list[Map]:
     result = []
     for cells in groups.values():
         orders, nus = ({cell[axis] for cell in cells} for axis in (0, 1))
-        if len(orders) >= 2 and len(nus) >= 2 and len(cells) >= 3:
+        if len(orders) >= 2 and len(nus) >= 2 and len(cells) >= FEWEST_CELLS:
             first = next(iter(cells.values()))[0].curve
             name = display_name(first.text("architecture"))
             common = set.intersection(*({float(p) for p in fit.curve.sizes} for fit, _ in cells.values()))

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-import re
 from collections.abc import Collection, Sequence
-from pathlib import Path
 
 from analysis.curve import Curve
 from analysis.fits.record import orders, plain_value, setting_words
-from experiments.core import plugins
-from experiments.core.paths import ROOT
+from analysis.spelling import display_name
 
 METRIC_NAMES = {
     "force_mae": "Force MAE",
@@ -21,9 +17,6 @@ METRIC_NAMES = {
     "cross_entropy": "Cross-entropy",
 }
 """Names of metrics on axes and in headings."""
-_MODELS = ROOT / "experiments" / "models"
-LINEARISED = "ntk-"
-"""What precedes the name of a network that is linearised around its initial weights (its neural tangent kernel)."""
 _WORDS = {
     "L": "L={}",
     "nu": "ν={}",
@@ -33,43 +26,6 @@ _WORDS = {
     "cutoff": "cutoff {} Å",
     "group": "{}",
 }
-
-
-def display_name(text: str) -> str:
-    """Return the name of an architecture as the field writes it (the `label` in its file); other texts as they are."""
-    linearised, plain = text.startswith(LINEARISED), text.removeprefix(LINEARISED)
-    return ("linearised " if linearised else "") + _labels(plugins.folders()).get(plain, plain)
-
-
-_DATASETS = (
-    (r"rmd17_(\w+?)(?:_train)?", "{}, PBE (rMD17)"),
-    (r"md17_(\w+?)(?:_train)?", "{}, PBE + vdW (MD17)"),
-    (r"ethanol_pbe", "ethanol, PBE"),
-    (r"ethanol_small", "ethanol, GFN2-xTB"),
-    (r"acac(?:_(\d+)K)?", "acetylacetone, PBE + D3, {} K"),
-    (r"3bpa(?:_(\d+)K)?", "3BPA, ωB97X, {} K"),
-    (r"mlearn_([a-z]{1,2})", "{} (mlearn)"),
-    (r"qm9(?:_\w+)?", "QM9"),
-)
-"""Names of published sets in tables, and what the field calls them; braces stand for the bracketed part."""
-
-
-def dataset_name(text: str) -> str:
-    """Return the name of a dataset as the field writes it, `Ethanol, PBE (rMD17)`; of others their own in words."""
-    for pattern, words in _DATASETS:
-        if found := re.fullmatch(pattern, text):
-            part = (found.groups() or ("",))[0] or ""
-            named = words.format(part.replace("_", " ")).removesuffix(",  K")
-            return named[:1].upper() + named[1:]
-    return text.replace("_", " ")
-
-
-@functools.cache
-def _labels(users: tuple[Path, ...]) -> dict[str, str]:
-    found = plugins.declarations(
-        plugins.own(_MODELS, "experiments.models", "architecture"), "architecture", users, "models"
-    )
-    return {name: str(one.attributes.get("label", name)) for name, one in found.items()}
 
 
 def names(curves: Sequence[Curve], factor: str = "", skip: Collection[str] = ()) -> tuple[str, ...]:
@@ -136,11 +92,3 @@ def distinct_names(called: Sequence[str], curves: Sequence[Curve]) -> tuple[str,
         for i, more in zip(alike, names([curves[i] for i in alike]), strict=True):
             distinct[i] = ", ".join(text for text in (name, more) if text)
     return tuple(distinct)
-
-
-def display_unit(unit: str) -> tuple[str, float]:
-    """Return the unit used on axes and the factor into it: eV becomes meV, other units stay."""
-    plain = unit.replace("/A", "/Å") if unit.endswith("/A") else unit
-    if plain.startswith("eV"):
-        return "m" + plain, 1000.0
-    return plain, 1.0

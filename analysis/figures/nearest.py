@@ -21,7 +21,7 @@ from analysis.bounds.distances import DimensionEstimate, estimate_dimension, spa
 from analysis.bounds.lipschitz import GIVEN_IN, bound_of
 from analysis.bounds.theory import LIPSCHITZ_LOSSES, SQUARED_LOSSES
 from analysis.curve import Curve
-from analysis.figures.naming import METRIC_NAMES, dataset_name, display_unit, model_names
+from analysis.figures.naming import METRIC_NAMES, model_names
 from analysis.figures.style import (
     COLUMN_WIDTH,
     HUES,
@@ -37,6 +37,7 @@ from analysis.figures.style import (
 from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.record import plus_minus
 from analysis.fits.uncertainty import line
+from analysis.spelling import dataset_name, display_unit
 
 NAME = "nearest"
 SPACES = (GIVEN_IN, "descriptor")

@@ -11,14 +11,13 @@ from analysis.curve import Curve
 from analysis.figures.naming import (
     architecture_name,
     column_words,
-    dataset_name,
-    display_name,
     distinct_names,
     names,
     short_name,
 )
 from analysis.fits.flags import JudgedFit
 from analysis.fits.selection import rank
+from analysis.spelling import dataset_name, display_name
 
 _SHAPE = ("n_layers", "cutoff", "group")
 """Columns that the curves of a series share besides dataset and architecture; named if they have several values."""

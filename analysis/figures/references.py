@@ -25,8 +25,8 @@ from matplotlib.lines import Line2D
 
 from analysis.curve import Curve
 from analysis.errors import InputError
-from analysis.figures.naming import display_unit
 from analysis.reading import Spelling, read_table
+from analysis.spelling import display_unit
 
 PUBLISHED = Path(__file__).parent / "published.csv"
 """Points that come with the program, each seen where `read` says; what could not be opened stands above its header."""

@@ -30,7 +30,9 @@ DPI = 300
 PALE = 0.35
 """Opacity of the part of an interval that further training may add."""
 GRID = "#e6e6e6"
-TITLE_WIDTH = 46
+NARROWEST = 1.5
+"""Least ratio of the ends of a logarithmic axis."""
+TITLE_WIDTH = 42
 """Characters of a bold title that fit one column."""
 
 # Okabe & Ito's colours (2008), which stay apart in the common kinds of colour blindness, and two of Paul Tol's.
@@ -274,6 +276,9 @@ def log_axis(axis: Axis, floor: float = 0.0) -> None:
     (axes.set_yscale if vertical else axes.set_xscale)("log")
     low, high = axis.get_view_interval()
     low = max(low, floor)
+    if high / low < NARROWEST:  # values that hardly differ shall look so
+        middle = math.sqrt(low * high)
+        low, high = middle / math.sqrt(NARROWEST), middle * math.sqrt(NARROWEST)
     (axes.set_ylim if vertical else axes.set_xlim)(low, high)
     many = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0)
     subs = (1.0,) if high / low >= 300 else (1.0, 2.0, 5.0) if high / low > 6 else many

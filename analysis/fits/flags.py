@@ -175,6 +175,12 @@ def judge(fit: CurveFit, kappas: Mapping[tuple[object, ...], Kappa] | None = Non
     return Judgement(training, fit.curvature, fit.curvature_p, flags, _data_limited(fit))
 
 
+def misses(item: JudgedFit) -> bool:
+    """Return whether a curve bends beyond noise and no floor explains it: no power law describes it."""
+    fit, judgement = item
+    return not fit.has_floor and not {Flag.CURVATURE, Flag.FORM_DEPENDENT}.isdisjoint(judgement.flags)
+
+
 def _all_converged(fit: CurveFit) -> bool:
     """Return whether the table marks every run as converged, as it does closed forms."""
     known = [value for row in fit.curve.converged for value in row if value is not None]

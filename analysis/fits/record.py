@@ -15,10 +15,13 @@ from analysis.fits.regions import local_slopes, regions
 from analysis.fits.results import CurveFit, Fit, Form
 from analysis.fits.training import Verdict, pooled_kappas
 from analysis.fits.uncertainty import MANY, Interval
+from analysis.spelling import dataset_words, display_name
 from experiments.core.files import json_number
 
 _SHAPE = ("group", "n_layers", "channels", "cutoff")
 
+UNTOLD = 3.0
+"""Half width from which on an interval says nothing of an exponent: all that were ever measured fit into it twice."""
 _ASKEW = 0.1
 """Share of the half width by which an interval's middle may differ from the estimate before both ends are printed."""
 
@@ -120,8 +123,16 @@ def _closing(one: Fit, fit: CurveFit, judgement: Judgement) -> Record:
 
 
 def label(curve: Curve) -> str:
-    """Name the model of a curve: `mace L=1 ν=3 edge 3`, and by columns of --curve-by: `mace L=1, optimizer=adam`."""
+    """Name the model of a curve by its keys, for programs: `ntk-mace L=1 ν=3`; people read `title`.
+
+    Columns of --curve-by follow: `mace L=1, optimizer=adam`.
+    """
     return ", ".join([f"{curve.text('architecture')} {orders(curve)}".strip(), *setting_words(curve)])
+
+
+def title(curve: Curve) -> str:
+    """Name the model of a curve as the field writes it: `linearised MACE L=1 ν=3 edge 3`."""
+    return ", ".join([f"{display_name(curve.text('architecture'))} {orders(curve)}".strip(), *setting_words(curve)])
 
 
 def orders(curve: Curve) -> str:
@@ -153,19 +164,22 @@ def _distinct_label(curve: Curve, fits: list[tuple[CurveFit, Judgement]]) -> str
     ]
     varying = [name for name in (*_SHAPE, *curve.settings) if len({other.value(name) for other in same}) > 1]
     settings = setting_words(curve, varying)
-    return f"{label(curve)} ({', '.join(settings)})" if settings else label(curve)
+    return f"{title(curve)} ({', '.join(settings)})" if settings else title(curve)
 
 
 def plus_minus(value: float, low: float, high: float) -> str:
     """Format an estimate with the half width of its interval, `0.52 ± 0.03`; only the value if it has no interval.
 
-    An asymmetric interval (it covers two forms) is given by both ends: `0.47 [0.44, 0.58]`; a missing value by a dash.
+    An asymmetric interval (it covers two forms) is given by both ends: `0.47 [0.44, 0.58]`; a missing value by a dash;
+    one that is wider than any exponent (`UNTOLD`) says nothing, and so `not determined`.
     """
     if not math.isfinite(value):
         return "–"
     if not (math.isfinite(low) and math.isfinite(high)):
         return _rounded(value, 2)
     half = (high - low) / 2
+    if half > UNTOLD:
+        return "not determined"
     digits = 2 if half >= 0.005 else 3
     if abs(low + high - 2 * value) > _ASKEW * half:
         return f"{_rounded(value, digits)} [{_rounded(low, digits)}, {_rounded(high, digits)}]"
@@ -245,7 +259,8 @@ def several_test_sets(curves: Sequence[Curve]) -> bool:
 def place_of(curve: Curve, several: bool) -> str:
     """Return dataset and, if the table has several, test set."""
     test_set = curve.text("test_set")
-    return f"{curve.text('dataset')} ({test_set})" if several and test_set else curve.text("dataset")
+    dataset = dataset_words(curve.text("dataset"))
+    return f"{dataset} ({test_set})" if several and test_set else dataset
 
 
 def _outlier_text(fit: CurveFit, fits: list[tuple[CurveFit, Judgement]]) -> str:

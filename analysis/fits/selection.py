@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from analysis.curve import Curve
 from analysis.errors import InputError
 from analysis.fits.flags import JudgedFit
-from analysis.fits.record import label
+from analysis.fits.record import label, title
+from analysis.spelling import dataset_words
 
 PREFERRED = ("force_mae", "force_rmse", "energy_rmse", "energy_mae", "error_rate")
 """Metrics in order of preference, if one must represent a dataset."""
@@ -77,7 +78,7 @@ class Selection:
         if self.test_set:
             kept = _having("--test-set", self.test_set, kept, "test_set")
         if self.model:
-            known = list(dict.fromkeys(label(curve) for curve in kept))
+            known = list(dict.fromkeys(title(curve) for curve in kept))
             for text in self.model:
                 if not any(_is_called(curve, text) for curve in kept):
                     raise InputError(f"--model {text}: no curve of it; the table has {'; '.join(known)}")
@@ -95,13 +96,15 @@ class Selection:
 
 def _having(option: str, wanted: Sequence[str], curves: Sequence[Curve], column: str) -> list[Curve]:
     known = list(dict.fromkeys(curve.text(column) for curve in curves))
-    for name in wanted:
+    named = {dataset_words(text): text for text in known} if column == "dataset" else {}
+    chosen = [named.get(name, name) for name in wanted]
+    for name in chosen:
         if name not in known:
             raise InputError(f"{option} {name}: no curve of it; the table has {', '.join(known)}")
-    return [curve for curve in curves if curve.text(column) in wanted]
+    return [curve for curve in curves if curve.text(column) in chosen]
 
 
 def _is_called(curve: Curve, text: str) -> bool:
     """Return whether all words of a text are in the name of a curve's model."""
-    own = set(label(curve).replace(",", " ").split())
+    own = set(f"{label(curve)} {title(curve)}".replace(",", " ").split())
     return all(word in own for word in text.replace("nu=", "ν=").replace(",", " ").split())

@@ -9,8 +9,9 @@ import numpy as np
 from analysis.curve import Curve
 from analysis.errors import InputError
 from analysis.fits.jsonable import Record
-from analysis.fits.record import label, plain_value
+from analysis.fits.record import label, plain_value, title
 from analysis.forecasts.forecast import Forecast, Reach
+from analysis.spelling import dataset_words
 from experiments.core.files import json_number
 
 
@@ -60,9 +61,9 @@ def reach_record(curve: Curve, one: Reach) -> Record:
 def heading(curve: Curve) -> str:
     """Name a curve and its largest P in one line."""
     unit = f" in {curve.unit}" if curve.unit not in ("", "1") else ""
-    place = ", ".join(text for text in (curve.text("dataset"), curve.text("test_set")) if text)
+    place = ", ".join(text for text in (dataset_words(curve.text("dataset")), curve.text("test_set")) if text)
     last = f"P = {curve.sizes[-1]:g}: {curve.mean_error[-1]:.3g}"
-    return f"{place}  {curve.text('metric')}{unit}  {label(curve)} (measured up to {last})"
+    return f"{place}  {curve.text('metric')}{unit}  {title(curve)} (measured up to {last})"
 
 
 def forecast_lines(one: Forecast, *, run: bool) -> list[str]:
@@ -85,9 +86,15 @@ def reach_line(one: Reach, unit: str) -> str:
     error = f"error {one.target:g} {unit}".rstrip()
     if not np.isfinite(one.median):
         return f"  {error}: not within reach ({one.reason})"
-    low, high = (f"{end:.3g}" if np.isfinite(end) else "not within reach" for end in (one.low_95, one.high_95))
-    text = f"  {error}: about {one.median:.3g} frames, 95 % [{low}, {high}]"
+    low, high = (frames(end) if np.isfinite(end) else "not within reach" for end in (one.low_95, one.high_95))
+    text = f"  {error}: about {frames(one.median)} frames, 95 % [{low}, {high}]"
     return text + (f"  ({one.reason})" if one.reason else "")
+
+
+def frames(number: float) -> str:
+    """Return a number of frames to three digits: `88`, `1,740`."""
+    digits = max(0, len(str(int(number))) - 3)
+    return f"{round(number, -digits):,.0f}"
 
 
 def in_unit(words: Sequence[str], unit: str) -> float:

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from analysis.curve import Curve, nanmean
-from analysis.figures.naming import METRIC_NAMES, display_name, display_unit, model_names
+from analysis.figures.naming import METRIC_NAMES, model_names
 from analysis.figures.style import Look, looks
-from analysis.fits.flags import JudgedFit, Verdict, on_floor
-from analysis.fits.record import label, plus_minus
+from analysis.fits.flags import JudgedFit, Verdict, misses, on_floor
+from analysis.fits.record import plus_minus, title
 from analysis.fits.selection import rank
 from analysis.forecasts.forecast import FARTHEST, outlook
+from analysis.spelling import dataset_words, display_name, display_unit
 from experiments.core.files import json_number
 
 STEPS = 2
@@ -38,7 +39,7 @@ def charts(fits: Sequence[JudgedFit]) -> list[dict[str, Any]]:
         curves = [fit.curve for fit, _ in group]
         unit, factor = display_unit(curves[0].unit)
         several = sum(key[0] == dataset and key[2] == metric for key in places) > 1
-        place = f"{dataset}, {test_set}" if several and test_set else dataset
+        place = ", ".join([dataset_words(dataset), *([test_set] if several and test_set else [])])
         result.append(
             {
                 "title": f"{place}: {METRIC_NAMES.get(metric, metric)}",
@@ -59,20 +60,21 @@ def _curve(item: JudgedFit, look: Look, name: str, factor: float) -> dict[str, A
     grid = np.geomspace(curve.sizes[0], curve.sizes[-1], GRID)
     middle, low, high = (values * factor for values in fit.best.band(grid))
     architecture = curve.text("architecture")
+    mean = _pairs(curve.sizes, curve.mean_error * factor)
     return {
         "name": name,
         "architecture": display_name(architecture),
-        "beta": plus_minus(beta.value, beta.low, beta.high),
+        "beta": "" if misses(item) else plus_minus(beta.value, beta.low, beta.high),
         "late": judgement.verdict is Verdict.NOT_CONVERGED,
         "color": look.color,
         "marker": look.marker,
         "dash": [] if isinstance(look.line, str) else list(look.line[1]),
         "points": _points(curve, factor, told=not on_floor(item)),
-        "mean": _pairs(curve.sizes, curve.mean_error * factor),
+        "mean": mean,
         "train": _pairs(curve.sizes, nanmean(curve.train_error) * factor),
-        "fit": _pairs(grid, middle),
-        "low": _pairs(grid, low),
-        "high": _pairs(grid, high),
+        "fit": mean if misses(item) else _pairs(grid, middle),
+        "low": [] if misses(item) else _pairs(grid, low),
+        "high": [] if misses(item) else _pairs(grid, high),
         **_ahead(curve, factor),
     }
 
@@ -103,7 +105,7 @@ def forecast_rows(fits: Sequence[JudgedFit]) -> list[list[str]]:
         ends = zip(found.median * factor, found.low_95 * factor, found.high_95 * factor, strict=True)
         cells = [f"{value:.3g} [{low:.3g}, {high:.3g}]" if np.isfinite(value) else "–" for value, low, high in ends]
         where = f"{metric} ({unit})" if unit else metric
-        result.append([label(curve), curve.text("dataset"), where, *cells, found.reasons[0]])
+        result.append([title(curve), dataset_words(curve.text("dataset")), where, *cells, found.reasons[0]])
     return result
 
 

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.curve import Curve
-from analysis.figures.naming import display_unit, model_names
+from analysis.figures.naming import model_names
 from analysis.fits.flags import Flag, JudgedFit, Verdict
-from analysis.fits.record import interval_text, span
+from analysis.fits.record import interval_text, place_of, span
 from analysis.fits.results import Form
+from analysis.spelling import display_unit
 
 HEAD = (
     *("dataset", "metric", "model", "β, last octaves (95 %)", "β (95 %)", "with more training", "floor", "P", "seeds"),
@@ -102,10 +103,9 @@ def _place(curve: Curve) -> tuple[str, ...]:
 def _row(item: JudgedFit, model: str, several: bool) -> Row:
     (fit, judgement), curve, best = item, item[0].curve, item[0].best
     floor = best.floor if fit.has_floor and math.isfinite(best.floor) else None
-    test_set = curve.text("test_set")
     unit, factor = display_unit(curve.unit)
     return Row(
-        dataset=f"{curve.text('dataset')} ({test_set})" if several and test_set else curve.text("dataset"),
+        dataset=place_of(curve, several),
         metric=curve.text("metric"),
         model=model,
         local=interval_text(fit.local.beta),

@@ -15,6 +15,7 @@ from analysis.curve import Curve
 from analysis.figures.naming import model_names
 from analysis.fits.flags import JudgedFit, Verdict, on_floor
 from analysis.fits.selection import rank
+from analysis.spelling import dataset_words
 from analysis.table import RunTable
 from experiments.core.states import RunState
 
@@ -98,7 +99,7 @@ def _curve(item: JudgedFit, name: str, metrics: int) -> CurveHealth:
         ("nothing learned at the largest P", curve.learned_nothing),
     )
     return CurveHealth(
-        dataset=curve.text("dataset"),
+        dataset=dataset_words(curve.text("dataset")),
         metric=curve.text("metric"),
         metrics=metrics,
         model=name,

@@ -9,11 +9,12 @@ import numpy as np
 
 from analysis.comparisons.paired import Pair, excludes_zero, pair
 from analysis.curve import Curve
-from analysis.figures.naming import LINEARISED, METRIC_NAMES, architecture_name, display_unit, short_name
+from analysis.figures.naming import METRIC_NAMES, architecture_name, short_name
 from analysis.figures.panels import preferred
 from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.record import plus_minus
 from analysis.fits.uncertainty import lines, t_interval
+from analysis.spelling import LINEARISED, dataset_words, display_unit
 
 SAME = ("dataset", "test_set", "metric", "group", "L", "nu", "edge_lmax", "n_layers", "cutoff")
 """Columns in which a linearised network equals the trained one that it stands for; channels may differ."""
@@ -71,8 +72,8 @@ def not_trained(fits: Sequence[JudgedFit]) -> list[str]:
 def _sentence(dataset: str, name: str, curves: Sequence[Curve]) -> str:
     models = ", ".join(dict.fromkeys(short_name(curve) for curve in curves))
     return (
-        f"Not trained yet: {name} on {dataset} ({models}). What is said of them here holds for networks linearised "
-        "around their initial weights; for trained networks it is a hypothesis."
+        f"Not trained yet: {name} on {dataset_words(dataset)} ({models}). What is said of them here holds for networks "
+        "linearised around their initial weights; for trained networks it is a hypothesis."
     )
 
 
@@ -106,7 +107,7 @@ def _row(both: Pair, converged: bool) -> SideBySide:
     ends = [factor * float(np.exp(rows[:, -1].mean())) for rows in (both.first_log, both.second_log)]
     metric = METRIC_NAMES.get(trained.text("metric"), trained.text("metric"))
     return SideBySide(
-        dataset=f"{trained.text('dataset')}, {metric}",
+        dataset=f"{dataset_words(trained.text('dataset'))}, {metric}",
         model=f"{architecture_name(trained)} {short_name(trained)}".strip(),
         sizes=f"{sizes[0]:g}–{sizes[-1]:g}",
         seeds=str(len(both.first_log)),

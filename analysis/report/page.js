@@ -6,6 +6,7 @@
   const byId = (id) => document.getElementById(id);
   const plot = byId("plot"), reading = byId("reading"), legend = byId("legend"), which = byId("which");
   const HINT = reading.textContent;
+  const exponent = (curve) => (curve.beta ? `β = ${curve.beta}` : "no power law");
   const hidden = new Set(); // names of curves switched off, by chart and name
   const off = new Set(); // architectures switched off
   let places = []; // drawn points with their places, for hovering and the arrow keys
@@ -155,7 +156,7 @@
   function words(chart, curve, point) {
     const unit = chart.unit ? ` ${chart.unit}` : "";
     const parts = [curve.name, `P = ${number(point.P)}`];
-    if (point.mean) return [...parts, `mean error ${number(point.error)}${unit}`, `β = ${curve.beta}` + (curve.late ? " (not converged)" : "")].join(", ");
+    if (point.mean) return [...parts, `mean error ${number(point.error)}${unit}`, exponent(curve) + (curve.late ? " (not converged)" : "")].join(", ");
     if (point.seed !== "") parts.push(`seed ${point.seed}`);
     parts.push(`error ${number(point.error)}${unit}`);
     if (point.train !== null) parts.push(`training error ${number(point.train)}${unit}`);
@@ -201,7 +202,7 @@
       const dash = curve.dash.map((length) => 2 * length).join(" ");
       element("line", { x1: 1, x2: 33, y1: 8, y2: 8, stroke: curve.color, "stroke-width": 2, ...(dash ? { "stroke-dasharray": dash } : {}) }, swatch);
       marker(swatch, curve.marker, 17, 8, 4.2, curve.color, curve.late, 1);
-      button.append(`${curve.name}: β = ${curve.beta}${curve.late ? " (not converged)" : ""}`);
+      button.append(`${curve.name}: ${exponent(curve)}${curve.late ? " (not converged)" : ""}`);
       button.addEventListener("click", () => {
         const name = key(chart, curve);
         if (!hidden.delete(name)) hidden.add(name);

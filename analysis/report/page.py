@@ -16,14 +16,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from analysis.figures.naming import METRIC_NAMES
 from analysis.files import csv_text
 from analysis.fits.flags import Flag, JudgedFit, Verdict
+from analysis.fits.points import HEAD as HEAD_OF_POINTS
+from analysis.fits.points import point_rows, single_points
 from analysis.fits.record import records
 from analysis.fits.results import Form
-from analysis.fits.selection import rank
+from analysis.fits.selection import Selection, rank
 from analysis.report.chart import charts, forecast_rows, script_json
 from analysis.report.exponent_table import FORMS, latex, markdown, rows
 from analysis.report.health import SHOWN, CurveHealth, Health, health, provenance
 from analysis.report.linearised import HEAD, not_trained, side_by_side
+from analysis.report.next_steps import next_steps
 from analysis.report.words import FLAG_WORDS, SPOILS, answers, overview, pooled, quotable
+from analysis.spelling import dataset_words
 from analysis.table import RunTable
 from experiments.core.files import json_text
 
@@ -48,7 +52,9 @@ def page(table: RunTable, fits: Sequence[JudgedFit], *sources: Path, stores: Seq
         stores: the stores among them: they know of failed runs and of versions.
     """
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    datasets = list(dict.fromkeys(fit.curve.text("dataset") for fit, _ in fits))
+    waiting = Selection().of_metrics(single_points(table))
+    shown = [*(fit.curve for fit, _ in fits), *waiting]
+    datasets = list(dict.fromkeys(dataset_words(curve.text("dataset")) for curve in shown))
     flagged = {flag for _, judgement in fits for flag in judgement.flags}
     ordered = sorted(fits, key=lambda item: rank(item[0].curve.text("metric")))
     runs = health(fits, table, *stores)
@@ -65,12 +71,15 @@ def page(table: RunTable, fits: Sequence[JudgedFit], *sources: Path, stores: Seq
         overview=overview(fits),
         answers=answers(fits),
         together=pooled(fits),
+        steps=next_steps(fits),
         side_by_side=side_by_side(fits),
         side_by_side_head=HEAD,
         not_trained=not_trained(fits),
         exponents=list(zip(rows(ordered), map(quotable, ordered), strict=True)),
         spoils=SPOILS,
         forecasts=forecast_rows(fits),
+        points=point_rows(waiting),
+        points_head=HEAD_OF_POINTS,
         raised=[flag for flag in Flag if flag in flagged],
         flag_words=FLAG_WORDS,
         forms={form: words for form, words in FORMS.items() if form not in (Form.POWER, Form.POWER_FLOOR)},

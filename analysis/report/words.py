@@ -27,6 +27,7 @@ from analysis.figures.naming import METRIC_NAMES, architecture_name, column_word
 from analysis.figures.panels import preferred
 from analysis.fits.flags import LIMITED, Flag, JudgedFit, Verdict
 from analysis.fits.record import plus_minus
+from analysis.spelling import dataset_words
 
 FLAG_WORDS: Mapping[Flag, str] = {
     Flag.NOT_CONVERGED: "β still moves with the length of training: an undertrained large P looks like a smaller β",
@@ -121,7 +122,9 @@ def answers(fits: Sequence[JudgedFit]) -> list[Answer]:
     for item in preferred(fits, ("dataset", "test_set")):
         groups.setdefault((item[0].curve.text("dataset"), item[0].curve.text("test_set")), []).append(item)
     return [
-        _answer(f"{dataset}, {test_set}" if test_set and _several(groups, dataset) else dataset, group)
+        _answer(
+            ", ".join([dataset_words(dataset), *([test_set] if test_set and _several(groups, dataset) else [])]), group
+        )
         for (dataset, test_set), group in groups.items()
     ]
 

@@ -6,6 +6,7 @@ Imports no torch before it is asked for a device that torch already has.
 from __future__ import annotations
 
 import functools
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 NVIDIA = Path("/proc/driver/nvidia")
 """The driver's own files about itself; reading them wakes no GPU."""
+DEVICES = (Path("/dev/nvidia0"), Path("/dev/dxg"))
+"""The first GPU where the driver has no such files, and that of WSL."""
 SMI_SECONDS = 10.0
 """nvidia-smi takes up to seconds if no process holds the driver, and hangs if a GPU is lost."""
 
@@ -67,6 +70,13 @@ def _smi_driver() -> str | None:
         return None
     version = re.match(r"\s*(\d[\d.]*)\s*$", output.partition("\n")[0])  # one line a GPU, all with one driver
     return None if version is None else version[1]
+
+
+def visible() -> bool:
+    """Return whether this process may use a GPU of this machine, as far as the system's files tell."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+        return False
+    return any(NVIDIA.glob("gpus/*")) or any(path.exists() for path in DEVICES)
 
 
 def models_here() -> list[str]:

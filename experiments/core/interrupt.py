@@ -1,4 +1,8 @@
-"""Signals that ask to stop: a run finishes its update, writes a checkpoint and ends; a driver passes it on."""
+"""Signals that ask to stop: a run finishes its step, writes a checkpoint and ends; a driver passes it on.
+
+Work of which nothing is kept anyway ends at once: compiling (`experiments.core.compiler.compiling`), and loading data
+and fitting, which are marked with `abandonable`.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +21,37 @@ ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 """Signals that ask to stop: TERM of a scheduler or shell, Ctrl-C, and the warning that submitit asks Slurm for."""
 
 
-class StopRequest:
-    """Callable that returns whether a signal asked to stop; a second Ctrl-C, or one while a step is compiled,
-    interrupts at once."""
+STOPPING = "stopping after this step; again to stop at once"
+STOPPED = "stopped, nothing is lost; the same command continues"
 
-    def __init__(self) -> None:
+
+class Abandoned(KeyboardInterrupt):
+    """A request to stop that came during `abandonable` work."""
+
+
+class StopRequest:
+    """Callable that returns whether a signal asked to stop.
+
+    A second Ctrl-C interrupts at once, and so does the first one while a step is compiled.
+
+    Args:
+        answer: line for standard error as soon as Ctrl-C has asked; none by default.
+    """
+
+    installed: StopRequest | None = None
+    """The one that handles the signals of this process."""
+    abandonable = 0
+    """Depth of the work at hand in `abandonable` contexts."""
+
+    def __init__(self, answer: str | None = None) -> None:
         self.signal: int | None = None
+        self.answer = answer
 
     def install(self) -> StopRequest:
         """Handle the signals from now on."""
         for number in ASKING:
             signal.signal(number, self._receive)
+        StopRequest.installed = self
         return self
 
     def _receive(self, number: int, _: FrameType | None) -> None:
@@ -35,6 +59,10 @@ class StopRequest:
             raise KeyboardInterrupt
         self.signal = number
         stop_compiling()
+        if StopRequest.abandonable:
+            raise Abandoned
+        if self.answer is not None and number == signal.SIGINT:
+            os.write(2, f"equilaw: {self.answer}\n".encode())  # print may be what the signal interrupted
 
     def __call__(self) -> bool:
         """Return whether a signal asked to stop."""
@@ -44,6 +72,22 @@ class StopRequest:
     def exit_code(self) -> int:
         """128 + the signal's number, as shells have it."""
         return 128 + (self.signal or signal.SIGTERM)
+
+
+@contextmanager
+def abandonable() -> Iterator[None]:
+    """Let a request to stop end the work inside at once: nothing of it is kept, and it may take minutes.
+
+    Raises:
+        Abandoned: a request came, before or inside.
+    """
+    if StopRequest.installed is not None and StopRequest.installed():
+        raise Abandoned
+    StopRequest.abandonable += 1
+    try:
+        yield
+    finally:
+        StopRequest.abandonable -= 1
 
 
 class Terminated(KeyboardInterrupt):

@@ -14,6 +14,7 @@ from experiments.core.errors import InputError, Mistakes
 from experiments.core.kinds import FILE_SOURCES, KINDS, is_test_file, sources, sources_of, varied_by_tests
 from experiments.core.plugins import Declaration
 from experiments.core.schema import build, identity_of
+from experiments.core.spoken import Spoken
 from experiments.core.subsets import SubsetKeys
 from experiments.core.wording import did_you_mean
 from experiments.data.checks import check_frames
@@ -254,4 +255,5 @@ def dataset_of(section: Mapping[str, Any]) -> AnyDataset:
 @functools.lru_cache(maxsize=4)
 def _dataset(section: Section) -> AnyDataset:
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in section}
-    return load_any({**plain, TESTS: dict(plain[TESTS])} if plain.get(TESTS) else plain)
+    with Spoken(lambda: f"loading data ({plain.get('source')})", at_once=False):
+        return load_any({**plain, TESTS: dict(plain[TESTS])} if plain.get(TESTS) else plain)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from experiments.config.run import RunConfig
+from experiments.core.interrupt import abandonable
 from experiments.data.dataset import Dataset
 from experiments.data.splits import training_subset
 from experiments.models.contract import ModelConfig
@@ -63,7 +64,7 @@ def ladders(rungs: Sequence[Rung], dataset: Dataset) -> list[list[Rung]]:
     return found
 
 
-@lengthy()
+@lengthy("fitting")
 def climb(
     rungs: Sequence[Rung],
     dataset: Dataset,
@@ -82,6 +83,7 @@ def climb(
 
     Raises:
         Interrupted: `stop()` turned true; what is published stays, the rest is solved again.
+        Abandoned: the same, by a signal during the solution.
         InputError: see `ClosedForm`.
     """
     clock = _Clock()
@@ -101,9 +103,10 @@ def climb(
         len(dataset.test),
     )
     sizes = [config.P for _, config in rungs]
-    ladder = model.ladder(frames, sizes, conditions)
-    tests = ladder.predict(dataset.test)
-    further = {name: ladder.predict(others) for name, others in dataset.further.items()}
+    with abandonable():
+        ladder = model.ladder(frames, sizes, conditions)
+        tests = ladder.predict(dataset.test)
+        further = {name: ladder.predict(others) for name, others in dataset.further.items()}
     shared = clock.lap()
     for number, (attempt, config) in enumerate(rungs):
         watch(_FITTED + (1 - _FITTED) * number / len(rungs))

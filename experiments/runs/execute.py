@@ -16,6 +16,7 @@ from experiments.config.run import RunConfig
 from experiments.config.suits import check_data
 from experiments.core import files
 from experiments.core.errors import DeviceLost, InputError
+from experiments.core.interrupt import Abandoned, abandonable
 from experiments.core.states import RunOutcome, RunState
 from experiments.data.dataset import AnyDataset, Dataset
 from experiments.data.load import TESTS, dataset_of
@@ -25,6 +26,7 @@ from experiments.runs.result import origin
 from experiments.runs.store import ORIGIN, Attempt, Run
 from experiments.runs.train import train
 from experiments.training.device_errors import does_not_fit, lost_device, out_of_memory, unusable
+from experiments.training.lengthy import lengthy
 from experiments.training.pack import Interrupted
 
 logger = logging.getLogger(__name__)
@@ -72,11 +74,13 @@ def execute(
             taken.append(attempt)
         try:
             _guarded(taken, stop, report, outcome, device)
-        except (Interrupted, DeviceLost) as error:
-            message = "interrupted by a signal" if isinstance(error, Interrupted) else f"its device was lost: {error}"
+        except (Interrupted, Abandoned, DeviceLost) as error:
+            message = f"its device was lost: {error}" if isinstance(error, DeviceLost) else "interrupted by a signal"
             for attempt in taken:
                 if attempt.run.id not in outcome:
                     attempt.run.set_state(RunState.QUEUED, attempt=attempt.number, message=message)
+            if isinstance(error, Abandoned):
+                raise Interrupted from None
             raise
     return outcome
 
@@ -148,7 +152,8 @@ def _compute(
     device: str | None,
 ) -> None:
     """Compute all, each entered into `outcome` as soon as it has ended."""
-    checked = [(attempt, _checked(attempt)) for attempt in attempts]
+    with lengthy("loading data"), abandonable():
+        checked = [(attempt, _checked(attempt)) for attempt in attempts]
     for attempt, config in checked:
         if isinstance(config, InputError):
             outcome[attempt.run.id] = _fail(attempt, config)

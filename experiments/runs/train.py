@@ -12,6 +12,7 @@ import torch
 
 from experiments.config.compiling import in_words
 from experiments.config.run import RunConfig
+from experiments.core.interrupt import abandonable
 from experiments.data.dataset import AnyDataset, Dataset
 from experiments.data.load import Section, dataset_of, key_of
 from experiments.data.splits import training_subset
@@ -29,6 +30,7 @@ from experiments.runs.store import WEIGHTS, Attempt
 from experiments.runs.trackers import Tracking
 from experiments.training.arithmetic import arithmetic
 from experiments.training.checkpoint import Checkpoint
+from experiments.training.lengthy import lengthy
 from experiments.training.member import STABLE_PHASE, Member, usable_stable_phase
 from experiments.training.memory import train_within_memory
 from experiments.training.pack import Pack, Report
@@ -60,10 +62,12 @@ def train(
 
     Raises:
         Interrupted: `stop()` turned true.
+        Abandoned: a signal asked to stop before the training began.
     """
     settings = configs[0].training
     assert settings is not None
-    training = _Training(attempts, configs, dataset, device, report, ended)
+    with lengthy("loading data"), abandonable():
+        training = _Training(attempts, configs, dataset, device, report, ended)
     by_kind: dict[bool, list[Member]] = {}
     for member in training.members:
         by_kind.setdefault(member.compiles, []).append(member)

@@ -5,14 +5,15 @@ one thread each or one per GPU. It computes on DEVICE (cpu or cuda), whichever i
 input ends, at a signal (after writing checkpoints), and when its parent is gone. Events:
 
 - `ready`; `progress` and `ended` of a run; `finished` with a pack;
-- `alive` about once a second, from the loop of the work itself, and from a thread while it compiles, evaluates or
-  solves (each for two hours at most);
+- `alive` about once a second with its `phase`, from the loop of the work itself (`training`), and from a thread while
+  it loads data, compiles, evaluates or fits (each for two hours at most);
 - last, before exit code 1: `disk` if the store's disk is full, read-only or broken; `device` if its device can
   no longer be used, or (`absent`) never could.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -26,8 +27,8 @@ from typing import Any, NoReturn
 
 from experiments.core.errors import DeviceLost
 from experiments.core.files import DISK
-from experiments.core.interrupt import StopRequest, die_with_parent
-from experiments.training.lengthy import at_work
+from experiments.core.interrupt import Abandoned, StopRequest, abandonable, die_with_parent
+from experiments.training.lengthy import at_work, phase
 
 BEAT_SECONDS = 1.0
 ONE_LINE = threading.Lock()
@@ -56,7 +57,7 @@ class Heartbeat:
         now = time.monotonic()
         if now - self._sent >= BEAT_SECONDS:
             self._sent = now
-            say({"event": "alive"})
+            say({"event": "alive", "phase": phase() or "training"})
         return self.stop()
 
     def install(self) -> Heartbeat:
@@ -69,7 +70,7 @@ class Heartbeat:
         while True:
             time.sleep(BEAT_SECONDS)
             if at_work():
-                say({"event": "alive"})
+                say({"event": "alive", "phase": phase() or "working"})
 
 
 def next_line(stop: Callable[[], bool]) -> str | None:
@@ -96,12 +97,16 @@ def main() -> int:
     die_with_parent(int(sys.argv[1]))
     stop = StopRequest().install()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    import torch
+    try:
+        with abandonable():  # takes seconds
+            import torch
 
-    from experiments.runs.execute import execute
-    from experiments.runs.store import Run
-    from experiments.training.device_errors import unusable
-    from experiments.training.pack import Interrupted
+            from experiments.runs.execute import execute
+            from experiments.runs.store import Run
+            from experiments.training.device_errors import unusable
+            from experiments.training.pack import Interrupted
+    except Abandoned:
+        return stop.exit_code
 
     torch.set_num_threads(1)
     alive = Heartbeat(stop).install()
@@ -115,6 +120,7 @@ def main() -> int:
         try:
             outcome = execute([Run(Path(path)) for path in paths], alive, say, device)
         except Interrupted:
+            gc.freeze()  # collecting what a compiler leaves behind would take the end of the process seconds
             break
         except DeviceLost as error:
             lost(str(error), error.absent)

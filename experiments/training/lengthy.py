@@ -1,5 +1,7 @@
 """Marks uninterrupted work that may take minutes or hours, during which a worker must still report that it is alive.
 
+A mark may name its phase (loading data, compiling, fitting, evaluating), which the display shows.
+
 Training asks after each chunk of updates whether to stop, and the worker's heartbeat is sent then. Nothing asks while a
 shape is compiled, weights are evaluated or a fit is solved in closed form: such work is marked here, and a thread of
 the worker (`experiments.runs.worker.Heartbeat`) sends the heartbeat instead. Torch-free.
@@ -17,20 +19,30 @@ LONGEST_SECONDS = 7200.0
 some twenty times the longest compilation known (six minutes, one shape on one core)."""
 
 _until = -math.inf
+_phase: str | None = None
 
 
 @contextmanager
-def lengthy() -> Iterator[None]:
+def lengthy(name: str | None = None) -> Iterator[None]:
     """Mark the main thread as busy with one piece of work that may take long.
 
     Used as a context manager or as a decorator.
+
+    Args:
+        name: of the phase; None: that of the work around it.
     """
-    global _until
-    before, _until = _until, time.monotonic() + LONGEST_SECONDS
+    global _until, _phase
+    before, _until = (_until, _phase), time.monotonic() + LONGEST_SECONDS
+    _phase = name or _phase
     try:
         yield
     finally:
-        _until = before  # such work may lie within such work
+        _until, _phase = before  # such work may lie within such work
+
+
+def phase() -> str | None:
+    """Return the name of the lengthy work at hand; None while a network is trained, and between runs."""
+    return _phase
 
 
 def go_on() -> None:

@@ -321,7 +321,7 @@ class Pack:
         named = {k: v[0] for k, v in self.layout.named(evaluated).items()}
         return {**named, **part(state, "constants")}
 
-    @lengthy()  # evaluations
+    @lengthy("evaluating")
     def _events(self, i: int, member: Member, report: Report) -> None:
         """Do what is due after a chunk: evaluate, return from a branch, end the run, record and report progress."""
         schedule = member.schedule

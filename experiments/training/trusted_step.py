@@ -79,7 +79,7 @@ class Step:
     """Why it is eager although it was to be compiled."""
 
 
-@lengthy()
+@lengthy("compiling")
 def make_step(
     loss: LossFunction,
     optimizer: Optimizer,

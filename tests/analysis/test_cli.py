@@ -44,10 +44,29 @@ def test_fit_writes_the_contract(table: Path, tmp_path: Path, capsys: pytest.Cap
     assert (undertrained["dataset"], undertrained["L"], undertrained["nu"]) == ("ethanol", 0, 3)
     printed = capsys.readouterr().out
     assert "not converged" in printed
-    assert "MACE" not in printed
+    assert "MACE L=0 ν=3" in printed  # as the field writes it
     assert "AICc" in printed  # both numbers behind the choice are shown
     assert "miss" in printed
     assert "power law 16–512" in printed
+
+
+@pytest.mark.parametrize("command", ["fit", "compare", "figures", "forecast", "report"])
+def test_a_single_run_shows_its_point_and_says_what_is_missing(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is wrong with it: no row is bad, and the report has the point."""
+    row = {"dataset": "rmd17_ethanol_train", "architecture": "ntk-mace", "L": 1, "nu": 3, "metric": "force_mae"}
+    pd.DataFrame([{**row, "unit": "eV/A", "P": 16, "seed": 0, "error": 0.1089}]).to_csv(tmp_path / "t.csv", index=False)
+    out = tmp_path / "out.html"
+    words = [command, "--table", str(tmp_path / "t.csv")]
+    code = main([*words, *(["--out", str(out)] if command in ("figures", "report") else [])])
+    said = capsys.readouterr()
+    shown = out.read_text(encoding="utf-8") if command == "report" else said.out
+    for cell in ("Ethanol, PBE (rMD17)", "linearised MACE L=1 ν=3", "109 meV/Å"):
+        assert cell in shown
+    assert "bad" not in said.err
+    assert code == (0 if command == "report" else 1)
+    assert command == "report" or "a curve needs two" in said.err
 
 
 def test_fit_names_test_sets_and_the_strength_of_the_prior(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,7 +78,7 @@ def test_fit_names_test_sets_and_the_strength_of_the_prior(tmp_path: Path, capsy
         main(["fit", "--table", str(tmp_path / "t.csv"), "--forms", "power", "--json", str(tmp_path / "o.json")]) == 0
     )
     printed = capsys.readouterr().out
-    assert all(f"3bpa ({name})" in printed for name in ("300K", "600K", "1200K"))
+    assert all(f"3BPA, ωB97X ({name})" in printed for name in ("300K", "600K", "1200K"))
     assert "intervals of force_mae: the variances of 3 curves lend" in printed
     entries = json.loads((tmp_path / "o.json").read_text())
     best = next(entry for entry in entries if entry["recommended"])

@@ -38,7 +38,7 @@ def test_text_and_tables_name_both(table: Path, tmp_path: Path, capsys: pytest.C
     printed = capsys.readouterr().out
     markdown, latex = ((tmp_path / kind).read_text(encoding="utf-8") for kind in ("markdown", "latex"))
     for name in BETAS:
-        assert printed.count(f"  mace, optimizer={name} ") == 2  # the exponent, and the choice of its form
+        assert printed.count(f"  MACE, optimizer={name} ") == 2  # the exponent, and the choice of its form
         assert f"| MACE, optimizer={name} |" in markdown
         assert f"& MACE, optimizer={name} &" in latex
     entries = json.loads((tmp_path / "json").read_text(encoding="utf-8"))
@@ -48,7 +48,7 @@ def test_text_and_tables_name_both(table: Path, tmp_path: Path, capsys: pytest.C
 def test_bounds_name_both(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bounds", "--table", str(table), "--curve-by", "optimizer"]) == 0
     printed = capsys.readouterr().out
-    assert all(f"mol, force_mae, mace, optimizer={name}" in printed for name in BETAS)
+    assert all(f"mol, force_mae, MACE, optimizer={name}" in printed for name in BETAS)
 
 
 def test_report_and_figures_name_both(table: Path, tmp_path: Path) -> None:
@@ -62,7 +62,8 @@ def test_report_and_figures_name_both(table: Path, tmp_path: Path) -> None:
         assert f"optimizer={name}" in drawn
 
 
-def test_cells_of_a_claim_and_of_a_map_are_of_one_value() -> None:
+def test_cells_of_a_claim_and_of_a_map_are_of_one_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analysis.figures.maps.FEWEST_CELLS", 3)
     rng = np.random.default_rng(0)
     cells = {(0, 1, 3): 0.4, (1, 1, 3): 0.6, (0, 3, 3): 0.6, (0, 3, 0): 0.4}
     same: dict[str, Any] = {"dataset": "mol", "architecture": "mace", "metric": "force_mae", "converged": True}

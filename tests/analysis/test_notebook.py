@@ -57,7 +57,7 @@ def test_numbers_do_not_depend_on_what_is_chosen(frame: pd.DataFrame) -> None:
     [
         ({"metric": "force_mea"}, "--metric force_mea: no curve of it; the table has energy_mae, force_mae"),
         ({"dataset": "water"}, "--dataset water: no curve of it; the table has ethanol, qm9"),
-        ({"model": "mace L=2"}, "--model mace L=2: no curve of it; the table has mace L=0 ν=3; mace L=1 ν=3"),
+        ({"model": "mace L=2"}, "--model mace L=2: no curve of it; the table has MACE L=0 ν=3; MACE L=1 ν=3"),
     ],
 )
 def test_a_name_that_no_curve_has_is_refused_with_those_that_are_there(

@@ -67,7 +67,6 @@ def test_curve_by_splits_on_request(tmp_path: Path) -> None:
         ("ethanol,mace,force_mae,,0,0.1", "P is nan"),
         ("ethanol,mace,force_mae,64,,0.1", "seed is empty"),
         ("ethanol,mace,force_mae,32,0,0.1", "as line 3"),
-        ("water,mace,force_mae,64,0,0.1", "only P=64"),
     ],
 )
 def test_bad_rows_are_named_refused_and_droppable(tmp_path: Path, row: str, reason: str) -> None:
@@ -94,10 +93,21 @@ def test_energies_of_earlier_tables_are_per_atom_too(tmp_path: Path) -> None:
     assert table.rows["unit"].tolist() == ["meV/atom", "meV/atom", "meV/Å", "meV/Å"]
 
 
+def test_a_curve_with_one_size_so_far_is_set_aside(tmp_path: Path) -> None:
+    """As of a sweep that has only begun: nothing is bad, and nothing has to be asked for."""
+    table = read(tmp_path, [*GOOD, "water,mace,force_mae,64,0,0.1", "water,mace,force_mae,64,1,0.2"])
+    assert table.single[["dataset", "error"]].values.tolist() == [["water", 0.1], ["water", 0.2]]
+    assert set(table.rows["dataset"]) == {"ethanol"}
+    assert (table.lost_curves, table.dropped) == ((), ())
+    alone = read(tmp_path, ["water,mace,force_mae,64,0,0.1"])
+    assert (len(alone.rows), len(alone.single)) == (0, 1)
+
+
 def test_lost_curves_and_zeros_are_remembered(tmp_path: Path) -> None:
     rows = [*GOOD, "ethanol,mace,force_mae,64,0,0", "water,mace,force_mae,64,0,0.1"]
-    table = read(tmp_path, rows, drop_bad=True)
-    assert table.lost_curves == ("dataset=water, architecture=mace, metric=force_mae",)
+    rows += [f"water,mace,force_mae,{P},0,0" for P in (8, 16)]
+    table = read(tmp_path, [*rows, "star,mace,force_mae,64,0,0"], drop_bad=True)
+    assert table.lost_curves == ("dataset=star, architecture=mace, metric=force_mae",)
     assert curves(table)[0].lost_zeros
 
 

@@ -315,7 +315,7 @@ def test_make_results_quick(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_the_page_on_groups_has_the_table_of_its_runs() -> None:
     page = (ROOT / "docs" / "groups.md").read_text(encoding="utf-8")
     assert groups.text_of(groups.TABLE) in page
-    assert "mlp (none)" in page  # networks without a symmetry are there, too
+    assert "perceptron (none)" in page  # networks without a symmetry are there, too
 
 
 def test_a_missing_table_of_groups_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,7 +59,7 @@ EXPECTED = {  # the code is that of the last command: `find` has no folder "~" t
     "19-MPLBACKEND-of-a-notebook": Expected(0, {r"^r\.html$": 1, r"^figures/learning_curves\.pdf$": 1}),
     "21-dollar-signs-in-names": Expected(0, {r"^figures/learning_curves\.pdf$": 1}),
     "23-closed-pipe": Expected(0, {r"\A.*\n\Z": 1}),
-    "24-curve-by-is-not-shown": Expected(0, {"mace, optimizer=adam ": 2, "mace, optimizer=sgd ": 2, "^[1-9]$": 1}),
+    "24-curve-by-is-not-shown": Expected(0, {"MACE, optimizer=adam ": 2, "MACE, optimizer=sgd ": 2, "^[1-9]$": 1}),
     "25-NA-in-optional-columns": Expected(0, {r" 0\.51 \[": 1}, "bad row"),
     "26-tilde-in-store": Expected(1, {FORCES: 2, "^exit 0$": 1, "^home/runs$": 1}, "^~"),
     "28-special-characters-in-paths": Expected(0, {FORCES: 5}),

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,10 @@ import pytest
 
 from experiments.config.parse import parse
 from experiments.core.errors import RunsFailed
+from experiments.core.interrupt import STOPPING
 from experiments.core.states import RunState
 from experiments.data.load import dataset_of
+from slurm import local
 from slurm.launcher import run_missing
 from slurm.local import Pool
 from slurm.plan import PlannedRun
@@ -166,3 +170,35 @@ def test_an_orphaned_worker_ends(root: Path) -> None:
         [sys.executable, "-m", "experiments.runs.worker", "1"], stdin=subprocess.PIPE, cwd=root, timeout=120
     )
     assert worker.returncode == -signal.SIGTERM
+
+
+def test_ctrl_c_is_answered_and_a_second_one_ends_what_does_not(
+    planned: Callable[..., PlannedRun], stubs: Callable[[Mapping[str, str]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that is stopped does not even hear of the first."""
+    monkeypatch.setattr(local, "ANSWER_SECONDS", 0.1)
+    one = planned()
+    stubs({one.run.id: "hang always"})
+
+    class Impatient(Silent):
+        def note(self, text: str) -> None:
+            super().note(text)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    listener = Impatient()
+    pool = Pool(1, listener)
+
+    def press() -> None:
+        while not any(_is_stopped(worker.process.pid) for worker in pool.workers):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        pool.compute([one])
+    assert listener.notes == [STOPPING]
+    assert [worker.process.returncode for worker in pool.workers] == [-signal.SIGKILL]
+
+
+def _is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from omegaconf import DictConfig
 from experiments.config.parse import parse
 from experiments.config.run import RunConfig
 from experiments.runs.store import RunStore
-from slurm.estimate import Estimates
+from slurm.estimate import Estimate, Estimates
 from slurm.grid import expand
 from slurm.outline import compiling, outline
 from slurm.plan import Composer, DataAbsent, PlannedRun, plan
@@ -147,3 +149,47 @@ def test_a_plan_goes_on_without_data_only_where_it_may(
     matched = expand([f"store={tmp_path / 's'}", "data=star", "L=0,1", "match=weights", "reference.L=1"], [])
     made = plan(Composer(loader, master()), matched, absent)  # nobody knows their channels yet
     assert "2 runs, 0 done, 2 left in 2 packs" in outline(made.runs, made.unnamed).text()
+
+
+def test_hours_of_auto_are_those_of_the_device_it_will_be(
+    planned: Callable[..., PlannedRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = planned(device="auto")
+    result = {**finished(run.config), "device": "cpu"}
+    monkeypatch.setattr(RunStore, "results", lambda store: iter([(planned(L=0, seed=1).run, result)]))
+    monkeypatch.setattr("slurm.outline.visible", lambda: False)
+    found = outline([run], [])
+    assert found.hours == {"cpu": pytest.approx(137.5 / 3600)}
+    assert "core hours" in found.text()
+    assert found.over(0.01) != ""
+    assert outline([run], [], auto="cuda").hours == {}
+    monkeypatch.setattr("slurm.outline.visible", lambda: True)
+    assert outline([run], []).hours == {}
+
+
+def test_a_probe_tells_what_no_finished_run_does(planned: Callable[..., PlannedRun]) -> None:
+    """Once for each shape, at its largest P; fits in closed form cost less at smaller ones."""
+    asked: list[tuple[str, int]] = []
+
+    def probe(config: RunConfig, sha256: str) -> Estimate:
+        asked.append((config.architecture, config.P))
+        return Estimate(3600.0, None, "a probe")
+
+    runs = [planned(device="cpu", P=P) for P in (4, 8)]
+    runs += [planned(device="cpu", model=dict(ACE), L=None, P=P) for P in (4, 8)]
+    found = outline(runs, [], probe=probe)
+    assert sorted(asked) == [("ace", 8), ("mace", 8)]
+    assert found.hours == {"cpu": pytest.approx(3.5)}
+    assert found.unknown == 0
+    assert outline(runs, []).hours == {}
+
+
+def test_a_plan_in_one_command(root: Path, tmp_path: Path) -> None:
+    words = ["data=star", "data.pool=320", "P=4,8", "L=0", f"store={tmp_path / 'runs'}"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "slurm", "plan", *words], cwd=root, capture_output=True, text=True, timeout=300
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert len(ended.stdout.splitlines()) == 2
+    assert "2 runs, 0 done, 2 left" in ended.stderr
+    assert not (tmp_path / "runs").exists()

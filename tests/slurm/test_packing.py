@@ -116,7 +116,7 @@ def result_of(config: RunConfig, seconds: float, **changes: Any) -> dict[str, An
     schedule = None if training is None else Schedule(training.max_steps, training.warmup_steps, training.cooldown)
     return {
         "device": "cpu", "architecture": config.model.architecture, "L": config.L, "nu": config.nu, **knobs,
-        "dataset_sha256": "data", "training.batch_size": None if training is None else training.batch_size,
+        "dataset_sha256": "data", **({} if training is None else {"training.batch_size": training.batch_size}),
         "seconds": seconds, "P": config.P, "peak_memory": 1e9,
         "n_steps": None if training is None else training.max_steps,
         "n_updates": None if schedule is None else schedule.total, **changes,

@@ -69,3 +69,13 @@ def test_a_log_gets_lines_with_the_time_of_day(progress: Progress, capsys: pytes
     lines = capsys.readouterr().err.splitlines()
     assert [line[10:] for line in lines] == ["0 of 5 runs done", "5 of 5 runs done"]
     assert all(line[2] == line[5] == ":" for line in lines)
+
+
+def test_phases_are_named(progress: Progress) -> None:
+    for number in range(3):
+        progress.state(f"{number:012x}", RunState.RUNNING)
+    progress.event({"event": "phase", "run": f"{0:012x}", "phase": "compiling"})
+    assert progress.summary() == "0 of 5 runs done, 3 running (1 compiling, 2 starting)"
+    for number in range(3):
+        progress.event({"event": "phase", "run": f"{number:012x}", "phase": "training"})
+    assert progress.summary() == "0 of 5 runs done, 3 running (training)"

@@ -59,7 +59,10 @@ def test_tails_are_those_of_the_power_laws(powers: list[LabelPower], tmp_path: P
         assert power.tail.value == pytest.approx(MODELS[power.curve.text("model_id")][2], abs=1e-9)
     text = power_text(powers)
     assert text.index("ν=3") < text.index("ν=1")
-    assert "fastest for ntk-mace ν=3, slowest for ntk-mace ν=1; β ranks 1 of 1 pairs in the same order" in text
+    assert (
+        "fastest for linearised MACE ν=3, slowest for linearised MACE ν=1; β ranks 1 of 1 pairs in the same order"
+        in text
+    )
     assert "no estimate of β" in text
     with pytest.raises(InputError, match="no run keeps a spectrum"):
         label_powers([power.fit for power in powers], tmp_path / "elsewhere")

@@ -39,7 +39,7 @@ def test_comparisons_in_words() -> None:
     assert by_order.delta.low < 0.2 < by_order.delta.high
     words = comparison_sentence(by_order)
     assert words.startswith("β rises by 0.")
-    assert "from L=0 to L=1 (mace, edge 3, ν=1; toy, force_mae; p < 0.001)" in words
+    assert "from L=0 to L=1 (MACE, edge 3, ν=1; toy, force_mae; p < 0.001)" in words
     assert [c.factor for c in compare_curves(fits, by=["L"])] == ["L"]
 
 
@@ -50,7 +50,7 @@ def test_unknown_factor_is_refused() -> None:
 
 def test_no_difference_is_not_equality() -> None:
     words = comparison_sentence(compare_curves(analysed(cells({"A": 0.5, "B": 0.5}, seed=3)))[0])
-    assert words.startswith("no difference of β is shown from L=0 to L=1 (mace")
+    assert words.startswith("no difference of β is shown from L=0 to L=1 (MACE")
     assert "with 80 % power" in words
     assert "rises" not in words
     assert "falls" not in words

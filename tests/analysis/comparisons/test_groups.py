@@ -59,7 +59,7 @@ def test_a_prefactor_is_a_factor_of_examples() -> None:
     assert gain.delta.low < 0 < gain.delta.high
     sentence = groups.gain_sentence(gain)
     assert sentence.startswith(
-        "gcnn (p4) against cnn (translations) (digits_rot90, error_rate; 7,500 and 7,800 weights): "
+        "G-CNN (p4) against CNN (translations) (digits_rot90, error_rate; 7,500 and 7,800 weights): "
     )
     assert ": no change of the exponent is shown, one of the prefactor is (one of " in sentence
 
@@ -83,7 +83,7 @@ def test_an_exponent_that_outlives_more_training_is_said_to_change() -> None:
     left = shift / (np.sqrt(2) - 1)
     assert (gain.trained.low, gain.trained.high) == pytest.approx((gain.delta.low, gain.delta.high + left))
     sentence = groups.gain_sentence(gain)
-    assert "(too noisy to tell: gcnn (p4); +0.2" in sentence
+    assert "(too noisy to tell: G-CNN (p4); +0.2" in sentence
     assert sentence.endswith("allowing for further training), p < 0.001: the exponent rises.")
 
 
@@ -120,7 +120,7 @@ def test_without_a_half_budget_an_unconverged_pair_says_nothing_about_exponents(
     assert np.isnan(gain.trained.low)
     sentence = groups.gain_sentence(gain)
     assert "rises" not in sentence
-    assert sentence.endswith("; NOT CONVERGED: gcnn (p4), so this is no statement about exponents.")
+    assert sentence.endswith("; NOT CONVERGED: G-CNN (p4), so this is no statement about exponents.")
     json.dumps(groups.gain_record(gain), allow_nan=False)
 
 
@@ -164,7 +164,7 @@ def test_a_run_that_lies_off_is_named() -> None:
     frame = table(TWINS)
     frame.loc[(frame["architecture"] == "gcnn") & (frame["seed"] == 2) & (frame["P"] == 256), "error"] *= 2
     (gain,) = gains_of(frame)
-    assert "; OUTLYING: seed 2 at P = 256 of gcnn (p4) (" in groups.gain_sentence(gain)
+    assert "; OUTLYING: seed 2 at P = 256 of G-CNN (p4) (" in groups.gain_sentence(gain)
     assert groups.gain_record(gain)["delta_beta_without_outlying"] == pytest.approx(0.3, abs=0.03)
 
 
@@ -186,7 +186,8 @@ def test_names_tell_the_order_of_messages() -> None:
         (groups.network_name(gain.symmetric), groups.network_name(gain.plain))
         for gain in gains_of(pd.concat([plain, second]))
     }
-    assert names == {("lorentz (SO+(1,3))", "momenta (none)"), ("lorentz (SO+(1,3), L 2)", "momenta (none)")}
+    momenta = "deep sets of momenta (none)"
+    assert names == {(f"Lorentz group network (SO+(1,3){order})", momenta) for order in ("", ", L 2")}
 
 
 def test_the_report_says_so() -> None:

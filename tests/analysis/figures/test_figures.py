@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,15 +24,36 @@ from analysis.figures.cost import draw as draw_costs
 from analysis.figures.draw_all import draw_all
 from analysis.figures.maps import draw as draw_maps
 from analysis.figures.maps import maps
-from analysis.figures.naming import display_unit
 from analysis.figures.nearest import draw as draw_nearest
 from analysis.figures.nearest import nearest
 from analysis.figures.style import HUES, MARKERS, looks, plain_number, style
-from analysis.fits.flags import JudgedFit
+from analysis.fits.flags import JudgedFit, misses
 from analysis.fits.record import analyse
 from analysis.fits.results import Form
+from analysis.spelling import display_unit
 from analysis.table import check_table
 from tests.analysis.tables import papers_distances, papers_table
+
+
+def test_a_curve_that_bends_is_no_power_law(tmp_path: Path) -> None:
+    """It gets no line with an exponent, but its points, joined."""
+    rng = np.random.default_rng(0)
+    laws: dict[str, Callable[[float], float]] = {"bent": lambda x: -0.25 * x**2, "straight": lambda x: -0.5 * x}
+    rows: list[dict[str, object]] = [
+        {"dataset": "d", "architecture": name, "metric": "force_mae", "unit": "eV/A", "P": P, "seed": seed}
+        | {"error": float(np.exp(law(np.log(P / 8)) + 0.02 * rng.normal()))}
+        for name, law in laws.items()
+        for P in (8, 16, 32, 64, 128)
+        for seed in range(4)
+    ]
+    fits = analyse(curves(check_table(pd.DataFrame(rows), "made up")), MAIN)
+    assert [misses(item) for item in fits] == [True, False]
+    draw_all(fits, tmp_path)
+    plotted = pd.read_csv(tmp_path / "learning_curves_force_mae.csv")
+    kinds = plotted.groupby(plotted["curve"].str.contains("bent"))["kind"].agg(set)
+    assert kinds[True] == {"seed", "mean"}
+    assert "fit" in kinds[False]
+
 
 MAIN = (Form.POWER, Form.POWER_FLOOR)
 
@@ -190,7 +212,7 @@ def test_pareto_front_is_what_nothing_beats(points: list[tuple[float, float]]) -
 
 def test_bounds_in_the_forest_plot_are_those_of_the_measured_dimension(drawn: Path) -> None:
     plotted = pd.read_csv(drawn / "exponents.csv")
-    bounds = plotted[(plotted["kind"] == "bound") & plotted["panel"].str.contains("MACE")]
+    bounds = plotted[plotted["kind"] == "bound"]
     d = estimate_of(papers_distances(), "aligned_rmsd")
     assert sorted(bounds["beta"]) == pytest.approx(sorted([1 / d, 1 / (d + 3)]))
 

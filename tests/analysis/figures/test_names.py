@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.figures.naming import dataset_name
+from analysis.spelling import dataset_name
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,6 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no forecast" in capsys.readouterr().out
     assert main(["forecast", "--table", str(path), "--model", "ace"]) == 1  # no curve could be forecast
     assert main(["forecast", "--table", str(path), "--model", "krr"]) == 2
-    assert "the table has mace; ace" in capsys.readouterr().err
+    assert "the table has MACE; linear ACE" in capsys.readouterr().err
     assert main(["forecast", "--table", str(path), "--metric", "energy_mae"]) == 2
     assert main(["forecast", "--table", str(path), "--target", "20", "kcal"]) == 2

@@ -18,7 +18,6 @@ import pytest
 from analysis.calibration.synthetic import curve_rows, demo_table
 from analysis.cli import main
 from analysis.curve import curves
-from analysis.figures.naming import display_unit
 from analysis.fits.flags import Flag, JudgedFit
 from analysis.fits.record import analyse
 from analysis.fits.results import Form
@@ -26,7 +25,9 @@ from analysis.forecasts.forecast import outlook
 from analysis.report import page
 from analysis.report.chart import charts, script_json
 from analysis.report.health import health
+from analysis.report.next_steps import next_steps
 from analysis.report.words import FLAG_WORDS, SPOILS, answers, overview, pooled, quotable
+from analysis.spelling import display_unit
 from analysis.table import check_table
 from experiments.core.states import RunState
 from tests.analysis.tables import papers_table
@@ -250,3 +251,18 @@ def test_failed_runs_of_a_store_are_in_the_report(tmp_path: Path, monkeypatch: p
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "0123456789ab: loss &lt;b&gt;diverged&lt;/b&gt;" in text
     assert "1 failed runs, 1 queued" in text
+
+
+def test_the_next_runs_are_named_with_their_hours() -> None:
+    rng = np.random.default_rng(0)
+    shared: dict[str, Any] = {"dataset": "d", "metric": "force_mae", "device": "cpu", "unit": "eV/A"}
+    few = curve_rows(rng, beta=0.5, prefactor=1.0, sizes=(8, 16), n_seeds=2, **shared, architecture="mace", L=0)
+    few["seconds"] = few["cpu_seconds"] = 90.0 * few["P"]
+    steps = next_steps(fitted(few))
+    # a seed of both sizes is 24 · 90 s; two seeds at P = 32 and 64 of a fit in closed form (2 + 4) · 16 · 90 s each
+    assert "d, MACE L=0: 1 more seed, about 0.6 core hours." in steps
+    assert "d, MACE L=0: add P = 32, 64 (few sizes), about 4.8 core hours." in steps
+    good = curve_rows(rng, beta=0.5, prefactor=1.0, n_seeds=5, **shared, architecture="mace", L=0, undertrained=0.2)
+    good["seconds"] = 3600.0
+    assert any(step.startswith("d, MACE L=0: raise training.max_steps") for step in next_steps(fitted(good)))
+    assert "hours" in next_steps(fitted(good))[0]

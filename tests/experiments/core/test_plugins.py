@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from analysis.errors import InputError
 from analysis.figures.draw_all import draw_all, figures
-from analysis.figures.naming import display_name
+from analysis.spelling import display_name
 from experiments.config.parse import parse
 from experiments.core import kinds, plugins
 from experiments.core.paths import CONF, ROOT

@@ -30,3 +30,15 @@ def test_nothing_is_said_twice_at_the_end(capsys: pytest.CaptureFixture[str]) ->
     with Spoken(lambda: "1 of 1 runs done", lambda: 1):
         pass
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_work_that_is_soon_done_need_not_be_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with Spoken(lambda: "loading data", at_once=False):
+        pass
+    assert capsys.readouterr().err == ""
+
+
+def test_the_innermost_alone_speaks(capsys: pytest.CaptureFixture[str]) -> None:
+    with Spoken(lambda: "loading data", silence=0.1, at_once=False), Spoken(lambda: "sampling, 3 %"):
+        time.sleep(2.5 * LOOK_SECONDS)
+    assert [line[10:] for line in capsys.readouterr().err.splitlines()] == ["sampling, 3 %"]

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from experiments.core.compiler import Stopped
 from experiments.tasks.evaluation import Evaluation
 from experiments.training import checkpoint
 from experiments.training import pack as engine
 from experiments.training.member import Member
-from experiments.training.pack import Pack
+from experiments.training.pack import Interrupted, Pack
 from experiments.training.schedule import Schedule
 from tests.experiments.training.ends import TOTAL, Weights, ends, interrupt, resumed, same
 
@@ -99,6 +100,34 @@ def test_the_state_lies_in_memory_as_a_checkpoint_gives_it_back(laboratory: Any)
     pack.train(look, lambda event: None)
     assert len(seen) > 3
     assert not any(seen)
+
+
+@pytest.mark.parametrize("before", [0, 7])
+def test_a_stop_while_compiling_costs_the_compilation_only(
+    laboratory: Any, whole_runs: Any, before: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, with a checkpoint: at the beginning, and when a run goes on in a new process."""
+    monkeypatch.setattr(engine, "STEPS_PER_CHUNK", 1)
+    whole = whole_runs()
+    task = laboratory.task()
+    if before:
+        interrupt(laboratory, [laboratory.member(task, "a", 1)], task, before)
+
+    def abandoned(*_: object) -> None:
+        raise Stopped
+
+    member = laboratory.member(laboratory.task(), "a", 2)
+    pack = laboratory.pack([member], laboratory.task())
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "make_step", abandoned)
+        with pytest.raises(Interrupted):
+            pack.train(lambda: False, lambda event: None)
+    task = laboratory.task()
+    member = laboratory.member(task, "a", 3)
+    pack = laboratory.pack([member], task)
+    assert member.steps_done == before
+    pack.train(lambda: False, lambda event: None)
+    assert same(ends(whole)[0], ends(member)[0])
 
 
 # --- the schedule that is best by validation

@@ -261,3 +261,17 @@ def test_parts_of_a_gpu(offered: str, packs: int, part: str) -> None:
 def test_gpus_that_cannot_be_shared_so(offered: str, message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
         part_of_gpu(4, None, answers(sinfo=offered))
+
+
+def test_a_dry_run_generates_no_data(root: Path, tmp_path: Path) -> None:
+    """It is made on a login node; nothing is generated there, and the runs are listed without ids."""
+    words = ["data=ethanol", "P=8,16", f"store={tmp_path / 'runs'}", "hydra.launcher.submit=false"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "experiments", "-m", "hydra/launcher=slurm", *words], cwd=root,
+        env={**os.environ, "PATH": str(Path(sys.executable).parent), "EQUILAW_DATA": str(tmp_path / "data")},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert [line.split()[-2:] for line in ended.stdout.splitlines()] == [["no", "data"]] * 2
+    assert "no data: " in ended.stderr
+    assert not list(tmp_path.rglob("*.xyz"))

@@ -1,0 +1,81 @@
+"""Requests to stop: what is kept is finished first, what is not kept ends at once, with the processes it started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from experiments.core.compiler import Stopped, compiling
+from experiments.core.interrupt import ASKING, STOPPING, Abandoned, StopRequest, abandonable
+
+
+@pytest.fixture
+def request_to_stop() -> Iterator[StopRequest]:
+    """A handler of this process's signals, removed after the test."""
+    before = {number: signal.getsignal(number) for number in ASKING}
+    yield StopRequest(STOPPING).install()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    StopRequest.installed = None
+
+
+def test_a_first_request_is_answered_and_a_second_interrupts(
+    request_to_stop: StopRequest, capfd: pytest.CaptureFixture[str]
+) -> None:
+    signal.raise_signal(signal.SIGINT)
+    assert request_to_stop()
+    assert capfd.readouterr().err == f"equilaw: {STOPPING}\n"
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_work_of_which_nothing_is_kept_ends_at_once(
+    request_to_stop: StopRequest, number: signal.Signals, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with abandonable(), abandonable():
+        pass
+    with pytest.raises(Abandoned), abandonable():
+        signal.raise_signal(number)
+    assert request_to_stop.exit_code == 128 + number
+    assert capfd.readouterr().err == ""  # it has ended: there is nothing to wait for
+    with pytest.raises(Abandoned), abandonable():
+        pytest.fail("begun although the request had come before")
+
+
+@pytest.mark.usefixtures("request_to_stop")
+def test_compilers_end_with_the_compilation() -> None:
+    """A compiler starts others (g++: cc1plus), which outlive it."""
+    with pytest.raises(Stopped):
+        _stopped_compilation()
+    while _alive():  # they end in their own time; one that does not is told by the test's timeout
+        time.sleep(0.01)
+
+
+def _stopped_compilation() -> None:
+    with compiling():
+        subprocess.Popen(["sh", "-c", "sleep 60 & sleep 60; true"])
+        while len(_alive()) < 3:  # the shell, and what it started
+            time.sleep(0.01)
+        signal.raise_signal(signal.SIGTERM)
+
+
+def _alive() -> set[int]:
+    """The processes that this one has started, and those that they have, which are no zombies."""
+    parents: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+            if state not in "ZX":
+                parents[int(stat.parent.name)] = int(parent)
+    ours = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
+        ours |= more
+    return ours - {os.getpid()}
