@@ -77,7 +77,7 @@ class Radial(Protocol):
 
 @dataclass(frozen=True)
 class RadialPerceptrons:
-    """A perceptron `layer{t}.radial` for every layer, on a basis of functions of the distance times the cutoff function.
+    """A perceptron `layer{t}.radial` for every layer, on functions of the distance times the cutoff function.
 
     n_maps  linear maps of a perceptron
     basis   weights, distances `[p, m]` → `[p, m, B]`

@@ -28,19 +28,25 @@ from torch import Tensor
 from experiments.core.arrays import Floats
 from experiments.data.dataset import Frames
 from experiments.nn.radial import Radial, polynomial_cutoff
-from experiments.regression.ntk import LinearisedNetwork, resident
+from experiments.regression.closed_form import Weights
+from experiments.regression.linearised import LinearisedNetwork, resident
+from experiments.regression.ridge import in_dual
+from experiments.regression.rows import counted
 from experiments.tasks.predictions import Predictions
 
 TERMS = (32, 48, 64, 80, 96, 112, 128, 160, 192, 256)
 """Numbers of Chebyshev polynomials D that are tried."""
-_RESOLVED = 1e-11
+_RESOLVED = 1e-12
 """Largest of the last coefficients, relative to the largest of all, at which D terms are enough."""
-_SPANNED = 1e-12
+_SPANNED = 1e-13
 """Singular value of coefficients, relative to the largest, below which a function of the distance is round-off."""
 _RANK = 1e-15
 """Pivot of B Bᵀ, relative to the largest, below which it is round-off."""
-_DIRECTIONS = 8
-"""Random directions of the weights: with the K functions of a layer, several times as many as they span."""
+_COLUMNS, _FUNCTIONS, _WORTH = 36, 70, 4.0
+"""Columns and functions of the distance for each radial function (measured on ethanol, MACE of 16 channels; crystals,
+whose distances begin at 2 Å, have fewer); operations to be saved for each one that making tables takes. For `pays`."""
+_SAMPLES = 4
+"""Derivatives along random directions for each Chebyshev polynomial: several times as many as they span."""
 _POINTS = 16
 """Distances whose derivatives are made at a time."""
 _MARGIN = 1e-9
@@ -56,6 +62,30 @@ class HasRadial(Protocol):
     config: Any
     radial: Radial
     layers: Sequence[Any]
+
+
+def pays(network: LinearisedNetwork, frames: Frames, sizes: Sequence[int], weights: Weights) -> bool:
+    """Return whether a ladder is solved through tables: from settings and sizes alone, never from what is free.
+
+    It is if products of rows decide every size, and a Gram matrix from fewer columns saves several times the operations
+    that tables take; P = 128 of ethanol keeps the network's own rows, 512 has tables.
+    """
+    model, largest = network.model, max(sizes)
+    if not isinstance(model, HasRadial) or weights[1] == 0:
+        return False
+    labels, made = (float(rows[largest]) for rows in counted(frames.take(slice(0, largest)), weights))
+    if not in_dual(int(labels), network.size):
+        return False
+    saved, setup, seen = 0.0, 0.0, set()
+    for t in range(len(model.layers)):
+        own = [network.weights[name] for name in model.radial.names(t) if name in network.names and name not in seen]
+        seen |= set(model.radial.names(t))
+        functions = own[-1].shape[-1] if own else 0
+        count = float(sum(weight.numel() for weight in own))
+        columns = min(count, _COLUMNS * functions)
+        saved += count - columns
+        setup += (_FUNCTIONS * functions) ** 2 * (count + columns)
+    return made**2 * saved > _WORTH * setup
 
 
 def distances(frames: Frames, cutoff: float, elements: Sequence[int]) -> tuple[float, float] | None:
@@ -267,12 +297,11 @@ class _Function:
     def samples(self, r: Tensor) -> Floats:
         """Return the functions and their derivatives along some random directions of the weights, `[d, …]`."""
         params = {name: self.network.weights[name] for name in self.names}
-        found = []
-        for number in range(_DIRECTIONS):
-            rng = np.random.default_rng(number)
+        found = [self.values(params, r).numpy()]
+        while sum(one.shape[1] for one in found) < _SAMPLES * len(r):
+            rng = np.random.default_rng(len(found))
             along = {name: torch.as_tensor(rng.normal(size=tuple(value.shape))) for name, value in params.items()}
-            values, slopes = torch.func.jvp(lambda own: self.values(own, r), (params,), (along,))
-            found += [slopes.numpy()] if number else [values.numpy(), slopes.numpy()]
+            found.append(torch.func.jvp(lambda own: self.values(own, r), (params,), (along,))[1].numpy())
         return np.concatenate(found, 1)
 
     def jacobian(self, r: Tensor) -> dict[str, Floats]:

@@ -29,7 +29,7 @@ _PANELS = 2
 """Panels of columns that a factorisation in place needs beside its matrix."""
 _SHARE = 0.9
 """Share of the memory that a plan counts on: allocators keep some of what is given back."""
-_AMPLE, _MORE = 7.6e9, 1.1
+_AMPLE, _MORE = 7.9e9, 1.15
 """Rows whose products are solved stay in memory up to so many bytes in all, or so many times what is needed without
 them: factors of such matrices cost most, not rows, and other processes need memory too."""
 
@@ -41,7 +41,12 @@ class LinearModel(Protocol):
 
     @property
     def size(self) -> int:
-        """Number of coefficients M."""
+        """Number of columns M."""
+        ...
+
+    @property
+    def n_weights(self) -> int:
+        """Number of coefficients of a solution: M, unless columns stand for more of them."""
         ...
 
     def check(self, frames: Frames) -> None:
@@ -72,6 +77,14 @@ class LinearModel(Protocol):
         ...
 
 
+def counted(frames: Frames, weights: Weights) -> tuple[Ints, Ints]:
+    """Return the labels of the first P frames, `[F + 1]`, and (an upper bound of) the rows that are made of them."""
+    components = 3 * (frames.numbers > 0).sum(1) if weights[1] > 0 else np.zeros(len(frames), np.int64)
+    rigid = np.where(frames.pbc.any(1), 3, 5)  # of molecules that are not on a line even 6
+    made = np.maximum(components - rigid, 0) + 1
+    return np.concatenate([[0], np.cumsum(components + 1)]), np.concatenate([[0], np.cumsum(made)])
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a ladder keeps in memory, decided from sizes before anything is computed.
@@ -80,6 +93,7 @@ class Plan:
     held   whether all rows stay in memory; else the Gram matrix is gathered from tiles of `tile` frames
     rows   labels of the first P frames, `[F + 1]`; rows that no invariant energy can reach are not made
     bytes  expected at the peak, for arrays
+    n_weights  coefficients of a solution, from which it follows whether products of rows or columns are solved
     """
 
     batch: int
@@ -88,10 +102,11 @@ class Plan:
     rows: Ints
     columns: int
     bytes: float
+    n_weights: int
 
     def in_dual(self, P: int) -> bool:
         """Return whether P training frames are solved by products of rows."""
-        return in_dual(int(self.rows[P]), self.columns)
+        return in_dual(int(self.rows[P]), self.n_weights)
 
     @staticmethod
     def of(frames: Frames, sizes: Sequence[int], model: LinearModel, weights: Weights, smaller: str = "") -> Plan:
@@ -101,7 +116,14 @@ class Plan:
             InputError: this machine has less memory than the largest size needs.
         """
         return Plan.for_size(
-            frames, sizes, model.size, model.frames_at_once(frames), model.fill_bytes(frames), weights, smaller
+            frames,
+            sizes,
+            model.size,
+            model.frames_at_once(frames),
+            model.fill_bytes(frames),
+            weights,
+            smaller,
+            model.n_weights,
         )
 
     @staticmethod
@@ -113,40 +135,43 @@ class Plan:
         fill_bytes: float,
         weights: Weights,
         smaller: str,
+        n_weights: int | None = None,
     ) -> Plan:
-        """Plan a ladder of models with so many `columns`; `batch`, `fill_bytes`: see `LinearModel`.
+        """Plan a ladder of models with so many `columns`; `batch`, `fill_bytes`, `n_weights`: see `LinearModel`.
 
         Raises:
             InputError: see `of`.
         """
-        components = 3 * (frames.numbers > 0).sum(1) if weights[1] > 0 else np.zeros(len(frames), np.int64)
-        rows: Ints = np.concatenate([[0], np.cumsum(components + 1)])
-        rigid = np.where(frames.pbc.any(1), 3, 5)  # of molecules that are not on a line even 6
-        made: Ints = np.concatenate([[0], np.cumsum(np.maximum(components - rigid, 0) + 1)])
+        n_weights = columns if n_weights is None else n_weights
+        rows, made = counted(frames, weights)
         largest = max(sizes)
-        others = [P for P in set(sizes) - {largest} if in_dual(int(rows[P]), columns)]
-        second = float(made[max([largest // 2, *others])] / made[largest])  # copied out of the matrix to be factorised
+        others = [float(made[P]) for P in set(sizes) - {largest} if in_dual(int(rows[P]), n_weights)]
+        alike = bool((np.sort(frames.numbers, 1) == np.sort(frames.numbers[:1], 1)).all())
+        # where compositions differ, smaller sizes weigh energies in their own way: in a copy of the matrix
+        second = 0.0 if alike else max(others, default=0.0) / float(made[largest])
 
         def peak(P: int, tile: int) -> float:
             """Return the bytes that are needed if rows of so many frames are in memory at a time."""
             n, m, x = float(made[P]), columns, 8.0 * columns * float(made[min(P, tile)])
-            if not in_dual(int(rows[P]), m):
+            if not in_dual(int(rows[P]), n_weights):
                 return 8.0 * (4.0 * m**2 + 3 * P * m) + fill_bytes + x
-            kept = 8.0 * (n**2 + P * m) + fill_bytes
+            matrix, energies = 8.0 * n**2, 8.0 * P * m
             copied = 8.0 * ((second * n) ** 2 + (SCRATCH + _PANELS * min(n, cholesky.BLOCK)) * n)
+            if tile >= P:
+                return energies + x + max(fill_bytes, matrix + copied)  # rows are there before the matrix comes
             at_once = 8.0 * m * float(made[min(P, batch)])
-            return kept + (x + copied if tile >= P else max(x + at_once, copied))  # tiles go before factors come
+            return matrix + energies + fill_bytes + max(x + at_once, copied)  # tiles go before factors come
 
         what = f"{rows[largest]} labels and {columns} coefficients"
         require_memory(lambda P: peak(P, batch) / _SHARE, largest, what, smaller)
         allowed = _SHARE * machine_memory.memory_limit()
-        if in_dual(int(rows[largest]), columns):  # products of columns go over the rows many times
+        if in_dual(int(rows[largest]), n_weights):  # products of columns go over the rows many times
             allowed = min(allowed, max(_AMPLE, _MORE * peak(largest, batch)))
         tile = largest
         while tile > batch and peak(largest, tile) > allowed:
             tile = max(batch, tile - batch)
         held = tile == largest and peak(largest, tile) <= allowed
-        return Plan(batch, held, tile, rows, columns, peak(largest, tile))
+        return Plan(batch, held, tile, rows, columns, peak(largest, tile), n_weights)
 
 
 class Rows:
