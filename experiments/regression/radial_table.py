@@ -36,13 +36,14 @@ from experiments.tasks.predictions import Predictions
 
 TERMS = (32, 48, 64, 80, 96, 112, 128, 160, 192, 256)
 """Numbers of Chebyshev polynomials D that are tried."""
-_RESOLVED = 1e-12
+_RESOLVED = 1e-14
 """Largest of the last coefficients, relative to the largest of all, at which D terms are enough."""
-_SPANNED = 1e-13
+_SPANNED = 1e-15
 """Singular value of coefficients, relative to the largest, below which a function of the distance is round-off."""
-_RANK = 1e-15
-"""Pivot of B Bᵀ, relative to the largest, below which it is round-off."""
-_COLUMNS, _FUNCTIONS, _WORTH = 36, 70, 4.0
+_RANK = 1e-19
+"""Pivot of B Bᵀ, relative to the largest, below which it is left out: entries of B Bᵀ are exact relative to their rows,
+and small ones count where slopes of T_j, up to D², multiply them. λ may be 1e-14 of the Gram matrix."""
+_COLUMNS, _FUNCTIONS, _WORTH = 45, 75, 4.0
 """Columns and functions of the distance for each radial function (measured on ethanol, MACE of 16 channels; crystals,
 whose distances begin at 2 Å, have fewer); operations to be saved for each one that making tables takes. For `pays`."""
 _SAMPLES = 4
@@ -202,7 +203,7 @@ class TabulatedNetwork:
     def size(self) -> int:
         """Number of columns."""
         kept = sum(self._sizes[name] for name in self._kept)
-        return kept + sum(self._shared_sizes) + sum(layer.root.shape[1] for layer in self._layers)
+        return kept + sum(self._shared_sizes) + sum(int(layer.root.shape[1]) for layer in self._layers)
 
     @property
     def n_weights(self) -> int:
@@ -219,8 +220,8 @@ class TabulatedNetwork:
 
     def fill_bytes(self, frames: Frames) -> float:
         """See `LinearModel`."""
-        rows = 3 * frames.numbers.shape[1] + 1
-        return self.network.fill_bytes(frames) + 8.0 * rows * self.frames_at_once(frames) * 1.5 * self._inner.size
+        rows = float(self.frames_at_once(frames) * (3 * frames.numbers.shape[1] + 1))
+        return self.network.fill_bytes(frames) + 8.0 * 1.5 * rows * self._inner.size
 
     def fill(self, frames: Frames, directions: Floats, energies: Floats, forces: Floats | None) -> None:
         """See `LinearModel`."""
@@ -309,7 +310,8 @@ class _Function:
         params = {name: self.network.weights[name] for name in self.names}
 
         def at(point: Tensor) -> dict[str, Tensor]:
-            return torch.func.jacrev(lambda own: self.values(own, point[None])[0])(params)
+            found: dict[str, Tensor] = torch.func.jacrev(lambda own: self.values(own, point[None])[0])(params)
+            return found
 
         slopes = torch.func.vmap(at, chunk_size=_POINTS)(r)
         return {name: slope.detach().flatten(2).numpy() for name, slope in slopes.items()}

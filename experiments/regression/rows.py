@@ -29,7 +29,7 @@ _PANELS = 2
 """Panels of columns that a factorisation in place needs beside its matrix."""
 _SHARE = 0.9
 """Share of the memory that a plan counts on: allocators keep some of what is given back."""
-_AMPLE, _MORE = 7.9e9, 1.15
+_AMPLE, _MORE = 8e9, 1.15
 """Rows whose products are solved stay in memory up to so many bytes in all, or so many times what is needed without
 them: factors of such matrices cost most, not rows, and other processes need memory too."""
 
