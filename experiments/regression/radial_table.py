@@ -38,12 +38,14 @@ TERMS = (32, 48, 64, 80, 96, 112, 128, 160, 192, 256)
 """Numbers of Chebyshev polynomials D that are tried."""
 _RESOLVED = 1e-14
 """Largest of the last coefficients, relative to the largest of all, at which D terms are enough."""
+_NEARLY = 1e-12
+"""The same where more terms no longer make it smaller: round-off of the functions themselves."""
 _SPANNED = 1e-15
 """Singular value of coefficients, relative to the largest, below which a function of the distance is round-off."""
 _RANK = 1e-19
 """Pivot of B Bᵀ, relative to the largest, below which it is left out: entries of B Bᵀ are exact relative to their rows,
 and small ones count where slopes of T_j, up to D², multiply them. λ may be 1e-14 of the Gram matrix."""
-_COLUMNS, _FUNCTIONS, _WORTH = 45, 75, 4.0
+_COLUMNS, _FUNCTIONS, _WORTH = 45, 75, 8.0
 """Columns and functions of the distance for each radial function (measured on ethanol, MACE of 16 channels; crystals,
 whose distances begin at 2 Å, have fewer); operations to be saved for each one that making tables takes. For `pays`."""
 _SAMPLES = 4
@@ -69,7 +71,7 @@ def pays(network: LinearisedNetwork, frames: Frames, sizes: Sequence[int], weigh
     """Return whether a ladder is solved through tables: from settings and sizes alone, never from what is free.
 
     It is if products of rows decide every size, and a Gram matrix from fewer columns saves several times the operations
-    that tables take; P = 128 of ethanol keeps the network's own rows, 512 has tables.
+    that tables take; P = 512 of ethanol keeps the network's own rows, 1,024 has tables.
     """
     model, largest = network.model, max(sizes)
     if not isinstance(model, HasRadial) or weights[1] == 0:
@@ -337,10 +339,12 @@ def _resolved(functions: Sequence[_Function], least: float, most: float) -> tupl
 
     Derivatives along a few random directions span what all of them do (Halko, Martinsson & Tropp 2011, SIAM Rev. 53).
     """
+    tail = np.inf
     for terms in TERMS:
         r, inverse = _nodes(least, most, terms)
         found = [inverse @ function.samples(r) for function in functions]
-        if all(np.abs(one[-4:]).max() <= _RESOLVED * np.abs(one).max() for one in found):
+        before, tail = tail, max(float(np.abs(one[-4:]).max() / np.abs(one).max()) for one in found)
+        if tail <= _RESOLVED or (before <= _NEARLY and tail > 0.1 * before):
             break
     return terms, [_span(one) for one in found]
 
