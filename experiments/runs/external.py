@@ -16,8 +16,9 @@ from experiments.data.dataset import Dataset, Frames
 from experiments.data.examples import Examples, ExampleSet
 from experiments.runs import trained, trained_examples
 from experiments.runs.evaluations import FRAME_ERRORS, FURTHER_TESTS, is_on_axis, lacking, path_of
-from experiments.runs.result import DATA_LIMITED_BELOW, LEARNED_BELOW, code_version, versions
-from experiments.runs.schedules import CANNOT_TELL, CONVERGED, NOT_CONVERGED, verdict
+from experiments.runs.metric_record import MetricErrors
+from experiments.runs.result import code_version, versions
+from experiments.runs.schedules import CONVERGED
 from experiments.runs.store import Run
 from experiments.tasks import classification, metrics
 from experiments.tasks.metrics import MetricValue
@@ -131,25 +132,21 @@ def _by_metric(run: Run, evaluation: ExternalEvaluation, sha256: str) -> dict[st
     for metric, unit in evaluation.units.items():
         if metric not in evaluation.errors:
             continue
-        error, mean, known = evaluation.errors[metric], evaluation.mean.get(metric), own.get(metric)
-        train = None if known is None else known.train_error
+        known = own.get(metric)
         half, quarter = (shorter.get(metric, {}).get(f"error_{one}_budget") for one in ("half", "quarter"))
-        told = verdict((quarter, half, error.value))
-        if result is not None and result.further.get("too_short") and told in (CONVERGED, CANNOT_TELL):
-            told = NOT_CONVERGED
+        found = MetricErrors(
+            unit=unit,
+            test=evaluation.errors[metric],
+            train=None if known is None else known.train_error,
+            half=half,
+            quarter=quarter,
+            holdout=None if known is None else known.holdout_error,
+            mean=evaluation.mean.get(metric),
+        )
+        told = found.told(too_short=result is not None and bool(result.further.get("too_short")))
         converged = None if result is None else result.converged if known is None else known.converged
-        by_metric[metric] = {
-            "unit": unit,
-            "error": error.value,
-            "error_test_sem": files.json_number(error.sem),  # a single frame has none
-            "train_error": train,
-            "error_half_budget": half,
-            "error_quarter_budget": quarter,
-            "holdout_error": None if known is None else known.holdout_error,
-            "mean_error": mean,
-            "converged": converged if told is None else told == CONVERGED,
-            "verdict": None if known is None or known.further.get("verdict") is None else told,
-            "data_limited": None if train is None else train < DATA_LIMITED_BELOW * error.value,
-            "learned": None if mean is None else error.value < LEARNED_BELOW * mean,
-        }
+        by_metric[metric] = found.record(
+            converged=converged if told is None else told == CONVERGED,
+            told=None if known is None or known.further.get("verdict") is None else told,
+        )
     return by_metric

@@ -21,21 +21,15 @@ from experiments.core.paths import ROOT
 from experiments.core.processes import Process
 from experiments.data.dataset import AnyDataset, Dataset
 from experiments.data.splits import subsets_disjoint, training_subset
+from experiments.runs.metric_record import LEARNED_BELOW, MetricErrors
 from experiments.runs.problems import problem_of
-from experiments.runs.schedules import CANNOT_TELL, CONVERGED, NOT_CONVERGED, OVERFITTING, Schedules, verdict
+from experiments.runs.schedules import CANNOT_TELL, CONVERGED, OVERFITTING, Schedules
 from experiments.runs.store import Attempt
 from experiments.runs.table import setting_columns
 from experiments.training.schedule import FEWEST_UPDATES, Schedule
 
 SHORTEST_HALF = 20
 """T/2 of fewer updates is no training: the running means of SOAP's moments alone span 1/(1 − 0.95) of them."""
-DATA_LIMITED_BELOW = 1 / 3
-"""A run is limited by its data if its training error is under this share of its test error."""
-LEARNED_BELOW = 0.9
-"""A run learned something if its test error is under this share of the input-independent baseline's. A predictor
-without any geometry can get somewhat below 1: the median beats the mean by ln 2/(2/e) = 0.94 in mean absolute error if
-labels are distributed exponentially, and on the star teacher one constant along the bonds explains forces to 0.95–0.98
-(calculated). And the verdict on convergence does not resolve gains below `schedules.CONVERGED_WITHIN`."""
 AT_FLOOR_FROM = 0.75
 """Training error over test error from which a fit in closed form sits on its floor (for curves: `analysis`)."""
 ENERGIES_ONLY = "energy_mae"
@@ -149,32 +143,29 @@ def _by_metric(
     stopped: Schedules | None,
 ) -> dict[str, dict[str, Any]]:
     """Return errors and verdicts by metric, each in its `unit`; see `result_of` for the arguments."""
-    short = too_short(config)
+    short = too_short(config) is not None
     problem, mean = problem_of(dataset), mean_errors(config, dataset)
     by_metric: dict[str, dict[str, Any]] = {}
     for name, unit in problem.units.items():
         if name not in errors.full.test or name not in errors.full.train:
             continue  # test or training frames without forces
-        error, train = errors.full.test[name], errors.full.train[name].value
         quarter, half = (None if one is None else one.test[name].value for one in (errors.quarter, errors.half))
-        step = problem.resolution.get(name, 0.0) * (1 + 1e-9)  # neighbouring error rates count as equal
-        told = verdict((quarter, half, error.value), step)
-        told = NOT_CONVERGED if short is not None and told in (CONVERGED, CANNOT_TELL) else told
-        by_metric[name] = {
-            "unit": unit,
-            "error": error.value,
-            "error_test_sem": files.json_number(error.sem),  # a single frame has none
-            "train_error": train,
-            "error_half_budget": half,
-            "error_quarter_budget": quarter,
-            **_stopped(stopped, name),
-            "holdout_error": validation.get(name),
-            "mean_error": mean[name],
-            "converged": half is None or told == CONVERGED,
-            "verdict": None if config.training is None or config.training.max_steps < FEWEST_UPDATES else told,
-            "data_limited": train < DATA_LIMITED_BELOW * error.value,
-            "learned": error.value < LEARNED_BELOW * mean[name],
-        }
+        found = MetricErrors(
+            unit=unit,
+            test=errors.full.test[name],
+            train=errors.full.train[name].value,
+            half=half,
+            quarter=quarter,
+            holdout=validation.get(name),
+            mean=mean[name],
+            resolution=problem.resolution.get(name, 0.0),
+        )
+        told = found.told(too_short=short)
+        by_metric[name] = found.record(
+            converged=half is None or told == CONVERGED,
+            told=None if config.training is None or config.training.max_steps < FEWEST_UPDATES else told,
+            stopped=_stopped(stopped, name),
+        )
     return by_metric
 
 

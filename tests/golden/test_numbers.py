@@ -79,8 +79,8 @@ def test_fits(name: str, tmp_path: Path) -> None:
     data = FILES if "molecules" in MODELS[name].kinds else SPHERE
     own: dict[str, dict[str, object]] = {"ace": WEIGHT, "krr": WEIGHT, "ntk": {**WEIGHT, "of": "mace"}}
     model = {"architecture": name, **own.get(name, {})}
-    # least squares amplify round-off: other BLAS kernels moved krr by 2e-7
-    assert errors(tmp_path, data=data, model=model) == pytest.approx(FITTED.get(name), rel=1e-5), __doc__
+    # least squares amplify round-off: with the BLAS kernels of AVX-512, krr differs by 2e-5 from AVX2's
+    assert errors(tmp_path, data=data, model=model) == pytest.approx(FITTED.get(name), rel=1e-4), __doc__
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

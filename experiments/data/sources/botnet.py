@@ -47,6 +47,8 @@ _SHA256 = {
 }
 _FOLDERS = {"dataset_3BPA": "3bpa", "dataset_acac": "acac", "dataset_ethanol": "rmd17_ethanol"}
 """Folders of the repository, and what copies of them are called."""
+_SPLIT = "split"
+_SPLIT_FRAMES = 100  # of the 500 training frames: 400 stay for training and validation
 _HOLDOUT_STREAM = 20220513
 _READER = 1  # raise it whenever the same file gives other frames
 
@@ -60,8 +62,9 @@ class BpaConfig:
 
     train: str = setting("300K", choices=("300K", "mixedT"))
     """The 500 training frames: at 300 K, or at 300, 600 and 1200 K (mixedT)."""
-    test: str = setting("300K", choices=("300K", "600K", "1200K", "dih"))
-    """Test frames: at one temperature, or dihedral scans (dih)."""
+    test: str = setting("300K", choices=("300K", "600K", "1200K", "dih", "split"))
+    """Test frames: at one temperature, dihedral scans (dih), or 100 of the training frames, set aside (split): for
+    curves without the test files."""
     tests: Mapping[str, str] | None = setting(None, identity=False)
     """Further test sets, {NAME: TEST, …}, TEST being one that test accepts: each has its own errors and curves."""
     holdout: int = setting(50, low=0)
@@ -109,8 +112,9 @@ class EthanolPbeConfig:
 
 
 def bpa_files(train: str, test: str) -> dict[str, RemoteFile]:
-    """Return the files of 3BPA by part: train, test, isolated."""
-    return _files("dataset_3BPA", {"train": f"train_{train}", "test": f"test_{test}", "isolated": "iso_atoms"})
+    """Return the files of 3BPA by part: train, test (unless split off the training frames), isolated."""
+    tests = {} if test == _SPLIT else {"test": f"test_{test}"}
+    return _files("dataset_3BPA", {"train": f"train_{train}", **tests, "isolated": "iso_atoms"})
 
 
 def acac_files(train: str, test: str) -> dict[str, RemoteFile]:
@@ -152,10 +156,15 @@ def _files(folder: str, names: Mapping[str, str]) -> dict[str, RemoteFile]:
 def _dataset(
     source: str, name: str, remote: Mapping[str, RemoteFile], config: BpaConfig | AcacConfig | EthanolPbeConfig
 ) -> Dataset:
-    train, test = (_read(source, remote[part]) for part in ("train", "test"))
-    if config.holdout >= len(train):
-        raise InputError(f"data.holdout={config.holdout}: there are {len(train)} training frames; accepted: fewer")
+    train = _read(source, remote["train"])
     order = np.random.default_rng([_HOLDOUT_STREAM, len(train)]).permutation(len(train))
+    if "test" in remote:
+        test = _read(source, remote["test"])
+    else:  # from the end, so that the validation set is the same whatever tests
+        test = train.take(np.sort(order[-_SPLIT_FRAMES:]))
+        order = order[:-_SPLIT_FRAMES]
+    if config.holdout >= len(order):
+        raise InputError(f"data.holdout={config.holdout}: there are {len(order)} training frames; accepted: fewer")
     provenance: dict[str, Any] = {"source": source, **asdict(config)}
     return Dataset(
         name=name,

@@ -56,6 +56,19 @@ def test_acetylacetone(train: str, test: str, frames: int, forces: bool) -> None
     assert (dataset.pool.has_forces, dataset.test.has_forces) == (True, forces)
 
 
+@pytest.mark.parametrize("holdout", [0, 50])
+def test_3bpa_is_split_where_its_test_files_are_not_wanted(holdout: int) -> None:
+    """The test frames are in no other part, and the same whatever is held out."""
+    dataset = load({"source": "3bpa", "test": "split", "holdout": holdout})
+    assert (dataset.test_set, len(dataset.pool), len(dataset.holdout), len(dataset.test)) == (
+        "split", 400 - holdout, holdout, 100,
+    )  # fmt: skip
+    kept = load({"source": "3bpa", "test": "split", "holdout": 50})
+    np.testing.assert_array_equal(dataset.test.positions, kept.test.positions)
+    parts = [frames.positions for frames in (dataset.pool, dataset.holdout, dataset.test)]
+    assert len(np.unique(np.concatenate(parts).reshape(500, -1), axis=0)) == 500
+
+
 @pytest.mark.parametrize("wavenumber", [874, 3005])
 def test_ethanol_vibrates_at_the_wavenumber_that_its_file_is_named_by(wavenumber: int) -> None:
     """So energies are in eV and lengths in Å: in kcal/mol or Hartree it would be off by factors of 4.8 and 5.2, in Bohr
