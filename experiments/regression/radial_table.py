@@ -71,7 +71,8 @@ def pays(network: LinearisedNetwork, frames: Frames, sizes: Sequence[int], weigh
     """Return whether a ladder is solved through tables: from settings and sizes alone, never from what is free.
 
     It is if products of rows decide every size, and a Gram matrix from fewer columns saves several times the operations
-    that tables take; P = 512 of ethanol keeps the network's own rows, 1,024 has tables.
+    that tables take; P = 512 of ethanol keeps the network's own rows, 1,024 has tables. The largest P decides for all
+    sizes of a ladder, which differ from their runs alone by what tables differ from rows: docs/speed.md has numbers.
     """
     model, largest = network.model, max(sizes)
     if not isinstance(model, HasRadial) or weights[1] == 0:
