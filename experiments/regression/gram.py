@@ -147,17 +147,20 @@ class GramSystem:
         # converged to round-off: λ is a multiple of it, and must not depend on where the iteration began
         return max(0.0, float(eigsh(operator, 1, v0=start, return_eigenvectors=False, tol=1e-13)[0]))
 
-    def factor(self, penalty: float, frames: int | None = None, tick: cholesky.Tick = cholesky.silent) -> Factor:
+    def factor(
+        self, penalty: float, frames: int | None = None, tick: cholesky.Tick = cholesky.silent, beside: bool = True
+    ) -> Factor:
         """Factorise the block of the first `frames` (None: all) plus `penalty` (> 0, absolute).
 
-        Of all frames it is done in place; a smaller block is copied. `tick` hears of the work (`cholesky.work`).
+        Of all frames it is done in place; a smaller block is copied, unless no factor of all frames is to be kept
+        `beside`: then its place is taken. `tick` hears of the work (`cholesky.work`).
 
         Raises:
             LinAlgError: the penalty is below the matrix's round-off.
         """
         n = self.rows(self.frames if frames is None else frames)
-        whole = n == len(self._gram)
-        lower = self._gram if whole else np.empty((n, n), order="F")
+        whole = n == len(self._gram) or not beside
+        lower = self._gram[:n, :n] if whole else np.empty((n, n), order="F")
         for start in range(0, n, _BLOCK):
             end = min(n, start + _BLOCK)
             if end < n:

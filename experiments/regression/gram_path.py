@@ -151,7 +151,8 @@ class Path:
         """Return the factor of the first frames at an absolute λ: the last one again, if it is that."""
         if self._last is None or self._last[:2] != (frames, penalty):
             self._last = None  # its memory goes first
-            self._last = frames, penalty, self.system.factor(penalty, frames, self.tick)
+            beside = self.choosing is not None  # the factor of all frames that larger sizes share
+            self._last = frames, penalty, self.system.factor(penalty, frames, self.tick, beside)
         return self._last[2]
 
     def shared(self, penalty: float) -> Factor:

@@ -35,7 +35,7 @@ _AGAIN = 4
 """Times that rows which are not held are made again for residuals."""
 _AT_ONCE = 4096
 """Rows whose products are one call of BLAS, which ends in seconds."""
-_AMPLE, _MORE = 7.6e9, 1.1
+_AMPLE, _MORE = 8e9, 1.15
 """Rows whose products are solved stay in memory up to so many bytes in all, or so many times what is needed without
 them: factors of such matrices cost most, not rows, and other processes need memory too."""
 
@@ -47,7 +47,12 @@ class LinearModel(Protocol):
 
     @property
     def size(self) -> int:
-        """Number of coefficients M."""
+        """Number of columns M."""
+        ...
+
+    @property
+    def n_weights(self) -> int:
+        """Number of coefficients of a solution: M, unless columns stand for more of them."""
         ...
 
     def check(self, frames: Frames) -> None:
@@ -82,6 +87,14 @@ class LinearModel(Protocol):
         ...
 
 
+def counted(frames: Frames, weights: Weights) -> tuple[Ints, Ints]:
+    """Return the labels of the first P frames, `[F + 1]`, and (an upper bound of) the rows that are made of them."""
+    components = 3 * (frames.numbers > 0).sum(1) if weights[1] > 0 else np.zeros(len(frames), np.int64)
+    rigid = np.where(frames.pbc.any(1), 3, 5)  # of molecules that are not on a line even 6
+    made = np.maximum(components - rigid, 0) + 1
+    return np.concatenate([[0], np.cumsum(components + 1)]), np.concatenate([[0], np.cumsum(made)])
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a ladder keeps in memory, decided from sizes before anything is computed.
@@ -91,6 +104,7 @@ class Plan:
     rows   labels of the first P frames, `[F + 1]`
     made   rows of them, `[F + 1]`; those that no invariant energy can reach are not made
     bytes  expected at the peak, for arrays
+    n_weights  coefficients of a solution, from which it follows whether products of rows or columns are solved
     """
 
     batch: int
@@ -100,10 +114,11 @@ class Plan:
     made: Ints
     columns: int
     bytes: float
+    n_weights: int
 
     def in_dual(self, P: int) -> bool:
         """Return whether P training frames are solved by products of rows."""
-        return in_dual(int(self.rows[P]), self.columns)
+        return in_dual(int(self.rows[P]), self.n_weights)
 
     @staticmethod
     def of(frames: Frames, sizes: Sequence[int], model: LinearModel, weights: Weights, smaller: str = "") -> Plan:
@@ -113,7 +128,14 @@ class Plan:
             InputError: this machine has less memory than the largest size needs.
         """
         return Plan.for_size(
-            frames, sizes, model.size, model.frames_at_once(frames), model.fill_bytes(frames), weights, smaller
+            frames,
+            sizes,
+            model.size,
+            model.frames_at_once(frames),
+            model.fill_bytes(frames),
+            weights,
+            smaller,
+            model.n_weights,
         )
 
     @staticmethod
@@ -125,40 +147,43 @@ class Plan:
         fill_bytes: float,
         weights: Weights,
         smaller: str,
+        n_weights: int | None = None,
     ) -> Plan:
-        """Plan a ladder of models with so many `columns`; `batch`, `fill_bytes`: see `LinearModel`.
+        """Plan a ladder of models with so many `columns`; `batch`, `fill_bytes`, `n_weights`: see `LinearModel`.
 
         Raises:
             InputError: see `of`.
         """
-        components = 3 * (frames.numbers > 0).sum(1) if weights[1] > 0 else np.zeros(len(frames), np.int64)
-        rows: Ints = np.concatenate([[0], np.cumsum(components + 1)])
-        rigid = np.where(frames.pbc.any(1), 3, 5)  # of molecules that are not on a line even 6
-        made: Ints = np.concatenate([[0], np.cumsum(np.maximum(components - rigid, 0) + 1)])
+        n_weights = columns if n_weights is None else n_weights
+        rows, made = counted(frames, weights)
         largest = max(sizes)
-        others = [P for P in set(sizes) - {largest} if in_dual(int(rows[P]), columns)]
-        second = float(made[max([largest // 2, *others])] / made[largest])  # copied out of the matrix to be factorised
+        others = [float(made[P]) for P in set(sizes) - {largest} if in_dual(int(rows[P]), n_weights)]
+        alike = bool((np.sort(frames.numbers, 1) == np.sort(frames.numbers[:1], 1)).all())
+        # where compositions differ, smaller sizes weigh energies in their own way: in a copy of the matrix
+        second = 0.0 if alike else max(others, default=0.0) / float(made[largest])
 
         def peak(P: int, tile: int) -> float:
             """Return the bytes that are needed if rows of so many frames are in memory at a time."""
             n, m, x = float(made[P]), columns, 8.0 * columns * float(made[min(P, tile)])
-            if not in_dual(int(rows[P]), m):
+            if not in_dual(int(rows[P]), n_weights):
                 return 8.0 * (4.0 * m**2 + 3 * P * m) + fill_bytes + x
-            kept = 8.0 * (n**2 + P * m) + fill_bytes
+            matrix, energies = 8.0 * n**2, 8.0 * P * m
             copied = 8.0 * ((second * n) ** 2 + (SCRATCH + _PANELS * min(n, cholesky.BLOCK)) * n)
+            if tile >= P:
+                return energies + x + max(fill_bytes, matrix + copied)  # rows are there before the matrix comes
             at_once = 8.0 * m * float(made[min(P, batch)])
-            return kept + (x + copied if tile >= P else max(x + at_once, copied))  # tiles go before factors come
+            return matrix + energies + fill_bytes + max(x + at_once, copied)  # tiles go before factors come
 
         what = f"{rows[largest]} labels and {columns} coefficients"
         require_memory(lambda P: peak(P, batch) / _SHARE, largest, what, smaller)
         allowed = _SHARE * machine_memory.memory_limit()
-        if in_dual(int(rows[largest]), columns):  # products of columns go over the rows many times
+        if in_dual(int(rows[largest]), n_weights):  # products of columns go over the rows many times
             allowed = min(allowed, max(_AMPLE, _MORE * peak(largest, batch)))
         tile = largest
         while tile > batch and peak(largest, tile) > allowed:
             tile = max(batch, tile - batch)
         held = tile == largest and peak(largest, tile) <= allowed
-        return Plan(batch, held, tile, rows, made, columns, peak(largest, tile))
+        return Plan(batch, held, tile, rows, made, columns, peak(largest, tile), n_weights)
 
     def work(self, number_work: float) -> float:
         """Return about as many operations as `Rows` tells of: making them, and their products; see `LinearModel`."""

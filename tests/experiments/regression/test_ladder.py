@@ -111,7 +111,7 @@ def test_points_share_one_factor() -> None:
 
 def test_a_ladder_that_memory_does_not_hold_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     pool, test = molecules(30, scatter=0.1), molecules(5, seed=1)
-    monkeypatch.setattr("experiments.regression.ntk._MOST_FRAMES", 3)
+    monkeypatch.setattr("experiments.regression.linearised._MOST_FRAMES", 3)
     model = MODELS["ntk"]()
     held = climbed(model, pool, SIZES, pool)
     plan, made = rows.Plan.for_size, []

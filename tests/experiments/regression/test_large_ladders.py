@@ -55,7 +55,7 @@ def test_large_ladders_leave_memory_to_others(monkeypatch: pytest.MonkeyPatch) -
 def test_a_plan_bounds_the_arrays(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that numpy allocates, with rows held and in tiles, at every size of the ladder."""
     frames, model = molecules(64, scatter=0.1), Ntk(NtkConfig(network=replace(NETWORK, channels=8)), [1, 6, 8])
-    monkeypatch.setattr("experiments.regression.ntk._MOST_FRAMES", 8)
+    monkeypatch.setattr("experiments.regression.linearised._MOST_FRAMES", 8)
     monkeypatch.setattr(rows, "SCRATCH", 0)  # no part of these rows' spectra
     monkeypatch.setattr(ladders, "solution_facts", lambda *arguments: {})
     monkeypatch.setattr("experiments.regression.least_squares.solution_facts", lambda *arguments: {})

@@ -26,7 +26,8 @@ from experiments.nn.radial import bessel, polynomial_cutoff
 from experiments.regression import least_squares, ridge, rows
 from experiments.regression.ladder import one_solution
 from experiments.regression.least_squares import LinearFit
-from experiments.regression.ntk import LinearisedNetwork, Ntk, resident
+from experiments.regression.linearised import LinearisedNetwork, resident
+from experiments.regression.ntk import Ntk
 from experiments.tasks.molecules import pick_graph
 from tests.experiments.finished import molecules as mixed
 from tests.experiments.regression.test_krr import molecules
@@ -112,7 +113,7 @@ def test_prediction_is_the_design_matrix_times_coefficients(name: str, monkeypat
     np.testing.assert_allclose(energies @ w, found.energies, atol=1e-11 * scale)
     np.testing.assert_allclose(forces @ w, found.forces, atol=1e-11 * scale)
     np.testing.assert_allclose(other.forces, -2 * found.forces, atol=1e-11 * scale)
-    monkeypatch.setattr("experiments.regression.ntk._SLOTS", 1)
+    monkeypatch.setattr("experiments.regression.linearised._SLOTS", 1)
     assert model.frames_at_once(frames) == 1
     np.testing.assert_allclose(model.predict_all(w[None], frames)[0].forces, found.forces, atol=1e-11 * scale)
 
