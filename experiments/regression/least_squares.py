@@ -131,13 +131,13 @@ def solve_ladder(
     coefficients = np.stack([fit.coefficients for fit in fits])
     return Ladder(
         [fit.solution() for fit in fits],
-        lambda others: predict_in_pieces(model, coefficients, others, conditions.watch, pass_.solved),
+        lambda others: _predict_in_pieces(model, coefficients, others, conditions.watch, pass_.solved),
         pass_.train,
         pass_.system,
     )
 
 
-def predict_in_pieces(
+def _predict_in_pieces(
     model: LinearModel, coefficients: Floats, frames: Frames, watch: Watch, solved: float
 ) -> list[Predictions]:
     """Predict like `predict_all`, telling of progress from the share `solved` on."""

@@ -23,7 +23,7 @@ from experiments.models.networks import network
 from experiments.models.ntk import NtkConfig
 from experiments.regression.closed_form import Geometry, check_frames
 from experiments.regression.ladder import Conditions, Ladder
-from experiments.regression.least_squares import predict_in_pieces, solve_ladder
+from experiments.regression.least_squares import solve_ladder
 from experiments.regression.linearised import LinearisedNetwork, resident
 from experiments.regression.radial_table import TabulatedNetwork, pays
 
@@ -79,11 +79,7 @@ class Ntk:
             )
             for one, own in zip(found.solutions, coefficients, strict=True)
         ]
-        return replace(
-            found,
-            solutions=solutions,
-            predict=lambda others: predict_in_pieces(exact, coefficients, others, conditions.watch),
-        )
+        return replace(found, solutions=solutions)
 
     def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:
         """Return the function that predicts from the coefficients, around the stored initial weights."""
