@@ -24,7 +24,7 @@ from experiments.regression.ridge import ForceRows, in_dual
 from experiments.regression.spectrum import SCRATCH
 from experiments.tasks.predictions import Predictions
 
-_PANELS = 2
+_PANELS = 3
 """Panels of columns that a factorisation in place needs beside its matrix."""
 _SHARE = 0.9
 """Share of the memory that a plan counts on: allocators keep some of what is given back."""
@@ -35,7 +35,7 @@ _AGAIN = 4
 """Times that rows which are not held are made again for residuals."""
 _AT_ONCE = 4096
 """Rows whose products are one call of BLAS, which ends in seconds."""
-_AMPLE, _MORE = 8e9, 1.15
+_AMPLE, _MORE = 8e9, 1.2
 """Rows whose products are solved stay in memory up to so many bytes in all, or so many times what is needed without
 them: factors of such matrices cost most, not rows, and other processes need memory too."""
 
@@ -168,7 +168,7 @@ class Plan:
             if not in_dual(int(rows[P]), n_weights):
                 return 8.0 * (4.0 * m**2 + 3 * P * m) + fill_bytes + x
             matrix, energies = 8.0 * n**2, 8.0 * P * m
-            copied = 8.0 * ((second * n) ** 2 + (SCRATCH + _PANELS * min(n, cholesky.BLOCK)) * n)
+            copied = 8.0 * ((second * n) ** 2 + max(SCRATCH, _PANELS * min(n, cholesky.BLOCK)) * n)
             if tile >= P:
                 return energies + x + max(fill_bytes, matrix + copied)  # rows are there before the matrix comes
             at_once = 8.0 * m * float(made[min(P, batch)])
