@@ -86,8 +86,8 @@ ROWS: dict[str, Row] = {
 SMALL = ("ace_50", "krr_50")
 REMARK = """Written by `make parity` (`python -m benchmarks.parity`). Mean absolute errors on the published test frames;
 E of a whole frame in meV where all have one size, as papers print it, else per atom. Ours with the program's defaults;
-processor time of one run on one core of a shared x86-64 server with AVX2. Ratio: ours over the first published. ‡: the
-source quotes another group's number. "Not found": no published number could be opened."""
+processor time of one run on one core of a shared x86-64 server, AVX2 or AVX-512. Ratio: ours over the first published.
+‡: the source quotes another group's number. "Not found": no published number could be opened."""
 
 
 def compute(name: str, store: Path) -> pd.DataFrame:

@@ -20,7 +20,7 @@ PARTS: dict[Part, str] = {
 HEAD = """# Results
 
 Each page is written from its run table by `make results` (`python -m benchmarks.results`), and a test fails where the
-two differ. Processor times are of an x86-64 server core with AVX2, shared with other work. What all of it says
+two differ. Processor times are of x86-64 server cores with AVX2 or AVX-512, shared with other work. What all of it says
 together: [what was found](../found.md)."""
 OTHERS = {
     "claim_all/README.md": "the claim over datasets, as random effects",

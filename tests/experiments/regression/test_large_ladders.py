@@ -185,9 +185,11 @@ def test_the_ridge_of_many_rows_goes_on_as_it_went(monkeypatch: pytest.MonkeyPat
     whole: list[int] = []
     factor = GramSystem.factor
 
-    def counted(system: GramSystem, penalty: float, frames: int | None = None, tick: Tick = cholesky.silent) -> Factor:
+    def counted(
+        system: GramSystem, penalty: float, frames: int | None = None, tick: Tick = cholesky.silent, beside: bool = True
+    ) -> Factor:
         whole.append(system.rows(system.frames if frames is None else frames))
-        return factor(system, penalty, frames, tick)
+        return factor(system, penalty, frames, tick, beside)
 
     monkeypatch.setattr(GramSystem, "factor", counted)
     path = Path(system, walked=system.rows(40))
