@@ -96,7 +96,8 @@ class Frames:
     @property
     def has_forces(self) -> bool:
         """Whether any forces are known."""
-        return len(self) == 0 or not bool(np.isnan(self.forces[self.numbers > 0]).all())
+        of_atoms = self.forces[self.numbers > 0]
+        return len(of_atoms) == 0 or not bool(np.isnan(of_atoms).all())
 
     @property
     def atoms_each(self) -> int | None:

@@ -26,7 +26,7 @@ def _arrange(faults: dict) -> None:  # type: ignore[type-arg]
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
     sys.path.insert(0, os.getcwd())
     from experiments.core import interrupt, leases
-    from experiments.runs import execute
+    from experiments.runs import train
 
     if lease := faults.get("lease"):
         leases.LEASE_SECONDS, leases.RENEW_SECONDS = lease, lease / 5
@@ -40,14 +40,14 @@ def _arrange(faults: dict) -> None:  # type: ignore[type-arg]
 
         interrupt.StopRequest.__call__ = slowly  # type: ignore[method-assign]
     if hit := faults.get("hit"):
-        subset = vars(execute)["training_subset"]
+        subset = vars(train)["training_subset"]
 
         def hitting(dataset, P, *others):  # type: ignore[no-untyped-def]
             if hit["P"] == P:
                 _do(hit["how"])
             return subset(dataset, P, *others)
 
-        vars(execute)["training_subset"] = hitting
+        vars(train)["training_subset"] = hitting
 
 
 def _do(how: str) -> None:
