@@ -8,7 +8,6 @@ that ship are fitted on all.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.arrays import FloatArray
+from analysis.calibration.forecast_sides import bands, digest, fit_sides, quantiles_in
 from analysis.calibration.progress import watched
 from analysis.curve import Curve, curves
 from analysis.files import write_text
@@ -29,9 +29,7 @@ from analysis.forecasts.factors import (
     OCTAVES,
     RATE,
     RUN,
-    Band,
     Sides,
-    band,
     kind_of,
     quantile_levels,
 )
@@ -49,16 +47,6 @@ SOURCES = {
 CURVES = Path(__file__).parent / "forecast_curves.parquet"
 """Learning curves that ship with the program: `python -m analysis.calibration.forecast_curves` gathers them."""
 KEY = ("source", "dataset", "test_set", "architecture", "model_id", "metric")
-CAPPED = 0.99
-"""Share of errors that the cap of the upper end lets through."""
-LEAST_CAP = 3.0
-"""Least cap: the difference of two equal errors exceeds 3 = 2.1·√2 standard deviations of their noise in one of 50."""
-MANY_DATASETS = 20
-"""Datasets from which on factors may narrow the mixture's intervals, and shrink as the horizon grows."""
-FALLS = (0.0, 0.25, 0.5, 1.0, 2.0)
-"""Widenings of steep curves' intervals (`Sides.fall`) that are tried."""
-FOLDS = 10
-"""Parts of many datasets, each of which judges factors of the others while a widening is chosen."""
 NEAR = 0.35
 """Octaves by which a held-out size may miss a horizon of one, two or three octaves."""
 TARGETS: Mapping[str, Mapping[int, tuple[float, float]]] = {
@@ -184,119 +172,9 @@ def _outcome(cut: Outlook, there: Outlook, target: str) -> dict[str, object]:
     }
 
 
-def fit_sides(cases: pd.DataFrame) -> Sides:
-    """Return the factors of one kind of metric and target, with the widening that suits left-out datasets best.
-
-    Each of `FALLS` is tried: factors are fitted on nine tenths of these datasets (of few: on all but one) and judged on
-    the others. The least interval score (Gneiting & Raftery 2007, eq. 43) wins: width, and what misses by how much.
-    """
-    found = cases[~cases["refused"].astype(bool)]
-    names = found["dataset"].unique()
-    fold = {name: _digest(name, 1) % FOLDS if len(names) >= MANY_DATASETS else i for i, name in enumerate(names)}
-    folds = found["dataset"].map(fold)
-    if folds.nunique() < 2:
-        return factors_of(cases, 0.0)
-
-    def score(fall: float) -> FloatArray:
-        """Return the mean score by octave and level, [O · 2]."""
-        parts = [_scores(found[folds == k], factors_of(found[folds != k], fall)) for k in sorted(folds.unique())]
-        return pd.concat(parts).groupby("octave").mean().to_numpy(dtype=float).ravel()
-
-    plain = score(FALLS[0])
-    return factors_of(cases, min(FALLS, key=lambda fall: float((score(fall) / plain).mean()) if fall else 1.0))
-
-
-def _scores(cases: pd.DataFrame, sides: Sides) -> pd.DataFrame:
-    """Return the interval scores of forecasts: a column a level, and their octaves."""
-    found, truth = _bands(cases, sides), cases["truth"].to_numpy(dtype=float)
-    scores: dict[str, object] = {"octave": cases["octave"].to_numpy()}
-    for level in LEVELS:
-        low, high = found.low[level], found.high[level]
-        miss = np.maximum(low - truth, 0) + np.maximum(truth - high, 0)
-        scores[str(level)] = high - low + 2 / (1 - level / 100) * miss
-    return pd.DataFrame(scores)
-
-
-def factors_of(cases: pd.DataFrame, fall: float) -> Sides:
-    """Return the factors that go with a widening: quantiles of what would have been needed.
-
-    A horizon that no curve has keeps the factors of the one before: the file of factors counts its forecasts.
-    """
-    low: dict[int, list[float]] = {level: [] for level in LEVELS}
-    high: dict[int, list[float]] = {level: [] for level in LEVELS}
-    caps: list[float] = []
-    least = 0.1 if cases["dataset"].nunique() >= MANY_DATASETS else 1.0
-    none: Mapping[int, FloatArray] = {}
-    for octave in OCTAVES:
-        part = cases[(cases["octave"] == octave) & ~cases["refused"].astype(bool)]
-        if part.empty:
-            for values in (*low.values(), *high.values(), caps):
-                values.append(values[-1] if values else LEAST_CAP if values is caps else 1.0)
-            continue
-        quantiles, truth, last = _quantiles(part), part["truth"].to_numpy(), part["last"].to_numpy()
-        rise = (truth - last) / part["noise"].to_numpy()
-        caps.append(max(_quantile(rise, CAPPED), LEAST_CAP))
-        spread = Sides(none, none, np.empty(0), fall).spread(quantiles[0], last)
-        datasets = part["dataset"].to_numpy()
-        for i, level in enumerate(LEVELS):
-            below = (quantiles[0] - truth) / (quantiles[0] - quantiles[1 + 2 * i]) / spread
-            above = (truth - quantiles[0]) / (quantiles[2 + 2 * i] - quantiles[0]) / spread
-            above = np.where(rise > caps[-1], np.inf, above)
-            low[level].append(max(_of_new_dataset(below, datasets, level / 100), least))
-            high[level].append(max(_of_new_dataset(above, datasets, level / 100), least))
-
-    def rising(values: list[float]) -> FloatArray:
-        return np.asarray(np.array(values) if least < 1 else np.maximum.accumulate(values))
-
-    return Sides(
-        {level: rising(values) for level, values in low.items()},
-        {level: rising(values) for level, values in high.items()},
-        rising(caps),
-        fall,
-    )
-
-
-def _quantile(scores: FloatArray, level: float) -> float:
-    """Return the conformal quantile: the ⌈(n + 1)·level⌉-th smallest score, the largest finite one at most."""
-    ordered = np.sort(scores)
-    finite = int(np.isfinite(ordered).sum())
-    return float(ordered[min(int(np.ceil((len(ordered) + 1) * level)), finite) - 1])
-
-
-def _of_new_dataset(scores: FloatArray, datasets: np.ndarray, coverage: float) -> float:
-    """Return the score of one side with which intervals cover curves of a dataset that was not seen.
-
-    Curves of a dataset resemble each other, so the datasets count, not the curves: each has the same weight, and
-    the one that was not seen has it too, at infinity (Lee, Barber & Willett 2023, hierarchical conformal prediction).
-    Half of what may be missed belongs to either side. Below `MANY_DATASETS` that weight would be nearly all that may be
-    missed: curves are counted.
-    """
-    names, index, counts = np.unique(datasets, return_inverse=True, return_counts=True)
-    if len(names) < MANY_DATASETS:
-        return _quantile(scores, 0.5 + coverage / 2)
-    order = np.argsort(scores)
-    reached = np.cumsum(1 / counts[index][order]) / len(names)
-    needed = 0.5 + coverage * (1 + 1 / len(names)) / 2
-    finite = int(np.isfinite(scores).sum())
-    return float(scores[order][min(int(np.searchsorted(reached, needed - 1e-9)), finite - 1)])
-
-
-def _quantiles(part: pd.DataFrame) -> FloatArray:
-    return part[[f"q{i}" for i in range(1 + 2 * len(LEVELS))]].to_numpy(dtype=float).T
-
-
-def _bands(cases: pd.DataFrame, sides: Sides) -> Band:
-    octaves, last, noise = (cases[name].to_numpy(dtype=float) for name in ("octaves", "last", "noise"))
-    return band(_quantiles(cases), octaves, last, noise, sides)
-
-
 def first_half(dataset: str) -> bool:
     """Return whether a dataset belongs to the half that factors are fitted on: by a hash of its name."""
-    return _digest(dataset, 0) % 2 == 0
-
-
-def _digest(name: str, byte: int) -> int:
-    return hashlib.sha256(name.encode()).digest()[byte]
+    return digest(dataset, 0) % 2 == 0
 
 
 def judge(cases: pd.DataFrame) -> list[Rate]:
@@ -321,7 +199,7 @@ def _rate(what: str, target: str, octave: int, folds: Sequence[tuple[pd.DataFram
     names: list[pd.DataFrame] = []
     for cases, sides in folds:
         part = cases[(cases["octave"] == octave) & ~cases["refused"].astype(bool)]
-        truth, quantiles, found = part["truth"].to_numpy(dtype=float), _quantiles(part), _bands(part, sides)
+        truth, quantiles, found = part["truth"].to_numpy(dtype=float), quantiles_in(part), bands(part, sides)
         inside = [(found.low[level] <= truth) & (truth <= found.high[level]) for level in LEVELS]
         raw = (quantiles[3] <= truth) & (truth <= quantiles[4])
         columns.append(np.array([*inside, raw, (found.high[95] - found.low[95]) / 2, found.median - truth]))

@@ -45,12 +45,12 @@ class Said:
 
 
 SAID = (
-    Said("L = 1 is steeper than L = 0", "NequIP", "nequip", "ntk-nequip", "L=0 → L=1", True),
-    Said("L = 2 is as steep as L = 1", "NequIP", "nequip", "ntk-nequip", "L=1 → L=2", False),
-    Said("L = 3 is as steep as L = 1", "NequIP", "nequip", "ntk-nequip", "L=1 → L=3", False),
-    Said("at L = 0, ν = 3 is steeper than ν = 1", "MACE", "mace", "ntk-mace, L=0", "ν=1 → ν=3", True),
-    Said("at ν = 1, L = 1 is steeper than L = 0", "MACE", "mace", "ntk-mace, ν=1", "L=0 → L=1", True),
-    Said("at ν = 3, L = 2 is as steep as L = 0", "MACE", "mace", "ntk-mace, ν=3", "L=0 → L=2", False),
+    Said("L = 1 is steeper than L = 0", "NequIP", "nequip", "linearised NequIP", "L=0 → L=1", True),
+    Said("L = 2 is as steep as L = 1", "NequIP", "nequip", "linearised NequIP", "L=1 → L=2", False),
+    Said("L = 3 is as steep as L = 1", "NequIP", "nequip", "linearised NequIP", "L=1 → L=3", False),
+    Said("at L = 0, ν = 3 is steeper than ν = 1", "MACE", "mace", "linearised MACE, L=0", "ν=1 → ν=3", True),
+    Said("at ν = 1, L = 1 is steeper than L = 0", "MACE", "mace", "linearised MACE, ν=1", "L=0 → L=1", True),
+    Said("at ν = 3, L = 2 is as steep as L = 0", "MACE", "mace", "linearised MACE, ν=3", "L=0 → L=2", False),
 )
 HEAD = """# What was found
 
@@ -133,7 +133,8 @@ def page(place: Place) -> str:
         table.append(f"| {said.source}: {said.words} | {' | '.join(cells)} |")
     claims = _claims(place)
     held = [row for row in claims if "| is undecided |" not in row]
-    headline = contradicted or ["No statement of a paper about exponents is contradicted by a table here."]
+    tested = any("](results/" in row for row in table)
+    headline = contradicted or ["No statement of a paper about exponents is contradicted by a table here."] * tested
     if claims:
         headline.append(
             "The first trials of this project met all conditions of the claim by plain slopes. Tested as registered, "

@@ -71,6 +71,14 @@ def test_pages_made_of_the_tables_of_others_agree_with_them() -> None:
     assert (folder / beside.POOLED / "README.md").read_text(encoding="utf-8") == beside.pooled_page(COMMITTED)
 
 
+def test_statements_are_looked_up_by_the_names_that_pages_print() -> None:
+    """A page that exists answers every statement on its networks."""
+    for said in found.SAID:
+        for data in ("ethanol_pbe", "acac"):
+            page = (COMMITTED.tables / f"{said.section}_{data}" / "README.md").read_text(encoding="utf-8")
+            assert (said.model, said.compared) in {row[:2] for row in found.rows_of(page)}
+
+
 def test_what_was_found_is_what_the_pages_say() -> None:
     """One page of at most 60 lines; the README begins with a sentence of it."""
     text = (ROOT / "docs" / "found.md").read_text(encoding="utf-8")

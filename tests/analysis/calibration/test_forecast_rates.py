@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.calibration import forecast_curves, forecast_rates
-from analysis.calibration.forecast_rates import SOURCES, fit_sides, held_out, judge, rates_text, read_curves
+from analysis.calibration import forecast_curves, forecast_rates, forecast_sides
+from analysis.calibration.forecast_rates import SOURCES, held_out, judge, rates_text, read_curves
+from analysis.calibration.forecast_sides import fit_sides
 from analysis.forecasts.factors import FILE, LEVELS, MEAN, OCTAVES, OTHER, RATE, RUN, shipped
 
 
@@ -62,7 +63,7 @@ def test_steep_curves_get_wider_intervals() -> None:
     for _, part in steep[steep["octave"] == 1].groupby("last"):
         rate = forecast_rates._rate("some", MEAN, 1, [(part, sides)])
         assert rate.covered[95] / rate.n == pytest.approx(0.95, abs=0.03)  # four standard errors of 1,000
-    plain = forecast_rates._rate("all", MEAN, 1, [(steep, forecast_rates.factors_of(steep, 0.0))])
+    plain = forecast_rates._rate("all", MEAN, 1, [(steep, forecast_sides.factors_of(steep, 0.0))])
     assert forecast_rates._rate("all", MEAN, 1, [(steep, sides)]).factor < plain.factor
 
 
@@ -70,9 +71,9 @@ def test_datasets_count_not_their_curves() -> None:
     names = np.array([f"set{i}" for i in range(24)] + ["set23"] * 500)
     scores = np.array([*range(24), *[23] * 500], dtype=float)
     # 80 % of 24 datasets and one unseen: ½ + .8 · (25/24)/2 = .917 of 24, exactly 22
-    assert forecast_rates._of_new_dataset(scores, names, 0.8) == 21
-    assert forecast_rates._of_new_dataset(scores[:24], names[:24], 0.8) == 21
-    assert forecast_rates._of_new_dataset(scores[:19], names[:19], 0.8) == 17  # few: curves count, ⌈20 · .9⌉
+    assert forecast_sides._of_new_dataset(scores, names, 0.8) == 21
+    assert forecast_sides._of_new_dataset(scores[:24], names[:24], 0.8) == 21
+    assert forecast_sides._of_new_dataset(scores[:19], names[:19], 0.8) == 17  # few: curves count, ⌈20 · .9⌉
 
 
 def test_gathering_keeps_the_sources_that_are_not_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
