@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from analysis.comparisons.conditions import MARGIN
+from analysis.figures.heat_map import TEXT, heat_map
 from analysis.figures.naming import METRIC_NAMES
 from analysis.figures.panels import preferred
-from analysis.figures.style import COLUMN_WIDTH, cell_map, save, style, title
+from analysis.figures.style import COLUMN_WIDTH, save, style, title
 from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.record import plus_minus, setting_words
 from analysis.fits.uncertainty import t_interval
@@ -139,30 +140,15 @@ def _cells(
     *,
     reverse: bool = False,
 ) -> None:
-    """Draw filled squares with their numbers; darker is better in both maps."""
-    orders, nus = (sorted({cell[axis] for cell in one.cells}) for axis in (0, 1))
-    for cell, value in points.items():
-        x, y = orders.index(cell[0]), nus.index(cell[1])
-        colour, text = cell_map(1 - float(norm(value)) if reverse else float(norm(value)))
-        failed = one.cells[cell][1].verdict is Verdict.NOT_CONVERGED
-        axes.add_patch(
-            Rectangle(
-                (x - 0.5, y - 0.5),
-                1,
-                1,
-                facecolor=colour,
-                edgecolor="#bbbbbb",
-                hatch="///" if failed else None,
-                linewidth=0.5,
-            )
-        )
-        box = {"facecolor": colour, "edgecolor": "none", "pad": 0.8} if failed else None
-        size = 6.4 if "[" not in shown[cell] else 15.5 / len(orders) ** 1.1  # both ends of an interval must fit a cell
-        axes.annotate(shown[cell], (x, y), ha="center", va="center", color=text, fontsize=min(6.4, size), bbox=box)
-    axes.set_xlim(-0.5, len(orders) - 0.5)
-    axes.set_ylim(-0.5, len(nus) - 0.5)
-    axes.set_xticks(range(len(orders)), [f"L={value:g}" for value in orders])
-    axes.set_yticks(range(len(nus)), [f"ν={value:g}" for value in nus])
-    axes.tick_params(length=0)
-    for side in axes.spines.values():
-        side.set_visible(False)
+    """Draw a cell for each L and ν; darker is better in both maps, and what has not converged is hatched."""
+    orders, nus = sorted({cell[0] for cell in one.cells}), sorted({cell[1] for cell in one.cells}, reverse=True)
+    values = np.array([[points.get((order, nu), np.nan) for order in orders] for nu in nus])
+    texts = [[shown.get((order, nu), "") for order in orders] for nu in nus]
+    # both ends of an interval must fit a cell
+    text = min(TEXT, 15.5 / len(orders) ** 1.1) if any("[" in one for one in shown.values()) else TEXT
+    names = [f"L={order:g}" for order in orders]
+    heat_map(axes, values, texts, [f"ν={nu:g}" for nu in nus], names, norm, dark_low=reverse, text=text)
+    for (order, nu), (_, judged) in one.cells.items():
+        if judged.verdict is Verdict.NOT_CONVERGED:
+            corner = orders.index(order), nus.index(nu)
+            axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="#bbbbbb", hatch="///", linewidth=0.5))

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
+from matplotlib.colors import Normalize
 
 from analysis.bounds.label_power import Exchange, LabelPower, LocalExponents
+from analysis.figures.heat_map import heat_map
 from analysis.figures.naming import model_names
 from analysis.figures.style import (
     COLUMN_WIDTH,
     Look,
-    cell_map,
     letters,
     log_axis,
     looks,
@@ -104,22 +104,15 @@ def _local(axes: Axes, local: Sequence[LocalExponents], chosen: dict[str, Look])
 def _matrix(axes: Axes, exchange: Exchange) -> Numbers:
     names = model_names(exchange.curves)
     beta = exchange.mean
-    low, high = float(beta.min()), float(beta.max())
-    numbers: Numbers = []
-    for a in range(len(names)):
-        for b in range(len(names)):
-            fill, text = cell_map((beta[a, b] - low) / (high - low) if high > low else 0.5)
-            axes.add_patch(Rectangle((b - 0.5, a - 0.5), 1, 1, facecolor=fill, edgecolor="white"))
-            axes.text(b, a, f"{beta[a, b]:.2f}", ha="center", va="center", color=text)
-            numbers.append({"kind": "exchange", "vectors": names[a], "values": names[b], "value": float(beta[a, b])})
-    axes.set_xlim(-0.5, len(names) - 0.5)
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
-    axes.set_yticks(range(len(names)), names)
+    shown = [[f"{one:.2f}" for one in row] for row in beta]
+    heat_map(axes, beta, shown, names, names, Normalize(float(beta.min()), float(beta.max())))
+    axes.set_xticks(axes.get_xticks(), names, rotation=30, ha="right")
     axes.set_xlabel("eigenvalues of")
     axes.set_ylabel("eigenvectors of")
-    axes.grid(False)
-    return numbers
+    return [
+        {"kind": "exchange", "vectors": names[a], "values": names[b], "value": float(beta[a, b])}
+        for a, b in np.ndindex(beta.shape)
+    ]
 
 
 def _rows(kind: str, name: str, seed: int | None, x: object, y: object) -> Numbers:

@@ -13,11 +13,10 @@ from typing import Any, Literal
 
 import matplotlib as mpl
 import pandas as pd
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_hex, to_rgb
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
@@ -207,13 +206,6 @@ def _edge_order(edge: int | None) -> int:
 def _lighten(color: str, share: float) -> str:
     channels = [c + (1 - c) * share for c in to_rgb(color)]
     return "#" + "".join(f"{round(255 * c):02x}" for c in channels)
-
-
-def cell_map(share: float) -> tuple[str, str]:
-    """Return fill and text colour of a cell of a map, from pale (0) to dark (1), in one hue."""
-    red, green, blue, _ = colormaps["Blues"](0.06 + 0.86 * min(max(share, 0.0), 1.0))
-    dark = 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.5
-    return to_hex((red, green, blue)), "white" if dark else "#222222"
 
 
 def sheet(count: int, height: float, columns: int = 3) -> tuple[Figure, list[Axes]]:
