@@ -26,6 +26,8 @@ from analysis.files import csv_text, write_bytes, write_text
 COLUMN_WIDTH = 85 / 25.4
 """Width of one journal column, inches."""
 DPI = 300
+SNAP = 6
+"""Decimals of places in a figure, of its width."""
 PALE = 0.35
 """Opacity of the part of an interval that further training may add."""
 GRID = "#e6e6e6"
@@ -291,6 +293,7 @@ def save(figure: Figure, stem: Path, numbers: Sequence[Mapping[str, object]]) ->
     They contain no dates, so that equal figures are equal files.
     """
     FigureCanvasAgg(figure)
+    _snap(figure)
     written = []
     for suffix, metadata in (
         (".pdf", {"CreationDate": None, "ModDate": None}),
@@ -305,3 +308,14 @@ def save(figure: Figure, stem: Path, numbers: Sequence[Mapping[str, object]]) ->
     table = stem.with_name(stem.name + ".csv")
     write_text(table, rows_csv(numbers))
     return [*written, table]
+
+
+def _snap(figure: Figure) -> None:
+    """Lay a figure out for good, without the round-off of the solver, which depends on the order of addresses."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for part in figure.subfigs:
+        place = part.bbox_relative
+        place.p0, place.p1 = place.p0.round(SNAP), place.p1.round(SNAP)
+    for axes in figure.axes:
+        axes.set_position([round(float(edge), SNAP) for edge in axes.get_position().bounds])
