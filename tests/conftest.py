@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from experiments.core.interrupt import ASKING, StopRequest
 from tests import selections
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,6 +74,16 @@ def _interruptible() -> None:
     """A shell starts what it puts in the background with SIGINT ignored, and processes of ours would inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """A command that runs in the test's process takes over its signals, and the next test would not get its Ctrl-C."""
+    before = {number: signal.getsignal(number) for number in ASKING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    StopRequest.installed = None
 
 
 @pytest.fixture(scope="session", autouse=True)

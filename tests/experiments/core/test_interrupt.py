@@ -7,23 +7,18 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from experiments.core.compiler import Stopped, compiling
-from experiments.core.interrupt import ASKING, STOPPING, Abandoned, StopRequest, abandonable
+from experiments.core.interrupt import STOPPING, Abandoned, StopRequest, abandonable
 
 
 @pytest.fixture
-def request_to_stop() -> Iterator[StopRequest]:
+def request_to_stop() -> StopRequest:
     """A handler of this process's signals, removed after the test."""
-    before = {number: signal.getsignal(number) for number in ASKING}
-    yield StopRequest(STOPPING).install()
-    for number, handler in before.items():
-        signal.signal(number, handler)
-    StopRequest.installed = None
+    return StopRequest(STOPPING).install()
 
 
 def test_a_first_request_is_answered_and_a_second_interrupts(
@@ -53,16 +48,17 @@ def test_work_of_which_nothing_is_kept_ends_at_once(
 @pytest.mark.usefixtures("request_to_stop")
 def test_compilers_end_with_the_compilation() -> None:
     """A compiler starts others (g++: cc1plus), which outlive it."""
+    before = _alive()  # what other tests have left: Python's tracker of shared memory ignores signals
     with pytest.raises(Stopped):
-        _stopped_compilation()
-    while _alive():  # they end in their own time; one that does not is told by the test's timeout
+        _stopped_compilation(before)
+    while _alive() - before:  # they end in their own time, long before they would by themselves
         time.sleep(0.01)
 
 
-def _stopped_compilation() -> None:
+def _stopped_compilation(before: set[int]) -> None:
     with compiling():
-        subprocess.Popen(["sh", "-c", "sleep 60 & sleep 60; true"])
-        while len(_alive()) < 3:  # the shell, and what it started
+        subprocess.Popen(["sh", "-c", "sleep 600 & sleep 600; true"])
+        while len(_alive() - before) < 3:  # the shell, and what it started
             time.sleep(0.01)
         signal.raise_signal(signal.SIGTERM)
 
