@@ -235,9 +235,11 @@ def test_larger_sizes_share_one_factorisation_and_each_is_as_if_alone(monkeypatc
     whole: list[int] = []
     factor = GramSystem.factor
 
-    def counted(system: GramSystem, penalty: float, frames: int | None = None, tick: Tick = silent) -> Factor:
+    def counted(
+        system: GramSystem, penalty: float, frames: int | None = None, tick: Tick = silent, beside: bool = True
+    ) -> Factor:
         whole.append(system.rows(system.frames if frames is None else frames))
-        return factor(system, penalty, frames, tick)
+        return factor(system, penalty, frames, tick, beside)
 
     frames, test, model = molecules(24), molecules(5, seed=1), Krr(KrrConfig(length=0.4), [1, 6, 8])
     shares: list[float] = []
