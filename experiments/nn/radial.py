@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Protocol
 
 import torch
 from e3nn.math import normalize2mom
@@ -57,48 +55,3 @@ def perceptron(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
         if i < len(weights) - 1:
             x = scaled_silu(x)
     return x
-
-
-class Radial(Protocol):
-    """The radial functions of a network's layers, which its messages are multiplied by."""
-
-    def names(self, t: int) -> tuple[str, ...]:
-        """Return the names of the weights that the functions of layer `t` depend on."""
-        ...
-
-    def inputs(self, params: Mapping[str, Tensor], distance: Tensor, envelope: Tensor) -> Tensor:
-        """Return what all layers' functions are made of: distances (Å) and cutoff function `[p, m]` → `[p, m, B]`."""
-        ...
-
-    def values(self, t: int, params: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-        """Evaluate the functions of layer `t`: `[p, m, B]` → `[p, m, paths·C]`."""
-        ...
-
-
-@dataclass(frozen=True)
-class RadialPerceptrons:
-    """A perceptron `layer{t}.radial` for every layer, on functions of the distance times the cutoff function.
-
-    n_maps  linear maps of a perceptron
-    basis   weights, distances `[p, m]` → `[p, m, B]`
-    shared  names of the weights in the basis
-    """
-
-    n_maps: int
-    basis: Callable[[Mapping[str, Tensor], Tensor], Tensor]
-    shared: tuple[str, ...] = ()
-
-    def names(self, t: int) -> tuple[str, ...]:
-        """See `Radial`."""
-        return *self._maps(t), *self.shared
-
-    def inputs(self, params: Mapping[str, Tensor], distance: Tensor, envelope: Tensor) -> Tensor:
-        """See `Radial`."""
-        return self.basis(params, distance) * envelope[..., None]
-
-    def values(self, t: int, params: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-        """See `Radial`."""
-        return perceptron(inputs, [params[name] for name in self._maps(t)])
-
-    def _maps(self, t: int) -> tuple[str, ...]:
-        return tuple(f"layer{t}.radial.{i}" for i in range(self.n_maps))

@@ -130,11 +130,6 @@ class LinearAce:
         """Number of coefficients."""
         return self.per_element * len(self.elements)
 
-    @property
-    def n_weights(self) -> int:
-        """Number of coefficients of a solution."""
-        return self.size
-
     @cached_property
     def scales(self) -> Floats:
         """Return the factor of every column `[M]`: the prior standard deviation of its coefficient."""

@@ -47,7 +47,6 @@ class LinearisedNetwork:
         self.cutoff = cutoff
         self.names = [name for name in self.weights if not name.startswith("constant.")]
         self.size = sum(self.weights[name].numel() for name in self.names)
-        self.n_weights = self.size
 
     def check(self, frames: Frames) -> None:
         """Raise `InputError` for elements that the model does not know and for positions that are not finite."""

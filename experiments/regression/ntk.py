@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,7 +24,6 @@ from experiments.regression.closed_form import Geometry, check_frames
 from experiments.regression.ladder import Conditions, Ladder
 from experiments.regression.least_squares import solve_ladder
 from experiments.regression.linearised import LinearisedNetwork, resident
-from experiments.regression.radial_table import TabulatedNetwork, pays
 
 
 class Ntk:
@@ -60,25 +58,11 @@ class Ntk:
         """Fit by least squares, around the initial weights of the seed."""
         config, weights = self.config, self.initial(conditions.sample(frames), conditions.seed)
         fit_weights = (config.energy_weight, config.force_weight)
-        smaller, exact = "a smaller model.channels", self.linearised(weights)
+        found = solve_ladder(
+            self.linearised(weights), frames, sizes, fit_weights, conditions, "a smaller model.channels"
+        )
         stored = {f"initial.{name}": value for name, value in weights.items()}
-        if not pays(exact, frames, sizes, fit_weights):
-            found = solve_ladder(exact, frames, sizes, fit_weights, conditions, smaller)
-            solutions = [replace(one, tensors={**one.tensors, **stored}) for one in found.solutions]
-            return replace(found, solutions=solutions)
-        table = TabulatedNetwork(exact, frames)
-        found = solve_ladder(table, frames, sizes, fit_weights, conditions, smaller)
-        by_column = np.stack([one.tensors["coefficients"].numpy() for one in found.solutions])
-        coefficients = table.expanded(by_column)
-        solutions = [
-            replace(
-                one,
-                tensors={"coefficients": torch.as_tensor(own), **stored},
-                n_parameters=exact.size,
-                facts={**one.facts, "radial_table": {"terms": table.terms, "columns": table.size}},
-            )
-            for one, own in zip(found.solutions, coefficients, strict=True)
-        ]
+        solutions = [replace(one, tensors={**one.tensors, **stored}) for one in found.solutions]
         return replace(found, solutions=solutions)
 
     def geometry(self, tensors: Mapping[str, Tensor]) -> Geometry:

@@ -47,12 +47,7 @@ class LinearModel(Protocol):
 
     @property
     def size(self) -> int:
-        """Number of columns M."""
-        ...
-
-    @property
-    def n_weights(self) -> int:
-        """Number of coefficients of a solution: M, unless columns stand for more of them."""
+        """Number of coefficients M."""
         ...
 
     def check(self, frames: Frames) -> None:
@@ -104,7 +99,6 @@ class Plan:
     rows   labels of the first P frames, `[F + 1]`
     made   rows of them, `[F + 1]`; those that no invariant energy can reach are not made
     bytes  expected at the peak, for arrays
-    n_weights  coefficients of a solution, from which it follows whether products of rows or columns are solved
     """
 
     batch: int
@@ -114,11 +108,10 @@ class Plan:
     made: Ints
     columns: int
     bytes: float
-    n_weights: int
 
     def in_dual(self, P: int) -> bool:
         """Return whether P training frames are solved by products of rows."""
-        return in_dual(int(self.rows[P]), self.n_weights)
+        return in_dual(int(self.rows[P]), self.columns)
 
     @staticmethod
     def of(frames: Frames, sizes: Sequence[int], model: LinearModel, weights: Weights, smaller: str = "") -> Plan:
@@ -135,7 +128,6 @@ class Plan:
             model.fill_bytes(frames),
             weights,
             smaller,
-            model.n_weights,
         )
 
     @staticmethod
@@ -147,17 +139,15 @@ class Plan:
         fill_bytes: float,
         weights: Weights,
         smaller: str,
-        n_weights: int | None = None,
     ) -> Plan:
-        """Plan a ladder of models with so many `columns`; `batch`, `fill_bytes`, `n_weights`: see `LinearModel`.
+        """Plan a ladder of models with so many `columns`; `batch` and `fill_bytes`: see `LinearModel`.
 
         Raises:
             InputError: see `of`.
         """
-        n_weights = columns if n_weights is None else n_weights
         rows, made = counted(frames, weights)
         largest = max(sizes)
-        others = [float(made[P]) for P in set(sizes) - {largest} if in_dual(int(rows[P]), n_weights)]
+        others = [float(made[P]) for P in set(sizes) - {largest} if in_dual(int(rows[P]), columns)]
         alike = bool((np.sort(frames.numbers, 1) == np.sort(frames.numbers[:1], 1)).all())
         # where compositions differ, smaller sizes weigh energies in their own way: in a copy of the matrix
         second = 0.0 if alike else max(others, default=0.0) / float(made[largest])
@@ -165,7 +155,7 @@ class Plan:
         def peak(P: int, tile: int) -> float:
             """Return the bytes that are needed if rows of so many frames are in memory at a time."""
             n, m, x = float(made[P]), columns, 8.0 * columns * float(made[min(P, tile)])
-            if not in_dual(int(rows[P]), n_weights):
+            if not in_dual(int(rows[P]), columns):
                 return 8.0 * (4.0 * m**2 + 3 * P * m) + fill_bytes + x
             matrix, energies = 8.0 * n**2, 8.0 * P * m
             copied = 8.0 * ((second * n) ** 2 + max(SCRATCH, _PANELS * min(n, cholesky.BLOCK)) * n)
@@ -177,13 +167,13 @@ class Plan:
         what = f"{rows[largest]} labels and {columns} coefficients"
         require_memory(lambda P: peak(P, batch) / _SHARE, largest, what, smaller)
         allowed = _SHARE * machine_memory.memory_limit()
-        if in_dual(int(rows[largest]), n_weights):  # products of columns go over the rows many times
+        if in_dual(int(rows[largest]), columns):  # products of columns go over the rows many times
             allowed = min(allowed, max(_AMPLE, _MORE * peak(largest, batch)))
         tile = largest
         while tile > batch and peak(largest, tile) > allowed:
             tile = max(batch, tile - batch)
         held = tile == largest and peak(largest, tile) <= allowed
-        return Plan(batch, held, tile, rows, made, columns, peak(largest, tile), n_weights)
+        return Plan(batch, held, tile, rows, made, columns, peak(largest, tile))
 
     def work(self, number_work: float) -> float:
         """Return about as many operations as `Rows` tells of: making them, and their products; see `LinearModel`."""

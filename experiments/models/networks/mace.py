@@ -26,7 +26,7 @@ from experiments.nn.edges import Edges, edges_of
 from experiments.nn.graph import Graph, gather_senders, to_slots
 from experiments.nn.linear import linear, species_linear
 from experiments.nn.parameters import Parameter, draw_all
-from experiments.nn.radial import Radial, RadialPerceptrons, bessel, scaled_silu
+from experiments.nn.radial import bessel, perceptron, scaled_silu
 
 Features = dict[int, Tensor]
 """Degree l → `[p, n, 2l+1, C]`."""
@@ -85,7 +85,6 @@ class Mace:
         self.n_species = n_species
         self.layers = plan(config)
         self.convolutions = [Convolution(layer.paths, config.edge_lmax) for layer in self.layers]
-        self.radial: Radial = RadialPerceptrons(len(config.radial_hidden) + 1, self._basis)
         self.contractions = [Contraction(max(layer.features), layer.outputs, config.nu) for layer in self.layers]
 
     def parameters(self) -> tuple[Parameter, ...]:
@@ -144,7 +143,7 @@ class Mace:
         """Return the node features after every layer, by degree."""
         config = self.config
         edges = edges_of(graph, self.n_species, config.edge_lmax, config.cutoff, config.cutoff_power)
-        basis = self.radial.inputs(params, edges.distance, edges.envelope)
+        basis = bessel(edges.distance, config.cutoff, config.n_bessel) * edges.envelope[..., None]  # [p, m, n_bessel]
         h = {0: (edges.one_hot @ params["embedding"])[:, :, None]}
         out = []
         for t in range(len(self.layers)):
@@ -152,13 +151,11 @@ class Mace:
             out.append(h)
         return out
 
-    def _basis(self, params: Mapping[str, Tensor], distance: Tensor) -> Tensor:
-        return bessel(distance, self.config.cutoff, self.config.n_bessel)
-
     def _sums(self, t: int, params: Mapping[str, Tensor], edges: Edges, basis: Tensor, h: Features) -> Tensor:
         """Return A-features `[p, n, M, C]` with all degrees joined; eqs. 8 and 9."""
         layer, convolution = self.layers[t], self.convolutions[t]
-        radial = to_slots(self.radial.values(t, params, basis), edges.graph, edges.pairs)  # [p, n, k, paths·C]
+        weights = [params[f"layer{t}.radial.{i}"] for i in range(len(self.config.radial_hidden) + 1)]
+        radial = to_slots(perceptron(basis, weights), edges.graph, edges.pairs)  # [p, n, k, paths·C]
         sent = [linear(h[d], params[f"layer{t}.up.{d}"]) if t > 0 else h[d] for d in convolution.degrees]
         senders = gather_senders(torch.cat(sent, 2), edges.graph)
         summed = convolution(senders, radial.reshape(*radial.shape[:3], len(layer.paths), -1), edges.harmonics)

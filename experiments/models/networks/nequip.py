@@ -32,7 +32,7 @@ from experiments.nn.gate import SCALAR, Irrep, gate, gated, name_of
 from experiments.nn.graph import Graph, gather_senders, to_slots
 from experiments.nn.linear import linear, one_hot, species_linear
 from experiments.nn.parameters import Parameter, draw_all
-from experiments.nn.radial import Radial, RadialPerceptrons
+from experiments.nn.radial import perceptron
 
 Features = dict[Irrep, Tensor]
 """Irrep → `[p, n, 2l+1, C]`."""
@@ -94,8 +94,6 @@ class Nequip:
         self.config = config
         self.n_species = n_species
         self.layers = plan(config)
-        shared = ("bessel",) if config.bessel_trainable else ()
-        self.radial: Radial = RadialPerceptrons(len(config.radial_hidden) + 1, self._basis, shared)
         self._convolutions = [_by_signs(layer, config.edge_order) for layer in self.layers]
 
     def parameters(self) -> tuple[Parameter, ...]:
@@ -161,7 +159,8 @@ class Nequip:
         """Return the node features after every layer, by irrep."""
         config = self.config
         edges = edges_of(graph, self.n_species, config.edge_order, config.cutoff, config.cutoff_power)
-        basis = self.radial.inputs(params, edges.distance, edges.envelope)
+        frequencies = params["bessel" if config.bessel_trainable else "constant.bessel"]
+        basis = _bessel(edges.distance, frequencies, config.cutoff) * edges.envelope[..., None]
         # e3nn's linear map of a one-hot vector divides by the root of its length, a table of embeddings does not
         scale = 1 / math.sqrt(self.n_species) if config.self_connection == "species" else 1.0
         h: Features = {SCALAR: (edges.one_hot @ (params["embedding"] * scale))[:, :, None]}
@@ -171,14 +170,11 @@ class Nequip:
             out.append(h)
         return out
 
-    def _basis(self, params: Mapping[str, Tensor], distance: Tensor) -> Tensor:
-        frequencies = params["bessel" if self.config.bessel_trainable else "constant.bessel"]
-        return _bessel(distance, frequencies, self.config.cutoff)
-
     def _sums(self, t: int, params: Mapping[str, Tensor], edges: Edges, basis: Tensor, h: Features) -> Features:
         """Return the inputs of the gate: messages after their linear map, plus self-connections."""
         layer, name = self.layers[t], f"layer{t}"
-        radial = to_slots(self.radial.values(t, params, basis), edges.graph, edges.pairs)  # [p, n, k, paths·C]
+        weights = [params[f"{name}.radial.{i}"] for i in range(len(self.config.radial_hidden) + 1)]
+        radial = to_slots(perceptron(basis, weights), edges.graph, edges.pairs)  # [p, n, k, paths·C]
         radial = radial.reshape(*radial.shape[:3], len(layer.paths), -1)
         up = torch.cat([linear(h[i], params[f"{name}.up.{name_of(i)}"]) for i in layer.inputs], 2)
         parts = torch.split(gather_senders(up, edges.graph), [2 * degree + 1 for degree, _ in layer.inputs], 3)
