@@ -167,7 +167,7 @@ def test_forecasts_stand_in_the_page_without_its_script(html: str, demo: list[Ju
     found = outlook(fit.curve).at(fit.curve.sizes[-1:] * 2)
     _, factor = display_unit(fit.curve.unit)
     values = (float(ends[0]) * factor for ends in (found.median, found.low_95, found.high_95))
-    assert "<td>{:.3g} [{:.3g}, {:.3g}]</td>".format(*values) in html
+    assert '<td class="number">{:.3g} [{:.3g}, {:.3g}]</td>'.format(*values) in html
     for chart in charts(demo):
         for curve in chart["curves"]:
             sizes = [point[0] for point in curve["ahead"]]

@@ -17,7 +17,7 @@ from experiments.config.parse import parse
 from experiments.core.errors import InputError
 from experiments.data.dataset import Frames
 from experiments.data.load import dataset_of
-from experiments.regression import ntk, rows
+from experiments.regression import linearised, ntk, rows
 from experiments.regression.ladder import Conditions, Ladder
 from experiments.runs.climb import ladders, progress
 from experiments.runs.execute import execute
@@ -183,7 +183,7 @@ def test_in_tiles_stopped_and_resumed(tmp_path: Path, alone: dict[int, Run], mon
     """The same while rows do not stay in memory and are made again wherever they are needed."""
     monkeypatch.setattr(rows, "_AMPLE", 0.0)
     monkeypatch.setattr(rows, "_MORE", 1.0)
-    monkeypatch.setattr(ntk, "_MOST_FRAMES", 8)
+    monkeypatch.setattr(linearised, "_MOST_FRAMES", 8)
     total = ticks(tmp_path)
     for share in (0.2, 0.7):
         runs = runs_of(tmp_path, f"store{share}")

@@ -258,6 +258,6 @@ def test_the_table_of_symmetries_is_made_from_a_store(
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     _, _, row, _, time = done.stdout.splitlines()
-    assert row.startswith("| cnn (translations) / mlp (none) | digits_shifted | error_rate | ")
+    assert row.startswith("| CNN (translations) / perceptron (none) | digits_shifted | error_rate | ")
     assert row.count("|") == 9
     assert time.startswith("8 runs, ")
