@@ -35,7 +35,7 @@ _AGAIN = 4
 """Times that rows which are not held are made again for residuals."""
 _AT_ONCE = 4096
 """Rows whose products are one call of BLAS, which ends in seconds."""
-_AMPLE, _MORE = 8e9, 1.2
+_AMPLE, _MORE = 7.6e9, 1.2
 """Rows whose products are solved stay in memory up to so many bytes in all, or so many times what is needed without
 them: factors of such matrices cost most, not rows, and other processes need memory too."""
 
