@@ -18,6 +18,7 @@ from analysis.files import write_text
 from analysis.fits.names import MAIN_FORMS
 from analysis.fits.record import analyse, label
 from analysis.report.linearised import HEAD, not_trained, side_by_side
+from analysis.spelling import display_name
 from analysis.table import load
 from benchmarks.results.outstanding import Place
 from benchmarks.results.sections import DATA, SECTIONS
@@ -68,7 +69,8 @@ def cost_table(table: Path) -> str:
 
 
 def _name(curve: Curve) -> str:
-    return " ".join(dict.fromkeys((curve.text("architecture"), *label(curve).split())))
+    own = curve.text("architecture")
+    return " ".join((display_name(own), *(word for word in label(curve).split() if word != own)))
 
 
 def _frames(curve: Curve, best: Curve) -> str:

@@ -108,7 +108,7 @@ def test_a_paper_is_contradicted_by_what_is_shown_alone(shown: str, steeper: boo
 def test_a_contradiction_is_the_headline(tmp_path: Path) -> None:
     folder = tmp_path / "results" / "nequip_acac"
     folder.mkdir(parents=True)
-    row = "acac_300K  force_mae  ntk-nequip  L=1 → L=3  +0.20 [0.10, 0.30]  <0.001  rises  1.7 [1.5, 2.1]"
+    row = "Acetylacetone  force_mae  linearised NequIP  L=1 → L=3  +0.20 [0.10, 0.30]  <0.001  rises  1.7 [1.5, 2.1]"
     (folder / "README.md").write_text(row, encoding="utf-8")
     text = found.page(Place(tmp_path / "results", tmp_path))
     first = next(line for line in text.splitlines() if line.startswith("- "))
@@ -120,8 +120,8 @@ def test_costs_and_frames_needed_stand_beside_each_other() -> None:
     lines = beside.cost_table(COMMITTED.table("mace_acac")).splitlines()[4:]
     rows = {cells[1].strip(): cells[5].strip() for cells in (line.split("|") for line in lines)}
     assert len(rows) == len(lines) == 7
-    assert [model for model, frames in rows.items() if frames == "1"] == ["ntk-mace L=2 ν=3 edge 3"]
-    assert float(rows["ntk-mace L=0 ν=1 edge 3"].split()[0]) > 1.5
+    assert [model for model, frames in rows.items() if frames == "1"] == ["linearised MACE L=2 ν=3 edge 3"]
+    assert float(rows["linearised MACE L=0 ν=1 edge 3"].split()[0]) > 1.5
 
 
 def test_trained_networks_stand_beside_linearised_ones(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_trained_networks_stand_beside_linearised_ones(tmp_path: Path) -> None:
     trained["error"] *= (trained["P"] / 8) ** -0.25  # steeper by a quarter
     trained.to_csv(place.table("trained_ethanol_pbe"), index=False)
     text = beside.trained_table("trained_ethanol_pbe", place)
-    rows = [line for line in text.splitlines() if line.startswith("| ethanol_pbe, ")]
+    rows = [line for line in text.splitlines() if line.startswith("| Ethanol, PBE, ")]
     assert len(rows) == 1
     assert "| 0.250 ± 0.000 |" in rows[0]
     assert "Not trained yet: " in text
