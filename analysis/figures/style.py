@@ -19,6 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.transforms import Bbox
 
 from analysis.curve import Curve
 from analysis.files import csv_text, write_bytes, write_text
@@ -318,4 +319,4 @@ def _snap(figure: Figure) -> None:
         place = part.bbox_relative
         place.p0, place.p1 = place.p0.round(SNAP), place.p1.round(SNAP)
     for axes in figure.axes:
-        axes.set_position([round(float(edge), SNAP) for edge in axes.get_position().bounds])
+        axes.set_position(Bbox(axes.get_position().get_points().round(SNAP)))
