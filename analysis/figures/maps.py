@@ -148,7 +148,11 @@ def _cells(
     text = min(TEXT, 15.5 / len(orders) ** 1.1) if any("[" in one for one in shown.values()) else TEXT
     names = [f"L={order:g}" for order in orders]
     heat_map(axes, values, texts, [f"ν={nu:g}" for nu in nus], names, norm, dark_low=reverse, text=text)
+    fills = np.asarray(axes.collections[0].get_facecolor(), dtype=float).reshape(*values.shape, 4)
+    texts_at = {text.get_position(): text for text in axes.texts}
     for (order, nu), (_, judged) in one.cells.items():
         if judged.verdict is Verdict.NOT_CONVERGED:
-            corner = orders.index(order), nus.index(nu)
-            axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="#bbbbbb", hatch="///", linewidth=0.5))
+            x, y = orders.index(order), nus.index(nu)
+            axes.add_patch(Rectangle((x, y), 1, 1, fill=False, edgecolor="#bbbbbb", hatch="///", linewidth=0.5))
+            if text_in := texts_at.get((x + 0.5, y + 0.5)):  # the hatch shall not cross the number
+                text_in.set_bbox({"facecolor": tuple(fills[y, x]), "edgecolor": "none", "pad": 0.8})
