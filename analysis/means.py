@@ -11,13 +11,26 @@ import pandas as pd
 _NUMBER = r"[+]?(?:\d+[.]?\d*|[.]\d+)(?:[eE][+-]?\d+)?"
 _MEAN_SD = re.compile(rf"({_NUMBER})\s*(?:±|\+/-|\+-)\s*({_NUMBER})\s*(?:\(\s*(?:n\s*=\s*)?(\d+)\s*\))?")
 """An error as papers print it: `12.3 ± 0.4 (5)`, the mean and standard deviation of five runs."""
+_CONCISE = re.compile(r"([+]?\d*)([.]?)(\d*)\((\d+)\)((?:[eE][+-]?\d+)?)")
+"""The same with the deviation in the last digits: `0.35(12)` is 0.35 ± 0.12, `1.5(2)e-3` is 0.0015 ± 0.0002."""
+
+
+def _spelled_out(cell: str) -> str:
+    """Return a mean in concise notation as `mean ± sd`; other cells as they are."""
+    match = _CONCISE.fullmatch(cell)
+    if match is None or not match[1] + match[3]:
+        return cell
+    whole, point, decimals, deviation, power = match.groups()
+    digits = deviation.zfill(len(decimals) + 1)
+    cut = len(digits) - len(decimals)
+    return f"{whole}{point}{decimals}{power} ± {digits[:cut]}.{digits[cut:]}{power}"
 
 
 def split_means(rows: pd.DataFrame) -> pd.DataFrame:
     """Split errors printed as `mean ± sd (n)` into the columns `error`, `error_sd` and `n_runs`."""
     if "error" not in rows.columns or rows["error"].dtype != object:
         return rows
-    found = [_MEAN_SD.fullmatch(str(cell).strip()) for cell in rows["error"]]
+    found = [_MEAN_SD.fullmatch(_spelled_out(str(cell).strip())) for cell in rows["error"]]
     if not any(found):
         return rows
     rows = rows.copy()

@@ -59,6 +59,10 @@ _GROUPED = {mark: re.compile(rf"{_DIGITS}(?:{re.escape(mark)}\d\d\d)+") for mark
 _FRACTION = re.compile(r"[+-]?\d*\.\d+(e[+-]?\d+)?", re.IGNORECASE)
 _RULER = re.compile(r"^[ \t]*\|?[ \t]*:?-+:?[ \t]*(\|[ \t]*:?-+:?[ \t]*)+\|?[ \t]*\r?$", re.MULTILINE)
 """Line below the header of a table in Markdown."""
+_THOUSANDS = re.compile(r"(\d+(?:\.\d+)?)\s*([kKM])")
+"""A training-set size in thousands or millions, `8k`."""
+_BETWEEN = re.compile(r"\s*(?:±|\+/-|\+-|\()\s*")
+"""What stands between the numbers of a cell that holds a mean and its deviation."""
 _PERCENT = re.compile(r"(.*\d)\s*%")
 _SHOWN = 100
 """Most characters of another library's complaint."""
@@ -155,7 +159,9 @@ def _lines(text: str) -> list[str]:
 
 def _parquet(path: Path, content: bytes) -> pd.DataFrame:
     try:
-        return pd.read_parquet(io.BytesIO(content))
+        frame = pd.read_parquet(io.BytesIO(content))
+        index = [name for name in frame.index.names if name is not None]  # pandas keeps `set_index` in the file
+        return frame.reset_index([name for name in index if name not in frame.columns])
     except Exception as error:  # pyarrow raises whatever a damaged file lets it stumble on
         reason = " ".join(str(error).split())[:_SHOWN]
         raise InputError(f"{path}: a Parquet file that cannot be read ({reason}); write it again, or as CSV") from None
@@ -262,17 +268,20 @@ def _rows(lines: list[str], separator: str) -> tuple[list[str], Cells, str]:
 
 def _decimal_comma(path: Path, header: Sequence[str], cells: Cells, separator: str, given: str | None) -> bool:
     """Return whether commas are decimal marks; raise `InputError` if all numbers with commas can be read both ways."""
-    if given is not None or separator == ",":
+    if given is not None:
         return given == ","
-    numbers = [cell for _, row in cells for cell in row if _COMMA.fullmatch(cell) or _GROUPED[","].fullmatch(cell)]
+    parts = [part for _, row in cells for cell in row for part in _BETWEEN.split(cell)]
+    numbers = [part for part in parts if _COMMA.fullmatch(part) or _GROUPED[","].fullmatch(part)]
     if not numbers:
         return False
     if any(not _GROUPED[","].fullmatch(cell) or re.match(r"[+-]?0\d*,", cell) for cell in numbers):
-        points = [cell for _, row in cells for cell in row if _FRACTION.fullmatch(cell)]
+        points = [part for part in parts if _FRACTION.fullmatch(part)]
         if any(not _GROUPED["."].fullmatch(cell) for cell in points):
             both = f"decimal points ({points[0]}) and decimal commas ({numbers[0]})"
             raise InputError(f"{path}: {both}; accepted: one of them")
         return True
+    if separator == ",":  # 1,234 in quotes: who writes decimal commas separates columns by others
+        return False
     if all(re.search(r"\.\d", cell) is None for _, row in cells for cell in row):
         raise InputError(
             f"{path}: {numbers[0]} may be a decimal or a grouped number; accepted: --decimal , or --decimal ."
@@ -294,15 +303,22 @@ def _cell(text: str, comma: bool) -> str:
     return re.sub(r"(?<=\d),(?=\d)", ".", text) if comma else text
 
 
+def _size(text: str) -> str:
+    """Return a training-set size as Python writes numbers: `8k` is 8000."""
+    if match := _THOUSANDS.fullmatch(text.strip()):
+        return f"{float(match[1]) * (1e6 if match[2] == 'M' else 1e3):.12g}"
+    return _cell(text, comma=False)
+
+
 def _long(path: Path, header: list[str], cells: Cells, spelling: Spelling) -> tuple[list[str], Cells]:
     """Turn a wide table into one row an error."""
-    sizes = [name for name in header if _POINT.fullmatch(_cell(name, comma=False))]
+    sizes = [name for name in header if _POINT.fullmatch(_size(name))]
     if len(sizes) > 1:  # a row a model, a column a P
         texts = [name for name in header if name not in sizes]
         places = {name: header.index(name) for name in header}
         names = [*(["architecture"] if len(texts) == 1 else texts), "P", "error"]
         return names, [
-            (line, [*(row[places[name]] for name in texts), _cell(size, comma=False), row[places[size]]])
+            (line, [*(row[places[name]] for name in texts), _size(size), row[places[size]]])
             for line, row in cells for size in sizes if row[places[size]]
         ]  # fmt: skip
     wanted = spelling.columns.get("P")
@@ -356,6 +372,10 @@ def _named(path: Path, frame: pd.DataFrame, spelling: Spelling) -> pd.DataFrame:
             said.append(f"{column} is {value!r}, for the table names none")
     if said:
         log.warning("%s: %s (--columns says otherwise)", path, "; ".join(said))
+    if "P" in frame.columns:
+        frame["P"] = [
+            _size(cell) if isinstance(cell, str) and _THOUSANDS.fullmatch(cell) else cell for cell in frame["P"]
+        ]
     if spelling.unit is not None:
         frame["unit"] = spelling.unit
     if "metric" in frame.columns:

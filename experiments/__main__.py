@@ -213,6 +213,8 @@ def main() -> int:
     command.spell_out()
     try:
         return command.read_or_not(_main)
+    except InputError as error:  # of a word of the command line
+        return _say(str(error), 2)
     except KeyboardInterrupt as error:
         return _say(STOPPED, 143 if isinstance(error, Terminated) else 130)
 

@@ -127,6 +127,11 @@ def exported(settings: Mapping[str, Any], environment: Mapping[str, str]) -> tup
             notes.append(f"{setting}={environment[variable]}, from ${variable}; hydra.launcher.{setting}= replaces it")
     known = {variable for variables in EXPORTED.values() for variable in variables}
     others = sorted(name for name in environment if name.startswith("SBATCH_") and name not in known)
+    if "SBATCH_TIMELIMIT" in others:
+        others.remove("SBATCH_TIMELIMIT")
+        notes.append(
+            f"not used: $SBATCH_TIMELIMIT={environment['SBATCH_TIMELIMIT']}; accepted: hydra.launcher.time=MINUTES"
+        )
     if others:
         notes.append(f"not used: ${', $'.join(others)}; hydra.launcher.sbatch={{NAME: VALUE}} asks sbatch for more")
     return chosen, notes

@@ -73,7 +73,35 @@ def joined(words: Sequence[str]) -> list[str]:
             whole[-1] += f" {word}"
         else:
             whole.append(word)
-    return whole
+    return _tests_together(whole)
+
+
+_ONE_TEST = re.compile(r"\+{0,2}data\.tests\.([^=]+)=(.*)", re.DOTALL)
+
+
+def _tests_together(words: list[str]) -> list[str]:
+    """Return the words with `data.tests.NAME=FILE`, any number of them, as one `data.tests={NAME: FILE, …}`.
+
+    Hydra would take no name that begins with a digit, and none at all that its files do not have.
+
+    Raises:
+        InputError: one name has two files, or `data.tests={…}` stands beside.
+    """
+    named: dict[str, str] = {}
+    for word in words:
+        if match := _ONE_TEST.fullmatch(word):
+            if named.setdefault(match[1], match[2]) != match[2]:
+                raise InputError(f"data.tests: {match[1]} names two files; accepted: one name a file")
+    if not named:
+        return words
+    if other := next((word for word in words if re.match(r"\+{0,2}data\.tests=", word)), None):
+        raise InputError(
+            f"{other}: beside data.tests.{next(iter(named))}; accepted: all in data.tests={{NAME: FILE, …}}"
+        )
+    mapping = ", ".join(f"{name}: {_as_text(file)}" for name, file in named.items())
+    first = next(n for n, word in enumerate(words) if _ONE_TEST.fullmatch(word))
+    rest = [word for word in words if not _ONE_TEST.fullmatch(word)]
+    return [*rest[:first], f"data.tests={{{mapping}}}", *rest[first:]]
 
 
 def _goes_on(word: str) -> bool:
@@ -102,6 +130,8 @@ def quoted(word: str) -> str:
     try:
         parsed = OverridesParser.create().parse_override(word)
         kind = None if parsed.is_sweep_override() else type(parsed.value())
+        if kind is dict and (twice := _named_twice(value)):
+            raise InputError(f"{key}: {twice} is named twice; accepted: each name once")
         bare = key.lstrip("+~").partition("@")[0]  # a group may name its place: data@data
         as_text = (kind in (int, float) and bare in TEXTS) or (
             kind in (int, float, bool, dict, list) and bare in GROUPS
@@ -109,12 +139,33 @@ def quoted(word: str) -> str:
         as_text |= kind is type(None) and bare in GROUPS and not key.startswith("~")  # ~data=null leaves data out
     except HydraException:
         as_text = True
-    if as_text:
-        # Hydra takes backslashes literally unless they stand before a quote
-        escaped = re.sub(r"(\\*)'", lambda found: 2 * found[1] + "\\'", value)
-        trailing = len(escaped) - len(escaped.rstrip("\\"))
-        return f"{key}='{escaped}{trailing * chr(92)}'"
-    return word
+    return f"{key}={_as_text(value)}" if as_text else word
+
+
+def _as_text(value: str) -> str:
+    """Return a value in quotes, as Hydra's grammar reads a text of any letters."""
+    # Hydra takes backslashes literally unless they stand before a quote
+    escaped = re.sub(r"(\\*)'", lambda found: 2 * found[1] + "\\'", value)
+    trailing = len(escaped) - len(escaped.rstrip("\\"))
+    return f"'{escaped}{trailing * chr(92)}'"
+
+
+_PIECE = re.compile(r"""'(?:\\.|[^'])*'|"(?:\\.|[^"])*"|[\[{(]|[\]})]|,|[^'"\[{(\]}),]+|.""", re.DOTALL)
+
+
+def _named_twice(mapping: str) -> str:
+    """Return a name that a mapping `{NAME: value, …}` of Hydra's grammar has twice, where the last would win; or ""."""
+    depth, item, names = 0, "", list[str]()
+    for piece in _PIECE.findall(mapping):
+        depth += {"[": 1, "{": 1, "(": 1, "]": -1, "}": -1, ")": -1}.get(piece, 0)
+        if piece == "{" and depth == 1:
+            continue
+        if (piece == "," and depth == 1) or (piece == "}" and depth == 0):
+            names.append(item.partition(":")[0].strip())
+            item = ""
+        else:
+            item += piece
+    return next((name for name in names if names.count(name) > 1), "")
 
 
 def path(text: str) -> Path:

@@ -160,6 +160,12 @@ def _value_lines(
     hint = f"; a text that looks like another value: {where}=\"'{value}'\"" if text else ""
     if listed is not None and isinstance(value, str) and value[:1] == "[":
         hint = f"; a list has no quotes of its own: {where}={value}"
+    if (
+        isinstance(value, str)
+        and value[:1] == "{"
+        and Mapping in map(typing.get_origin, (kind, *typing.get_args(kind)))
+    ):
+        hint = "; a name has letters, digits, blanks, '_', '.', '+' or '-', and a value with others stands in quotes"
     return [f"{where}={value!r}: accepted: {describe(kind, metadata)}{hint or _spelled(kind, value, where)}"]
 
 
@@ -169,6 +175,8 @@ def _spelled(kind: Any, value: Any, where: str) -> str:
         return ""
     if isinstance(value, float) and value.is_integer():
         return f"; here {where}={int(value)}"
+    if isinstance(value, str) and (ends := re.fullmatch(r"(\d+)\s*(?:-|–|\.\.|:)\s*(\d+)", value)):
+        return f"; a sweep: -m {where}={ends[1]}{'..' if where == 'seed' else ','}{ends[2]}"
     texts = [part.strip() for part in value.split(",")] if isinstance(value, str) else []
     numbers = [str(item) for item in value] if isinstance(value, list | tuple) else [text for text in texts if text]
     if numbers and len(texts) != 1 and all(re.fullmatch(r"-?\d+(\.\d+)?", number) for number in numbers):

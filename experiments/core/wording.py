@@ -56,8 +56,16 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+_ELSEWHERE = {"additional_parameters": "sbatch"}
+"""Names that submitit's plugin of Hydra has for a setting, where ours is not alike."""
+
+
 def did_you_mean(word: str, options: Iterable[str], prefix: str = "") -> str:
     """Return ` (did you mean X?)`, X being `prefix` and the option nearest to a mistyped word; "" if none is near."""
     by_lower = {option.lower(): option for option in options}
+    for name, ours in _ELSEWHERE.items():
+        before, found, _ = word.partition(name)
+        if found and (before + ours).lower() in by_lower:
+            return f" (did you mean {prefix}{before}{ours}?)"
     near = difflib.get_close_matches(word.lower(), by_lower, n=1)
     return f" (did you mean {prefix}{by_lower[near[0]]}?)" if near else ""

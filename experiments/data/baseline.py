@@ -126,19 +126,35 @@ def usable_subset(dataset: AnyDataset, P: int, subset_seed: int, closed_form: bo
     used = of_labelled[chosen]
     used = used[np.r_[True, (used[1:] != used[:-1]).any(1)]]
     where = f"P={P}, seed={subset_seed}: the training frames"
-    accepted = "accepted: larger P, or data.isolated_atoms=FILE with the energies of free atoms"
+    free = "data.isolated_atoms=FILE with the energies of free atoms"
     lacking = [chemical_symbols[z] for z in elements[(used.sum(0) == 0) & (others.sum(0) > 0)]]
     if lacking:
-        raise InputError(f"{where} hold no {', '.join(lacking)}, which other frames do; {accepted}")
-    if (used == used[0]).all():
-        outside = others[(others != used[0]).any(1)]
-    else:
-        rank = np.linalg.matrix_rank(used)
-        outside = others[[np.linalg.matrix_rank(np.vstack([used, one])) > rank for one in others]]
+        raise InputError(f"{where} hold no {', '.join(lacking)}, which other frames do; accepted: larger P, or {free}")
+    outside = _outside(used, others)
     if len(outside):
-        formula = _formula(elements, outside[0])
-        raise InputError(f"{where} do not determine the energy baseline of {formula}; {accepted}")
+        formula, larger = _formula(elements, outside[0]), len(_outside(of_labelled, outside[:1])) == 0
+        raise InputError(
+            f"{where} do not determine the energy baseline of {formula} ({_holder(dataset, elements, outside[0])}); "
+            f"accepted: {'larger P, or ' if larger else ''}{free}"
+        )
     return chosen
+
+
+def _outside(used: Floats, others: Floats) -> Floats:
+    """Return the compositions of `others` `[n, s]` whose baseline frames of compositions `used` do not determine."""
+    if (used == used[0]).all():
+        return others[(others != used[0]).any(1)]
+    rank = np.linalg.matrix_rank(used)
+    beyond = [np.linalg.matrix_rank(np.vstack([used, one])) > rank for one in others]
+    return others[np.array(beyond, dtype=bool)]
+
+
+def _holder(dataset: Dataset, elements: Ints, counts: Floats) -> str:
+    """Return the name of the first part of a dataset that is predicted and holds a frame of this composition."""
+    further = {f"data.tests.{name}": frames for name, frames in dataset.further.items()}
+    parts = {"validation frames": dataset.holdout, f"test set {dataset.test_set}": dataset.test, **further}
+    held = (name for name, part in parts.items() if (composition(part.numbers, elements) == counts).all(1).any())
+    return next(held)
 
 
 @functools.lru_cache(maxsize=4)

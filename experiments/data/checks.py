@@ -335,7 +335,8 @@ def one_molecule(frames: Frames, numbers: Ints, model: str) -> None:
     if frames.pbc.any():
         raise InputError(
             f"frame {int(np.argmax(frames.pbc.any(1)))} is periodic: model={model} compares frames of one molecule; "
-            "accepted: frames without a cell, or another model"
+            'accepted: frames that are not (of a lone molecule in a box: pbc="F F F" in place of "T T T"), or another '
+            "model"
         )
     real = frames.numbers > 0
     for f in np.flatnonzero(~_same_atoms(frames.numbers, numbers)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass, replace
@@ -126,6 +127,24 @@ def further_sections(section: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             raise InputError(f"data.tests: {name!r}: accepted: a name of letters, digits, spaces, '_', '.', '+', '-'")
     own = {key: value for key, value in section.items() if key != TESTS}
     return {str(name): _section_of_test(own, value) for name, value in named.items()}
+
+
+def without_lost_tests(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the data section without the further test sets whose files are gone, each told of once.
+
+    A run keeps the names of all sets that it was ever asked for; its number does not depend on them.
+    """
+    named = section.get(TESTS) or {}
+    lost = {k: v for k, v in named.items() if is_test_file(section, v) and not os.path.exists(str(v))}
+    for name, file in lost.items():
+        _tell_of_lost(str(name), str(file))
+    kept = {name: value for name, value in named.items() if name not in lost}
+    return {**section, TESTS: kept} if lost else dict(section)
+
+
+@functools.cache
+def _tell_of_lost(name: str, file: str) -> None:
+    logger.warning("data.tests.%s=%s: the file is gone; what was computed on it stays", name, file)
 
 
 def _section_of_test(own: Mapping[str, Any], value: object) -> dict[str, Any]:

@@ -229,4 +229,5 @@ def _check_sizes(frames: int, pool: int | None, holdout: int, test: int) -> None
     if holdout + test + (pool or 1) > frames:
         raise InputError(
             f"data.pool={pool} data.holdout={holdout} data.test={test}: accepted: at most {frames} frames in total"
+            + ("" if pool is None or holdout + test >= frames else " (data.pool=null: all that are left)")
         )

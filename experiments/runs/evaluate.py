@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import torch
 
     from experiments.data.dataset import Frames
+    from experiments.data.load import Section
     from experiments.runs.external import ExternalEvaluation
 
 
@@ -40,6 +41,7 @@ def section_of(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
     Raises:
         InputError: other overrides than those of data; an unknown dataset or key.
     """
+    from experiments.data.load import without_lost_tests
     from hydra import compose, initialize_config_dir
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
@@ -74,7 +76,8 @@ def section_of(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
         section.pop("test_frames", None)  # all, as where the key is absent
     if section.get("source") in FILE_SOURCES and section.get("train") == "???":
         section["train"] = ""  # not read
-    return located({str(key): value for key, value in section.items()})
+    whole = located({str(key): value for key, value in section.items()})
+    return whole if any(word.startswith("data.tests=") for word in overrides) else without_lost_tests(whole)
 
 
 def check_kind(run: Run, section: Mapping[str, Any]) -> None:
@@ -100,7 +103,8 @@ def external_evaluation(run: Run, section: Mapping[str, Any], place: torch.devic
     check_kind(run, section)
     if "n_classes" not in stored.facts:
         if isinstance(load.parse(section), ExtxyzConfig):  # what did not train need not be there
-            return external.of_frames(run, Path(section["test"]).stem, load.read_test(section), place)
+            frames = _frames(load.key_of(section), "data.test", _training_file(section))
+            return external.of_frames(run, Path(section["test"]).stem, frames, place)
         dataset = load.load_any(section)
         assert isinstance(dataset, Dataset)  # by its kind
         return external.of_frames(run, dataset.test_set, dataset.test, place)
@@ -157,10 +161,11 @@ def evaluate_further(run: Run, section: Mapping[str, Any], device: str = "cpu") 
     trained.stored_of(run)
     check_kind(run, section)
     written = []
+    train = _training_file(section)
     for name, one in load.further_sections(section).items():
-        frames = _frames(load.key_of(one), f"data.tests.{name}")
+        frames = _frames(load.key_of(one), f"data.tests.{name}", train)
         if result is not None and name == result.test_set:
-            if frames.sha256() == _frames(load.key_of(_without_tests(section)), "data.test").sha256():
+            if frames.sha256() == _frames(load.key_of(_without_tests(section)), "data.test", train).sha256():
                 continue
             raise InputError(f"data.tests: {name} is the name of data.test, which has other frames; accepted: another")
         if lacking(run, {name: frames.sha256()}):
@@ -175,15 +180,34 @@ def _without_tests(section: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in section.items() if key != "tests"}
 
 
+def _training_file(section: Mapping[str, Any]) -> str | None:
+    """Return the training file of a section, if it is of files and that one is still there."""
+    file = section.get("train") if section.get("source") in FILE_SOURCES else None
+    return file if file and os.path.exists(file) else None
+
+
 @functools.lru_cache(maxsize=32)
-def _frames(section: tuple[tuple[str, Any], ...], option: str) -> Frames:
-    """Return the frames of a test set, read and checked once for all runs of a store."""
+def _frames(section: Section, option: str, train: str | None) -> Frames:
+    """Return the frames of a test set, read and checked once for all runs of a store, beside those of a training file.
+
+    Raises:
+        InputError: see `load.read_test` and `check_frames`.
+    """
     from experiments.data import load
     from experiments.data.checks import check_frames
 
     frames = load.read_test(dict(section), option)
-    check_frames({option: frames}, option)
+    own = tuple((key, value) for key, value in section if key not in ("test", "test_frames", "tests"))
+    trained = {} if train is None else {f"data.train={train}": _training_frames(own, train)}
+    check_frames({**trained, option: frames}, next(iter(trained), option), known=tuple(trained))
     return frames
+
+
+@functools.lru_cache(maxsize=1)
+def _training_frames(section: Section, train: str) -> Frames:
+    from experiments.data import load
+
+    return load.read_test({**dict(section), "test": train}, "data.train")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -216,7 +240,9 @@ def _evaluate(given: argparse.Namespace) -> None:
     further = [word for word in words if word.startswith("data.tests=")]
     if not is_run or further:
         if other := next((word for word in words if word not in further), None):
-            raise InputError(f"{other}: accepted for all runs of a store, and beside data.tests: data.tests alone")
+            raise InputError(
+                f"{other}: accepted of one run, <store>/<id>, alone; of a store, or beside it: data.tests={{NAME: FILE, …}}"
+            )
         contents: Any = _evaluate_all(runs, given)
     else:
         _announce_plugins(run)  # data=NAME may be a source beside the run's architecture

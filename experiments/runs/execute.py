@@ -6,6 +6,7 @@ import logging
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from experiments.core.errors import DeviceLost, InputError
 from experiments.core.interrupt import Abandoned, abandonable
 from experiments.core.states import RunOutcome, RunState
 from experiments.data.dataset import AnyDataset, Dataset
-from experiments.data.load import TESTS, dataset_of
+from experiments.data.load import TESTS, dataset_of, without_lost_tests
 from experiments.runs.climb import Rung, climb, ladders
 from experiments.runs.external import evaluate_lacking
 from experiments.runs.result import origin
@@ -213,9 +214,9 @@ def _evaluate_lacking(run: Run, dataset: AnyDataset | None, device: str | None) 
             data = run.config()["data"]
             if not data.get(TESTS):
                 return
-            dataset = dataset_of(parse(run.config()).data)
+            dataset = dataset_of(_config_of(run).data)
         if isinstance(dataset, Dataset) and dataset.further:
-            evaluate_lacking(run, dataset, _place(device, parse(run.config())))
+            evaluate_lacking(run, dataset, _place(device, _config_of(run)))
     except (DeviceLost, Interrupted):
         raise
     except Exception as error:
@@ -242,7 +243,7 @@ def _place(given: str | None, config: RunConfig) -> torch.device:
 def _checked(attempt: Attempt) -> RunConfig | InputError:
     """Return the run's configuration, or the error that it has."""
     try:
-        config = parse(attempt.run.config())
+        config = _config_of(attempt.run)
         run_id = config.run_id(dataset_of(config.data).sha256())
     except InputError as error:
         return error
@@ -252,6 +253,12 @@ def _checked(attempt: Attempt) -> RunConfig | InputError:
         f"run {attempt.run.id}: its data or the meaning of its configuration changed since it was queued "
         f"(now {run_id}); accepted: start the sweep again"
     )
+
+
+def _config_of(run: Run) -> RunConfig:
+    """Return a run's configuration without test sets whose files are gone: it keeps every set it was asked for."""
+    config = parse(run.config())
+    return replace(config, data=without_lost_tests(config.data))
 
 
 def device_of(name: str) -> torch.device:

@@ -20,7 +20,7 @@ from experiments.core import command, files
 from experiments.core.errors import InputError
 from experiments.data.card import TEST_FRAMES, subset_distances
 from experiments.data.dataset import Dataset
-from experiments.data.load import further_sections, load_any
+from experiments.data.load import further_sections, load_any, without_lost_tests
 from experiments.runs.store import RunStore
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def distances_of(store: Path, test_frames: int = TEST_FRAMES) -> pd.DataFrame:
 
     requests: dict[tuple[str, str], DistanceRequest] = {}
     for run, result in RunStore(store).results():
-        data = parse(run.config()).data
+        data = without_lost_tests(parse(run.config()).data)
         for test_set, section in {**further_sections(data), str(result.test_set): data}.items():
             key = (str(result.dataset), test_set)
             sha256 = str(result.dataset_sha256) + ("" if section is data else f", tested on {section['test']}")

@@ -17,7 +17,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from experiments.core import command, files
 from experiments.core.arrays import Floats
 from experiments.core.errors import InputError
 from experiments.data.dataset import Dataset
-from experiments.data.load import dataset_of
+from experiments.data.load import dataset_of, without_lost_tests
 from experiments.data.splits import training_subset
 from experiments.regression.gram import GramSystem
 from experiments.regression.ladder import Conditions
@@ -80,6 +80,7 @@ def stored_ladders(store: Path) -> list[StoredLadder]:
     found: dict[tuple[str, int, int, int], list[tuple[RunConfig, Mapping[str, Any]]]] = {}
     for run, result in RunStore(store).results():
         config = parse(run.config())
+        config = replace(config, data=without_lost_tests(config.data))
         if config.model.closed_form and (result.get("fit") or {}).get("ridge") is not None:
             key = (str(result["model_id"]), config.seed, config.subset_seed, config.init_seed)
             found.setdefault(key, []).append((config, result))

@@ -11,7 +11,7 @@ from experiments.core.errors import InputError
 from experiments.core.schema import build
 from experiments.core.states import RunState
 from experiments.core.wording import counted
-from experiments.data.load import dataset_of
+from experiments.data.load import dataset_of, without_lost_tests
 from experiments.runs.store import Run, RunStore, tail
 from slurm.jobs import scheduler
 from slurm.jobs.commands import SlurmError
@@ -179,7 +179,7 @@ def planned_again(run: Run) -> PlannedRun:
         InputError: its configuration is damaged, or gives another run id by now.
     """
     config = parse(run.config())
-    sha256 = dataset_of(config.data).sha256()
+    sha256 = dataset_of(without_lost_tests(config.data)).sha256()
     if (now := config.run_id(sha256)) != run.id:
         raise InputError(f"its data or the meaning of its configuration changed (now {now}); start the sweep again")
     return replace(PlannedRun.of(config, sha256), run=run)  # its store may have been moved

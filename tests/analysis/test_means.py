@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.curve import Curve, curves
@@ -13,6 +14,7 @@ from analysis.fits.fit import fit_curve
 from analysis.fits.flags import Flag, judge
 from analysis.fits.intervals import Sample, conclude, measure
 from analysis.fits.results import Form
+from analysis.means import split_means
 from analysis.table import load
 
 ERRORS = ("30.0 ± 1.1 (5)", "21.3 +/- 0.8 (n=5)", "15.2±0.5(5)", "10.4 ± .4 (5)", "7.5e0 +- 0.3 ( 5 )")
@@ -74,3 +76,22 @@ def test_coverage_of_means() -> None:
         found = conclude(measure(Sample(x, means, sd=runs.std(axis=1, ddof=1), n_runs=np.full((2000, 5), 5.0))))
         assert np.mean(np.abs(means[:, 0] @ np.linalg.pinv(np.vander(x, 2))[0] + 0.5) <= found.power.half) > 0.93
         assert np.mean((found.low <= 0.5) & (found.high >= 0.5)) > 0.93
+
+
+@pytest.mark.parametrize(
+    ("cell", "error", "sd"),
+    [("0.35(12)", 0.35, 0.12), ("12.3(4)", 12.3, 0.4), ("350(12)", 350, 12), ("1.5(2)e-3", 1.5e-3, 2e-4),
+     ("1.05(123)", 1.05, 1.23), (".5(1)", 0.5, 0.1)],
+)  # fmt: skip
+def test_a_deviation_in_the_last_digits(cell: str, error: float, sd: float) -> None:
+    rows = split_means(pd.DataFrame({"error": [cell], "n_runs": ["3"]}, dtype=object))
+    assert float(rows["error"][0]) == pytest.approx(error)
+    assert float(rows["error_sd"][0]) == pytest.approx(sd)
+    assert rows["n_runs"][0] == "3"
+
+
+def test_a_deviation_in_the_last_digits_needs_its_number_of_runs_too(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"number of runs, 2 or more, which is missing"):
+        read(tmp_path, ("30.0(11)", *ERRORS[1:]))
+    with pytest.raises(InputError, match=r"error is '0\.35 \(12\)', not a number"):  # twelve runs, or ± 0.12?
+        read(tmp_path, ("0.35 (12)", *ERRORS[1:]))

@@ -292,3 +292,38 @@ def test_the_group_of_a_network_without_symmetry_is_none_and_not_missing(tmp_pat
     path = tmp_path / "runs.csv"
     path.write_text("\n".join(["dataset,architecture,group,metric,P,seed,error", *rows]) + "\n")
     assert read_table(path)["group"].tolist() == ["none", "none", "", ""]
+
+
+def test_sizes_in_thousands(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    head = "dataset,architecture,metric,P,seed,error\n"
+    path.write_text(head + "".join(f"mol,mace,force_mae,{P},0,0.5\n" for P in ("1e3", "2k", "2.5K", "8 k", "1M")))
+    assert [P for P, *_ in rows(path)] == [1000, 2000, 2500, 8000, 1e6]
+    path.write_text("model,1k,2k\n4k,0.5,0.4\nB,0.6,0.5\n")  # a network may be called so
+    wide = read_table(path, Spelling(wide=True))
+    assert list(wide["P"]) == ["1000", "2000", "1000", "2000"]
+    assert list(wide["architecture"]) == ["4k", "4k", "B", "B"]
+
+
+def test_decimal_commas_in_quotes_are_no_thousands(tmp_path: Path) -> None:
+    """Columns separated by commas, too; `0,261` is no 261."""
+    path = tmp_path / "t.csv"
+    head = "dataset,architecture,metric,P,seed,error\n"
+    path.write_text(head + 'mol,mace,force_mae,16,0,"0,261"\nmol,mace,force_mae,32,0,"1,125"\n')
+    assert [error for *_, error in rows(path)] == [0.261, 1.125]
+    path.write_text(head + 'mol,mace,force_mae,"1,024",0,261\nmol,mace,force_mae,"2,048",0,125\n')
+    assert [(P, error) for P, _, error in rows(path)] == [(1024, 261), (2048, 125)]
+
+
+def test_decimal_commas_of_means(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("dataset;architecture;metric;P;error\nmol;mace;mae;16;0,50 ± 0,02 (3)\nmol;mace;mae;32;0,35(12) \n")
+    assert list(read_table(path)["error"]) == ["0.50 ± 0.02 (3)", "0.35(12)"]
+
+
+def test_an_index_that_pandas_wrote_is_columns(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    frame = pd.read_csv(io.StringIO(written()))
+    for index in (["P"], ["seed", "P"]):
+        frame.set_index(index).to_parquet(path)
+        assert rows(path) == PLAIN

@@ -86,10 +86,12 @@ def test_defaults_that_a_site_exports(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_ACCOUNT", "proj2")
     monkeypatch.setenv("SBATCH_PARTITION", "long")
     monkeypatch.setenv("SBATCH_EXCLUSIVE", "1")
+    monkeypatch.setenv("SBATCH_TIMELIMIT", "1-0")
     settings, notes = with_site_defaults(SlurmSettings(partition="gpu"))
     assert (settings.account, settings.partition) == ("proj1", "gpu")
     assert notes == [
         "account=proj1, from $SBATCH_ACCOUNT; hydra.launcher.account= replaces it",
+        "not used: $SBATCH_TIMELIMIT=1-0; accepted: hydra.launcher.time=MINUTES",
         "not used: $SBATCH_EXCLUSIVE; hydra.launcher.sbatch={NAME: VALUE} asks sbatch for more",
     ]
     mine = with_site_defaults(SlurmSettings(sbatch={"account": "mine", "mail-type": "FAIL"}))[0]

@@ -269,6 +269,9 @@ def atoms_of_file(path: str | os.PathLike[str], option: str) -> Iterator[tuple[a
             raise InputError(f"{here}: truncated, {max(0, len(block) - 2)} of {count} atoms are there")
         block[1] = _KEYS.sub(lambda key: f"{key[1]}{'pbc' if key[2].lower() == 'pbc' else key[2].title()}", block[1])
         _check_columns(block, here)
+        repeated = _contradictions(block[1])
+        if key := next((key for key in repeated if key in ("Lattice", "Properties", "pbc")), None):
+            raise InputError(f"{here}: {key} is given twice, and not the same; accepted: once")
         try:
             atoms = ase.io.read(io.StringIO("".join(block)), format="extxyz")
         except Exception as error:  # ASE raises whatever its parser stumbles on
@@ -280,6 +283,8 @@ def atoms_of_file(path: str | os.PathLike[str], option: str) -> Iterator[tuple[a
                 ) from None
             reason = " ".join(str(error).split())
             raise InputError(f"{here}: not extended XYZ ({type(error).__name__}: {reason})") from None
+        if repeated:
+            atoms.info[REPEATED] = repeated
         yield atoms, here
         start, frame = start + count + 2, frame + 1
 
@@ -287,6 +292,26 @@ def atoms_of_file(path: str | os.PathLike[str], option: str) -> Iterator[tuple[a
 _KEYS = re.compile(r"(^|\s)(lattice|properties|pbc)(?=\s*=)", re.IGNORECASE)
 """Keys that some programs (GPUMD) write in small letters; ASE would take them for labels, and the cell for none."""
 _PROPERTIES = re.compile(r"""(?:^|\s)Properties\s*=\s*["']?([^\s"']+)""")
+
+
+_PAIR = re.compile(r"""(?:^|\s)([A-Za-z_][\w.-]*)\s*=\s*("[^"]*"|'[^']*'|\{[^}]*\}|\[[^\]]*\]|\S+)""")
+REPEATED = "labels given twice"
+"""Entry of a frame's `info` with the labels that its comment gives twice, and their different values."""
+
+
+def _contradictions(comment: str) -> dict[str, list[str]]:
+    """Return the keys that a comment gives several times, with their values if these differ; ASE takes the last."""
+    values: dict[str, list[str]] = {}
+    for key, value in _PAIR.findall(comment):
+        values.setdefault(key, []).append(value.strip("\"'"))
+    return {key: found for key, found in values.items() if len(set(map(_number_or_text, found))) > 1}
+
+
+def _number_or_text(text: str) -> object:
+    try:
+        return float(text)
+    except ValueError:
+        return " ".join(text.split())
 
 
 def _check_columns(block: list[str], here: str) -> None:
@@ -350,13 +375,17 @@ def label_of(atoms: ase.Atoms, key: str) -> Any:
 def names_of(atoms: ase.Atoms) -> str:
     """Return the names of all labels of a frame, for messages."""
     results = () if atoms.calc is None else atoms.calc.results
-    return ", ".join(sorted({*atoms.info, *atoms.arrays, *results} - {"numbers", "positions"})) or "none"
+    return ", ".join(sorted({*atoms.info, *atoms.arrays, *results} - {"numbers", "positions", REPEATED})) or "none"
 
 
 def _energy(atoms: ase.Atoms, key: str, where: str) -> float:
     value = label_of(atoms, key)
     if value is None:
-        raise InputError(f"{where}: no energy {key!r} (data.energy_key); the frame has: {names_of(atoms)}")
+        bare = next((name for name in atoms.info if isinstance(_number_or_text(name), float)), None)
+        hint = "" if bare is None else f"; a number without a name is not read: write {key}={bare}"
+        raise InputError(f"{where}: no energy {key!r} (data.energy_key); the frame has: {names_of(atoms)}{hint}")
+    if several := atoms.info.get(REPEATED, {}).get(key):
+        raise InputError(f"{where}: energy {key!r} is given {len(several)} times: {', '.join(several)}; accepted: once")
     if isinstance(value, (bool, np.bool_, str)) or np.ndim(value) != 0:
         raise InputError(f"{where}: energy {key!r} is {value!r}; accepted: one number in eV")
     if not abs(value) < LARGEST:  # nor is NaN

@@ -18,7 +18,7 @@ from experiments.core.arrays import Ints
 from experiments.core.errors import InputError
 from experiments.core.schema import setting
 from experiments.data.dataset import Dataset
-from experiments.data.download import RemoteFile, unpack
+from experiments.data.download import RemoteFile, location, unpack
 from experiments.data.parts import dataset_of_split, random_dataset, trajectory_dataset
 from experiments.data.published import Published
 from experiments.data.sources.md17 import FORMULAS, KCAL_MOL, STEP, molecule_frames, read_npz
@@ -115,7 +115,16 @@ def fetch_rmd17(molecule: str, splits: bool = True) -> tuple[Path, dict[tuple[st
     data = {name: f"rmd17/npz_data/rmd17_{name}.npz" for name in FORMULAS}
     members = [*data.values(), *SPLITS.values()]
     wanted = [data[molecule], *(SPLITS.values() if splits else ())]
-    paths = unpack(ARCHIVE, wanted, "rmd17", also=[name for name in members if name not in wanted])
+    others = [name for name in members if name not in wanted]
+    try:
+        paths = unpack(ARCHIVE, wanted, "rmd17", also=others)
+    except InputError as error:
+        alone = location(data[molecule])
+        if not splits or not alone.exists():
+            raise
+        raise InputError(
+            f"{error}; without the published splits, {alone} alone will do: data.split=trajectory or random"
+        ) from None
     return paths[data[molecule]], {key: paths[name] for key, name in SPLITS.items() if splits}
 
 

@@ -46,7 +46,7 @@ def test_methods_of_one_molecule(tmp_path: Path, dataset: Dataset) -> None:
         (replace(dataset, test=other), r"train, test set test: frame 0 holds O C H H: model=nearest compares"),
         (replace(dataset, test=periodic(dataset.test)), r"train, test set test: frame 0 is periodic: model=nearest"),
         (replace(dataset, further={"hot": other}), r"train, data\.tests\.hot: frame 0 holds O C H H"),
-        (replace(dataset, pool=periodic(dataset.pool)), r"train, training frames: frame 0 is periodic"),
+        (replace(dataset, pool=periodic(dataset.pool)), r"train, training frames: frame 0 is periodic.*pbc=\"F F F\""),
     ):
         with pytest.raises(InputError, match=said):
             check_run(config, changed)

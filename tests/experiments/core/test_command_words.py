@@ -10,6 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from experiments.core.errors import InputError
 from experiments.core.command import joined, path, quoted, spell_out
 from experiments.core.paths import moved
 
@@ -110,3 +111,24 @@ def test_any_terminal_can_show_any_letter(encoding: str, monkeypatch: pytest.Mon
     print("é β ± Å 水", flush=True)
     spelled = {"ascii": "e beta +/- A ?", "latin-1": "é beta ± Å ?", "utf-8": "é β ± Å 水"}[encoding]
     assert shown.getvalue().decode(encoding) == spelled + "\n"
+
+
+def test_test_sets_may_be_named_one_by_one() -> None:
+    """Hydra takes no key that begins with a digit, and `tests` is null at first."""
+    words = joined(["-m", "data.tests.600K=a b.xyz", "P=8,16", "+data.tests.scan=it's,=.xyz"])
+    assert [words[0], words[2]] == ["-m", "P=8,16"]
+    assert quoted(words[1]) == words[1]
+    assert PARSER.parse_override(words[1]).value() == {"600K": "a b.xyz", "scan": "it's,=.xyz"}
+    with pytest.raises(InputError, match="data.tests: 600K names two files; accepted: one name a file"):
+        joined(["data.tests.600K=a.xyz", "data.tests.600K=b.xyz"])
+    with pytest.raises(InputError, match="beside data.tests.a; accepted: all in data.tests={NAME: FILE, …}"):
+        joined(["data.tests.a=a.xyz", "data.tests={b: b.xyz}"])
+
+
+def test_a_name_that_a_mapping_has_twice_is_refused() -> None:
+    """Hydra would take the last."""
+    for word in ("data.tests={600K:a.xyz,600K:b.xyz}", "data.tests={600K: a.xyz, hot: [1,2], 600K: {a: b}}"):
+        with pytest.raises(InputError, match="^data.tests: 600K is named twice; accepted: each name once$"):
+            quoted(word)
+    for word in ("data.tests={a: '{a: x, a: y}'}", "data.tests={a: b.xyz, c: {a: d}}", "x={}", "x={a:[a,a]}"):
+        assert quoted(word) == word

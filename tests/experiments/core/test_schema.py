@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from experiments.core.errors import InputError, one_line
 from experiments.core.schema import build, check, describe, identity_of, read, setting
+from experiments.core.wording import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ def test_identity_leaves_out_what_changes_no_number_and_later_keys_at_their_defa
 @pytest.mark.parametrize(
     ("value", "hint"),
     [(16.0, "; here P=16"), ("8,16,", "; a sweep: -m P=8,16"), ("16,", "; here P=16"),
-     ([8, 16], "; a sweep: -m P=8,16"), ("8-16", ""), (1.5, ""), ([8, "x"], ""), ("a,", "")],
+     ([8, 16], "; a sweep: -m P=8,16"), ("8-16", "; a sweep: -m P=8,16"), ("8..16", "; a sweep: -m P=8,16"), (1.5, ""), ([8, "x"], ""), ("a,", "")],
 )  # fmt: skip
 def test_the_spelling_of_a_number_is_shown(value: object, hint: str) -> None:
     with pytest.raises(InputError) as error:
@@ -196,3 +197,22 @@ def test_one_line_of_a_library_error() -> None:
     assert one_line(ValueError("")) == "ValueError"
     lost = one_line(ValueError("Interpolation key 'DATA' not found\n    full_key: \n    object_type=dict"))
     assert lost == "${DATA}: no such key; accepted: a key, as ${P}; an environment variable is $DATA"
+
+
+def test_names_of_submitit_are_known() -> None:
+    known = ["hydra.launcher.array_parallelism", "hydra.launcher.sbatch"]
+    for name in ("hydra.launcher.additional_parameters", "hydra.launcher.additional_parameters.mem"):
+        assert did_you_mean(name, known) == " (did you mean hydra.launcher.sbatch?)"
+    assert did_you_mean("additional_parameters", ["array_parallelism", "sbatch"], "h.") == " (did you mean h.sbatch?)"
+
+
+def test_a_range_of_seeds_is_shown() -> None:
+    with pytest.raises(InputError, match=r"accepted: an integer; a sweep: -m seed=0\.\.3$"):
+        check("0-3", int, "seed")
+
+
+def test_what_a_mapping_may_hold_is_shown() -> None:
+    """Hydra reads no mapping with such a name or file, and hands it on as a text."""
+    for text in ("{T=600: hot.xyz}", "{600K: a,b.xyz}"):
+        with pytest.raises(InputError, match="a name has letters, digits, .* a value with others stands in quotes$"):
+            check(text, Mapping[str, str] | None, "data.tests")

@@ -141,8 +141,12 @@ def test_a_molecules_file_alone_will_do_without_published_splits(server: Served,
     (root / "rmd17" / "rmd17.tar.bz2").unlink()
     server.content.clear()
     assert load(section).sha256() == whole.sha256()
-    with pytest.raises(InputError, match=r"rmd17\.tar\.bz2"):
+    with pytest.raises(
+        InputError, match=r"rmd17\.tar\.bz2 .*rmd17_ethanol\.npz alone will do: data\.split=trajectory or"
+    ):
         load({"source": "rmd17", "molecule": "ethanol"})
+    with pytest.raises(InputError, match=r"rmd17\.tar\.bz2 (?!.*alone)"):  # of this one nothing is there
+        load({"source": "rmd17", "molecule": "uracil"})
 
 
 def test_a_trajectory_is_split_apart_in_time(server: Served) -> None:
@@ -297,7 +301,7 @@ def test_qm9_has_energies_only_and_no_excluded_molecule(server: Served) -> None:
     binding = dataset.pool.energies[0] - dataset.isolated_energies[6] - 4 * dataset.isolated_energies[1]
     assert binding == pytest.approx(-17.17, abs=0.02)  # eV; the paper's atomization energy of methane, 395.999 kcal/mol
     assert dataset.pool.positions[0, 4, 2] == pytest.approx(0.9063972942)
-    with pytest.raises(InputError, match="accepted: at most 38 frames in total"):
+    with pytest.raises(InputError, match=r"accepted: at most 38 frames in total \(data.pool=null: all that are left\)"):
         load({"source": "qm9", "pool": 32, "holdout": 2, "test": 5})
 
 

@@ -56,3 +56,14 @@ def test_known_free_atoms_or_one_composition_need_nothing() -> None:
     assert len(usable_subset(replace(mixed, isolated_energies={1: 0.0, 6: 0.0, 8: 0.0}), 1, 0)) == 1
     assert len(usable_subset(dataset([WATER] * 4, [WATER]), 1, 0)) == 1
     assert len(usable_subset(dataset([WATER] * 4 + [METHANE], [WATER]), 2, 0)) == 2  # what only the pool holds
+
+
+def test_the_part_that_asks_too_much_is_named_and_a_larger_P_only_where_it_helps() -> None:
+    of_water = replace(dataset([WATER] * 6, [WATER]), further={"peroxide": frames([(8, 8, 1, 1)])})
+    with pytest.raises(InputError, match=r"of H2O2 \(data\.tests\.peroxide\); accepted: data\.isolated_atoms=FILE"):
+        usable_subset(of_water, 3, 0)
+    rare = dataset([WATER] * 9 + [(8, 8, 1, 1)], [(8, 8, 1, 1)])
+    with pytest.raises(
+        InputError, match=r"of H2O2 \(validation frames\); accepted: larger P, or data\.isolated_atoms=FILE"
+    ):
+        usable_subset(rare, 1, 0)

@@ -178,3 +178,47 @@ def test_damaged_errors_are_computed_again(tmp_path: Path, hot: str) -> None:
     assert lacking(run, {"600K": sha256}) == ["600K"]
     execute([run], lambda: False, lambda event: None)
     assert lacking(run, {"600K": sha256}) == []
+
+
+def test_a_set_whose_file_is_gone_is_in_nobodys_way(
+    tmp_path: Path, hot: str, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its errors stay; other sets are evaluated, by the same run asked for again, later, and in a queued run."""
+    gone = tmp_path / "gone.xyz"
+    write_frames(gone, molecules(4, seed=9))
+    run = finished(configuration(tmp_path, "ace", {"data.tests": {"gone": str(gone)}}))
+    waiting = queued(configuration(tmp_path, "ace", {"P": 20, "data.tests": {"gone": str(gone)}}))
+    kept = errors_of(run, "gone")
+    gone.unlink()
+    again = queued(configuration(tmp_path, "ace", {"data.tests": {"600K": hot}}))
+    assert again == run
+    with caplog.at_level(logging.WARNING):
+        assert execute([run, waiting], lambda: False, lambda event: None) == {run.id: "done", waiting.id: "done"}
+    assert f"data.tests.gone={gone}: the file is gone" in caplog.text
+    assert set(errors_of(run, "600K")) == set(kept)
+    assert errors_of(run, "gone") == kept
+    assert evaluate.main([str(tmp_path / "store")]) == 0
+    assert "nothing is lacking" in capsys.readouterr().out
+    with pytest.raises(InputError, match="data.tests.gone=.*: no such file"):  # who asks for it is told
+        dataset_of(parse(configuration(tmp_path, "ace", {"data.tests": {"gone": str(gone)}})).data)
+
+
+def test_training_frames_in_a_set_are_named_later_too(
+    tmp_path: Path, hot: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = finished(configuration(tmp_path, "ace"))
+    train = run.config()["data"]["train"]
+    with caplog.at_level(logging.WARNING):
+        evaluate.evaluate_further(run, evaluate.section_of(run, [f"data.tests={{hot:{hot}}}"]))
+        assert "are also in" not in caplog.text
+        evaluate.evaluate_further(run, evaluate.section_of(run, [f"data.tests={{again:{train}}}"]))
+        assert f"60 frames of data.tests.again are also in data.train={train}" in caplog.text
+        caplog.clear()
+        evaluate.evaluate(run, evaluate.section_of(run, [f"data.test={train}"]))
+        assert "60 frames of data.test are also in data.train" in caplog.text
+
+
+def test_what_a_store_takes_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    finished(configuration(tmp_path, "ace"))
+    assert evaluate.main([str(tmp_path / "store"), "data.test=hot.xyz"]) == 2
+    assert "data.test=hot.xyz: accepted of one run, <store>/<id>, alone; of a store" in capsys.readouterr().err

@@ -306,3 +306,32 @@ def test_columns_and_numbers_that_cannot_be(write: Callable[..., Path], old: str
 def test_further_columns_of_all_atoms_are_passed_over(write: Callable[..., Path]) -> None:
     text = FRAME.replace("0.1 0.2 0.3", "0.1 0.2 0.3 9").replace("-0.1 -0.2 -0.3", "-0.1 -0.2 -0.3 9")
     assert read_frames(write(text)).forces[0, 0].tolist() == [0.1, 0.2, 0.3]
+
+
+def test_a_label_given_twice(write: Callable[..., Path]) -> None:
+    """ASE takes the last."""
+    for again in ("energy=-1.5", 'energy="-1.50"', "step=1 step=2", 'comment="energy=3"'):
+        assert read_frames(write(FRAME.replace("energy=-1.5", f"energy=-1.5 {again}"))).energies.tolist() == [-1.5]
+    with pytest.raises(
+        InputError, match=r"frame 1 \(line 5\): energy 'energy' is given 2 times: -1.5, -2; accepted: once"
+    ):
+        read_frames(write(FRAME + FRAME.replace("energy=-1.5", "energy=-1.5 energy=-2")))
+    with pytest.raises(InputError, match=r"frame 0 .*: pbc is given twice, and not the same; accepted: once"):
+        read_frames(write(FRAME.replace("energy=-1.5", 'energy=-1.5 pbc="T T T"')))
+    with pytest.raises(InputError, match="no energy 'E' .*; the frame has: energy, forces$"):
+        read_frames(write(FRAME.replace("energy=-1.5", "energy=-1.5 energy=-2")), "E")
+
+
+@pytest.mark.parametrize("comment", ["-1.5", "energy: -1.5"])
+def test_an_energy_without_a_name(write: Callable[..., Path], comment: str) -> None:
+    with pytest.raises(InputError, match="no energy 'energy' .*: write energy=-1.5$"):
+        read_frames(write(FRAME.replace("energy=-1.5", comment)))
+
+
+def test_columns_in_any_order(write: Callable[..., Path]) -> None:
+    expected = read_frames(write(FRAME)).sha256()
+    atoms = [line.split() for line in FRAME.splitlines()[2:]]
+    order = FRAME.splitlines()[1].replace("species:S:1:pos:R:3:forces:R:3", "forces:R:3:Z:I:1:pos:R:3")
+    lines = [" ".join([*row[4:], {"H": "1", "O": "8"}[row[0]], *row[1:4]]) for row in atoms]
+    assert read_frames(write("\n".join(["2", order, *lines]))).sha256() == expected
+    assert read_frames(write("".join(f"{line}  \t\r\n" for line in FRAME.splitlines()))).sha256() == expected
