@@ -89,9 +89,8 @@ def _tests_together(words: list[str]) -> list[str]:
     """
     named: dict[str, str] = {}
     for word in words:
-        if match := _ONE_TEST.fullmatch(word):
-            if named.setdefault(match[1], match[2]) != match[2]:
-                raise InputError(f"data.tests: {match[1]} names two files; accepted: one name a file")
+        if (match := _ONE_TEST.fullmatch(word)) and named.setdefault(match[1], match[2]) != match[2]:
+            raise InputError(f"data.tests: {match[1]} names two files; accepted: one name a file")
     if not named:
         return words
     if other := next((word for word in words if re.match(r"\+{0,2}data\.tests=", word)), None):

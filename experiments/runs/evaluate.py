@@ -41,12 +41,13 @@ def section_of(run: Run, overrides: Sequence[str]) -> dict[str, Any]:
     Raises:
         InputError: other overrides than those of data; an unknown dataset or key.
     """
-    from experiments.data.load import without_lost_tests
     from hydra import compose, initialize_config_dir
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+
+    from experiments.data.load import without_lost_tests
 
     overrides = [command.quoted(word) for word in command.joined(overrides)]
     for word in overrides:
@@ -241,7 +242,8 @@ def _evaluate(given: argparse.Namespace) -> None:
     if not is_run or further:
         if other := next((word for word in words if word not in further), None):
             raise InputError(
-                f"{other}: accepted of one run, <store>/<id>, alone; of a store, or beside it: data.tests={{NAME: FILE, …}}"
+                f"{other}: accepted of one run, <store>/<id>, alone; of a store, or beside it: "
+                "data.tests={NAME: FILE, …}"
             )
         contents: Any = _evaluate_all(runs, given)
     else:

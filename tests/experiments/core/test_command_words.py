@@ -10,8 +10,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.core.errors import InputError
 from experiments.core.command import joined, path, quoted, spell_out
+from experiments.core.errors import InputError
 from experiments.core.paths import moved
 
 PARSER = OverridesParser.create()
@@ -119,16 +119,16 @@ def test_test_sets_may_be_named_one_by_one() -> None:
     assert [words[0], words[2]] == ["-m", "P=8,16"]
     assert quoted(words[1]) == words[1]
     assert PARSER.parse_override(words[1]).value() == {"600K": "a b.xyz", "scan": "it's,=.xyz"}
-    with pytest.raises(InputError, match="data.tests: 600K names two files; accepted: one name a file"):
+    with pytest.raises(InputError, match=r"data.tests: 600K names two files; accepted: one name a file"):
         joined(["data.tests.600K=a.xyz", "data.tests.600K=b.xyz"])
-    with pytest.raises(InputError, match="beside data.tests.a; accepted: all in data.tests={NAME: FILE, …}"):
+    with pytest.raises(InputError, match=r"beside data.tests.a; accepted: all in data.tests=\{NAME: FILE, …\}"):
         joined(["data.tests.a=a.xyz", "data.tests={b: b.xyz}"])
 
 
 def test_a_name_that_a_mapping_has_twice_is_refused() -> None:
     """Hydra would take the last."""
     for word in ("data.tests={600K:a.xyz,600K:b.xyz}", "data.tests={600K: a.xyz, hot: [1,2], 600K: {a: b}}"):
-        with pytest.raises(InputError, match="^data.tests: 600K is named twice; accepted: each name once$"):
+        with pytest.raises(InputError, match=r"^data.tests: 600K is named twice; accepted: each name once$"):
             quoted(word)
     for word in ("data.tests={a: '{a: x, a: y}'}", "data.tests={a: b.xyz, c: {a: d}}", "x={}", "x={a:[a,a]}"):
         assert quoted(word) == word

@@ -178,7 +178,8 @@ def test_identity_leaves_out_what_changes_no_number_and_later_keys_at_their_defa
 @pytest.mark.parametrize(
     ("value", "hint"),
     [(16.0, "; here P=16"), ("8,16,", "; a sweep: -m P=8,16"), ("16,", "; here P=16"),
-     ([8, 16], "; a sweep: -m P=8,16"), ("8-16", "; a sweep: -m P=8,16"), ("8..16", "; a sweep: -m P=8,16"), (1.5, ""), ([8, "x"], ""), ("a,", "")],
+     ([8, 16], "; a sweep: -m P=8,16"), ("8-16", "; a sweep: -m P=8,16"), ("8..16", "; a sweep: -m P=8,16"),
+     (1.5, ""), ([8, "x"], ""), ("a,", "")],
 )  # fmt: skip
 def test_the_spelling_of_a_number_is_shown(value: object, hint: str) -> None:
     with pytest.raises(InputError) as error:
@@ -214,5 +215,5 @@ def test_a_range_of_seeds_is_shown() -> None:
 def test_what_a_mapping_may_hold_is_shown() -> None:
     """Hydra reads no mapping with such a name or file, and hands it on as a text."""
     for text in ("{T=600: hot.xyz}", "{600K: a,b.xyz}"):
-        with pytest.raises(InputError, match="a name has letters, digits, .* a value with others stands in quotes$"):
+        with pytest.raises(InputError, match=r"a name has letters, digits, .* a value with others stands in quotes$"):
             check(text, Mapping[str, str] | None, "data.tests")

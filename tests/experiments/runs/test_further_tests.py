@@ -199,7 +199,7 @@ def test_a_set_whose_file_is_gone_is_in_nobodys_way(
     assert errors_of(run, "gone") == kept
     assert evaluate.main([str(tmp_path / "store")]) == 0
     assert "nothing is lacking" in capsys.readouterr().out
-    with pytest.raises(InputError, match="data.tests.gone=.*: no such file"):  # who asks for it is told
+    with pytest.raises(InputError, match=r"data.tests.gone=.*: no such file"):  # who asks for it is told
         dataset_of(parse(configuration(tmp_path, "ace", {"data.tests": {"gone": str(gone)}})).data)
 
 

@@ -318,13 +318,13 @@ def test_a_label_given_twice(write: Callable[..., Path]) -> None:
         read_frames(write(FRAME + FRAME.replace("energy=-1.5", "energy=-1.5 energy=-2")))
     with pytest.raises(InputError, match=r"frame 0 .*: pbc is given twice, and not the same; accepted: once"):
         read_frames(write(FRAME.replace("energy=-1.5", 'energy=-1.5 pbc="T T T"')))
-    with pytest.raises(InputError, match="no energy 'E' .*; the frame has: energy, forces$"):
+    with pytest.raises(InputError, match=r"no energy 'E' .*; the frame has: energy, forces$"):
         read_frames(write(FRAME.replace("energy=-1.5", "energy=-1.5 energy=-2")), "E")
 
 
 @pytest.mark.parametrize("comment", ["-1.5", "energy: -1.5"])
 def test_an_energy_without_a_name(write: Callable[..., Path], comment: str) -> None:
-    with pytest.raises(InputError, match="no energy 'energy' .*: write energy=-1.5$"):
+    with pytest.raises(InputError, match=r"no energy 'energy' .*: write energy=-1.5$"):
         read_frames(write(FRAME.replace("energy=-1.5", comment)))
 
 
