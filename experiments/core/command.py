@@ -97,7 +97,9 @@ def _tests_together(words: list[str]) -> list[str]:
         raise InputError(
             f"{other}: beside data.tests.{next(iter(named))}; accepted: all in data.tests={{NAME: FILE, …}}"
         )
-    mapping = ", ".join(f"{name}: {_as_text(file)}" for name, file in named.items())
+    plain = re.compile(r"-?[\w./]+|'.*'")  # a value may be a number, as a temperature, or in quotes already
+    values = {name: value if plain.fullmatch(value) else _as_text(value) for name, value in named.items()}
+    mapping = ", ".join(f"{name}: {value}" for name, value in values.items())
     first = next(n for n, word in enumerate(words) if _ONE_TEST.fullmatch(word))
     rest = [word for word in words if not _ONE_TEST.fullmatch(word)]
     return [*rest[:first], f"data.tests={{{mapping}}}", *rest[first:]]

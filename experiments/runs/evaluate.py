@@ -104,7 +104,7 @@ def external_evaluation(run: Run, section: Mapping[str, Any], place: torch.devic
     check_kind(run, section)
     if "n_classes" not in stored.facts:
         if isinstance(load.parse(section), ExtxyzConfig):  # what did not train need not be there
-            frames = _frames(load.key_of(section), "data.test", _training_file(section))
+            frames = _frames(load.key_of(_without_tests(section)), "data.test", _training_file(section))
             return external.of_frames(run, Path(section["test"]).stem, frames, place)
         dataset = load.load_any(section)
         assert isinstance(dataset, Dataset)  # by its kind

@@ -115,10 +115,10 @@ def test_any_terminal_can_show_any_letter(encoding: str, monkeypatch: pytest.Mon
 
 def test_test_sets_may_be_named_one_by_one() -> None:
     """Hydra takes no key that begins with a digit, and `tests` is null at first."""
-    words = joined(["-m", "data.tests.600K=a b.xyz", "P=8,16", "+data.tests.scan=it's,=.xyz"])
+    words = joined(["-m", "data.tests.600K=a b.xyz", "P=8,16", "+data.tests.scan=it's,=.xyz", "data.tests.hot=900"])
     assert [words[0], words[2]] == ["-m", "P=8,16"]
     assert quoted(words[1]) == words[1]
-    assert PARSER.parse_override(words[1]).value() == {"600K": "a b.xyz", "scan": "it's,=.xyz"}
+    assert PARSER.parse_override(words[1]).value() == {"600K": "a b.xyz", "scan": "it's,=.xyz", "hot": 900}
     with pytest.raises(InputError, match=r"data.tests: 600K names two files; accepted: one name a file"):
         joined(["data.tests.600K=a.xyz", "data.tests.600K=b.xyz"])
     with pytest.raises(InputError, match=r"beside data.tests.a; accepted: all in data.tests=\{NAME: FILE, …\}"):

@@ -11,7 +11,7 @@ import pytest
 
 from experiments.config.parse import parse
 from experiments.core.errors import InputError
-from experiments.data.load import dataset_of
+from experiments.data.load import dataset_of, load_any
 from experiments.data.sources.extxyz import write_frames
 from experiments.runs import evaluate
 from experiments.runs.evaluations import lacking, on_axis
@@ -200,7 +200,7 @@ def test_a_set_whose_file_is_gone_is_in_nobodys_way(
     assert evaluate.main([str(tmp_path / "store")]) == 0
     assert "nothing is lacking" in capsys.readouterr().out
     with pytest.raises(InputError, match=r"data.tests.gone=.*: no such file"):  # who asks for it is told
-        dataset_of(parse(configuration(tmp_path, "ace", {"data.tests": {"gone": str(gone)}})).data)
+        load_any(parse(configuration(tmp_path, "ace", {"data.tests": {"gone": str(gone)}})).data)
 
 
 def test_training_frames_in_a_set_are_named_later_too(
