@@ -160,13 +160,13 @@ def _value_lines(
     hint = f"; a text that looks like another value: {where}=\"'{value}'\"" if text else ""
     if listed is not None and isinstance(value, str) and value[:1] == "[":
         hint = f"; a list has no quotes of its own: {where}={value}"
-    if (
-        isinstance(value, str)
-        and value[:1] == "{"
-        and Mapping in map(typing.get_origin, (kind, *typing.get_args(kind)))
-    ):
+    if isinstance(value, str) and value[:1] == "{" and _has_mapping(kind):
         hint = "; a name has letters, digits, blanks, '_', '.', '+' or '-', and a value with others stands in quotes"
     return [f"{where}={value!r}: accepted: {describe(kind, metadata)}{hint or _spelled(kind, value, where)}"]
+
+
+def _has_mapping(kind: Any) -> bool:
+    return any(typing.get_origin(one) is Mapping for one in (kind, *typing.get_args(kind)))
 
 
 def _spelled(kind: Any, value: Any, where: str) -> str:
