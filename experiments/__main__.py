@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.core import command
 from experiments.core.errors import DeviceLost, InputError, RunsFailed
 from experiments.core.files import DISK
-from experiments.core.interrupt import STOPPED, STOPPING, StopRequest, Terminated
+from experiments.core.interrupt import STOPPED, STOPPING, StopRequest, Terminated, leave, sigterm_raises
 from experiments.core.paths import CONF
 from experiments.core.spoken import Spoken
 from experiments.core.states import RunOutcome
@@ -104,7 +103,6 @@ def single(config: DictConfig) -> dict[str, float] | None:
         with Spoken(shown.text, shown.stage):
             outcome = execute([run], stop, shown.report)[run.id]
     except Interrupted:
-        gc.freeze()  # collecting what a compiler leaves behind would take the end of the process seconds
         raise Stopped(f"{STOPPED} run {run.id}", stop.exit_code) from None
     except DeviceLost as error:
         raise RunsFailed(f"the device was lost ({error}); the same command continues run {run.id}") from None
@@ -212,7 +210,8 @@ def main() -> int:
     """
     command.spell_out()
     try:
-        return command.read_or_not(_main)
+        with sigterm_raises():
+            return command.read_or_not(_main)
     except KeyboardInterrupt as error:
         return _say(STOPPED, 143 if isinstance(error, Terminated) else 130)
 
@@ -287,4 +286,4 @@ def _say(message: str, code: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -260,7 +260,9 @@
         : `${number(at)} frames: error ${number(found[0])}${unit}, 95 % ${number(found[1])} to ${number(found[2])}${beyond(at)}`);
     } else if (error.value && Number(error.value) > 0) {
       const goal = Number(error.value), found = [1, 2, 3].map((from) => interpolate(points, goal, from, 0));
-      parts.push(goal >= last[1] ? "The measured errors reach it"
+      const first = curve.mean[0];
+      const there = goal >= first[1] ? `the smallest P, ${number(first[0])},` : `P = ${Math.round(interpolate(curve.mean, goal, 1, 0))}`;
+      parts.push(goal >= last[1] ? `Error ${number(goal)}${unit}: reached at ${there} already`
         : found.every((value) => value === null) ? `Error ${number(goal)}${unit}: more than ${farthest} frames`
         : `Error ${number(goal)}${unit}: ${shown(found[0])} frames, 95 % ${shown(found[1])} to ${shown(found[2])}${beyond(found[0] ?? 0)}`);
     }

@@ -13,7 +13,6 @@ input ends, at a signal (after writing checkpoints), and when its parent is gone
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import os
@@ -27,7 +26,7 @@ from typing import Any, NoReturn
 
 from experiments.core.errors import DeviceLost
 from experiments.core.files import DISK
-from experiments.core.interrupt import Abandoned, StopRequest, abandonable, die_with_parent
+from experiments.core.interrupt import Abandoned, StopRequest, abandonable, die_with_parent, leave
 from experiments.training.lengthy import at_work, phase
 
 BEAT_SECONDS = 1.0
@@ -120,7 +119,6 @@ def main() -> int:
         try:
             outcome = execute([Run(Path(path)) for path in paths], alive, say, device)
         except Interrupted:
-            gc.freeze()  # collecting what a compiler leaves behind would take the end of the process seconds
             break
         except DeviceLost as error:
             lost(str(error), error.absent)
@@ -135,4 +133,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
