@@ -118,8 +118,8 @@ def _terminate(*_: object) -> None:
 def leave(code: int) -> NoReturn:
     """End the process with an exit code, and at once if a signal stopped it (128 and more).
 
-    After torch and a compilation Python's own end, which frees what the operating system frees anyway, takes longer than
-    everything else that follows a Ctrl-C: 1.6 of 1.9 processor seconds (measured).
+    After torch and a compilation Python's own end, which frees what the operating system frees anyway, takes longer
+    than everything else that follows a Ctrl-C.
     """
     if code > 128:
         for stream in (sys.stdout, sys.stderr):

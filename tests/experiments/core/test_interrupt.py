@@ -6,13 +6,15 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from experiments import __main__ as command_line
 from experiments.core.compiler import Stopped, compiling
-from experiments.core.interrupt import STOPPING, Abandoned, StopRequest, abandonable
+from experiments.core.interrupt import STOPPED, STOPPING, Abandoned, StopRequest, abandonable
 
 
 @pytest.fixture
@@ -75,3 +77,30 @@ def _alive() -> set[int]:
     while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
         ours |= more
     return ours - {os.getpid()}
+
+
+LEAVING = """\
+import atexit
+from experiments.core.interrupt import leave
+atexit.register(print, "end")
+print("said")
+leave({})
+"""
+
+
+@pytest.mark.parametrize(("code", "said"), [(3, "said\nend\n"), (130, "said\n"), (143, "said\n")])
+def test_only_what_a_signal_stopped_leaves_without_pythons_end(code: int, said: str) -> None:
+    """What it has printed to a file or a pipe is written first."""
+    ended = subprocess.run([sys.executable, "-c", LEAVING.format(code)], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (code, said)
+    assert ended.stderr == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_run_has_begun_is_told_too(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While torch is imported or a dataset loaded: TERM ended these without a word."""
+    monkeypatch.setattr(command_line, "_main", lambda: signal.raise_signal(number))
+    assert command_line.main() == 128 + number
+    assert capsys.readouterr().err == f"equilaw: {STOPPED}\n"
