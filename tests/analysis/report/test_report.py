@@ -18,6 +18,7 @@ import pytest
 from analysis.calibration.synthetic import curve_rows, demo_table
 from analysis.cli import main
 from analysis.curve import curves
+from analysis.figures.references import Reference
 from analysis.fits.flags import Flag, JudgedFit
 from analysis.fits.record import analyse
 from analysis.fits.results import Form
@@ -216,6 +217,17 @@ def test_charts_hold_every_run(demo: list[JudgedFit]) -> None:
     points = [point["error"] for chart in drawn for curve in chart["curves"] for point in curve["points"]]
     assert sorted(points) == pytest.approx(sorted(1000 * demo_table()["error"]))
     assert {chart["unit"] for chart in drawn} == {"meV/atom", "meV/Å"}
+
+
+def test_published_points_stand_in_charts_of_their_frames_alone(demo: list[JudgedFit]) -> None:
+    own = {"test_set": "", "unit": "meV/Å", "metric": "force_mae"}
+    here = Reference(datasets=("ethanol",), model="theirs", P=50, value=40.0, source="table 1", **own)
+    elsewhere = Reference(datasets=("water",), model="others", P=50, value=40.0, source="table 2", **own)
+    drawn: list[dict[str, Any]] = charts(demo, [here, elsewhere])
+    marked = [chart for chart in drawn if chart["marks"]]
+    assert [chart["title"] for chart in marked] == ["ethanol: Force MAE"]
+    assert marked[0]["marks"] == [{"name": "theirs [1]", "points": [[50, 40.0]], "source": "table 1"}]
+    assert marked[0]["sources"] == "Black marks: published points, [1] table 1."
 
 
 def test_a_foreign_table_with_the_required_columns_alone(tmp_path: Path) -> None:
