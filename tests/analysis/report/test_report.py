@@ -17,6 +17,7 @@ import pytest
 
 from analysis.calibration.synthetic import curve_rows, demo_table
 from analysis.cli import main
+from analysis.comparisons.claim import STATEMENT
 from analysis.curve import curves
 from analysis.figures.references import Reference
 from analysis.fits.flags import Flag, JudgedFit
@@ -95,8 +96,11 @@ def test_what_has_not_converged_is_never_part_of_a_difference(demo: list[JudgedF
 
 
 def test_verdicts_of_the_claim_are_those_of_the_test(demo: list[JudgedFit]) -> None:
+    """The statement that is judged stands before the verdict."""
     outcomes = {answer.dataset: [str(outcome) for outcome, _ in answer.verdicts] for answer in answers(demo)}
     assert outcomes == {"ethanol": ["undecided"], "star": ["undecided"]}
+    for answer in answers(demo):
+        assert all(text.startswith(f"The claim that {STATEMENT}, is undecided (") for _, text in answer.verdicts)
 
 
 def test_differences_are_told_between_neighbours_and_with_their_certainty() -> None:
