@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.core import command
 from experiments.core.errors import DeviceLost, InputError, RunsFailed
 from experiments.core.files import DISK
-from experiments.core.interrupt import STOPPED, STOPPING, StopRequest, Terminated, leave, sigterm_raises
+from experiments.core.interrupt import STOPPED, STOPPING, StopRequest, Terminated, ending_at_once, leave, sigterm_raises
 from experiments.core.paths import CONF
 from experiments.core.spoken import Spoken
 from experiments.core.states import RunOutcome
@@ -76,27 +76,28 @@ def single(config: DictConfig) -> dict[str, float] | None:
     trackers.check(settings)
     if (finished := _finished(settings)) is not None:
         return _answer(*finished)
-    import torch
+    with ending_at_once():
+        import torch
 
-    from experiments.config.suits import check_run
-    from experiments.core.files import creatable, writable
-    from experiments.data.load import dataset_of
-    from experiments.runs.capacity import resolve_channels
-    from experiments.runs.execute import device_of, execute
-    from experiments.runs.problems import check_network
-    from experiments.runs.store import RunStore
-    from experiments.training.pack import Interrupted
+        from experiments.config.suits import check_run
+        from experiments.core.files import creatable, writable
+        from experiments.data.load import dataset_of
+        from experiments.runs.capacity import resolve_channels
+        from experiments.runs.execute import device_of, execute
+        from experiments.runs.problems import check_network
+        from experiments.runs.store import RunStore
+        from experiments.training.pack import Interrupted
 
-    device_of(settings.device)
-    creatable(Path(settings.store), "store")  # before a dataset is generated for it
-    dataset = dataset_of(settings.data)
-    check_network(settings, dataset)
-    settings = resolve_channels(composed, settings, dataset)
-    check_run(settings, dataset)
-    writable(Path(settings.store), "store")
+        device_of(settings.device)
+        creatable(Path(settings.store), "store")  # before a dataset is generated for it
+        dataset = dataset_of(settings.data)
+        check_network(settings, dataset)
+        settings = resolve_channels(composed, settings, dataset)
+        check_run(settings, dataset)
+        writable(Path(settings.store), "store")
     run = RunStore(settings.store).run(settings.run_id(dataset.sha256()))
     run.create(settings.as_dict())
-    stop = StopRequest(STOPPING).install()  # not before: a signal ends the generation of data at once
+    stop = StopRequest(STOPPING).install()
     torch.set_num_threads(1)  # networks this small gain nothing from more (measured)
     shown = _Shown()
     try:

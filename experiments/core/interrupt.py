@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
-from experiments.core.compiler import stop_compiling
+from experiments.core.compiler import compiles, end_descendants, stop_compiling
 
 ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 """Signals that ask to stop: TERM of a scheduler or shell, Ctrl-C, and the warning that submitit asks Slurm for."""
@@ -24,6 +24,11 @@ ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 
 STOPPING = "stopping after this step; again to stop at once"
 STOPPED = "stopped, nothing is lost; the same command continues"
+
+
+AGAIN_SECONDS = 0.3
+"""Python drops an exception that a signal's handler raises inside a callback (a finaliser, an import in C): then the
+handler raises again."""
 
 
 class Abandoned(KeyboardInterrupt):
@@ -52,6 +57,7 @@ class StopRequest:
         """Handle the signals from now on."""
         for number in ASKING:
             signal.signal(number, self._receive)
+        signal.signal(signal.SIGALRM, self._insist)
         StopRequest.installed = self
         return self
 
@@ -59,11 +65,22 @@ class StopRequest:
         if self.signal == signal.SIGINT == number:
             raise KeyboardInterrupt
         self.signal = number
+        if compiles() or StopRequest.abandonable:
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS, AGAIN_SECONDS)
+            self._end_work()
+        if self.answer is not None and number == signal.SIGINT:
+            os.write(2, f"equilaw: {self.answer}\n".encode())  # print may be what the signal interrupted
+
+    @staticmethod
+    def _end_work() -> None:
+        """End the work of which nothing is kept, if there is any."""
         stop_compiling()
         if StopRequest.abandonable:
             raise Abandoned
-        if self.answer is not None and number == signal.SIGINT:
-            os.write(2, f"equilaw: {self.answer}\n".encode())  # print may be what the signal interrupted
+
+    def _insist(self, *_: object) -> None:
+        self._end_work()
+        signal.setitimer(signal.ITIMER_REAL, 0.0)  # it has ended
 
     def __call__(self) -> bool:
         """Return whether a signal asked to stop."""
@@ -89,6 +106,33 @@ def abandonable() -> Iterator[None]:
         yield
     finally:
         StopRequest.abandonable -= 1
+
+
+@contextmanager
+def ending_at_once(say: bool = True) -> Iterator[None]:
+    """Let a signal end the whole process inside the context, in which nothing is held yet: imports, loading data.
+
+    An exception would do, if no import dropped it. Nothing changes outside the main thread.
+
+    Args:
+        say: whether to tell on standard error that it stopped.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, _: FrameType | None) -> NoReturn:
+        end_descendants()
+        if say:
+            os.write(2, f"equilaw: {STOPPED}\n".encode())
+        os._exit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in ASKING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Terminated(KeyboardInterrupt):

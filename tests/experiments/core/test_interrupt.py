@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -104,3 +106,42 @@ def test_a_signal_before_the_run_has_begun_is_told_too(
     monkeypatch.setattr(command_line, "_main", lambda: signal.raise_signal(number))
     assert command_line.main() == 128 + number
     assert capsys.readouterr().err == f"equilaw: {STOPPED}\n"
+
+
+@pytest.mark.usefixtures("request_to_stop")
+@pytest.mark.parametrize("work", [abandonable, compiling])
+def test_a_request_that_python_drops_is_made_again(
+    work: Callable[[], AbstractContextManager[None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python prints and drops what is raised in a finaliser; imports and compilations run many."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+
+    class Dropping:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    def working() -> None:
+        with work():
+            Dropping()
+            time.sleep(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        working()
+
+
+LOADING = """\
+import os, signal, sys
+from experiments.core.interrupt import ending_at_once
+try:
+    with ending_at_once():
+        os.kill(os.getpid(), signal.{})
+except BaseException:
+    sys.exit("went on")
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_while_nothing_is_held_ends_the_process(name: str) -> None:
+    ended = subprocess.run([sys.executable, "-c", LOADING.format(name)], capture_output=True, text=True, check=False)
+    assert ended.returncode == 128 + signal.Signals[name]
+    assert ended.stderr == f"equilaw: {STOPPED}\n"
