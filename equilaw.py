@@ -8,8 +8,10 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import NoReturn
 
 from experiments.core.command import read_or_not, say, spell_out
+from experiments.core.interrupt import leave
 from experiments.core.paths import ROOT
 from experiments.core.wording import did_you_mean
 
@@ -65,6 +67,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return read_or_not(lambda: _main(list(sys.argv[1:] if argv is None else argv)))
 
 
+def run() -> NoReturn:
+    """Carry out the command line and end the process with its exit code."""
+    leave(main())
+
+
 def _main(words: list[str]) -> int:
     name = words[0] if words else ""
     if name in ("-h", "--help", "help"):
@@ -97,4 +104,4 @@ def _hidden_by(package: str) -> str | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from analysis.cli_options import add_selection, add_source, add_stores, positive, share
+from analysis.cli_options import add_reference, add_selection, add_source, add_stores, positive, share
 from analysis.errors import RunsFailed, UnfittableError
 from analysis.fits.names import Form
 from experiments.core import command, plugins
@@ -110,6 +110,7 @@ def _report(to: Subparsers) -> None:
         json=False,
     )
     one.add_argument("--out", type=command.path, required=True, metavar="FILE.html", help="where to write the page")
+    add_reference(one)
     add_selection(one, main=False)
 
 
@@ -125,13 +126,7 @@ def _figures(to: Subparsers) -> None:
     )
     one.add_argument("--out", type=command.path, required=True, metavar="DIR", help="folder for the figures")
     add_selection(one)
-    one.add_argument(
-        "--reference",
-        type=command.path,
-        metavar="POINTS.csv",
-        help="published points to mark (dataset, model, P, metric, value, unit, source); `published`: those that come "
-        "with the program",
-    )
+    add_reference(one)
     one.add_argument("--distances", type=command.path, metavar="FILE", help=_DISTANCES)
 
 

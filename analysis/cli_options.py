@@ -15,6 +15,17 @@ def add_stores(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_reference(parser: argparse.ArgumentParser) -> None:
+    """Add the published points that a figure or the report marks."""
+    parser.add_argument(
+        "--reference",
+        type=command.path,
+        metavar="POINTS.csv",
+        help="published points to mark (dataset, model, P, metric, value, unit, source); `published`: those that come "
+        "with the program",
+    )
+
+
 def add_source(parser: argparse.ArgumentParser) -> None:
     """Add tables and stores, and how tables are written."""
     parser.add_argument(

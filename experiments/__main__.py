@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.core import command
 from experiments.core.errors import DeviceLost, InputError, RunsFailed
 from experiments.core.files import DISK
-from experiments.core.interrupt import STOPPED, STOPPING, StopRequest, Terminated
+from experiments.core.interrupt import STOPPED, STOPPING, StopRequest, Terminated, ending_at_once, leave, sigterm_raises
 from experiments.core.paths import CONF
 from experiments.core.spoken import Spoken
 from experiments.core.states import RunOutcome
@@ -77,34 +76,34 @@ def single(config: DictConfig) -> dict[str, float] | None:
     trackers.check(settings)
     if (finished := _finished(settings)) is not None:
         return _answer(*finished)
-    import torch
+    with ending_at_once():
+        import torch
 
-    from experiments.config.suits import check_run
-    from experiments.core.files import creatable, writable
-    from experiments.data.load import dataset_of
-    from experiments.runs.capacity import resolve_channels
-    from experiments.runs.execute import device_of, execute
-    from experiments.runs.problems import check_network
-    from experiments.runs.store import RunStore
-    from experiments.training.pack import Interrupted
+        from experiments.config.suits import check_run
+        from experiments.core.files import creatable, writable
+        from experiments.data.load import dataset_of
+        from experiments.runs.capacity import resolve_channels
+        from experiments.runs.execute import device_of, execute
+        from experiments.runs.problems import check_network
+        from experiments.runs.store import RunStore
+        from experiments.training.pack import Interrupted
 
-    device_of(settings.device)
-    creatable(Path(settings.store), "store")  # before a dataset is generated for it
-    dataset = dataset_of(settings.data)
-    check_network(settings, dataset)
-    settings = resolve_channels(composed, settings, dataset)
-    check_run(settings, dataset)
-    writable(Path(settings.store), "store")
+        device_of(settings.device)
+        creatable(Path(settings.store), "store")  # before a dataset is generated for it
+        dataset = dataset_of(settings.data)
+        check_network(settings, dataset)
+        settings = resolve_channels(composed, settings, dataset)
+        check_run(settings, dataset)
+        writable(Path(settings.store), "store")
     run = RunStore(settings.store).run(settings.run_id(dataset.sha256()))
     run.create(settings.as_dict())
-    stop = StopRequest(STOPPING).install()  # not before: a signal ends the generation of data at once
+    stop = StopRequest(STOPPING).install()
     torch.set_num_threads(1)  # networks this small gain nothing from more (measured)
     shown = _Shown()
     try:
         with Spoken(shown.text, shown.stage):
             outcome = execute([run], stop, shown.report)[run.id]
     except Interrupted:
-        gc.freeze()  # collecting what a compiler leaves behind would take the end of the process seconds
         raise Stopped(f"{STOPPED} run {run.id}", stop.exit_code) from None
     except DeviceLost as error:
         raise RunsFailed(f"the device was lost ({error}); the same command continues run {run.id}") from None
@@ -212,7 +211,8 @@ def main() -> int:
     """
     command.spell_out()
     try:
-        return command.read_or_not(_main)
+        with sigterm_raises():
+            return command.read_or_not(_main)
     except InputError as error:  # of a word of the command line
         return _say(str(error), 2)
     except KeyboardInterrupt as error:
@@ -289,4 +289,4 @@ def _say(message: str, code: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

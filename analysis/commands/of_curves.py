@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from analysis.bounds.bounds import bound_records, bounds_table, group_records
 from analysis.bounds.lipschitz import compare_lipschitz, lipschitz_record, lipschitz_text
@@ -54,6 +56,10 @@ from analysis.forecasts.output import (
 from analysis.sources import read_store
 from analysis.table import load, setting_column, write_csv
 
+if TYPE_CHECKING:
+    from analysis.figures.references import Reference
+    from analysis.fits.flags import JudgedFit
+
 log = logging.getLogger(__name__)
 
 
@@ -85,19 +91,27 @@ def fit(arguments: argparse.Namespace) -> None:
 
 def figures(arguments: argparse.Namespace) -> None:
     """Draw every figure that the table has data for, as PDF, SVG and PNG, each with a CSV of the plotted numbers."""
-    from analysis.figures.draw_all import draw_all  # matplotlib takes a second to import, and no other command needs it
-    from analysis.figures.references import matching, read_references
+    from analysis.figures.draw_all import draw_all  # matplotlib takes a second to import, and few commands need it
 
     loaded = load_asked(arguments)
     check_any(arguments, loaded)
     measured = distances_of(arguments.distances, arguments.store)
-    points = [] if arguments.reference is None else read_references(arguments.reference)
     fits = fitted(arguments, loaded)
-    if points and not any(matching(points, fit.curve) for fit, _ in fits):
-        log.warning("%s: no point of these datasets, metrics and units", arguments.reference)
-    for path in draw_all(fits, arguments.out, measured, points):
+    for path in draw_all(fits, arguments.out, measured, _published(arguments, fits)):
         say(str(path))
     check_complete(loaded, arguments.store)
+
+
+def _published(arguments: argparse.Namespace, fits: Sequence[JudgedFit]) -> list[Reference]:
+    """Return the points of `--reference`; warn if none of them is of these curves."""
+    from analysis.figures.references import matching, read_references  # matplotlib takes a second to import
+
+    if arguments.reference is None:
+        return []
+    points = read_references(arguments.reference)
+    if not any(matching(points, fit.curve) for fit, _ in fits):
+        log.warning("%s: no point of these datasets, metrics and units", arguments.reference)
+    return points
 
 
 def report(arguments: argparse.Namespace) -> None:
@@ -106,7 +120,9 @@ def report(arguments: argparse.Namespace) -> None:
 
     loaded = load_asked(arguments)
     fits = fitted(arguments, loaded, metrics=(ALL,))  # the page opens on the main one
-    write_text(arguments.out, page(loaded, fits, *arguments.table, *arguments.store, stores=arguments.store))
+    points = _published(arguments, fits)
+    written = page(loaded, fits, *arguments.table, *arguments.store, stores=arguments.store, references=points)
+    write_text(arguments.out, written)
     say(str(arguments.out))
     check_complete(loaded, arguments.store)
 

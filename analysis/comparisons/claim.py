@@ -95,6 +95,10 @@ class Claim:
         return ", ".join((dataset_words(self.dataset), self.metric, display_name(self.architecture), *values, *beside))
 
 
+STATEMENT = "products of order one or more raise β, but are not needed as messages between layers"
+"""The claim, in words that follow `the claim that`."""
+
+
 def predicate(outcome: Outcome) -> str:
     """Return the outcome in words that follow `the claim`."""
     return {

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from analysis.comparisons.claim import Claim, claims, predicate
+from analysis.comparisons.claim import STATEMENT, Claim, claims, predicate
 from analysis.errors import InputError
 from analysis.figures.naming import METRIC_NAMES
 from analysis.figures.panels import panels_by_model
@@ -44,7 +44,20 @@ def draw(data: tuple[Sequence[Claim], Sequence[JudgedFit]], stem: Path) -> list[
         for (left, right), claim in zip(axes, tests, strict=True):
             numbers += _betas(left, claim, by_name)
             numbers += _ratios(right, claim)
-        return save(figure, stem, numbers)
+        return save(figure, stem, numbers, _caption(tests, fits))
+
+
+def _caption(tests: Sequence[Claim], fits: Sequence[JudgedFit]) -> str:
+    parts = [
+        f"The claim: {STATEMENT}. It holds if β of B and C lies above that of A, C is no worse than B and D is "
+        "equivalent to A. Left: β of the four cells with 95 % intervals. Right: how many times fewer frames than A a "
+        "cell needs for an equal error."
+    ]
+    if any(test.failed for test in tests):
+        parts.append("Hollow: training has not converged.")
+    if any(np.isfinite(judged.training.hull(fit.best.beta)).all() for fit, judged in fits):
+        parts.append("Paler: what further training may still do.")
+    return " ".join(parts)
 
 
 def _betas(axes: Axes, claim: Claim, by_name: Mapping[str, JudgedFit]) -> list[dict[str, object]]:

@@ -24,6 +24,8 @@ from analysis.spelling import dataset_name, display_unit
 
 NAME = "cost"
 _FRONT = "Pareto front"
+MATCHED = 1.1
+"""Ratio of numbers of weights up to which models count as equally large, as matched ones are: no cost to show."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ def costs(fits: Sequence[JudgedFit]) -> list[Cost]:
             where = f"{named}, {device}" if device else named
             panels.append(Cost(where, f"{label} of a run (s)", tuple(mine), spent, False))
         weighed = [item for item in group if np.isfinite(item[0].curve.n_parameters)]
-        if len({item[0].curve.n_parameters for item in weighed}) > 1:
+        numbers = [item[0].curve.n_parameters for item in weighed]
+        if numbers and max(numbers) > MATCHED * min(numbers):
             spent = tuple(np.full(len(fit.curve.sizes), fit.curve.n_parameters) for fit, _ in weighed)
             panels.append(Cost(named, "Number of weights", tuple(weighed), spent, True))
     return panels
@@ -109,7 +112,17 @@ def draw(panels: Sequence[Cost], stem: Path) -> list[Path]:
                 spare.remove()
             front_line = handles.pop(_FRONT)
             part.legend(handles=[*handles.values(), front_line], loc="outside lower center", ncols=len(row))
-        return save(figure, stem, numbers)
+        return save(figure, stem, numbers, _caption(panels))
+
+
+def _caption(panels: Sequence[Cost]) -> str:
+    labels = list(dict.fromkeys(panel.label.removesuffix(" of a run (s)").lower() for panel in panels))
+    parts = [f"Test error against {' and '.join(labels)}: a marker for each P, the mean over seeds."]
+    if any(panel.largest_only for panel in panels):
+        parts.append("Against the number of weights: the P in the title alone.")
+    if any(judged.verdict is Verdict.NOT_CONVERGED for panel in panels for _, judged in panel.fits):
+        parts.append("Hollow: training has not converged.")
+    return " ".join([*parts, "Dashed: the Pareto front."])
 
 
 def _models(row: Sequence[Cost]) -> int:

@@ -95,7 +95,21 @@ def draw(data: Exponents, stem: Path) -> list[Path]:
         forest.supxlabel(note, fontsize="medium")  # wider than the axes: centred below all of them
         for part, beside in zip(below, data.energies, strict=True):
             numbers += _under_bound(part.subplots(), beside)
-        return save(figure, stem, numbers)
+        return save(figure, stem, numbers, _caption(data, " ".join(notes)))
+
+
+def _caption(data: Exponents, notes: str) -> str:
+    items = [item for panel in data.panels for item in panel.fits]
+    parts = ["Exponent β of every learning curve, with its 95 % interval."]
+    if any(np.isfinite(judged.training.hull(fit.best.beta)).all() for fit, judged in items):
+        parts.append("Paler: what further training may still do.")
+    if any(judged.verdict is Verdict.NOT_CONVERGED for _, judged in items):
+        parts.append("Hollow: training has not converged; its β is no exponent to quote.")
+    if any(misses(item) for item in items):
+        parts.append("β of a curve that is no power law is the slope of its best line.")
+    if data.energies:
+        parts.append("Below: energy errors beside Lip·δ(P).")
+    return " ".join([*parts, notes])
 
 
 def _under_bound(axes: Axes, one: NearestData) -> list[dict[str, object]]:

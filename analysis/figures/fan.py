@@ -24,6 +24,10 @@ from analysis.forecasts.forecast import Forecast, outlook
 from analysis.spelling import dataset_name, display_unit
 
 NAME = "forecast"
+_CAPTION = (
+    "Forecasts of the mean error over a curve's seeds, up to eight times the largest P. Markers: measured means; "
+    "lines: medians; bands: 80 and 95 % intervals. Of each dataset the curves with the smallest errors."
+)
 MOST = 3
 """Curves of a panel: those with the smallest errors, as more fans hide each other."""
 STEPS = 4
@@ -64,7 +68,7 @@ def draw(fans: Sequence[Fan], stem: Path) -> list[Path]:
         figure, axes = sheet(len(fans), height)
         for one, fan, mark in zip(axes, fans, letters(len(fans)), strict=True):
             numbers += _panel(one, fan, mark)
-        return save(figure, stem, numbers)
+        return save(figure, stem, numbers, _CAPTION)
 
 
 def _panel(axes: Axes, fan: Fan, mark: str) -> list[dict[str, object]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from analysis.figures.panels import (
     panels_by_order,
     panels_by_test_set,
 )
-from analysis.figures.references import Reference, draw_marks, legend_lines, mark_rows, matching
+from analysis.figures.references import Reference, draw_marks, mark_names, mark_rows, matching, numbered, sources_text
 from analysis.figures.style import (
     COLUMN_WIDTH,
     Look,
@@ -123,7 +123,29 @@ def _draw(data: Sheet, stem: Path) -> list[Path]:
     """Draw panels side by side into `stem`.pdf/.svg/.png, and their numbers into `stem`.csv; return the files."""
     with style():
         made, numbers = _drawn(data.panels, data.columns, data.references)
-        return save(made, stem, numbers)
+        return save(made, stem, numbers, _caption(data))
+
+
+def _caption(data: Sheet) -> str:
+    """Say what the marks of a sheet mean, of which it has some, and where published points come from."""
+    items = [item for panel in data.panels for item in panel.fits]
+    missed = sum(misses(item) for item in items)
+    marks = [one for panel in data.panels for one in matching(data.references, panel.fits[0][0].curve)]
+    parts = [
+        "Test error against the number of training frames P. Small points: runs; large ones: geometric means over "
+        "seeds."
+    ]
+    if missed < len(items):
+        parts.append("Lines and bands: the recommended fit with its 95 % interval; ± and brackets: that of β.")
+    if missed:
+        parts.append("Thin lines join the means of curves that are no power law.")
+    if any(judgement.verdict is Verdict.NOT_CONVERGED for _, judgement in items):
+        parts.append("Hollow: training has not converged.")
+    if any(np.isfinite(fit.curve.train_error).any() for fit, _ in items):
+        parts.append("Dashed: training errors.")
+    if any(any(_cells([fit.curve for fit, _ in panel.fits])) for panel in data.panels):
+        parts.append("A to D: the cells of the claim.")
+    return " ".join([*parts, *([sources_text(marks)] if marks else [])])
 
 
 def figure(fits: Sequence[JudgedFit]) -> Figure:
@@ -147,15 +169,18 @@ def _drawn(
     """Return panels side by side, in the current style, and the numbers in them."""
     numbers: list[dict[str, object]] = []
     shown = [(panel, matching(references, panel.fits[0][0].curve)) for panel in panels]
-    entries = max(len(panel.fits) + 2 + legend_lines(marks) for panel, marks in shown)
+    sources = numbered([one for _, marks in shown for one in marks])
+    entries = max(len(panel.fits) + 2 + len(mark_names(marks, sources)) for panel, marks in shown)
     height = 0.80 * COLUMN_WIDTH + 0.13 * entries  # axes, then one legend line per curve
     made, axes = sheet(len(panels), height, columns)
     for one, (panel, marks), mark in zip(axes, shown, letters(len(panels)), strict=True):
-        numbers += _panel(one, panel, mark, marks)
+        numbers += _panel(one, panel, mark, marks, sources)
     return made, numbers
 
 
-def _panel(axes: Axes, panel: Panel, letter: str, marks: Sequence[Reference]) -> list[dict[str, object]]:
+def _panel(
+    axes: Axes, panel: Panel, letter: str, marks: Sequence[Reference], sources: Mapping[str, str]
+) -> list[dict[str, object]]:
     curves = [fit.curve for fit, _ in panel.fits]
     unit, factor = display_unit(curves[0].unit)
     numbers: list[dict[str, object]] = []
@@ -194,21 +219,28 @@ def _panel(axes: Axes, panel: Panel, letter: str, marks: Sequence[Reference]) ->
             Line2D([], [], color="#777777", alpha=0.8, linewidth=0.8, linestyle=_TRAIN_LINE, label="training error")
         )
     numbers += [{"panel": letter + panel.title, "curve": "", "unit": unit, **row} for row in mark_rows(marks)]
-    handles += draw_marks(axes, marks)
+    handles += draw_marks(axes, marks, sources)
     _decorate(axes, curves, marks, unit, factor)
-    _label_ends(axes, panel, [cell or name for cell, name in zip(cells, _short(panel, called), strict=True)], factor)
+    ends = [cell or name for cell, name in zip(cells, _short(panel, called), strict=True)]
+    _label_ends(axes, panel, ends, marks, factor)
     title(axes, letter + panel.title)
     axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1, borderaxespad=0.0)
     return numbers
 
 
 def _short(panel: Panel, called: Sequence[str]) -> Sequence[str]:
-    """Return the shortest names that tell a panel's curves apart; those of the legend if these are no longer."""
+    """Return the shortest names that tell a panel's curves apart; those of the legend if these are no longer.
+
+    Of curves by group these are the groups, if no two curves have the same.
+    """
+    groups = [name.partition(": ")[0] for name in called]
+    if panel.by == "group" and len(set(groups)) == len(groups):
+        return groups
     shortest = names([fit.curve for fit, _ in panel.fits])
     return [min(pair, key=len) if pair[0] else pair[1] for pair in zip(shortest, called, strict=True)]
 
 
-def _label_ends(axes: Axes, panel: Panel, called: Sequence[str], factor: float) -> None:
+def _label_ends(axes: Axes, panel: Panel, called: Sequence[str], marks: Sequence[Reference], factor: float) -> None:
     """Write a curve's name beside its last mean, in its colour; names are moved apart where they would overlap."""
     if len(called) == 1:
         return
@@ -221,9 +253,12 @@ def _label_ends(axes: Axes, panel: Panel, called: Sequence[str], factor: float) 
     places = isotonic_regression(np.log([last[i] for i in order]) - steps).x + steps
     places -= max(0.0, float(places[-1]) - high)
     colours = [look.color for look in looks([fit.curve for fit, _ in panel.fits], panel.by)]
+    farthest = max(float(fit.curve.sizes[-1]) for fit, _ in panel.fits)
+    amid = any(farthest < one.P for one in marks)  # published points widen the axes
+    x, where, space = (farthest, "data", 5) if amid else (1.0, "axes fraction", 3)
     for i, place in zip(order, places, strict=True):
         axes.annotate(
-            called[i], (1.0, float(np.exp(place))), (3, 0), xycoords=("axes fraction", "data"),
+            called[i], (x, float(np.exp(place))), (space, 0), xycoords=(where, "data"),
             textcoords="offset points", va="center", fontsize=5.6, color=colours[i], annotation_clip=False,
         )  # fmt: skip
 

@@ -24,6 +24,10 @@ from analysis.fits.uncertainty import t_interval
 from analysis.spelling import dataset_name, display_name, display_unit
 
 NAME = "map"
+_CAPTION = (
+    "Exponents β with 95 % intervals, and errors at the largest P that all models have, by the order L of messages and "
+    "the correlation order ν: darker is better. Of several edge orders the largest."
+)
 FEWEST_CELLS = 5
 """Fewer cells are read better in the table that `fit` prints."""
 _PLACE = ("dataset", "test_set", "architecture", "group", "n_layers", "cutoff", "channels")
@@ -85,7 +89,8 @@ def draw(grids: Sequence[Map], stem: Path) -> list[Path]:
         for (left, right), one in zip(axes, grids, strict=True):
             numbers += _exponents(left, one)
             numbers += _errors(right, one)
-        return save(figure, stem, numbers)
+        hatched = any(judged.verdict is Verdict.NOT_CONVERGED for one in grids for _, judged in one.cells.values())
+        return save(figure, stem, numbers, _CAPTION + (" Hatched: training has not converged." if hatched else ""))
 
 
 def _exponents(axes: Axes, one: Map) -> list[dict[str, object]]:

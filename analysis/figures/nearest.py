@@ -40,6 +40,10 @@ from analysis.fits.uncertainty import line
 from analysis.spelling import dataset_name, display_unit
 
 NAME = "nearest"
+_CAPTION = (
+    "Distance δ(P) of a test frame to the nearest of P training frames, errors beside Lip·δ(P), which bounds energy "
+    "errors of the nearest neighbour, and errors against δ."
+)
 SPACES = (GIVEN_IN, "descriptor")
 """Metrics of the frames in order of preference, if one must represent a dataset."""
 _ENERGIES = ("energy_mae", "energy_rmse")
@@ -111,7 +115,7 @@ def draw(datasets: Sequence[NearestData], stem: Path) -> list[Path]:
         for index, one in enumerate(datasets):
             mine = slice(3 * index, 3 * index + 3)
             numbers += _dataset(axes[mine], one, marks[mine])
-        return save(figure, stem, numbers)
+        return save(figure, stem, numbers, _CAPTION)
 
 
 def _dataset(axes: Sequence[Axes], one: NearestData, marks: Sequence[str]) -> list[dict[str, object]]:

@@ -13,8 +13,7 @@ A table has the columns `COLUMNS`, of which `test_set`, `atoms`, `read` and `sec
 from __future__ import annotations
 
 import math
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,6 @@ NEEDED = ("dataset", "model", "P", "metric", "value", "unit", "source")
 COLUMNS = (*NEEDED, "test_set", "atoms", "read", "second_hand")
 _PER_FRAME = "/frame"
 _MARKS = ("x", "+", "*", "1", "2", "3", "4", "d")
-_LEGEND = 60  # characters of a line
 
 
 @dataclass(frozen=True)
@@ -134,35 +132,36 @@ def matching(references: Sequence[Reference], curve: Curve) -> list[Reference]:
     return sorted((one for one in references if one.of(curve)), key=lambda one: (one.model, one.P, one.source))
 
 
-def legend_lines(marks: Sequence[Reference]) -> int:
-    """Return the lines that points take in a legend."""
-    return len({(one.name, one.source) for one in marks}) + sum(len(_wrapped(source)) for source in _sources(marks))
+def numbered(marks: Sequence[Reference]) -> dict[str, str]:
+    """Return the number of every source in a figure: source → `[1]`."""
+    return {source: f"[{n}]" for n, source in enumerate(dict.fromkeys(one.source for one in marks), 1)}
 
 
-def _sources(marks: Sequence[Reference]) -> dict[str, str]:
-    """Return the number of every source, and a note if some points are quotations."""
-    numbers = {source: f"[{n}]" for n, source in enumerate(dict.fromkeys(one.source for one in marks), 1)}
-    return numbers | ({"quoted by the source": "‡"} if any(one.second_hand for one in marks) else {})
+def sources_text(marks: Sequence[Reference]) -> str:
+    """Name the sources of points for a caption, and say if some points are quotations."""
+    texts = [f"{number} {source}" for source, number in numbered(marks).items()]
+    quoted = "; ‡ quoted by the source" if any(one.second_hand for one in marks) else ""
+    return f"Black marks: published points, {'; '.join(texts)}{quoted}."
 
 
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, _LEGEND)
-
-
-def draw_marks(axes: Axes, marks: Sequence[Reference]) -> list[Line2D]:
-    """Draw points as marks without a line, one form a model, and return the entries of the legend with the sources."""
-    handles = []
-    sources, models = _sources(marks), dict[str, list[Reference]]()
+def mark_names(marks: Sequence[Reference], sources: Mapping[str, str]) -> dict[str, list[Reference]]:
+    """Return points by their name in a legend: the model and the number of its source."""
+    models: dict[str, list[Reference]] = {}
     for one in marks:
         models.setdefault(f"{one.name} {sources[one.source]}", []).append(one)
-    for number, (name, points) in enumerate(models.items()):
+    return models
+
+
+def draw_marks(axes: Axes, marks: Sequence[Reference], sources: Mapping[str, str]) -> list[Line2D]:
+    """Draw points as marks without a line, one form a model, and return the entries of the legend."""
+    handles = []
+    for number, (name, points) in enumerate(mark_names(marks, sources).items()):
         form = _MARKS[number % len(_MARKS)]
         sizes, values = [one.P for one in points], [one.value for one in points]
         look: dict[str, Any] = {"marker": form, "color": "black", "linestyle": "", "markersize": 4.5, "zorder": 5}
         axes.plot(sizes, values, **look)
         handles.append(Line2D([], [], label=name, **look))
-    texts = ["\n".join(_wrapped(f"{sign} {source}")) for source, sign in sources.items()]
-    return [*handles, *(Line2D([], [], linestyle="", label=text) for text in texts)]
+    return handles
 
 
 def mark_rows(marks: Sequence[Reference]) -> list[dict[str, object]]:

@@ -34,6 +34,8 @@ PALE = 0.35
 GRID = "#e6e6e6"
 NARROWEST = 1.5
 """Least ratio of the ends of a logarithmic axis."""
+CAPTION_WIDTH = 100
+"""Characters of a line of a caption's file."""
 TITLE_WIDTH = 42
 """Characters of a bold title that fit one column."""
 
@@ -288,18 +290,25 @@ def rows_csv(numbers: Sequence[Mapping[str, object]]) -> str:
     return csv_text(pd.DataFrame(list(numbers)))
 
 
-def save(figure: Figure, stem: Path, numbers: Sequence[Mapping[str, object]]) -> list[Path]:
-    """Write a figure as PDF, SVG and PNG, and its plotted numbers as CSV; return the files.
+def save(figure: Figure, stem: Path, numbers: Sequence[Mapping[str, object]], caption: str = "") -> list[Path]:
+    """Write a figure as PDF, SVG and PNG, its plotted numbers as CSV and its caption as text; return the files.
 
     They contain no dates, so that equal figures are equal files.
+
+    Args:
+        figure: the figure.
+        stem: path of the files without their endings.
+        numbers: rows of the CSV.
+        caption: what the figure shows, for a paper; it stands in the pictures' metadata, too. Empty: none is written.
     """
     FigureCanvasAgg(figure)
     _snap(figure)
     written = []
+    told = caption or None
     for suffix, metadata in (
-        (".pdf", {"CreationDate": None, "ModDate": None}),
-        (".svg", {"Date": None}),
-        (".png", {"Software": None}),
+        (".pdf", {"CreationDate": None, "ModDate": None, "Subject": told}),
+        (".svg", {"Date": None, "Description": told}),
+        (".png", {"Software": None, **({"Description": caption} if caption else {})}),
     ):
         buffer = io.BytesIO()
         figure.savefig(buffer, format=suffix[1:], metadata=metadata)
@@ -308,7 +317,12 @@ def save(figure: Figure, stem: Path, numbers: Sequence[Mapping[str, object]]) ->
         written.append(path)
     table = stem.with_name(stem.name + ".csv")
     write_text(table, rows_csv(numbers))
-    return [*written, table]
+    written.append(table)
+    if caption:
+        beside = stem.with_name(stem.name + ".txt")
+        write_text(beside, textwrap.fill(caption, CAPTION_WIDTH) + "\n")
+        written.append(beside)
+    return written
 
 
 def _snap(figure: Figure) -> None:

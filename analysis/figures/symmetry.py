@@ -16,6 +16,7 @@ from analysis.comparisons.groups import gains as gains_of
 from analysis.figures.style import COLUMN_WIDTH, PALE, save, style
 from analysis.fits.flags import JudgedFit
 from analysis.fits.selection import rank
+from analysis.spelling import dataset_name
 
 NAME = "groups"
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#882255", "#999933")
@@ -49,7 +50,10 @@ def draw(gains: Sequence[Gain], stem: Path) -> list[Path]:
                 right.plot(ends, [row, row], color=color, linewidth=1.6, alpha=PALE, zorder=1)
             if np.isfinite(gain.delta.low):
                 right.plot([gain.delta.low, gain.delta.high], [row, row], color=color, linewidth=1.6, zorder=1)
-        names = [f"{network_name(g.symmetric)} / {network_name(g.plain)}\n{g.plain.text('dataset')}" for g in shown]
+        names = [
+            f"{network_name(g.symmetric)} / {network_name(g.plain)}\n{dataset_name(g.plain.text('dataset'))}"
+            for g in shown
+        ]
         left.set_yticks(range(len(shown)), names, fontsize=6.2)
         left.set_ylim(len(shown) - 0.5, -0.5)
         left.set_xscale("log", base=2)
@@ -65,7 +69,20 @@ def draw(gains: Sequence[Gain], stem: Path) -> list[Path]:
             axes.axvline(neutral, color="#999999", linewidth=0.6, zorder=0)
             axes.grid(True, axis="x", color="#e6e6e6", linewidth=0.5)
             axes.set_xlabel(label)
-        return save(figure, stem, [gain_record(gain) for gain in gains])
+        return save(figure, stem, [gain_record(gain) for gain in gains], _caption(shown))
+
+
+def _caption(gains: Sequence[Gain]) -> str:
+    parts = [
+        "What each symmetry is worth, a row for each pair of a network and its twin without it: how many times fewer "
+        "examples it needs for an equal error, and the difference of exponents, with 95 % intervals. Triangles: "
+        "limits, where no error is common to both."
+    ]
+    if any(np.isfinite(gain.trained.low) for gain in gains):
+        parts.append("Paler: what further training may still do.")
+    if any(gain.not_converged for gain in gains):
+        parts.append("Hollow: training has not converged.")
+    return " ".join(parts)
 
 
 def preferred(gains: Sequence[Gain]) -> list[Gain]:

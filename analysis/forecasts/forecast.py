@@ -65,13 +65,15 @@ class Reach:
     median: float
     """P at which the median reaches it."""
     low_95: float
-    """P at which the lower end of the 95 % interval does: fewer frames would surprise."""
+    """P at which the lower end of the 95 % interval does: fewer frames would surprise. NaN if `measured`."""
     high_95: float
     """P at which the upper end does: more frames would surprise."""
     calibrated: bool
     """Whether `median` lies where forecasts are calibrated."""
     reason: str
     """As in `Forecast`."""
+    measured: bool = False
+    """Whether the measured errors reach it: no forecast, and so no interval."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,8 @@ class Outlook:
         last, wanted = self.log_error[-1], np.log(target)
         if wanted >= last:
             p = float(np.exp(np.interp(-wanted, np.maximum.accumulate(-self.log_error), self.log_p)))
-            return Reach(target, p, p, p, True, "already reached by the measured errors")
+            place = f"the smallest P, {p:.0f}," if wanted >= self.log_error[0] else f"P = {p:.0f}"
+            return Reach(target, p, np.nan, np.nan, True, f"reached at {place} already", measured=True)
         sizes = self.curve.sizes[-1] * 2 ** (np.arange(int(FARTHEST * STEPS) + 1) / STEPS)
         mixture = self._mixture(sizes)
         mean = self._band(mixture, sizes, MEAN)

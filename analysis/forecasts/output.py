@@ -46,7 +46,7 @@ def forecast_records(curve: Curve, one: Forecast, *, run: bool) -> list[Record]:
 
 
 def reach_record(curve: Curve, one: Reach) -> Record:
-    """Return the record of the sizes to a target; null where it is not within reach."""
+    """Return the record of the sizes to a target; null where it is not within reach, and for ends of no forecast."""
     return {
         **shared_record(curve),
         "target": one.target,
@@ -84,6 +84,8 @@ def forecast_lines(one: Forecast, *, run: bool) -> list[str]:
 def reach_line(one: Reach, unit: str) -> str:
     """Describe the sizes to a target, in the curve's unit, in a line."""
     error = f"error {one.target:g} {unit}".rstrip()
+    if one.measured:
+        return f"  {error}: {one.reason}"
     if not np.isfinite(one.median):
         return f"  {error}: not within reach ({one.reason})"
     low, high = (frames(end) if np.isfinite(end) else "not within reach" for end in (one.low_95, one.high_95))

@@ -11,6 +11,7 @@ import numpy as np
 
 from analysis.curve import Curve, nanmean
 from analysis.figures.naming import METRIC_NAMES, model_names
+from analysis.figures.references import Reference, mark_names, matching, numbered, sources_text
 from analysis.figures.style import Look, looks
 from analysis.fits.flags import JudgedFit, Verdict, misses, on_floor
 from analysis.fits.record import plus_minus, title
@@ -25,8 +26,8 @@ GRID = 40
 """Number of points of a fitted line."""
 
 
-def charts(fits: Sequence[JudgedFit]) -> list[dict[str, Any]]:
-    """Return the data of a chart, with all its curves, for every dataset, test set and metric."""
+def charts(fits: Sequence[JudgedFit], references: Sequence[Reference] = ()) -> list[dict[str, Any]]:
+    """Return the data of a chart, with all its curves and published points, for every dataset, test set and metric."""
     places: dict[tuple[str, str, str], list[JudgedFit]] = {}
     for item in fits:
         curve = item[0].curve
@@ -39,6 +40,7 @@ def charts(fits: Sequence[JudgedFit]) -> list[dict[str, Any]]:
         curves = [fit.curve for fit, _ in group]
         unit, factor = display_unit(curves[0].unit)
         several = sum(key[0] == dataset and key[2] == metric for key in places) > 1
+        marks = matching(references, curves[0])
         place = ", ".join([dataset_words(dataset), *([test_set] if several and test_set else [])])
         result.append(
             {
@@ -49,6 +51,11 @@ def charts(fits: Sequence[JudgedFit]) -> list[dict[str, Any]]:
                     _curve(item, look, name, factor)
                     for item, look, name in zip(group, looks(curves), model_names(curves), strict=True)
                 ],
+                "marks": [
+                    {"name": name, "points": [[one.P, one.value] for one in points], "source": points[0].source}
+                    for name, points in mark_names(marks, numbered(marks)).items()
+                ],
+                "sources": sources_text(marks) if marks else "",
             }
         )
     return result

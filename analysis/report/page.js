@@ -36,6 +36,7 @@
     o: null, s: ring(4, 1, Math.PI / 4), D: ring(4, 1, 0), "^": ring(3, 1, 0), v: ring(3, 1, Math.PI),
     p: ring(5, 1, 0), h: ring(6, 1, 0), "*": ring(5, 0.45, 0), P: ring(4, 0.5, 0), X: ring(4, 0.5, Math.PI / 4),
   };
+  const PUBLISHED = ["X", "P", "*", "D", "^", "v", "s", "h"], INK = "#000000";
   function marker(parent, shape, x, y, size, color, hollow, opacity) {
     const look = { fill: hollow ? "#ffffff" : color, stroke: color, "stroke-width": hollow ? 1.5 : 0.5, opacity };
     const outline = SHAPES[shape];
@@ -83,6 +84,7 @@
     const curves = shown(chart);
     const [logx, logy] = [byId("logx").checked, byId("logy").checked];
     const layers = { seeds: byId("seeds").checked, fits: byId("fits").checked, train: byId("train").checked };
+    const marks = byId("marks").checked ? chart.marks : [];
     const width = Math.max(300, plot.clientWidth), height = Math.round(Math.min(520, Math.max(300, width * 0.62)));
     const box = { left: 62, right: width - 14, top: 12, bottom: height - 50 };
     const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, width, height, tabindex: 0, role: "img" });
@@ -94,9 +96,10 @@
       if (layers.seeds) for (const point of curve.points) ys.push(point.error);
       if (layers.train) for (const [, error] of curve.train) ys.push(error);
     }
+    for (const mark of marks) for (const [P, error] of mark.points) { xs.push(P); ys.push(error); }
     const [x0, x1] = range(xs, logx), [y0, y1] = range(ys, logy);
     const x = scale(x0, x1, logx, box.left, box.right), y = scale(y0, y1, logy, box.bottom, box.top);
-    axes(svg, chart, box, x, y, curves, [x0, x1, logx], [y0, y1, logy], width);
+    axes(svg, chart, box, x, y, [...new Set(xs)].sort((a, b) => a - b), [x0, x1, logx], [y0, y1, logy], width);
     const clip = element("clipPath", { id: "inside" }, svg);
     element("rect", { x: box.left, y: box.top, width: box.right - box.left, height: box.bottom - box.top }, clip);
     const inner = element("g", { "clip-path": "url(#inside)" }, svg);
@@ -125,6 +128,13 @@
         places.push({ x: x(P), y: y(error), text: words(chart, curve, { P, error, mean: true }) });
       }
     }
+    marks.forEach((mark, index) => {
+      for (const [P, error] of mark.points) {
+        marker(inner, PUBLISHED[index % PUBLISHED.length], x(P), y(error), 4, INK, false, 1);
+        const unit = chart.unit ? ` ${chart.unit}` : "";
+        places.push({ x: x(P), y: y(error), text: `${mark.name}, P = ${number(P)}, error ${number(error)}${unit}, ${mark.source}` });
+      }
+    });
     plot.replaceChildren(svg);
     svg.addEventListener("pointermove", (event) => hover(svg, event, width));
     svg.addEventListener("pointerdown", (event) => hover(svg, event, width));
@@ -133,8 +143,7 @@
     svg.dataset.points = String(places.length);
   }
 
-  function axes(svg, chart, box, x, y, curves, [x0, x1, logx], [y0, y1, logy], width) {
-    const sizes = [...new Set(curves.flatMap((curve) => curve.mean.map(([P]) => P)))].sort((a, b) => a - b);
+  function axes(svg, chart, box, x, y, sizes, [x0, x1, logx], [y0, y1, logy], width) {
     let last = -Infinity;
     const across = logx ? sizes : ticks(x0, x1, false, width < 500 ? 4 : 8);
     for (const value of across) {
@@ -212,7 +221,16 @@
       const item = document.createElement("li");
       item.append(button);
       return item;
+    }), ...chart.marks.map((mark, index) => {
+      const item = document.createElement("li");
+      item.className = "published";
+      const swatch = element("svg", { width: 34, height: 16, "aria-hidden": "true" }, item);
+      marker(swatch, PUBLISHED[index % PUBLISHED.length], 17, 8, 4, INK, false, 1);
+      item.append(mark.name);
+      return item;
     }));
+    byId("published").hidden = !chart.marks.length;
+    byId("sources").textContent = chart.sources;
   }
 
   function architectures() {
@@ -260,7 +278,9 @@
         : `${number(at)} frames: error ${number(found[0])}${unit}, 95 % ${number(found[1])} to ${number(found[2])}${beyond(at)}`);
     } else if (error.value && Number(error.value) > 0) {
       const goal = Number(error.value), found = [1, 2, 3].map((from) => interpolate(points, goal, from, 0));
-      parts.push(goal >= last[1] ? "The measured errors reach it"
+      const first = curve.mean[0];
+      const there = goal >= first[1] ? `the smallest P, ${number(first[0])},` : `P = ${Math.round(interpolate(curve.mean, goal, 1, 0))}`;
+      parts.push(goal >= last[1] ? `Error ${number(goal)}${unit}: reached at ${there} already`
         : found.every((value) => value === null) ? `Error ${number(goal)}${unit}: more than ${farthest} frames`
         : `Error ${number(goal)}${unit}: ${shown(found[0])} frames, 95 % ${shown(found[1])} to ${shown(found[2])}${beyond(found[0] ?? 0)}`);
     }
@@ -377,7 +397,7 @@
         forecast();
       });
     }
-    for (const id of ["logx", "logy", "seeds", "fits", "train"]) byId(id).addEventListener("change", draw);
+    for (const id of ["logx", "logy", "seeds", "fits", "train", "marks"]) byId(id).addEventListener("change", draw);
     let wide = 0;
     new ResizeObserver(() => {
       if (plot.clientWidth !== wide) {

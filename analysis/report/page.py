@@ -14,6 +14,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from analysis.figures.naming import METRIC_NAMES
+from analysis.figures.references import Reference
 from analysis.files import csv_text
 from analysis.fits.flags import Flag, JudgedFit, Verdict
 from analysis.fits.points import HEAD as HEAD_OF_POINTS
@@ -42,7 +43,13 @@ VERDICTS = {
 }
 
 
-def page(table: RunTable, fits: Sequence[JudgedFit], *sources: Path, stores: Sequence[Path] = ()) -> str:
+def page(
+    table: RunTable,
+    fits: Sequence[JudgedFit],
+    *sources: Path,
+    stores: Sequence[Path] = (),
+    references: Sequence[Reference] = (),
+) -> str:
     """Return the HTML of the whole page.
 
     Args:
@@ -50,6 +57,7 @@ def page(table: RunTable, fits: Sequence[JudgedFit], *sources: Path, stores: Seq
         fits: its curves, fitted and judged.
         sources: files and stores that the table came from; their names alone are shown.
         stores: the stores among them: they know of failed runs and of versions.
+        references: published points to mark in the charts.
     """
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     waiting = Selection().of_metrics(single_points(table))
@@ -67,7 +75,7 @@ def page(table: RunTable, fits: Sequence[JudgedFit], *sources: Path, stores: Seq
         policy=_policy(style, script),
         style=style,
         script=script,
-        data=script_json(charts(fits)),
+        data=script_json(charts(fits, references)),
         overview=overview(fits),
         answers=answers(fits),
         together=pooled(fits),

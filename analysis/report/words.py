@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.columns import IDENTIFYING
-from analysis.comparisons.claim import METRIC, Claim, claims, predicate
+from analysis.comparisons.claim import METRIC, STATEMENT, Claim, claims, predicate
 from analysis.comparisons.claim_pool import pool_claims, pooled_claim_text
 from analysis.comparisons.compare import (
     Comparison,
@@ -241,7 +241,7 @@ def _claim_words(test: Claim, group: Sequence[JudgedFit]) -> str:
     ratios = "; ".join(ratio.words("A", letter) for letter, ratio in test.ratios.items())
     beside = "" if test.metric == METRIC else f", beside {METRIC}, which decides"
     text = (
-        f"The claim {predicate(test.outcome)} ({architecture_name(test.cells['A'])}{beside}): "
+        f"The claim that {STATEMENT}, {predicate(test.outcome)} ({architecture_name(test.cells['A'])}{beside}): "
         f"{'; '.join(test.reasons)}. β: {betas}."
     )
     return f"{text} {_capital(ratios)}." + "".join(f" Caution: {caution}." for caution in test.cautions)

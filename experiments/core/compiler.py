@@ -66,6 +66,11 @@ def compiling() -> Iterator[None]:
         _at_work = before
 
 
+def compiles() -> bool:
+    """Return whether the main thread is compiling."""
+    return _at_work
+
+
 def stop_compiling() -> None:
     """End what the main thread compiles and every compiler that it has started; do nothing if it compiles nothing.
 

@@ -12,10 +12,11 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
-from experiments.core.compiler import stop_compiling
+from experiments.core.compiler import compiles, end_descendants, stop_compiling
 
 ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 """Signals that ask to stop: TERM of a scheduler or shell, Ctrl-C, and the warning that submitit asks Slurm for."""
@@ -23,6 +24,11 @@ ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 
 STOPPING = "stopping after this step; again to stop at once"
 STOPPED = "stopped, nothing is lost; the same command continues"
+
+
+AGAIN_SECONDS = 0.3
+"""Python drops an exception that a signal's handler raises inside a callback (a finaliser, an import in C): then the
+handler raises again."""
 
 
 class Abandoned(KeyboardInterrupt):
@@ -51,6 +57,7 @@ class StopRequest:
         """Handle the signals from now on."""
         for number in ASKING:
             signal.signal(number, self._receive)
+        signal.signal(signal.SIGALRM, self._insist)
         StopRequest.installed = self
         return self
 
@@ -58,11 +65,22 @@ class StopRequest:
         if self.signal == signal.SIGINT == number:
             raise KeyboardInterrupt
         self.signal = number
+        if compiles() or StopRequest.abandonable:
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS, AGAIN_SECONDS)
+            self._end_work()
+        if self.answer is not None and number == signal.SIGINT:
+            os.write(2, f"equilaw: {self.answer}\n".encode())  # print may be what the signal interrupted
+
+    @staticmethod
+    def _end_work() -> None:
+        """End the work of which nothing is kept, if there is any."""
         stop_compiling()
         if StopRequest.abandonable:
             raise Abandoned
-        if self.answer is not None and number == signal.SIGINT:
-            os.write(2, f"equilaw: {self.answer}\n".encode())  # print may be what the signal interrupted
+
+    def _insist(self, *_: object) -> None:
+        self._end_work()
+        signal.setitimer(signal.ITIMER_REAL, 0.0)  # it has ended
 
     def __call__(self) -> bool:
         """Return whether a signal asked to stop."""
@@ -90,6 +108,33 @@ def abandonable() -> Iterator[None]:
         StopRequest.abandonable -= 1
 
 
+@contextmanager
+def ending_at_once(say: bool = True) -> Iterator[None]:
+    """Let a signal end the whole process inside the context, in which nothing is held yet: imports, loading data.
+
+    An exception would do, if no import dropped it. Nothing changes outside the main thread.
+
+    Args:
+        say: whether to tell on standard error that it stopped.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, _: FrameType | None) -> NoReturn:
+        end_descendants()
+        if say:
+            os.write(2, f"equilaw: {STOPPED}\n".encode())
+        os._exit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in ASKING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 class Terminated(KeyboardInterrupt):
     """A SIGTERM, handled like the KeyboardInterrupt of a Ctrl-C but with an exit code of its own."""
 
@@ -112,6 +157,20 @@ def sigterm_raises() -> Iterator[None]:
 
 def _terminate(*_: object) -> None:
     raise Terminated
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with an exit code, and at once if a signal stopped it (128 and more).
+
+    After torch and a compilation Python's own end, which frees what the operating system frees anyway, takes longer
+    than everything else that follows a Ctrl-C.
+    """
+    if code > 128:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):  # the reader has gone, or nothing was ever open
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def die_with_parent(parent: int) -> None:

@@ -13,7 +13,6 @@ input ends, at a signal (after writing checkpoints), and when its parent is gone
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import os
@@ -27,7 +26,7 @@ from typing import Any, NoReturn
 
 from experiments.core.errors import DeviceLost
 from experiments.core.files import DISK
-from experiments.core.interrupt import Abandoned, StopRequest, abandonable, die_with_parent
+from experiments.core.interrupt import StopRequest, die_with_parent, ending_at_once, leave
 from experiments.training.lengthy import at_work, phase
 
 BEAT_SECONDS = 1.0
@@ -95,19 +94,17 @@ def lost(reason: str, absent: bool) -> NoReturn:
 def main() -> int:
     """Compute packs until the input ends; return the exit code: 0, 1 (disk), or 128 + the signal that stopped it."""
     die_with_parent(int(sys.argv[1]))
-    stop = StopRequest().install()
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        with abandonable():  # takes seconds
-            import torch
+    with ending_at_once(say=False):  # takes seconds
+        logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+        import torch
 
-            from experiments.runs.execute import execute
-            from experiments.runs.store import Run
-            from experiments.training.device_errors import unusable
-            from experiments.training.pack import Interrupted
-    except Abandoned:
-        return stop.exit_code
+        from experiments.runs.execute import execute
+        from experiments.runs.store import Run
+        from experiments.training.device_errors import unusable
+        from experiments.training.pack import Interrupted
 
+        stop = StopRequest()
+    stop.install()
     torch.set_num_threads(1)
     alive = Heartbeat(stop).install()
     device = sys.argv[2] if len(sys.argv) > 2 else None
@@ -120,7 +117,6 @@ def main() -> int:
         try:
             outcome = execute([Run(Path(path)) for path in paths], alive, say, device)
         except Interrupted:
-            gc.freeze()  # collecting what a compiler leaves behind would take the end of the process seconds
             break
         except DeviceLost as error:
             lost(str(error), error.absent)
@@ -135,4 +131,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

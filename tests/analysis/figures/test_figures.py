@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 
 from analysis.calibration.synthetic import demo_table
 from analysis.curve import curves
@@ -83,6 +85,29 @@ def test_every_figure_comes_in_all_formats(folder: Path, name: str) -> None:
     for suffix, magic in ((".pdf", b"%PDF"), (".svg", b"<?xml"), (".png", b"\x89PNG")):
         assert (folder / (name + suffix)).read_bytes().startswith(magic)
     assert len(pd.read_csv(folder / f"{name}.csv")) > 0
+
+
+@pytest.mark.parametrize("where", ["folder", "drawn"])
+def test_every_figure_has_one_caption_beside_it_and_in_its_pictures(where: str, request: pytest.FixtureRequest) -> None:
+    for picture in sorted(request.getfixturevalue(where).glob("*.png")):
+        caption = " ".join(picture.with_suffix(".txt").read_text(encoding="utf-8").split())
+        assert caption.endswith("."), picture
+        with Image.open(picture) as opened:
+            assert opened.text["Description"] == caption  # type: ignore[attr-defined]  # of PNG alone
+        drawing = picture.with_suffix(".svg").read_text(encoding="utf-8")
+        assert f"<dc:description>{escape(caption)}</dc:description>" in drawing
+
+
+def test_models_of_equally_many_weights_have_no_panel_of_weights(papers: list[JudgedFit]) -> None:
+    def panels(ratio: float) -> set[bool]:
+        fits = [
+            (replace(fit, curve=replace(fit.curve, n_parameters=n)), judged)
+            for (fit, judged), n in zip(papers[:2], (1000.0, 1000.0 * ratio), strict=True)
+        ]
+        return {panel.largest_only for panel in costs(fits)}
+
+    assert True not in panels(1.05)
+    assert True in panels(1.5)
 
 
 def test_panels_of_the_overview(folder: Path) -> None:

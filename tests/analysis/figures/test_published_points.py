@@ -70,6 +70,9 @@ def test_marks_stand_beside_the_curves_and_change_nothing(tmp_path: Path) -> Non
             of_dataset = out / f"learning_curves_{metric}.csv"  # absent where it would be the same picture
             drawn.append(pd.read_csv(of_dataset if of_dataset.exists() else out / "learning_curves.csv"))
         plain, marked = drawn
+        caption = (out / "learning_curves.txt").read_text(encoding="utf-8").replace("\n", " ")
+        assert "[1] Somebody 2021" in caption
+        assert ("‡ quoted by the source" in caption) == model.endswith("‡")
         shown = marked[marked["kind"] == "published"]
         assert shown[["model", "P", "error", "source"]].values.tolist() == [
             [model, 1000.0, pytest.approx(value), "Somebody 2021"]

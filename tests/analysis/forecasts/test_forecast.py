@@ -16,7 +16,7 @@ from analysis.cli import main
 from analysis.curve import Curve, curves
 from analysis.errors import InputError
 from analysis.forecasts.forecast import outlook
-from analysis.forecasts.output import in_unit
+from analysis.forecasts.output import in_unit, reach_line, reach_record
 from analysis.table import check_table
 
 SIZES = (16, 32, 64, 128, 256)
@@ -85,8 +85,17 @@ def test_frames_to_a_target_lie_where_the_forecast_meets_it() -> None:
     assert reach.median == pytest.approx(1024, rel=0.02)  # interpolated between steps of an eighth of an octave
     assert reach.low_95 < reach.median < reach.high_95 or np.isnan(reach.high_95)
     assert reach.calibrated
-    assert one.reach(1e3).median < 17
-    assert "already" in one.reach(10.0).reason
+
+
+def test_a_target_that_measured_errors_reach_has_no_interval() -> None:
+    one = outlook(curve(rows()))
+    amid = one.reach(float(np.exp(one.log_error[1:3].mean())))
+    assert one.curve.sizes[1] < amid.median < one.curve.sizes[2]
+    assert np.isnan([amid.low_95, amid.high_95]).all()  # nothing was forecast
+    assert reach_line(amid, "meV/Å").endswith(f" meV/Å: reached at P = {amid.median:.0f} already")
+    record = reach_record(one.curve, amid)
+    assert (record["P_low_95"], record["P_high_95"]) == (None, None)
+    assert reach_line(one.reach(1e3), "meV/Å") == "  error 1000 meV/Å: reached at the smallest P, 16, already"
 
 
 @pytest.mark.parametrize(("share", "words"), [(0.98, "a larger model"), (0.1, "other frames"), (np.nan, "not in the")])

@@ -17,7 +17,9 @@ import pytest
 
 from analysis.calibration.synthetic import curve_rows, demo_table
 from analysis.cli import main
+from analysis.comparisons.claim import STATEMENT
 from analysis.curve import curves
+from analysis.figures.references import Reference
 from analysis.fits.flags import Flag, JudgedFit
 from analysis.fits.record import analyse
 from analysis.fits.results import Form
@@ -94,8 +96,11 @@ def test_what_has_not_converged_is_never_part_of_a_difference(demo: list[JudgedF
 
 
 def test_verdicts_of_the_claim_are_those_of_the_test(demo: list[JudgedFit]) -> None:
+    """The statement that is judged stands before the verdict."""
     outcomes = {answer.dataset: [str(outcome) for outcome, _ in answer.verdicts] for answer in answers(demo)}
     assert outcomes == {"ethanol": ["undecided"], "star": ["undecided"]}
+    for answer in answers(demo):
+        assert all(text.startswith(f"The claim that {STATEMENT}, is undecided (") for _, text in answer.verdicts)
 
 
 def test_differences_are_told_between_neighbours_and_with_their_certainty() -> None:
@@ -216,6 +221,17 @@ def test_charts_hold_every_run(demo: list[JudgedFit]) -> None:
     points = [point["error"] for chart in drawn for curve in chart["curves"] for point in curve["points"]]
     assert sorted(points) == pytest.approx(sorted(1000 * demo_table()["error"]))
     assert {chart["unit"] for chart in drawn} == {"meV/atom", "meV/Å"}
+
+
+def test_published_points_stand_in_charts_of_their_frames_alone(demo: list[JudgedFit]) -> None:
+    own = {"test_set": "", "unit": "meV/Å", "metric": "force_mae"}
+    here = Reference(datasets=("ethanol",), model="theirs", P=50, value=40.0, source="table 1", **own)
+    elsewhere = Reference(datasets=("water",), model="others", P=50, value=40.0, source="table 2", **own)
+    drawn: list[dict[str, Any]] = charts(demo, [here, elsewhere])
+    marked = [chart for chart in drawn if chart["marks"]]
+    assert [chart["title"] for chart in marked] == ["ethanol: Force MAE"]
+    assert marked[0]["marks"] == [{"name": "theirs [1]", "points": [[50, 40.0]], "source": "table 1"}]
+    assert marked[0]["sources"] == "Black marks: published points, [1] table 1."
 
 
 def test_a_foreign_table_with_the_required_columns_alone(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from analysis.calibration.synthetic import demo_table
 from analysis.curve import curves
+from analysis.figures.references import Reference
 from analysis.fits.record import analyse
 from analysis.fits.results import Form
 from analysis.report import page
@@ -235,6 +236,24 @@ def test_calculator_says_what_is_out_of_reach(browser: Any, address: str) -> Non
     page.find_element("css selector", "#error").send_keys("1e-9")
     answer = page.find_element("css selector", "#forecast-answer").text
     assert re.match(r"Error 1e-9[^:]*: more than \d+ frames(\.|$)", answer), answer
+
+
+def test_published_points_are_marked_named_and_can_be_hidden(browser: Any, tmp_path: Path) -> None:
+    table = check_table(demo_table(), "demo")
+    unit, test_set = "meV/Å", ""
+    one = Reference(("ethanol",), test_set, "theirs", 50, "force_mae", 40.0, unit, "their table 1")
+    fits = analyse(curves(table), (Form.POWER, Form.POWER_FLOOR))
+    (tmp_path / "r.html").write_text(page(table, fits, Path("demo.csv"), references=[one]), encoding="utf-8")
+    shown = opened(browser, (tmp_path / "r.html").as_uri(), DESKTOP)
+    which = shown.find_element("css selector", "#which")
+    for option in which.find_elements("css selector", "option"):
+        option.click()
+        assert ("theirs [1]" in texts(shown, "#legend li")) == (option.text == "ethanol: Force MAE")
+    next(o for o in which.find_elements("css selector", "option") if o.text == "ethanol: Force MAE").click()
+    assert "[1] their table 1" in shown.find_element("css selector", "figcaption").text
+    before = points(shown)
+    shown.find_element("css selector", "#marks").click()
+    assert points(shown) == before - 1
 
 
 def test_the_chart_can_be_saved(browser: Any, address: str) -> None:

@@ -6,13 +6,17 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
+from experiments import __main__ as command_line
 from experiments.core.compiler import Stopped, compiling
-from experiments.core.interrupt import STOPPING, Abandoned, StopRequest, abandonable
+from experiments.core.interrupt import STOPPED, STOPPING, Abandoned, StopRequest, abandonable
 
 
 @pytest.fixture
@@ -75,3 +79,69 @@ def _alive() -> set[int]:
     while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
         ours |= more
     return ours - {os.getpid()}
+
+
+LEAVING = """\
+import atexit
+from experiments.core.interrupt import leave
+atexit.register(print, "end")
+print("said")
+leave({})
+"""
+
+
+@pytest.mark.parametrize(("code", "said"), [(3, "said\nend\n"), (130, "said\n"), (143, "said\n")])
+def test_only_what_a_signal_stopped_leaves_without_pythons_end(code: int, said: str) -> None:
+    """What it has printed to a file or a pipe is written first."""
+    ended = subprocess.run([sys.executable, "-c", LEAVING.format(code)], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (code, said)
+    assert ended.stderr == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_run_has_begun_is_told_too(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While torch is imported or a dataset loaded: TERM ended these without a word."""
+    monkeypatch.setattr(command_line, "_main", lambda: signal.raise_signal(number))
+    assert command_line.main() == 128 + number
+    assert capsys.readouterr().err == f"equilaw: {STOPPED}\n"
+
+
+@pytest.mark.usefixtures("request_to_stop")
+@pytest.mark.parametrize("work", [abandonable, compiling])
+def test_a_request_that_python_drops_is_made_again(
+    work: Callable[[], AbstractContextManager[None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python prints and drops what is raised in a finaliser; imports and compilations run many."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+
+    class Dropping:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    def working() -> None:
+        with work():
+            Dropping()
+            time.sleep(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        working()
+
+
+LOADING = """\
+import os, signal, sys
+from experiments.core.interrupt import ending_at_once
+try:
+    with ending_at_once():
+        os.kill(os.getpid(), signal.{})
+except BaseException:
+    sys.exit("went on")
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_while_nothing_is_held_ends_the_process(name: str) -> None:
+    ended = subprocess.run([sys.executable, "-c", LOADING.format(name)], capture_output=True, text=True, check=False)
+    assert ended.returncode == 128 + signal.Signals[name]
+    assert ended.stderr == f"equilaw: {STOPPED}\n"
