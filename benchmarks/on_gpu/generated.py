@@ -2,9 +2,9 @@
 
 `python -m benchmarks.on_gpu.generated` traces gradient and update of packs on the CPU along the path that a GPU takes,
 tells Inductor that their tensors lie on an H200, and compiles every Triton kernel that it writes for sm_80 and sm_90
-with the assembler in Triton's wheel. That needs `pip install '.[triton]'`. Three things differ from a step on a GPU: passes
-over patterns and in-place scatters are left out, for both would compute on the device; block sizes are not tuned; nothing
-is run.
+with the assembler in Triton's wheel. That needs `pip install '.[triton]'`. Three things differ from a step on a GPU:
+passes over patterns and in-place scatters are left out, for both would compute on the device; block sizes are not
+tuned; nothing is run.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Launches:
 
 def traced(pack: Pack, part: str) -> tuple[GraphModule, list[Tensor]]:
     """Trace a pack's gradient or update on the CPU as a GPU computes it; return the graph and arguments of a call."""
-    with mock.patch.object(sparse, "available", lambda: False):  # the inner loop in C++ is the CPU's
+    with mock.patch.object(sparse, "available", return_value=False):  # the inner loop in C++ is the CPU's
         example = pack._example()
         gradient = eager_gradient(pack._loss, pack.layout)
         _, grads = gradient(*example.gradient)
@@ -160,10 +160,13 @@ def _pretended_h200() -> Iterator[None]:
     ]  # fmt: skip
     with contextlib.ExitStack() as stack:
         for owner, name, answer in answers:
-            function: Any = lambda *_, answer=answer, **__: answer
-            new = staticmethod(function) if isinstance(owner, type) else function
-            stack.enter_context(mock.patch.object(owner, name, new))
+            stack.enter_context(mock.patch.object(owner, name, _answering(answer)))
         yield
+
+
+def _answering(answer: Any) -> Any:
+    """Return a static method that answers so, whatever it is asked (it can be called as a function, too)."""
+    return staticmethod(lambda *_, **__: answer)
 
 
 def launches(code: str) -> Launches:

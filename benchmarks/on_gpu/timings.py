@@ -97,9 +97,8 @@ def _timed(pack: Pack, device: torch.device, tell: Tell) -> None:
     tell({"gradient_ms": gradient, "gradient_and_update_ms": bare})
     every = torch.ones(size, dtype=torch.bool, device=device)
     refresh = milliseconds(lambda: pack._refresh(every, None), device, 3)
-    member = pack.slots[0]
-    assert member is not None
-    glance = milliseconds(lambda: pack.evaluator.validation(pack._weights(0), member.prepared), device, 3)
+    weights, data = zip(*((pack._weights(i), run.prepared) for i, run in pack.active), strict=True)
+    glance = milliseconds(lambda: pack.evaluator.validation(weights, data), device, 3) / size
     alone_ms = bare + refresh / 10
     tell({"refresh_ms": refresh, "validation_ms_a_run": glance, "engine_overhead": engine / alone_ms - 1})
     tell(_kernels(pack))

@@ -1,7 +1,7 @@
 """What the updates of a chunk take besides the state of the runs, drawn on the host before the device needs it.
 
-All of it is a function of seeds, settings and steps alone. So a pack draws its next chunk while the device still computes
-this one, and draws it anew if runs end in between: the numbers are the same.
+All of it is a function of seeds, settings and steps alone. So a pack draws its next chunk while the device still
+computes this one, and draws it anew if runs end in between: the numbers are the same.
 """
 
 from __future__ import annotations

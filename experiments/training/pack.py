@@ -122,13 +122,15 @@ class Pack:
                 schedule = member.schedule
                 kept_at = {*(branch.start for branch in schedule.branches), schedule.cooldown_start}
                 if member.branch_state is None and member.steps_done in kept_at:
-                    member.branch_state = {
-                        k: v.clone() for k, v in take(self.state, i).items()
-                    }  # compaction may move it
+                    # Compaction may move what is not a copy.
+                    member.branch_state = {k: v.clone() for k, v in take(self.state, i).items()}
             length = self._until_event()
             self._checked_chunk(length, self._until_event(length))
-            for i, member in self.active:
-                self._events(i, member, report)
+            members = self.active
+            for i, member in members:
+                self._events(i, member)
+            self._validate(members, report)
+            for i, member in members:
                 if self.slots[i] is None:
                     ended(member)
             self._compact()
@@ -159,10 +161,6 @@ class Pack:
             self._update(step, picked, rate, ones)
             if self.optimizer.due(number):
                 self._refresh(everyone, None)
-
-    def state_bytes(self) -> int:
-        """Return the memory (bytes) of all runs' parameters, averages and optimiser states."""
-        return sum(value.nbytes for value in self.state.values())
 
     def _until_event(self, ahead: int = 0) -> int:
         """Return the updates until the next event of a member, counted from when `ahead` more are done."""
@@ -197,7 +195,8 @@ class Pack:
             drawn = draw(request, [member for _, member in members], self.optimizer)
         self._upcoming = None
         rates, steps = self._column(drawn.rates), self._column(drawn.steps)
-        picked, due, first = map(self._on_device, (drawn.picked, drawn.due, drawn.due & (drawn.steps == 1)))
+        picked = self._column(drawn.picked, torch.int64)
+        due, first = (self._column(mask, torch.bool) for mask in (drawn.due, drawn.due & (drawn.steps == 1)))
         weights = None if drawn.weights is None else self._column(drawn.weights)
         rotations = None if drawn.rotations is None else self._column(drawn.rotations)
         # A compiled gradient's outputs live in memory that its next call overwrites (a replayed CUDA graph).
@@ -225,7 +224,7 @@ class Pack:
             member.history.loss(all_losses[:, i])
             if not np.isfinite(all_losses[:, i]).all():
                 where = member.steps_done - length + int(np.argmin(np.isfinite(all_losses[:, i])))
-                member.failure = f"the loss is not finite at update {where}; {self._advice(member)}"
+                member.failure = f"the loss is not finite at update {where}; {member.advice}"
 
     def _request(self, length: int, ahead: int = 0) -> Request:
         """Describe the chunk of `length` updates that begins after `ahead` further ones."""
@@ -239,11 +238,8 @@ class Pack:
         staged = any(member.settings.late_energy_weight is not None for _, member in self.active)
         return staged and "weights" in self.targets
 
-    def _column(self, values: Any) -> Tensor:
-        return torch.as_tensor(values, dtype=self.task.dtype, device=self.task.device)
-
-    def _on_device(self, values: Any) -> Tensor:
-        return torch.as_tensor(values, device=self.task.device)
+    def _column(self, values: Any, dtype: torch.dtype | None = None) -> Tensor:
+        return torch.as_tensor(values, dtype=dtype or self.task.dtype, device=self.task.device)
 
     def _update(self, step: Step, picked: Tensor, rate: Tensor, number: Tensor) -> Tensor:
         """Make one update of the pack and return the losses before it, `[p]`."""
@@ -315,8 +311,8 @@ class Pack:
         return {**named, **part(state, "constants")}
 
     @lengthy("evaluating")
-    def _events(self, i: int, member: Member, report: Report) -> None:
-        """Do what is due after a chunk: evaluate, return from a branch, end the run, record and report progress."""
+    def _events(self, i: int, member: Member) -> None:
+        """Do what is due for a run after a chunk: end a schedule and evaluate it, return from a branch, end the run."""
         schedule = member.schedule
         if member.failure is not None:
             self.slots[i] = None
@@ -332,12 +328,20 @@ class Pack:
             self._choose(i, member)
         if member.failure is not None or member.full is not None:
             self.slots[i] = None
-        due = member.steps_done % validation_interval(schedule) == 0 or member.full is not None
-        if member.failure is None and due:
-            errors = self.evaluator.validation(member.weights or self._weights(i), member.prepared)
-            record = {"clock": member.steps_done, "total": schedule.total, "seconds": member.seconds, **errors}
-            member.history.write(record)
-            report({"event": "progress", "run": member.name, **record})
+
+    @lengthy("evaluating")
+    def _validate(self, members: Sequence[tuple[int, Member]], report: Report) -> None:
+        """Evaluate all runs at once whose validation is due after a chunk, and record and report their progress."""
+        due = [
+            (i, m)
+            for i, m in members
+            if m.failure is None and (m.full is not None or m.steps_done % validation_interval(m.schedule) == 0)
+        ]
+        weights, data = [m.weights or self._weights(i) for i, m in due], [m.prepared for _, m in due]
+        for (_, m), errors in zip(due, self.evaluator.validation(weights, data) if due else [], strict=True):
+            record = {"clock": m.steps_done, "total": m.schedule.total, "seconds": m.seconds, **errors}
+            m.history.write(record)
+            report({"event": "progress", "run": m.name, **record})
 
     def _end_schedule(self, i: int, member: Member, budget: int) -> None:
         """Evaluate the end of a schedule, and keep its weights if they are the best so far and the run goes by that."""
@@ -361,12 +365,8 @@ class Pack:
         evaluation = self.evaluator.full(weights, member.prepared)
         splits = (evaluation.test, evaluation.train)
         if not all(math.isfinite(error.value) for errors in splits for error in errors.values()):
-            member.failure = f"the errors after update {member.steps_done} are not finite; {self._advice(member)}"
+            member.failure = f"the errors after update {member.steps_done} are not finite; {member.advice}"
         return evaluation
-
-    @staticmethod
-    def _advice(member: Member) -> str:
-        return f"try a training.learning_rate below {member.settings.learning_rate:g} or a smaller training.clip"
 
     def _compact(self) -> None:
         """Drop idle slots once at most half of all are in use; shapes change only log₂(pack) times."""

@@ -81,9 +81,8 @@ def test_the_host_waits_once_a_chunk_and_once_for_bases(optimizer: str, call: Ca
     assert (first["due"], second["due"], third["due"]) == ((1, 1, 0) if optimizer == "soap" else (0, 0, 0))
     for chunk in (first, second, third):
         assert chunk["to_host"] == 1 + chunk["due"]
-    assert (
-        second["to_device"] == third["to_device"] == 5
-    )  # rates, steps, batches, and which bases are due, or the first
+    # Rates, steps, batches, and the runs whose bases are due, or are so for the first time.
+    assert second["to_device"] == third["to_device"] == 5
     assert first["drawn_after"] == [0, first["due"]]
     assert second["drawn_after"] == [second["due"]]
     assert third["drawn_after"] == []
