@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from benchmarks.on_gpu import small_trainings
 from experiments.tasks import classification
 from experiments.training import pack as engine
-from experiments.training.chunk import Chunk, Request
+from experiments.training.chunk import Chunk, Request, draw
 from tests.experiments import pretended_device
 from tests.experiments.pretended_device import Copies, Meeting
 
@@ -49,7 +50,6 @@ def waits(name: str, path: Path, lengths: Sequence[int], **changes: Any) -> list
     the copies to the host that had been made when chunks were drawn."""
     pack, _ = small_trainings.started(name, path, torch.device(f"{pretended_device.NAME}:0"), **changes)
     drawn: list[tuple[int, int]] = []
-    draw = engine.draw
 
     def noted(request: Request, *others: Any) -> Chunk:
         made = draw(request, *others)
@@ -57,8 +57,7 @@ def waits(name: str, path: Path, lengths: Sequence[int], **changes: Any) -> list
         return made
 
     found = []
-    engine.draw = noted  # type: ignore[assignment]
-    try:
+    with mock.patch.object(engine, "draw", noted):
         for length, following in zip(lengths, [*lengths[1:], None], strict=True):
             to_device, to_host, due = Copies.to_device, Copies.to_host, drawn[-1][1] if drawn else None
             before = len(drawn)
@@ -71,8 +70,6 @@ def waits(name: str, path: Path, lengths: Sequence[int], **changes: Any) -> list
                     "drawn_after": [copies - to_host for copies, _ in drawn[before:]],
                 }
             )
-    finally:
-        engine.draw = draw  # type: ignore[assignment]
     return found
 
 

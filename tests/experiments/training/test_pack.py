@@ -16,7 +16,7 @@ from experiments.tasks.evaluation import Evaluation
 from experiments.tasks.molecules import MoleculeTask
 from experiments.tasks.task import LossTerms, LossWeights
 from experiments.training import pack as engine
-from experiments.training.chunk import Chunk, Request
+from experiments.training.chunk import Chunk, Request, draw
 from experiments.training.layout import Layout
 from experiments.training.member import Member, best_budget
 from experiments.training.optimizers import OPTIMIZERS
@@ -318,7 +318,7 @@ def test_chunks_drawn_ahead_are_those_drawn_when_they_are_needed(
     laboratory: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where a run ends, which makes what was drawn for all of them void; frames are rotated, too."""
-    chunk, draw = Pack._chunk, engine.draw
+    chunk = Pack._chunk
     requests: list[Request] = []
 
     def noted(request: Request, members: Any, optimizer: Any) -> Chunk:

@@ -83,13 +83,16 @@ def test_what_the_jobs_compile_is_said_before_they_are_submitted(
     line = "compiles 2 shapes, once a machine, in about a minute of one core each\n"
     submit_missing(runs, replace(ONE_EACH, submit=False), slurm.look)
     assert capsys.readouterr().err == ""
-    said = []
-    monkeypatch.setattr(submit, "_submitted", lambda one, *_: said.append(capsys.readouterr().err) or one)
-    submit_missing(runs, ONE_EACH, slurm.look)
+    said: list[str] = []
+
+    def refused(submission: ledger.Submission, *_: object) -> ledger.Submission:
+        said.append(capsys.readouterr().err)
+        return submission
+
+    with monkeypatch.context() as patched:
+        patched.setattr(submit, "_submitted", refused)
+        submit_missing(runs, ONE_EACH, slurm.look)
     assert said == [line]
-    monkeypatch.undo()
-    monkeypatch.setattr(submit, "ask", slurm.ask)
-    monkeypatch.setattr(submit, "limits", lambda _: slurm.limits)
     submit_missing(runs[:3], ONE_EACH, slurm.look)
     capsys.readouterr()
     submit_missing(runs, ONE_EACH, slurm.look)
