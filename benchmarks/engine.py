@@ -129,7 +129,7 @@ def memory_of(pack: Pack) -> dict[str, int]:
     A CPU's allocator keeps freed memory, so the process's size says nothing about a gradient.
     """
     size = len(pack.slots)
-    memory = {"state_bytes_a_run": pack.state_bytes() // size}
+    memory = {"state_bytes_a_run": sum(value.nbytes for value in pack.state.values()) // size}
     if pack.task.device.type == "cuda":
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()

@@ -34,7 +34,8 @@ SHOWN = 5
 
 
 class Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts what is computed inside the context, by operation: seconds, floating-point operations, bytes.
+    """Counts what is computed inside the context: seconds, floating-point operations and bytes by operation, all calls
+    of operators, and those of them that are views or in place.
 
     An operation without a rule of its own counts as one floating-point operation for each number that it returns, a
     view as none.
@@ -45,6 +46,7 @@ class Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.operations: Counter[str] = Counter()
         self.bytes: Counter[str] = Counter()
+        self.calls = self.views = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call an operation, and count it."""
@@ -53,7 +55,10 @@ class Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
         seconds = time.process_time() - began
         name = str(func.overloadpacket).removeprefix("aten.")
         self.seconds[name] += seconds
-        if not any(returned.alias_info is not None for returned in func._schema.returns):
+        self.calls += 1
+        if any(returned.alias_info is not None for returned in func._schema.returns):
+            self.views += 1
+        else:
             self.operations[name] += operations_of(func, args, kwargs or {}, out)
             self.bytes[name] += moved([args, kwargs, out])
         return out
@@ -125,7 +130,7 @@ def measure(settings: Mapping[str, Any], repeats: int = 30, compile: bool = True
         for name, (eager, timed, tensors) in parts.items():
             timed()
             taken = statistics.median(seconds(timed) for _ in range(repeats))
-            eager()
+            eager_taken = statistics.median(seconds(eager) for _ in range(repeats))
             with Counted() as counted:
                 for _ in range(repeats):
                     eager()
@@ -137,7 +142,8 @@ def measure(settings: Mapping[str, Any], repeats: int = 30, compile: bool = True
                     "kind": "roofline", "device": "cpu", "threads": torch.get_num_threads(),
                     "ours_ms": 1e3 * taken, "peer": "the core's bound", "peer_ms": 1e3 * bound, "ratio": bound / taken,
                     "operations": work, "bytes": least, "core_gflops": speed / 1e9, "core_gb_s": bandwidth / 1e9,
-                    "step": step.kind, "kernels": _kernels(counted, speed, bandwidth),
+                    "step": step.kind, "eager_ms": 1e3 * eager_taken, "calls": counted.calls // repeats,
+                    "views": counted.views // repeats, "kernels": _kernels(counted, speed, bandwidth),
                 }
             )  # fmt: skip
     return rows
@@ -170,6 +176,7 @@ def show(rows: Sequence[Mapping[str, Any]]) -> None:
         work = f"{r['operations'] / 1e6:.1f} million operations, {r['bytes'] / 1e6:.2f} MB"
         core = f"the core does {r['core_gflops']:.0f} GFLOP/s, {r['core_gb_s']:.1f} GB/s"
         print(f"{r['ours_ms']:9.3f} ms  {r['ratio']:6.1%}  {r['name']} ({r['step']}): {work}; {core}", flush=True)
+        print(f"{'':12} eagerly {r['eager_ms']:.3f} ms: {r['calls']} calls of operators, {r['views']} of them views")
         for k in r["kernels"]:
             print(
                 f"{'':12} {k['share']:6.1%} of the time eagerly, at {k['of_bound']:.1%} of its bound: {k['operation']}"

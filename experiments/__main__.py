@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -248,9 +248,16 @@ def _main() -> int:
         for word in words:
             if word.startswith("plugins="):  # Hydra chooses groups before it reads keys, and workers inherit it
                 plugins.announce(word.partition("=")[2].strip("'\""))
+        overrides, swept = _of_configuration_asked_for(sys.argv[1:])
+        if overrides is not None:
+            words = overrides
+            sys.argv[1:] = [word for word in sys.argv[1:] if word not in (*swept, "-m", "--multirun")]
         hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(guarded)()
         for problem in PROBLEMS:
             raise problem
+        if overrides is not None:
+            sys.stdout.flush()  # before what is said of it
+            _say_of_configuration(overrides, swept)
     except InputError as error:
         return _say(str(error), 2)
     except Stopped as error:
@@ -267,6 +274,32 @@ def _main() -> int:
         where = f"{error.filename or 'a file'}: {os.strerror(error.errno)}"
         return _say(f"{where}; nothing is lost, the same command continues", 1)
     return 0
+
+
+def _of_configuration_asked_for(words: Sequence[str]) -> tuple[list[str] | None, list[str]]:
+    """Return the overrides of a command that prints a configuration (`--cfg`), and those of them that sweep.
+
+    Hydra refuses the latter there, and `-m`. The overrides are None if the command prints none.
+    """
+    from hydra._internal.utils import get_args_parser
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    asked, _ = get_args_parser().parse_known_args(list(words))
+    if asked.cfg is None:
+        return None, []
+    parse = OverridesParser.create().parse_override
+    return asked.overrides, [word for word in asked.overrides if parse(word).is_sweep_override()]
+
+
+def _say_of_configuration(overrides: Sequence[str], swept: Sequence[str]) -> None:
+    """Say on standard error what the runs of these words compile, and of which keys the values above are not theirs."""
+    from hydra.utils import get_method
+
+    if swept:
+        command.say(f"swept, so that what is above has other values: {' '.join(swept)}")
+    # A plugin of Hydra, as launchers are: a run by itself knows nothing of sweeps.
+    if text := get_method("hydra_plugins.equilaw.compiling")(overrides):
+        command.say(text)
 
 
 def _unknown_option(word: str) -> bool:

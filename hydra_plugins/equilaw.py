@@ -43,6 +43,23 @@ class GridSweeper(Sweeper):
         return self.launcher.launch(expand(arguments, self.grids), initial_job_idx=0)
 
 
+def compiling(words: Sequence[str]) -> str:
+    """Return in one line what the runs of a command line compile, done or not, and what that costs.
+
+    Data are neither loaded nor downloaded. Of a search (`hydra/sweeper=optuna`), whose runs are not known, it is empty.
+
+    Raises:
+        InputError: a point of the sweep is bad.
+    """
+    if any(word.startswith("hydra/sweeper=") and word != "hydra/sweeper=grid" for word in words):
+        return ""
+    from slurm.from_words import configs_of
+    from slurm.outline import compiling
+    from slurm.plan import UnnamedRun
+
+    return compiling([], [UnnamedRun(config, "not asked for") for config in configs_of(words)])
+
+
 class LocalLauncher(Launcher):
     """Launcher of worker processes on this machine; see conf/hydra/launcher/local.yaml for the settings."""
 

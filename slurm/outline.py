@@ -165,7 +165,10 @@ def outline(
 
 
 def compiling(runs: Sequence[PlannedRun], unnamed: Sequence[UnnamedRun] = ()) -> str:
-    """Return in one line what is compiled for these runs, and what that costs; empty if none of them is trained."""
+    """Return in one line what is compiled for these runs, and what that costs; empty if none of them is trained.
+
+    Data sets of `unnamed` count by their settings, those of `runs` by their content.
+    """
     named = [(p.config, p.shape_id, p.data_sha256) for p in runs]
     others = [(one.config, _shape(one.config), str(one.config.data)) for one in unnamed]
     trained = [(one[0].training, *one[1:]) for one in (*named, *others) if one[0].training is not None]
@@ -192,4 +195,4 @@ def _of_shape(kind: str, costs: Sequence[tuple[PlannedRun, Estimate]]) -> Shape:
 
 def _shape(config: RunConfig) -> str:
     """Return a stand-in for the shape id of a run without data, whose matched channels are not known yet either."""
-    return f"{replace(config, match=None).shape_id('')} {config.match}"
+    return f"{replace(config, match=None).shape_id('')} {config.match} {config.data}"

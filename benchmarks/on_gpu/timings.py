@@ -95,11 +95,10 @@ def _timed(pack: Pack, device: torch.device, tell: Tell) -> None:
     gradient = milliseconds(pack.bare_gradient, device)
     bare = milliseconds(lambda: pack.bare_steps(8), device, 3) / 8  # steps 2 to 9, without a renewal of bases
     tell({"gradient_ms": gradient, "gradient_and_update_ms": bare})
-    every = [(i, 10) for i, _ in pack.active]
-    refresh = milliseconds(lambda: pack._refresh(every), device, 3)
-    member = pack.slots[0]
-    assert member is not None
-    glance = milliseconds(lambda: pack.evaluator.validation(pack._weights(0), member.prepared), device, 3)
+    every = torch.ones(size, dtype=torch.bool, device=device)
+    refresh = milliseconds(lambda: pack._refresh(every, None), device, 3)
+    weights, data = zip(*((pack._weights(i), run.prepared) for i, run in pack.active), strict=True)
+    glance = milliseconds(lambda: pack.evaluator.validation(weights, data), device, 3) / size
     alone_ms = bare + refresh / 10
     tell({"refresh_ms": refresh, "validation_ms_a_run": glance, "engine_overhead": engine / alone_ms - 1})
     tell(_kernels(pack))
@@ -125,13 +124,13 @@ def bases(device: torch.device, runs: int) -> Facts:
     """
     generator = torch.Generator().manual_seed(0)
     matrices = torch.randn(65 * runs, 32, 32, generator=generator).to(device)
-    found, (expected, triangle) = cholesky_qr(matrices.double()), torch.linalg.qr(matrices.double())
+    (found,), (expected, triangle) = cholesky_qr([matrices.double()]), torch.linalg.qr(matrices.double())
     signs = triangle.diagonal(dim1=-2, dim2=-1).sign()[..., None, :]
     apart = distance(found, expected * signs)
     with alone():
         times = {
             "qr_ms": milliseconds(lambda: torch.linalg.qr(matrices), device, 2),
-            "cholesky_ms": milliseconds(lambda: cholesky_qr(matrices), device, 2),
+            "cholesky_ms": milliseconds(lambda: cholesky_qr([matrices]), device, 2),
             "eigh_ms": milliseconds(lambda: torch.linalg.eigh(matrices @ matrices.mT), device, 1),
         }
     # Round-off of 1e-16 times the condition of a random matrix, which is 1e5 in the worst of 4,000.

@@ -165,21 +165,30 @@ class ExampleTask:
         return _ExampleEvaluator(self, model)
 
     def predict(self, model: Network, weights: Tensors, prepared: PreparedData, inputs: Tensor) -> Floats:
-        """Predict logarithms of probabilities `[n, classes]` or numbers `[n]` (in the labels' unit).
+        """Predict of one run as `predict_all` does of several."""
+        return self.predict_all(model, [weights], [prepared], inputs)[0]
+
+    def predict_all(
+        self, model: Network, weights: Sequence[Tensors], prepared: Sequence[PreparedData], inputs: Tensor
+    ) -> list[Floats]:
+        """Predict logarithms of probabilities `[n, classes]` or numbers `[n]` (in the labels' unit) of every run.
 
         Args:
             model: the network.
-            weights: of one run, without a pack axis.
-            prepared: of the same run.
-            inputs: `[n, ...]`.
+            weights: of each run, without a pack axis.
+            prepared: of the same runs.
+            inputs: of all runs, `[n, ...]`.
         """
-        params = {name: value[None] for name, value in weights.items()}
-        chunk = max(1, EVALUATION_NUMBERS[self.device.type] // max(1, inputs[0].numel()))
+        p = len(weights)
+        params = {name: torch.stack([one[name] for one in weights]) for name in weights[0]}
+        chunk = max(1, EVALUATION_NUMBERS[self.device.type] // (p * max(1, inputs[0].numel())))
         with torch.no_grad():
-            outputs = torch.cat([model.outputs(params, part[None])[0] for part in torch.split(inputs, chunk)]).double()
+            parts = [part[None].expand(p, *part.shape).contiguous() for part in torch.split(inputs, chunk)]
+            outputs = torch.cat([model.outputs(params, part) for part in parts], 1).double()  # [p, n, classes or 1]
         if self.dataset.n_classes is not None:
-            return np.asarray(outputs.log_softmax(-1).cpu().numpy())
-        return np.asarray(prepared.mean + prepared.scale * outputs[:, 0].cpu().numpy())
+            return list(np.asarray(outputs.log_softmax(-1).cpu().numpy()))
+        numbers = outputs[..., 0].cpu().numpy()
+        return [np.asarray(run.mean + run.scale * values) for run, values in zip(prepared, numbers, strict=True)]
 
 
 class _ExampleEvaluator:
@@ -204,13 +213,14 @@ class _ExampleEvaluator:
         ours, theirs = metrics_of(test, dataset), metrics_of(train, dataset)
         return Evaluation(ours, theirs, test, validation=stopping, n_validation=len(chosen))
 
-    def validation(self, weights: Mapping[str, Tensor], prepared: PreparedData) -> dict[str, float]:
-        """Return errors on the validation set as `holdout_<metric>`; nothing if the set is empty."""
+    def validation(self, weights: Sequence[Tensors], prepared: Sequence[PreparedData]) -> list[dict[str, float]]:
+        """Return errors of runs on the validation set as `holdout_<metric>`; nothing if the set is empty."""
         dataset = self.task.dataset
         if len(dataset.holdout) == 0:
-            return {}
-        errors = metrics_of(self._errors(weights, prepared, self.task.validation, dataset.holdout), dataset)
-        return {f"holdout_{name}": error.value for name, error in errors.items()}
+            return [{} for _ in weights]
+        predictions = self.task.predict_all(self.model, weights, prepared, self.task.validation)
+        frames = [example_errors(one, dataset.holdout, dataset) for one in predictions]
+        return [{f"holdout_{k}": error.value for k, error in metrics_of(one, dataset).items()} for one in frames]
 
     def _errors(self, weights: Tensors, prepared: PreparedData, inputs: Tensor, examples: Examples) -> pd.DataFrame:
         return example_errors(self.task.predict(self.model, weights, prepared, inputs), examples, self.task.dataset)

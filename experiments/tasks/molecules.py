@@ -288,7 +288,7 @@ def differentiable(graph: Graph) -> Graph:
 
 
 class MoleculeEvaluator:
-    """Evaluates the averaged weights of single runs.
+    """Evaluates the averaged weights of runs.
 
     Args:
         energy_offset: add the constant energy per atom that fits the training frames best. It is part of the fit, for
@@ -334,14 +334,19 @@ class MoleculeEvaluator:
         errors = metrics_of(frame_errors(self._predict(weights, prepared, self.task.validation, chosen), frames))
         return errors["force_mae" if "force_mae" in errors else "energy_mae"].value
 
-    def validation(self, weights: Mapping[str, Tensor], prepared: PreparedData) -> dict[str, float]:
-        """Return errors on the validation set as `holdout_<metric>`; nothing if the set is empty."""
-        frames = self.task.dataset.holdout
+    def validation(
+        self, weights: Sequence[Mapping[str, Tensor]], prepared: Sequence[PreparedData]
+    ) -> list[dict[str, float]]:
+        """Return errors of runs on the validation set as `holdout_<metric>`; nothing if the set is empty."""
+        task, frames = self.task, self.task.dataset.holdout
         if len(frames) == 0:
-            return {}
-        predictions = self._predict(weights, prepared, self.task.validation, np.arange(len(frames)))
-        errors = metrics_of(frame_errors(predictions, frames))
-        return {f"holdout_{name}": errors[name].value for name in errors}
+            return [{} for _ in weights]
+        params = {name: torch.stack([one[name] for one in weights]) for name in weights[0]}
+        picked = [np.arange(len(frames))] * len(weights)
+        return [
+            {f"holdout_{name}": error.value for name, error in metrics_of(frame_errors(predicted, frames)).items()}
+            for predicted in task.predict(self.model, params, prepared, task.validation, picked)
+        ]
 
     def _predict(
         self, weights: Mapping[str, Tensor], prepared: PreparedData, split: DeviceFrames, picked: Ints

@@ -64,14 +64,15 @@ class PreparedData(Protocol):
 
 
 class Evaluator(Protocol):
-    """Errors of one run's weights (by name, without a pack axis)."""
+    """Errors of runs' weights (by name, without a pack axis)."""
 
     def full(self, weights: Tensors, prepared: Any) -> Evaluation:
-        """Evaluate on all test frames and on the run's training frames."""
+        """Evaluate one run on all test frames and on its training frames."""
         ...
 
-    def validation(self, weights: Tensors, prepared: Any) -> dict[str, float]:
-        """Evaluate on the validation set: errors as `holdout_<metric>`, for history and progress."""
+    def validation(self, weights: Sequence[Tensors], prepared: Sequence[Any]) -> list[dict[str, float]]:
+        """Evaluate runs on the validation set, all at once: errors of each as `holdout_<metric>`, for history and
+        progress; nothing if the set is empty."""
         ...
 
 

@@ -51,22 +51,14 @@ def compiled(function: PositionalFunction, inputs: Sequence[Tensor]) -> Position
     Raises:
         Exception: this release of torch or this compiler does otherwise than is relied on here.
     """
-    from torch._functorch.compile_utils import fx_graph_cse
     from torch._guards import TracingContext, tracing
     from torch._inductor import compile_fx
-    from torch._inductor.decomposition import select_decomp_table
 
     # Inductor keeps in its cache what it compiled where there could be symbolic shapes; there are none.
     fake = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv(), static_shapes=True)
     with _lean(), torch.no_grad(), tracing(TracingContext(fake)):
-        examples = [fake.from_tensor(tensor) for tensor in inputs]
-        trace = make_fx(function, select_decomp_table(), tracing_mode="fake", _allow_non_fake_inputs=True)
-        graph = trace(*examples)
-        without_places(graph)
-        graph.graph.eliminate_dead_code()
-        graph.graph = fx_graph_cse(graph.graph)
-        held = _constants_as_inputs(graph, fake)
-        examples += [fake.from_tensor(tensor) for tensor in held]
+        graph, held = _traced(function, inputs, fake)
+        examples = [fake.from_tensor(tensor) for tensor in (*inputs, *held)]
         # Without Inductor's passes over joint graphs: 2 of a warm start's 8 seconds, and no faster step (measured).
         run = compile_fx.compile_fx_inner(graph, examples, cpp_wrapper=True, is_inference=True, graph_id=0)
 
@@ -79,6 +71,34 @@ def compiled(function: PositionalFunction, inputs: Sequence[Tensor]) -> Position
             return tuple(run([*laid, *held]))
 
     return call
+
+
+def traced(function: PositionalFunction, inputs: Sequence[Tensor]) -> tuple[GraphModule, list[Tensor]]:
+    """Trace `function` for the shapes of `inputs`, without what follows on the way to a compiler.
+
+    Returns:
+        The graph, in the operations that Inductor knows, none of them in place, and the tensors that it takes after
+        `inputs`: constants of the function.
+    """
+    from torch._guards import TracingContext, tracing
+
+    fake = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv(), static_shapes=True)
+    with torch.no_grad(), tracing(TracingContext(fake)):
+        return _traced(function, inputs, fake)
+
+
+def _traced(
+    function: PositionalFunction, inputs: Sequence[Tensor], fake: FakeTensorMode
+) -> tuple[GraphModule, list[Tensor]]:
+    from torch._functorch.compile_utils import fx_graph_cse
+    from torch._inductor.decomposition import select_decomp_table
+
+    trace = make_fx(function, select_decomp_table(), tracing_mode="fake", _allow_non_fake_inputs=True)
+    graph = trace(*(fake.from_tensor(tensor) for tensor in inputs))
+    without_places(graph)
+    graph.graph.eliminate_dead_code()
+    graph.graph = fx_graph_cse(graph.graph)
+    return graph, _constants_as_inputs(graph, fake)
 
 
 def _laid(tensor: Tensor, stride: tuple[int, ...]) -> Tensor:

@@ -110,6 +110,11 @@ class Member:
         """Whether the run's result is that of the schedule with the lowest validation error."""
         return self.settings.stop == "validation"
 
+    @property
+    def advice(self) -> str:
+        """What to try if its numbers are no longer finite."""
+        return f"try a training.learning_rate below {self.settings.learning_rate:g} or a smaller training.clip"
+
     def restart(self) -> None:
         """Forget all progress: a pack that did not fit into memory may have left some that is in no checkpoint."""
         self.steps_done = self.start = 0

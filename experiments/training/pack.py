@@ -24,6 +24,7 @@ from experiments.tasks.evaluation import Evaluation
 from experiments.tasks.task import LossTerms, Model, Task
 from experiments.training import checkpoint
 from experiments.training.arithmetic import denormals_are_zero
+from experiments.training.chunk import Chunk, Request, draw
 from experiments.training.device_errors import out_of_memory
 from experiments.training.flat_state import part, put, stack, take
 from experiments.training.layout import Layout
@@ -32,7 +33,7 @@ from experiments.training.member import Member, best_budget
 from experiments.training.member_state import Beginnings, checkpoint_of
 from experiments.training.optimizers import OPTIMIZERS
 from experiments.training.optimizers.optimizer import Optimizer
-from experiments.training.order import batches, rotations
+from experiments.training.order import batches
 from experiments.training.schedule import Schedule
 from experiments.training.step import LossFunction, Tensors, eager_gradient
 from experiments.training.trusted_step import Example, Step, make_step
@@ -93,6 +94,7 @@ class Pack:
             "clip": self._column([m.settings.clip for m in members]),
             "ema_decay": self._column([m.settings.ema_decay for m in members]),
         }
+        self._upcoming: Chunk | None = None
         self._saved = time.monotonic()
         self._stop: Callable[[], bool] = lambda: False
 
@@ -120,12 +122,15 @@ class Pack:
                 schedule = member.schedule
                 kept_at = {*(branch.start for branch in schedule.branches), schedule.cooldown_start}
                 if member.branch_state is None and member.steps_done in kept_at:
-                    member.branch_state = {
-                        k: v.clone() for k, v in take(self.state, i).items()
-                    }  # compaction may move it
-            self._checked_chunk(min(self._until_event(member) for _, member in self.active))
-            for i, member in self.active:
-                self._events(i, member, report)
+                    # Compaction may move what is not a copy.
+                    member.branch_state = {k: v.clone() for k, v in take(self.state, i).items()}
+            length = self._until_event()
+            self._checked_chunk(length, self._until_event(length))
+            members = self.active
+            for i, member in members:
+                self._events(i, member)
+            self._validate(members, report)
+            for i, member in members:
                 if self.slots[i] is None:
                     ended(member)
             self._compact()
@@ -151,24 +156,17 @@ class Pack:
         step = self._step()
         picked = torch.zeros((len(self.slots), self.batch_size), dtype=torch.int64, device=self.task.device)
         rate, ones = (self._column(np.full(len(self.slots), value)) for value in (0.0, 1.0))
-        members = self.active
+        everyone = ones > 0
         for number in range(2, length + 2):
             self._update(step, picked, rate, ones)
-            self._refresh([(i, number) for i, _ in members])
+            if self.optimizer.due(number):
+                self._refresh(everyone, None)
 
-    def state_bytes(self) -> int:
-        """Return the memory (bytes) of all runs' parameters, averages and optimiser states."""
-        return sum(value.nbytes for value in self.state.values())
+    def _until_event(self, ahead: int = 0) -> int:
+        """Return the updates until the next event of a member, counted from when `ahead` more are done."""
+        return min(until_event(member.schedule, member.steps_done + ahead) for _, member in self.active)
 
-    def _until_event(self, member: Member) -> int:
-        """Return the number of updates until the member's next event, `STEPS_PER_CHUNK` at most."""
-        schedule = member.schedule
-        interval = validation_interval(schedule)
-        validation = (member.steps_done // interval + 1) * interval
-        marks = [*schedule.marks, validation]
-        return min(STEPS_PER_CHUNK, *(mark - member.steps_done for mark in marks if mark > member.steps_done))
-
-    def _checked_chunk(self, length: int) -> None:
+    def _checked_chunk(self, length: int, following: int) -> None:
         """Make a chunk of updates; if memory runs out, undo the part that was made.
 
         Raises:
@@ -176,54 +174,47 @@ class Pack:
         """
         before = self.state
         try:
-            self._chunk(length)
+            self._chunk(length, following)
         except Exception as error:
             if len(self.slots) == 1 or not out_of_memory(error):
                 raise
-            self.state = before
+            self.state, self._upcoming = before, None
             self.save()
             raise TooLarge from error
 
-    def _chunk(self, length: int) -> None:
-        """Make `length` updates of every member."""
+    def _chunk(self, length: int, following: int | None = None) -> None:
+        """Make `length` updates of every member, and draw the `following` ones while the device computes."""
         members = self.active
         step = self._step()
         for _, member in members:
             member.computed_by(step.kind, step.why)
         began, began_cpu = time.monotonic(), time.process_time()
-        p = len(self.slots)
-        rates = np.zeros((length, p))
-        steps = np.ones((length, p))
-        picked = np.zeros((length, p, self.batch_size), dtype=np.int64)
-        weights = np.tile(self.targets["weights"].cpu().numpy(), (length, 1, 1)) if self._staged else None
-        drawn = np.tile(np.eye(3), (length, p, self.batch_size, 1, 1)) if self.augment else None
-        for i, member in members:
-            counts = range(member.steps_done, member.steps_done + length)
-            factor = member.schedule.factor if self.optimizer.anneals else member.schedule.rise
-            rates[:, i] = [member.settings.learning_rate * factor(c) for c in counts]
-            places = np.array([member.schedule.step(c) for c in counts])
-            steps[:, i] = places + 1
-            subset = member.prepared.subset
-            picked[:, i] = subset[batches(member.seed, len(subset), self.batch_size, places)]
-            if weights is not None:
-                weights[:, i] = [member.weighting_at(c) for c in counts]
-            if drawn is not None:
-                drawn[:, i] = rotations(member.seed, self.batch_size, places)
-        rate_steps, number_steps = self._column(rates), self._column(steps)
-        picked_steps = torch.as_tensor(picked, device=self.task.device)
-        weight_steps = None if weights is None else self._column(weights)
-        rotation_steps = None if drawn is None else self._column(drawn)
+        request = self._request(length)
+        drawn = self._upcoming
+        if drawn is None or drawn.request != request:
+            drawn = draw(request, [member for _, member in members], self.optimizer)
+        self._upcoming = None
+        rates, steps = self._column(drawn.rates), self._column(drawn.steps)
+        picked = self._column(drawn.picked, torch.int64)
+        due, first = (self._column(mask, torch.bool) for mask in (drawn.due, drawn.due & (drawn.steps == 1)))
+        weights = None if drawn.weights is None else self._column(drawn.weights)
+        rotations = None if drawn.rotations is None else self._column(drawn.rotations)
         # A compiled gradient's outputs live in memory that its next call overwrites (a replayed CUDA graph).
-        losses = torch.empty((length, p), dtype=self.task.dtype, device=self.task.device)
+        losses = torch.empty((length, request.size), dtype=self.task.dtype, device=self.task.device)
         with denormals_are_zero():
             for j in range(length):
-                if weight_steps is not None:
-                    self.targets["weights"] = weight_steps[j]
-                if rotation_steps is not None:
-                    self.targets["rotations"] = rotation_steps[j]
-                losses[j] = self._update(step, picked_steps[j], rate_steps[j], number_steps[j])
-                self._refresh([(i, int(steps[j, i])) for i, _ in members])
-        all_losses = losses.cpu().numpy()  # the only wait for the device in a chunk
+                if weights is not None:
+                    self.targets["weights"] = weights[j]
+                if rotations is not None:
+                    self.targets["rotations"] = rotations[j]
+                losses[j] = self._update(step, picked[j], rates[j], steps[j])
+                if drawn.due[j].any():
+                    begins = bool((drawn.due[j] & (drawn.steps[j] == 1)).any())
+                    self._refresh(due[j], first[j] if begins else None)
+        if following is not None:
+            coming = self._request(following, ahead=length)
+            self._upcoming = draw(coming, [member for _, member in members], self.optimizer)
+        all_losses = losses.cpu().numpy()  # the only wait for the device in a chunk besides those of `_refresh`
         seconds = (time.monotonic() - began) / len(members)
         cpu_seconds = (time.process_time() - began_cpu) / len(members)
         for i, member in members:
@@ -233,7 +224,13 @@ class Pack:
             member.history.loss(all_losses[:, i])
             if not np.isfinite(all_losses[:, i]).all():
                 where = member.steps_done - length + int(np.argmin(np.isfinite(all_losses[:, i])))
-                member.failure = f"the loss is not finite at update {where}; {self._advice(member)}"
+                member.failure = f"the loss is not finite at update {where}; {member.advice}"
+
+    def _request(self, length: int, ahead: int = 0) -> Request:
+        """Describe the chunk of `length` updates that begins after `ahead` further ones."""
+        places, members = zip(*self.active, strict=True)
+        names, done = zip(*((member.name, member.steps_done + ahead) for member in members), strict=True)
+        return Request(length, len(self.slots), self.batch_size, places, names, done, self._staged, self.augment)
 
     @property
     def _staged(self) -> bool:
@@ -241,8 +238,8 @@ class Pack:
         staged = any(member.settings.late_energy_weight is not None for _, member in self.active)
         return staged and "weights" in self.targets
 
-    def _column(self, values: Any) -> Tensor:
-        return torch.as_tensor(values, dtype=self.task.dtype, device=self.task.device)
+    def _column(self, values: Any, dtype: torch.dtype | None = None) -> Tensor:
+        return torch.as_tensor(values, dtype=dtype or self.task.dtype, device=self.task.device)
 
     def _update(self, step: Step, picked: Tensor, rate: Tensor, number: Tensor) -> Tensor:
         """Make one update of the pack and return the losses before it, `[p]`."""
@@ -253,17 +250,9 @@ class Pack:
         self.state = {**self.state, **step.update(self.state, grads, rate, number, self.limits)}
         return losses
 
-    def _refresh(self, steps: Sequence[tuple[int, int]]) -> None:
-        """Renew the optimiser's state for the members (place, step counted from 1) for which it is due."""
-        due = [(i, number) for i, number in steps if self.optimizer.due(number)]
-        if not due:
-            return
-        now = torch.zeros(len(self.slots), dtype=torch.bool, device=self.task.device)
-        first = torch.zeros_like(now)
-        for i, number in due:
-            now[i] = True
-            first[i] = number == 1
-        memory = self.optimizer.refresh(self.layout, part(self.state, "optimizer"), first, now)
+    def _refresh(self, due: Tensor, first: Tensor | None) -> None:
+        """Renew the optimiser's state of the runs for which `due` `[p]` is true (`Optimizer.refresh`)."""
+        memory = self.optimizer.refresh(self.layout, part(self.state, "optimizer"), first, due)
         self.state = {**self.state, **{f"optimizer/{k}": v for k, v in memory.items()}}
 
     def _step(self) -> Step:
@@ -322,8 +311,8 @@ class Pack:
         return {**named, **part(state, "constants")}
 
     @lengthy("evaluating")
-    def _events(self, i: int, member: Member, report: Report) -> None:
-        """Do what is due after a chunk: evaluate, return from a branch, end the run, record and report progress."""
+    def _events(self, i: int, member: Member) -> None:
+        """Do what is due for a run after a chunk: end a schedule and evaluate it, return from a branch, end the run."""
         schedule = member.schedule
         if member.failure is not None:
             self.slots[i] = None
@@ -339,12 +328,20 @@ class Pack:
             self._choose(i, member)
         if member.failure is not None or member.full is not None:
             self.slots[i] = None
-        due = member.steps_done % validation_interval(schedule) == 0 or member.full is not None
-        if member.failure is None and due:
-            errors = self.evaluator.validation(member.weights or self._weights(i), member.prepared)
-            record = {"clock": member.steps_done, "total": schedule.total, "seconds": member.seconds, **errors}
-            member.history.write(record)
-            report({"event": "progress", "run": member.name, **record})
+
+    @lengthy("evaluating")
+    def _validate(self, members: Sequence[tuple[int, Member]], report: Report) -> None:
+        """Evaluate all runs at once whose validation is due after a chunk, and record and report their progress."""
+        due = [
+            (i, m)
+            for i, m in members
+            if m.failure is None and (m.full is not None or m.steps_done % validation_interval(m.schedule) == 0)
+        ]
+        weights, data = [m.weights or self._weights(i) for i, m in due], [m.prepared for _, m in due]
+        for (_, m), errors in zip(due, self.evaluator.validation(weights, data) if due else [], strict=True):
+            record = {"clock": m.steps_done, "total": m.schedule.total, "seconds": m.seconds, **errors}
+            m.history.write(record)
+            report({"event": "progress", "run": m.name, **record})
 
     def _end_schedule(self, i: int, member: Member, budget: int) -> None:
         """Evaluate the end of a schedule, and keep its weights if they are the best so far and the run goes by that."""
@@ -368,12 +365,8 @@ class Pack:
         evaluation = self.evaluator.full(weights, member.prepared)
         splits = (evaluation.test, evaluation.train)
         if not all(math.isfinite(error.value) for errors in splits for error in errors.values()):
-            member.failure = f"the errors after update {member.steps_done} are not finite; {self._advice(member)}"
+            member.failure = f"the errors after update {member.steps_done} are not finite; {member.advice}"
         return evaluation
-
-    @staticmethod
-    def _advice(member: Member) -> str:
-        return f"try a training.learning_rate below {member.settings.learning_rate:g} or a smaller training.clip"
 
     def _compact(self) -> None:
         """Drop idle slots once at most half of all are in use; shapes change only log₂(pack) times."""
@@ -393,6 +386,13 @@ class Pack:
         for i, member in self.active:
             checkpoint.save_step(member.path, member.steps_done, checkpoint_of(member, take(self.state, i)))
         self._saved = time.monotonic()
+
+
+def until_event(schedule: Schedule, steps_done: int) -> int:
+    """Return the number of updates from `steps_done` to the next event of a run, `STEPS_PER_CHUNK` at most."""
+    interval = validation_interval(schedule)
+    validation = (steps_done // interval + 1) * interval
+    return min(STEPS_PER_CHUNK, *(mark - steps_done for mark in (*schedule.marks, validation) if mark > steps_done))
 
 
 def validation_interval(schedule: Schedule) -> int:

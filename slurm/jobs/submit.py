@@ -24,6 +24,7 @@ from slurm.jobs.ledger import JobArray, Pack, Submission
 from slurm.jobs.limits import Limits, limits, part_of_gpu
 from slurm.jobs.scheduler import Answer, look
 from slurm.jobs.script import after_script, array_script
+from slurm.outline import compiling
 from slurm.packing import COMPILE_GB, PlannedPack, at_most, pack
 from slurm.plan import PlannedRun
 from slurm.settings import SlurmSettings
@@ -78,7 +79,8 @@ def kind_of(planned: PlannedRun, settings: SlurmSettings) -> str:
 def submit_missing(planned: Sequence[PlannedRun], settings: SlurmSettings, look: Look = look) -> Outcome:
     """Submit every run that is neither done, nor running, nor queued by anybody, nor failed before (unless retried).
 
-    Only one driver at a time does so for a store. The ledger is written before anything is submitted.
+    Only one driver at a time does so for a store. The ledger is written before anything is submitted, and a line on
+    standard error says what the jobs will compile.
 
     Args:
         planned: runs of the sweep.
@@ -127,6 +129,8 @@ def submit_missing(planned: Sequence[PlannedRun], settings: SlurmSettings, look:
             packs = at_most(packs, max(1, room))
             submission = _written(path, packs, allowed, gres, settings)
             if settings.submit:
+                if text := compiling(missing):
+                    print(text, file=sys.stderr)
                 submission = _submitted(submission, look, outcome)
             outcome.submissions.append(submission)
             by_id = {p.run.id: p for p in missing}

@@ -14,6 +14,7 @@ def test_counts_of_a_matrix_product() -> None:
     with roofline.Counted() as counted:
         torch.relu((a @ b).reshape(5, 3))
     assert counted.operations == {"mm": 2 * 3 * 4 * 5, "relu": 15}  # a view is none
+    assert (counted.calls, counted.views) == (3, 1)
     assert counted.bytes == {"mm": 4 * (12 + 20 + 15), "relu": 4 * 30}
 
 
@@ -29,7 +30,11 @@ def test_rows_of_a_small_network(capsys: pytest.CaptureFixture[str]) -> None:
     for row in rows:
         assert row["ratio"] == pytest.approx(row["peer_ms"] / row["ours_ms"], rel=1e-12)  # round-off
         assert row["ratio"] > 0
+        assert row["eager_ms"] > 0
+        assert row["calls"] > row["views"] > 0
         assert len(row["kernels"]) == roofline.SHOWN
         assert 0 < sum(kernel["share"] for kernel in row["kernels"]) <= 1
     roofline.show(rows)
-    assert "of the time eagerly" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "of the time eagerly" in printed
+    assert f"{rows[0]['calls']} calls of operators, {rows[0]['views']} of them views" in printed

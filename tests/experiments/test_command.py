@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from experiments.runs.store import RunStore
 from experiments.runs.table import COLUMNS, run_table
@@ -74,6 +75,40 @@ def test_a_short_run_is_eager_and_says_so(tiny_arguments: list[str], root: Path,
     ]
     ((_, result),) = RunStore(tmp_path / "store").results()
     assert result.get("step") == "eager"
+
+
+@pytest.mark.parametrize(
+    ("words", "compiled"),
+    [
+        (["P=4"], "compiles 1 shape, once a machine, in about a minute of one core"),
+        (["-m", "P=4,8", "L=0,1"], "compiles 2 shapes, once a machine, in about a minute of one core each"),
+        (["P=4,8", "training.max_steps=99"], "trains 2 runs without compiling, which pays from max_steps=1500 on"),
+        (["-m", "data=ethanol,star", "P=4,8"], "compiles at most 2 shapes, once a machine, in about a minute of"),
+        (["hydra/sweeper=optuna", "L=0,1"], ""),
+        (["model=ace", "nu=1"], ""),
+    ],
+    ids=" ".join,
+)
+def test_a_printed_configuration_says_what_is_compiled(root: Path, words: list[str], compiled: str) -> None:
+    """On standard error, with the values that a sweep has in place of those that are printed; nothing is loaded."""
+    ended = command(root, "--cfg", "job", *words)
+    assert ended.returncode == 0, ended.stderr
+    assert yaml.safe_load(ended.stdout).keys() >= {"P", "data", "model"}
+    lines = ended.stderr.splitlines()
+    assert [line for line in lines if line.startswith("equilaw: swept")] == (
+        [f"equilaw: swept, so that what is above has other values: {' '.join(swept)}"]
+        if (swept := [word for word in words if "," in word])
+        else []
+    )
+    told = [line for line in lines if not line.startswith("equilaw: swept")]
+    assert [line.startswith(f"equilaw: {compiled}") for line in told] == ([True] if compiled else [])
+
+
+def test_a_printed_configuration_that_no_run_accepts(root: Path) -> None:
+    """It is printed all the same, and its mistake told."""
+    ended = command(root, "--cfg", "job", "L=9", "--package", "L")
+    assert (ended.returncode, ended.stdout) == (2, "9\n")
+    assert ended.stderr.splitlines() == ["equilaw: L=9: accepted: an integer from 0 to 3"]
 
 
 def test_a_finished_run_is_answered_without_torch(root: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from experiments.runs.store import RunStore
 from slurm.estimate import Estimate, Estimates
 from slurm.grid import expand
 from slurm.outline import compiling, outline
-from slurm.plan import Composer, DataAbsent, PlannedRun, plan
+from slurm.plan import Composer, DataAbsent, PlannedRun, UnnamedRun, plan
 from tests.conftest import ACE
 
 MakeConfig = Callable[..., dict[str, Any]]
@@ -74,6 +74,8 @@ def test_shapes_that_are_compiled_are_counted(planned: Callable[..., PlannedRun]
     other = dataclasses.replace(runs[0], data_sha256="e", shape_id="other")
     assert compiling([runs[0], other]).startswith("compiles at most 2 shapes")
     assert compiling(fits) == ""
+    absent = [UnnamedRun(dataclasses.replace(runs[0].config, data={"source": name}), "") for name in ("rmd17", "water")]
+    assert compiling([], absent).startswith("compiles at most 2 shapes")
 
 
 def test_a_ladder_counts_as_one_pack(planned: Callable[..., PlannedRun]) -> None:

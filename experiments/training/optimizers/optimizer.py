@@ -49,13 +49,14 @@ class Optimizer(Protocol):
         """Return whether `refresh` is to be called after update `step` (counted from 1)."""
         ...
 
-    def refresh(self, layout: Layout, state: Tensors, first: Tensor, due: Tensor) -> dict[str, Tensor]:
+    def refresh(self, layout: Layout, state: Tensors, first: Tensor | None, due: Tensor) -> dict[str, Tensor]:
         """Recompute the parts of the state that are renewed only now and then.
 
         Args:
             layout: the place of each parameter in the vector.
             state: after an update.
-            first: `[p]` whether a run has just made its first update.
+            first: `[p]` whether a run has just made its first update; None: none has, which the device need not be
+                asked then.
             due: `[p]`; runs for which it is false keep their state.
         """
         ...
@@ -74,7 +75,7 @@ class PlainOptimizer:
         """Return False: `refresh` is never needed."""
         return False
 
-    def refresh(self, layout: Layout, state: Tensors, first: Tensor, due: Tensor) -> dict[str, Tensor]:
+    def refresh(self, layout: Layout, state: Tensors, first: Tensor | None, due: Tensor) -> dict[str, Tensor]:
         """Return the state as it is."""
         return dict(state)
 

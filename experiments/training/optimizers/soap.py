@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -83,70 +85,92 @@ class Soap(PlainOptimizer):
         """Return True after the first update and then every `every` updates."""
         return step == 1 or step % self.every == 0
 
-    def refresh(self, layout: Layout, state: Tensors, first: Tensor, due: Tensor) -> dict[str, Tensor]:
+    def refresh(self, layout: Layout, state: Tensors, first: Tensor | None, due: Tensor) -> dict[str, Tensor]:
         """Renew the bases; second moments follow their eigenvectors when these change places."""
         new = dict(state)
+        keys = [f"{block.name}/{side}" for block in layout.blocks for side in self.sides(block)]
+        iterated = [power_iteration(state[f"{key}gram"], state[f"{key}basis"]) for key in keys]
+        renewed = dict(zip(keys, orthonormal([one.columns for one in iterated]), strict=True))
+        orders = {key: one.order for key, one in zip(keys, iterated, strict=True)}
+        if first is not None:
+            for key, one in zip(keys, iterated, strict=True):
+                full = torch.linalg.eigh(one.gram).eigenvectors.flip(-1)
+                renewed[key] = torch.where(along(first, full), full, renewed[key])
         moments = []
         for block in layout.blocks:
             v = block.of(state["v"])
             for side in self.sides(block):
                 key = f"{block.name}/{side}"
-                basis = state[f"{key}basis"]
-                renewed, order = renewed_basis(state[f"{key}gram"], basis, first)
+                basis, order = state[f"{key}basis"], orders[key]
                 index = (order[..., :, None] if side == "l" else order[..., None, :]).expand_as(v)
-                moved = torch.where(along(first, v), v, v.gather(-2 if side == "l" else -1, index))
+                moved = v.gather(-2 if side == "l" else -1, index)
+                if first is not None:
+                    moved = torch.where(along(first, v), v, moved)
                 # Contiguous, as a checkpoint stores it: products round differently along other strides.
-                new[f"{key}basis"] = torch.where(along(due, basis), renewed, basis).contiguous()
+                new[f"{key}basis"] = torch.where(along(due, basis), renewed[key], basis).contiguous()
                 v = torch.where(along(due, v), moved, v)
             moments.append(v.flatten(1))
         new["v"] = torch.cat(moments, 1)
         return new
 
 
-def renewed_basis(gram: Tensor, basis: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the next eigenbases `[p, count, n, n]` and their vectors' previous places `[p, count, n]`.
+class Iterated(NamedTuple):
+    """A step of power iteration.
 
     Args:
-        gram: Gram matrices `[p, count, n, n]`.
-        basis: their eigenbases so far, `[p, count, n, n]`.
-        first: `[p]`; runs for which it is true get a full eigendecomposition.
+        gram: Gram matrices `[p, count, n, n]`, finite and tilted.
+        columns: their products with the eigenvectors so far, by falling eigenvalue.
+        order: previous places of these, `[p, count, n]`.
     """
+
+    gram: Tensor
+    columns: Tensor
+    order: Tensor
+
+
+def power_iteration(gram: Tensor, basis: Tensor) -> Iterated:
+    """Multiply Gram matrices `[p, count, n, n]` with their eigenbases so far."""
     # One run's NaN must not stop the decompositions of the others (LAPACK refuses the whole batch).
     gram = tilted(torch.nan_to_num(gram, posinf=0.0, neginf=0.0))
     basis = torch.nan_to_num(basis)
     image = gram @ basis
     order = (basis * image).sum(-2).argsort(dim=-1, descending=True, stable=True)  # by Rayleigh quotients
-    renewed = orthonormal(image.gather(-1, order[..., None, :].expand_as(image)))
-    if bool(first.any()):
-        full = torch.linalg.eigh(gram).eigenvectors.flip(-1)
-        renewed = torch.where(along(first, renewed), full, renewed)
-    return renewed, order
+    return Iterated(gram, image.gather(-1, order[..., None, :].expand_as(image)), order)
 
 
-def orthonormal(columns: Tensor) -> Tensor:
-    """Return orthonormal vectors with the spans of the first 1, 2, … columns of matrices `[..., n, n]`.
+def orthonormal(columns: Sequence[Tensor]) -> list[Tensor]:
+    """Return orthonormal vectors with the spans of the first 1, 2, … columns of matrices `[..., n, n]`, of each stack.
 
     On a CPU by LAPACK's QR. CUDA's takes a matrix at a time (431 ms for 4,160 of 32 × 32 on an H200, and Cholesky
     0.84 ms), so there by `cholesky_qr`. Some vectors then have the other sign; no update depends on it, in any digit.
     """
-    return torch.linalg.qr(columns).Q if columns.device.type == "cpu" else cholesky_qr(columns)
+    if all(stack.device.type == "cpu" for stack in columns):
+        return [torch.linalg.qr(stack).Q for stack in columns]
+    return cholesky_qr(columns)
 
 
-def cholesky_qr(columns: Tensor) -> Tensor:
+def cholesky_qr(columns: Sequence[Tensor]) -> list[Tensor]:
     """Return Q of the QR decomposition of matrices `[..., n, n]`, with R's diagonal positive, by Cholesky twice.
 
     In double precision, by CholeskyQR2 (Yamamoto et al. 2015, Electronic Transactions on Numerical Analysis 44, 306),
     whose second pass brings Q to round-off if the condition number is below 10⁸. Matrices for which it is larger are
-    decomposed by QR.
+    decomposed by QR. The host waits for the device once for all stacks, to learn whether there are any.
     """
+    twice = [_cholesky_twice(stack) for stack in columns]
+    wrong = torch.stack([bad.any() for _, bad in twice]).cpu().tolist() if twice else []
+    for stack, (found, bad), some in zip(columns, twice, wrong, strict=True):
+        if some:
+            found[bad] = torch.linalg.qr(stack[bad].double()).Q
+    return [found.to(stack.dtype) for stack, (found, _) in zip(columns, twice, strict=True)]
+
+
+def _cholesky_twice(columns: Tensor) -> tuple[Tensor, Tensor]:
+    """Return Q of matrices `[..., n, n]` and where it is not to be trusted, `[...]`."""
     first, info = _cholesky_pass(columns.double())
     eye = torch.eye(columns.shape[-1], dtype=first.dtype, device=first.device)
     apart = (first.mT @ first - eye).abs().amax((-2, -1))
     found, info_again = _cholesky_pass(first)
-    bad = (info != 0) | (info_again != 0) | ~(apart < WELL_CONDITIONED)  # a NaN is bad too
-    if bool(bad.any()):
-        found[bad] = torch.linalg.qr(columns[bad].double()).Q
-    return found.to(columns.dtype)
+    return found, (info != 0) | (info_again != 0) | ~(apart < WELL_CONDITIONED)  # a NaN is bad too
 
 
 def _cholesky_pass(columns: Tensor) -> tuple[Tensor, Tensor]:

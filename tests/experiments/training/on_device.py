@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from benchmarks.on_gpu import small_trainings
 from experiments.tasks import classification
 from experiments.training import pack as engine
+from experiments.training.chunk import Chunk, Request, draw
 from tests.experiments import pretended_device
 from tests.experiments.pretended_device import Copies, Meeting
 
@@ -40,6 +42,34 @@ def copies(name: str, path: Path, **changes: Any) -> list[tuple[int, int]]:
         before = Copies.to_device, Copies.to_host
         pack.bare_steps(updates)
         found.append((Copies.to_device - before[0], Copies.to_host - before[1]))
+    return found
+
+
+def waits(name: str, path: Path, lengths: Sequence[int], **changes: Any) -> list[dict[str, Any]]:
+    """Of each chunk of updates its copies to the device and to the host, the updates after which bases were due, and
+    the copies to the host that had been made when chunks were drawn."""
+    pack, _ = small_trainings.started(name, path, torch.device(f"{pretended_device.NAME}:0"), **changes)
+    drawn: list[tuple[int, int]] = []
+
+    def noted(request: Request, *others: Any) -> Chunk:
+        made = draw(request, *others)
+        drawn.append((Copies.to_host, int(made.due.any(1).sum())))
+        return made
+
+    found = []
+    with mock.patch.object(engine, "draw", noted):
+        for length, following in zip(lengths, [*lengths[1:], None], strict=True):
+            to_device, to_host, due = Copies.to_device, Copies.to_host, drawn[-1][1] if drawn else None
+            before = len(drawn)
+            pack._chunk(length, following)
+            found.append(
+                {
+                    "to_device": Copies.to_device - to_device,
+                    "to_host": Copies.to_host - to_host,
+                    "due": drawn[0][1] if due is None else due,
+                    "drawn_after": [copies - to_host for copies, _ in drawn[before:]],
+                }
+            )
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor
@@ -35,7 +37,7 @@ def aligned(found: Tensor, expected: Tensor) -> Tensor:
 def test_vectors_are_lapacks_up_to_sign(condition: float, size: int) -> None:
     """Both are exact for a matrix that differs by round-off; Q then differs by that times the condition number."""
     columns = with_condition(condition, 5, size)
-    found, expected = cholesky_qr(columns), torch.linalg.qr(columns).Q
+    (found,), expected = cholesky_qr([columns]), torch.linalg.qr(columns).Q
     assert float((found - aligned(found, expected)).abs().max()) < 100 * size * EPS * condition
     # As orthogonal as LAPACK's whatever the condition number is.
     assert float((found.mT @ found - torch.eye(size, dtype=torch.float64)).abs().max()) < 20 * size * EPS
@@ -52,9 +54,9 @@ def test_matrices_without_full_rank_are_decomposed_by_qr(kind: str) -> None:
         "rank one": one[:, :1] * one[:1],
         "one column zero": torch.cat([one[:, :3], torch.zeros(6, 1, dtype=torch.float64), one[:, 4:]], 1),
     }[kind]
-    found = cholesky_qr(columns)
+    (found,) = cholesky_qr([columns])
     assert torch.equal(found[1, 2], torch.linalg.qr(columns[1, 2]).Q)
-    alone = cholesky_qr(columns[:1])
+    (alone,) = cholesky_qr([columns[:1]])
     torch.testing.assert_close(found[:1], alone, rtol=0, atol=100 * EPS)
     eye = torch.eye(6, dtype=torch.float64)
     assert float((found.mT @ found - eye).abs().max()) < 100 * EPS
@@ -62,7 +64,7 @@ def test_matrices_without_full_rank_are_decomposed_by_qr(kind: str) -> None:
 
 def test_single_precision_has_all_its_digits() -> None:
     columns = random(4, 16, 16).float()
-    found = cholesky_qr(columns)
+    (found,) = cholesky_qr([columns])
     assert found.dtype == torch.float32
     expected = torch.linalg.qr(columns.double()).Q
     # The decomposition is done in double precision: what is left is one rounding of numbers below 1.
@@ -71,7 +73,7 @@ def test_single_precision_has_all_its_digits() -> None:
 
 def test_the_cpu_has_lapacks() -> None:
     columns = random(3, 5, 5)
-    assert torch.equal(orthonormal(columns), torch.linalg.qr(columns).Q)
+    assert torch.equal(orthonormal([columns])[0], torch.linalg.qr(columns).Q)
 
 
 def trained(monkeypatch: pytest.MonkeyPatch, decomposition: object, steps: int = 120) -> Tensor:
@@ -103,8 +105,7 @@ def test_many_updates_are_those_of_lapack(monkeypatch: pytest.MonkeyPatch) -> No
 def test_signs_change_no_digit(monkeypatch: pytest.MonkeyPatch) -> None:
     """So vectors with other signs than LAPACK's are as good."""
 
-    def flipped(columns: Tensor) -> Tensor:
-        signs = random(columns.shape[-1], seed=9).sign()
-        return orthonormal(columns) * signs
+    def flipped(columns: Sequence[Tensor]) -> list[Tensor]:
+        return [one * random(one.shape[-1], seed=9).sign() for one in orthonormal(columns)]
 
     assert torch.equal(trained(monkeypatch, flipped), trained(monkeypatch, orthonormal))

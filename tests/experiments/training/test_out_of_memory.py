@@ -93,14 +93,14 @@ def in_the_last_evaluation(monkeypatch: pytest.MonkeyPatch, error: Callable[[], 
 
 def in_a_validation(monkeypatch: pytest.MonkeyPatch, error: Callable[[], Exception]) -> None:
     """After the last evaluation, when the member has its errors but nobody has heard of them."""
-    events = Pack._events
+    validate = Pack._validate
 
-    def limited(self: Pack, i: int, member: Member, report: Any) -> None:
-        events(self, i, member, report)
-        if len(self.slots) > 2 and member.full is not None:
+    def limited(self: Pack, members: Sequence[tuple[int, Member]], report: Any) -> None:
+        validate(self, members, report)
+        if len(self.slots) > 2 and any(member.full is not None for _, member in members):
             raise error()
 
-    monkeypatch.setattr(Pack, "_events", limited)
+    monkeypatch.setattr(Pack, "_validate", limited)
 
 
 STAGES = (after_construction, in_the_first_step, in_a_late_update, in_the_last_evaluation, in_a_validation)

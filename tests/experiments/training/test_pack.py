@@ -16,6 +16,7 @@ from experiments.tasks.evaluation import Evaluation
 from experiments.tasks.molecules import MoleculeTask
 from experiments.tasks.task import LossTerms, LossWeights
 from experiments.training import pack as engine
+from experiments.training.chunk import Chunk, Request, draw
 from experiments.training.layout import Layout
 from experiments.training.member import Member, best_budget
 from experiments.training.optimizers import OPTIMIZERS
@@ -311,6 +312,58 @@ def test_members_at_different_clocks(laboratory: Any, monkeypatch: pytest.Monkey
     for i, member in enumerate(members):
         alone = laboratory.trained(f"alone{i}", {"optimizer": "adam"}, seed=i)
         assert distance(ends(member)[0], ends(alone)[0]) < 1e-12  # round-off, see the pack of three
+
+
+def test_chunks_drawn_ahead_are_those_drawn_when_they_are_needed(
+    laboratory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a run ends, which makes what was drawn for all of them void; frames are rotated, too."""
+    chunk = Pack._chunk
+    requests: list[Request] = []
+
+    def noted(request: Request, members: Any, optimizer: Any) -> Chunk:
+        requests.append(request)
+        return draw(request, members, optimizer)
+
+    monkeypatch.setattr(engine, "draw", noted)
+
+    def trained(name: str) -> tuple[list[Member], list[Request]]:
+        requests.clear()
+        task = laboratory.task()
+        members = [laboratory.member(task, f"{name}{i}", seed=i, max_steps=12 + 8 * i, augment=True) for i in range(3)]
+        Pack(members, task, laboratory.model, compile=False).train(lambda: False, lambda event: None)
+        return members, list(requests)
+
+    ahead, drawn = trained("ahead")
+    monkeypatch.setattr(Pack, "_chunk", lambda self, length, following=None: chunk(self, length))
+    needed, chunks = trained("ahead")
+    assert [same(ends(one)[0], ends(other)[0]) for one, other in zip(ahead, needed, strict=True)] == [True] * 3
+    assert set(chunks) <= set(drawn)
+    assert len(drawn) == len(chunks) + 3  # one for nothing each time that a run ends
+
+
+def test_runs_of_a_pack_are_validated_at_once(laboratory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the errors that each has by itself; the first ends before the others."""
+    task = laboratory.task()
+    members = [laboratory.member(task, f"m{i}", seed=i, max_steps=12 + 8 * (i > 0)) for i in range(3)]
+    pack = Pack(members, task, laboratory.model, compile=False)
+    sizes: list[int] = []
+    validation = pack.evaluator.validation
+
+    def counted(weights: Any, prepared: Any) -> list[dict[str, float]]:
+        sizes.append(len(prepared))
+        return validation(weights, prepared)
+
+    monkeypatch.setattr(pack.evaluator, "validation", counted)
+    pack.train(lambda: False, lambda event: None)
+    assert set(sizes) == {1, 2, 3}
+    assert sum(sizes) == sum(len(member.history.records) for member in members)
+    for i, member in enumerate(members):
+        alone = laboratory.member(task, f"alone{i}", seed=i, max_steps=12 + 8 * (i > 0))
+        Pack([alone], task, laboratory.model, compile=False).train(lambda: False, lambda event: None)
+        for found, expected in zip(member.history.records, alone.history.records, strict=True):
+            for name in {*expected} - {"seconds"}:
+                assert found[name] == pytest.approx(expected[name], rel=1e-10)  # round-off, see the pack of three
 
 
 def test_the_longest_of_equals_is_best(laboratory: Any) -> None:

@@ -73,6 +73,21 @@ def test_an_update_copies_nothing(name: str, optimizer: str, call: Call, tmp_pat
     assert one == three
 
 
+@pytest.mark.parametrize("optimizer", [TrainingConfig.optimizer, *OTHERS])
+def test_the_host_waits_once_a_chunk_and_once_for_bases(optimizer: str, call: Call, tmp_path: Path) -> None:
+    """Every copy to the host is a wait for all that the device has been given. What is copied to the device goes there
+    before the first update, and the next chunk is drawn before the host waits for the losses of this one."""
+    first, second, third = call(on_device.waits, "mlp", tmp_path, [1, 12, 5], optimizer=optimizer, max_steps=1000)
+    assert (first["due"], second["due"], third["due"]) == ((1, 1, 0) if optimizer == "soap" else (0, 0, 0))
+    for chunk in (first, second, third):
+        assert chunk["to_host"] == 1 + chunk["due"]
+    # Rates, steps, batches, and the runs whose bases are due, or are so for the first time.
+    assert second["to_device"] == third["to_device"] == 5
+    assert first["drawn_after"] == [0, first["due"]]
+    assert second["drawn_after"] == [second["due"]]
+    assert third["drawn_after"] == []
+
+
 # --- the pretended device itself
 
 

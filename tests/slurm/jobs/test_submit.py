@@ -74,6 +74,31 @@ def test_the_ledger_says_what_was_submitted(planned: Planned, slurm: MadeUp, tmp
     assert (submission.path / array.script).read_text() == slurm.scripts[0]
 
 
+def test_what_the_jobs_compile_is_said_before_they_are_submitted(
+    planned: Planned, slurm: MadeUp, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of those that are submitted; a plan says it with its hours."""
+    long = {"training__max_steps": 1500, "training__compile": "auto"}
+    runs = [planned(seed=seed, L=L, **long) for seed in (0, 1) for L in (0, 1)]
+    line = "compiles 2 shapes, once a machine, in about a minute of one core each\n"
+    submit_missing(runs, replace(ONE_EACH, submit=False), slurm.look)
+    assert capsys.readouterr().err == ""
+    said: list[str] = []
+
+    def refused(submission: ledger.Submission, *_: object) -> ledger.Submission:
+        said.append(capsys.readouterr().err)
+        return submission
+
+    with monkeypatch.context() as patched:
+        patched.setattr(submit, "_submitted", refused)
+        submit_missing(runs, ONE_EACH, slurm.look)
+    assert said == [line]
+    submit_missing(runs[:3], ONE_EACH, slurm.look)
+    capsys.readouterr()
+    submit_missing(runs, ONE_EACH, slurm.look)
+    assert capsys.readouterr().err == line.replace("2 shapes", "1 shape").replace(" each", "")
+
+
 def test_what_is_queued_running_done_or_failed_is_not_submitted_again(planned: Planned, slurm: MadeUp) -> None:
     queued, running, done, failed, fresh = (planned(seed=seed) for seed in range(5))
     assert ids(submit_missing([queued], ONE_EACH, slurm.look).submitted) == [queued.run.id]
