@@ -28,9 +28,10 @@ _DATASETS = (
     (r"acac(?:_(\d+)K)?", "acetylacetone, PBE + D3, {} K"),
     (r"3bpa(?:_(\d+)K)?", "3BPA, ωB97X, {} K"),
     (r"mlearn_([a-z]{1,2})", "{} (mlearn)"),
+    (r"xtb_(\w+)_(\d+)K", "{}, GFN2-xTB, {} K"),
     (r"qm9(?:_\w+)?", "QM9"),
 )
-"""Names of published sets in tables, and what the field calls them; braces stand for the bracketed part."""
+"""Names of published sets in tables, and what the field calls them; braces stand for the bracketed parts."""
 
 
 def dataset_name(text: str) -> str:
@@ -46,8 +47,8 @@ def dataset_words(text: str) -> str:
 def _published(text: str) -> str:
     for pattern, words in _DATASETS:
         if found := re.fullmatch(pattern, text):
-            part = (found.groups() or ("",))[0] or ""
-            named = words.format(part.replace("_", " ")).removesuffix(",  K")
+            parts = ((part or "").replace("_", " ") for part in found.groups())
+            named = words.format(*parts).removesuffix(",  K")
             return named[:1].upper() + named[1:]
     return ""
 

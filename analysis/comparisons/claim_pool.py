@@ -18,6 +18,7 @@ from analysis.comparisons.conditions import PAIRS, TOST, Decision, Evidence, Out
 from analysis.comparisons.paired import random_effects
 from analysis.fits.jsonable import Record
 from analysis.fits.uncertainty import Interval
+from analysis.spelling import dataset_words, display_name
 
 
 @dataclass(frozen=True)
@@ -115,9 +116,9 @@ def pooled_claim_text(pooled: PooledClaim) -> str:
     beside = [] if pooled.metric == METRIC else [f"beside {METRIC}, which decides"]
     where = ", ".join(
         [
-            f"over {len(pooled.datasets)} datasets ({', '.join(pooled.datasets)})",
+            f"over {len(pooled.datasets)} datasets ({'; '.join(map(dataset_words, pooled.datasets))})",
             pooled.metric,
-            pooled.architecture,
+            display_name(pooled.architecture),
             *place,
             *beside,
         ]
@@ -126,7 +127,7 @@ def pooled_claim_text(pooled: PooledClaim) -> str:
     spread = ", ".join(f"{second}−{first} {sd:.2f}" for (first, second), sd in pooled.between.items())
     lines.append(f"  standard deviation between datasets: {spread}")
     if pooled.left_out:
-        lines.append(f"  left out, not converged or without seeds: {', '.join(pooled.left_out)}")
+        lines.append(f"  left out, not converged or without seeds: {'; '.join(map(dataset_words, pooled.left_out))}")
     return "\n".join(lines).replace("-0.", "−0.")
 
 

@@ -267,7 +267,7 @@ class Condition:
         if self.sample_size.seeds is None:
             return f"; no number of {units} would show it: an estimate itself lies on the wrong side"
         sizes = self.sample_size.sizes
-        more = f" or further P = {', '.join(f'{size:g}' for size in sizes)}" if sizes else ""
+        more = f" or further P up to {sizes[-1]:.0f}" if sizes else ""
         return f"; {self.sample_size.seeds} {units}{more} would show it if the estimates are right"
 
     def record(self) -> Record:

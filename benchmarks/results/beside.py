@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from analysis.comparisons.claim import METRIC, Claim, claims
+from analysis.comparisons.claim import Claim, claims
 from analysis.comparisons.claim_pool import pool_claims, pooled_claim_text
 from analysis.comparisons.equal_error import equal_error
 from analysis.comparisons.paired import pair
-from analysis.curve import Curve, curves
+from analysis.curve import Curve
 from analysis.errors import InputError
 from analysis.files import write_text
 from analysis.fits.names import MAIN_FORMS
@@ -22,6 +21,7 @@ from analysis.spelling import display_name
 from analysis.table import load
 from benchmarks.results.outstanding import Place
 from benchmarks.results.sections import DATA, SECTIONS
+from benchmarks.results.statements import force_curves
 
 POOLED = "claim_all"
 """Folder of the page on the claim over datasets."""
@@ -36,7 +36,7 @@ def trained_table(name: str, place: Place) -> str:
     """
     data = "ethanol_small" if place.quick else SECTIONS[name].data
     tables = [place.table(one) for one in (name, f"claim_{data}", f"nequip_{data}") if place.table(one).exists()]
-    fits = analyse(_of_metric(curves(load(tables, []))), MAIN_FORMS)
+    fits = analyse(force_curves(tables), MAIN_FORMS)
     rows = side_by_side(fits)
     lines = [f"| {' | '.join(HEAD)} |", "|---" * len(HEAD) + "|", *(f"| {' | '.join(row.cells())} |" for row in rows)]
     parts = ["**Linearised beside trained.**", "\n".join(lines) if rows else "No common sizes and seeds yet.", WORDS]
@@ -48,10 +48,10 @@ def cost_table(table: Path) -> str:
 
     Frames needed are those for the same error as the model with the lowest error at the largest P, over that model's.
     """
-    loaded = load([table], [])
-    found = _of_metric(curves(loaded))
+    found = force_curves([table])
     best = min(found, key=lambda one: float(one.mean_error[-1]))
-    largest = loaded.rows[loaded.rows["P"] == loaded.rows["P"].max()]
+    runs = load([table], []).rows
+    largest = runs[runs["P"] == runs["P"].max()]
     lines = [
         f"**Costs at P = {best.sizes[-1]:g}**, means over seeds; a ladder's time is shared among its sizes. Frames "
         f"needed: for the same error, over those of {_name(best)}.",
@@ -113,15 +113,6 @@ def write_pooled(place: Place) -> Path | None:
 def _claims(name: str, place: Place) -> list[Claim]:
     """Return the tests of the claim of a table; none where cells are still missing."""
     try:
-        return claims(analyse(_of_metric(_on_own_test_set(name, place)), MAIN_FORMS))
+        return claims(analyse(force_curves([place.table(name)]), MAIN_FORMS))
     except InputError:
         return []
-
-
-def _of_metric(found: Sequence[Curve]) -> list[Curve]:
-    return [one for one in found if one.text("metric") == METRIC]
-
-
-def _on_own_test_set(name: str, place: Place) -> list[Curve]:
-    found = curves(load([place.table(name)], []))
-    return [one for one in found if one.text("test_set") == found[0].text("test_set")]

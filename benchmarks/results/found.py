@@ -6,52 +6,25 @@ contradicts is the headline.
 
 from __future__ import annotations
 
-import re
 import textwrap
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from analysis.files import write_text
+from benchmarks.results import statements_page
+from benchmarks.results.beside import trained_table
 from benchmarks.results.outstanding import Place
 from benchmarks.results.pages import outcome_of_claim
-from benchmarks.results.sections import DATA
+from benchmarks.results.sections import DATA, SECTIONS
+from benchmarks.results.statements import Answer, Said, answers, over_datasets
 from experiments.core.paths import ROOT
 
 TRIALS = {"ethanol_pbe": "A .37, B .58, C .64, D .37", "acac": "A .47, B .67, C .72, D .52"}
 """First trials of this project, before the rules on floors: plain slopes, three seeds, P ≤ 64 and P ≤ 32."""
 README = ROOT / "README.md"
+TRAINED = "trained_ethanol_pbe"
 BEGINS, ENDS = "<!-- make results writes this -->\n", "\n<!-- until here -->"
 """What stands around `sentence` in README.md."""
-CONTRADICTED, HOLDS, OPEN, NOT_SHOWN = "**contradicted**", "holds", "open: floor", "not shown"
-
-
-@dataclass(frozen=True)
-class Said:
-    """A statement of a paper about an exponent, and the comparison that tests it."""
-
-    words: str
-    """The statement."""
-    source: str
-    """The paper."""
-    section: str
-    """Kind of section: `nequip` or `mace`."""
-    model: str
-    """Common factors of the compared models, as tables name them."""
-    compared: str
-    """The two levels, as tables name them."""
-    steeper: bool
-    """Whether the second is said to be steeper; else to have the same exponent."""
-
-
-SAID = (
-    Said("L = 1 is steeper than L = 0", "NequIP", "nequip", "linearised NequIP", "L=0 → L=1", True),
-    Said("L = 2 is as steep as L = 1", "NequIP", "nequip", "linearised NequIP", "L=1 → L=2", False),
-    Said("L = 3 is as steep as L = 1", "NequIP", "nequip", "linearised NequIP", "L=1 → L=3", False),
-    Said("at L = 0, ν = 3 is steeper than ν = 1", "MACE", "mace", "linearised MACE, L=0", "ν=1 → ν=3", True),
-    Said("at ν = 1, L = 1 is steeper than L = 0", "MACE", "mace", "linearised MACE, ν=1", "L=0 → L=1", True),
-    Said("at ν = 3, L = 2 is as steep as L = 0", "MACE", "mace", "linearised MACE, ν=3", "L=0 → L=2", False),
-)
 HEAD = """# What was found
 
 What affects the data efficiency of equivariant networks? These are this program's answers so far, force MAE. A
@@ -67,31 +40,6 @@ LIMITS = """## Limits
 - Exponents hold over the measured P alone; forecasts beyond were [tested](results/forecasts/README.md), bounds of
   theory stand in [theory](results/theory/README.md), errors beside published ones in [parity](parity.md). An exponent
   of a network that misses its published error there is not quoted."""
-
-
-def outcome(said: Said, row: tuple[str, str]) -> str:
-    """Return whether a comparison, its Δβ and what is shown, bears a statement out.
-
-    A floor that is not excluded leaves a difference open; no difference shown is no proof of equality.
-    """
-    delta, shown = row
-    if shown == "no":
-        verdict = NOT_SHOWN if said.steeper else "no difference shown"
-    elif shown.startswith("not converged"):
-        verdict = shown
-    elif "open" in shown:
-        verdict = f"{shown.partition(',')[0]}, {OPEN if 'floor' in shown else 'open: training'}"
-    else:
-        verdict = HOLDS if said.steeper and shown == "rises" else CONTRADICTED
-    return f"{verdict} (Δβ {delta})"
-
-
-def rows_of(page: str) -> Iterator[tuple[str, str, str, str]]:
-    """Yield the comparisons of a page's table: model, what is compared, Δβ, what is shown."""
-    for line in page.splitlines():
-        cells = re.split(r"\s{2,}", line)
-        if len(cells) == 8 and "→" in cells[3]:
-            yield cells[2], cells[3], cells[4], cells[6]
 
 
 def _page(name: str, place: Place) -> str:
@@ -115,48 +63,60 @@ def _claims(place: Place) -> list[str]:
 
 def page(place: Place) -> str:
     """Return the page."""
-    columns = [data for data in DATA if any(_page(f"{kind}_{data}", place) for kind in ("nequip", "mace"))]
-    table, contradicted = [], []
-    for said in SAID:
-        cells = []
-        for data in columns:
-            name = f"{said.section}_{data}"
-            found = [row for row in rows_of(_page(name, place)) if row[:2] == (said.model, said.compared)]
-            told = outcome(said, found[0][2:]) if found else "not run"
-            cells.append(f"[{told}](results/{name}/README.md)" if found else told)
-            if told.startswith(CONTRADICTED):
-                contradicted.append(
-                    f"On {DATA[data].words} the linearised networks contradict {said.source}'s paper: it says that "
-                    f"{said.words}, and β changes by {found[0][2]} from {said.compared.replace(' → ', ' to ')} "
-                    f"([{name}](results/{name}/README.md))."
-                )
-        table.append(f"| {said.source}: {said.words} | {' | '.join(cells)} |")
+    found = answers(place)
     claims = _claims(place)
-    held = [row for row in claims if "| is undecided |" not in row]
-    tested = any("](results/" in row for row in table)
-    headline = contradicted or ["No statement of a paper about exponents is contradicted by a table here."] * tested
+    parts = [HEAD, "\n".join(f"- {line}" for line in _headlines(found, claims))]
+    if any(found.values()):
+        head = ["| statement | over datasets | on each |", "|---|---|---|"]
+        rows = [_row(said, single) for said, single in found.items()]
+        parts += [
+            "## The papers' statements, linearised",
+            f"![Differences of exponents](results/{statements_page.NAME}/{statements_page.FIGURE}.png)",
+            "\n".join([*head, *rows]),
+        ]
     if claims:
-        headline.append(
+        head = ["| page | layers, cutoff | the claim … | β of cells A–D | first trials |", "|---|---|---|---|---|"]
+        parts += ["## The claim: L or ν, one of them is enough", "\n".join([*head, *claims])]
+    if place.table(TRAINED).exists():
+        parts += [f"## [Trained](results/{TRAINED}/README.md)", trained_table(TRAINED, place)]
+    parts.append(LIMITS.format(trained=_trained(place)))
+    text = "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+    return text.replace("(results/", f"({place.tables.name}/")
+
+
+def _headlines(found: Mapping[Said, Sequence[Answer]], claims: Sequence[str]) -> list[str]:
+    contradicted = []
+    for said, single in found.items():
+        pooled = over_datasets(said, single)
+        for one in [*([pooled] if pooled else []), *single]:
+            if one.contradicts:
+                where = f"over {len(one.data)} datasets" if one is pooled else f"on {DATA[one.data[0]].words}"
+                contradicted.append(
+                    f"{where[0].upper()}{where[1:]} the linearised networks contradict {said.source}'s paper: it says "
+                    f"that {said.words}, and β changes by {one.power_text} from {said.change} "
+                    f"([statements](results/{statements_page.NAME}/README.md))."
+                )
+    if any(found.values()) and not contradicted:
+        contradicted = ["No statement of a paper about exponents is contradicted by a table here."]
+    if claims:
+        held = [row for row in claims if "| is undecided |" not in row]
+        contradicted.append(
             "The first trials of this project met all conditions of the claim by plain slopes. Tested as registered, "
             f"with floors, the claim is decided in {len(held)} of {len(claims)} tables."
         )
-    parts = [
-        HEAD,
-        "\n".join(f"- {line}" for line in headline),
-        "## The papers' statements, linearised",
-        "\n".join([f"| statement | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|", *table]),
-        "## The claim: L or ν, one of them is enough",
-        "\n".join(
-            [
-                "| page | layers, cutoff | the claim … | β of cells A–D | first trials |",
-                "|---|---|---|---|---|",
-                *claims,
-            ]
-        ),
-        LIMITS.format(trained=_trained(place)),
-    ]
-    text = "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
-    return text.replace("(results/", f"({place.tables.name}/")
+    return contradicted
+
+
+def _row(said: Said, single: Sequence[Answer]) -> str:
+    """Return a row of the table: the verdict over datasets, and which datasets have which of their own."""
+    pooled = over_datasets(said, single)
+    told = f"{pooled.verdict}, Δβ {pooled.power_text}" if pooled else "–"
+    groups: dict[str, list[str]] = {}
+    for one in single:
+        name = f"{said.kind}_{one.data[0]}"
+        groups.setdefault(one.verdict, []).append(f"[{one.data[0]}](results/{name}/README.md)")
+    own = "; ".join(f"{verdict}: {', '.join(links)}" for verdict, links in groups.items())
+    return f"| {said.source}: {said.words} | {told} | {own or 'not run'} |"
 
 
 def sentence(place: Place) -> str:
@@ -170,8 +130,8 @@ def sentence(place: Place) -> str:
 
 
 def _trained(place: Place) -> str:
-    if _page("trained_ethanol_pbe", place):
-        return "Trained networks: one molecule ([linearised beside trained](results/trained_ethanol_pbe/README.md))."
+    if place.table(TRAINED).exists():
+        return f"Trained networks: {DATA[SECTIONS[TRAINED].data].words} alone, at the budgets of its page."
     return "Not trained yet: no table of trained networks stands beside these."
 
 

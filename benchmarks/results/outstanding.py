@@ -215,7 +215,7 @@ def _here(section: Mapping[str, Any]) -> AnyDataset:
 
 def load_here(name: str) -> AnyDataset:
     """Load a dataset of `DATA`, as its sections have it; raise `DataAbsent` if it is not on this machine."""
-    own = configs_of([*shlex.split(DATA[name].overrides), "model=nearest", "P=1", "seed=0"])
+    own = configs_of([*shlex.split(DATA[name].overrides), "model=ace", "P=1", "seed=0"])
     return _here(own[0].data)
 
 

@@ -23,6 +23,7 @@ Each page is written from its run table by `make results` (`python -m benchmarks
 two differ. Processor times are of x86-64 server cores with AVX2 or AVX-512, shared with other work. What all of it says
 together: [what was found](../found.md)."""
 OTHERS = {
+    "statements/README.md": "the papers' statements about exponents, on each dataset and over all",
     "claim_all/README.md": "the claim over datasets, as random effects",
     "forecasts/README.md": "forecasts of cut curves, and what then came",
     "theory/README.md": "distances to the nearest frame, the dimension of the data, bounds of theory",

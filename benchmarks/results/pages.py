@@ -139,17 +139,30 @@ def wanted(name: str, place: Place) -> dict[Label, RunConfig]:
     }
 
 
-@functools.cache
 def _configs(words: str) -> list[RunConfig]:
-    """Return the points of a sweep: those of one P and seed are composed, which takes 20 ms a point, and repeated."""
+    """Return the points of a sweep. Composing one takes 20 ms: those of one P and seed are composed once for all data.
+
+    Their data are what the words say, without what a sweep's file adds: only names of test sets are asked for here.
+    """
     split = shlex.split(words)
     given = {key: values.split(",") for key, _, values in (word.partition("=") for word in split)}
     sizes, seeds = given.get("P", []), given.get("seed", [])
     if not (sizes and seeds and all(text.isdigit() for text in (*sizes, *seeds))):
         return configs_of(split)
-    one = {f"P={','.join(sizes)}": f"P={sizes[0]}", f"seed={','.join(seeds)}": f"seed={seeds[0]}"}
-    of_one = configs_of([one.get(word, word) for word in split])
-    return [replace(config, P=int(size), seed=int(seed)) for config in of_one for size in sizes for seed in seeds]
+    grid = (f"P={','.join(sizes)}", f"seed={','.join(seeds)}")
+    own = tuple(word for word in split if word not in grid)
+    of_data = tuple(word for word in own if word.startswith(("data=", "data.")))
+    one = (f"P={sizes[0]}", f"seed={seeds[0]}")
+    models = _composed((*(word for word in own if word not in of_data), *one))
+    data = _composed((*of_data, "model=ace", *one))[0].data
+    return [
+        replace(config, data=data, P=int(size), seed=int(seed)) for config in models for size in sizes for seed in seeds
+    ]
+
+
+@functools.cache
+def _composed(words: tuple[str, ...]) -> list[RunConfig]:
+    return configs_of(list(words))
 
 
 def _model(config: RunConfig) -> str:

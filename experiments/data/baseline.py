@@ -1,9 +1,9 @@
 """The energy baseline: the part of the energy that composition explains; networks learn the rest.
 
-If all training frames have one composition, it is the mean training energy. Otherwise it is the energies of the free
-atoms plus one energy per atom fitted to the training frames (free atoms alone would leave the mean binding energy,
-some eV an atom, for the network to learn), or, if those of the free atoms are unknown, one energy per element by least
-squares.
+If all training frames have one composition of several elements, it is the mean training energy. Otherwise it is the
+energies of the free atoms plus one energy per atom fitted to the training frames (free atoms alone would leave the mean
+binding energy, some eV an atom, for the network to learn), or, if those of the free atoms are unknown, one energy per
+element by least squares.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Baseline:
     `elements` `[s]` are the known atomic numbers and `per_element` `[s]` their energies. `span` `[r, s]` holds
     orthonormal rows that span the training compositions; if given, compositions outside of it cannot be predicted
     (least squares does not determine them). `only` `[s]` is the composition of all training frames, if they had one
-    and `constant` is their mean energy.
+    of several elements, and `constant` is their mean energy.
     """
 
     elements: Ints
@@ -72,9 +72,9 @@ def fit_baseline(numbers: Ints, energies: Floats, isolated: Mapping[int, float] 
         raise ValueError("fit_baseline: needs at least one frame, got none")
     elements = np.unique(numbers[numbers > 0])
     counts = composition(numbers, elements)  # [F, s]
-    single_composition = bool((counts == counts[0]).all())
+    one_composition = bool((counts == counts[0]).all())
     missing = [chemical_symbols[z] for z in elements if isolated is None or int(z) not in isolated]
-    if isolated is not None and missing and not single_composition:
+    if isolated is not None and missing and not one_composition:
         raise InputError(
             f"data.isolated_atoms: no energy for {', '.join(missing)}; accepted: a file with one frame of each element"
         )
@@ -85,7 +85,7 @@ def fit_baseline(numbers: Ints, energies: Floats, isolated: Mapping[int, float] 
         sizes = counts.sum(1)
         # least squares over the frames for one energy per atom: Σ n (E − E_free) / Σ n²
         return Baseline(elements, free + float(sizes @ (energies - counts @ free) / (sizes @ sizes)))
-    if single_composition:
+    if one_composition and len(elements) > 1:  # of one element, any frame has the energy per atom
         return Baseline(elements, np.zeros(len(elements)), float(energies.mean()), only=counts[0])
     _, singular, rows = np.linalg.svd(counts, full_matrices=False)
     rank = int((singular > singular[0] * 1e-10).sum())  # counts are small integers: true zeros are round-off
@@ -130,7 +130,7 @@ def usable_subset(dataset: AnyDataset, P: int, subset_seed: int, closed_form: bo
     lacking = [chemical_symbols[z] for z in elements[(used.sum(0) == 0) & (others.sum(0) > 0)]]
     if lacking:
         raise InputError(f"{where} hold no {', '.join(lacking)}, which other frames do; {accepted}")
-    if (used == used[0]).all():
+    if len(elements) > 1 and (used == used[0]).all():
         outside = others[(others != used[0]).any(1)]
     else:
         rank = np.linalg.matrix_rank(used)

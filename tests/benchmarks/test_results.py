@@ -21,11 +21,13 @@ from benchmarks.results import (
     outstanding,
     overview,
     pages,
+    statements_page,
     tested_forecasts,
     theory_page,
 )
 from benchmarks.results.outstanding import Place
 from benchmarks.results.sections import DATA, SECTIONS, chosen
+from benchmarks.results.statements import answers
 from experiments.config import tuned_rates
 from experiments.core.errors import InputError
 from experiments.core.paths import ROOT
@@ -65,18 +67,12 @@ def test_the_list_names_every_section() -> None:
 
 def test_pages_made_of_the_tables_of_others_agree_with_them() -> None:
     folder = results.FOLDER
+    statements = statements_page.page(answers(COMMITTED))
+    assert (folder / statements_page.NAME / "README.md").read_text(encoding="utf-8") == statements
     told = tested_forecasts.page(tested_forecasts.tested(COMMITTED))
     assert (folder / tested_forecasts.NAME / "README.md").read_text(encoding="utf-8") == told
     assert (folder / theory_page.NAME / "README.md").read_text(encoding="utf-8") == theory_page.page(COMMITTED)
     assert (folder / beside.POOLED / "README.md").read_text(encoding="utf-8") == beside.pooled_page(COMMITTED)
-
-
-def test_statements_are_looked_up_by_the_names_that_pages_print() -> None:
-    """A page that exists answers every statement on its networks."""
-    for said in found.SAID:
-        for data in ("ethanol_pbe", "acac"):
-            page = (COMMITTED.tables / f"{said.section}_{data}" / "README.md").read_text(encoding="utf-8")
-            assert (said.model, said.compared) in {row[:2] for row in found.rows_of(page)}
 
 
 def test_what_was_found_is_what_the_pages_say() -> None:
@@ -85,34 +81,6 @@ def test_what_was_found_is_what_the_pages_say() -> None:
     assert text == found.page(COMMITTED)
     assert len(text.splitlines()) <= 60
     assert f"{found.BEGINS}{found.sentence(COMMITTED)}{found.ENDS}" in found.README.read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize(
-    ("shown", "steeper", "verdict"),
-    [
-        ("rises", True, "holds"),
-        ("falls", True, found.CONTRADICTED),
-        ("rises", False, found.CONTRADICTED),
-        ("no", True, "not shown"),
-        ("no", False, "no difference shown"),
-        ("rises, open: floor", False, "rises, open: floor"),
-        ("rises, open: floor", True, "rises, open: floor"),
-        ("not converged", True, "not converged"),
-    ],
-)
-def test_a_paper_is_contradicted_by_what_is_shown_alone(shown: str, steeper: bool, verdict: str) -> None:
-    said = found.Said("", "", "mace", "", "", steeper)
-    assert found.outcome(said, ("+0.10", shown)) == f"{verdict} (Δβ +0.10)"
-
-
-def test_a_contradiction_is_the_headline(tmp_path: Path) -> None:
-    folder = tmp_path / "results" / "nequip_acac"
-    folder.mkdir(parents=True)
-    row = "Acetylacetone  force_mae  linearised NequIP  L=1 → L=3  +0.20 [0.10, 0.30]  <0.001  rises  1.7 [1.5, 2.1]"
-    (folder / "README.md").write_text(row, encoding="utf-8")
-    text = found.page(Place(tmp_path / "results", tmp_path))
-    first = next(line for line in text.splitlines() if line.startswith("- "))
-    assert "contradict NequIP's paper: it says that L = 3 is as steep as L = 1, and β changes by +0.20" in first
 
 
 def test_costs_and_frames_needed_stand_beside_each_other() -> None:

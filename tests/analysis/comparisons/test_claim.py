@@ -177,7 +177,7 @@ def test_claim_is_pooled_over_datasets() -> None:
     assert pooled.decision.conditions[0].delta.dof == 5
     assert pooled.decision.conditions[0].delta.value == pytest.approx(0.2, abs=0.02)
     words = claim_pool.pooled_claim_text(pooled)
-    assert words.startswith("over 6 datasets (molecule0, ")
+    assert words.startswith("over 6 datasets (molecule0; ")
     assert "standard deviation between datasets: B−A 0.0" in words
     assert claim_pool.pooled_claim_record(pooled)["outcome"] == "holds"
     mixed = [cells({**truth, "B": 0.4 + gain}, seed=i, dataset=f"m{i}") for i, gain in enumerate((0.0, 0.4, 0.02))]

@@ -14,6 +14,7 @@ from analysis.spelling import dataset_name
         ("acac_300K", "Acetylacetone, PBE + D3, 300 K"),
         ("ethanol_pbe", "Ethanol, PBE"),
         ("mlearn_si", "Si (mlearn)"),
+        ("xtb_methanol_500K", "Methanol, GFN2-xTB, 500 K"),
         ("my_frames@1a2b", "my frames@1a2b"),
     ],
 )

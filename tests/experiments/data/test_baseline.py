@@ -42,6 +42,13 @@ def test_one_composition_refuses_another() -> None:
         baseline.predict(np.array([WATER, [8, 1, 0, 0, 0]]))
 
 
+def test_one_frame_of_one_element_determines_cells_of_any_size() -> None:
+    """What a frame of silicon says of an atom holds for every cell of silicon."""
+    baseline = fit_baseline(np.array([[14] * 16 + [0] * 2] * 2), np.array([-80.0, -80.2]))
+    predicted = baseline.predict(np.array([[14] * 18, [14] * 2 + [0] * 16]))
+    np.testing.assert_allclose(predicted, [-80.1 / 16 * 18, -80.1 / 8], rtol=TOLERANCE)
+
+
 def test_least_squares_recovers_the_elements() -> None:
     frames = [WATER, METHANE, CARBON, CARBONIC]
     baseline = fit_baseline(np.array(frames), energies(frames))
