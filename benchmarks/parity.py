@@ -69,6 +69,7 @@ class Row:
 ROWS: dict[str, Row] = {
     "ace_50": Row("ethanol_pbe", "model=ace", 50, "linear ACE", 50, cost="seconds"),
     "ace_950": Row("ethanol_pbe", "model=ace", 950, "linear ACE", 1000),
+    "ace_1000": Row("ethanol_pbe", "model=ace", 1000, "linear ACE", 1000, remark="validation frames train too"),
     "krr_50": Row("ethanol_pbe", "model=krr", 50, "sGDML", 50, cost="seconds"),
     "krr_200": Row("ethanol_pbe", "model=krr", 200, "sGDML", 200),
     "krr_950": Row("ethanol_pbe", "model=krr", 950, "sGDML", 950),

@@ -232,7 +232,12 @@ class Composer:
             known = ", ".join(map(str, section)) if isinstance(section, DictConfig) else ", ".join(map(str, config))
             beside = f" beside {' '.join(groups)}" if groups else ""
             prefix = f"{key.rpartition('.')[0]}." if isinstance(section, DictConfig) and "." in key else ""
-            near = did_you_mean(key.removeprefix(prefix), known.split(", "), prefix)
+            options = known.split(", ")
+            if not prefix:  # what was meant may be a section's
+                options += [
+                    f"{name}.{own}" for name in config if isinstance(config[name], DictConfig) for own in config[name]
+                ]
+            near = did_you_mean(key.removeprefix(prefix), options, prefix)
             raise InputError(f"{key}: unknown key{beside}{near}; accepted: {known}") from None
 
     def _base(self, groups: tuple[str, ...]) -> DictConfig:

@@ -57,7 +57,9 @@ def _value(curve: Curve, factor: str) -> str:
     value = curve.value(factor)
     if factor == "architecture":
         return display_name(str(value))
-    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    if value is None:
+        return "null" if "." in factor else "none"  # a setting that is null is not one of zero
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _where(common: str, curve: Curve) -> str:

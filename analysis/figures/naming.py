@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from analysis.curve import Curve
-from analysis.fits.record import orders, plain_value, setting_words
+from analysis.fits.record import orders, setting_words
 from analysis.spelling import display_name
 
 METRIC_NAMES = {
@@ -46,7 +46,7 @@ def names(curves: Sequence[Curve], factor: str = "", skip: Collection[str] = ())
     ]
     if len({tuple(texts) for texts in shown}) < len(shown):
         for texts, curve in zip(shown, curves, strict=True):
-            texts += [f"{name.rpartition('.')[2]}={plain_value(curve.value(name))}" for name in settings]
+            texts += setting_words(curve, settings)
     return tuple(", ".join(texts) for texts in shown)
 
 

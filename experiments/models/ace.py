@@ -32,6 +32,9 @@ class AceConfig(Architecture):
     """Power p of the smoothness prior: columns are multiplied by (1 + Σ(n−1)² + Σl²)^(−p/2); 0: none."""
     cutoff: float = setting(5.0, above=0.0, high=50.0)
     """Cutoff radius in Å."""
+    stretch: float | None = setting(None, low=0.1, high=50.0, since=2)
+    """Length s in Å of a logarithmic distance transform, ln(1 + r/s), of which radial functions are waves: they resolve
+    bonds more finely than distances near the cutoff, the more so the smaller s; null: waves of r."""
     energy_weight: float | None = setting(None, low=0.0)
     """Weight of the energy per atom, in units of the force RMS × 1 Å, beside forces; null: a third of each frame's
     number of atoms, with which an energy counts as much as one force component."""

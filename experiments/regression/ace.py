@@ -17,6 +17,7 @@ coefficients, as with the smoothness priors of ACEpotentials.jl (Witt et al. 202
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -84,21 +85,32 @@ def like_frames(frames: Frames, most: int) -> Iterator[Ints]:
             yield same[start : start + most]
 
 
+def _waves(distance: Tensor, cutoff: float, n_radial: int, stretch: float | None) -> Tensor:
+    """Evaluate Bessel functions of the transformed distance times the envelope: `[...]` → `[..., n]`."""
+    x = distance
+    if stretch is not None:  # [0, cutoff] onto itself
+        x = cutoff / math.log1p(cutoff / stretch) * torch.log1p(distance / stretch)
+    return bessel(x, cutoff, n_radial) * polynomial_cutoff(distance, cutoff, _CUTOFF_POWER)[..., None]
+
+
 @cache
-def _orthonormal(n_radial: int, cutoff: float) -> Tensor:
-    """Return `[n, n]` that makes Bessel × envelope orthonormal on [0, cutoff] with weight r² (Löwdin)."""
+def _orthonormal(n_radial: int, cutoff: float, stretch: float | None) -> Tensor:
+    """Return `[n, n]` that makes waves orthonormal on [0, cutoff] with weight r² (Löwdin)."""
     nodes, weights = legendre.leggauss(_RADIAL_NODES)
     r = torch.tensor((nodes + 1) * cutoff / 2)
-    raw = bessel(r, cutoff, n_radial) * polynomial_cutoff(r, cutoff, _CUTOFF_POWER)[:, None]
+    raw = _waves(r, cutoff, n_radial, stretch)
     overlap = raw.T @ (raw * (torch.tensor(weights) * cutoff / 2 * r**2)[:, None])
     values, vectors = torch.linalg.eigh(overlap)
     return torch.as_tensor((vectors / values.sqrt()) @ vectors.T)
 
 
-def radial_functions(distance: Tensor, cutoff: float, n_radial: int) -> Tensor:
-    """Evaluate R_n(r), n = 1 … `n_radial`: `[...]` Å → `[..., n_radial]`; three derivatives vanish at the cutoff."""
-    raw = bessel(distance, cutoff, n_radial) * polynomial_cutoff(distance, cutoff, _CUTOFF_POWER)[..., None]
-    return raw @ _orthonormal(n_radial, cutoff)
+def radial_functions(distance: Tensor, cutoff: float, n_radial: int, stretch: float | None = None) -> Tensor:
+    """Evaluate R_n(r), n = 1 … `n_radial`: `[...]` Å → `[..., n_radial]`; three derivatives vanish at the cutoff.
+
+    `stretch`: length in Å of a logarithmic distance transform, as those of ACEpotentials.jl; None: none.
+    """
+    raw = _waves(distance, cutoff, n_radial, stretch)
+    return raw @ _orthonormal(n_radial, cutoff, stretch)
 
 
 class LinearAce:
@@ -233,7 +245,8 @@ class LinearAce:
         """Evaluate R_n(r) and Y_lm(r̂) of edge vectors: `[..., 3]` → `[..., n]`, `[..., (lmax+1)²]`."""
         distance = vectors.square().sum(-1).sqrt()
         harmonics = spherical_harmonics(self.lmax, vectors / distance[..., None])
-        return radial_functions(distance, self.config.cutoff, self.config.n_radial), harmonics
+        c = self.config
+        return radial_functions(distance, c.cutoff, c.n_radial, c.stretch), harmonics
 
     def _density(self, edge: Tensor, near: _Neighbourhoods) -> Tensor:
         """Sum over neighbours to the density A: φ `[f, i, k, n, lm]` → `[f, i, c, lm]`."""

@@ -214,12 +214,19 @@ def test_composed_as_hydra_does(loader: ConfigLoader, master: Master, seed: int)
     [
         (["model=nequip2"], "model=nequip2: no such choice (did you mean nequip?); accepted: "),
         (["data=nothing"], "data=nothing: no such choice; accepted: "),
-        (["modle.channels=3"], "modle.channels: unknown key; accepted: data, model, training, P, L"),
+        (
+            ["modle.channels=3"],
+            "modle.channels: unknown key (did you mean model.channels?); accepted: data, model, training, P, L",
+        ),
         (
             ["model.chanels=3"],
             "model.chanels: unknown key (did you mean model.channels?); accepted: architecture",
         ),
         (["model=ace", "model.channels=3"], "model.channels: unknown key beside model=ace; accepted: architecture"),
+        (
+            ["model=ace", "n_radial=3"],
+            "n_radial: unknown key beside model=ace (did you mean model.n_radial?); accepted: data",
+        ),
         (["Pp=3"], "Pp: unknown key (did you mean P?); accepted: "),
         (["P=[1"], "P=[1: "),
         (["seed=${nothing}"], "nothing"),

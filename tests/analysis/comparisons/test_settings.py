@@ -138,6 +138,19 @@ def test_legends_name_what_tells_models_apart_and_nothing_else() -> None:
     assert names(curves(frame)) == ("max_steps=500", "max_steps=1000")
 
 
+def test_a_setting_that_is_null_has_one_name_everywhere() -> None:
+    """Legends leave it out, as the lines of `fit` do; a sentence calls it what the command line takes."""
+    weight = "model.energy_weight"
+    parts = [budget_check({(500, 0.01): beta}).assign(**{weight: w}) for w, beta in ((np.nan, 0.4), (1.0, 0.6))]
+    frame = pd.concat([part.assign(model_id=str(i)) for i, part in enumerate(parts)], ignore_index=True)
+    fitted = analyse(curves(check_table(frame, "t", compare_by=[weight])))
+    legends = model_names([fit.curve for fit, _ in fitted])
+    assert sorted(legends) == ["L=0 ν=3", "L=0 ν=3, energy_weight=1"]
+    assert "(energy_weight=1)" in summary(fitted)
+    (found,) = compare_curves(fitted, [weight])
+    assert f"from {weight}=1 to {weight}=null" in comparison_sentence(found)
+
+
 def test_protocols_and_further_columns_are_never_mixed() -> None:
     """Two curves by L, each by budget and by validation: only pairs of one protocol differ in one factor."""
     frame = pd.concat([budget_check({(500, 0.01): beta}, L=order) for order, beta in ((0, 0.4), (1, 0.6))])

@@ -364,13 +364,37 @@ def test_atoms_without_neighbours() -> None:
     assert not model(2, 2).predict(coefficients(model(2, 2)), frames).forces.any()
 
 
-def test_radial_functions_are_orthonormal() -> None:
+@pytest.mark.parametrize("stretch", [None, 0.5])
+def test_radial_functions_are_orthonormal(stretch: float | None) -> None:
     r = torch.linspace(1e-6, 4.0, 20001, dtype=torch.float64)
-    found = radial_functions(r, 4.0, 5)
+    found = radial_functions(r, 4.0, 5, stretch)
     overlap = (found[:, :, None] * found[:, None] * r[:, None, None] ** 2).sum(0) * (r[1] - r[0])
     # rectangle rule of smooth functions that vanish at both ends: error ~ step² = 4e-8
     np.testing.assert_allclose(overlap.numpy(), np.eye(5), atol=1e-6)
-    assert not radial_functions(torch.tensor([4.0, 5.0], dtype=torch.float64), 4.0, 5).any()
+    assert not radial_functions(torch.tensor([4.0, 5.0], dtype=torch.float64), 4.0, 5, stretch).any()
+
+
+def test_stretched_radial_functions_resolve_bonds() -> None:
+    """Zeros move to short distances: the last function has more of them below 2 Å than above."""
+    r = torch.linspace(0.3, 4.9, 2000, dtype=torch.float64)
+
+    def zeros(stretch: float | None) -> Floats:
+        signs = torch.sign(radial_functions(r, 5.0, 12, stretch)[:, -1])
+        return r[1:][signs[1:] != signs[:-1]].numpy()
+
+    plain, fine = zeros(None), zeros(0.5)
+    assert (fine < 2.0).mean() > 0.5 > (plain < 2.0).mean()
+
+
+def test_forces_of_stretched_functions_are_minus_the_gradient() -> None:
+    ace, frames = LinearAce(replace(config(2, 2), stretch=0.5), ELEMENTS), molecules(1, [6, 8, 1, 1])
+    w, step = coefficients(ace), 1e-4
+    exact = ace.predict(w, frames).forces.ravel()
+    moved = frames.positions + np.concatenate([step * np.eye(12), -step * np.eye(12)]).reshape(24, 1, 4, 3)
+    energies = np.array([ace.predict(w, replace(frames, positions=one)).energies[0] for one in moved])
+    # error of central differences: step²/6 × third derivative (≲ 1e3 × force) = 2e-6 of the largest force
+    np.testing.assert_allclose((energies[12:] - energies[:12]) / (2 * step), exact, atol=1e-5 * np.abs(exact).max())
+    np.testing.assert_allclose(ace.design(frames).forces @ w, exact.reshape(1, 12), atol=ROUND_OFF)
 
 
 def test_refuses_unknown_elements_and_bad_positions() -> None:
