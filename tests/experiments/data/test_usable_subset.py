@@ -56,7 +56,7 @@ def test_known_free_atoms_or_one_composition_need_nothing() -> None:
     assert len(usable_subset(replace(mixed, isolated_energies={1: 0.0, 6: 0.0, 8: 0.0}), 1, 0)) == 1
     assert len(usable_subset(dataset([WATER] * 4, [WATER]), 1, 0)) == 1
     assert len(usable_subset(dataset([WATER] * 4 + [METHANE], [WATER]), 2, 0)) == 2  # what only the pool holds
-    cells = [[14, 14], [14, 14, 14]]
+    cells: list[tuple[int, ...]] = [(14, 14), (14, 14, 14)]
     assert len(usable_subset(dataset([*cells, *cells], cells), 1, 0)) == 1  # any frame of one element will do
 
 
