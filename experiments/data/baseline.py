@@ -143,10 +143,10 @@ def usable_subset(dataset: AnyDataset, P: int, subset_seed: int, closed_form: bo
 def _outside(used: Floats, others: Floats) -> Floats:
     """Return the compositions of `others` `[n, s]` whose baseline frames of compositions `used` do not determine."""
     if used.shape[1] > 1 and (used == used[0]).all():
-        return others[(others != used[0]).any(1)]
+        return np.asarray(others[(others != used[0]).any(1)])
     rank = np.linalg.matrix_rank(used)
     beyond = [np.linalg.matrix_rank(np.vstack([used, one])) > rank for one in others]
-    return others[np.array(beyond, dtype=bool)]
+    return np.asarray(others[np.array(beyond, dtype=bool)])
 
 
 def _holder(dataset: Dataset, elements: Ints, counts: Floats) -> str:

@@ -169,17 +169,27 @@ class Sweep:
     def assert_resumed(self) -> None:
         """Every attempt after one of which a checkpoint was seen went on from there: its history begins with that of
         the one before, down to the measured seconds, which no training from the start repeats. A checkpoint of its
-        own need not have been seen: on an idle machine it may be done in less than a second."""
-        pairs = [(run, attempt, max(seen)) for (run, attempt), seen in self.steps.items()]
-        followed = [(run, n, clock) for run, n, clock in pairs if self._history(run, n + 1) is not None]
-        assert followed
-        for run, n, clock in followed:
+        own need not have been seen: on an idle machine it may be done in less than a second. An attempt that ended
+        before its first update has no history, and the one after it goes on from the same checkpoint."""
+        followed = 0
+        for (run, n), seen in self.steps.items():
+            later = self._next_history(run, n)
+            if later is None:
+                continue
+            followed += 1
             before, later = (
-                [record for record in self._history(run, attempt) or [] if record["clock"] <= clock]
-                for attempt in (n, n + 1)
+                [record for record in history if record["clock"] <= max(seen)]
+                for history in (self._history(run, n) or [], later)
             )
             assert before
             assert later == before
+        assert followed
+
+    def _next_history(self, run: str, attempt: int) -> list[dict[str, Any]] | None:
+        """Return the history of the first later attempt that has one."""
+        last = RunStore(self.store).run(run).latest_attempt()
+        found = (self._history(run, later) for later in range(attempt + 1, last + 1))
+        return next((history for history in found if history), None)
 
     def _history(self, run: str, attempt: int) -> list[dict[str, Any]] | None:
         path = self.store / run / f"attempt-{attempt}" / "history.jsonl"
