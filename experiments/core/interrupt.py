@@ -165,6 +165,7 @@ def leave(code: int) -> NoReturn:
     After torch and a compilation Python's own end, which frees what the operating system frees anyway, takes longer
     than everything else that follows a Ctrl-C.
     """
+    signal.setitimer(signal.ITIMER_REAL, 0.0)  # Python's end takes its handler away
     if code > 128:
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):  # the reader has gone, or nothing was ever open

@@ -114,6 +114,8 @@ def _guarded(
     except (Interrupted, DeviceLost):
         raise
     except Exception as error:
+        if stop():  # C++ code turns the interrupt that a signal raised in it into an error of its own
+            raise Interrupted from error
         if isinstance(error, OSError) and error.errno in files.DISK:
             raise  # no fault of a run
         left = [attempt for attempt in attempts if attempt.run.id not in outcome]

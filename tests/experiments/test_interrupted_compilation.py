@@ -9,9 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from experiments.core.states import RunOutcome
+from experiments.runs import execute
+from experiments.runs.store import Attempt
+from experiments.training.pack import Interrupted
 from tests.conftest import ROOT
 
 RUN = [
@@ -33,6 +38,19 @@ def compilers(pid: int) -> list[int]:
         waiting += children
         found += [one] if name == "cc1plus" else []
     return found
+
+
+def test_an_error_after_a_request_to_stop_is_no_failure_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's C++ code turns an interrupt that is raised in a callback into a RuntimeError."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("Unknown exception")
+
+    monkeypatch.setattr(execute, "_compute", broken)
+    outcome: dict[str, RunOutcome] = {}
+    with pytest.raises(Interrupted):
+        execute._guarded([cast(Attempt, object())], lambda: True, lambda event: None, outcome, None)
+    assert outcome == {}
 
 
 @pytest.mark.long

@@ -224,9 +224,8 @@ def test_charts_hold_every_run(demo: list[JudgedFit]) -> None:
 
 
 def test_published_points_stand_in_charts_of_their_frames_alone(demo: list[JudgedFit]) -> None:
-    own = {"test_set": "", "unit": "meV/Å", "metric": "force_mae"}
-    here = Reference(datasets=("ethanol",), model="theirs", P=50, value=40.0, source="table 1", **own)
-    elsewhere = Reference(datasets=("water",), model="others", P=50, value=40.0, source="table 2", **own)
+    here = Reference(("ethanol",), "", "theirs", 50, "force_mae", 40.0, "meV/Å", "table 1")
+    elsewhere = Reference(("water",), "", "others", 50, "force_mae", 40.0, "meV/Å", "table 2")
     drawn: list[dict[str, Any]] = charts(demo, [here, elsewhere])
     marked = [chart for chart in drawn if chart["marks"]]
     assert [chart["title"] for chart in marked] == ["ethanol: Force MAE"]
