@@ -88,7 +88,8 @@ SMALL = ("ace_50", "krr_50")
 REMARK = """Written by `make parity` (`python -m benchmarks.parity`). Mean absolute errors on the published test frames;
 E of a whole frame in meV where all have one size, as papers print it, else per atom. Ours with the program's defaults;
 processor time of one run on one core of a shared x86-64 server, AVX2 or AVX-512. Ratio: ours over the first published.
-‡: the source quotes another group's number. "Not found": no published number could be opened."""
+‡: the source quotes another group's number. "Not found": no published number could be opened. What was tried against
+linear ACE's ratios: [training.md](training.md#the-basis-of-linear-ace)."""
 
 
 def compute(name: str, store: Path) -> pd.DataFrame:

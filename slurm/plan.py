@@ -234,9 +234,10 @@ class Composer:
             prefix = f"{key.rpartition('.')[0]}." if isinstance(section, DictConfig) and "." in key else ""
             options = known.split(", ")
             if not prefix:  # what was meant may be a section's
-                options += [
-                    f"{name}.{own}" for name in config if isinstance(config[name], DictConfig) for own in config[name]
-                ]
+                sections = {
+                    str(name): own for name, own in config.items_ex(resolve=False) if isinstance(own, DictConfig)
+                }
+                options += [f"{name}.{own}" for name, section in sections.items() for own in map(str, section)]
             near = did_you_mean(key.removeprefix(prefix), options, prefix)
             raise InputError(f"{key}: unknown key{beside}{near}; accepted: {known}") from None
 
