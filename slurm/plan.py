@@ -234,10 +234,9 @@ class Composer:
             prefix = f"{key.rpartition('.')[0]}." if isinstance(section, DictConfig) and "." in key else ""
             options = known.split(", ")
             if not prefix:  # what was meant may be a section's
-                sections = {
-                    str(name): own for name, own in config.items_ex(resolve=False) if isinstance(own, DictConfig)
-                }
-                options += [f"{name}.{own}" for name, section in sections.items() for own in map(str, section)]
+                values = (value for _, value in config.items_ex(resolve=False))
+                named = zip(map(str, config), values, strict=True)
+                options += [f"{name}.{own}" for name, s in named if isinstance(s, DictConfig) for own in map(str, s)]
             near = did_you_mean(key.removeprefix(prefix), options, prefix)
             raise InputError(f"{key}: unknown key{beside}{near}; accepted: {known}") from None
 
