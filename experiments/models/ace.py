@@ -27,12 +27,12 @@ class AceConfig(Architecture):
     degree: tuple[int, ...] | None = setting((12, 12, 10, 8), low=0, high=64, since=2)
     """Highest total degree, Σ(n−1) + Σl over the factors, of products of one, two, … factors, a number for each; null:
     every n and l in products of up to two factors, and Σ(n−1) < n_radial/2 in those of more (edge_lmax=3, n_radial=8,
-    smoothness=0: the basis of earlier releases)."""
+    smoothness=0, stretch=null: the basis of earlier releases)."""
     smoothness: float = setting(1.0, low=0.0, high=8.0, since=2)
     """Power p of the smoothness prior: columns are multiplied by (1 + Σ(n−1)² + Σl²)^(−p/2); 0: none."""
     cutoff: float = setting(5.0, above=0.0, high=50.0)
     """Cutoff radius in Å."""
-    stretch: float | None = setting(None, low=0.1, high=50.0, since=2)
+    stretch: float | None = setting(2.0, low=0.1, high=50.0, since=2)
     """Length s in Å of a logarithmic distance transform, ln(1 + r/s), of which radial functions are waves: they resolve
     bonds more finely than distances near the cutoff, the more so the smaller s; null: waves of r."""
     energy_weight: float | None = setting(None, low=0.0)

@@ -29,7 +29,7 @@ from tests.golden.ids import COLUMNS, HERE, LISTS, line, path_of, planned
 LEFT_OUT = {
     "augment=False", "copies=1", "degree=(12, 12, 10, 8)", "density=1.0", "first_residual=False", "hidden=None",
     "hydrogen_mass=None", "instance_norm=False", "late_energy_weight=None", "method='GFN2-xTB'", "smoothness=1.0",
-    "species_scales=False", "stop='budget'", "stretch=None", "tf32=False",
+    "species_scales=False", "stop='budget'", "stretch=2.0", "tf32=False",
 }  # fmt: skip
 """Settings that are no part of a name while they have these values: those that compute as before there were they."""
 
