@@ -34,10 +34,10 @@ class Costs:
             for row in frame[frame["cpu_seconds"] > 0].to_dict("records"):
                 work = _work(
                     ATOMS.get(str(row["dataset"])),
-                    float(row["P"]), _number(row["n_layers"]), _number(row["training.max_steps"]),
+                    float(row["P"]), _number(row.get("n_layers")), _number(row.get("training.max_steps")),
                 )  # fmt: skip
                 if work is not None:
-                    key = (str(row["architecture"]), *(_number(row[name]) for name in ("L", "nu", "edge_lmax")))
+                    key = (str(row["architecture"]), *(_number(row.get(name)) for name in ("L", "nu", "edge_lmax")))
                     self._rates[key].append(float(row["cpu_seconds"]) / work)
 
     def seconds(self, config: RunConfig, data: str) -> float | None:

@@ -51,12 +51,12 @@ DATA: Mapping[str, Data] = {
         "ethanol (GFN2-xTB, 500 K; frames that come with the program)",
         "data=ethanol_small", "4,8,16,32,64,128", 9, ("ethanol_small", "ethanol"),
     ),
-    "methanol": Data("methanol (GFN2-xTB, 500 K)", "data=methanol", "4,8,16,32,64,128", 6, ("methanol",)),
+    "methanol": Data("methanol (GFN2-xTB, 500 K)", "data=methanol", "4,8,16,32,64,128", 6, ("xtb_methanol_500K",)),
     "malonaldehyde": Data(
-        "malonaldehyde (GFN2-xTB, 500 K)", "data=malonaldehyde", "4,8,16,32,64,128", 9, ("malonaldehyde",)
+        "malonaldehyde (GFN2-xTB, 500 K)", "data=malonaldehyde", "4,8,16,32,64,128", 9, ("xtb_malonaldehyde_500K",)
     ),
     "acetylacetone": Data(
-        "acetylacetone (GFN2-xTB, 500 K)", "data=acetylacetone", "4,8,16,32,64,128", 15, ("acetylacetone",)
+        "acetylacetone (GFN2-xTB, 500 K)", "data=acetylacetone", "4,8,16,32,64,128", 15, ("xtb_acetylacetone_500K",)
     ),
 }  # fmt: skip
 """Datasets by name."""

@@ -91,7 +91,7 @@ def write(place: Place) -> Path | None:
     folder = place.tables / NAME
     folder.mkdir(parents=True, exist_ok=True)
     draw(found, folder / FIGURE)
-    for ending in ("pdf", "svg"):
+    for ending in ("pdf", "svg", "csv"):
         (folder / f"{FIGURE}.{ending}").unlink(missing_ok=True)
     path = folder / "README.md"
     write_text(path, page(found))

@@ -147,7 +147,7 @@ def write(place: Place) -> Path | None:
     distances = read_distances(path)
     fits = [item for name in DATA if place.table(f"claim_{name}").exists() for item in fits_of(name, place)]
     nearest.draw(nearest.nearest(fits, distances), path.with_name("nearest"))
-    for suffix in ("pdf", "svg", "csv"):
+    for suffix in ("pdf", "svg", "csv", "txt"):
         path.with_name(f"nearest.{suffix}").unlink()
     (path.parent / "README.md").write_text(page(place), encoding="utf-8")
     return path.parent / "README.md"
