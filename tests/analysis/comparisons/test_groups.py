@@ -207,5 +207,5 @@ def test_compare_and_figures_have_them(tmp_path: Path, capsys: pytest.CaptureFix
     (one,) = [r for r in json.loads((tmp_path / "c.json").read_text()) if r["factor"] == "symmetry"]
     assert one["equal_error_ratio_low"] < 9 < one["equal_error_ratio_high"]
     written = figure.draw(gains_of(pd.read_csv(path)), tmp_path / "groups")
-    assert {p.suffix for p in written} == {".pdf", ".svg", ".png", ".csv"}
+    assert {p.suffix for p in written} == {".pdf", ".svg", ".png", ".csv", ".txt"}
     assert pd.read_csv(tmp_path / "groups.csv")["delta_beta"].notna().all()

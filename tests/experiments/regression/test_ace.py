@@ -208,7 +208,7 @@ def test_design_matrix_is_that_of_plain_sums(nu: int, lmax: int, degree: tuple[i
             away = x[j] - x[i]
             if j != i and away.norm() < 4.0:
                 y = o3.spherical_harmonics(list(range(ace.lmax + 1)), away, True, "component")
-                radial = radial_functions(away.norm(), 4.0, 2)
+                radial = radial_functions(away.norm(), 4.0, 2, ace.config.stretch)
                 rows = torch.zeros(len(elements), dtype=torch.float64)
                 rows[elements.index(int(z))] = 1.0
                 density = density + torch.kron(rows, radial)[:, None] * y
