@@ -78,7 +78,7 @@ def energies(
     for model in models:
         for P in sizes:
             for seed in seeds:
-                own = {**ACE, "n_radial": 1, "force_weight": 0.0, **model}
+                own = {**ACE, "n_radial": 1, "stretch": None, "force_weight": 0.0, **model}
                 sections = {"data": {**STAR, **data}, "model": own, "training": TRAINING}
                 config = parse({"P": P, "seed": seed, "store": str(path), "device": "cpu", **sections})
                 runs.append(store.run(config.run_id(dataset_of(config.data).sha256())))
