@@ -6,6 +6,7 @@ Over datasets the differences are pooled as random effects, since what holds for
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,9 +152,14 @@ def force_curves(tables: Sequence[Path]) -> list[Curve]:
     return [one for one in found if one.text("test_set") == found[0].text("test_set")]
 
 
-def _compared(name: str, place: Place) -> list[Comparison]:
+def _compared(name: str, place: Place) -> Sequence[Comparison]:
     table = place.table(name)
-    return compare_curves(analyse(force_curves([table]), MAIN_FORMS)) if table.exists() else []
+    return _compared_as_of(table, table.stat().st_mtime_ns) if table.exists() else []
+
+
+@functools.cache  # two pages ask for the same, and a table takes a second
+def _compared_as_of(table: Path, _: int) -> Sequence[Comparison]:
+    return compare_curves(analyse(force_curves([table]), MAIN_FORMS))
 
 
 def _tests(said: Said, c: Comparison) -> bool:
