@@ -26,8 +26,10 @@ from analysis.files import write_text
 from experiments.core import command
 from experiments.core.errors import InputError
 from experiments.core.paths import ROOT
+from experiments.data.load import dataset_of
 from experiments.runs.store import RunStore
 from experiments.runs.table import run_table
+from slurm.from_words import plan_of
 
 RECORD, PAGE = ROOT / "docs" / "results" / "parity.csv", ROOT / "docs" / "parity.md"
 METRICS = ("energy_mae", "force_mae")
@@ -99,11 +101,13 @@ def compute(name: str, store: Path) -> pd.DataFrame:
         InputError: a run was refused or failed; the message is the program's.
     """
     row, own = ROWS[name], store / name
-    done = subprocess.run([sys.executable, "-m", "experiments", *row.command(str(own))], cwd=ROOT)
-    table = run_table(RunStore(own)) if own.is_dir() else pd.DataFrame()
-    found = table[table["P"] == row.P] if len(table) else table
-    if done.returncode != 0 or len(set(found["seed"])) < len(row.seeds.split(",")):
+    words = row.command(str(own))
+    done = subprocess.run([sys.executable, "-m", "experiments", *words], cwd=ROOT)
+    if done.returncode != 0:
         raise InputError(f"row {name}: python -m experiments ended with {done.returncode}; see {own}")
+    own_ids = {one.run.id for one in plan_of(words[1:], dataset_of).runs}  # a store keeps runs of former defaults
+    table = run_table(RunStore(own))
+    found = table[table["run_id"].isin(own_ids)]
     return pd.DataFrame([_measured(name, metric, found[found["metric"] == metric]) for metric in METRICS])
 
 

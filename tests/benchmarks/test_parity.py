@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -48,6 +49,16 @@ def test_a_row_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_page_is_that_of_the_record() -> None:
     assert parity.PAGE.read_text(encoding="utf-8") == parity.page(parity.read_record(parity.RECORD))
+
+
+def test_a_store_with_runs_of_a_former_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are no more seeds of the row."""
+    row = replace(parity.ROWS["ace_50"], data="star", words="model=ace nu=2 model.edge_lmax=1", P=8)
+    for words in (f"{row.words} model.smoothness=3", row.words):
+        monkeypatch.setitem(parity.ROWS, "ace_50", replace(row, words=words))
+        measured = parity.compute("ace_50", tmp_path / "one")
+    assert set(measured["seeds"]) == {1}
+    assert measured["error"].tolist() == parity.compute("ace_50", tmp_path / "another")["error"].tolist()
 
 
 @pytest.mark.long
