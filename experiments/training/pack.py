@@ -126,13 +126,12 @@ class Pack:
                     member.branch_state = {k: v.clone() for k, v in take(self.state, i).items()}
             length = self._until_event()
             self._checked_chunk(length, self._until_event(length))
-            members = self.active
-            for i, member in members:
+            for i, member in self.active:
                 self._events(i, member)
-            self._validate(members, report)
-            for i, member in members:
-                if self.slots[i] is None:
+                if self.slots[i] is None:  # at once, so that no later error costs what has ended
+                    self._validate([(i, member)], report)
                     ended(member)
+            self._validate(self.active, report)
             self._compact()
             if self.active and stop():
                 self.save()
