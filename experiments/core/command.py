@@ -120,10 +120,15 @@ def quoted(word: str) -> str:
 
     So does a number where a text is meant (`TEXTS`), for Hydra would not keep its spelling. Shells take the user's own
     quotes away, so that `store=~/runs` and `data.train="my data/train.xyz"` arrive bare.
+
+    Raises:
+        InputError: no key, or a name twice in a value.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
+    if not word.lstrip("+~").partition("=")[0] and "=" in word:
+        raise InputError(f"{word}: no key before =; accepted: KEY=VALUE")
     override = _OVERRIDE.fullmatch(word)
     if override is None:
         return word

@@ -255,8 +255,8 @@ def configuration_case(draw: random.Random, keys: list[str]) -> str:
     words = words_of(draw, keys)
     if draw.random() < 0.2:
         return settings_case(draw)
-    quoted = [command.quoted(word) for word in words]
     try:
+        quoted = [command.quoted(word) for word in words]
         contents = swept(quoted) if draw.random() < 0.4 else [composed(quoted)]
         for config in map(parse, contents):
             if not isinstance(config.match, ChannelMatchSpec):  # it has no name before its channels are known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,10 @@ def test_a_name_that_a_mapping_has_twice_is_refused() -> None:
             quoted(word)
     for word in ("data.tests={a: '{a: x, a: y}'}", "data.tests={a: b.xyz, c: {a: d}}", "x={}", "x={a:[a,a]}"):
         assert quoted(word) == word
+
+
+@pytest.mark.parametrize("word", ["=-0", "++=[1]", "~="])
+def test_a_word_without_a_key(word: str) -> None:
+    """Hydra would end in a traceback."""
+    with pytest.raises(InputError, match=f"^{re.escape(word)}: no key before =; accepted: KEY=VALUE"):
+        quoted(word)
