@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.comparisons.claim import Claim, claims
-from analysis.comparisons.claim_pool import pool_claims, pooled_claim_text
+from analysis.comparisons.claim_pool import PooledClaim, pool_claims, pooled_claim_text
 from analysis.comparisons.equal_error import equal_error
 from analysis.comparisons.paired import pair
 from analysis.curve import Curve
@@ -83,13 +83,22 @@ def _frames(curve: Curve, best: Curve) -> str:
     return f"{ratio.bound[0]} than {ratio.bound[1]:.2g}" if ratio.bound else "–"
 
 
+def pooled(place: Place) -> list[PooledClaim]:
+    """Return the tests of the claim over datasets, as random effects; none for fewer than two tables."""
+    names = _claimed(place)
+    if len({SECTIONS[name].data for name in names}) < 2:
+        return []
+    return pool_claims([
+        test for data in DATA for name in names if SECTIONS[name].data == data for test in _claims(name, place)
+    ])  # fmt: skip
+
+
 def pooled_page(place: Place) -> str:
     """Return the page on the claim over datasets, as random effects; empty for fewer than two tables."""
-    names = [name for name in place.sections() if SECTIONS[name].part == "claim" and place.table(name).exists()]
+    names = _claimed(place)
     if len({SECTIONS[name].data for name in names}) < 2:
         return ""
-    tests = [test for data in DATA for name in names if SECTIONS[name].data == data for test in _claims(name, place)]
-    words = "\n\n".join(pooled_claim_text(one) for one in pool_claims(tests))
+    words = "\n\n".join(pooled_claim_text(one) for one in pooled(place))
     tables = ", ".join(f"[{name}](../{name}/runs.csv)" for name in names)
     return "\n\n".join([
         "# The claim over datasets",
@@ -98,6 +107,10 @@ def pooled_page(place: Place) -> str:
         f'`make results ARGS="{POOLED} --pages"` reads {tables}.',
         f"```text\n{words or 'nothing to pool'}\n```",
     ]) + "\n"  # fmt: skip
+
+
+def _claimed(place: Place) -> list[str]:
+    return [name for name in place.sections() if SECTIONS[name].part == "claim" and place.table(name).exists()]
 
 
 def write_pooled(place: Place) -> Path | None:

@@ -10,9 +10,11 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from analysis.comparisons.claim import predicate
+from analysis.comparisons.claim_pool import PooledClaim
 from analysis.files import write_text
 from benchmarks.results import statements_page
-from benchmarks.results.beside import trained_table
+from benchmarks.results.beside import POOLED, pooled, trained_table
 from benchmarks.results.outstanding import Place
 from benchmarks.results.pages import outcome_of_claim
 from benchmarks.results.sections import DATA, SECTIONS
@@ -65,7 +67,7 @@ def page(place: Place) -> str:
     """Return the page."""
     found = answers(place)
     claims = _claims(place)
-    parts = [HEAD, "\n".join(f"- {line}" for line in _headlines(found, claims))]
+    parts = [HEAD, "\n".join(f"- {line}" for line in _headlines(found, claims, pooled(place)))]
     if any(found.values()):
         head = ["| statement | over datasets | on each |", "|---|---|---|"]
         rows = [_row(said, single) for said, single in found.items()]
@@ -84,13 +86,15 @@ def page(place: Place) -> str:
     return text.replace("(results/", f"({place.tables.name}/")
 
 
-def _headlines(found: Mapping[Said, Sequence[Answer]], claims: Sequence[str]) -> list[str]:
+def _headlines(
+    found: Mapping[Said, Sequence[Answer]], claims: Sequence[str], over_all: Sequence[PooledClaim]
+) -> list[str]:
     contradicted = []
     for said, single in found.items():
-        pooled = over_datasets(said, single)
-        for one in [*([pooled] if pooled else []), *single]:
+        of_all = over_datasets(said, single)
+        for one in [*([of_all] if of_all else []), *single]:
             if one.contradicts:
-                where = f"over {len(one.data)} datasets" if one is pooled else f"on {DATA[one.data[0]].words}"
+                where = f"over {len(one.data)} datasets" if one is of_all else f"on {DATA[one.data[0]].words}"
                 contradicted.append(
                     f"{where[0].upper()}{where[1:]} the linearised networks contradict {said.source}'s paper: it says "
                     f"that {said.words}, and β changes by {one.power_text} from {said.change} "
@@ -104,13 +108,26 @@ def _headlines(found: Mapping[Said, Sequence[Answer]], claims: Sequence[str]) ->
             "The first trials of this project met all conditions of the claim by plain slopes. Tested as registered, "
             f"with floors, the claim is decided in {len(held)} of {len(claims)} tables."
         )
+    contradicted += [_pooled(one) for one in over_all]
     return contradicted
+
+
+def _pooled(claim: PooledClaim) -> str:
+    """Say which conditions of the claim are shown over datasets."""
+    shown = [one.name for one in claim.decision.conditions if one.shown]
+    left = [one.name for one in claim.decision.conditions if not one.shown]
+    depth = claim.place.get("n_layers")
+    told = f"Over {len(claim.datasets)} datasets, {depth:g} layers, the claim {predicate(claim.outcome)}"
+    return (
+        f"{told} ([claim_all](results/{POOLED}/README.md)): shown are {', '.join(shown) or 'none'} of its conditions, "
+        f"not {', '.join(left) or 'none'}."
+    )
 
 
 def _row(said: Said, single: Sequence[Answer]) -> str:
     """Return a row of the table: the verdict over datasets, and which datasets have which of their own."""
-    pooled = over_datasets(said, single)
-    told = f"{pooled.verdict}, Δβ {pooled.power_text}" if pooled else "–"
+    of_all = over_datasets(said, single)
+    told = f"{of_all.verdict}, Δβ {of_all.power_text}" if of_all else "–"
     groups: dict[str, list[str]] = {}
     for one in single:
         name = f"{said.kind}_{one.data[0]}"
