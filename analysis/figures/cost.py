@@ -45,13 +45,14 @@ class Cost:
 
 
 def costs(fits: Sequence[JudgedFit]) -> list[Cost]:
-    """Return a panel per dataset and device with times, and one per dataset whose models differ in weights."""
+    """Return a panel per test set and device with times, and one per test set whose models differ in weights."""
     panels = []
     groups: dict[tuple[str, str], list[JudgedFit]] = {}
     for item in preferred(fits):
         groups.setdefault((item[0].curve.text("dataset"), item[0].curve.text("test_set")), []).append(item)
-    for (dataset, _), group in groups.items():
-        named = dataset_name(dataset)
+    for (dataset, test_set), group in groups.items():
+        several = sum(other == dataset for other, _ in groups) > 1
+        named = f"{dataset_name(dataset)}, {test_set.replace('_', ' ')}" if several else dataset_name(dataset)
         by_device: dict[str, list[JudgedFit]] = {}
         for item in group:
             if np.isfinite(_seconds(item[0].curve)[0]).any():

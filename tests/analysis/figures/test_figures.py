@@ -98,6 +98,16 @@ def test_every_figure_has_one_caption_beside_it_and_in_its_pictures(where: str, 
         assert f"<dc:description>{escape(caption)}</dc:description>" in drawing
 
 
+def test_costs_of_several_test_sets_are_told_apart(papers: list[JudgedFit]) -> None:
+    """By the name of the set, where a dataset has more than one."""
+    (fit, judged), *_ = papers
+    further = replace(fit, curve=replace(fit.curve, key={**fit.curve.key, "test_set": "hot_600K"}))
+    titles = {panel.title for panel in costs([(fit, judged), (further, judged)])}
+    assert any("hot 600K" in title for title in titles)
+    assert len(titles) == 2
+    assert not any("hot" in panel.title for panel in costs([(further, judged)]))
+
+
 def test_models_of_equally_many_weights_have_no_panel_of_weights(papers: list[JudgedFit]) -> None:
     def panels(ratio: float) -> set[bool]:
         fits = [

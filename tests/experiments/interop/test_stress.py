@@ -93,7 +93,7 @@ def test_stress_is_the_derivative_by_strain(calculator: EquilawCalculator) -> No
     atoms = crystal(np.random.default_rng(5))
     atoms.calc = calculator
     stress = atoms.get_stress()
-    assert np.abs(stress).max() > 1e-5  # beside which 1e-9 is little
+    assert np.abs(stress).max() > 1e-4
     np.testing.assert_allclose(stress, numerical(atoms), atol=1e-5 * np.abs(stress).max() + 1e-9)
 
 
@@ -181,5 +181,5 @@ def test_frames_of_real_crystals(element: str, tmp_path: Path) -> None:
     atoms = read(tmp_path / "test.xyz", 0)
     atoms.calc = EquilawCalculator(finished(config).path)
     stress = atoms.get_stress()
-    assert np.abs(stress).max() > 1e-4
+    assert np.abs(stress).max() > 1e-5  # beside which 1e-9 is little
     np.testing.assert_allclose(stress, numerical(atoms), atol=1e-5 * np.abs(stress).max() + 1e-9)
