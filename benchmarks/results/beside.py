@@ -86,8 +86,6 @@ def _frames(curve: Curve, best: Curve) -> str:
 def pooled(place: Place) -> list[PooledClaim]:
     """Return the tests of the claim over datasets, as random effects; none for fewer than two tables."""
     names = _claimed(place)
-    if len({SECTIONS[name].data for name in names}) < 2:
-        return []
     return pool_claims([
         test for data in DATA for name in names if SECTIONS[name].data == data for test in _claims(name, place)
     ])  # fmt: skip
@@ -96,7 +94,7 @@ def pooled(place: Place) -> list[PooledClaim]:
 def pooled_page(place: Place) -> str:
     """Return the page on the claim over datasets, as random effects; empty for fewer than two tables."""
     names = _claimed(place)
-    if len({SECTIONS[name].data for name in names}) < 2:
+    if not names:
         return ""
     words = "\n\n".join(pooled_claim_text(one) for one in pooled(place))
     tables = ", ".join(f"[{name}](../{name}/runs.csv)" for name in names)
@@ -110,7 +108,9 @@ def pooled_page(place: Place) -> str:
 
 
 def _claimed(place: Place) -> list[str]:
-    return [name for name in place.sections() if SECTIONS[name].part == "claim" and place.table(name).exists()]
+    """Return the sections on the claim that have a table; none where these are of fewer than two datasets."""
+    names = [name for name in place.sections() if SECTIONS[name].part == "claim" and place.table(name).exists()]
+    return names if len({SECTIONS[name].data for name in names}) > 1 else []
 
 
 def write_pooled(place: Place) -> Path | None:

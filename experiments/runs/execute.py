@@ -216,9 +216,9 @@ def _evaluate_lacking(run: Run, dataset: AnyDataset | None, device: str | None) 
             data = run.config()["data"]
             if not data.get(TESTS):
                 return
-            dataset = dataset_of(_config_of(run).data)
+            dataset = dataset_of(config_of(run).data)
         if isinstance(dataset, Dataset) and dataset.further:
-            evaluate_lacking(run, dataset, _place(device, _config_of(run)))
+            evaluate_lacking(run, dataset, _place(device, config_of(run)))
     except (DeviceLost, Interrupted):
         raise
     except Exception as error:
@@ -245,7 +245,7 @@ def _place(given: str | None, config: RunConfig) -> torch.device:
 def _checked(attempt: Attempt) -> RunConfig | InputError:
     """Return the run's configuration, or the error that it has."""
     try:
-        config = _config_of(attempt.run)
+        config = config_of(attempt.run)
         run_id = config.run_id(dataset_of(config.data).sha256())
     except InputError as error:
         return error
@@ -257,7 +257,7 @@ def _checked(attempt: Attempt) -> RunConfig | InputError:
     )
 
 
-def _config_of(run: Run) -> RunConfig:
+def config_of(run: Run) -> RunConfig:
     """Return a run's configuration without test sets whose files are gone: it keeps every set it was asked for."""
     config = parse(run.config())
     return replace(config, data=without_lost_tests(config.data))

@@ -17,24 +17,24 @@ import argparse
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.config.parse import parse
 from experiments.config.run import RunConfig
 from experiments.core import command, files
 from experiments.core.arrays import Floats
 from experiments.core.errors import InputError
 from experiments.data.dataset import Dataset
-from experiments.data.load import dataset_of, without_lost_tests
+from experiments.data.load import dataset_of
 from experiments.data.splits import training_subset
 from experiments.regression.gram import GramSystem
 from experiments.regression.ladder import Conditions
 from experiments.regression.methods import closed_form
 from experiments.regression.spectrum import FrameRows, Spectrum, exchange_matrix, spectrum_of
+from experiments.runs.execute import config_of
 from experiments.runs.store import RunStore
 
 logger = logging.getLogger(__name__)
@@ -79,8 +79,7 @@ def stored_ladders(store: Path) -> list[StoredLadder]:
     """
     found: dict[tuple[str, int, int, int], list[tuple[RunConfig, Mapping[str, Any]]]] = {}
     for run, result in RunStore(store).results():
-        config = parse(run.config())
-        config = replace(config, data=without_lost_tests(config.data))
+        config = config_of(run)
         if config.model.closed_form and (result.get("fit") or {}).get("ridge") is not None:
             key = (str(result["model_id"]), config.seed, config.subset_seed, config.init_seed)
             found.setdefault(key, []).append((config, result))

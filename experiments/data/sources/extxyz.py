@@ -23,6 +23,7 @@ from experiments.core.arrays import Floats
 from experiments.core.errors import InputError
 from experiments.core.schema import setting
 from experiments.data.checks import check_frames, marks
+from experiments.data.comments import REPEATED, contradictions, number_or_text
 from experiments.data.dataset import Dataset, Frames
 
 logger = logging.getLogger(__name__)
@@ -269,7 +270,7 @@ def atoms_of_file(path: str | os.PathLike[str], option: str) -> Iterator[tuple[a
             raise InputError(f"{here}: truncated, {max(0, len(block) - 2)} of {count} atoms are there")
         block[1] = _KEYS.sub(lambda key: f"{key[1]}{'pbc' if key[2].lower() == 'pbc' else key[2].title()}", block[1])
         _check_columns(block, here)
-        repeated = _contradictions(block[1])
+        repeated = contradictions(block[1])
         if key := next((key for key in repeated if key in ("Lattice", "Properties", "pbc")), None):
             raise InputError(f"{here}: {key} is given twice, and not the same; accepted: once")
         try:
@@ -292,26 +293,6 @@ def atoms_of_file(path: str | os.PathLike[str], option: str) -> Iterator[tuple[a
 _KEYS = re.compile(r"(^|\s)(lattice|properties|pbc)(?=\s*=)", re.IGNORECASE)
 """Keys that some programs (GPUMD) write in small letters; ASE would take them for labels, and the cell for none."""
 _PROPERTIES = re.compile(r"""(?:^|\s)Properties\s*=\s*["']?([^\s"']+)""")
-
-
-_PAIR = re.compile(r"""(?:^|\s)([A-Za-z_][\w.-]*)\s*=\s*("[^"]*"|'[^']*'|\{[^}]*\}|\[[^\]]*\]|\S+)""")
-REPEATED = "labels given twice"
-"""Entry of a frame's `info` with the labels that its comment gives twice, and their different values."""
-
-
-def _contradictions(comment: str) -> dict[str, list[str]]:
-    """Return the keys that a comment gives several times, with their values if these differ; ASE takes the last."""
-    values: dict[str, list[str]] = {}
-    for key, value in _PAIR.findall(comment):
-        values.setdefault(key, []).append(value.strip("\"'"))
-    return {key: found for key, found in values.items() if len(set(map(_number_or_text, found))) > 1}
-
-
-def _number_or_text(text: str) -> object:
-    try:
-        return float(text)
-    except ValueError:
-        return " ".join(text.split())
 
 
 def _check_columns(block: list[str], here: str) -> None:
@@ -381,7 +362,7 @@ def names_of(atoms: ase.Atoms) -> str:
 def _energy(atoms: ase.Atoms, key: str, where: str) -> float:
     value = label_of(atoms, key)
     if value is None:
-        bare = next((name for name in atoms.info if isinstance(_number_or_text(name), float)), None)
+        bare = next((name for name in atoms.info if isinstance(number_or_text(name), float)), None)
         hint = "" if bare is None else f"; a number without a name is not read: write {key}={bare}"
         raise InputError(f"{where}: no energy {key!r} (data.energy_key); the frame has: {names_of(atoms)}{hint}")
     if several := atoms.info.get(REPEATED, {}).get(key):
