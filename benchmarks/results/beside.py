@@ -32,10 +32,11 @@ difference; † : the training had not converged, or nobody knows, and then the 
 def trained_table(name: str, place: Place) -> str:
     """Return β linearised | β trained | difference, force MAE, for a section of trained networks.
 
-    The linearised ones are those of the sections on the claim and on NequIP for the same dataset.
+    The linearised ones are those of the sections on the claim, NequIP and architectures for the same dataset.
     """
     data = "ethanol_small" if place.quick else SECTIONS[name].data
-    tables = [place.table(one) for one in (name, f"claim_{data}", f"nequip_{data}") if place.table(one).exists()]
+    names = (name, *(f"{kind}_{data}" for kind in ("claim", "nequip", "architectures")))
+    tables = [place.table(one) for one in names if place.table(one).exists()]
     fits = analyse(force_curves(tables), MAIN_FORMS)
     rows = side_by_side(fits)
     lines = [f"| {' | '.join(HEAD)} |", "|---" * len(HEAD) + "|", *(f"| {' | '.join(row.cells())} |" for row in rows)]
