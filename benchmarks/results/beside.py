@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -126,7 +127,13 @@ def write_pooled(place: Place) -> Path | None:
 
 def _claims(name: str, place: Place) -> list[Claim]:
     """Return the tests of the claim of a table; none where cells are still missing."""
+    table = place.table(name)
+    return _claims_as_of(table, table.stat().st_mtime_ns)
+
+
+@functools.cache  # two pages ask for the same, and a table takes a second
+def _claims_as_of(table: Path, _: int) -> list[Claim]:
     try:
-        return claims(analyse(force_curves([place.table(name)]), MAIN_FORMS))
+        return claims(analyse(force_curves([table]), MAIN_FORMS))
     except InputError:
         return []
