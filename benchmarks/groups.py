@@ -30,7 +30,7 @@ def factor(gain: Gain) -> str:
     """Return the data-efficiency factor with its interval, or a bound of it."""
     one = gain.factor
     if np.isfinite(one.ratio.value):
-        return f"{one.ratio.value:.2g} [{one.interval.replace('less than', '<').replace('more than', '>')}]"
+        return one.text.replace("less than", "<").replace("more than", ">")
     if one.bound is None:
         return "flat" if one.flat else "–"
     return f"> {one.bound[1]:.3g}" if one.bound[0] == "more" else f"< {one.bound[1]:.2g}"

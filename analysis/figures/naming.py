@@ -1,4 +1,4 @@
-"""Names of models and metrics in figures, tables and the report."""
+"""Names of models in figures, tables and the report."""
 
 from __future__ import annotations
 
@@ -8,15 +8,6 @@ from analysis.curve import Curve
 from analysis.fits.record import orders, setting_words
 from analysis.spelling import display_name
 
-METRIC_NAMES = {
-    "force_mae": "Force MAE",
-    "force_rmse": "Force RMSE",
-    "energy_mae": "Energy MAE per atom",
-    "energy_rmse": "Energy RMSE per atom",
-    "error_rate": "Error rate",
-    "cross_entropy": "Cross-entropy",
-}
-"""Names of metrics on axes and in headings."""
 _WORDS = {
     "L": "L={}",
     "nu": "ν={}",

@@ -23,11 +23,11 @@ from analysis.comparisons.paired import Survival, excludes_zero, p_words
 from analysis.comparisons.sentences import comparison_sentence, family_sentence, verb
 from analysis.curve import Curve
 from analysis.errors import InputError
-from analysis.figures.naming import METRIC_NAMES, architecture_name, column_words, model_names
+from analysis.figures.naming import architecture_name, column_words, model_names
 from analysis.figures.panels import preferred
 from analysis.fits.flags import LIMITED, Flag, JudgedFit, Verdict
-from analysis.fits.record import plus_minus
-from analysis.spelling import dataset_words
+from analysis.fits.record import interval_text, rounded
+from analysis.spelling import dataset_words, metric_name, metric_words
 
 FLAG_WORDS: Mapping[Flag, str] = {
     Flag.NOT_CONVERGED: "β still moves with the length of training: an undertrained large P looks like a smaller β",
@@ -138,7 +138,7 @@ def _answer(name: str, group: Sequence[JudgedFit]) -> Answer:
     metric = curves[0].text("metric")
     return Answer(
         dataset=name,
-        metric=METRIC_NAMES.get(metric, metric),
+        metric=metric_name(metric),
         verdicts=verdicts,
         sentences=(
             *_range(group),
@@ -166,13 +166,15 @@ def _neighbours(c: Comparison, pairs: Sequence[Comparison]) -> bool:
 def _brief(c: Comparison, curves: Sequence[Curve]) -> str:
     """Describe a difference in one line: the change of β, its uncertainty, and the equal-error ratio."""
     place, one, two = _terms(c, curves)
-    size = plus_minus(c.delta.value, c.delta.low, c.delta.high)
+    size = interval_text(c.delta)
     if not np.isfinite(c.delta.low):
         text = f"from {one} to {two} β changes by {size}, with too few seeds for an interval"
     elif excludes_zero(c.delta):
         text = f"from {one} to {two} β {verb(c)} ({p_words(c.p_holm)}{_SURVIVAL.get(c.survival, '')})"
     else:
-        text = f"from {one} to {two} no difference of β is shown (Δβ = {size}; the design detects {c.detectable:.2f})"
+        text = (
+            f"from {one} to {two} no difference of β is shown (Δβ = {size}; the design detects {rounded(c.detectable)})"
+        )
     return _capital(f"{place}: {text}; {c.ratio.words(one, two)}." if place else f"{text}; {c.ratio.words(one, two)}.")
 
 
@@ -216,11 +218,11 @@ def pooled(fits: Sequence[JudgedFit]) -> list[str]:
     differences = []
     for group in alike.values():
         for one in pool_differences(group):
-            delta = plus_minus(one.delta.value, one.delta.low, one.delta.high)
+            delta = interval_text(one.delta)
             place, first, second = _terms(group[0], curves)
             text = f"from {first} to {second} Δβ = {delta} over {len(one.datasets)} datasets"
             where = f"{place}: " if place else ""
-            differences.append(_capital(f"{where}{text}, standard deviation between them {one.between:.2f}."))
+            differences.append(_capital(f"{where}{text}, standard deviation between them {rounded(one.between)}."))
     return sentences + differences
 
 
@@ -239,7 +241,7 @@ def _claim_words(test: Claim, group: Sequence[JudgedFit]) -> str:
     by_name = {fit.curve.name: _beta((fit, judgement)) for fit, judgement in group}
     betas = ", ".join(f"{letter} {by_name[test.cells[letter].name]}" for letter in "ABCD")
     ratios = "; ".join(ratio.words("A", letter) for letter, ratio in test.ratios.items())
-    beside = "" if test.metric == METRIC else f", beside {METRIC}, which decides"
+    beside = "" if test.metric == METRIC else f", beside {metric_words(METRIC)}, which decides"
     text = (
         f"The claim that {STATEMENT}, {predicate(test.outcome)} ({architecture_name(test.cells['A'])}{beside}): "
         f"{'; '.join(test.reasons)}. β: {betas}."
@@ -275,8 +277,7 @@ def _range(group: Sequence[JudgedFit]) -> list[str]:
 
 
 def _beta(item: JudgedFit) -> str:
-    beta = item[0].best.beta
-    return plus_minus(beta.value, beta.low, beta.high)
+    return interval_text(item[0].best.beta)
 
 
 def _capital(text: str) -> str:
