@@ -44,6 +44,11 @@ def dataset_words(text: str) -> str:
     return _published(text) or text
 
 
+def test_set_words(text: str) -> str:
+    """Return the name of a test set in words: `MD 600K`."""
+    return text.replace("_", " ")
+
+
 def _published(text: str) -> str:
     for pattern, words in _DATASETS:
         if found := re.fullmatch(pattern, text):

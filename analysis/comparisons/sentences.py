@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis.comparisons.compare import SIGNS, Comparison, Family, PooledDifference
+from analysis.comparisons.compare import SIGNS, TEST_SET, Comparison, Family, PooledDifference
 from analysis.comparisons.paired import Survival, excludes_zero, p_words
 from analysis.curve import Curve
 from analysis.fits.jsonable import Record, dataset_and_metric, ends
@@ -20,7 +20,7 @@ SIGNIFICANT = 0.05
 def comparison_sentence(c: Comparison) -> str:
     """Describe one comparison in a sentence that could stand in a paper."""
     one, two = level(c.first, c.factor), level(c.second, c.factor)
-    change = f"from {one} to {two} ({_where(c.common, c.first)}"
+    change = f"from {one} to {two} ({_where(c.common, c.first, c.factor)}"
     if not np.isfinite(c.delta.low):
         text = f"Δβ = {signed(c.delta.value)} {change}), with too few seeds for an interval"
     elif excludes_zero(c.delta):
@@ -60,10 +60,12 @@ def _value(curve: Curve, factor: str) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _where(common: str, curve: Curve) -> str:
+def _where(common: str, curve: Curve, factor: str) -> str:
     stop = f"stop={curve.text(STOP)}" if curve.text(STOP) else ""
     dataset, metric = dataset_words(curve.text("dataset")), metric_words(curve.text("metric"))
-    place = ", ".join(text for text in (dataset, curve.text("test_set"), metric, stop) if text)
+    named = factor == TEST_SET or SIGNS[TEST_SET] in common
+    test_set = "" if named else curve.text(TEST_SET)
+    place = ", ".join(text for text in (dataset, test_set, metric, stop) if text)
     return f"{common}; {place}" if common else place
 
 
@@ -108,7 +110,7 @@ def family_sentence(family: Family) -> str:
     """Describe a test for a common exponent in one sentence."""
     first = family.curves[0]
     levels = ", ".join(_value(curve, family.factor) for curve in family.curves)
-    where = _where(family.common, first)
+    where = _where(family.common, first, family.factor)
     if not np.isfinite(family.p):
         return f"one exponent for {family.factor} = {levels} ({where}): no test, too few seeds or P in common."
     outcome = "rejected" if family.p < 0.05 else "not rejected"

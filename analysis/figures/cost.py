@@ -30,7 +30,7 @@ from analysis.figures.style import (
     title,
 )
 from analysis.fits.flags import JudgedFit, Verdict
-from analysis.spelling import dataset_name, display_unit, metric_name
+from analysis.spelling import dataset_name, display_unit, metric_name, test_set_words
 
 NAME = "cost"
 _FRONT = "Pareto front"
@@ -62,7 +62,7 @@ def costs(fits: Sequence[JudgedFit]) -> list[Cost]:
         groups.setdefault((item[0].curve.text("dataset"), item[0].curve.text("test_set")), []).append(item)
     for (dataset, test_set), group in groups.items():
         several = sum(other == dataset for other, _ in groups) > 1
-        named = f"{dataset_name(dataset)}, {test_set.replace('_', ' ')}" if several else dataset_name(dataset)
+        named = f"{dataset_name(dataset)}, {test_set_words(test_set)}" if several else dataset_name(dataset)
         by_device: dict[str, list[JudgedFit]] = {}
         for item in group:
             if np.isfinite(_seconds(item[0].curve)[0]).any():
@@ -100,11 +100,12 @@ def collect(fits: Sequence[JudgedFit], _: pd.DataFrame | None) -> list[Cost]:
 
 
 def draw(panels: Sequence[Cost], stem: Path) -> list[Path]:
-    """Draw a row of panels with a legend per dataset into `stem`.pdf/.svg/.png and `stem`.csv; return the files."""
+    """Draw a row of panels with a legend per test set into `stem`.pdf/.svg/.png and `stem`.csv; return the files."""
     numbers: list[dict[str, object]] = []
-    rows: dict[str, list[Cost]] = {}
+    rows: dict[tuple[str, str], list[Cost]] = {}
     for panel in panels:
-        rows.setdefault(panel.fits[0][0].curve.text("dataset"), []).append(panel)
+        curve = panel.fits[0][0].curve
+        rows.setdefault((curve.text("dataset"), curve.text("test_set")), []).append(panel)
     columns = max(map(len, rows.values()))
     marks = iter(letters(len(panels)))
     with style():

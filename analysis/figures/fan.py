@@ -34,7 +34,7 @@ from analysis.figures.style import (
 from analysis.fits.flags import JudgedFit
 from analysis.forecasts.factors import OCTAVES
 from analysis.forecasts.forecast import Forecast, outlook
-from analysis.spelling import dataset_name, display_unit, metric_name
+from analysis.spelling import dataset_name, display_unit, metric_name, test_set_words
 
 NAME = "forecast"
 _CAPTION = (
@@ -96,7 +96,8 @@ def _panel(axes: Axes, fan: Fan, mark: str) -> list[dict[str, object]]:
     curves = [fit.curve for fit, _ in fan.fits]
     unit, factor = display_unit(curves[0].unit)
     metric = metric_name(curves[0].text("metric"))
-    place = ", ".join(text for text in (dataset_name(curves[0].text("dataset")), curves[0].text("test_set")) if text)
+    named = (dataset_name(curves[0].text("dataset")), test_set_words(curves[0].text("test_set")))
+    place = ", ".join(text for text in named if text)
     rows: list[dict[str, object]] = []
     handles: list[Line2D | Patch] = []
     for curve, look, label, ahead in zip(curves, looks(curves), _entries(fan), fan.forecasts, strict=True):

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from analysis.curve import Curve
 from analysis.fits.record import orders, setting_words
-from analysis.spelling import display_name
+from analysis.spelling import display_name, test_set_words
 
 _WORDS = {
     "L": "L={}",
@@ -46,7 +46,8 @@ def column_words(curve: Curve, name: str) -> str:
     value = curve.value(name)
     if value is None or value == "":
         return ""
-    return _WORDS.get(name, "{}").format(f"{value:g}" if isinstance(value, float) else value)
+    shown = f"{value:g}" if isinstance(value, float) else str(value)
+    return test_set_words(shown) if name == "test_set" else _WORDS.get(name, "{}").format(shown)
 
 
 def architecture_name(curve: Curve) -> str:

@@ -14,7 +14,7 @@ from analysis.figures.naming import model_names
 from analysis.figures.references import Reference, mark_names, matching, numbered, sources_text
 from analysis.figures.style import Look, looks
 from analysis.fits.flags import JudgedFit, Verdict, misses, on_floor
-from analysis.fits.record import plus_minus, title
+from analysis.fits.record import place_of, plus_minus, several_test_sets, title
 from analysis.fits.selection import rank
 from analysis.forecasts.forecast import FARTHEST, outlook
 from analysis.spelling import dataset_words, display_name, display_unit, metric_name
@@ -104,6 +104,7 @@ def _ahead(curve: Curve, factor: float) -> dict[str, Any]:
 def forecast_rows(fits: Sequence[JudgedFit]) -> list[list[str]]:
     """Return the cells of the table of forecasts: model, dataset, metric, error at 2, 4 and 8 times P, remark."""
     result = []
+    several = several_test_sets([fit.curve for fit, _ in fits])
     for fit, _ in fits:
         curve = fit.curve
         unit, factor = display_unit(curve.unit)
@@ -112,7 +113,7 @@ def forecast_rows(fits: Sequence[JudgedFit]) -> list[list[str]]:
         ends = zip(found.median * factor, found.low_95 * factor, found.high_95 * factor, strict=True)
         cells = [f"{value:.3g} [{low:.3g}, {high:.3g}]" if np.isfinite(value) else "–" for value, low, high in ends]
         where = f"{metric} ({unit})" if unit else metric
-        result.append([title(curve), dataset_words(curve.text("dataset")), where, *cells, found.reasons[0]])
+        result.append([title(curve), place_of(curve, several), where, *cells, found.reasons[0]])
     return result
 
 

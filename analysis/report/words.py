@@ -18,7 +18,7 @@ from analysis.comparisons.compare import (
     pool_differences,
 )
 from analysis.comparisons.conditions import Outcome
-from analysis.comparisons.groups import gain_sentence, gains
+from analysis.comparisons.groups import Gain, gain_sentence, gains
 from analysis.comparisons.paired import Survival, excludes_zero, p_words
 from analysis.comparisons.sentences import comparison_sentence, family_sentence, verb
 from analysis.curve import Curve
@@ -117,20 +117,31 @@ def _count(number: int, noun: str) -> str:
 
 
 def answers(fits: Sequence[JudgedFit]) -> list[Answer]:
-    """Return the results on every dataset, in order of appearance."""
+    """Return the results on every dataset, in order of appearance.
+
+    All are compared at once, as by `compare`: pairs lend each other degrees of freedom.
+    """
+    chosen = preferred(fits, ("dataset", "test_set"))
     groups: dict[tuple[str, str], list[JudgedFit]] = {}
-    for item in preferred(fits, ("dataset", "test_set")):
-        groups.setdefault((item[0].curve.text("dataset"), item[0].curve.text("test_set")), []).append(item)
+    for item in chosen:
+        groups.setdefault(_test_place(item[0].curve), []).append(item)
+    pairs, gained = compare_curves(chosen), gains(chosen)
     return [
         _answer(
-            ", ".join([dataset_words(dataset), *([test_set] if test_set and _several(groups, dataset) else [])]), group
+            ", ".join([dataset_words(dataset), *([test_set] if test_set and _several(groups, dataset) else [])]),
+            group,
+            [c for c in pairs if _test_place(c.first) == (dataset, test_set)],
+            [gain for gain in gained if _test_place(gain.plain) == (dataset, test_set)],
         )
         for (dataset, test_set), group in groups.items()
     ]
 
 
-def _answer(name: str, group: Sequence[JudgedFit]) -> Answer:
-    pairs = compare_curves(group)
+def _test_place(curve: Curve) -> tuple[str, str]:
+    return curve.text("dataset"), curve.text("test_set")
+
+
+def _answer(name: str, group: Sequence[JudgedFit], pairs: list[Comparison], gained: Sequence[Gain]) -> Answer:
     pairs.sort(key=lambda c: CHIEF.index(c.factor) if c.factor in CHIEF else len(CHIEF))
     shown = [c for c in pairs if c.factor in CHIEF and not c.not_converged and _neighbours(c, pairs)]
     curves = [fit.curve for fit, _ in group]
@@ -142,7 +153,7 @@ def _answer(name: str, group: Sequence[JudgedFit]) -> Answer:
         verdicts=verdicts,
         sentences=(
             *_range(group),
-            *(gain_sentence(gain) for gain in gains(group)),
+            *(gain_sentence(gain) for gain in gained),
             *(_brief(c, curves) for c in shown[:SHOWN]),
         ),
         further=(
