@@ -16,7 +16,7 @@ from analysis.comparisons.groups import Gain, exponent, gains, network_name
 from analysis.curve import curves
 from analysis.figures.symmetry import preferred
 from analysis.fits.names import MAIN_FORMS
-from analysis.fits.record import analyse, signed, span
+from analysis.fits.record import analyse, signed, signed_interval, span
 from analysis.table import load
 from experiments.core import command
 from experiments.core.paths import ROOT
@@ -46,7 +46,7 @@ def table_of(all_gains: list[Gain]) -> str:
             gain.plain.text("dataset"),
             gain.plain.text("metric"),
             factor(gain),
-            f"{signed(gain.delta.value)} {span(gain.delta.low, gain.delta.high)}",
+            signed_interval(gain.delta),
             half,
             span(gain.trained.low, gain.trained.high),
             exponent(gain),

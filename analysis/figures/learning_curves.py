@@ -18,7 +18,7 @@ from scipy.optimize import isotonic_regression
 from analysis.arrays import FloatArray
 from analysis.curve import Curve, nanmean
 from analysis.errors import InputError
-from analysis.figures.naming import model_names, names
+from analysis.figures.naming import architecture_name, model_names, names
 from analysis.figures.panels import (
     Panel,
     panels_by_architecture,
@@ -65,7 +65,7 @@ _LINE = 7.0
 """Points between the names of curves whose ends lie close."""
 _AXES_HEIGHT = 2.0
 """Height of a panel's axes, inches, within a tenth."""
-_END_WIDTH = 22
+_END_WIDTH = 16
 """Characters of a name beside the end of a curve; longer ones, which the axes would make room for, are not written."""
 _TRAIN_LINE = (0, (3, 2))
 _CELLS = {"A": (0, 1, None), "B": (1, 1, None), "C": (0, 3, True), "D": (0, 3, False)}
@@ -247,16 +247,16 @@ def _entries(panel: Panel) -> list[str]:
 def _ends(panel: Panel) -> Sequence[str]:
     """Return the shortest names that tell a panel's curves apart, cells of the claim first; none if these are long.
 
-    Of curves by group these are the groups, if no two curves have the same.
+    Of curves by group or architecture these are the groups or architectures, if no two curves have the same.
     """
     curves, called = [fit.curve for fit, _ in panel.fits], _called(panel)
-    groups = [name.partition(": ")[0] for name in called] if panel.by == "group" else []
-    briefest = [
-        cell or min(short or name, name, key=len)
-        for cell, short, name in zip(_cells(curves), names(curves), called, strict=True)
-    ]
-    for candidates in (groups, briefest, called):
-        if len(set(candidates)) == len(curves) and max(map(len, candidates)) <= _END_WIDTH:
+    kinds = {
+        "group": [name.partition(": ")[0] for name in called],
+        "architecture": list(map(architecture_name, curves)),
+    }
+    cells = [cell or short for cell, short in zip(_cells(curves), names(curves), strict=True)]
+    for candidates in (kinds.get(panel.by, []), *sorted((cells, called), key=lambda one: max(map(len, one)))):
+        if len(set(candidates) - {""}) == len(curves) and max(map(len, candidates)) <= _END_WIDTH:
             return candidates
     return []
 
