@@ -32,9 +32,11 @@ MODELS = (
 def fits() -> list[JudgedFit]:
     rng = np.random.default_rng(0)
     rows: list[dict[str, object]] = [
-        {"dataset": DATASET, "architecture": name, "metric": metric, "unit": "eV/A", "P": P, "seed": seed, "nu": 3}
-        | {"L": 1 if "without" in name else 0, "seconds": 2.0 * P, "n_parameters": 1000 * (1 + number)}
-        | {"error": float(0.5 * P**-0.5 * np.exp(0.03 * rng.normal()))}
+        {
+            **{"dataset": DATASET, "architecture": name, "metric": metric, "unit": "eV/A", "P": P, "seed": seed},
+            **{"L": 1 if "without" in name else 0, "nu": 3, "seconds": 2.0 * P, "n_parameters": 1000 * (1 + number)},
+            "error": float(0.5 * P**-0.5 * np.exp(0.03 * rng.normal())),
+        }
         for number, name in enumerate(MODELS)
         for metric in ("force_mae", "energy_mae")
         for P in (8, 16, 32, 64, 128, 256)
