@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +33,11 @@ difference; † : the training had not converged, or nobody knows, and then the 
 def trained_table(name: str, place: Place) -> str:
     """Return β linearised | β trained | difference, force MAE, for a section of trained networks.
 
-    The linearised ones are those of the sections on the claim and on NequIP for the same dataset.
+    The linearised ones are those of the sections on the claim, NequIP and architectures for the same dataset.
     """
     data = "ethanol_small" if place.quick else SECTIONS[name].data
-    tables = [place.table(one) for one in (name, f"claim_{data}", f"nequip_{data}") if place.table(one).exists()]
+    names = (name, *(f"{kind}_{data}" for kind in ("claim", "nequip", "architectures")))
+    tables = [place.table(one) for one in names if place.table(one).exists()]
     fits = analyse(force_curves(tables), MAIN_FORMS)
     rows = side_by_side(fits)
     lines = [f"| {' | '.join(HEAD)} |", "|---" * len(HEAD) + "|", *(f"| {' | '.join(row.cells())} |" for row in rows)]
@@ -125,7 +127,13 @@ def write_pooled(place: Place) -> Path | None:
 
 def _claims(name: str, place: Place) -> list[Claim]:
     """Return the tests of the claim of a table; none where cells are still missing."""
+    table = place.table(name)
+    return _claims_as_of(table, table.stat().st_mtime_ns)
+
+
+@functools.cache  # two pages ask for the same, and a table takes a second
+def _claims_as_of(table: Path, _: int) -> list[Claim]:
     try:
-        return claims(analyse(force_curves([place.table(name)]), MAIN_FORMS))
+        return claims(analyse(force_curves([table]), MAIN_FORMS))
     except InputError:
         return []

@@ -173,7 +173,9 @@ def _model(config: RunConfig) -> str:
         "layers": getattr(config.model, "n_layers", None),
         "updates": None if config.training is None else config.training.max_steps,
     }
-    return " ".join([config.architecture, *(f"{key} {value}" for key, value in own.items() if value is not None)])
+    rotated = ["rotated copies"] if config.training is not None and config.training.augment else []
+    words = [config.architecture, *(f"{key} {value}" for key, value in own.items() if value is not None)]
+    return " ".join([*words, *rotated])
 
 
 def _sizes(configs: list[RunConfig]) -> str:

@@ -209,7 +209,7 @@ def test_a_larger_budget_only_where_the_smaller_one_still_gained() -> None:
     rows = [
         {
             "architecture": "mace", "L": "0", **orders[cell], "n_layers": "2", "cutoff": "5.0", "P": str(P),
-            "seed": str(seed), "training.max_steps": "200", "metric": "force_mae",
+            "seed": str(seed), "training.max_steps": "200", "training.augment": "False", "metric": "force_mae",
             "stopped_steps": "200" if cell == 1 or P == 32 else "50",
         }
         for cell in (0, 1) for P in (16, 32) for seed in (0, 1)
@@ -217,6 +217,9 @@ def test_a_larger_budget_only_where_the_smaller_one_still_gained() -> None:
     table = pd.DataFrame(rows)
     gained = {(one.nu, one.P) for one in configs if outstanding.gained(table, one)}
     assert gained == {(1, 32), (3, 16), (3, 32)}
+    rotated = [replace(one, training=replace(one.training, augment=True)) for one in configs if one.training]
+    assert len(rotated) == len(configs)
+    assert all(outstanding.gained(table, one) for one in rotated)  # none of them has run
     assert all(outstanding.gained(table.iloc[:0], one) for one in configs)
 
 
