@@ -52,6 +52,8 @@ STEPS = 4
 class Fan:
     """One set of axes: curves of one dataset, with their forecasts."""
 
+    title: str
+    """Dataset, and test set if it has several."""
     fits: Sequence[JudgedFit]
     """Curves of one dataset, test set and metric."""
     forecasts: Sequence[Forecast]
@@ -64,13 +66,15 @@ def collect(fits: Sequence[JudgedFit], _: pd.DataFrame | None) -> list[Fan]:
     for item in preferred(fits, ("dataset", "test_set")):
         groups.setdefault((item[0].curve.text("dataset"), item[0].curve.text("test_set")), []).append(item)
     fans = []
-    for group in groups.values():
+    for (dataset, test_set), group in groups.items():
+        several = sum(other == dataset for other, _ in groups) > 1
+        named = f"{dataset_name(dataset)}, {test_set_words(test_set)}" if several else dataset_name(dataset)
         best = sorted(group, key=lambda item: float(item[0].curve.mean_error[-1]))[:MOST]
         ahead = [outlook(fit.curve) for fit, _ in best]
         if any(not one.refused for one in ahead):
             steps = 2 ** (np.arange(OCTAVES[-1] * STEPS + 1) / STEPS)
             sizes = [one.curve.sizes[-1] * np.maximum(steps, 1 + 1e-9) for one in ahead]  # P_max itself is measured
-            fans.append(Fan(best, [one.at(own) for one, own in zip(ahead, sizes, strict=True)]))
+            fans.append(Fan(named, best, [one.at(own) for one, own in zip(ahead, sizes, strict=True)]))
     return fans
 
 
@@ -96,8 +100,6 @@ def _panel(axes: Axes, fan: Fan, mark: str) -> list[dict[str, object]]:
     curves = [fit.curve for fit, _ in fan.fits]
     unit, factor = display_unit(curves[0].unit)
     metric = metric_name(curves[0].text("metric"))
-    named = (dataset_name(curves[0].text("dataset")), test_set_words(curves[0].text("test_set")))
-    place = ", ".join(text for text in named if text)
     rows: list[dict[str, object]] = []
     handles: list[Line2D | Patch] = []
     for curve, look, label, ahead in zip(curves, looks(curves), _entries(fan), fan.forecasts, strict=True):
@@ -106,7 +108,7 @@ def _panel(axes: Axes, fan: Fan, mark: str) -> list[dict[str, object]]:
             axes.fill_between(ahead.sizes, low * factor, high * factor, color=look.color, alpha=alpha, linewidth=0)
         axes.plot(ahead.sizes, ahead.median * factor, color=look.color, linestyle=look.line, zorder=2)
         handles.append(Line2D([], [], color=look.color, marker=look.marker, linestyle=look.line, label=label))
-        shared = {"panel": mark + place, "curve": curve.name, "metric": curves[0].text("metric"), "unit": unit}
+        shared = {"panel": mark + fan.title, "curve": curve.name, "metric": curves[0].text("metric"), "unit": unit}
         rows += [
             {**shared, "kind": "measured", "P": float(p), "error": float(value * factor)}
             for p, value in zip(curve.sizes, curve.mean_error, strict=True)
@@ -121,6 +123,6 @@ def _panel(axes: Axes, fan: Fan, mark: str) -> list[dict[str, object]]:
     size_axis(axes, [float(p) for curve in curves for p in (*curve.sizes, *(curve.sizes[-1] * 2 ** np.array(OCTAVES)))])
     log_axis(axes.yaxis)
     axes.set_ylabel(f"{metric} ({unit})" if unit else metric)
-    title(axes, mark + place)
+    title(axes, mark + fan.title)
     legend(axes, handles)
     return rows

@@ -33,8 +33,16 @@ def fits() -> list[JudgedFit]:
     rng = np.random.default_rng(0)
     rows: list[dict[str, object]] = [
         {
-            **{"dataset": DATASET, "architecture": name, "metric": metric, "unit": "eV/A", "P": P, "seed": seed},
-            **{"L": 1 if "without" in name else 0, "nu": 3, "seconds": 2.0 * P, "n_parameters": 1000 * (1 + number)},
+            "dataset": DATASET,
+            "architecture": name,
+            "metric": metric,
+            "unit": "eV/A",
+            "P": P,
+            "seed": seed,
+            "L": 1 if "without" in name else 0,
+            "nu": 3,
+            "seconds": 2.0 * P,
+            "n_parameters": 1000 * (1 + number),
             "error": float(0.5 * P**-0.5 * np.exp(0.03 * rng.normal())),
         }
         for number, name in enumerate(MODELS)
