@@ -142,7 +142,7 @@ def gained(table: pd.DataFrame, config: RunConfig) -> bool:
         return True
     budgets = pd.to_numeric(table["training.max_steps"])
     same = label(config)[:-2]  # without seed and budget
-    alike = pd.Series([one[:-2] == same for one in _labels(table)], index=table.index)
+    alike = pd.Series([one[:-2] == same for one in labels(table)], index=table.index)
     rows = table[alike & (budgets < config.training.max_steps) & (table["metric"] == "force_mae")]
     if rows.empty:
         return True
@@ -163,7 +163,7 @@ def label(config: RunConfig) -> Label:
 def labels_of(table: pd.DataFrame) -> dict[Label, set[str]]:
     """Return the test sets of every run of a table, by the run's label."""
     found: dict[Label, set[str]] = {}
-    for one, test_set in zip(_labels(table), table["test_set"], strict=True):
+    for one, test_set in zip(labels(table), table["test_set"], strict=True):
         found.setdefault(one, set()).add(test_set)
     return found
 
@@ -174,7 +174,8 @@ def is_there(config: RunConfig, labels: Mapping[Label, set[str]]) -> bool:
     return known is not None and set(config.data.get("tests") or ()) <= known
 
 
-def _labels(table: pd.DataFrame) -> list[Label]:
+def labels(table: pd.DataFrame) -> list[Label]:
+    """Return the label of every row of a run table whose cells are text."""
     names = ["L", "nu", "edge_lmax", "n_layers", "cutoff", "training.augment", "P", "seed", "training.max_steps"]
     cells = table.reindex(columns=["architecture", *names], fill_value="").itertuples(index=False, name=None)
     return [(row[0], *map(_value, row[1:])) for row in cells]
