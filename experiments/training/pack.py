@@ -144,7 +144,7 @@ class Pack:
         self._chunk(length)
 
     def bare_gradient(self, eager: bool = False) -> Tensor:
-        """Return the gradient `[p, n]` on one batch: for benchmarks; `eager`, not compiled, to measure memory."""
+        """Return the gradient `[p, n]` on one batch: for benchmarks; `eager`, to choose sizes of packs."""
         picked = torch.zeros((len(self.slots), self.batch_size), dtype=torch.int64, device=self.task.device)
         constants = part(self.state, "constants")
         gradient = eager_gradient(self._loss, self.layout) if eager else self._step().gradient
