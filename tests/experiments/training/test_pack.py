@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -98,8 +99,8 @@ def test_shorter_schedules_are_those_run_alone(
     pack, seen = laboratory.pack([branched], task, **changes), []
     full = pack.evaluator.full
 
-    def watched(weights: Weights, prepared: Any) -> Any:
-        seen.append({name: value.clone() for name, value in weights.items()})
+    def watched(weights: Sequence[Weights], prepared: Any) -> Any:
+        seen.extend({name: value.clone() for name, value in one.items()} for one in weights)
         return full(weights, prepared)
 
     monkeypatch.setattr(pack.evaluator, "full", watched)
