@@ -40,6 +40,8 @@ class SideBySide:
     """Geometric means of both at the largest common P."""
     converged: bool
     """Whether the trained curve had converged."""
+    shown: bool
+    """Whether the difference excludes zero."""
 
     def cells(self) -> tuple[str, ...]:
         """Return the cells in the order of `HEAD`."""
@@ -117,4 +119,5 @@ def _row(both: Pair, converged: bool) -> SideBySide:
         + ("" if excludes_zero(delta) else " (none shown)" if np.isfinite(delta.low) else ""),
         errors=f"{ends[0]:.3g} and {ends[1]:.3g} {unit}".strip(),
         converged=converged,
+        shown=excludes_zero(delta),
     )

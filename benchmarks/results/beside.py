@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,13 @@ from analysis.comparisons.paired import pair
 from analysis.curve import Curve
 from analysis.errors import InputError
 from analysis.files import write_text
+from analysis.fits.flags import JudgedFit
 from analysis.fits.names import MAIN_FORMS
 from analysis.fits.record import analyse, label
-from analysis.report.linearised import HEAD, not_trained, side_by_side
+from analysis.report.linearised import HEAD, SideBySide, not_trained, side_by_side
 from analysis.spelling import display_name
 from analysis.table import load
+from benchmarks.results import plateau
 from benchmarks.results.outstanding import Place
 from benchmarks.results.sections import DATA, SECTIONS
 from benchmarks.results.statements import force_curves
@@ -30,17 +33,32 @@ difference; † : the training had not converged, or nobody knows, and then the 
 
 
 def trained_table(name: str, place: Place) -> str:
-    """Return β linearised | β trained | difference, force MAE, for a section of trained networks.
-
-    The linearised ones are those of the sections on the claim and on NequIP for the same dataset.
-    """
-    data = "ethanol_small" if place.quick else SECTIONS[name].data
-    tables = [place.table(one) for one in (name, f"claim_{data}", f"nequip_{data}") if place.table(one).exists()]
-    fits = analyse(force_curves(tables), MAIN_FORMS)
-    rows = side_by_side(fits)
+    """Return β linearised | β trained | difference, force MAE, for a section of trained networks."""
+    rows, fits = _side_by_side(name, place)
     lines = [f"| {' | '.join(HEAD)} |", "|---" * len(HEAD) + "|", *(f"| {' | '.join(row.cells())} |" for row in rows)]
     parts = ["**Linearised beside trained.**", "\n".join(lines) if rows else "No common sizes and seeds yet.", WORDS]
     return "\n\n".join([*parts, *not_trained(fits)])
+
+
+def feature_learning(name: str, place: Place) -> str:
+    """Return which networks have another exponent trained than linearised, in a sentence; empty without a table."""
+    rows = _side_by_side(name, place)[0] if place.table(name).exists() else []
+    if not rows:
+        return ""
+    data = DATA[SECTIONS[name].data].words
+    changed = [f"{row.model} by {row.difference}" for row in rows if row.shown]
+    open_ = "" if all(row.converged for row in rows) else " (not all converged)"
+    told = f"training changes β of {', '.join(changed)}" if changed else "training is not shown to change β of any"
+    same = f", of {len(rows) - len(changed)} others no change is shown" if 0 < len(changed) < len(rows) else ""
+    return f"On {data}, {told}{same}{open_} ([{name}](results/{name}/README.md))."
+
+
+def _side_by_side(name: str, place: Place) -> tuple[list[SideBySide], list[JudgedFit]]:
+    """Compare with the linearised networks of the sections on the claim, NequIP and architectures for its dataset."""
+    data = "ethanol_small" if place.quick else SECTIONS[name].data
+    linear = [place.table(f"{kind}_{data}") for kind in ("claim", "nequip", "architectures")]
+    fits = analyse(force_curves([plateau.table_of(name, place), *(one for one in linear if one.exists())]), MAIN_FORMS)
+    return side_by_side(fits), fits
 
 
 def cost_table(table: Path) -> str:
@@ -125,7 +143,13 @@ def write_pooled(place: Place) -> Path | None:
 
 def _claims(name: str, place: Place) -> list[Claim]:
     """Return the tests of the claim of a table; none where cells are still missing."""
+    table = place.table(name)
+    return _claims_as_of(table, table.stat().st_mtime_ns)
+
+
+@functools.cache  # two pages ask for the same, and a table takes a second
+def _claims_as_of(table: Path, _: int) -> list[Claim]:
     try:
-        return claims(analyse(force_curves([place.table(name)]), MAIN_FORMS))
+        return claims(analyse(force_curves([table]), MAIN_FORMS))
     except InputError:
         return []

@@ -14,7 +14,7 @@ from analysis.comparisons.claim import predicate
 from analysis.comparisons.claim_pool import PooledClaim
 from analysis.files import write_text
 from benchmarks.results import statements_page
-from benchmarks.results.beside import POOLED, pooled, trained_table
+from benchmarks.results.beside import POOLED, feature_learning, pooled, trained_table
 from benchmarks.results.outstanding import Place
 from benchmarks.results.pages import outcome_of_claim
 from benchmarks.results.sections import DATA, SECTIONS
@@ -51,15 +51,16 @@ def _page(name: str, place: Place) -> str:
 
 def _claims(place: Place) -> list[str]:
     """Return a table row for each dataset and depth of the claim: outcome, exponents, first trials."""
+    depths = {"": "2, 5 Å", "_depth3": "3, 5 Å", "_depth4": "4, 5 Å", "_bonds": "2, short"}
+    pages = {f"claim_{data}{ending}": (depth, data) for data in DATA for ending, depth in depths.items()}
+    pages |= {name: ("2, 5 Å, trained", "") for name, one in SECTIONS.items() if one.part == "trained"}
     rows = []
-    for data in DATA:
-        for ending, depth in (("", "2, 5 Å"), ("_depth3", "3, 5 Å"), ("_depth4", "4, 5 Å"), ("_bonds", "2, short")):
-            name = f"claim_{data}{ending}"
-            if words := outcome_of_claim(_page(name, place)):
-                told = words[0].rpartition("the claim ")[2].lower()
-                betas = words[1].removeprefix("β: ")
-                trial = TRIALS.get(data, "–") if not ending else "–"
-                rows.append(f"| [{name}](results/{name}/README.md) | {depth} | {told} | {betas} | {trial} |")
+    for name, (depth, data) in pages.items():
+        if words := outcome_of_claim(_page(name, place)):
+            told = words[0].rpartition("the claim ")[2].lower()
+            betas = words[1].removeprefix("β: ")
+            trial = TRIALS.get(data, "–") if name == f"claim_{data}" else "–"
+            rows.append(f"| [{name}](results/{name}/README.md) | {depth} | {told} | {betas} | {trial} |")
     return rows
 
 
@@ -67,7 +68,7 @@ def page(place: Place) -> str:
     """Return the page."""
     found = answers(place)
     claims = _claims(place)
-    parts = [HEAD, "\n".join(f"- {line}" for line in _headlines(found, claims, pooled(place)))]
+    parts = [HEAD, "\n".join(f"- {line}" for line in _headlines(found, claims, place))]
     if any(found.values()):
         head = ["| statement | over datasets | on each |", "|---|---|---|"]
         rows = [_row(said, single) for said, single in found.items()]
@@ -86,9 +87,7 @@ def page(place: Place) -> str:
     return text.replace("(results/", f"({place.tables.name}/")
 
 
-def _headlines(
-    found: Mapping[Said, Sequence[Answer]], claims: Sequence[str], over_all: Sequence[PooledClaim]
-) -> list[str]:
+def _headlines(found: Mapping[Said, Sequence[Answer]], claims: Sequence[str], place: Place) -> list[str]:
     contradicted = []
     for said, single in found.items():
         of_all = over_datasets(said, single)
@@ -108,8 +107,9 @@ def _headlines(
             "The first trials of this project met all conditions of the claim by plain slopes. Tested as registered, "
             f"with floors, the claim is decided in {len(held)} of {len(claims)} tables."
         )
-    contradicted += [_pooled(one) for one in over_all]
-    return contradicted
+    contradicted += [_pooled(one) for one in pooled(place)]
+    trained = [feature_learning(name, place) for name, one in SECTIONS.items() if one.part == "trained"]
+    return contradicted + [sentence for sentence in trained if sentence]
 
 
 def _pooled(claim: PooledClaim) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -141,8 +141,8 @@ def gained(table: pd.DataFrame, config: RunConfig) -> bool:
     if table.empty:
         return True
     budgets = pd.to_numeric(table["training.max_steps"])
-    same = label(replace(config, seed=0, training=None))
-    alike = pd.Series([one == same for one in _labels(table, seeds=False)], index=table.index)
+    same = label(config)[:-2]  # without seed and budget
+    alike = pd.Series([one[:-2] == same for one in labels(table)], index=table.index)
     rows = table[alike & (budgets < config.training.max_steps) & (table["metric"] == "force_mae")]
     if rows.empty:
         return True
@@ -154,14 +154,16 @@ def gained(table: pd.DataFrame, config: RunConfig) -> bool:
 def label(config: RunConfig) -> Label:
     """Return what tells a run from others of its section without its data, which its id depends on."""
     own = [getattr(config.model, name, None) for name in ("edge_lmax", "n_layers", "cutoff")]
-    steps = None if config.training is None else config.training.max_steps
-    return (config.architecture, *map(_value, (config.L, config.nu, *own, config.P, config.seed, steps)))
+    augment, steps = None, None
+    if config.training is not None:
+        augment, steps = config.training.augment, config.training.max_steps
+    return (config.architecture, *map(_value, (config.L, config.nu, *own, augment, config.P, config.seed, steps)))
 
 
 def labels_of(table: pd.DataFrame) -> dict[Label, set[str]]:
     """Return the test sets of every run of a table, by the run's label."""
     found: dict[Label, set[str]] = {}
-    for one, test_set in zip(_labels(table), table["test_set"], strict=True):
+    for one, test_set in zip(labels(table), table["test_set"], strict=True):
         found.setdefault(one, set()).add(test_set)
     return found
 
@@ -172,16 +174,18 @@ def is_there(config: RunConfig, labels: Mapping[Label, set[str]]) -> bool:
     return known is not None and set(config.data.get("tests") or ()) <= known
 
 
-def _labels(table: pd.DataFrame, seeds: bool = True) -> list[Label]:
-    names = ["L", "nu", "edge_lmax", "n_layers", "cutoff", "P", "seed", "training.max_steps"]
+def labels(table: pd.DataFrame) -> list[Label]:
+    """Return the label of every row of a run table whose cells are text."""
+    names = ["L", "nu", "edge_lmax", "n_layers", "cutoff", "training.augment", "P", "seed", "training.max_steps"]
     cells = table.reindex(columns=["architecture", *names], fill_value="").itertuples(index=False, name=None)
-    if seeds:
-        return [(row[0], *map(_value, row[1:])) for row in cells]
-    return [(row[0], *map(_value, row[1:-2]), 0.0, None) for row in cells]
+    return [(row[0], *map(_value, row[1:])) for row in cells]
 
 
 def _value(cell: object) -> float | None:
-    return None if cell in (None, "") else float(str(cell))
+    if cell in (None, ""):
+        return None
+    text = str(cell)
+    return float(text == "True") if text in ("True", "False") else float(text)
 
 
 def _lacking(planned: Sequence[PlannedRun], known: set[tuple[str, str]]) -> list[PlannedRun]:

@@ -18,7 +18,7 @@ import pandas as pd
 
 from analysis import cli
 from analysis.errors import InputError
-from benchmarks.results import merged_table
+from benchmarks.results import merged_table, plateau
 from benchmarks.results.beside import cost_table, trained_table
 from benchmarks.results.costs import Costs, told
 from benchmarks.results.outstanding import Label, Place, gained, is_there, label, labels_of
@@ -31,6 +31,10 @@ LINEARISED = (
     "([docs/linearised.md](../../linearised.md)). {trained}"
 )
 FIGURE = "learning_curves.png"
+PLATEAU = (
+    f"What follows is of [{plateau.FILE}]({plateau.FILE}): of every network and P the runs with the largest budget, "
+    "each trained until its validation errors had stopped gaining, or as far as the table goes."
+)
 
 
 def said(*words: str) -> str:
@@ -52,8 +56,8 @@ def _block(words: list[str], table: Path) -> str:
     try:
         text = said(words[0], "--table", str(table), *words[1:])
     except InputError as error:
-        text = str(error).replace(str(table), "runs.csv")
-    return f"`python -m analysis {' '.join(words)} --table runs.csv`\n\n```text\n{text}\n```"
+        text = str(error).replace(str(table), table.name)
+    return f"`python -m analysis {' '.join(words)} --table {table.name}`\n\n```text\n{text}\n```"
 
 
 def page(name: str, place: Place) -> str:
@@ -63,7 +67,7 @@ def page(name: str, place: Place) -> str:
     sizes = ", ".join(str(size) for size in sorted(runs["P"].unique()))
     size = f"{len(runs)} runs, P = {sizes}, {runs['seed'].nunique()} seeds"
     sweeps = "\n".join(f"python -m experiments -m {words}" for words in place.sweeps(section))
-    blocks = [_block(words, table) for words in _commands(section)]
+    blocks = [_block(words, plateau.table_of(name, place)) for words in _commands(section)]
     trained = "trained_ethanol_pbe" if section.data == "ethanol_pbe" else ""
     beside = place.table(trained).exists() if trained else False
     standing = f"Trained networks stand in [{trained}](../{trained}/README.md)." if beside else "**Not trained yet.**"
@@ -75,6 +79,7 @@ def page(name: str, place: Place) -> str:
         f"**This table.** {size}, {runs['cpu_seconds'].sum() / 60:.0f} processor minutes: [runs.csv](runs.csv). "
         f"`make results ARGS={name}` computes what it lacks of",
         f"```\n{sweeps}\n```",
+        PLATEAU if section.only_gaining else "",
         not_run(name, place),
         f"**What would overturn it.** {section.overturned_by}",
         f"![Learning curves]({FIGURE})" if (table.parent / FIGURE).exists() else "",
@@ -95,7 +100,8 @@ def _commands(section: Section) -> list[list[str]]:
     compare = ["compare", "--by", section.by] if section.by else ["compare"]
     if section.part == "symmetry":
         return [compare]  # exponents of curves that are not converged say little by themselves
-    return [*([["claim"]] if section.part == "claim" else []), ["fit"], compare]
+    cells = section.part == "claim" or any(" cell=A,B,C,D " in words for words in section.sweeps)
+    return [*([["claim"]] if cells else []), ["fit"], compare]
 
 
 def not_run(name: str, place: Place) -> str:
@@ -173,7 +179,9 @@ def _model(config: RunConfig) -> str:
         "layers": getattr(config.model, "n_layers", None),
         "updates": None if config.training is None else config.training.max_steps,
     }
-    return " ".join([config.architecture, *(f"{key} {value}" for key, value in own.items() if value is not None)])
+    rotated = ["rotated copies"] if config.training is not None and config.training.augment else []
+    words = [config.architecture, *(f"{key} {value}" for key, value in own.items() if value is not None)]
+    return " ".join([*words, *rotated])
 
 
 def _sizes(configs: list[RunConfig]) -> str:
@@ -186,8 +194,9 @@ def write(name: str, place: Place) -> Path | None:
     folder, table = place.tables / name, place.table(name)
     if not table.exists():
         return None
+    plateau.write(name, place)
     if SECTIONS[name].part != "symmetry":  # whose many panels would take megabytes
-        _draw(folder, table)
+        _draw(folder, plateau.table_of(name, place))
     path = folder / "README.md"
     path.write_text(page(name, place), encoding="utf-8")
     return path

@@ -65,8 +65,6 @@ class Tuned:
             tuned = build(Tuned, content, "training.tuned.")
             if not tuned.rates:
                 raise InputError("no rates")
-            if not tuned.rates:
-                raise InputError("no rates")
         except InputError:
             raise InputError(
                 f"training.tuned={dict(content)!r}: accepted: null or the name of a file in conf/tuned"

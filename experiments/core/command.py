@@ -176,7 +176,10 @@ def _named_twice(mapping: str) -> str:
 
 def path(text: str) -> Path:
     """Return an argument's type: a path as the user means it, `~` and `$VARIABLES` replaced."""
-    return Path(given(text))
+    try:
+        return Path(given(text))
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def draw_without_screen() -> None:

@@ -1,15 +1,19 @@
-"""Where the program itself lies: its root, its shipped configuration, and how child processes find both."""
+"""Where the program itself lies: its root, its shipped configuration, how child processes find both; users' paths."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from experiments.core.errors import InputError
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = _PACKAGE.parent
 """The repository's root in a checkout; else the directory that the packages are installed in."""
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else ROOT / "conf"
 """The shipped configuration: `conf/` beside the packages of a checkout; a wheel carries it inside `experiments`."""
+LONGEST_NAME, LONGEST_PATH = 255, 4095
+"""Bytes that Linux and its file systems allow a name and a path; beyond, even asking for a file is an error."""
 
 
 def importable() -> dict[str, str]:
@@ -27,8 +31,18 @@ def given(text: str) -> str:
     """Return a path as the user means it: `~` and `$VARIABLES` replaced, otherwise as it was typed.
 
     A variable that is not set stays, so that a message about the file shows it.
+
+    Raises:
+        InputError: no file can have such a path.
     """
-    return os.path.expandvars(os.path.expanduser(text))
+    path = os.path.expandvars(os.path.expanduser(text))
+    written = path.encode(errors="surrogatepass")
+    if max(map(len, written.split(b"/"))) > LONGEST_NAME or len(written) > LONGEST_PATH or b"\0" in written:
+        raise InputError(
+            f"the path {text[:40]}…: {len(path)} characters; accepted: names of at most {LONGEST_NAME} bytes, paths of "
+            f"at most {LONGEST_PATH}, without zero bytes"
+        )
+    return path
 
 
 def moved(file: str, old: str, new: str) -> str:

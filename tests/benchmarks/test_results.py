@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from benchmarks.results import (
     outstanding,
     overview,
     pages,
+    plateau,
     statements_page,
     tested_forecasts,
     theory_page,
@@ -102,14 +104,17 @@ def test_trained_networks_stand_beside_linearised_ones(tmp_path: Path) -> None:
     trained = linear[(linear["nu"] == 3) & (linear["edge_lmax"] == 3)].copy()
     trained["run_id"] += "t"
     trained["model_id"] += "t"
-    trained["architecture"] = "mace"
+    trained["architecture"], trained["training.max_steps"] = "mace", 4000
     trained["error"] *= (trained["P"] / 8) ** -0.25  # steeper by a quarter
     trained.to_csv(place.table("trained_ethanol_pbe"), index=False)
+    plateau.write("trained_ethanol_pbe", place)
     text = beside.trained_table("trained_ethanol_pbe", place)
     rows = [line for line in text.splitlines() if line.startswith("| Ethanol, PBE, ")]
     assert len(rows) == 1
     assert "| 0.250 ± 0.000 |" in rows[0]
     assert "Not trained yet: " in text
+    assert "by 0.250 ± 0.000" in beside.feature_learning("trained_ethanol_pbe", place)
+    assert beside.feature_learning("trained_mpnn_ethanol_pbe", place) == ""
 
 
 def test_a_part_stands_for_its_sections() -> None:
@@ -209,7 +214,7 @@ def test_a_larger_budget_only_where_the_smaller_one_still_gained() -> None:
     rows = [
         {
             "architecture": "mace", "L": "0", **orders[cell], "n_layers": "2", "cutoff": "5.0", "P": str(P),
-            "seed": str(seed), "training.max_steps": "200", "metric": "force_mae",
+            "seed": str(seed), "training.max_steps": "200", "training.augment": "False", "metric": "force_mae",
             "stopped_steps": "200" if cell == 1 or P == 32 else "50",
         }
         for cell in (0, 1) for P in (16, 32) for seed in (0, 1)
@@ -217,7 +222,37 @@ def test_a_larger_budget_only_where_the_smaller_one_still_gained() -> None:
     table = pd.DataFrame(rows)
     gained = {(one.nu, one.P) for one in configs if outstanding.gained(table, one)}
     assert gained == {(1, 32), (3, 16), (3, 32)}
+    rotated = [replace(one, training=replace(one.training, augment=True)) for one in configs if one.training]
+    assert len(rotated) == len(configs)
+    assert all(outstanding.gained(table, one) for one in rotated)  # none of them has run
     assert all(outstanding.gained(table.iloc[:0], one) for one in configs)
+
+
+def test_a_plateau_has_of_every_size_the_largest_budget_that_all_seeds_have() -> None:
+    """Under one id a network, also where larger budgets were run at some P alone, or not for all seeds yet."""
+    keys = {"architecture": "mace", "L": "0", "nu": "3", "edge_lmax": "3", "n_layers": "2", "cutoff": "5.0"}
+    rows = [
+        {**keys, "run_id": f"{P}-{seed}-{steps}", "model_id": f"of {steps}", "P": P, "seed": seed,
+         "training.max_steps": steps, "metric": metric}
+        for P, seed, steps in (
+            ("16", "0", "4000"), ("16", "1", "4000"), ("32", "0", "4000"), ("32", "1", "4000"),
+            ("32", "0", "16000"), ("32", "1", "16000"), ("32", "0", "64000"),
+        )
+        for metric in ("force_mae", "energy_mae")
+    ]  # fmt: skip
+    found = plateau.plateau(pd.DataFrame(rows))
+    assert list(found["run_id"].unique()) == ["16-0-4000", "16-1-4000", "32-0-16000", "32-1-16000"]
+    assert len(found) == 8
+    assert set(found["model_id"]) == {"of 4000"}
+
+
+@pytest.mark.parametrize("name", [name for name in WRITTEN if SECTIONS[name].only_gaining])
+def test_a_plateau_is_of_its_runs(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    shutil.copy(COMMITTED.table(name), tmp_path / name)
+    plateau.write(name, Place(tmp_path, tmp_path))
+    written = plateau.table_of(name, COMMITTED).read_bytes()
+    assert written == plateau.table_of(name, Place(tmp_path, tmp_path)).read_bytes()
 
 
 def test_rates_are_tuned_first_and_larger_budgets_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.core.paths import importable
+from experiments.core.errors import InputError
+from experiments.core.paths import given, importable
 from experiments.data.dataset import Frames
 from experiments.data.sources.extxyz import write_frames
+from slurm.from_words import configs_of
 
 NEAREST = ("P=4", "model=nearest", "data=extxyz")
 
@@ -80,3 +82,17 @@ def test_home_is_replaced_whatever_shell_or_file_leaves_it(data: Path, tmp_path:
     command(data, "experiments", *NEAREST, *files, "store=~/runs", home=home)
     assert errors(home / "runs")
     assert sorted(p.name for p in data.iterdir()) == ["test.xyz", "train.xyz"]
+
+
+@pytest.mark.parametrize("path", ["x" * 256, "ä" * 128, "a/" * 2048 + "b"])
+@pytest.mark.parametrize("key", ["plugins", "store", "data.train", "+data.tests.other"])
+def test_a_path_that_no_file_can_have_is_refused_in_one_line(path: str, key: str) -> None:
+    """Not by an error of the system, from wherever it is asked for first."""
+    words = {"data.train": "here.xyz", "data.test": "there.xyz", key: path}
+    with pytest.raises(InputError, match=r"^the path [^\n]*: \d+ characters; accepted: [^\n]*$"):
+        configs_of([*NEAREST, *(f"{key}='{value}'" for key, value in words.items())])
+
+
+def test_a_path_with_a_zero_byte_is_refused() -> None:
+    with pytest.raises(InputError, match="zero bytes"):
+        given("here\0there")

@@ -10,8 +10,10 @@ import contextlib
 import dataclasses
 import io
 import json
+import os
 import random
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,7 @@ from experiments.data.sources.extxyz import ExtxyzConfig, extxyz, read_frames, w
 from slurm.grid import expand
 from slurm.plan import Composer
 from slurm.settings import LocalSettings, SlurmSettings
-from tests.faults.fuzzing import campaign, mutate
+from tests.faults.fuzzing import ONE, campaign, mutate
 
 SLICE = 50
 """Cases of a campaign in the ordinary suite."""
@@ -105,7 +107,7 @@ def frames_case(draw: random.Random, folder: Path) -> str:
 @sizes(2000)
 def test_frames(cases: int, tmp_path: Path) -> None:
     counts = campaign("frames", cases, tmp_path, frames_case)
-    assert min(counts["read"], counts["refused"]) > cases // 10  # damage that says something
+    assert_each(counts, ("read", "refused"), cases // 10)  # damage that says something
 
 
 # --- tables
@@ -186,7 +188,7 @@ def answered(words: list[str]) -> tuple[int, str]:
 @sizes(2000)
 def test_tables(cases: int, tmp_path: Path) -> None:
     counts = campaign("tables", cases, tmp_path, tables_case)
-    assert min(counts["fitted"], counts["refused"]) > cases // 10
+    assert_each(counts, ("fitted", "refused"), cases // 10)
 
 
 # --- configurations
@@ -294,7 +296,12 @@ def settings_case(draw: random.Random) -> str:
 def test_configurations(cases: int, tmp_path: Path, keys: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     counts = campaign("configurations", cases, tmp_path / "cases", lambda draw, _: configuration_case(draw, keys))
-    assert min(counts["accepted"], counts["refused"], counts["refused by Hydra"]) > cases // 50
+    assert_each(counts, ("accepted", "refused", "refused by Hydra"), cases // 50)
+
+
+def assert_each(counts: Mapping[str, int], words: tuple[str, ...], least: int) -> None:
+    """A campaign that meets one outcome alone tests little; a single case that is repeated has but one."""
+    assert ONE in os.environ or min(counts.get(word, 0) for word in words) > least, counts
 
 
 def one_line(message: str) -> None:
