@@ -96,7 +96,8 @@ def test_shorter_schedules_are_those_run_alone(
     changes = {"max_steps": steps, "precision": precision}
     task = laboratory.task(dataclasses.replace(laboratory.settings, **changes))
     branched = laboratory.member(task, "branched")
-    pack, seen = laboratory.pack([branched], task, **changes), []
+    pack = laboratory.pack([branched], task, **changes)
+    seen: list[Weights] = []
     full = pack.evaluator.full
 
     def watched(weights: Sequence[Weights], prepared: Any) -> Any:
