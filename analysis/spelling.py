@@ -1,4 +1,4 @@
-"""Names of architectures, datasets and units as the field writes them: in text, tables, figures and the report."""
+"""Names of architectures, datasets, metrics and units as the field writes them, in text, tables and figures."""
 
 from __future__ import annotations
 
@@ -44,6 +44,11 @@ def dataset_words(text: str) -> str:
     return _published(text) or text
 
 
+def test_set_words(text: str) -> str:
+    """Return the name of a test set in words: `MD 600K`."""
+    return text.replace("_", " ")
+
+
 def _published(text: str) -> str:
     for pattern, words in _DATASETS:
         if found := re.fullmatch(pattern, text):
@@ -51,6 +56,28 @@ def _published(text: str) -> str:
             named = words.format(*parts).removesuffix(",  K")
             return named[:1].upper() + named[1:]
     return ""
+
+
+METRIC_NAMES = {
+    "force_mae": "Force MAE",
+    "force_rmse": "Force RMSE",
+    "energy_mae": "Energy MAE per atom",
+    "energy_rmse": "Energy RMSE per atom",
+    "error_rate": "Error rate",
+    "cross_entropy": "Cross-entropy",
+}
+"""Names of metrics on axes and in headings."""
+
+
+def metric_name(text: str) -> str:
+    """Return the name of a metric on axes and in headings, `Force MAE`; of others their own."""
+    return METRIC_NAMES.get(text, text)
+
+
+def metric_words(text: str) -> str:
+    """Return the name of a metric in a sentence, `force MAE`; of others their own."""
+    name = METRIC_NAMES.get(text, "")
+    return name[:1].lower() + name[1:] or text
 
 
 @functools.cache

@@ -16,7 +16,7 @@ from analysis.comparisons.groups import Gain, exponent, gains, network_name
 from analysis.curve import curves
 from analysis.figures.symmetry import preferred
 from analysis.fits.names import MAIN_FORMS
-from analysis.fits.record import analyse, signed, span
+from analysis.fits.record import analyse, signed, signed_interval, span
 from analysis.table import load
 from experiments.core import command
 from experiments.core.paths import ROOT
@@ -30,7 +30,7 @@ def factor(gain: Gain) -> str:
     """Return the data-efficiency factor with its interval, or a bound of it."""
     one = gain.factor
     if np.isfinite(one.ratio.value):
-        return f"{one.ratio.value:.2g} [{one.interval.replace('less than', '<').replace('more than', '>')}]"
+        return one.text.replace("less than", "<").replace("more than", ">")
     if one.bound is None:
         return "flat" if one.flat else "–"
     return f"> {one.bound[1]:.3g}" if one.bound[0] == "more" else f"< {one.bound[1]:.2g}"
@@ -46,7 +46,7 @@ def table_of(all_gains: list[Gain]) -> str:
             gain.plain.text("dataset"),
             gain.plain.text("metric"),
             factor(gain),
-            f"{signed(gain.delta.value)} {span(gain.delta.low, gain.delta.high)}",
+            signed_interval(gain.delta),
             half,
             span(gain.trained.low, gain.trained.high),
             exponent(gain),

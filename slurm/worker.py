@@ -109,8 +109,10 @@ class Worker:
             pass
 
     def stop(self) -> None:
-        """Ask it to write its checkpoint and end."""
-        if self.process.poll() is None:
+        """Ask it to write its checkpoint and end; one that is not ready holds nothing, and imports heed no signal."""
+        if not self.ready:
+            self._kill()
+        elif self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:

@@ -15,6 +15,7 @@ from analysis.fits.flags import Judgement, Verdict
 from analysis.fits.jsonable import Record, dataset_and_metric, ends, model
 from analysis.fits.results import CurveFit
 from analysis.fits.uncertainty import Interval
+from analysis.spelling import metric_words
 from experiments.core.files import json_number
 
 VACUOUS_FALL = 0.8
@@ -80,7 +81,8 @@ def _relation(curve: Curve, beta: Interval, judgement: Judgement, statement: Sta
     if statement.losses and metric not in statement.losses:
         if metric.startswith("force"):
             return Relation.NOT_TESTABLE, "applies to the energy, not to its derivative"
-        return Relation.NOT_TESTABLE, f"applies to {', '.join(sorted(statement.losses))}, not to {metric}"
+        losses = ", ".join(map(metric_words, sorted(statement.losses)))
+        return Relation.NOT_TESTABLE, f"applies to {losses}, not to {metric_words(metric)}"
     if not np.isfinite(beta.low):
         return Relation.NOT_TESTABLE, "no interval for β"
     if statement.direction is Direction.AT_LEAST:

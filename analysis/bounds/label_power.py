@@ -22,7 +22,7 @@ from analysis.fits.jsonable import Record, dataset_and_metric, ends, model
 from analysis.fits.record import plus_minus, title
 from analysis.fits.uncertainty import Interval, line, t_interval
 from analysis.sources import run_file
-from analysis.spelling import dataset_words
+from analysis.spelling import dataset_words, metric_words
 from experiments.core.files import read_json
 
 SPECTRA_FILE = "spectra.json"
@@ -209,9 +209,10 @@ def power_text(powers: Sequence[LabelPower]) -> str:
             f"  {title(power.curve):32} tail {plus_minus(power.tail.value, power.tail.low, power.tail.high):13} "
             f"half {power.tail.value / 2:.2f}   β {plus_minus(beta.value, beta.low, beta.high)}"
         )
-    first, metric = powers[0], powers[0].curve.text("metric")
+    first = powers[0]
+    dataset, metric = dataset_words(first.curve.text("dataset")), metric_words(first.curve.text("metric"))
     head = (
-        f"{dataset_words(first.curve.text('dataset'))}, {metric}: exponent of 1 − C(k), the labels' power outside the "
+        f"{dataset}, {metric}: exponent of 1 − C(k), the labels' power outside the "
         f"kernel's first k directions, over k = {first.span[0]:g} … {first.span[1]:g} "
         f"(P = {first.size}, {len(first.spectra)} seeds)"
     )

@@ -21,6 +21,7 @@ from analysis.curve import Curve, nanmean
 from analysis.fits.flags import Judgement, Verdict
 from analysis.fits.jsonable import Record, dataset_and_metric, model
 from analysis.fits.results import CurveFit
+from analysis.spelling import metric_words
 from experiments.core.files import json_number
 
 GIVEN_IN = "aligned_rmsd"
@@ -89,7 +90,7 @@ def _compare(curve: Curve, judgement: Judgement, part: pd.DataFrame, space: str,
         return silent(
             "a Lipschitz energy bounds no force"
             if metric.startswith("force")
-            else f"the bound does not apply to {metric}"
+            else f"the bound does not apply to {metric_words(metric)}"
         )
     if judgement.verdict is Verdict.NOT_CONVERGED:
         return silent("training has not converged")

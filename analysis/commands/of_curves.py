@@ -54,6 +54,7 @@ from analysis.forecasts.output import (
     reach_record,
 )
 from analysis.sources import read_store
+from analysis.spelling import metric_words
 from analysis.table import load, setting_column, write_csv
 
 if TYPE_CHECKING:
@@ -231,7 +232,7 @@ def bounds(arguments: argparse.Namespace) -> None:
     fits = fitted(arguments, loaded, metrics=(ALL,))  # Lip·δ(P) bounds energies
     several = several_test_sets([one.curve for one, _ in fits])
     for one, judged in fits:
-        name = f"{place_of(one.curve, several)}, {one.curve.text('metric')}, {title(one.curve)}"
+        name = f"{place_of(one.curve, several)}, {metric_words(one.curve.text('metric'))}, {title(one.curve)}"
         say(bounds_table(one, judged, stated, name, d))
         entries += bound_records(one, judged, stated, d)
         for compared in [] if measured is None else compare_lipschitz(one, judged, measured, arguments.lipschitz):

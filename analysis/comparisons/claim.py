@@ -34,7 +34,7 @@ from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.jsonable import Record
 from analysis.fits.remainder import Kappa
 from analysis.fits.uncertainty import Interval
-from analysis.spelling import dataset_words, display_name
+from analysis.spelling import dataset_words, display_name, metric_words
 from experiments.core.files import json_number
 
 METRIC = "force_mae"
@@ -91,8 +91,10 @@ class Claim:
             f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value}"
             for name, value in self.place.items()
         )
-        beside = () if self.metric == METRIC else (f"beside {METRIC}, which decides",)
-        return ", ".join((dataset_words(self.dataset), self.metric, display_name(self.architecture), *values, *beside))
+        beside = () if self.metric == METRIC else (f"beside {metric_words(METRIC)}, which decides",)
+        return ", ".join(
+            (dataset_words(self.dataset), metric_words(self.metric), display_name(self.architecture), *values, *beside)
+        )
 
 
 STATEMENT = "products of order one or more raise β, but are not needed as messages between layers"

@@ -45,6 +45,7 @@ SIGNS = {
     "channels": "channels=",
     "cutoff": "r_cut=",
     "test_set": "test set ",
+    "architecture": "",
 }
 """How sentences write the factors that have a letter of their own."""
 

@@ -9,7 +9,7 @@ import numpy as np
 from analysis.comparisons.compare import Comparison
 from analysis.comparisons.paired import Survival, excludes_zero
 from analysis.comparisons.sentences import SIGNIFICANT, level
-from analysis.fits.record import signed, span, text_columns, title
+from analysis.fits.record import signed_interval, text_columns, title
 from analysis.spelling import dataset_words
 
 HEAD = ("dataset", "metric", "model", "compared", "Δβ (95 %)", "p (Holm)", "shown", "frames needed, first / second")
@@ -24,7 +24,7 @@ def comparison_rows(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
             c.first.text("metric"),
             c.common or title(c.first),
             f"{level(c.first, c.factor)} → {level(c.second, c.factor)}",
-            f"{signed(c.delta.value)} {span(c.delta.low, c.delta.high)}",
+            signed_interval(c.delta),
             "–" if np.isnan(c.p_holm) else "<0.001" if c.p_holm < 0.001 else f"{c.p_holm:.3f}",
             _shown(c),
             _frames(c),
@@ -49,7 +49,7 @@ def _frames(c: Comparison) -> str:
     """Write the ratio of frames at equal error, with its interval; a limit where only that is known; else a dash."""
     ratio = c.ratio
     if np.isfinite(ratio.ratio.value):
-        return f"{ratio.ratio.value:.2g} [{ratio.interval}]" if ratio.interval else f"{ratio.ratio.value:.2g}"
+        return ratio.text
     if ratio.bound is not None:
         return f"{'>' if ratio.bound[0] == 'more' else '<'} {ratio.bound[1]:.3g}"
     return "flat" if ratio.flat else "–"

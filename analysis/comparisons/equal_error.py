@@ -11,6 +11,7 @@ Arrays over pairs of curves have the shape [n]; both curves of a pair are stacke
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -166,6 +167,11 @@ def _accepted(
     return np.where(none, np.nan, low), np.where(none, np.nan, high)
 
 
+def significant(value: float, digits: int = 2) -> str:
+    """Format a ratio to significant digits, none of them left out: `0.97`, `1.0`, `17`, `128`."""
+    return f"{value:.{max(0, digits - 1 - math.floor(math.log10(value)))}f}"
+
+
 @dataclass(frozen=True)
 class EqualError:
     """How many more training frames the first curve needs for the same error."""
@@ -191,7 +197,23 @@ class EqualError:
             return ""
         words = {"low": "less than ", "high": "more than "}
         ends = (("low", self.ratio.low), ("high", self.ratio.high))
-        return ", ".join(f"{words[name] if name in self.open_ends else ''}{end:.2g}" for name, end in ends)
+        return ", ".join(
+            (words[name] if name in self.open_ends else "") + significant(end, self._digits) for name, end in ends
+        )
+
+    @property
+    def text(self) -> str:
+        """The value with its interval, if there is one: `1.7 [1.3, 2.5]`."""
+        value = significant(self.ratio.value, self._digits)
+        return f"{value} [{self.interval}]" if self.interval else value
+
+    @property
+    def _digits(self) -> int:
+        """Significant digits: two, and up to four if the value and the ends of its interval would look the same."""
+        numbers = [value for value in (self.ratio.value, self.ratio.low, self.ratio.high) if np.isfinite(value)]
+        fewest, *more = (2, 3, 4)
+        told_apart = (n for n in (fewest, *more) if len({significant(value, n) for value in numbers}) == len(numbers))
+        return next(told_apart, fewest)
 
     @property
     def differs(self) -> bool:
@@ -218,11 +240,11 @@ class EqualError:
             names = [name for which, name in (("first", first), ("second", second)) if which in self.flat]
             return f"no ratio: the curve{'s are' if len(names) == 2 else f' of {names[0]} is'} flat"
         if np.isfinite(self.ratio.value):
-            span = f" [{self.interval}]" if self.interval else ""
-            return f"at equal error {first} needs {self.ratio.value:.2g}{span} times the frames of {second}"
+            return f"at equal error {first} needs {self.text} times the frames of {second}"
         if self.bound is None:
             return f"no ratio: {first} and {second} have no error in common"
-        return f"at equal error {first} needs {self.bound[0]} than {self.bound[1]:.2g} times the frames of {second}"
+        kind, limit = self.bound
+        return f"at equal error {first} needs {kind} than {significant(limit)} times the frames of {second}"
 
 
 def equal_error(pair: Pair, level: float = LEVEL, prior: Prior = NO_PRIOR) -> EqualError:

@@ -29,9 +29,9 @@ from analysis.comparisons.paired import (
 from analysis.curve import Curve
 from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.jsonable import Record, dataset_and_metric, ends
-from analysis.fits.record import signed, span
+from analysis.fits.record import rounded, signed, signed_interval, span
 from analysis.fits.uncertainty import Interval, two_sided
-from analysis.spelling import dataset_words, display_name
+from analysis.spelling import dataset_words, display_name, metric_words
 from experiments.core.files import json_number
 
 SUBGROUPS = {
@@ -171,7 +171,7 @@ def network_name(curve: Curve) -> str:
 
 def gain_sentence(gain: Gain) -> str:
     """Describe the gain from one symmetry on one dataset in a sentence."""
-    where = f"{dataset_words(gain.plain.text('dataset'))}, {gain.plain.text('metric')}"
+    where = f"{dataset_words(gain.plain.text('dataset'))}, {metric_words(gain.plain.text('metric'))}"
     weights = " and ".join(f"{curve.n_parameters:,.0f}" for curve in (gain.symmetric, gain.plain))
     twins = f"{network_name(gain.symmetric)} against {network_name(gain.plain)}"
     text = f"{twins} ({where}; {weights} weights): {_factor(gain)}; {_beta(gain)}"
@@ -204,8 +204,8 @@ def _factor(gain: Gain) -> str:
         flat = "both curves are" if len(factor.flat) == 2 else f"the curve of {names[factor.flat[0]]} is"
         return f"no data-efficiency factor: {flat} flat"
     if np.isfinite(factor.ratio.value):
-        span = f" [{factor.interval}]" if factor.interval else ", without an interval"
-        text = f"data-efficiency factor {factor.ratio.value:.2g}{span} at an error of {factor.error:.2g}"
+        open_span = "" if factor.interval else ", without an interval"
+        text = f"data-efficiency factor {factor.text}{open_span} at an error of {factor.error:.2g}"
         if gain.not_converged and np.isfinite(gain.half_factor):
             text += f" ({gain.half_factor:.2g} after half the training)"
         return text
@@ -222,7 +222,7 @@ def _beta(gain: Gain) -> str:
     delta, trained = gain.delta, gain.trained
     if not np.isfinite(delta.low):
         return f"Δβ = {signed(delta.value)}, with too few seeds for an interval"
-    change = f"Δβ = {signed(delta.value)} {span(delta.low, delta.high)}"
+    change = f"Δβ = {signed_interval(delta)}"
     if (state := _open(gain)) and np.isfinite(trained.low):
         change += (
             f" ({state}; {signed(gain.half)} after half the training, and {span(trained.low, trained.high)} "
@@ -236,7 +236,7 @@ def _beta(gain: Gain) -> str:
     if outcome is not Exponent.UNCHANGED:
         return f"{change}, {p_words(gain.p)}: the exponent {outcome}"
     beside = ", one of the prefactor is" if gain.factor.differs else ""
-    size = f"one of {gain.detectable:.2f} would be detected with 80 % power"
+    size = f"one of {rounded(gain.detectable)} would be detected with 80 % power"
     return f"{change}: no change of the exponent is shown{beside} ({size})"
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis.comparisons.compare import SIGNS, Comparison, Family, PooledDifference
+from analysis.comparisons.compare import SIGNS, TEST_SET, Comparison, Family, PooledDifference
 from analysis.comparisons.paired import Survival, excludes_zero, p_words
 from analysis.curve import Curve
 from analysis.fits.jsonable import Record, dataset_and_metric, ends
-from analysis.fits.record import plus_minus, signed
-from analysis.fits.uncertainty import Interval
+from analysis.fits.record import interval_text, plus_minus, rounded, signed, signed_interval, span
 from analysis.protocol import STOP
-from analysis.spelling import dataset_words, display_name
+from analysis.spelling import dataset_words, display_name, metric_words
 from experiments.core.files import json_number
 
 SIGNIFICANT = 0.05
@@ -21,16 +20,15 @@ SIGNIFICANT = 0.05
 def comparison_sentence(c: Comparison) -> str:
     """Describe one comparison in a sentence that could stand in a paper."""
     one, two = level(c.first, c.factor), level(c.second, c.factor)
-    change = f"from {one} to {two} ({_where(c.common, c.first)}"
+    change = f"from {one} to {two} ({_where(c.common, c.first, c.factor)}"
     if not np.isfinite(c.delta.low):
         text = f"Δβ = {signed(c.delta.value)} {change}), with too few seeds for an interval"
     elif excludes_zero(c.delta):
         text = f"β {verb(c)} {change}; {p_words(c.p_holm)})"
     else:
-        size = plus_minus(c.delta.value, c.delta.low, c.delta.high)
         text = (
-            f"no difference of β is shown {change}; {p_words(c.p_holm)}): Δβ = {size}; this design detects one of "
-            f"{c.detectable:.2f} with 80 % power"
+            f"no difference of β is shown {change}; {p_words(c.p_holm)}): Δβ = {interval_text(c.delta)}; this design "
+            f"detects one of {rounded(c.detectable)} with 80 % power"
         )
     off = c.outlying.words({"first": one, "second": two})
     return f"{text}{_floor_words(c)}; {c.ratio.words(one, two)}{off}{_caution(c)}."
@@ -62,16 +60,18 @@ def _value(curve: Curve, factor: str) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _where(common: str, curve: Curve) -> str:
+def _where(common: str, curve: Curve, factor: str) -> str:
     stop = f"stop={curve.text(STOP)}" if curve.text(STOP) else ""
-    dataset = dataset_words(curve.text("dataset"))
-    place = ", ".join(text for text in (dataset, curve.text("test_set"), curve.text("metric"), stop) if text)
+    dataset, metric = dataset_words(curve.text("dataset")), metric_words(curve.text("metric"))
+    named = factor == TEST_SET or SIGNS[TEST_SET] in common
+    test_set = "" if named else curve.text(TEST_SET)
+    place = ", ".join(text for text in (dataset, test_set, metric, stop) if text)
     return f"{common}; {place}" if common else place
 
 
 def _floor_words(c: Comparison) -> str:
     """Describe whether the difference survives floors, fitted in both curves or set to their training errors."""
-    fitted = "" if np.isnan(c.with_floor.value) else f"Δβ = {signed(c.with_floor.value)}{_span(c.with_floor)}"
+    fitted = "" if np.isnan(c.with_floor.value) else f"Δβ = {signed_interval(c.with_floor)}"
     if c.survival is Survival.SURVIVES:
         text = f"; it survives a floor in both ({fitted})"
     elif c.survival is Survival.VANISHES:
@@ -84,11 +84,7 @@ def _floor_words(c: Comparison) -> str:
         text = "; whether it survives a floor cannot be tested here"
     if not np.isfinite(c.with_train_floor):
         return text
-    return f"{text}; with the floors at the training errors Δβ = {signed(c.with_train_floor)}"
-
-
-def _span(interval: Interval) -> str:
-    return f" [{interval.low:.2f}, {interval.high:.2f}]".replace("-", "−") if np.isfinite(interval.low) else ""
+    return f"{text}; with the floors at the training errors Δβ = {signed(c.with_train_floor, c.delta)}"
 
 
 def _caution(c: Comparison) -> str:
@@ -102,11 +98,11 @@ def _caution(c: Comparison) -> str:
         " and ".join(level(c.first if which == "first" else c.second, c.factor) for which in names)
         for names in (c.not_converged, c.cannot_tell)
     )
-    hull = _span(c.trained)
-    more = f"; with further training Δβ ={hull}" if hull and (late or unclear) else ""
+    known = bool(np.isfinite(c.trained.low))
+    more = f"; with further training Δβ = {span(c.trained.low, c.trained.high)}" if known and (late or unclear) else ""
     if late:
         return f"{unpaired}{more}; NOT CONVERGED: {late}, so this is no statement about exponents"
-    undone = ", which could undo it" if hull and excludes_zero(c.delta) and not excludes_zero(c.trained) else ""
+    undone = ", which could undo it" if known and excludes_zero(c.delta) and not excludes_zero(c.trained) else ""
     return f"{unpaired}{more}{undone}" + (f"; too noisy to tell whether converged: {unclear}" if unclear else "")
 
 
@@ -114,7 +110,7 @@ def family_sentence(family: Family) -> str:
     """Describe a test for a common exponent in one sentence."""
     first = family.curves[0]
     levels = ", ".join(_value(curve, family.factor) for curve in family.curves)
-    where = _where(family.common, first)
+    where = _where(family.common, first, family.factor)
     if not np.isfinite(family.p):
         return f"one exponent for {family.factor} = {levels} ({where}): no test, too few seeds or P in common."
     outcome = "rejected" if family.p < 0.05 else "not rejected"
@@ -124,11 +120,11 @@ def family_sentence(family: Family) -> str:
 
 def pooled_sentence(pooled: PooledDifference) -> str:
     """Describe a mean over datasets in one sentence."""
-    delta = pooled.delta
+    datasets = "; ".join(map(dataset_words, pooled.datasets))
     return (
-        f"over {len(pooled.datasets)} datasets ({', '.join(pooled.datasets)}; {pooled.metric}), "
-        f"{pooled.second} against {pooled.first}: Δβ = {plus_minus(delta.value, delta.low, delta.high)}, "
-        f"standard deviation between datasets {pooled.between:.2f}."
+        f"over {len(pooled.datasets)} datasets ({datasets}; {metric_words(pooled.metric)}), "
+        f"{pooled.second} against {pooled.first}: Δβ = {interval_text(pooled.delta)}, "
+        f"standard deviation between datasets {rounded(pooled.between)}."
     )
 
 

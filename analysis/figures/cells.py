@@ -14,11 +14,10 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from analysis.comparisons.claim import STATEMENT, Claim, claims, predicate
 from analysis.errors import InputError
-from analysis.figures.naming import METRIC_NAMES
 from analysis.figures.panels import panels_by_model
 from analysis.figures.style import COLUMN_WIDTH, GRID, PALE, looks, save, style, title
 from analysis.fits.flags import JudgedFit, Verdict
-from analysis.spelling import dataset_name
+from analysis.spelling import dataset_name, metric_name
 
 NAME = "claim"
 _CELLS = {"A": "L=0\nν=1", "B": "L=1\nν=1", "C": "L=0\nν=3", "D": "L=0\nν=3\nedge 0"}
@@ -79,7 +78,7 @@ def _betas(axes: Axes, claim: Claim, by_name: Mapping[str, JudgedFit]) -> list[d
     axes.set_xlim(-0.5, 3.5)
     axes.set_ylabel("Exponent β")
     axes.grid(True, axis="y", color=GRID, linewidth=0.5)
-    metric = METRIC_NAMES.get(claim.metric, claim.metric)
+    metric = metric_name(claim.metric)
     title(axes, f"{dataset_name(claim.dataset)}: the claim {predicate(claim.outcome)}")
     axes.set_title(axes.get_title(loc="left") + "\n", loc="left")  # a line for the metric
     axes.annotate(metric, (0, 1.03), xycoords="axes fraction", fontsize=6.5, color="#555555")

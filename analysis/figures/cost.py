@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,22 @@ from numpy.typing import NDArray
 
 from analysis.arrays import FloatArray
 from analysis.curve import Curve, nanmean
-from analysis.figures.naming import METRIC_NAMES, model_names
+from analysis.figures.naming import model_names
 from analysis.figures.panels import preferred
-from analysis.figures.style import COLUMN_WIDTH, Look, letters, log_axis, looks, save, style, title
+from analysis.figures.style import (
+    COLUMN_WIDTH,
+    Look,
+    entry,
+    legend_height,
+    letters,
+    log_axis,
+    looks,
+    save,
+    style,
+    title,
+)
 from analysis.fits.flags import JudgedFit, Verdict
-from analysis.spelling import dataset_name, display_unit
+from analysis.spelling import dataset_name, display_unit, metric_name, test_set_words
 
 NAME = "cost"
 _FRONT = "Pareto front"
@@ -52,7 +62,7 @@ def costs(fits: Sequence[JudgedFit]) -> list[Cost]:
         groups.setdefault((item[0].curve.text("dataset"), item[0].curve.text("test_set")), []).append(item)
     for (dataset, test_set), group in groups.items():
         several = sum(other == dataset for other, _ in groups) > 1
-        named = f"{dataset_name(dataset)}, {test_set.replace('_', ' ')}" if several else dataset_name(dataset)
+        named = f"{dataset_name(dataset)}, {test_set_words(test_set)}" if several else dataset_name(dataset)
         by_device: dict[str, list[JudgedFit]] = {}
         for item in group:
             if np.isfinite(_seconds(item[0].curve)[0]).any():
@@ -90,16 +100,16 @@ def collect(fits: Sequence[JudgedFit], _: pd.DataFrame | None) -> list[Cost]:
 
 
 def draw(panels: Sequence[Cost], stem: Path) -> list[Path]:
-    """Draw a row of panels with a legend per dataset into `stem`.pdf/.svg/.png and `stem`.csv; return the files."""
+    """Draw a row of panels with a legend per test set into `stem`.pdf/.svg/.png and `stem`.csv; return the files."""
     numbers: list[dict[str, object]] = []
-    rows: dict[str, list[Cost]] = {}
+    rows: dict[tuple[str, str], list[Cost]] = {}
     for panel in panels:
-        rows.setdefault(panel.fits[0][0].curve.text("dataset"), []).append(panel)
+        curve = panel.fits[0][0].curve
+        rows.setdefault((curve.text("dataset"), curve.text("test_set")), []).append(panel)
     columns = max(map(len, rows.values()))
     marks = iter(letters(len(panels)))
     with style():
-        entries = [math.ceil((_models(row) + 1) / len(row)) for row in rows.values()]
-        heights = [0.78 * COLUMN_WIDTH + 0.14 * count for count in entries]
+        heights = [0.78 * COLUMN_WIDTH + legend_height([*_entries(row), _FRONT]) / len(row) for row in rows.values()]
         figure = Figure(figsize=(COLUMN_WIDTH * columns, sum(heights)), layout="constrained")
         parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)
         for part, row in zip(parts[:, 0], rows.values(), strict=True):
@@ -126,8 +136,16 @@ def _caption(panels: Sequence[Cost]) -> str:
     return " ".join([*parts, "Dashed: the Pareto front."])
 
 
-def _models(row: Sequence[Cost]) -> int:
-    return len({fit.curve.name for panel in row for fit, _ in panel.fits})
+def _entries(row: Sequence[Cost]) -> set[str]:
+    """Return the entries of the legend that the panels of a row share, without the front's."""
+    return {name for panel in row for name in _called(panel)}
+
+
+def _called(panel: Cost) -> list[str]:
+    """Return the legend's entry of each curve."""
+    late = [judgement.verdict is Verdict.NOT_CONVERGED for _, judgement in panel.fits]
+    called = model_names([fit.curve for fit, _ in panel.fits])
+    return [entry(f"{name}  (not converged)" if hollow else name) for name, hollow in zip(called, late, strict=True)]
 
 
 def _panel(axes: Axes, panel: Cost, mark: str) -> tuple[list[dict[str, object]], dict[str, Line2D]]:
@@ -141,20 +159,18 @@ def _panel(axes: Axes, panel: Cost, mark: str) -> tuple[list[dict[str, object]],
     rows: list[dict[str, object]] = []
     points: list[tuple[float, float]] = []
     handles: dict[str, Line2D] = {}
-    for (fit, judgement), look, name, spent in zip(
-        panel.fits, looks(curves), model_names(curves), panel.spent, strict=True
+    for (fit, judgement), look, called, spent in zip(
+        panel.fits, looks(curves), _called(panel), panel.spent, strict=True
     ):
         errors = fit.curve.mean_error * factor
         good = np.isfinite(spent) & np.isfinite(errors) & (spent > 0) & (errors > 0)
         if panel.largest_only:
             good &= fit.curve.sizes == (kept if kept in fit.curve.sizes else fit.curve.sizes[-1])
-        failed = judgement.verdict is Verdict.NOT_CONVERGED
-        face = "white" if failed else look.color
+        face = "white" if judgement.verdict is Verdict.NOT_CONVERGED else look.color
         axes.plot(
             spent[good], errors[good], look.marker, color=look.color, markerfacecolor=face, linestyle=look.line,
             linewidth=0.8, markersize=3.4,
         )  # fmt: skip
-        called = name + ("  (not converged)" if failed else "")
         handles[called] = _handle(look, face, called)
         for size, cost, error in zip(fit.curve.sizes[good], spent[good], errors[good], strict=True):
             points.append((float(cost), float(error)))
@@ -175,7 +191,7 @@ def _panel(axes: Axes, panel: Cost, mark: str) -> tuple[list[dict[str, object]],
     at = f", P = {kept:g}" if panel.largest_only else ", a point for each P"
     title(axes, mark + panel.title + at)
     axes.set_xlabel(panel.label)
-    metric = METRIC_NAMES.get(curves[0].text("metric"), curves[0].text("metric"))
+    metric = metric_name(curves[0].text("metric"))
     axes.set_ylabel(f"{metric} ({unit})" if unit else metric)
     return rows, handles
 

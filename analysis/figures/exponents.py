@@ -23,12 +23,13 @@ from analysis.bounds.distances import DimensionEstimate
 from analysis.bounds.lipschitz import compare_lipschitz
 from analysis.bounds.theory import LIPSCHITZ_LOSSES, SQUARED_LOSSES, bach_exponent, hestness, luxburg
 from analysis.figures import nearest
-from analysis.figures.naming import METRIC_NAMES, model_names
+from analysis.figures.forest import Row, forest, height
+from analysis.figures.naming import model_names
 from analysis.figures.nearest import NearestData
 from analysis.figures.panels import Panel, panels_by_model
-from analysis.figures.style import COLUMN_WIDTH, GRID, PALE, looks, save, style, title
+from analysis.figures.style import COLUMN_WIDTH, looks, save, style, title
 from analysis.fits.flags import JudgedFit, Verdict, misses
-from analysis.spelling import dataset_name
+from analysis.spelling import dataset_name, metric_name
 
 NAME = "exponents"
 _BANDS = "Grey: observed on other tasks (Hestness et al. 2017). Dashed: 1/2."
@@ -83,16 +84,19 @@ def draw(data: Exponents, stem: Path) -> list[Path]:
     notes = [_BANDS, *([_BOUNDS] if any(_dataset(panel) in measured for panel in panels) else [])]
     note = "\n".join(textwrap.fill(text, _WRAP) for text in notes)
     with style():
-        counts = [len(panel.fits) for panel in panels]
-        heights = [0.62 * len(panels) + 0.17 * sum(counts) + 0.4 + 0.14 * note.count("\n")]
-        heights += [0.95 * COLUMN_WIDTH + 0.14 * (len(one.fits) + 2) for one in data.energies]
+        forests = [_forest(panel, measured.get(_dataset(panel))) for panel in panels]
+        tall = [height(one.rows) for one in forests]
+        heights = [0.62 * len(panels) + sum(tall) + 0.4 + 0.14 * note.count("\n")]
+        heights += [0.95 * COLUMN_WIDTH + nearest.legend_room(one) for one in data.energies]
         figure = Figure(figsize=(COLUMN_WIDTH, sum(heights)), layout="constrained")
-        forest, *below = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
-        axes = forest.subplots(len(panels), 1, squeeze=False, sharex=True, height_ratios=[n + 1.6 for n in counts])
-        for one, panel in zip(axes[:, 0], panels, strict=True):
-            numbers += _panel(one, panel, measured.get(_dataset(panel)))
+        top, *below = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+        axes = top.subplots(
+            len(panels), 1, squeeze=False, sharex=True, height_ratios=[inches + 0.27 for inches in tall]
+        )
+        for one, rows in zip(axes[:, 0], forests, strict=True):
+            numbers += _panel(one, rows)
         axes[-1, 0].set_xlabel("Exponent β")
-        forest.supxlabel(note, fontsize="medium")  # wider than the axes: centred below all of them
+        top.supxlabel(note, fontsize="medium")  # wider than the axes: centred below all of them
         for part, beside in zip(below, data.energies, strict=True):
             numbers += _under_bound(part.subplots(), beside)
         return save(figure, stem, numbers, _caption(data, " ".join(notes)))
@@ -143,68 +147,73 @@ def _dataset(panel: Panel) -> str:
     return panel.fits[0][0].curve.text("dataset")
 
 
-def _panel(axes: Axes, panel: Panel, dimension: DimensionEstimate | None) -> list[dict[str, object]]:
-    observed = hestness()[0]
-    axes.axvspan(observed.beta, observed.beta_high, color="#eeeeee", zorder=0, linewidth=0)
-    axes.axvline(0.0, color="#999999", linewidth=0.6, zorder=1)
+@dataclass(frozen=True)
+class _Forest:
+    """One set of axes: rows with what stands beside them."""
+
+    panel: Panel
+    rows: tuple[Row, ...]
+    dimension: float
+    """d of the data; NaN where it was not measured."""
+
+
+def _forest(panel: Panel, dimension: DimensionEstimate | None) -> _Forest:
+    d = np.nan if dimension is None or not dimension.distances.d_eff.value > 0 else dimension.distances.d_eff.value
+    bound = max(_bounds(d).values(), default=np.nan)
+    curves = [fit.curve for fit, _ in panel.fits]
+    names = panel.names or model_names(curves)
+    rows = []
+    for item, look, name in zip(panel.fits, looks(curves), names, strict=True):
+        (fit, judgement), beta = item, item[0].best.beta
+        trained = judgement.training.hull(beta)
+        failed = judgement.verdict is Verdict.NOT_CONVERGED
+        lipschitz = fit.curve.text("metric") in LIPSCHITZ_LOSSES
+        remarks = {
+            "floor": fit.has_floor,
+            "no power law": misses(item),
+            "not converged": failed,
+            "above the bounds": lipschitz and not failed and bool(min(beta.low, trained[0]) > bound),
+        }
+        marks = ", ".join(mark for mark, holds in remarks.items() if holds)
+        called = f"{name} ({marks})" if marks else name
+        rows.append(Row(called, beta.value, beta.low, beta.high, look.color, look.marker, failed, trained))
+    return _Forest(panel, tuple(rows), d)
+
+
+def _bounds(d: float) -> dict[str, float]:
+    """Return the lower bounds on β at the dimension d by name; none without it."""
+    return {"Bach 1/(d+3)": bach_exponent("lipschitz", d), "1/d": luxburg(d).beta} if np.isfinite(d) else {}
+
+
+def _panel(axes: Axes, one: _Forest) -> list[dict[str, object]]:
+    panel, observed = one.panel, hestness()[0]
+    forest(axes, one.rows, (observed.beta, observed.beta_high))
     axes.axvline(0.5, color="#999999", linewidth=0.6, linestyle=(0, (2, 2)), zorder=1)
     place = {"panel": panel.title}
-    rows: list[dict[str, object]] = [
+    numbers: list[dict[str, object]] = [
         {**place, "kind": "observed", "curve": "Hestness et al. 2017", **_span(observed.beta_high, observed.beta)},
         {**place, "kind": "reference", "curve": "1/2", "beta": 0.5},
     ]
-    note = ""
-    bound = np.nan
-    if dimension is not None and (d := dimension.distances.d_eff.value) > 0:
-        for name, value in (("Bach 1/(d+3)", bach_exponent("lipschitz", d)), ("1/d", luxburg(d).beta)):
-            axes.axvline(value, color="#D55E00", linewidth=0.8, linestyle=(0, (1, 1.2)), zorder=1)
-            rows.append({**place, "kind": "bound", "curve": f"{name}, d = {d:.3g}", "beta": value})
-            bound = max(bound, value) if np.isfinite(bound) else value
-        note = f" (d = {d:.1f})"
-    curves = [fit.curve for fit, _ in panel.fits]
-    names = []
-    for index, ((fit, judgement), look, name) in enumerate(
-        zip(panel.fits, looks(curves), panel.names or model_names(curves), strict=True)
-    ):
-        beta = fit.best.beta
-        failed = judgement.verdict is Verdict.NOT_CONVERGED
-        trained = judgement.training.hull(beta)
-        if np.isfinite(trained).all():  # paler: what further training may still do
-            axes.plot(trained, [index, index], color=look.color, linewidth=1.6, alpha=PALE, zorder=1.5)
-        if np.isfinite(beta.low):
-            axes.plot([beta.low, beta.high], [index, index], color=look.color, linewidth=1.6, zorder=2)
-        face = "white" if failed else look.color
-        axes.plot(beta.value, index, look.marker, color=look.color, markerfacecolor=face, markersize=4, zorder=3)
-        lipschitz = fit.curve.text("metric") in LIPSCHITZ_LOSSES
-        above = lipschitz and bool(min(beta.low, trained[0]) > bound)
-        remarks = (
-            ("floor", fit.has_floor),
-            ("no power law", misses((fit, judgement))),
-            ("not converged", failed),
-            ("above the bounds", above and not failed),
-        )
-        marks = [mark for mark, holds in remarks if holds]
-        names.append(name + (f" ({', '.join(marks)})" if marks else ""))
-        rows.append(
-            {
-                **place,
-                "kind": "model",
-                "curve": fit.curve.name,
-                "form": str(fit.best.form),
-                **_span(beta.high, beta.low, beta.value),
-                "beta_low_training": trained[0],
-                "beta_high_training": trained[1],
-                "verdict": str(judgement.verdict),
-            }
-        )
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-    axes.grid(True, axis="x", color=GRID, linewidth=0.5)
-    axes.set_axisbelow(True)
-    metric = curves[0].text("metric")
-    title(axes, f"{panel.title}: {METRIC_NAMES.get(metric, metric)}{note}", loc="right")
-    return rows
+    for name, value in _bounds(one.dimension).items():
+        axes.axvline(value, color="#D55E00", linewidth=0.8, linestyle=(0, (1, 1.2)), zorder=1)
+        numbers.append({**place, "kind": "bound", "curve": f"{name}, d = {one.dimension:.3g}", "beta": value})
+    numbers += [
+        {
+            **place,
+            "kind": "model",
+            "curve": fit.curve.name,
+            "form": str(fit.best.form),
+            **_span(row.high, row.low, row.value),
+            "beta_low_training": row.wider[0],
+            "beta_high_training": row.wider[1],
+            "verdict": str(judgement.verdict),
+        }
+        for (fit, judgement), row in zip(panel.fits, one.rows, strict=True)
+    ]
+    metric = metric_name(panel.fits[0][0].curve.text("metric"))
+    note = f" (d = {one.dimension:.1f})" if np.isfinite(one.dimension) else ""
+    title(axes, f"{panel.title}: {metric}{note}", loc="right")
+    return numbers
 
 
 def _span(high: float, low: float, value: float = np.nan) -> dict[str, object]:

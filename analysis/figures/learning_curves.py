@@ -18,7 +18,7 @@ from scipy.optimize import isotonic_regression
 from analysis.arrays import FloatArray
 from analysis.curve import Curve, nanmean
 from analysis.errors import InputError
-from analysis.figures.naming import METRIC_NAMES, model_names, names
+from analysis.figures.naming import architecture_name, model_names, names
 from analysis.figures.panels import (
     Panel,
     panels_by_architecture,
@@ -33,6 +33,9 @@ from analysis.figures.references import Reference, draw_marks, mark_names, mark_
 from analysis.figures.style import (
     COLUMN_WIDTH,
     Look,
+    entry,
+    legend,
+    legend_height,
     letters,
     log_axis,
     looks,
@@ -45,7 +48,7 @@ from analysis.figures.style import (
 from analysis.fits.flags import JudgedFit, Judgement, Verdict, misses
 from analysis.fits.record import plus_minus
 from analysis.fits.results import CurveFit
-from analysis.spelling import display_unit
+from analysis.spelling import display_unit, metric_name
 
 NAME = "learning_curves"
 ARRANGED = {
@@ -62,6 +65,8 @@ _LINE = 7.0
 """Points between the names of curves whose ends lie close."""
 _AXES_HEIGHT = 2.0
 """Height of a panel's axes, inches, within a tenth."""
+_END_WIDTH = 16
+"""Characters of a name beside the end of a curve; longer ones, which the axes would make room for, are not written."""
 _TRAIN_LINE = (0, (3, 2))
 _CELLS = {"A": (0, 1, None), "B": (1, 1, None), "C": (0, 3, True), "D": (0, 3, False)}
 """Cells of the claim: L, ν and whether the edge order is ≥ 1 (None: either)."""
@@ -170,9 +175,11 @@ def _drawn(
     numbers: list[dict[str, object]] = []
     shown = [(panel, matching(references, panel.fits[0][0].curve)) for panel in panels]
     sources = numbered([one for _, marks in shown for one in marks])
-    entries = max(len(panel.fits) + 2 + len(mark_names(marks, sources)) for panel, marks in shown)
-    height = 0.80 * COLUMN_WIDTH + 0.13 * entries  # axes, then one legend line per curve
-    made, axes = sheet(len(panels), height, columns)
+    below = max(
+        legend_height([*_entries(panel), "hollow", "training error", *mark_names(marks, sources)])
+        for panel, marks in shown
+    )
+    made, axes = sheet(len(panels), 0.80 * COLUMN_WIDTH + below, columns)
     for one, (panel, marks), mark in zip(axes, shown, letters(len(panels)), strict=True):
         numbers += _panel(one, panel, mark, marks, sources)
     return made, numbers
@@ -185,11 +192,8 @@ def _panel(
     unit, factor = display_unit(curves[0].unit)
     numbers: list[dict[str, object]] = []
     handles: list[Line2D] = []
-    cells = _cells(curves)
-    called = panel.names or model_names(curves)
-    for (fit, judgement), look, cell, model in zip(panel.fits, looks(curves, panel.by), cells, called, strict=True):
+    for (fit, judgement), look, name in zip(panel.fits, looks(curves, panel.by), _entries(panel), strict=True):
         drawn = _curve(axes, fit, judgement, look, factor)
-        name = _legend((fit, judgement), f"{cell}  {model}".strip())
         numbers += [{"panel": letter + panel.title, "curve": fit.curve.name, "unit": unit, **row} for row in drawn]
         handles.append(
             Line2D(
@@ -221,28 +225,46 @@ def _panel(
     numbers += [{"panel": letter + panel.title, "curve": "", "unit": unit, **row} for row in mark_rows(marks)]
     handles += draw_marks(axes, marks, sources)
     _decorate(axes, curves, marks, unit, factor)
-    ends = [cell or name for cell, name in zip(cells, _short(panel, called), strict=True)]
-    _label_ends(axes, panel, ends, marks, factor)
+    _label_ends(axes, panel, marks, factor)
     title(axes, letter + panel.title)
-    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1, borderaxespad=0.0)
+    legend(axes, handles)
     return numbers
 
 
-def _short(panel: Panel, called: Sequence[str]) -> Sequence[str]:
-    """Return the shortest names that tell a panel's curves apart; those of the legend if these are no longer.
+def _called(panel: Panel) -> Sequence[str]:
+    return panel.names or model_names([fit.curve for fit, _ in panel.fits])
 
-    Of curves by group these are the groups, if no two curves have the same.
+
+def _entries(panel: Panel) -> list[str]:
+    """Return the legend's entry of each curve."""
+    cells = _cells([fit.curve for fit, _ in panel.fits])
+    return [
+        entry(f"{cell}  {model}".strip(), _exponent_words(item))
+        for item, cell, model in zip(panel.fits, cells, _called(panel), strict=True)
+    ]
+
+
+def _ends(panel: Panel) -> Sequence[str]:
+    """Return the shortest names that tell a panel's curves apart, cells of the claim first; none if these are long.
+
+    Of curves by group or architecture these are the groups or architectures, if no two curves have the same.
     """
-    groups = [name.partition(": ")[0] for name in called]
-    if panel.by == "group" and len(set(groups)) == len(groups):
-        return groups
-    shortest = names([fit.curve for fit, _ in panel.fits])
-    return [min(pair, key=len) if pair[0] else pair[1] for pair in zip(shortest, called, strict=True)]
+    curves, called = [fit.curve for fit, _ in panel.fits], _called(panel)
+    kinds = {
+        "group": [name.partition(": ")[0] for name in called],
+        "architecture": list(map(architecture_name, curves)),
+    }
+    cells = [cell or short for cell, short in zip(_cells(curves), names(curves), strict=True)]
+    for candidates in (kinds.get(panel.by, []), *sorted((cells, called), key=lambda one: max(map(len, one)))):
+        if len(set(candidates) - {""}) == len(curves) and max(map(len, candidates)) <= _END_WIDTH:
+            return candidates
+    return []
 
 
-def _label_ends(axes: Axes, panel: Panel, called: Sequence[str], marks: Sequence[Reference], factor: float) -> None:
+def _label_ends(axes: Axes, panel: Panel, marks: Sequence[Reference], factor: float) -> None:
     """Write a curve's name beside its last mean, in its colour; names are moved apart where they would overlap."""
-    if len(called) == 1:
+    called = _ends(panel)
+    if len(called) <= 1:
         return
     last = [float(fit.curve.mean_error[-1] * factor) for fit, _ in panel.fits]
     order = sorted(range(len(last)), key=last.__getitem__)
@@ -308,11 +330,11 @@ def _face(judgement: Judgement, look: Look) -> str:
     return "white" if judgement.verdict is Verdict.NOT_CONVERGED else look.color
 
 
-def _legend(item: JudgedFit, name: str) -> str:
+def _exponent_words(item: JudgedFit) -> str:
     (fit, _), curve, best = item, item[0].curve, item[0].best
     if misses(item):
-        return f"{name}:  no power law"
-    text = f"{name}:  β = {plus_minus(best.beta.value, best.beta.low, best.beta.high)}"
+        return "no power law"
+    text = f"β = {plus_minus(best.beta.value, best.beta.low, best.beta.high)}"
     if fit.has_floor:
         unit, factor = display_unit(curve.unit)
         text += f", floor {best.floor * factor:.3g} {unit}"
@@ -342,4 +364,4 @@ def _decorate(axes: Axes, curves: Sequence[Curve], marks: Sequence[Reference], u
     # Training errors on few frames approach zero; the axes are scaled for the test errors.
     floor = min(float(np.nanmin(curve.error[curve.error > 0])) for curve in curves) * factor / TRAIN_ROOM
     log_axis(axes.yaxis, min([floor, *(one.value / TRAIN_ROOM for one in marks)]))
-    axes.set_ylabel(f"{METRIC_NAMES.get(metric, metric)} ({unit})" if unit else METRIC_NAMES.get(metric, metric))
+    axes.set_ylabel(f"{metric_name(metric)} ({unit})" if unit else metric_name(metric))

@@ -15,13 +15,12 @@ from matplotlib.patches import Rectangle
 
 from analysis.comparisons.conditions import MARGIN
 from analysis.figures.heat_map import TEXT, heat_map
-from analysis.figures.naming import METRIC_NAMES
 from analysis.figures.panels import preferred
 from analysis.figures.style import COLUMN_WIDTH, save, style, title
 from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.record import plus_minus, setting_words
 from analysis.fits.uncertainty import t_interval
-from analysis.spelling import dataset_name, display_name, display_unit
+from analysis.spelling import dataset_name, display_name, display_unit, metric_name
 
 NAME = "map"
 _CAPTION = (
@@ -130,7 +129,7 @@ def _errors(axes: Axes, one: Map) -> list[dict[str, object]]:
         rows.append({**where, "value": value, "low": low, "high": high, "unit": unit})
     positive = [value for value in points.values() if value > 0]
     _cells(axes, one, points, shown, LogNorm(min(positive), max(positive) * 1.001), reverse=True)
-    metric = METRIC_NAMES.get(first.text("metric"), first.text("metric")).removesuffix(" per atom")
+    metric = metric_name(first.text("metric")).removesuffix(" per atom")
     heading = f"{metric} at P = {one.size:g}" + (f" ({unit})" if unit else "")
     axes.annotate(heading, (0, 1.02), xycoords="axes fraction", fontsize=6.5, color="#555555")
     return rows

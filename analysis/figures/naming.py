@@ -1,4 +1,4 @@
-"""Names of models and metrics in figures, tables and the report."""
+"""Names of models in figures, tables and the report."""
 
 from __future__ import annotations
 
@@ -6,17 +6,8 @@ from collections.abc import Collection, Sequence
 
 from analysis.curve import Curve
 from analysis.fits.record import orders, setting_words
-from analysis.spelling import display_name
+from analysis.spelling import display_name, test_set_words
 
-METRIC_NAMES = {
-    "force_mae": "Force MAE",
-    "force_rmse": "Force RMSE",
-    "energy_mae": "Energy MAE per atom",
-    "energy_rmse": "Energy RMSE per atom",
-    "error_rate": "Error rate",
-    "cross_entropy": "Cross-entropy",
-}
-"""Names of metrics on axes and in headings."""
 _WORDS = {
     "L": "L={}",
     "nu": "ν={}",
@@ -55,7 +46,8 @@ def column_words(curve: Curve, name: str) -> str:
     value = curve.value(name)
     if value is None or value == "":
         return ""
-    return _WORDS.get(name, "{}").format(f"{value:g}" if isinstance(value, float) else value)
+    shown = f"{value:g}" if isinstance(value, float) else str(value)
+    return test_set_words(shown) if name == "test_set" else _WORDS.get(name, "{}").format(shown)
 
 
 def architecture_name(curve: Curve) -> str:

@@ -21,10 +21,13 @@ from analysis.bounds.distances import DimensionEstimate, estimate_dimension, spa
 from analysis.bounds.lipschitz import GIVEN_IN, bound_of
 from analysis.bounds.theory import LIPSCHITZ_LOSSES, SQUARED_LOSSES
 from analysis.curve import Curve
-from analysis.figures.naming import METRIC_NAMES, model_names
+from analysis.figures.naming import model_names
 from analysis.figures.style import (
     COLUMN_WIDTH,
     HUES,
+    entry,
+    legend,
+    legend_height,
     letters,
     log_axis,
     looks,
@@ -35,9 +38,9 @@ from analysis.figures.style import (
     title,
 )
 from analysis.fits.flags import JudgedFit, Verdict
-from analysis.fits.record import plus_minus
+from analysis.fits.record import UNDETERMINED, plus_minus
 from analysis.fits.uncertainty import line
-from analysis.spelling import dataset_name, display_unit
+from analysis.spelling import dataset_name, display_unit, metric_name
 
 NAME = "nearest"
 _CAPTION = (
@@ -109,13 +112,24 @@ def draw(datasets: Sequence[NearestData], stem: Path) -> list[Path]:
     """Draw δ(P), ε(P) and ε over δ of each dataset into `stem`.pdf/.svg/.png and `stem`.csv; return the files."""
     numbers: list[dict[str, object]] = []
     with style():
-        entries = max(len(one.fits) + 3 for one in datasets)
-        figure, axes = sheet(3 * len(datasets), 0.78 * COLUMN_WIDTH + 0.13 * entries)
+        figure, axes = sheet(3 * len(datasets), 0.8 * COLUMN_WIDTH + max(map(legend_room, datasets)))
         marks = letters(3 * len(datasets))
         for index, one in enumerate(datasets):
             mine = slice(3 * index, 3 * index + 3)
             numbers += _dataset(axes[mine], one, marks[mine])
         return save(figure, stem, numbers, _CAPTION)
+
+
+def _entries(one: NearestData) -> list[str]:
+    """Return the legend's entry of each curve."""
+    late = [judgement.verdict is Verdict.NOT_CONVERGED for _, judgement in one.fits]
+    called = model_names([fit.curve for fit, _ in one.fits])
+    return [entry(f"{name}  (not converged)" if hollow else name) for name, hollow in zip(called, late, strict=True)]
+
+
+def legend_room(one: NearestData) -> float:
+    """Return the height of the legend below errors and bound, inches."""
+    return legend_height([*_entries(one), "bound", "nearest neighbour"])
 
 
 def _dataset(axes: Sequence[Axes], one: NearestData, marks: Sequence[str]) -> list[dict[str, object]]:
@@ -139,7 +153,7 @@ def draw_errors(axes: Axes, one: NearestData, *, against: bool = False) -> list[
     metric = curves[0].text("metric")
     allowed = _distance_bound(one.part, metric, curves[0], factor)
     rows = _errors(axes, one, allowed, factor, against=against)
-    text = METRIC_NAMES.get(metric, metric)
+    text = metric_name(metric)
     axes.set_ylabel(f"{text} ({unit})" if unit else text)
     return [{**row, "unit": unit} for row in rows]
 
@@ -164,7 +178,8 @@ def _distances(axes: Axes, one: NearestData) -> list[dict[str, object]]:
             fitted = np.exp(intercept + slope * np.log(sizes))
             axes.plot(sizes, fitted, color=colour)
             rows += _points(f"delta fit, {estimated.space}", sizes, fitted)
-            label += f":  d = {plus_minus(d.value, d.low, d.high)}"
+            found = plus_minus(d.value, d.low, d.high)
+            label += f":  d {found}" if found == UNDETERMINED else f":  d = {found}"
         axes.plot(sizes, mean, marker, color=colour)
         rows += _points(f"delta mean, {estimated.space}", sizes, mean)
         handles.append(Line2D([], [], color=colour, marker=marker, label=label))
@@ -172,7 +187,7 @@ def _distances(axes: Axes, one: NearestData) -> list[dict[str, object]]:
     log_axis(axes.yaxis)
     several = len(one.estimates) > 1
     axes.set_ylabel("δ(P) / δ(smallest P)" if several else f"δ(P) ({one.estimates[0].unit})".replace(" ()", ""))
-    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.2), borderaxespad=0.0)
+    legend(axes, handles)
     return rows
 
 
@@ -214,14 +229,13 @@ def _errors(
             handles.append(Line2D([], [], color=colour, linestyle=dashes, label=label))
     curves = [fit.curve for fit, _ in one.fits]
     shown: list[float] = []
-    for (fit, judgement), look, name in zip(one.fits, looks(curves), model_names(curves), strict=True):
+    for (fit, judgement), look, label in zip(one.fits, looks(curves), _entries(one), strict=True):
         kept = np.array([not against or size in where for size in fit.curve.sizes])
         if not kept.any():
             continue
         sizes, errors = fit.curve.sizes[kept], fit.curve.mean_error[kept] * factor
         places = np.array([where[size] for size in sizes]) if against else sizes
-        late = judgement.verdict is Verdict.NOT_CONVERGED
-        face, label = ("white", f"{name}  (not converged)") if late else (look.color, name)
+        face = "white" if judgement.verdict is Verdict.NOT_CONVERGED else look.color
         axes.plot(
             places, errors, look.marker, color=look.color, linestyle=look.line, markerfacecolor=face, linewidth=0.9
         )
@@ -234,7 +248,7 @@ def _errors(
     else:
         size_axis(axes, [*shown, *allowed.sizes])
     log_axis(axes.yaxis)
-    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1, borderaxespad=0.0)
+    legend(axes, handles)
     return rows
 
 

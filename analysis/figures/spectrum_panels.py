@@ -15,6 +15,8 @@ from analysis.figures.naming import model_names
 from analysis.figures.style import (
     COLUMN_WIDTH,
     Look,
+    entry,
+    legend_height,
     letters,
     log_axis,
     looks,
@@ -39,7 +41,7 @@ def draw(
     count = 2 + bool(local) + (exchange is not None)
     numbers: Numbers = []
     with style():
-        figure, axes = sheet(count, 0.8 * COLUMN_WIDTH + 0.13 * len(curves), columns=2)
+        figure, axes = sheet(count, 0.8 * COLUMN_WIDTH + legend_height(map(entry, names.values())), columns=2)
         marks = letters(count)
         numbers += _spectra(axes[0], powers, chosen, names)
         title(axes[0], f"{marks[0]}eigenvalues of the training rows")
@@ -60,7 +62,7 @@ def _spectra(axes: Axes, powers: Sequence[LabelPower], chosen: dict[str, Look], 
         look, called = chosen[power.curve.name], names[power.curve.name]
         for seed, (k, values, _) in enumerate(power.spectra):
             axes.plot(k, values, color=look.color, linestyle=look.line, linewidth=0.9, alpha=1.0 if seed == 0 else 0.35,
-                      label=called if seed == 0 else None)  # fmt: skip
+                      label=entry(called) if seed == 0 else None)  # fmt: skip
             numbers += _rows("eigenvalue", called, seed, k, values)
     log_axis(axes.xaxis)
     log_axis(axes.yaxis)

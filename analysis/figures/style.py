@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 from matplotlib.transforms import Bbox
 
@@ -38,6 +41,8 @@ CAPTION_WIDTH = 100
 """Characters of a line of a caption's file."""
 TITLE_WIDTH = 42
 """Characters of a bold title that fit one column."""
+LEGEND_WIDTH = 54
+"""Characters of a legend's entry that fit one column."""
 
 # Okabe & Ito's colours (2008), which stay apart in the common kinds of colour blindness, and two of Paul Tol's.
 _HUES = {
@@ -231,9 +236,38 @@ def letters(count: int) -> list[str]:
     return [f"({chr(97 + i // 26 - 1) if i >= 26 else ''}{chr(97 + i % 26)}) " for i in range(count)]
 
 
+class _Folder(textwrap.TextWrapper):
+    """Breaks lines within names as well, `my_own_network` after an underscore, for they may be wider than a column."""
+
+    wordsep_re = re.compile(r"(\s+|(?<=[_-])(?=\w))")
+
+
+def folded(text: str, width: int) -> str:
+    """Break a text into lines of at most `width` characters."""
+    return "\n".join(_Folder(width).wrap(text))
+
+
 def title(axes: Axes, text: str, loc: Literal["left", "right"] = "left") -> None:
     """Set the panel's title, broken into lines that fit one column."""
-    axes.set_title("\n".join(textwrap.wrap(text, TITLE_WIDTH)), loc=loc)
+    axes.set_title(folded(text, TITLE_WIDTH), loc=loc)
+
+
+def entry(name: str, words: str = "") -> str:
+    """Return a legend's entry that fits one column: a name, and words on it, on a line of their own if need be."""
+    text = f"{name}:  {words}" if words else name
+    if words and len(text) > LEGEND_WIDTH:
+        return f"{folded(f'{name}:', LEGEND_WIDTH)}\n{folded(words, LEGEND_WIDTH)}"
+    return folded(text, LEGEND_WIDTH)
+
+
+def legend_height(entries: Iterable[str]) -> float:
+    """Return the height, inches, of a legend with these entries below each other."""
+    return 0.13 * sum(text.count("\n") + 1 for text in entries)
+
+
+def legend(axes: Axes, handles: Sequence[Line2D | Patch]) -> None:
+    """Write a legend below the axes, its entries below each other."""
+    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.2), borderaxespad=0.0)
 
 
 def size_axis(axes: Axes, sizes: Iterable[float]) -> None:

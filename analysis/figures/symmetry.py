@@ -13,7 +13,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis.comparisons.groups import Gain, gain_record, network_name
 from analysis.comparisons.groups import gains as gains_of
-from analysis.figures.style import COLUMN_WIDTH, PALE, save, style
+from analysis.figures.forest import Row, draw_row
+from analysis.figures.style import COLUMN_WIDTH, save, style
 from analysis.fits.flags import JudgedFit
 from analysis.fits.selection import rank
 from analysis.spelling import dataset_name
@@ -43,13 +44,9 @@ def draw(gains: Sequence[Gain], stem: Path) -> list[Path]:
             color = _COLORS[groups.index(gain.symmetric.text("group")) % len(_COLORS)]
             face = "white" if gain.not_converged else color
             _factor(left, row, gain, color, face)
-            if np.isfinite(gain.delta.value):
-                right.plot(gain.delta.value, row, "o", color=color, markerfacecolor=face, markersize=4.5)
-            if np.isfinite(gain.trained.low):
-                ends = [gain.trained.low, gain.trained.high]
-                right.plot(ends, [row, row], color=color, linewidth=1.6, alpha=PALE, zorder=1)
-            if np.isfinite(gain.delta.low):
-                right.plot([gain.delta.low, gain.delta.high], [row, row], color=color, linewidth=1.6, zorder=1)
+            delta, wider = gain.delta, (gain.trained.low, gain.trained.high)
+            late = bool(gain.not_converged)
+            draw_row(right, row, Row("", delta.value, delta.low, delta.high, color, "o", late, wider))
         names = [
             f"{network_name(g.symmetric)} / {network_name(g.plain)}\n{dataset_name(g.plain.text('dataset'))}"
             for g in shown

@@ -15,13 +15,16 @@ from analysis.fits.regions import local_slopes, regions
 from analysis.fits.results import CurveFit, Fit, Form
 from analysis.fits.training import Verdict, pooled_kappas
 from analysis.fits.uncertainty import MANY, Interval
-from analysis.spelling import dataset_words, display_name
+from analysis.spelling import dataset_words, display_name, metric_words
 from experiments.core.files import json_number
 
 _SHAPE = ("group", "n_layers", "channels", "cutoff")
 
 UNTOLD = 3.0
 """Half width from which on an interval says nothing of an exponent: all that were ever measured fit into it twice."""
+UNDETERMINED = "not determined"
+LEAST_DECIMALS, MOST_DECIMALS = 2, 6
+"""Decimals of exponents: two, and more where two would say nothing."""
 _ASKEW = 0.1
 """Share of the half width by which an interval's middle may differ from the estimate before both ends are printed."""
 
@@ -176,19 +179,21 @@ def plus_minus(value: float, low: float, high: float) -> str:
     if not math.isfinite(value):
         return "–"
     if not (math.isfinite(low) and math.isfinite(high)):
-        return _rounded(value, 2)
-    half = (high - low) / 2
+        return rounded(value)
+    half, digits = (high - low) / 2, _decimals(low, high)
     if half > UNTOLD:
-        return "not determined"
-    digits = 2 if half >= 0.005 else 3
+        return UNDETERMINED
     if abs(low + high - 2 * value) > _ASKEW * half:
-        return f"{_rounded(value, digits)} [{_rounded(low, digits)}, {_rounded(high, digits)}]"
-    return f"{_rounded(value, digits)} ± {_rounded(half, digits)}"
+        return f"{rounded(value, digits)} {span(low, high)}"
+    return f"{rounded(value, digits)} ± {rounded(half, digits)}"
 
 
 def span(low: float, high: float) -> str:
     """Format both ends of an interval, `[−0.10, 0.20]`; a dash if it has none."""
-    return f"[{_rounded(low, 2)}, {_rounded(high, 2)}]" if math.isfinite(low) and math.isfinite(high) else "–"
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "–"
+    digits = _decimals(low, high)
+    return f"[{rounded(low, digits)}, {rounded(high, digits)}]"
 
 
 def interval_text(interval: Interval) -> str:
@@ -196,14 +201,48 @@ def interval_text(interval: Interval) -> str:
     return plus_minus(interval.value, interval.low, interval.high)
 
 
-def signed(value: float) -> str:
-    """Format a difference with its sign: `+0.12`, `−0.12` (a minus sign, not a hyphen)."""
-    return f"{value:+.2f}".replace("-", "−")
+def signed(value: float, interval: Interval | None = None) -> str:
+    """Format a difference with its sign, `+0.12` (a minus sign, not a hyphen), to the decimals of an interval."""
+    digits = LEAST_DECIMALS if interval is None else _decimals(interval.low, interval.high)
+    return ("+" if round(value, digits) >= 0 else "") + rounded(value, digits)
 
 
-def _rounded(value: float, digits: int) -> str:
-    """Round to `digits` decimals, with a minus sign instead of a hyphen and none before a zero."""
-    return f"{value:z.{digits}f}".replace("-", "−")
+def signed_interval(interval: Interval) -> str:
+    """Format a difference with its sign and both ends of its interval, if it has one: `+0.12 [0.05, 0.19]`."""
+    ends = f" {span(interval.low, interval.high)}" if math.isfinite(interval.low) else ""
+    return signed(interval.value, interval) + ends
+
+
+def rounded(value: float, digits: int | None = None) -> str:
+    """Round to `digits` decimals, with a minus sign instead of a hyphen and none before a zero.
+
+    Without `digits` to two, and to more if the value would be zero.
+    """
+    return f"{value:z.{_shows(value) if digits is None else digits}f}".replace("-", "−")
+
+
+def _decimals(low: float, high: float) -> int:
+    """Return the decimals that an interval needs: two, and more if its half width would round to zero.
+
+    Up to two more if one of its ends would round to zero, or its middle to the half width: whether an interval excludes
+    zero shall be seen, in `[0.0004, 0.0036]` as in `0.0020 ± 0.0016`.
+    """
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return LEAST_DECIMALS
+    middle, half = abs(low + high) / 2, (high - low) / 2
+    fewest = _shows(half)
+
+    def enough(digits: int) -> bool:
+        return all(round(end, digits) and round(middle, digits) != round(half, digits) for end in (low, high) if end)
+
+    return next(filter(enough, range(fewest, min(fewest + 2, MOST_DECIMALS) + 1)), fewest)
+
+
+def _shows(size: float) -> int:
+    """Return the fewest decimals, two or more, with which a number does not round to zero."""
+    if not (math.isfinite(size) and size):
+        return LEAST_DECIMALS
+    return min(max(LEAST_DECIMALS, -math.floor(math.log10(2 * abs(size)))), MOST_DECIMALS)
 
 
 def summary(fits: list[tuple[CurveFit, Judgement]]) -> str:
@@ -247,7 +286,8 @@ def summary(fits: list[tuple[CurveFit, Judgement]]) -> str:
     for fit, judgement in fits:
         if words := LIMITED if Flag.BASIS_LIMIT in judgement.flags else judgement.training.words():
             curve = fit.curve
-            lines.append(f"{place_of(curve, several)}, {curve.text('metric')}, {_distinct_label(curve, fits)}: {words}")
+            place = f"{place_of(curve, several)}, {metric_words(curve.text('metric'))}"
+            lines.append(f"{place}, {_distinct_label(curve, fits)}: {words}")
     return "\n".join(lines)
 
 
@@ -268,10 +308,10 @@ def _outlier_text(fit: CurveFit, fits: list[tuple[CurveFit, Judgement]]) -> str:
     if one is None:
         return ""
     name = ", ".join(part for part in (f"seed {one.seed}" if one.seed else "", f"P = {one.size:g}", one.run) if part)
+    place = f"{place_of(fit.curve, True)}, {metric_words(fit.curve.text('metric'))}"
     return (
-        f"outlying run: {place_of(fit.curve, True)}, {fit.curve.text('metric')}, {_distinct_label(fit.curve, fits)}, "
-        f"{name}: {one.factor:.2g} times the error that the others suggest; "
-        f"without it β = {interval_text(one.beta_without)} as a power law"
+        f"outlying run: {place}, {_distinct_label(fit.curve, fits)}, {name}: {one.factor:.2g} times the error that "
+        f"the others suggest; without it β = {interval_text(one.beta_without)} as a power law"
     )
 
 
@@ -279,7 +319,7 @@ def _prior_texts(fits: list[tuple[CurveFit, Judgement]]) -> list[str]:
     """Return a line for each metric whose curves lend each other degrees of freedom."""
     found = {fit.curve.text("metric"): fit for fit, _ in fits if fit.prior_dof > 0}
     return [
-        f"intervals of {metric}: the variances of {fit.prior_curves} curves lend "
+        f"intervals of {metric_words(metric)}: the variances of {fit.prior_curves} curves lend "
         f"{'all their' if fit.prior_dof >= MANY else f'{fit.prior_dof:.1f}'} degrees of freedom to each (moderated t)"
         for metric, fit in found.items()
     ]

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from analysis.curve import Curve, nanmean
-from analysis.figures.naming import METRIC_NAMES, model_names
+from analysis.figures.naming import model_names
 from analysis.figures.references import Reference, mark_names, matching, numbered, sources_text
 from analysis.figures.style import Look, looks
 from analysis.fits.flags import JudgedFit, Verdict, misses, on_floor
-from analysis.fits.record import plus_minus, title
+from analysis.fits.record import place_of, plus_minus, several_test_sets, title
 from analysis.fits.selection import rank
 from analysis.forecasts.forecast import FARTHEST, outlook
-from analysis.spelling import dataset_words, display_name, display_unit
+from analysis.spelling import dataset_words, display_name, display_unit, metric_name
 from experiments.core.files import json_number
 
 STEPS = 2
@@ -44,8 +44,8 @@ def charts(fits: Sequence[JudgedFit], references: Sequence[Reference] = ()) -> l
         place = ", ".join([dataset_words(dataset), *([test_set] if several and test_set else [])])
         result.append(
             {
-                "title": f"{place}: {METRIC_NAMES.get(metric, metric)}",
-                "y": METRIC_NAMES.get(metric, metric) + (f" ({unit})" if unit else ""),
+                "title": f"{place}: {metric_name(metric)}",
+                "y": metric_name(metric) + (f" ({unit})" if unit else ""),
                 "unit": unit,
                 "curves": [
                     _curve(item, look, name, factor)
@@ -104,15 +104,16 @@ def _ahead(curve: Curve, factor: float) -> dict[str, Any]:
 def forecast_rows(fits: Sequence[JudgedFit]) -> list[list[str]]:
     """Return the cells of the table of forecasts: model, dataset, metric, error at 2, 4 and 8 times P, remark."""
     result = []
+    several = several_test_sets([fit.curve for fit, _ in fits])
     for fit, _ in fits:
         curve = fit.curve
         unit, factor = display_unit(curve.unit)
         found = outlook(curve).at([float(curve.sizes[-1]) * times for times in (2, 4, 8)])
-        metric = METRIC_NAMES.get(curve.text("metric"), curve.text("metric"))
+        metric = metric_name(curve.text("metric"))
         ends = zip(found.median * factor, found.low_95 * factor, found.high_95 * factor, strict=True)
         cells = [f"{value:.3g} [{low:.3g}, {high:.3g}]" if np.isfinite(value) else "–" for value, low, high in ends]
         where = f"{metric} ({unit})" if unit else metric
-        result.append([title(curve), dataset_words(curve.text("dataset")), where, *cells, found.reasons[0]])
+        result.append([title(curve), place_of(curve, several), where, *cells, found.reasons[0]])
     return result
 
 

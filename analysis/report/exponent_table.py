@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from analysis.curve import Curve
 from analysis.figures.naming import model_names
 from analysis.fits.flags import Flag, JudgedFit, Verdict
-from analysis.fits.record import interval_text, place_of, span
+from analysis.fits.record import interval_text, place_of, several_test_sets, span
 from analysis.fits.results import Form
 from analysis.spelling import display_unit
 
@@ -92,7 +92,7 @@ def rows(fits: Sequence[JudgedFit]) -> list[Row]:
         for place, group in places.items()
         for curve, name in zip(group, model_names(group, full=True), strict=True)
     }
-    several = len({fit.curve.text("test_set") for fit, _ in fits}) > 1
+    several = several_test_sets([fit.curve for fit, _ in fits])
     return [_row(item, called[_place(item[0].curve), item[0].curve.name], several) for item in fits]
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from analysis.curve import Curve
 from analysis.figures.naming import model_names
 from analysis.fits.flags import JudgedFit, Verdict, on_floor
+from analysis.fits.record import place_of, several_test_sets
 from analysis.fits.selection import rank
-from analysis.spelling import dataset_words
 from analysis.table import RunTable
 from experiments.core.states import RunState
 
@@ -71,9 +71,11 @@ def health(fits: Sequence[JudgedFit], table: RunTable, *stores: Path) -> Health:
         groups.setdefault(_runs(item[0].curve), []).append(item)
     chosen = [min(group, key=lambda item: rank(item[0].curve.text("metric"))) for group in groups.values()]
     names = model_names([fit.curve for fit, _ in chosen], full=True) if chosen else ()
+    several = several_test_sets([fit.curve for fit, _ in fits])
     return Health(
         curves=tuple(
-            _curve(item, name, len(group)) for item, name, group in zip(chosen, names, groups.values(), strict=True)
+            _curve(item, name, [fit.curve for fit, _ in group], several)
+            for item, name, group in zip(chosen, names, groups.values(), strict=True)
         ),
         failed=failed,
         pending=pending,
@@ -82,13 +84,14 @@ def health(fits: Sequence[JudgedFit], table: RunTable, *stores: Path) -> Health:
 
 
 def _runs(curve: Curve) -> tuple[object, ...]:
-    """Return a key that is equal for curves of the same runs in several metrics."""
-    key = tuple(value for name, value in curve.key.items() if name != "metric")
+    """Return a key that is equal for curves of the same runs in several metrics and on several test sets."""
+    key = tuple(value for name, value in curve.key.items() if name not in ("metric", "test_set"))
     return *key, curve.seeds, tuple(curve.sizes), np.isfinite(curve.error).tobytes()
 
 
-def _curve(item: JudgedFit, name: str, metrics: int) -> CurveHealth:
+def _curve(item: JudgedFit, name: str, alike: Sequence[Curve], several: bool) -> CurveHealth:
     curve, present = item[0].curve, np.isfinite(item[0].curve.error)
+    tests = len({one.text("test_set") for one in alike})
     # In a table without seeds these are running numbers, and P with fewer runs would look like holes.
     holes = [f"P={curve.sizes[k]:g} seed {curve.seeds[s]}" for s, k in zip(*np.nonzero(~present), strict=True)]
     converged = [value for row in curve.converged for value in row if value is not None]
@@ -99,9 +102,9 @@ def _curve(item: JudgedFit, name: str, metrics: int) -> CurveHealth:
         ("nothing learned at the largest P", curve.learned_nothing),
     )
     return CurveHealth(
-        dataset=dataset_words(curve.text("dataset")),
+        dataset=place_of(curve, several and tests == 1) + (f" ({tests} test sets)" if tests > 1 else ""),
         metric=curve.text("metric"),
-        metrics=metrics,
+        metrics=len({one.text("metric") for one in alike}),
         model=name,
         present=int(present.sum()),
         expected=int(present.size),

@@ -9,12 +9,12 @@ import numpy as np
 
 from analysis.comparisons.paired import Pair, excludes_zero, pair
 from analysis.curve import Curve
-from analysis.figures.naming import METRIC_NAMES, architecture_name, short_name
+from analysis.figures.naming import architecture_name, short_name
 from analysis.figures.panels import preferred
 from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.record import plus_minus
 from analysis.fits.uncertainty import lines, t_interval
-from analysis.spelling import LINEARISED, dataset_words, display_unit
+from analysis.spelling import LINEARISED, dataset_words, display_unit, metric_name
 
 SAME = ("dataset", "test_set", "metric", "group", "L", "nu", "edge_lmax", "n_layers", "cutoff")
 """Columns in which a linearised network equals the trained one that it stands for; channels may differ."""
@@ -107,7 +107,7 @@ def _row(both: Pair, converged: bool) -> SideBySide:
     sizes = np.exp(both.log_p).round()
     unit, factor = display_unit(trained.unit)
     ends = [factor * float(np.exp(rows[:, -1].mean())) for rows in (both.first_log, both.second_log)]
-    metric = METRIC_NAMES.get(trained.text("metric"), trained.text("metric"))
+    metric = metric_name(trained.text("metric"))
     return SideBySide(
         dataset=f"{dataset_words(trained.text('dataset'))}, {metric}",
         model=f"{architecture_name(trained)} {short_name(trained)}".strip(),

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from analysis.figures.naming import METRIC_NAMES
 from analysis.figures.references import Reference
 from analysis.files import csv_text
 from analysis.fits.flags import Flag, JudgedFit, Verdict
@@ -28,7 +27,7 @@ from analysis.report.health import SHOWN, CurveHealth, Health, health, provenanc
 from analysis.report.linearised import HEAD, not_trained, side_by_side
 from analysis.report.next_steps import next_steps
 from analysis.report.words import FLAG_WORDS, SPOILS, answers, overview, pooled, quotable
-from analysis.spelling import dataset_words
+from analysis.spelling import METRIC_NAMES, dataset_words
 from analysis.table import RunTable
 from experiments.core.files import json_text
 

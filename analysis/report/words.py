@@ -18,16 +18,16 @@ from analysis.comparisons.compare import (
     pool_differences,
 )
 from analysis.comparisons.conditions import Outcome
-from analysis.comparisons.groups import gain_sentence, gains
+from analysis.comparisons.groups import Gain, gain_sentence, gains
 from analysis.comparisons.paired import Survival, excludes_zero, p_words
 from analysis.comparisons.sentences import comparison_sentence, family_sentence, verb
 from analysis.curve import Curve
 from analysis.errors import InputError
-from analysis.figures.naming import METRIC_NAMES, architecture_name, column_words, model_names
+from analysis.figures.naming import architecture_name, column_words, model_names
 from analysis.figures.panels import preferred
 from analysis.fits.flags import LIMITED, Flag, JudgedFit, Verdict
-from analysis.fits.record import plus_minus
-from analysis.spelling import dataset_words
+from analysis.fits.record import interval_text, rounded
+from analysis.spelling import dataset_words, metric_name, metric_words
 
 FLAG_WORDS: Mapping[Flag, str] = {
     Flag.NOT_CONVERGED: "β still moves with the length of training: an undertrained large P looks like a smaller β",
@@ -117,20 +117,31 @@ def _count(number: int, noun: str) -> str:
 
 
 def answers(fits: Sequence[JudgedFit]) -> list[Answer]:
-    """Return the results on every dataset, in order of appearance."""
+    """Return the results on every dataset, in order of appearance.
+
+    All are compared at once, as by `compare`: pairs lend each other degrees of freedom.
+    """
+    chosen = preferred(fits, ("dataset", "test_set"))
     groups: dict[tuple[str, str], list[JudgedFit]] = {}
-    for item in preferred(fits, ("dataset", "test_set")):
-        groups.setdefault((item[0].curve.text("dataset"), item[0].curve.text("test_set")), []).append(item)
+    for item in chosen:
+        groups.setdefault(_test_place(item[0].curve), []).append(item)
+    pairs, gained = compare_curves(chosen), gains(chosen)
     return [
         _answer(
-            ", ".join([dataset_words(dataset), *([test_set] if test_set and _several(groups, dataset) else [])]), group
+            ", ".join([dataset_words(dataset), *([test_set] if test_set and _several(groups, dataset) else [])]),
+            group,
+            [c for c in pairs if _test_place(c.first) == (dataset, test_set)],
+            [gain for gain in gained if _test_place(gain.plain) == (dataset, test_set)],
         )
         for (dataset, test_set), group in groups.items()
     ]
 
 
-def _answer(name: str, group: Sequence[JudgedFit]) -> Answer:
-    pairs = compare_curves(group)
+def _test_place(curve: Curve) -> tuple[str, str]:
+    return curve.text("dataset"), curve.text("test_set")
+
+
+def _answer(name: str, group: Sequence[JudgedFit], pairs: list[Comparison], gained: Sequence[Gain]) -> Answer:
     pairs.sort(key=lambda c: CHIEF.index(c.factor) if c.factor in CHIEF else len(CHIEF))
     shown = [c for c in pairs if c.factor in CHIEF and not c.not_converged and _neighbours(c, pairs)]
     curves = [fit.curve for fit, _ in group]
@@ -138,11 +149,11 @@ def _answer(name: str, group: Sequence[JudgedFit]) -> Answer:
     metric = curves[0].text("metric")
     return Answer(
         dataset=name,
-        metric=METRIC_NAMES.get(metric, metric),
+        metric=metric_name(metric),
         verdicts=verdicts,
         sentences=(
             *_range(group),
-            *(gain_sentence(gain) for gain in gains(group)),
+            *(gain_sentence(gain) for gain in gained),
             *(_brief(c, curves) for c in shown[:SHOWN]),
         ),
         further=(
@@ -166,13 +177,15 @@ def _neighbours(c: Comparison, pairs: Sequence[Comparison]) -> bool:
 def _brief(c: Comparison, curves: Sequence[Curve]) -> str:
     """Describe a difference in one line: the change of β, its uncertainty, and the equal-error ratio."""
     place, one, two = _terms(c, curves)
-    size = plus_minus(c.delta.value, c.delta.low, c.delta.high)
+    size = interval_text(c.delta)
     if not np.isfinite(c.delta.low):
         text = f"from {one} to {two} β changes by {size}, with too few seeds for an interval"
     elif excludes_zero(c.delta):
         text = f"from {one} to {two} β {verb(c)} ({p_words(c.p_holm)}{_SURVIVAL.get(c.survival, '')})"
     else:
-        text = f"from {one} to {two} no difference of β is shown (Δβ = {size}; the design detects {c.detectable:.2f})"
+        text = (
+            f"from {one} to {two} no difference of β is shown (Δβ = {size}; the design detects {rounded(c.detectable)})"
+        )
     return _capital(f"{place}: {text}; {c.ratio.words(one, two)}." if place else f"{text}; {c.ratio.words(one, two)}.")
 
 
@@ -216,11 +229,11 @@ def pooled(fits: Sequence[JudgedFit]) -> list[str]:
     differences = []
     for group in alike.values():
         for one in pool_differences(group):
-            delta = plus_minus(one.delta.value, one.delta.low, one.delta.high)
+            delta = interval_text(one.delta)
             place, first, second = _terms(group[0], curves)
             text = f"from {first} to {second} Δβ = {delta} over {len(one.datasets)} datasets"
             where = f"{place}: " if place else ""
-            differences.append(_capital(f"{where}{text}, standard deviation between them {one.between:.2f}."))
+            differences.append(_capital(f"{where}{text}, standard deviation between them {rounded(one.between)}."))
     return sentences + differences
 
 
@@ -239,7 +252,7 @@ def _claim_words(test: Claim, group: Sequence[JudgedFit]) -> str:
     by_name = {fit.curve.name: _beta((fit, judgement)) for fit, judgement in group}
     betas = ", ".join(f"{letter} {by_name[test.cells[letter].name]}" for letter in "ABCD")
     ratios = "; ".join(ratio.words("A", letter) for letter, ratio in test.ratios.items())
-    beside = "" if test.metric == METRIC else f", beside {METRIC}, which decides"
+    beside = "" if test.metric == METRIC else f", beside {metric_words(METRIC)}, which decides"
     text = (
         f"The claim that {STATEMENT}, {predicate(test.outcome)} ({architecture_name(test.cells['A'])}{beside}): "
         f"{'; '.join(test.reasons)}. β: {betas}."
@@ -275,8 +288,7 @@ def _range(group: Sequence[JudgedFit]) -> list[str]:
 
 
 def _beta(item: JudgedFit) -> str:
-    beta = item[0].best.beta
-    return plus_minus(beta.value, beta.low, beta.high)
+    return interval_text(item[0].best.beta)
 
 
 def _capital(text: str) -> str:

@@ -97,7 +97,7 @@ def _frames(curve: Curve, best: Curve) -> str:
         return "1" if curve is best else "–"
     ratio = equal_error(both)
     if np.isfinite(ratio.ratio.value):
-        return f"{ratio.ratio.value:.2g} [{ratio.interval}]"
+        return ratio.text
     return f"{ratio.bound[0]} than {ratio.bound[1]:.2g}" if ratio.bound else "–"
 
 

@@ -20,7 +20,7 @@ from analysis.comparisons.paired import excludes_zero, random_effects
 from analysis.comparisons.sentences import SIGNIFICANT
 from analysis.curve import Curve, curves
 from analysis.fits.names import MAIN_FORMS
-from analysis.fits.record import analyse, signed, span
+from analysis.fits.record import analyse, signed_interval
 from analysis.fits.uncertainty import Interval, t_quantile
 from analysis.table import load
 from benchmarks.results.outstanding import Place
@@ -190,4 +190,4 @@ def _sign(column: str) -> str:
 
 
 def _text(delta: Interval) -> str:
-    return f"{signed(delta.value)} {span(delta.low, delta.high)}" if np.isfinite(delta.value) else "–"
+    return signed_interval(delta) if np.isfinite(delta.value) else "–"

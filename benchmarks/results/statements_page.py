@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.comparisons.conditions import MARGIN
-from analysis.figures.style import COLUMN_WIDTH, GRID, HUES, save, style, title
+from analysis.figures.forest import Row, forest, height
+from analysis.figures.style import COLUMN_WIDTH, HUES, save, style, title
 from analysis.files import write_text
+from analysis.spelling import dataset_name
 from benchmarks.results.outstanding import Place
 from benchmarks.results.sections import DATA
 from benchmarks.results.statements import Answer, Said, answers, over_datasets
@@ -46,41 +47,41 @@ def _row(answer: Answer, name: str) -> str:
 
 def draw(found: Mapping[Said, Sequence[Answer]], stem: Path) -> None:
     """Draw Δβ of every statement, a row for each dataset and one for all, into `stem`.png and its kin."""
-    shown = {said: single for said, single in found.items() if single}
+    shown = {said: _rows(said, single) for said, single in found.items() if single}
     numbers: list[dict[str, object]] = []
     with style():
-        counts = [len(single) + 1 for single in shown.values()]
-        figure = Figure(
-            figsize=(1.25 * COLUMN_WIDTH, 0.3 + 0.32 * len(counts) + 0.13 * sum(counts)), layout="constrained"
+        tall = [height([row for _, row in rows]) for rows in shown.values()]
+        figure = Figure(figsize=(1.25 * COLUMN_WIDTH, 0.3 + 0.32 * len(tall) + sum(tall)), layout="constrained")
+        all_axes = figure.subplots(
+            len(tall), 1, squeeze=False, sharex=True, height_ratios=[inches + 0.2 for inches in tall]
         )
-        all_axes = figure.subplots(len(counts), 1, squeeze=False, sharex=True, height_ratios=[n + 1.2 for n in counts])
-        for axes, (said, single) in zip(all_axes[:, 0], shown.items(), strict=True):
-            numbers += _panel(axes, said, single)
+        for axes, (said, rows) in zip(all_axes[:, 0], shown.items(), strict=True):
+            numbers += _panel(axes, said, rows)
         all_axes[-1, 0].set_xlabel(f"Δβ (95 %); grey: as steep, within ±{MARGIN:g}")
         save(figure, stem, numbers)
 
 
-def _panel(axes: Axes, said: Said, single: Sequence[Answer]) -> list[dict[str, object]]:
+def _rows(said: Said, single: Sequence[Answer]) -> list[tuple[Answer, Row]]:
+    """Return the answer of each dataset and of all, each with its row of the figure."""
     pooled = over_datasets(said, single)
-    rows = [*((one.data[0].replace("_", " "), one) for one in single), *([(_POOLED, pooled)] if pooled else [])]
-    axes.axvspan(-MARGIN, MARGIN, color="#eeeeee", zorder=0, linewidth=0)
-    axes.axvline(0.0, color="#999999", linewidth=0.6, zorder=1)
-    numbers: list[dict[str, object]] = []
-    for index, (name, answer) in enumerate(rows):
-        delta, of_all = answer.power, name == _POOLED
-        colour = "black" if of_all else HUES[list(DATA).index(answer.data[0])]
-        if np.isfinite(delta.low):
-            axes.plot([delta.low, delta.high], [index, index], color=colour, linewidth=1.4)
-        axes.plot(delta.value, index, "D" if of_all else "o", color=colour, markersize=3.5)
-        ends = {"delta": delta.value, "low": delta.low, "high": delta.high}
-        numbers.append({"statement": said.name, "data": name, **ends, "verdict": answer.verdict})
-    axes.set_yticks(range(len(rows)), [name for name, _ in rows])
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-    axes.grid(True, axis="x", color=GRID, linewidth=0.5)
-    axes.set_axisbelow(True)
+    shown = [
+        (one, dataset_name(DATA[one.data[0]].tables[0]), HUES[list(DATA).index(one.data[0])], "o") for one in single
+    ]
+    shown += [(pooled, _POOLED, "black", "D")] if pooled else []
+    return [
+        (one, Row(name, one.power.value, one.power.low, one.power.high, colour, marker))
+        for one, name, colour, marker in shown
+    ]
+
+
+def _panel(axes: Axes, said: Said, rows: Sequence[tuple[Answer, Row]]) -> list[dict[str, object]]:
+    forest(axes, [row for _, row in rows], (-MARGIN, MARGIN))
     title(axes, said.name)
-    return numbers
+    return [
+        {"statement": said.name, "data": row.name, "delta": row.value, "low": row.low, "high": row.high}
+        | {"verdict": answer.verdict}
+        for answer, row in rows
+    ]
 
 
 def write(place: Place) -> Path | None:

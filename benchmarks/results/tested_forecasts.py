@@ -15,6 +15,7 @@ from analysis.curve import Curve, curves
 from analysis.figures.style import COLUMN_WIDTH, HUES, log_axis, save, sheet, style
 from analysis.fits.record import label
 from analysis.forecasts.forecast import outlook
+from analysis.spelling import metric_words
 from analysis.table import load
 from benchmarks.results.outstanding import Place
 from benchmarks.results.sections import SECTIONS
@@ -138,10 +139,11 @@ def draw(found: Sequence[Tested], stem: Path) -> None:
                               label=f"{factor} times the data")  # fmt: skip
             values = [value for one in mine for value in (one.median, one.came)]
             if values:
-                axis.plot([min(values), max(values)], [min(values), max(values)], color="#777777", linewidth=0.6)
-                unit = mine[0].curve.unit
-                axis.set_xlabel(f"Forecast {metric.replace('_mae', '')} MAE ({unit})")
-                axis.set_ylabel(f"What came ({unit})")
+                axis.plot([min(values), max(values)], [min(values), max(values)], color="#777777", linewidth=0.6,
+                          label="as forecast")  # fmt: skip
+                name, unit = metric_words(metric).removesuffix(" per atom"), mine[0].curve.unit
+                axis.set_xlabel(f"Forecast {name} ({unit})")
+                axis.set_ylabel(f"Measured {name} ({unit})")
             log_axis(axis.xaxis)
             log_axis(axis.yaxis)
             axis.legend()

@@ -186,7 +186,8 @@ def read_test(section: Mapping[str, Any], option: str = "data.test") -> Frames:
         InputError: see `load_any`.
     """
     from experiments.data.sources.ase_db import AseDbConfig, atoms_of_db
-    from experiments.data.sources.extxyz import ExtxyzConfig, atoms_of_file, frames_of, label_of, molecules_of, names_of
+    from experiments.data.sources.extxyz import ExtxyzConfig, frames_of, label_of, molecules_of, names_of
+    from experiments.data.xyz_file import atoms_of_file
 
     try:
         settings = parse(section)

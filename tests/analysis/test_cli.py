@@ -79,7 +79,7 @@ def test_fit_names_test_sets_and_the_strength_of_the_prior(tmp_path: Path, capsy
     )
     printed = capsys.readouterr().out
     assert all(f"3BPA, ωB97X ({name})" in printed for name in ("300K", "600K", "1200K"))
-    assert "intervals of force_mae: the variances of 3 curves lend" in printed
+    assert "intervals of force MAE: the variances of 3 curves lend" in printed
     entries = json.loads((tmp_path / "o.json").read_text())
     best = next(entry for entry in entries if entry["recommended"])
     assert best["local_P"] == [64, 512]

@@ -48,7 +48,7 @@ def test_text_and_tables_name_both(table: Path, tmp_path: Path, capsys: pytest.C
 def test_bounds_name_both(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bounds", "--table", str(table), "--curve-by", "optimizer"]) == 0
     printed = capsys.readouterr().out
-    assert all(f"mol, force_mae, MACE, optimizer={name}" in printed for name in BETAS)
+    assert all(f"mol, force MAE, MACE, optimizer={name}" in printed for name in BETAS)
 
 
 def test_report_and_figures_name_both(table: Path, tmp_path: Path) -> None:

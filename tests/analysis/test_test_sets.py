@@ -13,6 +13,10 @@ from analysis.comparisons.compare import compare_curves, families, pool_differen
 from analysis.comparisons.sentences import comparison_record, comparison_sentence
 from analysis.figures.panels import panels_by_test_set
 from analysis.fits.flags import JudgedFit
+from analysis.report.chart import forecast_rows
+from analysis.report.health import health
+from analysis.report.words import answers
+from analysis.table import check_table
 from experiments.data.sources.extxyz import write_frames
 from experiments.runs.execute import execute
 from tests.analysis.comparisons.cells import analysed, cells
@@ -97,3 +101,25 @@ def test_a_store_with_further_sets_is_analysed_as_a_whole(tmp_path: Path, capsys
         assert shown.count(f"{folder}_train ({test_set})  force_mae") == 2  # a line a P
     assert main(["fit", "--store", store, "--forms", "power"]) == 0
     assert f"{folder}_train (600K)" in capsys.readouterr().out
+
+
+def test_the_report_tells_test_sets_apart_and_counts_runs_once(fits: list[JudgedFit]) -> None:
+    table = check_table(on_three_sets(), "t")
+    state = health(fits, table).curves
+    runs = fits[0][0].curve.error.size
+    assert [(one.dataset, one.present, one.expected) for one in state] == [("toy (3 test sets)", runs, runs)] * 4
+    rows = forecast_rows(fits)
+    assert [row[1] for row in rows] == [f"toy ({fit.curve.text('test_set')})" for fit, _ in fits]
+
+
+def test_the_report_compares_as_compare_does(fits: list[JudgedFit]) -> None:
+    """All at once: pairs of other test sets lend degrees of freedom."""
+    told = [text for answer in answers(fits) for text in answer.further]
+    for pair in compare_curves(fits):
+        sentence = comparison_sentence(pair)
+        assert sentence[:1].upper() + sentence[1:] in told or sentence in told
+
+
+def test_a_test_set_is_named_once_in_a_sentence(fits: list[JudgedFit]) -> None:
+    for pair in compare_curves(fits):
+        assert comparison_sentence(pair).partition("; p ")[0].count(pair.first.text("test_set")) == 1

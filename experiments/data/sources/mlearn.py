@@ -22,7 +22,8 @@ from experiments.core.schema import setting
 from experiments.data.dataset import Dataset
 from experiments.data.download import RemoteFile, fetch
 from experiments.data.published import Published, of_files
-from experiments.data.sources.extxyz import atoms_of_file, frames_of
+from experiments.data.sources.extxyz import frames_of
+from experiments.data.xyz_file import atoms_of_file
 
 ELEMENTS = ("Si", "Li", "Ge", "Mo", "Cu", "Ni")
 # The last commit of the authors' repository, which has moved from the second address to the first. No checksum of its

@@ -69,7 +69,7 @@ def test_force_mae_decides_and_others_stand_beside_it() -> None:
         ("force_mae", True),
         ("energy_mae", False),
     ]
-    assert "beside force_mae, which decides" in claim_text(tests[1], dict.fromkeys("ABCD", ""))
+    assert "beside force MAE, which decides" in claim_text(tests[1], dict.fromkeys("ABCD", ""))
 
 
 def test_tables_without_budgets_decide_with_one_caution() -> None:

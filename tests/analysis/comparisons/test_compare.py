@@ -11,6 +11,7 @@ import pytest
 
 from analysis.calibration.synthetic import curve_rows
 from analysis.comparisons.compare import compare_curves, families, pool_differences
+from analysis.comparisons.comparison_table import comparison_table
 from analysis.comparisons.paired import Survival, survival
 from analysis.comparisons.sentences import comparison_record, comparison_sentence, family_sentence
 from analysis.errors import InputError
@@ -39,7 +40,7 @@ def test_comparisons_in_words() -> None:
     assert by_order.delta.low < 0.2 < by_order.delta.high
     words = comparison_sentence(by_order)
     assert words.startswith("β rises by 0.")
-    assert "from L=0 to L=1 (MACE, edge 3, ν=1; toy, force_mae; p < 0.001)" in words
+    assert "from L=0 to L=1 (MACE, edge 3, ν=1; toy, force MAE; p < 0.001)" in words
     assert [c.factor for c in compare_curves(fits, by=["L"])] == ["L"]
 
 
@@ -83,7 +84,7 @@ def test_curves_without_common_factors_are_named_by_their_data() -> None:
     frame["seed"] = np.arange(len(frame)) // 2 % 5
     frame["P"] = np.repeat(SIZES, 10)
     frame["error"] = frame["P"] ** -0.5
-    assert "from architecture=one to architecture=two (toy, force_mae; " in sentence(frame)
+    assert "from one to two (toy, force MAE; " in sentence(frame)
 
 
 @pytest.mark.parametrize(
@@ -180,3 +181,23 @@ def test_channels_that_were_matched_to_one_reference_are_no_difference() -> None
     assert factors(size, size) == ["L"]
     assert factors({}, {}) == []
     assert factors(size, {"match.by": "weights", "match.target": 5}) == []
+
+
+def test_a_tiny_difference_is_seen_in_table_and_sentence() -> None:
+    """Two networks whose errors differ by a thousandth, on the same subsets."""
+    rng = np.random.default_rng(0)
+    subsets = rng.normal(0, 0.05, (4, len(SIZES)))
+    frame = pd.DataFrame(
+        [
+            {"dataset": "toy", "architecture": "mace", "metric": "force_mae", "L": L, "P": P, "seed": seed}
+            | {"error": float(P**-beta * np.exp(subsets[seed, k] + 1e-3 * rng.normal()))}
+            for L, beta in ((0, 0.5), (1, 0.501))
+            for seed in range(4)
+            for k, P in enumerate(SIZES)
+        ]
+    )
+    (one,) = compare_curves(analysed(frame))
+    for text in (comparison_sentence(one), comparison_table([one])):
+        assert "0.00 [0.00, 0.00]" not in text
+        assert "1 [1, 1]" not in text
+    assert "force MAE" in comparison_sentence(one)

@@ -59,7 +59,7 @@ def test_a_prefactor_is_a_factor_of_examples() -> None:
     assert gain.delta.low < 0 < gain.delta.high
     sentence = groups.gain_sentence(gain)
     assert sentence.startswith(
-        "G-CNN (p4) against CNN (translations) (digits_rot90, error_rate; 7,500 and 7,800 weights): "
+        "G-CNN (p4) against CNN (translations) (digits_rot90, error rate; 7,500 and 7,800 weights): "
     )
     assert ": no change of the exponent is shown, one of the prefactor is (one of " in sentence
 

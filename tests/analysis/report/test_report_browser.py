@@ -77,6 +77,12 @@ def test_loads_without_errors_and_fits_the_width(browser: Any, address: str, siz
     assert browser.execute_script(inside)
 
 
+def test_what_a_table_lacks_has_no_switch(browser: Any, address: str) -> None:
+    """No published points were given."""
+    opened(browser, address, DESKTOP)
+    assert not browser.find_element("css selector", "#published").is_displayed()
+
+
 def test_architectures_and_curves_can_be_toggled(browser: Any, address: str) -> None:
     opened(browser, address, DESKTOP)
     everything, curves_shown = points(browser), len(texts(browser, "#legend button"))
