@@ -66,7 +66,7 @@ def single(config: DictConfig) -> dict[str, float] | None:
     """
     from omegaconf import OmegaConf
 
-    from experiments.config.parse import parse
+    from experiments.config.parse import parse, without_gpu
     from experiments.runs import trackers
 
     plain = OmegaConf.to_container(config, resolve=True)
@@ -76,6 +76,7 @@ def single(config: DictConfig) -> dict[str, float] | None:
     trackers.check(settings)
     if (finished := _finished(settings)) is not None:
         return _answer(*finished)
+    command.say(without_gpu(composed, settings))
     with ending_at_once():
         import torch
 

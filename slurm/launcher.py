@@ -77,8 +77,8 @@ def launch_locally(
 
 
 def _tell_left_out(sweep: Plan) -> None:
-    for line in dict.fromkeys(sweep.dropped):
-        print(f"left out: {line}", file=sys.stderr)
+    for line in [*(f"left out: {reason}" for reason in dict.fromkeys(sweep.dropped)), *sweep.notes]:
+        print(line, file=sys.stderr)
 
 
 def _print_runs(sweep: Plan) -> None:

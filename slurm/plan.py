@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from experiments.config.channel_match import ChannelMatch, ChannelMatchSpec
-from experiments.config.parse import LacksKnob, parse
+from experiments.config.parse import LacksKnob, parse, without_gpu
 from experiments.config.run import RunConfig
 from experiments.config.suits import check_run
 from experiments.core import files
@@ -92,6 +92,8 @@ class Plan:
     """Distinct runs, in order."""
     dropped: list[str] = field(default_factory=list)
     """One line for each point that sets a knob its model lacks."""
+    notes: list[str] = field(default_factory=list)
+    """One line for each model that gets another device than was asked for."""
     unnamed: list[UnnamedRun] = field(default_factory=list)
     """Runs whose data are absent, in a plan that starts nothing."""
     of_point: dict[int, str] = field(default_factory=dict)
@@ -132,6 +134,8 @@ def plan(
             errors.update(dict.fromkeys(str(error).splitlines()))
     if errors:  # before any dataset is generated for a sweep that cannot start
         raise InputError("\n".join(errors))
+    notes = (without_gpu(composed, config) for _, composed, config in configs)
+    sweep.notes = list(dict.fromkeys(filter(None, notes)))
     for store in {config.store for _, _, config in configs}:
         files.creatable(Path(store), "store")
     seen: dict[str, None] = {}

@@ -93,7 +93,8 @@ class SlurmSettings:
     """Cores a job; on CPUs each computes one run at a time, beside a GPU they compile; null: 8 a GPU (with
     packs_per_gpu its share of them, at least 2), 1 for a job on CPUs."""
     gpus: int | None = setting(None, low=0, high=64)
-    """GPUs a job; null: one if device=cuda, else none (device=auto with gpus=1 uses it)."""
+    """GPUs a job; null: one if device=cuda, else none (device=auto with gpus=1 uses it). Jobs of runs on the CPU, as
+    fits in closed form are, have none."""
     packs_per_gpu: int = setting(1, low=1, high=64)
     """Jobs that share a GPU, if the cluster has shard or MPS."""
     sbatch: Mapping[str, Any] | None = setting(None)

@@ -85,11 +85,23 @@ def parse(config: Mapping[str, Any]) -> RunConfig:
         model=model,
         training=None if model.closed_form else settings,
         store=given(keys.store),
-        device=keys.device,
+        device="cpu" if model.closed_form else keys.device,
         tuned=tuned,
         match=match,
         plugins=_folder_of(getattr(model, "network", model)),
     )
+
+
+def without_gpu(composed: Mapping[str, Any], config: RunConfig) -> str:
+    """Return in one line that a fit in closed form uses no GPU although one was asked for; empty if there is no need.
+
+    Args:
+        composed: the configuration as it was given.
+        config: what `parse` made of it.
+    """
+    if composed["device"] != "cuda" or config.device == "cuda":
+        return ""
+    return f"model={config.architecture}: fitted in closed form on the CPU; device=cuda uses and holds no GPU for it"
 
 
 def with_plugins(section: Mapping[str, Any], users: Sequence[Path]) -> dict[str, Any]:

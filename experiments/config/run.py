@@ -178,4 +178,4 @@ class RunKeys:
     plugins: str | None = setting(None)
     """Folder of your own architectures, sources and figures: DIR/models/*.py, DIR/sources/*.py (CONTRIBUTING.md)."""
     device: str = setting("cpu", choices=("auto", "cpu", "cuda"))
-    """Auto: the first GPU if there is one, else the CPU."""
+    """Auto: the first GPU if there is one, else the CPU; fits in closed form use the CPU alone."""

@@ -66,8 +66,8 @@ class PreparedData(Protocol):
 class Evaluator(Protocol):
     """Errors of runs' weights (by name, without a pack axis)."""
 
-    def full(self, weights: Tensors, prepared: Any) -> Evaluation:
-        """Evaluate one run on all test frames and on its training frames."""
+    def full(self, weights: Sequence[Tensors], prepared: Sequence[Any]) -> list[Evaluation]:
+        """Evaluate runs with equally many training frames on all test frames and on those, all at once."""
         ...
 
     def validation(self, weights: Sequence[Tensors], prepared: Sequence[Any]) -> list[dict[str, float]]:

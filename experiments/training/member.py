@@ -106,6 +106,12 @@ class Member:
         return self.evaluations[self.schedule.max_steps if best is None else best]
 
     @property
+    def ends_a_schedule(self) -> bool:
+        """Whether its last update was the last of a schedule, and it has not failed."""
+        ends = {self.schedule.total, *(branch.end for branch in self.schedule.branches)}
+        return self.failure is None and self.steps_done in ends
+
+    @property
     def stops_by_validation(self) -> bool:
         """Whether the run's result is that of the schedule with the lowest validation error."""
         return self.settings.stop == "validation"

@@ -1,21 +1,29 @@
-"""The number of runs that train at a time: as many as the device's memory holds, by measurement."""
+"""The number of runs that train at a time, by measurement: what the device's memory holds, and no more than pay."""
 
 from __future__ import annotations
 
 import gc
 import logging
+import math
+import time
 import traceback
 from collections.abc import Callable, Sequence
 
 import torch
 
 from experiments.training.device_errors import causes, out_of_memory
+from experiments.training.lengthy import lengthy
 from experiments.training.member import Member
 from experiments.training.pack import Pack, Report
 
 logger = logging.getLogger(__name__)
 SHARE = 0.8
 """Share of the free memory that a pack may take: evaluations and the allocator's own gaps need the rest."""
+GAIN = 0.1
+"""Least growth of run-updates/s for which a pack is made twice as large: a smaller one has its results sooner, leaves
+memory free, and loses less when it is interrupted or its runs end at different times."""
+REPEATS = 3
+"""Gradients of a pack that are timed, of which the fastest counts: others may use the device meanwhile."""
 
 Build = Callable[[Sequence[Member]], Pack]
 
@@ -73,12 +81,14 @@ def _trained(
     return False
 
 
+@lengthy()
 def fitting(build: Build, members: Sequence[Member]) -> int:
-    """Return the number of runs that memory holds at a time: a power of two, or all of them.
+    """Return the number of runs that train at a time: what memory holds, or fewer where throughput stops growing.
 
-    On a GPU it is measured by the peak memory of one eager gradient, of a pack of one and of a pack of two; a compiled
-    gradient takes less memory, and minutes to make. On a CPU all are taken to fit: the launcher makes packs of one
-    there, and larger ones are the user's explicit choice.
+    On a GPU both are measured eagerly, for to compile a size takes minutes: memory by the peak of one gradient, of a
+    pack of one and of a pack of two, and throughput as `worthwhile` says. Compiled, a gradient takes less memory, and
+    less time of the host and of the device alike. Packs are then as few as that allows, and equally large. On a CPU all
+    are taken to fit: the launcher makes packs of one there, and larger ones are the user's explicit choice.
     """
     try:
         device = build(members[:1]).task.device
@@ -93,7 +103,33 @@ def fitting(build: Build, members: Sequence[Member]) -> int:
     release()
     if not peaks:
         return 1
-    return chosen_size(len(members), peaks[0], max(1, peaks[1] - peaks[0]), int(SHARE * free_bytes(device)))
+    most = chosen_size(len(members), peaks[0], max(1, peaks[1] - peaks[0]), int(SHARE * free_bytes(device)))
+    size = worthwhile(most, lambda count: _throughput(build, members[:count], device))
+    release()
+    return math.ceil(len(members) / math.ceil(len(members) / size))
+
+
+def worthwhile(most: int, throughput: Callable[[int], float]) -> int:
+    """Return the size of a pack beyond which twice the runs no longer pay: a power of two, or `most`.
+
+    Each doubling counts only by what it gains beyond `GAIN`. Sizes are tried upwards until two doublings of the best
+    one did not pay, so that a single hindered measurement does not end the search.
+
+    Args:
+        most: largest size that memory holds.
+        throughput: measures the run-updates/s of a pack of so many runs.
+    """
+    found: dict[int, float] = {}
+    best, size = 1, 1
+    while True:
+        found[size] = throughput(size)
+        best = max(found, key=lambda n: found[n] / (1 + GAIN) ** math.log2(n))
+        if size == most or size >= 4 * best:
+            break
+        size = min(2 * size, most)
+    rates = ", ".join(f"{rate:.0f} with {n}" for n, rate in found.items())
+    logger.info("packs of up to %d, of %d that memory holds: gradients/s, eagerly, are %s", best, most, rates)
+    return best
 
 
 def chosen_size(count: int, first: int, each: int, free: int) -> int:
@@ -111,6 +147,25 @@ def _peak(build: Build, members: Sequence[Member], device: torch.device) -> int:
     torch.cuda.reset_peak_memory_stats(device)
     build(members).bare_gradient(eager=True)
     return torch.cuda.max_memory_allocated(device) - before
+
+
+def _throughput(build: Build, members: Sequence[Member], device: torch.device) -> float:
+    """Return the gradients of a run per second that a pack makes eagerly; 0 if it does not fit into memory."""
+    seconds = []
+    try:
+        pack = build(members)
+        for _ in range(1 + REPEATS):  # at the first, libraries choose their kernels
+            torch.cuda.synchronize(device)
+            began = time.perf_counter()
+            pack.bare_gradient(eager=True)
+            torch.cuda.synchronize(device)
+            seconds.append(time.perf_counter() - began)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        forget(error)
+        return 0.0
+    return len(members) / min(seconds[1:])
 
 
 def free_bytes(device: torch.device) -> int:

@@ -26,6 +26,7 @@ from experiments.training import checkpoint
 from experiments.training.arithmetic import denormals_are_zero
 from experiments.training.chunk import Chunk, Request, draw
 from experiments.training.device_errors import out_of_memory
+from experiments.training.evaluating import evaluate_together
 from experiments.training.flat_state import part, put, stack, take
 from experiments.training.layout import Layout
 from experiments.training.lengthy import lengthy
@@ -95,6 +96,8 @@ class Pack:
             "ema_decay": self._column([m.settings.ema_decay for m in members]),
         }
         self._upcoming: Chunk | None = None
+        self._evaluations: dict[str, Evaluation] = {}
+        """Of runs whose schedule has just ended, by name, until each takes its own."""
         self._saved = time.monotonic()
         self._stop: Callable[[], bool] = lambda: False
 
@@ -126,6 +129,8 @@ class Pack:
                     member.branch_state = {k: v.clone() for k, v in take(self.state, i).items()}
             length = self._until_event()
             self._checked_chunk(length, self._until_event(length))
+            ending = [(self._weights(i), m) for i, m in self.active if m.ends_a_schedule]
+            self._evaluations = evaluate_together(self.evaluator, ending)
             for i, member in self.active:
                 self._events(i, member)
                 if self.slots[i] is None:  # at once, so that no later error costs what has ended
@@ -144,7 +149,7 @@ class Pack:
         self._chunk(length)
 
     def bare_gradient(self, eager: bool = False) -> Tensor:
-        """Return the gradient `[p, n]` on one batch: for benchmarks; `eager`, not compiled, to measure memory."""
+        """Return the gradient `[p, n]` on one batch: for benchmarks; `eager`, to choose sizes of packs."""
         picked = torch.zeros((len(self.slots), self.batch_size), dtype=torch.int64, device=self.task.device)
         constants = part(self.state, "constants")
         gradient = eager_gradient(self._loss, self.layout) if eager else self._step().gradient
@@ -360,8 +365,10 @@ class Pack:
         member.evaluations[best] = self._evaluated(member.weights, member)  # errors of single frames are in no file
 
     def _evaluated(self, weights: Mapping[str, Tensor], member: Member) -> Evaluation:
-        """Evaluate the member; record a failure if an error is not finite."""
-        evaluation = self.evaluator.full(weights, member.prepared)
+        """Evaluate the member unless that was done; record a failure if an error is not finite."""
+        evaluation = self._evaluations.pop(member.name, None)
+        if evaluation is None:
+            (evaluation,) = self.evaluator.full([weights], [member.prepared])
         splits = (evaluation.test, evaluation.train)
         if not all(math.isfinite(error.value) for errors in splits for error in errors.values()):
             member.failure = f"the errors after update {member.steps_done} are not finite; {member.advice}"

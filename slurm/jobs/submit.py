@@ -156,7 +156,7 @@ def _gres(kinds: Any, settings: SlurmSettings) -> dict[str, str | None]:
     on_gpu = f"gpu:{settings.gpus or 1}"
     if settings.packs_per_gpu > 1 and "cuda" in set(kinds):
         on_gpu = part_of_gpu(settings.packs_per_gpu, settings.partition)
-    return {"cpu": None if not settings.gpus else f"gpu:{settings.gpus}", "cuda": on_gpu}
+    return {"cpu": None, "cuda": on_gpu}
 
 
 def _missing(

@@ -87,6 +87,13 @@ def test_cells(planned: Callable[..., Plan]) -> None:
     assert [getattr(p.config.model, "edge_lmax", None) for p in made.runs] == [2]
 
 
+def test_a_gpu_that_is_asked_for_and_not_used_is_noted_once(planned: Callable[..., Plan]) -> None:
+    made = planned("model=mace,ace", "P=4,5", "nu=2", "device=cuda")
+    assert [p.config.device for p in made.runs] == ["cuda", "cuda", "cpu", "cpu"]
+    assert made.notes == ["model=ace: fitted in closed form on the CPU; device=cuda uses and holds no GPU for it"]
+    assert not planned("model=ace", "P=4", "nu=2", "device=auto").notes
+
+
 def test_channels_are_matched_to_a_reference(planned: Callable[..., Plan]) -> None:
     """Each point has the channels of its own L; what has no channels is dropped and listed."""
     made = planned("model=mace,nequip,ace", "L=0,1,2", "P=4", "match=weights", "reference.L=2")

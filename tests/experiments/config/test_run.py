@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.config import run as configuration
-from experiments.config.parse import LacksKnob, parse
+from experiments.config.parse import LacksKnob, parse, without_gpu
 from experiments.config.run import RunConfig, digest
 from experiments.config.training import TrainingConfig
 from experiments.core.errors import InputError
@@ -219,6 +219,19 @@ def test_training_settings_are_no_part_of_a_closed_form_run(make_config: MakeCon
     base = parse(make_config(model="ace"))
     assert base.training is None
     assert parse(make_config({"training.max_steps": 50}, model="ace")).run_id(SHA) == base.run_id(SHA)
+
+
+@pytest.mark.parametrize("device", ["cpu", "auto", "cuda"])
+def test_closed_forms_have_the_cpu(make_config: MakeConfig, device: str) -> None:
+    """Whatever is asked for; so one ladder is not divided by it, and who asked for a GPU is told."""
+    shapes = set()
+    for model, got in (("ace", "cpu"), ("mace", device)):
+        composed = make_config({"device": device}, model=model)
+        config = parse(composed)
+        assert config.device == got
+        assert bool(without_gpu(composed, config)) == (model == "ace" and device == "cuda")
+        shapes.add(config.shape_id(SHA))
+    assert parse(make_config(model="ace")).shape_id(SHA) in shapes
 
 
 def test_architectures_never_share_a_curve(make_config: MakeConfig) -> None:

@@ -131,10 +131,14 @@ def command(root: Path, folder: Path, *arguments: str) -> subprocess.CompletedPr
 
 @pytest.fixture(scope="module")
 def store(root: Path, folder: Path) -> RunStore:
-    """Run one of each through the command; points with a knob that a model lacks are dropped and listed."""
-    ended = command(root, folder, "-m", "model=krr,nearest", "nu=null,4", "P=16", "hydra.launcher.workers=1")
+    """Run one of each through the command; points with a knob that a model lacks are dropped and listed, and a GPU that
+    is asked for is not used, so that it need not be there."""
+    words = ["-m", "model=krr,nearest", "nu=null,4", "P=16", "device=cuda", "hydra.launcher.workers=1"]
+    ended = command(root, folder, *words)
     assert ended.returncode == 0, ended.stderr
+    no_gpu = "fitted in closed form on the CPU; device=cuda uses and holds no GPU for it"
     for model in ("krr", "nearest"):
+        assert ended.stderr.count(f"model={model}: {no_gpu}") == 1
         assert f"nu=4: model={model} has no nu; accepted: null" in ended.stdout + ended.stderr
     ended = command(
         root, folder, "-m", "model=ntk", "model.of=mace,nequip", "cell=A,C", "nu=1,3", "P=16", "model.channels=2",
@@ -142,8 +146,10 @@ def store(root: Path, folder: Path) -> RunStore:
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert "nu=3: model=ntk model.of=nequip has no nu; accepted: null or 1" in ended.stdout + ended.stderr
-    ended = command(root, folder, "model=ace", "nu=4", "model.edge_lmax=1", "model.n_radial=3", "P=16")
+    words = ["model=ace", "nu=4", "model.edge_lmax=1", "model.n_radial=3", "P=16", "device=cuda"]
+    ended = command(root, folder, *words)
     assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count(f"model=ace: {no_gpu}") == 1
     assert "force_mae" in ended.stdout
     return RunStore(folder / "store")
 

@@ -139,6 +139,6 @@ def test_training_errors_are_of_the_examples_themselves() -> None:
     for copies in (1, 4):
         task = ExampleTask(made, copies, torch.float64, CPU)
         run = task.prepare(np.array([7, 2, 11]))
-        found.append(task.evaluator(model, LossTerms(True, True)).full(weights, run))
+        found += task.evaluator(model, LossTerms(True, True)).full([weights], [run])
     assert found[0].train == found[1].train
     assert found[0].test == found[1].test

@@ -125,7 +125,7 @@ def test_predictions_do_not_depend_on_the_chunks(task: MoleculeTask, monkeypatch
     prepared = task.prepare(np.array([0, 1, 3]))
     one = {name: value[:1] for name, value in PARAMS.items()}
     before = task.predict(Springs(), one, [prepared], task.test, [np.arange(6)])[0]
-    monkeypatch.setattr(molecules, "EVALUATION_SLOTS", 1)
+    monkeypatch.setitem(molecules.EVALUATION_SLOTS, "cpu", 1)
     after = task.predict(Springs(), one, [prepared], task.test, [np.arange(6)])[0]
     np.testing.assert_allclose(before.energies, after.energies, rtol=1e-14)
     np.testing.assert_allclose(before.forces, after.forces, rtol=1e-13, atol=1e-14)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.on_gpu import small_trainings
-from experiments.tasks import classification
+from experiments.tasks import classification, molecules
 from experiments.training import pack as engine
 from experiments.training.chunk import Chunk, Request, draw
 from tests.experiments import pretended_device
@@ -25,6 +25,7 @@ def prepare() -> None:
     pretended_device.device()
     engine.VALIDATIONS = 3
     classification.EVALUATION_NUMBERS[pretended_device.NAME] = 200
+    molecules.EVALUATION_SLOTS[pretended_device.NAME] = 100
 
 
 def trained(name: str, path: Path, place: str, stop: int | None = None, **changes: Any) -> list[dict[str, Any]]:
@@ -70,6 +71,19 @@ def waits(name: str, path: Path, lengths: Sequence[int], **changes: Any) -> list
                     "drawn_after": [copies - to_host for copies, _ in drawn[before:]],
                 }
             )
+    return found
+
+
+def evaluations(name: str, path: Path) -> list[list[dict[str, float]]]:
+    """Errors of two runs that have not begun, on test and training frames: evaluated at once, and one by one."""
+    pack, members = small_trainings.started(name, path, torch.device(f"{pretended_device.NAME}:0"))
+    runs = [(pack._weights(i), member.prepared) for i, member in enumerate(members)]
+    single = [pack.evaluator.full([weights], [prepared])[0] for weights, prepared in runs]
+    weights, prepared = zip(*runs, strict=True)
+    found = []
+    for made in (pack.evaluator.full(weights, prepared), single):
+        splits = [{"test": one.test, "train": one.train} for one in made]
+        found.append([{f"{k} {part}": v.value for part, e in one.items() for k, v in e.items()} for one in splits])
     return found
 
 

@@ -33,14 +33,15 @@ def test_forces_alone_leave_a_constant_that_the_training_frames_fix(laboratory: 
     member = laboratory.trained("a", changes)
     task = laboratory.task()
     evaluator = MoleculeEvaluator(task, laboratory.model, energy_offset=True)
-    shifted = evaluator.full(member.weights, member.prepared)
+    (shifted,) = evaluator.full([member.weights], [member.prepared])
     assert {k: v.value for k, v in shifted.test.items()} == {k: v.value for k, v in member.full.test.items()}
-    plain = MoleculeEvaluator(task, laboratory.model, energy_offset=False).full(member.weights, member.prepared)
+    bare = MoleculeEvaluator(task, laboratory.model, energy_offset=False)
+    (plain,) = bare.full([member.weights], [member.prepared])
     for name in ("force_mae", "force_rmse"):
         assert shifted.test[name] == plain.test[name]
     # Of all constants the mean minimises the RMSE on the training frames.
     assert shifted.train["energy_rmse"].value < plain.train["energy_rmse"].value
-    predicted = evaluator._predict(member.weights, member.prepared, task.pool, member.prepared.subset)
+    (predicted,) = evaluator._predict([member.weights], [member.prepared], task.pool, [member.prepared.subset])
     rest = laboratory.dataset.pool.energies[member.prepared.subset] - predicted.energies
     assert shifted.train["energy_rmse"].value == pytest.approx(float(np.std(rest)) / 4, rel=1e-9)
 

@@ -15,7 +15,7 @@ from torch._inductor.exc import InductorError
 from experiments.training import memory
 from experiments.training.device_errors import does_not_fit, lost_device, out_of_memory
 from experiments.training.member import Member
-from experiments.training.memory import fitting, free_bytes, train_within_memory
+from experiments.training.memory import train_within_memory
 from experiments.training.pack import Pack
 
 CPU = torch.device("cpu")
@@ -180,55 +180,3 @@ def test_out_of_memory_is_recognised(error: Exception) -> None:
 def test_other_errors_are_not_out_of_memory() -> None:
     assert not out_of_memory(ValueError("the message says out of memory, and it is no error of a device"))
     assert not out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
-
-
-class Gpu:
-    """Memory of a GPU: 10,000 bytes, of which the allocator holds some; a pack of n takes 1000 + 500 n for a moment."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.allocated, self.reserved, self.peak, self.sizes = 2000, 6000, 2000, list[int]()
-        self.eager: list[bool] = []
-        facts = {
-            "memory_allocated": lambda device: self.allocated, "memory_reserved": lambda device: self.reserved,
-            "max_memory_allocated": lambda device: self.peak, "mem_get_info": lambda device: (4000, 10_000),
-            "reset_peak_memory_stats": self.reset,
-        }  # fmt: skip
-        for name, fact in facts.items():
-            monkeypatch.setattr(torch.cuda, name, fact)
-
-    def reset(self, device: torch.device) -> None:
-        self.peak = self.allocated
-
-    def pack(self, members: Sequence[Any]) -> Any:
-        gpu = self
-
-        class Made:
-            class task:
-                device = torch.device("cuda:0")
-
-            def bare_gradient(self, eager: bool = False) -> None:
-                gpu.eager.append(eager)
-                gpu.peak = max(gpu.peak, gpu.allocated + 1000 + 500 * len(members))
-
-        self.sizes.append(len(members))
-        return Made()
-
-
-def test_out_of_memory_is_avoided_by_measuring_eagerly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """0.8 · (4000 free + 4000 held unused) bytes hold 1500 for the first run and 500 for each of nine more: eight."""
-    gpu = Gpu(monkeypatch)
-    assert free_bytes(torch.device("cuda:0")) == 8000
-    assert fitting(gpu.pack, [object()] * 100) == 8  # type: ignore[list-item]
-    assert gpu.eager == [True, True]
-    assert gpu.sizes == [1, 1, 2]
-
-
-def test_out_of_memory_while_measuring_means_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu = Gpu(monkeypatch)
-
-    def build(members: Sequence[Any]) -> Any:
-        if len(members) > 1:
-            raise raised()
-        return gpu.pack(members)
-
-    assert fitting(build, [object()] * 100) == 1  # type: ignore[list-item]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -94,11 +95,12 @@ def test_shorter_schedules_are_those_run_alone(
     changes = {"max_steps": steps, "precision": precision}
     task = laboratory.task(dataclasses.replace(laboratory.settings, **changes))
     branched = laboratory.member(task, "branched")
-    pack, seen = laboratory.pack([branched], task, **changes), []
+    pack = laboratory.pack([branched], task, **changes)
+    seen: list[Weights] = []
     full = pack.evaluator.full
 
-    def watched(weights: Weights, prepared: Any) -> Any:
-        seen.append({name: value.clone() for name, value in weights.items()})
+    def watched(weights: Sequence[Weights], prepared: Any) -> Any:
+        seen.extend({name: value.clone() for name, value in one.items()} for one in weights)
         return full(weights, prepared)
 
     monkeypatch.setattr(pack.evaluator, "full", watched)

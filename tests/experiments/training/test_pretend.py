@@ -55,6 +55,16 @@ def test_errors_on_a_device_are_the_cpus(name: str, call: Call, tmp_path: Path) 
     compare(call, name, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["mace L=1", "cnn", "polynomial"])
+def test_runs_are_evaluated_at_once_as_by_themselves(name: str, call: Call, tmp_path: Path) -> None:
+    """On a CPU examples are not, so that this is where it is seen."""
+    together, single = call(on_device.evaluations, name, tmp_path)
+    assert len(together) == 2
+    assert together[0] != together[1]
+    for one, other in zip(together, single, strict=True):
+        assert one == pytest.approx(other, rel=1e-12)  # round-off of float64, without training
+
+
 @pytest.mark.parametrize("optimizer", OTHERS)
 def test_every_optimizer_on_a_device(optimizer: str, call: Call, tmp_path: Path) -> None:
     compare(call, "mlp", tmp_path, optimizer=optimizer)

@@ -246,6 +246,17 @@ def test_devices_and_packs(planned: Planned, slurm: MadeUp) -> None:
         submit_missing(runs, SlurmSettings(gpus=0), slurm.look)
 
 
+@pytest.mark.parametrize("gpus", [None, 1])
+def test_closed_forms_hold_no_gpu(planned: Planned, make_config: MakeConfig, slurm: MadeUp, gpus: int | None) -> None:
+    """Beside trainings that do: their jobs ask for none, and for the cores of a job on CPUs."""
+    config = parse(make_config({"device": "cuda"}, model="ace"))
+    fit = PlannedRun.of(config, dataset_of(config.data).sha256())
+    submit_missing([planned(device="cuda"), fit], SlurmSettings(gpus=gpus), slurm.look)
+    asked = [re.findall(r"--(?:gres|cpus-per-task)=(\S+)", text) for text in slurm.scripts]
+    assert asked == [["8", "gpu:1", "8"], ["1", "1"]]
+    submit_missing([fit], SlurmSettings(gpus=0, retry=True), slurm.look)  # no error, as for a training
+
+
 def test_cores_are_those_of_the_kind_of_job(planned: Planned, slurm: MadeUp) -> None:
     """Unless somebody set them: eight to compile beside a GPU, one on CPUs; to sbatch, to srun and to the job alike."""
     outcome = submit_missing([planned(device="cuda"), planned(P=4)], SlurmSettings(), slurm.look)
