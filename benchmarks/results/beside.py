@@ -33,11 +33,16 @@ difference; † : the training had not converged, or nobody knows, and then the 
 
 
 def trained_table(name: str, place: Place) -> str:
-    """Return β linearised | β trained | difference, force MAE, for a section of trained networks."""
-    rows, fits = _side_by_side(name, place)
+    """Return β linearised | β trained | difference, force MAE, for a section of trained networks, and what is left."""
+    words = not_trained(_side_by_side(name, place)[1])
+    return "\n\n".join(["**Linearised beside trained.**", trained_rows(name, place), *words])
+
+
+def trained_rows(name: str, place: Place) -> str:
+    """Return the table alone, with what its columns mean."""
+    rows = _side_by_side(name, place)[0]
     lines = [f"| {' | '.join(HEAD)} |", "|---" * len(HEAD) + "|", *(f"| {' | '.join(row.cells())} |" for row in rows)]
-    parts = ["**Linearised beside trained.**", "\n".join(lines) if rows else "No common sizes and seeds yet.", WORDS]
-    return "\n\n".join([*parts, *not_trained(fits)])
+    return "\n\n".join(["\n".join(lines) if rows else "No common sizes and seeds yet.", WORDS])
 
 
 def feature_learning(name: str, place: Place) -> str:
@@ -57,7 +62,13 @@ def _side_by_side(name: str, place: Place) -> tuple[list[SideBySide], list[Judge
     """Compare with the linearised networks of the sections on the claim, NequIP and architectures for its dataset."""
     data = "ethanol_small" if place.quick else SECTIONS[name].data
     linear = [place.table(f"{kind}_{data}") for kind in ("claim", "nequip", "architectures")]
-    fits = analyse(force_curves([plateau.table_of(name, place), *(one for one in linear if one.exists())]), MAIN_FORMS)
+    tables = [plateau.table_of(name, place), *(one for one in linear if one.exists())]
+    return _side_by_side_as_of(*((one, one.stat().st_mtime_ns) for one in tables))
+
+
+@functools.cache  # asked for a few times, and it takes seconds
+def _side_by_side_as_of(*tables: tuple[Path, int]) -> tuple[list[SideBySide], list[JudgedFit]]:
+    fits = analyse(force_curves([table for table, _ in tables]), MAIN_FORMS)
     return side_by_side(fits), fits
 
 

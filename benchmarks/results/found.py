@@ -14,7 +14,7 @@ from analysis.comparisons.claim import predicate
 from analysis.comparisons.claim_pool import PooledClaim
 from analysis.files import write_text
 from benchmarks.results import statements_page
-from benchmarks.results.beside import POOLED, feature_learning, pooled, trained_table
+from benchmarks.results.beside import POOLED, feature_learning, pooled, trained_rows
 from benchmarks.results.outstanding import Place
 from benchmarks.results.pages import outcome_of_claim
 from benchmarks.results.sections import DATA, SECTIONS
@@ -81,7 +81,7 @@ def page(place: Place) -> str:
         head = ["| page | layers, cutoff | the claim … | β of cells A–D | first trials |", "|---|---|---|---|---|"]
         parts += ["## The claim: L or ν, one of them is enough", "\n".join([*head, *claims])]
     if place.table(TRAINED).exists():
-        parts += [f"## [Trained](results/{TRAINED}/README.md)", trained_table(TRAINED, place)]
+        parts += [f"## Linearised beside [trained](results/{TRAINED}/README.md)", trained_rows(TRAINED, place)]
     parts.append(LIMITS.format(trained=_trained(place)))
     text = "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
     return text.replace("(results/", f"({place.tables.name}/")
