@@ -16,7 +16,7 @@ from analysis.columns import (
 )
 from analysis.sources import DATA, STORE
 
-FLOORED = "its ridge parameter is at the floor of the arithmetic"
+FLOORED = "the ridge parameter is at the floor of the arithmetic"
 _SHOWN = 5  # bad rows spelled out in a message; the rest are counted
 
 
@@ -129,6 +129,13 @@ def single_p(rows: pd.DataFrame, bad: Mapping[int, str], key: Sequence[str]) -> 
     good = rows[~rows["line"].isin(list(bad))]
     parts = (part for _, part in good.groupby(list(key), dropna=False, sort=False))
     return [int(line) for part in parts if part["P"].nunique() < 2 for line in part["line"]]
+
+
+def left_out(lines: Sequence[int], reason: str, place: Callable[[int], str]) -> str:
+    """Return in one line how many rows are left out for one reason, and where the first few are."""
+    shown = ", ".join(map(place, sorted(lines)[:_SHOWN]))
+    more = f" and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+    return f"{len(lines)} row{'s' if len(lines) > 1 else ''} left out: {reason} ({shown}{more})"
 
 
 def summary(bad: dict[int, str], place: Callable[[int], str]) -> str:

@@ -33,6 +33,7 @@ from analysis.reading import PLAIN, Spelling
 from analysis.row_checks import (
     FLOORED,
     at_floor,
+    left_out,
     mark_duplicates,
     mark_other_data,
     mark_units,
@@ -155,8 +156,8 @@ def check_table(
     for line, reason in sorted(bad.items()):
         log.warning("%s, %s dropped: %s", source, place(line), reason)
     floored, kept = at_floor(rows, bad, key)
-    for line in floored:
-        log.warning("%s, %s left out: %s", source, place(line), FLOORED)
+    if floored:
+        log.warning("%s: %s", source, left_out(floored, FLOORED, place))
     if kept:
         log.warning("%s: %s, kept: fewer than two P would be left of %s", source, FLOORED, "; ".join(kept))
     bad |= dict.fromkeys(floored, FLOORED)

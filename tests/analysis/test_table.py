@@ -183,4 +183,10 @@ def test_runs_whose_ridge_is_at_its_floor_are_left_out(caplog: pytest.LogCapture
     assert curve.sizes.tolist() == [8, 16, 32]
     assert [row.line for row in table.dropped] == [5]
     assert "ridge" in table.dropped[0].reason
-    assert "line 5 left out" in caplog.text
+    assert "t: 1 row left out: the ridge parameter is at the floor of the arithmetic (line 5)" in caplog.text
+    repeated = pd.concat([frame, *(frame[3:].assign(seed=str(seed)) for seed in range(1, 9))])
+    caplog.clear()
+    check_table(repeated, "t")
+    assert [
+        one for one in caplog.messages if "line 5, line 6, line 7, line 8, line 9 and 4 more" in one
+    ] == caplog.messages
