@@ -22,7 +22,8 @@ from experiments.config.run import RunConfig
 from experiments.config.suits import check_run
 from experiments.core import files
 from experiments.core.command import quoted
-from experiments.core.errors import InputError, Mistakes, one_line
+from experiments.core.errors import InputError, Mistakes
+from experiments.core.library_errors import one_line
 from experiments.core.wording import did_you_mean
 from experiments.data.dataset import AnyDataset, Dataset
 from experiments.runs import trackers

@@ -14,7 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.config.parse import parse
 from experiments.core.command import quoted
-from experiments.core.errors import InputError, one_line
+from experiments.core.errors import InputError
+from experiments.core.library_errors import one_line
 from experiments.core.paths import CONF
 
 MOST = 100

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.core import command, files
-from experiments.core.errors import InputError, one_line
+from experiments.core.errors import InputError
+from experiments.core.library_errors import one_line
 from experiments.core.paths import CONF
 from experiments.core.wording import did_you_mean
 from experiments.data.card import TEST_FRAMES, card_of, draw

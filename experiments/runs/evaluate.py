@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.config.parse import located
 from experiments.core import command, files, plugins
-from experiments.core.errors import InputError, one_line
+from experiments.core.errors import InputError
 from experiments.core.kinds import FILE_SOURCES, kind_of, sources_of
+from experiments.core.library_errors import one_line
 from experiments.core.paths import CONF
 from experiments.core.wording import format_error
 from experiments.runs.evaluations import FOLDER, lacking, path_of

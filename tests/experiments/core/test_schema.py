@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.core.errors import InputError, one_line
+from experiments.core.errors import InputError
+from experiments.core.library_errors import one_line
 from experiments.core.schema import build, check, describe, identity_of, read, setting
 from experiments.core.wording import did_you_mean
 
