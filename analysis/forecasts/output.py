@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -105,17 +106,19 @@ def in_unit(words: Sequence[str], unit: str) -> float:
     Raises:
         InputError: it is no such number, or its unit is not that of the curve up to a factor of 1000 (meV, eV).
     """
+    text = " ".join(words)
+    written = re.fullmatch(r"([\d.]+(?:e[+-]?\d+)?) ?(\S*)", " ".join(text.split()), flags=re.IGNORECASE)
     try:
-        value = float(words[0])
+        value, given = (float(written[1]), written[2]) if written else (0.0, "")
     except ValueError:
-        value = 0.0
-    if not 0 < value < np.inf or len(words) > 2:
-        raise InputError(f"--target {' '.join(words)}: accepted: an error above zero and its unit, as 20 meV/Å")
-    if len(words) == 1 or words[1] == unit:
+        value, given = 0.0, ""
+    if not 0 < value < np.inf:
+        raise InputError(f"--target {text}: accepted: an error above zero and its unit, as 20 meV/Å")
+    if given in ("", unit):
         return value
-    if words[1] == f"m{unit}":
+    if given == f"m{unit}":
         return value / 1000
-    if unit == f"m{words[1]}":
+    if unit == f"m{given}":
         return value * 1000
     accepted = f"accepted: {unit}, or a 1000th of it" if unit else "the table has no unit: give none"
-    raise InputError(f"--target {' '.join(words)}: {accepted}")
+    raise InputError(f"--target {text}: {accepted}")

@@ -110,6 +110,8 @@ def test_a_floor_says_what_would_help(share: float, words: str) -> None:
 
 def test_targets_are_read_in_the_unit_of_the_table() -> None:
     assert in_unit(["20"], "meV/Å") == 20
+    for quoted in (["20 meV/Å"], ["20meV/Å"], ["2e1", "meV/Å"], ["0.02eV/Å"]):
+        assert in_unit(quoted, "meV/Å") == pytest.approx(20)
     assert in_unit(["0.02", "eV/Å"], "meV/Å") == pytest.approx(20)
     assert in_unit(["20", "meV/Å"], "eV/Å") == pytest.approx(0.02)
     for words in (["-1"], ["many"], ["20", "kcal"], ["20", "meV", "Å"]):
