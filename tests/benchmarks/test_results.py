@@ -108,7 +108,6 @@ def test_trained_networks_stand_beside_linearised_ones(tmp_path: Path) -> None:
     trained["architecture"], trained["training.max_steps"] = "mace", 4000
     trained["error"] *= (trained["P"] / 8) ** -0.25  # steeper by a quarter
     trained.to_csv(place.table("trained_ethanol_pbe"), index=False)
-    plateau.write("trained_ethanol_pbe", place)
     text = beside.trained_table("trained_ethanol_pbe", place)
     rows = [line for line in text.splitlines() if line.startswith("| Ethanol, PBE, ")]
     assert len(rows) == 1
