@@ -83,7 +83,7 @@ def page(place: Place) -> str:
     if place.table(TRAINED).exists():
         parts += [f"## Linearised beside [trained](results/{TRAINED}/README.md)", trained_rows(TRAINED, place)]
     parts.append(LIMITS.format(trained=_trained(place)))
-    text = "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+    text = "\n\n".join(part.rstrip("\n") for part in parts if part) + "\n"
     return text.replace("(results/", f"({place.tables.name}/")
 
 
