@@ -148,11 +148,12 @@ def judge(power: Interval, floor: Interval, shown: bool, steeper: bool) -> str:
 
 def force_curves(tables: Sequence[Path]) -> list[Curve]:
     """Return the curves of force MAE of run tables, on the first test set, the dataset's own."""
-    found = _on_all_test_sets(tables)
+    found = on_all_test_sets(tables)
     return [one for one in found if one.text("test_set") == found[0].text("test_set")]
 
 
-def _on_all_test_sets(tables: Sequence[Path]) -> list[Curve]:
+def on_all_test_sets(tables: Sequence[Path]) -> list[Curve]:
+    """Return those on every test set, as a section's page fits them: their variances lend to each other."""
     return [one for one in curves(load(tables, [])) if one.text("metric") == METRIC]
 
 
@@ -163,7 +164,7 @@ def _compared(name: str, place: Place) -> Sequence[Comparison]:
 
 @functools.cache  # two pages ask for the same, and a table takes a second
 def _compared_as_of(table: Path, _: int) -> Sequence[Comparison]:
-    found = _on_all_test_sets([table])  # as the section's page has them: their variances lend to each other
+    found = on_all_test_sets([table])
     own = found[0].text("test_set") if found else ""
     return [one for one in compare_curves(analyse(found, MAIN_FORMS)) if one.first.text("test_set") == own]
 
