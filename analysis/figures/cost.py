@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 
 from analysis.arrays import FloatArray
 from analysis.curve import Curve, nanmean
-from analysis.figures.naming import model_names
-from analysis.figures.panels import preferred
+from analysis.figures.panels import model_entries, preferred
 from analysis.figures.style import (
     COLUMN_WIDTH,
     Look,
-    entry,
     legend_height,
     letters,
     log_axis,
@@ -138,14 +136,7 @@ def _caption(panels: Sequence[Cost]) -> str:
 
 def _entries(row: Sequence[Cost]) -> set[str]:
     """Return the entries of the legend that the panels of a row share, without the front's."""
-    return {name for panel in row for name in _called(panel)}
-
-
-def _called(panel: Cost) -> list[str]:
-    """Return the legend's entry of each curve."""
-    late = [judgement.verdict is Verdict.NOT_CONVERGED for _, judgement in panel.fits]
-    called = model_names([fit.curve for fit, _ in panel.fits])
-    return [entry(f"{name}  (not converged)" if hollow else name) for name, hollow in zip(called, late, strict=True)]
+    return {name for panel in row for name in model_entries(panel.fits)}
 
 
 def _panel(axes: Axes, panel: Cost, mark: str) -> tuple[list[dict[str, object]], dict[str, Line2D]]:
@@ -160,7 +151,7 @@ def _panel(axes: Axes, panel: Cost, mark: str) -> tuple[list[dict[str, object]],
     points: list[tuple[float, float]] = []
     handles: dict[str, Line2D] = {}
     for (fit, judgement), look, called, spent in zip(
-        panel.fits, looks(curves), _called(panel), panel.spent, strict=True
+        panel.fits, looks(curves), model_entries(panel.fits), panel.spent, strict=True
     ):
         errors = fit.curve.mean_error * factor
         good = np.isfinite(spent) & np.isfinite(errors) & (spent > 0) & (errors > 0)

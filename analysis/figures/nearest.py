@@ -21,11 +21,10 @@ from analysis.bounds.distances import DimensionEstimate, estimate_dimension, spa
 from analysis.bounds.lipschitz import GIVEN_IN, bound_of
 from analysis.bounds.theory import LIPSCHITZ_LOSSES, SQUARED_LOSSES
 from analysis.curve import Curve
-from analysis.figures.naming import model_names
+from analysis.figures.panels import model_entries
 from analysis.figures.style import (
     COLUMN_WIDTH,
     HUES,
-    entry,
     legend,
     legend_height,
     letters,
@@ -120,16 +119,9 @@ def draw(datasets: Sequence[NearestData], stem: Path) -> list[Path]:
         return save(figure, stem, numbers, _CAPTION)
 
 
-def _entries(one: NearestData) -> list[str]:
-    """Return the legend's entry of each curve."""
-    late = [judgement.verdict is Verdict.NOT_CONVERGED for _, judgement in one.fits]
-    called = model_names([fit.curve for fit, _ in one.fits])
-    return [entry(f"{name}  (not converged)" if hollow else name) for name, hollow in zip(called, late, strict=True)]
-
-
 def legend_room(one: NearestData) -> float:
     """Return the height of the legend below errors and bound, inches."""
-    return legend_height([*_entries(one), "bound", "nearest neighbour"])
+    return legend_height([*model_entries(one.fits), "bound", "nearest neighbour"])
 
 
 def _dataset(axes: Sequence[Axes], one: NearestData, marks: Sequence[str]) -> list[dict[str, object]]:
@@ -229,7 +221,7 @@ def _errors(
             handles.append(Line2D([], [], color=colour, linestyle=dashes, label=label))
     curves = [fit.curve for fit, _ in one.fits]
     shown: list[float] = []
-    for (fit, judgement), look, label in zip(one.fits, looks(curves), _entries(one), strict=True):
+    for (fit, judgement), look, label in zip(one.fits, looks(curves), model_entries(one.fits), strict=True):
         kept = np.array([not against or size in where for size in fit.curve.sizes])
         if not kept.any():
             continue

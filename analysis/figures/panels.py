@@ -12,10 +12,12 @@ from analysis.figures.naming import (
     architecture_name,
     column_words,
     distinct_names,
+    model_names,
     names,
     short_name,
 )
-from analysis.fits.flags import JudgedFit
+from analysis.figures.style import entry
+from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.selection import rank
 from analysis.spelling import dataset_name, display_name
 
@@ -99,6 +101,13 @@ def preferred(fits: Sequence[JudgedFit], place: Sequence[str] = ("dataset",)) ->
         best = min((fit.curve.text("metric") for fit, _ in group), key=rank)
         chosen += [item for item in group if item[0].curve.text("metric") == best]
     return chosen
+
+
+def model_entries(fits: Sequence[JudgedFit]) -> list[str]:
+    """Return a legend's entry for each curve: the model's name, and whether its training has not converged."""
+    called = model_names([fit.curve for fit, _ in fits])
+    late = [judgement.verdict is Verdict.NOT_CONVERGED for _, judgement in fits]
+    return [entry(f"{name}  (not converged)" if one else name) for name, one in zip(called, late, strict=True)]
 
 
 def _split(fits: Sequence[JudgedFit], columns: Sequence[str]) -> dict[tuple[object, ...], list[JudgedFit]]:
