@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from experiments.core import plugins
@@ -47,6 +48,36 @@ def dataset_words(text: str) -> str:
 def test_set_words(text: str) -> str:
     """Return the name of a test set in words: `MD 600K`."""
     return text.replace("_", " ")
+
+
+FACTOR_WORDS = {
+    "L": "L={}",
+    "nu": "ν={}",
+    "edge_lmax": "edge {}",
+    "channels": "{} channels",
+    "n_layers": "{} layers",
+    "cutoff": "cutoff {} Å",
+    "group": "{}",
+}
+"""How columns that describe a model are written with their values."""
+
+
+def value_words(column: str, value: object) -> str:
+    """Return the value of a column in words: `2 layers`, `cutoff 5 Å`; a test set's name and others as they are."""
+    shown = f"{value:g}" if isinstance(value, float) else str(value)
+    return test_set_words(shown) if column == "test_set" else FACTOR_WORDS.get(column, "{}").format(shown)
+
+
+def place_words(place: Mapping[str, object]) -> list[str]:
+    """Return what networks that are compared share, a text for each column: `test set MD`, `2 layers`, `decay=0.1`."""
+    return [
+        f"test set {value_words(name, value)}"
+        if name == "test_set"
+        else value_words(name, value)
+        if name in FACTOR_WORDS
+        else f"{name.rpartition('.')[2]}={value_words(name, value)}"
+        for name, value in place.items()
+    ]
 
 
 def _published(text: str) -> str:

@@ -34,7 +34,7 @@ from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.jsonable import Record
 from analysis.fits.remainder import Kappa
 from analysis.fits.uncertainty import Interval
-from analysis.spelling import dataset_words, display_name, metric_words
+from analysis.spelling import dataset_words, display_name, metric_words, place_words
 from experiments.core.files import json_number
 
 METRIC = "force_mae"
@@ -87,14 +87,9 @@ class Claim:
     @property
     def where(self) -> str:
         """Dataset, metric, architecture and place in words."""
-        values = (
-            f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value}"
-            for name, value in self.place.items()
-        )
         beside = () if self.metric == METRIC else (f"beside {metric_words(METRIC)}, which decides",)
-        return ", ".join(
-            (dataset_words(self.dataset), metric_words(self.metric), display_name(self.architecture), *values, *beside)
-        )
+        named = (dataset_words(self.dataset), metric_words(self.metric), display_name(self.architecture))
+        return ", ".join((*named, *place_words(self.place), *beside))
 
 
 STATEMENT = "products of order one or more raise β, but are not needed as messages between layers"

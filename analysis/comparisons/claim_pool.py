@@ -18,7 +18,7 @@ from analysis.comparisons.conditions import PAIRS, TOST, Decision, Evidence, Out
 from analysis.comparisons.paired import random_effects
 from analysis.fits.jsonable import Record
 from analysis.fits.uncertainty import Interval
-from analysis.spelling import dataset_words, display_name, metric_words
+from analysis.spelling import dataset_words, display_name, metric_words, place_words
 
 
 @dataclass(frozen=True)
@@ -110,16 +110,13 @@ def _over_datasets(deltas: Sequence[Interval]) -> tuple[Interval, float]:
 
 def pooled_claim_text(pooled: PooledClaim) -> str:
     """Describe the outcome in lines of text: the deciding numbers, and the datasets that would decide the rest."""
-    place = [
-        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in pooled.place.items()
-    ]
     beside = [] if pooled.metric == METRIC else [f"beside {metric_words(METRIC)}, which decides"]
     where = ", ".join(
         [
             f"over {len(pooled.datasets)} datasets ({'; '.join(map(dataset_words, pooled.datasets))})",
             metric_words(pooled.metric),
             display_name(pooled.architecture),
-            *place,
+            *place_words(pooled.place),
             *beside,
         ]
     )

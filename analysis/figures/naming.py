@@ -6,17 +6,7 @@ from collections.abc import Collection, Sequence
 
 from analysis.curve import Curve
 from analysis.fits.record import orders, setting_words
-from analysis.spelling import display_name, test_set_words
-
-_WORDS = {
-    "L": "L={}",
-    "nu": "ν={}",
-    "edge_lmax": "edge {}",
-    "channels": "{} channels",
-    "n_layers": "{} layers",
-    "cutoff": "cutoff {} Å",
-    "group": "{}",
-}
+from analysis.spelling import FACTOR_WORDS, display_name, value_words
 
 
 def names(curves: Sequence[Curve], factor: str = "", skip: Collection[str] = ()) -> tuple[str, ...]:
@@ -27,7 +17,7 @@ def names(curves: Sequence[Curve], factor: str = "", skip: Collection[str] = ())
         factor: column that is named in any case; empty for none.
         skip: columns that are never named.
     """
-    columns = [name for name in _WORDS if name == factor or len({curve.value(name) for curve in curves}) > 1]
+    columns = [name for name in FACTOR_WORDS if name == factor or len({curve.value(name) for curve in curves}) > 1]
     columns = [name for name in columns if name not in skip]
     settings = [name for name in curves[0].settings if len({curve.value(name) for curve in curves}) > 1]
     asked = [name for name in curves[0].told_apart_by if len({curve.value(name) for curve in curves}) > 1]
@@ -46,8 +36,7 @@ def column_words(curve: Curve, name: str) -> str:
     value = curve.value(name)
     if value is None or value == "":
         return ""
-    shown = f"{value:g}" if isinstance(value, float) else str(value)
-    return test_set_words(shown) if name == "test_set" else _WORDS.get(name, "{}").format(shown)
+    return value_words(name, value)
 
 
 def architecture_name(curve: Curve) -> str:

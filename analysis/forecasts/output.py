@@ -12,7 +12,7 @@ from analysis.errors import InputError
 from analysis.fits.jsonable import Record
 from analysis.fits.record import label, plain_value, title
 from analysis.forecasts.forecast import Forecast, Reach
-from analysis.spelling import dataset_words
+from analysis.spelling import dataset_words, metric_words, place_words
 from experiments.core.files import json_number
 
 
@@ -61,10 +61,11 @@ def reach_record(curve: Curve, one: Reach) -> Record:
 
 def heading(curve: Curve) -> str:
     """Name a curve and its largest P in one line."""
-    unit = f" in {curve.unit}" if curve.unit not in ("", "1") else ""
-    place = ", ".join(text for text in (dataset_words(curve.text("dataset")), curve.text("test_set")) if text)
-    last = f"P = {curve.sizes[-1]:g}: {curve.mean_error[-1]:.3g}"
-    return f"{place}  {curve.text('metric')}{unit}  {title(curve)} (measured up to {last})"
+    unit = f" {curve.unit}" if curve.unit not in ("", "1") else ""
+    tested = {"test_set": curve.text("test_set")} if curve.text("test_set") else {}
+    named = (dataset_words(curve.text("dataset")), metric_words(curve.text("metric")), *place_words(tested))
+    last = f"P = {curve.sizes[-1]:g}: {curve.mean_error[-1]:.3g}{unit}"
+    return f"{', '.join(named)}, {title(curve)} (measured up to {last})"
 
 
 def forecast_lines(one: Forecast, *, run: bool) -> list[str]:

@@ -47,7 +47,7 @@ def trained_rows(name: str, place: Place) -> str:
 
 def feature_learning(name: str, place: Place) -> str:
     """Return which networks have another exponent trained than linearised, in a sentence; empty without a table."""
-    rows = _side_by_side(name, place)[0] if place.table(name).exists() else []
+    rows = _side_by_side(name, place)[0]
     if not rows:
         return ""
     data = DATA[SECTIONS[name].data].words
@@ -62,9 +62,10 @@ def _side_by_side(name: str, place: Place) -> tuple[list[SideBySide], list[Judge
     """Compare with the linearised networks of the sections on the claim, NequIP and architectures for its dataset."""
     data = "ethanol_small" if place.quick else SECTIONS[name].data
     linear = [place.table(f"{kind}_{data}") for kind in ("claim", "nequip", "architectures")]
-    if not plateau.table_of(name, place).exists():  # a page that was never written, though its runs are there
-        plateau.write(name, place)
-    tables = [plateau.table_of(name, place), *(one for one in linear if one.exists())]
+    trained = plateau.table_of(name, place)
+    if not trained.exists():  # written with the section's page
+        return [], []
+    tables = [trained, *(one for one in linear if one.exists())]
     return _side_by_side_as_of(*((one, one.stat().st_mtime_ns) for one in tables))
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from analysis.comparisons.claim import predicate
 from analysis.comparisons.claim_pool import PooledClaim
 from analysis.files import write_text
+from analysis.protocol import BUDGET, VALIDATION
 from benchmarks.results import statements_page
 from benchmarks.results.beside import POOLED, feature_learning, pooled, trained_rows
 from benchmarks.results.outstanding import Place
@@ -65,16 +66,18 @@ def _claims(place: Place) -> list[str]:
 
 def _row_of(name: str, trial: str, further: Sequence[str], place: Place) -> list[str]:
     """Return the row of a section; none where its page says nothing of the claim, nor that of another setting."""
-    told = _outcome(name, place)
+    told, stopped = _outcome(name, place), _outcome(name, place, VALIDATION)
     if told is None and not further:
         return []
+    if told and stopped:  # of trained networks, the second protocol
+        told = (f"{told[0]}; stopped by validation {stopped[0]}", f"{told[1]}; stopped by validation {stopped[1]}")
     cells = [f"[{name}](results/{name}/README.md)" if told else name, *(told or ("not run", "–")), trial]
     return [f"| {' | '.join([*cells, ', '.join(further) or '–'])} |"]
 
 
-def _outcome(name: str, place: Place) -> tuple[str, str] | None:
+def _outcome(name: str, place: Place, stop: str = BUDGET) -> tuple[str, str] | None:
     """Return what a section's page says of the claim, and the exponents of its cells; None where it says nothing."""
-    words = outcome_of_claim(_page(name, place))
+    words = outcome_of_claim(_page(name, place), stop)
     return (words[0].rpartition("the claim ")[2].lower(), words[1].removeprefix("β: ")) if words else None
 
 

@@ -18,6 +18,7 @@ import pandas as pd
 
 from analysis import cli
 from analysis.errors import InputError
+from analysis.protocol import BUDGET, VALIDATION
 from benchmarks.results import merged_table, plateau
 from benchmarks.results.beside import cost_table, trained_table
 from benchmarks.results.costs import Costs, told
@@ -90,18 +91,26 @@ def page(name: str, place: Place) -> str:
     return "\n\n".join(text for text in texts if text) + "\n"
 
 
-def outcome_of_claim(text: str) -> tuple[str, str] | None:
-    """Return the first outcome of a page on the claim and the line of exponents below it; None where it was refused."""
-    found = re.search(r"^(\S.*: the claim [A-Z].*)\n\s*(β: .*)$", text, flags=re.MULTILINE)
-    return (found[1], found[2]) if found else None
+def outcome_of_claim(text: str, stop: str = BUDGET) -> tuple[str, str] | None:
+    """Return the first outcome of a page on the claim and the line of exponents below it; None where there is none.
+
+    Args:
+        text: the page.
+        stop: protocol of trained networks, whose errors are those of the whole budget or those stopped by validation.
+    """
+    for outcome, betas in re.findall(r"^(\S.*: the claim [A-Z].*)\n\s*(β: .*)$", text, flags=re.MULTILINE):
+        if (f"stop={VALIDATION}" in outcome) == (stop == VALIDATION):
+            return outcome, betas
+    return None
 
 
 def _commands(section: Section) -> list[list[str]]:
     compare = ["compare", "--by", section.by] if section.by else ["compare"]
     if section.part == "symmetry":
         return [compare]  # exponents of curves that are not converged say little by themselves
-    cells = section.part == "claim" or any(" cell=A,B,C,D " in words for words in section.sweeps)
-    return [*([["claim"]] if cells else []), ["fit"], compare]
+    protocols = [[], ["--stop", VALIDATION]] if section.part == "trained" else [[]]
+    judged = [["claim"], ["fit"]] if section.cells else [["fit"]]
+    return [*([*words, *protocol] for protocol in protocols for words in judged), compare]
 
 
 def not_run(name: str, place: Place) -> str:

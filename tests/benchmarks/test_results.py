@@ -228,6 +228,15 @@ def test_a_larger_budget_only_where_the_smaller_one_still_gained() -> None:
     assert all(outstanding.gained(table.iloc[:0], one) for one in configs)
 
 
+def test_an_outcome_of_a_page_is_that_of_the_protocol_asked_for() -> None:
+    text = "```\nEthanol, MACE: the claim HOLDS\n  β: A 1\nEthanol, MACE, stop=validation: the claim IS REFUTED\n  β: A 2\n"
+    assert pages.outcome_of_claim(text) == ("Ethanol, MACE: the claim HOLDS", "β: A 1")
+    assert pages.outcome_of_claim(text, "validation") == (
+        "Ethanol, MACE, stop=validation: the claim IS REFUTED", "β: A 2",
+    )  # fmt: skip
+    assert pages.outcome_of_claim(text.split("Ethanol, MACE, stop")[0], "validation") is None
+
+
 def test_a_plateau_has_of_every_size_the_largest_budget_that_all_seeds_have() -> None:
     """Under one id a network, also where larger budgets were run at some P alone, or not for all seeds yet."""
     keys = {"architecture": "mace", "L": "0", "nu": "3", "edge_lmax": "3", "n_layers": "2", "cutoff": "5.0"}
