@@ -229,7 +229,11 @@ def test_a_larger_budget_only_where_the_smaller_one_still_gained() -> None:
 
 
 def test_an_outcome_of_a_page_is_that_of_the_protocol_asked_for() -> None:
-    text = "```\nEthanol, MACE: the claim HOLDS\n  β: A 1\nEthanol, MACE, stop=validation: the claim IS REFUTED\n  β: A 2\n"
+    of_both = (
+        "Ethanol, MACE: the claim HOLDS\n  β: A 1",
+        "Ethanol, MACE, stop=validation: the claim IS REFUTED\n  β: A 2",
+    )
+    text = "\n".join(of_both) + "\n"
     assert pages.outcome_of_claim(text) == ("Ethanol, MACE: the claim HOLDS", "β: A 1")
     assert pages.outcome_of_claim(text, "validation") == (
         "Ethanol, MACE, stop=validation: the claim IS REFUTED", "β: A 2",
