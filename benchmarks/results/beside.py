@@ -1,26 +1,18 @@
-"""What stands beside the commands' words: trained networks beside linearised ones, costs, datasets together."""
+"""What stands beside the commands' words: trained networks beside linearised ones, and datasets together."""
 
 from __future__ import annotations
 
 import functools
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
 from analysis.comparisons.claim import Claim, claims
 from analysis.comparisons.claim_pool import PooledClaim, pool_claims, pooled_claim_text
-from analysis.comparisons.equal_error import equal_error
-from analysis.comparisons.paired import pair
-from analysis.curve import Curve
 from analysis.errors import InputError
 from analysis.files import write_text
 from analysis.fits.flags import JudgedFit
 from analysis.fits.names import MAIN_FORMS
-from analysis.fits.record import analyse, label
+from analysis.fits.record import analyse
 from analysis.report.linearised import HEAD, SideBySide, not_trained, side_by_side
-from analysis.spelling import display_name
-from analysis.table import load
 from benchmarks.results import plateau
 from benchmarks.results.outstanding import Place
 from benchmarks.results.sections import DATA, SECTIONS
@@ -73,46 +65,6 @@ def _side_by_side(name: str, place: Place) -> tuple[list[SideBySide], list[Judge
 def _side_by_side_as_of(*tables: tuple[Path, int]) -> tuple[list[SideBySide], list[JudgedFit]]:
     fits = analyse(force_curves([table for table, _ in tables]), MAIN_FORMS)
     return side_by_side(fits), fits
-
-
-def cost_table(table: Path) -> str:
-    """Return what each model of a table costs at the largest P, its force MAE there, and the frames that it needs.
-
-    Frames needed are those for the same error as the model with the lowest error at the largest P, over that model's.
-    """
-    found = force_curves([table])
-    best = min(found, key=lambda one: float(one.mean_error[-1]))
-    runs = load([table], []).rows
-    largest = runs[runs["P"] == runs["P"].max()]
-    lines = [
-        f"**Costs at P = {best.sizes[-1]:g}**, means over seeds; a ladder's time is shared among its sizes. Frames "
-        f"needed: for the same error, over those of {_name(best)}.",
-        "",
-        f"| model | weights | processor s | force MAE ({best.unit}) | frames needed |",
-        "|---|---|---|---|---|",
-    ]
-    for one in found:
-        own = largest[largest["model_id"] == one.text("model_id")]
-        weights = pd.to_numeric(own["n_parameters"]).mean()
-        shown = f"{weights:.0f}" if pd.notna(weights) else "–"
-        seconds = pd.to_numeric(own["cpu_seconds"]).mean()
-        lines.append(f"| {_name(one)} | {shown} | {seconds:.2g} | {one.mean_error[-1]:.3g} | {_frames(one, best)} |")
-    return "\n".join(lines)
-
-
-def _name(curve: Curve) -> str:
-    own = curve.text("architecture")
-    return " ".join((display_name(own), *(word for word in label(curve).split() if word != own)))
-
-
-def _frames(curve: Curve, best: Curve) -> str:
-    both = None if curve is best else pair(curve, best)
-    if both is None:
-        return "1" if curve is best else "–"
-    ratio = equal_error(both)
-    if np.isfinite(ratio.ratio.value):
-        return ratio.text
-    return f"{ratio.bound[0]} than {ratio.bound[1]:.2g}" if ratio.bound else "–"
 
 
 def pooled(place: Place) -> list[PooledClaim]:

@@ -14,7 +14,7 @@ from analysis.comparisons.claim import predicate
 from analysis.comparisons.claim_pool import PooledClaim
 from analysis.files import write_text
 from analysis.protocol import BUDGET, VALIDATION
-from benchmarks.results import statements_page
+from benchmarks.results import architectures, statements_page, symmetry
 from benchmarks.results.beside import POOLED, feature_learning, pooled, trained_rows
 from benchmarks.results.outstanding import Place
 from benchmarks.results.pages import outcome_of_claim
@@ -129,8 +129,11 @@ def _headlines(found: Mapping[Said, Sequence[Answer]], claims: Sequence[str], pl
             f"with floors, the claim is decided in {len(held)} of {len(outcomes)} tables."
         )
     contradicted += [_pooled(one) for one in pooled(place)]
-    trained = [feature_learning(name, place) for name, one in SECTIONS.items() if one.part == "trained"]
-    return contradicted + [sentence for sentence in trained if sentence]
+    tellers = {
+        "trained": feature_learning, "architectures": architectures.headline, "symmetry": symmetry.headline,
+    }  # fmt: skip
+    further = [tellers[one.part](name, place) for name, one in SECTIONS.items() if one.part in tellers]
+    return [*contradicted, *filter(None, further)]
 
 
 def _pooled(claim: PooledClaim) -> str:

@@ -20,7 +20,8 @@ from analysis import cli
 from analysis.errors import InputError
 from analysis.protocol import BUDGET, VALIDATION
 from benchmarks.results import merged_table, plateau
-from benchmarks.results.beside import cost_table, trained_table
+from benchmarks.results.architectures import cost_table
+from benchmarks.results.beside import trained_table
 from benchmarks.results.costs import Costs, told
 from benchmarks.results.outstanding import Label, Place, gained, is_there, label, labels_of
 from benchmarks.results.sections import SECTIONS, Section

@@ -16,6 +16,7 @@ import pytest
 from benchmarks import groups
 from benchmarks.results import __main__ as results
 from benchmarks.results import (
+    architectures,
     beside,
     costs,
     found,
@@ -25,6 +26,7 @@ from benchmarks.results import (
     pages,
     plateau,
     statements_page,
+    symmetry,
     tested_forecasts,
     theory_page,
 )
@@ -88,11 +90,14 @@ def test_what_was_found_is_what_the_pages_say() -> None:
 
 def test_costs_and_frames_needed_stand_beside_each_other() -> None:
     """Every model once; the best needs its own frames, and one that errs more, more of them."""
-    lines = beside.cost_table(COMMITTED.table("mace_acac")).splitlines()[4:]
-    rows = {cells[1].strip(): cells[5].strip() for cells in (line.split("|") for line in lines)}
+    lines = architectures.cost_table(COMMITTED.table("mace_acac")).splitlines()[4:]
+    rows = {cells[1].strip(): cells[4].strip() for cells in (line.split("|") for line in lines)}
     assert len(rows) == len(lines) == 7
     assert [model for model, frames in rows.items() if frames == "1"] == ["linearised MACE L=2 ν=3 edge 3"]
     assert float(rows["linearised MACE L=0 ν=1 edge 3"].split()[0]) > 1.5
+    told = architectures.headline("mace_acac", COMMITTED)
+    assert "P = 64 of the best model of every architecture: linearised MACE L=2 ν=3 edge 3 " in told
+    assert not architectures.headline("architectures_ethanol_small", COMMITTED)
 
 
 def test_trained_networks_stand_beside_linearised_ones(tmp_path: Path) -> None:
@@ -337,8 +342,13 @@ def test_make_results_quick(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_the_page_on_groups_has_the_table_of_its_runs() -> None:
+    """And what was found counts the same changes of exponents."""
     page = (ROOT / "docs" / "groups.md").read_text(encoding="utf-8")
-    assert groups.text_of(groups.TABLE) in page
+    table = groups.text_of(groups.TABLE)
+    assert table in page
+    told = symmetry.headline("groups", COMMITTED)
+    rises, falls, pairs = table.count("| rises |"), table.count("| falls |"), table.count(" / ")
+    assert f" of {pairs - 1} pairs; β rises with it in {rises} and falls in {falls}," in told
     assert "perceptron (none)" in page  # networks without a symmetry are there, too
 
 

@@ -1,0 +1,97 @@
+"""Architectures on the same subsets: exponents, errors, frames for an equal error, and what each costs."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.comparisons.equal_error import equal_error
+from analysis.comparisons.paired import pair
+from analysis.curve import Curve
+from analysis.fits.flags import JudgedFit
+from analysis.fits.names import MAIN_FORMS
+from analysis.fits.record import analyse, interval_text, label
+from analysis.spelling import display_name, display_unit
+from analysis.table import load
+from benchmarks.results.outstanding import Place
+from benchmarks.results.sections import DATA, SECTIONS
+from benchmarks.results.statements import on_all_test_sets
+
+
+def cost_table(table: Path) -> str:
+    """Return β of each model of a table, its force MAE at the largest P, the frames that it needs, and its cost.
+
+    Frames needed are those for the same error as the model with the lowest error at the largest P, over that model's.
+    """
+    fits = _fits(table)
+    best = fits[0][0].curve
+    unit, factor = display_unit(best.unit)
+    runs = load([table], []).rows
+    largest = runs[runs["P"] == runs["P"].max()]
+    lines = [
+        f"**At P = {best.sizes[-1]:g}**, lowest error first, means over seeds; a ladder's time is shared among its "
+        f"sizes. Frames needed: for the same error, over those of {_name(best)}.",
+        "",
+        f"| model | β | force MAE ({unit}) | frames needed | weights | processor s |",
+        "|---|---|---|---|---|---|",
+    ]
+    for fit, _ in fits:
+        one = fit.curve
+        own = largest[largest["model_id"] == one.text("model_id")]
+        weights = pd.to_numeric(own["n_parameters"]).mean()
+        shown = f"{weights:.0f}" if pd.notna(weights) else "–"
+        seconds = pd.to_numeric(own["cpu_seconds"]).mean()
+        lines.append(
+            f"| {_name(one)} | {interval_text(fit.best.beta)} | {factor * one.mean_error[-1]:.3g} | "
+            f"{_frames(one, best)} | {shown} | {seconds:.2g} |"
+        )
+    return "\n".join(lines)
+
+
+def headline(name: str, place: Place) -> str:
+    """Return force MAE and β of the best model of every architecture, in a sentence; empty without a table."""
+    if not place.table(name).exists():
+        return ""
+    best: dict[str, JudgedFit] = {}
+    for one in _fits(place.table(name)):
+        best.setdefault(one[0].curve.text("architecture"), one)
+    curve = next(iter(best.values()))[0].curve
+    unit, factor = display_unit(curve.unit)
+    told = ", ".join(
+        f"{_name(fit.curve)} {factor * fit.curve.mean_error[-1]:.3g} (β {interval_text(fit.best.beta)})"
+        for fit, _ in best.values()
+    )
+    return (
+        f"On {DATA[SECTIONS[name].data].words}, force MAE in {unit} at P = {curve.sizes[-1]:g} of the best model of "
+        f"every architecture: {told} ([{name}](results/{name}/README.md))."
+    )
+
+
+def _fits(table: Path) -> list[JudgedFit]:
+    """Return the fits of force MAE of a table, on its first test set, by the error at the largest P."""
+    return _fits_as_of(table, table.stat().st_mtime_ns)
+
+
+@functools.cache  # two pages ask for the same, and a table takes seconds
+def _fits_as_of(table: Path, _: int) -> list[JudgedFit]:
+    found = on_all_test_sets([table])
+    own = [one for one in analyse(found, MAIN_FORMS) if one[0].curve.text("test_set") == found[0].text("test_set")]
+    return sorted(own, key=lambda one: float(one[0].curve.mean_error[-1]))
+
+
+def _name(curve: Curve) -> str:
+    own = curve.text("architecture")
+    return " ".join((display_name(own), *(word for word in label(curve).split() if word != own)))
+
+
+def _frames(curve: Curve, best: Curve) -> str:
+    both = None if curve is best else pair(curve, best)
+    if both is None:
+        return "1" if curve is best else "–"
+    ratio = equal_error(both)
+    if np.isfinite(ratio.ratio.value):
+        return ratio.text
+    return f"{ratio.bound[0]} than {ratio.bound[1]:.2g}" if ratio.bound else "–"
