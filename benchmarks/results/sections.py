@@ -188,9 +188,9 @@ def _trained() -> Section:
         only_gaining=True,
         remark="MACE cells A–D (weights matched) and NequIP L = 0, 1 with 16 channels, trained; learning rates tuned "
         "for each model at P = 16 and 128 by validation errors; a larger budget only where the one before still "
-        "gained on validation frames. Beside them the same networks linearised, on the same subsets. Cells have the five "
-        "sizes and five seeds of the [pre-registration](../../claim-preregistration.md); P = 8 and seeds 3, 4 were "
-        "added after P = 16 … 128 with three seeds had left its conditions open.",
+        "gained on validation frames. Beside them the same networks linearised, on the same subsets. Cells have the "
+        "five sizes and five seeds of the [pre-registration](../../claim-preregistration.md); P = 8 and seeds 3, 4 "
+        "were added after P = 16 … 128 with three seeds had left its conditions open.",
         paper="Ngo & Ravanbakhsh (arXiv 2510.09768) measure exponents of trained networks in the number of frames, one "
         "epoch, OMol25: .31 of message passing without rotation symmetry, .39 of EGNN (L = 1, two bodies), .50 of "
         "GemNet-OC (invariants of four bodies), .75 of eSEN (L up to 4); so four bodies without L are steeper there "
