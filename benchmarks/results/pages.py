@@ -32,7 +32,6 @@ LINEARISED = (
     "Networks linearised around their initial weights, without an optimiser: a hypothesis about trained ones "
     "([docs/linearised.md](../../linearised.md)). {trained}"
 )
-FIGURE = "learning_curves.png"
 PLATEAU = (
     f"What follows is of [{plateau.FILE}]({plateau.FILE}): of every network and P the runs with the largest budget, "
     "each trained until its validation errors had stopped gaining, or as far as the table goes."
@@ -84,7 +83,7 @@ def page(name: str, place: Place) -> str:
         PLATEAU if section.only_gaining else "",
         not_run(name, place),
         f"**What would overturn it.** {section.overturned_by}",
-        f"![Learning curves]({FIGURE})" if (table.parent / FIGURE).exists() else "",
+        f"![Learning curves]({section.figure})" if section.figure and (table.parent / section.figure).exists() else "",
         trained_table(name, place) if section.part == "trained" else "",
         cost_table(table) if section.part == "architectures" else "",
         *blocks,
@@ -205,17 +204,17 @@ def write(name: str, place: Place) -> Path | None:
     if not table.exists():
         return None
     plateau.write(name, place)
-    if SECTIONS[name].part != "symmetry":  # whose many panels would take megabytes
-        _draw(folder, plateau.table_of(name, place))
+    if SECTIONS[name].figure:
+        _draw(folder, plateau.table_of(name, place), SECTIONS[name].figure)
     path = folder / "README.md"
     path.write_text(page(name, place), encoding="utf-8")
     return path
 
 
-def _draw(folder: Path, table: Path) -> None:
-    """Write the figure of a table's learning curves into a section's folder."""
+def _draw(folder: Path, table: Path, figure: str) -> None:
+    """Write a figure of a table into a section's folder."""
     with tempfile.TemporaryDirectory() as drawn:
         with contextlib.suppress(InputError):  # the page has the reason beside the other commands
             said("figures", "--table", str(table), "--out", drawn)
-        if (figure := Path(drawn) / FIGURE).exists():
-            (folder / FIGURE).write_bytes(figure.read_bytes())
+        if (Path(drawn) / figure).exists():
+            (folder / figure).write_bytes((Path(drawn) / figure).read_bytes())

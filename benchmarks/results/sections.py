@@ -86,6 +86,8 @@ class Section:
     linearised: bool = True
     cells: bool = False
     """Its networks are cells A–D, so that its page has the test of the claim."""
+    figure: str = "learning_curves.png"
+    """Which figure of `analysis figures` its page shows; empty: none, where many panels would take megabytes."""
     later: tuple[str, ...] = ()
     """Sweeps that `--later` adds, where time is left."""
     only_gaining: bool = False
@@ -241,6 +243,7 @@ def _architectures(name: str) -> Section:
         paper="Batzner et al. 2022 found NequIP steeper than invariant networks and kernels; Kovács et al. 2021 found "
         "linear ACE on a par with networks at small P.",
         overturned_by=f"{_OVERTURNED} Networks of other sizes: numbers of weights differ.",
+        figure="by_architecture.png",
         quick=("+sweep=architectures_linear P=4,8,16,32 seed=0,1",) if name == "ethanol_small" else (),
     )
 
@@ -260,6 +263,7 @@ _GROUPS = Section(
     paper=_TAHMASEBI,
     overturned_by=_LONGER,
     linearised=False,
+    figure="",
 )
 _CONTROL = Section(
     part="symmetry",
@@ -270,6 +274,7 @@ _CONTROL = Section(
     paper=_TAHMASEBI,
     overturned_by=_LONGER,
     linearised=False,
+    figure="",
     quick=(
         "data=star model=mpnn,tfn model.n_layers=1 model.channels=8 P=16,32,64 seed=0,1 training.max_steps=200 "
         "training.compile=false data.test_frames=200",

@@ -60,7 +60,7 @@ def test_every_folder_with_a_table_is_a_section() -> None:
 def test_page_and_table_agree(name: str) -> None:
     folder = results.FOLDER / name
     assert (folder / "README.md").read_text(encoding="utf-8") == pages.page(name, COMMITTED)
-    assert (folder / pages.FIGURE).exists() == (SECTIONS[name].part != "symmetry")
+    assert [path.name for path in folder.glob("*.png")] == [SECTIONS[name].figure] * bool(SECTIONS[name].figure)
 
 
 def test_the_list_names_every_section() -> None:
@@ -346,6 +346,7 @@ def test_the_page_on_groups_has_the_table_of_its_runs() -> None:
     page = (ROOT / "docs" / "groups.md").read_text(encoding="utf-8")
     table = groups.text_of(groups.TABLE)
     assert table in page
+    assert groups.text_of(groups.CONTROL) in page
     told = symmetry.headline("groups", COMMITTED)
     rises, falls, pairs = table.count("| rises |"), table.count("| falls |"), table.count(" / ")
     assert f" of {pairs - 1} pairs; β rises with it in {rises} and falls in {falls}," in told
