@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import functools
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import pandas as pd
 
 from analysis.comparisons.claim import Claim, claims
 from analysis.comparisons.claim_pool import PooledClaim, pool_claims, pooled_claim_text
@@ -12,59 +17,95 @@ from analysis.files import write_text
 from analysis.fits.flags import JudgedFit
 from analysis.fits.names import MAIN_FORMS
 from analysis.fits.record import analyse
+from analysis.protocol import by_validation
 from analysis.report.linearised import HEAD, SideBySide, not_trained, side_by_side
-from benchmarks.results import plateau
+from benchmarks.results import merged_table, plateau
 from benchmarks.results.outstanding import Place
 from benchmarks.results.sections import DATA, SECTIONS
 from benchmarks.results.statements import force_curves, on_all_test_sets
 
 POOLED = "claim_all"
 """Folder of the page on the claim over datasets."""
-WORDS = """Both exponents are over the sizes and seeds in common. What feature learning does to an exponent is the
-difference; † : the training had not converged, or nobody knows, and then the trained exponent is that of its budget."""
+STOPPED = ("β stopped", "stopped − linearised")
+"""Heads of the columns on the same trained networks at the schedule that is best on validation frames."""
+WORDS = """\
+Exponents are slopes over the sizes and seeds in common; the difference is what feature learning does. †: not
+converged, or nobody knows. Stopped: of every run the schedule that was best on validation frames, which P does not count here."""
 
 
 def trained_table(name: str, place: Place) -> str:
     """Return β linearised | β trained | difference, force MAE, for a section of trained networks, and what is left."""
-    words = not_trained(_side_by_side(name, place)[1])
+    words = not_trained(_side_by_side(name, place).fits)
     return "\n\n".join(["**Linearised beside trained.**", trained_rows(name, place), *words])
 
 
 def trained_rows(name: str, place: Place) -> str:
     """Return the table alone, with what its columns mean."""
-    rows = _side_by_side(name, place)[0]
-    lines = [f"| {' | '.join(HEAD)} |", "|---" * len(HEAD) + "|", *(f"| {' | '.join(row.cells())} |" for row in rows)]
-    return "\n\n".join(["\n".join(lines) if rows else "No common sizes and seeds yet.", WORDS])
+    found = _side_by_side(name, place)
+    head = (*HEAD[:-1], *STOPPED, HEAD[-1])
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for row, stopped in zip(found.rows, found.stopped, strict=True):
+        *cells, errors = row.cells()
+        lines.append(f"| {' | '.join([*cells, stopped.trained, stopped.difference, errors])} |")
+    return "\n\n".join(["\n".join(lines) if found.rows else "No common sizes and seeds yet.", WORDS])
 
 
 def feature_learning(name: str, place: Place) -> str:
     """Return which networks have another exponent trained than linearised, in a sentence; empty without a table."""
-    rows = _side_by_side(name, place)[0]
-    if not rows:
+    found = _side_by_side(name, place)
+    if not found.rows:
         return ""
     data = DATA[SECTIONS[name].data].words
-    changed = [f"{row.model} by {row.difference}" for row in rows if row.shown]
-    open_ = "" if all(row.converged for row in rows) else " (not all converged)"
+    changed = [
+        f"{row.model} by {stopped.difference}"
+        for row, stopped in zip(found.rows, found.stopped, strict=True)
+        if row.shown and stopped.shown
+    ]
+    open_ = "" if all(row.converged for row in found.stopped) else " (not all converged)"
     told = f"training changes β of {', '.join(changed)}" if changed else "training is not shown to change β of any"
-    same = f", of {len(rows) - len(changed)} others no change is shown" if 0 < len(changed) < len(rows) else ""
-    return f"On {data}, {told}{same}{open_} ([{name}](results/{name}/README.md))."
+    others = len(found.rows) - len(changed)
+    same = f"; of {others} others no change is shown by both" if changed and others else ""
+    return (
+        f"On {data}, {told}, stopped by validation and at the end of the budget alike{same}{open_} "
+        f"([{name}](results/{name}/README.md))."
+    )
 
 
-def _side_by_side(name: str, place: Place) -> tuple[list[SideBySide], list[JudgedFit]]:
+@dataclass(frozen=True)
+class _Beside:
+    """Trained networks beside linearised ones."""
+
+    rows: Sequence[SideBySide]
+    """At the end of the budget."""
+    stopped: Sequence[SideBySide]
+    """The same, at the schedule that is best on validation frames."""
+    fits: Sequence[JudgedFit]
+    """Of all curves."""
+
+
+def _side_by_side(name: str, place: Place) -> _Beside:
     """Compare with the linearised networks of the sections on the claim, NequIP and architectures for its dataset."""
     data = "ethanol_small" if place.quick else SECTIONS[name].data
     linear = [place.table(f"{kind}_{data}") for kind in ("claim", "nequip", "architectures")]
     trained = plateau.table_of(name, place)
     if not trained.exists():  # written with the section's page
-        return [], []
+        return _Beside((), (), ())
     tables = [trained, *(one for one in linear if one.exists())]
     return _side_by_side_as_of(*((one, one.stat().st_mtime_ns) for one in tables))
 
 
 @functools.cache  # asked for a few times, and it takes seconds
-def _side_by_side_as_of(*tables: tuple[Path, int]) -> tuple[list[SideBySide], list[JudgedFit]]:
-    fits = analyse(force_curves([table for table, _ in tables]), MAIN_FORMS)
-    return side_by_side(fits), fits
+def _side_by_side_as_of(*tables: tuple[Path, int]) -> _Beside:
+    trained, *linear = [table for table, _ in tables]
+    fits = analyse(force_curves([trained, *linear]), MAIN_FORMS)
+    stopped = by_validation(merged_table.read(trained), trained.name)
+    frames = pd.to_numeric(stopped["n_validation"], errors="coerce").fillna(0)
+    stopped["P"] = pd.to_numeric(stopped["P"]) - frames.astype(int)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / trained.name
+        stopped.to_csv(path, index=False)
+        of_stopped = analyse(force_curves([path, *linear]), MAIN_FORMS)
+    return _Beside(side_by_side(fits), side_by_side(of_stopped), fits)
 
 
 def pooled(place: Place) -> list[PooledClaim]:

@@ -36,12 +36,11 @@ page that it links to, which names the command that computed it; `make results` 
 """
 LIMITS = """## Limits
 
-- A few molecules decide little: each has a column or a row above, and much was [not run](results/README.md#not-run).
-- {trained}
-- Five seeds and P ≤ 128: where a floor is not excluded, "open" is what the tables say.
-- Of NequIP and MACE weights are not matched here; of cells A–D they are.
+- A few molecules decide little, much was [not run](results/README.md#not-run), and five seeds with P ≤ 128 seldom
+  exclude a floor: then "open" is what the tables say. Tests over datasets were repeated as datasets were added.
+- {trained} Of NequIP and MACE weights are not matched here; of cells A–D they are.
 - Exponents hold over the measured P alone; forecasts beyond were [tested](results/forecasts/README.md), bounds of
-  theory stand in [theory](results/theory/README.md), errors beside published ones in [parity](parity.md). An exponent
+  theory stand in [theory](results/theory/README.md), errors beside published ones in [parity](parity.md): an exponent
   of a network that misses its published error there is not quoted."""
 
 
@@ -108,32 +107,40 @@ def page(place: Place) -> str:
 
 
 def _headlines(found: Mapping[Said, Sequence[Answer]], claims: Sequence[str], place: Place) -> list[str]:
-    contradicted = []
-    for said, single in found.items():
-        of_all = over_datasets(said, single)
-        for one in [*([of_all] if of_all else []), *single]:
-            if one.contradicts:
-                where = f"over {len(one.data)} datasets" if one is of_all else f"on {DATA[one.data[0]].words}"
-                contradicted.append(
-                    f"{where[0].upper()}{where[1:]} the linearised networks contradict {said.source}'s paper: it says "
-                    f"that {said.words}, and β changes by {one.power_text} from {said.change} "
-                    f"([statements](results/{statements_page.NAME}/README.md))."
-                )
-    if any(found.values()) and not contradicted:
-        contradicted = ["No statement of a paper about exponents is contradicted by a table here."]
+    told = [line for said, single in found.items() if (line := _contradiction(said, single))]
+    if any(found.values()) and not told:
+        told = ["No statement of a paper about exponents is contradicted by a table here."]
     if claims:
-        outcomes = [told[0] for name in SECTIONS if (told := _outcome(name, place))]
+        outcomes = [one[0] for name in SECTIONS if (one := _outcome(name, place))]
         held = [outcome for outcome in outcomes if outcome != "is undecided"]
-        contradicted.append(
+        told.append(
             "The first trials of this project met all conditions of the claim by plain slopes. Tested as registered, "
             f"with floors, the claim is decided in {len(held)} of {len(outcomes)} tables."
         )
-    contradicted += [_pooled(one) for one in pooled(place)]
+    told += [_pooled(one) for one in pooled(place)]
     tellers = {
         "trained": feature_learning, "architectures": architectures.headline, "symmetry": symmetry.headline,
     }  # fmt: skip
-    further = [tellers[one.part](name, place) for name, one in SECTIONS.items() if one.part in tellers]
-    return [*contradicted, *filter(None, further)]
+    for part, teller in tellers.items():
+        sentences = [teller(name, place) for name, one in SECTIONS.items() if one.part == part]
+        told.append(" ".join(filter(None, sentences)))
+    return [line for line in told if line]
+
+
+def _contradiction(said: Said, single: Sequence[Answer]) -> str:
+    """Say on which data, or over how many, networks contradict a statement; empty if nowhere."""
+    of_all = over_datasets(said, single)
+    where = [
+        f"{f'over {len(one.data)} datasets' if one is of_all else f'on {DATA[one.data[0]].words}'} ({one.power_text})"
+        for one in [*([of_all] if of_all else []), *single]
+        if one.contradicts
+    ]
+    if not where:
+        return ""
+    return (
+        f"Linearised networks contradict {said.source}'s paper, which says that {said.words}: from {said.change} β "
+        f"changes {' and '.join(where)} ([statements](results/{statements_page.NAME}/README.md))."
+    )
 
 
 def _pooled(claim: PooledClaim) -> str:
@@ -141,11 +148,13 @@ def _pooled(claim: PooledClaim) -> str:
     shown = [one.name for one in claim.decision.conditions if one.shown]
     left = [one.name for one in claim.decision.conditions if not one.shown]
     depth = claim.place.get("n_layers")
-    told = f"Over {len(claim.datasets)} datasets, {depth:g} layers, the claim {predicate(claim.outcome)}"
-    return (
-        f"{told} ([claim_all](results/{POOLED}/README.md)): shown are {', '.join(shown) or 'none'} of its conditions, "
-        f"not {', '.join(left) or 'none'}."
+    told = (
+        f"Linearised, over {len(claim.datasets)} datasets, {depth:g} layers, the claim {predicate(claim.outcome)} "
+        f"([claim_all](results/{POOLED}/README.md)): "
     )
+    if not left:
+        return f"{told}all of its conditions are shown, {', '.join(shown)}."
+    return f"{told}shown are {', '.join(shown) or 'none'} of its conditions, not {', '.join(left)}."
 
 
 def _row(said: Said, single: Sequence[Answer]) -> str:

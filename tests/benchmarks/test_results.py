@@ -111,14 +111,19 @@ def test_trained_networks_stand_beside_linearised_ones(tmp_path: Path) -> None:
     trained["run_id"] += "t"
     trained["model_id"] += "t"
     trained["architecture"], trained["training.max_steps"] = "mace", 4000
-    trained["error"] *= (trained["P"] / 8) ** -0.25  # steeper by a quarter
+    trained["error_stopped"] = trained["error"] * (trained["P"] / 8) ** -0.5
+    trained["error"] *= (trained["P"] / 8) ** -0.25  # steeper by a quarter, and by a half if stopped by validation
+    trained["error_half_budget"], trained["error_stopped_half_budget"] = trained["error"], trained["error_stopped"]
+    trained["n_validation"] = trained["P"] // 4
     trained.to_csv(place.table("trained_ethanol_pbe"), index=False)
+    assert "No common sizes" in beside.trained_table("trained_ethanol_pbe", place)  # the page writes what it reads
+    plateau.write("trained_ethanol_pbe", place)
     text = beside.trained_table("trained_ethanol_pbe", place)
     rows = [line for line in text.splitlines() if line.startswith("| Ethanol, PBE, ")]
     assert len(rows) == 1
-    assert re.search(r"\| 0\.250* ± 0\.0+ \|", rows[0])  # the same for all seeds: no half width
+    assert re.search(r"\| 0\.250* ± 0\.0+ \|.*\| 0\.50* ± 0\.0+ \|", rows[0])  # the same for all seeds: no half width
     assert "Not trained yet: " in text
-    assert re.search(r" by 0\.250* ± 0\.0+ ", beside.feature_learning("trained_ethanol_pbe", place))
+    assert re.search(r" by 0\.50* ± 0\.0+, stopped by", beside.feature_learning("trained_ethanol_pbe", place))
     assert beside.feature_learning("trained_mpnn_ethanol_pbe", place) == ""
 
 
