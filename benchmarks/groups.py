@@ -1,4 +1,6 @@
-"""Print the table of docs/groups.md from the runs of `+sweep=groups`: a row for each pair of twins, and the CPU time.
+"""Print the tables of docs/groups.md from the runs of `+sweep=groups`: a row for each pair of twins, and the CPU time.
+
+Those of `+sweep=groups_control`, on data that lack the group, come second.
 
 Each dataset is in its preferred metric; numbers and words are those of `python -m analysis compare`.
 """
@@ -23,6 +25,8 @@ from experiments.core.paths import ROOT
 
 TABLE = ROOT / "docs" / "results" / "groups" / "runs.csv"
 """The runs behind docs/groups.md."""
+CONTROL = TABLE.parent.parent / "groups_control" / "runs.csv"
+"""Those on data without the group."""
 HEADS = ("network / twin", "data", "metric", "factor", "Δβ", "half", "more", "exponent")
 
 
@@ -72,11 +76,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table and the time; return exit code 0 or 2 (bad input, told in one line)."""
     parser = command.Parser(prog="python -m benchmarks.groups", description=__doc__.split("\n\n")[0])
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--table", type=command.path, default=TABLE, metavar="T.csv", help="run table (default: ours)")
+    source.add_argument("--table", type=command.path, metavar="T.csv", help="run table (default: ours)")
     source.add_argument("--store", type=command.path, metavar="DIR", help="store of runs, instead of a table")
 
     def answer(given: argparse.Namespace) -> None:
-        print(text_of(given.table) if given.store is None else text_of(None, given.store))
+        if given.table is None and given.store is None:
+            print(f"{text_of(TABLE)}\n\n{text_of(CONTROL)}")
+        else:
+            print(text_of(given.table, given.store))
 
     return command.run(answer, parser.parse_args(arguments))
 

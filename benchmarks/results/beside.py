@@ -30,7 +30,7 @@ STOPPED = ("β stopped", "stopped − linearised")
 """Heads of the columns on the same trained networks at the schedule that is best on validation frames."""
 WORDS = """\
 Exponents are slopes over the sizes and seeds in common; the difference is what feature learning does. †: not
-converged, or nobody knows. Stopped: of every run the schedule that was best on validation frames, which P does not count here."""
+converged, or nobody knows. Stopped: at the schedule that is best on validation frames, which P does not count here."""
 
 
 def trained_table(name: str, place: Place) -> str:
