@@ -2,7 +2,7 @@
 
 Those of `+sweep=groups_control`, on data that lack the group, come second.
 
-Each dataset is in its preferred metric; numbers and words are those of `python -m analysis compare`.
+Each dataset is in its main metric; numbers and words are those of `python -m analysis compare`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import pandas as pd
 
 from analysis.comparisons.groups import Gain, exponent, gains, network_name
 from analysis.curve import curves
-from analysis.figures.symmetry import preferred
 from analysis.fits.names import MAIN_FORMS
 from analysis.fits.record import analyse, signed, signed_interval, span
-from analysis.table import load
+from analysis.fits.selection import Selection
+from analysis.table import RunTable, load
 from experiments.core import command
 from experiments.core.paths import ROOT
 
@@ -43,7 +43,7 @@ def factor(gain: Gain) -> str:
 def table_of(all_gains: list[Gain]) -> str:
     """Return the table in Markdown."""
     lines = ["| " + " | ".join(HEADS) + " |", "|---" * len(HEADS) + "|"]
-    for gain in preferred(all_gains):
+    for gain in all_gains:
         half = signed(gain.half) if np.isfinite(gain.half) else "–"
         cells = (
             f"{network_name(gain.symmetric)} / {network_name(gain.plain)}",
@@ -68,8 +68,12 @@ def time_of(runs: pd.DataFrame) -> str:
 def text_of(table: Path | None, store: Path | None = None) -> str:
     """Return the table of gains and the time, from a run table or a store."""
     loaded = load([] if table is None else [table], [] if store is None else [store])
-    fits = analyse(curves(loaded), forms=MAIN_FORMS)
-    return f"{table_of(gains(fits))}\n\n{time_of(loaded.rows)}"
+    return f"{table_of(gains_of(loaded))}\n\n{time_of(loaded.rows)}"
+
+
+def gains_of(loaded: RunTable) -> list[Gain]:
+    """Return all pairs of twins of a table, each dataset in its main metric, with the intervals of `compare`."""
+    return gains(analyse(Selection().of_metrics(curves(loaded)), MAIN_FORMS))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -91,7 +91,7 @@ def adapted(command: str, folder: Path) -> list[str]:
         words += ["--seeds=1", "--test-frames=5", *[word.replace("data=star", "data.seed=0") for word in SMALL_STAR]]
     elif "calibrate" in words:
         words += ["--tables", "4"]
-    elif "+sweep=groups" in words or "+sweep=optimizers" in words:
+    elif {"+sweep=groups", "+sweep=groups_control", "+sweep=optimizers"} & set(words):
         words.append("hydra.launcher.submit=false")  # they take an hour
     elif "benchmarks.optimizers" in words:
         words = [*words[:3], "--help"]

@@ -5,14 +5,11 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from analysis.comparisons.groups import Exponent, Gain, exponent, gains, network_name
-from analysis.curve import curves
-from analysis.figures.symmetry import preferred
-from analysis.fits.names import MAIN_FORMS
-from analysis.fits.record import analyse, signed_interval
+from analysis.comparisons.groups import Exponent, Gain, exponent, network_name
+from analysis.fits.record import signed_interval
 from analysis.spelling import dataset_words
 from analysis.table import load
-from benchmarks.groups import factor
+from benchmarks.groups import factor, gains_of
 from benchmarks.results.outstanding import Place
 
 CONTROL = "groups_control"
@@ -48,4 +45,4 @@ def _each(found: list[Gain]) -> str:
 
 @functools.cache  # two pages ask for the same, and a table takes seconds
 def _gains(table: Path, _: int) -> list[Gain]:
-    return preferred(gains(analyse(curves(load([table], [])), MAIN_FORMS)))
+    return gains_of(load([table], []))
