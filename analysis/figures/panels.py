@@ -154,14 +154,17 @@ def _best_of_each(fits: Sequence[JudgedFit], by: str, kinds: Sequence[str]) -> l
     At the largest P that all curves of the kind have; the title says that it was chosen so.
     """
     panels = []
-    for group in _split(preferred(fits), ("dataset", "test_set")).values():
+    places = _split(preferred(fits), ("dataset", "test_set"))
+    tested = [dataset for dataset, _ in places]
+    for (dataset, _), group in places.items():
         if len({fit.curve.text(by) for fit, _ in group} - {""}) < 2:
             continue
         candidates = _split(group, kinds).values()
         chosen = [_best(kind) for kind in candidates]
         chosen.sort(key=lambda item: (item[0].curve.text(by), _order(item)))
         called = [f"{_kind(fit.curve, by)} {short_name(fit.curve)}".strip() for fit, _ in chosen]
-        heading = _title(chosen[0][0].curve, ("dataset",))
+        several = tested.count(dataset) > 1
+        heading = _title(chosen[0][0].curve, ("dataset", "test_set") if several else ("dataset",))
         if any(len(kind) > 1 for kind in candidates):
             heading += ", the best model of each"
         panels.append(Panel(heading, tuple(chosen), distinct_names(called, [fit.curve for fit, _ in chosen]), by))

@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.comparisons.equal_error import equal_error
 from analysis.comparisons.paired import pair
 from analysis.curve import Curve
-from analysis.fits.flags import JudgedFit
+from analysis.fits.flags import JudgedFit, misses
 from analysis.fits.names import MAIN_FORMS
 from analysis.fits.record import analyse, interval_text, label
 from analysis.spelling import display_name, display_unit
@@ -38,14 +38,14 @@ def cost_table(table: Path) -> str:
         f"| model | β | force MAE ({unit}) | frames needed | weights | processor s |",
         "|---|---|---|---|---|---|",
     ]
-    for fit, _ in fits:
-        one = fit.curve
+    for item in fits:
+        one = item[0].curve
         own = largest[largest["model_id"] == one.text("model_id")]
         weights = pd.to_numeric(own["n_parameters"]).mean()
         shown = f"{weights:.0f}" if pd.notna(weights) else "–"
         seconds = pd.to_numeric(own["cpu_seconds"]).mean()
         lines.append(
-            f"| {_name(one)} | {interval_text(fit.best.beta)} | {factor * one.mean_error[-1]:.3g} | "
+            f"| {_name(one)} | {_beta(item)} | {factor * one.mean_error[-1]:.3g} | "
             f"{_frames(one, best)} | {shown} | {seconds:.2g} |"
         )
     return "\n".join(lines)
@@ -61,12 +61,11 @@ def headline(name: str, place: Place) -> str:
     curve = next(iter(best.values()))[0].curve
     unit, factor = display_unit(curve.unit)
     told = ", ".join(
-        f"{_name(fit.curve)} {factor * fit.curve.mean_error[-1]:.3g} (β {interval_text(fit.best.beta)})"
-        for fit, _ in best.values()
+        f"{_name(one[0].curve)} {factor * one[0].curve.mean_error[-1]:.3g} ({_beta(one)})" for one in best.values()
     )
     return (
-        f"On {DATA[SECTIONS[name].data].words}, force MAE in {unit} at P = {curve.sizes[-1]:g} of the best model of "
-        f"every architecture: {told} ([{name}](results/{name}/README.md))."
+        f"On {DATA[SECTIONS[name].data].words}, force MAE in {unit} at P = {curve.sizes[-1]:g} (and β) of the best "
+        f"model of every architecture: {told} ([{name}](results/{name}/README.md))."
     )
 
 
@@ -85,6 +84,11 @@ def _fits_as_of(table: Path, _: int) -> list[JudgedFit]:
 def _name(curve: Curve) -> str:
     own = curve.text("architecture")
     return " ".join((display_name(own), *(word for word in label(curve).split() if word != own)))
+
+
+def _beta(one: JudgedFit) -> str:
+    """Return the exponent with its interval, as the figure has it."""
+    return "no power law" if misses(one) else interval_text(one[0].best.beta)
 
 
 def _frames(curve: Curve, best: Curve) -> str:

@@ -199,6 +199,18 @@ def test_architectures_stand_by_their_best_model(papers: list[JudgedFit]) -> Non
     assert "MACE L=1 ν=3 edge 3" in panel.names
 
 
+def test_panels_of_several_test_sets_are_named_by_them(papers: list[JudgedFit]) -> None:
+    def tested(item: JudgedFit, name: str) -> JudgedFit:
+        fit, judgement = item
+        return replace(fit, curve=replace(fit.curve, key={**fit.curve.key, "test_set": name})), judgement
+
+    aspirin = [item for item in papers if item[0].curve.text("dataset") == "aspirin"]
+    both = [tested(item, name) for item in aspirin for name in ("MD_300K", "MD_600K")]
+    for found in (panels.panels_by_architecture(both), panels.panels_by_group(both)):
+        assert [panel.title.split(", ")[1] for panel in found] == ["MD 300K", "MD 600K"]
+    assert "MD" not in panels.panels_by_architecture(both[::2])[0].title
+
+
 def test_groups_stand_with_and_without_copies(papers: list[JudgedFit]) -> None:
     """Twins that learn from copies are curves of their own, named by that; who has rivals is said to be the best."""
 
