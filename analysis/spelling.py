@@ -70,13 +70,9 @@ def value_words(column: str, value: object) -> str:
 
 def place_words(place: Mapping[str, object]) -> list[str]:
     """Return what networks that are compared share, a text for each column: `test set MD`, `2 layers`, `decay=0.1`."""
+    signs = {"test_set": "test set ", **dict.fromkeys(FACTOR_WORDS, "")}
     return [
-        f"test set {value_words(name, value)}"
-        if name == "test_set"
-        else value_words(name, value)
-        if name in FACTOR_WORDS
-        else f"{name.rpartition('.')[2]}={value_words(name, value)}"
-        for name, value in place.items()
+        f"{signs.get(name, name.rpartition('.')[2] + '=')}{value_words(name, value)}" for name, value in place.items()
     ]
 
 

@@ -26,8 +26,8 @@ TRIALS = {"ethanol_pbe": "A .37, B .58, C .64, D .37", "acac": "A .47, B .67, C 
 """First trials of this project, before the rules on floors: plain slopes, three seeds, P ≤ 64 and P ≤ 32."""
 README = ROOT / "README.md"
 TRAINED = "trained_ethanol_pbe"
-SHALLOW = 2
-"""Layers of the networks in README's first figure."""
+FIRST = {"n_layers": 2, "cutoff": 5}
+"""Depth and cutoff of the networks in README's first figure."""
 BEGINS, ENDS = "<!-- make results writes this -->\n", "\n<!-- until here -->"
 """What stands around `sentence` in README.md."""
 HEAD = """# What was found
@@ -181,7 +181,7 @@ def sentence(place: Place) -> str:
     text += "".join(
         f" on ethanol, and {predicate(one.outcome)} over {len(one.datasets)} datasets together"
         for one in pooled(place)
-        if one.place.get("n_layers") == SHALLOW
+        if FIRST.items() <= one.place.items()
     )
     text += "."
     return "\n".join(textwrap.wrap(text, 120))
