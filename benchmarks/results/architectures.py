@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from analysis.fits.names import MAIN_FORMS
 from analysis.fits.record import analyse, interval_text, label
 from analysis.spelling import display_name, display_unit
 from analysis.table import load
+from benchmarks.results import remembered
 from benchmarks.results.outstanding import Place
 from benchmarks.results.sections import DATA, SECTIONS
 from benchmarks.results.statements import on_all_test_sets
@@ -52,7 +52,7 @@ def cost_table(table: Path) -> str:
 
 
 def headline(name: str, place: Place) -> str:
-    """Return force MAE and β of the best model of every architecture, in a sentence; empty without a table."""
+    """Return force MAE of the best model of every architecture and which is steepest; empty without a table."""
     if not place.table(name).exists():
         return ""
     best: dict[str, JudgedFit] = {}
@@ -61,21 +61,19 @@ def headline(name: str, place: Place) -> str:
     curve = next(iter(best.values()))[0].curve
     unit, factor = display_unit(curve.unit)
     told = ", ".join(
-        f"{_name(one[0].curve)} {factor * one[0].curve.mean_error[-1]:.3g} ({_beta(one)})" for one in best.values()
-    )
+        f"{_name(one[0].curve)} {factor * one[0].curve.mean_error[-1]:.3g}" for one in best.values()
+    )  # fmt: skip
+    steepest = max((one for one in best.values() if not misses(one)), key=lambda one: one[0].best.beta.value)
     return (
-        f"On {DATA[SECTIONS[name].data].words}, force MAE in {unit} at P = {curve.sizes[-1]:g} (and β) of the best "
-        f"model of every architecture: {told} ([{name}](results/{name}/README.md))."
+        f"On {DATA[SECTIONS[name].data].words}, force MAE in {unit} at P = {curve.sizes[-1]:g} of the best model of "
+        f"every architecture: {told}; the highest β is that of {_name(steepest[0].curve)}, {_beta(steepest)} "
+        f"([{name}](results/{name}/README.md))."
     )
 
 
+@remembered.of_tables
 def _fits(table: Path) -> list[JudgedFit]:
     """Return the fits of force MAE of a table, on its first test set, by the error at the largest P."""
-    return _fits_as_of(table, table.stat().st_mtime_ns)
-
-
-@functools.cache  # two pages ask for the same, and a table takes seconds
-def _fits_as_of(table: Path, _: int) -> list[JudgedFit]:
     found = on_all_test_sets([table])
     own = [one for one in analyse(found, MAIN_FORMS) if one[0].curve.text("test_set") == found[0].text("test_set")]
     return sorted(own, key=lambda one: float(one[0].curve.mean_error[-1]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from analysis.fits.names import MAIN_FORMS
 from analysis.fits.record import analyse
 from analysis.protocol import by_validation
 from analysis.report.linearised import HEAD, SideBySide, not_trained, side_by_side
-from benchmarks.results import merged_table, plateau
+from benchmarks.results import merged_table, plateau, remembered
 from benchmarks.results.outstanding import Place
 from benchmarks.results.sections import DATA, SECTIONS
 from benchmarks.results.statements import force_curves, on_all_test_sets
@@ -91,12 +90,11 @@ def _side_by_side(name: str, place: Place) -> _Beside:
     if not trained.exists():  # written with the section's page
         return _Beside((), (), ())
     tables = [trained, *(one for one in linear if one.exists())]
-    return _side_by_side_as_of(*((one, one.stat().st_mtime_ns) for one in tables))
+    return _compared(*tables)
 
 
-@functools.cache  # asked for a few times, and it takes seconds
-def _side_by_side_as_of(*tables: tuple[Path, int]) -> _Beside:
-    trained, *linear = [table for table, _ in tables]
+@remembered.of_tables
+def _compared(trained: Path, *linear: Path) -> _Beside:
     fits = analyse(force_curves([trained, *linear]), MAIN_FORMS)
     stopped = by_validation(merged_table.read(trained), trained.name)
     frames = pd.to_numeric(stopped["n_validation"], errors="coerce").fillna(0)
@@ -112,7 +110,7 @@ def pooled(place: Place) -> list[PooledClaim]:
     """Return the tests of the claim over datasets, as random effects; none for fewer than two tables."""
     names = _claimed(place)
     return pool_claims([
-        test for data in DATA for name in names if SECTIONS[name].data == data for test in _claims(name, place)
+        test for data in DATA for name in names if SECTIONS[name].data == data for test in _claims(place.table(name))
     ])  # fmt: skip
 
 
@@ -148,14 +146,9 @@ def write_pooled(place: Place) -> Path | None:
     return path
 
 
-def _claims(name: str, place: Place) -> list[Claim]:
+@remembered.of_tables
+def _claims(table: Path) -> list[Claim]:
     """Return the tests of the claim of a table; none where cells are still missing."""
-    table = place.table(name)
-    return _claims_as_of(table, table.stat().st_mtime_ns)
-
-
-@functools.cache  # two pages ask for the same, and a table takes a second
-def _claims_as_of(table: Path, _: int) -> list[Claim]:
     found = on_all_test_sets([table])
     try:
         tests = claims(analyse(found, MAIN_FORMS))

@@ -14,6 +14,7 @@ from analysis.comparisons.claim import predicate
 from analysis.comparisons.claim_pool import PooledClaim
 from analysis.files import write_text
 from analysis.protocol import BUDGET, VALIDATION
+from analysis.spelling import place_words
 from benchmarks.results import architectures, statements_page, symmetry
 from benchmarks.results.beside import POOLED, feature_learning, pooled, trained_rows
 from benchmarks.results.outstanding import Place
@@ -38,12 +39,14 @@ page that it links to, which names the command that computed it; `make results` 
 """
 LIMITS = """## Limits
 
-- A few molecules decide little, much was [not run](results/README.md#not-run), and five seeds with P ≤ 128 seldom
+- A few datasets decide little, much was [not run](results/README.md#not-run), and five seeds with P ≤ 128 seldom
   exclude a floor: then "open" is what the tables say. Tests over datasets were repeated as datasets were added.
 - {trained} Of NequIP and MACE weights are not matched here; of cells A–D they are.
 - Exponents hold over the measured P alone; forecasts beyond were [tested](results/forecasts/README.md), bounds of
   theory stand in [theory](results/theory/README.md), errors beside published ones in [parity](parity.md): an exponent
   of a network that misses its published error there is not quoted."""
+CLAIM = "a curve is steep if L or ν is high, and one of them is enough: B and C are steeper than A, D is not."
+"""The claim on cells A–D in a sentence."""
 
 
 def _page(name: str, place: Place) -> str:
@@ -103,30 +106,37 @@ def page(place: Place) -> str:
         parts += ["## The claim: L or ν, one of them is enough", "\n".join([*head, *claims])]
     if place.table(TRAINED).exists():
         parts += [f"## Linearised beside [trained](results/{TRAINED}/README.md)", trained_rows(TRAINED, place)]
-    parts.append(LIMITS.format(trained=_trained(place)))
+    parts.append(LIMITS.replace("\n  ", " ").format(trained=_trained(place)))
     text = "\n\n".join(part.rstrip("\n") for part in parts if part) + "\n"
     return text.replace("(results/", f"({place.tables.name}/")
 
 
 def _headlines(found: Mapping[Said, Sequence[Answer]], claims: Sequence[str], place: Place) -> list[str]:
-    told = [line for said, single in found.items() if (line := _contradiction(said, single))]
+    """Return a line for each question, what contradicts a paper or an earlier statement first."""
+    told = [f"**Against a paper.** {line}" for said, single in found.items() if (line := _contradiction(said, single))]
     if any(found.values()) and not told:
         told = ["No statement of a paper about exponents is contradicted by a table here."]
     if claims:
         outcomes = [one[0] for name in SECTIONS if (one := _outcome(name, place))]
         held = [outcome for outcome in outcomes if outcome != "is undecided"]
         told.append(
-            "The first trials of this project met all conditions of the claim by plain slopes. Tested as registered, "
-            f"with floors, the claim is decided in {len(held)} of {len(outcomes)} tables."
+            "**Against our first trials.** They met all conditions of the claim by plain slopes. Tested as registered, "
+            f"with floors, it is decided in {len(held)} of {len(outcomes)} tables, each by itself."
         )
-    told += [_pooled(one) for one in pooled(place)]
+    if over := pooled(place):
+        told.append(
+            f"**The claim over datasets, linearised** ([claim_all](results/{POOLED}/README.md)): {CLAIM} "
+            f"{' '.join(map(_pooled, over))}"
+        )
     tellers = {
-        "trained": feature_learning, "architectures": architectures.headline, "symmetry": symmetry.headline,
-    }  # fmt: skip
-    for part, teller in tellers.items():
-        sentences = [teller(name, place) for name, one in SECTIONS.items() if one.part == part]
-        told.append(" ".join(filter(None, sentences)))
-    return [line for line in told if line]
+        "trained": ("What training changes", feature_learning),
+        "architectures": ("Architectures", architectures.headline),
+        "symmetry": ("Symmetry groups", symmetry.headline),
+    }
+    for part, (title, teller) in tellers.items():
+        if sentences := [text for name, one in SECTIONS.items() if one.part == part and (text := teller(name, place))]:
+            told.append(f"**{title}.** {' '.join(sentences)}")
+    return told
 
 
 def _contradiction(said: Said, single: Sequence[Answer]) -> str:
@@ -146,17 +156,12 @@ def _contradiction(said: Said, single: Sequence[Answer]) -> str:
 
 
 def _pooled(claim: PooledClaim) -> str:
-    """Say which conditions of the claim are shown over datasets."""
-    shown = [one.name for one in claim.decision.conditions if one.shown]
-    left = [one.name for one in claim.decision.conditions if not one.shown]
-    depth = claim.place.get("n_layers")
-    told = (
-        f"Linearised, over {len(claim.datasets)} datasets, {depth:g} layers, the claim {predicate(claim.outcome)} "
-        f"([claim_all](results/{POOLED}/README.md)): "
-    )
-    if not left:
-        return f"{told}all of its conditions are shown, {', '.join(shown)}."
-    return f"{told}shown are {', '.join(shown) or 'none'} of its conditions, not {', '.join(left)}."
+    """Say whether the claim holds over datasets, for networks of one depth and cutoff, and what is not shown."""
+    conditions = claim.decision.conditions
+    left = [one.name for one in conditions if not one.shown]
+    told = f"not shown: {', '.join(left)}" if left else f"all {len(conditions)} conditions shown"
+    network = ", ".join(place_words({name: value for name, value in claim.place.items() if name in FIRST}))
+    return f"{network}, {len(claim.datasets)} datasets: {predicate(claim.outcome)} ({told})."
 
 
 def _row(said: Said, single: Sequence[Answer]) -> str:
@@ -177,7 +182,7 @@ def sentence(place: Place) -> str:
     if words is None:
         return ""
     told, betas = words[0].rpartition("the claim ")[2].lower(), words[1].removeprefix("β: ")
-    text = f"Their exponents β are {betas}; tested as registered, with floors, the claim {told}"
+    text = f"The claim: {CLAIM} The exponents β are {betas}; tested as registered, with floors, the claim {told}"
     text += "".join(
         f" on ethanol, and {predicate(one.outcome)} over {len(one.datasets)} datasets together"
         for one in pooled(place)

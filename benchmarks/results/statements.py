@@ -6,7 +6,6 @@ Over datasets the differences are pooled as random effects, since what holds for
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from analysis.fits.names import MAIN_FORMS
 from analysis.fits.record import analyse, signed_interval
 from analysis.fits.uncertainty import Interval, t_quantile
 from analysis.table import load
+from benchmarks.results import remembered
 from benchmarks.results.outstanding import Place
 from benchmarks.results.sections import DATA
 
@@ -105,7 +105,8 @@ def answers(place: Place) -> dict[Said, list[Answer]]:
     found: dict[Said, list[Answer]] = {said: [] for said in SAID}
     for data in DATA:
         for kind in dict.fromkeys(said.kind for said in SAID):
-            compared = _compared(f"{kind}_{data}", place)
+            table = place.table(f"{kind}_{data}")
+            compared = _compared(table) if table.exists() else []
             for said in SAID:
                 if said.kind == kind and (one := next((c for c in compared if _tests(said, c)), None)):
                     found[said].append(_answer(said, data, one))
@@ -157,13 +158,8 @@ def on_all_test_sets(tables: Sequence[Path]) -> list[Curve]:
     return [one for one in curves(load(tables, [])) if one.text("metric") == METRIC]
 
 
-def _compared(name: str, place: Place) -> Sequence[Comparison]:
-    table = place.table(name)
-    return _compared_as_of(table, table.stat().st_mtime_ns) if table.exists() else []
-
-
-@functools.cache  # two pages ask for the same, and a table takes a second
-def _compared_as_of(table: Path, _: int) -> Sequence[Comparison]:
+@remembered.of_tables
+def _compared(table: Path) -> Sequence[Comparison]:
     found = on_all_test_sets([table])
     own = found[0].text("test_set") if found else ""
     return [one for one in compare_curves(analyse(found, MAIN_FORMS)) if one.first.text("test_set") == own]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 from analysis.comparisons.groups import Exponent, Gain, exponent, network_name
@@ -10,6 +9,7 @@ from analysis.fits.record import signed_interval
 from analysis.spelling import dataset_words
 from analysis.table import load
 from benchmarks.groups import factor, gains_of
+from benchmarks.results import remembered
 from benchmarks.results.outstanding import Place
 
 CONTROL = "groups_control"
@@ -20,7 +20,7 @@ def headline(name: str, place: Place) -> str:
     """Return what a table shows of its pairs of twins, in a sentence; empty without a table."""
     if not place.table(name).exists():
         return ""
-    found = _gains(place.table(name), place.table(name).stat().st_mtime_ns)
+    found = _gains(place.table(name))
     link = f"([{name}](results/{name}/README.md))"
     if name == CONTROL:
         return f"{_each(found)} {link}."
@@ -43,6 +43,6 @@ def _each(found: list[Gain]) -> str:
     return f"Where data lack the group: {'; '.join(told)}"
 
 
-@functools.cache  # two pages ask for the same, and a table takes seconds
-def _gains(table: Path, _: int) -> list[Gain]:
+@remembered.of_tables
+def _gains(table: Path) -> list[Gain]:
     return gains_of(load([table], []))

@@ -96,7 +96,7 @@ def test_costs_and_frames_needed_stand_beside_each_other() -> None:
     assert [model for model, frames in rows.items() if frames == "1"] == ["linearised MACE L=2 ν=3 edge 3"]
     assert float(rows["linearised MACE L=0 ν=1 edge 3"].split()[0]) > 1.5
     told = architectures.headline("mace_acac", COMMITTED)
-    assert "P = 64 (and β) of the best model of every architecture: linearised MACE L=2 ν=3 edge 3 " in told
+    assert "P = 64 of the best model of every architecture: linearised MACE L=2 ν=3 edge 3 " in told
     assert not architectures.headline("architectures_ethanol_small", COMMITTED)
 
 
