@@ -17,7 +17,7 @@ import pandas as pd
 from analysis.bounds.dimension import Distances, levina_bickel_from, two_nn_from
 from analysis.errors import InputError
 from analysis.fits.jsonable import Record, ends
-from analysis.fits.record import plus_minus
+from analysis.fits.record import UNDETERMINED, plus_minus
 from analysis.fits.uncertainty import Interval, t_interval
 
 DISTANCES_FILE = "distances.parquet"
@@ -130,17 +130,20 @@ def dimension_text(one: DimensionEstimate) -> str:
     listed = ", ".join(f"{size:g}: {mean:.4g}" for size, mean in zip(sizes, means, strict=True))
     lines = [f"{place}: {_SPACES.get(one.space, one.space)}", f"  δ(P) in {one.unit or 'its unit'}: {listed}"]
     if len(sizes) >= 3 and (one.distances.mean > 0).all():
-        lines.append(f"  1/slope of δ(P): d_eff = {_shown(one.distances.d_eff)}")
+        lines.append(f"  1/slope of δ(P): d_eff = {dimension_interval(one.distances.d_eff)}")
     else:
         lines.append("  no slope: this needs three values of P and frames that differ")
     at = f"at P = {sizes[-1]:g}"
-    lines.append(f"  TwoNN {at}: {_shown(one.two_nn)}")
-    lines.append(f"  Levina–Bickel {at}, {one.neighbours} neighbours: {_shown(one.levina_bickel)}")
+    lines.append(f"  TwoNN {at}: {dimension_interval(one.two_nn)}")
+    lines.append(f"  Levina–Bickel {at}, {one.neighbours} neighbours: {dimension_interval(one.levina_bickel)}")
     return "\n".join(lines)
 
 
-def _shown(interval: Interval) -> str:
-    return plus_minus(interval.value, interval.low, interval.high)
+def dimension_interval(interval: Interval) -> str:
+    """Format a dimension with its interval, `4.91 ± 0.50`; `not determined` where zero cannot be excluded."""
+    if interval.low <= 0:
+        return UNDETERMINED
+    return plus_minus(interval.value, interval.low, interval.high, untold=np.inf)
 
 
 def dimension_record(one: DimensionEstimate) -> Record:

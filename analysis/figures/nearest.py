@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from analysis.arrays import FloatArray
-from analysis.bounds.distances import DimensionEstimate, estimate_dimension, spaces
+from analysis.bounds.distances import DimensionEstimate, dimension_interval, estimate_dimension, spaces
 from analysis.bounds.lipschitz import GIVEN_IN, bound_of
 from analysis.bounds.theory import LIPSCHITZ_LOSSES, SQUARED_LOSSES
 from analysis.curve import Curve
@@ -37,7 +37,7 @@ from analysis.figures.style import (
     title,
 )
 from analysis.fits.flags import JudgedFit, Verdict
-from analysis.fits.record import UNDETERMINED, plus_minus
+from analysis.fits.record import UNDETERMINED
 from analysis.fits.uncertainty import line
 from analysis.spelling import dataset_name, display_unit, metric_name
 
@@ -163,14 +163,13 @@ def _distances(axes: Axes, one: NearestData) -> list[dict[str, object]]:
             axes.plot(sizes, row, marker, color=colour, markersize=1.6, alpha=0.35, markeredgewidth=0)
             rows += _points(f"delta, {estimated.space}", sizes, row, seed=str(seed))
         mean = values.mean(axis=0)
-        d = estimated.distances.d_eff
         label = _WORDS.get(estimated.space, estimated.space)
         if (values > 0).all() and len(sizes) >= 2:
             slope, intercept = line(np.log(sizes), np.log(values).mean(axis=0))
             fitted = np.exp(intercept + slope * np.log(sizes))
             axes.plot(sizes, fitted, color=colour)
             rows += _points(f"delta fit, {estimated.space}", sizes, fitted)
-            found = plus_minus(d.value, d.low, d.high)
+            found = dimension_interval(estimated.distances.d_eff)
             label += f":  d {found}" if found == UNDETERMINED else f":  d = {found}"
         axes.plot(sizes, mean, marker, color=colour)
         rows += _points(f"delta mean, {estimated.space}", sizes, mean)

@@ -170,18 +170,19 @@ def _distinct_label(curve: Curve, fits: list[tuple[CurveFit, Judgement]]) -> str
     return f"{title(curve)} ({', '.join(settings)})" if settings else title(curve)
 
 
-def plus_minus(value: float, low: float, high: float) -> str:
+def plus_minus(value: float, low: float, high: float, untold: float = UNTOLD) -> str:
     """Format an estimate with the half width of its interval, `0.52 ± 0.03`; only the value if it has no interval.
 
     An asymmetric interval (it covers two forms) is given by both ends: `0.47 [0.44, 0.58]`; a missing value by a dash;
-    one that is wider than any exponent (`UNTOLD`) says nothing, and so `not determined`.
+    one of more than `untold` to either side (by default, wider than any exponent) says nothing, and so
+    `not determined`.
     """
     if not math.isfinite(value):
         return "–"
     if not (math.isfinite(low) and math.isfinite(high)):
         return rounded(value)
     half, digits = (high - low) / 2, _decimals(low, high)
-    if half > UNTOLD:
+    if half > untold:
         return UNDETERMINED
     if abs(low + high - 2 * value) > _ASKEW * half:
         return f"{rounded(value, digits)} {span(low, high)}"

@@ -15,7 +15,7 @@ from analysis.comparisons.claim_pool import PooledClaim
 from analysis.files import write_text
 from analysis.protocol import BUDGET, VALIDATION
 from analysis.spelling import place_words
-from benchmarks.results import architectures, statements_page, symmetry
+from benchmarks.results import architectures, statements_page, symmetry, tested_forecasts, theory_page
 from benchmarks.results.beside import POOLED, feature_learning, pooled, trained_rows
 from benchmarks.results.outstanding import Place
 from benchmarks.results.pages import outcome_of_claim
@@ -42,9 +42,8 @@ LIMITS = """## Limits
 - A few datasets decide little, much was [not run](results/README.md#not-run), and five seeds with P ≤ 128 seldom
   exclude a floor: then "open" is what the tables say. Tests over datasets were repeated as datasets were added.
 - {trained} Of NequIP and MACE weights are not matched here; of cells A–D they are.
-- Exponents hold over the measured P alone; forecasts beyond were [tested](results/forecasts/README.md), bounds of
-  theory stand in [theory](results/theory/README.md), errors beside published ones in [parity](parity.md): an exponent
-  of a network that misses its published error there is not quoted."""
+- Exponents hold over the measured P alone; errors beside published ones stand in [parity](parity.md): an
+  exponent of a network that misses its published error there is not quoted."""
 CLAIM = "a curve is steep if L or ν is high, and one of them is enough: B and C are steeper than A, D is not."
 """The claim on cells A–D in a sentence."""
 
@@ -136,6 +135,9 @@ def _headlines(found: Mapping[Said, Sequence[Answer]], claims: Sequence[str], pl
     for part, (title, teller) in tellers.items():
         if sentences := [text for name, one in SECTIONS.items() if one.part == part and (text := teller(name, place))]:
             told.append(f"**{title}.** {' '.join(sentences)}")
+    for title, sentence_ in (("Theory", theory_page.headline(place)), ("Forecasts", tested_forecasts.headline(place))):
+        if sentence_:
+            told.append(f"**{title}.** {sentence_}")
     return told
 
 

@@ -5,6 +5,7 @@ Nothing is computed anew: what came stands in the same table.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,9 @@ from analysis.curve import Curve, curves
 from analysis.figures.style import COLUMN_WIDTH, HUES, log_axis, save, sheet, style
 from analysis.fits.record import label
 from analysis.forecasts.forecast import outlook
-from analysis.spelling import metric_words
+from analysis.spelling import dataset_words, metric_words
 from analysis.table import load
+from benchmarks.results import remembered
 from benchmarks.results.outstanding import Place
 from benchmarks.results.sections import SECTIONS
 
@@ -62,12 +64,44 @@ def tested(place: Place) -> list[Tested]:
     """Return the forecasts of all curves that have three sizes or more up to a quarter of the largest P."""
     found = []
     for name, section in SECTIONS.items():
-        if section.part == "symmetry" or not place.table(name).exists():
-            continue
-        for curve in curves(load([place.table(name)], [])):
-            if curve.text("metric") in METRICS:
-                found += _of_curve(name, curve)
+        if section.part != "symmetry" and place.table(name).exists():
+            found += _of_table(place.table(name))
     return found
+
+
+@remembered.of_tables
+def _of_table(table: Path) -> list[Tested]:
+    own = [curve for curve in curves(load([table], [])) if curve.text("metric") in METRICS]
+    return [one for curve in own for one in _of_curve(table.parent.name, curve)]
+
+
+def headline(place: Place) -> str:
+    """Return how many forecasts held, and to which side the others missed, in a sentence; empty without any."""
+    found = tested(place)
+    if not found:
+        return ""
+    held = " and ".join(
+        f"{sum(one.inside for one in own)} of {len(own)} at {factor} times the data"
+        for factor in (2, SHARE)
+        if (own := [one for one in found if one.factor == factor])
+    )
+    return (
+        f"Of curves that were cut at a quarter of their largest P, {held} came inside the forecast's 95 % interval "
+        f"([forecasts](results/{NAME}/README.md)). {missed_side(found)}"
+    )
+
+
+def missed_side(found: Sequence[Tested]) -> str:
+    """Say to which side forecasts missed, and on which data mostly."""
+    missed = [one for one in found if not one.inside]
+    if not missed:
+        return "None missed."
+    lower = sum(one.came < one.low for one in missed)
+    data = Counter(one.curve.text("dataset") for one in missed).most_common(1)[0]
+    return (
+        f"Of the {len(missed)} that missed, {lower} errors came lower than forecast and {len(missed) - lower} higher; "
+        f"{data[1]} belong to {dataset_words(data[0])}."
+    )
 
 
 def _of_curve(name: str, curve: Curve) -> list[Tested]:
@@ -108,9 +142,12 @@ def page(found: Sequence[Tested]) -> str:
         "\n".join(rows),
         "![Forecast and what came](forecasts.png)",
         "## Missed",
-        "\n".join(missed) or "None.",
+        missed_side(found),
+        "\n".join(missed),
+        "## Limits",
+        LIMITS,
     ]
-    return "\n\n".join([*texts, "## Limits", LIMITS]) + "\n"
+    return "\n\n".join(text for text in texts if text) + "\n"
 
 
 def _key(one: Tested) -> tuple[str, str, int]:

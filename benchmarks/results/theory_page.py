@@ -6,24 +6,34 @@ that and from the run tables.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from analysis.bounds.bounds import relate
-from analysis.bounds.distances import DimensionEstimate, dimension_text, estimate_dimension, read_distances, spaces
-from analysis.bounds.lipschitz import compare_lipschitz
-from analysis.bounds.theory import statements
+from analysis.bounds.bounds import Relation, relate
+from analysis.bounds.distances import (
+    DimensionEstimate,
+    dimension_interval,
+    dimension_text,
+    estimate_dimension,
+    read_distances,
+    spaces,
+)
+from analysis.bounds.lipschitz import GIVEN_IN, LipschitzBound, compare_lipschitz
+from analysis.bounds.theory import LIPSCHITZ_LOSSES, luxburg, statements
 from analysis.curve import curves
 from analysis.figures import nearest
 from analysis.files import write_text
 from analysis.fits.flags import JudgedFit
 from analysis.fits.names import MAIN_FORMS
 from analysis.fits.record import analyse, label, plus_minus
+from analysis.fits.results import CurveFit
 from analysis.table import load
+from benchmarks.results import remembered
 from benchmarks.results.outstanding import Place, load_here
-from benchmarks.results.sections import DATA
+from benchmarks.results.sections import DATA, Data
 from experiments.data.card import subset_distances
 from experiments.data.dataset import Dataset
 from slurm.plan import DataAbsent
@@ -71,28 +81,94 @@ def measure(place: Place) -> list[str]:
     return skipped
 
 
-def page(place: Place) -> str:
-    """Return the page."""
-    distances = read_distances(place.tables / NAME / "distances.csv")
-    texts = [HEAD.format(frames=TEST_FRAMES, seeds=len(SEEDS)), "![δ(P) and errors](nearest.png)"]
+@dataclass(frozen=True)
+class Beside:
+    """A dataset's distances beside its curves."""
+
+    data: Data
+    estimates: list[DimensionEstimate]
+    """In each metric of the frames."""
+    fits: list[JudgedFit]
+    """Of cells A–D."""
+    bounds: list[LipschitzBound]
+    """Lip·δ(P) for each curve of energies and metric of the frames."""
+
+    @property
+    def above(self) -> int:
+        """Number of bounds that errors exceed."""
+        return sum(one.relation is Relation.VIOLATED for one in self.bounds)
+
+    @property
+    def steeper(self) -> int:
+        """Number of curves of energies that are steeper than Lipschitz functions of the aligned RMSD must be."""
+        rate = luxburg(
+            next((one.distances.d_eff.value for one in self.estimates if one.space == GIVEN_IN), np.nan)
+        ).beta
+        return sum(fit.best.beta.low > rate for fit in self.energies)
+
+    @property
+    def energies(self) -> list[CurveFit]:
+        """Fits of curves of energies."""
+        return [fit for fit, _ in self.fits if fit.curve.text("metric") in LIPSCHITZ_LOSSES]
+
+
+def beside(place: Place) -> list[Beside]:
+    """Return every dataset that has distances and curves of the claim."""
+    path, found = place.tables / NAME / "distances.csv", []
+    distances = read_distances(path) if path.exists() else pd.DataFrame({"dataset": []})
     for name, data in DATA.items():
         own = distances[distances["dataset"].isin(data.tables)]
         if own.empty or not place.table(f"claim_{name}").exists():
             continue
-        estimates = [estimate_dimension(key, part) for key, part in spaces(own)]
-        fits = fits_of(name, place)
+        fits = fits_of(place.table(f"claim_{name}"))
+        bounds = [one for fit, judged in fits for one in compare_lipschitz(fit, judged, own) if len(one.sizes)]
+        found.append(Beside(data, [estimate_dimension(key, part) for key, part in spaces(own)], fits, bounds))
+    return found
+
+
+def headline(place: Place) -> str:
+    """Return how steep energies are beside Lipschitz functions, in a sentence; empty without distances."""
+    found = beside(place)
+    if not found:
+        return ""
+    dims = [e.distances.d_eff.value for one in found for e in one.estimates if e.space == GIVEN_IN]
+    curves_, steeper, above = (
+        sum(map(count, found))
+        for count in (lambda one: len(one.energies), lambda one: one.steeper, lambda one: one.above)
+    )
+    return (
+        f"Distances to the nearest frame fall as in {min(dims):.1f} to {max(dims):.1f} dimensions d (aligned RMSD, "
+        f"{len(dims)} molecules). Energies of cells A–D, linearised, are steeper than 1/d, which is certain of any "
+        f"smooth function (Lipschitz; von Luxburg & Bousquet 2004), in {steeper} of {curves_} curves; "
+        f"{f'{above} of them lie' if above else 'none of them lies'} above Lip·δ(P), all of whose constants are "
+        f"measured ([theory](results/{NAME}/README.md))."
+    )
+
+
+def page(place: Place) -> str:
+    """Return the page."""
+    found = beside(place)
+    texts = [HEAD.format(frames=TEST_FRAMES, seeds=len(SEEDS)), "![δ(P) and errors](nearest.png)"]
+    for one in found:
         texts += [
-            f"## {data.words}",
-            "```text\n" + "\n".join(dimension_text(one) for one in estimates) + "\n```",
-            _table(estimates, fits),
-            _bounded(fits, own),
+            f"## {one.data.words}",
+            "```text\n" + "\n".join(dimension_text(estimate) for estimate in one.estimates) + "\n```",
+            _table(one.estimates, one.fits),
+            _bounded(one),
         ]
+    told = [one.data for one in found]
+    without = [
+        data.words for name, data in DATA.items() if data not in told and place.table(f"claim_{name}").exists()
+    ]  # fmt: skip
+    if without:
+        texts.append(f"Without distances, which are of frames that have the same atoms: {'; '.join(without)}.")
     return "\n\n".join([*texts, "## Limits", LIMITS]) + "\n"
 
 
-def fits_of(name: str, place: Place) -> list[JudgedFit]:
-    """Return the fits of cells A–D on a dataset, energies and forces, on its own test set."""
-    found = curves(load([place.table(f"claim_{name}")], []))
+@remembered.of_tables
+def fits_of(table: Path) -> list[JudgedFit]:
+    """Return the fits of cells A–D of a table, energies and forces, on its first test set, the dataset's own."""
+    found = curves(load([table], []))
     first = found[0].text("test_set")
     return analyse(
         [one for one in found if one.text("metric") in METRICS and one.text("test_set") == first], MAIN_FORMS
@@ -102,7 +178,7 @@ def fits_of(name: str, place: Place) -> list[JudgedFit]:
 def _table(estimates: list[DimensionEstimate], fits: list[JudgedFit]) -> str:
     """Return theory's exponents at each measured dimension, and how many of the curves allow each."""
     dims = [one.distances.d_eff.value for one in estimates]
-    heads = [f"β at d = {d:.1f} ({one.space.replace('_', ' ')})" for d, one in zip(dims, estimates, strict=True)]
+    heads = [f"β at d = {dimension_interval(one.distances.d_eff)} ({one.space.replace('_', ' ')})" for one in estimates]
     rows = [
         f"| statement | {' | '.join(heads)} | curves consistent with either, of {len(fits)} |",
         "|---" * (len(heads) + 2) + "|",
@@ -126,16 +202,13 @@ def _table(estimates: list[DimensionEstimate], fits: list[JudgedFit]) -> str:
     return "\n".join([*rows, "", "Measured β: " + "; ".join(measured) + "."])
 
 
-def _bounded(fits: list[JudgedFit], distances: pd.DataFrame) -> str:
-    found = [one for fit, judged in fits for one in compare_lipschitz(fit, judged, distances)]
-    told = [one for one in found if len(one.sizes)]
-    above = sum(one.relation == "violated" for one in told)
-    shares = [share for one in told for share in (one.error / one.bound)]
+def _bounded(one: Beside) -> str:
+    shares = [share for bound in one.bounds for share in (bound.error / bound.bound)]
     if not shares:
         return "Lip·δ(P): no curve of energies here."
     return (
-        f"Lip·δ(P) bounds energies: of {len(told)} curves (two metrics of the frames each), {above} lie above it; "
-        f"errors are {min(shares):.2g} to {max(shares):.2g} of it."
+        f"Lip·δ(P) bounds energies: of {len(one.bounds)} curves (two metrics of the frames each), {one.above} lie "
+        f"above it; errors are {min(shares):.2g} to {max(shares):.2g} of it."
     )
 
 
@@ -145,7 +218,8 @@ def write(place: Place) -> Path | None:
     if not path.exists():
         return None
     distances = read_distances(path)
-    fits = [item for name in DATA if place.table(f"claim_{name}").exists() for item in fits_of(name, place)]
+    tables = [place.table(f"claim_{name}") for name in DATA]
+    fits = [item for table in tables if table.exists() for item in fits_of(table)]
     nearest.draw(nearest.nearest(fits, distances), path.with_name("nearest"))
     for suffix in ("pdf", "svg", "csv", "txt"):
         path.with_name(f"nearest.{suffix}").unlink()

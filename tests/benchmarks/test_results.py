@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from analysis.spelling import dataset_words
 from benchmarks import groups
 from benchmarks.results import __main__ as results
 from benchmarks.results import (
@@ -125,6 +126,38 @@ def test_trained_networks_stand_beside_linearised_ones(tmp_path: Path) -> None:
     assert "Not trained yet: " in text
     assert re.search(r" by 0\.50* ± 0\.0+, stopped by", beside.feature_learning("trained_ethanol_pbe", place))
     assert beside.feature_learning("trained_mpnn_ethanol_pbe", place) == ""
+
+
+def test_theory_counts_the_curves_that_are_steeper_than_smoothness_demands(tmp_path: Path) -> None:
+    """Where δ(P) falls as P^(−1/d), the bound is 1/d: with d = 1.5 no energies of 3BPA are above it, with 8 all."""
+    place = Place(tmp_path, tmp_path)
+    (tmp_path / "claim_3bpa").mkdir()
+    (tmp_path / "theory").mkdir()
+    shutil.copy(COMMITTED.table("claim_3bpa"), place.table("claim_3bpa"))
+    assert theory_page.headline(place) == ""
+    told = {}
+    for d in (1.5, 8.0):  # 1/d is at most 1/2
+        rows = [
+            {"dataset": "3bpa_300K", "space": "aligned_rmsd", "P": P, "d1": (1 + seed) * P ** (-1 / d),
+             "subset_seed": seed, "unit": "Å", "test_set": "split", "label_gap": 1e-9}
+            for P in (2, 4, 8, 16, 32, 64) for seed in (0, 1, 2)
+        ]  # fmt: skip
+        pd.DataFrame(rows).to_csv(tmp_path / "theory" / "distances.csv", index=False)
+        told[d] = theory_page.headline(place)
+    assert "fall as in 1.5 to 1.5 dimensions d (aligned RMSD, 1 molecules)" in told[1.5]
+    assert "in 0 of 4 curves; 4 of them lie above" in told[1.5]
+    assert "in 4 of 4 curves; " in told[8.0]
+
+
+def test_forecasts_tell_to_which_side_they_missed() -> None:
+    """One held, two came lower than forecast, one higher."""
+    one = next(iter(tested_forecasts.tested(COMMITTED)))
+    found = [replace(one, low=1.0, median=2.0, high=3.0, came=came) for came in (2.5, 0.5, 0.9, 4.0)]
+    words = dataset_words(one.curve.text("dataset"))
+    assert tested_forecasts.missed_side(found) == (
+        f"Of the 3 that missed, 2 errors came lower than forecast and 1 higher; 3 belong to {words}."
+    )
+    assert tested_forecasts.missed_side(found[:1]) == "None missed."
 
 
 def test_a_part_stands_for_its_sections() -> None:

@@ -13,7 +13,9 @@ from analysis.bounds.dimension import (
     neighbours,
     two_nn,
 )
+from analysis.bounds.distances import dimension_interval
 from analysis.bounds.theory import nearest_distance
+from analysis.fits.uncertainty import Interval
 
 
 @pytest.mark.parametrize("d", [1, 2, 3, 5])
@@ -66,3 +68,14 @@ def test_calibration_shows_the_bias_of_a_boundary() -> None:
             elif d >= 5:
                 assert value < 0.94 * d
     assert "boundary" in calibration_text(list(calibrations.values()))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (6.1, 15.1, "10.60 ± 4.50"),  # wider than any exponent is, but dimensions are larger numbers
+        (-0.2, 21.4, "not determined"),
+    ],
+)
+def test_an_interval_of_a_dimension_is_told_unless_it_reaches_zero(low: float, high: float, text: str) -> None:
+    assert dimension_interval(Interval(10.6, low, high, 1.0, 2)) == text
