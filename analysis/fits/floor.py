@@ -182,7 +182,8 @@ def _search(y: FloatArray, beta: FloatArray, phi: FloatArray, table: FloatArray)
     best = np.empty(len(y), dtype=np.int64)
     for start in range(0, len(y), 4096):  # keeps the score matrix in cache
         block = slice(start, start + 4096)
-        best[block] = np.argmax(centred[block] @ transposed - half_norm, axis=1)
+        with np.errstate(invalid="ignore"):  # OpenBLAS may raise this flag on finite numbers (numpy issue 24067)
+            best[block] = np.argmax(centred[block] @ transposed - half_norm, axis=1)
     return beta[best].copy(), phi[best].copy()
 
 
