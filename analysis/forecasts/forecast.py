@@ -227,6 +227,8 @@ def _refused(curve: Curve, log_p: FloatArray) -> str:
 
 
 def _unlike(curve: Curve, log_p: FloatArray) -> str:
+    if not len(log_p):
+        return ""  # refused
     span = float(log_p[-1] - log_p[0]) / np.log(2)
     if span < CALIBRATED_SPAN - 0.1:  # sizes are rarely exact powers of two
         return f"uncalibrated: sizes span {span:.1f} octaves; calibrated from {CALIBRATED_SPAN:g}"

@@ -126,6 +126,11 @@ def test_error_rates_of_zero_are_left_out() -> None:
     assert np.isfinite(outlook(curve(frame)).at([512]).median[0])
 
 
+def test_error_rates_that_are_all_zero_are_refused_in_words() -> None:
+    frame = rows().assign(metric="error_rate", unit="1", n_test=500, error=0.0)
+    assert "0 sizes with an error above zero" in outlook(curve(frame)).refused
+
+
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, out = tmp_path / "t.csv", tmp_path / "o.json"
     short = rows().assign(architecture="ace")
