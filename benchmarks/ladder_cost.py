@@ -123,7 +123,9 @@ def draw(found: Sequence[tuple[Case, float, float]], stem: Path) -> list[Path]:
     with style(), mpl.rc_context({"figure.dpi": DPI, "savefig.dpi": DPI}):
         figure = Figure(figsize=(2 * COLUMN_WIDTH, 1.9), layout="constrained")
         marks = letters(len(axes_of))
-        for axes, axis, mark in zip(np.atleast_1d(figure.subplots(1, len(axes_of), sharey=True)), axes_of, marks, strict=True):
+        for axes, axis, mark in zip(
+            np.atleast_1d(figure.subplots(1, len(axes_of), sharey=True)), axes_of, marks, strict=True
+        ):
             own = [(case.value, seconds, memory / 1e9) for case, seconds, memory in found if case.axis == axis]
             value, seconds, memory = np.array(own, dtype=float).T
             axes.plot(value, seconds, "o-", color=HUES[0], label="CPU seconds")

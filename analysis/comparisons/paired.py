@@ -306,7 +306,7 @@ def random_effects(values: FloatArray, errors: FloatArray, level: float = LEVEL)
     """
     from statsmodels.stats.meta_analysis import combine_effects  # here: see `detectable`
 
-    with np.errstate(invalid="ignore"):  # takes roots of a variance between datasets that comes out negative
+    with np.errstate(invalid="ignore", divide="ignore"):  # roots of negative variances, and 1/0 where all agree
         pooled = combine_effects(values, errors**2, method_re="dl", use_t=True)
     if pooled.tau2 > 0:
         mean, variance, scale = pooled.mean_effect_re, pooled.var_eff_w_re, pooled.scale_hksj_re

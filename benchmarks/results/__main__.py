@@ -5,8 +5,8 @@
 Prints the core hours before anything starts. A section is one page, or a part with all of its sections (papers, claim,
 trained, architectures, symmetry); without names all of them. Runs that a section's `runs.csv` has are done, by their
 ids, even where the store is gone; new ones are added to it as they finish. Stopped at any moment, the same command goes
-on. Data that cannot be had are skipped by name. `statements`, `forecasts`, `theory` and `claim_all` are pages made of
-the tables of the others; what all of them say together stands in `found.md` beside the folder.
+on. Data that cannot be had are skipped by name. `statements`, `forecasts`, `theory`, `claim_all` and `depth` are pages
+made of the tables of the others; what all of them say together stands in `found.md` beside the folder.
 """
 
 from __future__ import annotations
@@ -17,7 +17,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.files import write_text
-from benchmarks.results import beside, costs, found, overview, pages, statements_page, tested_forecasts, theory_page
+from benchmarks.results import (
+    beside,
+    costs,
+    depth,
+    found,
+    overview,
+    pages,
+    statements_page,
+    tested_forecasts,
+    theory_page,
+)
 from benchmarks.results.outstanding import Place, compute, outstanding
 from benchmarks.results.sections import SECTIONS, chosen
 from experiments.core import command
@@ -30,6 +40,7 @@ DERIVED = {
     tested_forecasts.NAME: tested_forecasts.write,
     theory_page.NAME: theory_page.write,
     beside.POOLED: beside.write_pooled,
+    depth.NAME: depth.write,
 }
 """What writes the pages that are made of the tables of others, without runs."""
 FOLDER = ROOT / "docs" / "results"

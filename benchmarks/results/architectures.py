@@ -11,14 +11,12 @@ from analysis.comparisons.equal_error import equal_error
 from analysis.comparisons.paired import pair
 from analysis.curve import Curve
 from analysis.fits.flags import JudgedFit, misses
-from analysis.fits.names import MAIN_FORMS
-from analysis.fits.record import analyse, interval_text, label
+from analysis.fits.record import interval_text, label
 from analysis.spelling import display_name, display_unit
 from analysis.table import load
-from benchmarks.results import remembered
 from benchmarks.results.outstanding import Place
 from benchmarks.results.sections import DATA, SECTIONS
-from benchmarks.results.statements import on_all_test_sets
+from benchmarks.results.statements import fits_of, own_test_set
 
 
 def cost_table(table: Path) -> str:
@@ -71,12 +69,9 @@ def headline(name: str, place: Place) -> str:
     )
 
 
-@remembered.of_tables
 def _fits(table: Path) -> list[JudgedFit]:
     """Return the fits of force MAE of a table, on its first test set, by the error at the largest P."""
-    found = on_all_test_sets([table])
-    own = [one for one in analyse(found, MAIN_FORMS) if one[0].curve.text("test_set") == found[0].text("test_set")]
-    return sorted(own, key=lambda one: float(one[0].curve.mean_error[-1]))
+    return sorted(own_test_set(fits_of(table)), key=lambda one: float(one[0].curve.mean_error[-1]))
 
 
 def _name(curve: Curve) -> str:

@@ -21,7 +21,7 @@ from analysis.report.linearised import HEAD, SideBySide, not_trained, side_by_si
 from benchmarks.results import merged_table, plateau, remembered
 from benchmarks.results.outstanding import Place
 from benchmarks.results.sections import DATA, SECTIONS
-from benchmarks.results.statements import force_curves, on_all_test_sets
+from benchmarks.results.statements import fits_of, force_curves
 
 POOLED = "claim_all"
 """Folder of the page on the claim over datasets."""
@@ -149,9 +149,9 @@ def write_pooled(place: Place) -> Path | None:
 @remembered.of_tables
 def _claims(table: Path) -> list[Claim]:
     """Return the tests of the claim of a table; none where cells are still missing."""
-    found = on_all_test_sets([table])
+    fits = fits_of(table)
     try:
-        tests = claims(analyse(found, MAIN_FORMS))
+        tests = claims(fits)
     except InputError:
         return []
-    return [one for one in tests if one.cells["A"].text("test_set") == found[0].text("test_set")]
+    return [one for one in tests if one.cells["A"].text("test_set") == fits[0][0].curve.text("test_set")]

@@ -15,7 +15,7 @@ from analysis.comparisons.claim_pool import PooledClaim
 from analysis.files import write_text
 from analysis.protocol import BUDGET, VALIDATION
 from analysis.spelling import place_words
-from benchmarks.results import architectures, statements_page, symmetry, tested_forecasts, theory_page
+from benchmarks.results import architectures, depth, statements_page, symmetry, tested_forecasts, theory_page
 from benchmarks.results.beside import POOLED, feature_learning, pooled, trained_rows
 from benchmarks.results.outstanding import Place
 from benchmarks.results.pages import outcome_of_claim
@@ -127,6 +127,8 @@ def _headlines(found: Mapping[Said, Sequence[Answer]], claims: Sequence[str], pl
             f"**The claim over datasets, linearised** ([claim_all](results/{POOLED}/README.md)): {CLAIM} "
             f"{' '.join(map(_pooled, over))}"
         )
+    if deeper := depth.headline(place):
+        told.append(f"**Depth and cutoff.** {deeper}")
     tellers = {
         "trained": ("What training changes", feature_learning),
         "architectures": ("Architectures", architectures.headline),
@@ -143,7 +145,7 @@ def _headlines(found: Mapping[Said, Sequence[Answer]], claims: Sequence[str], pl
 
 def _contradiction(said: Said, single: Sequence[Answer]) -> str:
     """Say on which data, or over how many, networks contradict a statement; empty if nowhere."""
-    of_all = over_datasets(said, single)
+    of_all = over_datasets(single, said.steeper)
     where = [
         f"{f'over {len(one.data)} datasets' if one is of_all else f'on {DATA[one.data[0]].words}'} ({one.power_text})"
         for one in [*([of_all] if of_all else []), *single]
@@ -168,7 +170,7 @@ def _pooled(claim: PooledClaim) -> str:
 
 def _row(said: Said, single: Sequence[Answer]) -> str:
     """Return a row of the table: the verdict over datasets, and which datasets have which of their own."""
-    of_all = over_datasets(said, single)
+    of_all = over_datasets(single, said.steeper)
     told = f"{of_all.verdict}, Δβ {of_all.power_text}" if of_all else "–"
     groups: dict[str, list[str]] = {}
     for one in single:

@@ -18,6 +18,7 @@ from analysis.comparisons.conditions import MARGIN, TOST
 from analysis.comparisons.paired import excludes_zero, random_effects
 from analysis.comparisons.sentences import SIGNIFICANT
 from analysis.curve import Curve, curves
+from analysis.fits.flags import JudgedFit
 from analysis.fits.names import MAIN_FORMS
 from analysis.fits.record import analyse, signed_interval
 from analysis.fits.uncertainty import Interval, t_quantile
@@ -113,8 +114,13 @@ def answers(place: Place) -> dict[Said, list[Answer]]:
     return found
 
 
-def over_datasets(said: Said, single: Sequence[Answer]) -> Answer | None:
-    """Pool what two datasets or more say of a statement; None for fewer."""
+def over_datasets(single: Sequence[Answer], steeper: bool) -> Answer | None:
+    """Pool what two datasets or more say of a difference; None for fewer.
+
+    Args:
+        single: each dataset's answer.
+        steeper: as for `judge`.
+    """
     known = [one for one in single if one.power.error > 0 and one.verdict != NOT_CONVERGED]
     if len(known) < 2:
         return None
@@ -122,7 +128,7 @@ def over_datasets(said: Said, single: Sequence[Answer]) -> Answer | None:
     floored = [one.floor for one in known if one.floor.error > 0]
     floor = _pooled(floored) if len(floored) == len(known) else _NONE
     data = tuple(name for one in known for name in one.data)
-    return Answer(data, power, floor, judge(power, floor, excludes_zero(power), said.steeper))
+    return Answer(data, power, floor, judge(power, floor, excludes_zero(power), steeper))
 
 
 def judge(power: Interval, floor: Interval, shown: bool, steeper: bool) -> str:
@@ -159,10 +165,21 @@ def on_all_test_sets(tables: Sequence[Path]) -> list[Curve]:
 
 
 @remembered.of_tables
+def fits_of(table: Path) -> list[JudgedFit]:
+    """Return the fits of the curves of force MAE of a table, on all its test sets, the dataset's own first."""
+    return analyse(on_all_test_sets([table]), MAIN_FORMS)
+
+
+def own_test_set(fits: Sequence[JudgedFit]) -> list[JudgedFit]:
+    """Return those on the first test set, the dataset's own."""
+    return [one for one in fits if one[0].curve.text("test_set") == fits[0][0].curve.text("test_set")]
+
+
+@remembered.of_tables
 def _compared(table: Path) -> Sequence[Comparison]:
-    found = on_all_test_sets([table])
-    own = found[0].text("test_set") if found else ""
-    return [one for one in compare_curves(analyse(found, MAIN_FORMS)) if one.first.text("test_set") == own]
+    fits = fits_of(table)
+    own = fits[0][0].curve.text("test_set") if fits else ""
+    return [one for one in compare_curves(fits) if one.first.text("test_set") == own]
 
 
 def _tests(said: Said, c: Comparison) -> bool:

@@ -33,7 +33,7 @@ def page(found: Mapping[Said, Sequence[Answer]]) -> str:
     parts = [HEAD, f"![Differences of exponents]({FIGURE}.png)"]
     for said, single in found.items():
         rows = [_row(one, f"[{one.data[0]}](../{said.kind}_{one.data[0]}/README.md)") for one in single]
-        if pooled := over_datasets(said, single):
+        if pooled := over_datasets(single, said.steeper):
             rows.append(_row(pooled, f"**{len(pooled.data)} datasets**"))
         if rows:
             head = ["| data | verdict | Δβ, power laws | Δβ, with a floor in both |", "|---|---|---|---|"]
@@ -63,7 +63,7 @@ def draw(found: Mapping[Said, Sequence[Answer]], stem: Path) -> None:
 
 def _rows(said: Said, single: Sequence[Answer]) -> list[tuple[Answer, Row]]:
     """Return the answer of each dataset and of all, each with its row of the figure."""
-    pooled = over_datasets(said, single)
+    pooled = over_datasets(single, said.steeper)
     shown = [
         (one, dataset_name(DATA[one.data[0]].tables[0]), HUES[list(DATA).index(one.data[0])], "o") for one in single
     ]

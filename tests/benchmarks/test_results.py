@@ -20,6 +20,7 @@ from benchmarks.results import (
     architectures,
     beside,
     costs,
+    depth,
     found,
     merged_table,
     outstanding,
@@ -79,6 +80,7 @@ def test_pages_made_of_the_tables_of_others_agree_with_them() -> None:
     assert (folder / tested_forecasts.NAME / "README.md").read_text(encoding="utf-8") == told
     assert (folder / theory_page.NAME / "README.md").read_text(encoding="utf-8") == theory_page.page(COMMITTED)
     assert (folder / beside.POOLED / "README.md").read_text(encoding="utf-8") == beside.pooled_page(COMMITTED)
+    assert (folder / depth.NAME / "README.md").read_text(encoding="utf-8") == depth.page(COMMITTED)
 
 
 def test_what_was_found_is_what_the_pages_say() -> None:
@@ -126,6 +128,26 @@ def test_trained_networks_stand_beside_linearised_ones(tmp_path: Path) -> None:
     assert "Not trained yet: " in text
     assert re.search(r" by 0\.50* ± 0\.0+, stopped by", beside.feature_learning("trained_ethanol_pbe", place))
     assert beside.feature_learning("trained_mpnn_ethanol_pbe", place) == ""
+
+
+def test_depth_is_compared_on_the_same_subsets(tmp_path: Path) -> None:
+    """Errors times P^(−0.1) at three layers: Δβ = 0.1 of every cell on each dataset and over both."""
+    place = Place(tmp_path, tmp_path)
+    assert depth.write(place) is None
+    assert depth.headline(place) == ""
+    for data in ("methanol", "malonaldehyde"):
+        shallow = pd.read_csv(COMMITTED.table(f"claim_{data}"), low_memory=False)
+        deep = shallow.assign(run_id=shallow["run_id"] + "d", model_id=shallow["model_id"] + "d", n_layers=3)
+        deep["error"] *= (deep["P"] / 8) ** (-0.1 - 0.002 * (deep["seed"] - 2))
+        for name, table in ((f"claim_{data}", shallow), (f"claim_{data}_depth3", deep)):
+            (tmp_path / name).mkdir()
+            table.to_csv(place.table(name), index=False)
+    for letter in "ABCD":
+        single = depth.changes(letter, "3 layers", place)
+        assert [one.data for one in single] == [("methanol",), ("malonaldehyde",)]
+        assert [one.power.value for one in single] == pytest.approx([0.1, 0.1], abs=0.003)  # 0.002 to a seed
+        assert not depth.changes(letter, "4 layers", place)
+    assert re.search(r"to 3 layers \(2 datasets\): A \+0\.10 .* D \+0\.10 ", depth.headline(place))
 
 
 def test_theory_counts_the_curves_that_are_steeper_than_smoothness_demands(tmp_path: Path) -> None:

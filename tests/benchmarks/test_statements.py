@@ -69,29 +69,29 @@ def test_datasets_that_agree_are_pooled_to_less_than_each_and_others_to_more() -
     def single(values: list[float]) -> list[Answer]:
         return [Answer((str(i),), interval(v, 0.1), interval(v, 0.1), "") for i, v in enumerate(values)]
 
-    agreed = over_datasets(STEEPER, single([0.18, 0.2, 0.22, 0.19, 0.21]))
+    agreed = over_datasets(single([0.18, 0.2, 0.22, 0.19, 0.21]), STEEPER.steeper)
     assert agreed is not None
     assert agreed.verdict == "holds"
     assert agreed.power.high - agreed.power.low < 0.2
     assert agreed.data == ("0", "1", "2", "3", "4")
-    differ = over_datasets(STEEPER, single([-0.3, 0.7, 0.2, -0.1, 0.5]))
+    differ = over_datasets(single([-0.3, 0.7, 0.2, -0.1, 0.5]), STEEPER.steeper)
     assert differ is not None
     assert differ.verdict == "not shown"
     assert differ.power.high - differ.power.low > 0.2
-    assert over_datasets(STEEPER, single([0.2])) is None
+    assert over_datasets(single([0.2]), STEEPER.steeper) is None
 
 
 def test_what_is_not_converged_is_not_pooled() -> None:
     one = Answer(("a",), RISES, RISES, statements.NOT_CONVERGED)
     two = Answer(("b",), RISES, RISES, "holds")
-    assert over_datasets(STEEPER, [one, two]) is None
+    assert over_datasets([one, two], STEEPER.steeper) is None
 
 
 def test_a_contradiction_is_the_headline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one sentence, on whichever data it shows."""
     bad = [Answer((name,), RISES, RISES, CONTRADICTED) for name in ("acac", "methanol")]
     monkeypatch.setattr(found, "answers", lambda place: {**{said: [] for said in SAID}, EQUAL: bad})
-    monkeypatch.setattr(found, "over_datasets", lambda said, single: None)
+    monkeypatch.setattr(found, "over_datasets", lambda single, steeper: None)
     text = found.page(Place(tmp_path / "results", tmp_path))
     first = next(line for line in text.splitlines() if line.startswith("- "))
     assert "contradict NequIP's paper, which says that L = 2 is as steep as L = 1: from L = 1 → 2 β changes" in first

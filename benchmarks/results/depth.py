@@ -1,0 +1,202 @@
+"""What depth and cutoff do: exponents of cells A–D with more layers, or with bonds alone, on the same subsets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib.lines import Line2D
+
+from analysis.calibration.forecast_rates import read_curves
+from analysis.comparisons.claim import cell_of
+from analysis.comparisons.conditions import MARGIN
+from analysis.comparisons.differences import floor_difference, slope_difference
+from analysis.comparisons.paired import excludes_zero, pair
+from analysis.figures.style import GRID, letters, looks, save, sheet, style, title
+from analysis.files import write_text
+from analysis.fits.flags import JudgedFit, misses
+from analysis.fits.names import MAIN_FORMS
+from analysis.fits.record import analyse, interval_text, label
+from analysis.spelling import dataset_name
+from benchmarks.results.outstanding import Place
+from benchmarks.results.sections import DATA
+from benchmarks.results.statements import Answer, fits_of, judge, over_datasets, own_test_set
+
+NAME, FIGURE = "depth", "beta_by_layers"
+PLACES = {"2 layers": "", "3 layers": "_depth3", "4 layers": "_depth4", "2 layers, bonds alone": "_bonds"}
+"""Depth and reach in words → ending of a section's name. The first is what the others are compared with."""
+FIRST, *OTHERS = PLACES
+LAYERS = {2: "2 layers", 3: "3 layers", 4: "4 layers"}
+"""What the figure has: number of layers → its words."""
+PUBLISHED_LAYERS = -1
+"""Place of the number of layers in the name of a published NequIP in the file of curves."""
+HEAD = f"""# What depth and cutoff do
+
+Exponents β of force MAE of cells A–D, linearised: a hypothesis about trained networks. Differences are of networks on
+the same subsets, second against 2 layers with all neighbours within 5 Å; over datasets as random effects
+(Hartung–Knapp–Sidik–Jonkman), 95 %. At every depth all cells have as many weights as C with 16 channels there, so that
+deeper networks are larger, too. "As steep": two one-sided tests at ±{MARGIN:g}. "Open: floor": not shown where both
+curves may have a floor. `make results ARGS="{NAME} --pages"` writes this page."""
+LIMITS = """## What would overturn it
+
+Trained networks, further datasets, more layers, and depths that are compared at equal numbers of weights."""
+
+
+def cells(table: Path) -> dict[str, JudgedFit]:
+    """Return the fit of every cell in a table, force MAE on its first test set."""
+    fits = own_test_set(fits_of(table))
+    return {letter: one for letter in "ABCD" for one in fits if cell_of(one[0].curve) == letter}
+
+
+def of_data(data: str, place: Place) -> dict[str, Mapping[str, JudgedFit]]:
+    """Return the cells of a dataset at each depth and reach that has a table."""
+    tables = {words: place.table(f"claim_{data}{ending}") for words, ending in PLACES.items()}
+    found = {words: cells(table) for words, table in tables.items() if table.exists()}
+    return {words: own for words, own in found.items() if own}
+
+
+def changes(letter: str, words: str, place: Place) -> list[Answer]:
+    """Return Δβ of a cell from the first depth and reach to another, for each dataset that has both."""
+    found = []
+    for data in DATA:
+        own = of_data(data, place)
+        if letter not in own.get(FIRST, {}) or letter not in own.get(words, {}):
+            continue
+        both = pair(own[FIRST][letter][0].curve, own[words][letter][0].curve)
+        if both is not None:
+            power, floor = slope_difference(both), floor_difference(both)
+            found.append(Answer((data,), power, floor, judge(power, floor, excludes_zero(power), steeper=False)))
+    return found
+
+
+def verdict(one: Answer) -> str:
+    """Return what is shown of a difference, in a word or two."""
+    if one.contradicts:
+        return "rises" if one.power.value > 0 else "falls"
+    return one.verdict.replace("holds within", "as steep, within")
+
+
+def page(place: Place) -> str:
+    """Return the page."""
+    texts = [HEAD, f"![β by number of layers]({FIGURE}.png)", "## β", _betas(place)]
+    for words in OTHERS:
+        rows = [row for letter in "ABCD" for row in _rows(letter, words, place)]
+        if rows:
+            head = ["| cell | data | Δβ, power laws | Δβ, with a floor in both | |", "|---|---|---|---|---|"]
+            texts += [f"## From {FIRST} to {words}", "\n".join([*head, *rows])]
+    return "\n\n".join([*texts, published(), LIMITS]) + "\n"
+
+
+def _betas(place: Place) -> str:
+    rows = [f"| data | cell | {' | '.join(PLACES)} |", "|---" * (len(PLACES) + 2) + "|"]
+    for data, known in DATA.items():
+        own = of_data(data, place)
+        if set(own) > {FIRST}:
+            rows += [
+                f"| {known.words} | {letter} | "
+                + " | ".join(_beta(own[words].get(letter)) if words in own else "not run" for words in PLACES)
+                + " |"
+                for letter in "ABCD"
+            ]
+    return "\n".join(rows)
+
+
+def _beta(one: JudgedFit | None) -> str:
+    if one is None:
+        return "–"
+    return "no power law" if misses(one) else interval_text(one[0].best.beta)
+
+
+def _rows(letter: str, words: str, place: Place) -> list[str]:
+    single = changes(letter, words, place)
+    pooled = over_datasets(single, steeper=False)
+    named = [(f"**{len(pooled.data)} datasets**", pooled)] if pooled else []
+    named += [(f"[{one.data[0]}](../claim_{one.data[0]}{PLACES[words]}/README.md)", one) for one in single]
+    return [f"| {letter} | {name} | {one.power_text} | {one.floor_text} | {verdict(one)} |" for name, one in named]
+
+
+def published() -> str:
+    """Return what published curves of trained NequIP say of depth, in a sentence."""
+    own = [
+        curve
+        for curve in read_curves()
+        if (curve.text("source"), curve.text("architecture"), curve.text("dataset")) == ("published", "nequip", "3bpa")
+        and (curve.text("test_set"), curve.text("metric")) == ("300K", "force_rmse")
+    ]
+    told = {
+        int(float(fit.curve.text("model_id").split()[PUBLISHED_LAYERS])): fit.best.beta
+        for fit, _ in analyse(own, MAIN_FORMS)
+    }
+    betas = ", ".join(f"{layers} layers {interval_text(told[layers])}" for layers in sorted(told))
+    return (
+        "## Published, trained\n\nNequIP, L = 3, on 3BPA at 300 K, force RMSE, one seed (Vita & Schwalbe-Koda 2023, "
+        f"arXiv 2302.05823), β: {betas}."
+    )
+
+
+def headline(place: Place) -> str:
+    """Return how depth and reach change the exponents over datasets, in a sentence; empty without two datasets."""
+    told = []
+    for words in OTHERS:
+        pooled = {letter: over_datasets(changes(letter, words, place), steeper=False) for letter in "ABCD"}
+        known = {letter: one for letter, one in pooled.items() if one}
+        if known:
+            most = max(len(one.data) for one in known.values())
+            each = ", ".join(f"{letter} {one.power_text} ({verdict(one)})" for letter, one in known.items())
+            told.append(f"to {words} ({most} datasets): {each}")
+    if not told:
+        return ""
+    return f"Linearised, β changes from {FIRST}, 5 Å, {'; '.join(told)} ([{NAME}](results/{NAME}/README.md))."
+
+
+def draw(place: Place, stem: Path) -> None:
+    """Draw β of the cells over the number of layers, a panel a dataset, into `stem`.png and its kin."""
+    by_data = {data: own for data in DATA if len(own := _deep(data, place)) > 1}
+    numbers: list[dict[str, object]] = []
+    with style():
+        figure, all_axes = sheet(len(by_data), 1.6, columns=2)
+        for axes, mark, (data, own) in zip(all_axes, letters(len(by_data)), by_data.items(), strict=True):
+            if axes is not all_axes[0]:
+                axes.sharey(all_axes[0])
+            first = next(iter(own.values()))
+            looks_of = dict(zip(first, looks([one[0].curve for one in first.values()]), strict=True))
+            handles: list[Line2D] = []
+            for index, (letter, look) in enumerate(looks_of.items()):
+                told = {layers: fits[letter][0].best.beta for layers, fits in own.items() if letter in fits}
+                x = np.array(list(told)) + 0.06 * (index - 1.5)  # side by side
+                for at, beta in zip(x, told.values(), strict=True):
+                    axes.plot([at, at], [beta.low, beta.high], color=look.color, linewidth=1.2)
+                values = [beta.value for beta in told.values()]
+                name = f"{letter}  {label(first[letter][0].curve).partition(' ')[2]}"
+                handles += axes.plot(x, values, marker=look.marker, color=look.color, markersize=4, label=name)
+                numbers += [
+                    {"data": data, "cell": letter, "layers": layers, "beta": b.value, "low": b.low, "high": b.high}
+                    for layers, b in told.items()
+                ]
+            axes.set_xticks(list(own))
+            axes.set_xlabel("Layers")
+            axes.set_ylabel("Exponent β")
+            axes.grid(True, axis="y", color=GRID, linewidth=0.5)
+            title(axes, f"{mark}{dataset_name(DATA[data].tables[0])}")
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+        save(figure, stem, numbers)
+
+
+def _deep(data: str, place: Place) -> dict[int, Mapping[str, JudgedFit]]:
+    own = of_data(data, place)
+    return {layers: own[words] for layers, words in LAYERS.items() if words in own}
+
+
+def write(place: Place) -> Path | None:
+    """Write page and figure; return the page, or None where no dataset has two depths."""
+    if not any(len(_deep(data, place)) > 1 for data in DATA):
+        return None
+    folder = place.tables / NAME
+    folder.mkdir(parents=True, exist_ok=True)
+    draw(place, folder / FIGURE)
+    for ending in ("pdf", "svg", "csv"):
+        (folder / f"{FIGURE}.{ending}").unlink(missing_ok=True)
+    path = folder / "README.md"
+    write_text(path, page(place))
+    return path
