@@ -1,4 +1,4 @@
-"""What depth and cutoff do: exponents of cells A–D with more layers, or with bonds alone, on the same subsets."""
+"""What depth, cutoff and width do: exponents of networks that differ in one of them, on the same subsets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from analysis.files import write_text
 from analysis.fits.flags import JudgedFit, misses
 from analysis.fits.names import MAIN_FORMS
 from analysis.fits.record import analyse, interval_text, label
-from analysis.spelling import dataset_name
+from analysis.spelling import LINEARISED, dataset_name
 from benchmarks.results.outstanding import Place
 from benchmarks.results.sections import DATA
 from benchmarks.results.statements import Answer, fits_of, judge, over_datasets, own_test_set
@@ -26,18 +26,26 @@ from benchmarks.results.statements import Answer, fits_of, judge, over_datasets,
 NAME, FIGURE = "depth", "beta_by_layers"
 PLACES = {"2 layers": "", "3 layers": "_depth3", "4 layers": "_depth4", "2 layers, bonds alone": "_bonds"}
 """Depth and reach in words → ending of a section's name. The first is what the others are compared with."""
-FIRST, *OTHERS = PLACES
+FIRST = "2 layers"
+CHANGES = {
+    "3 layers": "from 2 to 3 layers",
+    "4 layers": "from 2 to 4 layers",
+    "2 layers, bonds alone": "from 5 Å to bonds alone",
+}
+"""What is compared with the first → the change in words."""
 LAYERS = {2: "2 layers", 3: "3 layers", 4: "4 layers"}
 """What the figure has: number of layers → its words."""
+WIDE = ("nequip_ethanol_pbe", "mace_ethanol_pbe")
+"""Sections whose networks were computed with 32 channels, too (`…_32`)."""
 PUBLISHED_LAYERS = -1
 """Place of the number of layers in the name of a published NequIP in the file of curves."""
-HEAD = f"""# What depth and cutoff do
+HEAD = f"""# What depth, cutoff and width do
 
-Exponents β of force MAE of cells A–D, linearised: a hypothesis about trained networks. Differences are of networks on
-the same subsets, second against 2 layers with all neighbours within 5 Å; over datasets as random effects
-(Hartung–Knapp–Sidik–Jonkman), 95 %. At every depth all cells have as many weights as C with 16 channels there, so that
-deeper networks are larger, too. "As steep": two one-sided tests at ±{MARGIN:g}. "Open: floor": not shown where both
-curves may have a floor. `make results ARGS="{NAME} --pages"` writes this page."""
+Exponents β of force MAE, linearised: a hypothesis about trained networks. Differences are of networks on the same
+subsets, 95 %, not corrected for their number; over datasets as random effects (Hartung–Knapp–Sidik–Jonkman). First
+cells A–D, against 2 layers with all neighbours within 5 Å: at every depth they have as many weights as C with 16
+channels there, so that deeper networks are larger, too. "As steep": two one-sided tests at ±{MARGIN:g}. "Open: floor": not
+shown where both curves may have a floor. `make results ARGS="{NAME} --pages"` writes this page."""
 LIMITS = """## What would overturn it
 
 Trained networks, further datasets, more layers, and depths that are compared at equal numbers of weights."""
@@ -61,13 +69,30 @@ def changes(letter: str, words: str, place: Place) -> list[Answer]:
     found = []
     for data in DATA:
         own = of_data(data, place)
-        if letter not in own.get(FIRST, {}) or letter not in own.get(words, {}):
-            continue
-        both = pair(own[FIRST][letter][0].curve, own[words][letter][0].curve)
-        if both is not None:
-            power, floor = slope_difference(both), floor_difference(both)
-            found.append(Answer((data,), power, floor, judge(power, floor, excludes_zero(power), steeper=False)))
+        first, second = (own.get(one, {}).get(letter) for one in (FIRST, words))
+        if first and second and (answer := _answer(data, first, second)):
+            found.append(answer)
     return found
+
+
+def wider(place: Place) -> list[tuple[str, Answer]]:
+    """Return Δβ from 16 to 32 channels of every model that was computed with both."""
+    found = []
+    for name in WIDE:
+        tables = [place.table(name), place.table(f"{name}_32")]
+        if all(table.exists() for table in tables):
+            narrow, wide = ({label(one[0].curve): one for one in own_test_set(fits_of(table))} for table in tables)
+            answers = {model: _answer("ethanol_pbe", narrow[model], wide[model]) for model in narrow if model in wide}
+            found += [(model.removeprefix(LINEARISED), one) for model, one in answers.items() if one]
+    return found
+
+
+def _answer(data: str, first: JudgedFit, second: JudgedFit) -> Answer | None:
+    both = pair(first[0].curve, second[0].curve)
+    if both is None:
+        return None
+    power, floor = slope_difference(both), floor_difference(both)
+    return Answer((data,), power, floor, judge(power, floor, excludes_zero(power), steeper=False))
 
 
 def verdict(one: Answer) -> str:
@@ -80,11 +105,14 @@ def verdict(one: Answer) -> str:
 def page(place: Place) -> str:
     """Return the page."""
     texts = [HEAD, f"![β by number of layers]({FIGURE}.png)", "## β", _betas(place)]
-    for words in OTHERS:
+    for words, change in CHANGES.items():
         rows = [row for letter in "ABCD" for row in _rows(letter, words, place)]
         if rows:
             head = ["| cell | data | Δβ, power laws | Δβ, with a floor in both | |", "|---|---|---|---|---|"]
-            texts += [f"## From {FIRST} to {words}", "\n".join([*head, *rows])]
+            texts += [f"## {change[0].upper()}{change[1:]}", "\n".join([*head, *rows])]
+    if rows := [f"| {model} | {one.power_text} | {one.floor_text} | {verdict(one)} |" for model, one in wider(place)]:
+        head = ["| model | Δβ, power laws | Δβ, with a floor in both | |", "|---|---|---|---|"]
+        texts += ["## From 16 to 32 channels, ethanol (PBE)", "\n".join([*head, *rows])]
     return "\n\n".join([*texts, published(), LIMITS]) + "\n"
 
 
@@ -138,16 +166,21 @@ def published() -> str:
 def headline(place: Place) -> str:
     """Return how depth and reach change the exponents over datasets, in a sentence; empty without two datasets."""
     told = []
-    for words in OTHERS:
+    for words, change in CHANGES.items():
         pooled = {letter: over_datasets(changes(letter, words, place), steeper=False) for letter in "ABCD"}
         known = {letter: one for letter, one in pooled.items() if one}
         if known:
             most = max(len(one.data) for one in known.values())
             each = ", ".join(f"{letter} {one.power_text} ({verdict(one)})" for letter, one in known.items())
-            told.append(f"to {words} ({most} datasets): {each}")
-    if not told:
-        return ""
-    return f"Linearised, β changes from {FIRST}, 5 Å, {'; '.join(told)} ([{NAME}](results/{NAME}/README.md))."
+            told.append(f"{change} ({most} datasets) by {each}")
+    sentences = [f"β changes {'; '.join(told)}."] if told else []
+    if width := wider(place):
+        changed = [f"{model} by {one.power_text}" for model, one in width if one.contradicts]
+        sentences.append(
+            f"From 16 to 32 channels (ethanol, {len(width)} models) it changes in {len(changed) or 'none'}"
+            f"{': ' * bool(changed)}{', '.join(changed)}."
+        )
+    return f"Linearised ([{NAME}](results/{NAME}/README.md)): {' '.join(sentences)}" if sentences else ""
 
 
 def draw(place: Place, stem: Path) -> None:

@@ -128,7 +128,7 @@ def _headlines(found: Mapping[Said, Sequence[Answer]], claims: Sequence[str], pl
             f"{' '.join(map(_pooled, over))}"
         )
     if deeper := depth.headline(place):
-        told.append(f"**Depth and cutoff.** {deeper}")
+        told.append(f"**Depth, cutoff, width.** {deeper}")
     tellers = {
         "trained": ("What training changes", feature_learning),
         "architectures": ("Architectures", architectures.headline),

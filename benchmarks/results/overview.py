@@ -25,7 +25,7 @@ together: [what was found](../found.md)."""
 OTHERS = {
     "statements/README.md": "the papers' statements about exponents, on each dataset and over all",
     "claim_all/README.md": "the claim over datasets, as random effects",
-    "depth/README.md": "what more layers, or neighbours of bonds alone, do to the exponents of cells A–D",
+    "depth/README.md": "what more layers, neighbours of bonds alone, or more channels do to exponents",
     "forecasts/README.md": "forecasts of cut curves, and what then came",
     "theory/README.md": "distances to the nearest frame, the dimension of the data, bounds of theory",
     "../groups.md": "what symmetry groups are worth, on images, points, voxels and jets",

@@ -147,7 +147,7 @@ def test_depth_is_compared_on_the_same_subsets(tmp_path: Path) -> None:
         assert [one.data for one in single] == [("methanol",), ("malonaldehyde",)]
         assert [one.power.value for one in single] == pytest.approx([0.1, 0.1], abs=0.003)  # 0.002 to a seed
         assert not depth.changes(letter, "4 layers", place)
-    assert re.search(r"to 3 layers \(2 datasets\): A \+0\.10 .* D \+0\.10 ", depth.headline(place))
+    assert re.search(r"from 2 to 3 layers \(2 datasets\) by A \+0\.10 .* D \+0\.10 ", depth.headline(place))
 
 
 def test_theory_counts_the_curves_that_are_steeper_than_smoothness_demands(tmp_path: Path) -> None:
