@@ -44,8 +44,8 @@ HEAD = f"""# What depth, cutoff and width do
 Exponents β of force MAE, linearised: a hypothesis about trained networks. Differences are of networks on the same
 subsets, 95 %, not corrected for their number; over datasets as random effects (Hartung–Knapp–Sidik–Jonkman). First
 cells A–D, against 2 layers with all neighbours within 5 Å: at every depth they have as many weights as C with 16
-channels there, so that deeper networks are larger, too. "As steep": two one-sided tests at ±{MARGIN:g}. "Open: floor": not
-shown where both curves may have a floor. `make results ARGS="{NAME} --pages"` writes this page."""
+channels there, so that deeper networks are larger, too. "As steep": two one-sided tests at ±{MARGIN:g}. "Open: floor":
+not shown where both curves may have a floor. `make results ARGS="{NAME} --pages"` writes this page."""
 LIMITS = """## What would overturn it
 
 Trained networks, further datasets, more layers, and depths that are compared at equal numbers of weights."""
@@ -196,7 +196,8 @@ def draw(place: Place, stem: Path) -> None:
             looks_of = dict(zip(first, looks([one[0].curve for one in first.values()]), strict=True))
             handles: list[Line2D] = []
             for index, (letter, look) in enumerate(looks_of.items()):
-                told = {layers: fits[letter][0].best.beta for layers, fits in own.items() if letter in fits}
+                found = {layers: fits[letter] for layers, fits in own.items() if letter in fits}
+                told = {layers: one[0].best.beta for layers, one in found.items() if not misses(one)}
                 x = np.array(list(told)) + 0.06 * (index - 1.5)  # side by side
                 for at, beta in zip(x, told.values(), strict=True):
                     axes.plot([at, at], [beta.low, beta.high], color=look.color, linewidth=1.2)
