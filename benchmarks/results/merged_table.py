@@ -36,7 +36,8 @@ def tested(table: pd.DataFrame) -> set[tuple[str, str]]:
 def merge(path: Path, store: Path) -> int:
     """Add the finished runs of a store that a table lacks, if there are any; return the number of rows added.
 
-    A row that the table has stays as it is, whoever computed it. The file is written whole or not at all.
+    A row that the table has stays as it is, whoever computed it, and so does the order of its columns. The file is
+    written whole or not at all.
     """
     if not store.is_dir():
         return 0
@@ -46,7 +47,8 @@ def merge(path: Path, store: Path) -> int:
     new = found[[row not in known for row in found[ROW].itertuples(index=False, name=None)]]
     if new.empty:
         return 0
-    columns = [*found.columns, *(name for name in own.columns if name not in found.columns)]
+    first, second = (found, own) if own.empty else (own, found)
+    columns = [*first.columns, *(name for name in second.columns if name not in first.columns)]
     both = pd.concat([own, new], ignore_index=True).reindex(columns=columns).fillna("")
     by = [*ORDER, "model_id", "test_set", "metric"]
     keys = pd.DataFrame({name: pd.to_numeric(both[name]) if name in NUMBERS else both[name] for name in by})

@@ -171,9 +171,14 @@ def test_theory_counts_the_curves_that_are_steeper_than_smoothness_demands(tmp_p
     assert "in 4 of 4 curves; " in told[8.0]
 
 
-def test_forecasts_tell_to_which_side_they_missed() -> None:
+def test_forecasts_tell_to_which_side_they_missed(tmp_path: Path) -> None:
     """One held, two came lower than forecast, one higher."""
-    one = next(iter(tested_forecasts.tested(COMMITTED)))
+    place = Place(tmp_path, tmp_path)
+    assert tested_forecasts.headline(place) == ""
+    (tmp_path / "claim_3bpa").mkdir()
+    shutil.copy(COMMITTED.table("claim_3bpa"), place.table("claim_3bpa"))
+    one, *others = tested_forecasts.tested(place)
+    assert f"of {(len(others) + 1) // 2} at 4 times the data" in tested_forecasts.headline(place)
     found = [replace(one, low=1.0, median=2.0, high=3.0, came=came) for came in (2.5, 0.5, 0.9, 4.0)]
     words = dataset_words(one.curve.text("dataset"))
     assert tested_forecasts.missed_side(found) == (
@@ -232,6 +237,7 @@ def test_committed_rows_keep_their_digits(tmp_path: Path, monkeypatch: pytest.Mo
     own[own["P"] != "16"].to_csv(path, index=False)
     from_store = pd.read_csv(COMMITTED.table("nequip_acac"))
     from_store["error"] *= 2
+    from_store = from_store[sorted(from_store.columns)]  # another order of columns changes no line
     monkeypatch.setattr(merged_table, "run_table", lambda _: from_store)
     added = merged_table.merge(path, tmp_path)
     after = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -241,6 +247,9 @@ def test_committed_rows_keep_their_digits(tmp_path: Path, monkeypatch: pytest.Mo
     pd.testing.assert_frame_equal(old, own[own["P"] != "16"].reset_index(drop=True))
     new = after[after["P"] == "16"]["error"].astype(float)
     assert list(new) == list(from_store[from_store["P"] == 16]["error"])
+    assert set(COMMITTED.table("nequip_acac").read_text().splitlines()) >= {
+        line for line, P in zip(path.read_text().splitlines()[1:], after["P"], strict=True) if P != "16"
+    }
     assert merged_table.merge(path, tmp_path) == 0
 
 
