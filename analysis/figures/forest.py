@@ -52,7 +52,7 @@ def forest(axes: Axes, rows: Sequence[Row], grey: tuple[float, float]) -> None:
     axes.set_axisbelow(True)
 
 
-def draw_row(axes: Axes, place: int, row: Row) -> None:
+def draw_row(axes: Axes, place: float, row: Row) -> None:
     """Draw one estimate with its intervals at a place of the vertical axis."""
     for ends, alpha in ((row.wider, PALE), ((row.low, row.high), 1.0)):
         if np.isfinite(ends).all():

@@ -18,12 +18,12 @@ from pathlib import Path
 
 from analysis.files import write_text
 from benchmarks.results import (
-    beside,
     costs,
     depth,
     found,
     overview,
     pages,
+    pooled_claim,
     statements_page,
     tested_forecasts,
     theory_page,
@@ -39,7 +39,7 @@ DERIVED = {
     statements_page.NAME: statements_page.write,
     tested_forecasts.NAME: tested_forecasts.write,
     theory_page.NAME: theory_page.write,
-    beside.POOLED: beside.write_pooled,
+    pooled_claim.NAME: pooled_claim.write,
     depth.NAME: depth.write,
 }
 """What writes the pages that are made of the tables of others, without runs."""

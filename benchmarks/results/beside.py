@@ -1,4 +1,4 @@
-"""What stands beside the commands' words: trained networks beside linearised ones, and datasets together."""
+"""Trained networks beside linearised ones."""
 
 from __future__ import annotations
 
@@ -9,10 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.comparisons.claim import Claim, claims
-from analysis.comparisons.claim_pool import PooledClaim, pool_claims, pooled_claim_text
-from analysis.errors import InputError
-from analysis.files import write_text
 from analysis.fits.flags import JudgedFit
 from analysis.fits.names import MAIN_FORMS
 from analysis.fits.record import analyse
@@ -21,14 +17,12 @@ from analysis.report.linearised import HEAD, SideBySide, not_trained, side_by_si
 from benchmarks.results import merged_table, plateau, remembered
 from benchmarks.results.outstanding import Place
 from benchmarks.results.sections import DATA, SECTIONS
-from benchmarks.results.statements import fits_of, force_curves
+from benchmarks.results.statements import force_curves
 
-POOLED = "claim_all"
-"""Folder of the page on the claim over datasets."""
 STOPPED = ("β stopped", "stopped − linearised")
 """Heads of the columns on the same trained networks at the schedule that is best on validation frames."""
 WORDS = """\
-Exponents are slopes over the sizes and seeds in common; the difference is what feature learning does. †: not
+Exponents are slopes over the sizes and seeds in common; the difference is what feature learning does. †: not \
 converged, or nobody knows. Stopped: at the schedule that is best on validation frames, which P does not count here."""
 
 
@@ -104,54 +98,3 @@ def _compared(trained: Path, *linear: Path) -> _Beside:
         stopped.to_csv(path, index=False)
         of_stopped = analyse(force_curves([path, *linear]), MAIN_FORMS)
     return _Beside(side_by_side(fits), side_by_side(of_stopped), fits)
-
-
-def pooled(place: Place) -> list[PooledClaim]:
-    """Return the tests of the claim over datasets, as random effects; none for fewer than two tables."""
-    names = _claimed(place)
-    return pool_claims([
-        test for data in DATA for name in names if SECTIONS[name].data == data for test in _claims(place.table(name))
-    ])  # fmt: skip
-
-
-def pooled_page(place: Place) -> str:
-    """Return the page on the claim over datasets, as random effects; empty for fewer than two tables."""
-    names = _claimed(place)
-    if not names:
-        return ""
-    words = "\n\n".join(pooled_claim_text(one) for one in pooled(place))
-    tables = ", ".join(f"[{name}](../{name}/runs.csv)" for name in names)
-    return "\n\n".join([
-        "# The claim over datasets",
-        "Datasets as random effects (Hartung–Knapp–Sidik–Jonkman), force MAE, each on its first test set; "
-        "linearised networks: a hypothesis about trained ones. Few datasets leave wide intervals.",
-        f'`make results ARGS="{POOLED} --pages"` reads {tables}.',
-        f"```text\n{words or 'nothing to pool'}\n```",
-    ]) + "\n"  # fmt: skip
-
-
-def _claimed(place: Place) -> list[str]:
-    """Return the sections on the claim that have a table; none where these are of fewer than two datasets."""
-    names = [name for name in place.sections() if SECTIONS[name].part == "claim" and place.table(name).exists()]
-    return names if len({SECTIONS[name].data for name in names}) > 1 else []
-
-
-def write_pooled(place: Place) -> Path | None:
-    """Write the page on the claim over datasets; return it, or None if there is nothing to pool."""
-    text = pooled_page(place)
-    if not text:
-        return None
-    path = place.tables / POOLED / "README.md"
-    write_text(path, text)
-    return path
-
-
-@remembered.of_tables
-def _claims(table: Path) -> list[Claim]:
-    """Return the tests of the claim of a table; none where cells are still missing."""
-    fits = fits_of(table)
-    try:
-        tests = claims(fits)
-    except InputError:
-        return []
-    return [one for one in tests if one.cells["A"].text("test_set") == fits[0][0].curve.text("test_set")]

@@ -14,9 +14,16 @@ from analysis.comparisons.claim import predicate
 from analysis.comparisons.claim_pool import PooledClaim
 from analysis.files import write_text
 from analysis.protocol import BUDGET, VALIDATION
-from analysis.spelling import place_words
-from benchmarks.results import architectures, depth, statements_page, symmetry, tested_forecasts, theory_page
-from benchmarks.results.beside import POOLED, feature_learning, pooled, trained_rows
+from benchmarks.results import (
+    architectures,
+    depth,
+    pooled_claim,
+    statements_page,
+    symmetry,
+    tested_forecasts,
+    theory_page,
+)
+from benchmarks.results.beside import feature_learning, trained_rows
 from benchmarks.results.outstanding import Place
 from benchmarks.results.pages import outcome_of_claim
 from benchmarks.results.sections import DATA, SECTIONS
@@ -33,17 +40,17 @@ BEGINS, ENDS = "<!-- make results writes this -->\n", "\n<!-- until here -->"
 """What stands around `sentence` in README.md."""
 HEAD = """# What was found
 
-What affects the data efficiency of equivariant networks? These are this program's answers so far, force MAE. A
-linearised network learns no features: its exponent β is a hypothesis about the trained one. Every number is from the
+What affects the data efficiency of equivariant networks? These are this program's answers so far, force MAE. A \
+linearised network learns no features: its exponent β is a hypothesis about the trained one. Every number is from the \
 page that it links to, which names the command that computed it; `make results` computes what is missing.
 """
 LIMITS = """## Limits
 
-- A few datasets decide little, much was [not run](results/README.md#not-run), and five seeds with P ≤ 128 seldom
-  exclude a floor: then "open" is what the tables say. Tests over datasets were repeated as datasets were added.
+- A few datasets decide little, much was [not run](results/README.md#not-run), and five seeds with P ≤ 128 seldom \
+exclude a floor: then "open" is what the tables say. Tests over datasets were repeated as datasets were added.
 - {trained} Of NequIP and MACE weights are not matched here; of cells A–D they are.
-- Exponents hold over the measured P alone; errors beside published ones stand in [parity](parity.md): an
-  exponent of a network that misses its published error there is not quoted."""
+- Exponents hold over the measured P alone; errors beside published ones stand in [parity](parity.md): an \
+exponent of a network that misses its published error there is not quoted."""
 CLAIM = "a curve is steep if L or ν is high, and one of them is enough: B and C are steeper than A, D is not."
 """The claim on cells A–D in a sentence."""
 
@@ -102,10 +109,12 @@ def page(place: Place) -> str:
             "| page | the claim (2 layers, 5 Å) … | β of cells A–D | first trials | other depths and cutoffs |",
             "|---|---|---|---|---|",
         ]
-        parts += ["## The claim: L or ν, one of them is enough", "\n".join([*head, *claims])]
+        figure = f"![Conditions of the claim over datasets](results/{pooled_claim.NAME}/{pooled_claim.FIGURE}.png)"
+        parts += ["## The claim: L or ν, one of them is enough", *[figure] * bool(pooled_claim.pooled(place))]
+        parts.append("\n".join([*head, *claims]))
     if place.table(TRAINED).exists():
         parts += [f"## Linearised beside [trained](results/{TRAINED}/README.md)", trained_rows(TRAINED, place)]
-    parts.append(LIMITS.replace("\n  ", " ").format(trained=_trained(place)))
+    parts.append(LIMITS.format(trained=_trained(place)))
     text = "\n\n".join(part.rstrip("\n") for part in parts if part) + "\n"
     return text.replace("(results/", f"({place.tables.name}/")
 
@@ -122,9 +131,9 @@ def _headlines(found: Mapping[Said, Sequence[Answer]], claims: Sequence[str], pl
             "**Against our first trials.** They met all conditions of the claim by plain slopes. Tested as registered, "
             f"with floors, it is decided in {len(held)} of {len(outcomes)} tables, each by itself."
         )
-    if over := pooled(place):
+    if over := pooled_claim.pooled(place):
         told.append(
-            f"**The claim over datasets, linearised** ([claim_all](results/{POOLED}/README.md)): {CLAIM} "
+            f"**The claim over datasets, linearised** ([claim_all](results/{pooled_claim.NAME}/README.md)): {CLAIM} "
             f"{' '.join(map(_pooled, over))}"
         )
     if deeper := depth.headline(place):
@@ -164,8 +173,7 @@ def _pooled(claim: PooledClaim) -> str:
     conditions = claim.decision.conditions
     left = [one.name for one in conditions if not one.shown]
     told = f"not shown: {', '.join(left)}" if left else f"all {len(conditions)} conditions shown"
-    network = ", ".join(place_words({name: value for name, value in claim.place.items() if name in FIRST}))
-    return f"{network}, {len(claim.datasets)} datasets: {predicate(claim.outcome)} ({told})."
+    return f"{pooled_claim.network(claim)}, {len(claim.datasets)} datasets: {predicate(claim.outcome)} ({told})."
 
 
 def _row(said: Said, single: Sequence[Answer]) -> str:
@@ -189,7 +197,7 @@ def sentence(place: Place) -> str:
     text = f"The claim: {CLAIM} The exponents β are {betas}; tested as registered, with floors, the claim {told}"
     text += "".join(
         f" on ethanol, and {predicate(one.outcome)} over {len(one.datasets)} datasets together"
-        for one in pooled(place)
+        for one in pooled_claim.pooled(place)
         if FIRST.items() <= one.place.items()
     )
     text += "."

@@ -27,6 +27,7 @@ from benchmarks.results import (
     overview,
     pages,
     plateau,
+    pooled_claim,
     statements_page,
     symmetry,
     tested_forecasts,
@@ -79,7 +80,7 @@ def test_pages_made_of_the_tables_of_others_agree_with_them() -> None:
     told = tested_forecasts.page(tested_forecasts.tested(COMMITTED))
     assert (folder / tested_forecasts.NAME / "README.md").read_text(encoding="utf-8") == told
     assert (folder / theory_page.NAME / "README.md").read_text(encoding="utf-8") == theory_page.page(COMMITTED)
-    assert (folder / beside.POOLED / "README.md").read_text(encoding="utf-8") == beside.pooled_page(COMMITTED)
+    assert (folder / pooled_claim.NAME / "README.md").read_text(encoding="utf-8") == pooled_claim.page(COMMITTED)
     assert (folder / depth.NAME / "README.md").read_text(encoding="utf-8") == depth.page(COMMITTED)
 
 
@@ -148,6 +149,28 @@ def test_depth_is_compared_on_the_same_subsets(tmp_path: Path) -> None:
         assert [one.power.value for one in single] == pytest.approx([0.1, 0.1], abs=0.003)  # 0.002 to a seed
         assert not depth.changes(letter, "4 layers", place)
     assert re.search(r"from 2 to 3 layers \(2 datasets\) by A \+0\.10 .* D \+0\.10 ", depth.headline(place))
+
+
+def test_the_figure_of_the_claim_has_every_dataset_and_all(tmp_path: Path) -> None:
+    place = Place(tmp_path, tmp_path)
+    assert pooled_claim.write(place) is None
+    for data in ("methanol", "malonaldehyde"):
+        (tmp_path / f"claim_{data}").mkdir()
+        shutil.copy(COMMITTED.table(f"claim_{data}"), place.table(f"claim_{data}"))
+    (one,) = pooled_claim.pooled(place)
+    singles = pooled_claim.each(place)
+    pooled_claim.draw([one], singles, tmp_path / "drawn")
+    drawn = pd.read_csv(tmp_path / "drawn.csv").set_index(["condition", "data"])
+    decisions = {"all datasets": one.decision, **{dataset_words(single.dataset): single.decision for single in singles}}
+    for name, decision in decisions.items():
+        for condition in decision.conditions:
+            row = drawn.loc[condition.name, name]
+            expected = [condition.delta.value, condition.delta.low, condition.with_floor.high]
+            assert [row["delta"], row["low_90"], row["floor_high_90"]] == pytest.approx(expected, rel=1e-4)  # printed
+    assert len(drawn) == 12
+    written = pooled_claim.write(place)
+    assert written is not None
+    assert sorted(path.name for path in written.parent.iterdir()) == ["README.md", "conditions.png"]
 
 
 def test_theory_counts_the_curves_that_are_steeper_than_smoothness_demands(tmp_path: Path) -> None:
@@ -407,7 +430,7 @@ def test_make_results_quick(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     for name in place.sections():
         assert not outstanding.outstanding(name, place).left
     for name in (*results.DERIVED, *place.sections()):
-        assert (place.tables / name / "README.md").exists() or name == beside.POOLED  # one dataset: nothing to pool
+        assert (place.tables / name / "README.md").exists() or name == pooled_claim.NAME  # one dataset: nothing to pool
 
 
 def test_the_page_on_groups_has_the_table_of_its_runs() -> None:
