@@ -160,11 +160,11 @@ def test_the_figure_of_the_claim_has_every_dataset_and_all(tmp_path: Path) -> No
     (one,) = pooled_claim.pooled(place)
     singles = pooled_claim.each(place)
     pooled_claim.draw([one], singles, tmp_path / "drawn")
-    drawn = pd.read_csv(tmp_path / "drawn.csv").set_index(["condition", "data"])
+    drawn = {(row["condition"], row["data"]): row for _, row in pd.read_csv(tmp_path / "drawn.csv").iterrows()}
     decisions = {"all datasets": one.decision, **{dataset_words(single.dataset): single.decision for single in singles}}
     for name, decision in decisions.items():
         for condition in decision.conditions:
-            row = drawn.loc[condition.name, name]
+            row = drawn[condition.name, name]
             expected = [condition.delta.value, condition.delta.low, condition.with_floor.high]
             assert [row["delta"], row["low_90"], row["floor_high_90"]] == pytest.approx(expected, rel=1e-4)  # printed
     assert len(drawn) == 12
