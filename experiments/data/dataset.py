@@ -137,6 +137,11 @@ class Frames:
             self, numbers=numbers, positions=np.pad(self.positions, vectors), forces=np.pad(self.forces, vectors)
         )
 
+    def compact(self) -> Frames:
+        """Return the frames without the padding that none of them needs."""
+        used = np.flatnonzero((self.numbers > 0).any(0))
+        return self.padded(int(used[-1]) + 1 if len(used) else self.numbers.shape[1])
+
     def sha256(self) -> str:
         """Return the hex digest of the content: equal only if every number of every frame is equal."""
         arrays = [self.numbers, self.positions, self.energies, self.forces, self.cells, self.pbc, self.bonds]

@@ -75,8 +75,11 @@ class LinearisedNetwork:
         """Write rows ∂E/∂θ and ∂F/∂θ along directions; see `experiments.regression.rows.LinearModel`.
 
         A pack has one entry a frame, each with weights of its own (of stride 0: none is copied). Its forces are made
-        once, with their graph, and one more derivative is taken for each direction.
+        once, with their graph, and one more derivative is taken for each direction. Padding that these frames do not
+        need is left out: one large frame would make all others as costly.
         """
+        frames = frames.compact()
+        directions = directions[:, :, : frames.numbers.shape[1]]
         params = {name: value.expand(len(frames), *value.shape).detach() for name, value in self.weights.items()}
         params = {name: value.requires_grad_(name in self.names) for name, value in params.items()}
         split = self._resident(frames)
@@ -121,7 +124,6 @@ class LinearisedNetwork:
         inner derivative serves all V.
         """
         self.check(frames)
-        split = self._resident(frames)
         sizes = [self.weights[name].numel() for name in self.names]
         pieces = torch.split(torch.as_tensor(coefficients), sizes, 1)
         along = [w.reshape(-1, *self.weights[name].shape) for name, w in zip(self.names, pieces, strict=True)]
@@ -131,9 +133,11 @@ class LinearisedNetwork:
         limit = self.frames_at_once(frames)
         for start in range(0, len(frames), limit):
             chosen = np.arange(start, min(start + limit, len(frames)))
+            own = frames.take(chosen).compact()
+            split, atoms = self._resident(own), own.numbers.shape[1]
             params = {name: value[None].detach() for name, value in self.weights.items()}
             params = {name: value.requires_grad_(name in self.names) for name, value in params.items()}
-            graph = differentiable(pick_graph(split.tensors, torch.as_tensor(chosen)[None]))
+            graph = differentiable(pick_graph(split.tensors, torch.arange(len(chosen))[None]))
             share = graph.atoms.clone().requires_grad_(True)
             total = (self.model.energies(params, graph) * share).sum()
             wanted = [params[name] for name in self.names]
@@ -146,7 +150,7 @@ class LinearisedNetwork:
                 )
                 tangent = pair_forces(gradient, graph) * graph.atoms[..., None]
                 energies[v, chosen] = (atomic * graph.atoms).reshape(len(chosen), -1).sum(1).detach().numpy()
-                forces[v, chosen] = tangent.reshape(len(chosen), -1, 3).detach().numpy()
+                forces[v, chosen, :atoms] = tangent.reshape(len(chosen), -1, 3).detach().numpy()
                 parts = atomic_virials(gradient, graph.vectors, graph.mask).detach()
                 virials[v, chosen] = parts.reshape(len(chosen), -1, 3, 3).sum(1).numpy()
         return [Predictions(*each) for each in zip(energies, forces, virials, strict=True)]

@@ -28,7 +28,7 @@ from experiments.regression.ladder import one_solution
 from experiments.regression.least_squares import LinearFit
 from experiments.regression.linearised import LinearisedNetwork, resident
 from experiments.regression.ntk import Ntk
-from experiments.tasks.molecules import pick_graph
+from experiments.tasks.molecules import DeviceFrames, pick_graph
 from tests.experiments.finished import molecules as mixed
 from tests.experiments.regression.test_krr import molecules
 
@@ -116,6 +116,33 @@ def test_prediction_is_the_design_matrix_times_coefficients(name: str, monkeypat
     monkeypatch.setattr("experiments.regression.linearised._SLOTS", 1)
     assert model.frames_at_once(frames) == 1
     np.testing.assert_allclose(model.predict_all(w[None], frames)[0].forces, found.forces, atol=1e-11 * scale)
+
+
+@ALL
+def test_padding_that_no_frame_of_a_pass_needs_is_left_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One large frame does not make all others as costly: passes are as wide as their own frames."""
+    frames = mixed(1, ((6, 8, 1, 1), (8, 1, 1)))
+    wide = frames.padded(9)
+    model, whole = made(SMALL[name], frames), LinearisedNetwork._resident
+    widths: list[int] = []
+
+    def noted(self: LinearisedNetwork, own: Frames) -> DeviceFrames:
+        widths.append(own.numbers.shape[1])
+        return whole(self, own)
+
+    monkeypatch.setattr(LinearisedNetwork, "_resident", noted)
+    (energies, forces), (same, padded) = design(model, frames), design(model, wide)
+    np.testing.assert_array_equal(same, energies)
+    np.testing.assert_array_equal(padded[:, :4], forces)
+    assert not padded[:, 4:].any()
+    assert widths == [4, 4]
+    monkeypatch.setattr("experiments.regression.linearised._SLOTS", 1)
+    w = np.random.default_rng(0).normal(size=(1, model.size))
+    one, other = model.predict_all(w, frames)[0], model.predict_all(w, wide)[0]
+    np.testing.assert_array_equal(other.forces[:, :4], one.forces)
+    np.testing.assert_array_equal(other.energies, one.energies)
+    assert other.forces.shape == wide.forces.shape
+    assert widths[-2:] == [4, 3]
 
 
 class Linear:
