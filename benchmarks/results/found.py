@@ -51,7 +51,10 @@ exclude a floor: then "open" is what the tables say. Tests over datasets were re
 - {trained} Of NequIP and MACE weights are not matched here; of cells A–D they are.
 - Exponents hold over the measured P alone; errors beside published ones stand in [parity](parity.md): an \
 exponent of a network that misses its published error there is not quoted."""
-CLAIM = "a curve is steep if L or ν is high, and one of them is enough: B and C are steeper than A, D is not."
+CLAIM = (
+    "angles make a curve steeper whether messages carry them (B) or products (C), and products without angles (D) do "
+    "not: B and C are steeper than A, C is no flatter than B, and D is as steep as A."
+)
 """The claim on cells A–D in a sentence."""
 
 
@@ -110,7 +113,10 @@ def page(place: Place) -> str:
             "|---|---|---|---|---|",
         ]
         figure = f"![Conditions of the claim over datasets](results/{pooled_claim.NAME}/{pooled_claim.FIGURE}.png)"
-        parts += ["## The claim: L or ν, one of them is enough", *[figure] * bool(pooled_claim.pooled(place))]
+        parts += [
+            "## The claim: messages with angles or products of them, one is enough",
+            *[figure] * bool(pooled_claim.pooled(place)),
+        ]
         parts.append("\n".join([*head, *claims]))
     if place.table(TRAINED).exists():
         parts += [f"## Linearised beside [trained](results/{TRAINED}/README.md)", trained_rows(TRAINED, place)]
