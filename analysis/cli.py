@@ -171,6 +171,7 @@ def _design(to: Subparsers) -> None:
         source=False,
     )
     add_source(one)
+    add_selection(one)
     one.add_argument(
         "--noise",
         nargs=2,

@@ -33,6 +33,7 @@ from analysis.curve import Curve
 from analysis.errors import InputError
 from analysis.fits.jsonable import Record
 from analysis.fits.uncertainty import Interval
+from analysis.spelling import dataset_words, metric_words, test_set_words
 
 SEEDS = (3, 5, 10)
 """Numbers of seeds for which the smallest difference is named."""
@@ -124,7 +125,8 @@ def _source(place: tuple[str, ...], group: Sequence[Curve]) -> Source | None:
         return None
     longest = max((log_p for log_p, _ in parts), key=len)
     factor = float(np.exp((longest[-1] - longest[0]) / (len(longest) - 1)))
-    name = ", ".join(text for text in place if text)
+    dataset, test_set, metric = place
+    name = ", ".join(filter(None, (dataset_words(dataset), test_set_words(test_set), metric_words(metric))))
     return Source(name, fit_noise(parts), origin, float(np.exp(longest[0])), factor, fit_noise(single or parts))
 
 

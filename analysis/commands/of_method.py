@@ -46,6 +46,8 @@ from analysis.commands.asked import (
     load_asked,
     read_all_distances,
     say,
+    say_left_out,
+    selection_of,
 )
 from analysis.curve import curves
 from analysis.errors import InputError
@@ -64,7 +66,7 @@ def design(arguments: argparse.Namespace) -> None:
     if noise is not None and not max(noise) > 0:
         raise InputError("--noise 0 0: without noise two seeds decide everything; give the noise of ln ε (0.05 0.03)")
     loaded = None if noise is not None else load_asked(arguments)
-    sources = [given(tuple(noise))] if loaded is None else from_table(curves(loaded))
+    sources = [given(tuple(noise))] if loaded is None else from_table(selection_of(arguments).of_curves(curves(loaded)))
     entries: list[dict[str, object]] = []
     for source in sources:
         further = tuple(arguments.further) if arguments.further is not None else None
@@ -74,6 +76,8 @@ def design(arguments: argparse.Namespace) -> None:
             say(further_text(found, further))
         entries += design_records(source, found, arguments.difference)
     say(NOTE)
+    if loaded is not None:
+        say_left_out(arguments, loaded)
     if arguments.json is not None:
         write_json(arguments.json, entries)
     if loaded is not None:

@@ -160,6 +160,24 @@ def test_command_prints_and_writes_what_was_found(tmp_path: Path, capsys: pytest
         assert cells[8:] == [f"{value:.2g}" for value in entry["smallest_difference"].values()]
 
 
+def test_a_table_has_a_block_for_its_main_metric_unless_others_are_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "t.csv"
+    both = [table().assign(dataset="ethanol_pbe", metric=metric) for metric in ("energy_mae", "force_mae")]
+    pd.concat(both).to_csv(path, index=False)
+    words = ["design", "--table", str(path), "--sizes", "4"]
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("noise of ln ε") == 1
+    assert printed.startswith("Ethanol, PBE, force MAE: noise of ln ε")
+    assert printed.endswith("also in the table: energy_mae (--metric NAME, or --metric all)\n")
+    assert main([*words, "--metric", "all"]) == 0
+    assert capsys.readouterr().out.count("noise of ln ε") == 2
+    assert main([*words, "--model", "mace"]) == 2
+    assert "--model mace: no curve of it" in capsys.readouterr().err
+
+
 def test_one_seed_or_no_noise_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "one.csv"
     table(1).to_csv(path, index=False)
