@@ -21,7 +21,7 @@ from analysis.fits.record import analyse, interval_text, label
 from analysis.spelling import LINEARISED, dataset_name
 from benchmarks.results.outstanding import Place
 from benchmarks.results.sections import DATA
-from benchmarks.results.statements import Answer, fits_of, judge, over_datasets, own_test_set
+from benchmarks.results.statements import NO_DIFFERENCE, Answer, fits_of, judge, over_datasets, own_test_set
 
 NAME, FIGURE = "depth", "beta_by_layers"
 PLACES = {"2 layers": "", "3 layers": "_depth3", "4 layers": "_depth4", "2 layers, bonds alone": "_bonds"}
@@ -37,6 +37,8 @@ LAYERS = {2: "2 layers", 3: "3 layers", 4: "4 layers"}
 """What the figure has: number of layers → its words."""
 WIDE = ("nequip_ethanol_pbe", "mace_ethanol_pbe")
 """Sections whose networks were computed with 32 channels, too (`…_32`)."""
+IN_SHORT = {NO_DIFFERENCE: "is not shown to change", f"as steep, within ±{MARGIN:g}": f"stays within ±{MARGIN:g}"}
+"""Verdicts as the end of a sentence."""
 PUBLISHED_LAYERS = -1
 """Place of the number of layers in the name of a published NequIP in the file of curves."""
 HEAD = f"""# What depth, cutoff and width do
@@ -171,16 +173,25 @@ def headline(place: Place) -> str:
         known = {letter: one for letter, one in pooled.items() if one}
         if known:
             most = max(len(one.data) for one in known.values())
-            each = ", ".join(f"{letter} {one.power_text} ({verdict(one)})" for letter, one in known.items())
-            told.append(f"{change} ({most} datasets) by {each}")
-    sentences = [f"β changes {'; '.join(told)}."] if told else []
+            told.append(f"{change[0].upper()}{change[1:]} ({most} datasets) β {_in_short(known)}.")
+    sentences = told
     if width := wider(place):
         changed = [f"{model} by {one.power_text}" for model, one in width if one.contradicts]
         sentences.append(
             f"From 16 to 32 channels (ethanol, {len(width)} models) it changes in {len(changed) or 'none'}"
             f"{': ' * bool(changed)}{', '.join(changed)}."
         )
-    return f"Linearised ([{NAME}](results/{NAME}/README.md)): {' '.join(sentences)}" if sentences else ""
+    return f"{' '.join(sentences)} All linearised ([{NAME}](results/{NAME}/README.md))." if sentences else ""
+
+
+def _in_short(known: Mapping[str, Answer]) -> str:
+    """Return which cells change, by how much, and of which others what is shown."""
+    parts = [f"{verdict(one)} by {one.power_text} in {letter}" for letter, one in known.items() if one.contradicts]
+    others: dict[str, list[str]] = {}
+    for letter, one in known.items():
+        if not one.contradicts:
+            others.setdefault(IN_SHORT.get(verdict(one), verdict(one)), []).append(letter)
+    return "; ".join([*parts, *(f"{words} in {', '.join(letters)}" for words, letters in others.items())])
 
 
 def draw(place: Place, stem: Path) -> None:

@@ -148,7 +148,7 @@ def test_depth_is_compared_on_the_same_subsets(tmp_path: Path) -> None:
         assert [one.data for one in single] == [("methanol",), ("malonaldehyde",)]
         assert [one.power.value for one in single] == pytest.approx([0.1, 0.1], abs=0.003)  # 0.002 to a seed
         assert not depth.changes(letter, "4 layers", place)
-    assert re.search(r"from 2 to 3 layers \(2 datasets\) by A \+0\.10 .* D \+0\.10 ", depth.headline(place))
+    assert re.search(r"From 2 to 3 layers \(2 datasets\) β rises by \+0\.10 .* in A; .* in D\.", depth.headline(place))
 
 
 def test_the_figure_of_the_claim_has_every_dataset_and_all(tmp_path: Path) -> None:
