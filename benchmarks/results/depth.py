@@ -37,8 +37,6 @@ LAYERS = {2: "2 layers", 3: "3 layers", 4: "4 layers"}
 """What the figure has: number of layers → its words."""
 WIDE = ("nequip_ethanol_pbe", "mace_ethanol_pbe")
 """Sections whose networks were computed with 32 channels, too (`…_32`)."""
-IN_SHORT = {NO_DIFFERENCE: "is not shown to change", f"as steep, within ±{MARGIN:g}": f"stays within ±{MARGIN:g}"}
-"""Verdicts as the end of a sentence."""
 PUBLISHED_LAYERS = -1
 """Place of the number of layers in the name of a published NequIP in the file of curves."""
 HEAD = f"""# What depth, cutoff and width do
@@ -190,7 +188,9 @@ def _in_short(known: Mapping[str, Answer]) -> str:
     others: dict[str, list[str]] = {}
     for letter, one in known.items():
         if not one.contradicts:
-            others.setdefault(IN_SHORT.get(verdict(one), verdict(one)), []).append(letter)
+            words = "is not shown to change" if one.verdict == NO_DIFFERENCE else verdict(one)
+            words = words.replace("as steep, within", "stays within").replace(", open: floor", " (open: floor)")
+            others.setdefault(words, []).append(letter)
     return "; ".join([*parts, *(f"{words} in {', '.join(letters)}" for words, letters in others.items())])
 
 
