@@ -14,11 +14,11 @@ from analysis.comparisons.conditions import MARGIN
 from analysis.comparisons.differences import floor_difference, slope_difference
 from analysis.comparisons.paired import excludes_zero, pair
 from analysis.figures.style import GRID, letters, looks, save, sheet, style, title
-from analysis.files import write_text
 from analysis.fits.flags import JudgedFit, misses
 from analysis.fits.names import MAIN_FORMS
 from analysis.fits.record import analyse, interval_text, label
 from analysis.spelling import LINEARISED, dataset_name
+from benchmarks.results import derived
 from benchmarks.results.outstanding import Place
 from benchmarks.results.sections import DATA
 from benchmarks.results.statements import NO_DIFFERENCE, Answer, fits_of, judge, over_datasets, own_test_set
@@ -237,11 +237,4 @@ def write(place: Place) -> Path | None:
     """Write page and figure; return the page, or None where no dataset has two depths."""
     if not any(len(_deep(data, place)) > 1 for data in DATA):
         return None
-    folder = place.tables / NAME
-    folder.mkdir(parents=True, exist_ok=True)
-    draw(place, folder / FIGURE)
-    for ending in ("pdf", "svg", "csv"):
-        (folder / f"{FIGURE}.{ending}").unlink(missing_ok=True)
-    path = folder / "README.md"
-    write_text(path, page(place))
-    return path
+    return derived.write(place.tables / NAME, page(place), FIGURE, lambda stem: draw(place, stem))

@@ -14,10 +14,9 @@ from analysis.comparisons.conditions import CONDITIONS, MARGIN, Kind, Statement
 from analysis.errors import InputError
 from analysis.figures.forest import Row, draw_row, forest, height
 from analysis.figures.style import COLUMN_WIDTH, HUES, save, style, title
-from analysis.files import write_text
 from analysis.fits.uncertainty import Interval
 from analysis.spelling import dataset_words, place_words
-from benchmarks.results import remembered
+from benchmarks.results import derived, remembered
 from benchmarks.results.outstanding import Place
 from benchmarks.results.sections import DATA, SECTIONS
 from benchmarks.results.statements import fits_of
@@ -37,10 +36,10 @@ _NONE = Interval(np.nan, np.nan, np.nan, np.nan, 0)
 
 def pooled(place: Place) -> list[PooledClaim]:
     """Return the tests of the claim over datasets, as random effects; none for fewer than two tables."""
-    return pool_claims(each(place))
+    return pool_claims(on_each_dataset(place))
 
 
-def each(place: Place) -> list[Claim]:
+def on_each_dataset(place: Place) -> list[Claim]:
     """Return the tests on each dataset, in the order of `DATA`."""
     names = _claimed(place)
     return [
@@ -82,14 +81,9 @@ def write(place: Place) -> Path | None:
     found = pooled(place)
     if not found:
         return None
-    folder = place.tables / NAME
-    folder.mkdir(parents=True, exist_ok=True)
-    draw(found, each(place), folder / FIGURE)
-    for ending in ("pdf", "svg", "csv", "txt"):
-        (folder / f"{FIGURE}.{ending}").unlink(missing_ok=True)
-    path = folder / "README.md"
-    write_text(path, page(place))
-    return path
+    return derived.write(
+        place.tables / NAME, page(place), FIGURE, lambda stem: draw(found, on_each_dataset(place), stem)
+    )
 
 
 def draw(found: Sequence[PooledClaim], singles: Sequence[Claim], stem: Path) -> None:

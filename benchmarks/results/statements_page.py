@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from analysis.comparisons.conditions import MARGIN
 from analysis.figures.forest import Row, forest, height
 from analysis.figures.style import COLUMN_WIDTH, HUES, save, style, title
-from analysis.files import write_text
 from analysis.spelling import dataset_name
+from benchmarks.results import derived
 from benchmarks.results.outstanding import Place
 from benchmarks.results.sections import DATA
 from benchmarks.results.statements import Answer, Said, answers, over_datasets
@@ -89,11 +89,4 @@ def write(place: Place) -> Path | None:
     found = answers(place)
     if not any(found.values()):
         return None
-    folder = place.tables / NAME
-    folder.mkdir(parents=True, exist_ok=True)
-    draw(found, folder / FIGURE)
-    for ending in ("pdf", "svg", "csv"):
-        (folder / f"{FIGURE}.{ending}").unlink(missing_ok=True)
-    path = folder / "README.md"
-    write_text(path, page(found))
-    return path
+    return derived.write(place.tables / NAME, page(found), FIGURE, lambda stem: draw(found, stem))

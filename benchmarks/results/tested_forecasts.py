@@ -18,7 +18,7 @@ from analysis.fits.record import label
 from analysis.forecasts.forecast import outlook
 from analysis.spelling import dataset_words, metric_words
 from analysis.table import load
-from benchmarks.results import remembered
+from benchmarks.results import derived, remembered
 from benchmarks.results.outstanding import Place
 from benchmarks.results.sections import SECTIONS
 
@@ -197,11 +197,4 @@ def write(place: Place) -> Path | None:
     found = tested(place)
     if not found:
         return None
-    folder = place.tables / NAME
-    folder.mkdir(parents=True, exist_ok=True)
-    draw(found, folder / "forecasts")
-    for further in (folder / "forecasts.pdf", folder / "forecasts.svg", folder / "forecasts.csv"):
-        further.unlink(missing_ok=True)
-    path = folder / "README.md"
-    path.write_text(page(found), encoding="utf-8")
-    return path
+    return derived.write(place.tables / NAME, page(found), "forecasts", lambda stem: draw(found, stem))

@@ -31,7 +31,7 @@ from analysis.fits.names import MAIN_FORMS
 from analysis.fits.record import analyse, label, plus_minus
 from analysis.fits.results import CurveFit
 from analysis.table import load
-from benchmarks.results import remembered
+from benchmarks.results import derived, remembered
 from benchmarks.results.outstanding import Place, load_here
 from benchmarks.results.sections import DATA, Data
 from experiments.data.card import subset_distances
@@ -214,14 +214,11 @@ def _bounded(one: Beside) -> str:
 
 def write(place: Place) -> Path | None:
     """Write page and figure; return the page, or None without distances."""
-    path = place.tables / NAME / "distances.csv"
-    if not path.exists():
+    folder = place.tables / NAME
+    if not (folder / "distances.csv").exists():
         return None
-    distances = read_distances(path)
+    distances = read_distances(folder / "distances.csv")
     tables = [place.table(f"claim_{name}") for name in DATA]
     fits = [item for table in tables if table.exists() for item in fits_of(table)]
-    nearest.draw(nearest.nearest(fits, distances), path.with_name("nearest"))
-    for suffix in ("pdf", "svg", "csv", "txt"):
-        path.with_name(f"nearest.{suffix}").unlink()
-    (path.parent / "README.md").write_text(page(place), encoding="utf-8")
-    return path.parent / "README.md"
+    data = nearest.nearest(fits, distances)
+    return derived.write(folder, page(place), "nearest", lambda stem: nearest.draw(data, stem))

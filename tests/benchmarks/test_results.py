@@ -158,7 +158,7 @@ def test_the_figure_of_the_claim_has_every_dataset_and_all(tmp_path: Path) -> No
         (tmp_path / f"claim_{data}").mkdir()
         shutil.copy(COMMITTED.table(f"claim_{data}"), place.table(f"claim_{data}"))
     (one,) = pooled_claim.pooled(place)
-    singles = pooled_claim.each(place)
+    singles = pooled_claim.on_each_dataset(place)
     pooled_claim.draw([one], singles, tmp_path / "drawn")
     drawn = {(row["condition"], row["data"]): row for _, row in pd.read_csv(tmp_path / "drawn.csv").iterrows()}
     decisions = {"all datasets": one.decision, **{dataset_words(single.dataset): single.decision for single in singles}}
