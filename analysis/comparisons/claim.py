@@ -30,7 +30,7 @@ from analysis.comparisons.equal_error import EqualError, equal_error
 from analysis.comparisons.paired import Pair, after_training, pair
 from analysis.curve import Curve
 from analysis.errors import InputError
-from analysis.fits.flags import JudgedFit, Verdict
+from analysis.fits.flags import JudgedFit, Verdict, misses
 from analysis.fits.jsonable import Record
 from analysis.fits.remainder import Kappa
 from analysis.fits.uncertainty import Interval
@@ -233,6 +233,10 @@ def _cautions(curves: Mapping[str, Curve], cells: Mapping[str, JudgedFit]) -> tu
     )
     if unclear:
         cautions.append(f"too noisy to tell whether training converged ({unclear}): every condition must survive more")
+    if bent := ", ".join(letter for letter in "ABCD" if misses(cells[letter])):
+        cautions.append(
+            f"no power law, with a floor or without, describes {bent}: β is the slope of the best line there"
+        )
     if without:
         cautions.append(f"no errors of shorter schedules, so no rule on convergence ({without})")
     return tuple(cautions)

@@ -79,6 +79,19 @@ def test_tables_without_budgets_decide_with_one_caution() -> None:
     assert claim.cautions == ("no errors of shorter schedules, so no rule on convergence (A, B, C, D)",)
 
 
+def test_cells_that_bend_are_named() -> None:
+    """Curves of A and D that steepen with P: their slopes decide, and a reader is told that they are no power laws."""
+    frame = cells({"A": 0.4, "B": 0.6, "C": 0.6, "D": 0.4})
+    bent = frame["L"].eq(0) & (frame["nu"].eq(1) | frame["edge_lmax"].eq(0))
+    frame.loc[bent, "error"] *= np.exp(-0.1 * np.log(frame.loc[bent, "P"] / frame["P"].min()) ** 2)
+    (claim,) = claims(analysed(frame))
+    assert claim.cautions[0] == (
+        "no power law, with a floor or without, describes A, D: β is the slope of the best line there"
+    )
+    (straight,) = claims(analysed(cells({"A": 0.4, "B": 0.6, "C": 0.6, "D": 0.4})))
+    assert not any("no power law" in caution for caution in straight.cautions)
+
+
 def test_a_claim_must_survive_what_training_may_still_do() -> None:
     """Too noisy to tell: D would be equivalent to A as it stands, and more training could undo that; β_B > β_A by .3
     survives it. With little noise the cells have converged, and it holds."""
