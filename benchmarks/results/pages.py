@@ -67,7 +67,8 @@ def page(name: str, place: Place) -> str:
     runs = pd.read_csv(table, low_memory=False).drop_duplicates("run_id")
     sizes = ", ".join(str(size) for size in sorted(runs["P"].unique()))
     size = f"{len(runs)} runs, P = {sizes}, {runs['seed'].nunique()} seeds"
-    sweeps = "\n".join(f"python -m experiments -m {words}" for words in place.sweeps(section))
+    asked, again = computed(name, place), name if place.later or not section.later else f'"{name} --later"'
+    sweeps = "\n".join(f"python -m experiments -m {words}" for words in asked)
     blocks = [_block(words, plateau.table_of(name, place)) for words in _commands(section)]
     trained = "trained_ethanol_pbe" if section.data == "ethanol_pbe" else ""
     beside = place.table(trained).exists() if trained else False
@@ -78,7 +79,7 @@ def page(name: str, place: Place) -> str:
         LINEARISED.format(trained=standing) if section.linearised else "",
         f"**The papers.** {section.paper}" if section.paper else "",
         f"**This table.** {size}, {runs['cpu_seconds'].sum() / 60:.0f} processor minutes: [runs.csv](runs.csv). "
-        f"`make results ARGS={name}` computes what it lacks of",
+        f"`make results ARGS={again}` computes what it lacks of",
         f"```\n{sweeps}\n```",
         PLATEAU if section.only_gaining else "",
         not_run(name, place),
@@ -136,6 +137,14 @@ def not_run(name: str, place: Place) -> str:
         for model, configs in models.items()
     ]
     return "\n".join(["**Not run yet.**", "", *lines])
+
+
+def computed(name: str, place: Place) -> list[str]:
+    """Return the sweeps that a section's table is of: those asked for, and those for later that have begun."""
+    section, known = SECTIONS[name], labels_of(merged_table.read(place.table(name)))
+    later = () if place.quick or place.later else section.later
+    begun = [words for words in later if any(is_there(config, known) for config in _configs(words))]
+    return [*place.sweeps(section), *begun]
 
 
 def wanted(name: str, place: Place) -> dict[Label, RunConfig]:

@@ -113,6 +113,9 @@ _MACE = (
 )
 
 
+_SERIES = {"nequip": "NequIP by L", "mace": "MACE by ν and L"}
+
+
 def _papers(name: str, model: str) -> Section:
     """Return the section of NequIP's figure, or of MACE's three panels, on a dataset."""
     orders = " L=0,1" if name == "mlearn_si" else ""  # L = 2, 3 of 60 atoms would take most of the hours
@@ -122,7 +125,7 @@ def _papers(name: str, model: str) -> Section:
     return Section(
         part="papers",
         data=name,
-        heading=f"{'NequIP by L' if nequip else 'MACE by ν and L'} on {DATA[name].words}",
+        heading=f"{_SERIES[model]} on {DATA[name].words}",
         sweeps=(f"{swept} P={DATA[name].sizes}",),
         remark="NequIP with 16 channels of each degree and parity."
         if nequip
@@ -139,7 +142,7 @@ def _wide(name: str, sweep: str) -> Section:
     return Section(
         part="papers",
         data=name,
-        heading=f"{sweep} with 32 channels on {DATA[name].words}",
+        heading=f"{_SERIES[sweep.removesuffix('_linear')]} with 32 channels on {DATA[name].words}",
         sweeps=(),
         later=(f"+sweep={sweep} {DATA[name].overrides} {_SEEDS} P={DATA[name].sizes} model.channels=32",),
         remark="As with 16 channels, but 32: does an exponent depend on the width?",
