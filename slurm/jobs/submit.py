@@ -264,10 +264,8 @@ def _alike(packs: Sequence[PlannedPack], settings: SlurmSettings) -> dict[tuple[
     """Group packs that can share an array, by kind of device and GB (a power of two, so that groups are few)."""
     groups: dict[tuple[str, float | None], list[PlannedPack]] = {}
     for planned in packs:
-        memory, own = (
-            settings.memory,
-            set(requests.MEMORY) & requests.flags(settings.of_kind(planned.kind).sbatch).keys(),
-        )
+        memory = settings.memory
+        own = requests.flags(settings.of_kind(planned.kind).sbatch).keys() & set(requests.MEMORY)
         if memory is None and planned.memory is not None and not own:
             memory = 1.0
             while memory < planned.memory:
