@@ -264,8 +264,10 @@ def _alike(packs: Sequence[PlannedPack], settings: SlurmSettings) -> dict[tuple[
     """Group packs that can share an array, by kind of device and GB (a power of two, so that groups are few)."""
     groups: dict[tuple[str, float | None], list[PlannedPack]] = {}
     for planned in packs:
-        memory = settings.memory
-        own = requests.flags(settings.of_kind(planned.kind).sbatch).keys() & set(requests.MEMORY)
+        memory, own = (
+            settings.memory,
+            set(requests.MEMORY) & requests.flags(settings.of_kind(planned.kind).sbatch).keys(),
+        )
         if memory is None and planned.memory is not None and not own:
             memory = 1.0
             while memory < planned.memory:
