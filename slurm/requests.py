@@ -61,22 +61,6 @@ def gpu_flags(sbatch: Mapping[str, Any] | None) -> dict[str, str]:
     return {name: value for name, value in given.items() if name.startswith("gpus") or _GPU.search(value)}
 
 
-def without_gpus(sbatch: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the parameters without what asks for GPUs, or for memory by the GPU; other resources of a list stay."""
-    asked, kept = gpu_flags(sbatch), {}
-    for name, value in (sbatch or {}).items():
-        long = long_name(name)
-        if long == "mem-per-gpu":
-            continue
-        if long in asked:
-            others = [] if long.startswith("gpus") else [one for one in asked[long].split(",") if not _GPU.search(one)]
-            if others:
-                kept[name] = ",".join(others)
-            continue
-        kept[name] = value
-    return kept
-
-
 def gpu_count(sbatch: Mapping[str, Any] | None) -> int:
     """Return how many GPUs (or parts) they ask for; a job has one node and one task, so that all spellings agree.
 

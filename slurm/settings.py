@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from experiments.core.errors import InputError
@@ -99,7 +99,7 @@ class SlurmSettings:
     """Jobs that share a GPU, if the cluster has shard or MPS."""
     sbatch: Mapping[str, Any] | None = setting(None)
     """Further parameters of sbatch, as {mail-user: me@example.org, exclude: 'n[1-3]'}; GPUs and memory in any spelling
-    ({gpus-per-node: 'a100:2'}, {mem-per-cpu: 2G}) in place of gpus and memory. Jobs of runs on the CPU have no GPU."""
+    ({gpus-per-node: 'a100:2'}, {mem-per-cpu: 2G}) in place of gpus and memory."""
     setup: tuple[str, ...] = setting((), heading="Environment of the program in a job")
     """Shell lines before it, as ['module load cuda', 'source ~/venv/bin/activate']."""
     container: str | None = setting(None)
@@ -161,10 +161,6 @@ class SlurmSettings:
         if self.packs_per_gpu > 1:
             return max(FEWEST_CORES_PER_GPU, -(-CORES_PER_GPU // self.packs_per_gpu))
         return CORES_PER_GPU * (self.gpus_of_a_job or 1)
-
-    def of_kind(self, kind: str) -> SlurmSettings:
-        """Return the settings of jobs on devices of `kind`: on CPUs without the GPUs that `sbatch` asks for."""
-        return self if kind != "cpu" or not self.sbatch else replace(self, sbatch=requests.without_gpus(self.sbatch))
 
     @property
     def gpus_of_a_job(self) -> int | None:

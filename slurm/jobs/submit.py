@@ -250,8 +250,7 @@ def _written(
                 files.write_json(submission.path / element.file, content, durable=False)
             script = f"array-{number}.sh"
             cores = settings.cores(kind)
-            own = settings.of_kind(kind)
-            text = array_script(submission.path, name, own, len(chosen), cores, gres[kind], memory, number)
+            text = array_script(submission.path, name, settings, len(chosen), cores, gres[kind], memory, number)
             files.write_bytes(submission.path / script, text.encode())
             state = ArrayState.PLANNED if settings.submit else ArrayState.DRY
             arrays.append(JobArray(name, state, script, "logs/%A_%a.log", elements))
@@ -262,12 +261,10 @@ def _written(
 
 def _alike(packs: Sequence[PlannedPack], settings: SlurmSettings) -> dict[tuple[str, float | None], list[PlannedPack]]:
     """Group packs that can share an array, by kind of device and GB (a power of two, so that groups are few)."""
+    own = set(requests.MEMORY) & requests.flags(settings.sbatch).keys()
     groups: dict[tuple[str, float | None], list[PlannedPack]] = {}
     for planned in packs:
-        memory, own = (
-            settings.memory,
-            set(requests.MEMORY) & requests.flags(settings.of_kind(planned.kind).sbatch).keys(),
-        )
+        memory = settings.memory
         if memory is None and planned.memory is not None and not own:
             memory = 1.0
             while memory < planned.memory:

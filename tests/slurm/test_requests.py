@@ -13,7 +13,7 @@ from slurm.jobs.commands import SlurmError, ask
 from slurm.jobs.limits import limits
 from slurm.jobs.script import array_script
 from slurm.launcher import with_site_defaults
-from slurm.requests import flags, gpu_count, without_gpus
+from slurm.requests import flags, gpu_count
 from slurm.settings import SlurmSettings
 
 
@@ -53,21 +53,6 @@ def test_gpus_in_every_spelling(sbatch: dict[str, Any], count: int) -> None:
     assert gpu_count(sbatch) == count
     assert settings.gpus_of_a_job == (count or None)
     assert settings.cores("cuda") == 8 * max(1, count)
-
-
-@pytest.mark.parametrize(
-    ("sbatch", "left"),
-    [
-        ({"gpus_per_node": "a100:2", "mem-per-gpu": "2G", "time": 5}, {"time": 5}),
-        ({"tres-per-task": "gres/gpu:1,license/abc:1"}, {"tres-per-task": "license/abc:1"}),
-        ({"gres": ["gpu:1", "scratch:3"], "exclusive": ""}, {"gres": "scratch:3", "exclusive": ""}),
-        ({"gres": "scratch:3"}, {"gres": "scratch:3"}),
-        (None, {}),
-    ],
-)
-def test_without_gpus_other_resources_stay(sbatch: dict[str, Any] | None, left: dict[str, Any]) -> None:
-    assert without_gpus(sbatch) == left
-    assert gpu_count(left) == 0
 
 
 @pytest.mark.parametrize(

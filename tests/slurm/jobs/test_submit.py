@@ -257,21 +257,6 @@ def test_closed_forms_hold_no_gpu(planned: Planned, make_config: MakeConfig, slu
     submit_missing([fit], SlurmSettings(gpus=0, retry=True), slurm.look)  # no error, as for a training
 
 
-def test_closed_forms_hold_none_of_the_gpus_that_sbatch_is_asked_for(
-    planned: Planned, make_config: MakeConfig, slurm: MadeUp
-) -> None:
-    """The user's own parameters are of trainings; what else he asks for stays."""
-    config = parse(make_config({"device": "cuda"}, model="ace"))
-    fit = PlannedRun.of(config, dataset_of(config.data).sha256())
-    asked = {"gres": "gpu:a100:1,scratch:20G", "mail-user": "me@example.org"}
-    submit_missing([planned(device="cuda"), fit], SlurmSettings(sbatch=asked), slurm.look)
-    assert [re.findall(r"--gres=(\S+)", text) for text in slurm.scripts] == [
-        ["gpu:a100:1,scratch:20G"],
-        ["scratch:20G"],
-    ]
-    assert all("--mail-user=me@example.org" in text for text in slurm.scripts)
-
-
 def test_cores_are_those_of_the_kind_of_job(planned: Planned, slurm: MadeUp) -> None:
     """Unless somebody set them: eight to compile beside a GPU, one on CPUs; to sbatch, to srun and to the job alike."""
     outcome = submit_missing([planned(device="cuda"), planned(P=4)], SlurmSettings(), slurm.look)
