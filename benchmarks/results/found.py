@@ -52,7 +52,7 @@ exclude a floor: then "open" is what the tables say. Tests over datasets were re
 - Exponents hold over the measured P alone; errors beside published ones stand in [parity](parity.md): an \
 exponent of a network that misses its published error there is not quoted."""
 CLAIM = (
-    "angles make a curve steeper whether messages carry them (B) or products (C), and products without angles (D) do "
+    "angles steepen a curve whether messages carry them (B) or products (C), and products without angles (D) do "
     "not: B and C are steeper than A, C is no flatter than B, and D is as steep as A."
 )
 """The claim on cells A–D in a sentence."""
