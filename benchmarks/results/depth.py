@@ -21,16 +21,16 @@ from analysis.spelling import LINEARISED, dataset_name
 from benchmarks.results import derived
 from benchmarks.results.outstanding import Place
 from benchmarks.results.sections import DATA
-from benchmarks.results.statements import NO_DIFFERENCE, Answer, fits_of, judge, over_datasets, own_test_set
+from benchmarks.results.statements import HOLDS, NO_DIFFERENCE, Answer, fits_of, judge, over_datasets, own_test_set
 
 NAME, FIGURE = "depth", "beta_by_layers"
 PLACES = {"2 layers": "", "3 layers": "_depth3", "4 layers": "_depth4", "2 layers, bonds alone": "_bonds"}
 """Depth and reach in words → ending of a section's name. The first is what the others are compared with."""
 FIRST = "2 layers"
 CHANGES = {
-    "3 layers": "from 2 to 3 layers",
-    "4 layers": "from 2 to 4 layers",
-    "2 layers, bonds alone": "from 5 Å to bonds alone",
+    "3 layers": "From 2 to 3 layers",
+    "4 layers": "From 2 to 4 layers",
+    "2 layers, bonds alone": "From 5 Å to bonds alone",
 }
 """What is compared with the first → the change in words."""
 LAYERS = {2: "2 layers", 3: "3 layers", 4: "4 layers"}
@@ -99,7 +99,7 @@ def verdict(one: Answer) -> str:
     """Return what is shown of a difference, in a word or two."""
     if one.contradicts:
         return "rises" if one.power.value > 0 else "falls"
-    return one.verdict.replace("holds within", "as steep, within")
+    return one.verdict.replace(HOLDS, "as steep,")
 
 
 def page(place: Place) -> str:
@@ -109,7 +109,7 @@ def page(place: Place) -> str:
         rows = [row for letter in "ABCD" for row in _rows(letter, words, place)]
         if rows:
             head = ["| cell | data | Δβ, power laws | Δβ, with a floor in both | |", "|---|---|---|---|---|"]
-            texts += [f"## {change[0].upper()}{change[1:]}", "\n".join([*head, *rows])]
+            texts += [f"## {change}", "\n".join([*head, *rows])]
     if rows := [f"| {model} | {one.power_text} | {one.floor_text} | {verdict(one)} |" for model, one in wider(place)]:
         head = ["| model | Δβ, power laws | Δβ, with a floor in both | |", "|---|---|---|---|"]
         texts += ["## From 16 to 32 channels, ethanol (PBE)", "\n".join([*head, *rows])]
@@ -171,15 +171,14 @@ def headline(place: Place) -> str:
         known = {letter: one for letter, one in pooled.items() if one}
         if known:
             most = max(len(one.data) for one in known.values())
-            told.append(f"{change[0].upper()}{change[1:]} ({most} datasets) β {_in_short(known)}.")
-    sentences = told
+            told.append(f"{change} ({most} datasets) β {_in_short(known)}.")
     if width := wider(place):
         changed = [f"{model} by {one.power_text}" for model, one in width if one.contradicts]
-        sentences.append(
+        told.append(
             f"From 16 to 32 channels (ethanol, {len(width)} models) it changes in {len(changed) or 'none'}"
             f"{': ' * bool(changed)}{', '.join(changed)}."
         )
-    return f"{' '.join(sentences)} All linearised ([{NAME}](results/{NAME}/README.md))." if sentences else ""
+    return f"{' '.join(told)} All linearised ([{NAME}](results/{NAME}/README.md))." if told else ""
 
 
 def _in_short(known: Mapping[str, Answer]) -> str:
@@ -188,9 +187,8 @@ def _in_short(known: Mapping[str, Answer]) -> str:
     others: dict[str, list[str]] = {}
     for letter, one in known.items():
         if not one.contradicts:
-            words = "is not shown to change" if one.verdict == NO_DIFFERENCE else verdict(one)
-            words = words.replace("as steep, within", "stays within").replace(", open: floor", " (open: floor)")
-            others.setdefault(words, []).append(letter)
+            words = "is not shown to change" if one.verdict == NO_DIFFERENCE else one.verdict.replace(HOLDS, "stays")
+            others.setdefault(words.replace(", open: floor", " (open: floor)"), []).append(letter)
     return "; ".join([*parts, *(f"{words} in {', '.join(letters)}" for words, letters in others.items())])
 
 

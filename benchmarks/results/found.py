@@ -7,7 +7,7 @@ contradicts is the headline.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from analysis.comparisons.claim import predicate
@@ -26,7 +26,7 @@ from benchmarks.results import (
 from benchmarks.results.beside import feature_learning, trained_rows
 from benchmarks.results.outstanding import Place
 from benchmarks.results.pages import outcome_of_claim
-from benchmarks.results.sections import DATA, SECTIONS
+from benchmarks.results.sections import DATA, SECTIONS, Part
 from benchmarks.results.statements import Answer, Said, answers, over_datasets
 from experiments.core.paths import ROOT
 
@@ -142,20 +142,21 @@ def _headlines(found: Mapping[Said, Sequence[Answer]], claims: Sequence[str], pl
             f"**The claim over datasets, linearised** ([claim_all](results/{pooled_claim.NAME}/README.md)): {CLAIM} "
             f"{' '.join(map(_pooled, over))}"
         )
-    if deeper := depth.headline(place):
-        told.append(f"**Depth, cutoff, width.** {deeper}")
-    tellers = {
-        "trained": ("What training changes", feature_learning),
-        "architectures": ("Architectures", architectures.headline),
-        "symmetry": ("Symmetry groups", symmetry.headline),
+    lines = {
+        "Depth, cutoff, width": depth.headline(place),
+        "What training changes": _of_part("trained", feature_learning, place),
+        "Architectures": _of_part("architectures", architectures.headline, place),
+        "Symmetry groups": _of_part("symmetry", symmetry.headline, place),
+        "Theory": theory_page.headline(place),
+        "Forecasts": tested_forecasts.headline(place),
     }
-    for part, (title, teller) in tellers.items():
-        if sentences := [text for name, one in SECTIONS.items() if one.part == part and (text := teller(name, place))]:
-            told.append(f"**{title}.** {' '.join(sentences)}")
-    for title, sentence_ in (("Theory", theory_page.headline(place)), ("Forecasts", tested_forecasts.headline(place))):
-        if sentence_:
-            told.append(f"**{title}.** {sentence_}")
-    return told
+    return [*told, *(f"**{title}.** {line}" for title, line in lines.items() if line)]
+
+
+def _of_part(part: Part, teller: Callable[[str, Place], str], place: Place) -> str:
+    """Return what is told of each section of a part, empty where none has a table."""
+    told = (teller(name, place) for name, section in SECTIONS.items() if section.part == part)
+    return " ".join(filter(None, told))
 
 
 def _contradiction(said: Said, single: Sequence[Answer]) -> str:

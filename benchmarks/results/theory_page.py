@@ -101,10 +101,13 @@ class Beside:
     @property
     def steeper(self) -> int:
         """Number of curves of energies that are steeper than Lipschitz functions of the aligned RMSD must be."""
-        rate = luxburg(
-            next((one.distances.d_eff.value for one in self.estimates if one.space == GIVEN_IN), np.nan)
-        ).beta
+        rate = luxburg(self.dimension).beta
         return sum(fit.best.beta.low > rate for fit in self.energies)
+
+    @property
+    def dimension(self) -> float:
+        """The dimension that aligned RMSDs imply; NaN without these."""
+        return next((one.distances.d_eff.value for one in self.estimates if one.space == GIVEN_IN), np.nan)
 
     @property
     def energies(self) -> list[CurveFit]:
@@ -131,15 +134,13 @@ def headline(place: Place) -> str:
     found = beside(place)
     if not found:
         return ""
-    dims = [e.distances.d_eff.value for one in found for e in one.estimates if e.space == GIVEN_IN]
-    curves_, steeper, above = (
-        sum(map(count, found))
-        for count in (lambda one: len(one.energies), lambda one: one.steeper, lambda one: one.above)
-    )
+    dims = [one.dimension for one in found]
+    steeper, of_all = sum(one.steeper for one in found), sum(len(one.energies) for one in found)
+    above = sum(one.above for one in found)
     return (
         f"Distances to the nearest frame fall as in {min(dims):.1f} to {max(dims):.1f} dimensions d (aligned RMSD, "
         f"{len(dims)} molecules). Energies of cells A–D, linearised, are steeper than 1/d, which is certain of any "
-        f"smooth function (Lipschitz; von Luxburg & Bousquet 2004), in {steeper} of {curves_} curves; "
+        f"smooth function (Lipschitz; von Luxburg & Bousquet 2004), in {steeper} of {of_all} curves; "
         f"{f'{above} of them lie' if above else 'none of them lies'} above Lip·δ(P), all of whose constants are "
         f"measured ([theory](results/{NAME}/README.md))."
     )

@@ -13,7 +13,6 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.spelling import dataset_words
 from benchmarks import groups
 from benchmarks.results import __main__ as results
 from benchmarks.results import (
@@ -129,85 +128,6 @@ def test_trained_networks_stand_beside_linearised_ones(tmp_path: Path) -> None:
     assert "Not trained yet: " in text
     assert re.search(r" by 0\.50* ± 0\.0+, stopped by", beside.feature_learning("trained_ethanol_pbe", place))
     assert beside.feature_learning("trained_mpnn_ethanol_pbe", place) == ""
-
-
-def test_depth_is_compared_on_the_same_subsets(tmp_path: Path) -> None:
-    """Errors times P^(−0.1) at three layers: Δβ = 0.1 of every cell on each dataset and over both."""
-    place = Place(tmp_path, tmp_path)
-    assert depth.write(place) is None
-    assert depth.headline(place) == ""
-    for data in ("methanol", "malonaldehyde"):
-        shallow = pd.read_csv(COMMITTED.table(f"claim_{data}"), low_memory=False)
-        deep = shallow.assign(run_id=shallow["run_id"] + "d", model_id=shallow["model_id"] + "d", n_layers=3)
-        deep["error"] *= (deep["P"] / 8) ** (-0.1 - 0.002 * (deep["seed"] - 2))
-        for name, table in ((f"claim_{data}", shallow), (f"claim_{data}_depth3", deep)):
-            (tmp_path / name).mkdir()
-            table.to_csv(place.table(name), index=False)
-    for letter in "ABCD":
-        single = depth.changes(letter, "3 layers", place)
-        assert [one.data for one in single] == [("methanol",), ("malonaldehyde",)]
-        assert [one.power.value for one in single] == pytest.approx([0.1, 0.1], abs=0.003)  # 0.002 to a seed
-        assert not depth.changes(letter, "4 layers", place)
-    assert re.search(r"From 2 to 3 layers \(2 datasets\) β rises by \+0\.10 .* in A; .* in D\.", depth.headline(place))
-
-
-def test_the_figure_of_the_claim_has_every_dataset_and_all(tmp_path: Path) -> None:
-    place = Place(tmp_path, tmp_path)
-    assert pooled_claim.write(place) is None
-    for data in ("methanol", "malonaldehyde"):
-        (tmp_path / f"claim_{data}").mkdir()
-        shutil.copy(COMMITTED.table(f"claim_{data}"), place.table(f"claim_{data}"))
-    (one,) = pooled_claim.pooled(place)
-    singles = pooled_claim.on_each_dataset(place)
-    pooled_claim.draw([one], singles, tmp_path / "drawn")
-    drawn = {(row["condition"], row["data"]): row for _, row in pd.read_csv(tmp_path / "drawn.csv").iterrows()}
-    decisions = {"all datasets": one.decision, **{dataset_words(single.dataset): single.decision for single in singles}}
-    for name, decision in decisions.items():
-        for condition in decision.conditions:
-            row = drawn[condition.name, name]
-            expected = [condition.delta.value, condition.delta.low, condition.with_floor.high]
-            assert [row["delta"], row["low_90"], row["floor_high_90"]] == pytest.approx(expected, rel=1e-4)  # printed
-    assert len(drawn) == 12
-    written = pooled_claim.write(place)
-    assert written is not None
-    assert sorted(path.name for path in written.parent.iterdir()) == ["README.md", "conditions.png"]
-
-
-def test_theory_counts_the_curves_that_are_steeper_than_smoothness_demands(tmp_path: Path) -> None:
-    """Where δ(P) falls as P^(−1/d), the bound is 1/d: with d = 1.5 no energies of 3BPA are above it, with 8 all."""
-    place = Place(tmp_path, tmp_path)
-    (tmp_path / "claim_3bpa").mkdir()
-    (tmp_path / "theory").mkdir()
-    shutil.copy(COMMITTED.table("claim_3bpa"), place.table("claim_3bpa"))
-    assert theory_page.headline(place) == ""
-    told = {}
-    for d in (1.5, 8.0):  # 1/d is at most 1/2
-        rows = [
-            {"dataset": "3bpa_300K", "space": "aligned_rmsd", "P": P, "d1": (1 + seed) * P ** (-1 / d),
-             "subset_seed": seed, "unit": "Å", "test_set": "split", "label_gap": 1e-9}
-            for P in (2, 4, 8, 16, 32, 64) for seed in (0, 1, 2)
-        ]  # fmt: skip
-        pd.DataFrame(rows).to_csv(tmp_path / "theory" / "distances.csv", index=False)
-        told[d] = theory_page.headline(place)
-    assert "fall as in 1.5 to 1.5 dimensions d (aligned RMSD, 1 molecules)" in told[1.5]
-    assert "in 0 of 4 curves; 4 of them lie above" in told[1.5]
-    assert "in 4 of 4 curves; " in told[8.0]
-
-
-def test_forecasts_tell_to_which_side_they_missed(tmp_path: Path) -> None:
-    """One held, two came lower than forecast, one higher."""
-    place = Place(tmp_path, tmp_path)
-    assert tested_forecasts.headline(place) == ""
-    (tmp_path / "claim_3bpa").mkdir()
-    shutil.copy(COMMITTED.table("claim_3bpa"), place.table("claim_3bpa"))
-    one, *others = tested_forecasts.tested(place)
-    assert f"of {(len(others) + 1) // 2} at 4 times the data" in tested_forecasts.headline(place)
-    found = [replace(one, low=1.0, median=2.0, high=3.0, came=came) for came in (2.5, 0.5, 0.9, 4.0)]
-    words = dataset_words(one.curve.text("dataset"))
-    assert tested_forecasts.missed_side(found) == (
-        f"Of the 3 that missed, 2 errors came lower than forecast and 1 higher; 3 belong to {words}."
-    )
-    assert tested_forecasts.missed_side(found[:1]) == "None missed."
 
 
 def test_a_part_stands_for_its_sections() -> None:
