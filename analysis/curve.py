@@ -95,14 +95,6 @@ class Curve:
             return nanmean(self.error)
         return np.asarray(np.exp(nanmean(self.log_error)))
 
-    def relative_sem(self, used: NDArray[np.bool_]) -> FloatArray:
-        """Return the relative standard error of the test errors, averaged over the seeds `used`: [S] → [K].
-
-        NaN if unknown. It does not shrink with more seeds, since all are tested on the same frames.
-        """
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return nanmean(self.sem[used] / self.error[used])
-
     def at(self, keep: NDArray[np.bool_]) -> Curve:
         """Return the curve at some of its sizes: [K]."""
         budgets = ("error", "half_budget", "quarter_budget")

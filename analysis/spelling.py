@@ -28,7 +28,7 @@ _DATASETS = (
     (r"ethanol_small", "ethanol, GFN2-xTB"),
     (r"acac(?:_(\d+)K)?", "acetylacetone, PBE + D3, {} K"),
     (r"3bpa(?:_(\d+)K)?", "3BPA, ωB97X, {} K"),
-    (r"mlearn_([a-z]{1,2})", "{} (mlearn)"),
+    (r"mlearn_([a-z]{1,2})", "{}, PBE (mlearn)"),
     (r"xtb_(\w+)_(\d+)K", "{}, GFN2-xTB, {} K"),
     (r"qm9(?:_\w+)?", "QM9"),
 )

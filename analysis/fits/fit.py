@@ -173,7 +173,6 @@ def _fit(
         seeds=_seeds(curve, used, best.form),
         local=Local(*last, interval(float(measured.local.value[0]), shown.local)),
         prior_dof=float(prior.power.dof[0]),
-        prior_error=float(np.sqrt(prior.power.variance[0])),
         prior_curves=prior.power.curves,
         curvature=bend,
         curvature_p=bend_p,

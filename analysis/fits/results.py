@@ -43,10 +43,6 @@ class FitStatus(StrEnum):
     """Fewer values of P than parameters + 1: not fitted, numbers are NaN."""
 
 
-USABLE = frozenset({FitStatus.CONVERGED, FitStatus.NO_FLOOR})
-"""Statuses whose β can be quoted."""
-
-
 def _no_curve(sizes: FloatArray) -> FloatArray:
     return np.full((1, len(sizes)), np.nan)
 
@@ -153,8 +149,6 @@ class CurveFit:
     """Fewest and most seeds at a P behind the exponent; runs behind means ± sd; zero for means alone."""
     prior_dof: float = 0.0
     """Degrees of freedom that the table's other curves lend to β of the power law; zero without them."""
-    prior_error: float = 0.0
-    """Standard deviation of ln ε that they suggest, as if it all came from nested subsets."""
     prior_curves: int = 0
     """Number of curves behind it."""
     curvature: float = np.nan

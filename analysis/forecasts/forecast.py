@@ -187,7 +187,8 @@ class Outlook:
 def outlook(curve: Curve) -> Outlook:
     """Return what can be said about a curve beyond its largest P."""
     log_p, log_error, noise = summary_of(curve)
-    return Outlook(curve, log_p, log_error, noise, _refused(curve, log_p), _unlike(curve, log_p))
+    refused = _refused(curve, log_p)
+    return Outlook(curve, log_p, log_error, noise, refused, "" if refused else _unlike(curve, log_p))
 
 
 def summary_of(curve: Curve) -> tuple[FloatArray, FloatArray, Noise]:
@@ -227,8 +228,6 @@ def _refused(curve: Curve, log_p: FloatArray) -> str:
 
 
 def _unlike(curve: Curve, log_p: FloatArray) -> str:
-    if not len(log_p):
-        return ""  # refused
     span = float(log_p[-1] - log_p[0]) / np.log(2)
     if span < CALIBRATED_SPAN - 0.1:  # sizes are rarely exact powers of two
         return f"uncalibrated: sizes span {span:.1f} octaves; calibrated from {CALIBRATED_SPAN:g}"

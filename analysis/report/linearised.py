@@ -61,22 +61,25 @@ def side_by_side(fits: Sequence[JudgedFit]) -> list[SideBySide]:
     return found
 
 
-def not_trained(fits: Sequence[JudgedFit]) -> list[str]:
-    """Return a sentence for each dataset and linearised architecture with models that nobody has trained there."""
+def not_trained(fits: Sequence[JudgedFit]) -> str:
+    """Return which linearised models nobody has trained on each dataset, and what that means; empty without any."""
     beside = {id(linear[0].curve) for linear, _ in _partners(fits)}
     missing: dict[tuple[str, str], list[Curve]] = {}
     for fit, _ in preferred(fits, ("dataset", "test_set")):
         if _is_linearised(fit.curve) and id(fit.curve) not in beside:
             missing.setdefault((fit.curve.text("dataset"), architecture_name(fit.curve)), []).append(fit.curve)
-    return [_sentence(dataset, name, curves) for (dataset, name), curves in missing.items()]
-
-
-def _sentence(dataset: str, name: str, curves: Sequence[Curve]) -> str:
-    models = ", ".join(dict.fromkeys(short_name(curve) for curve in curves))
+    if not missing:
+        return ""
+    told = [_models(dataset, name, curves) for (dataset, name), curves in missing.items()]
     return (
-        f"Not trained yet: {name} on {dataset_words(dataset)} ({models}). What is said of them here holds for networks "
-        "linearised around their initial weights; for trained networks it is a hypothesis."
+        f"Not trained yet: {'; '.join(told)}. What is said of them here holds for networks linearised around their "
+        "initial weights; for trained networks it is a hypothesis."
     )
+
+
+def _models(dataset: str, name: str, curves: Sequence[Curve]) -> str:
+    models = ", ".join(filter(None, dict.fromkeys(short_name(curve) for curve in curves)))
+    return f"{name} on {dataset_words(dataset)}" + (f" ({models})" if models else "")
 
 
 def _is_linearised(curve: Curve) -> bool:

@@ -28,8 +28,8 @@ converged, or nobody knows. Stopped: at the schedule that is best on validation 
 
 def trained_table(name: str, place: Place) -> str:
     """Return β linearised | β trained | difference, force MAE, for a section of trained networks, and what is left."""
-    words = not_trained(_side_by_side(name, place).fits)
-    return "\n\n".join(["**Linearised beside trained.**", trained_rows(name, place), *words])
+    parts = ["**Linearised beside trained.**", trained_rows(name, place), not_trained(_side_by_side(name, place).fits)]
+    return "\n\n".join(filter(None, parts))
 
 
 def trained_rows(name: str, place: Place) -> str:

@@ -125,12 +125,14 @@ def _of_curve(name: str, curve: Curve) -> list[Tested]:
 def page(found: Sequence[Tested]) -> str:
     """Return the page: a row for each section, metric and horizon, and every miss."""
     rows = [
-        "| section | metric | × the data | forecasts | inside 95 % | rms of ln(median/came) |",
-        "|---|---|---|---|---|---|",
+        "| section | metric | × the data | forecasts | inside 95 % | came over forecast, median | rms of its ln |",
+        "|---|---|---|---|---|---|---|",
     ]
     keys = dict.fromkeys((one.section, one.curve.text("metric"), one.factor) for one in found)
     rows += [_row(list(key), [one for one in found if _key(one) == key]) for key in keys]
-    rows += [_row(["all", "all", factor], [one for one in found if one.factor == factor]) for factor in (2, SHARE)]
+    for factor in (2, SHARE):
+        if own := [one for one in found if one.factor == factor]:
+            rows.append(_row(["all", "all", factor], own))
     missed = [
         f"- {one.section}, {one.curve.text('metric')}, {label(one.curve)}, P = {one.size:g}: forecast {one.median:.3g} "
         f"[{one.low:.3g}, {one.high:.3g}], came {one.came:.3g} {one.curve.unit}"
@@ -156,8 +158,9 @@ def _key(one: Tested) -> tuple[str, str, int]:
 
 def _row(key: Sequence[object], found: Sequence[Tested]) -> str:
     inside = sum(one.inside for one in found)
-    error = np.sqrt(np.mean([np.log(one.median / one.came) ** 2 for one in found])) if found else np.nan
-    return f"| {' | '.join(map(str, key))} | {len(found)} | {inside} | {error:.2f} |"
+    logs = np.log([one.came / one.median for one in found])
+    shift, error = np.exp(np.median(logs)), np.sqrt(np.mean(logs**2))
+    return f"| {' | '.join(map(str, key))} | {len(found)} | {inside} | {shift:.2f} | {error:.2f} |"
 
 
 def draw(found: Sequence[Tested], stem: Path) -> None:

@@ -123,7 +123,7 @@ def beside(place: Place) -> list[Beside]:
         own = distances[distances["dataset"].isin(data.tables)]
         if own.empty or not place.table(f"claim_{name}").exists():
             continue
-        fits = fits_of(place.table(f"claim_{name}"))
+        fits = fits_of_cells(place.table(f"claim_{name}"))
         bounds = [one for fit, judged in fits for one in compare_lipschitz(fit, judged, own) if len(one.sizes)]
         found.append(Beside(data, [estimate_dimension(key, part) for key, part in spaces(own)], fits, bounds))
     return found
@@ -167,7 +167,7 @@ def page(place: Place) -> str:
 
 
 @remembered.of_tables
-def fits_of(table: Path) -> list[JudgedFit]:
+def fits_of_cells(table: Path) -> list[JudgedFit]:
     """Return the fits of cells A–D of a table, energies and forces, on its first test set, the dataset's own."""
     found = curves(load([table], []))
     first = found[0].text("test_set")
@@ -220,6 +220,6 @@ def write(place: Place) -> Path | None:
         return None
     distances = read_distances(folder / "distances.csv")
     tables = [place.table(f"claim_{name}") for name in DATA]
-    fits = [item for table in tables if table.exists() for item in fits_of(table)]
+    fits = [item for table in tables if table.exists() for item in fits_of_cells(table)]
     data = nearest.nearest(fits, distances)
     return derived.write(folder, page(place), "nearest", lambda stem: nearest.draw(data, stem))

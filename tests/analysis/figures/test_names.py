@@ -13,7 +13,7 @@ from analysis.spelling import dataset_name
         ("rmd17_ethanol_train", "Ethanol, PBE (rMD17)"),
         ("acac_300K", "Acetylacetone, PBE + D3, 300 K"),
         ("ethanol_pbe", "Ethanol, PBE"),
-        ("mlearn_si", "Si (mlearn)"),
+        ("mlearn_si", "Si, PBE (mlearn)"),
         ("xtb_methanol_500K", "Methanol, GFN2-xTB, 500 K"),
         ("my_frames@1a2b", "my frames@1a2b"),
     ],

@@ -46,7 +46,7 @@ def test_a_table_where_both_exist_on_the_same_subsets() -> None:
     assert float(row.trained.split(" ± ")[0]) == pytest.approx(0.4, abs=0.05)
     assert float(row.difference.split(" ± ")[0].replace("−", "-")) == pytest.approx(-0.2, abs=0.07)
     assert "meV/Å" in row.errors
-    (sentence,) = not_trained(fits)
+    sentence = not_trained(fits)
     assert sentence.startswith("Not trained yet: linearised MACE on ethanol (L=1 ν=3 edge 3).")
     assert "hypothesis" in sentence
 
@@ -62,7 +62,7 @@ def test_a_table_where_both_exist_on_the_same_subsets() -> None:
 def test_other_networks_and_other_subsets_are_not_set_beside(changes: dict[str, object]) -> None:
     fits = fitted(table(**changes))
     assert not side_by_side(fits)
-    assert any("(L=0 ν=3 edge 3, L=1 ν=3 edge 3)" in sentence for sentence in not_trained(fits))
+    assert "(L=0 ν=3 edge 3, L=1 ν=3 edge 3)" in not_trained(fits)
 
 
 def test_the_page_says_it_and_is_silent_without_linearised_networks() -> None:
