@@ -1,12 +1,16 @@
 """Compute what docs/results lacks, and write its pages: `make results`.
 
     python -m benchmarks.results [SECTION …] [--list] [--quick] [--later] [--pages] [--store DIR] [--out DIR]
+    python -m benchmarks.results [SECTION …] --again SEED
 
 Prints the core hours before anything starts. A section is one page, or a part with all of its sections (papers, claim,
 trained, architectures, symmetry); without names all of them. Runs that a section's `runs.csv` has are done, by their
 ids, even where the store is gone; new ones are added to it as they finish. Stopped at any moment, the same command goes
 on. Data that cannot be had are skipped by name. `statements`, `forecasts`, `theory`, `claim_all` and `depth` are pages
 made of the tables of the others; what all of them say together stands in `found.md` beside the folder.
+
+`--again` computes one seed of each table anew, fits in closed form alone, and says by how much errors differ; it writes
+nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from pathlib import Path
 
 from analysis.files import write_text
 from benchmarks.results import (
+    again,
     costs,
     depth,
     found,
@@ -55,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="only print what is done and left, with core hours")
     parser.add_argument("--quick", action="store_true", help="reduced grids, data that come along, into build/")
     parser.add_argument("--later", action="store_true", help="also what is for when time is left")
+    parser.add_argument("--again", type=command.integer_from(0), metavar="SEED", help="compute this seed anew, compare")
     parser.add_argument("--pages", action="store_true", help="compute nothing, write pages from the tables")
     parser.add_argument("--workers", type=command.integer_from(1), metavar="N", help="processes (default: one a core)")
     parser.add_argument("--store", type=command.path, metavar="DIR", help="stores (default: build/results/stores)")
@@ -69,6 +75,9 @@ def _run(given: argparse.Namespace) -> None:
         near = did_you_mean(unknown, sorted(known))
         raise InputError(f"SECTION {unknown}: no such section{near}; accepted: those of --list")
     names = [name for name in chosen(given.names) if name in place.sections()]
+    if given.again is not None:
+        _compare(names, place, given)
+        return
     derived = [name for name in DERIVED if not given.names or name in given.names]
     failures: list[str] = []
     left = [] if given.pages else _say_hours(names, place)
@@ -94,6 +103,31 @@ def _run(given: argparse.Namespace) -> None:
             print(written, flush=True)
     write_text(place.tables / "README.md", overview.overview(place))
     print(found.write(place), flush=True)
+    if failures:
+        raise RunsFailed("\n".join(failures))
+
+
+def _compare(names: Sequence[str], place: Place, given: argparse.Namespace) -> None:
+    """Compute one seed of every table again; print how its errors differ.
+
+    Raises:
+        RunsFailed: errors of a table differ by more than round-off, or runs failed.
+    """
+    failures = []
+    for name in names:
+        if not place.table(name).exists():
+            continue
+        try:
+            found = again.compute(name, place, given.again, given.workers)
+        except InputError as error:
+            print(f"skipped {name}: {error}", flush=True)
+            continue
+        except RunsFailed as error:
+            failures.append(f"{name}: {error}")
+            continue
+        print(f"{name}: {found.words()}", flush=True)
+        if not found.same:
+            failures.append(f"{name}: errors differ from the table's by more than {again.TOLERANCE:g}")
     if failures:
         raise RunsFailed("\n".join(failures))
 

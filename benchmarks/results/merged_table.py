@@ -28,6 +28,11 @@ def read(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
+def of_store(store: Path) -> pd.DataFrame:
+    """Return the run table of a store with cells of text."""
+    return pd.read_csv(io.StringIO(csv_text(run_table(RunStore(store)))), dtype=str, keep_default_na=False)
+
+
 def tested(table: pd.DataFrame) -> set[tuple[str, str]]:
     """Return the run id and test set of every row."""
     return set(zip(table["run_id"], table["test_set"], strict=True))
@@ -42,7 +47,7 @@ def merge(path: Path, store: Path) -> int:
     if not store.is_dir():
         return 0
     own = read(path)
-    found = pd.read_csv(io.StringIO(csv_text(run_table(RunStore(store)))), dtype=str, keep_default_na=False)
+    found = of_store(store)
     known = set(own[ROW].itertuples(index=False, name=None))
     new = found[[row not in known for row in found[ROW].itertuples(index=False, name=None)]]
     if new.empty:

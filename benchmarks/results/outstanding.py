@@ -109,12 +109,12 @@ def compute(name: str, place: Place, workers: int | None) -> list[str]:
     if tunings := _tunings(name, place):
         rates = place.stores / f"{name}_tuning"
         for words in tunings:
-            run_missing(_planned(words, rates, skipped).runs, LocalSettings(workers=workers))
+            run_missing(plan_into(words, rates, skipped).runs, LocalSettings(workers=workers))
         if skipped:
             return list(skipped)
         tune.write(tune.table(RunStore(rates))[0], path_of(name))
     for words in place.sweeps(section):
-        planned, table = _planned(words, store, skipped), merged_table.read(path)
+        planned, table = plan_into(words, store, skipped), merged_table.read(path)
         left = _lacking(planned.runs, merged_table.tested(table))
         if section.only_gaining:
             left = [one for one in left if gained(table, one.config)]
@@ -196,8 +196,8 @@ def _lacking(planned: Sequence[PlannedRun], known: set[tuple[str, str]]) -> list
     ]
 
 
-def _planned(words: str, store: Path, skipped: dict[str, None]) -> Plan:
-    """Return the plan of a sweep; data are downloaded or generated, and what is not to be had is skipped by name."""
+def plan_into(words: str, store: Path, skipped: dict[str, None]) -> Plan:
+    """Return the plan of a sweep into a store; data are downloaded or generated, or else skipped by name."""
     planned = plan_of([*shlex.split(words), f"store='{store}'"], _had)
     skipped |= {one.reason: None for one in planned.unnamed}
     return planned

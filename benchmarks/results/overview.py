@@ -20,8 +20,9 @@ PARTS: dict[Part, str] = {
 HEAD = """# Results
 
 Each page is written from its run table by `make results` (`python -m benchmarks.results`), and a test fails where the
-two differ. Processor times are of x86-64 server cores with AVX2 or AVX-512, shared with other work. What all of it says
-together: [what was found](../found.md)."""
+two differ. `make results ARGS="SECTION --again 0"` computes one seed of a table anew, if its fits are in closed form,
+and says by how much errors differ. Processor times are of x86-64 server cores with AVX2 or AVX-512, shared with other
+work. What all of it says together: [what was found](../found.md)."""
 OTHERS = {
     "statements/README.md": "the papers' statements about exponents, on each dataset and over all",
     "claim_all/README.md": "the claim over datasets, as random effects",
