@@ -2,7 +2,8 @@
 
 A result for one molecule need not hold for the next. The differences of every dataset (each over its seeds) are pooled
 by `paired.random_effects`, whose interval has one degree of freedom less than there are datasets, and tested for the
-same conditions under both forms. Datasets with a cell that has not converged are left out.
+same conditions under both forms. Datasets with a cell that has not converged are left out. The outcome without each
+one of the datasets tells whether a single one decides.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class PooledClaim:
     """The outcome, and what it rests on."""
     between: Mapping[tuple[str, str], float]
     """Standard deviation of each difference (power form) between datasets."""
+    without: Mapping[str, Outcome]
+    """The outcome over the other datasets, by the one that is taken out; empty for two."""
 
     @property
     def outcome(self) -> Outcome:
@@ -71,26 +74,29 @@ def _has_errors(deltas: Mapping[tuple[str, str], Interval]) -> bool:
 
 
 def _pooled(claims: Sequence[Claim], left_out: tuple[str, ...]) -> PooledClaim:
-    power = {one: _over_datasets([claim.evidence.power[one] for claim in claims]) for one in PAIRS}
-    floor = {one: _over_datasets([claim.evidence.floor[one] for claim in claims]) for one in PAIRS}
-    ends = [_ends(claim.evidence, max(len(claim.evidence.trained) for claim in claims)) for claim in claims]
-    evidence = Evidence(
-        power={one: mean for one, (mean, _) in power.items()},
-        floor={one: mean for one, (mean, _) in floor.items()},
-        log_p={one: np.empty(0) for one in PAIRS},
-        trained=tuple(
-            {one: _over_datasets([end[one] for end in each])[0] for one in PAIRS} for each in zip(*ends, strict=True)
-        ),
-    )
     first = claims[0]
+    others = {one.dataset: [claim for claim in claims if claim is not one] for one in claims}
     return PooledClaim(
         metric=first.metric,
         architecture=first.architecture,
         datasets=tuple(claim.dataset for claim in claims),
         left_out=left_out,
         place={name: value for name, value in first.place.items() if all(c.place.get(name) == value for c in claims)},
-        decision=decide(evidence),
-        between={one: between for one, (_, between) in power.items()},
+        decision=decide(_evidence(claims)),
+        between={one: _over_datasets([claim.evidence.power[one] for claim in claims])[1] for one in PAIRS},
+        without={name: decide(_evidence(rest)).outcome for name, rest in others.items() if len(rest) > 1},
+    )
+
+
+def _evidence(claims: Sequence[Claim]) -> Evidence:
+    ends = [_ends(claim.evidence, max(len(claim.evidence.trained) for claim in claims)) for claim in claims]
+    return Evidence(
+        power={one: _over_datasets([claim.evidence.power[one] for claim in claims])[0] for one in PAIRS},
+        floor={one: _over_datasets([claim.evidence.floor[one] for claim in claims])[0] for one in PAIRS},
+        log_p={one: np.empty(0) for one in PAIRS},
+        trained=tuple(
+            {one: _over_datasets([end[one] for end in each])[0] for one in PAIRS} for each in zip(*ends, strict=True)
+        ),
     )
 
 
@@ -123,9 +129,24 @@ def pooled_claim_text(pooled: PooledClaim) -> str:
     lines = [f"{where}: the claim {predicate(pooled.outcome).upper()}", *pooled.decision.lines("datasets")]
     spread = ", ".join(f"{second}−{first} {sd:.2f}" for (first, second), sd in pooled.between.items())
     lines.append(f"  standard deviation between datasets: {spread}")
+    if pooled.without:
+        lines.append(f"  without one dataset: {without_words(pooled)}")
     if pooled.left_out:
         lines.append(f"  left out, not converged or without seeds: {'; '.join(map(dataset_words, pooled.left_out))}")
     return "\n".join(lines).replace("-0.", "−0.")
+
+
+def without_words(pooled: PooledClaim) -> str:
+    """Say without which datasets the outcome is another one: `holds without Ethanol, PBE; the same without another`."""
+    others = {name: outcome for name, outcome in pooled.without.items() if outcome is not pooled.outcome}
+    if not others:
+        return "the same outcome without any of them"
+    told = [
+        f"{predicate(outcome)} without {' or '.join(dataset_words(name) for name in others if others[name] is outcome)}"
+        for outcome in dict.fromkeys(others.values())
+    ]
+    rest = "" if len(others) == len(pooled.without) else "; the same outcome without any other"
+    return "; ".join(told) + rest
 
 
 def pooled_claim_record(pooled: PooledClaim) -> Record:
@@ -140,4 +161,5 @@ def pooled_claim_record(pooled: PooledClaim) -> Record:
         "decides": pooled.metric == METRIC,
         **pooled.decision.record(),
         "between": {f"{second}-{first}": sd for (first, second), sd in pooled.between.items()},
+        "without": {name: outcome.value for name, outcome in pooled.without.items()},
     }

@@ -10,9 +10,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from analysis.comparisons.claim import predicate
+from analysis.comparisons.conditions import Outcome
 from analysis.spelling import dataset_words
 from benchmarks.results import __main__ as results
-from benchmarks.results import depth, pooled_claim, tested_forecasts, theory_page
+from benchmarks.results import depth, found, pooled_claim, tested_forecasts, theory_page
 from benchmarks.results.outstanding import Place
 from experiments.core.paths import ROOT
 
@@ -61,6 +63,31 @@ def test_the_figure_of_the_claim_has_every_dataset_and_all(tmp_path: Path) -> No
     assert sorted(path.name for path in written.parent.iterdir()) == ["README.md", "conditions.png"]
 
 
+@pytest.mark.parametrize("outcome", [Outcome.UNDECIDED, Outcome.REFUTED])
+def test_an_outcome_that_the_last_dataset_changed_is_the_headline(tmp_path: Path, outcome: Outcome) -> None:
+    (one, *_) = pooled_claim.pooled(COMMITTED)
+    (last,) = found.DATA[found.LAST].tables
+    decision = replace(one.decision, outcome=outcome)
+    turned = replace(one, decision=decision, without={**one.without, last: Outcome.HOLDS})
+    said = f" Over the first {len(one.datasets) - 1} datasets together it held; with the last of those"
+    assert found._before(turned).startswith(said)
+    assert found._before(turned).endswith(f", it {predicate(outcome)}.")
+    assert not found._before(replace(turned, without={**one.without, last: outcome}))
+    assert not found._before(replace(turned, decision=replace(decision, outcome=Outcome.HOLDS)))
+    assert not found._before(replace(turned, place={"n_layers": 3, "cutoff": 5}))
+
+
+def test_readme_says_which_conditions_are_open(tmp_path: Path) -> None:
+    (one, *_) = pooled_claim.pooled(COMMITTED)
+    conditions = one.decision.conditions
+    some = [replace(condition, shown=condition is not conditions[0]) for condition in conditions]
+    undecided = replace(one, decision=replace(one.decision, outcome=Outcome.UNDECIDED, conditions=tuple(some)))
+    assert found._over_all(undecided).endswith(", where 3 of its 4 conditions are shown and open is: β_B > β_A")
+    assert not found._over_all(replace(undecided, place={"n_layers": 3, "cutoff": 5}))
+    holds = replace(undecided, decision=replace(undecided.decision, outcome=Outcome.HOLDS))
+    assert found._over_all(holds) == f" on ethanol, and holds over {len(one.datasets)} datasets together"
+
+
 def test_theory_counts_the_curves_that_are_steeper_than_smoothness_demands(tmp_path: Path) -> None:
     """Where δ(P) falls as P^(−1/d), the bound is 1/d: with d = 1.5 no energies of 3BPA are above it, with 8 all."""
     place = Place(tmp_path, tmp_path)
@@ -90,9 +117,9 @@ def test_forecasts_tell_to_which_side_they_missed(tmp_path: Path) -> None:
     shutil.copy(COMMITTED.table("claim_3bpa"), place.table("claim_3bpa"))
     one, *others = tested_forecasts.tested(place)
     assert f"of {(len(others) + 1) // 2} at 4 times the data" in tested_forecasts.headline(place)
-    found = [replace(one, low=1.0, median=2.0, high=3.0, came=came) for came in (2.5, 0.5, 0.9, 4.0)]
+    four = [replace(one, low=1.0, median=2.0, high=3.0, came=came) for came in (2.5, 0.5, 0.9, 4.0)]
     words = dataset_words(one.curve.text("dataset"))
-    assert tested_forecasts.missed_side(found) == (
+    assert tested_forecasts.missed_side(four) == (
         f"Of the 3 that missed, 2 errors came lower than forecast and 1 higher; 3 belong to {words}."
     )
-    assert tested_forecasts.missed_side(found[:1]) == "None missed."
+    assert tested_forecasts.missed_side(four[:1]) == "None missed."

@@ -192,6 +192,7 @@ def test_claim_is_pooled_over_datasets() -> None:
     words = claim_pool.pooled_claim_text(pooled)
     assert words.startswith("over 6 datasets (molecule0; ")
     assert "standard deviation between datasets: B−A 0.0" in words
+    assert "without one dataset: the same outcome without any of them" in words
     assert claim_pool.pooled_claim_record(pooled)["outcome"] == "holds"
     mixed = [cells({**truth, "B": 0.4 + gain}, seed=i, dataset=f"m{i}") for i, gain in enumerate((0.0, 0.4, 0.02))]
     (torn,) = claim_pool.pool_claims(claims(analysed(*mixed)))
@@ -199,6 +200,22 @@ def test_claim_is_pooled_over_datasets() -> None:
     assert torn.between["A", "B"] == pytest.approx(0.22, abs=0.08)  # sd of 0, 0.4, 0.02; weights differ by noise
     assert "datasets would show it" in claim_pool.pooled_claim_text(torn)
     assert torn.decision.conditions[0].sample_size.sizes is None
+
+
+def test_the_dataset_on_which_it_hangs_is_named() -> None:
+    truth = {"A": 0.4, "B": 0.6, "C": 0.62, "D": 0.4}
+    frames = [cells(truth, seed=i, dataset=f"m{i}", noise=0.02) for i in range(5)]
+    odd = cells({**truth, "D": 0.6}, seed=5, dataset="odd", noise=0.02)
+    (pooled,) = claim_pool.pool_claims(claims(analysed(*frames, odd)))
+    (rest,) = claim_pool.pool_claims(claims(analysed(*frames)))
+    assert (pooled.outcome, rest.outcome) == (Outcome.UNDECIDED, Outcome.HOLDS)
+    assert pooled.without == {**dict.fromkeys(rest.datasets, Outcome.UNDECIDED), "odd": Outcome.HOLDS}
+    words = "  without one dataset: holds without odd; the same outcome without any other"
+    assert words in claim_pool.pooled_claim_text(pooled).split("\n")
+    assert claim_pool.pooled_claim_record(pooled)["without"]["odd"] == "holds"
+    (two,) = claim_pool.pool_claims(claims(analysed(*frames[:2])))
+    assert two.without == {}
+    assert "without one dataset" not in claim_pool.pooled_claim_text(two)
 
 
 def test_cutoffs_are_pooled_apart() -> None:
