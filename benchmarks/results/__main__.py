@@ -114,9 +114,9 @@ def _compare(names: Sequence[str], place: Place, given: argparse.Namespace) -> N
         RunsFailed: errors of a table differ by more than round-off, or runs failed.
     """
     failures = []
-    for name in names:
-        if not place.table(name).exists():
-            continue
+    for name in [one for one in given.names if one in DERIVED]:
+        print(f"skipped {name}: it has no runs of its own", flush=True)
+    for name in names if given.names else [one for one in names if place.table(one).exists()]:
         try:
             found = again.compute(name, place, given.again, given.workers)
         except InputError as error:

@@ -69,6 +69,8 @@ def runs_again(name: str, place: Place, seed: int, store: Path) -> list[PlannedR
     Raises:
         InputError: there are none, and why.
     """
+    if not place.table(name).exists():
+        raise InputError("it has no table yet")
     if not SECTIONS[name].linearised:
         raise InputError("its networks are trained: the last digits are the processor's")
     known = set(merged_table.read(place.table(name))["run_id"])

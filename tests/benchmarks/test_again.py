@@ -75,6 +75,14 @@ def test_what_cannot_be_computed_again_is_skipped(
     assert f"skipped {SECTION}: {reason}" in capsys.readouterr().out
 
 
-def test_trained_networks_are_not_compared(capsys: pytest.CaptureFixture[str]) -> None:
-    assert results.main(["trained_ethanol_pbe", "--again", "0"]) == 0
-    assert "skipped trained_ethanol_pbe: its networks are trained" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("trained_ethanol_pbe", "its networks are trained"),
+        ("statements", "it has no runs of its own"),
+        (SECTION, "it has no table yet"),
+    ],
+)
+def test_what_has_no_fits_in_closed_form_is_skipped(name: str, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert results.main([name, "--again", "0"]) == 0
+    assert f"skipped {name}: {reason}" in capsys.readouterr().out
