@@ -82,7 +82,7 @@ def runs_again(name: str, place: Place, seed: int, store: Path) -> list[PlannedR
     if skipped:
         raise InputError("; ".join(skipped))
     if not known & {one.run.id for one in planned}:
-        raise InputError("its table has no run on the frames that are here (generated ones may differ between processors)")
+        raise InputError("its table has no run on the frames that are here (generated ones may differ by processor)")
     raise InputError(f"its table has no run with seed {seed}")
 
 
