@@ -176,7 +176,7 @@ def _contradiction(said: Said, single: Sequence[Answer]) -> str:
         return ""
     return (
         f"Linearised networks contradict {said.source}'s paper, which says that {said.words}: from {said.change} β "
-        f"changes {' and '.join(where)} ([statements](results/{statements_page.NAME}/README.md))."
+        f"changes {', '.join(where)} ([statements](results/{statements_page.NAME}/README.md))."
     )
 
 

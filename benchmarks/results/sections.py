@@ -45,7 +45,7 @@ DATA: Mapping[str, Data] = {
     ),
     "mlearn_si": Data(
         "silicon (PBE; crystals, vacancies, surfaces)",
-        "data=mlearn_si data.test_frames=null", "2,4,8,16,32", 60, ("mlearn_Si",), bonds=3.0,
+        "data=mlearn_si data.test_frames=null", "2,4,8,16,32", 60, ("mlearn_si",), bonds=3.0,
     ),
     "ethanol_small": Data(
         "ethanol (GFN2-xTB, 500 K; frames that come with the program)",

@@ -58,6 +58,12 @@ def test_every_folder_with_a_table_is_a_section() -> None:
     assert {path.parent.name for path in results.FOLDER.glob("*/runs.csv")} <= set(SECTIONS)
 
 
+@pytest.mark.parametrize("name", [name for name in WRITTEN if SECTIONS[name].data in DATA])
+def test_datasets_have_the_names_that_their_tables_use(name: str) -> None:
+    """By these names costs, distances and figures find them."""
+    assert set(merged_table.read(COMMITTED.table(name))["dataset"]) <= set(DATA[SECTIONS[name].data].tables)
+
+
 @pytest.mark.parametrize("name", WRITTEN)
 def test_page_and_table_agree(name: str) -> None:
     folder = results.FOLDER / name
