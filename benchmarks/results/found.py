@@ -174,9 +174,10 @@ def _contradiction(said: Said, single: Sequence[Answer]) -> str:
     ]
     if not where:
         return ""
+    listed = " and ".join(filter(None, [", ".join(where[:-1]), where[-1]]))
     return (
         f"Linearised networks contradict {said.source}'s paper, which says that {said.words}: from {said.change} β "
-        f"changes {', '.join(where)} ([statements](results/{statements_page.NAME}/README.md))."
+        f"changes {listed} ([statements](results/{statements_page.NAME}/README.md))."
     )
 
 

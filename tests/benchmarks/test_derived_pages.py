@@ -16,6 +16,7 @@ from analysis.spelling import dataset_words
 from benchmarks.results import __main__ as results
 from benchmarks.results import depth, found, pooled_claim, tested_forecasts, theory_page
 from benchmarks.results.outstanding import Place
+from benchmarks.results.sections import DATA
 from experiments.core.paths import ROOT
 
 COMMITTED = Place(results.FOLDER, ROOT / "build" / "no-store")
@@ -66,7 +67,7 @@ def test_the_figure_of_the_claim_has_every_dataset_and_all(tmp_path: Path) -> No
 @pytest.mark.parametrize("outcome", [Outcome.UNDECIDED, Outcome.REFUTED])
 def test_an_outcome_that_the_last_dataset_changed_is_the_headline(tmp_path: Path, outcome: Outcome) -> None:
     (one, *_) = pooled_claim.pooled(COMMITTED)
-    (last,) = found.DATA[found.LAST].tables
+    (last,) = DATA[found.LAST].tables
     decision = replace(one.decision, outcome=outcome)
     turned = replace(one, decision=decision, without={**one.without, last: Outcome.HOLDS})
     said = f" Over the first {len(one.datasets) - 1} datasets together it held; with the last of those"
