@@ -196,12 +196,16 @@ def _before(claim: PooledClaim) -> str:
 
 def _pooled(claim: PooledClaim) -> str:
     """Say whether the claim holds over datasets, for networks of one depth and cutoff, and what is not shown."""
-    conditions = claim.decision.conditions
-    left = [one.name for one in conditions if not one.shown]
+    conditions, left = claim.decision.conditions, _open(claim)
     told = f"not shown: {', '.join(left)}" if left else f"all {len(conditions)} conditions shown"
     if any(outcome is not claim.outcome for outcome in claim.without.values()):
         told += f"; {without_words(claim)}"
     return f"{pooled_claim.network(claim)}, {len(claim.datasets)} datasets: {predicate(claim.outcome)} ({told})."
+
+
+def _open(claim: PooledClaim) -> list[str]:
+    """Return the conditions that are not shown."""
+    return [one.name for one in claim.decision.conditions if not one.shown]
 
 
 def _row(said: Said, single: Sequence[Answer]) -> str:
@@ -232,8 +236,7 @@ def _over_all(claim: PooledClaim) -> str:
     if not FIRST.items() <= claim.place.items():
         return ""
     told = f" on ethanol, and {predicate(claim.outcome)} over {len(claim.datasets)} datasets together"
-    conditions = claim.decision.conditions
-    left = [one.name for one in conditions if not one.shown]
+    conditions, left = claim.decision.conditions, _open(claim)
     if claim.outcome is Outcome.UNDECIDED and len(left) < len(conditions):
         shown = len(conditions) - len(left)
         told += f", where {shown} of its {len(conditions)} conditions are shown and open is: {', '.join(left)}"

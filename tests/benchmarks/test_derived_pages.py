@@ -65,7 +65,7 @@ def test_the_figure_of_the_claim_has_every_dataset_and_all(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("outcome", [Outcome.UNDECIDED, Outcome.REFUTED])
-def test_an_outcome_that_the_last_dataset_changed_is_the_headline(tmp_path: Path, outcome: Outcome) -> None:
+def test_an_outcome_that_the_last_dataset_changed_is_the_headline(outcome: Outcome) -> None:
     (one, *_) = pooled_claim.pooled(COMMITTED)
     (last,) = DATA[found.LAST].tables
     decision = replace(one.decision, outcome=outcome)
@@ -78,7 +78,7 @@ def test_an_outcome_that_the_last_dataset_changed_is_the_headline(tmp_path: Path
     assert not found._before(replace(turned, place={"n_layers": 3, "cutoff": 5}))
 
 
-def test_readme_says_which_conditions_are_open(tmp_path: Path) -> None:
+def test_readme_says_which_conditions_are_open() -> None:
     (one, *_) = pooled_claim.pooled(COMMITTED)
     conditions = one.decision.conditions
     some = [replace(condition, shown=condition is not conditions[0]) for condition in conditions]
