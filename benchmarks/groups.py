@@ -32,12 +32,7 @@ HEADS = ("network / twin", "data", "metric", "factor", "Δβ", "half", "more", "
 
 def factor(gain: Gain) -> str:
     """Return the data-efficiency factor with its interval, or a bound of it."""
-    one = gain.factor
-    if np.isfinite(one.ratio.value):
-        return one.text.replace("less than", "<").replace("more than", ">")
-    if one.bound is None:
-        return "flat" if one.flat else "–"
-    return f"> {one.bound[1]:.3g}" if one.bound[0] == "more" else f"< {one.bound[1]:.2g}"
+    return gain.factor.cell.replace("less than", "<").replace("more than", ">")
 
 
 def table_of(all_gains: list[Gain]) -> str:

@@ -27,7 +27,7 @@ def comparison_rows(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
             signed_interval(c.delta),
             "–" if np.isnan(c.p_holm) else "<0.001" if c.p_holm < 0.001 else f"{c.p_holm:.3f}",
             _shown(c),
-            _frames(c),
+            c.ratio.cell,
         )
         for c in comparisons
     ]
@@ -43,16 +43,6 @@ def _shown(c: Comparison) -> str:
     if np.isfinite(c.trained.low) and not excludes_zero(c.trained):
         return f"{word}, open: training"
     return word if c.survival is Survival.SURVIVES else f"{word}, open: floor"
-
-
-def _frames(c: Comparison) -> str:
-    """Write the ratio of frames at equal error, with its interval; a limit where only that is known; else a dash."""
-    ratio = c.ratio
-    if np.isfinite(ratio.ratio.value):
-        return ratio.text
-    if ratio.bound is not None:
-        return f"{'>' if ratio.bound[0] == 'more' else '<'} {ratio.bound[1]:.3g}"
-    return "flat" if ratio.flat else "–"
 
 
 def comparison_table(comparisons: Sequence[Comparison]) -> str:

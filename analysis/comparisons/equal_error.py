@@ -208,6 +208,15 @@ class EqualError:
         return f"{value} [{self.interval}]" if self.interval else value
 
     @property
+    def cell(self) -> str:
+        """The ratio with its interval, a limit where only that is known, `flat`, or a dash: a cell of a table."""
+        if np.isfinite(self.ratio.value):
+            return self.text
+        if self.bound is not None:
+            return f"{'>' if self.bound[0] == 'more' else '<'} {self.bound[1]:.3g}"
+        return "flat" if self.flat else "–"
+
+    @property
     def _digits(self) -> int:
         """Significant digits: two, and up to four if the value and the ends of its interval would look the same."""
         numbers = [value for value in (self.ratio.value, self.ratio.low, self.ratio.high) if np.isfinite(value)]

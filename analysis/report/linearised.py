@@ -13,7 +13,7 @@ from analysis.figures.naming import architecture_name, short_name
 from analysis.figures.panels import preferred
 from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.record import plus_minus
-from analysis.fits.uncertainty import lines, t_interval
+from analysis.fits.uncertainty import Interval, lines, t_interval
 from analysis.spelling import LINEARISED, dataset_words, display_unit, metric_name
 
 SAME = ("dataset", "test_set", "metric", "group", "L", "nu", "edge_lmax", "n_layers", "cutoff")
@@ -40,8 +40,15 @@ class SideBySide:
     """Geometric means of both at the largest common P."""
     converged: bool
     """Whether the trained curve had converged."""
-    shown: bool
-    """Whether the difference excludes zero."""
+    delta: Interval
+    """Difference of the exponents."""
+    both: Pair
+    """The linearised curve and the trained one."""
+
+    @property
+    def shown(self) -> bool:
+        """Whether the difference excludes zero."""
+        return excludes_zero(self.delta)
 
     def cells(self) -> tuple[str, ...]:
         """Return the cells in the order of `HEAD`."""
@@ -122,5 +129,6 @@ def _row(both: Pair, converged: bool) -> SideBySide:
         + ("" if excludes_zero(delta) else " (none shown)" if np.isfinite(delta.low) else ""),
         errors=f"{ends[0]:.3g} and {ends[1]:.3g} {unit}".strip(),
         converged=converged,
-        shown=excludes_zero(delta),
+        delta=delta,
+        both=both,
     )

@@ -6,8 +6,8 @@
 Prints the core hours before anything starts. A section is one page, or a part with all of its sections (papers, claim,
 trained, architectures, symmetry); without names all of them. Runs that a section's `runs.csv` has are done, by their
 ids, even where the store is gone; new ones are added to it as they finish. Stopped at any moment, the same command goes
-on. Data that cannot be had are skipped by name. `statements`, `forecasts`, `theory`, `claim_all` and `depth` are pages
-made of the tables of the others; what all of them say together stands in `found.md` beside the folder.
+on. Data that cannot be had are skipped by name. `statements`, `forecasts`, `theory`, `claim_all`, `depth` and `effects`
+are pages made of the tables of the others; what all of them say together stands in `found.md` beside the folder.
 
 `--again` computes one seed of each table anew, fits in closed form alone, and says by how much errors differ; it writes
 nothing.
@@ -25,6 +25,7 @@ from benchmarks.results import (
     again,
     costs,
     depth,
+    effects,
     found,
     overview,
     pages,
@@ -46,6 +47,7 @@ DERIVED = {
     theory_page.NAME: theory_page.write,
     pooled_claim.NAME: pooled_claim.write,
     depth.NAME: depth.write,
+    effects.NAME: effects.write,
 }
 """What writes the pages that are made of the tables of others, without runs."""
 FOLDER = ROOT / "docs" / "results"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from analysis.comparisons.equal_error import equal_error
@@ -88,7 +87,4 @@ def _frames(curve: Curve, best: Curve) -> str:
     both = None if curve is best else pair(curve, best)
     if both is None:
         return "1" if curve is best else "–"
-    ratio = equal_error(both)
-    if np.isfinite(ratio.ratio.value):
-        return ratio.text
-    return f"{ratio.bound[0]} than {ratio.bound[1]:.2g}" if ratio.bound else "–"
+    return equal_error(both).cell

@@ -28,13 +28,17 @@ converged, or nobody knows. Stopped: at the schedule that is best on validation 
 
 def trained_table(name: str, place: Place) -> str:
     """Return β linearised | β trained | difference, force MAE, for a section of trained networks, and what is left."""
-    parts = ["**Linearised beside trained.**", trained_rows(name, place), not_trained(_side_by_side(name, place).fits)]
+    parts = [
+        "**Linearised beside trained.**",
+        trained_rows(name, place),
+        not_trained(side_by_side_of(name, place).fits),
+    ]
     return "\n\n".join(filter(None, parts))
 
 
 def trained_rows(name: str, place: Place) -> str:
     """Return the table alone, with what its columns mean."""
-    found = _side_by_side(name, place)
+    found = side_by_side_of(name, place)
     head = (*HEAD[:-1], *STOPPED, HEAD[-1])
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row, stopped in zip(found.rows, found.stopped, strict=True):
@@ -45,7 +49,7 @@ def trained_rows(name: str, place: Place) -> str:
 
 def feature_learning(name: str, place: Place) -> str:
     """Return which networks have another exponent trained than linearised, in a sentence; empty without a table."""
-    found = _side_by_side(name, place)
+    found = side_by_side_of(name, place)
     if not found.rows:
         return ""
     data = DATA[SECTIONS[name].data].words
@@ -65,7 +69,7 @@ def feature_learning(name: str, place: Place) -> str:
 
 
 @dataclass(frozen=True)
-class _Beside:
+class Beside:
     """Trained networks beside linearised ones."""
 
     rows: Sequence[SideBySide]
@@ -76,19 +80,19 @@ class _Beside:
     """Of all curves."""
 
 
-def _side_by_side(name: str, place: Place) -> _Beside:
+def side_by_side_of(name: str, place: Place) -> Beside:
     """Compare with the linearised networks of the sections on the claim, NequIP and architectures for its dataset."""
     data = "ethanol_small" if place.quick else SECTIONS[name].data
     linear = [place.table(f"{kind}_{data}") for kind in ("claim", "nequip", "architectures")]
     trained = plateau.table_of(name, place)
     if not trained.exists():  # written with the section's page
-        return _Beside((), (), ())
+        return Beside((), (), ())
     tables = [trained, *(one for one in linear if one.exists())]
     return _compared(*tables)
 
 
 @remembered.of_tables
-def _compared(trained: Path, *linear: Path) -> _Beside:
+def _compared(trained: Path, *linear: Path) -> Beside:
     fits = analyse(force_curves([trained, *linear]), MAIN_FORMS)
     stopped = by_validation(merged_table.read(trained), trained.name)
     frames = pd.to_numeric(stopped["n_validation"], errors="coerce").fillna(0)
@@ -97,4 +101,4 @@ def _compared(trained: Path, *linear: Path) -> _Beside:
         path = Path(folder) / trained.name
         stopped.to_csv(path, index=False)
         of_stopped = analyse(force_curves([path, *linear]), MAIN_FORMS)
-    return _Beside(side_by_side(fits), side_by_side(of_stopped), fits)
+    return Beside(side_by_side(fits), side_by_side(of_stopped), fits)

@@ -11,17 +11,18 @@ from matplotlib.lines import Line2D
 from analysis.calibration.forecast_rates import read_curves
 from analysis.comparisons.claim import cell_of
 from analysis.comparisons.conditions import MARGIN
-from analysis.comparisons.differences import floor_difference, slope_difference
-from analysis.comparisons.paired import excludes_zero, pair
+from analysis.comparisons.paired import pair
+from analysis.curve import Curve
+from analysis.figures.naming import short_name
 from analysis.figures.style import GRID, letters, looks, save, sheet, style, title
 from analysis.fits.flags import JudgedFit, misses
 from analysis.fits.names import MAIN_FORMS
 from analysis.fits.record import analyse, interval_text, label
-from analysis.spelling import LINEARISED, dataset_name
+from analysis.spelling import LINEARISED, dataset_name, display_name
 from benchmarks.results import derived
 from benchmarks.results.outstanding import Place
 from benchmarks.results.sections import DATA
-from benchmarks.results.statements import HOLDS, NO_DIFFERENCE, Answer, fits_of, judge, over_datasets, own_test_set
+from benchmarks.results.statements import HOLDS, NO_DIFFERENCE, Answer, fits_of, of_pair, over_datasets, own_test_set
 
 NAME, FIGURE = "depth", "beta_by_layers"
 PLACES = {"2 layers": "", "3 layers": "_depth3", "4 layers": "_depth4", "2 layers, bonds alone": "_bonds"}
@@ -35,6 +36,8 @@ CHANGES = {
 """What is compared with the first → the change in words."""
 LAYERS = {2: "2 layers", 3: "3 layers", 4: "4 layers"}
 """What the figure has: number of layers → its words."""
+Network = tuple[str, str]
+"""Depth and reach, in words, and the letter of a cell."""
 WIDE = ("nequip_ethanol_pbe", "mace_ethanol_pbe")
 """Sections whose networks were computed with 32 channels, too (`…_32`)."""
 PUBLISHED_LAYERS = -1
@@ -46,6 +49,8 @@ subsets, 95 %, not corrected for their number; over datasets as random effects (
 cells A–D, against 2 layers with all neighbours within 5 Å: at every depth they have as many weights as C with 16
 channels there, so that deeper networks are larger, too. "As steep": two one-sided tests at ±{MARGIN:g}. "Open: floor":
 not shown where both curves may have a floor. `make results ARGS="{NAME} --pages"` writes this page."""
+COLUMNS = "Δβ, power laws | Δβ, with a floor in both | | frames needed, first / second"
+"""Heads of `_cells`."""
 LIMITS = """## What would overturn it
 
 Trained networks, further datasets, more layers, and depths that are compared at equal numbers of weights."""
@@ -66,11 +71,22 @@ def of_data(data: str, place: Place) -> dict[str, Mapping[str, JudgedFit]]:
 
 def changes(letter: str, words: str, place: Place) -> list[Answer]:
     """Return Δβ of a cell from the first depth and reach to another, for each dataset that has both."""
+    return between((FIRST, letter), (words, letter), place)
+
+
+def between(first: Network, second: Network, place: Place) -> list[Answer]:
+    """Return the difference of two networks for each dataset that has both.
+
+    Args:
+        first: the reference: depth and reach, in words, and the cell's letter.
+        second: the other.
+        place: where the tables are.
+    """
     found = []
     for data in DATA:
         own = of_data(data, place)
-        first, second = (own.get(one, {}).get(letter) for one in (FIRST, words))
-        if first and second and (answer := _answer(data, first, second)):
+        one, other = (own.get(words, {}).get(letter) for words, letter in (first, second))
+        if one and other and (answer := _answer(data, one, other)):
             found.append(answer)
     return found
 
@@ -81,18 +97,19 @@ def wider(place: Place) -> list[tuple[str, Answer]]:
     for name in WIDE:
         tables = [place.table(name), place.table(f"{name}_32")]
         if all(table.exists() for table in tables):
-            narrow, wide = ({label(one[0].curve): one for one in own_test_set(fits_of(table))} for table in tables)
+            narrow, wide = ({_model(one[0].curve): one for one in own_test_set(fits_of(table))} for table in tables)
             answers = {model: _answer("ethanol_pbe", narrow[model], wide[model]) for model in narrow if model in wide}
-            found += [(model.removeprefix(LINEARISED), one) for model, one in answers.items() if one]
+            found += [(model, one) for model, one in answers.items() if one]
     return found
+
+
+def _model(curve: Curve) -> str:
+    return f"{display_name(curve.text('architecture').removeprefix(LINEARISED))} {short_name(curve)}"
 
 
 def _answer(data: str, first: JudgedFit, second: JudgedFit) -> Answer | None:
     both = pair(first[0].curve, second[0].curve)
-    if both is None:
-        return None
-    power, floor = slope_difference(both), floor_difference(both)
-    return Answer((data,), power, floor, judge(power, floor, excludes_zero(power), steeper=False))
+    return None if both is None else of_pair(data, both)
 
 
 def verdict(one: Answer) -> str:
@@ -108,10 +125,10 @@ def page(place: Place) -> str:
     for words, change in CHANGES.items():
         rows = [row for letter in "ABCD" for row in _rows(letter, words, place)]
         if rows:
-            head = ["| cell | data | Δβ, power laws | Δβ, with a floor in both | |", "|---|---|---|---|---|"]
+            head = [f"| cell | data | {COLUMNS} |", "|---|---|---|---|---|---|"]
             texts += [f"## {change}", "\n".join([*head, *rows])]
-    if rows := [f"| {model} | {one.power_text} | {one.floor_text} | {verdict(one)} |" for model, one in wider(place)]:
-        head = ["| model | Δβ, power laws | Δβ, with a floor in both | |", "|---|---|---|---|"]
+    if rows := [f"| {model} | {_cells(one)} |" for model, one in wider(place)]:
+        head = [f"| model | {COLUMNS} |", "|---|---|---|---|---|"]
         texts += ["## From 16 to 32 channels, ethanol (PBE)", "\n".join([*head, *rows])]
     return "\n\n".join([*texts, published(), LIMITS]) + "\n"
 
@@ -141,7 +158,11 @@ def _rows(letter: str, words: str, place: Place) -> list[str]:
     pooled = over_datasets(single, steeper=False)
     named = [(f"**{len(pooled.data)} datasets**", pooled)] if pooled else []
     named += [(f"[{one.data[0]}](../claim_{one.data[0]}{PLACES[words]}/README.md)", one) for one in single]
-    return [f"| {letter} | {name} | {one.power_text} | {one.floor_text} | {verdict(one)} |" for name, one in named]
+    return [f"| {letter} | {name} | {_cells(one)} |" for name, one in named]
+
+
+def _cells(one: Answer) -> str:
+    return f"{one.power_text} | {one.floor_text} | {verdict(one)} | {one.frames.cell}"
 
 
 def published() -> str:

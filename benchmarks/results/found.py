@@ -18,6 +18,7 @@ from analysis.protocol import BUDGET, VALIDATION
 from benchmarks.results import (
     architectures,
     depth,
+    effects,
     pooled_claim,
     statements_page,
     symmetry,
@@ -50,10 +51,10 @@ page that it links to, which names the command that computed it; `make results` 
 LIMITS = """## Limits
 
 - A few datasets decide little, much was [not run](results/README.md#not-run), and five seeds with P ≤ 128 seldom \
-exclude a floor: then "open" is what the tables say. Tests over datasets were repeated as datasets were added.
-- {trained} Of NequIP and MACE weights are not matched here; of cells A–D they are.
-- Exponents hold over the measured P alone; errors beside published ones stand in [parity](parity.md): an \
-exponent of a network that misses its published error there is not quoted."""
+exclude a floor: then "open" is what the tables say. Tests over datasets were repeated as datasets were added. \
+Exponents hold over the measured P alone.
+- {trained} Of NequIP and MACE weights are not matched here; of cells A–D they are. Errors beside published ones stand \
+in [parity](parity.md): an exponent of a network that misses its published error there is not quoted."""
 CLAIM = (
     "angles steepen a curve whether messages carry them (B) or products (C), and products without angles (D) do "
     "not: B and C are steeper than A, C is no flatter than B, and D is as steep as A."
@@ -106,8 +107,8 @@ def page(place: Place) -> str:
         head = ["| statement | over datasets | on each |", "|---|---|---|"]
         rows = [_row(said, single) for said, single in found.items()]
         parts += [
+            f"![What each choice is worth](results/{effects.NAME}/{effects.FIGURE}.png)",
             "## The papers' statements, linearised",
-            f"![Differences of exponents](results/{statements_page.NAME}/{statements_page.FIGURE}.png)",
             "\n".join([*head, *rows]),
         ]
     if claims:
@@ -148,6 +149,7 @@ def _headlines(found: Mapping[Said, Sequence[Answer]], claims: Sequence[str], pl
             f"{' '.join(map(_pooled, over))}"
         )
     lines = {
+        "What saves frames": effects.headline(place),
         "Depth, cutoff, width": depth.headline(place),
         "What training changes": _of_part("trained", feature_learning, place),
         "Architectures": _of_part("architectures", architectures.headline, place),

@@ -24,6 +24,7 @@ two differ. `make results ARGS="SECTION --again 0"` computes one seed of a table
 and says by how much errors differ. Processor times are of x86-64 server cores with AVX2 or AVX-512, shared with other
 work. What all of it says together: [what was found](../found.md)."""
 OTHERS = {
+    "effects/README.md": "what each choice is worth, in exponents and in frames for the same error",
     "statements/README.md": "the papers' statements about exponents, on each dataset and over all",
     "claim_all/README.md": "the claim over datasets, as random effects",
     "depth/README.md": "what more layers, neighbours of bonds alone, or more channels do to exponents",

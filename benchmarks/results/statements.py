@@ -15,7 +15,9 @@ import numpy as np
 from analysis.comparisons.claim import METRIC
 from analysis.comparisons.compare import Comparison, compare_curves
 from analysis.comparisons.conditions import MARGIN, TOST
-from analysis.comparisons.paired import excludes_zero, random_effects
+from analysis.comparisons.differences import floor_difference, slope_difference
+from analysis.comparisons.equal_error import EqualError, equal_error
+from analysis.comparisons.paired import Pair, excludes_zero, random_effects
 from analysis.comparisons.sentences import SIGNIFICANT
 from analysis.curve import Curve, curves
 from analysis.fits.flags import JudgedFit
@@ -30,6 +32,8 @@ from benchmarks.results.sections import DATA
 CONTRADICTED, HOLDS, NOT_SHOWN, NO_DIFFERENCE = "**contradicted**", "holds", "not shown", "no difference shown"
 NOT_CONVERGED = "not converged"
 _NONE = Interval(np.nan, np.nan, np.nan, np.nan, 0)
+NO_FRAMES = EqualError(_NONE, np.nan)
+"""Where no ratio of frames is known."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ class Answer:
     """Δβ with a floor in both, 95 %; NaN if it is not identified."""
     verdict: str
     """In a word or two."""
+    frames: EqualError = NO_FRAMES
+    """Frames that the first needs for the same error, over those of the second."""
 
     @property
     def contradicts(self) -> bool:
@@ -128,7 +134,20 @@ def over_datasets(single: Sequence[Answer], steeper: bool) -> Answer | None:
     floored = [one.floor for one in known if one.floor.error > 0]
     floor = _pooled(floored) if len(floored) == len(known) else _NONE
     data = tuple(name for one in known for name in one.data)
-    return Answer(data, power, floor, judge(power, floor, excludes_zero(power), steeper))
+    return Answer(data, power, floor, judge(power, floor, excludes_zero(power), steeper), _pooled_frames(known))
+
+
+def of_pair(data: str, both: Pair, power: Interval | None = None) -> Answer:
+    """Return what a pair of curves says of the statement that both are as steep.
+
+    Args:
+        data: name in `DATA`.
+        both: the reference first.
+        power: Δβ of power laws, if it is known already.
+    """
+    power, floor = power or slope_difference(both), floor_difference(both)
+    verdict = judge(power, floor, excludes_zero(power), steeper=False)
+    return Answer((data,), power, floor, verdict, equal_error(both))
 
 
 def judge(power: Interval, floor: Interval, shown: bool, steeper: bool) -> str:
@@ -191,11 +210,44 @@ def _tests(said: Said, c: Comparison) -> bool:
 def _answer(said: Said, data: str, c: Comparison) -> Answer:
     shown = excludes_zero(c.delta) and c.p_holm < SIGNIFICANT
     verdict = NOT_CONVERGED if c.not_converged else judge(c.delta, c.with_floor, shown, said.steeper)
-    return Answer((data,), c.delta, c.with_floor, verdict)
+    return Answer((data,), c.delta, c.with_floor, verdict, c.ratio)
 
 
 def _pooled(deltas: Sequence[Interval]) -> Interval:
     return random_effects(np.array([one.value for one in deltas]), np.array([one.error for one in deltas]))[0]
+
+
+def _pooled_frames(single: Sequence[Answer]) -> EqualError:
+    """Pool logarithms of ratios; where one has no more than a limit, take the limit that holds on each.
+
+    Datasets without a value are those with the largest effects, so that a mean over the others would be too small.
+    """
+    ratios = [one.frames.ratio for one in single]
+    if not all(np.isfinite(one.value) and one.error > 0 for one in ratios):
+        return _limit_of_all([one.frames for one in single])
+    values, errors = np.log([one.value for one in ratios]), np.array([one.error for one in ratios])
+    pooled = random_effects(values, errors)[0]
+    value, low, high = (float(np.exp(end)) for end in (pooled.value, pooled.low, pooled.high))
+    return EqualError(Interval(value, low, high, pooled.error, pooled.dof), np.nan)
+
+
+def _limit_of_all(frames: Sequence[EqualError]) -> EqualError:
+    lows, highs = zip(*(_ends(one) for one in frames), strict=True)
+    if min(lows) > 1:
+        return EqualError(Interval(np.nan, min(lows), np.nan, np.nan, 0), np.nan, open_ends=("high",))
+    if max(highs) < 1:
+        return EqualError(Interval(np.nan, np.nan, max(highs), np.nan, 0), np.nan, open_ends=("low",))
+    return NO_FRAMES
+
+
+def _ends(one: EqualError) -> tuple[float, float]:
+    """Return the smallest and the largest ratio that are not excluded."""
+    if one.bound:
+        kind, limit = one.bound
+        return (limit, np.inf) if kind == "more" else (0.0, limit)
+    if not np.isfinite([one.ratio.low, one.ratio.high]).all():
+        return 0.0, np.inf
+    return (0.0 if "low" in one.open_ends else one.ratio.low), (np.inf if "high" in one.open_ends else one.ratio.high)
 
 
 def _within(delta: Interval) -> bool:

@@ -36,13 +36,14 @@ def page(found: Mapping[Said, Sequence[Answer]]) -> str:
         if pooled := over_datasets(single, said.steeper):
             rows.append(_row(pooled, f"**{len(pooled.data)} datasets**"))
         if rows:
-            head = ["| data | verdict | Δβ, power laws | Δβ, with a floor in both |", "|---|---|---|---|"]
+            columns = ["data", "verdict", "Δβ, power laws", "Δβ, with a floor in both", "frames needed, first / second"]
+            head = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
             parts += [f"## {said.source}: {said.words}", "\n".join([*head, *rows])]
     return "\n\n".join(parts) + "\n"
 
 
 def _row(answer: Answer, name: str) -> str:
-    return f"| {name} | {answer.verdict} | {answer.power_text} | {answer.floor_text} |"
+    return f"| {name} | {answer.verdict} | {answer.power_text} | {answer.floor_text} | {answer.frames.cell} |"
 
 
 def draw(found: Mapping[Said, Sequence[Answer]], stem: Path) -> None:

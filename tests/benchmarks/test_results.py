@@ -20,6 +20,7 @@ from benchmarks.results import (
     beside,
     costs,
     depth,
+    effects,
     found,
     merged_table,
     outstanding,
@@ -87,6 +88,8 @@ def test_pages_made_of_the_tables_of_others_agree_with_them() -> None:
     assert (folder / theory_page.NAME / "README.md").read_text(encoding="utf-8") == theory_page.page(COMMITTED)
     assert (folder / pooled_claim.NAME / "README.md").read_text(encoding="utf-8") == pooled_claim.page(COMMITTED)
     assert (folder / depth.NAME / "README.md").read_text(encoding="utf-8") == depth.page(COMMITTED)
+    worth = effects.page(effects.effects(COMMITTED))
+    assert (folder / effects.NAME / "README.md").read_text(encoding="utf-8") == worth
 
 
 def test_what_was_found_is_what_the_pages_say() -> None:

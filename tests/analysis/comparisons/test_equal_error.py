@@ -16,8 +16,10 @@ from analysis.comparisons.equal_error import EqualError, equal_error, ratios
 from analysis.comparisons.paired import Pair
 from analysis.comparisons.stacked import stack
 from analysis.curve import Curve
+from analysis.fits.uncertainty import Interval
 from tests.analysis.comparisons.test_paired import curve, matched
 
+NOTHING = Interval(np.nan, np.nan, np.nan, np.nan, 0)
 GRID = np.log(16.0 * 2.0 ** np.arange(7))
 
 
@@ -108,6 +110,20 @@ def test_ends_that_nothing_limits_are_said_to_be_open() -> None:
     assert "high" in found.open_ends
     assert found.ratio.high == pytest.approx(64.0)
     assert "more than 64] times the frames of B" in found.words("A", "B")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "cell"),
+    [
+        (EqualError(Interval(1.7, 1.3, 2.5, 0.1, 4), 0.1), "1.7 [1.3, 2.5]"),
+        (EqualError(NOTHING, 0.1, "second", 32.0), "> 32"),
+        (EqualError(NOTHING, 0.1, "first", 32.0), "< 0.0312"),
+        (EqualError(NOTHING, 0.1, flat=("second",)), "flat"),
+        (EqualError(NOTHING, 0.1), "–"),
+    ],
+)
+def test_a_cell_of_a_table_has_the_ratio_or_what_is_known_of_it(ratio: EqualError, cell: str) -> None:
+    assert ratio.cell == cell
 
 
 def test_a_bound_is_given_where_the_means_do_not_meet() -> None:
