@@ -78,6 +78,8 @@ def _run(given: argparse.Namespace) -> None:
         raise InputError(f"SECTION {unknown}: no such section{near}; accepted: those of --list")
     names = [name for name in chosen(given.names) if name in place.sections()]
     if given.again is not None:
+        if other := next((one for one in ("list", "pages") if getattr(given, one)), None):
+            raise InputError(f"--again with --{other}: accepted is one of them; --again computes and writes no pages")
         _compare(names, place, given)
         return
     derived = [name for name in DERIVED if not given.names or name in given.names]

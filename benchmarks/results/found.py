@@ -186,7 +186,7 @@ def _contradiction(said: Said, single: Sequence[Answer]) -> str:
 def _before(claim: PooledClaim) -> str:
     """Say that the claim held over datasets until the last one came; empty where it still does, or never did."""
     last = next((name for name in claim.datasets if name in DATA[LAST].tables), "")
-    if not FIRST.items() <= claim.place.items() or claim.outcome is Outcome.HOLDS:
+    if not _is_first(claim) or claim.outcome is Outcome.HOLDS:
         return ""
     if claim.without.get(last) is not Outcome.HOLDS:
         return ""
@@ -194,6 +194,11 @@ def _before(claim: PooledClaim) -> str:
         f" Over the first {len(claim.datasets) - 1} datasets together it held; with the last of those that were "
         f"registered, {DATA[LAST].words}, it {predicate(claim.outcome)}."
     )
+
+
+def _is_first(claim: PooledClaim) -> bool:
+    """Return whether a claim is on the networks of README's first figure."""
+    return FIRST.items() <= claim.place.items()
 
 
 def _pooled(claim: PooledClaim) -> str:
@@ -235,7 +240,7 @@ def sentence(place: Place) -> str:
 
 def _over_all(claim: PooledClaim) -> str:
     """Return the end of that sentence: the claim over datasets; empty for other depths and cutoffs."""
-    if not FIRST.items() <= claim.place.items():
+    if not _is_first(claim):
         return ""
     told = f" on ethanol, and {predicate(claim.outcome)} over {len(claim.datasets)} datasets together"
     conditions, left = claim.decision.conditions, _open(claim)

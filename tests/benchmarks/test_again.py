@@ -86,3 +86,9 @@ def test_what_cannot_be_computed_again_is_skipped(
 def test_what_has_no_fits_in_closed_form_is_skipped(name: str, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert results.main([name, "--again", "0"]) == 0
     assert f"skipped {name}: {reason}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("other", ["--list", "--pages"])
+def test_again_is_refused_with_what_computes_nothing(other: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert results.main([SECTION, "--again", "0", other]) == 2
+    assert f"--again with {other}: accepted is one of them" in capsys.readouterr().err
