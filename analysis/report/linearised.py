@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.comparisons.paired import Pair, excludes_zero, pair
 from analysis.curve import Curve
-from analysis.figures.naming import architecture_name, short_name
+from analysis.figures.naming import architecture_name, distinct_names, short_name
 from analysis.figures.panels import preferred
 from analysis.fits.flags import JudgedFit, Verdict
 from analysis.fits.record import plus_minus
@@ -60,12 +60,26 @@ class SideBySide:
 
 def side_by_side(fits: Sequence[JudgedFit]) -> list[SideBySide]:
     """Return a row for every linearised network that was also trained, on two seeds and two P in common or more."""
-    found = []
+    pairs = []
     for linear, trained in _partners(fits):
         both = pair(linear[0].curve, trained[0].curve)
         if both is not None and both.paired and len(both.first_log) >= FEWEST_SEEDS:
-            found.append(_row(both, trained[1].verdict is Verdict.CONVERGED))
-    return found
+            pairs.append((both, trained[1].verdict is Verdict.CONVERGED))
+    called = _names([both.second for both, _ in pairs])
+    return [_row(both, name, converged) for (both, converged), name in zip(pairs, called, strict=True)]
+
+
+def _names(trained: Sequence[Curve]) -> list[str]:
+    """Name each curve by architecture and orders, and by how it differs from namesakes of its dataset and metric."""
+    called = [f"{architecture_name(curve)} {short_name(curve)}".strip() for curve in trained]
+    groups: dict[tuple[str, str], list[int]] = {}
+    for index, curve in enumerate(trained):
+        groups.setdefault((curve.text("dataset"), curve.text("metric")), []).append(index)
+    for own in groups.values():
+        told_apart = distinct_names([called[i] for i in own], [trained[i] for i in own])
+        for i, name in zip(own, told_apart, strict=True):
+            called[i] = name
+    return called
 
 
 def not_trained(fits: Sequence[JudgedFit]) -> str:
@@ -108,7 +122,7 @@ def _alike(linear: Curve, trained: Curve) -> bool:
     )
 
 
-def _row(both: Pair, converged: bool) -> SideBySide:
+def _row(both: Pair, model: str, converged: bool) -> SideBySide:
     trained = both.second
     slopes = [-lines(both.log_p, rows)[0] for rows in (both.first_log, both.second_log)]  # of the same seeds
     betas = [t_interval(one) for one in slopes]
@@ -120,7 +134,7 @@ def _row(both: Pair, converged: bool) -> SideBySide:
     metric = metric_name(trained.text("metric"))
     return SideBySide(
         dataset=f"{dataset_words(trained.text('dataset'))}, {metric}",
-        model=f"{architecture_name(trained)} {short_name(trained)}".strip(),
+        model=model,
         sizes=f"{sizes[0]:g}–{sizes[-1]:g}",
         seeds=str(len(both.first_log)),
         linearised=shown[0],

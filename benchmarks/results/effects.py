@@ -46,10 +46,10 @@ ANGLES = {
 NEIGHBOURS, DEPTH = "Neighbours: bonds alone → all within 5 Å", "Depth: 2 → 4 layers"
 WIDTH, TRAINING = "Width: 16 → 32 channels", "Training: linearised → trained"
 IN_SHORT = {
-    NEIGHBOURS: "from bonds alone to all neighbours within 5 Å",
-    TRAINING: "from linearised to trained networks",
-    DEPTH: "from 2 to 4 layers",
-    WIDTH: "from 16 to 32 channels",
+    NEIGHBOURS: "bonds alone → all neighbours within 5 Å",
+    TRAINING: "linearised → trained",
+    DEPTH: "2 → 4 layers",
+    WIDTH: "16 → 32 channels",
 }
 """Parts whose rows are one change of several networks → that change in a sentence."""
 RATIOS = (0.5, 1, 2, 4, 8, 16, 32)
@@ -141,30 +141,30 @@ def headline(place: Place) -> str:
     """Return how many frames each change saves, those that save most first, in a sentence; empty without tables."""
     told: dict[str, float] = {}
     for part, own in _parts(effects(place)).items():
-        if part in IN_SHORT:
-            told[f"{IN_SHORT[part]} {_range(own)}"] = max(map(_middle, own))
+        known = sorted((one for one in own if np.isfinite(_middle(one))), key=_middle)
+        if part in IN_SHORT and known:
+            told[f"{_range(known)} for {IN_SHORT[part]} ({len(known)} networks)"] = _middle(known[-1])
         else:
-            told |= {f"{one.words} {one.answer.frames.cell}": _middle(one) for one in own}
+            told |= {f"{one.answer.frames.cell} for {one.words}": _middle(one) for one in known}
     if not told:
         return ""
     listed = "; ".join(sorted(told, key=lambda words: told[words], reverse=True))
     return (
-        f"So many times the frames of the second the first network needs for the same error: {listed} "
+        f"Frames needed for the same error, those before a change over those after it: {listed} "
         f"([{NAME}](results/{NAME}/README.md))."
     )
 
 
 def _range(found: Sequence[Effect]) -> str:
-    """Return the smallest and the largest ratio of several networks."""
-    ends = sorted(found, key=_middle)
-    low, high = (one.answer.frames for one in (ends[0], ends[-1]))
-    if low.bound:
-        return f"more than {low.bound[1]:.3g} ({len(found)} networks)"
-    return f"{significant(low.ratio.value)} to {significant(high.ratio.value)} ({len(found)} networks)"
+    """Return the smallest and the largest ratio of several networks in this order."""
+    low, high = (one.answer.frames for one in (found[0], found[-1]))
+    if low.bound and low.bound[0] == "more":
+        return low.cell
+    return " to ".join(one.cell if one.bound else significant(one.ratio.value) for one in (low, high))
 
 
 def _middle(one: Effect) -> float:
-    """Return the ratio, or the limit of it that is known."""
+    """Return the ratio, or the limit of it that is known; NaN without either."""
     ratio = one.answer.frames
     return ratio.bound[1] if ratio.bound else ratio.ratio.value
 

@@ -84,12 +84,31 @@ def test_half_the_frames_are_a_ratio_of_two(tmp_path: Path) -> None:
     assert [one.words for one in angles] == list(effects.ANGLES)  # no other table is there
     assert all(one.answer.frames.ratio.value == pytest.approx(1.0, rel=0.05) for one in angles)
     told = effects.headline(place)
-    assert re.search(r" for the same error: from 2 to 4 layers (1\.9|2\.0) to 2\.[01] \(4 networks\); ", told)
-    assert re.search(r"; angles in messages \(A → B\) (1\.0\d?|0\.9\d) \[", told)
+    assert re.search(r" over those after it: (1\.9|2\.0) to 2\.[01] for 2 → 4 layers \(4 networks\); ", told)
+    assert re.search(r"; (1\.0\d?|0\.9\d) \[.*\] for angles in messages \(A → B\)", told)
     effects.draw(found, tmp_path / "drawn")
     drawn = pd.read_csv(tmp_path / "drawn.csv")
     assert list(drawn["change"]) == [one.words for one in found]
     assert drawn["ratio"].to_numpy() == pytest.approx([one.answer.frames.ratio.value for one in found], rel=1e-4)
+
+
+def test_the_headline_has_limits_and_leaves_out_what_has_no_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
+    led = EqualError(NO_FRAMES.ratio, NAN, "second", 32.0)
+    flat = EqualError(NO_FRAMES.ratio, NAN, flat=("first",))
+    some = {"a": frames(3.0, 0.1), "b": led, "c": flat}
+
+    def of(part: str) -> list[effects.Effect]:
+        return [effects.Effect(part, words, Answer(("x",), DELTA, DELTA, "", one)) for words, one in some.items()]
+
+    monkeypatch.setattr(effects, "effects", lambda place: [*of("Orders"), *of(effects.WIDTH)])
+    listed = effects.headline(COMMITTED).partition("after it: ")[2].partition(" ([")[0]
+    assert listed.split("; ") == [
+        "> 32 for b",
+        f"3.0 to > 32 for {effects.IN_SHORT[effects.WIDTH]} (2 networks)",
+        "3.0 [2.5, 3.7] for a",
+    ]
+    some = {"c": flat}
+    assert effects.headline(COMMITTED) == ""
 
 
 def test_the_page_has_what_other_pages_say() -> None:

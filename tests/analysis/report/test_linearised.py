@@ -51,6 +51,17 @@ def test_a_table_where_both_exist_on_the_same_subsets() -> None:
     assert "hypothesis" in sentence
 
 
+def test_networks_of_one_name_are_told_apart() -> None:
+    """The same network trained on frames as they are and on rotated copies: two rows, each with its own setting."""
+    frame = table().assign(**{"training.augment": "False"})
+    rotated = frame[frame["architecture"] == "mace"].assign(**{"training.augment": "True", "model_id": "r"})
+    rotated["error"] *= (rotated["P"] / 8) ** -0.1
+    rows = side_by_side(fitted(pd.concat([frame, rotated], ignore_index=True)))
+    assert [row.model.partition(", ")[0] for row in rows] == ["MACE L=0 ν=3 edge 3"] * 2
+    assert ["augment=" + value in row.model for row, value in zip(rows, ("False", "True"), strict=True)] == [True, True]
+    assert rows[1].delta.value == pytest.approx(rows[0].delta.value + 0.1, abs=1e-9)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
