@@ -15,8 +15,12 @@ from matplotlib.figure import Figure
 
 from analysis.comparisons.conditions import MARGIN
 from analysis.comparisons.equal_error import significant
+from analysis.comparisons.paired import pair
 from analysis.figures.forest import Row, forest, height
+from analysis.figures.naming import architecture_name
 from analysis.figures.style import COLUMN_WIDTH, HUES, save, style, title
+from analysis.fits.record import label
+from analysis.report.linearised import SideBySide
 from analysis.spelling import dataset_name
 from benchmarks.results import depth, derived
 from benchmarks.results.beside import side_by_side_of
@@ -24,6 +28,7 @@ from benchmarks.results.depth import FIRST
 from benchmarks.results.outstanding import Place
 from benchmarks.results.sections import DATA, SECTIONS
 from benchmarks.results.statements import Answer, answers, of_pair, over_datasets
+from experiments.core.wording import counted
 
 NAME, FIGURE = "effects", "effects"
 HEAD = f"""# What each choice is worth
@@ -33,8 +38,8 @@ the second the first needs for the same error, where the geometric mean of both 
 range (force MAE). Above 1 the second is more data-efficient. 95 % intervals: over datasets as random effects
 (Hartung–Knapp–Sidik–Jonkman; ratios by their logarithms), on one dataset over seeds. Where a dataset has no more than a
 limit of the ratio, the limit that holds on each is told (>, <). "As steep": within ±{MARGIN:g}; "open: floor": not
-shown where both curves may have a floor. All but the last part are linearised: a hypothesis about trained networks; of
-the last, † marks what has not converged, or nobody knows. What symmetry groups are worth has a page of its own,
+shown where both curves may have a floor. All but the parts on training are linearised: a hypothesis about trained
+networks; † marks what has not converged, or nobody knows. What symmetry groups are worth has a page of its own,
 [groups](../../groups.md).
 `make results ARGS="{NAME} --pages"` writes this page."""
 ANGLES = {
@@ -45,11 +50,13 @@ ANGLES = {
 """What cells have more than A: in words → the cell."""
 NEIGHBOURS, DEPTH = "Neighbours: bonds alone → all within 5 Å", "Depth: 2 → 4 layers"
 WIDTH, TRAINING = "Width: 16 → 32 channels", "Training: linearised → trained"
+ROTATED = "Training on rotated copies: without → with"
 IN_SHORT = {
     NEIGHBOURS: "bonds alone → all neighbours within 5 Å",
     TRAINING: "linearised → trained",
     DEPTH: "2 → 4 layers",
     WIDTH: "16 → 32 channels",
+    ROTATED: "training without → with rotated copies",
 }
 """Parts whose rows are one change of several networks → that change in a sentence."""
 RATIOS = (0.5, 1, 2, 4, 8, 16, 32)
@@ -88,7 +95,7 @@ def effects(place: Place) -> list[Effect]:
     found += _of_cells(NEIGHBOURS, "2 layers, bonds alone", FIRST, place)
     found += _of_cells(DEPTH, FIRST, "4 layers", place)
     found += [Effect(WIDTH, model, one) for model, one in depth.wider(place)]
-    return found + _training(place)
+    return found + _training(place) + _rotated(place)
 
 
 def _of_cells(part: str, first: str, second: str, place: Place) -> list[Effect]:
@@ -114,6 +121,23 @@ def _training(place: Place) -> list[Effect]:
         if section.part == "trained"
         for row in side_by_side_of(name, place).stopped
     ]
+
+
+def _rotated(place: Place) -> list[Effect]:
+    """Return what rotated copies of frames are worth in training, of networks stopped by validation."""
+    found = []
+    for name, section in SECTIONS.items():
+        own: dict[str, dict[str, SideBySide]] = {}
+        for row in side_by_side_of(name, place).stopped if section.part == "trained" else ():
+            curve = row.both.second
+            own.setdefault(label(curve), {})[str(curve.value("training.augment"))] = row
+        for rows in own.values():
+            plain, rotated = rows.get("False"), rows.get("True")
+            both = pair(plain.both.second, rotated.both.second) if plain and rotated else None
+            if plain and rotated and both:
+                words = architecture_name(both.first) + ("" if plain.converged and rotated.converged else " †")
+                found.append(Effect(ROTATED, words, of_pair(section.data, both)))
+    return found
 
 
 def page(found: Sequence[Effect]) -> str:
@@ -143,7 +167,7 @@ def headline(place: Place) -> str:
     for part, own in _parts(effects(place)).items():
         known = sorted((one for one in own if np.isfinite(_middle(one))), key=_middle)
         if part in IN_SHORT and known:
-            told[f"{_range(known)} for {IN_SHORT[part]} ({len(known)} networks)"] = _middle(known[-1])
+            told[f"{_range(known)} for {IN_SHORT[part]} ({counted(len(known), 'network')})"] = _middle(known[-1])
         else:
             told |= {f"{one.answer.frames.cell} for {one.words}": _middle(one) for one in known}
     if not told:

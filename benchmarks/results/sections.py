@@ -200,7 +200,8 @@ def _trained() -> Section:
         "epoch, OMol25: .31 of message passing without rotation symmetry, .39 of EGNN (L = 1, two bodies), .50 of "
         "GemNet-OC (invariants of four bodies), .75 of eSEN (L up to 4); so four bodies without L are steeper there "
         "than L = 1 with two. The papers of NequIP and MACE train until a plateau of validation errors.",
-        overturned_by="Larger budgets where the hull is wide, more channels, a second molecule (not measured).",
+        overturned_by="Larger budgets where the hull is wide, and more channels. Not measured: NequIP L = 2, a second "
+        "molecule, exponents by optimiser.",
         linearised=False,
         cells=True,
         quick=(
