@@ -219,7 +219,8 @@ def _augmented() -> Section:
         part="trained",
         data="ethanol_pbe",
         heading="Rotated copies instead of a symmetry: message passing, trained on ethanol (PBE)",
-        tuned=f"+sweep=tune {mpnn} P=16,128 seed=0 training.max_steps=4000 training.learning_rate=5e-3,1e-2,2e-2,4e-2",
+        tuned=f"+sweep=tune {mpnn} P=16,128 seed=0 training.max_steps=4000 "
+        "training.learning_rate=5e-3,1e-2,2e-2,4e-2,8e-2",
         sweeps=tuple(
             f"{mpnn} P=16,32,64,128 seed=0,1,2 training.tuned={name} training.max_steps={budget}"
             for budget in (4000, 16000)
