@@ -27,13 +27,14 @@ converged, or nobody knows. Stopped: at the schedule that is best on validation 
 
 
 def trained_table(name: str, place: Place) -> str:
-    """Return β linearised | β trained | difference, force MAE, for a section of trained networks, and what is left."""
-    parts = [
-        "**Linearised beside trained.**",
-        trained_rows(name, place),
-        not_trained(side_by_side_of(name, place).fits),
-    ]
-    return "\n\n".join(filter(None, parts))
+    """Return β linearised | β trained | difference, force MAE, for a section of trained networks, and what is left.
+
+    Left are linearised networks that no section trained on its data.
+    """
+    data = SECTIONS[name].data
+    trained = [other for other, section in SECTIONS.items() if section.part == "trained" and section.data == data]
+    left = not_trained([fit for other in trained for fit in side_by_side_of(other, place).fits])
+    return "\n\n".join(filter(None, ["**Linearised beside trained.**", trained_rows(name, place), left]))
 
 
 def trained_rows(name: str, place: Place) -> str:

@@ -50,13 +50,15 @@ ANGLES = {
 """What cells have more than A: in words → the cell."""
 NEIGHBOURS, DEPTH = "Neighbours: bonds alone → all within 5 Å", "Depth: 2 → 4 layers"
 WIDTH, TRAINING = "Width: 16 → 32 channels", "Training: linearised → trained"
-ROTATED = "Training on rotated copies: without → with"
+ROTATED = "Trained MPNN: frames as they are → rotated copies"
+SYMMETRIC = "Trained: MPNN on rotated copies → E(3) symmetry"
+"""MPNN: message passing without rotation symmetry."""
 IN_SHORT = {
     NEIGHBOURS: "bonds alone → all neighbours within 5 Å",
     TRAINING: "linearised → trained",
     DEPTH: "2 → 4 layers",
     WIDTH: "16 → 32 channels",
-    ROTATED: "training without → with rotated copies",
+    ROTATED: "training on frames as they are → on rotated copies, without rotation symmetry",
 }
 """Parts whose rows are one change of several networks → that change in a sentence."""
 RATIOS = (0.5, 1, 2, 4, 8, 16, 32)
@@ -115,29 +117,43 @@ def _all(single: Sequence[Answer]) -> list[Answer]:
 
 def _training(place: Place) -> list[Effect]:
     """Return what training changes, of networks stopped by validation, with the differences of their page."""
-    return [
-        Effect(TRAINING, f"{row.model}{'' if row.converged else ' †'}", of_pair(section.data, row.both, row.delta))
-        for name, section in SECTIONS.items()
-        if section.part == "trained"
-        for row in side_by_side_of(name, place).stopped
-    ]
+    rows = [(data, row, of_pair(data, row.both, row.delta)) for data, row in _trained(place)]
+    return [Effect(TRAINING, row.model + _dagger(row), answer) for _, row, answer in rows]
 
 
 def _rotated(place: Place) -> list[Effect]:
-    """Return what rotated copies of frames are worth in training, of networks stopped by validation."""
+    """Return what rotated copies are worth to a network in training, and what a symmetry is worth instead of them.
+
+    Networks are stopped by validation.
+    """
     found = []
-    for name, section in SECTIONS.items():
-        own: dict[str, dict[str, SideBySide]] = {}
-        for row in side_by_side_of(name, place).stopped if section.part == "trained" else ():
-            curve = row.both.second
-            own.setdefault(label(curve), {})[str(curve.value("training.augment"))] = row
-        for rows in own.values():
-            plain, rotated = rows.get("False"), rows.get("True")
-            both = pair(plain.both.second, rotated.both.second) if plain and rotated else None
-            if plain and rotated and both:
-                words = architecture_name(both.first) + ("" if plain.converged and rotated.converged else " †")
-                found.append(Effect(ROTATED, words, of_pair(section.data, both)))
-    return found
+    for data, copies in _trained(place):
+        for other_data, other in _trained(place) if _has_copies(copies) else ():
+            if other_data != data or _has_copies(other):
+                continue
+            if label(other.both.second) == label(copies.both.second):
+                part, words, order = ROTATED, architecture_name(other.both.second), (other, copies)
+            elif other.both.second.text("group") != copies.both.second.text("group"):
+                part, words, order = SYMMETRIC, other.model, (copies, other)
+            else:
+                continue
+            if both := pair(*(row.both.second for row in order)):
+                found.append(Effect(part, words + _dagger(*order), of_pair(data, both)))
+    return sorted(found, key=lambda one: one.part == SYMMETRIC)
+
+
+def _trained(place: Place) -> list[tuple[str, SideBySide]]:
+    """Return the trained networks, stopped by validation, each with the name of its data."""
+    names = {name: section.data for name, section in SECTIONS.items() if section.part == "trained"}
+    return [(data, row) for name, data in names.items() for row in side_by_side_of(name, place).stopped]
+
+
+def _has_copies(row: SideBySide) -> bool:
+    return str(row.both.second.value("training.augment")) == "True"
+
+
+def _dagger(*rows: SideBySide) -> str:
+    return "" if all(row.converged for row in rows) else " †"
 
 
 def page(found: Sequence[Effect]) -> str:
@@ -164,7 +180,9 @@ def _parts(found: Sequence[Effect]) -> dict[str, list[Effect]]:
 def headline(place: Place) -> str:
     """Return how many frames each change saves, those that save most first, in a sentence; empty without tables."""
     told: dict[str, float] = {}
-    for part, own in _parts(effects(place)).items():
+    parts = _parts(effects(place))
+    instead = parts.pop(SYMMETRIC, ())
+    for part, own in parts.items():
         known = sorted((one for one in own if np.isfinite(_middle(one))), key=_middle)
         if part in IN_SHORT and known:
             told[f"{_range(known)} for {IN_SHORT[part]} ({counted(len(known), 'network')})"] = _middle(known[-1])
@@ -174,15 +192,26 @@ def headline(place: Place) -> str:
         return ""
     listed = "; ".join(sorted(told, key=lambda words: told[words], reverse=True))
     return (
-        f"Frames needed for the same error, those before a change over those after it: {listed} "
+        f"Frames needed for the same error, those before a change over those after it: {listed}{_instead(instead)} "
         f"([{NAME}](results/{NAME}/README.md))."
+    )
+
+
+def _instead(found: Sequence[Effect]) -> str:
+    """Return what a symmetry is worth to who can train on rotated copies, in a sentence; empty without any."""
+    if not found:
+        return ""
+    told = ", ".join(f"{one.answer.frames.cell} of {one.words}" for one in found)
+    return (
+        ". All of them trained, message passing without rotation symmetry on rotated copies needs so many times the "
+        f"frames: {told}"
     )
 
 
 def _range(found: Sequence[Effect]) -> str:
     """Return the smallest and the largest ratio of several networks in this order."""
     low, high = (one.answer.frames for one in (found[0], found[-1]))
-    if low.bound and low.bound[0] == "more":
+    if len(found) == 1 or (low.bound and low.bound[0] == "more"):
         return low.cell
     return " to ".join(one.cell if one.bound else significant(one.ratio.value) for one in (low, high))
 

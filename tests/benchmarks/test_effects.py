@@ -11,7 +11,7 @@ import pytest
 
 from analysis.comparisons.equal_error import EqualError
 from analysis.fits.uncertainty import Interval
-from benchmarks.results import depth, effects, plateau
+from benchmarks.results import beside, depth, effects, plateau
 from benchmarks.results.outstanding import Place
 from benchmarks.results.statements import NO_FRAMES, Answer, over_datasets
 from tests.benchmarks.test_derived_pages import COMMITTED
@@ -92,32 +92,41 @@ def test_half_the_frames_are_a_ratio_of_two(tmp_path: Path) -> None:
     assert drawn["ratio"].to_numpy() == pytest.approx([one.answer.frames.ratio.value for one in found], rel=1e-4)
 
 
-def test_rotated_copies_are_compared_with_frames_as_they_are(tmp_path: Path) -> None:
-    """Trained with them at half the error of a slope of 1/2: a ratio of 4 where networks are stopped by validation."""
-    place, name = Place(tmp_path, tmp_path), "trained_mpnn_ethanol_pbe"
+def test_rotated_copies_are_compared_with_frames_as_they_are_and_with_symmetry(tmp_path: Path) -> None:
+    """Half the error with them, and half of that with symmetry, at a slope of 1/2: ratios of 4."""
+    place, rng = Place(tmp_path, tmp_path), np.random.default_rng(0)
     linear = pd.read_csv(COMMITTED.table("architectures_ethanol_pbe"), low_memory=False)
-    linear = linear[(linear["architecture"] == "ntk-mpnn") & (linear["metric"] == "force_mae")]
-    noise = np.exp(np.random.default_rng(0).normal(0.0, 0.01, (2, len(linear))))
-    trained = []
-    for rotated, rows in enumerate(noise):
-        own = linear.assign(architecture="mpnn", **{"training.augment": bool(rotated), "training.max_steps": 4000})
-        own["run_id"] += str(rotated)
-        own["model_id"] += str(rotated)
-        own["error"] = linear["P"] ** -0.3
-        own["error_stopped"] = rows * 0.5**rotated * linear["P"] ** -0.5
-        own["error_half_budget"], own["error_stopped_half_budget"] = own["error"], own["error_stopped"]
-        trained.append(own.assign(n_validation=0))
-    for folder, table in (("architectures_ethanol_pbe", linear), (name, pd.concat(trained))):
+    linear = linear[(linear["metric"] == "force_mae") & linear["architecture"].isin(["ntk-mpnn", "ntk-nequip"])]
+    linear = linear[linear["L"].isna() | (linear["L"] == 1)]
+
+    def trained(architecture: str, share: float, rotated: bool = False) -> pd.DataFrame:
+        own = linear[linear["architecture"] == f"ntk-{architecture}"].assign(architecture=architecture, n_validation=0)
+        own[["training.augment", "training.max_steps"]] = rotated, 4000
+        own[["run_id", "model_id"]] += str(rotated)
+        own["error"] = own["error_half_budget"] = own["P"] ** -0.3
+        own["error_stopped"] = share * np.exp(rng.normal(0.0, 0.01, len(own))) * own["P"] ** -0.5
+        own["error_stopped_half_budget"] = own["error_stopped"]
+        return own
+
+    for folder, table in {
+        "architectures_ethanol_pbe": linear,
+        "trained_ethanol_pbe": trained("nequip", 0.25),
+        "trained_mpnn_ethanol_pbe": pd.concat([trained("mpnn", 1.0), trained("mpnn", 0.5, rotated=True)]),
+    }.items():
         (tmp_path / folder).mkdir()
         table.to_csv(place.table(folder), index=False)
-    plateau.write(name, place)
-    found = effects.effects(place)
-    (one,) = [one for one in found if one.part == effects.ROTATED]
-    assert one.words.startswith("MPNN")
-    assert one.answer.frames.ratio.value == pytest.approx(4.0, rel=0.05)  # 1 % of ε is 2 % of P
-    named = [other.words for other in found if other.part == effects.TRAINING]
-    assert [words.partition("augment=")[2].partition(" ")[0] for words in named] == ["False", "True"]
-    assert re.search(r"(3\.9|4\.0|4\.1) to \S+ for training without → with .* \(1 network\)", effects.headline(place))
+        plateau.write(folder, place)
+    found = {one.part: one for one in effects.effects(place)}
+    for part, words in ((effects.ROTATED, "MPNN"), (effects.SYMMETRIC, "NequIP L=1 edge 1")):
+        assert found[part].words.removesuffix(" †") == words
+        assert found[part].answer.frames.ratio.value == pytest.approx(4.0, rel=0.05)  # 1 % of ε is 2 % of P
+    named = [one.words for one in effects.effects(place) if one.part == effects.TRAINING]
+    assert [words.partition("augment=")[2].partition(" ")[0] for words in named] == ["", "False", "True"]
+    told = effects.headline(place)
+    assert re.search(r"; (3\.9|4\.0|4\.1) \[\S+ \S+\] for training on frames as they are → .* \(1 network\)", told)
+    assert re.search(r" so many times the frames: (3\.9|4\.0|4\.1) \[.*\] of NequIP L=1 edge 1", told)
+    for name in ("trained_ethanol_pbe", "trained_mpnn_ethanol_pbe"):
+        assert "Not trained yet" not in beside.trained_table(name, place)  # but in the other section
 
 
 def test_the_headline_has_limits_and_leaves_out_what_has_no_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
