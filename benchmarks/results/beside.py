@@ -31,8 +31,8 @@ def trained_table(name: str, place: Place) -> str:
 
     Left are linearised networks that no section trained on its data.
     """
-    data = SECTIONS[name].data
-    trained = [other for other, section in SECTIONS.items() if section.part == "trained" and section.data == data]
+    data = data_of(name, place)
+    trained = [other for other, one in SECTIONS.items() if one.part == "trained" and data_of(other, place) == data]
     left = not_trained([fit for other in trained for fit in side_by_side_of(other, place).fits])
     return "\n\n".join(filter(None, ["**Linearised beside trained.**", trained_rows(name, place), left]))
 
@@ -62,11 +62,16 @@ def feature_learning(name: str, place: Place) -> str:
     open_ = "" if all(row.converged for row in found.stopped) else " (not all converged)"
     told = f"training changes β of {', '.join(changed)}" if changed else "training is not shown to change β of any"
     others = len(found.rows) - len(changed)
-    same = f"; of {others} others no change is shown by both" if changed and others else ""
+    same = f"; of {others} other{'s' * (others > 1)} no change is shown by both" if changed and others else ""
     return (
         f"On {data}, {told}, stopped by validation and at the end of the budget alike{same}{open_} "
         f"([{name}](results/{name}/README.md))."
     )
+
+
+def data_of(name: str, place: Place) -> str:
+    """Return the data of a section of trained networks (name in `DATA`)."""
+    return "ethanol_small" if place.quick else SECTIONS[name].data
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ class Beside:
 
 def side_by_side_of(name: str, place: Place) -> Beside:
     """Compare with the linearised networks of the sections on the claim, NequIP and architectures for its dataset."""
-    data = "ethanol_small" if place.quick else SECTIONS[name].data
+    data = data_of(name, place)
     linear = [place.table(f"{kind}_{data}") for kind in ("claim", "nequip", "architectures")]
     trained = plateau.table_of(name, place)
     if not trained.exists():  # written with the section's page

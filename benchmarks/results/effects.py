@@ -23,7 +23,7 @@ from analysis.fits.record import label
 from analysis.report.linearised import SideBySide
 from analysis.spelling import dataset_name
 from benchmarks.results import depth, derived
-from benchmarks.results.beside import side_by_side_of
+from benchmarks.results.beside import data_of, side_by_side_of
 from benchmarks.results.depth import FIRST
 from benchmarks.results.outstanding import Place
 from benchmarks.results.sections import DATA, SECTIONS
@@ -63,7 +63,7 @@ IN_SHORT = {
 """Parts whose rows are one change of several networks → that change in a sentence."""
 RATIOS = (0.5, 1, 2, 4, 8, 16, 32)
 """Ticks of the figure's ratios."""
-REACH = (-0.2, 0.8)
+REACH = (-0.25, 0.8)
 """Δβ that the figure shows."""
 
 
@@ -144,8 +144,8 @@ def _rotated(place: Place) -> list[Effect]:
 
 def _trained(place: Place) -> list[tuple[str, SideBySide]]:
     """Return the trained networks, stopped by validation, each with the name of its data."""
-    names = {name: section.data for name, section in SECTIONS.items() if section.part == "trained"}
-    return [(data, row) for name, data in names.items() for row in side_by_side_of(name, place).stopped]
+    names = [name for name, section in SECTIONS.items() if section.part == "trained"]
+    return [(data_of(name, place), row) for name in names for row in side_by_side_of(name, place).stopped]
 
 
 def _has_copies(row: SideBySide) -> bool:
