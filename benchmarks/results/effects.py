@@ -260,7 +260,8 @@ def _data(found: Sequence[Effect]) -> str:
 def _label_ratios(axes: Axes) -> None:
     axes.set_xlabel("Frames needed for the same error, first / second")
     axes.set_xticks(np.log(RATIOS), [f"{one:g}" for one in RATIOS])
-    axes.set_xlim(np.log(RATIOS[0]), np.log(RATIOS[-1]))
+    low, high = axes.get_xlim()
+    axes.set_xlim(min(low, np.log(RATIOS[0])), max(high, np.log(RATIOS[-1])))
 
 
 def _deltas(found: Sequence[Effect], colour: str) -> list[Row]:
