@@ -53,7 +53,7 @@ def feature_learning(name: str, place: Place) -> str:
     found = side_by_side_of(name, place)
     if not found.rows:
         return ""
-    data = DATA[SECTIONS[name].data].words
+    data = DATA[data_of(name, place)].words
     changed = [
         f"{row.model} by {stopped.difference}"
         for row, stopped in zip(found.rows, found.stopped, strict=True)

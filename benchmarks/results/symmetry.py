@@ -17,11 +17,13 @@ CONTROL = "groups_control"
 
 
 def headline(name: str, place: Place) -> str:
-    """Return what a table shows of its pairs of twins, in a sentence; empty without a table."""
+    """Return what a table shows of its pairs of twins, in a sentence; empty without any."""
     if not place.table(name).exists():
         return ""
     found = _gains(place.table(name))
     link = f"([{name}](results/{name}/README.md))"
+    if not found:
+        return ""
     if name == CONTROL:
         return f"{_each(found)} {link}."
     fewer = sum(one.factor.leader == "second" or (one.factor.differs and one.factor.ratio.value > 1) for one in found)

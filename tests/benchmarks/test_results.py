@@ -374,6 +374,14 @@ def test_the_page_on_groups_has_the_table_of_its_runs() -> None:
     assert "perceptron (none)" in page  # networks without a symmetry are there, too
 
 
+def test_networks_without_a_twin_say_nothing_of_groups(tmp_path: Path) -> None:
+    table = pd.read_csv(COMMITTED.table("groups_control"), low_memory=False)
+    (tmp_path / "groups_control").mkdir()
+    table[table["model_id"] == table["model_id"].iloc[0]].to_csv(tmp_path / "groups_control" / "runs.csv", index=False)
+    assert symmetry.headline("groups_control", Place(tmp_path, tmp_path)) == ""
+    assert symmetry.headline("groups", Place(tmp_path, tmp_path)) == ""
+
+
 def test_a_missing_table_of_groups_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert groups.main(["--table", str(tmp_path / "no.csv")]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
