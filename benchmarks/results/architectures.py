@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from analysis.comparisons.equal_error import equal_error
@@ -13,6 +14,7 @@ from analysis.fits.flags import JudgedFit, misses
 from analysis.fits.record import interval_text, label
 from analysis.spelling import display_name, display_unit
 from analysis.table import load
+from benchmarks.results.beside import stopped_by_validation
 from benchmarks.results.outstanding import Place
 from benchmarks.results.sections import DATA, SECTIONS
 from benchmarks.results.statements import fits_of, own_test_set
@@ -63,9 +65,22 @@ def headline(name: str, place: Place) -> str:
     steepest = max((one for one in best.values() if not misses(one)), key=lambda one: one[0].best.beta.value)
     return (
         f"On {DATA[SECTIONS[name].data].words}, force MAE in {unit} at P = {curve.sizes[-1]:g} of the best model of "
-        f"every architecture: {told}; the highest β is that of {_name(steepest[0].curve)}, {_beta(steepest)} "
-        f"([{name}](results/{name}/README.md))."
+        f"every architecture: {told}; {_trained(name, curve, place)}; the highest β without an optimiser is that of "
+        f"{_name(steepest[0].curve)}, {_beta(steepest)} ([{name}](results/{name}/README.md))."
     )
+
+
+def _trained(name: str, curve: Curve, place: Place) -> str:
+    """Return the same of trained networks, of every architecture the best at the largest P of a curve."""
+    best: dict[str, tuple[float, str]] = {}
+    for row in stopped_by_validation(SECTIONS[name].data, place):
+        one = row.both.second
+        if one.sizes[-1] == curve.sizes[-1]:
+            best.setdefault(one.text("architecture"), (np.inf, ""))
+            best[one.text("architecture")] = min(best[one.text("architecture")], (float(one.mean_error[-1]), row.model))
+    factor = display_unit(curve.unit)[1]
+    told = ", ".join(f"{model} {factor * error:.3g}" for error, model in sorted(best.values()))
+    return f"trained, stopped by validation, {told}" if told else "none of them trained yet"
 
 
 def _fits(table: Path) -> list[JudgedFit]:

@@ -31,9 +31,8 @@ def trained_table(name: str, place: Place) -> str:
 
     Left are linearised networks that no section trained on its data.
     """
-    data = data_of(name, place)
-    trained = [other for other, one in SECTIONS.items() if one.part == "trained" and data_of(other, place) == data]
-    left = not_trained([fit for other in trained for fit in side_by_side_of(other, place).fits])
+    names = sections_of(data_of(name, place), place)
+    left = not_trained([fit for other in names for fit in side_by_side_of(other, place).fits])
     return "\n\n".join(filter(None, ["**Linearised beside trained.**", trained_rows(name, place), left]))
 
 
@@ -72,6 +71,17 @@ def feature_learning(name: str, place: Place) -> str:
 def data_of(name: str, place: Place) -> str:
     """Return the data of a section of trained networks (name in `DATA`)."""
     return "ethanol_small" if place.quick else SECTIONS[name].data
+
+
+def sections_of(data: str, place: Place) -> list[str]:
+    """Return the sections of trained networks on data (name in `DATA`) that have a table."""
+    names = [name for name, section in SECTIONS.items() if section.part == "trained"]
+    return [name for name in names if data_of(name, place) == data and place.table(name).exists()]
+
+
+def stopped_by_validation(data: str, place: Place) -> list[SideBySide]:
+    """Return the trained networks on data (name in `DATA`), at the schedule that is best on validation frames."""
+    return [row for name in sections_of(data, place) for row in side_by_side_of(name, place).stopped]
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,10 @@ from analysis.fits.record import label
 from analysis.report.linearised import SideBySide
 from analysis.spelling import dataset_name
 from benchmarks.results import depth, derived
-from benchmarks.results.beside import data_of, side_by_side_of
+from benchmarks.results.beside import stopped_by_validation
 from benchmarks.results.depth import FIRST
 from benchmarks.results.outstanding import Place
-from benchmarks.results.sections import DATA, SECTIONS
+from benchmarks.results.sections import DATA
 from benchmarks.results.statements import Answer, answers, of_pair, over_datasets
 from experiments.core.wording import counted
 
@@ -144,8 +144,7 @@ def _rotated(place: Place) -> list[Effect]:
 
 def _trained(place: Place) -> list[tuple[str, SideBySide]]:
     """Return the trained networks, stopped by validation, each with the name of its data."""
-    names = [name for name, section in SECTIONS.items() if section.part == "trained"]
-    return [(data_of(name, place), row) for name in names for row in side_by_side_of(name, place).stopped]
+    return [(data, row) for data in DATA for row in stopped_by_validation(data, place)]
 
 
 def _has_copies(row: SideBySide) -> bool:

@@ -21,7 +21,7 @@ from analysis.errors import InputError
 from analysis.protocol import BUDGET, VALIDATION
 from benchmarks.results import merged_table, plateau
 from benchmarks.results.architectures import cost_table
-from benchmarks.results.beside import trained_table
+from benchmarks.results.beside import sections_of, trained_table
 from benchmarks.results.costs import Costs, told
 from benchmarks.results.outstanding import Label, Place, gained, is_there, label, labels_of
 from benchmarks.results.sections import SECTIONS, Section
@@ -70,9 +70,8 @@ def page(name: str, place: Place) -> str:
     asked, again = computed(name, place), name if place.later or not section.later else f'"{name} --later"'
     sweeps = "\n".join(f"python -m experiments -m {words}" for words in asked)
     blocks = [_block(words, plateau.table_of(name, place)) for words in _commands(section)]
-    trained = "trained_ethanol_pbe" if section.data == "ethanol_pbe" else ""
-    beside = place.table(trained).exists() if trained else False
-    standing = f"Trained networks stand in [{trained}](../{trained}/README.md)." if beside else "**Not trained yet.**"
+    trained = ", ".join(f"[{other}](../{other}/README.md)" for other in sections_of(section.data, place))
+    standing = f"Trained networks stand in {trained}." if trained else "**Not trained yet.**"
     texts = [
         f"# {section.heading}",
         section.remark,

@@ -109,7 +109,19 @@ def test_costs_and_frames_needed_stand_beside_each_other() -> None:
     assert float(rows["linearised MACE L=0 ν=1 edge 3"].split()[0]) > 1.5
     told = architectures.headline("mace_acac", COMMITTED)
     assert "P = 64 of the best model of every architecture: linearised MACE L=2 ν=3 edge 3 " in told
+    assert "; none of them trained yet; " in told
+    assert "; trained, stopped by validation, MACE L=0 " in architectures.headline("mace_ethanol_pbe", COMMITTED)
     assert not architectures.headline("architectures_ethanol_small", COMMITTED)
+
+
+@pytest.mark.parametrize("name", [name for name in WRITTEN if SECTIONS[name].linearised])
+def test_pages_on_linearised_networks_link_to_trained_ones_or_say_that_there_are_none(name: str) -> None:
+    text = (results.FOLDER / name / "README.md").read_text(encoding="utf-8")
+    trained = [
+        other for other in WRITTEN if SECTIONS[other].part == "trained" and SECTIONS[other].data == SECTIONS[name].data
+    ]
+    assert [other for other in trained if f"(../{other}/README.md)" not in text] == []
+    assert ("**Not trained yet.**" in text) == (not trained)
 
 
 def test_trained_networks_stand_beside_linearised_ones(tmp_path: Path) -> None:
