@@ -218,7 +218,7 @@ def _panel(
                 label="hollow: not converged",
             )
         )
-    if any(np.isfinite(curve.train_error).any() for curve in curves):
+    if any(np.isfinite(_training_errors(curve)[1]).any() for curve in curves):
         handles.append(
             Line2D([], [], color="#777777", alpha=0.8, linewidth=0.8, linestyle=_TRAIN_LINE, label="training error")
         )
@@ -309,12 +309,17 @@ def _curve(axes: Axes, fit: CurveFit, judgement: Judgement, look: Look, factor: 
         if np.isfinite(low).all():
             axes.fill_between(grid, low, high, color=look.color, alpha=0.16, linewidth=0, zorder=1)
             rows += [*_rows("fit_low", grid, low), *_rows("fit_high", grid, high)]
-    train = np.exp(nanmean(np.log(np.where(curve.train_error > 0, curve.train_error, np.nan)))) * factor
+    train, seen = (values * factor for values in _training_errors(curve))
     if np.isfinite(train).any():
-        seen = np.where(train * TRAIN_ROOM < np.nanmin(mean), np.nan, train)  # no line that plunges out of the axes
         axes.plot(curve.sizes, seen, color=look.color, linestyle=_TRAIN_LINE, linewidth=0.8, alpha=0.55, zorder=1)
         rows += _rows("train_mean", curve.sizes, train)
     return rows
+
+
+def _training_errors(curve: Curve) -> tuple[FloatArray, FloatArray]:
+    """Return the mean training errors, and those that are drawn: no line plunges out of the axes. [K] each, or NaN."""
+    train = np.exp(nanmean(np.log(np.where(curve.train_error > 0, curve.train_error, np.nan))))
+    return train, np.where(train * TRAIN_ROOM < np.nanmin(curve.mean_error), np.nan, train)
 
 
 def _rows(kind: str, sizes: FloatArray, values: FloatArray, seed: str = "") -> list[dict[str, object]]:

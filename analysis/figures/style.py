@@ -178,7 +178,8 @@ def _variant(look: Look, rank: int) -> Look:
     if rank == 0:
         return look
     shade = _lighten(look.color, min(0.22 * rank, 0.5))
-    return Look(shade, MARKERS[(MARKERS.index(look.marker) + rank) % len(MARKERS)], _DASHES[rank % len(_DASHES)])
+    line = _DASHES[-rank % len(_DASHES)]  # long dashes last: thin ones look like those of training errors
+    return Look(shade, MARKERS[(MARKERS.index(look.marker) + rank) % len(MARKERS)], line)
 
 
 def _by_model(curves: Sequence[Curve]) -> list[Look]:

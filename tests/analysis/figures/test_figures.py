@@ -20,7 +20,7 @@ from PIL import Image
 
 from analysis.calibration.synthetic import demo_table
 from analysis.curve import curves
-from analysis.figures import exponents, panels
+from analysis.figures import exponents, learning_curves, panels
 from analysis.figures.cost import costs, front
 from analysis.figures.cost import draw as draw_costs
 from analysis.figures.draw_all import draw_all
@@ -55,6 +55,33 @@ def test_a_curve_that_bends_is_no_power_law(tmp_path: Path) -> None:
     kinds = plotted.groupby(plotted["curve"].str.contains("bent"))["kind"].agg(set)
     assert kinds[True] == {"seed", "mean"}
     assert "fit" in kinds[False]
+
+
+@pytest.mark.parametrize(("share", "named"), [(0.3, True), (1e-4, False)])
+def test_the_legend_names_training_errors_where_their_line_is_drawn(share: float, named: bool) -> None:
+    """Errors of interpolating networks are far below the axes, and have no line."""
+    rows = [
+        {"dataset": "d", "architecture": "mace", "metric": "force_mae", "unit": "eV/A", "P": P, "seed": seed}
+        | {"error": (1 + 0.01 * seed) * P**-0.5, "train_error": share * P**-0.5}
+        for P in (8, 16, 32, 64)
+        for seed in range(3)
+    ]
+    (sheet,) = learning_curves.figure(analyse(curves(check_table(pd.DataFrame(rows), "made up")), MAIN)).axes
+    legend = sheet.get_legend() or sheet.figure.legends[0]
+    assert any(text.get_text() == "training error" for text in legend.get_texts()) == named
+
+
+def test_lines_of_namesakes_are_not_those_of_training_errors() -> None:
+    """The first after the plain one has dots between its dashes: thin long dashes would look the same."""
+    rows = [
+        {"dataset": "d", "architecture": "mace", "L": 1, "nu": 1, "metric": "force_mae", "unit": "eV/A"}
+        | {"P": P, "seed": 0, "error": P**-0.5, "model_id": name}
+        for P in (8, 16, 32)
+        for name in "ab"
+    ]
+    one, other = looks(curves(check_table(pd.DataFrame(rows), "made up")))
+    assert one.line == "-"
+    assert len(other.line[1]) == 4
 
 
 MAIN = (Form.POWER, Form.POWER_FLOOR)
