@@ -42,6 +42,10 @@ shown where both curves may have a floor. All but the parts on training are line
 networks; † marks what has not converged, or nobody knows. What symmetry groups are worth has a page of its own,
 [groups](../../groups.md).
 `make results ARGS="{NAME} --pages"` writes this page."""
+LIMITS = """## What would overturn it
+
+Trained networks on further datasets, larger P, and further seeds where an interval is wide. Rows differ in their data, so
+that two of them are compared with care; networks of different architectures differ in more than their symmetry."""
 ANGLES = {
     "angles in messages (A → B)": "B",
     "angles in products (A → C)": "C",
@@ -166,7 +170,7 @@ def page(found: Sequence[Effect]) -> str:
             for one in own
         ]
         parts += [f"## {part}", "\n".join([head, *rows])]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, LIMITS]) + "\n"
 
 
 def _parts(found: Sequence[Effect]) -> dict[str, list[Effect]]:
