@@ -44,8 +44,8 @@ networks; † marks what has not converged, or nobody knows. What symmetry group
 `make results ARGS="{NAME} --pages"` writes this page."""
 LIMITS = """## What would overturn it
 
-Trained networks on further datasets, larger P, and further seeds where an interval is wide. Rows differ in their data, so
-that two of them are compared with care; networks of different architectures differ in more than their symmetry."""
+Trained networks on further datasets, larger P, and further seeds where an interval is wide. Rows differ in their data,
+so that two of them are compared with care; networks of different architectures differ in more than their symmetry."""
 ANGLES = {
     "angles in messages (A → B)": "B",
     "angles in products (A → C)": "C",
