@@ -71,16 +71,18 @@ def headline(name: str, place: Place) -> str:
 
 
 def _trained(name: str, curve: Curve, place: Place) -> str:
-    """Return the same of trained networks, of every architecture the best at the largest P of a curve."""
-    best: dict[str, tuple[float, str]] = {}
-    for row in stopped_by_validation(SECTIONS[name].data, place):
-        one = row.both.second
-        if one.sizes[-1] == curve.sizes[-1]:
-            best.setdefault(one.text("architecture"), (np.inf, ""))
-            best[one.text("architecture")] = min(best[one.text("architecture")], (float(one.mean_error[-1]), row.model))
+    """Return the same of trained networks at their largest P, which is told if it is not that of a curve."""
+    trained = [(row.both.second, row.model) for row in stopped_by_validation(SECTIONS[name].data, place)]
+    largest = max((one.sizes[-1] for one, _ in trained), default=np.nan)
+    best: dict[str, str] = {}
     factor = display_unit(curve.unit)[1]
-    told = ", ".join(f"{model} {factor * error:.3g}" for error, model in sorted(best.values()))
-    return f"trained, stopped by validation, {told}" if told else "none of them trained yet"
+    for one, model in sorted(trained, key=lambda item: float(item[0].mean_error[-1])):
+        if one.sizes[-1] == largest:
+            best.setdefault(one.text("architecture"), f"{model} {factor * one.mean_error[-1]:.3g}")
+    if not best:
+        return "none of them trained yet"
+    at = "" if largest == curve.sizes[-1] else f" at P = {largest:g}"
+    return f"trained, stopped by validation,{at} {', '.join(best.values())}"
 
 
 def _fits(table: Path) -> list[JudgedFit]:

@@ -110,7 +110,10 @@ def test_costs_and_frames_needed_stand_beside_each_other() -> None:
     told = architectures.headline("mace_acac", COMMITTED)
     assert "P = 64 of the best model of every architecture: linearised MACE L=2 ν=3 edge 3 " in told
     assert "; none of them trained yet; " in told
-    assert "; trained, stopped by validation, MACE L=0 " in architectures.headline("mace_ethanol_pbe", COMMITTED)
+    assert "; trained, stopped by validation, MACE L=0 " in architectures.headline(
+        "architectures_ethanol_pbe", COMMITTED
+    )
+    assert "; trained, stopped by validation, at P = 128 MACE " in architectures.headline("mace_ethanol_pbe", COMMITTED)
     assert not architectures.headline("architectures_ethanol_small", COMMITTED)
 
 
