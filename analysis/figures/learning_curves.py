@@ -218,7 +218,7 @@ def _panel(
                 label="hollow: not converged",
             )
         )
-    if any(np.isfinite(_training_errors(curve)[1]).any() for curve in curves):
+    if any(np.isfinite(np.diff(_training_errors(curve)[1])).any() for curve in curves):  # two points make a line
         handles.append(
             Line2D([], [], color="#777777", alpha=0.8, linewidth=0.8, linestyle=_TRAIN_LINE, label="training error")
         )
