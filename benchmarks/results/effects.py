@@ -130,9 +130,9 @@ def _rotated(place: Place) -> list[Effect]:
 
     Networks are stopped by validation.
     """
-    found = []
-    for data, copies in _trained(place):
-        for other_data, other in _trained(place) if _has_copies(copies) else ():
+    rows, found = _trained(place), []
+    for data, copies in rows:
+        for other_data, other in rows if _has_copies(copies) else ():
             if other_data != data or _has_copies(other):
                 continue
             if label(other.both.second) == label(copies.both.second):
