@@ -76,28 +76,32 @@ def _has_errors(deltas: Mapping[tuple[str, str], Interval]) -> bool:
 def _pooled(claims: Sequence[Claim], left_out: tuple[str, ...]) -> PooledClaim:
     first = claims[0]
     others = {one.dataset: [claim for claim in claims if claim is not one] for one in claims}
+    evidence, between = _evidence(claims)
     return PooledClaim(
         metric=first.metric,
         architecture=first.architecture,
         datasets=tuple(claim.dataset for claim in claims),
         left_out=left_out,
         place={name: value for name, value in first.place.items() if all(c.place.get(name) == value for c in claims)},
-        decision=decide(_evidence(claims)),
-        between={one: _over_datasets([claim.evidence.power[one] for claim in claims])[1] for one in PAIRS},
-        without={name: decide(_evidence(rest)).outcome for name, rest in others.items() if len(rest) > 1},
+        decision=decide(evidence),
+        between=between,
+        without={name: decide(_evidence(rest)[0]).outcome for name, rest in others.items() if len(rest) > 1},
     )
 
 
-def _evidence(claims: Sequence[Claim]) -> Evidence:
+def _evidence(claims: Sequence[Claim]) -> tuple[Evidence, dict[tuple[str, str], float]]:
+    """Return what the test rests on, and the standard deviation of each difference (power form) between datasets."""
     ends = [_ends(claim.evidence, max(len(claim.evidence.trained) for claim in claims)) for claim in claims]
-    return Evidence(
-        power={one: _over_datasets([claim.evidence.power[one] for claim in claims])[0] for one in PAIRS},
+    power = {one: _over_datasets([claim.evidence.power[one] for claim in claims]) for one in PAIRS}
+    evidence = Evidence(
+        power={one: mean for one, (mean, _) in power.items()},
         floor={one: _over_datasets([claim.evidence.floor[one] for claim in claims])[0] for one in PAIRS},
         log_p={one: np.empty(0) for one in PAIRS},
         trained=tuple(
             {one: _over_datasets([end[one] for end in each])[0] for one in PAIRS} for each in zip(*ends, strict=True)
         ),
     )
+    return evidence, {one: spread for one, (_, spread) in power.items()}
 
 
 def _ends(evidence: Evidence, count: int) -> list[Mapping[tuple[str, str], Interval]]:
