@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from analysis.figures.style import GRID, letters, looks, save, sheet, style, tit
 from analysis.fits.flags import JudgedFit, misses
 from analysis.fits.names import MAIN_FORMS
 from analysis.fits.record import analyse, interval_text, label
+from analysis.fits.uncertainty import Interval
 from analysis.spelling import LINEARISED, dataset_name, display_name
 from benchmarks.results import derived
 from benchmarks.results.outstanding import Place
@@ -40,8 +42,12 @@ Network = tuple[str, str]
 """Depth and reach, in words, and the letter of a cell."""
 WIDE = ("nequip_ethanol_pbe", "mace_ethanol_pbe")
 """Sections whose networks were computed with 32 channels, too (`…_32`)."""
+PUBLISHED_DATA = "3bpa"
+"""Dataset of the published curves by number of layers."""
 PUBLISHED_LAYERS = -1
 """Place of the number of layers in the name of a published NequIP in the file of curves."""
+PUBLISHED_WORDS = "NequIP L=3, trained, published (force RMSE)"
+PUBLISHED_COLOR = "#555555"
 HEAD = f"""# What depth, cutoff and width do
 
 Exponents β of force MAE, linearised: a hypothesis about trained networks. Differences are of networks on the same
@@ -165,19 +171,23 @@ def _cells(one: Answer) -> str:
     return f"{one.power_text} | {one.floor_text} | {verdict(one)} | {one.frames.cell}"
 
 
-def published() -> str:
-    """Return what published curves of trained NequIP say of depth, in a sentence."""
+def published_betas() -> dict[int, Interval]:
+    """Return β of published curves of trained NequIP (L = 3, force RMSE at 300 K) by their number of layers."""
     own = [
         curve
         for curve in read_curves()
-        if (curve.text("source"), curve.text("architecture"), curve.text("dataset")) == ("published", "nequip", "3bpa")
-        and (curve.text("test_set"), curve.text("metric")) == ("300K", "force_rmse")
+        if (curve.text("source"), curve.text("architecture")) == ("published", "nequip")
+        and (curve.text("dataset"), curve.text("test_set")) == (PUBLISHED_DATA, "300K")
+        and curve.text("metric") == "force_rmse"
     ]
-    told = {
-        int(float(fit.curve.text("model_id").split()[PUBLISHED_LAYERS])): fit.best.beta
-        for fit, _ in analyse(own, MAIN_FORMS)
-    }
-    betas = ", ".join(f"{layers} layers {interval_text(told[layers])}" for layers in sorted(told))
+    fits = [fit for fit, _ in analyse(own, MAIN_FORMS)]
+    told = {int(float(fit.curve.text("model_id").split()[PUBLISHED_LAYERS])): fit.best.beta for fit in fits}
+    return dict(sorted(told.items()))
+
+
+def published() -> str:
+    """Return what published curves of trained NequIP say of depth, in a sentence."""
+    betas = ", ".join(f"{layers} layers {interval_text(beta)}" for layers, beta in published_betas().items())
     return (
         "## Published, trained\n\nNequIP, L = 3, on 3BPA at 300 K, force RMSE, one seed (Vita & Schwalbe-Koda 2023, "
         f"arXiv 2302.05823), β: {betas}."
@@ -213,37 +223,61 @@ def _in_short(known: Mapping[str, Answer]) -> str:
     return "; ".join([*parts, *(f"{words} in {', '.join(letters)}" for words, letters in others.items())])
 
 
+@dataclass(frozen=True)
+class Line:
+    """β of one network by its number of layers, and how it is drawn."""
+
+    network: str
+    words: str
+    betas: Mapping[int, Interval]
+    marker: str
+    color: str
+
+
+def _lines(data: str, own: Mapping[int, Mapping[str, JudgedFit]]) -> list[Line]:
+    """Return what a dataset's panel shows: its cells, and trained networks where some were published."""
+    first = next(iter(own.values()))
+    looks_of = dict(zip(first, looks([one[0].curve for one in first.values()]), strict=True))
+    lines = []
+    for letter, look in looks_of.items():
+        found = {layers: fits[letter] for layers, fits in own.items() if letter in fits}
+        betas = {layers: one[0].best.beta for layers, one in found.items() if not misses(one)}
+        words = f"{letter}  {label(first[letter][0].curve).partition(' ')[2]}"
+        lines.append(Line(letter, words, betas, look.marker, look.color))
+    if data == PUBLISHED_DATA:
+        lines.append(Line("published", PUBLISHED_WORDS, published_betas(), "x", PUBLISHED_COLOR))
+    return lines
+
+
 def draw(place: Place, stem: Path) -> None:
     """Draw β of the cells over the number of layers, a panel a dataset, into `stem`.png and its kin."""
     by_data = {data: own for data in DATA if len(own := _deep(data, place)) > 1}
     numbers: list[dict[str, object]] = []
+    handles: dict[str, Line2D] = {}
     with style():
         figure, all_axes = sheet(len(by_data), 1.6, columns=2)
         for axes, mark, (data, own) in zip(all_axes, letters(len(by_data)), by_data.items(), strict=True):
             if axes is not all_axes[0]:
                 axes.sharey(all_axes[0])
-            first = next(iter(own.values()))
-            looks_of = dict(zip(first, looks([one[0].curve for one in first.values()]), strict=True))
-            handles: list[Line2D] = []
-            for index, (letter, look) in enumerate(looks_of.items()):
-                found = {layers: fits[letter] for layers, fits in own.items() if letter in fits}
-                told = {layers: one[0].best.beta for layers, one in found.items() if not misses(one)}
-                x = np.array(list(told)) + 0.06 * (index - 1.5)  # side by side
-                for at, beta in zip(x, told.values(), strict=True):
-                    axes.plot([at, at], [beta.low, beta.high], color=look.color, linewidth=1.2)
-                values = [beta.value for beta in told.values()]
-                name = f"{letter}  {label(first[letter][0].curve).partition(' ')[2]}"
-                handles += axes.plot(x, values, marker=look.marker, color=look.color, markersize=4, label=name)
+            lines = _lines(data, own)
+            for index, one in enumerate(lines):
+                x = np.array(list(one.betas)) + 0.06 * (index - 1.5)  # side by side
+                for at, beta in zip(x, one.betas.values(), strict=True):
+                    axes.plot([at, at], [beta.low, beta.high], color=one.color, linewidth=1.2)
+                values = [beta.value for beta in one.betas.values()]
+                (handles[one.words],) = axes.plot(
+                    x, values, marker=one.marker, color=one.color, markersize=4, label=one.words
+                )
                 numbers += [
-                    {"data": data, "cell": letter, "layers": layers, "beta": b.value, "low": b.low, "high": b.high}
-                    for layers, b in told.items()
+                    {"data": data, "network": one.network, "layers": n, "beta": b.value, "low": b.low, "high": b.high}
+                    for n, b in one.betas.items()
                 ]
-            axes.set_xticks(list(own))
+            axes.set_xticks(sorted({*own, *(layers for one in lines for layers in one.betas)}))
             axes.set_xlabel("Layers")
             axes.set_ylabel("Exponent β")
             axes.grid(True, axis="y", color=GRID, linewidth=0.5)
             title(axes, f"{mark}{dataset_name(DATA[data].tables[0])}")
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+        figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=3)
         save(figure, stem, numbers)
 
 

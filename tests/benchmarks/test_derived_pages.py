@@ -42,6 +42,22 @@ def test_depth_is_compared_on_the_same_subsets(tmp_path: Path) -> None:
     assert re.search(r"From 2 to 3 layers \(2 datasets\) β rises by \+0\.10 .* in A; .* in D\.", depth.headline(place))
 
 
+def test_published_depths_stand_in_the_panel_of_their_frames(tmp_path: Path) -> None:
+    depth.draw(COMMITTED, tmp_path / "drawn")
+    drawn = pd.read_csv(tmp_path / "drawn.csv")
+    published = drawn[drawn["network"] == "published"]
+    assert set(published["data"]) == {depth.PUBLISHED_DATA}
+    assert dict(zip(published["layers"], published["beta"], strict=True)) == pytest.approx(
+        {layers: beta.value for layers, beta in depth.published_betas().items()}, rel=1e-4  # printed
+    )  # fmt: skip
+    assert sorted(published["layers"]) == [2, 3, 4, 5]
+    cells = drawn[(drawn["data"] == depth.PUBLISHED_DATA) & (drawn["layers"] == 2)].set_index("network")["beta"]
+    fits = depth.cells(COMMITTED.table(f"claim_{depth.PUBLISHED_DATA}"))
+    assert cells.drop("published").to_dict() == pytest.approx(
+        {letter: one[0].best.beta.value for letter, one in fits.items()}, rel=1e-4
+    )
+
+
 def test_the_figure_of_the_claim_has_every_dataset_and_all(tmp_path: Path) -> None:
     place = Place(tmp_path, tmp_path)
     assert pooled_claim.write(place) is None
@@ -65,17 +81,18 @@ def test_the_figure_of_the_claim_has_every_dataset_and_all(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("outcome", [Outcome.UNDECIDED, Outcome.REFUTED])
-def test_an_outcome_that_the_last_dataset_changed_is_the_headline(outcome: Outcome) -> None:
-    (one, *_) = pooled_claim.pooled(COMMITTED)
-    (last,) = DATA[found.LAST].tables
+@pytest.mark.parametrize("layers", found.LAST)
+def test_an_outcome_that_the_last_dataset_changed_is_the_headline(layers: int, outcome: Outcome) -> None:
+    one = next(one for one in pooled_claim.pooled(COMMITTED) if one.place["n_layers"] == layers)
+    (last,) = set(DATA[found.LAST[layers]].tables) & set(one.datasets)
     decision = replace(one.decision, outcome=outcome)
     turned = replace(one, decision=decision, without={**one.without, last: Outcome.HOLDS})
-    said = f" Over the first {len(one.datasets) - 1} datasets together it held; with the last of those"
-    assert found._before(turned).startswith(said)
-    assert found._before(turned).endswith(f", it {predicate(outcome)}.")
+    said = f" With {layers} layers, cutoff 5 Å it held over the first {len(one.datasets) - 1} datasets together"
+    assert found._before(turned) == f"{said}; with the last ({dataset_words(last)}) it {predicate(outcome)}."
     assert not found._before(replace(turned, without={**one.without, last: outcome}))
     assert not found._before(replace(turned, decision=replace(decision, outcome=Outcome.HOLDS)))
-    assert not found._before(replace(turned, place={"n_layers": 3, "cutoff": 5}))
+    assert not found._before(replace(turned, place={"n_layers": 4, "cutoff": 5}))
+    assert not found._before(replace(turned, place={"n_layers": layers, "cutoff": 1.75}))
 
 
 def test_readme_says_which_conditions_are_open() -> None:
