@@ -35,8 +35,8 @@ from experiments.core.paths import ROOT
 
 TRIALS = {"ethanol_pbe": "A .37, B .58, C .64, D .37", "acac": "A .47, B .67, C .72, D .52"}
 """First trials of this project, before the rules on floors: plain slopes, three seeds, P ≤ 64 and P ≤ 32."""
-LAST = {2: "acetylacetone", 3: "3bpa"}
-"""Layers → the dataset of `DATA` that came last with them, at 5 Å; this page said before what held without it."""
+LAST = {"2 layers, cutoff 5 Å": "acetylacetone", "3 layers, cutoff 5 Å": "3bpa"}
+"""Networks → the dataset of `DATA` that came last with them; this page said before what held without it."""
 README = ROOT / "README.md"
 TRAINED = "trained_ethanol_pbe"
 FIRST = {"n_layers": 2, "cutoff": 5}
@@ -186,14 +186,14 @@ def _contradiction(said: Said, single: Sequence[Answer]) -> str:
 
 def _before(claim: PooledClaim) -> str:
     """Say that the claim held over datasets until the last one came; empty where it still does, or never did."""
-    layers = claim.place.get("n_layers")
-    known = DATA[LAST[layers]] if layers in LAST and claim.place.get("cutoff") == FIRST["cutoff"] else None
-    last = next((name for name in claim.datasets if known and name in known.tables), "")
+    network = pooled_claim.network(claim)
+    tables = DATA[LAST[network]].tables if network in LAST else ()
+    last = next((name for name in claim.datasets if name in tables), "")
     if claim.outcome is Outcome.HOLDS or claim.without.get(last) is not Outcome.HOLDS:
         return ""
     return (
-        f" With {pooled_claim.network(claim)} it held over the first {len(claim.datasets) - 1} datasets together; with "
-        f"the last ({dataset_words(last)}) it {predicate(claim.outcome)}."
+        f" With {network} it held over the first {len(claim.datasets) - 1} datasets together; with the last "
+        f"({dataset_words(last)}) it {predicate(claim.outcome)}."
     )
 
 

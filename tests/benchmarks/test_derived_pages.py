@@ -81,18 +81,18 @@ def test_the_figure_of_the_claim_has_every_dataset_and_all(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("outcome", [Outcome.UNDECIDED, Outcome.REFUTED])
-@pytest.mark.parametrize("layers", found.LAST)
-def test_an_outcome_that_the_last_dataset_changed_is_the_headline(layers: int, outcome: Outcome) -> None:
-    one = next(one for one in pooled_claim.pooled(COMMITTED) if one.place["n_layers"] == layers)
-    (last,) = set(DATA[found.LAST[layers]].tables) & set(one.datasets)
+@pytest.mark.parametrize("network", found.LAST)
+def test_an_outcome_that_the_last_dataset_changed_is_the_headline(network: str, outcome: Outcome) -> None:
+    one = next(one for one in pooled_claim.pooled(COMMITTED) if pooled_claim.network(one) == network)
+    (last,) = set(DATA[found.LAST[network]].tables) & set(one.datasets)
     decision = replace(one.decision, outcome=outcome)
     turned = replace(one, decision=decision, without={**one.without, last: Outcome.HOLDS})
-    said = f" With {layers} layers, cutoff 5 Å it held over the first {len(one.datasets) - 1} datasets together"
+    said = f" With {network} it held over the first {len(one.datasets) - 1} datasets together"
     assert found._before(turned) == f"{said}; with the last ({dataset_words(last)}) it {predicate(outcome)}."
     assert not found._before(replace(turned, without={**one.without, last: outcome}))
     assert not found._before(replace(turned, decision=replace(decision, outcome=Outcome.HOLDS)))
     assert not found._before(replace(turned, place={"n_layers": 4, "cutoff": 5}))
-    assert not found._before(replace(turned, place={"n_layers": layers, "cutoff": 1.75}))
+    assert not found._before(replace(turned, place={**one.place, "cutoff": 1.75}))
 
 
 def test_readme_says_which_conditions_are_open() -> None:
